@@ -1,0 +1,25 @@
+"""Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."""
+
+from tlab.checkpoint import Checkpoint, CheckpointError
+from tlab.config import ConfigError, ModelConfig, TrainConfig
+from tlab.generate import generate
+from tlab.nn.model import Transformer
+from tlab.records import StepRecord
+from tlab.text import load_corpus
+from tlab.train import Trainer
+from tlab.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigError",
+    "ModelConfig",
+    "StepRecord",
+    "TrainConfig",
+    "Trainer",
+    "Transformer",
+    "generate",
+    "load_corpus",
+]

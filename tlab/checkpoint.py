@@ -1,0 +1,197 @@
+"""The only thing of a run that crosses the border of a process, a session or a disk.
+
+On disk it is one safetensors file: weights under their public names, the optimizer's vectors and the records beside
+them, and the configs as JSON in the file's header. One file is written or it is not; there is no half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlab.config import ConfigError, ModelConfig, TrainConfig
+from tlab.nn.model import Transformer
+from tlab.optim import OPTIMIZERS
+from tlab.params import ParamSpace
+from tlab.records import Divergence, StepRecord
+from tlab.text import Tokenizer, tokenizer_from_json
+from tlab.types import Array
+
+FILE_NAME = "checkpoint.safetensors"
+FORMAT = "tlab 1"
+OPTIMIZER_PREFIX = "optimizer."
+RECORDS_NAME = "records"
+RECORD_COLUMNS = StepRecord._fields[:-1]  # all but the divergence, which is words
+
+
+class CheckpointError(ValueError):
+    """A file that is no usable checkpoint, or not one for this purpose."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run at one step: configs, corpus record, weights, optimizer state, and all records up to it."""
+
+    model_config: ModelConfig
+    train_config: TrainConfig
+    corpus: Mapping[str, Any]
+    """`Corpus.describe()`: name, sha256, size, licence, origin, tokenizer."""
+    step: int
+    weights: Mapping[str, Array]
+    optimizer_state: Mapping[str, Array] = field(default_factory=dict)
+    records: list[StepRecord] = field(default_factory=list)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the model was trained with."""
+        return tokenizer_from_json(self.corpus["tokenizer"])
+
+    @property
+    def divergence(self) -> Divergence | None:
+        """Why the run ended early, or None."""
+        return self.records[-1].divergence if self.records else None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The weights' number type."""
+        return next(iter(self.weights.values())).dtype
+
+    def model(self) -> Transformer:
+        """A live model with these weights."""
+        model = Transformer(self.model_config, dtype=self.dtype)
+        model.load(self.weights)
+        return model
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `checkpoint.safetensors` into `folder`, made where it is missing; -> the file's path.
+
+        It is written beside its place and moved there when it is complete, so that an earlier checkpoint stays
+        whole until this one is.
+        """
+        from safetensors.numpy import save
+
+        tensors = {
+            **self.weights,
+            **{OPTIMIZER_PREFIX + name: vector for name, vector in self.optimizer_state.items()},
+            RECORDS_NAME: records_as_table(self.records),
+        }
+        about = {
+            "format": FORMAT,
+            "model_config": self.model_config.to_json(),
+            "train_config": self.train_config.to_json(),
+            "corpus": dict(self.corpus),
+            "step": self.step,
+            "divergence": self.divergence,
+        }
+        # The writer takes whatever lies in memory: a strided view would be written wrong without a word.
+        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        content = save(contiguous, metadata={"tlab": json.dumps(about)})
+        path = Path(folder) / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+        return path
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Checkpoint:
+        """Read what `save` wrote: `folder`, or the path of the file itself.
+
+        Raises:
+            CheckpointError: there is none, it is damaged, it is another program's, or its arrays do not fit its
+                configs.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(folder)
+        path = path / FILE_NAME if path.is_dir() else path
+        if not path.is_file():
+            raise CheckpointError(f"no checkpoint at {path}; expected a run folder with a {FILE_NAME} in it")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+        except (SafetensorError, OSError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+        try:
+            return cls.from_tensors(json.loads(metadata["tlab"]), tensors)
+        except KeyError as error:
+            raise CheckpointError(
+                f"{path} was not written by this program, or not whole: its header has no {error}"
+            ) from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path} cannot be used: {error}") from error
+
+    @classmethod
+    def from_tensors(cls, about: Mapping[str, Any], tensors: dict[str, Array]) -> Checkpoint:
+        """A checkpoint of a file's header and arrays, once they are found to fit each other."""
+        if about["format"] != FORMAT:
+            raise CheckpointError(f"its format is {about['format']!r}; this version reads {FORMAT!r}")
+        model_config = ModelConfig.from_json(about["model_config"])
+        train_config = TrainConfig.from_json(about["train_config"])
+        tokenizer = tokenizer_from_json(about["corpus"]["tokenizer"])
+        if tokenizer.vocab_size != model_config.vocab_size:
+            raise ConfigError(f"vocab_size = {model_config.vocab_size}, but its tokenizer has {tokenizer.vocab_size}")
+        divergence = Divergence(*about["divergence"]) if about["divergence"] else None
+        records = records_from_table(tensors.pop(RECORDS_NAME), divergence)
+        state = {
+            name.removeprefix(OPTIMIZER_PREFIX): tensors.pop(name)
+            for name in list(tensors)
+            if name.startswith(OPTIMIZER_PREFIX)
+        }
+        checkpoint = cls(model_config, train_config, about["corpus"], int(about["step"]), tensors, state, records)
+        model = checkpoint.model()  # checks every name and shape, and that all values are finite
+        check_optimizer_state(train_config, state, model.parameters)
+        return checkpoint
+
+
+def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], space: ParamSpace) -> None:
+    """Refuse an optimizer state of another optimizer or another model."""
+    needed = dict.fromkeys(OPTIMIZERS[config.optimizer].state_names, space.data.shape)
+    given = {name: vector.shape for name, vector in state.items()}
+    if given != needed:
+        raise CheckpointError(f"its optimizer state is {given}; {config.optimizer!r} needs {needed}")
+
+
+def records_as_table(records: list[StepRecord]) -> Array:
+    """(number of records, columns) in float64, which holds every count exactly; None becomes NaN."""
+    rows = [[np.nan if value is None else value for value in record[: len(RECORD_COLUMNS)]] for record in records]
+    return np.array(rows, np.float64).reshape(len(rows), len(RECORD_COLUMNS))
+
+
+def records_from_table(table: Array, divergence: Divergence | None) -> list[StepRecord]:
+    """The inverse of `records_as_table`; the divergence belongs to the last record."""
+    if table.ndim != 2 or table.shape[1] != len(RECORD_COLUMNS):
+        raise CheckpointError(f"its records have shape {table.shape}; needed are {len(RECORD_COLUMNS)} columns")
+    records = []
+    for row in table.tolist():
+        values = dict(zip(RECORD_COLUMNS, row, strict=True))
+        validation_loss = values["validation_loss"]
+        values |= {
+            "step": int(values["step"]),
+            "tokens": int(values["tokens"]),
+            "validation_loss": None if np.isnan(validation_loss) else validation_loss,
+        }
+        records.append(StepRecord(**values))
+    if divergence and records:
+        records[-1] = records[-1]._replace(divergence=divergence)
+    return records
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary file beside `path`, and put it in its place only when it is whole and on the disk."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)  # temporary files are private, results are not
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)

@@ -1,0 +1,191 @@
+"""Writing: turn the model's scores into a next token, and again, and again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tlab.checkpoint import Checkpoint
+from tlab.nn.loss import softmax
+from tlab.nn.model import Transformer
+from tlab.text import Tokenizer
+from tlab.types import Array, Ids
+
+
+class SamplingSteps(NamedTuple):
+    """From scores to chances, each (V,)."""
+
+    logits: Array
+    scaled: Array  # logits / temperature
+    filtered: Array  # -inf where top-k or top-p took a token out
+    probabilities: Array  # softmax of what is left
+
+
+class Token(NamedTuple):
+    """One generated token. `str(token)` is its text, so that tokens can simply be printed one after another."""
+
+    id: int
+    text: str  # what it adds to the text; "" while a character of several bytes is not complete
+    steps: SamplingSteps  # how it was chosen
+
+    @property
+    def probability(self) -> float:
+        """The chance it had when it was drawn."""
+        return float(self.steps.probabilities[self.id])
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def scale(logits: Array, temperature: float) -> Array:
+    """Logits (V,) over the temperature: below 1 sharper, above 1 flatter. At 0 only the best is left."""
+    if temperature == 0:
+        return np.where(np.arange(len(logits)) == logits.argmax(), 0.0, -math.inf).astype(logits.dtype)
+    return (logits - logits.max()) / temperature  # the shift changes no chance and keeps tiny temperatures finite
+
+
+def keep_top_k(logits: Array, top_k: int | None) -> Array:
+    """-inf for all but the k largest logits (V,); None keeps all. Equal logits are kept or lost together."""
+    if top_k is None or top_k >= len(logits):
+        return logits
+    threshold = np.partition(logits, -top_k)[-top_k]
+    return np.where(logits >= threshold, logits, -math.inf).astype(logits.dtype)
+
+
+def keep_top_p(logits: Array, top_p: float | None) -> Array:
+    """-inf for all but the smallest set of tokens whose chances add up to p (V,); None keeps all.
+
+    Source: Holtzman et al. 2020, nucleus sampling.
+    """
+    if top_p is None or top_p >= 1:
+        return logits
+    order = np.argsort(-logits, kind="stable")
+    reached = np.cumsum(softmax(logits)[order])
+    num_kept = int(np.searchsorted(reached, top_p)) + 1
+    kept = np.full(len(logits), -math.inf, logits.dtype)
+    kept[order[:num_kept]] = logits[order[:num_kept]]
+    return kept
+
+
+def sampling_steps(
+    logits: Array, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> SamplingSteps:
+    """The whole chain from logits (V,) to probabilities, for one next token."""
+    scaled = scale(logits, temperature)
+    filtered = keep_top_p(keep_top_k(scaled, top_k), top_p)
+    return SamplingSteps(logits, scaled, filtered, softmax(filtered))
+
+
+def draw(probabilities: Array, rng: np.random.Generator) -> int:
+    """A token id, by its chance; (V,) -> int."""
+    reached = np.cumsum(probabilities, dtype=np.float64)
+    # The sum may miss 1 by rounding: the draw is from what is there, and never a token of chance 0.
+    return int(np.searchsorted(reached, rng.random() * reached[-1], side="right"))
+
+
+def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Refuse settings that mean nothing."""
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"temperature = {temperature}: must be 0 (always the best token) or more")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k = {top_k}: must be at least 1, or None for all tokens")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p = {top_p}: must be more than 0 and at most 1, or None for all tokens")
+
+
+def next_token_logits(model: Transformer, prompt_ids: Ids) -> Generator[Array, int, None]:
+    """A generator of logits (V,) for the next token; send it the token that was chosen, it yields the next logits.
+
+    The window holds the last `context_length` tokens. When it is full, kinds of position that know distances only
+    slide on over the cached keys. The others count from the window's first token, so the newer half of the window
+    is read again from position 0, once every half window.
+    """
+    window = model.config.context_length
+    tokens = [int(i) for i in prompt_ids][-window:]
+    cache = model.new_cache()
+    logits, _ = model.forward(np.array([tokens]), cache)
+    while True:
+        tokens.append((yield logits[0, -1]))
+        if len(cache) == window and not model.position.relative:
+            tokens = tokens[-(window // 2 + 1) :]
+            cache = model.new_cache()
+            logits, _ = model.forward(np.array([tokens]), cache)
+        else:
+            logits, _ = model.forward(np.array([[tokens[-1]]]), cache)
+
+
+def generate_tokens(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    max_new_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> Iterator[Token]:
+    """`generate`, for a live model, such as one in the middle of its training."""
+    check_sampling(temperature, top_k, top_p)
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens = {max_new_tokens}: must be 0 or more")
+    prompt_ids = tokenizer.encode(prompt)
+    if not len(prompt_ids):
+        raise ValueError("the prompt is empty; give at least one character for the model to go on from")
+
+    def tokens() -> Iterator[Token]:
+        rng = np.random.default_rng(seed)
+        stream = tokenizer.stream()
+        source = next_token_logits(model, prompt_ids)
+        chosen = None
+        for remaining in reversed(range(max_new_tokens)):
+            logits = next(source) if chosen is None else source.send(chosen)
+            steps = sampling_steps(logits, temperature, top_k, top_p)
+            chosen = draw(steps.probabilities, rng)
+            rest = "" if remaining else stream.finish()
+            yield Token(chosen, stream(chosen) + rest, steps)
+
+    return tokens()
+
+
+def generate(
+    checkpoint: Checkpoint,
+    prompt: str,
+    *,
+    max_new_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> Iterator[Token]:
+    """Continue `prompt`, one token at a time.
+
+    Args:
+        checkpoint: a trained model.
+        prompt: at least one character. Of a prompt longer than the context the last part is read.
+        max_new_tokens: how many tokens to write; the window slides on when the context is full.
+        temperature: below 1 bolder on what is likely, above 1 more even, 0 always the most likely token.
+        top_k: choose among the k most likely tokens only; None for all.
+        top_p: choose among the most likely tokens that together have this probability; None for all.
+        seed: same seed, same text.
+
+    Returns:
+        an iterator of `Token`: its id, its text, and how it was chosen.
+
+    Raises:
+        UnknownCharacterError: the prompt has characters that the model's vocabulary has not.
+        ValueError: an empty prompt or a setting out of range. Raised at once, not at the first token.
+    """
+    return generate_tokens(
+        checkpoint.model(),
+        checkpoint.tokenizer,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    )

@@ -1,0 +1,30 @@
+"""Keep memory that was freed, instead of giving it back to the operating system and asking for it again."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Tell the C library's allocator, once a process, to reuse what is freed. A model calls it when it is made.
+
+    A training step makes and drops some tens of megabytes of arrays. By default glibc returns them to the kernel
+    each time, and the kernel hands out fresh pages, zeroed one by one, at the next step: half of a step's time.
+    The price: a process keeps its peak memory until it ends.
+
+    Returns:
+        whether it took effect: on Linux with glibc. Elsewhere nothing is changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+    ONE_GIB = 1 << 30
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, ONE_GIB)) and bool(mallopt(M_TRIM_THRESHOLD, ONE_GIB))

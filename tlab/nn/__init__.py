@@ -1,0 +1,1 @@
+"""The transformer, in reading order: activations, norms ... attention, residuals, model."""

@@ -1,0 +1,187 @@
+"""The nonlinearity of the MLP: without one, two linear layers would be a single linear layer.
+
+A gated activation has two inputs, `x` and `gate`; everything else about it is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from tlab.registry import Registry
+from tlab.types import Array
+
+ACTIVATIONS: Registry[type[Activation]] = Registry("activation")
+
+
+class Activation:
+    """The contract. Arrays of any one shape in, the same shape out, entry by entry.
+
+    Not gated: reference(x) -> y, forward(x) -> (y, cache), backward(dy, cache) -> dx.
+    Gated: reference(x, gate) -> y, forward(x, gate) -> (y, cache), backward(dy, cache) -> (dx, dgate).
+    """
+
+    gated: ClassVar[bool] = False
+
+    # What a subclass must define. The signatures depend on `gated`, hence Any.
+    reference: Any
+    forward: Any
+    backward: Any
+
+
+@ACTIVATIONS.add("relu", label="ReLU", formula=r"\max(0,\ x)", source="Nair & Hinton 2010")
+class Relu(Activation):
+    """Passes what is positive, silences the rest.
+
+    Notice: left of zero the slope is exactly 0. A unit that is negative for every token gets no gradient at all
+    and stays dead.
+    """
+
+    @staticmethod
+    def reference(x: Array) -> Array:
+        return np.where(x > 0, x, 0)
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        return np.maximum(x, 0), x
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy * (x > 0)
+
+
+class GeluCache(NamedTuple):
+    """What GELU keeps of a forward pass, both of x's shape."""
+
+    x: Array
+    weight: Array  # what x was multiplied with, between 0 and 1
+
+
+@ACTIVATIONS.add(
+    "gelu",
+    label="GELU",
+    formula=r"\tfrac{x}{2}\left(1 + \tanh\left(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\right)\right)",
+    source="Hendrycks & Gimpel 2016, tanh form",
+)
+class Gelu(Activation):
+    """Weighs each input by the chance that a standard normal falls below it.
+
+    Notice: slightly negative left of zero, so that no unit is ever quite dead. The cube is written x * x * x:
+    NumPy's power takes three hundred times as long.
+    """
+
+    SLOPE: ClassVar[float] = math.sqrt(2.0 / math.pi)
+    CUBIC: ClassVar[float] = math.sqrt(2.0 / math.pi) * 0.044715
+
+    @staticmethod
+    def reference(x: Array) -> Array:
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+    def forward(self, x: Array) -> tuple[Array, GeluCache]:
+        weight = x * x
+        weight *= self.CUBIC
+        weight += self.SLOPE
+        weight *= x
+        np.tanh(weight, out=weight)
+        weight += 1
+        weight *= 0.5
+        return x * weight, GeluCache(x, weight)
+
+    def backward(self, dy: Array, cache: GeluCache) -> Array:
+        # weight = sigmoid(2u) with u = SLOPE x + CUBIC x^3, so dy/dx = weight (1 + x (1 - weight) 2u').
+        x, weight = cache
+        dx = x * x
+        dx *= 6 * self.CUBIC
+        dx += 2 * self.SLOPE
+        dx *= x
+        dx *= 1 - weight
+        dx += 1
+        dx *= weight
+        dx *= dy
+        return dx
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), by way of tanh: it never overflows, and NumPy's tanh is twice as fast as its exp."""
+    y = x * 0.5
+    np.tanh(y, out=y)
+    y += 1
+    y *= 0.5
+    return y
+
+
+def swish_slope(x: Array, weight: Array) -> Array:
+    """d(x sigmoid(x))/dx = weight (1 + x (1 - weight)), given weight = sigmoid(x)."""
+    slope = 1 - weight
+    slope *= x
+    slope += 1
+    slope *= weight
+    return slope
+
+
+class SwishCache(NamedTuple):
+    """What Swish keeps of a forward pass, both of x's shape."""
+
+    x: Array
+    weight: Array
+
+
+@ACTIVATIONS.add("swish", label="Swish (SiLU)", formula=r"x\,\sigma(x)", source="Ramachandran et al. 2017")
+class Swish(Activation):
+    """Lets each input decide, through a sigmoid, how much of itself passes.
+
+    Notice: it looks like GELU with a wider bend, and dips lower: to -0.28 at x = -1.28.
+    """
+
+    @staticmethod
+    def reference(x: Array) -> Array:
+        return x / (1 + np.exp(-x))
+
+    def forward(self, x: Array) -> tuple[Array, SwishCache]:
+        weight = sigmoid(x)
+        return x * weight, SwishCache(x, weight)
+
+    def backward(self, dy: Array, cache: SwishCache) -> Array:
+        dx = swish_slope(*cache)
+        dx *= dy
+        return dx
+
+
+class SwiGluCache(NamedTuple):
+    """What SwiGLU keeps of a forward pass, all of x's shape."""
+
+    x: Array
+    gate: Array
+    weight: Array  # sigmoid(gate)
+    opening: Array  # swish(gate), what x was multiplied with
+
+
+@ACTIVATIONS.add(
+    "swiglu",
+    label="SwiGLU",
+    formula=r"\mathrm{swish}(x W_\mathrm{gate}) \odot (x W_\mathrm{up})",
+    source="Shazeer 2020",
+)
+class SwiGlu(Activation):
+    """Multiplies one projection of the token by the swish of another: a product, not only a bend.
+
+    Notice: three matrices instead of two, so the hidden width shrinks to two thirds to keep the parameters equal.
+    """
+
+    gated = True
+
+    @staticmethod
+    def reference(x: Array, gate: Array) -> Array:
+        return x * gate / (1 + np.exp(-gate))
+
+    def forward(self, x: Array, gate: Array) -> tuple[Array, SwiGluCache]:
+        weight = sigmoid(gate)
+        opening = gate * weight
+        return x * opening, SwiGluCache(x, gate, weight, opening)
+
+    def backward(self, dy: Array, cache: SwiGluCache) -> tuple[Array, Array]:
+        x, gate, weight, opening = cache
+        dgate = swish_slope(gate, weight)
+        dgate *= x
+        dgate *= dy
+        return dy * opening, dgate

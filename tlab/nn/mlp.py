@@ -1,0 +1,58 @@
+"""The MLP of a block: what attention brought together is worked on here, token by token."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tlab.nn.activations import Activation
+from tlab.nn.inits import Init
+from tlab.nn.linear import Linear
+from tlab.params import ParamSpace
+from tlab.types import Array
+
+
+class MlpTrace(NamedTuple):
+    """Everything one MLP made of its input."""
+
+    x: Array  # (B, T, C)
+    before: tuple[Array, ...]  # (B, T, F) each: the activation's input, and its gate where it has one
+    activation: Any  # the activation's own cache
+    hidden: Array  # (B, T, F), behind the activation
+
+
+class Mlp:
+    """y = activation(x W_up) W_down, or with a gate activation(x W_up, x W_gate) W_down.
+
+    Notice: two thirds of a block's weights are here, and no token sees another.
+    """
+
+    def __init__(
+        self,
+        space: ParamSpace,
+        name: str,
+        hidden_dim: int,
+        mlp_dim: int,
+        activation: Activation,
+        init: Init,
+        bias: bool,
+    ) -> None:
+        self.activation = activation
+        into = ["up", "gate"] if activation.gated else ["up"]
+        self.inputs = [Linear(space, f"{name}.{part}", (hidden_dim, mlp_dim), init.matrix, bias) for part in into]
+        self.down = Linear(space, f"{name}.down", (mlp_dim, hidden_dim), init.residual, bias)
+
+    def forward(self, x: Array) -> tuple[Array, MlpTrace]:
+        """X (B, T, C) -> (B, T, C)."""
+        before = tuple(linear.forward(x)[0] for linear in self.inputs)
+        hidden, activation_cache = self.activation.forward(*before)
+        y, _ = self.down.forward(hidden)
+        return y, MlpTrace(x, before, activation_cache, hidden)
+
+    def backward(self, dy: Array, trace: MlpTrace) -> Array:
+        dhidden = self.down.backward(dy, trace.hidden)
+        dbefore = self.activation.backward(dhidden, trace.activation)
+        dbefore = dbefore if self.activation.gated else (dbefore,)
+        dx, *others = (linear.backward(d, trace.x) for linear, d in zip(self.inputs, dbefore, strict=True))
+        for other in others:
+            dx += other
+        return dx

@@ -1,0 +1,239 @@
+"""The transformer: embedding, blocks, head. Read `forward` downwards and `backward` upwards: they mirror each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tlab.config import ModelConfig
+from tlab.memory import keep_freed_memory
+from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.attention import Attention, AttentionTrace, KVCache, LayerCache
+from tlab.nn.inits import INITS, Init
+from tlab.nn.linear import Embedding, Linear
+from tlab.nn.loss import CrossEntropy
+from tlab.nn.mlp import Mlp, MlpTrace
+from tlab.nn.norms import NORMS, Norm
+from tlab.nn.positions import POSITIONS, Position
+from tlab.nn.residuals import RESIDUALS, ResidualTrace
+from tlab.params import ParamSpace
+from tlab.types import Array, Ids
+
+
+class BlockTrace(NamedTuple):
+    """What went on in one block: attention with its residual layout, then the MLP with its own."""
+
+    first: ResidualTrace
+    second: ResidualTrace
+
+    @property
+    def attention(self) -> AttentionTrace:
+        """Queries, keys, values, and `weights` (B, H, T, S)."""
+        return self.first.sublayer
+
+    @property
+    def mlp(self) -> MlpTrace:
+        """Inputs and outputs of the activation."""
+        return self.second.sublayer
+
+
+class Trace(NamedTuple):
+    """Every array of a forward pass that backward, a probe or a picture may want."""
+
+    ids: Ids  # (B, T)
+    start: int  # position of the first of the T tokens
+    embedded: Array  # (B, T, C), tokens and positions: what enters the first block
+    blocks: tuple[BlockTrace, ...]
+    final_norm: Any  # cache of the final norm; None where the layout has none
+    output: Array  # (B, T, C), what the head reads
+    logits: Array  # (B, T, V)
+
+
+class Block:
+    """Attention, then the MLP, each in the chosen residual layout."""
+
+    def __init__(self, space: ParamSpace, name: str, config: ModelConfig, position: Position, init: Init) -> None:
+        layout = RESIDUALS[config.residual]
+
+        def make_norm(space: ParamSpace, name: str) -> Norm:
+            return NORMS[config.norm](space, name, config.hidden_dim, config.norm_epsilon)
+
+        self.first = layout(space, f"{name}.norm1", make_norm)
+        self.attention = Attention(
+            space, f"{name}.attention", config.hidden_dim, config.num_heads, position, init, config.bias
+        )
+        self.second = layout(space, f"{name}.norm2", make_norm)
+        self.mlp = Mlp(
+            space,
+            f"{name}.mlp",
+            config.hidden_dim,
+            config.mlp_dim,
+            ACTIVATIONS[config.activation](),
+            init,
+            config.bias,
+        )
+
+    def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, BlockTrace]:
+        """X (B, T, C) -> (B, T, C)."""
+        x, first = self.first.forward(x, lambda h: self.attention.forward(h, past))
+        x, second = self.second.forward(x, self.mlp.forward)
+        return x, BlockTrace(first, second)
+
+    def backward(self, dx: Array, trace: BlockTrace) -> Array:
+        dx = self.second.backward(dx, trace.second, self.mlp.backward)
+        return self.first.backward(dx, trace.first, self.attention.backward)
+
+
+class Transformer:
+    """A decoder-only transformer language model.
+
+    Args:
+        config: its shape and switches.
+        seed: of the initial weights. Each tensor's values depend on (seed, its name) alone.
+        dtype: float32 in use; float64 where gradients are compared with finite differences.
+
+    Attributes:
+        parameters: name -> `Param`, with `.data` and `.grad`, views of the flat vectors `parameters.data` and
+            `parameters.grad`.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> None:
+        keep_freed_memory()
+        self.config = config
+        self.dtype = np.dtype(dtype)
+        self.parameters = space = ParamSpace()
+        init = INITS[config.init](config.num_layers, config.scale_residual)
+        C, V = config.hidden_dim, config.vocab_size
+
+        self.embedding = Embedding(space, "embedding", (V, C), init.embedding)
+        self.position = POSITIONS[config.position](space, "position", config.context_length, C, config.num_heads, init)
+        self.blocks = [Block(space, f"blocks.{i}", config, self.position, init) for i in range(config.num_layers)]
+        self.final_norm = (
+            NORMS[config.norm](space, "final_norm", C, config.norm_epsilon)
+            if RESIDUALS[config.residual].final_norm
+            else None
+        )
+        self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, bias=False)
+        space.pack(seed, self.dtype)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, each counted once."""
+        return self.parameters.data.size
+
+    def forward(self, ids: Ids, past: KVCache | None = None) -> tuple[Array, Trace]:
+        """Score every next token.
+
+        Args:
+            ids: (B, T) token ids. T may exceed the context length where the positions allow it.
+            past: keys and values of the tokens before these; they are added to it.
+
+        Returns:
+            logits (B, T, V), unnormalized, in nats; and the trace of everything on the way.
+
+        Raises:
+            ValueError: ids of the wrong shape or outside the vocabulary, or positions that do not exist.
+        """
+        start = past.position if past else 0
+        self._check_ids(ids, start)
+        x, _ = self.embedding.forward(ids)
+        x *= self.config.embedding_scale
+        x = self.position.embed(x, start)
+        return self.forward_embedded(x, ids, past)
+
+    def forward_embedded(self, x: Array, ids: Ids, past: KVCache | None = None) -> tuple[Array, Trace]:
+        """The same from the first block on: for probes that change what enters it, x (B, T, C)."""
+        T = x.shape[1]
+        start = past.position if past else 0
+        if past is not None:
+            past.make_room(T)
+        embedded, traces = x, []
+        for i, block in enumerate(self.blocks):
+            x, trace = block.forward(x, LayerCache(past, i) if past is not None else None)
+            traces.append(trace)
+        if past is not None:
+            past.advance(T)
+        x, final_norm = self.final_norm.forward(x) if self.final_norm else (x, None)
+        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)
+        return logits, Trace(ids, start, embedded, tuple(traces), final_norm, x, logits)
+
+    def backward(self, dlogits: Array, trace: Trace) -> Array:
+        """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C)."""
+        if self.head:
+            dx = self.head.backward(dlogits, trace.output)
+        else:
+            dx = self.embedding.unembed_backward(dlogits, trace.output)
+        if self.final_norm:
+            dx = self.final_norm.backward(dx, trace.final_norm)
+        for block, block_trace in zip(reversed(self.blocks), reversed(trace.blocks), strict=True):
+            dx = block.backward(dx, block_trace)
+        dembedded = dx
+        self.position.embed_backward(dembedded, trace.start)
+        self.embedding.backward(dembedded * self.config.embedding_scale, trace.ids)
+        return dembedded
+
+    def accumulate_gradients(self, ids: Ids, targets: Ids) -> tuple[float, Trace]:
+        """Add one batch's gradients to `parameters.grad`; -> mean loss in nats a token, and the trace."""
+        logits, trace = self.forward(ids)
+        self._check_ids(targets, 0)
+        loss, cache = CrossEntropy.forward(logits, targets)
+        self.backward(CrossEntropy.backward(cache, logits.shape), trace)
+        return loss, trace
+
+    def loss_and_gradients(self, ids: Ids, targets: Ids) -> tuple[float, dict[str, Array]]:
+        """The loss on one batch and its gradient.
+
+        Args:
+            ids: (B, T) token ids.
+            targets: (B, T), the token that follows each of them.
+
+        Returns:
+            the mean loss in nats a token; and parameter name -> gradient, of the parameter's shape. The arrays
+            are the caller's own: the next call does not touch them.
+        """
+        space = self.parameters
+        space.grad[...] = 0
+        loss, _ = self.accumulate_gradients(ids, targets)
+        return loss, {name: param.grad.copy() for name, param in space.items()}
+
+    def new_cache(self, batch_size: int = 1) -> KVCache:
+        """An empty cache for decoding `batch_size` texts at once."""
+        c = self.config
+        return KVCache(c.num_layers, batch_size, c.num_heads, c.head_dim, c.context_length, self.dtype)
+
+    def load(self, weights: Mapping[str, Array]) -> None:
+        """Take over every weight by name.
+
+        Raises:
+            ValueError: names or shapes differ from this model's, or a value is not finite; nothing was changed.
+        """
+        expected = {name: param.shape for name, param in self.parameters.items()}
+        given = {name: np.shape(array) for name, array in weights.items()}
+        if given != expected:
+            differing = sorted(set(given.items()) ^ set(expected.items()), key=lambda item: item[0])
+            names = list(dict.fromkeys(name for name, _ in differing))
+            details = ", ".join(f"{n} given {given.get(n, 'not')}, needs {expected.get(n, 'none')}" for n in names[:4])
+            raise ValueError(f"these weights are not this model's ({len(names)} differ): {details}")
+        for name, array in weights.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"weights of {name} hold NaN or infinity")
+        for name, array in weights.items():
+            self.parameters[name].data[...] = array
+
+    def _check_ids(self, ids: Ids, start: int) -> None:
+        c = self.config
+        if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"token ids must be integers of shape (B, T), not {ids.dtype} of shape {ids.shape}")
+        if ids.size == 0:
+            raise ValueError(f"token ids of shape {ids.shape} hold no token; give at least one")
+        if ids.min() < 0 or ids.max() >= c.vocab_size:
+            raise ValueError(f"token ids run from {ids.min()} to {ids.max()}; allowed: 0 to {c.vocab_size - 1}")
+        end = start + ids.shape[1]
+        if end > c.context_length and not self.position.unbounded:
+            raise ValueError(
+                f"{end} tokens do not fit into a context of {c.context_length}: position {c.position!r} has no vector "
+                "for the rest; shorten the text, or train with another position kind or a longer context"
+            )

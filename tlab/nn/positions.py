@@ -1,0 +1,245 @@
+"""Positions: without them attention sees a bag of tokens, as "dog bites man" and "man bites dog" are one bag.
+
+`where` says at which of three places a kind acts; at the other two it does nothing:
+    "embedding"   something is added to the token embeddings     (learned, sinusoidal)
+    "heads"       queries and keys are turned                    (rope)
+    "scores"      something is added to the attention scores     (alibi)
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+
+from tlab.nn.inits import Init
+from tlab.params import Param, ParamSpace
+from tlab.registry import Registry
+from tlab.types import Array
+
+POSITIONS: Registry[type[Position]] = Registry("position")
+
+
+class Position:
+    """The contract, with "do nothing" as the default at every place.
+
+    `start` is the position of the first of the T tokens: 0 in training, the number of tokens before in decoding.
+    """
+
+    where: ClassVar[str] = "nowhere"
+    relative: ClassVar[bool] = True
+    """Whether scores depend on distances alone, so that a full window can slide on over its cached keys."""
+    unbounded: ClassVar[bool] = True
+    """Whether positions past the trained context length exist at all."""
+    even_head_dim: ClassVar[bool] = False
+    """Whether the width of a head has to be even."""
+
+    def __init__(
+        self, space: ParamSpace, name: str, context_length: int, hidden_dim: int, num_heads: int, init: Init
+    ) -> None:
+        self.context_length = context_length
+        self.num_heads = num_heads
+
+    def embed(self, x: Array, start: int) -> Array:
+        """Token embeddings (B, T, C) -> (B, T, C)."""
+        return x
+
+    def embed_backward(self, dx: Array, start: int) -> None:
+        """Gradient of what `embed` added, from dx (B, T, C). What goes on to the tokens is dx itself."""
+
+    def rotate(self, heads: Array, start: int) -> Array:
+        """Queries or keys (..., T, D) -> (..., T, D)."""
+        return heads
+
+    def rotate_backward(self, dheads: Array, start: int) -> Array:
+        """(..., T, D) -> (..., T, D)."""
+        return dheads
+
+    def score_bias(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
+        """(T, S) or (H, T, S), read-only, to be added to the scores: -inf where a query may not look.
+
+        The queries are the last T of the S tokens, and each looks at itself and at what came before.
+        """
+        L = table_length(num_keys, self.context_length)
+        return causal_mask(L, dtype.char)[num_keys - num_queries : num_keys, :num_keys]
+
+
+def table_length(needed: int, context_length: int) -> int:
+    """Rows of a table that is made once: the context length, or past it the next power of two."""
+    return context_length if needed <= context_length else 1 << (needed - 1).bit_length()
+
+
+@lru_cache(maxsize=32)
+def causal_mask(L: int, dtype: str) -> Array:
+    """(L, L): 0 on and below the diagonal, -inf above it."""
+    mask = np.triu(np.full((L, L), -math.inf, dtype), k=1)
+    mask.setflags(write=False)
+    return mask
+
+
+@POSITIONS.add(
+    "sinusoidal",
+    label="sinusoidal",
+    formula=r"x_t + \left[\sin(t\,\omega_i),\ \cos(t\,\omega_i)\right],\quad \omega_i = 10000^{-2i/C}",
+    source="Vaswani et al. 2017",
+)
+class Sinusoidal(Position):
+    """Adds a fixed pattern of waves to each embedding, from fast to slow, like the digits of a clock.
+
+    Notice: it shares the embedding's channels. The waves have RMS 0.7, so with tiny initial embeddings a token's
+    place is at first much louder than the token; the config's embedding scale sets the balance.
+    """
+
+    where = "embedding"
+    relative = False
+
+    @staticmethod
+    def reference(num_positions: int, hidden_dim: int) -> Array:
+        """(num_positions, C), even channels sine, odd channels cosine."""
+        t, channel = np.arange(num_positions)[:, None], np.arange(hidden_dim)[None, :]
+        angle = t / 10_000 ** ((channel - channel % 2) / hidden_dim)
+        return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))
+
+    def embed(self, x: Array, start: int) -> Array:
+        _, T, C = x.shape
+        return x + sinusoids(table_length(start + T, self.context_length), C, x.dtype.char)[start : start + T]
+
+
+@lru_cache(maxsize=32)
+def sinusoids(L: int, hidden_dim: int, dtype: str) -> Array:
+    """(L, C), made once per length."""
+    table = Sinusoidal.reference(L, hidden_dim).astype(dtype)
+    table.setflags(write=False)
+    return table
+
+
+@POSITIONS.add(
+    "rope",
+    label="RoPE",
+    formula=r"q_t \to R(t\,\theta)\,q_t,\quad k_s \to R(s\,\theta)\,k_s,\quad q_t \cdot k_s = f(t - s)",
+    source="Su et al. 2021, half layout, base 10,000",
+)
+class Rope(Position):
+    """Turns each pair of channels of a query and a key by an angle that grows with the position.
+
+    Notice: turning both by t and s leaves a product that knows only t - s. The pairs are channel i with channel
+    i + D/2 (the half layout), so a turn is two products of whole halves.
+    """
+
+    where = "heads"
+    even_head_dim = True
+
+    @staticmethod
+    def reference(heads: Array) -> Array:
+        """(T, D) -> (T, D), pair by pair as complex numbers."""
+        T, D = heads.shape
+        angle = np.arange(T)[:, None] * 10_000 ** (-np.arange(D // 2) / (D // 2))
+        turned = (heads[:, : D // 2] + 1j * heads[:, D // 2 :]) * np.exp(1j * angle)
+        return np.concatenate([turned.real, turned.imag], axis=1)
+
+    def rotate(self, heads: Array, start: int) -> Array:
+        T, D = heads.shape[-2:]
+        cos, sin = rotations(table_length(start + T, self.context_length), D, heads.dtype.char)
+        return turn(heads, cos[start : start + T], sin[start : start + T])
+
+    def rotate_backward(self, dheads: Array, start: int) -> Array:
+        # A rotation's transpose is the rotation back.
+        T, D = dheads.shape[-2:]
+        cos, sin = rotations(table_length(start + T, self.context_length), D, dheads.dtype.char)
+        return turn(dheads, cos[start : start + T], -sin[start : start + T])
+
+
+def turn(heads: Array, cos: Array, sin: Array) -> Array:
+    """Rotate each pair (channel i, channel i + D/2) of (..., T, D); cos and sin are (T, D/2)."""
+    half = heads.shape[-1] // 2
+    first, second = heads[..., :half], heads[..., half:]
+    turned = np.empty(heads.shape, heads.dtype)
+    np.multiply(first, cos, out=turned[..., :half])
+    turned[..., :half] -= second * sin
+    np.multiply(second, cos, out=turned[..., half:])
+    turned[..., half:] += first * sin
+    return turned
+
+
+@lru_cache(maxsize=32)
+def rotations(L: int, head_dim: int, dtype: str) -> tuple[Array, Array]:
+    """Cos and sin, each (L, D/2), of position times frequency."""
+    half = head_dim // 2
+    angle = np.arange(L)[:, None] * 10_000 ** (-np.arange(half) / half)
+    cos, sin = np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
+    cos.setflags(write=False)
+    sin.setflags(write=False)
+    return cos, sin
+
+
+@POSITIONS.add(
+    "alibi",
+    label="ALiBi",
+    formula=r"q_t \cdot k_s / \sqrt{D} - m_h\,(t - s),\quad m_h = 2^{-8h/H}",
+    source="Press et al. 2022",
+)
+class Alibi(Position):
+    """Takes from each score a penalty in proportion to the distance, steeper in some heads than in others.
+
+    Notice: nothing to learn, and nothing that a longer text would not have: it goes on past the trained length.
+    """
+
+    where = "scores"
+
+    @staticmethod
+    def reference(num_heads: int) -> Array:
+        """The slopes m_h, (H,). A head count that is no power of two takes every other slope of the next one."""
+        power = 2 ** math.floor(math.log2(num_heads))
+        slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
+        between = 2.0 ** (-8 * np.arange(1, 2 * power + 1) / (2 * power))
+        return np.concatenate([slopes, between[::2][: num_heads - power]])
+
+    def score_bias(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
+        L = table_length(num_keys, self.context_length)
+        return alibi_bias(self.num_heads, L, dtype.char)[:, num_keys - num_queries : num_keys, :num_keys]
+
+
+@lru_cache(maxsize=32)
+def alibi_bias(num_heads: int, L: int, dtype: str) -> Array:
+    """(H, L, L): minus slope times distance where a query may look, -inf where it may not."""
+    distance = np.arange(L)[:, None] - np.arange(L)[None, :]
+    bias = -Alibi.reference(num_heads)[:, None, None] * distance + causal_mask(L, dtype)
+    bias = bias.astype(dtype)
+    bias.setflags(write=False)
+    return bias
+
+
+@POSITIONS.add("learned", label="learned", formula="x_t + p_t", source="Gehring et al. 2017; GPT-2")
+class Learned(Position):
+    """Adds a vector of its own to each position, found by training like any other weight.
+
+    Notice: a position that training never saw has no vector, so the context length is a hard end.
+    """
+
+    where = "embedding"
+    relative = False
+    unbounded = False
+
+    weight: Param
+
+    def __init__(
+        self, space: ParamSpace, name: str, context_length: int, hidden_dim: int, num_heads: int, init: Init
+    ) -> None:
+        super().__init__(space, name, context_length, hidden_dim, num_heads, init)
+        self.weight = space.declare(f"{name}.weight", (context_length, hidden_dim), init.embedding)
+
+    def embed(self, x: Array, start: int) -> Array:
+        return x + self.weight.data[start : start + x.shape[1]]
+
+    def embed_backward(self, dx: Array, start: int) -> None:
+        self.weight.grad[start : start + dx.shape[1]] += dx.sum(axis=0)
+
+
+@POSITIONS.add("none", label="no positions", formula="x_t", source="Haviv et al. 2022")
+class NoPosition(Position):
+    """Adds nothing: only the causal mask tells a token what came before.
+
+    Notice: it trains all the same. A token that can see t others can learn to count them.
+    """

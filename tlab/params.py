@@ -1,0 +1,110 @@
+"""Named weights that live in one flat vector, and their gradients in another.
+
+One vector each makes an optimizer step a handful of whole-vector operations instead of a loop over tensors, and
+a copy of the model one `memcpy`. Every `Param` holds views, so layers read and write ordinary arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
+
+import numpy as np
+
+from tlab.types import Array, Shape
+
+Initializer = Callable[[np.random.Generator, Shape], Array]
+"""Draws the first values of a tensor: (random generator, shape) -> array of that shape."""
+
+
+class Param:
+    """One tensor of weights: `data` and `grad` are views of the space's flat vectors, set by `ParamSpace.pack`."""
+
+    __slots__ = ("data", "grad", "init", "name", "shape")
+
+    data: Array
+    grad: Array
+
+    def __init__(self, name: str, shape: Shape, init: Initializer) -> None:
+        self.name = name
+        self.shape = shape
+        self.init = init
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether weight decay applies: to matrices, not to biases, scales and shifts."""
+        return len(self.shape) >= 2
+
+    def __repr__(self) -> str:
+        return f"Param({self.name!r}, {self.shape})"
+
+
+class ParamSpace(Mapping[str, Param]):
+    """Every `Param` of a model by name, in reading order: declared by the layers first, packed once at the end.
+
+    `data` and `grad` are the flat vectors, both (num_parameters,). Matrices lie before vectors in them, so that
+    weight decay is one operation on `data[:num_decayed]`.
+    """
+
+    data: Array
+    grad: Array
+
+    def __init__(self) -> None:
+        self._params: dict[str, Param] = {}
+        self.num_decayed = 0
+
+    def declare(self, name: str, shape: Shape, init: Initializer) -> Param:
+        """A new parameter; it has no values before `pack`."""
+        if name in self._params:
+            raise ValueError(f"parameter {name!r} is declared twice")
+        self._params[name] = Param(name, shape, init)
+        return self._params[name]
+
+    def pack(self, seed: int, dtype: np.dtype) -> None:
+        """Lay all parameters out in one vector, draw their first values, and set every gradient to zero.
+
+        A tensor's values depend on (seed, its own name) alone. So two models that differ in one part share every
+        tensor that both of them have.
+        """
+        in_memory = sorted(self.values(), key=lambda param: not param.is_matrix)  # stable: matrices first
+        self.num_decayed = sum(param.size for param in in_memory if param.is_matrix)
+        self.data = np.empty(sum(param.size for param in in_memory), dtype)
+        self.grad = np.zeros_like(self.data)
+        start = 0
+        for param in in_memory:
+            place = slice(start, start + param.size)
+            param.data = self.data[place].reshape(param.shape)
+            param.grad = self.grad[place].reshape(param.shape)
+            param.data[...] = param.init(np.random.default_rng([seed, zlib.crc32(param.name.encode())]), param.shape)
+            start += param.size
+
+    def __getitem__(self, name: str) -> Param:
+        return self._params[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def __reduce__(self) -> NoReturn:
+        # A copy made by pickle or deepcopy would hold plain arrays where there were views: training it would
+        # change a vector that no layer reads.
+        raise TypeError("a live model cannot be pickled or deep-copied; send a tlab.Checkpoint across the border")
+
+
+def zeros(_: np.random.Generator, shape: Shape) -> Array:
+    """Initial values of every bias and shift."""
+    return np.zeros(shape)
+
+
+def ones(_: np.random.Generator, shape: Shape) -> Array:
+    """Initial values of every scale."""
+    return np.ones(shape)

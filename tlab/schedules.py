@@ -1,0 +1,64 @@
+"""How the learning rate changes over a run: pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+from tlab.registry import Registry
+
+SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
+
+
+class Schedule:
+    """The contract: `height(progress)`, 1 where the warm-up ends (progress 0) and at best 0 at the end (progress 1)."""
+
+    @staticmethod
+    def height(progress: float) -> float:
+        raise NotImplementedError
+
+
+@SCHEDULES.add("constant", label="constant", formula=r"\eta", source="")
+class Constant(Schedule):
+    """Keeps the learning rate as it is."""
+
+    @staticmethod
+    def height(progress: float) -> float:
+        return 1.0
+
+
+@SCHEDULES.add("linear", label="linear", formula=r"\eta_\min + (\eta - \eta_\min)(1 - p)", source="Devlin et al. 2019")
+class Linear(Schedule):
+    """Lowers the learning rate by the same amount at every step."""
+
+    @staticmethod
+    def height(progress: float) -> float:
+        return 1.0 - progress
+
+
+@SCHEDULES.add(
+    "cosine",
+    label="cosine",
+    formula=r"\eta_\min + (\eta - \eta_\min)\,\tfrac{1 + \cos(\pi p)}{2}",
+    source="Loshchilov & Hutter 2017",
+)
+class Cosine(Schedule):
+    """Stays high for long, falls fast in the middle, and comes in gently."""
+
+    @staticmethod
+    def height(progress: float) -> float:
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def learning_rate_at(
+    step: int, *, schedule: str, steps: int, warmup_steps: int, learning_rate: float, min_learning_rate: float
+) -> float:
+    """The learning rate of update number `step`, counted from 1 to `steps`.
+
+    It rises in a line over the first `warmup_steps` updates, then follows the schedule, down to
+    `min_learning_rate` at the last update (a constant schedule never leaves the peak).
+    """
+    if step <= warmup_steps:
+        return learning_rate * step / (warmup_steps + 1)
+    first = warmup_steps + 1
+    progress = (step - first) / max(1, steps - first)
+    return min_learning_rate + (learning_rate - min_learning_rate) * SCHEDULES[schedule].height(progress)

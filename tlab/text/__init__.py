@@ -1,0 +1,37 @@
+"""Text in, numbers out: the corpora to learn from and the tokenizers that turn them into ids."""
+
+from tlab.text.corpora import (
+    CORPORA,
+    DEFAULT_CORPUS,
+    Corpus,
+    CorpusError,
+    corpus_from_text,
+    corpus_names,
+    load_corpus,
+)
+from tlab.text.tokenizers import (
+    TOKENIZERS,
+    ByteTokenizer,
+    CharTokenizer,
+    TextStream,
+    Tokenizer,
+    UnknownCharacterError,
+    tokenizer_from_json,
+)
+
+__all__ = [
+    "CORPORA",
+    "DEFAULT_CORPUS",
+    "TOKENIZERS",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "Corpus",
+    "CorpusError",
+    "TextStream",
+    "Tokenizer",
+    "UnknownCharacterError",
+    "corpus_from_text",
+    "corpus_names",
+    "load_corpus",
+    "tokenizer_from_json",
+]

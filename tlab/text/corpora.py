@@ -1,0 +1,345 @@
+"""What the models learn from: a corpus is one text, split into a part to train on and a part to be asked about.
+
+Every corpus carries the sha256 of its text into the record of a run, so that two results on "shakespeare" are
+known to be results on the same letters. One corpus never stands in for another: what cannot be had is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlab.registry import Registry, UnknownKeyError
+from tlab.text.tokenizers import TOKENIZERS, Tokenizer, utf8
+
+CORPORA: Registry[type[TextSource]] = Registry("corpus")
+DEFAULT_CORPUS = "python-docs"  # comes with Python itself: it needs neither network nor files
+
+MINIMUM_CHARACTERS = 20  # then the last tenth holds two: one to go in and one to come out
+SYNTHETIC_CHARACTERS = 200_000  # several passes a minute for a small model, and too much to learn by heart
+
+
+class CorpusError(ValueError):
+    """A text that cannot be had or used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)  # eq would compare arrays; the sha256 says whether two texts are one
+class Corpus:
+    """A text as ids, split for training, with what its record has to say about it."""
+
+    name: str
+    train: np.ndarray
+    """The first 90 % of the characters as ids: int32, shape (T,), read-only."""
+    validation: np.ndarray
+    """The last 10 %, likewise. It was never trained on, yet its characters all have ids."""
+    tokenizer: Tokenizer
+    sha256: str
+    """Of the whole text as used, in UTF-8."""
+    licence: str
+    origin: str
+    size: int
+    """Characters of the whole text."""
+
+    def describe(self) -> dict[str, Any]:
+        """What goes into the record of every run, ready for JSON."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "size": self.size,
+            "licence": self.licence,
+            "origin": self.origin,
+            "tokenizer": self.tokenizer.to_json(),
+        }
+
+
+def load_corpus(name: str | os.PathLike[str], tokenizer: str | Tokenizer = "char") -> Corpus:
+    """The corpus called `name`: a registered one, a text file by its path, or one in a data folder by its stem.
+
+    Args:
+        name: a key of `CORPORA`, "path/to/file.txt", or "file" for `file.txt` in a data folder.
+        tokenizer: a key of `TOKENIZERS`, made from the whole text; or a tokenizer to use as it is.
+
+    Raises:
+        UnknownKeyError: there is no such corpus, file or tokenizer.
+        CorpusError: the text could not be had, is not UTF-8, is too short, or is not the text it should be.
+        UnknownCharacterError: a tokenizer was passed that does not know the text's characters.
+    """
+    name = os.fspath(name)
+    if name in CORPORA:
+        source = CORPORA[name]()
+        return corpus_from_text(source.text(), name, source.licence, tokenizer, source.origin)
+    path = Path(name) if Path(name).is_file() else local_texts().get(name)
+    if path is None:
+        raise UnknownKeyError(
+            f"{CORPORA.explain(name)} Files in data folders: {', '.join(local_texts()) or 'none'}. "
+            "The path of any UTF-8 text file is allowed as well"
+        )
+    # The file's name and not its path: a record should not tell whose home folder it was.
+    return corpus_from_text(read_text(path), path.stem, tokenizer=tokenizer, origin=f"the file {path.name}")
+
+
+def corpus_from_text(
+    text: str,
+    name: str = "text",
+    licence: str = "unknown",
+    tokenizer: str | Tokenizer = "char",
+    origin: str = "given as text",
+) -> Corpus:
+    """The corpus that `text` makes; for the arguments and errors see `load_corpus`."""
+    if len(text) < MINIMUM_CHARACTERS:
+        given = f"has {len(text)} characters" if text else "is empty"
+        raise CorpusError(
+            f"the text of corpus {name!r} {given}; allowed are {MINIMUM_CHARACTERS} or more, since the last tenth "
+            "is kept for validation: give more text"
+        )
+    sha256 = hashlib.sha256(utf8(text)).hexdigest()
+    if isinstance(tokenizer, str):
+        tokenizer = TOKENIZERS[tokenizer].from_text(text)
+    # Characters are split and not ids, so every tokenizer gets the same two texts and none is cut in a character.
+    border = len(text) - len(text) // 10
+    train, validation = tokenizer.encode(text[:border]), tokenizer.encode(text[border:])
+    for ids in (train, validation):
+        ids.setflags(write=False)
+    return Corpus(name, train, validation, tokenizer, sha256, licence, origin, len(text))
+
+
+def corpus_names() -> tuple[str, ...]:
+    """What `load_corpus` takes here and now: the registered corpora, then the text files in data folders."""
+    return (*CORPORA, *local_texts())
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def data_folders() -> list[Path]:
+    """Where text files are looked for, the first one first."""
+    named = os.environ.get("TLAB_DATA_DIR")
+    folders = [Path(named)] if named else []
+    return [*folders, Path(__file__).resolve().parents[2] / "data", Path("data")]
+
+
+def local_texts() -> dict[str, Path]:
+    """Text files in the data folders by stem, but for those that belong to a registered corpus."""
+    taken = {getattr(source, "file_name", None) for source in CORPORA.values()}
+    found: dict[str, Path] = {}
+    for folder in data_folders():
+        for path in sorted(folder.glob("*.txt")):
+            if path.name not in taken and path.is_file():
+                found.setdefault(path.stem, path)
+    return found
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file; line ends and byte order marks of other systems are not part of it."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path} is not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}; "
+            "allowed is UTF-8 text: save the file in that encoding"
+        ) from None
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}; allowed is a readable text file") from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+# ------------------------------------------------------------------------------------------------ texts
+
+
+class TextSource:
+    """Where a registered corpus comes from: the class says what people must know, `text()` gives the text."""
+
+    licence: str
+    origin: str
+    offline = True
+    """Whether the text can be had without network and without files."""
+
+    def text(self) -> str:
+        """The whole text, the same on every call."""
+        raise NotImplementedError
+
+
+@CORPORA.add("python-docs", label="Python's documentation", source="Python Software Foundation")
+class PythonDocs(TextSource):
+    """The language reference that `help("topics")` shows: English prose and code, about half a million characters.
+
+    Notice: it is the text of the Python that runs, so its sha256 differs between Python versions.
+    """
+
+    licence = "PSF-2.0"
+    origin = "pydoc_data.topics of Python's standard library"
+
+    def text(self) -> str:
+        """All topics in the order of their names; each begins with its own title, underlined."""
+        try:
+            from pydoc_data.topics import topics
+        except ImportError as error:
+            raise CorpusError(
+                f"this Python came without its documentation ({error}); "
+                "install the full standard library or choose another corpus"
+            ) from error
+        return "\n".join(topics[name] for name in sorted(topics))
+
+
+class Download(TextSource):
+    """A file of a fixed sha256: taken from a data folder, else downloaded once into the user's cache."""
+
+    offline = False
+    file_name: str
+    url: str
+    """Names a commit, so that what is there cannot change."""
+    sha256: str
+
+    def text(self) -> str:
+        """The file's text, once its sha256 was found right.
+
+        Raises:
+            CorpusError: the download failed, or the file is not the one it should be.
+        """
+        places = [folder / self.file_name for folder in data_folders()]
+        path = next((place for place in places if place.is_file()), None) or self.download()
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != self.sha256:
+            raise CorpusError(
+                f"{path} has sha256 {found}; allowed is {self.sha256}: "
+                "remove the file, and the right one will be downloaded"
+            )
+        return read_text(path)
+
+    def download(self) -> Path:
+        """Download the file unless the cache holds it; returns its place there."""
+        try:
+            import pooch
+
+            cache = pooch.os_cache("tlab")
+            return Path(pooch.retrieve(self.url, f"sha256:{self.sha256}", fname=self.file_name, path=cache))
+        except (ImportError, OSError, ValueError) as error:  # ValueError: pooch's word for a wrong sha256
+            offline = ", ".join(key for key, source in CORPORA.items() if source.offline)
+            raise CorpusError(
+                f"{self.file_name} could not be downloaded from {self.url} ({error}); these corpora work offline: "
+                f"{offline}. Or put the file into the folder that TLAB_DATA_DIR names"
+            ) from error
+
+
+@CORPORA.add("shakespeare", label="Shakespeare", source="Karpathy 2015, char-rnn")
+class Shakespeare(Download):
+    """Forty thousand lines from Shakespeare's plays, "tiny Shakespeare": verse, with a name before each speech."""
+
+    licence = "public domain"
+    origin = "karpathy/char-rnn, data/tinyshakespeare/input.txt"
+    file_name = "tinyshakespeare.txt"
+    url = (
+        "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
+        "data/tinyshakespeare/input.txt"
+    )
+    sha256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+@CORPORA.add("names", label="First names", source="Karpathy 2022, makemore")
+class Names(Download):
+    """32,033 first names, one a line: short, and what comes out is easily judged by ear.
+
+    Notice: the file is sorted by popularity. Unshuffled, the last tenth would be all rare names, and the
+    validation loss would tell how odd they are instead of how well the model learned.
+    """
+
+    licence = "MIT; the names are from US government data"
+    origin = "karpathy/makemore, names.txt, lines shuffled"
+    file_name = "names.txt"
+    url = "https://raw.githubusercontent.com/karpathy/makemore/988aa59e4d8fefa526d06f3b453ad116258398d4/names.txt"
+    sha256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def text(self) -> str:
+        """The names in an order that the seed decides."""
+        lines = super().text().splitlines()
+        order = np.random.default_rng(self.seed).permutation(len(lines))
+        return "".join(f"{lines[i]}\n" for i in order)
+
+
+class Synthetic(TextSource):
+    """A text made by rule from a seed, so that it is known what there is to learn, and what is chance."""
+
+    licence = "CC0-1.0"
+    origin = "made by this program from a seed"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+
+@CORPORA.add("repeat", label="Repeated blocks", source="Olsson et al. 2022, induction heads")
+class Repeat(Synthetic):
+    """Lines such as "qhxbtwna qhxbtwna": random letters, and then the same letters again.
+
+    Notice: nothing foretells the first copy, at about 3 nats a letter (26 to choose from, fewer with each one that
+    is used up). The second is certain for a head that finds the letter before and copies what followed it. No
+    letter comes twice in a block, so there is one such place; blocks differ in length, so counting back fails.
+    """
+
+    shortest, longest = 8, 16  # two copies of the longest fit into a context of 64
+
+    def text(self) -> str:
+        """Shuffle an alphabet for each line and take the beginning of it, twice."""
+        rng = np.random.default_rng(self.seed)
+        count = SYNTHETIC_CHARACTERS // (self.shortest + self.longest + 2)  # two copies, a space, a line's end
+        letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
+        shuffled = rng.permuted(np.tile(letters, (count, 1)), axis=1)  # (count, 26)
+        lengths = rng.integers(self.shortest, self.longest + 1, size=count)
+        blocks = [row[:length].tobytes().decode() for row, length in zip(shuffled, lengths, strict=True)]
+        return "".join(f"{block} {block}\n" for block in blocks)
+
+
+@CORPORA.add("addition", label="Addition", source="sums of two numbers below 140")
+class Addition(Synthetic):
+    """Lines such as "12+34=46": every sum of two numbers below 140, each once, in random order.
+
+    Notice: no sum of the validation part was seen in training, so a right answer there was not remembered, but
+    for its twin with the summands swapped. The summands are chance; only what follows "=" can be learned.
+    """
+
+    limit = 140  # 140 * 140 lines are about 200,000 characters
+
+    def text(self) -> str:
+        """Number all sums, shuffle the numbers, write the sums down."""
+        order = np.random.default_rng(self.seed).permutation(self.limit * self.limit)
+        first, second = np.divmod(order, self.limit)
+        return "".join(f"{a}+{b}={a + b}\n" for a, b in zip(first.tolist(), second.tolist(), strict=True))
+
+
+@CORPORA.add("brackets", label="Balanced brackets", source="Dyck language of four kinds")
+class Brackets(Synthetic):
+    """Lines such as "([]{<>})": brackets of four kinds, every one closed, and never across another.
+
+    Notice: whether a bracket opens or closes is chance, but *which* one closes is told by the last one still open,
+    however far back. A line's end comes only where nothing is open.
+    """
+
+    kinds = ("()", "[]", "{}", "<>")
+    fewest, most = 4, 24  # pairs a line; the longest line fits into a context of 64
+
+    def text(self) -> str:
+        """As many lines as come to about 200,000 characters."""
+        rng = np.random.default_rng(self.seed)
+        count = SYNTHETIC_CHARACTERS // (self.fewest + self.most + 1)  # twice the mean of pairs, a line's end
+        numbers = rng.integers(self.fewest, self.most + 1, size=count).tolist()
+        return "".join(f"{self.line(rng, pairs)}\n" for pairs in numbers)
+
+    def line(self, rng: np.random.Generator, pairs: int) -> str:
+        """`pairs` pairs: a coin decides between opening and closing wherever both are possible."""
+        kinds = [self.kinds[i] for i in rng.integers(len(self.kinds), size=pairs)]
+        written, still_open = [], []
+        for heads in rng.random(2 * pairs) < 0.5:
+            if kinds and (heads or not still_open):
+                kind = kinds.pop()
+                written.append(kind[0])
+                still_open.append(kind[1])
+            else:
+                written.append(still_open.pop())
+        return "".join(written)

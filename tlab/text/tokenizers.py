@@ -1,0 +1,252 @@
+"""From text to numbers and back: each tokenizer maps a text to ids below its `vocab_size`.
+
+A model sees ids only, so the same tokenizer has to come with the weights wherever they go: as JSON.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlab.registry import Registry
+
+TOKENIZERS: Registry[type[Tokenizer]] = Registry("tokenizer")
+
+SHOWN_UNKNOWN = 5  # enough to see what kind of text it is
+SHOWN_ALPHABET = 120  # all of an English text's alphabet, the beginning of a Chinese one's
+DISPLAY = {" ": "␣", "\n": "↵"}  # both are in the fonts that matplotlib ships
+
+
+class UnknownCharacterError(ValueError):
+    """A text holds characters that the tokenizer has no id for; the message names them."""
+
+
+class TextStream:
+    """Turns ids into text one at a time: the pieces and `finish()` add up to `decode` of all the ids."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, token_id: int) -> str:
+        """The text that `token_id` completes, "" where it completes none yet."""
+        return self.tokenizer.decode([token_id])
+
+    def finish(self) -> str:
+        """What is left when no more ids will come."""
+        return ""
+
+
+class Utf8Stream(TextStream):
+    """Holds bytes back until they make a character; bytes that never can become U+FFFD, "�"."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def __call__(self, token_id: int) -> str:
+        """The character that this byte completes, "" as long as it is not whole."""
+        return self.decoder.decode(self.tokenizer.checked([token_id]).astype(np.uint8).tobytes())
+
+    def finish(self) -> str:
+        """A mark for the character that was broken off, "" if none was."""
+        return self.decoder.decode(b"", final=True)
+
+
+class Tokenizer:
+    """What every tokenizer offers; ids run from 0 to `vocab_size` - 1."""
+
+    vocab_size: int
+    tokens: tuple[str, ...]
+    """What to show for each id; for eyes only, since a space is shown as "␣" and a line's end as "↵"."""
+
+    @classmethod
+    def from_text(cls, text: str) -> Tokenizer:
+        """The tokenizer that can encode `text`."""
+        raise NotImplementedError
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of `text`: int32, shape (T,).
+
+        Raises:
+            UnknownCharacterError: some characters have no id.
+        """
+        raise NotImplementedError
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of `ids`, shape (T,).
+
+        Raises:
+            ValueError: `ids` are not whole numbers, not one row, or out of range.
+        """
+        raise NotImplementedError
+
+    def stream(self) -> TextStream:
+        """A fresh decoder for ids that come one at a time, as from generation."""
+        return TextStream(self)
+
+    def fields(self) -> dict[str, Any]:
+        """The arguments that would make this tokenizer again."""
+        return {}
+
+    def to_json(self) -> dict[str, Any]:
+        """What `tokenizer_from_json` makes an equal tokenizer from."""
+        key = next(key for key, component in TOKENIZERS.items() if component is type(self))
+        return {"tokenizer": key, **self.fields()}
+
+    def checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """`ids` as an array of shape (T,), or the error that says what is wrong with them."""
+        array = np.asarray(ids)
+        if array.ndim != 1:
+            raise ValueError(f"ids have shape {array.shape}; allowed is one row, (T,): decode a batch row by row")
+        if array.size == 0:
+            return np.zeros(0, dtype=np.int32)
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"ids are of type {array.dtype}; allowed are integers: pass ids, not logits")
+        outside = array[(array < 0) | (array >= self.vocab_size)]
+        if outside.size:
+            raise ValueError(
+                f"id {outside[0]} is out of range; allowed are 0 to {self.vocab_size - 1}: "
+                "decode with the tokenizer that the model was trained with"
+            )
+        return array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and type(self) is type(other) and self.fields() == other.fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), json.dumps(self.fields(), sort_keys=True)))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, vocab_size={self.vocab_size}>"
+
+
+@TOKENIZERS.add("char", label="Characters", source="one id per character of the text")
+class CharTokenizer(Tokenizer):
+    """Gives every character that occurs in the text its own id, in the order of the code points.
+
+    Notice: a small vocabulary and readable tokens, but a character that the text never showed has no id.
+    """
+
+    def __init__(self, alphabet: str) -> None:
+        if not isinstance(alphabet, str) or not alphabet:
+            raise ValueError(f"alphabet is {alphabet!r}; allowed is a text of one or more characters")
+        if alphabet != "".join(sorted(set(alphabet))):
+            raise ValueError(
+                "the alphabet repeats characters or is out of order; "
+                "allowed are distinct characters by code point: use CharTokenizer.from_text(text)"
+            )
+        utf8(alphabet)  # half a surrogate pair would not survive JSON
+        self.alphabet = alphabet
+        self.vocab_size = len(alphabet)
+        self.tokens = tuple(DISPLAY.get(c, c if c.isprintable() else repr(c)[1:-1]) for c in alphabet)
+        self.code_points = code_points(alphabet)  # (V,)
+        # One step more than the last character needs: every code point above it shares that place, unknown.
+        self.id_of = np.full(self.code_points[-1] + 2, -1, dtype=np.int32)
+        self.id_of[self.code_points] = np.arange(self.vocab_size)
+
+    @classmethod
+    def from_text(cls, text: str) -> CharTokenizer:
+        """The tokenizer of the characters in `text`; an empty text has none and is a ValueError."""
+        return cls("".join(sorted(set(text))))
+
+    def encode(self, text: str) -> np.ndarray:
+        """Look each code point up in a table: no loop over characters, so that a million take milliseconds."""
+        points = code_points(text)  # (T,)
+        ids = self.id_of[np.minimum(points, len(self.id_of) - 1)]
+        if ids.size and ids.min() < 0:
+            raise UnknownCharacterError(self.explain(set(text) - set(self.alphabet)))
+        return ids
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Put the code points in a row again."""
+        return self.code_points[self.checked(ids)].tobytes().decode("utf-32-le", "surrogatepass")
+
+    def fields(self) -> dict[str, Any]:
+        """The alphabet alone: its order gives the ids."""
+        return {"alphabet": self.alphabet}
+
+    def explain(self, unknown: set[str]) -> str:
+        """What to tell somebody whose text holds `unknown` characters."""
+        named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in sorted(unknown)[:SHOWN_UNKNOWN])
+        more = f" and {len(unknown) - SHOWN_UNKNOWN} more" if len(unknown) > SHOWN_UNKNOWN else ""
+        etc = " ..." if self.vocab_size > SHOWN_ALPHABET else ""
+        return (
+            f"the text holds characters that this tokenizer has no id for: {named}{more}; "
+            f"allowed are these {self.vocab_size}: {self.alphabet[:SHOWN_ALPHABET]!r}{etc}. "
+            "Leave them out, or train with the byte tokenizer, which knows every character"
+        )
+
+
+@TOKENIZERS.add("byte", label="Bytes", source="UTF-8; Xue et al. 2022 (ByT5)")
+class ByteTokenizer(Tokenizer):
+    """Takes the UTF-8 bytes of the text as ids, so that no character is ever unknown.
+
+    Notice: "é" takes two steps and "🙂" four. A model may generate bytes that are no text: they decode to "�".
+    """
+
+    vocab_size = 256
+    tokens = tuple(
+        DISPLAY.get(chr(b), chr(b) if chr(b).isprintable() and b < 128 else repr(bytes([b]))[2:-1]) for b in range(256)
+    )
+
+    @classmethod
+    def from_text(cls, text: str) -> ByteTokenizer:
+        """The one byte tokenizer there is, whatever the text."""
+        return cls()
+
+    def encode(self, text: str) -> np.ndarray:
+        """The bytes themselves are the ids."""
+        return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of the bytes, with "�" where they are none."""
+        return self.checked(ids).astype(np.uint8).tobytes().decode("utf-8", "replace")
+
+    def stream(self) -> TextStream:
+        """A decoder that waits until a character is whole."""
+        return Utf8Stream(self)
+
+
+def tokenizer_from_json(data: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that `to_json` described.
+
+    Raises:
+        ValueError: `data` is damaged, or its tokenizer is not registered (UnknownKeyError).
+    """
+    if not isinstance(data, Mapping) or "tokenizer" not in data:
+        raise ValueError(
+            f"{str(data)[:60]!r} describes no tokenizer; allowed is an object with the key 'tokenizer', "
+            "as to_json() makes it"
+        )
+    component = TOKENIZERS[data["tokenizer"]]
+    try:
+        return component(**{name: value for name, value in data.items() if name != "tokenizer"})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the description of a {data['tokenizer']!r} tokenizer is damaged: {error}. Take it from an intact copy"
+        ) from error
+
+
+def code_points(text: str) -> np.ndarray:
+    """The Unicode code point of each character: shape (T,)."""
+    # Four bytes a character, whatever it is. Half a surrogate pair passes, to be named by whoever refuses it.
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def utf8(text: str) -> bytes:
+    """`text` in UTF-8.
+
+    Raises:
+        UnknownCharacterError: the text holds half a surrogate pair, which is no character.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UnknownCharacterError(
+            f"character {error.start} of the text is {text[error.start]!r}, half a surrogate pair, which has "
+            "no UTF-8 bytes; allowed is every whole character: leave it out"
+        ) from None

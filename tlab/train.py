@@ -1,0 +1,249 @@
+"""The training loop: an iterator that makes one update and yields one record at a time.
+
+Whoever iterates decides when to draw, save or stop. Nothing happens between two records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tlab.checkpoint import Checkpoint, CheckpointError
+from tlab.config import ConfigError, ModelConfig, TrainConfig
+from tlab.nn.loss import CrossEntropy
+from tlab.nn.model import Trace, Transformer
+from tlab.optim import OPTIMIZERS, clip_gradient
+from tlab.probes import first_nonfinite
+from tlab.records import Divergence, StepRecord
+from tlab.schedules import learning_rate_at
+from tlab.text import Corpus
+from tlab.types import Ids
+
+VALIDATION_TOKENS = 4096  # read at once: enough for large matrix products, small enough for the caches
+
+
+class Batch(NamedTuple):
+    """Token ids and, for each, the id that follows it: both (B, T)."""
+
+    ids: Ids
+    targets: Ids
+
+
+def draw_batch(tokens: Ids, batch_size: int, context_length: int, seed: int, step: int) -> Batch:
+    """The batch of update number `step`: sequences from random places of `tokens`. It depends on these values alone."""
+    rng = np.random.default_rng([seed, step])
+    starts = rng.integers(0, len(tokens) - context_length, size=batch_size)
+    windows = tokens[starts[:, None] + np.arange(context_length + 1)]  # (B, T + 1)
+    return Batch(windows[:, :-1], windows[:, 1:])
+
+
+def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None) -> float:
+    """Mean loss over a whole text, in nats a token.
+
+    The text is cut into windows of `context_length` (by default the model's), each read on its own; every token but
+    the very first is predicted once. `tokens` (N,), at least two.
+
+    Raises:
+        ValueError: fewer than two tokens.
+    """
+    if len(tokens) < 2:
+        raise ValueError(f"a text of {len(tokens)} tokens has nothing to predict; give at least 2")
+    T = context_length or model.config.context_length
+    num_predicted = len(tokens) - 1
+    num_whole = num_predicted // T
+    whole = num_whole * T
+    ids, targets = tokens[:whole].reshape(-1, T), tokens[1 : whole + 1].reshape(-1, T)
+    at_once = max(1, VALIDATION_TOKENS // T)
+    batches = [Batch(ids[i : i + at_once], targets[i : i + at_once]) for i in range(0, num_whole, at_once)]
+    if whole < num_predicted:
+        batches.append(Batch(tokens[None, whole:-1], tokens[None, whole + 1 :]))
+    total = 0.0
+    for batch in batches:
+        logits, _ = model.forward(batch.ids)
+        total += CrossEntropy.forward(logits, batch.targets)[0] * batch.ids.size
+    return total / num_predicted
+
+
+class Trainer:
+    """Trains a new model; iterate over it for a `StepRecord` an update.
+
+    The same configs, corpus, machine and number of BLAS threads give the same bits, also with a checkpoint and
+    `resume` in between. Iterating may stop and go on at will.
+
+    Args:
+        config: the model. Its vocab_size must be that of the corpus.
+        train_config: the training.
+        corpus: the text.
+        dtype: of weights and arithmetic.
+
+    Attributes:
+        model: the live model; its weights are those after `step` updates.
+        records: every record so far.
+        divergence: why the run ended early, or None.
+
+    Raises:
+        ConfigError: the configs do not fit the corpus.
+    """
+
+    def __init__(
+        self, config: ModelConfig, train_config: TrainConfig, corpus: Corpus, *, dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        check_fit(config, corpus)
+        self.config = config
+        self.train_config = train_config
+        self.corpus = corpus
+        self.model = Transformer(config, train_config.seed, dtype)
+        self.optimizer = OPTIMIZERS[train_config.optimizer](train_config, self.model.parameters)
+        self.step = 0
+        self.records: list[StepRecord] = []
+        self.divergence: Divergence | None = None
+        self.last_trace: Trace | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: all steps are made, or the run diverged."""
+        return self.divergence is not None or self.step >= self.train_config.steps
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        """Go on training from where it stands."""
+        while not self.finished:
+            yield self.train_step()
+
+    def train_step(self) -> StepRecord:
+        """Make one update; a step whose loss or gradient is not finite makes none and ends the run."""
+        config, space = self.train_config, self.model.parameters
+        began = time.perf_counter()
+        step = self.step + 1
+        batch = draw_batch(self.corpus.train, config.batch_size, self.config.context_length, config.batch_seed, step)
+        space.grad[...] = 0
+        with np.errstate(all="ignore"):  # an overflow is found below, and reported with its place
+            loss, self.last_trace = self.model.accumulate_gradients(*batch)
+            gradient_norm = clip_gradient(space.grad, config.gradient_clip)
+        learning_rate = self.learning_rate(step)
+        self.divergence = self.find_divergence(step, loss, gradient_norm)
+        if self.divergence is None:
+            with uninterrupted():  # Ctrl-C must not leave weights of this step with moments of the last
+                self.optimizer.update(space, learning_rate)
+                self.step = step
+        seconds = time.perf_counter() - began
+        validation_loss = evaluate(self.model, self.corpus.validation) if self.is_validation_step(step) else None
+        before = self.records[-1] if self.records else None
+        record = StepRecord(
+            step=step,
+            loss=loss,
+            validation_loss=validation_loss,
+            learning_rate=learning_rate,
+            gradient_norm=gradient_norm,
+            tokens=(before.tokens if before else 0) + batch.ids.size,
+            seconds=(before.seconds if before else 0.0) + seconds,
+            divergence=self.divergence,
+        )
+        self.records.append(record)
+        return record
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of update number `step`, from 1 on."""
+        c = self.train_config
+        return learning_rate_at(
+            step,
+            schedule=c.schedule,
+            steps=c.steps,
+            warmup_steps=c.warmup_steps,
+            learning_rate=c.learning_rate,
+            min_learning_rate=c.min_learning_rate,
+        )
+
+    def is_validation_step(self, step: int) -> bool:
+        """Whether update `step` is followed by a look at the whole validation split."""
+        every = self.train_config.validation_every
+        is_last = step == self.train_config.steps
+        return self.divergence is None and (is_last or (every > 0 and step % every == 0))
+
+    def find_divergence(self, step: int, loss: float, gradient_norm: float) -> Divergence | None:
+        """What went wrong at this step, and where it is seen first."""
+        if not math.isfinite(loss):
+            assert self.last_trace is not None
+            return Divergence(step, first_nonfinite(self.last_trace) or "loss", f"the loss is {loss}")
+        if not math.isfinite(gradient_norm):
+            # Backward runs from the head down, so the last of the reading order is the first to be reached.
+            bad = [name for name, param in self.model.parameters.items() if not np.isfinite(param.grad).all()]
+            where = f"gradient of {bad[-1]}" if bad else "gradient norm"
+            return Divergence(step, where, f"the gradient norm is {gradient_norm}")
+        if loss > self.train_config.max_loss:
+            limit = self.train_config.max_loss
+            return Divergence(step, "loss", f"the loss of {loss:.4g} nats a token is above max_loss = {limit:g}")
+        return None
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything needed to generate, probe, or go on training: a copy that later steps do not change."""
+        return Checkpoint(
+            model_config=self.config,
+            train_config=self.train_config,
+            corpus=self.corpus.describe(),
+            step=self.step,
+            weights={name: param.data.copy() for name, param in self.model.parameters.items()},
+            optimizer_state={name: vector.copy() for name, vector in self.optimizer.state.items()},
+            records=list(self.records),
+        )
+
+    @classmethod
+    def resume(cls, checkpoint: Checkpoint, corpus: Corpus) -> Trainer:
+        """A trainer that goes on where the checkpoint was made, bit by bit as if it had never stopped.
+
+        Raises:
+            CheckpointError: the corpus is not the text that the checkpoint was trained on.
+        """
+        trained_on = checkpoint.corpus
+        if corpus.sha256 != trained_on["sha256"] or corpus.tokenizer != checkpoint.tokenizer:
+            raise CheckpointError(
+                f"this run was trained on corpus {trained_on['name']!r} (sha256 {trained_on['sha256'][:12]}...), "
+                f"not on {corpus.name!r} (sha256 {corpus.sha256[:12]}...) with this tokenizer; load the same text to resume"
+            )
+        trainer = cls(checkpoint.model_config, checkpoint.train_config, corpus, dtype=checkpoint.dtype)
+        trainer.model.load(checkpoint.weights)
+        for name, vector in trainer.optimizer.state.items():
+            vector[...] = checkpoint.optimizer_state[name]
+        trainer.optimizer.num_updates = trainer.step = checkpoint.step
+        trainer.records = list(checkpoint.records)
+        trainer.divergence = checkpoint.divergence
+        return trainer
+
+
+def check_fit(config: ModelConfig, corpus: Corpus) -> None:
+    """Refuse a model that this corpus cannot train."""
+    if config.vocab_size != corpus.tokenizer.vocab_size:
+        raise ConfigError(
+            f"vocab_size = {config.vocab_size}: corpus {corpus.name!r} has a vocabulary of "
+            f"{corpus.tokenizer.vocab_size}; use vocab_size=corpus.tokenizer.vocab_size"
+        )
+    shortest = config.context_length + 1
+    if len(corpus.train) < shortest:
+        raise ConfigError(
+            f"corpus {corpus.name!r} has {len(corpus.train)} tokens to train on, too few for one sequence of "
+            f"context_length = {config.context_length}; take a longer text, or a context of at most "
+            f"{len(corpus.train) - 1}"
+        )
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C to the end of the block. Only the main thread gets it, so elsewhere nothing is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if came:
+            signal.raise_signal(signal.SIGINT)
