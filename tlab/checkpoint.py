@@ -144,6 +144,9 @@ class Checkpoint:
             for name in list(tensors)
             if name.startswith(OPTIMIZER_PREFIX)
         }
+        kinds = {array.dtype for array in [*tensors.values(), *state.values()]}
+        if kinds not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+            raise CheckpointError(f"its arrays are of {', '.join(map(str, kinds))}; needed is one kind of float")
         checkpoint = cls(model_config, train_config, about["corpus"], int(about["step"]), tensors, state, records)
         model = checkpoint.model()  # checks every name and shape, and that all values are finite
         check_optimizer_state(train_config, state, model.parameters)
@@ -156,6 +159,9 @@ def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], space
     given = {name: vector.shape for name, vector in state.items()}
     if given != needed:
         raise CheckpointError(f"its optimizer state is {given}; {config.optimizer!r} needs {needed}")
+    for name, vector in state.items():
+        if not np.isfinite(vector).all():
+            raise CheckpointError(f"its {name} holds NaN or infinity")
 
 
 def records_as_table(records: list[StepRecord]) -> Array:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -77,15 +78,15 @@ class Config:
     def __post_init__(self) -> None:
         problems = []
         for name, expected in field_types(type(self)).items():
-            value = as_type(getattr(self, name), expected)
-            if value is None and type(None) not in type_alternatives(expected):
-                words = " or ".join(t.__name__ for t in type_alternatives(expected))
-                problems.append(f"{name} = {getattr(self, name)!r}: must be of type {words}")
-                continue
-            object.__setattr__(self, name, value)  # 3 for numpy.int64(3): the config has to survive JSON
-            complaint = options(type(self))[name].complaint(value)
+            given = getattr(self, name)
+            try:
+                value = as_plain(given, type_alternatives(expected))
+                complaint = options(type(self))[name].complaint(value)
+                object.__setattr__(self, name, value)
+            except TypeError as error:
+                complaint = str(error)
             if complaint:
-                problems.append(f"{name} = {value!r}: {complaint}")
+                problems.append(f"{name} = {given!r}: {complaint}")
         if not problems:
             problems = self.cross_check()
         if problems:
@@ -130,18 +131,19 @@ def type_alternatives(expected: Any) -> tuple[type, ...]:
     return typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
 
 
-def as_type(value: Any, expected: Any) -> Any:
-    """`value` as exactly the expected plain Python type, or None where it is none of it."""
-    for kind in type_alternatives(expected):
-        if kind is bool or kind is str:
-            if isinstance(value, kind):
-                return value
-        elif kind is int:
-            if hasattr(value, "__index__") and not isinstance(value, bool):
-                return int(value)
-        elif kind is float and hasattr(value, "__float__") and not isinstance(value, bool):
-            return float(value)
-    return None
+def as_plain(value: Any, kinds: tuple[type, ...]) -> Any:
+    """`value` as a plain Python object of one of these types, so that it survives JSON: 3 for numpy.int64(3).
+
+    Raises:
+        TypeError: it is none of them. A bool is no number here, and a float no int.
+    """
+    if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
+        return value
+    if int in kinds and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if float in kinds and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(f"must be of type {' or '.join(kind.__name__ for kind in kinds)}")
 
 
 @dataclass(frozen=True)

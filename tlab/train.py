@@ -127,26 +127,26 @@ class Trainer:
         with np.errstate(all="ignore"):  # an overflow is found below, and reported with its place
             loss, self.last_trace = self.model.accumulate_gradients(*batch)
             gradient_norm = clip_gradient(space.grad, config.gradient_clip)
-        learning_rate = self.learning_rate(step)
         self.divergence = self.find_divergence(step, loss, gradient_norm)
-        if self.divergence is None:
-            with uninterrupted():  # Ctrl-C must not leave weights of this step with moments of the last
+        learning_rate = self.learning_rate(step)
+        # Ctrl-C must not leave new weights beside old moments, nor an update without its record.
+        with uninterrupted():
+            if self.divergence is None:
                 self.optimizer.update(space, learning_rate)
                 self.step = step
-        seconds = time.perf_counter() - began
-        validation_loss = evaluate(self.model, self.corpus.validation) if self.is_validation_step(step) else None
-        before = self.records[-1] if self.records else None
-        record = StepRecord(
-            step=step,
-            loss=loss,
-            validation_loss=validation_loss,
-            learning_rate=learning_rate,
-            gradient_norm=gradient_norm,
-            tokens=(before.tokens if before else 0) + batch.ids.size,
-            seconds=(before.seconds if before else 0.0) + seconds,
-            divergence=self.divergence,
-        )
-        self.records.append(record)
+            seconds = time.perf_counter() - began
+            before = self.records[-1] if self.records else None
+            record = StepRecord(
+                step=step,
+                loss=loss,
+                validation_loss=self.validation_loss(step),
+                learning_rate=learning_rate,
+                gradient_norm=gradient_norm,
+                tokens=(before.tokens if before else 0) + batch.ids.size,
+                seconds=(before.seconds if before else 0.0) + seconds,
+                divergence=self.divergence,
+            )
+            self.records.append(record)
         return record
 
     def learning_rate(self, step: int) -> float:
@@ -161,11 +161,11 @@ class Trainer:
             min_learning_rate=c.min_learning_rate,
         )
 
-    def is_validation_step(self, step: int) -> bool:
-        """Whether update `step` is followed by a look at the whole validation split."""
+    def validation_loss(self, step: int) -> float | None:
+        """The loss on the whole validation split where it is due after update `step`, else None."""
         every = self.train_config.validation_every
-        is_last = step == self.train_config.steps
-        return self.divergence is None and (is_last or (every > 0 and step % every == 0))
+        is_due = step == self.train_config.steps or (every > 0 and step % every == 0)
+        return evaluate(self.model, self.corpus.validation) if is_due and self.divergence is None else None
 
     def find_divergence(self, step: int, loss: float, gradient_norm: float) -> Divergence | None:
         """What went wrong at this step, and where it is seen first."""

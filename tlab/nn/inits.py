@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,9 @@ class Init:
     `embedding` draws the token and learned position embeddings, `matrix` the linear layers, and `residual` the
     two linear layers of a block that write into the residual stream (attention.out and mlp.down).
     """
+
+    starts_near_uniform: ClassVar[bool] = False
+    """Whether the first logits are so small that the first loss is about log V."""
 
     def __init__(self, num_layers: int, scale_residual: bool) -> None:
         self.num_layers = num_layers
@@ -50,6 +54,8 @@ class Gpt2Init(Init):
     Notice: 0.02 was chosen for widths of 768 and more; at width 64 Glorot's rule would give 0.125, so a small
     model starts with nearly silent blocks.
     """
+
+    starts_near_uniform = True
 
     def embedding(self, rng: np.random.Generator, shape: Shape) -> Array:
         return rng.normal(0.0, 0.02, shape)

@@ -52,7 +52,5 @@ class Mlp:
         dhidden = self.down.backward(dy, trace.hidden)
         dbefore = self.activation.backward(dhidden, trace.activation)
         dbefore = dbefore if self.activation.gated else (dbefore,)
-        dx, *others = (linear.backward(d, trace.x) for linear, d in zip(self.inputs, dbefore, strict=True))
-        for other in others:
-            dx += other
-        return dx
+        dx = [linear.backward(d, trace.x) for linear, d in zip(self.inputs, dbefore, strict=True)]
+        return dx[0] + dx[1] if self.activation.gated else dx[0]

@@ -139,9 +139,8 @@ class Transformer:
         """
         start = past.position if past else 0
         self._check_ids(ids, start)
-        x, _ = self.embedding.forward(ids)
-        x *= self.config.embedding_scale
-        x = self.position.embed(x, start)
+        tokens, _ = self.embedding.forward(ids)
+        x = self.position.embed(tokens * self.config.embedding_scale, start)
         return self.forward_embedded(x, ids, past)
 
     def forward_embedded(self, x: Array, ids: Ids, past: KVCache | None = None) -> tuple[Array, Trace]:
@@ -177,8 +176,10 @@ class Transformer:
 
     def accumulate_gradients(self, ids: Ids, targets: Ids) -> tuple[float, Trace]:
         """Add one batch's gradients to `parameters.grad`; -> mean loss in nats a token, and the trace."""
-        logits, trace = self.forward(ids)
         self._check_ids(targets, 0)
+        if targets.shape != ids.shape:
+            raise ValueError(f"targets of shape {targets.shape} for ids of shape {ids.shape}; each token needs one")
+        logits, trace = self.forward(ids)
         loss, cache = CrossEntropy.forward(logits, targets)
         self.backward(CrossEntropy.backward(cache, logits.shape), trace)
         return loss, trace

@@ -1,0 +1,64 @@
+"""What all tests share. BLAS gets one thread before NumPy is loaded: small products are faster so, and repeatable."""
+
+import os
+
+for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import itertools  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from tlab import ModelConfig  # noqa: E402
+from tlab.nn.activations import ACTIVATIONS  # noqa: E402
+from tlab.nn.norms import NORMS  # noqa: E402
+from tlab.nn.positions import POSITIONS  # noqa: E402
+from tlab.nn.residuals import RESIDUALS  # noqa: E402
+from tlab.text import Corpus, corpus_from_text  # noqa: E402
+
+VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
+
+
+def tiny(**changes) -> ModelConfig:
+    """A model of every part, as small as it can be without hiding a mistake: no two of its sizes are equal."""
+    return ModelConfig(
+        **{
+            "vocab_size": 11,
+            "context_length": 8,
+            "hidden_dim": 12,
+            "num_layers": 2,
+            "num_heads": 3,
+            "mlp_ratio": 2.5,
+            **changes,
+        }
+    )
+
+
+def all_combinations() -> list:
+    """Norm x activation x residual x position, as registered now."""
+    return [
+        pytest.param(
+            tiny(norm=norm, activation=activation, residual=residual, position=position),
+            id=f"{norm}-{activation}-{residual}-{position}",
+        )
+        for norm, activation, residual, position in itertools.product(NORMS, ACTIVATIONS, RESIDUALS, POSITIONS)
+    ]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def verse() -> Corpus:
+    """A text that a tiny model learns in a moment."""
+    return corpus_from_text(VERSE * 40, name="verse")
+
+
+@pytest.fixture
+def ids(rng) -> np.ndarray:
+    """(2, 6) token ids for a tiny model."""
+    return rng.integers(0, 11, (2, 6))

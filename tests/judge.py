@@ -1,0 +1,159 @@
+"""The independent judge: the same transformer in PyTorch, from the papers' equations, in the plainest way.
+
+It shares nothing with `tlab` but parameter names and config fields: no code, no caches, no hand-written gradient.
+Import it only behind `pytest.importorskip("torch")`.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+
+def layer_norm(x: Tensor, weights: Weights, name: str, epsilon: float) -> Tensor:
+    """Ba et al. 2016."""
+    return F.layer_norm(x, x.shape[-1:], weights[f"{name}.scale"], weights[f"{name}.shift"], epsilon)
+
+
+def rms_norm(x: Tensor, weights: Weights, name: str, epsilon: float) -> Tensor:
+    """Zhang & Sennrich 2019, with epsilon inside the root."""
+    return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + epsilon) * weights[f"{name}.scale"]
+
+
+def no_norm(x: Tensor, weights: Weights, name: str, epsilon: float) -> Tensor:
+    return x
+
+
+NORMS = {"layernorm": layer_norm, "rmsnorm": rms_norm, "none": no_norm}
+
+ACTIVATIONS = {
+    "relu": F.relu,
+    "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "swish": F.silu,
+    "swiglu": lambda x, gate: F.silu(gate) * x,  # Shazeer 2020
+}
+
+# f is the sublayer; norm and norm_out are the two norms that a layout may use.
+RESIDUALS = {
+    "pre": lambda x, f, norm, norm_out: x + f(norm(x)),  # Radford et al. 2019
+    "post": lambda x, f, norm, norm_out: norm(x + f(x)),  # Vaswani et al. 2017
+    "sandwich": lambda x, f, norm, norm_out: x + norm_out(f(norm(x))),  # Ding et al. 2021
+}
+WITH_FINAL_NORM = {"pre", "sandwich"}
+
+POSITIONS = {"sinusoidal", "rope", "alibi", "learned", "none"}
+
+
+def sinusoidal_table(num_positions: int, hidden_dim: int) -> Tensor:
+    """Vaswani et al. 2017, section 3.5: one entry at a time."""
+    table = torch.zeros(num_positions, hidden_dim, dtype=torch.float64)
+    for position in range(num_positions):
+        for i in range(0, hidden_dim, 2):
+            angle = position / 10_000 ** (i / hidden_dim)
+            table[position, i] = math.sin(angle)
+            if i + 1 < hidden_dim:
+                table[position, i + 1] = math.cos(angle)
+    return table
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Su et al. 2021: channels i and i + D/2 of (B, H, T, D) are one complex number, turned by position x theta_i."""
+    T, D = x.shape[-2:]
+    theta = torch.tensor([10_000 ** (-2 * i / D) for i in range(D // 2)], dtype=torch.float64)
+    angle = torch.outer(torch.arange(T, dtype=torch.float64), theta)
+    turn = torch.polar(torch.ones_like(angle), angle).to(torch.complex(x[:0], x[:0]).dtype)
+    turned = torch.complex(*x.chunk(2, dim=-1)) * turn
+    return torch.cat([turned.real, turned.imag], dim=-1)
+
+
+def alibi_slopes(num_heads: int) -> list[float]:
+    """Press et al. 2022, the recipe of the authors' `get_slopes`."""
+    if math.log2(num_heads).is_integer():
+        ratio = 2 ** (-8 / num_heads)
+        return [ratio ** (h + 1) for h in range(num_heads)]
+    power = 2 ** math.floor(math.log2(num_heads))
+    return alibi_slopes(power) + alibi_slopes(2 * power)[0::2][: num_heads - power]
+
+
+def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
+    y = x @ weights[f"{name}.weight"]
+    return y + weights[f"{name}.bias"] if f"{name}.bias" in weights else y
+
+
+def attention(x: Tensor, weights: Weights, name: str, num_heads: int, position: str) -> Tensor:
+    """Vaswani et al. 2017, section 3.2, with a causal mask."""
+    B, T, C = x.shape
+    D = C // num_heads
+    queries, keys, values = (
+        part.reshape(B, T, num_heads, D).permute(0, 2, 1, 3) for part in linear(x, weights, f"{name}.qkv").chunk(3, -1)
+    )
+    if position == "rope":
+        queries, keys = rotate(queries), rotate(keys)
+    scores = torch.einsum("bhtd,bhsd->bhts", queries, keys) / math.sqrt(D)
+    distance = torch.arange(T)[:, None] - torch.arange(T)[None, :]  # (T, S), from the key to the query
+    if position == "alibi":
+        scores = scores - torch.tensor(alibi_slopes(num_heads), dtype=x.dtype)[:, None, None] * distance
+    scores = scores.masked_fill(distance < 0, -math.inf)
+    mixed = torch.einsum("bhts,bhsd->bthd", torch.softmax(scores, -1), values).reshape(B, T, C)
+    return linear(mixed, weights, f"{name}.out")
+
+
+def mlp(x: Tensor, weights: Weights, name: str, activation: str) -> Tensor:
+    inputs = [linear(x, weights, f"{name}.up")]
+    if f"{name}.gate.weight" in weights:
+        inputs.append(linear(x, weights, f"{name}.gate"))
+    return linear(ACTIVATIONS[activation](*inputs), weights, f"{name}.down")
+
+
+def logits(config, weights: Weights, ids: Tensor) -> Tensor:
+    """(B, T) -> (B, T, V), for a `ModelConfig` and weights under their public names."""
+    T = ids.shape[1]
+    x = config.embedding_scale * weights["embedding.weight"][ids]
+    if config.position == "sinusoidal":
+        x = x + sinusoidal_table(T, config.hidden_dim).to(x.dtype)
+    if config.position == "learned":
+        x = x + weights["position.weight"][:T]
+
+    def norm(name):
+        return lambda x: NORMS[config.norm](x, weights, name, config.norm_epsilon)
+
+    layout = RESIDUALS[config.residual]
+    for i in range(config.num_layers):
+        block = f"blocks.{i}"
+        x = layout(
+            x,
+            lambda h, name=f"{block}.attention": attention(h, weights, name, config.num_heads, config.position),
+            norm(f"{block}.norm1"),
+            norm(f"{block}.norm1_out"),
+        )
+        x = layout(
+            x,
+            lambda h, name=f"{block}.mlp": mlp(h, weights, name, config.activation),
+            norm(f"{block}.norm2"),
+            norm(f"{block}.norm2_out"),
+        )
+    if config.residual in WITH_FINAL_NORM:
+        x = norm("final_norm")(x)
+    return x @ (weights["embedding.weight"].T if config.tied else weights["head.weight"])
+
+
+def loss_and_gradients(config, weights: dict[str, np.ndarray], ids, targets) -> tuple[float, dict[str, np.ndarray]]:
+    """The mean loss in nats a token, and its gradient for every weight, by autograd."""
+    leaves = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
+    scores = logits(config, leaves, torch.tensor(ids))
+    loss = F.cross_entropy(scores.flatten(0, 1), torch.tensor(targets).flatten())
+    loss.backward()
+    unused = [name for name, leaf in leaves.items() if leaf.grad is None]
+    assert not unused, f"the judge does not use {unused}: another function, or another name"
+    return loss.item(), {name: leaf.grad.numpy() for name, leaf in leaves.items() if leaf.grad is not None}
+
+
+def cannot_judge(config) -> str | None:
+    """Which part of `config` is unknown here, so that nothing can be said about it; None where all are known."""
+    known = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}
+    unknown = [f"{slot} {getattr(config, slot)!r}" for slot, keys in known.items() if getattr(config, slot) not in keys]
+    return f"tests/judge.py has no {', '.join(unknown)}: write it there as well, from its paper" if unknown else None

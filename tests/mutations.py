@@ -1,0 +1,146 @@
+"""Break the core in one place at a time; every break has to fail a test. Run: python tests/mutations.py
+
+Each mutation is a text that stands exactly once in a file and what to put in its place. It is tried in a copy of the
+repository, with those tests that judge the mathematics. A mutation that no test sees is a test that is missing.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TESTS = ["test_gradients.py", "test_meaning.py", "test_model.py", "test_optim.py", "test_train.py", "test_generate.py"]
+
+MUTATIONS = [
+    # activations
+    ("nn/activations.py", "return dy * (x > 0)", "return dy * (x >= -1)"),
+    ("nn/activations.py", "dx *= 6 * self.CUBIC", "dx *= 2 * self.CUBIC"),
+    ("nn/activations.py", "dx += 2 * self.SLOPE", "dx += self.SLOPE"),
+    ("nn/activations.py", "dx *= 1 - weight", "dx *= 1 + weight"),
+    ("nn/activations.py", "        dx += 1\n", ""),
+    ("nn/activations.py", "    slope += 1\n", ""),
+    ("nn/activations.py", "    slope *= x\n", ""),
+    ("nn/activations.py", "return dy * opening, dgate", "return dy * gate, dgate"),
+    ("nn/activations.py", "        dgate *= x\n", ""),
+    ("nn/activations.py", "weight *= self.CUBIC", "weight *= 2 * self.CUBIC"),
+    # norms
+    ("nn/norms.py", "        dx -= mean_over_channels(dx)\n", ""),
+    ("nn/norms.py", "        dx -= normalized * along\n", ""),
+    ("nn/norms.py", "self.shift.grad += sum_rows(dy_rows)", "self.shift.grad -= sum_rows(dy_rows)"),
+    ("nn/norms.py", "normalized = rows - mean_over_channels(rows)", "normalized = rows - rows.mean(0)"),
+    ("nn/norms.py", "dx -= normalized * mean_over_channels(dx * normalized)", "dx -= mean_over_channels(dx * normalized)"),
+    ("nn/norms.py", "inverse_size = mean_over_channels(rows * rows)", "inverse_size = mean_over_channels(abs(rows))"),
+    # linear and embedding
+    ("nn/linear.py", "self.weight.grad += as_rows(x).T @ dy_rows", "self.weight.grad += 0.5 * (as_rows(x).T @ dy_rows)"),
+    ("nn/linear.py", "            self.bias.grad += sum_rows(dy_rows)\n", "            pass\n"),
+    ("nn/linear.py", "(dy_rows @ self.weight.data.T).reshape(x.shape)", "(dy_rows @ -self.weight.data.T).reshape(x.shape)"),
+    ("nn/linear.py", "self.weight.grad += one_hot.T @ as_rows(dx)", "self.weight.grad[...] = one_hot.T @ as_rows(dx)"),
+    ("nn/linear.py", "one_hot[np.arange(ids.size), ids.ravel()] = 1", "one_hot[np.arange(ids.size), ids.ravel()[::-1]] = 1"),
+    ("nn/linear.py", "        self.weight.grad += dlogits_rows.T @ as_rows(x)\n", ""),
+    ("nn/linear.py", "y += self.bias.data", "y -= self.bias.data"),
+    # loss
+    ("nn/loss.py", "dlogits[np.arange(N), targets] -= 1.0 / N", "dlogits[np.arange(N), targets] -= 1.0"),
+    ("nn/loss.py", "dlogits = probabilities * (1.0 / N)", "dlogits = -probabilities * (1.0 / N)"),
+    ("nn/loss.py", "np.mean(np.log(totals[:, 0]) - target_logits)", "np.sum(np.log(totals[:, 0]) - target_logits)"),
+    # positions
+    ("nn/positions.py", "sin[start : start + T])\n\n    def", "-sin[start : start + T])\n\n    def"),
+    ("nn/positions.py", "-sin[start : start + T])", "sin[start : start + T])"),
+    ("nn/positions.py", "turned[..., half:] += first * sin", "turned[..., half:] -= first * sin"),
+    ("nn/positions.py", "+= dx.sum(axis=0)", "+= dx.mean(axis=0)"),
+    ("nn/positions.py", "* distance + causal_mask(L, dtype)", "* distance[::-1] + causal_mask(L, dtype)"),
+    ("nn/positions.py", "between[::2][: num_heads - power]", "between[1::2][: num_heads - power]"),
+    ("nn/positions.py", "k=1)", "k=2)"),
+    ("nn/positions.py", "np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))", "np.sin(angle + channel)"),
+    # attention
+    ("nn/attention.py", "dscores -= np.einsum", "dscores += np.einsum"),
+    ("nn/attention.py", "        dscores *= weights\n", ""),
+    ("nn/attention.py", "        dscores *= self.scale\n", ""),
+    ("nn/attention.py", "        scores *= self.scale\n", ""),
+    ("nn/attention.py", "self.scale = 1.0 / math.sqrt(hidden_dim // num_heads)", "self.scale = 1.0 / math.sqrt(hidden_dim)"),
+    ("nn/attention.py", "np.matmul(dscores.swapaxes(-1, -2), queries", "np.matmul(dscores, queries"),
+    ("nn/attention.py", "np.matmul(weights.swapaxes(-1, -2), dmixed", "np.matmul(weights, dmixed"),
+    ("nn/attention.py", "np.matmul(dscores, keys, out=dheads[0])", "np.matmul(dscores, queries, out=dheads[0])"),
+    ("nn/attention.py", 'if self.position.where == "heads":', "if False:"),
+    ("nn/attention.py", "self._begin += forget", "self._begin += 0"),
+    ("nn/attention.py", "self.position += T", "self.position += 1"),
+    # mlp
+    ("nn/mlp.py", "return dx[0] + dx[1] if self.activation.gated else dx[0]", "return dx[0]"),
+    # residual layouts
+    ("nn/residuals.py", "dx = self.norm.backward(dh, trace.norm)\n        return dy + dx\n\n\n@RESIDUALS.add(\"post\"",
+     "dx = self.norm.backward(dh, trace.norm)\n        return dx\n\n\n@RESIDUALS.add(\"post\""),
+    ("nn/residuals.py", "return dsum + dx", "return dsum - dx"),
+    ("nn/residuals.py", "dx = run_backward(dsum, trace.sublayer)", "dx = run_backward(dy, trace.sublayer)"),
+    ("nn/residuals.py", "df = self.norm_out.backward(dy, trace.norm_out)", "df = dy"),
+    ("nn/residuals.py", "y, norm_cache = self.norm.forward(x + f)", "y, norm_cache = self.norm.forward(x - f)"),
+    # the memory rule: nothing overwrites what it was given
+    ("nn/residuals.py", "y = x + added\n", "x += added; y = x\n"),
+    ("nn/activations.py", "return x * weight, GeluCache(x, weight)", "x *= weight; return x, GeluCache(x, weight)"),
+    # model
+    ("nn/model.py", "self.position.embed_backward(dembedded, trace.start)", "pass"),
+    ("nn/model.py", "dembedded * self.config.embedding_scale, trace.ids", "dembedded, trace.ids"),
+    ("nn/model.py", "dx = self.final_norm.backward(dx, trace.final_norm)", "pass"),
+    ("nn/model.py", "zip(reversed(self.blocks), reversed(trace.blocks), strict=True)", "zip(self.blocks, trace.blocks, strict=True)"),
+    ("nn/model.py", "        space.grad[...] = 0\n", ""),
+    ("nn/inits.py", "1.0 / math.sqrt(2 * self.num_layers)", "1.0 / math.sqrt(self.num_layers)"),
+    # training and sampling
+    ("optim.py", "grad *= max_norm / norm", "grad *= max_norm"),
+    ("optim.py", "change += self.config.epsilon", "change -= 0.1"),
+    ("optim.py", "space.data[: space.num_decayed] *= 1 -", "space.data *= 1 -"),
+    ("optim.py", "change *= 1 / math.sqrt(correction2)", "change *= 1"),
+    ("schedules.py", "learning_rate * step / (warmup_steps + 1)", "learning_rate * step / warmup_steps"),
+    ("train.py", "return Batch(windows[:, :-1], windows[:, 1:])", "return Batch(windows[:, :-1], windows[:, :-1])"),
+    ("train.py", "rng = np.random.default_rng([seed, step])", "rng = np.random.default_rng([seed])"),
+    ("train.py", "        space.grad[...] = 0\n", ""),
+    ("generate.py", "np.searchsorted(reached, top_p)) + 1", "np.searchsorted(reached, top_p))"),
+]  # fmt: skip
+
+
+def survives(mutation):
+    """Whether all tests pass although the core is broken."""
+    file, old, new = mutation
+    with tempfile.TemporaryDirectory() as folder:
+        for part in ("tlab", "tests", "pyproject.toml"):
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, Path(folder) / part)
+        target = Path(folder) / "tlab" / file
+        text = target.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise SystemExit(f"{file} holds {old!r} {text.count(old)} times, not once: mend the list of mutations")
+        target.write_text(text.replace(old, new), encoding="utf-8")
+        run = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                "-p",
+                "no:cacheprovider",
+                *(f"tests/{name}" for name in TESTS),
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": folder},
+            capture_output=True,
+            text=True,
+        )
+    failed = run.returncode == 1
+    print(
+        f"{'failed as it should' if failed else 'SURVIVED':20} {file}: {old.strip()!r} -> {new.strip()!r}", flush=True
+    )
+    return not failed
+
+
+def main():
+    """Try all; exit with 1 if one survives."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        survivors = sum(pool.map(survives, MUTATIONS))
+    print(f"{len(MUTATIONS) - survivors} of {len(MUTATIONS)} mutations were seen by a test")
+    sys.exit(1 if survivors else 0)
+
+
+if __name__ == "__main__":
+    main()

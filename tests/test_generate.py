@@ -1,0 +1,239 @@
+"""Generation: the chain from scores to chances, and a window that slides."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from conftest import tiny
+from tlab import TrainConfig, Trainer, generate
+from tlab.checks import random_model
+from tlab.generate import (
+    draw,
+    generate_tokens,
+    keep_top_k,
+    keep_top_p,
+    next_token_logits,
+    sampling_steps,
+    scale,
+)
+from tlab.nn.attention import KVCache
+from tlab.nn.loss import softmax
+from tlab.nn.positions import POSITIONS, Position
+from tlab.text import ByteTokenizer, UnknownCharacterError
+
+LOGITS = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(verse):
+    config = tiny(vocab_size=verse.tokenizer.vocab_size, hidden_dim=24, context_length=16)
+    trainer = Trainer(config, TrainConfig(steps=150, batch_size=8, learning_rate=1e-2, validation_every=0), verse)
+    list(trainer)
+    return trainer.checkpoint()
+
+
+# --- sampling ---
+
+
+def test_the_temperature_divides_the_logits():
+    assert softmax(scale(LOGITS, 0.5)) == pytest.approx(np.array([25, 9, 2.25, 0.25]) / 36.5)
+    assert softmax(scale(LOGITS, 1.0)) == pytest.approx([0.5, 0.3, 0.15, 0.05])
+
+
+def test_temperature_0_leaves_the_best_token_only():
+    assert softmax(scale(LOGITS[::-1], 0)) == pytest.approx([0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e30])
+def test_extreme_temperatures_stay_finite(temperature):
+    assert np.isfinite(softmax(scale(LOGITS.astype(np.float32), temperature))).all()
+
+
+def test_top_k_keeps_the_k_best():
+    assert softmax(keep_top_k(LOGITS, 2)) == pytest.approx([0.625, 0.375, 0, 0])
+    assert (keep_top_k(LOGITS, 10) == LOGITS).all()
+
+
+@pytest.mark.parametrize(("top_p", "kept"), [(0.4, 1), (0.5, 1), (0.6, 2), (0.8, 2), (0.81, 3), (1.0, 4)])
+def test_top_p_keeps_the_smallest_set_that_reaches_p(top_p, kept):
+    order = [2, 0, 3, 1]  # not sorted
+    probabilities = softmax(keep_top_p(LOGITS[order] + 1e-12, top_p))
+    assert np.count_nonzero(probabilities) == kept
+    assert set(np.flatnonzero(probabilities)) == {order.index(i) for i in range(kept)}
+
+
+def test_the_chain_is_logits_then_scaled_then_filtered_then_probabilities():
+    steps = sampling_steps(LOGITS, temperature=0.5, top_k=2)
+    assert (steps.logits == LOGITS).all()
+    assert steps.scaled == pytest.approx((LOGITS - LOGITS[0]) / 0.5)
+    assert list(np.isfinite(steps.filtered)) == [True, True, False, False]
+    assert steps.probabilities == pytest.approx([25 / 34, 9 / 34, 0, 0])
+
+
+def test_tokens_are_drawn_by_their_chance(rng):
+    counts = Counter(draw(np.array([0.5, 0.0, 0.3, 0.2], np.float32), rng) for _ in range(20_000))
+    assert counts[1] == 0
+    for token, chance in {0: 0.5, 2: 0.3, 3: 0.2}.items():
+        assert counts[token] / 20_000 == pytest.approx(chance, abs=4 * math.sqrt(chance * (1 - chance) / 20_000))
+
+
+# --- generating ---
+
+
+def test_a_trained_model_recites_what_it_learned(checkpoint, verse):
+    text = "".join(map(str, generate(checkpoint, "the quick brown ", max_new_tokens=12, temperature=0)))
+    assert text == "fox jumps ov"
+
+
+def test_same_seed_same_text_and_another_seed_another(checkpoint):
+    texts = ["".join(map(str, generate(checkpoint, "the ", temperature=2.0, seed=seed))) for seed in (0, 0, 1)]
+    assert texts[0] == texts[1] != texts[2]
+    assert len(texts[0]) == 200
+
+
+def test_a_token_tells_its_id_its_text_and_its_chance(checkpoint):
+    for token in generate(checkpoint, "the ", max_new_tokens=5, temperature=1.0):
+        assert checkpoint.tokenizer.decode([token.id]) == token.text == str(token)
+        assert token.probability == pytest.approx(softmax(token.steps.logits)[token.id])
+
+
+def test_no_tokens_asked_for_none_given(checkpoint):
+    assert list(generate(checkpoint, "the ", max_new_tokens=0)) == []
+
+
+def test_bytes_come_out_as_whole_characters(rng):
+    """A model that writes a smiling face, byte by byte: the text comes with the last byte."""
+    model = random_model(tiny(vocab_size=256), rng)
+    tokens = list(generate_tokens(model, ByteTokenizer(), "🙂", max_new_tokens=30, temperature=3.0))
+    everything = ByteTokenizer().decode([token.id for token in tokens])
+    assert "".join(map(str, tokens)) == everything
+
+
+# --- the window ---
+
+
+def full_forward_choices(model, prompt, num_new):
+    """The likeliest tokens, each by a whole forward pass over everything before."""
+    ids = list(prompt)
+    for _ in range(num_new):
+        ids.append(int(model.forward(np.array([ids]))[0][0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def cached_logits(model, tokens, prompt_length):
+    """Logits for each token after the prompt, with the cache."""
+    source = next_token_logits(model, np.array(tokens[:prompt_length]))
+    return [next(source)] + [source.send(token) for token in tokens[prompt_length:]]
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+def test_cached_decoding_equals_a_full_forward(position, residual, rng):
+    model = random_model(tiny(position=position, residual=residual), rng)
+    tokens = rng.integers(0, 11, 8).tolist()
+    full, _ = model.forward(np.array([tokens]))
+    for i, logits in enumerate(cached_logits(model, tokens, prompt_length=3)):
+        assert logits == pytest.approx(full[0, 2 + i], rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("position", [key for key, kind in POSITIONS.items() if kind.relative])
+def test_a_sliding_window_equals_a_full_forward_in_which_each_token_sees_the_window_only(position, rng, monkeypatch):
+    model = random_model(tiny(position=position), rng)
+    tokens = rng.integers(0, 11, 40).tolist()
+    cached = cached_logits(model, tokens, prompt_length=3)
+    usual = type(model.position).score_bias
+
+    def windowed(self, num_queries, num_keys, dtype):
+        distance = np.arange(num_keys)[:, None] - np.arange(num_keys)[None, :]
+        return np.where(distance < 8, usual(self, num_queries, num_keys, dtype), -math.inf)
+
+    monkeypatch.setattr(type(model.position), "score_bias", windowed)
+    full, _ = model.forward(np.array([tokens]))
+    for i, logits in enumerate(cached):
+        assert logits == pytest.approx(full[0, 2 + i], rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("position", [key for key, kind in POSITIONS.items() if not kind.relative])
+def test_a_window_of_counted_positions_is_read_again_from_its_newer_half(position, rng):
+    model = random_model(tiny(position=position), rng)
+    tokens = rng.integers(0, 11, 12).tolist()
+    cached = cached_logits(model, tokens, prompt_length=3)
+    # Tokens 0 to 7 fill the window of 8. With token 8 it starts over at token 4, and holds up to token 11.
+    full, _ = model.forward(np.array([tokens[4:12]]))
+    for t in range(8, 12):
+        assert cached[t - 2] == pytest.approx(full[0, t - 4], rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_of_a_prompt_longer_than_the_context_the_end_is_read(position, rng):
+    model = random_model(tiny(position=position), rng)
+    tokens = rng.integers(0, 11, 20)
+    (logits,) = cached_logits(model, tokens.tolist(), prompt_length=20)
+    assert logits == pytest.approx(model.forward(tokens[None, -8:])[0][0, -1], rel=1e-9)
+
+
+@pytest.mark.parametrize("context_length", [1, 2, 3])
+@pytest.mark.parametrize("position", POSITIONS)
+def test_the_shortest_contexts_generate_too(position, context_length, rng):
+    model = random_model(tiny(position=position, context_length=context_length), rng)
+    assert len(cached_logits(model, [1, 2, 3, 4, 5, 6, 7], prompt_length=1)) == 7
+
+
+def test_the_cache_refuses_several_tokens_at_once_that_would_have_to_slide(rng):
+    model = random_model(tiny(position="rope"), rng)
+    cache = model.new_cache()
+    model.forward(np.zeros((1, 6), int), cache)
+    with pytest.raises(ValueError, match="3 tokens at once do not fit behind the 6 cached ones in a window of 8"):
+        model.forward(np.zeros((1, 3), int), cache)
+
+
+def test_a_cache_never_grows():
+    cache = KVCache(1, 1, 1, 2, window=4, dtype=np.dtype(np.float32))
+    size = cache.keys.nbytes
+    for _ in range(50):
+        cache.make_room(1)
+        cache.extend(0, np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)))
+        cache.advance(1)
+    assert (len(cache), cache.position, cache.keys.nbytes) == (4, 50, size)
+
+
+def test_position_kinds_say_whether_a_window_can_slide():
+    assert {key: kind.relative for key, kind in POSITIONS.items()} == {
+        "sinusoidal": False,
+        "rope": True,
+        "alibi": True,
+        "learned": False,
+        "none": True,
+    }
+    assert Position.relative
+
+
+# --- what cannot be generated ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": -1}, "temperature = -1: must be 0"),
+        ({"temperature": math.nan}, "temperature = nan"),
+        ({"top_k": 0}, "top_k = 0: must be at least 1"),
+        ({"top_p": 0}, "top_p = 0: must be more than 0"),
+        ({"top_p": 1.5}, "at most 1"),
+        ({"max_new_tokens": -1}, "max_new_tokens = -1"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_before_the_first_token(changes, message, checkpoint):
+    with pytest.raises(ValueError, match=message):
+        generate(checkpoint, "the ", **changes)
+
+
+def test_an_empty_prompt_is_refused(checkpoint):
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        generate(checkpoint, "")
+
+
+def test_unknown_characters_in_a_prompt_are_named(checkpoint):
+    with pytest.raises(UnknownCharacterError, match=r"'É' \(U\+00C9\)"):
+        generate(checkpoint, "É")

@@ -1,0 +1,217 @@
+"""Is it right? Gradients against finite differences, and what each part is supposed to mean, for one configuration.
+
+A gradient check alone cannot see a wrong function: a "LayerNorm" over the wrong axis has a perfectly right gradient.
+So the second half asks what the parts promise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tlab.config import ModelConfig
+from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.inits import INITS
+from tlab.nn.loss import CrossEntropy
+from tlab.nn.model import Transformer
+from tlab.nn.norms import NORMS
+from tlab.params import ParamSpace
+from tlab.probes import named_arrays
+from tlab.types import Array, Ids
+
+GRADIENT_LIMIT = 1e-6
+STEP = 1e-6  # of finite differences: rounding costs 1e-16 / STEP, and a ReLU's kink is rarely this near
+EXACT_LIMIT = 1e-10  # for what is equal but for rounding in float64
+NUM_TOKENS = 6  # in each of two rows: enough for every kind of neighbour, and quick
+
+
+class Check(NamedTuple):
+    """One question, with the answer as a number that should be small."""
+
+    group: str  # "gradient" or "meaning"
+    name: str
+    error: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the limit; NaN is not."""
+        return self.error <= self.limit
+
+
+def run_checks(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
+    """All checks of one configuration in float64, one at a time: first the gradients, then the meaning."""
+    yield from check_gradients(config, seed)
+    yield from check_meaning(config, seed)
+
+
+# --- gradients ---
+
+
+def check_gradients(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
+    """The gradient of every parameter, and of the input, along a direction.
+
+    Along a direction v, the gradient g of the loss f at w has to give <g, v> = (f(w + hv) - f(w - hv)) / 2h.
+    The error is relative to the larger of the two. Weights are random everywhere, for at the usual start half of
+    the terms are zero.
+    """
+    rng = np.random.default_rng(seed)
+    model = random_model(config, rng)
+    ids, targets = random_ids(config, rng), random_ids(config, rng)
+    model.parameters.grad[...] = 0
+    logits, trace = model.forward(ids)
+    _, cache = CrossEntropy.forward(logits, targets)
+    dembedded = model.backward(CrossEntropy.backward(cache, logits.shape), trace)
+
+    for name, param in model.parameters.items():
+        start = param.data.copy()
+
+        def loss_at(shifted: Array, param: Array = param.data) -> float:
+            param[...] = shifted
+            return CrossEntropy.forward(model.forward(ids)[0], targets)[0]
+
+        yield Check("gradient", name, directional_error(loss_at, start, param.grad, rng), GRADIENT_LIMIT)
+        param.data[...] = start
+
+    def loss_behind(embedded: Array) -> float:
+        return CrossEntropy.forward(model.forward_embedded(embedded, ids)[0], targets)[0]
+
+    yield Check("gradient", "input", directional_error(loss_behind, trace.embedded, dembedded, rng), GRADIENT_LIMIT)
+
+
+def directional_error(f: Callable[[Array], float], x: Array, gradient: Array, rng: np.random.Generator) -> float:
+    """Relative difference between the slope of f at x along a direction and what `gradient` says of it."""
+    direction = rng.standard_normal(x.shape)
+    direction /= np.linalg.norm(direction)
+    # Half random, for what the gradient may lack; half along it, so that the slope is not lost in rounding.
+    direction += gradient / max(float(np.linalg.norm(gradient)), 1e-12)
+    direction /= np.linalg.norm(direction)
+    numeric = (f(x + STEP * direction) - f(x - STEP * direction)) / (2 * STEP)
+    analytic = float(np.sum(gradient * direction))
+    return abs(numeric - analytic) / max(abs(numeric), abs(analytic), 1e-12)
+
+
+def random_model(config: ModelConfig, rng: np.random.Generator) -> Transformer:
+    """A float64 model with nothing at a special value: matrices of Glorot size, vectors spread about their start."""
+    model = Transformer(config, dtype=np.float64)
+    for param in model.parameters.values():
+        spread = math.sqrt(2.0 / sum(param.shape)) if param.is_matrix else 0.3
+        param.data[...] = rng.normal(0.0, spread, param.shape) + (0.0 if param.is_matrix else param.data)
+    return model
+
+
+def random_ids(config: ModelConfig, rng: np.random.Generator) -> Ids:
+    """(2, T) token ids."""
+    return rng.integers(0, config.vocab_size, (2, min(NUM_TOKENS, config.context_length)))
+
+
+# --- meaning ---
+
+
+def check_meaning(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
+    """What has to hold of this configuration whatever its weights are."""
+    questions: dict[str, tuple[Callable[[ModelConfig, np.random.Generator], float], float]] = {
+        "norm computes its definition, token by token": (norm_against_reference, EXACT_LIMIT),
+        "activation computes its definition": (activation_against_reference, EXACT_LIMIT),
+        "no token sees a later one": (leak_from_the_future, EXACT_LIMIT),
+        "no text sees another in its batch": (leak_across_batch, EXACT_LIMIT),
+        "attention weights sum to 1": (attention_row_sums, EXACT_LIMIT),
+        "one token at a time gives the same as all at once": (cached_against_full, EXACT_LIMIT),
+        "same seed, same bits": (difference_between_twins, 0.0),
+        "float32 stays float32": (arrays_of_another_type, 0.0),
+    }
+    if NORMS[config.norm].has_parameters and INITS[config.init].starts_near_uniform:
+        questions["first loss is that of a guess"] = (first_loss_against_uniform, 0.05)
+    for name, (question, limit) in questions.items():
+        yield Check("meaning", name, question(config, np.random.default_rng(seed)), limit)
+
+
+def norm_against_reference(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Largest difference between the norm's forward, at its first scale and shift, and its `reference`."""
+    space = ParamSpace()
+    norm = NORMS[config.norm](space, "norm", config.hidden_dim, config.norm_epsilon)
+    space.pack(0, np.dtype(np.float64))
+    x = rng.normal(0.5, 2.0, (2, 3, config.hidden_dim))
+    y, _ = norm.forward(x)
+    return largest_difference(y, norm.reference(x, config.norm_epsilon))
+
+
+def activation_against_reference(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Largest difference between the activation's forward and its `reference`, far from zero and near it."""
+    activation = ACTIVATIONS[config.activation]()
+    inputs = [rng.normal(0.0, 3.0, (2, 50)) for _ in range(2 if activation.gated else 1)]
+    y, _ = activation.forward(*inputs)
+    return largest_difference(y, activation.reference(*inputs))
+
+
+def leak_from_the_future(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Largest change of any earlier logit when one token changes, over all places of that token."""
+    model, ids = random_model(config, rng), random_ids(config, rng)
+    logits, _ = model.forward(ids)
+    leaks = [0.0]
+    for t in range(1, ids.shape[1]):
+        changed = ids.copy()
+        changed[:, t] = (changed[:, t] + 1) % config.vocab_size
+        leaks.append(largest_difference(model.forward(changed)[0][:, :t], logits[:, :t]))
+    return max(leaks)
+
+
+def leak_across_batch(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Largest change of the first text's logits when the second text is another one."""
+    model, ids = random_model(config, rng), random_ids(config, rng)
+    logits, _ = model.forward(ids)
+    changed = ids.copy()
+    changed[1] = (changed[1] + 1) % config.vocab_size
+    return largest_difference(model.forward(changed)[0][0], logits[0])
+
+
+def attention_row_sums(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Largest distance from 1 of the sum of any token's attention weights."""
+    _, trace = random_model(config, rng).forward(random_ids(config, rng))
+    return max(float(np.abs(block.attention.weights.sum(-1) - 1).max()) for block in trace.blocks)
+
+
+def cached_against_full(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Largest difference between the logits of one whole pass and those of a prompt and single tokens after it."""
+    model, ids = random_model(config, rng), random_ids(config, rng)
+    logits, _ = model.forward(ids)
+    cache = model.new_cache(batch_size=len(ids))
+    prompt = max(1, ids.shape[1] // 2)
+    pieces = [model.forward(ids[:, :prompt], cache)[0]]
+    pieces += [model.forward(ids[:, t : t + 1], cache)[0] for t in range(prompt, ids.shape[1])]
+    return largest_difference(np.concatenate(pieces, axis=1), logits)
+
+
+def difference_between_twins(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Number of values that differ between two models of one seed, in weights and in logits."""
+    ids = random_ids(config, rng)
+    one, other = Transformer(config, seed=7), Transformer(config, seed=7)
+    weights_differ = np.count_nonzero(one.parameters.data != other.parameters.data)
+    return float(weights_differ + np.count_nonzero(one.forward(ids)[0] != other.forward(ids)[0]))
+
+
+def arrays_of_another_type(config: ModelConfig, rng: np.random.Generator) -> float:
+    """Number of arrays of a float32 model's pass, forward and backward, that are not float32."""
+    model, ids = Transformer(config), random_ids(config, rng)
+    logits, trace = model.forward(ids)
+    _, cache = CrossEntropy.forward(logits, ids)
+    dembedded = model.backward(CrossEntropy.backward(cache, logits.shape), trace)
+    arrays = [array for _, array in named_arrays(trace)] + [cache.probabilities, dembedded]
+    return float(sum(array.dtype != np.float32 for array in arrays))
+
+
+def first_loss_against_uniform(config: ModelConfig, rng: np.random.Generator) -> float:
+    """How far the first loss is from log V, relative to it: the loss of guessing every token with equal chance."""
+    uniform = math.log(config.vocab_size)
+    model = Transformer(config, seed=int(rng.integers(2**31)))
+    logits, _ = model.forward(rng.integers(0, config.vocab_size, (8, config.context_length)))
+    loss, _ = CrossEntropy.forward(logits, rng.integers(0, config.vocab_size, (8, config.context_length)))
+    return abs(loss - uniform) / uniform
+
+
+def largest_difference(a: Array, b: Array) -> float:
+    """max |a - b| over max |b|."""
+    return float(np.abs(a - b).max() / max(1e-300, float(np.abs(b).max())))

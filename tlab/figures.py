@@ -1,0 +1,286 @@
+"""Tables in, `matplotlib.figure.Figure` out. Nothing here has ever seen a model.
+
+pyplot and rcParams are global, and one visitor's change would be every visitor's. So figures are made by their class,
+and whatever is not to matplotlib's default is set on the figure itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from tlab.records import StepRecord
+from tlab.types import Array
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
+"""Okabe & Ito 2008, told apart with every kind of colour vision; without their yellow, which white swallows."""
+LINE_STYLES = ("-", "--", ":", "-.")  # for curves beyond the palette's end
+GREY, FAINT = "#666666", "#D9D9D9"
+WEIGHT_COLOURS = "Blues"  # one hue, from white: 0 looks like nothing
+
+FONT = "DejaVu Sans"  # comes with matplotlib, so a figure looks the same everywhere
+MISSING = "\N{REPLACEMENT CHARACTER}"
+LOSS_LABEL = "loss (nats per token)"
+LOG_RATIO = 8.0  # losses that differ by more than this are drawn on a logarithmic axis
+MOST_TICKS = 64  # tokens named along one side of a heat map, before every second name is left out
+DOTS_PER_INCH = 150
+
+
+# --- training ---
+
+
+def loss_figure(
+    records: Sequence[StepRecord], *, uniform_loss: float | None = None, title: str | None = None
+) -> Figure:
+    """Training and validation loss by step, and the learning rate below them.
+
+    Args:
+        records: of one run; may be empty.
+        uniform_loss: log V, what a model that knows nothing loses; drawn as a line of reference.
+        title: above everything.
+    """
+    figure = Figure(figsize=(7.0, 4.8), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    shown = [record for record in records if math.isfinite(record.loss)]
+    steps, losses = [record.step for record in shown], [record.loss for record in shown]
+    validated = [record for record in records if record.validation_loss is not None]
+    validation = [record.validation_loss for record in validated]
+
+    if uniform_loss is not None:
+        axes.axhline(uniform_loss, color=GREY, linewidth=1, linestyle=":", label=f"blind guess, {uniform_loss:.2f}")
+    window = smoothing_window(len(losses))
+    if window > 1:
+        axes.plot(steps, losses, color=BLUE, linewidth=0.6, alpha=0.35)
+        axes.plot(steps, moving_average(losses, window), color=BLUE, label=f"training, mean of {window} steps")
+    elif losses:
+        axes.plot(steps, losses, color=BLUE, label="training", marker="." if len(losses) == 1 else "")
+    if validated:
+        style = {"color": VERMILLION, "marker": "o", "markersize": 5, "markeredgecolor": "white"}
+        axes.plot([r.step for r in validated], validation, label=f"validation, last {validation[-1]:.3f}", **style)
+    if records and records[-1].divergence:
+        axes.axvline(records[-1].step, color="black", linewidth=1, label=f"diverged at step {records[-1].step}")
+    below.plot([record.step for record in records], [record.learning_rate for record in records], color=GREEN)
+
+    choose_loss_axis(axes, [*losses, *(value for value in validation if value is not None)])
+    axes.set_ylabel(LOSS_LABEL)
+    below.set_ylabel("learning\nrate")
+    below.set_xlabel("step")
+    below.set_ylim(bottom=0)
+    below.yaxis.set_major_locator(MaxNLocator(2))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for ax in (axes, below):
+        tidy(ax)
+    finish(figure, axes, title)
+    return figure
+
+
+def smoothing_window(num_values: int) -> int:
+    """Over how many steps a training loss is averaged: a fiftieth of the run, and not at all in a very short one."""
+    return 1 if num_values < 20 else min(100, max(5, num_values // 50))
+
+
+def moving_average(values: Sequence[float], window: int) -> Array:
+    """Mean of each value and up to `window` - 1 before it, (N,) -> (N,): nothing is taken from the future."""
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    end = np.arange(1, len(total))
+    start = np.maximum(0, end - window)
+    return (total[end] - total[start]) / (end - start)
+
+
+class CurvePoint(NamedTuple):
+    """One value of one run. Any rows of these four will do, such as `DataFrame.itertuples(index=False)`."""
+
+    label: str
+    seed: int
+    step: float
+    value: float
+
+
+def comparison_figure(
+    rows: Iterable[tuple[str, int, float, float]],
+    *,
+    ylabel: str = "validation loss (nats per token)",
+    xlabel: str = "step",
+    title: str | None = None,
+) -> Figure:
+    """Several kinds of runs, one curve each: the mean over seeds, in a band from the lowest to the highest.
+
+    Args:
+        rows: label, seed, step, value; in any order. A step that some seed never reached has the mean of the others.
+        ylabel: what the values are, with their unit.
+        xlabel: what the steps are.
+        title: above everything.
+    """
+    curves: dict[str, dict[float, list[float]]] = {}
+    seeds: dict[str, set[int]] = {}
+    for label, seed, step, value in rows:
+        if math.isfinite(value):
+            curves.setdefault(label, {}).setdefault(step, []).append(value)
+            seeds.setdefault(label, set()).add(seed)
+    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+    axes = figure.subplots()
+    everything: list[float] = []
+    for i, (label, curve) in enumerate(curves.items()):
+        steps = sorted(curve)
+        means = [sum(curve[step]) / len(curve[step]) for step in steps]
+        everything += means
+        style = {"color": PALETTE[i % len(PALETTE)], "linestyle": LINE_STYLES[i // len(PALETTE) % len(LINE_STYLES)]}
+        count = len(seeds[label])
+        name = escape(label) if count == 1 else f"{escape(label)} ({count} seeds)"
+        axes.plot(steps, means, label=name, marker="o" if len(steps) < 12 else "", markersize=4, **style)
+        if count > 1:
+            lowest, highest = [min(curve[step]) for step in steps], [max(curve[step]) for step in steps]
+            axes.fill_between(steps, lowest, highest, color=style["color"], alpha=0.18, linewidth=0)
+    choose_loss_axis(axes, everything)
+    axes.set_ylabel(ylabel)
+    axes.set_xlabel(xlabel)
+    tidy(axes)
+    finish(figure, axes, title, beside=len(curves) > len(PALETTE))
+    return figure
+
+
+def choose_loss_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Logarithmic where the values span a large ratio, with plain numbers along it; otherwise linear."""
+    positive = [value for value in values if value > 0]
+    if positive and max(positive) / min(positive) > LOG_RATIO:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+# --- attention ---
+
+
+def attention_figure(weights: Array, tokens: Sequence[str], *, title: str | None = None) -> Figure:
+    """A heat map of one head: which token (row) looks at which (column).
+
+    Args:
+        weights: (T, S), each row sums to 1. The queries are the last T of the S tokens.
+        tokens: the S tokens as they are to be shown.
+        title: above everything.
+
+    Raises:
+        ValueError: not one token for each column.
+    """
+    T, S = weights.shape
+    if len(tokens) != S:
+        raise ValueError(f"{len(tokens)} tokens for weights of shape {weights.shape}; give {S}, one for each column")
+    names = [escape(token) for token in tokens]
+    side = 2.2 + 0.17 * min(S, MOST_TICKS)  # inches: a readable letter for each token
+    figure = Figure(figsize=(side + 1.0, 1.6 + 0.17 * min(T, MOST_TICKS) + 0.4), layout="constrained")
+    axes = figure.subplots()
+    image = draw_weights(axes, weights, float(weights.max()))
+    longest = max(len(name) for name in names)
+    name_ticks(axes, names, T, size=8 if S <= 40 else 6.5, rotation=90 if longest > 2 else 0)
+    axes.set_xlabel("looks at")
+    axes.set_ylabel("token")
+    bar = figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8, aspect=25, pad=0.02)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    finish(figure, axes, title)
+    return figure
+
+
+def heads_figure(weights: Array, *, title: str | None = None) -> Figure:
+    """Every head of a model as a thumbnail, a row for each layer.
+
+    Each has its own scale of colours: what a head looks at is the question here, not how sure it is of it.
+
+    Args:
+        weights: (L, H, T, S).
+        title: above everything.
+    """
+    L, H, _, _ = weights.shape
+    size = max(0.8, min(1.7, 9.0 / H))  # inches
+    figure = Figure(figsize=(H * size + 0.5, L * size + 0.7), layout="constrained")
+    grid = figure.subplots(L, H, squeeze=False)
+    for layer in range(L):
+        for head in range(H):
+            axes = grid[layer, head]
+            draw_weights(axes, weights[layer, head], float(weights[layer, head].max()))
+            axes.set_xticks([])
+            axes.set_yticks([])
+        grid[layer, 0].set_ylabel(f"layer {layer}", fontsize=9, fontfamily=FONT)
+    for head in range(H):
+        grid[0, head].set_title(f"head {head}", fontsize=9, fontfamily=FONT)
+    if title:
+        figure.suptitle(escape(title), fontsize=11, fontfamily=FONT)
+    return figure
+
+
+def draw_weights(axes: Axes, weights: Array, highest: float):
+    """The picture itself, grey where a token may not look since it comes later."""
+    T, S = weights.shape
+    later = np.arange(S)[None, :] > np.arange(S - T, S)[:, None]
+    axes.set_facecolor("#EEEEEE")
+    axes.spines[:].set_visible(False)
+    shown = np.ma.array(weights, mask=later)
+    return axes.imshow(shown, cmap=WEIGHT_COLOURS, vmin=0, vmax=highest, interpolation="nearest", aspect="equal")
+
+
+def name_ticks(axes: Axes, names: Sequence[str], T: int, size: float, rotation: int) -> None:
+    """The tokens as ticks, on top and at the left; every n-th only where there are many."""
+    S = len(names)
+    every = math.ceil(S / MOST_TICKS)
+    columns, rows = range(0, S, every), range(0, T, every)
+    style = {"fontsize": size, "fontfamily": FONT}
+    axes.set_xticks(list(columns), [names[i] for i in columns], rotation=rotation, **style)
+    axes.set_yticks(list(rows), [names[S - T + i] for i in rows], **style)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.xaxis.set_label_position("top")
+
+
+# --- common ---
+
+
+def escape(text: str) -> str:
+    """`text` as matplotlib shows it letter by letter: no formula between dollars, no letter that the font lacks."""
+    font = get_font(findfont(FONT))
+    visible = "".join(c if font.get_char_index(ord(c)) else MISSING for c in text.replace("\n", " "))
+    return visible.replace("$", r"\$")
+
+
+def tidy(axes: Axes) -> None:
+    """No frame, a faint grid across, whole numbers along the steps."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def finish(figure: Figure, axes: Axes, title: str | None, beside: bool = False) -> None:
+    """Title, legend where something is named, and the font."""
+    if title:
+        axes.set_title(escape(title), fontsize=11, loc="left")
+    if axes.get_legend_handles_labels()[0]:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else {"loc": "upper right"}
+        axes.legend(frameon=beside is False, framealpha=0.85, edgecolor="none", fontsize=9, **place)
+    for text in figure.findobj(match=lambda artist: hasattr(artist, "set_fontfamily")):
+        text.set_fontfamily(FONT)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def save_figure(figure: Figure, path: str | Path) -> list[Path]:
+    """Write the figure; -> the files written.
+
+    Args:
+        figure: any of the above.
+        path: "loss.png" or "loss.svg" for the one, "loss" for both. Its folder must exist.
+    """
+    path = Path(path)
+    files = [path] if path.suffix else [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
+    for file in files:
+        # Without a date, the same figure is the same picture today and tomorrow.
+        metadata = {"Date": None} if file.suffix == ".svg" else None
+        figure.savefig(file, dpi=DOTS_PER_INCH, metadata=metadata)
+    return files
