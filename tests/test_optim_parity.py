@@ -9,8 +9,8 @@ pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip in
 
 import torch
 import torch.nn.functional as F
-from judge import loss_and_gradients
 
+from judge import loss_and_gradients
 from tlab.config import ModelConfig, TrainConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip install '.[parity]'")
 
-from judge import alibi_slopes, cannot_judge, logits, loss_and_gradients
 from torch import tensor
 
+from judge import alibi_slopes, cannot_judge, logits, loss_and_gradients
 from tlab.config import ModelConfig
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.model import Transformer

@@ -213,5 +213,5 @@ def first_loss_against_uniform(config: ModelConfig, rng: np.random.Generator) ->
 
 
 def largest_difference(a: Array, b: Array) -> float:
-    """max |a - b| over max |b|."""
+    """Relative to the largest of b: max |a - b| / max |b|."""
     return float(np.abs(a - b).max() / max(1e-300, float(np.abs(b).max())))

@@ -205,7 +205,7 @@ class Trainer:
         if corpus.sha256 != trained_on["sha256"] or corpus.tokenizer != checkpoint.tokenizer:
             raise CheckpointError(
                 f"this run was trained on corpus {trained_on['name']!r} (sha256 {trained_on['sha256'][:12]}...), "
-                f"not on {corpus.name!r} (sha256 {corpus.sha256[:12]}...) with this tokenizer; load the same text to resume"
+                f"not on {corpus.name!r} (sha256 {corpus.sha256[:12]}...) with its tokenizer; load the same text"
             )
         trainer = cls(checkpoint.model_config, checkpoint.train_config, corpus, dtype=checkpoint.dtype)
         trainer.model.load(checkpoint.weights)
