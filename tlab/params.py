@@ -15,7 +15,7 @@ import numpy as np
 
 from tlab.types import Array, Shape
 
-Initializer = Callable[[np.random.Generator, Shape], Array]
+Initializer = Callable[["np.random.Generator", Shape], Array]  # quoted: NumPy loads its random part when asked
 """Draws the first values of a tensor: (random generator, shape) -> array of that shape."""
 
 
