@@ -21,7 +21,7 @@ def test_arrays_are_named_in_the_order_of_computation(model, ids):
         "blocks.0.attention.weights",
         "blocks.0.attention.added",
         "blocks.0.attention.stream",
-        "blocks.0.mlp.before.0",
+        "blocks.0.mlp.up",
         "blocks.0.mlp.hidden",
         "blocks.1.attention.x",
         "output",

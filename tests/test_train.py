@@ -149,8 +149,8 @@ def test_nan_ends_the_run_with_its_step_and_the_layer_where_it_appeared(verse):
     trainer.model.parameters["blocks.1.mlp.up.weight"].data[0, 0] = np.nan
     (last,) = list(trainer)
     assert last.divergence is not None
-    assert (last.step, last.divergence.step, last.divergence.where) == (2, 2, "blocks.1.mlp.before.0")
-    assert str(last.divergence) == "diverged at step 2: the loss is nan; first seen in blocks.1.mlp.before.0"
+    assert (last.step, last.divergence.step, last.divergence.where) == (2, 2, "blocks.1.mlp.up")
+    assert str(last.divergence) == "diverged at step 2: the loss is nan; first seen in blocks.1.mlp.up"
     assert trainer.finished
     assert trainer.step == 1  # the second update was not made
 

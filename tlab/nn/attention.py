@@ -110,7 +110,7 @@ class Attention:
         self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
 
     def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, AttentionTrace]:
-        """X (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time."""
+        """x (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time."""
         B, T, C = x.shape
         H = self.num_heads
         D = C // H

@@ -15,7 +15,8 @@ class MlpTrace(NamedTuple):
     """Everything one MLP made of its input."""
 
     x: Array  # (B, T, C)
-    before: tuple[Array, ...]  # (B, T, F) each: the activation's input, and its gate where it has one
+    up: Array  # (B, T, F), the activation's input
+    gate: Array | None  # (B, T, F), its second input where it has one
     activation: Any  # the activation's own cache
     hidden: Array  # (B, T, F), behind the activation
 
@@ -42,15 +43,16 @@ class Mlp:
         self.down = Linear(space, f"{name}.down", (mlp_dim, hidden_dim), init.residual, bias)
 
     def forward(self, x: Array) -> tuple[Array, MlpTrace]:
-        """X (B, T, C) -> (B, T, C)."""
-        before = tuple(linear.forward(x)[0] for linear in self.inputs)
-        hidden, activation_cache = self.activation.forward(*before)
+        """x (B, T, C) -> (B, T, C)."""
+        inputs = [linear.forward(x)[0] for linear in self.inputs]
+        hidden, activation_cache = self.activation.forward(*inputs)
         y, _ = self.down.forward(hidden)
-        return y, MlpTrace(x, before, activation_cache, hidden)
+        gate = inputs[1] if self.activation.gated else None
+        return y, MlpTrace(x, inputs[0], gate, activation_cache, hidden)
 
     def backward(self, dy: Array, trace: MlpTrace) -> Array:
         dhidden = self.down.backward(dy, trace.hidden)
-        dbefore = self.activation.backward(dhidden, trace.activation)
-        dbefore = dbefore if self.activation.gated else (dbefore,)
-        dx = [linear.backward(d, trace.x) for linear, d in zip(self.inputs, dbefore, strict=True)]
+        dinputs = self.activation.backward(dhidden, trace.activation)
+        dinputs = dinputs if self.activation.gated else (dinputs,)
+        dx = [linear.backward(dinput, trace.x) for linear, dinput in zip(self.inputs, dinputs, strict=True)]
         return dx[0] + dx[1] if self.activation.gated else dx[0]

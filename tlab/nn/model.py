@@ -77,7 +77,7 @@ class Block:
         )
 
     def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, BlockTrace]:
-        """X (B, T, C) -> (B, T, C)."""
+        """x (B, T, C) -> (B, T, C)."""
         x, first = self.first.forward(x, lambda h: self.attention.forward(h, past))
         x, second = self.second.forward(x, self.mlp.forward)
         return x, BlockTrace(first, second)
