@@ -47,9 +47,9 @@ MUTATIONS = [
     ("nn/loss.py", "dlogits = probabilities * (1.0 / N)", "dlogits = -probabilities * (1.0 / N)"),
     ("nn/loss.py", "np.mean(np.log(totals[:, 0]) - target_logits)", "np.sum(np.log(totals[:, 0]) - target_logits)"),
     # positions
-    ("nn/positions.py", "sin[start : start + T])\n\n    def", "-sin[start : start + T])\n\n    def"),
-    ("nn/positions.py", "-sin[start : start + T])", "sin[start : start + T])"),
-    ("nn/positions.py", "turned[..., half:] += first * sin", "turned[..., half:] -= first * sin"),
+    ("nn/positions.py", "forwards=-1.0)", "forwards=1.0)"),
+    ("nn/positions.py", "[[zero, one], [-one, zero]]", "[[zero, one], [one, zero]]"),
+    ("nn/positions.py", "[[zero, one], [-one, zero]]", "[[zero, -one], [one, zero]]"),
     ("nn/positions.py", "+= dx.sum(axis=0)", "+= dx.mean(axis=0)"),
     ("nn/positions.py", "* distance + causal_mask(L, dtype)", "* distance[::-1] + causal_mask(L, dtype)"),
     ("nn/positions.py", "between[::2][: num_heads - power]", "between[1::2][: num_heads - power]"),

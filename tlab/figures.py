@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def loss_figure(
     window = smoothing_window(len(losses))
     if window > 1:
         axes.plot(steps, losses, color=BLUE, linewidth=0.6, alpha=0.35)
-        axes.plot(steps, moving_average(losses, window), color=BLUE, label=f"training, mean of {window} steps")
+        axes.plot(steps, moving_average(losses, window), color=BLUE, label=f"training, mean of up to {window} steps")
     elif losses:
         axes.plot(steps, losses, color=BLUE, label="training", marker="." if len(losses) == 1 else "")
     if validated:
@@ -74,12 +74,15 @@ def loss_figure(
     axes.set_ylabel(LOSS_LABEL)
     below.set_ylabel("learning\nrate")
     below.set_xlabel("step")
-    below.set_ylim(bottom=0)
-    below.yaxis.set_major_locator(MaxNLocator(2))
-    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    peak = max((record.learning_rate for record in records), default=1.0)
+    below.set_ylim(0, 1.1 * peak)
+    below.set_yticks([0, peak], ["0", f"{peak:.3g}"])
     for ax in (axes, below):
         tidy(ax)
-    finish(figure, axes, title)
+    if not records:
+        axes.set_xlim(0, 1)
+    rises = len(losses) > 1 and losses[-1] > losses[0]
+    finish(figure, axes, title, legend="upper left" if rises else "upper right")
     return figure
 
 
@@ -89,10 +92,13 @@ def smoothing_window(num_values: int) -> int:
 
 
 def moving_average(values: Sequence[float], window: int) -> Array:
-    """Mean of each value and up to `window` - 1 before it, (N,) -> (N,): nothing is taken from the future."""
+    """Mean of each value and up to `window` - 1 before it, (N,) -> (N,): nothing is taken from the future.
+
+    The window grows to its width with the run: at the start, where the loss falls fast, a wide one would lag behind.
+    """
     total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     end = np.arange(1, len(total))
-    start = np.maximum(0, end - window)
+    start = end - np.minimum(window, 1 + end // 5)
     return (total[end] - total[start]) / (end - start)
 
 
@@ -126,25 +132,29 @@ def comparison_figure(
         if math.isfinite(value):
             curves.setdefault(label, {}).setdefault(step, []).append(value)
             seeds.setdefault(label, set()).add(seed)
-    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+    beside = len(curves) > 5  # then the legend would cover too much
+    figure = Figure(figsize=(9.0 if beside else 7.0, 4.4), layout="constrained")
     axes = figure.subplots()
     everything: list[float] = []
     for i, (label, curve) in enumerate(curves.items()):
         steps = sorted(curve)
         means = [sum(curve[step]) / len(curve[step]) for step in steps]
         everything += means
-        style = {"color": PALETTE[i % len(PALETTE)], "linestyle": LINE_STYLES[i // len(PALETTE) % len(LINE_STYLES)]}
+        color, line_style = PALETTE[i % len(PALETTE)], LINE_STYLES[i // len(PALETTE) % len(LINE_STYLES)]
         count = len(seeds[label])
         name = escape(label) if count == 1 else f"{escape(label)} ({count} seeds)"
-        axes.plot(steps, means, label=name, marker="o" if len(steps) < 12 else "", markersize=4, **style)
+        marker = "o" if len(steps) < 12 else ""
+        axes.plot(steps, means, label=name, color=color, linestyle=line_style, marker=marker, markersize=4)
         if count > 1:
             lowest, highest = [min(curve[step]) for step in steps], [max(curve[step]) for step in steps]
-            axes.fill_between(steps, lowest, highest, color=style["color"], alpha=0.18, linewidth=0)
+            axes.fill_between(steps, lowest, highest, color=color, alpha=0.18, linewidth=0)
     choose_loss_axis(axes, everything)
     axes.set_ylabel(ylabel)
     axes.set_xlabel(xlabel)
     tidy(axes)
-    finish(figure, axes, title, beside=len(curves) > len(PALETTE))
+    several_seeds = any(len(of_one) > 1 for of_one in seeds.values())
+    names_are = "mean and range over seeds" if several_seeds else None
+    finish(figure, axes, title, legend="beside" if beside else "best", legend_title=names_are)
     return figure
 
 
@@ -177,14 +187,15 @@ def attention_figure(weights: Array, tokens: Sequence[str], *, title: str | None
         raise ValueError(f"{len(tokens)} tokens for weights of shape {weights.shape}; give {S}, one for each column")
     names = [escape(token) for token in tokens]
     side = 2.2 + 0.17 * min(S, MOST_TICKS)  # inches: a readable letter for each token
-    figure = Figure(figsize=(side + 1.0, 1.6 + 0.17 * min(T, MOST_TICKS) + 0.4), layout="constrained")
+    figure = Figure(figsize=(side, 2.2 + 0.17 * min(T, MOST_TICKS)), layout="constrained")
     axes = figure.subplots()
     image = draw_weights(axes, weights, float(weights.max()))
     longest = max(len(name) for name in names)
     name_ticks(axes, names, T, size=8 if S <= 40 else 6.5, rotation=90 if longest > 2 else 0)
     axes.set_xlabel("looks at")
     axes.set_ylabel("token")
-    bar = figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8, aspect=25, pad=0.02)
+    bar = figure.colorbar(image, ax=axes, label="attention weight", location="bottom", shrink=0.5, aspect=25, pad=0.03)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(4))
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     finish(figure, axes, title)
     return figure
@@ -255,17 +266,29 @@ def tidy(axes: Axes) -> None:
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def finish(figure: Figure, axes: Axes, title: str | None, beside: bool = False) -> None:
+def finish(
+    figure: Figure, axes: Axes, title: str | None, legend: str = "best", legend_title: str | None = None
+) -> None:
     """Title, legend where something is named, and the font."""
     if title:
         axes.set_title(escape(title), fontsize=11, loc="left")
     if axes.get_legend_handles_labels()[0]:
-        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else {"loc": "upper right"}
-        axes.legend(frameon=beside is False, framealpha=0.85, edgecolor="none", fontsize=9, **place)
+        place: dict[str, Any] = {"loc": legend}
+        if legend == "beside":
+            place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        axes.legend(
+            framealpha=0.85,
+            edgecolor="none",
+            fontsize=9,
+            title=legend_title,
+            title_fontsize=9,
+            alignment="left",
+            **place,
+        )
     for text in figure.findobj(match=lambda artist: hasattr(artist, "set_fontfamily")):
         text.set_fontfamily(FONT)  # pyright: ignore[reportAttributeAccessIssue]
 

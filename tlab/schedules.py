@@ -26,7 +26,7 @@ class Constant(Schedule):
         return 1.0
 
 
-@SCHEDULES.add("linear", label="linear", formula=r"\eta_\min + (\eta - \eta_\min)(1 - p)", source="Devlin et al. 2019")
+@SCHEDULES.add("linear", label="linear", formula=r"\eta_{\min} + (\eta - \eta_{\min})(1 - p)", source="Devlin et al. 2019")
 class Linear(Schedule):
     """Lowers the learning rate by the same amount at every step."""
 
@@ -38,7 +38,7 @@ class Linear(Schedule):
 @SCHEDULES.add(
     "cosine",
     label="cosine",
-    formula=r"\eta_\min + (\eta - \eta_\min)\,\tfrac{1 + \cos(\pi p)}{2}",
+    formula=r"\eta_{\min} + (\eta - \eta_{\min})\,\tfrac{1 + \cos(\pi p)}{2}",
     source="Loshchilov & Hutter 2017",
 )
 class Cosine(Schedule):
