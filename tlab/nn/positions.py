@@ -159,7 +159,7 @@ class Rope(Position):
 
 @lru_cache(maxsize=32)
 def rotations(L: int, head_dim: int, dtype: str) -> tuple[Array, Array, Array]:
-    """cos and sin of position times frequency, (L, D) each, both halves alike; and the turn by a right angle, (D, D)."""
+    """cos and sin of position times frequency, (L, D) each, halves alike; and the turn by a right angle, (D, D)."""
     half = head_dim // 2
     angle = np.arange(L)[:, None] * 10_000 ** (-np.arange(half) / half)
     angle = np.concatenate([angle, angle], axis=1)  # (L, D)
