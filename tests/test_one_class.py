@@ -1,0 +1,70 @@
+"""A new activation is one class in one file: the one of CONTRIBUTING.md, put into a scratch copy of the project."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+KEY, LABEL = "relu2", "ReLU squared"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A copy of the project with the class of the example added to its activations, and no other edit."""
+    folder = tmp_path_factory.mktemp("scratch")
+    for part in ("tlab", "sweeps", "tests", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, folder / part)
+    (example,) = re.findall(
+        r"```python\n(@ACTIVATIONS.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL
+    )
+    with (folder / "tlab/nn/activations.py").open("a", encoding="utf-8") as file:
+        file.write(f"\n\n{example}")
+    return folder
+
+
+def run(folder, *arguments):
+    """What a Python process in the scratch copy prints."""
+    process = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
+    return process.stdout
+
+
+def test_the_app_offers_it(scratch):
+    program = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import gradio; from tlab.ui.controls import Controls\n"
+        "controls = Controls()\n"
+        "with gradio.Blocks(): controls.build()\n"
+        "print(dict(zip(controls.names, controls.components))['activation'].choices)"
+    )
+    assert f"('{LABEL}', '{KEY}')" in run(scratch, "-c", program)
+
+
+def test_a_sweep_over_activations_has_it(scratch):
+    program = (
+        "from sweeps.grid import cells_of, grid_from_words\n"
+        "grid = grid_from_words('activation')\n"
+        "print([cell.model.activation for cell in cells_of([grid])])"
+    )
+    assert f"'{KEY}'" in run(scratch, "-c", program)
+
+
+def test_the_gradient_tests_judge_it_in_every_combination(scratch):
+    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gradients.py", "-k", KEY)
+    assert re.search(r"\b46 passed", printed)  # 3 norms x 3 layouts x 5 positions, and alone
+
+
+def test_tlab_check_judges_it(scratch):
+    printed = run(scratch, "-m", "tlab.cli", "check", "--activation", KEY, "--num-layers", "1")
+    assert "blocks.0.mlp.up.weight" in printed
+
+
+def test_the_readme_table_lists_it(scratch):
+    assert f"| activation | `{KEY}` | {LABEL} |" in run(
+        scratch, "-c", "import tlab.source as s; print(s.switches_table())"
+    )
