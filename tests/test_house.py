@@ -25,7 +25,10 @@ FLOORS = [
     ["tlab.nn.model"],
     ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.source"],
     ["tlab.checks", "tlab.train", "tlab.generate"],
-    ["tlab.cli", "tlab.ui", "sweeps"],
+    ["tlab.run_folder"],
+    ["tlab.terminal"],
+    ["tlab.ui", "sweeps"],
+    ["tlab.cli"],
 ]
 
 

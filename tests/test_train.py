@@ -181,6 +181,15 @@ def test_an_infinite_gradient_ends_the_run_before_it_reaches_the_weights(verse, 
     assert np.isfinite(trainer.model.parameters.data).all()
 
 
+def test_weights_that_the_very_last_update_makes_infinite_are_a_divergence_too(verse, monkeypatch):
+    trainer = Trainer(model_for(verse), dataclasses.replace(QUICK, steps=1), verse)
+    scale = trainer.model.parameters["blocks.0.norm2.scale"].data
+    monkeypatch.setattr(trainer.optimizer, "update", lambda space, rate: scale.fill(np.inf))
+    (record,) = list(trainer)
+    assert record.validation_loss is None
+    assert record.divergence.where == "blocks.0.norm2.scale"
+
+
 def test_a_loss_above_the_limit_ends_the_run(verse):
     (record,) = list(Trainer(model_for(verse), dataclasses.replace(QUICK, max_loss=0.5), verse))
     assert "above max_loss = 0.5" in str(record.divergence)

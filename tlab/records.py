@@ -26,4 +26,4 @@ class StepRecord(NamedTuple):
     gradient_norm: float  # over all parameters, before clipping
     tokens: int  # read so far
     seconds: float  # spent on updates so far, without validation and whatever the caller does in between
-    divergence: Divergence | None = None  # set in the last record of a run that diverged: then no update was made
+    divergence: Divergence | None = None  # set in the last record of a run that diverged

@@ -26,7 +26,9 @@ class Constant(Schedule):
         return 1.0
 
 
-@SCHEDULES.add("linear", label="linear", formula=r"\eta_{\min} + (\eta - \eta_{\min})(1 - p)", source="Devlin et al. 2019")
+@SCHEDULES.add(
+    "linear", label="linear", formula=r"\eta_{\min} + (\eta - \eta_{\min})(1 - p)", source="Devlin et al. 2019"
+)
 class Linear(Schedule):
     """Lowers the learning rate by the same amount at every step."""
 

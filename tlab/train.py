@@ -119,35 +119,39 @@ class Trainer:
 
     def train_step(self) -> StepRecord:
         """Make one update; a step whose loss or gradient is not finite makes none and ends the run."""
-        config, space = self.train_config, self.model.parameters
         began = time.perf_counter()
         step = self.step + 1
+        with np.errstate(all="ignore"):  # an overflow is no warning here: it ends the run, with its place
+            batch, loss, gradient_norm = self.compute_gradients(step)
+            self.divergence = self.find_divergence(step, loss, gradient_norm)
+            # Ctrl-C must not leave new weights beside old moments, nor an update without its record.
+            with uninterrupted():
+                if self.divergence is None:
+                    self.optimizer.update(self.model.parameters, self.learning_rate(step))
+                    self.step = step
+                seconds = time.perf_counter() - began
+                validation_loss = self.validation_loss(step)
+                before = self.records[-1] if self.records else None
+                record = StepRecord(
+                    step=step,
+                    loss=loss,
+                    validation_loss=validation_loss,
+                    learning_rate=self.learning_rate(step),
+                    gradient_norm=gradient_norm,
+                    tokens=(before.tokens if before else 0) + batch.ids.size,
+                    seconds=(before.seconds if before else 0.0) + seconds,
+                    divergence=self.divergence,
+                )
+                self.records.append(record)
+        return record
+
+    def compute_gradients(self, step: int) -> tuple[Batch, float, float]:
+        """Leave the step's gradient, clipped, in the model; -> its batch, its loss, and the norm before clipping."""
+        config, space = self.train_config, self.model.parameters
         batch = draw_batch(self.corpus.train, config.batch_size, self.config.context_length, config.batch_seed, step)
         space.grad[...] = 0
-        with np.errstate(all="ignore"):  # an overflow is found below, and reported with its place
-            loss, self.last_trace = self.model.accumulate_gradients(*batch)
-            gradient_norm = clip_gradient(space.grad, config.gradient_clip)
-        self.divergence = self.find_divergence(step, loss, gradient_norm)
-        learning_rate = self.learning_rate(step)
-        # Ctrl-C must not leave new weights beside old moments, nor an update without its record.
-        with uninterrupted():
-            if self.divergence is None:
-                self.optimizer.update(space, learning_rate)
-                self.step = step
-            seconds = time.perf_counter() - began
-            before = self.records[-1] if self.records else None
-            record = StepRecord(
-                step=step,
-                loss=loss,
-                validation_loss=self.validation_loss(step),
-                learning_rate=learning_rate,
-                gradient_norm=gradient_norm,
-                tokens=(before.tokens if before else 0) + batch.ids.size,
-                seconds=(before.seconds if before else 0.0) + seconds,
-                divergence=self.divergence,
-            )
-            self.records.append(record)
-        return record
+        loss, self.last_trace = self.model.accumulate_gradients(*batch)
+        return batch, loss, clip_gradient(space.grad, config.gradient_clip)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of update number `step`, from 1 on."""
@@ -162,10 +166,20 @@ class Trainer:
         )
 
     def validation_loss(self, step: int) -> float | None:
-        """The loss on the whole validation split where it is due after update `step`, else None."""
+        """The loss on the whole validation split where it is due after update `step`, else None.
+
+        One that is not finite is a divergence: the batch's loss was fine, so this update went too far.
+        """
         every = self.train_config.validation_every
         is_due = step == self.train_config.steps or (every > 0 and step % every == 0)
-        return evaluate(self.model, self.corpus.validation) if is_due and self.divergence is None else None
+        if not is_due or self.divergence is not None:
+            return None
+        loss = evaluate(self.model, self.corpus.validation)
+        if math.isfinite(loss):
+            return loss
+        bad = [name for name, param in self.model.parameters.items() if not np.isfinite(param.data).all()]
+        self.divergence = Divergence(step, bad[0] if bad else "the validation loss", f"the validation loss is {loss}")
+        return None
 
     def find_divergence(self, step: int, loss: float, gradient_norm: float) -> Divergence | None:
         """What went wrong at this step, and where it is seen first."""

@@ -1,0 +1,103 @@
+"""What a model costs: the tables have to agree with the model that they are about."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from conftest import tiny
+from tlab import Transformer
+from tlab.cost import activation_bytes_by_part, flops_by_part, parameters_by_part, weight_bytes_by_part
+from tlab.nn.loss import CrossEntropy
+from tlab.registry import UnknownKeyError
+
+CONFIGS = [
+    tiny(),
+    tiny(num_layers=3, tied=False, bias=False),
+    tiny(norm="rmsnorm", activation="swiglu", position="rope"),
+    tiny(norm="none", activation="relu", residual="post", position="alibi"),
+    tiny(norm="none", residual="sandwich", position="none"),
+    tiny(residual="sandwich", activation="swish", position="learned", num_layers=4),
+]
+
+
+def total(rows, field):
+    return sum(getattr(row, field) for row in rows)
+
+
+def held_by_a_forward_pass(config, batch_size, T):
+    """Bytes of NumPy arrays that are still there after a forward pass and the loss, as the allocator counts them."""
+    model = Transformer(config)
+    ids = np.zeros((batch_size, T), np.int64)
+    model.forward(ids)  # so that masks and tables are there already
+    tracemalloc.start()
+    try:
+        trace_ids = ids.copy()
+        logits, trace = model.forward(trace_ids)
+        loss = CrossEntropy.forward(logits, trace_ids)
+        domain = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
+        snapshot = tracemalloc.take_snapshot().filter_traces([domain])
+        del trace, loss  # not before here
+        return sum(statistic.size for statistic in snapshot.statistics("filename"))
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_parameters_add_up_to_those_of_the_model(config):
+    assert total(parameters_by_part(config), "parameters") == Transformer(config).num_parameters
+
+
+def test_parts_without_parameters_are_not_listed():
+    assert "head" not in {row.part for row in parameters_by_part(tiny(tied=True))}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_activation_bytes_are_what_a_forward_pass_holds(config):
+    held = held_by_a_forward_pass(config, 16, 8)
+    # The model also returns a few arrays of some bytes each, such as 0-dimensional ones: hence not exactly.
+    assert total(activation_bytes_by_part(config, 16), "bytes") == pytest.approx(held, rel=0.01)
+
+
+def test_attention_weights_take_four_times_the_memory_at_twice_the_length():
+    def weights(T):
+        return next(r.bytes for r in activation_bytes_by_part(tiny(), 1, T) if r.part == "attention weights")
+
+    assert weights(16) == 4 * weights(8)
+
+
+def test_operations_are_those_of_a_model_counted_by_hand():
+    config = tiny(vocab_size=5, hidden_dim=4, num_heads=2, num_layers=1, mlp_ratio=2, activation="relu")
+    forward = {row.part: row.forward for row in flops_by_part(config, 1, 3)}
+    assert forward == {
+        "embedding": 0,
+        "attention.qkv": 2 * 3 * 4 * 12,
+        "attention.scores": 2 * 2 * 3 * 3 * 2,  # two heads, 3 x 3 pairs, 2 channels each
+        "attention.mixing": 2 * 2 * 3 * 3 * 2,
+        "attention.out": 2 * 3 * 4 * 4,
+        "mlp.up": 2 * 3 * 4 * 8,
+        "mlp.down": 2 * 3 * 8 * 4,
+        "head": 2 * 3 * 4 * 5,
+    }
+
+
+def test_training_takes_three_times_the_operations_of_forward():
+    rows = flops_by_part(tiny(), 2)
+    assert all(row.training == 3 * row.forward for row in rows if row.part != "embedding")
+
+
+def test_operations_grow_with_batch_and_depth():
+    block = [row.forward for row in flops_by_part(tiny(), 1) if row.part.startswith(("attention", "mlp"))]
+    twice = [row.forward for row in flops_by_part(tiny(num_layers=4), 3) if row.part.startswith(("attention", "mlp"))]
+    assert twice == [6 * flops for flops in block]
+
+
+@pytest.mark.parametrize(("optimizer", "vectors"), [("sgd", 3), ("adam", 4), ("adamw", 4)])
+def test_every_vector_of_the_optimizer_is_as_large_as_the_weights(optimizer, vectors):
+    size = Transformer(tiny()).parameters.data.nbytes
+    assert [row.bytes for row in weight_bytes_by_part(tiny(), optimizer)] == [size] * vectors
+
+
+def test_an_unknown_optimizer_is_an_error_that_names_the_known_ones():
+    with pytest.raises(UnknownKeyError, match="adamw"):
+        weight_bytes_by_part(tiny(), "adamx")

@@ -1,0 +1,145 @@
+"""The code pages and the README's table: made of what is registered, complete, and true to the files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tlab.nn.activations import ACTIVATIONS, Activation, Gelu
+from tlab.nn.residuals import RESIDUALS, Residual
+from tlab.registry import REGISTRIES, UnknownKeyError
+from tlab.source import BEGIN, END, page, switches_table, update_readme
+
+ROOT = Path(__file__).parents[1]
+EVERYTHING = [(slot, key) for slot, registry in REGISTRIES.items() for key in registry]
+
+
+@pytest.fixture
+def newcomer():
+    """An activation that was registered while the program ran."""
+
+    @ACTIVATIONS.add("newcomer", label="New|comer", formula=r"|x|", source="this test")
+    class Newcomer(Gelu):
+        """Passes by | and on.
+
+        Notice: it is gone
+        after the test.
+
+        This paragraph is not part of the notice.
+        """
+
+        def forward(self, x):
+            return super().forward(x)
+
+    yield Newcomer
+    ACTIVATIONS.remove("newcomer")
+
+
+@pytest.mark.parametrize(("slot", "key"), EVERYTHING)
+def test_a_page_shows_the_class_where_it_stands(slot, key):
+    shown = page(slot, key)
+    lines = (ROOT / shown.file).read_text(encoding="utf-8").splitlines()
+    assert lines[shown.line - 1 :][: len(shown.code.splitlines())] == shown.code.splitlines()
+    assert f"class {REGISTRIES[slot][key].__name__}" in shown.code
+
+
+@pytest.mark.parametrize(("slot", "key"), EVERYTHING)
+def test_a_page_has_a_title_and_one_sentence(slot, key):
+    shown = page(slot, key)
+    assert shown.title and shown.summary.endswith(".")
+
+
+def test_the_parts_begin_with_reference_forward_and_backward():
+    assert list(page("norm", "layernorm").parts) == ["reference", "forward", "backward"]
+
+
+def test_a_part_is_the_method_alone_at_the_left_margin():
+    forward = page("norm", "none").parts["forward"]
+    assert forward == "def forward(self, x: Array) -> tuple[Array, None]:\n    return x, None\n"
+
+
+def test_methods_of_the_contract_are_no_parts():
+    @RESIDUALS.add("half", label="half done")
+    class HalfDone(Residual):
+        """Has a way back only."""
+
+        def backward(self, dy, trace, run_backward):
+            return dy
+
+    try:
+        assert list(page("residual", "half").parts) == ["backward"]
+    finally:
+        RESIDUALS.remove("half")
+
+
+def test_inherited_parts_are_shown_as_well(newcomer):
+    parts = page("activation", "newcomer").parts
+    assert "super()" in parts["forward"] and parts["backward"] == page("activation", "gelu").parts["backward"]
+
+
+def test_the_notice_is_one_paragraph(newcomer):
+    assert page("activation", "newcomer").notice == "it is gone after the test."
+
+
+def test_a_class_without_a_file_has_a_page_that_says_so():
+    scope = {"Activation": Activation}
+    exec("class Typed(Activation):\n    'Typed in.'\n    def forward(self, x): return x, None", scope)
+    ACTIVATIONS.add("typed", label="typed")(scope["Typed"])
+    try:
+        shown = page("activation", "typed")
+    finally:
+        ACTIVATIONS.remove("typed")
+    assert (shown.file, shown.line) == ("", 0) and "no file" in shown.code and "no file" in shown.parts["forward"]
+
+
+@pytest.mark.parametrize(("slot", "key", "allowed"), [("norms", "layernorm", "activation"), ("norm", "ln", "rmsnorm")])
+def test_an_unknown_page_is_an_error_that_names_the_known_ones(slot, key, allowed):
+    with pytest.raises(UnknownKeyError, match=allowed):
+        page(slot, key)
+
+
+@pytest.mark.parametrize(("slot", "key"), EVERYTHING)
+def test_the_table_has_a_row_for_everything(slot, key):
+    assert any(row.startswith(f"| {slot} | `{key}` | ") for row in switches_table().splitlines())
+
+
+def test_the_table_has_a_row_for_what_was_registered_just_now(newcomer):
+    assert "| `newcomer` | " in switches_table()
+
+
+def test_every_row_of_the_table_has_as_many_cells(newcomer):
+    assert {row.replace(r"\|", "").count("|") for row in switches_table().splitlines()} == {7}
+
+
+def test_the_readme_keeps_what_is_around_its_table(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n", encoding="utf-8")
+    assert update_readme(readme)
+    assert readme.read_text(encoding="utf-8") == f"above\n{BEGIN}\n{switches_table()}\n{END}\nbelow\n"
+
+
+def test_updating_twice_changes_nothing(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}{END}", encoding="utf-8")
+    assert (update_readme(readme), update_readme(readme)) == (True, False)
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}", f"{BEGIN}{END}{END}"])
+def test_a_readme_without_proper_markers_is_left_alone(text, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="switches"):
+        update_readme(readme)
+    assert readme.read_text(encoding="utf-8") == text
+
+
+def test_the_command_updates_a_readme_and_says_so(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}{END}", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "tlab.source", readme], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "") and "brought up to date" in done.stdout
+
+
+def test_the_table_in_our_readme_is_up_to_date():
+    assert switches_table() in (ROOT / "README.md").read_text(encoding="utf-8"), "run python -m tlab.source README.md"

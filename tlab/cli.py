@@ -1,0 +1,354 @@
+"""The `tlab` command. Its flags are the fields of the config dataclasses: a new field or a new part is a new choice."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from tlab.config import Config, ConfigError, ModelConfig, Option, TrainConfig, chosen_from, field_types, option, options
+from tlab.text import DEFAULT_CORPUS, TOKENIZERS, Corpus, corpus_names, load_corpus
+from tlab.version import VERSION
+
+if TYPE_CHECKING:
+    from tlab.train import Trainer
+
+DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
+MISUSED = 2  # exit code
+
+
+# --- flags ---
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig(Config):
+    """What is read."""
+
+    corpus: str = option(DEFAULT_CORPUS, help="Text to learn from.")  # its choices are told at call time
+    tokenizer: str = chosen_from(TOKENIZERS, "char", "What a token is.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Config):
+    """What is written, and how to go on."""
+
+    out: str | None = option(None, help="Folder for the results; by default a new one in runs/.")
+    resume: str | None = option(
+        None, help="Go on with the run in this folder, to the same bits as if it had never stopped. Model and "
+        "training are the run's own; --corpus is needed where it was a file."
+    )  # fmt: skip
+    sample_every: int = option(250, low=0, help="Steps from one sample of text to the next; 0 for none.")
+    prompt: str | None = option(None, help="What the samples go on from; by default the start of a line.")
+    threads: int | None = option(
+        None, low=1, help="Threads of NumPy's linear algebra; by default 1, and for a resumed run what it had. With "
+        "two idle cores, 2 is 1.2 to 1.5 times as fast; with busy ones, several times slower. The same number is "
+        "needed for the same bits, so it is recorded."
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig(Config):
+    """How a text is written; the values are checked where they are used."""
+
+    prompt: str | None = option(None, help="What to go on from; by default the start of a line.")
+    max_new_tokens: int = option(500, low=0, help="Tokens to write.")
+    temperature: float = option(0.8, low=0, help="Below 1 bolder on what is likely, above 1 more even, 0 always the "
+        "most likely token.")  # fmt: skip
+    top_k: int | None = option(None, low=1, help="Choose among the k most likely tokens only.")
+    top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
+        "tokens that together have this probability.")  # fmt: skip
+    seed: int = option(0, low=0, help="Same seed, same text.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CostConfig(Config):
+    """What a training step's cost depends on besides the model."""
+
+    batch_size: int = option(TrainConfig.batch_size, low=1, help=options(TrainConfig)["batch_size"].help)
+    optimizer: str = option(
+        TrainConfig.optimizer, help="Its memory counts.", registry=options(TrainConfig)["optimizer"].registry
+    )
+
+
+def flags(name: str, config_class: type[Config], leave_out: Sequence[str] = ()) -> type:
+    """A dataclass of the config's fields as tyro wants them, made now: with whatever is registered now."""
+    import tyro
+
+    fields = []
+    for field in dataclasses.fields(config_class):
+        if field.name not in leave_out:
+            details = options(config_class)[field.name]
+            kind: Any = field_types(config_class)[field.name]
+            if details.registry is not None:
+                kind = Literal[tuple(details.registry)]  # pyright: ignore[reportInvalidTypeForm]
+            help = help_text(details)
+            if field.name == "corpus":
+                help += f" One of {', '.join(corpus_names())}, or the path of any UTF-8 text file."
+            fields.append((field.name, Annotated[kind, tyro.conf.arg(help=help)], field))
+    return dataclasses.make_dataclass(name, [(n, k, dataclasses.field(default=f.default)) for n, k, f in fields])
+
+
+def help_text(details: Option) -> str:
+    """The field's help with its range."""
+    limits = []
+    if details.low > -math.inf:
+        limits.append(f"{'at least' if details.low_is_allowed else 'more than'} {number(details.low)}")
+    if details.high < math.inf:
+        limits.append(f"at most {number(details.high)}")
+    if details.typical:
+        limits.append(f"worth trying: {' to '.join(map(number, details.typical))}")
+    return f"{details.help} [{', '.join(limits)}]" if limits else details.help
+
+
+def number(value: float) -> str:
+    """4294967295 and 1e-05, neither 4.3e+09 nor 1.0."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One subcommand: what it says of itself, its groups of flags, and what it does; `run` returns an exit code."""
+
+    help: str
+    run: Callable[..., int]
+    groups: dict[str, tuple[type[Config], tuple[str, ...]]]  # name of the group -> config, fields left out
+    folder: str | None = None  # help for a folder that is to be named first
+
+
+def parse(commands: dict[str, Command], argv: Sequence[str]) -> tuple[Command, Any]:
+    """The subcommand and its values; prints help or what is wrong, and exits, where there is nothing to run."""
+    import tyro
+
+    choices, command_of = [], {}
+    for name, command in commands.items():
+        fields: list[tuple[str, Any]] = []
+        if command.folder:
+            positional = tyro.conf.Positional[str]
+            fields.append(("folder", Annotated[positional, tyro.conf.arg(help=command.folder, metavar="FOLDER")]))
+        fields += [(group, flags(group, config, out)) for group, (config, out) in command.groups.items()]
+        kind = dataclasses.make_dataclass(name, fields)
+        command_of[kind] = command
+        choices.append(Annotated[kind, tyro.conf.subcommand(name, description=command.help)])  # pyright: ignore
+    values = tyro.cli(
+        Union[tuple(choices)],  # pyright: ignore  # noqa: UP007 - made at run time
+        prog="tlab",
+        description=DESCRIPTION,
+        args=argv,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    return command_of[type(values)], values
+
+
+def text_and_model(values: Any) -> tuple[Corpus, ModelConfig]:
+    """The corpus, and the model that reads its vocabulary."""
+    text = TextConfig(**vars(values.text))
+    corpus = load_corpus(text.corpus, text.tokenizer)
+    return corpus, ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **vars(values.model))
+
+
+# --- train ---
+
+
+def train(values: Any, argv: Sequence[str]) -> int:
+    """Train, with everything worth keeping in a run folder."""
+    from tlab import run_folder, terminal
+    from tlab.train import Trainer
+
+    run = RunConfig(**vars(values.run))
+    if run.resume is None:
+        corpus, config = text_and_model(values)
+        trainer = Trainer(config, TrainConfig(**vars(values.training)), corpus)
+        folder = before = None
+    else:
+        folder = Path(run.resume)
+        folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
+        trainer = resumed(folder, values.text.corpus, flags_given(argv))
+        before = run_folder.last_threads(folder)
+    threads = run.threads or before or run_folder.DEFAULT_THREADS
+    if before not in (None, threads):
+        print(f"note: this run had {before} threads so far; with {threads} the last bits of its numbers may differ")
+    prompt = run.prompt if run.prompt is not None else terminal.default_prompt(trainer.corpus.tokenizer)
+    terminal.sample(trainer, prompt, 0)  # a prompt that cannot be is an error now, not after some hundred steps
+    if folder is None:
+        folder = run_folder.new_folder(run.out, trainer.corpus.name)
+
+    terminal.introduce(trainer, threads, folder)
+    with run_folder.blas_threads(threads), terminal.stop_request() as stop_requested:
+        run_folder.save_config(folder, trainer, threads)
+        terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested)
+        kept = run_folder.save_state(folder, trainer)
+        run_folder.save_plot(folder, trainer)
+    return terminal.conclude(trainer, folder, kept)
+
+
+def flags_given(argv: Sequence[str]) -> dict[str, str]:
+    """Name of each field that was set -> the flag as it was typed: {"hidden_dim": "--hidden-dim"}."""
+    typed = [token.partition("=")[0] for token in argv if token.startswith("--")]
+    return {flag[2:].replace("-", "_").removeprefix("no_"): flag for flag in typed}
+
+
+def resumed(folder: Path, corpus_name: str, given: dict[str, str]) -> Trainer:
+    """The trainer of an earlier run.
+
+    Raises:
+        ConfigError: flags that belong to a new run, a text that cannot be had, or a run that has nothing left to do.
+        CheckpointError: no usable checkpoint, or the text is another one.
+    """
+    from tlab.checkpoint import Checkpoint
+    from tlab.train import Trainer
+
+    fixed = {*options(ModelConfig), *options(TrainConfig), "tokenizer", "out"}
+    refused = [flag for name, flag in given.items() if name in fixed]
+    if refused:
+        raise ConfigError(f"a resumed run has its own settings; leave out {', '.join(refused)}, or start a new run")
+    checkpoint = Checkpoint.load(folder)
+    trained_on = checkpoint.corpus
+    try:
+        name = corpus_name if "corpus" in given else trained_on["name"]
+        corpus = load_corpus(name, trained_on["tokenizer"]["tokenizer"])
+    except ValueError as error:
+        raise ConfigError(f"{error}. To resume, name the text of the run with --corpus") from error
+    trainer = Trainer.resume(checkpoint, corpus)
+    if trainer.finished:
+        why = trainer.divergence or f"all of its {trainer.train_config.steps} steps are made"
+        raise ConfigError(f"the run in {folder} has nothing left to do ({why}); start a new one for more")
+    return trainer
+
+
+# --- the other commands ---
+
+
+def generate(values: Any, argv: Sequence[str]) -> int:
+    """Print a text token by token."""
+    from tlab.checkpoint import Checkpoint
+    from tlab.generate import generate
+    from tlab.run_folder import blas_threads
+    from tlab.terminal import default_prompt, visible
+
+    sampling = SamplingConfig(**vars(values.sampling)).to_json()
+    checkpoint = Checkpoint.load(values.folder)
+    if sampling["prompt"] is None:
+        sampling["prompt"] = default_prompt(checkpoint.tokenizer)
+    tokens = generate(checkpoint, **sampling)
+    shown = visible if sys.stdout.isatty() else str
+    print(shown(sampling["prompt"]).lstrip("\n"), end="", flush=True)
+    with blas_threads(1):  # one token at a time has no work for two
+        for token in tokens:
+            print(shown(token.text), end="", flush=True)
+    print()
+    return 0
+
+
+def check(values: Any, argv: Sequence[str]) -> int:
+    """Print a row for every check as it is made; fail when one does."""
+    from tlab.checks import run_checks
+    from tlab.terminal import FAILED
+
+    _, config = text_and_model(values)
+    print(f"{'check':<9} {'tensor or promise':<56} {'error':>8} {'limit':>8}  verdict")
+    verdicts = []
+    for row in run_checks(config):
+        verdicts.append(row.passed)
+        verdict = "ok" if row.passed else "FAILED"
+        print(f"{row.group:<9} {row.name:<56} {row.error:>8.1e} {row.limit:>8.0e}  {verdict}", flush=True)
+    failed = verdicts.count(False)
+    print(f"{len(verdicts)} checks, " + (f"{failed} FAILED" if failed else "all passed"))
+    return FAILED if failed else 0
+
+
+def info(values: Any, argv: Sequence[str]) -> int:
+    """Print what the model costs, part by part."""
+    from tlab import cost
+
+    _, config = text_and_model(values)
+    training = CostConfig(**vars(values.training))
+    parameters = {row.part: row.parameters for row in cost.parameters_by_part(config)}
+    flops = {row.part: row for row in cost.flops_by_part(config, training.batch_size)}
+    none = cost.PartFlops("", 0, 0)
+    total = cost.PartFlops("total", sum(f.forward for f in flops.values()), sum(f.training for f in flops.values()))
+    print(
+        f"One step: {training.batch_size} x {config.context_length} tokens. Operations are those of matrix products.\n"
+    )
+    print(f"{'part':<24} {'parameters':>12} {'MFLOP forward':>14} {'MFLOP training':>15}")
+    for part in [*sorted(parameters.keys() - flops.keys()), *flops]:
+        row = flops.get(part, none)
+        print(f"{part:<24} {parameters.get(part, 0):>12,} {row.forward / 1e6:>14,.1f} {row.training / 1e6:>15,.1f}")
+    print(f"{'total':<24} {sum(parameters.values()):>12,} {total.forward / 1e6:>14,.1f} {total.training / 1e6:>15,.1f}")
+    print(f"\n{'memory, float32':<24} {'MiB':>12}")
+    memory = [
+        *cost.weight_bytes_by_part(config, training.optimizer),
+        *cost.activation_bytes_by_part(config, training.batch_size),
+    ]
+    for part, size in [*memory, ("total", sum(row.bytes for row in memory))]:
+        print(f"{part:<24} {size / 2**20:>12,.2f}")
+    return 0
+
+
+def app(values: Any, argv: Sequence[str]) -> int:
+    """Serve the app until it is stopped."""
+    from tlab.ui.app import launch
+
+    launch()
+    return 0
+
+
+def sweep(argv: Sequence[str]) -> int:
+    """Hand everything on: the sweeps have their own command line."""
+    from sweeps.__main__ import main
+
+    return main(list(argv)) or 0
+
+
+TEXT_AND_MODEL: dict[str, tuple[type[Config], tuple[str, ...]]] = {
+    "text": (TextConfig, ()),
+    "model": (ModelConfig, ("vocab_size",)),  # that is the corpus's
+}
+COMMANDS = {
+    "train": Command(
+        "Train a model, with a bar, validation and samples; Ctrl-C keeps what was learned.",
+        train,
+        {"run": (RunConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ())},
+    ),
+    "generate": Command(
+        "Let a trained model write.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
+    ),
+    "check": Command("Check one configuration: every gradient, and what every part promises.", check, TEXT_AND_MODEL),
+    "info": Command(
+        "Parameters, operations and memory by part.", info, {**TEXT_AND_MODEL, "training": (CostConfig, ())}
+    ),
+    "app": Command("Open the lab in the browser.", app, {}),
+    "sweep": Command("Train a grid of models; see tlab sweep --help.", app, {}),  # never run: `main` hands it on
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The entry point of `tlab`; -> exit code.
+
+    What the user can mend (every ValueError of the core) is told in one line. Ctrl-C and a closed pipe end quietly.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if argv == ["--version"]:
+            print(f"tlab {VERSION}")
+            return 0
+        if argv[:1] == ["sweep"]:
+            return sweep(argv[1:])
+        command, values = parse(COMMANDS, argv)
+        return command.run(values, argv)
+    except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stdout = None  # `tlab generate ... | head`: nobody reads on, also not what is still in the buffer
+            return 0
+        print(f"error: {error}", file=sys.stderr)
+        return MISUSED
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

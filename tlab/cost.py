@@ -1,0 +1,147 @@
+"""What a model costs, part by part: parameters, operations, memory. Nothing is trained for it.
+
+Shapes come from a declared model and sizes from the arrays of a real forward pass, so a new component is counted
+right without anybody writing its formula here. Blocks are all alike: one is looked at and multiplied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlab.config import ModelConfig
+from tlab.nn.loss import CrossEntropy
+from tlab.nn.model import Transformer
+from tlab.optim import OPTIMIZERS
+from tlab.params import Param
+from tlab.types import Array
+
+BYTES = 4  # of a float32
+BACKWARD = 2  # a product's gradient is two products of its size: one for each factor
+
+
+class PartParameters(NamedTuple):
+    """Number of weights of one part, in all blocks together."""
+
+    part: str
+    parameters: int
+
+
+class PartFlops(NamedTuple):
+    """Floating-point operations of one part's matrix products, in all blocks; a multiply and an add are two."""
+
+    part: str
+    forward: int
+    training: int  # forward and backward
+
+
+class PartBytes(NamedTuple):
+    """Memory of one part, in all blocks."""
+
+    part: str
+    bytes: int
+
+
+def one_block_model(config: ModelConfig) -> Transformer:
+    """The model with one block only: every other one is the same again."""
+    return Transformer(dataclasses.replace(config, num_layers=1))
+
+
+def copies(name: str, config: ModelConfig) -> int:
+    """How often something in the one-block model is in the whole: what lies in the block once a layer."""
+    return config.num_layers if name.startswith("blocks.") else 1
+
+
+def part_of(param: Param) -> str:
+    """The part that a weight belongs to: `blocks.0.attention.qkv.bias` to `attention.qkv`; all norms are one part."""
+    owner = param.name.removeprefix("blocks.0.").rpartition(".")[0]
+    return "norms" if "norm" in owner else owner
+
+
+def parameters_by_part(config: ModelConfig) -> list[PartParameters]:
+    """Weights of every part, in reading order; a tied head has none of its own."""
+    counts: dict[str, int] = {}
+    for param in one_block_model(config).parameters.values():
+        part = part_of(param)
+        counts[part] = counts.get(part, 0) + param.size * copies(param.name, config)
+    return [PartParameters(*item) for item in counts.items()]
+
+
+def flops_by_part(config: ModelConfig, batch_size: int, context_length: int | None = None) -> list[PartFlops]:
+    """Operations of the matrix products in one step on `batch_size` texts of `context_length` tokens.
+
+    Each weight of a product meets each token once: 2 operations forward, 4 more backward. Attention's two products,
+    scores and mixing, have no weights; they are computed for the whole (T, T) square, the masked half included. The
+    embedding is looked up for free, but its gradient is a product with one-hot vectors. Norms, activations, softmax
+    and the optimizer are left out: few operations, though not always little time.
+    """
+    T = context_length or config.context_length
+    N, C, V, L = batch_size * T, config.hidden_dim, config.vocab_size, config.num_layers
+    rows = [PartFlops("embedding", 0, 2 * N * V * C)]
+    pairs = 2 * batch_size * T * T * C * L  # over all heads, for D adds up to C
+    for param in one_block_model(config).parameters.values():
+        if param.name.startswith("blocks.") and param.is_matrix:
+            rows.append(product(part_of(param), 2 * N * param.size * L))
+            if part_of(param) == "attention.qkv":
+                rows += [product("attention.scores", pairs), product("attention.mixing", pairs)]
+    return [*rows, product("head", 2 * N * C * V)]
+
+
+def product(part: str, forward: int) -> PartFlops:
+    """A matrix product whose both factors want a gradient."""
+    return PartFlops(part, forward, (1 + BACKWARD) * forward)
+
+
+def activation_bytes_by_part(
+    config: ModelConfig, batch_size: int, context_length: int | None = None
+) -> list[PartBytes]:
+    """Memory that a training step holds between forward and backward, as float32.
+
+    These are the trace and the loss's probabilities; what backward makes and drops on its way is not in it. They are
+    measured: one text through one block, each array counted once however many names it has.
+    """
+    small = dataclasses.replace(config, num_layers=1)
+    ids = np.zeros((1, context_length or config.context_length), np.int64)
+    logits, trace = Transformer(small).forward(ids)
+    _, loss_cache = CrossEntropy.forward(logits, ids)
+    named: list[tuple[str, Any]] = [("embedding", (trace.ids, trace.embedded))]
+    for block in trace.blocks:
+        named += [
+            ("blocks.norms", (block.first.norm, block.first.norm_out, block.second.norm, block.second.norm_out)),
+            ("blocks.attention weights", block.attention.weights),
+            ("blocks.attention", block.attention),
+            ("blocks.mlp", block.mlp),
+            ("blocks.residual stream", (block.first, block.second)),
+        ]
+    named += [("final norm", (trace.final_norm, trace.output)), ("head and loss", (logits, loss_cache))]
+    counted: set[int] = set()
+    rows = []
+    for name, node in named:
+        size = sum(owner.nbytes for owner in owners(node) if id(owner) not in counted and not counted.add(id(owner)))
+        rows.append(PartBytes(name.removeprefix("blocks."), size * batch_size * copies(name, config)))
+    return [row for row in rows if row.bytes]
+
+
+def owners(node: Any) -> Iterator[Array]:
+    """The arrays inside nested tuples; for a view the array that holds its memory, which it keeps alive as a whole."""
+    if isinstance(node, np.ndarray):
+        while isinstance(node.base, np.ndarray):
+            node = node.base
+        yield node
+    elif isinstance(node, tuple):
+        for value in node:
+            yield from owners(value)
+
+
+def weight_bytes_by_part(config: ModelConfig, optimizer: str) -> list[PartBytes]:
+    """Memory of everything that has a number for each weight: weights, gradients, the optimizer's own vectors.
+
+    Raises:
+        UnknownKeyError: there is no such optimizer.
+    """
+    vector = BYTES * sum(row.parameters for row in parameters_by_part(config))
+    state = [PartBytes(f"{optimizer}: {name.replace('_', ' ')}", vector) for name in OPTIMIZERS[optimizer].state_names]
+    return [PartBytes("weights", vector), PartBytes("gradients", vector), *state]
