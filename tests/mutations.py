@@ -20,7 +20,7 @@ MUTATIONS = [
     ("nn/activations.py", "return dy * (x > 0)", "return dy * (x >= -1)"),
     ("nn/activations.py", "dx *= 6 * self.CUBIC", "dx *= 2 * self.CUBIC"),
     ("nn/activations.py", "dx += 2 * self.SLOPE", "dx += self.SLOPE"),
-    ("nn/activations.py", "dx *= 1 - weight", "dx *= 1 + weight"),
+    ("nn/activations.py", "dx *= x - y", "dx *= x + y"),
     ("nn/activations.py", "        dx += 1\n", ""),
     ("nn/activations.py", "    slope += 1\n", ""),
     ("nn/activations.py", "    slope *= x\n", ""),
@@ -78,7 +78,7 @@ MUTATIONS = [
     ("nn/residuals.py", "y, norm_cache = self.norm.forward(x + f)", "y, norm_cache = self.norm.forward(x - f)"),
     # the memory rule: nothing overwrites what it was given
     ("nn/residuals.py", "y = x + added\n", "x += added; y = x\n"),
-    ("nn/activations.py", "return x * weight, GeluCache(x, weight)", "x *= weight; return x, GeluCache(x, weight)"),
+    ("nn/activations.py", "y = x * weight\n        return y, GeluCache", "y = x; y *= weight\n        return y, GeluCache"),
     # model
     ("nn/model.py", "self.position.embed_backward(dembedded, trace.start)", "pass"),
     ("nn/model.py", "dembedded * self.config.embedding_scale, trace.ids", "dembedded, trace.ids"),

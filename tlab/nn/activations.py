@@ -51,10 +51,11 @@ class Relu(Activation):
 
 
 class GeluCache(NamedTuple):
-    """What GELU keeps of a forward pass, both of x's shape."""
+    """What GELU keeps of a forward pass, all of x's shape."""
 
     x: Array
     weight: Array  # what x was multiplied with, between 0 and 1
+    y: Array
 
 
 @ACTIVATIONS.add(
@@ -85,16 +86,16 @@ class Gelu(Activation):
         np.tanh(weight, out=weight)
         weight += 1
         weight *= 0.5
-        return x * weight, GeluCache(x, weight)
+        y = x * weight
+        return y, GeluCache(x, weight, y)
 
     def backward(self, dy: Array, cache: GeluCache) -> Array:
-        # weight = sigmoid(2u) with u = SLOPE x + CUBIC x^3, so dy/dx = weight (1 + x (1 - weight) 2u').
-        x, weight = cache
+        # weight = sigmoid(2u) with u = SLOPE x + CUBIC x^3, so dy/dx = weight (1 + (x - y) 2u').
+        x, weight, y = cache
         dx = x * x
         dx *= 6 * self.CUBIC
         dx += 2 * self.SLOPE
-        dx *= x
-        dx *= 1 - weight
+        dx *= x - y
         dx += 1
         dx *= weight
         dx *= dy

@@ -1,0 +1,1 @@
+"""How fast the lab is, and against whom: `python -m benchmarks`."""

@@ -1,0 +1,99 @@
+"""Our side of every comparison. A job makes whatever it needs, and returns a callable that does n units of work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.cases import SIZES
+from tlab.config import TrainConfig
+from tlab.generate import draw, generate_tokens, sampling_steps
+from tlab.nn.model import Transformer
+from tlab.text import Corpus, Tokenizer, corpus_from_text
+from tlab.train import Trainer
+
+Job = Callable[[int], "float | None"]
+"""Does n units of work; returns the seconds itself where the caller's clock would see more than the work."""
+
+ENDLESS = 1_000_000  # steps: a trainer that never comes to its end
+
+
+def random_corpus(vocab_size: int) -> Corpus:
+    """Random characters: the time of a step depends on the shapes and not on the text."""
+    rng = np.random.default_rng(0)
+    characters = [chr(0x100 + i) for i in range(vocab_size)]
+    ids = np.concatenate([np.arange(vocab_size), rng.integers(0, vocab_size, 100_000)])
+    return corpus_from_text("".join(characters[i] for i in ids))
+
+
+def training(size: str) -> Job:
+    """Training steps, everything that `Trainer` does in one included."""
+    config, batch_size = SIZES[size]
+    # Validation at the last step only, which never comes.
+    train_config = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0)
+    trainer = Trainer(config, train_config, random_corpus(config.vocab_size))
+
+    def work(steps: int) -> None:
+        for _ in range(steps):
+            trainer.train_step()
+
+    return work
+
+
+def generation(size: str, kind: str, prompt_length: str) -> Job:
+    """Sampled tokens behind a random prompt, which is read first, in every turn anew."""
+    model = Transformer(SIZES[size].config)
+    corpus = random_corpus(model.config.vocab_size)
+    prompt = corpus.tokenizer.decode(corpus.train[-int(prompt_length) :])
+    return {"cached": cached_generation, "uncached": uncached_generation}[kind](model, corpus.tokenizer, prompt)
+
+
+def cached_generation(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Job:
+    """By the function that users call."""
+
+    def work(tokens: int) -> None:
+        for _ in generate_tokens(model, tokenizer, prompt, max_new_tokens=tokens):
+            pass
+
+    return work
+
+
+def uncached_generation(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Job:
+    """By reading the whole text again for each new token."""
+
+    def work(tokens: int) -> None:
+        rng = np.random.default_rng(0)
+        ids = tokenizer.encode(prompt).tolist()
+        for _ in range(tokens):
+            logits, _ = model.forward(np.array([ids[-model.config.context_length :]]))
+            ids.append(draw(sampling_steps(logits[0, -1], temperature=0.8).probabilities, rng))
+
+    return work
+
+
+def importing(module: str, what: str) -> Job:
+    """Imports of a module in fresh processes; `what` is "statement" or "process"."""
+    program = f"import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
+    # As on any machine where Python keeps what it compiled: the first import, which is not counted, fills the folder.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    compiled = tempfile.TemporaryDirectory(prefix="tlab-benchmark-")
+    environment["PYTHONPYCACHEPREFIX"] = compiled.name
+
+    def work(imports: int) -> float:
+        assert compiled  # keeps the folder for as long as the job lives
+        seconds = 0.0
+        for _ in range(imports):
+            began = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.PIPE, text=True
+            )
+            seconds += float(done.stdout) if what == "statement" else time.perf_counter() - began
+        return seconds
+
+    return work
