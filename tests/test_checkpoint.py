@@ -99,6 +99,14 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(trainer, saved):
         assert Checkpoint.load(saved).step == 3
 
 
+def test_a_checkpoint_without_optimizer_state_can_be_used_but_not_resumed(trainer, tmp_path):
+    dataclasses.replace(trainer.checkpoint(), optimizer_state={}).save(tmp_path)
+    loaded = Checkpoint.load(tmp_path)
+    assert loaded.model().num_parameters == trainer.model.num_parameters
+    with pytest.raises(CheckpointError, match="no optimizer state: it can be used, but not trained on"):
+        Trainer.resume(loaded, trainer.corpus)
+
+
 # --- what is refused ---
 
 

@@ -45,6 +45,7 @@ class Checkpoint:
     step: int
     weights: Mapping[str, Array]
     optimizer_state: Mapping[str, Array] = field(default_factory=dict)
+    """Vector name -> (num_parameters,). May be left out: then the run cannot be resumed."""
     records: list[StepRecord] = field(default_factory=list)
 
     @property
@@ -153,7 +154,9 @@ class Checkpoint:
 
 
 def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], space: ParamSpace) -> None:
-    """Refuse an optimizer state of another optimizer or another model."""
+    """Refuse an optimizer state of another optimizer or another model. None at all is for use, not for resuming."""
+    if not state:
+        return
     needed = dict.fromkeys(OPTIMIZERS[config.optimizer].state_names, space.data.shape)
     given = {name: vector.shape for name, vector in state.items()}
     if given != needed:

@@ -196,7 +196,8 @@ class ModelConfig(Config):
     def cross_check(self) -> list[str]:
         """Heads have to divide the width, and some positions want an even width per head."""
         if self.hidden_dim % self.num_heads:
-            allowed = [n for n in range(1, self.hidden_dim + 1) if self.hidden_dim % n == 0]
+            small = [n for n in range(1, math.isqrt(self.hidden_dim) + 1) if self.hidden_dim % n == 0]
+            allowed = sorted({*small, *(self.hidden_dim // n for n in small)})
             return [
                 f"num_heads = {self.num_heads}: must divide hidden_dim = {self.hidden_dim}; "
                 f"allowed: {', '.join(map(str, allowed))}"

@@ -213,7 +213,8 @@ class Trainer:
         """A trainer that goes on where the checkpoint was made, bit by bit as if it had never stopped.
 
         Raises:
-            CheckpointError: the corpus is not the text that the checkpoint was trained on.
+            CheckpointError: the corpus is not the text that the checkpoint was trained on, or the checkpoint was
+                saved without its optimizer state.
         """
         trained_on = checkpoint.corpus
         if corpus.sha256 != trained_on["sha256"] or corpus.tokenizer != checkpoint.tokenizer:
@@ -223,6 +224,8 @@ class Trainer:
             )
         trainer = cls(checkpoint.model_config, checkpoint.train_config, corpus, dtype=checkpoint.dtype)
         trainer.model.load(checkpoint.weights)
+        if trainer.optimizer.state.keys() != checkpoint.optimizer_state.keys():
+            raise CheckpointError("this checkpoint holds no optimizer state: it can be used, but not trained on")
         for name, vector in trainer.optimizer.state.items():
             vector[...] = checkpoint.optimizer_state[name]
         trainer.optimizer.num_updates = trainer.step = checkpoint.step

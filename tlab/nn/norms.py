@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -40,7 +41,15 @@ class NormCache(NamedTuple):
 def mean_over_channels(rows: Array) -> Array:
     """(N, C) -> (N, 1), as a product: NumPy's own reduction over the last axis takes twice as long."""
     C = rows.shape[1]
-    return rows @ np.full((C, 1), 1.0 / C, rows.dtype)
+    return rows @ averaging(C, rows.dtype.char)
+
+
+@lru_cache(maxsize=32)
+def averaging(C: int, dtype: str) -> Array:
+    """(C, 1), each entry 1/C."""
+    vector = np.full((C, 1), 1.0 / C, dtype)
+    vector.setflags(write=False)
+    return vector
 
 
 @NORMS.add(

@@ -1,0 +1,310 @@
+"""The page in a real browser: alive on load, streaming, stopping, safe, and nobody's business but the visitor's."""
+
+import gc
+import os
+import shutil
+import time
+import warnings
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("there is no Chromium here: apt-get install -y chromium", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+with warnings.catch_warnings():
+    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
+    warnings.simplefilter("ignore", ResourceWarning)
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from tlab.ui.app import build, launch_options  # noqa: E402, after what may be missing
+from tlab.ui.limits import LOCAL  # noqa: E402
+from tlab.ui.runs import Runs  # noqa: E402
+
+# So do its servers: only what says so is let pass, and collected before another module can be blamed.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed event loop:ResourceWarning",
+    "ignore:unclosed <socket.socket:ResourceWarning",
+    # Its queue's statistics, under a new pandas; raised there, they would end the queue.
+    "ignore:'future.no_silent_downcasting' is deprecated",
+    "ignore:The copy keyword is deprecated",
+)
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SECONDS = 20_000  # milliseconds that anything may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def runs():
+    runs = Runs(LOCAL, places=2)
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(scope="module")
+def url(runs):
+    page = build(runs)
+    _, url, _ = page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
+    yield url
+    page.close(verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, url):
+    """Opens the page as a new visitor: their page, what its console complained of, and where it sent requests."""
+    contexts = []
+
+    def open_page(width: int = 1440, height: int = 900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.complaints, page.requested = [], []
+        page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: page.requested.append(request.url))
+        page.goto(url)
+        page.wait_for_selector("#loss-chart canvas")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def set_number(page, name: str, value: float) -> None:
+    field = page.locator(f"#field-{name} input[type=number]").first
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def start(page, steps: int = 100) -> None:
+    set_number(page, "steps", steps)
+    page.click("#start")
+
+
+def wait_for_state(page, *states: str) -> None:
+    page.wait_for_selector(", ".join(f"#run-state .tl-badge.{state}" for state in states))
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def drawn(page, selector: str) -> bool:
+    """Whether a canvas shows more than one colour."""
+    return page.evaluate(
+        """selector => {
+          const canvas = document.querySelector(selector);
+          const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+          return new Set(new Uint32Array(data.buffer)).size > 8;
+        }""",
+        selector,
+    )
+
+
+def wait_until_gone(pid: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def worker_of_only_run(runs) -> int:
+    active = [run for run in list(runs.runs.values()) if run.active]
+    assert len(active) == 1
+    return active[0].worker.process.pid
+
+
+def test_the_chart_and_a_sample_are_there_before_any_click(visit):
+    page = visit()
+    page.wait_for_function("document.querySelector('#loss-chart [role=img]').ariaLabel.includes('Validation loss')")
+    assert drawn(page, "#loss-chart canvas")
+    assert len(page.inner_text("#run-sample pre")) > 50
+
+
+def test_the_attention_map_is_there_when_its_tab_opens(visit):
+    page = visit()
+    open_tab(page, "Attention")
+    page.wait_for_selector("#attention-map canvas[data-drawn]")
+    assert drawn(page, "#attention-map canvas")
+
+
+def test_a_choice_shows_its_sentence_and_its_formula(visit):
+    page = visit()
+    page.locator("#field-norm").get_by_text("RMSNorm").click()
+    page.get_by_text("root mean square of 1").wait_for()
+    assert page.locator(".tl-why .katex").count() >= 7
+    assert page.locator(".katex-error").count() == 0
+
+
+def test_a_run_streams_distinct_frames_at_a_constant_height_and_finishes(visit):
+    page = visit()
+    page.evaluate(
+        """() => {
+          window.frames_seen = new Set();
+          window.heights = new Set();
+          const plot = document.querySelector('#loss-chart .tl-plot');
+          new MutationObserver(() => {
+            window.frames_seen.add(plot.ariaLabel);
+            window.heights.add(plot.getBoundingClientRect().height);
+          }).observe(plot, {attributes: true, attributeFilter: ['aria-label']});
+        }"""
+    )
+    start(page, 300)
+    wait_for_state(page, "running")
+    wait_for_state(page, "done")
+    assert page.evaluate("window.frames_seen.size") >= 5
+    assert page.evaluate("window.heights.size") == 1
+
+
+def test_the_other_tabs_use_the_run_of_the_visitor(visit):
+    page = visit()
+    start(page, 50)
+    wait_for_state(page, "done")
+    open_tab(page, "Attention")
+    page.get_by_text("your run on “python-docs”, after 50 steps").first.wait_for()
+    open_tab(page, "Generate")
+    page.click("#write")
+    page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length === 300")
+
+
+def test_stop_ends_the_worker_process_within_a_second_of_the_click(visit, runs):
+    page = visit()
+    start(page, 5000)
+    wait_for_state(page, "running")
+    pid = worker_of_only_run(runs)
+    page.click("#stop")
+    assert wait_until_gone(pid, 1)
+    wait_for_state(page, "stopped")
+
+
+def test_a_closed_tab_takes_its_worker_along_within_a_second(visit, runs):
+    page = visit()
+    start(page, 5000)
+    wait_for_state(page, "running")
+    pid = worker_of_only_run(runs)
+    page.close()
+    assert wait_until_gone(pid, 1)
+
+
+def test_a_paused_run_can_go_on_and_pause_again(visit):
+    page = visit()
+    start(page, 5000)
+    wait_for_state(page, "running")
+    for _ in range(2):
+        page.get_by_role("button", name="Pause").click()
+        wait_for_state(page, "paused")
+        page.get_by_role("button", name="Resume").click()
+        wait_for_state(page, "running")
+    page.click("#stop")
+    wait_for_state(page, "stopped")
+
+
+def test_reset_brings_the_shipped_run_back(visit):
+    page = visit()
+    start(page, 50)
+    wait_for_state(page, "done")
+    page.click("#reset")
+    wait_for_state(page, "shipped")
+    page.get_by_text("1,000 steps").first.wait_for()
+
+
+def test_two_visitors_never_see_each_others_run(visit):
+    first, second = visit(), visit()
+    start(first, 50)
+    start(second, 100)
+    wait_for_state(first, "done")
+    wait_for_state(second, "done")
+    assert "Step of 50" in first.inner_text("#run-numbers")
+    assert "Step of 100" in second.inner_text("#run-numbers")
+    open_tab(first, "Generate")
+    first.get_by_text("your run on “python-docs”, after 50 steps").last.wait_for()
+
+
+def test_markup_in_a_visitors_text_stays_text_on_every_tab(visit):
+    page = visit()
+    page.click("#field-corpus input")
+    page.get_by_role("option", name="Your own text").click()
+    page.locator("#field-text textarea").fill(EVIL * 60)
+    start(page, 200)
+    wait_for_state(page, "done")
+    assert "<img src=x" in page.inner_text("#run-sample pre")
+    open_tab(page, "Attention")
+    page.locator("#attention-text textarea").fill(EVIL)
+    page.wait_for_function("document.querySelector('.tl-reading').textContent.startsWith('<img␣src=x')")
+    open_tab(page, "Generate")
+    page.locator("#prompt textarea").fill(EVIL)
+    page.click("#write")
+    page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length === 300")
+    page.locator("#prompt textarea").fill("<b>日本語</b>")  # and in the words of a refusal
+    page.click("#write")
+    page.get_by_text("no id for").wait_for()
+    assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+
+
+def test_settings_that_do_not_fit_are_refused_in_words(visit):
+    page = visit()
+    set_number(page, "num_heads", 7)
+    page.click("#start")
+    page.get_by_text("must divide hidden_dim = 64").wait_for()
+
+
+def test_a_run_that_diverges_says_so(visit):
+    page = visit()
+    page.locator("#field-optimizer").get_by_text("SGD").click()
+    page.click("#more-settings button")
+    set_number(page, "gradient_clip", 0)
+    set_number(page, "learning_rate", 10_000)
+    page.click("#start")
+    page.get_by_text("The run diverged at step").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_whole_visit_leaves_the_console_empty_and_asks_nobody_outside(visit, url, scheme):
+    page = visit(color_scheme=scheme)
+    start(page, 50)
+    wait_for_state(page, "done")
+    open_tab(page, "Attention")
+    page.wait_for_selector("#attention-map canvas[data-drawn]")
+    page.hover("#attention-map canvas")
+    page.locator("#head").get_by_text("3", exact=True).click()
+    page.get_by_text("Head 3 of layer").wait_for()
+    open_tab(page, "Generate")
+    page.click("#write")
+    page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length === 300")
+    assert page.complaints == []
+    assert [to for to in page.requested if not to.startswith((url, "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("tab", ["Train", "Attention", "Generate"])
+def test_a_phone_needs_no_sideways_scrolling(visit, tab):
+    page = visit(width=390, height=844)
+    open_tab(page, tab)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

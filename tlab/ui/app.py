@@ -1,0 +1,81 @@
+"""The whole page, and the server behind it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import Any
+
+# Before Gradio is imported: no look-ups of any kind, also for the one who only wants to see it run offline.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from tlab.ui.attention_tab import AttentionTab
+from tlab.ui.demo import STATIC
+from tlab.ui.generate_tab import GenerateTab
+from tlab.ui.limits import limits_here
+from tlab.ui.runs import Runs
+from tlab.ui.theme import lab_theme
+from tlab.ui.train_tab import TrainTab
+
+TITLE = "Transformer Intuition Lab"
+HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
+<p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
+QUEUE = 30  # events that may wait; who comes later is told so
+
+
+def build(runs: Runs | None = None) -> gr.Blocks:
+    """The page, with every part that is registered now.
+
+    Args:
+        runs: who trains; by default with as many places as there are cores, and with the limits of this machine.
+    """
+    runs = runs or Runs(limits_here())
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
+        gr.HTML(HEAD, apply_default_css=False)
+        run_id = gr.State(None)
+        with gr.Tab("Train", id="train"):
+            TrainTab(runs, run_id).build()
+        with gr.Tab("Attention", id="attention") as tab:
+            AttentionTab(runs, run_id).build(tab)
+        with gr.Tab("Generate", id="generate") as tab:
+            GenerateTab(runs, run_id).build(tab)
+
+        def leave(request: gr.Request) -> None:
+            runs.end_session(request.session_hash or "")
+
+        demo.unload(leave)
+    demo.queue(max_size=QUEUE, api_open=False)
+    return demo
+
+
+def launch(**options: Any) -> Any:
+    """Serve the page, and open it in the browser unless this is a hosted Space.
+
+    Args:
+        options: of `gr.Blocks.launch`, over those that are set here.
+    """
+    runs = Runs(limits_here())
+    atexit.register(runs.close)
+    runs.prepare()
+    demo = build(runs)
+    return demo.launch(**{**launch_options(), "inbrowser": not os.environ.get("SPACE_ID"), **options})
+
+
+def launch_options() -> dict[str, Any]:
+    """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
+    return {
+        "theme": lab_theme(),
+        "css_paths": [STATIC / "style.css"],
+        "share": False,
+        "show_error": False,
+        "footer_links": [],
+        "run_history": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "enable_monitoring": False,
+        "max_file_size": "20mb",
+        "state_session_capacity": 200,
+    }

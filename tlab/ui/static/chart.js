@@ -1,0 +1,179 @@
+// The loss chart. props.value: {steps, guess, marker, alternative, runs: [{width, bins, last, validation}]}, where
+// bins is "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills; curve.py.
+const box = find(".tl-plot");
+const canvas = find("canvas");
+const tip = find(".tl-tip");
+const margin = { left: 46, right: 14, top: 12, bottom: 30 };
+let pointer = null;
+let scale = null;
+let value = null; // what is drawn now
+
+const niceStep = (span, count) => {
+  const raw = span / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  return [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((step) => step >= raw);
+};
+
+const ticksOf = (low, high, logarithmic) => {
+  const ticks = [];
+  if (logarithmic) {
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
+      for (const factor of high / low > 1000 ? [1] : [1, 2, 5]) ticks.push(factor * 10 ** power);
+    return ticks.filter((tick) => tick >= low && tick <= high);
+  }
+  const step = niceStep(high - low, 6);
+  for (let i = Math.ceil(low / step); i * step <= high + step / 1000; i++) ticks.push(i * step);
+  return ticks;
+};
+
+const makeScale = (value, width, height) => {
+  const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
+  let low = Infinity;
+  let high = value.guess || 0;
+  for (const run of value.runs) {
+    for (const bin of run.bins) [low, high] = [Math.min(low, bin[1]), Math.max(high, bin[2])];
+    for (const point of run.validation) [low, high] = [Math.min(low, point[1]), Math.max(high, point[1])];
+  }
+  if (!isFinite(low)) [low, high] = [0, value.guess || 5];
+  // Of a run that exploded, a linear axis would show nothing but the explosion.
+  const logarithmic = value.guess > 0 && high > 4 * value.guess;
+  if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
+  else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
+  const turn = logarithmic ? Math.log : (v) => v;
+  const [from, to] = [turn(low), turn(high)];
+  return {
+    low, high, logarithmic, inner,
+    x: (step) => margin.left + (step / value.steps) * inner.width,
+    y: (loss) => margin.top + (1 - (turn(Math.max(loss, logarithmic ? low : -Infinity)) - from) / (to - from)) * inner.height,
+    step: (x) => ((x - margin.left) / inner.width) * value.steps,
+  };
+};
+
+const endOf = (run, i) => (i + 0.5) * run.width;
+
+const line = (context, points, style, width, dash = []) => {
+  context.beginPath();
+  points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.strokeStyle = style;
+  context.lineWidth = width;
+  context.setLineDash(dash);
+  context.stroke();
+  context.setLineDash([]);
+};
+
+const decode = (run) => ({
+  width: run.width,
+  validation: run.validation,
+  bins: (run.bins + run.last).split(";").filter(Boolean).map((bin) => bin.split(",").map(Number)),
+});
+
+const draw = () => {
+  if (!props.value || !props.value.runs) return;
+  value = { ...props.value, runs: props.value.runs.map(decode) };
+  const [width, height] = [box.clientWidth, box.clientHeight];
+  const context = fit(canvas, width, height);
+  scale = makeScale(value, width, height);
+  const { x, y } = scale;
+  const right = width - margin.right;
+  const bottom = height - margin.bottom;
+  const [faint, text] = [colour("--tl-grid"), colour("--tl-axis")];
+  context.font = `12px ${getComputedStyle(element).fontFamily}`;
+  context.lineJoin = "round";
+
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
+    line(context, [[margin.left, y(tick)], [right, y(tick)]], faint, 1);
+    context.fillStyle = text;
+    context.fillText(String(Number(tick.toPrecision(6))), margin.left - 7, y(tick));
+  }
+  context.textBaseline = "top";
+  const step = Math.max(1, niceStep(value.steps, width < 480 ? 4 : 8));
+  for (let tick = 0; tick <= value.steps; tick += step) {
+    context.textAlign = tick === 0 ? "left" : x(tick) > right - 16 ? "right" : "center";
+    context.fillStyle = text;
+    context.fillText(tick.toLocaleString("en"), x(tick), bottom + 8);
+  }
+  line(context, [[margin.left, bottom], [right, bottom]], text, 1);
+
+  if (value.guess) {
+    line(context, [[margin.left, y(value.guess)], [right, y(value.guess)]], text, 1, [2, 4]);
+    context.textAlign = "right";
+    context.textBaseline = "bottom";
+    context.fillStyle = text;
+    context.fillText(`a blind guess: ${value.guess.toFixed(2)}`, right, y(value.guess) - 3);
+  }
+  context.save();
+  context.beginPath();
+  context.rect(margin.left, 0, right - margin.left + 6, bottom + 1);
+  context.clip();
+  for (const run of value.runs) {
+    if (run.width > 1) {
+      context.beginPath();
+      run.bins.forEach((bin, i) => context.lineTo(x(endOf(run, i)), y(bin[2])));
+      for (let i = run.bins.length - 1; i >= 0; i--) context.lineTo(x(endOf(run, i)), y(run.bins[i][1]));
+      context.fillStyle = colour("--tl-band");
+      context.fill();
+    }
+    line(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[0])]), colour("--tl-batch"), 1);
+    line(context, run.bins.map((bin, i) => [x((i + 1) * run.width), y(bin[3])]), colour("--tl-average"), 2.5);
+    const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
+    line(context, points, colour("--tl-validation"), 1.5, [5, 4]);
+    for (const [px, py] of points) {
+      context.beginPath();
+      context.arc(px, py, 4.5, 0, 2 * Math.PI);
+      context.fillStyle = colour("--tl-validation");
+      context.fill();
+      context.strokeStyle = colour("--tl-surface");
+      context.lineWidth = 1.5;
+      context.stroke();
+    }
+  }
+  if (value.marker) {
+    const at = x(value.marker.step);
+    line(context, [[at, margin.top], [at, bottom]], colour("--tl-bad"), 1.5, [4, 3]);
+    context.textAlign = at > width / 2 ? "right" : "left";
+    context.textBaseline = "top";
+    context.fillStyle = colour("--tl-bad");
+    context.fillText(value.marker.text, at + (at > width / 2 ? -6 : 6), margin.top + 2);
+  }
+  context.restore();
+  box.setAttribute("aria-label", value.alternative);
+  hover();
+};
+
+const hover = () => {
+  const run = value.runs[0];
+  if (!pointer || !run.bins.length) {
+    tip.hidden = true;
+    return;
+  }
+  const i = Math.max(0, Math.min(run.bins.length - 1, Math.floor(scale.step(pointer.x) / run.width)));
+  const [mean, lowest, highest, average] = run.bins[i];
+  const [first, last] = [i * run.width + 1, (i + 1) * run.width];
+  const rows = [[run.width > 1 ? `steps ${first} to ${last}` : `step ${first}`, ""]];
+  rows.push(["batch", run.width > 1 ? `${mean.toFixed(3)} (${lowest.toFixed(2)} to ${highest.toFixed(2)})` : mean.toFixed(3)]);
+  rows.push(["average", average.toFixed(3)]);
+  const near = run.validation.filter((point) => Math.abs(scale.x(point[0]) - pointer.x) < 12).pop();
+  if (near) rows.push([`validation at ${near[0]}`, near[1].toFixed(3)]);
+  tip.replaceChildren(...rows.map(([name, number]) => {
+    const row = make("div", number ? "tl-tip-row" : "tl-tip-head");
+    row.append(make("span", "", name), make("b", "", number));
+    return row;
+  }));
+  placeTip(tip, box, scale.x(endOf(run, i)), pointer.y - 20);
+  const context = canvas.getContext("2d");
+  const at = scale.x(endOf(run, i));
+  line(context, [[at, margin.top], [at, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
+};
+
+const redraw = keepDrawn(box, draw);
+box.addEventListener("pointermove", (event) => {
+  const area = box.getBoundingClientRect();
+  pointer = { x: event.clientX - area.left, y: event.clientY - area.top };
+  redraw();
+});
+box.addEventListener("pointerleave", () => {
+  pointer = null;
+  redraw();
+});

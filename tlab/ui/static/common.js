@@ -1,0 +1,50 @@
+// Comes before each component's own script. All text from the server is set as textContent, never as HTML.
+const find = (selector) => element.querySelector(selector);
+
+const make = (tag, className, text) => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+
+// Colours live in style.css alone, so that they follow the theme.
+const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
+
+// Fit a canvas to its box in device pixels; the drawing then counts in CSS pixels.
+const fit = (canvas, width, height) => {
+  const ratio = window.devicePixelRatio || 1;
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+};
+
+// Draw now, when new data comes, when the size changes, and when the theme changes. At most once a frame.
+const keepDrawn = (box, draw) => {
+  let asked = false;
+  const ask = () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      if (box.clientWidth > 0) draw(); // a hidden tab has no width; the observer calls again when it is shown
+    });
+  };
+  watch("value", ask);
+  new ResizeObserver(ask).observe(box);
+  new MutationObserver(ask).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  ask();
+  return ask;
+};
+
+// Keep a tooltip inside its box, beside the pointer.
+const placeTip = (tip, box, x, y) => {
+  tip.hidden = false;
+  const width = tip.offsetWidth;
+  const left = x + 14 + width > box.clientWidth ? x - 14 - width : x + 14;
+  tip.style.left = `${Math.max(0, left)}px`;
+  tip.style.top = `${Math.max(0, Math.min(y, box.clientHeight - tip.offsetHeight))}px`;
+};
