@@ -1,0 +1,169 @@
+"""One cell: train one model from its configs, and say in a record how it went. Nothing here knows of a grid."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sweeps.grid import DTYPE, SCHEMA, Cell
+from tlab.records import Divergence, StepRecord
+from tlab.run_folder import blas_threads
+from tlab.text.corpora import Corpus
+from tlab.train import Trainer
+
+OK, DIVERGED, FAILED = STATUSES = ("ok", "diverged", "failed")
+"""What can become of a cell. `diverged` is an outcome like `ok`; `failed` is an accident."""
+
+TRACEBACK_LINES = 12  # the end of it, where the cause is
+
+
+class CurvePoint(NamedTuple):
+    """One number of a learning curve; the columns of curves.csv."""
+
+    cell_id: str
+    step: int
+    split: str  # train or validation
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a cell. Losses are in nats a token; None where there is none, or it is not finite."""
+
+    cell_id: str
+    status: str
+    settings: Mapping[str, Any]
+    """Every config field, so that a record is understood without the grid it came from."""
+    corpus_sha256: str
+    n_params: int | None = None
+    steps_done: int = 0
+    val_loss: float | None = None
+    """On the whole validation split, after the last step."""
+    best_val_loss: float | None = None
+    """The lowest of all looks at the validation split."""
+    train_loss: float | None = None
+    """Mean of the last tenth of the steps, since one batch alone says little."""
+    tokens_per_second: float | None = None
+    """Of the updates alone, without validation."""
+    wall_seconds: float = 0.0
+    """Of the whole cell: set-up, updates and validation."""
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback_tail: str | None = None
+    schema: int = SCHEMA
+    curve: tuple[CurvePoint, ...] = field(default=(), compare=False)
+    """The learning curve. It is stored in a file of its own."""
+
+    def to_json(self) -> bytes:
+        """Everything but the curve."""
+        content = {name: value for name, value in vars(self).items() if name != "curve"}
+        return json.dumps(content, indent=1, allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Record:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: this is no record, or not a whole one.
+        """
+        try:
+            record = cls(**json.loads(content))
+        except TypeError as error:  # not an object, or not with these fields
+            raise ValueError(f"no record of a cell: {error}") from error
+        if record.status not in STATUSES or not isinstance(record.settings, dict):
+            raise ValueError(f"no record of a cell: its status is {record.status!r}")
+        return record
+
+    def curve_as_csv(self) -> bytes:
+        """The curve's rows, without the header: the files of all cells can be put one behind the other."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(self.curve)
+        return text.getvalue().encode()
+
+
+def train_cell(cell: Cell, corpus: Corpus) -> Record:
+    """Train the cell with one BLAS thread; -> its record. It never raises: an exception becomes a `failed` record.
+
+    One thread is not for speed alone: two threads add up in another order, and the last bits of every loss would
+    depend on the machine's load and the number of jobs.
+    """
+    began = time.perf_counter()
+    about: dict[str, Any] = {
+        "cell_id": cell.cell_id,
+        "settings": cell.settings(),
+        "corpus_sha256": cell.corpus_sha256,
+    }
+    records: list[StepRecord] = []
+    num_parameters = None
+    try:
+        if corpus.sha256 != cell.corpus_sha256:
+            raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan it again")
+        with blas_threads(1):
+            trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
+            records = trainer.records
+            num_parameters = trainer.model.num_parameters
+            for _ in trainer:
+                pass
+        outcome = outcome_of(trainer.divergence)
+    except Exception as error:
+        tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
+        outcome = {
+            "status": FAILED,
+            "error_type": type(error).__name__,
+            "error_message": str(error),
+            "traceback_tail": "\n".join(tail),
+        }
+    return Record(
+        **about,
+        **outcome,
+        **measures(records),
+        n_params=num_parameters,
+        wall_seconds=time.perf_counter() - began,
+        curve=tuple(curve_points(cell.cell_id, records)),
+    )
+
+
+def outcome_of(divergence: Divergence | None) -> dict[str, Any]:
+    """The status of a run that came to its end, and where it diverged, why."""
+    if divergence is None:
+        return {"status": OK}
+    return {"status": DIVERGED, "error_type": "Divergence", "error_message": str(divergence)}
+
+
+def measures(records: list[StepRecord]) -> dict[str, Any]:
+    """What a run's records come to."""
+    if not records:
+        return {}
+    last = records[-1]
+    made = [record for record in records if record.divergence is None]
+    validations = [v for record in made if (v := finite(record.validation_loss)) is not None]
+    recent = [record.loss for record in made[-max(1, len(made) // 10) :]]
+    return {
+        "steps_done": len(made),
+        "val_loss": finite(last.validation_loss),
+        "best_val_loss": min(validations, default=None),
+        "train_loss": finite(sum(recent) / len(recent) if recent else None),
+        "tokens_per_second": last.tokens / last.seconds if last.seconds else None,
+    }
+
+
+def finite(value: float | None) -> float | None:
+    """`value`, or None where it is no number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def curve_points(cell_id: str, records: Iterable[StepRecord]) -> Iterable[CurvePoint]:
+    """A run's learning curve in long form. Nothing in it depends on the clock: the same run gives the same bytes."""
+    for record in records:
+        yield CurvePoint(cell_id, record.step, "train", "loss", record.loss)
+        yield CurvePoint(cell_id, record.step, "train", "gradient_norm", record.gradient_norm)
+        if record.validation_loss is not None:
+            yield CurvePoint(cell_id, record.step, "validation", "loss", record.validation_loss)
