@@ -132,7 +132,7 @@ def training(size: str, memory: str) -> Job:
                     steps=settings.steps,
                     warmup_steps=settings.warmup_steps,
                     learning_rate=settings.learning_rate,
-                    min_learning_rate=settings.min_learning_rate,
+                    min_learning_rate=settings.final_learning_rate,
                 )
             optimizer.step()
             loss.item()

@@ -44,10 +44,10 @@ def test_a_value_out_of_range_is_an_error_that_names_field_and_value(class_name,
 def test_every_field_tells_what_it_is(make):
     for name, option in options(type(make())).items():
         assert option.help.endswith("."), name
-        assert option.registry is not None or option.typical is not None or name in FREE, name
+        assert option.registry or option.typical or option.default_words or name in FREE, name
 
 
-FREE = {"vocab_size", "bias", "tied", "scale_residual", "data_seed"}
+FREE = {"vocab_size", "bias", "tied", "scale_residual"}
 
 
 def test_every_problem_is_told_at_once():
@@ -71,6 +71,11 @@ def test_rope_refuses_an_odd_head_width():
 def test_a_learning_rate_that_would_rise_is_refused():
     with pytest.raises(ConfigError, match=r"min_learning_rate = 0\.01: must be at most learning_rate = 0\.001"):
         TrainConfig(learning_rate=1e-3, min_learning_rate=1e-2)
+
+
+def test_the_learning_rate_falls_to_a_tenth_unless_told_otherwise():
+    assert TrainConfig(learning_rate=1e-4).final_learning_rate == pytest.approx(1e-5)
+    assert TrainConfig(min_learning_rate=0).final_learning_rate == 0
 
 
 def test_numpy_numbers_become_plain_ones():

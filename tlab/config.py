@@ -37,6 +37,8 @@ class Option:
     low_is_allowed: bool = True
     typical: tuple[float, float] | None = None
     """The range worth trying, for a slider."""
+    default_words: str = ""
+    """What None stands for, where it is the default."""
     registry: Registry | None = None
 
     def complaint(self, value: Any) -> str | None:
@@ -241,8 +243,11 @@ class TrainConfig(Config):
         typical=(0, 500),
         help="Steps in which the learning rate rises in a line to its peak; 0 for none.",
     )
-    min_learning_rate: float = option(
-        3e-4, low=0, typical=(0, 1e-2), help="Learning rate at the last step, where the schedule falls."
+    min_learning_rate: float | None = option(
+        None,
+        low=0,
+        default_words="a tenth of the learning rate",
+        help="Learning rate at the last step, where the schedule falls; by default a tenth of learning_rate.",
     )
     optimizer: str = chosen_from(OPTIMIZERS, "adamw", "The rule that makes an update of a gradient.")
     beta1: float = option(0.9, low=0, high=0.9999, typical=(0, 0.99), help="Adam's memory of the gradient.")
@@ -270,17 +275,26 @@ class TrainConfig(Config):
     )  # fmt: skip
     seed: int = option(0, low=0, high=2**32 - 1, typical=(0, 100), help="Seed of the initial weights.")
     data_seed: int | None = option(
-        None, low=0, high=2**32 - 1, help="Seed of the batches' order; by default the same as seed."
+        None,
+        low=0,
+        high=2**32 - 1,
+        default_words="as the seed",
+        help="Seed of the batches' order; by default the same as seed.",
     )
 
     def cross_check(self) -> list[str]:
         """A schedule falls, it does not rise."""
-        if self.min_learning_rate > self.learning_rate:
+        if self.final_learning_rate > self.learning_rate:
             return [
-                f"min_learning_rate = {self.min_learning_rate:g}: "
+                f"min_learning_rate = {self.final_learning_rate:g}: "
                 f"must be at most learning_rate = {self.learning_rate:g}"
             ]
         return []
+
+    @property
+    def final_learning_rate(self) -> float:
+        """The learning rate that the schedule falls to."""
+        return self.learning_rate / 10 if self.min_learning_rate is None else self.min_learning_rate
 
     @property
     def batch_seed(self) -> int:

@@ -162,7 +162,7 @@ class Trainer:
             steps=c.steps,
             warmup_steps=c.warmup_steps,
             learning_rate=c.learning_rate,
-            min_learning_rate=c.min_learning_rate,
+            min_learning_rate=c.final_learning_rate,
         )
 
     def validation_loss(self, step: int) -> float | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,7 +78,7 @@ def control_for(config_class: type, name: str) -> gr.Component:
         precision=0 if whole else None,
         minimum=option.low if option.low > -math.inf else None,
         maximum=option.high if option.high < math.inf else None,
-        placeholder="as the seed" if types.NoneType in kinds else None,
+        placeholder=option.default_words or None,
         elem_id=elem_id,
     )
 
