@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from conftest import tiny
 from tlab import Checkpoint, CheckpointError, TrainConfig, Trainer
-from tlab.checkpoint import FILE_NAME, write_atomically
+from tlab.checkpoint import FILE_NAME, fingerprint, write_atomically
 
 
 @pytest.fixture
@@ -118,7 +118,8 @@ def edited(saved, change):
         about = json.loads(file.metadata()["tlab"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(about, tensors)
-    save_file(tensors, saved, metadata={"tlab": json.dumps(about)})
+    header = json.dumps(about)
+    save_file(tensors, saved, metadata={"tlab": header, "sha256": fingerprint(header, tensors)})
     return saved
 
 
@@ -143,6 +144,21 @@ FOREIGN = {
     ),
     "no tokenizer": (lambda about, tensors: about["corpus"].pop("tokenizer"), "header has no 'tokenizer'"),
     "records of another shape": (lambda about, tensors: tensors.update(records=np.zeros((2, 3))), "needed are 7"),
+    "no sha256 of the corpus": (lambda about, tensors: about["corpus"].pop("sha256"), "header has no 'sha256'"),
+    "a size in words": (lambda about, tensors: about["corpus"].update(size="large"), "has the size 'large'"),
+    "an unknown tokenizer": (
+        lambda about, tensors: about["corpus"]["tokenizer"].update(tokenizer="bpe"),
+        "cannot be used: unknown tokenizer 'bpe'",
+    ),
+    "a step before the first": (lambda about, tensors: about.update(step=-5), "its step is -5, but"),
+    "a step past the records": (lambda about, tensors: about.update(step=2), "its step is 2, but"),
+    "infinite steps in the records": (lambda about, tensors: tensors["records"].fill(np.inf), "cannot be used"),
+    "more layers than arrays": (lambda about, tensors: about["model_config"].update(num_layers=10**9), "more than it"),
+    "a model beyond all memory": (
+        lambda about, tensors: about["model_config"].update(hidden_dim=3 * 10**12),
+        "not this model's",
+    ),
+    "a divergence in letters": (lambda about, tensors: about.update(divergence="abc"), "divergence"),
     "corpus no object": (lambda about, tensors: about.update(corpus="verse"), "cannot be used"),
     "step no number": (lambda about, tensors: about.update(step=None), "cannot be used"),
     "weights of integers": (
@@ -163,6 +179,17 @@ def test_another_programs_safetensors_file_is_refused(tmp_path):
     save_file({"weight": np.zeros(3, np.float32)}, tmp_path / FILE_NAME)
     with pytest.raises(CheckpointError, match="not written by this program"):
         Checkpoint.load(tmp_path)
+
+
+def test_a_single_flipped_bit_anywhere_is_found(saved):
+    content = saved.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(content), 60):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        saved.write_bytes(damaged)
+        with pytest.raises(CheckpointError):
+            Checkpoint.load(saved)
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 100, 2000, -1])

@@ -50,6 +50,25 @@ def test_every_field_tells_what_it_is(make):
 FREE = {"vocab_size", "bias", "tied", "scale_residual"}
 
 
+def test_the_published_constants_are_the_defaults():
+    config = ModelConfig(65)
+    assert (config.norm_epsilon, config.context_length, config.hidden_dim) == (1e-5, 64, 64)
+    assert (config.num_layers, config.num_heads, config.bias, config.tied) == (2, 4, True, True)
+    assert [config.norm, config.activation, config.residual, config.position, config.init] == [
+        "layernorm",
+        "gelu",
+        "pre",
+        "sinusoidal",
+        "gpt2",
+    ]
+
+
+@pytest.mark.parametrize("name", ["num_layers", "embedding_scale"])
+def test_a_number_beyond_all_counting_is_refused(name):
+    with pytest.raises(ConfigError, match=name):
+        ModelConfig(65, **{name: 10**400})
+
+
 def test_every_problem_is_told_at_once():
     with pytest.raises(ConfigError) as caught:
         ModelConfig(65, num_layers=0, norm="batchnorm", bias="no")

@@ -46,9 +46,16 @@ def test_temperature_0_leaves_the_best_token_only():
     assert softmax(scale(LOGITS[::-1], 0)) == pytest.approx([0, 0, 0, 1])
 
 
-@pytest.mark.parametrize("temperature", [1e-30, 1e30])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-50, 1e-30, 1e30, 1e300])
 def test_extreme_temperatures_stay_finite(temperature):
-    assert np.isfinite(softmax(scale(LOGITS.astype(np.float32), temperature))).all()
+    probabilities = sampling_steps(LOGITS.astype(np.float32), temperature).probabilities
+    assert probabilities.sum() == pytest.approx(1)
+    assert probabilities == pytest.approx([1, 0, 0, 0] if temperature < 1 else [0.25] * 4)
+
+
+def test_scores_that_are_not_finite_are_told():
+    with pytest.raises(ValueError, match="scores are not finite"):
+        sampling_steps(np.array([1.0, np.inf]))
 
 
 def test_top_k_keeps_the_k_best():
@@ -205,7 +212,7 @@ def test_position_kinds_say_whether_a_window_can_slide():
         "rope": True,
         "alibi": True,
         "learned": False,
-        "none": True,
+        "none": False,
     }
     assert Position.relative
 
@@ -218,10 +225,15 @@ def test_position_kinds_say_whether_a_window_can_slide():
     [
         ({"temperature": -1}, "temperature = -1: must be 0"),
         ({"temperature": math.nan}, "temperature = nan"),
-        ({"top_k": 0}, "top_k = 0: must be at least 1"),
+        ({"top_k": 0}, "top_k = 0: must be a whole number of at least 1"),
         ({"top_p": 0}, "top_p = 0: must be more than 0"),
         ({"top_p": 1.5}, "at most 1"),
         ({"max_new_tokens": -1}, "max_new_tokens = -1"),
+        ({"max_new_tokens": None}, "max_new_tokens = None"),
+        ({"temperature": "hot"}, "temperature = 'hot'"),
+        ({"top_k": 2.5}, r"top_k = 2\.5: must be a whole number"),
+        ({"top_p": "most"}, "top_p = 'most'"),
+        ({"seed": None}, "seed = None: must be a whole number"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused_before_the_first_token(changes, message, checkpoint):

@@ -89,6 +89,12 @@ def test_cross_entropy_alone(rng):
     assert error < GRADIENT_LIMIT
 
 
+def test_the_gradient_check_judges_a_single_number_too():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        assert directional_error(lambda x: float(np.sum(x**2)), np.array([3.0]), np.array([6.0]), rng) < GRADIENT_LIMIT
+
+
 @pytest.mark.parametrize("damage", [lambda g: 0 * g, lambda g: -g, lambda g: 1.001 * g, lambda g: g[:, ::-1]])
 def test_the_gradient_check_itself_sees_a_wrong_gradient(damage, rng):
     x = rng.standard_normal((3, 4))

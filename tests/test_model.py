@@ -1,6 +1,8 @@
 """The transformer as its users see it."""
 
 import functools
+import platform
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from conftest import all_combinations, tiny
 from tlab import ModelConfig, Transformer
 from tlab.checks import random_model
+from tlab.memory import keep_freed_memory
 from tlab.nn import activations, attention, linear, mlp, norms, positions, residuals
 from tlab.nn.loss import CrossEntropy
 from tlab.probes import walk
@@ -232,6 +235,35 @@ def test_targets_outside_the_vocabulary_are_refused(ids):
 def test_targets_of_another_shape_are_refused(ids):
     with pytest.raises(ValueError, match=r"targets of shape \(2, 5\) for ids of shape \(2, 6\)"):
         Transformer(tiny()).loss_and_gradients(ids, ids[:, 1:])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32])
+def test_number_types_that_cannot_train_are_refused(dtype):
+    with pytest.raises(ValueError, match="must be float32, or float64"):
+        Transformer(tiny(), dtype=dtype)
+
+
+def test_ids_may_be_a_plain_list():
+    assert Transformer(tiny()).forward([[1, 2]])[0].shape == (1, 2, 11)
+
+
+def test_a_cache_of_another_batch_size_or_model_is_refused():
+    model = Transformer(tiny())
+    for cache in (model.new_cache(batch_size=2), Transformer(tiny(num_layers=1)).new_cache()):
+        with pytest.raises(ValueError, match=r"needed are 2, 1, 3 and 4: make one with new_cache\(batch_size=1\)"):
+            model.forward(np.array([[1]]), cache)
+
+
+def test_shapes_are_told_without_making_a_model():
+    config = tiny(activation="swiglu", tied=False)
+    assert Transformer.parameter_shapes(config) == {n: p.shape for n, p in Transformer(config).parameters.items()}
+
+
+def test_a_model_has_the_allocator_keep_what_is_freed():
+    Transformer(tiny())
+    assert keep_freed_memory.cache_info().currsize == 1
+    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
+        assert keep_freed_memory()
 
 
 def test_learned_positions_refuse_a_text_longer_than_the_context():

@@ -209,6 +209,14 @@ def test_a_diverged_run_stays_ended_after_a_resume(verse, tmp_path):
 # --- Ctrl-C ---
 
 
+@pytest.fixture(autouse=True)
+def usual_handling_of_ctrl_c():
+    """A shell that starts a process in the background has it ignore Ctrl-C; here it counts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_in_an_update_waits_until_it_is_whole():
     done = []
 
@@ -240,6 +248,25 @@ def test_ctrl_c_during_training_leaves_a_checkpoint_that_goes_on_as_if_nothing_h
     list(resumed)
     assert (resumed.model.parameters.data == whole.model.parameters.data).all()
     assert len(resumed.records) == len(whole.records)
+
+
+def test_ctrl_c_during_a_validation_is_heard_at_once_and_the_validation_made_up_for(verse, monkeypatch):
+    whole = Trainer(model_for(verse), QUICK, verse)
+    list(whole)
+    trainer = Trainer(model_for(verse), QUICK, verse)
+
+    def interrupted_evaluation(model, tokens):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the evaluation went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tlab.train.evaluate", interrupted_evaluation)
+        with pytest.raises(KeyboardInterrupt):
+            list(trainer)
+    assert trainer.step == 4
+    resumed = Trainer.resume(trainer.checkpoint(), verse)
+    list(resumed)
+    assert numbers(resumed.records) == numbers(whole.records)
 
 
 def test_training_works_outside_the_main_thread(verse):

@@ -7,6 +7,7 @@ them, and the configs as JSON in the file's header. One file is written or it is
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from tlab.config import ConfigError, ModelConfig, TrainConfig
-from tlab.nn.model import Transformer
+from tlab.nn.model import Transformer, check_shapes
 from tlab.optim import OPTIMIZERS
-from tlab.params import ParamSpace
 from tlab.records import Divergence, StepRecord
+from tlab.registry import UnknownKeyError
 from tlab.text import Tokenizer, tokenizer_from_json
 from tlab.types import Array
 
@@ -34,7 +35,7 @@ class CheckpointError(ValueError):
     """A file that is no usable checkpoint, or not one for this purpose."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # eq would compare arrays
 class Checkpoint:
     """A run at one step: configs, corpus record, weights, optimizer state, and all records up to it."""
 
@@ -92,7 +93,8 @@ class Checkpoint:
         }
         # The writer takes whatever lies in memory: a strided view would be written wrong without a word.
         contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        content = save(contiguous, metadata={"tlab": json.dumps(about)})
+        header = json.dumps(about)
+        content = save(contiguous, metadata={"tlab": header, "sha256": fingerprint(header, contiguous)})
         path = Path(folder) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
@@ -118,13 +120,17 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         except (SafetensorError, OSError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+        if not {"tlab", "sha256"} <= metadata.keys():
+            raise CheckpointError(f"{path} was not written by this program: its header does not say what it is")
+        if fingerprint(metadata["tlab"], tensors) != metadata["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its content is not what was written; take it from a copy")
         try:
             return cls.from_tensors(json.loads(metadata["tlab"]), tensors)
+        except UnknownKeyError as error:
+            raise CheckpointError(f"{path} cannot be used: {error}") from error
         except KeyError as error:
-            raise CheckpointError(
-                f"{path} was not written by this program, or not whole: its header has no {error}"
-            ) from error
-        except (TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path} cannot be used: its header has no {error}") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(f"{path} cannot be used: {error}") from error
 
     @classmethod
@@ -134,11 +140,15 @@ class Checkpoint:
             raise CheckpointError(f"its format is {about['format']!r}; this version reads {FORMAT!r}")
         model_config = ModelConfig.from_json(about["model_config"])
         train_config = TrainConfig.from_json(about["train_config"])
+        for name, kind in {"name": str, "sha256": str, "size": int}.items():
+            if not isinstance(about["corpus"][name], kind):
+                raise CheckpointError(f"its corpus has the {name} {about['corpus'][name]!r}")
         tokenizer = tokenizer_from_json(about["corpus"]["tokenizer"])
         if tokenizer.vocab_size != model_config.vocab_size:
             raise ConfigError(f"vocab_size = {model_config.vocab_size}, but its tokenizer has {tokenizer.vocab_size}")
-        divergence = Divergence(*about["divergence"]) if about["divergence"] else None
+        divergence = read_divergence(about["divergence"])
         records = records_from_table(tensors.pop(RECORDS_NAME), divergence)
+        check_step(about["step"], records, train_config.steps)
         state = {
             name.removeprefix(OPTIMIZER_PREFIX): tensors.pop(name)
             for name in list(tensors)
@@ -147,23 +157,53 @@ class Checkpoint:
         kinds = {array.dtype for array in [*tensors.values(), *state.values()]}
         if kinds not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
             raise CheckpointError(f"its arrays are of {', '.join(map(str, kinds))}; needed is one kind of float")
-        checkpoint = cls(model_config, train_config, about["corpus"], int(about["step"]), tensors, state, records)
-        model = checkpoint.model()  # checks every name and shape, and that all values are finite
-        check_optimizer_state(train_config, state, model.parameters)
-        return checkpoint
+        if model_config.num_layers > len(tensors):
+            raise CheckpointError(f"its config has {model_config.num_layers} layers, more than it has arrays")
+        shapes = Transformer.parameter_shapes(model_config)
+        check_shapes(tensors, shapes)
+        check_optimizer_state(train_config, state, sum(math.prod(shape) for shape in shapes.values()))
+        for name, array in [*tensors.items(), *state.items()]:
+            if not np.isfinite(array).all():
+                raise CheckpointError(f"{name} holds NaN or infinity")
+        return cls(model_config, train_config, about["corpus"], about["step"], tensors, state, records)
 
 
-def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], space: ParamSpace) -> None:
+def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_parameters: int) -> None:
     """Refuse an optimizer state of another optimizer or another model. None at all is for use, not for resuming."""
     if not state:
         return
-    needed = dict.fromkeys(OPTIMIZERS[config.optimizer].state_names, space.data.shape)
+    needed = dict.fromkeys(OPTIMIZERS[config.optimizer].state_names, (num_parameters,))
     given = {name: vector.shape for name, vector in state.items()}
     if given != needed:
         raise CheckpointError(f"its optimizer state is {given}; {config.optimizer!r} needs {needed}")
-    for name, vector in state.items():
-        if not np.isfinite(vector).all():
-            raise CheckpointError(f"its {name} holds NaN or infinity")
+
+
+def read_divergence(values: Any) -> Divergence | None:
+    """The divergence that a header tells of, if it does."""
+    if values is None:
+        return None
+    if not isinstance(values, list) or [type(value) for value in values] != [int, str, str]:
+        raise CheckpointError(f"its divergence is {values!r}; needed are a step, a place and words")
+    return Divergence(*values)
+
+
+def check_step(step: object, records: list[StepRecord], steps: int) -> None:
+    """Refuse a step at which these records cannot end; a step that diverged may have left its update undone."""
+    last = records[-1].step if records else 0
+    is_undone = bool(records) and records[-1].divergence is not None and step == last - 1
+    if not isinstance(step, int) or not 0 <= step <= steps or not (step == last or is_undone):
+        raise CheckpointError(f"its step is {step!r}, but its records end at {last} of {steps}")
+
+
+def fingerprint(header: str, tensors: Mapping[str, Array]) -> str:
+    """The sha256 of everything in a file, by which a single changed bit is found out."""
+    import hashlib
+
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
 
 
 def records_as_table(records: list[StepRecord]) -> Array:

@@ -48,7 +48,8 @@ class Option:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return None
         too_low = value < self.low or (value == self.low and not self.low_is_allowed)
-        if too_low or value > self.high or not math.isfinite(value):
+        too_large = value > self.high or (isinstance(value, int) and value >= 2**63)  # what no array can count
+        if too_low or too_large or (isinstance(value, float) and not math.isfinite(value)):
             lower = f"{'at least' if self.low_is_allowed else 'more than'} {self.low:g}"
             upper = f" and at most {self.high:g}" if self.high < math.inf else ""
             return f"must be {lower}{upper}"
@@ -85,7 +86,7 @@ class Config:
                 value = as_plain(given, type_alternatives(expected))
                 complaint = options(type(self))[name].complaint(value)
                 object.__setattr__(self, name, value)
-            except TypeError as error:
+            except (TypeError, OverflowError) as error:
                 complaint = str(error)
             if complaint:
                 problems.append(f"{name} = {given!r}: {complaint}")
@@ -241,7 +242,8 @@ class TrainConfig(Config):
         50,
         low=0,
         typical=(0, 500),
-        help="Steps in which the learning rate rises in a line to its peak; 0 for none.",
+        help="Steps in which the learning rate rises in a line to its peak, which a shorter run never reaches; "
+        "0 for none.",
     )
     min_learning_rate: float | None = option(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
@@ -43,8 +44,10 @@ class Token(NamedTuple):
 def scale(logits: Array, temperature: float) -> Array:
     """Logits (V,) over the temperature: below 1 sharper, above 1 flatter. At 0 only the best is left."""
     if temperature == 0:
-        return np.where(np.arange(len(logits)) == logits.argmax(), 0.0, -math.inf).astype(logits.dtype)
-    return (logits - logits.max()) / temperature  # the shift changes no chance and keeps tiny temperatures finite
+        return np.where(np.arange(len(logits)) == logits.argmax(), 0.0, -math.inf)
+    # The shift changes no chance. With it, and in float64, the smallest and the largest temperatures stay finite.
+    with np.errstate(over="ignore"):
+        return (logits - logits.max()).astype(np.float64) / temperature
 
 
 def keep_top_k(logits: Array, top_k: int | None) -> Array:
@@ -52,7 +55,7 @@ def keep_top_k(logits: Array, top_k: int | None) -> Array:
     if top_k is None or top_k >= len(logits):
         return logits
     threshold = np.partition(logits, -top_k)[-top_k]
-    return np.where(logits >= threshold, logits, -math.inf).astype(logits.dtype)
+    return np.where(logits >= threshold, logits, -math.inf)
 
 
 def keep_top_p(logits: Array, top_p: float | None) -> Array:
@@ -73,7 +76,13 @@ def keep_top_p(logits: Array, top_p: float | None) -> Array:
 def sampling_steps(
     logits: Array, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> SamplingSteps:
-    """The whole chain from logits (V,) to probabilities, for one next token."""
+    """The whole chain from logits (V,) to probabilities, for one next token.
+
+    Raises:
+        ValueError: the logits are not finite, as those of a model that diverged.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError("the model's scores are not finite: its weights are too large to write with; train it anew")
     scaled = scale(logits, temperature)
     filtered = keep_top_p(keep_top_k(scaled, top_k), top_p)
     return SamplingSteps(logits, scaled, filtered, softmax(filtered))
@@ -88,12 +97,12 @@ def draw(probabilities: Array, rng: np.random.Generator) -> int:
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Refuse settings that mean nothing."""
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature = {temperature}: must be 0 (always the best token) or more")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k = {top_k}: must be at least 1, or None for all tokens")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p = {top_p}: must be more than 0 and at most 1, or None for all tokens")
+    if not (isinstance(temperature, numbers.Real) and math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"temperature = {temperature!r}: must be 0 (always the best token) or more")
+    if top_k is not None and not (isinstance(top_k, numbers.Integral) and top_k >= 1):
+        raise ValueError(f"top_k = {top_k!r}: must be a whole number of at least 1, or None for all tokens")
+    if top_p is not None and not (isinstance(top_p, numbers.Real) and 0 < top_p <= 1):
+        raise ValueError(f"top_p = {top_p!r}: must be more than 0 and at most 1, or None for all tokens")
 
 
 def next_token_logits(model: Transformer, prompt_ids: Ids) -> Generator[Array, int, None]:
@@ -101,7 +110,9 @@ def next_token_logits(model: Transformer, prompt_ids: Ids) -> Generator[Array, i
 
     The window holds the last `context_length` tokens. When it is full, kinds of position that know distances only
     slide on over the cached keys. The others count from the window's first token, so the newer half of the window
-    is read again from position 0, once every half window.
+    is read again from position 0, once every half window. Neither is the same as reading the whole window again for
+    each token, which takes as many times longer as the window has tokens: a cached key was made when older tokens
+    were still in view, and a half window has less context than a whole one.
     """
     window = model.config.context_length
     tokens = [int(i) for i in prompt_ids][-window:]
@@ -130,8 +141,10 @@ def generate_tokens(
 ) -> Iterator[Token]:
     """`generate`, for a live model, such as one in the middle of its training."""
     check_sampling(temperature, top_k, top_p)
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens = {max_new_tokens}: must be 0 or more")
+    if not (isinstance(max_new_tokens, numbers.Integral) and max_new_tokens >= 0):
+        raise ValueError(f"max_new_tokens = {max_new_tokens!r}: must be a whole number, 0 or more")
+    if not (isinstance(seed, numbers.Integral) and seed >= 0):
+        raise ValueError(f"seed = {seed!r}: must be a whole number, 0 or more; the same seed gives the same text")
     prompt_ids = tokenizer.encode(prompt)
     if not len(prompt_ids):
         raise ValueError("the prompt is empty; give at least one character for the model to go on from")

@@ -105,7 +105,6 @@ class Trainer:
         self.step = 0
         self.records: list[StepRecord] = []
         self.divergence: Divergence | None = None
-        self.last_trace: Trace | None = None
 
     @property
     def finished(self) -> bool:
@@ -114,6 +113,7 @@ class Trainer:
 
     def __iter__(self) -> Iterator[StepRecord]:
         """Go on training from where it stands."""
+        self.validate()  # where Ctrl-C came between an update and its validation
         while not self.finished:
             yield self.train_step()
 
@@ -122,36 +122,41 @@ class Trainer:
         began = time.perf_counter()
         step = self.step + 1
         with np.errstate(all="ignore"):  # an overflow is no warning here: it ends the run, with its place
-            batch, loss, gradient_norm = self.compute_gradients(step)
-            self.divergence = self.find_divergence(step, loss, gradient_norm)
+            loss, gradient_norm = self.compute_gradients(step)
             # Ctrl-C must not leave new weights beside old moments, nor an update without its record.
             with uninterrupted():
                 if self.divergence is None:
                     self.optimizer.update(self.model.parameters, self.learning_rate(step))
                     self.step = step
-                seconds = time.perf_counter() - began
-                validation_loss = self.validation_loss(step)
                 before = self.records[-1] if self.records else None
                 record = StepRecord(
                     step=step,
                     loss=loss,
-                    validation_loss=validation_loss,
+                    validation_loss=None,
                     learning_rate=self.learning_rate(step),
                     gradient_norm=gradient_norm,
-                    tokens=(before.tokens if before else 0) + batch.ids.size,
-                    seconds=(before.seconds if before else 0.0) + seconds,
+                    tokens=(before.tokens if before else 0) + self.tokens_per_step,
+                    seconds=(before.seconds if before else 0.0) + time.perf_counter() - began,
                     divergence=self.divergence,
                 )
                 self.records.append(record)
-        return record
+            self.validate()
+        return self.records[-1]
 
-    def compute_gradients(self, step: int) -> tuple[Batch, float, float]:
-        """Leave the step's gradient, clipped, in the model; -> its batch, its loss, and the norm before clipping."""
+    def compute_gradients(self, step: int) -> tuple[float, float]:
+        """Leave the step's gradient, clipped, in the model; -> its loss, and the norm before clipping."""
         config, space = self.train_config, self.model.parameters
         batch = draw_batch(self.corpus.train, config.batch_size, self.config.context_length, config.batch_seed, step)
         space.grad[...] = 0
-        loss, self.last_trace = self.model.accumulate_gradients(*batch)
-        return batch, loss, clip_gradient(space.grad, config.gradient_clip)
+        loss, trace = self.model.accumulate_gradients(*batch)
+        gradient_norm = clip_gradient(space.grad, config.gradient_clip)
+        self.divergence = self.find_divergence(step, loss, gradient_norm, trace)
+        return loss, gradient_norm
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one update learns from."""
+        return self.train_config.batch_size * self.config.context_length
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of update number `step`, from 1 on."""
@@ -165,27 +170,27 @@ class Trainer:
             min_learning_rate=c.final_learning_rate,
         )
 
-    def validation_loss(self, step: int) -> float | None:
-        """The loss on the whole validation split where it is due after update `step`, else None.
+    def validate(self) -> None:
+        """Complete the last record with the loss on the whole validation split, where it is due and missing.
 
-        One that is not finite is a divergence: the batch's loss was fine, so this update went too far.
+        A loss that is not finite is a divergence: the batch's loss was fine, so the last update went too far.
         """
-        every = self.train_config.validation_every
+        step, every = self.step, self.train_config.validation_every
         is_due = step == self.train_config.steps or (every > 0 and step % every == 0)
-        if not is_due or self.divergence is not None:
-            return None
+        if not (is_due and self.records) or self.divergence or self.records[-1].validation_loss is not None:
+            return
         loss = evaluate(self.model, self.corpus.validation)
         if math.isfinite(loss):
-            return loss
+            self.records[-1] = self.records[-1]._replace(validation_loss=loss)
+            return
         bad = [name for name, param in self.model.parameters.items() if not np.isfinite(param.data).all()]
         self.divergence = Divergence(step, bad[0] if bad else "the validation loss", f"the validation loss is {loss}")
-        return None
+        self.records[-1] = self.records[-1]._replace(divergence=self.divergence)
 
-    def find_divergence(self, step: int, loss: float, gradient_norm: float) -> Divergence | None:
+    def find_divergence(self, step: int, loss: float, gradient_norm: float, trace: Trace) -> Divergence | None:
         """What went wrong at this step, and where it is seen first."""
         if not math.isfinite(loss):
-            assert self.last_trace is not None
-            return Divergence(step, first_nonfinite(self.last_trace) or "loss", f"the loss is {loss}")
+            return Divergence(step, first_nonfinite(trace) or "loss", f"the loss is {loss}")
         if not math.isfinite(gradient_norm):
             # Backward runs from the head down, so the last of the reading order is the first to be reached.
             bad = [name for name, param in self.model.parameters.items() if not np.isfinite(param.grad).all()]

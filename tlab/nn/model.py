@@ -20,7 +20,7 @@ from tlab.nn.norms import NORMS, Norm
 from tlab.nn.positions import POSITIONS, Position
 from tlab.nn.residuals import RESIDUALS, ResidualTrace
 from tlab.params import ParamSpace
-from tlab.types import Array, Ids
+from tlab.types import Array, Ids, Shape
 
 
 class BlockTrace(NamedTuple):
@@ -102,9 +102,14 @@ class Transformer:
 
     def __init__(self, config: ModelConfig, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> None:
         keep_freed_memory()
-        self.config = config
         self.dtype = np.dtype(dtype)
-        self.parameters = space = ParamSpace()
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype = {self.dtype}: must be float32, or float64 for comparisons")
+        self._declare(config, ParamSpace())
+        self.parameters.pack(seed, self.dtype)
+
+    def _declare(self, config: ModelConfig, space: ParamSpace) -> None:
+        self.config, self.parameters = config, space
         init = INITS[config.init](config.num_layers, config.scale_residual)
         C, V = config.hidden_dim, config.vocab_size
 
@@ -117,7 +122,13 @@ class Transformer:
             else None
         )
         self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, bias=False)
-        space.pack(seed, self.dtype)
+
+    @classmethod
+    def parameter_shapes(cls, config: ModelConfig) -> dict[str, Shape]:
+        """Name -> shape of every parameter that such a model has, without making one."""
+        model = cls.__new__(cls)
+        model._declare(config, ParamSpace())
+        return {name: param.shape for name, param in model.parameters.items()}
 
     @property
     def num_parameters(self) -> int:
@@ -137,7 +148,8 @@ class Transformer:
         Raises:
             ValueError: ids of the wrong shape or outside the vocabulary, or positions that do not exist.
         """
-        start = past.position if past else 0
+        ids = np.asarray(ids)
+        start = past.position if past is not None else 0
         self._check_ids(ids, start)
         tokens, _ = self.embedding.forward(ids)
         x = self.position.embed(tokens * self.config.embedding_scale, start)
@@ -146,8 +158,9 @@ class Transformer:
     def forward_embedded(self, x: Array, ids: Ids, past: KVCache | None = None) -> tuple[Array, Trace]:
         """The same from the first block on: for probes that change what enters it, x (B, T, C)."""
         T = x.shape[1]
-        start = past.position if past else 0
+        start = past.position if past is not None else 0
         if past is not None:
+            self._check_cache(past, len(x))
             past.make_room(T)
         embedded, traces = x, []
         for i, block in enumerate(self.blocks):
@@ -176,6 +189,7 @@ class Transformer:
 
     def accumulate_gradients(self, ids: Ids, targets: Ids) -> tuple[float, Trace]:
         """Add one batch's gradients to `parameters.grad`; -> mean loss in nats a token, and the trace."""
+        ids, targets = np.asarray(ids), np.asarray(targets)
         self._check_ids(targets, 0)
         if targets.shape != ids.shape:
             raise ValueError(f"targets of shape {targets.shape} for ids of shape {ids.shape}; each token needs one")
@@ -211,18 +225,21 @@ class Transformer:
         Raises:
             ValueError: names or shapes differ from this model's, or a value is not finite; nothing was changed.
         """
-        expected = {name: param.shape for name, param in self.parameters.items()}
-        given = {name: np.shape(array) for name, array in weights.items()}
-        if given != expected:
-            differing = sorted(set(given.items()) ^ set(expected.items()), key=lambda item: item[0])
-            names = list(dict.fromkeys(name for name, _ in differing))
-            details = ", ".join(f"{n} given {given.get(n, 'not')}, needs {expected.get(n, 'none')}" for n in names[:4])
-            raise ValueError(f"these weights are not this model's ({len(names)} differ): {details}")
+        check_shapes(weights, {name: param.shape for name, param in self.parameters.items()})
         for name, array in weights.items():
             if not np.isfinite(array).all():
                 raise ValueError(f"weights of {name} hold NaN or infinity")
         for name, array in weights.items():
             self.parameters[name].data[...] = array
+
+    def _check_cache(self, past: KVCache, B: int) -> None:
+        c = self.config
+        L, cached_B, H, _, D = past.keys.shape
+        if (L, cached_B, H, D) != (c.num_layers, B, c.num_heads, c.head_dim):
+            raise ValueError(
+                f"this cache is for {L} layers, a batch of {cached_B}, {H} heads of width {D}; needed are "
+                f"{c.num_layers}, {B}, {c.num_heads} and {c.head_dim}: make one with new_cache(batch_size={B})"
+            )
 
     def _check_ids(self, ids: Ids, start: int) -> None:
         c = self.config
@@ -238,3 +255,13 @@ class Transformer:
                 f"{end} tokens do not fit into a context of {c.context_length}: position {c.position!r} has no vector "
                 "for the rest; shorten the text, or train with another position kind or a longer context"
             )
+
+
+def check_shapes(weights: Mapping[str, Array], expected: Mapping[str, Shape]) -> None:
+    """Refuse weights whose names or shapes are not the expected ones; the ValueError names the first that differ."""
+    given = {name: np.shape(array) for name, array in weights.items()}
+    differing = sorted(set(given.items()) ^ set(expected.items()), key=lambda item: item[0])
+    names = list(dict.fromkeys(name for name, _ in differing))
+    if names:
+        details = ", ".join(f"{n} given {given.get(n, 'not')}, needs {expected.get(n, 'none')}" for n in names[:4])
+        raise ValueError(f"these weights are not this model's ({len(names)} differ): {details}")

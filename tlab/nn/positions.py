@@ -30,7 +30,7 @@ class Position:
 
     where: ClassVar[str] = "nowhere"
     relative: ClassVar[bool] = True
-    """Whether scores depend on distances alone, so that a full window can slide on over its cached keys."""
+    """Whether places are told by distances alone, so that a full window can slide on over its cached keys."""
     unbounded: ClassVar[bool] = True
     """Whether positions past the trained context length exist at all."""
     even_head_dim: ClassVar[bool] = False
@@ -71,7 +71,7 @@ def table_length(needed: int, context_length: int) -> int:
     return context_length if needed <= context_length else 1 << (needed - 1).bit_length()
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def causal_mask(L: int, dtype: str) -> Array:
     """(L, L): 0 on and below the diagonal, -inf above it."""
     mask = np.triu(np.full((L, L), -math.inf, dtype), k=1)
@@ -107,7 +107,7 @@ class Sinusoidal(Position):
         return x + sinusoids(table_length(start + T, self.context_length), C, x.dtype.char)[start : start + T]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def sinusoids(L: int, hidden_dim: int, dtype: str) -> Array:
     """(L, C), made once per length."""
     table = Sinusoidal.reference(L, hidden_dim).astype(dtype)
@@ -157,7 +157,7 @@ class Rope(Position):
         return aside
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def rotations(L: int, head_dim: int, dtype: str) -> tuple[Array, Array, Array]:
     """cos and sin of position times frequency, (L, D) each, halves alike; and the turn by a right angle, (D, D)."""
     half = head_dim // 2
@@ -198,7 +198,7 @@ class Alibi(Position):
         return alibi_bias(self.num_heads, L, dtype.char)[:, num_keys - num_queries : num_keys, :num_keys]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def alibi_bias(num_heads: int, L: int, dtype: str) -> Array:
     """(H, L, L): minus slope times distance where a query may look, -inf where it may not."""
     distance = np.arange(L)[:, None] - np.arange(L)[None, :]
@@ -238,5 +238,8 @@ class Learned(Position):
 class NoPosition(Position):
     """Adds nothing: only the causal mask tells a token what came before.
 
-    Notice: it trains all the same. A token that can see t others can learn to count them.
+    Notice: it trains all the same. A token that can see t others can learn to count them. So the number of tokens in
+    view is its clock, and a window that slides on over cached keys would leave what it was trained on.
     """
+
+    relative = False

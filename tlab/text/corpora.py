@@ -73,7 +73,7 @@ def load_corpus(name: str | os.PathLike[str], tokenizer: str | Tokenizer = "char
     if name in CORPORA:
         source = CORPORA[name]()
         return corpus_from_text(source.text(), name, source.licence, tokenizer, source.origin)
-    path = Path(name) if Path(name).is_file() else local_texts().get(name)
+    path = Path(name) if os.path.isfile(name) else local_texts().get(name)
     if path is None:
         raise UnknownKeyError(
             f"{CORPORA.explain(name)} Files in data folders: {', '.join(local_texts()) or 'none'}. "
