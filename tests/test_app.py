@@ -233,12 +233,12 @@ def test_a_map_carries_its_weights_to_four_digits():
 def test_a_head_that_looks_at_the_token_before_is_said_to():
     weights = np.eye(12, k=-1)
     weights[0, 0] = 1
-    assert "layer 1 looks at the token before: 100%" in head_words(weights, list("abcdefghijkl"), 0, 3)
+    assert "layer 1 looks at the token before: 100%" in head_words(weights, np.arange(12), 0, 3)
 
 
 def test_a_head_that_looks_at_all_alike_is_said_to():
     weights = np.tril(np.ones((64, 64))) / np.arange(1, 65)[:, None]
-    assert "no single favourite" in head_words(weights, [str(i) for i in range(64)], 0, 0)
+    assert "no single favourite" in head_words(weights, np.arange(64), 0, 0)
 
 
 def test_a_text_that_a_model_cannot_read_gives_way_to_one_that_it_can():

@@ -1,5 +1,6 @@
 """A new activation is one class in one file: the one of CONTRIBUTING.md, put into a scratch copy of the project."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -29,7 +30,8 @@ def scratch(tmp_path_factory):
 
 def run(folder, *arguments):
     """What a Python process in the scratch copy prints."""
-    process = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    process = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     return process.stdout
 

@@ -5,7 +5,7 @@ import pytest
 
 from conftest import tiny
 from tlab import Transformer
-from tlab.probes import attention_statistics, first_nonfinite, layer_statistics, named_arrays
+from tlab.probes import attention_statistics, attention_targets, first_nonfinite, layer_statistics, named_arrays
 
 
 @pytest.fixture
@@ -77,3 +77,24 @@ def test_layer_statistics_are_the_streams_rms_and_the_blocks_gradient_norm(model
     assert rows[1].stream_rms == pytest.approx(np.sqrt((stream**2).mean()))
     squares = [(p.grad**2).sum() for name, p in model.parameters.items() if name.startswith("blocks.1.")]
     assert rows[1].gradient_norm == pytest.approx(np.sqrt(sum(squares)))
+
+
+@pytest.mark.parametrize(
+    ("name", "target_of"),
+    [
+        ("previous", {4: 3, 5: 4, 6: 5}),
+        ("itself", {4: 4, 5: 5, 6: 6}),
+        ("first", {4: 0, 5: 0, 6: 0}),
+        ("same", {4: 1, 5: 2, 6: 3}),
+        ("induction", {4: 2, 5: 3, 6: 4}),
+        ("near", {4: 1, 5: 0, 6: 3}),
+    ],
+)
+def test_a_head_that_looks_at_one_kind_of_place_gives_all_its_weight_to_it(name, target_of):
+    ids = np.array([0, 1, 2, 3, 1, 2, 3])
+    weights = np.eye(7)
+    for query, key in target_of.items():
+        weights[query] = np.arange(7) == key
+    assert attention_targets(weights, ids)[name] == pytest.approx(1.0)
+    weights[4:] = np.eye(7)[4:, ::-1]  # the last three look ahead or elsewhere
+    assert attention_targets(weights, ids)[name] < 1

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.nn.model import Trace, Transformer
-from tlab.types import Array
+from tlab.types import Array, Ids
 
 
 def named_arrays(trace: Trace) -> Iterator[tuple[str, Array]]:
@@ -58,11 +58,44 @@ def attention_statistics(trace: Trace) -> list[HeadStatistics]:
         weights = block.attention.weights  # (B, H, T, S)
         T, S = weights.shape[2:]
         distance = np.arange(S - T, S)[:, None] - np.arange(S)[None, :]  # (T, S)
-        surprise = -np.log(np.where(weights > 0, weights, 1))
-        entropies = (weights * surprise).sum(-1).mean((0, 2))  # (H,)
+        entropies = row_entropies(weights).mean((0, 2))  # (H,)
         distances = (weights * distance).sum(-1).mean((0, 2))  # (H,)
         rows += [HeadStatistics(layer, h, float(entropies[h]), float(distances[h])) for h in range(len(entropies))]
     return rows
+
+
+def row_entropies(weights: Array) -> Array:
+    """(..., S) -> (...), in nats: -sum w log w of each row of attention weights."""
+    return -(weights * np.log(np.where(weights > 0, weights, 1))).sum(-1)
+
+
+def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
+    """How much of one head's weight goes where, as shares of 1; the places overlap.
+
+    Args:
+        weights: (T, T), of one head over one text. The first four rows, which have hardly a choice, are left out
+            where there are more.
+        ids: (T,), the text.
+
+    Returns:
+        "previous" (the token before), "itself", "first" (of the text), "same" (earlier copies of the token),
+        "induction" (what followed an earlier copy; Olsson et al. 2022), "near" (three to eight tokens before).
+    """
+    T = len(ids)
+    earlier = np.tri(T, k=-1, dtype=bool)
+    same = (ids[:, None] == ids[None, :]) & earlier
+    behind_same = np.zeros((T, T), bool)
+    behind_same[:, 1:] = same[:, :-1]
+    masks = {
+        "previous": np.eye(T, k=-1, dtype=bool),
+        "itself": np.eye(T, dtype=bool),
+        "first": np.arange(T)[None, :] == np.zeros((T, 1)),
+        "same": same,
+        "induction": behind_same,
+        "near": np.tri(T, k=-3, dtype=bool) & ~np.tri(T, k=-9, dtype=bool),
+    }
+    rows = slice(min(4, T - 1), None)
+    return {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in masks.items()}
 
 
 class LayerStatistics(NamedTuple):

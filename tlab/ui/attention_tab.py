@@ -9,14 +9,15 @@ import numpy as np
 
 from tlab.checkpoint import Checkpoint
 from tlab.nn.model import Trace
-from tlab.probes import HeadStatistics, attention_statistics
-from tlab.types import Array
+from tlab.probes import HeadStatistics, attention_statistics, attention_targets, row_entropies
+from tlab.types import Array, Ids
 from tlab.ui.demo import EXCERPT, demo_checkpoint
 from tlab.ui.parts import attention_map, map_value, note_html, words_html
 from tlab.ui.runs import Run, Runs, latest_checkpoint
 from tlab.ui.train_tab import QUIET, refusal
 
 MAX_TOKENS = 128  # more are no readable map, whatever the context
+LEAST_FAVOURITE = 0.3  # share of a head's weight from which on a place counts as what it looks at
 
 
 class AttentionTab:
@@ -84,7 +85,7 @@ class AttentionTab:
         tokens = [tokenizer.tokens[i] for i in read]
         weights = trace.blocks[layer].attention.weights[0, head]  # (T, T)
         rows = attention_statistics(trace)
-        words = head_words(weights, tokens, layer, head)
+        words = head_words(weights, read, layer, head)
         whose = "the shipped run" if run is None else f"your run on “{run.job.corpus}”"
         note = f"The model is that of {whose}, after {checkpoint.step:,} steps."
         if len(ids) > length:
@@ -117,31 +118,27 @@ def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
     return checkpoint.tokenizer.decode(np.arange(min(32, checkpoint.model_config.vocab_size)))
 
 
-def head_words(weights: Array, tokens: list[str], layer: int, head: int) -> str:
-    """What this head mostly does in this text, by where its weights lie (T, T)."""
-    T = len(weights)
-    same = np.array([[a == b for b in tokens] for a in tokens])
-    earlier = np.tril(np.ones((T, T), bool), -1)
-    behind = np.zeros((T, T), bool)
-    behind[:, 1:] = (same & earlier)[:, :-1]  # the token that followed an earlier copy of this one
-    rows = slice(min(4, T - 1), None)  # the first few have hardly a choice
-    shares = {
-        "the token before": np.eye(T, k=-1, dtype=bool),
-        "the token itself": np.eye(T, dtype=bool),
-        "the very first token": np.arange(T)[None, :] * np.ones((T, 1)) == 0,
-        "earlier copies of the same token": same & earlier,
-        "what followed an earlier copy of the token, as an induction head does": behind & np.tri(T, dtype=bool),
-        "the three to eight tokens before": np.tri(T, k=-3, dtype=bool) & ~np.tri(T, k=-9, dtype=bool),
-    }
-    found = {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in shares.items()}
-    name, share = max(found.items(), key=lambda item: item[1])
-    if share < 0.3:
-        spread = float(np.exp(-(weights * np.log(np.maximum(weights, 1e-12))).sum(-1))[rows].mean())
+TARGET_WORDS = {
+    "previous": "the token before",
+    "itself": "the token itself",
+    "first": "the very first token",
+    "same": "earlier copies of the same token",
+    "induction": "what followed an earlier copy of the token, as an induction head does",
+    "near": "the three to eight tokens before",
+}
+
+
+def head_words(weights: Array, ids: Ids, layer: int, head: int) -> str:
+    """What this head mostly does in this text, by where its weights (T, T) lie."""
+    shares = attention_targets(weights, ids)
+    name, share = max(shares.items(), key=lambda item: item[1])
+    if share < LEAST_FAVOURITE:
+        spread = np.exp(np.mean(row_entropies(weights)))
         return (
             f"Head {head + 1} of layer {layer + 1} has no single favourite here: its weight is spread as if "
             f"over {spread:.0f} tokens."
         )
-    return f"Head {head + 1} of layer {layer + 1} looks at {name}: {share:.0%} of its weight goes there."
+    return f"Head {head + 1} of layer {layer + 1} looks at {TARGET_WORDS[name]}: {share:.0%} of its weight goes there."
 
 
 def heads_table(rows: list[HeadStatistics], trace: Trace, layer: int, head: int) -> str:
