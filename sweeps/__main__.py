@@ -76,9 +76,8 @@ class RunCommand(GridWords):
         result = run_sweep(grid, store, jobs=jobs, command=["python", "-m", "sweeps", *argv], plan=plan)
         pictures = draw(store, result.table)
         print(ranking(result.table))
-        print(
-            f"\n{store.folder}: cells.csv ({several(len(result.table.rows), 'row')}), curves.csv, {', '.join(pictures)}"
-        )
+        rows = several(len(result.table.rows), "row")
+        print(f"\n{store.folder}: {', '.join([f'cells.csv ({rows})', 'curves.csv', *pictures])}")
         return report_end(result, store)
 
 

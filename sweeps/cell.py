@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -63,30 +64,43 @@ class Record:
     """The learning curve. It is stored in a file of its own."""
 
     def to_json(self) -> bytes:
-        """Everything but the curve."""
+        """Everything but the curve, of which it keeps the size; and the sha256 of all that, to know damage by."""
         content = {name: value for name, value in vars(self).items() if name != "curve"}
-        return json.dumps(content, indent=1, allow_nan=False).encode()
+        content["curve_bytes"] = len(self.curve_as_csv())
+        return json.dumps({**content, "sha256": fingerprint(content)}, indent=1, allow_nan=False).encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> Record:
-        """The inverse of `to_json`.
+    def from_json(cls, content: bytes, curve_bytes: int | None = None) -> Record:
+        """The inverse of `to_json`, without the curve.
+
+        Args:
+            content: what `to_json` gave.
+            curve_bytes: size of the curve's file; None does not compare it.
 
         Raises:
-            ValueError: this is no record, or not a whole one.
+            ValueError: this is no record, or not a whole one, or not that of this curve.
         """
+        values = json.loads(content)
+        if not isinstance(values, dict) or values.pop("sha256", None) != fingerprint(values):
+            raise ValueError("no record of a cell: its content is not what was written")
+        written_bytes = values.pop("curve_bytes", None)
+        if curve_bytes is not None and curve_bytes != written_bytes:
+            raise ValueError(f"not the record of a curve of {curve_bytes} bytes")
         try:
-            record = cls(**json.loads(content))
-        except TypeError as error:  # not an object, or not with these fields
+            return cls(**values)
+        except TypeError as error:  # of another version, with other fields
             raise ValueError(f"no record of a cell: {error}") from error
-        if record.status not in STATUSES or not isinstance(record.settings, dict):
-            raise ValueError(f"no record of a cell: its status is {record.status!r}")
-        return record
 
     def curve_as_csv(self) -> bytes:
         """The curve's rows, without the header: the files of all cells can be put one behind the other."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(self.curve)
         return text.getvalue().encode()
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """The sha256 of a record's content, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def train_cell(cell: Cell, corpus: Corpus) -> Record:

@@ -149,11 +149,11 @@ class Store:
         found = {}
         for result_id in dict.fromkeys(result_ids):
             try:
-                record = Record.from_json(record_path(self.folder, result_id).read_bytes())
+                curve_bytes = curve_path(self.folder, result_id).stat().st_size
+                record = Record.from_json(record_path(self.folder, result_id).read_bytes(), curve_bytes)
             except (FileNotFoundError, ValueError):
                 continue
-            is_whole = curve_path(self.folder, result_id).exists()
-            if is_whole and record.cell_id == result_id and record.schema == SCHEMA:
+            if record.cell_id == result_id and record.schema == SCHEMA:
                 found[result_id] = record
         return found
 

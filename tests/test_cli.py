@@ -437,3 +437,8 @@ def test_the_default_prompt_is_in_the_vocabulary(tokenizer, prompt):
 
 def test_a_sample_cannot_command_the_terminal():
     assert visible("a\x1b[2Jb\n") == "a\N{REPLACEMENT CHARACTER}[2Jb\n"
+
+
+def test_a_model_beyond_all_memory_is_told_in_one_line(capsys):
+    assert main(["info", "--hidden-dim", "100000000"]) == 2
+    assert "more memory than there is; make it smaller" in capsys.readouterr().err

@@ -389,17 +389,29 @@ def test_the_same_sweep_again_trains_nothing(small, folder):
     assert {path.name: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()} == before
 
 
-@pytest.mark.parametrize("harm", ["removed", "without curve", "cut short", "not JSON", "another cell's"])
+HARMS = ["removed", "without curve", "curve cut short", "cut short", "not JSON", "another cell's", "a loss in words"]
+
+
+@pytest.mark.parametrize("harm", HARMS)
 def test_a_lost_or_damaged_result_alone_is_trained_again(small, folder, harm):
     grid = small(seeds=(0, 1))
     run_sweep(grid, Store(folder))
     undisturbed = numbers_of(folder)
     harmed, other = sorted((folder / CELLS).iterdir())
-    content = {"cut short": harmed.read_bytes()[:100], "not JSON": b"\xff", "another cell's": other.read_bytes()}
+    curve = folder / CURVES / f"{harmed.stem}.csv"
+    in_words = {**json.loads(harmed.read_bytes()), "val_loss": "abc"}
+    content = {
+        "cut short": harmed.read_bytes()[:100],
+        "not JSON": b"\xff",
+        "another cell's": other.read_bytes(),
+        "a loss in words": json.dumps(in_words).encode(),
+    }
     if harm in content:
         harmed.write_bytes(content[harm])
+    elif harm == "curve cut short":
+        curve.write_bytes(curve.read_bytes()[:-5])
     else:
-        (harmed if harm == "removed" else folder / CURVES / f"{harmed.stem}.csv").unlink()
+        (harmed if harm == "removed" else curve).unlink()
     assert [cell.cell_id for cell in make_plan(grid, Store(folder)).missing] == [harmed.stem]
     run_sweep(grid, Store(folder))
     assert numbers_of(folder) == undisturbed

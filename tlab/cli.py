@@ -345,6 +345,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         print(f"error: {error}", file=sys.stderr)
         return MISUSED
+    except MemoryError as error:
+        print(f"error: this needs more memory than there is; make it smaller. {error}", file=sys.stderr)
+        return MISUSED
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 128 + signal.SIGINT
