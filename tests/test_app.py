@@ -1,5 +1,6 @@
 """The app without a browser: its controls, its runs in worker processes, its limits, and what a client may send."""
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
@@ -39,8 +40,8 @@ from tlab.ui.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_he
 from tlab.ui.parts import chart_value, map_value, run_words, sample_html, state_html
 from tlab.ui.runs import DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, BusyError, Run, Runs
 from tlab.ui.store import Store, size_of
-from tlab.ui.train_tab import refusal
-from tlab.ui.worker import Job, Sample
+from tlab.ui.train_tab import TrainTab, refusal, shipped_frame
+from tlab.ui.worker import Job, Sample, make_trainer, read_corpus
 
 # So do its servers and clients: only what says so is let pass, and collected before another module can be blamed.
 pytestmark = pytest.mark.filterwarnings(
@@ -212,6 +213,14 @@ def test_no_frame_asks_gradio_to_remove_anything():
     assert "delete" not in edits
 
 
+def test_a_frame_says_how_full_its_last_bin_is():
+    curve = Curve()
+    for step in range(1, 2 * MAX_BINS + 2):  # halved twice: one step over 150 bins of four
+        curve.add(record(step, 2.0))
+    frame = curve.to_json()
+    assert (frame["bins"].count(";"), frame["width"], frame["filled"]) == (150, 4, 1)
+
+
 def test_what_is_not_finite_never_reaches_the_chart():
     run = Run("s", job(), LOCAL)
     for step, loss in enumerate([3.0, math.inf, math.nan], 1):
@@ -309,6 +318,51 @@ def test_a_path_is_no_corpus(runs):
         runs.start("s", job()._replace(corpus="/etc/passwd", text=None))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty; give 20 characters"),
+        ("abc", "only 3 characters"),
+        ("a" * 100, "only one character"),
+        ("".join(map(chr, range(0x4E00, 0x9E00))) * 4, "GB of memory"),
+        ("ab" * 20, "take a longer text"),
+    ],
+    ids=["empty", "short", "one", "alphabet", "context"],
+)
+def test_a_text_that_is_refused_leaves_the_earlier_run_alone(text, words):
+    runs = Runs(PUBLIC, places=1)
+    first = runs.start("s", job(steps=5000))
+    with pytest.raises(ValueError, match=words):
+        runs.start("s", Job("your own text", text, "char", {}, TrainConfig(batch_size=64).to_json()))
+    assert first.active
+    assert runs.get(first.id) is first
+    runs.close()
+    wait_for(lambda: runs.free == 1)
+    runs.close()
+
+
+def test_a_full_queue_leaves_the_earlier_run_alone():
+    runs = Runs(dataclasses.replace(LOCAL, waiting=0), places=1)
+    mine = runs.of_session["s"] = Run("s", job(), LOCAL)
+    with pytest.raises(BusyError):
+        runs.start("s", job())
+    assert runs.of_session["s"] is mine
+
+
+def test_the_worker_checks_the_limits_with_the_vocabulary_that_it_finds():
+    text = "".join(map(chr, range(0x4E00, 0x9E00))) * 4
+    asked = Job("large alphabet", text, "char", {}, TrainConfig(batch_size=64).to_json())
+    corpus = read_corpus(asked)
+    with pytest.raises(TooLargeError, match="GB of memory"):
+        make_trainer(asked._replace(limits=PUBLIC), corpus)
+
+
+def test_an_emptied_field_is_named(controls):
+    given = [None if c.elem_id == "field-learning_rate" else c.value for c in controls.components]
+    with pytest.raises(ValueError, match="“Learning rate” is empty"):
+        controls.job(given)
+
+
 def test_a_text_beyond_the_limit_is_refused():
     with pytest.raises(TooLargeError, match="300,000 are allowed"):
         Runs(PUBLIC, places=1).start("s", job(text="x" * 300_001))
@@ -373,6 +427,34 @@ def test_who_finds_all_workers_busy_is_told_the_place_in_the_queue_and_then_serv
     wait_for(lambda: second.state == DONE)
 
 
+def test_no_run_is_ever_at_place_zero_of_the_queue(runs):
+    run = Run("s", job(), LOCAL)
+    assert "queue" not in run_words(run, 0)
+    assert "Place 1 in the queue" in run_words(run, 1)
+
+
+@pytest.mark.parametrize(("kept", "words"), [(True, "is kept for the other tabs"), (False, "no model to keep")])
+def test_a_stopped_run_says_whether_its_model_is_kept(kept, words):
+    run = Run("s", job(), LOCAL)
+    run.state = STOPPED
+    assert words in run_words(run, 0, kept)
+
+
+def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
+    tab = TrainTab(runs, None)
+
+    async def last_frame() -> list:
+        frames = []
+        run = runs.start("s", job(steps=100_000))
+        async for frame in tab.follow(run):
+            frames.append(frame)
+            if run.step:
+                tab.on_reset(run.id)
+        return frames[-1]
+
+    assert asyncio.run(last_frame()) == shipped_frame()
+
+
 def test_a_full_queue_says_so():
     full = Runs(dataclasses.replace(LOCAL, waiting=0), places=1)
     with pytest.raises(BusyError, match="waiting already"):
@@ -398,8 +480,10 @@ def test_a_killed_worker_fails_its_run_in_words_and_no_other(runs):
     wait_for(lambda: after.state == DONE)
 
 
-def test_settings_that_only_the_corpus_shows_to_be_wrong_fail_in_words(runs):
-    run = runs.start("s", job(text="too short for this context")._replace(model={"context_length": 64}))
+def test_settings_that_only_the_corpus_shows_to_be_wrong_fail_in_words(runs, tmp_path, monkeypatch):
+    (tmp_path / "short.txt").write_text("too short for this context")
+    monkeypatch.setenv("TLAB_DATA_DIR", str(tmp_path))
+    run = runs.start("s", job(text=None)._replace(corpus="short", model={"context_length": 64}))
     wait_for(lambda: not run.active)
     assert run.state == FAILED
     assert "take a longer text" in run.error
@@ -442,11 +526,29 @@ def test_a_visitor_who_leaves_takes_their_run_along_and_nobody_elses(runs):
 
 def test_the_same_seed_writes_the_same_text_in_growing_frames(runs):
     tab = GenerateTab(runs, None)
-    frames = [frame["tokens"] for frame, _ in tab.on_write(None, "The ", 0.8, 0, 1, 30, 7)]
-    again = [frame["tokens"] for frame, _ in tab.on_write(None, "The ", 0.8, 0, 1, 30, 7)]
+    frames = [frame["tokens"] for frame, *_ in tab.on_write(None, "The ", 0.8, 0, 1, 30, 7)]
+    again = [frame["tokens"] for frame, *_ in tab.on_write(None, "The ", 0.8, 0, 1, 30, 7)]
     assert frames == again
     assert all(after[: len(before)] == before for before, after in itertools.pairwise(frames))
     assert len(frames[-1]) == 30
+
+
+def test_each_write_has_a_number_of_its_own(runs):
+    tab = GenerateTab(runs, None)
+    numbers = [{frame["number"] for frame, *_ in tab.on_write(None, "The ", 0.8, 0, 1, 20, 7)} for _ in range(2)]
+    assert [len(of_one) for of_one in numbers] == [1, 1]
+    assert numbers[0] != numbers[1]
+
+
+def test_a_text_never_stands_above_the_note_of_another_model(runs):
+    tab = GenerateTab(runs, None)
+    *_, [_, note, writer] = tab.on_write(None, "The ", 0.8, 0, 1, 20, 7)
+    assert tab.on_open(None, "The ", writer)[1] == gr.skip()
+    run = runs.start("s", job())
+    wait_for(lambda: not run.active)
+    _, text, new_note, new_writer = tab.on_open(run.id, "The ", writer)
+    assert text["tokens"] == []
+    assert note not in (new_note, new_writer)
 
 
 @pytest.mark.parametrize("prompt", ["", "日本語"])

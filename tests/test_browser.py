@@ -183,6 +183,15 @@ def test_a_run_streams_distinct_frames_at_a_constant_height_and_finishes(visit):
     assert page.evaluate("window.heights.size") == 1
 
 
+def test_the_last_point_of_the_chart_claims_no_step_that_was_not_made(visit):
+    page = visit()
+    start(page, 301)  # one more than there are bins: each is two steps wide, and the last is half full
+    wait_for_state(page, "done")
+    area = page.locator("#loss-chart canvas").bounding_box()
+    page.mouse.move(area["x"] + area["width"] - 15, area["y"] + 100)
+    page.locator("#loss-chart .tl-tip").get_by_text("step 301", exact=True).wait_for()
+
+
 def test_the_other_tabs_use_the_run_of_the_visitor(visit):
     page = visit()
     start(page, 50)
@@ -235,6 +244,54 @@ def test_reset_brings_the_shipped_run_back(visit):
     page.get_by_text("1,000 steps").first.wait_for()
 
 
+def test_reset_of_a_run_that_runs_leaves_the_shipped_one_on_every_tab(visit, runs):
+    page = visit()
+    start(page, 5000)
+    wait_for_state(page, "running")
+    pid = worker_of_only_run(runs)
+    page.wait_for_timeout(700)  # some frames
+    page.click("#reset")
+    wait_for_state(page, "shipped")
+    assert wait_until_gone(pid, 1)
+    page.wait_for_timeout(700)  # what the ended handler sends has come
+    assert page.inner_text("#run-state .tl-badge") == "shipped"
+    assert "Step of 1,000" in page.inner_text("#run-numbers")
+    assert "over 1000 of 1000 steps" in page.get_attribute("#loss-chart [role=img]", "aria-label")
+    assert [page.is_enabled(f"#{name}") for name in ("start", "pause", "stop", "reset")] == [True, False, False, False]
+    open_tab(page, "Generate")
+    page.wait_for_timeout(300)
+    assert "the shipped run" in page.inner_text("#generate-note")
+    open_tab(page, "Train")
+    start(page, 50)  # and the page is as good as new
+    wait_for_state(page, "done")
+
+
+def test_pasted_and_deleted_text_is_read_as_typed_text_is(visit):
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    open_tab(page, "Attention")
+    page.wait_for_selector("#attention-map canvas[data-drawn]")
+    reads = "text => document.querySelector('.tl-reading').textContent === text"
+    page.click("#attention-text textarea")
+    page.evaluate("navigator.clipboard.writeText('pasted text')")
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Control+v")
+    page.wait_for_function(reads, arg="pasted␣text")
+    page.keyboard.press("Backspace")
+    page.wait_for_function(reads, arg="pasted␣tex")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text("from an input method")
+    page.wait_for_function(reads, arg="from␣an␣input␣method")
+
+
+def test_a_new_model_begins_with_an_empty_page(visit):
+    page = visit()
+    start(page, 50)
+    wait_for_state(page, "done")
+    open_tab(page, "Generate")
+    page.locator("#generate-note").get_by_text("after 50 steps").wait_for()
+    assert page.locator("#written-text .tl-token").count() == 0
+
+
 def test_two_visitors_never_see_each_others_run(visit):
     first, second = visit(), visit()
     start(first, 50)
@@ -256,8 +313,8 @@ def test_markup_in_a_visitors_text_stays_text_on_every_tab(visit):
     wait_for_state(page, "done")
     assert "<img src=x" in page.inner_text("#run-sample pre")
     open_tab(page, "Attention")
-    page.locator("#attention-text textarea").fill(EVIL)
-    page.wait_for_function("document.querySelector('.tl-reading').textContent.startsWith('<img␣src=x')")
+    page.locator("#attention-text textarea").fill(f"x{EVIL}")  # not how the tab opens
+    page.wait_for_function("document.querySelector('.tl-reading').textContent.startsWith('x<img␣src=x')")
     open_tab(page, "Generate")
     page.locator("#prompt textarea").fill(EVIL)
     page.click("#write")
@@ -273,6 +330,7 @@ def test_settings_that_do_not_fit_are_refused_in_words(visit):
     set_number(page, "num_heads", 7)
     page.click("#start")
     page.get_by_text("must divide hidden_dim = 64").wait_for()
+    assert page.locator("#run-state .error:visible").count() == 0  # Gradio's own mark, over what the line says
 
 
 def test_a_run_that_diverges_says_so(visit):

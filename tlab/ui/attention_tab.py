@@ -48,7 +48,8 @@ class AttentionTab:
         outputs = [self.map, self.words, self.table, self.note]
         for component in (self.layer, self.head):
             component.input(self.on_look, inputs, outputs, trigger_mode="always_last", **QUIET)
-        self.text.input(self.on_look, inputs, outputs, trigger_mode="always_last", **QUIET)
+        # Not "input", which is for typed keys only: pasted and deleted text counts as well.
+        self.text.change(self.on_look, inputs, outputs, trigger_mode="always_last", **QUIET)
         tab.select(self.on_open, inputs, [self.text, self.layer, self.head, *outputs], **QUIET)
 
     def on_look(self, run_id: str | None, text: str | None, layer: int | None, head: int | None) -> list[Any]:

@@ -180,8 +180,11 @@ def fields_of(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
     values = {}
     for name, expected in field_types(config_class).items():
         if name in given:
+            kinds = type_alternatives(expected)
+            if given[name] is None and type(None) not in kinds:
+                raise ValueError(f"“{label_of(name)}” is empty: give it a value.")
             value = given[name]
-            whole = isinstance(value, float) and value.is_integer() and float not in type_alternatives(expected)
+            whole = isinstance(value, float) and value.is_integer() and float not in kinds
             values[name] = int(value) if whole else value
     return values
 

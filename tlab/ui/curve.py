@@ -53,6 +53,8 @@ class Curve:
     def to_json(self) -> dict[str, Any]:
         """What the chart draws: the bins as one text, "mean,lowest,highest,average;" each, and the last by itself.
 
+        `filled` is how many steps the last one has so far.
+
         Gradio sends of a frame what differs from the one before. A text that only grows costs what it grew by; and of
         a list inside a list, Gradio 6.31 removes the wrong members when it becomes shorter, as it does in `halve`.
         """
@@ -61,6 +63,7 @@ class Curve:
             "width": self.width,
             "bins": "".join(f"{text};" for text in texts[:-1]),
             "last": texts[-1] if texts else "",
+            "filled": self.filled,
             "validation": list(self.validation),
         }
 

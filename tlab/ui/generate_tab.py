@@ -29,6 +29,7 @@ class GenerateTab:
     def __init__(self, runs: Runs, run_id: gr.State) -> None:
         self.runs = runs
         self.run_id = run_id
+        self.numbers = itertools.count(1)  # one for each Write, so that the page never takes two texts for one
 
     def build(self, tab: gr.Tab) -> None:
         """Lay it out with a text of the shipped model, and connect it."""
@@ -56,17 +57,27 @@ class GenerateTab:
                 self.text = written_text(whole_text(PROMPT))
                 self.note = gr.HTML(model_note(checkpoint.step, None), elem_id="generate-note", apply_default_css=False)
         inputs = [self.run_id, self.prompt, self.temperature, self.top_k, self.top_p, self.count, self.seed]
+        writer = gr.State(model_note(checkpoint.step, None))  # whose text is shown
         writing = self.write.click(
-            self.on_write, inputs, [self.text, self.note], concurrency_limit=4, trigger_mode="always_last", **QUIET
+            self.on_write,
+            inputs,
+            [self.text, self.note, writer],
+            concurrency_limit=4,
+            trigger_mode="always_last",
+            **QUIET,
         )
         self.halt.click(None, cancels=[writing], **QUIET)
-        tab.select(self.on_open, [self.run_id, self.prompt], [self.prompt, self.note], **QUIET)
+        tab.select(
+            self.on_open, [self.run_id, self.prompt, writer], [self.prompt, self.text, self.note, writer], **QUIET
+        )
 
-    def on_open(self, run_id: str | None, prompt: str | None) -> list[Any]:
-        """The tab comes into view: there may be a new model, with another alphabet."""
+    def on_open(self, run_id: str | None, prompt: str | None, writer: str) -> list[Any]:
+        """The tab comes into view: there may be a new model, with another alphabet. Another's text is not its own."""
         checkpoint, run = latest_checkpoint(self.runs, run_id, demo_checkpoint())
         beginning = run.excerpt[:12] if run else PROMPT
-        return [readable_text(checkpoint, prompt or "", beginning), model_note(checkpoint.step, run)]
+        note = model_note(checkpoint.step, run)
+        text = gr.skip() if note == writer else {"prompt": "", "tokens": [], "number": next(self.numbers)}
+        return [readable_text(checkpoint, prompt or "", beginning), text, note, note]
 
     def on_write(
         self,
@@ -96,10 +107,11 @@ class GenerateTab:
         note = model_note(checkpoint.step, run)
         until = time.monotonic() + SECONDS_AT_MOST
         written: list[list[Any]] = []
-        yield [{"prompt": prompt, "tokens": []}, note]
+        number = next(self.numbers)
+        yield [{"prompt": prompt, "tokens": [], "number": number}, note, note]
         while some := list(itertools.islice(tokens, AT_ONCE)):
             written += [[token.text, round(token.probability, 4)] for token in some]
-            yield [{"prompt": prompt, "tokens": list(written)}, note]
+            yield [{"prompt": prompt, "tokens": list(written), "number": number}, note, note]
             if time.monotonic() > until:
                 break
             time.sleep(SECONDS_BETWEEN_FRAMES)
@@ -108,7 +120,8 @@ class GenerateTab:
 def whole_text(prompt: str) -> dict[str, Any]:
     """What the shipped model makes of a prompt, for the page's opening."""
     tokens = generate(demo_checkpoint(), prompt, max_new_tokens=300, seed=0)
-    return {"prompt": prompt, "tokens": [[token.text, round(token.probability, 4)] for token in tokens]}
+    written = [[token.text, round(token.probability, 4)] for token in tokens]
+    return {"prompt": prompt, "tokens": written, "number": 0}
 
 
 def model_note(step: int, run: Run | None) -> str:

@@ -121,12 +121,12 @@ def state_html(run: Run, badge: str, words: str) -> str:
     )
 
 
-def run_words(run: Run, place: int) -> str:
-    """What goes on with a run, for people."""
+def run_words(run: Run, place: int, kept: bool = True) -> str:
+    """What goes on with a run, for people; `kept` says whether its model is still there to be looked into."""
     text = f"“{run.job.corpus}”"
-    if run.state == WAITING:
+    if run.state == WAITING and place:  # without one, its turn has come since the state was read
         return f"Place {place} in the queue: the run begins as soon as a worker is free."
-    if run.state == STARTING:
+    if run.state in (WAITING, STARTING):
         return f"Reading {text} and making the model …"
     if run.state == RUNNING:
         return f"Training on {text}."
@@ -135,7 +135,8 @@ def run_words(run: Run, place: int) -> str:
     if run.state == DIVERGED:
         return f"The run {run.divergence}. Try a lower learning rate, a longer warm-up, or another norm."
     if run.state == STOPPED:
-        return run.note or f"Stopped at step {run.step:,}. The model it had is kept for the other tabs."
+        end = "The model it had is kept for the other tabs." if kept else "It had no model to keep yet."
+        return run.note or f"Stopped at step {run.step:,}. {end}"
     if run.state == FAILED:
         return run.error
     return f"Trained on {text}. Look inside it under Attention, let it write under Generate."

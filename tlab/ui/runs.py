@@ -17,7 +17,9 @@ from typing import Any
 from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig
 from tlab.records import Divergence, StepRecord
-from tlab.text import corpus_names
+from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
+from tlab.text.corpora import MINIMUM_CHARACTERS
+from tlab.train import check_fit
 from tlab.ui.curve import Curve
 from tlab.ui.limits import Limits, TooLargeError, check_limits
 from tlab.ui.store import Store
@@ -25,7 +27,7 @@ from tlab.ui.worker import PAUSE, STOP, Ended, Failed, Job, Progress, Sample, St
 
 SECONDS_TO_OBEY = 0.4  # what a stopped worker has to finish its step and hand over its model before it is terminated
 SECONDS_TO_PAUSE = 30.0  # a pause without the model would be a stop, so it may take long
-GUESSED_VOCABULARY = 256  # for checks before the corpus is read
+GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
 MAX_RUNS = 500  # of all sessions; each is a curve of 300 points
 
 WAITING, STARTING, RUNNING = "waiting", "starting", "running"
@@ -84,8 +86,7 @@ class Run:
         self.worker: Worker | None = None
         self.order: str | None = None
         self.terminate_at = float("inf")
-        self.seconds_before = 0.0  # of earlier stretches, before a pause
-        self.steps_before = 0
+        self.steps_before = 0  # of earlier stretches, before a pause
         self.running_since: float | None = None
         self.lock = threading.Lock()  # of orders to the worker
 
@@ -175,8 +176,9 @@ class Runs:
             BusyError: too many are waiting already.
         """
         self.check(job)
-        self.end_session(session)
-        run = Run(session, job, self.limits)
+        self.check_queue(session)
+        self.end_session(session)  # last, so that who is refused keeps the run they have
+        run = Run(session, job._replace(limits=self.limits), self.limits)
         self.runs[run.id] = self.of_session[session] = run
         while len(self.runs) > MAX_RUNS:
             self.forget(next(iter(self.runs.values())))
@@ -242,8 +244,19 @@ class Runs:
             raise TooLargeError(
                 f"Your text has {len(job.text):,} characters; {self.limits.text:,} are allowed here. Take a part of it."
             )
-        config = ModelConfig.from_json({**job.model, "vocab_size": GUESSED_VOCABULARY})
+        tokenizer = None if job.text is None else tokenizer_of(job.text, job.tokenizer)
+        vocab_size = tokenizer.vocab_size if tokenizer else GUESSED_VOCABULARY
+        config = ModelConfig.from_json({**job.model, "vocab_size": vocab_size})
         check_limits(self.limits, config, TrainConfig.from_json(job.training))
+        if job.text is not None and tokenizer is not None:
+            check_fit(config, corpus_from_text(job.text, job.corpus, tokenizer=tokenizer))
+
+    def check_queue(self, session: str) -> None:
+        """Refuse a run for which the queue has no room; one of the session that waits would leave it."""
+        with self.turn:
+            others = sum(run.session != session for run in self.waiting)
+            if others >= self.limits.waiting:
+                raise BusyError(f"{others} runs are waiting already. Try again in a minute.")
 
     def prepare(self) -> None:
         """Have a worker process at hand, so that the next run begins at once."""
@@ -280,6 +293,7 @@ class Runs:
                 run.state = STOPPED if run.order == STOP or run.job.checkpoint is None else PAUSED
                 self.turn.notify_all()
                 return
+            run.state = STARTING
             self.free -= 1
             worker, self.spare = self.spare, None
         try:
@@ -303,7 +317,6 @@ class Runs:
 
     def follow(self, run: Run, worker: Worker) -> None:
         """Pass the worker's messages on to the run until it ends, one way or another."""
-        run.state = STARTING
         with run.lock:
             run.worker = worker
             worker.connection.send(run.job)
@@ -341,6 +354,17 @@ class Runs:
             run.take(last_word, self.store)
         if run.id not in self.runs:  # forgotten while it ran
             self.store.discard(run.id)
+
+
+def tokenizer_of(text: str, name: str) -> Tokenizer:
+    """A tokenizer for a visitor's text; a text that has nothing to learn is refused in a visitor's words."""
+    if len(text) < MINIMUM_CHARACTERS:
+        given = f"has only {len(text)} characters" if text else "is empty"
+        raise ValueError(f"Your text {given}; give {MINIMUM_CHARACTERS} characters or more.")
+    tokenizer = TOKENIZERS[name].from_text(text)
+    if tokenizer.vocab_size < 2:
+        raise ValueError("The text has only one character, over and over: give one with two or more to tell apart.")
+    return tokenizer
 
 
 def latest_checkpoint(runs: Runs, run_id: str | None, otherwise: Checkpoint) -> tuple[Checkpoint, Run | None]:

@@ -47,6 +47,11 @@ class Store:
             self.kept.move_to_end(run_id)
             return self.kept[run_id][0]
 
+    def __contains__(self, run_id: str) -> bool:
+        """Whether `get` would find one; it does not count as a use."""
+        with self.lock:
+            return run_id in self.kept
+
     def discard(self, run_id: str) -> None:
         """Forget a run."""
         with self.lock:

@@ -93,8 +93,7 @@ class TrainTab:
         run = self.runs.get(run_id)
         if run is not None:
             self.runs.forget(run)
-        demo = demo_run()
-        return [None, demo_state(demo), *pictures(demo), *buttons_for(None)]
+        return shipped_frame()
 
     async def follow(self, run: Run) -> AsyncIterator[list[Any]]:
         """A frame of everything, several times a second, until the run ends or pauses."""
@@ -102,12 +101,16 @@ class TrainTab:
         while True:
             over = not run.active  # asked before the picture is made, so that the last picture shows the end
             if self.runs.get(run.id) is not run:
-                return  # forgotten: the page shows something else by now
+                # Forgotten. When a generator ends, Gradio sends its last frame once more: that must be what the page
+                # shows by now, or the end of the old run would cover it.
+                begun_anew = run.session in self.runs.of_session
+                yield [gr.skip()] * len(shipped_frame()) if begun_anew else shipped_frame()
+                return
             changed = run.state != shown_state
             sample = sample_html(run) if changed or run.sample is not shown_sample else gr.skip()
             shown_state, shown_sample = run.state, run.sample
             chart, tiles, _ = pictures(run)
-            words = state_html(run, run.state, run_words(run, self.runs.place(run)))
+            words = state_html(run, run.state, run_words(run, self.runs.place(run), run.id in self.runs.store))
             yield [run.id, words, chart, tiles, sample, *(buttons_for(run) if changed else [gr.skip()] * 4)]
             if over:
                 break
@@ -121,11 +124,16 @@ def pictures(run: Run) -> list[Any]:
     return [chart_value(run), tiles_html(run), sample_html(run)]
 
 
+def shipped_frame() -> list[Any]:
+    """All outputs of a page without a run: the shipped one, and no run id."""
+    demo = demo_run()
+    return [None, demo_state(demo), *pictures(demo), *buttons_for(None)]
+
+
 def demo_state(demo: Run) -> str:
-    """What to say of the shipped run."""
-    return state_html(
-        demo, "shipped", f"A finished run with these settings, on “{demo.job.corpus}”. Change one, and press Start."
-    )
+    """What to say of the shipped run. After a reset the settings may be any, so it never says "these"."""
+    words = f"A finished run with the default settings, on “{demo.job.corpus}”. Change some, and press Start."
+    return state_html(demo, "shipped", words)
 
 
 def buttons_for(run: Run | None) -> list[Any]:

@@ -19,6 +19,7 @@ from tlab.generate import generate_tokens
 from tlab.records import StepRecord
 from tlab.text import Corpus, Tokenizer, corpus_from_text, load_corpus
 from tlab.train import Trainer
+from tlab.ui.limits import Limits, check_limits
 
 SECONDS_BETWEEN_RECORDS = 0.125  # eight pictures a second are all that anybody sees
 SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read
@@ -37,6 +38,7 @@ class Job(NamedTuple):
     model: dict[str, Any]  # the fields of ModelConfig but vocab_size
     training: dict[str, Any]  # the fields of TrainConfig
     checkpoint: Checkpoint | None = None  # go on from here
+    limits: Limits | None = None  # what it may cost, once the vocabulary is known
 
 
 class Started(NamedTuple):
@@ -137,7 +139,10 @@ def make_trainer(job: Job, corpus: Corpus) -> Trainer:
     if job.checkpoint is not None:
         return Trainer.resume(job.checkpoint, corpus)
     config = ModelConfig.from_json({**job.model, "vocab_size": corpus.tokenizer.vocab_size})
-    return Trainer(config, TrainConfig.from_json(job.training), corpus)
+    training = TrainConfig.from_json(job.training)
+    if job.limits is not None:
+        check_limits(job.limits, config, training)
+    return Trainer(config, training, corpus)
 
 
 def write_sample(trainer: Trainer, corpus: Corpus) -> str:

@@ -1,5 +1,6 @@
-// The loss chart. props.value: {steps, guess, marker, alternative, runs: [{width, bins, last, validation}]}, where
-// bins is "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills; curve.py.
+// The loss chart. props.value: {steps, guess, marker, alternative, runs: [{width, bins, last, filled, validation}]},
+// where bins is "mean,lowest,highest,average;" for each bin that is full and last the same for the
+// one that fills, of which `filled` steps are made; curve.py.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
@@ -49,7 +50,10 @@ const makeScale = (value, width, height) => {
   };
 };
 
-const endOf = (run, i) => (i + 0.5) * run.width;
+// The last bin may be partly filled: it must not claim steps that were not made.
+const widthOf = (run, i) => (i === run.bins.length - 1 ? run.filled : run.width);
+const middleOf = (run, i) => i * run.width + widthOf(run, i) / 2;
+const endOf = (run, i) => i * run.width + widthOf(run, i);
 
 const line = (context, points, style, width, dash = []) => {
   context.beginPath();
@@ -63,6 +67,7 @@ const line = (context, points, style, width, dash = []) => {
 
 const decode = (run) => ({
   width: run.width,
+  filled: run.filled,
   validation: run.validation,
   bins: (run.bins + run.last).split(";").filter(Boolean).map((bin) => bin.split(",").map(Number)),
 });
@@ -110,13 +115,13 @@ const draw = () => {
   for (const run of value.runs) {
     if (run.width > 1) {
       context.beginPath();
-      run.bins.forEach((bin, i) => context.lineTo(x(endOf(run, i)), y(bin[2])));
-      for (let i = run.bins.length - 1; i >= 0; i--) context.lineTo(x(endOf(run, i)), y(run.bins[i][1]));
+      run.bins.forEach((bin, i) => context.lineTo(x(middleOf(run, i)), y(bin[2])));
+      for (let i = run.bins.length - 1; i >= 0; i--) context.lineTo(x(middleOf(run, i)), y(run.bins[i][1]));
       context.fillStyle = colour("--tl-band");
       context.fill();
     }
-    line(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[0])]), colour("--tl-batch"), 1);
-    line(context, run.bins.map((bin, i) => [x((i + 1) * run.width), y(bin[3])]), colour("--tl-average"), 2.5);
+    line(context, run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[0])]), colour("--tl-batch"), 1);
+    line(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), colour("--tl-average"), 2.5);
     const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
     line(context, points, colour("--tl-validation"), 1.5, [5, 4]);
     for (const [px, py] of points) {
@@ -150,8 +155,8 @@ const hover = () => {
   }
   const i = Math.max(0, Math.min(run.bins.length - 1, Math.floor(scale.step(pointer.x) / run.width)));
   const [mean, lowest, highest, average] = run.bins[i];
-  const [first, last] = [i * run.width + 1, (i + 1) * run.width];
-  const rows = [[run.width > 1 ? `steps ${first} to ${last}` : `step ${first}`, ""]];
+  const [first, last] = [i * run.width + 1, endOf(run, i)];
+  const rows = [[last > first ? `steps ${first} to ${last}` : `step ${first}`, ""]];
   rows.push(["batch", run.width > 1 ? `${mean.toFixed(3)} (${lowest.toFixed(2)} to ${highest.toFixed(2)})` : mean.toFixed(3)]);
   rows.push(["average", average.toFixed(3)]);
   const near = run.validation.filter((point) => Math.abs(scale.x(point[0]) - pointer.x) < 12).pop();
@@ -161,9 +166,9 @@ const hover = () => {
     row.append(make("span", "", name), make("b", "", number));
     return row;
   }));
-  placeTip(tip, box, scale.x(endOf(run, i)), pointer.y - 20);
+  placeTip(tip, box, scale.x(middleOf(run, i)), pointer.y - 20);
   const context = canvas.getContext("2d");
-  const at = scale.x(endOf(run, i));
+  const at = scale.x(middleOf(run, i));
   line(context, [[at, margin.top], [at, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
 };
 

@@ -1,6 +1,7 @@
-// Written text, each token tinted by its chance. props.value: {prompt, tokens: [[text, chance], ...]}.
+// Written text, each token tinted by its chance. props.value: {prompt, tokens: [[text, chance], ...], number},
+// where the number tells one Write from the next.
 const page = find(".tl-page");
-let written = { prompt: null, count: 0 };
+let written = { number: null, count: 0 };
 
 const tokenNode = ([text, chance]) => {
   const node = make("span", "tl-token", text);
@@ -13,10 +14,10 @@ const draw = () => {
   const value = props.value;
   if (!value || !value.tokens) return;
   const before = page.querySelectorAll(".tl-token").length;
-  const grown = written.prompt === value.prompt && written.count === before && value.tokens.length >= before && before > 0;
+  const grown = written.number === value.number && written.count === before && value.tokens.length >= before && before > 0;
   if (!grown) page.replaceChildren(make("span", "tl-prompt", value.prompt));
   page.append(...value.tokens.slice(grown ? before : 0).map(tokenNode));
-  written = { prompt: value.prompt, count: value.tokens.length };
+  written = { number: value.number, count: value.tokens.length };
 };
 
 watch("value", draw);
