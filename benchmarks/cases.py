@@ -72,20 +72,20 @@ CASES = (
         "decode",
         "the last 64 tokens of a context of 256, default width and depth, a prompt of 192 read first",
         "token",
-        64,
+        8 * 64,  # eight texts a turn: a turn of milliseconds would measure how a core wakes up
         (
-            Side("cached", "benchmarks.jobs:generation", ("long", "cached", "192")),
-            Side("uncached", "benchmarks.jobs:generation", ("long", "uncached", "192"), target=0.2),
+            Side("cached", "benchmarks.jobs:generation", ("long", "cached", "192", "64")),
+            Side("uncached", "benchmarks.jobs:generation", ("long", "uncached", "192", "64"), target=0.2),
         ),
     ),
     Case(
         "decode",
         "all of a context of 256 from its first token on: the gain grows with the length, this is its mean",
         "token",
-        255,
+        4 * 255,
         (
-            Side("cached", "benchmarks.jobs:generation", ("long", "cached", "1")),
-            Side("uncached", "benchmarks.jobs:generation", ("long", "uncached", "1")),
+            Side("cached", "benchmarks.jobs:generation", ("long", "cached", "1", "255")),
+            Side("uncached", "benchmarks.jobs:generation", ("long", "uncached", "1", "255")),
         ),
     ),
     Case(
@@ -93,7 +93,7 @@ CASES = (
         "the default model, the window sliding on",
         "token",
         2000,
-        (Side("cached", "benchmarks.jobs:generation", ("default", "cached", "1")),),
+        (Side("cached", "benchmarks.jobs:generation", ("default", "cached", "1", "2000")),),
         most_seconds=0.2e-3,
     ),
     Case(

@@ -46,12 +46,18 @@ def training(size: str) -> Job:
     return work
 
 
-def generation(size: str, kind: str, prompt_length: str) -> Job:
-    """Sampled tokens behind a random prompt, which is read first, in every turn anew."""
+def generation(size: str, kind: str, prompt_length: str, text_length: str) -> Job:
+    """Sampled tokens, in texts of `text_length` behind a random prompt, which is read anew for each of them."""
     model = Transformer(SIZES[size].config)
     corpus = random_corpus(model.config.vocab_size)
     prompt = corpus.tokenizer.decode(corpus.train[-int(prompt_length) :])
-    return {"cached": cached_generation, "uncached": uncached_generation}[kind](model, corpus.tokenizer, prompt)
+    write = {"cached": cached_generation, "uncached": uncached_generation}[kind](model, corpus.tokenizer, prompt)
+
+    def work(tokens: int) -> None:
+        for _ in range(tokens // int(text_length)):
+            write(int(text_length))
+
+    return work
 
 
 def cached_generation(model: Transformer, tokenizer: Tokenizer, prompt: str) -> Job:

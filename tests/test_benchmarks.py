@@ -15,7 +15,7 @@ from benchmarks.worker import Worker
 from tlab.config import ModelConfig
 from tlab.nn.model import Transformer
 
-QUICK = Side("ours", "benchmarks.jobs:generation", ("default", "cached", "1"))
+QUICK = Side("ours", "benchmarks.jobs:generation", ("default", "cached", "1", "1"))
 
 
 @pytest.mark.parametrize("size", ["nano", "default"])
