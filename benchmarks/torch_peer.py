@@ -15,7 +15,6 @@ from benchmarks.cases import SIZES
 from benchmarks.jobs import ENDLESS, Job, random_corpus
 from tlab.config import ModelConfig, TrainConfig
 from tlab.memory import keep_freed_memory
-from tlab.schedules import learning_rate_at
 from tlab.train import draw_batch
 
 
@@ -126,14 +125,7 @@ def training(size: str, memory: str) -> Job:
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip, foreach=True)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(
-                    done,
-                    schedule=settings.schedule,
-                    steps=settings.steps,
-                    warmup_steps=settings.warmup_steps,
-                    learning_rate=settings.learning_rate,
-                    min_learning_rate=settings.final_learning_rate,
-                )
+                group["lr"] = settings.learning_rate_at(done)
             optimizer.step()
             loss.item()
 

@@ -20,6 +20,16 @@ from tlab.text import Corpus, corpus_from_text  # noqa: E402
 VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
 
 
+NOISE_OF_GRADIO = (
+    # Its servers and clients leave these open: only what says so is let pass, in the modules that start it.
+    "ignore:unclosed event loop:ResourceWarning",
+    "ignore:unclosed <socket.socket:ResourceWarning",
+    # Its queue's statistics, under a new pandas; raised there, they would end the queue.
+    "ignore:'future.no_silent_downcasting' is deprecated",
+    "ignore:The copy keyword is deprecated",
+)
+
+
 def tiny(**changes) -> ModelConfig:
     """A model of every part, as small as it can be without hiding a mistake: no two of its sizes are equal."""
     return ModelConfig(

@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     gr = pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
+from conftest import NOISE_OF_GRADIO
 from tlab import ModelConfig, TrainConfig
 from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Relu
@@ -43,14 +44,7 @@ from tlab.ui.store import Store, size_of
 from tlab.ui.train_tab import TrainTab, refusal, shipped_frame
 from tlab.ui.worker import Job, Sample, make_trainer, read_corpus
 
-# So do its servers and clients: only what says so is let pass, and collected before another module can be blamed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed event loop:ResourceWarning",
-    "ignore:unclosed <socket.socket:ResourceWarning",
-    # Its queue's statistics, under a new pandas; raised there, they would end the queue.
-    "ignore:'future.no_silent_downcasting' is deprecated",
-    "ignore:The copy keyword is deprecated",
-)
+pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 TEXT = "the quick brown fox jumps over the lazy dog; " * 40

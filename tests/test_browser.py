@@ -18,18 +18,12 @@ with warnings.catch_warnings():
     pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from tlab.ui.app import build, launch_options  # noqa: E402, after what may be missing
+from conftest import NOISE_OF_GRADIO  # noqa: E402, after what may be missing
+from tlab.ui.app import build, launch_options  # noqa: E402
 from tlab.ui.limits import LOCAL  # noqa: E402
 from tlab.ui.runs import Runs  # noqa: E402
 
-# So do its servers: only what says so is let pass, and collected before another module can be blamed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed event loop:ResourceWarning",
-    "ignore:unclosed <socket.socket:ResourceWarning",
-    # Its queue's statistics, under a new pandas; raised there, they would end the queue.
-    "ignore:'future.no_silent_downcasting' is deprecated",
-    "ignore:The copy keyword is deprecated",
-)
+pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 FLAGS = [

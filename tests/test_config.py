@@ -97,8 +97,9 @@ def test_the_learning_rate_falls_to_a_tenth_unless_told_otherwise():
     assert TrainConfig(min_learning_rate=0).final_learning_rate == 0
 
 
-def test_numpy_numbers_become_plain_ones():
-    config = ModelConfig(np.int64(65), num_layers=np.int32(3), embedding_scale=np.float32(2))
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_numpy_numbers_become_plain_ones(kind):
+    config = ModelConfig(np.int64(65), num_layers=np.int32(3), embedding_scale=kind(2))
     assert type(config.num_layers) is int
     assert type(config.embedding_scale) is float
     assert ModelConfig(65, embedding_scale=2).embedding_scale == 2.0

@@ -20,7 +20,7 @@ from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 from tlab.optim import OPTIMIZERS
 from tlab.registry import Registry
-from tlab.schedules import SCHEDULES
+from tlab.schedules import SCHEDULES, learning_rate_at
 
 
 class ConfigError(ValueError):
@@ -140,7 +140,7 @@ def as_plain(value: Any, kinds: tuple[type, ...]) -> Any:
     Raises:
         TypeError: it is none of them. A bool is no number here, and a float no int.
     """
-    if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
+    if type(value) in kinds:  # exactly: numpy.float64 is a float too, and would turn float32 arrays into float64
         return value
     if int in kinds and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
@@ -297,6 +297,17 @@ class TrainConfig(Config):
     def final_learning_rate(self) -> float:
         """The learning rate that the schedule falls to."""
         return self.learning_rate / 10 if self.min_learning_rate is None else self.min_learning_rate
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of update number `step`, counted from 1."""
+        return learning_rate_at(
+            step,
+            schedule=self.schedule,
+            steps=self.steps,
+            warmup_steps=self.warmup_steps,
+            learning_rate=self.learning_rate,
+            min_learning_rate=self.final_learning_rate,
+        )
 
     @property
     def batch_seed(self) -> int:

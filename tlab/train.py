@@ -23,7 +23,6 @@ from tlab.nn.model import Trace, Transformer
 from tlab.optim import OPTIMIZERS, clip_gradient
 from tlab.probes import first_nonfinite
 from tlab.records import Divergence, StepRecord
-from tlab.schedules import learning_rate_at
 from tlab.text import Corpus
 from tlab.types import Ids
 
@@ -121,19 +120,20 @@ class Trainer:
         """Make one update; a step whose loss or gradient is not finite makes none and ends the run."""
         began = time.perf_counter()
         step = self.step + 1
+        learning_rate = self.train_config.learning_rate_at(step)
         with np.errstate(all="ignore"):  # an overflow is no warning here: it ends the run, with its place
             loss, gradient_norm = self.compute_gradients(step)
             # Ctrl-C must not leave new weights beside old moments, nor an update without its record.
             with uninterrupted():
                 if self.divergence is None:
-                    self.optimizer.update(self.model.parameters, self.learning_rate(step))
+                    self.optimizer.update(self.model.parameters, learning_rate)
                     self.step = step
                 before = self.records[-1] if self.records else None
                 record = StepRecord(
                     step=step,
                     loss=loss,
                     validation_loss=None,
-                    learning_rate=self.learning_rate(step),
+                    learning_rate=learning_rate,
                     gradient_norm=gradient_norm,
                     tokens=(before.tokens if before else 0) + self.tokens_per_step,
                     seconds=(before.seconds if before else 0.0) + time.perf_counter() - began,
@@ -157,18 +157,6 @@ class Trainer:
     def tokens_per_step(self) -> int:
         """Tokens that one update learns from."""
         return self.train_config.batch_size * self.config.context_length
-
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of update number `step`, from 1 on."""
-        c = self.train_config
-        return learning_rate_at(
-            step,
-            schedule=c.schedule,
-            steps=c.steps,
-            warmup_steps=c.warmup_steps,
-            learning_rate=c.learning_rate,
-            min_learning_rate=c.final_learning_rate,
-        )
 
     def validate(self) -> None:
         """Complete the last record with the loss on the whole validation split, where it is due and missing.
