@@ -307,6 +307,7 @@ def test_markup_in_a_visitors_text_stays_text_on_every_tab(visit):
     wait_for_state(page, "done")
     assert "<img src=x" in page.inner_text("#run-sample pre")
     open_tab(page, "Attention")
+    page.wait_for_function("document.querySelector('#attention-text textarea').value.includes('<img')")  # it has opened
     page.locator("#attention-text textarea").fill(f"x{EVIL}")  # not how the tab opens
     page.wait_for_function("document.querySelector('.tl-reading').textContent.startsWith('x<img␣src=x')")
     open_tab(page, "Generate")

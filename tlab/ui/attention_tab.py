@@ -64,13 +64,13 @@ class AttentionTab:
         """The tab comes into view: there may be a new model, of another size and with another alphabet."""
         checkpoint, run = latest_checkpoint(self.runs, run_id, demo_checkpoint())
         config = checkpoint.model_config
-        text = readable_text(checkpoint, text or "", run.excerpt if run else EXCERPT)
+        read = readable_text(checkpoint, text or "", run.excerpt if run else EXCERPT)
         layer, head = min(layer or 1, config.num_layers), min(head or 1, config.num_heads)
         return [
-            text,
+            gr.skip() if read == text else read,  # what a visitor has typed since then must not be covered
             gr.update(choices=numbers(config.num_layers), value=layer),
             gr.update(choices=numbers(config.num_heads), value=head),
-            *self.look(checkpoint, run, text, layer - 1, head - 1),
+            *self.look(checkpoint, run, read, layer - 1, head - 1),
         ]
 
     def look(self, checkpoint: Checkpoint, run: Run | None, text: str, layer: int, head: int) -> list[Any]:

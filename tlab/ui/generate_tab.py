@@ -77,7 +77,8 @@ class GenerateTab:
         beginning = run.excerpt[:12] if run else PROMPT
         note = model_note(checkpoint.step, run)
         text = gr.skip() if note == writer else {"prompt": "", "tokens": [], "number": next(self.numbers)}
-        return [readable_text(checkpoint, prompt or "", beginning), text, note, note]
+        read = readable_text(checkpoint, prompt or "", beginning)
+        return [gr.skip() if read == prompt else read, text, note, note]
 
     def on_write(
         self,
