@@ -317,7 +317,7 @@ class TrainConfig(Config):
 
 @dataclass(frozen=True)
 class ComputeConfig(Config):
-    """How a run's arithmetic is carried out. It decides about time, memory and the last bits, not about what is learned.
+    """How a run's arithmetic is carried out: it decides about time, memory and last bits, not about what is learned.
 
     So it is no part of what a run is: no sweep has an axis for it, and no visitor of the app a control. But sums in
     another order have other last bits, so a checkpoint records it, and a resumed run keeps it.
@@ -328,8 +328,8 @@ class ComputeConfig(Config):
         low=1,
         high=256,
         default_words="as many as pay",
-        help="Parts of a batch that are worked on at the same time, each by a thread; by default as many as pay, and no "
-        "more than NumPy's own linear algebra may use.",
+        help="Parts of a batch that are worked on at the same time, each by a thread; by default as many as pay, and "
+        "no more than NumPy's own linear algebra may use.",
     )
     micro_batches: int = option(
         1, low=1, help="Pieces that a batch is read in, one after another, so that memory for one of them will do."

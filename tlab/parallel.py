@@ -146,7 +146,12 @@ def decide_threads(compute: ComputeConfig, batch_size: int, operations: float) -
 def forward_operations(model: Transformer, batch_size: int) -> float:
     """Of the matrix products in one forward pass, roughly: two for each weight and token, and those of attention."""
     c = model.config
-    return 2.0 * batch_size * c.context_length * (model.num_parameters + 2 * c.num_layers * c.context_length * c.hidden_dim)
+    return (
+        2.0
+        * batch_size
+        * c.context_length
+        * (model.num_parameters + 2 * c.num_layers * c.context_length * c.hidden_dim)
+    )
 
 
 def allowed_threads() -> int:

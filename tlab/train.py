@@ -42,9 +42,7 @@ def draw_batch(tokens: Ids, batch_size: int, context_length: int, seed: int, ste
     return Batch(windows[:, :-1], windows[:, 1:])
 
 
-def evaluate(
-    model: Transformer, tokens: Ids, context_length: int | None = None, *, crew: Crew | None = None
-) -> float:
+def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None, *, crew: Crew | None = None) -> float:
     """Mean loss over a whole text, in nats a token.
 
     The text is cut into windows of `context_length` (by default the model's), each read on its own; every token but
@@ -233,9 +231,7 @@ class Trainer:
                 f"not on {corpus.name!r} (sha256 {corpus.sha256[:12]}...) with its tokenizer; load the same text"
             )
         compute = compute or checkpoint.compute
-        trainer = cls(
-            checkpoint.model_config, checkpoint.train_config, corpus, compute=compute, dtype=checkpoint.dtype
-        )
+        trainer = cls(checkpoint.model_config, checkpoint.train_config, corpus, compute=compute, dtype=checkpoint.dtype)
         trainer.model.load(checkpoint.weights)
         if trainer.optimizer.state.keys() != checkpoint.optimizer_state.keys():
             raise CheckpointError("this checkpoint holds no optimizer state: it can be used, but not trained on")
