@@ -144,6 +144,7 @@ class Transformer:
             if RESIDUALS[config.residual].final_norm
             else None
         )
+        self.loss = CrossEntropy()
         self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, bias=False)
 
     def twin(self, grad: Array, *, recompute: bool = False) -> Transformer:
@@ -236,8 +237,8 @@ class Transformer:
         if targets.shape != ids.shape:
             raise ValueError(f"targets of shape {targets.shape} for ids of shape {ids.shape}; each token needs one")
         logits, trace = self.forward(ids)
-        loss, cache = CrossEntropy.forward(logits, targets)
-        self.backward(CrossEntropy.backward(cache, logits.shape, share), trace)
+        loss, cache = self.loss.forward(logits, targets)
+        self.backward(self.loss.backward(cache, logits.shape, share), trace)
         return loss, trace
 
     def loss_and_gradients(self, ids: Ids, targets: Ids) -> tuple[float, dict[str, Array]]:
