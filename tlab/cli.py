@@ -68,6 +68,8 @@ class SamplingConfig(Config):
     top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
         "tokens that together have this probability.")  # fmt: skip
     seed: int = option(0, low=0, help="Same seed, same text.")
+    samples: int = option(1, low=1, help="Texts to write at once; each is the one that its own seed would give alone, "
+        "counted up from --seed.")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,7 +242,7 @@ def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dic
 def generate(values: Any, argv: Sequence[str]) -> int:
     """Print a text token by token."""
     from tlab.checkpoint import Checkpoint
-    from tlab.generate import generate
+    from tlab.generate import generate_samples
     from tlab.run_folder import blas_threads
     from tlab.terminal import default_prompt, visible
 
@@ -248,13 +250,21 @@ def generate(values: Any, argv: Sequence[str]) -> int:
     checkpoint = Checkpoint.load(values.folder)
     if sampling["prompt"] is None:
         sampling["prompt"] = default_prompt(checkpoint.tokenizer)
-    tokens = generate(checkpoint, **sampling)
+    rows = generate_samples(checkpoint.model(), checkpoint.tokenizer, **sampling)
     shown = visible if sys.stdout.isatty() else str
-    print(shown(sampling["prompt"]).lstrip("\n"), end="", flush=True)
+    prompt = shown(sampling["prompt"]).lstrip("\n")
     with blas_threads(1):  # one token at a time has no work for two
-        for token in tokens:
-            print(shown(token.text), end="", flush=True)
-    print()
+        if sampling["samples"] == 1:
+            print(prompt, end="", flush=True)
+            for (token,) in rows:
+                print(shown(token.text), end="", flush=True)
+            print()
+            return 0
+        texts = [prompt] * sampling["samples"]  # they grow side by side, so they can be shown when they are whole
+        for row in rows:
+            texts = [text + shown(token.text) for text, token in zip(texts, row, strict=True)]
+    for seed, text in enumerate(texts, start=sampling["seed"]):
+        print(f"--- seed {seed} ---\n{text}\n")
     return 0
 
 
