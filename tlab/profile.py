@@ -131,7 +131,7 @@ def gemm_seconds() -> float:
 
 
 class Watch:
-    """What was seen in one step, by path; `weighs` counts the bytes too, which takes time and so has a step of its own."""
+    """What was seen in one step, by path. One that `weighs` counts bytes too, which takes time: a step of its own."""
 
     def __init__(self, weighs: bool = False) -> None:
         self.weighs = weighs
@@ -262,3 +262,29 @@ def own_flops(path: Path, parts: list[PartFlops]) -> int:
     if FORWARD in path:
         return sum(row.forward for row in parts if row.part in names)
     return sum(row.training - row.forward for row in parts if row.part in names) if BACKWARD in path else 0
+
+
+def table_lines(profile: Profile) -> list[str]:
+    """The table for a terminal. Times are of all blocks together; the share is of the whole step."""
+    lines = [
+        f"{'part':<26}{'calls':>6}{'ms':>9}{'own ms':>9}{'share':>7}{'MFLOP':>10}{'GFLOP/s':>9}{'of peak':>9}{'MB':>8}"
+    ]
+    for row in profile.rows:
+        name = "  " * (len(row.path) - 1) + row.path[-1]
+        products = f"{'':>10}{'':>9}{'':>9}"
+        if row.flops:
+            products = f"{row.flops / 1e6:>10,.1f}{row.rate / 1e9:>9,.1f}{row.rate / profile.gemm_rate:>9.0%}"
+        share = row.own_seconds / profile.profiled_seconds
+        lines.append(
+            f"{name:<26}{row.calls:>6}{row.seconds * 1e3:>9.3f}{row.own_seconds * 1e3:>9.3f}{share:>7.1%}{products}"
+            f"{row.bytes / 1e6:>8.2f}"
+        )
+    return [
+        *lines,
+        "",
+        f"a plain step    {profile.plain_seconds * 1e3:.2f} ms of one core, {profile.steps} steps, medians; being "
+        f"watched adds {profile.own_cost:.1%}",
+        f"the core        {profile.gemm_rate / 1e9:,.0f} GFLOP/s in a product of {GEMM_SIDE} x {GEMM_SIDE} matrices; "
+        f"the step's products at that rate are {profile.share_of_peak:.0%} of its time",
+        "own ms, share: without the parts inside. MB: arrays that go in and come out, the least that has to be moved.",
+    ]

@@ -14,7 +14,6 @@ from tlab.nn.positions import Position
 from tlab.params import ParamSpace
 from tlab.types import Array
 
-
 MODERATE = 16.0  # exp multiplies the rounding of its argument by the argument: here to a millionth, in float32
 
 
