@@ -101,7 +101,7 @@ MUTATIONS = [
     ("parallel.py", "part.share * twin.accumulate_gradients", "twin.accumulate_gradients"),
     ("parallel.py", "results[i % self.threads][i // self.threads]", "results[i // self.threads % self.threads][i % self.threads]"),
     ("parallel.py", "                    wait(others)\n", "                    pass\n"),
-    ("parallel.py", "                    stop.set()\n", "                    pass\n"),
+    ("parallel.py", "                stop.set()\n", "                pass\n"),
     ("parallel.py", "with np.errstate(**errors):", "if True:"),
     ("parallel.py", "if not OneThread.inside:\n                OneThread.before.restore", "if OneThread.inside:\n                OneThread.before.restore"),
     # training and sampling

@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -97,17 +97,17 @@ class Crew:
             stop = threading.Event()
 
             def serve(i: int) -> list[Result]:
-                try:
-                    with np.errstate(**errors):
-                        return [task(item) for item in items[i :: self.threads] if not stop.is_set()]
-                except BaseException:
-                    stop.set()
-                    raise
+                with np.errstate(**errors):
+                    return [task(item) for item in items[i :: self.threads] if not stop.is_set()]
 
-            with uninterrupted():
-                others = [self.pool.submit(serve, i) for i in range(1, self.threads)]
+            others: list[Future[list[Result]]] = []
             try:
+                with uninterrupted():
+                    others += [self.pool.submit(serve, i) for i in range(1, self.threads)]
                 results = [serve(0)]
+            except BaseException:
+                stop.set()
+                raise
             finally:
                 with uninterrupted():
                     wait(others)
