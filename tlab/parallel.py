@@ -24,7 +24,8 @@ from tlab.config import ComputeConfig, ConfigError
 from tlab.nn.model import Transformer
 from tlab.types import Ids
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # What two threads spend of the processors, over what one does, by the operations forward in each one's part: 1.8 at 15
 # million, 1.5 at 29 (the default model on 2 sequences each), 1.2 at 58 and 1.02 at 670; at 2 there is nothing to win.
