@@ -174,6 +174,16 @@ def test_a_window_of_counted_positions_is_read_again_from_its_newer_half(positio
         assert cached[t - 2] == pytest.approx(full[0, t - 4], rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("position", [key for key, kind in POSITIONS.items() if not kind.relative])
+def test_so_is_every_window_of_a_long_text(position, rng):
+    model = random_model(tiny(position=position), rng)
+    tokens = rng.integers(0, 11, 40).tolist()
+    for t, logits in enumerate(cached_logits(model, tokens, prompt_length=1)):
+        begin = 0 if t < 8 else t // 4 * 4 - 4
+        full, _ = model.forward(np.array([tokens[begin : t + 1]]))
+        assert logits == pytest.approx(full[0, -1], rel=1e-9, abs=1e-12)
+
+
 @pytest.mark.parametrize("position", POSITIONS)
 def test_of_a_prompt_longer_than_the_context_the_end_is_read(position, rng):
     model = random_model(tiny(position=position), rng)
