@@ -23,10 +23,10 @@ FLOORS = [
     ["tlab.nn.attention", "tlab.nn.mlp", "tlab.nn.residuals"],
     ["tlab.config"],
     ["tlab.nn.model"],
-    ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.source"],
+    ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures"],
     ["tlab.checks", "tlab.train", "tlab.generate"],
     ["tlab.run_folder", "tlab.inside"],
-    ["tlab.terminal"],
+    ["tlab.terminal", "tlab.source"],
     ["tlab.ui", "sweeps"],
     ["tlab.cli"],
 ]

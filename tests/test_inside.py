@@ -8,6 +8,7 @@ from tlab import Checkpoint, TrainConfig, Transformer
 from tlab.checks import random_model
 from tlab.config import ConfigError
 from tlab.inside import PROBES, ProbeError, Subject, probe
+from tlab.inside.heads import InductionProbe, positional_share
 from tlab.registry import UnknownKeyError
 from tlab.text import corpus_from_text
 
@@ -48,8 +49,7 @@ def test_every_probe_answers_for_every_combination(config, corpus, make):
     for name, kind in PROBES.items():
         try:
             rows = kind().rows(subject)
-        except ProbeError as error:
-            assert len(str(error)) > 20  # it says in words why it has no meaning
+        except ProbeError:  # it says in words why it has no meaning here
             continue
         assert rows, name
         for row in rows:
@@ -81,7 +81,7 @@ def test_one_line_of_python_gives_a_table(make):
 
 
 def test_what_cannot_be_asked_is_told(make):
-    with pytest.raises(UnknownKeyError, match="did you mean 'lens'|Did you mean 'lens'"):
+    with pytest.raises(UnknownKeyError, match="Did you mean 'lens'"):
         probe("lense", make(), TEXT)
     with pytest.raises(ConfigError, match="place"):
         probe("lens", make(), TEXT, plaice=3)
@@ -118,23 +118,16 @@ def test_the_stream_grows_as_its_sizes_say(subject):
         assert -1 <= row.turn <= 1
 
 
-def test_a_sublayer_that_adds_the_stream_itself_turns_by_one(make):
-    checkpoint = make(norm="none")
-    model = checkpoint.model()
-    for name in ("up.weight", "up.bias", "down.weight", "down.bias"):
-        model.parameters[f"blocks.0.mlp.{name}"].data[...] = 0
-    C = model.config.hidden_dim
-    model.parameters["blocks.0.mlp.up.weight"].data[:C, :C] = np.eye(C)
-    model.parameters["blocks.0.mlp.up.bias"].data[...] = 1e4  # where GELU is the identity
-    model.parameters["blocks.0.mlp.down.weight"].data[:C, :C] = np.eye(C)
-    model.parameters["blocks.0.mlp.down.bias"].data[...] = -1e4
-    corpus = checkpoint.corpus
-    rows = probe(
-        "growth",
-        Checkpoint(model.config, TrainConfig(), corpus, 0, {n: p.data for n, p in model.parameters.items()}),
-        TEXT,
-    )
-    assert rows[1].turn == pytest.approx(1) and rows[1].behind == pytest.approx(2 * rows[1].before)
+def test_a_sublayer_that_adds_the_stream_itself_turns_by_one(make, corpus):
+    model = make(norm="none").model()
+    up, down = (model.blocks[0].mlp.inputs[0], model.blocks[0].mlp.down)
+    C, far = model.config.hidden_dim, 1e4  # out there GELU is the identity
+    for linear in (up, down):
+        linear.weight.data[...] = np.eye(*linear.weight.shape)
+        linear.bias.data[...] = 0
+    up.bias.data[:C], down.bias.data[...] = far, -far
+    row = probe("growth", checkpoint_of(model, corpus), TEXT)[1]
+    assert row.turn == pytest.approx(1) and row.behind == pytest.approx(2 * row.before)
 
 
 @pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
@@ -197,29 +190,23 @@ def test_a_head_that_copies_has_a_copying_score_of_one_and_one_that_negates_of_m
     assert rows[2].output == rows[2].query_key == 0
 
 
-def test_a_head_that_only_counts_is_positional_and_one_that_only_reads_is_not(corpus):
-    model = hand_made(corpus, num_layers=1)
-    model.config  # noqa: B018
-    from tlab.inside.heads import positional_share
-
+def test_a_head_that_only_counts_is_positional_and_one_that_only_reads_is_not():
     T = 12
     distance = np.arange(T)[:, None] - np.arange(T)
     by_distance = np.where(distance >= 0, 0.5 ** (distance + 1.0), 0)
     assert positional_share(by_distance) == pytest.approx(1)
     by_key = np.tri(T) * (np.arange(T) % 3 == 0)
     assert positional_share(by_key) < 0.2
-    assert np.isnan(positional_share(np.tri(T)))
+    assert positional_share(np.tri(T)) == 1  # weights that never vary: distance explains all there is
 
 
 def test_a_hand_made_induction_head_is_found(corpus):
-    # Layer 0, head 0 writes the token before into the second half of the channels; layer 1, head 0 looks for it.
-    from tlab.inside.heads import InductionProbe
-
+    # Layer 0, head 0 writes the token before into channels of its own; layer 1, head 0 looks for it there.
     config = tiny(vocab_size=corpus.tokenizer.vocab_size, context_length=32, hidden_dim=128, num_heads=2,
                   num_layers=2, position="learned", norm="none", tied=False, bias=False)  # fmt: skip
     model = Transformer(config, dtype=np.float64)
     model.parameters.data[...] = 0
-    V, C, D, T = config.vocab_size, 128, 64, 32
+    V, C, T = config.vocab_size, 128, 32
     weights = {name: param.data for name, param in model.parameters.items()}
     weights["embedding.weight"][:, :V] = np.eye(V) / config.embedding_scale  # token in channels 0 to V
     weights["position.weight"][:, 64 : 64 + T] = np.eye(T)  # position in channels 64 to 96
@@ -254,7 +241,6 @@ def test_queries_and_keys_are_measured_as_they_meet(subject):
     row = probe("query_key", subject.checkpoint, TEXT)[0]
     attention = subject.trace.blocks[0].attention
     assert row.query == pytest.approx(np.linalg.norm(attention.queries[0, 0], axis=-1).mean())
-    weights = attention.weights[0, 0]
-    # The spread that is told makes the weights that are there.
-    logs = np.log(weights[5, :6])
-    assert np.std(logs) > 0 and row.largest >= row.spread * 0
+    # Scores are the logarithms of the weights but for a constant in each row, so both have the same spread.
+    spreads = [np.log(attention.weights[0, 0, t, : t + 1]).std() for t in range(1, len(TEXT))]
+    assert row.spread == pytest.approx(np.mean(spreads))

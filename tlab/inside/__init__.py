@@ -10,7 +10,8 @@ On the command line: `tlab probe logit_lens runs/mine --text "To be or not"`.
 """
 
 import tlab.inside.heads
-import tlab.inside.residual  # noqa: F401, their probes register themselves
+import tlab.inside.interventions
+import tlab.inside.residual  # noqa: F401, what they define registers itself
 from tlab.inside.subject import PROBES, Probe, ProbeError, Subject, probe
 
 __all__ = ["PROBES", "Probe", "ProbeError", "Subject", "probe"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tlab.config import option
 from tlab.inside.contributions import unembedding
@@ -37,7 +36,7 @@ class HeadRow(NamedTuple):
 def positional_share(weights: Array) -> float:
     """How much of a head's weights (T, T) is told by distance alone: 1 - var(w - mean of w at that distance) / var(w).
 
-    Over all visible pairs but those of the first rows. NaN where the weights do not vary at all.
+    Over all visible pairs but those of the first rows. 1 where the weights do not vary at all.
     """
     T = len(weights)
     queries, keys = np.tril_indices(T)
@@ -46,7 +45,7 @@ def positional_share(weights: Array) -> float:
     w, distance = weights[queries, keys].astype(np.float64), queries - keys
     mean_at = np.bincount(distance, w) / np.maximum(np.bincount(distance), 1)
     spread = w.var()
-    return float(1 - (w - mean_at[distance]).var() / spread) if spread > 0 else float("nan")
+    return float(1 - (w - mean_at[distance]).var() / spread) if spread > 0 else 1.0
 
 
 @PROBES.add(
@@ -74,9 +73,14 @@ class HeadsProbe(Probe):
         for row in attention_statistics(subject.trace):
             weights = subject.trace.blocks[row.layer].attention.weights[0, row.head]
             targets = attention_targets(weights, subject.ids)
-            shares = [targets[name] for name in ("previous", "itself", "first", "same", "induction")]
             table.append(
-                HeadRow(f"{row.layer}.{row.head}", row.entropy, row.distance, *shares, positional_share(weights))
+                HeadRow(
+                    f"{row.layer}.{row.head}",
+                    row.entropy,
+                    row.distance,
+                    **{name: targets[name] for name in HeadRow._fields[3:-1]},
+                    positional=positional_share(weights),
+                )
             )
         return table
 
@@ -199,9 +203,9 @@ class CircuitRow(NamedTuple):
     query_key: float  # Frobenius norm of Q K^T / sqrt(D)
 
 
-def positive_share(eigenvalues: npt.NDArray[Any]) -> float:
-    """Sum of eigenvalues over the sum of their sizes: 1 when all are positive, -1 when all are negative."""
-    return float(eigenvalues.real.sum() / max(np.abs(eigenvalues).sum(), 1e-30))
+def positive_share(matrix: Array) -> float:
+    """Sum of the eigenvalues over the sum of their sizes: 1 when all are positive, -1 when all are negative."""
+    return float(np.trace(matrix) / max(np.abs(np.linalg.eigvals(matrix)).sum(), 1e-30))
 
 
 def fixed(norm: Norm, rows: Array) -> Array:
@@ -218,7 +222,7 @@ def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Arr
     reading = fixed(block.first.norm, np.eye(C)) if block.first.norms_input else np.eye(C)
     queries, keys, values = (reading @ qkv[:, part] for part in range(3))
     out = block.attention.out.weight.data[columns].astype(np.float64)
-    return queries, keys, values, out if block.first.norm_out is None else fixed(block.first.norm_out, out)
+    return queries, keys, values, out if block.first.outer_norm is None else fixed(block.first.outer_norm, out)
 
 
 @PROBES.add(
@@ -248,10 +252,10 @@ class CircuitsProbe(Probe):
             for head in range(model.config.num_heads):
                 queries, keys, values, out = head_matrices(model, layer, head)
                 # The V x V circuits have the same eigenvalues but zeros as these small D x D ones.
-                copying = np.linalg.eigvals(out @ unembedded @ embedded @ values)
-                matching = np.linalg.eigvals(keys.T @ embedded.T @ embedded @ queries)
+                copying = positive_share(out @ unembedded @ embedded @ values)
+                matching = positive_share(keys.T @ embedded.T @ embedded @ queries)
                 size = np.linalg.norm(queries @ keys.T) / np.sqrt(model.config.head_dim)
-                table.append(CircuitRow(f"{layer}.{head}", positive_share(copying), positive_share(matching),
+                table.append(CircuitRow(f"{layer}.{head}", copying, matching,
                                         float(np.linalg.norm(values @ out)), float(size)))  # fmt: skip
         return table
 

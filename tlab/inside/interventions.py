@@ -19,7 +19,7 @@ from tlab.inside.contributions import head_outputs, neuron_outputs
 from tlab.nn.model import Block, BlockTrace, Trace, Transformer
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
-from tlab.nn.residuals import Residual, ResidualTrace
+from tlab.nn.residuals import Residual, ResidualTrace, SandwichNorm
 from tlab.params import ParamSpace
 from tlab.registry import Registry
 from tlab.types import Array, Ids
@@ -249,7 +249,7 @@ def without_norms(model: Transformer) -> None:
     for block in model.blocks:
         for layout in (block.first, block.second):
             layout.norm = none
-            if layout.norm_out is not None:
+            if isinstance(layout, SandwichNorm):
                 layout.norm_out = none
     if model.final_norm is not None:
         model.final_norm = none

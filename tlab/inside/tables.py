@@ -11,15 +11,10 @@ from tlab.inside.subject import Rows
 
 def cell(value: Any) -> str:
     """A number with four digits that mean something, a word as it is."""
-    if isinstance(value, float):
-        return (
-            f"{value:.0f}"
-            if abs(value) >= 10_000
-            else f"{value:.3f}"
-            if abs(value) >= 0.001 or not value
-            else f"{value:.1e}"
-        )
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    size = abs(value)
+    return f"{value:.0f}" if size >= 10_000 else f"{value:.1e}" if 0 < size < 0.001 else f"{value:.3f}"
 
 
 def as_text(rows: Rows, units: dict[str, str]) -> str:

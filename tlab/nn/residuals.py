@@ -39,12 +39,8 @@ class Residual:
     norms_input: ClassVar[bool] = True
     """Whether the sublayer reads norm(x), and not the stream itself."""
 
-    norm_out: Norm | None
-    """A norm between the sublayer and the stream, where there is one."""
-
     def __init__(self, space: ParamSpace, name: str, make_norm: MakeNorm) -> None:
         self.norm = make_norm(space, name)
-        self.norm_out = None
 
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         raise NotImplementedError
@@ -65,6 +61,11 @@ class Residual:
     def share_of_stream(self, part: Array, trace: ResidualTrace) -> Array:
         """What a part of x + added becomes in the stream behind; likewise."""
         return part
+
+    @property
+    def outer_norm(self) -> Norm | None:
+        """The norm between the sublayer and the stream, where there is one."""
+        return None
 
     @property
     def offset_of_added(self) -> Array | float:
@@ -169,3 +170,7 @@ class SandwichNorm(Residual):
     @property
     def offset_of_added(self) -> Array | float:
         return self.norm_out.offset
+
+    @property
+    def outer_norm(self) -> Norm:
+        return self.norm_out
