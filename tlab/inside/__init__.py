@@ -9,8 +9,12 @@ Every probe is one registered class in a file of this package, and returns a sma
 On the command line: `tlab probe logit_lens runs/mine --text "To be or not"`.
 """
 
+import tlab.inside.effects
+import tlab.inside.gradients
 import tlab.inside.heads
 import tlab.inside.interventions
+import tlab.inside.lengths
+import tlab.inside.neurons
 import tlab.inside.residual  # noqa: F401, what they define registers itself
 from tlab.inside.subject import PROBES, Probe, ProbeError, Subject, probe
 

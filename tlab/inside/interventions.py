@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -85,7 +85,9 @@ class Scene(NamedTuple):
 class Change:
     """The contract: what the part puts out instead, (B, T, C)."""
 
-    needs_reference = False
+    needs_reference: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")
+    """The kinds of part that it can be made to."""
 
     def apply(self, scene: Scene) -> Array:
         raise NotImplementedError
@@ -148,9 +150,9 @@ class Patch(Change):
 class Uniform(Change):
     """Lets a head, or all heads of a layer, look at every visible token with equal weight."""
 
+    kinds = ("attention",)
+
     def apply(self, scene: Scene) -> Array:
-        if scene.part.kind != "attention":
-            raise ValueError(f"{scene.part} has no attention weights; choose attention.N or attention.N.head.M")
         values = scene.trace.attention.values  # (B, H, T, D)
         _, H, T, D = values.shape
         weights = np.tri(T, dtype=values.dtype) / np.arange(1, T + 1, dtype=values.dtype)[:, None]
@@ -193,6 +195,8 @@ def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace
     for part, change in changes.items():
         if change.needs_reference and reference is None:
             raise ValueError(f"{type(change).__name__.lower()} of {part} needs another text to take it from")
+        if part.kind not in change.kinds:
+            raise ValueError(f"{part} has no attention weights; choose attention.N or attention.N.head.M")
     _, plain = model.forward(ids)  # of which what enters the first block is kept
     x, traces = plain.embedded, []
     for layer, block in enumerate(model.blocks):
