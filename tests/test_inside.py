@@ -1,5 +1,7 @@
 """Probes, on models whose answer follows from theory."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,12 +15,14 @@ from tlab.inside.heads import InductionProbe, positional_share
 from tlab.inside.interventions import CHANGES, Part, run_changed
 from tlab.inside.samples import windows
 from tlab.inside.subject import log_softmax
+from tlab.inside.tracing import full_trace
 from tlab.nn.loss import CrossEntropy
 from tlab.registry import UnknownKeyError
 from tlab.text import corpus_from_text
 from tlab.train import draw_batch
 
 TEXT = "the quick brown"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -431,3 +435,117 @@ def test_windows_are_of_held_out_text_and_a_text_too_short_for_one_is_told(make,
 def test_a_probe_that_needs_a_text_that_cannot_be_had_says_so(make):
     with pytest.raises(ProbeError, match="searches the text that the model was trained on"):
         probe("units", make(), TEXT)
+
+
+# --- the full trace ---
+
+
+@pytest.fixture
+def traced(make, corpus):
+    """A model, its full trace over the text, and what a change of one of its parts does to the loss."""
+
+    def trace(**changes):
+        model = make(**changes).model()
+        ids = corpus.tokenizer.encode(TEXT)
+
+        def loss():
+            logits, _ = model.forward(ids[None, :-1])
+            return CrossEntropy.forward(logits, ids[None, 1:])[0]
+
+        return model, full_trace(model, ids), loss
+
+    return trace
+
+
+def slope(loss, place, direction, step=1e-5):
+    """Of the loss along `direction`, by finite differences; `place(h)` puts h times something in."""
+    place(step * direction)
+    above = loss()
+    place(-step * direction)
+    below = loss()
+    return (above - below) / (2 * step)
+
+
+class Pushed:
+    """A position kind that adds `push` to queries and keys, or to the scores."""
+
+    def __init__(self, position, where):
+        self.position, self.where_pushed, self.push = position, where, 0.0
+
+    def __getattr__(self, name):
+        return getattr(self.position, name)
+
+    def rotate(self, heads, start):
+        turned = self.position.rotate(heads, start)
+        return turned + self.push if self.where_pushed == "heads" else turned
+
+    def score_bias(self, T, S, dtype):
+        bias = self.position.score_bias(T, S, dtype)
+        return bias + self.push if self.where_pushed == "scores" else bias
+
+
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+@pytest.mark.parametrize("position", ["rope", "alibi"])
+@pytest.mark.parametrize(("where", "names"), [("scores", ["masked"]), ("heads", ["queries", "keys"])])
+def test_gradients_of_scores_queries_and_keys_are_slopes_of_the_loss(traced, rng, residual, position, where, names):
+    model, trace, loss = traced(residual=residual, position=position, num_heads=2)
+    attention = model.blocks[0].attention
+    gradients = np.stack([trace.arrays[f"blocks.0.attention.{name}.gradient"] for name in names])
+    pushed = attention.position = Pushed(attention.position, where)
+    direction = rng.standard_normal(gradients.shape)
+    wanted = slope(loss, lambda h: setattr(pushed, "push", h if where == "heads" else h[0]), direction)
+    assert (gradients * direction).sum() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_gradients_of_what_a_bias_is_added_to_sum_up_to_the_biass_own(traced, residual, activation):
+    model, trace, _ = traced(residual=residual, activation=activation)
+    C = model.config.hidden_dim
+    for layer in range(2):
+        name = f"blocks.{layer}"
+        values = trace.arrays[f"{name}.attention.values.gradient"].sum((0, 2)).ravel()
+        np.testing.assert_allclose(values, model.parameters[f"{name}.attention.qkv.bias"].grad[2 * C :], rtol=1e-8)
+        for part in ("up", "gate") if activation == "swiglu" else ("up",):
+            summed = trace.arrays[f"{name}.mlp.{part}.gradient"].sum((0, 1))
+            np.testing.assert_allclose(summed, model.parameters[f"{name}.mlp.{part}.bias"].grad, rtol=1e-8, atol=1e-15)
+        if residual != "sandwich":
+            added = trace.arrays[f"{name}.mlp.added.gradient"].sum((0, 1))
+            np.testing.assert_allclose(added, model.parameters[f"{name}.mlp.down.bias"].grad, rtol=1e-8)
+
+
+@pytest.mark.parametrize("config", all_combinations())
+def test_the_trace_leaves_the_gradients_that_training_leaves(config, traced, corpus):
+    changes = {slot: getattr(config, slot) for slot in ("norm", "activation", "residual", "position")}
+    model, trace, _ = traced(**changes)
+    found = model.parameters.grad.copy()
+    model.parameters.grad[...] = 0
+    ids = corpus.tokenizer.encode(TEXT)
+    loss, _ = model.accumulate_gradients(ids[None, :-1], ids[None, 1:])
+    np.testing.assert_allclose(found, model.parameters.grad, rtol=1e-9, atol=1e-12)
+    assert trace.loss == loss
+
+
+def test_every_array_has_a_gradient_an_equation_and_a_line_of_code(make):
+    rows = {row.name: row for row in probe("trace", make(activation="swiglu"), TEXT)}
+    forward = [name for name in rows if not name.endswith(".gradient")]
+    assert [name for name in forward if f"{name}.gradient" not in rows] == ["probabilities"]
+    assert all(row.equation for row in rows.values())
+    file, line = rows["blocks.1.attention.weights"].line.split(":")
+    code = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    assert "weights /=" in code[int(line) - 1]
+    only = probe("trace", make(), TEXT, name="blocks.1.mlp")
+    assert only and all(row.name.startswith("blocks.1.mlp") for row in only)
+    with pytest.raises(ProbeError, match="begins with"):
+        probe("trace", make(), TEXT, name="block7")
+
+
+def test_a_walk_goes_from_a_character_to_its_loss(make, corpus):
+    subject = Subject(make(), TEXT, corpus)
+    rows = probe("walk", subject.checkpoint, TEXT, place=3)
+    logits = subject.trace.logits[0, 3]
+    wanted = np.log(np.exp(logits).sum()) - logits[subject.ids[4]]
+    assert rows[0].name == "token" and rows[-1].size == pytest.approx(wanted)
+    assert [row.step for row in rows] == list(range(len(rows)))
+    with pytest.raises(ProbeError, match="none behind it"):
+        probe("walk", subject.checkpoint, TEXT, place=len(TEXT) - 1)

@@ -15,7 +15,8 @@ import tlab.inside.heads
 import tlab.inside.interventions
 import tlab.inside.lengths
 import tlab.inside.neurons
-import tlab.inside.residual  # noqa: F401, what they define registers itself
+import tlab.inside.residual
+import tlab.inside.tracing  # noqa: F401, what they define registers itself
 from tlab.inside.subject import PROBES, Probe, ProbeError, Subject, probe
 
 __all__ = ["PROBES", "Probe", "ProbeError", "Subject", "probe"]

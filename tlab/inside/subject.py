@@ -122,7 +122,7 @@ class Probe(Config):
         raise NotImplementedError
 
 
-def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = None, **options: Any) -> Rows:
+def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = None, /, **options: Any) -> Rows:
     """The table of one probe.
 
     Args:
