@@ -534,6 +534,7 @@ def test_every_array_has_a_gradient_an_equation_and_a_line_of_code(make):
     file, line = rows["blocks.1.attention.weights"].line.split(":")
     code = (ROOT / file).read_text(encoding="utf-8").splitlines()
     assert "weights /=" in code[int(line) - 1]
+    assert rows["blocks.0.mlp.stream"].line.startswith("tlab/nn/residuals.py:")
     only = probe("trace", make(), TEXT, name="blocks.1.mlp")
     assert only and all(row.name.startswith("blocks.1.mlp") for row in only)
     with pytest.raises(ProbeError, match="begins with"):

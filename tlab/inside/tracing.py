@@ -20,10 +20,10 @@ import numpy as np
 from tlab.config import option
 from tlab.inside.heads import head_scores
 from tlab.inside.subject import PROBES, Probe, ProbeError, Subject, log_softmax
-from tlab.nn import attention, loss, mlp, model, residuals
+from tlab.nn import attention, loss, mlp, model
 from tlab.nn.attention import AttentionTrace
 from tlab.nn.model import Block, BlockTrace, Trace, Transformer
-from tlab.nn.residuals import Residual, ResidualTrace
+from tlab.nn.residuals import RESIDUALS, Residual, ResidualTrace
 from tlab.probes import named_arrays
 from tlab.types import Array, Ids
 
@@ -40,7 +40,6 @@ class Made(NamedTuple):
 
 MADE = {
     "embedded": Made(r"x_0 = s\,E[\mathrm{id}] + p_t", model.Transformer.forward, "x = self.position.embed"),
-    "attention.x": Made(r"h = \mathrm{norm}(x)\ \text{or}\ x", residuals.PreNorm.forward, "h, norm_cache ="),
     "attention.queries": Made(r"Q = h W_Q", attention.Attention.forward, "queries, keys ="),
     "attention.keys": Made(r"K = h W_K", attention.Attention.forward, "queries, keys ="),
     "attention.values": Made(r"V = h W_V", attention.Attention.forward, "values = heads"),
@@ -48,18 +47,17 @@ MADE = {
     "attention.masked": Made(r"S + \text{bias}", attention.Attention.weigh, "scores += self.position"),
     "attention.weights": Made(r"A = \mathrm{softmax}(S + \text{bias})", attention.Attention.weigh, "weights /="),
     "attention.mixed": Made(r"A V", attention.Attention.forward, "np.matmul(weights, values"),
-    "attention.added": Made(r"A V W_O", residuals.PreNorm.forward, "f, sublayer_trace"),
-    "attention.stream": Made(r"x + f", residuals.PreNorm.forward, "y = x + f"),
-    "mlp.x": Made(r"h = \mathrm{norm}(x)\ \text{or}\ x", residuals.PreNorm.forward, "h, norm_cache ="),
     "mlp.up": Made(r"h W_\mathrm{up}", mlp.Mlp.forward, "inputs ="),
     "mlp.gate": Made(r"h W_\mathrm{gate}", mlp.Mlp.forward, "inputs ="),
     "mlp.hidden": Made(r"\phi(h W_\mathrm{up})", mlp.Mlp.forward, "hidden, activation_cache"),
-    "mlp.added": Made(r"\phi(h W_\mathrm{up}) W_\mathrm{down}", mlp.Mlp.forward, "y, _ = self.down"),
-    "mlp.stream": Made(r"x + f", residuals.PreNorm.forward, "y = x + f"),
     "output": Made(r"\mathrm{norm}(x_L)\ \text{or}\ x_L", model.Transformer.forward_embedded, "x, final_norm ="),
     "logits": Made(r"z = x U", model.Transformer.forward_embedded, "logits, _ ="),
     "probabilities": Made(r"p = \mathrm{softmax}(z)", loss.CrossEntropy.forward, "probabilities /="),
 }  # fmt: skip
+
+
+BY_LAYOUT = {"x": "what the sublayer reads", "added": "what it adds to the stream", "stream": "the stream behind it"}
+"""What the residual layout makes of a sublayer's input and output."""
 
 
 def kind_of(name: str) -> str:
@@ -68,14 +66,22 @@ def kind_of(name: str) -> str:
     return ".".join(pieces[2:4] if pieces[0] == "blocks" else pieces[:1])
 
 
+def is_told(kind: str) -> bool:
+    """Whether arrays of this kind belong into the trace, and not to the inside of a component."""
+    return kind in MADE or kind.rpartition(".")[2] in BY_LAYOUT
+
+
 @cache
-def source_line(kind: str) -> str:
-    """File and line, from the repository's root, of the code that makes an array of this kind."""
-    made = MADE[kind]
-    lines, first = inspect.getsourcelines(made.maker)
-    number = next(n for n, line in enumerate(lines) if line.strip().startswith(made.line))
-    file = inspect.getmodule(made.maker).__name__.replace(".", "/")  # pyright: ignore[reportOptionalMemberAccess]
-    return f"{file}.py:{first + number}"
+def origin(kind: str, residual: str) -> tuple[str, str]:
+    """Equation of an array of this kind, and file and line, from the repository's root, of the code that makes it."""
+    if kind in MADE:
+        equation, maker, beginning = MADE[kind]
+    else:
+        what, entry = BY_LAYOUT[kind.rpartition(".")[2]], RESIDUALS.entries[residual]
+        equation, maker, beginning = rf"{entry.formula}:\ \text{{{what}}}", entry.component.forward, "def forward"
+    lines, first = inspect.getsourcelines(maker)
+    number = next(n for n, line in enumerate(lines) if line.strip().startswith(beginning))
+    return equation, f"{maker.__module__.replace('.', '/')}.py:{first + number}"
 
 
 class FullTrace(NamedTuple):
@@ -105,7 +111,7 @@ def full_trace(checkpoint_model: Transformer, ids: Ids) -> FullTrace:
 def forward_arrays(model: Transformer, trace: Trace) -> Iterator[tuple[str, Array]]:
     """What `named_arrays` tells, but caches of activations, and with the scores of each attention."""
     for name, array in named_arrays(trace):
-        if kind_of(name) not in MADE:
+        if not is_told(kind_of(name)):
             continue
         if name.endswith(".weights"):
             prefix, layer = name.removesuffix(".weights"), int(name.split(".")[1])
@@ -225,12 +231,12 @@ class TraceProbe(Probe):
 
     def rows(self, subject: Subject) -> list[ArrayRow]:
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
+        residual = subject.checkpoint.model_config.residual
         table = []
         for name, array in arrays.items():
             if name.startswith(self.name):
                 finite = array[np.isfinite(array)].astype(np.float64)
-                kind = kind_of(name)
-                equation = MADE[kind].equation
+                equation, line = origin(kind_of(name), residual)
                 table.append(
                     ArrayRow(
                         name,
@@ -241,7 +247,7 @@ class TraceProbe(Probe):
                         float(finite.max()),
                         float((finite == 0).mean()),
                         rf"\partial \mathcal{{L}} / \partial({equation})" if name.endswith(GRADIENT) else equation,
-                        source_line(kind),
+                        line,
                     )
                 )
         if not table:
@@ -281,6 +287,7 @@ class WalkProbe(Probe):
         if place == len(subject.ids) - 1:
             raise ProbeError("the last token of the text has none behind it to foretell; choose an earlier place")
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
+        residual = subject.checkpoint.model_config.residual
         token, identity = subject.tokens[place], int(subject.ids[place])
         table = [StepRow(0, "token", f"the character {token} has the id {identity}", str(identity), 0.0, 0.0)]
         for name, array in arrays.items():
@@ -291,7 +298,7 @@ class WalkProbe(Probe):
                     StepRow(
                         len(table),
                         name,
-                        MADE[kind_of(name)].equation,
+                        origin(kind_of(name), residual)[0],
                         " ".join(f"{value:.3f}" for value in numbers[:SHOWN_NUMBERS]) + " ...",
                         rms(numbers[np.isfinite(numbers)]),
                         0.0 if gradient is None else rms(at_place(gradient, place)),
