@@ -82,6 +82,14 @@ class ReadConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class CheckConfig(Config):
+    """What is checked besides the model as it is."""
+
+    bug: str | None = option(None, help="A classic mistake to plant first, to see which check finds it, such as no-mask; "
+                             "a wrong name lists them all.")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
 class CostConfig(Config):
     """What a training step's cost depends on besides the model."""
 
@@ -274,12 +282,15 @@ def generate(values: Any, argv: Sequence[str]) -> int:
 def check(values: Any, argv: Sequence[str]) -> int:
     """Print a row for every check as it is made; fail when one does."""
     from tlab.checks import run_checks
+    from tlab.inside.bugs import checks_with
     from tlab.terminal import FAILED
 
     _, config = text_and_model(values)
+    bug = values.checking.bug
+    rows = checks_with(bug, config) if bug else run_checks(config)
     print(f"{'check':<9} {'tensor or promise':<56} {'error':>8} {'limit':>8}  verdict")
     verdicts = []
-    for row in run_checks(config):
+    for row in rows:
         verdicts.append(row.passed)
         verdict = "ok" if row.passed else "FAILED"
         print(f"{row.group:<9} {row.name:<56} {row.error:>8.1e} {row.limit:>8.0e}  {verdict}", flush=True)
@@ -382,7 +393,11 @@ COMMANDS = {
     "generate": Command(
         "Let a trained model write.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
     ),
-    "check": Command("Check one configuration: every gradient, and what every part promises.", check, TEXT_AND_MODEL),
+    "check": Command(
+        "Check one configuration: every gradient, and what every part promises.",
+        check,
+        {**TEXT_AND_MODEL, "checking": (CheckConfig, ())},
+    ),
     "info": Command(
         "Parameters, operations and memory by part.", info, {**TEXT_AND_MODEL, "training": (CostConfig, ())}
     ),

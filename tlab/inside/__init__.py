@@ -9,6 +9,7 @@ Every probe is one registered class in a file of this package, and returns a sma
 On the command line: `tlab probe logit_lens runs/mine --text "To be or not"`.
 """
 
+import tlab.inside.bugs
 import tlab.inside.effects
 import tlab.inside.gradients
 import tlab.inside.heads
