@@ -7,8 +7,11 @@ from conftest import tiny
 from tlab import TrainConfig, Transformer
 from tlab.checks import run_checks
 from tlab.inside.bugs import BUGS, checks_with, trainer_with
+from tlab.text import corpus_from_text
 from tlab.train import Trainer
 
+VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
+VOCABULARY = len(set(VERSE))
 FOUND_BY = {
     "no-scale": "attention computes its definition",
     "no-mask": "no token sees a later one",
@@ -53,18 +56,16 @@ def losses(trainer):
 
 
 @pytest.fixture(scope="module")
-def curves(verse_module):
-    config = tiny(vocab_size=verse_module.tokenizer.vocab_size, hidden_dim=24, num_heads=3, context_length=16)
-    training = TrainConfig(steps=60, batch_size=8, validation_every=0)
-    healthy = losses(Trainer(config, training, verse_module))
-    return healthy, {bug: losses(trainer_with(bug, config, training, verse_module)) for bug in BUGS}
+def corpus():
+    return corpus_from_text(VERSE * 40, name="verse")
 
 
 @pytest.fixture(scope="module")
-def verse_module():
-    from tlab.text import corpus_from_text
-
-    return corpus_from_text("the quick brown fox jumps over the lazy dog while five wizards box; " * 40, name="verse")
+def curves(corpus):
+    config = tiny(vocab_size=corpus.tokenizer.vocab_size, hidden_dim=24, num_heads=3, context_length=16)
+    training = TrainConfig(steps=60, batch_size=8, validation_every=0)
+    healthy = losses(Trainer(config, training, corpus))
+    return healthy, {bug: losses(trainer_with(bug, config, training, corpus)) for bug in BUGS}
 
 
 def test_every_bug_trains_on_without_a_word(curves):
@@ -74,7 +75,7 @@ def test_every_bug_trains_on_without_a_word(curves):
 
 def test_labels_that_are_not_shifted_train_to_nothing_and_validate_worse_than_they_began(curves):
     (_, healthy), (loss, validation) = curves[0], curves[1]["shifted-labels"]
-    assert loss[-1] < healthy < validation / 2
+    assert loss[-1] < healthy < np.log(VOCABULARY) < validation  # worse than a blind guess
 
 
 def test_a_type_that_leaks_shows_nowhere_in_the_curve(curves):

@@ -85,8 +85,8 @@ class ReadConfig(Config):
 class CheckConfig(Config):
     """What is checked besides the model as it is."""
 
-    bug: str | None = option(None, help="A classic mistake to plant first, to see which check finds it, such as no-mask; "
-                             "a wrong name lists them all.")  # fmt: skip
+    bug: str | None = option(None, help="A classic mistake to plant first, such as no-mask, to see which check finds "
+                             "it; a wrong name lists them all.")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
