@@ -469,3 +469,21 @@ def test_a_sample_cannot_command_the_terminal():
 def test_a_model_beyond_all_memory_is_told_in_one_line(capsys):
     assert main(["info", "--hidden-dim", "100000000"]) == 2
     assert "more memory than there is; make it smaller" in capsys.readouterr().err
+
+
+def test_check_finds_a_planted_bug_and_fails(capsys):
+    assert main(["check", "--corpus", "text.txt", *SMALL[:8], "--bug", "no-mask"]) == 1
+    failed = [row for row in capsys.readouterr().out.splitlines() if row.endswith("FAILED")]
+    assert any("no token sees a later one" in row for row in failed)
+    assert main(["check", "--corpus", "text.txt", *SMALL[:8], "--bug", "no-task"]) == 2
+    assert "Did you mean 'no-mask'?" in capsys.readouterr().err
+
+
+def test_probe_prints_its_definition_and_a_table(finished, capsys):
+    assert main(["probe", "lens", str(finished), "--text", "the quick", "--place", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("What the model would say") and "depth  first  chance" in out
+    assert main(["probe", "heads", str(finished), "--text", "the quick", "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("head,entropy,distance")
+    assert main(["probe", "lens", str(finished), "--text", "the", "--place", "99"]) == 2
+    assert "allowed are -3 to 2" in capsys.readouterr().err

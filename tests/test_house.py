@@ -23,10 +23,10 @@ FLOORS = [
     ["tlab.nn.attention", "tlab.nn.mlp", "tlab.nn.residuals"],
     ["tlab.config"],
     ["tlab.nn.model"],
-    ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.source", "tlab.parallel"],
+    ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.parallel"],
     ["tlab.checks", "tlab.train", "tlab.generate"],
-    ["tlab.run_folder", "tlab.profile"],
-    ["tlab.terminal"],
+    ["tlab.run_folder", "tlab.profile", "tlab.inside"],
+    ["tlab.terminal", "tlab.source"],
     ["tlab.ui", "sweeps"],
     ["tlab.cli"],
 ]
@@ -86,7 +86,10 @@ def test_a_file_imports_from_lower_floors_only(path):
 
 def shares_package(own, module):
     """tlab.text.corpora may import tlab.text.tokenizers: one floor is one package."""
-    return any(own.startswith(package) and module.startswith(package) for package in ("tlab.text", "tlab.ui", "sweeps"))
+    return any(
+        own.startswith(package) and module.startswith(package)
+        for package in ("tlab.text", "tlab.inside", "tlab.ui", "sweeps")
+    )
 
 
 ONLY_IMPORTERS = {

@@ -14,12 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tlab.config import ModelConfig
-from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
 from tlab.nn.norms import NORMS
-from tlab.params import ParamSpace
 from tlab.probes import named_arrays
 from tlab.types import Array, Ids
 
@@ -44,16 +42,20 @@ class Check(NamedTuple):
         return self.error <= self.limit
 
 
-def run_checks(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
+Build = Callable[..., Transformer]
+"""Makes a model, called as `Transformer` is: the bug lab makes one with a bug in it."""
+
+
+def run_checks(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[Check]:
     """All checks of one configuration in float64, one at a time: first the gradients, then the meaning."""
-    yield from check_gradients(config, seed)
-    yield from check_meaning(config, seed)
+    yield from check_gradients(config, seed, build)
+    yield from check_meaning(config, seed, build)
 
 
 # --- gradients ---
 
 
-def check_gradients(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
+def check_gradients(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[Check]:
     """The gradient of every parameter, and of the input, along a direction.
 
     Along a direction v, the gradient g of the loss f at w has to give <g, v> = (f(w + hv) - f(w - hv)) / 2h.
@@ -61,7 +63,7 @@ def check_gradients(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
     the terms are zero.
     """
     rng = np.random.default_rng(seed)
-    model = random_model(config, rng)
+    model = random_model(config, rng, build)
     ids, targets = random_ids(config, rng), random_ids(config, rng)
     model.parameters.grad[...] = 0
     logits, trace = model.forward(ids)
@@ -97,9 +99,9 @@ def directional_error(f: Callable[[Array], float], x: Array, gradient: Array, rn
     return abs(numeric - analytic) / max(abs(numeric), abs(analytic), 1e-12)
 
 
-def random_model(config: ModelConfig, rng: np.random.Generator) -> Transformer:
+def random_model(config: ModelConfig, rng: np.random.Generator, build: Build = Transformer) -> Transformer:
     """A float64 model with nothing at a special value: matrices of Glorot size, vectors spread about their start."""
-    model = Transformer(config, dtype=np.float64)
+    model = build(config, dtype=np.float64)
     for param in model.parameters.values():
         spread = math.sqrt(2.0 / sum(param.shape)) if param.is_matrix else 0.3
         param.data[...] = rng.normal(0.0, spread, param.shape) + (0.0 if param.is_matrix else param.data)
@@ -114,11 +116,30 @@ def random_ids(config: ModelConfig, rng: np.random.Generator) -> Ids:
 # --- meaning ---
 
 
-def check_meaning(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
+class Case(NamedTuple):
+    """What a question of meaning is asked of."""
+
+    config: ModelConfig
+    rng: np.random.Generator
+    build: Build
+
+    def model(self) -> Transformer:
+        """In float64, with random weights everywhere."""
+        return random_model(self.config, self.rng, self.build)
+
+    def ids(self) -> Ids:
+        """(2, T) token ids."""
+        return random_ids(self.config, self.rng)
+
+
+def check_meaning(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[Check]:
     """What has to hold of this configuration whatever its weights are."""
-    questions: dict[str, tuple[Callable[[ModelConfig, np.random.Generator], float], float]] = {
+    questions: dict[str, tuple[Callable[[Case], float], float]] = {
         "norm computes its definition, token by token": (norm_against_reference, EXACT_LIMIT),
         "activation computes its definition": (activation_against_reference, EXACT_LIMIT),
+        "attention computes its definition": (attention_against_reference, EXACT_LIMIT),
+        "a silent block lets the stream through": (blocked_stream, 0.0),
+        "training asks what validation asks": (training_against_validation, EXACT_LIMIT),
         "no token sees a later one": (leak_from_the_future, EXACT_LIMIT),
         "no text sees another in its batch": (leak_across_batch, EXACT_LIMIT),
         "attention weights sum to 1": (attention_row_sums, EXACT_LIMIT),
@@ -130,57 +151,91 @@ def check_meaning(config: ModelConfig, seed: int = 0) -> Iterator[Check]:
     if is_normed and is_narrow and INITS[config.init].starts_near_uniform:
         questions["first loss is that of a guess"] = (first_loss_against_uniform, 0.05)
     for name, (question, limit) in questions.items():
-        yield Check("meaning", name, question(config, np.random.default_rng(seed)), limit)
+        yield Check("meaning", name, question(Case(config, np.random.default_rng(seed), build)), limit)
 
 
-def norm_against_reference(config: ModelConfig, rng: np.random.Generator) -> float:
+def norm_against_reference(case: Case) -> float:
     """Largest difference between the norm's forward, at its first scale and shift, and its `reference`."""
-    space = ParamSpace()
-    norm = NORMS[config.norm](space, "norm", config.hidden_dim, config.norm_epsilon)
-    space.pack(0, np.dtype(np.float64))
-    x = rng.normal(0.5, 2.0, (2, 3, config.hidden_dim))
+    norm = case.build(case.config, dtype=np.float64).blocks[0].first.norm
+    x = case.rng.normal(0.5, 2.0, (2, 3, case.config.hidden_dim))
     y, _ = norm.forward(x)
-    return largest_difference(y, norm.reference(x, config.norm_epsilon))
+    return largest_difference(y, norm.reference(x, case.config.norm_epsilon))
 
 
-def activation_against_reference(config: ModelConfig, rng: np.random.Generator) -> float:
+def activation_against_reference(case: Case) -> float:
     """Largest difference between the activation's forward and its `reference`, far from zero and near it."""
-    activation = ACTIVATIONS[config.activation]()
-    inputs = [rng.normal(0.0, 3.0, (2, 50)) for _ in range(2 if activation.gated else 1)]
+    activation = case.build(case.config).blocks[0].mlp.activation
+    inputs = [case.rng.normal(0.0, 3.0, (2, 50)) for _ in range(2 if activation.gated else 1)]
     y, _ = activation.forward(*inputs)
     return largest_difference(y, activation.reference(*inputs))
 
 
-def leak_from_the_future(config: ModelConfig, rng: np.random.Generator) -> float:
+def attention_against_reference(case: Case) -> float:
+    """Largest difference between a head's weights and softmax(Q K^T / sqrt(D) + bias) one query at a time."""
+    model, ids = case.model(), case.ids()
+    _, trace = model.forward(ids)
+    D, T = case.config.head_dim, ids.shape[1]
+    biases = np.broadcast_to(model.position.score_bias(T, T, np.dtype(np.float64)), (case.config.num_heads, T, T))
+    errors = []
+    for block in trace.blocks:
+        queries, keys, weights = block.attention.queries, block.attention.keys, block.attention.weights
+        for b, h, t in np.ndindex(weights.shape[:3]):
+            scores = [queries[b, h, t] @ keys[b, h, s] / math.sqrt(D) + biases[h, t, s] for s in range(t + 1)]
+            exponentials = np.exp(np.array(scores) - max(scores))
+            errors.append(largest_difference(weights[b, h, t, : t + 1], exponentials / exponentials.sum()))
+    return max(errors)
+
+
+def blocked_stream(case: Case) -> float:
+    """Number of layers that swallow their input when their sublayers add nothing: 0 with a shortcut around each."""
+    model, ids = case.model(), case.ids()
+    for name, param in model.parameters.items():
+        if ".out." in name or ".down." in name:
+            param.data[...] = 0
+    _, one = model.forward(ids)
+    _, other = model.forward((ids + 1) % case.config.vocab_size)
+    pairs = zip(one.blocks, other.blocks, strict=True)
+    return float(sum(np.array_equal(a.second.y, b.second.y) for a, b in pairs))
+
+
+def training_against_validation(case: Case) -> float:
+    """Relative difference between the loss that training lowers and the one that validation tells, on one batch."""
+    model, ids, targets = case.model(), case.ids(), case.ids()
+    trained, _ = model.accumulate_gradients(ids, targets)
+    told, _ = CrossEntropy.forward(model.forward(ids)[0], targets)
+    return abs(trained - told) / told
+
+
+def leak_from_the_future(case: Case) -> float:
     """Largest change of any earlier logit when one token changes, over all places of that token."""
-    model, ids = random_model(config, rng), random_ids(config, rng)
+    model, ids = case.model(), case.ids()
     logits, _ = model.forward(ids)
     leaks = [0.0]
     for t in range(1, ids.shape[1]):
         changed = ids.copy()
-        changed[:, t] = (changed[:, t] + 1) % config.vocab_size
+        changed[:, t] = (changed[:, t] + 1) % case.config.vocab_size
         leaks.append(largest_difference(model.forward(changed)[0][:, :t], logits[:, :t]))
     return max(leaks)
 
 
-def leak_across_batch(config: ModelConfig, rng: np.random.Generator) -> float:
+def leak_across_batch(case: Case) -> float:
     """Largest change of the first text's logits when the second text is another one."""
-    model, ids = random_model(config, rng), random_ids(config, rng)
+    model, ids = case.model(), case.ids()
     logits, _ = model.forward(ids)
     changed = ids.copy()
-    changed[1] = (changed[1] + 1) % config.vocab_size
+    changed[1] = (changed[1] + 1) % case.config.vocab_size
     return largest_difference(model.forward(changed)[0][0], logits[0])
 
 
-def attention_row_sums(config: ModelConfig, rng: np.random.Generator) -> float:
+def attention_row_sums(case: Case) -> float:
     """Largest distance from 1 of the sum of any token's attention weights."""
-    _, trace = random_model(config, rng).forward(random_ids(config, rng))
+    _, trace = case.model().forward(case.ids())
     return max(float(np.abs(block.attention.weights.sum(-1) - 1).max()) for block in trace.blocks)
 
 
-def cached_against_full(config: ModelConfig, rng: np.random.Generator) -> float:
+def cached_against_full(case: Case) -> float:
     """Largest difference between the logits of one whole pass and those of a prompt and single tokens after it."""
-    model, ids = random_model(config, rng), random_ids(config, rng)
+    model, ids = case.model(), case.ids()
     logits, _ = model.forward(ids)
     cache = model.new_cache(batch_size=len(ids))
     prompt = max(1, ids.shape[1] // 2)
@@ -189,17 +244,17 @@ def cached_against_full(config: ModelConfig, rng: np.random.Generator) -> float:
     return largest_difference(np.concatenate(pieces, axis=1), logits)
 
 
-def difference_between_twins(config: ModelConfig, rng: np.random.Generator) -> float:
+def difference_between_twins(case: Case) -> float:
     """Number of values that differ between two models of one seed, in weights and in logits."""
-    ids = random_ids(config, rng)
-    one, other = Transformer(config, seed=7), Transformer(config, seed=7)
+    ids = case.ids()
+    one, other = case.build(case.config, seed=7), case.build(case.config, seed=7)
     weights_differ = np.count_nonzero(one.parameters.data != other.parameters.data)
     return float(weights_differ + np.count_nonzero(one.forward(ids)[0] != other.forward(ids)[0]))
 
 
-def arrays_of_another_type(config: ModelConfig, rng: np.random.Generator) -> float:
+def arrays_of_another_type(case: Case) -> float:
     """Number of arrays of a float32 model's pass, forward and backward, that are not float32."""
-    model, ids = Transformer(config), random_ids(config, rng)
+    model, ids = case.build(case.config), case.ids()
     logits, trace = model.forward(ids)
     _, cache = CrossEntropy.forward(logits, ids)
     dembedded = model.backward(CrossEntropy.backward(cache, logits.shape), trace)
@@ -207,13 +262,14 @@ def arrays_of_another_type(config: ModelConfig, rng: np.random.Generator) -> flo
     return float(sum(array.dtype != np.float32 for array in arrays))
 
 
-def first_loss_against_uniform(config: ModelConfig, rng: np.random.Generator) -> float:
+def first_loss_against_uniform(case: Case) -> float:
     """How far the first loss is from log V, relative to it: the loss of guessing every token with equal chance.
 
     Asked of the model with a head of its own: a tied one knows the token that it just read.
     """
+    config, rng = case.config, case.rng
     uniform = math.log(config.vocab_size)
-    model = Transformer(dataclasses.replace(config, tied=False), seed=int(rng.integers(2**31)))
+    model = case.build(dataclasses.replace(config, tied=False), seed=int(rng.integers(2**31)))
     logits, _ = model.forward(rng.integers(0, config.vocab_size, (8, config.context_length)))
     loss, _ = CrossEntropy.forward(logits, rng.integers(0, config.vocab_size, (8, config.context_length)))
     return abs(loss - uniform) / uniform

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
 import signal
 import sys
@@ -26,6 +28,7 @@ from tlab.text import DEFAULT_CORPUS, TOKENIZERS, Corpus, corpus_names, load_cor
 from tlab.version import VERSION
 
 if TYPE_CHECKING:
+    from tlab.inside import Probe
     from tlab.train import Trainer
 
 DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
@@ -70,6 +73,22 @@ class SamplingConfig(Config):
     seed: int = option(0, low=0, help="Same seed, same text.")
     samples: int = option(1, low=1, help="Texts to write at once; each is the one that its own seed would give alone, "
         "counted up from --seed.")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadConfig(Config):
+    """What a probe reads, and how its table is written."""
+
+    text: str | None = option(None, help="The text to look at; by default the beginning of what was never trained on.")
+    csv: bool = option(False, help="Comma-separated, with every digit.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckConfig(Config):
+    """What is checked besides the model as it is."""
+
+    bug: str | None = option(None, help="A classic mistake to plant first, such as no-mask, to see which check finds "
+                             "it; a wrong name lists them all.")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +155,9 @@ class Command:
     folder: str | None = None  # help for a folder that is to be named first
 
 
-def parse(commands: dict[str, Command], argv: Sequence[str]) -> tuple[Command, Any]:
+def parse(
+    commands: dict[str, Command], argv: Sequence[str], prog: str = "tlab", description: str = DESCRIPTION
+) -> tuple[Command, Any]:
     """The subcommand and its values; prints help or what is wrong, and exits, where there is nothing to run."""
     import tyro
 
@@ -152,8 +173,8 @@ def parse(commands: dict[str, Command], argv: Sequence[str]) -> tuple[Command, A
         choices.append(Annotated[kind, tyro.conf.subcommand(name, description=command.help)])  # pyright: ignore
     values = tyro.cli(
         Union[tuple(choices)],  # pyright: ignore  # noqa: UP007 - made at run time
-        prog="tlab",
-        description=DESCRIPTION,
+        prog=prog,
+        description=description,
         args=argv,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
@@ -280,12 +301,15 @@ def generate(values: Any, argv: Sequence[str]) -> int:
 def check(values: Any, argv: Sequence[str]) -> int:
     """Print a row for every check as it is made; fail when one does."""
     from tlab.checks import run_checks
+    from tlab.inside.bugs import checks_with
     from tlab.terminal import FAILED
 
     _, config = text_and_model(values)
+    bug = values.checking.bug
+    rows = checks_with(bug, config) if bug else run_checks(config)
     print(f"{'check':<9} {'tensor or promise':<56} {'error':>8} {'limit':>8}  verdict")
     verdicts = []
-    for row in run_checks(config):
+    for row in rows:
         verdicts.append(row.passed)
         verdict = "ok" if row.passed else "FAILED"
         print(f"{row.group:<9} {row.name:<56} {row.error:>8.1e} {row.limit:>8.0e}  {verdict}", flush=True)
@@ -357,6 +381,44 @@ def app(values: Any, argv: Sequence[str]) -> int:
     return 0
 
 
+def probe(argv: Sequence[str]) -> int:
+    """Print the table of one probe. Each is a subcommand, with its options as flags."""
+    from tlab.inside import PROBES
+
+    commands = {
+        name: Command(
+            entry.summary,
+            functools.partial(look_inside, entry.component),
+            {"reading": (ReadConfig, ()), "probe": (entry.component, ())},
+            folder="Folder of a run.",
+        )
+        for name, entry in PROBES.entries.items()
+    }
+    command, values = parse(commands, argv, "tlab probe", "Look inside a trained model: one small table a probe.")
+    return command.run(values, argv)
+
+
+def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
+    """Make the table of one probe and print it."""
+    from tlab.checkpoint import Checkpoint
+    from tlab.inside import Subject
+    from tlab.inside.tables import as_csv, as_text
+
+    reading = ReadConfig(**vars(values.reading))
+    checkpoint = Checkpoint.load(values.folder)
+    subject = Subject(checkpoint, reading.text or "")
+    if reading.text is None:
+        held_out = subject.corpus.validation[: checkpoint.model_config.context_length]
+        subject = Subject(checkpoint, checkpoint.tokenizer.decode(held_out), subject.corpus)
+    rows = kind(**vars(values.probe)).rows(subject)
+    if reading.csv:
+        print(as_csv(rows), end="")
+        return 0
+    print(inspect.cleandoc(kind.__doc__ or ""), end="\n\n")
+    print(as_text(rows, kind.units))
+    return 0
+
+
 def sweep(argv: Sequence[str]) -> int:
     """Hand everything on: the sweeps have their own command line."""
     from sweeps.__main__ import main
@@ -377,7 +439,11 @@ COMMANDS = {
     "generate": Command(
         "Let a trained model write.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
     ),
-    "check": Command("Check one configuration: every gradient, and what every part promises.", check, TEXT_AND_MODEL),
+    "check": Command(
+        "Check one configuration: every gradient, and what every part promises.",
+        check,
+        {**TEXT_AND_MODEL, "checking": (CheckConfig, ())},
+    ),
     "info": Command(
         "Parameters, operations and memory by part.",
         info,
@@ -389,6 +455,7 @@ COMMANDS = {
         {"profiling": (ProfileConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ("steps", "validation_every"))},
     ),
     "app": Command("Open the lab in the browser.", app, {}),
+    "probe": Command("Look inside a trained model; see tlab probe --help.", app, {}),  # never run: `main` hands it on
     "sweep": Command("Train a grid of models; see tlab sweep --help.", app, {}),  # never run: `main` hands it on
 }
 
@@ -405,6 +472,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if argv[:1] == ["sweep"]:
             return sweep(argv[1:])
+        if argv[:1] == ["probe"]:
+            return probe(argv[1:])
         command, values = parse(COMMANDS, argv)
         return command.run(values, argv)
     except (ValueError, OSError) as error:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tlab.config  # with tlab.text, so that every registry is filled
+import tlab.inside  # with tlab.text, so that every registry is filled
 import tlab.text  # noqa: F401
 from tlab.registry import REGISTRIES, Entry, UnknownKeyError
 

@@ -30,6 +30,18 @@ class Norm:
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         self.epsilon = epsilon
 
+    def share(self, part: Array, cache: Any) -> Array:
+        """What becomes of `part` (..., C), one of the addends of x, if the norm's size and scale are those of x.
+
+        With them held fast a norm is linear: the shares of all addends and `offset` add up to y.
+        """
+        raise NotImplementedError
+
+    @property
+    def offset(self) -> Array | float:
+        """What the norm adds whatever x is, (C,)."""
+        return 0.0
+
 
 class NormCache(NamedTuple):
     """What a norm keeps of a forward pass."""
@@ -106,6 +118,14 @@ class LayerNorm(Norm):
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
 
+    def share(self, part: Array, cache: NormCache) -> Array:
+        rows = as_rows(part)
+        return ((rows - mean_over_channels(rows)) * cache.inverse_size * self.scale.data).reshape(part.shape)
+
+    @property
+    def offset(self) -> Array:
+        return self.shift.data
+
 
 @NORMS.add(
     "rmsnorm",
@@ -148,6 +168,9 @@ class RmsNorm(Norm):
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
 
+    def share(self, part: Array, cache: NormCache) -> Array:
+        return (as_rows(part) * cache.inverse_size * self.scale.data).reshape(part.shape)
+
 
 @NORMS.add("none", label="no norm", formula="x", source="the control of every experiment")
 class NoNorm(Norm):
@@ -168,3 +191,6 @@ class NoNorm(Norm):
 
     def backward(self, dy: Array, cache: None) -> Array:
         return dy
+
+    def share(self, part: Array, cache: None) -> Array:
+        return part

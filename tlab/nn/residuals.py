@@ -36,6 +36,8 @@ class Residual:
 
     final_norm: ClassVar[bool]
     """Whether the stream needs one more norm before the head."""
+    norms_input: ClassVar[bool] = True
+    """Whether the sublayer reads norm(x), and not the stream itself."""
 
     def __init__(self, space: ParamSpace, name: str, make_norm: MakeNorm) -> None:
         self.norm = make_norm(space, name)
@@ -45,6 +47,35 @@ class Residual:
 
     def backward(self, dy: Array, trace: ResidualTrace, run_backward: RunBackward) -> Array:
         raise NotImplementedError
+
+    # What probes and interventions ask: here, so that a new layout answers for itself.
+
+    def join(self, x: Array, added: Array) -> Array:
+        """The stream behind, from the stream before and what is added to it; all (B, T, C)."""
+        return x + added
+
+    def share_of_added(self, part: Array, trace: ResidualTrace) -> Array:
+        """What a part of the sublayer's output f becomes in `added`; the parts' shares and its offset add up to it."""
+        return part
+
+    def share_of_stream(self, part: Array, trace: ResidualTrace) -> Array:
+        """What a part of x + added becomes in the stream behind; likewise."""
+        return part
+
+    @property
+    def outer_norm(self) -> Norm | None:
+        """The norm between the sublayer and the stream, where there is one."""
+        return None
+
+    @property
+    def offset_of_added(self) -> Array | float:
+        """What `added` holds whatever f is, (C,)."""
+        return 0.0
+
+    @property
+    def offset_of_stream(self) -> Array | float:
+        """What the stream behind holds whatever was added, (C,)."""
+        return 0.0
 
 
 @RESIDUALS.add("pre", label="Pre-LN", formula="x + f(\\mathrm{norm}(x))", source="GPT-2; Xiong et al. 2020")
@@ -78,6 +109,7 @@ class PostNorm(Residual):
     """
 
     final_norm = False
+    norms_input = False
 
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         f, sublayer_trace = run(x)
@@ -88,6 +120,16 @@ class PostNorm(Residual):
         dsum = self.norm.backward(dy, trace.norm)
         dx = run_backward(dsum, trace.sublayer)
         return dsum + dx
+
+    def join(self, x: Array, added: Array) -> Array:
+        return self.norm.forward(x + added)[0]
+
+    def share_of_stream(self, part: Array, trace: ResidualTrace) -> Array:
+        return self.norm.share(part, trace.norm)
+
+    @property
+    def offset_of_stream(self) -> Array | float:
+        return self.norm.offset
 
 
 @RESIDUALS.add(
@@ -121,3 +163,14 @@ class SandwichNorm(Residual):
         dh = run_backward(df, trace.sublayer)
         dx = self.norm.backward(dh, trace.norm)
         return dy + dx
+
+    def share_of_added(self, part: Array, trace: ResidualTrace) -> Array:
+        return self.norm_out.share(part, trace.norm_out)
+
+    @property
+    def offset_of_added(self) -> Array | float:
+        return self.norm_out.offset
+
+    @property
+    def outer_norm(self) -> Norm:
+        return self.norm_out

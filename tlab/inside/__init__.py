@@ -1,0 +1,23 @@
+"""Look inside a trained model: what each part adds, what happens without it, and how that came about in training.
+
+Every probe is one registered class in a file of this package, and returns a small table. In Python:
+
+    from tlab import Checkpoint
+    from tlab.inside import probe
+    probe("logit_lens", Checkpoint.load("runs/mine"), "To be or not")
+
+On the command line: `tlab probe logit_lens runs/mine --text "To be or not"`.
+"""
+
+import tlab.inside.bugs
+import tlab.inside.effects
+import tlab.inside.gradients
+import tlab.inside.heads
+import tlab.inside.interventions
+import tlab.inside.lengths
+import tlab.inside.neurons
+import tlab.inside.residual
+import tlab.inside.tracing  # noqa: F401, what they define registers itself
+from tlab.inside.subject import PROBES, Probe, ProbeError, Subject, probe
+
+__all__ = ["PROBES", "Probe", "ProbeError", "Subject", "probe"]

@@ -1,0 +1,284 @@
+"""The bug lab: one classic mistake at a time, what the loss makes of it, and which check finds it.
+
+Most of these train. That is why they live for months in real code: the curve goes down, only not as far. Each bug is
+planted into one live model and touches no other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tlab.checks import Check, run_checks
+from tlab.config import ModelConfig
+from tlab.nn.attention import Attention
+from tlab.nn.loss import softmax
+from tlab.nn.model import Transformer
+from tlab.nn.norms import NORMS
+from tlab.nn.residuals import ResidualTrace
+from tlab.registry import Registry
+from tlab.train import Trainer
+from tlab.types import Array, Ids
+
+BUGS: Registry[type[Bug]] = Registry("bug")
+
+
+class Bug:
+    """The contract: `plant` makes the mistake in a model that nobody else uses."""
+
+    def why_not(self, config: ModelConfig) -> str | None:
+        """Why this mistake cannot be made in such a model, or None."""
+        return None
+
+    def plant(self, model: Transformer) -> None:
+        raise NotImplementedError
+
+
+@BUGS.add(
+    "no-scale",
+    label="scores not divided by √D",
+    formula=r"\mathrm{softmax}(Q K^\top)",
+    source="Vaswani et al. 2017, section 3.2.1",
+)
+class NoScale(Bug):
+    """Leaves out the division by the root of the head's width.
+
+    Notice: scores start √D times as large, so the softmax is a hard choice from the first step, and its gradient
+    small. With narrow heads training hardly minds.
+    """
+
+    def plant(self, model: Transformer) -> None:
+        for block in model.blocks:
+            block.attention.scale = 1.0
+
+
+@BUGS.add("no-mask", label="no causal mask", formula=r"A_{ts} > 0 \text{ for } s > t", source="the commonest of all")
+class NoMask(Bug):
+    """Lets every token see those that come after it.
+
+    Notice: the loss falls far below what is possible, as the answer is in view; the model has learned to look it up,
+    and writes nonsense as soon as there is nothing behind. A loss too good to be true is the sign.
+    """
+
+    def plant(self, model: Transformer) -> None:
+        usual = model.position.score_bias
+
+        def score_bias(num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
+            bias = usual(num_queries, num_keys, dtype)
+            return np.where(np.isneginf(bias), dtype.type(0), bias)
+
+        model.position.score_bias = score_bias  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@BUGS.add("wrong-axis", label="softmax over the queries", formula=r"\sum_t A_{ts} = 1", source="axis=-2 for axis=-1")
+class WrongAxis(Bug):
+    """Normalizes the attention weights over the wrong axis: the columns sum to 1, not the rows.
+
+    Notice: every shape fits. A key's weight now depends on who else looks at it, later tokens included: so it leaks
+    from the future as well, and a token alone, in generation, gets weight 1 from everything.
+    """
+
+    def plant(self, model: Transformer) -> None:
+        for block in model.blocks:
+            block.attention.__class__ = AttentionOverQueries
+
+
+class AttentionOverQueries(Attention):
+    """Attention with its softmax over the wrong axis, forward and backward."""
+
+    def weigh(self, queries: Array, keys: Array) -> Array:
+        scores = queries @ keys.swapaxes(-1, -2) * self.scale
+        scores = scores + self.position.score_bias(queries.shape[2], keys.shape[2], scores.dtype)
+        return np.ascontiguousarray(softmax(scores.swapaxes(-1, -2)).swapaxes(-1, -2))
+
+    def backward(self, dy: Array, trace: Any) -> Array:
+        # As in Attention, but for one line: a column's mean gradient is taken out of each column, not a row's.
+        weights = trace.weights
+        B, T, C = dy.shape
+        by_head = self.out.backward(dy, trace.mixed).reshape(B, T, self.num_heads, -1).transpose(0, 2, 1, 3)
+        dqkv = np.empty((B, T, 3, self.num_heads, C // self.num_heads), dy.dtype)
+        dheads = dqkv.transpose(2, 0, 3, 1, 4)
+        dheads[2] = weights.swapaxes(-1, -2) @ by_head
+        dweights = by_head @ trace.values.swapaxes(-1, -2)
+        dscores = weights * (dweights - (dweights * weights).sum(-2, keepdims=True)) * self.scale
+        dheads[0] = dscores @ trace.keys
+        dheads[1] = dscores.swapaxes(-1, -2) @ trace.queries
+        if self.position.where == "heads":
+            dheads[:2] = self.position.rotate_backward(dheads[:2], trace.start)
+        return self.qkv.backward(dqkv.reshape(B, T, 3 * C), trace.x)
+
+
+@BUGS.add(
+    "shifted-labels",
+    label="labels not shifted",
+    formula=r"\text{target}_t = \mathrm{id}_t",
+    source="targets = ids",
+)
+class ShiftedLabels(Bug):
+    """Asks each token for itself instead of the next one.
+
+    Notice: the training loss falls to nothing within a hundred steps, as copying is easy. Only validation, which
+    asks for the next token, shows that nothing was learned.
+    """
+
+    def plant(self, model: Transformer) -> None:
+        usual = model.accumulate_gradients
+
+        def accumulate_gradients(ids: Ids, targets: Ids, share: float = 1.0) -> Any:
+            return usual(ids, ids, share)
+
+        model.accumulate_gradients = accumulate_gradients  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@BUGS.add(
+    "batch-norm",
+    label="norm over the wrong axis",
+    formula=r"\mu, \sigma \text{ over tokens}",
+    source="axis=(0, 1) for axis=-1",
+)
+class BatchNorm(Bug):
+    """Takes the norm's mean and size over all tokens of the batch instead of over one token's channels.
+
+    Notice: it trains, and well. But each token now depends on the whole batch, the future included, and one token at
+    a time is not what was trained.
+    """
+
+    def why_not(self, config: ModelConfig) -> str | None:
+        return None if NORMS[config.norm].has_parameters else "there is no norm in it"
+
+    def plant(self, model: Transformer) -> None:
+        norms = [norm for block in model.blocks for layout in (block.first, block.second)
+                 for norm in (layout.norm, layout.outer_norm)]  # fmt: skip
+        for norm in [*norms, model.final_norm]:
+            if norm is not None:
+                over_tokens(norm)
+
+
+def over_tokens(norm: Any) -> None:
+    """Make a norm take mean and size over the tokens; scale and shift stay with the channels."""
+
+    def turned(x: Array) -> tuple[Array, Any]:
+        rows = x.reshape(-1, x.shape[-1])
+        mean, size = rows.mean(0), np.sqrt(rows.var(0) + norm.epsilon)
+        normalized = (rows - mean) / size
+        y = normalized * norm.scale.data + (norm.shift.data if hasattr(norm, "shift") else 0)
+        return y.reshape(x.shape), (normalized, size)
+
+    def turned_back(dy: Array, cache: Any) -> Array:
+        normalized, size = cache
+        rows = dy.reshape(-1, dy.shape[-1])
+        norm.scale.grad += (rows * normalized).sum(0)
+        if hasattr(norm, "shift"):
+            norm.shift.grad += rows.sum(0)
+        dx = rows * norm.scale.data
+        dx = (dx - dx.mean(0) - normalized * (dx * normalized).mean(0)) / size
+        return dx.reshape(dy.shape)
+
+    norm.forward, norm.backward = turned, turned_back
+
+
+@BUGS.add("no-residual", label="residual forgotten", formula=r"x \to f(x)", source="He et al. 2015 tell what it is for")
+class NoResidual(Bug):
+    """Leaves out the shortcut around each sublayer.
+
+    Notice: two layers still learn something. Each further one makes it worse, for everything a token knows has to be
+    carried through every attention and every MLP.
+    """
+
+    def plant(self, model: Transformer) -> None:
+        for block in model.blocks:
+            for layout in (block.first, block.second):
+                without_shortcut(layout)
+
+
+def without_shortcut(layout: Any) -> None:
+    """Cut the shortcut of one layout: the stream behind is what would have been added."""
+    norm = layout.norm
+
+    def forward(x: Array, run: Callable[[Array], tuple[Array, Any]]) -> tuple[Array, ResidualTrace]:
+        h, norm_cache = norm.forward(x)
+        f, sublayer = run(h)
+        return f, ResidualTrace(x, sublayer, f, f, norm_cache)
+
+    def backward(dy: Array, trace: ResidualTrace, run_backward: Callable[[Array, Any], Array]) -> Array:
+        return norm.backward(run_backward(dy, trace.sublayer), trace.norm)
+
+    layout.forward, layout.backward = forward, backward
+
+
+@BUGS.add("float64", label="float64 slips in", formula=r"\mathtt{float32} \cdot \mathtt{np.float64}", source="NEP 50")
+class Float64Leak(Bug):
+    """Multiplies the embeddings by a NumPy scalar where a Python float was meant: all that follows is float64.
+
+    Notice: the curve is the same, to the eye. Every product takes twice the time and twice the memory.
+    """
+
+    def plant(self, model: Transformer) -> None:
+        config = dataclasses.replace(model.config)
+        object.__setattr__(config, "embedding_scale", np.float64(config.embedding_scale))
+        model.config = config
+
+
+@BUGS.add(
+    "tied-gradient",
+    label="half of the tied gradient lost",
+    formula=r"\partial E \mathrel{=} \text{ for } \mathrel{+}=",
+    source="Press & Wolf 2017",
+)
+class TiedGradient(Bug):
+    """Loses the head's part of the gradient of the table that embedding and head share.
+
+    Notice: it learns from the words that it reads but not from those that it should have said. Training goes on,
+    slowly, and no shape or type complains.
+    """
+
+    def why_not(self, config: ModelConfig) -> str | None:
+        return None if config.tied else "its embedding and head are not tied"
+
+    def plant(self, model: Transformer) -> None:
+        table = model.embedding.weight.data
+
+        def unembed_backward(dlogits: Array, x: Array) -> Array:
+            return dlogits @ table
+
+        model.embedding.unembed_backward = unembed_backward  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# --- what comes of it ---
+
+
+def trainer_with(bug: str, *args: Any, **options: Any) -> Trainer:
+    """`Trainer(...)`, with this bug in its model.
+
+    Raises:
+        UnknownKeyError: no such bug.
+        ValueError: it cannot be made in this model.
+    """
+    trainer = Trainer(*args, **options)
+    planted(bug, trainer.config)(trainer.model)
+    return trainer
+
+
+def planted(bug: str, config: ModelConfig) -> Callable[[Transformer], None]:
+    """What plants `bug`; a ValueError where it cannot be."""
+    kind = BUGS[bug]()
+    reason = kind.why_not(config)
+    if reason is not None:
+        raise ValueError(f"the bug {bug!r} cannot be planted: {reason}; choose another, or change the model")
+    return kind.plant
+
+
+def checks_with(bug: str, config: ModelConfig, seed: int = 0) -> list[Check]:
+    """All checks of a model with this bug; those that did not pass have found it."""
+    plant = planted(bug, config)
+
+    def build(*args: Any, **options: Any) -> Transformer:
+        model = Transformer(*args, **options)
+        plant(model)
+        return model
+
+    with np.errstate(all="ignore"):
+        return list(run_checks(config, seed, build))

@@ -1,0 +1,259 @@
+"""What happens without it: run a model with a part switched off, scaled, replaced by its mean or by another text's.
+
+An intervention acts on what a part *adds to the stream*, in every layout: in Sandwich behind the second norm, in
+Post-LN before the norm of the sum. So the other parts of the same sublayer keep their size, and the effect is the
+part's own. Everything after it is computed anew.
+
+Source: ablation and activation patching as in Wang et al. 2022 (IOI) and Meng et al. 2022 (causal tracing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from tlab.inside.contributions import head_outputs, neuron_outputs
+from tlab.nn.model import Block, BlockTrace, Trace, Transformer
+from tlab.nn.norms import NORMS
+from tlab.nn.positions import POSITIONS
+from tlab.nn.residuals import Residual, ResidualTrace, SandwichNorm
+from tlab.params import ParamSpace
+from tlab.registry import Registry
+from tlab.types import Array, Ids
+
+CHANGES: Registry[type[Change]] = Registry("change")
+
+
+class Part(NamedTuple):
+    """A part of a model that adds something to the stream."""
+
+    layer: int  # from 0
+    kind: str  # "attention" or "mlp"
+    unit: int | None = None  # a head, or a hidden unit of the MLP; None for the whole sublayer
+
+    def __str__(self) -> str:
+        units = {"attention": "head", "mlp": "neuron"}
+        return f"{self.kind}.{self.layer}" + ("" if self.unit is None else f".{units[self.kind]}.{self.unit}")
+
+
+def find_part(model: Transformer, name: str) -> Part:
+    """The part of this name: "attention.1", "attention.1.head.0", "mlp.0", "mlp.0.neuron.17".
+
+    Raises:
+        ValueError: there is none; the message says what there is.
+    """
+    c = model.config
+    match name.split("."):
+        case [("attention" | "mlp") as kind, layer] if layer.isdecimal() and int(layer) < c.num_layers:
+            return Part(int(layer), kind)
+        case ["attention", layer, "head", index] if (
+            layer.isdecimal() and index.isdecimal() and int(layer) < c.num_layers and int(index) < c.num_heads
+        ):
+            return Part(int(layer), "attention", int(index))
+        case ["mlp", layer, "neuron", index] if (
+            layer.isdecimal() and index.isdecimal() and int(layer) < c.num_layers and int(index) < c.mlp_dim
+        ):
+            return Part(int(layer), "mlp", int(index))
+    raise ValueError(
+        f"no part {name!r} here; this model has attention.N and mlp.N for N = 0 to {c.num_layers - 1}, "
+        f"attention.N.head.M for M = 0 to {c.num_heads - 1}, and mlp.N.neuron.M for M = 0 to {c.mlp_dim - 1}"
+    )
+
+
+def all_heads(model: Transformer) -> list[Part]:
+    """Every head, layer by layer."""
+    c = model.config
+    return [Part(layer, "attention", head) for layer in range(c.num_layers) for head in range(c.num_heads)]
+
+
+# --- changes ---
+
+
+class Scene(NamedTuple):
+    """What a change may look at: the part's output in this pass, and where it came from."""
+
+    output: Array  # (B, T, C), the part's share of the sublayer's output f, without the bias
+    part: Part
+    block: Block
+    trace: BlockTrace
+    reference: Trace | None  # of another pass, for changes that take something from there
+
+
+class Change:
+    """The contract: what the part puts out instead, (B, T, C)."""
+
+    needs_reference: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")
+    """The kinds of part that it can be made to."""
+
+    def apply(self, scene: Scene) -> Array:
+        raise NotImplementedError
+
+
+@CHANGES.add("zero", label="switch off", formula="0")
+class Zero(Change):
+    """Adds nothing at all.
+
+    Notice: zero may be far from anything the later blocks were trained with, so it can cost more than the part knew.
+    """
+
+    def apply(self, scene: Scene) -> Array:
+        return np.zeros_like(scene.output)
+
+
+@CHANGES.add("mean", label="replace by its mean", formula=r"\overline{c}")
+class Mean(Change):
+    """Adds the mean over all texts and places of the reference, or of this batch where none is given.
+
+    Notice: what is lost is only what the part says of *this* place; what it always says is kept.
+    """
+
+    def apply(self, scene: Scene) -> Array:
+        output = scene.output
+        if scene.reference is not None:
+            output = part_output(scene.block, scene.reference.blocks[scene.part.layer], scene.part)
+        return np.broadcast_to(output.mean((0, 1)), scene.output.shape)
+
+
+@CHANGES.add("scale", label="make louder or softer", formula=r"k\,c")
+@dataclass(frozen=True)
+class Scale(Change):
+    """Adds a multiple of what it would have added: twice as much, unless told otherwise."""
+
+    factor: float = 2.0
+
+    def apply(self, scene: Scene) -> Array:
+        return scene.output * self.factor
+
+
+@CHANGES.add("patch", label="take it from another text", formula=r"c_\mathrm{other}")
+class Patch(Change):
+    """Adds what the part added in another text, place by place; the two texts need the same number of tokens."""
+
+    needs_reference = True
+
+    def apply(self, scene: Scene) -> Array:
+        assert scene.reference is not None
+        output = part_output(scene.block, scene.reference.blocks[scene.part.layer], scene.part)
+        if output.shape[1] != scene.output.shape[1]:
+            raise ValueError(
+                f"the other text has {output.shape[1]} tokens, this one {scene.output.shape[1]}; patching goes place "
+                "by place, so give two texts of the same number of tokens"
+            )
+        return np.broadcast_to(output, scene.output.shape)
+
+
+@CHANGES.add("uniform", label="look at everything alike", formula=r"\tfrac{1}{t}\sum_{s \le t} v_s")
+class Uniform(Change):
+    """Lets a head, or all heads of a layer, look at every visible token with equal weight."""
+
+    kinds = ("attention",)
+
+    def apply(self, scene: Scene) -> Array:
+        values = scene.trace.attention.values  # (B, H, T, D)
+        _, H, T, D = values.shape
+        weights = np.tri(T, dtype=values.dtype) / np.arange(1, T + 1, dtype=values.dtype)[:, None]
+        mixed = (weights @ values).transpose(0, 2, 1, 3)  # (B, T, H, D)
+        rows = scene.block.attention.out.weight.data.reshape(H, D, -1)
+        heads = range(H) if scene.part.unit is None else [scene.part.unit]
+        return np.sum([mixed[:, :, h] @ rows[h] for h in heads], axis=0)
+
+
+def part_output(block: Block, trace: BlockTrace, part: Part) -> Array:
+    """What a part puts out, (B, T, C): its share of the sublayer's output f, without the bias."""
+    if part.kind == "attention":
+        heads = head_outputs(block, trace)
+        return heads.sum(0) if part.unit is None else heads[part.unit]
+    if part.unit is None:
+        return trace.mlp.hidden @ block.mlp.down.weight.data
+    return neuron_outputs(block, trace, [part.unit])[0]
+
+
+# --- running ---
+
+Changes = Mapping[Part, Change]
+
+
+def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace | None = None) -> tuple[Array, Trace]:
+    """A forward pass in which these parts add something else.
+
+    Args:
+        model: left as it is.
+        ids: (B, T).
+        changes: part -> what it does instead. Several may be in one sublayer.
+        reference: the trace of another pass, for `Mean` and `Patch`.
+
+    Returns:
+        logits (B, T, V), and the trace: `added` and `stream` are those after the change.
+
+    Raises:
+        ValueError: a change needs a reference, or does not go with its part.
+    """
+    for part, change in changes.items():
+        if change.needs_reference and reference is None:
+            raise ValueError(f"{type(change).__name__.lower()} of {part} needs another text to take it from")
+        if part.kind not in change.kinds:
+            raise ValueError(f"{part} has no attention weights; choose attention.N or attention.N.head.M")
+    _, plain = model.forward(ids)  # of which what enters the first block is kept
+    x, traces = plain.embedded, []
+    for layer, block in enumerate(model.blocks):
+        x, trace = block.forward(x)
+        here = {part: change for part, change in changes.items() if part.layer == layer}
+        if here:
+            x, trace = change_block(block, trace, here, reference)
+        traces.append(trace)
+    x, final_norm = model.final_norm.forward(x) if model.final_norm else (x, None)
+    logits, _ = model.head.forward(x) if model.head else model.embedding.unembed(x)
+    return logits, Trace(plain.ids, 0, plain.embedded, tuple(traces), final_norm, x, logits)
+
+
+def change_block(
+    block: Block, trace: BlockTrace, changes: Changes, reference: Trace | None
+) -> tuple[Array, BlockTrace]:
+    """One block once more, with the changes in it; -> the stream behind it, and its trace."""
+    attention = {part: change for part, change in changes.items() if part.kind == "attention"}
+    mlp = {part: change for part, change in changes.items() if part.kind == "mlp"}
+    first = change_sublayer(block.first, trace.first, block, trace, attention, reference)
+    _, second = block.second.forward(first.y, block.mlp.forward)  # it reads another stream by now
+    trace = BlockTrace(first, second)
+    second = change_sublayer(block.second, second, block, trace, mlp, reference)
+    return second.y, BlockTrace(first, second)
+
+
+def change_sublayer(
+    layout: Residual, own: ResidualTrace, block: Block, trace: BlockTrace, changes: Changes, reference: Trace | None
+) -> ResidualTrace:
+    """What a sublayer adds after these changes, and the stream behind it."""
+    added = own.added
+    for part, change in changes.items():
+        output = part_output(block, trace, part)
+        new = change.apply(Scene(output, part, block, trace, reference))
+        added = added + layout.share_of_added(new - output, own)
+    return own._replace(added=added, y=layout.join(own.x, added))
+
+
+# --- whole mechanisms ---
+
+
+def without_positions(model: Transformer) -> None:
+    """Take the position encoding out of a model of one's own, for good: none is added, turned or subtracted."""
+    c = model.config
+    none = POSITIONS["none"](ParamSpace(), "none", c.context_length, c.hidden_dim, c.num_heads, None)  # pyright: ignore
+    model.position = none
+    for block in model.blocks:
+        block.attention.position = none
+
+
+def without_norms(model: Transformer) -> None:
+    """Take every norm out of a model of one's own, for good: each vector passes as it is."""
+    none = NORMS["none"](ParamSpace(), "none", model.config.hidden_dim, 0.0)
+    for block in model.blocks:
+        for layout in (block.first, block.second):
+            layout.norm = none
+            if isinstance(layout, SandwichNorm):
+                layout.norm_out = none
+    if model.final_norm is not None:
+        model.final_norm = none

@@ -1,0 +1,47 @@
+"""Slices of the text that was never trained on, and the loss on them, token by token."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tlab.inside.subject import ProbeError, Subject, log_softmax
+from tlab.types import Array, Ids
+
+STANDARD_ERRORS = 2.0  # to either side of a mean: about 95 % where there are a dozen windows or more
+
+
+def windows(subject: Subject, count: int, length: int | None = None) -> tuple[Ids, Ids]:
+    """Ids and targets (N, T) of `count` windows, spread evenly over the validation split; fewer where it is short.
+
+    Args:
+        subject: its corpus is read.
+        count: windows wanted.
+        length: tokens in each; by default the context length.
+
+    Raises:
+        ProbeError: the split has not one window of this length.
+    """
+    tokens = subject.corpus.validation
+    T = length or subject.checkpoint.model_config.context_length
+    possible = (len(tokens) - 1) // T
+    if possible < 1:
+        raise ProbeError(
+            f"the held-out text has {len(tokens)} tokens, too few for one window of {T}; take a longer text"
+        )
+    starts = np.linspace(0, (possible - 1) * T, min(count, possible)).astype(int)
+    cut = tokens[starts[:, None] + np.arange(T + 1)]
+    return cut[:, :-1], cut[:, 1:]
+
+
+def token_losses(logits: Array, targets: Ids) -> Array:
+    """Loss of each token (B, T) in nats, from logits (B, T, V) and targets (B, T)."""
+    return -np.take_along_axis(log_softmax(logits), targets[..., None], -1)[..., 0]
+
+
+def interval(values: Array) -> tuple[float, float, float]:
+    """Mean of values (N,), and two standard errors below and above it; with one value alone the interval is open."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, -np.inf, np.inf
+    half = STANDARD_ERRORS * float(values.std(ddof=1)) / len(values) ** 0.5
+    return mean, mean - half, mean + half
