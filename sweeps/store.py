@@ -1,10 +1,45 @@
 """The folder of a sweep: a file for each finished cell, which is the truth, and the tables made from them.
 
     manifest.json      the grids, and each run's command, versions and machine
+    lock               held by the driver that writes here; its pid and host
+    log.txt            what the drivers said, with the time
     cells/<id>.json    a finished cell's record; that it is there means that the cell is done
     curves/<id>.csv    its learning curve
-    cells.csv          one row a cell
-    curves.csv         all curves, in long form: cell_id, step, split, metric, value
+    started/<id>.json  a cell in flight: how often it was begun and has not come back
+
+Three tables, each as .csv and as .parquet, made anew from the records at the end of every run:
+
+    cells      a row a cell, aliases included
+      cell_id         16 hex digits: the hash of everything that decides the numbers
+      alias_of        the cell_id whose numbers these are, where the cell was not run; else empty
+      status          ok, diverged, failed, killed or timeout
+      <field> ...     every axis, and every other config field that is not the same in all rows
+      seed            the replicate; runs of one seed share their batches and all weights that they can
+      n_params        number of weights
+      steps_done      updates made
+      val_loss        nats a token on the whole validation split after the last step; empty where there is none
+      best_val_loss   the lowest of all looks at the validation split
+      train_loss      mean of the last tenth of the steps
+      error_type, error_message, traceback_tail   of whatever is not ok
+      source          hash of the core's code that made the numbers
+      tokens_per_second, wall_seconds, cpu_seconds, peak_memory_mib, attempts, host
+                      how it went this time: the only columns in which two runs of the same cell may differ
+    curves     long form, a row a number
+      cell_id         never an alias
+      step            1 for the first update
+      split           train (before the update, on its batch) or validation (after it, on the whole split)
+      metric          loss or gradient_norm (over all weights, before clipping)
+      value
+    summary    a row a configuration (all seeds of it), best mean first; aliases share one row
+      <field> ...     the axes, as in cells
+      also            other names of the same function: "residual=post; residual=sandwich"; else empty
+      n_seeds, n_ok, n_diverged, n_failed         n_failed counts failed, killed and timeout
+      mean, sd        of val_loss over the seeds that are ok; sd with n - 1, empty for one seed
+      ci_low, ci_high 95 % interval of the mean; empty for one seed
+      rank            1 for the lowest mean; empty where no seed is ok
+
+manifest.json: format, schema, grids (a list of {"values": {field: [...]}, "seeds": [...]}), and runs (a list, the
+last one last, of began, command, grid, versions, blas, processor, git, source, corpora ...).
 
 Every file is written whole or not at all, so a sweep may be ended at any moment; the same command goes on with it.
 """
