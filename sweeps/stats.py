@@ -180,7 +180,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def interquartile_mean(scores: Array) -> float:
     """The mean of the middle half of all scores (Agarwal et al. 2021): outliers do not move it as they do the mean."""
-    return float(trim_mean(scores, 0.25, axis=None))
+    return float(trim_mean(scores.ravel(), 0.25))
 
 
 def stratified_bootstrap(
