@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from sweeps.cell import DIVERGED, OK
+from sweeps.cell import OK
 from sweeps.grid import REPLICATE, registry_of
 from sweeps.store import Table
+from sweeps.summary import Configuration, configurations
 from tlab.figures import (
     FAINT,
     FONT,
@@ -207,49 +207,6 @@ def focus(axes: Axes) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ final losses
-
-
-@dataclass
-class Configuration:
-    """The rows that differ in nothing but the seed, and those of their aliases."""
-
-    levels: dict[str, list[Any]]
-    """Axis -> the level; several where rows are aliases of each other."""
-    losses: dict[int, float] = field(default_factory=dict)
-    """Seed -> final validation loss."""
-    diverged: set[int] = field(default_factory=set)
-    failed: set[int] = field(default_factory=set)
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds that have a loss; infinite where none has."""
-        return sum(self.losses.values()) / len(self.losses) if self.losses else float("inf")
-
-    @property
-    def accidents(self) -> str:
-        """In words, what the mean does not tell."""
-        total = len(self.losses) + len(self.diverged) + len(self.failed)
-        words = [(len(self.diverged), "diverged"), (len(self.failed), "failed")]
-        return ", ".join(f"{count} of {total} {word}" for count, word in words if count)
-
-
-def configurations(table: Table) -> list[Configuration]:
-    """The table's rows by configuration: the best mean first, those that have none last."""
-    settings = {row["cell_id"]: tuple(row[axis] for axis in table.axes) for row in table.rows}
-    found: dict[tuple[Any, ...], Configuration] = {}
-    for row in table.rows:
-        own = settings[row["cell_id"]]
-        configuration = found.setdefault(settings[row["alias_of"] or row["cell_id"]], Configuration({}))
-        for axis, value in zip(table.axes, own, strict=True):
-            known = configuration.levels.setdefault(axis, [])
-            if value not in known:
-                known.append(value)
-        seed = row[REPLICATE]
-        if row["status"] == OK and row["val_loss"] is not None:
-            configuration.losses[seed] = row["val_loss"]
-        else:
-            (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
-    return sorted(found.values(), key=lambda configuration: configuration.mean)
 
 
 def final_losses_figure(table: Table) -> Figure:

@@ -32,6 +32,14 @@ MARGIN = 0.02
 """Nats a token. Losses that differ by less are called equal: about what five seeds of a small model can tell."""
 RESAMPLES = 2000
 
+DIFFERENT, BELOW_MARGIN, EQUAL, UNKNOWN = VERDICTS = (
+    "different",
+    "different, by less than the margin",
+    "equal within the margin",
+    "cannot tell",
+)
+"""All that can be said of two means. That neither test could show anything says only that one cannot tell."""
+
 
 class Estimate(NamedTuple):
     """A mean with the interval that holds the true one in 95 % of cases."""
@@ -173,6 +181,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted
+
+
+def verdict_of(p_different: float, p_equal: float) -> str:
+    """What two tests together allow to say: one of `VERDICTS`.
+
+    Args:
+        p_different: from `difference_p`, after `holm` where it is one of many.
+        p_equal: from `equality_p`.
+    """
+    equal = p_equal <= ALPHA
+    if p_different <= ALPHA:
+        return BELOW_MARGIN if equal else DIFFERENT
+    return EQUAL if equal else UNKNOWN
 
 
 # ------------------------------------------------------------------------------------------------ many runs
