@@ -32,9 +32,9 @@ class Reply:
         """The task's own result, in a list, since joblib knows batches only."""
         self.callback(result)
 
-    def lost(self, why: str) -> None:
+    def lost(self, why: str, cluster_is_lost: bool) -> None:
         """There is none, and why."""
-        self.callback([Outcome(self.cell_id, "", None, lost=why)])
+        self.callback([Outcome(self.cell_id, "", None, None, why, cluster_is_lost)])
 
 
 class LossesTold(DaskDistributedBackend):
@@ -48,7 +48,8 @@ class LossesTold(DaskDistributedBackend):
     def start_call(self) -> None:
         """Begin to collect results, and to look after the scheduler."""
         super().start_call()
-        self.client.loop.add_callback(self.watch)
+        loop: Any = self.client.loop
+        loop.add_callback(self.watch)
 
     async def _collect(self) -> None:
         while self._continue:
@@ -59,14 +60,16 @@ class LossesTold(DaskDistributedBackend):
                 if future.status == "finished":
                     waiting.set_result(result)
                     reply(result)
+                elif future.status == "error":  # it killed all the workers it was tried on
+                    self.give_up(waiting, reply, str(result[1]), cluster_is_lost=False)
                 else:
-                    self.give_up_one(waiting, reply, str(result[1] if isinstance(result, tuple) else future.status))
+                    self.give_up(waiting, reply, f"the dask scheduler let it go ({future.status})")
             await asyncio.sleep(0.01)
 
-    def give_up_one(self, waiting: Any, reply: Reply, why: str) -> None:
+    def give_up(self, waiting: Any, reply: Reply, why: str, cluster_is_lost: bool = True) -> None:
         """Let joblib have something in place of a result that will not come."""
         waiting.set_result([])
-        reply.lost(why)
+        reply.lost(why, cluster_is_lost)
 
     async def watch(self) -> None:
         """Give up all tasks once the scheduler is gone, or has been without workers for a while."""
@@ -75,7 +78,8 @@ class LossesTold(DaskDistributedBackend):
         while self._continue:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                about = await asyncio.wait_for(self.client.scheduler.identity(), PATIENCE_SECONDS)
+                scheduler: Any = self.client.scheduler
+                about = await asyncio.wait_for(scheduler.identity(), PATIENCE_SECONDS)
             except (OSError, asyncio.TimeoutError, AttributeError) as error:
                 self.give_up_all(f"the dask scheduler is gone ({error})")
                 continue
@@ -87,10 +91,7 @@ class LossesTold(DaskDistributedBackend):
     def give_up_all(self, why: str) -> None:
         """Nothing that is in flight will come back."""
         for future in list(self._callbacks):
-            self.give_up_one(self._results.pop(future), self._callbacks.pop(future), f"{GONE}: {why}")
+            self.give_up(self._results.pop(future), self._callbacks.pop(future), why)
 
-
-GONE = "cluster lost"
-"""How the reason begins when not a cell is to blame, but there is nobody left to train it."""
 
 register_parallel_backend(NAME, LossesTold)

@@ -53,7 +53,7 @@ def owner_of(field: str) -> type[Config]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """" Did you mean 'norm'?", or nothing where no known word comes near."""
+    """A question after the known word that comes nearest, to be put behind a message; nothing where none does."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_of
-from sweeps.fields import registry_of as registry_of  # what figures and findings know of a grid, they have from here
+
+# What tables, figures and findings know of a grid and its fields, they have from here.
+from sweeps.fields import parse_value as parse_value
+from sweeps.fields import registry_of as registry_of
+from sweeps.fields import sweepable as sweepable
 from sweeps.identity import DTYPE as DTYPE
 from sweeps.identity import Cell, Half, canonical, identify
 from tlab.config import Config, ConfigError, ModelConfig, TrainConfig, as_plain, field_types, type_alternatives
@@ -111,7 +115,9 @@ class Cutter:
                 self.complaints.setdefault(str(error))
         return self.made[key]
 
-    def seeds_of(self, grid: Grid, settings: Mapping[str, Any]) -> Iterator[tuple[TextConfig, Half, Half, Half]]:
+    def seeds_of(
+        self, grid: Grid, settings: Mapping[str, Any]
+    ) -> Iterator[tuple[TextConfig, Half[ModelConfig], Half[ModelConfig], Half[TrainConfig]]]:
         """For each seed: the text, the model, the model that stands for all its aliases, and the training."""
         parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
         for field, value in settings.items():
@@ -121,7 +127,7 @@ class Cutter:
         if text is None:
             return
 
-        def make_model() -> tuple[Half, Half]:
+        def make_model() -> tuple[Half[ModelConfig], Half[ModelConfig]]:
             corpus = self.corpora[text]
             model = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **parts[ModelConfig])
             check_fit(model, corpus)
@@ -154,7 +160,7 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
     cutter = Cutter(corpora)
     cells: dict[str, Cell] = {}
     first_of: dict[str, str] = {}  # canonical id -> the id of the first cell that has it
-    for grid, settings in ((grid, settings) for grid in grids for settings in grid.settings()):
+    for grid, settings in ((one, settings) for one in grids for settings in one.settings()):
         for text, model, twin, train in cutter.seeds_of(grid, settings):
             sha256 = corpora[text].sha256
             cell_id = identify(text, model, train, sha256)

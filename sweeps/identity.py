@@ -9,7 +9,7 @@ import inspect
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ SCHEMA = 2
 """Part of every cell's id: to be raised when the same config comes to mean other numbers."""
 
 DTYPE = "float32"
+OneConfig = TypeVar("OneConfig", ModelConfig, TrainConfig)
 Part = tuple[str, Entry[Any]]  # a registry's slot, and what stands there under some key
 
 
@@ -66,10 +67,10 @@ class Cell:
         return " ".join(f"{field}={self.value(field)}" for field in (*axes, "seed"))
 
 
-class Half:
+class Half(Generic[OneConfig]):
     """One of the two configs of a cell, with what its id needs of it: made once, used in thousands of cells."""
 
-    def __init__(self, config: ModelConfig | TrainConfig) -> None:
+    def __init__(self, config: OneConfig) -> None:
         self.config = config
         deciding: dict[str, Any] = dict(vars(config))
         if isinstance(config, TrainConfig):  # a data_seed that is left out counts as the seed it then is
@@ -79,7 +80,7 @@ class Half:
         self.json = json.dumps([deciding, foreign], sort_keys=True, separators=(",", ":"))
 
 
-def identify(text: TextConfig, model: Half, train: Half, corpus_sha256: str) -> str:
+def identify(text: TextConfig, model: Half[ModelConfig], train: Half[TrainConfig], corpus_sha256: str) -> str:
     """A cell's id: the hash of everything that decides its numbers.
 
     The text counts by its sha256 and its tokenizer, not by its name or place. Host, time and number of jobs do not.

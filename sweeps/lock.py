@@ -71,6 +71,20 @@ def parse(content: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def holder_of(folder: Path) -> dict[str, Any]:
+    """Who is at work in the folder now, {} where nobody is."""
+    try:
+        with open(folder / LOCK, "rb") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return parse(file.read())
+    except OSError:
+        pass
+    return {}
+
+
 def lock_content(folder: Path) -> bytes:
     """What is in the lock file now; b"" where there is none."""
     try:

@@ -157,7 +157,9 @@ def estimate(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs: int
     share = sum(steps.values()) / sum(steps[shape] for shape in counted)  # of all the work to what was counted of it
     total = share * sum(steps[shape] * t for shape, t in zip(counted, a_step, strict=True))
     each = [longest[shape] * t for shape, t in zip(counted, a_step, strict=True)]
-    return Estimate(max(total / min(jobs, len(cells)), max(each)), max(each), memory_mib(example[counted[-1]]), len(timed))
+    return Estimate(
+        max(total / min(jobs, len(cells)), max(each)), max(each), memory_mib(example[counted[-1]]), len(timed)
+    )
 
 
 def evenly(items: list[Shape], most: int) -> list[Shape]:
@@ -190,5 +192,3 @@ def memory_mib(cell: Cell) -> float:
         *cost.activation_bytes_by_part(cell.model, cell.train.batch_size),
     ]
     return (peak_memory_mib() or 0.0) + sum(row.bytes for row in arrays) / 2**20
-
-

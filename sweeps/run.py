@@ -25,7 +25,7 @@ from sweeps.progress import LOG_SECONDS as LOG_SECONDS  # with the driver, for w
 from sweeps.progress import Progress
 from sweeps.provenance import changes, source_hash
 from sweeps.store import LOG, Store, StoreError, add_record, curve_path, mark_started, read_record, remove_mark
-from sweeps.table import Table, differing_fields, table_of, write_cells, write_curves
+from sweeps.tabulate import Table, differing_fields, table_of, write_cells, write_curves, write_summary
 from sweeps.worker import Outcome, Task, outcome_of
 from sweeps.worker import leave_interrupts_to_driver as leave_interrupts_to_driver
 
@@ -83,7 +83,7 @@ class SweepResult:
 def run_sweep(
     grid: Grid | None,
     store: Store,
-    execution: Execution = Execution(),  # noqa: B008, it is frozen
+    execution: Execution = Execution(),
     *,
     command: Sequence[str] = (),
     again: Iterable[str] = (),
@@ -144,6 +144,7 @@ def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: s
     table = table_of(plan.cells, records, plan.grids)
     try:
         write_cells(store.folder, table)
+        write_summary(store.folder, table)
         write_curves(store.folder, [curve_path(store.folder, result_id) for result_id in records])
     except OSError as error:
         problem = problem or f"the tables could not be written: {error}"
@@ -252,7 +253,7 @@ class Driver:
         if cell_id not in self.pending:  # sent out twice by its backend
             return
         if outcome.lost is not None:
-            if outcome.lost.startswith("cluster lost"):
+            if outcome.cluster_is_lost:
                 self.problem = outcome.lost
             else:
                 self.keep(cell_id, outcome.lost)

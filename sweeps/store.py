@@ -31,12 +31,13 @@ Three tables, each as .csv and as .parquet, made anew from the records at the en
       metric          loss or gradient_norm (over all weights, before clipping)
       value
     summary    a row a configuration (all seeds of it), best mean first; aliases share one row
-      <field> ...     the axes, as in cells
-      also            other names of the same function: "residual=post; residual=sandwich"; else empty
-      n_seeds, n_ok, n_diverged, n_failed         n_failed counts failed, killed and timeout
+      <field> ...     the axes, as in cells; the levels of aliases in one: "pre = post = sandwich"
+      rank            1 for the lowest mean; empty where no seed is ok
+      n_ok, n_diverged, n_failed    cells; n_failed counts failed, killed and timeout
       mean, sd        of val_loss over the seeds that are ok; sd with n - 1, empty for one seed
       ci_low, ci_high 95 % interval of the mean; empty for one seed
-      rank            1 for the lowest mean; empty where no seed is ok
+      minus_best      paired by seed, to the configuration of rank 1
+      against_best    whether it is told from that one, in words (sweeps.stats)
 
 manifest.json: format, schema, grids (a list of {"values": {field: [...]}, "seeds": [...]}), and runs (a list, the
 last one last, of began, command, grid, versions, blas, processor, git, source, corpora ...).
@@ -60,8 +61,8 @@ from sweeps.grid import Grid
 from sweeps.identity import SCHEMA
 from sweeps.lock import LOCK
 from sweeps.provenance import about_corpus, provenance
-from sweeps.table import Table as Table  # with the folder, since whoever reads one wants the other
-from sweeps.table import curve_points_in
+from sweeps.tabulate import Table as Table  # with the folder, since whoever reads one wants the other
+from sweeps.tabulate import curve_points_in
 from tlab.checkpoint import write_atomically
 from tlab.text.corpora import Corpus
 

@@ -13,7 +13,7 @@ from sweeps.grid import Grid
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.toml"))}
 """Name -> its file. Another file in that folder is another preset."""
@@ -122,7 +122,7 @@ def values_from_file(name: str) -> Values:
     fixed, axes = content.get("set", {}), content.get("axes", [])
     if not isinstance(fixed, Mapping) or not isinstance(axes, list):
         raise GridError(f'{name}: axes must be a list, such as axes = ["norm"], and [set] a table')
-    values = {str(field): every_key(str(field), f"{name}: axes") for field in axes}
+    values: Values = {str(field): every_key(str(field), f"{name}: axes") for field in axes}
     for field, given in fixed.items():
         owner_of(field)
         if field in values or (field == REPLICATE and "seeds" in content):

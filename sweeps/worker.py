@@ -49,7 +49,9 @@ class Outcome(NamedTuple):
     record: Record | None = None
     """Of a worker that could not write it: it shares no disk with the driver, or the disk is full."""
     lost: str | None = None
-    """Why nothing came back from the backend. Then there is no status, and the cell is still to be trained."""
+    """Why nothing came back from the backend; then there is no status."""
+    cluster_is_lost: bool = False
+    """Whether that is not this cell's doing: there is nobody left to train any."""
 
 
 def run_task(task: Task, corpus: Corpus) -> Outcome:

@@ -1,5 +1,4 @@
-"""The tables of a sweep, made from its records: cells and curves, as CSV and as Parquet. `sweeps.store` has the columns.
-"""
+"""The tables of a sweep, made from its records, as CSV and as Parquet. `sweeps.store` tells their columns."""
 
 from __future__ import annotations
 
@@ -126,9 +125,19 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
                     parquet.write_batch(batch)
 
 
+def write_summary(folder: Path, table: Table) -> None:
+    """Make summary.csv and summary.parquet anew."""
+    from sweeps.summary import summaries, summary_frame  # it needs the table above
+
+    frame = summary_frame(table, summaries(table)) if table.rows else summary_frame(table, [])
+    write_atomically(folder / "summary.csv", frame.to_csv(index=False).encode())
+    with replaced(folder / "summary.parquet") as file:
+        frame.to_parquet(file, index=False)
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` once it is whole and on the disk; an error leaves all as it was."""
+    """A file to write that takes the place of `path` once it is whole and on the disk; an error leaves it alone."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             yield file
