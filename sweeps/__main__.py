@@ -179,7 +179,7 @@ class ReportCommand:
 
     def execute(self, argv: Sequence[str]) -> int:
         """Write it; -> the exit code."""
-        from sweeps.report import write_report
+        from sweeps.report import write_report  # pyright: ignore[reportMissingImports]
 
         Store(self.folder, must_exist=True)
         print(f"wrote {write_report(self.folder)}")
@@ -210,6 +210,12 @@ class ExportCommand:
 class FindingsCommand:
     """Check published findings on this implementation; see findings --help."""
 
+    def execute(self, argv: Sequence[str]) -> int:
+        """Hand all words on: the findings have flags of their own."""
+        from sweeps import findings  # pyright: ignore[reportAttributeAccessIssue]
+
+        return findings.main(argv[1:])
+
 
 Command = (
     Annotated[PlanCommand, subcommand(name="plan")]
@@ -218,7 +224,7 @@ Command = (
     | Annotated[RetryCommand, subcommand(name="retry")]
     | Annotated[ReportCommand, subcommand(name="report")]
     | Annotated[ExportCommand, subcommand(name="export")]
-    | Annotated[FindingsCommand, subcommand(name="findings")]  # never run: `main` hands it on
+    | Annotated[FindingsCommand, subcommand(name="findings")]
 )
 
 
@@ -227,9 +233,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         if argv[:1] == ["findings"]:
-            from sweeps import findings
-
-            return findings.main(argv[1:])
+            return FindingsCommand().execute(argv)
         command = tyro.cli(Command, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
         return command.execute(argv)
     except (GridError, StoreError, LockedError) as error:
