@@ -28,10 +28,10 @@ def markup(content: object) -> str:
     return content if isinstance(content, Html) else html.escape(str(content))
 
 
-def tag(name: str, *content: object, **attributes: str) -> Html:
+def tag(element: str, *content: object, **attributes: str) -> Html:
     """An element. A trailing underscore of an attribute's name, as in class_, is dropped."""
     told = "".join(f' {key.rstrip("_")}="{html.escape(value)}"' for key, value in attributes.items() if value)
-    return Html(f"<{name}{told}>{''.join(map(markup, content))}</{name}>")
+    return Html(f"<{element}{told}>{''.join(map(markup, content))}</{element}>")
 
 
 def joined(parts: Iterable[object], between: str = "\n") -> Html:

@@ -211,7 +211,7 @@ def page(found: Findings, drawn: Sequence[Drawn]) -> str:
             tag("h1", found.title),
             tag("nav", *links),
             tag("section", tag("ul", *(tag("li", word) for word in words)), class_="headline"),
-            *(tag("section", tag("h2", title), content, id=anchor(title)) for title, content in parts.items()),
+            *(tag("section", tag("h2", title), part, id=anchor(title)) for title, part in parts.items()),
             tag("footer", "Made by the Transformer Intuition Lab from the tables beside this file."),
         ]
     )

@@ -111,13 +111,11 @@ def rates_section(table_of_all: Table, margin: float) -> Html:
         for cells in by_pair.values()
     ]
     chosen = Counter(row[RATE] for row in best.rows if not row["alias_of"])
-    shares = ", ".join(
-        f"{level_name(RATE, rate)} for {several(chosen[rate], 'cell')}" for rate in rates if chosen[rate]
-    )
+    picked = [f"{level_name(RATE, rate)} for {several(chosen[rate], 'cell')}" for rate in rates if chosen[rate]]
     words = (
         "Levels may have different best learning rates, and a comparison at one rate is then one of rates. The best "
         "rate of a configuration is that with the fewest seeds lost, and of those with the lowest mean loss. It is "
-        f"picked by the losses that are shown, which are a little too low for it. Best was {shares}. Holm's "
+        f"picked by the losses that are shown, which are a little too low for it. Best was {', '.join(picked)}. Holm's "
         "correction is over each column by itself."
     )
     rate_of = {row["cell_id"]: row[RATE] for row in best.rows}
@@ -159,15 +157,8 @@ def configurations_section(ranked: Sequence[Summary]) -> Html:
     """Every configuration with its seeds, the best one first."""
     if not ranked:
         return Html("")
-    heads = [
-        "rank",
-        "configuration",
-        "mean loss (95 % interval)",
-        "sd",
-        "seeds",
-        "minus the best",
-        "told from the best?",
-    ]
+    loss = "mean loss (95 % interval)"
+    heads = ["rank", "configuration", loss, "sd", "seeds", "minus the best", "told from it?"]
     rows = [configuration_row(rank, one) for rank, one in enumerate(ranked[:MOST_CONFIGURATIONS], 1)]
     left_out = len(ranked) - len(rows)
     words = (

@@ -35,7 +35,9 @@ def setting_section(of_table: Table, manifest: Mapping[str, Any], planned: int) 
         **size_entries(of_table),
         **(machine_entries(runs) if runs else {}),
     }
-    return tag("dl", *(tag("dt", name) + tag("dd", value) for name, value in entries.items() if value))
+    return tag(
+        "dl", *(tag(*item) for name, value in entries.items() if value for item in (("dt", name), ("dd", value)))
+    )
 
 
 def grid_entries(of_table: Table, manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -100,14 +102,12 @@ def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     named = {"the lab": "tlab", "Python": "python", "NumPy": "numpy", "joblib": "joblib", "": "dtype"}
     versions = [f"{name} {last[key]}".strip() for name, key in named.items() if last.get(key)]
     git = last.get("git") or {}
-    commit = (
-        f"{str(git['sha'])[:12]}{', with files changed since' if git.get('dirty') else ''}" if git.get("sha") else ""
-    )
+    changed = ", with files changed since" if git.get("dirty") else ""
     return {
         "text": "; ".join(sorted(corpora)),
         "machine": "; ".join(sorted(machines)),
         "versions": ", ".join(filter(None, [*versions, blas])),
-        "commit": commit,
+        "commit": f"{str(git['sha'])[:12]}{changed}" if git.get("sha") else "",
         "begun": ", ".join(dict.fromkeys(day_of(str(run.get("began", ""))) for run in runs)),
         "command": shlex.join(map(str, last.get("command") or ())),
     }
@@ -178,10 +178,10 @@ def methods_section(found: Sequence[Comparison], interacting: Sequence[Compariso
         "have only ten different resamples, and its intervals are far too narrow. Each interval stands for itself.",
         f"A difference is called real where the two-sided paired t-test has p of at most {ALPHA:g} after Holm's "
         f"correction over {several(len(found), 'comparison')} of levels; interactions are a family of their own, of "
-        f"{len(interacting)}. So the chance to call anything real in a family where nothing is differs from zero by at "
-        "most 5 %. An interval may leave zero out and the difference still not be called real; such ones point one way.",
-        f"Two levels are called equal where two one-sided tests (TOST) both show at {ALPHA:g} that their difference "
-        f"lies within ±{margin:g} nats per token. That a test finds no difference is never taken for equality. What is "
+        f"{len(interacting)}. So in a family without any difference, something is called real in at most 5 % of "
+        "sweeps. Where an interval leaves zero out and that is not enough, the difference points one way.",
+        f"Two levels are called equal where two one-sided tests (TOST) both show at {ALPHA:g} that the difference is "
+        f"within ±{margin:g} nats per token; this is not corrected for the number of pairs. That a test finds no difference is never taken for equality. What is "
         "neither real nor equal, this sweep cannot tell; the number of seeds that might tell is a guess from the "
         "spread over the few that there are.",
         "Cells that diverged or failed are in no mean. They are counted beside it, and combinations that are not "
