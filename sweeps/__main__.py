@@ -17,6 +17,7 @@ from sweeps.backends import BACKENDS
 from sweeps.cell import ACCIDENTS
 from sweeps.export import export, small_form
 from sweeps.fields import GridError
+from sweeps.findings_command import FindingsCommand
 from sweeps.grid import Grid
 from sweeps.lock import LockedError
 from sweeps.plan import Plan, chosen_cells, estimate, make_plan
@@ -179,7 +180,7 @@ class ReportCommand:
 
     def execute(self, argv: Sequence[str]) -> int:
         """Write it; -> the exit code."""
-        from sweeps.report import write_report  # pyright: ignore[reportMissingImports]
+        from sweeps.report import write_report
 
         Store(self.folder, must_exist=True)
         print(f"wrote {write_report(self.folder)}")
@@ -206,17 +207,6 @@ class ExportCommand:
         return EXIT_OK
 
 
-@dataclass(frozen=True, kw_only=True)
-class FindingsCommand:
-    """Check published findings on this implementation; see findings --help."""
-
-    def execute(self, argv: Sequence[str]) -> int:
-        """Hand all words on: the findings have flags of their own."""
-        from sweeps import findings  # pyright: ignore[reportAttributeAccessIssue]
-
-        return findings.main(argv[1:])
-
-
 Command = (
     Annotated[PlanCommand, subcommand(name="plan")]
     | Annotated[RunCommand, subcommand(name="run")]
@@ -232,8 +222,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     """Run one command; -> the exit code: 0 all well, 1 some cells failed, 2 wrong usage, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        if argv[:1] == ["findings"]:
-            return FindingsCommand().execute(argv)
         command = tyro.cli(Command, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
         return command.execute(argv)
     except (GridError, StoreError, LockedError) as error:

@@ -18,7 +18,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from sweeps.findings import CLAIMS, Claim
 from sweeps.findings_page import Finding, finding_as_text, summary_as_text, write_page
-from sweeps.store import processor
+from sweeps.provenance import processor
 from sweeps.trials import Trial, read_outcome, run_trials, trials_of
 from tlab.run_folder import environment
 from tlab.terminal import counted
