@@ -38,7 +38,11 @@ class Reply:
 
 
 class LossesTold(DaskDistributedBackend):
-    """joblib's backend, with the two places overridden where a task is sent and where it comes back."""
+    """joblib's backend, with the places overridden where a task is sent and where it comes back."""
+
+    def effective_n_jobs(self, n_jobs: int | None = 1) -> int:
+        """Cores of the cluster, but 2 at least: for one, joblib would train in the driver and leave dask out."""
+        return max(2, super().effective_n_jobs(n_jobs))
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Send a task, and remember which cell it is."""

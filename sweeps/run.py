@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -217,7 +218,8 @@ class Driver:
         before = sum(self.begun.values())
         self.in_flight.clear()
         try:
-            with closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore[reportArgumentType]
+            with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
+                warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # left by an early end
                 for outcome in outcomes:
                     self.take(outcome)
                     if self.problem:

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MARK = "TLAB_KILLED_SWEEP"
 GRID = [
-    "--axes", "norm", "--seeds", "4", "--steps", "150", "--corpus", "brackets", "--jobs", "2", "--attempts", "9",
+    "--axes", "norm", "--seeds", "3", "--steps", "100", "--corpus", "brackets", "--jobs", "2", "--attempts", "9",
     "--set", "hidden_dim=16", "--set", "num_layers=1", "--set", "context_length=16", "--set", "batch_size=4",
 ]  # fmt: skip
 ORPHANS_END = 5.0  # seconds within which workers must have noticed that their driver is gone
