@@ -106,6 +106,7 @@ def test_a_dask_cluster_gives_the_same_bits_also_with_a_worker_killed(small, fol
 @pytest.mark.parametrize("kind", [pytest.param("dask", marks=from_dask)])
 def test_a_cell_that_kills_every_dask_worker_is_killed_and_the_sweep_ends(small, folder, register, kind):
     import dask
+    import distributed  # noqa: F401, its settings are known from then on
 
     register(ACTIVATIONS, "kills", KillsItsProcess)
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
@@ -116,10 +117,9 @@ def test_a_cell_that_kills_every_dask_worker_is_killed_and_the_sweep_ends(small,
 
 @dask
 @pytest.mark.parametrize("kind", [pytest.param("dask", marks=from_dask)])
-def test_a_scheduler_that_goes_away_ends_the_sweep_with_what_is_done(small, folder, register, kind):
+def test_a_scheduler_that_goes_away_ends_the_sweep_with_what_is_done(small, folder, kind):
     import subprocess
 
-    register(ACTIVATIONS, "slow", Slow)
     program = (
         "from distributed import LocalCluster\n"
         "if __name__ == '__main__':\n"
@@ -143,7 +143,7 @@ def test_a_scheduler_that_goes_away_ends_the_sweep_with_what_is_done(small, fold
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        grid = small(activation=("slow",), seeds=tuple(range(8)), steps=(30,))
+        grid = small(seeds=tuple(range(8)), steps=(1000,))
         result = run_sweep(grid, Store(folder), Execution(backend=kind, scheduler=address))
         watcher.join()
     assert result.problem is not None and result.counts["ok"] >= 1 and result.missing >= 1
