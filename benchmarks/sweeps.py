@@ -115,7 +115,7 @@ def overhead(place: Path) -> None:
     }
     took = {name: statistics.median(cpu_seconds(part) for _ in range(5)) for name, part in parts.items()}
     share = sum(took.values()) / trained
-    print(f"a default cell: {trained:.2f} s of a processor; around it: {sum(took.values()) * 1e3:.0f} ms, {share:.2%}   "
+    print(f"a default cell: {trained:.2f} CPU s; around it: {sum(took.values()) * 1e3:.0f} ms, {share:.2%}   "
           f"at most {OVERHEAD:.0%}: {verdict(share, OVERHEAD)}")  # fmt: skip
     for name, each in took.items():
         print(f"    {name:<26}{each * 1e3:8.1f} ms")
