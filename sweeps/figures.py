@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from sweeps.cell import DIVERGED, OK
-from sweeps.grid import REPLICATE, registry_of
+from sweeps.cell import OK
+from sweeps.grid import REPLICATE
+from sweeps.names import configuration_name, level_name, level_phrase
 from sweeps.store import Table
+from sweeps.summary import configurations
 from tlab.figures import (
     FAINT,
     FONT,
@@ -42,22 +43,7 @@ MOST_CONFIGURATIONS = 60  # rows of the strip that a page can still be read with
 LEGEND_LETTERS = 110  # that fit into a line across the strip
 
 
-# ------------------------------------------------------------------------------------------------ words and colours
-
-
-def level_name(axis: str, value: Any) -> str:
-    """What people call a level: the label that its class was registered with, or the value itself."""
-    registry = registry_of(axis)
-    if registry is not None and value in registry:
-        return escape(registry.entries[value].label)
-    return escape(f"{value:g}" if isinstance(value, float) else str(value))
-
-
-def level_phrase(axis: str, value: Any) -> str:
-    """The same where the axis is not named beside it."""
-    registry = registry_of(axis)
-    name = level_name(axis, value)
-    return name if registry is not None and value in registry else f"{axis} {name}"
+# ------------------------------------------------------------------------------------------------ colours
 
 
 def level_styles(levels: Sequence[Any]) -> list[dict[str, Any]]:
@@ -148,7 +134,7 @@ def draw_levels(axes: Axes, table: Table, curves: Curves, axis: str) -> list[tup
         rows = [row for row in table.rows if row[axis] == level]
         ended = Counter(row["status"] for row in rows if row["status"] != OK)
         remarks = [f"{count} of {len(rows)} {status}" for status, count in ended.items()]
-        label = level_name(axis, level) + (f" ({', '.join(remarks)})" if remarks else "")
+        label = escape(level_name(axis, level)) + (f" ({', '.join(remarks)})" if remarks else "")
         of_level = seed_curves(rows, curves)
         draw_band(axes, list(of_level.values()), style, label)
         if of_level:
@@ -209,49 +195,6 @@ def focus(axes: Axes) -> None:
 # ------------------------------------------------------------------------------------------------ final losses
 
 
-@dataclass
-class Configuration:
-    """The rows that differ in nothing but the seed, and those of their aliases."""
-
-    levels: dict[str, list[Any]]
-    """Axis -> the level; several where rows are aliases of each other."""
-    losses: dict[int, float] = field(default_factory=dict)
-    """Seed -> final validation loss."""
-    diverged: set[int] = field(default_factory=set)
-    failed: set[int] = field(default_factory=set)
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds that have a loss; infinite where none has."""
-        return sum(self.losses.values()) / len(self.losses) if self.losses else float("inf")
-
-    @property
-    def accidents(self) -> str:
-        """In words, what the mean does not tell."""
-        total = len(self.losses) + len(self.diverged) + len(self.failed)
-        words = [(len(self.diverged), "diverged"), (len(self.failed), "failed")]
-        return ", ".join(f"{count} of {total} {word}" for count, word in words if count)
-
-
-def configurations(table: Table) -> list[Configuration]:
-    """The table's rows by configuration: the best mean first, those that have none last."""
-    settings = {row["cell_id"]: tuple(row[axis] for axis in table.axes) for row in table.rows}
-    found: dict[tuple[Any, ...], Configuration] = {}
-    for row in table.rows:
-        own = settings[row["cell_id"]]
-        configuration = found.setdefault(settings[row["alias_of"] or row["cell_id"]], Configuration({}))
-        for axis, value in zip(table.axes, own, strict=True):
-            known = configuration.levels.setdefault(axis, [])
-            if value not in known:
-                known.append(value)
-        seed = row[REPLICATE]
-        if row["status"] == OK and row["val_loss"] is not None:
-            configuration.losses[seed] = row["val_loss"]
-        else:
-            (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
-    return sorted(found.values(), key=lambda configuration: configuration.mean)
-
-
 def final_losses_figure(table: Table) -> Figure:
     """A row for each configuration, the best one on top: every seed a dot, their mean a line."""
     shown = configurations(table)
@@ -277,7 +220,9 @@ def final_losses_figure(table: Table) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
-    axes.set_yticks(range(len(shown)), [configuration_name(configuration) for configuration in shown], fontsize=9)
+    axes.set_yticks(
+        range(len(shown)), [escape(configuration_name(configuration)) for configuration in shown], fontsize=9
+    )
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.margins(x=0.04)
     axes.set_xlabel("final validation " + LOSS_LABEL)
@@ -288,7 +233,7 @@ def final_losses_figure(table: Table) -> Figure:
     title = "Final validation loss" + (f" ({'; '.join(words)})" if words else "")
     if len(levels) > 1:  # above the rows, where it hides none of them
         dots = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for colour in colours.values()]
-        names = [level_phrase(coloured, level) for level in levels]
+        names = [escape(level_phrase(coloured, level)) for level in levels]
         across = max(1, LEGEND_LETTERS // (max(map(len, names)) + 6))
         legend = figure.legend(dots, names, loc="outside upper left", ncols=across, frameon=False, prop=letters(9))
         legend.set_title(title, letters(11))
@@ -301,9 +246,3 @@ def final_losses_figure(table: Table) -> Figure:
 def letters(size: int) -> FontProperties:
     """The figures' font in points."""
     return FontProperties(family=FONT, size=size)
-
-
-def configuration_name(configuration: Configuration) -> str:
-    """A configuration in the words of its levels; aliases with an equals sign between them."""
-    parts = [" = ".join(level_phrase(axis, level) for level in levels) for axis, levels in configuration.levels.items()]
-    return " · ".join(parts) or "all runs"

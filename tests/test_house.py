@@ -97,6 +97,7 @@ ONLY_IMPORTERS = {
     "joblib": ("sweeps",),
     "matplotlib": ("tlab.figures", "tlab.ui", "sweeps"),
     "pandas": ("tlab.cli", "tlab.ui", "sweeps", "tlab.figures"),
+    "scipy": ("sweeps",),
     "torch": (),
 }
 
