@@ -170,8 +170,8 @@ def test_an_infinite_gradient_ends_the_run_before_it_reaches_the_weights(verse, 
     trainer = Trainer(model_for(verse), QUICK, verse)
     usual = trainer.model.accumulate_gradients
 
-    def overflowing(ids, targets):
-        result = usual(ids, targets)
+    def overflowing(*batch):
+        result = usual(*batch)
         trainer.model.parameters["blocks.0.mlp.up.weight"].grad[0, 0] = np.inf
         return result
 
@@ -255,7 +255,7 @@ def test_ctrl_c_during_a_validation_is_heard_at_once_and_the_validation_made_up_
     list(whole)
     trainer = Trainer(model_for(verse), QUICK, verse)
 
-    def interrupted_evaluation(model, tokens):
+    def interrupted_evaluation(model, tokens, **options):
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the evaluation went on")
 

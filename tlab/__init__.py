@@ -1,7 +1,7 @@
 """Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."""
 
 from tlab.checkpoint import Checkpoint, CheckpointError
-from tlab.config import ConfigError, ModelConfig, TrainConfig
+from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
 from tlab.generate import generate
 from tlab.nn.model import Transformer
 from tlab.records import StepRecord
@@ -14,6 +14,7 @@ __version__ = VERSION
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "ComputeConfig",
     "ConfigError",
     "ModelConfig",
     "StepRecord",

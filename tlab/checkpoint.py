@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tlab.config import ConfigError, ModelConfig, TrainConfig
+from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
 from tlab.nn.model import Transformer, check_shapes
 from tlab.optim import OPTIMIZERS
 from tlab.records import Divergence, StepRecord
@@ -48,6 +48,8 @@ class Checkpoint:
     optimizer_state: Mapping[str, Array] = field(default_factory=dict)
     """Vector name -> (num_parameters,). May be left out: then the run cannot be resumed."""
     records: list[StepRecord] = field(default_factory=list)
+    compute: ComputeConfig = ComputeConfig()  # noqa: RUF009, frozen
+    """How it was computed, so that a resumed run adds up in the same order."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -87,6 +89,7 @@ class Checkpoint:
             "format": FORMAT,
             "model_config": self.model_config.to_json(),
             "train_config": self.train_config.to_json(),
+            "compute": self.compute.to_json(),
             "corpus": dict(self.corpus),
             "step": self.step,
             "divergence": self.divergence,
@@ -140,6 +143,7 @@ class Checkpoint:
             raise CheckpointError(f"its format is {about['format']!r}; this version reads {FORMAT!r}")
         model_config = ModelConfig.from_json(about["model_config"])
         train_config = TrainConfig.from_json(about["train_config"])
+        compute = ComputeConfig.from_json(about.get("compute", {}))  # files from before it was recorded have none
         for name, kind in {"name": str, "sha256": str, "size": int}.items():
             if not isinstance(about["corpus"][name], kind):
                 raise CheckpointError(f"its corpus has the {name} {about['corpus'][name]!r}")
@@ -165,7 +169,7 @@ class Checkpoint:
         for name, array in [*tensors.items(), *state.items()]:
             if not np.isfinite(array).all():
                 raise CheckpointError(f"{name} holds NaN or infinity")
-        return cls(model_config, train_config, about["corpus"], about["step"], tensors, state, records)
+        return cls(model_config, train_config, about["corpus"], about["step"], tensors, state, records, compute)
 
 
 def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_parameters: int) -> None:

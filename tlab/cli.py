@@ -10,7 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from tlab.config import Config, ConfigError, ModelConfig, Option, TrainConfig, chosen_from, field_types, option, options
+from tlab.config import (
+    ComputeConfig,
+    Config,
+    ConfigError,
+    ModelConfig,
+    Option,
+    TrainConfig,
+    chosen_from,
+    field_types,
+    option,
+    options,
+)
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS, Corpus, corpus_names, load_corpus
 from tlab.version import VERSION
 
@@ -43,11 +54,6 @@ class RunConfig(Config):
     )  # fmt: skip
     sample_every: int = option(250, low=0, help="Steps from one sample of text to the next; 0 for none.")
     prompt: str | None = option(None, help="What the samples go on from; by default the start of a line.")
-    threads: int | None = option(
-        None, low=1, help="Threads of NumPy's linear algebra; by default 1, and for a resumed run what it had. With "
-        "two idle cores, 2 is 1.2 to 1.5 times as fast; with busy ones, several times slower. The same number is "
-        "needed for the same bits, so it is recorded."
-    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,24 +167,21 @@ def train(values: Any, argv: Sequence[str]) -> int:
     run = RunConfig(**vars(values.run))
     if run.resume is None:
         corpus, config = text_and_model(values)
-        trainer = Trainer(config, TrainConfig(**vars(values.training)), corpus)
-        folder = before = None
+        compute = ComputeConfig(**vars(values.compute))
+        trainer = Trainer(config, TrainConfig(**vars(values.training)), corpus, compute=compute)
+        folder = None
     else:
         folder = Path(run.resume)
         folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
-        trainer = resumed(folder, values.text.corpus, flags_given(argv))
-        before = run_folder.last_threads(folder)
-    threads = run.threads or before or run_folder.DEFAULT_THREADS
-    if before not in (None, threads):
-        print(f"note: this run had {before} threads so far; with {threads} the last bits of its numbers may differ")
+        trainer = resumed(folder, values, flags_given(argv))
     prompt = run.prompt if run.prompt is not None else terminal.default_prompt(trainer.corpus.tokenizer)
     terminal.sample(trainer, prompt, 0)  # a prompt that cannot be is an error now, not after some hundred steps
     if folder is None:
         folder = run_folder.new_folder(run.out, trainer.corpus.name)
 
-    terminal.introduce(trainer, threads, folder)
-    with run_folder.blas_threads(threads), terminal.stop_request() as stop_requested:
-        run_folder.save_config(folder, trainer, threads)
+    terminal.introduce(trainer, folder)
+    with run_folder.blas_threads(1), terminal.stop_request() as stop_requested:  # a step's threads are the trainer's
+        run_folder.save_config(folder, trainer)
         terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested)
         kept = run_folder.save_state(folder, trainer)
         run_folder.save_plot(folder, trainer)
@@ -191,8 +194,8 @@ def flags_given(argv: Sequence[str]) -> dict[str, str]:
     return {flag[2:].replace("-", "_").removeprefix("no_"): flag for flag in typed}
 
 
-def resumed(folder: Path, corpus_name: str, given: dict[str, str]) -> Trainer:
-    """The trainer of an earlier run.
+def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
+    """The trainer of an earlier run, `given` the flags that were typed.
 
     Raises:
         ConfigError: flags that belong to a new run, a text that cannot be had, or a run that has nothing left to do.
@@ -208,15 +211,27 @@ def resumed(folder: Path, corpus_name: str, given: dict[str, str]) -> Trainer:
     checkpoint = Checkpoint.load(folder)
     trained_on = checkpoint.corpus
     try:
-        name = corpus_name if "corpus" in given else trained_on["name"]
+        name = values.text.corpus if "corpus" in given else trained_on["name"]
         corpus = load_corpus(name, trained_on["tokenizer"]["tokenizer"])
     except ValueError as error:
         raise ConfigError(f"{error}. To resume, name the text of the run with --corpus") from error
-    trainer = Trainer.resume(checkpoint, corpus)
+    trainer = Trainer.resume(checkpoint, corpus, compute=resumed_compute(folder, checkpoint.compute, values, given))
     if trainer.finished:
         why = trainer.divergence or f"all of its {trainer.train_config.steps} steps are made"
         raise ConfigError(f"the run in {folder} has nothing left to do ({why}); start a new one for more")
     return trainer
+
+
+def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dict[str, str]) -> ComputeConfig:
+    """How the run was computed so far, but for the flags that say otherwise: then with a note."""
+    from tlab.run_folder import last_threads
+
+    before = dataclasses.replace(before, threads=before.threads or last_threads(folder))
+    changed = {name: getattr(values.compute, name) for name in options(ComputeConfig) if name in given}
+    for name, value in changed.items():
+        if (was := getattr(before, name)) not in (None, value):
+            print(f"note: this run had {name} = {was} so far; with {value} the last bits of its numbers may differ")
+    return dataclasses.replace(before, **changed)
 
 
 # --- the other commands ---
@@ -311,7 +326,7 @@ COMMANDS = {
     "train": Command(
         "Train a model, with a bar, validation and samples; Ctrl-C keeps what was learned.",
         train,
-        {"run": (RunConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ())},
+        {"run": (RunConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ()), "compute": (ComputeConfig, ())},
     ),
     "generate": Command(
         "Let a trained model write.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."

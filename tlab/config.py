@@ -313,3 +313,29 @@ class TrainConfig(Config):
     def batch_seed(self) -> int:
         """The seed that the batches are drawn with."""
         return self.seed if self.data_seed is None else self.data_seed
+
+
+@dataclass(frozen=True)
+class ComputeConfig(Config):
+    """How a run's arithmetic is carried out: it decides about time, memory and last bits, not about what is learned.
+
+    So it is no part of what a run is: no sweep has an axis for it, and no visitor of the app a control. But sums in
+    another order have other last bits, so a checkpoint records it, and a resumed run keeps it.
+    """
+
+    threads: int | None = option(
+        None,
+        low=1,
+        high=256,
+        default_words="as many as pay",
+        help="Parts of a batch that are worked on at the same time, each by a thread; by default as many as pay, and "
+        "no more than NumPy's own linear algebra may use.",
+    )
+    micro_batches: int = option(
+        1, low=1, help="Pieces that a batch is read in, one after another, so that memory for one of them will do."
+    )
+    recompute: bool = option(
+        False,
+        help="Whether a block's activations are computed a second time in backward instead of kept: a third more "
+        "time, for the memory of one block instead of all.",
+    )

@@ -73,16 +73,21 @@ class ParamSpace(Mapping[str, Param]):
         A tensor's values depend on (seed, its own name) alone. So two models that differ in one part share every
         tensor that both of them have.
         """
+        size = sum(param.size for param in self.values())
+        self.lay_out(np.empty(size, dtype), np.zeros(size, dtype))
+        for param in self.values():
+            param.data[...] = param.init(np.random.default_rng([seed, zlib.crc32(param.name.encode())]), param.shape)
+
+    def lay_out(self, data: Array, grad: Array) -> None:
+        """Make every parameter a view of these flat vectors, which may be another space's."""
+        self.data, self.grad = data, grad
         in_memory = sorted(self.values(), key=lambda param: not param.is_matrix)  # stable: matrices first
         self.num_decayed = sum(param.size for param in in_memory if param.is_matrix)
-        self.data = np.empty(sum(param.size for param in in_memory), dtype)
-        self.grad = np.zeros_like(self.data)
         start = 0
         for param in in_memory:
             place = slice(start, start + param.size)
-            param.data = self.data[place].reshape(param.shape)
-            param.grad = self.grad[place].reshape(param.shape)
-            param.data[...] = param.init(np.random.default_rng([seed, zlib.crc32(param.name.encode())]), param.shape)
+            param.data = data[place].reshape(param.shape)
+            param.grad = grad[place].reshape(param.shape)
             start += param.size
 
     def __getitem__(self, name: str) -> Param:

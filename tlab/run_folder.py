@@ -28,9 +28,6 @@ from tlab.version import VERSION
 
 CONFIG_NAME, METRICS_NAME, PLOT_NAME = "config.json", "metrics.csv", "loss"
 PARENT = Path("runs")
-# Measured on 2 cores: two threads are 1.2 times as fast as one at the default size, 1.5 times at width 256. But they
-# wait for each other: with another program on one of the cores, they are three to ten times slower than one.
-DEFAULT_THREADS = 1
 
 
 @contextlib.contextmanager
@@ -69,7 +66,7 @@ def new_folder(out: str | None, corpus_name: str) -> Path:
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """What decides about the bits of a result besides seeds and configs: versions, the BLAS, its threads."""
+    """What decides about the bits of a result besides seeds and configs: versions, the BLAS, and how many threads."""
     from threadpoolctl import threadpool_info
 
     blas = [
@@ -97,14 +94,15 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 
 
 def last_threads(folder: Path) -> int | None:
-    """BLAS threads of the run's last session, or None where that is not known."""
+    """Threads of the run's last session, or None where that is not known."""
     threads = (read_sessions(folder) or [{}])[-1].get("threads")
     return threads if isinstance(threads, int) and threads > 0 else None
 
 
-def save_config(folder: Path, trainer: Trainer, threads: int) -> None:
+def save_config(folder: Path, trainer: Trainer) -> None:
     """Write config.json, with a new session that begins at the next step. Call it inside `blas_threads`."""
-    session = {"first_step": trainer.step + 1, **environment(threads)}
+    compute = trainer.compute
+    session = {"first_step": trainer.step + 1, **environment(compute.threads or 1), **compute.to_json()}
     content = {
         "model": trainer.config.to_json(),
         "training": trainer.train_config.to_json(),

@@ -27,9 +27,9 @@ MEASURED_STEPS = 10  # for an estimate of the time: enough to be steady,
 UNMEASURED_STEPS = 5  # once the first ones have warmed up the caches
 
 
-def introduce(trainer: Trainer, threads: int, folder: Path) -> None:
+def introduce(trainer: Trainer, folder: Path) -> None:
     """What is about to happen, before it does."""
-    corpus, model, training = trainer.corpus, trainer.config, trainer.train_config
+    corpus, model, training, compute = trainer.corpus, trainer.config, trainer.train_config, trainer.compute
     V = corpus.tokenizer.vocab_size
     switches = ", ".join(str(getattr(model, name)) for name, o in options(ModelConfig).items() if o.registry)
     print(f"corpus    {corpus.name}: {corpus.size:,} characters, sha256 {corpus.sha256[:12]}, vocabulary of {V}")
@@ -38,7 +38,10 @@ def introduce(trainer: Trainer, threads: int, folder: Path) -> None:
           f"{switches}")  # fmt: skip
     start = f"from step {trainer.step} on, " if trainer.step else ""
     print(f"training  {start}{counted(training.steps, 'step')} of {training.batch_size} x {model.context_length} "
-          f"tokens, {training.optimizer}, {training.schedule}; BLAS threads: {threads}")  # fmt: skip
+          f"tokens, {training.optimizer}, {training.schedule}")  # fmt: skip
+    pieces = f", a batch in {compute.micro_batches} pieces" if compute.micro_batches > 1 else ""
+    again = ", blocks computed again in backward" if compute.recompute else ""
+    print(f"compute   {counted(compute.threads or 1, 'thread')}{pieces}{again}")
     print(f"folder    {folder}")
     print(f"to beat   {math.log(V):.3f} nats a token, the loss of a blind guess", flush=True)
 

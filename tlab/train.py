@@ -5,10 +5,7 @@ Whoever iterates decides when to draw, save or stop. Nothing happens between two
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tlab.checkpoint import Checkpoint, CheckpointError
-from tlab.config import ConfigError, ModelConfig, TrainConfig
+from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
 from tlab.nn.loss import CrossEntropy
-from tlab.nn.model import Trace, Transformer
+from tlab.nn.model import Transformer
 from tlab.optim import OPTIMIZERS, clip_gradient
+from tlab.parallel import Crew, decide_threads, forward_operations, uninterrupted
 from tlab.probes import first_nonfinite
 from tlab.records import Divergence, StepRecord
 from tlab.text import Corpus
@@ -44,11 +42,12 @@ def draw_batch(tokens: Ids, batch_size: int, context_length: int, seed: int, ste
     return Batch(windows[:, :-1], windows[:, 1:])
 
 
-def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None) -> float:
+def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None, *, crew: Crew | None = None) -> float:
     """Mean loss over a whole text, in nats a token.
 
     The text is cut into windows of `context_length` (by default the model's), each read on its own; every token but
-    the very first is predicted once. `tokens` (N,), at least two.
+    the very first is predicted once. `tokens` (N,), at least two. The threads of a `crew` share the work, and give the
+    same bits as one alone.
 
     Raises:
         ValueError: fewer than two tokens.
@@ -64,27 +63,29 @@ def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None)
     batches = [Batch(ids[i : i + at_once], targets[i : i + at_once]) for i in range(0, num_whole, at_once)]
     if whole < num_predicted:
         batches.append(Batch(tokens[None, whole:-1], tokens[None, whole + 1 :]))
-    total = 0.0
-    for batch in batches:
-        logits, _ = model.forward(batch.ids)
-        total += CrossEntropy.forward(logits, batch.targets)[0] * batch.ids.size
-    return total / num_predicted
+
+    def total_loss(batch: Batch) -> float:
+        return CrossEntropy.forward(model.forward(batch.ids)[0], batch.targets)[0] * batch.ids.size
+
+    return sum(crew.spread(total_loss, batches) if crew else map(total_loss, batches)) / num_predicted
 
 
 class Trainer:
     """Trains a new model; iterate over it for a `StepRecord` an update.
 
-    The same configs, corpus, machine and number of BLAS threads give the same bits, also with a checkpoint and
-    `resume` in between. Iterating may stop and go on at will.
+    The same configs, corpus and machine give the same bits, also with a checkpoint and `resume` in between. Iterating
+    may stop and go on at will.
 
     Args:
         config: the model. Its vocab_size must be that of the corpus.
         train_config: the training.
         corpus: the text.
+        compute: how the work is spread over threads and pieces.
         dtype: of weights and arithmetic.
 
     Attributes:
         model: the live model; its weights are those after `step` updates.
+        compute: as given, with the number of threads decided.
         records: every record so far.
         divergence: why the run ended early, or None.
 
@@ -93,13 +94,22 @@ class Trainer:
     """
 
     def __init__(
-        self, config: ModelConfig, train_config: TrainConfig, corpus: Corpus, *, dtype: npt.DTypeLike = np.float32
+        self,
+        config: ModelConfig,
+        train_config: TrainConfig,
+        corpus: Corpus,
+        *,
+        compute: ComputeConfig = ComputeConfig(),  # noqa: B008, frozen
+        dtype: npt.DTypeLike = np.float32,
     ) -> None:
         check_fit(config, corpus)
         self.config = config
         self.train_config = train_config
         self.corpus = corpus
         self.model = Transformer(config, train_config.seed, dtype)
+        operations = forward_operations(self.model, train_config.batch_size)
+        self.compute = decide_threads(compute, train_config.batch_size, operations)
+        self.crew = Crew(self.model, self.compute)
         self.optimizer = OPTIMIZERS[train_config.optimizer](train_config, self.model.parameters)
         self.step = 0
         self.records: list[StepRecord] = []
@@ -148,9 +158,9 @@ class Trainer:
         config, space = self.train_config, self.model.parameters
         batch = draw_batch(self.corpus.train, config.batch_size, self.config.context_length, config.batch_seed, step)
         space.grad[...] = 0
-        loss, trace = self.model.accumulate_gradients(*batch)
+        loss = self.crew.accumulate_gradients(*batch)
         gradient_norm = clip_gradient(space.grad, config.gradient_clip)
-        self.divergence = self.find_divergence(step, loss, gradient_norm, trace)
+        self.divergence = self.find_divergence(step, loss, gradient_norm, batch)
         return loss, gradient_norm
 
     @property
@@ -167,7 +177,7 @@ class Trainer:
         is_due = step == self.train_config.steps or (every > 0 and step % every == 0)
         if not (is_due and self.records) or self.divergence or self.records[-1].validation_loss is not None:
             return
-        loss = evaluate(self.model, self.corpus.validation)
+        loss = evaluate(self.model, self.corpus.validation, crew=self.crew)
         if math.isfinite(loss):
             self.records[-1] = self.records[-1]._replace(validation_loss=loss)
             return
@@ -175,10 +185,12 @@ class Trainer:
         self.divergence = Divergence(step, bad[0] if bad else "the validation loss", f"the validation loss is {loss}")
         self.records[-1] = self.records[-1]._replace(divergence=self.divergence)
 
-    def find_divergence(self, step: int, loss: float, gradient_norm: float, trace: Trace) -> Divergence | None:
+    def find_divergence(self, step: int, loss: float, gradient_norm: float, batch: Batch) -> Divergence | None:
         """What went wrong at this step, and where it is seen first."""
         if not math.isfinite(loss):
-            return Divergence(step, first_nonfinite(trace) or "loss", f"the loss is {loss}")
+            # The weights are still the same: look once more, at one sequence after the other to need little memory.
+            places = (first_nonfinite(self.model.forward(ids[None])[1]) for ids in batch.ids)
+            return Divergence(step, next(filter(None, places), "loss"), f"the loss is {loss}")
         if not math.isfinite(gradient_norm):
             # Backward runs from the head down, so the last of the reading order is the first to be reached.
             bad = [name for name, param in self.model.parameters.items() if not np.isfinite(param.grad).all()]
@@ -199,11 +211,14 @@ class Trainer:
             weights={name: param.data.copy() for name, param in self.model.parameters.items()},
             optimizer_state={name: vector.copy() for name, vector in self.optimizer.state.items()},
             records=list(self.records),
+            compute=self.compute,
         )
 
     @classmethod
-    def resume(cls, checkpoint: Checkpoint, corpus: Corpus) -> Trainer:
+    def resume(cls, checkpoint: Checkpoint, corpus: Corpus, *, compute: ComputeConfig | None = None) -> Trainer:
         """A trainer that goes on where the checkpoint was made, bit by bit as if it had never stopped.
+
+        With `compute` it goes on in another way than before, which other last bits may come of.
 
         Raises:
             CheckpointError: the corpus is not the text that the checkpoint was trained on, or the checkpoint was
@@ -215,7 +230,8 @@ class Trainer:
                 f"this run was trained on corpus {trained_on['name']!r} (sha256 {trained_on['sha256'][:12]}...), "
                 f"not on {corpus.name!r} (sha256 {corpus.sha256[:12]}...) with its tokenizer; load the same text"
             )
-        trainer = cls(checkpoint.model_config, checkpoint.train_config, corpus, dtype=checkpoint.dtype)
+        compute = compute or checkpoint.compute
+        trainer = cls(checkpoint.model_config, checkpoint.train_config, corpus, compute=compute, dtype=checkpoint.dtype)
         trainer.model.load(checkpoint.weights)
         if trainer.optimizer.state.keys() != checkpoint.optimizer_state.keys():
             raise CheckpointError("this checkpoint holds no optimizer state: it can be used, but not trained on")
@@ -241,19 +257,3 @@ def check_fit(config: ModelConfig, corpus: Corpus) -> None:
             f"context_length = {config.context_length}; take a longer text, or a context of at most "
             f"{len(corpus.train) - 1}"
         )
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C to the end of the block. Only the main thread gets it, so elsewhere nothing is done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if came:
-            signal.raise_signal(signal.SIGINT)

@@ -15,6 +15,9 @@ from tlab.params import ParamSpace
 from tlab.types import Array
 
 
+MODERATE = 16.0  # exp multiplies the rounding of its argument by the argument: here to a millionth, in float32
+
+
 class AttentionTrace(NamedTuple):
     """Everything one attention layer made of its input. S = T in training; in decoding S counts past tokens too."""
 
@@ -123,15 +126,26 @@ class Attention:
         if past:
             keys, values = past.cache.extend(past.layer, keys, values)
 
-        scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
-        scores *= self.scale
-        scores += self.position.score_bias(T, keys.shape[2], x.dtype)
-        weights = softmax(scores)
+        weights = self.weigh(queries, keys)
         mixed = np.empty((B, T, H, D), x.dtype)
         np.matmul(weights, values, out=mixed.transpose(0, 2, 1, 3))
         mixed = mixed.reshape(B, T, C)
         y, _ = self.out.forward(mixed)
         return y, AttentionTrace(x, queries, keys, values, weights, mixed, start)
+
+    def weigh(self, queries: Array, keys: Array) -> Array:
+        """softmax(Q K^T / sqrt(D) + bias): (B, H, T, D) and (B, H, S, D) -> (B, H, T, S)."""
+        scores = queries @ keys.swapaxes(-1, -2)
+        scores *= self.scale
+        # A shift leaves softmax as it is, and a row's maximum is the usual one; but to find it takes as long as all the
+        # rest. Moderate scores need none. Each row has one without a penalty, the token's own, so no sum is too small.
+        is_moderate = scores.max() <= MODERATE and scores.min() >= -MODERATE
+        scores += self.position.score_bias(queries.shape[2], keys.shape[2], scores.dtype)
+        if not is_moderate:
+            return softmax(scores)
+        weights = np.exp(scores, out=scores)
+        weights /= weights @ np.ones((keys.shape[2], 1), weights.dtype)
+        return weights
 
     def backward(self, dy: Array, trace: AttentionTrace) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""

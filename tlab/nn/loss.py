@@ -50,10 +50,10 @@ class CrossEntropy:
         return loss, CrossEntropyCache(probabilities, flat_targets)
 
     @staticmethod
-    def backward(cache: CrossEntropyCache, shape: tuple[int, ...]) -> Array:
-        """-> dlogits of `shape` (B, T, V)."""
+    def backward(cache: CrossEntropyCache, shape: tuple[int, ...], share: float = 1.0) -> Array:
+        """-> dlogits of `shape` (B, T, V), times the share that these tokens have in a larger batch."""
         probabilities, targets = cache
         N = len(targets)
-        dlogits = probabilities * (1.0 / N)
-        dlogits[np.arange(N), targets] -= 1.0 / N
+        dlogits = probabilities * (share / N)
+        dlogits[np.arange(N), targets] -= share / N
         return dlogits.reshape(shape)

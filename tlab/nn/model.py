@@ -87,6 +87,27 @@ class Block:
         return self.first.backward(dx, trace.first, self.attention.backward)
 
 
+class RecomputedBlock:
+    """A block that keeps its input alone, and computes the rest once more when backward asks for it.
+
+    Notice: a step takes about a third longer, one forward pass more, and holds one block's activations at a time
+    instead of all blocks'. The gradients are the same to the bit, as the same products are computed twice. What it
+    leaves in a `Trace` is its input: pictures and probes want a model without it.
+    Source: Chen et al. 2016, with a checkpoint at every block.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+
+    def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, Array]:
+        y, _ = self.block.forward(x, past)
+        return y, x
+
+    def backward(self, dx: Array, x: Array) -> Array:
+        _, trace = self.block.forward(x)
+        return self.block.backward(dx, trace)
+
+
 class Transformer:
     """A decoder-only transformer language model.
 
@@ -115,13 +136,31 @@ class Transformer:
 
         self.embedding = Embedding(space, "embedding", (V, C), init.embedding)
         self.position = POSITIONS[config.position](space, "position", config.context_length, C, config.num_heads, init)
-        self.blocks = [Block(space, f"blocks.{i}", config, self.position, init) for i in range(config.num_layers)]
+        self.blocks: list[Any] = [  # of Block, or in a twin RecomputedBlock
+            Block(space, f"blocks.{i}", config, self.position, init) for i in range(config.num_layers)
+        ]
         self.final_norm = (
             NORMS[config.norm](space, "final_norm", C, config.norm_epsilon)
             if RESIDUALS[config.residual].final_norm
             else None
         )
+        self.loss = CrossEntropy()
         self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, bias=False)
+
+    def twin(self, grad: Array, *, recompute: bool = False) -> Transformer:
+        """A model on the very same weights, which adds its gradients to `grad` instead: for a thread of its own.
+
+        Args:
+            grad: (num_parameters,), of the weights' type.
+            recompute: keep the blocks' inputs alone between forward and backward, see `RecomputedBlock`.
+        """
+        other = type(self).__new__(type(self))
+        other.dtype = self.dtype
+        other._declare(self.config, ParamSpace())
+        other.parameters.lay_out(self.parameters.data, grad)
+        if recompute:
+            other.blocks = [RecomputedBlock(block) for block in other.blocks]
+        return other
 
     @classmethod
     def parameter_shapes(cls, config: ModelConfig) -> dict[str, Shape]:
@@ -187,15 +226,19 @@ class Transformer:
         self.embedding.backward(dembedded * self.config.embedding_scale, trace.ids)
         return dembedded
 
-    def accumulate_gradients(self, ids: Ids, targets: Ids) -> tuple[float, Trace]:
-        """Add one batch's gradients to `parameters.grad`; -> mean loss in nats a token, and the trace."""
+    def accumulate_gradients(self, ids: Ids, targets: Ids, share: float = 1.0) -> tuple[float, Trace]:
+        """Add one batch's gradients to `parameters.grad`; -> mean loss in nats a token, and the trace.
+
+        Where the batch is a part of a larger one, `share` is its share of the tokens: then the gradients of all
+        parts add up to those of the whole. The loss is the part's own.
+        """
         ids, targets = np.asarray(ids), np.asarray(targets)
         self._check_ids(targets, 0)
         if targets.shape != ids.shape:
             raise ValueError(f"targets of shape {targets.shape} for ids of shape {ids.shape}; each token needs one")
         logits, trace = self.forward(ids)
-        loss, cache = CrossEntropy.forward(logits, targets)
-        self.backward(CrossEntropy.backward(cache, logits.shape), trace)
+        loss, cache = self.loss.forward(logits, targets)
+        self.backward(self.loss.backward(cache, logits.shape, share), trace)
         return loss, trace
 
     def loss_and_gradients(self, ids: Ids, targets: Ids) -> tuple[float, dict[str, Array]]:

@@ -44,6 +44,11 @@ def mean_over_channels(rows: Array) -> Array:
     return rows @ averaging(C, rows.dtype.char)
 
 
+def scaled_mean(rows: Array, scale: Param) -> Array:
+    """(N, C) -> (N, 1): the mean over channels, each times its scale."""
+    return rows @ (scale.data[:, None] * (1.0 / scale.size))
+
+
 @lru_cache(maxsize=32)
 def averaging(C: int, dtype: str) -> Array:
     """(C, 1), each entry 1/C."""
@@ -91,14 +96,14 @@ class LayerNorm(Norm):
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
+        dscale = dy_rows * normalized  # of each token, (N, C)
         self.shift.grad += sum_rows(dy_rows)
-        self.scale.grad += sum_rows(dy_rows * normalized)
+        self.scale.grad += sum_rows(dscale)
         dx = dy_rows * self.scale.data
         # A change of x that only shifts or only stretches the token changes nothing behind the norm: the gradient
         # loses its part along (1, 1, ..., 1) and its part along the normalized vector.
-        along = mean_over_channels(dx * normalized)
         dx -= mean_over_channels(dx)
-        dx -= normalized * along
+        dx -= normalized * scaled_mean(dscale, self.scale)
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
 
@@ -137,9 +142,10 @@ class RmsNorm(Norm):
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
-        self.scale.grad += sum_rows(dy_rows * normalized)
+        dscale = dy_rows * normalized  # of each token, (N, C)
+        self.scale.grad += sum_rows(dscale)
         dx = dy_rows * self.scale.data
-        dx -= normalized * mean_over_channels(dx * normalized)
+        dx -= normalized * scaled_mean(dscale, self.scale)
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
 

@@ -1,0 +1,218 @@
+"""One batch worked on in parts: by several threads at the same time, and in pieces one after another.
+
+NumPy and the BLAS let go of Python's lock while they compute, so threads of one process do work at the same time. Each
+has a twin of the model, with the same weights and a gradient vector of its own, and reads its share of every piece.
+The vectors are added up in the order of the threads: so the bits depend on the number of parts, and never on which
+thread was faster, or on how many cores there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tlab.config import ComputeConfig, ConfigError
+from tlab.nn.model import Transformer
+from tlab.types import Ids
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+# Measured on 2 cores: with parts of 16 million operations forward (the default model on 4 of its 16 sequences) two
+# threads take 0.9 of the time of one; with a quarter of that they gain nothing, as Python itself is then the work.
+LEAST_OPERATIONS = 16_000_000
+
+
+class Part(NamedTuple):
+    """What one thread reads at once."""
+
+    ids: Ids  # (b, T)
+    targets: Ids  # (b, T)
+    share: float  # b / B, its share of the batch
+
+
+class Crew:
+    """A model and its twins on the same weights, one for each thread.
+
+    Args:
+        model: its gradient is what `accumulate_gradients` fills.
+        compute: with the number of threads decided, see `decide_threads`.
+    """
+
+    def __init__(self, model: Transformer, compute: ComputeConfig) -> None:
+        self.model, self.compute = model, compute
+        self.threads = compute.threads or 1
+        grads = [model.parameters.grad, *(np.zeros_like(model.parameters.grad) for _ in range(1, self.threads))]
+        self.twins = [model.twin(grad, recompute=compute.recompute) for grad in grads]
+        if not compute.recompute:
+            self.twins[0] = model
+        # The caller's own thread does the first part. Idle helpers end with the pool, when nobody holds it any more.
+        self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-crew") if self.threads > 1 else None
+
+    def accumulate_gradients(self, ids: Ids, targets: Ids) -> float:
+        """Add the gradients of one batch, (B, T) each, to the model's; -> its mean loss in nats a token."""
+        work = self.split(ids, targets)
+
+        def task(i: int) -> float:
+            twin = self.twins[i]
+            if i:
+                twin.parameters.grad[...] = 0
+            return sum(part.share * twin.accumulate_gradients(*part)[0] for part in work[i])
+
+        losses = self.spread(task, range(self.threads))
+        grads = [twin.parameters.grad for twin in self.twins]
+        for other in grads[1:]:
+            grads[0] += other
+        return sum(losses)
+
+    def split(self, ids: Ids, targets: Ids) -> list[list[Part]]:
+        """For each thread the parts that it reads one after another: its share of every piece of the batch."""
+        B = len(ids)
+        work: list[list[Part]] = [[] for _ in range(self.threads)]
+        for piece in np.array_split(np.arange(B), self.compute.micro_batches):
+            for parts, rows in zip(work, np.array_split(piece, self.threads), strict=True):
+                if len(rows):
+                    some = slice(rows[0], rows[-1] + 1)
+                    parts.append(Part(ids[some], targets[some], len(rows) / B))
+        return work
+
+    def spread(self, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """`task` of each item, shared out in turn, the first ones to the caller's thread; the results are in order.
+
+        An error, and Ctrl-C too, comes out when every thread has ended the item it is at: none is left at work behind.
+        """
+        with one_blas_thread():
+            if self.pool is None:
+                return [task(item) for item in items]
+            errors: Any = np.geterr()  # the caller's; NumPy keeps them for each thread
+            stop = threading.Event()
+
+            def serve(i: int) -> list[Result]:
+                try:
+                    with np.errstate(**errors):
+                        return [task(item) for item in items[i :: self.threads] if not stop.is_set()]
+                except BaseException:
+                    stop.set()
+                    raise
+
+            with uninterrupted():
+                others = [self.pool.submit(serve, i) for i in range(1, self.threads)]
+            try:
+                results = [serve(0)]
+            finally:
+                with uninterrupted():
+                    wait(others)
+            results += [other.result() for other in others]
+        return [results[i % self.threads][i // self.threads] for i in range(len(items))]
+
+
+# --- how many ---
+
+
+def decide_threads(compute: ComputeConfig, batch_size: int, operations: float) -> ComputeConfig:
+    """`compute` with the number of threads that it asks for, or that pay.
+
+    A process is told how much of a machine is its own by the threads that its BLAS may use: with OPENBLAS_NUM_THREADS
+    or threadpoolctl, as joblib's workers and the app's are. The default asks there, and takes no more than that.
+
+    Args:
+        compute: the wishes.
+        batch_size: sequences in a batch.
+        operations: of the forward pass over one batch, see `forward_operations`.
+
+    Raises:
+        ConfigError: more parts than the batch has sequences.
+    """
+    most = batch_size // compute.micro_batches
+    if most < (compute.threads or 1):
+        raise ConfigError(
+            f"threads = {compute.threads}, micro_batches = {compute.micro_batches}: a batch of {batch_size} sequences "
+            f"has none for some of the parts; micro_batches times threads must be at most {batch_size}"
+        )
+    if compute.threads is not None:
+        return compute
+    pay = int(operations / compute.micro_batches / LEAST_OPERATIONS)
+    return dataclasses.replace(compute, threads=max(1, min(allowed_threads(), most, pay)))
+
+
+def forward_operations(model: Transformer, batch_size: int) -> float:
+    """Of the matrix products in one forward pass, roughly: two for each weight and token, and those of attention."""
+    c = model.config
+    return (
+        2.0
+        * batch_size
+        * c.context_length
+        * (model.num_parameters + 2 * c.num_layers * c.context_length * c.hidden_dim)
+    )
+
+
+def allowed_threads() -> int:
+    """Cores that this process may use, and no more than its BLAS was told."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = [library.num_threads for library in blas().lib_controllers if library.user_api == "blas"]
+    return min([cores, *told])
+
+
+# --- the BLAS ---
+
+
+@functools.cache
+def blas() -> Any:
+    """What sets the threads of the BLAS that NumPy has loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+class OneThread:
+    """How many are inside `one_blas_thread`, and what to put back when the last of them leaves."""
+
+    lock = threading.Lock()
+    inside = 0
+    before: Any = None
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let each product of matrices use one thread, as long as anybody is inside: the parts are what is spread.
+
+    The setting is the process's. Nested and simultaneous uses are counted, so the last to leave puts it back.
+    """
+    with OneThread.lock:
+        if not OneThread.inside:
+            OneThread.before = blas().limit(limits=1)
+        OneThread.inside += 1
+    try:
+        yield
+    finally:
+        with OneThread.lock:
+            OneThread.inside -= 1
+            if not OneThread.inside:
+                OneThread.before.restore_original_limits()
+
+
+# --- Ctrl-C ---
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C to the end of the block. Only the main thread gets it, so elsewhere nothing is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if came:
+            signal.raise_signal(signal.SIGINT)
