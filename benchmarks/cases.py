@@ -103,6 +103,7 @@ class Case(NamedTuple):
     threads: int = 1
 
 
+OURS = "benchmarks.jobs:training"
 TORCH, JAX, TEXTBOOK, GLASSLLM, NANOGPT_TORCH = (
     f"benchmarks.peers.{module}:training" for module in ("pytorch", "jax_peer", "textbook", "glassllm_peer", "nanogpt")
 )
@@ -121,7 +122,7 @@ def step_case(size: str) -> Case:
     target = STEP_TARGETS[size].get
     own = (size, "own", "1")
     sides = [
-        Side("tlab", "benchmarks.jobs:training", own),
+        Side("tlab", OURS, own),
         Side("PyTorch eager", TORCH, (*own, "eager"), target("eager"), ("torch",)),
         # Ours keeps freed memory (tlab.memory), so PyTorch may as well.
         Side("PyTorch eager, keeping freed memory", TORCH, (*own, "keep"), target("eager"), ("torch",)),
@@ -139,9 +140,9 @@ def two_thread_case(size: str) -> Case:
     own = (size, "own", "2")
     target = TWO_THREADS_TARGET if size == "nano" else None
     sides = (
-        Side("tlab", "benchmarks.jobs:training", own, threads=2, blas_threads=1),
-        Side("tlab, two threads in the BLAS instead", "benchmarks.jobs:training", (size, "own", "1"), threads=2),
-        Side("tlab, one thread", "benchmarks.jobs:training", (size, "own", "1"), threads=1),
+        Side("tlab", OURS, own, threads=2, blas_threads=1),
+        Side("tlab, two threads in the BLAS instead", OURS, (size, "own", "1"), threads=2),
+        Side("tlab, one thread", OURS, (size, "own", "1"), threads=1),
         Side("PyTorch eager", TORCH, (*own, "eager"), target, ("torch",), threads=2),
         Side("torch.compile", TORCH, (*own, "compile"), target, ("torch",), threads=2),
         Side("JAX jit", JAX, own, target, ("jax",), threads=2),
@@ -155,7 +156,7 @@ def family_case(size: str, family: str) -> Case:
     arguments = (size, family, "1")
     targets = STEP_TARGETS[size]
     sides = [
-        Side("tlab", "benchmarks.jobs:training", arguments),
+        Side("tlab", OURS, arguments),
         Side("PyTorch eager", TORCH, (*arguments, "eager"), targets["eager"], ("torch",)),
         Side("torch.compile", TORCH, (*arguments, "compile"), targets["compile"], ("torch",)),
         Side("JAX jit", JAX, arguments, targets["jax"], ("jax",)),
@@ -235,16 +236,41 @@ START_CASE = Case(
     "process",
     1,
     (
-        Side("tlab", "benchmarks.jobs:starting", ("benchmarks.jobs:training", "nano", "own", "1")),
+        Side("tlab", "benchmarks.jobs:starting", (OURS, "nano", "own", "1")),
         Side("PyTorch eager", "benchmarks.jobs:starting", (TORCH, "nano", "own", "1", "eager"), None, ("torch",)),
         Side("JAX jit", "benchmarks.jobs:starting", (JAX, "nano", "own", "1"), None, ("jax",)),
     ),
 )
 
 
-def sink_case(title: str, unit: str, units: int, ours: str, theirs: str) -> Case:
-    """Two ways to write one thing; both are functions of `benchmarks.sinks`."""
-    return Case("sinks", title, unit, units, tuple(Side(words, "benchmarks.sinks:sink", (words,)) for words in (ours, theirs)))
+def sink_case(title: str, calls: int, *words: str) -> Case:
+    """Ways to write one thing, the one that the lab uses first: names in `benchmarks.sinks.SINKS`."""
+    return Case("sinks", title, "call", calls, tuple(Side(word, "benchmarks.sinks:sink", (word,)) for word in words))
+
+
+SINK_CASES = (
+    sink_case("a third power, 768 x 512", 20, "x * x * x", "x**3"),
+    sink_case(
+        "the gradient of an embedding, 768 tokens, 65 rows of 128", 200,
+        "embedding gradient as a one-hot product", "embedding gradient by np.add.at",
+        "embedding gradient by sorting, np.add.reduceat",
+    ),
+    sink_case(
+        "a constant of NumPy's own type, 768 x 512", 200,
+        "a Python float as constant: float32 stays", "np.sqrt(2 / np.pi) as constant: all becomes float64",
+    ),
+    sink_case("a mean of each row, 768 x 128", 2000, "row means as a product with a vector", "row means by x.mean(-1)"),
+    sink_case("a sum of each column, 768 x 512", 2000, "column sums as a product with ones", "column sums by x.sum(0)"),
+    sink_case(
+        "attention scores of 12 x 4 heads, 64 x 32", 200,
+        "heads as views, straight into the product", "heads copied first, each contiguous",
+    ),
+    sink_case("an Adam update of 790 thousand weights", 50, "Adam on one flat vector", "Adam tensor by tensor"),
+    sink_case(
+        "twelve arrays of 1.5 MB made and dropped", 50,
+        "allocator told to keep freed memory", "allocator as glibc has it",
+    ),
+)  # fmt: skip
 
 
 CASES: tuple[Case, ...] = (
@@ -255,4 +281,5 @@ CASES: tuple[Case, ...] = (
     import_case("statement", "the import statement alone, each in a fresh process"),
     import_case("process", "the whole process, from its start to its end"),
     START_CASE,
+    *SINK_CASES,
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.cases import size_of
-from tlab.config import ModelConfig, TrainConfig
+from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.generate import draw, generate_tokens, sampling_steps
 from tlab.nn.model import Transformer
 from tlab.text import Corpus, Tokenizer, corpus_from_text
@@ -51,7 +51,8 @@ def training(size: str, family: str, threads: str) -> Job:
     config, batch_size = size_of(size, family)
     # Validation at the last step only, which never comes.
     train_config = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0)
-    trainer = Trainer(config, train_config, random_corpus(config.vocab_size))
+    compute = ComputeConfig(threads=int(threads))
+    trainer = Trainer(config, train_config, random_corpus(config.vocab_size), compute=compute)
 
     def work(steps: int) -> None:
         for _ in range(steps):

@@ -76,6 +76,8 @@ def learning_rate(step: int) -> float:
 class Run:
     """A training run that is advanced step by step."""
 
+    steps, looks_every = STEPS, 100
+
     def __init__(self, tokens: Ids, seed: int) -> None:
         torch.manual_seed(seed)
         self.tokens = torch.tensor(tokens, dtype=torch.long)
