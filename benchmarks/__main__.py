@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 import tyro
 
+from benchmarks import memory_use, race, switches
 from benchmarks.cases import CASES, TRAINED, Case
 from benchmarks.machine import as_text, describe
 from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.units import duration
 
-Name = Literal["step", "families", "threads", "decode", "import", "sinks"]
+Name = Literal["step", "families", "threads", "decode", "import", "limit", "sinks", "memory", "switches", "race"]
 
 
 def line(result: Result) -> str:
@@ -79,6 +80,18 @@ def main(
             print(f"  {label:<36} skipped: needs {', '.join(names)}")
         store.add(machine, [result.to_json() for result in results])
         print()
+    measure_sections(store, tuple(what), sizes or TRAINED, turns)
+
+
+def measure_sections(store: Store, what: tuple[str, ...], sizes: tuple[str, ...], turns: int) -> None:
+    """What is not a comparison of times in turn, each with a way of its own."""
+    if not what or "memory" in what:
+        store.put("memory", memory_use.section(sizes, processes=3))
+    if not what or "switches" in what:
+        tested = [size for size in ("default", "nano") if size in sizes]
+        store.put("switches", [row for size in tested for row in switches.section(size, max(3, turns // 3))])
+    if not what or "race" in what:
+        race.compete(store)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class Size(NamedTuple):
 SIZES = {"default": Size(DEFAULT, 16), "nano": Size(NANO, 12), "small": Size(SMALL, 16), "long": Size(LONG, 1)}
 TRAINED = ("default", "nano", "small")
 
+SHARE_TARGETS = {"default": 0.40, "nano": 0.50}  # of the rate of large products
+
 # What people mean by "a transformer". Each replaces the switches of a size; "own" leaves the size as it is.
 FAMILIES: dict[str, dict[str, object]] = {
     "own": {},
@@ -243,6 +245,20 @@ START_CASE = Case(
 )
 
 
+def limit_case(size: str) -> Case:
+    """A step beside its products alone, and beside as many operations at the full rate."""
+    share = SHARE_TARGETS.get(size)
+    sides = (
+        Side("tlab", OURS, (size, "own", "1")),
+        Side("its matrix products alone", "benchmarks.limit:products", (size, "own")),
+        Side(
+            "as many operations in large products", "benchmarks.limit:large_products", (size, "own"),
+            1 / share if share else None,
+        ),
+    )  # fmt: skip
+    return Case("limit", f"{size}: {size_of(size).words}", "training step", UNITS[size], sides, size=size)
+
+
 def sink_case(title: str, calls: int, *words: str) -> Case:
     """Ways to write one thing, the one that the lab uses first: names in `benchmarks.sinks.SINKS`."""
     return Case("sinks", title, "call", calls, tuple(Side(word, "benchmarks.sinks:sink", (word,)) for word in words))
@@ -281,5 +297,6 @@ CASES: tuple[Case, ...] = (
     import_case("statement", "the import statement alone, each in a fresh process"),
     import_case("process", "the whole process, from its start to its end"),
     START_CASE,
+    *(limit_case(size) for size in TRAINED),
     *SINK_CASES,
 )

@@ -29,7 +29,7 @@ SWITCHES = ModelConfig(
     embedding_scale=1.0,
 )  # fmt: skip
 RECIPE = TrainConfig(
-    steps=350, batch_size=12, learning_rate=2e-3, min_learning_rate=1e-4, schedule="linear", warmup_steps=21,
+    steps=440, batch_size=12, learning_rate=2e-3, min_learning_rate=1e-4, schedule="linear", warmup_steps=26,
     beta1=0.85, beta2=0.98, weight_decay=0.3, gradient_clip=2.0, validation_every=0,
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ class Contestant(Protocol):
 class Ours:
     """The lab's run."""
 
-    steps, looks_every = RECIPE.steps, 25
+    steps, looks_every = RECIPE.steps, 20
 
     def __init__(self, seed: int) -> None:
         self.trainer = Trainer(SWITCHES, dataclasses.replace(RECIPE, seed=seed), load_corpus(CORPUS))

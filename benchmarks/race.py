@@ -73,9 +73,30 @@ def mean_end(done: list[Finish], contestant: str, clock: str) -> float:
     return statistics.fmean(getattr(finish.end, clock) for finish in done if finish.contestant == contestant)
 
 
+def compete(
+    store: Store, seeds: tuple[int, ...] = (0, 1, 2), contestants: tuple[str, ...] = tuple(CONTESTANTS)
+) -> None:
+    """Make the runs that the report does not hold yet, each kept as soon as it has ended, and say who was how fast."""
+    done = {(finish.contestant, finish.seed): finish for finish in finishes(store.report)}
+    for seed in seeds:
+        for contestant in contestants:
+            if (contestant, seed) not in done:
+                done[contestant, seed] = run(contestant, seed)
+                store.put("race", [finish._asdict() for finish in done.values()])
+    runs = list(done.values())
+    for contestant in contestants:
+        own = [finish for finish in runs if finish.contestant == contestant]
+        losses = ", ".join(f"{finish.looks[-1].loss:.4f}" for finish in own)
+        arrived = sum(finish.arrival is not None for finish in own)
+        steps, seconds = mean_end(runs, contestant, "step"), mean_end(runs, contestant, "cpu")
+        print(f"{contestant}: {arrived} of {len(own)} at {TARGET}; {steps:.0f} steps, {seconds:.1f} s; ends {losses}")
+    if set(contestants) == set(CONTESTANTS):
+        ratio = mean_end(runs, "tlab", "cpu") / mean_end(runs, "nanoGPT in PyTorch", "cpu")
+        print(f"ratio {ratio:.2f}, at most {MOST:.2f}: {'reached' if ratio <= MOST else 'MISSED'}")
+
+
 def main(
     seeds: tuple[int, ...] = (0, 1, 2),
-    again: bool = False,
     contestants: tuple[str, ...] = tuple(CONTESTANTS),
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
@@ -83,27 +104,11 @@ def main(
 
     Args:
         seeds: of the weights and the batches.
-        again: run anew what the JSON file already holds.
         contestants: who runs.
         json_file: report to add every run to as soon as it has ended; runs that it holds are not repeated.
     """
-    store = Store(json_file)
     print(as_text(describe()), flush=True)
-    done = {(finish.contestant, finish.seed): finish for finish in finishes(store.report)}
-    for seed in seeds:
-        for contestant in contestants:
-            if (contestant, seed) not in done or again:
-                done[contestant, seed] = run(contestant, seed)
-                store.put("race", [finish._asdict() for finish in done.values()])
-    for contestant in contestants:
-        runs = [finish for finish in done.values() if finish.contestant == contestant]
-        losses = ", ".join(f"{finish.looks[-1].loss:.4f}" for finish in runs)
-        arrived = sum(finish.arrival is not None for finish in runs)
-        print(f"{contestant}: {arrived} of {len(runs)} at {TARGET}; ", end="")
-        print(f"{mean_end(runs, contestant, 'step'):.0f} steps, {mean_end(runs, contestant, 'cpu'):.1f} s; ends {losses}")
-    if len(contestants) == 2:
-        ours, theirs = (mean_end(list(done.values()), contestant, "cpu") for contestant in contestants)
-        print(f"ratio {ours / theirs:.2f}, at most {MOST:.2f}: {'reached' if ours / theirs <= MOST else 'MISSED'}")
+    compete(Store(json_file), seeds, contestants)
 
 
 if __name__ == "__main__":

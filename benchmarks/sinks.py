@@ -144,7 +144,16 @@ def _copies() -> Sink:
     return lambda: np.ascontiguousarray(queries) @ np.ascontiguousarray(keys).swapaxes(-1, -2)
 
 
-SHAPES = 4 * [(WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, HIDDEN), (HIDDEN, WIDTH), (WIDTH,), (WIDTH,), (WIDTH,), (WIDTH,)]
+SHAPES = 4 * [
+    (WIDTH, 3 * WIDTH),
+    (WIDTH, WIDTH),
+    (WIDTH, HIDDEN),
+    (HIDDEN, WIDTH),
+    (WIDTH,),
+    (WIDTH,),
+    (WIDTH,),
+    (WIDTH,),
+]
 
 
 def adam(weights: np.ndarray, gradient: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:

@@ -33,9 +33,16 @@ class Block(nn.Module):
         self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
         self.out = nn.Linear(WIDTH, WIDTH, bias=False)
         self.before_mlp = nn.LayerNorm(WIDTH, bias=False)
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH, bias=False))
+        self.mlp = nn.Sequential(
+            nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        )
         # What writes into the residual stream starts smaller, the deeper the model.
-        for linear, std in ((self.qkv, 1.0), (self.out, (2 * LAYERS) ** -0.5), (self.mlp[0], 1.0), (self.mlp[2], (2 * LAYERS) ** -0.5)):
+        for linear, std in (
+            (self.qkv, 1.0),
+            (self.out, (2 * LAYERS) ** -0.5),
+            (self.mlp[0], 1.0),
+            (self.mlp[2], (2 * LAYERS) ** -0.5),
+        ):
             nn.init.normal_(linear.weight, std=0.02 * std)
 
     def forward(self, x: Tensor) -> Tensor:
