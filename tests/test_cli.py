@@ -371,6 +371,33 @@ def test_generate_repeats_itself_with_the_same_seed(finished, capsys):
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_several_samples_are_each_what_their_seed_gives_alone(finished, capsys):
+    settings = ["generate", str(finished), "--prompt", "the ", "--max-new-tokens", "20"]
+    texts = []
+    for seed in ("3", "4"):
+        main([*settings, "--seed", seed])
+        texts.append(f"--- seed {seed} ---\n{capsys.readouterr().out}")
+    main([*settings, "--seed", "3", "--samples", "2"])
+    assert capsys.readouterr().out == "\n".join(texts) + "\n"
+
+
+def test_a_profile_is_printed_and_kept(capsys):
+    sizes = ["--hidden-dim", "8", "--num-heads", "2", "--context-length", "8"]
+    assert main(["profile", "--corpus", "text.txt", "--profiled-steps", "2", "--out", "p", *sizes]) == 0
+    shown = capsys.readouterr().out
+    assert "backward" in shown and "GFLOP/s" in shown and "being watched adds" in shown
+    assert json.loads(Path("p/profile.json").read_text())["steps"] == 2
+    assert Path("p/profile.png").exists() and Path("p/profile.svg").exists()
+
+
+def test_info_tells_what_recomputing_and_pieces_save(capsys):
+    totals = []
+    for flags in ([], ["--recompute", "--micro-batches", "4"]):
+        main(["info", "--corpus", "text.txt", *flags])
+        totals.append(float(capsys.readouterr().out.split()[-1]))
+    assert totals[1] < totals[0] / 2
+
+
 def test_a_reader_who_leaves_is_no_error(finished, monkeypatch):
     class Closed:
         def isatty(self):

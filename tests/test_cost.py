@@ -1,14 +1,16 @@
 """What a model costs: the tables have to agree with the model that they are about."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
 import pytest
 
 from conftest import tiny
-from tlab import Transformer
+from tlab import ComputeConfig, Transformer
 from tlab.cost import activation_bytes_by_part, flops_by_part, parameters_by_part, weight_bytes_by_part
 from tlab.nn.loss import CrossEntropy
+from tlab.parallel import Crew
 from tlab.registry import UnknownKeyError
 
 CONFIGS = [
@@ -57,6 +59,57 @@ def test_activation_bytes_are_what_a_forward_pass_holds(config):
     held = held_by_a_forward_pass(config, 16, 8)
     # The model also returns a few arrays of some bytes each, such as 0-dimensional ones: hence not exactly.
     assert total(activation_bytes_by_part(config, 16), "bytes") == pytest.approx(held, rel=0.01)
+
+
+def largest_held_by_a_step(config, compute, batch_size=16, T=64):
+    """Most bytes of NumPy arrays that there are at any time in a step, above those before it."""
+    model = Transformer(config)
+    crew = Crew(model, compute)
+    ids = np.zeros((batch_size, T), np.int64)
+    crew.accumulate_gradients(ids, ids)
+    tracemalloc.start()
+    try:
+        crew.accumulate_gradients(ids, ids)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        ComputeConfig(threads=1),
+        ComputeConfig(threads=1, micro_batches=4),
+        ComputeConfig(threads=1, recompute=True),
+        ComputeConfig(threads=1, micro_batches=5, recompute=True),
+    ],
+    ids=lambda compute: f"{compute.micro_batches} pieces, recompute {compute.recompute}",
+)
+def test_the_memory_told_is_the_most_that_a_step_holds_but_for_what_backward_drops_on_its_way(compute):
+    config = tiny(num_layers=8, hidden_dim=48, context_length=64)
+    told = total(activation_bytes_by_part(config, 16, compute=compute), "bytes")
+    one_block = total(activation_bytes_by_part(dataclasses.replace(config, num_layers=1), 16, compute=compute), "bytes")
+    largest = largest_held_by_a_step(config, compute)
+    assert 0.97 * told < largest < told + one_block
+
+
+def test_pieces_and_recomputed_blocks_save_what_they_should():
+    config = tiny(num_layers=8, hidden_dim=48, context_length=64)
+
+    def told(**changes):
+        return total(activation_bytes_by_part(config, 16, compute=ComputeConfig(**changes)), "bytes")
+
+    assert told(micro_batches=4) == told() / 4
+    assert told(micro_batches=5) == told() / 4  # pieces of 4, 3, 3, 3 and 3
+    assert told(recompute=True) < told() / 4
+    for compute in (ComputeConfig(threads=1, micro_batches=4), ComputeConfig(threads=1, recompute=True)):
+        saved = largest_held_by_a_step(config, ComputeConfig(threads=1)) / largest_held_by_a_step(config, compute)
+        assert saved > 2.5
+
+
+def test_every_thread_has_gradients_of_its_own():
+    one, three = ({r.part: r.bytes for r in weight_bytes_by_part(tiny(), "adamw", threads)} for threads in (1, 3))
+    assert three == {**one, "gradients": 3 * one["gradients"]}
 
 
 def test_attention_weights_take_four_times_the_memory_at_twice_the_length():

@@ -11,6 +11,7 @@ from tlab import TrainConfig, Trainer, generate
 from tlab.checks import random_model
 from tlab.generate import (
     draw,
+    generate_samples,
     generate_tokens,
     keep_top_k,
     keep_top_p,
@@ -132,7 +133,7 @@ def full_forward_choices(model, prompt, num_new):
 def cached_logits(model, tokens, prompt_length):
     """Logits for each token after the prompt, with the cache."""
     source = next_token_logits(model, np.array(tokens[:prompt_length]))
-    return [next(source)] + [source.send(token) for token in tokens[prompt_length:]]
+    return [next(source)[0]] + [source.send([token])[0] for token in tokens[prompt_length:]]
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -215,6 +216,50 @@ def test_position_kinds_say_whether_a_window_can_slide():
         "none": False,
     }
     assert Position.relative
+
+
+# --- several texts at once ---
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("prompt_length", [1, 5, 8, 20])
+def test_texts_written_at_once_are_those_written_one_by_one(position, prompt_length, rng):
+    """Over several windows, and with a prompt that is shorter than one, as long, and longer."""
+    model = random_model(tiny(position=position, vocab_size=256), rng)
+    prompt = "the quick brown fox jumps over"[:prompt_length]
+    settings = {"max_new_tokens": 30, "temperature": 1.5, "top_k": 200, "top_p": 0.99}
+    columns = zip(*generate_samples(model, ByteTokenizer(), prompt, samples=3, seed=5, **settings), strict=True)
+    for i, together in enumerate(columns):
+        alone = list(generate_tokens(model, ByteTokenizer(), prompt, seed=5 + i, **settings))
+        assert [token.id for token in together] == [token.id for token in alone]
+        assert "".join(map(str, together)) == "".join(map(str, alone))
+        for one, other in zip(together, alone, strict=True):
+            assert one.steps.logits == pytest.approx(other.steps.logits, rel=1e-9, abs=1e-12)
+
+
+def test_a_text_does_not_depend_on_how_many_are_written_beside_it(checkpoint):
+    def first_two(samples):
+        rows = generate_samples(checkpoint.model(), checkpoint.tokenizer, "the ", samples=samples, max_new_tokens=40)
+        return [[token.id for token in row[:2]] for row in rows]
+
+    assert first_two(2) == first_two(5)
+
+
+def test_no_prompt_is_read_more_than_once(rng, monkeypatch):
+    model = random_model(tiny(position="rope"), rng)
+    seen = []
+    usual = model.forward
+    monkeypatch.setattr(model, "forward", lambda ids, past=None: (seen.append(ids.shape), usual(ids, past))[1])
+    source = next_token_logits(model, np.array([1, 2, 3]), samples=4)
+    next(source)
+    source.send([5, 6, 7, 8])
+    assert seen == [(1, 3), (4, 1)]
+
+
+@pytest.mark.parametrize("samples", [0, -1, 1.5, None])
+def test_a_number_of_texts_that_cannot_be_is_refused(samples, checkpoint):
+    with pytest.raises(ValueError, match=f"samples = {samples!r}: must be a whole number, 1 or more"):
+        generate_samples(checkpoint.model(), checkpoint.tokenizer, "the ", samples=samples)
 
 
 # --- what cannot be generated ---

@@ -25,7 +25,7 @@ FLOORS = [
     ["tlab.nn.model"],
     ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.source", "tlab.parallel"],
     ["tlab.checks", "tlab.train", "tlab.generate"],
-    ["tlab.run_folder"],
+    ["tlab.run_folder", "tlab.profile"],
     ["tlab.terminal"],
     ["tlab.ui", "sweeps"],
     ["tlab.cli"],

@@ -2,7 +2,7 @@
 
 from tlab.checkpoint import Checkpoint, CheckpointError
 from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
-from tlab.generate import generate
+from tlab.generate import generate, generate_samples
 from tlab.nn.model import Transformer
 from tlab.records import StepRecord
 from tlab.text import load_corpus
@@ -22,5 +22,6 @@ __all__ = [
     "Trainer",
     "Transformer",
     "generate",
+    "generate_samples",
     "load_corpus",
 ]

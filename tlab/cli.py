@@ -68,6 +68,8 @@ class SamplingConfig(Config):
     top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
         "tokens that together have this probability.")  # fmt: skip
     seed: int = option(0, low=0, help="Same seed, same text.")
+    samples: int = option(1, low=1, help="Texts to write at once; each is the one that its own seed would give alone, "
+        "counted up from --seed.")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,15 @@ class CostConfig(Config):
     optimizer: str = option(
         TrainConfig.optimizer, help="Its memory counts.", registry=options(TrainConfig)["optimizer"].registry
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig(Config):
+    """How a step is profiled, and what is kept of it."""
+
+    profiled_steps: int = option(20, low=1, help="Steps that are watched; as many others are not, for comparison.")
+    out: str | None = option(None, help="Also write profile.json, and the figure as profile.png and profile.svg, into "
+        "this folder.")  # fmt: skip
 
 
 def flags(name: str, config_class: type[Config], leave_out: Sequence[str] = ()) -> type:
@@ -240,7 +251,7 @@ def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dic
 def generate(values: Any, argv: Sequence[str]) -> int:
     """Print a text token by token."""
     from tlab.checkpoint import Checkpoint
-    from tlab.generate import generate
+    from tlab.generate import generate_samples
     from tlab.run_folder import blas_threads
     from tlab.terminal import default_prompt, visible
 
@@ -248,13 +259,21 @@ def generate(values: Any, argv: Sequence[str]) -> int:
     checkpoint = Checkpoint.load(values.folder)
     if sampling["prompt"] is None:
         sampling["prompt"] = default_prompt(checkpoint.tokenizer)
-    tokens = generate(checkpoint, **sampling)
+    rows = generate_samples(checkpoint.model(), checkpoint.tokenizer, **sampling)
     shown = visible if sys.stdout.isatty() else str
-    print(shown(sampling["prompt"]).lstrip("\n"), end="", flush=True)
+    prompt = shown(sampling["prompt"]).lstrip("\n")
     with blas_threads(1):  # one token at a time has no work for two
-        for token in tokens:
-            print(shown(token.text), end="", flush=True)
-    print()
+        if sampling["samples"] == 1:
+            print(prompt, end="", flush=True)
+            for (token,) in rows:
+                print(shown(token.text), end="", flush=True)
+            print()
+            return 0
+        texts = [prompt] * sampling["samples"]  # they grow side by side, so they can be shown when they are whole
+        for row in rows:
+            texts = [text + shown(token.text) for text, token in zip(texts, row, strict=True)]
+    for seed, text in enumerate(texts, start=sampling["seed"]):
+        print(f"--- seed {seed} ---\n{text}\n")
     return 0
 
 
@@ -280,7 +299,7 @@ def info(values: Any, argv: Sequence[str]) -> int:
     from tlab import cost
 
     _, config = text_and_model(values)
-    training = CostConfig(**vars(values.training))
+    training, compute = CostConfig(**vars(values.training)), ComputeConfig(**vars(values.compute))
     parameters = {row.part: row.parameters for row in cost.parameters_by_part(config)}
     flops = {row.part: row for row in cost.flops_by_part(config, training.batch_size)}
     none = cost.PartFlops("", 0, 0)
@@ -295,11 +314,38 @@ def info(values: Any, argv: Sequence[str]) -> int:
     print(f"{'total':<24} {sum(parameters.values()):>12,} {total.forward / 1e6:>14,.1f} {total.training / 1e6:>15,.1f}")
     print(f"\n{'memory, float32':<24} {'MiB':>12}")
     memory = [
-        *cost.weight_bytes_by_part(config, training.optimizer),
-        *cost.activation_bytes_by_part(config, training.batch_size),
+        *cost.weight_bytes_by_part(config, training.optimizer, compute.threads or 1),
+        *cost.activation_bytes_by_part(config, training.batch_size, compute=compute),
     ]
     for part, size in [*memory, ("total", sum(row.bytes for row in memory))]:
         print(f"{part:<24} {size / 2**20:>12,.2f}")
+    return 0
+
+
+def profile(values: Any, argv: Sequence[str]) -> int:
+    """Print where the time of a training step goes; with --out keep it, with a figure."""
+    import json
+
+    from tlab.checkpoint import write_atomically
+    from tlab.profile import profile, table_lines
+
+    profiling = ProfileConfig(**vars(values.profiling))
+    corpus, config = text_and_model(values)
+    training = TrainConfig(**vars(values.training))
+    result = profile(config, training, corpus, steps=profiling.profiled_steps)
+    print("\n".join(table_lines(result)))
+    if profiling.out is not None:
+        from tlab.figures import flame_figure, save_figure
+
+        folder = Path(profiling.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result.to_json(), indent=2) + "\n"
+        write_atomically(folder / "profile.json", text.encode())
+        figure = flame_figure(
+            [(row.path, row.seconds) for row in result.rows], title="where a training step's time goes"
+        )
+        save_figure(figure, folder / "profile")
+        print(f"saved in {folder}: profile.json, profile.png, profile.svg")
     return 0
 
 
@@ -333,7 +379,14 @@ COMMANDS = {
     ),
     "check": Command("Check one configuration: every gradient, and what every part promises.", check, TEXT_AND_MODEL),
     "info": Command(
-        "Parameters, operations and memory by part.", info, {**TEXT_AND_MODEL, "training": (CostConfig, ())}
+        "Parameters, operations and memory by part.",
+        info,
+        {**TEXT_AND_MODEL, "training": (CostConfig, ()), "compute": (ComputeConfig, ())},
+    ),
+    "profile": Command(
+        "Where a training step's time goes, by part, against what the processor can do.",
+        profile,
+        {"profiling": (ProfileConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ("steps", "validation_every"))},
     ),
     "app": Command("Open the lab in the browser.", app, {}),
     "sweep": Command("Train a grid of models; see tlab sweep --help.", app, {}),  # never run: `main` hands it on

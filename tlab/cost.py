@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.config import ModelConfig
+from tlab.config import ComputeConfig, ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
 from tlab.optim import OPTIMIZERS
@@ -96,13 +96,35 @@ def product(part: str, forward: int) -> PartFlops:
 
 
 def activation_bytes_by_part(
-    config: ModelConfig, batch_size: int, context_length: int | None = None
+    config: ModelConfig,
+    batch_size: int,
+    context_length: int | None = None,
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008, frozen
 ) -> list[PartBytes]:
     """Memory that a training step holds between forward and backward, as float32.
 
     These are the trace and the loss's probabilities; what backward makes and drops on its way is not in it. They are
-    measured: one text through one block, each array counted once however many names it has.
+    measured: one text through one block, each array counted once however many names it has. Of a batch in
+    micro-batches one is held at a time, the largest. Recomputed blocks keep their inputs, and one of them all the rest,
+    while it is worked on.
     """
+    held = -(-batch_size // compute.micro_batches)  # sequences, of all threads together
+    rows = kept_by_part(config, context_length)
+    if compute.recompute:
+        T = context_length or config.context_length
+        whole = {row.part: row.bytes // config.num_layers for row in rows if row.part in IN_BLOCKS}
+        rows = [PartBytes(row.part, whole.get(row.part, row.bytes)) for row in rows]
+        # The first block's input is counted as the embedding.
+        inputs = BYTES * T * config.hidden_dim * (config.num_layers - 1)
+        rows.insert(1, PartBytes("blocks' inputs", inputs))
+    return [PartBytes(row.part, row.bytes * held) for row in rows if row.bytes]
+
+
+IN_BLOCKS = ("norms", "attention weights", "attention", "mlp", "residual stream")
+
+
+def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list[PartBytes]:
+    """What the forward pass over one text leaves, by part, in all blocks."""
     small = dataclasses.replace(config, num_layers=1)
     ids = np.zeros((1, context_length or config.context_length), np.int64)
     logits, trace = Transformer(small).forward(ids)
@@ -121,8 +143,8 @@ def activation_bytes_by_part(
     rows = []
     for name, node in named:
         size = sum(owner.nbytes for owner in owners(node) if id(owner) not in counted and not counted.add(id(owner)))
-        rows.append(PartBytes(name.removeprefix("blocks."), size * batch_size * copies(name, config)))
-    return [row for row in rows if row.bytes]
+        rows.append(PartBytes(name.removeprefix("blocks."), size * copies(name, config)))
+    return rows
 
 
 def owners(node: Any) -> Iterator[Array]:
@@ -136,12 +158,14 @@ def owners(node: Any) -> Iterator[Array]:
             yield from owners(value)
 
 
-def weight_bytes_by_part(config: ModelConfig, optimizer: str) -> list[PartBytes]:
+def weight_bytes_by_part(config: ModelConfig, optimizer: str, threads: int = 1) -> list[PartBytes]:
     """Memory of everything that has a number for each weight: weights, gradients, the optimizer's own vectors.
+
+    Each thread has gradients of its own.
 
     Raises:
         UnknownKeyError: there is no such optimizer.
     """
     vector = BYTES * sum(row.parameters for row in parameters_by_part(config))
     state = [PartBytes(f"{optimizer}: {name.replace('_', ' ')}", vector) for name in OPTIMIZERS[optimizer].state_names]
-    return [PartBytes("weights", vector), PartBytes("gradients", vector), *state]
+    return [PartBytes("weights", vector), PartBytes("gradients", vector * threads), *state]

@@ -6,6 +6,7 @@ and whatever is not to matplotlib's default is set on the figure itself.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -250,6 +251,44 @@ def name_ticks(axes: Axes, names: Sequence[str], T: int, size: float, rotation: 
     axes.xaxis.set_label_position("top")
 
 
+# --- time ---
+
+
+def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | None = None) -> Figure:
+    """Where time goes: a bar for each part, as wide as its time, standing on the part that called it.
+
+    Args:
+        rows: path and seconds, such as (("step", "forward", "blocks"), 0.01); a part before those inside it. What is
+            left of a bar free above it is its own time.
+        title: above everything.
+    """
+    depth = max((len(path) for path, _ in rows), default=1)
+    figure = Figure(figsize=(9.0, 0.9 + 0.6 * depth), layout="constrained")
+    axes = figure.subplots()
+    callers = dict.fromkeys(path[1] for path, _ in rows if len(path) > 1)
+    colours = dict(zip(callers, itertools.cycle(PALETTE[:-1]), strict=False))  # forward, loss, backward ...
+    total = max((seconds for _, seconds in rows), default=1.0)
+    left: dict[tuple[str, ...], float] = {}  # where the next part inside begins
+    for path, seconds in rows:
+        begin, height = left.get(path[:-1], 0.0), len(path) - 1
+        left[path[:-1]], left[path] = begin + seconds, begin
+        colour = colours[path[1]] if height else GREY
+        axes.barh(height, seconds * 1e3, 0.94, begin * 1e3, color=colour, alpha=0.3, edgecolor="white")
+        share, place = seconds / total, ((begin + seconds / 2) * 1e3, height)
+        if share > 0.013:  # room for a line; letters stand upright where it is wide enough for them
+            upright = share > 0.0125 * len(path[-1])
+            words = f"{path[-1]}\n{seconds * 1e3:.2g}" if upright else path[-1]
+            axes.annotate(
+                escape_lines(words), place, ha="center", va="center", fontsize=8, rotation=0 if upright else 90
+            )
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_yticks([])
+    axes.margins(x=0.005)
+    axes.set_xlabel("milliseconds")
+    finish(figure, axes, title)
+    return figure
+
+
 # --- common ---
 
 
@@ -258,6 +297,11 @@ def escape(text: str) -> str:
     font = get_font(findfont(FONT))
     visible = "".join(c if font.get_char_index(ord(c)) else MISSING for c in text.replace("\n", " "))
     return visible.replace("$", r"\$")
+
+
+def escape_lines(text: str) -> str:
+    """The same for a text of several lines, which stay."""
+    return "\n".join(escape(line) for line in text.split("\n"))
 
 
 def tidy(axes: Axes) -> None:

@@ -105,27 +105,39 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
         raise ValueError(f"top_p = {top_p!r}: must be more than 0 and at most 1, or None for all tokens")
 
 
-def next_token_logits(model: Transformer, prompt_ids: Ids) -> Generator[Array, int, None]:
-    """A generator of logits (V,) for the next token; send it the token that was chosen, it yields the next logits.
+def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> Generator[Array, list[int], None]:
+    """A generator of logits (samples, V) for the next token of each of several texts with one beginning.
 
-    The window holds the last `context_length` tokens. When it is full, kinds of position that know distances only
-    slide on over the cached keys. The others count from the window's first token, so the newer half of the window
-    is read again from position 0, once every half window. Neither is the same as reading the whole window again for
-    each token, which takes as many times longer as the window has tokens: a cached key was made when older tokens
-    were still in view, and a half window has less context than a whole one.
+    Send it the tokens that were chosen, one a text, and it yields the next logits. The window holds the last
+    `context_length` tokens. When it is full, kinds of position that know distances only slide on over the cached keys.
+    The others count from the window's first token, so the newer half of the window is read again from position 0, once
+    every half window. Neither is the same as reading the whole window again for each token, which takes as many times
+    longer as the window has tokens: a cached key was made when older tokens were still in view, and a half window has
+    less context than a whole one.
     """
     window = model.config.context_length
-    tokens = [int(i) for i in prompt_ids][-window:]
+    kept = window // 2 + 1  # read again, with the newest one
+    prompt = np.asarray(prompt_ids)[None, -window:]
+    # The texts so far, as far as they may be read again, in twice the space so that they seldom have to be moved.
+    texts = np.empty((samples, 2 * kept), np.int64)
+    end = min(kept, prompt.shape[1])
+    texts[:, :end] = prompt[:, prompt.shape[1] - end :]
     cache = model.new_cache()
-    logits, _ = model.forward(np.array([tokens]), cache)
+    logits, _ = model.forward(prompt, cache)  # once for all
+    cache = cache.spread(samples)
+    logits = np.broadcast_to(logits[:, -1], (samples, logits.shape[-1]))
     while True:
-        tokens.append((yield logits[0, -1]))
+        chosen = yield logits
+        if end == texts.shape[1]:
+            texts[:, :kept] = texts[:, -kept:]
+            end = kept
+        texts[:, end] = chosen
+        end += 1
         if len(cache) == window and not model.position.relative:
-            tokens = tokens[-(window // 2 + 1) :]
-            cache = model.new_cache()
-            logits, _ = model.forward(np.array([tokens]), cache)
+            cache.clear()
+            logits = model.forward(texts[:, end - kept : end], cache)[0][:, -1]
         else:
-            logits, _ = model.forward(np.array([[tokens[-1]]]), cache)
+            logits = model.forward(texts[:, end - 1 : end], cache)[0][:, -1]
 
 
 def generate_tokens(
@@ -140,26 +152,62 @@ def generate_tokens(
     seed: int = 0,
 ) -> Iterator[Token]:
     """`generate`, for a live model, such as one in the middle of its training."""
+    rows = generate_samples(
+        model,
+        tokenizer,
+        prompt,
+        samples=1,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    )
+    return (row[0] for row in rows)
+
+
+def generate_samples(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    samples: int,
+    max_new_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> Iterator[list[Token]]:
+    """Several texts with one beginning at once, for a live model: at each turn the next token of each.
+
+    The model reads all of them in one pass, which takes much less time than one after the other. Text number i has a
+    generator of its own, with seed + i: so it is the text that `generate` writes with that seed, however many are
+    written beside it. (But for rounding: products of several rows may add up in another order than those of one. That
+    moves a draw from one token to its neighbour about once in a million tokens.)
+    """
     check_sampling(temperature, top_k, top_p)
-    if not (isinstance(max_new_tokens, numbers.Integral) and max_new_tokens >= 0):
-        raise ValueError(f"max_new_tokens = {max_new_tokens!r}: must be a whole number, 0 or more")
+    for name, value, least in (("max_new_tokens", max_new_tokens, 0), ("samples", samples, 1)):
+        if not (isinstance(value, numbers.Integral) and value >= least):
+            raise ValueError(f"{name} = {value!r}: must be a whole number, {least} or more")
     if not (isinstance(seed, numbers.Integral) and seed >= 0):
         raise ValueError(f"seed = {seed!r}: must be a whole number, 0 or more; the same seed gives the same text")
     prompt_ids = tokenizer.encode(prompt)
     if not len(prompt_ids):
         raise ValueError("the prompt is empty; give at least one character for the model to go on from")
 
-    def tokens() -> Iterator[Token]:
-        rng = np.random.default_rng(seed)
-        stream = tokenizer.stream()
-        source = next_token_logits(model, prompt_ids)
-        chosen = None
+    def tokens() -> Iterator[list[Token]]:
+        rngs = [np.random.default_rng(seed + i) for i in range(samples)]
+        streams = [tokenizer.stream() for _ in rngs]
+        source = next_token_logits(model, prompt_ids, samples)
+        chosen: list[int] = []
         for remaining in reversed(range(max_new_tokens)):
-            logits = next(source) if chosen is None else source.send(chosen)
-            steps = sampling_steps(logits, temperature, top_k, top_p)
-            chosen = draw(steps.probabilities, rng)
-            rest = "" if remaining else stream.finish()
-            yield Token(chosen, stream(chosen) + rest, steps)
+            logits = source.send(chosen) if chosen else next(source)
+            steps = [sampling_steps(row, temperature, top_k, top_p) for row in logits]
+            chosen = [draw(step.probabilities, rng) for step, rng in zip(steps, rngs, strict=True)]
+            texts = [stream(token) for stream, token in zip(streams, chosen, strict=True)]
+            if not remaining:
+                texts = [text + stream.finish() for text, stream in zip(texts, streams, strict=True)]
+            yield [Token(*row) for row in zip(chosen, texts, steps, strict=True)]
 
     return tokens()
 

@@ -14,7 +14,6 @@ from tlab.nn.positions import Position
 from tlab.params import ParamSpace
 from tlab.types import Array
 
-
 MODERATE = 16.0  # exp multiplies the rounding of its argument by the argument: here to a millionth, in float32
 
 
@@ -45,6 +44,18 @@ class KVCache:
         self.window = window
         self.position = 0  # of the next token, counted from the very first one
         self._begin = self._end = 0  # the tokens that are still visible lie here
+
+    def spread(self, batch_size: int) -> KVCache:
+        """A cache of `batch_size` texts which all begin with the one text in this cache."""
+        L, _, H, _, D = self.keys.shape
+        many = KVCache(L, batch_size, H, D, self.window, self.keys.dtype)
+        many.keys[...], many.values[...] = self.keys, self.values
+        many.position, many._begin, many._end = self.position, self._begin, self._end
+        return many
+
+    def clear(self) -> None:
+        """Forget everything; the next token is the first one again."""
+        self.position = self._begin = self._end = 0
 
     def __len__(self) -> int:
         """Number of tokens that the next one can look back on."""

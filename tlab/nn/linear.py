@@ -33,7 +33,7 @@ class Linear:
         self.bias = space.declare(f"{name}.bias", shape[1:], zeros) if bias else None
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        y = as_rows(x) @ self.weight.data
+        y = as_rows(x).dot(self.weight.data)  # for a single row in half the time of @, for many in the same
         if self.bias is not None:
             y += self.bias.data
         return y.reshape(*x.shape[:-1], -1), x
@@ -58,7 +58,7 @@ class Embedding:
 
     def forward(self, ids: Ids) -> tuple[Array, Ids]:
         """(B, T) -> (B, T, C)."""
-        return self.weight.data[ids], ids
+        return self.weight.data.take(ids, axis=0), ids
 
     def backward(self, dx: Array, ids: Ids) -> None:
         # A product with the one-hot matrix (N, V): np.add.at takes ten times as long, and the vocabulary of
@@ -69,7 +69,7 @@ class Embedding:
 
     def unembed(self, x: Array) -> tuple[Array, Array]:
         """(B, T, C) -> logits (B, T, V), the tied head."""
-        logits = as_rows(x) @ self.weight.data.T
+        logits = as_rows(x).dot(self.weight.data.T)
         return logits.reshape(*x.shape[:-1], -1), x
 
     def unembed_backward(self, dlogits: Array, x: Array) -> Array:

@@ -286,7 +286,7 @@ class Transformer:
 
     def _check_ids(self, ids: Ids, start: int) -> None:
         c = self.config
-        if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        if ids.ndim != 2 or ids.dtype.kind not in "iu":
             raise ValueError(f"token ids must be integers of shape (B, T), not {ids.dtype} of shape {ids.shape}")
         if ids.size == 0:
             raise ValueError(f"token ids of shape {ids.shape} hold no token; give at least one")

@@ -1,0 +1,195 @@
+"""A guard of the speed that looks at no clock: how often NumPy is called, and how much memory it hands out.
+
+These two are what a change costs on every machine, and noise does not move them. `python tests/test_guard.py` prints
+the counts as they are now, by call. More than before is no error in itself: see which call is new, decide, measure with
+`python -m benchmarks`, and put the new counts into `MOST` with the change that pays for them.
+"""
+
+import contextlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tlab import ComputeConfig, ModelConfig, TrainConfig, Trainer, Transformer
+from tlab.generate import generate_samples
+from tlab.text import corpus_from_text
+
+TOLERANCE = 1.03  # releases of NumPy differ in a call or two
+TEXT = "".join(map(chr, range(0x100, 0x100 + 65))) * 40
+
+LLAMA = {"norm": "rmsnorm", "activation": "swiglu", "position": "rope"}
+PAPER = {"residual": "post", "activation": "relu"}
+
+# calls, thousands of bytes
+MOST = {
+    "step, default": (310, 34833),
+    "step, as Llama": (302, 40610),
+    "step, as the paper of 2017": (259, 30023),
+    "step, recomputed": (408, 49841),
+    "token, default": (125, 18.2),
+    "token, as Llama": (119, 20.5),
+    "token of four texts, default": (167, 72.3),
+}
+
+
+class Counts:
+    """What was seen since the last `clear`."""
+
+    def __init__(self):
+        self.clear()
+
+    def clear(self):
+        self.calls, self.bytes = Counter(), 0
+
+    def saw(self, name, result=None):
+        self.calls[name] += 1
+        if isinstance(result, np.ndarray) and result.flags.owndata:
+            self.bytes += result.nbytes
+
+
+COUNTS = Counts()
+
+
+class Counted(np.ndarray):
+    """An array that tells of every operation on it; what comes out is counted in turn."""
+
+    def __array_finalize__(self, source):
+        if self.flags.owndata:  # neither a view nor the result of a ufunc, which is counted below
+            COUNTS.bytes += self.nbytes
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        if out is not None:
+            options["out"] = tuple(map(plain, out))
+        result = getattr(ufunc, method)(*map(plain, inputs), **{k: plain(v) for k, v in options.items()})
+        COUNTS.saw(ufunc.__name__, None if out is not None else result)
+        if out is not None:
+            return out[0]
+        return result.view(Counted) if isinstance(result, np.ndarray) else result
+
+    def __array_function__(self, function, kinds, arguments, options):
+        COUNTS.saw(function.__name__)
+        return super().__array_function__(function, kinds, arguments, options)
+
+    def dot(self, other):
+        result = plain(self).dot(plain(other))
+        COUNTS.saw("dot", result)
+        return result.view(Counted)
+
+
+def plain(value):
+    return value.view(np.ndarray) if isinstance(value, Counted) else value
+
+
+@contextlib.contextmanager
+def counted_makers():
+    """np.empty and its like make counted arrays too, and so the count goes on from there."""
+    names = ["empty", "zeros", "ones", "full", "empty_like", "zeros_like", "ascontiguousarray"]
+    usual = {name: getattr(np, name) for name in names}
+
+    def counting(name):
+        def make(*arguments, **options):
+            result = usual[name](*map(plain, arguments), **options)
+            COUNTS.saw(name, result)
+            return result.view(Counted)
+
+        return make
+
+    try:
+        for name in names:
+            setattr(np, name, counting(name))
+        yield
+    finally:
+        for name in names:
+            setattr(np, name, usual[name])
+
+
+def count_weights(model):
+    """Everything that is computed from the weights is counted from now on."""
+    model.parameters.lay_out(model.parameters.data.view(Counted), model.parameters.grad.view(Counted))
+
+
+def count_step(recompute=False, **changes):
+    """One training step: the second one, as the first makes masks and tables."""
+    corpus = corpus_from_text(TEXT)
+    config = ModelConfig(corpus.tokenizer.vocab_size, **changes)
+    compute = ComputeConfig(threads=1, recompute=recompute)
+    trainer = Trainer(config, TrainConfig(steps=9, validation_every=0), corpus, compute=compute)
+    for model in {trainer.model, *trainer.crew.twins}:
+        count_weights(model)
+    trainer.optimizer.state = {name: vector.view(Counted) for name, vector in trainer.optimizer.state.items()}
+    with counted_makers():
+        trainer.train_step()
+        COUNTS.clear()
+        trainer.train_step()
+    return COUNTS
+
+
+def count_token(samples=1, place=20, **changes):
+    """One token in the middle of a text."""
+    corpus = corpus_from_text(TEXT)
+    model = Transformer(ModelConfig(corpus.tokenizer.vocab_size, **changes))
+    count_weights(model)
+    tokens = generate_samples(model, corpus.tokenizer, TEXT[0], samples=samples, max_new_tokens=place + 1)
+    with counted_makers():
+        for _ in range(place):
+            next(tokens)
+        COUNTS.clear()
+        next(tokens)
+    return COUNTS
+
+
+CASES = {
+    "step, default": lambda: count_step(),
+    "step, as Llama": lambda: count_step(**LLAMA),
+    "step, as the paper of 2017": lambda: count_step(**PAPER),
+    "step, recomputed": lambda: count_step(recompute=True),
+    "token, default": lambda: count_token(),
+    "token, as Llama": lambda: count_token(**LLAMA),
+    "token of four texts, default": lambda: count_token(samples=4),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_calls_numpy_more_often_or_asks_for_more_memory_than_it_did(case):
+    counts = CASES[case]()
+    calls, kilobytes = MOST[case]
+    seen = f"{counts.calls.total()} calls and {counts.bytes / 1000:.1f} kB; allowed were {calls} and {kilobytes}"
+    advice = (
+        f"a {case}: {seen}. Look at them with: python tests/test_guard.py. By call: {dict(counts.calls.most_common())}"
+    )
+    assert counts.calls.total() <= TOLERANCE * calls, advice
+    assert counts.bytes <= TOLERANCE * 1000 * kilobytes, advice
+    assert counts.calls.total() > 0.8 * calls and counts.bytes > 800 * kilobytes, (
+        f"less than before, so lower MOST; {advice}"
+    )
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "rope", "alibi", "learned"])
+def test_a_token_late_in_the_window_asks_for_no_more_than_its_attention_over_the_cache(position):
+    """Neither masks nor tables are made anew, nor the cache copied: only the scores of each head grow, a few arrays."""
+    early = count_token(place=20, position=position)
+    early_calls, early_bytes = early.calls.copy(), early.bytes
+    late = count_token(place=60, position=position)
+    assert late.calls == early_calls
+    layers, heads, more_tokens, arrays = 2, 4, 40, 4
+    assert late.bytes - early_bytes <= layers * heads * more_tokens * 4 * arrays
+
+
+def test_the_counts_see_an_operation_more(monkeypatch):
+    from tlab.nn.activations import Gelu
+
+    before = count_step()
+    calls, size = before.calls.total(), before.bytes
+    usual = Gelu.forward
+    monkeypatch.setattr(Gelu, "forward", lambda self, x: usual(self, x + 0.0))
+    after = count_step()
+    assert after.calls.total() == calls + 2  # two blocks
+    assert after.bytes == size + 2 * 16 * 64 * 224 * 4
+
+
+if __name__ == "__main__":
+    for case, count in CASES.items():
+        counts = count()
+        print(f"{case}: {counts.calls.total()} calls, {counts.bytes / 1000:.1f} kB")
+        print("   ", ", ".join(f"{name} {number}" for name, number in counts.calls.most_common()))
