@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.cases import CASES, Side
 from benchmarks.turns import missing_modules
-from benchmarks.worker import ROOT, THREAD_VARIABLES
+from benchmarks.worker import environment
 
 STEPS = 20
 SIZES = ("nano", "default", "small")
@@ -56,10 +55,8 @@ def main() -> None:
 
 def measured(side: Side) -> Memory:
     """One process of one side."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONPATH": paths}
     command = [sys.executable, "-m", "benchmarks.memory_use", side.job, *side.arguments]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment(1), check=True, stdout=subprocess.PIPE, text=True)
     return Memory(*json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -8,7 +8,6 @@ with both sides in turn.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import tyro
 from benchmarks.contestants import CONTESTANTS, TARGET, Look
 from benchmarks.machine import as_text, describe
 from benchmarks.store import Store
-from benchmarks.worker import ROOT, THREAD_VARIABLES
+from benchmarks.worker import environment
 
 MOST = 1 / 3  # of their time, mean of the seeds
 
@@ -45,11 +44,9 @@ class Finish(NamedTuple):
 
 def run(contestant: str, seed: int) -> Finish:
     """One run in a process of its own, with a line for each look."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONPATH": paths}
     command = [sys.executable, "-m", "benchmarks.contestants", contestant, str(seed)]
     looks = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(1)) as process:
         assert process.stdout is not None
         for line in process.stdout:
             looks.append(Look(*json.loads(line)))

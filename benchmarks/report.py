@@ -1,4 +1,4 @@
-"""`docs/performance.md` and its figures, from the JSON that the benchmarks wrote: `python -m benchmarks.report JSON`."""
+"""`docs/performance.md` and its figures from the JSON of the benchmarks: `python -m benchmarks.report JSON`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ VERDICTS = {True: "reached", False: "**missed**", None: ""}
 
 INTRODUCTION = """# How fast is it?
 
-Made by `python -m benchmarks.report` from what `python -m benchmarks` measured; nothing here is typed by hand. Every side
-does the same work (same model, data, batch and optimizer; a test compares losses and gradients), in a process of its
-own, in turn: A B C A B C. **ratio** is our median time over theirs, so below 1 we are faster; in brackets the least and
-the largest ratio of any one turn. "Processor" time leaves out what a process had to wait for others on a busy machine.
+Made by `python -m benchmarks.report` from what `python -m benchmarks` measured; no figure here is typed by hand. Every
+side does the same work (same model, data, batch and optimizer; a test compares losses and gradients), in a process of
+its own, in turn: A B C A B C. **ratio** is our median time over theirs, so below 1 we are faster; in brackets the least
+and the largest ratio of any one turn. "Processor time" leaves out what a process had to wait for others on a busy
+machine.
 """
 
 
@@ -158,9 +159,10 @@ def race_words(report: Report) -> str:
     switches = ", ".join(f"{name} {getattr(SWITCHES, name)}" for name in ("norm", "activation", "residual", "position"))
     recipe = (
         f"\nOurs: the same depth, width, heads, context and batch with {switches}, init {SWITCHES.init} with scaled "
-        f"residual matrices, learning rate {RECIPE.learning_rate:g} after {RECIPE.warmup_steps} steps of warm-up, falling "
-        f"along a line to {RECIPE.min_learning_rate:g} at step {RECIPE.steps}, betas {RECIPE.beta1:g} and "
-        f"{RECIPE.beta2:g}, decay {RECIPE.weight_decay:g}.\n"
+        f"residual matrices, learning rate {RECIPE.learning_rate:g} after {RECIPE.warmup_steps} steps of warm-up, "
+        f"falling along a line to {RECIPE.min_learning_rate:g} at step {RECIPE.steps}, betas {RECIPE.beta1:g} and "
+        f"{RECIPE.beta2:g}, decay {RECIPE.weight_decay:g}. They were found by "
+        "`python -m benchmarks.search`, on seed 0 and this validation split; `benchmarks/search.jsonl` has every trial.\n"
     )
     return table(header, rows) + words + recipe
 

@@ -1,4 +1,4 @@
-"""The JSON file that everything measured goes to, part by part, so that a run that is stopped loses one part at most."""
+"""The JSON file that everything measured goes to, part by part: a run that is stopped loses one part at most."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One side of a comparison in its own process, so that no side's allocator or threads touch another's.
 
-`Worker` is the parent's end. The child is `python -m benchmarks.worker THREADS JOB ARGUMENTS...`: it makes the job, then for
-each line "CLOCK n" it does n units of work and answers with the seconds on that clock.
+`Worker` is the parent's end. The child is `python -m benchmarks.worker THREADS JOB ARGUMENTS...`: it makes the job,
+then for each line "CLOCK n" it does n units of work and answers with the seconds on that clock.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"
 READY = "ready"
 
 
+def environment(threads: int) -> dict[str, str]:
+    """For a child that finds this package, and whose BLAS uses so many threads."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": paths}
+
+
 class Worker:
     """A long-lived process that works when told to, and otherwise waits on a pipe."""
 
     def __init__(self, side: Side) -> None:
         self.side = side
-        threads = str(side.blas_threads or side.threads)
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, threads)}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", str(side.threads), side.job, *side.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=environment(side.blas_threads or side.threads),
         )
         try:
             self._answer()

@@ -1,17 +1,20 @@
 """The benchmarks compare what they say they compare, and report what they measured."""
 
+import dataclasses
 import importlib
 import importlib.util
 import json
 import math
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import search
 from benchmarks.__main__ import selected
 from benchmarks.cases import CASES, FAMILY_WORDS, SINK_CASES, SIZES, Case, Side, size_of
-from benchmarks.contestants import CONTESTANTS, TARGET, Look
+from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
 from benchmarks.jobs import cached_generation, initial_weights, random_corpus, uncached_generation
 from benchmarks.limit import large_products, product_calls, step_flops
 from benchmarks.machine import describe
@@ -20,6 +23,7 @@ from benchmarks.nanogpt import NANOGPT, Outcome, judge
 from benchmarks.race import Finish, mean_end
 from benchmarks.report import main as render_files
 from benchmarks.report import render
+from benchmarks.search import FIRST, configs, neighbour
 from benchmarks.sinks import SINKS, adam
 from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
@@ -306,3 +310,21 @@ def test_a_recipe_is_judged_by_the_mean_or_by_the_time_of_every_seed():
     assert judge(timed, [low, high]) is True
     assert judge(timed, [low, high._replace(target_seconds=math.inf)]) is False
     assert judge(timed, [low, high._replace(target_seconds=None)]) is False
+
+
+def test_a_search_changes_one_or_two_settings_and_every_choice_is_a_run():
+    rng = random.Random(0)
+    for _ in range(60):
+        settings = neighbour(FIRST, rng)
+        assert 1 <= sum(settings[name] != FIRST[name] for name in FIRST) <= 2
+        model, training = configs(settings, texts=600)
+        assert training.steps == round(600 / settings["batch"]) and model.vocab_size == 65
+
+
+def test_the_recipe_of_the_race_is_the_best_trial_of_the_search_on_fewer_steps():
+    trials = [json.loads(line) for line in (Path(search.__file__).parent / "search.jsonl").read_text().splitlines()]
+    best = min(trials, key=lambda found: found["loss"])
+    model, training = configs(best, best["texts"])
+    assert model == SWITCHES
+    steps, warmup = RECIPE.steps, round(best["warm"] * RECIPE.steps)
+    assert dataclasses.replace(training, steps=steps, warmup_steps=warmup) == RECIPE
