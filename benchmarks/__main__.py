@@ -12,7 +12,7 @@ from benchmarks.cases import CASES, TRAINED, Case
 from benchmarks.machine import as_text, describe
 from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
-from benchmarks.units import duration
+from benchmarks.units import duration, ratio
 
 Name = Literal["step", "families", "threads", "decode", "import", "limit", "sinks", "memory", "switches", "race"]
 
@@ -26,7 +26,7 @@ def line(result: Result) -> str:
         words += f"   ({duration(min(result.seconds))} to {duration(max(result.seconds))})"
         return (words + (f"   at most {duration(limit)}: {verdict}" if limit else "")).rstrip()
     ratios = result.turn_ratios
-    words += f"   ratio {result.ratio:.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    words += f"   ratio {ratio(result.ratio)}  ({ratio(ratios[0])} to {ratio(ratios[-1])})"
     return words + (f"   at most {result.side.target:.2g}: {verdict}" if result.side.target else "")
 
 

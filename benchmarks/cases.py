@@ -259,6 +259,19 @@ def limit_case(size: str) -> Case:
     return Case("limit", f"{size}: {size_of(size).words}", "training step", UNITS[size], sides, size=size)
 
 
+RACE_CASE = Case(
+    "race",
+    "a step of each side of the race to 1.88, 4 layers, 128 wide, batch 12 x 64",
+    "training step",
+    UNITS["nano"],
+    (
+        Side("tlab", "benchmarks.contestants:stepping", ("tlab",)),
+        Side("nanoGPT in PyTorch", "benchmarks.contestants:stepping", ("nanoGPT in PyTorch",), None, ("torch",)),
+    ),
+    size="nano",
+)
+
+
 def sink_case(title: str, calls: int, *words: str) -> Case:
     """Ways to write one thing, the one that the lab uses first: names in `benchmarks.sinks.SINKS`."""
     return Case("sinks", title, "call", calls, tuple(Side(word, "benchmarks.sinks:sink", (word,)) for word in words))
@@ -299,4 +312,5 @@ CASES: tuple[Case, ...] = (
     START_CASE,
     *(limit_case(size) for size in TRAINED),
     *SINK_CASES,
+    RACE_CASE,
 )

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from benchmarks.jobs import Job
 from tlab import ModelConfig, TrainConfig, Trainer, load_corpus
 from tlab.train import evaluate
 from tlab.types import Ids
@@ -22,7 +23,7 @@ CORPUS = "shakespeare"
 TARGET = 1.88
 
 # The size of nanoGPT's configuration (4 layers, 4 heads, 128 wide, context 64, batch 12), with the best switches of a
-# search: see docs/performance.md.
+# search: `benchmarks.search`.
 SWITCHES = ModelConfig(
     vocab_size=65, context_length=64, hidden_dim=128, num_layers=4, num_heads=4, mlp_ratio=4, bias=False,
     norm="layernorm", activation="swiglu", residual="pre", position="rope", init="xavier", scale_residual=True,
@@ -85,6 +86,21 @@ def theirs(seed: int) -> Contestant:
 
 
 CONTESTANTS = {"tlab": Ours, "nanoGPT in PyTorch": theirs}
+
+
+def stepping(name: str) -> Job:
+    """A contestant's training steps and nothing else; a run that comes to its end is begun anew."""
+    contestant, done = CONTESTANTS[name](0), 0
+
+    def work(steps: int) -> None:
+        nonlocal contestant, done
+        for _ in range(steps):
+            if done == contestant.steps:
+                contestant, done = CONTESTANTS[name](0), 0
+            contestant.advance()
+            done += 1
+
+    return work
 
 
 def looks(contestant: Contestant) -> Iterator[Look]:

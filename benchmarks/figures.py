@@ -84,7 +84,7 @@ def race_figure(finishes: list[Finish], target: float) -> Figure:
         colour, style = (ORANGE, "-") if ours else (BLUE, "--")
         axes.plot(seconds, losses, style, color=colour, linewidth=1.5, label=label)
     axes.axhline(target, color="black", linewidth=0.8, linestyle=":")
-    axes.text(axes.get_xlim()[1], target, f"{target} ", ha="right", va="bottom", fontsize=9)
+    axes.text(axes.get_xlim()[1], target, f"{target} ", ha="right", va="top", fontsize=9)
     axes.set_ylim(None, 2.6)
     axes.set_xlim(0, None)
     axes.set_xlabel("seconds of training, one thread, processor time", fontsize=9)

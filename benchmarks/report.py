@@ -18,6 +18,7 @@ from benchmarks.limit import step_flops
 from benchmarks.machine import as_text
 from benchmarks.switches import MOST as SLOWEST_SWITCH
 from benchmarks.units import duration
+from benchmarks.units import ratio as as_ratio
 
 Report = dict[str, Any]
 Row = dict[str, Any]
@@ -55,7 +56,7 @@ def side_row(row: Row) -> tuple[str, ...]:
     ratio = ""
     if not row["ours"]:
         turns = row["turn_ratios"]
-        ratio = f"**{row['ratio']:.2f}** ({turns[0]:.2f} to {turns[-1]:.2f})"
+        ratio = f"**{as_ratio(row['ratio'])}** ({as_ratio(turns[0])} to {as_ratio(turns[-1])})"
     return row["side"], duration(row["median_seconds"]), ratio, words, VERDICTS[row["met"]]
 
 
@@ -148,13 +149,18 @@ def race_words(report: Report) -> str:
         )
     names = list(dict.fromkeys(finish.contestant for finish in done))
     words = ""
+    for step in (row for rows in cases(report, "race").values() for row in rows if row["side"] in names):
+        needed = race.mean_end(done, step["side"], "step")
+        seconds = needed * step["median_seconds"]
+        words += f"\n{step['side']}: {needed:.0f} steps of {duration(step['median_seconds'])}, measured in turn: "
+        words += f"**{seconds:.1f} s**.\n"
     if len(names) == 2:
         theirs = next(name for name in names if name != "tlab")
         ratio = race.mean_end(done, "tlab", "cpu") / race.mean_end(done, theirs, "cpu")
         verdict = VERDICTS[ratio <= race.MOST]
-        words = f"\nMean of the seeds: **{ratio:.2f}** of their processor time (at most {race.MOST:.2f}: {verdict})."
+        words += f"\nMean of the seeds: **{ratio:.2f}** of their processor time (at most {race.MOST:.2f}: {verdict})."
         if any(finish.arrival is None for finish in done):
-            words += f" A run that never saw {TARGET} counts with its whole length, which is to our disadvantage."
+            words += f" A run that never saw {TARGET} counts with its whole length: it would take longer still."
         words += "\n"
     switches = ", ".join(f"{name} {getattr(SWITCHES, name)}" for name in ("norm", "activation", "residual", "position"))
     recipe = (
@@ -162,7 +168,7 @@ def race_words(report: Report) -> str:
         f"residual matrices, learning rate {RECIPE.learning_rate:g} after {RECIPE.warmup_steps} steps of warm-up, "
         f"falling along a line to {RECIPE.min_learning_rate:g} at step {RECIPE.steps}, betas {RECIPE.beta1:g} and "
         f"{RECIPE.beta2:g}, decay {RECIPE.weight_decay:g}. They were found by "
-        "`python -m benchmarks.search`, on seed 0 and this validation split; `benchmarks/search.jsonl` has every trial.\n"
+        "`python -m benchmarks.search`, on seed 0 and this validation split; `benchmarks/search.jsonl` has all trials.\n"
     )
     return table(header, rows) + words + recipe
 
@@ -182,7 +188,8 @@ SECTIONS = (
 NOTES = {
     "step": 'Peers and ours share batches and settings; PyTorch has fused attention and fused AdamW. "Textbook" is '
     "`benchmarks/peers/textbook.py`.",
-    "families": "glassllm is a NumPy library for learners; on NumPy 2 a 0-d array turns its arithmetic to float64.",
+    "families": "glassllm is a NumPy library for learners, with an autograd of its own. Its weights are "
+    "float32, but on NumPy 2 its constants, arrays without axes, turn all activations to float64.",
     "limit": "The rate is that of large products on one thread in the same turns; operations are those of the step's "
     'products (`tlab info`). "Lost in small products": the products alone, in their real shapes, against the full '
     'rate. "All else": everything in a step that is no product. Both in shares of the step.',

@@ -9,3 +9,8 @@ def duration(seconds: float) -> str:
         if seconds * factor >= 1:
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds * 1e6:.3g} us"
+
+
+def ratio(value: float) -> str:
+    """Two digits behind the point, or, where these say little, two that count."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
