@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from benchmarks.race import Finish
 
@@ -61,7 +62,7 @@ def limit_figure(limits: dict[str, Rows]) -> Figure:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of a training step, one thread", fontsize=9)
-    handles = [axes.barh(0, 0, color=colour) for colour in (GREEN, BLUE, GREY)]
+    handles = [Patch(color=colour) for colour in (GREEN, BLUE, GREY)]
     words = (
         "the operations at the full sgemm rate",
         "lost: products are small",

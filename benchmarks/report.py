@@ -168,7 +168,7 @@ def race_words(report: Report) -> str:
         f"residual matrices, learning rate {RECIPE.learning_rate:g} after {RECIPE.warmup_steps} steps of warm-up, "
         f"falling along a line to {RECIPE.min_learning_rate:g} at step {RECIPE.steps}, betas {RECIPE.beta1:g} and "
         f"{RECIPE.beta2:g}, decay {RECIPE.weight_decay:g}. They were found by "
-        "`python -m benchmarks.search`, on seed 0 and this validation split; `benchmarks/search.jsonl` has all trials.\n"
+        "`python -m benchmarks.search`, on seed 0 and this validation split; `benchmarks/search.jsonl` has them all.\n"
     )
     return table(header, rows) + words + recipe
 

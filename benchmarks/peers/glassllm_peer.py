@@ -5,6 +5,9 @@ neighbouring channels where we turn halves, which is the same up to an order of 
 matrix each for queries, keys and values; its optimizer is its own AdamW with the settings given here.
 """
 
+# pyright: reportMissingImports=false
+# (nobody needs this peer to check the rest)
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,7 +22,7 @@ from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, random_corpus
 from tlab.config import ModelConfig, TrainConfig
 from tlab.train import draw_batch
-from tlab.types import Array
+from tlab.types import Array, Ids
 
 # Their name -> ours, and the third of our fused matrix where it is one.
 NAMES: dict[str, tuple[str, int | None]] = {
@@ -76,7 +79,7 @@ def place(config: ModelConfig, name: str) -> tuple[str, Any]:
 
 
 def loss_and_gradients(
-    config: ModelConfig, weights: Mapping[str, Array], ids: Array, targets: Array
+    config: ModelConfig, weights: Mapping[str, Array], ids: Ids, targets: Ids
 ) -> tuple[float, dict[str, Array]]:
     """This peer's loss and gradients, under our names: for the test that it is the same model."""
     model = make(config, weights["embedding.weight"].dtype)

@@ -3,6 +3,9 @@
 Weights are a dictionary under our own names, so nothing needs translating.
 """
 
+# pyright: reportMissingImports=false
+# (nobody needs this peer to check the rest)
+
 from __future__ import annotations
 
 import math
@@ -20,7 +23,7 @@ from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, initial_weights, random_corpus
 from tlab.config import ModelConfig, TrainConfig
 from tlab.train import draw_batch
-from tlab.types import Array
+from tlab.types import Array, Ids
 
 Weights = dict[str, jax.Array]
 
@@ -127,7 +130,7 @@ def adamw(settings: TrainConfig, weights: Weights, gradients: Weights, moments: 
 
 
 def loss_and_gradients(
-    config: ModelConfig, weights: Mapping[str, Array], ids: Array, targets: Array
+    config: ModelConfig, weights: Mapping[str, Array], ids: Ids, targets: Ids
 ) -> tuple[float, dict[str, Array]]:
     """This peer's loss and gradients: for the test that it is the same model."""
     value, gradients = jax.value_and_grad(partial(loss, config))(dict(weights), ids, targets)

@@ -33,17 +33,12 @@ class Block(nn.Module):
         self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
         self.out = nn.Linear(WIDTH, WIDTH, bias=False)
         self.before_mlp = nn.LayerNorm(WIDTH, bias=False)
-        self.mlp = nn.Sequential(
-            nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH, bias=False)
-        )
-        # What writes into the residual stream starts smaller, the deeper the model.
-        for linear, std in (
-            (self.qkv, 1.0),
-            (self.out, (2 * LAYERS) ** -0.5),
-            (self.mlp[0], 1.0),
-            (self.mlp[2], (2 * LAYERS) ** -0.5),
-        ):
-            nn.init.normal_(linear.weight, std=0.02 * std)
+        self.up = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
+        self.down = nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        for linear in (self.qkv, self.up):
+            nn.init.normal_(linear.weight, std=0.02)
+        for linear in (self.out, self.down):  # what writes into the residual stream: smaller, the deeper the model
+            nn.init.normal_(linear.weight, std=0.02 / math.sqrt(2 * LAYERS))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
@@ -51,7 +46,7 @@ class Block(nn.Module):
         qkv = self.qkv(self.before_attention(x)).view(B, T, 3, HEADS, C // HEADS).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(*qkv, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(B, T, C))
-        return x + self.mlp(self.before_mlp(x))
+        return x + self.down(F.gelu(self.up(self.before_mlp(x))))
 
 
 class NanoGpt(nn.Module):

@@ -18,7 +18,7 @@ from benchmarks.jobs import ENDLESS, Job, random_corpus
 from tlab.config import ModelConfig, TrainConfig
 from tlab.memory import keep_freed_memory
 from tlab.train import draw_batch
-from tlab.types import Array
+from tlab.types import Array, Ids
 
 NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
@@ -36,6 +36,9 @@ POSITIONS = ("learned", "sinusoidal", "rope")
 
 class CausalAttention(nn.Module):
     """Attention in PyTorch's own fused kernel."""
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -108,6 +111,8 @@ def make_norm(config: ModelConfig) -> nn.Module:
 class TorchTransformer(nn.Module):
     """The transformer of a `ModelConfig`, of any family that the benchmarks know; its modules have our names."""
 
+    waves: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         known = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS, "tied": [True]}
@@ -176,7 +181,7 @@ def load(model: nn.Module, weights: Mapping[str, Array]) -> None:
 
 
 def loss_and_gradients(
-    config: ModelConfig, weights: Mapping[str, Array], ids: Array, targets: Array
+    config: ModelConfig, weights: Mapping[str, Array], ids: Ids, targets: Ids
 ) -> tuple[float, dict[str, Array]]:
     """This peer's loss and gradients, under our names: for the test that it is the same model."""
     model = TorchTransformer(config).to(torch.from_numpy(weights["embedding.weight"]).dtype)
@@ -240,17 +245,19 @@ class Decoder:
         self.head_dim = config.head_dim
         self.epsilon = config.norm_epsilon
         self.embedding, self.position = model.embedding.weight, model.position.weight
-        self.final = (model.final_norm.weight, model.final_norm.bias)
+        blocks: Any = model.blocks
+        final: Any = model.final_norm
+        self.final: tuple[Tensor, Tensor] = (final.weight, final.bias)
         cache = (config.num_layers, 2, 1, config.num_heads, config.context_length, config.head_dim)
         self.cache = torch.zeros(cache)  # (L, 2, 1, H, S, D)
-        self.layers = [
+        self.layers: list[Any] = [
             (
                 (b.norm1.weight, b.norm1.bias, b.attention.qkv.weight, b.attention.qkv.bias),
                 (b.attention.out.weight, b.attention.out.bias),
                 (b.norm2.weight, b.norm2.bias, b.mlp.up.weight, b.mlp.up.bias),
                 (b.mlp.down.weight, b.mlp.down.bias),
             )
-            for b in model.blocks
+            for b in blocks
         ]
 
     def logits(self, token: int, t: int) -> Tensor:

@@ -15,7 +15,7 @@ from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, initial_weights, random_corpus
 from tlab.config import ModelConfig, TrainConfig
 from tlab.train import draw_batch
-from tlab.types import Array
+from tlab.types import Array, Ids
 
 Tensors = dict[str, Array]
 ROOT = 0.7978845608028654  # sqrt(2 / pi)
@@ -105,7 +105,7 @@ def attention_backward(dy: Array, cache: Any, weights: Tensors, name: str, gradi
     return linear_backward(dqkv, x, weights, f"{name}.qkv", gradients)
 
 
-def forward(config: ModelConfig, weights: Tensors, ids: Array) -> tuple[Array, Any]:
+def forward(config: ModelConfig, weights: Tensors, ids: Ids) -> tuple[Array, Any]:
     """(B, T) -> logits (B, T, V), and what backward needs."""
 
     def norm(x: Array, name: str) -> tuple[Array, Any]:
@@ -139,7 +139,7 @@ def places(config: ModelConfig, weights: Tensors) -> Array:
 
 
 def loss_and_gradients(
-    config: ModelConfig, weights: Mapping[str, Array], ids: Array, targets: Array
+    config: ModelConfig, weights: Mapping[str, Array], ids: Ids, targets: Ids
 ) -> tuple[float, Tensors]:
     """The mean loss of a batch, and the gradient of every weight."""
     weights = dict(weights)
