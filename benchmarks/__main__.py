@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks.cases import CASES
+from benchmarks import memory_use, race, switches
+from benchmarks.cases import CASES, TRAINED, Case
 from benchmarks.machine import as_text, describe
+from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
-from benchmarks.worker import THREADS
+from benchmarks.units import duration, ratio
 
-
-def duration(seconds: float) -> str:
-    """With a unit that keeps it between 1 and 1000."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"
+Name = Literal["step", "families", "threads", "decode", "import", "limit", "sinks", "memory", "switches", "race"]
 
 
 def line(result: Result) -> str:
@@ -31,43 +26,76 @@ def line(result: Result) -> str:
         words += f"   ({duration(min(result.seconds))} to {duration(max(result.seconds))})"
         return (words + (f"   at most {duration(limit)}: {verdict}" if limit else "")).rstrip()
     ratios = result.turn_ratios
-    words += f"   ratio {result.ratio:.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    return words + (f"   at most {result.side.target:g}: {verdict}" if result.side.target else "")
+    words += f"   ratio {ratio(result.ratio)}  ({ratio(ratios[0])} to {ratio(ratios[-1])})"
+    return words + (f"   at most {result.side.target:.2g}: {verdict}" if result.side.target else "")
+
+
+def selected(case: Case, sizes: tuple[str, ...], peers: tuple[str, ...], threads: tuple[int, ...]) -> Case | None:
+    """The case with our side and the peers asked for, or None where it is not asked for at all."""
+    if (sizes and case.size not in sizes) or (threads and case.threads not in threads):
+        return None
+    wanted = [side for side in case.sides[1:] if any(name.lower() in side.label.lower() for name in peers)]
+    if peers:
+        return case._replace(sides=(case.sides[0], *wanted)) if wanted else None
+    return case
 
 
 def main(
-    cases: tyro.conf.Positional[tuple[Literal["step", "decode", "import"], ...]] = (),
+    what: tyro.conf.Positional[tuple[Name, ...]] = (),
+    sizes: tuple[Literal["default", "nano", "small"], ...] = (),
+    peers: tuple[str, ...] = (),
+    threads: tuple[Literal[1, 2], ...] = (),
     turns: int = 9,
+    clock: Literal["wall", "cpu"] = "wall",
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
-    """Measure the lab against its peers, one thread each, side by side in turn.
+    """Measure the lab against its peers, side by side in turn.
 
     Printed are medians, with our fastest and slowest turn; the ratio of our median to theirs; and the least and the
-    largest ratio of any one turn. The ratios stand a busy machine, as it slows all sides; the times do not.
+    largest ratio of any one turn. The ratios stand a busy machine, as it slows all sides; the times do not. Ctrl-C
+    ends it; the cases that are complete are in the JSON file by then.
 
     Args:
-        cases: which to run; all where none is named.
+        what: which cases to run; all where none is named.
+        sizes: only the cases of these sizes.
+        peers: only the peers with one of these words in their name, such as "jax".
+        threads: only the cases with this many threads.
         turns: how often each side has its turn. At least 7 for figures to be quoted.
-        json_file: file to write everything measured to.
+        clock: time on the wall; or, where other programs keep the machine busy, of the processor that a side has,
+            which leaves out the time that it had to wait for one.
+        json_file: file to write everything measured to; what an earlier run wrote there of other cases is kept.
     """
     machine = describe()
-    print(f"{as_text(machine)}\n{THREADS} thread each, {turns} turns\n", flush=True)
-    results: list[Result] = []
-    for case in CASES:
-        if cases and case.name not in cases:
-            continue
-        print(f"{case.name}: {case.title}. Time of one {case.unit}:", flush=True)
-        for result in measure(case, turns):
-            results.append(result)
+    print(f"{as_text(machine)}\n{turns} turns, {clock} clock\n", flush=True)
+    store = Store(json_file)
+    cases = [selected(case, sizes, peers, threads) for case in CASES if not what or case.name in what]
+    chosen = [case for case in cases if case is not None]
+    for number, case in enumerate(chosen, start=1):
+        print(f"[{number}/{len(chosen)}] {case.name}: {case.title}. Time of one {case.unit}:", flush=True)
+        missing = {side.label: names for side in case.sides if (names := missing_modules(side))}
+        results = list(measure(case, turns, clock))
+        for result in results:
             print(line(result), flush=True)
-        for side in case.sides:
-            if missing := missing_modules(side):
-                print(f"  {side.label:<36} skipped: needs {', '.join(missing)}")
+        for label, names in missing.items():
+            print(f"  {label:<36} skipped: needs {', '.join(names)}")
+        store.add(machine, [result.to_json() for result in results])
         print()
-    if json_file:
-        report = {"machine": machine, "threads": THREADS, "results": [result.to_json() for result in results]}
-        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    measure_sections(store, tuple(what), sizes or TRAINED, turns)
+
+
+def measure_sections(store: Store, what: tuple[str, ...], sizes: tuple[str, ...], turns: int) -> None:
+    """What is not a comparison of times in turn, each with a way of its own."""
+    if not what or "memory" in what:
+        store.put("memory", memory_use.section(sizes, processes=3))
+    if not what or "switches" in what:
+        tested = [size for size in ("default", "nano") if size in sizes]
+        store.put("switches", [row for size in tested for row in switches.section(size, max(3, turns // 3))])
+    if not what or "race" in what:
+        race.compete(store)
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except KeyboardInterrupt:
+        raise SystemExit("\nstopped; the cases that were complete are kept") from None

@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.cases import SIZES
-from tlab.config import TrainConfig
+from benchmarks.cases import size_of
+from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.generate import draw, generate_tokens, sampling_steps
 from tlab.nn.model import Transformer
 from tlab.text import Corpus, Tokenizer, corpus_from_text
 from tlab.train import Trainer
+from tlab.types import Array
 
 Job = Callable[[int], "float | None"]
 """Does n units of work; returns the seconds itself where the caller's clock would see more than the work."""
@@ -32,12 +33,26 @@ def random_corpus(vocab_size: int) -> Corpus:
     return corpus_from_text("".join(characters[i] for i in ids))
 
 
-def training(size: str) -> Job:
+def initial_weights(config: ModelConfig) -> dict[str, Array]:
+    """Weights for the peers: normal with a deviation of 0.02; scales 1, biases and shifts 0.
+
+    Not those of a `Transformer`: to make one sets the allocator of its process (`tlab.memory`).
+    """
+    rng = np.random.default_rng(0)
+    weights = {}
+    for name, shape in Transformer.parameter_shapes(config).items():
+        values = rng.normal(0, 0.02, shape) if len(shape) >= 2 else np.full(shape, float(name.endswith("scale")))
+        weights[name] = values.astype(np.float32)
+    return weights
+
+
+def training(size: str, family: str, threads: str) -> Job:
     """Training steps, everything that `Trainer` does in one included."""
-    config, batch_size = SIZES[size]
+    config, batch_size = size_of(size, family)
     # Validation at the last step only, which never comes.
     train_config = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0)
-    trainer = Trainer(config, train_config, random_corpus(config.vocab_size))
+    compute = ComputeConfig(threads=int(threads))
+    trainer = Trainer(config, train_config, random_corpus(config.vocab_size), compute=compute)
 
     def work(steps: int) -> None:
         for _ in range(steps):
@@ -46,9 +61,9 @@ def training(size: str) -> Job:
     return work
 
 
-def generation(size: str, kind: str, prompt_length: str, text_length: str) -> Job:
+def generation(size: str, family: str, kind: str, prompt_length: str, text_length: str) -> Job:
     """Sampled tokens, in texts of `text_length` behind a random prompt, which is read anew for each of them."""
-    model = Transformer(SIZES[size].config)
+    model = Transformer(size_of(size, family).config)
     corpus = random_corpus(model.config.vocab_size)
     prompt = corpus.tokenizer.decode(corpus.train[-int(prompt_length) :])
     write = {"cached": cached_generation, "uncached": uncached_generation}[kind](model, corpus.tokenizer, prompt)
@@ -101,5 +116,18 @@ def importing(module: str, what: str) -> Job:
             )
             seconds += float(done.stdout) if what == "statement" else time.perf_counter() - began
         return seconds
+
+    return work
+
+
+def starting(job: str, *arguments: str) -> Job:
+    """Fresh processes that make a job and do one unit of its work, from start to end."""
+    words = ", ".join(repr(argument) for argument in arguments)
+    module, function = job.split(":")
+    program = f"from {module} import {function}; {function}({words})(1)"
+
+    def work(processes: int) -> None:
+        for _ in range(processes):
+            subprocess.run([sys.executable, "-c", program], check=True)
 
     return work

@@ -12,7 +12,7 @@ import numpy  # noqa: F401, loads the BLAS that threadpoolctl looks for
 import threadpoolctl
 
 OPENBLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-PACKAGES = ("numpy", "torch")
+PACKAGES = ("numpy", "torch", "jax", "transformers", "glassllm")
 
 
 def processor() -> str:

@@ -19,6 +19,7 @@ class Result(NamedTuple):
     side: Side
     seconds: list[float]  # of one unit of work, one entry a turn
     ours: list[float]  # our seconds in the same turns
+    clock: str = "wall"
 
     @property
     def median(self) -> float:
@@ -53,6 +54,10 @@ class Result(NamedTuple):
             "case": self.case.name,
             "title": self.case.title,
             "unit": self.case.unit,
+            "size": self.case.size,
+            "threads": self.side.threads,
+            "clock": self.clock,
+            "ours": self.is_ours,
             "side": self.side.label,
             "median_seconds": self.median,
             "seconds": self.seconds,
@@ -68,8 +73,12 @@ def missing_modules(side: Side) -> list[str]:
     return [name for name in side.modules if importlib.util.find_spec(name) is None]
 
 
-def measure(case: Case, turns: int) -> Iterator[Result]:
-    """Every side that can run, `turns` times in turn, after one turn that is not counted."""
+def measure(case: Case, turns: int, clock: str = "wall") -> Iterator[Result]:
+    """Every side that can run, `turns` times in turn, after one turn that is not counted.
+
+    With two threads the time on the wall is what counts, whatever the clock.
+    """
+    clock = clock if case.threads == 1 else "wall"
     sides = [side for side in case.sides if not missing_modules(side)]
     seconds: dict[Side, list[float]] = {side: [] for side in sides}
     with ExitStack() as stack:
@@ -78,6 +87,6 @@ def measure(case: Case, turns: int) -> Iterator[Result]:
             worker.seconds(case.units)
         for _ in range(turns):
             for worker in workers:
-                seconds[worker.side].append(worker.seconds(case.units) / case.units)
+                seconds[worker.side].append(worker.seconds(case.units, clock) / case.units)
     for side in sides:
-        yield Result(case, side, seconds[side], seconds[case.sides[0]])
+        yield Result(case, side, seconds[side], seconds[case.sides[0]], clock)

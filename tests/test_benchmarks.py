@@ -1,45 +1,248 @@
 """The benchmarks compare what they say they compare, and report what they measured."""
 
+import dataclasses
 import importlib
+import importlib.util
 import json
 import math
+import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.cases import CASES, SIZES, Case, Side
-from benchmarks.jobs import cached_generation, random_corpus, uncached_generation
+from benchmarks import search
+from benchmarks.__main__ import selected
+from benchmarks.cases import CASES, FAMILY_WORDS, SINK_CASES, SIZES, Case, Side, size_of
+from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
+from benchmarks.jobs import cached_generation, initial_weights, random_corpus, uncached_generation
+from benchmarks.limit import large_products, product_calls, step_flops
+from benchmarks.machine import describe
+from benchmarks.memory_use import measured
 from benchmarks.nanogpt import NANOGPT, Outcome, judge
+from benchmarks.race import Finish, mean_end
+from benchmarks.report import main as render_files
+from benchmarks.report import render
+from benchmarks.search import FIRST, configs, neighbour
+from benchmarks.sinks import SINKS, adam
+from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.worker import Worker
 from tlab.config import ModelConfig
 from tlab.nn.model import Transformer
 
-QUICK = Side("ours", "benchmarks.jobs:generation", ("default", "cached", "1", "1"))
+QUICK = Side("ours", "benchmarks.jobs:generation", ("default", "own", "cached", "1", "1"))
 
 
-@pytest.mark.parametrize("size", ["nano", "default"])
-def test_the_pytorch_peer_is_the_same_model(size):
-    pytest.importorskip("torch", reason="the peer needs PyTorch: pip install '.[parity]'")
+# Peer -> what it needs, and which families it can be.
+PEERS = {
+    "pytorch": ("torch", [*FAMILY_WORDS, "own"]),
+    "jax_peer": ("jax", [*FAMILY_WORDS, "own"]),
+    "textbook": ("numpy", ["gpt2", "own"]),
+    "glassllm_peer": ("glassllm", ["llama"]),
+    "huggingface": ("transformers", ["gpt2"]),
+}
+
+
+@pytest.fixture
+def float64_in_jax():
+    """JAX computes in float32 unless told otherwise, for the whole process."""
+    if importlib.util.find_spec("jax") is None:
+        yield
+        return
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.mark.filterwarnings("ignore")  # other people's imports
+@pytest.mark.parametrize(
+    ("peer", "family"), [(peer, family) for peer, (_, families) in PEERS.items() for family in families]
+)
+def test_a_peer_has_the_same_loss_and_gradients(peer, family, float64_in_jax):
+    pytest.importorskip(PEERS[peer][0], reason=f"the peer needs {PEERS[peer][0]}: pip install '.[benchmark]'")
+    module = importlib.import_module(f"benchmarks.peers.{peer}")
+    config = size_of("default", family).config
+    model = Transformer(config, seed=1, dtype=np.float64)
+    rng = np.random.default_rng(0)
+    for param in model.parameters.values():  # biases and shifts off zero, so that one mixed up is seen
+        param.data += 0.1 * rng.normal(size=param.shape)
+    ids, targets = rng.integers(0, config.vocab_size, (2, 3, 20))
+    loss, gradients = model.loss_and_gradients(ids, targets)
+    weights = {name: param.data.copy() for name, param in model.parameters.items()}
+    their_loss, theirs = module.loss_and_gradients(config, weights, ids, targets)
+    assert their_loss == pytest.approx(loss, rel=1e-7)  # PyTorch's tables of positions are float32
+    assert theirs.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(theirs[name], gradient, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("peer", ["pytorch", "jax_peer", "textbook", "glassllm_peer", "huggingface"])
+@pytest.mark.filterwarnings("ignore")
+def test_the_job_of_a_peer_trains_or_writes(peer):
+    pytest.importorskip(PEERS[peer][0], reason=f"the peer needs {PEERS[peer][0]}: pip install '.[benchmark]'")
+    module = importlib.import_module(f"benchmarks.peers.{peer}")
+    family = PEERS[peer][1][0]
+    if peer == "huggingface":
+        module.generation("default", "5")(5)
+        return
+    module.training("default", family, "1", *(["eager"] if peer == "pytorch" else []))(1)
+
+
+def test_the_textbook_version_learns_like_ours():
+    from benchmarks.peers import textbook
+
+    config = size_of("default", "gpt2").config
+    weights = initial_weights(config)
+    model = Transformer(config)
+    model.load(weights)
+    ids, targets = np.random.default_rng(0).integers(0, config.vocab_size, (2, 4, config.context_length))
+    loss, gradients = textbook.loss_and_gradients(config, weights, ids, targets)
+    assert loss == pytest.approx(math.log(config.vocab_size), rel=0.05)
+    assert loss == pytest.approx(model.loss_and_gradients(ids, targets)[0], rel=1e-5)
+    stepped = {name: w - 0.1 * gradients[name] for name, w in weights.items()}
+    assert textbook.loss_and_gradients(config, stepped, ids, targets)[0] < loss
+
+
+def test_nanogpts_recipe_follows_its_schedule_and_learns():
+    pytest.importorskip("torch", reason="the peer needs PyTorch: pip install '.[benchmark]'")
+    from benchmarks.peers import nanogpt
+
+    assert nanogpt.learning_rate(nanogpt.WARMUP) == nanogpt.HIGHEST
+    assert nanogpt.learning_rate(nanogpt.STEPS) == pytest.approx(nanogpt.LOWEST)
+    assert 0 < nanogpt.learning_rate(0) < nanogpt.learning_rate(1) < nanogpt.HIGHEST
+    run = nanogpt.Run(np.tile(np.arange(65), 40), seed=0)
+    first = run.evaluate(np.arange(65))
+    assert first == pytest.approx(math.log(65), rel=0.05)
+    for _ in range(12):
+        run.advance()
+    assert run.evaluate(np.arange(65)) < first - 0.1
+    assert len(list(run.model.parameters())) == 2 + 4 * 6 + 1
+
+
+def test_the_tight_pytorch_loop_decodes_what_the_model_says():
+    pytest.importorskip("torch", reason="the peer needs PyTorch: pip install '.[benchmark]'")
     import torch
 
-    from benchmarks.torch_peer import TorchTransformer
+    from benchmarks.peers.pytorch import Decoder, TorchTransformer, load
 
-    config = SIZES[size].config
-    ours, theirs = Transformer(config, seed=1), TorchTransformer(config)
-    assert ours.num_parameters == sum(p.numel() for p in theirs.parameters())
-    with torch.no_grad():
-        for name, tensor in theirs.named_parameters():
-            module, _, leaf = name.rpartition(".")
-            is_norm = "norm" in module
-            module = module.replace(".up", ".mlp.up").replace(".down", ".mlp.down")
-            leaf = {"weight": "scale", "bias": "shift"}[leaf] if is_norm else leaf
-            array = ours.parameters["position.weight" if name == "position" else f"{module}.{leaf}"].data
-            is_linear = not is_norm and tensor.ndim == 2 and name not in ("position", "embedding.weight")
-            tensor.copy_(torch.tensor(array.T if is_linear else array))
-    ids, targets = np.random.default_rng(0).integers(0, config.vocab_size, (2, 3, config.context_length))
-    loss, _ = ours.loss_and_gradients(ids, targets)
-    assert theirs(torch.tensor(ids), torch.tensor(targets)).item() == pytest.approx(loss, rel=1e-5)
+    config = size_of("default", "gpt2").config
+    model = Transformer(config, seed=1)
+    theirs = TorchTransformer(config)
+    load(theirs, {name: param.data for name, param in model.parameters.items()})
+    decoder = Decoder(theirs, config)
+    ids = np.random.default_rng(0).integers(0, config.vocab_size, 12)
+    with torch.inference_mode():
+        scores = np.concatenate([decoder.logits(int(token), t).numpy() for t, token in enumerate(ids)])
+    np.testing.assert_allclose(scores, model.forward(ids[None])[0][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["own", "llama"])
+def test_the_products_of_a_step_are_all_its_operations(family):
+    config, batch_size = size_of("default", family)
+    operations = sum(2 * a.size * b.shape[-1] for a, b in product_calls(config, batch_size))
+    assert operations == step_flops(config, batch_size)
+
+
+def test_large_products_make_as_many_operations_as_a_step(monkeypatch):
+    done = []
+    work = large_products("default", "own")
+    monkeypatch.setattr(np, "matmul", lambda a, b, out: done.append(2 * a.size * b.shape[1]))
+    work(7)
+    assert sum(done) == pytest.approx(7 * step_flops(*size_of("default")), rel=1e-3)
+
+
+@pytest.mark.parametrize("case", SINK_CASES, ids=lambda case: case.title)
+def test_the_ways_of_a_sink_give_the_same(case):
+    results = [SINKS[side.label]()() for side in case.sides]
+    for other in results[1:]:
+        if results[0] is not None:
+            np.testing.assert_allclose(other, results[0], rtol=1e-5, atol=1e-4)
+
+
+def test_adam_on_one_vector_is_adam_tensor_by_tensor():
+    rng = np.random.default_rng(0)
+    whole = [rng.random(12, np.float32) for _ in range(4)]
+    parts = [[vector[:5].copy() for vector in whole], [vector[5:].copy() for vector in whole]]
+    for vectors in (whole, *parts):
+        adam(*vectors)
+    np.testing.assert_array_equal(whole[0], np.concatenate([part[0] for part in parts]))
+
+
+def test_a_report_keeps_other_cases_and_replaces_its_own(tmp_path):
+    path = tmp_path / "report.json"
+    row = {"case": "step", "title": "nano", "side": "tlab", "median_seconds": 1.0}
+    Store(path).add({"cores": 2}, [row, {**row, "side": "JAX jit"}])
+    Store(path).add({"cores": 4}, [{**row, "median_seconds": 2.0}])
+    Store(path).put("memory", [])
+    report = json.loads(path.read_text())
+    assert {(found["side"], found["median_seconds"]) for found in report["results"]} == {
+        ("tlab", 2.0),
+        ("JAX jit", 1.0),
+    }
+    assert report["machine"] == {"cores": 4} and report["memory"] == []
+
+
+def test_the_race_is_over_at_the_first_look_that_is_low_enough():
+    looks = [Look(20, 2.0, 1.0, 0.9), Look(40, TARGET, 2.0, 1.8), Look(60, 1.7, 3.0, 2.7)]
+    assert Finish("tlab", 0, looks).arrival == looks[1]
+    late = Finish("other", 0, looks[:1])
+    assert late.arrival is None and late.end == looks[0]
+    assert mean_end([Finish("tlab", 0, looks), Finish("tlab", 1, looks[1:]), late], "tlab", "step") == 40
+
+
+def test_peers_and_sizes_are_chosen_by_name():
+    case = next(case for case in CASES if case.name == "step" and case.size == "nano")
+    assert selected(case, (), (), ()) == case
+    assert selected(case, ("small",), (), ()) is None
+    assert selected(case, (), (), (2,)) is None
+    chosen = selected(case, ("nano",), ("jax",), (1,))
+    assert chosen is not None and [side.label for side in chosen.sides] == ["tlab", "JAX jit"]
+    assert selected(case, (), ("nobody",), ()) is None
+
+
+def measured_report():
+    """As `python -m benchmarks` writes it, with made-up times."""
+    rows = []
+    for case in CASES:
+        ours = [1.0, 2.0, 3.0]
+        for i, side in enumerate(case.sides):
+            rows.append(Result(case, side, [seconds * (i + 1) for seconds in ours], ours).to_json())
+    switches = {"norm": "layernorm", "activation": "gelu", "residual": "pre", "position": "rope"}
+    race = [Finish(name, 0, [Look(20, 2.0, 9.0, 9.0), Look(40, 1.8, 18.0, 18.0)]) for name in CONTESTANTS]
+    return {
+        "machine": describe(),
+        "results": rows,
+        "memory": [{"size": "nano", "side": "tlab", "interpreter": 1 << 20, "imported": 2 << 20, "peak": 7 << 20}],
+        "switches": [{"size": "nano", "switches": switches, "ratio": 1.6, "flops_ratio": 1.0, "excess": 1.6}],
+        "race": [finish._asdict() for finish in race],
+    }
+
+
+def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(measured_report()))
+    render_files(path, tmp_path / "performance.md")
+    page = (tmp_path / "performance.md").read_text()
+    assert "| PyTorch eager | 4.00 s" not in page and "**0.50** (0.50 to 0.50) | 0.6 | reached" in page
+    assert "| nano | tlab | 5 | 7 |" in page
+    assert "**missed**" in page and "Not measured" not in page
+    for name in ("steps", "limit", "race"):
+        assert (tmp_path / "images" / f"performance-{name}.png").stat().st_size > 5000
+        assert f"performance-{name}.png" in page
+    assert page.count("Not measured yet") == 0
+    empty = render({"machine": describe(), "results": []}, "images")
+    assert empty.count("Not measured yet") == 10 and "png" not in empty
+
+
+def test_memory_is_counted_in_a_fresh_process():
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux tells a process's peak memory this way")
+    found = measured(QUICK)
+    assert 1 << 20 < found.interpreter < found.imported <= found.peak
 
 
 def test_the_nano_size_is_nanogpts():
@@ -107,3 +310,21 @@ def test_a_recipe_is_judged_by_the_mean_or_by_the_time_of_every_seed():
     assert judge(timed, [low, high]) is True
     assert judge(timed, [low, high._replace(target_seconds=math.inf)]) is False
     assert judge(timed, [low, high._replace(target_seconds=None)]) is False
+
+
+def test_a_search_changes_one_or_two_settings_and_every_choice_is_a_run():
+    rng = random.Random(0)
+    for _ in range(60):
+        settings = neighbour(FIRST, rng)
+        assert 1 <= sum(settings[name] != FIRST[name] for name in FIRST) <= 2
+        model, training = configs(settings, texts=600)
+        assert training.steps == round(600 / settings["batch"]) and model.vocab_size == 65
+
+
+def test_the_recipe_of_the_race_is_the_best_trial_of_the_search_on_fewer_steps():
+    trials = [json.loads(line) for line in (Path(search.__file__).parent / "search.jsonl").read_text().splitlines()]
+    best = min(trials, key=lambda found: found["loss"])
+    model, training = configs(best, best["texts"])
+    assert model == SWITCHES
+    steps, warmup = RECIPE.steps, round(best["warm"] * RECIPE.steps)
+    assert dataclasses.replace(training, steps=steps, warmup_steps=warmup) == RECIPE

@@ -1,0 +1,243 @@
+"""`docs/performance.md` and its figures from the JSON of the benchmarks: `python -m benchmarks.report JSON`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks import race
+from benchmarks.cases import size_of
+from benchmarks.contestants import RECIPE, SWITCHES, TARGET
+from benchmarks.figures import limit_figure, race_figure, step_figure
+from benchmarks.limit import step_flops
+from benchmarks.machine import as_text
+from benchmarks.switches import MOST as SLOWEST_SWITCH
+from benchmarks.units import duration
+from benchmarks.units import ratio as as_ratio
+
+Report = dict[str, Any]
+Row = dict[str, Any]
+VERDICTS = {True: "reached", False: "**missed**", None: ""}
+
+INTRODUCTION = """# How fast is it?
+
+Made by `python -m benchmarks.report` from what `python -m benchmarks` measured; no figure here is typed by hand. Every
+side does the same work (same model, data, batch and optimizer; a test compares losses and gradients), in a process of
+its own, in turn: A B C A B C. **ratio** is our median time over theirs, so below 1 we are faster; in brackets the least
+and the largest ratio of any one turn. "Processor time" leaves out what a process had to wait for others on a busy
+machine.
+"""
+
+
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Markdown; the first column is text and the others are figures."""
+    lines = [header, ("---", *("---:" for _ in header[1:])), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def cases(report: Report, name: str) -> dict[str, list[Row]]:
+    """Title -> the measured sides of the cases of one name, ours first."""
+    found: dict[str, list[Row]] = {}
+    for row in report["results"]:
+        if row["case"] == name:
+            found.setdefault(row["title"], []).append(row)
+    return found
+
+
+def side_row(row: Row) -> tuple[str, ...]:
+    """Side, time, ratio, target, verdict."""
+    target = row.get("target") or row.get("most_seconds")
+    words = "" if not target else duration(target) if row["ours"] else f"{target:.2g}"
+    ratio = ""
+    if not row["ours"]:
+        turns = row["turn_ratios"]
+        ratio = f"**{as_ratio(row['ratio'])}** ({as_ratio(turns[0])} to {as_ratio(turns[-1])})"
+    return row["side"], duration(row["median_seconds"]), ratio, words, VERDICTS[row["met"]]
+
+
+def comparisons(report: Report, name: str) -> str:
+    """A table for each case of this name."""
+    header = ("side", "time", "ratio", "at most", "")
+    parts = []
+    for title, rows in cases(report, name).items():
+        clock = "processor time" if rows[0]["clock"] == "cpu" else "time on the wall"
+        turns = len(rows[0]["seconds"])
+        caption = f"**{title}**, one {rows[0]['unit']}, {clock}, medians of {turns} turns:"
+        parts.append(f"{caption}\n\n{table(header, map(side_row, rows))}")
+    return "\n".join(parts)
+
+
+def limit_words(report: Report) -> str:
+    """Where a step's time goes, as shares of the sgemm rate."""
+    lines = []
+    for title, (step, products, large) in complete_limits(report).items():
+        flops = step_flops(*size_of(step["size"]))
+        rate = flops / large["median_seconds"] / 1e9
+        lines.append(
+            (
+                title,
+                f"{flops / 1e9:.2f} GFLOP",
+                f"{rate:.0f} GFLOP/s",
+                f"**{large['median_seconds'] / step['median_seconds']:.0%}**",
+                "" if large["target"] is None else f"{1 / large['target']:.0%} {VERDICTS[large['met']]}",
+                f"{(products['median_seconds'] - large['median_seconds']) / step['median_seconds']:.0%}",
+                f"{1 - products['median_seconds'] / step['median_seconds']:.0%}",
+            )
+        )
+    header = ("step", "products", "sgemm rate", "share reached", "at least", "lost in small products", "all else")
+    return table(header, lines)
+
+
+def complete_limits(report: Report) -> dict[str, list[Row]]:
+    """Title -> the step, its products alone, and as many operations in large ones."""
+    return {title: rows for title, rows in cases(report, "limit").items() if len(rows) == 3}
+
+
+def memory_words(report: Report) -> str:
+    """Peak memory by size and side."""
+    mib = 2**20
+    rows = [
+        (row["size"], row["side"], f"{(row['peak'] - row['imported']) / mib:.0f}", f"{row['peak'] / mib:.0f}")
+        for row in report["memory"]
+    ]
+    return table(("size", "side", "MiB above the imports", "MiB of the whole process"), rows)
+
+
+def switches_words(report: Report) -> str:
+    """The slowest combinations, and how all of them lie."""
+    parts = []
+    for size in dict.fromkeys(row["size"] for row in report["switches"]):
+        rows = sorted((row for row in report["switches"] if row["size"] == size), key=lambda row: -row["excess"])
+        slow = sum(row["excess"] > SLOWEST_SWITCH for row in rows)
+        median = statistics.median(row["excess"] for row in rows)
+        verdict = VERDICTS[slow == 0]
+        parts.append(
+            f"**{size}**: {len(rows)} combinations, median {median:.2f}, slowest {rows[0]['excess']:.2f}, above "
+            f"{SLOWEST_SWITCH}: {slow}, {verdict}. The five slowest:\n\n"
+            + table(
+                ("norm, activation, residual, position", "time", "operations", "excess"),
+                [
+                    (
+                        ", ".join(row["switches"].values()),
+                        f"{row['ratio']:.2f}",
+                        f"{row['flops_ratio']:.2f}",
+                        f"**{row['excess']:.2f}**",
+                    )
+                    for row in rows[:5]
+                ],
+            )
+        )
+    return "\n".join(parts)
+
+
+def race_words(report: Report) -> str:
+    """Each run, and the means."""
+    done = race.finishes(report)
+    header = ("side", "seed", "steps", "loss there", "seconds, processor", "seconds, wall", "last loss")
+    rows = []
+    for finish in sorted(done, key=lambda finish: (finish.contestant != "tlab", finish.seed)):
+        end = finish.end
+        steps = f"{end.step}" if finish.arrival else f"more than {end.step}"
+        last = f"{finish.looks[-1].loss:.4f}"
+        rows.append(
+            (finish.contestant, str(finish.seed), steps, f"{end.loss:.4f}", f"{end.cpu:.1f}", f"{end.wall:.1f}", last)
+        )
+    names = list(dict.fromkeys(finish.contestant for finish in done))
+    words = ""
+    for step in (row for rows in cases(report, "race").values() for row in rows if row["side"] in names):
+        needed = race.mean_end(done, step["side"], "step")
+        seconds = needed * step["median_seconds"]
+        words += f"\n{step['side']}: {needed:.0f} steps of {duration(step['median_seconds'])}, measured in turn: "
+        words += f"**{seconds:.1f} s**.\n"
+    if len(names) == 2:
+        theirs = next(name for name in names if name != "tlab")
+        ratio = race.mean_end(done, "tlab", "cpu") / race.mean_end(done, theirs, "cpu")
+        verdict = VERDICTS[ratio <= race.MOST]
+        words += f"\nMean of the seeds: **{ratio:.2f}** of their processor time (at most {race.MOST:.2f}: {verdict})."
+        if any(finish.arrival is None for finish in done):
+            words += f" A run that never saw {TARGET} counts with its whole length: it would take longer still."
+        words += "\n"
+    switches = ", ".join(f"{name} {getattr(SWITCHES, name)}" for name in ("norm", "activation", "residual", "position"))
+    recipe = (
+        f"\nOurs: the same depth, width, heads, context and batch with {switches}, init {SWITCHES.init} with scaled "
+        f"residual matrices, learning rate {RECIPE.learning_rate:g} after {RECIPE.warmup_steps} steps of warm-up, "
+        f"falling along a line to {RECIPE.min_learning_rate:g} at step {RECIPE.steps}, betas {RECIPE.beta1:g} and "
+        f"{RECIPE.beta2:g}, decay {RECIPE.weight_decay:g}. They were found by "
+        "`python -m benchmarks.search`, on seed 0 and this validation split; `benchmarks/search.jsonl` has them all.\n"
+    )
+    return table(header, rows) + words + recipe
+
+
+SECTIONS = (
+    ("Training steps, one thread", "step", None, "steps"),
+    ("The families that people use", "families", None, None),
+    ("Training steps, two threads", "threads", None, None),
+    ("Writing, token by token", "decode", None, None),
+    ("Import and start", "import", None, None),
+    ("The physical limit", "limit", limit_words, "limit"),
+    ("Peak memory", "memory", memory_words, None),
+    ("Every switch", "switches", switches_words, None),
+    (f"The race to {TARGET} on tiny Shakespeare", "race", race_words, "race"),
+    ("Sinks worth knowing", "sinks", None, None),
+)
+NOTES = {
+    "step": 'Peers and ours share batches and settings; PyTorch has fused attention and fused AdamW. "Textbook" is '
+    "`benchmarks/peers/textbook.py`.",
+    "families": "glassllm is a NumPy library for learners, with an autograd of its own. Its weights are "
+    "float32, but on NumPy 2 its constants, arrays without axes, turn all activations to float64.",
+    "limit": "The rate is that of large products on one thread in the same turns; operations are those of the step's "
+    'products (`tlab info`). "Lost in small products": the products alone, in their real shapes, against the full '
+    'rate. "All else": everything in a step that is no product. Both in shares of the step.',
+    "memory": "Medians of 3 fresh processes of 20 steps each.",
+    "switches": "Time of a step over that of the size's own combination, in turn, divided by the ratio of their "
+    "operations where that is above 1.",
+    "race": "The loss is over the whole validation split, in windows of 64. Times are those of training alone.",
+    "sinks": "The first way is the lab's; the ratio is its time over the other's.",
+}
+
+
+def render(report: Report, images: str) -> str:
+    """The whole page; sections that were not measured say so."""
+    parts = [INTRODUCTION, "```text", as_text(report["machine"]), "```", ""]
+    for heading, name, words, figure in SECTIONS:
+        parts.append(f"## {heading}\n")
+        measured = name in report if name in ("memory", "switches", "race") else bool(cases(report, name))
+        if not measured:
+            parts.append(f"Not measured yet: `python -m benchmarks {name}`.\n")
+            continue
+        if name in NOTES:
+            parts.append(NOTES[name] + "\n")
+        if figure:
+            parts.append(f"![{heading}]({images}/performance-{figure}.png)\n")
+        parts.append(words(report) if words else comparisons(report, name))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def main(json_file: tyro.conf.Positional[Path], page: Path = Path("docs/performance.md")) -> None:
+    """Render the page and its figures.
+
+    Args:
+        json_file: what `python -m benchmarks --json` wrote.
+        page: file to write; figures go to `images` beside it.
+    """
+    report = json.loads(json_file.read_text())
+    images = page.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    steps = {title: rows for title, rows in cases(report, "step").items() if len(rows) > 1}
+    if steps:
+        step_figure(steps).savefig(images / "performance-steps.png", dpi=130)
+    if limits := complete_limits(report):
+        limit_figure(limits).savefig(images / "performance-limit.png", dpi=130)
+    if report.get("race"):
+        race_figure(race.finishes(report), TARGET).savefig(images / "performance-race.png", dpi=130)
+    page.write_text(render(report, "images"))
+    print(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
