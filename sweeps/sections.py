@@ -129,7 +129,7 @@ def rates_section(table_of_all: Table, margin: float) -> Html:
             tag("p", words),
             table(["difference, nats per token", *columns], rows[:MOST_CLAIMS]) if rows else "",
             tag("h3", "Configurations at their best rate"),
-            folded(["configuration", "rate", "mean loss (95 % interval)"], at_best),
+            folded(["configuration", "rate", "mean loss (95 % interval)"], at_best, prose=(0,)),
         ]
     )
 
@@ -166,14 +166,14 @@ def configurations_section(ranked: Sequence[Summary]) -> Html:
         "its loss, so a part of its lead is luck; whether another is told from it is tested within the seeds, with "
         "Holm's correction over all rows." + (f" {several(left_out, 'more row')} in summary.csv." if left_out else "")
     )
-    return joined([tag("p", words), folded(heads, rows, (0, 3))])
+    return joined([tag("p", words), folded(heads, rows, (0, 3), (1,))])
 
 
 def configuration_row(rank: int, one: Summary) -> list[object]:
     """A configuration's cells in the table."""
     configuration, counts = one.configuration, one.configuration.counts
     name = configuration_name(configuration)
-    seeds: object = several(counts.ok, "seed")
+    seeds: object = str(counts.ok)
     if configuration.accidents:
         seeds = tag("span", f"{counts.ok} ok, {configuration.accidents}", class_="bad")
     if not configuration.losses:
@@ -189,8 +189,17 @@ def loss_cell(one: Summary) -> str:
     return interval_words(one.estimate, signed=False) if one.configuration.losses else one.configuration.accidents
 
 
-def folded(heads: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
+def folded(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    numbers: Sequence[int] = (),
+    prose: Sequence[int] = (),
+) -> Html:
     """A table whose later rows are shown on demand."""
-    shown = table(heads, rows[:MOST_SHOWN], numbers)
+    shown = table(heads, rows[:MOST_SHOWN], numbers, prose)
     rest = rows[MOST_SHOWN:]
-    return joined([shown, details(f"{several(len(rest), 'more row')}", table(heads, rest, numbers))]) if rest else shown
+    return (
+        joined([shown, details(f"{several(len(rest), 'more row')}", table(heads, rest, numbers, prose))])
+        if rest
+        else shown
+    )
