@@ -139,9 +139,8 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
         effects: of one axis or of several, from `effects.main_effects`.
     """
     drawn = list(effects)
-    figure = Figure(
-        figsize=(6.4, 1.3 + 0.29 * max(3, len(drawn) + len({one.axis for one in drawn}))), layout="constrained"
-    )
+    num_rows = max(3, len(drawn) + len({one.axis for one in drawn}))
+    figure = Figure(figsize=(5.8, 1.3 + 0.29 * num_rows), layout="constrained")
     axes = figure.subplots()
     tidy(axes)
     axes.grid(axis="y", visible=False)
@@ -150,9 +149,8 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
     ticks: list[tuple[float, str]] = []
     y = 0.0
     for axis, of_axis in itertools.groupby(drawn, key=lambda one: one.axis):
-        axes.text(
-            0.0, y, escape(axis_name(axis)), transform=axes.get_yaxis_transform(), fontsize=9, color=GREY, va="center"
-        )
+        across = axes.get_yaxis_transform()
+        axes.text(0.015, y, escape(axis_name(axis)), transform=across, fontsize=9, color=GREY, va="center")
         for one in of_axis:
             y += 1
             ticks.append((y, escape(level_name(axis, one.level))))

@@ -35,9 +35,8 @@ def setting_section(of_table: Table, manifest: Mapping[str, Any], planned: int) 
         **size_entries(of_table),
         **(machine_entries(runs) if runs else {}),
     }
-    return tag(
-        "dl", *(tag(*item) for name, value in entries.items() if value for item in (("dt", name), ("dd", value)))
-    )
+    told = ((tag("dt", name), tag("dd", value)) for name, value in entries.items() if value)
+    return tag("dl", *(item for pair in told for item in pair))
 
 
 def grid_entries(of_table: Table, manifest: Mapping[str, Any]) -> dict[str, str]:
