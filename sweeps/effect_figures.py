@@ -39,8 +39,8 @@ def grid_figure(table: Table) -> Figure:
     The axis with the most levels runs across. The others run down, nested; those that would make too many rows are
     averaged over.
     """
-    if not table.axes:
-        return note_figure("a sweep without axes has no grid")
+    if not table.axes or not table.rows:
+        return note_figure("nothing to show as a grid: no axis, or no cell as yet")
     across = max(table.axes, key=lambda axis: len(levels_of(table, axis)))
     down = [axis for axis in table.axes if axis != across]
     while len(rows_of(table, down)) > MOST_ROWS:
@@ -54,7 +54,7 @@ def grid_figure(table: Table) -> Figure:
         losses = [row["val_loss"] for row in cells.get((rows[i], columns[j]), ()) if has_value(row)]
         means[i, j] = np.mean(losses) if losses else math.nan
     names = [escape(" · ".join(map(level_phrase, down, row))) for row in rows]
-    width = 1.6 + 0.075 * max(map(len, names)) + min(9.0, 0.85 * len(columns))
+    width = 1.6 + 0.075 * max(map(len, names), default=0) + min(9.0, 0.85 * len(columns))
     figure = Figure(figsize=(max(4.6, width), 1.9 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
     colours = draw_squares(axes, means, GRID_COLOURS, loss_limits(means))

@@ -147,7 +147,7 @@ def rate_cell(one: Comparison | None, of_pair: Mapping[str, Comparison]) -> Html
     if one.first != next(iter(of_pair.values())).first:  # the other way round in this part of the table
         estimate = estimate._replace(mean=-estimate.mean, low=-estimate.high, high=-estimate.low)
     verdict = "points one way" if one.is_hint else one.verdict
-    return joined([interval_words(estimate), tag("br"), tag("small", verdict, class_=kind_of(one))], "")
+    return joined([interval_words(estimate), Html("<br>"), tag("small", verdict, class_=kind_of(one))], "")
 
 
 # ------------------------------------------------------------------------------------------------ configurations

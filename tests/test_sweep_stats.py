@@ -176,15 +176,15 @@ def test_intervals_hold_the_truth_in_93_to_97_percent():
 
 
 def test_intervals_of_whole_sweeps_hold_the_truth_in_93_to_97_percent():
-    assert 0.93 <= effect_coverage(3, 60, np.random.default_rng(3)) <= 0.97
+    assert 0.93 <= effect_coverage(3, 40, np.random.default_rng(3)) <= 0.97
 
 
 def test_holm_and_tost_are_wrong_in_at_most_5_percent():
     rng = np.random.default_rng(0)
     chance = 2 * math.sqrt(0.05 * 0.95 / 1000)
-    assert partial_family_error(5, 1000, rng) <= 0.05 + chance
+    assert partial_family_error(5, 400, rng) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
     assert 0.02 <= equality_error("normal", 5, 1000, rng) <= 0.05 + chance  # it does claim, and seldom wrongly
-    assert family_error(3, 150, rng) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)
+    assert family_error(3, 60, rng) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 60)
 
 
 def test_real_effects_are_found_and_no_others():
@@ -287,14 +287,17 @@ def test_holm_counts_only_what_was_tested():
 
 
 def test_summaries_rank_count_and_compare_with_the_best():
-    table = grid(lambda a, b, seed: additive(a, b, seed) + 1e-3 * seed * (b == "post"), lost={("rmsnorm", "post", 2)})
+    def loss(a, b, seed):
+        return additive(a, b, seed / 100) + 1e-3 * seed * (b == "post")
+
+    table = grid(loss, lost={("rmsnorm", "post", 2)})
     found = summaries(table)
     assert [one.verdict for one in found][:2] == [BEST, DIFFERENT]
     assert found[1].minus_best.mean == pytest.approx(0.1)
     frame = summary_frame(table, found)
     lost = frame[(frame["norm"] == "rmsnorm") & (frame["residual"] == "post")].iloc[0]
     assert (lost["n_ok"], lost["n_diverged"], lost["n_failed"]) == (2, 1, 0)
-    assert lost["sd"] == pytest.approx(np.std([2.5, 3.501], ddof=1))
+    assert lost["sd"] == pytest.approx(np.std([2.5, 2.511], ddof=1))
     assert list(frame["rank"]) == [1, 2, 3, 4]
 
 
