@@ -135,8 +135,11 @@ def rates_section(table_of_all: Table, margin: float) -> Html:
 
 
 def pair_name(one: Comparison) -> str:
-    """A comparison of two levels as a subtraction."""
-    return " \N{MINUS SIGN} ".join(level_phrase(one.axes[0], level) for level in one.first)
+    """A comparison as a subtraction; of an interaction, at the one level minus at the other."""
+    name = " \N{MINUS SIGN} ".join(level_phrase(one.axes[0], level) for level in one.first)
+    if one.second is None:
+        return name
+    return f"{name}, {' minus '.join(level_phrase(one.axes[1], level) for level in one.second)}"
 
 
 def rate_cell(one: Comparison | None, of_pair: Mapping[str, Comparison]) -> Html:
