@@ -6,106 +6,225 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import joblib
 import tyro
-from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
-from sweeps.cell import FAILED
-from sweeps.figures import configuration_name, configurations, final_losses_figure, learning_curves_figure
-from sweeps.grid import Grid, GridError, grid_from_words
-from sweeps.run import Plan, SweepResult, make_plan, run_sweep
-from sweeps.store import Store, StoreError, Table
+from sweeps import terminal as say
+from sweeps.backends import BACKENDS
+from sweeps.cell import ACCIDENTS
+from sweeps.export import export, small_form
+from sweeps.fields import GridError
+from sweeps.findings_command import FindingsCommand
+from sweeps.grid import Grid
+from sweeps.lock import LockedError
+from sweeps.plan import Plan, chosen_cells, estimate, make_plan
+from sweeps.run import ATTEMPTS, Execution, SweepResult, run_sweep
+from sweeps.store import Store, StoreError
+from sweeps.words import PRESETS, grid_from_words
 from tlab.config import TrainConfig
-from tlab.figures import save_figure
 from tlab.text.corpora import DEFAULT_CORPUS
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-MOST_LINES = 20  # configurations listed at the end; all are in cells.csv
+Folder = Annotated[Positional[Path], arg(metavar="FOLDER")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridWords:
-    """What every command is told of the grid."""
+    """What is told of the grid."""
 
+    sweep: Annotated[Positional[str], arg(metavar=f"[{'|'.join(PRESETS)}|FILE.toml]", help_behavior_hint="")] = ""
+    """A preset or a TOML file to begin with; what else is said takes the place of what it says of the same field."""
     axes: Annotated[str, arg(metavar="FIELD,...", help_behavior_hint="")] = ""
     """Fields that get every key of their registry, such as norm,activation."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FIELD=VALUE,...")] = ()
-    """Any field of the configs: one value fixes it, two or more make it an axis."""
+    """Any field of the configs: one value fixes it, two or more make it an axis. May be given again."""
     seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 1)")] = None
     """Train each configuration with the seeds 0 to N - 1; or name them with --set seed=3,7."""
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=f"(default: {TrainConfig.steps})")] = None
     """Updates in each run; short for --set steps=N."""
     corpus: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=f"(default: {DEFAULT_CORPUS})")] = None
     """A registered corpus, or the path of a UTF-8 text file."""
-    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ and the axes)")] = None
+    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ and the name)")] = None
     """Where the results go, and where an earlier part of them is."""
 
     def grid(self) -> Grid:
         """The grid that these words describe."""
-        return grid_from_words(self.axes, self.set, self.seeds, self.steps, self.corpus)
+        return grid_from_words(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None)
 
     def store(self, grid: Grid) -> Store:
-        """Where its results are."""
-        return Store(self.out or Path("results") / ("-".join(grid.axes) or "seeds"))
+        """Where its results are: a preset's or a file's by its name, others by their axes."""
+        return Store(self.out or Path("results") / (Path(self.sweep).stem or "-".join(grid.axes) or "seeds"))
+
+
+Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor core)")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCommand(GridWords):
-    """Train every cell of a grid; write tables and figures.
+class RunWords:
+    """What is told of the execution. None of it changes a number."""
 
-    The same command again goes on where it was ended. More levels or more seeds train the new cells only.
-    """
-
-    jobs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor core)")] = None
+    jobs: Jobs = None
     """Cells trained at once, each in a process with one BLAS thread."""
-    retry_failed: FlagCreatePairsOff[bool] = False
-    """Train again what failed before."""
+    backend: Literal[tuple(BACKENDS)] = "loky"  # type: ignore[valid-type]
+    """Processes of this machine (loky), or a dask or ray cluster."""
+    scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: a cluster here)")] = None
+    """Of a running cluster, such as tcp://host:8786. Its workers need the lab installed, and no shared disk."""
+    timeout: Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: none)")] = None
+    """Give a cell up after so long."""
+    attempts: Annotated[int, arg(metavar="K")] = ATTEMPTS
+    """How often to begin a cell whose process is killed."""
+    on_error: Literal["continue", "stop"] = "continue"
+    """Whether a failed cell ends the sweep. One that diverged does not: that is a result."""
+    max_failures: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: any number)")] = None
+    """End the sweep after so many failed cells."""
+    mixed_source: FlagCreatePairsOff[bool] = False
+    """Go on in a folder with results of other code of the lab's core; a column tells them apart."""
 
-    def execute(self, argv: Sequence[str]) -> int:
-        """Run it; -> the exit code."""
+    def execution(self) -> Execution:
+        """How to train, as the driver wants it."""
+        if self.on_error == "stop" and self.max_failures not in (None, 1):
+            raise GridError(
+                f"--on-error stop ends at the first failure and --max-failures {self.max_failures} later; give one"
+            )
         jobs = joblib.cpu_count() if self.jobs is None else self.jobs
-        if jobs < 1:
-            raise GridError(f"--jobs {jobs}: must be at least 1")
-        grid = self.grid()
-        store = self.store(grid)
-        plan = make_plan(grid, store, retry_failed=self.retry_failed)
-        at_once = f", {min(jobs, len(plan.missing))} at once" if plan.missing else ""
-        print(f"{plan_in_words(grid, plan)}{at_once}; results in {store.folder}", flush=True)
-        result = run_sweep(grid, store, jobs=jobs, command=["python", "-m", "sweeps", *argv], plan=plan)
-        pictures = draw(store, result.table)
-        print(ranking(result.table))
-        rows = several(len(result.table.rows), "row")
-        print(f"\n{store.folder}: {', '.join([f'cells.csv ({rows})', 'curves.csv', *pictures])}")
-        return report_end(result, store)
+        return Execution(
+            jobs=jobs,
+            backend=self.backend,
+            scheduler=self.scheduler,
+            timeout=self.timeout,
+            attempts=self.attempts,
+            max_failures=1 if self.on_error == "stop" else self.max_failures,
+            mixed_source=self.mixed_source,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanCommand(GridWords):
-    """Check a grid and count its cells. Nothing is run, nothing is written."""
+    """Check a grid, count its cells, estimate time and memory. Nothing is run, nothing is written."""
+
+    jobs: Jobs = None
+    """Cells that would be trained at once."""
 
     def execute(self, argv: Sequence[str]) -> int:
         """Print it; -> the exit code."""
         grid = self.grid()
-        store = self.store(grid)
-        plan = make_plan(grid, store)
-        for field, values in {**grid.values, "seed": grid.seeds}.items():
-            print(f"{field:>18}  {', '.join(map(str, values))}")
-        print(plan_in_words(grid, plan))
+        plan = make_plan(grid, self.store(grid))
+        print(say.plan_in_full(grid, plan), flush=True)
+        if plan.missing:
+            jobs = self.jobs or joblib.cpu_count()
+            print(say.estimate_in_words(estimate(plan.missing, plan.corpora, jobs), min(jobs, len(plan.missing))))
         return EXIT_OK
 
 
-Command = Annotated[RunCommand, subcommand(name="run")] | Annotated[PlanCommand, subcommand(name="plan")]
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(RunWords, GridWords):
+    """Train every cell of a grid and write the tables.
+
+    The same command again goes on where it was ended. More levels or more seeds train the new cells only.
+    """
+
+    def execute(self, argv: Sequence[str]) -> int:
+        """Run it; -> the exit code."""
+        execution, grid = self.execution(), self.grid()
+        store = self.store(grid)
+        introduce(make_plan(grid, store), store, execution)
+        return finish(run_sweep(grid, store, execution, command=command_line(argv)), store)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True, kw_only=True)
+class RetryCommand(RunWords):
+    """Train again what failed, was killed or took too long; or the cells that are named."""
+
+    folder: Folder
+    """Of a sweep."""
+    cells: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ID", help_behavior_hint="(default: none)")] = ()
+    """Only this cell, whatever became of it: its cell_id, or how that begins. May be given again."""
+
+    def execute(self, argv: Sequence[str]) -> int:
+        """Run it; -> the exit code."""
+        execution, store = self.execution(), Store(self.folder, must_exist=True)
+        again = chosen_cells(self.cells, make_plan(None, store)) if self.cells else ACCIDENTS
+        plan = make_plan(None, store, again=again)
+        if not plan.missing:
+            print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
+            return EXIT_OK
+        introduce(plan, store, execution)
+        return finish(run_sweep(None, store, execution, command=command_line(argv), again=again), store)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusCommand:
+    """Count what is done in a folder, and list what went wrong. Also while another process is at work there."""
+
+    folder: Folder
+    """Of a sweep."""
+
+    def execute(self, argv: Sequence[str]) -> int:
+        """Print it; -> 0 where all cells are done and none failed, else 1."""
+        store = Store(self.folder, must_exist=True)
+        plan = make_plan(None, store)
+        words, well = say.status_in_words(plan, store)
+        print(words)
+        return EXIT_OK if well else EXIT_FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """Write the figures and the report of a sweep: one HTML file that can be sent on."""
+
+    folder: Folder
+    """Of a sweep."""
+
+    def execute(self, argv: Sequence[str]) -> int:
+        """Write it; -> the exit code."""
+        from sweeps.report import write_report
+
+        Store(self.folder, must_exist=True)
+        print(f"wrote {write_report(self.folder)}")
+        return EXIT_OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommand:
+    """Gather tables, manifest, figures and report in one file; or in one small file what the app shows."""
+
+    folder: Folder
+    """Of a sweep."""
+    to: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: beside FOLDER)")] = None
+    """A .zip, or a folder that is not there yet."""
+    small: FlagCreatePairsOff[bool] = False
+    """Only what the app's Sweeps tab opens: the cells, and their curves in a few points each."""
+
+    def execute(self, argv: Sequence[str]) -> int:
+        """Write it; -> the exit code."""
+        store = Store(self.folder, must_exist=True)
+        path = small_form(store, self.to) if self.small else export(store, self.to)
+        size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
+        print(f"wrote {path}, {size / 2**10:,.0f} KiB")
+        return EXIT_OK
+
+
+Command = (
+    Annotated[PlanCommand, subcommand(name="plan")]
+    | Annotated[RunCommand, subcommand(name="run")]
+    | Annotated[StatusCommand, subcommand(name="status")]
+    | Annotated[RetryCommand, subcommand(name="retry")]
+    | Annotated[ReportCommand, subcommand(name="report")]
+    | Annotated[ExportCommand, subcommand(name="export")]
+    | Annotated[FindingsCommand, subcommand(name="findings")]
+)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> int:
     """Run one command; -> the exit code: 0 all well, 1 some cells failed, 2 wrong usage, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    command = tyro.cli(Command, prog="python -m sweeps", description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
     try:
+        command = tyro.cli(Command, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
         return command.execute(argv)
-    except (GridError, StoreError) as error:
+    except (GridError, StoreError, LockedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
@@ -115,74 +234,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-# ------------------------------------------------------------------------------------------------ words
+def command_line(argv: Sequence[str]) -> list[str]:
+    """What was typed, for the manifest."""
+    return ["python", "-m", "sweeps", *argv]
 
 
-def plan_in_words(grid: Grid, plan: Plan) -> str:
-    """How many cells there are, and how many are left to train."""
-    num_seeds = len(grid.seeds)
-    words = [
-        f"{several(len(grid) // num_seeds, 'configuration')} x {several(num_seeds, 'seed')} = "
-        f"{several(len(plan.wanted), 'cell')}"
-    ]
-    if plan.num_aliases:
-        words.append(f"{plan.num_aliases} of them the same function as another")
-    if done := len(plan.wanted) - plan.num_aliases - len(plan.missing):
-        words.append(f"{done} done before")
-    return f"{', '.join(words)}: {len(plan.missing)} to train"
+def introduce(plan: Plan, store: Store, execution: Execution) -> None:
+    """What is about to happen."""
+    print(
+        f"{say.plan_in_words(plan)}; {execution.backend}, {execution.jobs} at once; results in {store.folder}",
+        flush=True,
+    )
 
 
-def several(count: int, noun: str) -> str:
-    """1 cell, 2 cells."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def ranking(table: Table) -> str:
-    """The configurations, best first, with every seed's loss beside the mean."""
-    ranked = configurations(table)
-    if not ranked:
-        return "no cell has a result yet"
-    names = [configuration_name(configuration) for configuration in ranked]
-    heading = "final validation loss, nats per token"
-    width = max(map(len, [heading, *names]))
-    lines = [f"\n{heading:<{width}}    mean  each seed"]
-    for name, configuration in list(zip(names, ranked, strict=True))[:MOST_LINES]:
-        mean = f"{configuration.mean:8.4f}" if configuration.losses else " " * 8
-        each = "  ".join(f"{configuration.losses[seed]:.4f}" for seed in sorted(configuration.losses))
-        remark = configuration.accidents
-        lines.append("  ".join(filter(None, (f"{name:<{width}}{mean}", each, remark))))
-    if len(ranked) > MOST_LINES:
-        lines.append(f"... and {len(ranked) - MOST_LINES} more in cells.csv")
-    return "\n".join(lines)
-
-
-def draw(store: Store, table: Table) -> list[str]:
-    """Write the figures; -> the names of their files."""
-    if not table.rows:
-        return []
-    ran = {row["alias_of"] or row["cell_id"] for row in table.rows}
-    curves = {result_id: store.curve(result_id, "train", "loss") for result_id in ran}
-    figures = {
-        "learning_curves": learning_curves_figure(table, curves),
-        "final_losses": final_losses_figure(table),
-    }
-    return [path.name for name, figure in figures.items() for path in save_figure(figure, store.folder / name)]
-
-
-def report_end(result: SweepResult, store: Store) -> int:
-    """Say what did not go well, and what to do; -> the exit code."""
+def finish(result: SweepResult, store: Store) -> int:
+    """What came of it, and what to do now; -> the exit code."""
+    print(say.ranking(result.table))
+    rows = say.several(len(result.table.rows), "row")
+    print(f"\ntables in {store.folder}: cells ({rows}), curves, summary, each as .csv and .parquet")
+    for line in say.troubles(result, store.folder):
+        print(line, file=sys.stderr)
     if result.interrupted:
-        print(f"interrupted with {several(result.missing, 'cell')} to go; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
-    if result.problem:
-        print(f"{result.problem}; {several(result.missing, 'cell')} to go; the same command goes on", file=sys.stderr)
-    if failed := result.counts[FAILED]:
-        where = store.folder / "cells"
-        print(
-            f"{several(failed, 'cell')} failed; tracebacks are in {where}; --retry-failed trains them again",
-            file=sys.stderr,
-        )
-    return EXIT_FAILED if failed or result.missing else EXIT_OK
+    if result.table.rows:
+        print(f"figures and a report: python -m sweeps report {store.folder}")
+    failed = sum(result.counts[status] for status in ACCIDENTS)
+    return EXIT_FAILED if failed or result.missing or result.problem else EXIT_OK
 
 
 if __name__ == "__main__":

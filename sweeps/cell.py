@@ -7,20 +7,25 @@ import hashlib
 import io
 import json
 import math
+import platform
 import time
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sweeps.grid import DTYPE, SCHEMA, Cell
+from sweeps.deadline import CellTimeout, deadline
+from sweeps.identity import DTYPE, SCHEMA, Cell
+from sweeps.provenance import source_hash
 from tlab.records import Divergence, StepRecord
 from tlab.run_folder import blas_threads
 from tlab.text.corpora import Corpus
 from tlab.train import Trainer
 
-OK, DIVERGED, FAILED = STATUSES = ("ok", "diverged", "failed")
-"""What can become of a cell. `diverged` is an outcome like `ok`; `failed` is an accident."""
+OK, DIVERGED, FAILED, KILLED, TIMEOUT = STATUSES = ("ok", "diverged", "failed", "killed", "timeout")
+"""What can become of a cell. `diverged` is an outcome like `ok`; the others are accidents."""
+
+ACCIDENTS = (FAILED, KILLED, TIMEOUT)
 
 TRACEBACK_LINES = 12  # the end of it, where the cause is
 
@@ -56,6 +61,15 @@ class Record:
     """Of the updates alone, without validation."""
     wall_seconds: float = 0.0
     """Of the whole cell: set-up, updates and validation."""
+    cpu_seconds: float = 0.0
+    """Of the thread that trained it, which has no other BLAS thread beside it."""
+    peak_memory_mib: float | None = None
+    """Most that its process held during the cell; a model keeps what it frees, so a larger one before it counts."""
+    attempts: int = 1
+    """How often the cell was begun; more than 1 where its process was killed, or it was asked for again."""
+    host: str = ""
+    source: str = ""
+    """Hash of the core's code that made the numbers."""
     error_type: str | None = None
     error_message: str | None = None
     traceback_tail: str | None = None
@@ -103,46 +117,88 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def train_cell(cell: Cell, corpus: Corpus) -> Record:
+def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, attempts: int = 1) -> Record:
     """Train the cell with one BLAS thread; -> its record. It never raises: an exception becomes a `failed` record.
 
     One thread is not for speed alone: two threads add up in another order, and the last bits of every loss would
     depend on the machine's load and the number of jobs.
+
+    Args:
+        cell: what to train.
+        corpus: the text that it was planned with.
+        timeout: seconds after which it is given up.
+        attempts: how often it was begun, this time included.
     """
-    began = time.perf_counter()
-    about: dict[str, Any] = {
-        "cell_id": cell.cell_id,
-        "settings": cell.settings(),
-        "corpus_sha256": cell.corpus_sha256,
-    }
+    began, cpu_began = time.perf_counter(), time.thread_time()
+    forget_peak_memory()
     records: list[StepRecord] = []
     num_parameters = None
     try:
-        if corpus.sha256 != cell.corpus_sha256:
-            raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan it again")
-        with blas_threads(1):
+        with deadline(timeout), blas_threads(1):
+            if corpus.sha256 != cell.corpus_sha256:
+                raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
             trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
             records = trainer.records
             num_parameters = trainer.model.num_parameters
             for _ in trainer:
                 pass
         outcome = outcome_of(trainer.divergence)
+    except CellTimeout:
+        outcome = accident(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
     except Exception as error:
         tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
-        outcome = {
-            "status": FAILED,
-            "error_type": type(error).__name__,
-            "error_message": str(error),
-            "traceback_tail": "\n".join(tail),
-        }
+        outcome = accident(FAILED, type(error).__name__, str(error), "\n".join(tail))
     return Record(
-        **about,
+        **about(cell, attempts),
         **outcome,
         **measures(records),
         n_params=num_parameters,
         wall_seconds=time.perf_counter() - began,
+        cpu_seconds=time.thread_time() - cpu_began,
+        peak_memory_mib=peak_memory_mib(),
         curve=tuple(curve_points(cell.cell_id, records)),
     )
+
+
+def about(cell: Cell, attempts: int) -> dict[str, Any]:
+    """What a record says of the cell itself and of where it was run."""
+    return {
+        "cell_id": cell.cell_id,
+        "settings": cell.settings(),
+        "corpus_sha256": cell.corpus_sha256,
+        "attempts": attempts,
+        "host": platform.node(),
+        "source": source_hash(),
+    }
+
+
+def accident(status: str, error_type: str, message: str, tail: str | None = None) -> dict[str, Any]:
+    """A status with its reason."""
+    return {"status": status, "error_type": error_type, "error_message": message, "traceback_tail": tail}
+
+
+def lost_record(cell: Cell, attempts: int, status: str, why: str) -> Record:
+    """The record of a cell that was begun `attempts` times and never came back."""
+    return Record(**about(cell, attempts), **accident(status, status.capitalize(), why))
+
+
+def forget_peak_memory() -> None:
+    """Let the process's peak begin anew, where the system can do that (Linux)."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass
+
+
+def peak_memory_mib() -> float | None:
+    """Most memory that this process held since `forget_peak_memory`, in MiB; None where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            found = next(line.split() for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return None
+    return int(found[1]) / 1024  # the system counts in KiB
 
 
 def outcome_of(divergence: Divergence | None) -> dict[str, Any]:

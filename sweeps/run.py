@@ -1,59 +1,72 @@
-"""The executor: train the cells that are missing, several at a time, each in a process that writes its own result."""
+"""The driver of a sweep: hand out the cells that are missing, take what comes back, and survive whatever happens."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import signal
-import sys
+import threading
+import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pickle import PicklingError
-from typing import Any, NamedTuple
+from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky.process_executor import BrokenProcessPool
-from tqdm import tqdm
+from sweeps.backends import BACKENDS, BackendError, Trainer, WorkerDied
+from sweeps.cell import ACCIDENTS, KILLED, lost_record
+from sweeps.fields import GridError, nearest
+from sweeps.grid import Grid
+from sweeps.identity import Cell, foreign_parts
+from sweeps.lock import lock_content, locked
+from sweeps.plan import Plan, make_plan, work_of
+from sweeps.progress import LOG_SECONDS as LOG_SECONDS  # with the driver, for whoever drives something else
+from sweeps.progress import Progress
+from sweeps.provenance import changes, source_hash
+from sweeps.store import LOG, Store, StoreError, add_record, curve_path, mark_started, read_record, remove_mark
+from sweeps.tabulate import Table, differing_fields, table_of, write_cells, write_curves, write_summary
+from sweeps.worker import Outcome, Task, outcome_of
+from sweeps.worker import leave_interrupts_to_driver as leave_interrupts_to_driver
 
-from sweeps.cell import FAILED, OK, STATUSES, train_cell
-from sweeps.grid import REPLICATE, Cell, Grid, TextConfig, cells_of, foreign_parts, load_corpora, register_missing
-from sweeps.store import Store, Table, add_record, differing_fields, table_of
-from tlab.registry import Entry
-from tlab.text.corpora import Corpus
-
-LOG_SECONDS = 10.0  # between two lines of progress where nobody sees them replace each other
-
-
-class Outcome(NamedTuple):
-    """What travels back from a worker; the rest is on the disk already."""
-
-    cell_id: str
-    status: str
-    message: str | None
+ATTEMPTS = 3  # of a cell whose process dies
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A grid against what is on the disk: every cell of the folder, and those that this run has to train."""
+class Execution:
+    """How cells are trained. None of it has a part in their numbers."""
 
-    cells: list[Cell]
-    """Of all grids that were ever run into the folder, aliases included."""
-    wanted: list[Cell]
-    """Those of the grid of this run, aliases included."""
-    missing: list[Cell]
-    """What is left to train, each function once."""
-    corpora: dict[TextConfig, Corpus]
+    jobs: int = 1
+    """Cells at once, each in a process of its own; 1 trains in this process. A dask scheduler's workers decide."""
+    backend: str = "loky"
+    scheduler: str | None = None
+    timeout: float | None = None
+    """Seconds after which a cell is given up."""
+    attempts: int = ATTEMPTS
+    """How often a cell may be begun whose process does not come back."""
+    max_failures: int | None = None
+    """Accidents after which no other cell is begun."""
+    mixed_source: bool = False
+    """Whether results of other code of the core may stay beside the new ones."""
 
-    @property
-    def num_aliases(self) -> int:
-        """How many of the wanted cells are the same as another one and are not trained."""
-        return sum(cell.alias_of is not None for cell in self.wanted)
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            known = ", ".join(BACKENDS)
+            raise GridError(f"unknown backend {self.backend!r}; allowed: {known}.{nearest(self.backend, BACKENDS)}")
+        if self.scheduler is not None and self.backend == "loky":
+            raise GridError("--scheduler is the address of a cluster; add --backend dask, or leave it out")
+        for name, least in (("jobs", 1), ("attempts", 1), ("max_failures", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise GridError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise GridError(f"--timeout {self.timeout:g}: must be more than 0 seconds")
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a run of the executor came to."""
+    """What a run of the driver came to."""
 
     table: Table
     missing: int
@@ -68,130 +81,233 @@ class SweepResult:
         return Counter(row["status"] for row in self.table.rows)
 
 
-def make_plan(grid: Grid, store: Store, *, retry_failed: bool = False) -> Plan:
-    """What this grid asks for and what of it is still to be trained.
-
-    Raises:
-        GridError: a cell of the grid cannot be.
-    """
-    grids = store.grids if grid in store.grids else [*store.grids, grid]
-    corpora = load_corpora(grids)
-    cells = cells_of(grids, corpora)
-    wanted = cells
-    if len(grids) > 1:
-        wanted_ids = {cell.cell_id for cell in cells_of([grid], corpora)}
-        wanted = [cell for cell in cells if cell.cell_id in wanted_ids]
-    needed = dict.fromkeys(cell.result_id for cell in wanted)
-    records = store.records(needed)
-    done = {i for i, record in records.items() if not (retry_failed and record.status == FAILED)}
-    by_id = {cell.cell_id: cell for cell in cells}
-    return Plan(cells, wanted, [by_id[i] for i in needed if i not in done], corpora)
-
-
 def run_sweep(
-    grid: Grid,
+    grid: Grid | None,
     store: Store,
+    execution: Execution = Execution(),
     *,
-    jobs: int = 1,
     command: Sequence[str] = (),
-    retry_failed: bool = False,
-    plan: Plan | None = None,
+    again: Iterable[str] = (),
 ) -> SweepResult:
     """Train every cell of the grid that has no result yet, and write the tables.
 
     Ctrl-C, a killed worker and a full disk lose the cells in flight and nothing else: the same call goes on.
 
     Args:
-        grid: what to train.
+        grid: what to train; None for all that were ever run into the folder.
         store: where results are, and go.
-        jobs: how many cells at once, each in a process of its own; 1 trains in this process.
+        execution: how.
         command: what was typed, for the manifest.
-        retry_failed: train again what failed before.
-        plan: from `make_plan`, where it was made already.
+        again: statuses, or ids, of cells that have a result and are to be trained all the same.
 
     Raises:
-        GridError: a cell of the grid cannot be. Nothing was run.
-        StoreError: the folder cannot be written.
+        GridError: the grid cannot be trained; nothing was run.
+        StoreError: the folder cannot hold it, or results in it are of other code.
+        LockedError: another driver is at work in the folder.
     """
-    plan = plan or make_plan(grid, store, retry_failed=retry_failed)
-    store.begin(grid, command, plan.corpora.values())
-    interrupted, problem = False, None
-    try:
-        axes = differing_fields(plan.cells, grid.axes)
-        names = {cell.cell_id: describe(cell, axes) for cell in plan.missing}
-        with contextlib.closing(outcomes(plan, store.folder, jobs)) as running:
-            follow(running, names)
-    except KeyboardInterrupt:
-        interrupted = True
-    except BrokenProcessPool as error:
-        problem = f"a worker process was ended from outside, perhaps for want of memory ({type(error).__name__})"
-    except PicklingError as error:
-        problem = f"a part of the model cannot be sent to another process: {error}. Run it with one job"
+    if not store.folder.exists():
+        make_plan(grid, store)  # a grid that cannot be leaves no empty folder behind
+    store.make_folder()
+    with locked(store.folder):
+        plan = make_plan(grid, store, again=tuple(again))
+        refuse_mixture(plan, store, execution)
+        about = {"jobs": execution.jobs, "backend": execution.backend}
+        before = store.begin(plan.grids, command, plan.corpora.values(), **about)
+        driver = Driver(plan, store, execution)
+        if before and (changed := changes(before, store.manifest["runs"][-1])):
+            driver.progress.say(f"warning: not as in the last run: {'; '.join(changed)}. Last bits may differ")
+        driver.run()
+        return write_tables(plan, store, driver.interrupted, driver.problem)
+
+
+def refuse_mixture(plan: Plan, store: Store, execution: Execution) -> None:
+    """Stop before numbers of two versions of the core stand in one table as if they were of one.
+
+    A warning would scroll by, and the difference between two cells would be that of two programs. A change in comments
+    or docstrings is none.
+    """
+    if execution.mixed_source or not plan.missing:
+        return
+    redone = {cell.cell_id for cell in plan.missing}
     records = store.records(cell.result_id for cell in plan.cells)
-    table = table_of(plan.cells, records, store.grids)
-    store.write_tables(table)
+    others = sorted({r.source for i, r in records.items() if i not in redone} - {source_hash()})
+    if others:
+        raise StoreError(
+            f"{store.folder} has results of other code in tlab ({', '.join(others)}; now {source_hash()}), and what "
+            "is trained now may not compare with them. Choose another --out, or say --mixed-source: the column "
+            "`source` then tells them apart"
+        )
+
+
+def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: str | None = None) -> SweepResult:
+    """Make the tables anew from the records; a disk that is full of them is one more problem."""
+    records = store.records(cell.result_id for cell in plan.cells)
+    table = table_of(plan.cells, records, plan.grids)
+    try:
+        write_cells(store.folder, table)
+        write_summary(store.folder, table)
+        write_curves(store.folder, [curve_path(store.folder, result_id) for result_id in records])
+    except OSError as error:
+        problem = problem or f"the tables could not be written: {error}"
     missing = sum(cell.result_id not in records for cell in plan.wanted)
     return SweepResult(table, missing, interrupted, problem)
 
 
-def outcomes(plan: Plan, folder: Path, jobs: int) -> Generator[Outcome, None, None]:
-    """Train the plan's missing cells; each outcome as soon as it is there, in no particular order."""
-    tasks = (
-        delayed(run_one)(cell, plan.corpora[cell.text], foreign_parts(cell.model, cell.train), folder)
-        for cell in plan.missing
-    )
-    # pre_dispatch: a worker gets its next cell when it has finished one, so a killed driver leaves no queue behind.
-    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1, initializer=leave_interrupts_to_driver):
-        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "n_jobs"}  # joblib tells type checkers it is a str
-        parallel = Parallel(return_as="generator_unordered", **options)
-        yield from parallel(tasks)  # pyright: ignore[reportReturnType]
+@dataclass
+class Driver:
+    """One run: what is still to be trained, how often it was begun, and why it ended."""
+
+    plan: Plan
+    store: Store
+    execution: Execution
+    interrupted: bool = False
+    problem: str | None = None
+    in_flight: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        work = work_of(self.plan.missing, self.plan.corpora)
+        # Longest first: the other way round, the last one would run alone for long.
+        self.pending = {c.cell_id: c for c in sorted(self.plan.missing, key=lambda c: -work[c.cell_id])}
+        self.begun = {i: n for i, n in self.store.started().items() if i in self.pending}
+        axes = differing_fields(self.plan.cells, [axis for grid in self.plan.grids for axis in grid.axes])
+        names = {i: cell.describe(axes) for i, cell in self.pending.items()}
+        self.progress = Progress(work, names, self.store.folder / LOG)
+        self.failures = 0
+        self.lock = lock_content(self.store.folder)
+
+    def run(self) -> None:
+        """Train until nothing is left, or something ends it. Whoever calls holds the folder's lock."""
+        if not self.pending:
+            return
+        execution = self.execution
+        try:
+            with (
+                signals_as_interrupts(),
+                self.progress.shown(),
+                BACKENDS[execution.backend](execution.jobs, execution.scheduler, self.plan.corpora) as train,
+            ):
+                while self.pending and self.problem is None:
+                    self.round(train)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        except BackendError as error:
+            self.problem = str(error)
+        except PicklingError as error:
+            self.problem = f"a part of the model cannot be sent to another process: {error}. Run it with one job"
+        for cell_id in self.in_flight:  # ended by us: they did nothing that would count against them
+            if self.begun[cell_id] == 1:
+                remove_mark(self.store.folder, cell_id)
+            else:
+                with contextlib.suppress(OSError):
+                    mark_started(self.store.folder, cell_id, self.begun[cell_id] - 1)
+
+    def round(self, train: Trainer) -> None:
+        """Hand out cells until all are done or a worker dies, which takes those in flight with it.
+
+        Of those nobody knows who did it. So they are tried again one at a time, where each can harm itself only; at
+        the end, when all the others are safe.
+        """
+        for cell_id in [i for i in self.pending if self.begun.get(i, 0) >= self.execution.attempts]:
+            why = f"its process ended {self.begun[cell_id]} times before it was done, out of memory perhaps"
+            self.keep(cell_id, KILLED, why)
+        unsuspected = [cell for cell in self.pending.values() if cell.cell_id not in self.begun]
+        suspects = [cell for cell in self.pending.values() if cell.cell_id in self.begun]
+        cells, alone = (unsuspected, False) if unsuspected else (suspects, True)
+        if not cells or self.problem:
+            return
+        before = sum(self.begun.values())
+        self.in_flight.clear()
+        try:
+            with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
+                warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # left by an early end
+                for outcome in outcomes:
+                    self.take(outcome)
+                    if self.problem:
+                        break
+        except WorkerDied as error:
+            self.adopt_results()
+            self.progress.say(f"a worker process died with {len(self.in_flight)} in flight, which are tried again")
+            self.in_flight.clear()
+            if sum(self.begun.values()) == before:
+                self.problem = f"no worker process starts: {error}"
+
+    def tasks(self, cells: Iterable[Cell]) -> Iterator[Task]:
+        """The tasks, each made when a worker is free for it. joblib draws them in threads of its own."""
+        for cell in cells:
+            if self.problem:
+                return
+            begun = self.begun.get(cell.cell_id, 0) + 1
+            try:
+                mark_started(self.store.folder, cell.cell_id, begun)
+            except OSError as error:
+                self.problem = f"{self.store.folder} cannot be written: {error}"
+                return
+            self.begun[cell.cell_id] = begun
+            self.in_flight.add(cell.cell_id)
+            parts = foreign_parts(cell.model, cell.train)
+            driver = (platform.node(), os.getpid())
+            timeout = self.execution.timeout
+            yield Task(cell, parts, self.store.folder, self.lock, source_hash(), begun, timeout, driver)
+
+    def take(self, outcome: Outcome) -> None:
+        """What came back of one cell: keep it, count it, and say what is wrong with it."""
+        cell_id = outcome.cell_id
+        if cell_id not in self.pending:  # sent out twice by its backend
+            return
+        if outcome.lost is not None:
+            if outcome.cluster_is_lost:
+                self.problem = outcome.lost
+            else:
+                self.keep(cell_id, outcome.status, outcome.lost)
+            return
+        if outcome.record is not None:
+            try:
+                add_record(self.store.folder, outcome.record)
+            except OSError as error:
+                self.problem = f"the result of {self.progress.names[cell_id]} cannot be written: {error}"
+                return
+        self.settle(outcome)
+
+    def keep(self, cell_id: str, status: str, why: str) -> None:
+        """Write down that a cell did not come back."""
+        record = lost_record(self.pending[cell_id], self.begun.get(cell_id, 1), status, why)
+        try:
+            add_record(self.store.folder, record)
+        except OSError as error:
+            self.problem = f"{self.store.folder} cannot be written: {error}"
+            return
+        self.settle(Outcome(cell_id, record.status, f"{record.status}: {why}"))
+
+    def settle(self, outcome: Outcome) -> None:
+        """A cell has its result."""
+        del self.pending[outcome.cell_id]
+        self.in_flight.discard(outcome.cell_id)
+        self.begun.pop(outcome.cell_id, None)
+        self.progress.take(outcome.cell_id, outcome.status, outcome.message)
+        self.failures += outcome.status in ACCIDENTS
+        if self.execution.max_failures is not None and self.failures >= self.execution.max_failures:
+            self.problem = f"stopped after {self.failures} failed"
+
+    def adopt_results(self) -> None:
+        """Find what workers wrote and could not tell before the pool broke."""
+        for cell_id in list(self.in_flight):
+            record = read_record(self.store.folder, cell_id)
+            if record is not None and record.attempts == self.begun[cell_id] and record.source == source_hash():
+                self.settle(outcome_of(record))
 
 
-def run_one(cell: Cell, corpus: Corpus, parts: Sequence[tuple[str, Entry[Any]]], folder: Path) -> Outcome:
-    """What a worker does with a cell: train it and write what became of it. It never raises.
+@contextmanager
+def signals_as_interrupts() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does. Only a main thread hears signals; elsewhere nothing is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-    `parts` are classes that were registered outside of the lab: a worker has read the lab's files only, so they
-    travel with the cell.
-    """
-    register_missing(parts)
-    record = train_cell(cell, corpus)
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGTERM, interrupt)
     try:
-        add_record(folder, record)
-    except OSError as error:
-        return Outcome(cell.cell_id, FAILED, f"its result could not be written: {error}")
-    message = record.error_message  # of a diverged cell: its kind says no more than its status
-    if record.status == FAILED:
-        message = f"failed with {record.error_type}: {message}"
-    return Outcome(cell.cell_id, record.status, message)
-
-
-def leave_interrupts_to_driver() -> None:
-    """Ctrl-C reaches every process of a terminal. A worker leaves it alone: the driver ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def describe(cell: Cell, axes: Sequence[str]) -> str:
-    """A cell by what sets it apart, such as "norm=none seed=1"."""
-    return " ".join(f"{field}={cell.value(field)}" for field in (*axes, REPLICATE))
-
-
-def follow(running: Iterable[Outcome], names: Mapping[str, str]) -> None:
-    """Show progress until all outcomes are there; what goes wrong has a line of its own, at once.
-
-    `names` has what to call each cell that is to come, by its id.
-    """
-    counts: Counter[str] = Counter()
-    bar = tqdm(
-        total=len(names),
-        unit="cell",
-        disable=not names,
-        mininterval=0.2 if sys.stderr.isatty() else LOG_SECONDS,
-        bar_format="{percentage:3.0f}% |{bar:10}| {n_fmt}/{total_fmt}, {elapsed}, {remaining} left{postfix}",
-    )
-    with bar:
-        for outcome in running:
-            counts[outcome.status] += 1
-            if outcome.status != OK:
-                bar.write(f"{names[outcome.cell_id]}: {outcome.message}", file=sys.stderr)
-            bar.set_postfix_str(", ".join(f"{counts[status]} {status}" for status in STATUSES), refresh=False)
-            bar.update()
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)

@@ -66,7 +66,8 @@ def chosen_from(registry: Registry, default: str, help: str) -> Any:
     return option(default, help=help, registry=registry)
 
 
-def options(config_class: type) -> dict[str, Option]:
+@functools.cache
+def options(config_class: type) -> Mapping[str, Option]:
     """Field name -> `Option`, in order."""
     return {f.name: f.metadata["option"] for f in dataclasses.fields(config_class)}
 
@@ -79,12 +80,12 @@ class Config:
     """Validation and JSON, for both configs."""
 
     def __post_init__(self) -> None:
-        problems = []
+        problems, known = [], options(type(self))
         for name, expected in field_types(type(self)).items():
             given = getattr(self, name)
             try:
                 value = as_plain(given, type_alternatives(expected))
-                complaint = options(type(self))[name].complaint(value)
+                complaint = known[name].complaint(value)
                 object.__setattr__(self, name, value)
             except (TypeError, OverflowError) as error:
                 complaint = str(error)
