@@ -39,8 +39,8 @@ def grid_figure(table: Table) -> Figure:
     The axis with the most levels runs across. The others run down, nested; those that would make too many rows are
     averaged over.
     """
-    if not table.axes:
-        return note_figure("a sweep without axes has no grid")
+    if not table.axes or not table.rows:
+        return note_figure("nothing to show as a grid: no axis, or no cell as yet")
     across = max(table.axes, key=lambda axis: len(levels_of(table, axis)))
     down = [axis for axis in table.axes if axis != across]
     while len(rows_of(table, down)) > MOST_ROWS:
@@ -54,7 +54,7 @@ def grid_figure(table: Table) -> Figure:
         losses = [row["val_loss"] for row in cells.get((rows[i], columns[j]), ()) if has_value(row)]
         means[i, j] = np.mean(losses) if losses else math.nan
     names = [escape(" · ".join(map(level_phrase, down, row))) for row in rows]
-    width = 1.6 + 0.075 * max(map(len, names)) + min(9.0, 0.85 * len(columns))
+    width = 1.6 + 0.075 * max(map(len, names), default=0) + min(9.0, 0.85 * len(columns))
     figure = Figure(figsize=(max(4.6, width), 1.9 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
     colours = draw_squares(axes, means, GRID_COLOURS, loss_limits(means))
@@ -139,9 +139,8 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
         effects: of one axis or of several, from `effects.main_effects`.
     """
     drawn = list(effects)
-    figure = Figure(
-        figsize=(6.4, 1.3 + 0.29 * max(3, len(drawn) + len({one.axis for one in drawn}))), layout="constrained"
-    )
+    num_rows = max(3, len(drawn) + len({one.axis for one in drawn}))
+    figure = Figure(figsize=(5.8, 1.3 + 0.29 * num_rows), layout="constrained")
     axes = figure.subplots()
     tidy(axes)
     axes.grid(axis="y", visible=False)
@@ -150,9 +149,8 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
     ticks: list[tuple[float, str]] = []
     y = 0.0
     for axis, of_axis in itertools.groupby(drawn, key=lambda one: one.axis):
-        axes.text(
-            0.0, y, escape(axis_name(axis)), transform=axes.get_yaxis_transform(), fontsize=9, color=GREY, va="center"
-        )
+        across = axes.get_yaxis_transform()
+        axes.text(0.015, y, escape(axis_name(axis)), transform=across, fontsize=9, color=GREY, va="center")
         for one in of_axis:
             y += 1
             ticks.append((y, escape(level_name(axis, one.level))))

@@ -80,7 +80,7 @@ def learning_curves_figure(table: Table, curves: Curves) -> Figure:
     axes_shown = table.axes
     across = 2 if len(axes_shown) == 4 else min(PANELS_ACROSS, len(axes_shown))
     down = -(-len(axes_shown) // across)
-    figure = Figure(figsize=(max(6.4, 4.3 * across), 0.4 + 5.2 * down), layout="constrained")
+    figure = Figure(figsize=(max(5.2, 4.3 * across), 0.4 + 5.2 * down), layout="constrained")
     panels = figure.subplots(2 * down, across, squeeze=False, height_ratios=[3, 2] * down)
     for i in range(across * down):
         above, below = panels[2 * (i // across), i % across], panels[2 * (i // across) + 1, i % across]
@@ -94,7 +94,7 @@ def learning_curves_figure(table: Table, curves: Curves) -> Figure:
     words = "one seed" if num_seeds == 1 else f"{num_seeds} seeds, band from the lowest to the highest"
     if len(table.axes) > 1:
         words = f"mean over the other axes; {words}"
-    figure.suptitle(f"Training loss by level ({words})", fontsize=11, x=0.01, ha="left", fontfamily=FONT)
+    figure.suptitle(f"Training loss by level ({words})", fontsize=10, x=0.01, ha="left", fontfamily=FONT)
     return figure
 
 

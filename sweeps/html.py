@@ -39,9 +39,18 @@ def joined(parts: Iterable[object], between: str = "\n") -> Html:
     return Html(between.join(map(markup, parts)))
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
-    """A table that scrolls sideways where it is too wide; the columns with these indices stand at the right."""
-    kinds = ["number" if i in numbers else "" for i in range(len(heads))]
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = (), prose: Sequence[int] = ()
+) -> Html:
+    """A table that scrolls sideways where it is too wide.
+
+    Args:
+        heads: the columns' names.
+        rows: of cells.
+        numbers: indices of the columns that stand at the right.
+        prose: of those whose text may be broken into lines.
+    """
+    kinds = ["number" if i in numbers else "prose" if i in prose else "" for i in range(len(heads))]
     head = tag("tr", *(tag("th", text, class_=kind, scope="col") for text, kind in zip(heads, kinds, strict=True)))
     body = [tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True))) for row in rows]
     return tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll", tabindex="0")

@@ -215,7 +215,7 @@ def page(found: Findings, drawn: Sequence[Drawn]) -> str:
             tag("footer", "Made by the Transformer Intuition Lab from the tables beside this file."),
         ]
     )
-    style = files("sweeps").joinpath("assets", "report.css").read_text(encoding="utf-8")
+    style = (files("sweeps") / "assets" / "report.css").read_text(encoding="utf-8")
     # Belt and braces: the policy refuses whatever would ask something of a network, or run a script.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (

@@ -129,14 +129,17 @@ def rates_section(table_of_all: Table, margin: float) -> Html:
             tag("p", words),
             table(["difference, nats per token", *columns], rows[:MOST_CLAIMS]) if rows else "",
             tag("h3", "Configurations at their best rate"),
-            folded(["configuration", "rate", "mean loss (95 % interval)"], at_best),
+            folded(["configuration", "rate", "mean loss (95 % interval)"], at_best, prose=(0,)),
         ]
     )
 
 
 def pair_name(one: Comparison) -> str:
-    """A comparison of two levels as a subtraction."""
-    return " \N{MINUS SIGN} ".join(level_phrase(one.axes[0], level) for level in one.first)
+    """A comparison as a subtraction; of an interaction, at the one level minus at the other."""
+    name = " \N{MINUS SIGN} ".join(level_phrase(one.axes[0], level) for level in one.first)
+    if one.second is None:
+        return name
+    return f"{name}, {' minus '.join(level_phrase(one.axes[1], level) for level in one.second)}"
 
 
 def rate_cell(one: Comparison | None, of_pair: Mapping[str, Comparison]) -> Html:
@@ -147,7 +150,7 @@ def rate_cell(one: Comparison | None, of_pair: Mapping[str, Comparison]) -> Html
     if one.first != next(iter(of_pair.values())).first:  # the other way round in this part of the table
         estimate = estimate._replace(mean=-estimate.mean, low=-estimate.high, high=-estimate.low)
     verdict = "points one way" if one.is_hint else one.verdict
-    return joined([interval_words(estimate), tag("br"), tag("small", verdict, class_=kind_of(one))], "")
+    return joined([interval_words(estimate), Html("<br>"), tag("small", verdict, class_=kind_of(one))], "")
 
 
 # ------------------------------------------------------------------------------------------------ configurations
@@ -166,14 +169,14 @@ def configurations_section(ranked: Sequence[Summary]) -> Html:
         "its loss, so a part of its lead is luck; whether another is told from it is tested within the seeds, with "
         "Holm's correction over all rows." + (f" {several(left_out, 'more row')} in summary.csv." if left_out else "")
     )
-    return joined([tag("p", words), folded(heads, rows, (0, 3))])
+    return joined([tag("p", words), folded(heads, rows, (0, 3), (1,))])
 
 
 def configuration_row(rank: int, one: Summary) -> list[object]:
     """A configuration's cells in the table."""
     configuration, counts = one.configuration, one.configuration.counts
     name = configuration_name(configuration)
-    seeds: object = several(counts.ok, "seed")
+    seeds: object = str(counts.ok)
     if configuration.accidents:
         seeds = tag("span", f"{counts.ok} ok, {configuration.accidents}", class_="bad")
     if not configuration.losses:
@@ -189,8 +192,17 @@ def loss_cell(one: Summary) -> str:
     return interval_words(one.estimate, signed=False) if one.configuration.losses else one.configuration.accidents
 
 
-def folded(heads: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
+def folded(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    numbers: Sequence[int] = (),
+    prose: Sequence[int] = (),
+) -> Html:
     """A table whose later rows are shown on demand."""
-    shown = table(heads, rows[:MOST_SHOWN], numbers)
+    shown = table(heads, rows[:MOST_SHOWN], numbers, prose)
     rest = rows[MOST_SHOWN:]
-    return joined([shown, details(f"{several(len(rest), 'more row')}", table(heads, rest, numbers))]) if rest else shown
+    return (
+        joined([shown, details(f"{several(len(rest), 'more row')}", table(heads, rest, numbers, prose))])
+        if rest
+        else shown
+    )

@@ -60,9 +60,8 @@ def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
     axis, other = one.axes
     step = " minus ".join(level_phrase(axis, level) for level in one.first)
     here, there = (level_phrase(other, level) for level in one.second or ())
-    more = (
-        f"the loss of {step} is {size} {'lower' if one.estimate.mean < 0 else 'higher'} with {here} than with {there}"
-    )
+    way = "lower" if one.estimate.mean < 0 else "higher"
+    more = f"{step} is {size} {way} with {here} than with {there}"
     sentences = {
         DIFFERENT: more,
         BELOW_MARGIN: f"{more}, which is less than {margin:g}",
@@ -138,18 +137,18 @@ def claims(found: Sequence[Comparison], margin: float) -> list[str]:
         return []
     if max(one.estimate.n for one in tested) < 2:
         return [
-            "One seed cannot tell any difference from chance. Add seeds: the same command with --seeds 3, or better 5."
+            "One seed cannot tell any difference from chance; the same command with --seeds 3, or better 5, adds some."
         ]
     total = several(len(tested), "comparison")
     real = largest_first(one for one in tested if one.verdict in (DIFFERENT, BELOW_MARGIN))
     equal = sorted((one for one in tested if one.verdict == EQUAL), key=lambda one: one.p_equal)
     hints = largest_first(one for one in tested if one.is_hint)
-    words = [f"Real after Holm's correction: {len(real)} of {total} of levels{named(real, margin)}."]
+    words = [f"Real differences, after Holm's correction, in {len(real)} of {total} of levels{named(real, margin)}."]
     if equal:
-        words.append(f"Equal within {margin:g} nats per token: {len(equal)}{named(equal, margin)}.")
+        words.append(f"Equality within {margin:g} nats per token in {len(equal)}{named(equal, margin)}.")
     if unknown := sum(one.verdict == UNKNOWN for one in tested):
-        text = f"This sweep cannot tell {unknown} of them"
-        text += f"; {len(hints)} of these point one way{named(hints, margin)}." if hints else "."
+        text = f"In {unknown} this sweep cannot tell"
+        text += f"; {len(hints)} of them point one way, but not beyond chance{named(hints, margin)}." if hints else "."
         words.append(text)
     return words
 

@@ -35,9 +35,8 @@ def setting_section(of_table: Table, manifest: Mapping[str, Any], planned: int) 
         **size_entries(of_table),
         **(machine_entries(runs) if runs else {}),
     }
-    return tag(
-        "dl", *(tag(*item) for name, value in entries.items() if value for item in (("dt", name), ("dd", value)))
-    )
+    told = ((tag("dt", name), tag("dd", value)) for name, value in entries.items() if value)
+    return tag("dl", *(item for pair in told for item in pair))
 
 
 def grid_entries(of_table: Table, manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -145,7 +144,7 @@ def accidents_section(of_table: Table) -> Html:
             message = joined([message, details("end of the traceback", tag("pre", trace))])
         status = row["status"] if row["status"] != OK else "ok without a loss"
         rows.append([name, row[REPLICATE], tag("span", status, class_="bad"), row.get("steps_done") or 0, message])
-    shown = table(["configuration", "seed", "status", "steps", "what it said"], rows, (1, 3))
+    shown = table(["configuration", "seed", "status", "steps", "what it said"], rows, (1, 3), (0, 4))
     more = len(bad) - len(rows)
     return joined([shown, tag("p", f"{more} more are in cells.csv.", class_="muted")]) if more else shown
 
@@ -181,9 +180,9 @@ def methods_section(found: Sequence[Comparison], interacting: Sequence[Compariso
         f"{len(interacting)}. So in a family without any difference, something is called real in at most 5 % of "
         "sweeps. Where an interval leaves zero out and that is not enough, the difference points one way.",
         f"Two levels are called equal where two one-sided tests (TOST) both show at {ALPHA:g} that the difference is "
-        f"within ±{margin:g} nats per token; this is not corrected for the number of pairs. That a test finds no difference is never taken for equality. What is "
-        "neither real nor equal, this sweep cannot tell; the number of seeds that might tell is a guess from the "
-        "spread over the few that there are.",
+        f"within ±{margin:g} nats per token; this is not corrected for the number of pairs. That a test finds no "
+        "difference is never taken for equality. What is neither real nor equal, this sweep cannot tell; the number "
+        "of seeds that might tell is a guess from the spread over the few that there are.",
         "Cells that diverged or failed are in no mean. They are counted beside it, and combinations that are not "
         "complete are left out for both sides of a comparison and for all of its seeds, so that the averages stay "
         "comparable: a comparison speaks of the combinations that it names as many of.",
