@@ -81,7 +81,7 @@ class ParamSpace(Mapping[str, Param]):
     def lay_out(self, data: Array, grad: Array) -> None:
         """Make every parameter a view of these flat vectors, which may be another space's."""
         self.data, self.grad = data, grad
-        in_memory = sorted(self.values(), key=lambda param: not param.is_matrix)  # stable: matrices first
+        in_memory = self.in_memory()
         self.num_decayed = sum(param.size for param in in_memory if param.is_matrix)
         start = 0
         for param in in_memory:
@@ -89,6 +89,18 @@ class ParamSpace(Mapping[str, Param]):
             param.data = data[place].reshape(param.shape)
             param.grad = grad[place].reshape(param.shape)
             start += param.size
+
+    def split(self, vector: Array) -> dict[str, Array]:
+        """Name -> its part of a flat vector (num_parameters,), in the parameter's shape; views where that is one."""
+        start, parts = 0, {}
+        for param in self.in_memory():
+            parts[param.name] = vector[start : start + param.size].reshape(param.shape)
+            start += param.size
+        return parts
+
+    def in_memory(self) -> list[Param]:
+        """Every parameter in the order in which they lie in the flat vectors: matrices first."""
+        return sorted(self.values(), key=lambda param: not param.is_matrix)  # stable
 
     def __getitem__(self, name: str) -> Param:
         return self._params[name]

@@ -161,7 +161,11 @@ class Trainer:
         loss = self.crew.accumulate_gradients(*batch)
         gradient_norm = clip_gradient(space.grad, config.gradient_clip)
         self.divergence = self.find_divergence(step, loss, gradient_norm, batch)
+        self.observe(step, gradient_norm, batch)
         return loss, gradient_norm
+
+    def observe(self, step: int, gradient_norm: float, batch: Batch) -> None:
+        """Nothing; a subclass may look at the model here, between the gradient, clipped by now, and the update."""
 
     @property
     def tokens_per_step(self) -> int:
