@@ -42,8 +42,9 @@ class HeadPortrait(NamedTuple):
     head: int
     entropy: float  # nats, mean over the queries; 0 for a head that looks at one token only
     distance: float  # tokens back, mean over the queries
-    role: str  # the place of `attention_targets` that gets most of its weight
-    share: float  # how much that is, of 1
+    role: str  # the place of `attention_targets` that gets most beyond its fair share of the weight
+    share: float  # how much it gets, of 1
+    fair: float  # how much it would get of a head that looks at all alike
 
 
 def read(model: Transformer, ids: Ids) -> Reading:
@@ -61,27 +62,31 @@ def read(model: Transformer, ids: Ids) -> Reading:
     bias = np.broadcast_to(model.position.score_bias(T, T, weights.dtype), (H, T, T))
     statistics = attention_statistics(trace)
     heads = [
-        HeadPortrait(row.layer, row.head, row.entropy, row.distance, role, share)
-        for row, (role, share) in zip(statistics, head_roles(weights, trace.ids[0]), strict=True)
+        HeadPortrait(row.layer, row.head, row.entropy, row.distance, *role)
+        for row, role in zip(statistics, head_roles(weights, trace.ids[0]), strict=True)
     ]
     queries = np.stack([a.queries[0] for a in attention])
     keys = np.stack([a.keys[0] for a in attention])
     return Reading(trace.ids[0], queries, keys, weights, bias, logits[0], heads)
 
 
-def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float]]:
-    """The favourite place of every head and its share of the weight; weights (L, H, T, T), ids (T,) -> L * H rows.
+def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
+    """The favourite place of every head; weights (L, H, T, T) and ids (T,) -> L * H rows of place, share and fair share.
 
-    The places are those of `tlab.probes.attention_targets`, and overlap.
+    The places are those of `tlab.probes.attention_targets`, and overlap. The favourite is the one that gets most
+    beyond what a head would give it that looks at all alike: else the largest place would always win.
     """
     T = len(ids)
     masks = target_masks(ids)
     rows = slice(min(SETTLED_ROWS, T - 1), None)
     places = np.stack([mask[rows].ravel() for mask in masks.values()], axis=1).astype(weights.dtype)
-    settled = weights[:, :, rows].reshape(-1, len(places))  # (L * H, rows * T)
-    shares = settled @ places / len(range(T)[rows])  # (L * H, places)
+    alike = np.tri(T, dtype=weights.dtype) / np.arange(1, T + 1, dtype=weights.dtype)[:, None]
+    heads = weights[:, :, rows].reshape(-1, len(places))  # (L * H, rows * T)
+    num_rows = len(range(T)[rows])
+    shares = heads @ places / num_rows  # (L * H, places)
+    fair = alike[rows].ravel() @ places / num_rows  # (places,)
     names = list(masks)
-    return [(names[i], float(row[i])) for row, i in zip(shares, shares.argmax(1), strict=True)]
+    return [(names[i], float(row[i]), float(fair[i])) for row, i in zip(shares, (shares - fair).argmax(1), strict=True)]
 
 
 def scores(reading: Reading, layer: int, head: int) -> Array:
@@ -187,7 +192,7 @@ class Likely(NamedTuple):
 
 
 def next_tokens(reading: Reading, count: int) -> list[Likely]:
-    """The `count` likeliest tokens behind the text, the likeliest first, as the model itself has them (temperature 1)."""
+    """The `count` likeliest tokens behind the text, the likeliest first, at temperature 1."""
     probabilities = softmax(reading.logits[-1])
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [Likely(int(i), float(probabilities[i])) for i in order]

@@ -42,9 +42,7 @@ def position_of(model: Transformer, kind: str) -> Position:
         return model.position
     space = ParamSpace()
     init = INITS[config.init](config.num_layers, config.scale_residual)
-    position = POSITIONS[kind](
-        space, "position", config.context_length, config.hidden_dim, config.num_heads, init
-    )
+    position = POSITIONS[kind](space, "position", config.context_length, config.hidden_dim, config.num_heads, init)
     space.pack(0, model.dtype)
     return position
 

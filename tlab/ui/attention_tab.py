@@ -55,26 +55,28 @@ class AttentionTab:
         of = subject(self.runs, None)
         layer, head = surest_head(self.readings.look(of.checkpoint, EXCERPT))
         wish = {"layer": layer, "head": head, "serial": 0}
-        first = self.pictures(of, wish, EXCERPT)
-        pictures = iter(first)
+        pictures = iter(self.pictures(of, wish, EXCERPT))
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="attention-text")
                 self.scrub = scrubber(next(pictures), "attention")
                 self.next = gr.HTML(next(pictures), elem_id="attention-next", apply_default_css=False)
                 self.heads = thumbs(next(pictures))
-                self.statistics = gr.HTML(next(pictures), elem_id="attention-statistics", apply_default_css=False)
                 self.note = gr.HTML(next(pictures), elem_id="attention-note", apply_default_css=False)
             with gr.Column(scale=7, min_width=320):
                 self.words = gr.HTML(next(pictures), elem_id="attention-words", apply_default_css=False)
                 self.map = attention_map(next(pictures))
+        with gr.Row(equal_height=True):
+            with gr.Column(scale=5, min_width=320):
+                self.statistics = gr.HTML(next(pictures), elem_id="attention-statistics", apply_default_css=False)
+            with gr.Column(scale=7, min_width=320):
                 self.pair = pair_card(next(pictures))
         self.positions = positions_card(next(pictures))
         self.wish = wish_component("attention", wish)
         # What is on the page, so that a tab that only comes into view again is sent nothing; and a text in the place
         # of one that a new model cannot read.
         shown, instead = gr.State(self.state_of(None, of, wish, EXCERPT)), gr.JSON(None, visible=False)
-        outputs = [self.scrub, self.next, self.heads, self.statistics, self.note, self.words, self.map, self.pair,
+        outputs = [self.scrub, self.next, self.heads, self.note, self.words, self.map, self.statistics, self.pair,
                    self.positions, shown, instead]  # fmt: skip
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
         answered = gr.on(
@@ -117,7 +119,7 @@ class AttentionTab:
         return [of.key, of.side, of.checkpoint.step, len(of.steps), serial, text]
 
     def pictures(self, of: Subject, wish: dict[str, Any], text: str) -> list[Any]:
-        """Scrubber, next tokens, heads, numbers, note, words, map, pair, positions."""
+        """Scrubber, next tokens, heads, note, words, map, numbers, pair, positions: in the order of the page."""
         look = self.readings.look(of.checkpoint, text)
         reading, tokens = look.reading, look.tokens
         L, H, T = reading.weights.shape[:3]
@@ -135,10 +137,10 @@ class AttentionTab:
             scrub,
             next_html(likely, names, seen, look.sample, of.checkpoint.step),
             thumbs_value(reading, layer, head, serial),
-            statistics_html(score_statistics(reading, layer, head), portrait, T),
             note_html(of.words + reads_words(look)),
             words_html(head_words(portrait)),
             map_value(tokens, reading, layer, head, query, key, serial),
+            statistics_html(score_statistics(reading, layer, head), portrait, T),
             pair_value(tokens, reading, layer, head, query, key),
             self.positions_of(of.checkpoint, wish.get("kind"), look, layer, head),
         ]
@@ -173,5 +175,6 @@ def kind_words(config: ModelConfig, kind: str) -> str:
     """What a kind of position does, what to notice, and whose picture it is."""
     entry = POSITIONS.entries[kind]
     own = kind == config.position
-    whose = "The model uses it." if own else "The model does not use it; so it would begin."
-    return " ".join(part for part in (entry.summary, notice(entry.component), whose) if part)
+    whose = "The model uses it." if own else "The model does not use it: so it would begin, before any training."
+    remark = notice(entry.component)
+    return " ".join(part for part in (entry.summary, remark and f"Notice: {remark}", whose) if part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,7 +11,6 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tlab.generate import Token, candidates, check_sampling, generate, sampling_steps
-from tlab.types import Array
 from tlab.ui.demo import PROMPT
 from tlab.ui.look_parts import chain_card, chain_value, wish_component, written_text
 from tlab.ui.parts import note_html
@@ -23,6 +23,7 @@ MAX_TOKENS = 1000
 AT_ONCE = 6  # tokens in a frame
 SECONDS_BETWEEN_FRAMES = 0.05  # with AT_ONCE a pace that an eye can follow; the model itself would be ten times faster
 SECONDS_AT_MOST = 60.0
+TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
 CANDIDATES = 20  # rows of the chain
 LARGEST = 1_000_000_000  # of any whole number that a page may send
 SIDES = 2
@@ -52,11 +53,11 @@ class GenerateTab:
             with gr.Column(scale=3, min_width=300):
                 self.build_controls()
             with gr.Column(scale=8, min_width=320):
-                shown = [[text, chain] for text, chain in (self.opening(of, side) for side in range(SIDES))]
+                columns, self.texts, self.chains = [], [], []
                 with gr.Row(equal_height=False):
-                    columns, self.texts, self.chains = [], [], []
-                    for side, (text, chain) in enumerate(shown):
+                    for side in range(SIDES):
                         with gr.Column(min_width=320, visible=side < len(of)) as column:
+                            text, chain = self.opening(of, side)
                             self.texts.append(written_text(text, side))
                             self.chains.append(chain_card(chain, side))
                         columns.append(column)
@@ -64,45 +65,46 @@ class GenerateTab:
         self.wish = wish_component("generate", {"serial": 0})
         self.instead = wish_component("instead", {"serial": 0})
         writer = gr.State(of[0].key)  # whose text is shown
-        asked = gr.State(None)  # the prompt, and the wishes before it changed
+        answered = gr.State(None)  # the prompt, and the last wish before it changed
+        branched = gr.State(0)  # the last wish for another token
         another = gr.JSON(None, visible=False)  # a prompt in the place of one that a new model cannot read
 
         settings = [self.temperature, self.top_k, self.top_p]
         writing = gr.on(
             [self.write.click, self.instead.input],
             self.on_write,
-            [self.run_id, self.prompt, *settings, self.count, self.seed, self.instead, writer],
-            [*self.texts, self.note, writer, *columns[1:]],
+            [self.run_id, self.prompt, *settings, self.count, self.seed, self.instead, branched],
+            [*self.texts, self.note, writer, branched],
             concurrency_limit=4,
             trigger_mode="always_last",
             **QUIET,
         )
         self.halt.click(None, cancels=[writing], **QUIET)
-        answered = gr.on(
+        looking = gr.on(
             [self.wish.input, self.prompt.change, *(slider.input for slider in settings), tab.select],
             self.on_look,
-            [self.run_id, self.prompt, *settings, self.wish, writer, asked],
-            [*self.chains, *self.texts, self.note, writer, asked, another, *columns[1:]],
+            [self.run_id, self.prompt, *settings, self.wish, writer, answered],
+            [*self.chains, *self.texts, self.note, writer, answered, another, *columns[1:]],
             trigger_mode="always_last",
             **QUIET,
         )
         # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
         untouched = "(prompt, another) => another && prompt === another[0] ? another[1] : prompt"
-        answered.success(None, [self.prompt, another], self.prompt, js=untouched)
+        looking.success(None, [self.prompt, another], self.prompt, js=untouched)
 
     def build_controls(self) -> None:
         """The prompt and how tokens are drawn."""
         self.prompt = gr.Textbox(PROMPT, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
                                  info="The model goes on from here.")  # fmt: skip
         self.temperature = gr.Slider(
-            0, 2, 0.8, step=0.05, label="Temperature", elem_id="temperature", buttons=[],
+            0, 2, TEMPERATURE, step=0.05, label="Temperature", elem_id="temperature", buttons=[],
             info="0 takes the likeliest token every time; above 1 the unlikely get more than their chance.",
         )  # fmt: skip
         self.top_k = gr.Slider(0, 50, 0, step=1, label="Top-k", elem_id="top-k", buttons=[],
                                info="Choose among the k likeliest only; 0 for all.")  # fmt: skip
         self.top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p", buttons=[],
                                info="Choose among the likeliest that together have this chance.")  # fmt: skip
-        self.count = gr.Slider(20, MAX_TOKENS, 300, step=20, label="Tokens", elem_id="count", buttons=[])
+        self.count = gr.Slider(20, MAX_TOKENS, TOKENS, step=20, label="Tokens", elem_id="count", buttons=[])
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, elem_id="seed",
                               info="Same seed, same text.")  # fmt: skip
         with gr.Row(elem_classes="tl-buttons"):
@@ -112,18 +114,24 @@ class GenerateTab:
     def opening(self, of: list[Subject], side: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The text and the chain of a side when the page opens; empty where the shipped run has no such side."""
         if side >= len(of):
-            return self.empty_text(""), {"rows": [], "words": "", "where": "", "drawn": None}
-        sampling = Sampling(0.8, None, None)
-        written = self.writings.begin(of[side].checkpoint, PROMPT, 300, keep=True)
-        for token in generate(of[side].checkpoint, PROMPT, max_new_tokens=300, seed=0):
-            written.add(token)
-        return text_value(written, title(of, side)), self.chain(of[side], PROMPT, sampling, None, None)
+            return empty_text(""), {"rows": []}
+        checkpoint = of[side].checkpoint
+        writing = self.writings.ship(checkpoint, PROMPT)
+        for token in generate(checkpoint, PROMPT, max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=0):
+            writing.add(token)
+        chain = self.chain(of[side], PROMPT, Sampling(TEMPERATURE, None, None), None)
+        return text_value(writing, title(of, side)), chain
 
-    # -------------------------------------------------------------------------------- handlers
+    def subjects(self, run_id: str | None) -> list[Subject]:
+        """The models that write: one a side."""
+        first = subject(self.runs, run_id)
+        return [first, *(subject(self.runs, run_id, side) for side in range(1, len(first.labels)))]
+
+    # -------------------------------------------------------------------------------- how a token is chosen
 
     def on_look(
-        self, run_id: str | None, prompt: str | None, temperature: Any, top_k: Any, top_p: Any, wish: Any, writer: Any,
-        asked: Any,
+        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, wish: Any, writer: Any,
+        answered: Any,
     ) -> list[Any]:  # fmt: skip
         """How the next token, or the one that was clicked, is chosen with these settings, on every side.
 
@@ -131,78 +139,132 @@ class GenerateTab:
         """
         of = self.subjects(run_id)
         wish = wish if isinstance(wish, dict) else {}
-        given = (prompt or "")[-MAX_PROMPT:]
+        read = given = str(prompt or "")[-MAX_PROMPT:]
         new_model = of[0].key != writer
-        read = given
         if new_model:
-            beginning = PROMPT if of[0].run is None else of[0].excerpt[:12]
-            read = readable_text(of[0].checkpoint, given, beginning)
+            read = readable_text(of[0].checkpoint, given, PROMPT if of[0].run is None else of[0].excerpt[:12])
+        # Who types a prompt wants to see what comes behind it, and no longer the token that was clicked before.
         serial = whole(wish.get("serial"), 0, LARGEST, 0)
-        # Who types a prompt wants to see what comes behind it, no longer the token that was clicked before.
-        last_prompt, since = asked if isinstance(asked, list) and len(asked) == 2 else (given, 0)
+        last_prompt, since = answered or (given, 0)
         since = since if read == last_prompt else serial
         sampling = sampling_of(temperature, top_k, top_p)
-        chains = []
-        for side in range(SIDES):
+        chains: list[Any] = [gr.skip()] * SIDES
+        for side, model in enumerate(of):
             at = wish.get("ab"[side]) if serial > since else None
-            written, place = self.place(at)
-            chains.append(self.chain(of[side], read, sampling, written, place) if side < len(of) else gr.skip())
-        texts = [self.empty_text(title(of, side)) if new_model else gr.skip() for side in range(SIDES)]
-        note_now = note(of) if new_model else gr.skip()
-        another = [prompt, read] if read != given else None
-        return [*chains, *texts, note_now, of[0].key, [read, since], another, gr.update(visible=len(of) > 1)]
+            chains[side] = self.chain(model, read, sampling, self.writings.place(at))
+        texts = [empty_text(title(of, side)) if new_model else gr.skip() for side in range(SIDES)]
+        return [
+            *chains,
+            *texts,
+            note(of),
+            of[0].key,
+            (read, since),
+            [prompt, read] if read != given else None,
+            gr.update(visible=len(of) > 1) if new_model else gr.skip(),
+        ]
+
+    def chain(self, of: Subject, prompt: str, sampling: Sampling, at: tuple[Writing, int] | None) -> dict[str, Any]:
+        """The likeliest tokens behind the prompt, or at a place of a text, on their way from logit to chance."""
+        tokenizer = of.checkpoint.tokenizer
+        names = tokenizer.tokens
+        if at is None:
+            where, drawn, place = "next, behind the prompt", None, None
+            try:
+                logits = self.readings.next_logits(of.checkpoint, prompt)
+            except ValueError as error:  # not a toast: it may be a word that is not typed to its end
+                return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
+        else:
+            writing, place = at
+            logits, drawn = writing.logits[place], writing.ids[place]
+            if len(logits) != len(names):  # a text of another run's model, still on the page for a moment
+                return self.chain(of, prompt, sampling, None)
+            where = f"in place of “{names[drawn]}”, token {place + 1} of the text"
+        try:
+            steps = sampling_steps(logits, *sampling)
+        except ValueError as error:
+            return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
+        value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits))
+        return {**value, "number": at[0].number if at else "", "place": place}
+
+    # -------------------------------------------------------------------------------- writing
 
     def on_write(
-        self, run_id: str | None, prompt: str | None, temperature: Any, top_k: Any, top_p: Any, count: Any, seed: Any,
-        instead: Any = None, writer: Any = None,
+        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, count: Any, seed: Any,
+        instead: Any, branched: Any,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """Frames of growing texts, one a side; they grow at their ends only, so that Gradio sends what is new."""
         of = self.subjects(run_id)
+        instead = instead if isinstance(instead, dict) else {}
+        serial = whole(instead.get("serial"), 0, LARGEST, 0)
+        only = whole(instead.get("side"), 0, SIDES - 1, 0) if serial != branched else None
+        count = min(max(int(count or 1), 1), MAX_TOKENS)
         sampling = sampling_of(temperature, top_k, top_p)
-        number = min(int(count or 1), MAX_TOKENS)
         sources: dict[int, tuple[Writing, Iterator[Token]]] = {}
         try:
-            branch = self.writings.branch(instead)
-            for side, subject_of in enumerate(of):
-                if branch is None:
-                    written, text = self.writings.begin(subject_of.checkpoint, (prompt or "")[-MAX_PROMPT:], number), None
-                elif side == branch.side:
-                    written, text = branch.start(number)
+            for side, model in enumerate(of):
+                if only is None:
+                    text = str(prompt or "")[-MAX_PROMPT:]
+                    writing = self.writings.begin(model.checkpoint, text, count)
+                elif side == only:
+                    writing, text = self.writings.branch(instead, model.checkpoint, MAX_TOKENS, sampling.temperature)
                 else:
                     continue
+                left = max(0, count - len(writing.tokens))
                 tokens = generate(
-                    written.checkpoint or subject_of.checkpoint,
-                    written.prompt if text is None else text,
-                    max_new_tokens=number - len(written.tokens),
-                    temperature=sampling.temperature,
-                    top_k=sampling.top_k,
-                    top_p=sampling.top_p,
-                    seed=int(seed or 0),
+                    model.checkpoint, text, max_new_tokens=left, **sampling._asdict(), seed=int(seed or 0)
                 )
-                sources[side] = (written, tokens)
+                sources[side] = (writing, tokens)
         except ValueError as error:
             raise refusal(error) from None
-        yield from self.stream(of, sources)
+        rest = [note(of), of[0].key, serial]
+        for frame in frames(sources, [title(of, side) for side in range(SIDES)]):
+            yield [*frame, *rest]
+            rest = [gr.skip()] * len(rest)
 
-    def stream(
-        self, of: list[Subject], sources: dict[int, tuple[Writing, Iterator[Token]]]
-    ) -> Iterator[list[Any]]:
-        """Let all sides write at once, a few tokens a frame."""
-        until = time.monotonic() + SECONDS_AT_MOST
-        rest = [note(of), of[0].key, gr.update(visible=len(of) > 1)]
-        writing = set(sources)
-        while True:
-            values = [text_value(sources[s][0], title(of, s)) if s in sources else gr.skip() for s in range(SIDES)]
-            yield [*values, *rest]
-            rest = [gr.skip()] * 3
-            for side in sorted(writing):
-                written, tokens = sources[side]
-                some = list(itertools.islice(tokens, AT_ONCE))
-                for token in some:
-                    written.add(token)
-                if len(some) < AT_ONCE:
-                    writing.discard(side)
-            if not writing or time.monotonic() > until:
-                break
-            time.sleep(SECONDS_BETWEEN_FRAMES)
-        yield [*(text_value(sources[s][0], title(of, s)) if s in sources else gr.skip() for s in range(SIDES)), *rest]
+
+def frames(sources: dict[int, tuple[Writing, Iterator[Token]]], titles: list[str]) -> Iterator[list[Any]]:
+    """Let all sides write at once, a few tokens a frame; a side that does not write is skipped."""
+    until = time.monotonic() + SECONDS_AT_MOST
+    busy = True
+    while True:
+        yield [text_value(sources[side][0], titles[side]) if side in sources else gr.skip() for side in range(SIDES)]
+        if not busy or time.monotonic() > until:
+            return
+        busy = False
+        for writing, tokens in sources.values():
+            for token in itertools.islice(tokens, AT_ONCE):
+                writing.add(token)
+                busy = True
+        time.sleep(SECONDS_BETWEEN_FRAMES)
+
+
+def sampling_of(temperature: Any, top_k: Any, top_p: Any) -> Sampling:
+    """What the sliders say; the words of a refusal where it is nonsense."""
+    sampling = Sampling(0.0 if temperature is None else temperature, int(top_k) if top_k else None, top_p or None)
+    try:
+        check_sampling(*sampling)
+    except ValueError as error:
+        raise refusal(error) from None
+    return sampling
+
+
+def text_value(writing: Writing, heading: str) -> dict[str, Any]:
+    """A text as its card shows it."""
+    return {"title": heading, "prompt": writing.prompt, "tokens": list(writing.tokens), "number": writing.number}
+
+
+def empty_text(heading: str) -> dict[str, Any]:
+    """A page on which nothing is written."""
+    return {"title": heading, "prompt": "", "tokens": [], "number": secrets.token_urlsafe(9)}
+
+
+def title(of: list[Subject], side: int) -> str:
+    """What a side's card is called."""
+    return f"{'AB'[side]}: {of[side].labels[side]}" if 1 < len(of) > side else "Text"
+
+
+def note(of: list[Subject]) -> str:
+    """Whose models write."""
+    if len({model.checkpoint.step for model in of}) > 1 or len(of) == 1:
+        return note_html(" ".join(model.words for model in of))
+    return note_html(f"The models are those of {of[0].whose}, after {of[0].checkpoint.step:,} steps.")

@@ -31,7 +31,9 @@ from tlab.probes_positions import Portrait
 from tlab.types import Array
 from tlab.ui.demo import STATIC
 
-LEAST_FAVOURITE = 0.3  # share of a head's weight from which on a place counts as what it looks at
+LEAST_FAVOURITE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
+LEAST_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
+SHOWN_TAIL = 24  # characters of the text that a sample goes on from
 THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that many pixels
 
 
@@ -71,7 +73,11 @@ def signed(array: Array) -> dict[str, Any]:
 def rounded(array: Array, digits: int = 4) -> list[Any]:
     """As nested lists, None where a number is not finite."""
     return [
-        rounded(row, digits) if isinstance(row, np.ndarray) else round(float(row), digits) if math.isfinite(row) else None
+        rounded(row, digits)
+        if isinstance(row, np.ndarray)
+        else round(float(row), digits)
+        if math.isfinite(row)
+        else None
         for row in array
     ]
 
@@ -143,18 +149,26 @@ def thumbs(value: dict[str, Any]) -> gr.HTML:
 
 def role_caption(portrait: HeadPortrait) -> str:
     """Two words on what a head looks at."""
-    return ROLE_NAMES[portrait.role] if portrait.share >= LEAST_FAVOURITE else "spread"
+    return ROLE_NAMES[portrait.role] if has_favourite(portrait) else "spread"
+
+
+def has_favourite(portrait: HeadPortrait) -> bool:
+    """Whether a head looks mostly at one kind of place."""
+    return portrait.share >= max(LEAST_FAVOURITE, LEAST_LIFT * portrait.fair)
 
 
 def head_words(portrait: HeadPortrait) -> str:
     """What a head mostly does in this text."""
     name = f"Head {portrait.head + 1} of layer {portrait.layer + 1}"
-    if portrait.share < LEAST_FAVOURITE:
+    if not has_favourite(portrait):
         return (
             f"{name} has no single favourite here: its weight is spread as if over {math.exp(portrait.entropy):.0f} "
             f"tokens, {portrait.distance:.1f} back on average."
         )
-    return f"{name} looks at {ROLE_WORDS[portrait.role]}: {portrait.share:.0%} of its weight goes there."
+    return (
+        f"{name} looks at {ROLE_WORDS[portrait.role]}: {portrait.share:.0%} of its weight goes there, "
+        f"{portrait.fair:.0%} if it looked at all alike."
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the large map
@@ -203,7 +217,7 @@ def map_value(
 PAIR = """
 <div class="tl-card tl-pair">
   <div class="tl-title"><b>From Q and K to a weight</b><span class="tl-who"></span></div>
-  <div class="tl-strips" role="img" aria-label="Query, key and their products, channel by channel"><canvas></canvas></div>
+  <div class="tl-strips" role="img" aria-label="Query, key and their products"><canvas></canvas></div>
   <ol class="tl-sum"></ol>
 </div>
 """
@@ -266,11 +280,12 @@ def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: s
         f"</i></td><td>{row.probability:.1%}</td></tr>"
         for row in likely
     )
-    tail = text[-24:]
+    tail = ("…" if len(text) > SHOWN_TAIL else "") + text[-SHOWN_TAIL:]
     return (
-        f'<div class="tl-card tl-next"><div class="tl-title"><b>What comes next</b><span>after {step:,} steps of training'
-        f'</span></div><table aria-label="The likeliest next tokens"><tbody>{bars}</tbody></table>'
-        f'<p class="tl-goes-on" aria-label="How the model goes on"><b>{html.escape(tail)}</b>{html.escape(sample)}</p></div>'
+        '<div class="tl-card tl-next"><div class="tl-title"><b>What comes next</b>'
+        f"<span>the likeliest tokens, and a sample, after {step:,} steps of training</span></div>"
+        f'<table aria-label="The likeliest next tokens"><tbody>{bars}</tbody></table>'
+        f'<p class="tl-goes-on"><b>{html.escape(tail)}</b>{html.escape(sample)}</p></div>'
     )
 
 
@@ -282,9 +297,12 @@ POSITIONS_CARD = """
     aria-label="Kind of position"></span></div>
   <p class="tl-note tl-kind"></p>
   <div class="tl-three">
-    <figure><div class="tl-pattern" role="img" aria-label="Pattern"><canvas></canvas></div><figcaption></figcaption></figure>
-    <figure><div class="tl-distance" role="img" aria-label="Score by distance"><canvas></canvas></div><figcaption></figcaption></figure>
-    <figure><div class="tl-reach" role="img" aria-label="Reach by length"><canvas></canvas></div><figcaption></figcaption></figure>
+    <figure><div class="tl-pattern" role="img" aria-label="Pattern"><canvas></canvas></div>
+      <figcaption></figcaption></figure>
+    <figure><div class="tl-distance" role="img" aria-label="Score by distance"><canvas></canvas></div>
+      <figcaption></figcaption></figure>
+    <figure><div class="tl-reach" role="img" aria-label="Reach by length"><canvas></canvas></div>
+      <figcaption></figcaption></figure>
   </div>
 </div>
 """
@@ -334,7 +352,7 @@ def positions_value(
 
 WRITTEN = """
 <div class="tl-card tl-written">
-  <div class="tl-title"><b></b><span>the stronger the tint, the less likely the token; click one for its alternatives</span>
+  <div class="tl-title"><b></b><span>click a token for its alternatives</span>
     <span class="tl-ramp">certain<i></i>unlikely</span>
   </div>
   <div class="tl-page" tabindex="0" role="group" aria-label="Generated text"></div>

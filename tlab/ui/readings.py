@@ -20,7 +20,8 @@ from tlab.probes_attention import Reading, read
 from tlab.probes_positions import Portrait, portrait
 from tlab.types import Array
 from tlab.ui.demo import demo_run
-from tlab.ui.runs import Run, Runs, checkpoint_steps, latest_checkpoint
+from tlab.ui.run import Run
+from tlab.ui.runs import Runs, checkpoint_steps, latest_checkpoint
 
 BUDGET = 48 * 2**20  # bytes: some hundred texts of the default size, or a dozen of the largest models
 MAX_TOKENS = 128  # more are no readable map, whatever the context
@@ -148,11 +149,15 @@ class Subject(NamedTuple):
     steps: list[int]  # of which there are checkpoints, in order
 
     @property
+    def whose(self) -> str:
+        """Of which run it is."""
+        return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
+
+    @property
     def words(self) -> str:
-        """Whose model it is."""
-        whose = "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
-        side = f"side {'AB'[self.side]} ({self.labels[self.side]}) of " if len(self.labels) > 1 else ""
-        return f"The model is that of {side}{whose}, after {self.checkpoint.step:,} steps."
+        """The same as a sentence, with side and step."""
+        which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
+        return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from tlab.checkpoint import Checkpoint
-from tlab.generate import SamplingSteps, Token
+from tlab.generate import Token, sampling_steps
 from tlab.types import Array
 from tlab.ui.readings import Memory, whole
 
@@ -80,26 +80,36 @@ class Writings:
         place = whole(at.get("place"), -1, 10**6, -1)
         return (writing, place) if writing is not None and 0 <= place < len(writing.tokens) else None
 
-    def branch(self, at: Any, checkpoint: Checkpoint, count: int, steps: SamplingSteps | None = None) -> Writing:
+    def branch(self, at: Any, checkpoint: Checkpoint, count: int, temperature: float) -> tuple[Writing, str]:
         """A new text that begins like an old one, up to a place, where it has another token.
 
         Args:
             at: {"number", "place", "id"}: the old text, the place in it, and the token to put there.
             checkpoint: the model that is to go on.
             count: tokens that the new text will have.
-            steps: how the token would have been chosen there, for its chance; by default from the old text's scores.
+            temperature: at which the new token's chance is told.
+
+        Returns:
+            the text so far, and the prompt from which the model goes on.
 
         Raises:
-            ValueError: the old text is gone, or is another model's, or there is no such token.
+            ValueError: the old text is gone, it is another model's, or there is no such token.
         """
         found = self.place(at)
         if found is None:
-            raise ValueError(GONE)
+            raise ValueError("This text is no longer kept here; let the model write it anew.")
         old, place = found
-        tokenizer = checkpoint.tokenizer
-        token_id = whole(at.get("id"), -1, tokenizer.vocab_size - 1, -1)
         if old.model() is not checkpoint:
-            raise ValueError("The model has trained on since it wrote this text; let it write anew.")
-        if token_id < 0:
-            raise ValueError("There is no such token.")
-        raise NotImplementedError
+            raise ValueError("This text was written by an earlier model than the present one; let it write anew.")
+        tokenizer = checkpoint.tokenizer
+        token_id = whole(at.get("id"), -1, tokenizer.vocab_size, -1)
+        if not 0 <= token_id < tokenizer.vocab_size:
+            raise ValueError("There is no such token in this model's vocabulary.")
+        new = self.begin(checkpoint, old.prompt, count)
+        for i in range(place):
+            new.append(old.ids[i], *old.tokens[i], old.logits[i])
+        chance = sampling_steps(old.logits[place], temperature).probabilities[token_id]
+        # What bytes of a broken character are shown as is no text that the model could read again.
+        so_far = old.prompt + tokenizer.decode([*old.ids[:place], token_id])
+        new.append(token_id, tokenizer.decode([token_id]), float(chance), old.logits[place])
+        return new, so_far

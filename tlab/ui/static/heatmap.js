@@ -9,7 +9,7 @@ const reading = find(".tl-reading");
 const told = find(".tl-told");
 const views = [...element.querySelectorAll("[data-view]")];
 const LABEL = 22;
-const LARGEST = 560;
+const LARGEST = 580;
 let view = "weights";
 let pointer = null; // {t, s} under the mouse
 let chosen = [0, 0];
@@ -88,7 +88,10 @@ const drawRow = (value, numbers) => {
   const slot = width / count;
   const size = Math.max(7, Math.min(12, slot * 1.2));
   const every = Math.ceil((size * 0.75) / slot);
-  const largest = view === "weights" ? 1 : value.scores.largest;
+  const inRow = numbers.weights.subarray(query * count, (query + 1) * count);
+  const most = inRow.reduce((best, weight, s) => (weight > inRow[best] ? s : best), 0);
+  // A row that is spread over many tokens would be flat on an axis to 1.
+  const largest = view === "weights" ? [0.1, 0.25, 0.5, 1].find((top) => inRow[most] <= top) || 1 : value.scores.largest;
   const zero = view === "weights" ? height - foot : (height - foot) / 2;
   const tall = view === "weights" ? height - foot - 4 : (height - foot) / 2 - 3;
   context.font = `${size}px ui-monospace, Consolas, monospace`;
@@ -106,9 +109,8 @@ const drawRow = (value, numbers) => {
   context.globalAlpha = 1;
   context.fillStyle = colour("--tl-grid");
   context.fillRect(0, zero, width, 1);
-  const most = numbers.weights.subarray(query * count, (query + 1) * count).reduce((best, w, s, all) => (w > all[best] ? s : best), 0);
-  const words = `${tokenName(query)} looks most at ${tokenName(most)}: weight ${numbers.weights[query * count + most].toFixed(2)}`;
-  rowName.textContent = view === "weights" ? `${words}; bars to 1` : `${words}; bars are scores to ±${largest.toFixed(1)}`;
+  const words = `${tokenName(query)} looks most at ${tokenName(most)}: weight ${inRow[most].toFixed(2)}`;
+  rowName.textContent = view === "weights" ? `${words}; bars to ${largest}` : `${words}; bars are scores to ±${largest.toFixed(1)}`;
   row.setAttribute("aria-label", `The row of ${words}.`);
 };
 

@@ -25,7 +25,7 @@ const draw = () => {
   const [width, height] = [box.clientWidth, box.clientHeight];
   const context = fit(box.querySelector("canvas"), width, height);
   context.font = `12px ${getComputedStyle(element).fontFamily}`;
-  const strips = [["q", value.query], ["k", value.key], ["q · k", value.products]];
+  const strips = [["q", value.query], ["k", value.key], ["q × k", value.products]];
   const each = (height - 2 * GAP) / 3;
   strips.forEach(([name, numbers], i) => {
     strip(context, name, signedOf(numbers), numbers.largest, i * (each + GAP), each, width);

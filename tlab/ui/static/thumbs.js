@@ -11,6 +11,9 @@ const choose = (index, focus) => {
     button.tabIndex = i === chosen ? 0 : -1; // one stop for Tab, arrows inside
   });
   if (focus) grid.children[chosen].focus();
+  const { offsetTop, offsetHeight } = grid.children[chosen];
+  const top = offsetTop - grid.offsetTop; // inside the grid only: the page must not jump
+  if (top < grid.scrollTop || top + offsetHeight > grid.scrollTop + grid.clientHeight) grid.scrollTop = top - 4;
 };
 
 const wishFor = (index, focus) => {
@@ -21,12 +24,15 @@ const wishFor = (index, focus) => {
 
 const build = ({ layers, heads }) => {
   grid.style.setProperty("--tl-heads", heads);
+  grid.classList.toggle("tl-many", heads > 6);
   grid.dataset.size = `${layers}x${heads}`;
   grid.replaceChildren(...Array.from({ length: layers * heads }, (_, i) => {
     const button = make("button", "tl-thumb");
     button.type = "button";
     button.setAttribute("role", "radio");
-    button.append(make("canvas"), make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`), make("span"));
+    const words = make("span");
+    words.append(make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`), make("i"));
+    button.append(make("canvas"), words);
     button.addEventListener("click", () => wishFor(i, false));
     return button;
   }));
@@ -45,7 +51,7 @@ const draw = () => {
     [canvas.width, canvas.height] = [side, side];
     const picture = bitmap(side, side, (t, s) => (s > t ? null : shades[tiles[(i * side + t) * side + s]]));
     canvas.getContext("2d").drawImage(picture, 0, 0);
-    button.querySelector("span").textContent = value.captions[i];
+    button.querySelector("i").textContent = value.captions[i];
     button.setAttribute("aria-label", value.titles[i]);
     button.title = value.titles[i];
   });
