@@ -28,10 +28,10 @@ from tlab.ui.look_parts import (
     thumbs_value,
     wish_component,
 )
-from tlab.ui.parts import note_html, words_html
+from tlab.ui.parts import note_html, refusal, words_html
 from tlab.ui.readings import Look, Readings, Subject, readable_text, subject, whole
 from tlab.ui.runs import Runs
-from tlab.ui.train_tab import QUIET, refusal
+from tlab.ui.train_tab import QUIET
 
 NEXT_TOKENS = 6
 MAX_CHARACTERS = 20_000  # of a text; a map reads far fewer

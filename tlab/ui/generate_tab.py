@@ -13,10 +13,10 @@ import gradio as gr
 from tlab.generate import Token, candidates, check_sampling, generate, sampling_steps
 from tlab.ui.demo import PROMPT
 from tlab.ui.look_parts import chain_card, chain_value, wish_component, written_text
-from tlab.ui.parts import note_html
+from tlab.ui.parts import note_html, refusal
 from tlab.ui.readings import MAX_PROMPT, Readings, Subject, readable_text, subject, whole
 from tlab.ui.runs import Runs
-from tlab.ui.train_tab import QUIET, refusal
+from tlab.ui.train_tab import QUIET
 from tlab.ui.writings import Writing, Writings
 
 MAX_TOKENS = 1000
