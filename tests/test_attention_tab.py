@@ -38,6 +38,7 @@ from tlab.ui.look_parts import (
     thumbs_value,
 )
 from tlab.ui.readings import MAX_TOKENS, Memory, Readings, readable_text, subject, whole
+from tlab.ui.run import Run
 from tlab.ui.runs import Runs
 
 pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
@@ -234,22 +235,36 @@ def test_a_tab_that_comes_into_view_unchanged_is_sent_nothing(tab):
     shown = look(tab, wish=wish)["shown"]
     again = tab.on_look(None, EXCERPT, wish, shown)
     assert all(answer == gr.skip() for answer in again)
-    assert look(tab, wish={**wish, "serial": 5}, shown=shown)["map"]["serial"] == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        ({"layer": 2}, ["words", "map", "statistics", "pair", "positions"]),
+        ({"query": 5, "key": 1}, ["pair"]),
+        ({"kind": "rope"}, ["positions"]),
+        ({"step": 0}, NAMES[:9]),
+        ({"side": 1}, NAMES[:9]),
+    ],
+)
+def test_only_what_a_wish_changes_is_sent(tab, change, sent):
+    wish = {"layer": 1, "head": 1}
+    before = look(tab, wish=wish)["shown"]
+    after = look(tab, wish={**wish, **change}, shown=before)
+    assert [name for name in NAMES[:9] if after[name] != gr.skip()] == sent
 
 
 def test_a_text_that_a_new_model_cannot_read_gives_way_but_only_in_its_own_place(tab):
-    run = demo_run()
-    checkpoint = own_checkpoint()
+    run = Run("visitor", demo_run().job, LOCAL)
     old = look(tab)["shown"]
-    tab.runs.runs["mine"] = run
-    tab.runs.store.put("visitor", ("mine", 0), checkpoint)
-    shown = look(tab, EXCERPT, shown=old, run_id="mine")
+    tab.runs.adopt(run, [[own_checkpoint()]])
+    shown = look(tab, EXCERPT, shown=old, run_id=run.id)
     before, after = shown["instead"]
     assert before == EXCERPT
     assert set(after) <= set(" ab<>=")
-    assert look(tab, after, shown=shown["shown"], run_id="mine")["map"] == gr.skip()  # the page now has that text
+    assert look(tab, after, shown=shown["shown"], run_id=run.id)["map"] == gr.skip()  # the page now has that text
     with pytest.raises(gr.Error, match="no id for"):  # what is typed later is the visitor's, and never replaced
-        look(tab, EXCERPT, shown=shown["shown"], run_id="mine")
+        look(tab, EXCERPT, shown=shown["shown"], run_id=run.id)
 
 
 def test_a_long_text_says_how_much_of_it_is_read(tab):

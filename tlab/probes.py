@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tlab.nn.model import Trace, Transformer
 from tlab.types import Array, Ids
@@ -86,7 +87,7 @@ def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
     return {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in target_masks(ids).items()}
 
 
-def target_masks(ids: Ids) -> dict[str, Array]:
+def target_masks(ids: Ids) -> dict[str, npt.NDArray[np.bool_]]:
     """The places of `attention_targets` as masks (T, T), query by key, for a text of ids (T,)."""
     T = len(ids)
     earlier = np.tri(T, k=-1, dtype=bool)

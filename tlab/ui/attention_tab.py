@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -35,7 +35,19 @@ from tlab.ui.train_tab import QUIET
 
 NEXT_TOKENS = 6
 MAX_CHARACTERS = 20_000  # of a text; a map reads far fewer
+NUM_OUTPUTS = 11  # nine pictures, what is shown, and a text instead of the visitor's
 MOST = 1_000_000_000  # of any number that a page may send
+
+
+class Shown(NamedTuple):
+    """What is on the page: of which model and text, which head and pair, and which kind of position."""
+
+    run: str
+    model: tuple[int, ...]
+    text: str
+    head: tuple[Any, Any]
+    pair: tuple[Any, Any]
+    kind: Any
 
 
 class AttentionTab:
@@ -75,7 +87,7 @@ class AttentionTab:
         self.wish = wish_component("attention", wish)
         # What is on the page, so that a tab that only comes into view again is sent nothing; and a text in the place
         # of one that a new model cannot read.
-        shown, instead = gr.State(self.state_of(None, of, wish, EXCERPT)), gr.JSON(None, visible=False)
+        shown, instead = gr.State(shown_of(of, wish, EXCERPT)), gr.JSON(None, visible=False)
         outputs = [self.scrub, self.next, self.heads, self.note, self.words, self.map, self.statistics, self.pair,
                    self.positions, shown, instead]  # fmt: skip
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
@@ -91,32 +103,29 @@ class AttentionTab:
         answered.then(None, [self.text, instead], self.text, js=REPLACE_IF_UNTOUCHED)
 
     def on_look(self, run_id: str | None, text: str | None, wish: Any, shown: Any) -> list[Any]:
-        """All pictures of what was wished for; nothing when it is there already."""
+        """The pictures of what was wished for: those that are not on the page already."""
         wish = wish if isinstance(wish, dict) else {}
         of = self.subject(run_id, wish)
-        given = (text or "")[:MAX_CHARACTERS]
-        state = self.state_of(run_id, of, wish, given)
-        if state == shown:
-            return [gr.skip()] * 11
-        new_model = not isinstance(shown, list) or shown[:1] != state[:1]
-        read = readable_text(of.checkpoint, given, of.excerpt) if new_model else given
+        read = given = (text or "")[:MAX_CHARACTERS]
+        if not isinstance(shown, Shown) or shown.run != of.key:  # a new model, perhaps of another alphabet
+            read = readable_text(of.checkpoint, given, of.excerpt)
+        now = shown_of(of, wish, read)
+        if now == shown:
+            return [gr.skip()] * NUM_OUTPUTS
         try:
             pictures = self.pictures(of, wish, read)
         except ValueError as error:
             raise refusal(error) from None
-        state[-1] = read
-        return [*pictures, state, [text, read] if read != given else None]
+        # Most of the time goes into drawing, in the browser: so it is given only what has changed.
+        fresh = changes(shown if isinstance(shown, Shown) else None, now)
+        pictures = [picture if new else gr.skip() for picture, new in zip(pictures, fresh, strict=True)]
+        return [*pictures, now, [text, read] if read != given else None]
 
     def subject(self, run_id: str | None, wish: dict[str, Any]) -> Subject:
         """The model that is wished for."""
         step = wish.get("step")
         step = None if step is None else whole(step, 0, MOST, 0)
         return subject(self.runs, run_id, whole(wish.get("side"), 0, 1, 0), step)
-
-    def state_of(self, run_id: str | None, of: Subject, wish: dict[str, Any], text: str) -> list[Any]:
-        """What tells one state of the page from another: the run first, the text last."""
-        serial = whole(wish.get("serial"), 0, MOST, 0)
-        return [of.key, of.side, of.checkpoint.step, len(of.steps), serial, text]
 
     def pictures(self, of: Subject, wish: dict[str, Any], text: str) -> list[Any]:
         """Scrubber, next tokens, heads, note, words, map, numbers, pair, positions: in the order of the page."""
@@ -154,6 +163,23 @@ class AttentionTab:
         made = self.readings.position(checkpoint, kind)
         end = None if POSITIONS[kind].unbounded else config.context_length
         return positions_value(kinds, kind, kind_words(config, kind), made, own, end)
+
+
+def shown_of(of: Subject, wish: dict[str, Any], text: str) -> Shown:
+    """What will be on the page once a wish is fulfilled."""
+    model = (of.side, of.checkpoint.step, len(of.steps))
+    head, pair = (wish.get("layer"), wish.get("head")), (wish.get("query"), wish.get("key"))
+    return Shown(of.key, model, text, head, pair, wish.get("kind"))
+
+
+def changes(before: Shown | None, now: Shown) -> list[bool]:
+    """For each picture of `AttentionTab.pictures`, whether it differs from what was there before."""
+    if before is None or before[:3] != now[:3]:
+        return [True] * 9
+    head = before.head != now.head
+    pair = head or before.pair != now.pair
+    kind = head or before.kind != now.kind  # beside the kind, the chosen head is drawn
+    return [False] * 4 + [head] * 3 + [pair, kind]
 
 
 REPLACE_IF_UNTOUCHED = "(text, instead) => instead && text === instead[0] ? instead[1] : text"

@@ -123,9 +123,10 @@ class GenerateTab:
         return text_value(writing, title(of, side)), chain
 
     def subjects(self, run_id: str | None) -> list[Subject]:
-        """The models that write: one a side."""
+        """The models that write: one a side; of a side whose model had to make room, none."""
         first = subject(self.runs, run_id)
-        return [first, *(subject(self.runs, run_id, side) for side in range(1, len(first.labels)))]
+        others = [subject(self.runs, run_id, side) for side in range(1, len(first.labels))]
+        return [first, *(model for model in others if model.key == first.key)]
 
     # -------------------------------------------------------------------------------- how a token is chosen
 

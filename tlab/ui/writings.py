@@ -107,7 +107,8 @@ class Writings:
             raise ValueError("There is no such token in this model's vocabulary.")
         new = self.begin(checkpoint, old.prompt, count)
         for i in range(place):
-            new.append(old.ids[i], *old.tokens[i], old.logits[i])
+            text, chance = old.tokens[i]
+            new.append(old.ids[i], text, chance, old.logits[i])
         chance = sampling_steps(old.logits[place], temperature).probabilities[token_id]
         # What bytes of a broken character are shown as is no text that the model could read again.
         so_far = old.prompt + tokenizer.decode([*old.ids[:place], token_id])
