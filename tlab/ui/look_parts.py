@@ -103,7 +103,7 @@ def scrubber(value: dict[str, Any], tab: str) -> gr.HTML:
 
 THUMBS = """
 <div class="tl-card tl-thumbs">
-  <div class="tl-title"><b>All heads</b><span>a row is a layer, a column a head; click one to enlarge it</span></div>
+  <div class="tl-title"><b>All heads</b><span>a row is a layer; with entropy and mean distance</span></div>
   <div class="tl-grid" role="radiogroup" aria-label="Layer and head"></div>
 </div>
 """
@@ -135,8 +135,8 @@ def thumbs_value(reading: Reading, layer: int, head: int, serial: int) -> dict[s
         "heads": small.shape[1],
         "side": small.shape[2],
         "tiles": base64.b64encode(tiles.tobytes()).decode(),
-        "captions": [role_caption(portrait) for portrait in reading.heads],
-        "titles": [head_words(portrait) for portrait in reading.heads],
+        "captions": [[role_caption(of), f"{of.entropy:.1f} nats", f"{of.distance:.1f} back"] for of in reading.heads],
+        "titles": [f"{head_words(of)} Entropy {of.entropy:.2f} nats." for of in reading.heads],
         "chosen": [layer, head],
         "serial": serial,
     }
@@ -160,13 +160,13 @@ def has_favourite(portrait: HeadPortrait) -> bool:
 def head_words(portrait: HeadPortrait) -> str:
     """What a head mostly does in this text."""
     name = f"Head {portrait.head + 1} of layer {portrait.layer + 1}"
-    if not has_favourite(portrait):
-        return (
-            f"{name} has no single favourite here: its weight is spread as if over {math.exp(portrait.entropy):.0f} "
-            f"tokens, {portrait.distance:.1f} back on average."
-        )
+    place = ROLE_WORDS[portrait.role]
+    if has_favourite(portrait):
+        alike = f"{portrait.fair:.0%} if it looked at all alike"
+        return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
     return (
-        f"{name} looks at {ROLE_WORDS[portrait.role]}: {portrait.share:.0%} of its weight goes there, "
+        f"{name} has no single favourite here: its weight is spread as if over "
+        f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average. It leans most to {place}: {portrait.share:.0%} of the weight, "
         f"{portrait.fair:.0%} if it looked at all alike."
     )
 

@@ -31,7 +31,7 @@ const build = ({ layers, heads }) => {
     button.type = "button";
     button.setAttribute("role", "radio");
     const words = make("span");
-    words.append(make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`), make("i"));
+    words.append(make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`), make("i"), make("i"), make("i"));
     button.append(make("canvas"), words);
     button.addEventListener("click", () => wishFor(i, false));
     return button;
@@ -51,7 +51,7 @@ const draw = () => {
     [canvas.width, canvas.height] = [side, side];
     const picture = bitmap(side, side, (t, s) => (s > t ? null : shades[tiles[(i * side + t) * side + s]]));
     canvas.getContext("2d").drawImage(picture, 0, 0);
-    button.querySelector("i").textContent = value.captions[i];
+    button.querySelectorAll("i").forEach((line, j) => (line.textContent = value.captions[i][j]));
     button.setAttribute("aria-label", value.titles[i]);
     button.title = value.titles[i];
   });
