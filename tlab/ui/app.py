@@ -18,7 +18,7 @@ from tlab.ui.limits import limits_here
 from tlab.ui.readings import Readings
 from tlab.ui.runs import Runs
 from tlab.ui.theme import lab_theme
-from tlab.ui.train_tab import TrainTab
+from tlab.ui.train_tab import QUIET, TrainTab
 
 TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
@@ -38,7 +38,8 @@ def build(runs: Runs | None = None) -> gr.Blocks:
         gr.HTML(HEAD, apply_default_css=False)
         run_id = gr.State(None)
         with gr.Tab("Train", id="train"):
-            TrainTab(runs, run_id).build()
+            train = TrainTab(runs, run_id)
+            train.build()
         with gr.Tab("Attention", id="attention") as tab:
             AttentionTab(runs, run_id, readings).build(tab)
         with gr.Tab("Generate", id="generate") as tab:
@@ -47,6 +48,7 @@ def build(runs: Runs | None = None) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             runs.end_session(request.session_hash or "")
 
+        demo.load(train.on_open, train.controls.components, train.estimate, queue=False, **QUIET)
         demo.unload(leave)
     demo.queue(max_size=QUEUE, api_open=False)
     return demo
