@@ -471,7 +471,7 @@ def test_a_whole_visit_leaves_the_console_empty_and_asks_nobody_outside(visit, u
     open_tab(page, "Attention")
     page.wait_for_selector("#attention-map canvas[data-drawn]")
     page.hover("#attention-map canvas")
-    page.locator("#head").get_by_text("3", exact=True).click()
+    page.locator("#attention-heads [role=radio]").nth(2).click()
     page.get_by_text("Head 3 of layer").wait_for()
     open_tab(page, "Generate")
     page.click("#write")

@@ -145,6 +145,8 @@ def test_the_same_seed_writes_the_same_text_in_growing_frames(tab):
     assert first[-1][0]["tokens"] == second[-1][0]["tokens"]
     lengths = [len(frame[0]["tokens"]) for frame in first]
     assert lengths == sorted(lengths) and lengths[0] == 0 and lengths[-1] == 30
+    for before, after in itertools.pairwise(frame[0]["tokens"] for frame in first):
+        assert after[: len(before)] == before  # so that Gradio sends what is new and no more
     text = "".join(token for token, _ in first[-1][0]["tokens"])
     assert text == "".join(map(str, generate(demo_checkpoint(), PROMPT, max_new_tokens=30, temperature=0.8, seed=7)))
 

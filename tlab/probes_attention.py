@@ -71,7 +71,7 @@ def read(model: Transformer, ids: Ids) -> Reading:
 
 
 def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
-    """The favourite place of every head; weights (L, H, T, T) and ids (T,) -> L * H rows of place, share and fair share.
+    """The favourite place of every head: weights (L, H, T, T), ids (T,) -> L * H rows of place, share and fair share.
 
     The places are those of `tlab.probes.attention_targets`, and overlap. The favourite is the one that gets most
     beyond what a head would give it that looks at all alike: else the largest place would always win.

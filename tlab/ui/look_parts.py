@@ -164,10 +164,10 @@ def head_words(portrait: HeadPortrait) -> str:
     if has_favourite(portrait):
         alike = f"{portrait.fair:.0%} if it looked at all alike"
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
+    spread = f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average"
     return (
-        f"{name} has no single favourite here: its weight is spread as if over "
-        f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average. It leans most to {place}: {portrait.share:.0%} of the weight, "
-        f"{portrait.fair:.0%} if it looked at all alike."
+        f"{name} has no single favourite here: its weight is spread as if over {spread}. It leans most to {place}: "
+        f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if it looked at all alike."
     )
 
 
