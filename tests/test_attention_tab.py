@@ -141,6 +141,11 @@ def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption,
     assert words in head_words(portrait)
 
 
+def test_a_head_leans_only_to_what_gets_more_than_its_fair_share():
+    assert "leans most to earlier copies" in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
+    assert "leans" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
+
+
 @pytest.mark.parametrize("kind", POSITIONS)
 def test_every_kind_of_position_is_told_in_words_and_pictures(tab, kind):
     value = look(tab, wish={"kind": kind})["positions"]

@@ -193,8 +193,8 @@ def test_both_sides_write_to_one_prompt(visit):  # noqa: F811
     page.locator("#prompt textarea").fill("def ")
     page.click("#write")
     for text in ("#written-text", "#written-text-b"):
+        page.wait_for_function(f"document.querySelector('{text} .tl-prompt').textContent === 'def '")
         page.wait_for_function(f"document.querySelectorAll('{text} .tl-token').length === 300")
-        assert page.inner_text(f"{text} .tl-prompt") == "def "
     assert page.inner_text("#written-text .tl-page") != page.inner_text("#written-text-b .tl-page")
 
 

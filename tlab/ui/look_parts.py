@@ -165,10 +165,11 @@ def head_words(portrait: HeadPortrait) -> str:
         alike = f"{portrait.fair:.0%} if it looked at all alike"
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
     spread = f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average"
-    return (
-        f"{name} has no single favourite here: its weight is spread as if over {spread}. It leans most to {place}: "
-        f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if it looked at all alike."
-    )
+    words = f"{name} has no single favourite here: its weight is spread as if over {spread}."
+    if portrait.share < LEAST_LIFT * portrait.fair:
+        return words
+    shares = f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if it looked at all alike"
+    return f"{words} It leans most to {place}: {shares}."
 
 
 # ------------------------------------------------------------------------------------------------ the large map

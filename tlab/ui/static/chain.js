@@ -5,7 +5,7 @@ const body = find("tbody");
 const cell = (text, share, className) => {
   const node = make("td", className);
   const bar = make("i", "tl-bar");
-  bar.style.width = `${Math.max(0, Math.min(100, 100 * share)).toFixed(1)}%`;
+  bar.style.setProperty("--tl-share", Math.max(0, Math.min(1, share)).toFixed(3));
   node.append(bar, make("span", "", text));
   return node;
 };
