@@ -1,7 +1,6 @@
 """The app without a browser: its controls, its runs in worker processes, its limits, and what a client may send."""
 
 import asyncio
-import base64
 import contextlib
 import dataclasses
 import gc
@@ -32,15 +31,13 @@ from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.records import StepRecord
 from tlab.text import CORPORA, TOKENIZERS
 from tlab.ui.app import build, launch_options
-from tlab.ui.attention_tab import head_words, readable_text
 from tlab.ui.comparison import proposal
 from tlab.ui.controls import OWN_TEXT, Controls, decoded
 from tlab.ui.curve import MAX_BINS, Curve
 from tlab.ui.demo import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
 from tlab.ui.estimate import Pace, corrected, estimated_seconds, measure_pace
-from tlab.ui.generate_tab import GenerateTab
 from tlab.ui.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
-from tlab.ui.parts import map_value, refusal
+from tlab.ui.parts import refusal
 from tlab.ui.pictures import (
     WHY_CHARTS,
     chart_value,
@@ -403,27 +400,6 @@ def test_a_frame_of_the_why_panel_only_adds_to_the_one_before():
     assert all(after.startswith(before) for before, after in itertools.pairwise(rows))
     edits = [edit[0] for before, after in itertools.pairwise(frames) for edit in gr.utils.diff([before], [after])]
     assert "delete" not in edits
-
-
-def test_a_map_carries_its_weights_to_four_digits():
-    weights = np.random.default_rng(0).dirichlet(np.ones(5), size=5)
-    sent = base64.b64decode(map_value("abcde", weights, "")["weights"])
-    np.testing.assert_allclose(np.frombuffer(sent, "<u2").reshape(5, 5) / 65535, weights, atol=1e-5)
-
-
-def test_a_head_that_looks_at_the_token_before_is_said_to():
-    weights = np.eye(12, k=-1)
-    weights[0, 0] = 1
-    assert "layer 1 looks at the token before: 100%" in head_words(weights, np.arange(12), 0, 3)
-
-
-def test_a_head_that_looks_at_all_alike_is_said_to():
-    weights = np.tril(np.ones((64, 64))) / np.arange(1, 65)[:, None]
-    assert "no single favourite" in head_words(weights, np.arange(64), 0, 0)
-
-
-def test_a_text_that_a_model_cannot_read_gives_way_to_one_that_it_can():
-    assert readable_text(demo_checkpoint(), "日本語", "import this") == "import this"
 
 
 @pytest.mark.parametrize(
@@ -899,39 +875,6 @@ def test_a_run_can_be_renamed(given, name):
 
 
 # ------------------------------------------------------------------------------------------------ writing
-
-
-def test_the_same_seed_writes_the_same_text_in_growing_frames(runs):
-    tab = GenerateTab(runs, None)
-    frames = [frame["tokens"] for frame, *_ in tab.on_write(None, "The ", 0.8, 0, 1, 30, 7)]
-    again = [frame["tokens"] for frame, *_ in tab.on_write(None, "The ", 0.8, 0, 1, 30, 7)]
-    assert frames == again
-    assert all(after[: len(before)] == before for before, after in itertools.pairwise(frames))
-    assert len(frames[-1]) == 30
-
-
-def test_each_write_has_a_number_of_its_own(runs):
-    tab = GenerateTab(runs, None)
-    numbers = [{frame["number"] for frame, *_ in tab.on_write(None, "The ", 0.8, 0, 1, 20, 7)} for _ in range(2)]
-    assert [len(of_one) for of_one in numbers] == [1, 1]
-    assert numbers[0] != numbers[1]
-
-
-def test_a_text_never_stands_above_the_note_of_another_model(runs):
-    tab = GenerateTab(runs, None)
-    *_, [_, note, writer] = tab.on_write(None, "The ", 0.8, 0, 1, 20, 7)
-    assert tab.on_open(None, "The ", writer)[1] == gr.skip()
-    run = runs.start("s", job())
-    wait_for(lambda: not run.active)
-    _, text, new_note, new_writer = tab.on_open(run.id, "The ", writer)
-    assert text["tokens"] == []
-    assert note not in (new_note, new_writer)
-
-
-@pytest.mark.parametrize("prompt", ["", "日本語"])
-def test_a_prompt_that_cannot_be_read_is_refused_in_words(runs, prompt):
-    with pytest.raises(gr.Error, match=r"prompt is empty|no id for"):
-        list(GenerateTab(runs, None).on_write(None, prompt, 0.8, 0, 1, 30, 7))
 
 
 # ------------------------------------------------------------------------------------------------ over HTTP

@@ -10,6 +10,7 @@ from conftest import tiny
 from tlab import TrainConfig, Trainer, generate
 from tlab.checks import random_model
 from tlab.generate import (
+    candidates,
     draw,
     generate_samples,
     generate_tokens,
@@ -52,6 +53,36 @@ def test_extreme_temperatures_stay_finite(temperature):
     probabilities = sampling_steps(LOGITS.astype(np.float32), temperature).probabilities
     assert probabilities.sum() == pytest.approx(1)
     assert probabilities == pytest.approx([1, 0, 0, 0] if temperature < 1 else [0.25] * 4)
+
+
+def test_the_chain_of_the_candidates_is_told_step_by_step():
+    chain = candidates(sampling_steps(LOGITS, 0.5, top_k=3), count=2)
+    first, second = chain.candidates
+    assert (first.id, second.id) == (0, 1)
+    assert first.scaled == 0 and second.scaled == pytest.approx(2 * math.log(0.3 / 0.5))
+    assert first.logit == pytest.approx(math.log(0.5))
+    assert first.plain == pytest.approx(25 / 36.5)
+    assert first.probability == pytest.approx(25 / 36.25)
+    assert chain.num_kept == 3
+    assert chain.cut == pytest.approx(0.25 / 36.5)
+    assert chain.others == pytest.approx(2.25 / 36.25)
+    shares = np.array([25, 9, 2.25]) / 36.25
+    assert chain.entropy == pytest.approx(-(shares * np.log(shares)).sum())
+
+
+def test_a_token_that_was_drawn_is_among_the_candidates_however_unlikely():
+    chain = candidates(sampling_steps(LOGITS, 1.0, top_p=0.6), count=2, also=3)
+    assert [row.id for row in chain.candidates] == [0, 3]
+    assert [row.kept for row in chain.candidates] == [True, False]
+    assert chain.candidates[1].probability == 0
+
+
+def test_at_temperature_0_all_but_one_are_cut_and_nothing_is_open():
+    chain = candidates(sampling_steps(LOGITS, 0), count=9)
+    assert len(chain.candidates) == 4
+    assert [row.kept for row in chain.candidates] == [True, False, False, False]
+    assert chain.candidates[1].scaled == -math.inf
+    assert (chain.num_kept, chain.entropy, chain.others) == (1, 0, 0)
 
 
 def test_scores_that_are_not_finite_are_told():

@@ -24,7 +24,7 @@ FLOORS = [
     ["tlab.config"],
     ["tlab.nn.model"],
     ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.parallel"],
-    ["tlab.checks", "tlab.train", "tlab.generate"],
+    ["tlab.checks", "tlab.train", "tlab.generate", "tlab.probes_attention", "tlab.probes_positions"],
     ["tlab.run_folder", "tlab.profile", "tlab.inside"],
     ["tlab.terminal", "tlab.source"],
     ["tlab.ui", "sweeps"],

@@ -88,6 +88,62 @@ def sampling_steps(
     return SamplingSteps(logits, scaled, filtered, softmax(filtered))
 
 
+class Candidate(NamedTuple):
+    """One token on its way through the chain of `SamplingSteps`."""
+
+    id: int
+    logit: float
+    scaled: float  # relative to the likeliest token's, which has 0; -inf at temperature 0
+    kept: bool  # whether it passed top-k and top-p
+    plain: float  # chance before the filter, softmax(scaled)
+    probability: float  # chance after it
+
+
+class Chain(NamedTuple):
+    """How the next token is chosen, told by the likeliest candidates and by sums over all."""
+
+    candidates: list[Candidate]  # the likeliest first
+    num_kept: int  # of all V tokens
+    cut: float  # chance, before the filter, of all tokens that it took out
+    entropy: float  # nats, of the choice as it is made; exp(entropy) is the number of even chances it is worth
+    others: float  # chance, after the filter, of all tokens that are no candidate here
+
+
+def candidates(steps: SamplingSteps, count: int, also: int | None = None) -> Chain:
+    """The `count` likeliest tokens with every step of their choice, and what became of the rest.
+
+    Args:
+        steps: of one token.
+        count: how many; all where the vocabulary is smaller.
+        also: a token that is to be among them, such as the one that was drawn: in the place of the last if need be.
+    """
+    order = np.argsort(-steps.logits, kind="stable")[:count]
+    if also is not None and also not in order:
+        order[-1] = also
+    plain = softmax(steps.scaled)
+    kept = np.isfinite(steps.filtered)
+    highest = steps.scaled.max()
+    rows = [
+        Candidate(
+            id=int(i),
+            logit=float(steps.logits[i]),
+            scaled=float(steps.scaled[i] - highest),
+            kept=bool(kept[i]),
+            plain=float(plain[i]),
+            probability=float(steps.probabilities[i]),
+        )
+        for i in order
+    ]
+    chances = steps.probabilities[steps.probabilities > 0].astype(np.float64)
+    return Chain(
+        candidates=rows,
+        num_kept=int(kept.sum()),
+        cut=float(plain[~kept].sum()),
+        entropy=float(max(0.0, -(chances * np.log(chances)).sum())),
+        others=max(0.0, 1.0 - sum(row.probability for row in rows)),
+    )
+
+
 def draw(probabilities: Array, rng: np.random.Generator) -> int:
     """A token id, by its chance; (V,) -> int."""
     reached = np.cumsum(probabilities, dtype=np.float64)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tlab.nn.model import Trace, Transformer
 from tlab.types import Array, Ids
@@ -82,12 +83,18 @@ def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
         "previous" (the token before), "itself", "first" (of the text), "same" (earlier copies of the token),
         "induction" (what followed an earlier copy; Olsson et al. 2022), "near" (three to eight tokens before).
     """
+    rows = slice(min(4, len(ids) - 1), None)
+    return {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in target_masks(ids).items()}
+
+
+def target_masks(ids: Ids) -> dict[str, npt.NDArray[np.bool_]]:
+    """The places of `attention_targets` as masks (T, T), query by key, for a text of ids (T,)."""
     T = len(ids)
     earlier = np.tri(T, k=-1, dtype=bool)
     same = (ids[:, None] == ids[None, :]) & earlier
     behind_same = np.zeros((T, T), bool)
     behind_same[:, 1:] = same[:, :-1]
-    masks = {
+    return {
         "previous": np.eye(T, k=-1, dtype=bool),
         "itself": np.eye(T, dtype=bool),
         "first": np.arange(T)[None, :] == np.zeros((T, 1)),
@@ -95,8 +102,6 @@ def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
         "induction": behind_same,
         "near": np.tri(T, k=-3, dtype=bool) & ~np.tri(T, k=-9, dtype=bool),
     }
-    rows = slice(min(4, T - 1), None)
-    return {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in masks.items()}
 
 
 class LayerStatistics(NamedTuple):

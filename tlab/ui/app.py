@@ -15,6 +15,7 @@ from tlab.ui.attention_tab import AttentionTab
 from tlab.ui.demo import STATIC
 from tlab.ui.generate_tab import GenerateTab
 from tlab.ui.limits import limits_here
+from tlab.ui.readings import Readings
 from tlab.ui.runs import Runs
 from tlab.ui.theme import lab_theme
 from tlab.ui.train_tab import QUIET, TrainTab
@@ -32,6 +33,7 @@ def build(runs: Runs | None = None) -> gr.Blocks:
         runs: who trains; by default with as many places as there are cores, and with the limits of this machine.
     """
     runs = runs or Runs(limits_here())
+    readings = Readings()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
         gr.HTML(HEAD, apply_default_css=False)
         run_id = gr.State(None)
@@ -39,9 +41,9 @@ def build(runs: Runs | None = None) -> gr.Blocks:
             train = TrainTab(runs, run_id)
             train.build()
         with gr.Tab("Attention", id="attention") as tab:
-            AttentionTab(runs, run_id).build(tab)
+            AttentionTab(runs, run_id, readings).build(tab)
         with gr.Tab("Generate", id="generate") as tab:
-            GenerateTab(runs, run_id).build(tab)
+            GenerateTab(runs, run_id, readings).build(tab)
 
         def leave(request: gr.Request) -> None:
             runs.end_session(request.session_hash or "")
@@ -69,7 +71,7 @@ def launch_options() -> dict[str, Any]:
     """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
     return {
         "theme": lab_theme(),
-        "css_paths": [STATIC / "style.css"],
+        "css_paths": [STATIC / "style.css", STATIC / "look.css"],
         "share": False,
         "show_error": False,
         "footer_links": [],

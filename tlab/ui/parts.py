@@ -6,15 +6,11 @@ given.
 
 from __future__ import annotations
 
-import base64
 import html
-from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from tlab.types import Array
 from tlab.ui.demo import STATIC
 
 
@@ -50,45 +46,3 @@ def note_html(text: str) -> str:
 def words_html(text: str) -> str:
     """A sentence that is the point of a picture."""
     return f'<p class="tl-words">{html.escape(text)}</p>'
-
-
-# ------------------------------------------------------------------------------------------------ attention
-
-MAP = """
-<div class="tl-card tl-map">
-  <div class="tl-title"><b>Who looks at whom</b><span>rows ask, columns answer</span>
-    <span class="tl-ramp">0<i></i>1, by square root</span>
-  </div>
-  <div class="tl-plot" role="img" aria-label="Attention map"><canvas></canvas><div class="tl-tip" hidden></div></div>
-  <div class="tl-reading" aria-hidden="true"></div>
-</div>
-"""
-
-
-def attention_map(value: dict[str, Any]) -> gr.HTML:
-    """One head's weights as a map, and the chosen token's row as tinted text."""
-    return drawing("heatmap.js", MAP, value, "attention-map")
-
-
-def map_value(tokens: Iterable[str], weights: Array, alternative: str) -> dict[str, Any]:
-    """What the map draws of weights (T, T). Sixteen bits a weight: 4,096 of them are 11 kB on the wire."""
-    fractions = np.rint(np.clip(weights, 0, 1) * 65535).astype("<u2")
-    encoded = base64.b64encode(fractions.tobytes()).decode()
-    return {"tokens": list(tokens), "weights": encoded, "alternative": alternative}
-
-
-# ------------------------------------------------------------------------------------------------ written text
-
-WRITTEN = """
-<div class="tl-card tl-written">
-  <div class="tl-title"><b>Text</b><span>the stronger the tint, the less likely the token; hover for its chance</span>
-    <span class="tl-ramp">certain<i></i>unlikely</span>
-  </div>
-  <div class="tl-page" tabindex="0" aria-label="Generated text" aria-live="off"></div>
-</div>
-"""
-
-
-def written_text(value: dict[str, Any]) -> gr.HTML:
-    """A prompt and its continuation, each token tinted by its chance."""
-    return drawing("tokens.js", WRITTEN, value, "written-text")

@@ -1,141 +1,208 @@
-// The attention map. props.value: {tokens, weights, alternative}; weights are T x T as base64 of 16-bit fractions.
+// One head, large. props.value: {tokens, weights, scores, chosen: [query, key], alternative, serial}.
+// The map shows weights after the softmax, or scores before the mask; below it one row as bars, and as tinted text.
 const box = find(".tl-plot");
-const canvas = find("canvas");
+const canvas = box.querySelector("canvas");
 const tip = find(".tl-tip");
+const row = find(".tl-row");
+const rowName = find(".tl-rowname span");
 const reading = find(".tl-reading");
-let pointer = null;
-let pinned = null;
-let decoded = { from: null, weights: null };
-let layout = null;
-let shownText = null;
+const told = find(".tl-told");
+const views = [...element.querySelectorAll("[data-view]")];
+const LABEL = 22;
+const LARGEST = 580;
+let view = "weights";
+let pointer = null; // {t, s} under the mouse
+let chosen = [0, 0];
+let decoded = { from: null };
+let cell = 1;
 
-const weightsOf = (value) => {
-  if (decoded.from !== value.weights) {
-    const bytes = Uint8Array.from(atob(value.weights), (character) => character.charCodeAt(0));
-    decoded = { from: value.weights, weights: new Uint16Array(bytes.buffer) };
-    pinned = null;
+const numbersOf = (value) => {
+  if (decoded.from !== value) {
+    decoded = { from: value, weights: fractionsOf(value.weights), scores: signedOf(value.scores) };
+    if (!outdated(value)) chosen = value.chosen.slice();
+    [...reading.children].forEach((node, i) => (node.textContent = value.tokens[i]));
   }
-  return decoded.weights;
+  return decoded;
 };
+const T = () => props.value.tokens.length;
+const here = () => (pointer ? [pointer.t, pointer.s] : chosen);
+const tokenName = (i) => `${props.value.tokens[i]} (${i + 1})`;
 
-const channels = (name) => colour(name).split(",").map(Number);
-
-// Square roots, as the legend says: else a weight of 0.05, ten times its fair share, would look like nothing.
-const shade = (weight, from, to) => from.map((start, i) => start + (to[i] - start) * Math.sqrt(weight));
-
-const draw = () => {
-  const value = props.value;
-  if (!value || !value.tokens) return;
-  const weights = weightsOf(value);
-  const T = value.tokens.length;
-  const label = 22;
-  const side = Math.min(box.clientWidth - label, 620);
-  const cell = side / T;
-  const height = Math.ceil(label + side) + 2;
+const drawMap = (value, numbers) => {
+  const count = T();
+  const side = Math.min(box.clientWidth - LABEL, LARGEST);
+  cell = side / count;
+  const height = Math.ceil(LABEL + side) + 2;
   box.style.height = `${height}px`;
-  layout = { T, label, cell };
   const context = fit(canvas, box.clientWidth, height);
-  const ratio = window.devicePixelRatio || 1;
-  const [from, to] = [channels("--tl-map-from"), channels("--tl-map-to")];
-
-  const image = new ImageData(T, T);
-  for (let t = 0; t < T; t++)
-    for (let s = 0; s < T; s++) {
-      const at = 4 * (t * T + s);
-      const [r, g, b] = shade(weights[t * T + s] / 65535, from, to);
-      image.data.set([r, g, b, s > t ? 0 : 255], at); // what is ahead cannot be seen: left empty
-    }
-  const small = new OffscreenCanvas(T, T);
-  small.getContext("2d").putImageData(image, 0, 0);
+  const colours = view === "weights" ? weightColours() : signColours(value.scores.largest);
+  const table = numbers[view];
+  // Of weights, what is ahead cannot be seen and stays empty; of scores it is what the mask will hide.
+  const picture = bitmap(count, count, (t, s) => (s > t && view === "weights" ? null : colours(table[t * count + s])));
   context.imageSmoothingEnabled = false;
-  context.drawImage(small, label, label, side, side);
-
-  const rowOf = pointer && pointer.t !== null ? pointer.t : pinned;
-  const columnOf = pointer ? pointer.s : null;
+  context.globalAlpha = 1;
+  context.drawImage(picture, LABEL, LABEL, side, side);
+  if (view === "scores") {
+    context.strokeStyle = colour("--tl-text");
+    context.lineWidth = 1;
+    context.beginPath(); // the mask's edge
+    for (let t = 0; t < count; t++) {
+      context.lineTo(LABEL + (t + 1) * cell, LABEL + t * cell);
+      context.lineTo(LABEL + (t + 1) * cell, LABEL + (t + 1) * cell);
+    }
+    context.stroke();
+  }
+  const [query, key] = here();
   const size = Math.max(7, Math.min(13, cell));
   const every = Math.ceil((size * 0.9) / cell);
   context.font = `${size}px ui-monospace, Consolas, monospace`;
   context.textAlign = "center";
   context.textBaseline = "middle";
   value.tokens.forEach((token, i) => {
-    const at = label + (i + 0.5) * cell;
-    const strong = (chosen) => colour(chosen === i ? "--tl-text" : "--tl-axis");
-    const shown = token.length > 2 ? token.slice(0, 2) : token;
-    if (i % every === 0 || i === columnOf) {
-      context.fillStyle = strong(columnOf);
-      context.fillText(shown, at, label / 2);
+    const at = LABEL + (i + 0.5) * cell;
+    if (i % every === 0 || i === key) {
+      context.fillStyle = colour(i === key ? "--tl-text" : "--tl-axis");
+      context.fillText(shortToken(token), at, LABEL / 2);
     }
-    if (i % every === 0 || i === rowOf) {
-      context.fillStyle = strong(rowOf);
-      context.fillText(shown, label / 2, at);
+    if (i % every === 0 || i === query) {
+      context.fillStyle = colour(i === query ? "--tl-text" : "--tl-axis");
+      context.fillText(shortToken(token), LABEL / 2, at);
     }
   });
-  if (rowOf !== null) {
-    context.strokeStyle = colour("--tl-validation");
-    context.lineWidth = 1.5;
-    context.strokeRect(label, label + rowOf * cell, (rowOf + 1) * cell, cell);
-  }
-  if (columnOf !== null && rowOf !== null && columnOf <= rowOf) {
+  context.strokeStyle = colour("--tl-mark");
+  context.lineWidth = 1.5;
+  context.strokeRect(LABEL, LABEL + query * cell, (view === "weights" ? query + 1 : count) * cell, cell);
+  if (key !== null) {
     context.lineWidth = 2.5;
-    context.strokeRect(label + columnOf * cell, label + rowOf * cell, cell, cell);
+    context.strokeRect(LABEL + key * cell, LABEL + query * cell, cell, cell);
   }
-  box.setAttribute("aria-label", value.alternative);
-  canvas.dataset.drawn = `${T}@${ratio}`;
-  read(value, weights, rowOf);
+  box.setAttribute("aria-label", `${value.alternative} Arrow keys move from pair to pair.`);
+  canvas.dataset.drawn = `${count}@${value.serial}`;
 };
 
-// The chosen token's row as text: each earlier token, tinted by what it gets.
-const read = (value, weights, row) => {
-  const t = row === null ? layout.T - 1 : row;
-  const tint = colour("--tl-map-to");
-  // The nodes stay while the text stays: replacing one under the pointer would make it point anew, for ever.
-  if (shownText !== value.tokens.join("\n")) {
-    shownText = value.tokens.join("\n");
-    reading.replaceChildren(...value.tokens.map((token) => make("span", "tl-token", token)));
+const drawRow = (value, numbers) => {
+  const [query, key] = here();
+  const [width, height, foot] = [row.clientWidth, row.clientHeight, 16];
+  const count = T();
+  const context = fit(row.querySelector("canvas"), width, height);
+  const slot = width / count;
+  const size = Math.max(7, Math.min(12, slot * 1.2));
+  const every = Math.ceil((size * 0.75) / slot);
+  const inRow = numbers.weights.subarray(query * count, (query + 1) * count);
+  const most = inRow.reduce((best, weight, s) => (weight > inRow[best] ? s : best), 0);
+  // A row that is spread over many tokens would be flat on an axis to 1.
+  const largest = view === "weights" ? [0.1, 0.25, 0.5, 1].find((top) => inRow[most] <= top) || 1 : value.scores.largest;
+  const zero = view === "weights" ? height - foot : (height - foot) / 2;
+  const tall = view === "weights" ? height - foot - 4 : (height - foot) / 2 - 3;
+  context.font = `${size}px ui-monospace, Consolas, monospace`;
+  context.textAlign = "center";
+  context.textBaseline = "bottom";
+  for (let s = 0; s < count; s++) {
+    const number = numbers[view][query * count + s];
+    const bar = (Math.abs(number) / largest) * tall;
+    context.globalAlpha = s > query ? 0.25 : 1;
+    context.fillStyle = s === key ? colour("--tl-mark") : `rgb(${channels(view === "weights" ? "--tl-map-to" : number < 0 ? "--tl-minus" : "--tl-plus")})`;
+    if (s <= query || view === "scores") context.fillRect(s * slot + 0.5, number < 0 ? zero : zero - bar, Math.max(1, slot - 1), bar);
+    context.fillStyle = colour(s === query ? "--tl-text" : "--tl-axis");
+    if (s % every === 0) context.fillText(shortToken(value.tokens[s]), (s + 0.5) * slot, height);
   }
+  context.globalAlpha = 1;
+  context.fillStyle = colour("--tl-grid");
+  context.fillRect(0, zero, width, 1);
+  const words = `${tokenName(query)} looks most at ${tokenName(most)}: weight ${inRow[most].toFixed(2)}`;
+  rowName.textContent = view === "weights" ? `${words}; bars to ${largest}` : `${words}; bars are scores to ±${largest.toFixed(1)}`;
+  row.setAttribute("aria-label", `The row of ${words}.`);
+};
+
+// The nodes stay while the text stays: replacing one under the pointer would make it point anew, for ever.
+const drawReading = (value, numbers) => {
+  const [query] = here();
+  const count = T();
+  const tint = colour("--tl-map-to");
+  if (reading.childElementCount !== count) reading.replaceChildren(...value.tokens.map((token) => make("span", "tl-token", token)));
   [...reading.children].forEach((node, s) => {
-    const weight = s > t ? 0 : weights[t * layout.T + s] / 65535;
-    node.className = s === t ? "tl-token tl-query" : s > t ? "tl-token tl-ahead" : "tl-token";
+    const weight = s > query ? 0 : numbers.weights[query * count + s];
+    node.className = s === query ? "tl-token tl-query" : s > query ? "tl-token tl-ahead" : "tl-token";
     node.classList.toggle("tl-strong", weight > 0.45);
     node.style.background = weight > 0 ? `rgba(${tint}, ${0.85 * Math.sqrt(weight)})` : "";
   });
-  if (!pointer || pointer.s === null || pointer.s > t) {
+};
+
+const pairWords = (numbers, t, s) => {
+  const back = t - s;
+  const where = back < 0 ? "ahead: the mask hides it" : back === 0 ? "itself" : back === 1 ? "the token before" : `${back} tokens back`;
+  const weight = back < 0 ? 0 : numbers.weights[t * T() + s];
+  return [`${tokenName(t)} looks at ${tokenName(s)}`, where, `score ${numberText(numbers.scores[t * T() + s])}`, `weight ${weight.toFixed(3)}`];
+};
+
+const drawTip = (numbers) => {
+  if (!pointer || pointer.s === null) {
     tip.hidden = true;
     return;
   }
-  const weight = weights[t * layout.T + pointer.s] / 65535;
-  const back = t - pointer.s;
-  const where = back === 0 ? "itself" : back === 1 ? "the token before" : `${back} tokens back`;
-  tip.replaceChildren(make("div", "tl-tip-head", `${value.tokens[t]} (${t + 1}) looks at ${value.tokens[pointer.s]} (${pointer.s + 1})`),
-    make("div", "", `${where}: weight ${weight.toFixed(3)}`));
-  placeTip(tip, box, layout.label + (pointer.s + 1) * layout.cell, layout.label + t * layout.cell);
+  const [who, where, score, weight] = pairWords(numbers, pointer.t, pointer.s);
+  tip.replaceChildren(make("div", "tl-tip-head", who), make("div", "", where), make("div", "", `${score}, ${weight}`));
+  placeTip(tip, box, LABEL + (pointer.s + 1) * cell, LABEL + pointer.t * cell);
 };
 
+const draw = () => {
+  const value = props.value;
+  if (!value || !value.tokens) return;
+  const numbers = numbersOf(value);
+  chosen = chosen.map((i) => Math.min(i, T() - 1));
+  drawMap(value, numbers);
+  drawRow(value, numbers);
+  drawReading(value, numbers);
+  drawTip(numbers);
+  find(".tl-low").textContent = view === "weights" ? "0" : numberText(-value.scores.largest, 1);
+  find(".tl-high").textContent = view === "weights" ? "1, by square root" : `+${value.scores.largest.toFixed(1)}`;
+  find(".tl-ramp").classList.toggle("tl-signed", view === "scores");
+};
 const redraw = keepDrawn(box, draw);
+
+const choose = (t, s) => {
+  chosen = [t, s];
+  ask({ query: t, key: s });
+  told.textContent = pairWords(decoded, t, s).join(", ");
+  redraw();
+};
 const cellAt = (event) => {
   const area = box.getBoundingClientRect();
-  const index = (offset) => Math.floor((offset - layout.label) / layout.cell);
+  const index = (offset) => Math.floor((offset - LABEL) / cell);
   const [s, t] = [index(event.clientX - area.left), index(event.clientY - area.top)];
-  if (t < 0 || t >= layout.T || s >= layout.T) return null;
-  return { t, s: s >= 0 && s <= t ? s : null };
+  if (t < 0 || t >= T() || s >= T()) return null;
+  return { t, s: s >= 0 && (s <= t || view === "scores") ? s : null };
 };
-box.addEventListener("pointermove", (event) => {
-  pointer = layout && cellAt(event);
+const point = (at) => {
+  if (pointer?.t === at?.t && pointer?.s === at?.s) return;
+  pointer = at;
   redraw();
-});
-box.addEventListener("pointerleave", () => {
-  pointer = null;
-  redraw();
-});
+};
+const best = (t) => decoded.weights.subarray(t * T(), t * T() + t + 1).reduce((most, w, s, all) => (w > all[most] ? s : most), 0);
+box.addEventListener("pointermove", (event) => point(cellAt(event)));
+box.addEventListener("pointerleave", () => point(null));
 box.addEventListener("click", (event) => {
-  const at = layout && cellAt(event);
-  if (at) pinned = pinned === at.t ? null : at.t;
-  redraw();
+  const at = cellAt(event);
+  if (at) choose(at.t, at.s === null || at.s > at.t ? best(at.t) : at.s);
+});
+box.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  if (!by) return;
+  event.preventDefault();
+  const t = Math.max(0, Math.min(T() - 1, chosen[0] + by[0]));
+  choose(t, Math.max(0, Math.min(t, chosen[1] + by[1])));
 });
 reading.addEventListener("pointerover", (event) => {
-  const at = [...reading.children].indexOf(event.target);
-  if (at >= 0 && at !== pinned) {
-    pinned = at;
-    redraw();
-  }
+  const t = [...reading.children].indexOf(event.target);
+  if (t >= 0) point({ t, s: null });
 });
+reading.addEventListener("pointerleave", () => point(null));
+reading.addEventListener("click", (event) => {
+  const t = [...reading.children].indexOf(event.target);
+  if (t >= 0) choose(t, best(t));
+});
+views.forEach((button) => button.addEventListener("click", () => {
+  view = button.dataset.view;
+  views.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+  redraw();
+}));

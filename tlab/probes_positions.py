@@ -1,0 +1,158 @@
+"""What kinds of position do by themselves, without any text: their pattern, and how it goes with distance and length.
+
+All of it is asked of the position's class through its three methods `embed`, `rotate` and `score_bias`, so a new kind
+is shown as soon as it is registered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tlab.config import ModelConfig
+from tlab.nn.inits import INITS
+from tlab.nn.loss import softmax
+from tlab.nn.model import Transformer
+from tlab.nn.positions import POSITIONS, Position
+from tlab.params import ParamSpace
+from tlab.types import Array
+
+
+class Sizes(NamedTuple):
+    """The sizes that a position works with."""
+
+    hidden_dim: int
+    head_dim: int
+    num_heads: int
+    context_length: int
+
+
+def sizes_of(config: ModelConfig) -> Sizes:
+    """The sizes of a model."""
+    return Sizes(config.hidden_dim, config.head_dim, config.num_heads, config.context_length)
+
+
+def position_of(model: Transformer, kind: str) -> Position:
+    """The model's own position where it is of this kind; else one of its sizes, as it would be before any training."""
+    config = model.config
+    if config.position == kind:
+        return model.position
+    space = ParamSpace()
+    init = INITS[config.init](config.num_layers, config.scale_residual)
+    position = POSITIONS[kind](space, "position", config.context_length, config.hidden_dim, config.num_heads, init)
+    space.pack(0, model.dtype)
+    return position
+
+
+def fits(sizes: Sizes, kind: str) -> bool:
+    """Whether a kind of position can work with heads of this width."""
+    return sizes.head_dim % 2 == 0 or not POSITIONS[kind].even_head_dim
+
+
+def longest(position: Position, length: int) -> int:
+    """`length`, or the end of the positions that exist."""
+    return length if position.unbounded else min(length, position.context_length)
+
+
+class Pattern(NamedTuple):
+    """A picture of the kind: rows are positions from 0, and what the columns are is up to where it acts."""
+
+    where: str  # `Position.where`
+    values: Array  # (T, columns)
+
+
+def pattern(position: Position, sizes: Sizes, length: int) -> Pattern:
+    """What the kind does at each place, as a table.
+
+    - "embedding": the vector that is added to the token at position t, (T, C).
+    - "heads": the vector (1, ..., 1, 0, ..., 0) turned as a query at position t, (T, D): cosines, then sines.
+    - "scores": what the last token's score loses by looking at position s, (T, H).
+    - "nowhere": zeros, (T, 1).
+    """
+    T = longest(position, length)
+    if position.where == "embedding":
+        values = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]
+    elif position.where == "heads":
+        probe = np.zeros((T, sizes.head_dim), np.float32)
+        probe[:, : sizes.head_dim // 2] = 1
+        values = position.rotate(probe, 0)
+    elif position.where == "scores":
+        bias = position.score_bias(1, T, np.dtype(np.float32))
+        values = np.broadcast_to(bias, (sizes.num_heads, 1, T))[:, 0].T
+    else:
+        values = np.zeros((T, 1), np.float32)
+    return Pattern(position.where, values)
+
+
+def contentless_scores(position: Position, sizes: Sizes, length: int) -> Array:
+    """(H, T): scores of the last of `length` tokens for each of them, if all tokens had the same content.
+
+    Query and key are then ones, turned by the position: R(t) 1 . R(s) 1 / sqrt(D); what is added to embeddings counts
+    as if it were query and key itself: p_t . p_s / sqrt(C); and what is added to scores is added. In a model weights
+    stand in between; this is what the kind brings along.
+    """
+    T = longest(position, length)
+    heads = position.rotate(np.ones((T, sizes.head_dim), np.float32), 0)
+    added = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]
+    shared = heads @ heads[-1] / math.sqrt(sizes.head_dim) + added @ added[-1] / math.sqrt(sizes.hidden_dim)
+    bias = position.score_bias(1, T, np.dtype(np.float32))
+    return shared + np.broadcast_to(bias, (sizes.num_heads, 1, T))[:, 0]
+
+
+def score_by_distance(position: Position, sizes: Sizes, length: int) -> Array:
+    """(H, T): `contentless_scores` by the distance 0, 1, 2 ..., relative to that of distance 0."""
+    back = contentless_scores(position, sizes, length)[:, ::-1]
+    return back - back[:, :1]
+
+
+def reach_by_length(position: Position, sizes: Sizes, lengths: Sequence[int]) -> Array:
+    """(H, number of lengths): how far back the last token looks on average, in tokens, in texts of these lengths.
+
+    The mean distance under softmax(contentless_scores). A kind that knows no distance looks back half the text,
+    (T - 1) / 2; one that forgets by distance stays where it is however long the text. NaN past the last position
+    that exists.
+    """
+    reach = np.full((sizes.num_heads, len(lengths)), math.nan)
+    for i, length in enumerate(lengths):
+        if longest(position, length) == length:
+            weights = softmax(contentless_scores(position, sizes, length))  # (H, T)
+            reach[:, i] = weights @ np.arange(length)[::-1]
+    return reach
+
+
+class Portrait(NamedTuple):
+    """All of one kind's pictures."""
+
+    pattern: Pattern
+    by_distance: Array  # (H, T), `score_by_distance`
+    lengths: list[int]
+    reach: Array  # (H, number of lengths), `reach_by_length`
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.pattern.values.nbytes + self.by_distance.nbytes + self.reach.nbytes
+
+
+MAX_PATTERN = 96  # positions of a pattern: more rows are no picture
+LONGEST_TEXT = 512  # tokens: the bias of ALiBi is a table of heads x 512 x 512
+
+
+def portrait(model: Transformer, kind: str) -> Portrait:
+    """The pattern of a kind at the sizes of this model, and what becomes of it with distance and length.
+
+    Lengths are the powers of two from 2 up to four times the context, so that one sees what lies past its end.
+    """
+    sizes = sizes_of(model.config)
+    position = position_of(model, kind)
+    farthest = min(LONGEST_TEXT, 4 * sizes.context_length)
+    lengths = [2**n for n in range(1, farthest.bit_length()) if 2**n <= farthest]
+    return Portrait(
+        pattern(position, sizes, min(MAX_PATTERN, sizes.context_length)),
+        score_by_distance(position, sizes, min(LONGEST_TEXT, sizes.context_length)),
+        lengths,
+        reach_by_length(position, sizes, lengths),
+    )

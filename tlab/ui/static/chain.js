@@ -1,0 +1,55 @@
+// How a token is chosen, step by step. props.value: {rows: [[id, name, logit, scaled, kept, chance], ...], where, drawn,
+// words, number, place}; number and place are those of a written token, or "" and null.
+const body = find("tbody");
+
+const cell = (text, share, className) => {
+  const node = make("td", className);
+  const bar = make("i", "tl-bar");
+  bar.style.setProperty("--tl-share", Math.max(0, Math.min(1, share)).toFixed(3));
+  node.append(bar, make("span", "", text));
+  return node;
+};
+
+const draw = () => {
+  const value = props.value;
+  if (!value || !value.rows) return;
+  const { rows } = value;
+  const logits = rows.map((row) => row[2]);
+  const [least, most] = [Math.min(...logits), Math.max(...logits)];
+  const scaled = rows.map((row) => row[3]).filter((number) => number !== null);
+  const lowest = Math.min(...scaled, -1e-9);
+  const likeliest = Math.max(...rows.map((row) => row[5]), 1e-9);
+  body.replaceChildren(...rows.map(([id, name, logit, scaledLogit, kept, chance]) => {
+    const row = make("tr", kept ? "" : "tl-cut");
+    row.classList.toggle("tl-drawn", id === value.drawn);
+    const head = make("th");
+    head.scope = "row";
+    if (value.number) {
+      const button = make("button", "", name);
+      button.type = "button";
+      button.title = id === value.drawn ? "what was written" : "go on with this token instead";
+      button.setAttribute("aria-label", `${name}: ${button.title}`);
+      button.disabled = id === value.drawn;
+      button.addEventListener("click", () => branch({ side: props.side, number: value.number, place: value.place, id }));
+      head.append(button);
+    } else head.textContent = name;
+    row.append(
+      head,
+      cell(numberText(logit), (logit - least) / (most - least || 1), "tl-logit"),
+      cell(scaledLogit === null ? "−∞" : numberText(scaledLogit), scaledLogit === null ? 0 : 1 - scaledLogit / lowest, "tl-scaled"),
+      make("td", "tl-kept", kept ? "kept" : "cut"),
+      cell(chance < 0.0005 && chance > 0 ? "< 0.1%" : `${(100 * chance).toFixed(1)}%`, chance / likeliest, "tl-chance"),
+    );
+    return row;
+  }));
+  find(".tl-where").textContent = value.where || "";
+  find(".tl-note").textContent = value.words || "";
+  element.dispatchEvent(new CustomEvent("tl-shown", { bubbles: true, detail: { side: props.side, place: value.place } }));
+};
+
+// Another token in its place is a wish of its own: it lets the model write.
+const branch = (wish) =>
+  element.dispatchEvent(new CustomEvent("tl-wish", { bubbles: true, detail: { tab: "instead", wish, serial: 0 } }));
+
+watch("value", draw);
+draw();

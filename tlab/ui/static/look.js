@@ -1,0 +1,47 @@
+// Behind common.js, for the pictures of the Attention and Generate tabs.
+
+// What a visitor chooses goes to the tab's wish component, which asks the server; -> the serial number of the question.
+// An answer with a smaller number is older than what was chosen last, and must not choose for the visitor.
+let asked = 0;
+const ask = (wish) => {
+  const detail = { tab: props.tab, wish, serial: 0 };
+  element.dispatchEvent(new CustomEvent("tl-wish", { bubbles: true, detail }));
+  asked = detail.serial || asked;
+  return asked;
+};
+const outdated = (value) => value.serial !== undefined && value.serial < asked;
+
+const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+const fractionsOf = (text) => Float32Array.from(new Uint16Array(bytesOf(text).buffer), (part) => part / 65535);
+const signedOf = ({ parts, largest }) =>
+  Float32Array.from(new Int16Array(bytesOf(parts).buffer), (part) => (part / 32767) * largest);
+
+const channels = (name) => colour(name).split(",").map(Number);
+const mix = (from, to, share) => from.map((start, i) => start + (to[i] - start) * share);
+
+// Two scales: how much of a whole (weights, from 0), and how much above or below zero (scores).
+// Weights by their square root, as the legend says: else one of 0.05, ten times its fair share, would look like nothing.
+const weightColours = () => {
+  const [from, to] = [channels("--tl-map-from"), channels("--tl-map-to")];
+  return (weight) => mix(from, to, Math.sqrt(weight));
+};
+const signColours = (largest) => {
+  const [minus, zero, plus] = [channels("--tl-minus"), channels("--tl-zero"), channels("--tl-plus")];
+  return (number) => mix(zero, number < 0 ? minus : plus, Math.min(1, Math.abs(number) / (largest || 1)));
+};
+
+// A table of numbers, one pixel each; drawn large by the canvas without smoothing.
+const bitmap = (rows, columns, colourAt) => {
+  const image = new ImageData(columns, rows);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) {
+      const shade = colourAt(row, column);
+      if (shade) image.data.set([shade[0], shade[1], shade[2], 255], 4 * (row * columns + column));
+    }
+  const small = new OffscreenCanvas(columns, rows);
+  small.getContext("2d").putImageData(image, 0, 0);
+  return small;
+};
+
+const shortToken = (token) => (token.length > 2 ? token.slice(0, 2) : token);
+const numberText = (number, digits = 2) => (number < 0 ? "−" : "") + Math.abs(number).toFixed(digits);
