@@ -48,7 +48,9 @@ def test_each_kind_of_word_has_its_colour():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("code", ["def (", "'''open", "\x00", "\tx\n y", 'f"{a}{{b}} {c!r:>{d}}"\n', "x = 'ä' # <b>\f\n"])
+@pytest.mark.parametrize(
+    "code", ["def (", "'''open", "\x00", "\tx\n y", 'f"{a}{{b}} {c!r:>{d}}"\n', "x = 'ä' # <b>\f\n"]
+)
 def test_what_is_odd_or_no_python_is_shown_as_it_is(code):
     assert text_of(highlight(code)) == code
     assert "<b>" not in highlight(code)
