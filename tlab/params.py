@@ -73,7 +73,7 @@ class ParamSpace(Mapping[str, Param]):
         A tensor's values depend on (seed, its own name) alone. So two models that differ in one part share every
         tensor that both of them have.
         """
-        in_memory = sorted(self.values(), key=lambda param: not param.is_matrix)  # stable: matrices first
+        in_memory = self.in_memory()
         self.num_decayed = sum(param.size for param in in_memory if param.is_matrix)
         self.data = np.empty(sum(param.size for param in in_memory), dtype)
         self.grad = np.zeros_like(self.data)
@@ -84,6 +84,18 @@ class ParamSpace(Mapping[str, Param]):
             param.grad = self.grad[place].reshape(param.shape)
             param.data[...] = param.init(np.random.default_rng([seed, zlib.crc32(param.name.encode())]), param.shape)
             start += param.size
+
+    def split(self, vector: Array) -> dict[str, Array]:
+        """Name -> its part of a flat vector (num_parameters,), in the parameter's shape; views where that is one."""
+        start, parts = 0, {}
+        for param in self.in_memory():
+            parts[param.name] = vector[start : start + param.size].reshape(param.shape)
+            start += param.size
+        return parts
+
+    def in_memory(self) -> list[Param]:
+        """Every parameter in the order in which they lie in the flat vectors: matrices first."""
+        return sorted(self.values(), key=lambda param: not param.is_matrix)  # stable
 
     def __getitem__(self, name: str) -> Param:
         return self._params[name]

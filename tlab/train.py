@@ -151,7 +151,11 @@ class Trainer:
         loss, trace = self.model.accumulate_gradients(*batch)
         gradient_norm = clip_gradient(space.grad, config.gradient_clip)
         self.divergence = self.find_divergence(step, loss, gradient_norm, trace)
+        self.observe(step, gradient_norm, trace)
         return loss, gradient_norm
+
+    def observe(self, step: int, gradient_norm: float, trace: Trace) -> None:
+        """Nothing; a subclass may look at the pass here, between the gradient, clipped by now, and the update."""
 
     @property
     def tokens_per_step(self) -> int:

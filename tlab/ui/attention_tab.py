@@ -13,7 +13,8 @@ from tlab.probes import HeadStatistics, attention_statistics, attention_targets,
 from tlab.types import Array, Ids
 from tlab.ui.demo import EXCERPT, demo_checkpoint
 from tlab.ui.parts import attention_map, map_value, note_html, words_html
-from tlab.ui.runs import Run, Runs, latest_checkpoint
+from tlab.ui.run import Run
+from tlab.ui.runs import Runs, latest_checkpoint
 from tlab.ui.train_tab import QUIET, refusal
 
 MAX_TOKENS = 128  # more are no readable map, whatever the context
@@ -54,7 +55,7 @@ class AttentionTab:
 
     def on_look(self, run_id: str | None, text: str | None, layer: int | None, head: int | None) -> list[Any]:
         """The map of this head."""
-        checkpoint, run = latest_checkpoint(self.runs, run_id, demo_checkpoint())
+        checkpoint, run = latest_checkpoint(self.runs, run_id)
         try:
             return self.look(checkpoint, run, text or "", (layer or 1) - 1, (head or 1) - 1)
         except ValueError as error:
@@ -62,7 +63,7 @@ class AttentionTab:
 
     def on_open(self, run_id: str | None, text: str | None, layer: int | None, head: int | None) -> list[Any]:
         """The tab comes into view: there may be a new model, of another size and with another alphabet."""
-        checkpoint, run = latest_checkpoint(self.runs, run_id, demo_checkpoint())
+        checkpoint, run = latest_checkpoint(self.runs, run_id)
         config = checkpoint.model_config
         read = readable_text(checkpoint, text or "", run.excerpt if run else EXCERPT)
         layer, head = min(layer or 1, config.num_layers), min(head or 1, config.num_heads)

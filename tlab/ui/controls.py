@@ -6,7 +6,6 @@ A part that was registered a moment ago is offered like any other; nothing here 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,21 +15,16 @@ import gradio as gr
 from tlab.config import ModelConfig, Option, TrainConfig, field_types, options, type_alternatives
 from tlab.registry import Entry, Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
+from tlab.ui.plans import FROM_CORPUS, config_of, label_of, make_plans
 from tlab.ui.worker import Job
 
 OWN_TEXT = ":own"  # no file name on any system, so no corpus can be called so
 OWN_TEXT_NAME = "your own text"
-FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice
 # Besides the switches, these are the settings that people ask for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
 PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
 FORMULAS = [{"left": "$", "right": "$", "display": False}]
 MOST_RADIO_CHOICES = 6  # more buttons than that are harder to read than a list
-
-
-def label_of(name: str) -> str:
-    """`num_layers` -> "Layers", `learning_rate` -> "Learning rate"."""
-    return name.removeprefix("num_").replace("_", " ").capitalize()
 
 
 def explanation(entry: Entry[Any]) -> str:
@@ -164,15 +158,8 @@ class Controls:
             corpus=OWN_TEXT_NAME if own else str(given["corpus"]),
             text=str(given["text"] or "") if own else None,
             tokenizer=str(given["tokenizer"]),
-            model=fields_of(ModelConfig, given),
-            training=fields_of(TrainConfig, given),
+            plans=make_plans({**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}),
         )
-
-
-@functools.cache
-def config_of(name: str) -> type:
-    """Which of the two configs has a field of this name."""
-    return ModelConfig if name in options(ModelConfig) else TrainConfig
 
 
 def fields_of(config_class: type, given: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from tlab.generate import generate
 from tlab.ui.attention_tab import readable_text
 from tlab.ui.demo import PROMPT, demo_checkpoint
 from tlab.ui.parts import note_html, written_text
-from tlab.ui.runs import Run, Runs, latest_checkpoint
+from tlab.ui.run import Run
+from tlab.ui.runs import Runs, latest_checkpoint
 from tlab.ui.train_tab import QUIET, refusal
 
 MAX_TOKENS = 1000
@@ -73,7 +74,7 @@ class GenerateTab:
 
     def on_open(self, run_id: str | None, prompt: str | None, writer: str) -> list[Any]:
         """The tab comes into view: there may be a new model, with another alphabet. Another's text is not its own."""
-        checkpoint, run = latest_checkpoint(self.runs, run_id, demo_checkpoint())
+        checkpoint, run = latest_checkpoint(self.runs, run_id)
         beginning = run.excerpt[:12] if run else PROMPT
         note = model_note(checkpoint.step, run)
         text = gr.skip() if note == writer else {"prompt": "", "tokens": [], "number": next(self.numbers)}
@@ -91,7 +92,7 @@ class GenerateTab:
         seed: int | None,
     ) -> Iterator[list[Any]]:
         """Frames of a growing text; it grows at its end only, so that Gradio sends what is new and no more."""
-        checkpoint, run = latest_checkpoint(self.runs, run_id, demo_checkpoint())
+        checkpoint, run = latest_checkpoint(self.runs, run_id)
         prompt = (prompt or "")[-MAX_PROMPT:]
         try:
             tokens = generate(

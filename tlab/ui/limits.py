@@ -7,6 +7,7 @@ refused must not be made first.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlab.config import ModelConfig, TrainConfig
@@ -66,26 +67,27 @@ def estimated_memory(config: ModelConfig, training: TrainConfig) -> float:
     return 4.0 * (4 * estimated_weights(config) + kept)
 
 
-def check_limits(limits: Limits, config: ModelConfig, training: TrainConfig) -> None:
-    """Refuse a run that costs too much, by its whole cost and not field by field.
+def check_limits(limits: Limits, sides: Sequence[tuple[ModelConfig, TrainConfig]]) -> None:
+    """Refuse a run that costs too much, by the whole cost of all its sides and not field by field.
 
     Raises:
         TooLargeError: it does.
     """
     here = "this public page" if limits.public else "this app"
     advice = " On your own machine the lab has no such limit." if limits.public else ""
-    if training.steps > limits.steps:
-        raise TooLargeError(f"{training.steps:,} steps; {here} allows {limits.steps:,} in one run.{advice}")
-    memory = estimated_memory(config, training)
+    steps = max(training.steps for _, training in sides)
+    if steps > limits.steps:
+        raise TooLargeError(f"{steps:,} steps; {here} allows {limits.steps:,} in one run.{advice}")
+    memory = sum(estimated_memory(config, training) for config, training in sides)
     if memory > limits.memory:
         raise TooLargeError(
             f"This run needs about {memory / GB:.1f} GB of memory; {here} allows {limits.memory / GB:.1f} GB. "
             f"Take a smaller batch, a shorter context, or fewer and narrower layers.{advice}"
         )
-    operations = estimated_operations(config, training)
+    operations = sum(estimated_operations(config, training) for config, training in sides)
     if operations > limits.operations:
-        steps = int(training.steps * limits.operations / operations)
+        allowed = int(steps * limits.operations / operations)
         raise TooLargeError(
             f"This run would take {operations / limits.operations:.1f} times the arithmetic that {here} allows in one "
-            f"run. At this size that is {steps:,} steps; take fewer steps or a smaller model.{advice}"
+            f"run. At this size that is {allowed:,} steps; take fewer steps or a smaller model.{advice}"
         )

@@ -17,7 +17,7 @@ import numpy as np
 
 from tlab.types import Array
 from tlab.ui.demo import STATIC
-from tlab.ui.runs import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
+from tlab.ui.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
 
 
 def script(name: str) -> str:
@@ -60,21 +60,18 @@ def loss_chart(value: dict[str, Any]) -> gr.HTML:
 def chart_value(run: Run) -> dict[str, Any]:
     """What the chart draws of a run. It grows at its end only, so that Gradio sends what is new and no more."""
     marker, steps = None, run.steps
-    if run.divergence is not None:
-        marker = {"step": run.divergence.step, "text": f"diverged at step {run.divergence.step:,}"}
-        # Of a run that diverged early, the whole axis would show nothing but a stroke.
-        steps = max(10, min(run.steps, round(1.2 * run.divergence.step)))
     return {
         "steps": steps,
         "guess": round(math.log(run.vocab_size), 4) if run.vocab_size else 0,
         "marker": marker,
         "alternative": chart_words(run),
-        "runs": [run.curve.to_json()],
+        "runs": [side.curve.to_json() for side in run.sides],
     }
 
 
 def chart_words(run: Run) -> str:
     """The chart for those who cannot see it."""
+    run_, run = run, run.sides[0]
     if not run.curve.bins:
         return "Loss chart, still empty."
     words = f"Loss chart over {run.step} of {run.steps} steps. The training loss began at {run.curve.bins[0][0]:.2f}"
@@ -89,9 +86,10 @@ def chart_words(run: Run) -> str:
 
 def tiles_html(run: Run) -> str:
     """The numbers beside the chart."""
+    left = run.seconds_left
+    run = run.sides[0]
     last = run.last
     speed = f"{last.tokens / last.seconds:,.0f}" if last and last.seconds else None
-    left = run.seconds_left
     numbers = [
         (f"Step of {run.steps:,}", f"{run.step:,}"),
         ("Loss, averaged", f"{run.curve.bins[-1][3]:.3f}" if run.curve.bins else None),
@@ -133,7 +131,7 @@ def run_words(run: Run, place: int, kept: bool = True) -> str:
     if run.state == PAUSED:
         return "Paused. Resume goes on exactly as if it had never paused."
     if run.state == DIVERGED:
-        return f"The run {run.divergence}. Try a lower learning rate, a longer warm-up, or another norm."
+        return f"The run {run.sides[0].divergence}. Try a lower learning rate, a longer warm-up, or another norm."
     if run.state == STOPPED:
         end = "The model it had is kept for the other tabs." if kept else "It had no model to keep yet."
         return run.note or f"Stopped at step {run.step:,}. {end}"
@@ -144,8 +142,9 @@ def run_words(run: Run, place: int, kept: bool = True) -> str:
 
 def sample_html(run: Run) -> str:
     """What the model writes so far."""
+    active, run = run.active, run.sides[0]
     if run.sample is None:
-        title, text = "the first one comes a second after the start" if run.active else "the run ended before one", ""
+        title, text = "the first one comes a second after the start" if active else "the run ended before one", ""
     else:
         title, text = f"what the model writes after {run.sample.step:,} steps", run.sample.text.strip("\n")
     return (

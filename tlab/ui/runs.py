@@ -1,4 +1,17 @@
-"""The server's side of training: who runs, who waits, and what is known of each run.
+"""Who trains, who waits, and what every visitor has trained so far.
+
+The model of a run, for all tabs:
+
+- A `Run` (run.py) is one experiment of one or two `run.sides`, A and B. A `Side` has its label, configs, curve, last
+  record, validation loss, divergence, number of parameters, sample, seconds, and `insights` for the why panel. One
+  worker process trains both sides in turns, with the same seed and batches (worker.py).
+- `Runs.store` (store.py) keeps checkpoints by (run id, side) and step: the latest of each side, and about a dozen at
+  log-spaced steps from 0. Tabs ask `latest_checkpoint(runs, run_id, side, step)` and `checkpoint_steps(runs, run_id,
+  side)` below, which answer with the shipped run while the visitor has none.
+- A session has a history, newest first: `runs.history(session)`, `own`, `adopt`, `run.rename(name)`, `run.pinned`,
+  `forget`. At most one of them is active. `shown(session)` is the one on the Train tab, or None for the shipped one.
+- Only the id of a run is in the page's `gr.State`. A handler that is given one asks `runs.get(run_id)`; what changes
+  or deletes a run asks `runs.own(session, run_id)`, so that nobody can reach another's.
 
 A handler of the page never trains. It reads a `Run`, which a thread of its own keeps up to date from the messages of
 a worker process: so a visitor who leaves, or who never listens, holds up nobody.
@@ -6,146 +19,31 @@ a worker process: so a visitor who leaves, or who never listens, holds up nobody
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
-import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from typing import Any
 
 from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig
-from tlab.records import Divergence, StepRecord
 from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.train import check_fit
-from tlab.ui.curve import Curve
+from tlab.ui.demo import demo_checkpoint, demo_steps
 from tlab.ui.limits import Limits, TooLargeError, check_limits
+from tlab.ui.pool import Spare, Worker
+from tlab.ui.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
 from tlab.ui.store import Store
-from tlab.ui.worker import PAUSE, STOP, Ended, Failed, Job, Progress, Sample, Started, serve
+from tlab.ui.worker import PAUSE, STOP, Ended, Failed, Job
 
-SECONDS_TO_OBEY = 0.4  # what a stopped worker has to finish its step and hand over its model before it is terminated
-SECONDS_TO_PAUSE = 30.0  # a pause without the model would be a stop, so it may take long
 GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
-MAX_RUNS = 500  # of all sessions; each is a curve of 300 points
-
-WAITING, STARTING, RUNNING = "waiting", "starting", "running"
-PAUSED, DONE, STOPPED, DIVERGED, FAILED = "paused", "done", "stopped", "diverged", "failed"
-ACTIVE = (WAITING, STARTING, RUNNING)
+MAX_RUNS = 500  # of all sessions; each is two curves of 300 points and two times 100 insights
+MAX_HISTORY = 12  # runs of one session
+SESSION_SHARE = 8  # one session may take up an eighth of the store
 
 
 class BusyError(RuntimeError):
     """No run can be started now; the message says why."""
-
-
-class Worker:
-    """A process that waits for its one job."""
-
-    def __init__(self) -> None:
-        # Spawned and not forked: a fork of a server with threads may inherit a lock that nobody will ever release.
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,), daemon=True, name="tlab-worker")
-        self.process.start()
-        theirs.close()
-
-    def end(self) -> None:
-        """Make sure that the process is gone. Once is enough, more does no harm."""
-        if self.connection.closed:
-            return
-        self.connection.close()
-        self.process.terminate()
-        self.process.join(0.5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
-
-
-class Run:
-    """One training as the server knows it. Attributes are written by its relay thread and read by everybody."""
-
-    def __init__(self, session: str, job: Job, limits: Limits) -> None:
-        self.id = secrets.token_urlsafe(12)
-        self.session = session
-        self.job = job
-        self.limits = limits
-        self.state = WAITING
-        self.steps = int(job.training["steps"])
-        self.curve = Curve()
-        self.last: StepRecord | None = None
-        self.num_parameters: int | None = None
-        self.vocab_size: int | None = None
-        self.excerpt = ""
-        self.sample: Sample | None = None
-        self.error = ""
-        self.note = ""  # one more sentence on how it ended
-        self.divergence: Divergence | None = None
-        self.validation_loss: float | None = None
-        self.worker: Worker | None = None
-        self.order: str | None = None
-        self.terminate_at = float("inf")
-        self.steps_before = 0  # of earlier stretches, before a pause
-        self.running_since: float | None = None
-        self.lock = threading.Lock()  # of orders to the worker
-
-    @property
-    def active(self) -> bool:
-        """Whether more is to come."""
-        return self.state in ACTIVE
-
-    @property
-    def step(self) -> int:
-        """Updates made or, at a divergence, tried."""
-        return self.last.step if self.last else 0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """By the clock, at the pace of this stretch; None while nothing is known."""
-        made = self.step - self.steps_before
-        if self.state != RUNNING or self.running_since is None or made < 1:
-            return None
-        return (time.monotonic() - self.running_since) / made * (self.steps - self.step)
-
-    def give_order(self, order: str) -> None:
-        """Tell the worker to pause or to stop. It does so after its step; a stop is enforced if it does not."""
-        with self.lock:
-            if not self.active:
-                return
-            if self.order != STOP:
-                self.order = order
-            self.terminate_at = time.monotonic() + (SECONDS_TO_OBEY if order == STOP else SECONDS_TO_PAUSE)
-            if self.worker is not None:
-                with contextlib.suppress(OSError):  # it has just ended by itself
-                    self.worker.connection.send(order)
-
-    def take(self, message: Any, store: Store) -> None:
-        """What a message of the worker says goes into the attributes."""
-        if isinstance(message, Started):
-            self.num_parameters, self.vocab_size, self.excerpt = message
-            self.running_since = time.monotonic()
-            self.steps_before = self.step
-            self.state = RUNNING
-        elif isinstance(message, Progress):
-            for record in message.records:
-                self.curve.add(record)
-                self.last = record
-                if record.validation_loss is not None:
-                    self.validation_loss = record.validation_loss
-        elif isinstance(message, Sample):
-            self.sample = message
-            if message.snapshot is not None:
-                store.put(self.id, message.snapshot)
-        elif isinstance(message, Ended):
-            store.put(self.id, message.checkpoint)
-            self.divergence = message.checkpoint.divergence
-            ends = {PAUSE: PAUSED, STOP: STOPPED}
-            finished = message.checkpoint.step >= self.steps
-            self.state = DIVERGED if self.divergence else DONE if finished else ends.get(message.why, DONE)
-        elif isinstance(message, Failed):
-            self.error = message.message
-            self.state = FAILED
 
 
 class Runs:
@@ -158,18 +56,18 @@ class Runs:
 
     def __init__(self, limits: Limits, places: int | None = None) -> None:
         self.limits = limits
-        self.store = Store(limits.store)
+        self.store = Store(limits.store, limits.store // SESSION_SHARE)
         self.free = places or multiprocessing.cpu_count()
         self.turn = threading.Condition()
         self.waiting: deque[Run] = deque()
-        self.runs: OrderedDict[str, Run] = OrderedDict()
-        self.of_session: dict[str, Run] = {}
-        self.spare: Worker | None = None
+        self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
+        self.on_show: dict[str, Run] = {}  # session -> the run on its Train tab
+        self.spare = Spare()
 
-    # -------------------------------------------------------------------------------- what handlers call
+    # -------------------------------------------------------------------------------- a visitor's runs
 
     def start(self, session: str, job: Job) -> Run:
-        """Begin a run, or put it into the queue; an earlier run of the session ends.
+        """Begin a run, or put it into the queue; an active one of the session ends, and stays in its history.
 
         Raises:
             ValueError: the settings are wrong, or too much (`TooLargeError`).
@@ -177,64 +75,111 @@ class Runs:
         """
         self.check(job)
         self.check_queue(session)
-        self.end_session(session)  # last, so that who is refused keeps the run they have
+        self.stop_others(session)  # last, so that who is refused keeps the run they have
         run = Run(session, job._replace(limits=self.limits), self.limits)
-        self.runs[run.id] = self.of_session[session] = run
-        while len(self.runs) > MAX_RUNS:
-            self.forget(next(iter(self.runs.values())))
+        self.add(run)
         self.enqueue(run)
         return run
 
-    def resume(self, run: Run) -> None:
-        """Go on with a paused run, bit for bit as if it had never paused.
+    def resume(self, run: Run, rounds: int | None = None) -> None:
+        """Go on with a paused run, bit for bit as if it had never paused; after `rounds` steps it pauses again.
 
         Raises:
-            ValueError: its model had to make room for others'.
+            ValueError: its models had to make room for others'.
             BusyError: too many are waiting already.
         """
-        checkpoint = self.store.get(run.id)
         if run.state != PAUSED:
             return
-        if checkpoint is None:
+        checkpoints = [self.store.get((run.id, side)) for side in range(len(run.sides))]
+        ready = [c for c in checkpoints if c and (c.optimizer_state or c.divergence)]
+        if len(ready) < len(run.sides):
             raise ValueError("This run was put away to make room for others' runs, so it cannot go on. Start it anew.")
-        run.job = run.job._replace(checkpoint=checkpoint)
+        self.stop_others(run.session)
+        plans = tuple(plan._replace(checkpoint=c) for plan, c in zip(run.job.plans, ready, strict=True))
+        run.job = run.job._replace(plans=plans, rounds=rounds)
         run.order, run.terminate_at = None, float("inf")
+        self.on_show[run.session] = run
         self.enqueue(run)
+
+    def adopt(self, run: Run, checkpoints: list[list[Checkpoint]]) -> None:
+        """Take in a run that was finished elsewhere (`Run.finished`), with some checkpoints of each side, in order."""
+        self.add(run)
+        for side, of_side in enumerate(checkpoints):
+            for checkpoint in of_side:
+                self.store.put(run.session, (run.id, side), checkpoint, keep=True)
+
+    def history(self, session: str) -> list[Run]:
+        """Every run of a session that is still known, newest first."""
+        return [run for run in reversed(list(self.runs.values())) if run.session == session]
 
     def get(self, run_id: str | None) -> Run | None:
         """The run of this id, if it is still known."""
         return self.runs.get(run_id) if run_id else None
 
-    def place(self, run: Run) -> int:
-        """How many are before this run in the queue, itself included; 0 when it is not waiting."""
-        with self.turn:
-            return self.waiting.index(run) + 1 if run in self.waiting else 0
+    def own(self, session: str, run_id: str | None) -> Run | None:
+        """The same, but only if it is this session's."""
+        run = self.get(run_id)
+        return run if run is not None and run.session == session else None
 
-    def end_session(self, session: str) -> None:
-        """A visitor has left, or begins anew: their run ends, and what was kept of it goes."""
-        run = self.of_session.pop(session, None)
-        if run is not None:
-            self.forget(run)
+    def shown(self, session: str) -> Run | None:
+        """The run on the Train tab of a session; None is the shipped one."""
+        return self.on_show.get(session)
+
+    def show(self, session: str, run: Run | None) -> None:
+        """Another run, or the shipped one, comes onto the Train tab."""
+        if run is None:
+            self.on_show.pop(session, None)
+        else:
+            self.on_show[session] = run
+
+    def add(self, run: Run) -> None:
+        """One more in the history; the oldest that is not pinned makes room."""
+        self.runs[run.id] = self.on_show[run.session] = run
+        mine = self.history(run.session)
+        for old in [r for r in reversed(mine) if not r.pinned and r is not run][: max(0, len(mine) - MAX_HISTORY)]:
+            self.forget(old)
+        while len(self.runs) > MAX_RUNS:
+            self.forget(next(iter(self.runs.values())))
 
     def forget(self, run: Run) -> None:
         """End a run and drop everything of it."""
         self.stop(run)
         self.runs.pop(run.id, None)
         self.store.discard(run.id)
-        if self.of_session.get(run.session) is run:
-            del self.of_session[run.session]
+        if self.on_show.get(run.session) is run:
+            del self.on_show[run.session]
+
+    def end_session(self, session: str) -> None:
+        """A visitor has left: their run ends, and what was kept of all of them goes."""
+        for run in self.history(session):
+            self.forget(run)
+        self.on_show.pop(session, None)
+
+    # -------------------------------------------------------------------------------- orders
+
+    def stop_others(self, session: str) -> None:
+        """End whatever of a session is active: it may have one run at a time. One that pauses may stay so."""
+        for run in self.history(session):
+            if run.active:
+                self.stop(run)
 
     def stop(self, run: Run) -> None:
         """End a run; what it has learned is kept. Its worker process is gone within a second."""
-        run.give_order(STOP)
-        with self.turn:  # one that waits has no worker to wait for
-            self.turn.notify_all()
+        if run.state == PAUSED:
+            run.state = STOPPED
+        self.order(run, STOP)
 
     def pause(self, run: Run) -> None:
-        """Let a run finish its step and put its model away, to go on later."""
-        run.give_order(PAUSE)
+        """Let a run finish its step and put its models away, to go on later."""
+        self.order(run, PAUSE)
+
+    def order(self, run: Run, order: str) -> None:
+        """Pass an order on. One that waits has no worker to give it to: its thread has to look up."""
+        run.give_order(order)
         with self.turn:
             self.turn.notify_all()
+
+    # -------------------------------------------------------------------------------- checks
 
     def check(self, job: Job) -> None:
         """Refuse what cannot be trained, before a process is busy with it."""
@@ -246,10 +191,15 @@ class Runs:
             )
         tokenizer = None if job.text is None else tokenizer_of(job.text, job.tokenizer)
         vocab_size = tokenizer.vocab_size if tokenizer else GUESSED_VOCABULARY
-        config = ModelConfig.from_json({**job.model, "vocab_size": vocab_size})
-        check_limits(self.limits, config, TrainConfig.from_json(job.training))
+        configs = [
+            (ModelConfig.from_json({**plan.model, "vocab_size": vocab_size}), TrainConfig.from_json(plan.training))
+            for plan in job.plans
+        ]
+        check_limits(self.limits, configs)
         if job.text is not None and tokenizer is not None:
-            check_fit(config, corpus_from_text(job.text, job.corpus, tokenizer=tokenizer))
+            corpus = corpus_from_text(job.text, job.corpus, tokenizer=tokenizer)
+            for config, _ in configs:
+                check_fit(config, corpus)
 
     def check_queue(self, session: str) -> None:
         """Refuse a run for which the queue has no room; one of the session that waits would leave it."""
@@ -258,20 +208,20 @@ class Runs:
             if others >= self.limits.waiting:
                 raise BusyError(f"{others} runs are waiting already. Try again in a minute.")
 
+    def place(self, run: Run) -> int:
+        """How many are before this run in the queue, itself included; 0 when it is not waiting."""
+        with self.turn:
+            return self.waiting.index(run) + 1 if run in self.waiting else 0
+
     def prepare(self) -> None:
         """Have a worker process at hand, so that the next run begins at once."""
-        with self.turn:
-            if self.spare is None:
-                self.spare = Worker()
+        self.spare.prepare()
 
     def close(self) -> None:
         """End everything: the server goes down."""
         for run in list(self.runs.values()):
             self.forget(run)
-        with self.turn:
-            spare, self.spare = self.spare, None
-        if spare is not None:
-            spare.end()
+        self.spare.end()
 
     # -------------------------------------------------------------------------------- threads
 
@@ -290,16 +240,14 @@ class Runs:
             self.turn.wait_for(lambda: run.order or (self.free > 0 and self.waiting[0] is run))
             self.waiting.remove(run)
             if run.order:
-                run.state = STOPPED if run.order == STOP or run.job.checkpoint is None else PAUSED
+                run.state = STOPPED if run.order == STOP or run.step == 0 else PAUSED
                 self.turn.notify_all()
                 return
             run.state = STARTING
             self.free -= 1
-            worker, self.spare = self.spare, None
+        worker = None
         try:
-            # A spare that died of old age is no use.
-            if worker is None or not worker.process.is_alive():
-                worker = Worker()
+            worker = self.spare.take()
             self.follow(run, worker)
         except Exception:  # whatever it was, the visitor must not wait for ever
             run.error = "The server could not run this training. Try again."
@@ -367,7 +315,24 @@ def tokenizer_of(text: str, name: str) -> Tokenizer:
     return tokenizer
 
 
-def latest_checkpoint(runs: Runs, run_id: str | None, otherwise: Checkpoint) -> tuple[Checkpoint, Run | None]:
-    """The model to look into: that of the session's run, or the shipped one while there is none."""
-    checkpoint = runs.store.get(run_id)
-    return (otherwise, None) if checkpoint is None else (checkpoint, runs.get(run_id))
+def latest_checkpoint(
+    runs: Runs, run_id: str | None, side: int = 0, step: int | None = None
+) -> tuple[Checkpoint, Run | None]:
+    """The model to look into: that of the visitor's run, or the shipped one (and None) while there is none.
+
+    Args:
+        runs: all of them.
+        run_id: of the page's state.
+        side: 0 for A, 1 for B; of a run with one side, always that.
+        step: the nearest one that is kept; by default the latest.
+    """
+    run = runs.get(run_id)
+    side = min(side, len(run.sides) - 1) if run else side
+    checkpoint = runs.store.get((run.id, side), step) if run else None
+    return (demo_checkpoint(side, step), None) if checkpoint is None else (checkpoint, run)
+
+
+def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]:
+    """The steps that `latest_checkpoint` can give, in order."""
+    run = runs.get(run_id)
+    return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)

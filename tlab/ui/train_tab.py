@@ -12,7 +12,8 @@ import gradio as gr
 from tlab.ui.controls import Controls
 from tlab.ui.demo import demo_run
 from tlab.ui.parts import chart_value, loss_chart, run_words, sample_html, state_html, tiles_html
-from tlab.ui.runs import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, BusyError, Run, Runs
+from tlab.ui.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
+from tlab.ui.runs import BusyError, Runs
 
 SECONDS_BETWEEN_FRAMES = 0.16  # six a second: smooth to the eye, and sixteen visitors are no load
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -92,7 +93,8 @@ class TrainTab:
         """Forget the run and show the shipped one again; the settings stay, so Start gives the same curve again."""
         run = self.runs.get(run_id)
         if run is not None:
-            self.runs.forget(run)
+            self.runs.stop(run)
+            self.runs.show(run.session, None)
         return shipped_frame()
 
     async def follow(self, run: Run) -> AsyncIterator[list[Any]]:
@@ -100,17 +102,17 @@ class TrainTab:
         shown_state, shown_sample = None, None
         while True:
             over = not run.active  # asked before the picture is made, so that the last picture shows the end
-            if self.runs.get(run.id) is not run:
+            if self.runs.shown(run.session) is not run:
                 # Forgotten. When a generator ends, Gradio sends its last frame once more: that must be what the page
                 # shows by now, or the end of the old run would cover it.
-                begun_anew = run.session in self.runs.of_session
+                begun_anew = self.runs.shown(run.session) is not None
                 yield [gr.skip()] * len(shipped_frame()) if begun_anew else shipped_frame()
                 return
             changed = run.state != shown_state
-            sample = sample_html(run) if changed or run.sample is not shown_sample else gr.skip()
-            shown_state, shown_sample = run.state, run.sample
+            sample = sample_html(run) if changed or run.sides[0].sample is not shown_sample else gr.skip()
+            shown_state, shown_sample = run.state, run.sides[0].sample
             chart, tiles, _ = pictures(run)
-            words = state_html(run, run.state, run_words(run, self.runs.place(run), run.id in self.runs.store))
+            words = state_html(run, run.state, run_words(run, self.runs.place(run), (run.id, 0) in self.runs.store))
             yield [run.id, words, chart, tiles, sample, *(buttons_for(run) if changed else [gr.skip()] * 4)]
             if over:
                 break

@@ -7,6 +7,8 @@ whole. It never imports Gradio: it is there in a third of a second.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -16,9 +18,12 @@ from typing import Any, NamedTuple
 from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig
 from tlab.generate import generate_tokens
+from tlab.nn.model import Trace
+from tlab.probes import LayerInsight, layer_insights
 from tlab.records import StepRecord
 from tlab.text import Corpus, Tokenizer, corpus_from_text, load_corpus
 from tlab.train import Trainer
+from tlab.types import Array
 from tlab.ui.limits import Limits, check_limits
 
 SECONDS_BETWEEN_RECORDS = 0.125  # eight pictures a second are all that anybody sees
@@ -26,48 +31,76 @@ SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read
 SAMPLE_TOKENS = 240
 SAMPLE_SHARE = 0.05  # of the time at most goes into samples, however slow the model is
 EXCERPT_CHARACTERS = 64
+LEAST_STEPS_BETWEEN_INSIGHTS = 10  # looking inside then costs a few hundredths of the training
+MOST_INSIGHTS = 100  # of one side; a slider has not more places
+SNAPSHOTS = 13  # weights kept of each side, for sliders over the training
 LARGEST_SNAPSHOT = 8 * 2**20  # bytes of weights that are worth sending while the training runs
 
 
+class Plan(NamedTuple):
+    """What one side of a run is to be, as plain values."""
+
+    label: str  # what distinguishes it, for people
+    model: dict[str, Any]  # the fields of ModelConfig but vocab_size
+    training: dict[str, Any]  # the fields of TrainConfig
+    checkpoint: Checkpoint | None = None  # go on from here
+
+
 class Job(NamedTuple):
-    """What to train, as plain values: the corpus is read and the configs are checked where the work is done."""
+    """What to train: the corpus is read and the configs are checked where the work is done."""
 
     corpus: str  # a name of `corpus_names()`, or that of the text
     text: str | None  # a text of the visitor's own, instead of a corpus
     tokenizer: str
-    model: dict[str, Any]  # the fields of ModelConfig but vocab_size
-    training: dict[str, Any]  # the fields of TrainConfig
-    checkpoint: Checkpoint | None = None  # go on from here
+    plans: tuple[Plan, ...]  # one, or two that train in turns
     limits: Limits | None = None  # what it may cost, once the vocabulary is known
+    rounds: int | None = None  # pause after so many steps; None to go on
 
 
 class Started(NamedTuple):
-    """The model stands; the first step comes next."""
+    """The models stand; the first step comes next."""
 
-    num_parameters: int
+    num_parameters: list[int]  # of each side
     vocab_size: int
     excerpt: str  # the beginning of the text that is never trained on
 
 
 class Progress(NamedTuple):
-    """Some more steps."""
+    """Some more steps of a side."""
 
+    side: int
     records: list[StepRecord]
 
 
-class Sample(NamedTuple):
-    """A text that the model wrote after `step` updates, and that model, where it is small enough to send."""
+class Insight(NamedTuple):
+    """What went on inside a side's model at one step, by layer."""
 
+    side: int
+    step: int
+    layers: list[LayerInsight]
+
+
+class Sample(NamedTuple):
+    """A text that a side's model wrote after `step` updates."""
+
+    side: int
     step: int
     text: str
-    snapshot: Checkpoint | None
+
+
+class Snapshot(NamedTuple):
+    """A side's model as it is now, to look into while it trains; without what only a resumed training needs."""
+
+    side: int
+    checkpoint: Checkpoint
+    keep: bool  # for the slider over the training, or only until the next one comes
 
 
 class Ended(NamedTuple):
-    """The last message: all of the run, ready to go on from."""
+    """The last message: all of the run. After a pause it is ready to go on from."""
 
-    why: str  # "done", or the order that ended it
-    checkpoint: Checkpoint
+    order: str | None  # that ended it, if it did not end by itself
+    checkpoints: list[Checkpoint]  # of each side
 
 
 class Failed(NamedTuple):
@@ -96,35 +129,115 @@ def serve(connection: Connection) -> None:
         return
 
 
-def work(job: Job, connection: Connection) -> Iterator[Any]:
-    """Train, and yield what there is to tell. An order on the connection ends it after the step."""
-    corpus = read_corpus(job)
-    trainer = make_trainer(job, corpus)
-    tokenizer = corpus.tokenizer
-    excerpt = tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
-    yield Started(trainer.model.num_parameters, tokenizer.vocab_size, excerpt)
+class WatchedTrainer(Trainer):
+    """A trainer that keeps of some of its steps what `layer_insights` needs."""
 
-    fresh: list[StepRecord] = []
-    order = None
+    seen: tuple[Array, Array, Trace, float] | None = None  # weights before the step, gradient, trace, clipped by
+
+    def observe(self, step: int, gradient_norm: float, trace: Trace) -> None:
+        """Copy what the update is about to change. Looking at it is left for after the step, off its clock."""
+        if step in insight_steps(self.train_config.steps) and self.divergence is None:
+            space = self.model.parameters
+            clip = self.train_config.gradient_clip
+            clipped = gradient_norm / clip if 0 < clip < gradient_norm else 1.0
+            self.seen = (space.data.copy(), space.grad.copy(), trace, clipped)
+
+    def take_insights(self) -> list[LayerInsight]:
+        """What was seen at the last step; empty where it was none of those."""
+        if self.seen is None:
+            return []
+        (before, gradient, trace, clipped), self.seen = self.seen, None
+        return layer_insights(self.model, trace, gradient, before, clipped_by=clipped)
+
+
+@functools.cache
+def insight_steps(steps: int) -> frozenset[int]:
+    """The steps at which to look inside: the first ones, where most is decided, and then every tenth or hundredth."""
+    every = max(LEAST_STEPS_BETWEEN_INSIGHTS, math.ceil(steps / MOST_INSIGHTS))
+    return frozenset({1, 2, 5, *range(every, steps + 1, every), steps})
+
+
+@functools.cache
+def snapshot_steps(steps: int) -> frozenset[int]:
+    """The steps of which the weights are kept: the start, and then in equal ratios up to the end."""
+    between = (round(steps ** (i / (SNAPSHOTS - 2))) for i in range(SNAPSHOTS - 1))
+    return frozenset({0, *between})
+
+
+def work(job: Job, connection: Connection) -> Iterator[Any]:
+    """Train all sides in turns, and yield what there is to tell. An order on the connection ends it after the round.
+
+    One process for both: they never compete for a core, so their seconds can be compared.
+    """
+    corpus = read_corpus(job)
+    trainers = make_trainers(job, corpus)
+    excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
+    yield Started([t.model.num_parameters for t in trainers], corpus.tokenizer.vocab_size, excerpt)
+    for side, trainer in enumerate(trainers):
+        if trainer.step == 0:
+            yield from kept_snapshot(side, trainer)
+
+    order, rounds = None, 0
+    fresh: list[list[StepRecord]] = [[] for _ in trainers]
     sent_at = time.perf_counter()
     sample_at = sent_at + SECONDS_BETWEEN_SAMPLES / 2
-    for record in trainer:
-        fresh.append(record)
+    loops = [iter(trainer) for trainer in trainers]
+    while not all(trainer.finished for trainer in trainers) and order is None:
+        for side, trainer in enumerate(trainers):
+            if not trainer.finished and (record := next(loops[side], None)):
+                fresh[side].append(record)
+                if layers := trainer.take_insights():
+                    yield Insight(side, record.step, layers)
+                if record.step in snapshot_steps(trainer.train_config.steps):
+                    yield from kept_snapshot(side, trainer)
+        rounds += 1
         now = time.perf_counter()
         if now - sent_at >= SECONDS_BETWEEN_RECORDS:
-            yield Progress(fresh)
-            fresh, sent_at = [], now
-        if now >= sample_at and not trainer.finished:
-            yield Sample(trainer.step, write_sample(trainer, corpus), snapshot(trainer))
+            yield from progress(fresh)
+            sent_at = now
+        if now >= sample_at:
+            for side, trainer in enumerate(trainers):
+                if not trainer.finished:
+                    yield Sample(side, trainer.step, write_sample(trainer, corpus))
+                    if not too_large(trainer):
+                        yield Snapshot(side, light_checkpoint(trainer), keep=False)
             spent = time.perf_counter() - now
             sample_at = now + max(SECONDS_BETWEEN_SAMPLES, spent / SAMPLE_SHARE)
         if connection.poll():
             order = connection.recv()
-            break
-    yield Progress(fresh)
-    if trainer.divergence is None and order != STOP:
-        yield Sample(trainer.step, write_sample(trainer, corpus), None)
-    yield Ended(order or "done", trainer.checkpoint())
+        elif rounds == job.rounds:
+            order = PAUSE
+    yield from progress(fresh)
+    for side, trainer in enumerate(trainers):
+        if trainer.divergence is None and order != STOP:
+            yield Sample(side, trainer.step, write_sample(trainer, corpus))
+    to_go_on = order == PAUSE
+    yield Ended(order, [t.checkpoint() if to_go_on else light_checkpoint(t, records=True) for t in trainers])
+
+
+def progress(fresh: list[list[StepRecord]]) -> Iterator[Progress]:
+    """What there is of records, which are sent once."""
+    for side, records in enumerate(fresh):
+        if records:
+            yield Progress(side, list(records))
+            records.clear()
+
+
+def too_large(trainer: Trainer) -> bool:
+    """Whether sending the weights would hold up the training."""
+    return trainer.model.parameters.data.nbytes > LARGEST_SNAPSHOT
+
+
+def kept_snapshot(side: int, trainer: Trainer) -> Iterator[Snapshot]:
+    """The weights for the slider, unless they are too many."""
+    if not too_large(trainer):
+        yield Snapshot(side, light_checkpoint(trainer), keep=True)
+
+
+def light_checkpoint(trainer: Trainer, *, records: bool = False) -> Checkpoint:
+    """The model without the optimizer's vectors, and without the records unless they are asked for."""
+    whole = trainer.checkpoint()
+    return dataclasses.replace(whole, optimizer_state={}, records=whole.records if records else [])
 
 
 def read_corpus(job: Job) -> Corpus:
@@ -134,15 +247,19 @@ def read_corpus(job: Job) -> Corpus:
     return load_corpus(job.corpus, job.tokenizer)
 
 
-def make_trainer(job: Job, corpus: Corpus) -> Trainer:
-    """A new run, or one that goes on."""
-    if job.checkpoint is not None:
-        return Trainer.resume(job.checkpoint, corpus)
-    config = ModelConfig.from_json({**job.model, "vocab_size": corpus.tokenizer.vocab_size})
-    training = TrainConfig.from_json(job.training)
+def make_trainers(job: Job, corpus: Corpus) -> list[WatchedTrainer]:
+    """New ones, or those of a run that goes on."""
+    vocab_size = corpus.tokenizer.vocab_size
+    configs = [
+        (ModelConfig.from_json({**plan.model, "vocab_size": vocab_size}), TrainConfig.from_json(plan.training))
+        for plan in job.plans
+    ]
     if job.limits is not None:
-        check_limits(job.limits, config, training)
-    return Trainer(config, training, corpus)
+        check_limits(job.limits, configs)
+    return [
+        WatchedTrainer.resume(plan.checkpoint, corpus) if plan.checkpoint else WatchedTrainer(*config, corpus)
+        for plan, config in zip(job.plans, configs, strict=True)
+    ]
 
 
 def write_sample(trainer: Trainer, corpus: Corpus) -> str:
@@ -159,10 +276,3 @@ def first_prompt(tokenizer: Tokenizer, fallback: str) -> str:
     except ValueError:
         return fallback
     return "\n"
-
-
-def snapshot(trainer: Trainer) -> Checkpoint | None:
-    """The model as it is now, to look into and to write with while the training goes on."""
-    if trainer.model.parameters.data.nbytes > LARGEST_SNAPSHOT:
-        return None
-    return dataclasses.replace(trainer.checkpoint(), optimizer_state={}, records=[])
