@@ -30,19 +30,16 @@ class CodeTab:
         """Lay it out with the first part of the first slot, and connect it."""
         entries = REGISTRIES[FIRST_SLOT].entries
         shown = page(FIRST_SLOT, next(iter(entries)))
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=260):
-                self.slot = gr.Radio(
-                    [(slot_label(slot), slot) for slot in REGISTRIES], value=FIRST_SLOT, label="Switch",
-                    elem_id="code-slot",
-                )  # fmt: skip
-                self.entry = gr.Radio(
-                    choices_of(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
-                )
-            with gr.Column(scale=9, min_width=320):
-                self.head = gr.HTML(head_html(shown), elem_id="code-head", apply_default_css=False)
-                self.formula = gr.Markdown(formula_of(shown), latex_delimiters=FORMULAS, elem_id="code-formula")
-                self.body = gr.HTML(body_html(shown), elem_id="code-body", apply_default_css=False)
+        with gr.Row(elem_classes="tl-code-choice"):
+            self.slot = gr.Radio(
+                [(slot_label(slot), slot) for slot in REGISTRIES], value=FIRST_SLOT, label="Switch", elem_id="code-slot",
+            )  # fmt: skip
+            self.entry = gr.Radio(
+                choices_of(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
+            )
+        self.head = gr.HTML(head_html(shown), elem_id="code-head", apply_default_css=False)
+        self.formula = gr.Markdown(formula_of(shown), latex_delimiters=FORMULAS, elem_id="code-formula")
+        self.body = gr.HTML(body_html(shown), elem_id="code-body", apply_default_css=False)
         self.page = [self.head, self.formula, self.body]
         # "input" and not "change": a link from the Train tab sets both, and shows the page itself.
         self.slot.input(self.on_slot, self.slot, [self.entry, *self.page], queue=False, **QUIET)
