@@ -12,10 +12,10 @@ from tlab.nn.model import Trace
 from tlab.probes import HeadStatistics, attention_statistics, attention_targets, row_entropies
 from tlab.types import Array, Ids
 from tlab.ui.demo import EXCERPT, demo_checkpoint
-from tlab.ui.parts import attention_map, map_value, note_html, words_html
+from tlab.ui.parts import attention_map, map_value, note_html, refusal, words_html
 from tlab.ui.run import Run
 from tlab.ui.runs import Runs, latest_checkpoint
-from tlab.ui.train_tab import QUIET, refusal
+from tlab.ui.train_tab import QUIET
 
 MAX_TOKENS = 128  # more are no readable map, whatever the context
 LEAST_FAVOURITE = 0.3  # share of a head's weight from which on a place counts as what it looks at

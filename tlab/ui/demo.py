@@ -38,7 +38,7 @@ def demo_about() -> dict[str, Any]:
 
 @functools.cache
 def demo_weights() -> dict[str, Array]:
-    """ "side/step/name" -> float16."""
+    """Arrays in float16 by "side/step/name"."""
     from safetensors.numpy import load
 
     return load(DEMO_WEIGHTS.read_bytes())

@@ -12,10 +12,10 @@ import gradio as gr
 from tlab.generate import generate
 from tlab.ui.attention_tab import readable_text
 from tlab.ui.demo import PROMPT, demo_checkpoint
-from tlab.ui.parts import note_html, written_text
+from tlab.ui.parts import note_html, refusal, written_text
 from tlab.ui.run import Run
 from tlab.ui.runs import Runs, latest_checkpoint
-from tlab.ui.train_tab import QUIET, refusal
+from tlab.ui.train_tab import QUIET
 
 MAX_TOKENS = 1000
 MAX_PROMPT = 20_000  # characters; the model reads the last few of them

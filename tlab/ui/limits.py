@@ -60,11 +60,15 @@ def estimated_operations(config: ModelConfig, training: TrainConfig) -> float:
     return 6.0 * tokens * (estimated_weights(config) + scores)
 
 
+def kept_numbers(config: ModelConfig, batch_size: int) -> int:
+    """What one step keeps for its backward pass."""
+    B, T, C, H = batch_size, config.context_length, config.hidden_dim, config.num_heads
+    return config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size
+
+
 def estimated_memory(config: ModelConfig, training: TrainConfig) -> float:
-    """Bytes, in float32: weights, gradient and two moments; and what one step keeps for its backward pass."""
-    B, T, C, H = training.batch_size, config.context_length, config.hidden_dim, config.num_heads
-    kept = config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size
-    return 4.0 * (4 * estimated_weights(config) + kept)
+    """Bytes, in float32: weights, gradient and two moments; and what one step keeps."""
+    return 4.0 * (4 * estimated_weights(config) + kept_numbers(config, training.batch_size))
 
 
 def check_limits(limits: Limits, sides: Sequence[tuple[ModelConfig, TrainConfig]]) -> None:

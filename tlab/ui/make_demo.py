@@ -19,7 +19,7 @@ from tlab.ui.demo import DEMO_RECORDS, DEMO_WEIGHTS
 from tlab.ui.presets import DEMO_PRESET, preset_job
 from tlab.ui.worker import Ended, Insight, Job, Progress, Sample, Snapshot, work
 
-SHIPPED_STEPS = 5  # of which weights are shipped, besides the first; more would make the package larger than its code
+SHIPPED_STEPS = 4  # of which weights are shipped, besides the first; more would make the package larger than its code
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def rounded(value: Any) -> Any:
 
 
 def halved_weights(told: list[Any], steps: list[list[int]]) -> dict[str, Any]:
-    """ "side/step/name" -> float16, of the steps that are shipped."""
+    """Arrays in float16 by "side/step/name", of the steps that are shipped."""
     return {
         f"{m.side}/{m.checkpoint.step}/{name}": np.ascontiguousarray(array.astype(np.float16))
         for m in told

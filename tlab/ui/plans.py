@@ -71,3 +71,9 @@ def complete(config_class: type, settings: dict[str, Any]) -> dict[str, Any]:
     values = config_class.from_json({**needed, **given}).to_json()
     values.pop(FROM_CORPUS, None)
     return values
+
+
+@functools.cache
+def field_names() -> tuple[str, ...]:
+    """Every field of both configs that is somebody's choice."""
+    return tuple(name for config in (ModelConfig, TrainConfig) for name in options(config) if name != FROM_CORPUS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import threading
 
-from tlab.ui.worker import serve
+from tlab.ui.estimate import Pace
+from tlab.ui.worker import MEASURE, serve
 
 
 class Worker:
@@ -38,11 +39,12 @@ class Spare:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.worker: Worker | None = None
+        self.ended = False
 
     def prepare(self) -> None:
         """Have one, if there is none."""
         with self.lock:
-            if self.worker is None:
+            if self.worker is None and not self.ended:
                 self.worker = Worker()
 
     def take(self) -> Worker:
@@ -55,9 +57,26 @@ class Spare:
             worker.end()
         return Worker()
 
+    def measure(self) -> Pace | None:
+        """How fast this machine is, by the spare worker; None where it dies of it."""
+        worker = self.take()
+        try:
+            worker.connection.send(MEASURE)
+            pace = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.end()
+            return None
+        with self.lock:
+            if self.worker is None and not self.ended:
+                self.worker, worker = worker, None
+        if worker is not None:
+            worker.end()
+        return pace
+
     def end(self) -> None:
         """The server goes down."""
         with self.lock:
+            self.ended = True
             worker, self.worker = self.worker, None
         if worker is not None:
             worker.end()

@@ -25,11 +25,11 @@ import time
 from collections import OrderedDict, deque
 
 from tlab.checkpoint import Checkpoint
-from tlab.config import ModelConfig, TrainConfig
 from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.train import check_fit
 from tlab.ui.demo import demo_checkpoint, demo_steps
+from tlab.ui.estimate import Pace
 from tlab.ui.limits import Limits, TooLargeError, check_limits
 from tlab.ui.pool import Spare, Worker
 from tlab.ui.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
@@ -63,6 +63,7 @@ class Runs:
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
         self.on_show: dict[str, Run] = {}  # session -> the run on its Train tab
         self.spare = Spare()
+        self.pace: Pace | None = None  # of this machine; None until it is measured
 
     # -------------------------------------------------------------------------------- a visitor's runs
 
@@ -191,10 +192,7 @@ class Runs:
             )
         tokenizer = None if job.text is None else tokenizer_of(job.text, job.tokenizer)
         vocab_size = tokenizer.vocab_size if tokenizer else GUESSED_VOCABULARY
-        configs = [
-            (ModelConfig.from_json({**plan.model, "vocab_size": vocab_size}), TrainConfig.from_json(plan.training))
-            for plan in job.plans
-        ]
+        configs = [plan.configs(vocab_size) for plan in job.plans]
         check_limits(self.limits, configs)
         if job.text is not None and tokenizer is not None:
             corpus = corpus_from_text(job.text, job.corpus, tokenizer=tokenizer)
@@ -214,8 +212,14 @@ class Runs:
             return self.waiting.index(run) + 1 if run in self.waiting else 0
 
     def prepare(self) -> None:
-        """Have a worker process at hand, so that the next run begins at once."""
+        """Have a worker process at hand, so that the next run begins at once. The first one measures its pace."""
         self.spare.prepare()
+        if self.pace is None:
+            threading.Thread(target=self.measure, daemon=True, name="tlab-measure").start()
+
+    def measure(self) -> None:
+        """Learn how fast this machine is, for estimates."""
+        self.pace = self.spare.measure() or self.pace
 
     def close(self) -> None:
         """End everything: the server goes down."""
@@ -261,7 +265,7 @@ class Runs:
             with self.turn:
                 self.free += 1
                 self.turn.notify_all()
-        self.prepare()
+        self.spare.prepare()
 
     def follow(self, run: Run, worker: Worker) -> None:
         """Pass the worker's messages on to the run until it ends, one way or another."""

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig
@@ -24,6 +24,7 @@ from tlab.records import StepRecord
 from tlab.text import Corpus, Tokenizer, corpus_from_text, load_corpus
 from tlab.train import Trainer
 from tlab.types import Array
+from tlab.ui.estimate import measure_pace
 from tlab.ui.limits import Limits, check_limits
 
 SECONDS_BETWEEN_RECORDS = 0.125  # eight pictures a second are all that anybody sees
@@ -44,6 +45,10 @@ class Plan(NamedTuple):
     model: dict[str, Any]  # the fields of ModelConfig but vocab_size
     training: dict[str, Any]  # the fields of TrainConfig
     checkpoint: Checkpoint | None = None  # go on from here
+
+    def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
+        """Both configs, checked; the vocabulary is the text's."""
+        return ModelConfig.from_json({**self.model, "vocab_size": vocab_size}), TrainConfig.from_json(self.training)
 
 
 class Job(NamedTuple):
@@ -110,6 +115,7 @@ class Failed(NamedTuple):
 
 
 PAUSE, STOP = "pause", "stop"  # the orders that a worker takes while it trains
+MEASURE = "measure"  # and the one before its job: how fast is it here?
 
 
 def serve(connection: Connection) -> None:
@@ -119,7 +125,8 @@ def serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers itself
     threadpool_limits(limits=1)  # as many workers as cores: more threads would only stand in each other's way
     try:
-        job = connection.recv()
+        while (job := connection.recv()) == MEASURE:
+            connection.send(measure_pace())
         try:
             for message in work(job, connection):
                 connection.send(message)
@@ -249,15 +256,13 @@ def read_corpus(job: Job) -> Corpus:
 
 def make_trainers(job: Job, corpus: Corpus) -> list[WatchedTrainer]:
     """New ones, or those of a run that goes on."""
-    vocab_size = corpus.tokenizer.vocab_size
-    configs = [
-        (ModelConfig.from_json({**plan.model, "vocab_size": vocab_size}), TrainConfig.from_json(plan.training))
-        for plan in job.plans
-    ]
+    configs = [plan.configs(corpus.tokenizer.vocab_size) for plan in job.plans]
     if job.limits is not None:
         check_limits(job.limits, configs)
     return [
-        WatchedTrainer.resume(plan.checkpoint, corpus) if plan.checkpoint else WatchedTrainer(*config, corpus)
+        cast(WatchedTrainer, WatchedTrainer.resume(plan.checkpoint, corpus))
+        if plan.checkpoint
+        else WatchedTrainer(*config, corpus)
         for plan, config in zip(job.plans, configs, strict=True)
     ]
 

@@ -1,6 +1,6 @@
-// The loss chart. props.value: {steps, guess, marker, alternative, runs: [{width, bins, last, filled, validation}]},
-// where bins is "mean,lowest,highest,average;" for each bin that is full and last the same for the
-// one that fills, of which `filled` steps are made; curve.py.
+// The loss chart. props.value: {steps, guess, alternative, runs: [{letter, label, marker, width, bins, last, filled,
+// validation}]}, one or two runs, A and B; where bins is "mean,lowest,highest,average;" for each bin that is full and
+// last the same for the one that fills, of which `filled` steps are made; curve.py.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
@@ -8,6 +8,8 @@ const margin = { left: 46, right: 14, top: 12, bottom: 30 };
 let pointer = null;
 let scale = null;
 let value = null; // what is drawn now
+const logBox = find(".tl-log");
+const smoothBox = find(".tl-smooth");
 
 const niceStep = (span, count) => {
   const raw = span / count;
@@ -17,7 +19,7 @@ const niceStep = (span, count) => {
 
 const ticksOf = (low, high, logarithmic) => {
   const ticks = [];
-  if (logarithmic) {
+  if (logarithmic && high / low > 5) {
     for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
       for (const factor of high / low > 1000 ? [1] : [1, 2, 5]) ticks.push(factor * 10 ** power);
     return ticks.filter((tick) => tick >= low && tick <= high);
@@ -37,7 +39,7 @@ const makeScale = (value, width, height) => {
   }
   if (!isFinite(low)) [low, high] = [0, value.guess || 5];
   // Of a run that exploded, a linear axis would show nothing but the explosion.
-  const logarithmic = value.guess > 0 && high > 4 * value.guess;
+  const logarithmic = logBox.checked || (value.guess > 0 && high > 4 * value.guess);
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
   else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
   const turn = logarithmic ? Math.log : (v) => v;
@@ -66,15 +68,65 @@ const line = (context, points, style, width, dash = []) => {
 };
 
 const decode = (run) => ({
+  letter: run.letter,
+  label: run.label,
+  marker: run.marker,
   width: run.width,
   filled: run.filled,
   validation: run.validation,
   bins: (run.bins + run.last).split(";").filter(Boolean).map((bin) => bin.split(",").map(Number)),
 });
 
+// A is a full line with round points, B a broken one with square points: not told apart by colour alone.
+const drawRun = (context, run, smooth) => {
+  const { x, y } = scale;
+  const own = colour(run.letter === "B" ? "--tl-b" : "--tl-a");
+  const faint = colour(run.letter === "B" ? "--tl-b-faint" : "--tl-a-faint");
+  const dash = run.letter === "B" ? [8, 4] : [];
+  if (run.width > 1) {
+    context.beginPath();
+    run.bins.forEach((bin, i) => context.lineTo(x(middleOf(run, i)), y(bin[2])));
+    for (let i = run.bins.length - 1; i >= 0; i--) context.lineTo(x(middleOf(run, i)), y(run.bins[i][1]));
+    context.globalAlpha = 0.45;
+    context.fillStyle = faint;
+    context.fill();
+    context.globalAlpha = 1;
+  }
+  const batches = run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[0])]);
+  line(context, batches, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
+  if (smooth) line(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), own, 2.5, dash);
+  const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
+  line(context, points, own, 1.2, [2, 3]);
+  for (const [px, py] of points) {
+    context.beginPath();
+    if (run.letter === "B") context.rect(px - 4.5, py - 4.5, 9, 9);
+    else context.arc(px, py, 5, 0, 2 * Math.PI);
+    context.fillStyle = own;
+    context.fill();
+    context.strokeStyle = colour("--tl-surface");
+    context.lineWidth = 1.5;
+    context.stroke();
+  }
+};
+
+// The legend: built anew only when the runs change, so that nothing flickers.
+const legend = find(".tl-legend");
+let named = "";
+const nameRuns = (runs) => {
+  const names = runs.map((run) => `${run.letter}\n${run.label}`).join("\n");
+  if (names === named) return;
+  named = names;
+  legend.replaceChildren(...runs.map((run) => {
+    const key = make("span", "tl-key");
+    key.append(make("i", `tl-line-${run.letter.toLowerCase()}`), make("b", "", runs.length > 1 ? `${run.letter}: ${run.label}` : run.label));
+    return key;
+  }));
+};
+
 const draw = () => {
   if (!props.value || !props.value.runs) return;
   value = { ...props.value, runs: props.value.runs.map(decode) };
+  nameRuns(value.runs);
   const [width, height] = [box.clientWidth, box.clientHeight];
   const context = fit(canvas, width, height);
   scale = makeScale(value, width, height);
@@ -112,64 +164,56 @@ const draw = () => {
   context.beginPath();
   context.rect(margin.left, 0, right - margin.left + 6, bottom + 1);
   context.clip();
+  for (const run of value.runs) drawRun(context, run, smoothBox.checked);
   for (const run of value.runs) {
-    if (run.width > 1) {
-      context.beginPath();
-      run.bins.forEach((bin, i) => context.lineTo(x(middleOf(run, i)), y(bin[2])));
-      for (let i = run.bins.length - 1; i >= 0; i--) context.lineTo(x(middleOf(run, i)), y(run.bins[i][1]));
-      context.fillStyle = colour("--tl-band");
-      context.fill();
-    }
-    line(context, run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[0])]), colour("--tl-batch"), 1);
-    line(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), colour("--tl-average"), 2.5);
-    const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
-    line(context, points, colour("--tl-validation"), 1.5, [5, 4]);
-    for (const [px, py] of points) {
-      context.beginPath();
-      context.arc(px, py, 4.5, 0, 2 * Math.PI);
-      context.fillStyle = colour("--tl-validation");
-      context.fill();
-      context.strokeStyle = colour("--tl-surface");
-      context.lineWidth = 1.5;
-      context.stroke();
-    }
-  }
-  if (value.marker) {
-    const at = x(value.marker.step);
+    if (!run.marker) continue;
+    const at = x(run.marker.step);
     line(context, [[at, margin.top], [at, bottom]], colour("--tl-bad"), 1.5, [4, 3]);
     context.textAlign = at > width / 2 ? "right" : "left";
     context.textBaseline = "top";
     context.fillStyle = colour("--tl-bad");
-    context.fillText(value.marker.text, at + (at > width / 2 ? -6 : 6), margin.top + 2);
+    const lower = run.letter === "B" ? 18 : 2; // two words at one place would cover each other
+    context.fillText(run.marker.text, at + (at > width / 2 ? -6 : 6), margin.top + lower);
   }
   context.restore();
   box.setAttribute("aria-label", value.alternative);
   hover();
 };
 
+// What a run has at a step, as rows of the tip: one for one run, and both beside each other for two.
+const readings = (run, at) => {
+  const i = Math.floor(at / run.width);
+  if (at < 0 || i >= run.bins.length) return { batch: "–", average: "–" };
+  const [mean, , , average] = run.bins[i];
+  const near = run.validation.filter((point) => Math.abs(scale.x(point[0]) - pointer.x) < 12).pop();
+  return { i, batch: mean.toFixed(3), average: average.toFixed(3), validation: near && near[1].toFixed(3) };
+};
+
 const hover = () => {
-  const run = value.runs[0];
-  if (!pointer || !run.bins.length) {
+  const longest = value.runs.reduce((most, run) => (endOf(run, run.bins.length - 1) > endOf(most, most.bins.length - 1) ? run : most), value.runs[0]);
+  if (!pointer || !longest.bins.length) {
     tip.hidden = true;
     return;
   }
-  const i = Math.max(0, Math.min(run.bins.length - 1, Math.floor(scale.step(pointer.x) / run.width)));
-  const [mean, lowest, highest, average] = run.bins[i];
-  const [first, last] = [i * run.width + 1, endOf(run, i)];
-  const rows = [[last > first ? `steps ${first} to ${last}` : `step ${first}`, ""]];
-  rows.push(["batch", run.width > 1 ? `${mean.toFixed(3)} (${lowest.toFixed(2)} to ${highest.toFixed(2)})` : mean.toFixed(3)]);
-  rows.push(["average", average.toFixed(3)]);
-  const near = run.validation.filter((point) => Math.abs(scale.x(point[0]) - pointer.x) < 12).pop();
-  if (near) rows.push([`validation at ${near[0]}`, near[1].toFixed(3)]);
-  tip.replaceChildren(...rows.map(([name, number]) => {
-    const row = make("div", number ? "tl-tip-row" : "tl-tip-head");
-    row.append(make("span", "", name), make("b", "", number));
-    return row;
-  }));
-  placeTip(tip, box, scale.x(middleOf(run, i)), pointer.y - 20);
-  const context = canvas.getContext("2d");
-  const at = scale.x(middleOf(run, i));
-  line(context, [[at, margin.top], [at, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
+  const last = longest.bins.length - 1;
+  const bin = Math.max(0, Math.min(last, Math.floor(scale.step(pointer.x) / longest.width)));
+  const at = bin * longest.width;
+  const end = endOf(longest, bin);
+  const all = value.runs.map((run) => readings(run, at));
+  const table = make("table", "");
+  const addRow = (name, cells, kind = "td") => {
+    const row = make("tr", "");
+    row.append(make("th", "", name), ...cells.map((cell) => make(kind, "", cell)));
+    table.append(row);
+  };
+  addRow(end > at + 1 ? `steps ${at + 1} to ${end}` : `step ${end}`, value.runs.length > 1 ? value.runs.map((run) => run.letter) : [""], "th");
+  addRow("batch", all.map((one) => one.batch));
+  addRow("average", all.map((one) => one.average));
+  if (all.some((one) => one.validation)) addRow("validation", all.map((one) => one.validation || "–"));
+  tip.replaceChildren(table);
+  placeTip(tip, box, scale.x(middleOf(longest, bin)), pointer.y - 20);
+  const x = scale.x(middleOf(longest, bin));
+  line(canvas.getContext("2d"), [[x, margin.top], [x, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
 };
 
 const redraw = keepDrawn(box, draw);
@@ -182,3 +226,4 @@ box.addEventListener("pointerleave", () => {
   pointer = null;
   redraw();
 });
+for (const toggle of [logBox, smoothBox]) toggle.addEventListener("change", redraw);

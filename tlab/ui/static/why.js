@@ -1,0 +1,157 @@
+// The why panel. props.value: {sides: [{letter, label, rows}], charts: [{title, unit, logarithmic}]}, where rows is
+// "step|first chart's values, layer by layer|second chart's|...;" for each step that was looked at.
+const slider = find(".tl-why-step");
+const stepName = find(".tl-why-at");
+const words = find(".tl-why-words");
+const boxes = [...element.querySelectorAll(".tl-small .tl-plot")];
+const margin = { left: 38, right: 8, top: 8, bottom: 20 };
+let sides = [];
+let following = true; // the latest step, until somebody takes the slider
+let pointers = boxes.map(() => null);
+
+const decodeRows = (text) => text.split(";").filter(Boolean).map((row) => {
+  const [step, ...charts] = row.split("|");
+  return { step: Number(step), charts: charts.map((values) => values.split(",").map(Number)) };
+});
+
+const stepsOf = () => [...new Set(sides.flatMap((side) => side.rows.map((row) => row.step)))].sort((a, b) => a - b);
+
+// The latest row of a side that is not beyond a step: a side that has ended stays where it was.
+const rowAt = (side, step) => side.rows.filter((row) => row.step <= step).pop();
+
+// One scale for all steps, so that what moves with the slider is the run and not the axis.
+const rangeOf = (chart, logarithmic) => {
+  const values = sides.flatMap((side) => side.rows.flatMap((row) => row.charts[chart])).filter((v) => isFinite(v) && (!logarithmic || v > 0));
+  if (!values.length) return logarithmic ? [0.1, 1] : [0, 1];
+  const high = values.reduce((a, b) => Math.max(a, b));
+  const low = values.reduce((a, b) => Math.min(a, b));
+  if (logarithmic) return [Math.max(low * 0.8, high / 1e6), high * 1.25];
+  return [0, high > 0 ? high * 1.08 : 1];
+};
+
+const short = (v) => {
+  if (v === 0) return "0";
+  if (Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5) return v.toExponential(0).replace("e", "e");
+  return String(Number(v.toPrecision(2)));
+};
+
+const stroke = (context, points, style, width, dash = []) => {
+  context.beginPath();
+  points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.strokeStyle = style;
+  context.lineWidth = width;
+  context.setLineDash(dash);
+  context.stroke();
+  context.setLineDash([]);
+};
+
+const drawChart = (number, step) => {
+  const box = boxes[number];
+  const { title, unit, logarithmic } = props.value.charts[number];
+  const [width, height] = [box.clientWidth, box.clientHeight];
+  const context = fit(box.querySelector("canvas"), width, height);
+  const [low, high] = rangeOf(number, logarithmic);
+  const turn = logarithmic ? Math.log : (v) => v;
+  const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
+  const rows = sides.map((side) => rowAt(side, step));
+  const layers = Math.max(1, ...rows.map((row) => (row ? row.charts[number].length : 1)));
+  const x = (layer) => margin.left + (layers > 1 ? (layer / (layers - 1)) * inner.width : inner.width / 2);
+  const y = (v) => margin.top + (1 - (turn(Math.max(v, low)) - turn(low)) / (turn(high) - turn(low))) * inner.height;
+  const [grid, text] = [colour("--tl-grid"), colour("--tl-axis")];
+  context.font = `11px ${getComputedStyle(element).fontFamily}`;
+  const ticks = logarithmic ? [low, Math.sqrt(low * high), high] : [0, high / 2, high];
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  context.fillStyle = text;
+  for (const tick of ticks) {
+    stroke(context, [[margin.left, y(tick)], [width - margin.right, y(tick)]], grid, 1);
+    context.fillText(short(tick), margin.left - 5, Math.min(Math.max(y(tick), margin.top + 4), height - margin.bottom - 2));
+  }
+  context.textBaseline = "top";
+  const every = Math.max(1, Math.ceil(layers / 6));
+  for (let layer = 0; layer < layers; layer += every) {
+    context.textAlign = "center";
+    context.fillText(String(layer + 1), x(layer), height - margin.bottom + 6);
+  }
+  rows.forEach((row, i) => {
+    if (!row) return;
+    const isB = sides[i].letter === "B";
+    const points = row.charts[number].map((v, layer) => [x(layer), y(v)]);
+    stroke(context, points, colour(isB ? "--tl-b" : "--tl-a"), 2, isB ? [6, 3] : []);
+    for (const [px, py] of points) {
+      context.beginPath();
+      if (isB) context.rect(px - 3, py - 3, 6, 6);
+      else context.arc(px, py, 3, 0, 2 * Math.PI);
+      context.fillStyle = colour(isB ? "--tl-b" : "--tl-a");
+      context.fill();
+    }
+  });
+  const told = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map(short).join(", ")}`).filter(Boolean);
+  box.setAttribute("aria-label", told.length ? `${title} by layer at step ${step}, ${unit}. ${told.join(". ")}.` : `${title}, still empty.`);
+  showTip(number, rows, x, layers);
+};
+
+const showTip = (number, rows, x, layers) => {
+  const [box, pointer] = [boxes[number], pointers[number]];
+  const tip = box.querySelector(".tl-tip");
+  if (!pointer || !rows.some(Boolean)) {
+    tip.hidden = true;
+    return;
+  }
+  const distances = Array.from({ length: layers }, (_, layer) => Math.abs(x(layer) - pointer.x));
+  const layer = distances.indexOf(Math.min(...distances));
+  const lines = rows.flatMap((row, i) => {
+    if (!row || layer >= row.charts[number].length) return [];
+    const line = make("div", "tl-tip-row");
+    line.append(make("span", "", rows.length > 1 ? sides[i].letter : ""), make("b", "", String(Number(row.charts[number][layer].toPrecision(3)))));
+    return [line];
+  });
+  tip.replaceChildren(make("div", "tl-tip-head", `layer ${layer + 1}`), ...lines);
+  placeTip(tip, box, x(layer), pointer.y - 20);
+};
+
+const draw = () => {
+  if (!props.value || !props.value.sides) return;
+  sides = props.value.sides.map((side) => ({ ...side, rows: decodeRows(side.rows) }));
+  const steps = stepsOf();
+  if (following || Number(slider.value) > steps.length - 1) slider.value = slider.max = Math.max(0, steps.length - 1);
+  slider.max = Math.max(0, steps.length - 1);
+  slider.disabled = steps.length < 2;
+  if (following) slider.value = slider.max;
+  const step = steps.length ? steps[Number(slider.value)] : 0;
+  stepName.textContent = steps.length ? `step ${step.toLocaleString("en")}` : "no step yet";
+  slider.setAttribute("aria-valuetext", stepName.textContent);
+  words.textContent = sentence(step);
+  boxes.forEach((_, number) => drawChart(number, step));
+};
+
+// The first chart in words: how much of the gradient at the last layer is left at the first.
+const sentence = (step) => {
+  const told = sides.map((side) => {
+    const row = rowAt(side, step);
+    if (!row || row.charts[0].length < 2) return null;
+    const ratio = row.charts[0][0] / row.charts[0][row.charts[0].length - 1];
+    if (!isFinite(ratio)) return null;
+    const times = ratio >= 1 ? `${short(ratio)} times` : ratio > 0 ? `1/${short(1 / ratio)} of` : "none of";
+    return `${times} the last layer's${sides.length > 1 ? ` in ${side.letter} (${side.label})` : ""}`;
+  }).filter(Boolean);
+  return told.length ? `At step ${step.toLocaleString("en")} the first layer's gradient is ${told.join(", and ")}.` : "";
+};
+
+const redraws = boxes.map((box) => keepDrawn(box, draw));
+const redraw = redraws[0];
+slider.addEventListener("input", () => {
+  following = slider.value === slider.max;
+  redraw();
+});
+boxes.forEach((box, number) => {
+  box.addEventListener("pointermove", (event) => {
+    const area = box.getBoundingClientRect();
+    pointers[number] = { x: event.clientX - area.left, y: event.clientY - area.top };
+    redraw();
+  });
+  box.addEventListener("pointerleave", () => {
+    pointers[number] = null;
+    redraw();
+  });
+});
