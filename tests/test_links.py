@@ -12,8 +12,8 @@ def pairs(query: str) -> dict[str, str]:
     return dict(parse_qsl(query, keep_blank_values=True))
 
 
-def test_the_default_settings_make_an_empty_link():
-    assert query_of(defaults()) == ""
+def test_a_link_to_the_default_settings_says_so():
+    assert query_of(defaults()) == "corpus=python-docs"  # not empty: a page without a link opens with a preset
 
 
 def test_every_setting_can_travel_and_comes_back_as_it_was():
@@ -32,7 +32,7 @@ def test_a_setting_that_has_no_default_value_can_be_given_none():
 
 def test_side_b_carries_only_what_differs_from_side_a():
     settings = {**defaults(), "norm": "rmsnorm", "steps": 50}
-    query = query_of(settings, {**settings, "residual": "post"}, hidden=["seed", "optimizer"])
+    query = query_of(settings, {"residual": "post"}, hidden=["seed", "optimizer"])
     assert query == "norm=rmsnorm&steps=50&b.residual=post&hide=seed,optimizer"
     assert read_query(pairs(query)) == ({"norm": "rmsnorm", "steps": 50}, {"residual": "post"},
                                         ["seed", "optimizer"], [])  # fmt: skip
@@ -69,6 +69,7 @@ def test_controls_can_be_hidden_one_by_one():
         ("vocab_size", "9", "no setting called “vocab_size”"),
         ("hide", "start", "no setting called “start”"),
         ("b.norm", "x", "unknown norm 'x'"),
+        ("b.corpus", "names", "corpus is the same for both sides"),
         ("num_heads", "7", "must divide hidden_dim"),
         ("b.num_heads", "7", "side B: num_heads = 7"),
         ("__init__", "1", None),
@@ -79,6 +80,12 @@ def test_what_is_wrong_in_a_link_is_said_in_words_and_the_rest_counts(name, word
     link = read_query({"batch_size": "8", name: word})
     assert link.settings["batch_size"] == 8
     assert words in "; ".join(link.problems) if words else not link.problems
+
+
+def test_side_b_can_change_one_setting_alone():
+    link = read_query({"b.norm": "none", "b.bias": "false"})
+    assert link.other == {"norm": "none"}
+    assert link.problems == ["side B can change one setting alone: “norm” it is, and not bias"]
 
 
 def test_a_link_of_nonsense_is_told_in_a_few_words():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.events import api
 
 import tlab
 from tlab.probes import attention_statistics
@@ -43,7 +44,7 @@ PRESETS = {
 def build() -> None:
     """Open the three functions under their names, on the page whose `with` block this is."""
     for function in (tokenize, attention, generate):
-        gr.api(
+        api(
             in_words(function), api_name=function.__name__, concurrency_limit=AT_ONCE, concurrency_id="api",
             api_visibility="public",
         )  # fmt: skip

@@ -40,7 +40,7 @@ def build(runs: Runs | None = None) -> gr.Blocks:
     runs = runs or Runs(limits_here())
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
         train = TrainTab(runs, run_id := gr.State(None))
-        link, code = LinkBar(train.controls), CodeTab()
+        link, code = LinkBar(train), CodeTab()
         with gr.Row(elem_classes="tl-top"):
             gr.HTML(HEAD, apply_default_css=False)
             link.build_button()
@@ -53,9 +53,9 @@ def build(runs: Runs | None = None) -> gr.Blocks:
             with gr.Tab("Generate", id="generate") as tab:
                 GenerateTab(runs, run_id).build(tab)
             with gr.Tab("Compare", id="compare") as tab:
-                HistoryTab(runs, run_id, train.controls).build(tab, tabs)
+                HistoryTab(runs, train).build(tab, tabs)
             with gr.Tab("Sweeps", id="sweeps"):
-                SweepsTab(runs.limits.public, train.controls).build(tabs)
+                SweepsTab(runs.limits.public, train).build(tabs)
             with gr.Tab("Code", id="code"):
                 code.build()
         code.connect(tabs, train.controls.code_links)

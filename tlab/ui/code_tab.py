@@ -31,9 +31,8 @@ class CodeTab:
         entries = REGISTRIES[FIRST_SLOT].entries
         shown = page(FIRST_SLOT, next(iter(entries)))
         with gr.Row(elem_classes="tl-code-choice"):
-            self.slot = gr.Radio(
-                [(slot_label(slot), slot) for slot in REGISTRIES], value=FIRST_SLOT, label="Switch", elem_id="code-slot",
-            )  # fmt: skip
+            slots = [(slot_label(slot), slot) for slot in REGISTRIES]
+            self.slot = gr.Radio(slots, value=FIRST_SLOT, label="Switch", elem_id="code-slot")
             self.entry = gr.Radio(
                 choices_of(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
             )
@@ -78,9 +77,10 @@ class CodeTab:
 
 def known_page(slot: str | None, key: str | None) -> tuple[str, str]:
     """What a visitor asks for, or the nearest that there is."""
-    slot = slot if slot in REGISTRIES else FIRST_SLOT
+    if slot is None or slot not in REGISTRIES:
+        slot = FIRST_SLOT
     registry = REGISTRIES[slot]
-    return slot, key if key in registry else next(iter(registry))
+    return slot, key if key is not None and key in registry else next(iter(registry))
 
 
 def slot_label(slot: str) -> str:

@@ -55,7 +55,9 @@ def choice(
     with gr.Group():
         control = kind(choices, value=default, label=label, info=info, elem_id=elem_id, interactive=True)
         words = gr.Markdown(explanation(registry.entries[default]), latex_delimiters=FORMULAS, elem_classes="tl-why")
-        button = gr.Button(f"Code of {label.lower()}", elem_classes="tl-code-link", elem_id=f"{elem_id}-code", size="sm")
+        button = gr.Button(
+            f"Code of {label.lower()}", elem_classes="tl-code-link", elem_id=f"{elem_id}-code", size="sm"
+        )
     code_links.append((button, registry.slot, control))
 
     def explain(key: str | None) -> str:

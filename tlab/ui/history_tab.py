@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.controls import OWN_TEXT, Controls
+from tlab.ui.controls import OWN_TEXT
 from tlab.ui.demo import demo_run
 from tlab.ui.export import ExportError, write_export
 from tlab.ui.history import (
@@ -24,26 +24,32 @@ from tlab.ui.history import (
     settings_of,
 )  # fmt: skip
 from tlab.ui.lines import lines_chart
-from tlab.ui.parts import drawing
+from tlab.ui.parts import drawing, refusal
 from tlab.ui.reopen import ReopenError, read_export
 from tlab.ui.runs import Runs
-from tlab.ui.settings import settings_updates
-from tlab.ui.train_tab import QUIET, refusal
+from tlab.ui.settings import settings_outputs, settings_updates
+from tlab.ui.train_tab import QUIET, TrainTab
 
 SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains
 
 LIST = '<div class="tl-history"><div class="tl-history-list"></div></div>'
-# The file is made when it is asked for; the hidden button then fetches it like any download.
-FETCH = "() => setTimeout(() => document.querySelector('#export-file a, a#export-file, #export-file')?.click(), 50)"
+# The file is made when it is asked for. Every press ends here, and only a new file is fetched.
+FETCH = """file => {
+  if (!file || !file.url || window.tlabFetched === file.url) return;
+  window.tlabFetched = file.url;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name || "tlab-run.zip";
+  link.click();
+}"""
 
 
 class HistoryTab:
     """Builds the tab and holds its handlers. A session's state is the ids of the runs that are not overlaid."""
 
-    def __init__(self, runs: Runs, run_id: gr.State, controls: Controls) -> None:
+    def __init__(self, runs: Runs, train: TrainTab) -> None:
         self.runs = runs
-        self.run_id = run_id
-        self.controls = controls
+        self.train = train
 
     def build(self, tab: gr.Tab, tabs: gr.Tabs) -> None:
         """Lay it out with the shipped run alone, and connect it."""
@@ -67,15 +73,12 @@ class HistoryTab:
         tab.select(self.on_open, seen, pictures, **QUIET)
         self.clock.tick(self.on_open, seen, pictures, **QUIET)
         self.differences.input(self.on_open, seen, pictures, **QUIET)
-        acting = self.list.select(
-            self.on_act, seen, [self.hidden, self.run_id, self.file, tabs, *pictures, *self.controls.components],
-            concurrency_limit=2, **QUIET,
-        )  # fmt: skip
-        # Only an export changes the file's address; every other press leaves the hidden button alone.
-        self.file.change(None, None, None, js=FETCH, **QUIET)
-        del acting
+        changed = [self.hidden, self.file, tabs, *pictures, *self.train.outputs, *settings_outputs(self.train)]
+        self.list.select(self.on_act, seen, changed, concurrency_limit=2, **QUIET).then(
+            None, self.file, None, js=FETCH, **QUIET
+        )
         self.upload.upload(
-            self.on_upload, [self.upload, *seen], [self.hidden, self.run_id, *pictures], concurrency_limit=1, **QUIET
+            self.on_upload, [self.upload, *seen], pictures + self.train.outputs, concurrency_limit=1, **QUIET
         )
 
     def pictures(self, session: str, hidden: list[str], differences_only: bool | None) -> list[Any]:
@@ -102,24 +105,25 @@ class HistoryTab:
         if run is None:
             raise refusal(ValueError("This run is not there any more."))
         file: Any = gr.skip()
-        run_id: Any = gr.skip()
         tabs: Any = gr.skip()
-        controls = [gr.skip()] * len(self.controls.components)
+        shown = [gr.skip()] * len(self.train.outputs)
+        controls = [gr.skip()] * len(settings_outputs(self.train))
         if action == "choose":
             hidden = [*hidden, asked] if asked not in hidden else [other for other in hidden if other != asked]
         elif action == "open":
-            self.runs.show(session, None if asked == SHIPPED else run)
-            run_id, tabs = None if asked == SHIPPED else asked, gr.update(selected="attention")
+            shown, tabs = self.train.show(session, None if asked == SHIPPED else run), gr.update(selected="train")
         elif action == "settings":
             controls, tabs = self.settings(asked, session), gr.update(selected="train")
         elif action == "export":
             file = self.export(asked, session)
         elif asked != SHIPPED:
             self.change(action, asked, name, session)
+            if action == "delete" and self.runs.shown(session) is None:
+                shown = self.train.show(session, None)
         # What is gone is not hidden either: the list of ids never grows beyond the history.
         known = listed(self.runs, session)
         hidden = [other for other in hidden if other in known]
-        return [hidden, run_id, file, tabs, *self.pictures(session, hidden, differences_only), *controls]
+        return [hidden, file, tabs, *self.pictures(session, hidden, differences_only), *shown, *controls]
 
     def change(self, action: str, asked: str, name: str, session: str) -> None:
         """Rename, pin or delete a run of this session."""
@@ -134,12 +138,14 @@ class HistoryTab:
             self.runs.forget(run)
 
     def settings(self, asked: str, session: str) -> list[Any]:
-        """The controls as they were for side A of this run."""
+        """The controls as they were for this run."""
         run = listed(self.runs, session)[asked]
-        settings = settings_of(run, run.sides[0])
+        settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
+        switch = next(((key, value) for key, value in other.items() if value != settings[key]), None)
         if run.job.text is not None:
             settings |= {"corpus": OWN_TEXT, "text": run.job.text}
-        return settings_updates(self.controls, settings)
+        words = "These are the settings of a run of your history."
+        return settings_updates(self.train, settings, switch, words)
 
     def export(self, asked: str, session: str) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
@@ -159,7 +165,7 @@ class HistoryTab:
         """Open an export, and put it on top of the history."""
         session = request.session_hash or ""
         if not path:
-            return [gr.skip()] * 6
+            return [gr.skip()] * (4 + len(self.train.outputs))
         try:
             kept = read_export(Path(path), self.runs.limits)
         except ReopenError as error:
@@ -169,4 +175,4 @@ class HistoryTab:
                 os.unlink(path)
         run, checkpoints = opened_run(session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
-        return [hidden, run.id, *self.pictures(session, hidden, differences_only)]
+        return [*self.pictures(session, hidden, differences_only), *self.train.show(session, run)]

@@ -7,11 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.controls import OWN_TEXT, Controls
+from tlab.config import ModelConfig, TrainConfig
+from tlab.ui.comparison import asked_switch, fields_of
+from tlab.ui.controls import OWN_TEXT
 from tlab.ui.links import defaults, query_of, read_query
+from tlab.ui.parts import refusal
 from tlab.ui.plans import label_of
-from tlab.ui.settings import settings_updates
-from tlab.ui.train_tab import QUIET
+from tlab.ui.settings import settings_outputs, settings_updates
+from tlab.ui.train_tab import QUIET, TrainTab
 
 # The page knows its own address; the server behind a proxy does not. The link goes into the address bar as well.
 COPY = """query => {
@@ -25,8 +28,9 @@ COPY = """query => {
 class LinkBar:
     """Builds the button, the panel behind it and the notice, and holds their handlers."""
 
-    def __init__(self, controls: Controls) -> None:
-        self.controls = controls
+    def __init__(self, train: TrainTab) -> None:
+        self.train = train
+        self.controls = train.controls
 
     def build_button(self) -> None:
         """The button, where the `with` of the caller is."""
@@ -55,25 +59,32 @@ class LinkBar:
         self.hide.input(self.on_copy, inputs, [self.panel, self.link], **QUIET).then(
             None, self.link, self.link, js=COPY, **QUIET
         )
-        demo.load(self.on_load, None, [self.notice, *self.controls.components], **QUIET)
+        demo.load(self.on_load, None, [self.notice, *settings_outputs(self.train)], **QUIET)
 
     def on_copy(self, hidden: list[str] | None, *values: Any) -> list[Any]:
         """The query of these settings; the page makes a link of it."""
         given = dict(zip(self.controls.names, values, strict=True))
-        given.pop("text", None)
-        if given.get("corpus") == OWN_TEXT:  # nobody else has it
+        try:
+            settings = {name: given[name] for name in ("corpus", "tokenizer")}
+            settings |= {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
+            switch = asked_switch(given)
+        except ValueError as error:
+            raise refusal(error) from None
+        if settings["corpus"] == OWN_TEXT:  # nobody else has it
             gr.Info("The link has your settings, but not your own text.")
-            given.pop("corpus")
+            del settings["corpus"]
         known = [name for name in hidden or [] if name in defaults()]
-        return [gr.update(visible=True), query_of(given, hidden=known)]
+        return [gr.update(visible=True), query_of(settings, dict([switch]) if switch else {}, known)]
 
     def on_load(self, request: gr.Request) -> list[Any]:
         """Set the controls to what the address asks for, and say what of it cannot be."""
         query = dict(request.query_params) if request else {}
         link = read_query(query)
         if not (link.settings or link.hidden or link.problems):
-            return [gr.skip()] * (1 + len(self.controls.components))
-        return [notice_html(link.problems, link.hidden), *settings_updates(self.controls, link.settings)]
+            return [gr.skip()] * (1 + len(settings_outputs(self.train)))
+        switch = next(iter(link.other.items()), None)
+        updates = settings_updates(self.train, link.settings, switch, "These are the settings of the link.")
+        return [notice_html(link.problems, link.hidden), *updates]
 
 
 def notice_html(problems: list[str], hidden: list[str]) -> str:

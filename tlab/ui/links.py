@@ -1,8 +1,9 @@
 """Links that carry settings: `?norm=rmsnorm&steps=300&b.norm=none&hide=seed`.
 
-A link says only what differs from the defaults, so that it stays short and can be typed. `b.` before a name sets that
-of side B; `hide` names settings that the page does not show, as a teacher may want it. Whatever arrives is checked
-here like anything else that a visitor sends: what is wrong is said in words, and the rest of the link still counts.
+A link says only what differs from the defaults, so that it stays short and can be typed. `b.` before a name makes it
+the one setting that side B changes; `hide` names settings that the page does not show, as a teacher may want it.
+Whatever arrives is checked here like anything else that a visitor sends: what is wrong is said in words, and the rest
+of the link still counts.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None
 
     Args:
         settings: name of a control -> value. What is at its default, or cannot travel, is left out.
-        other: the settings of side B, all or only those that differ.
+        other: the setting that side B changes, and its value there.
         hidden: names of controls that the page should not show.
     """
     usual = defaults()
@@ -66,6 +67,8 @@ def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None
             pairs.append((OTHER + name, as_word(value)))
     if hidden:
         pairs.append((HIDE, ",".join(hidden)))
+    # A page without a link opens with a preset. A link to the defaults has to say so.
+    pairs = pairs or [("corpus", usual["corpus"])]
     return urlencode(pairs, safe=",")
 
 
@@ -89,6 +92,11 @@ def read_query(query: Mapping[str, str]) -> Link:
             read_pair(link, str(given), str(word))
         except ValueError as error:
             link.problems.append(str(error))
+    if len(link.other) > 1:
+        kept, *rest = link.other
+        link.problems.append(f"side B can change one setting alone: “{kept}” it is, and not {', '.join(rest)}")
+        for name in rest:
+            del link.other[name]
     for side, values in (("", link.settings), ("side B: ", {**link.settings, **link.other})):
         if not link.problems and (not side or link.other):
             link.problems.extend(side + complaint for complaint in complaints(values))
@@ -111,6 +119,8 @@ def read_pair(link: Link, given: str, word: str) -> None:
             link.hidden.append(known(given.removesuffix(HIDE_ENDING)))
     elif given.startswith(OTHER):
         name = known(given.removeprefix(OTHER))
+        if name not in config_fields():
+            raise ValueError(f"{name} is the same for both sides, so that they can be compared")
         link.other[name] = read_word(name, word)
     else:
         name = known(given)
@@ -149,6 +159,7 @@ def read_word(name: str, word: str) -> Any:
         return word
     config_class = config_fields()[name]
     kinds = type_alternatives(field_types(config_class)[name])
+    value: Any = None
     try:
         value = as_plain(plain_value(word, kinds), kinds)
         complaint = options(config_class)[name].complaint(value)

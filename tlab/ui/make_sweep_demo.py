@@ -68,7 +68,8 @@ def thin(curves: pd.DataFrame) -> pd.DataFrame:
     training["step"] = -(-training.step // STEPS_TOGETHER) * STEPS_TOGETHER
     keys = ["cell_id", "step", "split", "metric"]
     means = training.groupby(keys, sort=False, as_index=False).value.mean()
-    return pd.concat([curves[curves.split != "train"], means])[[*keys, "value"]].round({"value": 4})
+    thinned = pd.DataFrame(pd.concat([curves[curves.split != "train"], means]), columns=[*keys, "value"])
+    return thinned.assign(value=thinned.value.round(4))
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def read_results(folder: Folder, name: str) -> Results:
     cells["ran_as"] = alias.where(alias.notna() & (alias != ""), cells.cell_id)
     fixed = {**fixed_settings(folder), **{c: plain(cells[c].iloc[0]) for c in columns if c not in axes}}
     fixed = {key: value for key, value in fixed.items() if key in settable and key not in axes and key != "seed"}
-    curves = curves[(curves.metric == "loss") & curves.value.notna()]
+    curves = pd.DataFrame(curves[(curves.metric == "loss") & curves.value.notna()])
     results = Results(name, axes, fixed, cells, curves, read_effects(folder))
     results.configurations.extend(configurations_of(cells, axes))
     return results
@@ -160,7 +160,12 @@ def read_csv(folder: Folder, name: str, needed: tuple[str, ...]) -> pd.DataFrame
 
 def read_effects(folder: Folder) -> pd.DataFrame | None:
     """What each level changes on average, where the sweep wrote it."""
-    return read_csv(folder, "effects.csv", EFFECT_COLUMNS) if (folder / "effects.csv").is_file() else None
+    if not (folder / "effects.csv").is_file():
+        return None
+    effects = read_csv(folder, "effects.csv", EFFECT_COLUMNS)
+    for end in ("ci_low", "ci_high"):  # with one seed there is no interval
+        effects[end] = effects[end].fillna(effects.effect)
+    return effects
 
 
 def fixed_settings(folder: Folder) -> dict[str, Any]:

@@ -11,13 +11,12 @@ import gradio as gr
 import pandas as pd
 
 from tlab.text import corpus_names
-from tlab.ui.controls import Controls
 from tlab.ui.lines import COLOURS, line, lines_chart, lines_value
-from tlab.ui.parts import drawing, note_html
+from tlab.ui.parts import drawing, note_html, refusal
 from tlab.ui.plans import label_of
-from tlab.ui.settings import settings_updates
+from tlab.ui.settings import settings_outputs, settings_updates
 from tlab.ui.sweep_results import Configuration, Results, ResultsError, demo_results, level_words, own_results
-from tlab.ui.train_tab import QUIET, refusal
+from tlab.ui.train_tab import QUIET, TrainTab
 
 MOST_CHOSEN = 6  # curves in one chart; the oldest choice makes room
 MOST_PANELS = 24
@@ -38,9 +37,9 @@ GRID = """
 class SweepsTab:
     """Builds the tab and holds its handlers. A session's state is the numbers of the cells that it clicked."""
 
-    def __init__(self, public: bool, controls: Controls) -> None:
+    def __init__(self, public: bool, train: TrainTab) -> None:
         self.public = public
-        self.controls = controls
+        self.train_tab = train
 
     def build(self, tabs: gr.Tabs) -> None:
         """Lay it out with the shipped sweep and its best cells, and connect it."""
@@ -74,7 +73,7 @@ class SweepsTab:
         self.clear.click(self.on_clear, [self.folder, self.split], outputs, **QUIET)
         for event in (self.open.click, self.folder.submit):
             event(self.on_open, [self.folder, self.split], outputs, **QUIET)
-        self.train.click(self.on_train, [self.folder, self.chosen], [tabs, *self.controls.components], **QUIET)
+        self.train.click(self.on_train, [self.folder, self.chosen], [tabs, *settings_outputs(self.train_tab)], **QUIET)
 
     def results(self, folder: str | None) -> Results:
         """The sweep that is looked at: an own one where that is allowed, else the shipped one."""
@@ -84,7 +83,7 @@ class SweepsTab:
 
     def shown(self, folder: str | None, chosen: Sequence[int], split: str | None) -> list[Any]:
         """All outputs."""
-        split = split if split in dict(SPLITS).values() else "validation"
+        split = "train" if split == "train" else "validation"
         try:
             results = self.results(folder)
         except (ResultsError, OSError) as error:
@@ -128,7 +127,8 @@ class SweepsTab:
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():
             raise refusal(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
-        return [gr.update(selected="train"), *settings_updates(self.controls, settings)]
+        words = "These are the settings of a cell of the sweep."
+        return [gr.update(selected="train"), *settings_updates(self.train_tab, settings, None, words)]
 
 
 def best_numbers(results: Results, count: int) -> list[int]:
@@ -207,9 +207,9 @@ def chart_value(results: Results, configurations: Sequence[Configuration], split
     lines = []
     for place, one in enumerate(configurations):
         curve = results.curve(one, split)
-        points = [[int(step), round(float(mean), 4)] for step, mean in curve["mean"].items()]
-        band = [[int(s), round(float(low), 4), round(float(high), 4)]
-                for s, low, high in curve[["min", "max"]].itertuples()]  # fmt: skip
+        rows = [(int(step), *map(float, values)) for step, *values in curve.itertuples()]
+        points = [[step, round(mean, 4)] for step, mean, _, _ in rows]
+        band = [[step, round(low, 4), round(high, 4)] for step, _, low, high in rows]
         lines.append(line(one.label or "all", place, points, band=band))
     title = "Validation loss" if split == "validation" else "Training loss"
     return lines_value(title, f"{UNIT}, mean and range over seeds", lines, "Click a cell of the map.")
@@ -243,25 +243,15 @@ def effects_html(results: Results) -> str:
         return note_html(
             "What each level changes on average, with its interval, is shown here where the sweep wrote effects.csv."
         )
-    effects = results.effects.dropna(subset=["effect"])
-    reach = max([1e-9, *effects[["ci_low", "ci_high", "effect"]].abs().max().fillna(0)])
-
-    def across(value: float) -> float:
-        return 50 + 46 * value / reach  # percent; zero is in the middle
-
+    effects = results.effects.dropna(subset=["effect"]).to_dict("records")
+    reach = max([1e-9, *(abs(row[end]) for row in effects for end in ("ci_low", "ci_high", "effect"))])
     rows, before = [], None
-    for row in effects.itertuples():
-        axis = str(row.axis)
-        first = f'<th scope="rowgroup">{html.escape(axis)}</th>' if axis != before else "<td></td>"
+    for row in effects:
+        axis = str(row["axis"])
+        first = f'<th scope="rowgroup">{html.escape(label_of(axis))}</th>' if axis != before else "<td></td>"
         before = axis
-        low, high = (row.ci_low, row.ci_high) if row.ci_low == row.ci_low else (row.effect, row.effect)
-        words = f"{row.effect:+.3f} ({low:+.3f} to {high:+.3f})"
-        rows.append(
-            f"<tr>{first}<td>{html.escape(level_words(axis, plain_level(row.level)))}</td>"
-            f'<td><span class="tl-forest" role="img" aria-label="{words}"><i style="left:{across(low):.1f}%;'
-            f'width:{across(high) - across(low):.1f}%"></i><b style="left:{across(row.effect):.1f}%"></b></span></td>'
-            f"<td>{words}</td></tr>"
-        )
+        level = html.escape(level_words(axis, row["level"]))
+        rows.append(f"<tr>{first}<td>{level}</td>{forest_cells(row, reach)}</tr>")
     return (
         '<div class="tl-card tl-scroll" tabindex="0" aria-label="Main effects"><div class="tl-title">'
         f"<b>What a level changes on average</b><span>{UNIT} against the mean of its axis; 95 % interval over seeds; "
@@ -270,6 +260,11 @@ def effects_html(results: Results) -> str:
     )
 
 
-def plain_level(value: Any) -> Any:
-    """A level as it stands in a table of several axes, where pandas reads all of them as texts."""
-    return value.item() if hasattr(value, "item") else value
+def forest_cells(row: dict[Any, Any], reach: float) -> str:
+    """An effect as a dot on its interval, zero in the middle; and in words."""
+    low, effect, high = (50 + 46 * row[name] / reach for name in ("ci_low", "effect", "ci_high"))  # percent
+    words = f"{row['effect']:+.3f} ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
+    return (
+        f'<td><span class="tl-forest" role="img" aria-label="{words}"><i style="left:{low:.1f}%;'
+        f'width:{high - low:.1f}%"></i><b style="left:{effect:.1f}%"></b></span></td><td>{words}</td>'
+    )
