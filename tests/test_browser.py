@@ -21,6 +21,7 @@ with warnings.catch_warnings():
 from conftest import NOISE_OF_GRADIO  # noqa: E402, after what may be missing
 from tlab.ui.app import build, launch_options  # noqa: E402
 from tlab.ui.limits import LOCAL  # noqa: E402
+from tlab.ui.presets import PRESETS  # noqa: E402
 from tlab.ui.runs import Runs  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
@@ -35,12 +36,14 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+BUTTONS = ("start", "pause", "step", "stop", "reset")
 SECONDS = 20_000  # milliseconds that anything may take on a busy machine
 
 
 @pytest.fixture(scope="module")
 def runs():
     runs = Runs(LOCAL, places=2)
+    runs.prepare()
     yield runs
     runs.close()
 
@@ -93,7 +96,17 @@ def set_number(page, name: str, value: float) -> None:
     field.press("Tab")
 
 
+def choose_preset(page, label: str) -> None:
+    """Its settings have arrived when the sentence below the presets is its own."""
+    page.get_by_role("radio", name=label, exact=True).check()
+    page.wait_for_function(
+        "words => document.querySelector('#presets .tl-why').innerText.includes(words)", arg=PRESETS[label].words[:40]
+    )
+
+
 def start(page, steps: int = 100) -> None:
+    """A run of one side, small enough to be quick."""
+    choose_preset(page, "Tiny and instant")
     set_number(page, "steps", steps)
     page.click("#start")
 
@@ -137,7 +150,9 @@ def worker_of_only_run(runs) -> int:
 
 def test_the_chart_and_a_sample_are_there_before_any_click(visit):
     page = visit()
-    page.wait_for_function("document.querySelector('#loss-chart [role=img]').ariaLabel.includes('Validation loss')")
+    page.wait_for_function(
+        "document.querySelector('#loss-chart [role=img]').ariaLabel.includes('B, Post-LN: training loss')"
+    )
     assert drawn(page, "#loss-chart canvas")
     assert len(page.inner_text("#run-sample pre")) > 50
 
@@ -235,7 +250,7 @@ def test_reset_brings_the_shipped_run_back(visit):
     wait_for_state(page, "done")
     page.click("#reset")
     wait_for_state(page, "shipped")
-    page.get_by_text("1,000 steps").first.wait_for()
+    page.get_by_text("after 400 steps").first.wait_for()
 
 
 def test_reset_of_a_run_that_runs_leaves_the_shipped_one_on_every_tab(visit, runs):
@@ -249,9 +264,9 @@ def test_reset_of_a_run_that_runs_leaves_the_shipped_one_on_every_tab(visit, run
     assert wait_until_gone(pid, 1)
     page.wait_for_timeout(700)  # what the ended handler sends has come
     assert page.inner_text("#run-state .tl-badge") == "shipped"
-    assert "Step of 1,000" in page.inner_text("#run-numbers")
-    assert "over 1000 of 1000 steps" in page.get_attribute("#loss-chart [role=img]", "aria-label")
-    assert [page.is_enabled(f"#{name}") for name in ("start", "pause", "stop", "reset")] == [True, False, False, False]
+    assert "Post-LN" in page.inner_text("#run-numbers")
+    assert "over 400 of 400 steps" in page.get_attribute("#loss-chart [role=img]", "aria-label")
+    assert [page.is_enabled(f"#{name}") for name in BUTTONS] == [True, False, True, False, False]
     open_tab(page, "Generate")
     page.wait_for_timeout(300)
     assert "the shipped run" in page.inner_text("#generate-note")
@@ -292,8 +307,8 @@ def test_two_visitors_never_see_each_others_run(visit):
     start(second, 100)
     wait_for_state(first, "done")
     wait_for_state(second, "done")
-    assert "Step of 50" in first.inner_text("#run-numbers")
-    assert "Step of 100" in second.inner_text("#run-numbers")
+    assert "50 of 50 steps" in first.get_attribute("#loss-chart [role=img]", "aria-label")
+    assert "100 of 100 steps" in second.get_attribute("#loss-chart [role=img]", "aria-label")
     open_tab(first, "Generate")
     first.get_by_text("your run on “python-docs”, after 50 steps").last.wait_for()
 
@@ -324,18 +339,128 @@ def test_settings_that_do_not_fit_are_refused_in_words(visit):
     page = visit()
     set_number(page, "num_heads", 7)
     page.click("#start")
-    page.get_by_text("must divide hidden_dim = 64").wait_for()
+    page.locator(".toast-wrap").get_by_text("must divide hidden_dim = 32").wait_for()
     assert page.locator("#run-state .error:visible").count() == 0  # Gradio's own mark, over what the line says
 
 
-def test_a_run_that_diverges_says_so(visit):
+def test_a_side_that_diverges_says_when_and_the_other_goes_on(visit):
     page = visit()
-    page.locator("#field-optimizer").get_by_text("SGD").click()
-    page.click("#more-settings button")
-    set_number(page, "gradient_clip", 0)
-    set_number(page, "learning_rate", 10_000)
+    choose_preset(page, "Too fast")
     page.click("#start")
-    page.get_by_text("The run diverged at step").wait_for()
+    page.get_by_text("B (Learning rate 1) diverged at step").wait_for()
+    wait_for_state(page, "done")
+    assert "400 of 400 steps" in page.get_attribute("#loss-chart [role=img]", "aria-label")
+
+
+def test_the_first_comparison_needs_one_click_and_less_than_a_minute(visit):
+    began = time.monotonic()
+    page = visit()
+    page.click("#start")
+    page.wait_for_selector("#run-state .tl-badge.running", timeout=60_000)
+    page.wait_for_selector("#run-state .tl-badge.done", timeout=60_000)
+    page.wait_for_function("document.querySelector('#why-panel .tl-why-at').textContent === 'step 400'")
+    seconds = time.monotonic() - began
+    assert "A (Pre-LN) is ahead on unseen text" in page.inner_text("#run-numbers")
+    assert all(drawn(page, f"#why-panel .tl-small:nth-child({i}) canvas") for i in range(1, 6))
+    assert seconds < 60
+
+
+def test_a_live_comparison_is_drawn_often_without_a_gap_and_at_one_height(visit):
+    """Pictures come more than five times a second, and the page never stands still for a quarter of one."""
+    page = visit()
+    page.click("#start")
+    wait_for_state(page, "running")
+    page.wait_for_timeout(500)
+    told = page.evaluate(
+        """() => new Promise((done) => {
+          const plot = document.querySelector('#loss-chart .tl-plot');
+          const heights = new Set();
+          let frames = 0, gap = 0, before = performance.now();
+          new MutationObserver(() => { frames += 1; heights.add(plot.getBoundingClientRect().height); })
+            .observe(plot, {attributes: true, attributeFilter: ['aria-label']});
+          const began = before;
+          const tick = (now) => {
+            gap = Math.max(gap, now - before);
+            before = now;
+            if (now - began < 2000) requestAnimationFrame(tick);
+            else done({rate: frames / ((now - began) / 1000), gap, heights: heights.size});
+          };
+          requestAnimationFrame(tick);
+        })"""
+    )
+    page.click("#stop")
+    print(f" {told['rate']:.1f} pictures a second, longest gap {told['gap']:.0f} ms", end="")
+    assert told["heights"] == 1
+    assert told["gap"] < 250
+    assert told["rate"] >= 5
+
+
+def test_one_step_makes_one_step(visit):
+    page = visit()
+    choose_preset(page, "Tiny and instant")
+    page.click("#step")
+    page.get_by_text("Paused at step 1.").wait_for()
+    page.click("#step")
+    page.get_by_text("Paused at step 2.").wait_for()
+    page.get_by_role("button", name="Resume").click()
+    wait_for_state(page, "done")
+
+
+def test_the_slider_of_the_why_panel_goes_back_to_the_first_step(visit):
+    page = visit()
+    panel = page.locator("#why-panel")
+    panel.locator(".tl-why-at").get_by_text("step 400").wait_for()
+    before = panel.locator("[role=img]").first.get_attribute("aria-label")
+    panel.get_by_role("slider", name="Step to look at").fill("0")
+    panel.locator(".tl-why-at").get_by_text("step 1", exact=True).wait_for()
+    panel.get_by_text("At step 1 the first layer's gradient is").wait_for()
+    page.wait_for_function("before => document.querySelector('#why-panel [role=img]').ariaLabel !== before", arg=before)
+
+
+def test_the_thing_that_b_changes_can_be_any_setting(visit):
+    page = visit()
+    page.click("#switch input")
+    page.get_by_role("option", name="Learning rate", exact=True).click()
+    page.locator("#switch-number").get_by_text("Learning rate of B").wait_for()
+    page.click("#switch input")
+    page.get_by_role("option", name="Tied", exact=True).click()
+    page.locator("#switch-choice").get_by_text("Tied of B").wait_for()
+    assert page.locator("#switch-choice input").input_value() == "no"
+    set_number(page, "steps", 50)
+    page.click("#start")
+    wait_for_state(page, "done")
+    assert "Tied no" in page.inner_text("#run-numbers")
+
+
+def test_the_estimate_follows_the_settings(visit):
+    page = visit()
+    words = page.locator("#estimate")
+    words.get_by_text("both sides would take about").wait_for()
+    set_number(page, "num_heads", 7)
+    words.get_by_text("must divide hidden_dim = 32").wait_for()
+    choose_preset(page, "Tiny and instant")
+    words.get_by_text("the run would take about").wait_for()
+
+
+def test_an_uploaded_file_is_what_is_trained_on(visit, tmp_path):
+    file = tmp_path / "own.txt"
+    file.write_text(f"ü {EVIL} and so on. " * 80, "utf-8")
+    page = visit()
+    page.locator("#upload-text input, input[type=file]").first.set_input_files(file)
+    page.wait_for_function("document.querySelector('#field-text textarea')?.value.startsWith('ü <img')")
+    start(page, 50)
+    wait_for_state(page, "done")
+    assert "your own text" in page.inner_text("#run-state")
+    assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+
+
+def test_the_log_scale_redraws_the_chart(visit):
+    page = visit()
+    picture = "document.querySelector('#loss-chart canvas').toDataURL()"
+    for name in ("log scale", "moving average"):
+        before = page.evaluate(picture)
+        page.get_by_label(name).click()
+        page.wait_for_function(f"before => {picture} !== before", arg=before)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -46,6 +46,13 @@ def test_matrices_lie_first_so_that_decay_is_one_slice(space):
     }
 
 
+def test_a_flat_vector_is_split_into_the_parts_that_the_parameters_are(space):
+    parts = space.split(space.data.copy())
+    assert parts.keys() == dict(space).keys()
+    for name, param in space.items():
+        np.testing.assert_array_equal(parts[name], param.data)
+
+
 def test_names_keep_the_order_of_declaration(space):
     assert list(space) == ["a.scale", "a.weight", "a.bias", "b.weight"]
 

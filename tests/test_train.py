@@ -290,3 +290,22 @@ def test_a_text_shorter_than_one_sequence_is_refused_with_the_longest_context_it
     with pytest.raises(ConfigError, match=r"24 tokens to train on, .* or a context of at most 23"):
         Trainer(ModelConfig(26, context_length=24), QUICK, corpus)
     list(Trainer(ModelConfig(26, context_length=23), QUICK, corpus))
+
+
+def test_a_subclass_sees_the_clipped_gradient_and_the_weights_before_the_update(verse):
+    seen = []
+
+    class Watching(Trainer):
+        def observe(self, step, gradient_norm, trace):
+            space = self.model.parameters
+            seen.append((step, gradient_norm, float(np.linalg.norm(space.grad)), space.data.copy(), trace))
+
+    config = TrainConfig(steps=2, optimizer="sgd", weight_decay=0.5, gradient_clip=0.01)
+    trainer = Watching(tiny(vocab_size=verse.tokenizer.vocab_size), config, verse)
+    start = trainer.model.parameters.data.copy()
+    record = trainer.train_step()
+    ((step, norm, clipped, before, trace),) = seen
+    assert (step, norm) == (1, record.gradient_norm)
+    assert clipped == pytest.approx(0.01, rel=1e-4)  # without the decay, which the optimizer adds
+    np.testing.assert_array_equal(before, start)
+    assert len(trace.blocks) == 2

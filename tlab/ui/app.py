@@ -23,7 +23,7 @@ from tlab.ui.link_bar import LinkBar
 from tlab.ui.runs import Runs
 from tlab.ui.sweeps_tab import SweepsTab
 from tlab.ui.theme import lab_theme
-from tlab.ui.train_tab import TrainTab
+from tlab.ui.train_tab import QUIET, TrainTab
 
 TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
@@ -65,6 +65,7 @@ def build(runs: Runs | None = None) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             runs.end_session(request.session_hash or "")
 
+        demo.load(train.on_open, train.controls.components, train.estimate, queue=False, **QUIET)
         demo.unload(leave)
     demo.queue(max_size=QUEUE, api_open=False)
     return demo

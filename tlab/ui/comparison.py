@@ -90,10 +90,16 @@ def proposal(name: str, own: Any) -> Any:
         return next((key for key in registry if key != own), own)
     if is_switch(name):
         return not own
-    low, high = options(config_of(name))[name].typical or (0, 1)
+    whole = float not in type_alternatives(field_types(config_of(name))[name])
+    typical = options(config_of(name))[name].typical
+    if typical is None:  # a field that is best left alone: the smallest value that means something
+        return int(own != 1) if whole else 0.0
+    high = typical[1]
     if not own:
-        return high / 5 if float in type_alternatives(field_types(config_of(name))[name]) else int(high) // 5 or 1
-    return own * 2 if own * 2 <= max(high, low) else own / 2 if isinstance(own, float) else own // 2
+        return max(1, int(high) // 5) if whole else high / 5
+    if own * 2 <= high:
+        return own * 2
+    return own // 2 if whole else own / 2
 
 
 def fields_of(config_class: type, given: dict[str, Any]) -> dict[str, Any]:

@@ -164,8 +164,8 @@ def insight_text(insights: Sequence[Insight]) -> str:
 
 def numbers_html(run: Run) -> str:
     """Both sides in numbers with their difference, and how far they are."""
-    heads = "".join(f'<th scope="col">{badge(side)}{html.escape(side.label)}</th>' for side in run.sides)
     two = len(run.sides) > 1
+    heads = "".join(f'<th scope="col">{badge(side) if two else ""}{html.escape(side.label)}</th>' for side in run.sides)
     rows = []
     for name, values, pattern in measures(run):
         cells = "".join(f"<td>{pattern.format(value) if value is not None else '–'}</td>" for value in values)
@@ -176,10 +176,11 @@ def numbers_html(run: Run) -> str:
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
     difference = '<th scope="col">B − A</th>' if two else ""
     share = 100 * min(1.0, run.step / run.steps)
-    return (
-        f'<div class="tl-card tl-numbers">{verdict_html(run)}<table><thead><tr><td></td>{heads}{difference}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table><div class="tl-progress"><i style="width:{share:.1f}%"></i></div></div>'
+    table = (
+        f"<table><thead><tr><td></td>{heads}{difference}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f'<div class="tl-progress"><i style="width:{share:.1f}%"></i></div>'
     )
+    return f'<div class="tl-card tl-numbers">{verdict_html(run)}{table}</div>'
 
 
 def badge(side: Side) -> str:
@@ -279,17 +280,20 @@ def divergence_words(side: Side, run: Run) -> str:
     if side.divergence is None:
         return ""
     who = f"{side.letter} ({side.label})" if len(run.sides) > 1 else "The run"
-    words = f"{who} diverged at step {side.divergence.step:,}: {side.divergence.what}, first seen in "
-    words += f"{place_words(side.divergence)}."
-    return words + (" The other one goes on." if run.active else "")
+    words = f"{who} diverged at step {side.divergence.step:,}: {side.divergence.what}{place_words(side.divergence)}."
+    if len(run.sides) == 1 or run.state == DIVERGED:
+        return words
+    return words + (" The other one goes on." if run.active else " The other one went on.")
 
 
 def place_words(divergence: Divergence) -> str:
-    """`blocks.3.mlp.up` -> "mlp up of layer 4", as people count layers."""
-    words = re.sub(
+    """`blocks.3.mlp.up` -> ", first seen in mlp up of layer 4", as people count layers; the loss itself is no place."""
+    if divergence.where == "loss":
+        return ""
+    place = re.sub(
         r"blocks\.(\d+)\.(\S+)", lambda m: f"{m[2].replace('.', ' ')} of layer {int(m[1]) + 1}", divergence.where
     )
-    return f"the {words}" if not words.startswith("the ") else words
+    return f", first seen in {place}"
 
 
 def samples_html(run: Run) -> str:

@@ -70,7 +70,8 @@ COMPARISONS = (
     ),
     Preset(
         "Too fast",
-        "Three hundred times the learning rate, without norm and clipping: how a run goes off the rails, and where it shows first.",
+        "Three hundred times the learning rate, without norm and clipping: how a run goes off the rails, and where it "
+        "shows first.",
         {**SHORT, "gradient_clip": 0.0, "norm": "none"},
         ("learning_rate", 1.0),
     ),

@@ -176,7 +176,7 @@ def fixed_settings(folder: Folder) -> dict[str, Any]:
     try:
         with path.open("r", encoding="utf-8") as file:
             grids = [grid["values"] for grid in json.load(file)["grids"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ResultsError(f"manifest.json cannot be read: {error}") from error
     values: dict[str, list[Any]] = {}
     for name, levels in itertools.chain.from_iterable(grid.items() for grid in grids):

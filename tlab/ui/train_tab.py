@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import html
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -34,6 +35,7 @@ from tlab.ui.worker import Job
 
 SECONDS_BETWEEN_FRAMES = 0.16  # six a second: smooth to the eye, and sixteen visitors are no load
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
 VALIDATION_SHARE = 0.1  # of a text
 
 
@@ -68,9 +70,9 @@ class TrainTab:
                 self.numbers = gr.HTML(numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
                 self.why = why_panel(why_value(demo))
                 self.samples = gr.HTML(samples_html(demo), elem_id="run-sample", apply_default_css=False)
-        self.buttons = [self.start, self.pause, self.step, self.stop, self.reset]
+        buttons = [self.start, self.pause, self.step, self.stop, self.reset]
         pictures = [self.chart, self.numbers, self.why, self.samples]
-        self.outputs = [self.run_id, self.state, *pictures, *self.buttons]
+        self.outputs = [self.run_id, self.state, *pictures, *buttons]
         self.connect_controls()
         self.connect_buttons()
 
@@ -126,6 +128,13 @@ class TrainTab:
         updates, words = self.controls.preset_updates(preset)
         return [*chosen, preset.words, *updates, words]
 
+    async def on_open(self, *values: Any) -> str:
+        """The first estimate; a server that has just started needs a moment to know its pace."""
+        until = time.monotonic() + SECONDS_FOR_PACE
+        while self.runs.pace is None and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        return self.on_change(*values)
+
     def on_change(self, *values: Any) -> str:
         """How long it would take and how large it would be, or why it cannot be."""
         try:
@@ -143,8 +152,8 @@ class TrainTab:
         vocab_size, validation_tokens = text_size(job)
         configs = [plan.configs(vocab_size) for plan in job.plans]
         check_limits(self.runs.limits, configs)
-        sizes = " and ".join(f"{estimated_weights(config):,}" for config, _ in configs)
-        words = f"About {sizes} weights"
+        sizes = list(dict.fromkeys(f"{estimated_weights(config):,}" for config, _ in configs))
+        words = f"About {' and '.join(sizes)} weights{' each' if len(sizes) < len(configs) else ''}"
         if self.runs.pace is None:
             return f"{words}."
         seconds = estimated_seconds(self.runs.pace, configs, validation_tokens)
@@ -238,7 +247,7 @@ class TrainTab:
             changed = state != shown_state
             texts = samples_html(run) if changed or samples != shown_samples else gr.skip()
             shown_state, shown_samples = state, samples
-            buttons = buttons_for(run) if changed else [gr.skip()] * len(self.buttons)
+            buttons = buttons_for(run) if changed else [gr.skip()] * len(buttons_for(run))
             yield [run.id, self.words_of(run), *pictures(run), texts, *buttons]
             if over:
                 break

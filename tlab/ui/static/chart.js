@@ -38,6 +38,7 @@ const makeScale = (value, width, height) => {
     for (const point of run.validation) [low, high] = [Math.min(low, point[1]), Math.max(high, point[1])];
   }
   if (!isFinite(low)) [low, high] = [0, value.guess || 5];
+  if (high - low < 0.2) [low, high] = [low - 0.5, high + 0.5]; // a first step alone has no height
   // Of a run that exploded, a linear axis would show nothing but the explosion.
   const logarithmic = logBox.checked || (value.guess > 0 && high > 4 * value.guess);
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
@@ -95,6 +96,10 @@ const drawRun = (context, run, smooth) => {
   const batches = run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[0])]);
   line(context, batches, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
   if (smooth) line(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), own, 2.5, dash);
+  if (run.bins.length === 1) {
+    context.fillStyle = own; // a line of one point would be invisible
+    context.fillRect(x(endOf(run, 0)) - 2, y(run.bins[0][0]) - 2, 5, 5);
+  }
   const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
   line(context, points, own, 1.2, [2, 3]);
   for (const [px, py] of points) {

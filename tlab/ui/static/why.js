@@ -31,7 +31,7 @@ const rangeOf = (chart, logarithmic) => {
 
 const short = (v) => {
   if (v === 0) return "0";
-  if (Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5) return v.toExponential(0).replace("e", "e");
+  if (Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5) return v.toExponential(0);
   return String(Number(v.toPrecision(2)));
 };
 
@@ -132,7 +132,8 @@ const sentence = (step) => {
     if (!row || row.charts[0].length < 2) return null;
     const ratio = row.charts[0][0] / row.charts[0][row.charts[0].length - 1];
     if (!isFinite(ratio)) return null;
-    const times = ratio >= 1 ? `${short(ratio)} times` : ratio > 0 ? `1/${short(1 / ratio)} of` : "none of";
+    const rounded = Number((ratio >= 1 ? ratio : 1 / ratio).toPrecision(2)).toLocaleString("en");
+    const times = ratio >= 1 ? `${rounded} times` : ratio > 0 ? `1/${rounded} of` : "none of";
     return `${times} the last layer's${sides.length > 1 ? ` in ${side.letter} (${side.label})` : ""}`;
   }).filter(Boolean);
   return told.length ? `At step ${step.toLocaleString("en")} the first layer's gradient is ${told.join(", and ")}.` : "";
