@@ -54,6 +54,7 @@ def test_three_functions_are_public_with_types_and_words_and_training_is_not(cli
     assert named.keys() == {"/tokenize", "/attention", "/generate"}
     kinds = {p["parameter_name"]: p["python_type"]["type"] for p in named["/generate"]["parameters"]}
     assert kinds == {"prompt": "str", "preset": "str", "max_new_tokens": "int", "seed": "int"}
+    assert named["/tokenize"]["returns"][0]["type"]["required"] == ["ids", "tokens", "vocab_size"]
     assert named["/attention"]["description"].startswith("Tell where one attention head")
 
 

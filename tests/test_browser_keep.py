@@ -195,7 +195,7 @@ def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):  # noqa: F8
 
 def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):  # noqa: F811
     page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
-    page.get_by_text("This link hides Seed, Norm").wait_for()
+    page.get_by_text("each at its value: Seed, Norm").wait_for()
     assert not page.locator("#field-seed").is_visible()
     assert not page.locator("#field-norm").is_visible()
     assert page.locator("#field-activation").is_visible()

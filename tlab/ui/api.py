@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import gradio as gr
 from gradio.events import api
@@ -31,6 +31,38 @@ class Preset(NamedTuple):
     temperature: float
     top_k: int | None
     top_p: float | None
+
+
+class Tokens(TypedDict):
+    """What `tokenize` answers."""
+
+    ids: list[int]
+    tokens: list[str]
+    vocab_size: int
+
+
+class HeadView(TypedDict):
+    """What `attention` answers."""
+
+    tokens: list[str]
+    weights: list[list[float]]
+    entropy: float
+    distance: float
+    words: str
+
+
+class WrittenToken(TypedDict):
+    """A token, and the chance that it had when it was drawn."""
+
+    text: str
+    probability: float
+
+
+class Writing(TypedDict):
+    """What `generate` answers."""
+
+    text: str
+    tokens: list[WrittenToken]
 
 
 PRESETS = {
@@ -63,7 +95,7 @@ def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-def tokenize(text: str, tokenizer: str = SHIPPED) -> dict[str, Any]:
+def tokenize(text: str, tokenizer: str = SHIPPED) -> Tokens:
     """Cut a text into the tokens that a model reads.
 
     Args:
@@ -85,7 +117,7 @@ def tokenize(text: str, tokenizer: str = SHIPPED) -> dict[str, Any]:
     return {"ids": ids.tolist(), "tokens": [reader.tokens[i] for i in ids], "vocab_size": reader.vocab_size}
 
 
-def attention(text: str, layer: int = 1, head: int = 1) -> dict[str, Any]:
+def attention(text: str, layer: int = 1, head: int = 1) -> HeadView:
     """Tell where one attention head of the shipped model looks in a text.
 
     Args:
@@ -116,7 +148,7 @@ def attention(text: str, layer: int = 1, head: int = 1) -> dict[str, Any]:
     }
 
 
-def generate(prompt: str, preset: str = "balanced", max_new_tokens: int = 100, seed: int = 0) -> dict[str, Any]:
+def generate(prompt: str, preset: str = "balanced", max_new_tokens: int = 100, seed: int = 0) -> Writing:
     """Let the shipped model continue a text. The same seed gives the same text.
 
     Args:
@@ -135,7 +167,7 @@ def generate(prompt: str, preset: str = "balanced", max_new_tokens: int = 100, s
     settings = PRESETS[preset]._asdict()
     seed = check_whole("seed", seed, 0, 2**32 - 1)
     written = list(tlab.generate(demo_checkpoint(), prompt, max_new_tokens=count, seed=seed, **settings))
-    tokens = [{"text": token.text, "probability": round(token.probability, 6)} for token in written]
+    tokens: list[WrittenToken] = [{"text": token.text, "probability": round(token.probability, 6)} for token in written]
     return {"text": "".join(map(str, written)), "tokens": tokens}
 
 

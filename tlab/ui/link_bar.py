@@ -101,5 +101,5 @@ def notice_html(problems: list[str], hidden: list[str]) -> str:
         rules = ",".join(f"#field-{name},.gr-group:has(#field-{name})" for name in hidden)
         words = ", ".join(label_of(name) for name in hidden)
         parts.append(f"<style>{rules}{{display:none!important}}</style>")
-        parts.append(f'<p class="tl-note">This link hides {html.escape(words)}; they keep their values.</p>')
+        parts.append(f'<p class="tl-note">Hidden by this link, each at its value: {html.escape(words)}.</p>')
     return "".join(parts)

@@ -158,7 +158,8 @@ def sweep_words(results: Results) -> str:
     fixed = ", ".join(level_words(name, value) for name, value in results.fixed.items())
     words = (
         f"{results.name}: {axes}, {seeds} seed{'s' if seeds > 1 else ''} each. "
-        f"{'All with ' + fixed + '. ' if fixed else ''}Darker is better. Click cells for their curves."
+        f"{'All with ' + fixed + '. ' if fixed else ''}The stronger its colour, the better a cell. "
+        "Click cells for their curves."
     )
     return f'<p class="tl-words">{html.escape(words[:1].upper() + words[1:])}</p>'
 
