@@ -137,6 +137,7 @@ def test_a_hostile_zip_is_refused_in_words_and_the_page_lives(visit, tmp_path): 
             archive.writestr(name, content)
         page.locator(UPLOAD).set_input_files(path)
         page.get_by_text("which no export of the lab has" if ".." in name else "would unpack to").wait_for()
+    open_tab(page, "Train")
     train(page)
 
 

@@ -7,6 +7,7 @@ waits. Whatever comes in is checked here; only the kinds of JSON are known when 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
@@ -92,6 +93,8 @@ def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
+    # Gradio reads the types off the signature, and would take annotations that are texts for no types at all.
+    answer.__signature__ = inspect.signature(function, eval_str=True)  # pyright: ignore[reportAttributeAccessIssue]
     return answer
 
 
