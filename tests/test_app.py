@@ -37,7 +37,7 @@ from tlab.ui.comparison import proposal
 from tlab.ui.controls import OWN_TEXT, Controls, decoded
 from tlab.ui.curve import MAX_BINS, Curve
 from tlab.ui.demo import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
-from tlab.ui.estimate import estimated_seconds, measure_pace
+from tlab.ui.estimate import Pace, corrected, estimated_seconds, measure_pace
 from tlab.ui.generate_tab import GenerateTab
 from tlab.ui.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
 from tlab.ui.parts import map_value, refusal
@@ -535,6 +535,14 @@ def test_the_estimate_before_the_start_is_of_the_right_size():
         pass
     taken = time.perf_counter() - began
     assert 0.25 < estimated_seconds(pace, sides, len(corpus.validation)) / taken < 4
+
+
+def test_a_run_that_took_four_times_as_long_doubles_the_next_estimate():
+    pace = Pace(1e-4, 1e-11, 1e-9)
+    config, training = ModelConfig(vocab_size=103), TrainConfig(steps=100, validation_every=0)
+    thought = estimated_seconds(pace, [(config, training)], 0)
+    slower = corrected(pace, [(config, training.batch_size, 100, 4 * thought / 1.1)])
+    assert estimated_seconds(slower, [(config, training)], 0) == pytest.approx(2 * thought)
 
 
 def test_a_path_is_no_corpus(runs):

@@ -70,6 +70,19 @@ def time_step(config: ModelConfig, batch_size: int) -> float:
     return min(taken[1:])
 
 
+def corrected(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]) -> Pace:
+    """The pace after a run: half-way, in ratio, between what was thought and what was seen.
+
+    Args:
+        pace: what was thought.
+        sides: config, batch size, steps and seconds of each.
+    """
+    thought = sum(step * float(np.dot(pace, loads(config, batch_size))) for config, batch_size, step, _ in sides)
+    seen = sum(seconds for *_, seconds in sides)
+    ratio = (seen / thought) ** 0.5 if thought > 0 and seen > 0 else 1.0
+    return Pace(*(price * ratio for price in pace))
+
+
 def estimated_seconds(pace: Pace, sides: Sequence[tuple[ModelConfig, TrainConfig]], validation_tokens: int) -> float:
     """Of a whole run: the steps of all its sides, and the validations in between."""
     total = 0.0

@@ -29,7 +29,7 @@ from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.train import check_fit
 from tlab.ui.demo import demo_checkpoint, demo_steps
-from tlab.ui.estimate import Pace
+from tlab.ui.estimate import Pace, corrected
 from tlab.ui.limits import Limits, TooLargeError, check_limits
 from tlab.ui.pool import Spare, Worker
 from tlab.ui.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
@@ -39,6 +39,7 @@ from tlab.ui.worker import PAUSE, STOP, Ended, Failed, Job
 GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
 MAX_RUNS = 500  # of all sessions; each is two curves of 300 points and two times 100 insights
 MAX_HISTORY = 12  # runs of one session
+STEPS_TO_LEARN_FROM = 20  # fewer say little of how fast the machine is
 SESSION_SHARE = 8  # one session may take up an eighth of the store
 
 
@@ -221,6 +222,17 @@ class Runs:
         """Learn how fast this machine is, for estimates."""
         self.pace = self.spare.measure() or self.pace
 
+    def learn(self, run: Run) -> None:
+        """What a run took makes the next estimate better."""
+        if self.pace is None or run.vocab_size is None or run.step < STEPS_TO_LEARN_FROM:
+            return
+        configs = [plan.configs(run.vocab_size) for plan in run.job.plans]
+        seen = [
+            (config, training.batch_size, side.step, side.seconds)
+            for (config, training), side in zip(configs, run.sides, strict=True)
+        ]
+        self.pace = corrected(self.pace, seen)
+
     def close(self) -> None:
         """End everything: the server goes down."""
         for run in list(self.runs.values()):
@@ -304,6 +316,7 @@ class Runs:
             run.state = state
         else:
             run.take(last_word, self.store)
+            self.learn(run)
         if run.id not in self.runs:  # forgotten while it ran
             self.store.discard(run.id)
 

@@ -29,7 +29,7 @@ from tlab.ui.limits import Limits, check_limits
 
 SECONDS_BETWEEN_RECORDS = 0.125  # eight pictures a second are all that anybody sees
 SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read
-SAMPLE_TOKENS = 240
+SAMPLE_TOKENS = 160
 SAMPLE_SHARE = 0.05  # of the time at most goes into samples, however slow the model is
 EXCERPT_CHARACTERS = 64
 LEAST_STEPS_BETWEEN_INSIGHTS = 10  # looking inside then costs a few hundredths of the training
@@ -184,7 +184,7 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
         if trainer.step == 0:
             yield from kept_snapshot(side, trainer)
 
-    order, rounds = None, 0
+    order, rounds, samples = None, 0, 0
     fresh: list[list[StepRecord]] = [[] for _ in trainers]
     sent_at = time.perf_counter()
     sample_at = sent_at + SECONDS_BETWEEN_SAMPLES / 2
@@ -202,14 +202,13 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
         if now - sent_at >= SECONDS_BETWEEN_RECORDS:
             yield from progress(fresh)
             sent_at = now
-        if now >= sample_at:
-            for side, trainer in enumerate(trainers):
-                if not trainer.finished:
-                    yield Sample(side, trainer.step, write_sample(trainer, corpus))
-                    if not too_large(trainer):
-                        yield Snapshot(side, light_checkpoint(trainer), keep=False)
+        going = [side for side, trainer in enumerate(trainers) if not trainer.finished]
+        if now >= sample_at and going:
+            side = going[samples % len(going)]  # one at a time: two would hold up the curves twice as long
+            yield from sample_messages(side, trainers[side], corpus)
+            samples += 1
             spent = time.perf_counter() - now
-            sample_at = now + max(SECONDS_BETWEEN_SAMPLES, spent / SAMPLE_SHARE)
+            sample_at = now + max(SECONDS_BETWEEN_SAMPLES / len(going), spent / SAMPLE_SHARE)
         if connection.poll():
             order = connection.recv()
         elif rounds == job.rounds:
@@ -220,6 +219,13 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
             yield Sample(side, trainer.step, write_sample(trainer, corpus))
     to_go_on = order == PAUSE
     yield Ended(order, [t.checkpoint() if to_go_on else light_checkpoint(t, records=True) for t in trainers])
+
+
+def sample_messages(side: int, trainer: Trainer, corpus: Corpus) -> Iterator[Sample | Snapshot]:
+    """What a side writes now, and the model that wrote it."""
+    yield Sample(side, trainer.step, write_sample(trainer, corpus))
+    if not too_large(trainer):
+        yield Snapshot(side, light_checkpoint(trainer), keep=False)
 
 
 def progress(fresh: list[list[StepRecord]]) -> Iterator[Progress]:
