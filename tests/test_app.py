@@ -943,4 +943,4 @@ def test_a_path_instead_of_a_corpus_is_refused_over_http(served):
 def test_the_queue_and_the_api_are_closed_to_what_the_page_does_not_call(served):
     _, url, _ = served
     with contextlib.closing(urllib.request.urlopen(f"{url.rstrip('/')}/gradio_api/info", timeout=10)) as answer:
-        assert json.load(answer)["named_endpoints"] == {}
+        assert json.load(answer)["named_endpoints"].keys() == {"/tokenize", "/attention", "/generate"}

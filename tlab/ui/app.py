@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 from typing import Any
 
@@ -11,12 +12,17 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from tlab.ui import api
 from tlab.ui.attention_tab import AttentionTab
+from tlab.ui.code_tab import CodeTab
 from tlab.ui.demo import STATIC
 from tlab.ui.generate_tab import GenerateTab
+from tlab.ui.history_tab import HistoryTab
 from tlab.ui.limits import limits_here
+from tlab.ui.link_bar import LinkBar
 from tlab.ui.readings import Readings
 from tlab.ui.runs import Runs
+from tlab.ui.sweeps_tab import SweepsTab
 from tlab.ui.theme import lab_theme
 from tlab.ui.train_tab import QUIET, TrainTab
 
@@ -35,15 +41,28 @@ def build(runs: Runs | None = None) -> gr.Blocks:
     runs = runs or Runs(limits_here())
     readings = Readings()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
-        gr.HTML(HEAD, apply_default_css=False)
-        run_id = gr.State(None)
-        with gr.Tab("Train", id="train"):
-            train = TrainTab(runs, run_id)
-            train.build()
-        with gr.Tab("Attention", id="attention") as tab:
-            AttentionTab(runs, run_id, readings).build(tab)
-        with gr.Tab("Generate", id="generate") as tab:
-            GenerateTab(runs, run_id, readings).build(tab)
+        train = TrainTab(runs, run_id := gr.State(None))
+        link, code = LinkBar(train), CodeTab()
+        with gr.Row(elem_classes="tl-top"):
+            gr.HTML(HEAD, apply_default_css=False)
+            link.build_button()
+        link.build_panel()
+        with gr.Tabs() as tabs:
+            with gr.Tab("Train", id="train"):
+                train.build()
+            with gr.Tab("Attention", id="attention") as tab:
+                AttentionTab(runs, run_id, readings).build(tab)
+            with gr.Tab("Generate", id="generate") as tab:
+                GenerateTab(runs, run_id, readings).build(tab)
+            with gr.Tab("Compare", id="compare") as tab:
+                HistoryTab(runs, train).build(tab, tabs)
+            with gr.Tab("Sweeps", id="sweeps"):
+                SweepsTab(runs.limits.public, train).build(tabs)
+            with gr.Tab("Code", id="code"):
+                code.build()
+        code.connect(tabs, train.controls.code_links)
+        link.connect(demo)
+        api.build()
 
         def leave(request: gr.Request) -> None:
             runs.end_session(request.session_hash or "")
@@ -71,14 +90,14 @@ def launch_options() -> dict[str, Any]:
     """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
     return {
         "theme": lab_theme(),
-        "css_paths": [STATIC / "style.css", STATIC / "look.css"],
+        "css_paths": [STATIC / "style.css", STATIC / "look.css", STATIC / "keep.css"],
         "share": False,
         "show_error": False,
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
         "pwa": False,
-        "mcp_server": False,
+        "mcp_server": importlib.util.find_spec("mcp") is not None,  # where `gradio[mcp]` is installed
         "enable_monitoring": False,
         "max_file_size": "20mb",
         "state_session_capacity": 200,

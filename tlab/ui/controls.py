@@ -42,13 +42,23 @@ FORMULAS = [{"left": "$", "right": "$", "display": False}]
 MOST_RADIO_CHOICES = 6  # more buttons than that are harder to read than a list
 
 
-def choice(registry: Registry[Any], default: str, label: str, info: str | None, elem_id: str) -> gr.Component:
+CodeLink = tuple[gr.Button, str, gr.Component]
+"""A button, the slot whose page it opens, and the control that says which."""
+
+
+def choice(
+    registry: Registry[Any], default: str, label: str, info: str | None, elem_id: str, code_links: list[CodeLink]
+) -> gr.Component:
     """The entries of a registry, by their labels, and what the chosen one does."""
     choices: list[tuple[str, str]] = [(entry.label, key) for key, entry in registry.entries.items()]
     kind = gr.Radio if len(choices) <= MOST_RADIO_CHOICES else gr.Dropdown
     with gr.Group():
         control = kind(choices, value=default, label=label, info=info, elem_id=elem_id, interactive=True)
         words = gr.Markdown(explanation(registry.entries[default]), latex_delimiters=FORMULAS, elem_classes="tl-why")
+        button = gr.Button(
+            f"Code of {label.lower()}", elem_classes="tl-code-link", elem_id=f"{elem_id}-code", size="sm"
+        )
+    code_links.append((button, registry.slot, control))
 
     def explain(key: str | None) -> str:
         return explanation(registry.entries[key]) if key and key in registry else ""
@@ -59,14 +69,14 @@ def choice(registry: Registry[Any], default: str, label: str, info: str | None, 
     return control
 
 
-def control_for(config_class: type, name: str, value: Any) -> gr.Component:
+def control_for(config_class: type, name: str, value: Any, code_links: list[CodeLink]) -> gr.Component:
     """The control that a field's `Option` and type ask for, at this value."""
     option: Option = options(config_class)[name]
     kinds = type_alternatives(field_types(config_class)[name])
     default: Any = next(f.default for f in dataclasses.fields(config_class) if f.name == name)
     label, elem_id = label_of(name), f"field-{name}"
     if option.registry is not None:
-        return choice(option.registry, value, label, option.help, elem_id)
+        return choice(option.registry, value, label, option.help, elem_id, code_links)
     if bool in kinds:
         return gr.Checkbox(value, label=label, info=option.help, elem_id=elem_id)
     whole = int in kinds
@@ -113,6 +123,7 @@ class Controls:
         self.largest_text = largest_text
         self.components: list[gr.Component] = []
         self.names: list[str] = []
+        self.code_links: list[CodeLink] = []
 
     def build(self) -> None:
         """Lay the controls out, where the `with` of the caller is."""
@@ -127,7 +138,8 @@ class Controls:
             self.build_fields(PACE)
             self.build_switches(TrainConfig)
         with gr.Accordion("Everything else", open=False, elem_id="more-settings"):
-            self.add("tokenizer", choice(TOKENIZERS, next(iter(TOKENIZERS)), "Tokenizer", None, "field-tokenizer"))
+            first = next(iter(TOKENIZERS))
+            self.add("tokenizer", choice(TOKENIZERS, first, "Tokenizer", None, "field-tokenizer", self.code_links))
             for config_class in (ModelConfig, TrainConfig):
                 self.build_fields(n for n in options(config_class) if n not in self.names and n != FROM_CORPUS)
 
@@ -220,13 +232,13 @@ class Controls:
         """Every choice from a registry."""
         for name, option in options(config_class).items():
             if option.registry is not None:
-                self.add(name, control_for(config_class, name, self.opening(name)))
+                self.add(name, control_for(config_class, name, self.opening(name), self.code_links))
 
     def build_fields(self, names: Sequence[str] | Any) -> None:
         """These fields, in this order."""
         with gr.Group():
             for name in names:
-                self.add(name, control_for(config_of(name), name, self.opening(name)))
+                self.add(name, control_for(config_of(name), name, self.opening(name), self.code_links))
 
     def add(self, name: str, component: gr.Component) -> None:
         """One more setting."""

@@ -1,0 +1,191 @@
+"""What programs may ask of the lab: three pure functions of the shipped model, for `gradio_client` and for MCP.
+
+Each is bounded in length and leaves nothing behind. Training is no part of it: that needs a page, with a person who
+waits. Whatever comes in is checked here; only the kinds of JSON are known when it arrives.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypedDict
+
+import gradio as gr
+from gradio.events import api
+
+import tlab
+from tlab.probes import attention_statistics
+from tlab.text import TOKENIZERS
+from tlab.ui.attention_tab import head_words
+from tlab.ui.demo import demo_checkpoint
+
+MOST_CHARACTERS = 2_000  # of a text or prompt
+MOST_NEW_TOKENS = 300  # a third of a second
+AT_ONCE = 2  # calls that are worked on; the others wait in the queue of the page
+SHIPPED = "model"  # the tokenizer of the shipped model
+
+
+class Preset(NamedTuple):
+    """How the next token is chosen."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+
+
+class Tokens(TypedDict):
+    """What `tokenize` answers."""
+
+    ids: list[int]
+    tokens: list[str]
+    vocab_size: int
+
+
+class HeadView(TypedDict):
+    """What `attention` answers."""
+
+    tokens: list[str]
+    weights: list[list[float]]
+    entropy: float
+    distance: float
+    words: str
+
+
+class WrittenToken(TypedDict):
+    """A token, and the chance that it had when it was drawn."""
+
+    text: str
+    probability: float
+
+
+class Writing(TypedDict):
+    """What `generate` answers."""
+
+    text: str
+    tokens: list[WrittenToken]
+
+
+PRESETS = {
+    "likeliest": Preset(0.0, None, None),
+    "careful": Preset(0.5, None, 0.9),
+    "balanced": Preset(0.8, None, None),
+    "bold": Preset(1.2, None, None),
+}
+
+
+def build() -> None:
+    """Open the three functions under their names, on the page whose `with` block this is."""
+    for function in (tokenize, attention, generate):
+        api(
+            in_words(function), api_name=function.__name__, concurrency_limit=AT_ONCE, concurrency_id="api",
+            api_visibility="public",
+        )  # fmt: skip
+
+
+def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose refusals reach the caller as words and not as a server's error."""
+
+    @functools.wraps(function)
+    def answer(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    # Gradio reads the types off the signature, and would take annotations that are texts for no types at all.
+    answer.__signature__ = inspect.signature(function, eval_str=True)  # pyright: ignore[reportAttributeAccessIssue]
+    return answer
+
+
+def tokenize(text: str, tokenizer: str = SHIPPED) -> Tokens:
+    """Cut a text into the tokens that a model reads.
+
+    Args:
+        text: up to 2,000 characters.
+        tokenizer: "model" for the vocabulary of the shipped model; or the key of a tokenizer, such as "byte", which
+            then takes its vocabulary from the text.
+
+    Returns:
+        ids: a number for each token; tokens: the same as text; vocab_size: how many different tokens there are.
+    """
+    check_text(text)
+    if tokenizer == SHIPPED:
+        reader = demo_checkpoint().tokenizer
+    elif isinstance(tokenizer, str) and tokenizer in TOKENIZERS:
+        reader = TOKENIZERS[tokenizer].from_text(text)
+    else:
+        raise ValueError(f"tokenizer = {str(tokenizer)[:60]!r}: must be one of {', '.join([SHIPPED, *TOKENIZERS])}")
+    ids = reader.encode(text)
+    return {"ids": ids.tolist(), "tokens": [reader.tokens[i] for i in ids], "vocab_size": reader.vocab_size}
+
+
+def attention(text: str, layer: int = 1, head: int = 1) -> HeadView:
+    """Tell where one attention head of the shipped model looks in a text.
+
+    Args:
+        text: 2 to 2,000 characters, of which the model reads the first 64.
+        layer: counted from 1.
+        head: counted from 1.
+
+    Returns:
+        tokens: what was read; weights: for each token the shares of 1 that it gives to all tokens, later ones 0;
+        entropy: in nats, 0 for a head that looks at one token only; distance: in tokens back; words: one sentence.
+    """
+    check_text(text)
+    checkpoint = demo_checkpoint()
+    config = checkpoint.model_config
+    layer, head = check_whole("layer", layer, 1, config.num_layers), check_whole("head", head, 1, config.num_heads)
+    ids = checkpoint.tokenizer.encode(text)[: config.context_length]
+    if len(ids) < 2:
+        raise ValueError("text: give at least two characters to look at")
+    _, trace = checkpoint.model().forward(ids[None])
+    weights = trace.blocks[layer - 1].attention.weights[0, head - 1]  # (T, T)
+    row = next(row for row in attention_statistics(trace) if (row.layer, row.head) == (layer - 1, head - 1))
+    return {
+        "tokens": [checkpoint.tokenizer.tokens[i] for i in ids],
+        "weights": weights.round(6).tolist(),
+        "entropy": row.entropy,
+        "distance": row.distance,
+        "words": head_words(weights, ids, layer - 1, head - 1),
+    }
+
+
+def generate(prompt: str, preset: str = "balanced", max_new_tokens: int = 100, seed: int = 0) -> Writing:
+    """Let the shipped model continue a text. The same seed gives the same text.
+
+    Args:
+        prompt: 1 to 2,000 characters.
+        preset: how the next token is chosen: "likeliest", "careful", "balanced" or "bold".
+        max_new_tokens: 1 to 300.
+        seed: of the draws, 0 to 4,294,967,295.
+
+    Returns:
+        text: what the model wrote, without the prompt; tokens: each with the probability that it had.
+    """
+    check_text(prompt)
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(f"preset = {str(preset)[:60]!r}: must be one of {', '.join(PRESETS)}")
+    count = check_whole("max_new_tokens", max_new_tokens, 1, MOST_NEW_TOKENS)
+    settings = PRESETS[preset]._asdict()
+    seed = check_whole("seed", seed, 0, 2**32 - 1)
+    written = list(tlab.generate(demo_checkpoint(), prompt, max_new_tokens=count, seed=seed, **settings))
+    tokens: list[WrittenToken] = [{"text": token.text, "probability": round(token.probability, 6)} for token in written]
+    return {"text": "".join(map(str, written)), "tokens": tokens}
+
+
+def check_text(text: object) -> None:
+    """Refuse what is no text, or too long."""
+    if not isinstance(text, str):
+        raise ValueError(f"the text is of type {type(text).__name__}; must be a string")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"the text has {len(text):,} characters; at most {MOST_CHARACTERS:,} are allowed")
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> int:
+    """The value as a whole number in this range; JSON from a browser may write 3 as 3.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} = {str(value)[:60]}: must be a whole number from {low} to {high:,}")
+    return value

@@ -1,0 +1,197 @@
+"""Links that carry settings: `?norm=rmsnorm&steps=300&b.norm=none&hide=seed`.
+
+A link says only what differs from the defaults, so that it stays short and can be typed. `b.` before a name makes it
+the one setting that side B changes; `hide` names settings that the page does not show, as a teacher may want it.
+Whatever arrives is checked here like anything else that a visitor sends: what is wrong is said in words, and the rest
+of the link still counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from tlab.config import Config, ConfigError, ModelConfig, TrainConfig, as_plain, field_types, options, type_alternatives
+from tlab.text import DEFAULT_CORPUS, TOKENIZERS, corpus_names
+
+OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
+FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice
+MOST_PROBLEMS = 4  # that one message tells; a link that is all wrong need not be told in full
+MOST_CHARACTERS = 60  # of a value; a key or a number has less
+FOREIGN = ("__", "fbclid", "gclid", "utm_", "view", "session_hash", "deep_link", "logs")
+"""Beginnings of names that Gradio, a Space's frame or those who pass links on add to an address."""
+
+
+class Link(NamedTuple):
+    """What a link asks for, once it is checked."""
+
+    settings: dict[str, Any]  # name of the control -> value, of those that the link names
+    other: dict[str, Any]  # the same of side B, where it differs
+    hidden: list[str]  # names of controls that are not shown
+    problems: list[str]  # what was wrong, in words for the visitor; plain text, to be escaped
+
+
+@functools.cache
+def config_fields() -> dict[str, type[Config]]:
+    """Every field that a link can set -> its config."""
+    return {name: c for c in (ModelConfig, TrainConfig) for name in options(c) if name != FROM_CORPUS}
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting that a link can carry, with its default. A visitor's own text is none: it stays theirs."""
+    values = {f.name: f.default for c in (ModelConfig, TrainConfig) for f in dataclasses.fields(c)}
+    fields = {name: values[name] for name in config_fields()}
+    return {"corpus": DEFAULT_CORPUS, "tokenizer": next(iter(TOKENIZERS)), **fields}
+
+
+# ------------------------------------------------------------------------------------------------ out
+
+
+def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None, hidden: Sequence[str] = ()) -> str:
+    """The query string, without its question mark, that `read_query` turns back into these settings.
+
+    Args:
+        settings: name of a control -> value. What is at its default, or cannot travel, is left out.
+        other: the setting that side B changes, and its value there.
+        hidden: names of controls that the page should not show.
+    """
+    usual = defaults()
+    full = {**usual, **{name: value for name, value in settings.items() if name in usual}}
+    pairs = [(name, as_word(value)) for name, value in full.items() if value != usual[name]]
+    for name, value in (other or {}).items():
+        if name in usual and value != full[name]:
+            pairs.append((OTHER + name, as_word(value)))
+    if hidden:
+        pairs.append((HIDE, ",".join(hidden)))
+    # A page without a link opens with a preset. A link to the defaults has to say so.
+    pairs = pairs or [("corpus", usual["corpus"])]
+    return urlencode(pairs, safe=",")
+
+
+def as_word(value: Any) -> str:
+    """A value as it stands in a link; a float in the fewest digits that give the same float again."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# ------------------------------------------------------------------------------------------------ in
+
+
+def read_query(query: Mapping[str, str]) -> Link:
+    """What the query of an address asks for. It never raises: what is wrong becomes one of the `problems`."""
+    link = Link({}, {}, [], [])
+    for given, word in query.items():
+        if given.startswith(FOREIGN):
+            continue
+        try:
+            read_pair(link, str(given), str(word))
+        except ValueError as error:
+            link.problems.append(str(error))
+    if len(link.other) > 1:
+        kept, *rest = link.other
+        link.problems.append(f"side B can change one setting alone: “{kept}” it is, and not {', '.join(rest)}")
+        for name in rest:
+            del link.other[name]
+    for side, values in (("", link.settings), ("side B: ", {**link.settings, **link.other})):
+        if not link.problems and (not side or link.other):
+            link.problems.extend(side + complaint for complaint in complaints(values))
+    if len(link.problems) > MOST_PROBLEMS:
+        rest = len(link.problems) - MOST_PROBLEMS
+        link.problems[MOST_PROBLEMS:] = [f"and {rest} more"]
+    return link
+
+
+def read_pair(link: Link, given: str, word: str) -> None:
+    """Add one name and its value to the link.
+
+    Raises:
+        ValueError: no setting is called so, or it cannot have this value.
+    """
+    if given == HIDE:
+        link.hidden.extend(known(name.strip()) for name in word[:1000].split(",") if name.strip())
+    elif given.endswith(HIDE_ENDING):
+        if read_word("bias", word):  # any field that is true or false
+            link.hidden.append(known(given.removesuffix(HIDE_ENDING)))
+    elif given.startswith(OTHER):
+        name = known(given.removeprefix(OTHER))
+        if name not in config_fields():
+            raise ValueError(f"{name} is the same for both sides, so that they can be compared")
+        link.other[name] = read_word(name, word)
+    else:
+        name = known(given)
+        link.settings[name] = read_word(name, word)
+
+
+def known(name: str) -> str:
+    """`name`, if it is that of a setting.
+
+    Raises:
+        ValueError: it is not.
+    """
+    usual = defaults()
+    if name in usual:
+        return name
+    close = difflib.get_close_matches(name, usual, n=1)
+    hint = f" Did you mean “{close[0]}”?" if close else ""
+    raise ValueError(f"there is no setting called “{name[:MOST_CHARACTERS]}”.{hint}")
+
+
+def read_word(name: str, word: str) -> Any:
+    """The value that a word of a link stands for.
+
+    Raises:
+        ValueError: it is not of the setting's kind, or out of range.
+    """
+    if len(word) > MOST_CHARACTERS:
+        raise ValueError(f"{name}: the value has {len(word)} characters, more than any setting")
+    if name == "corpus":
+        if word not in corpus_names():  # a name, never a path
+            raise ValueError(f"there is no text called “{word}” here; there are {', '.join(corpus_names())}")
+        return word
+    if name == "tokenizer":
+        if word not in TOKENIZERS:
+            raise ValueError(TOKENIZERS.explain(word))
+        return word
+    config_class = config_fields()[name]
+    kinds = type_alternatives(field_types(config_class)[name])
+    value: Any = None
+    try:
+        value = as_plain(plain_value(word, kinds), kinds)
+        complaint = options(config_class)[name].complaint(value)
+    except (TypeError, OverflowError) as error:
+        complaint = str(error)
+    if complaint:
+        raise ValueError(f"{name} = “{word}”: {complaint}")
+    return value
+
+
+def plain_value(word: str, kinds: tuple[type, ...]) -> Any:
+    """The word as the first of these types that it can be; else the word itself, for `as_plain` to refuse."""
+    if type(None) in kinds and word == "none":
+        return None
+    if bool in kinds:
+        return {"true": True, "1": True, "false": False, "0": False}.get(word.lower(), word)
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(word)
+            except ValueError:
+                pass
+    return word
+
+
+def complaints(settings: Mapping[str, Any]) -> list[str]:
+    """What does not fit together, where each setting alone is fine."""
+    found = []
+    for config_class, given in ((ModelConfig, {FROM_CORPUS: 256}), (TrainConfig, {})):
+        values = {name: value for name, value in settings.items() if config_fields().get(name) is config_class}
+        try:
+            config_class.from_json({**given, **values})
+        except ConfigError as error:
+            found.append(str(error))
+    return found

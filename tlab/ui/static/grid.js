@@ -1,0 +1,64 @@
+// The cells of a sweep as buttons. props.value: {unit, low, high, beyond, panels: [{title, corner, columns: [...], rows:
+// [{name, cells: [{number, value, text, note, chosen}, null, ...]}]}]}. A click sends {number}; chosen is the colour
+// of the cell's curve, or null.
+const panels = find(".tl-grid-panels");
+
+const channels = (name) => colour(name).split(",").map(Number);
+
+const tint = (value, low, high) => {
+  // Lower is better, and better is darker.
+  const share = high > low ? Math.max(0, (high - value) / (high - low)) : 0.5;
+  const [from, to] = [channels("--tl-map-from"), channels("--tl-map-to")];
+  const mixed = from.map((start, i) => start + (to[i] - start) * (0.08 + 0.84 * share));
+  const light = 0.299 * mixed[0] + 0.587 * mixed[1] + 0.114 * mixed[2];
+  return [`rgb(${mixed.map(Math.round).join(",")})`, light > 140 ? "#0f172a" : "#ffffff"];
+};
+
+const cellNode = (cell, row, column, value) => {
+  const place = make("td");
+  if (!cell) return place;
+  const button = make("button", "tl-grid-cell", cell.text);
+  button.type = "button";
+  if (cell.value === null) button.classList.add("tl-grid-empty");
+  else [button.style.background, button.style.color] = tint(cell.value, value.low, value.high);
+  if (cell.note) button.append(make("small", "", cell.note));
+  if (cell.chosen !== null) button.style.setProperty("--tl-chosen", `var(--tl-line-${cell.chosen})`);
+  button.setAttribute("aria-pressed", String(cell.chosen !== null));
+  button.setAttribute("aria-label", `${row}, ${column}: ${cell.text} ${cell.note}`);
+  button.addEventListener("click", () => trigger("select", { number: cell.number }));
+  place.append(button);
+  return place;
+};
+
+const draw = () => {
+  const value = props.value;
+  if (!value || !value.panels) return;
+  const focused = document.activeElement && document.activeElement.getAttribute("aria-label");
+  find(".tl-grid-unit").textContent = value.unit;
+  find(".tl-grid-low").textContent = value.low.toFixed(2);
+  find(".tl-grid-high").textContent = value.high.toFixed(2) + value.beyond;
+  panels.replaceChildren(...value.panels.map((panel) => {
+    const table = make("table", "tl-grid");
+    if (panel.title) table.append(make("caption", "", panel.title));
+    const head = make("tr");
+    head.append(make("td", "tl-grid-corner", panel.corner), ...panel.columns.map((name) => {
+      const cell = make("th", "", name);
+      cell.scope = "col";
+      return cell;
+    }));
+    const rows = panel.rows.map((row) => {
+      const line = make("tr");
+      const name = make("th", "", row.name);
+      name.scope = "row";
+      line.append(name, ...row.cells.map((cell, i) => cellNode(cell, `${panel.title} ${row.name}`, panel.columns[i], value)));
+      return line;
+    });
+    table.append(head, ...rows);
+    return table;
+  }));
+  if (focused) [...panels.querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === focused)?.focus();
+};
+
+watch("value", draw);
+new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+draw();

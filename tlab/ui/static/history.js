@@ -1,0 +1,77 @@
+// The session's runs. props.value: {runs: [{id, name, own, pinned, chosen, state, words, sides: [{name, colour, dash,
+// loss, validation, parameters, seconds}]}]}. A press sends {action, id, name}; nothing changes here before the answer.
+const list = find(".tl-history-list");
+let drawn = "";
+
+const act = (action, id, name = "") => trigger("select", { action, id, name });
+
+const pressable = (className, text, label, action) => {
+  const button = make("button", className, text);
+  button.type = "button";
+  button.setAttribute("aria-label", label);
+  button.title = label;
+  button.addEventListener("click", action);
+  return button;
+};
+
+const nameNode = (run) => {
+  if (!run.own) return make("b", "tl-history-name", run.name);
+  const field = make("input", "tl-history-name");
+  field.value = run.name;
+  field.maxLength = 60;
+  field.setAttribute("aria-label", `Name of the run ${run.name}`);
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") field.blur();
+    if (event.key === "Escape") [field.value] = [run.name, field.blur()];
+  });
+  field.addEventListener("change", () => act("rename", run.id, field.value));
+  return field;
+};
+
+const sideNode = (side) => {
+  const row = make("div", "tl-history-side");
+  const mark = make("i", "tl-swatch");
+  if (side.colour !== null) mark.style.borderTop = `3px ${["solid", "dashed", "dotted"][side.dash]} var(--tl-line-${side.colour})`;
+  row.append(mark, make("span", "tl-history-label", side.name), make("span", "", `validation ${side.validation}`),
+    make("span", "", `${side.parameters} parameters`), make("span", "", side.seconds));
+  return row;
+};
+
+const runNode = (run) => {
+  const node = make("article", run.chosen ? "tl-run tl-run-chosen" : "tl-run");
+  const head = make("div", "tl-run-head");
+  const box = make("input");
+  box.type = "checkbox";
+  box.checked = run.chosen;
+  box.setAttribute("aria-label", `Show the curves of ${run.name}`);
+  box.addEventListener("change", () => act("choose", run.id));
+  head.append(box, nameNode(run), make("span", `tl-badge ${run.state}`, run.state));
+  const tools = make("div", "tl-run-tools");
+  tools.append(make("span", "tl-note", run.words));
+  if (run.own) {
+    const pin = pressable("tl-tool", run.pinned ? "★ Pinned" : "☆ Pin", run.pinned ? `Unpin ${run.name}` : `Pin ${run.name}`, () => act("pin", run.id));
+    pin.setAttribute("aria-pressed", String(run.pinned));
+    tools.append(pin);
+  }
+  tools.append(pressable("tl-tool", "Open", `Open ${run.name} in the other tabs`, () => act("open", run.id)),
+    pressable("tl-tool", "Settings", `Set the controls to those of ${run.name}`, () => act("settings", run.id)),
+    pressable("tl-tool", "Export", `Export ${run.name} as a zip`, () => act("export", run.id)));
+  if (run.own) tools.append(pressable("tl-tool tl-tool-delete", "Delete", `Delete ${run.name}`, () => act("delete", run.id)));
+  node.append(head, ...run.sides.map(sideNode), tools);
+  return node;
+};
+
+const draw = () => {
+  const value = props.value;
+  if (!value || !value.runs) return;
+  const text = JSON.stringify(value);
+  if (text === drawn || (element.contains(document.activeElement) && document.activeElement.type === "text")) return;
+  drawn = text;
+  const focused = element.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
+  list.replaceChildren(...value.runs.map(runNode));
+  if (focused) [...list.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === focused)?.focus();
+};
+
+watch("value", draw);
+list.addEventListener("focusout", () => setTimeout(draw));
+draw();
