@@ -227,9 +227,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         if argv[:1] == ["findings"]:
-            from sweeps import findings
+            from sweeps import findings_command
 
-            return findings.main(argv[1:])
+            return findings_command.main(argv[1:])
         command = tyro.cli(Command, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
         return command.execute(argv)
     except (GridError, StoreError, LockedError) as error:

@@ -1,7 +1,6 @@
 """`python -m sweeps findings`: run the published claims, judge them, draw and tell.
 
-The command line takes `FindingsCommand` as it takes the other commands:
-`Annotated[FindingsCommand, subcommand(name="findings")]`, with `execute(argv) -> exit code`.
+`main` is what the command line hands its words on to.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from pathlib import Path
 from typing import Annotated
 
 import joblib
+import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from sweeps.findings import CLAIMS, Claim
+from sweeps.claim import Claim
+from sweeps.findings import CLAIMS
 from sweeps.findings_page import Finding, finding_as_text, summary_as_text, write_page
-from sweeps.store import processor
+from sweeps.provenance import processor
 from sweeps.trials import Trial, read_outcome, run_trials, trials_of
 from tlab.run_folder import environment
 from tlab.terminal import counted
@@ -52,7 +53,7 @@ class FindingsCommand:
     page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: findings.md in --out)")] = None
     """The page to write, with its figures in images/ beside it."""
 
-    def execute(self, argv: Sequence[str] = ()) -> int:
+    def execute(self) -> int:
         """Run it; -> the exit code: 0 all was measured, whatever the verdicts, 1 a run failed, 2 wrong usage."""
         try:
             claims = chosen(self.names, quick=self.quick)
@@ -67,11 +68,16 @@ class FindingsCommand:
         trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
         print(f"{counted(len(claims), 'claim')}, {counted(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
         try:
-            failures = run_trials(trials, self.out, corpora, jobs=jobs)
+            problem = run_trials(trials, self.out, corpora, jobs=jobs)
         except KeyboardInterrupt:
             print("interrupted; what was measured is kept, and the same command goes on", file=sys.stderr)
             return EXIT_INTERRUPTED
-        return self.tell(claims, corpora) or (EXIT_FAILED if failures else EXIT_OK)
+        except OSError as error:
+            print(f"error: {error}; finished runs are kept, and the same command goes on", file=sys.stderr)
+            return EXIT_FAILED
+        if problem:
+            print(f"{problem}; the same command goes on", file=sys.stderr)
+        return self.tell(claims, corpora)
 
     def trials(self, claim: Claim, corpora: Mapping[str, Corpus]) -> dict[str, list[Trial]]:
         """What a claim needs: label -> one trial a seed."""
@@ -104,6 +110,12 @@ class FindingsCommand:
         num_seeds = len(next(iter(found.values())))
         seeds = [{label: each[seed].outcome for label, each in found.items()} for seed in range(num_seeds)]
         return Finding(claim, seeds, sum(one.seconds for each in found.values() for one in each))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `findings` with these words; -> the exit code."""
+    prog = "python -m sweeps findings"
+    return tyro.cli(FindingsCommand, prog=prog, args=argv, description=FindingsCommand.__doc__).execute()
 
 
 def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:

@@ -45,7 +45,7 @@ def draw_depths(axes: Axes, seeds: Sequence[Results], kinds: Mapping[str, str], 
     """
     for i, (kind, label) in enumerate(kinds.items()):
         values = np.array([[number(results[f"{kind} {L}"]) for L in DEPTHS] for results in seeds])  # (seeds, depths)
-        style = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
+        style: dict[str, Any] = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
         axes.plot(DEPTHS, values.mean(0), label=label, markersize=5, **style)
         axes.fill_between(DEPTHS, values.min(0), values.max(0), color=PALETTE[i], alpha=0.18, linewidth=0)
 
@@ -128,7 +128,7 @@ def draw_lines(
     for i, (key, label) in enumerate(labels.items()):
         for j, results in enumerate(seeds):
             steps, values = curve(results[key])
-            style = {"color": PALETTE[i], "linestyle": LINE_STYLES[i]}
+            style: dict[str, Any] = {"color": PALETTE[i], "linestyle": LINE_STYLES[i]}
             axes.plot(steps, values, label=label if j == 0 else None, linewidth=1.1, alpha=0.75, **style)
 
 
@@ -196,7 +196,7 @@ def extrapolation(seeds: Sequence[Results]) -> Figure:
     for i, label in enumerate(seeds[0]):
         losses = np.array([results[label]["longer_losses"] for results in seeds])  # (seeds, lengths)
         rises = losses - losses[:, :1]
-        style = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
+        style: dict[str, Any] = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
         axes.plot(LONGER, rises.mean(0), label=label, markersize=5, **style)
         axes.fill_between(LONGER, rises.min(0), rises.max(0), color=PALETTE[i], alpha=0.18, linewidth=0)
     axes.set_xscale("log")

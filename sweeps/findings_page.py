@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.findings import CLAIMS, QUESTIONS, Claim, Question
+from sweeps.claim import Claim, Question
+from sweeps.findings import CLAIMS, QUESTIONS
 from sweeps.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from sweeps.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, Results, verdict_of_all
 from tlab.checkpoint import write_atomically
