@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from sweeps.measures import LONGER, LOOK_EVERY
+from sweeps.measures import FIRST_STEPS, LONGER, LOOK_EVERY
 from sweeps.setups import DEPTHS, Run
 from sweeps.stats import MARGIN
 from sweeps.verdicts import Check, NotReal, Outcome, Results
@@ -123,6 +123,12 @@ def largest_jump(accuracies: Sequence[float], steps: int = 300) -> float:
     """The largest rise of an accuracy, looked at every `LOOK_EVERY` steps, within so many steps."""
     width = steps // LOOK_EVERY
     return max(later - earlier for i, earlier in enumerate(accuracies) for later in accuracies[i : i + width + 1])
+
+
+def loss_after_first_steps(results: Results) -> float:
+    """The loss of the last of the first 20 steps without norms minus that with LayerNorm; nan where it diverged."""
+    without, normed = results["no norm, 20 steps"]["losses"], results["LayerNorm, 20 steps"]["losses"]
+    return without[-1] - normed[-1] if len(without) == FIRST_STEPS else math.nan
 
 
 def spike(results: Results) -> float:
