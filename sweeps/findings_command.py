@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import joblib
+import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -21,7 +23,6 @@ from sweeps.findings import CLAIMS
 from sweeps.findings_page import Finding, finding_as_text, summary_as_text, write_page
 from sweeps.provenance import processor
 from sweeps.trials import Trial, read_outcome, run_trials, trials_of
-from tlab.run_folder import environment
 from tlab.terminal import counted
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
 
@@ -150,6 +151,8 @@ def load_corpora(claims: Sequence[Claim]) -> dict[str, Corpus]:
 
 def machine() -> str:
     """What measures here, in a line."""
-    about = environment(threads=1)
-    blas = ", ".join(f"{library['internal_api']} {library['version']}" for library in about["blas"])
-    return f"{processor()}, {joblib.cpu_count()} cores, Python {about['python']}, NumPy {about['numpy']} with {blas}"
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # SciPy brings one of its own, not used here
+    return (
+        f"{processor()}, {joblib.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__} with "
+        f"{blas['name']} {blas['version']}"
+    )

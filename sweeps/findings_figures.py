@@ -16,8 +16,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sweeps.measures import LONGER, UNIGRAM
 from sweeps.setups import BASELINE, DEPTHS
-from sweeps.stats import MARGIN, Estimate, estimate
-from sweeps.verdicts import Results, contrasts
+from sweeps.stats import CONFIDENCE, MARGIN, Estimate, estimate
+from sweeps.verdicts import EQUIVALENCE, Results, contrasts
 from tlab.figures import BLUE, FAINT, GREEN, GREY, LINE_STYLES, PALETTE, VERMILLION, finish, moving_average, tidy
 
 MARKERS = "os^D"
@@ -235,11 +235,13 @@ def paired_losses(seeds: Sequence[Results], label: str, baseline: str) -> list[f
     return [first - second for first, second in pairs if first is not None and second is not None]
 
 
-def one_difference(seeds: Sequence[Results], label: str, baseline: str) -> tuple[Figure, Axes]:
+def one_difference(
+    seeds: Sequence[Results], label: str, baseline: str, confidence: float = CONFIDENCE
+) -> tuple[Figure, Axes]:
     """The difference of two configurations, each seed a dot."""
     figure, (axes,) = new_figure((7.0, 1.9))
     values = paired_losses(seeds, label, baseline)
-    draw_estimates(axes, [(f"{label} - {baseline}", estimate(values), BLUE)], [values])
+    draw_estimates(axes, [(f"{label} - {baseline}", estimate(values, confidence=confidence), BLUE)], [values])
     axes.set_xlabel("difference of the validation loss (nats per token)")
     return figure, axes
 
@@ -254,9 +256,9 @@ def swiglu(seeds: Sequence[Results]) -> Figure:
 
 def rmsnorm_parity(seeds: Sequence[Results]) -> Figure:
     """RMSNorm against LayerNorm, with the margin of equality."""
-    figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm")
+    figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm", EQUIVALENCE)
     axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
-    finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; grey: what counts as equal")
+    finish(figure, axes, f"{len(seeds)} seeds, mean and 90 % interval; grey: what counts as equal")
     return figure
 
 
@@ -274,7 +276,7 @@ def noise_floor(seeds: Sequence[Results]) -> Figure:
     for color, label in ((GREEN, "real: better"), (VERMILLION, "real: worse"), (GREY, "within the noise")):
         axes.plot([], [], "D-", color=color, label=label)
     axes.set_xlabel("validation loss minus that of the baseline (nats per token)")
-    finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; real: p < 0.05 after Holm", legend="lower right")
+    finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; real: p < 0.05 after Holm", legend="lower left")
     return figure
 
 

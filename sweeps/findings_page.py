@@ -177,7 +177,9 @@ def section(finding: Finding) -> str:
             f"{SIGNS[check.verdict]} {check.verdict} |"
         )
     lines += ["", "Each seed, from 0 on:", ""]
-    lines += [*(f"- {check.what}: {', '.join(map(number, check.values))}" for check in judged), ""]
+    each = {check.values: check.what for check in reversed(judged)}  # two checks of one number are listed once
+    lines += [*(f"- {what}: {', '.join(map(number, values))}" for values, what in reversed(each.items())), ""]
+    lines += [f"{detail}\n" for check in judged for detail in check.details]
     lines += [f"Moved threshold, {check.what}: {check.moved}\n" for check in judged if check.moved]
     if claim.tried:
         lines += [f"What was tried: {claim.tried}", ""]

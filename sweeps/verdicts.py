@@ -86,6 +86,8 @@ class Judged(NamedTuple):
     estimate: Estimate
     verdict: str
     moved: str
+    details: tuple[str, ...] = ()
+    """More to tell, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,19 @@ class NotReal:
         if len(values) >= 2 and not missing:
             verdict = NOT_REPRODUCED if mine.survives else REPRODUCED
         criterion = f"{self.criterion}; it is {mine.p:.2g}"
-        return Judged(self.what, self.unit, criterion, values, missing, mine.estimate, verdict, self.moved)
+        real, noise = [c for c in found.values() if c.survives], [c for c in found.values() if not c.survives]
+        details = (
+            told_together("Real after Holm's correction", real, len(found)),
+            told_together("Within the noise", noise, len(found)),
+        )
+        return Judged(self.what, self.unit, criterion, values, missing, mine.estimate, verdict, self.moved, details)
+
+
+def told_together(what: str, some: Sequence[Contrast], number: int) -> str:
+    """How many contrasts, and which, the lowest first."""
+    ranked = sorted(some, key=lambda contrast: contrast.estimate.mean)
+    listed = ", ".join(f"{c.label} {c.estimate.mean:+.3f} (p = {c.p:.2g})" for c in ranked)
+    return f"{what}: {len(ranked)} of {number}{': ' if listed else ''}{listed}."
 
 
 def verdict_of_all(judged: Iterable[Judged]) -> str:

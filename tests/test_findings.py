@@ -208,7 +208,9 @@ def noisy(effect, label="b", others=8, seed=1):
 def test_what_has_an_effect_survives_holm_and_noise_does_not():
     found = {contrast.label: contrast for contrast in contrasts(noisy(0.2), loss, "base")}
     assert [label for label, contrast in found.items() if contrast.survives] == ["b"]
-    assert NotReal("b", loss, "base", "b").judge(noisy(0.2)).verdict == NOT_REPRODUCED
+    judged = NotReal("b", loss, "base", "b").judge(noisy(0.2))
+    assert judged.verdict == NOT_REPRODUCED
+    assert judged.details[0].startswith("Real after Holm's correction: 1 of 9: b +0.2")
     assert NotReal("b", loss, "base", "b").judge(noisy(0.0)).verdict == REPRODUCED
 
 
