@@ -210,7 +210,7 @@ def test_what_has_an_effect_survives_holm_and_noise_does_not():
     assert [label for label, contrast in found.items() if contrast.survives] == ["b"]
     judged = NotReal("b", loss, "base", "b").judge(noisy(0.2))
     assert judged.verdict == NOT_REPRODUCED
-    assert judged.details[0].startswith("Real after Holm's correction: 1 of 9: b +0.2")
+    assert judged.details[0].startswith("Real after Holm's correction: 1 of 9: b +0.19")
     assert NotReal("b", loss, "base", "b").judge(noisy(0.0)).verdict == REPRODUCED
 
 
