@@ -106,8 +106,8 @@ WARMUP_LAYOUT = Claim(
               unit="nats"),
     ),
     draw=draw.warmup_layout,
-    tried="With 100 steps of warm-up, the first length tried, one of two Post-LN runs learned (2.420) and the other stayed "
-    "at the unigram entropy (3.351): the learning rate was too high too soon even so.",
+    tried="With 100 steps of warm-up, the first length tried, one of two Post-LN runs learned (2.420) and the other "
+    "stayed at the unigram entropy (3.351): even so, the learning rate was too high too soon.",
 )  # fmt: skip
 
 EXTRAPOLATION = Claim(

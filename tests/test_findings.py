@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -398,3 +399,15 @@ def test_numbers_are_written_as_one_reads_them():
     assert [number(x) for x in (0.01234, -3.0, 12.345, 12345.6, math.inf, math.nan)] == [
         "0.012", "-3.000", "12.3", "12,346", "∞", "-",
     ]  # fmt: skip
+
+
+def test_the_committed_page_is_about_the_claims_as_they_are_declared():
+    docs = Path(__file__).parents[1] / "docs"
+    text = (docs / "findings.md").read_text(encoding="utf-8")
+    for key, claim in CLAIMS.items():
+        _, _, part = text.partition(f"## {key}\n")
+        part = part.partition("\n## ")[0]
+        assert all(words in part for words in (claim.claim, claim.source, claim.how, claim.tried)), key
+        assert all(check.what in part and check.criterion in part for check in claim.checks), key
+        assert (docs / "images" / f"finding-{key}.png").exists()
+    assert "python -m sweeps findings" in text
