@@ -17,6 +17,7 @@ from sweeps.backends import BACKENDS
 from sweeps.cell import ACCIDENTS
 from sweeps.export import export, small_form
 from sweeps.fields import GridError
+from sweeps.findings_command import FindingsCommand
 from sweeps.grid import Grid
 from sweeps.lock import LockedError
 from sweeps.plan import Plan, chosen_cells, estimate, make_plan
@@ -206,11 +207,6 @@ class ExportCommand:
         return EXIT_OK
 
 
-@dataclass(frozen=True, kw_only=True)
-class FindingsCommand:
-    """Check published findings on this implementation; see findings --help."""
-
-
 Command = (
     Annotated[PlanCommand, subcommand(name="plan")]
     | Annotated[RunCommand, subcommand(name="run")]
@@ -218,7 +214,7 @@ Command = (
     | Annotated[RetryCommand, subcommand(name="retry")]
     | Annotated[ReportCommand, subcommand(name="report")]
     | Annotated[ExportCommand, subcommand(name="export")]
-    | Annotated[FindingsCommand, subcommand(name="findings")]  # never run: `main` hands it on
+    | Annotated[FindingsCommand, subcommand(name="findings")]
 )
 
 
@@ -226,10 +222,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     """Run one command; -> the exit code: 0 all well, 1 some cells failed, 2 wrong usage, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        if argv[:1] == ["findings"]:
-            from sweeps import findings_command
-
-            return findings_command.main(argv[1:])
         command = tyro.cli(Command, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
         return command.execute(argv)
     except (GridError, StoreError, LockedError) as error:

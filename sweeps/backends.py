@@ -25,10 +25,6 @@ Tasks: TypeAlias = Iterable[Task]
 Trainer: TypeAlias = Callable[[Tasks, bool], Iterator[Outcome]]
 """(tasks, alone) -> outcomes; `alone`: one cell at a time, in a process where it can do no harm to another."""
 
-# batch_size=1: a batch would be lost as a whole with its worker. pre_dispatch: a worker gets its next cell when it
-# has finished one, so a driver that is killed leaves no queue behind.
-OPTIONS: dict[str, Any] = {"batch_size": 1, "return_as": "generator_unordered"}
-
 
 class WorkerDied(RuntimeError):
     """A worker process ended in the middle of a cell; those in flight are lost, and the others can go on."""
@@ -38,9 +34,15 @@ class BackendError(RuntimeError):
     """There are no workers, or none any more; the message says why and what to do."""
 
 
-def jobs_of(tasks: Tasks, corpora: Corpora) -> Iterator[Any]:
-    """The tasks as joblib wants them."""
-    return (delayed(run_task)(task, corpora[task.cell.text]) for task in tasks)
+def outcomes_of(tasks: Tasks, corpora: Corpora, at_once: Any) -> Iterator[Outcome]:
+    """Let joblib run the tasks, each outcome as soon as it is there.
+
+    A worker gets its next cell when it has finished one (`at_once`), so a driver that is killed leaves no queue
+    behind; and one cell alone, since a batch would be lost as a whole with its worker.
+    """
+    calls = (delayed(run_task)(task, corpora[task.cell.text]) for task in tasks)
+    options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": at_once, "return_as": "generator_unordered"}
+    yield from Parallel(**options)(calls)  # pyright: ignore[reportReturnType]
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer
             backend="loky", n_jobs=processes, inner_max_num_threads=1, initializer=start_worker, initargs=(os.getpid(),)
         ):
             try:
-                yield from Parallel(pre_dispatch=at_once, **OPTIONS)(jobs_of(tasks, corpora))
+                yield from outcomes_of(tasks, corpora, at_once)
             except BrokenProcessPool as error:
                 raise WorkerDied(str(error).partition("\n")[0]) from error
 
@@ -80,8 +82,9 @@ def dask(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer
         if scheduler is None:
             # No dashboard: it would want a port and a package more. A cell that ends its worker gets a second chance
             # with a new one, as many times as dask's own setting says.
-            cluster = LocalCluster(n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None)
-            scheduler = stack.enter_context(cluster).scheduler_address
+            options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
+            cluster: Any = stack.enter_context(LocalCluster(n_workers=jobs, **options))
+            scheduler = cluster.scheduler_address
         try:
             client = stack.enter_context(Client(scheduler, timeout=10, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:
@@ -92,8 +95,7 @@ def dask(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer
         def train(tasks: Tasks, alone: bool) -> Iterator[Outcome]:
             with parallel_config(backend=NAME, client=client):
                 try:
-                    parallel = Parallel(pre_dispatch=1 if alone else "n_jobs", **OPTIONS)
-                    yield from parallel(jobs_of(tasks, corpora))
+                    yield from outcomes_of(tasks, corpora, 1 if alone else "n_jobs")
                 except TimeoutError as error:  # joblib's, where no worker comes within ten seconds
                     raise BackendError(
                         f"the scheduler at {scheduler} has no workers; start some with `dask worker {scheduler}`"
@@ -120,7 +122,8 @@ def ray(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer]
         with parallel_config(backend="ray", n_jobs=2 if alone else at_once):
             while chunk := list(itertools.islice(tasks, size)):
                 try:
-                    yield from Parallel(batch_size=1)(jobs_of(chunk, corpora))  # pyright: ignore
+                    calls = [delayed(run_task)(task, corpora[task.cell.text]) for task in chunk]
+                    yield from Parallel(batch_size=1)(calls)  # pyright: ignore
                 except ray_package.exceptions.RayError as error:
                     raise WorkerDied(str(error).partition("\n")[0]) from error
 

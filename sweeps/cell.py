@@ -177,9 +177,9 @@ def accident(status: str, error_type: str, message: str, tail: str | None = None
     return {"status": status, "error_type": error_type, "error_message": message, "traceback_tail": tail}
 
 
-def killed_record(cell: Cell, attempts: int, why: str) -> Record:
-    """The record of a cell that was begun `attempts` times and whose process never came back."""
-    return Record(**about(cell, attempts), **accident(KILLED, "Killed", why))
+def lost_record(cell: Cell, attempts: int, status: str, why: str) -> Record:
+    """The record of a cell that was begun `attempts` times and never came back."""
+    return Record(**about(cell, attempts), **accident(status, status.capitalize(), why))
 
 
 def forget_peak_memory() -> None:

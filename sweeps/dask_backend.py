@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from distributed import KilledWorker
 from joblib import register_parallel_backend
 from joblib._dask import DaskDistributedBackend
 
+from sweeps.cell import FAILED, KILLED
 from sweeps.worker import Outcome
 
 NAME = "dask that tells what it lost"
@@ -32,13 +34,17 @@ class Reply:
         """The task's own result, in a list, since joblib knows batches only."""
         self.callback(result)
 
-    def lost(self, why: str, cluster_is_lost: bool) -> None:
+    def lost(self, status: str, why: str, cluster_is_lost: bool) -> None:
         """There is none, and why."""
-        self.callback([Outcome(self.cell_id, "", None, None, why, cluster_is_lost)])
+        self.callback([Outcome(self.cell_id, status, None, None, why, cluster_is_lost)])
 
 
 class LossesTold(DaskDistributedBackend):
-    """joblib's backend, with the two places overridden where a task is sent and where it comes back."""
+    """joblib's backend, with the places overridden where a task is sent and where it comes back."""
+
+    def effective_n_jobs(self, n_jobs: int | None = 1) -> int:
+        """Cores of the cluster, but 2 at least: for one, joblib would train in the driver and leave dask out."""
+        return max(2, super().effective_n_jobs(n_jobs))
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Send a task, and remember which cell it is."""
@@ -60,16 +66,18 @@ class LossesTold(DaskDistributedBackend):
                 if future.status == "finished":
                     waiting.set_result(result)
                     reply(result)
-                elif future.status == "error":  # it killed all the workers it was tried on
-                    self.give_up(waiting, reply, str(result[1]), cluster_is_lost=False)
+                elif future.status == "error":  # it killed all the workers it was tried on, or they cannot read it
+                    waiting.set_result([])
+                    status = KILLED if isinstance(result[1], KilledWorker) else FAILED
+                    reply.lost(status, str(result[1]), cluster_is_lost=False)
                 else:
                     self.give_up(waiting, reply, f"the dask scheduler let it go ({future.status})")
             await asyncio.sleep(0.01)
 
-    def give_up(self, waiting: Any, reply: Reply, why: str, cluster_is_lost: bool = True) -> None:
-        """Let joblib have something in place of a result that will not come."""
+    def give_up(self, waiting: Any, reply: Reply, why: str) -> None:
+        """Let joblib have something in place of a result that will not come, through no fault of its cell."""
         waiting.set_result([])
-        reply.lost(why, cluster_is_lost)
+        reply.lost("", why, cluster_is_lost=True)
 
     async def watch(self) -> None:
         """Give up all tasks once the scheduler is gone, or has been without workers for a while."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.grid import REPLICATE
-from sweeps.stats import MARGIN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
+from sweeps.stats import MARGIN, UNKNOWN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from sweeps.store import Table
 from sweeps.summary import MEASURE, Counts, count_statuses, has_value
 
@@ -50,9 +50,9 @@ def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -
     functions: dict[str, int] = {}
     places, values, ids = [], [], []
     for row in table.rows:
-        level = tuple(row[axis] for axis in axis_or_pair)
+        level: tuple[Any, ...] = tuple(row[axis] for axis in axis_or_pair)
         block = tuple(row[axis] for axis in others)
-        keys = ((row[REPLICATE], seeds), (level if len(level) > 1 else level[0], levels), (block, blocks))
+        keys = ((row[REPLICATE], seeds), (level if len(axis_or_pair) > 1 else level[0], levels), (block, blocks))
         places.append([index.setdefault(key, len(index)) for key, index in keys])
         values.append(row[measure] if has_value(row, measure) else math.nan)
         ids.append(functions.setdefault(row["alias_of"] or row["cell_id"], len(functions)))
@@ -160,6 +160,13 @@ class Comparison(NamedTuple):
     blocks: int
     all_blocks: int
     """Combinations of the other axes in which the two are different functions."""
+    spread: float
+    """Standard deviation of the difference over seeds; nan with fewer than two."""
+
+    @property
+    def is_hint(self) -> bool:
+        """Whether the interval leaves zero out, and yet it is not enough for one comparison of many."""
+        return self.verdict == UNKNOWN and self.estimate.excludes_zero
 
     @property
     def verdict(self) -> str:
@@ -218,7 +225,8 @@ def compare(
     per_seed = differences[np.ix_(kept.seeds, kept.blocks)].mean(axis=1) if kept.size else np.zeros(0)
     p, p_equal = difference_p(per_seed), equality_p(per_seed, margin)
     all_blocks = int((~same.any(axis=0)).sum())
-    return Comparison(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks)
+    spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan
+    return Comparison(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread)
 
 
 def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
@@ -234,9 +242,9 @@ def departures(table: Table, axes: tuple[str, str], measure: str = MEASURE) -> t
     Additive effects are fitted to the means over balanced blocks; pairs without any value are nan and take no part.
     """
     cube = cube_of(table, axes, measure)
-    finite = np.isfinite(cube.values)
-    usable = finite.any(axis=(0, 2))
-    kept = balance(finite[:, usable].all(axis=1)) if usable.any() else Balanced(np.arange(0), np.arange(0))
+    finite: Numbers = np.isfinite(cube.values)
+    usable: Numbers = np.any(finite, axis=(0, 2))
+    kept = balance(np.all(finite[:, usable], axis=1)) if usable.any() else Balanced(np.arange(0), np.arange(0))
     first, second = (list(dict.fromkeys(row[axis] for row in table.rows)) for axis in axes)
     grid = np.full((len(first), len(second)), math.nan)
     if kept.size:

@@ -54,6 +54,8 @@ GRADIENT_DEPTH = Claim(
               results["post 16"]["last_down_gradient"] / results["pre 16"]["last_down_gradient"], low=2),
     ),
     draw=draw.gradient_depth,
+    tried="Looked at with three seeds before ReLU was chosen, as in the paper: GELU, a head of its own, and an MLP of "
+    "ratio 1. The slopes were -0.2 to -0.4 under Pre-LN and above 0 under Post-LN in all of them.",
     quick=True,
 )  # fmt: skip
 
@@ -78,6 +80,8 @@ RESIDUAL_GROWTH = Claim(
         Check("the same, scaled by 1/sqrt(2L)", deepest_over_shallowest("scaled", "stream"), high=1.2),
     ),
     draw=draw.residual_growth,
+    tried="With GELU in ReLU's place x² behind 16 layers was 9.3 (three seeds), just above the lower bound of 9: the "
+    "lemma is about ReLU.",
     quick=True,
 )  # fmt: skip
 
@@ -227,12 +231,13 @@ NO_NORM = Claim(
 
 NOISE_FLOOR = Claim(
     key="noise-floor",
-    claim="Most modifications of a transformer do not clear the noise.",
-    source="Narang et al. 2021, Do Transformer Modifications Transfer Across Implementations and Applications?",
+    claim="Not every published modification of a transformer clears the noise; RMSNorm in LayerNorm's place does not.",
+    source="Narang et al. 2021, Do Transformer Modifications Transfer Across Implementations and Applications, find it "
+    "of most",
     how="Single changes to the small model, each against it, paired by seed; t-tests with Holm's correction for "
     "all of them. Called real is only what survives it. What is asked here is that RMSNorm, which is known to be "
-    "equal, is not called real. The word 'most' is not graded, since it hangs on which modifications one picks; how "
-    "many survive is told below.",
+    "equal, is not called real. Whether it is most of them that do not is not graded, since that hangs on which ones "
+    "one picks; how many survive is told below.",
     runs=each("trained", {BASELINE: SMALL, **{label: {**SMALL, **change} for label, change in MODIFICATIONS.items()}}),
     seeds=5,
     checks=(NotReal("RMSNorm - LayerNorm", loss, BASELINE, "RMSNorm", unit="nats"),),

@@ -1,6 +1,6 @@
 """`python -m sweeps findings`: run the published claims, judge them, draw and tell.
 
-`main` is what the command line hands its words on to.
+The command line has `FindingsCommand` among its commands and calls `execute`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Annotated
 
 import joblib
 import numpy as np
-import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from sweeps.claim import Claim
@@ -55,7 +54,7 @@ class FindingsCommand:
     page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: findings.md in --out)")] = None
     """The page to write, with its figures in images/ beside it."""
 
-    def execute(self) -> int:
+    def execute(self, argv: Sequence[str] = ()) -> int:
         """Run it; -> the exit code: 0 all was measured, whatever the verdicts, 1 a run failed, 2 wrong usage."""
         try:
             claims = chosen(self.names, quick=self.quick)
@@ -112,12 +111,6 @@ class FindingsCommand:
         num_seeds = len(next(iter(found.values())))
         seeds = [{label: each[seed].outcome for label, each in found.items()} for seed in range(num_seeds)]
         return Finding(claim, seeds, sum(one.seconds for each in found.values() for one in each))
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `findings` with these words; -> the exit code."""
-    prog = "python -m sweeps findings"
-    return tyro.cli(FindingsCommand, prog=prog, args=argv, description=FindingsCommand.__doc__).execute()
 
 
 def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:

@@ -160,7 +160,8 @@ def induction(seeds: Sequence[Results]) -> Figure:
     figure, panels = new_figure(WIDE, columns=2)
     names = {"accuracy": "copy accuracy", "prefix_matching": "prefix matching of the best head"}
     for axes, (name, ylabel) in zip(panels, names.items(), strict=True):
-        labels = {"2 layers": "2 layers", "1 layer": "1 layer"}
+        shown = axes is panels[0]  # in the other one a legend would lie on a curve; "_" keeps a name out of it
+        labels = {label: label if shown else f"_{label}" for label in ("2 layers", "1 layer")}
         draw_lines(axes, seeds, labels, lambda outcome, name=name: (outcome["steps"], outcome[name]))
         tidy(axes)
         axes.set_ylim(-0.02, 1.02)

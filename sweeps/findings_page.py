@@ -23,9 +23,11 @@ NOT_RUN = "not run"
 INTRODUCTION = """# Findings
 
 What others have published about transformers, repeated with this lab: small models on tiny Shakespeare, one claim at a
-time. Each claim was written down with its criterion before it was run ([sweeps/findings.py](../sweeps/findings.py));
-the seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at 95 %. A claim is *reproduced* when
-all its criteria hold, *not reproduced* when one of them is refuted, and *inconclusive* when the seeds leave it open.
+time. The criteria were written down before anything was run here, from pilots with other code
+([sweeps/findings.py](../sweeps/findings.py)). Where a threshold was moved, or a set-up changed after a first try, the
+section says so. The seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at 95 %. A claim is
+*reproduced* when all its criteria hold, *not reproduced* when one of them is refuted, and *inconclusive* when the seeds
+leave it open.
 
 That a claim is reproduced here says that it holds at this size, with these settings. It says nothing of larger models.
 """
@@ -126,7 +128,7 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
         summary_table(findings),
         f"Measured on {machine}, one thread a run, beside other programs: the times are upper bounds. Runs that "
         f"several claims share were made once, but count for each of them ({duration(seconds)} in all). This page is "
-        "made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats within seconds what needs no "
+        "made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats what needs hardly any "
         "training.\n",
         *(section(findings[key]) for key in CLAIMS if key in findings),
         questions_section(findings),

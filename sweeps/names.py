@@ -1,4 +1,4 @@
-"""What people call the levels of a sweep, and the configurations made of them. Plain text: whoever shows it escapes it."""
+"""What people call the levels of a sweep, and the configurations made of them; plain text, to be escaped."""
 
 from __future__ import annotations
 

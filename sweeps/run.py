@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,7 +16,7 @@ from pickle import PicklingError
 from typing import Any
 
 from sweeps.backends import BACKENDS, BackendError, Trainer, WorkerDied
-from sweeps.cell import ACCIDENTS, killed_record
+from sweeps.cell import ACCIDENTS, KILLED, lost_record
 from sweeps.fields import GridError, nearest
 from sweeps.grid import Grid
 from sweeps.identity import Cell, foreign_parts
@@ -208,7 +209,7 @@ class Driver:
         """
         for cell_id in [i for i in self.pending if self.begun.get(i, 0) >= self.execution.attempts]:
             why = f"its process ended {self.begun[cell_id]} times before it was done, out of memory perhaps"
-            self.keep(cell_id, why)
+            self.keep(cell_id, KILLED, why)
         unsuspected = [cell for cell in self.pending.values() if cell.cell_id not in self.begun]
         suspects = [cell for cell in self.pending.values() if cell.cell_id in self.begun]
         cells, alone = (unsuspected, False) if unsuspected else (suspects, True)
@@ -217,7 +218,8 @@ class Driver:
         before = sum(self.begun.values())
         self.in_flight.clear()
         try:
-            with closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore[reportArgumentType]
+            with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
+                warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # left by an early end
                 for outcome in outcomes:
                     self.take(outcome)
                     if self.problem:
@@ -256,7 +258,7 @@ class Driver:
             if outcome.cluster_is_lost:
                 self.problem = outcome.lost
             else:
-                self.keep(cell_id, outcome.lost)
+                self.keep(cell_id, outcome.status, outcome.lost)
             return
         if outcome.record is not None:
             try:
@@ -266,9 +268,9 @@ class Driver:
                 return
         self.settle(outcome)
 
-    def keep(self, cell_id: str, why: str) -> None:
-        """Write down that a cell's process did not come back."""
-        record = killed_record(self.pending[cell_id], self.begun.get(cell_id, 1), why)
+    def keep(self, cell_id: str, status: str, why: str) -> None:
+        """Write down that a cell did not come back."""
+        record = lost_record(self.pending[cell_id], self.begun.get(cell_id, 1), status, why)
         try:
             add_record(self.store.folder, record)
         except OSError as error:

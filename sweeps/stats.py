@@ -166,6 +166,22 @@ def equality_p(values: Sequence[float] | Array, margin: float = MARGIN) -> float
     return max(above_p(values, -margin), below_p(values, margin))
 
 
+def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: int = 100) -> int | None:
+    """How many seeds would tell this difference from none, were the next ones like those seen; None above `most`.
+
+    A guess to plan with: both numbers come from the few seeds that there are.
+
+    Args:
+        difference: mean over seeds.
+        spread: its standard deviation over seeds.
+        alpha: what the p-value has to come down to: 5 %, divided by the number of tests.
+        most: where to give up.
+    """
+    n = np.arange(2, most + 1)
+    enough = 2 * student.sf(abs(difference) * np.sqrt(n) / spread, n - 1) <= alpha if spread > 0 else n == n[0]
+    return int(n[enough][0]) if enough.any() else None
+
+
 # ------------------------------------------------------------------------------------------------ many tests
 
 

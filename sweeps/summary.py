@@ -62,6 +62,8 @@ class Configuration:
     """Seed -> final validation loss."""
     diverged: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    ran: list[str] = field(default_factory=list)
+    """The ids of its cells that were trained: of the aliases, those that they stand for."""
 
     @property
     def mean(self) -> float:
@@ -91,6 +93,8 @@ def configurations(table: Table) -> list[Configuration]:
             if value not in known:
                 known.append(value)
         seed = row[REPLICATE]
+        if not row["alias_of"]:
+            configuration.ran.append(row["cell_id"])
         if has_value(row):
             configuration.losses[seed] = row[MEASURE]
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.grid import REPLICATE, parse_value, sweepable
+from sweeps.grid import CONFIGS, REPLICATE, Grid, parse_value, sweepable
 from sweeps.store import MANIFEST, StoreError, Table
 
 WHOLE_NUMBERS = ("n_params", "steps_done", "attempts")
@@ -102,3 +103,19 @@ def read_manifest(folder: str | os.PathLike[str]) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def planned_cells(manifest: Mapping[str, Any]) -> int:
+    """How many cells the grids of a manifest ask for, each once though several grids may ask for it."""
+    grids = [Grid.from_json(content) for content in manifest.get("grids", ())]
+    if len(grids) == 1:
+        return len(grids[0])
+    named = sorted({field for grid in grids for field in grid.values})
+    defaults = {field.name: field.default for config in CONFIGS for field in dataclasses.fields(config)}
+    wanted = {
+        (seed, *(settings.get(field, defaults[field]) for field in named))
+        for grid in grids
+        for settings in grid.settings()
+        for seed in grid.seeds
+    }
+    return len(wanted)

@@ -129,7 +129,11 @@ class Check:
                 verdict = NOT_REPRODUCED
             elif not missing and self.rule.holds(values, found, self.low, self.high):
                 verdict = REPRODUCED
-        return Judged(self.what, self.unit, self.criterion, values, missing, found, verdict, self.moved)
+        narrow = verdict == REPRODUCED and not (self.low <= found.low and found.high <= self.high)
+        details = (f"A narrow result: of {self.what} the mean holds, but the interval reaches beyond the bound.",)
+        return Judged(
+            self.what, self.unit, self.criterion, values, missing, found, verdict, self.moved, details if narrow else ()
+        )
 
 
 def bounds_in_words(low: float, high: float) -> str:

@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
     record: Record | None = None
     """Of a worker that could not write it: it shares no disk with the driver, or the disk is full."""
     lost: str | None = None
-    """Why nothing came back from the backend; then there is no status."""
+    """Why nothing came back from the backend, with the status that this makes."""
     cluster_is_lost: bool = False
     """Whether that is not this cell's doing: there is nobody left to train any."""
 

@@ -72,3 +72,55 @@ def verse() -> Corpus:
 def ids(rng) -> np.ndarray:
     """(2, 6) token ids for a tiny model."""
     return rng.integers(0, 11, (2, 6))
+
+
+# ------------------------------------------------------------------------------------------------ sweeps
+
+TINY_SWEEP = {"context_length": (8,), "hidden_dim": (8,), "num_heads": (2,), "num_layers": (1,), "steps": (5,)}
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    """A text that a tiny model reads in no time."""
+    path = tmp_path / "verse.txt"
+    path.write_text(VERSE * 10, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def small(text_file):
+    """Makes a grid of tiny models on a short text: small(norm=("layernorm", "none"), seeds=(0, 1))."""
+
+    from sweeps.grid import Grid
+
+    def make(seeds=(0,), **values):
+        return Grid({**TINY_SWEEP, "corpus": (text_file,), **values}, seeds)
+
+    return make
+
+
+@pytest.fixture
+def words(text_file):
+    """The same as words of a command line, but for the axes and the folder."""
+    fixed = [word for field, (value,) in TINY_SWEEP.items() for word in ("--set", f"{field}={value}")]
+    return [*fixed, "--corpus", text_file, "--jobs", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where a sweep goes; not there yet."""
+    return tmp_path / "sweep"
+
+
+@pytest.fixture
+def register():
+    """Registers a class for the time of a test."""
+    added = []
+
+    def add(registry, key, component):
+        registry.add(key, label=f"Test {key}")(component)
+        added.append((registry, key))
+
+    yield add
+    for registry, key in added:
+        registry.remove(key)

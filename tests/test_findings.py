@@ -181,6 +181,11 @@ def test_a_check_says_what_its_numbers_allow(rule, values, bounds, verdict):
     assert judged.missing == sum(math.isnan(value) for value in values)
 
 
+def test_a_mean_that_holds_while_its_interval_reaches_beyond_the_bound_is_told_to_be_narrow():
+    assert "narrow" in check(MEAN, 0, 1.1).judge(one_number([1.0, 3.0, -0.9])).details[0]
+    assert not check(MEAN, 0, 2).judge(one_number([1.0, 1.1, 0.9])).details
+
+
 def test_equality_is_judged_by_the_ninety_percent_interval_that_is_shown():
     rng = np.random.default_rng(0)
     for _ in range(50):

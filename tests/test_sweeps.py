@@ -1,74 +1,33 @@
-"""Sweeps: which cells a grid has, what becomes of each, and that running a command again goes on with it."""
+"""Sweeps: what becomes of each cell, and that running a command again goes on with it."""
 
+import ast
 import csv
-import dataclasses
 import json
+import os
+import platform
 
 import numpy as np
+import pandas
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import sweeps.cell
+import sweeps.provenance
 import sweeps.run
 import sweeps.store
-from conftest import VERSE
-from sweeps.__main__ import main
+import sweeps.tabulate
+import sweeps.worker
 from sweeps.cell import Record
 from sweeps.figures import configuration_name, configurations, final_losses_figure, learning_curves_figure
-from sweeps.grid import Grid, GridError, TextConfig, cells_of, grid_from_words, identify
-from sweeps.run import make_plan, run_sweep
-from sweeps.store import CELLS, CURVES, OUTCOME_COLUMNS, Store, StoreError, Table
-from tlab.config import ModelConfig, TrainConfig, options
+from sweeps.grid import Grid, cells_of, load_corpora
+from sweeps.lock import LOCK, LockedError, locked
+from sweeps.plan import chosen_cells, make_plan
+from sweeps.provenance import source_hash
+from sweeps.run import Execution, run_sweep
+from sweeps.store import CELLS, CURVES, STARTED, Store, StoreError, Table, mark_started
+from sweeps.tabulate import CIRCUMSTANCES, OUTCOME_COLUMNS
+from sweeps.worker import Task, run_task
 from tlab.nn.activations import ACTIVATIONS, Gelu
-from tlab.nn.norms import NORMS
-from tlab.nn.residuals import RESIDUALS, PreNorm
-from tlab.params import ones
-
-TIMES = ("tokens_per_second", "wall_seconds")
-TINY = {"context_length": (8,), "hidden_dim": (8,), "num_heads": (2,), "num_layers": (1,), "steps": (5,)}
-
-
-@pytest.fixture
-def text_file(tmp_path):
-    path = tmp_path / "verse.txt"
-    path.write_text(VERSE * 10, encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def small(text_file):
-    """Makes a grid of tiny models on a short text: small(norm=("layernorm", "none"), seeds=(0, 1))."""
-
-    def make(seeds=(0,), **values):
-        return Grid({**TINY, "corpus": (text_file,), **values}, seeds)
-
-    return make
-
-
-@pytest.fixture
-def words(text_file):
-    """The same as words of a command line, but for the axes and the folder."""
-    fixed = [word for field, (value,) in TINY.items() for word in ("--set", f"{field}={value}")]
-    return [*fixed, "--corpus", text_file, "--jobs", "1"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "sweep"
-
-
-@pytest.fixture
-def register():
-    """Registers a class for the time of a test."""
-    added = []
-
-    def add(registry, key, component):
-        registry.add(key, label=f"Test {key}")(component)
-        added.append((registry, key))
-
-    yield add
-    for registry, key in added:
-        registry.remove(key)
 
 
 def rows_of(folder, name="cells.csv"):
@@ -78,7 +37,7 @@ def rows_of(folder, name="cells.csv"):
 
 def numbers_of(folder):
     """Everything in the tables that the clock has no part in."""
-    rows = [{column: value for column, value in row.items() if column not in TIMES} for row in rows_of(folder)]
+    rows = [{column: value for column, value in row.items() if column not in CIRCUMSTANCES} for row in rows_of(folder)]
     return rows, (folder / "curves.csv").read_bytes()
 
 
@@ -92,197 +51,6 @@ class Identity(Gelu):
         return dy.copy()
 
 
-# ------------------------------------------------------------------------------------------------ the grid
-
-
-def test_axes_take_every_key_of_their_registry():
-    grid = grid_from_words(axes="norm,activation")
-    assert grid.values == {"norm": tuple(NORMS), "activation": tuple(ACTIVATIONS)}
-
-
-def test_an_activation_registered_at_run_time_is_in_the_grid(register):
-    register(ACTIVATIONS, "identity", Identity)
-    assert "identity" in grid_from_words(axes="activation").values["activation"]
-
-
-def test_two_values_make_an_axis_and_one_fixes_the_field():
-    grid = grid_from_words(sets=["position=rope,alibi", "num_layers=3"])
-    assert grid.axes == ("position",) and grid.values["num_layers"] == (3,)
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("learning_rate=1,3e-2", (1.0, 0.03)),
-        ("bias=true,no", (True, False)),
-        ("norm=none", ("none",)),
-        ("data_seed=none,4", (None, 4)),
-    ],
-)
-def test_values_have_the_type_of_their_field(text, values):
-    (found,) = grid_from_words(sets=[text]).values.values()
-    assert found == values and [type(v) for v in found] == [type(v) for v in values]
-
-
-def test_every_config_field_can_be_set():
-    for config in (ModelConfig, TrainConfig):
-        for field in options(config):
-            if field not in ("vocab_size", "seed"):
-                default = config.__dataclass_fields__[field].default
-                assert grid_from_words(sets=[f"{field}={default}"]).values[field] == (default,)
-
-
-def test_a_grid_comes_back_from_json_the_same():
-    grid = grid_from_words("norm", ["learning_rate=1e-3,1e-2", "data_seed=none,1"], seeds=2)
-    assert Grid.from_json(json.loads(json.dumps(grid.to_json()))) == grid
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({"axes": "nrom"}, "Did you mean 'norm'"),
-        ({"axes": "learning_rate"}, "Allowed for --axes: "),
-        ({"sets": ["postion=rope"]}, "Did you mean 'position'"),
-        ({"sets": ["norm"]}, "--set norm=first,second"),
-        ({"sets": ["norm="]}, "--set norm=first,second"),
-        ({"sets": ["vocab_size=9"]}, "given by the corpus"),
-        ({"sets": ["num_layers=2,2"]}, "2 twice"),
-        ({"sets": ["learning_rate=1,1.0"]}, "1.0 twice"),
-        ({"sets": ["norm=none"], "axes": "norm"}, "norm is given twice"),
-        ({"sets": ["steps=3"], "steps": 4}, "steps is given twice"),
-        ({"sets": ["seed=3,4"], "seeds": 2}, "both choose the seeds"),
-        ({"seeds": 0}, "at least 1"),
-    ],
-)
-def test_a_wrong_word_is_told_with_what_is_allowed(given, told):
-    with pytest.raises(GridError) as error:
-        grid_from_words(**given)
-    assert told in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("values", "told"),
-    [
-        ({"position": ("rop",)}, "Did you mean 'rope'"),
-        ({"num_heads": (2, 3)}, "num_heads = 3: must divide"),
-        ({"bias": ("maybe",)}, "bias = 'maybe': must be of type bool"),
-        ({"learning_rate": (-1.0,)}, "must be more than 0"),
-        ({"context_length": (10_000,)}, "take a longer text"),
-        ({"corpus": ("nowhere",)}, "unknown corpus 'nowhere'"),
-        ({"tokenizer": ("chars",)}, "Did you mean 'char'"),
-        ({"seeds": (-1,)}, "seed = -1: must be at least 0"),
-    ],
-)
-def test_a_value_that_cannot_be_is_told_before_anything_runs(small, values, told):
-    with pytest.raises(GridError) as error:
-        cells_of([small(**values)])
-    assert told in str(error.value)
-
-
-def test_every_different_complaint_is_told_once(small):
-    with pytest.raises(GridError) as error:
-        cells_of([small(num_heads=(2, 3, 5), norm=("layernorm", "rmsnorm"), seeds=(0, 1))])
-    assert str(error.value).count("must divide") == 2
-
-
-# ------------------------------------------------------------------------------------------------ ids and aliases
-
-MODEL = ModelConfig(vocab_size=30)
-
-
-def id_of(text=TextConfig(), model=MODEL, train=TrainConfig(), sha256="0" * 64):  # noqa: B008, all are frozen
-    return identify(text, model, train, sha256)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"model": dataclasses.replace(MODEL, norm="rmsnorm")},
-        {"model": dataclasses.replace(MODEL, mlp_ratio=4.0)},
-        {"train": TrainConfig(seed=1)},
-        {"train": TrainConfig(data_seed=1)},
-        {"train": TrainConfig(steps=999)},
-        {"text": TextConfig(tokenizer="byte")},
-        {"sha256": "1" * 64},
-    ],
-)
-def test_what_decides_the_numbers_decides_the_id(change):
-    assert id_of(**change) != id_of()
-
-
-@pytest.mark.parametrize(
-    "change", [{"text": TextConfig(corpus="elsewhere/verse.txt")}, {"train": TrainConfig(data_seed=0)}]
-)
-def test_what_does_not_decide_the_numbers_does_not_change_the_id(change):
-    assert id_of(**change) == id_of()
-
-
-def test_the_id_of_a_foreign_part_changes_with_its_source(register):
-    config = dataclasses.replace
-    register(ACTIVATIONS, "mine", Identity)
-    first = id_of(model=config(MODEL, activation="mine"))
-    ACTIVATIONS.remove("mine")
-
-    class Other(Identity):
-        """Another class by the same key."""
-
-    ACTIVATIONS.add("mine", label="Mine")(Other)
-    assert id_of(model=config(MODEL, activation="mine")) != first
-
-
-def test_without_a_norm_all_layouts_are_one_cell(small):
-    cells = cells_of([small(norm=("none",), residual=tuple(RESIDUALS))])
-    assert [cell.alias_of for cell in cells] == [None] + [cells[0].cell_id] * (len(RESIDUALS) - 1)
-
-
-def test_with_a_norm_every_layout_is_its_own(small):
-    norms = tuple(key for key, norm in NORMS.items() if norm.has_parameters)
-    assert not any(cell.alias_of for cell in cells_of([small(norm=norms, residual=tuple(RESIDUALS))]))
-
-
-def test_a_layout_that_is_another_function_without_a_norm_is_no_alias(small, register):
-    class Half(PreNorm):
-        """Adds half of what the sublayer says."""
-
-        def forward(self, x, run):
-            y, trace = super().forward(x, run)
-            return y - 0.5 * trace.added, trace
-
-    register(RESIDUALS, "half", Half)
-    cells = cells_of([small(norm=("none",), residual=("pre", "half"))])
-    assert [cell.alias_of for cell in cells] == [None, None]
-
-
-def test_a_layout_with_weights_of_its_own_is_no_alias(small, register):
-    class Gated(PreNorm):
-        """Has a weight."""
-
-        def __init__(self, space, name, make_norm):
-            super().__init__(space, name, make_norm)
-            self.gate = space.declare(f"{name}.gate", (1,), ones)
-
-    register(RESIDUALS, "gated", Gated)
-    cells = cells_of([small(norm=("none",), residual=("pre", "gated"))])
-    assert [cell.alias_of for cell in cells] == [None, None]
-
-
-def test_aliases_are_the_same_run_to_the_last_bit(small):
-    grid = small(norm=("none",), residual=tuple(RESIDUALS), num_layers=(2,))
-    cells, corpora = cells_of([grid]), sweeps.run.load_corpora([grid])
-    curves = [
-        [point[1:] for point in sweeps.cell.train_cell(cell, corpora[cell.text]).curve]  # without its id
-        for cell in cells
-    ]
-    assert all(curve == curves[0] for curve in curves)
-
-
-def test_an_alias_is_not_trained_but_has_its_row_and_the_numbers(small, folder):
-    result = run_sweep(small(norm=("none",), residual=("pre", "post")), Store(folder))
-    first, alias = result.table.rows
-    assert len(list((folder / CELLS).iterdir())) == 1
-    assert alias["alias_of"] == first["cell_id"] and alias["val_loss"] == first["val_loss"]
-
-
 # ------------------------------------------------------------------------------------------------ running
 
 
@@ -290,7 +58,7 @@ def test_one_job_and_two_give_the_same_bits(small, folder, register):
     register(ACTIVATIONS, "identity", Identity)  # a class that no worker process has read: it travels with its cells
     grid = small(activation=("gelu", "identity"), seeds=(0, 1))
     for jobs in (1, 2):
-        run_sweep(grid, Store(folder / str(jobs)), jobs=jobs)
+        run_sweep(grid, Store(folder / str(jobs)), Execution(jobs=jobs))
     assert {row["status"] for row in rows_of(folder / "2")} == {"ok"}
     assert numbers_of(folder / "1") == numbers_of(folder / "2")
 
@@ -304,7 +72,7 @@ def test_a_cell_has_one_blas_thread(small, monkeypatch):
 
     monkeypatch.setattr(sweeps.cell, "Trainer", look)
     grid = small()
-    (cell,), corpora = cells_of([grid]), sweeps.run.load_corpora([grid])
+    (cell,), corpora = cells_of([grid]), load_corpora([grid])
     with threadpool_limits(2, user_api="blas"):
         sweeps.cell.train_cell(cell, corpora[cell.text])
     assert set(seen) == {1}
@@ -355,27 +123,38 @@ def test_a_diverged_cell_is_a_row_with_its_step(small, folder):
     assert f"diverged at step {row['steps_done'] + 1}" in row["error_message"]
 
 
-def test_a_result_that_cannot_be_written_is_told_and_the_sweep_goes_on(small, folder, monkeypatch, capsys):
-    def full(*args):
-        raise OSError(28, "No space left on device")
+@pytest.fixture
+def full_disk(monkeypatch):
+    """From now on nothing can be written any more whose name ends so: full_disk(".csv")."""
 
-    monkeypatch.setattr(sweeps.run, "add_record", full)
-    result = run_sweep(small(seeds=(0, 1)), Store(folder))
-    assert result.missing == 2 and capsys.readouterr().err.count("No space left") == 2
+    def fill(*endings):
+        write = sweeps.store.write_atomically
+
+        def full(path, content):
+            if path.name.endswith(endings):
+                raise OSError(28, "No space left on device")
+            write(path, content)
+
+        for module in (sweeps.store, sweeps.tabulate):
+            monkeypatch.setattr(module, "write_atomically", full)
+
+    return fill
 
 
-def test_a_cell_whose_curve_could_not_be_written_is_not_done(small, folder, monkeypatch):
-    def full_for_curves(path, content):
-        if path.suffix == ".csv":
-            raise OSError(28, "No space left on device")
-        path.write_bytes(content)
-
-    store, grid = Store(folder), small()
-    with monkeypatch.context() as patch:
-        patch.setattr(sweeps.store, "write_atomically", full_for_curves)
-        with pytest.raises(OSError, match="No space"):
-            run_sweep(grid, store)  # the tables are the last that cannot be written
-    assert len(make_plan(grid, Store(folder)).missing) == 1
+@pytest.mark.parametrize("ending", [".csv", ".json"])
+def test_a_full_disk_ends_the_sweep_with_a_reason_and_the_same_call_goes_on(
+    small, folder, full_disk, monkeypatch, ending
+):
+    grid = small(seeds=(0, 1))
+    Store(folder).make_folder()
+    run_sweep(small(seeds=(7,)), Store(folder))
+    with monkeypatch.context():
+        full_disk(*{".csv": [".csv"], ".json": [f"{cell.cell_id}.json" for cell in cells_of([grid])]}[ending])
+        result = run_sweep(grid, Store(folder))
+        assert result.missing == 2 and "No space left" in result.problem
+    monkeypatch.undo()
+    assert len(make_plan(grid, Store(folder)).missing) == 2
+    assert run_sweep(grid, Store(folder)).missing == 0
 
 
 # ------------------------------------------------------------------------------------------------ going on
@@ -437,7 +216,7 @@ def test_failed_cells_are_trained_again_when_asked(small, folder, monkeypatch):
         patch.setattr(sweeps.cell, "Trainer", None)
         assert run_sweep(grid, Store(folder)).counts == {"failed": 1}
     assert run_sweep(grid, Store(folder)).counts == {"failed": 1}
-    assert run_sweep(grid, Store(folder), retry_failed=True).counts == {"ok": 1}
+    assert run_sweep(grid, Store(folder), again=["failed"]).counts == {"ok": 1}
 
 
 def test_a_folder_of_something_else_is_left_alone(folder):
@@ -454,53 +233,120 @@ def test_a_damaged_manifest_is_told(folder):
         Store(folder)
 
 
-# ------------------------------------------------------------------------------------------------ command line
+def test_of_cells_that_were_begun_too_often_the_sweep_goes_on_without(small, folder):
+    grid = small(seeds=(0, 1))
+    first = cells_of([grid])[0]
+    Store(folder).make_folder()
+    mark_started(folder, first.cell_id, 3)
+    run_sweep(grid, Store(folder), Execution(attempts=3))
+    killed, fine = rows_of(folder)
+    assert (killed["cell_id"], killed["status"], killed["attempts"]) == (first.cell_id, "killed", "3")
+    assert fine["status"] == "ok" and not list((folder / STARTED).iterdir())
 
 
-def test_the_command_trains_a_grid_and_writes_tables_and_figures(words, folder, capsys):
-    assert main(["run", "--axes", "norm", "--seeds", "2", "--out", str(folder), *words]) == 0
-    kinds = {path.name for path in folder.iterdir()}
-    assert {"cells.csv", "curves.csv", "manifest.json", "learning_curves.png", "final_losses.svg"} <= kinds
-    assert "LayerNorm" in capsys.readouterr().out
+def test_a_killed_cell_is_tried_again_by_name_or_status(small, folder):
+    grid = small()
+    (cell,) = cells_of([grid])
+    Store(folder).make_folder()
+    mark_started(folder, cell.cell_id, 3)
+    assert run_sweep(grid, Store(folder)).counts == {"killed": 1}
+    assert run_sweep(None, Store(folder), again=["killed"]).counts == {"ok": 1}
+    before = (folder / CELLS / f"{cell.cell_id}.json").stat().st_mtime_ns
+    again = chosen_cells([cell.cell_id[:6]], make_plan(None, Store(folder)))
+    run_sweep(None, Store(folder), again=again)
+    assert (folder / CELLS / f"{cell.cell_id}.json").stat().st_mtime_ns > before
 
 
-def test_wrong_usage_is_exit_2_and_nothing_is_written(words, folder, capsys):
-    assert main(["run", "--set", "position=rop", "--out", str(folder), *words]) == 2
-    assert "Did you mean 'rope'" in capsys.readouterr().err and not folder.exists()
+def test_a_cell_that_hangs_in_python_is_a_timeout_and_the_sweep_goes_on(small, folder, register):
+    class Hangs(Identity):
+        """Never comes back."""
+
+        def forward(self, x):
+            while True:
+                pass
+
+    register(ACTIVATIONS, "hangs", Hangs)
+    run_sweep(small(activation=("hangs", "gelu")), Store(folder), Execution(timeout=0.5))
+    assert [(row["activation"], row["status"]) for row in rows_of(folder)] == [("hangs", "timeout"), ("gelu", "ok")]
 
 
-def test_an_unknown_flag_is_exit_2(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["run", "--axis", "norm"])
-    assert ended.value.code == 2
-
-
-def test_a_failed_cell_is_exit_1(words, folder, monkeypatch, capsys):
+def test_after_so_many_failures_no_other_cell_is_begun(small, folder, monkeypatch):
     monkeypatch.setattr(sweeps.cell, "Trainer", None)
-    assert main(["run", "--out", str(folder), *words]) == 1
-    assert "--retry-failed" in capsys.readouterr().err
+    result = run_sweep(small(seeds=(0, 1, 2, 3)), Store(folder), Execution(max_failures=2))
+    assert result.counts == {"failed": 2} and result.missing == 2 and "after 2 failed" in result.problem
 
 
-def test_ctrl_c_keeps_what_is_done_and_is_exit_130(words, folder, monkeypatch, capsys):
-    train, trained = sweeps.run.train_cell, []
-
-    def interrupted(cell, corpus):
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        trained.append(cell.cell_id)
-        return train(cell, corpus)
-
-    monkeypatch.setattr(sweeps.run, "train_cell", interrupted)
-    assert main(["run", "--set", "seed=0,1,2", "--out", str(folder), *words]) == 130
-    assert [row["cell_id"] for row in rows_of(folder)] == trained
-    assert "1 cell to go" in capsys.readouterr().err
+def test_two_drivers_do_not_share_a_folder(small, folder):
+    Store(folder).make_folder()
+    with locked(folder), pytest.raises(LockedError, match=f"process {os.getpid()} on"):
+        run_sweep(small(), Store(folder))
 
 
-def test_plan_counts_and_writes_nothing(words, folder, capsys):
-    words = words[: words.index("--jobs")]
-    assert main(["plan", "--axes", "norm,residual", "--out", str(folder), *words]) == 0
-    assert "9 configurations x 1 seed = 9 cells, 2 of them the same function" in capsys.readouterr().out
-    assert not folder.exists()
+def test_the_lock_of_a_dead_driver_is_none(small, folder):
+    Store(folder).make_folder()
+    (folder / LOCK).write_text('{"pid": 999999, "host": "elsewhere"}')
+    assert run_sweep(small(), Store(folder)).counts == {"ok": 1}
+
+
+def test_results_of_other_code_are_not_mixed_unless_asked(small, folder, monkeypatch):
+    run_sweep(small(seeds=(0,)), Store(folder))
+    for module in (sweeps.cell, sweeps.run, sweeps.worker):
+        monkeypatch.setattr(module, "source_hash", lambda: "0123456789ab")
+    run_sweep(small(seeds=(0,)), Store(folder))  # nothing to train, nothing to mix
+    with pytest.raises(StoreError, match="--mixed-source"):
+        run_sweep(small(seeds=(0, 1)), Store(folder))
+    run_sweep(small(seeds=(0, 1)), Store(folder), Execution(mixed_source=True))
+    first, second = rows_of(folder)
+    assert second["source"] == "0123456789ab" != first["source"]
+
+
+def test_another_machine_than_last_time_is_a_warning(small, folder, monkeypatch, capsys):
+    run_sweep(small(seeds=(0,)), Store(folder))
+    monkeypatch.setattr(sweeps.provenance, "processor", lambda: "another processor")
+    run_sweep(small(seeds=(0, 1)), Store(folder))
+    assert "now another processor" in capsys.readouterr().err
+
+
+def test_comments_and_docstrings_are_no_other_code():
+    def tree(text):
+        found = ast.parse(text)
+        sweeps.provenance.drop_docstrings(found)
+        return ast.dump(found)
+
+    assert tree("def f():\n    'says'\n    return 1  # one") == tree("def f():\n    return 1")
+    assert tree("def f():\n    return 1") != tree("def f():\n    return 2")
+
+
+def test_a_worker_with_other_code_trains_nothing(small, folder):
+    grid = small()
+    (cell,), corpora = cells_of([grid]), load_corpora([grid])
+    task = Task(cell, [], folder, b"", "0" * 12, 1, None, ("elsewhere", 1))
+    assert "OtherSource" in run_task(task._replace(driver=(platform.node(), os.getpid())), corpora[cell.text]).message
+
+
+def test_a_worker_without_the_drivers_disk_sends_the_record_back(small, folder):
+    grid = small()
+    (cell,), corpora = cells_of([grid]), load_corpora([grid])
+    task = Task(cell, [], folder, b"a lock", source_hash(), 1, None, (platform.node(), os.getpid()))
+    outcome = run_task(task, corpora[cell.text])
+    assert outcome.record is not None and len(outcome.record.curve) == 2 * 5 + 1 and not folder.exists()
+
+
+def test_what_a_killed_driver_left_half_written_is_removed(small, folder):
+    run_sweep(small(), Store(folder))
+    half = folder / CELLS / ".abc.json.x1y2"
+    half.write_text("{")
+    run_sweep(small(), Store(folder))
+    assert not half.exists()
+
+
+def test_parquet_and_csv_hold_the_same(small, folder):
+    run_sweep(small(norm=("layernorm", "none"), seeds=(0, 1)), Store(folder))
+    for name in ("cells", "curves", "summary"):
+        left, right = pandas.read_csv(folder / f"{name}.csv"), pandas.read_parquet(folder / f"{name}.parquet")
+        assert list(left) == list(right) and len(left) == len(right) > 0
+        for column in left.select_dtypes("number"):
+            np.testing.assert_allclose(left[column], right[column].astype(float), rtol=1e-15)
 
 
 # ------------------------------------------------------------------------------------------------ figures

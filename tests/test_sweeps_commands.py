@@ -1,0 +1,226 @@
+"""`python -m sweeps`: what its commands print, write and return."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+import sweeps.cell
+import sweeps.worker
+import tlab.cli
+from sweeps.__main__ import main
+from sweeps.export import read_small_form
+from sweeps.progress import Progress
+from sweeps.store import CELLS
+from sweeps.tabulate import Table
+
+
+def rows_of(folder):
+    return read_rows((folder / "cells.csv").read_text().splitlines())
+
+
+def read_rows(lines):
+    import csv
+
+    return list(csv.DictReader(lines))
+
+
+def without_jobs(words):
+    return words[: words.index("--jobs")]
+
+
+# ------------------------------------------------------------------------------------------------ run
+
+
+def test_a_run_writes_the_tables_and_prints_a_ranking(words, folder, capsys):
+    assert main(["run", "--axes", "norm", "--seeds", "2", "--out", str(folder), *words]) == 0
+    kinds = {path.name for path in folder.iterdir()}
+    assert {f"{name}.{kind}" for name in ("cells", "curves", "summary") for kind in ("csv", "parquet")} <= kinds
+    assert "LayerNorm" in capsys.readouterr().out
+
+
+def test_tlab_sweep_is_the_same_command(words, folder):
+    assert tlab.cli.main(["sweep", "run", "--out", str(folder), *words]) == 0
+    assert len(rows_of(folder)) == 1
+
+
+def test_wrong_usage_is_exit_2_and_nothing_is_written(words, folder, capsys):
+    assert main(["run", "--set", "position=rop", "--out", str(folder), *words]) == 2
+    assert "Did you mean 'rope'" in capsys.readouterr().err and not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--on-error", "stop", "--max-failures", "3"], "give one"),
+        (["--scheduler", "tcp://host:1"], "add --backend dask"),
+        (["--timeout", "0"], "more than 0 seconds"),
+        (["--attempts", "0"], "at least 1"),
+    ],
+)
+def test_contradictory_settings_are_told(words, folder, capsys, flags, told):
+    assert main(["run", *flags, "--out", str(folder), *words]) == 2
+    assert told in capsys.readouterr().err and not folder.exists()
+
+
+def test_an_unknown_flag_is_exit_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--axis", "norm"])
+    assert ended.value.code == 2
+
+
+def test_a_folder_that_cannot_be_written_is_exit_2(words, tmp_path, capsys):
+    (tmp_path / "file").write_text("a file in the place of a folder")
+    assert main(["run", "--out", str(tmp_path / "file" / "sweep"), *words]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+
+
+def test_a_failed_cell_is_exit_1_and_has_a_line_at_once(words, folder, monkeypatch, capsys):
+    monkeypatch.setattr(sweeps.cell, "Trainer", None)
+    assert main(["run", "--out", str(folder), *words]) == 1
+    told = capsys.readouterr().err
+    assert "seed=0: failed with TypeError" in told and "sweeps retry" in told
+    assert "seed=0: failed with TypeError" in (folder / "log.txt").read_text()
+
+
+def test_on_error_stop_ends_at_the_first_failure(words, folder, monkeypatch, capsys):
+    monkeypatch.setattr(sweeps.cell, "Trainer", None)
+    assert main(["run", "--seeds", "3", "--on-error", "stop", "--out", str(folder), *words]) == 1
+    assert len(rows_of(folder)) == 1 and "2 cells to go" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_is_done_and_is_exit_130(words, folder, monkeypatch, capsys):
+    train, trained = sweeps.worker.train_cell, []
+
+    def interrupted(cell, corpus, **options):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(cell.cell_id)
+        return train(cell, corpus, **options)
+
+    monkeypatch.setattr(sweeps.worker, "train_cell", interrupted)
+    assert main(["run", "--set", "seed=0,1,2", "--out", str(folder), *words]) == 130
+    assert [row["cell_id"] for row in rows_of(folder)] == trained
+    assert "1 cell to go" in capsys.readouterr().err and not list((folder / "started").iterdir())
+
+
+def test_sigterm_ends_driver_and_workers_with_tables_and_exit_130(folder):
+    grid = ["--seeds", "8", "--steps", "3000", "--corpus", "brackets", "--jobs", "2", "--out", str(folder)]
+    command = [sys.executable, "-m", "sweeps", "run", *grid]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        end = time.monotonic() + 60
+        while not (folder / "started").exists() or len(list((folder / "started").iterdir())) < 2:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "interrupted with 8 cells to go" in output and (folder / "cells.csv").exists()
+    assert not list((folder / "started").iterdir())
+
+
+# ------------------------------------------------------------------------------------------------ plan, status, retry
+
+
+def test_plan_counts_estimates_and_writes_nothing(words, folder, capsys):
+    assert main(["plan", "--axes", "norm,residual", "--out", str(folder), *words]) == 0
+    told = capsys.readouterr().out
+    assert "9 configurations x 1 seed = 9 cells, 2 of them the same function as another: 7 to train" in told
+    assert "norm=none residual=post: as residual=pre" in told and "MiB a job" in told
+    assert not folder.exists()
+
+
+def test_status_tells_what_is_done_and_what_failed(words, folder, monkeypatch, capsys):
+    assert main(["run", "--seeds", "2", "--out", str(folder), *words]) == 0
+    assert main(["status", str(folder)]) == 0
+    assert "2 ok" in capsys.readouterr().out
+    monkeypatch.setattr(sweeps.cell, "Trainer", None)
+    main(["run", "--seeds", "3", "--out", str(folder), *words])
+    capsys.readouterr()
+    assert main(["status", str(folder)]) == 1
+    told = capsys.readouterr().out
+    assert "2 ok, 1 failed" in told and "seed=2: failed with TypeError" in told
+
+
+def test_retry_trains_again_what_failed_and_nothing_else(words, folder, monkeypatch, capsys):
+    main(["run", "--out", str(folder), *words])
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps.cell, "Trainer", None)
+        main(["run", "--seeds", "2", "--out", str(folder), *words])
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()}
+    assert main(["retry", str(folder), "--jobs", "1"]) == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()}
+    assert sum(after[name] != before[name] for name in before) == 1
+    assert {row["status"] for row in rows_of(folder)} == {"ok"}
+    capsys.readouterr()
+    assert main(["retry", str(folder), "--jobs", "1"]) == 0 and "nothing to train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "report", "export"])
+def test_a_folder_without_a_sweep_is_exit_2(tmp_path, capsys, command):
+    assert main([command, str(tmp_path)]) == 2
+    assert "holds no sweep" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ export
+
+
+def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder, capsys):
+    main(["run", "--seeds", "2", "--out", str(folder), *words])
+    assert main(["export", str(folder)]) == 0
+    with zipfile.ZipFile(folder.with_name("sweep.zip")) as archive:
+        assert {"sweep/cells.csv", "sweep/curves.parquet", "sweep/manifest.json"} <= set(archive.namelist())
+        assert archive.read("sweep/cells.csv") == (folder / "cells.csv").read_bytes()
+    assert main(["export", str(folder)]) == 2 and "exists already" in capsys.readouterr().err
+    assert main(["export", str(folder), "--to", str(folder.with_name("copy"))]) == 0
+    assert (folder.with_name("copy") / "summary.csv").exists()
+
+
+def test_the_small_form_is_the_table_with_short_curves(words, folder):
+    main(["run", "--axes", "norm", "--seeds", "2", "--out", str(folder), *words, "--set", "validation_every=2"])
+    assert main(["export", str(folder), "--small"]) == 0
+    path = folder.with_name("sweep.json.gz")
+    table, curves, manifest = read_small_form(path)
+    assert isinstance(table, Table) and table.axes == ("norm",) and len(table.rows) == 6
+    assert float(rows_of(folder)[0]["val_loss"]) == pytest.approx(table.rows[0]["val_loss"], rel=1e-4)
+    ends = curves[table.rows[0]["cell_id"]]["validation loss"]
+    assert [step for step, _ in ends] == [2, 4, 5] and manifest["runs"][0]["numpy"]
+    assert str(folder) not in json.dumps(json.loads(gzip.decompress(path.read_bytes()))["rows"])
+
+
+# ------------------------------------------------------------------------------------------------ progress
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_goes_by_work_and_says_what_went_wrong_at_once(tmp_path):
+    stream, log = StringIO(), tmp_path / "log.txt"
+    progress = Progress({"a": 3.0, "b": 1.0}, {"a": "seed=0", "b": "seed=1"}, log, stream)
+    progress.began -= 30
+    with progress.shown():
+        progress.take("a", "failed", "failed with MemoryError: no")
+        assert progress.line() == " 75% #######... 1 of 2 done, 1 failed, 0 diverged, 30 s gone, 10 s left"
+        progress.take("b", "diverged", "diverged at step 3")
+    lines = stream.getvalue().splitlines()
+    assert lines[1:] == ["seed=0: failed with MemoryError: no", "seed=1: diverged at step 3", progress.line()]
+    assert log.read_text().splitlines()[-1].endswith("2 of 2 done, 1 failed, 1 diverged, 30 s gone")
+
+
+def test_on_a_terminal_one_line_is_written_over(tmp_path):
+    stream = Terminal()
+    with Progress({"a": 1.0, "b": 1.0}, {"a": "", "b": ""}, stream=stream).shown() as progress:
+        progress.take("a", "ok", None)
+        progress.take("b", "ok", None)
+    assert stream.getvalue().count("\n") == 1 and "100%" in stream.getvalue()
