@@ -23,7 +23,6 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from sweeps.backends import OPTIONS
 from sweeps.cell import DIVERGED, FAILED, OK, fingerprint
 from sweeps.measures import MEASURES, Outcome
 from sweeps.progress import Progress
@@ -192,7 +191,9 @@ def in_parallel(
     with parallel_config(
         backend="loky", n_jobs=jobs, inner_max_num_threads=1, initializer=start_worker, initargs=(os.getpid(),)
     ):
-        yield from Parallel(pre_dispatch="n_jobs", **OPTIONS)(tasks)  # pyright: ignore[reportReturnType]
+        # A batch would be lost as a whole with its worker, and a queue would outlive a driver that is killed.
+        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
+        yield from Parallel(**options)(tasks)  # pyright: ignore[reportReturnType]
 
 
 def end_workers() -> None:
