@@ -96,7 +96,7 @@ WARMUP_LAYOUT = Claim(
         for residual, label in (("post", "Post-LN"), ("pre", "Pre-LN"))
         for words, steps in (("no warm-up", 0), ("warm-up", 200))
     }),
-    seeds=5,
+    seeds=8,
     checks=(
         Check("(Post-LN without - with) - (Pre-LN without - with)", lambda results:
               difference("Post-LN, no warm-up", "Post-LN, warm-up")(results)
