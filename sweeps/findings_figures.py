@@ -16,8 +16,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sweeps.measures import LONGER, UNIGRAM
 from sweeps.setups import BASELINE, DEPTHS
-from sweeps.stats import MARGIN, Estimate, estimate
-from sweeps.verdicts import Results, contrasts
+from sweeps.stats import CONFIDENCE, MARGIN, Estimate, estimate
+from sweeps.verdicts import EQUIVALENCE, Results, contrasts
 from tlab.figures import BLUE, FAINT, GREEN, GREY, LINE_STYLES, PALETTE, VERMILLION, finish, moving_average, tidy
 
 MARKERS = "os^D"
@@ -45,7 +45,7 @@ def draw_depths(axes: Axes, seeds: Sequence[Results], kinds: Mapping[str, str], 
     """
     for i, (kind, label) in enumerate(kinds.items()):
         values = np.array([[number(results[f"{kind} {L}"]) for L in DEPTHS] for results in seeds])  # (seeds, depths)
-        style = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
+        style: dict[str, Any] = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
         axes.plot(DEPTHS, values.mean(0), label=label, markersize=5, **style)
         axes.fill_between(DEPTHS, values.min(0), values.max(0), color=PALETTE[i], alpha=0.18, linewidth=0)
 
@@ -128,7 +128,7 @@ def draw_lines(
     for i, (key, label) in enumerate(labels.items()):
         for j, results in enumerate(seeds):
             steps, values = curve(results[key])
-            style = {"color": PALETTE[i], "linestyle": LINE_STYLES[i]}
+            style: dict[str, Any] = {"color": PALETTE[i], "linestyle": LINE_STYLES[i]}
             axes.plot(steps, values, label=label if j == 0 else None, linewidth=1.1, alpha=0.75, **style)
 
 
@@ -160,7 +160,8 @@ def induction(seeds: Sequence[Results]) -> Figure:
     figure, panels = new_figure(WIDE, columns=2)
     names = {"accuracy": "copy accuracy", "prefix_matching": "prefix matching of the best head"}
     for axes, (name, ylabel) in zip(panels, names.items(), strict=True):
-        labels = {"2 layers": "2 layers", "1 layer": "1 layer"}
+        shown = axes is panels[0]  # in the other one a legend would lie on a curve; "_" keeps a name out of it
+        labels = {label: label if shown else f"_{label}" for label in ("2 layers", "1 layer")}
         draw_lines(axes, seeds, labels, lambda outcome, name=name: (outcome["steps"], outcome[name]))
         tidy(axes)
         axes.set_ylim(-0.02, 1.02)
@@ -196,7 +197,7 @@ def extrapolation(seeds: Sequence[Results]) -> Figure:
     for i, label in enumerate(seeds[0]):
         losses = np.array([results[label]["longer_losses"] for results in seeds])  # (seeds, lengths)
         rises = losses - losses[:, :1]
-        style = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
+        style: dict[str, Any] = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
         axes.plot(LONGER, rises.mean(0), label=label, markersize=5, **style)
         axes.fill_between(LONGER, rises.min(0), rises.max(0), color=PALETTE[i], alpha=0.18, linewidth=0)
     axes.set_xscale("log")
@@ -235,11 +236,13 @@ def paired_losses(seeds: Sequence[Results], label: str, baseline: str) -> list[f
     return [first - second for first, second in pairs if first is not None and second is not None]
 
 
-def one_difference(seeds: Sequence[Results], label: str, baseline: str) -> tuple[Figure, Axes]:
+def one_difference(
+    seeds: Sequence[Results], label: str, baseline: str, confidence: float = CONFIDENCE
+) -> tuple[Figure, Axes]:
     """The difference of two configurations, each seed a dot."""
     figure, (axes,) = new_figure((7.0, 1.9))
     values = paired_losses(seeds, label, baseline)
-    draw_estimates(axes, [(f"{label} - {baseline}", estimate(values), BLUE)], [values])
+    draw_estimates(axes, [(f"{label} - {baseline}", estimate(values, confidence=confidence), BLUE)], [values])
     axes.set_xlabel("difference of the validation loss (nats per token)")
     return figure, axes
 
@@ -254,9 +257,9 @@ def swiglu(seeds: Sequence[Results]) -> Figure:
 
 def rmsnorm_parity(seeds: Sequence[Results]) -> Figure:
     """RMSNorm against LayerNorm, with the margin of equality."""
-    figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm")
+    figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm", EQUIVALENCE)
     axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
-    finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; grey: what counts as equal")
+    finish(figure, axes, f"{len(seeds)} seeds, mean and 90 % interval; grey: what counts as equal")
     return figure
 
 
@@ -274,7 +277,7 @@ def noise_floor(seeds: Sequence[Results]) -> Figure:
     for color, label in ((GREEN, "real: better"), (VERMILLION, "real: worse"), (GREY, "within the noise")):
         axes.plot([], [], "D-", color=color, label=label)
     axes.set_xlabel("validation loss minus that of the baseline (nats per token)")
-    finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; real: p < 0.05 after Holm", legend="lower right")
+    finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; real: p < 0.05 after Holm", legend="lower left")
     return figure
 
 

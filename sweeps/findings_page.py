@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.findings import CLAIMS, QUESTIONS, Claim, Question
+from sweeps.claim import Claim, Question
+from sweeps.findings import CLAIMS, QUESTIONS
 from sweeps.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from sweeps.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, Results, verdict_of_all
 from tlab.checkpoint import write_atomically
@@ -22,9 +23,11 @@ NOT_RUN = "not run"
 INTRODUCTION = """# Findings
 
 What others have published about transformers, repeated with this lab: small models on tiny Shakespeare, one claim at a
-time. Each claim was written down with its criterion before it was run ([sweeps/findings.py](../sweeps/findings.py));
-the seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at 95 %. A claim is *reproduced* when
-all its criteria hold, *not reproduced* when one of them is refuted, and *inconclusive* when the seeds leave it open.
+time. The criteria were written down before anything was run here, from pilots with other code
+([sweeps/findings.py](../sweeps/findings.py)). Where a threshold was moved, or a set-up changed after a first try, the
+section says so. The seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at 95 %. A claim is
+*reproduced* when all its criteria hold, *not reproduced* when one of them is refuted, and *inconclusive* when the seeds
+leave it open.
 
 That a claim is reproduced here says that it holds at this size, with these settings. It says nothing of larger models.
 """
@@ -125,7 +128,7 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
         summary_table(findings),
         f"Measured on {machine}, one thread a run, beside other programs: the times are upper bounds. Runs that "
         f"several claims share were made once, but count for each of them ({duration(seconds)} in all). This page is "
-        "made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats within seconds what needs no "
+        "made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats what needs hardly any "
         "training.\n",
         *(section(findings[key]) for key in CLAIMS if key in findings),
         questions_section(findings),
@@ -176,7 +179,9 @@ def section(finding: Finding) -> str:
             f"{SIGNS[check.verdict]} {check.verdict} |"
         )
     lines += ["", "Each seed, from 0 on:", ""]
-    lines += [*(f"- {check.what}: {', '.join(map(number, check.values))}" for check in judged), ""]
+    each = {check.values: check.what for check in reversed(judged)}  # two checks of one number are listed once
+    lines += [*(f"- {what}: {', '.join(map(number, values))}" for values, what in reversed(each.items())), ""]
+    lines += [f"{detail}\n" for check in judged for detail in check.details]
     lines += [f"Moved threshold, {check.what}: {check.moved}\n" for check in judged if check.moved]
     if claim.tried:
         lines += [f"What was tried: {claim.tried}", ""]

@@ -43,7 +43,6 @@ MODIFICATIONS: Mapping[str, Settings] = {
     "ALiBi": {"position": "alibi"},
     "learned positions": {"position": "learned"},
     "no biases": {"bias": False},
-    "no norm": {"norm": "none"},
 }
 """One change each to `SMALL`."""
 

@@ -11,20 +11,22 @@ import contextlib
 import dataclasses
 import functools
 import json
-import sys
+import os
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
+from joblib.externals.loky import reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from sweeps.cell import fingerprint
+from sweeps.cell import DIVERGED, FAILED, OK, fingerprint
 from sweeps.measures import MEASURES, Outcome
-from sweeps.run import LOG_SECONDS, leave_interrupts_to_driver
+from sweeps.progress import Progress
+from sweeps.worker import start_worker
 from tlab.checkpoint import write_atomically
 from tlab.config import ModelConfig, TrainConfig, options
 from tlab.cost import flops_by_part
@@ -55,6 +57,14 @@ class Trial:
             "train": {**vars(self.train), "data_seed": self.train.batch_seed},
         }
         return f"{self.measure}-{fingerprint(deciding)[:16]}"
+
+    @property
+    def words(self) -> str:
+        """What to call it when it goes wrong: the measure, and all settings that are not at their defaults."""
+        settings = {**self.model.to_json(), **self.train.to_json()}
+        usual = {**ModelConfig(self.model.vocab_size).to_json(), **TrainConfig().to_json()}
+        named = [f"{field}={value}" for field, value in settings.items() if value != usual[field] or field == "seed"]
+        return f"{self.measure} {' '.join(named)}"
 
     @property
     def cost(self) -> float:
@@ -103,12 +113,12 @@ class Measured(NamedTuple):
     seconds: float
 
 
-class Failure(NamedTuple):
-    """A trial that could not be done."""
+class Ended(NamedTuple):
+    """What travels back from a worker; the outcome is on the disk already."""
 
-    trial: Trial
-    message: str
-    traceback_tail: str
+    name: str
+    status: str
+    message: str | None = None
 
 
 def read_outcome(folder: Path, trial: Trial) -> Measured | None:
@@ -123,7 +133,7 @@ def read_outcome(folder: Path, trial: Trial) -> Measured | None:
         return None
 
 
-def run_trial(trial: Trial, corpus: Corpus, folder: Path) -> Failure | Trial:
+def run_trial(trial: Trial, corpus: Corpus, folder: Path) -> Ended:
     """What a worker does: measure with one BLAS thread, and write the outcome whole or not at all. It never raises."""
     began = time.perf_counter()
     try:
@@ -141,14 +151,16 @@ def run_trial(trial: Trial, corpus: Corpus, folder: Path) -> Failure | Trial:
         write_atomically(folder / f"{trial.name}.json", file)
     except Exception as error:
         tail = "\n".join(traceback.format_exc().splitlines()[-TRACEBACK_LINES:])
-        return Failure(trial, f"{type(error).__name__}: {error}", tail)
-    return trial
+        return Ended(trial.name, FAILED, f"failed with {type(error).__name__}: {error}\n{tail}")
+    why = outcome.get("diverged")
+    return Ended(trial.name, DIVERGED if why else OK, why)
 
 
-def run_trials(trials: Iterable[Trial], folder: Path, corpora: Mapping[str, Corpus], *, jobs: int = 1) -> list[Failure]:
-    """Make every trial that has no outcome yet, the costliest first; -> those that failed.
+def run_trials(trials: Iterable[Trial], folder: Path, corpora: Mapping[str, Corpus], *, jobs: int = 1) -> str | None:
+    """Make every trial that has no outcome yet, the costliest first; -> what ended it early, or None.
 
-    Ctrl-C loses the trials in flight and nothing else: the same call goes on.
+    Ctrl-C and a killed worker lose the trials in flight and nothing else: the same call goes on. Two processes at work
+    in one folder make some trials twice, to the same numbers.
 
     Args:
         trials: what to measure; of equal ones only one is made.
@@ -157,39 +169,34 @@ def run_trials(trials: Iterable[Trial], folder: Path, corpora: Mapping[str, Corp
         jobs: how many at once, each in a process with one BLAS thread; 1 works in this process.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [t for t in {t.name: t for t in trials}.values() if read_outcome(folder, t) is None]
-    missing.sort(key=lambda trial: -trial.cost)
-    with contextlib.closing(in_parallel(missing, folder, corpora, jobs)) as running:
-        return follow(running, missing)
+    missing = {trial.name: trial for trial in trials if read_outcome(folder, trial) is None}
+    first = sorted(missing.values(), key=lambda trial: -trial.cost)
+    progress = Progress({trial.name: trial.cost for trial in first}, {trial.name: trial.words for trial in first})
+    try:
+        with progress.shown(), contextlib.closing(in_parallel(first, folder, corpora, jobs)) as running:
+            for ended in running:
+                progress.take(*ended)
+    except BrokenProcessPool as error:
+        return f"a worker process was ended from outside, perhaps for want of memory ({type(error).__name__})"
+    finally:
+        end_workers()
+    return None
 
 
 def in_parallel(
     trials: Sequence[Trial], folder: Path, corpora: Mapping[str, Corpus], jobs: int
-) -> Iterator[Failure | Trial]:
+) -> Generator[Ended, None, None]:
     """The trials as they end, in no particular order."""
     tasks = (delayed(run_trial)(trial, corpora[trial.corpus], folder) for trial in trials)
-    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1, initializer=leave_interrupts_to_driver):
-        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "n_jobs"}  # no queue that outlives the driver
-        parallel = Parallel(return_as="generator_unordered", **options)
-        yield from parallel(tasks)  # pyright: ignore[reportReturnType]
+    with parallel_config(
+        backend="loky", n_jobs=jobs, inner_max_num_threads=1, initializer=start_worker, initargs=(os.getpid(),)
+    ):
+        # A batch would be lost as a whole with its worker, and a queue would outlive a driver that is killed.
+        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
+        yield from Parallel(**options)(tasks)  # pyright: ignore[reportReturnType]
 
 
-def follow(running: Iterable[Failure | Trial], trials: Sequence[Trial]) -> list[Failure]:
-    """Show progress, by operations rather than trials since these differ a hundredfold; -> those that failed."""
-    failures: list[Failure] = []
-    done = 0
-    with tqdm(
-        total=sum(trial.cost for trial in trials),
-        disable=not trials,
-        mininterval=0.2 if sys.stderr.isatty() else LOG_SECONDS,
-        bar_format="{percentage:3.0f}% |{bar:10}| {elapsed}, {remaining} left{postfix}",
-    ) as bar:
-        for result in running:
-            done += 1
-            if isinstance(result, Failure):
-                failures.append(result)
-                bar.write(f"{result.trial.name} failed: {result.message}\n{result.traceback_tail}", file=sys.stderr)
-            trial = result.trial if isinstance(result, Failure) else result
-            bar.set_postfix_str(f"{done} of {len(trials)} trials, {len(failures)} failed", refresh=False)
-            bar.update(trial.cost)
-    return failures
+def end_workers() -> None:
+    """joblib keeps its processes for the next call; here there is none, and what they are at nobody waits for."""
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=True, kill_workers=True)

@@ -86,6 +86,8 @@ class Judged(NamedTuple):
     estimate: Estimate
     verdict: str
     moved: str
+    details: tuple[str, ...] = ()
+    """More to tell, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,11 @@ class Check:
                 verdict = NOT_REPRODUCED
             elif not missing and self.rule.holds(values, found, self.low, self.high):
                 verdict = REPRODUCED
-        return Judged(self.what, self.unit, self.criterion, values, missing, found, verdict, self.moved)
+        narrow = verdict == REPRODUCED and not (self.low <= found.low and found.high <= self.high)
+        details = (f"A narrow result: of {self.what} the mean holds, but the interval reaches beyond the bound.",)
+        return Judged(
+            self.what, self.unit, self.criterion, values, missing, found, verdict, self.moved, details if narrow else ()
+        )
 
 
 def bounds_in_words(low: float, high: float) -> str:
@@ -210,7 +216,19 @@ class NotReal:
         if len(values) >= 2 and not missing:
             verdict = NOT_REPRODUCED if mine.survives else REPRODUCED
         criterion = f"{self.criterion}; it is {mine.p:.2g}"
-        return Judged(self.what, self.unit, criterion, values, missing, mine.estimate, verdict, self.moved)
+        real, noise = [c for c in found.values() if c.survives], [c for c in found.values() if not c.survives]
+        details = (
+            told_together("Real after Holm's correction", real, len(found)),
+            told_together("Within the noise", noise, len(found)),
+        )
+        return Judged(self.what, self.unit, criterion, values, missing, mine.estimate, verdict, self.moved, details)
+
+
+def told_together(what: str, some: Sequence[Contrast], number: int) -> str:
+    """How many contrasts, and which, the lowest first."""
+    ranked = sorted(some, key=lambda contrast: contrast.estimate.mean)
+    listed = ", ".join(f"{c.label} {c.estimate.mean:+.3f} (p = {c.p:.2g})" for c in ranked)
+    return f"{what}: {len(ranked)} of {number}{': ' if listed else ''}{listed}."
 
 
 def verdict_of_all(judged: Iterable[Judged]) -> str:
