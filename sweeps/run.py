@@ -219,7 +219,9 @@ class Driver:
         self.in_flight.clear()
         try:
             with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
-                warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # left by an early end
+                # Of an early end, which is told in words of our own.
+                for told in ("tasks have been successfully executed", "tasks which were still being processed"):
+                    warnings.filterwarnings("ignore", f".*{told}")
                 for outcome in outcomes:
                     self.take(outcome)
                     if self.problem:

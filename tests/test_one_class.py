@@ -40,7 +40,7 @@ def test_the_app_offers_it(scratch):
     program = (
         "import warnings; warnings.simplefilter('ignore')\n"
         "import gradio; from tlab.ui.controls import Controls\n"
-        "controls = Controls()\n"
+        "controls = Controls({}, None, 1000)\n"
         "with gradio.Blocks(): controls.build()\n"
         "print(dict(zip(controls.names, controls.components))['activation'].choices)"
     )
@@ -49,7 +49,7 @@ def test_the_app_offers_it(scratch):
 
 def test_a_sweep_over_activations_has_it(scratch):
     program = (
-        "from sweeps.grid import cells_of, grid_from_words\n"
+        "from sweeps.grid import cells_of\nfrom sweeps.words import grid_from_words\n"
         "grid = grid_from_words('activation')\n"
         "print([cell.model.activation for cell in cells_of([grid])])"
     )

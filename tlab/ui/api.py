@@ -15,10 +15,10 @@ import gradio as gr
 from gradio.events import api
 
 import tlab
-from tlab.probes import attention_statistics
+from tlab.probes_attention import read
 from tlab.text import TOKENIZERS
-from tlab.ui.attention_tab import head_words
 from tlab.ui.demo import demo_checkpoint
+from tlab.ui.look_parts import head_words
 
 MOST_CHARACTERS = 2_000  # of a text or prompt
 MOST_NEW_TOKENS = 300  # a third of a second
@@ -139,15 +139,14 @@ def attention(text: str, layer: int = 1, head: int = 1) -> HeadView:
     ids = checkpoint.tokenizer.encode(text)[: config.context_length]
     if len(ids) < 2:
         raise ValueError("text: give at least two characters to look at")
-    _, trace = checkpoint.model().forward(ids[None])
-    weights = trace.blocks[layer - 1].attention.weights[0, head - 1]  # (T, T)
-    row = next(row for row in attention_statistics(trace) if (row.layer, row.head) == (layer - 1, head - 1))
+    reading = read(checkpoint.model(), ids)
+    portrait = next(head_of for head_of in reading.heads if head_of[:2] == (layer - 1, head - 1))
     return {
         "tokens": [checkpoint.tokenizer.tokens[i] for i in ids],
-        "weights": weights.round(6).tolist(),
-        "entropy": row.entropy,
-        "distance": row.distance,
-        "words": head_words(weights, ids, layer - 1, head - 1),
+        "weights": reading.weights[layer - 1, head - 1].round(6).tolist(),
+        "entropy": portrait.entropy,
+        "distance": portrait.distance,
+        "words": head_words(portrait),
     }
 
 

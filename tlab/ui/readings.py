@@ -114,7 +114,7 @@ class Readings:
         ids = checkpoint.tokenizer.encode(prompt)
         if not len(ids):
             raise ValueError("The prompt is empty; give at least one character for the model to go on from.")
-        logits = next(next_token_logits(checkpoint.model(), ids))
+        logits = next(next_token_logits(checkpoint.model(), ids))[0]
         return self.remember(checkpoint, "next", prompt, logits, logits.nbytes)
 
     def position(self, checkpoint: Checkpoint, kind: str) -> Portrait:
