@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sweeps.grid import REPLICATE
@@ -141,6 +142,18 @@ def main_effects(table: Table, axis: str, measure: str = MEASURE) -> list[Effect
         )
         for i, level in enumerate(cube.levels)
     ]
+
+
+def effects_frame(table: Table) -> pd.DataFrame:
+    """The main effects of all axes, a row a level; an interval is empty where there is one seed or none."""
+    columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks")
+    axes = [axis for axis in table.axes if len({row[axis] for row in table.rows}) > 1]
+    rows = []
+    for effect in itertools.chain.from_iterable(main_effects(table, axis) for axis in axes):
+        mean, low, high, n = effect.estimate
+        ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (math.nan, math.nan)
+        rows.append((effect.axis, effect.level, mean, *ends, n, effect.blocks))
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 class Comparison(NamedTuple):

@@ -1,28 +1,28 @@
-"""A sweep to take away: everything in one archive, or in one small file what the app's Sweeps tab opens."""
+"""A sweep to take away: everything in one archive, or in a small one what the app's Sweeps tab opens."""
 
 from __future__ import annotations
 
-import gzip
+import io
 import json
 import math
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from sweeps.cell import CurvePoint
 from sweeps.lock import LOCK
 from sweeps.plan import make_plan
 from sweeps.run import write_tables
 from sweeps.store import CELLS, CURVES, LOG, STARTED, Store, StoreError, curve_path
-from sweeps.tabulate import Table
+from sweeps.tabulate import Table, cells_text
 from tlab.checkpoint import write_atomically
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, LOG)  # what the tables were made from, and what happened on the way
-SMALL_FORMAT = "tlab sweep, small 1"
+PRIVATE = ("host", "traceback_tail")
 CURVE_POINTS = 40  # of a training curve, each the mean of the steps before it: more than a plot of many can show
-DIGITS = 5  # significant ones of a loss; seeds differ in the third
+DIGITS = 4  # of a loss, behind the point; seeds differ in the second
 
 
 def export(store: Store, to: Path | None = None) -> Path:
@@ -76,37 +76,40 @@ def refresh(store: Store) -> Table:
 
 
 def small_form(store: Store, to: Path | None = None) -> Path:
-    """One compressed JSON file with the cells and short curves; `read_small_form` opens it. -> where.
+    """A zip of a few kilobytes that the app's Sweeps tab opens: tables as CSV, with short curves. -> where.
 
-    Of each curve it has at most `CURVE_POINTS` points: for training losses the mean since the point before, for
-    validation the values themselves.
+    Of each curve it has at most `CURVE_POINTS` points: of training losses the mean since the point before, of
+    validation the values themselves. On whose machine it ran is left out.
 
     Raises:
         StoreError: there is something in that place already.
     """
-    to = to or store.folder.with_name(f"{store.folder.name}.json.gz")
+    to = to or store.folder.with_name(f"{store.folder.name}-small.zip")
     refuse_existing(to)
     table = refresh(store)
-    ran = dict.fromkeys(row["alias_of"] or row["cell_id"] for row in table.rows)
-    content = {
-        "format": SMALL_FORMAT,
-        "axes": list(table.axes),
-        "manifest": {**store.manifest, "runs": store.manifest["runs"][-1:]},
-        "columns": table.columns,
-        "rows": [[rounded(row[column]) for column in table.columns] for row in table.rows],
-        "curves": {result_id: short_curves(store, result_id) for result_id in ran},
-    }
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    ran = list(dict.fromkeys(row["alias_of"] or row["cell_id"] for row in table.rows))
+    files = {name: (store.folder / name).read_text("utf-8") for name in ("summary.csv", "effects.csv")}
+    files["cells.csv"] = cells_text(table, [column for column in table.columns if column not in PRIVATE])
+    files["curves.csv"] = short_curves(store, ran)
+    files["manifest.json"] = json.dumps({"grids": store.manifest["grids"]}, indent=1)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, text in files.items():  # without the time, so that the same sweep makes the same bytes
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED, 9)
     to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(to, gzip.compress(text.encode(), mtime=0))
+    write_atomically(to, content.getvalue())
     return to
 
 
-def short_curves(store: Store, result_id: str) -> dict[str, list[tuple[int, float]]]:
-    """The training and the validation loss of a cell, each as a few (step, value)."""
-    if not curve_path(store.folder, result_id).exists():
-        return {}
-    return {f"{split} loss": shortened(store.curve(result_id, split, "loss")) for split in ("train", "validation")}
+def short_curves(store: Store, ran: Iterable[str]) -> str:
+    """curves.csv with the losses alone, each in a few points."""
+    lines = [",".join(CurvePoint._fields)]
+    for result_id in ran:
+        if curve_path(store.folder, result_id).exists():
+            for split in ("train", "validation"):
+                points = shortened(store.curve(result_id, split, "loss"))
+                lines += [f"{result_id},{step},{split},loss,{value}" for step, value in points]
+    return "\n".join([*lines, ""])
 
 
 def shortened(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -114,25 +117,4 @@ def shortened(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
     curve = [(step, value) for step, value in curve if math.isfinite(value)]
     stretch = max(1, math.ceil(len(curve) / CURVE_POINTS))
     parts = [curve[i : i + stretch] for i in range(0, len(curve), stretch)]
-    return [(part[-1][0], rounded(sum(value for _, value in part) / len(part))) for part in parts]
-
-
-def rounded(value: Any) -> Any:
-    """A float with as many digits as anybody looks at."""
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
-def read_small_form(path: Path) -> tuple[Table, Mapping[str, Any], Mapping[str, Any]]:
-    """What `small_form` wrote: the table, the curves by id ("train loss" -> (step, value)), and the manifest.
-
-    Raises:
-        StoreError: it is no such file.
-    """
-    try:
-        content = json.loads(gzip.decompress(path.read_bytes()))
-        if content["format"] != SMALL_FORMAT:
-            raise ValueError(f"format {content['format']!r}; this version reads {SMALL_FORMAT!r}")
-        rows = [dict(zip(content["columns"], row, strict=True)) for row in content["rows"]]
-        return Table(tuple(content["axes"]), rows), content["curves"], content["manifest"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is no small form of a sweep: {error}; make one with `export --small`") from error
+    return [(part[-1][0], round(sum(value for _, value in part) / len(part), DIGITS)) for part in parts]

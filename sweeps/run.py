@@ -26,7 +26,15 @@ from sweeps.progress import LOG_SECONDS as LOG_SECONDS  # with the driver, for w
 from sweeps.progress import Progress
 from sweeps.provenance import changes, source_hash
 from sweeps.store import LOG, Store, StoreError, add_record, curve_path, mark_started, read_record, remove_mark
-from sweeps.tabulate import Table, differing_fields, table_of, write_cells, write_curves, write_summary
+from sweeps.tabulate import (
+    Table,
+    differing_fields,
+    table_of,
+    write_cells,
+    write_curves,
+    write_effects,
+    write_summary,
+)
 from sweeps.worker import Outcome, Task, outcome_of
 from sweeps.worker import leave_interrupts_to_driver as leave_interrupts_to_driver
 
@@ -146,6 +154,7 @@ def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: s
     try:
         write_cells(store.folder, table)
         write_summary(store.folder, table)
+        write_effects(store.folder, table)
         write_curves(store.folder, [curve_path(store.folder, result_id) for result_id in records])
     except OSError as error:
         problem = problem or f"the tables could not be written: {error}"

@@ -7,7 +7,7 @@
     curves/<id>.csv    its learning curve
     started/<id>.json  a cell in flight: how often it was begun and has not come back
 
-Three tables, each as .csv and as .parquet, made anew from the records at the end of every run:
+Four tables, the first three as .csv and as .parquet, made anew from the records at the end of every run:
 
     cells      a row a cell, aliases included
       cell_id         16 hex digits: the hash of everything that decides the numbers
@@ -38,6 +38,11 @@ Three tables, each as .csv and as .parquet, made anew from the records at the en
       ci_low, ci_high 95 % interval of the mean; empty for one seed
       minus_best      paired by seed, to the configuration of rank 1
       against_best    whether it is told from that one, in words (sweeps.stats)
+    effects    only as .csv; a row a level of an axis
+      axis, level     norm, rmsnorm
+      effect          its mean val_loss minus that of all levels of the axis, over the others' combinations
+      ci_low, ci_high 95 % interval over the seeds; empty for one seed
+      n_seeds, n_blocks   what it rests on: seeds, and combinations of the other axes
 
 manifest.json: format, schema, grids (a list of {"values": {field: [...]}, "seeds": [...]}), and runs (a list, the
 last one last, of began, command, grid, versions, blas, processor, git, source, corpora ...).

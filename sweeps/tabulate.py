@@ -93,13 +93,18 @@ def write_cells(folder: Path, table: Table) -> None:
     """Make cells.csv and cells.parquet anew."""
     import pandas
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, table.columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table.rows)
-    write_atomically(folder / "cells.csv", text.getvalue().encode())
+    write_atomically(folder / "cells.csv", cells_text(table, table.columns).encode())
     with replaced(folder / "cells.parquet") as file:
         pandas.DataFrame(table.rows, columns=table.columns).to_parquet(file, index=False)
+
+
+def cells_text(table: Table, columns: Sequence[str]) -> str:
+    """The cells as CSV, with these columns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(table.rows)
+    return text.getvalue()
 
 
 def write_curves(folder: Path, curves: Iterable[Path]) -> None:
@@ -133,6 +138,13 @@ def write_summary(folder: Path, table: Table) -> None:
     write_atomically(folder / "summary.csv", frame.to_csv(index=False).encode())
     with replaced(folder / "summary.parquet") as file:
         frame.to_parquet(file, index=False)
+
+
+def write_effects(folder: Path, table: Table) -> None:
+    """Make effects.csv anew. Its levels are of several types, which a column of Parquet cannot be."""
+    from sweeps.effects import effects_frame  # it needs the table above
+
+    write_atomically(folder / "effects.csv", effects_frame(table).to_csv(index=False).encode())
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """`python -m sweeps`: what its commands print, write and return."""
 
-import gzip
+import csv
 import json
 import os
 import signal
@@ -17,10 +17,8 @@ import sweeps.cell
 import sweeps.worker
 import tlab.cli
 from sweeps.__main__ import main
-from sweeps.export import read_small_form
 from sweeps.progress import Progress
 from sweeps.store import CELLS
-from sweeps.tabulate import Table
 
 
 def rows_of(folder):
@@ -185,16 +183,31 @@ def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder,
     assert (folder.with_name("copy") / "summary.csv").exists()
 
 
-def test_the_small_form_is_the_table_with_short_curves(words, folder):
+def test_the_small_form_is_the_tables_with_short_curves_and_no_word_of_the_machine(words, folder):
     main(["run", "--axes", "norm", "--seeds", "2", "--out", str(folder), *words, "--set", "validation_every=2"])
     assert main(["export", str(folder), "--small"]) == 0
-    path = folder.with_name("sweep.json.gz")
-    table, curves, manifest = read_small_form(path)
-    assert isinstance(table, Table) and table.axes == ("norm",) and len(table.rows) == 6
-    assert float(rows_of(folder)[0]["val_loss"]) == pytest.approx(table.rows[0]["val_loss"], rel=1e-4)
-    ends = curves[table.rows[0]["cell_id"]]["validation loss"]
-    assert [step for step, _ in ends] == [2, 4, 5] and manifest["runs"][0]["numpy"]
-    assert str(folder) not in json.dumps(json.loads(gzip.decompress(path.read_bytes()))["rows"])
+    with zipfile.ZipFile(folder.with_name("sweep-small.zip")) as archive:
+        names, manifest = archive.namelist(), json.loads(archive.read("manifest.json"))
+        lines = archive.read("curves.csv").decode().splitlines()
+        cells = archive.read("cells.csv").decode()
+    assert set(names) == {"cells.csv", "summary.csv", "effects.csv", "curves.csv", "manifest.json"}
+    first = rows_of(folder)[0]["cell_id"]
+    assert [line.split(",")[1] for line in lines if line.startswith(first) and ",validation," in line] == [
+        "2",
+        "4",
+        "5",
+    ]
+    assert list(manifest) == ["grids"] and "host" not in cells and str(folder) not in cells
+
+
+def test_a_sweep_writes_the_main_effects_of_its_axes(words, folder):
+    main(["run", "--axes", "norm,residual", "--seeds", "2", "--out", str(folder), *words])
+    with open(folder / "effects.csv", encoding="utf-8") as file:
+        effects = list(csv.DictReader(file))
+    assert [row["axis"] for row in effects] == ["norm"] * 3 + ["residual"] * 3
+    of_norm = [float(row["effect"]) for row in effects[:3]]
+    assert sum(of_norm) == pytest.approx(0, abs=1e-6) and all(row["n_seeds"] == "2" for row in effects)
+    assert all(float(row["ci_low"]) < float(row["effect"]) < float(row["ci_high"]) for row in effects)
 
 
 # ------------------------------------------------------------------------------------------------ progress

@@ -3,8 +3,10 @@
 import gc
 import json
 import warnings
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 with warnings.catch_warnings():
@@ -18,9 +20,8 @@ from tlab.nn.norms import NORMS
 from tlab.nn.residuals import RESIDUALS
 from tlab.ui.limits import LOCAL
 from tlab.ui.links import defaults
-from tlab.ui.make_sweep_demo import pack
 from tlab.ui.runs import Runs
-from tlab.ui.sweep_results import DEMO_SWEEP, ResultsError, demo_results, own_results
+from tlab.ui.sweep_results import DEMO_SWEEP, ResultsError, demo_results, own_results, read_results
 from tlab.ui.sweeps_tab import SweepsTab, best_numbers, grid_value, pictures
 from tlab.ui.train_tab import TrainTab
 
@@ -143,17 +144,27 @@ def test_a_folder_that_is_none_is_refused_in_words():
         own_results("/nowhere/at/all")
 
 
-def test_packing_keeps_what_the_tab_shows(folder, tmp_path):
-    import zipfile
+def test_the_small_form_of_a_real_sweep_is_what_the_tab_opens(tmp_path, verse):
+    from sweeps.export import small_form
+    from sweeps.run import Execution, run_sweep
+    from sweeps.store import Store
+    from sweeps.words import grid_from_words
 
-    from tlab.ui.sweep_results import read_results
+    (tmp_path / "verse.txt").write_text(tokenizer_text(verse), encoding="utf-8")
+    words = ["steps=6", "validation_every=2", "batch_size=2", "context_length=8", "hidden_dim=8", "num_heads=2",
+             "num_layers=1", f"corpus={tmp_path / 'verse.txt'}"]  # fmt: skip
+    store = Store(tmp_path / "sweep")
+    run_sweep(grid_from_words("norm", words, seeds=2), store, Execution(jobs=1))
+    small_form(store, tmp_path / "small.zip")
+    whole, small = own_results(str(store.folder)), read_results(zipfile.Path(tmp_path / "small.zip"), "small")
+    assert (small.axes, small.fixed) == (whole.axes, whole.fixed) and list(small.axes) == ["norm"]
+    curves = [results.curve(results.configurations[0], "validation") for results in (whole, small)]
+    np.testing.assert_allclose(*curves, atol=1e-4)
+    assert small.effects is not None and list(small.effects.level) == small.axes["norm"]
 
-    pack(folder, tmp_path / "packed.zip")
-    before, after = own_results(str(folder)), read_results(zipfile.Path(tmp_path / "packed.zip"), "packed")
-    assert (after.axes, after.fixed) == (before.axes, before.fixed)
-    assert after.curve(after.configurations[0], "validation").equals(
-        before.curve(before.configurations[0], "validation")
-    )
+
+def tokenizer_text(corpus):
+    return corpus.tokenizer.decode(np.concatenate([corpus.train, corpus.validation]))
 
 
 # ------------------------------------------------------------------------------------------------ showing
