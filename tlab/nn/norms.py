@@ -30,6 +30,17 @@ class Norm:
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         self.epsilon = epsilon
 
+    # A norm's scale and shift are the same for every token. Where a linear layer reads the norm, they can be put into
+    # its matrix once, when many tokens are written: forward(x) W + b = standardize(x) W' + b' with W', b' = fold(W, b).
+
+    def standardize(self, rows: Array) -> Array:
+        """The part of the norm that depends on the token, (N, C) -> (N, C); here all of it."""
+        return self.forward(rows)[0]
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        """The rest of the norm with the matrix (C, K) and the bias (K,) behind it; here there is no rest."""
+        return weight, bias
+
 
 class NormCache(NamedTuple):
     """What a norm keeps of a forward pass."""
@@ -41,6 +52,13 @@ class NormCache(NamedTuple):
 def mean_over_channels(rows: Array) -> Array:
     """(N, C) -> (N, 1), as a product: NumPy's own reduction over the last axis takes twice as long."""
     return rows.dot(averaging(rows.shape[1], rows.dtype.char))
+
+
+def root_mean_square(rows: Array, epsilon: float) -> Array:
+    """(N, C) -> (N, 1)."""
+    size = mean_over_channels(rows * rows)
+    size += epsilon
+    return np.sqrt(size, out=size)
 
 
 def scaled_mean(rows: Array, scale: Param) -> Array:
@@ -80,6 +98,15 @@ class LayerNorm(Norm):
     @staticmethod
     def reference(x: Array, epsilon: float) -> Array:
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
+
+    def standardize(self, rows: Array) -> Array:
+        centred = rows - mean_over_channels(rows)
+        centred /= root_mean_square(centred, self.epsilon)
+        return centred
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
+        shifted = self.shift.data.dot(weight)
+        return self.scale.data[:, None] * weight, shifted if bias is None else shifted + bias
 
     def forward(self, x: Array) -> tuple[Array, NormCache]:
         rows = as_rows(x)  # (N, C)
@@ -128,6 +155,12 @@ class RmsNorm(Norm):
     @staticmethod
     def reference(x: Array, epsilon: float) -> Array:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
+
+    def standardize(self, rows: Array) -> Array:
+        return rows / root_mean_square(rows, self.epsilon)
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        return self.scale.data[:, None] * weight, bias
 
     def forward(self, x: Array) -> tuple[Array, NormCache]:
         rows = as_rows(x)  # (N, C)

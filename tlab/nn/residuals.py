@@ -17,6 +17,7 @@ RESIDUALS: Registry[type[Residual]] = Registry("residual")
 
 Run = Callable[[Array], "tuple[Array, Any]"]
 RunBackward = Callable[[Array, Any], Array]
+RunStep = Callable[[Array], Array]
 MakeNorm = Callable[[ParamSpace, str], Norm]
 
 
@@ -40,6 +41,18 @@ class Residual:
     def __init__(self, space: ParamSpace, name: str, make_norm: MakeNorm) -> None:
         self.norm = make_norm(space, name)
 
+    # For one new token at a time, without a trace. Where nothing but the sublayer reads a norm, the norm's scale and
+    # shift are folded into the sublayer's matrices, see `Norm.fold`: then `step` has to standardize only.
+
+    @property
+    def reads_through(self) -> Norm | None:
+        """The norm that is folded into the sublayer, if any."""
+        return None
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        """`forward` for rows x (B, C) -> (B, C)."""
+        return self.forward(x, lambda h: (run(h), None))[0]
+
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         raise NotImplementedError
 
@@ -56,6 +69,13 @@ class PreNorm(Residual):
     """
 
     final_norm = True
+
+    @property
+    def reads_through(self) -> Norm:
+        return self.norm
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        return x + run(self.norm.standardize(x))
 
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         h, norm_cache = self.norm.forward(x)
@@ -108,6 +128,13 @@ class SandwichNorm(Residual):
     def __init__(self, space: ParamSpace, name: str, make_norm: MakeNorm) -> None:
         super().__init__(space, name, make_norm)
         self.norm_out = make_norm(space, f"{name}_out")
+
+    @property
+    def reads_through(self) -> Norm:
+        return self.norm
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        return x + self.norm_out.forward(run(self.norm.standardize(x)))[0]
 
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         h, norm_cache = self.norm.forward(x)
