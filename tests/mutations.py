@@ -67,12 +67,12 @@ MUTATIONS = [
     ("nn/attention.py", "np.matmul(weights.swapaxes(-1, -2), dmixed", "np.matmul(weights, dmixed"),
     ("nn/attention.py", "np.matmul(dscores, keys, out=dheads[0])", "np.matmul(dscores, queries, out=dheads[0])"),
     ("nn/attention.py", 'if self.position.where == "heads":', "if False:"),
-    ("nn/attention.py", "self._begin += forget", "self._begin += 0"),
+    ("nn/attention.py", "self.begin += forget", "self.begin += 0"),
     ("nn/attention.py", "self.position += T", "self.position += 1"),
     ("nn/attention.py", "scores.max() <= MODERATE and scores.min() >= -MODERATE", "True"),
     ("nn/attention.py", "scores.max() <= MODERATE and scores.min() >= -MODERATE", "scores.max() <= MODERATE"),
-    ("nn/attention.py", "many._begin, many._end = self.position, self._begin, self._end", "many._begin, many._end = self._end, self._begin, self._end"),
-    ("nn/attention.py", "self.position = self._begin = self._end = 0", "self._begin = self._end = 0"),
+    ("nn/attention.py", "many.begin, many.end = self.position, self.begin, self.end", "many.begin, many.end = self.end, self.begin, self.end"),
+    ("nn/attention.py", "self.position = self.begin = self.end = 0", "self.begin = self.end = 0"),
     # mlp
     ("nn/mlp.py", "return dx[0] + dx[1] if self.activation.gated else dx[0]", "return dx[0]"),
     # residual layouts

@@ -263,7 +263,7 @@ def test_no_prompt_is_read_more_than_once(rng, monkeypatch):
     source = next_token_logits(model, np.array([1, 2, 3]), samples=4)
     next(source)
     source.send([5, 6, 7, 8])
-    assert seen == [(1, 3)]
+    assert seen == [(1, 3), (4, 1)]
 
 
 @pytest.mark.parametrize("samples", [0, -1, 1.5, None])

@@ -160,7 +160,7 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
     logits, _ = model.forward(prompt, cache)  # once for all
     cache = cache.spread(samples)
     logits = np.broadcast_to(logits[:, -1], (samples, logits.shape[-1]))
-    decoder = Decoder(model, cache)
+    decoder = Decoder(model, cache) if samples == 1 else None
     while True:
         chosen = yield logits
         if end == texts.shape[1]:
@@ -171,8 +171,10 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
         if len(cache) == window and not model.position.relative:
             cache.clear()
             logits = model.forward(texts[:, end - kept : end], cache)[0][:, -1]
+        elif decoder:
+            logits = decoder.logits(chosen[0])[None]
         else:
-            logits = decoder.logits(texts[:, end - 1])
+            logits = model.forward(texts[:, end - 1 : end], cache)[0][:, -1]
 
 
 def generate_tokens(

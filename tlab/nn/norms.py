@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -33,9 +34,9 @@ class Norm:
     # A norm's scale and shift are the same for every token. Where a linear layer reads the norm, they can be put into
     # its matrix once, when many tokens are written: forward(x) W + b = standardize(x) W' + b' with W', b' = fold(W, b).
 
-    def standardize(self, rows: Array) -> Array:
-        """The part of the norm that depends on the token, (N, C) -> (N, C); here all of it."""
-        return self.forward(rows)[0]
+    def standardize(self, x: Array) -> Array:
+        """The part of the norm that depends on the token, for one row (C,) -> (C,); here all of it."""
+        return self.forward(x)[0]
 
     def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
         """The rest of the norm with the matrix (C, K) and the bias (K,) behind it; here there is no rest."""
@@ -51,14 +52,12 @@ class NormCache(NamedTuple):
 
 def mean_over_channels(rows: Array) -> Array:
     """(N, C) -> (N, 1), as a product: NumPy's own reduction over the last axis takes twice as long."""
-    return rows.dot(averaging(rows.shape[1], rows.dtype.char))
+    return rows.dot(averaging(rows.shape[1], rows.dtype.char)[:, None])
 
 
-def root_mean_square(rows: Array, epsilon: float) -> Array:
-    """(N, C) -> (N, 1)."""
-    size = mean_over_channels(rows * rows)
-    size += epsilon
-    return np.sqrt(size, out=size)
+def inverse_rms(x: Array, epsilon: float) -> float:
+    """Of one row (C,): plain numbers, as a call into NumPy takes longer than the arithmetic."""
+    return 1.0 / math.sqrt(float(x.dot(x)) / len(x) + epsilon)
 
 
 def scaled_mean(rows: Array, scale: Param) -> Array:
@@ -68,8 +67,8 @@ def scaled_mean(rows: Array, scale: Param) -> Array:
 
 @lru_cache(maxsize=32)
 def averaging(C: int, dtype: str) -> Array:
-    """(C, 1), each entry 1/C."""
-    vector = np.full((C, 1), 1.0 / C, dtype)
+    """(C,), each entry 1/C."""
+    vector = np.full(C, 1.0 / C, dtype)
     vector.setflags(write=False)
     return vector
 
@@ -99,9 +98,9 @@ class LayerNorm(Norm):
     def reference(x: Array, epsilon: float) -> Array:
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
 
-    def standardize(self, rows: Array) -> Array:
-        centred = rows - mean_over_channels(rows)
-        centred /= root_mean_square(centred, self.epsilon)
+    def standardize(self, x: Array) -> Array:
+        centred = x - x.dot(averaging(len(x), x.dtype.char))
+        centred *= inverse_rms(centred, self.epsilon)
         return centred
 
     def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
@@ -156,8 +155,8 @@ class RmsNorm(Norm):
     def reference(x: Array, epsilon: float) -> Array:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
 
-    def standardize(self, rows: Array) -> Array:
-        return rows / root_mean_square(rows, self.epsilon)
+    def standardize(self, x: Array) -> Array:
+        return x * inverse_rms(x, self.epsilon)
 
     def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
         return self.scale.data[:, None] * weight, bias

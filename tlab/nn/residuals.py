@@ -45,12 +45,12 @@ class Residual:
     # shift are folded into the sublayer's matrices, see `Norm.fold`: then `step` has to standardize only.
 
     @property
-    def reads_through(self) -> Norm | None:
-        """The norm that is folded into the sublayer, if any."""
+    def folded_norm(self) -> Norm | None:
+        """The norm that is folded into the sublayer; none as long as a layout does not say so."""
         return None
 
     def step(self, x: Array, run: RunStep) -> Array:
-        """`forward` for rows x (B, C) -> (B, C)."""
+        """`forward` for one row x (C,) -> (C,)."""
         return self.forward(x, lambda h: (run(h), None))[0]
 
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
@@ -71,7 +71,7 @@ class PreNorm(Residual):
     final_norm = True
 
     @property
-    def reads_through(self) -> Norm:
+    def folded_norm(self) -> Norm:
         return self.norm
 
     def step(self, x: Array, run: RunStep) -> Array:
@@ -130,7 +130,7 @@ class SandwichNorm(Residual):
         self.norm_out = make_norm(space, f"{name}_out")
 
     @property
-    def reads_through(self) -> Norm:
+    def folded_norm(self) -> Norm:
         return self.norm
 
     def step(self, x: Array, run: RunStep) -> Array:

@@ -30,10 +30,13 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        self.known: dict[int, str] = {}  # the texts of ids that came before: to look one up takes no time
 
     def __call__(self, token_id: int) -> str:
         """The text that `token_id` completes, "" where it completes none yet."""
-        return self.tokenizer.decode([token_id])
+        if token_id not in self.known:
+            self.known[token_id] = self.tokenizer.decode([token_id])
+        return self.known[token_id]
 
     def finish(self) -> str:
         """What is left when no more ids will come."""
