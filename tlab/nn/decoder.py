@@ -56,7 +56,7 @@ class AttentionStep:
         shrink[:C] = attention.scale
         self.qkv = Affine(weight * shrink, None if bias is None else bias * shrink)
         self.out = affine_of(attention.out)
-        self.ones = np.ones(cache.window, weight.dtype)
+        self.ones = np.ones((cache.window, 1), weight.dtype)
 
     def __call__(self, x: Array) -> Array:
         """x (C,) -> (C,)."""
@@ -77,7 +77,7 @@ class AttentionStep:
             scores += position.score_bias(1, end - begin, scores.dtype)
         weights = np.exp(scores, out=scores)
         mixed = np.matmul(weights, self.values[:, begin:end])  # (H, 1, D)
-        mixed /= weights.dot(self.ones[: end - begin])[..., None]
+        mixed /= weights.dot(self.ones[: end - begin])
         return self.out(mixed.reshape(-1))
 
 
@@ -105,7 +105,8 @@ class Decoder:
 
     def __init__(self, model: Transformer, cache: KVCache) -> None:
         self.cache, self.position = cache, model.position
-        self.embedding = model.embedding.weight.data * model.config.embedding_scale  # (V, C)
+        scaled = model.embedding.weight.data * model.config.embedding_scale
+        self.embedding = scaled[:, None, None]  # (V, 1, 1, C): each row as one text of one token
         self.sublayers = []
         for i, block in enumerate(model.blocks):
             attention = AttentionStep(block.attention, block.first.folded_norm, cache, i)
@@ -120,8 +121,7 @@ class Decoder:
         """The newest token -> logits (V,) for the one after it; its keys and values are added to the cache."""
         cache = self.cache
         cache.make_room(1)
-        x = self.embedding[token]  # (C,)
-        x = self.position.embed(x.reshape(1, 1, -1), cache.position).reshape(-1)
+        x = self.position.embed(self.embedding[token], cache.position).reshape(-1)  # (C,)
         for step, sublayer in self.sublayers:
             x = step(x, sublayer)
         cache.advance(1)
