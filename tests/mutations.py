@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TESTS = ["test_gradients.py", "test_meaning.py", "test_model.py", "test_optim.py", "test_train.py", "test_parallel.py",
-         "test_generate.py"]  # fmt: skip
+         "test_generate.py", "test_decoder.py"]  # fmt: skip
 
 MUTATIONS = [
     # activations
@@ -73,6 +73,17 @@ MUTATIONS = [
     ("nn/attention.py", "scores.max() <= MODERATE and scores.min() >= -MODERATE", "scores.max() <= MODERATE"),
     ("nn/attention.py", "many.begin, many.end = self.position, self.begin, self.end", "many.begin, many.end = self.end, self.begin, self.end"),
     ("nn/attention.py", "self.position = self.begin = self.end = 0", "self.begin = self.end = 0"),
+    # decoder
+    ("nn/decoder.py", "shrink[:C] = attention.scale", "shrink[C:] = attention.scale"),
+    ("nn/decoder.py", "begin, end = cache.begin, cache.end + 1", "begin, end = 0, cache.end + 1"),
+    ("nn/decoder.py", "if not flat.dot(flat) < SAFE * SAFE:", "if False:"),
+    ("nn/decoder.py", 'if position.where == "scores":', "if False:"),
+    ("nn/decoder.py", "self.values[:, cache.end : end] = heads[2]", "self.values[:, cache.end : end] = key"),
+    ("nn/decoder.py", "position.rotate(heads[:2], cache.position)", "position.rotate(heads[:2], cache.end)"),
+    ("nn/decoder.py", "        mixed /= weights.dot(self.ones[: end - begin])\n", ""),
+    ("nn/norms.py", "shifted if bias is None else shifted + bias", "shifted if bias is None else bias"),
+    ("nn/norms.py", "        centred *= inverse_rms(centred, self.epsilon)\n", "        centred *= inverse_rms(x, self.epsilon)\n"),
+    ("nn/residuals.py", "self.norm_out.forward(run(self.norm.standardize(x)))[0]", "self.norm_out.standardize(run(self.norm.standardize(x)))"),
     # mlp
     ("nn/mlp.py", "return dx[0] + dx[1] if self.activation.gated else dx[0]", "return dx[0]"),
     # residual layouts
@@ -113,10 +124,13 @@ MUTATIONS = [
     ("train.py", "return Batch(windows[:, :-1], windows[:, 1:])", "return Batch(windows[:, :-1], windows[:, :-1])"),
     ("train.py", "rng = np.random.default_rng([seed, step])", "rng = np.random.default_rng([seed])"),
     ("train.py", "        space.grad[...] = 0\n", ""),
-    ("generate.py", "np.random.default_rng(seed + i)", "np.random.default_rng(seed)"),
     ("generate.py", "texts[:, :kept] = texts[:, -kept:]", "texts[:, :kept] = texts[:, :kept]"),
     ("generate.py", "            cache.clear()\n", "            cache = model.new_cache(samples + 1)\n"),
     ("generate.py", "np.searchsorted(reached, top_p)) + 1", "np.searchsorted(reached, top_p))"),
+    ("generate.py", "math.isfinite(logits.dot(logits))", "math.isfinite(logits[0])"),
+    ("generate.py", "max(temperature, COLDEST)", "temperature"),
+    ("generate.py", "Writer(tokenizer, sampling, seed + i)", "Writer(tokenizer, sampling, seed)"),
+    ("generate.py", "_, filtered = scale_and_filter", "filtered, _ = scale_and_filter"),
 ]  # fmt: skip
 
 

@@ -217,6 +217,24 @@ def test_a_cache_never_grows():
     assert (len(cache), cache.position, cache.keys.nbytes) == (4, 50, size)
 
 
+def test_a_cache_that_is_spread_goes_on_where_it_was():
+    """Also after its window slid and its last keys were moved to the front."""
+    cache = KVCache(1, 1, 1, 2, window=4, dtype=np.dtype(np.float32))
+    for number in range(7):
+        cache.make_room(1)
+        cache.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
+        cache.advance(1)
+    many = cache.spread(3)
+    assert (many.position, many.begin, many.end, len(many)) == (7, 3, 7, 4)
+    for number in (7, 8):  # the second one has to move what is kept
+        for one in (cache, many):
+            one.make_room(1)
+            keys, values = one.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
+            assert (keys == np.arange(number - 3, number + 1)[:, None]).all()
+            assert (values == -keys).all()
+            one.advance(1)
+
+
 def test_position_kinds_say_whether_a_window_can_slide():
     assert {key: kind.relative for key, kind in POSITIONS.items()} == {
         "sinusoidal": False,

@@ -16,7 +16,6 @@ from tlab.nn.model import Transformer
 from tlab.text import Tokenizer
 from tlab.types import Array, Ids
 
-
 COLDEST = 1e-200  # a difference of scores over less may overflow; at this, all but the best have no chance already
 
 

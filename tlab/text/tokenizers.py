@@ -30,17 +30,27 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.known: dict[int, str] = {}  # the texts of ids that came before: to look one up takes no time
 
     def __call__(self, token_id: int) -> str:
         """The text that `token_id` completes, "" where it completes none yet."""
-        if token_id not in self.known:
-            self.known[token_id] = self.tokenizer.decode([token_id])
-        return self.known[token_id]
+        return self.tokenizer.decode([token_id])
 
     def finish(self) -> str:
         """What is left when no more ids will come."""
         return ""
+
+
+class CharStream(TextStream):
+    """Looks each character up: for one alone in a thirtieth of the time that arrays take."""
+
+    def __init__(self, tokenizer: CharTokenizer) -> None:
+        super().__init__(tokenizer)
+        self.characters = dict(enumerate(tokenizer.alphabet))
+
+    def __call__(self, token_id: int) -> str:
+        """The character of this id."""
+        character = self.characters.get(token_id)
+        return character if character is not None else super().__call__(token_id)  # which says what is wrong with it
 
 
 class Utf8Stream(TextStream):
@@ -167,6 +177,10 @@ class CharTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Put the code points in a row again."""
         return self.code_points[self.checked(ids)].tobytes().decode("utf-32-le", "surrogatepass")
+
+    def stream(self) -> TextStream:
+        """A decoder for which each id is a whole character."""
+        return CharStream(self)
 
     def fields(self) -> dict[str, Any]:
         """The alphabet alone: its order gives the ids."""
