@@ -51,7 +51,7 @@ def test_a_page_has_a_title_and_one_sentence(slot, key):
 
 
 def test_the_parts_begin_with_reference_forward_and_backward():
-    assert list(page("norm", "layernorm").parts) == ["reference", "forward", "backward"]
+    assert list(page("norm", "layernorm").parts)[:3] == ["reference", "forward", "backward"]
 
 
 def test_a_part_is_the_method_alone_at_the_left_margin():

@@ -98,15 +98,6 @@ class LayerNorm(Norm):
     def reference(x: Array, epsilon: float) -> Array:
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
 
-    def standardize(self, x: Array) -> Array:
-        centred = x - x.dot(averaging(len(x), x.dtype.char))
-        centred *= inverse_rms(centred, self.epsilon)
-        return centred
-
-    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
-        shifted = self.shift.data.dot(weight)
-        return self.scale.data[:, None] * weight, shifted if bias is None else shifted + bias
-
     def forward(self, x: Array) -> tuple[Array, NormCache]:
         rows = as_rows(x)  # (N, C)
         normalized = rows - mean_over_channels(rows)
@@ -132,6 +123,15 @@ class LayerNorm(Norm):
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
 
+    def standardize(self, x: Array) -> Array:
+        centred = x - x.dot(averaging(len(x), x.dtype.char))
+        centred *= inverse_rms(centred, self.epsilon)
+        return centred
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
+        shifted = self.shift.data.dot(weight)
+        return self.scale.data[:, None] * weight, shifted if bias is None else shifted + bias
+
 
 @NORMS.add(
     "rmsnorm",
@@ -155,12 +155,6 @@ class RmsNorm(Norm):
     def reference(x: Array, epsilon: float) -> Array:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
 
-    def standardize(self, x: Array) -> Array:
-        return x * inverse_rms(x, self.epsilon)
-
-    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
-        return self.scale.data[:, None] * weight, bias
-
     def forward(self, x: Array) -> tuple[Array, NormCache]:
         rows = as_rows(x)  # (N, C)
         inverse_size = mean_over_channels(rows * rows)  # (N, 1)
@@ -179,6 +173,12 @@ class RmsNorm(Norm):
         dx -= normalized * scaled_mean(dscale, self.scale)
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
+
+    def standardize(self, x: Array) -> Array:
+        return x * inverse_rms(x, self.epsilon)
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        return self.scale.data[:, None] * weight, bias
 
 
 @NORMS.add("none", label="no norm", formula="x", source="the control of every experiment")

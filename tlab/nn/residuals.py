@@ -70,13 +70,6 @@ class PreNorm(Residual):
 
     final_norm = True
 
-    @property
-    def folded_norm(self) -> Norm:
-        return self.norm
-
-    def step(self, x: Array, run: RunStep) -> Array:
-        return x + run(self.norm.standardize(x))
-
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         h, norm_cache = self.norm.forward(x)
         f, sublayer_trace = run(h)
@@ -87,6 +80,13 @@ class PreNorm(Residual):
         dh = run_backward(dy, trace.sublayer)
         dx = self.norm.backward(dh, trace.norm)
         return dy + dx
+
+    @property
+    def folded_norm(self) -> Norm:
+        return self.norm
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        return x + run(self.norm.standardize(x))
 
 
 @RESIDUALS.add("post", label="Post-LN", formula="\\mathrm{norm}(x + f(x))", source="Vaswani et al. 2017")
@@ -129,13 +129,6 @@ class SandwichNorm(Residual):
         super().__init__(space, name, make_norm)
         self.norm_out = make_norm(space, f"{name}_out")
 
-    @property
-    def folded_norm(self) -> Norm:
-        return self.norm
-
-    def step(self, x: Array, run: RunStep) -> Array:
-        return x + self.norm_out.forward(run(self.norm.standardize(x)))[0]
-
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         h, norm_cache = self.norm.forward(x)
         f, sublayer_trace = run(h)
@@ -148,3 +141,10 @@ class SandwichNorm(Residual):
         dh = run_backward(df, trace.sublayer)
         dx = self.norm.backward(dh, trace.norm)
         return dy + dx
+
+    @property
+    def folded_norm(self) -> Norm:
+        return self.norm
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        return x + self.norm_out.forward(run(self.norm.standardize(x)))[0]
