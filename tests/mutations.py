@@ -83,7 +83,8 @@ MUTATIONS = [
     ("nn/decoder.py", "        mixed /= weights.dot(self.ones[: end - begin])\n", ""),
     ("nn/norms.py", "shifted if bias is None else shifted + bias", "shifted if bias is None else bias"),
     ("nn/norms.py", "        centred *= inverse_rms(centred, self.epsilon)\n", "        centred *= inverse_rms(x, self.epsilon)\n"),
-    ("nn/residuals.py", "self.norm_out.forward(run(self.norm.standardize(x)))[0]", "self.norm_out.standardize(run(self.norm.standardize(x)))"),
+    ("nn/residuals.py", "self.norm.stretch(self.norm.standardize(x + run(x)))", "self.norm.standardize(x + run(x))"),
+    ("nn/residuals.py", "self.norm_out.stretch(self.norm_out.standardize(f))", "self.norm_out.standardize(f)"),
     # mlp
     ("nn/mlp.py", "return dx[0] + dx[1] if self.activation.gated else dx[0]", "return dx[0]"),
     # residual layouts

@@ -10,9 +10,9 @@ from tlab import Transformer
 from tlab.checks import random_model
 from tlab.generate import next_token_logits
 from tlab.nn.decoder import SAFE, Decoder
-from tlab.nn.norms import LayerNorm, Norm
+from tlab.nn.norms import NORMS, LayerNorm, Norm
 from tlab.nn.positions import POSITIONS
-from tlab.nn.residuals import PreNorm, Residual, SandwichNorm
+from tlab.nn.residuals import PostNorm, PreNorm, Residual, SandwichNorm
 
 LONG = 20  # tokens: two and a half windows of a tiny model
 
@@ -78,18 +78,38 @@ def test_scores_too_large_for_a_bare_exp_are_no_trouble(position, rng):
     assert np.isfinite(decoded(in_float32(model), tokens)).all()
 
 
+class PlainNorm(Norm):
+    """LayerNorm as somebody would write it who never heard of decoding."""
+
+    def __init__(self, space, name, hidden_dim, epsilon):
+        super().__init__(space, name, hidden_dim, epsilon)
+        self.usual = LayerNorm(space, name, hidden_dim, epsilon)
+
+    def forward(self, x):
+        return self.usual.forward(x)
+
+
+@pytest.fixture
+def plain():
+    """The key of `PlainNorm`, for as long as a test runs."""
+    NORMS.add("plain", label="plain")(PlainNorm)
+    yield "plain"
+    NORMS.remove("plain")
+
+
 @pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
-def test_a_norm_or_a_layout_that_offers_no_short_form_is_used_as_it_is(residual, rng, monkeypatch):
-    monkeypatch.setattr(LayerNorm, "standardize", Norm.standardize)
-    monkeypatch.setattr(LayerNorm, "fold", Norm.fold)
-    model = random_model(tiny(residual=residual), rng)
+def test_a_norm_or_a_layout_that_offers_no_short_form_is_used_as_it_is(residual, plain, rng, monkeypatch):
     tokens = rng.integers(0, 11, 8).tolist()
-    full = model.forward(np.array([tokens]))[0][0]
+    usual = random_model(tiny(residual=residual), rng)
+    full = usual.forward(np.array([tokens]))[0][0]
+    model = Transformer(dataclasses.replace(usual.config, norm=plain), dtype=np.float64)
+    model.load({name: param.data for name, param in usual.parameters.items()})
     assert decoded(model, tokens) == pytest.approx(full, rel=1e-10, abs=1e-10)
-    for layout in (PreNorm, SandwichNorm):
+    for layout in (PreNorm, PostNorm, SandwichNorm):
         monkeypatch.setattr(layout, "step", Residual.step)
         monkeypatch.setattr(layout, "folded_norm", Residual.folded_norm)
     assert decoded(model, tokens) == pytest.approx(full, rel=1e-10, abs=1e-10)
+    assert decoded(usual, tokens) == pytest.approx(full, rel=1e-10, abs=1e-10)
 
 
 @pytest.mark.parametrize("bias", [True, False])

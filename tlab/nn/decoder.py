@@ -69,7 +69,8 @@ class AttentionStep:
 
         scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (H, 1, S)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
-        # root of the sum of all squares, which is known in a third of the time.
+        # root of the sum of all squares, which is known in a third of the time. A penalty comes after that, as in
+        # `Attention.weigh`: it makes scores smaller, but never the token's own.
         flat = scores.reshape(-1)
         if not flat.dot(flat) < SAFE * SAFE:
             scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
@@ -100,7 +101,7 @@ class Decoder:
 
     Notice: nothing grows with the text but the attention over the cache. The matrices are made from the weights as they
     are now, so a model that was trained on needs a new decoder. Each part of the model may offer a short form of itself
-    for one row, `Norm.standardize` with `Norm.fold`, and `Residual.step`; one that does not is used as it is.
+    for one row, `Norm.standardize` with what follows it, and `Residual.step`; one that does not is used as it is.
     """
 
     def __init__(self, model: Transformer, cache: KVCache) -> None:

@@ -31,15 +31,20 @@ class Norm:
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         self.epsilon = epsilon
 
-    # A norm's scale and shift are the same for every token. Where a linear layer reads the norm, they can be put into
-    # its matrix once, when many tokens are written: forward(x) W + b = standardize(x) W' + b' with W', b' = fold(W, b).
+    # For writing one token at a time a norm may come in two parts: forward(x) = stretch(standardize(x)). Only the first
+    # depends on the token. So where a matrix reads the norm, the second is folded into it once and for all:
+    # stretch(x) W + b = x W' + b' with W', b' = fold(W, b). A norm that does not say so is all in the first part.
 
     def standardize(self, x: Array) -> Array:
-        """The part of the norm that depends on the token, for one row (C,) -> (C,); here all of it."""
+        """The norm before scale and shift, for one row (C,) -> (C,)."""
         return self.forward(x)[0]
 
+    def stretch(self, x: Array) -> Array:
+        """Scale and shift, (..., C) -> (..., C)."""
+        return x
+
     def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
-        """The rest of the norm with the matrix (C, K) and the bias (K,) behind it; here there is no rest."""
+        """Scale and shift together with the matrix (C, K) and the bias (K,) behind them, as a matrix and a bias."""
         return weight, bias
 
 
@@ -106,9 +111,7 @@ class LayerNorm(Norm):
         np.sqrt(inverse_size, out=inverse_size)
         np.reciprocal(inverse_size, out=inverse_size)
         normalized *= inverse_size
-        y = normalized * self.scale.data
-        y += self.shift.data
-        return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
+        return self.stretch(normalized).reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
@@ -127,6 +130,11 @@ class LayerNorm(Norm):
         centred = x - x.dot(averaging(len(x), x.dtype.char))
         centred *= inverse_rms(centred, self.epsilon)
         return centred
+
+    def stretch(self, x: Array) -> Array:
+        y = x * self.scale.data
+        y += self.shift.data
+        return y
 
     def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
         shifted = self.shift.data.dot(weight)
@@ -162,8 +170,7 @@ class RmsNorm(Norm):
         np.sqrt(inverse_size, out=inverse_size)
         np.reciprocal(inverse_size, out=inverse_size)
         normalized = rows * inverse_size
-        y = normalized * self.scale.data
-        return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
+        return self.stretch(normalized).reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
@@ -176,6 +183,9 @@ class RmsNorm(Norm):
 
     def standardize(self, x: Array) -> Array:
         return x * inverse_rms(x, self.epsilon)
+
+    def stretch(self, x: Array) -> Array:
+        return x * self.scale.data
 
     def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
         return self.scale.data[:, None] * weight, bias

@@ -109,6 +109,9 @@ class PostNorm(Residual):
         dx = run_backward(dsum, trace.sublayer)
         return dsum + dx
 
+    def step(self, x: Array, run: RunStep) -> Array:
+        return self.norm.stretch(self.norm.standardize(x + run(x)))
+
 
 @RESIDUALS.add(
     "sandwich",
@@ -147,4 +150,5 @@ class SandwichNorm(Residual):
         return self.norm
 
     def step(self, x: Array, run: RunStep) -> Array:
-        return x + self.norm_out.forward(run(self.norm.standardize(x)))[0]
+        f = run(self.norm.standardize(x))
+        return x + self.norm_out.stretch(self.norm_out.standardize(f))
