@@ -88,8 +88,9 @@ MUTATIONS = [
     # mlp
     ("nn/mlp.py", "return dx[0] + dx[1] if self.activation.gated else dx[0]", "return dx[0]"),
     # residual layouts
-    ("nn/residuals.py", "dx = self.norm.backward(dh, trace.norm)\n        return dy + dx\n\n\n@RESIDUALS.add(\"post\"",
-     "dx = self.norm.backward(dh, trace.norm)\n        return dx\n\n\n@RESIDUALS.add(\"post\""),
+    ("nn/residuals.py", "return dy + dx\n\n    @property\n    def folded_norm(self) -> Norm:\n        return self.norm\n\n    def step(self, x: Array, run: RunStep) -> Array:\n        return x + run(",
+     "return dx\n\n    @property\n    def folded_norm(self) -> Norm:\n        return self.norm\n\n    def step(self, x: Array, run: RunStep) -> Array:\n        return x + run("),
+    ("nn/residuals.py", "return x + run(self.norm.standardize(x))", "return run(self.norm.standardize(x))"),
     ("nn/residuals.py", "return dsum + dx", "return dsum - dx"),
     ("nn/residuals.py", "dx = run_backward(dsum, trace.sublayer)", "dx = run_backward(dy, trace.sublayer)"),
     ("nn/residuals.py", "df = self.norm_out.backward(dy, trace.norm_out)", "df = dy"),
