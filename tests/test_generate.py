@@ -107,6 +107,13 @@ def test_a_token_tells_its_id_its_text_and_its_chance(checkpoint):
         assert token.probability == pytest.approx(softmax(token.steps.logits)[token.id])
 
 
+@pytest.mark.parametrize("settings", [{"top_k": 2}, {"top_p": 0.5}])
+def test_only_tokens_that_top_k_and_top_p_leave_are_written(settings, checkpoint):
+    for token in generate(checkpoint, "the ", max_new_tokens=60, temperature=5.0, **settings):
+        assert token.probability > 0
+        assert np.count_nonzero(token.steps.probabilities) < checkpoint.tokenizer.vocab_size
+
+
 def test_no_tokens_asked_for_none_given(checkpoint):
     assert list(generate(checkpoint, "the ", max_new_tokens=0)) == []
 
