@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TESTS = ["test_gradients.py", "test_meaning.py", "test_model.py", "test_optim.py", "test_train.py", "test_parallel.py",
-         "test_generate.py"]  # fmt: skip
+         "test_generate.py", "test_decoder.py"]  # fmt: skip
 
 MUTATIONS = [
     # activations
@@ -67,17 +67,30 @@ MUTATIONS = [
     ("nn/attention.py", "np.matmul(weights.swapaxes(-1, -2), dmixed", "np.matmul(weights, dmixed"),
     ("nn/attention.py", "np.matmul(dscores, keys, out=dheads[0])", "np.matmul(dscores, queries, out=dheads[0])"),
     ("nn/attention.py", 'if self.position.where == "heads":', "if False:"),
-    ("nn/attention.py", "self._begin += forget", "self._begin += 0"),
+    ("nn/attention.py", "self.begin += forget", "self.begin += 0"),
     ("nn/attention.py", "self.position += T", "self.position += 1"),
     ("nn/attention.py", "scores.max() <= MODERATE and scores.min() >= -MODERATE", "True"),
     ("nn/attention.py", "scores.max() <= MODERATE and scores.min() >= -MODERATE", "scores.max() <= MODERATE"),
-    ("nn/attention.py", "many._begin, many._end = self.position, self._begin, self._end", "many._begin, many._end = self._end, self._begin, self._end"),
-    ("nn/attention.py", "self.position = self._begin = self._end = 0", "self._begin = self._end = 0"),
+    ("nn/attention.py", "many.begin, many.end = self.position, self.begin, self.end", "many.begin, many.end = self.end, self.begin, self.end"),
+    ("nn/attention.py", "self.position = self.begin = self.end = 0", "self.begin = self.end = 0"),
+    # decoder
+    ("nn/decoder.py", "shrink[:C] = attention.scale", "shrink[C:] = attention.scale"),
+    ("nn/decoder.py", "begin, end = cache.begin, cache.end + 1", "begin, end = 0, cache.end + 1"),
+    ("nn/decoder.py", "if not flat.dot(flat) < SAFE * SAFE:", "if False:"),
+    ("nn/decoder.py", 'if position.where == "scores":', "if False:"),
+    ("nn/decoder.py", "self.values[:, cache.end : end] = heads[2]", "self.values[:, cache.end : end] = key"),
+    ("nn/decoder.py", "position.rotate(heads[:2], cache.position)", "position.rotate(heads[:2], cache.end)"),
+    ("nn/decoder.py", "        mixed /= weights.dot(self.ones[: end - begin])\n", ""),
+    ("nn/norms.py", "shifted if bias is None else shifted + bias", "shifted if bias is None else bias"),
+    ("nn/norms.py", "        centred *= inverse_rms(centred, self.epsilon)\n", "        centred *= inverse_rms(x, self.epsilon)\n"),
+    ("nn/residuals.py", "self.norm.stretch(self.norm.standardize(x + run(x)))", "self.norm.standardize(x + run(x))"),
+    ("nn/residuals.py", "self.norm_out.stretch(self.norm_out.standardize(f))", "self.norm_out.standardize(f)"),
     # mlp
     ("nn/mlp.py", "return dx[0] + dx[1] if self.activation.gated else dx[0]", "return dx[0]"),
     # residual layouts
-    ("nn/residuals.py", "dx = self.norm.backward(dh, trace.norm)\n        return dy + dx\n\n\n@RESIDUALS.add(\"post\"",
-     "dx = self.norm.backward(dh, trace.norm)\n        return dx\n\n\n@RESIDUALS.add(\"post\""),
+    ("nn/residuals.py", "return dy + dx\n\n    @property\n    def folded_norm(self) -> Norm:\n        return self.norm\n\n    def step(self, x: Array, run: RunStep) -> Array:\n        return x + run(",
+     "return dx\n\n    @property\n    def folded_norm(self) -> Norm:\n        return self.norm\n\n    def step(self, x: Array, run: RunStep) -> Array:\n        return x + run("),
+    ("nn/residuals.py", "return x + run(self.norm.standardize(x))", "return run(self.norm.standardize(x))"),
     ("nn/residuals.py", "return dsum + dx", "return dsum - dx"),
     ("nn/residuals.py", "dx = run_backward(dsum, trace.sublayer)", "dx = run_backward(dy, trace.sublayer)"),
     ("nn/residuals.py", "df = self.norm_out.backward(dy, trace.norm_out)", "df = dy"),
@@ -113,10 +126,13 @@ MUTATIONS = [
     ("train.py", "return Batch(windows[:, :-1], windows[:, 1:])", "return Batch(windows[:, :-1], windows[:, :-1])"),
     ("train.py", "rng = np.random.default_rng([seed, step])", "rng = np.random.default_rng([seed])"),
     ("train.py", "        space.grad[...] = 0\n", ""),
-    ("generate.py", "np.random.default_rng(seed + i)", "np.random.default_rng(seed)"),
     ("generate.py", "texts[:, :kept] = texts[:, -kept:]", "texts[:, :kept] = texts[:, :kept]"),
     ("generate.py", "            cache.clear()\n", "            cache = model.new_cache(samples + 1)\n"),
     ("generate.py", "np.searchsorted(reached, top_p)) + 1", "np.searchsorted(reached, top_p))"),
+    ("generate.py", "math.isfinite(logits.dot(logits))", "math.isfinite(logits[0])"),
+    ("generate.py", "max(temperature, COLDEST)", "temperature"),
+    ("generate.py", "Writer(tokenizer, sampling, seed + i)", "Writer(tokenizer, sampling, seed)"),
+    ("generate.py", "_, filtered = scale_and_filter", "filtered, _ = scale_and_filter"),
 ]  # fmt: skip
 
 

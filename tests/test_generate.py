@@ -138,6 +138,13 @@ def test_a_token_tells_its_id_its_text_and_its_chance(checkpoint):
         assert token.probability == pytest.approx(softmax(token.steps.logits)[token.id])
 
 
+@pytest.mark.parametrize("settings", [{"top_k": 2}, {"top_p": 0.5}])
+def test_only_tokens_that_top_k_and_top_p_leave_are_written(settings, checkpoint):
+    for token in generate(checkpoint, "the ", max_new_tokens=60, temperature=5.0, **settings):
+        assert token.probability > 0
+        assert np.count_nonzero(token.steps.probabilities) < checkpoint.tokenizer.vocab_size
+
+
 def test_no_tokens_asked_for_none_given(checkpoint):
     assert list(generate(checkpoint, "the ", max_new_tokens=0)) == []
 
@@ -246,6 +253,24 @@ def test_a_cache_never_grows():
         cache.extend(0, np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)))
         cache.advance(1)
     assert (len(cache), cache.position, cache.keys.nbytes) == (4, 50, size)
+
+
+def test_a_cache_that_is_spread_goes_on_where_it_was():
+    """Also after its window slid and its last keys were moved to the front."""
+    cache = KVCache(1, 1, 1, 2, window=4, dtype=np.dtype(np.float32))
+    for number in range(7):
+        cache.make_room(1)
+        cache.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
+        cache.advance(1)
+    many = cache.spread(3)
+    assert (many.position, many.begin, many.end, len(many)) == (7, 3, 7, 4)
+    for number in (7, 8):  # the second one has to move what is kept
+        for one in (cache, many):
+            one.make_room(1)
+            keys, values = one.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
+            assert (keys == np.arange(number - 3, number + 1)[:, None]).all()
+            assert (values == -keys).all()
+            one.advance(1)
 
 
 def test_position_kinds_say_whether_a_window_can_slide():

@@ -23,6 +23,7 @@ FLOORS = [
     ["tlab.nn.attention", "tlab.nn.mlp", "tlab.nn.residuals"],
     ["tlab.config"],
     ["tlab.nn.model"],
+    ["tlab.nn.decoder"],
     ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.parallel"],
     ["tlab.checks", "tlab.train", "tlab.generate", "tlab.probes_attention", "tlab.probes_positions"],
     ["tlab.run_folder", "tlab.profile", "tlab.inside"],

@@ -61,6 +61,11 @@ def test_the_gradient_tests_judge_it_in_every_combination(scratch):
     assert re.search(r"\b46 passed", printed)  # 3 norms x 3 layouts x 5 positions, and alone
 
 
+def test_it_decodes_in_every_combination(scratch):
+    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_decoder.py", "-k", KEY)
+    assert re.search(r"\b225 passed", printed)  # 3 norms x 3 layouts x 5 positions, each tied, with bias, and so on
+
+
 def test_tlab_check_judges_it(scratch):
     printed = run(scratch, "-m", "tlab.cli", "check", "--activation", KEY, "--num-layers", "1")
     assert "blocks.0.mlp.up.weight" in printed

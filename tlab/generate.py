@@ -10,10 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tlab.checkpoint import Checkpoint
+from tlab.nn.decoder import Decoder
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer
 from tlab.text import Tokenizer
 from tlab.types import Array, Ids
+
+COLDEST = 1e-200  # a difference of scores over less may overflow; at this, all but the best have no chance already
 
 
 class SamplingSteps(NamedTuple):
@@ -25,12 +28,26 @@ class SamplingSteps(NamedTuple):
     probabilities: Array  # softmax of what is left
 
 
+class Sampling(NamedTuple):
+    """How to choose a token: see `generate` for what each setting means."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+
 class Token(NamedTuple):
     """One generated token. `str(token)` is its text, so that tokens can simply be printed one after another."""
 
     id: int
     text: str  # what it adds to the text; "" while a character of several bytes is not complete
-    steps: SamplingSteps  # how it was chosen
+    logits: Array  # (V,), the model's scores from which it was chosen
+    sampling: Sampling
+
+    @property
+    def steps(self) -> SamplingSteps:
+        """How it was chosen; worked out when asked, for most tokens are only read."""
+        return sampling_steps(self.logits, *self.sampling)
 
     @property
     def probability(self) -> float:
@@ -46,8 +63,9 @@ def scale(logits: Array, temperature: float) -> Array:
     if temperature == 0:
         return np.where(np.arange(len(logits)) == logits.argmax(), 0.0, -math.inf)
     # The shift changes no chance. With it, and in float64, the smallest and the largest temperatures stay finite.
-    with np.errstate(over="ignore"):
-        return (logits - logits.max()).astype(np.float64) / temperature
+    scaled = np.subtract(logits, logits[logits.argmax()], dtype=np.float64)  # max() takes three times as long
+    scaled /= max(temperature, COLDEST)
+    return scaled
 
 
 def keep_top_k(logits: Array, top_k: int | None) -> Array:
@@ -73,6 +91,18 @@ def keep_top_p(logits: Array, top_p: float | None) -> Array:
     return kept
 
 
+def scale_and_filter(logits: Array, temperature: float, top_k: int | None, top_p: float | None) -> tuple[Array, Array]:
+    """Logits (V,) -> scaled, and of these what top-k and top-p leave; both (V,), the largest is 0.
+
+    Raises:
+        ValueError: the logits are not finite, as those of a model that diverged.
+    """
+    if not math.isfinite(logits.dot(logits)):  # one call; a sum of squares is finite only if all of them are
+        raise ValueError("the model's scores are not finite: its weights are too large to write with; train it anew")
+    scaled = scale(logits, temperature)
+    return scaled, keep_top_p(keep_top_k(scaled, top_k), top_p)
+
+
 def sampling_steps(
     logits: Array, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> SamplingSteps:
@@ -81,10 +111,7 @@ def sampling_steps(
     Raises:
         ValueError: the logits are not finite, as those of a model that diverged.
     """
-    if not np.isfinite(logits).all():
-        raise ValueError("the model's scores are not finite: its weights are too large to write with; train it anew")
-    scaled = scale(logits, temperature)
-    filtered = keep_top_p(keep_top_k(scaled, top_k), top_p)
+    scaled, filtered = scale_and_filter(logits, temperature, top_k, top_p)
     return SamplingSteps(logits, scaled, filtered, softmax(filtered))
 
 
@@ -144,11 +171,34 @@ def candidates(steps: SamplingSteps, count: int, also: int | None = None) -> Cha
     )
 
 
-def draw(probabilities: Array, rng: np.random.Generator) -> int:
-    """A token id, by its chance; (V,) -> int."""
-    reached = np.cumsum(probabilities, dtype=np.float64)
-    # The sum may miss 1 by rounding: the draw is from what is there, and never a token of chance 0.
-    return int(np.searchsorted(reached, rng.random() * reached[-1], side="right"))
+def draw(chances: Array, rng: np.random.Generator) -> int:
+    """A token id, in proportion to its chance; (V,) -> int."""
+    reached = np.add.accumulate(chances, dtype=np.float64)  # as np.cumsum, in two thirds of the time
+    # Whatever they add up to, be it 1 or not: the draw is from what is there, and never a token of chance 0.
+    return int(reached.searchsorted(rng.random() * reached[-1], side="right"))
+
+
+def choose(logits: Array, sampling: Sampling, rng: np.random.Generator) -> int:
+    """The next token's id: logits (V,) -> int. As `sampling_steps` and `draw`, but the chances need not add up to 1."""
+    _, filtered = scale_and_filter(logits, *sampling)
+    return draw(np.exp(filtered), rng)
+
+
+class Writer:
+    """What one text has to itself: its random numbers, and the bytes of a character that is not complete."""
+
+    def __init__(self, tokenizer: Tokenizer, sampling: Sampling, seed: int) -> None:
+        self.sampling = sampling
+        self.rng = np.random.default_rng(seed)
+        self.stream = tokenizer.stream()
+
+    def __call__(self, logits: Array, is_last: bool) -> Token:
+        """Scores (V,) -> the next token."""
+        token_id = choose(logits, self.sampling, self.rng)
+        text = self.stream(token_id)
+        if is_last:
+            text += self.stream.finish()
+        return Token(token_id, text, logits, self.sampling)
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -182,6 +232,8 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
     logits, _ = model.forward(prompt, cache)  # once for all
     cache = cache.spread(samples)
     logits = np.broadcast_to(logits[:, -1], (samples, logits.shape[-1]))
+    # One text is written by a decoder. Several share each call into NumPy, so the model reads a token of all at once.
+    decoder = Decoder(model, cache) if samples == 1 else None
     while True:
         chosen = yield logits
         if end == texts.shape[1]:
@@ -192,6 +244,8 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
         if len(cache) == window and not model.position.relative:
             cache.clear()
             logits = model.forward(texts[:, end - kept : end], cache)[0][:, -1]
+        elif decoder:
+            logits = decoder.logits(chosen[0])[None]
         else:
             logits = model.forward(texts[:, end - 1 : end], cache)[0][:, -1]
 
@@ -252,18 +306,14 @@ def generate_samples(
         raise ValueError("the prompt is empty; give at least one character for the model to go on from")
 
     def tokens() -> Iterator[list[Token]]:
-        rngs = [np.random.default_rng(seed + i) for i in range(samples)]
-        streams = [tokenizer.stream() for _ in rngs]
+        sampling = Sampling(temperature, top_k, top_p)
+        writers = [Writer(tokenizer, sampling, seed + i) for i in range(samples)]
         source = next_token_logits(model, prompt_ids, samples)
-        chosen: list[int] = []
+        row: list[Token] = []
         for remaining in reversed(range(max_new_tokens)):
-            logits = source.send(chosen) if chosen else next(source)
-            steps = [sampling_steps(row, temperature, top_k, top_p) for row in logits]
-            chosen = [draw(step.probabilities, rng) for step, rng in zip(steps, rngs, strict=True)]
-            texts = [stream(token) for stream, token in zip(streams, chosen, strict=True)]
-            if not remaining:
-                texts = [text + stream.finish() for text, stream in zip(texts, streams, strict=True)]
-            yield [Token(*row) for row in zip(chosen, texts, steps, strict=True)]
+            logits = source.send([token.id for token in row]) if row else next(source)
+            row = [writer(scores, not remaining) for writer, scores in zip(writers, logits, strict=True)]
+            yield row
 
     return tokens()
 

@@ -39,27 +39,27 @@ class KVCache:
     def __init__(
         self, num_layers: int, batch_size: int, num_heads: int, head_dim: int, window: int, dtype: np.dtype
     ) -> None:
-        shape = (num_layers, batch_size, num_heads, 2 * window, head_dim)
-        self.keys, self.values = np.zeros(shape, dtype), np.zeros(shape, dtype)
+        self.both = np.zeros((2, num_layers, batch_size, num_heads, 2 * window, head_dim), dtype)
+        self.keys, self.values = self.both  # views, (L, B, H, 2 windows, D) each
         self.window = window
         self.position = 0  # of the next token, counted from the very first one
-        self._begin = self._end = 0  # the tokens that are still visible lie here
+        self.begin = self.end = 0  # the tokens that are still visible lie here; the next one goes to `end`
 
     def spread(self, batch_size: int) -> KVCache:
         """A cache of `batch_size` texts which all begin with the one text in this cache."""
         L, _, H, _, D = self.keys.shape
         many = KVCache(L, batch_size, H, D, self.window, self.keys.dtype)
-        many.keys[...], many.values[...] = self.keys, self.values
-        many.position, many._begin, many._end = self.position, self._begin, self._end
+        many.both[...] = self.both
+        many.position, many.begin, many.end = self.position, self.begin, self.end
         return many
 
     def clear(self) -> None:
         """Forget everything; the next token is the first one again."""
-        self.position = self._begin = self._end = 0
+        self.position = self.begin = self.end = 0
 
     def __len__(self) -> int:
         """Number of tokens that the next one can look back on."""
-        return self._end - self._begin
+        return self.end - self.begin
 
     def make_room(self, T: int) -> None:
         """Before T new tokens: forget those that the last of them cannot see.
@@ -73,23 +73,22 @@ class KVCache:
                 f"{T} tokens at once do not fit behind the {len(self)} cached ones in a window of {self.window}; "
                 "give them one at a time, or start a new cache"
             )
-        self._begin += forget
-        if self._end + T > self.keys.shape[3]:
+        self.begin += forget
+        if self.end + T > self.keys.shape[3]:
             kept = len(self)
-            self.keys[:, :, :, :kept] = self.keys[:, :, :, self._begin : self._end]
-            self.values[:, :, :, :kept] = self.values[:, :, :, self._begin : self._end]
-            self._begin, self._end = 0, kept
+            self.both[..., :kept, :] = self.both[..., self.begin : self.end, :]
+            self.begin, self.end = 0, kept
 
     def extend(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
         """Store (B, H, T, D) of one layer; -> all visible keys and values, (B, H, S, D) each."""
-        end = self._end + keys.shape[2]
-        self.keys[layer, :, :, self._end : end] = keys
-        self.values[layer, :, :, self._end : end] = values
-        return self.keys[layer, :, :, self._begin : end], self.values[layer, :, :, self._begin : end]
+        end = self.end + keys.shape[2]
+        self.keys[layer, :, :, self.end : end] = keys
+        self.values[layer, :, :, self.end : end] = values
+        return self.keys[layer, :, :, self.begin : end], self.values[layer, :, :, self.begin : end]
 
     def advance(self, T: int) -> None:
         """After the last layer: the T new tokens are past."""
-        self._end += T
+        self.end += T
         self.position += T
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,6 +31,22 @@ class Norm:
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         self.epsilon = epsilon
 
+    # For writing one token at a time a norm may come in two parts: forward(x) = stretch(standardize(x)). Only the first
+    # depends on the token. So where a matrix reads the norm, the second is folded into it once and for all:
+    # stretch(x) W + b = x W' + b' with W', b' = fold(W, b). A norm that does not say so is all in the first part.
+
+    def standardize(self, x: Array) -> Array:
+        """The norm before scale and shift, for one row (C,) -> (C,)."""
+        return self.forward(x)[0]
+
+    def stretch(self, x: Array) -> Array:
+        """Scale and shift, (..., C) -> (..., C)."""
+        return x
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        """Scale and shift together with the matrix (C, K) and the bias (K,) behind them, as a matrix and a bias."""
+        return weight, bias
+
     def share(self, part: Array, cache: Any) -> Array:
         """What becomes of `part` (..., C), one of the addends of x, if the norm's size and scale are those of x.
 
@@ -52,7 +69,12 @@ class NormCache(NamedTuple):
 
 def mean_over_channels(rows: Array) -> Array:
     """(N, C) -> (N, 1), as a product: NumPy's own reduction over the last axis takes twice as long."""
-    return rows.dot(averaging(rows.shape[1], rows.dtype.char))
+    return rows.dot(averaging(rows.shape[1], rows.dtype.char)[:, None])
+
+
+def inverse_rms(x: Array, epsilon: float) -> float:
+    """Of one row (C,): plain numbers, as a call into NumPy takes longer than the arithmetic."""
+    return 1.0 / math.sqrt(float(x.dot(x)) / len(x) + epsilon)
 
 
 def scaled_mean(rows: Array, scale: Param) -> Array:
@@ -62,8 +84,8 @@ def scaled_mean(rows: Array, scale: Param) -> Array:
 
 @lru_cache(maxsize=32)
 def averaging(C: int, dtype: str) -> Array:
-    """(C, 1), each entry 1/C."""
-    vector = np.full((C, 1), 1.0 / C, dtype)
+    """(C,), each entry 1/C."""
+    vector = np.full(C, 1.0 / C, dtype)
     vector.setflags(write=False)
     return vector
 
@@ -101,9 +123,7 @@ class LayerNorm(Norm):
         np.sqrt(inverse_size, out=inverse_size)
         np.reciprocal(inverse_size, out=inverse_size)
         normalized *= inverse_size
-        y = normalized * self.scale.data
-        y += self.shift.data
-        return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
+        return self.stretch(normalized).reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
@@ -117,6 +137,20 @@ class LayerNorm(Norm):
         dx -= normalized * scaled_mean(dscale, self.scale)
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
+
+    def standardize(self, x: Array) -> Array:
+        centred = x - x.dot(averaging(len(x), x.dtype.char))
+        centred *= inverse_rms(centred, self.epsilon)
+        return centred
+
+    def stretch(self, x: Array) -> Array:
+        y = x * self.scale.data
+        y += self.shift.data
+        return y
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
+        shifted = self.shift.data.dot(weight)
+        return self.scale.data[:, None] * weight, shifted if bias is None else shifted + bias
 
     def share(self, part: Array, cache: NormCache) -> Array:
         rows = as_rows(part)
@@ -156,8 +190,7 @@ class RmsNorm(Norm):
         np.sqrt(inverse_size, out=inverse_size)
         np.reciprocal(inverse_size, out=inverse_size)
         normalized = rows * inverse_size
-        y = normalized * self.scale.data
-        return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
+        return self.stretch(normalized).reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
@@ -167,6 +200,15 @@ class RmsNorm(Norm):
         dx -= normalized * scaled_mean(dscale, self.scale)
         dx *= cache.inverse_size
         return dx.reshape(dy.shape)
+
+    def standardize(self, x: Array) -> Array:
+        return x * inverse_rms(x, self.epsilon)
+
+    def stretch(self, x: Array) -> Array:
+        return x * self.scale.data
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        return self.scale.data[:, None] * weight, bias
 
     def share(self, part: Array, cache: NormCache) -> Array:
         return (as_rows(part) * cache.inverse_size * self.scale.data).reshape(part.shape)

@@ -17,6 +17,7 @@ RESIDUALS: Registry[type[Residual]] = Registry("residual")
 
 Run = Callable[[Array], "tuple[Array, Any]"]
 RunBackward = Callable[[Array, Any], Array]
+RunStep = Callable[[Array], Array]
 MakeNorm = Callable[[ParamSpace, str], Norm]
 
 
@@ -41,6 +42,18 @@ class Residual:
 
     def __init__(self, space: ParamSpace, name: str, make_norm: MakeNorm) -> None:
         self.norm = make_norm(space, name)
+
+    # For one new token at a time, without a trace. Where nothing but the sublayer reads a norm, the norm's scale and
+    # shift are folded into the sublayer's matrices, see `Norm.fold`: then `step` has to standardize only.
+
+    @property
+    def folded_norm(self) -> Norm | None:
+        """The norm that is folded into the sublayer; none as long as a layout does not say so."""
+        return None
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        """`forward` for one row x (C,) -> (C,)."""
+        return self.forward(x, lambda h: (run(h), None))[0]
 
     def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
         raise NotImplementedError
@@ -99,6 +112,13 @@ class PreNorm(Residual):
         dx = self.norm.backward(dh, trace.norm)
         return dy + dx
 
+    @property
+    def folded_norm(self) -> Norm:
+        return self.norm
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        return x + run(self.norm.standardize(x))
+
 
 @RESIDUALS.add("post", label="Post-LN", formula="\\mathrm{norm}(x + f(x))", source="Vaswani et al. 2017")
 class PostNorm(Residual):
@@ -120,6 +140,9 @@ class PostNorm(Residual):
         dsum = self.norm.backward(dy, trace.norm)
         dx = run_backward(dsum, trace.sublayer)
         return dsum + dx
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        return self.norm.stretch(self.norm.standardize(x + run(x)))
 
     def join(self, x: Array, added: Array) -> Array:
         return self.norm.forward(x + added)[0]
@@ -163,6 +186,14 @@ class SandwichNorm(Residual):
         dh = run_backward(df, trace.sublayer)
         dx = self.norm.backward(dh, trace.norm)
         return dy + dx
+
+    @property
+    def folded_norm(self) -> Norm:
+        return self.norm
+
+    def step(self, x: Array, run: RunStep) -> Array:
+        f = run(self.norm.standardize(x))
+        return x + self.norm_out.stretch(self.norm_out.standardize(f))
 
     def share_of_added(self, part: Array, trace: ResidualTrace) -> Array:
         return self.norm_out.share(part, trace.norm_out)
