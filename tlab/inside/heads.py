@@ -96,7 +96,7 @@ class InductionRow(NamedTuple):
 
 
 def repeated_text(ids: Ids, length: int, batch_size: int, rng: np.random.Generator, between: Ids) -> Ids:
-    """(batch_size, 2 * length + len(between)): random draws without repetition from `ids`, `between`, the same again."""
+    """(batch_size, 2 * length + len(between)): random draws from `ids`, none twice, then `between`, then the same."""
     block = np.stack([rng.permutation(ids)[:length] for _ in range(batch_size)])
     middle = np.broadcast_to(between, (batch_size, len(between)))
     return np.concatenate([block, middle, block], axis=1)
@@ -152,7 +152,7 @@ class InductionProbe(Probe):
         return table
 
 
-def token_text(tokenizer: Tokenizer, token: int) -> str:
+def token_text(tokenizer: Tokenizer, token: int | np.integer) -> str:
     """What a token stands for; a byte that is no character by itself is a replacement character."""
     return tokenizer.decode(np.array([token]))
 

@@ -79,7 +79,7 @@ class New(Slice):
     """All tokens but the repeated ones."""
 
     def chosen(self, ids: Ids, targets: Ids) -> Array:
-        return ~Repeated().chosen(ids, targets)
+        return np.logical_not(Repeated().chosen(ids, targets))
 
 
 def window_losses(losses: Array, chosen: Array) -> Array:
