@@ -1,4 +1,4 @@
-"""`python -m benchmarks.induction`: train on repeated blocks, with two layers and with one, and find the induction head.
+"""`python -m benchmarks.induction`: train on repeated blocks, with two layers and with one; find the induction head.
 
 It writes what it trained, without optimizer, into a folder: by default tests/induction, where the tests find it.
 """
@@ -69,7 +69,7 @@ def look(checkpoint: Checkpoint, corpus: Corpus) -> Finding:
     effects = probe("effect", checkpoint, text, corpus, on="repeated", change="zero")
     costs = {row.part: row.loss for row in effects}  # pyright: ignore[reportAttributeAccessIssue]
     scores, previous = ({row.head: getattr(row, field) for row in heads} for field in ("induction", "previous"))  # pyright: ignore
-    named = {head: costs["attention.{}.head.{}".format(*head.split("."))] for head in scores}
+    named = {head: costs[f"attention.{head.replace('.', '.head.')}"] for head in scores}
     return Finding(scores, previous, named)
 
 
@@ -98,23 +98,27 @@ def main(folder: Path = FOLDER) -> None:
 
 def report(num_layers: int, finding: Finding, seconds: float) -> None:
     """Print one model's figures, each with its promise."""
-    highest = max(score for head, score in finding.scores.items() if head != finding.best or num_layers == 1)
-    lines = [("processor time of training, s", seconds, SECONDS, seconds < SECONDS)]
-    if num_layers > 1:
-        lines += [
-            (f"score of head {finding.best}", finding.scores[finding.best], FOUND, finding.scores[finding.best] > FOUND),
-            (f"cost without head {finding.best}, nats", finding.costs[finding.best], NEEDED,
-             finding.costs[finding.best] > NEEDED),
-            (f"cost without head {finding.feeder}, which looks one back", finding.costs[finding.feeder], NEEDED,
-             finding.costs[finding.feeder] > NEEDED),
-            ("most that another head costs, nats", finding.others, IDLE, finding.others < IDLE),
-        ]  # fmt: skip
-    lines.append(
-        ("highest score of the other heads" if num_layers > 1 else "highest score", highest, NONE, highest < NONE)
-    )
+    best, feeder = finding.best, finding.feeder
     print(f"{num_layers} layer{'s' * (num_layers > 1)}")
-    for words, value, limit, reached in lines:
-        print(f"  {words:<44}{value:>8.2f}   promised {limit:g}: {'reached' if reached else 'MISSED'}", flush=True)
+    at_most("processor time of training, s", seconds, SECONDS)
+    if num_layers == 1:
+        at_most("highest score", finding.scores[best], NONE)
+        return
+    at_least(f"score of head {best}", finding.scores[best], FOUND)
+    at_most("highest score of the other heads", max(s for head, s in finding.scores.items() if head != best), NONE)
+    at_least(f"cost without head {best}, nats", finding.costs[best], NEEDED)
+    at_least(f"cost without head {feeder}, which looks one back", finding.costs[feeder], NEEDED)
+    at_most("most that any other head costs, nats", finding.others, IDLE)
+
+
+def at_least(words: str, value: float, limit: float) -> None:
+    """Print a figure that should be above its limit."""
+    print(f"  {words:<46}{value:>7.2f}   at least {limit:g}: {'reached' if value > limit else 'MISSED'}", flush=True)
+
+
+def at_most(words: str, value: float, limit: float) -> None:
+    """Print a figure that should be below its limit."""
+    print(f"  {words:<46}{value:>7.2f}   at most {limit:g}: {'reached' if value < limit else 'MISSED'}", flush=True)
 
 
 if __name__ == "__main__":

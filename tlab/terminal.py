@@ -59,7 +59,7 @@ def train_and_tell(
     steps, first, say = trainer.train_config.steps, trainer.step, tqdm.write
     before = trainer.records[-1] if trainer.records else None
     kept = snapshot_steps(steps, num_snapshots)
-    if first == 0 in kept:
+    if first == 0 and kept:
         save_snapshot(folder, trainer.checkpoint())
     with tqdm(total=steps, initial=first, unit="step", disable=None, dynamic_ncols=True) as bar:
         for record in trainer:

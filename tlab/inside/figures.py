@@ -12,6 +12,7 @@ from tlab.inside.over_time import Curves
 from tlab.inside.subject import ProbeError
 
 MOST_CURVES = len(PALETTE) * len(LINE_STYLES)  # that can be told apart
+NEXT_TICK = 3  # times the last power of ten: the last step has a tick of its own where there is room
 SHARE = "of 1"  # the unit of what lies between 0 and 1
 
 
@@ -39,7 +40,7 @@ def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None
     last = max(curves.steps[-1], 1)
     axes.set_xscale("symlog", linthresh=1.0)  # step 0, the model before any training, belongs to the picture
     ticks = [0, *(10**k for k in range(1 + math.floor(math.log10(last))))]
-    axes.xaxis.set_major_locator(FixedLocator(ticks if last < 2 * ticks[-1] else [*ticks, last]))
+    axes.xaxis.set_major_locator(FixedLocator(ticks if last < NEXT_TICK * ticks[-1] else [*ticks, last]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     if unit == SHARE:
@@ -48,5 +49,6 @@ def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None
         choose_loss_axis(axes, [value for values in curves.values.values() for value in values if math.isfinite(value)])
     axes.set_xlabel("training step")
     axes.set_ylabel(f"{curves.column} ({unit})" if unit and unit != SHARE else curves.column)
-    finish(figure, axes, title, legend="beside" if len(curves.values) > 5 else "best")
+    finish(figure, axes, title, legend="beside" if len(curves.values) > 5 else "best",
+           legend_title=curves.lines or None)  # fmt: skip
     return figure

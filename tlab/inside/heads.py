@@ -60,9 +60,11 @@ def positional_share(weights: Array) -> float:
 class HeadsProbe(Probe):
     """The role of every head: where its weight goes, how far back, and whether by place or by content.
 
-    The columns previous to induction are shares of the head's weight, averaged over the places of the text; they
-    overlap. Entropy is the spread of a row of weights, distance how far back it looks on average. Positional is the
-    part of the weights' variance that distance alone explains: 1 for a head that never reads, only counts.
+    Entropy is the spread of a row of weights, distance how far back it looks on average. Then shares of the head's
+    weight, averaged over the places of the text but the first four; they overlap: on the token before (previous), on
+    the token itself, on the first of the text, on earlier copies of the same token (same), and on what followed such
+    a copy (induction). Positional is the part of the weights' variance that distance alone explains: 1 for a head that
+    never reads, only counts.
     """
 
     units: ClassVar[dict[str, str]] = {
