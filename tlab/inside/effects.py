@@ -72,7 +72,8 @@ class EffectProbe(Probe):
     either side. A part is changed in what it adds to the stream, and everything behind it is computed anew; for
     positions and norms the mechanism itself is taken out.
     Notice: what the parts cost one by one does not add up. Two heads may do the same, and then each costs nothing.
-    On repeated tokens alone, an induction head costs most, and with it the head that tells it which token came before.
+    On repeated tokens alone, an induction head costs much, and so does the earlier head that it hears the token before
+    from; see `induction` for which they are.
     """
 
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
