@@ -377,6 +377,17 @@ def test_aliases_are_one_configuration_under_all_its_names():
     assert configuration_name(configurations(TABLE)[-1]) == "no norm · Pre-LN = Post-LN"
 
 
+def test_aliases_are_one_configuration_also_where_another_of_them_was_trained_with_other_seeds():
+    """As in a folder to which levels and seeds were added: seed 0 was trained as Post-LN, seed 1 as Pre-LN."""
+    rows = [
+        row("none", 0, 3.0, residual="post"), row("none", 0, 3.0, alias_of="none-post-0"),
+        row("none", 1, 4.0), row("none", 1, 4.0, alias_of="none-pre-1", residual="post"),
+    ]  # fmt: skip
+    (one,) = configurations(Table(("norm", "residual"), rows))
+    assert one.losses == {0: 3.0, 1: 4.0} and one.levels["residual"] == ["post", "pre"]
+    assert one.ran == ["none-post-0", "none-pre-1"]
+
+
 def test_a_level_says_how_many_of_its_runs_diverged():
     curves = {r["cell_id"]: [(1, 3.0), (2, 2.0)] for r in TABLE.rows}
     labels = [line.get_label() for line in learning_curves_figure(TABLE, curves).axes[0].get_lines()]
