@@ -225,7 +225,7 @@ def compare(
 
     Args:
         cube: the values.
-        pairs: the levels' indices. Where both of every pair are one function, there is nothing to compare.
+        pairs: the levels' indices. What is zero by its aliases alone (`is_nothing`) is left out.
         axes: the axes that the cube is laid out by.
         first: the two levels of the first axis.
         second: those of the second one, where there are two.
@@ -233,13 +233,33 @@ def compare(
     """
     by_pair = [cube.values[:, i] - cube.values[:, j] for i, j in pairs]  # (seeds, blocks) each
     differences = by_pair[0] - by_pair[1] if len(by_pair) > 1 else by_pair[0]
-    same = np.all([cube.functions[:, i] == cube.functions[:, j] for i, j in pairs], axis=0) & np.isfinite(differences)
+    same = is_nothing(cube.functions, pairs)
     kept = balance(np.isfinite(differences) & ~same)
     per_seed = differences[np.ix_(kept.seeds, kept.blocks)].mean(axis=1) if kept.size else np.zeros(0)
     p, p_equal = difference_p(per_seed), equality_p(per_seed, margin)
     all_blocks = int((~same.any(axis=0)).sum())
     spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan
     return Comparison(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread)
+
+
+def is_nothing(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numbers:
+    """Where a difference, or one of two differences, is zero whatever the losses are: (seeds, blocks) of bool.
+
+    So it is where both of every pair are one function, or where the two pairs have the same two functions.
+
+    Args:
+        functions: of a cube; what is aliased is so also where it has no loss.
+        pairs: one or two pairs of levels' indices.
+    """
+
+    def one(i: int, j: int) -> Numbers:
+        return (functions[:, i] == functions[:, j]) & (functions[:, i] >= 0)
+
+    within = np.all([one(i, j) for i, j in pairs], axis=0)
+    if len(pairs) == 1:
+        return within
+    (i, j), (k, m) = pairs
+    return within | (one(i, k) & one(j, m))
 
 
 def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
