@@ -114,7 +114,7 @@ class PlanCommand(GridWords):
         plan = make_plan(grid, self.store(grid))
         print(say.plan_in_full(grid, plan), flush=True)
         if plan.missing:
-            jobs = self.jobs or joblib.cpu_count()
+            jobs = Execution(jobs=joblib.cpu_count() if self.jobs is None else self.jobs).jobs
             print(say.estimate_in_words(estimate(plan.missing, plan.corpora, jobs), min(jobs, len(plan.missing))))
         return EXIT_OK
 

@@ -17,8 +17,10 @@ import sweeps.cell
 import sweeps.worker
 import tlab.cli
 from sweeps.__main__ import main
+from sweeps.plan import make_plan
 from sweeps.progress import Progress
-from sweeps.store import CELLS
+from sweeps.store import CELLS, Store
+from sweeps.terminal import plan_in_full
 
 
 def rows_of(folder):
@@ -135,6 +137,22 @@ def test_plan_counts_estimates_and_writes_nothing(words, folder, capsys):
     assert "9 configurations x 1 seed = 9 cells, 2 of them the same function as another: 7 to train" in told
     assert "norm=none residual=post: as residual=pre" in told and "MiB a job" in told
     assert not folder.exists()
+
+
+def test_a_plan_of_aliases_of_an_earlier_grid_counts_them_and_says_of_what(small, folder):
+    store = Store(folder)
+    store.make_folder()
+    store.begin([small(norm=("none",), residual=("post",))], [], [])  # its driver was killed before it trained any
+    plan = make_plan(small(norm=("none",), residual=("pre",)), store)
+    told = plan_in_full(plan.grids[-1], plan)
+    assert "residual=pre: as residual=post" in told
+    assert told.endswith("1 cell, 1 of them the same function as another: 1 to train")
+
+
+@pytest.mark.parametrize("jobs", ["0", "-3"])
+def test_a_plan_for_no_jobs_is_exit_2(words, folder, capsys, jobs):
+    assert main(["plan", "--out", str(folder), *without_jobs(words), f"--jobs={jobs}"]) == 2
+    assert "must be at least 1" in capsys.readouterr().err
 
 
 def test_status_tells_what_is_done_and_what_failed(words, folder, monkeypatch, capsys):
