@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import platform
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -17,14 +18,14 @@ import sweeps.run
 import sweeps.store
 import sweeps.tabulate
 import sweeps.worker
-from sweeps.cell import Record
+from sweeps.cell import Record, train_cell
 from sweeps.figures import configuration_name, configurations, final_losses_figure, learning_curves_figure
 from sweeps.grid import Grid, cells_of, load_corpora
 from sweeps.lock import LOCK, LockedError, locked
 from sweeps.plan import chosen_cells, make_plan
 from sweeps.provenance import source_hash
-from sweeps.run import Execution, run_sweep
-from sweeps.store import CELLS, CURVES, STARTED, Store, StoreError, Table, mark_started
+from sweeps.run import Driver, Execution, run_sweep
+from sweeps.store import CELLS, CURVES, STARTED, Store, StoreError, Table, add_record, mark_started
 from sweeps.tabulate import CIRCUMSTANCES, OUTCOME_COLUMNS
 from sweeps.worker import Task, run_task
 from tlab.nn.activations import ACTIVATIONS, Gelu
@@ -219,6 +220,20 @@ def test_failed_cells_are_trained_again_when_asked(small, folder, monkeypatch):
     assert run_sweep(grid, Store(folder), again=["failed"]).counts == {"ok": 1}
 
 
+def test_when_a_worker_dies_the_old_failure_is_not_taken_for_the_result_of_the_retry(small, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps.cell, "Trainer", None)
+        run_sweep(small(), Store(folder))
+    plan = make_plan(None, Store(folder), again=["failed"])
+    driver = Driver(plan, Store(folder), Execution())
+    (task,) = driver.tasks(plan.missing)
+    driver.adopt_results()
+    assert list(driver.pending) == [task.cell.cell_id]
+    add_record(folder, train_cell(task.cell, plan.corpora[task.cell.text]))
+    driver.adopt_results()
+    assert not driver.pending and driver.failures == 0
+
+
 def test_a_folder_of_something_else_is_left_alone(folder):
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
@@ -332,12 +347,16 @@ def test_a_worker_without_the_drivers_disk_sends_the_record_back(small, folder):
     assert outcome.record is not None and len(outcome.record.curve) == 2 * 5 + 1 and not folder.exists()
 
 
-def test_what_a_killed_driver_left_half_written_is_removed(small, folder):
+def test_what_a_killed_driver_left_half_written_is_removed_and_nobodys_own_hidden_files(small, folder):
     run_sweep(small(), Store(folder))
-    half = folder / CELLS / ".abc.json.x1y2"
+    (folder / ".gitignore").write_text("*.parquet")
+    (folder / ".git").mkdir()
+    with sweeps.tabulate.replaced(folder / CELLS / "abc.json") as file:
+        half = Path(file.name)  # as a file is named while it is written
+        file.write(b"{")
     half.write_text("{")
     run_sweep(small(), Store(folder))
-    assert not half.exists()
+    assert not half.exists() and (folder / ".gitignore").exists() and (folder / ".git").exists()
 
 
 def test_parquet_and_csv_hold_the_same(small, folder):
