@@ -195,10 +195,27 @@ def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder,
     assert main(["export", str(folder)]) == 0
     with zipfile.ZipFile(folder.with_name("sweep.zip")) as archive:
         assert {"sweep/cells.csv", "sweep/curves.parquet", "sweep/manifest.json"} <= set(archive.namelist())
+        assert "sweep/report.html" in archive.namelist()
         assert archive.read("sweep/cells.csv") == (folder / "cells.csv").read_bytes()
     assert main(["export", str(folder)]) == 2 and "exists already" in capsys.readouterr().err
     assert main(["export", str(folder), "--to", str(folder.with_name("copy"))]) == 0
     assert (folder.with_name("copy") / "summary.csv").exists()
+
+
+def test_an_export_keeps_its_tables_when_it_is_exported_or_reported_once_more(words, folder, capsys):
+    copy = folder.with_name("copy")
+    main(["run", "--seeds", "2", "--out", str(folder), *words])
+    assert main(["export", str(folder), "--to", str(copy)]) == 0
+    for small in ([], ["--small"]):
+        assert main(["export", str(copy), *small]) == 2 and "it is an export" in capsys.readouterr().err
+    assert main(["report", str(copy)]) == 0 and "it is an export" in capsys.readouterr().err
+    assert rows_of(copy) == rows_of(folder)
+
+
+def test_a_report_has_what_a_killed_driver_had_no_time_to_put_in_the_tables(words, folder):
+    main(["run", "--seeds", "2", "--out", str(folder), *words])
+    (folder / "cells.csv").unlink()
+    assert main(["report", str(folder)]) == 0 and len(rows_of(folder)) == 2
 
 
 def test_the_small_form_is_the_tables_with_short_curves_and_no_word_of_the_machine(words, folder):
