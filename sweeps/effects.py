@@ -40,6 +40,8 @@ class Cube(NamedTuple):
     """(seeds, levels, blocks); nan where there is none."""
     functions: Numbers
     """The same shape: a number for each cell that was trained, so that aliases have the same one; -1 for none."""
+    places: list[list[int]]
+    """Of each row of the table, its (seed, level, block)."""
 
 
 def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -> Cube:
@@ -62,7 +64,7 @@ def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -
     if places:
         at = tuple(np.transpose(places))
         cube[at], which[at] = values, ids
-    return Cube(list(seeds), list(levels), cube, which)
+    return Cube(list(seeds), list(levels), cube, which, places)
 
 
 class Balanced(NamedTuple):
@@ -119,16 +121,7 @@ def main_effects(table: Table, axis: str, measure: str = MEASURE) -> list[Effect
     the others have an estimate of no values.
     """
     cube = cube_of(table, [axis], measure)
-    finite = np.isfinite(cube.values)
-    order = np.argsort(-finite.sum(axis=(0, 2)), kind="stable")
-    chosen, kept = order[:0], Balanced(np.arange(0), np.arange(0))
-    for count in range(2, len(order) + 1):
-        levels = np.sort(order[:count])
-        of_levels = cube.functions[:, levels]
-        differ = (of_levels != of_levels[:, :1]).any(axis=1)
-        found = balance(finite[:, levels].all(axis=1) & differ)
-        if found.size and count * found.size >= len(chosen) * kept.size:
-            chosen, kept = levels, found
+    chosen, kept = balanced_levels(cube)
     means = cube.values[np.ix_(kept.seeds, chosen, kept.blocks)].mean(axis=2) if kept.size else np.zeros((0, 0))
     deviations = {i: means[:, k] - means.mean(axis=1) for k, i in enumerate(chosen)}
     return [
@@ -141,6 +134,35 @@ def main_effects(table: Table, axis: str, measure: str = MEASURE) -> list[Effect
             cube.values.shape[2],
         )
         for i, level in enumerate(cube.levels)
+    ]
+
+
+def balanced_levels(cube: Cube) -> tuple[Numbers, Balanced]:
+    """The levels that leave the most numbers when they are compared, and the seeds and blocks that all of them have."""
+    finite = np.isfinite(cube.values)
+    order = np.argsort(-finite.sum(axis=(0, 2)), kind="stable")
+    chosen, kept = order[:0], Balanced(np.arange(0), np.arange(0))
+    for count in range(2, len(order) + 1):
+        levels = np.sort(order[:count])
+        of_levels = cube.functions[:, levels]
+        differ = (of_levels != of_levels[:, :1]).any(axis=1)
+        found = balance(finite[:, levels].all(axis=1) & differ)
+        if found.size and count * found.size >= len(chosen) * kept.size:
+            chosen, kept = levels, found
+    return chosen, kept
+
+
+def balanced_rows(table: Table, axis: str) -> list[dict[str, Any]]:
+    """The rows whose means over the levels of an axis can be compared; all rows where there is nothing to compare."""
+    cube = cube_of(table, [axis])
+    levels, kept = balanced_levels(cube)
+    if not kept.size:
+        return table.rows
+    wanted = (set(kept.seeds.tolist()), set(levels.tolist()), set(kept.blocks.tolist()))
+    return [
+        row
+        for row, place in zip(table.rows, cube.places, strict=True)
+        if all(index in among for index, among in zip(place, wanted, strict=True))
     ]
 
 

@@ -413,6 +413,17 @@ def test_a_level_says_how_many_of_its_runs_diverged():
     assert labels == ["LayerNorm", "RMSNorm (1 of 2 diverged)", "no norm"]
 
 
+def test_a_level_does_not_look_better_for_the_cells_that_diverged():
+    """Post-LN loses 5 nats to Pre-LN; without a norm its cell diverged, and is left out of no norm and LayerNorm."""
+    rows = [
+        row("layernorm", 0, 2.0), row("layernorm", 0, 7.0, residual="post"),
+        row("none", 0, 2.5), row("none", 0, None, "diverged", residual="post"),
+    ]  # fmt: skip
+    curves = {r["cell_id"]: [(1, r["val_loss"]), (2, r["val_loss"])] for r in rows if r["val_loss"]}
+    above = learning_curves_figure(Table(("norm", "residual"), rows), curves, ["norm"]).axes[0]
+    assert [line.get_ydata()[-1] for line in above.get_lines()] == [2.0, 2.5]
+
+
 def test_the_lower_panel_is_paired_by_seed():
     curves = {r["cell_id"]: [(1, 3.0 + r["seed"]), (2, r["seed"] + (r["norm"] == "rmsnorm"))] for r in TABLE.rows}
     table = Table(("norm",), [r | {"status": "ok"} for r in TABLE.rows if r["norm"] != "none"])
