@@ -15,7 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subc
 from sweeps import terminal as say
 from sweeps.backends import BACKENDS
 from sweeps.cell import ACCIDENTS
-from sweeps.export import export, small_form
+from sweeps.export import export, refresh, small_form
 from sweeps.fields import GridError
 from sweeps.findings_command import FindingsCommand
 from sweeps.grid import Grid
@@ -114,7 +114,7 @@ class PlanCommand(GridWords):
         plan = make_plan(grid, self.store(grid))
         print(say.plan_in_full(grid, plan), flush=True)
         if plan.missing:
-            jobs = self.jobs or joblib.cpu_count()
+            jobs = Execution(jobs=joblib.cpu_count() if self.jobs is None else self.jobs).jobs
             print(say.estimate_in_words(estimate(plan.missing, plan.corpora, jobs), min(jobs, len(plan.missing))))
         return EXIT_OK
 
@@ -182,7 +182,11 @@ class ReportCommand:
         """Write it; -> the exit code."""
         from sweeps.report import write_report
 
-        Store(self.folder, must_exist=True)
+        store = Store(self.folder, must_exist=True)
+        try:
+            refresh(store)
+        except (GridError, StoreError) as error:
+            print(f"the tables are taken as they are: {error}", file=sys.stderr)
         print(f"wrote {write_report(self.folder)}")
         return EXIT_OK
 

@@ -66,7 +66,7 @@ class Record:
     peak_memory_mib: float | None = None
     """Most that its process held during the cell; a model keeps what it frees, so a larger one before it counts."""
     attempts: int = 1
-    """How often the cell was begun; more than 1 where its process was killed, or it was asked for again."""
+    """How often the cell was begun for this result; more than 1 where its process was killed."""
     host: str = ""
     source: str = ""
     """Hash of the core's code that made the numbers."""

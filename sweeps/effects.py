@@ -40,6 +40,8 @@ class Cube(NamedTuple):
     """(seeds, levels, blocks); nan where there is none."""
     functions: Numbers
     """The same shape: a number for each cell that was trained, so that aliases have the same one; -1 for none."""
+    places: list[list[int]]
+    """Of each row of the table, its (seed, level, block)."""
 
 
 def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -> Cube:
@@ -62,7 +64,7 @@ def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -
     if places:
         at = tuple(np.transpose(places))
         cube[at], which[at] = values, ids
-    return Cube(list(seeds), list(levels), cube, which)
+    return Cube(list(seeds), list(levels), cube, which, places)
 
 
 class Balanced(NamedTuple):
@@ -119,16 +121,7 @@ def main_effects(table: Table, axis: str, measure: str = MEASURE) -> list[Effect
     the others have an estimate of no values.
     """
     cube = cube_of(table, [axis], measure)
-    finite = np.isfinite(cube.values)
-    order = np.argsort(-finite.sum(axis=(0, 2)), kind="stable")
-    chosen, kept = order[:0], Balanced(np.arange(0), np.arange(0))
-    for count in range(2, len(order) + 1):
-        levels = np.sort(order[:count])
-        of_levels = cube.functions[:, levels]
-        differ = (of_levels != of_levels[:, :1]).any(axis=1)
-        found = balance(finite[:, levels].all(axis=1) & differ)
-        if found.size and count * found.size >= len(chosen) * kept.size:
-            chosen, kept = levels, found
+    chosen, kept = balanced_levels(cube)
     means = cube.values[np.ix_(kept.seeds, chosen, kept.blocks)].mean(axis=2) if kept.size else np.zeros((0, 0))
     deviations = {i: means[:, k] - means.mean(axis=1) for k, i in enumerate(chosen)}
     return [
@@ -141,6 +134,35 @@ def main_effects(table: Table, axis: str, measure: str = MEASURE) -> list[Effect
             cube.values.shape[2],
         )
         for i, level in enumerate(cube.levels)
+    ]
+
+
+def balanced_levels(cube: Cube) -> tuple[Numbers, Balanced]:
+    """The levels that leave the most numbers when they are compared, and the seeds and blocks that all of them have."""
+    finite = np.isfinite(cube.values)
+    order = np.argsort(-finite.sum(axis=(0, 2)), kind="stable")
+    chosen, kept = order[:0], Balanced(np.arange(0), np.arange(0))
+    for count in range(2, len(order) + 1):
+        levels = np.sort(order[:count])
+        of_levels = cube.functions[:, levels]
+        differ = (of_levels != of_levels[:, :1]).any(axis=1)
+        found = balance(finite[:, levels].all(axis=1) & differ)
+        if found.size and count * found.size >= len(chosen) * kept.size:
+            chosen, kept = levels, found
+    return chosen, kept
+
+
+def balanced_rows(table: Table, axis: str) -> list[dict[str, Any]]:
+    """The rows whose means over the levels of an axis can be compared; all rows where there is nothing to compare."""
+    cube = cube_of(table, [axis])
+    levels, kept = balanced_levels(cube)
+    if not kept.size:
+        return table.rows
+    wanted = (set(kept.seeds.tolist()), set(levels.tolist()), set(kept.blocks.tolist()))
+    return [
+        row
+        for row, place in zip(table.rows, cube.places, strict=True)
+        if all(index in among for index, among in zip(place, wanted, strict=True))
     ]
 
 
@@ -225,7 +247,7 @@ def compare(
 
     Args:
         cube: the values.
-        pairs: the levels' indices. Where both of every pair are one function, there is nothing to compare.
+        pairs: the levels' indices. What is zero by its aliases alone (`is_nothing`) is left out.
         axes: the axes that the cube is laid out by.
         first: the two levels of the first axis.
         second: those of the second one, where there are two.
@@ -233,13 +255,33 @@ def compare(
     """
     by_pair = [cube.values[:, i] - cube.values[:, j] for i, j in pairs]  # (seeds, blocks) each
     differences = by_pair[0] - by_pair[1] if len(by_pair) > 1 else by_pair[0]
-    same = np.all([cube.functions[:, i] == cube.functions[:, j] for i, j in pairs], axis=0) & np.isfinite(differences)
+    same = is_nothing(cube.functions, pairs)
     kept = balance(np.isfinite(differences) & ~same)
     per_seed = differences[np.ix_(kept.seeds, kept.blocks)].mean(axis=1) if kept.size else np.zeros(0)
     p, p_equal = difference_p(per_seed), equality_p(per_seed, margin)
     all_blocks = int((~same.any(axis=0)).sum())
     spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan
     return Comparison(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread)
+
+
+def is_nothing(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numbers:
+    """Where a difference, or one of two differences, is zero whatever the losses are: (seeds, blocks) of bool.
+
+    So it is where both of every pair are one function, or where the two pairs have the same two functions.
+
+    Args:
+        functions: of a cube; what is aliased is so also where it has no loss.
+        pairs: one or two pairs of levels' indices.
+    """
+
+    def one(i: int, j: int) -> Numbers:
+        return (functions[:, i] == functions[:, j]) & (functions[:, i] >= 0)
+
+    within = np.all([one(i, j) for i, j in pairs], axis=0)
+    if len(pairs) == 1:
+        return within
+    (i, j), (k, m) = pairs
+    return within | (one(i, k) & one(j, m))
 
 
 def with_holm(found: Sequence[Comparison]) -> list[Comparison]:

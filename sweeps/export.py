@@ -26,14 +26,17 @@ DIGITS = 4  # of a loss, behind the point; seeds differ in the second
 
 
 def export(store: Store, to: Path | None = None) -> Path:
-    """Tables, manifest, figures and report, in a .zip or a new folder; -> where.
+    """Tables, manifest, figures and report, all made anew, in a .zip or a new folder; -> where.
 
     Raises:
-        StoreError: there is something in that place already.
+        StoreError: there is something in that place already, or the folder is itself an export.
     """
+    from sweeps.report import write_report
+
     to = to or store.folder.with_name(f"{store.folder.name}.zip")
     refuse_existing(to)
     refresh(store)
+    write_report(store.folder)
     files = [path for path in sorted(store.folder.rglob("*")) if path.is_file() and is_exported(path, store.folder)]
     if to.suffix != ".zip":
         for path in files:
@@ -64,7 +67,17 @@ def refuse_existing(to: Path) -> None:
 
 
 def refresh(store: Store) -> Table:
-    """Make the tables anew: a driver that was killed had no time to."""
+    """Make the tables anew: a driver that was killed had no time to.
+
+    Raises:
+        StoreError: there are no records to make them of, and empty ones would take their place.
+        GridError: the text that the cells are of is not here.
+    """
+    if not (store.folder / CELLS).is_dir():
+        raise StoreError(
+            f"{store.folder} has tables, but no folder {CELLS} that they could be made of anew: it is an export. "
+            "Copy it as it is, or export the folder that the sweep was run in"
+        )
     plan = make_plan(None, store)
     result = write_tables(plan, store)
     if result.problem:
@@ -82,7 +95,7 @@ def small_form(store: Store, to: Path | None = None) -> Path:
     validation the values themselves. On whose machine it ran is left out.
 
     Raises:
-        StoreError: there is something in that place already.
+        StoreError: there is something in that place already, or the folder is itself an export.
     """
     to = to or store.folder.with_name(f"{store.folder.name}-small.zip")
     refuse_existing(to)

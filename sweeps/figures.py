@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from sweeps.cell import OK
+from sweeps.effects import balanced_rows
 from sweeps.grid import REPLICATE
 from sweeps.names import configuration_name, level_name, level_phrase
 from sweeps.store import Table
@@ -68,16 +69,22 @@ def levels_of(table: Table, axis: str) -> list[Any]:
 # ------------------------------------------------------------------------------------------------ learning curves
 
 
-def learning_curves_figure(table: Table, curves: Curves) -> Figure:
+def learning_curves_figure(table: Table, curves: Curves, axes_shown: Sequence[str] = ()) -> Figure:
     """For each axis, the training loss of its levels, and below it how far each level is from the mean of all.
 
-    A level's curve is the mean over the levels of all other axes, for each seed by itself; the line is the mean over
-    seeds and the band reaches from the lowest seed to the highest. Since all cells of a seed read the same batches,
-    the difference within a seed is free of the batches' noise: the lower panel shows what the upper one hides.
+    A level's curve is the mean over those levels of all other axes at which every level has a loss, for each seed by
+    itself: else a level would look better for its cells that diverged. The line is the mean over seeds and the band
+    reaches from the lowest seed to the highest. Since all cells of a seed read the same batches, the difference within
+    a seed is free of the batches' noise: the lower panel shows what the upper one hides.
+
+    Args:
+        table: the cells.
+        curves: those of their training.
+        axes_shown: some of the table's axes; none stands for all.
     """
     if not table.axes:
         return seeds_figure(table, curves)
-    axes_shown = table.axes
+    axes_shown = axes_shown or table.axes
     across = 2 if len(axes_shown) == 4 else min(PANELS_ACROSS, len(axes_shown))
     down = -(-len(axes_shown) // across)
     figure = Figure(figsize=(max(5.2, 4.3 * across), 0.4 + 5.2 * down), layout="constrained")
@@ -130,12 +137,13 @@ def draw_levels(axes: Axes, table: Table, curves: Curves, axis: str) -> list[tup
     """A curve for each level; -> for each level that has one, seed -> curve, and its style."""
     drawn = []
     levels = levels_of(table, axis)
+    comparable = {id(row) for row in balanced_rows(table, axis)}
     for level, style in zip(levels, level_styles(levels), strict=True):
         rows = [row for row in table.rows if row[axis] == level]
         ended = Counter(row["status"] for row in rows if row["status"] != OK)
         remarks = [f"{count} of {len(rows)} {status}" for status, count in ended.items()]
         label = escape(level_name(axis, level)) + (f" ({', '.join(remarks)})" if remarks else "")
-        of_level = seed_curves(rows, curves)
+        of_level = seed_curves([row for row in rows if id(row) in comparable], curves)
         draw_band(axes, list(of_level.values()), style, label)
         if of_level:
             drawn.append((of_level, style))

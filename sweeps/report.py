@@ -141,8 +141,10 @@ def figures(found: Findings) -> Iterator[Drawn]:
             f"Training loss by {axis_name(axis) or 'seed'}; the band goes from the lowest seed to the highest. Below, "
             "the same minus the mean of all levels within each seed: what the seeds share is gone."
         )
-        alone = Table((axis,) if axis else (), table.rows)
-        yield Drawn("curves", f"curves_{axis or 'seeds'}", learning_curves_figure(alone, losses), words)
+        if axis:
+            words += " Combinations of the other axes that a level lacks are left out for all."
+        drawn = learning_curves_figure(table, losses, [axis] if axis else ())
+        yield Drawn("curves", f"curves_{axis or 'seeds'}", drawn, words)
     for axis in table.axes if norms else ():
         words = f"Norm of all gradients before clipping, by {axis_name(axis)}; logarithmic."
         yield Drawn("gradients", f"gradient_norm_{axis}", gradient_norm_figure(table, norms, axis), words)

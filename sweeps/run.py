@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from pickle import PicklingError
 from typing import Any
 
@@ -25,7 +26,17 @@ from sweeps.plan import Plan, make_plan, work_of
 from sweeps.progress import LOG_SECONDS as LOG_SECONDS  # with the driver, for whoever drives something else
 from sweeps.progress import Progress
 from sweeps.provenance import changes, source_hash
-from sweeps.store import LOG, Store, StoreError, add_record, curve_path, mark_started, read_record, remove_mark
+from sweeps.store import (
+    LOG,
+    Store,
+    StoreError,
+    add_record,
+    curve_path,
+    mark_started,
+    read_record,
+    record_path,
+    remove_mark,
+)
 from sweeps.tabulate import (
     Table,
     differing_fields,
@@ -181,6 +192,8 @@ class Driver:
         axes = differing_fields(self.plan.cells, [axis for grid in self.plan.grids for axis in grid.axes])
         names = {i: cell.describe(axes) for i, cell in self.pending.items()}
         self.progress = Progress(work, names, self.store.folder / LOG)
+        # Of cells that are trained again: until it is replaced, what is there is not this run's.
+        self.old = {i: written_at(self.store.folder, i) for i in self.pending}
         self.failures = 0
         self.lock = lock_content(self.store.folder)
 
@@ -303,8 +316,16 @@ class Driver:
         """Find what workers wrote and could not tell before the pool broke."""
         for cell_id in list(self.in_flight):
             record = read_record(self.store.folder, cell_id)
-            if record is not None and record.attempts == self.begun[cell_id] and record.source == source_hash():
+            if record is not None and written_at(self.store.folder, cell_id) != self.old[cell_id]:
                 self.settle(outcome_of(record))
+
+
+def written_at(folder: Path, cell_id: str) -> int | None:
+    """When a cell's record was written, in nanoseconds; None where there is none."""
+    try:
+        return record_path(folder, cell_id).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -56,6 +56,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -73,6 +74,8 @@ from tlab.text.corpora import Corpus
 
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
 FORMAT = "tlab sweep 2"
+TEMPORARY = re.compile(r"\..+\.(json|csv|parquet|html)\.\w{8}")
+"""The name of a file of a sweep while it is written: its own between a dot and eight letters (`tempfile`)."""
 
 
 def record_path(folder: Path, result_id: str) -> Path:
@@ -215,8 +218,9 @@ class Store:
         )
         try:
             for place in (self.folder, self.folder / CELLS, self.folder / CURVES):
-                for path in place.glob(".*"):  # temporary files; their names begin so
-                    path.unlink()
+                for path in place.glob(".*"):
+                    if TEMPORARY.fullmatch(path.name):  # other hidden files are somebody's own
+                        path.unlink()
             self.write(MANIFEST, json.dumps(self.manifest, indent=1).encode())
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error

@@ -84,10 +84,24 @@ class Configuration:
 def configurations(table: Table) -> list[Configuration]:
     """The table's rows by configuration: the best mean first, those that have none last."""
     settings = {row["cell_id"]: tuple(row[axis] for axis in table.axes) for row in table.rows}
+    stands_for: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+    def standing(setting: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The one setting that stands for all its aliases, whichever of them was trained with some seed."""
+        while setting in stands_for:
+            setting = stands_for[setting]
+        return setting
+
+    for row in table.rows:
+        # Where levels were added after the first seeds, one of the aliases was trained with some seeds, another with
+        # the rest; they are one configuration all the same.
+        one, other = standing(settings[row["cell_id"]]), standing(settings[row["alias_of"] or row["cell_id"]])
+        if one != other:
+            stands_for[one] = other
     found: dict[tuple[Any, ...], Configuration] = {}
     for row in table.rows:
         own = settings[row["cell_id"]]
-        configuration = found.setdefault(settings[row["alias_of"] or row["cell_id"]], Configuration({}))
+        configuration = found.setdefault(standing(own), Configuration({}))
         for axis, value in zip(table.axes, own, strict=True):
             known = configuration.levels.setdefault(axis, [])
             if value not in known:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sweeps.cell import ACCIDENTS, STATUSES
 from sweeps.grid import Grid
+from sweeps.identity import Cell
 from sweeps.lock import holder_of
 from sweeps.names import configuration_name
 from sweeps.plan import Estimate, Plan
 from sweeps.run import SweepResult
+from sweeps.sentences import several as several
 from sweeps.store import Store
 from sweeps.summary import configurations
 from sweeps.tabulate import Table, differing_fields
@@ -21,17 +23,12 @@ from tlab.terminal import duration
 MOST_LINES = 20  # of configurations, or of accidents; all are in cells.csv
 
 
-def several(count: int, noun: str) -> str:
-    """1 cell, 2 cells."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def plan_in_words(plan: Plan) -> str:
     """How many cells there are, and how many are left to train."""
     words = [several(len(plan.wanted), "cell")]
     if plan.num_aliases:
         words.append(f"{plan.num_aliases:,} of them the same function as another")
-    if done := len(plan.wanted) - plan.num_aliases - len(plan.missing):
+    if done := len({cell.result_id for cell in plan.wanted}) - len(plan.missing):
         words.append(f"{done:,} done before")
     return f"{', '.join(words)}: {len(plan.missing):,} to train"
 
@@ -46,17 +43,18 @@ def plan_in_full(grid: Grid, plan: Plan) -> str:
     axes = [axis for axis in grid.axes if axis != "seed"]
     for cell in first_seed[:MOST_LINES]:
         other = by_id[cell.alias_of or ""]
-        differing = [axis for axis in axes if cell.value(axis) != other.value(axis)]
-        lines.append(f"{'alias':>18}  {in_short(cell, axes)}: as {in_short(other, differing)}")
+        differing = differing_fields([cell, other], ())  # no axis where the other is of an earlier grid
+        named = list(dict.fromkeys([*axes, *differing]))
+        lines.append(f"{'alias':>18}  {in_short(cell, named)}: as {in_short(other, differing)}")
     if len(first_seed) > MOST_LINES:
         lines.append(f"{'':>18}  ... and {len(first_seed) - MOST_LINES} more")
     configurations = several(len(grid) // len(grid.seeds), "configuration")
     return "\n".join([*lines, f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_in_words(plan)}"])
 
 
-def in_short(cell: object, axes: list[str]) -> str:
+def in_short(cell: Cell, axes: Iterable[str]) -> str:
     """norm=none residual=post."""
-    return " ".join(f"{axis}={cell.value(axis)}" for axis in axes)  # type: ignore[attr-defined]
+    return " ".join(f"{axis}={cell.value(axis)}" for axis in axes)
 
 
 def estimate_in_words(cost: Estimate, jobs: int) -> str:

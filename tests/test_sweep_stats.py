@@ -263,6 +263,31 @@ def test_levels_that_are_one_function_are_not_compared():
     assert len(summaries(Table(("norm", "residual"), rows))) == 3
 
 
+def test_an_alias_without_a_loss_is_no_combination_that_could_have_been_compared():
+    rows = [row("none", "pre", seed, None, "diverged") for seed in range(3)]
+    rows += [row("none", "post", seed, None, "diverged", alias_of=f"none-pre-{seed}") for seed in range(3)]
+    rows += [row("layernorm", b, seed, 2.0 + 0.1 * seed + (b == "post")) for b in ("pre", "post") for seed in range(3)]
+    found = {one.axes[0]: one for one in comparisons(Table(("norm", "residual"), rows))}
+    assert (found["residual"].blocks, found["residual"].all_blocks) == (1, 1)
+
+
+@pytest.mark.parametrize("axes", [("activation", "residual", "norm"), ("residual", "activation", "norm")])
+def test_an_interaction_that_aliases_make_zero_is_left_out_whatever_the_order_of_the_axes(axes):
+    """Without a norm the layouts are one function, so there their difference cannot depend on the activation."""
+    rows = []
+    for activation in ("relu", "gelu"):
+        for b in ("pre", "post"):
+            for seed in range(3):
+                loss = 2.0 + 0.01 * seed + 0.3 * (activation == "gelu" and b == "post")
+                rows.append(row("layernorm", b, seed, loss, activation=activation))
+                alias = f"none-pre-{seed}{activation}" if b == "post" else None
+                rows.append(row("none", b, seed, 3.0 + 0.01 * seed, activation=activation, alias_of=alias))
+    found = {frozenset(one.axes): one for one in interactions(Table(axes, rows))}
+    one = found[frozenset(("activation", "residual"))]
+    assert abs(one.estimate.mean) == pytest.approx(0.3)  # and not 0.15, averaged with a zero
+    assert (one.blocks, one.all_blocks) == (1, 1)
+
+
 def test_interactions_are_differences_of_differences():
     def crossed(a, b, seed):
         return additive(a, b, seed) + 0.25 * (a == "rmsnorm" and b == "post") + 1e-4 * seed * (b == "post")

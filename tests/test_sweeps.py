@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import platform
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -17,14 +18,14 @@ import sweeps.run
 import sweeps.store
 import sweeps.tabulate
 import sweeps.worker
-from sweeps.cell import Record
+from sweeps.cell import Record, train_cell
 from sweeps.figures import configuration_name, configurations, final_losses_figure, learning_curves_figure
 from sweeps.grid import Grid, cells_of, load_corpora
 from sweeps.lock import LOCK, LockedError, locked
 from sweeps.plan import chosen_cells, make_plan
 from sweeps.provenance import source_hash
-from sweeps.run import Execution, run_sweep
-from sweeps.store import CELLS, CURVES, STARTED, Store, StoreError, Table, mark_started
+from sweeps.run import Driver, Execution, run_sweep
+from sweeps.store import CELLS, CURVES, STARTED, Store, StoreError, Table, add_record, mark_started
 from sweeps.tabulate import CIRCUMSTANCES, OUTCOME_COLUMNS
 from sweeps.worker import Task, run_task
 from tlab.nn.activations import ACTIVATIONS, Gelu
@@ -219,6 +220,20 @@ def test_failed_cells_are_trained_again_when_asked(small, folder, monkeypatch):
     assert run_sweep(grid, Store(folder), again=["failed"]).counts == {"ok": 1}
 
 
+def test_when_a_worker_dies_the_old_failure_is_not_taken_for_the_result_of_the_retry(small, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps.cell, "Trainer", None)
+        run_sweep(small(), Store(folder))
+    plan = make_plan(None, Store(folder), again=["failed"])
+    driver = Driver(plan, Store(folder), Execution())
+    (task,) = driver.tasks(plan.missing)
+    driver.adopt_results()
+    assert list(driver.pending) == [task.cell.cell_id]
+    add_record(folder, train_cell(task.cell, plan.corpora[task.cell.text]))
+    driver.adopt_results()
+    assert not driver.pending and driver.failures == 0
+
+
 def test_a_folder_of_something_else_is_left_alone(folder):
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
@@ -332,12 +347,16 @@ def test_a_worker_without_the_drivers_disk_sends_the_record_back(small, folder):
     assert outcome.record is not None and len(outcome.record.curve) == 2 * 5 + 1 and not folder.exists()
 
 
-def test_what_a_killed_driver_left_half_written_is_removed(small, folder):
+def test_what_a_killed_driver_left_half_written_is_removed_and_nobodys_own_hidden_files(small, folder):
     run_sweep(small(), Store(folder))
-    half = folder / CELLS / ".abc.json.x1y2"
+    (folder / ".gitignore").write_text("*.parquet")
+    (folder / ".git").mkdir()
+    with sweeps.tabulate.replaced(folder / CELLS / "abc.json") as file:
+        half = Path(file.name)  # as a file is named while it is written
+        file.write(b"{")
     half.write_text("{")
     run_sweep(small(), Store(folder))
-    assert not half.exists()
+    assert not half.exists() and (folder / ".gitignore").exists() and (folder / ".git").exists()
 
 
 def test_parquet_and_csv_hold_the_same(small, folder):
@@ -377,10 +396,32 @@ def test_aliases_are_one_configuration_under_all_its_names():
     assert configuration_name(configurations(TABLE)[-1]) == "no norm · Pre-LN = Post-LN"
 
 
+def test_aliases_are_one_configuration_also_where_another_of_them_was_trained_with_other_seeds():
+    """As in a folder to which levels and seeds were added: seed 0 was trained as Post-LN, seed 1 as Pre-LN."""
+    rows = [
+        row("none", 0, 3.0, residual="post"), row("none", 0, 3.0, alias_of="none-post-0"),
+        row("none", 1, 4.0), row("none", 1, 4.0, alias_of="none-pre-1", residual="post"),
+    ]  # fmt: skip
+    (one,) = configurations(Table(("norm", "residual"), rows))
+    assert one.losses == {0: 3.0, 1: 4.0} and one.levels["residual"] == ["post", "pre"]
+    assert one.ran == ["none-post-0", "none-pre-1"]
+
+
 def test_a_level_says_how_many_of_its_runs_diverged():
     curves = {r["cell_id"]: [(1, 3.0), (2, 2.0)] for r in TABLE.rows}
     labels = [line.get_label() for line in learning_curves_figure(TABLE, curves).axes[0].get_lines()]
     assert labels == ["LayerNorm", "RMSNorm (1 of 2 diverged)", "no norm"]
+
+
+def test_a_level_does_not_look_better_for_the_cells_that_diverged():
+    """Post-LN loses 5 nats to Pre-LN; without a norm its cell diverged, and is left out of no norm and LayerNorm."""
+    rows = [
+        row("layernorm", 0, 2.0), row("layernorm", 0, 7.0, residual="post"),
+        row("none", 0, 2.5), row("none", 0, None, "diverged", residual="post"),
+    ]  # fmt: skip
+    curves = {r["cell_id"]: [(1, r["val_loss"]), (2, r["val_loss"])] for r in rows if r["val_loss"]}
+    above = learning_curves_figure(Table(("norm", "residual"), rows), curves, ["norm"]).axes[0]
+    assert [line.get_ydata()[-1] for line in above.get_lines()] == [2.0, 2.5]
 
 
 def test_the_lower_panel_is_paired_by_seed():

@@ -17,8 +17,10 @@ import sweeps.cell
 import sweeps.worker
 import tlab.cli
 from sweeps.__main__ import main
+from sweeps.plan import make_plan
 from sweeps.progress import Progress
-from sweeps.store import CELLS
+from sweeps.store import CELLS, Store
+from sweeps.terminal import plan_in_full
 
 
 def rows_of(folder):
@@ -137,6 +139,22 @@ def test_plan_counts_estimates_and_writes_nothing(words, folder, capsys):
     assert not folder.exists()
 
 
+def test_a_plan_of_aliases_of_an_earlier_grid_counts_them_and_says_of_what(small, folder):
+    store = Store(folder)
+    store.make_folder()
+    store.begin([small(norm=("none",), residual=("post",))], [], [])  # its driver was killed before it trained any
+    plan = make_plan(small(norm=("none",), residual=("pre",)), store)
+    told = plan_in_full(plan.grids[-1], plan)
+    assert "residual=pre: as residual=post" in told
+    assert told.endswith("1 cell, 1 of them the same function as another: 1 to train")
+
+
+@pytest.mark.parametrize("jobs", ["0", "-3"])
+def test_a_plan_for_no_jobs_is_exit_2(words, folder, capsys, jobs):
+    assert main(["plan", "--out", str(folder), *without_jobs(words), f"--jobs={jobs}"]) == 2
+    assert "must be at least 1" in capsys.readouterr().err
+
+
 def test_status_tells_what_is_done_and_what_failed(words, folder, monkeypatch, capsys):
     assert main(["run", "--seeds", "2", "--out", str(folder), *words]) == 0
     assert main(["status", str(folder)]) == 0
@@ -177,10 +195,27 @@ def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder,
     assert main(["export", str(folder)]) == 0
     with zipfile.ZipFile(folder.with_name("sweep.zip")) as archive:
         assert {"sweep/cells.csv", "sweep/curves.parquet", "sweep/manifest.json"} <= set(archive.namelist())
+        assert "sweep/report.html" in archive.namelist()
         assert archive.read("sweep/cells.csv") == (folder / "cells.csv").read_bytes()
     assert main(["export", str(folder)]) == 2 and "exists already" in capsys.readouterr().err
     assert main(["export", str(folder), "--to", str(folder.with_name("copy"))]) == 0
     assert (folder.with_name("copy") / "summary.csv").exists()
+
+
+def test_an_export_keeps_its_tables_when_it_is_exported_or_reported_once_more(words, folder, capsys):
+    copy = folder.with_name("copy")
+    main(["run", "--seeds", "2", "--out", str(folder), *words])
+    assert main(["export", str(folder), "--to", str(copy)]) == 0
+    for small in ([], ["--small"]):
+        assert main(["export", str(copy), *small]) == 2 and "it is an export" in capsys.readouterr().err
+    assert main(["report", str(copy)]) == 0 and "it is an export" in capsys.readouterr().err
+    assert rows_of(copy) == rows_of(folder)
+
+
+def test_a_report_has_what_a_killed_driver_had_no_time_to_put_in_the_tables(words, folder):
+    main(["run", "--seeds", "2", "--out", str(folder), *words])
+    (folder / "cells.csv").unlink()
+    assert main(["report", str(folder)]) == 0 and len(rows_of(folder)) == 2
 
 
 def test_the_small_form_is_the_tables_with_short_curves_and_no_word_of_the_machine(words, folder):
