@@ -99,7 +99,7 @@ def learning_curves_figure(table: Table, curves: Curves, axes_shown: Sequence[st
             below.set_visible(False)
     num_seeds = len({row[REPLICATE] for row in table.rows})
     words = "one seed" if num_seeds == 1 else f"{num_seeds} seeds, band from the lowest to the highest"
-    if len(table.axes) > 1:
+    if len(axes_shown) > 1:  # above one panel there is no room for it
         words = f"mean over the other axes; {words}"
     figure.suptitle(f"Training loss by level ({words})", fontsize=10, x=0.01, ha="left", fontfamily=FONT)
     return figure
