@@ -120,7 +120,7 @@ def best_sentence(ranked: Sequence[Summary]) -> str:
     best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses]
     n = best.estimate.n
     seeds = "one seed" if n == 1 else f"the mean of {n} seeds, with its 95 % interval"
-    text = f"The lowest loss has {configuration_name(best.configuration)}: {losses(best.estimate)}, {seeds}."
+    text = f"{configuration_name(best.configuration)} has the lowest loss: {losses(best.estimate)}, {seeds}."
     if n < 2 or not others:
         return text
     worse = sum(one.verdict in (DIFFERENT, BELOW_MARGIN) for one in others)

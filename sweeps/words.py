@@ -70,6 +70,11 @@ def grid_from_words(
             raise GridError(f"--seeds {seeds} and --set seed=... both choose the seeds; give one of them")
         values[REPLICATE] = first_seeds(seeds, "--seeds")
     values = {**(values_from_file(base) if base else {}), **values}
+    if not values:
+        raise GridError(
+            "nothing to sweep over; name axes (--axes norm,residual), values (--set position=rope,alibi), seeds "
+            f"(--seeds 3), or a preset: {', '.join(PRESETS)}"
+        )
     return Grid(values, values.pop(REPLICATE, (0,)))
 
 

@@ -78,6 +78,7 @@ def test_a_grid_comes_back_from_json_the_same():
         ({"sets": ["steps=3"], "steps": 4}, "steps is given twice"),
         ({"sets": ["seed=3,4"], "seeds": 2}, "both choose the seeds"),
         ({"seeds": 0}, "at least 1"),
+        ({}, "or a preset: "),
     ],
 )
 def test_a_wrong_word_is_told_with_what_is_allowed(given, told):
