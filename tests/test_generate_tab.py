@@ -79,7 +79,11 @@ def look(
 def write(
     tab, prompt=PROMPT, temperature=0.8, top_k=0, top_p=1.0, count=30, seed=7, instead=None, branched=0, run_id=None
 ):
-    return list(tab.on_write(run_id, prompt, temperature, top_k, top_p, count, seed, instead, branched))
+    return list(
+        tab.on_write(
+            run_id, prompt, temperature, top_k, top_p, count, seed, instead, branched, gr.Request(session_hash="me")
+        )
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the chain

@@ -101,7 +101,7 @@ class WatchedTrainer(Trainer):
         return found
 
     def evaluate_in_pieces(self, step: int, still: Transformer) -> Iterator[Evaluated | None]:
-        """`Trainer.validate` on a copy of the model as it was after `step` updates; it is through before the next one is due."""
+        """`Trainer.validate` on a copy as of `step`; it is through before the next one is due."""
         tokens = self.corpus.validation
         batches = evaluation_batches(tokens, self.config.context_length)
         at_once = math.ceil(len(batches) / max(1, self.train_config.validation_every))
