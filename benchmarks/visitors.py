@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import secrets
 import socket
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -214,32 +216,36 @@ def words_of(answer: httpx.Response) -> str:
     return f"{answer.status_code}: {content.get('detail') or content.get('error')}"
 
 
+def watch_page(url: str, seconds_between: float, connection: Connection) -> None:
+    """Get a page until somebody says that it is over, and send the seconds that each time took."""
+    seconds = []
+    with httpx.Client(timeout=30) as http:
+        while not connection.poll():
+            began = time.perf_counter()
+            with contextlib.suppress(httpx.HTTPError):
+                http.get(url)
+            seconds.append(time.perf_counter() - began)
+            time.sleep(seconds_between)
+    connection.send(seconds)
+
+
 class Watch:
-    """Somebody else's page, got again and again: how long each time took."""
+    """Somebody else's page, got again and again by a process of its own, that waits for nobody here."""
 
     def __init__(self, url: str, seconds_between: float = 0.1) -> None:
-        self.url, self.seconds_between = url, seconds_between
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=watch_page, args=(url, seconds_between, theirs), daemon=True)
         self.seconds: list[float] = []
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.work, daemon=True)
-
-    def work(self) -> None:
-        """Until it is over."""
-        with httpx.Client(timeout=30) as http:
-            while not self.over.is_set():
-                began = time.perf_counter()
-                with contextlib.suppress(httpx.HTTPError):
-                    http.get(self.url)
-                self.seconds.append(time.perf_counter() - began)
-                time.sleep(self.seconds_between)
 
     def __enter__(self) -> Watch:
-        self.thread.start()
+        self.process.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.over.set()
-        self.thread.join()
+        self.connection.send("over")
+        self.seconds = self.connection.recv()
+        self.process.join()
 
     def percentile(self, share: float) -> float:
         """Seconds that so large a share of the pages took at most."""
@@ -257,10 +263,12 @@ class Row(NamedTuple):
 
 def table(title: str, rows: Sequence[Row]) -> str:
     """Rows for a terminal, below the machine's load at this time."""
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    widths = [max(map(len, column)) for column in zip(*((r.what, r.target, r.measured) for r in rows), strict=True)]
     lines = [f"{title} (load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"]
     for row in rows:
-        cells = "  ".join(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True))
+        cells = "  ".join(
+            cell.ljust(width) for cell, width in zip((row.what, row.target, row.measured), widths, strict=True)
+        )
         lines.append(f"  {'ok  ' if row.met else 'MISS'} {cells}")
     return "\n".join(lines)
 

@@ -6,11 +6,9 @@ one visitor could fill a disk. And it reads a request of any size into memory, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -82,21 +80,15 @@ class BodyLimit:
 
 
 def refuse_quietly(demo: gr.Blocks) -> None:
-    """Answer values that a control does not take with its words, and leave the log to what is wrong with the lab."""
-    for block in demo.blocks.values():
-        if isinstance(block, Component):
-            block.preprocess = quiet(block.preprocess)  # pyright: ignore[reportAttributeAccessIssue]
+    """Answer values that no control of the page takes in words, and leave the log to what is wrong with the lab."""
+    preprocess = demo.preprocess_data
 
-
-def quiet(preprocess: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same, and every error of it is a refusal."""
-
-    def checked(payload: Any) -> Any:
+    async def checked(*args: Any, **options: Any) -> Any:
         try:
-            return preprocess(payload)
-        except gr.Error as error:
+            return await preprocess(*args, **options)
+        except gr.Error as error:  # out of bounds, not among the choices
             raise refusal(ValueError(error.message)) from None
-        except Exception:  # whatever Gradio makes of nonsense
+        except Exception:  # whatever Gradio makes of nonsense, and of paths that are not the visitor's
             raise refusal(ValueError("A control was sent something that it does not take.")) from None
 
-    return checked
+    demo.preprocess_data = checked
