@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -114,25 +113,20 @@ class Visitor:
         self.config = self.http.get(f"{url}/config").json()
         self.named = {c["props"].get("elem_id"): c["id"] for c in self.config["components"]}
         self.values = {c["id"]: c["props"].get("value") for c in self.config["components"]}
-        self.heart: threading.Thread | None = None
-        self.gone = threading.Event()
-        if present:
-            self.heart = threading.Thread(target=self.beat, daemon=True)
-            self.heart.start()
+        self.heart = self.connection() if present else None
 
-    def beat(self) -> None:
-        """Hold the connection."""
-        with (
-            contextlib.suppress(httpx.HTTPError),
-            self.http.stream("GET", f"{self.url}/heartbeat/{self.session}", timeout=None) as answer,
-        ):
-            for _ in answer.iter_raw():
-                if self.gone.is_set():
-                    return
+    def connection(self) -> socket.socket:
+        """Open, and not read: closing it at once is all that it is for."""
+        host, port = self.url.split("/")[2].split(":")
+        heart = socket.create_connection((host, int(port)))
+        path = f"/{API}/heartbeat/{self.session}"
+        heart.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\n\r\n".encode())
+        return heart
 
     def leave(self) -> None:
         """Close the page."""
-        self.gone.set()
+        if self.heart is not None:
+            self.heart.close()
         self.http.close()
 
     def handler(self, name: str, event: str) -> dict[str, Any]:
@@ -218,9 +212,11 @@ def words_of(answer: httpx.Response) -> str:
 
 def watch_page(url: str, seconds_between: float, connection: Connection) -> None:
     """Get a page until somebody says that it is over, and send the seconds that each time took."""
-    seconds = []
+    seconds: list[float] = []
     with httpx.Client(timeout=30) as http:
-        while not connection.poll():
+        http.get(url)
+        connection.send("ready")
+        while not (seconds and connection.poll()):
             began = time.perf_counter()
             with contextlib.suppress(httpx.HTTPError):
                 http.get(url)
@@ -240,6 +236,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self.process.start()
+        self.connection.recv()
         return self
 
     def __exit__(self, *_: Any) -> None:

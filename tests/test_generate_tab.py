@@ -289,6 +289,15 @@ def test_texts_beyond_the_budget_go_the_oldest_first_and_the_pages_own_never():
     assert writings.find(shipped.number) is shipped
 
 
+def test_the_texts_of_a_visitor_who_leaves_go_and_those_of_others_stay():
+    checkpoint = own_checkpoint()
+    writings = Writings()
+    shipped = writings.ship(checkpoint, "ab")
+    mine, theirs = (writings.begin(checkpoint, "ab", 5, owner) for owner in ("me", "them"))
+    writings.forget("me")
+    assert [writings.find(writing.number) is writing for writing in (mine, theirs, shipped)] == [False, True, True]
+
+
 def test_a_kept_text_does_not_keep_its_model():
     writings = Writings()
     checkpoint = own_checkpoint()

@@ -13,6 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from starlette.middleware import Middleware
 
+from tlab.memory import give_back_memory
 from tlab.ui import api
 from tlab.ui.attention_tab import AttentionTab
 from tlab.ui.code_tab import CodeTab
@@ -70,6 +71,7 @@ def build(runs: Runs | None = None) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             runs.end_session(request.session_hash or "")
             generate.writings.forget(request.session_hash or "")
+            give_back_memory()
 
         demo.load(train.on_open, train.controls.components, train.estimate, queue=False, **QUIET)
         demo.unload(leave)
