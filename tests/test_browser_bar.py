@@ -31,7 +31,7 @@ CONTROLS = """() => {
   return all.filter((e) => {
     const box = e.getBoundingClientRect();
     if (e.disabled || e.tabIndex < 0 || box.width < 2 || box.height < 2) return false;
-    if (getComputedStyle(e).visibility === 'hidden' || e.closest('[inert], [aria-hidden=true]')) return false;
+    if (!e.checkVisibility({ visibilityProperty: true }) || e.closest('[inert], [aria-hidden=true]')) return false;
     if (e.type === 'file') return false;  // the button in front of it opens it
     if (e.type === 'radio') {
       if (seen.has(e.name)) return false;
@@ -79,8 +79,7 @@ def test_a_comparison_can_be_trained_and_looked_into_with_the_keyboard_alone(vis
     slider.focus()
     page.keyboard.press("Home")
     page.locator("#why-panel .tl-why-at").get_by_text("step 1", exact=True).wait_for()
-    page.get_by_role("tab", name="Train").focus()
-    page.keyboard.press("ArrowRight")
+    page.get_by_role("tab", name="Attention").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#attention-map canvas[data-drawn]")
 
