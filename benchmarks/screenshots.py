@@ -27,7 +27,7 @@ def running(page: Page) -> None:
     page.click("#start")
     page.wait_for_selector(f"{STATE}.running")
     page.wait_for_function(
-        "Number((document.querySelector('#loss-chart [role=img]').ariaLabel.match(/over (\\\\d+) of/) || [])[1]) > 150"
+        "Number((document.querySelector('#loss-chart [role=img]').ariaLabel.match(/over (\\d+) of/) || [])[1]) > 150"
     )
 
 
