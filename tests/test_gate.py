@@ -18,6 +18,15 @@ from tlab.ui.limits import LOCAL, PUBLIC
 pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def leftovers_of_gradio():
+    """What Gradio leaves open is collected here, and not in the middle of another module's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 def request(most: int, pieces: list[bytes], headers=(), path="/gradio_api/queue/join"):
     """Send it through a limit to an application that reads all of it; -> status and body of the answer."""
     sent, waiting = [], list(pieces)
