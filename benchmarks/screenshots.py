@@ -1,6 +1,6 @@
 """The pictures of the app in docs/images, from the app as it is now.
 
-    python -m benchmarks.screenshots [--folder docs/images]
+    python -m benchmarks.screenshots [NAMES] [--folder docs/images]
 
 Needs Chromium and `pip install playwright`.
 """
@@ -80,10 +80,12 @@ def main() -> None:
     """Take all of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "images")
-    folder = parser.parse_args().folder
+    parser.add_argument("names", nargs="*", choices=[*PICTURES, []], help="of pictures; by default all")
+    given = parser.parse_args()
+    folder: Path = given.folder
     with Server() as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        for name in PICTURES:
+        for name in given.names or PICTURES:
             take(browser, server.url, name, folder)
             print(folder / f"{name}.png")
         browser.close()
