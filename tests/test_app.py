@@ -54,10 +54,10 @@ from tlab.ui.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITIN
 from tlab.ui.runs import MAX_HISTORY, BusyError, Runs, checkpoint_steps, latest_checkpoint
 from tlab.ui.store import Store, size_of
 from tlab.ui.train_tab import TrainTab, shipped_frame
+from tlab.ui.watched import insight_steps
 from tlab.ui.worker import (
     Job,
     Sample,
-    insight_steps,
     make_trainers,
     read_corpus,
     snapshot_steps,

@@ -264,11 +264,6 @@ def test_these_tabs_leave_the_console_empty_and_ask_nobody_outside(visit, url, s
 @pytest.mark.parametrize("tab", ["Compare", "Sweeps", "Code"])
 def test_a_phone_needs_no_sideways_scrolling_here(visit, tab):  # noqa: F811
     page = visit(width=390, height=844)
-    found = page.get_by_role("tab", name=tab)
-    if not found.is_visible():
-        page.locator(".overflow-menu > button").click()
-        page.locator(".overflow-dropdown").get_by_text(tab).click()
-    else:
-        found.click()
+    open_tab(page, tab)
     page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -79,7 +79,11 @@ def look(
 def write(
     tab, prompt=PROMPT, temperature=0.8, top_k=0, top_p=1.0, count=30, seed=7, instead=None, branched=0, run_id=None
 ):
-    return list(tab.on_write(run_id, prompt, temperature, top_k, top_p, count, seed, instead, branched))
+    return list(
+        tab.on_write(
+            run_id, prompt, temperature, top_k, top_p, count, seed, instead, branched, gr.Request(session_hash="me")
+        )
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the chain
@@ -283,6 +287,15 @@ def test_texts_beyond_the_budget_go_the_oldest_first_and_the_pages_own_never():
     numbers = [writings.begin(checkpoint, "ab", 40).number for _ in range(4)]
     assert [writings.find(number) is not None for number in numbers] == [False, False, True, True]
     assert writings.find(shipped.number) is shipped
+
+
+def test_the_texts_of_a_visitor_who_leaves_go_and_those_of_others_stay():
+    checkpoint = own_checkpoint()
+    writings = Writings()
+    shipped = writings.ship(checkpoint, "ab")
+    mine, theirs = (writings.begin(checkpoint, "ab", 5, owner) for owner in ("me", "them"))
+    writings.forget("me")
+    assert [writings.find(writing.number) is writing for writing in (mine, theirs, shipped)] == [False, True, True]
 
 
 def test_a_kept_text_does_not_keep_its_model():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -52,9 +52,23 @@ def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None,
     Raises:
         ValueError: fewer than two tokens.
     """
+    batches = evaluation_batches(tokens, context_length or model.config.context_length)
+
+    def task(batch: Batch) -> float:
+        return total_loss(model, batch)
+
+    return mean_loss(crew.spread(task, batches) if crew else map(task, batches), tokens)
+
+
+def evaluation_batches(tokens: Ids, context_length: int) -> list[Batch]:
+    """What `evaluate` reads, in the order in which it adds up the losses.
+
+    Raises:
+        ValueError: fewer than two tokens.
+    """
     if len(tokens) < 2:
         raise ValueError(f"a text of {len(tokens)} tokens has nothing to predict; give at least 2")
-    T = context_length or model.config.context_length
+    T = context_length
     num_predicted = len(tokens) - 1
     num_whole = num_predicted // T
     whole = num_whole * T
@@ -63,11 +77,17 @@ def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None,
     batches = [Batch(ids[i : i + at_once], targets[i : i + at_once]) for i in range(0, num_whole, at_once)]
     if whole < num_predicted:
         batches.append(Batch(tokens[None, whole:-1], tokens[None, whole + 1 :]))
+    return batches
 
-    def total_loss(batch: Batch) -> float:
-        return CrossEntropy.forward(model.forward(batch.ids)[0], batch.targets)[0] * batch.ids.size
 
-    return sum(crew.spread(total_loss, batches) if crew else map(total_loss, batches)) / num_predicted
+def total_loss(model: Transformer, batch: Batch) -> float:
+    """Loss of one batch in nats, summed over its tokens."""
+    return CrossEntropy.forward(model.forward(batch.ids)[0], batch.targets)[0] * batch.ids.size
+
+
+def mean_loss(totals: Iterable[float], tokens: Ids) -> float:
+    """Nats a token, from the `total_loss` of all `evaluation_batches` of the text, in their order."""
+    return sum(totals) / (len(tokens) - 1)
 
 
 class Trainer:
@@ -177,17 +197,24 @@ class Trainer:
 
         A loss that is not finite is a divergence: the batch's loss was fine, so the last update went too far.
         """
+        if self.validation_is_due:
+            self.complete_record(self.step, evaluate(self.model, self.corpus.validation, crew=self.crew))
+
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether the last record is to have a validation loss and has none yet."""
         step, every = self.step, self.train_config.validation_every
         is_due = step == self.train_config.steps or (every > 0 and step % every == 0)
-        if not (is_due and self.records) or self.divergence or self.records[-1].validation_loss is not None:
-            return
-        loss = evaluate(self.model, self.corpus.validation, crew=self.crew)
+        return bool(is_due and self.records) and not self.divergence and self.records[-1].validation_loss is None
+
+    def complete_record(self, step: int, loss: float) -> None:
+        """Write the validation loss after `step` updates, of the weights that the model has now, into its record."""
         if math.isfinite(loss):
-            self.records[-1] = self.records[-1]._replace(validation_loss=loss)
+            self.records[step - 1] = self.records[step - 1]._replace(validation_loss=loss)
             return
         bad = [name for name, param in self.model.parameters.items() if not np.isfinite(param.data).all()]
         self.divergence = Divergence(step, bad[0] if bad else "the validation loss", f"the validation loss is {loss}")
-        self.records[-1] = self.records[-1]._replace(divergence=self.divergence)
+        self.records[step - 1] = self.records[step - 1]._replace(divergence=self.divergence)
 
     def find_divergence(self, step: int, loss: float, gradient_norm: float, batch: Batch) -> Divergence | None:
         """What went wrong at this step, and where it is seen first."""

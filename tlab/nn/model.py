@@ -162,6 +162,15 @@ class Transformer:
             other.blocks = [RecomputedBlock(block) for block in other.blocks]
         return other
 
+    def still(self) -> Transformer:
+        """A model with a copy of the weights as they are now: to look at while this one is trained on.
+
+        Its `parameters.data` may be written anew; its gradient is this model's, so it is not for training.
+        """
+        other = self.twin(self.parameters.grad)
+        other.parameters.lay_out(self.parameters.data.copy(), self.parameters.grad)
+        return other
+
     @classmethod
     def parameter_shapes(cls, config: ModelConfig) -> dict[str, Shape]:
         """Name -> shape of every parameter that such a model has, without making one."""

@@ -11,11 +11,14 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from tlab.memory import give_back_memory
 from tlab.ui import api
 from tlab.ui.attention_tab import AttentionTab
 from tlab.ui.code_tab import CodeTab
 from tlab.ui.demo import STATIC
+from tlab.ui.gate import BodyLimit, largest_body, refuse_quietly
 from tlab.ui.generate_tab import GenerateTab
 from tlab.ui.history_tab import HistoryTab
 from tlab.ui.limits import limits_here
@@ -53,7 +56,8 @@ def build(runs: Runs | None = None) -> gr.Blocks:
             with gr.Tab("Attention", id="attention") as tab:
                 AttentionTab(runs, run_id, readings).build(tab)
             with gr.Tab("Generate", id="generate") as tab:
-                GenerateTab(runs, run_id, readings).build(tab)
+                generate = GenerateTab(runs, run_id, readings)
+                generate.build(tab)
             with gr.Tab("Compare", id="compare") as tab:
                 HistoryTab(runs, train).build(tab, tabs)
             with gr.Tab("Sweeps", id="sweeps"):
@@ -66,9 +70,12 @@ def build(runs: Runs | None = None) -> gr.Blocks:
 
         def leave(request: gr.Request) -> None:
             runs.end_session(request.session_hash or "")
+            generate.writings.forget(request.session_hash or "")
+            give_back_memory()
 
         demo.load(train.on_open, train.controls.components, train.estimate, queue=False, **QUIET)
         demo.unload(leave)
+    refuse_quietly(demo)
     demo.queue(max_size=QUEUE, api_open=False)
     return demo
 
@@ -100,5 +107,6 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # where `gradio[mcp]` is installed
         "enable_monitoring": False,
         "max_file_size": "20mb",
+        "app_kwargs": {"middleware": [Middleware(BodyLimit, most=largest_body(limits_here()))]},
         "state_session_capacity": 200,
     }

@@ -26,8 +26,8 @@ class Curve:
 
     def add(self, record: StepRecord) -> None:
         """One more step; a loss that is not finite has no place in a chart and is left out."""
-        if record.validation_loss is not None and math.isfinite(record.validation_loss):
-            self.validation.append([record.step, shown(record.validation_loss)])
+        if record.validation_loss is not None:
+            self.add_validation(record.step, record.validation_loss)
         loss = record.loss
         if not math.isfinite(loss):
             return
@@ -43,6 +43,11 @@ class Curve:
         self.filled += 1
         bin[0] += (loss - bin[0]) / self.filled
         bin[1:] = min(bin[1], loss), max(bin[2], loss), self.average
+
+    def add_validation(self, step: int, loss: float) -> None:
+        """A point of the validation loss; the step itself may have been added long before."""
+        if math.isfinite(loss):
+            self.validation.append([step, shown(loss)])
 
     def halve(self) -> None:
         """Twice as wide bins, half as many."""

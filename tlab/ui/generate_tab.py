@@ -191,7 +191,7 @@ class GenerateTab:
 
     def on_write(
         self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, count: Any, seed: Any,
-        instead: Any, branched: Any,
+        instead: Any, branched: Any, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """Frames of growing texts, one a side; they grow at their ends only, so that Gradio sends what is new."""
         of = self.subjects(run_id)
@@ -205,7 +205,7 @@ class GenerateTab:
             for side, model in enumerate(of):
                 if only is None:
                     text = str(prompt or "")[-MAX_PROMPT:]
-                    writing = self.writings.begin(model.checkpoint, text, count)
+                    writing = self.writings.begin(model.checkpoint, text, count, request.session_hash or "")
                 elif side == only:
                     writing, text = self.writings.branch(instead, model.checkpoint, MAX_TOKENS, sampling.temperature)
                 else:

@@ -14,7 +14,21 @@ from tlab.records import Divergence, StepRecord
 from tlab.ui.curve import Curve
 from tlab.ui.limits import Limits
 from tlab.ui.store import Store
-from tlab.ui.worker import PAUSE, STOP, Ended, Failed, Insight, Job, Plan, Progress, Sample, Snapshot, Started
+from tlab.ui.worker import (
+    PAUSE,
+    STOP,
+    Ended,
+    Failed,
+    Insight,
+    Job,
+    Plan,
+    Progress,
+    Rewound,
+    Sample,
+    Snapshot,
+    Started,
+    Validated,
+)
 
 if TYPE_CHECKING:
     from tlab.ui.pool import Worker
@@ -94,6 +108,20 @@ class Side:
         self.divergence = record.divergence
         if record.validation_loss is not None:
             self.validation_loss = record.validation_loss
+
+    def complete(self, step: int, loss: float) -> None:
+        """The validation loss of a step that was added without it."""
+        self.curve.add_validation(step, loss)
+        self.validation_loss = loss
+
+    def rewind(self, records: list[StepRecord]) -> None:
+        """Forget every step, and add these instead."""
+        self.curve, self.last, self.validation_loss = Curve(), None, None
+        for record in records:
+            self.add(record)
+        self.insights = [insight for insight in self.insights if insight.step <= self.step]
+        if self.sample and self.sample.step > self.step:
+            self.sample = None
 
 
 class Run:
@@ -204,6 +232,12 @@ class Run:
         elif isinstance(message, Progress):
             for record in message.records:
                 self.sides[message.side].add(record)
+        elif isinstance(message, Validated):
+            self.sides[message.side].complete(message.step, message.loss)
+        elif isinstance(message, Rewound):
+            side = self.sides[message.side]
+            side.rewind(message.records)
+            store.discard_after((self.id, message.side), side.step)
         elif isinstance(message, Insight):
             self.sides[message.side].insights.append(message)
         elif isinstance(message, Sample):

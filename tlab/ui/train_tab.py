@@ -33,7 +33,7 @@ from tlab.ui.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs import GUESSED_VOCABULARY, BusyError, Runs, tokenizer_of
 from tlab.ui.worker import Job
 
-SECONDS_BETWEEN_FRAMES = 0.16  # six a second: smooth to the eye, and sixteen visitors are no load
+SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
 VALIDATION_SHARE = 0.1  # of a text

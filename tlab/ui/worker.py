@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import signal
 import time
 from collections.abc import Iterator
@@ -17,23 +16,18 @@ from typing import Any, NamedTuple, cast
 
 from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig
-from tlab.generate import generate_tokens
-from tlab.nn.model import Trace
-from tlab.probes import LayerInsight, layer_insights
+from tlab.probes import LayerInsight
 from tlab.records import StepRecord
-from tlab.text import Corpus, Tokenizer, corpus_from_text, load_corpus
-from tlab.train import Batch, Trainer
-from tlab.types import Array
+from tlab.text import Corpus, corpus_from_text, load_corpus
+from tlab.train import Trainer
 from tlab.ui.estimate import measure_pace
 from tlab.ui.limits import Limits, check_limits
+from tlab.ui.watched import Found, WatchedTrainer, Wrote, write_sample
 
 SECONDS_BETWEEN_RECORDS = 0.125  # eight pictures a second are all that anybody sees
 SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read
-SAMPLE_TOKENS = 160
 SAMPLE_SHARE = 0.05  # of the time at most goes into samples, however slow the model is
 EXCERPT_CHARACTERS = 64
-LEAST_STEPS_BETWEEN_INSIGHTS = 10  # looking inside then costs a few hundredths of the training
-MOST_INSIGHTS = 100  # of one side; a slider has not more places
 SNAPSHOTS = 13  # weights kept of each side, for sliders over the training
 LARGEST_SNAPSHOT = 8 * 2**20  # bytes of weights that are worth sending while the training runs
 
@@ -75,6 +69,21 @@ class Progress(NamedTuple):
 
     side: int
     records: list[StepRecord]
+
+
+class Validated(NamedTuple):
+    """The validation loss of a side after `step` updates, of which the record has been sent without it."""
+
+    side: int
+    step: int
+    loss: float
+
+
+class Rewound(NamedTuple):
+    """A validation came out as no number: the side ended at its step, and what it did meanwhile is undone."""
+
+    side: int
+    records: list[StepRecord]  # all that remain; the last says why
 
 
 class Insight(NamedTuple):
@@ -136,35 +145,6 @@ def serve(connection: Connection) -> None:
         return
 
 
-class WatchedTrainer(Trainer):
-    """A trainer that keeps of some of its steps what `layer_insights` needs."""
-
-    seen: tuple[Array, Array, Trace, float] | None = None  # weights before the step, gradient, trace, clipped by
-
-    def observe(self, step: int, gradient_norm: float, batch: Batch) -> None:
-        """Copy what the update is about to change, and pass through the model once more, as a step keeps no trace."""
-        if step in insight_steps(self.train_config.steps) and self.divergence is None:
-            space = self.model.parameters
-            clip = self.train_config.gradient_clip
-            clipped = gradient_norm / clip if 0 < clip < gradient_norm else 1.0
-            _, trace = self.model.forward(batch.ids)
-            self.seen = (space.data.copy(), space.grad.copy(), trace, clipped)
-
-    def take_insights(self) -> list[LayerInsight]:
-        """What was seen at the last step; empty where it was none of those."""
-        if self.seen is None:
-            return []
-        (before, gradient, trace, clipped), self.seen = self.seen, None
-        return layer_insights(self.model, trace, gradient, before, clipped_by=clipped)
-
-
-@functools.cache
-def insight_steps(steps: int) -> frozenset[int]:
-    """The steps at which to look inside: the first ones, where most is decided, and then every tenth or hundredth."""
-    every = max(LEAST_STEPS_BETWEEN_INSIGHTS, math.ceil(steps / MOST_INSIGHTS))
-    return frozenset({1, 2, 5, *range(every, steps + 1, every), steps})
-
-
 @functools.cache
 def snapshot_steps(steps: int) -> frozenset[int]:
     """The steps of which the weights are kept: the start, and then in equal ratios up to the end."""
@@ -190,7 +170,7 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
     sent_at = time.perf_counter()
     sample_at = sent_at + SECONDS_BETWEEN_SAMPLES / 2
     loops = [iter(trainer) for trainer in trainers]
-    while not all(trainer.finished for trainer in trainers) and order is None:
+    while any(trainer.has_work for trainer in trainers) and order is None:
         for side, trainer in enumerate(trainers):
             if not trainer.finished and (record := next(loops[side], None)):
                 fresh[side].append(record)
@@ -198,6 +178,7 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
                     yield Insight(side, record.step, layers)
                 if record.step in snapshot_steps(trainer.train_config.steps):
                     yield from kept_snapshot(side, trainer)
+            yield from told_of(side, trainer, trainer.work_aside(), fresh[side])
         rounds += 1
         now = time.perf_counter()
         if now - sent_at >= SECONDS_BETWEEN_RECORDS:
@@ -205,36 +186,54 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
             sent_at = now
         going = [side for side, trainer in enumerate(trainers) if not trainer.finished]
         if now >= sample_at and going:
-            side = going[samples % len(going)]  # one at a time: two would hold up the curves twice as long
-            yield from sample_messages(side, trainers[side], corpus)
-            samples += 1
-            spent = time.perf_counter() - now
-            sample_at = now + max(SECONDS_BETWEEN_SAMPLES / len(going), spent / SAMPLE_SHARE)
+            side = going[samples % len(going)]  # one after the other
+            if trainers[side].sample is None:
+                trainers[side].begin_sample(corpus)
+                if not too_large(trainers[side]):
+                    yield Snapshot(side, light_checkpoint(trainers[side]), keep=False)
+                samples += 1
+                spent = max(trainer.sample_seconds for trainer in trainers)
+                sample_at = now + max(SECONDS_BETWEEN_SAMPLES / len(going), spent / SAMPLE_SHARE)
         if connection.poll():
             order = connection.recv()
         elif rounds == job.rounds:
             order = PAUSE
     yield from progress(fresh)
     for side, trainer in enumerate(trainers):
+        if order == PAUSE:  # a run that goes on has no gap
+            yield from told_of(side, trainer, trainer.finish_aside(), fresh[side])
         if trainer.divergence is None and order != STOP:
-            yield Sample(side, trainer.step, write_sample(trainer, corpus))
+            yield Sample(side, trainer.step, write_sample(trainer.model, corpus))
     to_go_on = order == PAUSE
     yield Ended(order, [t.checkpoint() if to_go_on else light_checkpoint(t, records=True) for t in trainers])
 
 
-def sample_messages(side: int, trainer: Trainer, corpus: Corpus) -> Iterator[Sample | Snapshot]:
-    """What a side writes now, and the model that wrote it."""
-    yield Sample(side, trainer.step, write_sample(trainer, corpus))
-    if not too_large(trainer):
-        yield Snapshot(side, light_checkpoint(trainer), keep=False)
+def told_of(
+    side: int, trainer: WatchedTrainer, found: list[Found], fresh: list[StepRecord]
+) -> Iterator[Progress | Validated | Rewound | Sample]:
+    """What has come of a side's work between the steps."""
+    for thing in found:
+        if isinstance(thing, Wrote):
+            yield Sample(side, thing.step, thing.text)
+        elif thing.rewound:
+            fresh.clear()
+            yield Rewound(side, list(trainer.records))
+        else:
+            yield from progress_of(side, fresh)  # the record comes before what completes it
+            yield Validated(side, thing.step, thing.loss)
 
 
 def progress(fresh: list[list[StepRecord]]) -> Iterator[Progress]:
     """What there is of records, which are sent once."""
     for side, records in enumerate(fresh):
-        if records:
-            yield Progress(side, list(records))
-            records.clear()
+        yield from progress_of(side, records)
+
+
+def progress_of(side: int, records: list[StepRecord]) -> Iterator[Progress]:
+    """The same, of one side."""
+    if records:
+        yield Progress(side, list(records))
+        records.clear()
 
 
 def too_large(trainer: Trainer) -> bool:
@@ -272,19 +271,3 @@ def make_trainers(job: Job, corpus: Corpus) -> list[WatchedTrainer]:
         else WatchedTrainer(*config, corpus)
         for plan, config in zip(job.plans, configs, strict=True)
     ]
-
-
-def write_sample(trainer: Trainer, corpus: Corpus) -> str:
-    """What the model writes now: always from the same seed, so that a difference is the training's."""
-    prompt = first_prompt(corpus.tokenizer, fallback=corpus.tokenizer.decode(corpus.validation[:1]))
-    tokens = generate_tokens(trainer.model, corpus.tokenizer, prompt, max_new_tokens=SAMPLE_TOKENS, seed=0)
-    return "".join(map(str, tokens))
-
-
-def first_prompt(tokenizer: Tokenizer, fallback: str) -> str:
-    """A line's end, behind which anything may begin; where the vocabulary has none, `fallback`."""
-    try:
-        tokenizer.encode("\n")
-    except ValueError:
-        return fallback
-    return "\n"

@@ -20,6 +20,7 @@ class Writing:
     """One text as it grows. Attributes are written by one handler and read by others.
 
     Attributes:
+        owner: the session that it is written for.
         number: what a page knows it by; not to be guessed, for it opens a visitor's text.
         prompt: what the model goes on from.
         tokens: text and chance of each token, as the page shows them.
@@ -27,7 +28,8 @@ class Writing:
         logits: (V,) for each token, what it was chosen by.
     """
 
-    def __init__(self, checkpoint: Checkpoint, prompt: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, prompt: str, owner: str = "") -> None:
+        self.owner = owner
         self.number = secrets.token_urlsafe(9)
         self.model = weakref.ref(checkpoint)  # not the checkpoint itself: it would outlive its place in the store
         self.prompt = prompt
@@ -53,9 +55,9 @@ class Writings:
         self.memory = Memory(budget)
         self.shipped: dict[str, Writing] = {}  # of the page's opening: they never go
 
-    def begin(self, checkpoint: Checkpoint, prompt: str, count: int) -> Writing:
-        """A text that will have `count` tokens."""
-        writing = Writing(checkpoint, prompt)
+    def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> Writing:
+        """A text that will have `count` tokens, of the session `owner`."""
+        writing = Writing(checkpoint, prompt, owner)
         size = count * (checkpoint.model_config.vocab_size * checkpoint.dtype.itemsize + TOKEN_BYTES) + 4 * len(prompt)
         self.memory.put(writing.number, writing, size)
         return writing
@@ -65,6 +67,12 @@ class Writings:
         writing = Writing(checkpoint, prompt)
         self.shipped[writing.number] = writing
         return writing
+
+    def forget(self, owner: str) -> None:
+        """A visitor has left: their texts go."""
+        with self.memory.lock:
+            for number in [number for number, (writing, _) in self.memory.kept.items() if writing.owner == owner]:
+                self.memory.drop(number)
 
     def find(self, number: Any) -> Writing | None:
         """The text of this number, or None."""
@@ -105,7 +113,7 @@ class Writings:
         token_id = whole(at.get("id"), -1, tokenizer.vocab_size, -1)
         if not 0 <= token_id < tokenizer.vocab_size:
             raise ValueError("There is no such token in this model's vocabulary.")
-        new = self.begin(checkpoint, old.prompt, count)
+        new = self.begin(checkpoint, old.prompt, count, old.owner)
         for i in range(place):
             text, chance = old.tokens[i]
             new.append(old.ids[i], text, chance, old.logits[i])

@@ -5,13 +5,17 @@ const panels = find(".tl-grid-panels");
 
 const channels = (name) => colour(name).split(",").map(Number);
 
+// WCAG 2: above 0.179 black has the higher contrast, at least 4.58 to 1, and below it white.
+const luminance = (rgb) => rgb
+  .map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+
 const tint = (value, low, high) => {
   // Lower is better, and better is darker.
   const share = high > low ? Math.max(0, (high - value) / (high - low)) : 0.5;
   const [from, to] = [channels("--tl-map-from"), channels("--tl-map-to")];
   const mixed = from.map((start, i) => start + (to[i] - start) * (0.08 + 0.84 * share));
-  const light = 0.299 * mixed[0] + 0.587 * mixed[1] + 0.114 * mixed[2];
-  return [`rgb(${mixed.map(Math.round).join(",")})`, light > 140 ? "#0f172a" : "#ffffff"];
+  return [`rgb(${mixed.map(Math.round).join(",")})`, luminance(mixed) > 0.179 ? "#000000" : "#ffffff"];
 };
 
 const cellNode = (cell, row, column, value) => {
@@ -38,7 +42,7 @@ const draw = () => {
   find(".tl-grid-low").textContent = value.low.toFixed(2);
   find(".tl-grid-high").textContent = value.high.toFixed(2) + value.beyond;
   panels.replaceChildren(...value.panels.map((panel) => {
-    const table = make("table", "tl-grid");
+    const table = make("table", "tl-cells");
     if (panel.title) table.append(make("caption", "", panel.title));
     const head = make("tr");
     head.append(make("td", "tl-grid-corner", panel.corner), ...panel.columns.map((name) => {

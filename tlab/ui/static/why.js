@@ -4,7 +4,7 @@ const slider = find(".tl-why-step");
 const stepName = find(".tl-why-at");
 const words = find(".tl-why-words");
 const boxes = [...element.querySelectorAll(".tl-small .tl-plot")];
-const margin = { left: 38, right: 8, top: 8, bottom: 20 };
+const margin = { left: 45, right: 8, top: 8, bottom: 20 };
 let sides = [];
 let following = true; // the latest step, until somebody takes the slider
 let pointers = boxes.map(() => null);
