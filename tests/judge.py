@@ -5,6 +5,7 @@ Import it only behind `pytest.importorskip("torch")`.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+Tell = Callable[[str, Tensor], object]
+"""Is told every tensor on the way, under the name that the lab's trace has for it."""
+
+
+def say_nothing(name: str, tensor: Tensor) -> None:
+    pass
 
 
 def layer_norm(x: Tensor, weights: Weights, name: str, epsilon: float) -> Tensor:
@@ -84,7 +91,9 @@ def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
     return y + weights[f"{name}.bias"] if f"{name}.bias" in weights else y
 
 
-def attention(x: Tensor, weights: Weights, name: str, num_heads: int, position: str) -> Tensor:
+def attention(
+    x: Tensor, weights: Weights, name: str, num_heads: int, position: str, tell: Tell = say_nothing
+) -> Tensor:
     """Vaswani et al. 2017, section 3.2, with a causal mask."""
     B, T, C = x.shape
     D = C // num_heads
@@ -93,23 +102,35 @@ def attention(x: Tensor, weights: Weights, name: str, num_heads: int, position: 
     )
     if position == "rope":
         queries, keys = rotate(queries), rotate(keys)
+    tell(f"{name}.queries", queries)
+    tell(f"{name}.keys", keys)
+    tell(f"{name}.values", values)
     scores = torch.einsum("bhtd,bhsd->bhts", queries, keys) / math.sqrt(D)
+    tell(f"{name}.scores", scores)
     distance = torch.arange(T)[:, None] - torch.arange(T)[None, :]  # (T, S), from the key to the query
     if position == "alibi":
         scores = scores - torch.tensor(alibi_slopes(num_heads), dtype=x.dtype)[:, None, None] * distance
     scores = scores.masked_fill(distance < 0, -math.inf)
-    mixed = torch.einsum("bhts,bhsd->bthd", torch.softmax(scores, -1), values).reshape(B, T, C)
+    tell(f"{name}.masked", scores)
+    shares = torch.softmax(scores, -1)
+    tell(f"{name}.weights", shares)
+    mixed = torch.einsum("bhts,bhsd->bthd", shares, values).reshape(B, T, C)
+    tell(f"{name}.mixed", mixed)
     return linear(mixed, weights, f"{name}.out")
 
 
-def mlp(x: Tensor, weights: Weights, name: str, activation: str) -> Tensor:
+def mlp(x: Tensor, weights: Weights, name: str, activation: str, tell: Tell = say_nothing) -> Tensor:
     inputs = [linear(x, weights, f"{name}.up")]
     if f"{name}.gate.weight" in weights:
         inputs.append(linear(x, weights, f"{name}.gate"))
-    return linear(ACTIVATIONS[activation](*inputs), weights, f"{name}.down")
+    hidden = ACTIVATIONS[activation](*inputs)
+    for kind, tensor in zip(("up", "gate"), inputs, strict=False):
+        tell(f"{name}.{kind}", tensor)
+    tell(f"{name}.hidden", hidden)
+    return linear(hidden, weights, f"{name}.down")
 
 
-def logits(config, weights: Weights, ids: Tensor) -> Tensor:
+def logits(config, weights: Weights, ids: Tensor, tell: Tell = say_nothing) -> Tensor:
     """(B, T) -> (B, T, V), for a `ModelConfig` and weights under their public names."""
     T = ids.shape[1]
     x = config.embedding_scale * weights["embedding.weight"][ids]
@@ -118,27 +139,45 @@ def logits(config, weights: Weights, ids: Tensor) -> Tensor:
     if config.position == "learned":
         x = x + weights["position.weight"][:T]
 
+    tell("embedded", x)
+
     def norm(name):
         return lambda x: NORMS[config.norm](x, weights, name, config.norm_epsilon)
 
-    layout = RESIDUALS[config.residual]
     for i in range(config.num_layers):
-        block = f"blocks.{i}"
-        x = layout(
-            x,
-            lambda h, name=f"{block}.attention": attention(h, weights, name, config.num_heads, config.position),
-            norm(f"{block}.norm1"),
-            norm(f"{block}.norm1_out"),
-        )
-        x = layout(
-            x,
-            lambda h, name=f"{block}.mlp": mlp(h, weights, name, config.activation),
-            norm(f"{block}.norm2"),
-            norm(f"{block}.norm2_out"),
-        )
+        first, second = f"blocks.{i}.attention", f"blocks.{i}.mlp"
+        for part, number, run in (
+            (first, 1, lambda h, name=first: attention(h, weights, name, config.num_heads, config.position, tell)),
+            (second, 2, lambda h, name=second: mlp(h, weights, name, config.activation, tell)),
+        ):
+            x = told(config.residual, part, x, run, norm(f"blocks.{i}.norm{number}"),
+                     norm(f"blocks.{i}.norm{number}_out"), tell)  # fmt: skip
     if config.residual in WITH_FINAL_NORM:
         x = norm("final_norm")(x)
-    return x @ (weights["embedding.weight"].T if config.tied else weights["head.weight"])
+    tell("output", x)
+    scores = x @ (weights["embedding.weight"].T if config.tied else weights["head.weight"])
+    tell("logits", scores)
+    return scores
+
+
+def told(residual: str, part: str, x: Tensor, run, norm, norm_out, tell: Tell) -> Tensor:
+    """One sublayer in its layout; tells what it reads, what is added, and the stream behind it."""
+
+    def sublayer(h):
+        h = h.clone()  # a tensor of its own: where no norm stands before it, the shortcut takes the same one
+        tell(f"{part}.x", h)
+        f = run(h)
+        tell(f"{part}.added", f)
+        return f
+
+    def outer(f):
+        added = norm_out(f)
+        tell(f"{part}.added", added)  # not f, where a norm stands between it and the stream
+        return added
+
+    y = RESIDUALS[residual](x, sublayer, norm, outer)
+    tell(f"{part}.stream", y)
+    return y
 
 
 def loss_and_gradients(config, weights: dict[str, np.ndarray], ids, targets) -> tuple[float, dict[str, np.ndarray]]:

@@ -24,7 +24,7 @@ FLOORS = [
     ["tlab.config"],
     ["tlab.nn.model"],
     ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.parallel"],
-    ["tlab.checks", "tlab.train", "tlab.generate", "tlab.probes_attention", "tlab.probes_positions"],
+    ["tlab.checks", "tlab.train", "tlab.generate", "tlab.snapshots", "tlab.probes_attention", "tlab.probes_positions"],
     ["tlab.run_folder", "tlab.profile", "tlab.inside"],
     ["tlab.terminal", "tlab.source"],
     ["tlab.ui", "sweeps"],
@@ -95,7 +95,7 @@ def shares_package(own, module):
 ONLY_IMPORTERS = {
     "gradio": ("tlab.ui", "gradio_app"),
     "joblib": ("sweeps",),
-    "matplotlib": ("tlab.figures", "tlab.ui", "sweeps"),
+    "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.ui", "sweeps"),
     "pandas": ("tlab.cli", "tlab.ui", "sweeps", "tlab.figures"),
     "scipy": ("sweeps",),
     "torch": (),

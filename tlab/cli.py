@@ -29,6 +29,7 @@ from tlab.version import VERSION
 
 if TYPE_CHECKING:
     from tlab.inside import Probe
+    from tlab.inside.subject import Rows
     from tlab.train import Trainer
 
 DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
@@ -57,6 +58,10 @@ class RunConfig(Config):
     )  # fmt: skip
     sample_every: int = option(250, low=0, help="Steps from one sample of text to the next; 0 for none.")
     prompt: str | None = option(None, help="What the samples go on from; by default the start of a line.")
+    snapshots: int = option(
+        0, low=0, high=1000, help="Keep the weights at so many steps, ever further apart from the first to the last, "
+        "for tlab probe --over-time; a resumed run has to be told again."
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +86,16 @@ class ReadConfig(Config):
 
     text: str | None = option(None, help="The text to look at; by default the beginning of what was never trained on.")
     csv: bool = option(False, help="Comma-separated, with every digit.")
+    over_time: bool = option(False, help="The table at every snapshot of the run, which it keeps when it is trained "
+                             "with --snapshots.")  # fmt: skip
+    plot: str | None = option(None, help="With --over-time: also draw one column by step, into this PNG or SVG file.")
+    column: str | None = option(None, help="The column to draw; by default the first number that changes.")
+
+    def cross_check(self) -> list[str]:
+        """There is something to draw over time only."""
+        return ["plot and column draw a table over time; add --over-time"] * (
+            not self.over_time and (self.plot or self.column) is not None
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +229,7 @@ def train(values: Any, argv: Sequence[str]) -> int:
     terminal.introduce(trainer, folder)
     with run_folder.blas_threads(1), terminal.stop_request() as stop_requested:  # a step's threads are the trainer's
         run_folder.save_config(folder, trainer)
-        terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested)
+        terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
         kept = run_folder.save_state(folder, trainer)
         run_folder.save_plot(folder, trainer)
     return terminal.conclude(trainer, folder, kept)
@@ -399,24 +414,43 @@ def probe(argv: Sequence[str]) -> int:
 
 
 def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
-    """Make the table of one probe and print it."""
+    """Make the table of one probe, print it, and draw it where that was asked for."""
     from tlab.checkpoint import Checkpoint
     from tlab.inside import Subject
+    from tlab.inside.over_time import over_time
     from tlab.inside.tables import as_csv, as_text
+    from tlab.snapshots import load_snapshots
 
-    reading = ReadConfig(**vars(values.reading))
+    reading, asked = ReadConfig(**vars(values.reading)), kind(**vars(values.probe))
     checkpoint = Checkpoint.load(values.folder)
     subject = Subject(checkpoint, reading.text or "")
     if reading.text is None:
         held_out = subject.corpus.validation[: checkpoint.model_config.context_length]
         subject = Subject(checkpoint, checkpoint.tokenizer.decode(held_out), subject.corpus)
-    rows = kind(**vars(values.probe)).rows(subject)
+    if reading.over_time:
+        rows = over_time(load_snapshots(values.folder), asked, subject.text, subject.given_corpus)
+    else:
+        rows = asked.rows(subject)
+    if reading.plot is not None:
+        draw_over_time(rows, kind, reading.plot, reading.column)
     if reading.csv:
         print(as_csv(rows), end="")
         return 0
     print(inspect.cleandoc(kind.__doc__ or ""), end="\n\n")
     print(as_text(rows, kind.units))
     return 0
+
+
+def draw_over_time(rows: Rows, kind: type[Probe], path: str, column: str | None) -> None:
+    """Write the picture of one column by step."""
+    from tlab.figures import save_figure
+    from tlab.inside import PROBES
+    from tlab.inside.figures import over_time_figure
+    from tlab.inside.over_time import curves
+
+    title = next(entry.label for entry in PROBES.entries.values() if entry.component is kind)
+    drawn = curves(rows, column)
+    save_figure(over_time_figure(drawn, unit=kind.units.get(drawn.column, ""), title=title), path)
 
 
 def sweep(argv: Sequence[str]) -> int:

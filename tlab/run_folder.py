@@ -4,6 +4,7 @@ checkpoint.safetensors   weights, optimizer, records: what `Checkpoint.load` and
 config.json              configs, corpus, and on which machine and libraries each session ran
 metrics.csv              one row a step
 loss.png, loss.svg       the picture of metrics.csv
+snapshots/0000100/...    the weights at step 100, where snapshots were asked for
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tlab.config import ModelConfig, options
 from tlab.generate import generate_tokens
 from tlab.run_folder import save_state
+from tlab.snapshots import save_snapshot, snapshot_steps
 from tlab.text import Tokenizer
 from tlab.train import Trainer
 
@@ -47,11 +48,19 @@ def introduce(trainer: Trainer, folder: Path) -> None:
 
 
 def train_and_tell(
-    trainer: Trainer, folder: Path, sample_every: int, prompt: str, stop_requested: Callable[[], bool]
+    trainer: Trainer,
+    folder: Path,
+    sample_every: int,
+    prompt: str,
+    stop_requested: Callable[[], bool],
+    num_snapshots: int = 0,
 ) -> None:
-    """The training itself, with a bar, a line at every validation, and a sample now and then."""
+    """The training itself, with a bar, a line at every validation, and now and then a sample or a snapshot."""
     steps, first, say = trainer.train_config.steps, trainer.step, tqdm.write
     before = trainer.records[-1] if trainer.records else None
+    kept = snapshot_steps(steps, num_snapshots)
+    if first == 0 and kept:
+        save_snapshot(folder, trainer.checkpoint())
     with tqdm(total=steps, initial=first, unit="step", disable=None, dynamic_ncols=True) as bar:
         for record in trainer:
             bar.set_postfix_str(f"loss {record.loss:.3f}", refresh=False)
@@ -67,6 +76,8 @@ def train_and_tell(
                 say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  validation {record.validation_loss:.3f}  "
                     f"{tokens / seconds:,.0f} tokens/s")  # fmt: skip
                 save_state(folder, trainer)
+            if step in kept and np.isfinite(trainer.model.parameters.data).all():
+                save_snapshot(folder, trainer.checkpoint())
             if sample_every and step % sample_every == 0 and trainer.divergence is None:
                 say("\n".join(f"    {line}" for line in sample(trainer, prompt, SAMPLE_TOKENS).split("\n")))
             if stop_requested():

@@ -4,9 +4,10 @@ Every probe is one registered class in a file of this package, and returns a sma
 
     from tlab import Checkpoint
     from tlab.inside import probe
-    probe("logit_lens", Checkpoint.load("runs/mine"), "To be or not")
+    probe("lens", Checkpoint.load("runs/mine"), "To be or not")
 
-On the command line: `tlab probe logit_lens runs/mine --text "To be or not"`.
+On the command line: `tlab probe lens runs/mine --text "To be or not"`. Over the snapshots of a run, kept by
+`tlab train --snapshots 24`: `tlab.inside.over_time.over_time(...)`, or `tlab probe induction runs/mine --over-time`.
 """
 
 import tlab.inside.bugs

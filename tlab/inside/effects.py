@@ -19,7 +19,7 @@ from tlab.inside.interventions import (
     without_norms,
     without_positions,
 )
-from tlab.inside.samples import interval, token_losses, windows
+from tlab.inside.samples import SLICES, interval, token_losses, window_losses, windows
 from tlab.inside.subject import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn.model import Trace, Transformer
 from tlab.types import Array
@@ -72,28 +72,34 @@ class EffectProbe(Probe):
     either side. A part is changed in what it adds to the stream, and everything behind it is computed anew; for
     positions and norms the mechanism itself is taken out.
     Notice: what the parts cost one by one does not add up. Two heads may do the same, and then each costs nothing.
+    On repeated tokens alone, an induction head costs most, and with it the head that tells it which token came before.
     """
 
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
 
     part: str = option(ALL, help="One part, such as attention.0.head.1, mlp.1, positions or norms; or all.")
     change: str = chosen_from(CHANGES, "mean", "What the part does instead.")
+    on: str = chosen_from(SLICES, "all", "Which tokens' loss counts.")
     count: int = option(16, low=2, high=MOST_WINDOWS, help="Windows of held-out text.")
 
     def rows(self, subject: Subject) -> list[EffectRow]:
         model, change = subject.model, make_change(self.change)
         ids, targets = windows(subject, self.count)
-        before = token_losses(model.forward(ids)[0], targets).mean(1)  # (N,)
+        looked_at = SLICES[self.on]().chosen(ids, targets)
+
+        def losses(logits: Array) -> Array:
+            return window_losses(token_losses(logits, targets), looked_at)  # (N,)
+
+        before = losses(model.forward(ids)[0])
         table = []
         for part in self.chosen(model, change):
             logits, _ = run_changed(model, ids, {part: change})
-            table.append(EffectRow(str(part), *interval(token_losses(logits, targets).mean(1) - before)))
+            table.append(EffectRow(str(part), *interval(losses(logits) - before)))
         for name, take_out in MECHANISMS.items():
             if self.part in (ALL, name):
                 bare = subject.checkpoint.model()
                 take_out(bare)
-                losses = token_losses(bare.forward(ids)[0], targets).mean(1)
-                table.append(EffectRow(name, *interval(losses - before)))
+                table.append(EffectRow(name, *interval(losses(bare.forward(ids)[0]) - before)))
         return table
 
     def chosen(self, model: Transformer, change: Change) -> list[Part]:

@@ -52,8 +52,11 @@ class GradientsProbe(Probe):
 
     Euclidean norms over all weights of a part, of the mean loss in nats a token. The model before the first update
     is made again from the run's seed.
-    Notice: at the start the last layers' gradients shrink with depth in Pre-LN and do not in Post-LN.
+    Notice: at the start, the deeper a Pre-LN model, the smaller the gradients of its last layers; in Post-LN they are
+    large whatever the depth, which is why it needs a warm-up. Over time, a peak tells that a mechanism is forming.
     """
+
+    units: ClassVar[dict[str, str]] = {"at_start": "norm", "now": "norm", "weights": "norm"}
 
     batch_size: int = option(16, low=1, high=1024, help="Sequences in the batch, drawn from the training split.")
     seed: int = option(0, low=0, help="Of the batch.")

@@ -14,8 +14,10 @@ from tlab.nn.attention import AttentionTrace
 from tlab.nn.model import Block, Transformer
 from tlab.nn.norms import Norm
 from tlab.probes import attention_statistics, attention_targets
+from tlab.text import Tokenizer
 from tlab.types import Array, Ids
 
+FEWEST_LETTERS = 4  # in a copy: with fewer, chance looks like a score
 FIRST_ROWS = 4  # tokens at the beginning, which have hardly a choice where to look
 
 
@@ -58,9 +60,11 @@ def positional_share(weights: Array) -> float:
 class HeadsProbe(Probe):
     """The role of every head: where its weight goes, how far back, and whether by place or by content.
 
-    The columns previous to induction are shares of the head's weight, averaged over the places of the text; they
-    overlap. Entropy is the spread of a row of weights, distance how far back it looks on average. Positional is the
-    part of the weights' variance that distance alone explains: 1 for a head that never reads, only counts.
+    Entropy is the spread of a row of weights, distance how far back it looks on average. Then shares of the head's
+    weight, averaged over the places of the text but the first four; they overlap: on the token before (previous), on
+    the token itself, on the first of the text, on earlier copies of the same token (same), and on what followed such
+    a copy (induction). Positional is the part of the weights' variance that distance alone explains: 1 for a head that
+    never reads, only counts.
     """
 
     units: ClassVar[dict[str, str]] = {
@@ -93,10 +97,11 @@ class InductionRow(NamedTuple):
     previous: float
 
 
-def repeated_text(ids: Ids, length: int, batch_size: int, rng: np.random.Generator) -> Ids:
-    """(batch_size, 2 * length): random draws without repetition from `ids`, and then the same once more."""
+def repeated_text(ids: Ids, length: int, batch_size: int, rng: np.random.Generator, between: Ids) -> Ids:
+    """(batch_size, 2 * length + len(between)): random draws from `ids`, none twice, then `between`, then the same."""
     block = np.stack([rng.permutation(ids)[:length] for _ in range(batch_size)])
-    return np.concatenate([block, block], axis=1)
+    middle = np.broadcast_to(between, (batch_size, len(between)))
+    return np.concatenate([block, middle, block], axis=1)
 
 
 @PROBES.add(
@@ -109,34 +114,49 @@ def repeated_text(ids: Ids, length: int, batch_size: int, rng: np.random.Generat
 class InductionProbe(Probe):
     """Which heads find what followed an earlier copy of a token, on random letters that come twice.
 
-    The letters are those of the text, in random order and none twice; then all of them once more. The score is the
-    weight from each letter of the second copy to the one behind its first, averaged over places and draws; a head
-    that looks at everything alike has about 1/t. "previous" is the weight on the token before: an induction head
-    needs such a head in an earlier layer.
+    The letters are some of the text's, in random order and none twice; then a space, where the model knows one, and
+    the same letters again. The score is the weight from each letter of the second copy to the one behind its first,
+    averaged over places and draws; a head that looks at everything alike has about 1/t. "previous" is the weight on
+    the token before: an induction head needs such a head in an earlier layer.
     """
 
     units: ClassVar[dict[str, str]] = {"induction": "of 1", "previous": "of 1"}
 
+    length: int = option(16, low=FEWEST_LETTERS, high=1024, help="Letters in each copy; fewer where the text or the "
+                         "context has not so many.")  # fmt: skip
     draws: int = option(16, low=1, high=256, help="Random texts to average over.")
     seed: int = option(0, low=0, help="Of the random texts.")
 
     def rows(self, subject: Subject) -> list[InductionRow]:
-        tokenizer = subject.checkpoint.tokenizer
-        letters = np.array([i for i in np.unique(subject.ids) if tokenizer.decode(np.array([i])).strip()])
-        length = min(len(letters), subject.checkpoint.model_config.context_length // 2)
-        if length < 4:
-            raise ProbeError(f"the text has {len(letters)} different characters; give one with at least four")
-        ids = repeated_text(letters, length, self.draws, np.random.default_rng(self.seed))
+        tokenizer, context = subject.checkpoint.tokenizer, subject.checkpoint.model_config.context_length
+        is_blank = np.array([not token_text(tokenizer, i).strip() for i in range(tokenizer.vocab_size)])
+        letters = np.unique(subject.ids)
+        letters = letters[~is_blank[letters]]
+        space = np.array([i for i in np.flatnonzero(is_blank) if token_text(tokenizer, i) == " "], letters.dtype)
+        length = min(self.length, len(letters), (context - len(space)) // 2)
+        if length < FEWEST_LETTERS:
+            raise ProbeError(
+                f"two copies of {FEWEST_LETTERS} different characters are needed; the text has {len(letters)}, and the "
+                f"model reads {context} tokens"
+            )
+        ids = repeated_text(letters, length, self.draws, np.random.default_rng(self.seed), space)
         _, trace = subject.model.forward(ids)
+        apart = length + len(space)
+        second = np.arange(apart, apart + length)
+        every = np.arange(1, apart + length)
         table = []
-        second = np.arange(length + 1, 2 * length)  # of the first of them, what followed is not known yet
-        every = np.arange(1, 2 * length)
         for layer, block in enumerate(trace.blocks):
             for head, weights in enumerate(block.attention.weights.swapaxes(0, 1)):  # (B, T, T)
-                induction = weights[:, second, second - length + 1].mean()
+                # The last letter's first copy is followed by the space, or by the second copy itself: it is left out.
+                induction = weights[:, second[:-1], second[:-1] - apart + 1].mean()
                 previous = weights[:, every, every - 1].mean()
                 table.append(InductionRow(f"{layer}.{head}", float(induction), float(previous)))
         return table
+
+
+def token_text(tokenizer: Tokenizer, token: int | np.integer) -> str:
+    """What a token stands for; a byte that is no character by itself is a replacement character."""
+    return tokenizer.decode(np.array([token]))
 
 
 def head_scores(block: Block, attention: AttentionTrace) -> Array:

@@ -197,8 +197,9 @@ def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace
             raise ValueError(f"{type(change).__name__.lower()} of {part} needs another text to take it from")
         if part.kind not in change.kinds:
             raise ValueError(f"{part} has no attention weights; choose attention.N or attention.N.head.M")
-    _, plain = model.forward(ids)  # of which what enters the first block is kept
-    x, traces = plain.embedded, []
+    tokens, _ = model.embedding.forward(ids)
+    x = embedded = model.position.embed(tokens * model.config.embedding_scale, 0)
+    traces = []
     for layer, block in enumerate(model.blocks):
         x, trace = block.forward(x)
         here = {part: change for part, change in changes.items() if part.layer == layer}
@@ -207,7 +208,7 @@ def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace
         traces.append(trace)
     x, final_norm = model.final_norm.forward(x) if model.final_norm else (x, None)
     logits, _ = model.head.forward(x) if model.head else model.embedding.unembed(x)
-    return logits, Trace(plain.ids, 0, plain.embedded, tuple(traces), final_norm, x, logits)
+    return logits, Trace(ids, 0, embedded, tuple(traces), final_norm, x, logits)
 
 
 def change_block(

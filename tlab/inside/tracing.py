@@ -289,7 +289,7 @@ class WalkProbe(Probe):
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
         residual = subject.checkpoint.model_config.residual
         token, identity = subject.tokens[place], int(subject.ids[place])
-        table = [StepRow(0, "token", f"the character {token} has the id {identity}", str(identity), 0.0, 0.0)]
+        table = [StepRow(0, "token", f"the token {token} has the id {identity}", str(identity), 0.0, 0.0)]
         for name, array in arrays.items():
             if not name.endswith(GRADIENT):
                 numbers = at_place(array, place)

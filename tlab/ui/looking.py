@@ -162,7 +162,8 @@ def intervene(scene: Scene, part: str, change: str, other: str, count: int) -> I
             rows = PatchProbe(other=other).rows(subject)
             share = next((row.share for row in rows if row.part == part), None)
             return Intervention(None, 0, candidates(subject, before, after), share)
-    asked = EffectProbe(part=part, count=count) if part in MECHANISMS else EffectProbe(part, change, count)
+    chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change})}
+    asked = EffectProbe.from_json(chosen)
     row = asked.rows(subject)[0]
     return Intervention((row.loss, row.low, row.high), count, candidates(subject, before, after), None)
 

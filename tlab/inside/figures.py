@@ -1,0 +1,54 @@
+"""Tables of probes over training time as pictures, in the manner of `tlab.figures`."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from tlab.figures import LINE_STYLES, PALETTE, choose_loss_axis, escape, finish, tidy
+from tlab.inside.over_time import Curves
+from tlab.inside.subject import ProbeError
+
+MOST_CURVES = len(PALETTE) * len(LINE_STYLES)  # that can be told apart
+NEXT_TICK = 3  # times the last power of ten: the last step has a tick of its own where there is room
+SHARE = "of 1"  # the unit of what lies between 0 and 1
+
+
+def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None) -> Figure:
+    """One line for each row of a probe, by training step on a logarithmic scale that begins with 0.
+
+    Args:
+        curves: the lines.
+        unit: of their values; what is told "of 1" is drawn from 0 to 1.
+        title: above everything.
+
+    Raises:
+        ProbeError: more lines than can be told apart.
+    """
+    if len(curves.values) > MOST_CURVES:
+        raise ProbeError(f"{len(curves.values)} lines cannot be told apart, {MOST_CURVES} can; ask for fewer rows")
+    figure = Figure(figsize=(9.0 if len(curves.values) > 5 else 7.0, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, values) in enumerate(curves.values.items()):
+        style = LINE_STYLES[i // len(PALETTE)]
+        finite = [value if math.isfinite(value) else math.nan for value in values]
+        axes.plot(curves.steps, finite, label=escape(name), color=PALETTE[i % len(PALETTE)], linestyle=style,
+                  marker="o", markersize=3)  # fmt: skip
+    tidy(axes)
+    last = max(curves.steps[-1], 1)
+    axes.set_xscale("symlog", linthresh=1.0)  # step 0, the model before any training, belongs to the picture
+    ticks = [0, *(10**k for k in range(1 + math.floor(math.log10(last))))]
+    axes.xaxis.set_major_locator(FixedLocator(ticks if last < NEXT_TICK * ticks[-1] else [*ticks, last]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    if unit == SHARE:
+        axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.0, axes.get_ylim()[1]))
+    else:
+        choose_loss_axis(axes, [value for values in curves.values.values() for value in values if math.isfinite(value)])
+    axes.set_xlabel("training step")
+    axes.set_ylabel(f"{curves.column} ({unit})" if unit and unit != SHARE else curves.column)
+    finish(figure, axes, title, legend="beside" if len(curves.values) > 5 else "best",
+           legend_title=curves.lines or None)  # fmt: skip
+    return figure

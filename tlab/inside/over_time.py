@@ -1,0 +1,84 @@
+"""Probes over training time: one table of all snapshots of a run, so that a mechanism can be watched as it forms."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
+
+from tlab.checkpoint import Checkpoint
+from tlab.inside.subject import Probe, ProbeError, Rows, Subject
+from tlab.text import Corpus
+
+STEP = "step"
+
+
+def over_time(checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus: Corpus | None = None) -> Rows:
+    """The rows of a probe at every checkpoint, with the step as their first column.
+
+    Args:
+        checkpoints: of one run, in any order; one at a time is held in memory.
+        probe: with its options.
+        text: what it reads.
+        corpus: what the run was trained on, for probes that need it; by default looked up by name.
+
+    Raises:
+        ProbeError: there is no checkpoint, the probe has no meaning for one of them, or its rows have a step already.
+    """
+    table: list[tuple[int, Any]] = []
+    for checkpoint in checkpoints:
+        subject = Subject(checkpoint, text, corpus)
+        table += [(checkpoint.step, row) for row in probe.rows(subject)]
+        corpus = corpus or subject.__dict__.get("corpus")  # one that was looked up need not be read once more
+    if not table:
+        raise ProbeError("no checkpoint, no table; give the snapshots of a run")
+    kind = type(table[0][1])
+    if STEP in kind._fields:
+        raise ProbeError("this probe's rows are steps already, of one pass; over time it would have too many")
+    with_step: Any = collections.namedtuple(f"{kind.__name__}AtStep", [STEP, *kind._fields])
+    return [with_step(step, *row) for step, row in sorted(table, key=lambda pair: pair[0])]
+
+
+class Curves(NamedTuple):
+    """One column of such a table as lines to draw."""
+
+    column: str
+    lines: str  # what tells them apart: "head", "layer", "head distance"
+    steps: list[int]
+    values: dict[str, list[float]]  # name of the line -> a value at each step
+
+
+def curves(rows: Rows, column: str | None = None) -> Curves:
+    """A line for each row of the probe's table: named by what is the same at every step and differs between lines.
+
+    Args:
+        rows: what `over_time` returns.
+        column: by default the first number that changes with time.
+
+    Raises:
+        ProbeError: no such column of numbers, or another number of rows at some step.
+    """
+    fields = cast("Any", rows[0])._fields
+    at: dict[int, list[Any]] = {}
+    for row in rows:
+        at.setdefault(cast("Any", row).step, []).append(row)
+    if len({len(same) for same in at.values()}) > 1:
+        raise ProbeError("the table has not the same rows at every step, so there are no lines to draw")
+    lines = list(zip(*at.values(), strict=True))  # one for each row of the probe's table, a row for each step
+    numbers = [name for name in fields[1:] if isinstance(getattr(rows[0], name), (int, float))]
+    steady = [name for name in fields[1:] if all(len({getattr(row, name) for row in line}) == 1 for line in lines)]
+    names = [
+        name for name in steady
+        if not isinstance(getattr(rows[0], name), float) and len({getattr(line[0], name) for line in lines}) > 1
+    ]  # fmt: skip
+    moving = [name for name in numbers if name not in steady]
+    chosen = column or next(iter(moving), "")
+    if chosen not in numbers:
+        raise ProbeError(f"no column {chosen!r} of numbers to draw; choose one of {', '.join(numbers) or 'none'}")
+    values = {
+        " ".join(str(getattr(line[0], name)) for name in names) or chosen: [float(getattr(row, chosen)) for row in line]
+        for line in lines
+    }
+    if len(values) < len(lines):
+        raise ProbeError("several rows of the table have the same name, so their lines cannot be told apart")
+    return Curves(chosen, " ".join(names), list(at), values)
