@@ -170,9 +170,15 @@ def intervention_html(words: str, done: Intervention) -> str:
     """The cost of a change, and the next token before and after."""
     if done.loss is not None:
         mean, low, high = done.loss
-        verdict = "It helps" if low > 0 else "It does harm" if high < 0 else "Nothing that these windows could tell"
+        verdict = (
+            "The part helps"
+            if low > 0
+            else "The part does harm"
+            if high < 0
+            else "These windows cannot tell it from nothing"
+        )
         cost = (
-            f"Without it as it was, the loss on {done.windows} windows of held-out text changes by <b>{mean:+.3f}</b> "
+            f"With this change the loss on {done.windows} windows of held-out text moves by <b>{mean:+.3f}</b> "
             f"nats a token (95 % interval {low:+.3f} to {high:+.3f}). {verdict}."
         )
     else:
