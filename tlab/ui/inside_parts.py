@@ -21,12 +21,13 @@ from tlab.ui.parts import note_html, words_html
 
 SHARE = "of 1"  # the unit of a share of a whole
 BOUNDS = ("low", "high")  # of an interval, beside the number itself, which has the bar
+CUT = 3.0  # times what nine of ten values reach: a bar beyond it would leave nothing of the others
 MOST_LINES = 12  # more cannot be told apart
 
 # What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
 PLAIN = [
     (r"\\(?:text|mathrm|mathcal|operatorname)\{([^{}]*)\}", r"\1"), (r"\\partial", "∂"), (r"\\top", "ᵀ"),
-    (r"\\sqrt\{?([A-Z])\}?", r"√\1"), (r"\\phi", "φ"), (r"\\(?:,|;|quad|!)", " "), (r"\\[a-z]+", ""), (r"[{}]", ""),
+    (r"\\sqrt\{?([A-Z])\}?", r"√\1"), (r"\\phi", "φ"), (r"\\(?:,|;|quad|!| )", " "), (r"\\[a-z]+", ""), (r"[{}]", ""),
     (r"\^ᵀ", "ᵀ"), (r"\s+", " "),
 ]  # fmt: skip
 
@@ -59,16 +60,22 @@ def probe_table(key: str, rows: Rows) -> str:
     label = html.escape(PROBES.entries[key].label)
     count = f"{len(rows)} row{'s' if len(rows) > 1 else ''}"
     return (
-        f'<div class="tl-card tl-in-card"><div class="tl-title"><b>{label}</b><span>{count}{key_words(scales)}</span>'
+        f'<div class="tl-card tl-in-card"><div class="tl-title"><b>{label}</b><span>{count}{key_words(rows, scales)}</span>'
         f'<a class="tl-in-file" download="{html.escape(key)}.csv" href="data:text/csv;base64,{link}">CSV</a></div>'
         f"{table(rows, kind.units, scales, label)}</div>"
     )
 
 
-def key_words(scales: dict[str, tuple[float, bool]]) -> str:
-    """What the colours of the bars mean, where there are two."""
+def key_words(rows: Rows, scales: dict[str, tuple[float, bool]]) -> str:
+    """What the colours of the bars mean, where there are two, and where bars are cut."""
     both = any(signed for _, signed in scales.values())
-    return '; <i class="tl-in-plus"></i> above zero, <i class="tl-in-minus"></i> below' if both else ""
+    words = '; <i class="tl-in-plus"></i> above zero, <i class="tl-in-minus"></i> below' if both else ""
+    cut = [
+        f"{name.replace('_', ' ')} at {cell(largest)}"
+        for name, (largest, _) in scales.items()
+        if any(abs(getattr(row, name)) > 1.001 * largest for row in rows)
+    ]
+    return f"{words}; striped bars are cut: {html.escape(', '.join(cut))}" if cut else words
 
 
 def is_number(value: Any) -> bool:
@@ -80,7 +87,7 @@ def bar_scales(rows: Rows, units: dict[str, str]) -> dict[str, tuple[float, bool
     """Column -> (the size of a full bar, whether some values are below zero), of the columns that have bars.
 
     These are fractional numbers with a unit; where no such column has one, all fractional numbers. A share's full bar
-    is the whole, of other columns the largest value.
+    is the whole, of other columns the largest value; but what is far beyond all others is cut.
     """
     numeric = [name for name in rows[0]._fields if all(isinstance(getattr(row, name), float) for row in rows)]
     numeric = [name for name in numeric if name not in BOUNDS]
@@ -91,6 +98,8 @@ def bar_scales(rows: Rows, units: dict[str, str]) -> dict[str, tuple[float, bool
         largest = max((abs(value) for value in values), default=0.0)
         if units.get(name) == SHARE:
             largest = max(largest, 1.0)
+        usual = sorted(map(abs, values))[int(0.9 * (len(values) - 1))] if values else 0.0
+        largest = min(largest, CUT * usual) if usual > 0 else largest
         if largest > 0 and len(rows) > 1:
             scales[name] = (largest, min(values) < 0)
     return scales
@@ -136,11 +145,12 @@ def bar(value: float, largest: float, signed: bool) -> str:
     """A bar behind a number: from the left, or from the middle to the side of its sign."""
     if not math.isfinite(value):
         return ""
+    cut = " tl-in-cut" if abs(value) > 1.001 * largest else ""
     share = min(abs(value) / largest, 1.0)
     width = 50 * share if signed else 100 * share
     left = (50 - width if value < 0 else 50) if signed else 0
     sign = "minus" if value < 0 else "plus" if signed else "share"
-    return f'<i class="tl-in-bar tl-in-{sign}" style="left:{left:.1f}%;width:{width:.1f}%"></i>'
+    return f'<i class="tl-in-bar tl-in-{sign}{cut}" style="left:{left:.1f}%;width:{width:.1f}%"></i>'
 
 
 def refused_html(words: str) -> str:

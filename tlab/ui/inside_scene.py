@@ -54,6 +54,12 @@ def scrub_value(of: Subject, serial: int) -> dict[str, Any]:
     return {"steps": of.steps, "step": of.checkpoint.step, "labels": of.labels, "side": of.side, "serial": serial}
 
 
-def note_words(of: Subject) -> str:
-    """Whose model it is; and, where it was trained with a mistake, how it is looked at."""
-    return of.words + (" It was trained with the bug, and is looked at without it." if plan_of(of).bug else "")
+def note_words(of: Subject, text: str) -> str:
+    """Whose model it is, and how much it reads; and, where it was trained with a mistake, how it is looked at."""
+    most = of.checkpoint.model_config.context_length
+    try:
+        given = len(of.checkpoint.tokenizer.encode(text))
+    except ValueError:  # said in place of the table
+        given = 0
+    read = f" It reads the first {most} of the {given:,} tokens." if given > most else ""
+    return of.words + read + (" It was trained with the bug, and is looked at without it." if plan_of(of).bug else "")

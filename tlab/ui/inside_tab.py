@@ -77,7 +77,7 @@ class InsideTab:
         """The text, the model, the probe and its options."""
         self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
         self.scrub = scrubber(scrub_value(of, 0), "inside")
-        self.note = gr.HTML(note_html(note_words(of)), elem_id="inside-note", apply_default_css=False)
+        self.note = gr.HTML(note_html(note_words(of, EXCERPT)), elem_id="inside-note", apply_default_css=False)
         first = next(group for group, keys in groups().items() if FIRST in keys)
         self.group = gr.Radio(
             [(group.capitalize(), group) for group in groups()], value=first, label="Look at", info=group_words(first),
@@ -121,7 +121,7 @@ class InsideTab:
     def connect(self, tab: gr.Tab, of: Subject, follow: gr.Button) -> None:
         """One listener for the table and one for the intervention: the last question is always answered."""
         shown, instead = gr.State(of.key), gr.JSON(None, visible=False)
-        about = [self.about, self.formula, *self.option_groups]
+        about = [self.about, self.formula, self.over_time, *self.option_groups]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
         asked = [self.run_id, self.text, self.wish, self.probe]
@@ -156,7 +156,8 @@ class InsideTab:
         """What the probe measures, and its options."""
         key = known_probe(key)
         visible = [gr.update(visible=key == other) for other in PROBES]
-        return [about_html(PROBES[key], PROBES.entries[key].source), formula_of(key), *visible]
+        empty = lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
+        return [about_html(PROBES[key], PROBES.entries[key].source), formula_of(key), empty, *visible]
 
     def on_look(
         self, run_id: str | None, text: str | None, wish: Any, key: str | None, shown: Any, part: Any, *values: Any
@@ -175,7 +176,7 @@ class InsideTab:
         except ValueError as error:
             table = refused_html(str(error))
         instead = [text, read] if read != given else None
-        return [scrub_value(of, serial_of(wish)), note_html(note_words(of)), table, parts, of.key, instead]
+        return [scrub_value(of, serial_of(wish)), note_html(note_words(of, read)), table, parts, of.key, instead]
 
     def on_follow(
         self, run_id: str | None, text: str | None, wish: Any, key: str | None, *values: Any

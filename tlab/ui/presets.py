@@ -79,10 +79,10 @@ COMPARISONS = (
     ),
     Preset(
         "Induction heads appear",
-        "One run on random letters that come twice. For a thousand steps nothing helps; then a head finds what followed "
-        "the first copy, and the loss falls. Watch it in the Inside tab: Heads, Induction heads, and follow it over the "
-        "training (Olsson et al. 2022).",
-        # As of benchmarks/induction.py, where with this seed one head does it all; its tests hold the trained weights.
+        "One run on random letters that come twice. For long nothing helps; then a head finds what followed the first "
+        "copy, and the loss falls. Watch it in the Inside tab: Heads, Induction heads, and follow it over the training "
+        "(Olsson et al. 2022).",
+        # As of benchmarks/induction.py: with this seed one head does it all, and its tests hold the trained weights.
         {
             "position": "rope",
             "init": "xavier",
