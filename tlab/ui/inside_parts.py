@@ -22,6 +22,7 @@ from tlab.ui.parts import note_html, words_html
 SHARE = "of 1"  # the unit of a share of a whole
 BOUNDS = ("low", "high")  # of an interval, beside the number itself, which has the bar
 CUT = 3.0  # times what nine of ten values reach: a bar beyond it would leave nothing of the others
+ENOUGH = 10  # values, to tell which are far beyond the others
 MOST_LINES = 12  # more cannot be told apart
 
 # What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
@@ -60,7 +61,8 @@ def probe_table(key: str, rows: Rows) -> str:
     label = html.escape(PROBES.entries[key].label)
     count = f"{len(rows)} row{'s' if len(rows) > 1 else ''}"
     return (
-        f'<div class="tl-card tl-in-card"><div class="tl-title"><b>{label}</b><span>{count}{key_words(rows, scales)}</span>'
+        f'<div class="tl-card tl-in-card"><div class="tl-title"><b>{label}</b>'
+        f"<span>{count}{key_words(rows, scales)}</span>"
         f'<a class="tl-in-file" download="{html.escape(key)}.csv" href="data:text/csv;base64,{link}">CSV</a></div>'
         f"{table(rows, kind.units, scales, label)}</div>"
     )
@@ -94,14 +96,15 @@ def bar_scales(rows: Rows, units: dict[str, str]) -> dict[str, tuple[float, bool
     named = [name for name in numeric if name in units]
     scales = {}
     for name in named or numeric:
-        values = [value for value in (getattr(row, name) for row in rows) if math.isfinite(value)]
-        largest = max((abs(value) for value in values), default=0.0)
+        values = sorted(value for row in rows if math.isfinite(value := getattr(row, name)))
+        sizes = sorted(map(abs, values))
+        largest = sizes[-1] if sizes else 0.0
+        if len(sizes) >= ENOUGH and (usual := sizes[int(0.9 * (len(sizes) - 1))]) > 0:
+            largest = min(largest, CUT * usual)
         if units.get(name) == SHARE:
             largest = max(largest, 1.0)
-        usual = sorted(map(abs, values))[int(0.9 * (len(values) - 1))] if values else 0.0
-        largest = min(largest, CUT * usual) if usual > 0 else largest
-        if largest > 0 and len(rows) > 1:
-            scales[name] = (largest, min(values) < 0)
+        if sizes and largest > 0 and len(rows) > 1:
+            scales[name] = (largest, values[0] < 0)
     return scales
 
 
