@@ -79,7 +79,7 @@ COMPARISONS = (
     ),
     Preset(
         "Induction heads appear",
-        "Random letters that come twice, for two layers and for one. At about 800 steps a head of the second layer finds "
+        "Random letters that come twice, for two layers and for one. After some 800 steps a head of the second finds "
         "what followed the first copy, and the loss falls; one layer cannot. Watch it in the Inside tab: Heads, "
         "Induction heads, and follow it over the training (Olsson et al. 2022).",
         # As of benchmarks/induction.py, but half as long: with this seed one head does it all.
