@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tlab import ModelConfig, TrainConfig
+from tlab.inside.bugs import planted, trainer_with
 from tlab.train import Trainer, evaluate
 from tlab.ui import watched
 from tlab.ui.limits import LOCAL
@@ -142,3 +143,18 @@ def test_a_record_is_told_before_the_loss_that_completes_it(text_file):
                 validated += 1
                 assert message.step <= told
     assert validated == 8
+
+
+def test_a_planted_mistake_is_in_what_is_validated_too(verse):
+    config = ModelConfig(vocab_size=verse.tokenizer.vocab_size, **SMALL)
+    training = TrainConfig(steps=3, batch_size=4)
+    expected = trainer_with("no-mask", config, training, verse)
+    list(expected)
+    trainer = WatchedTrainer(config, training, verse)
+    trainer.plant = planted("no-mask", config)
+    trainer.plant(trainer.model)
+    for _ in trainer:
+        pass
+    while trainer.has_work:
+        trainer.work_aside()
+    assert trainer.records[-1].validation_loss == expected.records[-1].validation_loss

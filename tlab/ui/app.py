@@ -21,6 +21,7 @@ from tlab.ui.demo import STATIC
 from tlab.ui.gate import BodyLimit, largest_body, refuse_quietly
 from tlab.ui.generate_tab import GenerateTab
 from tlab.ui.history_tab import HistoryTab
+from tlab.ui.inside_tab import InsideTab
 from tlab.ui.limits import limits_here
 from tlab.ui.link_bar import LinkBar
 from tlab.ui.readings import Readings
@@ -55,6 +56,8 @@ def build(runs: Runs | None = None) -> gr.Blocks:
                 train.build()
             with gr.Tab("Attention", id="attention") as tab:
                 AttentionTab(runs, run_id, readings).build(tab)
+            with gr.Tab("Inside", id="inside") as tab:
+                InsideTab(runs, run_id, readings, train).build(tab, tabs)
             with gr.Tab("Generate", id="generate") as tab:
                 generate = GenerateTab(runs, run_id, readings)
                 generate.build(tab)
@@ -97,7 +100,7 @@ def launch_options() -> dict[str, Any]:
     """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
     return {
         "theme": lab_theme(),
-        "css_paths": [STATIC / "style.css", STATIC / "look.css", STATIC / "keep.css"],
+        "css_paths": [STATIC / "style.css", STATIC / "look.css", STATIC / "keep.css", STATIC / "inside.css"],
         "share": False,
         "show_error": False,
         "footer_links": [],

@@ -29,7 +29,7 @@ from tlab.ui.comparison import (
 )
 from tlab.ui.parts import refusal
 from tlab.ui.plans import FROM_CORPUS, config_of, field_names, label_of, make_plans
-from tlab.ui.presets import Preset, preset_settings
+from tlab.ui.presets import PRESET_TEXTS, Preset, preset_settings
 from tlab.ui.worker import Job
 
 OWN_TEXT = ":own"  # no file name on any system, so no corpus can be called so
@@ -183,8 +183,13 @@ class Controls:
         value = proposal(name, given.get(name)) if name else None
         return [pick_for(name, value), number_for(name, value), switch_words(name, value)]
 
-    def preset_updates(self, preset: Preset) -> tuple[list[Any], str]:
-        """What `components` become, and the words on B's value; the text stays the visitor's."""
+    def preset_updates(self, preset: Preset, corpus: str | None = None) -> tuple[list[Any], str]:
+        """What `components` become, and the words on B's value.
+
+        Args:
+            preset: some need a text of their own. Else the text stays the visitor's,
+            corpus: which is this one now; but one that an earlier preset brought along goes with it.
+        """
         settings = preset_settings(preset)
         name, value = preset.switch or (None, None)
         special = {
@@ -192,6 +197,8 @@ class Controls:
             "switch_choice": pick_for(name, value),
             "switch_number": number_for(name, value),
         }
+        if preset.corpus or corpus in PRESET_TEXTS:
+            special["corpus"] = preset.corpus or DEFAULT_CORPUS
         updates = [special[f] if f in special else settings[f] if f in settings else gr.skip() for f in self.names]
         return updates, switch_words(name, value)
 

@@ -148,6 +148,8 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
     """
     if run.active:
         raise ExportError("This run still trains. Pause or stop it, and then export it.")
+    if any(plan.bug for plan in run.job.plans):
+        raise ExportError("A run with a planted bug cannot be exported: what is exported can be repeated as it was.")
     sides = []
     for number, side in enumerate(run.sides):
         checkpoint = demo_checkpoint(number) if run_id == SHIPPED else runs.store.get((run.id, number))

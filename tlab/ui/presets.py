@@ -19,12 +19,14 @@ class Preset:
         words: what it is, or what to look for; a sentence or two.
         settings: fields of both configs that differ from the defaults.
         switch: the one field that B changes, and its value there; None for a run of one side.
+        corpus: the text that it needs; None where any will do.
     """
 
     label: str
     words: str
     settings: dict[str, Any] = field(default_factory=dict)
     switch: tuple[str, Any] | None = None
+    corpus: str | None = None
 
 
 # Deep and narrow, and with the start of the first papers: where the layouts differ most, and still done in half a
@@ -74,6 +76,23 @@ COMPARISONS = (
         "shows first.",
         {**SHORT, "gradient_clip": 0.0, "norm": "none"},
         ("learning_rate", 1.0),
+    ),
+    Preset(
+        "Induction heads appear",
+        "Random letters that come twice, for two layers and for one. After some 800 steps a head of the second finds "
+        "what followed the first copy, and the loss falls; one layer cannot. Watch it in the Inside tab: Heads, "
+        "Induction heads, and follow it over the training (Olsson et al. 2022).",
+        # As of benchmarks/induction.py, but half as long: with this seed one head does it all.
+        {
+            "position": "rope",
+            "init": "xavier",
+            "learning_rate": 5e-3,
+            "steps": 1500,
+            "seed": 5,
+            "validation_every": 500,
+        },
+        ("num_layers", 1),
+        corpus="repeat",
     ),
 )
 
@@ -139,6 +158,7 @@ MODELS = (
     ),
 )
 
+PRESET_TEXTS = {preset.corpus for preset in (*COMPARISONS, *MODELS) if preset.corpus}
 PRESETS = {preset.label: preset for preset in (*COMPARISONS, *MODELS)}
 DEMO_PRESET = COMPARISONS[0]
 
@@ -151,4 +171,6 @@ def preset_settings(preset: Preset) -> dict[str, Any]:
 
 def preset_job(preset: Preset) -> Job:
     """The run of a preset on the default text."""
-    return Job(DEFAULT_CORPUS, None, next(iter(TOKENIZERS)), make_plans(preset.settings, preset.switch))
+    return Job(
+        preset.corpus or DEFAULT_CORPUS, None, next(iter(TOKENIZERS)), make_plans(preset.settings, preset.switch)
+    )

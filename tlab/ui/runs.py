@@ -25,12 +25,14 @@ import time
 from collections import OrderedDict, deque
 
 from tlab.checkpoint import Checkpoint
+from tlab.inside.bugs import planted
 from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.train import check_fit
 from tlab.ui.demo import demo_checkpoint, demo_steps
 from tlab.ui.estimate import Pace, corrected
 from tlab.ui.limits import Limits, TooLargeError, check_limits
+from tlab.ui.looker import Looker
 from tlab.ui.pool import Spare, Worker
 from tlab.ui.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
 from tlab.ui.store import Store
@@ -64,6 +66,7 @@ class Runs:
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
         self.on_show: dict[str, Run] = {}  # session -> the run on its Train tab
         self.spare = Spare()
+        self.looker = Looker(limits)
         self.pace: Pace | None = None  # of this machine; None until it is measured
 
     # -------------------------------------------------------------------------------- a visitor's runs
@@ -195,6 +198,9 @@ class Runs:
         vocab_size = tokenizer.vocab_size if tokenizer else GUESSED_VOCABULARY
         configs = [plan.configs(vocab_size) for plan in job.plans]
         check_limits(self.limits, configs)
+        for plan, (config, _) in zip(job.plans, configs, strict=True):
+            if plan.bug:
+                planted(plan.bug, config)
         if job.text is not None and tokenizer is not None:
             corpus = corpus_from_text(job.text, job.corpus, tokenizer=tokenizer)
             for config, _ in configs:
@@ -238,6 +244,7 @@ class Runs:
         for run in list(self.runs.values()):
             self.forget(run)
         self.spare.end()
+        self.looker.end()
 
     # -------------------------------------------------------------------------------- threads
 

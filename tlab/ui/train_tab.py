@@ -98,8 +98,9 @@ class TrainTab:
             *self.controls.components,
             *self.controls.switch_outputs[2:],
         ]
+        corpus = self.controls.components[self.controls.names.index("corpus")]
         for radio in (self.comparisons, self.models):
-            radio.input(self.on_preset, radio, outputs, queue=False, **QUIET)
+            radio.input(self.on_preset, [radio, corpus], outputs, queue=False, **QUIET)
         inputs = self.controls.components
         changes = [getattr(component, "change") for component in inputs]  # noqa: B009, it has it at run time only
         # Not "once": the last of many changes counts, as when a preset sets all controls.
@@ -119,13 +120,13 @@ class TrainTab:
 
     # -------------------------------------------------------------------------------- settings
 
-    def on_preset(self, label: str | None) -> list[Any]:
+    def on_preset(self, label: str | None, corpus: str | None = None) -> list[Any]:
         """All controls as the preset has them."""
         preset = PRESETS.get(label or "")
         if preset is None:
             return [gr.skip()] * (4 + len(self.controls.components))
         chosen = [label if preset in group else None for group in (COMPARISONS, MODELS)]
-        updates, words = self.controls.preset_updates(preset)
+        updates, words = self.controls.preset_updates(preset, corpus)
         return [*chosen, preset.words, *updates, words]
 
     async def on_open(self, *values: Any) -> str:

@@ -13,7 +13,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -56,6 +56,7 @@ class WatchedTrainer(Trainer):
 
     Attributes:
         sample_seconds: that the latest sample took.
+        plant: of the bug lab: what makes the mistake, in the model and in each copy of it.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -64,6 +65,7 @@ class WatchedTrainer(Trainer):
         self.evaluations: deque[Iterator[Evaluated | None]] = deque()  # begun and not complete, oldest first
         self.sample: Iterator[Wrote | None] | None = None
         self.sample_seconds = 0.0
+        self.plant: Callable[[Transformer], None] | None = None
 
     # -------------------------------------------------------------------------------- between the steps
 
@@ -72,14 +74,21 @@ class WatchedTrainer(Trainer):
         """Whether there is a step to make or a validation to complete; for a sample alone nobody waits."""
         return not self.finished or bool(self.evaluations)
 
+    def still_copy(self) -> Transformer:
+        """The model as it is now, its mistake included."""
+        copy = self.model.still()
+        if self.plant is not None:
+            self.plant(copy)
+        return copy
+
     def validate(self) -> None:
         """Begin to read the validation text, where that is due; `work_aside` completes the record."""
         if self.validation_is_due:
-            self.evaluations.append(self.evaluate_in_pieces(self.step, self.model.still()))
+            self.evaluations.append(self.evaluate_in_pieces(self.step, self.still_copy()))
 
     def begin_sample(self, corpus: Corpus) -> None:
         """Begin to write a sample with the weights of now."""
-        self.sample = self.write_in_pieces(self.step, self.model.still(), corpus)
+        self.sample = self.write_in_pieces(self.step, self.still_copy(), corpus)
 
     def work_aside(self) -> list[Found]:
         """A piece of what is begun, and what has been completed by it."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig
+from tlab.inside.bugs import planted
 from tlab.probes import LayerInsight
 from tlab.records import StepRecord
 from tlab.text import Corpus, corpus_from_text, load_corpus
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     model: dict[str, Any]  # the fields of ModelConfig but vocab_size
     training: dict[str, Any]  # the fields of TrainConfig
     checkpoint: Checkpoint | None = None  # go on from here
+    bug: str | None = None  # a key of `BUGS`, to plant in its model
 
     def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
         """Both configs, checked; the vocabulary is the text's."""
@@ -265,9 +267,15 @@ def make_trainers(job: Job, corpus: Corpus) -> list[WatchedTrainer]:
     configs = [plan.configs(corpus.tokenizer.vocab_size) for plan in job.plans]
     if job.limits is not None:
         check_limits(job.limits, configs)
-    return [
-        cast(WatchedTrainer, WatchedTrainer.resume(plan.checkpoint, corpus))
-        if plan.checkpoint
-        else WatchedTrainer(*config, corpus)
-        for plan, config in zip(job.plans, configs, strict=True)
-    ]
+    trainers = []
+    for plan, config in zip(job.plans, configs, strict=True):
+        trainer = (
+            cast(WatchedTrainer, WatchedTrainer.resume(plan.checkpoint, corpus))
+            if plan.checkpoint
+            else WatchedTrainer(*config, corpus)
+        )
+        if plan.bug:
+            trainer.plant = planted(plan.bug, trainer.config)
+            trainer.plant(trainer.model)
+        trainers.append(trainer)
+    return trainers
