@@ -104,9 +104,9 @@ def choose_preset(page, label: str) -> None:
     )
 
 
-def start(page, steps: int = 100) -> None:
-    """A run of one side, small enough to be quick."""
-    choose_preset(page, "Tiny and instant")
+def start(page, steps: int = 100, preset: str = "Tiny and instant") -> None:
+    """A run of one side, small enough to be quick unless told otherwise."""
+    choose_preset(page, preset)
     set_number(page, "steps", steps)
     page.click("#start")
 
@@ -196,7 +196,7 @@ def test_a_run_streams_distinct_frames_at_a_constant_height_and_finishes(visit):
           }).observe(plot, {attributes: true, attributeFilter: ['aria-label']});
         }"""
     )
-    start(page, 300)
+    start(page, 3000)  # two seconds or more, also where nobody else is at work
     wait_for_state(page, "running")
     wait_for_state(page, "done")
     assert page.evaluate("window.frames_seen.size") >= 5
@@ -225,7 +225,7 @@ def test_the_other_tabs_use_the_run_of_the_visitor(visit):
 
 def test_stop_ends_the_worker_process_within_a_second_of_the_click(visit, runs):
     page = visit()
-    start(page, 5000)
+    start(page, 5000, "GPT-2 style")
     wait_for_state(page, "running")
     pid = worker_of_only_run(runs)
     page.click("#stop")
@@ -235,7 +235,7 @@ def test_stop_ends_the_worker_process_within_a_second_of_the_click(visit, runs):
 
 def test_a_closed_tab_takes_its_worker_along_within_a_second(visit, runs):
     page = visit()
-    start(page, 5000)
+    start(page, 5000, "GPT-2 style")
     wait_for_state(page, "running")
     pid = worker_of_only_run(runs)
     page.close()
@@ -244,7 +244,7 @@ def test_a_closed_tab_takes_its_worker_along_within_a_second(visit, runs):
 
 def test_a_paused_run_can_go_on_and_pause_again(visit):
     page = visit()
-    start(page, 5000)
+    start(page, 5000, "GPT-2 style")  # long enough not to end between the pauses
     wait_for_state(page, "running")
     for _ in range(2):
         page.get_by_role("button", name="Pause").click()
@@ -266,7 +266,7 @@ def test_reset_brings_the_shipped_run_back(visit):
 
 def test_reset_of_a_run_that_runs_leaves_the_shipped_one_on_every_tab(visit, runs):
     page = visit()
-    start(page, 5000)
+    start(page, 5000, "GPT-2 style")
     wait_for_state(page, "running")
     pid = worker_of_only_run(runs)
     page.wait_for_timeout(700)  # some frames
@@ -398,11 +398,11 @@ STREAM = """() => new Promise((done) => {
 def test_a_live_comparison_is_drawn_often_without_a_gap_and_at_one_height(visit, capsys):
     """Over a whole run with its validations and samples: five pictures a second, and no quarter of one without a frame.
 
-    Whoever else is at work on this machine only takes away, so the best of three runs counts.
+    Whoever else is at work on this machine only takes away, so the best of five runs counts.
     """
     page = visit()
     told = []
-    for _ in range(3):
+    for _ in range(5):
         if told:
             page.wait_for_timeout(2000)
         page.click("#start")
