@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 GRACE_SECONDS = 10.0  # for a block that is told to end; only one that hangs inside of compiled code takes longer
 HUNG = 75  # exit code of a worker whose block did not end; sysexits.h: EX_TEMPFAIL
@@ -16,7 +17,7 @@ class CellTimeout(BaseException):
     """The time is over. No `Exception`, so that no part of a model takes it for one of its own."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def deadline(seconds: float | None) -> Iterator[None]:
     """Raise `CellTimeout` inside of the block once it has run for so long; None for no limit.
 
@@ -28,7 +29,8 @@ def deadline(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    thread, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
+    thread, lock = threading.get_ident(), threading.Lock()
+    asked, over = threading.Event(), threading.Event()
 
     def watch() -> None:
         if over.wait(seconds):
@@ -36,24 +38,33 @@ def deadline(seconds: float | None) -> Iterator[None]:
         with lock:
             if over.is_set():
                 return
+            asked.set()
             raise_in(thread, CellTimeout)
         if not over.wait(GRACE_SECONDS) and is_worker():
             os._exit(HUNG)
 
     threading.Thread(target=watch, name="deadline", daemon=True).start()
+    came = False
     try:
         yield
+    except CellTimeout:
+        came = True
+        raise
     finally:
-        with lock:
-            over.set()
-        raise_in(thread, None)  # the block ended just as it was told to: nothing may be raised behind it
+        if not came:
+            with contextlib.suppress(CellTimeout):
+                with lock:
+                    over.set()
+                # Asked for just as the block ended: it comes between two bytecodes, and must not come behind this.
+                # To take it back instead would leave Python 3.11 on the watch for it, and slow, for good.
+                while asked.is_set():
+                    time.sleep(0.001)
+        over.set()
 
 
-def raise_in(thread: int, exception: type[BaseException] | None) -> None:
-    """Have `exception` raised in another thread, or with None nothing that was asked for before."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(exception) if exception is not None else None
-    )
+def raise_in(thread: int, exception: type[BaseException]) -> None:
+    """Have `exception` raised in another thread."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(exception))
 
 
 # Set in every process that a backend started for cells; never in the driver, which must not end itself.
