@@ -419,6 +419,7 @@ def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
     from tlab.inside import Subject
     from tlab.inside.over_time import over_time
     from tlab.inside.tables import as_csv, as_text
+    from tlab.run_folder import blas_threads
     from tlab.snapshots import load_snapshots
 
     reading, asked = ReadConfig(**vars(values.reading)), kind(**vars(values.probe))
@@ -427,10 +428,11 @@ def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
     if reading.text is None:
         held_out = subject.corpus.validation[: checkpoint.model_config.context_length]
         subject = Subject(checkpoint, checkpoint.tokenizer.decode(held_out), subject.corpus)
-    if reading.over_time:
-        rows = over_time(load_snapshots(values.folder), asked, subject.text, subject.given_corpus)
-    else:
-        rows = asked.rows(subject)
+    with blas_threads(1):  # the products are small, and on a busy machine a second thread is much slower
+        if reading.over_time:
+            rows = over_time(load_snapshots(values.folder), asked, subject.text, subject.given_corpus)
+        else:
+            rows = asked.rows(subject)
     if reading.plot is not None:
         draw_over_time(rows, kind, reading.plot, reading.column)
     if reading.csv:
