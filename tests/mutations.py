@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["test_gradients.py", "test_meaning.py", "test_model.py", "test_optim.py", "test_train.py", "test_parallel.py",
-         "test_generate.py", "test_decoder.py"]  # fmt: skip
+# The quickest first: most breaks are seen within a second or two.
+TESTS = ["test_optim.py", "test_train.py", "test_model.py", "test_parallel.py", "test_gradients.py", "test_decoder.py",
+         "test_generate.py", "test_meaning.py"]  # fmt: skip
 
 MUTATIONS = [
     # activations
