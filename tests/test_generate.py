@@ -258,13 +258,13 @@ def test_a_cache_never_grows():
 def test_a_cache_that_is_spread_goes_on_where_it_was():
     """Also after its window slid and its last keys were moved to the front."""
     cache = KVCache(1, 1, 1, 2, window=4, dtype=np.dtype(np.float32))
-    for number in range(7):
+    for number in range(12):
         cache.make_room(1)
         cache.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
         cache.advance(1)
     many = cache.spread(3)
-    assert (many.position, many.begin, many.end, len(many)) == (7, 3, 7, 4)
-    for number in (7, 8):  # the second one has to move what is kept
+    assert (many.position, many.begin, many.end, len(many)) == (12, 3, 7, 4)
+    for number in (12, 13):  # the second one has to move what is kept
         for one in (cache, many):
             one.make_room(1)
             keys, values = one.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
