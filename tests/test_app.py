@@ -192,6 +192,11 @@ def test_the_shipped_comparison_shows_its_difference():
     assert post - pre > 0.5
 
 
+def skip_another_edition(corpus):
+    if corpus.sha256 != demo_checkpoint().corpus["sha256"]:
+        pytest.skip("the shipped run has read the documentation of another Python")
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_the_shipped_weights_give_the_loss_of_the_shipped_records(side):
     from tlab.text import load_corpus
@@ -199,6 +204,7 @@ def test_the_shipped_weights_give_the_loss_of_the_shipped_records(side):
 
     checkpoint = demo_checkpoint(side)
     corpus = load_corpus(checkpoint.corpus["name"])
+    skip_another_edition(corpus)
     loss = evaluate(checkpoint.model(), corpus.validation)
     assert loss == pytest.approx(checkpoint.records[-1].validation_loss, abs=1e-3)
 
@@ -208,7 +214,9 @@ def test_the_shipped_run_begins_where_training_did():
     from tlab.train import Trainer
 
     start = demo_checkpoint(1, 0)
-    again = Trainer(start.model_config, start.train_config, load_corpus(start.corpus["name"])).train_step()
+    corpus = load_corpus(start.corpus["name"])
+    skip_another_edition(corpus)
+    again = Trainer(start.model_config, start.train_config, corpus).train_step()
     assert again.loss == pytest.approx(demo_checkpoint(1).records[0].loss, rel=1e-5)
 
 

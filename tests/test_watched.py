@@ -91,8 +91,9 @@ def broken_evaluation(monkeypatch):
     real, seen = watched.total_loss, []
 
     def total_loss(model, batch):
-        seen.append(id(model))
-        return math.nan if len(dict.fromkeys(seen)) == 2 else real(model, batch)
+        if not any(model is one for one in seen):
+            seen.append(model)  # kept, so that no other takes its place in memory
+        return math.nan if len(seen) == 2 else real(model, batch)
 
     monkeypatch.setattr(watched, "total_loss", total_loss)
 

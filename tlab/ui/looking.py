@@ -251,7 +251,7 @@ def profile_step(scene: Scene, training: TrainConfig) -> Profile:
             f"One step of this run takes about {seconds:.1f} seconds, too long to profile here. Take a smaller "
             "model or batch, or use `tlab profile` on your own machine."
         )
-    return profile(config, training, corpus_of(*scene[2:]), steps=steps)
+    return profile(config, training, subject_of(scene).corpus, steps=steps)
 
 
 def sleep(seconds: float) -> None:
