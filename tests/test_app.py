@@ -220,6 +220,11 @@ def test_the_shipped_run_begins_where_training_did():
     assert again.loss == pytest.approx(demo_checkpoint(1).records[0].loss, rel=1e-5)
 
 
+def test_the_shipped_losses_have_all_their_digits_for_an_export_to_compare():
+    losses = [record.loss for side in (0, 1) for record in demo_checkpoint(side).records]
+    assert losses == [float(np.float32(loss)) for loss in losses]  # six digits would not come back from float32
+
+
 def test_what_is_shipped_is_small():
     assert DEMO_RECORDS.stat().st_size + DEMO_WEIGHTS.stat().st_size < 1_900_000
 

@@ -110,7 +110,7 @@ def test_an_export_downloads_repeats_to_the_digit_and_opens_for_another_visitor(
     expected = losses(runs)
     open_tab(page, "Compare")
     with page.expect_download() as download:
-        page.get_by_role("button", name="as a zip").first.click()
+        page.get_by_role("button", name=f"Export {last_run(runs).name} as a zip").first.click()
     path = tmp_path / "run.zip"
     download.value.save_as(path)
     zipfile.ZipFile(path).extractall(tmp_path / "run")

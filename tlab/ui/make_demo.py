@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from tlab.checkpoint import Checkpoint, write_atomically
+from tlab.records import StepRecord
 from tlab.ui.demo import DEMO_RECORDS, DEMO_WEIGHTS
 from tlab.ui.presets import DEMO_PRESET, preset_job
 from tlab.ui.worker import Ended, Insight, Job, Progress, Sample, Snapshot, work
@@ -61,7 +62,7 @@ def describe(job: Job, side: int, told: list[Any], last: Checkpoint) -> dict[str
         "model": plan.model,
         "training": plan.training,
         "steps": [0, *(kept[i] for i in some)],
-        "records": [[rounded(value) for value in record] for record in last.records],
+        "records": [shipped(record) for record in last.records],
         "insights": [
             [m.step, [[rounded(value) for value in layer] for layer in m.layers]]
             for m in told
@@ -69,6 +70,12 @@ def describe(job: Job, side: int, told: list[Any], last: Checkpoint) -> dict[str
         ],
         "sample": samples[-1],
     }
+
+
+def shipped(record: StepRecord) -> list[Any]:
+    """A record with the losses to the last digit, as an export of the run compares them, and the rest rounded."""
+    exact = ("loss", "validation_loss")
+    return [value if name in exact else rounded(value) for name, value in zip(record._fields, record, strict=True)]
 
 
 def rounded(value: Any) -> Any:
