@@ -23,7 +23,7 @@ TEMPLATE = """
 
 def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
     """The component; see `lines_value`."""
-    return drawing("lines.js", TEMPLATE, value, elem_id)
+    return drawing("lines.js", TEMPLATE, value, elem_id, behind="curves.js")
 
 
 def lines_value(title: str, unit: str, lines: list[dict[str, Any]], empty: str) -> dict[str, Any]:

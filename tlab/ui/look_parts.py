@@ -16,7 +16,7 @@ import gradio as gr
 import numpy as np
 
 from tlab.generate import Chain
-from tlab.probes_attention import (
+from tlab.inside.attention import (
     HeadPortrait,
     Likely,
     Pair,
@@ -27,9 +27,9 @@ from tlab.probes_attention import (
     scores,
     thumbnail,
 )
-from tlab.probes_positions import Portrait
+from tlab.inside.positions import Portrait
 from tlab.types import Array
-from tlab.ui.demo import STATIC
+from tlab.ui.parts import drawing
 
 LEAST_FAVOURITE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
 LEAST_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
@@ -38,16 +38,8 @@ THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that 
 
 
 def look_component(name: str, template: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:
-    """A component that its script draws from a JSON value; the template never changes, so it never flickers."""
-    scripts = [(STATIC / file).read_text("utf-8") for file in ("common.js", "look.js", name)]
-    return gr.HTML(
-        value,
-        html_template=template,
-        js_on_load="".join(scripts),
-        apply_default_css=False,
-        elem_id=elem_id,
-        **props,
-    )
+    """A drawing with the tools of look.js at hand."""
+    return drawing(name, template, value, elem_id, behind="look.js", **props)
 
 
 def wish_component(tab: str, value: dict[str, Any]) -> gr.HTML:

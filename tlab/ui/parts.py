@@ -14,19 +14,27 @@ import gradio as gr
 from tlab.ui.demo import STATIC
 
 
-def script(name: str) -> str:
-    """The code of a component: a file of `static/`, behind what all of them use."""
-    return (STATIC / "common.js").read_text("utf-8") + (STATIC / name).read_text("utf-8")
+def drawing(
+    name: str, template: str, value: dict[str, Any], elem_id: str, *, behind: str | None = None, **props: Any
+) -> gr.HTML:
+    """A component that its script draws from a JSON value; the template never changes, so it never flickers.
 
-
-def drawing(name: str, template: str, value: dict[str, Any], elem_id: str) -> gr.HTML:
-    """A component that its script draws from a JSON value; the template never changes, so it never flickers."""
+    Args:
+        name: the script, a file of `static/`.
+        template: HTML.
+        value: what the script finds in `props.value`.
+        elem_id: id of its element.
+        behind: a script that comes between common.js, which all have, and its own.
+        props: further ones for the script, and arguments of `gr.HTML`.
+    """
+    scripts = ["common.js", behind, name]
     return gr.HTML(
         value,  # pyright: ignore[reportArgumentType], any JSON is allowed
         html_template=template,
-        js_on_load=script(name),
+        js_on_load="".join((STATIC / file).read_text("utf-8") for file in scripts if file),
         apply_default_css=False,
         elem_id=elem_id,
+        **props,
     )
 
 

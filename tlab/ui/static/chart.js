@@ -5,29 +5,10 @@ const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
 const margin = { left: 46, right: 14, top: 12, bottom: 30 };
-let pointer = null;
 let scale = null;
 let value = null; // what is drawn now
 const logBox = find(".tl-log");
 const smoothBox = find(".tl-smooth");
-
-const niceStep = (span, count) => {
-  const raw = span / count;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  return [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((step) => step >= raw);
-};
-
-const ticksOf = (low, high, logarithmic) => {
-  const ticks = [];
-  if (logarithmic && high / low > 5) {
-    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
-      for (const factor of high / low > 1000 ? [1] : [1, 2, 5]) ticks.push(factor * 10 ** power);
-    return ticks.filter((tick) => tick >= low && tick <= high);
-  }
-  const step = niceStep(high - low, 6);
-  for (let i = Math.ceil(low / step); i * step <= high + step / 1000; i++) ticks.push(i * step);
-  return ticks;
-};
 
 const makeScale = (value, width, height) => {
   const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
@@ -58,16 +39,6 @@ const widthOf = (run, i) => (i === run.bins.length - 1 ? run.filled : run.width)
 const middleOf = (run, i) => i * run.width + widthOf(run, i) / 2;
 const endOf = (run, i) => i * run.width + widthOf(run, i);
 
-const line = (context, points, style, width, dash = []) => {
-  context.beginPath();
-  points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
-  context.strokeStyle = style;
-  context.lineWidth = width;
-  context.setLineDash(dash);
-  context.stroke();
-  context.setLineDash([]);
-};
-
 const decode = (run) => ({
   letter: run.letter,
   label: run.label,
@@ -94,14 +65,14 @@ const drawRun = (context, run, smooth) => {
     context.globalAlpha = 1;
   }
   const batches = run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[0])]);
-  line(context, batches, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
-  if (smooth) line(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), own, 2.5, dash);
+  polyline(context, batches, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
+  if (smooth) polyline(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), own, 2.5, dash);
   if (run.bins.length === 1) {
     context.fillStyle = own; // a line of one point would be invisible
     context.fillRect(x(endOf(run, 0)) - 2, y(run.bins[0][0]) - 2, 5, 5);
   }
   const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
-  line(context, points, own, 1.2, [2, 3]);
+  polyline(context, points, own, 1.2, [2, 3]);
   for (const [px, py] of points) {
     context.beginPath();
     if (run.letter === "B") context.rect(px - 4.5, py - 4.5, 9, 9);
@@ -145,21 +116,16 @@ const draw = () => {
   context.textAlign = "right";
   context.textBaseline = "middle";
   for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
-    line(context, [[margin.left, y(tick)], [right, y(tick)]], faint, 1);
+    polyline(context, [[margin.left, y(tick)], [right, y(tick)]], faint, 1);
     context.fillStyle = text;
     context.fillText(String(Number(tick.toPrecision(6))), margin.left - 7, y(tick));
   }
-  context.textBaseline = "top";
-  const step = Math.max(1, niceStep(value.steps, width < 480 ? 4 : 8));
-  for (let tick = 0; tick <= value.steps; tick += step) {
-    context.textAlign = tick === 0 ? "left" : x(tick) > right - 16 ? "right" : "center";
-    context.fillStyle = text;
-    context.fillText(tick.toLocaleString("en"), x(tick), bottom + 8);
-  }
-  line(context, [[margin.left, bottom], [right, bottom]], text, 1);
+  context.fillStyle = text;
+  writeSteps(context, value.steps, width, x, right, bottom + 8);
+  polyline(context, [[margin.left, bottom], [right, bottom]], text, 1);
 
   if (value.guess) {
-    line(context, [[margin.left, y(value.guess)], [right, y(value.guess)]], text, 1, [2, 4]);
+    polyline(context, [[margin.left, y(value.guess)], [right, y(value.guess)]], text, 1, [2, 4]);
     context.textAlign = "right";
     context.textBaseline = "bottom";
     context.fillStyle = text;
@@ -173,7 +139,7 @@ const draw = () => {
   for (const run of value.runs) {
     if (!run.marker) continue;
     const at = x(run.marker.step);
-    line(context, [[at, margin.top], [at, bottom]], colour("--tl-bad"), 1.5, [4, 3]);
+    polyline(context, [[at, margin.top], [at, bottom]], colour("--tl-bad"), 1.5, [4, 3]);
     context.textAlign = at > width / 2 ? "right" : "left";
     context.textBaseline = "top";
     context.fillStyle = colour("--tl-bad");
@@ -196,7 +162,7 @@ const readings = (run, at) => {
 
 const hover = () => {
   const longest = value.runs.reduce((most, run) => (endOf(run, run.bins.length - 1) > endOf(most, most.bins.length - 1) ? run : most), value.runs[0]);
-  if (!pointer || !longest.bins.length) {
+  if (!pointer.over || !longest.bins.length) {
     tip.hidden = true;
     return;
   }
@@ -218,17 +184,9 @@ const hover = () => {
   tip.replaceChildren(table);
   placeTip(tip, box, scale.x(middleOf(longest, bin)), pointer.y - 20);
   const x = scale.x(middleOf(longest, bin));
-  line(canvas.getContext("2d"), [[x, margin.top], [x, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
+  polyline(canvas.getContext("2d"), [[x, margin.top], [x, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
 };
 
 const redraw = keepDrawn(box, draw);
-box.addEventListener("pointermove", (event) => {
-  const area = box.getBoundingClientRect();
-  pointer = { x: event.clientX - area.left, y: event.clientY - area.top };
-  redraw();
-});
-box.addEventListener("pointerleave", () => {
-  pointer = null;
-  redraw();
-});
+const pointer = pointerOver(box, redraw);
 for (const toggle of [logBox, smoothBox]) toggle.addEventListener("change", redraw);

@@ -6,15 +6,8 @@ const tip = find(".tl-tip");
 const key = find(".tl-lines-key");
 const margin = { left: 46, right: 14, top: 12, bottom: 30 };
 const DASHES = [[], [7, 4], [2, 3]];
-let pointer = null;
 let scale = null;
 let strong = null; // the line whose name in the key is pointed at
-
-const niceStep = (span, count) => {
-  const raw = span / count || 1;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  return [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((step) => step >= raw * 0.999);
-};
 
 const makeScale = (lines, width, height) => {
   let [low, high, last] = [Infinity, -Infinity, 1];
@@ -31,34 +24,11 @@ const makeScale = (lines, width, height) => {
   [from, to] = [from - room, to + room];
   const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
   return {
-    from, to, logarithmic, last,
+    low: logarithmic ? Math.exp(from) : from, high: logarithmic ? Math.exp(to) : to, logarithmic, last,
     x: (step) => margin.left + (step / last) * inner.width,
     y: (value) => margin.top + (1 - (turn(value) - from) / (to - from)) * inner.height,
     step: (x) => ((x - margin.left) / inner.width) * last,
   };
-};
-
-const ticksOf = ({ from, to, logarithmic }) => {
-  const ticks = [];
-  if (logarithmic) {
-    const [low, high] = [Math.exp(from), Math.exp(to)];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
-      for (const factor of high / low > 1000 ? [1] : [1, 2, 5]) ticks.push(factor * 10 ** power);
-    return ticks.filter((tick) => tick >= low && tick <= high);
-  }
-  const step = niceStep(to - from, 6);
-  for (let i = Math.ceil(from / step); i * step <= to; i++) ticks.push(i * step);
-  return ticks;
-};
-
-const trace = (context, points, style, width, dash) => {
-  context.beginPath();
-  points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
-  context.strokeStyle = style;
-  context.lineWidth = width;
-  context.setLineDash(dash);
-  context.stroke();
-  context.setLineDash([]);
 };
 
 const drawAxes = (context, width, height, xName) => {
@@ -68,17 +38,12 @@ const drawAxes = (context, width, height, xName) => {
   context.fillStyle = text;
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const tick of ticksOf(scale)) {
-    trace(context, [[margin.left, scale.y(tick)], [right, scale.y(tick)]], faint, 1, []);
+  for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
+    polyline(context, [[margin.left, scale.y(tick)], [right, scale.y(tick)]], faint, 1);
     context.fillText(String(Number(tick.toPrecision(6))), margin.left - 7, scale.y(tick));
   }
-  context.textBaseline = "top";
-  const step = Math.max(1, niceStep(scale.last, width < 480 ? 4 : 8));
-  for (let tick = 0; tick <= scale.last; tick += step) {
-    context.textAlign = tick === 0 ? "left" : scale.x(tick) > right - 16 ? "right" : "center";
-    context.fillText(tick.toLocaleString("en"), scale.x(tick), bottom + 8);
-  }
-  trace(context, [[margin.left, bottom], [right, bottom]], text, 1, []);
+  writeSteps(context, scale.last, width, scale.x, right, bottom + 8);
+  polyline(context, [[margin.left, bottom], [right, bottom]], text, 1);
 };
 
 const drawLine = (context, line, faded) => {
@@ -94,7 +59,7 @@ const drawLine = (context, line, faded) => {
     context.fill();
     context.globalAlpha = faded ? 0.15 : 1;
   }
-  trace(context, line.points.map(([step, value]) => [x(step), y(value)]), style, 2.2, DASHES[line.dash % DASHES.length]);
+  polyline(context, line.points.map(([step, value]) => [x(step), y(value)]), style, 2.2, DASHES[line.dash % DASHES.length]);
   for (const [step, value] of line.dots || []) {
     context.beginPath();
     context.arc(x(step), y(value), 4, 0, 2 * Math.PI);
@@ -151,7 +116,7 @@ const nearest = (points, step) => points.reduce((best, point) =>
 
 const hover = (context, value) => {
   tip.hidden = true;
-  if (!pointer) return;
+  if (!pointer.over) return;
   const step = Math.max(0, Math.min(scale.last, scale.step(pointer.x)));
   const rows = [];
   for (const line of value.lines) {
@@ -162,7 +127,7 @@ const hover = (context, value) => {
   if (!rows.length) return;
   rows.sort((a, b) => b.point[1] - a.point[1]);
   const at = scale.x(step);
-  trace(context, [[at, margin.top], [at, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1, []);
+  polyline(context, [[at, margin.top], [at, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
   tip.replaceChildren(make("div", "tl-tip-head", `step ${Math.round(step).toLocaleString("en")}`), ...rows.map(({ line, point }) => {
     const row = make("div", "tl-tip-row");
     const name = make("span", "", line.name);
@@ -175,12 +140,4 @@ const hover = (context, value) => {
 };
 
 const redraw = keepDrawn(box, draw);
-box.addEventListener("pointermove", (event) => {
-  const area = box.getBoundingClientRect();
-  pointer = { x: event.clientX - area.left, y: event.clientY - area.top };
-  redraw();
-});
-box.addEventListener("pointerleave", () => {
-  pointer = null;
-  redraw();
-});
+const pointer = pointerOver(box, redraw);

@@ -7,7 +7,6 @@ const boxes = [...element.querySelectorAll(".tl-small .tl-plot")];
 const margin = { left: 45, right: 8, top: 8, bottom: 20 };
 let sides = [];
 let following = true; // the latest step, until somebody takes the slider
-let pointers = boxes.map(() => null);
 
 const decodeRows = (text) => text.split(";").filter(Boolean).map((row) => {
   const [step, ...charts] = row.split("|");
@@ -35,16 +34,6 @@ const short = (v) => {
   return String(Number(v.toPrecision(2)));
 };
 
-const stroke = (context, points, style, width, dash = []) => {
-  context.beginPath();
-  points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
-  context.strokeStyle = style;
-  context.lineWidth = width;
-  context.setLineDash(dash);
-  context.stroke();
-  context.setLineDash([]);
-};
-
 const drawChart = (number, step) => {
   const box = boxes[number];
   const { title, unit, logarithmic } = props.value.charts[number];
@@ -64,7 +53,7 @@ const drawChart = (number, step) => {
   context.textBaseline = "middle";
   context.fillStyle = text;
   for (const tick of ticks) {
-    stroke(context, [[margin.left, y(tick)], [width - margin.right, y(tick)]], grid, 1);
+    polyline(context, [[margin.left, y(tick)], [width - margin.right, y(tick)]], grid, 1);
     context.fillText(short(tick), margin.left - 5, Math.min(Math.max(y(tick), margin.top + 4), height - margin.bottom - 2));
   }
   context.textBaseline = "top";
@@ -77,7 +66,7 @@ const drawChart = (number, step) => {
     if (!row) return;
     const isB = sides[i].letter === "B";
     const points = row.charts[number].map((v, layer) => [x(layer), y(v)]);
-    stroke(context, points, colour(isB ? "--tl-b" : "--tl-a"), 2, isB ? [6, 3] : []);
+    polyline(context, points, colour(isB ? "--tl-b" : "--tl-a"), 2, isB ? [6, 3] : []);
     for (const [px, py] of points) {
       context.beginPath();
       if (isB) context.rect(px - 3, py - 3, 6, 6);
@@ -94,7 +83,7 @@ const drawChart = (number, step) => {
 const showTip = (number, rows, x, layers) => {
   const [box, pointer] = [boxes[number], pointers[number]];
   const tip = box.querySelector(".tl-tip");
-  if (!pointer || !rows.some(Boolean)) {
+  if (!pointer.over || !rows.some(Boolean)) {
     tip.hidden = true;
     return;
   }
@@ -141,18 +130,8 @@ const sentence = (step) => {
 
 const redraws = boxes.map((box) => keepDrawn(box, draw));
 const redraw = redraws[0];
+const pointers = boxes.map((box) => pointerOver(box, redraw));
 slider.addEventListener("input", () => {
   following = slider.value === slider.max;
   redraw();
-});
-boxes.forEach((box, number) => {
-  box.addEventListener("pointermove", (event) => {
-    const area = box.getBoundingClientRect();
-    pointers[number] = { x: event.clientX - area.left, y: event.clientY - area.top };
-    redraw();
-  });
-  box.addEventListener("pointerleave", () => {
-    pointers[number] = null;
-    redraw();
-  });
 });
