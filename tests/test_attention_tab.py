@@ -19,8 +19,8 @@ with warnings.catch_warnings():
 
 from conftest import NOISE_OF_GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer
+from tlab.inside.attention import HeadPortrait, Likely, read
 from tlab.nn.positions import POSITIONS
-from tlab.probes_attention import HeadPortrait, Likely, read
 from tlab.text import CharTokenizer
 from tlab.ui.attention_tab import AttentionTab, kind_words, surest_head
 from tlab.ui.demo import EXCERPT, demo_checkpoint, demo_run, demo_steps

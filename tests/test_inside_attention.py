@@ -7,11 +7,9 @@ import pytest
 
 from conftest import tiny
 from tlab import Transformer
-from tlab.nn.loss import softmax
-from tlab.nn.positions import POSITIONS, Alibi, Position, Rope, Sinusoidal
-from tlab.probes import attention_statistics, attention_targets
-from tlab.probes_attention import (
+from tlab.inside.attention import (
     Reading,
+    ScoreStatistics,
     by_distance,
     head_roles,
     next_tokens,
@@ -21,7 +19,7 @@ from tlab.probes_attention import (
     scores,
     thumbnail,
 )
-from tlab.probes_positions import (
+from tlab.inside.positions import (
     Sizes,
     contentless_scores,
     fits,
@@ -32,6 +30,9 @@ from tlab.probes_positions import (
     score_by_distance,
     sizes_of,
 )
+from tlab.nn.loss import softmax
+from tlab.nn.positions import POSITIONS, Alibi, Position, Rope, Sinusoidal
+from tlab.probes import attention_statistics, attention_targets
 
 IDS = np.array([0, 1, 2, 3, 1, 2, 3, 4])
 
@@ -117,10 +118,14 @@ def made(queries, keys, bias=None) -> Reading:
     return Reading(np.arange(T), queries[None, None], keys[None, None], weights[None, None], bias, np.zeros((T, 3)), [])
 
 
+def statistics_of(reading: Reading) -> ScoreStatistics:
+    return score_statistics(reading.queries[0, 0], reading.keys[0, 0], reading.bias[0])
+
+
 def test_statistics_of_scores_are_those_of_the_pairs_that_the_mask_allows():
     queries = np.array([[3.0, 0, 0, 4], [0, 0, 2, 0]])
     keys = np.array([[3.0, 0, 0, 4], [0, 0, -6, 0]])
-    of = score_statistics(made(queries, keys), 0, 0)
+    of = statistics_of(made(queries, keys))
     assert (of.query_norm, of.key_norm) == (3.5, 5.5)
     # Allowed are (0, 0): 25 / 2, (1, 0): 0, (1, 1): -12 / 2. The pair (0, 1) is ahead.
     assert of.cosine == pytest.approx((1 + 0 - 1) / 3)
@@ -130,7 +135,7 @@ def test_statistics_of_scores_are_those_of_the_pairs_that_the_mask_allows():
 
 
 def test_a_head_of_zero_queries_has_no_direction_and_no_size():
-    of = score_statistics(made(np.zeros((3, 4)), np.ones((3, 4))), 0, 0)
+    of = statistics_of(made(np.zeros((3, 4)), np.ones((3, 4))))
     assert (of.query_norm, of.cosine, of.size, of.largest, of.spread) == (0, 0, 0, 0, 0)
 
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from tlab.nn.model import Trace, Transformer
 from tlab.types import Array, Ids
 
+SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: habits are told by the others
+
 
 def named_arrays(trace: Trace) -> Iterator[tuple[str, Array]]:
     """Every array of a trace with its name, in the order of computation: ("blocks.0.attention.weights", ...)."""
@@ -75,7 +77,7 @@ def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
     """How much of one head's weight goes where, as shares of 1; the places overlap.
 
     Args:
-        weights: (T, T), of one head over one text. The first four rows, which have hardly a choice, are left out
+        weights: (T, T), of one head over one text. The first `SETTLED_ROWS` are left out
             where there are more.
         ids: (T,), the text.
 
@@ -83,7 +85,7 @@ def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
         "previous" (the token before), "itself", "first" (of the text), "same" (earlier copies of the token),
         "induction" (what followed an earlier copy; Olsson et al. 2022), "near" (three to eight tokens before).
     """
-    rows = slice(min(4, len(ids) - 1), None)
+    rows = slice(min(SETTLED_ROWS, len(ids) - 1), None)
     return {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in target_masks(ids).items()}
 
 

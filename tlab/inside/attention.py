@@ -12,10 +12,8 @@ import numpy as np
 
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer
-from tlab.probes import attention_statistics, target_masks
+from tlab.probes import SETTLED_ROWS, attention_statistics, target_masks
 from tlab.types import Array, Ids
-
-SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: roles are told by the others
 
 
 class Reading(NamedTuple):
@@ -131,18 +129,18 @@ class ScoreStatistics(NamedTuple):
     spread: float  # standard deviation of the scores in one row, mean over the rows: what the softmax goes by
 
 
-def score_statistics(reading: Reading, layer: int, head: int) -> ScoreStatistics:
-    """Sizes of Q, K and Q K^T / sqrt(D) of one head.
+def score_statistics(queries: Array, keys: Array, bias: Array) -> ScoreStatistics:
+    """Sizes of Q, K and Q K^T / sqrt(D) of one head: queries and keys (T, D), bias (T, T) as `Reading` has them.
 
     Notice: a softmax over scores of spread far below 1 looks at all alike, over one far above 1 at one token only. So
     scores that grow without bound in training freeze a head (Zhai et al. 2023).
     """
-    queries, keys = reading.queries[layer, head], reading.keys[layer, head]
-    seen = np.isfinite(reading.bias[head])
+    seen = np.isfinite(bias)
     lengths, key_lengths = np.linalg.norm(queries, axis=1), np.linalg.norm(keys, axis=1)
     size = lengths[:, None] * key_lengths[None, :]
-    cosines = np.divide(queries @ keys.T, size, out=np.zeros_like(size), where=size > 0)
-    whole = scores(reading, layer, head) + np.where(seen, reading.bias[head], 0)
+    products = queries @ keys.T
+    cosines = np.divide(products, size, out=np.zeros_like(size), where=size > 0)
+    whole = products / math.sqrt(queries.shape[1]) + np.where(seen, bias, 0)
     visible = whole[seen]
     spreads = [row[mask].std() for row, mask in zip(whole, seen, strict=True) if mask.sum() > 1]
     return ScoreStatistics(

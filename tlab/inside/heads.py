@@ -8,17 +8,17 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from tlab.config import option
+from tlab.inside.attention import score_statistics
 from tlab.inside.contributions import unembedding
 from tlab.inside.subject import PROBES, Probe, ProbeError, Subject
 from tlab.nn.attention import AttentionTrace
 from tlab.nn.model import Block, Transformer
 from tlab.nn.norms import Norm
-from tlab.probes import attention_statistics, attention_targets
+from tlab.probes import SETTLED_ROWS, attention_statistics, attention_targets
 from tlab.text import Tokenizer
 from tlab.types import Array, Ids
 
 FEWEST_LETTERS = 4  # in a copy: with fewer, chance looks like a score
-FIRST_ROWS = 4  # tokens at the beginning, which have hardly a choice where to look
 
 
 class HeadRow(NamedTuple):
@@ -42,7 +42,7 @@ def positional_share(weights: Array) -> float:
     """
     T = len(weights)
     queries, keys = np.tril_indices(T)
-    enough = queries >= min(FIRST_ROWS, T - 1)
+    enough = queries >= min(SETTLED_ROWS, T - 1)
     queries, keys = queries[enough], keys[enough]
     w, distance = weights[queries, keys].astype(np.float64), queries - keys
     mean_at = np.bincount(distance, w) / np.maximum(np.bincount(distance), 1)
@@ -175,7 +175,7 @@ class QueryKeyRow(NamedTuple):
     key: float  # mean length
     cosine: float  # mean between a query and the keys that it sees
     spread: float  # standard deviation of the scores that a query sees, averaged over queries
-    largest: float  # score
+    largest: float  # score, in absolute value
 
 
 @PROBES.add(
@@ -196,20 +196,14 @@ class QueryKeyProbe(Probe):
 
     def rows(self, subject: Subject) -> list[QueryKeyRow]:
         T = len(subject.ids)
-        visible = np.tri(T, dtype=bool)
         table = []
-        for layer, (block, trace) in enumerate(zip(subject.model.blocks, subject.trace.blocks, strict=True)):
-            attention = trace.attention
-            lengths = [np.linalg.norm(array[0], axis=-1) for array in (attention.queries, attention.keys)]  # (H, T)
-            products = attention.queries[0] @ attention.keys[0].swapaxes(-1, -2)  # (H, T, T)
-            scores = head_scores(block, attention)
-            cosines = products / np.maximum(lengths[0][..., None] * lengths[1][:, None, :], 1e-30)
-            for h in range(len(scores)):
-                spread = np.mean([scores[h, t, : t + 1].std() for t in range(1, T)])
-                table.append(
-                    QueryKeyRow(f"{layer}.{h}", float(lengths[0][h].mean()), float(lengths[1][h].mean()),
-                                float(cosines[h][visible].mean()), float(spread), float(scores[h][visible].max()))
-                )  # fmt: skip
+        for layer, trace in enumerate(subject.trace.blocks):
+            queries, keys = trace.attention.queries[0], trace.attention.keys[0]  # (H, T, D)
+            bias = np.broadcast_to(subject.model.position.score_bias(T, T, queries.dtype), (len(queries), T, T))
+            for h in range(len(queries)):
+                found = score_statistics(queries[h], keys[h], bias[h])
+                table.append(QueryKeyRow(f"{layer}.{h}", found.query_norm, found.key_norm, found.cosine, found.spread,
+                                         found.largest))  # fmt: skip
         return table
 
 

@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.events import api
 
 import tlab
-from tlab.probes_attention import read
+from tlab.inside.attention import read
 from tlab.text import TOKENIZERS
 from tlab.ui.demo import demo_checkpoint
 from tlab.ui.look_parts import head_words

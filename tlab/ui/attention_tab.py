@@ -8,9 +8,9 @@ import gradio as gr
 
 from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig
+from tlab.inside.attention import next_tokens, score_statistics
+from tlab.inside.positions import fits, sizes_of
 from tlab.nn.positions import POSITIONS
-from tlab.probes_attention import next_tokens, score_statistics
-from tlab.probes_positions import fits, sizes_of
 from tlab.source import notice
 from tlab.ui.demo import EXCERPT
 from tlab.ui.look_parts import (
@@ -138,6 +138,7 @@ class AttentionTab:
         key = whole(wish.get("key"), 0, query, likeliest)
         serial = whole(wish.get("serial"), 0, MOST, 0)
         portrait = reading.heads[layer * H + head]
+        statistics = score_statistics(reading.queries[layer, head], reading.keys[layer, head], reading.bias[head])
         scrub = {"steps": of.steps, "step": of.checkpoint.step, "labels": of.labels, "side": of.side, "serial": serial}
         likely = next_tokens(reading, NEXT_TOKENS)
         names = of.checkpoint.tokenizer.tokens
@@ -149,7 +150,7 @@ class AttentionTab:
             note_html(of.words + reads_words(look)),
             words_html(head_words(portrait)),
             map_value(tokens, reading, layer, head, query, key, serial),
-            statistics_html(score_statistics(reading, layer, head), portrait, T),
+            statistics_html(statistics, portrait, T),
             pair_value(tokens, reading, layer, head, query, key),
             self.positions_of(of.checkpoint, wish.get("kind"), look, layer, head),
         ]

@@ -16,8 +16,8 @@ import numpy as np
 
 from tlab.checkpoint import Checkpoint
 from tlab.generate import generate_tokens, next_token_logits
-from tlab.probes_attention import Reading, read
-from tlab.probes_positions import Portrait, portrait
+from tlab.inside.attention import Reading, read
+from tlab.inside.positions import Portrait, portrait
 from tlab.types import Array
 from tlab.ui.demo import demo_run
 from tlab.ui.run import Run
