@@ -16,7 +16,7 @@ import tyro
 from tlab.checkpoint import FILE_NAME, Checkpoint
 from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.inside import probe
-from tlab.run_folder import blas_threads
+from tlab.parallel import one_blas_thread
 from tlab.snapshots import save_snapshot
 from tlab.text import Corpus, load_corpus
 from tlab.train import Trainer
@@ -83,7 +83,7 @@ def main(folder: Path = FOLDER) -> None:
     for num_layers in (2, 1):
         trainer = Trainer(*configs(num_layers, corpus.tokenizer.vocab_size), corpus, compute=ComputeConfig(threads=1))
         began = time.process_time()
-        with blas_threads(1):
+        with one_blas_thread():
             for _ in trainer:
                 pass
         seconds = time.process_time() - began

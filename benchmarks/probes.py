@@ -19,7 +19,7 @@ from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig, options
 from tlab.inside import PROBES, Probe, Subject
 from tlab.nn.model import Transformer
-from tlab.run_folder import blas_threads
+from tlab.parallel import one_blas_thread
 from tlab.text import DEFAULT_CORPUS, Corpus, load_corpus
 
 TOKENS = 256
@@ -85,7 +85,7 @@ def main(turns: int = 9) -> None:
     corpus = load_corpus(DEFAULT_CORPUS)
     checkpoint = default_checkpoint(corpus)
     print(f"{TOKENS} tokens, processor time, at most {MOST * 1e3:.0f} ms")
-    with blas_threads(1):
+    with one_blas_thread():
         for name in PROBES:
             found = cost(name, checkpoint, corpus, turns)
             verdict = "reached" if found.seconds < MOST else "MISSED"

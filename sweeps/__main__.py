@@ -136,7 +136,10 @@ class RunCommand(RunWords, GridWords):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryCommand(RunWords):
-    """Train again what failed, was killed or took too long; or the cells that are named."""
+    """Train again what failed, was killed or took too long; or the cells that are named.
+
+    What was never begun is left to the command that began the sweep.
+    """
 
     folder: Folder
     """Of a sweep."""
@@ -147,12 +150,14 @@ class RetryCommand(RunWords):
         """Run it; -> the exit code."""
         execution, store = self.execution(), Store(self.folder, must_exist=True)
         again = chosen_cells(self.cells, make_plan(None, store)) if self.cells else ACCIDENTS
-        plan = make_plan(None, store, again=again)
+        plan = make_plan(None, store, again=again, only_again=True)
         if not plan.missing:
             print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
             return EXIT_OK
         introduce(plan, store, execution)
-        return finish(run_sweep(None, store, execution, command=command_line(argv), again=again), store)
+        return finish(
+            run_sweep(None, store, execution, command=command_line(argv), again=again, only_again=True), store
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from sweeps.deadline import CellTimeout, deadline
 from sweeps.identity import DTYPE, SCHEMA, Cell
 from sweeps.provenance import source_hash
+from tlab.parallel import one_blas_thread
 from tlab.records import Divergence, StepRecord
-from tlab.run_folder import blas_threads
 from tlab.text.corpora import Corpus
 from tlab.train import Trainer
 
@@ -134,7 +134,7 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     records: list[StepRecord] = []
     num_parameters = None
     try:
-        with deadline(timeout), blas_threads(1):
+        with deadline(timeout), one_blas_thread():
             if corpus.sha256 != cell.corpus_sha256:
                 raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
             trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)

@@ -286,9 +286,8 @@ def is_nothing(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numbers:
 
 def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
     """The same with the p-values of the whole family adjusted; what has no numbers was not tested."""
-    tested = [one for one in found if one.estimate.n > 1]
-    adjusted = iter(holm([one.p for one in tested]))
-    return [one._replace(p_holm=next(adjusted)) if one.estimate.n > 1 else one for one in found]
+    adjusted = holm([one.p if one.estimate.n > 1 else math.nan for one in found])
+    return [one._replace(p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def departures(table: Table, axes: tuple[str, str], measure: str = MEASURE) -> tuple[list[Any], list[Any], Numbers]:

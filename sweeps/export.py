@@ -14,8 +14,9 @@ from pathlib import Path
 from sweeps.cell import CurvePoint
 from sweeps.lock import LOCK
 from sweeps.plan import make_plan
+from sweeps.provenance import without_folders
 from sweeps.run import write_tables
-from sweeps.store import CELLS, CURVES, LOG, STARTED, Store, StoreError, curve_path
+from sweeps.store import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, StoreError, curve_path
 from sweeps.tabulate import Table, cells_text
 from tlab.checkpoint import write_atomically
 
@@ -28,6 +29,8 @@ DIGITS = 4  # of a loss, behind the point; seeds differ in the second
 def export(store: Store, to: Path | None = None) -> Path:
     """Tables, manifest, figures and report, all made anew, in a .zip or a new folder; -> where.
 
+    Of files on this machine the manifest then has the names alone.
+
     Raises:
         StoreError: there is something in that place already, or the folder is itself an export.
     """
@@ -37,12 +40,14 @@ def export(store: Store, to: Path | None = None) -> Path:
     refuse_existing(to)
     refresh(store)
     write_report(store.folder)
+    manifest = json.dumps(without_folders(store.manifest), indent=1)
     files = [path for path in sorted(store.folder.rglob("*")) if path.is_file() and is_exported(path, store.folder)]
     if to.suffix != ".zip":
         for path in files:
             place = to / path.relative_to(store.folder)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
+        (to / MANIFEST).write_text(manifest, "utf-8")
         return to
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
@@ -50,14 +55,15 @@ def export(store: Store, to: Path | None = None) -> Path:
         with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in files:
                 archive.write(path, Path(store.folder.name) / path.relative_to(store.folder))
+            archive.writestr(f"{store.folder.name}/{MANIFEST}", manifest)
         half.replace(to)
     return to
 
 
 def is_exported(path: Path, folder: Path) -> bool:
-    """Whether a file of the folder goes along."""
+    """Whether a file of the folder goes along as it is."""
     first = path.relative_to(folder).parts[0]
-    return first not in NOT_EXPORTED and not path.name.startswith(".")
+    return first not in NOT_EXPORTED and first != MANIFEST and not path.name.startswith(".")
 
 
 def refuse_existing(to: Path) -> None:
@@ -104,7 +110,7 @@ def small_form(store: Store, to: Path | None = None) -> Path:
     files = {name: (store.folder / name).read_text("utf-8") for name in ("summary.csv", "effects.csv")}
     files["cells.csv"] = cells_text(table, [column for column in table.columns if column not in PRIVATE])
     files["curves.csv"] = short_curves(store, ran)
-    files["manifest.json"] = json.dumps({"grids": store.manifest["grids"]}, indent=1)
+    files["manifest.json"] = json.dumps({"grids": without_folders(store.manifest["grids"])}, indent=1)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, text in files.items():  # without the time, so that the same sweep makes the same bytes

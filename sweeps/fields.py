@@ -5,13 +5,19 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from tlab.config import Config, ModelConfig, TrainConfig, chosen_from, field_types, option, options, type_alternatives
+from tlab.config import (
+    Config,
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    field_types,
+    options,
+    type_alternatives,
+)
 from tlab.registry import Registry
-from tlab.text.corpora import CORPORA, DEFAULT_CORPUS
-from tlab.text.tokenizers import TOKENIZERS
+from tlab.text.corpora import CORPORA
 
 GIVEN_BY_CORPUS = "vocab_size"
 REPLICATE = "seed"
@@ -22,15 +28,6 @@ TRUE_WORDS, FALSE_WORDS, NONE_WORDS = ("true", "yes", "1"), ("false", "no", "0")
 
 class GridError(ValueError):
     """A grid that cannot be; the message says what was given, what is allowed, and what to do."""
-
-
-@dataclass(frozen=True)
-class TextConfig(Config):
-    """What a cell reads: the two choices that are no field of the other configs."""
-
-    # No registry in its option: paths of files are allowed as well, and loading says what is not.
-    corpus: str = option(DEFAULT_CORPUS, help="A registered corpus, or a UTF-8 text file by its path.")
-    tokenizer: str = chosen_from(TOKENIZERS, "char", "How text becomes ids.")
 
 
 CONFIGS: tuple[type[Config], ...] = (TextConfig, ModelConfig, TrainConfig)

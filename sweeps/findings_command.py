@@ -23,8 +23,8 @@ from sweeps.findings import CLAIMS
 from sweeps.findings_page import Finding, finding_as_text, summary_as_text, write_page
 from sweeps.provenance import processor
 from sweeps.trials import Trial, read_outcome, run_trials, trials_of
-from tlab.terminal import counted
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
+from tlab.words import several
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 PAGE = "findings.md"
@@ -67,7 +67,7 @@ class FindingsCommand:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USAGE
         trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
-        print(f"{counted(len(claims), 'claim')}, {counted(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
+        print(f"{several(len(claims), 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
         try:
             problem = run_trials(trials, self.out, corpora, jobs=jobs)
         except KeyboardInterrupt:
@@ -98,7 +98,7 @@ class FindingsCommand:
             print(finding_as_text(finding))
         page = self.page or self.out / PAGE
         files = write_page(page, findings, machine())
-        print(f"\n{summary_as_text(told)}\n{page}, with {counted(len(files) - 1, 'figure')} in {files[0].parent}")
+        print(f"\n{summary_as_text(told)}\n{page}, with {several(len(files) - 1, 'figure')} in {files[0].parent}")
         return EXIT_OK if len(told) == len(claims) else EXIT_FAILED
 
     def finding(self, claim: Claim, corpora: Mapping[str, Corpus]) -> Finding | None:

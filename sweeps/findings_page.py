@@ -13,9 +13,13 @@ from sweeps.stats import ALPHA, Estimate, difference_p, equality_p, estimate, ho
 from sweeps.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, Results, verdict_of_all
 from tlab.checkpoint import write_atomically
 from tlab.figures import save_figure
-from tlab.terminal import duration
+from tlab.words import duration
 
 IMAGES = "images"
+INTERVALS = """\
+Intervals are Student's t over the seeds, and lie evenly about the mean. Of few seeds that differ much, one may reach
+beyond what the measure can be at all, such as a share above 1: the truth is then known no better than to that end.
+"""
 SIGNS = {REPRODUCED: "✔", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?"}
 """Beside the word, so that a long table is read at a glance."""
 NOT_RUN = "not run"
@@ -130,6 +134,7 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
         f"several claims share were made once, but count for each of them ({duration(seconds)} in all). This page is "
         "made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats what needs hardly any "
         "training.\n",
+        INTERVALS,
         *(section(findings[key]) for key in CLAIMS if key in findings),
         questions_section(findings),
     ]

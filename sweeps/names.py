@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.grid import registry_of
+from sweeps.provenance import without_folders
 from sweeps.summary import Configuration
 
 
 def level_name(axis: str, value: Any) -> str:
-    """The label that its class was registered with, or the value itself."""
+    """The label that its class was registered with, or the value itself; of a file its name."""
     registry = registry_of(axis)
     if registry is not None and value in registry:
         return registry.entries[value].label
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(without_folders(value))
 
 
 def level_phrase(axis: str, value: Any) -> str:

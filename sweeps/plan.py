@@ -17,7 +17,7 @@ from sweeps.identity import DTYPE, Cell
 from sweeps.store import Store
 from tlab import cost
 from tlab.config import ModelConfig
-from tlab.run_folder import blas_threads
+from tlab.parallel import one_blas_thread
 from tlab.text.corpora import Corpus
 from tlab.train import Trainer
 
@@ -44,13 +44,14 @@ class Plan:
         return sum(cell.alias_of is not None for cell in self.wanted)
 
 
-def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = ()) -> Plan:
+def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), only_again: bool = False) -> Plan:
     """What this grid asks for and what of it is still to be trained.
 
     Args:
         grid: the grid; None for all that were ever run into the folder.
         store: the folder.
         again: statuses, or ids, of cells that have a result and are to be trained all the same.
+        only_again: whether what was never begun is left for another time.
 
     Raises:
         GridError: a cell of the grid cannot be.
@@ -63,9 +64,13 @@ def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = ()) -
         wanted_ids = {cell.cell_id for cell in cells_of([grid], corpora)}
         wanted = [cell for cell in cells if cell.cell_id in wanted_ids]
     needed = dict.fromkeys(cell.result_id for cell in wanted)
-    done = {i for i, record in store.records(needed).items() if record.status not in again and i not in again}
+    status = {i: record.status for i, record in store.records(needed).items()}
+
+    def is_missing(i: str) -> bool:
+        return i in again or (status[i] in again if i in status else not only_again)
+
     by_id = {cell.cell_id: cell for cell in cells}
-    return Plan(grids, cells, wanted, [by_id[i] for i in needed if i not in done], corpora)
+    return Plan(grids, cells, wanted, [by_id[i] for i in needed if is_missing(i)], corpora)
 
 
 def chosen_cells(names: Iterable[str], plan: Plan) -> list[str]:
@@ -173,7 +178,7 @@ def seconds_a_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
     """Time of one update with one BLAS thread; the fastest of a few, as others may be at work on the machine."""
     short = dataclasses.replace(cell.train, steps=MEASURED_STEPS + 1, validation_every=0, warmup_steps=0)
     took = []
-    with blas_threads(1):
+    with one_blas_thread():
         trainer = Trainer(cell.model, short, corpora[cell.text], dtype=DTYPE)
         trainer.train_step()  # the first one warms up caches
         while len(took) < MEASURED_STEPS - 1 and not trainer.finished:  # the last one would validate

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sweeps.cell import ACCIDENTS, DIVERGED
-from tlab.terminal import duration
+from tlab.words import duration
 
 LOG_SECONDS = 10.0  # between two lines of progress where nobody sees them replace each other
 BAR = 10  # characters

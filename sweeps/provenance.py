@@ -122,6 +122,15 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
+def without_folders(value: Any) -> Any:
+    """The same value with the name alone of every absolute path in it: what is sent on tells of nobody's folders."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(one) for one in value]
+    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
+
+
 def about_corpus(corpus: Corpus) -> dict[str, Any]:
     """The corpus's own record, with the vocabulary's size in place of the vocabulary."""
     about = corpus.describe()

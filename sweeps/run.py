@@ -107,6 +107,7 @@ def run_sweep(
     *,
     command: Sequence[str] = (),
     again: Iterable[str] = (),
+    only_again: bool = False,
 ) -> SweepResult:
     """Train every cell of the grid that has no result yet, and write the tables.
 
@@ -118,6 +119,7 @@ def run_sweep(
         execution: how.
         command: what was typed, for the manifest.
         again: statuses, or ids, of cells that have a result and are to be trained all the same.
+        only_again: whether what was never begun is left for another time.
 
     Raises:
         GridError: the grid cannot be trained; nothing was run.
@@ -128,7 +130,7 @@ def run_sweep(
         make_plan(grid, store)  # a grid that cannot be leaves no empty folder behind
     store.make_folder()
     with locked(store.folder):
-        plan = make_plan(grid, store, again=tuple(again))
+        plan = make_plan(grid, store, again=tuple(again), only_again=only_again)
         refuse_mixture(plan, store, execution)
         about = {"jobs": execution.jobs, "backend": execution.backend}
         before = store.begin(plan.grids, command, plan.corpora.values(), **about)

@@ -11,10 +11,11 @@ from sweeps.effects import Comparison, comparisons
 from sweeps.figures import levels_of
 from sweeps.html import Html, details, interval, interval_words, joined, table, tag
 from sweeps.names import configuration_name, level_name, level_phrase
-from sweeps.sentences import comparison_sentence, ground_sentence, largest_first, several
+from sweeps.sentences import comparison_sentence, ground_sentence, largest_first
 from sweeps.stats import BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN
 from sweeps.store import Table
 from sweeps.summary import BEST, RATE, Summary, at_best_rate, at_rate, summaries
+from tlab.words import several
 
 MOST_CLAIMS = 30  # rows of one kind; all are in comparisons.csv
 MOST_SHOWN = 15  # configurations before the rest is folded away
@@ -165,8 +166,9 @@ def configurations_section(ranked: Sequence[Summary]) -> Html:
     rows = [configuration_row(rank, one) for rank, one in enumerate(ranked[:MOST_CONFIGURATIONS], 1)]
     left_out = len(ranked) - len(rows)
     words = (
-        "Losses are of the whole validation split after the last step, in nats per token. The best one was picked for "
-        "its loss, so a part of its lead is luck; whether another is told from it is tested within the seeds, with "
+        "Losses are of the whole validation split after the last step, in nats per token. First come those with the "
+        "fewest seeds lost, then the lower mean. The best one was picked for its loss, so a part of its lead is luck; "
+        "whether another is told from it is tested within the seeds, with "
         "Holm's correction over all rows." + (f" {several(left_out, 'more row')} in summary.csv." if left_out else "")
     )
     return joined([tag("p", words), folded(heads, rows, (0, 3), (1,))])

@@ -12,13 +12,9 @@ from sweeps.names import axis_name, configuration_name, level_name, level_phrase
 from sweeps.stats import ALPHA, BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN, Estimate, seeds_needed
 from sweeps.store import Table
 from sweeps.summary import Summary, has_value
+from tlab.words import several
 
 MOST_NAMED = 3  # of a kind, in the headline; all are in the tables below it
-
-
-def several(count: int, noun: str) -> str:
-    """1 cell, 2 cells, 1,200 cells."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -13,10 +13,12 @@ from sweeps.figures import levels_of
 from sweeps.grid import REPLICATE
 from sweeps.html import Html, details, joined, table, tag
 from sweeps.names import axis_name, configuration_name, level_name, level_phrase
+from sweeps.provenance import without_folders
 from sweeps.sentences import listed, several
 from sweeps.stats import ALPHA
 from sweeps.store import Table
 from sweeps.summary import configurations, has_value
+from tlab.words import duration
 
 MOST_ACCIDENTS = 40
 MOST_ALIASES = 40
@@ -108,7 +110,7 @@ def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "versions": ", ".join(filter(None, [*versions, blas])),
         "commit": f"{str(git['sha'])[:12]}{changed}" if git.get("sha") else "",
         "begun": ", ".join(dict.fromkeys(day_of(str(run.get("began", ""))) for run in runs)),
-        "command": shlex.join(map(str, last.get("command") or ())),
+        "command": shlex.join(map(str, without_folders(last.get("command") or ()))),
     }
 
 
@@ -118,14 +120,6 @@ def day_of(began: str) -> str:
         return datetime.fromisoformat(began).strftime("%Y-%m-%d %H:%M %Z")
     except ValueError:
         return began
-
-
-def duration(seconds: float) -> str:
-    """With the unit that suits it."""
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 # ------------------------------------------------------------------------------------------------ what went wrong

@@ -190,12 +190,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number (Holm 1979), in the order given.
 
     To claim what has an adjusted p of at most 5 % makes any false claim at all in at most 5 % of sweeps, whatever the
-    tests' dependence: the smallest p is multiplied by the number of tests, the next one by one less, and so on.
+    tests' dependence: the smallest p is multiplied by the number of tests, the next one by one less, and so on. A nan
+    is no test: it does not count, and comes back as 1.
     """
     adjusted = [1.0] * len(p_values)
+    tested = [i for i, p in enumerate(p_values) if not math.isnan(p)]
     highest = 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+    for rank, i in enumerate(sorted(tested, key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(tested) - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted
 

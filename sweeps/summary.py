@@ -82,7 +82,11 @@ class Configuration:
 
 
 def configurations(table: Table) -> list[Configuration]:
-    """The table's rows by configuration: the best mean first, those that have none last."""
+    """The table's rows by configuration: the best first, those that have no loss last.
+
+    Better is the one with fewer seeds lost, and of those with as many the one with the lower mean: the mean of those
+    seeds that were lucky is not to be compared with that of all.
+    """
     settings = {row["cell_id"]: tuple(row[axis] for axis in table.axes) for row in table.rows}
     stands_for: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
@@ -113,7 +117,8 @@ def configurations(table: Table) -> list[Configuration]:
             configuration.losses[seed] = row[MEASURE]
         else:
             (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
-    return sorted(found.values(), key=lambda configuration: configuration.mean)
+    seeds = len({row[REPLICATE] for row in table.rows})
+    return sorted(found.values(), key=lambda one: (seeds - len(one.losses), one.mean))
 
 
 class Summary(NamedTuple):
@@ -122,7 +127,7 @@ class Summary(NamedTuple):
     configuration: Configuration
     estimate: Estimate
     minus_best: Estimate
-    """Paired by seed, to the configuration with the lowest mean."""
+    """Paired by seed, to the best configuration."""
     verdict: str
     """Whether it is told from the best one: one of `stats.VERDICTS`; of the best one itself, `BEST`."""
 
@@ -134,14 +139,14 @@ class Summary(NamedTuple):
 
 
 def summaries(table: Table, margin: float = MARGIN) -> list[Summary]:
-    """A summary of each configuration, aliases together, the lowest mean first, those without a loss last.
+    """A summary of each configuration, aliases together, in the order of `configurations`.
 
     That the best one is best is in part luck, as it was picked for it; so the others' distances to it are a little
     too large. Holm's correction is over all of them.
     """
     ranked = configurations(table)
     differences = [paired(one.losses, ranked[0].losses) for one in ranked]
-    adjusted = holm([difference_p(difference) for difference in differences[1:]])
+    adjusted = holm([difference_p(one) if len(one) > 1 else math.nan for one in differences[1:]])
     verdicts = [
         verdict_of(p, equality_p(difference, margin)) for p, difference in zip(adjusted, differences[1:], strict=True)
     ]
@@ -178,17 +183,20 @@ def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
 def at_best_rate(table: Table, axis: str = RATE, measure: str = MEASURE) -> Table:
     """The table without that axis: each configuration with the rate that suits it best.
 
-    Best is the one with the fewest cells that did not end well, and of those the lowest mean over seeds. Since it is
-    picked by the same losses that are then shown, they are a little too low, and for all levels alike.
+    Best is the one with the fewest seeds that did not end well, or not yet, and of those the lowest mean over seeds; of
+    equals the first in the table. Since it is picked by the same losses that are then shown, they are a little too low,
+    and for all levels alike.
     """
     others = tuple(other for other in table.axes if other != axis)
     groups: dict[tuple[Any, ...], dict[Any, list[dict[str, Any]]]] = {}
     for row in table.rows:
         groups.setdefault(tuple(row[other] for other in others), {}).setdefault(row[axis], []).append(row)
 
+    seeds = len({row[REPLICATE] for row in table.rows})
+
     def badness(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float]:
         values = [row[measure] for row in rows if has_value(row, measure)]
-        return len(rows) - len(values), float(np.mean(values)) if values else math.inf
+        return seeds - len(values), float(np.mean(values)) if values else math.inf
 
     return Table(others, [row for by_rate in groups.values() for row in min(by_rate.values(), key=badness)])
 

@@ -14,11 +14,10 @@ from sweeps.lock import holder_of
 from sweeps.names import configuration_name
 from sweeps.plan import Estimate, Plan
 from sweeps.run import SweepResult
-from sweeps.sentences import several as several
 from sweeps.store import Store
 from sweeps.summary import configurations
 from sweeps.tabulate import Table, differing_fields
-from tlab.terminal import duration
+from tlab.words import duration, several
 
 MOST_LINES = 20  # of configurations, or of accidents; all are in cells.csv
 
@@ -113,6 +112,8 @@ def troubles(result: SweepResult, folder: Path) -> Iterator[str]:
         yield f"interrupted with {to_go}"
     elif result.problem:
         yield f"{result.problem}; {to_go}" if result.missing else result.problem
+    elif result.missing:
+        yield f"{several(result.missing, 'cell')} never begun; the command that began the sweep goes on"
     if failed := sum(result.counts[status] for status in ACCIDENTS):
         where = shlex.quote(str(folder))
         yield f"{several(failed, 'row')} failed; tracebacks are in cells.csv; try again: python -m sweeps retry {where}"

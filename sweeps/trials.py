@@ -30,7 +30,7 @@ from sweeps.worker import start_worker
 from tlab.checkpoint import write_atomically
 from tlab.config import ModelConfig, TrainConfig, options
 from tlab.cost import flops_by_part
-from tlab.run_folder import blas_threads
+from tlab.parallel import one_blas_thread
 from tlab.text.corpora import Corpus
 
 SCHEMA = 1  # to be raised when a measure comes to mean other numbers
@@ -137,7 +137,7 @@ def run_trial(trial: Trial, corpus: Corpus, folder: Path) -> Ended:
     """What a worker does: measure with one BLAS thread, and write the outcome whole or not at all. It never raises."""
     began = time.perf_counter()
     try:
-        with blas_threads(1):
+        with one_blas_thread():
             outcome = MEASURES[trial.measure].run(trial.model, trial.train, corpus)
         content = {
             "measure": trial.measure,

@@ -17,8 +17,9 @@ from tlab import Checkpoint, ModelConfig, TrainConfig, Trainer, Transformer, run
 from tlab.cli import main
 from tlab.nn.activations import ACTIVATIONS, Gelu
 from tlab.run_folder import last_threads, new_folder
-from tlab.terminal import default_prompt, duration, stop_request, visible
-from tlab.text import ByteTokenizer, CharTokenizer
+from tlab.terminal import stop_request, visible
+from tlab.text import ByteTokenizer, CharTokenizer, default_prompt
+from tlab.words import duration
 
 SMALL = shlex.split("--hidden-dim 8 --num-heads 2 --num-layers 1 --context-length 8 --batch-size 2")
 SHORT = [*SMALL, *shlex.split("--steps 20 --warmup-steps 2 --validation-every 10 --sample-every 0")]
@@ -450,7 +451,9 @@ def test_sweep_hands_everything_on(monkeypatch):
 # --- small parts ---
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(14.4, "14 s"), (150, "2 min"), (3 * 3600, "3.0 h")])
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.0203, "20 ms"), (3.16, "3.2 s"), (14.4, "14 s"), (150, "2.5 min"), (3 * 3600, "3.0 h")]
+)
 def test_durations_are_told_in_fitting_units(seconds, told):
     assert duration(seconds) == told
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 # Lower floors first. A file may import from its own floor's packages below, never from above.
 FLOORS = [
-    ["tlab.version", "tlab.types", "tlab.memory", "tlab.registry", "tlab.records"],
+    ["tlab.version", "tlab.types", "tlab.words", "tlab.memory", "tlab.registry", "tlab.records"],
     ["tlab.params"],
     ["tlab.nn.inits", "tlab.nn.linear", "tlab.nn.activations", "tlab.schedules", "tlab.optim", "tlab.text"],
     ["tlab.nn.norms", "tlab.nn.positions", "tlab.nn.loss"],
@@ -25,9 +25,9 @@ FLOORS = [
     ["tlab.nn.model"],
     ["tlab.nn.decoder"],
     ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.parallel"],
-    ["tlab.checks", "tlab.train", "tlab.generate", "tlab.snapshots", "tlab.probes_attention", "tlab.probes_positions"],
+    ["tlab.checks", "tlab.train", "tlab.generate", "tlab.snapshots"],
     ["tlab.run_folder", "tlab.profile", "tlab.inside"],
-    ["tlab.terminal", "tlab.source"],
+    ["tlab.terminal", "tlab.source", "tlab.flags"],
     ["tlab.ui", "sweeps"],
     ["tlab.cli"],
 ]

@@ -112,6 +112,7 @@ def test_the_bootstrap_draws_runs_within_each_task():
 def test_holm_steps_down():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.02, 0.02, 0.9]) == pytest.approx([0.06, 0.06, 0.9])
+    assert holm([0.02, math.nan, 0.03]) == pytest.approx([0.04, 1.0, 0.04])  # what was not tested does not count
     assert holm([]) == [] and holm([0.7, 0.8]) == [1.0, 1.0]
 
 
@@ -344,3 +345,9 @@ def test_each_configuration_gets_the_rate_that_suits_it():
     # The lower mean of Pre-LN at 1.0 rests on two of three seeds, so 0.1 is better for it.
     assert {row["residual"]: row["learning_rate"] for row in best.rows} == {"pre": 0.1, "post": 0.1}
     assert len(at_rate(table, 1.0).rows) == 6
+
+
+def test_a_rate_whose_seeds_have_not_all_ended_is_not_yet_the_best():
+    rows = [row("layernorm", "pre", seed, 2.0, learning_rate=0.1) for seed in range(3)]
+    rows += [row("layernorm", "pre", 0, 1.0, learning_rate=1.0)]
+    assert at_best_rate(Table(("learning_rate",), rows)).rows == rows[:3]

@@ -181,6 +181,18 @@ def test_retry_trains_again_what_failed_and_nothing_else(words, folder, monkeypa
     assert main(["retry", str(folder), "--jobs", "1"]) == 0 and "nothing to train" in capsys.readouterr().out
 
 
+def test_retry_leaves_what_was_never_begun_to_the_sweep(words, folder, capsys):
+    main(["run", "--seeds", "2", "--out", str(folder), *words])
+    lost = sorted((folder / CELLS).iterdir())[0]
+    lost.unlink()
+    assert main(["retry", str(folder), "--jobs", "1"]) == 0 and "nothing to train" in capsys.readouterr().out
+    assert not lost.exists()
+    other = next((folder / CELLS).iterdir()).stem
+    assert main(["retry", str(folder), "--jobs", "1", "--cells", other]) == 1
+    assert "1 cell never begun" in capsys.readouterr().err
+    assert not lost.exists()
+
+
 @pytest.mark.parametrize("command", ["status", "retry", "report", "export"])
 def test_a_folder_without_a_sweep_is_exit_2(tmp_path, capsys, command):
     assert main([command, str(tmp_path)]) == 2
@@ -200,6 +212,19 @@ def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder,
     assert main(["export", str(folder)]) == 2 and "exists already" in capsys.readouterr().err
     assert main(["export", str(folder), "--to", str(folder.with_name("copy"))]) == 0
     assert (folder.with_name("copy") / "summary.csv").exists()
+
+
+@pytest.mark.parametrize("to", [[], ["--small"], ["--to", "copy"]])
+def test_what_is_sent_on_names_no_folder_of_this_machine(words, folder, text_file, monkeypatch, to):
+    monkeypatch.chdir(folder.parent)
+    main(["run", "--seeds", "2", "--out", str(folder), *words])
+    assert main(["export", str(folder), *to]) == 0
+    made = next(folder.parent.glob("*.zip"), folder.parent / "copy")
+    if made.suffix == ".zip":
+        zipfile.ZipFile(made).extractall(folder.parent / "copy")
+    files = [path for path in (folder.parent / "copy").rglob("*") if path.is_file()]
+    assert any(b"verse.txt" in path.read_bytes() for path in files)
+    assert not [path.name for path in files if str(folder.parent).encode() in path.read_bytes()]
 
 
 def test_an_export_keeps_its_tables_when_it_is_exported_or_reported_once_more(words, folder, capsys):

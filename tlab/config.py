@@ -21,6 +21,7 @@ from tlab.nn.residuals import RESIDUALS
 from tlab.optim import OPTIMIZERS
 from tlab.registry import Registry
 from tlab.schedules import SCHEDULES, learning_rate_at
+from tlab.text import DEFAULT_CORPUS, TOKENIZERS
 
 
 class ConfigError(ValueError):
@@ -148,6 +149,15 @@ def as_plain(value: Any, kinds: tuple[type, ...]) -> Any:
     if float in kinds and isinstance(value, numbers.Real) and not isinstance(value, bool):
         return float(value)
     raise TypeError(f"must be of type {' or '.join(kind.__name__ for kind in kinds)}")
+
+
+@dataclass(frozen=True)
+class TextConfig(Config):
+    """What is read."""
+
+    # No registry in its option: paths of files are allowed as well, and loading says what is not.
+    corpus: str = option(DEFAULT_CORPUS, help="Text to learn from.")
+    tokenizer: str = chosen_from(TOKENIZERS, "char", "What a token is.")
 
 
 @dataclass(frozen=True)

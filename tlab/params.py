@@ -81,14 +81,10 @@ class ParamSpace(Mapping[str, Param]):
     def lay_out(self, data: Array, grad: Array) -> None:
         """Make every parameter a view of these flat vectors, which may be another space's."""
         self.data, self.grad = data, grad
-        in_memory = self.in_memory()
-        self.num_decayed = sum(param.size for param in in_memory if param.is_matrix)
-        start = 0
-        for param in in_memory:
-            place = slice(start, start + param.size)
-            param.data = data[place].reshape(param.shape)
-            param.grad = grad[place].reshape(param.shape)
-            start += param.size
+        self.num_decayed = sum(param.size for param in self.values() if param.is_matrix)
+        grads = self.split(grad)
+        for name, values in self.split(data).items():
+            self[name].data, self[name].grad = values, grads[name]
 
     def split(self, vector: Array) -> dict[str, Array]:
         """Name -> its part of a flat vector (num_parameters,), in the parameter's shape; views where that is one."""

@@ -16,7 +16,6 @@ import json
 import math
 import platform
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,6 @@ from tlab.version import VERSION
 
 CONFIG_NAME, METRICS_NAME, PLOT_NAME = "config.json", "metrics.csv", "loss"
 PARENT = Path("runs")
-
-
-@contextlib.contextmanager
-def blas_threads(threads: int) -> Iterator[None]:
-    """Let NumPy's linear algebra use so many threads. Another number gives other last bits of the same sums."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(threads, user_api="blas"):
-        yield
 
 
 def new_folder(out: str | None, corpus_name: str) -> Path:
@@ -101,7 +91,7 @@ def last_threads(folder: Path) -> int | None:
 
 
 def save_config(folder: Path, trainer: Trainer) -> None:
-    """Write config.json, with a new session that begins at the next step. Call it inside `blas_threads`."""
+    """Write config.json, with a new session that begins at the next step. Call it inside `one_blas_thread`."""
     compute = trainer.compute
     session = {"first_step": trainer.step + 1, **environment(compute.threads or 1), **compute.to_json()}
     content = {

@@ -18,8 +18,8 @@ from tlab.config import ModelConfig, options
 from tlab.generate import generate_tokens
 from tlab.run_folder import save_state
 from tlab.snapshots import save_snapshot, snapshot_steps
-from tlab.text import Tokenizer
 from tlab.train import Trainer
+from tlab.words import duration, several
 
 FAILED, INTERRUPTED = 1, 128 + signal.SIGINT  # exit codes, the latter as shells have it
 SAMPLE_TOKENS = 160  # two lines or three
@@ -34,15 +34,15 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     V = corpus.tokenizer.vocab_size
     switches = ", ".join(str(getattr(model, name)) for name, o in options(ModelConfig).items() if o.registry)
     print(f"corpus    {corpus.name}: {corpus.size:,} characters, sha256 {corpus.sha256[:12]}, vocabulary of {V}")
-    print(f"model     {trainer.model.num_parameters:,} parameters: {counted(model.num_layers, 'layer')}, "
-          f"{counted(model.num_heads, 'head')}, width {model.hidden_dim}, context {model.context_length}; "
+    print(f"model     {trainer.model.num_parameters:,} parameters: {several(model.num_layers, 'layer')}, "
+          f"{several(model.num_heads, 'head')}, width {model.hidden_dim}, context {model.context_length}; "
           f"{switches}")  # fmt: skip
     start = f"from step {trainer.step} on, " if trainer.step else ""
-    print(f"training  {start}{counted(training.steps, 'step')} of {training.batch_size} x {model.context_length} "
+    print(f"training  {start}{several(training.steps, 'step')} of {training.batch_size} x {model.context_length} "
           f"tokens, {training.optimizer}, {training.schedule}")  # fmt: skip
     pieces = f", a batch in {compute.micro_batches} pieces" if compute.micro_batches > 1 else ""
     again = ", blocks computed again in backward" if compute.recompute else ""
-    print(f"compute   {counted(compute.threads or 1, 'thread')}{pieces}{again}")
+    print(f"compute   {several(compute.threads or 1, 'thread')}{pieces}{again}")
     print(f"folder    {folder}")
     print(f"to beat   {math.log(V):.3f} nats a token, the loss of a blind guess", flush=True)
 
@@ -93,27 +93,6 @@ def seconds_left(trainer: Trainer) -> float:
     tokens_a_step = config.batch_size * trainer.config.context_length
     a_validation = a_step / 3 * len(trainer.corpus.validation) / tokens_a_step  # forward is a third of a step
     return a_step * num_steps + a_validation * num_validations
-
-
-def counted(number: int, noun: str) -> str:
-    """1 layer, 2 layers."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """In the unit that people would say it in."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def default_prompt(tokenizer: Tokenizer) -> str:
-    """The end of a line, for something new to begin; in a text without lines its first character by code point."""
-    try:
-        tokenizer.encode("\n")
-    except ValueError:
-        return tokenizer.decode([0])
-    return "\n"
 
 
 def sample(trainer: Trainer, prompt: str, num_tokens: int) -> str:

@@ -16,6 +16,7 @@ from tlab.text.tokenizers import (
     TextStream,
     Tokenizer,
     UnknownCharacterError,
+    default_prompt,
     tokenizer_from_json,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "UnknownCharacterError",
     "corpus_from_text",
     "corpus_names",
+    "default_prompt",
     "load_corpus",
     "tokenizer_from_json",
 ]

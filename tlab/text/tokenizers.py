@@ -248,6 +248,15 @@ def tokenizer_from_json(data: Mapping[str, Any]) -> Tokenizer:
         ) from error
 
 
+def default_prompt(tokenizer: Tokenizer) -> str:
+    """The end of a line, for something new to begin; in a text without lines its first character by code point."""
+    try:
+        tokenizer.encode("\n")
+    except ValueError:
+        return tokenizer.decode([0])
+    return "\n"
+
+
 def code_points(text: str) -> np.ndarray:
     """The Unicode code point of each character: shape (T,)."""
     # Four bytes a character, whatever it is. Half a surrogate pair passes, to be named by whoever refuses it.

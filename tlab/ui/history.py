@@ -13,11 +13,11 @@ from tlab.ui.demo import demo_checkpoint, demo_run
 from tlab.ui.export import ExportError, KeptRun, KeptSide
 from tlab.ui.lines import COLOURS, DASHES, line, lines_value
 from tlab.ui.parts import note_html
-from tlab.ui.pictures import duration
 from tlab.ui.plans import label_of, value_words
 from tlab.ui.run import Run, Side
 from tlab.ui.runs import Runs
 from tlab.ui.worker import Job, Plan
+from tlab.words import duration
 
 SHIPPED = "shipped"  # in place of an id, which is never so short
 UNIT = "nats per token"

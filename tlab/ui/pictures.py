@@ -18,6 +18,7 @@ from tlab.records import Divergence
 from tlab.ui.parts import drawing
 from tlab.ui.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
 from tlab.ui.worker import Insight
+from tlab.words import duration
 
 AS_GOOD = 0.02  # nats a token: what another seed moves a loss of this size by, at least
 
@@ -38,7 +39,7 @@ CHART = """
 
 def loss_chart(value: dict[str, Any]) -> gr.HTML:
     """Loss over steps of both sides: batches, their moving average, and validation."""
-    return drawing("chart.js", CHART, value, "loss-chart")
+    return drawing("chart.js", CHART, value, "loss-chart", behind="curves.js")
 
 
 def chart_value(run: Run) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def why_template() -> str:
 
 def why_panel(value: dict[str, Any]) -> gr.HTML:
     """What goes on inside both sides, layer by layer, at any of the steps that were looked at."""
-    return drawing("why.js", why_template(), value, "why-panel")
+    return drawing("why.js", why_template(), value, "why-panel", behind="curves.js")
 
 
 def why_value(run: Run) -> dict[str, Any]:
@@ -229,14 +230,6 @@ def verdict(run: Run) -> str:
         f"After {step:,} steps {ahead.letter} ({ahead.label}) is ahead on unseen text by {abs(gap):.2f} nats a token: "
         f"compared with {behind.letter} ({behind.label}), it gives the right token {chance}."
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{max(1, seconds):.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 # ------------------------------------------------------------------------------------------------ state and samples

@@ -21,7 +21,7 @@ import numpy as np
 from tlab.generate import Token, generate_tokens
 from tlab.nn.model import Trace, Transformer
 from tlab.probes import LayerInsight, layer_insights
-from tlab.text import Corpus, Tokenizer
+from tlab.text import Corpus, default_prompt
 from tlab.train import Batch, Trainer, evaluation_batches, mean_loss, total_loss
 from tlab.types import Array
 
@@ -182,14 +182,5 @@ def write_sample(model: Transformer, corpus: Corpus) -> str:
 
 def sample_tokens(model: Transformer, corpus: Corpus) -> Iterator[Token]:
     """The same, token by token."""
-    prompt = first_prompt(corpus.tokenizer, fallback=corpus.tokenizer.decode(corpus.validation[:1]))
+    prompt = default_prompt(corpus.tokenizer)
     return generate_tokens(model, corpus.tokenizer, prompt, max_new_tokens=SAMPLE_TOKENS, seed=0)
-
-
-def first_prompt(tokenizer: Tokenizer, fallback: str) -> str:
-    """A line's end, behind which anything may begin; where the vocabulary has none, `fallback`."""
-    try:
-        tokenizer.encode("\n")
-    except ValueError:
-        return fallback
-    return "\n"

@@ -1,0 +1,169 @@
+"""Flags of the `tlab` command, made from config dataclasses: a new field or a new part is a new choice."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Union
+
+from tlab.config import Config, ModelConfig, Option, TextConfig, TrainConfig, field_types, option, options
+from tlab.text import Corpus, corpus_names, load_corpus
+
+DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Config):
+    """What is written, and how to go on."""
+
+    out: str | None = option(None, help="Folder for the results; by default a new one in runs/.")
+    resume: str | None = option(
+        None, help="Go on with the run in this folder, to the same bits as if it had never stopped. Model and "
+        "training are the run's own; --corpus is needed where it was a file."
+    )  # fmt: skip
+    sample_every: int = option(250, low=0, help="Steps from one sample of text to the next; 0 for none.")
+    prompt: str | None = option(None, help="What the samples go on from; by default the start of a line.")
+    snapshots: int = option(
+        0, low=0, high=1000, help="Keep the weights at so many steps, ever further apart from the first to the last, "
+        "for tlab probe --over-time; a resumed run has to be told again."
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig(Config):
+    """How a text is written; the values are checked where they are used."""
+
+    prompt: str | None = option(None, help="What to go on from; by default the start of a line.")
+    max_new_tokens: int = option(500, low=0, help="Tokens to write.")
+    temperature: float = option(0.8, low=0, help="Below 1 bolder on what is likely, above 1 more even, 0 always the "
+        "most likely token.")  # fmt: skip
+    top_k: int | None = option(None, low=1, help="Choose among the k most likely tokens only.")
+    top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
+        "tokens that together have this probability.")  # fmt: skip
+    seed: int = option(0, low=0, help="Same seed, same text.")
+    samples: int = option(1, low=1, help="Texts to write at once; each is the one that its own seed would give alone, "
+        "counted up from --seed.")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadConfig(Config):
+    """What a probe reads, and how its table is written."""
+
+    text: str | None = option(None, help="The text to look at; by default the beginning of what was never trained on.")
+    csv: bool = option(False, help="Comma-separated, with every digit.")
+    over_time: bool = option(False, help="The table at every snapshot of the run, which it keeps when it is trained "
+                             "with --snapshots.")  # fmt: skip
+    plot: str | None = option(None, help="With --over-time: also draw one column by step, into this PNG or SVG file.")
+    column: str | None = option(None, help="The column to draw; by default the first number that changes.")
+
+    def cross_check(self) -> list[str]:
+        """There is something to draw over time only."""
+        return ["plot and column draw a table over time; add --over-time"] * (
+            not self.over_time and (self.plot or self.column) is not None
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckConfig(Config):
+    """What is checked besides the model as it is."""
+
+    bug: str | None = option(None, help="A classic mistake to plant first, such as no-mask, to see which check finds "
+                             "it; a wrong name lists them all.")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class CostConfig(Config):
+    """What a training step's cost depends on besides the model."""
+
+    batch_size: int = option(TrainConfig.batch_size, low=1, help=options(TrainConfig)["batch_size"].help)
+    optimizer: str = option(
+        TrainConfig.optimizer, help="Its memory counts.", registry=options(TrainConfig)["optimizer"].registry
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig(Config):
+    """How a step is profiled, and what is kept of it."""
+
+    profiled_steps: int = option(20, low=1, help="Steps that are watched; as many others are not, for comparison.")
+    out: str | None = option(None, help="Also write profile.json, and the figure as profile.png and profile.svg, into "
+        "this folder.")  # fmt: skip
+
+
+def flags(name: str, config_class: type[Config], leave_out: Sequence[str] = ()) -> type:
+    """A dataclass of the config's fields as tyro wants them, made now: with whatever is registered now."""
+    import tyro
+
+    fields = []
+    for field in dataclasses.fields(config_class):
+        if field.name not in leave_out:
+            details = options(config_class)[field.name]
+            kind: Any = field_types(config_class)[field.name]
+            if details.registry is not None:
+                kind = Literal[tuple(details.registry)]  # pyright: ignore[reportInvalidTypeForm]
+            help = help_text(details)
+            if field.name == "corpus":
+                help += f" One of {', '.join(corpus_names())}, or the path of any UTF-8 text file."
+            fields.append((field.name, Annotated[kind, tyro.conf.arg(help=help)], field))
+    return dataclasses.make_dataclass(name, [(n, k, dataclasses.field(default=f.default)) for n, k, f in fields])
+
+
+def help_text(details: Option) -> str:
+    """The field's help with its range."""
+    limits = []
+    if details.low > -math.inf:
+        limits.append(f"{'at least' if details.low_is_allowed else 'more than'} {number(details.low)}")
+    if details.high < math.inf:
+        limits.append(f"at most {number(details.high)}")
+    if details.typical:
+        limits.append(f"worth trying: {' to '.join(map(number, details.typical))}")
+    return f"{details.help} [{', '.join(limits)}]" if limits else details.help
+
+
+def number(value: float) -> str:
+    """4294967295 and 1e-05, neither 4.3e+09 nor 1.0."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One subcommand: what it says of itself, its groups of flags, and what it does; `run` returns an exit code."""
+
+    help: str
+    run: Callable[..., int]
+    groups: dict[str, tuple[type[Config], tuple[str, ...]]]  # name of the group -> config, fields left out
+    folder: str | None = None  # help for a folder that is to be named first
+
+
+def parse(
+    commands: dict[str, Command], argv: Sequence[str], prog: str = "tlab", description: str = DESCRIPTION
+) -> tuple[Command, Any]:
+    """The subcommand and its values; prints help or what is wrong, and exits, where there is nothing to run."""
+    import tyro
+
+    choices, command_of = [], {}
+    for name, command in commands.items():
+        fields: list[tuple[str, Any]] = []
+        if command.folder:
+            positional = tyro.conf.Positional[str]
+            fields.append(("folder", Annotated[positional, tyro.conf.arg(help=command.folder, metavar="FOLDER")]))
+        fields += [(group, flags(group, config, out)) for group, (config, out) in command.groups.items()]
+        kind = dataclasses.make_dataclass(name, fields)
+        command_of[kind] = command
+        choices.append(Annotated[kind, tyro.conf.subcommand(name, description=command.help)])  # pyright: ignore
+    values = tyro.cli(
+        Union[tuple(choices)],  # pyright: ignore  # noqa: UP007 - made at run time
+        prog=prog,
+        description=description,
+        args=argv,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    return command_of[type(values)], values
+
+
+def text_and_model(values: Any) -> tuple[Corpus, ModelConfig]:
+    """The corpus, and the model that reads its vocabulary."""
+    text = TextConfig(**vars(values.text))
+    corpus = load_corpus(text.corpus, text.tokenizer)
+    return corpus, ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **vars(values.model))
