@@ -132,7 +132,9 @@ MUTATIONS = [
     ("generate.py", "np.searchsorted(reached, top_p)) + 1", "np.searchsorted(reached, top_p))"),
     ("generate.py", "math.isfinite(logits.dot(logits))", "math.isfinite(logits[0])"),
     ("generate.py", "max(temperature, COLDEST)", "temperature"),
-    ("generate.py", "Writer(tokenizer, sampling, seed + i)", "Writer(tokenizer, sampling, seed)"),
+    ("generate.py", "Writer(tokenizer, sampling, seed + i,", "Writer(tokenizer, sampling, seed,"),
+    ("generate.py", "np.where(own > 0, own / penalty, own * penalty)", "own / penalty"),
+    ("generate.py", "            self.recent.append(token_id)\n", "            pass\n"),
     ("generate.py", "_, filtered = scale_and_filter", "filtered, _ = scale_and_filter"),
 ]  # fmt: skip
 

@@ -17,6 +17,7 @@ from tlab.generate import (
     keep_top_k,
     keep_top_p,
     next_token_logits,
+    penalize,
     sampling_steps,
     scale,
 )
@@ -93,6 +94,19 @@ def test_scores_that_are_not_finite_are_told():
 def test_top_k_keeps_the_k_best():
     assert softmax(keep_top_k(LOGITS, 2)) == pytest.approx([0.625, 0.375, 0, 0])
     assert (keep_top_k(LOGITS, 10) == LOGITS).all()
+
+
+def test_a_repetition_penalty_makes_seen_tokens_less_likely_whatever_their_sign():
+    logits = np.array([2.0, -2.0, 2.0, -2.0])
+    assert penalize(logits, np.array([0, 1]), 2.0).tolist() == [1.0, -4.0, 2.0, -2.0]
+    assert penalize(logits, np.array([0, 1]), 0.5).tolist() == [4.0, -1.0, 2.0, -2.0]
+    assert logits.tolist() == [2.0, -2.0, 2.0, -2.0]
+
+
+def test_the_chain_is_in_the_order_after_the_penalty():
+    first, second, *_ = candidates(sampling_steps(LOGITS, repetition_penalty=5.0, seen=np.array([0])), 4).candidates
+    assert (first.id, first.penalized) == (1, first.logit)
+    assert second.penalized == LOGITS[2]
 
 
 @pytest.mark.parametrize(("top_p", "kept"), [(0.4, 1), (0.5, 1), (0.6, 2), (0.8, 2), (0.81, 3), (1.0, 4)])
@@ -328,6 +342,32 @@ def test_a_number_of_texts_that_cannot_be_is_refused(samples, checkpoint):
         generate_samples(checkpoint.model(), checkpoint.tokenizer, "the ", samples=samples)
 
 
+# --- repetition ---
+
+
+def test_the_penalty_is_for_what_the_window_holds_and_no_more(checkpoint):
+    prompt = "five wizards box; the quick brown fox"
+    ids = checkpoint.tokenizer.encode(prompt).tolist()
+    for token in generate(checkpoint, prompt, max_new_tokens=20, repetition_penalty=1.5):
+        assert token.seen.tolist() == sorted(set(ids[-16:]))
+        assert token.probability > 0
+        ids.append(token.id)
+
+
+def test_a_penalty_makes_a_text_repeat_itself_less_and_an_invitation_more(checkpoint):
+    def repeats(penalty):
+        written = generate(checkpoint, "the ", max_new_tokens=200, temperature=1.0, repetition_penalty=penalty)
+        ids = [token.id for token in written]
+        return sum(token in ids[max(0, i - 16) : i] for i, token in enumerate(ids))
+
+    assert repeats(3.0) < repeats(1.0) < repeats(0.3)
+
+
+def test_without_a_penalty_nothing_is_kept_of_what_was_seen(checkpoint):
+    (token,) = generate(checkpoint, "the ", max_new_tokens=1)
+    assert len(token.seen) == 0 and (token.steps.penalized == token.steps.logits).all()
+
+
 # --- what cannot be generated ---
 
 
@@ -344,6 +384,8 @@ def test_a_number_of_texts_that_cannot_be_is_refused(samples, checkpoint):
         ({"temperature": "hot"}, "temperature = 'hot'"),
         ({"top_k": 2.5}, r"top_k = 2\.5: must be a whole number"),
         ({"top_p": "most"}, "top_p = 'most'"),
+        ({"repetition_penalty": 0}, "repetition_penalty = 0: must be 0.1 to 10"),
+        ({"repetition_penalty": math.nan}, "repetition_penalty = nan"),
         ({"seed": None}, "seed = None: must be a whole number"),
     ],
 )

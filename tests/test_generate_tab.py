@@ -70,20 +70,20 @@ def own_checkpoint(tokenizer=None, **changes) -> Checkpoint:
 
 
 def look(
-    tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, wish=None, writer="shipped", answered=None, run_id=None
-):
-    answers = tab.on_look(run_id, prompt, temperature, top_k, top_p, wish or {}, writer, answered)
+    tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, wish=None, writer="shipped", answered=None, run_id=None,
+    repetition=1.0,
+):  # fmt: skip
+    answers = tab.on_look(run_id, prompt, temperature, top_k, top_p, repetition, wish or {}, writer, answered)
     return dict(zip(LOOK, answers, strict=True))
 
 
 def write(
-    tab, prompt=PROMPT, temperature=0.8, top_k=0, top_p=1.0, count=30, seed=7, instead=None, branched=0, run_id=None
-):
-    return list(
-        tab.on_write(
-            run_id, prompt, temperature, top_k, top_p, count, seed, instead, branched, gr.Request(session_hash="me")
-        )
-    )
+    tab, prompt=PROMPT, temperature=0.8, top_k=0, top_p=1.0, count=30, seed=7, instead=None, branched=0, run_id=None,
+    repetition=1.0,
+):  # fmt: skip
+    request = gr.Request(session_hash="me")
+    settings = (temperature, top_k, top_p, repetition)
+    return list(tab.on_write(run_id, prompt, *settings, count, seed, instead, branched, request))
 
 
 # ------------------------------------------------------------------------------------------------ the chain
@@ -95,9 +95,10 @@ def test_the_chain_shows_every_step_from_logit_to_chance(tab):
     steps = sampling_steps(logits, 0.5, 4)
     assert len(chain["rows"]) == generate_tab.CANDIDATES
     order = np.argsort(-logits, kind="stable")
-    for (token_id, name, logit, scaled, kept, chance), expected in zip(chain["rows"], order, strict=False):
+    for (token_id, name, logit, penalized, scaled, kept, chance), expected in zip(chain["rows"], order, strict=False):
         assert token_id == expected and name == demo_checkpoint().tokenizer.tokens[token_id]
         assert logit == pytest.approx(logits[expected])
+        assert penalized == logit
         assert scaled == pytest.approx((logits[expected] - logits.max()) / 0.5, abs=1e-5)
         assert kept == bool(np.isfinite(steps.filtered[expected]))
         assert chance == pytest.approx(steps.probabilities[expected])
@@ -106,10 +107,21 @@ def test_the_chain_shows_every_step_from_logit_to_chance(tab):
     json.dumps(chain, allow_nan=False)
 
 
+def test_the_penalty_is_for_the_prompt_and_for_what_was_written_before_a_clicked_token(tab):
+    known = set(demo_checkpoint().tokenizer.encode(PROMPT).tolist())
+    rows = look(tab, repetition=2.0)["chain_a"]["rows"]
+    assert {row[0]: row[3] != row[2] for row in rows} == {row[0]: row[0] in known for row in rows}
+    text = write(tab, repetition=1.3, temperature=1.5)[-1][0]
+    wish = {"serial": 1, "a": {"number": text["number"], "place": 29}}
+    chain = look(tab, repetition=1.3, temperature=1.5, wish=wish)["chain_a"]
+    drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
+    assert drawn[6] == pytest.approx(text["tokens"][29][1], abs=1e-4)  # the chance with which it was written
+
+
 def test_at_temperature_0_the_chain_has_one_token_left(tab):
     chain = look(tab, temperature=0)["chain_a"]
-    assert [row[5] for row in chain["rows"][:2]] == [1, 0]
-    assert chain["rows"][1][3] is None
+    assert [row[6] for row in chain["rows"][:2]] == [1, 0]
+    assert chain["rows"][1][4] is None
     assert "one among 1.0 equal" in chain["words"]
 
 
@@ -117,7 +129,7 @@ def test_the_sliders_act_on_cached_logits(tab, monkeypatch):
     look(tab)
     monkeypatch.setattr(Transformer, "forward", None)  # whoever calls it now fails
     begun = time.perf_counter()
-    chances = [look(tab, temperature=t)["chain_a"]["rows"][0][5] for t in (0.2, 0.5, 1.0, 1.5, 2.0)]
+    chances = [look(tab, temperature=t)["chain_a"]["rows"][0][6] for t in (0.2, 0.5, 1.0, 1.5, 2.0)]
     assert (time.perf_counter() - begun) / 5 < 0.1
     assert chances == sorted(chances, reverse=True)
 
@@ -135,7 +147,8 @@ def test_a_prompt_that_cannot_be_read_is_told_in_the_chain(tab, prompt, words):
     assert chain["rows"] == [] and words in chain["words"]
 
 
-@pytest.mark.parametrize("setting", [{"temperature": "hot"}, {"temperature": math.nan}, {"top_p": 7}, {"top_p": -1}])
+@pytest.mark.parametrize("setting", [{"temperature": "hot"}, {"temperature": math.nan}, {"top_p": 7}, {"top_p": -1},
+                                     {"repetition": 0}, {"repetition": "much"}])  # fmt: skip
 def test_sliders_that_say_nonsense_are_refused_in_words(tab, setting):
     with pytest.raises(gr.Error, match="must be"):
         look(tab, **setting)
@@ -180,7 +193,7 @@ def test_a_clicked_token_shows_what_it_was_chosen_by(tab):
     at = {"a": {"number": text["number"], "place": 12}, "serial": 1}
     chain = look(tab, temperature=0.8, wish=at)["chain_a"]
     drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
-    assert drawn[5] == pytest.approx(text["tokens"][12][1], abs=1e-4)  # the chance that tints it
+    assert drawn[6] == pytest.approx(text["tokens"][12][1], abs=1e-4)  # the chance that tints it
     assert "token 13 of the text" in chain["where"]
     assert chain["place"] == 12
     assert look(tab, wish=at)["chain_b"]["place"] is None  # the other side's text was not clicked

@@ -41,6 +41,8 @@ class SamplingConfig(Config):
     top_k: int | None = option(None, low=1, help="Choose among the k most likely tokens only.")
     top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
         "tokens that together have this probability.")  # fmt: skip
+    repetition_penalty: float = option(1.0, low=0.1, high=10, help="Above 1, tokens that the context already has "
+        "become less likely.")  # fmt: skip
     seed: int = option(0, low=0, help="Same seed, same text.")
     samples: int = option(1, low=1, help="Texts to write at once; each is the one that its own seed would give alone, "
         "counted up from --seed.")  # fmt: skip

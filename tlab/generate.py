@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections import deque
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from tlab.nn.model import Transformer
 from tlab.text import Tokenizer
 from tlab.types import Array, Ids
 
+NOTHING: Ids = np.zeros(0, np.int64)  # no tokens
+STRONGEST = 10.0  # repetition penalty; and its inverse is the strongest invitation
 COLDEST = 1e-200  # a difference of scores over less may overflow; at this, all but the best have no chance already
 
 
@@ -23,7 +26,8 @@ class SamplingSteps(NamedTuple):
     """From scores to chances, each (V,)."""
 
     logits: Array
-    scaled: Array  # logits / temperature
+    penalized: Array  # the same, but for tokens that the text already has
+    scaled: Array  # penalized / temperature
     filtered: Array  # -inf where top-k or top-p took a token out
     probabilities: Array  # softmax of what is left
 
@@ -34,6 +38,7 @@ class Sampling(NamedTuple):
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    repetition_penalty: float = 1.0
 
 
 class Token(NamedTuple):
@@ -43,11 +48,12 @@ class Token(NamedTuple):
     text: str  # what it adds to the text; "" while a character of several bytes is not complete
     logits: Array  # (V,), the model's scores from which it was chosen
     sampling: Sampling
+    seen: Ids  # the tokens that the repetition penalty was for; (0,) where there was none
 
     @property
     def steps(self) -> SamplingSteps:
         """How it was chosen; worked out when asked, for most tokens are only read."""
-        return sampling_steps(self.logits, *self.sampling)
+        return sampling_steps(self.logits, *self.sampling, seen=self.seen)
 
     @property
     def probability(self) -> float:
@@ -56,6 +62,18 @@ class Token(NamedTuple):
 
     def __str__(self) -> str:
         return self.text
+
+
+def penalize(logits: Array, seen: Ids, penalty: float) -> Array:
+    """Logits (V,) with those of `seen` tokens divided by the penalty where they are positive, else multiplied by it.
+
+    Source: Keskar et al. 2019, CTRL, section 4.1. Above 1 a text avoids what it has already, below 1 it dwells on it.
+    Notice: of single characters a text soon has them all, and then the penalty only makes every choice more even.
+    """
+    penalized = logits.copy()
+    own = logits[seen]
+    penalized[seen] = np.where(own > 0, own / penalty, own * penalty)
+    return penalized
 
 
 def scale(logits: Array, temperature: float) -> Array:
@@ -104,15 +122,22 @@ def scale_and_filter(logits: Array, temperature: float, top_k: int | None, top_p
 
 
 def sampling_steps(
-    logits: Array, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    logits: Array,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    *,
+    seen: Ids = NOTHING,
 ) -> SamplingSteps:
-    """The whole chain from logits (V,) to probabilities, for one next token.
+    """The whole chain from logits (V,) to probabilities, for one next token; `seen` are the tokens to be penalized.
 
     Raises:
         ValueError: the logits are not finite, as those of a model that diverged.
     """
-    scaled, filtered = scale_and_filter(logits, temperature, top_k, top_p)
-    return SamplingSteps(logits, scaled, filtered, softmax(filtered))
+    penalized = penalize(logits, seen, repetition_penalty)
+    scaled, filtered = scale_and_filter(penalized, temperature, top_k, top_p)
+    return SamplingSteps(logits, penalized, scaled, filtered, softmax(filtered))
 
 
 class Candidate(NamedTuple):
@@ -120,6 +145,7 @@ class Candidate(NamedTuple):
 
     id: int
     logit: float
+    penalized: float  # the logit after the repetition penalty
     scaled: float  # relative to the likeliest token's, which has 0; -inf at temperature 0
     kept: bool  # whether it passed top-k and top-p
     plain: float  # chance before the filter, softmax(scaled)
@@ -144,7 +170,7 @@ def candidates(steps: SamplingSteps, count: int, also: int | None = None) -> Cha
         count: how many; all where the vocabulary is smaller.
         also: a token that is to be among them, such as the one that was drawn: in the place of the last if need be.
     """
-    order = np.argsort(-steps.logits, kind="stable")[:count]
+    order = np.argsort(-steps.penalized, kind="stable")[:count]
     if also is not None and also not in order:
         order[-1] = also
     plain = softmax(steps.scaled)
@@ -154,6 +180,7 @@ def candidates(steps: SamplingSteps, count: int, also: int | None = None) -> Cha
         Candidate(
             id=int(i),
             logit=float(steps.logits[i]),
+            penalized=float(steps.penalized[i]),
             scaled=float(steps.scaled[i] - highest),
             kept=bool(kept[i]),
             plain=float(plain[i]),
@@ -178,37 +205,57 @@ def draw(chances: Array, rng: np.random.Generator) -> int:
     return int(reached.searchsorted(rng.random() * reached[-1], side="right"))
 
 
-def choose(logits: Array, sampling: Sampling, rng: np.random.Generator) -> int:
+def choose(logits: Array, sampling: Sampling, seen: Ids, rng: np.random.Generator) -> int:
     """The next token's id: logits (V,) -> int. As `sampling_steps` and `draw`, but the chances need not add up to 1."""
-    _, filtered = scale_and_filter(logits, *sampling)
+    temperature, top_k, top_p, penalty = sampling
+    if len(seen):
+        logits = penalize(logits, seen, penalty)
+    _, filtered = scale_and_filter(logits, temperature, top_k, top_p)
     return draw(np.exp(filtered), rng)
 
 
 class Writer:
-    """What one text has to itself: its random numbers, and the bytes of a character that is not complete."""
+    """What one text has to itself: its random numbers, and the bytes of a character that is not complete.
 
-    def __init__(self, tokenizer: Tokenizer, sampling: Sampling, seed: int) -> None:
+    Args:
+        tokenizer: of the model.
+        sampling: how to choose.
+        seed: of the choices.
+        prompt_ids: (T,), what the text begins with.
+        window: how many of the last tokens the repetition penalty is for: those that the model may see.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, sampling: Sampling, seed: int, prompt_ids: Ids, window: int) -> None:
         self.sampling = sampling
         self.rng = np.random.default_rng(seed)
         self.stream = tokenizer.stream()
+        self.recent = None if sampling.repetition_penalty == 1 else deque(prompt_ids.tolist(), window)
 
     def __call__(self, logits: Array, is_last: bool) -> Token:
         """Scores (V,) -> the next token."""
-        token_id = choose(logits, self.sampling, self.rng)
+        seen = NOTHING if self.recent is None else np.unique(self.recent)
+        token_id = choose(logits, self.sampling, seen, self.rng)
+        if self.recent is not None:
+            self.recent.append(token_id)
         text = self.stream(token_id)
         if is_last:
             text += self.stream.finish()
-        return Token(token_id, text, logits, self.sampling)
+        return Token(token_id, text, logits, self.sampling, seen)
 
 
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check_sampling(sampling: Sampling) -> None:
     """Refuse settings that mean nothing."""
+    temperature, top_k, top_p, penalty = sampling
     if not (isinstance(temperature, numbers.Real) and math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"temperature = {temperature!r}: must be 0 (always the best token) or more")
     if top_k is not None and not (isinstance(top_k, numbers.Integral) and top_k >= 1):
         raise ValueError(f"top_k = {top_k!r}: must be a whole number of at least 1, or None for all tokens")
     if top_p is not None and not (isinstance(top_p, numbers.Real) and 0 < top_p <= 1):
         raise ValueError(f"top_p = {top_p!r}: must be more than 0 and at most 1, or None for all tokens")
+    if not (isinstance(penalty, numbers.Real) and 1 / STRONGEST <= penalty <= STRONGEST):
+        raise ValueError(
+            f"repetition_penalty = {penalty!r}: must be {1 / STRONGEST:g} to {STRONGEST:g}; 1 leaves the scores alone"
+        )
 
 
 def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> Generator[Array, list[int], None]:
@@ -259,6 +306,7 @@ def generate_tokens(
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
 ) -> Iterator[Token]:
     """`generate`, for a live model, such as one in the middle of its training."""
@@ -271,6 +319,7 @@ def generate_tokens(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        repetition_penalty=repetition_penalty,
         seed=seed,
     )
     return (row[0] for row in rows)
@@ -286,6 +335,7 @@ def generate_samples(
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
 ) -> Iterator[list[Token]]:
     """Several texts with one beginning at once, for a live model: at each turn the next token of each.
@@ -295,7 +345,8 @@ def generate_samples(
     written beside it. (But for rounding: products of several rows may add up in another order than those of one. That
     moves a draw from one token to its neighbour about once in a million tokens.)
     """
-    check_sampling(temperature, top_k, top_p)
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+    check_sampling(sampling)
     for name, value, least in (("max_new_tokens", max_new_tokens, 0), ("samples", samples, 1)):
         if not (isinstance(value, numbers.Integral) and value >= least):
             raise ValueError(f"{name} = {value!r}: must be a whole number, {least} or more")
@@ -306,8 +357,8 @@ def generate_samples(
         raise ValueError("the prompt is empty; give at least one character for the model to go on from")
 
     def tokens() -> Iterator[list[Token]]:
-        sampling = Sampling(temperature, top_k, top_p)
-        writers = [Writer(tokenizer, sampling, seed + i) for i in range(samples)]
+        window = model.config.context_length
+        writers = [Writer(tokenizer, sampling, seed + i, prompt_ids, window) for i in range(samples)]
         source = next_token_logits(model, prompt_ids, samples)
         row: list[Token] = []
         for remaining in reversed(range(max_new_tokens)):
@@ -326,6 +377,7 @@ def generate(
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
 ) -> Iterator[Token]:
     """Continue `prompt`, one token at a time.
@@ -337,6 +389,7 @@ def generate(
         temperature: below 1 bolder on what is likely, above 1 more even, 0 always the most likely token.
         top_k: choose among the k most likely tokens only; None for all.
         top_p: choose among the most likely tokens that together have this probability; None for all.
+        repetition_penalty: above 1, tokens that the context already has become less likely; see `penalize`.
         seed: same seed, same text.
 
     Returns:
@@ -354,5 +407,6 @@ def generate(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        repetition_penalty=repetition_penalty,
         seed=seed,
     )

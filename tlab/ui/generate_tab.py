@@ -6,11 +6,12 @@ import itertools
 import secrets
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
+import numpy as np
 
-from tlab.generate import Token, candidates, check_sampling, generate, sampling_steps
+from tlab.generate import NOTHING, Sampling, Token, candidates, check_sampling, generate, sampling_steps
 from tlab.ui.demo import PROMPT
 from tlab.ui.look_parts import chain_card, chain_value, wish_component, written_text
 from tlab.ui.parts import note_html, refusal
@@ -27,14 +28,6 @@ TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
 CANDIDATES = 20  # rows of the chain
 LARGEST = 1_000_000_000  # of any whole number that a page may send
 SIDES = 2
-
-
-class Sampling(NamedTuple):
-    """What the sliders say, checked."""
-
-    temperature: float
-    top_k: int | None
-    top_p: float | None
 
 
 class GenerateTab:
@@ -69,7 +62,7 @@ class GenerateTab:
         branched = gr.State(0)  # the last wish for another token
         another = gr.JSON(None, visible=False)  # a prompt in the place of one that a new model cannot read
 
-        settings = [self.temperature, self.top_k, self.top_p]
+        settings = [self.temperature, self.top_k, self.top_p, self.repetition]
         writing = gr.on(
             [self.write.click, self.instead.input],
             self.on_write,
@@ -104,6 +97,8 @@ class GenerateTab:
                                info="Choose among the k likeliest only; 0 for all.")  # fmt: skip
         self.top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p", buttons=[],
                                info="Choose among the likeliest that together have this chance.")  # fmt: skip
+        self.repetition = gr.Slider(1, 2, 1, step=0.05, label="Repetition penalty", elem_id="repetition", buttons=[],
+                                    info="Above 1, what the context already has becomes less likely.")  # fmt: skip
         self.count = gr.Slider(20, MAX_TOKENS, TOKENS, step=20, label="Tokens", elem_id="count", buttons=[])
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, elem_id="seed",
                               info="Same seed, same text.")  # fmt: skip
@@ -119,7 +114,7 @@ class GenerateTab:
         writing = self.writings.ship(checkpoint, PROMPT)
         for token in generate(checkpoint, PROMPT, max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=0):
             writing.add(token)
-        chain = self.chain(of[side], PROMPT, Sampling(TEMPERATURE, None, None), None)
+        chain = self.chain(of[side], PROMPT, Sampling(TEMPERATURE), None)
         return text_value(writing, title(of, side)), chain
 
     def subjects(self, run_id: str | None) -> list[Subject]:
@@ -131,8 +126,8 @@ class GenerateTab:
     # -------------------------------------------------------------------------------- how a token is chosen
 
     def on_look(
-        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, wish: Any, writer: Any,
-        answered: Any,
+        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
+        wish: Any, writer: Any, answered: Any,
     ) -> list[Any]:  # fmt: skip
         """How the next token, or the one that was clicked, is chosen with these settings, on every side.
 
@@ -148,7 +143,7 @@ class GenerateTab:
         serial = whole(wish.get("serial"), 0, LARGEST, 0)
         last_prompt, since = answered or (given, 0)
         since = since if read == last_prompt else serial
-        sampling = sampling_of(temperature, top_k, top_p)
+        sampling = sampling_of(temperature, top_k, top_p, repetition)
         chains: list[Any] = [gr.skip()] * SIDES
         for side, model in enumerate(of):
             at = wish.get("ab"[side]) if serial > since else None
@@ -169,7 +164,7 @@ class GenerateTab:
         tokenizer = of.checkpoint.tokenizer
         names = tokenizer.tokens
         if at is None:
-            where, drawn, place = "next, behind the prompt", None, None
+            where, drawn, place, written = "next, behind the prompt", None, None, NOTHING
             try:
                 logits = self.readings.next_logits(of.checkpoint, prompt)
             except ValueError as error:  # not a toast: it may be a word that is not typed to its end
@@ -177,11 +172,13 @@ class GenerateTab:
         else:
             writing, place = at
             logits, drawn = writing.logits[place], writing.ids[place]
+            prompt, written = writing.prompt, writing.ids[:place]
             if len(logits) != len(names):  # a text of another run's model, still on the page for a moment
                 return self.chain(of, prompt, sampling, None)
             where = f"in place of “{names[drawn]}”, token {place + 1} of the text"
         try:
-            steps = sampling_steps(logits, *sampling)
+            seen = np.append(tokenizer.encode(prompt), written)[-of.checkpoint.model_config.context_length :]
+            steps = sampling_steps(logits, *sampling, seen=np.unique(seen))
         except ValueError as error:
             return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
         value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits))
@@ -190,8 +187,8 @@ class GenerateTab:
     # -------------------------------------------------------------------------------- writing
 
     def on_write(
-        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, count: Any, seed: Any,
-        instead: Any, branched: Any, request: gr.Request,
+        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
+        count: Any, seed: Any, instead: Any, branched: Any, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """Frames of growing texts, one a side; they grow at their ends only, so that Gradio sends what is new."""
         of = self.subjects(run_id)
@@ -199,7 +196,7 @@ class GenerateTab:
         serial = whole(instead.get("serial"), 0, LARGEST, 0)
         only = whole(instead.get("side"), 0, SIDES - 1, 0) if serial != branched else None
         count = min(max(int(count or 1), 1), MAX_TOKENS)
-        sampling = sampling_of(temperature, top_k, top_p)
+        sampling = sampling_of(temperature, top_k, top_p, repetition)
         sources: dict[int, tuple[Writing, Iterator[Token]]] = {}
         try:
             for side, model in enumerate(of):
@@ -239,11 +236,16 @@ def frames(sources: dict[int, tuple[Writing, Iterator[Token]]], titles: list[str
         time.sleep(SECONDS_BETWEEN_FRAMES)
 
 
-def sampling_of(temperature: Any, top_k: Any, top_p: Any) -> Sampling:
+def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sampling:
     """What the sliders say; the words of a refusal where it is nonsense."""
-    sampling = Sampling(0.0 if temperature is None else temperature, int(top_k) if top_k else None, top_p or None)
+    sampling = Sampling(
+        0.0 if temperature is None else temperature,
+        int(top_k) if top_k else None,
+        top_p or None,
+        1.0 if repetition is None else repetition,
+    )
     try:
-        check_sampling(*sampling)
+        check_sampling(sampling)
     except ValueError as error:
         raise refusal(error) from None
     return sampling
