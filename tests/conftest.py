@@ -5,7 +5,9 @@ import os
 for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[variable] = "1"
 
+import gc  # noqa: E402
 import itertools  # noqa: E402
+import warnings  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -28,6 +30,19 @@ NOISE_OF_GRADIO = (
     "ignore:'future.no_silent_downcasting' is deprecated",
     "ignore:The copy keyword is deprecated",
 )
+
+
+# Of a module that starts Gradio: pytestmark = GRADIO
+GRADIO = [pytest.mark.filterwarnings(*NOISE_OF_GRADIO), pytest.mark.usefixtures("leftovers_of_gradio")]
+
+
+@pytest.fixture(scope="module")
+def leftovers_of_gradio():
+    """What Gradio leaves open is collected behind the module, and not in the middle of another one's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def tiny(**changes) -> ModelConfig:

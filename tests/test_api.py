@@ -14,13 +14,13 @@ with warnings.catch_warnings():
     pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 from tlab.ui import api
 from tlab.ui.app import build, launch_options
 from tlab.ui.limits import PUBLIC
 from tlab.ui.runs import Runs
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 
 @pytest.fixture(scope="module")

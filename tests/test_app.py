@@ -24,7 +24,7 @@ with warnings.catch_warnings():
     gr = pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 from tlab import ModelConfig, TrainConfig
 from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Relu
@@ -63,7 +63,7 @@ from tlab.ui.worker import (
     snapshot_steps,
 )
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 TEXT = "the quick brown fox jumps over the lazy dog; " * 40
@@ -94,14 +94,6 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leftovers_of_gradio():
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     gr = pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO, tiny
+from conftest import GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer
 from tlab.inside.attention import HeadPortrait, Likely, read
 from tlab.nn.positions import POSITIONS
@@ -41,18 +41,10 @@ from tlab.ui.readings import MAX_TOKENS, Memory, Readings, readable_text, subjec
 from tlab.ui.run import Run
 from tlab.ui.runs import Runs
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 NAMES = ["scrub", "next", "heads", "note", "words", "map", "statistics", "pair", "positions", "shown", "instead"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leftovers_of_gradio():
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ with warnings.catch_warnings():
     pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO  # noqa: E402, after what may be missing
+from conftest import GRADIO  # noqa: E402, after what may be missing
 from tlab.ui.app import build, launch_options  # noqa: E402
 from tlab.ui.limits import LOCAL  # noqa: E402
 from tlab.ui.presets import PRESETS  # noqa: E402
 from tlab.ui.runs import Runs  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 FLAGS = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 from test_browser import (  # noqa: F401, fixtures; where there is no browser, that module skips this one as well
     browser,
     open_tab,
@@ -19,9 +19,9 @@ from test_browser import (  # noqa: F401, fixtures; where there is no browser, t
     wait_for_state,
 )  # fmt: skip
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
-TABS = ("Train", "Attention", "Generate", "Compare", "Sweeps", "Code")
+TABS = ("Train", "Attention", "Generate", "Inside", "Compare", "Sweeps", "Code")
 
 # Everything that is shown and takes the focus by itself; of a group of radio buttons the keyboard reaches one by Tab,
 # and the others by the arrow keys.
@@ -112,7 +112,7 @@ def test_axe_finds_nothing_serious_on_any_tab(visit, axe, scheme, width):  # noq
 
 def test_charts_have_words_for_those_who_do_not_see_them(visit):  # noqa: F811
     page = visit()
-    for tab in ("Train", "Attention", "Compare", "Sweeps"):
+    for tab in ("Train", "Attention", "Inside", "Compare", "Sweeps"):
         everything_is_there(page, tab)
         words = page.evaluate(
             "[...document.querySelectorAll('[role=img]')].filter(e => e.offsetParent).map(e => e.ariaLabel || '')"

@@ -1,13 +1,11 @@
 """The Inside tab in a real browser: alive on load, one click a probe, and nothing that is typed becomes markup."""
 
-import pytest
-
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 
 # With its fixtures, and skipped as it is where there is no browser.
 from test_browser import EVIL, browser, drawn, open_tab, runs, start, url, visit, wait_for_state  # noqa: F401
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 
 def inside(visit, **options):  # noqa: F811

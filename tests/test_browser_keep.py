@@ -1,16 +1,14 @@
 """Compare, links, Code and Sweeps in a real browser: what is kept is kept, and stays whose it is."""
 
-import gc
 import os
 import subprocess
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 from test_browser import (  # noqa: F401, fixtures; where there is no browser, that module skips this one as well
     EVIL,
     browser,
@@ -24,18 +22,10 @@ from test_browser import (  # noqa: F401, fixtures; where there is no browser, t
     wait_for_state,
 )  # fmt: skip
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 ROOT = Path(__file__).parents[1]
 UPLOAD = "input[type=file][accept='.zip']"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leftovers_of_gradio():
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def train(page, steps: int = 50) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 
 # With its fixtures, and skipped as it is where there is no browser.
 from test_browser import EVIL, browser, drawn, open_tab, runs, start, url, visit, wait_for_state  # noqa: F401
 from tlab.ui.demo import demo_checkpoint, demo_steps
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 # Milliseconds from an action in the page until the condition holds, at the rate of animation frames.
 UNTIL = """([act, done]) => new Promise((resolve) => {

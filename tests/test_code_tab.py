@@ -14,14 +14,14 @@ with warnings.catch_warnings():
     gr = pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.registry import REGISTRIES
 from tlab.source import page
 from tlab.ui.code_tab import CodeTab, body_html, head_html, known_page
 from tlab.ui.highlight import highlight
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 PAGES = [(slot, key) for slot, registry in REGISTRIES.items() for key in registry]
 

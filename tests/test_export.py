@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import NOISE_OF_GRADIO, VERSE
+from conftest import GRADIO, VERSE
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ResourceWarning)
@@ -34,7 +34,7 @@ from tlab.ui.export import ExportError, KeptRun, KeptSide, write_export
 from tlab.ui.limits import LOCAL, PUBLIC
 from tlab.ui.reopen import KNOWN, ReopenError, read_export
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 ROOT = Path(__file__).parents[1]
 EVIL = '<img src=x onerror="window.hacked=1">'

@@ -11,20 +11,11 @@ with warnings.catch_warnings():
     gr = pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO
+from conftest import GRADIO
 from tlab.ui.gate import BodyLimit, largest_body, refuse_quietly
 from tlab.ui.limits import LOCAL, PUBLIC
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leftovers_of_gradio():
-    """What Gradio leaves open is collected here, and not in the middle of another module's test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = GRADIO
 
 
 def request(most: int, pieces: list[bytes], headers=(), path="/gradio_api/queue/join"):

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     gr = pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO, tiny
+from conftest import GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer, generate
 from tlab.generate import sampling_steps
 from tlab.nn.loss import softmax
@@ -31,17 +31,9 @@ from tlab.ui.run import Run
 from tlab.ui.runs import Runs
 from tlab.ui.writings import Writings
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 LOOK = ["chain_a", "chain_b", "text_a", "text_b", "note", "writer", "answered", "another", "column"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leftovers_of_gradio():
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     gr = pytest.importorskip("gradio", reason="gradio is not installed")
     gc.collect()
 
-from conftest import NOISE_OF_GRADIO, VERSE
+from conftest import GRADIO, VERSE
 from tlab.checks import Check
 from tlab.config import ConfigError, options
 from tlab.inside import PROBES, Probe
@@ -41,7 +41,7 @@ from tlab.ui.run import ACTIVE
 from tlab.ui.runs import Runs
 from tlab.ui.worker import Job, make_trainers, read_corpus, work
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_GRADIO)
+pytestmark = GRADIO
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 SMALL = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 8, "batch_size": 4, "steps": 3,
