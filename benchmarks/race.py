@@ -22,6 +22,7 @@ from benchmarks.store import Store
 from benchmarks.worker import environment
 
 MOST = 1 / 3  # of their time, mean of the seeds
+SEEDS = (3, 4, 5)  # while our switches were searched, 0 to 2 were looked at
 
 
 class Finish(NamedTuple):
@@ -71,7 +72,7 @@ def mean_end(done: list[Finish], contestant: str, clock: str) -> float:
 
 
 def compete(
-    store: Store, seeds: tuple[int, ...] = (0, 1, 2), contestants: tuple[str, ...] = tuple(CONTESTANTS)
+    store: Store, seeds: tuple[int, ...] = SEEDS, contestants: tuple[str, ...] = tuple(CONTESTANTS)
 ) -> None:
     """Make the runs that the report does not hold yet, each kept as soon as it has ended, and say who was how fast."""
     done = {(finish.contestant, finish.seed): finish for finish in finishes(store.report)}
@@ -93,7 +94,7 @@ def compete(
 
 
 def main(
-    seeds: tuple[int, ...] = (0, 1, 2),
+    seeds: tuple[int, ...] = SEEDS,
     contestants: tuple[str, ...] = tuple(CONTESTANTS),
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:

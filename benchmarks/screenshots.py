@@ -53,6 +53,7 @@ PICTURES: dict[str, tuple[tuple[int, int], str, Callable[[Page], None]]] = {
     "app-train-dark": (WIDE, "dark", nothing),
     "app-attention": (WIDE, "light", tab("Attention")),
     "app-generate": (WIDE, "light", tab("Generate")),
+    "app-inside": (WIDE, "light", tab("Inside")),
     "app-compare": (WIDE, "light", tab("Compare")),
     "app-sweeps": (WIDE, "light", tab("Sweeps")),
     "app-code": (WIDE, "light", tab("Code")),
