@@ -71,9 +71,7 @@ def mean_end(done: list[Finish], contestant: str, clock: str) -> float:
     return statistics.fmean(getattr(finish.end, clock) for finish in done if finish.contestant == contestant)
 
 
-def compete(
-    store: Store, seeds: tuple[int, ...] = SEEDS, contestants: tuple[str, ...] = tuple(CONTESTANTS)
-) -> None:
+def compete(store: Store, seeds: tuple[int, ...] = SEEDS, contestants: tuple[str, ...] = tuple(CONTESTANTS)) -> None:
     """Make the runs that the report does not hold yet, each kept as soon as it has ended, and say who was how fast."""
     done = {(finish.contestant, finish.seed): finish for finish in finishes(store.report)}
     for seed in seeds:

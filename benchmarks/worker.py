@@ -22,9 +22,10 @@ READY = "ready"
 
 
 def environment(threads: int) -> dict[str, str]:
-    """For a child that finds this package, and whose BLAS uses so many threads."""
+    """For a child that finds this package, keeps its bytecode as Python does, and whose BLAS uses so many threads."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": paths}
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**usual, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": paths}
 
 
 class Worker:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-from collections.abc import Iterable
 from typing import Any
 
 from tlab.config import (
@@ -18,6 +16,7 @@ from tlab.config import (
 )
 from tlab.registry import Registry
 from tlab.text.corpora import CORPORA
+from tlab.words import did_you_mean
 
 GIVEN_BY_CORPUS = "vocab_size"
 REPLICATE = "seed"
@@ -46,13 +45,7 @@ def owner_of(field: str) -> type[Config]:
         return known[field]
     if field == GIVEN_BY_CORPUS:
         raise GridError(f"{field} is given by the corpus and its tokenizer; choose those instead")
-    raise GridError(f"unknown field {field!r}; allowed: {', '.join(known)}.{nearest(field, known)}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A question after the known word that comes nearest, to be put behind a message; nothing where none does."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    raise GridError(f"unknown field {field!r}; allowed: {', '.join(known)}.{did_you_mean(field, known)}")
 
 
 def registry_of(field: str) -> Registry[Any] | None:

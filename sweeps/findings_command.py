@@ -6,7 +6,6 @@ The command line has `FindingsCommand` among its commands and calls `execute`.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from sweeps.findings_page import Finding, finding_as_text, summary_as_text, writ
 from sweeps.provenance import processor
 from sweeps.trials import Trial, read_outcome, run_trials, trials_of
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
-from tlab.words import several
+from tlab.words import did_you_mean, several
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 PAGE = "findings.md"
@@ -121,9 +120,7 @@ def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
     """
     for name in names:
         if name not in CLAIMS:
-            close = difflib.get_close_matches(name, CLAIMS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise FindingsError(f"unknown claim {name!r}; allowed: {', '.join(CLAIMS)}.{hint}")
+            raise FindingsError(f"unknown claim {name!r}; allowed: {', '.join(CLAIMS)}.{did_you_mean(name, CLAIMS)}")
     claims = [claim for key, claim in CLAIMS.items() if not names or key in names]
     if quick:
         claims = [claim for claim in claims if claim.quick]

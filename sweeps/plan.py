@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.fields import GridError, TextConfig, nearest
+from sweeps.fields import GridError, TextConfig
 from sweeps.grid import Grid, cells_of, load_corpora
 from sweeps.identity import DTYPE, Cell
 from sweeps.store import Store
@@ -20,6 +20,7 @@ from tlab.config import ModelConfig
 from tlab.parallel import one_blas_thread
 from tlab.text.corpora import Corpus
 from tlab.train import Trainer
+from tlab.words import did_you_mean
 
 FORWARD_SHARE = 1 / 3  # of a training step's work: backward has two products for each of forward's
 
@@ -84,7 +85,7 @@ def chosen_cells(names: Iterable[str], plan: Plan) -> list[str]:
         matches = [cell for cell in plan.cells if cell.cell_id.startswith(name)]
         if len(matches) != 1:
             what = f"{len(matches)} cells' ids begin with" if matches else "no cell has an id that begins with"
-            close = nearest(name, [cell.cell_id for cell in plan.cells])
+            close = did_you_mean(name, [cell.cell_id for cell in plan.cells])
             raise GridError(f"{what} {name!r}; take the cell_id of cells.csv.{close}")
         found.append(matches[0].result_id)
     return found

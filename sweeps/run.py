@@ -18,7 +18,7 @@ from typing import Any
 
 from sweeps.backends import BACKENDS, BackendError, Trainer, WorkerDied
 from sweeps.cell import ACCIDENTS, KILLED, lost_record
-from sweeps.fields import GridError, nearest
+from sweeps.fields import GridError
 from sweeps.grid import Grid
 from sweeps.identity import Cell, foreign_parts
 from sweeps.lock import lock_content, locked
@@ -48,6 +48,7 @@ from sweeps.tabulate import (
 )
 from sweeps.worker import Outcome, Task, outcome_of
 from sweeps.worker import leave_interrupts_to_driver as leave_interrupts_to_driver
+from tlab.words import did_you_mean
 
 ATTEMPTS = 3  # of a cell whose process dies
 
@@ -72,7 +73,8 @@ class Execution:
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             known = ", ".join(BACKENDS)
-            raise GridError(f"unknown backend {self.backend!r}; allowed: {known}.{nearest(self.backend, BACKENDS)}")
+            hint = did_you_mean(self.backend, BACKENDS)
+            raise GridError(f"unknown backend {self.backend!r}; allowed: {known}.{hint}")
         if self.scheduler is not None and self.backend == "loky":
             raise GridError("--scheduler is the address of a cluster; add --backend dask, or leave it out")
         for name, least in (("jobs", 1), ("attempts", 1), ("max_failures", 1)):

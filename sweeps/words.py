@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.fields import REPLICATE, GridError, nearest, owner_of, parse_value, registry_axes, registry_of
+from sweeps.fields import REPLICATE, GridError, owner_of, parse_value, registry_axes, registry_of
 from sweeps.grid import Grid
+from tlab.words import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -113,7 +114,7 @@ def values_from_file(name: str) -> Values:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GridError(
-            f"{name!r} is no preset and no file; presets are {', '.join(PRESETS)}.{nearest(name, PRESETS)} "
+            f"{name!r} is no preset and no file; presets are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)} "
             "A file is named by its path, such as my_sweep.toml"
         ) from None
     except (OSError, ValueError) as error:  # TOML's and UTF-8's errors are both ValueErrors
@@ -121,7 +122,7 @@ def values_from_file(name: str) -> Values:
     for key in content:
         if key not in FILE_KEYS:
             raise GridError(
-                f"{name}: unknown key {key!r}; allowed: {', '.join(FILE_KEYS)}.{nearest(key, FILE_KEYS)} "
+                f"{name}: unknown key {key!r}; allowed: {', '.join(FILE_KEYS)}.{did_you_mean(key, FILE_KEYS)} "
                 "Values of config fields stand in [set]"
             )
     fixed, axes = content.get("set", {}), content.get("axes", [])

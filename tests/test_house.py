@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 # Lower floors first. A file may import from its own floor's packages below, never from above.
 FLOORS = [
-    ["tlab.version", "tlab.types", "tlab.words", "tlab.memory", "tlab.registry", "tlab.records"],
+    ["tlab.words"],
+    ["tlab.version", "tlab.types", "tlab.memory", "tlab.registry", "tlab.records"],
     ["tlab.params"],
     ["tlab.nn.inits", "tlab.nn.linear", "tlab.nn.activations", "tlab.schedules", "tlab.optim", "tlab.text"],
     ["tlab.nn.norms", "tlab.nn.positions", "tlab.nn.loss"],

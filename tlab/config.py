@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import numbers
@@ -22,6 +21,7 @@ from tlab.optim import OPTIMIZERS
 from tlab.registry import Registry
 from tlab.schedules import SCHEDULES, learning_rate_at
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
+from tlab.words import did_you_mean
 
 
 class ConfigError(ValueError):
@@ -115,8 +115,7 @@ class Config:
         known = options(cls)
         for name in values:
             if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                hint = f" Did you mean {close[0]!r}?" if close else ""
+                hint = did_you_mean(name, known)
                 raise ConfigError(f"{cls.__name__} has no field {name!r}; it has {', '.join(known)}.{hint}")
         for f in dataclasses.fields(cls):
             if f.default is dataclasses.MISSING and f.name not in values:

@@ -15,14 +15,16 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from tlab.config import ComputeConfig, ConfigError
 from tlab.nn.model import Transformer
 from tlab.types import Ids
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +59,11 @@ class Crew:
         if not compute.recompute:
             self.twins[0] = model
         # The caller's own thread does the first part. Idle helpers end with the pool, when nobody holds it any more.
-        self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-crew") if self.threads > 1 else None
+        self.pool: ThreadPoolExecutor | None = None
+        if self.threads > 1:
+            from concurrent.futures import ThreadPoolExecutor  # takes time, and most runs have one thread
+
+            self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-crew")
 
     def accumulate_gradients(self, ids: Ids, targets: Ids) -> float:
         """Add the gradients of one batch, (B, T) each, to the model's; -> its mean loss in nats a token."""
@@ -94,6 +100,8 @@ class Crew:
         with one_blas_thread():
             if self.pool is None:
                 return [task(item) for item in items]
+            from concurrent.futures import wait
+
             errors: Any = np.geterr()  # the caller's; NumPy keeps them for each thread
             stop = threading.Event()
 

@@ -6,10 +6,11 @@ line offer it, the sweep can grid over it, the tests run on it, the README lists
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
+
+from tlab.words import did_you_mean
 
 Component = TypeVar("Component", bound=type)
 SameClass = TypeVar("SameClass", bound=type)
@@ -96,6 +97,5 @@ class Registry(Mapping[str, Component]):
 
     def explain(self, key: object) -> str:
         """What to tell somebody who asked for `key`, which is not here."""
-        close = difflib.get_close_matches(str(key), self.entries, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(key, self.entries)
         return f"unknown {self.slot} {key!r}; allowed: {', '.join(self.entries)}.{hint}"

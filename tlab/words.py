@@ -1,6 +1,8 @@
-"""Numbers as people say them."""
+"""Numbers as people say them, and names as people mistype them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def several(count: int, noun: str) -> str:
@@ -17,3 +19,11 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.2g} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """A question to put behind a message: Did you mean 'rmsnorm'? Nothing where no known name is like it."""
+    import difflib  # of use to those alone who mistype
+
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -6,7 +6,6 @@ known to be results on the same letters. One corpus never stands in for another:
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +96,7 @@ def corpus_from_text(
             f"the text of corpus {name!r} {given}; allowed are {MINIMUM_CHARACTERS} or more, since the last tenth "
             "is kept for validation: give more text"
         )
-    sha256 = hashlib.sha256(utf8(text)).hexdigest()
+    sha256 = sha256_of(utf8(text))
     if isinstance(tokenizer, str):
         tokenizer = TOKENIZERS[tokenizer].from_text(text)
     # Characters are split and not ids, so every tokenizer gets the same two texts and none is cut in a character.
@@ -106,6 +105,13 @@ def corpus_from_text(
     for ids in (train, validation):
         ids.setflags(write=False)
     return Corpus(name, train, validation, tokenizer, sha256, licence, origin, len(text))
+
+
+def sha256_of(data: bytes) -> str:
+    """The digest in hexadecimal."""
+    import hashlib  # a twentieth of the time that `import tlab` takes
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def corpus_names() -> tuple[str, ...]:
@@ -203,7 +209,7 @@ class Download(TextSource):
         """
         places = [folder / self.file_name for folder in data_folders()]
         path = next((place for place in places if place.is_file()), None) or self.download()
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = sha256_of(path.read_bytes())
         if found != self.sha256:
             raise CorpusError(
                 f"{path} has sha256 {found}; allowed is {self.sha256}: "
