@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from benchmarks.race import Finish
+from benchmarks.units import duration
 
 Rows = list[dict[str, Any]]
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#BBBBBB"
@@ -33,7 +34,7 @@ def step_figure(steps: dict[str, Rows]) -> Figure:
         bare(axes).barh(places, times, color=colours, height=0.65)
         axes.set_yticks(places, [row["side"].replace(", keeping freed memory", ",\nkeeping memory") for row in rows])
         for place, factor, row in zip(places, times, rows, strict=True):
-            label = f" {factor:.2f}   {row['median_seconds'] * 1e3:.3g} ms"
+            label = f" {factor:.2f}   {duration(row['median_seconds'])}"
             axes.text(factor, place, label, va="center", fontsize=8)
         axes.set_xlim(0, max(times) * 1.35)
         axes.set_title(title, fontsize=10, loc="left")
