@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from benchmarks.units import verdict
 from sweeps.effects import comparisons, main_effects
 from sweeps.stats import ALPHA, MARGIN, Estimate, difference_p, equality_p, estimate, holm
 from sweeps.store import Table
@@ -23,7 +24,7 @@ SPREAD = 0.013
 """Nats a token: the standard deviation over seeds at 62k weights and 1,000 steps, as it was measured."""
 TRUE_DIFFERENCE = 0.02
 LEVELS, BLOCKS = (3, 4, 3), ("first", "second", "third")
-COVERAGE_BOUNDS, MOST_ERROR = (0.93, 0.97), 0.05
+LEAST_COVERAGE, MOST_COVERAGE, MOST_ERROR = 0.93, 0.97, 0.05
 
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Array]
 NOISES: dict[str, Noise] = {
@@ -144,11 +145,6 @@ def equality_error(noise: str, num_seeds: int, simulations: int, rng: np.random.
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def verdict(value: float, lowest: float, highest: float) -> str:
-    """Whether a figure is where it has to be."""
-    return "reached" if lowest <= value <= highest else "MISSED"
-
-
 def main(simulations: int = SIMULATIONS, seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0) -> None:
     """Simulate, print each figure, and say whether it is what the reports promise.
 
@@ -164,12 +160,16 @@ def main(simulations: int = SIMULATIONS, seed: Annotated[int, tyro.conf.arg(meta
             shares = [coverage(method, noise, n, simulations, rng) for n in SEEDS]
             words = "  ".join(f"{100 * share:5.1f} %" for share in shares)
             promised = method == "Student's t" and noise == "normal"
-            told = ", ".join(dict.fromkeys(verdict(share, *COVERAGE_BOUNDS) for share in shares)) if promised else ""
+            told = (
+                ", ".join(dict.fromkeys(verdict(share, least=LEAST_COVERAGE, most=MOST_COVERAGE) for share in shares))
+                if promised
+                else ""
+            )
             print(f"  {noise:<12} {method:<22} {words}   {told}".rstrip(), flush=True)
     few = max(1, simulations // 20)  # each has 12 comparisons and 10 effects
     shares = [effect_coverage(n, few, rng) for n in SEEDS]
     words = "  ".join(f"{100 * share:5.1f} %" for share in shares)
-    told = ", ".join(dict.fromkeys(verdict(share, *COVERAGE_BOUNDS) for share in shares))
+    told = ", ".join(dict.fromkeys(verdict(share, least=LEAST_COVERAGE, most=MOST_COVERAGE) for share in shares))
     print(f"\nintervals of effects and comparisons of {few} whole sweeps hold the true ones in")
     print(f"  {words}   {told}", flush=True)
     print("\nsomething false is claimed (at most 5 % wanted; the last digit may be chance)")
@@ -189,7 +189,7 @@ def show_errors(name: str, shares: list[float], simulations: int, promised: bool
     """A line: the share of false claims at each number of seeds."""
     chance = 2 * np.sqrt(MOST_ERROR * (1 - MOST_ERROR) / simulations)  # two standard errors of a share of 5 %
     words = "  ".join(f"{100 * share:5.2f} %" for share in shares)
-    told = ", ".join(dict.fromkeys(verdict(share, 0.0, MOST_ERROR + chance) for share in shares)) if promised else ""
+    told = ", ".join(dict.fromkeys(verdict(share, most=MOST_ERROR + chance) for share in shares)) if promised else ""
     print(f"  {name:<66} {words}   {told}".rstrip(), flush=True)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from benchmarks.machine import as_text, describe
+from benchmarks.units import verdict
 from sweeps.cell import curve_points, forget_peak_memory, measures, peak_memory_mib, train_cell
 from sweeps.grid import Grid, cells_of, load_corpora
 from sweeps.identity import Cell
@@ -42,11 +43,6 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
-def verdict(value: float, target: float, *, at_least: bool = False) -> str:
-    """Whether it was reached."""
-    return "reached" if (value >= target if at_least else value <= target) else "MISSED"
-
-
 def planning() -> None:
     """108,000 cells of many fields."""
     grid = Grid(
@@ -64,7 +60,7 @@ def planning() -> None:
     )
     corpora = load_corpora([grid])
     took = cpu_seconds(lambda: cells_of([grid], corpora))
-    target = f"at most {PLAN_SECONDS:g} s: {verdict(took, PLAN_SECONDS)}"
+    target = f"at most {PLAN_SECONDS:g} s: {verdict(took, most=PLAN_SECONDS)}"
     print(f"planning {len(grid):,} cells: {took:.2f} s of a processor   {target}")
 
 
@@ -87,7 +83,7 @@ def status(place: Path) -> None:
         assert well and f"{len(grid):,} ok" in words, words
 
     took = cpu_seconds(look)
-    target = f"at most {STATUS_SECONDS:g} s: {verdict(took, STATUS_SECONDS)}"
+    target = f"at most {STATUS_SECONDS:g} s: {verdict(took, most=STATUS_SECONDS)}"
     print(f"status of {len(grid):,} finished cells: {took:.2f} s of a processor   {target}")
 
 
@@ -115,7 +111,7 @@ def overhead(place: Path) -> None:
     took = {name: statistics.median(cpu_seconds(part) for _ in range(5)) for name, part in parts.items()}
     share = sum(took.values()) / trained
     print(f"a default cell: {trained:.2f} CPU s; around it: {sum(took.values()) * 1e3:.0f} ms, {share:.2%}   "
-          f"at most {OVERHEAD:.0%}: {verdict(share, OVERHEAD)}")  # fmt: skip
+          f"at most {OVERHEAD:.0%}: {verdict(share, most=OVERHEAD)}")  # fmt: skip
     for name, each in took.items():
         print(f"    {name:<26}{each * 1e3:8.1f} ms")
 
@@ -128,7 +124,7 @@ def memory(place: Path) -> None:
         run_sweep(Grid({**TINY, "steps": (20,)}, tuple(range(number))), Store(place / f"memory{number}"))
         peaks.append(peak_memory_mib() or 0.0)
     growth = peaks[1] - peaks[0]
-    target = f"at most {GROWTH_MIB:g} MiB more: {verdict(growth, GROWTH_MIB)}"
+    target = f"at most {GROWTH_MIB:g} MiB more: {verdict(growth, most=GROWTH_MIB)}"
     print(f"memory of the driver: {peaks[0]:.0f} MiB with 50 cells, {peaks[1]:.0f} MiB with 500   {target}")
 
 
@@ -149,7 +145,7 @@ def efficiency(place: Path, turns: int, steps: int) -> None:
         print(f"    turn {turn + 1}: {took[1]:.1f} s with 1 job, {took[2]:.1f} s with 2", flush=True)
     ratio = statistics.median(ratios)
     print(f"parallel efficiency of 2 jobs: {ratio:.2f} of double ({min(ratios):.2f} to {max(ratios):.2f})   "
-          f"at least {EFFICIENCY:g}: {verdict(ratio, EFFICIENCY, at_least=True)}")  # fmt: skip
+          f"at least {EFFICIENCY:g}: {verdict(ratio, least=EFFICIENCY)}")  # fmt: skip
 
 
 def main(turns: int = 5, steps: int = 1000) -> None:

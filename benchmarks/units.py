@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def duration(seconds: float) -> str:
     """With a unit that keeps it between 1 and 1000."""
@@ -14,3 +16,8 @@ def duration(seconds: float) -> str:
 def ratio(value: float) -> str:
     """Two digits behind the point, or, where these say little, two that count."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def verdict(value: float, *, least: float = -math.inf, most: float = math.inf) -> str:
+    """Whether a figure is where it has to be."""
+    return "reached" if least <= value <= most else "MISSED"
