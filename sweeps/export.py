@@ -22,6 +22,7 @@ from tlab.checkpoint import write_atomically
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, LOG)  # what the tables were made from, and what happened on the way
 PRIVATE = ("host", "traceback_tail")
+DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # what is made for the archive has no hour of its own
 CURVE_POINTS = 40  # of a training curve, each the mean of the steps before it: more than a plot of many can show
 DIGITS = 4  # of a loss, behind the point; seeds differ in the second
 
@@ -29,7 +30,8 @@ DIGITS = 4  # of a loss, behind the point; seeds differ in the second
 def export(store: Store, to: Path | None = None) -> Path:
     """Tables, manifest, figures and report, all made anew, in a .zip or a new folder; -> where.
 
-    Of files on this machine the manifest then has the names alone.
+    Of files on this machine manifest, report and tables then have the names alone. The name of the machine, and the
+    tracebacks of what failed, go along: the small form leaves them out.
 
     Raises:
         StoreError: there is something in that place already, or the folder is itself an export.
@@ -55,7 +57,9 @@ def export(store: Store, to: Path | None = None) -> Path:
         with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in files:
                 archive.write(path, Path(store.folder.name) / path.relative_to(store.folder))
-            archive.writestr(f"{store.folder.name}/{MANIFEST}", manifest)
+            about = zipfile.ZipInfo(f"{store.folder.name}/{MANIFEST}", DAY_ZERO)
+            about.external_attr = 0o644 << 16
+            archive.writestr(about, manifest, zipfile.ZIP_DEFLATED)
         half.replace(to)
     return to
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -122,13 +123,17 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
+FOLDERS = re.compile(r"(^|[=,])(?:~|\.\.)?/[^=,]*/")
+"""The folders of a path that is a word of its own, or behind an equals sign or a comma in one."""
+
+
 def without_folders(value: Any) -> Any:
-    """The same value with the name alone of every absolute path in it: what is sent on tells of nobody's folders."""
+    """The same value with the name alone of every path in it: what is sent on tells of nobody's folders."""
     if isinstance(value, Mapping):
         return {key: without_folders(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_folders(one) for one in value]
-    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
+    return FOLDERS.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def about_corpus(corpus: Corpus) -> dict[str, Any]:

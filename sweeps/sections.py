@@ -115,9 +115,9 @@ def rates_section(table_of_all: Table, margin: float) -> Html:
     picked = [f"{level_name(RATE, rate)} for {several(chosen[rate], 'cell')}" for rate in rates if chosen[rate]]
     words = (
         "Levels may have different best learning rates, and a comparison at one rate is then one of rates. The best "
-        "rate of a configuration is that with the fewest seeds lost, and of those with the lowest mean loss. It is "
-        f"picked by the losses that are shown, which are a little too low for it. Best was {', '.join(picked)}. Holm's "
-        "correction is over each column by itself."
+        "rate of a configuration is that with the most seeds that ended well, and of those with the lowest mean "
+        "loss. It is picked by the losses that are shown, which are a little too low for it. Best was "
+        f"{', '.join(picked)}. Holm's correction is over each column by itself."
     )
     rate_of = {row["cell_id"]: row[RATE] for row in best.rows}
     at_best = [

@@ -112,17 +112,19 @@ def headline(
 
 
 def best_sentence(ranked: Sequence[Summary]) -> str:
-    """Which configuration has the lowest loss, and how sure that it is the best one."""
+    """Which configuration comes first, and how sure that it is the best one."""
     best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses]
     n = best.estimate.n
     seeds = "one seed" if n == 1 else f"the mean of {n} seeds, with its 95 % interval"
-    text = f"{configuration_name(best.configuration)} has the lowest loss: {losses(best.estimate)}, {seeds}."
+    lower = any(one.estimate.mean < best.estimate.mean for one in others)  # of fewer seeds, as some were lost
+    what = "has the lowest loss of those with the fewest seeds lost" if lower else "has the lowest loss"
+    text = f"{configuration_name(best.configuration)} {what}: {losses(best.estimate)}, {seeds}."
     if n < 2 or not others:
         return text
-    worse = sum(one.verdict in (DIFFERENT, BELOW_MARGIN) for one in others)
-    if worse == len(others):
+    told = sum(one.verdict in (DIFFERENT, BELOW_MARGIN) for one in others)
+    if told == len(others):
         return f"{text} It is told from every other configuration."
-    which = f"{len(others) - worse} of the {len(others)} others" if worse else "any other configuration"
+    which = f"{len(others) - told} of the {len(others)} others" if told else "any other configuration"
     return f"{text} It cannot be told from {which}."
 
 

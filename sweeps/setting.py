@@ -14,11 +14,11 @@ from sweeps.grid import REPLICATE
 from sweeps.html import Html, details, joined, table, tag
 from sweeps.names import axis_name, configuration_name, level_name, level_phrase
 from sweeps.provenance import without_folders
-from sweeps.sentences import listed, several
+from sweeps.sentences import listed
 from sweeps.stats import ALPHA
 from sweeps.store import Table
 from sweeps.summary import configurations, has_value
-from tlab.words import duration
+from tlab.words import duration, several
 
 MOST_ACCIDENTS = 40
 MOST_ALIASES = 40

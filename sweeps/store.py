@@ -30,9 +30,9 @@ Four tables, the first three as .csv and as .parquet, made anew from the records
       split           train (before the update, on its batch) or validation (after it, on the whole split)
       metric          loss or gradient_norm (over all weights, before clipping)
       value
-    summary    a row a configuration (all seeds of it), best mean first; aliases share one row
+    summary    a row a configuration (all seeds of it), the best first; aliases share one row
       <field> ...     the axes, as in cells; the levels of aliases in one: "pre = post = sandwich"
-      rank            1 for the lowest mean; empty where no seed is ok
+      rank            1 for the lowest mean of those with the fewest seeds lost; empty where no seed is ok
       n_ok, n_diverged, n_failed    cells; n_failed counts failed, killed and timeout
       mean, sd        of val_loss over the seeds that are ok; sd with n - 1, empty for one seed
       ci_low, ci_high 95 % interval of the mean; empty for one seed

@@ -117,8 +117,7 @@ def configurations(table: Table) -> list[Configuration]:
             configuration.losses[seed] = row[MEASURE]
         else:
             (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
-    seeds = len({row[REPLICATE] for row in table.rows})
-    return sorted(found.values(), key=lambda one: (seeds - len(one.losses), one.mean))
+    return sorted(found.values(), key=lambda one: (len(one.diverged) + len(one.failed), one.mean))
 
 
 class Summary(NamedTuple):
@@ -183,8 +182,8 @@ def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
 def at_best_rate(table: Table, axis: str = RATE, measure: str = MEASURE) -> Table:
     """The table without that axis: each configuration with the rate that suits it best.
 
-    Best is the one with the fewest seeds that did not end well, or not yet, and of those the lowest mean over seeds; of
-    equals the first in the table. Since it is picked by the same losses that are then shown, they are a little too low,
+    Best is the one of which the most seeds have ended well by now, and of those the lowest mean over seeds; of equals
+    the first in the table. Since it is picked by the same losses that are then shown, they are a little too low,
     and for all levels alike.
     """
     others = tuple(other for other in table.axes if other != axis)
@@ -192,11 +191,9 @@ def at_best_rate(table: Table, axis: str = RATE, measure: str = MEASURE) -> Tabl
     for row in table.rows:
         groups.setdefault(tuple(row[other] for other in others), {}).setdefault(row[axis], []).append(row)
 
-    seeds = len({row[REPLICATE] for row in table.rows})
-
     def badness(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float]:
         values = [row[measure] for row in rows if has_value(row, measure)]
-        return seeds - len(values), float(np.mean(values)) if values else math.inf
+        return -len(values), float(np.mean(values)) if values else math.inf
 
     return Table(others, [row for by_rate in groups.values() for row in min(by_rate.values(), key=badness)])
 

@@ -17,6 +17,7 @@ from sweeps.cell import CurvePoint, Record
 from sweeps.fields import REPLICATE, sweepable
 from sweeps.grid import Grid
 from sweeps.identity import Cell
+from sweeps.provenance import without_folders
 from tlab.checkpoint import write_atomically
 
 CIRCUMSTANCES = ("tokens_per_second", "wall_seconds", "cpu_seconds", "peak_memory_mib", "attempts", "host")
@@ -56,6 +57,7 @@ class Table:
 def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterable[Grid]) -> Table:
     """A row for each cell that has a record; an alias has the numbers of the cell that it stands for."""
     axes = differing_fields(cells, [axis for grid in grids for axis in grid.axes])
+    names = names_of_texts(cell.text.corpus for cell in cells)
     rows = []
     for cell in cells:
         record = records.get(cell.result_id)
@@ -65,12 +67,18 @@ def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterab
                     "cell_id": cell.cell_id,
                     "alias_of": cell.alias_of,
                     "status": record.status,
-                    **{axis: cell.value(axis) for axis in axes},
+                    **{axis: names.get(cell.value(axis)) if axis == "corpus" else cell.value(axis) for axis in axes},
                     REPLICATE: cell.seed,
                     **{column: getattr(record, column) for column in OUTCOME_COLUMNS},
                 }
             )
     return Table(axes, rows)
+
+
+def names_of_texts(corpora: Iterable[str]) -> dict[str, str]:
+    """What the tables call each corpus: a file by its name alone, as long as that tells all of them apart."""
+    names = {corpus: without_folders(corpus) for corpus in dict.fromkeys(corpora)}
+    return names if len(set(names.values())) == len(names) else {corpus: corpus for corpus in names}
 
 
 def differing_fields(cells: Sequence[Cell], axes: Iterable[str]) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ def troubles(result: SweepResult, folder: Path) -> Iterator[str]:
     elif result.problem:
         yield f"{result.problem}; {to_go}" if result.missing else result.problem
     elif result.missing:
-        yield f"{several(result.missing, 'cell')} never begun; the command that began the sweep goes on"
+        yield f"{several(result.missing, 'cell')} without a result; the command that began the sweep goes on"
     if failed := sum(result.counts[status] for status in ACCIDENTS):
         where = shlex.quote(str(folder))
         yield f"{several(failed, 'row')} failed; tracebacks are in cells.csv; try again: python -m sweeps retry {where}"

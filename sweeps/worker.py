@@ -108,8 +108,7 @@ def start_worker(driver: int) -> None:
 def settle_in() -> None:
     """Make this process one that trains cells and nothing else.
 
-    BLAS is pinned for good, and not only within each cell: a dask worker may train two cells in two threads, and the
-    first one to end would take the limit away from the other.
+    BLAS is pinned for good, and not only within each cell: nothing else that it does is worth a second thread.
     """
     this_is_a_worker()
     _pinned.append(threadpool_limits(1, user_api="blas"))

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 
 from conftest import GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer, generate
-from tlab.generate import sampling_steps
+from tlab.generate import Sampling, sampling_steps
 from tlab.nn.loss import softmax
 from tlab.text import ByteTokenizer, CharTokenizer
 from tlab.ui import generate_tab
@@ -108,6 +108,22 @@ def test_the_penalty_is_for_the_prompt_and_for_what_was_written_before_a_clicked
     chain = look(tab, repetition=1.3, temperature=1.5, wish=wish)["chain_a"]
     drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
     assert drawn[6] == pytest.approx(text["tokens"][29][1], abs=1e-4)  # the chance with which it was written
+
+
+def test_a_text_of_an_earlier_alphabet_gives_way_to_the_prompt(tab):
+    old = own_checkpoint()
+    writing = tab.writings.begin(old, "ab", 9)
+    for token in generate(old, "ab", max_new_tokens=9, seed=0):
+        writing.add(token)
+    (of, *_) = tab.subjects(None)
+    assert tab.chain(of, PROMPT, Sampling(), (writing, 0)) == tab.chain(of, PROMPT, Sampling(), None)
+
+
+@pytest.mark.parametrize("repetition", [1.0, 1.5])
+def test_the_first_token_of_a_text_can_be_clicked_too(tab, repetition):
+    text = write(tab, repetition=repetition)[-1][0]
+    chain = look(tab, repetition=repetition, wish={"serial": 1, "a": {"number": text["number"], "place": 0}})["chain_a"]
+    assert chain["drawn"] is not None and chain["where"].endswith("token 1 of the text")
 
 
 def test_at_temperature_0_the_chain_has_one_token_left(tab):
@@ -253,7 +269,7 @@ def test_a_text_of_an_earlier_model_is_not_gone_on_with_by_a_later_one():
     for token in generate(old, "ab", max_new_tokens=9, seed=0):
         writing.add(token)
     with pytest.raises(ValueError, match="earlier model"):
-        writings.branch({"number": writing.number, "place": 1, "id": 0}, new, 9, 1.0)
+        writings.branch({"number": writing.number, "place": 1, "id": 0}, new, 9, Sampling())
 
 
 # ------------------------------------------------------------------------------------------------ other models

@@ -19,6 +19,7 @@ import tlab.cli
 from sweeps.__main__ import main
 from sweeps.plan import make_plan
 from sweeps.progress import Progress
+from sweeps.provenance import without_folders
 from sweeps.store import CELLS, Store
 from sweeps.terminal import plan_in_full
 
@@ -189,7 +190,7 @@ def test_retry_leaves_what_was_never_begun_to_the_sweep(words, folder, capsys):
     assert not lost.exists()
     other = next((folder / CELLS).iterdir()).stem
     assert main(["retry", str(folder), "--jobs", "1", "--cells", other]) == 1
-    assert "1 cell never begun" in capsys.readouterr().err
+    assert "1 cell without a result" in capsys.readouterr().err
     assert not lost.exists()
 
 
@@ -215,8 +216,13 @@ def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder,
 
 
 @pytest.mark.parametrize("to", [[], ["--small"], ["--to", "copy"]])
-def test_what_is_sent_on_names_no_folder_of_this_machine(words, folder, text_file, monkeypatch, to):
+@pytest.mark.parametrize("as_axis", [False, True])
+def test_what_is_sent_on_names_no_folder_of_this_machine(words, folder, text_file, monkeypatch, to, as_axis):
     monkeypatch.chdir(folder.parent)
+    if as_axis:
+        (folder.parent / "ode.txt").write_text("o wild west wind, thou breath of autumn's being " * 9, encoding="utf-8")
+        at = words.index("--corpus")
+        words[at : at + 2] = ["--set", f"corpus={text_file},{folder.parent / 'ode.txt'}"]
     main(["run", "--seeds", "2", "--out", str(folder), *words])
     assert main(["export", str(folder), *to]) == 0
     made = next(folder.parent.glob("*.zip"), folder.parent / "copy")
@@ -225,6 +231,18 @@ def test_what_is_sent_on_names_no_folder_of_this_machine(words, folder, text_fil
     files = [path for path in (folder.parent / "copy").rglob("*") if path.is_file()]
     assert any(b"verse.txt" in path.read_bytes() for path in files)
     assert not [path.name for path in files if str(folder.parent).encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("/home/ann/a.txt", "a.txt"), ("--corpus=/home/ann/a.txt", "--corpus=a.txt"), ("~/x/a.txt", "a.txt"),
+        ("corpus=/a/b.txt,/c/d e.txt", "corpus=b.txt,d e.txt"), ("../secret/a.txt", "a.txt"),
+        ("tcp://host:8786", "tcp://host:8786"), ("results/demo", "results/demo"), ("norm,pre", "norm,pre"),
+    ],
+)  # fmt: skip
+def test_of_a_path_in_a_word_the_name_is_left(word, told):
+    assert without_folders(["run", {"key": word}]) == ["run", {"key": told}]
 
 
 def test_an_export_keeps_its_tables_when_it_is_exported_or_reported_once_more(words, folder, capsys):

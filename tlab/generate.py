@@ -67,8 +67,10 @@ class Token(NamedTuple):
 def penalize(logits: Array, seen: Ids, penalty: float) -> Array:
     """Logits (V,) with those of `seen` tokens divided by the penalty where they are positive, else multiplied by it.
 
-    Source: Keskar et al. 2019, CTRL, section 4.1. Above 1 a text avoids what it has already, below 1 it dwells on it.
-    Notice: of single characters a text soon has them all, and then the penalty only makes every choice more even.
+    Source: Keskar et al. 2019, CTRL, section 4.1, which divides; to multiply where they are negative is the usual
+    correction. Above 1 a text avoids what it has already, below 1 it dwells on it.
+    Notice: it depends on where the logits' zero lies, which a softmax does not know of. And of single characters a text
+    soon has nearly all: the penalty then moves all of them, towards 0 or away from it.
     """
     penalized = logits.copy()
     own = logits[seen]

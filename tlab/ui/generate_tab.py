@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from tlab.generate import NOTHING, Sampling, Token, candidates, check_sampling, generate, sampling_steps
+from tlab.generate import Sampling, Token, candidates, check_sampling, generate, sampling_steps
 from tlab.ui.demo import PROMPT
 from tlab.ui.look_parts import chain_card, chain_value, wish_component, written_text
 from tlab.ui.parts import note_html, refusal
 from tlab.ui.readings import MAX_PROMPT, Readings, Subject, readable_text, subject, whole
 from tlab.ui.runs import Runs
 from tlab.ui.train_tab import QUIET
-from tlab.ui.writings import Writing, Writings
+from tlab.ui.writings import Writing, Writings, seen_tokens
 
 MAX_TOKENS = 1000
 AT_ONCE = 6  # tokens in a frame
@@ -161,10 +160,9 @@ class GenerateTab:
 
     def chain(self, of: Subject, prompt: str, sampling: Sampling, at: tuple[Writing, int] | None) -> dict[str, Any]:
         """The likeliest tokens behind the prompt, or at a place of a text, on their way from logit to chance."""
-        tokenizer = of.checkpoint.tokenizer
-        names = tokenizer.tokens
+        names = of.checkpoint.tokenizer.tokens
         if at is None:
-            where, drawn, place, written = "next, behind the prompt", None, None, NOTHING
+            where, drawn, place, written = "next, behind the prompt", None, None, []
             try:
                 logits = self.readings.next_logits(of.checkpoint, prompt)
             except ValueError as error:  # not a toast: it may be a word that is not typed to its end
@@ -172,13 +170,12 @@ class GenerateTab:
         else:
             writing, place = at
             logits, drawn = writing.logits[place], writing.ids[place]
-            prompt, written = writing.prompt, writing.ids[:place]
             if len(logits) != len(names):  # a text of another run's model, still on the page for a moment
                 return self.chain(of, prompt, sampling, None)
+            prompt, written = writing.prompt, writing.ids[:place]
             where = f"in place of “{names[drawn]}”, token {place + 1} of the text"
         try:
-            seen = np.append(tokenizer.encode(prompt), written)[-of.checkpoint.model_config.context_length :]
-            steps = sampling_steps(logits, *sampling, seen=np.unique(seen))
+            steps = sampling_steps(logits, *sampling, seen=seen_tokens(of.checkpoint, prompt, written))
         except ValueError as error:
             return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
         value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits))
@@ -204,7 +201,7 @@ class GenerateTab:
                     text = str(prompt or "")[-MAX_PROMPT:]
                     writing = self.writings.begin(model.checkpoint, text, count, request.session_hash or "")
                 elif side == only:
-                    writing, text = self.writings.branch(instead, model.checkpoint, MAX_TOKENS, sampling.temperature)
+                    writing, text = self.writings.branch(instead, model.checkpoint, MAX_TOKENS, sampling)
                 else:
                     continue
                 left = max(0, count - len(writing.tokens))

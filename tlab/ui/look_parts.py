@@ -365,7 +365,8 @@ CHAIN = """
 <div class="tl-card tl-chain">
   <div class="tl-title"><b>How the next token is chosen</b><span class="tl-where"></span></div>
   <div class="tl-scroll" tabindex="0" role="group" aria-label="The likeliest tokens, step by step"><table>
-    <thead><tr><th scope="col">token</th><th scope="col">logit</th><th scope="col">÷ temperature</th>
+    <thead><tr><th scope="col">token</th>
+      <th scope="col" title="before and after the repetition penalty">logit</th><th scope="col">÷ temperature</th>
       <th scope="col">top-k, top-p</th><th scope="col">chance</th></tr></thead><tbody></tbody></table></div>
   <p class="tl-note"></p>
 </div>

@@ -254,8 +254,9 @@ def run_words(run: Run, place: int, kept: bool = True) -> str:
         return run.error
     parts = [divergence_words(side, run) for side in run.sides if side.divergence]
     if run.state == RUNNING:
-        left = run.seconds_left
-        parts.append(f"Step {run.step:,} of {run.steps:,} on {text}" + (f", {duration(left)} left." if left else "."))
+        seconds = run.seconds_left
+        left = f", {duration(math.ceil(seconds))} left" if seconds else ""
+        parts.append(f"Step {run.step:,} of {run.steps:,} on {text}{left}.")
     elif run.state == PAUSED:
         parts.append(f"Paused at step {run.step:,}. Resume goes on exactly as if it had never paused.")
     elif run.state == DIVERGED:

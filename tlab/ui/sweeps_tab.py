@@ -133,8 +133,12 @@ class SweepsTab:
 
 def best_numbers(results: Results, count: int) -> list[int]:
     """The best configurations, as a report ranks them (fewest seeds lost, then lowest mean), the very best one last."""
-    found = [(len(one.cells) - len(one.losses), one.losses.mean(), one.number) for one in results.configurations]
-    return [number for lost, mean, number in sorted(found)[:count] if mean == mean][::-1]
+    found = [
+        (len(one.cells) - len(one.losses), one.losses.mean(), one.number)
+        for one in results.configurations
+        if len(one.losses)
+    ]
+    return [number for _, _, number in sorted(found)[:count]][::-1]
 
 
 # ------------------------------------------------------------------------------------------------ pictures

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tlab.checkpoint import Checkpoint
-from tlab.generate import Token, sampling_steps
-from tlab.types import Array
+from tlab.generate import Sampling, Token, sampling_steps
+from tlab.types import Array, Ids
 from tlab.ui.readings import Memory, whole
 
 BUDGET = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
@@ -88,14 +91,15 @@ class Writings:
         place = whole(at.get("place"), -1, 10**6, -1)
         return (writing, place) if writing is not None and 0 <= place < len(writing.tokens) else None
 
-    def branch(self, at: Any, checkpoint: Checkpoint, count: int, temperature: float) -> tuple[Writing, str]:
+    def branch(self, at: Any, checkpoint: Checkpoint, count: int, sampling: Sampling) -> tuple[Writing, str]:
         """A new text that begins like an old one, up to a place, where it has another token.
 
         Args:
             at: {"number", "place", "id"}: the old text, the place in it, and the token to put there.
             checkpoint: the model that is to go on.
             count: tokens that the new text will have.
-            temperature: at which the new token's chance is told.
+            sampling: its temperature and penalty are those at which the new token's chance is told. Not the filter: a
+                token may be put there that it would have cut.
 
         Returns:
             the text so far, and the prompt from which the model goes on.
@@ -117,8 +121,16 @@ class Writings:
         for i in range(place):
             text, chance = old.tokens[i]
             new.append(old.ids[i], text, chance, old.logits[i])
-        chance = sampling_steps(old.logits[place], temperature).probabilities[token_id]
+        seen = seen_tokens(checkpoint, old.prompt, old.ids[:place])
+        plain = sampling._replace(top_k=None, top_p=None)
+        chance = sampling_steps(old.logits[place], *plain, seen=seen).probabilities[token_id]
         # What bytes of a broken character are shown as is no text that the model could read again.
         so_far = old.prompt + tokenizer.decode([*old.ids[:place], token_id])
         new.append(token_id, tokenizer.decode([token_id]), float(chance), old.logits[place])
         return new, so_far
+
+
+def seen_tokens(checkpoint: Checkpoint, prompt: str, written: Sequence[int]) -> Ids:
+    """What the repetition penalty is for behind a prompt and these ids: each token of the last context, once."""
+    ids = np.append(checkpoint.tokenizer.encode(prompt), np.array(written, np.int64))
+    return np.unique(ids[-checkpoint.model_config.context_length :])

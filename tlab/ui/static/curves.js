@@ -1,6 +1,6 @@
 // Behind common.js, for the charts with axes: chart.js, why.js and lines.js.
 
-// The least pleasant number that divides a span into at most `count` parts or so.
+// The smallest round step that cuts a span into about `count` parts at most.
 const niceStep = (span, count) => {
   const raw = span / count || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
