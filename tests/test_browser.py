@@ -48,9 +48,13 @@ def runs():
     runs.close()
 
 
+SERVED = []  # the page of each module's server
+
+
 @pytest.fixture(scope="module")
 def url(runs):
     page = build(runs)
+    SERVED.append(page)
     _, url, _ = page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
     yield url
     page.close(verbose=False)
@@ -240,6 +244,29 @@ def test_a_closed_tab_takes_its_worker_along_within_a_second(visit, runs):
     pid = worker_of_only_run(runs)
     page.close()
     assert wait_until_gone(pid, 1)
+
+
+def test_a_worker_is_less_urgent_than_the_server(visit, runs):
+    page = visit()
+    start(page, 5000, "GPT-2 style")
+    wait_for_state(page, "running")
+    assert os.getpriority(os.PRIO_PROCESS, worker_of_only_run(runs)) > os.getpriority(os.PRIO_PROCESS, 0)
+    page.click("#stop")
+
+
+def test_gradio_keeps_nothing_of_a_closed_tab(visit):
+    known = SERVED[-1].state_holder.session_data
+    others = set(known)
+    page = visit()
+    set_number(page, "steps", 70)
+    until = time.monotonic() + 10
+    while not (own := set(known) - others) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert own
+    page.close()
+    while own & set(known) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not own & set(known)
 
 
 def test_a_paused_run_can_go_on_and_pause_again(visit):

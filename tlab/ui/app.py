@@ -33,6 +33,7 @@ from tlab.ui.train_tab import QUIET, TrainTab
 TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
+MOST_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
 QUEUE = 30  # events that may wait; who comes later is told so
 
 
@@ -72,8 +73,12 @@ def build(runs: Runs | None = None) -> gr.Blocks:
         api.build()
 
         def leave(request: gr.Request) -> None:
-            runs.end_session(request.session_hash or "")
-            generate.writings.forget(request.session_hash or "")
+            session = request.session_hash or ""
+            runs.end_session(session)
+            generate.writings.forget(session)
+            # Gradio would keep what it knows of the page, a megabyte or more, until MOST_SESSIONS others have come.
+            demo.state_holder.session_data.pop(session, None)
+            demo.state_holder.time_last_used.pop(session, None)
             give_back_memory()
 
         demo.load(train.on_open, train.controls.components, train.estimate, queue=False, **QUIET)
@@ -111,5 +116,5 @@ def launch_options() -> dict[str, Any]:
         "enable_monitoring": False,
         "max_file_size": "20mb",
         "app_kwargs": {"middleware": [Middleware(BodyLimit, most=largest_body(limits_here()))]},
-        "state_session_capacity": 200,
+        "state_session_capacity": MOST_SESSIONS,
     }

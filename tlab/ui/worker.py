@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -126,6 +127,7 @@ class Failed(NamedTuple):
 
 
 PAUSE, STOP = "pause", "stop"  # the orders that a worker takes while it trains
+LESS_URGENT = 10  # than the server: who waits for a page notices it, and a run takes no longer where cores are idle
 MEASURE = "measure"  # and the one before its job: how fast is it here?
 
 
@@ -135,6 +137,8 @@ def serve(connection: Connection) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers itself
     threadpool_limits(limits=1)  # as many workers as cores: more threads would only stand in each other's way
+    if hasattr(os, "nice"):
+        os.nice(LESS_URGENT)
     try:
         while (job := connection.recv()) == MEASURE:
             connection.send(measure_pace())
