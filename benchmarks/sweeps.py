@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import pickle
 import statistics
 import tempfile
@@ -15,7 +16,7 @@ import tyro
 
 from benchmarks.machine import as_text, describe
 from benchmarks.units import verdict
-from sweeps.cell import curve_points, forget_peak_memory, measures, peak_memory_mib, train_cell
+from sweeps.cell import curve_points, measures, peak_memory_mib, train_cell
 from sweeps.grid import Grid, cells_of, load_corpora
 from sweeps.identity import Cell
 from sweeps.plan import make_plan, work_of
@@ -116,20 +117,24 @@ def overhead(place: Path) -> None:
         print(f"    {name:<26}{each * 1e3:8.1f} ms")
 
 
+def peak_of_driver(place: Path, cells: int) -> float:
+    """MiB that a driver of so many cells takes at most."""
+    run_sweep(Grid({**TINY, "steps": (20,)}, tuple(range(cells))), Store(place / f"memory{cells}"))
+    return peak_memory_mib() or 0.0
+
+
 def memory(place: Path) -> None:
-    """Of the driver, with few cells, with many, and with three times as many.
+    """Of the driver, with few cells, with many, and with three times as many; each in a process of its own.
 
     From few to many the buffers fill up through which the tables go; what counts is that it ends there.
     """
-    peaks = []
-    for number in (50, 500, 1500):
-        forget_peak_memory()
-        run_sweep(Grid({**TINY, "steps": (20,)}, tuple(range(number))), Store(place / f"memory{number}"))
-        peaks.append(peak_memory_mib() or 0.0)
+    numbers = (50, 500, 1500)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        peaks = [pool.apply(peak_of_driver, (place, number)) for number in numbers]
     growth = peaks[2] - peaks[1]
     target = f"at most {GROWTH_MIB:g} MiB more: {verdict(growth, most=GROWTH_MIB)}"
-    told = ", ".join(f"{peak:.0f}" for peak in peaks)
-    print(f"memory of the driver: {told} MiB with 50, 500 and 1,500 cells; from the second to the third {target}")
+    told = ", ".join(f"{peak:.0f} MiB with {number:,} cells" for number, peak in zip(numbers, peaks, strict=True))
+    print(f"memory of the driver: {told}; from the second to the third {target}")
 
 
 def efficiency(place: Path, turns: int, steps: int) -> None:
