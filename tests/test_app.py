@@ -217,6 +217,18 @@ def test_the_shipped_losses_have_all_their_digits_for_an_export_to_compare():
     assert losses == [float(np.float32(loss)) for loss in losses]  # six digits would not come back from float32
 
 
+def test_the_collector_leaves_alone_what_stands_when_the_server_begins():
+    from tlab.ui.app import collect_garbage_seldom
+
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        collect_garbage_seldom()
+        assert gc.get_freeze_count() > frozen + 10_000 and gc.get_threshold() > before
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
 def test_what_is_shipped_is_small():
     assert DEMO_RECORDS.stat().st_size + DEMO_WEIGHTS.stat().st_size < 1_900_000
 

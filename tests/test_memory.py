@@ -29,3 +29,26 @@ def test_what_was_kept_can_be_given_back():
     assert full > 90e6
     assert kept > 90e6
     assert after < 20e6
+
+
+HEAPS = """
+import ctypes, threading
+import numpy as np
+from tlab.memory import share_heaps
+assert share_heaps()
+hold, held = threading.Event(), []
+def work():
+    held.append(np.ones(1000))
+    hold.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+for thread in threads: thread.start()
+while len(held) < 12: pass
+ctypes.CDLL(None).malloc_stats()
+hold.set()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator that keeps memory is that of Linux")
+def test_threads_of_a_server_share_two_heaps():
+    result = subprocess.run([sys.executable, "-c", HEAPS], capture_output=True, text=True, check=True)
+    assert 1 <= result.stderr.count("Arena ") <= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib.util
 import os
 from typing import Any
@@ -13,7 +14,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from starlette.middleware import Middleware
 
-from tlab.memory import give_back_memory
+from tlab.memory import give_back_memory, share_heaps
 from tlab.ui import api
 from tlab.ui.attention_tab import AttentionTab
 from tlab.ui.code_tab import CodeTab
@@ -34,6 +35,7 @@ TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
 MOST_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
+GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 QUEUE = 30  # events that may wait; who comes later is told so
 
 
@@ -94,11 +96,24 @@ def launch(**options: Any) -> Any:
     Args:
         options: of `gr.Blocks.launch`, over those that are set here.
     """
+    share_heaps()
     runs = Runs(limits_here())
     atexit.register(runs.close)
     runs.prepare()
     demo = build(runs)
+    collect_garbage_seldom()
     return demo.launch(**{**launch_options(), "inbrowser": not os.environ.get("SPACE_ID"), **options})
+
+
+def collect_garbage_seldom() -> None:
+    """Spare visitors the pauses of Python's collector, each a quarter of a second in which no page comes.
+
+    A full round looks at every object, a quarter of a million as Gradio has it. What stands now stays as long as the
+    server, so the rounds leave it out; and of what comes, more is let come before a round.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 def launch_options() -> dict[str, Any]:
