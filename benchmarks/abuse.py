@@ -26,11 +26,11 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from benchmarks.visitors import Refused, Row, Server, Visitor, Watch, finish, table
-from tlab.checkpoint import FILE_NAME, fingerprint
 from tlab.config import ModelConfig, TrainConfig
 from tlab.text import corpus_from_text
-from tlab.train import Trainer
-from tlab.ui.export import KeptRun, KeptSide, write_export
+from tlab.training.checkpoint import FILE_NAME, fingerprint
+from tlab.training.trainer import Trainer
+from tlab.ui.sharing.write_zip import KeptRun, KeptSide, write_export
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 MEGABYTE = 2**20

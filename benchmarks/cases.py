@@ -126,7 +126,7 @@ def step_case(size: str) -> Case:
     sides = [
         Side("tlab", OURS, own),
         Side("PyTorch eager", TORCH, (*own, "eager"), target("eager"), ("torch",)),
-        # Ours keeps freed memory (tlab.memory), so PyTorch may as well.
+        # Ours keeps freed memory (tlab.machine), so PyTorch may as well.
         Side("PyTorch eager, keeping freed memory", TORCH, (*own, "keep"), target("eager"), ("torch",)),
         Side("torch.compile", TORCH, (*own, "compile"), target("compile"), ("torch",)),
         Side("JAX jit", JAX, own, target("jax"), ("jax",)),

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from benchmarks.jobs import Job
 from tlab import ModelConfig, TrainConfig, Trainer, load_corpus
-from tlab.train import evaluate
+from tlab.training.trainer import evaluate
 from tlab.types import Ids
 
 CORPUS = "shakespeare"

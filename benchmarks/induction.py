@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 import tyro
 
-from tlab.checkpoint import FILE_NAME, Checkpoint
 from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.inside import probe
-from tlab.parallel import one_blas_thread
-from tlab.snapshots import save_snapshot
 from tlab.text import Corpus, load_corpus
-from tlab.train import Trainer
+from tlab.training.checkpoint import FILE_NAME, Checkpoint
+from tlab.training.parallel import one_blas_thread
+from tlab.training.snapshots import save_snapshot
+from tlab.training.trainer import Trainer
 
 CORPUS = "repeat"
-FOLDER = Path(__file__).parents[1] / "tests" / "induction"
+FOLDER = Path(__file__).parents[1] / "tests" / "inside" / "induction"
 FOUND, NONE = 0.5, 0.2  # scores of an induction head, and of any other
 NEEDED, IDLE = 1.0, 0.2  # nats that such a head is worth on repeated tokens, and that heads outside the mechanism are
 SECONDS = 60.0  # of processor time

@@ -16,7 +16,7 @@ from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.generate import draw, generate_tokens, sampling_steps
 from tlab.nn.model import Transformer
 from tlab.text import Corpus, Tokenizer, corpus_from_text
-from tlab.train import Trainer
+from tlab.training.trainer import Trainer
 from tlab.types import Array
 
 Job = Callable[[int], "float | None"]
@@ -36,7 +36,7 @@ def random_corpus(vocab_size: int) -> Corpus:
 def initial_weights(config: ModelConfig) -> dict[str, Array]:
     """Weights for the peers: normal with a deviation of 0.02; scales 1, biases and shifts 0.
 
-    Not those of a `Transformer`: to make one sets the allocator of its process (`tlab.memory`).
+    Not those of a `Transformer`: to make one sets the allocator of its process (`tlab.machine`).
     """
     rng = np.random.default_rng(0)
     weights = {}

@@ -18,7 +18,7 @@ import tyro
 from benchmarks.cases import NANO
 from benchmarks.machine import as_text, describe
 from tlab import ModelConfig, TrainConfig, Trainer, load_corpus
-from tlab.train import evaluate
+from tlab.training.trainer import evaluate
 
 CORPUS = "shakespeare"
 

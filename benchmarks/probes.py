@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import tyro
 
-from tlab.checkpoint import Checkpoint
 from tlab.config import ModelConfig, TrainConfig, options
 from tlab.inside import PROBES, Probe, Subject
 from tlab.nn.model import Transformer
-from tlab.parallel import one_blas_thread
 from tlab.text import DEFAULT_CORPUS, Corpus, load_corpus
+from tlab.training.checkpoint import Checkpoint
+from tlab.training.parallel import one_blas_thread
 
 TOKENS = 256
 MOST = 50e-3  # seconds

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.jobs import Job
-from tlab.memory import keep_freed_memory
+from tlab.machine import keep_freed_memory
 
 TOKENS, WIDTH, HIDDEN, VOCABULARY, HEADS = 768, 128, 512, 65, 4
 LENGTH = 64  # of a text; TOKENS / LENGTH texts

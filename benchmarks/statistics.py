@@ -13,9 +13,9 @@ import numpy as np
 import tyro
 
 from benchmarks.units import verdict
-from sweeps.effects import comparisons, main_effects
-from sweeps.stats import ALPHA, MARGIN, Estimate, difference_p, equality_p, estimate, holm
-from sweeps.store import Table
+from sweeps.results.effects import comparisons, main_effects
+from sweeps.results.stats import ALPHA, MARGIN, Estimate, difference_p, equality_p, estimate, holm
+from sweeps.store.folder import Table
 from tlab.types import Array
 
 SIMULATIONS = 2000

@@ -16,14 +16,14 @@ import tyro
 
 from benchmarks.machine import as_text, describe
 from benchmarks.units import verdict
-from sweeps.cell import curve_points, measures, peak_memory_mib, train_cell
-from sweeps.grid import Grid, cells_of, load_corpora
-from sweeps.identity import Cell
-from sweeps.plan import make_plan, work_of
-from sweeps.run import Execution, run_sweep
-from sweeps.store import Store, add_record, mark_started
-from sweeps.terminal import status_in_words
-from tlab.train import Trainer
+from sweeps.console import status_in_words
+from sweeps.grid.cell_id import Cell
+from sweeps.grid.grid import Grid, cells_of, load_corpora
+from sweeps.run.driver import Execution, run_sweep
+from sweeps.run.plan import make_plan, work_of
+from sweeps.run.train_cell import curve_points, measures, peak_memory_mib, train_cell
+from sweeps.store.folder import Store, add_record, mark_started
+from tlab.training.trainer import Trainer
 from tlab.version import VERSION
 
 TINY = {"context_length": (8,), "hidden_dim": (8,), "num_heads": (2,), "num_layers": (1,), "corpus": ("brackets",)}

@@ -18,7 +18,7 @@ from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 from tlab.text import Corpus
-from tlab.train import Trainer
+from tlab.training.trainer import Trainer
 
 SLOTS = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}
 MOST = 1.35  # a combination's time over the default's, over the ratio of their operations

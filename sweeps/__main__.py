@@ -12,18 +12,18 @@ import joblib
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
-from sweeps import terminal as say
-from sweeps.backends import BACKENDS
-from sweeps.cell import ACCIDENTS
-from sweeps.export import export, refresh, small_form
-from sweeps.fields import GridError
-from sweeps.findings_command import FindingsCommand
-from sweeps.grid import Grid
-from sweeps.lock import LockedError
-from sweeps.plan import Plan, chosen_cells, estimate, make_plan
-from sweeps.run import ATTEMPTS, Execution, SweepResult, run_sweep
-from sweeps.store import Store, StoreError
-from sweeps.words import PRESETS, grid_from_words
+from sweeps import console as say
+from sweeps.findings.command import FindingsCommand
+from sweeps.grid.fields import GridError
+from sweeps.grid.grid import Grid
+from sweeps.grid.parse import PRESETS, grid_from_words
+from sweeps.report.archive import export, refresh, small_form
+from sweeps.run.backends import BACKENDS
+from sweeps.run.driver import ATTEMPTS, Execution, SweepResult, run_sweep
+from sweeps.run.plan import Plan, chosen_cells, estimate, make_plan
+from sweeps.run.train_cell import ACCIDENTS
+from sweeps.store.folder import Store, StoreError
+from sweeps.store.lock import LockedError
 from tlab.config import TrainConfig
 from tlab.text.corpora import DEFAULT_CORPUS
 
@@ -185,7 +185,7 @@ class ReportCommand:
 
     def execute(self, argv: Sequence[str]) -> int:
         """Write it; -> the exit code."""
-        from sweeps.report import write_report
+        from sweeps.report.page import write_report
 
         store = Store(self.folder, must_exist=True)
         try:

@@ -6,34 +6,13 @@ for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import gc  # noqa: E402
-import itertools  # noqa: E402
 import warnings  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from tlab import ModelConfig  # noqa: E402
-from tlab.nn.activations import ACTIVATIONS  # noqa: E402
-from tlab.nn.norms import NORMS  # noqa: E402
-from tlab.nn.positions import POSITIONS  # noqa: E402
-from tlab.nn.residuals import RESIDUALS  # noqa: E402
+from support import TINY_SWEEP, VERSE  # noqa: E402
 from tlab.text import Corpus, corpus_from_text  # noqa: E402
-
-VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
-
-
-NOISE_OF_GRADIO = (
-    # Its servers and clients leave these open: only what says so is let pass, in the modules that start it.
-    "ignore:unclosed event loop:ResourceWarning",
-    "ignore:unclosed <socket.socket:ResourceWarning",
-    # Its queue's statistics, under a new pandas; raised there, they would end the queue.
-    "ignore:'future.no_silent_downcasting' is deprecated",
-    "ignore:The copy keyword is deprecated",
-)
-
-
-# Of a module that starts Gradio: pytestmark = GRADIO
-GRADIO = [pytest.mark.filterwarnings(*NOISE_OF_GRADIO), pytest.mark.usefixtures("leftovers_of_gradio")]
 
 
 @pytest.fixture(scope="module")
@@ -43,32 +22,6 @@ def leftovers_of_gradio():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
-
-
-def tiny(**changes) -> ModelConfig:
-    """A model of every part, as small as it can be without hiding a mistake: no two of its sizes are equal."""
-    return ModelConfig(
-        **{
-            "vocab_size": 11,
-            "context_length": 8,
-            "hidden_dim": 12,
-            "num_layers": 2,
-            "num_heads": 3,
-            "mlp_ratio": 2.5,
-            **changes,
-        }
-    )
-
-
-def all_combinations() -> list:
-    """Norm x activation x residual x position, as registered now."""
-    return [
-        pytest.param(
-            tiny(norm=norm, activation=activation, residual=residual, position=position),
-            id=f"{norm}-{activation}-{residual}-{position}",
-        )
-        for norm, activation, residual, position in itertools.product(NORMS, ACTIVATIONS, RESIDUALS, POSITIONS)
-    ]
 
 
 @pytest.fixture
@@ -91,8 +44,6 @@ def ids(rng) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------------------ sweeps
 
-TINY_SWEEP = {"context_length": (8,), "hidden_dim": (8,), "num_heads": (2,), "num_layers": (1,), "steps": (5,)}
-
 
 @pytest.fixture
 def text_file(tmp_path):
@@ -106,7 +57,7 @@ def text_file(tmp_path):
 def small(text_file):
     """Makes a grid of tiny models on a short text: small(norm=("layernorm", "none"), seeds=(0, 1))."""
 
-    from sweeps.grid import Grid
+    from sweeps.grid.grid import Grid
 
     def make(seeds=(0,), **values):
         return Grid({**TINY_SWEEP, "corpus": (text_file,), **values}, seeds)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # The quickest first: most breaks are seen within a second or two.
-TESTS = ["test_optim.py", "test_train.py", "test_model.py", "test_parallel.py", "test_gradients.py", "test_decoder.py",
-         "test_generate.py", "test_meaning.py"]  # fmt: skip
+TESTS = ["training/test_optimizers.py", "training/test_trainer.py", "nn/test_model.py", "training/test_parallel.py",
+         "nn/test_gradients.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py"]  # fmt: skip
 
 MUTATIONS = [
     # activations
@@ -109,24 +109,24 @@ MUTATIONS = [
     ("nn/model.py", "        _, trace = self.block.forward(x)\n", "        _, trace = self.block.forward(dx)\n"),
     ("nn/model.py", "other.parameters.lay_out(self.parameters.data, grad)", "other.parameters.lay_out(self.parameters.data.copy(), grad)"),
     # threads and pieces
-    ("parallel.py", "                twin.parameters.grad[...] = 0\n", "                pass\n"),
-    ("parallel.py", "for other in grads[1:]:", "for other in grads[2:]:"),
-    ("parallel.py", "len(rows) / B))", "1 / self.threads))"),
-    ("parallel.py", "part.share * twin.accumulate_gradients", "twin.accumulate_gradients"),
-    ("parallel.py", "results[i % self.threads][i // self.threads]", "results[i // self.threads % self.threads][i % self.threads]"),
-    ("parallel.py", "                    wait(others)\n", "                    pass\n"),
-    ("parallel.py", "                stop.set()\n", "                pass\n"),
-    ("parallel.py", "with np.errstate(**errors):", "if True:"),
-    ("parallel.py", "if not OneThread.inside:\n                OneThread.before.restore", "if OneThread.inside:\n                OneThread.before.restore"),
+    ("training/parallel.py", "                twin.parameters.grad[...] = 0\n", "                pass\n"),
+    ("training/parallel.py", "for other in grads[1:]:", "for other in grads[2:]:"),
+    ("training/parallel.py", "len(rows) / B))", "1 / self.threads))"),
+    ("training/parallel.py", "part.share * twin.accumulate_gradients", "twin.accumulate_gradients"),
+    ("training/parallel.py", "results[i % self.threads][i // self.threads]", "results[i // self.threads % self.threads][i % self.threads]"),
+    ("training/parallel.py", "                    wait(others)\n", "                    pass\n"),
+    ("training/parallel.py", "                stop.set()\n", "                pass\n"),
+    ("training/parallel.py", "with np.errstate(**errors):", "if True:"),
+    ("training/parallel.py", "if not OneThread.inside:\n                OneThread.before.restore", "if OneThread.inside:\n                OneThread.before.restore"),
     # training and sampling
-    ("optim.py", "grad *= max_norm / norm", "grad *= max_norm"),
-    ("optim.py", "change += self.config.epsilon", "change -= 0.1"),
-    ("optim.py", "space.data[: space.num_decayed] *= 1 -", "space.data *= 1 -"),
-    ("optim.py", "change *= 1 / math.sqrt(correction2)", "change *= 1"),
-    ("schedules.py", "learning_rate * step / (warmup_steps + 1)", "learning_rate * step / warmup_steps"),
-    ("train.py", "return Batch(windows[:, :-1], windows[:, 1:])", "return Batch(windows[:, :-1], windows[:, :-1])"),
-    ("train.py", "rng = np.random.default_rng([seed, step])", "rng = np.random.default_rng([seed])"),
-    ("train.py", "        space.grad[...] = 0\n", ""),
+    ("training/optimizers.py", "grad *= max_norm / norm", "grad *= max_norm"),
+    ("training/optimizers.py", "change += self.config.epsilon", "change -= 0.1"),
+    ("training/optimizers.py", "space.data[: space.num_decayed] *= 1 -", "space.data *= 1 -"),
+    ("training/optimizers.py", "change *= 1 / math.sqrt(correction2)", "change *= 1"),
+    ("training/schedules.py", "learning_rate * step / (warmup_steps + 1)", "learning_rate * step / warmup_steps"),
+    ("training/trainer.py", "return Batch(windows[:, :-1], windows[:, 1:])", "return Batch(windows[:, :-1], windows[:, :-1])"),
+    ("training/trainer.py", "rng = np.random.default_rng([seed, step])", "rng = np.random.default_rng([seed])"),
+    ("training/trainer.py", "        space.grad[...] = 0\n", ""),
     ("generate.py", "texts[:, :kept] = texts[:, -kept:]", "texts[:, :kept] = texts[:, :kept]"),
     ("generate.py", "            cache.clear()\n", "            cache = model.new_cache(samples + 1)\n"),
     ("generate.py", "np.searchsorted(reached, top_p)) + 1", "np.searchsorted(reached, top_p))"),

@@ -6,12 +6,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from conftest import tiny
+from support import tiny
 from tlab import ComputeConfig, Transformer
 from tlab.cost import activation_bytes_by_part, flops_by_part, parameters_by_part, weight_bytes_by_part
 from tlab.nn.loss import CrossEntropy
-from tlab.parallel import Crew
 from tlab.registry import UnknownKeyError
+from tlab.training.parallel import Crew
 
 CONFIGS = [
     tiny(),

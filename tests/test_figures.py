@@ -17,7 +17,7 @@ from tlab.figures import (
     moving_average,
     save_figure,
 )
-from tlab.records import Divergence, StepRecord
+from tlab.training.records import Divergence, StepRecord
 
 
 def run(losses, validation_every=10):

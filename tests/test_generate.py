@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from conftest import tiny
+from support import tiny
 from tlab import TrainConfig, Trainer, generate
 from tlab.checks import random_model
 from tlab.generate import (

@@ -16,21 +16,28 @@ ROOT = Path(__file__).parents[1]
 
 # Lower floors first. A file may import from its own floor's packages below, never from above.
 FLOORS = [
-    ["tlab.words"],
-    ["tlab.version", "tlab.types", "tlab.memory", "tlab.registry", "tlab.records"],
-    ["tlab.params"],
-    ["tlab.nn.inits", "tlab.nn.linear", "tlab.nn.activations", "tlab.schedules", "tlab.optim", "tlab.text"],
+    ["tlab.wording"],
+    ["tlab.version", "tlab.types", "tlab.machine", "tlab.registry", "tlab.training.records"],
+    ["tlab.nn.params"],
+    [
+        "tlab.nn.inits",
+        "tlab.nn.linear",
+        "tlab.nn.activations",
+        "tlab.training.schedules",
+        "tlab.training.optimizers",
+        "tlab.text",
+    ],
     ["tlab.nn.norms", "tlab.nn.positions", "tlab.nn.loss"],
     ["tlab.nn.attention", "tlab.nn.mlp", "tlab.nn.residuals"],
     ["tlab.config"],
     ["tlab.nn.model"],
     ["tlab.nn.decoder"],
-    ["tlab.probes", "tlab.checkpoint", "tlab.cost", "tlab.figures", "tlab.parallel"],
-    ["tlab.checks", "tlab.train", "tlab.generate", "tlab.snapshots"],
-    ["tlab.run_folder", "tlab.profile", "tlab.inside"],
-    ["tlab.terminal", "tlab.source", "tlab.flags"],
+    ["tlab.nn.trace", "tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel"],
+    ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots"],
+    ["tlab.cli.run_folder", "tlab.profile", "tlab.inside"],
+    ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     ["tlab.ui", "sweeps"],
-    ["tlab.cli"],
+    ["tlab.cli.commands"],
 ]
 
 
@@ -72,7 +79,7 @@ def imported_modules(path):
             yield from (alias.name for alias in node.names)
 
 
-FRONTS = ("tlab", "tlab.nn")  # packages that only gather what is below
+FRONTS = ("tlab", "tlab.nn", "tlab.training", "tlab.cli")  # packages that only gather what is below
 INSIDE = [path for path in source_files() if module_name(path) not in FRONTS]
 
 
@@ -98,7 +105,7 @@ ONLY_IMPORTERS = {
     "gradio": ("tlab.ui", "gradio_app"),
     "joblib": ("sweeps",),
     "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.ui", "sweeps"),
-    "pandas": ("tlab.cli", "tlab.ui", "sweeps", "tlab.figures"),
+    "pandas": ("tlab.cli.commands", "tlab.ui", "sweeps", "tlab.figures"),
     "scipy": ("sweeps",),
     "torch": (),
 }

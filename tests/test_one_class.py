@@ -39,7 +39,7 @@ def run(folder, *arguments):
 def test_the_app_offers_it(scratch):
     program = (
         "import warnings; warnings.simplefilter('ignore')\n"
-        "import gradio; from tlab.ui.controls import Controls\n"
+        "import gradio; from tlab.ui.settings.controls import Controls\n"
         "controls = Controls({}, None, 1000)\n"
         "with gradio.Blocks(): controls.build()\n"
         "print(dict(zip(controls.names, controls.components))['activation'].choices)"
@@ -49,7 +49,7 @@ def test_the_app_offers_it(scratch):
 
 def test_a_sweep_over_activations_has_it(scratch):
     program = (
-        "from sweeps.grid import cells_of\nfrom sweeps.words import grid_from_words\n"
+        "from sweeps.grid.grid import cells_of\nfrom sweeps.grid.parse import grid_from_words\n"
         "grid = grid_from_words('activation')\n"
         "print([cell.model.activation for cell in cells_of([grid])])"
     )
@@ -57,17 +57,17 @@ def test_a_sweep_over_activations_has_it(scratch):
 
 
 def test_the_gradient_tests_judge_it_in_every_combination(scratch):
-    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gradients.py", "-k", KEY)
+    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/nn/test_gradients.py", "-k", KEY)
     assert re.search(r"\b46 passed", printed)  # 3 norms x 3 layouts x 5 positions, and alone
 
 
 def test_it_decodes_in_every_combination(scratch):
-    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_decoder.py", "-k", KEY)
+    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/nn/test_decoder.py", "-k", KEY)
     assert re.search(r"\b225 passed", printed)  # 3 norms x 3 layouts x 5 positions, each tied, with bias, and so on
 
 
 def test_tlab_check_judges_it(scratch):
-    printed = run(scratch, "-m", "tlab.cli", "check", "--activation", KEY, "--num-layers", "1")
+    printed = run(scratch, "-m", "tlab.cli.commands", "check", "--activation", KEY, "--num-layers", "1")
     assert "blocks.0.mlp.up.weight" in printed
 
 

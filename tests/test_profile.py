@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from conftest import tiny
+from support import tiny
 from tlab import ComputeConfig, TrainConfig, Trainer
 from tlab.cost import flops_by_part
 from tlab.figures import flame_figure

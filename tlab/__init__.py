@@ -1,12 +1,12 @@
 """Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."""
 
-from tlab.checkpoint import Checkpoint, CheckpointError
 from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
 from tlab.generate import generate, generate_samples
 from tlab.nn.model import Transformer
-from tlab.records import StepRecord
 from tlab.text import load_corpus
-from tlab.train import Trainer
+from tlab.training.checkpoint import Checkpoint, CheckpointError
+from tlab.training.records import StepRecord
+from tlab.training.trainer import Trainer
 from tlab.version import VERSION
 
 __version__ = VERSION

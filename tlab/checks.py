@@ -18,7 +18,7 @@ from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
 from tlab.nn.norms import NORMS
-from tlab.probes import named_arrays
+from tlab.nn.trace import named_arrays
 from tlab.types import Array, Ids
 
 GRADIENT_LIMIT = 1e-6

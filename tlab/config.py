@@ -17,11 +17,11 @@ from tlab.nn.inits import INITS
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
-from tlab.optim import OPTIMIZERS
 from tlab.registry import Registry
-from tlab.schedules import SCHEDULES, learning_rate_at
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
-from tlab.words import did_you_mean
+from tlab.training.optimizers import OPTIMIZERS
+from tlab.training.schedules import SCHEDULES, learning_rate_at
+from tlab.wording import did_you_mean
 
 
 class ConfigError(ValueError):

@@ -15,8 +15,8 @@ import numpy as np
 from tlab.config import ComputeConfig, ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
-from tlab.optim import OPTIMIZERS
-from tlab.params import Param
+from tlab.nn.params import Param
+from tlab.training.optimizers import OPTIMIZERS
 from tlab.types import Array
 
 BYTES = 4  # of a float32

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlab.checkpoint import Checkpoint
 from tlab.nn.decoder import Decoder
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer
 from tlab.text import Tokenizer
+from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
 
 NOTHING: Ids = np.zeros(0, np.int64)  # no tokens

@@ -18,9 +18,9 @@ import numpy as np
 from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.cost import PartFlops, flops_by_part
 from tlab.nn.model import Block
-from tlab.parallel import one_blas_thread
 from tlab.text import Corpus
-from tlab.train import Trainer
+from tlab.training.parallel import one_blas_thread
+from tlab.training.trainer import Trainer
 
 Path = tuple[str, ...]
 """Where a part is called from: ("step", "backward", "blocks", "attention", "qkv")."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from tlab.words import did_you_mean
+from tlab.wording import did_you_mean
 
 Component = TypeVar("Component", bound=type)
 SameClass = TypeVar("SameClass", bound=type)

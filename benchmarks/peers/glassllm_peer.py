@@ -21,7 +21,7 @@ from glassllm.optim import AdamW, clip_grad_norm
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, random_corpus
 from tlab.config import ModelConfig, TrainConfig
-from tlab.train import draw_batch
+from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 
 # Their name -> ours, and the third of our fused matrix where it is one.

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, initial_weights, random_corpus
 from tlab.config import ModelConfig, TrainConfig
-from tlab.train import draw_batch
+from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 
 Weights = dict[str, jax.Array]

@@ -108,7 +108,7 @@ class Run:
 
     @torch.inference_mode()
     def evaluate(self, tokens: Ids) -> float:
-        """Mean loss over a whole text cut into windows, as `tlab.train.evaluate` has it."""
+        """Mean loss over a whole text cut into windows, as `tlab.training.trainer.evaluate` has it."""
         text = torch.tensor(tokens, dtype=torch.long)
         whole = (len(text) - 1) // CONTEXT * CONTEXT
         ids, targets = text[:whole].view(-1, CONTEXT), text[1 : whole + 1].view(-1, CONTEXT)

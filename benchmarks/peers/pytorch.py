@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, random_corpus
 from tlab.config import ModelConfig, TrainConfig
-from tlab.memory import keep_freed_memory
-from tlab.train import draw_batch
+from tlab.machine import keep_freed_memory
+from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 
 NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}

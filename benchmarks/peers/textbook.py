@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, initial_weights, random_corpus
 from tlab.config import ModelConfig, TrainConfig
-from tlab.train import draw_batch
+from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 
 Tensors = dict[str, Array]

@@ -11,14 +11,14 @@ On the command line: `tlab probe lens runs/mine --text "To be or not"`. Over the
 """
 
 import tlab.inside.bugs
-import tlab.inside.effects
-import tlab.inside.gradients
-import tlab.inside.heads
 import tlab.inside.interventions
-import tlab.inside.lengths
-import tlab.inside.neurons
-import tlab.inside.residual
-import tlab.inside.tracing  # noqa: F401, what they define registers itself
-from tlab.inside.subject import PROBES, Probe, ProbeError, Subject, probe
+import tlab.inside.probes.ablation
+import tlab.inside.probes.gradients
+import tlab.inside.probes.heads
+import tlab.inside.probes.lengths
+import tlab.inside.probes.neurons
+import tlab.inside.probes.residual
+import tlab.inside.probes.trace  # noqa: F401, what they define registers itself
+from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, probe
 
 __all__ = ["PROBES", "Probe", "ProbeError", "Subject", "probe"]

@@ -9,11 +9,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tlab.nn.loss import softmax
-from tlab.nn.model import Transformer
-from tlab.probes import SETTLED_ROWS, attention_statistics, target_masks
+from tlab.nn.model import Trace, Transformer
 from tlab.types import Array, Ids
+
+SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: habits are told by the others
 
 
 class Reading(NamedTuple):
@@ -71,7 +73,7 @@ def read(model: Transformer, ids: Ids) -> Reading:
 def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
     """The favourite place of every head: weights (L, H, T, T), ids (T,) -> L * H rows of place, share and fair share.
 
-    The places are those of `tlab.probes.attention_targets`, and overlap. The favourite is the one that gets most
+    The places are those of `tlab.inside.layers.attention_targets`, and overlap. The favourite is the one that gets most
     beyond what a head would give it that looks at all alike: else the largest place would always win.
     """
     T = len(ids)
@@ -194,3 +196,67 @@ def next_tokens(reading: Reading, count: int) -> list[Likely]:
     probabilities = softmax(reading.logits[-1])
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [Likely(int(i), float(probabilities[i])) for i in order]
+
+
+class HeadStatistics(NamedTuple):
+    """What one attention head looks at, on average over the tokens of a text."""
+
+    layer: int
+    head: int
+    entropy: float  # nats; 0 for a head that looks at one token only
+    distance: float  # tokens back
+
+
+def attention_statistics(trace: Trace) -> list[HeadStatistics]:
+    """Entropy and mean distance of every head.
+
+    The entropy of a row of weights w is -sum w log w; the distance is sum w (t - s). Both are averaged over the
+    batch and all queries.
+    """
+    rows = []
+    for layer, block in enumerate(trace.blocks):
+        weights = block.attention.weights  # (B, H, T, S)
+        T, S = weights.shape[2:]
+        distance = np.arange(S - T, S)[:, None] - np.arange(S)[None, :]  # (T, S)
+        entropies = row_entropies(weights).mean((0, 2))  # (H,)
+        distances = (weights * distance).sum(-1).mean((0, 2))  # (H,)
+        rows += [HeadStatistics(layer, h, float(entropies[h]), float(distances[h])) for h in range(len(entropies))]
+    return rows
+
+
+def row_entropies(weights: Array) -> Array:
+    """(..., S) -> (...), in nats: -sum w log w of each row of attention weights."""
+    return -(weights * np.log(np.where(weights > 0, weights, 1))).sum(-1)
+
+
+def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
+    """How much of one head's weight goes where, as shares of 1; the places overlap.
+
+    Args:
+        weights: (T, T), of one head over one text. The first `SETTLED_ROWS` are left out
+            where there are more.
+        ids: (T,), the text.
+
+    Returns:
+        "previous" (the token before), "itself", "first" (of the text), "same" (earlier copies of the token),
+        "induction" (what followed an earlier copy; Olsson et al. 2022), "near" (three to eight tokens before).
+    """
+    rows = slice(min(SETTLED_ROWS, len(ids) - 1), None)
+    return {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in target_masks(ids).items()}
+
+
+def target_masks(ids: Ids) -> dict[str, npt.NDArray[np.bool_]]:
+    """The places of `attention_targets` as masks (T, T), query by key, for a text of ids (T,)."""
+    T = len(ids)
+    earlier = np.tri(T, k=-1, dtype=bool)
+    same = (ids[:, None] == ids[None, :]) & earlier
+    behind_same = np.zeros((T, T), bool)
+    behind_same[:, 1:] = same[:, :-1]
+    return {
+        "previous": np.eye(T, k=-1, dtype=bool),
+        "itself": np.eye(T, dtype=bool),
+        "first": np.arange(T)[None, :] == np.zeros((T, 1)),
+        "same": same,
+        "induction": behind_same,
+        "near": np.tri(T, k=-3, dtype=bool) & ~np.tri(T, k=-9, dtype=bool),
+    }

@@ -20,7 +20,7 @@ from tlab.nn.model import Transformer
 from tlab.nn.norms import NORMS
 from tlab.nn.residuals import ResidualTrace
 from tlab.registry import Registry
-from tlab.train import Trainer
+from tlab.training.trainer import Trainer
 from tlab.types import Array, Ids
 
 BUGS: Registry[type[Bug]] = Registry("bug")

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from tlab.figures import LINE_STYLES, PALETTE, choose_loss_axis, escape, finish, tidy
 from tlab.inside.over_time import Curves
-from tlab.inside.subject import ProbeError
+from tlab.inside.probing import ProbeError
 
 MOST_CURVES = len(PALETTE) * len(LINE_STYLES)  # that can be told apart
 NEXT_TICK = 3  # times the last power of ten: the last step has a tick of its own where there is room

@@ -18,9 +18,9 @@ import numpy as np
 from tlab.inside.contributions import head_outputs, neuron_outputs
 from tlab.nn.model import Block, BlockTrace, Trace, Transformer
 from tlab.nn.norms import NORMS
+from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import Residual, ResidualTrace, SandwichNorm
-from tlab.params import ParamSpace
 from tlab.registry import Registry
 from tlab.types import Array, Ids
 

@@ -6,9 +6,9 @@ import collections
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
-from tlab.checkpoint import Checkpoint
-from tlab.inside.subject import Probe, ProbeError, Rows, Subject
+from tlab.inside.probing import Probe, ProbeError, Rows, Subject
 from tlab.text import Corpus
+from tlab.training.checkpoint import Checkpoint
 
 STEP = "step"
 

@@ -16,8 +16,8 @@ from tlab.config import ModelConfig
 from tlab.nn.inits import INITS
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer
+from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS, Position
-from tlab.params import ParamSpace
 from tlab.types import Array
 
 

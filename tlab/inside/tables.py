@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from tlab.inside.subject import Rows
+from tlab.inside.probing import Rows
 
 
 def cell(value: Any) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
 from tlab.nn.loss import softmax
+from tlab.nn.params import ParamSpace
 from tlab.nn.positions import Position
-from tlab.params import ParamSpace
 from tlab.types import Array
 
 MODERATE = 16.0  # exp multiplies the rounding of its argument by the argument: here to a millionth, in float32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlab.params import Initializer, Param, ParamSpace, zeros
+from tlab.nn.params import Initializer, Param, ParamSpace, zeros
 from tlab.types import Array, Ids
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from tlab.nn.activations import Activation
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
-from tlab.params import ParamSpace
+from tlab.nn.params import ParamSpace
 from tlab.types import Array
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlab.config import ModelConfig
-from tlab.memory import keep_freed_memory
+from tlab.machine import keep_freed_memory
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.attention import Attention, AttentionTrace, KVCache, LayerCache
 from tlab.nn.inits import INITS, Init
@@ -17,9 +17,9 @@ from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.norms import NORMS, Norm
+from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS, Position
 from tlab.nn.residuals import RESIDUALS, ResidualTrace
-from tlab.params import ParamSpace
 from tlab.types import Array, Ids, Shape
 
 

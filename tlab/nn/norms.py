@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from tlab.nn.linear import as_rows, sum_rows
-from tlab.params import Param, ParamSpace, ones, zeros
+from tlab.nn.params import Param, ParamSpace, ones, zeros
 from tlab.registry import Registry
 from tlab.types import Array
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from tlab.nn.inits import Init
-from tlab.params import Param, ParamSpace
+from tlab.nn.params import Param, ParamSpace
 from tlab.registry import Registry
 from tlab.types import Array
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from tlab.nn.norms import Norm
-from tlab.params import ParamSpace
+from tlab.nn.params import ParamSpace
 from tlab.registry import Registry
 from tlab.types import Array
 

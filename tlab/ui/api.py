@@ -17,8 +17,8 @@ from gradio.events import api
 import tlab
 from tlab.inside.attention import read
 from tlab.text import TOKENIZERS
-from tlab.ui.demo import demo_checkpoint
-from tlab.ui.look_parts import head_words
+from tlab.ui.demo.shipped_run import demo_checkpoint
+from tlab.ui.tabs.attention.view import head_words
 
 MOST_CHARACTERS = 2_000  # of a text or prompt
 MOST_NEW_TOKENS = 300  # a third of a second

@@ -14,26 +14,27 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from starlette.middleware import Middleware
 
-from tlab.memory import give_back_memory, share_heaps
+from tlab.machine import give_back_memory, share_heaps
 from tlab.ui import api
-from tlab.ui.attention_tab import AttentionTab
-from tlab.ui.code_tab import CodeTab
-from tlab.ui.demo import STATIC
-from tlab.ui.gate import BodyLimit, largest_body, refuse_quietly
-from tlab.ui.generate_tab import GenerateTab
-from tlab.ui.history_tab import HistoryTab
-from tlab.ui.inside_tab import InsideTab
-from tlab.ui.limits import limits_here
-from tlab.ui.link_bar import LinkBar
-from tlab.ui.readings import Readings
-from tlab.ui.runs import Runs
-from tlab.ui.sweeps_tab import SweepsTab
+from tlab.ui.inspection.cache import Readings
+from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
+from tlab.ui.runs.limits import limits_here
+from tlab.ui.runs.manager import Runs
+from tlab.ui.tabs.attention.tab import AttentionTab
+from tlab.ui.tabs.code.tab import CodeTab
+from tlab.ui.tabs.compare.tab import HistoryTab
+from tlab.ui.tabs.generate.tab import GenerateTab
+from tlab.ui.tabs.inside.tab import InsideTab
+from tlab.ui.tabs.sweeps.tab import SweepsTab
+from tlab.ui.tabs.train.link_bar import LinkBar
+from tlab.ui.tabs.train.tab import QUIET, TrainTab
 from tlab.ui.theme import lab_theme
-from tlab.ui.train_tab import QUIET, TrainTab
+from tlab.ui.widgets.component import UI
 
 TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
+STYLES = ("widgets/style.css", *(f"tabs/{tab}/style.css" for tab in ("attention", "compare", "inside")))
 MOST_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 QUEUE = 30  # events that may wait; who comes later is told so
@@ -120,7 +121,7 @@ def launch_options() -> dict[str, Any]:
     """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
     return {
         "theme": lab_theme(),
-        "css_paths": [STATIC / "style.css", STATIC / "look.css", STATIC / "keep.css", STATIC / "inside.css"],
+        "css_paths": [UI / style for style in STYLES],
         "share": False,
         "show_error": False,
         "footer_links": [],

@@ -1,4 +1,4 @@
-"""The look of the app on Gradio's base theme; what is drawn has its colours in `static/style.css`."""
+"""The look of the app on Gradio's base theme; what is drawn has its colours in `widgets/style.css`."""
 
 from __future__ import annotations
 

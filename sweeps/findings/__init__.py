@@ -1,0 +1,1 @@
+"""Claims from the literature, each tested by runs of its own."""

@@ -1,0 +1,149 @@
+"""`python -m sweeps findings`: run the published claims, judge them, draw and tell.
+
+The command line has `FindingsCommand` among its commands and calls `execute`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import joblib
+import numpy as np
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from sweeps.findings.claim import Claim
+from sweeps.findings.claims import CLAIMS
+from sweeps.findings.page import Finding, finding_as_text, summary_as_text, write_page
+from sweeps.findings.trials import Trial, read_outcome, run_trials, trials_of
+from sweeps.store.provenance import processor
+from tlab.text.corpora import Corpus, CorpusError, load_corpus
+from tlab.wording import did_you_mean, several
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+PAGE = "findings.md"
+
+
+class FindingsError(ValueError):
+    """A command that cannot be; the message says what was given, what is allowed, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingsCommand:
+    """Repeat published claims, and say of each whether it is reproduced, not reproduced, or inconclusive.
+
+    The same command again goes on where it was ended: every run is kept. More seeds run the new ones only.
+    """
+
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]", help_behavior_hint="(default: all)")] = ()
+    """Claims, such as swiglu or no-norm."""
+    quick: FlagCreatePairsOff[bool] = False
+    """Only those that take seconds."""
+    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as declared, 3 to 10)")] = None
+    """Use the seeds 0 to N - 1 for every claim."""
+    jobs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor core)")] = None
+    """Runs at once, each in a process with one BLAS thread."""
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("results/findings")
+    """Where the runs are kept."""
+    page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: findings.md in --out)")] = None
+    """The page to write, with its figures in images/ beside it."""
+
+    def execute(self, argv: Sequence[str] = ()) -> int:
+        """Run it; -> the exit code: 0 all was measured, whatever the verdicts, 1 a run failed, 2 wrong usage."""
+        try:
+            claims = chosen(self.names, quick=self.quick)
+            jobs = joblib.cpu_count() if self.jobs is None else self.jobs
+            for option, value in (("--jobs", jobs), ("--seeds", self.seeds)):
+                if value is not None and value < 1:
+                    raise FindingsError(f"{option} {value}: must be at least 1")
+            corpora = load_corpora(claims)
+        except (FindingsError, CorpusError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
+        print(f"{several(len(claims), 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
+        try:
+            problem = run_trials(trials, self.out, corpora, jobs=jobs)
+        except KeyboardInterrupt:
+            print("interrupted; what was measured is kept, and the same command goes on", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except OSError as error:
+            print(f"error: {error}; finished runs are kept, and the same command goes on", file=sys.stderr)
+            return EXIT_FAILED
+        if problem:
+            print(f"{problem}; the same command goes on", file=sys.stderr)
+        return self.tell(claims, corpora)
+
+    def trials(self, claim: Claim, corpora: Mapping[str, Corpus]) -> dict[str, list[Trial]]:
+        """What a claim needs: label -> one trial a seed."""
+        num_seeds = self.seeds or claim.seeds
+        return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
+
+    def tell(self, claims: Sequence[Claim], corpora: Mapping[str, Corpus]) -> int:
+        """Print the verdicts and write the page, with all claims whose runs are complete; -> the exit code."""
+        findings = {}
+        for claim in CLAIMS.values():  # the page tells all that is known, whoever asked for it
+            with contextlib.suppress(CorpusError):  # without its text nothing is known of a claim
+                finding = self.finding(claim, {**load_corpora([claim]), **corpora})
+                if finding is not None:
+                    findings[claim.key] = finding
+        told = [findings[claim.key] for claim in claims if claim.key in findings]
+        for finding in told:
+            print(finding_as_text(finding))
+        page = self.page or self.out / PAGE
+        files = write_page(page, findings, machine())
+        print(f"\n{summary_as_text(told)}\n{page}, with {several(len(files) - 1, 'figure')} in {files[0].parent}")
+        return EXIT_OK if len(told) == len(claims) else EXIT_FAILED
+
+    def finding(self, claim: Claim, corpora: Mapping[str, Corpus]) -> Finding | None:
+        """A claim with its results; None where a run is missing."""
+        trials = self.trials(claim, corpora)
+        measured = {label: [read_outcome(self.out, trial) for trial in each] for label, each in trials.items()}
+        if any(one is None for each in measured.values() for one in each):
+            return None
+        found = {label: [one for one in each if one is not None] for label, each in measured.items()}
+        num_seeds = len(next(iter(found.values())))
+        seeds = [{label: each[seed].outcome for label, each in found.items()} for seed in range(num_seeds)]
+        return Finding(claim, seeds, sum(one.seconds for each in found.values() for one in each))
+
+
+def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
+    """The claims that were asked for, in the order of their declaration.
+
+    Raises:
+        FindingsError: there is no such claim, or none that is quick.
+    """
+    for name in names:
+        if name not in CLAIMS:
+            raise FindingsError(f"unknown claim {name!r}; allowed: {', '.join(CLAIMS)}.{did_you_mean(name, CLAIMS)}")
+    claims = [claim for key, claim in CLAIMS.items() if not names or key in names]
+    if quick:
+        claims = [claim for claim in claims if claim.quick]
+    if not claims:
+        fast = ", ".join(key for key, claim in CLAIMS.items() if claim.quick)
+        raise FindingsError(f"none of {', '.join(names)} takes only seconds; leave out --quick, or choose from {fast}")
+    return claims
+
+
+def load_corpora(claims: Sequence[Claim]) -> dict[str, Corpus]:
+    """Every text that the claims need.
+
+    Raises:
+        CorpusError: a text cannot be had.
+    """
+    names = dict.fromkeys(str(run.settings["corpus"]) for claim in claims for run in claim.runs.values())
+    return {name: load_corpus(name) for name in names}
+
+
+def machine() -> str:
+    """What measures here, in a line."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # SciPy brings one of its own, not used here
+    return (
+        f"{processor()}, {joblib.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__} with "
+        f"{blas['name']} {blas['version']}"
+    )

@@ -1,0 +1,225 @@
+"""What is measured for a finding: one configuration and one seed in, a few numbers out.
+
+A measure takes the two configs and the corpus and returns plain numbers and lists, ready for JSON. What they mean for a
+claim is said in `sweeps.findings.claims`; nothing here knows of claims.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.model import Trace, Transformer
+from tlab.text.corpora import Corpus
+from tlab.training.trainer import Trainer, draw_batch, evaluate
+from tlab.types import Array, Ids
+
+Outcome = Mapping[str, Any]
+
+LONGER = (1, 2, 4, 8)
+"""Texts to evaluate on, in trained context lengths."""
+LOOK_EVERY = 50  # steps from one look at the heads to the next: a jump within 300 steps is seen in six of them
+FIRST_STEPS = 20  # in which a start without norms shows its spike
+LINES_PER_LENGTH = 20  # of repeated blocks; 9 lengths make 180 lines, some 2,000 letters to copy
+UNIGRAM = 3.347  # nats: the entropy of single characters on tiny Shakespeare, what counting alone can reach
+
+
+# ------------------------------------------------------------------------------------------------ before training
+
+
+def at_start(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+    """The untrained model on its first batch: gradients of the last layer, and the size of the stream by depth.
+
+    Returns:
+        last_down_gradient: norm of the gradient of the last block's second MLP matrix (Xiong et al.: W2 of layer L);
+        last_layer_gradient: norm over all parameters of the last block;
+        stream: the mean of x^2 over tokens and channels, in front of the first block and behind each.
+    """
+    model = Transformer(config, train_config.seed)
+    batch = draw_batch(corpus.train, train_config.batch_size, config.context_length, train_config.batch_seed, step=1)
+    _, trace = model.accumulate_gradients(*batch)
+    last = f"blocks.{config.num_layers - 1}."
+    gradients = {name: param.grad for name, param in model.parameters.items() if name.startswith(last)}
+    return {
+        "last_down_gradient": norm_of([gradients[f"{last}mlp.down.weight"]]),
+        "last_layer_gradient": norm_of(gradients.values()),
+        "stream": [mean_square(x) for x in (trace.embedded, *(block.second.y for block in trace.blocks))],
+    }
+
+
+def norm_of(arrays: Any) -> float:
+    """The Euclidean norm of all numbers of several arrays together."""
+    return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
+
+
+def mean_square(x: Array) -> float:
+    """The mean of x^2, which for a stream of C channels is |x|^2 / C of a token, averaged."""
+    return float(np.square(x, dtype=np.float64).mean())
+
+
+def beginning(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+    """Make the first 20 steps of a run, and no validation.
+
+    Returns:
+        losses: of every step's batch, before its update; a run that diverged has fewer.
+    """
+    trainer = Trainer(config, train_config, corpus)
+    records = itertools.islice(trainer, FIRST_STEPS)
+    return {"losses": [record.loss for record in records if math.isfinite(record.loss)]}
+
+
+# ------------------------------------------------------------------------------------------------ after training
+
+
+def trained(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+    """Train to the end.
+
+    Returns:
+        what `ending` returns, and step_seconds: the median step in processor time of this process, which other
+        programs disturb less than the time on the wall.
+    """
+    trainer = Trainer(config, train_config, corpus)
+    seconds = []
+    while not trainer.finished:
+        began = time.process_time()
+        record = trainer.train_step()
+        if record.validation_loss is None:
+            seconds.append(time.process_time() - began)
+    return {**ending(trainer), "step_seconds": statistics.median(seconds) if seconds else None}
+
+
+def ending(trainer: Trainer) -> dict[str, Any]:
+    """What became of a run.
+
+    Returns:
+        val_loss: on the whole validation split, nats a token; None where the run diverged;
+        losses: of every step's batch, before its update;
+        diverged: why, or None;
+        n_params: number of weights.
+    """
+    return {
+        "val_loss": trainer.records[-1].validation_loss if trainer.divergence is None else None,
+        "losses": [record.loss for record in trainer.records if math.isfinite(record.loss)],
+        "diverged": None if trainer.divergence is None else str(trainer.divergence),
+        "n_params": trainer.model.num_parameters,
+    }
+
+
+def extrapolated(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+    """Train, then read texts longer than any that was trained on.
+
+    Returns:
+        what `ending` returns, and longer_losses: the validation loss with windows of 1, 2, 4 and 8 context lengths.
+    """
+    trainer = Trainer(config, train_config, corpus)
+    for _ in trainer:
+        pass
+    T = config.context_length
+    return {**ending(trainer), "longer_losses": [evaluate(trainer.model, corpus.validation, k * T) for k in LONGER]}
+
+
+# ------------------------------------------------------------------------------------------------ induction
+
+
+def induction(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+    """Train on repeated blocks, and look every few steps at how well the second copy is foretold, and by which head.
+
+    Returns:
+        what `ending` returns; steps: of each look; accuracy: share of the second copy's letters that are foretold, at
+        each look; prefix_matching: the best head's score at each look.
+    """
+    trainer = Trainer(config, train_config, corpus)
+    batches = repeated_lines(corpus)
+    looks = [(0, *copying(trainer.model, batches))]
+    for record in trainer:
+        if record.step % LOOK_EVERY == 0 and trainer.divergence is None:
+            looks.append((record.step, *copying(trainer.model, batches)))
+    steps, accuracy, prefix_matching = (list(column) for column in zip(*looks, strict=True))
+    return {**ending(trainer), "steps": steps, "accuracy": accuracy, "prefix_matching": prefix_matching}
+
+
+def repeated_lines(corpus: Corpus) -> list[Ids]:
+    """Lines "block block" from the validation split, an array (lines, 2 n + 2) for each length n of a block.
+
+    Each begins with the end of the line before, as in the middle of the text.
+    """
+    lines = corpus.tokenizer.decode(corpus.validation).split("\n")[1:-1]  # the first and last may be cut
+    by_length: dict[int, list[str]] = {}
+    for line in lines:
+        by_length.setdefault(len(line), []).append("\n" + line)
+    return [
+        np.array([corpus.tokenizer.encode(line) for line in same[:LINES_PER_LENGTH]])
+        for _, same in sorted(by_length.items())
+    ]
+
+
+def copying(model: Transformer, batches: Sequence[Ids]) -> tuple[float, float]:
+    """How well the second copies are foretold: share of right letters, and the best head's prefix-matching score."""
+    right, letters = 0, 0
+    scores, lines = 0.0, 0
+    for ids in batches:
+        logits, trace = model.forward(ids[:, :-1])
+        foretold, told = copied_letters(logits, ids)
+        right += int((foretold == told).sum())
+        letters += told.size
+        scores = scores + prefix_matching(trace) * len(ids)
+        lines += len(ids)
+    return right / letters, float(np.max(scores / lines))
+
+
+def copied_letters(logits: Array, ids: Ids) -> tuple[Ids, Ids]:
+    """The likeliest letters of the second copy and the true ones, (lines, n - 1) each.
+
+    Args:
+        logits: (lines, 2 n + 1, V), of every token of `ids` but the last.
+        ids: (lines, 2 n + 2): an end of line, the block, a space, the block. The second copy's first letter is left
+            out: no letter of its own stands before it.
+    """
+    n = block_length(ids.shape[1])
+    first = n + 3  # the second letter of the second copy
+    return logits[:, first - 1 :].argmax(-1), ids[:, first:]
+
+
+def prefix_matching(trace: Trace) -> Array:
+    """(L, H): how much of its weight each head puts on what followed the same letter in the first copy.
+
+    Olsson et al. 2022. The mean over the second copy's letters of the attention from the letter at n + 2 + j to place
+    j + 2, which is behind the same letter in the first copy.
+    """
+    scores = []
+    for block in trace.blocks:
+        weights = block.attention.weights  # (lines, H, 2 n + 1, 2 n + 1): the last letter is not read
+        n = block_length(weights.shape[-1] + 1)
+        j = np.arange(n - 1)
+        scores.append(weights[:, :, n + 2 + j, j + 2].mean((0, 2)))
+    return np.array(scores)
+
+
+def block_length(line_length: int) -> int:
+    """N, of a line of 2 n + 2 tokens."""
+    return (line_length - 2) // 2
+
+
+class Measure(NamedTuple):
+    """A function that measures, and how much it trains."""
+
+    run: Callable[[ModelConfig, TrainConfig, Corpus], dict[str, Any]]
+    steps: int | None = None
+    """Training steps that it makes, or what costs as much as one; None for all that the config says."""
+
+
+MEASURES = {
+    "at_start": Measure(at_start, steps=1),
+    "beginning": Measure(beginning, steps=FIRST_STEPS),
+    "trained": Measure(trained),
+    "extrapolated": Measure(extrapolated),
+    "induction": Measure(induction),
+}
+"""Every measure by its name, which is part of the name of its results."""

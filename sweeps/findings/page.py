@@ -1,0 +1,229 @@
+"""docs/findings.md: what was claimed, how it was repeated, what came out, in words and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.findings.claim import Claim, Question
+from sweeps.findings.claims import CLAIMS, QUESTIONS
+from sweeps.findings.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, Results, verdict_of_all
+from sweeps.results.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
+from tlab.figures import save_figure
+from tlab.training.checkpoint import write_atomically
+from tlab.wording import duration
+
+IMAGES = "images"
+INTERVALS = """\
+Intervals are Student's t over the seeds, and lie evenly about the mean. Of few seeds that differ much, one may reach
+beyond what the measure can be at all, such as a share above 1: the truth is then known no better than to that end.
+"""
+SIGNS = {REPRODUCED: "✔", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?"}
+"""Beside the word, so that a long table is read at a glance."""
+NOT_RUN = "not run"
+
+INTRODUCTION = """# Findings
+
+What others have published about transformers, repeated with this lab: small models on tiny Shakespeare, one claim at a
+time. The criteria were written down before anything was run here, from pilots with other code
+([sweeps/findings.py](../sweeps/findings.py)). Where a threshold was moved, or a set-up changed after a first try, the
+section says so. The seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at 95 %. A claim is
+*reproduced* when all its criteria hold, *not reproduced* when one of them is refuted, and *inconclusive* when the seeds
+leave it open.
+
+That a claim is reproduced here says that it holds at this size, with these settings. It says nothing of larger models.
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim with its results."""
+
+    claim: Claim
+    seeds: Sequence[Results]
+    seconds: float
+    """Of all its runs one after the other, those shared with other claims included."""
+
+    @property
+    def judged(self) -> list[Judged]:
+        """Every check of the claim."""
+        return [check.judge(self.seeds) for check in self.claim.checks]
+
+    @property
+    def verdict(self) -> str:
+        """What they come to."""
+        return verdict_of_all(self.judged)
+
+
+# ------------------------------------------------------------------------------------------------ numbers in words
+
+
+def number(value: float) -> str:
+    """A number as one reads it: three digits after the point below ten, fewer above."""
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    size = abs(value)
+    digits = 3 if size < 10 else 1 if size < 1000 else 0
+    return f"{value:,.{digits}f}"
+
+
+def interval(found: Estimate) -> str:
+    """Mean and interval."""
+    return f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]"
+
+
+def with_unit(words: str, unit: str) -> str:
+    """The unit behind it, where there is one."""
+    return f"{words} {unit}" if unit else words
+
+
+def seeds_in_words(judged: Judged) -> str:
+    """How many seeds a check rests on, and how many had no number."""
+    missing = f", {judged.missing} diverged" if judged.missing else ""
+    return f"{len(judged.values)}{missing}"
+
+
+# ------------------------------------------------------------------------------------------------ the terminal
+
+
+def finding_as_text(finding: Finding) -> str:
+    """A verdict as the terminal shows it, with a line for each check."""
+    lines = [f"\n{SIGNS[finding.verdict]} {finding.claim.key}: {finding.verdict}", f"  {finding.claim.claim}"]
+    for judged in finding.judged:
+        found = with_unit(interval(judged.estimate), judged.unit)
+        lines.append(f"  {SIGNS[judged.verdict]} {judged.what}: {found}, {seeds_in_words(judged)} seeds")
+        lines.append(f"      asked: {judged.criterion}")
+    return "\n".join(lines)
+
+
+def summary_as_text(findings: Sequence[Finding]) -> str:
+    """How many of each verdict."""
+    verdicts = [finding.verdict for finding in findings]
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in SIGNS if verdict in verdicts)
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+
+def write_page(page: Path, findings: Mapping[str, Finding], machine: str) -> list[Path]:
+    """Write the page and its figures; -> the files written.
+
+    Args:
+        page: the Markdown file; figures go into `images` beside it.
+        findings: claim key -> what is known; a claim that is not there is told as not run.
+        machine: on what it was measured, in a line.
+    """
+    images = page.parent / IMAGES
+    images.mkdir(parents=True, exist_ok=True)
+    written = []
+    for key, finding in findings.items():
+        written += save_figure(finding.claim.draw(finding.seeds), images / f"finding-{key}.png")
+    write_atomically(page, page_as_markdown(findings, machine).encode())
+    return [*written, page]
+
+
+def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
+    """The whole page."""
+    seconds = sum(finding.seconds for finding in findings.values())
+    parts = [
+        INTRODUCTION,
+        summary_table(findings),
+        f"Measured on {machine}, one thread a run, beside other programs: the times are upper bounds. Runs that "
+        f"several claims share were made once, but count for each of them ({duration(seconds)} in all). This page is "
+        "made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats what needs hardly any "
+        "training.\n",
+        INTERVALS,
+        *(section(findings[key]) for key in CLAIMS if key in findings),
+        questions_section(findings),
+    ]
+    return "\n".join(parts)
+
+
+def summary_table(findings: Mapping[str, Finding]) -> str:
+    """One line a claim, in the order of the declarations."""
+    lines = ["| claim | verdict | measured | seeds | time |", "| --- | --- | --- | --- | --- |"]
+    for key, claim in CLAIMS.items():
+        if key not in findings:
+            lines.append(f"| {key} | {NOT_RUN} | | | |")
+            continue
+        finding = findings[key]
+        first = finding.judged[0]
+        verdict = f"{SIGNS[finding.verdict]} **{finding.verdict}**"
+        measured = f"{first.what}: {with_unit(interval(first.estimate), first.unit)}"
+        lines.append(
+            f"| [{key}](#{key}): {claim.claim} | {verdict} | {measured} | {seeds_in_words(first)} | "
+            f"{duration(finding.seconds)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def section(finding: Finding) -> str:
+    """All about one claim."""
+    claim, judged = finding.claim, finding.judged
+    lines = [
+        f"## {claim.key}",
+        "",
+        f"**{claim.claim}** {claim.source}.",
+        "",
+        claim.how,
+        "",
+        f"![{claim.key}: {claim.claim}]({IMAGES}/finding-{claim.key}.png)",
+        "",
+        f"{SIGNS[finding.verdict]} **{finding.verdict.capitalize()}**, {len(finding.seeds)} seeds, "
+        f"{duration(finding.seconds)}.",
+        "",
+        "| number | asked for | mean and interval | seeds | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for check in judged:
+        found = with_unit(interval(check.estimate), check.unit)
+        lines.append(
+            f"| {check.what} | {check.criterion} | {found} | {seeds_in_words(check)} | "
+            f"{SIGNS[check.verdict]} {check.verdict} |"
+        )
+    lines += ["", "Each seed, from 0 on:", ""]
+    each = {check.values: check.what for check in reversed(judged)}  # two checks of one number are listed once
+    lines += [*(f"- {what}: {', '.join(map(number, values))}" for values, what in reversed(each.items())), ""]
+    lines += [f"{detail}\n" for check in judged for detail in check.details]
+    lines += [f"Moved threshold, {check.what}: {check.moved}\n" for check in judged if check.moved]
+    if claim.tried:
+        lines += [f"What was tried: {claim.tried}", ""]
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------------------------ open questions
+
+
+def questions_section(findings: Mapping[str, Finding]) -> str:
+    """What is not graded, with intervals and with what the tests allow to say."""
+    asked = [question for question in QUESTIONS if question.claim.key in findings]
+    numbers = [numbers_of(question, findings[question.claim.key]) for question in asked]
+    adjusted = holm([difference_p(values) for values in numbers])
+    lines = [
+        "## Open questions",
+        "",
+        "Believed or published, but not so everywhere, and at this size contradicted by pilots or by others. They are "
+        "not graded; this is what the runs above say of them. The words follow two tests: one for a difference "
+        f"(p ≤ {ALPHA:g} after Holm's correction for all rows), one for equality within the margin.",
+        "",
+        "| question | what is said | measured | margin | here |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for question, values, p in zip(asked, numbers, adjusted, strict=True):
+        n = len(findings[question.claim.key].seeds)
+        words = verdict_of(p, equality_p(values, question.margin))
+        diverged = f"; {n - len(values)} of {n} diverged" if len(values) < n else f"; none of {n} diverged"
+        found = with_unit(interval(estimate(values)), question.unit)
+        lines.append(
+            f"| {question.question} | {question.believed} | {question.what}: {found}{diverged} | "
+            f"±{question.margin:g} {question.unit} | {words} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def numbers_of(question: Question, finding: Finding) -> list[float]:
+    """The number of every seed that has one."""
+    numbers = [question.number(results) for results in finding.seeds]
+    return [value for value in numbers if math.isfinite(value)]

@@ -1,0 +1,80 @@
+"""The configurations that findings are measured on. They are shared where they can be: a run is made once for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Settings = Mapping[str, Any]
+"""The corpus, and every field of the configs that is not at its default."""
+
+
+class Run(NamedTuple):
+    """What is measured of one configuration."""
+
+    measure: str
+    """A key of `sweeps.findings.measures.MEASURES`."""
+    settings: Settings
+
+
+def each(measure: str, settings: Mapping[str, Settings]) -> dict[str, Run]:
+    """The same measure of several configurations."""
+    return {label: Run(measure, fields) for label, fields in settings.items()}
+
+
+SHAKESPEARE: Settings = {"corpus": "shakespeare", "validation_every": 0}
+DEPTHS = (2, 4, 8, 16)
+
+AT_START: Settings = {**SHAKESPEARE, "activation": "relu", "mlp_ratio": 4.0, "init": "xavier"}
+"""As in Xiong et al.: ReLU, Glorot's init, and embeddings of variance one (scale 8 at width 64)."""
+
+SMALL: Settings = {**SHAKESPEARE, "hidden_dim": 48, "mlp_ratio": 4.0, "tied": False}
+"""62,880 weights, Pre-LN, LayerNorm, GELU, sinusoidal positions; 1,000 steps with AdamW and a cosine."""
+
+MODIFICATIONS: Mapping[str, Settings] = {
+    "RMSNorm": {"norm": "rmsnorm"},
+    "ReLU": {"activation": "relu"},
+    "Swish": {"activation": "swish"},
+    "SwiGLU": {"activation": "swiglu"},
+    "Post-LN": {"residual": "post"},
+    "Sandwich-LN": {"residual": "sandwich"},
+    "RoPE": {"position": "rope"},
+    "ALiBi": {"position": "alibi"},
+    "learned positions": {"position": "learned"},
+    "no biases": {"bias": False},
+}
+"""One change each to `SMALL`."""
+
+BASELINE = "baseline"
+FEWEST_SEEDS = 5  # for a claim about a loss: with fewer, differences of 0.02 are not seen
+
+
+def deep(residual: str, warmup_steps: int) -> Settings:
+    """Eight layers with a learning rate that Post-LN can bear only if it is raised slowly."""
+    return {
+        **SHAKESPEARE, "num_layers": 8, "hidden_dim": 32, "mlp_ratio": 4.0, "residual": residual, "init": "xavier",
+        "embedding_scale": math.sqrt(32), "learning_rate": 1e-2, "warmup_steps": warmup_steps, "gradient_clip": 0.0,
+        "steps": 300,
+    }  # fmt: skip
+
+
+def short_context(position: str) -> Settings:
+    """A context of 32, so that texts eight times as long are quickly read."""
+    return {**SHAKESPEARE, "hidden_dim": 48, "mlp_ratio": 4.0, "context_length": 32, "position": position}
+
+
+def copier(num_layers: int) -> Settings:
+    """A model for repeated blocks of random letters."""
+    return {
+        "corpus": "repeat", "validation_every": 0, "num_layers": num_layers, "hidden_dim": 32, "num_heads": 2,
+        "position": "rope", "init": "xavier", "embedding_scale": math.sqrt(32), "learning_rate": 1e-2, "steps": 3000,
+    }  # fmt: skip
+
+
+NANOGPT: Settings = {
+    **SHAKESPEARE, "num_layers": 4, "num_heads": 4, "hidden_dim": 128, "mlp_ratio": 4.0, "position": "learned",
+    "bias": False, "embedding_scale": 1.0, "batch_size": 12, "steps": 2000, "learning_rate": 1e-3,
+    "min_learning_rate": 1e-4, "warmup_steps": 100,
+}  # fmt: skip
+"""The command for a CPU in nanoGPT's README: no dropout, AdamW with beta2 0.99, decay 0.1, a cosine."""

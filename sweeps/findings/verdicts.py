@@ -1,0 +1,239 @@
+"""From numbers to verdicts: what a claim asks of its runs, and whether they say yes, no, or too little.
+
+A claim is a set of checks. Each takes one number from every seed and asks that it lies between two bounds, by one of
+the rules below. Only when all checks hold is the claim reproduced; one that fails is enough for "not reproduced"; and
+where the seeds leave both open, the verdict is "inconclusive", which is no shame and is said aloud.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sweeps.results.stats import ALPHA, CONFIDENCE, Estimate, difference_p, equality_p, estimate, holm
+
+REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = VERDICTS = ("reproduced", "not reproduced", "inconclusive")
+ANYTHING = math.inf
+EQUIVALENCE = 1 - 2 * ALPHA
+"""Confidence of the interval that two one-sided tests at 5 % amount to."""
+
+Outcome = Mapping[str, Any]
+"""What a measure gave for one run."""
+Results = Mapping[str, Outcome]
+"""Of one seed: the label of each configuration -> its outcome."""
+
+
+# ------------------------------------------------------------------------------------------------ rules
+
+
+class Rule(NamedTuple):
+    """How the numbers of all seeds are held against two bounds."""
+
+    words: str
+    """What has to lie between the bounds."""
+    confidence: float
+    """Of the interval that is shown and, by most rules, judged."""
+    holds: Callable[[Sequence[float], Estimate, float, float], bool]
+    fails: Callable[[Sequence[float], Estimate, float, float], bool]
+
+
+def interval_is_outside(_: Sequence[float], found: Estimate, low: float, high: float) -> bool:
+    """No part of the interval lies between the bounds."""
+    return found.high < low or found.low > high
+
+
+MEAN = Rule(
+    "the mean",
+    CONFIDENCE,
+    holds=lambda _, found, low, high: low <= found.mean <= high,
+    fails=interval_is_outside,
+)
+INTERVAL = Rule(
+    "the whole 95 % interval",
+    CONFIDENCE,
+    holds=lambda _, found, low, high: low <= found.low and found.high <= high,
+    fails=interval_is_outside,
+)
+EVERY_SEED = Rule(
+    "every seed",
+    CONFIDENCE,
+    holds=lambda values, _, low, high: all(low <= value <= high for value in values),
+    fails=lambda values, _, low, high: not any(low <= value <= high for value in values),
+)
+EQUAL = Rule(
+    "two one-sided tests at 5 %, that is the whole 90 % interval,",
+    EQUIVALENCE,
+    holds=lambda values, _, low, high: equality_p(values, high) <= ALPHA,
+    fails=interval_is_outside,
+)
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+class Judged(NamedTuple):
+    """A check after the runs."""
+
+    what: str
+    unit: str
+    criterion: str
+    values: tuple[float, ...]
+    """One a seed, in the order of the seeds; those without a number are left out."""
+    missing: int
+    """Seeds without a number, since a run diverged."""
+    estimate: Estimate
+    verdict: str
+    moved: str
+    details: tuple[str, ...] = ()
+    """More to tell, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A number of each seed, and the bounds that it has to lie between.
+
+    Attributes:
+        what: the number, in words.
+        number: takes it from one seed's results; nan where a run has none.
+        low: the lower bound.
+        high: the upper bound.
+        rule: how the seeds are held against the bounds.
+        unit: of the number, or nothing.
+        moved: where the threshold is not the published or planned one: which it was, and why.
+    """
+
+    what: str
+    number: Callable[[Results], float]
+    low: float = -ANYTHING
+    high: float = ANYTHING
+    rule: Rule = INTERVAL
+    unit: str = ""
+    moved: str = ""
+
+    @property
+    def criterion(self) -> str:
+        """The rule and its bounds, in words."""
+        return f"{self.rule.words} {bounds_in_words(self.low, self.high)}"
+
+    def judge(self, seeds: Sequence[Results]) -> Judged:
+        """Hold the numbers of all seeds against the bounds."""
+        numbers = [float(self.number(results)) for results in seeds]
+        values = tuple(number for number in numbers if math.isfinite(number))
+        missing = len(numbers) - len(values)
+        found = estimate(values, confidence=self.rule.confidence)
+        verdict = INCONCLUSIVE
+        if len(values) >= 2:  # one seed tells nothing about chance
+            if self.rule.fails(values, found, self.low, self.high):
+                verdict = NOT_REPRODUCED
+            elif not missing and self.rule.holds(values, found, self.low, self.high):
+                verdict = REPRODUCED
+        narrow = verdict == REPRODUCED and not (self.low <= found.low and found.high <= self.high)
+        details = (f"A narrow result: of {self.what} the mean holds, but the interval reaches beyond the bound.",)
+        return Judged(
+            self.what, self.unit, self.criterion, values, missing, found, verdict, self.moved, details if narrow else ()
+        )
+
+
+def bounds_in_words(low: float, high: float) -> str:
+    """Where a number has to be: "below 0.03"."""
+    if low == -ANYTHING:
+        return f"below {high:g}"
+    if high == ANYTHING:
+        return f"above {low:g}"
+    return f"within ±{high:g}" if low == -high else f"between {low:g} and {high:g}"
+
+
+class Contrast(NamedTuple):
+    """A modification against the baseline, over the seeds that have both."""
+
+    label: str
+    estimate: Estimate
+    p: float
+    """After Holm's correction for the number of modifications."""
+
+    @property
+    def survives(self) -> bool:
+        """Whether it may be called real."""
+        return self.p <= ALPHA
+
+
+def contrasts(
+    seeds: Sequence[Results], number: Callable[[Outcome], float], baseline: str, labels: Iterable[str] | None = None
+) -> list[Contrast]:
+    """Every configuration's difference from the baseline, paired by seed, with p-values after Holm.
+
+    Args:
+        seeds: the results of each seed.
+        number: takes the number from one run; nan where it has none.
+        baseline: the label of what is compared with.
+        labels: of the modifications; by default all others.
+    """
+    labels = list(labels if labels is not None else (label for label in seeds[0] if label != baseline))
+    differences = [
+        [d for results in seeds if math.isfinite(d := number(results[label]) - number(results[baseline]))]
+        for label in labels
+    ]
+    adjusted = holm([difference_p(values) for values in differences])
+    return [
+        Contrast(label, estimate(values), p) for label, values, p in zip(labels, differences, adjusted, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class NotReal:
+    """Among all differences from the baseline, that of one modification must not survive Holm's correction.
+
+    Attributes:
+        what: in words.
+        number: takes the number from one run.
+        baseline: the label of what is compared with.
+        label: the modification that must not be called real.
+        unit: of the number.
+    """
+
+    what: str
+    number: Callable[[Outcome], float]
+    baseline: str
+    label: str
+    unit: str = ""
+    moved: str = ""
+
+    @property
+    def criterion(self) -> str:
+        """In words."""
+        return f"p after Holm's correction above {ALPHA:g}"
+
+    def judge(self, seeds: Sequence[Results]) -> Judged:
+        """Correct for all modifications, then look at the one."""
+        found = {contrast.label: contrast for contrast in contrasts(seeds, self.number, self.baseline)}
+        mine = found[self.label]
+        numbers = [self.number(results[self.label]) - self.number(results[self.baseline]) for results in seeds]
+        values = tuple(number for number in numbers if math.isfinite(number))
+        missing = len(numbers) - len(values)
+        verdict = INCONCLUSIVE
+        if len(values) >= 2 and not missing:
+            verdict = NOT_REPRODUCED if mine.survives else REPRODUCED
+        criterion = f"{self.criterion}; it is {mine.p:.2g}"
+        real, noise = [c for c in found.values() if c.survives], [c for c in found.values() if not c.survives]
+        details = (
+            told_together("Real after Holm's correction", real, len(found)),
+            told_together("Within the noise", noise, len(found)),
+        )
+        return Judged(self.what, self.unit, criterion, values, missing, mine.estimate, verdict, self.moved, details)
+
+
+def told_together(what: str, some: Sequence[Contrast], number: int) -> str:
+    """How many contrasts, and which, the lowest first."""
+    ranked = sorted(some, key=lambda contrast: contrast.estimate.mean)
+    listed = ", ".join(f"{c.label} {c.estimate.mean:+.3f} (p = {c.p:.2g})" for c in ranked)
+    return f"{what}: {len(ranked)} of {number}{': ' if listed else ''}{listed}."
+
+
+def verdict_of_all(judged: Iterable[Judged]) -> str:
+    """What the checks of a claim come to."""
+    verdicts = {check.verdict for check in judged}
+    if NOT_REPRODUCED in verdicts:
+        return NOT_REPRODUCED
+    return REPRODUCED if verdicts == {REPRODUCED} else INCONCLUSIVE

@@ -1,0 +1,79 @@
+"""What a sweep can set: the fields of the configs, and how their values are read from words."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tlab.config import (
+    Config,
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    field_types,
+    options,
+    type_alternatives,
+)
+from tlab.registry import Registry
+from tlab.text.corpora import CORPORA
+from tlab.wording import did_you_mean
+
+GIVEN_BY_CORPUS = "vocab_size"
+REPLICATE = "seed"
+"""The field that repeats a configuration and so is never an axis."""
+
+TRUE_WORDS, FALSE_WORDS, NONE_WORDS = ("true", "yes", "1"), ("false", "no", "0"), ("none", "null")
+
+
+class GridError(ValueError):
+    """A grid that cannot be; the message says what was given, what is allowed, and what to do."""
+
+
+CONFIGS: tuple[type[Config], ...] = (TextConfig, ModelConfig, TrainConfig)
+
+
+@functools.cache
+def sweepable() -> dict[str, type[Config]]:
+    """Every field that `--set` takes, with the config that it belongs to."""
+    return {name: owner for owner in CONFIGS for name in options(owner) if name != GIVEN_BY_CORPUS}
+
+
+def owner_of(field: str) -> type[Config]:
+    """The config class that has `field`; a GridError with the nearest name where none has."""
+    known = sweepable()
+    if field in known:
+        return known[field]
+    if field == GIVEN_BY_CORPUS:
+        raise GridError(f"{field} is given by the corpus and its tokenizer; choose those instead")
+    raise GridError(f"unknown field {field!r}; allowed: {', '.join(known)}.{did_you_mean(field, known)}")
+
+
+def registry_of(field: str) -> Registry[Any] | None:
+    """The registry whose keys `field` takes, or None."""
+    return CORPORA if field == "corpus" else options(owner_of(field))[field].registry
+
+
+def registry_axes() -> list[str]:
+    """The fields that `--axes` takes: those that choose from a registry."""
+    return [field for field in sweepable() if registry_of(field) is not None]
+
+
+def parse_value(field: str, text: str) -> Any:
+    """The value that `text` means for `field`: "3e-3" is a number for learning_rate, and "none" a key for norm.
+
+    What is no value of the field's type comes back as the text it was, and the config then says why not.
+    """
+    word = text.strip()
+    for kind in type_alternatives(field_types(owner_of(field))[field]):
+        if kind is str:
+            return word
+        if kind is bool and word.lower() in TRUE_WORDS + FALSE_WORDS:
+            return word.lower() in TRUE_WORDS
+        if kind is type(None) and word.lower() in NONE_WORDS:
+            return None
+        if kind in (int, float):
+            try:
+                return kind(word)
+            except ValueError:
+                continue
+    return word

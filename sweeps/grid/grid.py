@@ -1,0 +1,191 @@
+"""What a sweep trains: a grid over config fields, checked as a whole before anything runs, and cut into cells."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.grid.cell_id import DTYPE as DTYPE
+from sweeps.grid.cell_id import Cell, Half, canonical, identify
+from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_of
+
+# What tables, figures and findings know of a grid and its fields, they have from here.
+from sweeps.grid.fields import parse_value as parse_value
+from sweeps.grid.fields import registry_of as registry_of
+from sweeps.grid.fields import sweepable as sweepable
+from tlab.config import Config, ConfigError, ModelConfig, TrainConfig, as_plain, field_types, type_alternatives
+from tlab.text.corpora import Corpus, CorpusError, load_corpus
+from tlab.training.trainer import check_fit
+
+MOST_COMPLAINTS = 5  # in one message: a grid of a thousand cells may have hundreds
+MOST_CELLS = 1_000_000  # a slip of the pen by then; half a gigabyte of plans, and months of training
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Field -> its values, for every field that is not left at its default; and the seeds.
+
+    A field with two or more values is an axis. Values are kept as they were at the time: a grid read back from a
+    manifest means the same cells, whatever was registered since.
+    """
+
+    values: Mapping[str, tuple[Any, ...]]
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        plain: dict[str, tuple[Any, ...]] = {}
+        for field, values in self.values.items():
+            if field == REPLICATE:
+                raise GridError(f"{field} repeats every configuration and is no axis; give it as the grid's seeds")
+            if not values:
+                raise GridError(f"{field} was given no value; give one to fix it, or two and more to make it an axis")
+            plain[field] = tuple(as_plain_as_can_be(field, value) for value in values)
+            refuse_duplicates(field, plain[field])
+        if not self.seeds:
+            raise GridError("a grid without seeds has no cells; give at least one")
+        refuse_duplicates(REPLICATE, self.seeds)
+        object.__setattr__(self, "values", plain)
+        if len(self) > MOST_CELLS:
+            sizes = " x ".join(f"{len(values)} {field}" for field, values in plain.items() if len(values) > 1)
+            raise GridError(
+                f"{sizes} x {len(self.seeds)} seeds are {len(self):,} cells; allowed are {MOST_CELLS:,} in one grid: "
+                "take fewer values, or several sweeps"
+            )
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The fields with more than one value, in the order in which they were given."""
+        return tuple(field for field, values in self.values.items() if len(values) > 1)
+
+    def __len__(self) -> int:
+        """Number of cells, aliases included."""
+        return len(self.seeds) * math.prod(map(len, self.values.values()))
+
+    def settings(self) -> Iterator[dict[str, Any]]:
+        """Every combination of values, the last axis changing fastest."""
+        for combination in itertools.product(*self.values.values()):
+            yield dict(zip(self.values, combination, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary that `from_json` turns back into an equal grid."""
+        return {"values": {field: list(values) for field, values in self.values.items()}, "seeds": list(self.seeds)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Grid:
+        """The inverse of `to_json`."""
+        return cls({field: tuple(values) for field, values in content["values"].items()}, tuple(content["seeds"]))
+
+
+def as_plain_as_can_be(field: str, value: Any) -> Any:
+    """1.0 for a 1 where the field is a float, so that twice the same is seen; of a wrong type the config will tell."""
+    try:
+        return as_plain(value, type_alternatives(field_types(owner_of(field))[field]))
+    except TypeError:
+        return value
+
+
+def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
+    """A value that is given twice is a slip of the pen: it would be one row twice."""
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise GridError(f"{field} is given {value!r} twice; give each value once")
+
+
+# ------------------------------------------------------------------------------------------------ cells
+
+
+class Cutter:
+    """Cuts grids into cells. Configs are checked and put into words once, however many cells share them."""
+
+    def __init__(self, corpora: Mapping[TextConfig, Corpus]) -> None:
+        self.corpora = corpora
+        self.made: dict[Any, Any] = {}  # what was asked for -> the result, or the complaint
+        self.complaints: dict[str, None] = {}  # a set that keeps its order
+
+    def once(self, key: Any, make: Any) -> Any:
+        """What `make()` gave the first time; None where the configs did not allow it, and the complaint is noted."""
+        if key not in self.made:
+            try:
+                self.made[key] = make()
+            except ConfigError as error:
+                self.made[key] = None
+                self.complaints.setdefault(str(error))
+        return self.made[key]
+
+    def seeds_of(
+        self, grid: Grid, settings: Mapping[str, Any]
+    ) -> Iterator[tuple[TextConfig, Half[ModelConfig], Half[ModelConfig], Half[TrainConfig]]]:
+        """For each seed: the text, the model, the model that stands for all its aliases, and the training."""
+        parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
+        for field, value in settings.items():
+            parts[owner_of(field)][field] = value
+        words = {owner: repr(part) for owner, part in parts.items()}  # repr: 1, 1.0 and True are equal as keys
+        text = self.once(words[TextConfig], lambda: TextConfig(**parts[TextConfig]))
+        if text is None:
+            return
+
+        def make_model() -> tuple[Half[ModelConfig], Half[ModelConfig]]:
+            corpus = self.corpora[text]
+            model = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **parts[ModelConfig])
+            check_fit(model, corpus)
+            twin = canonical(model)
+            half = Half(model)
+            return half, half if twin is model else Half(twin)
+
+        halves = self.once((words[TextConfig], words[ModelConfig]), make_model)
+        for seed in grid.seeds:
+            train = self.once(
+                (words[TrainConfig], repr(seed)), lambda seed=seed: Half(TrainConfig(**parts[TrainConfig], seed=seed))
+            )
+            if halves is not None and train is not None:
+                yield text, *halves, train
+
+
+def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None = None) -> list[Cell]:
+    """Every cell of one or more grids, each once, aliases marked; the seed changes fastest.
+
+    Args:
+        grids: what to cut. Of cells that are the same function, the first one in their order is run.
+        corpora: the texts; loaded where they are not given.
+
+    Raises:
+        GridError: a value or a combination of values that the configs, or the text, do not allow. Every different
+            complaint is in the message.
+    """
+    if corpora is None:
+        corpora = load_corpora(grids)
+    cutter = Cutter(corpora)
+    cells: dict[str, Cell] = {}
+    first_of: dict[str, str] = {}  # canonical id -> the id of the first cell that has it
+    for grid, settings in ((one, settings) for one in grids for settings in one.settings()):
+        for text, model, twin, train in cutter.seeds_of(grid, settings):
+            sha256 = corpora[text].sha256
+            cell_id = identify(text, model, train, sha256)
+            canonical_id = cell_id if twin is model else identify(text, twin, train, sha256)
+            first = first_of.setdefault(canonical_id, cell_id)
+            if cell_id not in cells:
+                alias_of = None if first == cell_id else first
+                cells[cell_id] = Cell(cell_id, text, model.config, train.config, sha256, alias_of)
+    if cutter.complaints:
+        told = list(cutter.complaints)[:MOST_COMPLAINTS]
+        more = len(cutter.complaints) - len(told)
+        raise GridError(f"this grid cannot be trained: {'; and '.join(told)}{f'; and {more} more' if more else ''}")
+    return list(cells.values())
+
+
+def load_corpora(grids: Iterable[Grid]) -> dict[TextConfig, Corpus]:
+    """Every text that the grids ask for."""
+    default = TextConfig()
+    loaded: dict[TextConfig, Corpus] = {}
+    for grid in grids:
+        names = grid.values.get("corpus", (default.corpus,))
+        for corpus, tokenizer in itertools.product(names, grid.values.get("tokenizer", (default.tokenizer,))):
+            try:
+                text = TextConfig(corpus, tokenizer)
+                loaded[text] = loaded[text] if text in loaded else load_corpus(corpus, tokenizer)
+            except (ConfigError, CorpusError, LookupError) as error:
+                raise GridError(f"corpus {corpus!r}: {error}") from error
+    return loaded

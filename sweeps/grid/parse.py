@@ -1,0 +1,139 @@
+"""The grid that somebody described: words of a command line, a small TOML file, or a preset, which is such a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeps.grid.fields import REPLICATE, GridError, owner_of, parse_value, registry_axes, registry_of
+from sweeps.grid.grid import Grid
+from tlab.wording import did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.toml"))}
+"""Name -> its file. Another file in that folder is another preset."""
+
+FILE_KEYS = ("axes", "seeds", "set")
+Values = dict[str, tuple[Any, ...]]
+
+
+def grid_from_words(
+    axes: str = "",
+    sets: Iterable[str] = (),
+    seeds: int | None = None,
+    steps: int | None = None,
+    corpus: str | None = None,
+    base: str | None = None,
+) -> Grid:
+    """The grid that a command line describes.
+
+    Args:
+        axes: "norm,activation": fields that get every key of their registry, as it is now.
+        sets: "position=rope,alibi", each: a field and its values.
+        seeds: how many seeds, from 0 on; `sets` may name them instead ("seed=3,7").
+        steps: short for an entry of `sets`.
+        corpus: likewise, and the only way to name a file with a comma in its path.
+        base: a preset, or the path of a TOML file, to begin with. Whatever else is given takes the place of what it
+            says of the same field.
+
+    Raises:
+        GridError: an unknown field, one that is given twice, or no values.
+    """
+    values: Values = {}
+
+    def add(field: str, new: tuple[Any, ...], given_as: str) -> None:
+        if field in values:
+            raise GridError(f"{field} is given twice, the second time by {given_as}; say it once")
+        values[field] = new
+
+    for field in filter(None, (word.strip() for word in axes.split(","))):
+        add(field, every_key(field, "--axes"), f"--axes {axes}")
+    for text in sets:
+        field, equals, listed = text.partition("=")
+        field = field.strip()
+        owner_of(field)
+        words = [word for word in listed.split(",") if word.strip()]
+        if not equals or not words:
+            raise GridError(f"--set {text}: write a field and its values, such as --set {field}=first,second")
+        add(field, tuple(parse_value(field, word) for word in words), f"--set {text}")
+    if steps is not None:
+        add("steps", (steps,), f"--steps {steps}")
+    if corpus is not None:
+        add("corpus", (corpus,), f"--corpus {corpus}")
+    if seeds is not None:
+        if REPLICATE in values:
+            raise GridError(f"--seeds {seeds} and --set seed=... both choose the seeds; give one of them")
+        values[REPLICATE] = first_seeds(seeds, "--seeds")
+    values = {**(values_from_file(base) if base else {}), **values}
+    if not values:
+        raise GridError(
+            "nothing to sweep over; name axes (--axes norm,residual), values (--set position=rope,alibi), seeds "
+            f"(--seeds 3), or a preset: {', '.join(PRESETS)}"
+        )
+    return Grid(values, values.pop(REPLICATE, (0,)))
+
+
+def every_key(field: str, place: str) -> tuple[str, ...]:
+    """Every key of the field's registry, as it is now."""
+    registry = registry_of(field)
+    if registry is None:
+        raise GridError(
+            f"{place} {field}: the values of {field} are in no registry; write --set {field}=... with two or more "
+            f"values. Allowed for {place}: {', '.join(registry_axes())}"
+        )
+    return tuple(registry)
+
+
+def first_seeds(number: Any, place: str) -> tuple[int, ...]:
+    """The seeds 0 to number - 1."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise GridError(f"{place} {number!r}: must be a number and at least 1")
+    return tuple(range(number))
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def values_from_file(name: str) -> Values:
+    """What a preset or a TOML file says: field -> its values, the seeds among them.
+
+    Such a file holds `axes = ["norm", "residual"]`, `seeds = 3`, and a table `[set]` with a value or a list of
+    values a field.
+
+    Raises:
+        GridError: no such preset or file, no TOML, or a key that is none of these.
+    """
+    path = PRESETS.get(name) or Path(name)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GridError(
+            f"{name!r} is no preset and no file; presets are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)} "
+            "A file is named by its path, such as my_sweep.toml"
+        ) from None
+    except (OSError, ValueError) as error:  # TOML's and UTF-8's errors are both ValueErrors
+        raise GridError(f"{name} cannot be read as TOML: {error}") from error
+    for key in content:
+        if key not in FILE_KEYS:
+            raise GridError(
+                f"{name}: unknown key {key!r}; allowed: {', '.join(FILE_KEYS)}.{did_you_mean(key, FILE_KEYS)} "
+                "Values of config fields stand in [set]"
+            )
+    fixed, axes = content.get("set", {}), content.get("axes", [])
+    if not isinstance(fixed, Mapping) or not isinstance(axes, list):
+        raise GridError(f'{name}: axes must be a list, such as axes = ["norm"], and [set] a table')
+    values: Values = {str(field): every_key(str(field), f"{name}: axes") for field in axes}
+    for field, given in fixed.items():
+        owner_of(field)
+        if field in values or (field == REPLICATE and "seeds" in content):
+            raise GridError(f"{name}: {field} is given twice; say it once")
+        values[field] = tuple(given) if isinstance(given, list) else (given,)
+    if "seeds" in content:
+        values[REPLICATE] = first_seeds(content["seeds"], f"{name}: seeds")
+    return values

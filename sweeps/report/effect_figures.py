@@ -1,0 +1,303 @@
+"""What a sweep comes to, drawn: the grid, effects of levels, interactions, the price of a loss."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, ScalarFormatter
+
+from sweeps.grid.grid import REPLICATE
+from sweeps.report.run_figures import Curves, draw_levels, level_styles, levels_of
+from sweeps.results.effects import Effect, departures
+from sweeps.results.labels import axis_name, level_name, level_phrase
+from sweeps.results.summary import Counts, configurations, count_statuses, has_value
+from sweeps.store.folder import Table
+from tlab.figures import BLUE, FAINT, FONT, GREY, LOSS_LABEL, escape, finish, tidy
+
+GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss
+DEPARTURE_COLOURS = "PuOr"  # two hues that are told apart with every kind of colour vision
+MOST_ROWS = 48  # of the heat map; further axes are averaged over
+MOST_NUMBERS = 14  # columns with numbers in the cells that can still be read
+OUTLIER = 4.0  # losses farther above the median than this many times its distance to the lowest share a colour
+DARK = 0.55  # of the colours: below it, what is written on them is white
+
+
+# ------------------------------------------------------------------------------------------------ the grid
+
+
+def grid_figure(table: Table) -> Figure:
+    """Every cell of the grid as a coloured, numbered square: the mean over seeds, and how many did not end well.
+
+    The axis with the most levels runs across. The others run down, nested; those that would make too many rows are
+    averaged over.
+    """
+    if not table.axes or not table.rows:
+        return note_figure("nothing to show as a grid: no axis, or no cell as yet")
+    across = max(table.axes, key=lambda axis: len(levels_of(table, axis)))
+    down = [axis for axis in table.axes if axis != across]
+    while len(rows_of(table, down)) > MOST_ROWS:
+        down.pop()
+    columns, rows = levels_of(table, across), rows_of(table, down)
+    cells: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in table.rows:
+        cells.setdefault((tuple(row[axis] for axis in down), row[across]), []).append(row)
+    means = np.full((len(rows), len(columns)), math.nan)
+    for i, j in itertools.product(range(len(rows)), range(len(columns))):
+        losses = [row["val_loss"] for row in cells.get((rows[i], columns[j]), ()) if has_value(row)]
+        means[i, j] = np.mean(losses) if losses else math.nan
+    names = [escape(" · ".join(map(level_phrase, down, row))) for row in rows]
+    width = 1.6 + 0.075 * max(map(len, names), default=0) + min(9.0, 0.85 * len(columns))
+    figure = Figure(figsize=(max(4.6, width), 1.9 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colours = draw_squares(axes, means, GRID_COLOURS, loss_limits(means))
+    for i, j in itertools.product(range(len(rows)), range(len(columns))):
+        write_cell(axes, colours, i, j, means[i, j], count_statuses(cells.get((rows[i], columns[j]), ())), len(columns))
+    ticks = [escape(level_name(across, level)) for level in columns]
+    axes.set_xticks(range(len(columns)), ticks, rotation=0 if sum(map(len, ticks)) < 60 else 60)
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_xlabel(escape(axis_name(across)))
+    extend = "max" if np.nanmax(means, initial=0.0) > (colours.norm.vmax or 0.0) else "neither"
+    draw_scale(figure, axes, colours, "final validation " + LOSS_LABEL, extend)
+    averaged = [axis_name(axis) for axis in table.axes if axis != across and axis not in down]
+    title = "Final validation loss of the grid" + (f", mean over {', '.join(averaged)}" if averaged else "")
+    finish(figure, axes, title)
+    return figure
+
+
+def rows_of(table: Table, axes: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The combinations of levels that the table has, sorted as the levels are."""
+    places = [{level: i for i, level in enumerate(levels_of(table, axis))} for axis in axes]
+    found = {tuple(row[axis] for axis in axes) for row in table.rows}
+    return sorted(found, key=lambda row: [place[level] for place, level in zip(places, row, strict=True)])
+
+
+def loss_limits(means: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest loss that have a colour of their own: one wild cell must not make all others look alike."""
+    found = means[np.isfinite(means)]
+    if not len(found):
+        return 0.0, 1.0
+    lowest, middle, highest = found.min(), np.median(found), found.max()
+    return float(lowest), float(min(highest, middle + OUTLIER * max(middle - lowest, 1e-3)))
+
+
+def draw_squares(axes: Axes, values: np.ndarray, colours: str, limits: tuple[float, float]) -> ScalarMappable:
+    """A square for each value, (rows, columns); grey where there is none."""
+    axes.set_facecolor("#EEEEEE")
+    axes.spines[:].set_visible(False)
+    lowest, highest = limits
+    norm = Normalize(lowest, highest if highest > lowest else lowest + 1e-9)
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
+    axes.set_xticks(np.arange(-0.5, values.shape[1]), minor=True)
+    axes.set_yticks(np.arange(-0.5, values.shape[0]), minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0, labelsize=9)
+    return image
+
+
+def write_cell(
+    axes: Axes, colours: ScalarMappable, i: int, j: int, mean: float, counts: Counts, num_columns: int
+) -> None:
+    """The mean, and below it what it does not tell."""
+    remark = " ".join(f"{n} {w}" for n, w in ((counts.diverged, "div."), (counts.failed, "fail.")) if n)
+    number = f"{mean:.3f}" if math.isfinite(mean) else ""
+    text = remark if num_columns > MOST_NUMBERS else " | ".join(filter(None, (number, remark)))
+    size = 8 if not remark or num_columns <= 5 else 6.5
+    axes.text(j, i, text, ha="center", va="center", fontsize=size, color=ink_on(colours, mean))
+
+
+def ink_on(colours: ScalarMappable, value: float) -> str:
+    """White on what is dark, black on what is pale."""
+    if not math.isfinite(value):
+        return "black"
+    red, green, blue, _ = colours.to_rgba(np.array([value]))[0]
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < DARK else "black"
+
+
+def draw_scale(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, extend: str = "neither") -> None:
+    """What the colours mean, below the squares."""
+    bar = figure.colorbar(colours, ax=axes, label=label, location="bottom", aspect=40, pad=0.03, extend=extend)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(5))
+    bar.ax.tick_params(labelsize=9)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+
+
+# ------------------------------------------------------------------------------------------------ effects
+
+
+def main_effects_figure(effects: Sequence[Effect]) -> Figure:
+    """Each level's mean minus that of all levels of its axis, with its 95 % interval; left of the line is better.
+
+    Args:
+        effects: of one axis or of several, from `effects.main_effects`.
+    """
+    drawn = list(effects)
+    num_rows = max(3, len(drawn) + len({one.axis for one in drawn}))
+    figure = Figure(figsize=(5.8, 1.3 + 0.29 * num_rows), layout="constrained")
+    axes = figure.subplots()
+    tidy(axes)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=FAINT, linewidth=0.6)
+    axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
+    ticks: list[tuple[float, str]] = []
+    y = 0.0
+    for axis, of_axis in itertools.groupby(drawn, key=lambda one: one.axis):
+        across = axes.get_yaxis_transform()
+        axes.text(0.015, y, escape(axis_name(axis)), transform=across, fontsize=9, color=GREY, va="center")
+        for one in of_axis:
+            y += 1
+            ticks.append((y, escape(level_name(axis, one.level))))
+            draw_effect(axes, one, y)
+        y += 1.2
+    axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks], fontsize=9)
+    axes.set_ylim(max(y - 0.4, 1.0), -0.6)
+    reach = reach_of(drawn)
+    axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.set_xlabel("loss minus the mean of all levels (nats per token); lower is better")
+    seeds = max((one.estimate.n for one in drawn), default=0)
+    finish(
+        figure, axes, f"Main effects ({'one seed, so no intervals' if seeds < 2 else f'{seeds} seeds, 95 % intervals'})"
+    )
+    return figure
+
+
+def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
+    """A dot in its interval, and beside it the number and what it does not tell."""
+    mean, low, high, n = effect.estimate
+    remark = effect.counts.accidents
+    if n:
+        if math.isfinite(low):
+            axes.plot([low, high], [y, y], color=BLUE, linewidth=2.2, solid_capstyle="butt", alpha=0.6)
+        axes.plot([mean], [y], "o", color=BLUE, markersize=6, mew=0)
+        remark = "  ".join(filter(None, (f"{mean:+.3f}", remark)))
+    else:
+        remark = remark or "too few cells as yet"
+    axes.annotate(remark, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
+
+
+def reach_of(effects: Sequence[Effect]) -> float:
+    """How far the axis goes: to the ends of the intervals, but for those that are much longer than any effect."""
+    means = [abs(one.estimate.mean) for one in effects if one.estimate.n]
+    ends = [max(-one.estimate.low, one.estimate.high) for one in effects if one.estimate.n > 1]
+    largest = max(means, default=0.0)
+    return 1.08 * (min(max(ends, default=largest), 4 * largest) if ends else largest) or 0.01
+
+
+def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
+    """How far the loss of each pair of levels lies from what the two levels add up to; all zero without interaction."""
+    first, second, values = departures(table, axes_pair)
+    if len(second) > len(first):  # the longer one runs down, where a phone has room
+        axes_pair, first, second, values = (axes_pair[1], axes_pair[0]), second, first, values.T
+    figure = Figure(figsize=(max(4.4, 2.0 + 0.75 * len(second)), 1.75 + 0.3 * len(first)), layout="constrained")
+    axes = figure.subplots()
+    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1e-3
+    colours = draw_squares(axes, values, DEPARTURE_COLOURS, (-largest, largest))
+    if len(second) <= MOST_NUMBERS:
+        for (i, j), value in np.ndenumerate(values):
+            text = f"{value:+.3f}" if math.isfinite(value) else "none"
+            axes.text(j, i, text, ha="center", va="center", fontsize=8, color=ink_on(colours, value))
+    ticks = [escape(level_name(axes_pair[1], level)) for level in second]
+    axes.set_xticks(range(len(second)), ticks, rotation=0 if sum(map(len, ticks)) < 45 else 60)
+    axes.set_yticks(range(len(first)), [escape(level_name(axes_pair[0], level)) for level in first])
+    draw_scale(figure, axes, colours, "departure from the sum (nats per token)")
+    finish(figure, axes, " with ".join(map(axis_name, axes_pair)))
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------ price
+
+
+PRICES = {"wall_seconds": "seconds of a run", "n_params": "weights"}
+"""Column -> what it is, along the axis of `price_figure`."""
+
+
+def price_figure(table: Table, price: str) -> Figure:
+    """A dot for each configuration: its loss against what it costs; the line joins those that nothing beats in both.
+
+    Args:
+        table: the cells.
+        price: a key of `PRICES`.
+    """
+    paid = {row["cell_id"]: row for row in table.rows}
+    shown = []
+    for one in configurations(table):
+        rows = [paid[cell] for cell in one.ran if has_value(paid[cell]) and paid[cell].get(price)]
+        if rows:
+            shown.append((float(np.mean([row[price] for row in rows])), one))
+    if not shown:
+        return note_figure(f"no cell tells its {PRICES[price]}")
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    coloured = table.axes[0] if table.axes else REPLICATE
+    levels = levels_of(table, coloured)
+    styles = dict(zip(levels, level_styles(levels), strict=True))
+    for level in levels if table.axes else ():
+        axes.plot([], [], "o", color=styles[level]["color"], markersize=6, label=escape(level_phrase(coloured, level)))
+    for cost, one in shown:
+        level = one.levels[coloured][0] if table.axes else levels[0]
+        losses = list(one.losses.values())
+        colour = styles[level]["color"]
+        axes.plot([cost, cost], [min(losses), max(losses)], color=colour, linewidth=1, alpha=0.5)
+        axes.plot([cost], [one.mean], "o", color=colour, markersize=6, mew=0, alpha=0.85)
+    front = pareto([(cost, one.mean) for cost, one in shown])
+    axes.plot(*zip(*front, strict=True), color=GREY, linewidth=1, linestyle="--", zorder=1)
+    tidy(axes)
+    axes.margins(x=0.06)
+    axes.set_xlabel(PRICES[price] + (" (mean over seeds)" if price == "wall_seconds" else ""))
+    axes.set_ylabel("final validation " + LOSS_LABEL)
+    if price == "wall_seconds":
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    finish(figure, axes, f"Loss against {'time' if price == 'wall_seconds' else 'parameters'}")
+    return figure
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other one beats in both, by cost."""
+    front: list[tuple[float, float]] = []
+    for point in sorted(points):
+        if not front or point[1] < front[-1][1]:
+            front.append(point)
+    return front
+
+
+# ------------------------------------------------------------------------------------------------ gradients
+
+
+def gradient_norm_figure(table: Table, norms: Curves, axis: str) -> Figure:
+    """The norm of all gradients before clipping, by level, on a logarithmic axis; a band from seed to seed.
+
+    Norms differ by factors, so it is their logarithms that are averaged over the other axes.
+    """
+    logarithms = {
+        cell_id: [(step, math.log10(norm)) for step, norm in points if norm > 0] for cell_id, points in norms.items()
+    }
+    figure = Figure(figsize=(4.9, 3.7), layout="constrained")
+    axes = figure.subplots()
+    draw_levels(axes, table, logarithms, axis)
+    low, high = axes.get_ylim()
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    per_decade = (1,) if high - low > 4 else (1, 2, 5) if high - low > 0.7 else (1, 1.5, 2, 3, 4, 5, 7)
+    axes.yaxis.set_major_locator(FixedLocator([decade + math.log10(m) for decade in decades for m in per_decade]))
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.2g}"))
+    axes.set_ylabel("gradient norm")
+    axes.set_xlabel("step")
+    finish(figure, axes, axis_name(axis))
+    return figure
+
+
+def note_figure(words: str) -> Figure:
+    """A figure that says why there is none."""
+    figure = Figure(figsize=(5.2, 0.8), layout="constrained")
+    figure.text(0.02, 0.5, escape(words), va="center", color=GREY, fontsize=10, fontfamily=FONT)
+    return figure

@@ -1,0 +1,256 @@
+"""A sweep's table and curves in, `matplotlib.figure.Figure` out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from sweeps.grid.grid import REPLICATE
+from sweeps.results.effects import balanced_rows
+from sweeps.results.labels import configuration_name, level_name, level_phrase
+from sweeps.results.summary import configurations
+from sweeps.run.train_cell import OK
+from sweeps.store.folder import Table
+from tlab.figures import (
+    FAINT,
+    FONT,
+    GREY,
+    LINE_STYLES,
+    LOSS_LABEL,
+    PALETTE,
+    escape,
+    finish,
+    moving_average,
+    smoothing_window,
+    tidy,
+)
+from tlab.types import Array
+
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+"""Id of a cell that ran -> (step, loss) of its training."""
+
+ORDERED_COLOURS = "cividis"  # for levels that are numbers: dark to light, with every kind of colour vision
+PANELS_ACROSS = 3
+MOST_CONFIGURATIONS = 60  # rows of the strip that a page can still be read with
+LEGEND_LETTERS = 110  # that fit into a line across the strip
+
+
+# ------------------------------------------------------------------------------------------------ colours
+
+
+def level_styles(levels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Colour and line style of each level: numbers have an order, and their colours show it."""
+    if len(levels) > 2 and all(isinstance(level, (int, float)) and not isinstance(level, bool) for level in levels):
+        places = np.linspace(0.0, 0.85, len(levels))  # not to the end: its yellow is too pale on white
+        ranks = np.argsort(np.argsort(levels))
+        return [{"color": colormaps[ORDERED_COLOURS](places[rank]), "linestyle": "-"} for rank in ranks]
+    return [
+        {"color": PALETTE[i % len(PALETTE)], "linestyle": LINE_STYLES[i // len(PALETTE) % len(LINE_STYLES)]}
+        for i in range(len(levels))
+    ]
+
+
+def levels_of(table: Table, axis: str) -> list[Any]:
+    """The levels of an axis in the table's order; numbers by size."""
+    levels = list(dict.fromkeys(row[axis] for row in table.rows))
+    is_ordered = all(isinstance(level, (int, float)) for level in levels)
+    return sorted(levels) if is_ordered else levels
+
+
+# ------------------------------------------------------------------------------------------------ learning curves
+
+
+def learning_curves_figure(table: Table, curves: Curves, axes_shown: Sequence[str] = ()) -> Figure:
+    """For each axis, the training loss of its levels, and below it how far each level is from the mean of all.
+
+    A level's curve is the mean over those levels of all other axes at which every level has a loss, for each seed by
+    itself: else a level would look better for its cells that diverged. The line is the mean over seeds and the band
+    reaches from the lowest seed to the highest. Since all cells of a seed read the same batches, the difference within
+    a seed is free of the batches' noise: the lower panel shows what the upper one hides.
+
+    Args:
+        table: the cells.
+        curves: those of their training.
+        axes_shown: some of the table's axes; none stands for all.
+    """
+    if not table.axes:
+        return seeds_figure(table, curves)
+    axes_shown = axes_shown or table.axes
+    across = 2 if len(axes_shown) == 4 else min(PANELS_ACROSS, len(axes_shown))
+    down = -(-len(axes_shown) // across)
+    figure = Figure(figsize=(max(5.2, 4.3 * across), 0.4 + 5.2 * down), layout="constrained")
+    panels = figure.subplots(2 * down, across, squeeze=False, height_ratios=[3, 2] * down)
+    for i in range(across * down):
+        above, below = panels[2 * (i // across), i % across], panels[2 * (i // across) + 1, i % across]
+        if i < len(axes_shown):
+            draw_axis(above, below, table, curves, axes_shown[i])
+            finish(figure, above, axes_shown[i])
+        else:
+            above.set_visible(False)
+            below.set_visible(False)
+    num_seeds = len({row[REPLICATE] for row in table.rows})
+    words = "one seed" if num_seeds == 1 else f"{num_seeds} seeds, band from the lowest to the highest"
+    if len(axes_shown) > 1:  # above one panel there is no room for it
+        words = f"mean over the other axes; {words}"
+    figure.suptitle(f"Training loss by level ({words})", fontsize=10, x=0.01, ha="left", fontfamily=FONT)
+    return figure
+
+
+def seeds_figure(table: Table, curves: Curves) -> Figure:
+    """The same for a sweep without axes: what differs is chance."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    draw_levels(axes, table, curves, REPLICATE)
+    axes.set_xlabel("step")
+    finish(figure, axes, "Training loss of each seed")
+    return figure
+
+
+def draw_axis(above: Axes, below: Axes, table: Table, curves: Curves, axis: str) -> None:
+    """One axis's two panels; the lower one only where there is something to compare."""
+    drawn = draw_levels(above, table, curves, axis)
+    seeds = sorted(set.intersection(*(set(of_level) for of_level, _ in drawn))) if drawn else []
+    if len(drawn) < 2 or not seeds:
+        below.set_visible(False)
+        above.set_xlabel("step")
+        return
+    grand_mean = {seed: mean_curve([of_level[seed] for of_level, _ in drawn]) for seed in seeds}
+    for of_level, style in drawn:
+        draw_band(below, [difference(of_level[seed], grand_mean[seed]) for seed in seeds], style)
+    tidy(below)
+    focus(below)
+    below.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    below.set_ylabel("minus the mean\nof all levels")
+    below.set_xlabel("step")
+
+
+def draw_levels(axes: Axes, table: Table, curves: Curves, axis: str) -> list[tuple[dict[int, Array], dict[str, Any]]]:
+    """A curve for each level; -> for each level that has one, seed -> curve, and its style."""
+    drawn = []
+    levels = levels_of(table, axis)
+    comparable = {id(row) for row in balanced_rows(table, axis)}
+    for level, style in zip(levels, level_styles(levels), strict=True):
+        rows = [row for row in table.rows if row[axis] == level]
+        ended = Counter(row["status"] for row in rows if row["status"] != OK)
+        remarks = [f"{count} of {len(rows)} {status}" for status, count in ended.items()]
+        label = escape(level_name(axis, level)) + (f" ({', '.join(remarks)})" if remarks else "")
+        of_level = seed_curves([row for row in rows if id(row) in comparable], curves)
+        draw_band(axes, list(of_level.values()), style, label)
+        if of_level:
+            drawn.append((of_level, style))
+    tidy(axes)
+    axes.set_ylabel(LOSS_LABEL)
+    return drawn
+
+
+def seed_curves(rows: Sequence[Mapping[str, Any]], curves: Curves) -> dict[int, Array]:
+    """Seed -> its mean smoothed curve over these rows, (number of steps, 2) with columns step and loss."""
+    by_seed: dict[int, list[Array]] = {}
+    for row in rows:
+        points = curves.get(row["alias_of"] or row["cell_id"], ())
+        if row["status"] == OK and len(points):
+            steps, losses = zip(*points, strict=True)
+            smooth = moving_average(losses, smoothing_window(len(losses)))
+            by_seed.setdefault(row[REPLICATE], []).append(np.column_stack([steps, smooth]))
+    return {seed: mean_curve(by_seed[seed]) for seed in sorted(by_seed)}
+
+
+def mean_curve(curves: Sequence[Array]) -> Array:
+    """The mean of curves that begin at the same step, as far as the shortest reaches."""
+    shortest = min(len(curve) for curve in curves)
+    return np.mean([curve[:shortest] for curve in curves], axis=0)
+
+
+def difference(curve: Array, reference: Array) -> Array:
+    """A curve minus another one, step by step, as far as both reach."""
+    shortest = min(len(curve), len(reference))
+    return np.column_stack([curve[:shortest, 0], curve[:shortest, 1] - reference[:shortest, 1]])
+
+
+def draw_band(axes: Axes, by_seed: Sequence[Array], style: Mapping[str, Any], label: str | None = None) -> None:
+    """The mean of the seeds' curves in a band from the lowest to the highest; a level without any has its name only."""
+    if not by_seed:
+        axes.plot([], [], label=label, **style)
+        return
+    steps, mean = mean_curve(by_seed).T
+    axes.plot(steps, mean, label=label, linewidth=1.6, **style)
+    if len(by_seed) > 1:
+        values = [curve[: len(steps), 1] for curve in by_seed]
+        axes.fill_between(
+            steps, np.min(values, axis=0), np.max(values, axis=0), color=style["color"], alpha=0.18, linewidth=0
+        )
+
+
+def focus(axes: Axes) -> None:
+    """Fit the height to what comes after the first tenth of the steps: the fall of the first ones would hide it."""
+    values = [y[len(y) // 10 :] for line in axes.get_lines() if len(y := np.asarray(line.get_ydata(), float)) > 2]
+    if values:
+        lowest, highest = min(y.min() for y in values), max(y.max() for y in values)
+        if lowest < highest:
+            room = 0.25 * (highest - lowest)  # for the bands
+            axes.set_ylim(lowest - room, highest + room)
+
+
+# ------------------------------------------------------------------------------------------------ final losses
+
+
+def final_losses_figure(table: Table) -> Figure:
+    """A row for each configuration, the best one on top: every seed a dot, their mean a line."""
+    shown = configurations(table)
+    left_out = max(0, len(shown) - MOST_CONFIGURATIONS)
+    shown = shown[:MOST_CONFIGURATIONS]
+    figure = Figure(figsize=(8.4, 1.5 + 0.27 * max(4, len(shown))), layout="constrained")
+    axes = figure.subplots()
+    coloured = table.axes[0] if table.axes else REPLICATE  # without axes there is one row, and one colour
+    levels = levels_of(table, coloured) if table.axes else []
+    colours = {level: style["color"] for level, style in zip(levels, level_styles(levels), strict=True)}
+    for y, configuration in enumerate(shown):
+        colour = colours[configuration.levels[coloured][0]] if table.axes else PALETTE[0]
+        losses = list(configuration.losses.values())
+        if losses:
+            axes.plot(losses, [y] * len(losses), "o", color=colour, markersize=6, alpha=0.75, mew=0)
+            axes.plot([configuration.mean] * 2, [y - 0.32, y + 0.32], color="black", linewidth=1.4, zorder=3)
+        remark = f"{configuration.mean:.3f}" if losses else ""
+        remark += f"  {configuration.accidents}" if configuration.accidents else ""
+        axes.annotate(
+            remark.strip(), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY
+        )
+    tidy(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.grid(axis="x", color=FAINT, linewidth=0.6)
+    axes.set_yticks(
+        range(len(shown)), [escape(configuration_name(configuration)) for configuration in shown], fontsize=9
+    )
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.margins(x=0.04)
+    axes.set_xlabel("final validation " + LOSS_LABEL)
+    finish(figure, axes, None)
+    num_seeds = len({row[REPLICATE] for row in table.rows})
+    words = [f"{num_seeds} seeds: dots; mean: line and number"] if num_seeds > 1 else []
+    words += [f"{left_out} more in cells.csv"] if left_out else []
+    title = "Final validation loss" + (f" ({'; '.join(words)})" if words else "")
+    if len(levels) > 1:  # above the rows, where it hides none of them
+        dots = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for colour in colours.values()]
+        names = [escape(level_phrase(coloured, level)) for level in levels]
+        across = max(1, LEGEND_LETTERS // (max(map(len, names)) + 6))
+        legend = figure.legend(dots, names, loc="outside upper left", ncols=across, frameon=False, prop=letters(9))
+        legend.set_title(title, letters(11))
+        legend.set_alignment("left")
+    else:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontfamily=FONT)
+    return figure
+
+
+def letters(size: int) -> FontProperties:
+    """The figures' font in points."""
+    return FontProperties(family=FONT, size=size)

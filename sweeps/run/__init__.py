@@ -1,0 +1,1 @@
+"""Training the cells of a plan: driver, workers and backends."""

@@ -1,0 +1,349 @@
+"""The driver of a sweep: hand out the cells that are missing, take what comes back, and survive whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import PicklingError
+from typing import Any
+
+from sweeps.grid.cell_id import Cell, foreign_parts
+from sweeps.grid.fields import GridError
+from sweeps.grid.grid import Grid
+from sweeps.results.write import (
+    Table,
+    differing_fields,
+    table_of,
+    write_cells,
+    write_curves,
+    write_effects,
+    write_summary,
+)
+from sweeps.run.backends import BACKENDS, BackendError, Trainer, WorkerDied
+from sweeps.run.plan import Plan, make_plan, work_of
+from sweeps.run.progress import LOG_SECONDS as LOG_SECONDS  # with the driver, for whoever drives something else
+from sweeps.run.progress import Progress
+from sweeps.run.train_cell import ACCIDENTS, KILLED, lost_record
+from sweeps.run.worker import Outcome, Task, outcome_of
+from sweeps.run.worker import leave_interrupts_to_driver as leave_interrupts_to_driver
+from sweeps.store.folder import (
+    LOG,
+    Store,
+    StoreError,
+    add_record,
+    curve_path,
+    mark_started,
+    read_record,
+    record_path,
+    remove_mark,
+)
+from sweeps.store.lock import lock_content, locked
+from sweeps.store.provenance import changes, source_hash
+from tlab.wording import did_you_mean
+
+ATTEMPTS = 3  # of a cell whose process dies
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How cells are trained. None of it has a part in their numbers."""
+
+    jobs: int = 1
+    """Cells at once, each in a process of its own; 1 trains in this process. A dask scheduler's workers decide."""
+    backend: str = "loky"
+    scheduler: str | None = None
+    timeout: float | None = None
+    """Seconds after which a cell is given up."""
+    attempts: int = ATTEMPTS
+    """How often a cell may be begun whose process does not come back."""
+    max_failures: int | None = None
+    """Accidents after which no other cell is begun."""
+    mixed_source: bool = False
+    """Whether results of other code of the core may stay beside the new ones."""
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            known = ", ".join(BACKENDS)
+            hint = did_you_mean(self.backend, BACKENDS)
+            raise GridError(f"unknown backend {self.backend!r}; allowed: {known}.{hint}")
+        if self.scheduler is not None and self.backend == "loky":
+            raise GridError("--scheduler is the address of a cluster; add --backend dask, or leave it out")
+        for name, least in (("jobs", 1), ("attempts", 1), ("max_failures", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise GridError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise GridError(f"--timeout {self.timeout:g}: must be more than 0 seconds")
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a run of the driver came to."""
+
+    table: Table
+    missing: int
+    """Wanted cells that still have no result."""
+    interrupted: bool = False
+    problem: str | None = None
+    """What ended the run early, other than the user."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Status -> number of rows."""
+        return Counter(row["status"] for row in self.table.rows)
+
+
+def run_sweep(
+    grid: Grid | None,
+    store: Store,
+    execution: Execution = Execution(),
+    *,
+    command: Sequence[str] = (),
+    again: Iterable[str] = (),
+    only_again: bool = False,
+) -> SweepResult:
+    """Train every cell of the grid that has no result yet, and write the tables.
+
+    Ctrl-C, a killed worker and a full disk lose the cells in flight and nothing else: the same call goes on.
+
+    Args:
+        grid: what to train; None for all that were ever run into the folder.
+        store: where results are, and go.
+        execution: how.
+        command: what was typed, for the manifest.
+        again: statuses, or ids, of cells that have a result and are to be trained all the same.
+        only_again: whether what was never begun is left for another time.
+
+    Raises:
+        GridError: the grid cannot be trained; nothing was run.
+        StoreError: the folder cannot hold it, or results in it are of other code.
+        LockedError: another driver is at work in the folder.
+    """
+    if not store.folder.exists():
+        make_plan(grid, store)  # a grid that cannot be leaves no empty folder behind
+    store.make_folder()
+    with locked(store.folder):
+        plan = make_plan(grid, store, again=tuple(again), only_again=only_again)
+        refuse_mixture(plan, store, execution)
+        about = {"jobs": execution.jobs, "backend": execution.backend}
+        before = store.begin(plan.grids, command, plan.corpora.values(), **about)
+        driver = Driver(plan, store, execution)
+        if before and (changed := changes(before, store.manifest["runs"][-1])):
+            driver.progress.say(f"warning: not as in the last run: {'; '.join(changed)}. Last bits may differ")
+        driver.run()
+        return write_tables(plan, store, driver.interrupted, driver.problem)
+
+
+def refuse_mixture(plan: Plan, store: Store, execution: Execution) -> None:
+    """Stop before numbers of two versions of the core stand in one table as if they were of one.
+
+    A warning would scroll by, and the difference between two cells would be that of two programs. A change in comments
+    or docstrings is none.
+    """
+    if execution.mixed_source or not plan.missing:
+        return
+    redone = {cell.cell_id for cell in plan.missing}
+    records = store.records(cell.result_id for cell in plan.cells)
+    others = sorted({r.source for i, r in records.items() if i not in redone} - {source_hash()})
+    if others:
+        raise StoreError(
+            f"{store.folder} has results of other code in tlab ({', '.join(others)}; now {source_hash()}), and what "
+            "is trained now may not compare with them. Choose another --out, or say --mixed-source: the column "
+            "`source` then tells them apart"
+        )
+
+
+def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: str | None = None) -> SweepResult:
+    """Make the tables anew from the records; a disk that is full of them is one more problem."""
+    records = store.records(cell.result_id for cell in plan.cells)
+    table = table_of(plan.cells, records, plan.grids)
+    try:
+        write_cells(store.folder, table)
+        write_summary(store.folder, table)
+        write_effects(store.folder, table)
+        write_curves(store.folder, [curve_path(store.folder, result_id) for result_id in records])
+    except OSError as error:
+        problem = problem or f"the tables could not be written: {error}"
+    missing = sum(cell.result_id not in records for cell in plan.wanted)
+    return SweepResult(table, missing, interrupted, problem)
+
+
+@dataclass
+class Driver:
+    """One run: what is still to be trained, how often it was begun, and why it ended."""
+
+    plan: Plan
+    store: Store
+    execution: Execution
+    interrupted: bool = False
+    problem: str | None = None
+    in_flight: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        work = work_of(self.plan.missing, self.plan.corpora)
+        # Longest first: the other way round, the last one would run alone for long.
+        self.pending = {c.cell_id: c for c in sorted(self.plan.missing, key=lambda c: -work[c.cell_id])}
+        self.begun = {i: n for i, n in self.store.started().items() if i in self.pending}
+        axes = differing_fields(self.plan.cells, [axis for grid in self.plan.grids for axis in grid.axes])
+        names = {i: cell.describe(axes) for i, cell in self.pending.items()}
+        self.progress = Progress(work, names, self.store.folder / LOG)
+        # Of cells that are trained again: until it is replaced, what is there is not this run's.
+        self.old = {i: written_at(self.store.folder, i) for i in self.pending}
+        self.failures = 0
+        self.lock = lock_content(self.store.folder)
+
+    def run(self) -> None:
+        """Train until nothing is left, or something ends it. Whoever calls holds the folder's lock."""
+        if not self.pending:
+            return
+        execution = self.execution
+        try:
+            with (
+                signals_as_interrupts(),
+                self.progress.shown(),
+                BACKENDS[execution.backend](execution.jobs, execution.scheduler, self.plan.corpora) as train,
+            ):
+                while self.pending and self.problem is None:
+                    self.round(train)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        except BackendError as error:
+            self.problem = str(error)
+        except PicklingError as error:
+            self.problem = f"a part of the model cannot be sent to another process: {error}. Run it with one job"
+        for cell_id in self.in_flight:  # ended by us: they did nothing that would count against them
+            if self.begun[cell_id] == 1:
+                remove_mark(self.store.folder, cell_id)
+            else:
+                with contextlib.suppress(OSError):
+                    mark_started(self.store.folder, cell_id, self.begun[cell_id] - 1)
+
+    def round(self, train: Trainer) -> None:
+        """Hand out cells until all are done or a worker dies, which takes those in flight with it.
+
+        Of those nobody knows who did it. So they are tried again one at a time, where each can harm itself only; at
+        the end, when all the others are safe.
+        """
+        for cell_id in [i for i in self.pending if self.begun.get(i, 0) >= self.execution.attempts]:
+            why = f"its process ended {self.begun[cell_id]} times before it was done, out of memory perhaps"
+            self.keep(cell_id, KILLED, why)
+        unsuspected = [cell for cell in self.pending.values() if cell.cell_id not in self.begun]
+        suspects = [cell for cell in self.pending.values() if cell.cell_id in self.begun]
+        cells, alone = (unsuspected, False) if unsuspected else (suspects, True)
+        if not cells or self.problem:
+            return
+        before = sum(self.begun.values())
+        self.in_flight.clear()
+        try:
+            with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
+                # Of an early end, which is told in words of our own.
+                for told in ("tasks have been successfully executed", "tasks which were still being processed"):
+                    warnings.filterwarnings("ignore", f".*{told}")
+                for outcome in outcomes:
+                    self.take(outcome)
+                    if self.problem:
+                        break
+        except WorkerDied as error:
+            self.adopt_results()
+            self.progress.say(f"a worker process died with {len(self.in_flight)} in flight, which are tried again")
+            self.in_flight.clear()
+            if sum(self.begun.values()) == before:
+                self.problem = f"no worker process starts: {error}"
+
+    def tasks(self, cells: Iterable[Cell]) -> Iterator[Task]:
+        """The tasks, each made when a worker is free for it. joblib draws them in threads of its own."""
+        for cell in cells:
+            if self.problem:
+                return
+            begun = self.begun.get(cell.cell_id, 0) + 1
+            try:
+                mark_started(self.store.folder, cell.cell_id, begun)
+            except OSError as error:
+                self.problem = f"{self.store.folder} cannot be written: {error}"
+                return
+            self.begun[cell.cell_id] = begun
+            self.in_flight.add(cell.cell_id)
+            parts = foreign_parts(cell.model, cell.train)
+            driver = (platform.node(), os.getpid())
+            timeout = self.execution.timeout
+            yield Task(cell, parts, self.store.folder, self.lock, source_hash(), begun, timeout, driver)
+
+    def take(self, outcome: Outcome) -> None:
+        """What came back of one cell: keep it, count it, and say what is wrong with it."""
+        cell_id = outcome.cell_id
+        if cell_id not in self.pending:  # sent out twice by its backend
+            return
+        if outcome.lost is not None:
+            if outcome.cluster_is_lost:
+                self.problem = outcome.lost
+            else:
+                self.keep(cell_id, outcome.status, outcome.lost)
+            return
+        if outcome.record is not None:
+            try:
+                add_record(self.store.folder, outcome.record)
+            except OSError as error:
+                self.problem = f"the result of {self.progress.names[cell_id]} cannot be written: {error}"
+                return
+        self.settle(outcome)
+
+    def keep(self, cell_id: str, status: str, why: str) -> None:
+        """Write down that a cell did not come back."""
+        record = lost_record(self.pending[cell_id], self.begun.get(cell_id, 1), status, why)
+        try:
+            add_record(self.store.folder, record)
+        except OSError as error:
+            self.problem = f"{self.store.folder} cannot be written: {error}"
+            return
+        self.settle(Outcome(cell_id, record.status, f"{record.status}: {why}"))
+
+    def settle(self, outcome: Outcome) -> None:
+        """A cell has its result."""
+        del self.pending[outcome.cell_id]
+        self.in_flight.discard(outcome.cell_id)
+        self.begun.pop(outcome.cell_id, None)
+        self.progress.take(outcome.cell_id, outcome.status, outcome.message)
+        self.failures += outcome.status in ACCIDENTS
+        if self.execution.max_failures is not None and self.failures >= self.execution.max_failures:
+            self.problem = f"stopped after {self.failures} failed"
+
+    def adopt_results(self) -> None:
+        """Find what workers wrote and could not tell before the pool broke."""
+        for cell_id in list(self.in_flight):
+            record = read_record(self.store.folder, cell_id)
+            if record is not None and written_at(self.store.folder, cell_id) != self.old[cell_id]:
+                self.settle(outcome_of(record))
+
+
+def written_at(folder: Path, cell_id: str) -> int | None:
+    """When a cell's record was written, in nanoseconds; None where there is none."""
+    try:
+        return record_path(folder, cell_id).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+@contextmanager
+def signals_as_interrupts() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does. Only a main thread hears signals; elsewhere nothing is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)

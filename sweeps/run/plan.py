@@ -1,0 +1,200 @@
+"""A grid against what is on the disk: what is to be trained, in which order, and what it will cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sweeps.grid.cell_id import DTYPE, Cell
+from sweeps.grid.fields import GridError, TextConfig
+from sweeps.grid.grid import Grid, cells_of, load_corpora
+from sweeps.store.folder import Store
+from tlab import cost
+from tlab.config import ModelConfig
+from tlab.text.corpora import Corpus
+from tlab.training.parallel import one_blas_thread
+from tlab.training.trainer import Trainer
+from tlab.wording import did_you_mean
+
+FORWARD_SHARE = 1 / 3  # of a training step's work: backward has two products for each of forward's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every cell of the folder, and those that this run has to train."""
+
+    grids: list[Grid]
+    """All that were ever run into the folder, and the one of this run."""
+    cells: list[Cell]
+    """Of all grids, aliases included."""
+    wanted: list[Cell]
+    """Those of this run, aliases included."""
+    missing: list[Cell]
+    """What is left to train, each function once."""
+    corpora: dict[TextConfig, Corpus]
+
+    @property
+    def num_aliases(self) -> int:
+        """How many of the wanted cells are the same as another one and are not trained."""
+        return sum(cell.alias_of is not None for cell in self.wanted)
+
+
+def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), only_again: bool = False) -> Plan:
+    """What this grid asks for and what of it is still to be trained.
+
+    Args:
+        grid: the grid; None for all that were ever run into the folder.
+        store: the folder.
+        again: statuses, or ids, of cells that have a result and are to be trained all the same.
+        only_again: whether what was never begun is left for another time.
+
+    Raises:
+        GridError: a cell of the grid cannot be.
+    """
+    grids = store.grids if grid is None or grid in store.grids else [*store.grids, grid]
+    corpora = load_corpora(grids)
+    cells = cells_of(grids, corpora)
+    wanted = cells
+    if grid is not None and len(grids) > 1:
+        wanted_ids = {cell.cell_id for cell in cells_of([grid], corpora)}
+        wanted = [cell for cell in cells if cell.cell_id in wanted_ids]
+    needed = dict.fromkeys(cell.result_id for cell in wanted)
+    status = {i: record.status for i, record in store.records(needed).items()}
+
+    def is_missing(i: str) -> bool:
+        return i in again or (status[i] in again if i in status else not only_again)
+
+    by_id = {cell.cell_id: cell for cell in cells}
+    return Plan(grids, cells, wanted, [by_id[i] for i in needed if is_missing(i)], corpora)
+
+
+def chosen_cells(names: Iterable[str], plan: Plan) -> list[str]:
+    """The result ids of the cells that somebody named by their id or its beginning.
+
+    Raises:
+        GridError: no cell, or more than one, is called so.
+    """
+    found = []
+    for name in names:
+        matches = [cell for cell in plan.cells if cell.cell_id.startswith(name)]
+        if len(matches) != 1:
+            what = f"{len(matches)} cells' ids begin with" if matches else "no cell has an id that begins with"
+            close = did_you_mean(name, [cell.cell_id for cell in plan.cells])
+            raise GridError(f"{what} {name!r}; take the cell_id of cells.csv.{close}")
+        found.append(matches[0].result_id)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ cost
+
+
+class Shape(NamedTuple):
+    """What the work of a cell depends on. Learning rates, seeds and the like have no part in it."""
+
+    model: ModelConfig
+    batch_size: int
+
+
+def shape_of(cell: Cell) -> Shape:
+    """The cell's shape; many cells of a sweep share one."""
+    return Shape(cell.model, cell.train.batch_size)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def step_flops(shape: Shape) -> float:
+    """Operations of the products in one update (`tlab.cost`)."""
+    return float(sum(row.training for row in cost.flops_by_part(shape.model, shape.batch_size)))
+
+
+def steps_of(cell: Cell, corpus: Corpus) -> float:
+    """Updates of a cell, and its looks at the validation split as the updates that would take as long."""
+    train = cell.train
+    looks = 1 + (train.steps - 1) // train.validation_every if train.validation_every else 1
+    tokens = train.batch_size * cell.model.context_length
+    return train.steps + looks * FORWARD_SHARE * len(corpus.validation) / tokens
+
+
+def work_of(cells: Iterable[Cell], corpora: dict[TextConfig, Corpus]) -> dict[str, float]:
+    """Operations in each cell, by id: what says which one is longest."""
+    return {cell.cell_id: steps_of(cell, corpora[cell.text]) * step_flops(shape_of(cell)) for cell in cells}
+
+
+class Estimate(NamedTuple):
+    """What training some cells will take."""
+
+    seconds: float
+    """On this machine, with so many jobs, when nothing else runs."""
+    longest: float
+    """Seconds of the longest cell: with any number of jobs it does not end earlier."""
+    mib_each: float
+    """Memory of the largest cell, in its process."""
+    shapes_measured: int
+
+
+SHAPES_MEASURED = 12  # some seconds in all; the others lie between them in work, and are taken to do so in time
+SHAPES_COUNTED = 400  # of which the operations are counted: a millisecond each
+MEASURED_STEPS = 3
+
+
+def estimate(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs: int) -> Estimate:
+    """Time and memory for these cells, from a few steps of a few of them.
+
+    Of many shapes an even choice is taken for all: first to count their operations, then, from those spread evenly
+    in operations, to time a step. Between two that were timed, time is taken to be linear in operations.
+    """
+    steps: dict[Shape, float] = {}
+    example: dict[Shape, Cell] = {}
+    longest: dict[Shape, float] = {}
+    for cell in cells:
+        shape, num_steps = shape_of(cell), steps_of(cell, corpora[cell.text])
+        example.setdefault(shape, cell)
+        steps[shape] = steps.get(shape, 0.0) + num_steps
+        longest[shape] = max(longest.get(shape, 0.0), num_steps)
+    counted = sorted(evenly(list(example), SHAPES_COUNTED), key=step_flops)
+    timed = evenly(counted, SHAPES_MEASURED)
+    seconds = [seconds_a_step(example[shape], corpora) for shape in timed]
+    a_step = np.interp([step_flops(shape) for shape in counted], [step_flops(shape) for shape in timed], seconds)
+    share = sum(steps.values()) / sum(steps[shape] for shape in counted)  # of all the work to what was counted of it
+    total = share * sum(steps[shape] * t for shape, t in zip(counted, a_step, strict=True))
+    each = [longest[shape] * t for shape, t in zip(counted, a_step, strict=True)]
+    return Estimate(
+        max(total / min(jobs, len(cells)), max(each)), max(each), memory_mib(example[counted[-1]]), len(timed)
+    )
+
+
+def evenly(items: list[Shape], most: int) -> list[Shape]:
+    """At most so many of the items, the first and the last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
+
+
+def seconds_a_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
+    """Time of one update with one BLAS thread; the fastest of a few, as others may be at work on the machine."""
+    short = dataclasses.replace(cell.train, steps=MEASURED_STEPS + 1, validation_every=0, warmup_steps=0)
+    took = []
+    with one_blas_thread():
+        trainer = Trainer(cell.model, short, corpora[cell.text], dtype=DTYPE)
+        trainer.train_step()  # the first one warms up caches
+        while len(took) < MEASURED_STEPS - 1 and not trainer.finished:  # the last one would validate
+            began = time.perf_counter()
+            trainer.train_step()
+            took.append(time.perf_counter() - began)
+    return min(took, default=0.0)
+
+
+def memory_mib(cell: Cell) -> float:
+    """What a process that trains this cell holds: Python with the lab as it is here, weights and activations."""
+    from sweeps.run.train_cell import peak_memory_mib
+
+    arrays = [
+        *cost.weight_bytes_by_part(cell.model, cell.train.optimizer),
+        *cost.activation_bytes_by_part(cell.model, cell.train.batch_size),
+    ]
+    return (peak_memory_mib() or 0.0) + sum(row.bytes for row in arrays) / 2**20

@@ -1,0 +1,132 @@
+"""What happens in the process that trains a cell, on this machine or another."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from threadpoolctl import threadpool_limits
+
+from sweeps.grid.cell_id import Cell, Part, register_missing
+from sweeps.run.deadline import is_worker, this_is_a_worker
+from sweeps.run.train_cell import ACCIDENTS, FAILED, OK, Record, about, accident, train_cell
+from sweeps.store.folder import add_record, read_record, remove_mark
+from sweeps.store.lock import lock_content
+from sweeps.store.provenance import source_hash
+from tlab.text.corpora import Corpus
+
+DRIVER_LOOKS = 0.25  # seconds between two looks whether the driver still lives
+
+
+class Task(NamedTuple):
+    """A cell on its way to a worker, with what the worker has to know."""
+
+    cell: Cell
+    parts: list[Part]
+    """Classes that were registered outside of the lab: a worker has read the lab's files only."""
+    folder: Path
+    lock: bytes
+    """What is in the folder's lock. A worker that reads the same there shares the folder with the driver."""
+    source: str
+    """Hash of the driver's code; a worker with other code has no part in this sweep."""
+    attempts: int
+    timeout: float | None
+    driver: tuple[str, int]
+    """Host and pid."""
+
+
+class Outcome(NamedTuple):
+    """What travels back. The rest is on the disk already, or in `record`."""
+
+    cell_id: str
+    status: str
+    message: str | None
+    record: Record | None = None
+    """Of a worker that could not write it: it shares no disk with the driver, or the disk is full."""
+    lost: str | None = None
+    """Why nothing came back from the backend, with the status that this makes."""
+    cluster_is_lost: bool = False
+    """Whether that is not this cell's doing: there is nobody left to train any."""
+
+
+def run_task(task: Task, corpus: Corpus) -> Outcome:
+    """Train a cell and write what became of it. It never raises."""
+    here = (platform.node(), os.getpid())
+    if here != task.driver and not is_worker():  # a dask or ray worker, which no initializer of ours has seen
+        settle_in()
+    shared = bool(task.lock) and lock_content(task.folder) == task.lock
+    cell_id = task.cell.cell_id
+    earlier = read_record(task.folder, cell_id) if shared and task.attempts > 1 else None
+    if earlier is not None and earlier.status not in ACCIDENTS:
+        return outcome_of(earlier)  # the first whole record wins: a backend may send one cell out twice
+    register_missing(task.parts)
+    _in_flight.update(folder=task.folder, cell_id=cell_id)
+    if task.source == source_hash():
+        record = train_cell(task.cell, corpus, timeout=task.timeout, attempts=task.attempts)
+    else:
+        what = accident(FAILED, "OtherSource", f"the code on {here[0]} is not the driver's; install the same version")
+        record = Record(**about(task.cell, task.attempts), **what)
+    try:
+        if shared:
+            add_record(task.folder, record)
+            return outcome_of(record)
+    except OSError:
+        pass  # the driver will try as well, and say what it is
+    finally:
+        _in_flight.clear()
+    return outcome_of(record)._replace(record=record)
+
+
+def outcome_of(record: Record) -> Outcome:
+    """What is told of a record: of a diverged cell the message alone, which says that it diverged."""
+    message = record.error_message
+    if record.status in ACCIDENTS:
+        message = f"{record.status} with {record.error_type}: {message}"
+    return Outcome(record.cell_id, record.status, None if record.status == OK else message)
+
+
+# ------------------------------------------------------------------------------------------------ the process
+
+_in_flight: dict[str, Any] = {}
+"""Folder and id of the cell that this process trains; empty between two."""
+
+_pinned: list[threadpool_limits] = []
+
+
+def start_worker(driver: int) -> None:
+    """What a new worker of loky does first."""
+    leave_interrupts_to_driver()
+    settle_in()
+    threading.Thread(target=end_with_driver, args=(driver,), name="driver watch", daemon=True).start()
+
+
+def settle_in() -> None:
+    """Make this process one that trains cells and nothing else.
+
+    BLAS is pinned for good, and not only within each cell: nothing else that it does is worth a second thread.
+    """
+    this_is_a_worker()
+    _pinned.append(threadpool_limits(1, user_api="blas"))
+
+
+def leave_interrupts_to_driver() -> None:
+    """Ctrl-C reaches every process of a terminal. A worker leaves it alone: the driver ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_with_driver(driver: int) -> None:
+    """Wait until the driver is gone, however it went, and end this process: nobody wants its results any more.
+
+    The cell in flight is not to blame, so it is not counted as begun. A thread does this and no death signal of the
+    system: that would come at the end of the driver's thread that started this worker, long before its process's.
+    """
+    while os.getppid() == driver:
+        time.sleep(DRIVER_LOOKS)
+    if _in_flight:
+        remove_mark(_in_flight["folder"], _in_flight["cell_id"])
+    os._exit(1)

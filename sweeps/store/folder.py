@@ -1,0 +1,270 @@
+"""The folder of a sweep: a file for each finished cell, which is the truth, and the tables made from them.
+
+    manifest.json      the grids, and each run's command, versions and machine
+    lock               held by the driver that writes here; its pid and host
+    log.txt            what the drivers said, with the time
+    cells/<id>.json    a finished cell's record; that it is there means that the cell is done
+    curves/<id>.csv    its learning curve
+    started/<id>.json  a cell in flight: how often it was begun and has not come back
+
+Four tables, the first three as .csv and as .parquet, made anew from the records at the end of every run:
+
+    cells      a row a cell, aliases included
+      cell_id         16 hex digits: the hash of everything that decides the numbers
+      alias_of        the cell_id whose numbers these are, where the cell was not run; else empty
+      status          ok, diverged, failed, killed or timeout
+      <field> ...     every axis, and every other config field that is not the same in all rows
+      seed            the replicate; runs of one seed share their batches and all weights that they can
+      n_params        number of weights
+      steps_done      updates made
+      val_loss        nats a token on the whole validation split after the last step; empty where there is none
+      best_val_loss   the lowest of all looks at the validation split
+      train_loss      mean of the last tenth of the steps
+      error_type, error_message, traceback_tail   of whatever is not ok
+      source          hash of the core's code that made the numbers
+      tokens_per_second, wall_seconds, cpu_seconds, peak_memory_mib, attempts, host
+                      how it went this time: the only columns in which two runs of the same cell may differ
+    curves     long form, a row a number
+      cell_id         never an alias
+      step            1 for the first update
+      split           train (before the update, on its batch) or validation (after it, on the whole split)
+      metric          loss or gradient_norm (over all weights, before clipping)
+      value
+    summary    a row a configuration (all seeds of it), the best first; aliases share one row
+      <field> ...     the axes, as in cells; the levels of aliases in one: "pre = post = sandwich"
+      rank            1 for the lowest mean of those with the fewest seeds lost; empty where no seed is ok
+      n_ok, n_diverged, n_failed    cells; n_failed counts failed, killed and timeout
+      mean, sd        of val_loss over the seeds that are ok; sd with n - 1, empty for one seed
+      ci_low, ci_high 95 % interval of the mean; empty for one seed
+      minus_best      paired by seed, to the configuration of rank 1
+      against_best    whether it is told from that one, in words (sweeps.results.stats)
+    effects    only as .csv; a row a level of an axis
+      axis, level     norm, rmsnorm
+      effect          its mean val_loss minus that of all levels of the axis, over the others' combinations
+      ci_low, ci_high 95 % interval over the seeds; empty for one seed
+      n_seeds, n_blocks   what it rests on: seeds, and combinations of the other axes
+
+manifest.json: format, schema, grids (a list of {"values": {field: [...]}, "seeds": [...]}), and runs (a list, the
+last one last, of began, command, grid, versions, blas, processor, git, source, corpora ...).
+
+Every file is written whole or not at all, so a sweep may be ended at any moment; the same command goes on with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sweeps.grid.cell_id import SCHEMA
+from sweeps.grid.grid import Grid
+from sweeps.results.write import Table as Table  # with the folder, since whoever reads one wants the other
+from sweeps.results.write import curve_points_in
+from sweeps.run.train_cell import Record
+from sweeps.store.lock import LOCK
+from sweeps.store.provenance import about_corpus, provenance
+from tlab.text.corpora import Corpus
+from tlab.training.checkpoint import write_atomically
+
+MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
+FORMAT = "tlab sweep 2"
+TEMPORARY = re.compile(r"\..+\.(json|csv|parquet|html)\.\w{8}")
+"""The name of a file of a sweep while it is written: its own between a dot and eight letters (`tempfile`)."""
+
+
+def record_path(folder: Path, result_id: str) -> Path:
+    """Where a cell's record is, once it is done."""
+    return folder / CELLS / f"{result_id}.json"
+
+
+def curve_path(folder: Path, result_id: str) -> Path:
+    """Where its learning curve is."""
+    return folder / CURVES / f"{result_id}.csv"
+
+
+def mark_path(folder: Path, result_id: str) -> Path:
+    """Where it is noted that a cell is in flight."""
+    return folder / STARTED / f"{result_id}.json"
+
+
+def add_record(folder: Path, record: Record) -> None:
+    """Keep a record: what a worker does, with no more of the store than its place.
+
+    The curve goes first: that the record's file is there says that all is there. The mark goes last.
+    """
+    write_atomically(curve_path(folder, record.cell_id), record.curve_as_csv())
+    write_atomically(record_path(folder, record.cell_id), record.to_json())
+    remove_mark(folder, record.cell_id)
+
+
+def read_record(folder: Path, result_id: str) -> Record | None:
+    """The record of a cell that is done. A damaged file is no record: its cell will run again."""
+    try:
+        curve_bytes = curve_path(folder, result_id).stat().st_size
+        record = Record.from_json(record_path(folder, result_id).read_bytes(), curve_bytes)
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if record.cell_id == result_id and record.schema == SCHEMA else None
+
+
+def mark_started(folder: Path, result_id: str, attempts: int) -> None:
+    """Note that a cell is begun for the so-manieth time. Not synced: a mark that a power cut loses does no harm."""
+    mark_path(folder, result_id).write_text(json.dumps({"attempts": attempts}))
+
+
+def remove_mark(folder: Path, result_id: str) -> None:
+    """Note that a cell is in flight no more, or that it is not to blame that it did not come back."""
+    with contextlib.suppress(OSError):
+        mark_path(folder, result_id).unlink()
+
+
+class StoreError(ValueError):
+    """A folder that cannot hold this sweep; the message says why and what to do."""
+
+
+class Store:
+    """The results in one folder.
+
+    Args:
+        folder: where they are, or go.
+        must_exist: a folder that holds no sweep yet is an error.
+
+    Raises:
+        StoreError: the folder cannot be read, or holds something that is no sweep.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, must_exist: bool = False) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StoreError(f"{self.folder} is a file; choose a folder")
+        if must_exist and not (self.folder / MANIFEST).exists():
+            raise StoreError(f"{self.folder} holds no sweep: there is no {MANIFEST} in it; name the folder of --out")
+        if self.folder.is_dir() and not (self.folder / MANIFEST).exists():
+            # What a driver leaves that was killed before it had written a manifest is no foreign file.
+            own = {LOCK, LOG, CELLS, CURVES, STARTED}
+            if any(p.name not in own and not p.name.startswith(f".{MANIFEST}.") for p in self.folder.iterdir()):
+                raise StoreError(
+                    f"{self.folder} holds files and no {MANIFEST}, so it is no sweep's folder; choose a new one"
+                )
+        self.manifest = self.read_manifest()
+
+    def read_manifest(self) -> dict[str, Any]:
+        """What the manifest says; of a new folder, an empty one."""
+        path = self.folder / MANIFEST
+        if not path.exists():
+            return {"format": FORMAT, "schema": SCHEMA, "grids": [], "runs": []}
+        try:
+            content = json.loads(path.read_bytes())
+            found = content["format"]
+            [Grid.from_json(grid) for grid in content["grids"]]
+            [run["began"] for run in content["runs"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{path} is damaged or no sweep's: {error}. The results beside it are not touched; "
+                f"put an intact {MANIFEST} there, or choose another folder"
+            ) from error
+        if found != FORMAT:
+            raise StoreError(f"{path} has format {found!r}; this version reads {FORMAT!r}: choose another folder")
+        return content
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Every grid that was ever run into this folder, each once."""
+        return [Grid.from_json(content) for content in self.manifest["grids"]]
+
+    # ------------------------------------------------------------------------------------------------ a run
+
+    def make_folder(self) -> None:
+        """Make the folder, so that it can be locked.
+
+        Raises:
+            StoreError: it cannot be made or written.
+        """
+        try:
+            for name in (CELLS, CURVES, STARTED):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error
+
+    def begin(
+        self, grids: Iterable[Grid], command: Sequence[str], corpora: Iterable[Corpus], **about: Any
+    ) -> dict[str, Any] | None:
+        """Note in the manifest that these grids are run now, by what and where; -> what it says of the last run.
+
+        Call it with the lock in hand. What a killed driver left half-written is removed.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        self.manifest = self.read_manifest()  # another driver may have been here since this one looked
+        before = self.manifest["runs"][-1] if self.manifest["runs"] else None
+        contents = [grid.to_json() for grid in grids]
+        self.manifest["grids"] += [content for content in contents if content not in self.manifest["grids"]]
+        self.manifest["runs"].append(
+            {
+                "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "command": list(command),
+                "grid": contents[-1] if contents else None,
+                **about,
+                **provenance(),
+                "corpora": [about_corpus(corpus) for corpus in corpora],
+            }
+        )
+        try:
+            for place in (self.folder, self.folder / CELLS, self.folder / CURVES):
+                for path in place.glob(".*"):
+                    if TEMPORARY.fullmatch(path.name):  # other hidden files are somebody's own
+                        path.unlink()
+            self.write(MANIFEST, json.dumps(self.manifest, indent=1).encode())
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error
+        return before
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Write a file of the folder, whole or not at all."""
+        path = self.folder / name
+        write_atomically(path, content)
+        return path
+
+    # ------------------------------------------------------------------------------------------------ cells
+
+    def records(self, result_ids: Iterable[str]) -> dict[str, Record]:
+        """The records of those cells that are done, without their settings, which whoever has the cells knows."""
+        found = {}
+        present = names_in(self.folder / CELLS)
+        for result_id in dict.fromkeys(result_ids):
+            record = read_record(self.folder, result_id) if result_id in present else None
+            if record is not None:
+                found[result_id] = dataclasses.replace(record, settings=NO_SETTINGS)
+        return found
+
+    def started(self) -> dict[str, int]:
+        """The cells that were begun and have not come back -> how often they were begun."""
+        found = {}
+        for result_id in names_in(self.folder / STARTED):
+            try:
+                found[result_id] = int(json.loads(mark_path(self.folder, result_id).read_bytes())["attempts"])
+            except (OSError, ValueError, KeyError, TypeError):  # cut short with its driver; that it was begun is sure
+                found[result_id] = 1
+        return found
+
+    def curve(self, result_id: str, split: str, metric: str) -> list[tuple[int, float]]:
+        """One curve of a cell as (step, value)."""
+        return curve_points_in(curve_path(self.folder, result_id), split, metric)
+
+
+NO_SETTINGS: Mapping[str, Any] = {}
+
+
+def names_in(folder: Path) -> set[str]:
+    """Stems of the .json files in a folder; none where there is no folder."""
+    try:
+        return {name[: -len(".json")] for name in os.listdir(folder) if name.endswith(".json") and name[0] != "."}
+    except OSError:
+        return set()

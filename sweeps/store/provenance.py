@@ -1,0 +1,143 @@
+"""What made the numbers: versions, machine, commit, and the code itself as one hash."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sweeps.grid.cell_id import DTYPE
+from tlab.cli.run_folder import environment
+from tlab.text.corpora import Corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = ("optimizers", "records", "schedules", "trainer")
+CORE = ("nn", "text", "config", "registry", *(f"training/{module}" for module in TRAINING))
+"""What of `tlab` has a part in the numbers of a cell: modules, or packages with all that is in them."""
+
+PACKAGES = ("joblib", "distributed", "ray", "pandas")
+COMPARED = ("tlab", "python", "numpy", "blas", "processor", "dtype", "source")
+"""What of a run's provenance may change the bits of a result, or tells that they may have changed."""
+
+
+def provenance() -> dict[str, Any]:
+    """What made the numbers: code, versions, BLAS, machine, and the commit, where there is one."""
+    return {
+        **environment(threads=1),
+        **{package: found for package in PACKAGES if (found := installed(package))},
+        "dtype": DTYPE,
+        "host": platform.node(),
+        "processor": processor(),
+        "cpu_count": os.cpu_count(),
+        "source": source_hash(),
+        "git": git_state(),
+    }
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was in an earlier run, in words; the source is told apart, since it is no mere warning."""
+
+    def comparable(about: Mapping[str, Any], name: str) -> Any:
+        if name != "blas":
+            return about.get(name)
+        # A driver's own number of threads says nothing of its cells, which have one each.
+        return [{k: v for k, v in library.items() if k != "num_threads"} for library in about.get("blas") or []]
+
+    return [
+        f"{name} was {comparable(before, name)}, now {comparable(now, name)}"
+        for name in COMPARED
+        if name != "source" and comparable(before, name) != comparable(now, name)
+    ]
+
+
+@functools.cache
+def source_hash() -> str:
+    """The hash of the core's code, without comments and docstrings, which decide no number: 12 hex digits.
+
+    It is taken of the syntax tree, so a new layout of the same code is the same code.
+    """
+    digest = hashlib.sha256()
+    for name in CORE:
+        place = ROOT / "tlab" / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            drop_docstrings(tree)
+            digest.update(f"{path.relative_to(ROOT).as_posix()}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def drop_docstrings(tree: ast.AST) -> None:
+    """Take out every string that stands alone as a statement."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                statement
+                for statement in body
+                if not (
+                    isinstance(statement, ast.Expr)
+                    and isinstance(statement.value, ast.Constant)
+                    and isinstance(statement.value.value, str)
+                )
+            ]
+
+
+def installed(package: str) -> str | None:
+    """Its version, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """The CPU's name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of the lab's source and whether files differ from it; None outside of a repository."""
+
+    def ask(*words: str) -> str:
+        asked = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True)
+        return asked.stdout.strip()
+
+    try:
+        if Path(ask("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return None  # the lab is installed somewhere inside of another project's repository
+        return {"sha": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+FOLDERS = re.compile(r"(^|[=,])(?:~|\.\.)?/[^=,]*/")
+"""The folders of a path that is a word of its own, or behind an equals sign or a comma in one."""
+
+
+def without_folders(value: Any) -> Any:
+    """The same value with the name alone of every path in it: what is sent on tells of nobody's folders."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(one) for one in value]
+    return FOLDERS.sub(r"\1", value) if isinstance(value, str) else value
+
+
+def about_corpus(corpus: Corpus) -> dict[str, Any]:
+    """The corpus's own record, with the vocabulary's size in place of the vocabulary."""
+    about = corpus.describe()
+    return {**about, "tokenizer": corpus.tokenizer.to_json()["tokenizer"], "vocab_size": corpus.tokenizer.vocab_size}

@@ -1,0 +1,254 @@
+"""Probes of attention and of positions, on models and texts whose answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from support import tiny
+from tlab import Transformer
+from tlab.inside.attention import (
+    Reading,
+    ScoreStatistics,
+    attention_statistics,
+    attention_targets,
+    by_distance,
+    head_roles,
+    next_tokens,
+    pair,
+    read,
+    score_statistics,
+    scores,
+    thumbnail,
+)
+from tlab.inside.positions import (
+    Sizes,
+    contentless_scores,
+    fits,
+    pattern,
+    portrait,
+    position_of,
+    reach_by_length,
+    score_by_distance,
+    sizes_of,
+)
+from tlab.nn.loss import softmax
+from tlab.nn.positions import POSITIONS, Alibi, Position, Rope, Sinusoidal
+
+IDS = np.array([0, 1, 2, 3, 1, 2, 3, 4])
+
+
+def model_of(position: str, **changes) -> Transformer:
+    return Transformer(tiny(**{"position": position, "hidden_dim": 12, "num_heads": 2, **changes}), dtype=np.float64)
+
+
+@pytest.fixture(params=POSITIONS)
+def reading(request):
+    return read(model_of(request.param), IDS)
+
+
+# --- one forward pass ---
+
+
+def test_a_reading_is_the_trace_of_a_forward_pass():
+    model = model_of("rope")
+    logits, trace = model.forward(IDS[None])
+    reading = read(model, IDS)
+    for layer, block in enumerate(trace.blocks):
+        np.testing.assert_array_equal(reading.weights[layer], block.attention.weights[0])
+        np.testing.assert_array_equal(reading.queries[layer], block.attention.queries[0])
+    np.testing.assert_array_equal(reading.logits, logits[0])
+    assert [(h.layer, h.head, h.entropy, h.distance) for h in reading.heads] == [
+        tuple(r) for r in attention_statistics(trace)
+    ]
+    assert reading.nbytes == sum(a.nbytes for a in reading if isinstance(a, np.ndarray))
+
+
+def test_scores_with_the_bias_go_through_the_softmax_to_the_weights(reading: Reading):
+    for layer, head in np.ndindex(*reading.weights.shape[:2]):
+        whole = scores(reading, layer, head) + reading.bias[head]
+        np.testing.assert_allclose(softmax(whole), reading.weights[layer, head], atol=1e-12)
+
+
+def test_a_model_that_is_not_finite_is_refused_in_words():
+    model = model_of("none")
+    model.parameters.data[...] = np.nan
+    with pytest.raises(ValueError, match="train it anew"):
+        read(model, IDS)
+
+
+def test_the_role_of_a_head_is_the_place_that_gets_most_beyond_its_fair_share():
+    T = 12
+    alike = np.tri(T) / np.arange(1, T + 1)[:, None]
+    previous = np.eye(T, k=-1)
+    previous[0, 0] = 1
+    weights = np.stack([alike, previous])[None]  # one layer of two heads
+    ids = np.arange(T)
+    rows = head_roles(weights, ids)
+    assert rows[1][:2] == ("previous", pytest.approx(1.0))
+    assert rows[0][1] == pytest.approx(rows[0][2])  # who looks at all alike has no favourite
+    for (name, share, fair), head in zip(rows, weights[0], strict=True):
+        assert share == pytest.approx(attention_targets(head, ids)[name])
+        assert fair == pytest.approx(attention_targets(alike, ids)[name])
+
+
+# --- one pair ---
+
+
+def test_the_products_of_a_pair_add_up_to_its_score_and_weight(reading: Reading):
+    of = pair(reading, 1, 1, 5, 2)
+    np.testing.assert_array_equal(of.products, reading.queries[1, 1, 5] * reading.keys[1, 1, 2])
+    assert of.dot == pytest.approx(of.products.sum())
+    assert of.score == pytest.approx(scores(reading, 1, 1)[5, 2])
+    row = scores(reading, 1, 1)[5] + reading.bias[1, 5]
+    assert of.weight == pytest.approx(math.exp(of.score + of.bias) / np.exp(row).sum())
+
+
+def test_a_pair_of_alibi_has_its_penalty_and_one_ahead_has_none_to_add():
+    reading = read(model_of("alibi"), IDS)
+    assert pair(reading, 0, 0, 5, 2).bias == pytest.approx(-3 * Alibi.reference(2)[0])
+    ahead = pair(reading, 0, 0, 2, 5)
+    assert (ahead.bias, ahead.weight) == (-math.inf, 0)
+
+
+def made(queries, keys, bias=None) -> Reading:
+    """A reading of one head with these queries and keys (T, D), without positions."""
+    T = len(queries)
+    bias = np.triu(np.full((T, T), -math.inf), k=1)[None] if bias is None else bias
+    weights = softmax(queries @ keys.T / math.sqrt(queries.shape[1]) + bias[0])
+    return Reading(np.arange(T), queries[None, None], keys[None, None], weights[None, None], bias, np.zeros((T, 3)), [])
+
+
+def statistics_of(reading: Reading) -> ScoreStatistics:
+    return score_statistics(reading.queries[0, 0], reading.keys[0, 0], reading.bias[0])
+
+
+def test_statistics_of_scores_are_those_of_the_pairs_that_the_mask_allows():
+    queries = np.array([[3.0, 0, 0, 4], [0, 0, 2, 0]])
+    keys = np.array([[3.0, 0, 0, 4], [0, 0, -6, 0]])
+    of = statistics_of(made(queries, keys))
+    assert (of.query_norm, of.key_norm) == (3.5, 5.5)
+    # Allowed are (0, 0): 25 / 2, (1, 0): 0, (1, 1): -12 / 2. The pair (0, 1) is ahead.
+    assert of.cosine == pytest.approx((1 + 0 - 1) / 3)
+    assert of.size == pytest.approx(math.sqrt((12.5**2 + 0 + 36) / 3))
+    assert of.largest == 12.5
+    assert of.spread == pytest.approx(3.0)  # of the row (0, -6); the first row has no choice
+
+
+def test_a_head_of_zero_queries_has_no_direction_and_no_size():
+    of = statistics_of(made(np.zeros((3, 4)), np.ones((3, 4))))
+    assert (of.query_norm, of.cosine, of.size, of.largest, of.spread) == (0, 0, 0, 0, 0)
+
+
+def test_means_by_distance_are_those_of_the_diagonals():
+    queries, keys = np.array([[1.0], [2], [3]]), np.array([[1.0], [10], [100]])
+    of = by_distance(made(queries, keys), 0, 0)
+    np.testing.assert_allclose(of.score, [(1 + 20 + 300) / 3, (2 + 30) / 2, 3])
+    assert of.weight.sum() > 0
+
+
+def test_a_thumbnail_keeps_the_largest_weight_of_each_tile():
+    weights = np.zeros((2, 6, 6))
+    weights[0, 5, 0], weights[1, 2, 3] = 0.9, 0.4
+    small = thumbnail(weights, 3)
+    assert small.shape == (2, 3, 3)
+    assert (small[0, 2, 0], small[1, 1, 1]) == (0.9, 0.4)
+    assert small.sum() == pytest.approx(1.3)
+    np.testing.assert_array_equal(thumbnail(weights, 40), weights)  # a short text is not blown up
+
+
+def test_the_likeliest_next_tokens_come_first_with_their_chance():
+    reading = made(np.zeros((2, 4)), np.zeros((2, 4)))._replace(logits=np.log([[1, 1, 1], [0.2, 0.5, 0.3]]))
+    assert [tuple(row) for row in next_tokens(reading, 2)] == [(1, pytest.approx(0.5)), (2, pytest.approx(0.3))]
+
+
+# --- positions ---
+
+SIZES = Sizes(hidden_dim=12, head_dim=6, num_heads=2, context_length=8)
+
+
+def test_the_pattern_of_sinusoids_is_what_is_added_to_the_tokens():
+    made = pattern(model_of("sinusoidal").position, SIZES, 8)
+    assert made.where == "embedding"
+    np.testing.assert_allclose(made.values, Sinusoidal.reference(8, 12), atol=1e-6)
+
+
+def test_the_pattern_of_rope_is_the_turned_vector():
+    made = pattern(model_of("rope").position, SIZES, 8)
+    vectors = np.tile([1.0, 1, 1, 0, 0, 0], (8, 1))
+    np.testing.assert_allclose(made.values, Rope.reference(vectors), atol=1e-6)
+
+
+def test_the_pattern_of_alibi_is_the_penalty_of_each_head():
+    made = pattern(model_of("alibi").position, SIZES, 5)
+    np.testing.assert_allclose(made.values, -np.arange(5)[::-1, None] * Alibi.reference(2)[None, :], atol=1e-7)
+
+
+def test_learned_positions_are_the_models_own_and_end_with_the_context():
+    model = model_of("learned")
+    made = pattern(position_of(model, "learned"), SIZES, 100)
+    np.testing.assert_allclose(made.values, model.parameters["position.weight"].data, atol=1e-7)
+    reach = reach_by_length(model.position, SIZES, [4, 8, 16])
+    assert np.isfinite(reach[:, :2]).all() and np.isnan(reach[:, 2]).all()
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_every_kind_can_be_shown_at_the_sizes_of_any_model(kind):
+    model = model_of("none")
+    made = portrait(model, kind)
+    assert made.pattern.values.shape[0] == 8
+    assert made.by_distance.shape == (2, 8)
+    assert made.reach.shape == (2, len(made.lengths))
+    assert np.all(made.by_distance[:, 0] == 0)
+
+
+def test_without_positions_equal_content_is_looked_at_alike():
+    position = model_of("none").position
+    assert np.ptp(contentless_scores(position, SIZES, 16)) == 0
+    np.testing.assert_allclose(reach_by_length(position, SIZES, [2, 16])[0], [0.5, 7.5])
+
+
+def test_the_score_of_alibi_falls_in_proportion_to_the_distance():
+    falls = score_by_distance(model_of("alibi").position, SIZES, 32)
+    np.testing.assert_allclose(falls, -Alibi.reference(2)[:, None] * np.arange(32), atol=1e-5)
+
+
+def test_the_reach_of_alibi_stops_growing_with_the_text():
+    reach = reach_by_length(model_of("alibi").position, SIZES, [256, 512])
+    ratio = math.exp(-Alibi.reference(2)[0])  # weights of a geometric series: mean distance r / (1 - r)
+    assert reach[0, 1] == pytest.approx(ratio / (1 - ratio), rel=1e-3)
+    assert reach[0, 1] - reach[0, 0] < 0.01
+
+
+def test_scores_of_rope_depend_on_the_distance_alone():
+    position = model_of("rope").position
+    short, long = score_by_distance(position, SIZES, 8), score_by_distance(position, SIZES, 32)
+    np.testing.assert_allclose(short, long[:, :8], atol=1e-5)
+    angles = 10_000 ** (-np.arange(3) / 3)
+    expected = 2 * np.cos(5 * angles).sum() / math.sqrt(6) - math.sqrt(6)
+    assert long[0, 5] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_kind_that_needs_even_heads_is_not_offered_to_odd_ones():
+    odd = sizes_of(tiny())._replace(head_dim=3)
+    assert [kind for kind in POSITIONS if not fits(odd, kind)] == [k for k in POSITIONS if POSITIONS[k].even_head_dim]
+    assert all(fits(SIZES, kind) for kind in POSITIONS)
+
+
+def test_a_kind_that_is_registered_at_run_time_is_shown_too():
+    @POSITIONS.add("kerple", label="of this test")
+    class Kerple(Position):
+        """Takes the logarithm of the distance from each score."""
+
+        where = "scores"
+
+        def score_bias(self, num_queries, num_keys, dtype):
+            base = super().score_bias(num_queries, num_keys, dtype)
+            distance = np.arange(num_keys - num_queries, num_keys)[:, None] - np.arange(num_keys)[None, :]
+            return base - np.log1p(np.maximum(distance, 0))
+
+    try:
+        made = portrait(model_of("none"), "kerple")
+        np.testing.assert_allclose(made.by_distance[1], -np.log1p(np.arange(8)), atol=1e-6)
+    finally:
+        POSITIONS.remove("kerple")

@@ -1,0 +1,89 @@
+"""The bug lab: every bug is found by the checks that should find it, and nothing else is touched."""
+
+import numpy as np
+import pytest
+
+from support import tiny
+from tlab import TrainConfig, Transformer
+from tlab.checks import run_checks
+from tlab.inside.bugs import BUGS, checks_with, trainer_with
+from tlab.text import corpus_from_text
+from tlab.training.trainer import Trainer
+
+VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
+VOCABULARY = len(set(VERSE))
+FOUND_BY = {
+    "no-scale": "attention computes its definition",
+    "no-mask": "no token sees a later one",
+    "wrong-axis": "attention weights sum to 1",
+    "shifted-labels": "training asks what validation asks",
+    "batch-norm": "norm computes its definition, token by token",
+    "no-residual": "a silent block lets the stream through",
+    "float64": "float32 stays float32",
+    "tied-gradient": "embedding.weight",
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_found_by_the_check_that_is_for_it(bug):
+    failed = {check.name for check in checks_with(bug, tiny()) if not check.passed}
+    assert FOUND_BY[bug] in failed
+
+
+def test_without_a_bug_every_check_passes():
+    assert all(check.passed for check in run_checks(tiny()))
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_stays_in_the_model_that_it_was_planted_in(bug, ids):
+    before = Transformer(tiny()).forward(ids)[0]
+    checks_with(bug, tiny())
+    np.testing.assert_array_equal(Transformer(tiny()).forward(ids)[0], before)
+
+
+WITH_WRONG_GRADIENTS = ("shifted-labels", "tied-gradient")
+WITHOUT_BIAS_GRADIENTS = ("batch-norm",)  # a bias before it shifts all tokens alike and changes nothing: 0 / 0
+
+
+@pytest.mark.parametrize("bug", [name for name in BUGS if name not in WITH_WRONG_GRADIENTS + WITHOUT_BIAS_GRADIENTS])
+def test_only_a_lost_gradient_is_a_wrong_gradient(bug):
+    gradients = [check for check in checks_with(bug, tiny(position="none")) if check.group == "gradient"]
+    assert all(check.passed for check in gradients), "the mistake is meant to be one of meaning"
+
+
+def losses(trainer):
+    return [record.loss for record in trainer], trainer.records[-1].validation_loss
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return corpus_from_text(VERSE * 40, name="verse")
+
+
+@pytest.fixture(scope="module")
+def curves(corpus):
+    config = tiny(vocab_size=corpus.tokenizer.vocab_size, hidden_dim=24, num_heads=3, context_length=16)
+    training = TrainConfig(steps=60, batch_size=8, validation_every=0)
+    healthy = losses(Trainer(config, training, corpus))
+    return healthy, {bug: losses(trainer_with(bug, config, training, corpus)) for bug in BUGS}
+
+
+def test_every_bug_trains_on_without_a_word(curves):
+    for bug, (loss, _) in curves[1].items():
+        assert len(loss) == 60 and loss[-1] < loss[0], bug
+
+
+def test_labels_that_are_not_shifted_train_to_nothing_and_validate_worse_than_they_began(curves):
+    (_, healthy), (loss, validation) = curves[0], curves[1]["shifted-labels"]
+    assert loss[-1] < healthy < np.log(VOCABULARY) < validation  # worse than a blind guess
+
+
+def test_a_type_that_leaks_shows_nowhere_in_the_curve(curves):
+    np.testing.assert_allclose(curves[1]["float64"][0], curves[0][0], rtol=1e-3)
+
+
+def test_a_bug_that_has_no_place_in_a_model_is_told():
+    with pytest.raises(ValueError, match="there is no norm in it"):
+        checks_with("batch-norm", tiny(norm="none"))
+    with pytest.raises(ValueError, match="not tied"):
+        checks_with("tied-gradient", tiny(tied=False))

@@ -1,0 +1,144 @@
+"""The stream is the sum of what its parts add, in every layout; and a part is what is gone when it is switched off."""
+
+import numpy as np
+import pytest
+
+from support import all_combinations, tiny
+from tlab.checks import random_model
+from tlab.inside.contributions import stream_contributions, unembedding
+from tlab.inside.interventions import (
+    CHANGES,
+    Part,
+    all_heads,
+    find_part,
+    run_changed,
+    without_norms,
+    without_positions,
+)
+
+
+def total(contributions):
+    return np.sum([contribution.value for contribution in contributions], axis=0)
+
+
+@pytest.mark.parametrize("config", all_combinations())
+def test_contributions_add_up_to_what_the_head_reads(config, rng, ids):
+    model = random_model(config, rng)
+    _, trace = model.forward(ids)
+    np.testing.assert_allclose(total(stream_contributions(model, trace)), trace.output, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_contributions_add_up_to_the_stream_at_every_depth(residual, depth, rng, ids):
+    model = random_model(tiny(residual=residual), rng)
+    _, trace = model.forward(ids)
+    stream = trace.blocks[depth - 1].second.y if depth else trace.embedded
+    np.testing.assert_allclose(total(stream_contributions(model, trace, depth)), stream, rtol=1e-9, atol=1e-9)
+
+
+def test_contributions_through_the_unembedding_are_the_logits(rng, ids):
+    for tied in (True, False):
+        model = random_model(tiny(tied=tied), rng)
+        logits, trace = model.forward(ids)
+        np.testing.assert_allclose(total(stream_contributions(model, trace)) @ unembedding(model), logits, rtol=1e-9)
+
+
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+@pytest.mark.parametrize("part", [Part(1, "attention", 2), Part(1, "attention"), Part(1, "mlp"), Part(1, "mlp", 5)])
+def test_switching_a_part_off_takes_its_contribution_out_of_the_sum(residual, part, rng, ids):
+    model = random_model(tiny(residual=residual), rng)
+    _, before = model.forward(ids)
+    _, after = run_changed(model, ids, {part: CHANGES["zero"]()})
+    half = 0 if part.kind == "attention" else 1
+    lost = before.blocks[1][half].added - after.blocks[1][half].added
+    wanted = {c.name: c.value for c in stream_contributions_of_block(model, before, 1)[half]}
+    if part.unit is None:
+        expected = sum(value for name, value in wanted.items() if name != "offset")
+        np.testing.assert_allclose(lost, expected, rtol=1e-9, atol=1e-12)
+    elif part.kind == "attention":
+        np.testing.assert_allclose(lost, wanted[str(part)], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(before.blocks[0].second.y, after.blocks[0].second.y)
+    assert not np.allclose(before.logits, after.logits)
+
+
+def stream_contributions_of_block(model, trace, layer):
+    from tlab.inside.contributions import block_contributions
+
+    return block_contributions(model.blocks[layer], trace.blocks[layer], layer)
+
+
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+def test_the_neurons_of_an_mlp_are_together_the_mlp(residual, rng, ids):
+    config = tiny(residual=residual)
+    model = random_model(config, rng)
+    off = CHANGES["zero"]()
+    one_by_one, _ = run_changed(model, ids, {Part(0, "mlp", n): off for n in range(config.mlp_dim)})
+    at_once, _ = run_changed(model, ids, {Part(0, "mlp"): off})
+    np.testing.assert_allclose(one_by_one, at_once, rtol=1e-9)
+
+
+@pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
+def test_no_change_and_a_scale_of_one_change_nothing(residual, rng, ids):
+    model = random_model(tiny(residual=residual), rng)
+    logits, _ = model.forward(ids)
+    np.testing.assert_array_equal(run_changed(model, ids, {})[0], logits)
+    same, _ = run_changed(model, ids, {part: CHANGES["scale"](1.0) for part in all_heads(model)})
+    np.testing.assert_allclose(same, logits, rtol=1e-12)
+
+
+def test_the_mean_over_equal_texts_and_places_is_what_was_there(rng):
+    model = random_model(tiny(position="none"), rng)
+    ids = np.full((2, 5), 3)  # with one token everywhere and no positions every place is alike
+    logits, _ = model.forward(ids)
+    changed, _ = run_changed(model, ids, {Part(0, "mlp"): CHANGES["mean"]()})
+    np.testing.assert_allclose(changed, logits, rtol=1e-12)
+
+
+def test_patching_every_part_of_a_layer_brings_over_what_the_other_text_added(rng, ids):
+    model = random_model(tiny(), rng)
+    other = (ids + 1) % 11
+    _, reference = model.forward(other)
+    patch = CHANGES["patch"]()
+    _, trace = run_changed(model, ids, {Part(0, "attention"): patch, Part(0, "mlp"): patch}, reference)
+    np.testing.assert_allclose(trace.blocks[0].first.added, reference.blocks[0].first.added, rtol=1e-9)
+    np.testing.assert_allclose(trace.blocks[0].second.added, reference.blocks[0].second.added, rtol=1e-9)
+
+
+def test_a_head_without_queries_is_a_head_that_looks_at_everything_alike(rng, ids):
+    model = random_model(tiny(position="none"), rng)
+    changed, _ = run_changed(model, ids, {Part(0, "attention"): CHANGES["uniform"]()})
+    qkv = model.blocks[0].attention.qkv
+    C = model.config.hidden_dim
+    qkv.weight.data[:, :C] = 0
+    qkv.bias.data[:C] = 0
+    np.testing.assert_allclose(changed, model.forward(ids)[0], rtol=1e-9)
+
+
+def test_taking_out_positions_or_norms_gives_the_model_that_never_had_them(rng, ids):
+    for slot, value, take_out in [("position", "rope", without_positions), ("norm", "layernorm", without_norms)]:
+        model = random_model(tiny(**{slot: value}), rng)
+        bare = random_model(tiny(**{slot: "none"}), rng)
+        for name, param in bare.parameters.items():
+            param.data[...] = model.parameters[name].data
+        take_out(model)
+        np.testing.assert_array_equal(model.forward(ids)[0], bare.forward(ids)[0])
+
+
+def test_a_part_is_found_by_its_name_and_a_wrong_name_is_told(rng):
+    model = random_model(tiny(), rng)
+    for part in [*all_heads(model), Part(0, "mlp"), Part(1, "attention"), Part(1, "mlp", 7)]:
+        assert find_part(model, str(part)) == part
+    for wrong in ("attention.2", "attention.0.head.3", "mlp.0.head.1", "mlp.0.neuron.99", "head", ""):
+        with pytest.raises(ValueError, match=r"attention\.N\.head\.M"):
+            find_part(model, wrong)
+
+
+def test_a_change_that_cannot_be_is_told(rng, ids):
+    model = random_model(tiny(), rng)
+    with pytest.raises(ValueError, match="needs another text"):
+        run_changed(model, ids, {Part(0, "mlp"): CHANGES["patch"]()})
+    with pytest.raises(ValueError, match="same number of tokens"):
+        run_changed(model, ids, {Part(0, "mlp"): CHANGES["patch"]()}, model.forward(ids[:, :3])[1])
+    with pytest.raises(ValueError, match="no attention weights"):
+        run_changed(model, ids, {Part(0, "mlp"): CHANGES["uniform"]()})

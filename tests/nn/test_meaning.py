@@ -1,0 +1,315 @@
+"""What each part is supposed to mean, which no gradient check can see."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from support import all_combinations, tiny
+from tlab import ModelConfig, TrainConfig, Trainer, Transformer
+from tlab.checks import check_meaning, random_model
+from tlab.nn.activations import ACTIVATIONS, Gelu, Relu, SwiGlu, Swish
+from tlab.nn.inits import INITS
+from tlab.nn.loss import CrossEntropy, softmax
+from tlab.nn.norms import NORMS, LayerNorm, NoNorm, RmsNorm
+from tlab.nn.params import ParamSpace
+from tlab.nn.positions import POSITIONS, Alibi, Rope, Sinusoidal
+from tlab.nn.residuals import RESIDUALS
+
+
+def packed(norm_class, hidden_dim=16, epsilon=1e-5, dtype=np.float64):
+    space = ParamSpace()
+    norm = norm_class(space, "norm", hidden_dim, epsilon)
+    space.pack(0, np.dtype(dtype))
+    return norm
+
+
+@pytest.mark.parametrize("config", all_combinations())
+def test_every_combination_keeps_what_all_of_them_promise(config):
+    checks = list(check_meaning(config))
+    assert len(checks) >= 8
+    wrong = [f"{check.name}: {check.error:.1e} > {check.limit:.0e}" for check in checks if not check.passed]
+    assert not wrong
+
+
+# --- norms ---
+
+
+def test_layernorm_gives_each_token_mean_0_and_variance_1(rng):
+    y, _ = packed(LayerNorm).forward(rng.normal(3, 5, (2, 4, 16)))
+    assert y.mean(-1) == pytest.approx(np.zeros((2, 4)), abs=1e-12)
+    assert y.var(-1) == pytest.approx(np.ones((2, 4)), rel=1e-5)
+
+
+def test_rmsnorm_gives_each_token_root_mean_square_1_and_keeps_its_direction(rng):
+    x = rng.normal(3, 5, (2, 4, 16))
+    y, _ = packed(RmsNorm).forward(x)
+    assert np.sqrt((y * y).mean(-1)) == pytest.approx(np.ones((2, 4)), rel=1e-5)
+    ratio = y / x
+    assert ratio == pytest.approx(np.broadcast_to(ratio[..., :1], x.shape))
+
+
+@pytest.mark.parametrize("norm_class", [LayerNorm, RmsNorm])
+def test_a_norm_looks_at_one_token_at_a_time(norm_class, rng):
+    x = rng.standard_normal((2, 4, 16))
+    norm = packed(norm_class)
+    assert norm.forward(x)[0][1, 2] == pytest.approx(norm.forward(x[1:2, 2:3])[0][0, 0], rel=1e-12)
+
+
+@pytest.mark.parametrize("norm_class", [LayerNorm, RmsNorm])
+def test_epsilon_stands_under_the_root_beside_the_mean_square(norm_class):
+    x = np.array([[1.0, -1.0]])
+    y, _ = packed(norm_class, hidden_dim=2, epsilon=3.0).forward(x)
+    assert y == pytest.approx(x / 2)  # sqrt(1 + 3)
+
+
+def test_scale_and_shift_start_as_if_they_were_not_there_and_act_per_channel(rng):
+    norm, x = packed(LayerNorm), rng.standard_normal((3, 16))
+    assert norm.forward(x)[0] == pytest.approx(norm.reference(x, 1e-5))
+    norm.scale.data[:], norm.shift.data[:] = np.arange(16), -np.arange(16)
+    assert norm.forward(x)[0] == pytest.approx(norm.reference(x, 1e-5) * np.arange(16) - np.arange(16))
+
+
+def test_no_norm_changes_nothing_and_has_no_parameters(rng):
+    x = rng.standard_normal((3, 16))
+    space = ParamSpace()
+    assert NoNorm(space, "norm", 16, 1e-5).forward(x)[0] is x
+    assert len(space) == 0
+
+
+# --- activations ---
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        (Relu, {-2.0: 0.0, 0.0: 0.0, 1.5: 1.5}),
+        (Gelu, {-1.0: -0.158808, 0.0: 0.0, 1.0: 0.841192, 3.0: 2.996363}),  # of the tanh form
+        (Swish, {-1.0: -0.268941, 0.0: 0.0, 1.0: 0.731059}),
+    ],
+)
+def test_activations_have_their_known_values(activation, expected):
+    y, _ = activation().forward(np.array(list(expected)))
+    assert y == pytest.approx(list(expected.values()), abs=1e-6)
+
+
+def test_swiglu_is_the_swish_of_the_gate_times_the_other_input(rng):
+    x, gate = rng.standard_normal((2, 5)), rng.standard_normal((2, 5))
+    assert SwiGlu().forward(x, gate)[0] == pytest.approx(Swish().forward(gate)[0] * x)
+
+
+@pytest.mark.parametrize("key", ACTIVATIONS)
+def test_activations_stay_finite_for_huge_inputs(key):
+    activation = ACTIVATIONS[key]()
+    x = np.array([-1e4, 1e4], np.float32)
+    y, cache = activation.forward(*[x] * (2 if activation.gated else 1))
+    assert np.isfinite(y).all()
+    assert np.isfinite(activation.backward(x * 0 + 1, cache)).all()
+
+
+@pytest.mark.parametrize("hidden_dim", [16, 32, 64, 128, 512])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_gated_model_has_the_parameters_of_one_without_gate_within_1_percent(hidden_dim, bias):
+    config = ModelConfig(65, hidden_dim=hidden_dim, bias=bias, num_layers=2)
+    gelu = Transformer(dataclasses.replace(config, activation="gelu")).num_parameters
+    gated = Transformer(dataclasses.replace(config, activation="swiglu")).num_parameters
+    assert gated == pytest.approx(gelu, rel=0.01)
+
+
+# --- attention ---
+
+
+def test_attention_is_softmax_of_scaled_products_over_the_past(rng, ids):
+    """Against the definition, written as loops."""
+    model = random_model(tiny(position="none"), rng)
+    trace = model.forward(ids)[1].blocks[1].attention
+    B, H, T, D = trace.queries.shape
+    for b in range(B):
+        for h in range(H):
+            for t in range(T):
+                scores = [trace.queries[b, h, t] @ trace.keys[b, h, s] / math.sqrt(D) for s in range(t + 1)]
+                weights = np.exp(scores) / np.sum(np.exp(scores))
+                assert trace.weights[b, h, t, : t + 1] == pytest.approx(weights, rel=1e-9)
+                assert (trace.weights[b, h, t, t + 1 :] == 0).all()
+                mixed = weights @ trace.values[b, h, : t + 1]
+                assert trace.mixed[b, t, h * D : (h + 1) * D] == pytest.approx(mixed, rel=1e-9)
+
+
+def test_queries_keys_and_values_are_the_thirds_of_one_product_head_by_head(rng, ids):
+    model = random_model(tiny(position="none", residual="post"), rng)  # Post-LN: attention reads the stream itself
+    trace = model.forward(ids)[1]
+    weight = model.parameters["blocks.0.attention.qkv.weight"].data
+    bias = model.parameters["blocks.0.attention.qkv.bias"].data
+    product = trace.embedded @ weight + bias  # (B, T, 3C)
+    attention = trace.blocks[0].attention
+    for i, heads in enumerate([attention.queries, attention.keys, attention.values]):
+        for h in range(3):
+            place = slice(12 * i + 4 * h, 12 * i + 4 * h + 4)
+            assert heads[:, h] == pytest.approx(product[:, :, place])
+
+
+def test_softmax_of_large_scores_does_not_overflow():
+    assert softmax(np.array([[1e4, 0.0, -math.inf]], np.float32))[0] == pytest.approx([1, 0, 0])
+
+
+# --- residual layouts ---
+
+
+def sublayer_pieces(model):
+    block, rng = model.blocks[0], np.random.default_rng(1)
+    return block.first, block.mlp, rng.standard_normal((2, 5, 12))
+
+
+def test_pre_ln_is_x_plus_f_of_norm_x(rng):
+    layout, mlp, x = sublayer_pieces(random_model(tiny(residual="pre"), rng))
+    y, trace = layout.forward(x, mlp.forward)
+    assert y == pytest.approx(x + mlp.forward(layout.norm.forward(x)[0])[0])
+    assert y == pytest.approx(x + trace.added)
+
+
+def test_post_ln_is_norm_of_x_plus_f_of_x(rng):
+    layout, mlp, x = sublayer_pieces(random_model(tiny(residual="post"), rng))
+    y, trace = layout.forward(x, mlp.forward)
+    assert y == pytest.approx(layout.norm.forward(x + mlp.forward(x)[0])[0])
+    assert y == pytest.approx(layout.norm.forward(x + trace.added)[0])
+
+
+def test_sandwich_is_x_plus_norm_of_f_of_norm_x(rng):
+    layout, mlp, x = sublayer_pieces(random_model(tiny(residual="sandwich"), rng))
+    y, trace = layout.forward(x, mlp.forward)
+    assert y == pytest.approx(x + layout.norm_out.forward(mlp.forward(layout.norm.forward(x)[0])[0])[0])
+    assert y == pytest.approx(x + trace.added)
+
+
+@pytest.mark.parametrize("key", RESIDUALS)
+def test_only_post_ln_has_no_final_norm(key):
+    names = set(Transformer(tiny(residual=key)).parameters)
+    assert ("final_norm.scale" in names) == (key != "post")
+
+
+# --- positions ---
+
+
+def test_sinusoids_have_their_known_values():
+    table = Sinusoidal.reference(3, 4)
+    assert table[0] == pytest.approx([0, 1, 0, 1])
+    assert table[2] == pytest.approx([math.sin(2), math.cos(2), math.sin(0.02), math.cos(0.02)])
+
+
+def test_the_embedding_is_scaled_before_positions_are_added(ids):
+    model = Transformer(tiny(position="sinusoidal", embedding_scale=3.0), dtype=np.float64)
+    embedded = model.forward(ids)[1].embedded
+    tokens = model.parameters["embedding.weight"].data[ids]
+    assert embedded == pytest.approx(3.0 * tokens + Sinusoidal.reference(6, 12))
+
+
+def test_rope_computes_its_definition(rng):
+    heads = rng.standard_normal((7, 10))
+    position = Rope(ParamSpace(), "position", 8, 20, 2, INITS["gpt2"](1, False))
+    assert position.rotate(heads, 0) == pytest.approx(Rope.reference(heads))
+
+
+def test_rope_scores_depend_on_distance_only(rng):
+    position = Rope(ParamSpace(), "position", 8, 20, 2, INITS["gpt2"](1, False))
+    query, key = rng.standard_normal((2, 1, 10))
+    scores = [(position.rotate(query, t + 5) @ position.rotate(key, t).T).item() for t in (0, 1, 40, 500)]
+    assert scores == pytest.approx([scores[0]] * 4)
+    assert scores[0] != pytest.approx((position.rotate(query, 4) @ position.rotate(key, 0).T).item())
+
+
+def test_alibi_slopes_are_the_papers():
+    assert Alibi.reference(8) == pytest.approx([2.0**-i for i in range(1, 9)])
+    assert Alibi.reference(16)[:3] == pytest.approx([2**-0.5, 2**-1, 2**-1.5])
+
+
+def test_alibi_slopes_of_12_heads_are_those_of_8_and_every_other_one_of_16():
+    expected = [2.0**-i for i in range(1, 9)] + [2 ** -(0.5 + i) for i in range(4)]
+    assert Alibi.reference(12) == pytest.approx(expected)
+
+
+def test_alibi_takes_slope_times_distance_from_each_score():
+    position = Alibi(ParamSpace(), "position", 8, 16, 8, INITS["gpt2"](1, False))
+    bias = position.score_bias(2, 5, np.dtype(np.float64))  # the last 2 of 5 tokens
+    assert bias.shape == (8, 2, 5)
+    assert bias[0, 1] == pytest.approx([-2, -1.5, -1, -0.5, 0])
+    assert bias[1, 0] == pytest.approx([-0.75, -0.5, -0.25, 0, -math.inf])
+
+
+def test_without_positions_the_last_token_sees_a_bag_of_tokens(rng):
+    """And with any of them it does not: one layer, the tokens before the last one swapped."""
+    ids = np.array([[1, 2, 3, 4, 5]])
+    swapped = np.array([[3, 1, 2, 4, 5]])
+    for key in POSITIONS:
+        model = random_model(tiny(num_layers=1, position=key), rng)
+        difference = np.abs(model.forward(ids)[0][0, -1] - model.forward(swapped)[0][0, -1]).max()
+        assert (difference < 1e-12) == (key == "none"), key
+
+
+@pytest.mark.parametrize("key", [key for key, position in POSITIONS.items() if position.unbounded])
+def test_positions_that_know_no_end_go_on_past_the_context(key, rng):
+    model = random_model(tiny(position=key), rng)
+    logits, _ = model.forward(rng.integers(0, 11, (1, 19)))
+    assert logits.shape == (1, 19, 11)
+    assert np.isfinite(logits).all()
+
+
+# --- initial weights ---
+
+
+def test_gpt2_init_has_its_spreads():
+    model = Transformer(ModelConfig(65, num_layers=8, hidden_dim=128))
+    spread = {name: param.data.std() for name, param in model.parameters.items()}
+    for name in ("embedding.weight", "blocks.3.attention.qkv.weight", "blocks.0.mlp.up.weight"):
+        assert spread[name] == pytest.approx(0.02, rel=0.05), name
+    for name in ("blocks.3.attention.out.weight", "blocks.7.mlp.down.weight"):
+        assert spread[name] == pytest.approx(0.02 / math.sqrt(16), rel=0.05), name
+
+
+@pytest.mark.parametrize(("scale_residual", "factor"), [(False, 1.0), (True, 1 / 4)])
+def test_xavier_init_is_uniform_with_glorots_limit(scale_residual, factor):
+    config = ModelConfig(65, num_layers=8, hidden_dim=128, init="xavier", scale_residual=scale_residual)
+    params = Transformer(config).parameters
+    limit = math.sqrt(6 / (128 + 384))
+    assert np.abs(params["blocks.0.attention.qkv.weight"].data).max() == pytest.approx(limit, rel=0.01)
+    assert params["blocks.0.attention.qkv.weight"].data.std() == pytest.approx(limit / math.sqrt(3), rel=0.05)
+    limit = math.sqrt(6 / (128 + 128)) * factor
+    assert np.abs(params["blocks.0.attention.out.weight"].data).max() == pytest.approx(limit, rel=0.01)
+    assert params["embedding.weight"].data.std() == pytest.approx(1 / math.sqrt(128), rel=0.05)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_biases_and_shifts_start_at_0_and_scales_at_1(init):
+    for name, param in Transformer(tiny(init=init)).parameters.items():
+        if not param.is_matrix:
+            assert (param.data == (1 if name.endswith("scale") else 0)).all(), name
+
+
+@pytest.mark.parametrize("norm", [key for key, norm in NORMS.items() if norm.has_parameters])
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_the_first_loss_is_that_of_a_guess(norm, residual, rng):
+    model = Transformer(ModelConfig(65, norm=norm, residual=residual))
+    ids, targets = rng.integers(0, 65, (2, 8, 64))
+    loss, _ = CrossEntropy.forward(model.forward(ids)[0], targets)
+    assert loss == pytest.approx(math.log(65), rel=0.05)
+
+
+# --- learning ---
+
+
+@pytest.mark.parametrize("config", all_combinations())
+def test_every_combination_learns_one_batch_by_heart(config, verse):
+    config = dataclasses.replace(config, vocab_size=verse.tokenizer.vocab_size, hidden_dim=24)
+    one_batch = dataclasses.replace(verse, train=verse.train[: config.context_length + 1])
+    train_config = TrainConfig(steps=60, batch_size=2, learning_rate=1e-2, warmup_steps=5, validation_every=0)
+    losses = [record.loss for record in Trainer(config, train_config, one_batch)]
+    assert losses[-1] < 0.25 * losses[0]
+
+
+def test_cross_entropy_computes_its_definition(rng):
+    logits, targets = rng.normal(0, 3, (2, 3, 5)), rng.integers(0, 5, (2, 3))
+    assert CrossEntropy.forward(logits, targets)[0] == pytest.approx(CrossEntropy.reference(logits, targets))
+
+
+def test_cross_entropy_of_equal_logits_is_log_v():
+    assert CrossEntropy.forward(np.zeros((1, 2, 65)), np.array([[3, 4]]))[0] == pytest.approx(math.log(65))

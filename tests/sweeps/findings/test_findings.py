@@ -1,0 +1,418 @@
+"""Findings: measures measure what they say, verdicts are those of the numbers, every claim is complete."""
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sweeps.findings.command
+from support import VERSE, tiny
+from sweeps.__main__ import main
+from sweeps.findings import measures, setups
+from sweeps.findings.claim import extra, largest_jump, loss, slope, spike, step_time, straightness
+from sweeps.findings.claims import CLAIMS, QUESTIONS
+from sweeps.findings.command import chosen
+from sweeps.findings.measures import MEASURES, copied_letters, prefix_matching, repeated_lines
+from sweeps.findings.page import Finding, finding_as_text, number, page_as_markdown, write_page
+from sweeps.findings.trials import read_outcome, run_trials, trials_of
+from sweeps.findings.verdicts import (
+    EQUAL,
+    EVERY_SEED,
+    INCONCLUSIVE,
+    INTERVAL,
+    MEAN,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Check,
+    Judged,
+    NotReal,
+    contrasts,
+    verdict_of_all,
+)
+from sweeps.results.stats import Estimate
+from tlab.config import TrainConfig
+from tlab.nn.model import Transformer
+from tlab.text import corpus_from_text, load_corpus
+
+TINY = {"corpus": "verse", "hidden_dim": 8, "num_heads": 2, "num_layers": 1, "context_length": 8, "steps": 5}
+
+
+@pytest.fixture(scope="module")
+def repeat():
+    return load_corpus("repeat")
+
+
+def one_number(values):
+    """The results of as many seeds, each with one number."""
+    return [{"x": {"value": value}} for value in values]
+
+
+def check(rule, low=-math.inf, high=math.inf):
+    return Check("x", lambda results: results["x"]["value"], low, high, rule)
+
+
+# ------------------------------------------------------------------------------------------------ measures
+
+
+def test_at_start_measures_the_gradient_of_the_last_block_and_the_stream_in_front_of_every_block_and_behind(verse):
+    config = tiny(vocab_size=verse.tokenizer.vocab_size, num_layers=3)
+    outcome = measures.at_start(config, TrainConfig(batch_size=4), verse)
+    model = Transformer(config, 0)
+    batch = measures.draw_batch(verse.train, 4, config.context_length, 0, 1)
+    _, gradients = model.loss_and_gradients(*batch)
+    assert outcome["last_down_gradient"] == pytest.approx(np.linalg.norm(gradients["blocks.2.mlp.down.weight"]))
+    last = [gradient.ravel() for name, gradient in gradients.items() if name.startswith("blocks.2.")]
+    assert outcome["last_layer_gradient"] == pytest.approx(np.linalg.norm(np.concatenate(last)))
+    _, trace = model.forward(batch.ids)
+    assert len(outcome["stream"]) == 4
+    assert outcome["stream"][-1] == pytest.approx(np.mean(trace.blocks[-1].second.y ** 2))
+
+
+def test_beginning_stops_after_twenty_steps_of_the_same_run(verse):
+    config = tiny(vocab_size=verse.tokenizer.vocab_size)
+    began = measures.beginning(config, TrainConfig(steps=30, batch_size=2), verse)
+    whole = measures.trained(config, TrainConfig(steps=30, batch_size=2), verse)
+    assert began["losses"] == whole["losses"][: measures.FIRST_STEPS] and len(began["losses"]) == 20
+
+
+def test_a_diverged_run_has_no_loss(verse):
+    config = tiny(vocab_size=verse.tokenizer.vocab_size)
+    outcome = measures.trained(config, TrainConfig(steps=5, batch_size=2, max_loss=0.1), verse)
+    assert outcome["val_loss"] is None and "max_loss" in outcome["diverged"]
+    assert math.isnan(loss(outcome))
+
+
+def test_extrapolation_reads_the_same_text_in_longer_windows(verse):
+    config = tiny(vocab_size=verse.tokenizer.vocab_size, position="alibi", num_heads=2)
+    outcome = measures.extrapolated(config, TrainConfig(steps=5, batch_size=2), verse)
+    assert outcome["longer_losses"][0] == pytest.approx(outcome["val_loss"])
+    assert len(outcome["longer_losses"]) == len(measures.LONGER)
+
+
+def test_repeated_lines_are_whole_lines_with_a_block_and_its_copy(repeat):
+    batches = repeated_lines(repeat)
+    assert [ids.shape[1] for ids in batches] == [2 * n + 2 for n in range(8, 17)]
+    for ids in batches:
+        n = (ids.shape[1] - 2) // 2
+        np.testing.assert_array_equal(ids[:, 1 : n + 1], ids[:, n + 2 :])
+
+
+def test_a_perfect_copier_foretells_every_letter_and_a_shifted_one_none(repeat):
+    ids = repeated_lines(repeat)[0]
+    perfect = np.eye(repeat.tokenizer.vocab_size)[ids[:, 1:]]  # the logits of each token but the last
+    foretold, told = copied_letters(perfect, ids)
+    assert told.shape == (len(ids), 7)
+    np.testing.assert_array_equal(foretold, told)
+    np.testing.assert_array_equal(told, ids[:, 2:9])  # the first copy, from its second letter on
+    foretold, told = copied_letters(np.roll(perfect, 1, axis=1), ids)
+    assert not (foretold == told).any()
+
+
+def test_prefix_matching_is_one_for_a_head_that_looks_behind_the_first_copy_and_zero_for_one_that_looks_at_it(repeat):
+    ids = repeated_lines(repeat)[0][:2, :-1]
+    config = tiny(vocab_size=repeat.tokenizer.vocab_size, num_layers=1, num_heads=3, context_length=32)
+    _, trace = Transformer(config).forward(ids)
+    weights = np.zeros_like(trace.blocks[0].attention.weights)
+    n = 8
+    for query in range(n + 2, 2 * n + 1):  # letter j of the second copy is at n + 2 + j, and at 1 + j in the first
+        same = query - n - 1
+        np.testing.assert_array_equal(ids[:, query], ids[:, same])
+        weights[:, 0, query, same + 1] = 1
+        weights[:, 1, query, same] = 1
+    block = trace.blocks[0]
+    attention = block.attention._replace(weights=weights)
+    trace = trace._replace(blocks=(block._replace(first=block.first._replace(sublayer=attention)),))
+    np.testing.assert_array_equal(prefix_matching(trace), [[1, 0, 0]])
+
+
+# ------------------------------------------------------------------------------------------------ numbers of a seed
+
+
+def test_slope_is_the_exponent_of_depth():
+    results = {f"pre {L}": {"last_down_gradient": 3 * L**-0.5} for L in setups.DEPTHS}
+    assert slope("pre")(results) == pytest.approx(-0.5)
+
+
+def test_straightness_is_one_for_a_line_and_less_for_a_square():
+    line = {f"plain {L}": {"stream": [0.0, 1 + 0.7 * L]} for L in setups.DEPTHS}
+    square = {f"plain {L}": {"stream": [0.0, L * L]} for L in setups.DEPTHS}
+    assert straightness(line) == pytest.approx(1)
+    assert straightness(square) < 0.98
+
+
+def test_numbers_of_a_seed_are_what_their_names_say():
+    assert extra("a", 8)({"a": {"longer_losses": [1.0, 2.0, 3.0, 5.0]}}) == 4.0
+    assert largest_jump([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]) == pytest.approx(0.6)  # six looks are 300 steps
+    assert spike({"no norm, 20 steps": {"losses": [9, 12]}, "LayerNorm, 20 steps": {"losses": [4, 3]}}) == 3
+    times = {"RMSNorm": {"step_seconds": 0.9}, "LayerNorm": {"step_seconds": 1.0}}
+    assert step_time(times) == pytest.approx(-10)
+
+
+# ------------------------------------------------------------------------------------------------ verdicts
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "bounds", "verdict"),
+    [
+        (INTERVAL, [1.0, 1.1, 0.9], (0, 2), REPRODUCED),
+        (INTERVAL, [1.0, 1.1, 0.9], (0, 1.1), INCONCLUSIVE),  # the mean is below it, the interval reaches beyond
+        (INTERVAL, [1.0, 1.1, 0.9], (2, 3), NOT_REPRODUCED),
+        (MEAN, [1.0, 3.0, -0.9], (0, 1.1), REPRODUCED),
+        (MEAN, [1.0, 3.0, -0.9], (-1, 0), INCONCLUSIVE),
+        (MEAN, [1.0, 1.1, 0.9], (2, 3), NOT_REPRODUCED),
+        (EVERY_SEED, [1.0, 5.0], (0, math.inf), REPRODUCED),
+        (EVERY_SEED, [1.0, -5.0], (0, math.inf), INCONCLUSIVE),
+        (EVERY_SEED, [-1.0, -5.0], (0, math.inf), NOT_REPRODUCED),
+        (EQUAL, [0.001, -0.001, 0.002], (-0.02, 0.02), REPRODUCED),
+        (EQUAL, [0.03, -0.03, 0.01], (-0.02, 0.02), INCONCLUSIVE),
+        (EQUAL, [0.5, 0.51, 0.49], (-0.02, 0.02), NOT_REPRODUCED),
+        (INTERVAL, [1.0], (0, 2), INCONCLUSIVE),  # one seed tells nothing of chance
+        (INTERVAL, [1.0, 1.1, 0.9, math.nan], (0, 2), INCONCLUSIVE),  # a run without a number leaves it open
+        (INTERVAL, [1.0, 1.1, 0.9, math.nan], (2, 3), NOT_REPRODUCED),
+    ],
+)
+def test_a_check_says_what_its_numbers_allow(rule, values, bounds, verdict):
+    judged = check(rule, *bounds).judge(one_number(values))
+    assert judged.verdict == verdict
+    assert judged.missing == sum(math.isnan(value) for value in values)
+
+
+def test_a_mean_that_holds_while_its_interval_reaches_beyond_the_bound_is_told_to_be_narrow():
+    assert "narrow" in check(MEAN, 0, 1.1).judge(one_number([1.0, 3.0, -0.9])).details[0]
+    assert not check(MEAN, 0, 2).judge(one_number([1.0, 1.1, 0.9])).details
+
+
+def test_equality_is_judged_by_the_ninety_percent_interval_that_is_shown():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        judged = check(EQUAL, -0.02, 0.02).judge(one_number(rng.normal(0.01, 0.01, 4)))
+        inside = judged.estimate.low >= -0.02 and judged.estimate.high <= 0.02
+        assert (judged.verdict == REPRODUCED) == inside
+
+
+def test_a_claim_needs_all_of_its_checks_and_one_that_fails_decides():
+    def judged(verdict):
+        return Judged("x", "", "", (), 0, Estimate(0, 0, 0, 2), verdict, "")
+
+    yes, no, open_ = judged(REPRODUCED), judged(NOT_REPRODUCED), judged(INCONCLUSIVE)
+    assert verdict_of_all([yes, yes]) == REPRODUCED
+    assert verdict_of_all([yes, open_]) == INCONCLUSIVE
+    assert verdict_of_all([yes, open_, no]) == NOT_REPRODUCED
+
+
+def noisy(effect, label="b", others=8, seed=1):
+    """Five seeds of a baseline, one modification with an effect, and others without."""
+    rng = np.random.default_rng(seed)
+    labels = ["base", label, *map(str, range(others))]
+    return [{k: {"val_loss": rng.normal(0, 0.01) + effect * (k == label)} for k in labels} for _ in range(5)]
+
+
+def test_what_has_an_effect_survives_holm_and_noise_does_not():
+    found = {contrast.label: contrast for contrast in contrasts(noisy(0.2), loss, "base")}
+    assert [label for label, contrast in found.items() if contrast.survives] == ["b"]
+    judged = NotReal("b", loss, "base", "b").judge(noisy(0.2))
+    assert judged.verdict == NOT_REPRODUCED
+    assert judged.details[0].startswith("Real after Holm's correction: 1 of 9: b +0.19")
+    assert NotReal("b", loss, "base", "b").judge(noisy(0.0)).verdict == REPRODUCED
+
+
+def test_a_modification_that_diverged_leaves_the_noise_floor_open():
+    seeds = noisy(0.0)
+    seeds[2]["b"]["val_loss"] = None
+    assert NotReal("b", loss, "base", "b").judge(seeds).verdict == INCONCLUSIVE
+
+
+# ------------------------------------------------------------------------------------------------ declarations
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
+def test_a_claim_is_complete_and_its_runs_can_be_made(claim, repeat):
+    verse = corpus_from_text(VERSE * 40, name="shakespeare")
+    corpora = {"shakespeare": verse, "repeat": repeat}
+    assert re.search(r"\d{4}", claim.source), "the source has its year"
+    assert claim.claim.endswith(".") and claim.how.endswith(".")
+    assert claim.checks and claim.seeds >= 3
+    for run in claim.runs.values():
+        trials = trials_of(run.measure, run.settings, claim.seeds, corpora)
+        assert [trial.train.seed for trial in trials] == list(range(claim.seeds))
+        assert trials[0].cost > 0 and run.measure in MEASURES
+
+
+def test_the_ten_claims_of_the_specification_are_there_and_every_question_rests_on_one():
+    assert len(CLAIMS) == 10
+    assert all(CLAIMS[question.claim.key] is question.claim for question in QUESTIONS)
+
+
+def test_swiglu_and_gelu_have_the_same_number_of_weights_within_one_percent(repeat):
+    runs = CLAIMS["swiglu"].runs
+    corpora = {"shakespeare": repeat}
+    sizes = [
+        Transformer(trials_of(run.measure, run.settings, 1, corpora)[0].model).num_parameters for run in runs.values()
+    ]
+    assert max(sizes) / min(sizes) < 1.01
+
+
+# ------------------------------------------------------------------------------------------------ trials
+
+
+def test_the_same_run_has_the_same_name_and_another_one_another(verse):
+    corpora = {"verse": verse}
+    first, second = trials_of("trained", TINY, 2, corpora)
+    assert first.name != second.name
+    assert trials_of("trained", {**TINY, "hidden_dim": 8}, 1, corpora)[0].name == first.name
+    assert trials_of("trained", {**TINY, "norm": "rmsnorm"}, 1, corpora)[0].name != first.name
+    assert trials_of("beginning", TINY, 1, corpora)[0].name != first.name
+
+
+def test_running_again_measures_only_what_is_missing_or_damaged(verse, tmp_path, capsys):
+    corpora = {"verse": verse}
+    trials = trials_of("trained", TINY, 3, corpora)
+    assert run_trials(trials[:2], tmp_path, corpora) is None
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    before = read_outcome(tmp_path, trials[1])
+    damaged = tmp_path / f"{trials[1].name}.json"
+    content = json.loads(damaged.read_bytes())
+    damaged.write_text(json.dumps({**content, "seconds": 0.0}))
+    assert read_outcome(tmp_path, trials[1]) is None
+    run_trials(trials, tmp_path, corpora)
+    untouched = tmp_path / f"{trials[0].name}.json"
+    assert untouched.stat().st_mtime_ns == files[untouched]
+    again = read_outcome(tmp_path, trials[1])
+    assert again.outcome["losses"] == before.outcome["losses"]
+    assert "2 of 2 done" in capsys.readouterr().err
+
+
+def test_a_trial_that_raises_is_told_and_the_others_go_on(verse, tmp_path, capsys, monkeypatch):
+    def raising(config, train_config, corpus):
+        if train_config.seed == 0:
+            raise RuntimeError("no luck")
+        return {"value": 1}
+
+    monkeypatch.setitem(measures.MEASURES, "trained", measures.Measure(raising))
+    corpora = {"verse": verse}
+    trials = trials_of("trained", TINY, 2, corpora)
+    run_trials(trials, tmp_path, corpora)
+    assert read_outcome(tmp_path, trials[0]) is None and read_outcome(tmp_path, trials[1]) is not None
+    told = capsys.readouterr().err
+    assert "RuntimeError: no luck" in told and "seed=0" in told and "1 failed" in told
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+def small_claims(verse, monkeypatch):
+    """The claims read a short text in place of tiny Shakespeare, which not every machine has."""
+    monkeypatch.setattr(sweeps.findings.command, "load_corpus", lambda name: verse)
+
+
+def test_a_quick_claim_is_run_judged_drawn_and_told(small_claims, tmp_path, capsys):
+    page = tmp_path / "docs" / "findings.md"
+    words = ["findings", "residual-growth", "--quick", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path / "out")]
+    assert main([*words, "--page", str(page)]) == 0
+    told = capsys.readouterr()
+    assert re.search(r"residual-growth: (reproduced|not reproduced|inconclusive)", told.out)
+    assert "x² behind 16 layers over 2" in told.out and "2 seeds" in told.out
+    assert (tmp_path / "docs/images/finding-residual-growth.png").stat().st_size > 10_000
+    text = page.read_text(encoding="utf-8")
+    assert "images/finding-residual-growth.png" in text
+    assert "| swiglu | not run |" in text
+    assert main([*words, "--page", str(page)]) == 0  # again: nothing to run, the same page
+    assert "done" not in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_interrupted_findings_keep_what_was_measured(small_claims, tmp_path, capsys, monkeypatch):
+    def interrupting(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps.findings.command, "run_trials", interrupting)
+    assert main(["findings", "no-norm", "--out", str(tmp_path)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["swigl"], "Did you mean 'swiglu'"),
+        (["swiglu", "--quick"], "leave out --quick"),
+        (["swiglu", "--seeds", "0"], "--seeds 0: must be at least 1"),
+        (["swiglu", "--jobs", "0"], "--jobs 0: must be at least 1"),
+    ],
+)
+def test_wrong_words_say_what_is_allowed(words, told, capsys):
+    assert main(["findings", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_quick_claims_train_twenty_steps_at_most():
+    for claim in chosen((), quick=True):
+        assert all((MEASURES[run.measure].steps or math.inf) <= 20 for run in claim.runs.values())
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+
+def made_up(claim, value):
+    """Results with any numbers, for the page and the figures alone."""
+    outcome = {
+        "last_down_gradient": value, "last_layer_gradient": value, "stream": [value, value], "val_loss": value,
+        "losses": [3.0, 2.5, 2.2], "diverged": None, "n_params": 100, "step_seconds": 0.01 * value,
+        "longer_losses": [value, value + 0.1, value + 0.2, value + 0.3], "steps": [0, 50, 100],
+        "accuracy": [0.0, 0.5, 1.0], "prefix_matching": [0.0, 0.3, 0.9],
+    }  # fmt: skip
+    return {label: outcome | {"n_params": 100 + i, "stream": [value, value + i]} for i, label in enumerate(claim.runs)}
+
+
+@pytest.fixture(scope="module")
+def findings():
+    return {
+        key: Finding(claim, [made_up(claim, 1.0 + 0.1 * seed) for seed in range(claim.seeds)], seconds=1.0)
+        for key, claim in CLAIMS.items()
+    }
+
+
+def test_the_page_tells_every_claim_with_its_verdict_figure_and_seeds(findings, tmp_path):
+    files = write_page(tmp_path / "findings.md", findings, "a test")
+    text = (tmp_path / "findings.md").read_text(encoding="utf-8")
+    for key, finding in findings.items():
+        assert f"## {key}\n" in text and f"**{finding.verdict}**" in text
+        assert tmp_path / "images" / f"finding-{key}.png" in files
+        for judged in finding.judged:
+            assert judged.what in text and judged.criterion in text
+    assert all(question.question in text for question in QUESTIONS)
+
+
+def test_a_moved_threshold_and_a_diverged_run_are_told(findings):
+    finding = findings["swiglu"]
+    first = dataclasses.replace(finding.claim.checks[0], moved="it was -0.05, and that was a slip")
+    claim = dataclasses.replace(finding.claim, checks=(first,))
+    seeds = [{label: dict(outcome) for label, outcome in results.items()} for results in finding.seeds]
+    seeds[1]["SwiGLU"]["val_loss"] = None
+    changed = Finding(claim, seeds, 1.0)
+    text = page_as_markdown({"swiglu": changed}, "a test")
+    assert "it was -0.05, and that was a slip" in text
+    assert "7, 1 diverged" in text
+    assert "1 diverged" in finding_as_text(changed)
+
+
+def test_numbers_are_written_as_one_reads_them():
+    assert [number(x) for x in (0.01234, -3.0, 12.345, 12345.6, math.inf, math.nan)] == [
+        "0.012", "-3.000", "12.3", "12,346", "∞", "-",
+    ]  # fmt: skip
+
+
+def test_the_committed_page_is_about_the_claims_as_they_are_declared():
+    docs = Path(__file__).parents[3] / "docs"
+    text = (docs / "findings.md").read_text(encoding="utf-8")
+    for key, claim in CLAIMS.items():
+        _, _, part = text.partition(f"## {key}\n")
+        part = part.partition("\n## ")[0]
+        assert all(words in part for words in (claim.claim, claim.source, claim.how, claim.tried)), key
+        assert all(check.what in part and check.criterion in part for check in claim.checks), key
+        assert (docs / "images" / f"finding-{key}.png").exists()
+    assert "python -m sweeps findings" in text

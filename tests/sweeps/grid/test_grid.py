@@ -1,0 +1,284 @@
+"""Sweeps: which cells a grid has, how it is described, and which of its cells are one."""
+
+import dataclasses
+import json
+
+import pytest
+
+from sweeps.grid.cell_id import Half, identify
+from sweeps.grid.fields import GridError, TextConfig
+from sweeps.grid.grid import Grid, cells_of, load_corpora
+from sweeps.grid.parse import PRESETS, grid_from_words
+from sweeps.run.driver import run_sweep
+from sweeps.run.train_cell import train_cell
+from sweeps.store.folder import CELLS, Store
+from tlab.config import ModelConfig, TrainConfig, options
+from tlab.nn.activations import ACTIVATIONS, Gelu
+from tlab.nn.norms import NORMS
+from tlab.nn.params import ones
+from tlab.nn.residuals import RESIDUALS, PreNorm
+
+# ------------------------------------------------------------------------------------------------ the grid
+
+
+def test_axes_take_every_key_of_their_registry():
+    grid = grid_from_words(axes="norm,activation")
+    assert grid.values == {"norm": tuple(NORMS), "activation": tuple(ACTIVATIONS)}
+
+
+def test_an_activation_registered_at_run_time_is_in_the_grid(register):
+    register(ACTIVATIONS, "identity", Gelu)
+    assert "identity" in grid_from_words(axes="activation").values["activation"]
+
+
+def test_two_values_make_an_axis_and_one_fixes_the_field():
+    grid = grid_from_words(sets=["position=rope,alibi", "num_layers=3"])
+    assert grid.axes == ("position",) and grid.values["num_layers"] == (3,)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("learning_rate=1,3e-2", (1.0, 0.03)),
+        ("bias=true,no", (True, False)),
+        ("norm=none", ("none",)),
+        ("data_seed=none,4", (None, 4)),
+    ],
+)
+def test_values_have_the_type_of_their_field(text, values):
+    (found,) = grid_from_words(sets=[text]).values.values()
+    assert found == values and [type(v) for v in found] == [type(v) for v in values]
+
+
+def test_every_config_field_can_be_set():
+    for config in (ModelConfig, TrainConfig):
+        for field in options(config):
+            if field not in ("vocab_size", "seed"):
+                default = config.__dataclass_fields__[field].default
+                assert grid_from_words(sets=[f"{field}={default}"]).values[field] == (default,)
+
+
+def test_a_grid_comes_back_from_json_the_same():
+    grid = grid_from_words("norm", ["learning_rate=1e-3,1e-2", "data_seed=none,1"], seeds=2)
+    assert Grid.from_json(json.loads(json.dumps(grid.to_json()))) == grid
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"axes": "nrom"}, "Did you mean 'norm'"),
+        ({"axes": "learning_rate"}, "Allowed for --axes: "),
+        ({"sets": ["postion=rope"]}, "Did you mean 'position'"),
+        ({"sets": ["norm"]}, "--set norm=first,second"),
+        ({"sets": ["norm="]}, "--set norm=first,second"),
+        ({"sets": ["vocab_size=9"]}, "given by the corpus"),
+        ({"sets": ["num_layers=2,2"]}, "2 twice"),
+        ({"sets": ["learning_rate=1,1.0"]}, "1.0 twice"),
+        ({"sets": ["norm=none"], "axes": "norm"}, "norm is given twice"),
+        ({"sets": ["steps=3"], "steps": 4}, "steps is given twice"),
+        ({"sets": ["seed=3,4"], "seeds": 2}, "both choose the seeds"),
+        ({"seeds": 0}, "at least 1"),
+        ({}, "or a preset: "),
+    ],
+)
+def test_a_wrong_word_is_told_with_what_is_allowed(given, told):
+    with pytest.raises(GridError) as error:
+        grid_from_words(**given)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"position": ("rop",)}, "Did you mean 'rope'"),
+        ({"num_heads": (2, 3)}, "num_heads = 3: must divide"),
+        ({"bias": ("maybe",)}, "bias = 'maybe': must be of type bool"),
+        ({"learning_rate": (-1.0,)}, "must be more than 0"),
+        ({"context_length": (10_000,)}, "take a longer text"),
+        ({"corpus": ("nowhere",)}, "unknown corpus 'nowhere'"),
+        ({"tokenizer": ("chars",)}, "Did you mean 'char'"),
+        ({"seeds": (-1,)}, "seed = -1: must be at least 0"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_before_anything_runs(small, values, told):
+    with pytest.raises(GridError) as error:
+        cells_of([small(**values)])
+    assert told in str(error.value)
+
+
+def test_every_different_complaint_is_told_once(small):
+    with pytest.raises(GridError) as error:
+        cells_of([small(num_heads=(2, 3, 5), norm=("layernorm", "rmsnorm"), seeds=(0, 1))])
+    assert str(error.value).count("must divide") == 2
+
+
+# ------------------------------------------------------------------------------------------------ ids and aliases
+
+MODEL = ModelConfig(vocab_size=30)
+
+
+def id_of(text=TextConfig(), model=MODEL, train=TrainConfig(), sha256="0" * 64):  # noqa: B008, all are frozen
+    return identify(text, Half(model), Half(train), sha256)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": dataclasses.replace(MODEL, norm="rmsnorm")},
+        {"model": dataclasses.replace(MODEL, mlp_ratio=4.0)},
+        {"train": TrainConfig(seed=1)},
+        {"train": TrainConfig(data_seed=1)},
+        {"train": TrainConfig(steps=999)},
+        {"text": TextConfig(tokenizer="byte")},
+        {"sha256": "1" * 64},
+    ],
+)
+def test_what_decides_the_numbers_decides_the_id(change):
+    assert id_of(**change) != id_of()
+
+
+@pytest.mark.parametrize(
+    "change", [{"text": TextConfig(corpus="elsewhere/verse.txt")}, {"train": TrainConfig(data_seed=0)}]
+)
+def test_what_does_not_decide_the_numbers_does_not_change_the_id(change):
+    assert id_of(**change) == id_of()
+
+
+class Mine(Gelu):
+    """A class that is not the lab's."""
+
+
+def test_the_id_of_a_foreign_part_changes_with_its_source(register):
+    config = dataclasses.replace
+    register(ACTIVATIONS, "mine", Mine)
+    first = id_of(model=config(MODEL, activation="mine"))
+    ACTIVATIONS.remove("mine")
+
+    class Other(Gelu):
+        """Another class by the same key."""
+
+    ACTIVATIONS.add("mine", label="Mine")(Other)
+    assert id_of(model=config(MODEL, activation="mine")) != first
+
+
+def test_without_a_norm_all_layouts_are_one_cell(small):
+    cells = cells_of([small(norm=("none",), residual=tuple(RESIDUALS))])
+    assert [cell.alias_of for cell in cells] == [None] + [cells[0].cell_id] * (len(RESIDUALS) - 1)
+
+
+def test_with_a_norm_every_layout_is_its_own(small):
+    norms = tuple(key for key, norm in NORMS.items() if norm.has_parameters)
+    assert not any(cell.alias_of for cell in cells_of([small(norm=norms, residual=tuple(RESIDUALS))]))
+
+
+def test_a_layout_that_is_another_function_without_a_norm_is_no_alias(small, register):
+    class Half(PreNorm):
+        """Adds half of what the sublayer says."""
+
+        def forward(self, x, run):
+            y, trace = super().forward(x, run)
+            return y - 0.5 * trace.added, trace
+
+    register(RESIDUALS, "half", Half)
+    cells = cells_of([small(norm=("none",), residual=("pre", "half"))])
+    assert [cell.alias_of for cell in cells] == [None, None]
+
+
+def test_a_layout_with_weights_of_its_own_is_no_alias(small, register):
+    class Gated(PreNorm):
+        """Has a weight."""
+
+        def __init__(self, space, name, make_norm):
+            super().__init__(space, name, make_norm)
+            self.gate = space.declare(f"{name}.gate", (1,), ones)
+
+    register(RESIDUALS, "gated", Gated)
+    cells = cells_of([small(norm=("none",), residual=("pre", "gated"))])
+    assert [cell.alias_of for cell in cells] == [None, None]
+
+
+def test_aliases_are_the_same_run_to_the_last_bit(small):
+    grid = small(norm=("none",), residual=tuple(RESIDUALS), num_layers=(2,))
+    cells, corpora = cells_of([grid]), load_corpora([grid])
+    curves = [
+        [point[1:] for point in train_cell(cell, corpora[cell.text]).curve]  # without its id
+        for cell in cells
+    ]
+    assert all(curve == curves[0] for curve in curves)
+
+
+def test_an_alias_is_not_trained_but_has_its_row_and_the_numbers(small, folder):
+    result = run_sweep(small(norm=("none",), residual=("pre", "post")), Store(folder))
+    first, alias = result.table.rows
+    assert len(list((folder / CELLS).iterdir())) == 1
+    assert alias["alias_of"] == first["cell_id"] and alias["val_loss"] == first["val_loss"]
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+@pytest.fixture
+def toml(tmp_path):
+    """Writes a sweep file and gives its path."""
+
+    def write(text):
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_a_file_says_the_same_as_words(toml):
+    path = toml('axes = ["norm"]\nseeds = 2\n[set]\nposition = ["rope", "alibi"]\nlearning_rate = 1\n')
+    assert grid_from_words(base=path) == grid_from_words("norm", ["position=rope,alibi", "learning_rate=1"], seeds=2)
+
+
+def test_words_take_the_place_of_what_a_file_says(toml):
+    path = toml('axes = ["norm"]\nseeds = 2\n[set]\nsteps = 7\n')
+    grid = grid_from_words(sets=["norm=none"], seeds=3, steps=9, base=path)
+    assert grid == Grid({"norm": ("none",), "steps": (9,)}, (0, 1, 2))
+
+
+def test_quick_and_default_are_the_same_full_grid():
+    for name in ("quick", "default"):
+        grid = grid_from_words(base=name)
+        chosen = [grid.values[field] for field in ("norm", "activation", "residual")]
+        assert chosen == [tuple(NORMS), tuple(ACTIVATIONS), tuple(RESIDUALS)]
+    assert len(grid_from_words(base="default").seeds) == 3
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_be_trained(name):
+    assert cells_of([grid_from_words(base=name)])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("axis = ['norm']", "Did you mean 'axes'"),
+        ("[set]\nnrom = 'none'", "Did you mean 'norm'"),
+        ("axes = ['norm']\n[set]\nnorm = 'none'", "norm is given twice"),
+        ("seeds = 2\n[set]\nseed = 3", "seed is given twice"),
+        ("seeds = 0", "at least 1"),
+        ("axes = 'norm'", "axes must be a list"),
+        ("axes = ['learning_rate']", "in no registry"),
+        ("[set]\nnorm = []", "no value"),
+        ("axes = [", "cannot be read as TOML"),
+    ],
+)
+def test_a_wrong_file_is_told_with_what_is_allowed(toml, text, told):
+    with pytest.raises(GridError) as error:
+        grid_from_words(base=toml(text))
+    assert told in str(error.value)
+
+
+def test_a_preset_that_is_none_is_told_with_the_nearest():
+    with pytest.raises(GridError, match="Did you mean 'quick'"):
+        grid_from_words(base="quik")
+
+
+def test_a_grid_of_millions_is_refused_at_once():
+    many = tuple(range(1, 2001))
+    with pytest.raises(GridError, match="2000 steps x 2000 warmup_steps x 1 seeds are 4,000,000 cells"):
+        Grid({"steps": many, "warmup_steps": many})

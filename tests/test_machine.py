@@ -1,0 +1,54 @@
+"""Freed memory is given back where it is asked for, also in a process that keeps it for its training steps."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+from pathlib import Path
+import numpy as np
+from tlab.machine import give_back_memory, keep_freed_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+assert keep_freed_memory()
+before = resident()
+arrays = [np.ones(2**17) for _ in range(100)]  # a megabyte each
+full = resident()
+del arrays
+kept = resident()
+assert give_back_memory()
+print(full - before, kept - before, resident() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator that keeps memory is that of Linux")
+def test_what_was_kept_can_be_given_back():
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    full, kept, after = map(int, result.stdout.split())
+    assert full > 90e6
+    assert kept > 90e6
+    assert after < 20e6
+
+
+HEAPS = """
+import ctypes, threading
+import numpy as np
+from tlab.machine import share_heaps
+assert share_heaps()
+hold, held = threading.Event(), []
+def work():
+    held.append(np.ones(1000))
+    hold.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+for thread in threads: thread.start()
+while len(held) < 12: pass
+ctypes.CDLL(None).malloc_stats()
+hold.set()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator that keeps memory is that of Linux")
+def test_threads_of_a_server_share_two_heaps():
+    result = subprocess.run([sys.executable, "-c", HEAPS], capture_output=True, text=True, check=True)
+    assert 1 <= result.stderr.count("Arena ") <= 2

@@ -1,0 +1,134 @@
+"""The optimizers, clipping and the loss are those of PyTorch, over several updates of a real model in float64."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip install '.[parity]'")
+
+import torch
+import torch.nn.functional as F
+
+from judge import loss_and_gradients
+from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.loss import CrossEntropy
+from tlab.nn.model import Transformer
+from tlab.training.optimizers import OPTIMIZERS, clip_gradient
+
+NUM_UPDATES = 10
+CONFIG = ModelConfig(vocab_size=11, context_length=8, hidden_dim=12, num_layers=2, num_heads=3, position="learned")
+
+
+def sgd(groups, config):
+    return torch.optim.SGD(groups, lr=1.0, momentum=config.momentum)
+
+
+def adam(groups, config):
+    return torch.optim.Adam(groups, lr=1.0, betas=(config.beta1, config.beta2), eps=config.epsilon)
+
+
+def adamw(groups, config):
+    return torch.optim.AdamW(groups, lr=1.0, betas=(config.beta1, config.beta2), eps=config.epsilon)
+
+
+PYTORCH = {"sgd": sgd, "adam": adam, "adamw": adamw}
+
+
+def decay_groups(tensors, weight_decay):
+    """Weight decay for the matrices only."""
+    return [
+        {"params": [tensor for tensor in tensors if tensor.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [tensor for tensor in tensors if tensor.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def random_model():
+    model = Transformer(CONFIG, dtype="float64")
+    model.parameters.data[...] = np.random.default_rng(1).normal(0.0, 0.3, model.num_parameters)
+    return model
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_ten_updates_end_at_pytorchs_weights(optimizer, weight_decay):
+    if optimizer not in PYTORCH:
+        pytest.skip(f"PYTORCH has no counterpart of {optimizer!r}; name it there")
+    config = TrainConfig(optimizer=optimizer, weight_decay=weight_decay, epsilon=1e-3)  # large, so that it is seen
+    model = random_model()
+    ours = OPTIMIZERS[optimizer](config, model.parameters)
+    tensors = {name: torch.tensor(param.data) for name, param in model.parameters.items()}
+    theirs = PYTORCH[optimizer](decay_groups(tensors.values(), weight_decay), config)
+
+    rng = np.random.default_rng(2)
+    for step in range(NUM_UPDATES):
+        learning_rate = 0.01 * (1 + step)  # it changes from step to step, as under a schedule
+        for name, param in model.parameters.items():
+            param.grad[...] = rng.normal(0.0, 1.0 + step, param.shape)
+            tensors[name].grad = torch.tensor(param.grad)
+        ours.update(model.parameters, learning_rate)
+        for group in theirs.param_groups:
+            group["lr"] = learning_rate
+        theirs.step()
+        for name, param in model.parameters.items():
+            np.testing.assert_allclose(
+                param.data, tensors[name].numpy(), rtol=1e-10, atol=1e-12, err_msg=f"{name} after update {step + 1}"
+            )
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 1.0, 1e6])
+def test_clipping_is_pytorchs(max_norm):
+    model = random_model()
+    rng = np.random.default_rng(3)
+    tensors = []
+    for param in model.parameters.values():
+        param.grad[...] = rng.normal(size=param.shape)
+        tensors.append(torch.zeros(param.shape, dtype=torch.float64))
+        tensors[-1].grad = torch.tensor(param.grad)
+    norm = clip_gradient(model.parameters.grad, max_norm)
+    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(tensors, max_norm).item(), rel=1e-12)
+    # PyTorch divides by norm + 1e-6, which leaves the gradient shorter by that share.
+    shorter = norm / (norm + 1e-6) if norm > max_norm else 1.0
+    for param, tensor in zip(model.parameters.values(), tensors, strict=True):
+        np.testing.assert_allclose(param.grad * shorter, tensor.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 100.0])
+def test_cross_entropy_and_its_gradient_are_pytorchs(size):
+    rng = np.random.default_rng(4)
+    logits, targets = rng.normal(0.0, size, (3, 5, 13)), rng.integers(0, 13, (3, 5))
+    loss, cache = CrossEntropy.forward(logits, targets)
+    leaf = torch.tensor(logits, requires_grad=True)
+    expected = F.cross_entropy(leaf.flatten(0, 1), torch.tensor(targets).flatten())
+    expected.backward()
+    assert leaf.grad is not None
+    assert loss == pytest.approx(expected.item(), rel=1e-12)
+    np.testing.assert_allclose(CrossEntropy.backward(cache, logits.shape), leaf.grad.numpy(), rtol=1e-9, atol=1e-15)
+    assert math.isfinite(loss)
+
+
+def test_a_whole_training_ends_at_pytorchs_weights():
+    """Gradient, clipping, AdamW and the weights they change, together: ten steps on one side and on the other."""
+    config = TrainConfig(learning_rate=1e-2, gradient_clip=0.5)
+    model = random_model()
+    ours = OPTIMIZERS[config.optimizer](config, model.parameters)
+    tensors = {name: torch.tensor(param.data) for name, param in model.parameters.items()}
+    theirs = adamw(decay_groups(tensors.values(), config.weight_decay), config)
+    rng = np.random.default_rng(5)
+    for _ in range(NUM_UPDATES):
+        ids, targets = rng.integers(0, CONFIG.vocab_size, (2, 4, CONFIG.context_length))
+        _, gradients = loss_and_gradients(CONFIG, {name: t.numpy() for name, t in tensors.items()}, ids, targets)
+        for name, tensor in tensors.items():
+            tensor.grad = torch.tensor(gradients[name])
+        torch.nn.utils.clip_grad_norm_(tensors.values(), config.gradient_clip)
+        for group in theirs.param_groups:
+            group["lr"] = config.learning_rate
+        theirs.step()
+
+        model.parameters.grad[...] = 0
+        model.accumulate_gradients(ids, targets)
+        clip_gradient(model.parameters.grad, config.gradient_clip)
+        ours.update(model.parameters, config.learning_rate)
+    for name, param in model.parameters.items():
+        # Not tighter: PyTorch's 1e-6 in the clipping is in every one of the updates.
+        np.testing.assert_allclose(param.data, tensors[name].numpy(), rtol=1e-5, atol=1e-6, err_msg=name)

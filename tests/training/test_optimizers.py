@@ -1,0 +1,113 @@
+"""Optimizers, clipping and schedules, by hand on a few numbers. PyTorch judges them too, in test_optim_parity.py."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tlab import TrainConfig
+from tlab.nn.params import ParamSpace, ones
+from tlab.training.optimizers import OPTIMIZERS, clip_gradient
+from tlab.training.schedules import SCHEDULES, learning_rate_at
+
+
+@pytest.fixture
+def space():
+    space = ParamSpace()
+    space.declare("vector", (2,), ones)
+    space.declare("matrix", (1, 2), ones)
+    space.pack(0, np.dtype(np.float64))
+    space.grad[...] = 0.5
+    return space
+
+
+def make(key, space, **changes):
+    return OPTIMIZERS[key](TrainConfig(optimizer=key, **{"weight_decay": 0.0, **changes}), space)
+
+
+def test_sgd_steps_along_the_gradient_and_keeps_its_swing(space):
+    sgd = make("sgd", space, momentum=0.9)
+    sgd.update(space, 0.1)
+    assert space.data == pytest.approx([0.95] * 4)
+    sgd.update(space, 0.1)  # velocity 0.9 * 0.5 + 0.5
+    assert space.data == pytest.approx([0.95 - 0.095] * 4)
+
+
+@pytest.mark.parametrize("key", ["adam", "adamw"])
+def test_adams_first_step_is_the_learning_rate_whatever_the_gradients_size(key, space):
+    space.grad[:2] = 1e-3
+    make(key, space).update(space, 0.1)
+    assert space.data == pytest.approx([0.9] * 4, abs=1e-5)
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+def test_weight_decay_pulls_matrices_only(key, space):
+    space.grad[...] = 0
+    make(key, space, weight_decay=0.5).update(space, 0.1)
+    assert (space["vector"].data == 1).all()
+    assert (space["matrix"].data < 1).all()
+
+
+def test_adamw_decays_by_the_same_share_whatever_the_gradient(space):
+    space.grad[...] = 0
+    make("adamw", space, weight_decay=0.5).update(space, 0.1)
+    assert space["matrix"].data == pytest.approx(np.full((1, 2), 1 - 0.1 * 0.5))
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+def test_optimizers_keep_float32(key):
+    space = ParamSpace()
+    space.declare("matrix", (2, 2), ones)
+    space.pack(0, np.dtype(np.float32))
+    optimizer = make(key, space)
+    optimizer.update(space, 0.1)
+    assert all(array.dtype == np.float32 for array in [space.data, space.grad, *optimizer.state.values()])
+
+
+def test_a_long_gradient_is_shortened_to_the_limit_and_its_length_told():
+    gradient = np.array([3.0, 4.0])
+    assert clip_gradient(gradient, 1.0) == pytest.approx(5.0)
+    assert gradient == pytest.approx([0.6, 0.8])
+
+
+@pytest.mark.parametrize("limit", [0.0, 5.1])
+def test_a_short_gradient_or_no_limit_leaves_it_as_it_is(limit):
+    gradient = np.array([3.0, 4.0])
+    assert clip_gradient(gradient, limit) == pytest.approx(5.0)
+    assert (gradient == [3, 4]).all()
+
+
+def rates(schedule, steps=11, warmup=0, low=0.1):
+    return [
+        learning_rate_at(
+            step, schedule=schedule, steps=steps, warmup_steps=warmup, learning_rate=1.0, min_learning_rate=low
+        )
+        for step in range(1, steps + 1)
+    ]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_first_rate_without_warmup_is_the_peak(schedule):
+    assert rates(schedule)[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle", "last"), [("constant", 1, 1), ("linear", 0.55, 0.1), ("cosine", 0.55, 0.1)]
+)
+def test_schedules_have_their_middle_and_their_end(schedule, middle, last):
+    assert rates(schedule)[5] == pytest.approx(middle)
+    assert rates(schedule)[-1] == pytest.approx(last)
+
+
+def test_cosine_follows_the_cosine():
+    assert rates("cosine", low=0.0)[2] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.2)))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_warmup_rises_in_a_line_to_the_peak(schedule):
+    assert rates(schedule, warmup=4)[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_run_of_one_step_has_a_rate(schedule):
+    assert rates(schedule, steps=1) == pytest.approx([1.0])

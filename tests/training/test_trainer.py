@@ -1,0 +1,311 @@
+"""Training: repeatable to the bit, honest about its end, and interruptible."""
+
+import dataclasses
+import itertools
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from support import tiny
+from tlab import CheckpointError, ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
+from tlab.nn.loss import CrossEntropy
+from tlab.text import corpus_from_text
+from tlab.training.optimizers import OPTIMIZERS
+from tlab.training.trainer import draw_batch, evaluate, uninterrupted
+
+QUICK = TrainConfig(steps=8, batch_size=3, validation_every=4, warmup_steps=2)
+
+
+def model_for(corpus, **changes):
+    return tiny(vocab_size=corpus.tokenizer.vocab_size, **changes)
+
+
+def numbers(records):
+    """All of the records but the seconds, which no seed decides."""
+    return [record._replace(seconds=0.0) for record in records]
+
+
+def test_iterating_yields_one_record_an_update(verse):
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    records = list(trainer)
+    assert [record.step for record in records] == list(range(1, 9))
+    assert [record.step for record in records if record.validation_loss is not None] == [4, 8]
+    assert [record.tokens for record in records] == [24 * i for i in range(1, 9)]
+    assert all(a.seconds < b.seconds for a, b in itertools.pairwise(records))
+    assert all(record.gradient_norm > 0 for record in records)
+    assert records[0].learning_rate == pytest.approx(QUICK.learning_rate / 3)
+    assert trainer.finished
+
+
+def test_the_default_run_validates_the_last_step_whatever_the_interval(verse):
+    config = dataclasses.replace(QUICK, validation_every=0)
+    records = list(Trainer(model_for(verse), config, verse))
+    assert [record.step for record in records if record.validation_loss is not None] == [8]
+
+
+def test_same_seed_same_bits(verse):
+    one, other = (Trainer(model_for(verse), QUICK, verse) for _ in range(2))
+    assert numbers(one) == numbers(other)
+    assert (one.model.parameters.data == other.model.parameters.data).all()
+
+
+def test_another_seed_gives_other_weights_and_other_batches(verse):
+    one = Trainer(model_for(verse), QUICK, verse)
+    other = Trainer(model_for(verse), dataclasses.replace(QUICK, seed=1), verse)
+    assert (one.model.parameters.data != other.model.parameters.data).any()
+    assert (draw_batch(verse.train, 3, 8, 0, 1).ids != draw_batch(verse.train, 3, 8, 1, 1).ids).any()
+
+
+def test_a_data_seed_of_its_own_keeps_the_batches_while_the_weights_change(verse):
+    one = Trainer(model_for(verse), dataclasses.replace(QUICK, seed=1, data_seed=0), verse)
+    other = Trainer(model_for(verse), dataclasses.replace(QUICK, seed=2, data_seed=0), verse)
+    assert one.train_config.batch_seed == other.train_config.batch_seed == 0
+    assert (one.model.parameters.data != other.model.parameters.data).any()
+
+
+def test_a_batch_holds_sequences_of_the_text_and_what_follows_each_token(verse):
+    text = verse.tokenizer.decode(verse.train)
+    batch = draw_batch(verse.train, 5, 8, seed=0, step=3)
+    assert batch.ids.shape == batch.targets.shape == (5, 8)
+    for ids, targets in zip(batch.ids, batch.targets, strict=True):
+        assert verse.tokenizer.decode(ids) + verse.tokenizer.decode(targets[-1:]) in text
+        assert (ids[1:] == targets[:-1]).all()
+
+
+def test_a_batch_depends_on_seed_and_step_alone(verse):
+    batches = {(seed, step): draw_batch(verse.train, 5, 8, seed, step).ids for seed in (0, 1) for step in (1, 2)}
+    assert (draw_batch(verse.train, 5, 8, 0, 1).ids == batches[0, 1]).all()
+    assert len({ids.tobytes() for ids in batches.values()}) == 4
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("stop_after", [1, 5])
+def test_resume_continues_bit_by_bit(optimizer, stop_after, verse, tmp_path):
+    config = dataclasses.replace(QUICK, optimizer=optimizer)
+    whole = Trainer(model_for(verse), config, verse)
+    list(whole)
+
+    part = Trainer(model_for(verse), config, verse)
+    for record in part:
+        if record.step == stop_after:
+            break
+    part.checkpoint().save(tmp_path)
+    from tlab import Checkpoint
+
+    resumed = Trainer.resume(Checkpoint.load(tmp_path), verse)
+    assert resumed.step == stop_after
+    list(resumed)
+    assert numbers(resumed.records) == numbers(whole.records)
+    assert (resumed.model.parameters.data == whole.model.parameters.data).all()
+
+
+def test_a_checkpoint_is_not_changed_by_later_steps(verse):
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    trainer.train_step()
+    checkpoint = trainer.checkpoint()
+    before = {name: array.copy() for name, array in {**checkpoint.weights, **checkpoint.optimizer_state}.items()}
+    list(trainer)
+    assert len(checkpoint.records) == 1
+    for name, array in {**checkpoint.weights, **checkpoint.optimizer_state}.items():
+        assert (array == before[name]).all()
+
+
+def test_resuming_on_another_text_is_refused(verse):
+    checkpoint = Trainer(model_for(verse), QUICK, verse).checkpoint()
+    with pytest.raises(CheckpointError, match="was trained on corpus 'verse'"):
+        Trainer.resume(checkpoint, corpus_from_text("another text altogether " * 30))
+
+
+def test_the_whole_validation_split_is_evaluated_each_token_once(verse):
+    """Against one window after the other, by hand; the last one is shorter."""
+    model = Transformer(model_for(verse), dtype=np.float64)
+    tokens = verse.validation[:30]
+    total = 0.0
+    for start in range(0, 29, 8):
+        window = tokens[start : start + 9]
+        total += CrossEntropy.forward(model.forward(window[None, :-1])[0], window[None, 1:])[0] * (len(window) - 1)
+    assert evaluate(model, tokens) == pytest.approx(total / 29)
+
+
+@pytest.mark.parametrize("length", [2, 8, 9, 10, 17])
+def test_texts_of_every_length_can_be_evaluated(length, verse):
+    assert np.isfinite(evaluate(Transformer(model_for(verse)), verse.validation[:length]))
+
+
+def test_a_text_with_nothing_to_predict_cannot_be_evaluated(verse):
+    with pytest.raises(ValueError, match="give at least 2"):
+        evaluate(Transformer(model_for(verse)), verse.validation[:1])
+
+
+# --- divergence ---
+
+
+def test_nan_ends_the_run_with_its_step_and_the_layer_where_it_appeared(verse):
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    trainer.train_step()
+    trainer.model.parameters["blocks.1.mlp.up.weight"].data[0, 0] = np.nan
+    (last,) = list(trainer)
+    assert last.divergence is not None
+    assert (last.step, last.divergence.step, last.divergence.where) == (2, 2, "blocks.1.mlp.up")
+    assert str(last.divergence) == "diverged at step 2: the loss is nan; first seen in blocks.1.mlp.up"
+    assert trainer.finished
+    assert trainer.step == 1  # the second update was not made
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_real_run_away_is_told_and_not_warned_about(verse):
+    config = dataclasses.replace(QUICK, optimizer="sgd", learning_rate=1e4, gradient_clip=0, steps=50, warmup_steps=0)
+    trainer = Trainer(model_for(verse, norm="none", activation="relu"), config, verse)
+    records = list(trainer)
+    assert len(records) < 50
+    assert records[-1].divergence is not None
+    assert records[-1].validation_loss is None
+    assert np.isfinite(trainer.model.parameters.data).all()
+
+
+def test_an_infinite_gradient_ends_the_run_before_it_reaches_the_weights(verse, monkeypatch):
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    usual = trainer.model.accumulate_gradients
+
+    def overflowing(*batch):
+        result = usual(*batch)
+        trainer.model.parameters["blocks.0.mlp.up.weight"].grad[0, 0] = np.inf
+        return result
+
+    monkeypatch.setattr(trainer.model, "accumulate_gradients", overflowing)
+    (record,) = list(trainer)
+    assert record.divergence.where == "gradient of blocks.0.mlp.up.weight"
+    assert np.isfinite(trainer.model.parameters.data).all()
+
+
+def test_weights_that_the_very_last_update_makes_infinite_are_a_divergence_too(verse, monkeypatch):
+    trainer = Trainer(model_for(verse), dataclasses.replace(QUICK, steps=1), verse)
+    scale = trainer.model.parameters["blocks.0.norm2.scale"].data
+    monkeypatch.setattr(trainer.optimizer, "update", lambda space, rate: scale.fill(np.inf))
+    (record,) = list(trainer)
+    assert record.validation_loss is None
+    assert record.divergence.where == "blocks.0.norm2.scale"
+
+
+def test_a_loss_above_the_limit_ends_the_run(verse):
+    (record,) = list(Trainer(model_for(verse), dataclasses.replace(QUICK, max_loss=0.5), verse))
+    assert "above max_loss = 0.5" in str(record.divergence)
+
+
+def test_a_diverged_run_stays_ended_after_a_resume(verse, tmp_path):
+    from tlab import Checkpoint
+
+    trainer = Trainer(model_for(verse), dataclasses.replace(QUICK, max_loss=0.5), verse)
+    list(trainer)
+    trainer.checkpoint().save(tmp_path)
+    resumed = Trainer.resume(Checkpoint.load(tmp_path), verse)
+    assert resumed.divergence == trainer.divergence
+    assert list(resumed) == []
+
+
+# --- Ctrl-C ---
+
+
+@pytest.fixture(autouse=True)
+def usual_handling_of_ctrl_c():
+    """A shell that starts a process in the background has it ignore Ctrl-C; here it counts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_in_an_update_waits_until_it_is_whole():
+    done = []
+
+    def update():
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("update")
+
+    with pytest.raises(KeyboardInterrupt):
+        update()
+    assert done == ["update"]
+
+
+def test_ctrl_c_during_training_leaves_a_checkpoint_that_goes_on_as_if_nothing_had_been(verse):
+    whole = Trainer(model_for(verse), QUICK, verse)
+    list(whole)
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    update = trainer.optimizer.update
+
+    def interrupted_update(space, learning_rate):
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        update(space, learning_rate)
+
+    trainer.optimizer.update = interrupted_update
+    with pytest.raises(KeyboardInterrupt):
+        list(trainer)
+    resumed = Trainer.resume(trainer.checkpoint(), verse)
+    list(resumed)
+    assert (resumed.model.parameters.data == whole.model.parameters.data).all()
+    assert len(resumed.records) == len(whole.records)
+
+
+def test_ctrl_c_during_a_validation_is_heard_at_once_and_the_validation_made_up_for(verse, monkeypatch):
+    whole = Trainer(model_for(verse), QUICK, verse)
+    list(whole)
+    trainer = Trainer(model_for(verse), QUICK, verse)
+
+    def interrupted_evaluation(model, tokens, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the evaluation went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tlab.training.trainer.evaluate", interrupted_evaluation)
+        with pytest.raises(KeyboardInterrupt):
+            list(trainer)
+    assert trainer.step == 4
+    resumed = Trainer.resume(trainer.checkpoint(), verse)
+    list(resumed)
+    assert numbers(resumed.records) == numbers(whole.records)
+
+
+def test_training_works_outside_the_main_thread(verse):
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    thread = threading.Thread(target=lambda: list(trainer))
+    thread.start()
+    thread.join()
+    assert trainer.finished
+
+
+# --- what cannot be trained ---
+
+
+def test_a_vocabulary_that_is_not_the_corpuss_is_refused(verse):
+    with pytest.raises(ConfigError, match=r"vocab_size = 65: corpus 'verse' has a vocabulary of \d+"):
+        Trainer(ModelConfig(65), QUICK, verse)
+
+
+def test_a_text_shorter_than_one_sequence_is_refused_with_the_longest_context_it_allows():
+    corpus = corpus_from_text("abcdefghijklmnopqrstuvwxyz", name="alphabet")
+    with pytest.raises(ConfigError, match=r"24 tokens to train on, .* or a context of at most 23"):
+        Trainer(ModelConfig(26, context_length=24), QUICK, corpus)
+    list(Trainer(ModelConfig(26, context_length=23), QUICK, corpus))
+
+
+def test_a_subclass_sees_the_clipped_gradient_and_the_weights_before_the_update(verse):
+    seen = []
+
+    class Watching(Trainer):
+        def observe(self, step, gradient_norm, batch):
+            space = self.model.parameters
+            seen.append((step, gradient_norm, float(np.linalg.norm(space.grad)), space.data.copy(), batch))
+
+    config = TrainConfig(steps=2, optimizer="sgd", weight_decay=0.5, gradient_clip=0.01)
+    trainer = Watching(tiny(vocab_size=verse.tokenizer.vocab_size), config, verse)
+    start = trainer.model.parameters.data.copy()
+    record = trainer.train_step()
+    ((step, norm, clipped, before, batch),) = seen
+    assert (step, norm) == (1, record.gradient_norm)
+    assert clipped == pytest.approx(0.01, rel=1e-4)  # without the decay, which the optimizer adds
+    np.testing.assert_array_equal(before, start)
+    assert batch.ids.shape == batch.targets.shape == (config.batch_size, 8)

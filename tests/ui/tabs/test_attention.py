@@ -1,0 +1,352 @@
+"""The Attention tab without a browser: what it shows, of which model, and what it makes of what a page may send."""
+
+import base64
+import gc
+import html
+import json
+import time
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
+    warnings.simplefilter("ignore", ResourceWarning)
+    gr = pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from support import GRADIO, tiny
+from tlab import Checkpoint, TrainConfig, Transformer
+from tlab.inside.attention import HeadPortrait, Likely, read
+from tlab.nn.positions import POSITIONS
+from tlab.text import CharTokenizer
+from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run, demo_steps
+from tlab.ui.inspection.cache import MAX_TOKENS, Memory, Readings, readable_text, subject, whole
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import Run
+from tlab.ui.tabs.attention.tab import AttentionTab, kind_words, surest_head
+from tlab.ui.tabs.attention.view import (
+    fractions,
+    head_words,
+    map_value,
+    next_html,
+    pair_value,
+    positions_value,
+    role_caption,
+    rounded,
+    signed,
+    thumbs_value,
+)
+
+pytestmark = GRADIO
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+NAMES = ["scrub", "next", "heads", "note", "words", "map", "statistics", "pair", "positions", "shown", "instead"]
+
+
+@pytest.fixture
+def runs():
+    runs = Runs(LOCAL, places=1)
+    yield runs
+    runs.close()
+
+
+@pytest.fixture
+def tab(runs):
+    return AttentionTab(runs, None, Readings())
+
+
+def own_checkpoint(alphabet: str = " ab<>=", step: int = 7, **changes) -> Checkpoint:
+    """A model of a visitor's, untrained: what it says does not matter here."""
+    tokenizer = CharTokenizer("".join(sorted(set(alphabet))))
+    config = tiny(vocab_size=tokenizer.vocab_size, **changes)
+    weights = {name: param.data for name, param in Transformer(config).parameters.items()}
+    return Checkpoint(config, TrainConfig(), {"name": "mine", "tokenizer": tokenizer.to_json()}, step, weights)
+
+
+def look(tab, text=EXCERPT, wish=None, shown=None, run_id=None) -> dict:
+    return dict(zip(NAMES, tab.on_look(run_id, text, wish or {}, shown), strict=True))
+
+
+def decoded(value: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(value), kind)
+
+
+# ------------------------------------------------------------------------------------------------ what is sent
+
+
+def test_weights_arrive_to_four_digits():
+    weights = np.array([[0.12345, 1.0], [0.0, 0.5]])
+    np.testing.assert_allclose(decoded(fractions(weights), "<u2") / 65535, weights.ravel(), atol=1e-5)
+
+
+def test_signed_numbers_arrive_to_four_digits_of_the_largest():
+    sent = signed(np.array([-3.0, 0, 1.5]))
+    assert sent["largest"] == 3
+    np.testing.assert_allclose(decoded(sent["parts"], "<i2") / 32767 * 3, [-3, 0, 1.5], atol=1e-4)
+    assert decoded(signed(np.zeros(2))["parts"], "<i2").tolist() == [0, 0]
+
+
+def test_what_is_not_finite_arrives_as_nothing():
+    assert rounded(np.array([[0.12341, np.nan], [np.inf, 1]])) == [[0.1234, None], [None, 1.0]]
+
+
+def test_the_map_carries_weights_and_the_scores_before_the_mask():
+    model = Transformer(tiny(position="none"))
+    reading = read(model, np.arange(5))
+    value = map_value(list("abcde"), reading, 1, 2, 4, 3, 9)
+    np.testing.assert_allclose(decoded(value["weights"], "<u2").reshape(5, 5) / 65535, reading.weights[1, 2], atol=1e-4)
+    scores = decoded(value["scores"]["parts"], "<i2").reshape(5, 5) / 32767 * value["scores"]["largest"]
+    queries, keys = reading.queries[1, 2], reading.keys[1, 2]
+    np.testing.assert_allclose(scores, queries @ keys.T / 2, atol=1e-4)
+    assert (value["chosen"], value["serial"]) == ([4, 3], 9)
+    assert "layer 2, head 3" in value["alternative"]
+
+
+def test_a_thumbnail_is_the_root_of_a_heads_weights_in_bytes():
+    reading = read(Transformer(tiny()), np.arange(6))
+    value = thumbs_value(reading, 1, 0, 0)
+    tiles = decoded(value["tiles"], "u1").reshape(2, 3, 6, 6) / 255
+    np.testing.assert_allclose(tiles**2, reading.weights, atol=0.01)
+    assert len(value["captions"]) == len(value["titles"]) == 6
+
+
+def test_a_pair_ahead_of_the_query_is_sent_as_masked():
+    reading = read(Transformer(tiny()), np.arange(6))
+    assert pair_value(list("abcdef"), reading, 0, 0, 2, 4)["bias"] is None
+    assert pair_value(list("abcdef"), reading, 0, 0, 4, 2)["who"] == ["e (5)", "c (3)"]
+
+
+@pytest.mark.parametrize(
+    ("portrait", "caption", "words"),
+    [
+        (HeadPortrait(0, 3, 0.1, 1.0, "previous", 1.0, 0.1), "token before", "looks at the token before: 100%"),
+        (HeadPortrait(1, 0, 3.0, 9.0, "near", 0.35, 0.34), "spread", "no single favourite"),
+        (HeadPortrait(1, 0, 3.0, 9.0, "same", 0.2, 0.01), "spread", "as if over 20 tokens"),
+    ],
+)  # fmt: skip
+def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption, words):
+    assert role_caption(portrait) == caption
+    assert words in head_words(portrait)
+
+
+def test_a_head_leans_only_to_what_gets_more_than_its_fair_share():
+    assert "leans most to earlier copies" in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
+    assert "leans" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_every_kind_of_position_is_told_in_words_and_pictures(tab, kind):
+    value = look(tab, wish={"kind": kind})["positions"]
+    own = demo_checkpoint().model_config.position
+    assert value["kind"] == kind and [k for k, _ in value["kinds"]] == list(POSITIONS)
+    assert POSITIONS.entries[kind].summary in value["words"]
+    assert ("The model uses it" in value["words"]) == (kind == own)
+    assert len(value["by_distance"][0]) > 1 and len(value["reach"][0]) == len(value["lengths"])
+    assert (value["end"] is None) == POSITIONS[kind].unbounded
+    json.dumps(value, allow_nan=False)
+
+
+def test_tokens_and_samples_are_escaped_where_they_are_html():
+    made = next_html([Likely(0, 0.5)], ("<u>",), EVIL, EVIL, 5)
+    assert "<u>" not in made and "<img" not in made
+    assert html.escape("<u>") in made and html.escape(EVIL) in made
+
+
+# ------------------------------------------------------------------------------------------------ what is asked
+
+
+def test_the_opening_shows_the_surest_head_of_the_shipped_model(tab):
+    reading = tab.readings.look(demo_checkpoint(), EXCERPT).reading
+    layer, head = surest_head(tab.readings.look(demo_checkpoint(), EXCERPT))
+    assert reading.heads[layer * reading.weights.shape[1] + head].entropy == min(h.entropy for h in reading.heads)
+
+
+def test_a_wish_changes_layer_head_and_pair_together(tab):
+    shown = look(tab, wish={"layer": 1, "head": 2, "query": 9, "key": 4, "serial": 3})
+    assert shown["heads"]["chosen"] == [1, 2]
+    assert shown["map"]["chosen"] == [9, 4]
+    assert "Layer 2, head 3" in shown["statistics"]
+    assert shown["map"]["serial"] == shown["heads"]["serial"] == shown["scrub"]["serial"] == 3
+
+
+def test_without_a_chosen_pair_the_last_token_and_its_favourite_are_shown(tab):
+    shown = look(tab, wish={"layer": 0, "head": 0})
+    reading = tab.readings.look(demo_checkpoint(), EXCERPT).reading
+    T = len(reading.ids)
+    assert shown["map"]["chosen"] == [T - 1, int(reading.weights[0, 0, -1].argmax())]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"layer": 10**9, "head": -5, "query": "x", "key": None, "kind": "<img>", "step": "1", "side": 7, "serial": {}},
+        {"layer": True, "head": 1.5, "query": [], "key": {}, "kind": 3, "step": -1, "side": -1, "serial": -1},
+        {"kind": ["rope"], "step": 10**30, "query": 10**12, "key": 10**12},
+        "no wish at all",
+        None,
+        [1, 2],
+    ],
+)
+def test_nonsense_from_a_page_is_brought_within_bounds(tab, wish):
+    shown = look(tab, wish=wish)
+    reading = tab.readings.look(subject(tab.runs, None).checkpoint, EXCERPT).reading
+    L, H, T = reading.weights.shape[:3]
+    layer, head = shown["heads"]["chosen"]
+    query, key = shown["map"]["chosen"]
+    assert 0 <= layer < L and 0 <= head < H and 0 <= key <= query < T
+    assert shown["positions"]["kind"] in POSITIONS
+    json.dumps([shown[name] for name in NAMES[:9]], allow_nan=False)
+
+
+def test_a_number_from_a_page_is_a_whole_number_within_bounds():
+    assert [whole(v, 0, 9, 5) for v in (3, -1, 99, None, True, 2.0, "3", [])] == [3, 0, 9, 5, 5, 5, 5, 5]
+
+
+def test_the_slider_shows_the_model_of_that_step_in_map_bars_and_sample_together(tab):
+    steps = demo_steps()
+    early = look(tab, wish={"step": steps[0], "serial": 1})
+    late = look(tab, wish={"step": steps[-1], "serial": 2})
+    assert (early["scrub"]["step"], late["scrub"]["step"]) == (steps[0], steps[-1])
+    assert early["scrub"]["steps"] == steps
+    for name in ("next", "heads", "map", "statistics"):
+        assert early[name] != late[name]
+    assert f"after {steps[0]:,} steps" in early["note"] and f"after {steps[0]:,} steps" in early["next"]
+
+
+def test_each_side_of_a_run_can_be_looked_into(tab):
+    labels = [side.label for side in demo_run().sides]
+    shown = [look(tab, wish={"side": side, "serial": side}) for side in range(len(labels))]
+    assert [s["scrub"]["side"] for s in shown] == list(range(len(labels)))
+    for side, label in zip(shown, labels, strict=True):
+        assert side["scrub"]["labels"] == labels
+        assert html.escape(label) in side["note"]
+    assert len({s["map"]["weights"] for s in shown}) == len(labels)
+
+
+def test_a_tab_that_comes_into_view_unchanged_is_sent_nothing(tab):
+    wish = {"layer": 1, "serial": 4}
+    shown = look(tab, wish=wish)["shown"]
+    again = tab.on_look(None, EXCERPT, wish, shown)
+    assert all(answer == gr.skip() for answer in again)
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        ({"layer": 2}, ["words", "map", "statistics", "pair", "positions"]),
+        ({"query": 5, "key": 1}, ["pair"]),
+        ({"kind": "rope"}, ["positions"]),
+        ({"step": 0}, NAMES[:9]),
+        ({"side": 1}, NAMES[:9]),
+    ],
+)
+def test_only_what_a_wish_changes_is_sent(tab, change, sent):
+    wish = {"layer": 1, "head": 1}
+    before = look(tab, wish=wish)["shown"]
+    after = look(tab, wish={**wish, **change}, shown=before)
+    assert [name for name in NAMES[:9] if after[name] != gr.skip()] == sent
+
+
+def test_a_text_that_a_new_model_cannot_read_gives_way_but_only_in_its_own_place(tab):
+    run = Run("visitor", demo_run().job, LOCAL)
+    old = look(tab)["shown"]
+    tab.runs.adopt(run, [[own_checkpoint()]])
+    shown = look(tab, EXCERPT, shown=old, run_id=run.id)
+    before, after = shown["instead"]
+    assert before == EXCERPT
+    assert set(after) <= set(" ab<>=")
+    assert look(tab, after, shown=shown["shown"], run_id=run.id)["map"] == gr.skip()  # the page now has that text
+    with pytest.raises(gr.Error, match="no id for"):  # what is typed later is the visitor's, and never replaced
+        look(tab, EXCERPT, shown=shown["shown"], run_id=run.id)
+
+
+def test_a_long_text_says_how_much_of_it_is_read(tab):
+    length = min(MAX_TOKENS, demo_checkpoint().model_config.context_length)
+    note = look(tab, EXCERPT * 40)["note"]
+    assert f"It reads the first {length} of the {len(EXCERPT) * 40:,} tokens." in note
+    assert "It reads" not in look(tab, EXCERPT[: length - 1])["note"]
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "two characters"), ("a", "two characters"), ("日本", "no id for")])
+def test_a_text_that_cannot_be_read_is_refused_in_words(tab, text, words):
+    shown = look(tab)["shown"]
+    with pytest.raises(gr.Error, match=words):
+        look(tab, text, shown=shown)
+
+
+def test_a_text_that_a_model_cannot_read_gives_way_to_one_that_it_can():
+    assert readable_text(demo_checkpoint(), "日本語", "import this") == "import this"
+    assert readable_text(demo_checkpoint(), "import that", "import this") == "import that"
+    neither = readable_text(demo_checkpoint(), "日本語", "漢字")
+    assert len(demo_checkpoint().tokenizer.encode(neither)) >= 2
+
+
+# ------------------------------------------------------------------------------------------------ remembered
+
+
+def test_a_model_reads_the_same_text_once(tab, monkeypatch):
+    calls = []
+    forward = Transformer.forward
+    monkeypatch.setattr(Transformer, "forward", lambda *given: calls.append(1) or forward(*given))
+    look(tab)
+    made = len(calls)
+    assert made > 0
+    for head in range(4):
+        look(tab, wish={"layer": head, "head": head, "query": head, "serial": head})
+    assert len(calls) == made
+
+
+def test_a_remembered_look_is_shown_within_a_tenth_of_a_second(tab):
+    look(tab)
+    begun = time.perf_counter()
+    for serial in range(10):
+        look(tab, wish={"head": serial % 4, "serial": serial})
+    assert (time.perf_counter() - begun) / 10 < 0.1
+
+
+def test_the_memory_lets_the_least_recently_used_go_when_bytes_run_out():
+    memory = Memory(100)
+    memory.put("a", 1, 40)
+    memory.put("b", 2, 40)
+    assert memory.get("a") == 1
+    memory.put("c", 3, 40)
+    assert [memory.get(key) for key in "abc"] == [1, None, 3]
+    memory.put("d", 4, 101)
+    assert memory.get("d") is None and memory.used <= 100
+
+
+def test_what_is_remembered_of_a_model_goes_with_it():
+    readings = Readings()
+    checkpoint = own_checkpoint()
+    alive = weakref.ref(checkpoint)
+    readings.look(checkpoint, "ab ab")
+    readings.position(checkpoint, "rope")
+    assert readings.memory.used > 0
+    del checkpoint
+    gc.collect()
+    assert alive() is None
+    assert (readings.memory.used, len(readings.memory.kept)) == (0, 0)
+
+
+def test_two_models_that_read_one_text_are_never_taken_for_each_other():
+    readings = Readings()
+    first, second = own_checkpoint(), own_checkpoint(hidden_dim=24)
+    assert readings.look(first, "abab").reading.queries.shape != readings.look(second, "abab").reading.queries.shape
+
+
+def test_the_words_of_a_kind_say_whether_it_is_the_models_own():
+    config = tiny(position="rope")
+    assert kind_words(config, "rope").endswith("The model uses it.")
+    assert "Notice:" in kind_words(config, "alibi") and "does not use it" in kind_words(config, "alibi")
+
+
+def test_positions_are_measured_in_the_head_that_is_chosen():
+    reading = read(Transformer(tiny(position="alibi")), np.arange(6))
+    readings, checkpoint = Readings(), own_checkpoint()
+    made = readings.position(checkpoint, "alibi")
+    values = [positions_value([], "alibi", "", made, (reading, 0, head), None)["measured"] for head in range(2)]
+    assert values[0] != values[1] and values[0][0] == 0

@@ -1,0 +1,100 @@
+"""The Code tab: every registered part has a page, and its code is shown as it is."""
+
+import gc
+import html
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
+    warnings.simplefilter("ignore", ResourceWarning)
+    gr = pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from support import GRADIO
+from tlab.nn.activations import ACTIVATIONS, Relu
+from tlab.registry import REGISTRIES
+from tlab.source import page
+from tlab.ui.tabs.code.highlight import highlight
+from tlab.ui.tabs.code.tab import CodeTab, body_html, head_html, known_page
+
+pytestmark = GRADIO
+
+PAGES = [(slot, key) for slot, registry in REGISTRIES.items() for key in registry]
+
+
+def text_of(markup: str) -> str:
+    return html.unescape(re.sub("<[^>]+>", "", markup))
+
+
+@pytest.mark.parametrize(("slot", "key"), PAGES)
+def test_the_shown_code_is_the_code_character_by_character(slot, key):
+    shown = page(slot, key)
+    for code in (shown.code, *shown.parts.values()):
+        assert text_of(highlight(code)) == code
+        assert highlight(code) in body_html(shown)
+
+
+def test_each_kind_of_word_has_its_colour():
+    code = '@wrap\ndef f(x):\n    """Says."""\n    return len("s") + 1  # why\n'
+    colours = re.findall(r'class="tl-c-(\w+)">([^<]+)<', highlight(code))
+    assert colours == [
+        ("decorator", "@"), ("decorator", "wrap"), ("keyword", "def"), ("name", "f"),
+        ("comment", "&quot;&quot;&quot;Says.&quot;&quot;&quot;"), ("keyword", "return"), ("builtin", "len"),
+        ("string", "&quot;s&quot;"), ("number", "1"), ("comment", "# why"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "code", ["def (", "'''open", "\x00", "\tx\n y", 'f"{a}{{b}} {c!r:>{d}}"\n', "x = 'ä' # <b>\f\n"]
+)
+def test_what_is_odd_or_no_python_is_shown_as_it_is(code):
+    assert text_of(highlight(code)) == code
+    assert "<b>" not in highlight(code)
+
+
+def test_reference_comes_before_forward_and_backward():
+    body = body_html(page("activation", "gelu"))
+    places = [body.index(f"tl-code-{name}") for name in ("reference", "forward", "backward")]
+    assert places == sorted(places)
+
+
+def test_a_part_that_was_registered_a_moment_ago_has_its_page():
+    class Marked(Relu):
+        """Says <b>bold</b> things."""
+
+        def forward(self, x):
+            return np.maximum(x, 0), None
+
+    ACTIVATIONS.add("marked", label="<i>Marked</i>", formula="x")(Marked)
+    try:
+        head = head_html(page("activation", "marked"))
+        assert "&lt;i&gt;Marked" in head
+        assert "<b>bold" not in head
+        choices = CodeTab().on_slot("activation")[0]["choices"]
+        assert ("<i>Marked</i>", "marked") in choices
+    finally:
+        ACTIVATIONS.remove("marked")
+
+
+@pytest.mark.parametrize(
+    ("slot", "key", "found"),
+    [
+        ("norm", "rmsnorm", ("norm", "rmsnorm")),
+        ("norm", "gelu", ("norm", "layernorm")),
+        ("../x", None, ("norm", "layernorm")),
+        (None, None, ("norm", "layernorm")),
+    ],
+)
+def test_a_page_that_does_not_exist_gives_the_nearest_that_does(slot, key, found):
+    assert known_page(slot, key) == found
+
+
+def test_a_link_opens_the_page_of_what_is_chosen():
+    tabs, slot, entry, head, formula, _ = CodeTab().on_open("norm", "rmsnorm")
+    assert (tabs["selected"], slot, entry["value"]) == ("code", "norm", "rmsnorm")
+    assert "RMSNorm" in head
+    assert "sqrt" in formula

@@ -1,0 +1,331 @@
+"""The Generate tab without a browser: the chain under the sliders, writing on both sides, and other tokens instead."""
+
+import gc
+import itertools
+import json
+import math
+import time
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
+    warnings.simplefilter("ignore", ResourceWarning)
+    gr = pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from support import GRADIO, tiny
+from tlab import Checkpoint, TrainConfig, Transformer, generate
+from tlab.generate import Sampling, sampling_steps
+from tlab.nn.loss import softmax
+from tlab.text import ByteTokenizer, CharTokenizer
+from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run
+from tlab.ui.inspection.cache import Readings
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import Run
+from tlab.ui.tabs.generate import tab as generate_tab
+from tlab.ui.tabs.generate.tab import SIDES, GenerateTab
+from tlab.ui.tabs.generate.texts import Writings
+
+pytestmark = GRADIO
+
+LOOK = ["chain_a", "chain_b", "text_a", "text_b", "note", "writer", "answered", "another", "column"]
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr(generate_tab, "SECONDS_BETWEEN_FRAMES", 0)
+
+
+@pytest.fixture
+def runs():
+    runs = Runs(LOCAL, places=1)
+    yield runs
+    runs.close()
+
+
+@pytest.fixture
+def tab(runs):
+    return GenerateTab(runs, None, Readings())
+
+
+def own_checkpoint(tokenizer=None, **changes) -> Checkpoint:
+    """A model of a visitor's, untrained: what it says does not matter here."""
+    tokenizer = tokenizer or CharTokenizer(" <=>ab")
+    config = tiny(vocab_size=tokenizer.vocab_size, **changes)
+    weights = {name: param.data for name, param in Transformer(config).parameters.items()}
+    return Checkpoint(config, TrainConfig(), {"name": "mine", "tokenizer": tokenizer.to_json()}, 7, weights)
+
+
+def look(
+    tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, wish=None, writer="shipped", answered=None, run_id=None,
+    repetition=1.0,
+):  # fmt: skip
+    answers = tab.on_look(run_id, prompt, temperature, top_k, top_p, repetition, wish or {}, writer, answered)
+    return dict(zip(LOOK, answers, strict=True))
+
+
+def write(
+    tab, prompt=PROMPT, temperature=0.8, top_k=0, top_p=1.0, count=30, seed=7, instead=None, branched=0, run_id=None,
+    repetition=1.0,
+):  # fmt: skip
+    request = gr.Request(session_hash="me")
+    settings = (temperature, top_k, top_p, repetition)
+    return list(tab.on_write(run_id, prompt, *settings, count, seed, instead, branched, request))
+
+
+# ------------------------------------------------------------------------------------------------ the chain
+
+
+def test_the_chain_shows_every_step_from_logit_to_chance(tab):
+    chain = look(tab, temperature=0.5, top_k=4)["chain_a"]
+    logits = tab.readings.next_logits(demo_checkpoint(), PROMPT)
+    steps = sampling_steps(logits, 0.5, 4)
+    assert len(chain["rows"]) == generate_tab.CANDIDATES
+    order = np.argsort(-logits, kind="stable")
+    for (token_id, name, logit, penalized, scaled, kept, chance), expected in zip(chain["rows"], order, strict=False):
+        assert token_id == expected and name == demo_checkpoint().tokenizer.tokens[token_id]
+        assert logit == pytest.approx(logits[expected])
+        assert penalized == logit
+        assert scaled == pytest.approx((logits[expected] - logits.max()) / 0.5, abs=1e-5)
+        assert kept == bool(np.isfinite(steps.filtered[expected]))
+        assert chance == pytest.approx(steps.probabilities[expected])
+    removed = 1 - softmax(logits / np.float32(0.5))[order[:4]].sum()
+    assert f"{len(logits) - 4} of {len(logits)} tokens are cut, and with them {removed:.1%}" in chain["words"]
+    json.dumps(chain, allow_nan=False)
+
+
+def test_the_penalty_is_for_the_prompt_and_for_what_was_written_before_a_clicked_token(tab):
+    known = set(demo_checkpoint().tokenizer.encode(PROMPT).tolist())
+    rows = look(tab, repetition=2.0)["chain_a"]["rows"]
+    assert {row[0]: row[3] != row[2] for row in rows} == {row[0]: row[0] in known for row in rows}
+    text = write(tab, repetition=1.3, temperature=1.5)[-1][0]
+    wish = {"serial": 1, "a": {"number": text["number"], "place": 29}}
+    chain = look(tab, repetition=1.3, temperature=1.5, wish=wish)["chain_a"]
+    drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
+    assert drawn[6] == pytest.approx(text["tokens"][29][1], abs=1e-4)  # the chance with which it was written
+
+
+def test_a_text_of_an_earlier_alphabet_gives_way_to_the_prompt(tab):
+    old = own_checkpoint()
+    writing = tab.writings.begin(old, "ab", 9)
+    for token in generate(old, "ab", max_new_tokens=9, seed=0):
+        writing.add(token)
+    (of, *_) = tab.subjects(None)
+    assert tab.chain(of, PROMPT, Sampling(), (writing, 0)) == tab.chain(of, PROMPT, Sampling(), None)
+
+
+@pytest.mark.parametrize("repetition", [1.0, 1.5])
+def test_the_first_token_of_a_text_can_be_clicked_too(tab, repetition):
+    text = write(tab, repetition=repetition)[-1][0]
+    chain = look(tab, repetition=repetition, wish={"serial": 1, "a": {"number": text["number"], "place": 0}})["chain_a"]
+    assert chain["drawn"] is not None and chain["where"].endswith("token 1 of the text")
+
+
+def test_at_temperature_0_the_chain_has_one_token_left(tab):
+    chain = look(tab, temperature=0)["chain_a"]
+    assert [row[6] for row in chain["rows"][:2]] == [1, 0]
+    assert chain["rows"][1][4] is None
+    assert "one among 1.0 equal" in chain["words"]
+
+
+def test_the_sliders_act_on_cached_logits(tab, monkeypatch):
+    look(tab)
+    monkeypatch.setattr(Transformer, "forward", None)  # whoever calls it now fails
+    begun = time.perf_counter()
+    chances = [look(tab, temperature=t)["chain_a"]["rows"][0][6] for t in (0.2, 0.5, 1.0, 1.5, 2.0)]
+    assert (time.perf_counter() - begun) / 5 < 0.1
+    assert chances == sorted(chances, reverse=True)
+
+
+def test_both_sides_show_the_same_prompt(tab):
+    shown = look(tab)
+    assert len(demo_run().sides) == SIDES
+    assert shown["chain_a"]["rows"] != shown["chain_b"]["rows"]
+    assert shown["chain_a"]["where"] == shown["chain_b"]["where"] == "next, behind the prompt"
+
+
+@pytest.mark.parametrize(("prompt", "words"), [("", "empty"), (None, "empty"), ("日本", "no id for")])
+def test_a_prompt_that_cannot_be_read_is_told_in_the_chain(tab, prompt, words):
+    chain = look(tab, prompt)["chain_a"]
+    assert chain["rows"] == [] and words in chain["words"]
+
+
+@pytest.mark.parametrize("setting", [{"temperature": "hot"}, {"temperature": math.nan}, {"top_p": 7}, {"top_p": -1},
+                                     {"repetition": 0}, {"repetition": "much"}])  # fmt: skip
+def test_sliders_that_say_nonsense_are_refused_in_words(tab, setting):
+    with pytest.raises(gr.Error, match="must be"):
+        look(tab, **setting)
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def test_the_same_seed_writes_the_same_text_in_growing_frames(tab):
+    first, second = write(tab), write(tab)
+    assert first[-1][0]["tokens"] == second[-1][0]["tokens"]
+    lengths = [len(frame[0]["tokens"]) for frame in first]
+    assert lengths == sorted(lengths) and lengths[0] == 0 and lengths[-1] == 30
+    for before, after in itertools.pairwise(frame[0]["tokens"] for frame in first):
+        assert after[: len(before)] == before  # so that Gradio sends what is new and no more
+    text = "".join(token for token, _ in first[-1][0]["tokens"])
+    assert text == "".join(map(str, generate(demo_checkpoint(), PROMPT, max_new_tokens=30, temperature=0.8, seed=7)))
+
+
+def test_two_sides_write_at_once_to_one_prompt(tab):
+    last = write(tab)[-1]
+    for side in range(SIDES):
+        model = demo_checkpoint(side)
+        expected = "".join(map(str, generate(model, PROMPT, max_new_tokens=30, temperature=0.8, seed=7)))
+        assert "".join(token for token, _ in last[side]["tokens"]) == expected
+        assert last[side]["title"] == f"{'AB'[side]}: {demo_run().sides[side].label}"
+
+
+def test_each_text_has_a_number_that_nobody_guesses(tab):
+    numbers = [frame[side]["number"] for _ in range(3) for frame in write(tab, count=1)[:1] for side in range(SIDES)]
+    assert len(set(numbers)) == 6 and all(len(number) >= 12 for number in numbers)
+
+
+@pytest.mark.parametrize("prompt", ["", "日本語"])
+def test_a_prompt_that_cannot_be_written_to_is_refused_in_words(tab, prompt):
+    with pytest.raises(gr.Error):
+        write(tab, prompt)
+
+
+def test_a_clicked_token_shows_what_it_was_chosen_by(tab):
+    text = write(tab)[-1][0]
+    at = {"a": {"number": text["number"], "place": 12}, "serial": 1}
+    chain = look(tab, temperature=0.8, wish=at)["chain_a"]
+    drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
+    assert drawn[6] == pytest.approx(text["tokens"][12][1], abs=1e-4)  # the chance that tints it
+    assert "token 13 of the text" in chain["where"]
+    assert chain["place"] == 12
+    assert look(tab, wish=at)["chain_b"]["place"] is None  # the other side's text was not clicked
+
+
+def test_who_types_another_prompt_sees_what_comes_behind_it_again(tab):
+    text = write(tab)[-1][0]
+    at = {"a": {"number": text["number"], "place": 12}, "serial": 1}
+    shown = look(tab, wish=at)
+    assert shown["chain_a"]["place"] == 12
+    shown = look(tab, PROMPT + "s", wish=at, answered=shown["answered"])
+    assert shown["chain_a"]["place"] is None
+    shown = look(tab, PROMPT + "s", temperature=0.3, wish=at, answered=shown["answered"])
+    assert shown["chain_a"]["place"] is None  # and it stays so when a slider moves
+    assert look(tab, PROMPT + "s", wish={**at, "serial": 2}, answered=shown["answered"])["chain_a"]["place"] == 12
+
+
+@pytest.mark.parametrize(
+    "at",
+    [None, "x", {}, {"number": 3, "place": 0}, {"number": "guess", "place": 0}, {"number": None, "place": None}, [1]],
+)
+def test_a_place_that_is_none_is_the_one_behind_the_prompt(tab, at):
+    assert look(tab, wish={"a": at, "serial": 1})["chain_a"]["place"] is None
+
+
+@pytest.mark.parametrize("place", [-1, 30, 10**12, "3", 2.0, True])
+def test_a_place_outside_the_text_is_the_one_behind_the_prompt(tab, place):
+    number = write(tab)[-1][0]["number"]
+    assert look(tab, wish={"a": {"number": number, "place": place}, "serial": 1})["chain_a"]["place"] is None
+
+
+def test_another_token_instead_keeps_the_beginning_and_writes_on(tab):
+    before = write(tab)[-1][0]
+    chain = look(tab, wish={"a": {"number": before["number"], "place": 5}, "serial": 1})["chain_a"]
+    token_id = next(row[0] for row in chain["rows"] if row[0] != chain["drawn"])
+    instead = {"side": 0, "number": before["number"], "place": 5, "id": token_id, "serial": 1}
+    frames = write(tab, instead=instead)
+    after = frames[-1][0]
+    assert after["tokens"][:5] == before["tokens"][:5]
+    assert after["tokens"][5][0] == demo_checkpoint().tokenizer.decode([token_id])
+    assert len(after["tokens"]) == 30 and after["number"] != before["number"]
+    so_far = PROMPT + "".join(token for token, _ in after["tokens"][:6])
+    rest = generate(demo_checkpoint(), so_far, max_new_tokens=24, temperature=0.8, seed=7)
+    assert "".join(token for token, _ in after["tokens"][6:]) == "".join(map(str, rest))
+    assert all(frame[1] == gr.skip() for frame in frames)  # the other side's text stays
+    assert frames[0][-1] == 1
+    assert write(tab, instead=instead, branched=1)[-1][1] != gr.skip()  # the next Write is a Write again
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"number": "gone"}, "no longer kept"), ({"place": 99}, "no longer kept"), ({"id": 10**9}, "no such token"),
+     ({"id": -1}, "no such token"), ({"id": "a"}, "no such token")],
+)  # fmt: skip
+def test_another_token_that_cannot_be_is_refused_in_words(tab, change, words):
+    number = write(tab)[-1][0]["number"]
+    with pytest.raises(gr.Error, match=words):
+        write(tab, instead={"side": 0, "number": number, "place": 1, "id": 1, "serial": 1, **change})
+
+
+def test_a_text_of_an_earlier_model_is_not_gone_on_with_by_a_later_one():
+    writings = Writings()
+    old, new = own_checkpoint(), own_checkpoint()
+    writing = writings.begin(old, "ab", 9)
+    for token in generate(old, "ab", max_new_tokens=9, seed=0):
+        writing.add(token)
+    with pytest.raises(ValueError, match="earlier model"):
+        writings.branch({"number": writing.number, "place": 1, "id": 0}, new, 9, Sampling())
+
+
+# ------------------------------------------------------------------------------------------------ other models
+
+
+def test_a_new_model_gets_an_empty_page_its_own_alphabet_and_one_side(tab):
+    run = Run("visitor", demo_run().job, LOCAL)
+    tab.runs.adopt(run, [[own_checkpoint()]])
+    shown = look(tab, run_id=run.id, writer="another run")
+    assert shown["text_a"]["tokens"] == [] and shown["text_a"]["number"]
+    before, after = shown["another"]
+    assert before == PROMPT and set(after) <= set(" <=>ab")
+    assert shown["chain_a"]["rows"]
+    assert look(tab, after, run_id=run.id, writer=shown["writer"])["text_a"] == gr.skip()
+
+
+def test_bytes_that_are_no_text_are_chosen_and_shown_all_the_same(tab, monkeypatch):
+    checkpoint = own_checkpoint(ByteTokenizer())
+    monkeypatch.setattr(tab, "subjects", lambda _: [tab_subject(tab, checkpoint)])
+    text = write(tab, "é", count=20)[-1][0]
+    assert len(text["tokens"]) == 20
+    chain = look(tab, "é", wish={"a": {"number": text["number"], "place": 3}, "serial": 1})["chain_a"]
+    assert chain["place"] == 3 and any(row[0] == chain["drawn"] for row in chain["rows"])
+
+
+def tab_subject(tab, checkpoint):
+    from tlab.ui.inspection.cache import Subject
+
+    return Subject(checkpoint, None, 0, ["this run"], [checkpoint.step])
+
+
+def test_texts_beyond_the_budget_go_the_oldest_first_and_the_pages_own_never():
+    checkpoint = own_checkpoint()
+    writings = Writings(budget=20_000)
+    shipped = writings.ship(checkpoint, "ab")
+    numbers = [writings.begin(checkpoint, "ab", 40).number for _ in range(4)]
+    assert [writings.find(number) is not None for number in numbers] == [False, False, True, True]
+    assert writings.find(shipped.number) is shipped
+
+
+def test_the_texts_of_a_visitor_who_leaves_go_and_those_of_others_stay():
+    checkpoint = own_checkpoint()
+    writings = Writings()
+    shipped = writings.ship(checkpoint, "ab")
+    mine, theirs = (writings.begin(checkpoint, "ab", 5, owner) for owner in ("me", "them"))
+    writings.forget("me")
+    assert [writings.find(writing.number) is writing for writing in (mine, theirs, shipped)] == [False, True, True]
+
+
+def test_a_kept_text_does_not_keep_its_model():
+    writings = Writings()
+    checkpoint = own_checkpoint()
+    alive = weakref.ref(checkpoint)
+    writing = writings.begin(checkpoint, "ab", 5)
+    for token in itertools.islice(generate(checkpoint, "ab", max_new_tokens=5), 5):
+        writing.add(token)
+    del checkpoint
+    gc.collect()
+    assert alive() is None and writings.find(writing.number) is writing

@@ -1,0 +1,420 @@
+"""The Inside tab without a browser: every probe renders, whatever a page sends is checked, and looks are bounded."""
+
+import gc
+import time
+import warnings
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
+    warnings.simplefilter("ignore", ResourceWarning)
+    gr = pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from support import GRADIO, VERSE
+from tlab.checks import Check
+from tlab.config import ConfigError, options
+from tlab.inside import PROBES, Probe
+from tlab.inside.bugs import BUGS
+from tlab.inside.interventions import CHANGES
+from tlab.ui.app import build
+from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
+from tlab.ui.inspection import tasks
+from tlab.ui.inspection.cache import Readings, subject
+from tlab.ui.inspection.process import Looker, LookError
+from tlab.ui.inspection.selection import note_words, scene_of, wished_subject
+from tlab.ui.inspection.tasks import OverTime
+from tlab.ui.runs.limits import LOCAL, PUBLIC
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import ACTIVE
+from tlab.ui.runs.worker import Job, make_trainers, read_corpus, work
+from tlab.ui.settings.plans import make_plans
+from tlab.ui.settings.presets import PRESET_TEXTS, PRESETS, preset_job
+from tlab.ui.sharing.write_zip import ExportError
+from tlab.ui.tabs.compare.view import kept_run
+from tlab.ui.tabs.inside.checks_panel import MOST_BUG_STEPS, bug_job, bug_words
+from tlab.ui.tabs.inside.options import asked_options, default, groups, most, option_control, probe_words
+from tlab.ui.tabs.inside.tab import FIRST, InsideTab
+from tlab.ui.tabs.inside.view import bar, bar_scales, checks_html, over_time_value, plain, probe_table, table
+
+pytestmark = GRADIO
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+SMALL = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 8, "batch_size": 4, "steps": 3,
+         "validation_every": 0}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs():
+    runs = Runs(PUBLIC, places=1)
+    runs.looker.seconds = 120.0  # other tests may keep both cores busy
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(scope="module")
+def tab(runs):
+    return InsideTab(runs, None, Readings(), None)
+
+
+def values_of(tab, **given):
+    """What the page sends of all options: defaults, but for these of one probe, as key__name."""
+    return [
+        given.get(f"{key}__{name}", default(PROBES[key], name)) for key, name in tab.fields
+    ]  # fmt: skip
+
+
+def look(tab, key, text=EXCERPT, wish=None, run_id=None, **given):
+    return tab.on_look(run_id, text, wish or {"serial": 1}, key, "shipped", None, *values_of(tab, **given))
+
+
+# ------------------------------------------------------------------------------------------------ probes
+
+
+@pytest.mark.parametrize("key", PROBES)
+def test_every_probe_renders_for_the_shipped_model_within_the_limits(tab, key):
+    tab.runs.looker.ask(tasks.sleep, 0)  # the process stands
+    began = time.perf_counter()
+    shown = look(tab, key)[2]
+    seconds = time.perf_counter() - began
+    print(f"{key}: {seconds:.2f} s")
+    assert "<table" in shown and "tl-in-refused" not in shown
+    assert 'scope="col"' in shown and f'download="{key}.csv"' in shown
+
+
+def test_every_probe_is_in_one_group_and_has_a_caption():
+    assert sorted(key for keys in groups().values() for key in keys) == sorted(PROBES)
+    for kind in PROBES.values():
+        first, rest = probe_words(kind)
+        assert first.endswith(".") and all(rest)
+
+
+def test_a_probe_that_is_registered_later_gets_its_controls_from_its_fields(register):
+    class Later(Probe):
+        """Something new.
+
+        Defined so. Notice: this.
+        """
+
+    register(PROBES, "later", Later)
+    assert "later" in [key for keys in groups().values() for key in keys]
+    assert probe_words(Later) == ("Something new.", ["Defined so.", "Notice: this."])
+
+
+@pytest.mark.parametrize(("key", "name"), [(key, name) for key, kind in PROBES.items() for name in options(kind)])
+def test_every_option_has_a_control_that_opens_with_the_default(key, name):
+    with gr.Blocks(analytics_enabled=False):
+        control = option_control(key, name, public=True)
+    assert control.value in (default(PROBES[key], name), "")
+
+
+def test_what_a_page_sends_is_checked_and_an_empty_field_is_the_default():
+    assert asked_options("lens", {"token": "", "place": None}, True) == {}
+    assert asked_options("lens", {"token": "a", "place": 3.0}, True) == {"token": "a", "place": 3}
+    for values in ({"place": "x"}, {"place": 1.5}, {"place": True}, {"token": 3}, {"token": "a" * 5000}):
+        with pytest.raises(ConfigError):
+            asked_options("lens", values, True)
+    with pytest.raises(ConfigError, match="change"):
+        asked_options("effect", {"change": EVIL}, True)
+
+
+def test_amounts_are_smaller_on_a_page_that_many_share():
+    kind = PROBES["effect"]
+    here = most(kind, "count", public=True)
+    assert here < most(kind, "count", public=False) == options(kind)["count"].high
+    assert asked_options("effect", {"count": here}, True) == {"count": here}
+    with pytest.raises(ConfigError, match="public page allows"):
+        asked_options("effect", {"count": here + 1}, True)
+    assert asked_options("effect", {"count": here + 1}, False) == {"count": here + 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "says"),
+    [
+        ("neuron", {"neuron__layer": 99}, "no neuron 0 in layer 99"),
+        ("next", {"next__part": EVIL}, "no part"),
+        ("lens", {"lens__token": "ab"}, "name exactly one"),
+        ("effect", {"effect__count": 10_000}, "must be at least 2"),
+    ],
+)
+def test_a_probe_that_has_no_meaning_says_why_in_place_of_the_table(tab, key, given, says):
+    shown = look(tab, key, **given)[2]
+    assert "tl-in-refused" in shown and says in shown and "<table" not in shown and "<img" not in shown
+
+
+def test_a_text_of_one_token_or_of_unknown_letters_is_refused_in_words(tab):
+    assert "at least two tokens" in look(tab, FIRST, text="a")[2]
+    assert "tl-in-refused" in look(tab, FIRST, text="日本")[2]
+
+
+def test_a_wish_of_nonsense_is_the_shipped_model(tab):
+    for wish in (None, [], "x", {"side": "B", "step": "now", "serial": {}}, {"step": 1e9, "side": -4}):
+        assert "<table" in look(tab, FIRST, wish=wish)[2]
+    assert "<table" in look(tab, "no such probe", run_id="nobody's")[2]
+
+
+def test_the_same_look_is_taken_once(tab, monkeypatch):
+    look(tab, "heads")
+    monkeypatch.setattr(tab.runs.looker, "ask", None)  # would not do
+    assert "<table" in look(tab, "heads")[2]
+
+
+def test_a_model_of_another_alphabet_gets_a_text_that_it_can_read(tab):
+    *_, key, instead = tab.on_look(None, "日本", {"serial": 1}, FIRST, "another run", "mlp.99", *values_of(tab))
+    assert (key, instead) == ("shipped", ["日本", EXCERPT])
+    assert "It reads the first 32 of the 63 tokens" in note_words(subject(tab.runs, None), EXCERPT)
+
+
+def test_following_a_table_draws_its_first_number_at_every_kept_step(tab):
+    value = tab.on_follow(None, EXCERPT, {}, "heads", *values_of(tab))
+    steps = subject(tab.runs, None).steps
+    assert value["lines"] and all([x for x, _ in line["points"]] == steps for line in value["lines"])
+    assert "entropy" in value["unit"]
+    refused = tab.on_follow(None, EXCERPT, {}, "walk", *values_of(tab, walk__place=99))
+    assert not refused["lines"] and "place 99" in refused["empty"]
+
+
+def test_the_rows_that_move_farthest_are_drawn():
+    lines = {str(i): [0.0, float(i)] for i in range(40)}
+    value = over_time_value("x", OverTime("score", [0, 1], lines), "of 1")
+    assert [line["name"] for line in value["lines"]] == [str(i) for i in range(28, 40)]
+    assert "12 of 40 rows" in value["unit"]
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+class Row(NamedTuple):
+    token: str
+    share: float
+    change: float
+    count: int
+
+
+def test_every_cell_is_escaped_and_numbers_stand_to_the_right_under_their_units():
+    rows = [Row(EVIL, 0.5, -1.0, 3), Row("b", 0.25, 2.0, 4)]
+    scales = bar_scales(rows, {"share": "of 1"})
+    shown = table(rows, {"share": "of 1"}, scales, "x")
+    assert "<img" not in shown and "&lt;img" in shown
+    assert scales == {"share": (1.0, False)} and "width:50.0%" in shown
+    assert shown.count("<small>of 1</small>") == 1 and shown.count('<td class="tl-in-number">') == 6
+
+
+def test_bars_go_to_the_side_of_the_sign_and_far_outliers_are_cut():
+    rows = [Row("a", 0.0, value, 0) for value in (-1.0, 1.0, *[0.5] * 8, 1000.0)]
+    ((largest, signed),) = bar_scales(rows, {"change": "nats"}).values()
+    assert signed and largest == 3.0  # three times what nine of ten reach
+    assert "left:33.3%;width:16.7%" in bar(-1.0, largest, signed) and "tl-in-minus" in bar(-1.0, largest, signed)
+    assert "left:50.0%;width:50.0%" in bar(1000.0, largest, signed) and "tl-in-cut" in bar(1000.0, largest, signed)
+    assert bar(float("nan"), 1.0, False) == ""
+    assert not bar_scales([Row("a", np.nan, 0.0, 0)] * 2, {"change": "nats"})
+
+
+def test_equations_in_a_table_are_plain_text():
+    assert plain(r"S = Q K^\top / \sqrt{D}") == "S = Q Kᵀ / √D"
+    assert plain("a b") == "a b" and "\\" not in plain(r"\partial \mathcal{L} / \partial(x)")
+
+
+def test_a_table_with_evil_tokens_is_escaped_with_its_file():
+    rows = PROBES["lens"]().rows(tasks.subject_of(scene_of(subject(Runs(LOCAL, 1), None), EXCERPT)))
+    shown = probe_table("lens", [row._replace(token=EVIL) for row in rows])
+    assert "<img" not in shown
+
+
+# ------------------------------------------------------------------------------------------------ interventions
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_of_a_head_shows_its_cost_or_what_it_carries(tab, change):
+    other = EXCERPT.replace("name", "list")
+    shown = tab.on_what_if(None, EXCERPT[:30], {}, "attention.0.head.1", change, other[:30])
+    assert "before" in shown and "<table" in shown and "tl-in-refused" not in shown
+    assert ("nats a token" in shown) != CHANGES[change].needs_reference
+
+
+@pytest.mark.parametrize("part", ["positions", "norms", "mlp.0.neuron.3", "mlp.7"])
+def test_positions_norms_and_neurons_can_be_taken_away(tab, part):
+    assert "nats a token" in tab.on_what_if(None, EXCERPT, {}, part, "zero", "")
+
+
+def test_the_cost_is_that_of_the_probe(tab):
+    of = subject(tab.runs, None)
+    done = tab.intervention(of, EXCERPT, "mlp.0", "zero", "")
+    (row,) = PROBES["effect"](part="mlp.0", change="zero", count=done.windows).rows(
+        tasks.subject_of(scene_of(of, EXCERPT))
+    )
+    assert done.loss == pytest.approx((row.loss, row.low, row.high), abs=1e-5)
+    assert sum(candidate.before for candidate in done.candidates) < 1
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "says"),
+    [("all", "zero", "choose one part"), (EVIL, "zero", "no part"), ("mlp.0", "uniform", "no attention weights"),
+     ("mlp.0", "patch", "same number of tokens"), (None, None, "no part")],
+)  # fmt: skip
+def test_an_intervention_that_cannot_be_is_refused_in_words(tab, part, change, says):
+    shown = tab.on_what_if(None, EXCERPT[:30], {}, part, change, "ab")
+    assert says in shown and "<img" not in shown and "<table" not in shown
+
+
+def test_the_parts_on_offer_are_those_of_the_model(tab):
+    config = demo_checkpoint().model_config
+    names = tasks.part_names(config)
+    assert len(names) == config.num_layers * (config.num_heads + 2) + 2
+    for name in names[:-2]:
+        tasks.find_part(demo_checkpoint().model(), name)
+
+
+# ------------------------------------------------------------------------------------------------ checks and bugs
+
+
+def test_the_shipped_configuration_passes_its_checks_and_a_bug_is_caught(tab):
+    assert "checks pass" in tab.lab.on_check(None, {}, ":none")
+    assert "Caught" in tab.lab.on_check(None, {}, "no-mask")
+
+
+def test_a_failed_check_stands_first_and_says_so():
+    shown = checks_html([Check("gradient", "fine", 1e-9, 1e-6), Check("meaning", EVIL, 1.0, 1e-10)], "it")
+    assert shown.index("&lt;img") < shown.index("fine") and "✗ failed" in shown and "<img" not in shown
+    assert "Not caught" in checks_html([Check("gradient", "fine", 0.0, 1.0)], "it")
+
+
+def test_a_large_model_is_not_checked_but_told_why():
+    config = demo_checkpoint().model_config
+    large = type(config).from_json({**config.to_json(), "hidden_dim": 512})
+    with pytest.raises(ValueError, match="Checks take"):
+        tasks.check_rows(large, None)
+
+
+def test_every_bug_has_words_and_an_unknown_one_is_no_bug():
+    assert all(len(bug_words(key)) > 80 for key in BUGS)
+    assert bug_words(None) == bug_words(EVIL)
+
+
+def tiny_job(bug, **changes):
+    plan = make_plans({**SMALL, **changes})[0]
+    return Job("own", VERSE * 20, "char", (plan, plan._replace(label="B", bug=bug)))
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_trains_in_lockstep_and_only_in_b(bug):
+    job = tiny_job(bug)
+    silent = SimpleNamespace(poll=lambda: False)
+    messages = list(work(job, silent))
+    plain_one = list(work(job._replace(plans=(job.plans[0],)), silent))
+    records = {side: [r.loss for m in messages if type(m).__name__ == "Progress" and m.side == side for r in m.records]
+               for side in (0, 1)}  # fmt: skip
+    alone = [r.loss for m in plain_one if type(m).__name__ == "Progress" for r in m.records]
+    assert records[0] == alone and len(records[1]) == SMALL["steps"]
+    assert messages[-1].checkpoints[1].step == SMALL["steps"]
+
+
+def test_a_resumed_run_keeps_its_bug():
+    job = tiny_job("no-scale")
+    corpus = read_corpus(job)
+    trainers = make_trainers(job, corpus)
+    plans = tuple(p._replace(checkpoint=t.checkpoint()) for p, t in zip(job.plans, trainers, strict=True))
+    scales = [t.model.blocks[0].attention.scale for t in make_trainers(job._replace(plans=plans), corpus)]
+    assert scales[1] == 1.0 != scales[0]
+
+
+def test_the_run_of_a_bug_has_the_settings_of_the_chosen_side(runs):
+    of = wished_subject(runs, None, {"side": 1})
+    job = bug_job(of, "no-mask")
+    right, wrong = job.plans
+    assert right.model == wrong.model
+    assert {**right.model, "vocab_size": of.checkpoint.model_config.vocab_size} == of.checkpoint.model_config.to_json()
+    assert right.model["residual"] == "post" and (right.bug, wrong.bug) == (None, "no-mask")
+    assert right.training["steps"] <= MOST_BUG_STEPS
+    runs.check(job)
+
+
+def test_a_bug_that_cannot_be_is_refused_before_anything_starts(runs):
+    with pytest.raises(ValueError, match="cannot be planted"):
+        runs.check(tiny_job("batch-norm", norm="none"))
+    with pytest.raises(ValueError, match="unknown bug"):
+        runs.check(tiny_job(EVIL))
+    with pytest.raises(ValueError, match="unknown bug"):
+        bug_job(subject(runs, None), ":none")
+
+
+def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs):
+    run = runs.start("someone", tiny_job("no-mask"))
+    until = time.monotonic() + 60
+    while run.state in ACTIVE and time.monotonic() < until:
+        time.sleep(0.05)
+    assert run.state == "done", run.error
+    of = wished_subject(runs, run.id, {"side": 1})
+    assert "looked at without it" in note_words(of, "the")
+    with pytest.raises(ExportError, match="planted bug"):
+        kept_run(runs, run.id, run)
+    tab = InsideTab(runs, None, Readings(), None)
+    shown = look(tab, "effect", text="the quick", run_id=run.id)  # searches the visitor's own text
+    assert "<table" in shown[2], shown[2]
+
+
+# ------------------------------------------------------------------------------------------------ profile and limits
+
+
+def test_a_profile_tells_each_part_and_what_it_cost_itself(tab):
+    shown = tab.lab.on_profile(None, {})
+    assert "attention" in shown and "of peak" in shown and "Being watched" in shown
+
+
+def test_a_step_that_takes_too_long_is_not_profiled(runs):
+    scene = scene_of(subject(runs, None), "")
+    training = scene.checkpoint.train_config
+    huge = type(training).from_json({**training.to_json(), "batch_size": 4096})
+    with pytest.raises(ValueError, match="too long to profile"):
+        tasks.profile_step(scene, huge)
+
+
+def test_a_look_that_takes_too_long_ends_with_its_process_and_the_next_is_answered():
+    looker = Looker(PUBLIC)
+    try:
+        looker.ask(tasks.sleep, 0)
+        process, looker.seconds = looker.process, 0.2
+        began = time.perf_counter()
+        with pytest.raises(LookError, match="more than 0 seconds"):
+            looker.ask(tasks.sleep, 30)
+        assert time.perf_counter() - began < 5 and process is looker.process and looker.connection is None
+        looker.seconds = 30
+        assert looker.ask(tasks.sleep, 0) is None
+    finally:
+        looker.end()
+
+
+def test_a_look_that_needs_too_much_memory_says_so_and_the_next_is_answered():
+    looker = Looker(PUBLIC)
+    try:
+        with pytest.raises(LookError, match="memory"):
+            looker.ask(np.ones, 2 * looker.memory // 8)
+        assert looker.ask(tasks.sleep, 0) is None
+    finally:
+        looker.end()
+
+
+def test_a_corpus_is_found_by_name_and_never_by_path(tmp_path):
+    path = tmp_path / "secret.txt"
+    path.write_text(VERSE * 20)
+    with pytest.raises(ValueError, match="there is no"):
+        tasks.corpus_of(str(path), None, "char")
+
+
+def test_the_induction_preset_brings_its_text_and_the_next_one_takes_it_away(runs):
+    (preset,) = (preset for preset in PRESETS.values() if preset.corpus)
+    assert preset_job(preset).corpus in PRESET_TEXTS
+    page = build(runs)
+    radio = next(block for block in page.blocks.values() if getattr(block, "elem_id", None) == "compare")
+    handler = next(fn for fn in page.fns.values() if (radio._id, "input") in fn.targets)
+    corpus = next(i for i, out in enumerate(handler.outputs) if out.elem_id == "field-corpus")
+    assert handler.fn(preset.label, "python-docs")[corpus] == preset.corpus
+    other = next(label for label in PRESETS if not PRESETS[label].corpus)
+    assert handler.fn(other, preset.corpus)[corpus] == "python-docs"
+    assert isinstance(handler.fn(other, "mine")[corpus], dict)  # skipped: a visitor's choice stays
+    del page, handler, radio
+    gc.collect()

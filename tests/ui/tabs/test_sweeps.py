@@ -1,0 +1,234 @@
+"""The Sweeps tab: what is read from a sweep's files, and what it shows of them."""
+
+import gc
+import json
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ResourceWarning)
+    gr = pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from support import GRADIO
+from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.norms import NORMS
+from tlab.nn.residuals import RESIDUALS
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.links import defaults
+from tlab.ui.tabs.sweeps.results import DEMO_SWEEP, ResultsError, demo_results, own_results, read_results
+from tlab.ui.tabs.sweeps.tab import SweepsTab, best_numbers, grid_value, pictures
+from tlab.ui.tabs.train.tab import TrainTab
+
+pytestmark = GRADIO
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+CELLS = """cell_id,alias_of,status,norm,num_layers,seed,val_loss,n_params,later
+a0,,ok,layernorm,2,0,2.0,100,x
+a1,,ok,layernorm,2,1,2.2,100,x
+b0,,ok,none,2,0,1.0,90,x
+b1,,diverged,none,2,1,,90,x
+c0,b0,ok,none,4,0,1.0,90,x
+c1,b1,diverged,none,4,1,,90,x
+"""
+CURVES = """cell_id,step,split,metric,value
+a0,10,validation,loss,3.0
+a1,10,validation,loss,5.0
+b0,10,validation,loss,2.5
+b0,10,train,gradient_norm,9
+"""
+EFFECTS = f"""axis,level,effect,ci_low,ci_high
+norm,layernorm,0.1,0.05,0.15
+norm,"{EVIL.replace('"', '""')}",-0.1,,
+"""
+MANIFEST = {
+    "grids": [{"values": {"norm": ["layernorm", "none"], "steps": [10], "num_layers": [2, 4]}, "seeds": [0, 1]}]
+}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name, content in (("cells.csv", CELLS), ("curves.csv", CURVES), ("manifest.json", json.dumps(MANIFEST))):
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tab():
+    runs = Runs(LOCAL, places=1)
+    with gr.Blocks(analytics_enabled=False):
+        train = TrainTab(runs, gr.State(None))
+        with gr.Tabs() as tabs, gr.Tab("x"):
+            train.build()
+            made = SweepsTab(False, train)
+            made.build(tabs)
+    yield made
+    runs.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def test_the_shipped_sweep_is_the_full_grid_with_seeds_and_small():
+    results = demo_results()
+    assert results.axes == {"norm": [*NORMS], "activation": [*ACTIVATIONS], "residual": [*RESIDUALS]}
+    assert {len(one.losses) for one in results.configurations} == {3}
+    assert DEMO_SWEEP.stat().st_size < 300_000
+    for one in results.configurations:
+        assert results.curve(one, "validation")["mean"].iloc[-1] == pytest.approx(one.losses.mean(), abs=1e-3)
+
+
+def test_columns_are_found_by_name_and_others_do_not_matter(folder):
+    results = own_results(str(folder))
+    assert results.axes == {"norm": ["layernorm", "none"], "num_layers": [2, 4]}
+    assert results.fixed == {"steps": 10}
+    labels = [one.label for one in results.configurations]
+    assert labels == ["LayerNorm · layers 2", "no norm · layers 2", "no norm · layers 4"]
+
+
+def test_a_curve_is_the_mean_and_the_range_over_seeds(folder):
+    results = own_results(str(folder))
+    assert results.curve(results.configurations[0], "validation").loc[10].tolist() == [4.0, 3.0, 5.0]
+
+
+def test_an_alias_has_the_curve_of_the_cell_that_ran(folder):
+    results = own_results(str(folder))
+    assert results.curve(results.configurations[2], "validation")["mean"].tolist() == [2.5]
+
+
+def test_a_mean_never_hides_a_seed_that_diverged(folder):
+    results = own_results(str(folder))
+    cell = grid_value(results, [])["panels"][0]["rows"][1]["cells"][0]
+    assert (cell["text"], cell["note"]) == ("1.000", "1 diverged")
+    assert "1 diverged" in pictures(results, [1], "validation")[3]
+
+
+def test_the_settings_of_a_cell_are_those_it_was_trained_with(folder):
+    results = own_results(str(folder))
+    assert results.settings(results.configurations[2]) == {"steps": 10, "norm": "none", "num_layers": 4, "seed": 0}
+    assert results.settings(results.configurations[2]).keys() <= defaults().keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("cells.csv", None, "there is no cells.csv"),
+        ("curves.csv", None, "there is no curves.csv"),
+        ("cells.csv", "a,b\n1,2\n", "has no column cell_id"),
+        ("cells.csv", CELLS.partition("\n")[0], "no cell of this sweep is finished"),
+        ("cells.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("manifest.json", "{", "manifest.json cannot be read"),
+        ("manifest.json", "[" * 5000, "manifest.json cannot be read"),
+        ("manifest.json", '{"grids": [1]}', "manifest.json cannot be read"),
+        ("effects.csv", "axis\n", "has no column level"),
+    ],
+)
+def test_damaged_results_are_refused_in_words(folder, name, content, words):
+    (folder / name).unlink(missing_ok=True)
+    if content is not None:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ResultsError, match=words):
+        own_results(str(folder))
+
+
+def test_a_folder_that_is_none_is_refused_in_words():
+    with pytest.raises(ResultsError, match="There is no folder"):
+        own_results("/nowhere/at/all")
+
+
+def test_the_small_form_of_a_real_sweep_is_what_the_tab_opens(tmp_path, verse):
+    from sweeps.grid.parse import grid_from_words
+    from sweeps.report.archive import small_form
+    from sweeps.run.driver import Execution, run_sweep
+    from sweeps.store.folder import Store
+
+    (tmp_path / "verse.txt").write_text(tokenizer_text(verse), encoding="utf-8")
+    words = ["steps=6", "validation_every=2", "batch_size=2", "context_length=8", "hidden_dim=8", "num_heads=2",
+             "num_layers=1", f"corpus={tmp_path / 'verse.txt'}"]  # fmt: skip
+    store = Store(tmp_path / "sweep")
+    run_sweep(grid_from_words("norm", words, seeds=2), store, Execution(jobs=1))
+    small_form(store, tmp_path / "small.zip")
+    whole, small = own_results(str(store.folder)), read_results(zipfile.Path(tmp_path / "small.zip"), "small")
+    assert small.axes == whole.axes and list(small.axes) == ["norm"]
+    assert small.fixed == {**whole.fixed, "corpus": "verse.txt"}  # without the folder: it is made to be sent on
+    curves = [results.curve(results.configurations[0], "validation") for results in (whole, small)]
+    np.testing.assert_allclose(*curves, atol=1e-4)
+    assert small.effects is not None and list(small.effects.level) == small.axes["norm"]
+
+
+def tokenizer_text(corpus):
+    return corpus.tokenizer.decode(np.concatenate([corpus.train, corpus.validation]))
+
+
+# ------------------------------------------------------------------------------------------------ showing
+
+
+def test_one_axis_two_axes_and_three_all_make_a_map(folder):
+    results = own_results(str(folder))
+    assert len(grid_value(results, [])["panels"]) == 1
+    assert len(grid_value(demo_results(), [])["panels"]) == 3
+    (folder / "cells.csv").write_text("".join(f"{line}\n" for line in CELLS.splitlines()[:5:2]))
+    one = grid_value(own_results(str(folder)), [])["panels"][0]
+    assert [row["name"] for row in one["rows"]] == ["LayerNorm", "no norm"]
+    assert one["columns"] == ["all"]
+
+
+def test_effects_are_shown_with_their_intervals_where_the_sweep_wrote_them(folder):
+    assert "effects.csv" in pictures(own_results(str(folder)), [], "train")[4]
+    (folder / "effects.csv").write_text(EFFECTS)
+    shown = pictures(own_results(str(folder)), [], "train")[4]
+    assert "+0.100 (+0.050 to +0.150)" in shown
+    assert "<img" not in shown
+
+
+def test_markup_in_a_results_folder_stays_text(folder):
+    (folder / "cells.csv").write_text(CELLS.replace("none", EVIL.replace('"', "'")))
+    results = own_results(str(folder))
+    for shown in pictures(results, [0, 1], "validation"):
+        assert not isinstance(shown, str) or "<img" not in shown
+
+
+def test_a_click_adds_a_curve_and_a_second_one_takes_it_away(tab):
+    first = best_numbers(demo_results(), 2)
+    event = gr.EventData(None, {"number": 5})
+    chosen = tab.on_select("", first, "validation", event)[0]
+    assert chosen == [*first, 5]
+    assert tab.on_select("", chosen, "validation", event)[0] == first
+
+
+@pytest.mark.parametrize("data", [{"number": 10**9}, {"number": -1}, {"number": "5"}, {}, None, [1]])
+def test_a_click_on_no_cell_does_no_harm(tab, data):
+    chosen = tab.on_select("", [3], "validation", gr.EventData(None, data))[0]
+    assert chosen == [3] or "__type__" in chosen
+
+
+def test_a_public_page_reads_no_folder(tab, folder):
+    public = SweepsTab(True, tab.train_tab)
+    assert public.results(str(folder)) is demo_results()
+    assert tab.results(str(folder)) is not demo_results()
+
+
+def test_a_cell_goes_into_the_controls_of_the_train_tab(tab):
+    results = demo_results()
+    number = next(one.number for one in results.configurations if one.label == "RMSNorm · ReLU · Post-LN")
+    tabs, _, _, _, *updates = tab.on_train("", [number])
+    values = dict(zip(tab.train_tab.controls.names, updates, strict=False))
+    assert tabs["selected"] == "train"
+    assert (values["norm"], values["activation"], values["residual"]) == ("rmsnorm", "relu", "post")
+    assert values["switch"] == ":nothing"
+    assert values["steps"]["value"] == 300
+
+
+def test_training_a_cell_of_a_text_that_is_not_here_is_refused_in_words(tab, folder):
+    manifest = {"grids": [{"values": {"corpus": ["my-secret"]}, "seeds": [0]}]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(gr.Error, match="not among the texts here"):
+        tab.on_train(str(folder), [0])

@@ -1,0 +1,963 @@
+"""The app without a browser: its controls, its runs in worker processes, its limits, and what a client may send."""
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
+    warnings.simplefilter("ignore", ResourceWarning)
+    gr = pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from support import GRADIO
+from tlab import ModelConfig, TrainConfig
+from tlab.config import options
+from tlab.nn.activations import ACTIVATIONS, Relu
+from tlab.text import CORPORA, TOKENIZERS
+from tlab.training.records import StepRecord
+from tlab.ui.app import build, launch_options
+from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
+from tlab.ui.runs.checkpoint_store import Store, size_of
+from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
+from tlab.ui.runs.live_trainer import insight_steps
+from tlab.ui.runs.loss_curve import MAX_BINS, Curve
+from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Runs, checkpoint_steps, latest_checkpoint
+from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Run
+from tlab.ui.runs.time_estimate import Pace, corrected, estimated_seconds, measure_pace
+from tlab.ui.runs.worker import (
+    Job,
+    Sample,
+    make_trainers,
+    read_corpus,
+    snapshot_steps,
+)
+from tlab.ui.settings.controls import OWN_TEXT, Controls, decoded
+from tlab.ui.settings.plans import field_names, make_plans
+from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
+from tlab.ui.settings.side_b import proposal
+from tlab.ui.tabs.train.tab import TrainTab, shipped_frame
+from tlab.ui.tabs.train.view import (
+    WHY_CHARTS,
+    chart_value,
+    numbers_html,
+    run_words,
+    samples_html,
+    state_html,
+    verdict,
+    why_value,
+)
+from tlab.ui.widgets.component import refusal
+
+pytestmark = GRADIO
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+TEXT = "the quick brown fox jumps over the lazy dog; " * 40
+SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}
+
+
+def job(steps: int = 40, text: str | None = TEXT, **training) -> Job:
+    """A run that takes a moment."""
+    return Job("your own text", text, "char", make_plans({**SMALL, "steps": steps, **training}))
+
+
+def pair(switch: tuple[str, object] = ("residual", "post"), **changes) -> Job:
+    """Two sides."""
+    return Job("your own text", TEXT, "char", make_plans({**SMALL, "num_layers": 2, "steps": 40, **changes}, switch))
+
+
+def wait_for(condition, seconds: float = 20):
+    """Until it holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.005)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.fixture
+def runs():
+    runs = Runs(LOCAL, places=1)
+    yield runs
+    runs.close()
+    wait_for(lambda: runs.free == 1)
+    runs.close()  # the last relay may have prepared a worker meanwhile
+
+
+@pytest.fixture(scope="module")
+def controls() -> Controls:
+    with gr.Blocks(analytics_enabled=False):
+        made = Controls({}, None, LOCAL.text)
+        made.build()
+    return made
+
+
+def component(controls: Controls, name: str):
+    return controls.components[controls.names.index(name)]
+
+
+# ------------------------------------------------------------------------------------------------ controls
+
+SWITCHES = {
+    **{name: option.registry for c in (ModelConfig, TrainConfig) for name, option in options(c).items()},
+    "corpus": CORPORA,
+    "tokenizer": TOKENIZERS,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, registry in SWITCHES.items() for key in registry or ()]
+)
+def test_every_registered_key_is_a_choice_under_its_label(controls, name, key):
+    assert (SWITCHES[name].entries[key].label, key) in component(controls, name).choices
+
+
+@pytest.fixture
+def mish():
+    @ACTIVATIONS.add("mish", label="Mish of this test", formula=r"x \tanh(\ln(1 + e^x))")
+    class Mish(Relu):
+        """Bends twice."""
+
+    yield Mish
+    ACTIVATIONS.remove("mish")
+
+
+def test_an_activation_that_is_registered_at_run_time_is_a_choice_of_the_next_page(mish):
+    page = build(Runs(LOCAL, places=1))
+    assert any(
+        ("Mish of this test", "mish") in getattr(block, "choices", ())
+        for block in page.blocks.values()
+        if getattr(block, "elem_id", None) == "field-activation"
+    )
+
+
+def test_every_field_of_the_configs_has_a_control_but_the_vocabulary(controls):
+    fields = [*options(ModelConfig), *options(TrainConfig)]
+    extra = {"corpus", "text", "tokenizer", "switch", "switch_choice", "switch_number"}
+    assert set(controls.names) == {*fields, *extra} - {"vocab_size"}
+
+
+def test_untouched_controls_ask_for_the_default_run(controls):
+    asked = controls.job([c.value for c in controls.components])
+    (plan,) = asked.plans
+    assert plan.configs(9) == (ModelConfig(vocab_size=9), TrainConfig())
+    assert asked.text is None
+
+
+def test_the_page_opens_on_the_run_that_start_would_repeat():
+    with gr.Blocks(analytics_enabled=False):
+        tab = TrainTab(Runs(LOCAL, places=1), gr.State())
+        tab.build()
+    asked = tab.controls.job([c.value for c in tab.controls.components])
+    assert asked.plans == demo_run().job.plans == preset_job(DEMO_PRESET).plans
+
+
+def test_the_shipped_run_is_shown_whole():
+    run = demo_run()
+    assert (run.state, run.step, len(run.sides)) == (DONE, run.steps, 2)
+    assert all(len(side.sample.text) > 100 and len(side.insights) > 30 for side in run.sides)
+
+
+def test_the_shipped_comparison_shows_its_difference():
+    pre, post = (side.validation_loss for side in demo_run().sides)
+    assert post - pre > 0.5
+
+
+def skip_another_edition(corpus):
+    if corpus.sha256 != demo_checkpoint().corpus["sha256"]:
+        pytest.skip("the shipped run has read the documentation of another Python")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_shipped_weights_give_the_loss_of_the_shipped_records(side):
+    from tlab.text import load_corpus
+    from tlab.training.trainer import evaluate
+
+    checkpoint = demo_checkpoint(side)
+    corpus = load_corpus(checkpoint.corpus["name"])
+    skip_another_edition(corpus)
+    loss = evaluate(checkpoint.model(), corpus.validation)
+    assert loss == pytest.approx(checkpoint.records[-1].validation_loss, abs=1e-3)
+
+
+def test_the_shipped_run_begins_where_training_did():
+    from tlab.text import load_corpus
+    from tlab.training.trainer import Trainer
+
+    start = demo_checkpoint(1, 0)
+    corpus = load_corpus(start.corpus["name"])
+    skip_another_edition(corpus)
+    again = Trainer(start.model_config, start.train_config, corpus).train_step()
+    assert again.loss == pytest.approx(demo_checkpoint(1).records[0].loss, rel=1e-5)
+
+
+def test_the_shipped_losses_have_all_their_digits_for_an_export_to_compare():
+    losses = [record.loss for side in (0, 1) for record in demo_checkpoint(side).records]
+    assert losses == [float(np.float32(loss)) for loss in losses]  # six digits would not come back from float32
+
+
+def test_the_collector_leaves_alone_what_stands_when_the_server_begins():
+    from tlab.ui.app import collect_garbage_seldom
+
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        collect_garbage_seldom()
+        assert gc.get_freeze_count() > frozen + 10_000 and gc.get_threshold() > before
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
+def test_what_is_shipped_is_small():
+    assert DEMO_RECORDS.stat().st_size + DEMO_WEIGHTS.stat().st_size < 1_900_000
+
+
+@pytest.mark.parametrize("label", PRESETS)
+def test_a_preset_is_a_run_that_the_public_page_allows(label):
+    Runs(PUBLIC, places=1).check(preset_job(PRESETS[label]))
+
+
+@pytest.mark.parametrize("label", PRESETS)
+def test_a_preset_that_sets_the_controls_asks_for_itself(label):
+    preset = PRESETS[label]
+    with gr.Blocks(analytics_enabled=False):
+        controls = Controls({}, None, LOCAL.text)
+        controls.build()
+    updates, _ = controls.preset_updates(preset)
+    skipped = gr.skip()
+    values = []
+    for component, update in zip(controls.components, updates, strict=True):
+        value = update.get("value") if isinstance(update, dict) and "__type__" in update else update
+        values.append(component.value if update == skipped else value)
+    assert controls.job(values).plans == preset_job(preset).plans
+
+
+@pytest.mark.parametrize("name", field_names())
+def test_any_field_can_be_the_one_thing_that_b_changes(controls, name):
+    given = dict(zip(controls.names, (c.value for c in controls.components), strict=True))
+    value = proposal(name, given[name])
+    as_sent = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+    given |= {"switch": name, "switch_choice": as_sent, "switch_number": value}
+    a, b = controls.job(list(given.values())).plans
+    both = [{**plan.model, **plan.training} for plan in (a, b)]
+    assert [key for key in both[0] if both[0][key] != both[1][key]] == [name]
+    assert a.label != b.label
+
+
+@pytest.mark.parametrize("name", field_names())
+def test_the_proposal_for_b_is_a_run_that_can_be(name):
+    settings = preset_settings(DEMO_PRESET)
+    value = proposal(name, settings[name])
+    plan = make_plans(settings, (name, value))[1]
+    plan.configs(20)
+
+
+def test_b_must_differ_from_a(controls):
+    with pytest.raises(ValueError, match="B is the same as A: “Norm” is LayerNorm in both"):
+        make_plans({}, ("norm", "layernorm"))
+
+
+@pytest.mark.parametrize("name", ["vocab_size", "__class__", EVIL])
+def test_b_cannot_change_what_is_no_setting(controls, name):
+    given = dict(zip(controls.names, (c.value for c in controls.components), strict=True))
+    with pytest.raises(ValueError, match="no setting called"):
+        controls.job(list({**given, "switch": name}.values()))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe\x00bad", "no text in UTF-8"),
+        (b"ab\x00cd", "zero bytes"),
+        (b"x" * 101, "101 characters; 100 are allowed"),
+        (b"x" * 401, "401 bytes; 100 characters are allowed"),
+    ],
+    ids=["encoding", "binary", "long", "huge"],
+)
+def test_a_file_that_is_no_text_is_refused_in_words(content, words):
+    with pytest.raises(ValueError, match=words):
+        decoded(content, 100)
+
+
+def test_an_uploaded_text_is_read_as_it_was_written():
+    assert decoded("\ufeffé line\r\nand 日本".encode(), 100) == "é line\nand 日本"
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def record(step: int, loss: float, validation_loss: float | None = None) -> StepRecord:
+    return StepRecord(step, loss, validation_loss, 1e-3, 1.0, step * 10, step * 0.01)
+
+
+@pytest.mark.parametrize("steps", [1, MAX_BINS, MAX_BINS + 1, 10_000])
+def test_a_curve_of_any_length_fits_and_loses_no_peak(steps):
+    losses = np.random.default_rng(0).normal(3, 1, steps)
+    curve = Curve()
+    for i, loss in enumerate(losses.tolist()):
+        curve.add(record(i + 1, loss))
+    assert len(curve.bins) <= MAX_BINS
+    assert (min(b[1] for b in curve.bins), max(b[2] for b in curve.bins)) == (losses.min(), losses.max())
+
+
+def test_a_curve_keeps_every_validation_point_at_its_step():
+    curve = Curve()
+    for step in range(1, 2001):
+        curve.add(record(step, 2.0, 1.5 if step % 500 == 0 else None))
+    assert curve.validation == [[500, 1.5], [1000, 1.5], [1500, 1.5], [2000, 1.5]]
+
+
+def frames_of_a_run() -> list[dict]:
+    curve = Curve()
+    frames = []
+    for item in [record(step, 4 / step) for step in range(1, 1001)]:
+        curve.add(item)
+        frames.append(curve.to_json())
+    return frames
+
+
+def test_while_bins_are_as_wide_a_frame_only_adds_to_the_one_before():
+    frames = frames_of_a_run()
+    pairs = [(a, b) for a, b in itertools.pairwise(frames) if a["width"] == b["width"]]
+    assert all(after["bins"].startswith(before["bins"]) for before, after in pairs)
+
+
+def test_no_frame_asks_gradio_to_remove_anything():
+    # In lists inside lists it removes the wrong members; see Curve.to_json.
+    frames = [[{"runs": [frame]}] for frame in frames_of_a_run()]
+    edits = [edit[0] for before, after in itertools.pairwise(frames) for edit in gr.utils.diff(before, after)]
+    assert "delete" not in edits
+
+
+def test_a_frame_says_how_full_its_last_bin_is():
+    curve = Curve()
+    for step in range(1, 2 * MAX_BINS + 2):  # halved twice: one step over 150 bins of four
+        curve.add(record(step, 2.0))
+    frame = curve.to_json()
+    assert (frame["bins"].count(";"), frame["width"], frame["filled"]) == (150, 4, 1)
+
+
+def test_what_is_not_finite_never_reaches_the_chart():
+    run = Run("s", job(), LOCAL)
+    for step, loss in enumerate([3.0, math.inf, math.nan], 1):
+        run.sides[0].add(record(step, loss))
+    assert json.loads(json.dumps(chart_value(run), allow_nan=False))["runs"][0]["last"] == "3.0,3.0,3.0,3.0"
+
+
+def test_the_chart_has_words_for_those_who_cannot_see_it():
+    words = chart_value(demo_run())["alternative"]
+    for side in demo_run().sides:
+        assert f"{side.letter}, {side.label}: training loss" in words
+        assert f"Validation loss: {side.validation_loss:.2f}" in words
+
+
+def losses_of(*losses: float) -> Run:
+    """A run of two sides that end at these validation losses."""
+    run = Run("s", pair(), LOCAL)
+    for side, loss in zip(run.sides, losses, strict=True):
+        side.add(record(40, 2.5, loss))
+    run.state = DONE
+    return run
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ((2.0, 3.0), "A (Pre-LN) is ahead on unseen text by 1.00 nats a token: compared with B (Post-LN), it gives the "
+                     "right token 2.7 times the chance"),
+        ((2.1, 2.0), "B (Post-LN) is ahead on unseen text by 0.10 nats a token: compared with A (Pre-LN), it gives the "
+                     "right token a chance 11% larger"),
+        ((2.0, 2.01), "as good as equal"),
+    ],
+)  # fmt: skip
+def test_the_difference_of_two_sides_is_said_in_words(losses, words):
+    assert words in verdict(losses_of(*losses))
+
+
+def test_the_numbers_of_both_sides_stand_beside_their_difference():
+    shown = numbers_html(losses_of(2.0, 3.25))
+    assert "<td>2.000</td><td>3.250</td><td>+1.250</td>" in shown
+
+
+def test_every_insight_has_a_chart_with_a_caption():
+    from tlab.inside.layers import LayerInsight
+
+    assert tuple(WHY_CHARTS) == LayerInsight._fields
+    assert all(chart.caption.endswith(".") for chart in WHY_CHARTS.values())
+
+
+def test_a_frame_of_the_why_panel_only_adds_to_the_one_before():
+    run, shipped = Run("s", pair(), LOCAL), demo_run()
+    frames = []
+    for insight in shipped.sides[0].insights:
+        run.sides[0].insights.append(insight)
+        frames.append(why_value(run))
+    rows = [frame["sides"][0]["rows"] for frame in frames]
+    assert all(after.startswith(before) for before, after in itertools.pairwise(rows))
+    edits = [edit[0] for before, after in itertools.pairwise(frames) for edit in gr.utils.diff([before], [after])]
+    assert "delete" not in edits
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda run: samples_html(run),
+        lambda run: numbers_html(run),
+        lambda run: state_html(run.state, run_words(run, 0)),
+        lambda run: refusal(ValueError(EVIL)).message,
+    ],
+    ids=["sample", "label", "state", "toast"],
+)
+def test_markup_from_a_visitor_is_shown_and_not_obeyed(made):
+    evil = job()._replace(corpus=EVIL)
+    run = Run("s", evil._replace(plans=(evil.plans[0]._replace(label=EVIL),)), LOCAL)
+    run.sides[0].sample = Sample(0, 1, EVIL)
+    run.state = RUNNING
+    assert "<img" not in made(run)
+    assert "&lt;img src=x" in made(run)
+
+
+# ------------------------------------------------------------------------------------------------ store and limits
+
+
+def test_the_store_lets_the_least_recently_used_go_when_bytes_run_out():
+    one = demo_checkpoint()
+    store = Store(budget=2 * size_of(one) + 1)
+    store.put("s", ("a", 0), one)
+    store.put("s", ("b", 0), one)
+    store.get(("a", 0))
+    store.put("s", ("c", 0), one)
+    assert [store.get((name, 0)) is not None for name in "abc"] == [True, False, True]
+
+
+def test_the_store_never_holds_more_than_its_budget():
+    store = Store(budget=10)
+    store.put("s", ("a", 0), demo_checkpoint())
+    assert (store.used, store.used_by, store.get(("a", 0))) == (0, {}, None)
+
+
+def test_one_session_fills_its_share_of_the_store_and_takes_nothing_of_others():
+    one = demo_checkpoint()
+    store = Store(budget=10 * size_of(one), share=2 * size_of(one))
+    store.put("theirs", ("x", 0), one)
+    for name in "abc":
+        store.put("mine", (name, 0), one)
+    assert [(name, 0) in store for name in "xabc"] == [True, False, True, True]
+
+
+def at(step: int):
+    """The shipped model, said to be of this step."""
+    return dataclasses.replace(demo_checkpoint(), step=step)
+
+
+def test_the_store_keeps_the_latest_of_a_side_and_what_was_put_to_be_kept():
+    store = Store(budget=10**9)
+    for step, keep in ((0, True), (3, False), (5, True), (7, False), (9, False)):
+        store.put("s", ("a", 1), at(step), keep=keep)
+    assert store.steps(("a", 1)) == [0, 5, 9]
+    assert [store.get(("a", 1), step).step for step in (None, 1, 4, 100)] == [9, 0, 5, 9]
+    assert ("a", 0) not in store
+
+
+def test_a_kept_step_that_is_put_again_stays_kept():
+    store = Store(budget=10**9)
+    for step, keep in ((5, True), (5, False), (6, False)):
+        store.put("s", ("a", 0), at(step), keep=keep)
+    assert store.steps(("a", 0)) == [5, 6]
+
+
+def test_a_space_has_the_public_limits(monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "somebody/lab")
+    assert limits_here() is PUBLIC
+
+
+def test_the_public_page_allows_the_default_run():
+    check_limits(PUBLIC, [(ModelConfig(vocab_size=256), TrainConfig())])
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "words"),
+    [
+        ({}, {"steps": 6000}, "5,000 in one run"),
+        ({"hidden_dim": 256, "num_layers": 4}, {}, "times the arithmetic"),
+        ({"hidden_dim": 10**9, "num_heads": 1}, {"steps": 1}, "GB of memory"),
+        ({"context_length": 10**7}, {"steps": 1}, "GB of memory"),
+    ],
+)
+def test_the_public_page_refuses_by_the_whole_cost_before_anything_is_made(model, training, words):
+    with pytest.raises(TooLargeError, match=words):
+        check_limits(PUBLIC, [(ModelConfig(vocab_size=256, **model), TrainConfig(**training))])
+
+
+def test_two_sides_count_twice():
+    half = [(ModelConfig(vocab_size=256, hidden_dim=128, num_layers=4), TrainConfig(steps=500))]
+    check_limits(PUBLIC, half)
+    with pytest.raises(TooLargeError, match="times the arithmetic"):
+        check_limits(PUBLIC, 4 * half)
+
+
+def test_the_estimate_before_the_start_is_of_the_right_size():
+    """Within a factor of four, on a machine where others may be at work meanwhile."""
+    sides = [(ModelConfig(vocab_size=103), TrainConfig(steps=20, validation_every=0))]
+    pace = measure_pace()
+    asked = Job("your own text", TEXT * 5, "char", make_plans({"steps": 20, "validation_every": 0}))
+    corpus = read_corpus(asked)
+    began = time.perf_counter()
+    for _ in make_trainers(asked, corpus)[0]:
+        pass
+    taken = time.perf_counter() - began
+    assert 0.25 < estimated_seconds(pace, sides, len(corpus.validation)) / taken < 4
+
+
+def test_a_run_that_took_four_times_as_long_doubles_the_next_estimate():
+    pace = Pace(1e-4, 1e-11, 1e-9)
+    config, training = ModelConfig(vocab_size=103), TrainConfig(steps=100, validation_every=0)
+    thought = estimated_seconds(pace, [(config, training)], 0)
+    slower = corrected(pace, [(config, training.batch_size, 100, 4 * thought / 1.1)])
+    assert estimated_seconds(slower, [(config, training)], 0) == pytest.approx(2 * thought)
+
+
+def test_a_path_is_no_corpus(runs):
+    with pytest.raises(ValueError, match="no text called '/etc/passwd'"):
+        runs.start("s", job()._replace(corpus="/etc/passwd", text=None))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty; give 20 characters"),
+        ("abc", "only 3 characters"),
+        ("a" * 100, "only one character"),
+        ("".join(map(chr, range(0x4E00, 0x9E00))) * 4, "GB of memory"),
+        ("ab" * 20, "take a longer text"),
+    ],
+    ids=["empty", "short", "one", "alphabet", "context"],
+)
+def test_a_text_that_is_refused_leaves_the_earlier_run_alone(text, words):
+    runs = Runs(PUBLIC, places=1)
+    first = runs.start("s", job(steps=5000))
+    with pytest.raises(ValueError, match=words):
+        runs.start("s", Job("your own text", text, "char", make_plans({"batch_size": 64})))
+    assert first.active
+    assert runs.get(first.id) is first
+    runs.close()
+    wait_for(lambda: runs.free == 1)
+    runs.close()
+
+
+def test_a_full_queue_leaves_the_earlier_run_alone():
+    runs = Runs(dataclasses.replace(LOCAL, waiting=0), places=1)
+    mine = Run("s", job(), LOCAL)
+    mine.state = RUNNING
+    runs.add(mine)
+    with pytest.raises(BusyError):
+        runs.start("s", job())
+    assert (runs.history("s"), runs.shown("s"), mine.order) == ([mine], mine, None)
+
+
+def test_the_worker_checks_the_limits_with_the_vocabulary_that_it_finds():
+    text = "".join(map(chr, range(0x4E00, 0x9E00))) * 4
+    asked = Job("large alphabet", text, "char", make_plans({"batch_size": 64}))
+    corpus = read_corpus(asked)
+    with pytest.raises(TooLargeError, match="GB of memory"):
+        make_trainers(asked._replace(limits=PUBLIC), corpus)
+
+
+def test_an_emptied_field_is_named(controls):
+    given = [None if c.elem_id == "field-learning_rate" else c.value for c in controls.components]
+    with pytest.raises(ValueError, match="“Learning rate” is empty"):
+        controls.job(given)
+
+
+def test_a_text_beyond_the_limit_is_refused():
+    with pytest.raises(TooLargeError, match="300,000 are allowed"):
+        Runs(PUBLIC, places=1).start("s", job(text="x" * 300_001))
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+def test_a_worker_never_imports_gradio():
+    code = "import sys, tlab.ui.runs.worker; print('gradio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_run_streams_and_finishes_with_its_model(runs):
+    run = runs.start("s", job(steps=400))
+    seen = set()
+    wait_for(lambda: seen.add(run.step) or not run.active)
+    assert (run.state, run.step) == (DONE, 400)
+    assert len(seen) >= 2
+    assert runs.store.get((run.id, 0)).step == 400
+
+
+def test_the_worker_of_a_finished_run_is_gone(runs):
+    run = runs.start("s", job())
+    wait_for(lambda: run.worker is not None)
+    pid = run.worker.process.pid
+    wait_for(lambda: not run.active)
+    assert gone(pid)
+
+
+@pytest.mark.parametrize("size", [SMALL, {"hidden_dim": 512, "num_layers": 12, "context_length": 256}], ids=str)
+def test_stop_ends_the_worker_process_within_a_second(runs, size):
+    run = runs.start("s", Job("your own text", TEXT, "char", make_plans({**size, "steps": 100_000})))
+    wait_for(lambda: run.state == RUNNING)
+    pid = run.worker.process.pid
+    began = time.monotonic()
+    runs.stop(run)
+    wait_for(lambda: gone(pid))
+    assert time.monotonic() - began < 1
+    wait_for(lambda: run.state == STOPPED)
+
+
+def ends_of(run: Run) -> list[tuple]:
+    return [(side.step, side.last.loss, side.validation_loss) for side in run.sides]
+
+
+def test_a_paused_run_goes_on_as_if_it_had_never_paused(runs):
+    whole = runs.start("a", job(steps=600))
+    wait_for(lambda: not whole.active)
+    run = runs.start("b", job(steps=600))
+    wait_for(lambda: run.step > 0)
+    runs.pause(run)
+    wait_for(lambda: not run.active)
+    assert run.state == PAUSED
+    runs.resume(run)
+    wait_for(lambda: not run.active)
+    assert (run.state, ends_of(run)) == (DONE, ends_of(whole))
+
+
+def test_who_finds_all_workers_busy_is_told_the_place_in_the_queue_and_then_served(runs):
+    first = runs.start("a", job(steps=100_000))
+    wait_for(lambda: first.state == RUNNING)
+    second = runs.start("b", job())
+    assert (second.state, runs.place(second)) == (WAITING, 1)
+    runs.stop(first)
+    wait_for(lambda: second.state == DONE)
+
+
+def test_no_run_is_ever_at_place_zero_of_the_queue(runs):
+    run = Run("s", job(), LOCAL)
+    assert "queue" not in run_words(run, 0)
+    assert "Place 1 in the queue" in run_words(run, 1)
+
+
+@pytest.mark.parametrize(("kept", "words"), [(True, "is kept for the other tabs"), (False, "no model to keep")])
+def test_a_stopped_run_says_whether_its_model_is_kept(kept, words):
+    run = Run("s", job(), LOCAL)
+    run.state = STOPPED
+    assert words in run_words(run, 0, kept)
+
+
+def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
+    tab = TrainTab(runs, None)
+
+    async def last_frame() -> list:
+        frames = []
+        run = runs.start("s", job(steps=100_000))
+        async for frame in tab.follow(run):
+            frames.append(frame)
+            if run.step:
+                tab.on_reset(run.id)
+        return frames[-1]
+
+    assert asyncio.run(last_frame()) == shipped_frame()
+
+
+def test_a_full_queue_says_so():
+    full = Runs(dataclasses.replace(LOCAL, waiting=0), places=1)
+    with pytest.raises(BusyError, match="waiting already"):
+        full.start("s", job())
+
+
+def test_stop_in_the_queue_needs_no_worker(runs):
+    first = runs.start("a", job(steps=100_000))
+    wait_for(lambda: first.state == RUNNING)
+    second = runs.start("b", job())
+    runs.stop(second)
+    wait_for(lambda: second.state == STOPPED)
+    assert first.active
+
+
+def test_a_killed_worker_fails_its_run_in_words_and_no_other(runs):
+    run = runs.start("s", job(steps=100_000))
+    wait_for(lambda: run.state == RUNNING)
+    os.kill(run.worker.process.pid, signal.SIGKILL)
+    wait_for(lambda: run.state == FAILED)
+    assert "ended unexpectedly" in run.error
+    after = runs.start("t", job())
+    wait_for(lambda: after.state == DONE)
+
+
+def test_settings_that_only_the_corpus_shows_to_be_wrong_fail_in_words(runs, tmp_path, monkeypatch):
+    (tmp_path / "short.txt").write_text("too short for this context")
+    monkeypatch.setenv("TLAB_DATA_DIR", str(tmp_path))
+    run = runs.start("s", job(text=None)._replace(corpus="short", plans=make_plans({"context_length": 64})))
+    wait_for(lambda: not run.active)
+    assert run.state == FAILED
+    assert "take a longer text" in run.error
+
+
+def test_a_run_that_diverges_says_where_and_when(runs):
+    run = runs.start("s", job(optimizer="sgd", learning_rate=1e4, gradient_clip=0.0, warmup_steps=0))
+    wait_for(lambda: not run.active)
+    assert run.state == DIVERGED
+    assert f"diverged at step {run.sides[0].divergence.step}" in run_words(run, 0)
+
+
+def test_a_run_past_its_deadline_is_stopped_and_told_why():
+    runs = Runs(dataclasses.replace(LOCAL, seconds=0.2), places=1)
+    run = runs.start("s", job(steps=100_000))
+    wait_for(lambda: not run.active)
+    runs.close()
+    assert "Stopped after" in run_words(run, 0)
+
+
+def test_a_second_start_of_a_session_stops_its_first_run_and_keeps_it_in_the_history(runs):
+    first = runs.start("s", job(steps=100_000))
+    wait_for(lambda: first.step > 0)
+    pid = first.worker.process.pid
+    second = runs.start("s", job())
+    wait_for(lambda: not second.active)
+    assert gone(pid)
+    assert first.state == STOPPED
+    assert runs.history("s") == [second, first]
+    assert (first.id, 0) in runs.store
+
+
+def test_a_visitor_who_leaves_takes_their_run_along_and_nobody_elses(runs):
+    mine, theirs = runs.start("me", job()), runs.start("them", job())
+    wait_for(lambda: not (mine.active or theirs.active))
+    runs.end_session("me")
+    assert [runs.get(run.id) is not None for run in (mine, theirs)] == [False, True]
+    assert [(run.id, 0) in runs.store for run in (mine, theirs)] == [False, True]
+
+
+# ------------------------------------------------------------------------------------------------ two sides
+
+
+def test_two_sides_share_seed_batches_and_every_tensor_that_both_have(runs):
+    run = runs.start("s", pair(("activation", "swiglu"), validation_every=10))
+    wait_for(lambda: not run.active)
+    a, b = (runs.store.get((run.id, side), 0).weights for side in (0, 1))
+    shared = a.keys() & b.keys()
+    assert any("attention" in name for name in shared)
+    alike = {name for name in shared if a[name].shape == b[name].shape}
+    assert all(np.array_equal(a[name], b[name]) for name in alike)
+    assert [side.step for side in run.sides] == [40, 40]
+    assert {step for step, _ in run.sides[0].curve.validation} == {step for step, _ in run.sides[1].curve.validation}
+
+
+def test_a_side_is_the_same_to_the_last_digit_with_and_without_the_other(runs):
+    both = runs.start("s", pair())
+    wait_for(lambda: not both.active)
+    alone = [runs.start("s", both.job._replace(plans=(plan,))) for plan in both.job.plans[:1]]
+    wait_for(lambda: not alone[0].active)
+    other = runs.start("s", both.job._replace(plans=both.job.plans[1:]))
+    wait_for(lambda: not other.active)
+    assert ends_of(both) == [*ends_of(alone[0]), *ends_of(other)]
+
+
+def test_when_one_side_diverges_the_other_goes_on_and_both_are_told_of(runs):
+    run = runs.start("s", pair(("learning_rate", 1e4), optimizer="sgd", gradient_clip=0.0, norm="none", max_loss=50.0))
+    wait_for(lambda: not run.active)
+    a, b = run.sides
+    assert (run.state, a.step, a.divergence) == (DONE, 40, None)
+    assert b.divergence is not None
+    assert f"B (Learning rate 10000) diverged at step {b.divergence.step}" in run_words(run, 0)
+    assert chart_value(run)["runs"][1]["marker"]["step"] == b.divergence.step
+
+
+def test_sides_of_different_length_both_reach_their_end(runs):
+    run = runs.start("s", pair(("steps", 15)))
+    wait_for(lambda: not run.active)
+    assert (run.state, [side.step for side in run.sides]) == (DONE, [40, 15])
+
+
+def test_one_step_is_one_step_of_each_side_and_ten_of_them_are_ten_in_one_go(runs):
+    run = runs.start("s", pair()._replace(rounds=1))
+    wait_for(lambda: not run.active)
+    assert (run.state, [side.step for side in run.sides]) == (PAUSED, [1, 1])
+    runs.resume(run, 1)
+    wait_for(lambda: not run.active)
+    assert (run.state, [side.step for side in run.sides]) == (PAUSED, [2, 2])
+    runs.resume(run)
+    wait_for(lambda: not run.active)
+    whole = runs.start("t", pair())
+    wait_for(lambda: not whole.active)
+    assert (run.state, ends_of(run)) == (DONE, ends_of(whole))
+
+
+def test_the_worker_looks_inside_at_the_first_steps_and_every_tenth(runs):
+    run = runs.start("s", pair())
+    wait_for(lambda: not run.active)
+    for side in run.sides:
+        assert [insight.step for insight in side.insights] == [1, 2, 5, 10, 20, 30, 40]
+        assert all(len(insight.layers) == 2 and np.isfinite(insight.layers).all() for insight in side.insights)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 50, 1000, 999_999])
+def test_there_are_never_more_insights_and_snapshots_than_a_slider_has_places(steps):
+    assert len(insight_steps(steps)) <= 104
+    assert len(snapshot_steps(steps)) <= 13
+    assert {0, steps} <= snapshot_steps(steps)
+    assert {1, steps} <= insight_steps(steps)
+
+
+def test_looking_inside_costs_less_than_a_tenth_of_the_training(capsys):
+    """The share of a whole run, by the time of one look and of one step, at the size of the first preset."""
+    asked = preset_job(DEMO_PRESET)
+    trainer = make_trainers(asked, read_corpus(asked))[0]
+    steps, looks = [], []
+    for _ in range(30):
+        trainer.seen = None
+        record = trainer.train_step()
+        steps.append(record.seconds)
+        began = time.perf_counter()
+        trainer.take_insights()
+        looks.append(time.perf_counter() - began if record.step in insight_steps(400) else np.nan)
+    step = np.min(np.diff(steps))
+    share = np.nanmin(looks) * len(insight_steps(400)) / (step * 400)
+    with capsys.disabled():
+        print(f" looking inside: {share:.1%} of the training", end="")
+    assert share < 0.1
+
+
+# ------------------------------------------------------------------------------------------------ history
+
+
+def finished(session: str, label: str = "x") -> Run:
+    """A run of the shipped one's records, in this session."""
+    shipped = demo_run()
+    return Run.finished(session, shipped.job, [demo_checkpoint(0), demo_checkpoint(1)], LOCAL)
+
+
+def test_the_history_keeps_pinned_runs_and_the_newest_others(runs):
+    made = [finished("s") for _ in range(MAX_HISTORY + 3)]
+    made[0].pinned = True
+    for run in made:
+        runs.adopt(run, [[demo_checkpoint(0)], [demo_checkpoint(1)]])
+    assert runs.history("s") == [*reversed(made[4:]), made[0]]
+    assert (made[1].id, 0) not in runs.store
+
+
+def test_an_adopted_run_is_looked_into_like_any_other(runs):
+    run = finished("s")
+    runs.adopt(run, [[demo_checkpoint(side, step) for step in demo_steps(side)] for side in (0, 1)])
+    assert run.state == DONE
+    assert checkpoint_steps(runs, run.id, 1) == demo_steps(1)
+    checkpoint, found = latest_checkpoint(runs, run.id, 1, 0)
+    assert (checkpoint.step, found) == (0, run)
+
+
+def test_without_a_run_the_shipped_one_is_looked_into(runs):
+    checkpoint, run = latest_checkpoint(runs, None, 1)
+    assert (checkpoint.step, run) == (demo_steps(1)[-1], None)
+    assert checkpoint_steps(runs, "no such run") == demo_steps(0)
+
+
+def test_nobody_reaches_the_run_of_another_session(runs):
+    run = finished("mine")
+    runs.adopt(run, [[], []])
+    assert (runs.own("mine", run.id), runs.own("theirs", run.id)) == (run, None)
+
+
+@pytest.mark.parametrize(("given", "name"), [("  a  b ", "a b"), ("", "Pre-LN or Post-LN"), ("x" * 99, "x" * 60)])
+def test_a_run_can_be_renamed(given, name):
+    run = Run("s", pair(), LOCAL)
+    run.rename(given)
+    assert run.name == name
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+# ------------------------------------------------------------------------------------------------ over HTTP
+
+
+class Client:
+    """A client that knows Gradio's wire format and keeps to no rule of the page."""
+
+    def __init__(self, page, url: str, session: str) -> None:
+        self.page, self.url, self.session = page, url.rstrip("/") + "/gradio_api", session
+
+    def call(self, name: str, data: list) -> list[dict]:
+        """All messages that a handler answers with."""
+        index = next(i for i, fn in self.page.fns.items() if getattr(fn.fn, "__name__", "") == name)
+        body = json.dumps({"data": data, "fn_index": index, "session_hash": self.session}).encode()
+        request = urllib.request.Request(f"{self.url}/queue/join", body, {"Content-Type": "application/json"})
+        with contextlib.closing(urllib.request.urlopen(request, timeout=10)):
+            pass
+        messages = []
+        stream = f"{self.url}/queue/data?session_hash={self.session}"
+        with contextlib.closing(urllib.request.urlopen(stream, timeout=20)) as lines:
+            for line in lines:
+                if line.startswith(b"data:"):
+                    messages.append(json.loads(line[5:]))
+                    if messages[-1]["msg"] == "process_completed":
+                        break
+        return messages
+
+
+@pytest.fixture(scope="module")
+def served():
+    runs = Runs(LOCAL, places=1)
+    page = build(runs)
+    with warnings.catch_warnings():
+        # Uvicorn's websockets module is deprecated by its own library; Gradio loads it and never uses it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _, url, _ = page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
+    yield page, url, runs
+    page.close(verbose=False)
+    runs.close()
+
+
+def values(page, **changes) -> list:
+    """What the page would send on Start."""
+    start = next(fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "on_start")
+    made = {c.elem_id.removeprefix("field-"): c.value for c in start.inputs}
+    return list({**made, **changes}.values())
+
+
+def test_a_run_over_http_streams_what_is_new_and_finishes(served):
+    page, url, _ = served
+    changes = {"corpus": OWN_TEXT, "text": TEXT, "steps": 300, "hidden_dim": 16, "context_length": 16}
+    messages = Client(page, url, "one").call("on_start", values(page, **changes))
+    frames = [m for m in messages if m["msg"] == "process_generating"]
+    assert messages[-1]["success"]
+    assert len(frames) >= 2
+
+
+def test_a_path_instead_of_a_corpus_is_refused_over_http(served):
+    page, url, runs = served
+    messages = Client(page, url, "two").call("on_start", values(page, corpus="/etc/passwd"))
+    assert not messages[-1]["success"]
+    assert runs.history("two") == []
+
+
+def test_the_queue_and_the_api_are_closed_to_what_the_page_does_not_call(served):
+    _, url, _ = served
+    with contextlib.closing(urllib.request.urlopen(f"{url.rstrip('/')}/gradio_api/info", timeout=10)) as answer:
+        assert json.load(answer)["named_endpoints"].keys() == {"/tokenize", "/attention", "/generate"}

@@ -1,0 +1,164 @@
+"""The bar for the whole page: soon there, within reach of the keyboard, readable for all, and no wider than a phone."""
+
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from test_browser import (  # noqa: F401, fixtures; where there is no browser, that module skips this one as well
+    browser,
+    open_tab,
+    runs,
+    set_number,
+    start,
+    url,
+    visit,
+    wait_for_state,
+)  # fmt: skip
+
+from support import GRADIO
+
+pytestmark = GRADIO
+
+TABS = ("Train", "Attention", "Generate", "Inside", "Compare", "Sweeps", "Code")
+
+# Everything that is shown and takes the focus by itself; of a group of radio buttons the keyboard reaches one by Tab,
+# and the others by the arrow keys.
+CONTROLS = """() => {
+  const seen = new Set();
+  const all = [...document.querySelectorAll('button, input, select, textarea, a[href], summary, [tabindex="0"]')];
+  return all.filter((e) => {
+    const box = e.getBoundingClientRect();
+    if (e.disabled || e.tabIndex < 0 || box.width < 2 || box.height < 2) return false;
+    if (!e.checkVisibility({ visibilityProperty: true }) || e.closest('[inert], [aria-hidden=true]')) return false;
+    if (e.type === 'file') return false;  // the button in front of it opens it
+    if (e.type === 'radio') {
+      if (seen.has(e.name)) return false;
+      seen.add(e.name);
+    }
+    return true;
+  }).map((e, i) => {
+    const group = e.type === 'radio' ? document.getElementsByName(e.name) : [e];
+    for (const one of group) one.dataset.control = i;
+    return `${e.tagName} ${e.id || e.getAttribute('aria-label') || e.textContent.trim().slice(0, 30) || e.className}`;
+  });
+}"""
+
+
+def everything_is_there(page, tab: str) -> None:
+    open_tab(page, tab)
+    page.wait_for_timeout(700)  # its pictures have come
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_every_control_is_reached_by_the_tab_key(visit, tab):  # noqa: F811
+    page = visit()
+    everything_is_there(page, tab)
+    controls = page.evaluate(CONTROLS)
+    assert len(controls) > 10
+    page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+    reached = set()
+    for _ in range(2 * len(controls) + 10):
+        page.keyboard.press("Tab")
+        at = page.evaluate("document.activeElement.dataset.control ?? null")
+        reached |= {int(at)} if at is not None else set()
+        if len(reached) == len(controls):
+            break
+    missed = [name for i, name in enumerate(controls) if i not in reached]
+    assert missed == []
+
+
+def test_a_comparison_can_be_trained_and_looked_into_with_the_keyboard_alone(visit):  # noqa: F811
+    page = visit()
+    set_number(page, "steps", 50)
+    page.locator("#start").focus()
+    page.keyboard.press("Enter")
+    wait_for_state(page, "done")
+    slider = page.get_by_role("slider", name="Step to look at")
+    slider.focus()
+    page.keyboard.press("Home")
+    page.locator("#why-panel .tl-why-at").get_by_text("step 1", exact=True).wait_for()
+    page.get_by_role("tab", name="Attention").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#attention-map canvas[data-drawn]")
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core, as the package from npm is, where it is installed."""
+    package = pytest.importorskip("axe_playwright_python", reason="pip install axe-playwright-python")
+    return next(Path(package.__file__).parent.rglob("axe.min.js")).read_text("utf-8")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_tab(visit, axe, scheme, width):  # noqa: F811
+    page = visit(width=width, color_scheme=scheme)
+    page.evaluate(axe)
+    found = []
+    for tab in TABS:
+        everything_is_there(page, tab)
+        result = page.evaluate("axe.run({resultTypes: ['violations']})")
+        found += [
+            f"{tab}: {violation['id']} {node['target']}"
+            for violation in result["violations"]
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
+        assert len(result["passes"]) > 5  # it did look
+    assert found == []
+
+
+def test_charts_have_words_for_those_who_do_not_see_them(visit):  # noqa: F811
+    page = visit()
+    for tab in ("Train", "Attention", "Inside", "Compare", "Sweeps"):
+        everything_is_there(page, tab)
+        words = page.evaluate(
+            "[...document.querySelectorAll('[role=img]')].filter(e => e.offsetParent).map(e => e.ariaLabel || '')"
+        )
+        assert words and all(len(said) > 10 for said in words), tab
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_phone_shows_every_tab_without_sideways_scrolling(visit, tab):  # noqa: F811
+    page = visit(width=390, height=844)
+    assert page.get_by_role("tab", name=tab, exact=True).is_visible()  # and not in a menu
+    everything_is_there(page, tab)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_is_painted_and_usable_soon(visit, capsys):  # noqa: F811
+    """The targets are measured by `python -m benchmarks.app`; here others may be at work, so the bounds are wide."""
+    visit()  # the first page ever costs what is made once
+    began = time.perf_counter()
+    page = visit()
+    page.wait_for_selector("#start:enabled")
+    usable = time.perf_counter() - began
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+    with capsys.disabled():
+        print(f" first paint {paint:.2f} s, usable {usable:.2f} s", end="")
+    assert paint < 5
+    assert usable < 10
+
+
+def test_two_browsers_never_share_a_run_a_link_or_an_export(visit, runs, tmp_path):  # noqa: F811
+    pages = [visit(), visit()]
+    for page, steps in zip(pages, (60, 90), strict=True):
+        start(page, steps)  # both at once
+    for page in pages:
+        wait_for_state(page, "done")
+    for page, steps in zip(pages, (60, 90), strict=True):
+        page.click("#copy-link")
+        page.wait_for_function(
+            f"document.querySelector('#link textarea, #link input')?.value.includes('steps={steps}')"
+        )
+        open_tab(page, "Compare")
+        page.wait_for_function("document.querySelectorAll('#history .tl-run').length === 2")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="as a zip").first.click()
+        download.value.save_as(tmp_path / f"{steps}.zip")
+        assert f"{steps} of {steps} steps" in page.inner_text("#history")
+    for steps in (60, 90):
+        with zipfile.ZipFile(tmp_path / f"{steps}.zip") as archive:
+            assert json.loads(archive.read("A/config.json"))["training"]["steps"] == steps

@@ -1,0 +1,259 @@
+"""Compare, links, Code and Sweeps in a real browser: what is kept is kept, and stays whose it is."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from test_browser import (  # noqa: F401, fixtures; where there is no browser, that module skips this one as well
+    EVIL,
+    browser,
+    drawn,
+    open_tab,
+    runs,
+    set_number,
+    start,
+    url,
+    visit,
+    wait_for_state,
+)  # fmt: skip
+
+from support import GRADIO
+
+pytestmark = GRADIO
+
+ROOT = Path(__file__).parents[2]
+UPLOAD = "input[type=file][accept='.zip']"
+
+
+def train(page, steps: int = 50) -> None:
+    start(page, steps)
+    wait_for_state(page, "done")
+
+
+def last_run(runs):  # noqa: F811
+    return next(reversed(runs.runs.values()))
+
+
+def losses(runs) -> list:  # noqa: F811
+    return [(side.last.loss, side.validation_loss) for side in last_run(runs).sides]
+
+
+def open_link(visit, url, query: str, **options):  # noqa: F811
+    page = visit(**options)
+    page.goto(f"{url}?{query}")
+    page.wait_for_selector("#loss-chart canvas")
+    return page
+
+
+# ------------------------------------------------------------------------------------------------ compare
+
+
+def test_the_shipped_run_is_compared_before_there_is_another(visit):  # noqa: F811
+    page = visit()
+    open_tab(page, "Compare")
+    page.get_by_text("Shipped:").first.wait_for()
+    page.wait_for_selector("#history-chart canvas[data-drawn]")
+    assert drawn(page, "#history-chart canvas")
+    assert page.locator("#history .tl-run").count() == 1
+
+
+def test_runs_are_named_pinned_overlaid_and_deleted(visit, runs):  # noqa: F811
+    page = visit()
+    train(page)
+    open_tab(page, "Compare")
+    page.wait_for_function("document.querySelectorAll('#history .tl-run').length === 2")
+    name = page.locator("#history input.tl-history-name")
+    name.fill(EVIL)
+    name.press("Enter")
+    page.wait_for_function("document.querySelector('#history-chart .tl-lines-key').textContent.includes('<img')")
+    page.get_by_role("button", name="Pin <img").click()
+    page.get_by_role("button", name="Unpin <img").wait_for()
+    assert (last_run(runs).name, last_run(runs).pinned) == (EVIL, True)
+    lines = len(last_run(runs).sides) + 2
+    page.wait_for_selector(f"#history-chart canvas[data-drawn='{lines}']")
+    page.get_by_label("Show the curves of Shipped").click()
+    page.wait_for_selector(f"#history-chart canvas[data-drawn='{lines - 2}']")
+    assert "<img src=x" in page.inner_text("#config-table") or page.locator("#config-table .tl-note").count()
+    assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+    count = len(runs.runs)
+    page.get_by_role("button", name="Delete <img").click()
+    page.wait_for_function("document.querySelectorAll('#history .tl-run').length === 1")
+    assert len(runs.runs) == count - 1
+    assert page.complaints == []
+
+
+def test_the_table_shows_the_differences_alone_until_all_is_asked_for(visit):  # noqa: F811
+    page = visit()
+    open_tab(page, "Compare")
+    page.locator("#config-table tbody tr").first.wait_for()
+    few = page.locator("#config-table tbody tr").count()
+    page.get_by_label("Differences only").click()
+    page.wait_for_function(f"document.querySelectorAll('#config-table tbody tr').length > {few + 15}")
+
+
+def test_an_export_downloads_repeats_to_the_digit_and_opens_for_another_visitor(visit, runs, tmp_path):  # noqa: F811
+    page = visit()
+    train(page)
+    expected = losses(runs)
+    open_tab(page, "Compare")
+    with page.expect_download() as download:
+        page.get_by_role("button", name=f"Export {last_run(runs).name} as a zip").first.click()
+    path = tmp_path / "run.zip"
+    download.value.save_as(path)
+    zipfile.ZipFile(path).extractall(tmp_path / "run")
+    result = subprocess.run([sys.executable, tmp_path / "run" / "repeat.py"], capture_output=True, text=True,
+                            env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert all(f"loss {loss!r}" in result.stdout for loss, _ in expected)
+
+    other = visit()
+    open_tab(other, "Compare")
+    other.locator(UPLOAD).set_input_files(path)
+    other.wait_for_function("document.querySelectorAll('#history .tl-run').length === 2")
+    assert losses(runs) == expected
+    open_tab(other, "Generate")
+    other.get_by_text("your run on “python-docs”, after 50 steps").first.wait_for()
+
+
+def test_a_hostile_zip_is_refused_in_words_and_the_page_lives(visit, tmp_path):  # noqa: F811
+    page = visit()
+    open_tab(page, "Compare")
+    for name, content in (("../../x", b"x"), ("text.txt", b"a" * 50_000_000)):
+        path = tmp_path / f"bad{len(content)}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, content)
+        page.locator(UPLOAD).set_input_files(path)
+        page.get_by_text("which no export of the lab has" if ".." in name else "would unpack to").wait_for()
+    open_tab(page, "Train")
+    train(page)
+
+
+def test_a_visitor_never_sees_another_visitors_history(visit, runs):  # noqa: F811
+    first, second = visit(), visit()
+    train(first)
+    open_tab(second, "Compare")
+    second.get_by_text("Shipped:").first.wait_for()
+    assert second.locator("#history .tl-run").count() == 1
+    # Not even by its id, sent as the page would send it.
+    theirs = last_run(runs).id
+    second.evaluate(
+        """id => {
+          const box = document.querySelector('#history input[type=checkbox]');
+          const value = JSON.stringify;
+          JSON.stringify = (thing, ...rest) => value(thing, ...rest).replaceAll('"shipped"', `"${id}"`);
+          box.click();
+        }""",
+        theirs,
+    )
+    second.get_by_text("This run is not there any more").wait_for()
+    assert runs.get(theirs) is not None
+
+
+# ------------------------------------------------------------------------------------------------ links
+
+
+def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(visit, runs, url):  # noqa: F811
+    page = visit()
+    page.locator("#field-norm").get_by_text("RMSNorm").click()
+    set_number(page, "seed", 5)
+    set_number(page, "steps", 50)
+    page.click("#copy-link")
+    page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('norm=rmsnorm')")
+    link = page.locator("#link textarea, #link input").input_value()
+    assert page.url == link
+    page.click("#start")
+    wait_for_state(page, "done")
+    expected = losses(runs)
+
+    other = open_link(visit, url, link.partition("?")[2])
+    other.wait_for_function("document.querySelector('#field-seed input').value === '5'")
+    other.click("#start")
+    wait_for_state(other, "done")
+    assert losses(runs) == expected
+    assert last_run(runs).sides[0].model["norm"] == "rmsnorm"
+
+
+def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):  # noqa: F811
+    page = open_link(visit, url, "steps=7&norm=%3Cimg%20src%3Dx%20onerror%3D%22window.hacked%3D1%22%3E&nrm=1")
+    page.get_by_text("Not everything in this link can be").wait_for()
+    assert "<img src=x" in page.inner_text("#link-notice")
+    page.wait_for_function("document.querySelector('#field-steps input').value === '7'")
+    assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+
+
+def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):  # noqa: F811
+    page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
+    page.get_by_text("each at its value: Seed, Norm").wait_for()
+    assert not page.locator("#field-seed").is_visible()
+    assert not page.locator("#field-norm").is_visible()
+    assert page.locator("#field-activation").is_visible()
+    page.click("#start")
+    wait_for_state(page, "done")
+    assert last_run(runs).sides[0].training["seed"] == 9
+
+
+# ------------------------------------------------------------------------------------------------ code and sweeps
+
+
+def test_the_code_of_a_choice_is_one_click_away(visit):  # noqa: F811
+    page = visit()
+    page.locator("#field-norm").get_by_text("RMSNorm").click()
+    page.click("#field-norm-code")
+    page.locator("#code-head h2", has_text="RMSNorm").wait_for()
+    page.locator("#code-formula .katex").wait_for()
+    assert page.locator("#code-body .tl-code-reference").is_visible()
+    page.locator("#code-slot").get_by_text("Activation").click()
+    page.locator("#code-entry").get_by_text("SwiGLU").click()
+    page.locator("#code-head h2", has_text="SwiGLU").wait_for()
+    assert page.locator(".katex-error").count() == 0
+
+
+def test_a_cell_of_the_shipped_sweep_shows_its_curve_and_is_trained(visit, runs):  # noqa: F811
+    page = visit()
+    open_tab(page, "Sweeps")
+    page.wait_for_selector("#sweep-chart canvas[data-drawn='2']")
+    assert page.locator("#sweep-grid .tl-grid-cell").count() == 36
+    page.get_by_role("button", name="Post-LN RMSNorm, ReLU").click()
+    page.wait_for_selector("#sweep-chart canvas[data-drawn='3']")
+    page.locator("#sweep-table").get_by_text("RMSNorm · ReLU · Post-LN").wait_for()
+    page.click("#sweep-train")
+    page.wait_for_function("document.querySelector('#field-steps input').value === '300'")
+    set_number(page, "steps", 5)
+    page.click("#start")
+    wait_for_state(page, "done")
+    model = last_run(runs).sides[0].model
+    assert (model["norm"], model["activation"], model["residual"]) == ("rmsnorm", "relu", "post")
+
+
+def test_the_map_can_be_used_with_the_keyboard_alone(visit):  # noqa: F811
+    page = visit()
+    open_tab(page, "Sweeps")
+    cell = page.get_by_role("button", name="Pre-LN LayerNorm, ReLU")
+    cell.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#sweep-chart canvas[data-drawn='3']")
+    assert cell.get_attribute("aria-pressed") == "true"
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_these_tabs_leave_the_console_empty_and_ask_nobody_outside(visit, url, scheme):  # noqa: F811
+    page = visit(color_scheme=scheme)
+    for tab in ("Compare", "Sweeps", "Code"):
+        open_tab(page, tab)
+        page.wait_for_timeout(300)
+    page.locator("#code-entry").get_by_text("RMSNorm").click()
+    page.locator("#code-head h2", has_text="RMSNorm").wait_for()
+    assert page.complaints == []
+    assert [to for to in page.requested if not to.startswith((url, "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("tab", ["Compare", "Sweeps", "Code"])
+def test_a_phone_needs_no_sideways_scrolling_here(visit, tab):  # noqa: F811
+    page = visit(width=390, height=844)
+    open_tab(page, tab)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

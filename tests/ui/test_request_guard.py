@@ -1,0 +1,78 @@
+"""What stands before the handlers: large requests and nonsense are answered in words, and the log stays empty."""
+
+import asyncio
+import gc
+import warnings
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ResourceWarning)  # Gradio makes event loops that it never closes
+    gr = pytest.importorskip("gradio", reason="gradio is not installed")
+    gc.collect()
+
+from support import GRADIO
+from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
+from tlab.ui.runs.limits import LOCAL, PUBLIC
+
+pytestmark = GRADIO
+
+
+def request(most: int, pieces: list[bytes], headers=(), path="/gradio_api/queue/join"):
+    """Send it through a limit to an application that reads all of it; -> status and body of the answer."""
+    sent, waiting = [], list(pieces)
+
+    async def receive():
+        piece = waiting.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
+
+    async def send(message):
+        sent.append(message)
+
+    async def app(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"read"})
+
+    scope = {"type": "http", "path": path, "headers": list(headers)}
+    asyncio.run(BodyLimit(app, most)(scope, receive, send))
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def test_a_request_within_the_limit_is_read():
+    assert request(10, [b"12345", b"67890"], [(b"content-length", b"10")]) == (200, b"read")
+
+
+def test_a_request_that_says_it_is_larger_is_refused_before_it_is_read():
+    status, words = request(2_000_000, [], [(b"content-length", b"2000001")])
+    assert status == 413
+    assert b"more than 2 MB, the most that can be sent here at once" in words
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"3")], [(b"content-length", b"many")]])
+def test_a_request_that_lies_about_its_size_is_refused_where_it_goes_beyond(headers):
+    assert request(10, [b"12345", b"678901"], headers)[0] == 413
+
+
+def test_an_upload_is_left_to_gradios_own_limit():
+    assert request(1, [b"12345"], path="/gradio_api/upload")[0] == 200
+
+
+@pytest.mark.parametrize("limits", [PUBLIC, LOCAL])
+def test_the_longest_text_that_is_allowed_goes_through(limits):
+    assert largest_body(limits) > len("ü".encode()) * limits.text
+
+
+def test_nonsense_is_refused_in_words_without_a_traceback():
+    with gr.Blocks() as demo:
+        number, path = gr.Number(minimum=0), gr.File()
+        gr.Button().click(lambda *_: None, [number, path])
+    refuse_quietly(demo)
+    function = demo.fns[0]
+    for values in ([-1, None], [1], [1, "/etc/passwd"], [1, {"path": 7}]):
+        with pytest.raises(gr.Error) as refused:
+            print(values, asyncio.run(demo.preprocess_data(function, values, None)))
+        assert not refused.value.print_exception
+        assert len(refused.value.message) > 15
+    assert asyncio.run(demo.preprocess_data(function, [1, None], None)) == [1, None]

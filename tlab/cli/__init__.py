@@ -1,0 +1,1 @@
+"""The command `tlab`: its commands, their flags, and what they print."""

@@ -1,0 +1,362 @@
+"""The `tlab` command."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlab.cli.flags import (
+    CheckConfig,
+    Command,
+    CostConfig,
+    ProfileConfig,
+    ReadConfig,
+    RunConfig,
+    SamplingConfig,
+    parse,
+    text_and_model,
+)
+from tlab.config import ComputeConfig, Config, ConfigError, ModelConfig, TextConfig, TrainConfig, options
+from tlab.text import default_prompt, load_corpus
+from tlab.version import VERSION
+
+if TYPE_CHECKING:
+    from tlab.inside import Probe
+    from tlab.inside.probing import Rows
+    from tlab.training.trainer import Trainer
+
+MISUSED = 2  # exit code
+
+
+# --- train ---
+
+
+def train(values: Any, argv: Sequence[str]) -> int:
+    """Train, with everything worth keeping in a run folder."""
+    from tlab.cli import run_folder, terminal
+    from tlab.training.parallel import one_blas_thread
+    from tlab.training.trainer import Trainer
+
+    run = RunConfig(**vars(values.run))
+    if run.resume is None:
+        corpus, config = text_and_model(values)
+        compute = ComputeConfig(**vars(values.compute))
+        trainer = Trainer(config, TrainConfig(**vars(values.training)), corpus, compute=compute)
+        folder = None
+    else:
+        folder = Path(run.resume)
+        folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
+        trainer = resumed(folder, values, flags_given(argv))
+    prompt = run.prompt if run.prompt is not None else default_prompt(trainer.corpus.tokenizer)
+    terminal.sample(trainer, prompt, 0)  # a prompt that cannot be is an error now, not after some hundred steps
+    if folder is None:
+        folder = run_folder.new_folder(run.out, trainer.corpus.name)
+
+    terminal.introduce(trainer, folder)
+    with one_blas_thread(), terminal.stop_request() as stop_requested:  # a step's threads are the trainer's
+        run_folder.save_config(folder, trainer)
+        terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
+        kept = run_folder.save_state(folder, trainer)
+        run_folder.save_plot(folder, trainer)
+    return terminal.conclude(trainer, folder, kept)
+
+
+def flags_given(argv: Sequence[str]) -> dict[str, str]:
+    """Name of each field that was set -> the flag as it was typed: {"hidden_dim": "--hidden-dim"}."""
+    typed = [token.partition("=")[0] for token in argv if token.startswith("--")]
+    return {flag[2:].replace("-", "_").removeprefix("no_"): flag for flag in typed}
+
+
+def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
+    """The trainer of an earlier run, `given` the flags that were typed.
+
+    Raises:
+        ConfigError: flags that belong to a new run, a text that cannot be had, or a run that has nothing left to do.
+        CheckpointError: no usable checkpoint, or the text is another one.
+    """
+    from tlab.training.checkpoint import Checkpoint
+    from tlab.training.trainer import Trainer
+
+    fixed = {*options(ModelConfig), *options(TrainConfig), "tokenizer", "out"}
+    refused = [flag for name, flag in given.items() if name in fixed]
+    if refused:
+        raise ConfigError(f"a resumed run has its own settings; leave out {', '.join(refused)}, or start a new run")
+    checkpoint = Checkpoint.load(folder)
+    trained_on = checkpoint.corpus
+    try:
+        name = values.text.corpus if "corpus" in given else trained_on["name"]
+        corpus = load_corpus(name, trained_on["tokenizer"]["tokenizer"])
+    except ValueError as error:
+        raise ConfigError(f"{error}. To resume, name the text of the run with --corpus") from error
+    trainer = Trainer.resume(checkpoint, corpus, compute=resumed_compute(folder, checkpoint.compute, values, given))
+    if trainer.finished:
+        why = trainer.divergence or f"all of its {trainer.train_config.steps} steps are made"
+        raise ConfigError(f"the run in {folder} has nothing left to do ({why}); start a new one for more")
+    return trainer
+
+
+def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dict[str, str]) -> ComputeConfig:
+    """How the run was computed so far, but for the flags that say otherwise: then with a note."""
+    from tlab.cli.run_folder import last_threads
+
+    before = dataclasses.replace(before, threads=before.threads or last_threads(folder))
+    changed = {name: getattr(values.compute, name) for name in options(ComputeConfig) if name in given}
+    for name, value in changed.items():
+        if (was := getattr(before, name)) not in (None, value):
+            print(f"note: this run had {name} = {was} so far; with {value} the last bits of its numbers may differ")
+    return dataclasses.replace(before, **changed)
+
+
+# --- the other commands ---
+
+
+def generate(values: Any, argv: Sequence[str]) -> int:
+    """Print a text token by token."""
+    from tlab.cli.terminal import visible
+    from tlab.generate import generate_samples
+    from tlab.training.checkpoint import Checkpoint
+    from tlab.training.parallel import one_blas_thread
+
+    sampling = SamplingConfig(**vars(values.sampling)).to_json()
+    checkpoint = Checkpoint.load(values.folder)
+    if sampling["prompt"] is None:
+        sampling["prompt"] = default_prompt(checkpoint.tokenizer)
+    rows = generate_samples(checkpoint.model(), checkpoint.tokenizer, **sampling)
+    shown = visible if sys.stdout.isatty() else str
+    prompt = shown(sampling["prompt"]).lstrip("\n")
+    with one_blas_thread():  # one token at a time has no work for two
+        if sampling["samples"] == 1:
+            print(prompt, end="", flush=True)
+            for (token,) in rows:
+                print(shown(token.text), end="", flush=True)
+            print()
+            return 0
+        texts = [prompt] * sampling["samples"]  # they grow side by side, so they can be shown when they are whole
+        for row in rows:
+            texts = [text + shown(token.text) for text, token in zip(texts, row, strict=True)]
+    for seed, text in enumerate(texts, start=sampling["seed"]):
+        print(f"--- seed {seed} ---\n{text}\n")
+    return 0
+
+
+def check(values: Any, argv: Sequence[str]) -> int:
+    """Print a row for every check as it is made; fail when one does."""
+    from tlab.checks import run_checks
+    from tlab.cli.terminal import FAILED
+    from tlab.inside.bugs import checks_with
+
+    _, config = text_and_model(values)
+    bug = values.checking.bug
+    rows = checks_with(bug, config) if bug else run_checks(config)
+    print(f"{'check':<9} {'tensor or promise':<56} {'error':>8} {'limit':>8}  verdict")
+    verdicts = []
+    for row in rows:
+        verdicts.append(row.passed)
+        verdict = "ok" if row.passed else "FAILED"
+        print(f"{row.group:<9} {row.name:<56} {row.error:>8.1e} {row.limit:>8.0e}  {verdict}", flush=True)
+    failed = verdicts.count(False)
+    print(f"{len(verdicts)} checks, " + (f"{failed} FAILED" if failed else "all passed"))
+    return FAILED if failed else 0
+
+
+def info(values: Any, argv: Sequence[str]) -> int:
+    """Print what the model costs, part by part."""
+    from tlab import cost
+
+    _, config = text_and_model(values)
+    training, compute = CostConfig(**vars(values.training)), ComputeConfig(**vars(values.compute))
+    parameters = {row.part: row.parameters for row in cost.parameters_by_part(config)}
+    flops = {row.part: row for row in cost.flops_by_part(config, training.batch_size)}
+    none = cost.PartFlops("", 0, 0)
+    total = cost.PartFlops("total", sum(f.forward for f in flops.values()), sum(f.training for f in flops.values()))
+    print(
+        f"One step: {training.batch_size} x {config.context_length} tokens. Operations are those of matrix products.\n"
+    )
+    print(f"{'part':<24} {'parameters':>12} {'MFLOP forward':>14} {'MFLOP training':>15}")
+    for part in [*sorted(parameters.keys() - flops.keys()), *flops]:
+        row = flops.get(part, none)
+        print(f"{part:<24} {parameters.get(part, 0):>12,} {row.forward / 1e6:>14,.1f} {row.training / 1e6:>15,.1f}")
+    print(f"{'total':<24} {sum(parameters.values()):>12,} {total.forward / 1e6:>14,.1f} {total.training / 1e6:>15,.1f}")
+    print(f"\n{'memory, float32':<24} {'MiB':>12}")
+    memory = [
+        *cost.weight_bytes_by_part(config, training.optimizer, compute.threads or 1),
+        *cost.activation_bytes_by_part(config, training.batch_size, compute=compute),
+    ]
+    for part, size in [*memory, ("total", sum(row.bytes for row in memory))]:
+        print(f"{part:<24} {size / 2**20:>12,.2f}")
+    return 0
+
+
+def profile(values: Any, argv: Sequence[str]) -> int:
+    """Print where the time of a training step goes; with --out keep it, with a figure."""
+    import json
+
+    from tlab.profile import profile, table_lines
+    from tlab.training.checkpoint import write_atomically
+
+    profiling = ProfileConfig(**vars(values.profiling))
+    corpus, config = text_and_model(values)
+    training = TrainConfig(**vars(values.training))
+    result = profile(config, training, corpus, steps=profiling.profiled_steps)
+    print("\n".join(table_lines(result)))
+    if profiling.out is not None:
+        from tlab.figures import flame_figure, save_figure
+
+        folder = Path(profiling.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result.to_json(), indent=2) + "\n"
+        write_atomically(folder / "profile.json", text.encode())
+        figure = flame_figure(
+            [(row.path, row.seconds) for row in result.rows], title="where a training step's time goes"
+        )
+        save_figure(figure, folder / "profile")
+        print(f"saved in {folder}: profile.json, profile.png, profile.svg")
+    return 0
+
+
+def app(values: Any, argv: Sequence[str]) -> int:
+    """Serve the app until it is stopped."""
+    from tlab.ui.app import launch
+
+    launch()
+    return 0
+
+
+def probe(argv: Sequence[str]) -> int:
+    """Print the table of one probe. Each is a subcommand, with its options as flags."""
+    from tlab.inside import PROBES
+
+    commands = {
+        name: Command(
+            entry.summary,
+            functools.partial(look_inside, entry.component),
+            {"reading": (ReadConfig, ()), "probe": (entry.component, ())},
+            folder="Folder of a run.",
+        )
+        for name, entry in PROBES.entries.items()
+    }
+    command, values = parse(commands, argv, "tlab probe", "Look inside a trained model: one small table a probe.")
+    return command.run(values, argv)
+
+
+def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
+    """Make the table of one probe, print it, and draw it where that was asked for."""
+    from tlab.inside import Subject
+    from tlab.inside.over_time import over_time
+    from tlab.inside.tables import as_csv, as_text
+    from tlab.training.checkpoint import Checkpoint
+    from tlab.training.parallel import one_blas_thread
+    from tlab.training.snapshots import load_snapshots
+
+    reading, asked = ReadConfig(**vars(values.reading)), kind(**vars(values.probe))
+    checkpoint = Checkpoint.load(values.folder)
+    subject = Subject(checkpoint, reading.text or "")
+    if reading.text is None:
+        held_out = subject.corpus.validation[: checkpoint.model_config.context_length]
+        subject = Subject(checkpoint, checkpoint.tokenizer.decode(held_out), subject.corpus)
+    with one_blas_thread():  # the products are small, and on a busy machine a second thread is much slower
+        if reading.over_time:
+            rows = over_time(load_snapshots(values.folder), asked, subject.text, subject.given_corpus)
+        else:
+            rows = asked.rows(subject)
+    if reading.plot is not None:
+        draw_over_time(rows, kind, reading.plot, reading.column)
+    if reading.csv:
+        print(as_csv(rows), end="")
+        return 0
+    print(inspect.cleandoc(kind.__doc__ or ""), end="\n\n")
+    print(as_text(rows, kind.units))
+    return 0
+
+
+def draw_over_time(rows: Rows, kind: type[Probe], path: str, column: str | None) -> None:
+    """Write the picture of one column by step."""
+    from tlab.figures import save_figure
+    from tlab.inside import PROBES
+    from tlab.inside.figures import over_time_figure
+    from tlab.inside.over_time import curves
+
+    title = next(entry.label for entry in PROBES.entries.values() if entry.component is kind)
+    drawn = curves(rows, column)
+    save_figure(over_time_figure(drawn, unit=kind.units.get(drawn.column, ""), title=title), path)
+
+
+def sweep(argv: Sequence[str]) -> int:
+    """Hand everything on: the sweeps have their own command line."""
+    from sweeps.__main__ import main
+
+    return main(list(argv)) or 0
+
+
+TEXT_AND_MODEL: dict[str, tuple[type[Config], tuple[str, ...]]] = {
+    "text": (TextConfig, ()),
+    "model": (ModelConfig, ("vocab_size",)),  # that is the corpus's
+}
+COMMANDS = {
+    "train": Command(
+        "Train a model, with a bar, validation and samples; Ctrl-C keeps what was learned.",
+        train,
+        {"run": (RunConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ()), "compute": (ComputeConfig, ())},
+    ),
+    "generate": Command(
+        "Let a trained model write.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
+    ),
+    "check": Command(
+        "Check one configuration: every gradient, and what every part promises.",
+        check,
+        {**TEXT_AND_MODEL, "checking": (CheckConfig, ())},
+    ),
+    "info": Command(
+        "Parameters, operations and memory by part.",
+        info,
+        {**TEXT_AND_MODEL, "training": (CostConfig, ()), "compute": (ComputeConfig, ())},
+    ),
+    "profile": Command(
+        "Where a training step's time goes, by part, against what the processor can do.",
+        profile,
+        {"profiling": (ProfileConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ("steps", "validation_every"))},
+    ),
+    "app": Command("Open the lab in the browser.", app, {}),
+    "probe": Command("Look inside a trained model; see tlab probe --help.", app, {}),  # never run: `main` hands it on
+    "sweep": Command("Train a grid of models; see tlab sweep --help.", app, {}),  # never run: `main` hands it on
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The entry point of `tlab`; -> exit code.
+
+    What the user can mend (every ValueError of the core) is told in one line. Ctrl-C and a closed pipe end quietly.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if argv == ["--version"]:
+            print(f"tlab {VERSION}")
+            return 0
+        if argv[:1] == ["sweep"]:
+            return sweep(argv[1:])
+        if argv[:1] == ["probe"]:
+            return probe(argv[1:])
+        command, values = parse(COMMANDS, argv)
+        return command.run(values, argv)
+    except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stdout = None  # `tlab generate ... | head`: nobody reads on, also not what is still in the buffer
+            return 0
+        print(f"error: {error}", file=sys.stderr)
+        return MISUSED
+    except MemoryError as error:
+        print(f"error: this needs more memory than there is; make it smaller. {error}", file=sys.stderr)
+        return MISUSED
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

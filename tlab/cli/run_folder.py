@@ -1,0 +1,130 @@
+"""The folder of a run: what is written into it, and when.
+
+checkpoint.safetensors   weights, optimizer, records: what `Checkpoint.load` and `--resume` read
+config.json              configs, corpus, and on which machine and libraries each session ran
+metrics.csv              one row a step
+loss.png, loss.svg       the picture of metrics.csv
+snapshots/0000100/...    the weights at step 100, where snapshots were asked for
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlab.config import ConfigError
+from tlab.training.checkpoint import RECORD_COLUMNS, write_atomically
+from tlab.training.trainer import Trainer
+from tlab.version import VERSION
+
+CONFIG_NAME, METRICS_NAME, PLOT_NAME = "config.json", "metrics.csv", "loss"
+PARENT = Path("runs")
+
+
+def new_folder(out: str | None, corpus_name: str) -> Path:
+    """Make the folder of a new run: `out`, or by default the next free number in `runs/`.
+
+    Raises:
+        ConfigError: `out` holds a run already, or is a file.
+    """
+    if out is None:
+        stem = re.sub(r"[^\w.-]+", "-", corpus_name)
+        for number in range(1, 10_000):
+            folder = PARENT / f"{stem}-{number:03}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)  # fails where it is there already, so two runs cannot share one
+                return folder
+        raise ConfigError(f"{PARENT} is full of runs on {corpus_name!r}; name a folder with --out")
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder with --out")
+    if (folder / CONFIG_NAME).exists():
+        raise ConfigError(
+            f"{folder} holds a run already, and runs are not overwritten; choose another --out, or go on with "
+            f"--resume {folder}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """What decides about the bits of a result besides seeds and configs: versions, the BLAS, and how many threads."""
+    from threadpoolctl import threadpool_info
+
+    blas = [
+        {name: library.get(name) for name in ("internal_api", "version", "architecture", "num_threads")}
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    ]
+    return {
+        "threads": threads,
+        "tlab": VERSION,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "blas": blas,
+    }
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """On what the run was made so far; [] where there is no record, or no readable one."""
+    try:
+        sessions = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))["sessions"]
+        return [dict(session) for session in sessions]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def last_threads(folder: Path) -> int | None:
+    """Threads of the run's last session, or None where that is not known."""
+    threads = (read_sessions(folder) or [{}])[-1].get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None
+
+
+def save_config(folder: Path, trainer: Trainer) -> None:
+    """Write config.json, with a new session that begins at the next step. Call it inside `one_blas_thread`."""
+    compute = trainer.compute
+    session = {"first_step": trainer.step + 1, **environment(compute.threads or 1), **compute.to_json()}
+    content = {
+        "model": trainer.config.to_json(),
+        "training": trainer.train_config.to_json(),
+        "num_parameters": trainer.model.num_parameters,
+        "corpus": trainer.corpus.describe(),
+        "sessions": [*read_sessions(folder), session],
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / CONFIG_NAME, text.encode("utf-8", "backslashreplace"))
+
+
+def save_state(folder: Path, trainer: Trainer) -> bool:
+    """Write the checkpoint and metrics.csv; -> whether the checkpoint was written.
+
+    Weights that are not finite are not: the checkpoint before them is worth more.
+    """
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(RECORD_COLUMNS)
+    writer.writerows(record[: len(RECORD_COLUMNS)] for record in trainer.records)
+    write_atomically(folder / METRICS_NAME, table.getvalue().encode())
+    usable = bool(np.isfinite(trainer.model.parameters.data).all())
+    if usable:
+        trainer.checkpoint().save(folder)
+    return usable
+
+
+def save_plot(folder: Path, trainer: Trainer) -> None:
+    """Draw the losses, as PNG and as SVG."""
+    from tlab.figures import loss_figure, save_figure
+
+    title = f"{trainer.corpus.name}, {trainer.model.num_parameters:,} parameters"
+    uniform_loss = math.log(trainer.corpus.tokenizer.vocab_size)
+    save_figure(loss_figure(trainer.records, uniform_loss=uniform_loss, title=title), folder / PLOT_NAME)

@@ -1,0 +1,151 @@
+"""A training run as a terminal shows it: what is about to happen, how it goes, how it ended."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tlab.cli.run_folder import save_state
+from tlab.config import ModelConfig, options
+from tlab.generate import generate_tokens
+from tlab.training.snapshots import save_snapshot, snapshot_steps
+from tlab.training.trainer import Trainer
+from tlab.wording import duration, several
+
+FAILED, INTERRUPTED = 1, 128 + signal.SIGINT  # exit codes, the latter as shells have it
+SAMPLE_TOKENS = 160  # two lines or three
+RECENT_STEPS = 20  # over which the training loss is averaged
+MEASURED_STEPS = 10  # for an estimate of the time: enough to be steady,
+UNMEASURED_STEPS = 5  # once the first ones have warmed up the caches
+
+
+def introduce(trainer: Trainer, folder: Path) -> None:
+    """What is about to happen, before it does."""
+    corpus, model, training, compute = trainer.corpus, trainer.config, trainer.train_config, trainer.compute
+    V = corpus.tokenizer.vocab_size
+    switches = ", ".join(str(getattr(model, name)) for name, o in options(ModelConfig).items() if o.registry)
+    print(f"corpus    {corpus.name}: {corpus.size:,} characters, sha256 {corpus.sha256[:12]}, vocabulary of {V}")
+    print(f"model     {trainer.model.num_parameters:,} parameters: {several(model.num_layers, 'layer')}, "
+          f"{several(model.num_heads, 'head')}, width {model.hidden_dim}, context {model.context_length}; "
+          f"{switches}")  # fmt: skip
+    start = f"from step {trainer.step} on, " if trainer.step else ""
+    print(f"training  {start}{several(training.steps, 'step')} of {training.batch_size} x {model.context_length} "
+          f"tokens, {training.optimizer}, {training.schedule}")  # fmt: skip
+    pieces = f", a batch in {compute.micro_batches} pieces" if compute.micro_batches > 1 else ""
+    again = ", blocks computed again in backward" if compute.recompute else ""
+    print(f"compute   {several(compute.threads or 1, 'thread')}{pieces}{again}")
+    print(f"folder    {folder}")
+    print(f"to beat   {math.log(V):.3f} nats a token, the loss of a blind guess", flush=True)
+
+
+def train_and_tell(
+    trainer: Trainer,
+    folder: Path,
+    sample_every: int,
+    prompt: str,
+    stop_requested: Callable[[], bool],
+    num_snapshots: int = 0,
+) -> None:
+    """The training itself, with a bar, a line at every validation, and now and then a sample or a snapshot."""
+    steps, first, say = trainer.train_config.steps, trainer.step, tqdm.write
+    before = trainer.records[-1] if trainer.records else None
+    kept = snapshot_steps(steps, num_snapshots)
+    if first == 0 and kept:
+        save_snapshot(folder, trainer.checkpoint())
+    with tqdm(total=steps, initial=first, unit="step", disable=None, dynamic_ncols=True) as bar:
+        for record in trainer:
+            bar.set_postfix_str(f"loss {record.loss:.3f}", refresh=False)
+            bar.update()
+            step = record.step
+            if step - first == UNMEASURED_STEPS + MEASURED_STEPS and not trainer.finished:
+                say(f"about {duration(seconds_left(trainer))} left")
+            if record.validation_loss is not None:
+                tokens = record.tokens - (before.tokens if before else 0)
+                seconds = record.seconds - (before.seconds if before else 0.0)
+                recent = trainer.records[-RECENT_STEPS:]
+                loss = sum(r.loss for r in recent) / len(recent)
+                say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  validation {record.validation_loss:.3f}  "
+                    f"{tokens / seconds:,.0f} tokens/s")  # fmt: skip
+                save_state(folder, trainer)
+            if step in kept and np.isfinite(trainer.model.parameters.data).all():
+                save_snapshot(folder, trainer.checkpoint())
+            if sample_every and step % sample_every == 0 and trainer.divergence is None:
+                say("\n".join(f"    {line}" for line in sample(trainer, prompt, SAMPLE_TOKENS).split("\n")))
+            if stop_requested():
+                return
+
+
+def seconds_left(trainer: Trainer) -> float:
+    """An estimate from the last few steps."""
+    config, records = trainer.train_config, trainer.records
+    a_step = (records[-1].seconds - records[-1 - MEASURED_STEPS].seconds) / MEASURED_STEPS
+    num_steps = config.steps - trainer.step
+    num_validations = 1 + num_steps // config.validation_every if config.validation_every else 1
+    tokens_a_step = config.batch_size * trainer.config.context_length
+    a_validation = a_step / 3 * len(trainer.corpus.validation) / tokens_a_step  # forward is a third of a step
+    return a_step * num_steps + a_validation * num_validations
+
+
+def sample(trainer: Trainer, prompt: str, num_tokens: int) -> str:
+    """What the model writes now. Always with the same chances, so that one sample compares with the next.
+
+    Raises:
+        ValueError: the prompt is empty, or has characters that the vocabulary has not.
+    """
+    tokens = generate_tokens(trainer.model, trainer.corpus.tokenizer, prompt, max_new_tokens=num_tokens)
+    try:
+        with np.errstate(all="ignore"):
+            return visible(prompt + "".join(map(str, tokens))).strip("\n")
+    except ValueError:  # scores that are not finite choose no token; at the next step the run itself will say more
+        return "(no sample: the model's scores are not finite)"
+
+
+def visible(text: str) -> str:
+    """`text` without what a terminal would obey instead of showing it: a model may write any character it has seen."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+@contextmanager
+def stop_request() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks once, and whoever is at work looks when it suits; a second Ctrl-C is the usual one."""
+    requests: list[int] = []
+
+    def note(signal_number: int, frame: Any) -> None:
+        if requests:
+            raise KeyboardInterrupt
+        requests.append(signal_number)
+
+    usual = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(requests)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:
+    """Say how it ended; -> exit code."""
+    where = shlex.quote(str(folder))
+    print(f"saved in {folder}: " + ("checkpoint, config, metrics, loss plot" if kept else "config, metrics, loss plot"))
+    if trainer.divergence is not None:
+        print(f"error: the run {trainer.divergence}. No update was made at that step", file=sys.stderr)
+    if not kept:
+        print("error: the last weights are not finite and were not saved; the checkpoint of the last validation, if "
+              "there was one, is still there", file=sys.stderr)  # fmt: skip
+    if trainer.divergence is not None or not kept:
+        print("try a smaller --learning-rate, more --warmup-steps, or --gradient-clip 1", file=sys.stderr)
+        return FAILED
+    if not trainer.finished:
+        print(f"stopped after step {trainer.step} of {trainer.train_config.steps}; go on with\n"
+              f"    tlab train --resume {where}")  # fmt: skip
+        return INTERRUPTED
+    print(f"let it write with\n    tlab generate {where}")
+    return 0

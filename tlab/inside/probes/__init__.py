@@ -1,0 +1,1 @@
+"""The probes, one file per family; each is one registered class."""

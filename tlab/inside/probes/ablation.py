@@ -1,0 +1,215 @@
+"""Probes that intervene: what the model loses without a part, and what a part carries from one text to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from tlab.config import chosen_from, option
+from tlab.inside.held_out import SLICES, interval, token_losses, window_losses, windows
+from tlab.inside.interventions import (
+    CHANGES,
+    Change,
+    Part,
+    all_heads,
+    find_part,
+    run_changed,
+    without_norms,
+    without_positions,
+)
+from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
+from tlab.nn.model import Trace, Transformer
+from tlab.types import Array
+
+ALL = "all"  # every head, every sublayer, and the mechanisms that go through the whole model
+MECHANISMS: dict[str, Callable[[Transformer], None]] = {"positions": without_positions, "norms": without_norms}
+MOST_WINDOWS = 512
+
+
+def parts_of(model: Transformer) -> list[Part]:
+    """Every head, and every sublayer as a whole, from the first block to the last."""
+    sublayers = [Part(layer, kind) for layer in range(len(model.blocks)) for kind in ("attention", "mlp")]
+    return sorted(
+        [*all_heads(model), *sublayers], key=lambda part: (part.layer, part.kind, part.unit is not None, part.unit)
+    )
+
+
+def make_change(name: str) -> Change:
+    """A change by its key, where it needs no other text.
+
+    Raises:
+        ProbeError: it does.
+    """
+    change = CHANGES[name]()
+    if change.needs_reference:
+        raise ProbeError(f"{name!r} takes what a part adds from another text; that is what the probe 'patch' is for")
+    return change
+
+
+class EffectRow(NamedTuple):
+    """What the model loses with one part changed."""
+
+    part: str
+    loss: float  # the change of the mean loss; positive where the part helped
+    low: float
+    high: float
+
+
+@PROBES.add(
+    "effect",
+    label="What it costs without",
+    formula=r"\mathcal{L}_{\text{changed}} - \mathcal{L}",
+    source="Michel et al. 2019; Wang et al. 2022",
+)
+@dataclass(frozen=True)
+class EffectProbe(Probe):
+    """How much worse the model predicts held-out text when a head, an MLP, the positions or the norms are taken away.
+
+    The change in mean loss over windows of the validation split, with two standard errors over the windows to
+    either side. A part is changed in what it adds to the stream, and everything behind it is computed anew; for
+    positions and norms the mechanism itself is taken out.
+    Notice: what the parts cost one by one does not add up. Two heads may do the same, and then each costs nothing.
+    On repeated tokens alone, an induction head costs much, and so does the earlier head that it hears the token before
+    from; see `induction` for which they are.
+    """
+
+    units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
+
+    part: str = option(ALL, help="One part, such as attention.0.head.1, mlp.1, positions or norms; or all.")
+    change: str = chosen_from(CHANGES, "mean", "What the part does instead.")
+    on: str = chosen_from(SLICES, "all", "Which tokens' loss counts.")
+    count: int = option(16, low=2, high=MOST_WINDOWS, help="Windows of held-out text.")
+
+    def rows(self, subject: Subject) -> list[EffectRow]:
+        model, change = subject.model, make_change(self.change)
+        ids, targets = windows(subject, self.count)
+        looked_at = SLICES[self.on]().chosen(ids, targets)
+
+        def losses(logits: Array) -> Array:
+            return window_losses(token_losses(logits, targets), looked_at)  # (N,)
+
+        before = losses(model.forward(ids)[0])
+        table = []
+        for part in self.chosen(model, change):
+            logits, _ = run_changed(model, ids, {part: change})
+            table.append(EffectRow(str(part), *interval(losses(logits) - before)))
+        for name, take_out in MECHANISMS.items():
+            if self.part in (ALL, name):
+                bare = subject.checkpoint.model()
+                take_out(bare)
+                table.append(EffectRow(name, *interval(losses(bare.forward(ids)[0]) - before)))
+        return table
+
+    def chosen(self, model: Transformer, change: Change) -> list[Part]:
+        """The parts that were asked for and that this change can be made to."""
+        if self.part in MECHANISMS:
+            return []
+        if self.part != ALL:
+            return [find_part(model, self.part)]
+        return [part for part in parts_of(model) if part.kind in change.kinds]
+
+
+class NextRow(NamedTuple):
+    """One candidate for the next token, before and after."""
+
+    token: str
+    before: float
+    after: float
+
+
+@PROBES.add(
+    "next",
+    label="Next token, with a part changed",
+    formula=r"p(\cdot),\ p_{\text{changed}}(\cdot)",
+    source="Meng et al. 2022",
+)
+@dataclass(frozen=True)
+class NextProbe(Probe):
+    """How the chances of the next token move when one part of the model is switched off or made to do something else.
+
+    The ten likeliest tokens of either kind, by their larger chance. The text is read twice, once with the part
+    changed in what it adds to the stream at every place.
+    """
+
+    units: ClassVar[dict[str, str]] = {"before": "of 1", "after": "of 1"}
+
+    part: str = option("attention.0.head.0", help="The part, such as attention.0.head.1 or mlp.1.")
+    change: str = chosen_from(CHANGES, "zero", "What the part does instead.")
+    place: int = option(-1, help="The place in the text whose next token is asked for; -1 is the last.")
+
+    def rows(self, subject: Subject) -> list[NextRow]:
+        model, place = subject.model, subject.place(self.place)
+        changed, _ = run_changed(model, subject.ids[None], {find_part(model, self.part): make_change(self.change)})
+        before, after = (np.exp(log_softmax(logits[0, place])) for logits in (subject.trace.logits, changed))
+        order = np.argsort(-np.maximum(before, after), kind="stable")[:10]
+        tokens = subject.checkpoint.tokenizer.tokens
+        return [NextRow(tokens[i], float(before[i]), float(after[i])) for i in order]
+
+
+class PatchRow(NamedTuple):
+    """What one part brings over from another text."""
+
+    part: str
+    logit: float  # change of logit A - logit B
+    share: float  # of the whole difference between the two texts
+
+
+@PROBES.add(
+    "patch",
+    label="What a part carries",
+    formula=r"\Delta(z_A - z_B)",
+    source="Meng et al. 2022; Wang et al. 2022",
+)
+@dataclass(frozen=True)
+class PatchProbe(Probe):
+    """Which part carries the difference between two texts to the next token: activation patching.
+
+    Each part in turn adds what it added in the other text, place by place, and the change of the logit of A less
+    that of B is told, also as a share of the difference between the two texts: 1 for a part that alone makes the
+    model say what it says of the other. By default A is the first choice for this text, B that for the other.
+    """
+
+    units: ClassVar[dict[str, str]] = {"logit": "nats", "share": "of 1"}
+
+    other: str | None = option(None, help="The other text; of the same number of tokens, best but for one of them.",
+                               default_words="this text with its first token changed")  # fmt: skip
+    token: str | None = option(None, help="The token A.", default_words="the first choice here")
+    versus: str | None = option(None, help="The token B.", default_words="the first choice there")
+    place: int = option(-1, help="The place in the text whose next token is asked for; -1 is the last.")
+
+    def rows(self, subject: Subject) -> list[PatchRow]:
+        model, place = subject.model, subject.place(self.place)
+        reference = self.reference(subject)
+        here, there = subject.trace.logits[0, place], reference.logits[0, place]
+        a = subject.token_id(self.token) if self.token else int(here.argmax())
+        b = subject.token_id(self.versus) if self.versus else int(there.argmax())
+        if a == b:  # both texts are continued alike: then against the second choice
+            b = int(np.argsort(-there)[1])
+
+        def difference(logits: Array) -> float:
+            return float(logits[a] - logits[b])
+
+        whole = difference(there) - difference(here)
+        table = []
+        for part in parts_of(model):
+            logits, _ = run_changed(model, subject.ids[None], {part: CHANGES["patch"]()}, reference)
+            moved = difference(logits[0, place]) - difference(here)
+            table.append(PatchRow(str(part), moved, moved / whole if abs(whole) > 1e-12 else 0.0))
+        return table
+
+    def reference(self, subject: Subject) -> Trace:
+        """The trace of the other text."""
+        ids = subject.ids.copy()
+        if self.other is None:
+            ids[0] = (ids[0] + 1) % subject.checkpoint.model_config.vocab_size
+        else:
+            ids = subject.checkpoint.tokenizer.encode(self.other)
+            if len(ids) != len(subject.ids):
+                raise ProbeError(
+                    f"the other text has {len(ids)} tokens, this one {len(subject.ids)}; patching goes place by place, "
+                    "so give two texts of the same number of tokens"
+                )
+        return subject.model.forward(ids[None])[1]

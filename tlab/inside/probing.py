@@ -1,0 +1,146 @@
+"""What a probe is, and what it looks at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from tlab.config import Config
+from tlab.nn.model import Trace, Transformer
+from tlab.registry import Registry
+from tlab.text import Corpus, load_corpus
+from tlab.training.checkpoint import Checkpoint
+from tlab.types import Array, Ids
+
+PROBES: Registry[type[Probe]] = Registry("probe")
+
+Rows = Sequence[NamedTuple]
+
+
+class ProbeError(ValueError):
+    """A probe that has no meaning for this model or this text; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A trained model and a text, with everything that probes ask of them made once and when asked."""
+
+    checkpoint: Checkpoint
+    text: str
+    given_corpus: Corpus | None = None
+    """The text that the model was trained on, for probes that search it; by default it is looked up by its name."""
+
+    @cached_property
+    def model(self) -> Transformer:
+        """A live model; probes leave it as it is."""
+        return self.checkpoint.model()
+
+    @cached_property
+    def ids(self) -> Ids:
+        """The text (T,), cut to the context length.
+
+        Raises:
+            UnknownCharacterError: the model's vocabulary has not all of its characters.
+            ProbeError: fewer than two tokens.
+        """
+        ids = self.checkpoint.tokenizer.encode(self.text)[: self.checkpoint.model_config.context_length]
+        if len(ids) < 2:
+            raise ProbeError("a probe needs a text of at least two tokens; give a longer one")
+        return ids
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The text, token by token, as people read it."""
+        return [self.checkpoint.tokenizer.tokens[i] for i in self.ids]
+
+    @cached_property
+    def trace(self) -> Trace:
+        """Of a forward pass over the text, as a batch of one."""
+        return self.model.forward(self.ids[None])[1]
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What the model was trained on.
+
+        Raises:
+            ProbeError: it cannot be had here, or it is another text by now.
+        """
+        record = self.checkpoint.corpus
+        if self.given_corpus is not None:
+            return self.given_corpus
+        try:
+            corpus = load_corpus(record["name"], self.checkpoint.tokenizer)
+        except (ValueError, OSError) as error:
+            raise ProbeError(f"this probe searches the text that the model was trained on: {error}") from error
+        if corpus.sha256 != record["sha256"]:
+            raise ProbeError(f"this probe searches corpus {record['name']!r}, which is another text here than it was")
+        return corpus
+
+    def token_id(self, token: str) -> int:
+        """The id of a token that somebody named.
+
+        Raises:
+            ProbeError: it is none, or several.
+        """
+        ids = self.checkpoint.tokenizer.encode(token)
+        if len(ids) != 1:
+            raise ProbeError(f"{token!r} is {len(ids)} tokens for this model; name exactly one")
+        return int(ids[0])
+
+    def place(self, number: int) -> int:
+        """A place in the text, from 0; negative counts from the end, as in Python.
+
+        Raises:
+            ProbeError: the text is shorter.
+        """
+        T = len(self.ids)
+        if not -T <= number < T:
+            raise ProbeError(f"the text has {T} tokens; place {number} is not there, allowed are {-T} to {T - 1}")
+        return number % T
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe(Config):
+    """The contract. A probe is a small frozen config; its fields are its options, in the command and in the app.
+
+    The docstring says what it measures in one sentence, then how it is defined, in which units, and what to notice.
+    """
+
+    units: ClassVar[dict[str, str]] = {}
+    """Column -> unit, of columns that have one."""
+
+    def rows(self, subject: Subject) -> Rows:
+        """The table, one NamedTuple a row.
+
+        Raises:
+            ProbeError: it has no meaning here.
+        """
+        raise NotImplementedError
+
+
+def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = None, /, **options: Any) -> Rows:
+    """The table of one probe.
+
+    Args:
+        name: a key of `PROBES`.
+        checkpoint: a trained model.
+        text: what it reads; cut to the context length.
+        corpus: what it was trained on, for probes that need it; by default looked up by name.
+        options: the fields of the probe's class.
+
+    Raises:
+        UnknownKeyError: no such probe.
+        ConfigError: no such option, or one out of its range.
+        ProbeError: the probe has no meaning for this model or text.
+    """
+    return PROBES[name].from_json(options).rows(Subject(checkpoint, text, corpus))
+
+
+def log_softmax(logits: Array) -> Array:
+    """Log of the chances, in nats, over the last axis."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

@@ -1,0 +1,1 @@
+"""Training: the step, its optimizer and schedule, threads, and what is saved."""

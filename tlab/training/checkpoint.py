@@ -1,0 +1,251 @@
+"""The only thing of a run that crosses the border of a process, a session or a disk.
+
+On disk it is one safetensors file: weights under their public names, the optimizer's vectors and the records beside
+them, and the configs as JSON in the file's header. One file is written or it is not; there is no half.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
+from tlab.nn.model import Transformer, check_shapes
+from tlab.registry import UnknownKeyError
+from tlab.text import Tokenizer, tokenizer_from_json
+from tlab.training.optimizers import OPTIMIZERS
+from tlab.training.records import Divergence, StepRecord
+from tlab.types import Array
+
+FILE_NAME = "checkpoint.safetensors"
+FORMAT = "tlab 1"
+OPTIMIZER_PREFIX = "optimizer."
+RECORDS_NAME = "records"
+RECORD_COLUMNS = StepRecord._fields[:-1]  # all but the divergence, which is words
+
+
+class CheckpointError(ValueError):
+    """A file that is no usable checkpoint, or not one for this purpose."""
+
+
+@dataclass(frozen=True, eq=False)  # eq would compare arrays
+class Checkpoint:
+    """A run at one step: configs, corpus record, weights, optimizer state, and all records up to it."""
+
+    model_config: ModelConfig
+    train_config: TrainConfig
+    corpus: Mapping[str, Any]
+    """`Corpus.describe()`: name, sha256, size, licence, origin, tokenizer."""
+    step: int
+    weights: Mapping[str, Array]
+    optimizer_state: Mapping[str, Array] = field(default_factory=dict)
+    """Vector name -> (num_parameters,). May be left out: then the run cannot be resumed."""
+    records: list[StepRecord] = field(default_factory=list)
+    compute: ComputeConfig = ComputeConfig()  # noqa: RUF009, frozen
+    """How it was computed, so that a resumed run adds up in the same order."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the model was trained with."""
+        return tokenizer_from_json(self.corpus["tokenizer"])
+
+    @property
+    def divergence(self) -> Divergence | None:
+        """Why the run ended early, or None."""
+        return self.records[-1].divergence if self.records else None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The weights' number type."""
+        return next(iter(self.weights.values())).dtype
+
+    def model(self) -> Transformer:
+        """A live model with these weights."""
+        model = Transformer(self.model_config, dtype=self.dtype)
+        model.load(self.weights)
+        return model
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `checkpoint.safetensors` into `folder`, made where it is missing; -> the file's path.
+
+        It is written beside its place and moved there when it is complete, so that an earlier checkpoint stays
+        whole until this one is.
+        """
+        from safetensors.numpy import save
+
+        tensors = {
+            **self.weights,
+            **{OPTIMIZER_PREFIX + name: vector for name, vector in self.optimizer_state.items()},
+            RECORDS_NAME: records_as_table(self.records),
+        }
+        about = {
+            "format": FORMAT,
+            "model_config": self.model_config.to_json(),
+            "train_config": self.train_config.to_json(),
+            "compute": self.compute.to_json(),
+            "corpus": dict(self.corpus),
+            "step": self.step,
+            "divergence": self.divergence,
+        }
+        # The writer takes whatever lies in memory: a strided view would be written wrong without a word.
+        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        header = json.dumps(about)
+        content = save(contiguous, metadata={"tlab": header, "sha256": fingerprint(header, contiguous)})
+        path = Path(folder) / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+        return path
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Checkpoint:
+        """Read what `save` wrote: `folder`, or the path of the file itself.
+
+        Raises:
+            CheckpointError: there is none, it is damaged, it is another program's, or its arrays do not fit its
+                configs.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(folder)
+        path = path / FILE_NAME if path.is_dir() else path
+        if not path.is_file():
+            raise CheckpointError(f"no checkpoint at {path}; expected a run folder with a {FILE_NAME} in it")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+        except (SafetensorError, OSError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+        if not {"tlab", "sha256"} <= metadata.keys():
+            raise CheckpointError(f"{path} was not written by this program: its header does not say what it is")
+        if fingerprint(metadata["tlab"], tensors) != metadata["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its content is not what was written; take it from a copy")
+        try:
+            return cls.from_tensors(json.loads(metadata["tlab"]), tensors)
+        except UnknownKeyError as error:
+            raise CheckpointError(f"{path} cannot be used: {error}") from error
+        except KeyError as error:
+            raise CheckpointError(f"{path} cannot be used: its header has no {error}") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise CheckpointError(f"{path} cannot be used: {error}") from error
+
+    @classmethod
+    def from_tensors(cls, about: Mapping[str, Any], tensors: dict[str, Array]) -> Checkpoint:
+        """A checkpoint of a file's header and arrays, once they are found to fit each other."""
+        if about["format"] != FORMAT:
+            raise CheckpointError(f"its format is {about['format']!r}; this version reads {FORMAT!r}")
+        model_config = ModelConfig.from_json(about["model_config"])
+        train_config = TrainConfig.from_json(about["train_config"])
+        compute = ComputeConfig.from_json(about.get("compute", {}))  # files from before it was recorded have none
+        for name, kind in {"name": str, "sha256": str, "size": int}.items():
+            if not isinstance(about["corpus"][name], kind):
+                raise CheckpointError(f"its corpus has the {name} {about['corpus'][name]!r}")
+        tokenizer = tokenizer_from_json(about["corpus"]["tokenizer"])
+        if tokenizer.vocab_size != model_config.vocab_size:
+            raise ConfigError(f"vocab_size = {model_config.vocab_size}, but its tokenizer has {tokenizer.vocab_size}")
+        divergence = read_divergence(about["divergence"])
+        records = records_from_table(tensors.pop(RECORDS_NAME), divergence)
+        check_step(about["step"], records, train_config.steps)
+        state = {
+            name.removeprefix(OPTIMIZER_PREFIX): tensors.pop(name)
+            for name in list(tensors)
+            if name.startswith(OPTIMIZER_PREFIX)
+        }
+        kinds = {array.dtype for array in [*tensors.values(), *state.values()]}
+        if kinds not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+            raise CheckpointError(f"its arrays are of {', '.join(map(str, kinds))}; needed is one kind of float")
+        if model_config.num_layers > len(tensors):
+            raise CheckpointError(f"its config has {model_config.num_layers} layers, more than it has arrays")
+        shapes = Transformer.parameter_shapes(model_config)
+        check_shapes(tensors, shapes)
+        check_optimizer_state(train_config, state, sum(math.prod(shape) for shape in shapes.values()))
+        for name, array in [*tensors.items(), *state.items()]:
+            if not np.isfinite(array).all():
+                raise CheckpointError(f"{name} holds NaN or infinity")
+        return cls(model_config, train_config, about["corpus"], about["step"], tensors, state, records, compute)
+
+
+def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_parameters: int) -> None:
+    """Refuse an optimizer state of another optimizer or another model. None at all is for use, not for resuming."""
+    if not state:
+        return
+    needed = dict.fromkeys(OPTIMIZERS[config.optimizer].state_names, (num_parameters,))
+    given = {name: vector.shape for name, vector in state.items()}
+    if given != needed:
+        raise CheckpointError(f"its optimizer state is {given}; {config.optimizer!r} needs {needed}")
+
+
+def read_divergence(values: Any) -> Divergence | None:
+    """The divergence that a header tells of, if it does."""
+    if values is None:
+        return None
+    if not isinstance(values, list) or [type(value) for value in values] != [int, str, str]:
+        raise CheckpointError(f"its divergence is {values!r}; needed are a step, a place and words")
+    return Divergence(*values)
+
+
+def check_step(step: object, records: list[StepRecord], steps: int) -> None:
+    """Refuse a step at which these records cannot end; a step that diverged may have left its update undone."""
+    last = records[-1].step if records else 0
+    is_undone = bool(records) and records[-1].divergence is not None and step == last - 1
+    if not isinstance(step, int) or not 0 <= step <= steps or not (step == last or is_undone):
+        raise CheckpointError(f"its step is {step!r}, but its records end at {last} of {steps}")
+
+
+def fingerprint(header: str, tensors: Mapping[str, Array]) -> str:
+    """The sha256 of everything in a file, by which a single changed bit is found out."""
+    import hashlib
+
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def records_as_table(records: list[StepRecord]) -> Array:
+    """(number of records, columns) in float64, which holds every count exactly; None becomes NaN."""
+    rows = [[np.nan if value is None else value for value in record[: len(RECORD_COLUMNS)]] for record in records]
+    return np.array(rows, np.float64).reshape(len(rows), len(RECORD_COLUMNS))
+
+
+def records_from_table(table: Array, divergence: Divergence | None) -> list[StepRecord]:
+    """The inverse of `records_as_table`; the divergence belongs to the last record."""
+    if table.ndim != 2 or table.shape[1] != len(RECORD_COLUMNS):
+        raise CheckpointError(f"its records have shape {table.shape}; needed are {len(RECORD_COLUMNS)} columns")
+    records = []
+    for row in table.tolist():
+        values = dict(zip(RECORD_COLUMNS, row, strict=True))
+        validation_loss = values["validation_loss"]
+        values |= {
+            "step": int(values["step"]),
+            "tokens": int(values["tokens"]),
+            "validation_loss": None if np.isnan(validation_loss) else validation_loss,
+        }
+        records.append(StepRecord(**values))
+    if divergence and records:
+        records[-1] = records[-1]._replace(divergence=divergence)
+    return records
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary file beside `path`, and put it in its place only when it is whole and on the disk."""
+    import tempfile  # here, as it would be an eighth of the time of `import tlab`
+
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)  # temporary files are private, results are not
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)

@@ -1,0 +1,196 @@
+"""What the Attention and Generate tabs look at: which model, and what it made of a text, remembered for the next look.
+
+A slider that moves asks for the same text again and again, so a forward pass is kept per model and text: so many
+bytes for all visitors, and the least recently used goes first.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlab.generate import generate_tokens, next_token_logits
+from tlab.inside.attention import Reading, read
+from tlab.inside.positions import Portrait, portrait
+from tlab.training.checkpoint import Checkpoint
+from tlab.types import Array
+from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.manager import Runs, checkpoint_steps, latest_checkpoint
+from tlab.ui.runs.run import Run
+
+BUDGET = 48 * 2**20  # bytes: some hundred texts of the default size, or a dozen of the largest models
+MAX_TOKENS = 128  # more are no readable map, whatever the context
+SAMPLE_TOKENS = 72  # a line or two
+MAX_PROMPT = 20_000  # characters; the model reads the last few of them
+
+
+class Memory:
+    """A dictionary within a budget of bytes; safe to use from many threads.
+
+    Args:
+        budget: bytes that all values together may take. A value larger than all of it is not kept.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.used = 0
+        self.lock = threading.RLock()  # a checkpoint may be collected, and its readings with it, while it is held
+        self.kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+
+    def put(self, key: Hashable, value: Any, size: int) -> None:
+        """Keep a value of `size` bytes."""
+        with self.lock:
+            self.drop(key)
+            self.kept[key] = (value, size)
+            self.used += size
+            while self.used > self.budget:
+                self.drop(next(iter(self.kept)))
+
+    def get(self, key: Hashable) -> Any:
+        """The value, or None where there is none or it had to go."""
+        with self.lock:
+            if key not in self.kept:
+                return None
+            self.kept.move_to_end(key)
+            return self.kept[key][0]
+
+    def drop(self, key: Hashable) -> None:
+        """Forget a value, if it is kept."""
+        with self.lock:
+            if key in self.kept:
+                self.used -= self.kept.pop(key)[1]
+
+
+class Look(NamedTuple):
+    """What a model made of a text."""
+
+    tokens: list[str]  # as shown
+    given: int  # tokens of the whole text, of which `tokens` is the beginning
+    reading: Reading
+    sample: str  # how the model goes on
+
+
+class Readings:
+    """Looks of models at texts, made once each."""
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.memory = Memory(budget)
+
+    def look(self, checkpoint: Checkpoint, text: str) -> Look:
+        """The model reads the beginning of a text, and goes on from there.
+
+        Raises:
+            ValueError: fewer than two tokens, characters without an id, or a model that is not finite.
+        """
+        kept = self.recall(checkpoint, "look", text)
+        if kept is not None:
+            return kept
+        tokenizer, config = checkpoint.tokenizer, checkpoint.model_config
+        ids = tokenizer.encode(text)
+        if len(ids) < 2:
+            raise ValueError("Give at least two characters to look at.")
+        model = checkpoint.model()
+        seen = ids[: min(config.context_length, MAX_TOKENS)]
+        reading = read(model, seen)
+        written = generate_tokens(model, tokenizer, tokenizer.decode(seen), max_new_tokens=SAMPLE_TOKENS, seed=0)
+        tokens = [tokenizer.tokens[i] for i in seen]
+        look = Look(tokens, len(ids), reading, "".join(map(str, written)))
+        return self.remember(checkpoint, "look", text, look, reading.nbytes)
+
+    def next_logits(self, checkpoint: Checkpoint, prompt: str) -> Array:
+        """Logits (V,) of the token behind a prompt, exactly as `generate` begins.
+
+        Raises:
+            ValueError: an empty prompt, or characters without an id.
+        """
+        kept = self.recall(checkpoint, "next", prompt)
+        if kept is not None:
+            return kept
+        ids = checkpoint.tokenizer.encode(prompt)
+        if not len(ids):
+            raise ValueError("The prompt is empty; give at least one character for the model to go on from.")
+        logits = next(next_token_logits(checkpoint.model(), ids))[0]
+        return self.remember(checkpoint, "next", prompt, logits, logits.nbytes)
+
+    def position(self, checkpoint: Checkpoint, kind: str) -> Portrait:
+        """What a kind of position does at the sizes of this model; of the model's own kind, with its weights."""
+        kept = self.recall(checkpoint, "position", kind)
+        if kept is not None:
+            return kept
+        made = portrait(checkpoint.model(), kind)
+        return self.remember(checkpoint, "position", kind, made, made.nbytes)
+
+    def recall(self, checkpoint: Checkpoint, what: str, about: str) -> Any:
+        """What was remembered of this model and text, or None."""
+        owner, value = self.memory.get((id(checkpoint), what, about)) or (None, None)
+        return value if owner is not None and owner() is checkpoint else None
+
+    def remember(self, checkpoint: Checkpoint, what: str, about: str, value: Any, size: int) -> Any:
+        """Keep a value as long as its model lives and bytes last; -> the value."""
+        key = (id(checkpoint), what, about)
+        # Not the checkpoint itself: it would outlive its place in the store of runs.
+        owner = weakref.ref(checkpoint, lambda _: self.memory.drop(key))
+        self.memory.put(key, (owner, value), size + 4 * len(about) + 1000)
+        return value
+
+
+class Subject(NamedTuple):
+    """The model that a tab looks into."""
+
+    checkpoint: Checkpoint
+    run: Run | None  # None for the shipped one
+    side: int
+    labels: list[str]  # of the sides of the run, A first; one or two
+    steps: list[int]  # of which there are checkpoints, in order
+
+    @property
+    def whose(self) -> str:
+        """Of which run it is."""
+        return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
+
+    @property
+    def words(self) -> str:
+        """The same as a sentence, with side and step."""
+        which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
+        return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
+
+    @property
+    def key(self) -> str:
+        """Tells one run from another, whatever the step and the side."""
+        return self.run.id if self.run else "shipped"
+
+    @property
+    def excerpt(self) -> str:
+        """A text in this model's alphabet."""
+        return (self.run or demo_run()).excerpt
+
+
+def subject(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> Subject:
+    """The model of a session's run, or the shipped one while it has none; of the step nearest to `step`."""
+    checkpoint, run = latest_checkpoint(runs, run_id, side, step)
+    labels = [s.label for s in (run or demo_run()).sides]
+    side = min(side, len(labels) - 1)
+    return Subject(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
+
+
+def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
+    """`text` where this model knows its characters; else a text that it does know."""
+    for candidate in (text, otherwise):
+        try:
+            if len(checkpoint.tokenizer.encode(candidate)) >= 2:
+                return candidate
+        except ValueError:
+            continue
+    return checkpoint.tokenizer.decode(np.arange(min(32, checkpoint.model_config.vocab_size)))
+
+
+def whole(value: Any, least: int, most: int, otherwise: int) -> int:
+    """What a page sent, as a whole number within bounds; `otherwise` where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return otherwise
+    return min(max(value, least), most)

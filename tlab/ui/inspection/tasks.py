@@ -1,0 +1,259 @@
+"""What the Inside tab asks of a model: probes, interventions, checks and profiles, as they are done in the looker.
+
+Everything that goes in and comes out is plain data, for it crosses to another process. Nothing here imports Gradio.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlab.checks import Check, run_checks
+from tlab.config import ModelConfig, TrainConfig
+from tlab.inside import PROBES, ProbeError, Subject
+from tlab.inside.bugs import checks_with
+from tlab.inside.interventions import CHANGES, Part, find_part, run_changed
+from tlab.inside.probes.ablation import ALL, MECHANISMS, EffectProbe, NextRow, PatchProbe
+from tlab.inside.probing import Rows, log_softmax
+from tlab.profile import Profile, profile
+from tlab.text import Corpus, Tokenizer, corpus_from_text, corpus_names
+from tlab.training.checkpoint import Checkpoint
+from tlab.types import Array
+from tlab.ui.runs.limits import estimated_operations, estimated_weights
+from tlab.ui.runs.worker import Job, read_corpus
+
+MOST_WEIGHTS_CHECKED = 300_000  # there are some hundred checks, each of two passes through the model or more
+OPERATIONS_A_SECOND = 3e9  # of a slow core that others use as well
+SECONDS_TO_PROFILE = 1.5
+MOST_PROFILED, LEAST_PROFILED = 10, 3  # steps; fewer than three have no median
+MOST_CANDIDATES = 10  # of the next token
+
+
+class Scene(NamedTuple):
+    """A model, a text, and where what it was trained on is to be had."""
+
+    checkpoint: Checkpoint
+    text: str
+    corpus: str  # its name
+    own_text: str | None  # of a visitor, in place of a corpus
+    tokenizer: str
+
+
+@functools.lru_cache(maxsize=4)
+def corpus_of(name: str, own_text: str | None, tokenizer: str) -> Corpus:
+    """A corpus, read once.
+
+    Raises:
+        ProbeError: it is not here. A name may come from an export that somebody opened, so it is never a path.
+    """
+    if own_text is None and name not in corpus_names():
+        raise ProbeError(f"this probe searches the text that the model was trained on, and there is no {name!r} here")
+    return read_corpus(Job(name, own_text, tokenizer, ()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneSubject(Subject):
+    """A subject whose corpus is a visitor's own text, or one that this server has read already."""
+
+    scene: Scene
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What the model was trained on; of a corpus that is another edition here, what the model can read of it.
+
+        The prose of Python's documentation differs from one Python to the next, and the shipped run has read one.
+
+        Raises:
+            ProbeError: it cannot be had here.
+        """
+        corpus = corpus_of(*self.scene[2:])
+        if corpus.sha256 == self.checkpoint.corpus["sha256"]:
+            return corpus
+        return another_edition(corpus, self.checkpoint.tokenizer)
+
+
+def another_edition(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
+    """The corpus in the ids of another tokenizer, without the characters that it does not know."""
+    text = corpus.tokenizer.decode(np.concatenate([corpus.train, corpus.validation]))
+    unknown = {character for character in set(text) if not is_known(tokenizer, character)}
+    text = "".join(character for character in text if character not in unknown)
+    return corpus_from_text(text, corpus.name, corpus.licence, tokenizer, corpus.origin)
+
+
+def is_known(tokenizer: Tokenizer, character: str) -> bool:
+    """Whether the tokenizer has an id for it."""
+    try:
+        tokenizer.encode(character)
+    except ValueError:
+        return False
+    return True
+
+
+def subject_of(scene: Scene) -> SceneSubject:
+    """What probes look at."""
+    return SceneSubject(scene.checkpoint, scene.text, scene=scene)
+
+
+def probe_rows(scene: Scene, name: str, options: dict[str, Any]) -> Rows:
+    """The table of a probe.
+
+    Raises:
+        ValueError: an option is wrong, or the probe has no meaning here (`ProbeError`); the message says why.
+    """
+    return PROBES[name].from_json(options).rows(subject_of(scene))
+
+
+class OverTime(NamedTuple):
+    """A column of a probe's table at several steps of a training."""
+
+    column: str
+    steps: list[int]
+    lines: dict[str, list[float]]  # a row's name -> its values
+
+
+def probe_over_time(scenes: list[Scene], name: str, options: dict[str, Any]) -> OverTime:
+    """One probe of every checkpoint of a run: its first column of fractional numbers, row by row.
+
+    Raises:
+        ValueError: as of `probe_rows`; or its rows have no names that stay the same.
+    """
+    tables = [probe_rows(scene, name, options) for scene in scenes]
+    fields = tables[0][0]._fields
+    column = next((field for field in fields if isinstance(getattr(tables[0][0], field), float)), None)
+    names = [[str(row[0]) for row in rows] for rows in tables]
+    if (
+        column is None
+        or column == fields[0]
+        or any(one != names[0] for one in names)
+        or len({*names[0]}) < len(names[0])
+    ):
+        raise ProbeError("the rows of this table are others at each step, so there is nothing to follow")
+    values = {row: [float(getattr(rows[i], column)) for rows in tables] for i, row in enumerate(names[0])}
+    return OverTime(column, [scene.checkpoint.step for scene in scenes], values)
+
+
+# --- interventions ---
+
+
+class Intervention(NamedTuple):
+    """What comes of changing one part."""
+
+    loss: tuple[float, float, float] | None  # the change of the mean loss, and its interval; None for a patch
+    windows: int  # that the loss was measured on
+    candidates: list[NextRow]
+    share: float | None  # of a patch: of the difference between the two texts
+
+
+def intervene(scene: Scene, part: str, change: str, other: str, count: int) -> Intervention:
+    """Change one part, and see what it costs on held-out text and what it does to the next token.
+
+    Args:
+        scene: the model, and the text whose next token is asked for.
+        part: its name, "positions" or "norms".
+        change: a key of `CHANGES`.
+        other: the text that a patch takes from.
+        count: windows of held-out text.
+
+    Raises:
+        ValueError: there is no such part, or the change does not go with it.
+    """
+    subject = subject_of(scene)
+    if part == ALL:
+        raise ProbeError("choose one part; all of them side by side are in the probe above")
+    before = subject.trace.logits[0, -1]
+    if part in MECHANISMS:
+        bare = scene.checkpoint.model()
+        MECHANISMS[part](bare)
+        after = bare.forward(subject.ids[None])[0][0, -1]
+    else:
+        what = CHANGES[change]()
+        reference = other_trace(subject, other) if what.needs_reference else None
+        after = run_changed(subject.model, subject.ids[None], {find_part(subject.model, part): what}, reference)[0][
+            0, -1
+        ]
+        if reference is not None:
+            rows = PatchProbe(other=other).rows(subject)
+            share = next((row.share for row in rows if row.part == part), None)
+            return Intervention(None, 0, candidates(subject, before, after), share)
+    chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change})}
+    asked = EffectProbe.from_json(chosen)
+    row = asked.rows(subject)[0]
+    return Intervention((row.loss, row.low, row.high), count, candidates(subject, before, after), None)
+
+
+def other_trace(subject: Subject, other: str) -> Any:
+    """Of a forward pass over the other text, which has to be as long.
+
+    Raises:
+        ProbeError: it is not.
+    """
+    ids = subject.checkpoint.tokenizer.encode(other)
+    if len(ids) != len(subject.ids):
+        raise ProbeError(
+            f"the other text has {len(ids)} tokens, this one {len(subject.ids)}; a patch goes place by place, so give "
+            "two texts of the same number of tokens"
+        )
+    return subject.model.forward(ids[None])[1]
+
+
+def candidates(subject: Subject, before: Array, after: Array) -> list[NextRow]:
+    """The likeliest next tokens of either kind, by their larger chance; from logits (V,)."""
+    chances = [np.exp(log_softmax(logits)) for logits in (before, after)]
+    order = np.argsort(-np.maximum(*chances), kind="stable")[:MOST_CANDIDATES]
+    tokens = subject.checkpoint.tokenizer.tokens
+    return [NextRow(tokens[i], float(chances[0][i]), float(chances[1][i])) for i in order]
+
+
+def part_names(config: ModelConfig) -> list[str]:
+    """Every part that can be changed, in the order of the blocks; but single neurons, which are too many to list."""
+    names = []
+    for layer in range(config.num_layers):
+        heads = [str(Part(layer, "attention", head)) for head in range(config.num_heads)]
+        names += [str(Part(layer, "attention")), *heads, str(Part(layer, "mlp"))]
+    return [*names, *MECHANISMS]
+
+
+# --- checks and profiles ---
+
+
+def check_rows(config: ModelConfig, bug: str | None) -> list[Check]:
+    """Every check of a configuration, with a bug planted or without.
+
+    Raises:
+        ValueError: the model is too large for it, or the bug cannot be in it.
+    """
+    weights = estimated_weights(config)
+    if weights > MOST_WEIGHTS_CHECKED:
+        raise ValueError(
+            f"This model has about {weights:,} weights. Checks take some hundred passes in float64, so here it is done "
+            f"up to {MOST_WEIGHTS_CHECKED:,}. Take fewer or narrower layers: a mistake does not depend on the size."
+        )
+    return checks_with(bug, config) if bug else list(run_checks(config))
+
+
+def profile_step(scene: Scene, training: TrainConfig) -> Profile:
+    """Where the time of one step of this run goes.
+
+    Raises:
+        ValueError: a step takes too long for it.
+    """
+    config = scene.checkpoint.model_config
+    seconds = estimated_operations(config, dataclasses.replace(training, steps=1)) / OPERATIONS_A_SECOND
+    steps = min(MOST_PROFILED, math.floor(SECONDS_TO_PROFILE / (2 * seconds)))
+    if steps < LEAST_PROFILED:
+        raise ValueError(
+            f"One step of this run takes about {seconds:.1f} seconds, too long to profile here. Take a smaller "
+            "model or batch, or use `tlab profile` on your own machine."
+        )
+    return profile(config, training, subject_of(scene).corpus, steps=steps)
+
+
+def sleep(seconds: float) -> None:
+    """Do nothing for a while; for tests of the deadline."""
+    time.sleep(seconds)

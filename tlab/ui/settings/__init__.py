@@ -1,0 +1,1 @@
+"""From config fields to controls, and from controls to what will be trained; presets and links."""

@@ -1,0 +1,300 @@
+"""The settings of a run as controls, made from the config dataclasses and the registries when the page is built.
+
+A part that was registered a moment ago is offered like any other; nothing here knows a key by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from tlab.config import ModelConfig, Option, TrainConfig, field_types, options, type_alternatives
+from tlab.registry import Registry
+from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
+from tlab.ui.runs.worker import Job
+from tlab.ui.settings.plans import FROM_CORPUS, config_of, field_names, label_of, make_plans
+from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings
+from tlab.ui.settings.side_b import (
+    NOTHING,
+    NOTHING_WORDS,
+    asked_switch,
+    explanation,
+    fields_of,
+    number_for,
+    pick_for,
+    proposal,
+    switch_words,
+    vars_of,
+)
+from tlab.ui.widgets.component import refusal
+
+OWN_TEXT = ":own"  # no file name on any system, so no corpus can be called so
+OWN_TEXT_NAME = "your own text"
+LARGEST_UPLOAD = 1_000_000  # characters that a browser's text box can hold without stumbling
+# Besides the switches, these are the settings that people ask for first; the rest is one click away.
+SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
+PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
+FORMULAS = [{"left": "$", "right": "$", "display": False}]
+MOST_RADIO_CHOICES = 6  # more buttons than that are harder to read than a list
+
+
+CodeLink = tuple[gr.Button, str, gr.Component]
+"""A button, the slot whose page it opens, and the control that says which."""
+
+
+def choice(
+    registry: Registry[Any], default: str, label: str, info: str | None, elem_id: str, code_links: list[CodeLink]
+) -> gr.Component:
+    """The entries of a registry, by their labels, and what the chosen one does."""
+    choices: list[tuple[str, str]] = [(entry.label, key) for key, entry in registry.entries.items()]
+    kind = gr.Radio if len(choices) <= MOST_RADIO_CHOICES else gr.Dropdown
+    with gr.Group():
+        control = kind(choices, value=default, label=label, info=info, elem_id=elem_id, interactive=True)
+        words = gr.Markdown(explanation(registry.entries[default]), latex_delimiters=FORMULAS, elem_classes="tl-why")
+        button = gr.Button(
+            f"Code of {label.lower()}", elem_classes="tl-code-link", elem_id=f"{elem_id}-code", size="sm"
+        )
+    code_links.append((button, registry.slot, control))
+
+    def explain(key: str | None) -> str:
+        return explanation(registry.entries[key]) if key and key in registry else ""
+
+    control.change(
+        explain, control, words, queue=False, show_progress="hidden", api_visibility="private"
+    )  # fmt: skip
+    return control
+
+
+def control_for(config_class: type, name: str, value: Any, code_links: list[CodeLink]) -> gr.Component:
+    """The control that a field's `Option` and type ask for, at this value."""
+    option: Option = options(config_class)[name]
+    kinds = type_alternatives(field_types(config_class)[name])
+    default: Any = next(f.default for f in dataclasses.fields(config_class) if f.name == name)
+    label, elem_id = label_of(name), f"field-{name}"
+    if option.registry is not None:
+        return choice(option.registry, value, label, option.help, elem_id, code_links)
+    if bool in kinds:
+        return gr.Checkbox(value, label=label, info=option.help, elem_id=elem_id)
+    whole = int in kinds
+    step = slider_step(option, default, whole)
+    if step is not None:
+        low, high = option.typical or (0, 0)
+        return gr.Slider(low, high, value, step=step, label=label, info=option.help, elem_id=elem_id, buttons=[])
+    return gr.Number(
+        value,
+        label=label,
+        info=option.help,
+        precision=0 if whole else None,
+        minimum=option.low if option.low > -math.inf else None,
+        maximum=option.high if option.high < math.inf else None,
+        placeholder=option.default_words or None,
+        elem_id=elem_id,
+    )
+
+
+def slider_step(option: Option, default: float | None, whole: bool) -> float | None:
+    """The coarsest step that meets both ends and the default; None where a field to type in serves better."""
+    if option.typical is None or default is None:
+        return None
+    low, high = option.typical
+    if whole:
+        step = math.gcd(int(low), int(high), int(default))
+        return step if (high - low) / step >= 4 else None
+    # Over several powers of ten, all that matters would be in a slider's first pixels.
+    return None if high > 20 * max(low, 0.1) or high - low < 0.5 else 0.05
+
+
+class Controls:
+    """Every setting of a run. `components` go into a handler, and what comes out of it into `job`.
+
+    Args:
+        settings: fields of both configs that the page opens with, over the defaults.
+        switch: the one field that B changes, and its value there; None for a run of one side.
+        largest_text: characters of a visitor's own text.
+    """
+
+    def __init__(self, settings: dict[str, Any], switch: tuple[str, Any] | None, largest_text: int) -> None:
+        self.settings = settings
+        self.switch = switch
+        self.largest_text = largest_text
+        self.components: list[gr.Component] = []
+        self.names: list[str] = []
+        self.code_links: list[CodeLink] = []
+
+    def build(self) -> None:
+        """Lay the controls out, where the `with` of the caller is."""
+        self.build_comparison()
+        with gr.Accordion("What it reads", open=True):
+            self.build_text()
+        with gr.Accordion("What it is made of", open=True):
+            self.build_switches(ModelConfig)
+        with gr.Accordion("How large it is", open=True):
+            self.build_fields(SIZE)
+        with gr.Accordion("How it is trained", open=True):
+            self.build_fields(PACE)
+            self.build_switches(TrainConfig)
+        with gr.Accordion("Everything else", open=False, elem_id="more-settings"):
+            first = next(iter(TOKENIZERS))
+            self.add("tokenizer", choice(TOKENIZERS, first, "Tokenizer", None, "field-tokenizer", self.code_links))
+            for config_class in (ModelConfig, TrainConfig):
+                self.build_fields(n for n in options(config_class) if n not in self.names and n != FROM_CORPUS)
+
+    def opening(self, name: str) -> Any:
+        """The value that a field has when the page opens."""
+        return self.settings.get(name, default_of(name))
+
+    def build_comparison(self) -> None:
+        """The one thing that B changes: which, and to what. There is a control for each kind of value."""
+        name, value = self.switch or (None, None)
+        with gr.Accordion("Change exactly one thing", open=True, elem_id="comparison"), gr.Group():
+            switch = gr.Dropdown(
+                [(NOTHING_WORDS, NOTHING), *((label_of(field), field) for field in field_names())],
+                value=name or NOTHING,
+                label="B differs from A in",
+                info="A has the settings below. B has the same, the same first weights and the same batches, but for "
+                "this.",
+                elem_id="switch",
+            )
+            with gr.Row():
+                pick = gr.Dropdown(elem_id="switch-choice", interactive=True, **vars_of(pick_for(name, value)))
+                number = gr.Number(elem_id="switch-number", interactive=True, **vars_of(number_for(name, value)))
+            words = gr.Markdown(switch_words(name, value), latex_delimiters=FORMULAS, elem_classes="tl-why")
+        self.add("switch", switch)
+        self.add("switch_choice", pick)
+        self.add("switch_number", number)
+        pick.change(switch_words, [switch, pick], words, queue=False, show_progress="hidden", api_visibility="private")
+        self.switch_outputs = [pick, number, words]
+
+    def connect(self) -> None:
+        """When another thing is to be changed, propose a value that differs from A's; after `build`."""
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        switch = self.components[self.names.index("switch")]
+        assert isinstance(switch, gr.Dropdown)
+        switch.input(self.on_switch, self.components, self.switch_outputs, **quiet)
+
+    def on_switch(self, *values: Any) -> list[Any]:
+        """The controls for B's value, with a proposal."""
+        given = dict(zip(self.names, values, strict=True))
+        name = given["switch"] if given["switch"] in field_names() else None
+        value = proposal(name, given.get(name)) if name else None
+        return [pick_for(name, value), number_for(name, value), switch_words(name, value)]
+
+    def preset_updates(self, preset: Preset, corpus: str | None = None) -> tuple[list[Any], str]:
+        """What `components` become, and the words on B's value.
+
+        Args:
+            preset: some need a text of their own. Else the text stays the visitor's,
+            corpus: which is this one now; but one that an earlier preset brought along goes with it.
+        """
+        settings = preset_settings(preset)
+        name, value = preset.switch or (None, None)
+        special = {
+            "switch": name or NOTHING,
+            "switch_choice": pick_for(name, value),
+            "switch_number": number_for(name, value),
+        }
+        if preset.corpus or corpus in PRESET_TEXTS:
+            special["corpus"] = preset.corpus or DEFAULT_CORPUS
+        updates = [special[f] if f in special else settings[f] if f in settings else gr.skip() for f in self.names]
+        return updates, switch_words(name, value)
+
+    def build_text(self) -> None:
+        """The corpora that are here, and a box for a text of one's own."""
+        names = corpus_names()
+        labels = {key: entry.label for key, entry in CORPORA.entries.items()}
+        choices = [*((labels.get(name, name), name) for name in names), ("Your own text", OWN_TEXT)]
+        with gr.Group():
+            corpus = gr.Dropdown(choices, value=DEFAULT_CORPUS, label="Text", elem_id="field-corpus", interactive=True)
+            words = gr.Markdown(corpus_words(DEFAULT_CORPUS), elem_classes="tl-why")
+            text = gr.Textbox(
+                label="Your own text", lines=5, max_lines=10, visible=False, elem_id="field-text",
+                placeholder="Paste some pages; the more there is, the more there is to learn.",
+            )  # fmt: skip
+            upload = gr.UploadButton(
+                "Use a text file", file_types=[".txt"], type="binary", size="sm", elem_id="upload-text"
+            )
+        self.add("corpus", corpus)
+        self.add("text", text)
+        corpus.change(
+            lambda name: (corpus_words(name), gr.update(visible=name == OWN_TEXT)),
+            corpus, [words, text], queue=False, show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
+        upload.upload(
+            self.on_upload, upload, [corpus, text], show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
+
+    def on_upload(self, content: bytes | None) -> list[Any]:
+        """A file becomes the visitor's own text, where it can be read."""
+        try:
+            text = decoded(content or b"", min(self.largest_text, LARGEST_UPLOAD))
+        except ValueError as error:
+            raise refusal(error) from None
+        return [OWN_TEXT, gr.update(value=text, visible=True)]
+
+    def build_switches(self, config_class: type) -> None:
+        """Every choice from a registry."""
+        for name, option in options(config_class).items():
+            if option.registry is not None:
+                self.add(name, control_for(config_class, name, self.opening(name), self.code_links))
+
+    def build_fields(self, names: Sequence[str] | Any) -> None:
+        """These fields, in this order."""
+        with gr.Group():
+            for name in names:
+                self.add(name, control_for(config_of(name), name, self.opening(name), self.code_links))
+
+    def add(self, name: str, component: gr.Component) -> None:
+        """One more setting."""
+        self.names.append(name)
+        self.components.append(component)
+
+    def job(self, values: Sequence[Any]) -> Job:
+        """The run that these values of `components` ask for; whether it can be is checked by `Runs`."""
+        given = dict(zip(self.names, values, strict=True))
+        own = given["corpus"] == OWN_TEXT
+        settings = {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
+        return Job(
+            corpus=OWN_TEXT_NAME if own else str(given["corpus"]),
+            text=str(given["text"] or "") if own else None,
+            tokenizer=str(given["tokenizer"]),
+            plans=make_plans(settings, asked_switch(given)),
+        )
+
+
+def default_of(name: str) -> Any:
+    """A field's default."""
+    return next(f.default for f in dataclasses.fields(config_of(name)) if f.name == name)
+
+
+def decoded(content: bytes, most: int) -> str:
+    """A visitor's file as text.
+
+    Raises:
+        ValueError: too long, not UTF-8, or not text at all.
+    """
+    if len(content) > 4 * most:  # a character has four bytes at most
+        raise ValueError(f"This file has {len(content):,} bytes; {most:,} characters are allowed. Take a part of it.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"This file is no text in UTF-8 (byte {error.start:,} does not fit). Save it as plain text in UTF-8."
+        ) from None
+    if "\0" in text:
+        raise ValueError("This file holds zero bytes, so it is no text. Save it as plain text in UTF-8.")
+    if len(text) > most:
+        raise ValueError(f"This text has {len(text):,} characters; {most:,} are allowed. Take a part of it.")
+    return text.replace("\r\n", "\n")
+
+
+def corpus_words(name: str) -> str:
+    """One sentence on a corpus."""
+    if name == OWN_TEXT:
+        return "Nothing is stored: the text goes with the page."
+    if name in CORPORA:
+        return CORPORA.entries[name].summary
+    return "A text file in this lab's data folder."

@@ -1,0 +1,79 @@
+"""From settings to the plans of a run: A is the settings, B the same but for one thing."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tlab.config import ModelConfig, TrainConfig, options
+from tlab.ui.runs.worker import Plan
+
+FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice
+
+
+@functools.cache
+def config_of(name: str) -> type:
+    """Which of the two configs has a field of this name."""
+    return ModelConfig if name in options(ModelConfig) else TrainConfig
+
+
+def label_of(name: str) -> str:
+    """`num_layers` -> "Layers", `learning_rate` -> "Learning rate"."""
+    return name.removeprefix("num_").replace("_", " ").capitalize()
+
+
+def value_words(name: str, value: Any) -> str:
+    """A field's value for people: the label of a choice, a plain number, yes or no."""
+    option = options(config_of(name))[name]
+    if option.registry is not None and value in option.registry:
+        return option.registry.entries[value].label
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return option.default_words or "default"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def side_label(name: str, value: Any) -> str:
+    """What distinguishes a side: "Post-LN" says enough, "0.01" does not."""
+    words = value_words(name, value)
+    return words if options(config_of(name))[name].registry is not None else f"{label_of(name)} {words}"
+
+
+def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) -> tuple[Plan, ...]:
+    """The sides of a run.
+
+    Args:
+        settings: fields of both configs; those that are missing have their defaults.
+        switch: the field that B changes, and its value there; None for a run of one side.
+
+    Raises:
+        ConfigError: settings that cannot be.
+        ValueError: B is the same as A.
+    """
+    model, training = (complete(config_class, settings) for config_class in (ModelConfig, TrainConfig))
+    if switch is None:
+        return (Plan("this run", model, training),)
+    name, value = switch
+    own = {**model, **training}[name]
+    if own == value:
+        raise ValueError(
+            f"B is the same as A: “{label_of(name)}” is {value_words(name, value)} in both. Give B another value."
+        )
+    changed = [{**fields, name: value} if name in fields else fields for fields in (model, training)]
+    return Plan(side_label(name, own), model, training), Plan(side_label(name, value), changed[0], changed[1])
+
+
+def complete(config_class: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """Every field of a config but the vocabulary, checked."""
+    given = {name: settings[name] for name in options(config_class) if name in settings}
+    needed = {FROM_CORPUS: 2} if FROM_CORPUS in options(config_class) else {}
+    values = config_class.from_json({**needed, **given}).to_json()
+    values.pop(FROM_CORPUS, None)
+    return values
+
+
+@functools.cache
+def field_names() -> tuple[str, ...]:
+    """Every field of both configs that is somebody's choice."""
+    return tuple(name for config in (ModelConfig, TrainConfig) for name in options(config) if name != FROM_CORPUS)

@@ -1,0 +1,176 @@
+"""Settings with names that people know, and comparisons worth a minute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlab.text import DEFAULT_CORPUS, TOKENIZERS
+from tlab.ui.runs.worker import Job
+from tlab.ui.settings.plans import make_plans
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings over the defaults, and what B changes of them.
+
+    Attributes:
+        label: on the button.
+        words: what it is, or what to look for; a sentence or two.
+        settings: fields of both configs that differ from the defaults.
+        switch: the one field that B changes, and its value there; None for a run of one side.
+        corpus: the text that it needs; None where any will do.
+    """
+
+    label: str
+    words: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    switch: tuple[str, Any] | None = None
+    corpus: str | None = None
+
+
+# Deep and narrow, and with the start of the first papers: where the layouts differ most, and still done in half a
+# minute.
+DEEP: dict[str, Any] = {
+    "num_layers": 8, "hidden_dim": 32, "num_heads": 4, "context_length": 32, "init": "xavier", "warmup_steps": 0,
+    "learning_rate": 6e-3,
+    "steps": 400, "validation_every": 100,
+}  # fmt: skip
+SHORT: dict[str, Any] = {"hidden_dim": 32, "context_length": 32, "steps": 400, "validation_every": 100}
+
+COMPARISONS = (
+    Preset(
+        "Pre-LN or Post-LN",
+        "The same eight layers; only the place of the norm differs. Watch the gradient by depth: in Post-LN the first "
+        "layers hear next to nothing for a hundred steps, and its loss stands still (Xiong et al. 2020).",
+        DEEP,
+        ("residual", "post"),
+    ),
+    Preset(
+        "Norm or none",
+        "Eight layers with and without LayerNorm. Without, nothing holds the residual stream at one size.",
+        DEEP,
+        ("norm", "none"),
+    ),
+    Preset(
+        "Post-LN and its warm-up",
+        "The original layout needs a gentle start: B has 100 steps in which the learning rate rises, A has none.",
+        {**DEEP, "residual": "post"},
+        ("warmup_steps", 100),
+    ),
+    Preset(
+        "Does it need positions?",
+        "RoPE against no positions at all. A causal model can still tell a little from what it may see.",
+        {**SHORT, "position": "rope"},
+        ("position", "none"),
+    ),
+    Preset(
+        "AdamW or SGD",
+        "One step size for all weights, or one for each. The tensors of a transformer differ too much for one.",
+        SHORT,
+        ("optimizer", "sgd"),
+    ),
+    Preset(
+        "Too fast",
+        "Three hundred times the learning rate, without norm and clipping: how a run goes off the rails, and where it "
+        "shows first.",
+        {**SHORT, "gradient_clip": 0.0, "norm": "none"},
+        ("learning_rate", 1.0),
+    ),
+    Preset(
+        "Induction heads appear",
+        "Random letters that come twice, for two layers and for one. After some 800 steps a head of the second finds "
+        "what followed the first copy, and the loss falls; one layer cannot. Watch it in the Inside tab: Heads, "
+        "Induction heads, and follow it over the training (Olsson et al. 2022).",
+        # As of benchmarks/induction.py, but half as long: with this seed one head does it all.
+        {
+            "position": "rope",
+            "init": "xavier",
+            "learning_rate": 5e-3,
+            "steps": 1500,
+            "seed": 5,
+            "validation_every": 500,
+        },
+        ("num_layers", 1),
+        corpus="repeat",
+    ),
+)
+
+MODELS = (
+    Preset(
+        "Original 2017",
+        "Vaswani et al.: Post-LN, ReLU, sinusoidal positions, Xavier, Adam with a warm-up.",
+        {
+            "residual": "post",
+            "activation": "relu",
+            "position": "sinusoidal",
+            "init": "xavier",
+            "optimizer": "adam",
+            "beta2": 0.98,
+            "weight_decay": 0.0,
+            "embedding_scale": 8.0,
+            "mlp_ratio": 4.0,
+            "warmup_steps": 200,
+        },
+    ),
+    Preset(
+        "GPT-2 style",
+        "Radford et al. 2019: Pre-LN, GELU, learned positions, small first weights.",
+        {
+            "residual": "pre",
+            "activation": "gelu",
+            "position": "learned",
+            "init": "gpt2",
+            "embedding_scale": 1.0,
+            "mlp_ratio": 4.0,
+        },
+    ),
+    Preset(
+        "Llama style",
+        "Touvron et al. 2023: RMSNorm, SwiGLU, RoPE, no biases, a head with weights of its own.",
+        {
+            "norm": "rmsnorm",
+            "activation": "swiglu",
+            "position": "rope",
+            "bias": False,
+            "tied": False,
+            "embedding_scale": 1.0,
+            "mlp_ratio": 4.0,
+        },
+    ),
+    Preset(
+        "No norm at all",
+        "Four layers without any norm: it can be trained, with care.",
+        {"norm": "none", "num_layers": 4, "learning_rate": 1e-3},
+    ),
+    Preset(
+        "Tiny and instant",
+        "One layer of width 16: done in a few seconds, and already better than a blind guess.",
+        {
+            "num_layers": 1,
+            "hidden_dim": 16,
+            "num_heads": 2,
+            "context_length": 32,
+            "steps": 300,
+            "validation_every": 100,
+            "embedding_scale": 4.0,
+        },
+    ),
+)
+
+PRESET_TEXTS = {preset.corpus for preset in (*COMPARISONS, *MODELS) if preset.corpus}
+PRESETS = {preset.label: preset for preset in (*COMPARISONS, *MODELS)}
+DEMO_PRESET = COMPARISONS[0]
+
+
+def preset_settings(preset: Preset) -> dict[str, Any]:
+    """Every field of both configs but the vocabulary, as the preset has it."""
+    plan = make_plans(preset.settings)[0]
+    return {**plan.model, **plan.training}
+
+
+def preset_job(preset: Preset) -> Job:
+    """The run of a preset on the default text."""
+    return Job(
+        preset.corpus or DEFAULT_CORPUS, None, next(iter(TOKENIZERS)), make_plans(preset.settings, preset.switch)
+    )

@@ -1,0 +1,116 @@
+"""The one thing that B changes: which setting, and to what value; there is a control for each kind of value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from tlab.config import field_types, options, type_alternatives
+from tlab.registry import Entry
+from tlab.ui.settings.plans import config_of, field_names, label_of
+
+NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # no field can be called so
+YES, NO = "yes", "no"
+
+
+def explanation(entry: Entry[Any]) -> str:
+    """One plain sentence, and the formula."""
+    formula = f"\n\n$\\displaystyle {entry.formula}$" if entry.formula else ""
+    return f"{entry.summary}{formula}"
+
+
+def asked_switch(given: dict[str, Any]) -> tuple[str, Any] | None:
+    """The field that B changes and its value, from the controls; None for a run of one side."""
+    name = given["switch"]
+    if not name or name == NOTHING:
+        return None
+    if name not in field_names():
+        raise ValueError(f"There is no setting called {name!r} that B could change. Choose one of the list.")
+    if has_choices(name):
+        value = given["switch_choice"]
+        value = {YES: True, NO: False}.get(value, value) if is_switch(name) else value
+    else:
+        value = given["switch_number"]
+    return name, fields_of(config_of(name), {name: value})[name]
+
+
+def is_switch(name: str) -> bool:
+    """Whether a field is yes or no."""
+    return bool in type_alternatives(field_types(config_of(name))[name])
+
+
+def has_choices(name: str) -> bool:
+    """Whether a field's values can be listed."""
+    return is_switch(name) or options(config_of(name))[name].registry is not None
+
+
+def choices_of(name: str) -> list[tuple[str, str]]:
+    """Label and value of each."""
+    registry = options(config_of(name))[name].registry
+    if registry is None:
+        return [("yes", YES), ("no", NO)]
+    return [(entry.label, key) for key, entry in registry.entries.items()]
+
+
+def pick_for(name: str | None, value: Any) -> dict[str, Any]:
+    """The list of B's values, as an update; hidden where the field has none."""
+    if name is None or not has_choices(name):
+        return gr.update(visible=False)
+    shown = (YES if value else NO) if is_switch(name) else value
+    return gr.update(visible=True, choices=choices_of(name), value=shown, label=f"{label_of(name)} of B")
+
+
+def number_for(name: str | None, value: Any) -> dict[str, Any]:
+    """The number that B has, as an update; hidden where the field has none."""
+    if name is None or has_choices(name):
+        return gr.update(visible=False)
+    return gr.update(visible=True, value=value, label=f"{label_of(name)} of B")
+
+
+def vars_of(update: dict[str, Any]) -> dict[str, Any]:
+    """An update as the arguments of a new component."""
+    return {key: value for key, value in update.items() if key != "__type__"}
+
+
+def switch_words(name: str | None, value: Any) -> str:
+    """What B's choice does, or what its number is."""
+    if not name or name not in field_names():
+        return "One run alone; choose a setting to compare two."
+    option = options(config_of(name))[name]
+    if option.registry is not None:
+        return explanation(option.registry.entries[value]) if value in option.registry else ""
+    return option.help or ""
+
+
+def proposal(name: str, own: Any) -> Any:
+    """A value for B that differs from A's: the next choice, the other of two, or a number well apart."""
+    registry = options(config_of(name))[name].registry
+    if registry is not None:
+        return next((key for key in registry if key != own), own)
+    if is_switch(name):
+        return not own
+    whole = float not in type_alternatives(field_types(config_of(name))[name])
+    typical = options(config_of(name))[name].typical
+    if typical is None:  # a field that is best left alone: the smallest value that means something
+        return int(own != 1) if whole else 0.0
+    high = typical[1]
+    if not own:
+        return max(1, int(high) // 5) if whole else high / 5
+    if own * 2 <= high:
+        return own * 2
+    return own // 2 if whole else own / 2
+
+
+def fields_of(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
+    """The values of one config's fields. JSON knows one kind of number, so 3.0 is 3 where a whole one is asked for."""
+    values = {}
+    for name, expected in field_types(config_class).items():
+        if name in given:
+            kinds = type_alternatives(expected)
+            if given[name] is None and type(None) not in kinds:
+                raise ValueError(f"“{label_of(name)}” is empty: give it a value.")
+            value = given[name]
+            whole = isinstance(value, float) and value.is_integer() and float not in kinds
+            values[name] = int(value) if whole else value
+    return values

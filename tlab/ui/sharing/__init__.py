@@ -1,0 +1,1 @@
+"""A run as one zip that repeats it, and back."""

@@ -1,0 +1,187 @@
+"""An exported zip that comes back: everything in it is somebody's claim until it is checked.
+
+In order, each before anything that the next needs memory for: the file's size, the list of its entries (names from a
+fixed list, declared sizes, how far they unpack), the JSON, the size of the model that the configs ask for, and only
+then the weights, by `Checkpoint.load`: kinds, shapes, finite numbers, and a checksum of it all. Nothing is unpickled,
+and no name out of the zip is ever a path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from tlab.config import ModelConfig, TrainConfig
+from tlab.training.checkpoint import FILE_NAME, Checkpoint
+from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory, estimated_weights
+from tlab.ui.sharing import write_zip
+from tlab.ui.sharing.write_zip import KeptRun, KeptSide
+
+MOST_PACKED = 20 * 2**20  # bytes; what the server takes as an upload
+MOST_UNPACKED = 128 * 2**20
+MOST_RATIO = 100  # weights do not pack at all, metrics to a third; a text of one word over and over may reach this
+FREE_BYTES = 2**20  # of these nobody asks how well they packed
+MOST_JSON = 2**22  # a vocabulary of the whole of Unicode has less
+LONGEST_NAME = 60
+SIDE_FILES = (write_zip.CONFIG, write_zip.METRICS, FILE_NAME, *(f"loss.{kind}" for kind in write_zip.PICTURE_KINDS))
+KNOWN = {
+    write_zip.README, write_zip.RUN, write_zip.REPEAT, write_zip.TEXT,
+    *(f"comparison.{kind}" for kind in write_zip.PICTURE_KINDS),
+    *(f"{folder}/{name}" for folder in write_zip.FOLDERS for name in ("", *SIDE_FILES)),
+}  # fmt: skip
+DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, EOFError, struct.error,
+    NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged or hostile file can raise."""
+
+
+class ReopenError(ValueError):
+    """An upload that is not opened; the message says why, in words for the visitor."""
+
+
+def read_export(path: Path, limits: Limits) -> KeptRun:
+    """The run in an exported zip.
+
+    Raises:
+        ReopenError: it is no export, it is damaged, or it is more than `limits` allow.
+    """
+    try:
+        if path.stat().st_size > MOST_PACKED:
+            raise ReopenError(f"The file has more than {MOST_PACKED // 2**20} MB, the most that can be opened here.")
+        with zipfile.ZipFile(path) as archive:
+            check_entries(archive)
+            return read_run(archive, limits)
+    except ReopenError:
+        raise
+    except MemoryError:
+        raise ReopenError("The run needs more memory than there is here.") from None
+    except DAMAGE as error:
+        what = " ".join(str(error).split())[:300]
+        raise ReopenError(f"This is no export of the lab, or it is damaged: {what or type(error).__name__}") from error
+
+
+def check_entries(archive: zipfile.ZipFile) -> None:
+    """Refuse what no export has, by the zip's own list: nothing is unpacked yet."""
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    strange = [name for name in names if name not in KNOWN]
+    if strange:
+        raise ReopenError(f"The zip holds {strange[0][:LONGEST_NAME]!r}, which no export of the lab has.")
+    if len(set(names)) < len(names):
+        raise ReopenError("The zip holds two files of the same name.")
+    if any(info.flag_bits & 1 for info in infos):
+        raise ReopenError("The zip is encrypted.")
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
+        raise ReopenError("The zip is packed in a way that no export is.")
+    if sum(info.file_size for info in infos) > MOST_UNPACKED:
+        raise ReopenError(f"Unpacked it would have more than {MOST_UNPACKED // 2**20} MB, the most that is allowed.")
+    for info in infos:
+        if info.file_size > FREE_BYTES + MOST_RATIO * info.compress_size:
+            raise ReopenError(
+                f"{info.filename!r} would unpack to {info.file_size:,} bytes from {info.compress_size:,}."
+            )
+
+
+def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
+    """The run, once the entries are known to be harmless in name and size."""
+    about = read_json(archive, write_zip.RUN)
+    if about["format"] != write_zip.FORMAT:
+        raise ReopenError(f"Its format is {about['format']!r}; this version of the lab reads {write_zip.FORMAT!r}.")
+    folders = [side["folder"] for side in about["sides"]]
+    if folders not in ([*write_zip.FOLDERS[:1]], [*write_zip.FOLDERS]):
+        raise ReopenError("It says that it has other sides than A, or A and B.")
+    sides = tuple(
+        KeptSide(plain_name(side["label"]), read_side(archive, side["folder"], limits)) for side in about["sides"]
+    )
+    first, last = sides[0].checkpoint.corpus, sides[-1].checkpoint.corpus
+    if (first["sha256"], first["tokenizer"]) != (last["sha256"], last["tokenizer"]):
+        raise ReopenError("Its two sides were trained on different texts.")
+    return KeptRun(plain_name(about["name"]), sides, read_text(archive, first, limits))
+
+
+def read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    """A JSON file of the zip."""
+    content = json.loads(read_bytes(archive, name, MOST_JSON))
+    if not isinstance(content, dict):
+        raise ReopenError(f"{name} holds no settings.")
+    return content
+
+
+def read_bytes(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A file of the zip, of at most so many bytes."""
+    if name not in archive.namelist():
+        raise ReopenError(f"The zip has no {name}, which every export has.")
+    with archive.open(name) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ReopenError(f"{name} has more than {most:,} bytes.")
+    return content
+
+
+def plain_name(name: Any) -> str:
+    """A name as the history takes it: one short line."""
+    if not isinstance(name, str):
+        raise ReopenError(f"A name in it is {type(name).__name__} and no text.")
+    return " ".join(name.split())[:LONGEST_NAME] or "opened run"
+
+
+def read_side(archive: zipfile.ZipFile, folder: str, limits: Limits) -> Checkpoint:
+    """The checkpoint of one side, with all of its records."""
+    name = f"{folder}/{FILE_NAME}"
+    if name not in archive.namelist():
+        raise ReopenError(
+            f"Side {folder} has no weights, as a run that diverged to no numbers has none. Its script repeats it."
+        )
+    content = read_bytes(archive, name, MOST_UNPACKED)
+    check_model_size(content, limits)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / FILE_NAME
+        path.write_bytes(content)
+        try:
+            checkpoint = Checkpoint.load(path)
+        except ValueError as error:
+            raise ReopenError(f"Side {folder} cannot be used. {str(error).replace(str(path), 'Its file')}") from error
+    if [record.step for record in checkpoint.records] != list(range(1, len(checkpoint.records) + 1)):
+        raise ReopenError(f"Side {folder} has not one record for each of its steps.")
+    return dataclasses.replace(checkpoint, optimizer_state={})
+
+
+def check_model_size(content: bytes, limits: Limits) -> None:
+    """Refuse configs that ask for a larger model than the file can hold, or than may be run here.
+
+    Read from the file's header alone: eight bytes for its length, then JSON.
+    """
+    (length,) = struct.unpack("<Q", content[:8])
+    if length > min(MOST_JSON, len(content) - 8):
+        raise ReopenError("Its weights are in no safetensors file.")
+    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["tlab"])
+    config = ModelConfig.from_json(about["model_config"])
+    training = TrainConfig.from_json(about["train_config"])
+    if 4 * estimated_weights(config) > len(content):
+        raise ReopenError("Its settings ask for more weights than the file holds.")
+    if training.steps > LOCAL.steps:
+        raise ReopenError(f"It says that it is one of {training.steps:,} steps, more steps than any run may have.")
+    # Nobody trains it here: one text at a time is read, and one token after another written.
+    if estimated_memory(config, dataclasses.replace(training, batch_size=1)) > limits.memory:
+        raise ReopenError("Its settings ask for more memory than a run may have here.")
+
+
+def read_text(archive: zipfile.ZipFile, corpus: Any, limits: Limits) -> str | None:
+    """The text that came along, if there is one, once it is found to be that of the weights."""
+    if write_zip.TEXT not in archive.namelist():
+        return None
+    content = read_bytes(archive, write_zip.TEXT, min(4 * limits.text, MOST_UNPACKED))
+    if hashlib.sha256(content).hexdigest() != corpus["sha256"]:
+        raise ReopenError("The text in it is not the one that its model was trained on.")
+    text = content.decode("utf-8")
+    if len(text) > limits.text:
+        raise ReopenError(f"Its text has {len(text):,} characters; {limits.text:,} are allowed here.")
+    return text

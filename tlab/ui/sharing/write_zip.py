@@ -1,0 +1,213 @@
+"""A run as one zip: to keep, to send on, to open again, and to repeat to the last digit.
+
+README.txt          what this is, in words
+run.json            name, sides, text, and with which versions it was made
+repeat.py           trains it again and compares every loss
+text.txt            only of a text that the visitor brought along: it is in nobody else's export
+A/config.json       the configs, seeds included
+A/metrics.csv       a row a step
+A/checkpoint.safetensors, A/loss.png, A/loss.svg
+B/...               the other side, where there is one
+comparison.png, .svg    both validation losses
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import platform
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlab.figures import comparison_figure, loss_figure, save_figure
+from tlab.text.tokenizers import utf8
+from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS, Checkpoint
+from tlab.version import VERSION
+
+FORMAT = "tlab run 1"
+RUN, README, REPEAT, TEXT, CONFIG, METRICS = (
+    "run.json", "README.txt", "repeat.py", "text.txt", "config.json", "metrics.csv"
+)  # fmt: skip
+FOLDERS = "AB"
+PICTURE_KINDS = ("png", "svg")
+DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # a run's files do not change with the hour of their export
+
+
+class KeptSide(NamedTuple):
+    """One model of a run, with all of its records."""
+
+    label: str  # what distinguishes it: "Post-LN"
+    checkpoint: Checkpoint
+
+
+class KeptRun(NamedTuple):
+    """What an export holds."""
+
+    name: str
+    sides: tuple[KeptSide, ...]  # one or two
+    text: str | None  # what the visitor brought along, where the run read that
+
+
+class ExportError(ValueError):
+    """A run that cannot be exported; the message says why."""
+
+
+def write_export(run: KeptRun) -> bytes:
+    """The zip.
+
+    Raises:
+        ExportError: a side has not all of its records, since its worker was ended in the middle of a step.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries(run):
+            archive.writestr(zipfile.ZipInfo(name, DAY_ZERO), data, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
+
+
+def entries(run: KeptRun) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of every file of the zip."""
+    for side in run.sides:
+        records = side.checkpoint.records
+        if not records or len(records) < side.checkpoint.step:
+            raise ExportError(
+                f"“{side.label}” was stopped in the middle of a step and has no complete record. Train it anew to "
+                "export it."
+            )
+    yield README, readme(run).encode()
+    yield RUN, as_json(about(run))
+    yield REPEAT, (Path(__file__).parent / REPEAT).read_bytes()
+    if run.text is not None:
+        yield TEXT, utf8(run.text)
+    with tempfile.TemporaryDirectory() as folder:
+        for letter, side in zip(FOLDERS, run.sides, strict=False):
+            for path in side_files(Path(folder) / letter, side):
+                yield f"{letter}/{path.name}", path.read_bytes()
+        if len(run.sides) > 1:
+            for path in save_figure(comparison(run), Path(folder) / "comparison"):
+                yield path.name, path.read_bytes()
+
+
+def about(run: KeptRun) -> dict[str, Any]:
+    """run.json."""
+    corpus = run.sides[0].checkpoint.corpus
+    return {
+        "format": FORMAT,
+        "name": run.name,
+        "sides": [{"folder": letter, "label": side.label} for letter, side in zip(FOLDERS, run.sides, strict=False)],
+        "corpus": {**{key: corpus[key] for key in ("name", "sha256")}, "tokenizer": corpus["tokenizer"]["tokenizer"]},
+        "made_with": {
+            "tlab": VERSION,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+        },
+    }
+
+
+def side_files(folder: Path, side: KeptSide) -> list[Path]:
+    """Write the files of one side into `folder`; -> their paths."""
+    folder.mkdir()
+    checkpoint = side.checkpoint
+    configs = {"model": checkpoint.model_config.to_json(), "training": checkpoint.train_config.to_json()}
+    (folder / CONFIG).write_bytes(as_json(configs))
+    (folder / METRICS).write_bytes(metrics(checkpoint))
+    # The optimizer's vectors are twice the weights, and only a training that goes on needs them.
+    if is_finite(checkpoint):
+        dataclasses.replace(checkpoint, optimizer_state={}).save(folder)
+    uniform = math.log(checkpoint.model_config.vocab_size)
+    figure = loss_figure(checkpoint.records, uniform_loss=uniform, title=side.label)
+    save_figure(figure, folder / "loss")
+    return sorted(folder.iterdir())
+
+
+def comparison(run: KeptRun) -> Any:
+    """Both validation losses over steps."""
+    rows = [
+        (side.label, 0, record.step, record.validation_loss)
+        for side in run.sides
+        for record in side.checkpoint.records
+        if record.validation_loss is not None
+    ]
+    return comparison_figure(rows, title=run.name)
+
+
+def metrics(checkpoint: Checkpoint) -> bytes:
+    """One row a step; floats in the fewest digits that give the same float again."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(RECORD_COLUMNS)
+    writer.writerows(record[: len(RECORD_COLUMNS)] for record in checkpoint.records)
+    return table.getvalue().encode()
+
+
+def as_json(values: Any) -> bytes:
+    """JSON for people."""
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def is_finite(checkpoint: Checkpoint) -> bool:
+    """Whether the weights are numbers: those of a run that diverged may not be, and are of no use."""
+    return all(np.isfinite(array).all() for array in checkpoint.weights.values())
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+def readme(run: KeptRun) -> str:
+    """README.txt."""
+    corpus = run.sides[0].checkpoint.corpus
+    own = "It is in text.txt, since you brought it along." if run.text is not None else "It comes with the lab."
+    lines = [
+        run.name,
+        "=" * len(run.name),
+        "",
+        "A run of the Transformer Intuition Lab: a small transformer, trained in plain NumPy.",
+        "",
+        f"Text: “{corpus['name']}”, {corpus['size']:,} characters. {own}",
+        *(side_words(letter, side) for letter, side in zip(FOLDERS, run.sides, strict=False)),
+        *difference_words(run),
+        "",
+        "To look at it again: open the lab, choose the tab Compare, and open this zip as it is.",
+        "To repeat it:        unzip it, and run  python repeat.py  where the lab is installed. It trains the run anew",
+        "                     from its seeds and says whether every loss is the same to the last digit.",
+        f"To let it write:     tlab generate A/{FILE_NAME}",
+        "",
+        "In each folder: config.json has every setting, metrics.csv a row for each step (loss in nats per token, on",
+        f"the step's batch before its update), {FILE_NAME} the weights, loss.png and loss.svg the curve.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def side_words(letter: str, side: KeptSide) -> str:
+    """How one side ended."""
+    checkpoint = side.checkpoint
+    last = next((r.validation_loss for r in reversed(checkpoint.records) if r.validation_loss is not None), None)
+    end = f"validation loss {last:.4f}" if last is not None else "no validation yet"
+    if checkpoint.divergence is not None:
+        end = str(checkpoint.divergence)
+    if not is_finite(checkpoint):
+        end += " (its weights are no numbers any more and are left out)"
+    return f"{letter}: {side.label}, {checkpoint.step:,} of {checkpoint.train_config.steps:,} steps, {end}."
+
+
+def difference_words(run: KeptRun) -> list[str]:
+    """The settings in which two sides differ."""
+    if len(run.sides) < 2:
+        return []
+    first, second = (all_settings(side.checkpoint) for side in run.sides)
+    differing = [f"{name} ({first[name]} and {second[name]})" for name in first if first[name] != second[name]]
+    return [f"The two differ in {', '.join(differing) or 'nothing'}; seed, batches and shared first weights are equal."]
+
+
+def all_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Every field of both configs."""
+    return {**checkpoint.model_config.to_json(), **checkpoint.train_config.to_json()}

@@ -1,0 +1,1 @@
+"""One folder per tab: its handlers, its view, its scripts and its style."""

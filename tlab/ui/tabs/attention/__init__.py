@@ -1,0 +1,1 @@
+"""The Attention tab: which tokens each head looks at, and why."""

@@ -1,0 +1,1 @@
+"""The Code tab: the formula and the source of every part."""

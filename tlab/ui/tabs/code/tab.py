@@ -1,0 +1,138 @@
+"""The Code tab: every part of the lab with its formula, its plainest form, and the code that really runs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from tlab.registry import REGISTRIES, Registry
+from tlab.source import FIRST_PARTS, SourcePage, page
+from tlab.ui.settings.controls import FORMULAS
+from tlab.ui.tabs.code.highlight import highlight
+from tlab.ui.tabs.train.tab import QUIET
+
+TAB = "code"
+FIRST_SLOT = "norm"  # its forward and backward are short, and mirror each other line for line
+PART_WORDS = {
+    "reference": "the equation in plain NumPy; the tests compare what runs with it",
+    "forward": "what runs, and what it keeps for the way back",
+    "backward": "the same lines in reverse order: from the gradient of the output to that of the input",
+}
+
+
+class CodeTab:
+    """Builds the tab and holds its handlers."""
+
+    def build(self) -> None:
+        """Lay it out with the first part of the first slot, and connect it."""
+        entries = REGISTRIES[FIRST_SLOT].entries
+        shown = page(FIRST_SLOT, next(iter(entries)))
+        with gr.Row(elem_classes="tl-code-choice"):
+            slots = [(slot_label(slot), slot) for slot in REGISTRIES]
+            self.slot = gr.Radio(slots, value=FIRST_SLOT, label="Switch", elem_id="code-slot")
+            self.entry = gr.Radio(
+                choices_of(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
+            )
+        self.head = gr.HTML(head_html(shown), elem_id="code-head", apply_default_css=False)
+        self.formula = gr.Markdown(formula_of(shown), latex_delimiters=FORMULAS, elem_id="code-formula")
+        self.body = gr.HTML(body_html(shown), elem_id="code-body", apply_default_css=False)
+        self.page = [self.head, self.formula, self.body]
+        # "input" and not "change": a link from the Train tab sets both, and shows the page itself.
+        self.slot.input(self.on_slot, self.slot, [self.entry, *self.page], queue=False, **QUIET)
+        self.entry.input(self.on_entry, [self.slot, self.entry], self.page, queue=False, **QUIET)
+
+    def connect(self, tabs: gr.Tabs, links: Sequence[tuple[gr.Button, str, gr.Component]]) -> None:
+        """Let each of these buttons open the page of what its control has chosen.
+
+        Args:
+            tabs: all tabs of the page, of which this one is `TAB`.
+            links: (button, slot, control) of every choice on the page.
+        """
+        outputs = [tabs, self.slot, self.entry, *self.page]
+        for button, slot, control in links:
+
+            def show(key: str | None, slot: str = slot) -> list[Any]:
+                return self.on_open(slot, key)
+
+            button.click(show, control, outputs, queue=False, **QUIET)
+
+    def on_slot(self, slot: str | None) -> list[Any]:
+        """Another slot: its choices, and the page of the first."""
+        slot, key = known_page(slot, None)
+        return [gr.update(choices=choices_of(REGISTRIES[slot]), value=key), *page_html(page(slot, key))]
+
+    def on_entry(self, slot: str | None, key: str | None) -> list[Any]:
+        """The page of this choice."""
+        return page_html(page(*known_page(slot, key)))
+
+    def on_open(self, slot: str, key: str | None) -> list[Any]:
+        """Come here from a choice of the Train tab."""
+        slot, key = known_page(slot, key)
+        entry = gr.update(choices=choices_of(REGISTRIES[slot]), value=key)
+        return [gr.update(selected=TAB), slot, entry, *page_html(page(slot, key))]
+
+
+def known_page(slot: str | None, key: str | None) -> tuple[str, str]:
+    """What a visitor asks for, or the nearest that there is."""
+    if slot is None or slot not in REGISTRIES:
+        slot = FIRST_SLOT
+    registry = REGISTRIES[slot]
+    return slot, key if key is not None and key in registry else next(iter(registry))
+
+
+def slot_label(slot: str) -> str:
+    """A slot's name for people."""
+    return slot.replace("_", " ").capitalize()
+
+
+def choices_of(registry: Registry[Any]) -> list[tuple[str, str]]:
+    """(label, key) of every entry, as Gradio takes them."""
+    return [(entry.label, key) for key, entry in registry.entries.items()]
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+
+def page_html(shown: SourcePage) -> list[str]:
+    """Head, formula and body of a page."""
+    return [head_html(shown), formula_of(shown), body_html(shown)]
+
+
+def head_html(shown: SourcePage) -> str:
+    """What it is called, what it does, and what to look out for."""
+    notice = f"<p><b>Notice:</b> {html.escape(shown.notice)}</p>" if shown.notice else ""
+    place = f"<code>{html.escape(shown.file)}</code>, line {shown.line}" if shown.file else "typed in"
+    source = f"{html.escape(shown.source)} · " if shown.source else ""
+    return (
+        f'<div class="tl-code-head"><h2>{html.escape(shown.title)}</h2>'
+        f'<p class="tl-words">{html.escape(shown.summary)}</p>{notice}<p class="tl-note">{source}{place}</p></div>'
+    )
+
+
+def formula_of(shown: SourcePage) -> str:
+    """The formula as Markdown with LaTeX."""
+    return f"$\\displaystyle {shown.formula}$" if shown.formula else ""
+
+
+def body_html(shown: SourcePage) -> str:
+    """The parts of the class, and behind them the whole of it. Forward and backward stand side by side."""
+    panels = [panel(name, code, PART_WORDS.get(name, "")) for name, code in shown.parts.items()]
+    first = sum(name in FIRST_PARTS for name in shown.parts)
+    whole = panel("class", shown.code, "all of it, as it stands in the file")
+    if panels:
+        whole = f'<details class="tl-code-whole"><summary>The whole class</summary>{whole}</details>'
+    groups = [group for group in (panels[:first], panels[first:]) if group]
+    return "".join(f'<div class="tl-code-parts">{"".join(group)}</div>' for group in groups) + whole
+
+
+def panel(name: str, code: str, words: str) -> str:
+    """One piece of code under its name. It can be focused, since it may have to be scrolled."""
+    note = f"<span>{html.escape(words)}</span>" if words else ""
+    return (
+        f'<section class="tl-card tl-code tl-code-{html.escape(name)}">'
+        f'<div class="tl-title"><b>{html.escape(name)}</b>{note}</div>'
+        f'<pre tabindex="0" aria-label="Code of {html.escape(name)}"><code>{highlight(code)}</code></pre></section>'
+    )

@@ -1,0 +1,1 @@
+"""The Compare tab: all runs of this visit."""

@@ -1,0 +1,178 @@
+"""The Compare tab: every run of the session, side by side; to name, pin, export, open again and delete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.controls import OWN_TEXT
+from tlab.ui.sharing.read_zip import ReopenError, read_export
+from tlab.ui.sharing.write_zip import ExportError, write_export
+from tlab.ui.tabs.compare.view import (
+    SHIPPED,
+    config_table,
+    kept_run,
+    list_value,
+    listed,
+    opened_run,
+    overlay_value,
+    settings_of,
+)  # fmt: skip
+from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
+from tlab.ui.tabs.train.tab import QUIET, TrainTab
+from tlab.ui.widgets.component import drawing, refusal
+from tlab.ui.widgets.line_chart import lines_chart
+
+SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains
+
+LIST = '<div class="tl-history"><div class="tl-history-list"></div></div>'
+# The file is made when it is asked for. Every press ends here, and only a new file is fetched.
+FETCH = """file => {
+  if (!file || !file.url || window.tlabFetched === file.url) return;
+  window.tlabFetched = file.url;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name || "tlab-run.zip";
+  link.click();
+}"""
+
+
+class HistoryTab:
+    """Builds the tab and holds its handlers. A session's state is the ids of the runs that are not overlaid."""
+
+    def __init__(self, runs: Runs, train: TrainTab) -> None:
+        self.runs = runs
+        self.train = train
+
+    def build(self, tab: gr.Tab, tabs: gr.Tabs) -> None:
+        """Lay it out with the shipped run alone, and connect it."""
+        found = {SHIPPED: demo_run()}
+        self.hidden = gr.State([])
+        self.clock = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                with gr.Row(elem_classes="tl-buttons"):
+                    self.upload = gr.UploadButton(
+                        "Open an exported zip", file_types=[".zip"], file_count="single", elem_id="open-export"
+                    )
+                    self.file = gr.DownloadButton("Export", visible="hidden", elem_id="export-file")
+                self.list = drawing("tabs/compare/runs_table.js", LIST, list_value(found, []), "history")
+            with gr.Column(scale=7, min_width=320, elem_classes="tl-keep-side"):
+                self.chart = lines_chart(overlay_value(found, []), "history-chart")
+                self.differences = gr.Checkbox(True, label="Differences only", elem_id="differences-only")
+                self.table = gr.HTML(config_table(found, [], True), elem_id="config-table", apply_default_css=False)
+        pictures = [self.list, self.chart, self.table, self.clock]
+        seen = [self.hidden, self.differences]
+        tab.select(self.on_open, seen, pictures, **QUIET)
+        self.clock.tick(self.on_open, seen, pictures, **QUIET)
+        self.differences.input(self.on_open, seen, pictures, **QUIET)
+        changed = [self.hidden, self.file, tabs, *pictures, *self.train.outputs, *settings_outputs(self.train)]
+        self.list.select(self.on_act, seen, changed, concurrency_limit=2, **QUIET).then(
+            None, self.file, None, js=FETCH, **QUIET
+        )
+        self.upload.upload(
+            self.on_upload, [self.upload, *seen], pictures + self.train.outputs, concurrency_limit=1, **QUIET
+        )
+
+    def pictures(self, session: str, hidden: list[str], differences_only: bool | None) -> list[Any]:
+        """List, chart, table, and whether to look again soon."""
+        found = listed(self.runs, session)
+        active = any(run.active for run in self.runs.history(session))
+        return [
+            list_value(found, hidden), overlay_value(found, hidden),
+            config_table(found, hidden, differences_only is not False), gr.Timer(active=active),
+        ]  # fmt: skip
+
+    def on_open(self, hidden: list[str], differences_only: bool | None, request: gr.Request) -> list[Any]:
+        """The tab comes into view, or time has gone by."""
+        return self.pictures(request.session_hash or "", hidden, differences_only)
+
+    def on_act(
+        self, hidden: list[str], differences_only: bool | None, request: gr.Request, event: gr.EventData
+    ) -> list[Any]:
+        """Something was pressed in the list. Of an id that is not this session's nothing is known here."""
+        session = request.session_hash or ""
+        data = event._data if isinstance(event._data, dict) else {}
+        action, asked, name = (str(data.get(key) or "") for key in ("action", "id", "name"))
+        run = listed(self.runs, session).get(asked)
+        if run is None:
+            raise refusal(ValueError("This run is not there any more."))
+        file: Any = gr.skip()
+        tabs: Any = gr.skip()
+        shown = [gr.skip()] * len(self.train.outputs)
+        controls = [gr.skip()] * len(settings_outputs(self.train))
+        if action == "choose":
+            hidden = [*hidden, asked] if asked not in hidden else [other for other in hidden if other != asked]
+        elif action == "open":
+            shown, tabs = self.train.show(session, None if asked == SHIPPED else run), gr.update(selected="train")
+        elif action == "settings":
+            controls, tabs = self.settings(asked, session), gr.update(selected="train")
+        elif action == "export":
+            file = self.export(asked, session)
+        elif asked != SHIPPED:
+            self.change(action, asked, name, session)
+            if action == "delete" and self.runs.shown(session) is None:
+                shown = self.train.show(session, None)
+        # What is gone is not hidden either: the list of ids never grows beyond the history.
+        known = listed(self.runs, session)
+        hidden = [other for other in hidden if other in known]
+        return [hidden, file, tabs, *self.pictures(session, hidden, differences_only), *shown, *controls]
+
+    def change(self, action: str, asked: str, name: str, session: str) -> None:
+        """Rename, pin or delete a run of this session."""
+        run = self.runs.own(session, asked)
+        if run is None:
+            return
+        if action == "rename":
+            run.rename(name)
+        elif action == "pin":
+            run.pinned = not run.pinned
+        elif action == "delete":
+            self.runs.forget(run)
+
+    def settings(self, asked: str, session: str) -> list[Any]:
+        """The controls as they were for this run."""
+        run = listed(self.runs, session)[asked]
+        settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
+        switch = next(((key, value) for key, value in other.items() if value != settings[key]), None)
+        if run.job.text is not None:
+            settings |= {"corpus": OWN_TEXT, "text": run.job.text}
+        words = "These are the settings of a run of your history."
+        return settings_updates(self.train, settings, switch, words)
+
+    def export(self, asked: str, session: str) -> str:
+        """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
+        try:
+            content = write_export(kept_run(self.runs, asked, listed(self.runs, session)[asked]))
+        except ExportError as error:
+            raise refusal(error) from None
+        folder = Path(self.file.GRADIO_CACHE) / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        path = folder / "tlab-run.zip"
+        path.write_bytes(content)
+        return str(path)
+
+    def on_upload(
+        self, path: str | None, hidden: list[str], differences_only: bool | None, request: gr.Request
+    ) -> list[Any]:
+        """Open an export, and put it on top of the history."""
+        session = request.session_hash or ""
+        if not path:
+            return [gr.skip()] * (4 + len(self.train.outputs))
+        try:
+            kept = read_export(Path(path), self.runs.limits)
+        except ReopenError as error:
+            raise refusal(error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        run, checkpoints = opened_run(session, kept, self.runs)
+        self.runs.adopt(run, checkpoints)
+        return [*self.pictures(session, hidden, differences_only), *self.train.show(session, run)]

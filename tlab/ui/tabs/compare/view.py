@@ -1,0 +1,179 @@
+"""The runs of a session as data: what the Compare tab lists, draws and tabulates of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from tlab.config import ModelConfig, TrainConfig, options
+from tlab.training.checkpoint import Checkpoint
+from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import Run, Side
+from tlab.ui.runs.worker import Job, Plan
+from tlab.ui.settings.plans import label_of, value_words
+from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide
+from tlab.ui.widgets.component import note_html
+from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
+from tlab.wording import duration
+
+SHIPPED = "shipped"  # in place of an id, which is never so short
+UNIT = "nats per token"
+
+
+def listed(runs: Runs, session: str) -> dict[str, Run]:
+    """What a session may look at, by id: its pinned runs, its other runs, each newest first, and the shipped one."""
+    own = sorted(runs.history(session), key=lambda run: not run.pinned)
+    return {**{run.id: run for run in own}, SHIPPED: demo_run()}
+
+
+def run_name(run_id: str, run: Run) -> str:
+    """Its name; the shipped one has none of its own."""
+    return f"Shipped: {run.name}" if run_id == SHIPPED else run.name
+
+
+def side_name(run_id: str, run: Run, side: Side) -> str:
+    """A curve's name."""
+    name = run_name(run_id, run)
+    return f"{name} · {side.letter} {side.label}" if len(run.sides) > 1 else name
+
+
+def places(found: dict[str, Run], hidden: Sequence[str]) -> dict[tuple[str, str], int]:
+    """(run id, letter) -> the place of its colour, of every curve that is drawn. The first runs get the plainest."""
+    shown = [(run_id, side.letter) for run_id, run in found.items() if run_id not in hidden for side in run.sides]
+    return {key: place for place, key in enumerate(shown)}
+
+
+def list_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
+    """What `history.js` draws."""
+    colours = places(found, hidden)
+    return {"runs": [run_value(run_id, run, run_id not in hidden, colours) for run_id, run in found.items()]}
+
+
+def run_value(run_id: str, run: Run, chosen: bool, colours: dict[tuple[str, str], int]) -> dict[str, Any]:
+    """One run of the list."""
+    sides = []
+    for side in run.sides:
+        place = colours.get((run_id, side.letter))
+        loss = "–" if side.validation_loss is None else f"{side.validation_loss:.3f}"
+        sides.append({
+            "name": f"{side.letter} {side.label}" if len(run.sides) > 1 else f"on “{run.job.corpus}”",
+            "colour": None if place is None else place % COLOURS,
+            "dash": 0 if place is None else place // COLOURS % DASHES,
+            "validation": "diverged" if side.divergence else loss,
+            "parameters": f"{side.num_parameters:,}" if side.num_parameters else "–",
+            "seconds": duration(side.seconds),
+        })  # fmt: skip
+    return {
+        "id": run_id, "name": run_name(run_id, run), "own": run_id != SHIPPED, "pinned": run.pinned, "chosen": chosen,
+        "state": SHIPPED if run_id == SHIPPED else run.state, "words": f"{run.step:,} of {run.steps:,} steps",
+        "sides": sides,
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ overlay and table
+
+
+def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
+    """The chosen runs' curves: moving average of the training loss as a line, validation as dots."""
+    lines = []
+    for (run_id, letter), place in places(found, hidden).items():
+        run = found[run_id]
+        side = next(side for side in run.sides if side.letter == letter)
+        width, bins = side.curve.width, side.curve.bins
+        points = [[(i + 1) * width, round(bin[3], 4)] for i, bin in enumerate(bins[:-1])]
+        if bins:
+            points.append([(len(bins) - 1) * width + side.curve.filled, round(bins[-1][3], 4)])
+        lines.append(line(side_name(run_id, run, side), place, points, dots=side.curve.validation))
+    return lines_value(
+        "Loss of the chosen runs", f"{UNIT}; line: training, moving average; dots: validation", lines,
+        "Choose runs by their boxes.",
+    )  # fmt: skip
+
+
+def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only: bool) -> str:
+    """Every setting of the chosen runs, a column for each curve."""
+    columns = [
+        (side_name(run_id, run, side), place, settings_of(run, side))
+        for (run_id, letter), place in places(found, hidden).items()
+        for run in [found[run_id]]
+        for side in run.sides
+        if side.letter == letter
+    ]
+    if not columns:
+        return note_html("No run is chosen.")
+    rows = []
+    for name in columns[0][2]:
+        values = [settings[name] for _, _, settings in columns]
+        differs = len(set(map(str, values))) > 1
+        if differs or not differences_only:
+            cells = "".join(f"<td>{html.escape(words(name, value))}</td>" for value in values)
+            mark = ' class="tl-differs"' if differs and not differences_only else ""
+            rows.append(f'<tr{mark}><th scope="row">{html.escape(label_of(name))}</th>{cells}</tr>')
+    if not rows:
+        return note_html(
+            "These runs have the same settings." if len(columns) > 1 else "Choose a second run to compare."
+        )
+    heads = "".join(
+        f'<th scope="col"><i class="tl-swatch" style="background:var(--tl-line-{place % COLOURS})"></i>'
+        f"{html.escape(name)}</th>"
+        for name, place, _ in columns
+    )
+    return (
+        '<div class="tl-card tl-scroll" tabindex="0" aria-label="Settings of the chosen runs"><table class="tl-table">'
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def settings_of(run: Run, side: Side) -> dict[str, Any]:
+    """Everything that one can choose, of one side."""
+    return {"corpus": run.job.corpus, "tokenizer": run.job.tokenizer, **side.model, **side.training}
+
+
+def words(name: str, value: Any) -> str:
+    """A setting's value for people."""
+    return value_words(name, value) if name not in ("corpus", "tokenizer") else str(value)
+
+
+# ------------------------------------------------------------------------------------------------ exports
+
+
+def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
+    """What an export of this run holds.
+
+    Raises:
+        ExportError: it still trains, or its models had to make room for others'.
+    """
+    if run.active:
+        raise ExportError("This run still trains. Pause or stop it, and then export it.")
+    if any(plan.bug for plan in run.job.plans):
+        raise ExportError("A run with a planted bug cannot be exported: what is exported can be repeated as it was.")
+    sides = []
+    for number, side in enumerate(run.sides):
+        checkpoint = demo_checkpoint(number) if run_id == SHIPPED else runs.store.get((run.id, number))
+        if checkpoint is None:
+            raise ExportError("The models of this run were put away to make room for others'. Train it anew.")
+        sides.append(KeptSide(side.label if len(run.sides) > 1 else run.name, checkpoint))
+    return KeptRun(run_name(run_id, run), tuple(sides), run.job.text)
+
+
+def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[Checkpoint]]]:
+    """A run that came back from an export, and its models, as `Runs.adopt` takes them."""
+    plans = tuple(plan_of(side) for side in kept.sides)
+    corpus = kept.sides[0].checkpoint.corpus
+    job = Job(corpus["name"], kept.text, corpus["tokenizer"]["tokenizer"], plans)
+    checkpoints = [side.checkpoint for side in kept.sides]
+    run = Run.finished(session, job, checkpoints, runs.limits)
+    run.rename(kept.name)
+    run.excerpt = kept.text[-200:][:64] if kept.text else ""
+    return run, [[checkpoint] for checkpoint in checkpoints]
+
+
+def plan_of(side: KeptSide) -> Plan:
+    """What a side was to be."""
+    model = dataclasses.asdict(side.checkpoint.model_config)
+    fields = {name: model[name] for name in options(ModelConfig) if name != "vocab_size"}
+    training = {name: getattr(side.checkpoint.train_config, name) for name in options(TrainConfig)}
+    return Plan(side.label, fields, training)

@@ -1,0 +1,270 @@
+"""The Generate tab: the model writes, and shows how each token was chosen. Two sides write to one prompt."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from tlab.generate import Sampling, Token, candidates, check_sampling, generate, sampling_steps
+from tlab.ui.demo.shipped_run import PROMPT
+from tlab.ui.inspection.cache import MAX_PROMPT, Readings, Subject, readable_text, subject, whole
+from tlab.ui.runs.manager import Runs
+from tlab.ui.tabs.attention.view import chain_card, chain_value, wish_component, written_text
+from tlab.ui.tabs.generate.texts import Writing, Writings, seen_tokens
+from tlab.ui.tabs.train.tab import QUIET
+from tlab.ui.widgets.component import note_html, refusal
+
+MAX_TOKENS = 1000
+AT_ONCE = 6  # tokens in a frame
+SECONDS_BETWEEN_FRAMES = 0.05  # with AT_ONCE a pace that an eye can follow; the model itself would be ten times faster
+SECONDS_AT_MOST = 60.0
+TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
+CANDIDATES = 20  # rows of the chain
+LARGEST = 1_000_000_000  # of any whole number that a page may send
+SIDES = 2
+
+
+class GenerateTab:
+    """Builds the tab and holds its handlers: one that writes, and one that shows how a token is chosen."""
+
+    def __init__(self, runs: Runs, run_id: gr.State, readings: Readings) -> None:
+        self.runs = runs
+        self.run_id = run_id
+        self.readings = readings
+        self.writings = Writings()
+
+    def build(self, tab: gr.Tab) -> None:
+        """Lay it out with a text of the shipped model's sides, and connect it."""
+        of = self.subjects(None)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=300):
+                self.build_controls()
+            with gr.Column(scale=8, min_width=320):
+                columns, self.texts, self.chains = [], [], []
+                with gr.Row(equal_height=False):
+                    for side in range(SIDES):
+                        with gr.Column(min_width=320, visible=side < len(of)) as column:
+                            text, chain = self.opening(of, side)
+                            self.texts.append(written_text(text, side))
+                            self.chains.append(chain_card(chain, side))
+                        columns.append(column)
+                self.note = gr.HTML(note(of), elem_id="generate-note", apply_default_css=False)
+        self.wish = wish_component("generate", {"serial": 0})
+        self.instead = wish_component("instead", {"serial": 0})
+        writer = gr.State(of[0].key)  # whose text is shown
+        answered = gr.State(None)  # the prompt, and the last wish before it changed
+        branched = gr.State(0)  # the last wish for another token
+        another = gr.JSON(None, visible=False)  # a prompt in the place of one that a new model cannot read
+
+        settings = [self.temperature, self.top_k, self.top_p, self.repetition]
+        writing = gr.on(
+            [self.write.click, self.instead.input],
+            self.on_write,
+            [self.run_id, self.prompt, *settings, self.count, self.seed, self.instead, branched],
+            [*self.texts, self.note, writer, branched],
+            concurrency_limit=4,
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        self.halt.click(None, cancels=[writing], **QUIET)
+        looking = gr.on(
+            [self.wish.input, self.prompt.change, *(slider.input for slider in settings), tab.select],
+            self.on_look,
+            [self.run_id, self.prompt, *settings, self.wish, writer, answered],
+            [*self.chains, *self.texts, self.note, writer, answered, another, *columns[1:]],
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
+        untouched = "(prompt, another) => another && prompt === another[0] ? another[1] : prompt"
+        looking.success(None, [self.prompt, another], self.prompt, js=untouched)
+
+    def build_controls(self) -> None:
+        """The prompt and how tokens are drawn."""
+        self.prompt = gr.Textbox(PROMPT, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
+                                 info="The model goes on from here.")  # fmt: skip
+        self.temperature = gr.Slider(
+            0, 2, TEMPERATURE, step=0.05, label="Temperature", elem_id="temperature", buttons=[],
+            info="0 takes the likeliest token every time; above 1 the unlikely get more than their chance.",
+        )  # fmt: skip
+        self.top_k = gr.Slider(0, 50, 0, step=1, label="Top-k", elem_id="top-k", buttons=[],
+                               info="Choose among the k likeliest only; 0 for all.")  # fmt: skip
+        self.top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p", buttons=[],
+                               info="Choose among the likeliest that together have this chance.")  # fmt: skip
+        self.repetition = gr.Slider(1, 2, 1, step=0.05, label="Repetition penalty", elem_id="repetition", buttons=[],
+                                    info="Above 1, what the context already has becomes less likely.")  # fmt: skip
+        self.count = gr.Slider(20, MAX_TOKENS, TOKENS, step=20, label="Tokens", elem_id="count", buttons=[])
+        self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, elem_id="seed",
+                              info="Same seed, same text.")  # fmt: skip
+        with gr.Row(elem_classes="tl-buttons"):
+            self.write = gr.Button("Write", variant="primary", elem_id="write")
+            self.halt = gr.Button("Stop", elem_id="halt")
+
+    def opening(self, of: list[Subject], side: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The text and the chain of a side when the page opens; empty where the shipped run has no such side."""
+        if side >= len(of):
+            return empty_text(""), {"rows": []}
+        checkpoint = of[side].checkpoint
+        writing = self.writings.ship(checkpoint, PROMPT)
+        for token in generate(checkpoint, PROMPT, max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=0):
+            writing.add(token)
+        chain = self.chain(of[side], PROMPT, Sampling(TEMPERATURE), None)
+        return text_value(writing, title(of, side)), chain
+
+    def subjects(self, run_id: str | None) -> list[Subject]:
+        """The models that write: one a side; of a side whose model had to make room, none."""
+        first = subject(self.runs, run_id)
+        others = [subject(self.runs, run_id, side) for side in range(1, len(first.labels))]
+        return [first, *(model for model in others if model.key == first.key)]
+
+    # -------------------------------------------------------------------------------- how a token is chosen
+
+    def on_look(
+        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
+        wish: Any, writer: Any, answered: Any,
+    ) -> list[Any]:  # fmt: skip
+        """How the next token, or the one that was clicked, is chosen with these settings, on every side.
+
+        The tab may also have come into view with a new model, of another alphabet: another's text is not its own.
+        """
+        of = self.subjects(run_id)
+        wish = wish if isinstance(wish, dict) else {}
+        read = given = str(prompt or "")[-MAX_PROMPT:]
+        new_model = of[0].key != writer
+        if new_model:
+            read = readable_text(of[0].checkpoint, given, PROMPT if of[0].run is None else of[0].excerpt[:12])
+        # Who types a prompt wants to see what comes behind it, and no longer the token that was clicked before.
+        serial = whole(wish.get("serial"), 0, LARGEST, 0)
+        last_prompt, since = answered or (given, 0)
+        since = since if read == last_prompt else serial
+        sampling = sampling_of(temperature, top_k, top_p, repetition)
+        chains: list[Any] = [gr.skip()] * SIDES
+        for side, model in enumerate(of):
+            at = wish.get("ab"[side]) if serial > since else None
+            chains[side] = self.chain(model, read, sampling, self.writings.place(at))
+        texts = [empty_text(title(of, side)) if new_model else gr.skip() for side in range(SIDES)]
+        return [
+            *chains,
+            *texts,
+            note(of),
+            of[0].key,
+            (read, since),
+            [prompt, read] if read != given else None,
+            gr.update(visible=len(of) > 1) if new_model else gr.skip(),
+        ]
+
+    def chain(self, of: Subject, prompt: str, sampling: Sampling, at: tuple[Writing, int] | None) -> dict[str, Any]:
+        """The likeliest tokens behind the prompt, or at a place of a text, on their way from logit to chance."""
+        names = of.checkpoint.tokenizer.tokens
+        if at is None:
+            where, drawn, place, written = "next, behind the prompt", None, None, []
+            try:
+                logits = self.readings.next_logits(of.checkpoint, prompt)
+            except ValueError as error:  # not a toast: it may be a word that is not typed to its end
+                return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
+        else:
+            writing, place = at
+            logits, drawn = writing.logits[place], writing.ids[place]
+            if len(logits) != len(names):  # a text of another run's model, still on the page for a moment
+                return self.chain(of, prompt, sampling, None)
+            prompt, written = writing.prompt, writing.ids[:place]
+            where = f"in place of “{names[drawn]}”, token {place + 1} of the text"
+        try:
+            steps = sampling_steps(logits, *sampling, seen=seen_tokens(of.checkpoint, prompt, written))
+        except ValueError as error:
+            return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
+        value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits))
+        return {**value, "number": at[0].number if at else "", "place": place}
+
+    # -------------------------------------------------------------------------------- writing
+
+    def on_write(
+        self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
+        count: Any, seed: Any, instead: Any, branched: Any, request: gr.Request,
+    ) -> Iterator[list[Any]]:  # fmt: skip
+        """Frames of growing texts, one a side; they grow at their ends only, so that Gradio sends what is new."""
+        of = self.subjects(run_id)
+        instead = instead if isinstance(instead, dict) else {}
+        serial = whole(instead.get("serial"), 0, LARGEST, 0)
+        only = whole(instead.get("side"), 0, SIDES - 1, 0) if serial != branched else None
+        count = min(max(int(count or 1), 1), MAX_TOKENS)
+        sampling = sampling_of(temperature, top_k, top_p, repetition)
+        sources: dict[int, tuple[Writing, Iterator[Token]]] = {}
+        try:
+            for side, model in enumerate(of):
+                if only is None:
+                    text = str(prompt or "")[-MAX_PROMPT:]
+                    writing = self.writings.begin(model.checkpoint, text, count, request.session_hash or "")
+                elif side == only:
+                    writing, text = self.writings.branch(instead, model.checkpoint, MAX_TOKENS, sampling)
+                else:
+                    continue
+                left = max(0, count - len(writing.tokens))
+                tokens = generate(
+                    model.checkpoint, text, max_new_tokens=left, **sampling._asdict(), seed=int(seed or 0)
+                )
+                sources[side] = (writing, tokens)
+        except ValueError as error:
+            raise refusal(error) from None
+        rest = [note(of), of[0].key, serial]
+        for frame in frames(sources, [title(of, side) for side in range(SIDES)]):
+            yield [*frame, *rest]
+            rest = [gr.skip()] * len(rest)
+
+
+def frames(sources: dict[int, tuple[Writing, Iterator[Token]]], titles: list[str]) -> Iterator[list[Any]]:
+    """Let all sides write at once, a few tokens a frame; a side that does not write is skipped."""
+    until = time.monotonic() + SECONDS_AT_MOST
+    busy = True
+    while True:
+        yield [text_value(sources[side][0], titles[side]) if side in sources else gr.skip() for side in range(SIDES)]
+        if not busy or time.monotonic() > until:
+            return
+        busy = False
+        for writing, tokens in sources.values():
+            for token in itertools.islice(tokens, AT_ONCE):
+                writing.add(token)
+                busy = True
+        time.sleep(SECONDS_BETWEEN_FRAMES)
+
+
+def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sampling:
+    """What the sliders say; the words of a refusal where it is nonsense."""
+    sampling = Sampling(
+        0.0 if temperature is None else temperature,
+        int(top_k) if top_k else None,
+        top_p or None,
+        1.0 if repetition is None else repetition,
+    )
+    try:
+        check_sampling(sampling)
+    except ValueError as error:
+        raise refusal(error) from None
+    return sampling
+
+
+def text_value(writing: Writing, heading: str) -> dict[str, Any]:
+    """A text as its card shows it."""
+    return {"title": heading, "prompt": writing.prompt, "tokens": list(writing.tokens), "number": writing.number}
+
+
+def empty_text(heading: str) -> dict[str, Any]:
+    """A page on which nothing is written."""
+    return {"title": heading, "prompt": "", "tokens": [], "number": secrets.token_urlsafe(9)}
+
+
+def title(of: list[Subject], side: int) -> str:
+    """What a side's card is called."""
+    return f"{'AB'[side]}: {of[side].labels[side]}" if 1 < len(of) > side else "Text"
+
+
+def note(of: list[Subject]) -> str:
+    """Whose models write."""
+    if len({model.checkpoint.step for model in of}) > 1 or len(of) == 1:
+        return note_html(" ".join(model.words for model in of))
+    return note_html(f"The models are those of {of[0].whose}, after {of[0].checkpoint.step:,} steps.")

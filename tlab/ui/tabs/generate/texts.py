@@ -1,0 +1,136 @@
+"""Texts that models have written for visitors, each with the scores behind every token, to look at again."""
+
+from __future__ import annotations
+
+import secrets
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tlab.generate import Sampling, Token, sampling_steps
+from tlab.training.checkpoint import Checkpoint
+from tlab.types import Array, Ids
+from tlab.ui.inspection.cache import Memory, whole
+
+BUDGET = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
+TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores
+GONE = "This text is no longer kept here; let the model write it anew."
+
+
+class Writing:
+    """One text as it grows. Attributes are written by one handler and read by others.
+
+    Attributes:
+        owner: the session that it is written for.
+        number: what a page knows it by; not to be guessed, for it opens a visitor's text.
+        prompt: what the model goes on from.
+        tokens: text and chance of each token, as the page shows them.
+        ids: of the tokens.
+        logits: (V,) for each token, what it was chosen by.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, prompt: str, owner: str = "") -> None:
+        self.owner = owner
+        self.number = secrets.token_urlsafe(9)
+        self.model = weakref.ref(checkpoint)  # not the checkpoint itself: it would outlive its place in the store
+        self.prompt = prompt
+        self.tokens: list[list[Any]] = []
+        self.ids: list[int] = []
+        self.logits: list[Array] = []
+
+    def add(self, token: Token) -> None:
+        """One more token."""
+        self.append(token.id, token.text, token.probability, token.steps.logits)
+
+    def append(self, token_id: int, text: str, probability: float, logits: Array) -> None:
+        """The same, part by part. The list that readers go by grows last."""
+        self.ids.append(token_id)
+        self.logits.append(logits)
+        self.tokens.append([text, round(probability, 4)])
+
+
+class Writings:
+    """The texts of all visitors, within a budget of bytes."""
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.memory = Memory(budget)
+        self.shipped: dict[str, Writing] = {}  # of the page's opening: they never go
+
+    def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> Writing:
+        """A text that will have `count` tokens, of the session `owner`."""
+        writing = Writing(checkpoint, prompt, owner)
+        size = count * (checkpoint.model_config.vocab_size * checkpoint.dtype.itemsize + TOKEN_BYTES) + 4 * len(prompt)
+        self.memory.put(writing.number, writing, size)
+        return writing
+
+    def ship(self, checkpoint: Checkpoint, prompt: str) -> Writing:
+        """A text of the page's opening."""
+        writing = Writing(checkpoint, prompt)
+        self.shipped[writing.number] = writing
+        return writing
+
+    def forget(self, owner: str) -> None:
+        """A visitor has left: their texts go."""
+        with self.memory.lock:
+            for number in [number for number, (writing, _) in self.memory.kept.items() if writing.owner == owner]:
+                self.memory.drop(number)
+
+    def find(self, number: Any) -> Writing | None:
+        """The text of this number, or None."""
+        if not isinstance(number, str):
+            return None
+        return self.shipped.get(number) or self.memory.get(number)
+
+    def place(self, at: Any) -> tuple[Writing, int] | None:
+        """The text and the token in it that a page asks for as {"number", "place"}; None for nonsense."""
+        if not isinstance(at, dict):
+            return None
+        writing = self.find(at.get("number"))
+        place = whole(at.get("place"), -1, 10**6, -1)
+        return (writing, place) if writing is not None and 0 <= place < len(writing.tokens) else None
+
+    def branch(self, at: Any, checkpoint: Checkpoint, count: int, sampling: Sampling) -> tuple[Writing, str]:
+        """A new text that begins like an old one, up to a place, where it has another token.
+
+        Args:
+            at: {"number", "place", "id"}: the old text, the place in it, and the token to put there.
+            checkpoint: the model that is to go on.
+            count: tokens that the new text will have.
+            sampling: its temperature and penalty are those at which the new token's chance is told. Not the filter: a
+                token may be put there that it would have cut.
+
+        Returns:
+            the text so far, and the prompt from which the model goes on.
+
+        Raises:
+            ValueError: the old text is gone, it is another model's, or there is no such token.
+        """
+        found = self.place(at)
+        if found is None:
+            raise ValueError("This text is no longer kept here; let the model write it anew.")
+        old, place = found
+        if old.model() is not checkpoint:
+            raise ValueError("This text was written by an earlier model than the present one; let it write anew.")
+        tokenizer = checkpoint.tokenizer
+        token_id = whole(at.get("id"), -1, tokenizer.vocab_size, -1)
+        if not 0 <= token_id < tokenizer.vocab_size:
+            raise ValueError("There is no such token in this model's vocabulary.")
+        new = self.begin(checkpoint, old.prompt, count, old.owner)
+        for i in range(place):
+            text, chance = old.tokens[i]
+            new.append(old.ids[i], text, chance, old.logits[i])
+        seen = seen_tokens(checkpoint, old.prompt, old.ids[:place])
+        plain = sampling._replace(top_k=None, top_p=None)
+        chance = sampling_steps(old.logits[place], *plain, seen=seen).probabilities[token_id]
+        # What bytes of a broken character are shown as is no text that the model could read again.
+        so_far = old.prompt + tokenizer.decode([*old.ids[:place], token_id])
+        new.append(token_id, tokenizer.decode([token_id]), float(chance), old.logits[place])
+        return new, so_far
+
+
+def seen_tokens(checkpoint: Checkpoint, prompt: str, written: Sequence[int]) -> Ids:
+    """What the repetition penalty is for behind a prompt and these ids: each token of the last context, once."""
+    ids = np.append(checkpoint.tokenizer.encode(prompt), np.array(written, np.int64))
+    return np.unique(ids[-checkpoint.model_config.context_length :])

@@ -1,0 +1,1 @@
+"""The Inside tab: probes, interventions, checks and planted bugs."""

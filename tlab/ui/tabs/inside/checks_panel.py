@@ -1,0 +1,131 @@
+"""The lower half of the Inside tab: is it right, what would a classic mistake do, where does the time go?"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from tlab.config import ModelConfig, TrainConfig
+from tlab.inside.bugs import BUGS
+from tlab.ui.inspection import tasks
+from tlab.ui.inspection.cache import Subject
+from tlab.ui.inspection.selection import job_of, plan_of, scene_of, wished_subject
+from tlab.ui.runs.manager import BusyError, Runs
+from tlab.ui.runs.worker import Job, Plan
+from tlab.ui.settings.controls import FORMULAS
+from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
+from tlab.ui.tabs.train.tab import QUIET, TrainTab
+from tlab.ui.widgets.component import note_html, refusal
+
+NO_BUG = ":none"  # no key of a registry
+MOST_BUG_STEPS = 400  # most bugs show within two hundred
+
+CHECK_HEAD = """<div class="tl-in-head"><h3>Is it right?</h3><p>Each gradient of this configuration against finite
+differences, and what each part promises: no token sees a later one, one token at a time gives the same as all at once.
+In float64, with random weights. Plant a classic mistake, and see which check catches it, and whether the loss would
+have told you.</p></div>"""
+PROFILE_HEAD = """<div class="tl-in-head"><h3>Where does the time go?</h3><p>Some steps of training with these settings,
+part by part, forward and backward, on one core: the longer the bar, the more of the step is spent there. The share of
+the peak tells how near its matrix products come to what the core can do.</p></div>"""
+
+
+class InsideLab:
+    """Builds the panels and holds their handlers."""
+
+    def __init__(self, runs: Runs, train: TrainTab) -> None:
+        self.runs = runs
+        self.train = train
+
+    def build(self, run_id: gr.State, wish: gr.HTML, tabs: gr.Tabs) -> None:
+        """Lay them out, and connect them."""
+        gr.HTML(CHECK_HEAD, apply_default_css=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                choices: list[tuple[str, str]] = [("No bug", NO_BUG)]
+                choices += [(entry.label.capitalize(), key) for key, entry in BUGS.entries.items()]
+                bug = gr.Dropdown(choices, value=NO_BUG, label="Bug to plant", elem_id="lab-bug", interactive=True)
+                words = gr.Markdown(bug_words(NO_BUG), latex_delimiters=FORMULAS, elem_id="lab-bug-words")
+                check = gr.Button("Check this configuration", variant="primary", elem_id="lab-check")
+                train = gr.Button("Train with the bug as B", interactive=False, elem_id="lab-train")
+            with gr.Column(scale=8, min_width=320):
+                checks = gr.HTML(note_html("Press the button: it takes about a second."), elem_id="lab-checks",
+                                 apply_default_css=False)  # fmt: skip
+        gr.HTML(PROFILE_HEAD, apply_default_css=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                profile = gr.Button("Profile a step", variant="primary", elem_id="lab-profile")
+            with gr.Column(scale=8, min_width=320):
+                made = gr.HTML(note_html("Press the button: it takes about a second."), elem_id="lab-profiled",
+                               apply_default_css=False)  # fmt: skip
+        bug.change(self.on_bug, bug, [words, train], queue=False, **QUIET)
+        check.click(self.on_check, [run_id, wish, bug], checks, **QUIET)
+        profile.click(self.on_profile, [run_id, wish], made, **QUIET)
+        train.click(self.on_train, [run_id, wish, bug], [tabs, *self.train.outputs], concurrency_limit=None, **QUIET)
+
+    def on_bug(self, bug: str | None) -> list[Any]:
+        """What the mistake is."""
+        return [bug_words(bug), gr.update(interactive=bug in BUGS)]
+
+    def on_check(self, run_id: str | None, wish: Any, bug: str | None) -> str:
+        """The table of checks, of the configuration of the chosen model; or why there is none."""
+        config = wished_subject(self.runs, run_id, wish).checkpoint.model_config
+        bug = bug if bug in BUGS else None
+        try:
+            checks = self.runs.looker.ask(tasks.check_rows, config, bug)
+        except ValueError as error:
+            return refused_html(str(error))
+        return checks_html(checks, BUGS.entries[bug].label if bug else None)
+
+    def on_profile(self, run_id: str | None, wish: Any) -> str:
+        """Where the time of a step of the chosen run goes; or why it cannot be told."""
+        of = wished_subject(self.runs, run_id, wish)
+        training = TrainConfig.from_json(plan_of(of).training)
+        try:
+            return profile_html(self.runs.looker.ask(tasks.profile_step, scene_of(of, ""), training))
+        except ValueError as error:
+            return refused_html(str(error))
+
+    async def on_train(
+        self, run_id: str | None, wish: Any, bug: str | None, request: gr.Request
+    ) -> AsyncIterator[list[Any]]:
+        """Begin a run of the chosen settings against the same with the bug, and show it on the Train tab."""
+        of = wished_subject(self.runs, run_id, wish)
+        try:
+            run = self.runs.start(request.session_hash or "", bug_job(of, bug or NO_BUG))
+        except (ValueError, BusyError) as error:
+            raise refusal(error) from None
+        tab: Any = gr.update(selected="train")
+        async for frame in self.train.follow(run):
+            yield [tab, *frame]
+            tab = gr.skip()
+
+
+def bug_words(bug: str | None) -> str:
+    """The mistake in a formula and a few sentences, as Markdown."""
+    if bug is None or bug not in BUGS:
+        return "Choose a mistake to plant, or check the model as it is."
+    entry = BUGS.entries[bug]
+    words = " ".join((entry.component.__doc__ or "").split()).replace("$", r"\$")
+    return f"$\\displaystyle {entry.formula}$\n\n{words}\n\n*{html.escape(entry.source)}*"
+
+
+def bug_job(of: Subject, bug: str) -> Job:
+    """The settings of a model as A, and the same with a bug as B, in turns on the same batches.
+
+    Raises:
+        ValueError: no such bug, or it cannot be in this model.
+    """
+    BUGS[bug]  # an unknown one is refused with the names of all
+    plan = plan_of(of)
+    reason = BUGS[bug]().why_not(ModelConfig.from_json({**plan.model, "vocab_size": 2}))
+    if reason:
+        raise ValueError(f"“{BUGS.entries[bug].label}” cannot be planted: {reason}. Choose another, or another model.")
+    steps = min(int(plan.training["steps"]), MOST_BUG_STEPS)
+    training = {**plan.training, "steps": steps, "validation_every": max(1, steps // 4)}
+    right = Plan("As it should be", plan.model, training)
+    wrong = Plan(f"Bug: {BUGS.entries[bug].label}", plan.model, training, bug=bug)
+    job = job_of(of)
+    return Job(job.corpus, job.text, job.tokenizer, (right, wrong))

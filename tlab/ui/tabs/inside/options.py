@@ -1,0 +1,112 @@
+"""The probes' options as controls, made from their fields; nothing here knows a probe by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import sys
+from typing import Any
+
+import gradio as gr
+
+from tlab.config import ConfigError, Option, field_types, options, type_alternatives
+from tlab.inside import PROBES, Probe
+from tlab.ui.settings.plans import label_of
+
+PUBLIC_TIMES = 2  # times its default an amount may be on a page that many share
+MAX_TEXT = 2_000  # characters of an option
+
+
+def groups() -> dict[str, list[str]]:
+    """Module -> keys of its probes, as they are registered."""
+    found: dict[str, list[str]] = {}
+    for key, kind in PROBES.items():
+        found.setdefault(kind.__module__.rpartition(".")[2], []).append(key)
+    return found
+
+
+def group_words(group: str) -> str:
+    """The first line of the module in which the probes of a group are."""
+    module = sys.modules[PROBES[groups()[group][0]].__module__]
+    return (module.__doc__ or "").strip().partition("\n")[0]
+
+
+def probe_words(kind: type[Probe]) -> tuple[str, list[str]]:
+    """What a probe measures, in one sentence; and how that is defined and what to notice, by paragraphs."""
+    first, _, rest = inspect.cleandoc(kind.__doc__ or "").partition("\n")
+    definition, notice, remark = rest.partition("Notice:")
+    paragraphs = [" ".join(part.split()) for part in (definition, f"{notice}{remark}")]
+    return first, [part for part in paragraphs if part]
+
+
+def default(kind: type[Probe], name: str) -> Any:
+    """A field's default."""
+    return next(field.default for field in dataclasses.fields(kind) if field.name == name)
+
+
+def is_amount(kind: type[Probe], name: str) -> bool:
+    """Whether an option says how much is to be looked at: a number with a largest value."""
+    option = options(kind)[name]
+    return option.registry is None and option.high < math.inf and isinstance(default(kind, name), (int, float))
+
+
+def most(kind: type[Probe], name: str, public: bool) -> float:
+    """The largest value of an option here."""
+    high = options(kind)[name].high
+    return min(high, PUBLIC_TIMES * default(kind, name)) if public and is_amount(kind, name) else high
+
+
+def option_control(key: str, name: str, public: bool) -> gr.Component:
+    """The control that a field's `Option` and type ask for."""
+    kind = PROBES[key]
+    option: Option = options(kind)[name]
+    value, elem_id = default(kind, name), f"probe-{key}-{name}"
+    shown: dict[str, Any] = {"label": label_of(name), "info": option.help, "elem_id": elem_id}
+    if option.registry is not None:
+        choices: list[tuple[str, str]] = [(entry.label, entry.key) for entry in option.registry.entries.values()]
+        return gr.Dropdown(choices, value=value, interactive=True, **shown)
+    kinds = type_alternatives(field_types(kind)[name])
+    if str in kinds:
+        return gr.Textbox(value or "", placeholder=option.default_words or None, max_lines=2, **shown)
+    high = most(kind, name, public)
+    return gr.Number(
+        value,
+        precision=0 if int in kinds else None,
+        minimum=option.low if option.low > -math.inf else None,
+        maximum=high if high < math.inf else None,
+        placeholder=option.default_words or None,
+        **shown,
+    )
+
+
+def asked_options(key: str, values: dict[str, Any], public: bool) -> dict[str, Any]:
+    """The options that a page sent, as the probe takes them.
+
+    Args:
+        key: of a probe.
+        values: field -> what its control holds.
+        public: whether the limits of a shared page hold.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of its range; the message says which.
+    """
+    kind, given = PROBES[key], {}
+    for name, value in values.items():
+        kinds = type_alternatives(field_types(kind)[name])
+        if value is None or (value == "" and type(None) in kinds):
+            continue  # an empty field stands for the default
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise ConfigError(f"{name}: {len(value):,} characters; at most {MAX_TEXT:,} are allowed")
+        if int in kinds and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        given[name] = value
+    asked = kind.from_json(given)  # checks types, ranges and keys
+    for name in given:
+        here = most(kind, name, public)
+        if is_amount(kind, name) and getattr(asked, name) > here:
+            raise ConfigError(
+                f"{name} = {getattr(asked, name)}: this public page allows {here:g}. On your own machine the lab has "
+                f"no such limit."
+            )
+    return given

@@ -1,0 +1,271 @@
+"""The Inside tab: every probe of a trained model as a table, what happens without a part, and its way there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from tlab.config import options
+from tlab.inside import PROBES
+from tlab.inside.interventions import CHANGES
+from tlab.inside.probing import Rows
+from tlab.ui.demo.shipped_run import EXCERPT
+from tlab.ui.inspection import tasks
+from tlab.ui.inspection.cache import Readings, Subject, readable_text, subject
+from tlab.ui.inspection.selection import every_step, note_words, scene_of, scrub_value, serial_of, wished_subject
+from tlab.ui.inspection.tasks import Intervention, OverTime, Scene
+from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.controls import FORMULAS
+from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, REPLACE_IF_UNTOUCHED
+from tlab.ui.tabs.attention.view import scrubber, wish_component
+from tlab.ui.tabs.inside.checks_panel import InsideLab
+from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
+from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
+from tlab.ui.tabs.train.tab import QUIET, TrainTab
+from tlab.ui.widgets.component import note_html
+from tlab.ui.widgets.line_chart import lines_chart, lines_value
+
+FIRST = "lens"  # what it would say after each block: a table that needs no knowledge of heads and neurons
+FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
+WINDOWS = 16  # of held-out text for an intervention: enough for an interval
+BYTES_A_CELL = 120  # of a table in memory
+
+WHAT_IF = """<div class="tl-in-head"><h3>What happens without it?</h3><p>Change one part of the model while it reads:
+the cost is how much worse it then foretells held-out text, and the bars are its guesses for the token behind your text.
+The part is changed in what it adds to the stream; everything behind it is computed anew.</p></div>"""
+
+
+class InsideTab:
+    """Builds the tab and holds its handlers. Every look is taken by the looker, in a process of its own."""
+
+    def __init__(self, runs: Runs, run_id: gr.State, readings: Readings, train: TrainTab) -> None:
+        self.runs = runs
+        self.run_id = run_id
+        self.readings = readings
+        self.public = runs.limits.public
+        self.lab = InsideLab(runs, train)
+        self.fields = [(key, name) for key, kind in PROBES.items() for name in options(kind)]
+
+    # -------------------------------------------------------------------------------- layout
+
+    def build(self, tab: gr.Tab, tabs: gr.Tabs) -> None:
+        """Lay it out with the first probe of the shipped model, and connect it."""
+        of = subject(self.runs, None)
+        scene = scene_of(of, EXCERPT)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                self.build_choice(of)
+            with gr.Column(scale=8, min_width=320):
+                kind, entry = PROBES[FIRST], PROBES.entries[FIRST]
+                self.about = gr.HTML(about_html(kind, entry.source), elem_id="inside-about", apply_default_css=False)
+                self.formula = gr.Markdown(formula_of(FIRST), latex_delimiters=FORMULAS, elem_id="inside-formula")
+                rows = tasks.probe_rows(scene, FIRST, {})
+                self.table = gr.HTML(probe_table(FIRST, rows), elem_id="inside-table", apply_default_css=False)
+                follow = gr.Button("Follow this table over the training", size="sm", elem_id="inside-follow")
+                found = tasks.probe_over_time(
+                    [scene_of(one, EXCERPT) for one in every_step(self.runs, None, of)], FIRST, {}
+                )
+                self.over_time = lines_chart(over_time(FIRST, found, of), "inside-over-time")
+        self.build_what_if(of, scene)
+        self.wish = wish_component("inside", {"serial": 0})
+        self.lab.build(self.run_id, self.wish, tabs)
+        self.connect(tab, of, follow)
+
+    def build_choice(self, of: Subject) -> None:
+        """The text, the model, the probe and its options."""
+        self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
+        self.scrub = scrubber(scrub_value(of, 0), "inside")
+        self.note = gr.HTML(note_html(note_words(of, EXCERPT)), elem_id="inside-note", apply_default_css=False)
+        first = next(group for group, keys in groups().items() if FIRST in keys)
+        self.group = gr.Radio(
+            [(group.capitalize(), group) for group in groups()], value=first, label="Look at", info=group_words(first),
+            elem_id="inside-group",
+        )  # fmt: skip
+        self.probe = gr.Radio(probe_choices(first), value=FIRST, label="Probe", elem_id="inside-probe")
+        self.options: list[gr.Component] = []
+        self.option_groups: list[gr.Group] = []
+        for key, kind in PROBES.items():
+            with gr.Group(visible=key == FIRST) as group:
+                self.options += [option_control(key, name, self.public) for name in options(kind)]
+            self.option_groups.append(group)
+
+    def build_what_if(self, of: Subject, scene: Scene) -> None:
+        """One part, one change, and what comes of it."""
+        gr.HTML(WHAT_IF, apply_default_css=False)
+        parts = tasks.part_names(of.checkpoint.model_config)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                self.part = gr.Dropdown(
+                    parts, value=parts[0], label="Part", allow_custom_value=True, elem_id="what-if-part",
+                    info="Layers, heads and neurons are counted from 0; a single neuron as mlp.0.neuron.7.",
+                )  # fmt: skip
+                choices: list[tuple[str, str]] = [
+                    (entry.label.capitalize(), key) for key, entry in CHANGES.entries.items()
+                ]
+                self.change = gr.Radio(
+                    choices, value=FIRST_CHANGE, label="What it does instead", elem_id="what-if-change"
+                )
+                self.other = gr.Textbox(
+                    other_text(EXCERPT), label="The other text", max_lines=3, visible=False, elem_id="what-if-other",
+                    info="Of the same number of tokens, best with only one of them another.",
+                )  # fmt: skip
+            with gr.Column(scale=8, min_width=320):
+                done = tasks.intervene(scene, parts[0], FIRST_CHANGE, "", WINDOWS)
+                self.effect = gr.HTML(
+                    intervention_html(change_words(parts[0], FIRST_CHANGE), done), elem_id="what-if-effect",
+                    apply_default_css=False,
+                )  # fmt: skip
+
+    def connect(self, tab: gr.Tab, of: Subject, follow: gr.Button) -> None:
+        """One listener for the table and one for the intervention: the last question is always answered."""
+        shown, instead = gr.State(of.key), gr.JSON(None, visible=False)
+        about = [self.about, self.formula, self.over_time, *self.option_groups]
+        self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
+        self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
+        asked = [self.run_id, self.text, self.wish, self.probe]
+        answered = gr.on(
+            [self.wish.input, self.text.change, self.probe.change, tab.select, *changes(self.options)],
+            self.on_look,
+            [*asked, shown, self.part, *self.options],
+            [self.scrub, self.note, self.table, self.part, shown, instead],
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        answered.then(None, [self.text, instead], self.text, js=REPLACE_IF_UNTOUCHED)
+        follow.click(self.on_follow, [*asked, *self.options], self.over_time, **QUIET)
+        self.change.change(self.on_change, self.change, self.other, queue=False, **QUIET)
+        gr.on(
+            [self.wish.input, self.text.change, tab.select, *changes([self.part, self.change, self.other])],
+            self.on_what_if,
+            [self.run_id, self.text, self.wish, self.part, self.change, self.other],
+            self.effect,
+            trigger_mode="always_last",
+            **QUIET,
+        )
+
+    # -------------------------------------------------------------------------------- probes
+
+    def on_group(self, group: str | None) -> list[Any]:
+        """The probes of a group; the first of them is chosen."""
+        group = group if group is not None and group in groups() else next(iter(groups()))
+        return [gr.update(info=group_words(group)), gr.update(choices=probe_choices(group), value=groups()[group][0])]
+
+    def on_probe(self, key: str | None) -> list[Any]:
+        """What the probe measures, and its options."""
+        key = known_probe(key)
+        visible = [gr.update(visible=key == other) for other in PROBES]
+        empty = lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
+        return [about_html(PROBES[key], PROBES.entries[key].source), formula_of(key), empty, *visible]
+
+    def on_look(
+        self, run_id: str | None, text: str | None, wish: Any, key: str | None, shown: Any, part: Any, *values: Any
+    ) -> list[Any]:
+        """The table that is asked for, of the model that is asked for; or why there is none."""
+        of = wished_subject(self.runs, run_id, wish)
+        read = given = (text or "")[:MAX_CHARACTERS]
+        parts = gr.skip()
+        if shown != of.key:  # a new model, perhaps of another alphabet and size
+            read = readable_text(of.checkpoint, given, of.excerpt)
+            names = tasks.part_names(of.checkpoint.model_config)
+            parts = gr.update(choices=names, value=part if part in names else names[0])
+        key = known_probe(key)
+        try:
+            table = probe_table(key, self.rows(of, read, key, self.asked_options(key, values)))
+        except ValueError as error:
+            table = refused_html(str(error))
+        instead = [text, read] if read != given else None
+        return [scrub_value(of, serial_of(wish)), note_html(note_words(of, read)), table, parts, of.key, instead]
+
+    def on_follow(
+        self, run_id: str | None, text: str | None, wish: Any, key: str | None, *values: Any
+    ) -> dict[str, Any]:
+        """The table's first column at every step that is kept."""
+        of = wished_subject(self.runs, run_id, wish)
+        key, read = known_probe(key), (text or "")[:MAX_CHARACTERS]
+        try:
+            scenes = [scene_of(one, read) for one in every_step(self.runs, run_id, of)]
+            found = self.runs.looker.ask(tasks.probe_over_time, scenes, key, self.asked_options(key, values))
+        except ValueError as error:
+            return lines_value(PROBES.entries[key].label, "", [], str(error))
+        return over_time(key, found, of)
+
+    def asked_options(self, key: str, values: tuple[Any, ...]) -> dict[str, Any]:
+        """The options of one probe, out of those of all."""
+        given = {name: value for (of, name), value in zip(self.fields, values, strict=True) if of == key}
+        return asked_options(key, given, self.public)
+
+    def rows(self, of: Subject, text: str, key: str, chosen: dict[str, Any]) -> Rows:
+        """The table of a probe, made once for each model, text and choice."""
+        what = f"{key} {json.dumps(chosen, sort_keys=True)}"
+        kept = self.readings.recall(of.checkpoint, what, text)
+        if kept is not None:
+            return kept
+        rows = self.runs.looker.ask(tasks.probe_rows, scene_of(of, text), key, chosen)
+        return self.readings.remember(of.checkpoint, what, text, rows, BYTES_A_CELL * len(rows) * len(rows[0]))
+
+    # -------------------------------------------------------------------------------- interventions
+
+    def on_change(self, change: str | None) -> Any:
+        """A patch needs another text."""
+        return gr.update(visible=change is not None and change in CHANGES and CHANGES[change].needs_reference)
+
+    def on_what_if(
+        self, run_id: str | None, text: str | None, wish: Any, part: Any, change: Any, other: str | None
+    ) -> str:
+        """What the change costs, and the next token before and after; or why it cannot be."""
+        of = wished_subject(self.runs, run_id, wish)
+        part, other = str(part or "")[:100], (other or "")[:MAX_CHARACTERS]
+        change = change if change in CHANGES else FIRST_CHANGE
+        read = (text or "")[:MAX_CHARACTERS]
+        try:
+            done = self.intervention(of, read, part, change, other)
+        except ValueError as error:
+            return refused_html(str(error))
+        return intervention_html(change_words(part, change), done)
+
+    def intervention(self, of: Subject, text: str, part: str, change: str, other: str) -> Intervention:
+        """The same, made once."""
+        what = json.dumps(["what if", part, change, other])
+        kept = self.readings.recall(of.checkpoint, what, text)
+        if kept is not None:
+            return kept
+        done = self.runs.looker.ask(tasks.intervene, scene_of(of, text), part, change, other, WINDOWS)
+        return self.readings.remember(of.checkpoint, what, text, done, BYTES_A_CELL * 3 * len(done.candidates))
+
+
+def changes(components: list[Any]) -> list[Any]:
+    """The listeners for any change of these; a component has them at run time only."""
+    return [getattr(component, "change") for component in components]  # noqa: B009
+
+
+def known_probe(key: str | None) -> str:
+    """What a visitor asks for, or the first."""
+    return key if key is not None and key in PROBES else FIRST
+
+
+def probe_choices(group: str) -> list[tuple[str, str]]:
+    """(label, key) of a group's probes."""
+    return [(PROBES.entries[key].label, key) for key in groups()[group]]
+
+
+def formula_of(key: str) -> str:
+    """The probe's formula as Markdown with LaTeX."""
+    return f"$\\displaystyle {PROBES.entries[key].formula}$" if PROBES.entries[key].formula else ""
+
+
+def change_words(part: str, change: str) -> str:
+    """What is done to which part."""
+    return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {CHANGES.entries[change].label}"
+
+
+def other_text(text: str) -> str:
+    """The same text with another word in it, of the same length: something to take a patch from."""
+    return text.replace("name", "list", 1)
+
+
+def over_time(key: str, found: OverTime, of: Subject) -> dict[str, Any]:
+    """The chart of a probe over the steps of a run."""
+    which = of.labels[of.side] if len(of.labels) > 1 else of.whose
+    return over_time_value(f"{PROBES.entries[key].label} ({which})", found, PROBES[key].units.get(found.column, ""))

@@ -1,0 +1,1 @@
+"""The Sweeps tab: the results of a sweep as a map."""

@@ -1,0 +1,206 @@
+"""The results of a sweep, read from its files and from nothing else: whoever wrote them is no part of the app.
+
+Needed are `cells.csv` (a row a cell) and `curves.csv` (cell_id, step, split, metric, value); `manifest.json` says what
+all cells have in common, and `effects.csv` what a level changes on average. Columns are taken by their names: others
+may stand beside them. A folder serves as well as a zip of such files.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from tlab.config import options
+from tlab.ui.demo.shipped_run import FOLDER
+from tlab.ui.settings.links import defaults
+from tlab.ui.settings.plans import config_of, label_of, value_words
+
+DEMO_SWEEP = FOLDER / "sweep.zip"
+CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")
+CURVE_COLUMNS = ("cell_id", "step", "split", "metric", "value")
+EFFECT_COLUMNS = ("axis", "level", "effect", "ci_low", "ci_high")
+MOST_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
+OK = "ok"
+Folder = Path | zipfile.Path
+
+
+class ResultsError(ValueError):
+    """A folder that holds no results that can be shown; the message says why."""
+
+
+class Configuration(NamedTuple):
+    """All seeds of one combination of levels."""
+
+    number: int  # its place in `Results.configurations`
+    levels: dict[str, Any]  # axis -> value
+    cells: pd.DataFrame  # a row a seed
+
+    @property
+    def losses(self) -> pd.Series:
+        """Final validation loss of the seeds that went well, by seed."""
+        return self.cells[self.cells.status == OK].set_index("seed").val_loss.dropna()
+
+    @property
+    def accidents(self) -> str:
+        """Such as 1 diverged; nothing where every seed went well."""
+        counts = self.cells.status[self.cells.status != OK].value_counts()
+        return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+    @property
+    def label(self) -> str:
+        """Its levels in words."""
+        return " · ".join(level_words(axis, value) for axis, value in self.levels.items())
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sweep as the tab shows it."""
+
+    name: str
+    axes: dict[str, list[Any]]  # axis -> its levels, in the order of the table
+    fixed: dict[str, Any]  # settings that all cells have in common and that are not at their defaults
+    cells: pd.DataFrame
+    curves: pd.DataFrame
+    effects: pd.DataFrame | None
+    configurations: list[Configuration] = field(default_factory=list)
+
+    def settings(self, configuration: Configuration) -> dict[str, Any]:
+        """What the controls have to say to train this configuration, with its first seed."""
+        return {**self.fixed, **configuration.levels, "seed": int(configuration.cells.seed.iloc[0])}
+
+    def curve(self, configuration: Configuration, split: str) -> pd.DataFrame:
+        """Loss by step over the seeds that went well: columns mean, min and max, in order of the steps."""
+        ran = configuration.cells[configuration.cells.status == OK]
+        curves = self.curves[(self.curves.split == split) & self.curves.cell_id.isin(ran.ran_as)]
+        return curves.groupby("step").value.agg(["mean", "min", "max"]).sort_index()
+
+
+def level_words(axis: str, value: Any) -> str:
+    """A level for people: "Post-LN" says enough, "0.01" does not."""
+    try:
+        words = value_words(axis, value)
+    except KeyError:  # the corpus and the tokenizer are no fields of a config
+        return str(value)
+    is_choice = options(config_of(axis))[axis].registry is not None
+    return words if is_choice else f"{label_of(axis).lower()} {words}"
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+@functools.lru_cache(maxsize=8)
+def demo_results() -> Results:
+    """The shipped sweep."""
+    return read_results(zipfile.Path(DEMO_SWEEP), "the shipped sweep")
+
+
+def own_results(folder: str) -> Results:
+    """The results in a folder of this machine; only where the app is not public.
+
+    Raises:
+        ResultsError: there are none, or they cannot be read.
+    """
+    path = Path(folder.strip().strip("\"'")).expanduser()
+    if not path.is_dir():
+        raise ResultsError(f"There is no folder {folder!r}. Give the one that a sweep was told with --out.")
+    return read_results(path, path.name)
+
+
+def read_results(folder: Folder, name: str) -> Results:
+    """The results in a folder.
+
+    Raises:
+        ResultsError: a file or a column is missing, or no cell is there.
+    """
+    cells = read_csv(folder, "cells.csv", CELL_COLUMNS)
+    curves = read_csv(folder, "curves.csv", CURVE_COLUMNS)
+    if cells.empty:
+        raise ResultsError(f"{name}: no cell of this sweep is finished yet.")
+    settable = defaults()
+    columns = [column for column in cells.columns if column in settable and column != "seed"]
+    axes = {column: levels_of(cells[column]) for column in columns}
+    axes = {axis: levels for axis, levels in axes.items() if len(levels) > 1}
+    # An alias is the same function as another cell, which alone was trained and alone has a curve.
+    alias = cells["alias_of"] if "alias_of" in cells.columns else pd.Series(index=cells.index, dtype=object)
+    cells["ran_as"] = alias.where(alias.notna() & (alias != ""), cells.cell_id)
+    fixed = {**fixed_settings(folder), **{c: plain(cells[c].iloc[0]) for c in columns if c not in axes}}
+    fixed = {key: value for key, value in fixed.items() if key in settable and key not in axes and key != "seed"}
+    curves = pd.DataFrame(curves[(curves.metric == "loss") & curves.value.notna()])
+    results = Results(name, axes, fixed, cells, curves, read_effects(folder))
+    results.configurations.extend(configurations_of(cells, axes))
+    return results
+
+
+def read_csv(folder: Folder, name: str, needed: tuple[str, ...]) -> pd.DataFrame:
+    """A table of the folder with at least these columns."""
+    path = folder / name
+    if not path.is_file():
+        raise ResultsError(f"{folder.name}: there is no {name}; `python -m sweeps run` writes it at its end.")
+    if isinstance(path, Path) and path.stat().st_size > MOST_BYTES:
+        raise ResultsError(f"{name} has more than {MOST_BYTES // 2**20} MB, too much for a page.")
+    try:
+        with path.open("r", encoding="utf-8") as file:
+            # "none" and "None" are names here, and nothing but an empty field is missing.
+            table = pd.read_csv(file, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False)
+    except (ValueError, OSError) as error:
+        raise ResultsError(f"{name} cannot be read: {error}") from error
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise ResultsError(f"{name} has no column {', '.join(missing)}: it is no table of a sweep.")
+    return table
+
+
+def read_effects(folder: Folder) -> pd.DataFrame | None:
+    """What each level changes on average, where the sweep wrote it."""
+    if not (folder / "effects.csv").is_file():
+        return None
+    effects = read_csv(folder, "effects.csv", EFFECT_COLUMNS)
+    for end in ("ci_low", "ci_high"):  # with one seed there is no interval
+        effects[end] = effects[end].fillna(effects.effect)
+    return effects
+
+
+def fixed_settings(folder: Folder) -> dict[str, Any]:
+    """Fields that every grid of the manifest has fixed at one and the same value."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return {}
+    try:
+        with path.open("r", encoding="utf-8") as file:
+            grids = [grid["values"] for grid in json.load(file)["grids"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ResultsError(f"manifest.json cannot be read: {error}") from error
+    values: dict[str, list[Any]] = {}
+    for name, levels in itertools.chain.from_iterable(grid.items() for grid in grids):
+        values.setdefault(name, []).extend(level for level in levels if level not in values.get(name, []))
+    return {name: levels[0] for name, levels in values.items() if len(levels) == 1}
+
+
+def levels_of(column: pd.Series) -> list[Any]:
+    """The values of a column in the order in which they come."""
+    return [plain(value) for value in column.drop_duplicates()]
+
+
+def plain(value: Any) -> Any:
+    """A value of pandas as a plain Python object; a missing one as None."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def configurations_of(cells: pd.DataFrame, axes: dict[str, list[Any]]) -> Iterator[Configuration]:
+    """The rows by their levels, in the order of the table."""
+    if not axes:
+        yield Configuration(0, {}, cells)
+        return
+    groups = cells.groupby(list(axes), sort=False, dropna=False)
+    for number, (_, rows) in enumerate(groups):
+        yield Configuration(number, {axis: plain(rows[axis].iloc[0]) for axis in axes}, rows)

@@ -1,0 +1,1 @@
+"""The Train tab: A against B, live."""

@@ -1,0 +1,105 @@
+"""The line of the page that copies a link to the settings, and that tells what came of a link."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import gradio as gr
+
+from tlab.config import ModelConfig, TrainConfig
+from tlab.ui.settings.controls import OWN_TEXT
+from tlab.ui.settings.links import defaults, query_of, read_query
+from tlab.ui.settings.plans import label_of
+from tlab.ui.settings.side_b import asked_switch, fields_of
+from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
+from tlab.ui.tabs.train.tab import QUIET, TrainTab
+from tlab.ui.widgets.component import refusal
+
+# The page knows its own address; the server behind a proxy does not. The link goes into the address bar as well.
+COPY = """query => {
+  const link = location.origin + location.pathname + (query ? "?" + query : "");
+  navigator.clipboard?.writeText(link).catch(() => {});
+  history.replaceState(null, "", link);
+  return link;
+}"""
+
+
+class LinkBar:
+    """Builds the button, the panel behind it and the notice, and holds their handlers."""
+
+    def __init__(self, train: TrainTab) -> None:
+        self.train = train
+        self.controls = train.controls
+
+    def build_button(self) -> None:
+        """The button, where the `with` of the caller is."""
+        self.button = gr.Button("Copy link", elem_id="copy-link", size="sm", scale=0, min_width=110)
+
+    def build_panel(self) -> None:
+        """The link, what a teacher can hide, and what was wrong with the link that led here."""
+        self.notice = gr.HTML("", elem_id="link-notice", apply_default_css=False)
+        with gr.Row(visible=False, elem_id="link-panel") as self.panel:
+            self.link = gr.Textbox(
+                label="Link to these settings", info="It is in the clipboard and in the address bar.", elem_id="link",
+                buttons=["copy"], interactive=False, max_lines=1, scale=6,
+            )  # fmt: skip
+            names = [(label_of(name), name) for name in defaults()]
+            self.hide = gr.Dropdown(
+                names, multiselect=True, label="Hide from whoever opens it", elem_id="link-hide", scale=4,
+                info="For a class: what is hidden keeps its value.",
+            )  # fmt: skip
+
+    def connect(self, demo: gr.Blocks) -> None:
+        """Connect the button, and read the link that the page was opened with."""
+        inputs = [self.hide, *self.controls.components]
+        self.button.click(self.on_copy, inputs, [self.panel, self.link], **QUIET).then(
+            None, self.link, self.link, js=COPY, **QUIET
+        )
+        self.hide.input(self.on_copy, inputs, [self.panel, self.link], **QUIET).then(
+            None, self.link, self.link, js=COPY, **QUIET
+        )
+        demo.load(self.on_load, None, [self.notice, *settings_outputs(self.train)], **QUIET)
+
+    def on_copy(self, hidden: list[str] | None, *values: Any) -> list[Any]:
+        """The query of these settings; the page makes a link of it."""
+        given = dict(zip(self.controls.names, values, strict=True))
+        try:
+            settings = {name: given[name] for name in ("corpus", "tokenizer")}
+            settings |= {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
+            switch = asked_switch(given)
+        except ValueError as error:
+            raise refusal(error) from None
+        if settings["corpus"] == OWN_TEXT:  # nobody else has it
+            gr.Info("The link has your settings, but not your own text.")
+            del settings["corpus"]
+        known = [name for name in hidden or [] if name in defaults()]
+        return [gr.update(visible=True), query_of(settings, dict([switch]) if switch else {}, known)]
+
+    def on_load(self, request: gr.Request) -> list[Any]:
+        """Set the controls to what the address asks for, and say what of it cannot be."""
+        query = dict(request.query_params) if request else {}
+        link = read_query(query)
+        if not (link.settings or link.hidden or link.problems):
+            return [gr.skip()] * (1 + len(settings_outputs(self.train)))
+        switch = next(iter(link.other.items()), None)
+        updates = settings_updates(self.train, link.settings, switch, "These are the settings of the link.")
+        return [notice_html(link.problems, link.hidden), *updates]
+
+
+def notice_html(problems: list[str], hidden: list[str]) -> str:
+    """What came of a link; and the style that hides what a teacher does not want to be seen."""
+    parts = []
+    if problems:
+        words = "".join(f"<li>{html.escape(problem)}</li>" for problem in problems)
+        parts.append(
+            '<div class="tl-card tl-notice" role="status"><b>Not everything in this link can be.</b> '
+            f"The rest is set.<ul>{words}</ul></div>"
+        )
+    if hidden:
+        # Names are those of our own controls by now; :has reaches the box around the control as well.
+        rules = ",".join(f"#field-{name},.gr-group:has(#field-{name})" for name in hidden)
+        words = ", ".join(label_of(name) for name in hidden)
+        parts.append(f"<style>{rules}{{display:none!important}}</style>")
+        parts.append(f'<p class="tl-note">Hidden by this link, each at its value: {html.escape(words)}.</p>')
+    return "".join(parts)

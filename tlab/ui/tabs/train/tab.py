@@ -1,0 +1,310 @@
+"""The Train tab: settings on one side; on the other what comes of them, as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import html
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from tlab.text import load_corpus
+from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.limits import check_limits, estimated_weights
+from tlab.ui.runs.manager import GUESSED_VOCABULARY, BusyError, Runs, tokenizer_of
+from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
+from tlab.ui.runs.time_estimate import estimated_seconds
+from tlab.ui.runs.worker import Job
+from tlab.ui.settings.controls import Controls
+from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
+from tlab.ui.tabs.train.view import (
+    chart_value,
+    duration,
+    loss_chart,
+    numbers_html,
+    run_words,
+    samples_html,
+    state_html,
+    why_panel,
+    why_value,
+)
+from tlab.ui.widgets.component import refusal
+
+SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
+VALIDATION_SHARE = 0.1  # of a text
+
+
+class TrainTab:
+    """Builds the tab and holds its handlers. `run_id` is all that a session's state has.
+
+    Other tabs bring a run onto this one by `show`, with `outputs` as the outputs of their handler.
+    """
+
+    def __init__(self, runs: Runs, run_id: gr.State) -> None:
+        self.runs = runs
+        self.run_id = run_id
+        self.controls = Controls(DEMO_PRESET.settings, DEMO_PRESET.switch, runs.limits.text)
+
+    def build(self) -> None:
+        """Lay it out, and connect the buttons."""
+        demo = demo_run()
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320, elem_classes="tl-settings"):
+                self.build_presets()
+                self.controls.build()
+            with gr.Column(scale=9, min_width=320, elem_classes="tl-pictures"):
+                with gr.Row(elem_classes="tl-buttons"):
+                    self.start = gr.Button("Start", variant="primary", elem_id="start")
+                    self.pause = gr.Button("Pause", interactive=False, elem_id="pause")
+                    self.step = gr.Button("One step", elem_id="step")
+                    self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
+                    self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
+                self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
+                self.state = gr.HTML(demo_state(demo), elem_id="run-state", apply_default_css=False)
+                self.chart = loss_chart(chart_value(demo))
+                self.numbers = gr.HTML(numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
+                self.why = why_panel(why_value(demo))
+                self.samples = gr.HTML(samples_html(demo), elem_id="run-sample", apply_default_css=False)
+        buttons = [self.start, self.pause, self.step, self.stop, self.reset]
+        pictures = [self.chart, self.numbers, self.why, self.samples]
+        self.outputs = [self.run_id, self.state, *pictures, *buttons]
+        self.connect_controls()
+        self.connect_buttons()
+
+    def build_presets(self) -> None:
+        """Settings with names; the sentence says what to look for."""
+        with gr.Accordion("Begin with", open=True, elem_id="presets"), gr.Group():
+            self.comparisons = gr.Radio(
+                [preset.label for preset in COMPARISONS],
+                value=DEMO_PRESET.label,
+                label="A comparison",
+                elem_id="compare",
+            )
+            self.models = gr.Radio([preset.label for preset in MODELS], label="A model people know", elem_id="model")
+            self.words = gr.Markdown(DEMO_PRESET.words, elem_classes="tl-why")
+
+    def connect_controls(self) -> None:
+        """Presets set the controls; any change of these renews the estimate."""
+        self.controls.connect()
+        outputs = [
+            self.comparisons,
+            self.models,
+            self.words,
+            *self.controls.components,
+            *self.controls.switch_outputs[2:],
+        ]
+        corpus = self.controls.components[self.controls.names.index("corpus")]
+        for radio in (self.comparisons, self.models):
+            radio.input(self.on_preset, [radio, corpus], outputs, queue=False, **QUIET)
+        inputs = self.controls.components
+        changes = [getattr(component, "change") for component in inputs]  # noqa: B009, it has it at run time only
+        # Not "once": the last of many changes counts, as when a preset sets all controls.
+        gr.on(changes, self.on_change, inputs, self.estimate, queue=False, trigger_mode="always_last", **QUIET)
+
+    def connect_buttons(self) -> None:
+        """What each button does."""
+        # No limit of Gradio's: a handler only waits for its run, and the runs have a queue of their own.
+        # "multiple": while the page follows a resumed run, the same button has to pause it again.
+        free: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple", **QUIET}
+        settings = self.controls.components
+        self.start.click(self.on_start, settings, self.outputs, concurrency_limit=None, **QUIET)
+        self.pause.click(self.on_pause, self.run_id, self.outputs, **free)
+        self.step.click(self.on_step, [self.run_id, *settings], self.outputs, concurrency_limit=None, **QUIET)
+        self.stop.click(self.on_stop, self.run_id, None, **free)
+        self.reset.click(self.on_reset, self.run_id, self.outputs, concurrency_limit=None, **QUIET)
+
+    # -------------------------------------------------------------------------------- settings
+
+    def on_preset(self, label: str | None, corpus: str | None = None) -> list[Any]:
+        """All controls as the preset has them."""
+        preset = PRESETS.get(label or "")
+        if preset is None:
+            return [gr.skip()] * (4 + len(self.controls.components))
+        chosen = [label if preset in group else None for group in (COMPARISONS, MODELS)]
+        updates, words = self.controls.preset_updates(preset, corpus)
+        return [*chosen, preset.words, *updates, words]
+
+    async def on_open(self, *values: Any) -> str:
+        """The first estimate; a server that has just started needs a moment to know its pace."""
+        until = time.monotonic() + SECONDS_FOR_PACE
+        while self.runs.pace is None and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        return self.on_change(*values)
+
+    def on_change(self, *values: Any) -> str:
+        """How long it would take and how large it would be, or why it cannot be."""
+        try:
+            job = self.controls.job(values)
+            return note(self.estimate_words(job))
+        except ValueError as error:
+            return note(str(error), "tl-warning")
+
+    def estimate_words(self, job: Job) -> str:
+        """Before the start: parameters, and seconds where the machine's pace is known.
+
+        Raises:
+            ValueError: the settings are wrong, or too much.
+        """
+        vocab_size, validation_tokens = text_size(job)
+        configs = [plan.configs(vocab_size) for plan in job.plans]
+        check_limits(self.runs.limits, configs)
+        sizes = list(dict.fromkeys(f"{estimated_weights(config):,}" for config, _ in configs))
+        words = f"About {' and '.join(sizes)} weights{' each' if len(sizes) < len(configs) else ''}"
+        if self.runs.pace is None:
+            return f"{words}."
+        seconds = estimated_seconds(self.runs.pace, configs, validation_tokens)
+        both = "both sides" if len(configs) > 1 else "the run"
+        return f"{words}; {both} would take about {duration(seconds)} here."
+
+    # -------------------------------------------------------------------------------- buttons
+
+    async def on_start(self, request: gr.Request, *values: Any) -> AsyncIterator[list[Any]]:
+        """Begin a new run with these settings, and show it until it ends."""
+        async for frame in self.begin(request, values, None):
+            yield frame
+
+    async def begin(self, request: gr.Request, values: tuple[Any, ...], rounds: int | None) -> AsyncIterator[list[Any]]:
+        """The same; after `rounds` steps it pauses."""
+        try:
+            run = self.runs.start(request.session_hash or "", self.controls.job(values)._replace(rounds=rounds))
+        except (ValueError, BusyError) as error:
+            raise refusal(error) from None
+        async for frame in self.follow(run):
+            yield frame
+
+    async def on_pause(self, run_id: str | None) -> AsyncIterator[list[Any]]:
+        """Pause a run that runs, go on with one that pauses."""
+        run = self.runs.get(run_id)
+        if run is None:
+            return
+        if run.active:
+            self.runs.pause(run)
+            return
+        async for frame in self.go_on(run, None):
+            yield frame
+
+    async def go_on(self, run: Run, rounds: int | None) -> AsyncIterator[list[Any]]:
+        """Resume a run and show it; after `rounds` steps it pauses again."""
+        try:
+            self.runs.resume(run, rounds)
+        except (ValueError, BusyError) as error:
+            raise refusal(error) from None
+        async for frame in self.follow(run):
+            yield frame
+
+    async def on_step(self, run_id: str | None, request: gr.Request, *values: Any) -> AsyncIterator[list[Any]]:
+        """One update of each side: of the run that pauses, or the first one of a new run."""
+        run = self.runs.get(run_id)
+        stepping = self.go_on(run, 1) if run is not None and run.state == PAUSED else self.begin(request, values, 1)
+        async for frame in stepping:
+            yield frame
+
+    def on_stop(self, run_id: str | None) -> Any:
+        """End the run; what it has learned is kept. The handler that follows it shows the end."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            self.runs.stop(run)
+
+    def on_reset(self, run_id: str | None) -> list[Any]:
+        """Show the shipped run again; the history keeps this one. The settings stay, so Start gives the same curve."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            self.runs.stop(run)
+            self.runs.show(run.session, None)
+        return shipped_frame()
+
+    # -------------------------------------------------------------------------------- frames
+
+    def show(self, session: str, run: Run | None) -> list[Any]:
+        """All outputs for a run of the history, or for the shipped one."""
+        self.runs.show(session, run)
+        return shipped_frame() if run is None else self.frame(run)
+
+    def frame(self, run: Run) -> list[Any]:
+        """All outputs for a run as it is now."""
+        return [run.id, self.words_of(run), *pictures(run), samples_html(run), *buttons_for(run)]
+
+    def words_of(self, run: Run) -> str:
+        """The line on what goes on."""
+        return state_html(run.state, run_words(run, self.runs.place(run), (run.id, 0) in self.runs.store))
+
+    async def follow(self, run: Run) -> AsyncIterator[list[Any]]:
+        """A frame of everything, several times a second, until the run ends or pauses."""
+        shown_state, shown_samples = None, None
+        while True:
+            over = not run.active  # asked before the picture is made, so that the last picture shows the end
+            if self.runs.shown(run.session) is not run:
+                # Another is on show. When a generator ends, Gradio sends its last frame once more: that must be what
+                # the page shows by now, or the end of this run would cover it.
+                anew = self.runs.shown(run.session) is not None
+                yield [gr.skip()] * len(shipped_frame()) if anew else shipped_frame()
+                return
+            state, samples = run.state, [side.sample for side in run.sides]
+            changed = state != shown_state
+            texts = samples_html(run) if changed or samples != shown_samples else gr.skip()
+            shown_state, shown_samples = state, samples
+            buttons = buttons_for(run) if changed else [gr.skip()] * len(buttons_for(run))
+            yield [run.id, self.words_of(run), *pictures(run), texts, *buttons]
+            if over:
+                break
+            await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
+        if run.state == FAILED:
+            raise refusal(RuntimeError(run.error))
+
+
+@functools.lru_cache(maxsize=64)
+def corpus_size(name: str, tokenizer: str) -> tuple[int, int]:
+    """Vocabulary and validation tokens of a corpus."""
+    corpus = load_corpus(name, tokenizer)
+    return corpus.tokenizer.vocab_size, len(corpus.validation)
+
+
+def text_size(job: Job) -> tuple[int, int]:
+    """Vocabulary and validation tokens of what a run reads; a guess while an own text is still too short."""
+    if job.text is None:
+        return corpus_size(job.corpus, job.tokenizer)
+    if not job.text:
+        return GUESSED_VOCABULARY, 0
+    return tokenizer_of(job.text, job.tokenizer).vocab_size, round(VALIDATION_SHARE * len(job.text))
+
+
+def note(words: str, kind: str = "") -> str:
+    """The line under the buttons."""
+    return f'<p class="tl-note {kind}">{html.escape(words)}</p>'
+
+
+def pictures(run: Run) -> list[Any]:
+    """Chart, numbers and why panel of a run."""
+    return [chart_value(run), numbers_html(run), why_value(run)]
+
+
+def shipped_frame() -> list[Any]:
+    """All outputs of a page without a run: the shipped one, and no run id."""
+    demo = demo_run()
+    return [None, demo_state(demo), *pictures(demo), samples_html(demo), *buttons_for(None)]
+
+
+def demo_state(demo: Run) -> str:
+    """What to say of the shipped run. After a reset the settings may be any, so it never says "these"."""
+    labels = " and ".join(side.label for side in demo.sides)
+    return state_html(
+        "shipped", f"A finished run on “{demo.job.corpus}”: {labels}, all else the same. Press Start to see it live."
+    )
+
+
+def buttons_for(run: Run | None) -> list[Any]:
+    """Which of Start, Pause, One step, Stop and Reset can be pressed, and what Start and Pause say."""
+    state = run.state if run else None
+    busy, running = state in ACTIVE, state in (RUNNING, WAITING)
+    return [
+        gr.update(interactive=not busy, value="Start anew" if state == PAUSED else "Start"),
+        gr.update(interactive=running or state == PAUSED, value="Resume" if state == PAUSED else "Pause"),
+        gr.update(interactive=not busy),
+        gr.update(interactive=busy or state == PAUSED),
+        gr.update(interactive=run is not None),
+    ]

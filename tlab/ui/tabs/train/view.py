@@ -1,0 +1,309 @@
+"""What the Train tab shows of a run: values for its two drawings, and small HTML texts.
+
+Labels, samples and names may come from a visitor or a model: here they are escaped, or set as text by the scripts.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from tlab.inside.layers import LayerInsight
+from tlab.training.records import Divergence
+from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
+from tlab.ui.runs.worker import Insight
+from tlab.ui.widgets.component import drawing
+from tlab.wording import duration
+
+AS_GOOD = 0.02  # nats a token: what another seed moves a loss of this size by, at least
+
+# ------------------------------------------------------------------------------------------------ loss chart
+
+CHART = """
+<div class="tl-card tl-chart">
+  <div class="tl-title"><b>Loss</b><span class="tl-legend"></span>
+    <span class="tl-signs">line: training, dots: validation; nats per token</span>
+    <span class="tl-toggles"><label><input type="checkbox" class="tl-smooth" checked> moving average</label>
+    <label><input type="checkbox" class="tl-log"> log scale</label></span>
+  </div>
+  <div class="tl-plot" role="img" aria-label="Loss chart"><canvas></canvas><div class="tl-tip" hidden></div></div>
+  <div class="tl-axis-name">step</div>
+</div>
+"""
+
+
+def loss_chart(value: dict[str, Any]) -> gr.HTML:
+    """Loss over steps of both sides: batches, their moving average, and validation."""
+    return drawing("tabs/train/loss_chart.js", CHART, value, "loss-chart", behind="widgets/axes.js")
+
+
+def chart_value(run: Run) -> dict[str, Any]:
+    """What the chart draws of a run. It grows at its end only, so that Gradio sends what is new and no more."""
+    steps = run.steps
+    if all(side.divergence for side in run.sides):
+        # Of a run that diverged early, the whole axis would show nothing but a stroke.
+        steps = max(10, min(steps, round(1.2 * run.step)))
+    return {
+        "steps": steps,
+        "guess": round(math.log(run.vocab_size), 4) if run.vocab_size else 0,
+        "alternative": chart_words(run),
+        "runs": [{**identity(side), "marker": marker(side), **side.curve.to_json()} for side in run.sides],
+    }
+
+
+def identity(side: Side) -> dict[str, str]:
+    """Which one it is."""
+    return {"letter": side.letter, "label": side.label}
+
+
+def marker(side: Side) -> dict[str, Any] | None:
+    """Where it went off the rails."""
+    if side.divergence is None:
+        return None
+    step = side.divergence.step
+    return {"step": step, "text": f"{side.letter} diverged at step {step:,}"}
+
+
+def chart_words(run: Run) -> str:
+    """The chart for those who cannot see it."""
+    told = [side_words(side, run) for side in run.sides if side.curve.bins]
+    return (
+        " ".join([f"Loss chart over {run.step} of {run.steps} steps.", *told]) if told else "Loss chart, still empty."
+    )
+
+
+def side_words(side: Side, run: Run) -> str:
+    """One curve."""
+    name = f"{side.letter}, {side.label}: training" if len(run.sides) > 1 else "Training"
+    words = f"{name} loss began at {side.curve.bins[0][0]:.2f}, "
+    words += f"and its moving average is now {side.curve.bins[-1][3]:.2f} nats per token."
+    if side.validation_loss is not None:
+        words += f" Validation loss: {side.validation_loss:.2f}."
+    return words
+
+
+# ------------------------------------------------------------------------------------------------ why panel
+
+
+class WhyChart(NamedTuple):
+    """How one field of `LayerInsight` is drawn over the layers."""
+
+    title: str
+    unit: str
+    logarithmic: bool
+    caption: str
+
+
+WHY_CHARTS = {
+    "gradient_norm": WhyChart(
+        "Gradient", "norm", True, "How loudly the loss speaks to each layer: a line that falls to the left goes silent."
+    ),
+    "stream_rms": WhyChart(
+        "Residual stream", "root mean square", False,
+        "What the layers add piles up, unless a norm behind each sum sets it back to 1.",
+    ),
+    "update_ratio": WhyChart(
+        "Update", "share of the weight", True,
+        "The share of themselves by which the matrices moved in this step; about 0.001 is usual.",
+    ),
+    "dead_share": WhyChart(
+        "Dead units", "share", False, "MLP units silent on every token of the batch: they learn nothing from it."
+    ),
+    "entropy": WhyChart(
+        "Attention entropy", "nats", False, "High: the heads look everywhere alike. Low: they know whom to look at."
+    ),
+}  # fmt: skip
+
+
+def why_template() -> str:
+    """The panel: a slider, a sentence, and a small chart with its caption for each field of `LayerInsight`."""
+    charts = "".join(
+        f'<figure class="tl-small"><figcaption><b>{chart.title}</b> <span>{chart.unit}'
+        f'{", log" if chart.logarithmic else ""}</span></figcaption><div class="tl-plot" role="img" '
+        f'aria-label="{chart.title}"><canvas></canvas><div class="tl-tip" hidden></div></div>'
+        f"<p>{chart.caption}</p></figure>"
+        for chart in (WHY_CHARTS[field] for field in LayerInsight._fields)
+    )
+    return (
+        '<div class="tl-card tl-why-panel"><div class="tl-title"><b>Why</b><span>inside the model, by layer</span>'
+        '<label class="tl-why-slider"><input type="range" class="tl-why-step" min="0" max="0" value="0" '
+        'aria-label="Step to look at"><output class="tl-why-at"></output></label></div>'
+        f'<p class="tl-why-words" aria-live="off"></p><div class="tl-smalls">{charts}</div></div>'
+    )
+
+
+def why_panel(value: dict[str, Any]) -> gr.HTML:
+    """What goes on inside both sides, layer by layer, at any of the steps that were looked at."""
+    return drawing("tabs/train/layer_charts.js", why_template(), value, "why-panel", behind="widgets/axes.js")
+
+
+def why_value(run: Run) -> dict[str, Any]:
+    """What the panel draws. Each side's rows are one text that only grows; see `Curve.to_json`."""
+    charts = [WHY_CHARTS[field] for field in LayerInsight._fields]
+    return {
+        "sides": [{**identity(side), "rows": insight_text(side.insights)} for side in run.sides],
+        "charts": [{"title": c.title, "unit": c.unit, "logarithmic": c.logarithmic} for c in charts],
+    }
+
+
+def insight_text(insights: Sequence[Insight]) -> str:
+    """Each insight as "step|gradient norms|stream sizes|...;". Three digits are what a small chart shows."""
+    rows = []
+    for insight in insights:
+        columns = zip(*insight.layers, strict=True)
+        rows.append("|".join([str(insight.step), *(",".join(f"{v:.3g}" for v in column) for column in columns)]))
+    return "".join(f"{row};" for row in rows)
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def numbers_html(run: Run) -> str:
+    """Both sides in numbers with their difference, and how far they are."""
+    two = len(run.sides) > 1
+    heads = "".join(f'<th scope="col">{badge(side) if two else ""}{html.escape(side.label)}</th>' for side in run.sides)
+    rows = []
+    for name, values, pattern in measures(run):
+        cells = "".join(f"<td>{pattern.format(value) if value is not None else '–'}</td>" for value in values)
+        if two:
+            known = [value for value in values if value is not None]
+            signed = pattern.replace("{:", "{:+")
+            cells += f"<td>{signed.format(known[1] - known[0]) if len(known) == 2 else '–'}</td>"
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    difference = '<th scope="col">B − A</th>' if two else ""
+    share = 100 * min(1.0, run.step / run.steps)
+    table = (
+        f"<table><thead><tr><td></td>{heads}{difference}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f'<div class="tl-progress"><i style="width:{share:.1f}%"></i></div>'
+    )
+    return f'<div class="tl-card tl-numbers">{verdict_html(run)}{table}</div>'
+
+
+def badge(side: Side) -> str:
+    """The letter in the side's colour."""
+    return f'<i class="tl-letter tl-{side.letter.lower()}">{side.letter}</i>'
+
+
+def measures(run: Run) -> list[tuple[str, list[float | None], str]]:
+    """Name, value of each side, and how it is written."""
+
+    def of_each(measure: Any) -> list[float | None]:
+        return [measure(side) for side in run.sides]
+
+    return [
+        ("Validation loss", of_each(lambda s: s.validation_loss), "{:.3f}"),
+        ("Training loss, averaged", of_each(lambda s: s.curve.bins[-1][3] if s.curve.bins else None), "{:.3f}"),
+        ("Parameters", of_each(lambda s: s.num_parameters), "{:,}"),
+        ("Seconds of training", of_each(lambda s: s.seconds or None), "{:,.1f}"),
+        ("Milliseconds a step", of_each(lambda s: 1000 * s.seconds / s.step if s.seconds else None), "{:,.1f}"),
+        ("Tokens a second", of_each(lambda s: s.last.tokens / s.seconds if s.seconds else None), "{:,.0f}"),
+    ]
+
+
+def verdict_html(run: Run) -> str:
+    """The difference in words; nothing for one side, or before there is one."""
+    words = verdict(run)
+    return f'<p class="tl-words">{html.escape(words)}</p>' if words else ""
+
+
+def verdict(run: Run) -> str:
+    """Which side is ahead on unseen text, by how much, and what that means for a token's chance."""
+    if len(run.sides) < 2:
+        return ""
+    losses = [{int(step): loss for step, loss in side.curve.validation} for side in run.sides]
+    common = sorted(losses[0].keys() & losses[1].keys())
+    if not common:
+        return "Who is ahead on unseen text is known at the first validation." if run.active else ""
+    step = common[-1]
+    gap = losses[1][step] - losses[0][step]
+    ahead, behind = run.sides if gap > 0 else run.sides[::-1]
+    if abs(gap) < AS_GOOD:
+        return f"After {step:,} steps A and B are as good as equal on unseen text; another seed may turn them round."
+    times = math.exp(abs(gap))
+    chance = f"{times:.1f} times the chance" if times >= 1.5 else f"a chance {times - 1:.0%} larger"
+    return (
+        f"After {step:,} steps {ahead.letter} ({ahead.label}) is ahead on unseen text by {abs(gap):.2f} nats a token: "
+        f"compared with {behind.letter} ({behind.label}), it gives the right token {chance}."
+    )
+
+
+# ------------------------------------------------------------------------------------------------ state and samples
+
+
+def state_html(badge: str, words: str) -> str:
+    """One line on what goes on."""
+    return (
+        f'<div class="tl-state" role="status"><span class="tl-badge {html.escape(badge)}">{html.escape(badge)}</span>'
+        f"<span>{html.escape(words)}</span></div>"
+    )
+
+
+def run_words(run: Run, place: int, kept: bool = True) -> str:
+    """What goes on with a run, for people; `kept` says whether its models are still there to be looked into."""
+    text = f"“{run.job.corpus}”"
+    if run.state == WAITING and place:  # without one, its turn has come since the state was read
+        return f"Place {place} in the queue: the run begins as soon as a worker is free."
+    if run.state in (WAITING, STARTING):
+        return f"Reading {text} and making the model …"
+    if run.state == FAILED:
+        return run.error
+    parts = [divergence_words(side, run) for side in run.sides if side.divergence]
+    if run.state == RUNNING:
+        seconds = run.seconds_left
+        left = f", {duration(math.ceil(seconds))} left" if seconds else ""
+        parts.append(f"Step {run.step:,} of {run.steps:,} on {text}{left}.")
+    elif run.state == PAUSED:
+        parts.append(f"Paused at step {run.step:,}. Resume goes on exactly as if it had never paused.")
+    elif run.state == DIVERGED:
+        parts.append("Try a lower learning rate, a longer warm-up, or another norm.")
+    elif run.state == STOPPED:
+        end = "The model it had is kept for the other tabs." if kept else "It had no model to keep yet."
+        parts.append(run.note or f"Stopped at step {run.step:,}. {end}")
+    else:
+        parts.append(f"Trained on {text}. Look inside it under Attention, let it write under Generate.")
+    return " ".join(parts)
+
+
+def divergence_words(side: Side, run: Run) -> str:
+    """What happened, where and when, and what becomes of the other side."""
+    if side.divergence is None:
+        return ""
+    who = f"{side.letter} ({side.label})" if len(run.sides) > 1 else "The run"
+    words = f"{who} diverged at step {side.divergence.step:,}: {side.divergence.what}{place_words(side.divergence)}."
+    if len(run.sides) == 1 or run.state == DIVERGED:
+        return words
+    return words + (" The other one goes on." if run.active else " The other one went on.")
+
+
+def place_words(divergence: Divergence) -> str:
+    """`blocks.3.mlp.up` -> ", first seen in mlp up of layer 4", as people count layers; the loss itself is no place."""
+    if divergence.where == "loss":
+        return ""
+    place = re.sub(
+        r"blocks\.(\d+)\.(\S+)", lambda m: f"{m[2].replace('.', ' ')} of layer {int(m[1]) + 1}", divergence.where
+    )
+    return f", first seen in {place}"
+
+
+def samples_html(run: Run) -> str:
+    """What the models write so far, side by side."""
+    cards = "".join(sample_html(side, run) for side in run.sides)
+    return f'<div class="tl-samples">{cards}</div>'
+
+
+def sample_html(side: Side, run: Run) -> str:
+    """What one model writes so far."""
+    who = badge(side) if len(run.sides) > 1 else ""
+    if side.sample is None:
+        title, text = "the first one comes a second after the start" if run.active else "the run ended before one", ""
+    else:
+        title, text = f"what the model writes after {side.sample.step:,} steps", side.sample.text.strip("\n")
+    return (
+        f'<div class="tl-card"><div class="tl-title"><b>{who}Sample</b><span>{title}</span></div>'
+        f'<pre class="tl-sample" tabindex="0" aria-label="Sample text {side.letter}">{html.escape(text)}</pre></div>'
+    )

@@ -1,0 +1,1 @@
+"""The components that several tabs share, with their scripts and styles."""
