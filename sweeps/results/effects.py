@@ -1,0 +1,313 @@
+"""What a sweep's table says: summaries of configurations, effects of levels, comparisons, interactions.
+
+**Balance.** A level's effect is averaged over the combinations of the other axes ("blocks") within a seed, and only
+then over seeds. Levels are compared over the same blocks in every seed that counts. Where cells are missing, because
+they diverged, failed or are still to come, the seeds and blocks are kept that leave the most numbers, and how many
+of how many that is stands in every result. So a mean never gets better by the cell that diverged; it gets narrower in
+what it speaks of, and says so.
+
+**Aliases.** Where two levels are the same function in a block, there is nothing to compare, and it is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sweeps.grid.grid import REPLICATE
+from sweeps.results.stats import MARGIN, UNKNOWN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
+from sweeps.store.folder import Table
+from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
+
+Numbers = NDArray[Any]
+"""Any array: of values, of indices, or of bool."""
+
+# ------------------------------------------------------------------------------------------------ balance
+
+
+class Cube(NamedTuple):
+    """The values of a table by seed, level of one axis, and block."""
+
+    seeds: list[int]
+    levels: list[Any]
+    values: Numbers
+    """(seeds, levels, blocks); nan where there is none."""
+    functions: Numbers
+    """The same shape: a number for each cell that was trained, so that aliases have the same one; -1 for none."""
+    places: list[list[int]]
+    """Of each row of the table, its (seed, level, block)."""
+
+
+def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -> Cube:
+    """Lay the table out by the levels of an axis, or by the pairs of levels of two; see `Cube`."""
+    others = [axis for axis in table.axes if axis not in axis_or_pair]
+    seeds: dict[Any, int] = {}
+    levels: dict[Any, int] = {}
+    blocks: dict[Any, int] = {}
+    functions: dict[str, int] = {}
+    places, values, ids = [], [], []
+    for row in table.rows:
+        level: tuple[Any, ...] = tuple(row[axis] for axis in axis_or_pair)
+        block = tuple(row[axis] for axis in others)
+        keys = ((row[REPLICATE], seeds), (level if len(axis_or_pair) > 1 else level[0], levels), (block, blocks))
+        places.append([index.setdefault(key, len(index)) for key, index in keys])
+        values.append(row[measure] if has_value(row, measure) else math.nan)
+        ids.append(functions.setdefault(row["alias_of"] or row["cell_id"], len(functions)))
+    shape = (len(seeds), len(levels), len(blocks))
+    cube, which = np.full(shape, math.nan), np.full(shape, -1)
+    if places:
+        at = tuple(np.transpose(places))
+        cube[at], which[at] = values, ids
+    return Cube(list(seeds), list(levels), cube, which, places)
+
+
+class Balanced(NamedTuple):
+    """The part of a table that is complete: every chosen block is there in every chosen seed."""
+
+    seeds: Numbers
+    """(number chosen,) indices."""
+    blocks: Numbers
+
+    @property
+    def size(self) -> int:
+        """How many numbers that are for each level."""
+        return len(self.seeds) * len(self.blocks)
+
+
+def balance(present: Numbers) -> Balanced:
+    """The seeds and blocks that are complete and leave the most numbers; more seeds where it is the same.
+
+    Seeds are taken in the order of how many blocks they have: best for up to two kinds of gaps, and never unbalanced.
+
+    Args:
+        present: (seeds, blocks) of bool.
+    """
+    order = np.argsort(-present.sum(axis=1), kind="stable")
+    best = Balanced(np.arange(0), np.arange(0))
+    for count in range(1, len(order) + 1):
+        seeds = np.sort(order[:count])
+        found = Balanced(seeds, np.flatnonzero(present[seeds].all(axis=0)))
+        if found.size and found.size >= best.size:
+            best = found
+    return best
+
+
+# ------------------------------------------------------------------------------------------------ effects
+
+
+class Effect(NamedTuple):
+    """A level's mean minus the mean of all levels of its axis, over balanced blocks."""
+
+    axis: str
+    level: Any
+    estimate: Estimate
+    """Without values where the level's cells are too incomplete to be averaged with the others."""
+    counts: Counts
+    blocks: int
+    """Combinations of the other axes that it is averaged over."""
+    all_blocks: int
+
+
+def main_effects(table: Table, axis: str, measure: str = MEASURE) -> list[Effect]:
+    """The effect of each level of an axis, in the order of the table.
+
+    Levels with few results would leave few blocks to all: the levels that leave the most numbers are averaged, and
+    the others have an estimate of no values.
+    """
+    cube = cube_of(table, [axis], measure)
+    chosen, kept = balanced_levels(cube)
+    means = cube.values[np.ix_(kept.seeds, chosen, kept.blocks)].mean(axis=2) if kept.size else np.zeros((0, 0))
+    deviations = {i: means[:, k] - means.mean(axis=1) for k, i in enumerate(chosen)}
+    return [
+        Effect(
+            axis,
+            level,
+            estimate(deviations.get(i, [])),
+            count_statuses(row for row in table.rows if row[axis] == level),
+            len(kept.blocks),
+            cube.values.shape[2],
+        )
+        for i, level in enumerate(cube.levels)
+    ]
+
+
+def balanced_levels(cube: Cube) -> tuple[Numbers, Balanced]:
+    """The levels that leave the most numbers when they are compared, and the seeds and blocks that all of them have."""
+    finite = np.isfinite(cube.values)
+    order = np.argsort(-finite.sum(axis=(0, 2)), kind="stable")
+    chosen, kept = order[:0], Balanced(np.arange(0), np.arange(0))
+    for count in range(2, len(order) + 1):
+        levels = np.sort(order[:count])
+        of_levels = cube.functions[:, levels]
+        differ = (of_levels != of_levels[:, :1]).any(axis=1)
+        found = balance(finite[:, levels].all(axis=1) & differ)
+        if found.size and count * found.size >= len(chosen) * kept.size:
+            chosen, kept = levels, found
+    return chosen, kept
+
+
+def balanced_rows(table: Table, axis: str) -> list[dict[str, Any]]:
+    """The rows whose means over the levels of an axis can be compared; all rows where there is nothing to compare."""
+    cube = cube_of(table, [axis])
+    levels, kept = balanced_levels(cube)
+    if not kept.size:
+        return table.rows
+    wanted = (set(kept.seeds.tolist()), set(levels.tolist()), set(kept.blocks.tolist()))
+    return [
+        row
+        for row, place in zip(table.rows, cube.places, strict=True)
+        if all(index in among for index, among in zip(place, wanted, strict=True))
+    ]
+
+
+def effects_frame(table: Table) -> pd.DataFrame:
+    """The main effects of all axes, a row a level; an interval is empty where there is one seed or none."""
+    columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks")
+    axes = [axis for axis in table.axes if len({row[axis] for row in table.rows}) > 1]
+    rows = []
+    for effect in itertools.chain.from_iterable(main_effects(table, axis) for axis in axes):
+        mean, low, high, n = effect.estimate
+        ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (math.nan, math.nan)
+        rows.append((effect.axis, effect.level, mean, *ends, n, effect.blocks))
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+class Comparison(NamedTuple):
+    """One level against another, or one difference of levels against another; the family's Holm included."""
+
+    axes: tuple[str, ...]
+    """One axis; two for an interaction."""
+    first: tuple[Any, Any]
+    """The two levels of the first axis: the estimate is the one minus the other."""
+    second: tuple[Any, Any] | None
+    """The two levels of the second axis: the estimate is the difference at the one minus that at the other."""
+    estimate: Estimate
+    p: float
+    p_holm: float
+    p_equal: float
+    """That the true difference lies within the margin, by TOST."""
+    blocks: int
+    all_blocks: int
+    """Combinations of the other axes in which the two are different functions."""
+    spread: float
+    """Standard deviation of the difference over seeds; nan with fewer than two."""
+
+    @property
+    def is_hint(self) -> bool:
+        """Whether the interval leaves zero out, and yet it is not enough for one comparison of many."""
+        return self.verdict == UNKNOWN and self.estimate.excludes_zero
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`."""
+        return verdict_of(self.p_holm, self.p_equal)
+
+
+def comparisons(table: Table, measure: str = MEASURE, margin: float = MARGIN) -> list[Comparison]:
+    """Every pair of levels of every axis, averaged over the other axes within each seed; Holm over all of them."""
+    found = []
+    for axis in table.axes:
+        cube = cube_of(table, [axis], measure)
+        for i, j in itertools.combinations(range(len(cube.levels)), 2):
+            found.append(compare(cube, [(i, j)], (axis,), (cube.levels[i], cube.levels[j]), None, margin))
+    return with_holm(found)
+
+
+def interactions(table: Table, measure: str = MEASURE, margin: float = MARGIN) -> list[Comparison]:
+    """Every difference of differences of every two axes; Holm over all of them."""
+    found = []
+    for axes in itertools.combinations(table.axes, 2):
+        cube = cube_of(table, axes, measure)
+        where = {level: i for i, level in enumerate(cube.levels)}
+        firsts, seconds = (list(dict.fromkeys(level[k] for level in cube.levels)) for k in (0, 1))
+        for a, b in itertools.combinations(firsts, 2):
+            for c, d in itertools.combinations(seconds, 2):
+                corners = [(a, c), (b, c), (a, d), (b, d)]
+                if all(corner in where for corner in corners):
+                    i, j, k, m = (where[corner] for corner in corners)
+                    found.append(compare(cube, [(i, j), (k, m)], axes, (a, b), (c, d), margin))
+    return with_holm(found)
+
+
+def compare(
+    cube: Cube,
+    pairs: Sequence[tuple[int, int]],
+    axes: tuple[str, ...],
+    first: tuple[Any, Any],
+    second: tuple[Any, Any] | None,
+    margin: float,
+) -> Comparison:
+    """Test the difference of two levels of a cube, or of two pairs the one's minus the other's; without Holm as yet.
+
+    Args:
+        cube: the values.
+        pairs: the levels' indices. What is zero by its aliases alone (`is_nothing`) is left out.
+        axes: the axes that the cube is laid out by.
+        first: the two levels of the first axis.
+        second: those of the second one, where there are two.
+        margin: for the test of equality.
+    """
+    by_pair = [cube.values[:, i] - cube.values[:, j] for i, j in pairs]  # (seeds, blocks) each
+    differences = by_pair[0] - by_pair[1] if len(by_pair) > 1 else by_pair[0]
+    same = is_nothing(cube.functions, pairs)
+    kept = balance(np.isfinite(differences) & ~same)
+    per_seed = differences[np.ix_(kept.seeds, kept.blocks)].mean(axis=1) if kept.size else np.zeros(0)
+    p, p_equal = difference_p(per_seed), equality_p(per_seed, margin)
+    all_blocks = int((~same.any(axis=0)).sum())
+    spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan
+    return Comparison(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread)
+
+
+def is_nothing(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numbers:
+    """Where a difference, or one of two differences, is zero whatever the losses are: (seeds, blocks) of bool.
+
+    So it is where both of every pair are one function, or where the two pairs have the same two functions.
+
+    Args:
+        functions: of a cube; what is aliased is so also where it has no loss.
+        pairs: one or two pairs of levels' indices.
+    """
+
+    def one(i: int, j: int) -> Numbers:
+        return (functions[:, i] == functions[:, j]) & (functions[:, i] >= 0)
+
+    within = np.all([one(i, j) for i, j in pairs], axis=0)
+    if len(pairs) == 1:
+        return within
+    (i, j), (k, m) = pairs
+    return within | (one(i, k) & one(j, m))
+
+
+def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
+    """The same with the p-values of the whole family adjusted; what has no numbers was not tested."""
+    adjusted = holm([one.p if one.estimate.n > 1 else math.nan for one in found])
+    return [one._replace(p_holm=p) for one, p in zip(found, adjusted, strict=True)]
+
+
+def departures(table: Table, axes: tuple[str, str], measure: str = MEASURE) -> tuple[list[Any], list[Any], Numbers]:
+    """How far each pair of levels lies from what the two levels add up to; -> levels, levels, (levels, levels).
+
+    Additive effects are fitted to the means over balanced blocks; pairs without any value are nan and take no part.
+    """
+    cube = cube_of(table, axes, measure)
+    finite: Numbers = np.isfinite(cube.values)
+    usable: Numbers = np.any(finite, axis=(0, 2))
+    kept = balance(np.all(finite[:, usable], axis=1)) if usable.any() else Balanced(np.arange(0), np.arange(0))
+    first, second = (list(dict.fromkeys(row[axis] for row in table.rows)) for axis in axes)
+    grid = np.full((len(first), len(second)), math.nan)
+    if kept.size:
+        means = cube.values[np.ix_(kept.seeds, np.flatnonzero(usable), kept.blocks)].mean(axis=(0, 2))
+        used = [level for level, has in zip(cube.levels, usable.tolist(), strict=True) if has]
+        rows, columns = [first.index(a) for a, _ in used], [second.index(b) for _, b in used]
+        design = np.zeros((len(used), len(first) + len(second)))
+        design[range(len(used)), rows] = 1
+        design[range(len(used)), [len(first) + column for column in columns]] = 1
+        fitted = design @ np.linalg.lstsq(design, means, rcond=None)[0]
+        grid[rows, columns] = means - fitted
+    return first, second, grid

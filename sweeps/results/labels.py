@@ -1,0 +1,35 @@
+"""What people call the levels of a sweep, and the configurations made of them; plain text, to be escaped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeps.grid.grid import registry_of
+from sweeps.store.provenance import without_folders
+from sweeps.results.summary import Configuration
+
+
+def level_name(axis: str, value: Any) -> str:
+    """The label that its class was registered with, or the value itself; of a file its name."""
+    registry = registry_of(axis)
+    if registry is not None and value in registry:
+        return registry.entries[value].label
+    return f"{value:g}" if isinstance(value, float) else str(without_folders(value))
+
+
+def level_phrase(axis: str, value: Any) -> str:
+    """The same where the axis is not named beside it."""
+    registry = registry_of(axis)
+    name = level_name(axis, value)
+    return name if registry is not None and value in registry else f"{axis_name(axis)} {name}"
+
+
+def axis_name(axis: str) -> str:
+    """A field's name in words: "learning rate"."""
+    return axis.replace("_", " ")
+
+
+def configuration_name(configuration: Configuration) -> str:
+    """A configuration in the words of its levels; aliases with an equals sign between them."""
+    parts = [" = ".join(level_phrase(axis, level) for level in levels) for axis, levels in configuration.levels.items()]
+    return " · ".join(parts) or "all runs"

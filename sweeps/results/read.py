@@ -1,0 +1,121 @@
+"""Reading a sweep's tables back from its folder: all that figures and reports know of a sweep."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.grid.grid import CONFIGS, REPLICATE, Grid, parse_value, sweepable
+from sweeps.store.folder import MANIFEST, StoreError, Table
+
+WHOLE_NUMBERS = ("n_params", "steps_done", "attempts")
+NUMBERS = (
+    "val_loss",
+    "best_val_loss",
+    "train_loss",
+    "tokens_per_second",
+    "wall_seconds",
+    "cpu_seconds",
+    "peak_memory_mib",
+)
+ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole
+LONGEST_FIELD = 1 << 24  # letters of one field of a CSV: a traceback may be long
+
+Curves = dict[tuple[str, str], dict[str, list[tuple[int, float]]]]
+"""(split, metric) -> id of a cell that ran -> its (step, value)."""
+
+
+def read_table(folder: str | os.PathLike[str]) -> Table:
+    """What cells.csv holds, every value with the type of its field.
+
+    Raises:
+        StoreError: there is no such table, or it is not one of this lab.
+    """
+    path = Path(folder) / "cells.csv"
+    csv.field_size_limit(LONGEST_FIELD)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or ()
+            axes = tuple(column for column in columns if column in sweepable() and column != REPLICATE)
+            rows = [{column: value_of(column, text, axes) for column, text in row.items()} for row in reader]
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is not there; `python -m sweeps run ... --out {folder}` makes it") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise StoreError(
+            f"{path} cannot be read: {error}; run the sweep's command again, which makes it anew"
+        ) from error
+    missing = {"cell_id", "alias_of", "status", REPLICATE, "val_loss"}.difference(columns)
+    if missing:
+        raise StoreError(f"{path} is no table of a sweep: it has no column {', '.join(sorted(missing))}")
+    return Table(axes, rows)
+
+
+def value_of(column: str, text: str | None, axes: tuple[str, ...]) -> Any:
+    """What a field of cells.csv means; None for an empty one."""
+    if not text:
+        return None
+    if column in axes:
+        return parse_value(column, text)
+    if column == REPLICATE or column in WHOLE_NUMBERS:
+        return int(float(text))
+    return float(text) if column in NUMBERS else text
+
+
+def read_curves(folder: str | os.PathLike[str]) -> Curves:
+    """What curves.csv holds; nothing where it is not there."""
+    curves: Curves = {}
+    for part in curve_parts(Path(folder) / "curves.csv"):
+        for key, rows in part.groupby(["split", "metric", "cell_id"], sort=False):
+            split, metric, cell_id = key  # pyright: ignore[reportGeneralTypeIssues]
+            points = zip(rows["step"].tolist(), rows["value"].tolist(), strict=True)
+            curves.setdefault((split, metric), {}).setdefault(cell_id, []).extend(points)
+    return curves
+
+
+def curve_parts(path: Path) -> Iterator[pd.DataFrame]:
+    """The rows of curves.csv, some at a time; what is not finite is left out."""
+    try:
+        kinds = {"cell_id": str, "split": str, "metric": str, "step": int, "value": float}
+        with pd.read_csv(path, dtype=kinds, chunksize=ROWS_AT_ONCE) as reader:  # pyright: ignore[reportArgumentType]
+            for part in reader:
+                yield part[np.isfinite(part["value"])]
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError) as error:
+        raise StoreError(
+            f"{path} cannot be read: {error}; run the sweep's command again, which makes it anew"
+        ) from error
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """The grids and runs of a sweep; {} where they cannot be read: a report is then shorter, not missing."""
+    try:
+        content = json.loads((Path(folder) / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def planned_cells(manifest: Mapping[str, Any]) -> int:
+    """How many cells the grids of a manifest ask for, each once though several grids may ask for it."""
+    grids = [Grid.from_json(content) for content in manifest.get("grids", ())]
+    if len(grids) == 1:
+        return len(grids[0])
+    named = sorted({field for grid in grids for field in grid.values})
+    defaults = {field.name: field.default for config in CONFIGS for field in dataclasses.fields(config)}
+    wanted = {
+        (seed, *(settings.get(field, defaults[field]) for field in named))
+        for grid in grids
+        for settings in grid.settings()
+        for seed in grid.seeds
+    }
+    return len(wanted)

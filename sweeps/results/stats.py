@@ -1,0 +1,248 @@
+"""The statistics of few seeds: numbers in, estimates with intervals and p-values out. Nothing here knows of a table.
+
+**Paired by seed.** All configurations of a seed read the same batches and share the weights that they can share. What
+is compared is therefore the difference within a seed, one number a seed; the noise that both sides share is gone.
+
+**Intervals** are Student's t over the seeds' values. The textbook bootstrap is for tens of runs: three seeds have ten
+different resamples, and its nominal 95 % interval holds the truth in about 75 % of cases. Student's t is exact for
+normal noise at any number of seeds from 2 on. `python -m benchmarks.statistics` measures both, and how little t suffers
+from noise that is skewed or has heavy tails. One-sided tests suffer more: where the noise is
+strongly skewed, TOST at 5 % errs in some 9 %. What resampling is good for, a statistic without a formula over many runs
+such as the interquartile mean, is done by `stratified_bootstrap`.
+
+**Few seeds.** One seed tells nothing about chance: its interval is the whole line, its p-value 1. With two, Student's
+t has one degree of freedom, and only a difference some thirteen times its standard error is told from none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+from scipy.stats import trim_mean
+
+from tlab.types import Array
+
+CONFIDENCE = 0.95
+ALPHA = 0.05
+"""A claim is made where its p-value is at most this."""
+MARGIN = 0.02
+"""Nats a token. Losses that differ by less are called equal: about what five seeds of a small model can tell."""
+RESAMPLES = 2000
+
+DIFFERENT, BELOW_MARGIN, EQUAL, UNKNOWN = VERDICTS = (
+    "different",
+    "different, by less than the margin",
+    "equal within the margin",
+    "cannot tell",
+)
+"""All that can be said of two means. That neither test could show anything says only that one cannot tell."""
+
+
+class Estimate(NamedTuple):
+    """A mean with the interval that holds the true one in 95 % of cases."""
+
+    mean: float
+    """nan where there is no value."""
+    low: float
+    high: float
+    n: int
+    """Seeds that it rests on."""
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        if math.isinf(self.low):
+            return f"{self.mean:+.4f} (n={self.n}, no interval)"
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}] (n={self.n})"
+
+
+# ------------------------------------------------------------------------------------------------ seeds
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Array:
+    """first - second for every seed that both have, in the order of the seeds: (n,)."""
+    seeds = sorted(first.keys() & second.keys())
+    return np.array([first[seed] - second[seed] for seed in seeds], dtype=np.float64)
+
+
+def paired_difference(
+    first: Mapping[int, float], second: Mapping[int, float], *, confidence: float = CONFIDENCE
+) -> Estimate:
+    """The mean of first - second over the seeds that both have, with its interval.
+
+    Args:
+        first: seed -> value.
+        second: seed -> value.
+        confidence: how often the interval is to hold the truth.
+    """
+    return estimate(paired(first, second), confidence=confidence)
+
+
+def paired_interaction(
+    first: tuple[Mapping[int, float], Mapping[int, float]], second: tuple[Mapping[int, float], Mapping[int, float]]
+) -> Array:
+    """The difference of two differences, (a - b) - (c - d), for every seed that all four have: (n,)."""
+    (a, b), (c, d) = first, second
+    seeds = sorted(a.keys() & b.keys() & c.keys() & d.keys())
+    return np.array([(a[seed] - b[seed]) - (c[seed] - d[seed]) for seed in seeds], dtype=np.float64)
+
+
+# ------------------------------------------------------------------------------------------------ one mean
+
+
+def estimate(values: Sequence[float] | Array, *, confidence: float = CONFIDENCE) -> Estimate:
+    """The mean of one value a seed, with Student's interval.
+
+    Args:
+        values: (n,), finite: what diverged is counted by the caller and has no place in a mean.
+        confidence: how often the interval is to hold the truth.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    mean, error, n = mean_and_error(values)
+    if n < 2:
+        return Estimate(mean, -math.inf, math.inf, n)
+    half = float(student.ppf((1 + confidence) / 2, n - 1)) * error
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def mean_and_error(values: Sequence[float] | Array) -> tuple[float, float, int]:
+    """Mean, its standard error and the number of values; nan and inf where there are too few."""
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{values} are not all finite; leave out what diverged, and say how many did")
+    n = len(values)
+    if n < 2:
+        return (float(values[0]) if n else math.nan), math.inf, n
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n), n
+
+
+def tail(distance: float, error: float, n: int) -> float:
+    """P(a mean this far above, or farther | its expectation is 0): one side of Student's t.
+
+    Without any spread, as among numbers that no seed can move, what is above is above.
+    """
+    if n < 2:
+        return 1.0
+    if error == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(student.sf(distance / error, n - 1))
+
+
+def difference_p(values: Sequence[float] | Array) -> float:
+    """P-value of the two-sided t-test that the true mean is 0; 1 where there are fewer than two values."""
+    mean, error, n = mean_and_error(values)
+    return min(1.0, 2 * tail(abs(mean), error, n)) if n > 1 else 1.0
+
+
+def above_p(values: Sequence[float] | Array, bound: float) -> float:
+    """P-value of the one-sided t-test whose claim is that the true mean lies above `bound`."""
+    mean, error, n = mean_and_error(values)
+    return tail(mean - bound, error, n) if n > 1 else 1.0
+
+
+def below_p(values: Sequence[float] | Array, bound: float) -> float:
+    """P-value of the one-sided t-test whose claim is that the true mean lies below `bound`."""
+    return above_p(-np.asarray(values, dtype=np.float64), -bound)
+
+
+def equality_p(values: Sequence[float] | Array, margin: float = MARGIN) -> float:
+    """P-value of the claim that the true mean lies within +/- margin: two one-sided tests (TOST, Schuirmann 1987).
+
+    That a difference is not significant never says that there is none; this test can say so, up to the margin.
+
+    Raises:
+        ValueError: the margin is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin {margin} must be above 0: no finite sample shows that two means are exactly equal")
+    return max(above_p(values, -margin), below_p(values, margin))
+
+
+def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: int = 100) -> int | None:
+    """How many seeds would tell this difference from none, were the next ones like those seen; None above `most`.
+
+    A guess to plan with: both numbers come from the few seeds that there are.
+
+    Args:
+        difference: mean over seeds.
+        spread: its standard deviation over seeds.
+        alpha: what the p-value has to come down to: 5 %, divided by the number of tests.
+        most: where to give up.
+    """
+    n = np.arange(2, most + 1)
+    enough = 2 * student.sf(abs(difference) * np.sqrt(n) / spread, n - 1) <= alpha if spread > 0 else n == n[0]
+    return int(n[enough][0]) if enough.any() else None
+
+
+# ------------------------------------------------------------------------------------------------ many tests
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979), in the order given.
+
+    To claim what has an adjusted p of at most 5 % makes any false claim at all in at most 5 % of sweeps, whatever the
+    tests' dependence: the smallest p is multiplied by the number of tests, the next one by one less, and so on. A nan
+    is no test: it does not count, and comes back as 1.
+    """
+    adjusted = [1.0] * len(p_values)
+    tested = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    highest = 0.0
+    for rank, i in enumerate(sorted(tested, key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(tested) - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def verdict_of(p_different: float, p_equal: float) -> str:
+    """What two tests together allow to say: one of `VERDICTS`.
+
+    Args:
+        p_different: from `difference_p`, after `holm` where it is one of many.
+        p_equal: from `equality_p`.
+    """
+    equal = p_equal <= ALPHA
+    if p_different <= ALPHA:
+        return BELOW_MARGIN if equal else DIFFERENT
+    return EQUAL if equal else UNKNOWN
+
+
+# ------------------------------------------------------------------------------------------------ many runs
+
+
+def interquartile_mean(scores: Array) -> float:
+    """The mean of the middle half of all scores (Agarwal et al. 2021): outliers do not move it as they do the mean."""
+    return float(trim_mean(scores.ravel(), 0.25))
+
+
+def stratified_bootstrap(
+    scores: Array,
+    statistic: Callable[[Array], float] = interquartile_mean,
+    *,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """A statistic of many runs with its percentile interval: runs are drawn anew within each task by itself.
+
+    Args:
+        scores: (runs, tasks).
+        statistic: (runs, tasks) -> a number.
+        rng: draws the resamples.
+        resamples: how many.
+        confidence: how often the interval is to hold the truth. It does so with some ten runs or more; with three it
+            is far too narrow, and `estimate` is the one to use.
+    """
+    runs, tasks = scores.shape
+    columns = np.arange(tasks)
+    drawn = [statistic(scores[rng.integers(runs, size=(runs, tasks)), columns]) for _ in range(resamples)]
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(statistic(scores), float(low), float(high), runs)

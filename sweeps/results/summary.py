@@ -1,0 +1,203 @@
+"""A sweep's table by configuration: what became of its seeds, their mean with its interval, its rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sweeps.run.train_cell import DIVERGED, OK
+from sweeps.grid.grid import REPLICATE
+from sweeps.results.stats import MARGIN, Estimate, difference_p, equality_p, estimate, holm, paired, verdict_of
+from sweeps.store.folder import Table
+
+MEASURE = "val_loss"
+RATE = "learning_rate"
+BEST = "best"  # in place of a verdict, of the configuration that the others are compared with
+
+
+class Counts(NamedTuple):
+    """What became of some cells; one that has not ended yet is none of them."""
+
+    ok: int
+    diverged: int
+    failed: int
+    """Raised, was killed, or took too long."""
+
+    @property
+    def accidents(self) -> str:
+        """In words, what a mean does not tell: "1 of 3 diverged"; nothing where all went well."""
+        named = ((self.diverged, "diverged"), (self.failed, "failed"))
+        return ", ".join(f"{count} of {sum(self)} {word}" for count, word in named if count)
+
+
+def count_statuses(rows: Iterable[Mapping[str, Any]]) -> Counts:
+    """How many of the rows ended in which way; one without a loss has not ended well, whatever it says."""
+    rows = list(rows)
+    ok = sum(has_value(row) for row in rows)
+    diverged = sum(row["status"] == DIVERGED for row in rows)
+    return Counts(ok, diverged, len(rows) - ok - diverged)
+
+
+def has_value(row: Mapping[str, Any], measure: str = MEASURE) -> bool:
+    """Whether the row is of a run that ended well and has a finite value."""
+    value = row[measure]
+    return row["status"] == OK and value is not None and math.isfinite(value)
+
+
+# ------------------------------------------------------------------------------------------------ configurations
+
+
+@dataclass
+class Configuration:
+    """The rows that differ in nothing but the seed, and those of their aliases."""
+
+    levels: dict[str, list[Any]]
+    """Axis -> the level; several where rows are aliases of each other."""
+    losses: dict[int, float] = field(default_factory=dict)
+    """Seed -> final validation loss."""
+    diverged: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+    ran: list[str] = field(default_factory=list)
+    """The ids of its cells that were trained: of the aliases, those that they stand for."""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds that have a loss; infinite where none has."""
+        return sum(self.losses.values()) / len(self.losses) if self.losses else float("inf")
+
+    @property
+    def accidents(self) -> str:
+        """In words, what the mean does not tell."""
+        return self.counts.accidents
+
+    @property
+    def counts(self) -> Counts:
+        """How many seeds ended in which way."""
+        return Counts(len(self.losses), len(self.diverged), len(self.failed))
+
+
+def configurations(table: Table) -> list[Configuration]:
+    """The table's rows by configuration: the best first, those that have no loss last.
+
+    Better is the one with fewer seeds lost, and of those with as many the one with the lower mean: the mean of those
+    seeds that were lucky is not to be compared with that of all.
+    """
+    settings = {row["cell_id"]: tuple(row[axis] for axis in table.axes) for row in table.rows}
+    stands_for: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+    def standing(setting: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The one setting that stands for all its aliases, whichever of them was trained with some seed."""
+        while setting in stands_for:
+            setting = stands_for[setting]
+        return setting
+
+    for row in table.rows:
+        # Where levels were added after the first seeds, one of the aliases was trained with some seeds, another with
+        # the rest; they are one configuration all the same.
+        one, other = standing(settings[row["cell_id"]]), standing(settings[row["alias_of"] or row["cell_id"]])
+        if one != other:
+            stands_for[one] = other
+    found: dict[tuple[Any, ...], Configuration] = {}
+    for row in table.rows:
+        own = settings[row["cell_id"]]
+        configuration = found.setdefault(standing(own), Configuration({}))
+        for axis, value in zip(table.axes, own, strict=True):
+            known = configuration.levels.setdefault(axis, [])
+            if value not in known:
+                known.append(value)
+        seed = row[REPLICATE]
+        if not row["alias_of"]:
+            configuration.ran.append(row["cell_id"])
+        if has_value(row):
+            configuration.losses[seed] = row[MEASURE]
+        else:
+            (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
+    return sorted(found.values(), key=lambda one: (len(one.diverged) + len(one.failed), one.mean))
+
+
+class Summary(NamedTuple):
+    """One configuration over its seeds."""
+
+    configuration: Configuration
+    estimate: Estimate
+    minus_best: Estimate
+    """Paired by seed, to the best configuration."""
+    verdict: str
+    """Whether it is told from the best one: one of `stats.VERDICTS`; of the best one itself, `BEST`."""
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation over seeds; nan with fewer than two."""
+        losses = list(self.configuration.losses.values())
+        return float(np.std(losses, ddof=1)) if len(losses) > 1 else math.nan
+
+
+def summaries(table: Table, margin: float = MARGIN) -> list[Summary]:
+    """A summary of each configuration, aliases together, in the order of `configurations`.
+
+    That the best one is best is in part luck, as it was picked for it; so the others' distances to it are a little
+    too large. Holm's correction is over all of them.
+    """
+    ranked = configurations(table)
+    differences = [paired(one.losses, ranked[0].losses) for one in ranked]
+    adjusted = holm([difference_p(one) if len(one) > 1 else math.nan for one in differences[1:]])
+    verdicts = [
+        verdict_of(p, equality_p(difference, margin)) for p, difference in zip(adjusted, differences[1:], strict=True)
+    ]
+    return [
+        Summary(configuration, estimate(list(configuration.losses.values())), estimate(difference), verdict)
+        for configuration, difference, verdict in zip(ranked, differences, [BEST, *verdicts], strict=False)
+    ]
+
+
+def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
+    """summary.csv: a row for each configuration, the best one first. A mean has the diverged seeds beside it."""
+    rows = []
+    for rank, one in enumerate(found, 1):
+        bounded = math.isfinite(one.estimate.low)
+        rows.append(
+            {
+                **{axis: " = ".join(map(str, one.configuration.levels[axis])) for axis in table.axes},
+                "rank": rank if one.configuration.losses else None,
+                **{f"n_{name}": count for name, count in one.configuration.counts._asdict().items()},
+                "mean": one.estimate.mean,
+                "sd": one.deviation,
+                "ci_low": one.estimate.low if bounded else None,
+                "ci_high": one.estimate.high if bounded else None,
+                "minus_best": one.minus_best.mean,
+                "against_best": one.verdict,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------------------------------------ the rate
+
+
+def at_best_rate(table: Table, axis: str = RATE, measure: str = MEASURE) -> Table:
+    """The table without that axis: each configuration with the rate that suits it best.
+
+    Best is the one of which the most seeds have ended well by now, and of those the lowest mean over seeds; of equals
+    the first in the table. Since it is picked by the same losses that are then shown, they are a little too low,
+    and for all levels alike.
+    """
+    others = tuple(other for other in table.axes if other != axis)
+    groups: dict[tuple[Any, ...], dict[Any, list[dict[str, Any]]]] = {}
+    for row in table.rows:
+        groups.setdefault(tuple(row[other] for other in others), {}).setdefault(row[axis], []).append(row)
+
+    def badness(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float]:
+        values = [row[measure] for row in rows if has_value(row, measure)]
+        return -len(values), float(np.mean(values)) if values else math.inf
+
+    return Table(others, [row for by_rate in groups.values() for row in min(by_rate.values(), key=badness)])
+
+
+def at_rate(table: Table, rate: Any, axis: str = RATE) -> Table:
+    """The part of the table with that rate, without the axis."""
+    return Table(tuple(other for other in table.axes if other != axis), [r for r in table.rows if r[axis] == rate])

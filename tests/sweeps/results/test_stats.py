@@ -1,0 +1,353 @@
+"""The statistics of sweeps: against SciPy and rliable, against known answers, and on simulations of known truth."""
+
+import importlib
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from benchmarks.statistics import (
+    SEEDS,
+    coverage,
+    effect_coverage,
+    equality_error,
+    family_error,
+    partial_family_error,
+    simulated_table,
+)
+from sweeps.results.effects import balance, comparisons, departures, interactions, main_effects
+from sweeps.results.stats import (
+    BELOW_MARGIN,
+    DIFFERENT,
+    EQUAL,
+    UNKNOWN,
+    Estimate,
+    above_p,
+    below_p,
+    difference_p,
+    equality_p,
+    estimate,
+    holm,
+    interquartile_mean,
+    paired,
+    paired_difference,
+    paired_interaction,
+    seeds_needed,
+    stratified_bootstrap,
+    verdict_of,
+)
+from sweeps.store.folder import Table
+from sweeps.results.summary import BEST, at_best_rate, at_rate, count_statuses, summaries, summary_frame
+
+VALUES = np.array([0.01, 0.03, 0.02, 0.05])
+
+
+# ------------------------------------------------------------------------------------------------ against others
+
+
+def test_intervals_and_p_values_are_those_of_scipy():
+    theirs = scipy_stats.ttest_1samp(VALUES, 0)
+    low, high = theirs.confidence_interval(0.95)
+    assert estimate(VALUES) == pytest.approx((0.0275, low, high, 4))
+    assert difference_p(VALUES) == pytest.approx(theirs.pvalue)
+    assert above_p(VALUES, 0.02) == pytest.approx(scipy_stats.ttest_1samp(VALUES, 0.02, alternative="greater").pvalue)
+    assert below_p(VALUES, 0.04) == pytest.approx(scipy_stats.ttest_1samp(VALUES, 0.04, alternative="less").pvalue)
+
+
+def test_tost_is_the_worse_of_its_two_tests():
+    one_sided = [
+        scipy_stats.ttest_1samp(VALUES, -0.05, alternative="greater").pvalue,
+        scipy_stats.ttest_1samp(VALUES, 0.05, alternative="less").pvalue,
+    ]
+    assert equality_p(VALUES, 0.05) == pytest.approx(max(one_sided))
+    assert equality_p(VALUES, 0.02) > 0.5  # the mean itself is outside
+    with pytest.raises(ValueError, match="must be above 0"):
+        equality_p(VALUES, 0.0)
+
+
+SCORES = np.random.default_rng(0).gamma(2.0, size=(12, 7))
+
+
+def rliable_module(name):
+    """A module of rliable, an optional judge; without it, or where it does not go with this pandas, a skip."""
+    try:
+        return importlib.import_module(f"rliable.{name}")
+    except Exception as error:
+        pytest.skip(f"rliable.{name} cannot be imported: {type(error).__name__}: {error}")
+
+
+def test_the_interquartile_mean_is_that_of_rliable():
+    metrics = rliable_module("metrics")
+    assert interquartile_mean(SCORES) == pytest.approx(metrics.aggregate_iqm(SCORES), rel=1e-12)
+
+
+def test_the_stratified_bootstrap_is_that_of_rliable():
+    library, metrics = rliable_module("library"), rliable_module("metrics")
+    points, intervals = library.get_interval_estimates(
+        {"ours": SCORES},
+        lambda scores: np.array([metrics.aggregate_iqm(scores)]),
+        reps=4000,
+        random_state=np.random.RandomState(1),
+    )
+    ours = stratified_bootstrap(SCORES, rng=np.random.default_rng(1), resamples=4000)
+    assert ours.mean == pytest.approx(points["ours"][0])
+    width = ours.high - ours.low  # both are drawn by chance: they agree to a few per cent of the width
+    assert [ours.low, ours.high] == pytest.approx(intervals["ours"][:, 0], abs=0.06 * width)
+
+
+def test_the_interquartile_mean_is_not_moved_by_an_outlier():
+    scores = np.arange(8.0).reshape(4, 2)
+    assert interquartile_mean(scores) == 3.5
+    scores[3, 1] = 1000
+    assert interquartile_mean(scores) == 3.5
+
+
+def test_the_bootstrap_draws_runs_within_each_task():
+    scores = np.array([[0.0, 100.0], [1.0, 100.0]])  # the second task has no spread, and never gets any
+    found = stratified_bootstrap(scores, lambda drawn: drawn[:, 1].mean(), rng=np.random.default_rng(0), resamples=50)
+    assert found == Estimate(100.0, 100.0, 100.0, 2)
+
+
+def test_holm_steps_down():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.02, 0.02, 0.9]) == pytest.approx([0.06, 0.06, 0.9])
+    assert holm([0.02, math.nan, 0.03]) == pytest.approx([0.04, 1.0, 0.04])  # what was not tested does not count
+    assert holm([]) == [] and holm([0.7, 0.8]) == [1.0, 1.0]
+
+
+# ------------------------------------------------------------------------------------------------ few seeds
+
+
+def test_no_or_one_seed_can_tell_nothing():
+    assert estimate([0.3]) == (0.3, -math.inf, math.inf, 1)
+    assert math.isnan(estimate([]).mean) and estimate([]).n == 0
+    assert difference_p([5.0]) == equality_p([0.0]) == above_p([5.0], 0.0) == difference_p([]) == 1.0
+
+
+def test_values_without_any_spread_need_no_chance():
+    assert difference_p([0.5, 0.5]) == 0.0 and difference_p([0.0, 0.0]) == 1.0
+    assert equality_p([0.001, 0.001]) == 0.0
+    assert estimate([0.5, 0.5]) == (0.5, 0.5, 0.5, 2)
+
+
+def test_a_diverged_seed_cannot_slip_into_a_mean():
+    with pytest.raises(ValueError, match="not all finite"):
+        estimate([1.0, math.nan])
+
+
+def test_pairs_are_those_seeds_that_both_have():
+    first, second = {0: 1.0, 1: 2.0, 2: 4.0}, {1: 1.5, 2: 3.0, 3: 9.0}
+    assert paired(first, second).tolist() == [0.5, 1.0]
+    assert paired_difference(first, second).mean == 0.75
+    assert paired_interaction((first, second), (second, second)).tolist() == [0.5, 1.0]
+
+
+def test_what_the_seeds_share_is_gone_from_a_paired_difference():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(scale=10.0, size=5)
+    first = dict(enumerate(shared + 0.02 + 0.001 * rng.normal(size=5)))
+    assert paired_difference(first, dict(enumerate(shared))).low > 0.015
+
+
+def test_seeds_needed_are_those_at_which_the_test_would_succeed():
+    n = seeds_needed(0.02, 0.013)
+    t = [0.02 / 0.013 * math.sqrt(k) for k in (n - 1, n)]
+    p = [2 * scipy_stats.t.sf(value, k - 1) for value, k in zip(t, (n - 1, n), strict=True)]
+    assert p[0] > 0.05 >= p[1]
+    assert seeds_needed(0.0001, 1.0) is None
+    assert seeds_needed(1.0, 0.0) == 2
+
+
+def test_verdicts_tell_real_equal_and_unknown_apart():
+    assert verdict_of(0.01, 0.5) == DIFFERENT
+    assert verdict_of(0.01, 0.01) == BELOW_MARGIN
+    assert verdict_of(0.5, 0.01) == EQUAL
+    assert verdict_of(0.5, 0.5) == UNKNOWN
+
+
+# ------------------------------------------------------------------------------------------------ known truth
+
+
+def test_intervals_hold_the_truth_in_93_to_97_percent():
+    rng = np.random.default_rng(0)
+    for num_seeds in SEEDS:
+        assert 0.93 <= coverage("Student's t", "normal", num_seeds, 2000, rng) <= 0.97
+    assert coverage("percentile bootstrap", "normal", 3, 300, rng) < 0.85  # which is why it is not used
+
+
+def test_intervals_of_whole_sweeps_hold_the_truth_in_93_to_97_percent():
+    assert 0.93 <= effect_coverage(3, 40, np.random.default_rng(3)) <= 0.97
+
+
+def test_holm_and_tost_are_wrong_in_at_most_5_percent():
+    rng = np.random.default_rng(0)
+    chance = 2 * math.sqrt(0.05 * 0.95 / 1000)
+    assert partial_family_error(5, 400, rng) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
+    assert 0.02 <= equality_error("normal", 5, 1000, rng) <= 0.05 + chance  # it does claim, and seldom wrongly
+    assert family_error(3, 60, rng) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 60)
+
+
+def test_real_effects_are_found_and_no_others():
+    effects = (np.array([0.0, 0.0, 0.3]), np.zeros(4), np.zeros(3))
+    found = comparisons(simulated_table(10, np.random.default_rng(0), effects))
+    real = {(one.axes[0], one.first) for one in found if one.verdict == DIFFERENT}
+    assert real == {("first", (0, 2)), ("first", (1, 2))}
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def row(norm, residual, seed, loss, status="ok", alias_of=None, **more):
+    cell_id = f"{norm}-{residual}-{seed}" + "".join(map(str, more.values()))
+    return {"cell_id": cell_id, "alias_of": alias_of, "status": status, "norm": norm, "residual": residual,
+            "seed": seed, "val_loss": loss, **more}  # fmt: skip
+
+
+def grid(loss, seeds=3, lost=()):
+    """A 2 x 2 grid whose loss is a function; what is lost has diverged."""
+    return Table(
+        ("norm", "residual"),
+        [
+            row(a, b, seed, None, "diverged") if (a, b, seed) in lost else row(a, b, seed, loss(a, b, seed))
+            for a in ("layernorm", "rmsnorm")
+            for b in ("pre", "post")
+            for seed in range(seeds)
+        ],
+    )
+
+
+def additive(a, b, seed):
+    return 2.0 + 0.1 * (a == "rmsnorm") + 0.4 * (b == "post") + seed
+
+
+def test_an_effect_is_a_levels_mean_minus_that_of_all_within_each_seed():
+    first, second = main_effects(grid(additive), "norm")
+    assert first.estimate[:3] == pytest.approx((-0.05, -0.05, -0.05), abs=1e-12)  # the seeds' own level is gone
+    assert second.estimate.mean == pytest.approx(0.05)
+    assert (first.blocks, first.all_blocks, first.counts) == (2, 2, (6, 0, 0))
+
+
+def test_a_cell_that_diverged_is_left_out_for_both_sides():
+    """The lost cell has the worst losses: without balance its level would look better for having lost it."""
+    lost = {("rmsnorm", "post", seed) for seed in range(3)}
+    first, second = main_effects(grid(additive, lost=lost), "norm")
+    assert second.estimate.mean - first.estimate.mean == pytest.approx(0.1)
+    assert (second.blocks, second.all_blocks) == (1, 2)
+    assert second.counts == (3, 3, 0) and second.counts.accidents == "3 of 6 diverged"
+    one = next(one for one in comparisons(grid(additive, lost=lost)) if one.axes == ("norm",))
+    assert one.estimate.mean == pytest.approx(-0.1) and (one.blocks, one.all_blocks) == (1, 2)
+
+
+def test_a_level_that_never_ended_well_leaves_the_others_their_effects():
+    rows = grid(additive).rows + [row("none", b, seed, None, "diverged") for b in ("pre", "post") for seed in range(3)]
+    effects = {one.level: one for one in main_effects(Table(("norm", "residual"), rows), "norm")}
+    assert effects["layernorm"].estimate.mean == pytest.approx(-0.05)
+    assert effects["none"].estimate.n == 0 and effects["none"].counts.diverged == 6
+
+
+def test_balance_keeps_the_most_numbers_and_never_an_incomplete_block():
+    present = np.array([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0]], bool)
+    kept = balance(present)
+    assert (kept.seeds.tolist(), kept.blocks.tolist()) == ([0, 1], [0, 1, 2])
+    assert balance(np.zeros((2, 2), bool)).size == 0
+
+
+def test_levels_that_are_one_function_are_not_compared():
+    rows = [row("none", "pre", seed, 3.0 + 0.1 * seed) for seed in range(3)]
+    rows += [row("none", "post", seed, 3.0 + 0.1 * seed, alias_of=f"none-pre-{seed}") for seed in range(3)]
+    rows += [row("layernorm", b, seed, 2.0 + 0.1 * seed + (b == "post")) for b in ("pre", "post") for seed in range(3)]
+    found = {one.axes[0]: one for one in comparisons(Table(("norm", "residual"), rows))}
+    assert found["residual"].estimate.mean == pytest.approx(-1.0)  # and not -0.5, averaged with a zero
+    assert (found["residual"].blocks, found["residual"].all_blocks) == (1, 1)
+    assert found["norm"].blocks == 2
+    assert len(summaries(Table(("norm", "residual"), rows))) == 3
+
+
+def test_an_alias_without_a_loss_is_no_combination_that_could_have_been_compared():
+    rows = [row("none", "pre", seed, None, "diverged") for seed in range(3)]
+    rows += [row("none", "post", seed, None, "diverged", alias_of=f"none-pre-{seed}") for seed in range(3)]
+    rows += [row("layernorm", b, seed, 2.0 + 0.1 * seed + (b == "post")) for b in ("pre", "post") for seed in range(3)]
+    found = {one.axes[0]: one for one in comparisons(Table(("norm", "residual"), rows))}
+    assert (found["residual"].blocks, found["residual"].all_blocks) == (1, 1)
+
+
+@pytest.mark.parametrize("axes", [("activation", "residual", "norm"), ("residual", "activation", "norm")])
+def test_an_interaction_that_aliases_make_zero_is_left_out_whatever_the_order_of_the_axes(axes):
+    """Without a norm the layouts are one function, so there their difference cannot depend on the activation."""
+    rows = []
+    for activation in ("relu", "gelu"):
+        for b in ("pre", "post"):
+            for seed in range(3):
+                loss = 2.0 + 0.01 * seed + 0.3 * (activation == "gelu" and b == "post")
+                rows.append(row("layernorm", b, seed, loss, activation=activation))
+                alias = f"none-pre-{seed}{activation}" if b == "post" else None
+                rows.append(row("none", b, seed, 3.0 + 0.01 * seed, activation=activation, alias_of=alias))
+    found = {frozenset(one.axes): one for one in interactions(Table(axes, rows))}
+    one = found[frozenset(("activation", "residual"))]
+    assert abs(one.estimate.mean) == pytest.approx(0.3)  # and not 0.15, averaged with a zero
+    assert (one.blocks, one.all_blocks) == (1, 1)
+
+
+def test_interactions_are_differences_of_differences():
+    def crossed(a, b, seed):
+        return additive(a, b, seed) + 0.25 * (a == "rmsnorm" and b == "post") + 1e-4 * seed * (b == "post")
+
+    (one,) = interactions(grid(crossed))
+    assert one.axes == ("norm", "residual") and one.verdict == DIFFERENT
+    assert one.estimate.mean == pytest.approx(0.25)  # (layernorm - rmsnorm) at pre, minus that at post
+    (none,) = interactions(grid(additive))
+    assert none.estimate.mean == pytest.approx(0.0, abs=1e-12)
+    _, _, values = departures(grid(crossed), ("norm", "residual"))
+    assert values == pytest.approx(np.array([[0.0625, -0.0625], [-0.0625, 0.0625]]))
+
+
+def test_holm_counts_only_what_was_tested():
+    table = grid(lambda a, b, seed: additive(a, b, seed) + 0.01 * seed * (a == "rmsnorm"))
+    rows = table.rows + [row("none", b, 0, None, "failed") for b in ("pre", "post")]
+    for one in comparisons(Table(table.axes, rows)):
+        if one.estimate.n == 0:
+            assert (one.p_holm, one.verdict) == (1.0, UNKNOWN)
+        else:
+            assert one.p_holm <= 2 * one.p + 1e-15
+
+
+def test_summaries_rank_count_and_compare_with_the_best():
+    def loss(a, b, seed):
+        return additive(a, b, seed / 100) + 1e-3 * seed * (b == "post")
+
+    table = grid(loss, lost={("rmsnorm", "post", 2)})
+    found = summaries(table)
+    assert [one.verdict for one in found][:2] == [BEST, DIFFERENT]
+    assert found[1].minus_best.mean == pytest.approx(0.1)
+    frame = summary_frame(table, found)
+    lost = frame[(frame["norm"] == "rmsnorm") & (frame["residual"] == "post")].iloc[0]
+    assert (lost["n_ok"], lost["n_diverged"], lost["n_failed"]) == (2, 1, 0)
+    assert lost["sd"] == pytest.approx(np.std([2.5, 2.511], ddof=1))
+    assert list(frame["rank"]) == [1, 2, 3, 4]
+
+
+def test_a_row_that_is_ok_without_a_loss_counts_as_failed():
+    assert count_statuses([row("none", "pre", 0, math.nan), row("none", "pre", 1, None, "killed")]) == (0, 0, 2)
+
+
+def test_each_configuration_gets_the_rate_that_suits_it():
+    rows = [
+        row("layernorm", b, seed, loss + 0.01 * seed, learning_rate=rate)
+        for b, losses in {"pre": (2.0, 1.0), "post": (2.2, 3.0)}.items()
+        for rate, loss in zip((0.1, 1.0), losses, strict=True)
+        for seed in range(3)
+    ]
+    rows[4] = row("layernorm", "pre", 1, None, "diverged", learning_rate=1.0)
+    table = Table(("residual", "learning_rate"), rows)
+    best = at_best_rate(table)
+    assert best.axes == ("residual",)
+    # The lower mean of Pre-LN at 1.0 rests on two of three seeds, so 0.1 is better for it.
+    assert {row["residual"]: row["learning_rate"] for row in best.rows} == {"pre": 0.1, "post": 0.1}
+    assert len(at_rate(table, 1.0).rows) == 6
+
+
+def test_a_rate_whose_seeds_have_not_all_ended_is_not_yet_the_best():
+    rows = [row("layernorm", "pre", seed, 2.0, learning_rate=0.1) for seed in range(3)]
+    rows += [row("layernorm", "pre", 0, 1.0, learning_rate=1.0)]
+    assert at_best_rate(Table(("learning_rate",), rows)).rows == rows[:3]

@@ -1,0 +1,161 @@
+"""A watched trainer: validation and samples in pieces between the steps, with the numbers of any other trainer."""
+
+import math
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from tlab import ModelConfig, TrainConfig
+from tlab.inside.bugs import planted, trainer_with
+from tlab.training.trainer import Trainer, evaluate
+from tlab.ui.runs import live_trainer
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.settings.plans import make_plans
+from tlab.ui.runs.run import Run
+from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.live_trainer import Evaluated, WatchedTrainer, Wrote, write_sample
+from tlab.ui.runs.worker import Job, Progress, Rewound, Validated, work
+
+SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}
+
+
+@pytest.fixture(autouse=True)
+def many_pieces(monkeypatch):
+    """A short text is read in as many pieces as a long one."""
+    monkeypatch.setattr("tlab.training.trainer.VALIDATION_TOKENS", 16)
+
+
+def trainers(verse, **training):
+    config = ModelConfig(vocab_size=verse.tokenizer.vocab_size, **SMALL)
+    return [kind(config, TrainConfig(**training), verse) for kind in (Trainer, WatchedTrainer)]
+
+
+def watch(trainer: WatchedTrainer) -> list:
+    """Train it as the worker does; what it found, each with the step at which it was known."""
+    found, loop = [], iter(trainer)
+    while trainer.has_work:
+        if not trainer.finished:
+            next(loop, None)
+        found += [(trainer.step, thing) for thing in trainer.work_aside()]
+    return found
+
+
+@pytest.mark.parametrize("every", [1, 4, 7, 100])
+def test_the_validation_losses_are_those_of_any_other_trainer_to_the_last_digit(verse, every):
+    plain, watched_one = trainers(verse, steps=25, validation_every=every, batch_size=2)
+    for _ in plain:
+        pass
+    found = watch(watched_one)
+    assert [(r.step, r.loss, r.validation_loss) for r in watched_one.records] == [
+        (r.step, r.loss, r.validation_loss) for r in plain.records
+    ]
+    assert [thing.step for _, thing in found] == [r.step for r in plain.records if r.validation_loss is not None]
+
+
+def test_steps_go_on_while_the_validation_text_is_read_and_it_is_through_before_the_next_is_due(verse):
+    _, trainer = trainers(verse, steps=30, validation_every=10, batch_size=2)
+    waits = [known - thing.step for known, thing in watch(trainer)]
+    assert all(0 < wait < 10 for wait in waits[:-1])
+    assert waits[-1] == 0  # behind the last step there is none to go on with
+
+
+def test_a_sample_is_that_of_the_step_at_which_it_was_begun(verse):
+    _, trainer = trainers(verse, steps=100, validation_every=0, batch_size=2)
+    for _ in range(3):
+        trainer.train_step()
+    expected = write_sample(trainer.model, verse)
+    trainer.begin_sample(verse)
+    found = []
+    while not found:
+        trainer.train_step()
+        found = trainer.work_aside()
+    assert found == [Wrote(3, expected)]
+    assert trainer.step > 10
+    assert trainer.sample_seconds > 0
+
+
+def test_what_is_left_can_be_finished_at_once(verse):
+    _, trainer = trainers(verse, steps=100, validation_every=5, batch_size=2)
+    for _ in range(5):
+        trainer.train_step()
+    loss = evaluate(trainer.model, verse.validation)
+    trainer.begin_sample(verse)
+    assert trainer.finish_aside() == [Evaluated(5, loss, False)]
+    assert not trainer.evaluations and trainer.sample is None
+    assert trainer.records[4].validation_loss == loss
+
+
+def broken_evaluation(monkeypatch):
+    """The second text that is read has a loss that is no number."""
+    real, seen = live_trainer.total_loss, []
+
+    def total_loss(model, batch):
+        if not any(model is one for one in seen):
+            seen.append(model)  # kept, so that no other takes its place in memory
+        return math.nan if len(seen) == 2 else real(model, batch)
+
+    monkeypatch.setattr(live_trainer, "total_loss", total_loss)
+
+
+def test_a_validation_that_is_no_number_ends_the_run_at_its_step_and_undoes_the_later_ones(verse, monkeypatch):
+    _, trainer = trainers(verse, steps=30, validation_every=10, batch_size=2)
+    broken_evaluation(monkeypatch)
+    loop = iter(trainer)
+    while trainer.step < 20:
+        next(loop)
+        trainer.work_aside()
+    weights = trainer.model.parameters.data.copy()
+    found = watch(trainer)
+    assert [(thing.step, thing.rewound) for _, thing in found] == [(20, True)]
+    assert (trainer.step, len(trainer.records), trainer.divergence.step) == (20, 20, 20)
+    assert trainer.records[-1].divergence == trainer.divergence
+    assert np.array_equal(trainer.model.parameters.data, weights)
+    assert trainer.finished and not trainer.has_work
+
+
+def test_a_page_forgets_the_steps_that_were_undone(verse, text_file, monkeypatch):
+    broken_evaluation(monkeypatch)
+    plans = make_plans({**SMALL, "steps": 30, "validation_every": 10, "batch_size": 2})
+    job = Job(text_file, None, "char", plans)
+    run, store = Run("s", job, LOCAL), Store(LOCAL.store)
+    here, there = multiprocessing.Pipe()
+    with here, there:
+        messages = list(work(job, here))
+    assert any(isinstance(message, Rewound) for message in messages)
+    for message in messages:
+        run.take(message, store)
+    side = run.sides[0]
+    assert (run.state, side.step, side.divergence.step) == ("diverged", 20, 20)
+    assert [step for step, _ in side.curve.validation] == [10]
+    assert max(store.steps((run.id, 0))) == 20
+    assert all(insight.step <= 20 for insight in side.insights)
+
+
+def test_a_record_is_told_before_the_loss_that_completes_it(text_file):
+    plans = make_plans({**SMALL, "steps": 40, "validation_every": 5, "batch_size": 2})
+    here, there = multiprocessing.Pipe()
+    told, validated = 0, 0
+    with here, there:
+        for message in work(Job(text_file, None, "char", plans), here):
+            if isinstance(message, Progress):
+                told = message.records[-1].step
+            elif isinstance(message, Validated):
+                validated += 1
+                assert message.step <= told
+    assert validated == 8
+
+
+def test_a_planted_mistake_is_in_what_is_validated_too(verse):
+    config = ModelConfig(vocab_size=verse.tokenizer.vocab_size, **SMALL)
+    training = TrainConfig(steps=3, batch_size=4)
+    expected = trainer_with("no-mask", config, training, verse)
+    list(expected)
+    trainer = WatchedTrainer(config, training, verse)
+    trainer.plant = planted("no-mask", config)
+    trainer.plant(trainer.model)
+    for _ in trainer:
+        pass
+    while trainer.has_work:
+        trainer.work_aside()
+    assert trainer.records[-1].validation_loss == expected.records[-1].validation_loss

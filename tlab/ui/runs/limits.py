@@ -1,0 +1,97 @@
+"""How much one visitor may ask for. On one's own machine nearly anything; on a public page what two cores can give.
+
+The estimates are formulas, and not those of `tlab.cost`, which makes a block of the model and looks: what has to be
+refused must not be made first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tlab.config import ModelConfig, TrainConfig
+
+
+class TooLargeError(ValueError):
+    """A run that this server will not start; the message says what is allowed and what to do."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may cost. Operations are floating-point operations of the whole training."""
+
+    steps: int
+    operations: float
+    memory: int  # bytes of the worker's arrays
+    text: int  # characters of a visitor's own text
+    seconds: float  # by the clock, after which a run is stopped wherever it stands
+    waiting: int  # runs that may wait for a free worker
+    store: int  # bytes of models that the server keeps for all visitors
+    public: bool
+
+
+GB = 2**30
+LOCAL = Limits(
+    steps=1_000_000, operations=1e18, memory=8 * GB, text=50_000_000, seconds=7 * 86400, waiting=30, store=4 * GB,
+    public=False,
+)  # fmt: skip
+# A core of a hosted machine makes about 3e10 operations a second: the longest run takes under three minutes.
+PUBLIC = Limits(
+    steps=5_000, operations=5e12, memory=GB // 2, text=300_000, seconds=180, waiting=30, store=GB // 2, public=True
+)
+
+
+def limits_here() -> Limits:
+    """The public ones on a hosted Space."""
+    return PUBLIC if os.environ.get("SPACE_ID") else LOCAL
+
+
+def estimated_weights(config: ModelConfig) -> int:
+    """Weights of a model, all but the vectors."""
+    C, V, L = config.hidden_dim, config.vocab_size, config.num_layers
+    return round(L * (4 + 2 * config.mlp_ratio) * C * C) + (1 if config.tied else 2) * V * C
+
+
+def estimated_operations(config: ModelConfig, training: TrainConfig) -> float:
+    """Of the whole training: two for each weight and token forward, four backward; and likewise for the scores."""
+    tokens = training.steps * training.batch_size * config.context_length
+    scores = 2 * config.num_layers * config.context_length * config.hidden_dim
+    return 6.0 * tokens * (estimated_weights(config) + scores)
+
+
+def kept_numbers(config: ModelConfig, batch_size: int) -> int:
+    """What one step keeps for its backward pass."""
+    B, T, C, H = batch_size, config.context_length, config.hidden_dim, config.num_heads
+    return config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size
+
+
+def estimated_memory(config: ModelConfig, training: TrainConfig) -> float:
+    """Bytes, in float32: weights, gradient and two moments; and what one step keeps."""
+    return 4.0 * (4 * estimated_weights(config) + kept_numbers(config, training.batch_size))
+
+
+def check_limits(limits: Limits, sides: Sequence[tuple[ModelConfig, TrainConfig]]) -> None:
+    """Refuse a run that costs too much, by the whole cost of all its sides and not field by field.
+
+    Raises:
+        TooLargeError: it does.
+    """
+    here = "this public page" if limits.public else "this app"
+    advice = " On your own machine the lab has no such limit." if limits.public else ""
+    steps = max(training.steps for _, training in sides)
+    if steps > limits.steps:
+        raise TooLargeError(f"{steps:,} steps; {here} allows {limits.steps:,} in one run.{advice}")
+    memory = sum(estimated_memory(config, training) for config, training in sides)
+    if memory > limits.memory:
+        raise TooLargeError(
+            f"This run needs about {memory / GB:.1f} GB of memory; {here} allows {limits.memory / GB:.1f} GB. "
+            f"Take a smaller batch, a shorter context, or fewer and narrower layers.{advice}"
+        )
+    operations = sum(estimated_operations(config, training) for config, training in sides)
+    if operations > limits.operations:
+        allowed = int(steps * limits.operations / operations)
+        raise TooLargeError(
+            f"This run would take {operations / limits.operations:.1f} times the arithmetic that {here} allows in one "
+            f"run. At this size that is {allowed:,} steps; take fewer steps or a smaller model.{advice}"
+        )

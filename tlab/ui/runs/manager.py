@@ -1,0 +1,362 @@
+"""Who trains, who waits, and what every visitor has trained so far.
+
+The model of a run, for all tabs:
+
+- A `Run` (run.py) is one experiment of one or two `run.sides`, A and B. A `Side` has its label, configs, curve, last
+  record, validation loss, divergence, number of parameters, sample, seconds, and `insights` for the why panel. One
+  worker process trains both sides in turns, with the same seed and batches (worker.py).
+- `Runs.store` (store.py) keeps checkpoints by (run id, side) and step: the latest of each side, and about a dozen at
+  log-spaced steps from 0. Tabs ask `latest_checkpoint(runs, run_id, side, step)` and `checkpoint_steps(runs, run_id,
+  side)` below, which answer with the shipped run while the visitor has none.
+- A session has a history, newest first: `runs.history(session)`, `own`, `adopt`, `run.rename(name)`, `run.pinned`,
+  `forget`. At most one of them is active. `shown(session)` is the one on the Train tab, or None for the shipped one.
+- Only the id of a run is in the page's `gr.State`. A handler that is given one asks `runs.get(run_id)`; what changes
+  or deletes a run asks `runs.own(session, run_id)`, so that nobody can reach another's.
+
+A handler of the page never trains. It reads a `Run`, which a thread of its own keeps up to date from the messages of
+a worker process: so a visitor who leaves, or who never listens, holds up nobody.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections import OrderedDict, deque
+
+from tlab.training.checkpoint import Checkpoint
+from tlab.inside.bugs import planted
+from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
+from tlab.text.corpora import MINIMUM_CHARACTERS
+from tlab.training.trainer import check_fit
+from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
+from tlab.ui.runs.time_estimate import Pace, corrected
+from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
+from tlab.ui.inspection.process import Looker
+from tlab.ui.runs.spare_worker import Spare, Worker
+from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
+from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.worker import PAUSE, STOP, Ended, Failed, Job
+
+GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
+MAX_RUNS = 500  # of all sessions; each is two curves of 300 points and two times 100 insights
+MAX_HISTORY = 12  # runs of one session
+STEPS_TO_LEARN_FROM = 20  # fewer say little of how fast the machine is
+SESSION_SHARE = 8  # one session may take up an eighth of the store
+
+
+class BusyError(RuntimeError):
+    """No run can be started now; the message says why."""
+
+
+class Runs:
+    """All runs of all sessions, and the places in which they are worked on.
+
+    Args:
+        limits: what one run may cost.
+        places: worker processes at once; by default as many as cores.
+    """
+
+    def __init__(self, limits: Limits, places: int | None = None) -> None:
+        self.limits = limits
+        self.store = Store(limits.store, limits.store // SESSION_SHARE)
+        self.free = places or multiprocessing.cpu_count()
+        self.turn = threading.Condition()
+        self.waiting: deque[Run] = deque()
+        self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
+        self.on_show: dict[str, Run] = {}  # session -> the run on its Train tab
+        self.spare = Spare()
+        self.looker = Looker(limits)
+        self.pace: Pace | None = None  # of this machine; None until it is measured
+
+    # -------------------------------------------------------------------------------- a visitor's runs
+
+    def start(self, session: str, job: Job) -> Run:
+        """Begin a run, or put it into the queue; an active one of the session ends, and stays in its history.
+
+        Raises:
+            ValueError: the settings are wrong, or too much (`TooLargeError`).
+            BusyError: too many are waiting already.
+        """
+        self.check(job)
+        self.check_queue(session)
+        self.stop_others(session)  # last, so that who is refused keeps the run they have
+        run = Run(session, job._replace(limits=self.limits), self.limits)
+        self.add(run)
+        self.enqueue(run)
+        return run
+
+    def resume(self, run: Run, rounds: int | None = None) -> None:
+        """Go on with a paused run, bit for bit as if it had never paused; after `rounds` steps it pauses again.
+
+        Raises:
+            ValueError: its models had to make room for others'.
+            BusyError: too many are waiting already.
+        """
+        if run.state != PAUSED:
+            return
+        checkpoints = [self.store.get((run.id, side)) for side in range(len(run.sides))]
+        ready = [c for c in checkpoints if c and (c.optimizer_state or c.divergence)]
+        if len(ready) < len(run.sides):
+            raise ValueError("This run was put away to make room for others' runs, so it cannot go on. Start it anew.")
+        self.stop_others(run.session)
+        plans = tuple(plan._replace(checkpoint=c) for plan, c in zip(run.job.plans, ready, strict=True))
+        run.job = run.job._replace(plans=plans, rounds=rounds)
+        run.order, run.terminate_at = None, float("inf")
+        self.on_show[run.session] = run
+        self.enqueue(run)
+
+    def adopt(self, run: Run, checkpoints: list[list[Checkpoint]]) -> None:
+        """Take in a run that was finished elsewhere (`Run.finished`), with some checkpoints of each side, in order."""
+        self.add(run)
+        for side, of_side in enumerate(checkpoints):
+            for checkpoint in of_side:
+                self.store.put(run.session, (run.id, side), checkpoint, keep=True)
+
+    def history(self, session: str) -> list[Run]:
+        """Every run of a session that is still known, newest first."""
+        return [run for run in reversed(list(self.runs.values())) if run.session == session]
+
+    def get(self, run_id: str | None) -> Run | None:
+        """The run of this id, if it is still known."""
+        return self.runs.get(run_id) if run_id else None
+
+    def own(self, session: str, run_id: str | None) -> Run | None:
+        """The same, but only if it is this session's."""
+        run = self.get(run_id)
+        return run if run is not None and run.session == session else None
+
+    def shown(self, session: str) -> Run | None:
+        """The run on the Train tab of a session; None is the shipped one."""
+        return self.on_show.get(session)
+
+    def show(self, session: str, run: Run | None) -> None:
+        """Another run, or the shipped one, comes onto the Train tab."""
+        if run is None:
+            self.on_show.pop(session, None)
+        else:
+            self.on_show[session] = run
+
+    def add(self, run: Run) -> None:
+        """One more in the history; the oldest that is not pinned makes room."""
+        self.runs[run.id] = self.on_show[run.session] = run
+        mine = self.history(run.session)
+        for old in [r for r in reversed(mine) if not r.pinned and r is not run][: max(0, len(mine) - MAX_HISTORY)]:
+            self.forget(old)
+        while len(self.runs) > MAX_RUNS:
+            self.forget(next(iter(self.runs.values())))
+
+    def forget(self, run: Run) -> None:
+        """End a run and drop everything of it."""
+        self.stop(run)
+        self.runs.pop(run.id, None)
+        self.store.discard(run.id)
+        if self.on_show.get(run.session) is run:
+            del self.on_show[run.session]
+
+    def end_session(self, session: str) -> None:
+        """A visitor has left: their run ends, and what was kept of all of them goes."""
+        for run in self.history(session):
+            self.forget(run)
+        self.on_show.pop(session, None)
+
+    # -------------------------------------------------------------------------------- orders
+
+    def stop_others(self, session: str) -> None:
+        """End whatever of a session is active: it may have one run at a time. One that pauses may stay so."""
+        for run in self.history(session):
+            if run.active:
+                self.stop(run)
+
+    def stop(self, run: Run) -> None:
+        """End a run; what it has learned is kept. Its worker process is gone within a second."""
+        if run.state == PAUSED:
+            run.state = STOPPED
+        self.order(run, STOP)
+
+    def pause(self, run: Run) -> None:
+        """Let a run finish its step and put its models away, to go on later."""
+        self.order(run, PAUSE)
+
+    def order(self, run: Run, order: str) -> None:
+        """Pass an order on. One that waits has no worker to give it to: its thread has to look up."""
+        run.give_order(order)
+        with self.turn:
+            self.turn.notify_all()
+
+    # -------------------------------------------------------------------------------- checks
+
+    def check(self, job: Job) -> None:
+        """Refuse what cannot be trained, before a process is busy with it."""
+        if job.text is None and job.corpus not in corpus_names():  # a name, never a path
+            raise ValueError(f"There is no text called {job.corpus!r} here. Choose one of the list.")
+        if job.text is not None and len(job.text) > self.limits.text:
+            raise TooLargeError(
+                f"Your text has {len(job.text):,} characters; {self.limits.text:,} are allowed here. Take a part of it."
+            )
+        tokenizer = None if job.text is None else tokenizer_of(job.text, job.tokenizer)
+        vocab_size = tokenizer.vocab_size if tokenizer else GUESSED_VOCABULARY
+        configs = [plan.configs(vocab_size) for plan in job.plans]
+        check_limits(self.limits, configs)
+        for plan, (config, _) in zip(job.plans, configs, strict=True):
+            if plan.bug:
+                planted(plan.bug, config)
+        if job.text is not None and tokenizer is not None:
+            corpus = corpus_from_text(job.text, job.corpus, tokenizer=tokenizer)
+            for config, _ in configs:
+                check_fit(config, corpus)
+
+    def check_queue(self, session: str) -> None:
+        """Refuse a run for which the queue has no room; one of the session that waits would leave it."""
+        with self.turn:
+            others = sum(run.session != session for run in self.waiting)
+            if others >= self.limits.waiting:
+                raise BusyError(f"{others} runs are waiting already. Try again in a minute.")
+
+    def place(self, run: Run) -> int:
+        """How many are before this run in the queue, itself included; 0 when it is not waiting."""
+        with self.turn:
+            return self.waiting.index(run) + 1 if run in self.waiting else 0
+
+    def prepare(self) -> None:
+        """Have a worker process at hand, so that the next run begins at once. The first one measures its pace."""
+        self.spare.prepare()
+        if self.pace is None:
+            threading.Thread(target=self.measure, daemon=True, name="tlab-measure").start()
+
+    def measure(self) -> None:
+        """Learn how fast this machine is, for estimates."""
+        self.pace = self.spare.measure() or self.pace
+
+    def learn(self, run: Run) -> None:
+        """What a run took makes the next estimate better."""
+        if self.pace is None or run.vocab_size is None or run.step < STEPS_TO_LEARN_FROM:
+            return
+        configs = [plan.configs(run.vocab_size) for plan in run.job.plans]
+        seen = [
+            (config, training.batch_size, side.step, side.seconds)
+            for (config, training), side in zip(configs, run.sides, strict=True)
+        ]
+        self.pace = corrected(self.pace, seen)
+
+    def close(self) -> None:
+        """End everything: the server goes down."""
+        for run in list(self.runs.values()):
+            self.forget(run)
+        self.spare.end()
+        self.looker.end()
+
+    # -------------------------------------------------------------------------------- threads
+
+    def enqueue(self, run: Run) -> None:
+        """Let a thread see the run through."""
+        with self.turn:
+            if len(self.waiting) >= self.limits.waiting:
+                raise BusyError(f"{len(self.waiting)} runs are waiting already. Try again in a minute.")
+            run.state = WAITING
+            self.waiting.append(run)
+        threading.Thread(target=self.relay, args=(run,), daemon=True, name=f"tlab-run-{run.id}").start()
+
+    def relay(self, run: Run) -> None:
+        """The life of one stretch of a run: wait for a place, train, give the place back."""
+        with self.turn:
+            self.turn.wait_for(lambda: run.order or (self.free > 0 and self.waiting[0] is run))
+            self.waiting.remove(run)
+            if run.order:
+                run.state = STOPPED if run.order == STOP or run.step == 0 else PAUSED
+                self.turn.notify_all()
+                return
+            run.state = STARTING
+            self.free -= 1
+        worker = None
+        try:
+            worker = self.spare.take()
+            self.follow(run, worker)
+        except Exception:  # whatever it was, the visitor must not wait for ever
+            run.error = "The server could not run this training. Try again."
+            run.state = FAILED
+            raise
+        finally:
+            with run.lock:
+                run.worker = None
+            if worker is not None:
+                worker.end()
+            with self.turn:
+                self.free += 1
+                self.turn.notify_all()
+        self.spare.prepare()
+
+    def follow(self, run: Run, worker: Worker) -> None:
+        """Pass the worker's messages on to the run until it ends, one way or another."""
+        with run.lock:
+            run.worker = worker
+            worker.connection.send(run.job)
+            if run.order:
+                worker.connection.send(run.order)
+        deadline = time.monotonic() + self.limits.seconds
+        last_word, state = None, FAILED
+        while True:
+            now = time.monotonic()
+            if now > run.terminate_at:
+                state = STOPPED
+                break
+            if now > deadline and run.order is None:
+                run.note = f"Stopped after {self.limits.seconds:.0f} seconds, the most that one run may take here."
+                run.give_order(STOP)
+            if not worker.connection.poll(0.05):
+                continue
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                run.error = "The process that trained this model ended unexpectedly, perhaps for want of memory."
+                state = FAILED
+                break
+            if isinstance(message, (Ended, Failed)):
+                last_word = message
+                break
+            run.take(message, self.store)
+        # First the process, then the words: who reads "stopped" may rely on it.
+        with run.lock:
+            run.worker = None
+        worker.end()
+        if last_word is None:
+            run.state = state
+        else:
+            run.take(last_word, self.store)
+            self.learn(run)
+        if run.id not in self.runs:  # forgotten while it ran
+            self.store.discard(run.id)
+
+
+def tokenizer_of(text: str, name: str) -> Tokenizer:
+    """A tokenizer for a visitor's text; a text that has nothing to learn is refused in a visitor's words."""
+    if len(text) < MINIMUM_CHARACTERS:
+        given = f"has only {len(text)} characters" if text else "is empty"
+        raise ValueError(f"Your text {given}; give {MINIMUM_CHARACTERS} characters or more.")
+    tokenizer = TOKENIZERS[name].from_text(text)
+    if tokenizer.vocab_size < 2:
+        raise ValueError("The text has only one character, over and over: give one with two or more to tell apart.")
+    return tokenizer
+
+
+def latest_checkpoint(
+    runs: Runs, run_id: str | None, side: int = 0, step: int | None = None
+) -> tuple[Checkpoint, Run | None]:
+    """The model to look into: that of the visitor's run, or the shipped one (and None) while there is none.
+
+    Args:
+        runs: all of them.
+        run_id: of the page's state.
+        side: 0 for A, 1 for B; of a run with one side, always that.
+        step: the nearest one that is kept; by default the latest.
+    """
+    run = runs.get(run_id)
+    side = min(side, len(run.sides) - 1) if run else side
+    checkpoint = runs.store.get((run.id, side), step) if run else None
+    return (demo_checkpoint(side, step), None) if checkpoint is None else (checkpoint, run)
+
+
+def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]:
+    """The steps that `latest_checkpoint` can give, in order."""
+    run = runs.get(run_id)
+    return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)

@@ -1,0 +1,254 @@
+"""A run as the server knows it: one experiment of one or two sides."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from tlab.training.checkpoint import Checkpoint
+from tlab.config import ModelConfig, TrainConfig
+from tlab.training.records import Divergence, StepRecord
+from tlab.ui.runs.loss_curve import Curve
+from tlab.ui.runs.limits import Limits
+from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.worker import (
+    PAUSE,
+    STOP,
+    Ended,
+    Failed,
+    Insight,
+    Job,
+    Plan,
+    Progress,
+    Rewound,
+    Sample,
+    Snapshot,
+    Started,
+    Validated,
+)
+
+if TYPE_CHECKING:
+    from tlab.ui.runs.spare_worker import Worker
+
+SECONDS_TO_OBEY = 0.4  # what a stopped worker has to finish its step and hand over its model before it is terminated
+SECONDS_TO_PAUSE = 30.0  # a pause without the model would be a stop, so it may take long
+LETTERS = "AB"
+LONGEST_NAME = 60  # characters of a name that a visitor gives
+
+WAITING, STARTING, RUNNING = "waiting", "starting", "running"
+PAUSED, DONE, STOPPED, DIVERGED, FAILED = "paused", "done", "stopped", "diverged", "failed"
+ACTIVE = (WAITING, STARTING, RUNNING)
+
+
+class Side:
+    """One of the models that a run trains, and all that is known of its training.
+
+    Attributes:
+        letter: "A" or "B".
+        label: what distinguishes it, in words: "Post-LN", "Learning rate 0.01"; "this run" where there is one side.
+        model, training: the fields of its configs, all but vocab_size.
+        curve: the loss, as the chart draws it.
+        last: the latest record.
+        validation_loss: the latest, nats a token.
+        divergence: how it ended early, or None.
+        num_parameters: of the model; None until it stands.
+        sample: the latest text that it wrote.
+        insights: what `probes.layer_insights` saw at some of the steps, oldest first.
+    """
+
+    def __init__(self, letter: str, plan: Plan) -> None:
+        self.letter = letter
+        self.label = plan.label
+        self.model = plan.model
+        self.training = plan.training
+        self.curve = Curve()
+        self.last: StepRecord | None = None
+        self.validation_loss: float | None = None
+        self.divergence: Divergence | None = None
+        self.num_parameters: int | None = None
+        self.sample: Sample | None = None
+        self.insights: list[Insight] = []
+
+    @property
+    def train_config(self) -> TrainConfig:
+        """How it is trained."""
+        return TrainConfig.from_json(self.training)
+
+    def model_config(self, vocab_size: int) -> ModelConfig:
+        """What it is made of, once the vocabulary is known."""
+        return ModelConfig.from_json({**self.model, "vocab_size": vocab_size})
+
+    @property
+    def steps(self) -> int:
+        """Updates that it is to make."""
+        return int(self.training["steps"])
+
+    @property
+    def step(self) -> int:
+        """Updates made or, at a divergence, tried."""
+        return self.last.step if self.last else 0
+
+    @property
+    def seconds(self) -> float:
+        """Spent on its updates so far, without validation and samples."""
+        return self.last.seconds if self.last else 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has nothing left to do."""
+        return self.divergence is not None or self.step >= self.steps
+
+    def add(self, record: StepRecord) -> None:
+        """One more step."""
+        self.curve.add(record)
+        self.last = record
+        self.divergence = record.divergence
+        if record.validation_loss is not None:
+            self.validation_loss = record.validation_loss
+
+    def complete(self, step: int, loss: float) -> None:
+        """The validation loss of a step that was added without it."""
+        self.curve.add_validation(step, loss)
+        self.validation_loss = loss
+
+    def rewind(self, records: list[StepRecord]) -> None:
+        """Forget every step, and add these instead."""
+        self.curve, self.last, self.validation_loss = Curve(), None, None
+        for record in records:
+            self.add(record)
+        self.insights = [insight for insight in self.insights if insight.step <= self.step]
+        if self.sample and self.sample.step > self.step:
+            self.sample = None
+
+
+class Run:
+    """One experiment. Attributes are written by its relay thread and read by everybody.
+
+    Attributes:
+        id: what a page keeps of it, and nothing else.
+        session: whose it is.
+        name: for the history; a visitor may change it.
+        pinned: whether the history keeps it when it is full.
+        job: what was asked for.
+        state: one of WAITING ... FAILED. DIVERGED only when no side finished.
+        sides: one or two.
+        vocab_size: of the text; None until it was read.
+        excerpt: the beginning of the text that is never trained on.
+        error: why it FAILED, in words.
+        note: one more sentence on how it ended.
+    """
+
+    def __init__(self, session: str, job: Job, limits: Limits) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.session = session
+        self.name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.corpus
+        self.pinned = False
+        self.begun_at = time.time()
+        self.job = job
+        self.limits = limits
+        self.state = WAITING
+        self.sides = [Side(letter, plan) for letter, plan in zip(LETTERS, job.plans, strict=False)]
+        self.vocab_size: int | None = None
+        self.excerpt = ""
+        self.error = ""
+        self.note = ""
+        self.worker: Worker | None = None
+        self.order: str | None = None
+        self.terminate_at = float("inf")
+        self.steps_before = 0  # of earlier stretches, before a pause
+        self.running_since: float | None = None
+        self.lock = threading.Lock()  # of orders to the worker
+
+    @classmethod
+    def finished(cls, session: str, job: Job, checkpoints: list[Checkpoint], limits: Limits) -> Run:
+        """A run that was trained elsewhere or earlier, one checkpoint with its records for each side."""
+        run = cls(session, job, limits)
+        for side, checkpoint in zip(run.sides, checkpoints, strict=True):
+            for record in checkpoint.records:
+                side.add(record)
+            side.num_parameters = sum(array.size for array in checkpoint.weights.values())
+            run.vocab_size = checkpoint.model_config.vocab_size
+        run.state = run.state_at_end()
+        return run
+
+    @property
+    def active(self) -> bool:
+        """Whether more is to come."""
+        return self.state in ACTIVE
+
+    @property
+    def steps(self) -> int:
+        """Updates that the longer side is to make."""
+        return max(side.steps for side in self.sides)
+
+    @property
+    def step(self) -> int:
+        """Updates of the side that is furthest."""
+        return max(side.step for side in self.sides)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the clock, at the pace of this stretch; None while nothing is known."""
+        made = self.step - self.steps_before
+        if self.state != RUNNING or self.running_since is None or made < 1:
+            return None
+        going = [side.steps for side in self.sides if not side.finished]
+        return (time.monotonic() - self.running_since) / made * max(0, max(going, default=0) - self.step)
+
+    def state_at_end(self, order: str | None = None) -> str:
+        """How it stands when its worker has ended, by itself or by an order."""
+        if all(side.finished for side in self.sides):
+            return DIVERGED if all(side.divergence for side in self.sides) else DONE
+        return PAUSED if order == PAUSE else STOPPED
+
+    def rename(self, name: str) -> None:
+        """Another name for the history; an empty one changes nothing."""
+        self.name = " ".join(name.split())[:LONGEST_NAME] or self.name
+
+    def give_order(self, order: str) -> None:
+        """Tell the worker to pause or to stop. It does so after its step; a stop is enforced if it does not."""
+        with self.lock:
+            if not self.active:
+                return
+            if self.order != STOP:
+                self.order = order
+            self.terminate_at = time.monotonic() + (SECONDS_TO_OBEY if order == STOP else SECONDS_TO_PAUSE)
+            if self.worker is not None:
+                with contextlib.suppress(OSError):  # it has just ended by itself
+                    self.worker.connection.send(order)
+
+    def take(self, message: Any, store: Store) -> None:
+        """What a message of the worker says goes into the attributes."""
+        if isinstance(message, Started):
+            self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
+            for side, count in zip(self.sides, message.num_parameters, strict=True):
+                side.num_parameters = count
+            self.running_since = time.monotonic()
+            self.steps_before = self.step
+            self.state = RUNNING
+        elif isinstance(message, Progress):
+            for record in message.records:
+                self.sides[message.side].add(record)
+        elif isinstance(message, Validated):
+            self.sides[message.side].complete(message.step, message.loss)
+        elif isinstance(message, Rewound):
+            side = self.sides[message.side]
+            side.rewind(message.records)
+            store.discard_after((self.id, message.side), side.step)
+        elif isinstance(message, Insight):
+            self.sides[message.side].insights.append(message)
+        elif isinstance(message, Sample):
+            self.sides[message.side].sample = message
+        elif isinstance(message, Snapshot):
+            store.put(self.session, (self.id, message.side), message.checkpoint, keep=message.keep)
+        elif isinstance(message, Ended):
+            for number, checkpoint in enumerate(message.checkpoints):
+                store.put(self.session, (self.id, number), checkpoint)
+                self.sides[number].divergence = checkpoint.divergence
+            self.state = self.state_at_end(message.order)
+        elif isinstance(message, Failed):
+            self.error = message.message
+            self.state = FAILED
