@@ -26,9 +26,10 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from benchmarks.visitors import Refused, Row, Server, Visitor, Watch, finish, table
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
 from tlab.text import corpus_from_text
 from tlab.training.checkpoint import FILE_NAME, fingerprint
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide, write_export
 

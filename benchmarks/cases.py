@@ -9,7 +9,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-from tlab.config import ModelConfig
+from tlab.nn.config import ModelConfig
 
 NANO = ModelConfig(
     vocab_size=65, context_length=64, hidden_dim=128, num_layers=4, num_heads=4,

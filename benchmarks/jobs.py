@@ -12,10 +12,11 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.cases import size_of
-from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.generate import draw, generate_tokens, sampling_steps
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.text import Corpus, Tokenizer, corpus_from_text
+from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.trainer import Trainer
 from tlab.types import Array
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import Job
-from tlab.config import ModelConfig
 from tlab.cost import flops_by_part
+from tlab.nn.config import ModelConfig
 from tlab.types import Array
 
 ORDER = 1024  # of the large factor: far from what a core's own caches hold, and a rate that larger ones do not beat

@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 import tyro
 
-from tlab.config import ModelConfig, TrainConfig, options
+from tlab.config import options
 from tlab.inside import PROBES, Probe, Subject
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.text import DEFAULT_CORPUS, Corpus, load_corpus
 from tlab.training.checkpoint import Checkpoint
+from tlab.training.config import TrainConfig
 from tlab.training.parallel import one_blas_thread
 
 TOKENS = 256

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, random_corpus
 from benchmarks.limit import step_flops
-from tlab.config import ComputeConfig, ModelConfig, TrainConfig
 from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 from tlab.text import Corpus
+from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.trainer import Trainer
 
 SLOTS = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}

@@ -24,8 +24,8 @@ from sweeps.run.plan import Plan, chosen_cells, estimate, make_plan
 from sweeps.run.train_cell import ACCIDENTS
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
-from tlab.config import TrainConfig
 from tlab.text.corpora import DEFAULT_CORPUS
+from tlab.training.config import TrainConfig
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 Folder = Annotated[Positional[Path], arg(metavar="FOLDER")]

@@ -28,7 +28,7 @@ from benchmarks.sinks import SINKS, adam
 from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.worker import Worker
-from tlab.config import ModelConfig
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 
 QUICK = Side("ours", "benchmarks.jobs:generation", ("default", "own", "cached", "1", "1"))

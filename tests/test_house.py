@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["tlab.wording"],
     ["tlab.version", "tlab.types", "tlab.machine", "tlab.registry", "tlab.training.records"],
-    ["tlab.nn.params"],
+    ["tlab.nn.params", "tlab.config"],
     [
         "tlab.nn.inits",
         "tlab.nn.linear",
@@ -29,7 +29,7 @@ FLOORS = [
     ],
     ["tlab.nn.norms", "tlab.nn.positions", "tlab.nn.loss"],
     ["tlab.nn.attention", "tlab.nn.mlp", "tlab.nn.residuals"],
-    ["tlab.config"],
+    ["tlab.nn.config", "tlab.training.config"],
     ["tlab.nn.model"],
     ["tlab.nn.decoder"],
     ["tlab.nn.trace", "tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel"],

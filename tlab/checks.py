@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlab.config import ModelConfig
+from tlab.nn.config import ModelConfig
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.config import ComputeConfig, ModelConfig
+from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
 from tlab.nn.params import Param
+from tlab.training.config import ComputeConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.types import Array
 

@@ -20,7 +20,8 @@ from glassllm.optim import AdamW, clip_grad_norm
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, random_corpus
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 

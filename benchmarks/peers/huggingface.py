@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import Job
-from tlab.config import ModelConfig
+from tlab.nn.config import ModelConfig
 from tlab.types import Array, Ids
 
 # Our name -> theirs. GPT-2's code keeps its matrices as (C_in, C_out), like ours.

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, initial_weights, random_corpus
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, Job, random_corpus
-from tlab.config import ModelConfig, TrainConfig
 from tlab.machine import keep_freed_memory
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 

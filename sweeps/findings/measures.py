@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Trace, Transformer
 from tlab.text.corpora import Corpus
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer, draw_batch, evaluate
 from tlab.types import Array, Ids
 

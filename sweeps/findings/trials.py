@@ -27,10 +27,12 @@ from sweeps.findings.measures import MEASURES, Outcome
 from sweeps.run.progress import Progress
 from sweeps.run.train_cell import DIVERGED, FAILED, OK, fingerprint
 from sweeps.run.worker import start_worker
-from tlab.config import ModelConfig, TrainConfig, options
+from tlab.config import options
 from tlab.cost import flops_by_part
+from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
 from tlab.training.checkpoint import write_atomically
+from tlab.training.config import TrainConfig
 from tlab.training.parallel import one_blas_thread
 
 SCHEMA = 1  # to be raised when a measure comes to mean other numbers

@@ -14,11 +14,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from sweeps.grid.fields import TextConfig
-from tlab.config import Config, ModelConfig, TrainConfig, options
+from tlab.config import Config, options
+from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS, Norm
 from tlab.nn.params import ParamSpace
 from tlab.nn.residuals import RESIDUALS, Residual
 from tlab.registry import REGISTRIES, Entry
+from tlab.training.config import TrainConfig
 from tlab.types import Array
 
 SCHEMA = 2

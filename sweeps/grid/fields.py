@@ -5,17 +5,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tlab.config import (
-    Config,
-    ModelConfig,
-    TextConfig,
-    TrainConfig,
-    field_types,
-    options,
-    type_alternatives,
-)
+from tlab.config import Config, field_types, options, type_alternatives
+from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
+from tlab.text.config import TextConfig
 from tlab.text.corpora import CORPORA
+from tlab.training.config import TrainConfig
 from tlab.wording import did_you_mean
 
 GIVEN_BY_CORPUS = "vocab_size"

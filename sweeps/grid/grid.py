@@ -16,8 +16,10 @@ from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_
 from sweeps.grid.fields import parse_value as parse_value
 from sweeps.grid.fields import registry_of as registry_of
 from sweeps.grid.fields import sweepable as sweepable
-from tlab.config import Config, ConfigError, ModelConfig, TrainConfig, as_plain, field_types, type_alternatives
+from tlab.config import Config, ConfigError, as_plain, field_types, type_alternatives
+from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import check_fit
 
 MOST_COMPLAINTS = 5  # in one message: a grid of a thousand cells may have hundreds

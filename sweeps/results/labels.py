@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.grid.grid import registry_of
-from sweeps.store.provenance import without_folders
 from sweeps.results.summary import Configuration
+from sweeps.store.provenance import without_folders
 
 
 def level_name(axis: str, value: Any) -> str:

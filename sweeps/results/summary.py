@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sweeps.run.train_cell import DIVERGED, OK
 from sweeps.grid.grid import REPLICATE
 from sweeps.results.stats import MARGIN, Estimate, difference_p, equality_p, estimate, holm, paired, verdict_of
+from sweeps.run.train_cell import DIVERGED, OK
 from sweeps.store.folder import Table
 
 MEASURE = "val_loss"

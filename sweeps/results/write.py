@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sweeps.run.train_cell import CurvePoint, Record
+from sweeps.grid.cell_id import Cell
 from sweeps.grid.fields import REPLICATE, sweepable
 from sweeps.grid.grid import Grid
-from sweeps.grid.cell_id import Cell
+from sweeps.run.train_cell import CurvePoint, Record
 from sweeps.store.provenance import without_folders
 from tlab.training.checkpoint import write_atomically
 

@@ -16,7 +16,7 @@ from sweeps.grid.fields import GridError, TextConfig
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.store.folder import Store
 from tlab import cost
-from tlab.config import ModelConfig
+from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
 from tlab.training.parallel import one_blas_thread
 from tlab.training.trainer import Trainer

@@ -19,7 +19,7 @@ from tlab.cli.run_folder import environment
 from tlab.text.corpora import Corpus
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING = ("optimizers", "records", "schedules", "trainer")
+TRAINING = ("config", "optimizers", "records", "schedules", "trainer")
 CORE = ("nn", "text", "config", "registry", *(f"training/{module}" for module in TRAINING))
 """What of `tlab` has a part in the numbers of a cell: modules, or packages with all that is in them."""
 

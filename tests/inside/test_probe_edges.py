@@ -5,8 +5,8 @@ import pytest
 
 from tlab import Checkpoint, TrainConfig
 from tlab.checks import random_model
-from tlab.config import ModelConfig
 from tlab.inside import PROBES, ProbeError, Subject
+from tlab.nn.config import ModelConfig
 from tlab.text import corpus_from_text
 
 PANGRAM = "the quick brown fox jumps over the lazy dog; " * 40

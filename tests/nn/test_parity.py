@@ -14,8 +14,8 @@ pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip in
 from torch import tensor
 
 from judge import alibi_slopes, cannot_judge, logits, loss_and_gradients
-from tlab.config import ModelConfig
 from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS, Alibi

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from judge import loss_and_gradients
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
+from tlab.training.config import TrainConfig
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
 
 NUM_UPDATES = 10

@@ -56,7 +56,7 @@ def test_what_is_typed_stays_text(visit):  # noqa: F811
     page = inside(visit)
     page.locator("#inside-text textarea").fill(EVIL)
     page.locator("#inside-table").get_by_text("a").first.wait_for()
-    choose(page, "Effects", "Next token, with a part changed")
+    choose(page, "Ablation", "Next token, with a part changed")
     page.fill("#probe-next-part input, #probe-next-part textarea", EVIL)
     page.keyboard.press("Tab")
     page.locator("#inside-table .tl-in-refused").get_by_text("no part").wait_for()
@@ -90,5 +90,5 @@ def test_a_model_trained_here_is_looked_into(visit):  # noqa: F811
 
 def test_no_table_is_wider_than_a_phone(visit):  # noqa: F811
     page = inside(visit, width=390, height=844)
-    choose(page, "Tracing", "One token's way")
+    choose(page, "Trace", "One token's way")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -22,8 +22,11 @@ from tlab.cli.flags import (
     parse,
     text_and_model,
 )
-from tlab.config import ComputeConfig, Config, ConfigError, ModelConfig, TextConfig, TrainConfig, options
+from tlab.config import Config, ConfigError, options
+from tlab.nn.config import ModelConfig
 from tlab.text import default_prompt, load_corpus
+from tlab.text.config import TextConfig
+from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.version import VERSION
 
 if TYPE_CHECKING:

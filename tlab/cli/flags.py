@@ -7,8 +7,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Union
 
-from tlab.config import Config, ModelConfig, Option, TextConfig, TrainConfig, field_types, option, options
+from tlab.config import Config, Option, field_types, option, options
+from tlab.nn.config import ModelConfig
 from tlab.text import Corpus, corpus_names, load_corpus
+from tlab.text.config import TextConfig
+from tlab.training.config import TrainConfig
 
 DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
 

@@ -15,8 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tlab.cli.run_folder import save_state
-from tlab.config import ModelConfig, options
+from tlab.config import options
 from tlab.generate import generate_tokens
+from tlab.nn.config import ModelConfig
 from tlab.training.snapshots import save_snapshot, snapshot_steps
 from tlab.training.trainer import Trainer
 from tlab.wording import duration, several

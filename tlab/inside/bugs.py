@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tlab.checks import Check, run_checks
-from tlab.config import ModelConfig
 from tlab.nn.attention import Attention
+from tlab.nn.config import ModelConfig
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer
 from tlab.nn.norms import NORMS

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlab.config import ModelConfig
+from tlab.nn.config import ModelConfig
 from tlab.nn.inits import INITS
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer

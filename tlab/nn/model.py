@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tlab.config import ModelConfig
 from tlab.machine import keep_freed_memory
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.attention import Attention, AttentionTrace, KVCache, LayerCache
+from tlab.nn.config import ModelConfig
 from tlab.nn.inits import INITS, Init
 from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy

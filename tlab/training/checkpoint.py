@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
+from tlab.config import ConfigError
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer, check_shapes
 from tlab.registry import UnknownKeyError
 from tlab.text import Tokenizer, tokenizer_from_json
+from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.records import Divergence, StepRecord
 from tlab.types import Array

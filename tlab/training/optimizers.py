@@ -12,7 +12,7 @@ from tlab.registry import Registry
 from tlab.types import Array
 
 if TYPE_CHECKING:
-    from tlab.config import TrainConfig
+    from tlab.training.config import TrainConfig
 
 OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer")
 

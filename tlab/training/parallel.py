@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tlab.config import ComputeConfig, ConfigError
+from tlab.config import ConfigError
 from tlab.nn.model import Transformer
+from tlab.training.config import ComputeConfig
 from tlab.types import Ids
 
 if TYPE_CHECKING:

@@ -13,12 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tlab.config import ComputeConfig, ConfigError, ModelConfig, TrainConfig
+from tlab.config import ConfigError
+from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
 from tlab.nn.trace import first_nonfinite
 from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint, CheckpointError
+from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
 from tlab.training.parallel import Crew, decide_threads, forward_operations, uninterrupted
 from tlab.training.records import Divergence, StepRecord

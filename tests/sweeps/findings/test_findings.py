@@ -34,9 +34,9 @@ from sweeps.findings.verdicts import (
     verdict_of_all,
 )
 from sweeps.results.stats import Estimate
-from tlab.config import TrainConfig
 from tlab.nn.model import Transformer
 from tlab.text import corpus_from_text, load_corpus
+from tlab.training.config import TrainConfig
 
 TINY = {"corpus": "verse", "hidden_dim": 8, "num_heads": 2, "num_layers": 1, "context_length": 8, "steps": 5}
 

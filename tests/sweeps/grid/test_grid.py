@@ -12,11 +12,13 @@ from sweeps.grid.parse import PRESETS, grid_from_words
 from sweeps.run.driver import run_sweep
 from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import CELLS, Store
-from tlab.config import ModelConfig, TrainConfig, options
+from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Gelu
+from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS
 from tlab.nn.params import ones
 from tlab.nn.residuals import RESIDUALS, PreNorm
+from tlab.training.config import TrainConfig
 
 # ------------------------------------------------------------------------------------------------ the grid
 

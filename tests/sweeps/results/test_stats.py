@@ -37,8 +37,8 @@ from sweeps.results.stats import (
     stratified_bootstrap,
     verdict_of,
 )
-from sweeps.store.folder import Table
 from sweeps.results.summary import BEST, at_best_rate, at_rate, count_statuses, summaries, summary_frame
+from sweeps.store.folder import Table
 
 VALUES = np.array([0.01, 0.03, 0.02, 0.05])
 

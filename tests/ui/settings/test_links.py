@@ -2,7 +2,8 @@
 
 import pytest
 
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 from tlab.ui.settings.links import defaults, query_of, read_query
 
 

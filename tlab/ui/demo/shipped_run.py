@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tlab.config import ModelConfig, TrainConfig
 from tlab.inside.layers import LayerInsight
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.training.checkpoint import Checkpoint
+from tlab.training.config import TrainConfig
 from tlab.training.records import StepRecord
 from tlab.types import Array
 from tlab.ui.runs.limits import LOCAL

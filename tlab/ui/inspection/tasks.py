@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.checks import Check, run_checks
-from tlab.config import ModelConfig, TrainConfig
 from tlab.inside import PROBES, ProbeError, Subject
 from tlab.inside.bugs import checks_with
 from tlab.inside.interventions import CHANGES, Part, find_part, run_changed
 from tlab.inside.probes.ablation import ALL, MECHANISMS, EffectProbe, NextRow, PatchProbe
 from tlab.inside.probing import Rows, log_softmax
+from tlab.nn.config import ModelConfig
 from tlab.profile import Profile, profile
 from tlab.text import Corpus, Tokenizer, corpus_from_text, corpus_names
 from tlab.training.checkpoint import Checkpoint
+from tlab.training.config import TrainConfig
 from tlab.types import Array
 from tlab.ui.runs.limits import estimated_operations, estimated_weights
 from tlab.ui.runs.worker import Job, read_corpus

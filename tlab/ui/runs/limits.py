@@ -10,7 +10,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 
 
 class TooLargeError(ValueError):

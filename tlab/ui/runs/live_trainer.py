@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from tlab.generate import Token, generate_tokens
-from tlab.nn.model import Trace, Transformer
 from tlab.inside.layers import LayerInsight, layer_insights
+from tlab.nn.model import Trace, Transformer
 from tlab.text import Corpus, default_prompt
 from tlab.training.trainer import Batch, Trainer, evaluation_batches, mean_loss, total_loss
 from tlab.types import Array

@@ -24,18 +24,18 @@ import threading
 import time
 from collections import OrderedDict, deque
 
-from tlab.training.checkpoint import Checkpoint
 from tlab.inside.bugs import planted
 from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
+from tlab.training.checkpoint import Checkpoint
 from tlab.training.trainer import check_fit
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
-from tlab.ui.runs.time_estimate import Pace, corrected
-from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
 from tlab.ui.inspection.process import Looker
-from tlab.ui.runs.spare_worker import Spare, Worker
-from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
+from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
+from tlab.ui.runs.spare_worker import Spare, Worker
+from tlab.ui.runs.time_estimate import Pace, corrected
 from tlab.ui.runs.worker import PAUSE, STOP, Ended, Failed, Job
 
 GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one

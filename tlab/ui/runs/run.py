@@ -8,12 +8,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import Checkpoint
-from tlab.config import ModelConfig, TrainConfig
+from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
-from tlab.ui.runs.loss_curve import Curve
-from tlab.ui.runs.limits import Limits
 from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.limits import Limits
+from tlab.ui.runs.loss_curve import Curve
 from tlab.ui.runs.worker import (
     PAUSE,
     STOP,

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
+from tlab.training.config import TrainConfig
 from tlab.ui.runs.limits import estimated_operations, kept_numbers
 
 # Three that differ as much as can be in what they spend their time on: calls, products, and numbers written.

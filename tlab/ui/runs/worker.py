@@ -15,16 +15,17 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, cast
 
-from tlab.training.checkpoint import Checkpoint
-from tlab.config import ModelConfig, TrainConfig
 from tlab.inside.bugs import planted
 from tlab.inside.layers import LayerInsight
-from tlab.training.records import StepRecord
+from tlab.nn.config import ModelConfig
 from tlab.text import Corpus, corpus_from_text, load_corpus
+from tlab.training.checkpoint import Checkpoint
+from tlab.training.config import TrainConfig
+from tlab.training.records import StepRecord
 from tlab.training.trainer import Trainer
-from tlab.ui.runs.time_estimate import measure_pace
 from tlab.ui.runs.limits import Limits, check_limits
 from tlab.ui.runs.live_trainer import Found, WatchedTrainer, Wrote, write_sample
+from tlab.ui.runs.time_estimate import measure_pace
 
 SECONDS_BETWEEN_RECORDS = 0.125  # eight pictures a second are all that anybody sees
 SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read

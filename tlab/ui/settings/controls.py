@@ -12,9 +12,11 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.config import ModelConfig, Option, TrainConfig, field_types, options, type_alternatives
+from tlab.config import Option, field_types, options, type_alternatives
+from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
+from tlab.training.config import TrainConfig
 from tlab.ui.runs.worker import Job
 from tlab.ui.settings.plans import FROM_CORPUS, config_of, field_names, label_of, make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings

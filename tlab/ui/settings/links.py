@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from tlab.config import Config, ConfigError, ModelConfig, TrainConfig, as_plain, field_types, options, type_alternatives
+from tlab.config import Config, ConfigError, as_plain, field_types, options, type_alternatives
+from tlab.nn.config import ModelConfig
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS, corpus_names
+from tlab.training.config import TrainConfig
 
 OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
 FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice

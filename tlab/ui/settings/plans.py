@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tlab.config import ModelConfig, TrainConfig, options
+from tlab.config import options
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 from tlab.ui.runs.worker import Plan
 
 FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice

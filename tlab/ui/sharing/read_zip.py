@@ -18,8 +18,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
+from tlab.training.config import TrainConfig
 from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory, estimated_weights
 from tlab.ui.sharing import write_zip
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide

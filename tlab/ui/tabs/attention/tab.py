@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from tlab.config import ModelConfig
 from tlab.inside.attention import next_tokens, score_statistics
 from tlab.inside.positions import fits, sizes_of
+from tlab.nn.config import ModelConfig
 from tlab.nn.positions import POSITIONS
 from tlab.source import notice
 from tlab.training.checkpoint import Checkpoint

@@ -7,8 +7,10 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from tlab.config import ModelConfig, TrainConfig, options
+from tlab.config import options
+from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import Checkpoint
+from tlab.training.config import TrainConfig
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run, Side

@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.config import ModelConfig, TrainConfig
 from tlab.inside.bugs import BUGS
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.cache import Subject
 from tlab.ui.inspection.selection import job_of, plan_of, scene_of, wished_subject

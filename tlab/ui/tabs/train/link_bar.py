@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.config import ModelConfig, TrainConfig
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
 from tlab.ui.settings.controls import OWN_TEXT
 from tlab.ui.settings.links import defaults, query_of, read_query
 from tlab.ui.settings.plans import label_of

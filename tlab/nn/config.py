@@ -1,0 +1,92 @@
+"""The shape of a transformer, and the choice for each of its switches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tlab.config import Config, chosen_from, option
+from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.inits import INITS
+from tlab.nn.norms import NORMS
+from tlab.nn.positions import POSITIONS
+from tlab.nn.residuals import RESIDUALS
+
+
+@dataclass(frozen=True)
+class ModelConfig(Config):
+    """The shape of a transformer and the choice for each of its switches."""
+
+    vocab_size: int = option(help="Number of different tokens; given by the corpus.", low=2)
+    context_length: int = option(
+        64, low=1, typical=(16, 256), help="Tokens that the model reads at once, and the furthest it looks back."
+    )
+    hidden_dim: int = option(64, low=1, typical=(16, 512), help="Width of the residual stream.")
+    num_layers: int = option(2, low=1, typical=(1, 12), help="Number of blocks, each attention and MLP.")
+    num_heads: int = option(4, low=1, typical=(1, 16), help="Attention heads in a block; divides hidden_dim.")
+    norm: str = chosen_from(NORMS, "layernorm", "How each token's vector is normalized.")
+    activation: str = chosen_from(ACTIVATIONS, "gelu", "The nonlinearity of the MLP.")
+    residual: str = chosen_from(RESIDUALS, "pre", "Where the norms stand around the residual stream.")
+    position: str = chosen_from(POSITIONS, "sinusoidal", "How the model knows the order of the tokens.")
+    init: str = chosen_from(INITS, "gpt2", "How the first weights are drawn.")
+    mlp_ratio: float = option(
+        # The papers have 4. With 3.5 the default model on a text of 65 characters has 96,000 parameters, under 100,000.
+        3.5,
+        low=0,
+        low_is_allowed=False,
+        typical=(1, 8),
+        help="Width of the MLP over hidden_dim; a gated MLP is made narrower, so that it has as many parameters.",
+    )
+    bias: bool = option(True, help="Whether linear layers add a bias.")
+    tied: bool = option(True, help="Whether the head is the embedding turned round, or has weights of its own.")
+    embedding_scale: float = option(
+        # sqrt of the default width. With 1, sinusoidal positions drown the small initial embeddings: the default run
+        # then ends at 2.52 instead of 2.16 nats on tiny Shakespeare.
+        8.0,
+        low=0,
+        low_is_allowed=False,
+        typical=(0.1, 32),
+        help="Token embeddings are multiplied by this before positions are added. Vaswani et al.: sqrt(hidden_dim), "
+        "GPT-2 and Llama: 1.",
+    )
+    norm_epsilon: float = option(
+        1e-5,
+        low=0,
+        low_is_allowed=False,
+        typical=(1e-8, 1e-2),
+        help="Added to the mean square inside a norm's root.",
+    )
+    scale_residual: bool = option(
+        False, help="With xavier: scale attention.out and mlp.down by 1/sqrt(2 num_layers), as gpt2 always does."
+    )
+
+    def cross_check(self) -> list[str]:
+        """Heads have to divide the width, and some positions want an even width per head."""
+        if self.hidden_dim % self.num_heads:
+            small = [n for n in range(1, math.isqrt(self.hidden_dim) + 1) if self.hidden_dim % n == 0]
+            allowed = sorted({*small, *(self.hidden_dim // n for n in small)})
+            return [
+                f"num_heads = {self.num_heads}: must divide hidden_dim = {self.hidden_dim}; "
+                f"allowed: {', '.join(map(str, allowed))}"
+            ]
+        if POSITIONS[self.position].even_head_dim and self.head_dim % 2:
+            return [
+                f"position = {self.position!r} turns pairs of channels and needs an even width per head, "
+                f"but hidden_dim / num_heads = {self.hidden_dim} / {self.num_heads} = {self.head_dim}; change one"
+            ]
+        return []
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head, D."""
+        return self.hidden_dim // self.num_heads
+
+    @property
+    def mlp_dim(self) -> int:
+        """Width of the MLP, F: for a gated one the width with which it has as many parameters as one without gate."""
+        plain = max(1, round(self.mlp_ratio * self.hidden_dim))
+        if not ACTIVATIONS[self.activation].gated:
+            return plain
+        # Weights a hidden unit has: C in and C out and a bias, or with a gate C in twice, C out and two biases.
+        C, bias = self.hidden_dim, int(self.bias)
+        return max(1, round(plain * (2 * C + bias) / (3 * C + 2 * bias)))

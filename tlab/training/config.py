@@ -1,0 +1,122 @@
+"""How a model is trained, and how the arithmetic of that is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tlab.config import Config, chosen_from, option
+from tlab.training.optimizers import OPTIMIZERS
+from tlab.training.schedules import SCHEDULES, learning_rate_at
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """How a model is trained: how long, on how much at once, and by which rule."""
+
+    steps: int = option(1000, low=1, typical=(50, 5000), help="Number of updates.")
+    batch_size: int = option(16, low=1, typical=(1, 64), help="Sequences of context_length tokens in each update.")
+    learning_rate: float = option(
+        3e-3, low=0, low_is_allowed=False, typical=(1e-5, 1e-1), help="Size of an update at the schedule's peak."
+    )
+    schedule: str = chosen_from(SCHEDULES, "cosine", "How the learning rate falls after the warm-up.")
+    warmup_steps: int = option(
+        50,
+        low=0,
+        typical=(0, 500),
+        help="Steps in which the learning rate rises in a line to its peak, which a shorter run never reaches; "
+        "0 for none.",
+    )
+    min_learning_rate: float | None = option(
+        None,
+        low=0,
+        default_words="a tenth of the learning rate",
+        help="Learning rate at the last step, where the schedule falls; by default a tenth of learning_rate.",
+    )
+    optimizer: str = chosen_from(OPTIMIZERS, "adamw", "The rule that makes an update of a gradient.")
+    beta1: float = option(0.9, low=0, high=0.9999, typical=(0, 0.99), help="Adam's memory of the gradient.")
+    beta2: float = option(0.99, low=0, high=0.99999, typical=(0.9, 0.9999), help="Adam's memory of its square.")
+    epsilon: float = option(
+        1e-8, low=0, low_is_allowed=False, typical=(1e-10, 1e-4), help="Added to Adam's denominator."
+    )
+    momentum: float = option(0.9, low=0, high=0.9999, typical=(0, 0.99), help="SGD's memory of its last updates.")
+    weight_decay: float = option(
+        0.1, low=0, typical=(0, 1), help="Pull of the matrices towards zero; biases, scales and shifts have none."
+    )
+    gradient_clip: float = option(
+        1.0,
+        low=0,
+        typical=(0, 10),
+        help="Longest gradient (global norm) that is not shortened; 0 for no clipping.",
+    )
+    validation_every: int = option(
+        250, low=0, typical=(0, 1000), help="Steps from one look at the whole validation split to the next; the last "
+        "step always has one. 0 for the last step only.",
+    )  # fmt: skip
+    max_loss: float = option(
+        1000.0, low=0, low_is_allowed=False, typical=(10, 1000),
+        help="Training loss, in nats a token, at which a run counts as run away and ends.",
+    )  # fmt: skip
+    seed: int = option(0, low=0, high=2**32 - 1, typical=(0, 100), help="Seed of the initial weights.")
+    data_seed: int | None = option(
+        None,
+        low=0,
+        high=2**32 - 1,
+        default_words="as the seed",
+        help="Seed of the batches' order; by default the same as seed.",
+    )
+
+    def cross_check(self) -> list[str]:
+        """A schedule falls, it does not rise."""
+        if self.final_learning_rate > self.learning_rate:
+            return [
+                f"min_learning_rate = {self.final_learning_rate:g}: "
+                f"must be at most learning_rate = {self.learning_rate:g}"
+            ]
+        return []
+
+    @property
+    def final_learning_rate(self) -> float:
+        """The learning rate that the schedule falls to."""
+        return self.learning_rate / 10 if self.min_learning_rate is None else self.min_learning_rate
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of update number `step`, counted from 1."""
+        return learning_rate_at(
+            step,
+            schedule=self.schedule,
+            steps=self.steps,
+            warmup_steps=self.warmup_steps,
+            learning_rate=self.learning_rate,
+            min_learning_rate=self.final_learning_rate,
+        )
+
+    @property
+    def batch_seed(self) -> int:
+        """The seed that the batches are drawn with."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+
+@dataclass(frozen=True)
+class ComputeConfig(Config):
+    """How a run's arithmetic is carried out: it decides about time, memory and last bits, not about what is learned.
+
+    So it is no part of what a run is: no sweep has an axis for it, and no visitor of the app a control. But sums in
+    another order have other last bits, so a checkpoint records it, and a resumed run keeps it.
+    """
+
+    threads: int | None = option(
+        None,
+        low=1,
+        high=256,
+        default_words="as many as pay",
+        help="Parts of a batch that are worked on at the same time, each by a thread; by default as many as pay, and "
+        "no more than NumPy's own linear algebra may use.",
+    )
+    micro_batches: int = option(
+        1, low=1, help="Pieces that a batch is read in, one after another, so that memory for one of them will do."
+    )
+    recompute: bool = option(
+        False,
+        help="Whether a block's activations are computed a second time in backward instead of kept: a third more "
+        "time, for the memory of one block instead of all.",
+    )
