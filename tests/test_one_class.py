@@ -71,7 +71,7 @@ def test_tlab_check_judges_it(scratch):
     assert "blocks.0.mlp.up.weight" in printed
 
 
-def test_the_readme_table_lists_it(scratch):
+def test_the_page_of_switches_lists_it(scratch):
     assert f"| activation | `{KEY}` | {LABEL} |" in run(
         scratch, "-c", "import tlab.source as s; print(s.switches_table())"
     )

@@ -9,7 +9,7 @@ import pytest
 from tlab.nn.activations import ACTIVATIONS, Activation, Gelu
 from tlab.nn.residuals import RESIDUALS, Residual
 from tlab.registry import REGISTRIES, UnknownKeyError
-from tlab.source import BEGIN, END, page, switches_table, update_readme
+from tlab.source import BEGIN, END, PAGE, page, slots, switches_table, update_page
 
 ROOT = Path(__file__).parents[1]
 EVERYTHING = [(slot, key) for slot, registry in REGISTRIES.items() for key in registry]
@@ -112,34 +112,40 @@ def test_every_row_of_the_table_has_as_many_cells(newcomer):
     assert {row.replace(r"\|", "").count("|") for row in switches_table().splitlines()} == {7}
 
 
-def test_the_readme_keeps_what_is_around_its_table(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n", encoding="utf-8")
-    assert update_readme(readme)
-    assert readme.read_text(encoding="utf-8") == f"above\n{BEGIN}\n{switches_table()}\n{END}\nbelow\n"
+def test_the_page_keeps_what_is_around_its_table(tmp_path):
+    page_file = tmp_path / "switches.md"
+    page_file.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n", encoding="utf-8")
+    assert update_page(page_file)
+    assert page_file.read_text(encoding="utf-8") == f"above\n{BEGIN}\n{switches_table()}\n{END}\nbelow\n"
 
 
 def test_updating_twice_changes_nothing(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{BEGIN}{END}", encoding="utf-8")
-    assert (update_readme(readme), update_readme(readme)) == (True, False)
+    page_file = tmp_path / "switches.md"
+    page_file.write_text(f"{BEGIN}{END}", encoding="utf-8")
+    assert (update_page(page_file), update_page(page_file)) == (True, False)
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}", f"{BEGIN}{END}{END}"])
-def test_a_readme_without_proper_markers_is_left_alone(text, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(text, encoding="utf-8")
+def test_a_page_without_proper_markers_is_left_alone(text, tmp_path):
+    page_file = tmp_path / "switches.md"
+    page_file.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="switches"):
-        update_readme(readme)
-    assert readme.read_text(encoding="utf-8") == text
+        update_page(page_file)
+    assert page_file.read_text(encoding="utf-8") == text
 
 
-def test_the_command_updates_a_readme_and_says_so(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{BEGIN}{END}", encoding="utf-8")
-    done = subprocess.run([sys.executable, "-m", "tlab.source", readme], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "") and "brought up to date" in done.stdout
+def test_the_command_updates_a_page_and_says_so(tmp_path):
+    page_file = tmp_path / "switches.md"
+    page_file.write_text(f"{BEGIN}{END}", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "tlab.source", page_file], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "") and "has been updated" in done.stdout
 
 
-def test_the_table_in_our_readme_is_up_to_date():
-    assert switches_table() in (ROOT / "README.md").read_text(encoding="utf-8"), "run python -m tlab.source README.md"
+def test_the_page_of_switches_is_up_to_date():
+    assert switches_table() in PAGE.read_text(encoding="utf-8"), "run python -m tlab.source"
+
+
+def test_slots_that_a_config_chooses_from_come_first_whatever_was_imported_first():
+    order = slots()
+    assert order[:2] == ["tokenizer", "norm"] and set(order) == set(REGISTRIES)
+    assert order.index("schedule") < order.index("bug") < order.index("corpus") < order.index("probe")

@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 
 import tlab.inside  # with tlab.text, so that every registry is filled
 import tlab.text  # noqa: F401
+from tlab.config import options
+from tlab.nn.config import ModelConfig
 from tlab.registry import REGISTRIES, Entry, UnknownKeyError
+from tlab.text.config import TextConfig
+from tlab.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_PARTS = ("reference", "forward", "backward")  # the order in which a component is best read
+PAGE = ROOT / "docs" / "switches.md"
 BEGIN, END = "<!-- switches -->", "<!-- /switches -->"
 
 
@@ -102,11 +107,22 @@ def parts(component: type) -> dict[str, str]:
     return found
 
 
+def slots() -> list[str]:
+    """Every slot by name: first those that a config chooses from, in the order of its fields, then all others."""
+    chosen = [
+        option.registry.slot
+        for config in (TextConfig, ModelConfig, TrainConfig)
+        for option in options(config).values()
+        if option.registry is not None
+    ]
+    return list(dict.fromkeys([*chosen, *sorted(REGISTRIES)]))
+
+
 def switches_table() -> str:
-    """Every alternative of every registry as a Markdown table, in the order in which they were registered."""
+    """Every alternative of every registry as a Markdown table, slot by slot, each in its order of registration."""
     lines = ["| switch | key | name | formula | what it does | source |", "| --- | --- | --- | --- | --- | --- |"]
-    for slot, registry in REGISTRIES.items():
-        lines += [table_row(slot, entry) for entry in registry.entries.values()]
+    for slot in slots():
+        lines += [table_row(slot, entry) for entry in REGISTRIES[slot].entries.values()]
     return "\n".join(lines)
 
 
@@ -118,7 +134,7 @@ def table_row(slot: str, entry: Entry) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def update_readme(path: str | Path) -> bool:
+def update_page(path: str | Path) -> bool:
     """Put the table between the file's two markers; -> whether that changed the file.
 
     Raises:
@@ -138,10 +154,11 @@ def update_readme(path: str | Path) -> bool:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m tlab.source README.md")
+    if len(sys.argv) > 2:
+        sys.exit(f"usage: python -m tlab.source [FILE]; without a file, {PAGE.relative_to(ROOT)}")
+    target = Path(sys.argv[1]) if len(sys.argv) == 2 else PAGE
     try:
-        changed = update_readme(sys.argv[1])
+        changed = update_page(target)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
-    print(f"{sys.argv[1]}: the table of switches {'was brought up to date' if changed else 'is up to date'}")
+    print(f"{target}: the table of switches {'has been updated' if changed else 'is up to date'}")

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.registry import REGISTRIES, Registry
-from tlab.source import FIRST_PARTS, SourcePage, page
+from tlab.source import FIRST_PARTS, SourcePage, page, slots
 from tlab.ui.settings.controls import FORMULAS
 from tlab.ui.tabs.code.highlight import highlight
 from tlab.ui.tabs.train.tab import QUIET
@@ -31,8 +31,8 @@ class CodeTab:
         entries = REGISTRIES[FIRST_SLOT].entries
         shown = page(FIRST_SLOT, next(iter(entries)))
         with gr.Row(elem_classes="tl-code-choice"):
-            slots = [(slot_label(slot), slot) for slot in REGISTRIES]
-            self.slot = gr.Radio(slots, value=FIRST_SLOT, label="Switch", elem_id="code-slot")
+            choices = [(slot_label(slot), slot) for slot in slots()]
+            self.slot = gr.Radio(choices, value=FIRST_SLOT, label="Switch", elem_id="code-slot")
             self.entry = gr.Radio(
                 choices_of(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
             )
