@@ -28,10 +28,10 @@ INTRODUCTION = """# Findings
 
 What others have published about transformers, repeated with this lab: small models on tiny Shakespeare, one claim at a
 time. The criteria were written down before anything was run here, from pilots with other code
-([sweeps/findings.py](../sweeps/findings.py)). Where a threshold was moved, or a set-up changed after a first try, the
-section says so. The seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at 95 %. A claim is
-*reproduced* when all its criteria hold, *not reproduced* when one of them is refuted, and *inconclusive* when the seeds
-leave it open.
+([sweeps/findings/claims.py](../sweeps/findings/claims.py)). Where a threshold was moved, or a set-up changed after a
+first try, the section says so. The seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at
+95 %. A claim is *reproduced* when all its criteria hold, *not reproduced* when one of them is refuted, and
+*inconclusive* when the seeds leave it open.
 
 That a claim is reproduced here says that it holds at this size, with these settings. It says nothing of larger models.
 """
