@@ -32,22 +32,19 @@ from tlab.text import CORPORA, TOKENIZERS
 from tlab.training.records import StepRecord
 from tlab.ui.app import build, launch_options
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
+from tlab.ui.inspection.selection import checkpoint_steps, latest_checkpoint
 from tlab.ui.runs.checkpoint_store import Store, size_of
 from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
 from tlab.ui.runs.live_trainer import insight_steps
 from tlab.ui.runs.loss_curve import MAX_BINS, Curve
-from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Runs, checkpoint_steps, latest_checkpoint
+from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Runs
+from tlab.ui.runs.messages import Job, Sample, read_corpus
 from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Run
 from tlab.ui.runs.time_estimate import Pace, corrected, estimated_seconds, measure_pace
-from tlab.ui.runs.worker import (
-    Job,
-    Sample,
-    make_trainers,
-    read_corpus,
-    snapshot_steps,
-)
+from tlab.ui.runs.worker import make_trainers, snapshot_steps
 from tlab.ui.settings.controls import OWN_TEXT, Controls, decoded
-from tlab.ui.settings.plans import field_names, make_plans
+from tlab.ui.settings.fields import field_names
+from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
 from tlab.ui.settings.side_b import proposal
 from tlab.ui.tabs.train.tab import TrainTab, shipped_frame

@@ -13,8 +13,9 @@ from tlab.ui.runs import live_trainer
 from tlab.ui.runs.checkpoint_store import Store
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.live_trainer import Evaluated, WatchedTrainer, Wrote, write_sample
+from tlab.ui.runs.messages import Job, Progress, Rewound, Validated
 from tlab.ui.runs.run import Run
-from tlab.ui.runs.worker import Job, Progress, Rewound, Validated, work
+from tlab.ui.runs.worker import work
 from tlab.ui.settings.plans import make_plans
 
 SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}

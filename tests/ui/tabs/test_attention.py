@@ -23,7 +23,8 @@ from tlab.inside.attention import HeadPortrait, Likely, read
 from tlab.nn.positions import POSITIONS
 from tlab.text import CharTokenizer
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run, demo_steps
-from tlab.ui.inspection.cache import MAX_TOKENS, Memory, Readings, readable_text, subject, whole
+from tlab.ui.inspection.cache import MAX_TOKENS, Memory, Readings
+from tlab.ui.inspection.selection import readable_text, subject, whole
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run

@@ -296,7 +296,7 @@ def test_bytes_that_are_no_text_are_chosen_and_shown_all_the_same(tab, monkeypat
 
 
 def tab_subject(tab, checkpoint):
-    from tlab.ui.inspection.cache import Subject
+    from tlab.ui.inspection.selection import Subject
 
     return Subject(checkpoint, None, 0, ["this run"], [checkpoint.step])
 

@@ -24,14 +24,15 @@ from tlab.inside.interventions import CHANGES
 from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.cache import Readings, subject
+from tlab.ui.inspection.cache import Readings
 from tlab.ui.inspection.process import Looker, LookError
-from tlab.ui.inspection.selection import note_words, scene_of, wished_subject
+from tlab.ui.inspection.selection import note_words, scene_of, subject, wished_subject
 from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.messages import Job, read_corpus
 from tlab.ui.runs.run import ACTIVE
-from tlab.ui.runs.worker import Job, make_trainers, read_corpus, work
+from tlab.ui.runs.worker import make_trainers, work
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, PRESETS, preset_job
 from tlab.ui.sharing.write_zip import ExportError

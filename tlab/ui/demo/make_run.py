@@ -17,7 +17,8 @@ from tqdm import tqdm
 from tlab.training.checkpoint import Checkpoint, write_atomically
 from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS
-from tlab.ui.runs.worker import Ended, Insight, Job, Progress, Sample, Snapshot, work
+from tlab.ui.runs.messages import Ended, Insight, Job, Progress, Sample, Snapshot
+from tlab.ui.runs.worker import work
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 
 SHIPPED_STEPS = 4  # of which weights are shipped, besides the first; more would make the package larger than its code

@@ -21,8 +21,8 @@ from tlab.training.config import TrainConfig
 from tlab.training.records import StepRecord
 from tlab.types import Array
 from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.messages import Insight, Job, Plan, Sample
 from tlab.ui.runs.run import Run
-from tlab.ui.runs.worker import Insight, Job, Plan, Sample
 
 FOLDER = Path(__file__).parent
 DEMO_RECORDS = FOLDER / "demo.json"

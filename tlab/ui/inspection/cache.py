@@ -12,16 +12,11 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tlab.generate import generate_tokens, next_token_logits
 from tlab.inside.attention import Reading, read
 from tlab.inside.positions import Portrait, portrait
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
-from tlab.ui.demo.shipped_run import demo_run
-from tlab.ui.runs.manager import Runs, checkpoint_steps, latest_checkpoint
-from tlab.ui.runs.run import Run
 
 BUDGET = 48 * 2**20  # bytes: some hundred texts of the default size, or a dozen of the largest models
 MAX_TOKENS = 128  # more are no readable map, whatever the context
@@ -137,60 +132,3 @@ class Readings:
         owner = weakref.ref(checkpoint, lambda _: self.memory.drop(key))
         self.memory.put(key, (owner, value), size + 4 * len(about) + 1000)
         return value
-
-
-class Subject(NamedTuple):
-    """The model that a tab looks into."""
-
-    checkpoint: Checkpoint
-    run: Run | None  # None for the shipped one
-    side: int
-    labels: list[str]  # of the sides of the run, A first; one or two
-    steps: list[int]  # of which there are checkpoints, in order
-
-    @property
-    def whose(self) -> str:
-        """Of which run it is."""
-        return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
-
-    @property
-    def words(self) -> str:
-        """The same as a sentence, with side and step."""
-        which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
-        return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
-
-    @property
-    def key(self) -> str:
-        """Tells one run from another, whatever the step and the side."""
-        return self.run.id if self.run else "shipped"
-
-    @property
-    def excerpt(self) -> str:
-        """A text in this model's alphabet."""
-        return (self.run or demo_run()).excerpt
-
-
-def subject(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> Subject:
-    """The model of a session's run, or the shipped one while it has none; of the step nearest to `step`."""
-    checkpoint, run = latest_checkpoint(runs, run_id, side, step)
-    labels = [s.label for s in (run or demo_run()).sides]
-    side = min(side, len(labels) - 1)
-    return Subject(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
-
-
-def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
-    """`text` where this model knows its characters; else a text that it does know."""
-    for candidate in (text, otherwise):
-        try:
-            if len(checkpoint.tokenizer.encode(candidate)) >= 2:
-                return candidate
-        except ValueError:
-            continue
-    return checkpoint.tokenizer.decode(np.arange(min(32, checkpoint.model_config.vocab_size)))
-
-
-def whole(value: Any, least: int, most: int, otherwise: int) -> int:
-    """What a page sent, as a whole number within bounds; `otherwise` where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return otherwise
-    return min(max(value, least), most)

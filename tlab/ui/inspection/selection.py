@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
-from tlab.ui.demo.shipped_run import demo_run
-from tlab.ui.inspection.cache import Subject, subject, whole
+import numpy as np
+
+from tlab.training.checkpoint import Checkpoint
+from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run, demo_steps
 from tlab.ui.inspection.tasks import Scene
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.worker import Job, Plan
+from tlab.ui.runs.messages import Job, Plan
+from tlab.ui.runs.run import Run
 
 MOST = 1_000_000_000  # of any number that a page may send
 
@@ -63,3 +66,83 @@ def note_words(of: Subject, text: str) -> str:
         given = 0
     read = f" It reads the first {most} of the {given:,} tokens." if given > most else ""
     return of.words + read + (" It was trained with the bug, and is looked at without it." if plan_of(of).bug else "")
+
+
+def latest_checkpoint(
+    runs: Runs, run_id: str | None, side: int = 0, step: int | None = None
+) -> tuple[Checkpoint, Run | None]:
+    """The model to look into: that of the visitor's run, or the shipped one (and None) while there is none.
+
+    Args:
+        runs: all of them.
+        run_id: of the page's state.
+        side: 0 for A, 1 for B; of a run with one side, always that.
+        step: the nearest one that is kept; by default the latest.
+    """
+    run = runs.get(run_id)
+    side = min(side, len(run.sides) - 1) if run else side
+    checkpoint = runs.store.get((run.id, side), step) if run else None
+    return (demo_checkpoint(side, step), None) if checkpoint is None else (checkpoint, run)
+
+
+def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]:
+    """The steps that `latest_checkpoint` can give, in order."""
+    run = runs.get(run_id)
+    return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)
+
+
+class Subject(NamedTuple):
+    """The model that a tab looks into."""
+
+    checkpoint: Checkpoint
+    run: Run | None  # None for the shipped one
+    side: int
+    labels: list[str]  # of the sides of the run, A first; one or two
+    steps: list[int]  # of which there are checkpoints, in order
+
+    @property
+    def whose(self) -> str:
+        """Of which run it is."""
+        return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
+
+    @property
+    def words(self) -> str:
+        """The same as a sentence, with side and step."""
+        which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
+        return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
+
+    @property
+    def key(self) -> str:
+        """Tells one run from another, whatever the step and the side."""
+        return self.run.id if self.run else "shipped"
+
+    @property
+    def excerpt(self) -> str:
+        """A text in this model's alphabet."""
+        return (self.run or demo_run()).excerpt
+
+
+def subject(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> Subject:
+    """The model of a session's run, or the shipped one while it has none; of the step nearest to `step`."""
+    checkpoint, run = latest_checkpoint(runs, run_id, side, step)
+    labels = [s.label for s in (run or demo_run()).sides]
+    side = min(side, len(labels) - 1)
+    return Subject(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
+
+
+def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
+    """`text` where this model knows its characters; else a text that it does know."""
+    for candidate in (text, otherwise):
+        try:
+            if len(checkpoint.tokenizer.encode(candidate)) >= 2:
+                return candidate
+        except ValueError:
+            continue
+    return checkpoint.tokenizer.decode(np.arange(min(32, checkpoint.model_config.vocab_size)))
+
+
+def whole(value: Any, least: int, most: int, otherwise: int) -> int:
+    """What a page sent, as a whole number within bounds; `otherwise` where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return otherwise
+    return min(max(value, least), most)

@@ -27,7 +27,7 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.types import Array
 from tlab.ui.runs.limits import estimated_operations, estimated_weights
-from tlab.ui.runs.worker import Job, read_corpus
+from tlab.ui.runs.messages import Job, read_corpus
 
 MOST_WEIGHTS_CHECKED = 300_000  # there are some hundred checks, each of two passes through the model or more
 OPERATIONS_A_SECOND = 3e9  # of a slow core that others use as well

@@ -29,14 +29,13 @@ from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.trainer import check_fit
-from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
 from tlab.ui.inspection.process import Looker
 from tlab.ui.runs.checkpoint_store import Store
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
+from tlab.ui.runs.messages import PAUSE, STOP, Ended, Failed, Job
 from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import Spare, Worker
 from tlab.ui.runs.time_estimate import Pace, corrected
-from tlab.ui.runs.worker import PAUSE, STOP, Ended, Failed, Job
 
 GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
 MAX_RUNS = 500  # of all sessions; each is two curves of 300 points and two times 100 insights
@@ -337,26 +336,3 @@ def tokenizer_of(text: str, name: str) -> Tokenizer:
     if tokenizer.vocab_size < 2:
         raise ValueError("The text has only one character, over and over: give one with two or more to tell apart.")
     return tokenizer
-
-
-def latest_checkpoint(
-    runs: Runs, run_id: str | None, side: int = 0, step: int | None = None
-) -> tuple[Checkpoint, Run | None]:
-    """The model to look into: that of the visitor's run, or the shipped one (and None) while there is none.
-
-    Args:
-        runs: all of them.
-        run_id: of the page's state.
-        side: 0 for A, 1 for B; of a run with one side, always that.
-        step: the nearest one that is kept; by default the latest.
-    """
-    run = runs.get(run_id)
-    side = min(side, len(run.sides) - 1) if run else side
-    checkpoint = runs.store.get((run.id, side), step) if run else None
-    return (demo_checkpoint(side, step), None) if checkpoint is None else (checkpoint, run)
-
-
-def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]:
-    """The steps that `latest_checkpoint` can give, in order."""
-    run = runs.get(run_id)
-    return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)

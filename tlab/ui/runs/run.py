@@ -15,7 +15,7 @@ from tlab.training.records import Divergence, StepRecord
 from tlab.ui.runs.checkpoint_store import Store
 from tlab.ui.runs.limits import Limits
 from tlab.ui.runs.loss_curve import Curve
-from tlab.ui.runs.worker import (
+from tlab.ui.runs.messages import (
     PAUSE,
     STOP,
     Ended,

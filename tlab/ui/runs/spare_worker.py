@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import threading
 
+from tlab.ui.runs.messages import MEASURE
 from tlab.ui.runs.time_estimate import Pace
-from tlab.ui.runs.worker import MEASURE, serve
+from tlab.ui.runs.worker import serve
 
 
 class Worker:

@@ -17,8 +17,9 @@ from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.worker import Job
-from tlab.ui.settings.plans import FROM_CORPUS, config_of, field_names, label_of, make_plans
+from tlab.ui.runs.messages import Job
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names, label_of
+from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings
 from tlab.ui.settings.side_b import (
     NOTHING,
@@ -265,11 +266,6 @@ class Controls:
             tokenizer=str(given["tokenizer"]),
             plans=make_plans(settings, asked_switch(given)),
         )
-
-
-def default_of(name: str) -> Any:
-    """A field's default."""
-    return next(f.default for f in dataclasses.fields(config_of(name)) if f.name == name)
 
 
 def decoded(content: bytes, most: int) -> str:

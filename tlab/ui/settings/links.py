@@ -8,7 +8,6 @@ of the link still counts.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import functools
 from collections.abc import Mapping, Sequence
@@ -19,9 +18,9 @@ from tlab.config import Config, ConfigError, as_plain, field_types, options, typ
 from tlab.nn.config import ModelConfig
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names
 
 OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
-FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice
 MOST_PROBLEMS = 4  # that one message tells; a link that is all wrong need not be told in full
 MOST_CHARACTERS = 60  # of a value; a key or a number has less
 FOREIGN = ("__", "fbclid", "gclid", "utm_", "view", "session_hash", "deep_link", "logs")
@@ -40,13 +39,12 @@ class Link(NamedTuple):
 @functools.cache
 def config_fields() -> dict[str, type[Config]]:
     """Every field that a link can set -> its config."""
-    return {name: c for c in (ModelConfig, TrainConfig) for name in options(c) if name != FROM_CORPUS}
+    return {name: config_of(name) for name in field_names()}
 
 
 def defaults() -> dict[str, Any]:
     """Every setting that a link can carry, with its default. A visitor's own text is none: it stays theirs."""
-    values = {f.name: f.default for c in (ModelConfig, TrainConfig) for f in dataclasses.fields(c)}
-    fields = {name: values[name] for name in config_fields()}
+    fields = {name: default_of(name) for name in field_names()}
     return {"corpus": DEFAULT_CORPUS, "tokenizer": next(iter(TOKENIZERS)), **fields}
 
 

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from tlab.config import options
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.worker import Plan
-
-FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice
-
-
-@functools.cache
-def config_of(name: str) -> type:
-    """Which of the two configs has a field of this name."""
-    return ModelConfig if name in options(ModelConfig) else TrainConfig
-
-
-def label_of(name: str) -> str:
-    """`num_layers` -> "Layers", `learning_rate` -> "Learning rate"."""
-    return name.removeprefix("num_").replace("_", " ").capitalize()
-
-
-def value_words(name: str, value: Any) -> str:
-    """A field's value for people: the label of a choice, a plain number, yes or no."""
-    option = options(config_of(name))[name]
-    if option.registry is not None and value in option.registry:
-        return option.registry.entries[value].label
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return option.default_words or "default"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+from tlab.ui.runs.messages import Plan
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, label_of, value_words
 
 
 def side_label(name: str, value: Any) -> str:
@@ -73,9 +48,3 @@ def complete(config_class: type, settings: dict[str, Any]) -> dict[str, Any]:
     values = config_class.from_json({**needed, **given}).to_json()
     values.pop(FROM_CORPUS, None)
     return values
-
-
-@functools.cache
-def field_names() -> tuple[str, ...]:
-    """Every field of both configs that is somebody's choice."""
-    return tuple(name for config in (ModelConfig, TrainConfig) for name in options(config) if name != FROM_CORPUS)

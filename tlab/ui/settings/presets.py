@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
-from tlab.ui.runs.worker import Job
+from tlab.ui.runs.messages import Job
 from tlab.ui.settings.plans import make_plans
 
 

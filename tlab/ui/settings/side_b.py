@@ -8,7 +8,7 @@ import gradio as gr
 
 from tlab.config import field_types, options, type_alternatives
 from tlab.registry import Entry
-from tlab.ui.settings.plans import config_of, field_names, label_of
+from tlab.ui.settings.fields import config_of, field_names, label_of
 
 NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # no field can be called so
 YES, NO = "yes", "no"

@@ -13,7 +13,8 @@ from tlab.nn.positions import POSITIONS
 from tlab.source import notice
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import EXCERPT
-from tlab.ui.inspection.cache import Look, Readings, Subject, readable_text, subject, whole
+from tlab.ui.inspection.cache import Look, Readings
+from tlab.ui.inspection.selection import Subject, readable_text, subject, whole
 from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.attention.view import (
     attention_map,

@@ -13,9 +13,9 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.messages import Job, Plan
 from tlab.ui.runs.run import Run, Side
-from tlab.ui.runs.worker import Job, Plan
-from tlab.ui.settings.plans import label_of, value_words
+from tlab.ui.settings.fields import label_of, value_words
 from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value

@@ -12,7 +12,8 @@ import gradio as gr
 
 from tlab.generate import Sampling, Token, candidates, check_sampling, generate, sampling_steps
 from tlab.ui.demo.shipped_run import PROMPT
-from tlab.ui.inspection.cache import MAX_PROMPT, Readings, Subject, readable_text, subject, whole
+from tlab.ui.inspection.cache import MAX_PROMPT, Readings
+from tlab.ui.inspection.selection import Subject, readable_text, subject, whole
 from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.attention.view import chain_card, chain_value, wish_component, written_text
 from tlab.ui.tabs.generate.texts import Writing, Writings, seen_tokens

@@ -12,7 +12,8 @@ import numpy as np
 from tlab.generate import Sampling, Token, sampling_steps
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
-from tlab.ui.inspection.cache import Memory, whole
+from tlab.ui.inspection.cache import Memory
+from tlab.ui.inspection.selection import whole
 
 BUDGET = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
 TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores

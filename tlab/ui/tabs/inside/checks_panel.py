@@ -12,10 +12,9 @@ from tlab.inside.bugs import BUGS
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.cache import Subject
-from tlab.ui.inspection.selection import job_of, plan_of, scene_of, wished_subject
+from tlab.ui.inspection.selection import Subject, job_of, plan_of, scene_of, wished_subject
 from tlab.ui.runs.manager import BusyError, Runs
-from tlab.ui.runs.worker import Job, Plan
+from tlab.ui.runs.messages import Job, Plan
 from tlab.ui.settings.controls import FORMULAS
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
 from tlab.ui.tabs.train.tab import QUIET, TrainTab

@@ -12,7 +12,7 @@ import gradio as gr
 
 from tlab.config import ConfigError, Option, field_types, options, type_alternatives
 from tlab.inside import PROBES, Probe
-from tlab.ui.settings.plans import label_of
+from tlab.ui.settings.fields import label_of
 
 PUBLIC_TIMES = 2  # times its default an amount may be on a page that many share
 MAX_TEXT = 2_000  # characters of an option

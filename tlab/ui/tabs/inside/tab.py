@@ -13,8 +13,18 @@ from tlab.inside.interventions import CHANGES
 from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.cache import Readings, Subject, readable_text, subject
-from tlab.ui.inspection.selection import every_step, note_words, scene_of, scrub_value, serial_of, wished_subject
+from tlab.ui.inspection.cache import Readings
+from tlab.ui.inspection.selection import (
+    Subject,
+    every_step,
+    note_words,
+    readable_text,
+    scene_of,
+    scrub_value,
+    serial_of,
+    subject,
+    wished_subject,
+)
 from tlab.ui.inspection.tasks import Intervention, OverTime, Scene
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.controls import FORMULAS

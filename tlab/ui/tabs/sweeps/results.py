@@ -20,8 +20,8 @@ import pandas as pd
 
 from tlab.config import options
 from tlab.ui.demo.shipped_run import FOLDER
+from tlab.ui.settings.fields import config_of, label_of, value_words
 from tlab.ui.settings.links import defaults
-from tlab.ui.settings.plans import config_of, label_of, value_words
 
 DEMO_SWEEP = FOLDER / "sweep.zip"
 CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")

@@ -11,7 +11,7 @@ import gradio as gr
 import pandas as pd
 
 from tlab.text import corpus_names
-from tlab.ui.settings.plans import label_of
+from tlab.ui.settings.fields import label_of
 from tlab.ui.tabs.sweeps.results import Configuration, Results, ResultsError, demo_results, level_words, own_results
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
 from tlab.ui.tabs.train.tab import QUIET, TrainTab

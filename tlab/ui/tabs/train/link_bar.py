@@ -10,8 +10,8 @@ import gradio as gr
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.ui.settings.controls import OWN_TEXT
+from tlab.ui.settings.fields import label_of
 from tlab.ui.settings.links import defaults, query_of, read_query
-from tlab.ui.settings.plans import label_of
 from tlab.ui.settings.side_b import asked_switch, fields_of
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
 from tlab.ui.tabs.train.tab import QUIET, TrainTab

@@ -15,9 +15,9 @@ from tlab.text import load_corpus
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import check_limits, estimated_weights
 from tlab.ui.runs.manager import GUESSED_VOCABULARY, BusyError, Runs, tokenizer_of
+from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
-from tlab.ui.runs.worker import Job
 from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
 from tlab.ui.tabs.train.view import (

@@ -15,8 +15,8 @@ import gradio as gr
 
 from tlab.inside.layers import LayerInsight
 from tlab.training.records import Divergence
+from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
-from tlab.ui.runs.worker import Insight
 from tlab.ui.widgets.component import drawing
 from tlab.wording import duration
 

@@ -1,0 +1,116 @@
+"""What the server and a worker process say to each other: a job, the messages of its training, and orders."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tlab.inside.layers import LayerInsight
+from tlab.nn.config import ModelConfig
+from tlab.text import Corpus, corpus_from_text, load_corpus
+from tlab.training.checkpoint import Checkpoint
+from tlab.training.config import TrainConfig
+from tlab.training.records import StepRecord
+from tlab.ui.runs.limits import Limits
+
+
+class Plan(NamedTuple):
+    """What one side of a run is to be, as plain values."""
+
+    label: str  # what distinguishes it, for people
+    model: dict[str, Any]  # the fields of ModelConfig but vocab_size
+    training: dict[str, Any]  # the fields of TrainConfig
+    checkpoint: Checkpoint | None = None  # go on from here
+    bug: str | None = None  # a key of `BUGS`, to plant in its model
+
+    def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
+        """Both configs, checked; the vocabulary is the text's."""
+        return ModelConfig.from_json({**self.model, "vocab_size": vocab_size}), TrainConfig.from_json(self.training)
+
+
+class Job(NamedTuple):
+    """What to train: the corpus is read and the configs are checked where the work is done."""
+
+    corpus: str  # a name of `corpus_names()`, or that of the text
+    text: str | None  # a text of the visitor's own, instead of a corpus
+    tokenizer: str
+    plans: tuple[Plan, ...]  # one, or two that train in turns
+    limits: Limits | None = None  # what it may cost, once the vocabulary is known
+    rounds: int | None = None  # pause after so many steps; None to go on
+
+
+class Started(NamedTuple):
+    """The models stand; the first step comes next."""
+
+    num_parameters: list[int]  # of each side
+    vocab_size: int
+    excerpt: str  # the beginning of the text that is never trained on
+
+
+class Progress(NamedTuple):
+    """Some more steps of a side."""
+
+    side: int
+    records: list[StepRecord]
+
+
+class Validated(NamedTuple):
+    """The validation loss of a side after `step` updates, of which the record has been sent without it."""
+
+    side: int
+    step: int
+    loss: float
+
+
+class Rewound(NamedTuple):
+    """A validation came out as no number: the side ended at its step, and what it did meanwhile is undone."""
+
+    side: int
+    records: list[StepRecord]  # all that remain; the last says why
+
+
+class Insight(NamedTuple):
+    """What went on inside a side's model at one step, by layer."""
+
+    side: int
+    step: int
+    layers: list[LayerInsight]
+
+
+class Sample(NamedTuple):
+    """A text that a side's model wrote after `step` updates."""
+
+    side: int
+    step: int
+    text: str
+
+
+class Snapshot(NamedTuple):
+    """A side's model as it is now, to look into while it trains; without what only a resumed training needs."""
+
+    side: int
+    checkpoint: Checkpoint
+    keep: bool  # for the slider over the training, or only until the next one comes
+
+
+class Ended(NamedTuple):
+    """The last message: all of the run. After a pause it is ready to go on from."""
+
+    order: str | None  # that ended it, if it did not end by itself
+    checkpoints: list[Checkpoint]  # of each side
+
+
+class Failed(NamedTuple):
+    """The last message of a run that could not be, in words for the visitor."""
+
+    message: str
+
+
+PAUSE, STOP = "pause", "stop"  # the orders that a worker takes while it trains
+MEASURE = "measure"  # and the one before its job: how fast is it here?
+
+
+def read_corpus(job: Job) -> Corpus:
+    """The visitor's own text, or a corpus by its name."""
+    if job.text is not None:
+        return corpus_from_text(job.text, job.corpus, tokenizer=job.tokenizer)
+    return load_corpus(job.corpus, job.tokenizer)
