@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from tlab.machine import give_back_memory, share_heaps
 from tlab.ui import api
 from tlab.ui.inspection.cache import Readings
+from tlab.ui.inspection.process import Inspector
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
 from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
@@ -40,13 +41,15 @@ GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds be
 QUEUE = 30  # events that may wait; who comes later is told so
 
 
-def build(runs: Runs | None = None) -> gr.Blocks:
+def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Blocks:
     """The page, with every part that is registered now.
 
     Args:
-        runs: who trains; by default with as many places as there are cores, and with the limits of this machine.
+        runs: what trains; by default with as many workers as there are cores, and with the limits of this machine.
+        inspector: the process that looks into models; by default one with the limits of `runs`.
     """
     runs = runs or Runs(limits_here())
+    inspector = inspector or Inspector(runs.limits)
     readings = Readings()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
         train = TrainTab(runs, run_id := gr.State(None))
@@ -61,7 +64,7 @@ def build(runs: Runs | None = None) -> gr.Blocks:
             with gr.Tab("Attention", id="attention") as tab:
                 AttentionTab(runs, run_id, readings).build(tab)
             with gr.Tab("Inside", id="inside") as tab:
-                InsideTab(runs, run_id, readings, train).build(tab, tabs)
+                InsideTab(runs, run_id, readings, train, inspector).build(tab, tabs)
             with gr.Tab("Generate", id="generate") as tab:
                 generate = GenerateTab(runs, run_id, readings)
                 generate.build(tab)
@@ -99,9 +102,11 @@ def launch(**options: Any) -> Any:
     """
     share_heaps()
     runs = Runs(limits_here())
+    inspector = Inspector(runs.limits)
     atexit.register(runs.close)
+    atexit.register(inspector.end)
     runs.prepare()
-    demo = build(runs)
+    demo = build(runs, inspector)
     collect_garbage_seldom()
     return demo.launch(**{**launch_options(), "inbrowser": not os.environ.get("SPACE_ID"), **options})
 

@@ -25,7 +25,7 @@ from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.cache import Readings
-from tlab.ui.inspection.process import Looker, LookError
+from tlab.ui.inspection.process import InspectionError, Inspector
 from tlab.ui.inspection.selection import note_words, scene_of, subject, wished_subject
 from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.runs.limits import LOCAL, PUBLIC
@@ -52,14 +52,21 @@ SMALL = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 8,
 @pytest.fixture(scope="module")
 def runs():
     runs = Runs(PUBLIC, places=1)
-    runs.looker.seconds = 120.0  # other tests may keep both cores busy
     yield runs
     runs.close()
 
 
 @pytest.fixture(scope="module")
-def tab(runs):
-    return InsideTab(runs, None, Readings(), None)
+def inspector():
+    inspector = Inspector(PUBLIC)
+    inspector.seconds = 120.0  # other tests may keep both cores busy
+    yield inspector
+    inspector.end()
+
+
+@pytest.fixture(scope="module")
+def tab(runs, inspector):
+    return InsideTab(runs, None, Readings(), None, inspector)
 
 
 def values_of(tab, **given):
@@ -78,7 +85,7 @@ def look(tab, key, text=EXCERPT, wish=None, run_id=None, **given):
 
 @pytest.mark.parametrize("key", PROBES)
 def test_every_probe_renders_for_the_shipped_model_within_the_limits(tab, key):
-    tab.runs.looker.ask(tasks.sleep, 0)  # the process stands
+    tab.inspector.call(tasks.sleep, 0)  # the process stands
     began = time.perf_counter()
     shown = look(tab, key)[2]
     seconds = time.perf_counter() - began
@@ -160,7 +167,7 @@ def test_a_wish_of_nonsense_is_the_shipped_model(tab):
 
 def test_the_same_look_is_taken_once(tab, monkeypatch):
     look(tab, "heads")
-    monkeypatch.setattr(tab.runs.looker, "ask", None)  # would not do
+    monkeypatch.setattr(tab.inspector, "call", None)  # would not do
     assert "<table" in look(tab, "heads")[2]
 
 
@@ -343,7 +350,7 @@ def test_a_bug_that_cannot_be_is_refused_before_anything_starts(runs):
         bug_job(subject(runs, None), ":none")
 
 
-def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs):
+def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
     run = runs.start("someone", tiny_job("no-mask"))
     until = time.monotonic() + 60
     while run.state in ACTIVE and time.monotonic() < until:
@@ -353,7 +360,7 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs):
     assert "looked at without it" in note_words(of, "the")
     with pytest.raises(ExportError, match="planted bug"):
         kept_run(runs, run.id, run)
-    tab = InsideTab(runs, None, Readings(), None)
+    tab = InsideTab(runs, None, Readings(), None, inspector)
     shown = look(tab, "effect", text="the quick", run_id=run.id)  # searches the visitor's own text
     assert "<table" in shown[2], shown[2]
 
@@ -375,28 +382,28 @@ def test_a_step_that_takes_too_long_is_not_profiled(runs):
 
 
 def test_a_look_that_takes_too_long_ends_with_its_process_and_the_next_is_answered():
-    looker = Looker(PUBLIC)
+    inspector = Inspector(PUBLIC)
     try:
-        looker.ask(tasks.sleep, 0)
-        process, looker.seconds = looker.process, 0.2
+        inspector.call(tasks.sleep, 0)
+        process, inspector.seconds = inspector.process, 0.2
         began = time.perf_counter()
-        with pytest.raises(LookError, match="more than 0 seconds"):
-            looker.ask(tasks.sleep, 30)
-        assert time.perf_counter() - began < 5 and process is looker.process and looker.connection is None
-        looker.seconds = 30
-        assert looker.ask(tasks.sleep, 0) is None
+        with pytest.raises(InspectionError, match="more than 0 seconds"):
+            inspector.call(tasks.sleep, 30)
+        assert time.perf_counter() - began < 5 and process is inspector.process and inspector.connection is None
+        inspector.seconds = 30
+        assert inspector.call(tasks.sleep, 0) is None
     finally:
-        looker.end()
+        inspector.end()
 
 
 def test_a_look_that_needs_too_much_memory_says_so_and_the_next_is_answered():
-    looker = Looker(PUBLIC)
+    inspector = Inspector(PUBLIC)
     try:
-        with pytest.raises(LookError, match="memory"):
-            looker.ask(np.ones, 2 * looker.memory // 8)
-        assert looker.ask(tasks.sleep, 0) is None
+        with pytest.raises(InspectionError, match="memory"):
+            inspector.call(np.ones, 2 * inspector.memory // 8)
+        assert inspector.call(tasks.sleep, 0) is None
     finally:
-        looker.end()
+        inspector.end()
 
 
 def test_a_corpus_is_found_by_name_and_never_by_path(tmp_path):

@@ -26,11 +26,11 @@ SECONDS_TO_START = 60.0  # of the process: imports, on a busy machine
 BASE_MEMORY = GB // 2  # bytes of interpreter, NumPy and texts
 
 
-class LookError(ValueError):
+class InspectionError(ValueError):
     """A question that got no answer; the message says why, in words for the visitor."""
 
 
-class Looker:
+class Inspector:
     """Asks one process at a time. Safe to use from many threads.
 
     Args:
@@ -44,32 +44,32 @@ class Looker:
         self.process: Any = None
         self.connection: Connection | None = None
 
-    def ask(self, task: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
+    def call(self, task: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
         """What `task` returns, done in the other process. It has to be a function of a module.
 
         Raises:
-            LookError: it took too long, too much memory, or too many are waiting; or `task` raised a ValueError,
+            InspectionError: it took too long, too much memory, or too many are waiting; or `task` raised a ValueError,
                 with its words.
         """
         if not self.turn.acquire(timeout=SECONDS_TO_WAIT):
-            raise LookError("Others are looking into their models. Try again in a moment.")
+            raise InspectionError("Others are looking into their models. Try again in a moment.")
         try:
             connection = self.ready()
             connection.send((task, args, kwargs))
             if not connection.poll(self.seconds):
                 self.end()
-                raise LookError(
+                raise InspectionError(
                     f"This would take more than {self.seconds:.0f} seconds, the most that a look may take here. Choose "
                     "less to look at: fewer windows, one part, a shorter text."
                 )
             fine, answer = connection.recv()
         except (EOFError, OSError):
             self.end()
-            raise LookError("The process that looked into the model ended unexpectedly. Try again.") from None
+            raise InspectionError("The process that looked into the model ended unexpectedly. Try again.") from None
         finally:
             self.turn.release()
         if not fine:
-            raise LookError(answer)
+            raise InspectionError(answer)
         return answer
 
     def ready(self) -> Connection:
@@ -79,7 +79,7 @@ class Looker:
             context = multiprocessing.get_context("spawn")  # as of the workers: a fork may inherit a held lock
             self.connection, theirs = context.Pipe()
             self.process = context.Process(
-                target=serve_looks, args=(theirs, self.memory), daemon=True, name="tlab-looker"
+                target=serve_looks, args=(theirs, self.memory), daemon=True, name="tlab-inspector"
             )
             self.process.start()
             theirs.close()

@@ -1,4 +1,4 @@
-"""Which model the Inside tab looks at, and what of it the looker has to know."""
+"""Which model the Inside tab looks at, and what of it the inspector has to know."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def plan_of(of: Subject) -> Plan:
 
 
 def scene_of(of: Subject, text: str) -> Scene:
-    """A subject as the looker takes it, without what no probe reads."""
+    """A subject as the inspector takes it, without what no probe reads."""
     job = job_of(of)
     checkpoint = dataclasses.replace(of.checkpoint, optimizer_state={}, records=[])
     return Scene(checkpoint, text, job.corpus, job.text, job.tokenizer)

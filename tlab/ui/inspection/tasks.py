@@ -1,4 +1,4 @@
-"""What the Inside tab asks of a model: probes, interventions, checks and profiles, as they are done in the looker.
+"""What the Inside tab asks of a model: probes, interventions, checks and profiles, as they are done in the inspector.
 
 Everything that goes in and comes out is plain data, for it crosses to another process. Nothing here imports Gradio.
 """

@@ -29,7 +29,6 @@ from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.trainer import check_fit
-from tlab.ui.inspection.process import Looker
 from tlab.ui.runs.checkpoint_store import Store
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
 from tlab.ui.runs.messages import PAUSE, STOP, Ended, Failed, Job
@@ -65,7 +64,6 @@ class Runs:
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
         self.on_show: dict[str, Run] = {}  # session -> the run on its Train tab
         self.spare = Spare()
-        self.looker = Looker(limits)
         self.pace: Pace | None = None  # of this machine; None until it is measured
 
     # -------------------------------------------------------------------------------- a visitor's runs
@@ -243,7 +241,6 @@ class Runs:
         for run in list(self.runs.values()):
             self.forget(run)
         self.spare.end()
-        self.looker.end()
 
     # -------------------------------------------------------------------------------- threads
 

@@ -12,6 +12,7 @@ from tlab.inside.bugs import BUGS
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.ui.inspection import tasks
+from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import Subject, job_of, plan_of, scene_of, wished_subject
 from tlab.ui.runs.manager import BusyError, Runs
 from tlab.ui.runs.messages import Job, Plan
@@ -35,8 +36,9 @@ the peak tells how near its matrix products come to what the core can do.</p></d
 class InsideLab:
     """Builds the panels and holds their handlers."""
 
-    def __init__(self, runs: Runs, train: TrainTab) -> None:
+    def __init__(self, runs: Runs, train: TrainTab, inspector: Inspector) -> None:
         self.runs = runs
+        self.inspector = inspector
         self.train = train
 
     def build(self, run_id: gr.State, wish: gr.HTML, tabs: gr.Tabs) -> None:
@@ -74,7 +76,7 @@ class InsideLab:
         config = wished_subject(self.runs, run_id, wish).checkpoint.model_config
         bug = bug if bug in BUGS else None
         try:
-            checks = self.runs.looker.ask(tasks.check_rows, config, bug)
+            checks = self.inspector.call(tasks.check_rows, config, bug)
         except ValueError as error:
             return refused_html(str(error))
         return checks_html(checks, BUGS.entries[bug].label if bug else None)
@@ -84,7 +86,7 @@ class InsideLab:
         of = wished_subject(self.runs, run_id, wish)
         training = TrainConfig.from_json(plan_of(of).training)
         try:
-            return profile_html(self.runs.looker.ask(tasks.profile_step, scene_of(of, ""), training))
+            return profile_html(self.inspector.call(tasks.profile_step, scene_of(of, ""), training))
         except ValueError as error:
             return refused_html(str(error))
 

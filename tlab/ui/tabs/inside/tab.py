@@ -14,6 +14,7 @@ from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.cache import Readings
+from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import (
     Subject,
     every_step,
@@ -48,14 +49,15 @@ The part is changed in what it adds to the stream; everything behind it is compu
 
 
 class InsideTab:
-    """Builds the tab and holds its handlers. Every look is taken by the looker, in a process of its own."""
+    """Builds the tab and holds its handlers. Everything is computed by the inspector, in a process of its own."""
 
-    def __init__(self, runs: Runs, run_id: gr.State, readings: Readings, train: TrainTab) -> None:
+    def __init__(self, runs: Runs, run_id: gr.State, readings: Readings, train: TrainTab, inspector: Inspector) -> None:
         self.runs = runs
+        self.inspector = inspector
         self.run_id = run_id
         self.readings = readings
         self.public = runs.limits.public
-        self.lab = InsideLab(runs, train)
+        self.lab = InsideLab(runs, train, inspector)
         self.fields = [(key, name) for key, kind in PROBES.items() for name in options(kind)]
 
     # -------------------------------------------------------------------------------- layout
@@ -196,7 +198,7 @@ class InsideTab:
         key, read = known_probe(key), (text or "")[:MAX_CHARACTERS]
         try:
             scenes = [scene_of(one, read) for one in every_step(self.runs, run_id, of)]
-            found = self.runs.looker.ask(tasks.probe_over_time, scenes, key, self.asked_options(key, values))
+            found = self.inspector.call(tasks.probe_over_time, scenes, key, self.asked_options(key, values))
         except ValueError as error:
             return lines_value(PROBES.entries[key].label, "", [], str(error))
         return over_time(key, found, of)
@@ -212,7 +214,7 @@ class InsideTab:
         kept = self.readings.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        rows = self.runs.looker.ask(tasks.probe_rows, scene_of(of, text), key, chosen)
+        rows = self.inspector.call(tasks.probe_rows, scene_of(of, text), key, chosen)
         return self.readings.remember(of.checkpoint, what, text, rows, BYTES_A_CELL * len(rows) * len(rows[0]))
 
     # -------------------------------------------------------------------------------- interventions
@@ -241,7 +243,7 @@ class InsideTab:
         kept = self.readings.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        done = self.runs.looker.ask(tasks.intervene, scene_of(of, text), part, change, other, WINDOWS)
+        done = self.inspector.call(tasks.intervene, scene_of(of, text), part, change, other, WINDOWS)
         return self.readings.remember(of.checkpoint, what, text, done, BYTES_A_CELL * 3 * len(done.candidates))
 
 
