@@ -15,7 +15,7 @@ import tyro
 from benchmarks.units import verdict
 from sweeps.results.effects import comparisons, main_effects
 from sweeps.results.stats import ALPHA, MARGIN, Estimate, difference_p, equality_p, estimate, holm
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
 from tlab.types import Array
 
 SIMULATIONS = 2000

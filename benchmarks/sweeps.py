@@ -21,8 +21,9 @@ from sweeps.grid.cell_id import Cell
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.run.driver import Execution, run_sweep
 from sweeps.run.plan import make_plan, work_of
-from sweeps.run.train_cell import curve_points, measures, peak_memory_mib, train_cell
+from sweeps.run.train_cell import curve_points, measures, train_cell
 from sweeps.store.folder import Store, add_record, mark_started
+from tlab.machine import peak_memory_mib
 from tlab.training.trainer import Trainer
 from tlab.version import VERSION
 

@@ -18,12 +18,13 @@ from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid
 from sweeps.grid.parse import PRESETS, grid_from_words
 from sweeps.report.archive import export, refresh, small_form
+from sweeps.report.page import write_report
 from sweeps.run.backends import BACKENDS
 from sweeps.run.driver import ATTEMPTS, Execution, SweepResult, run_sweep
 from sweeps.run.plan import Plan, chosen_cells, estimate, make_plan
-from sweeps.run.train_cell import ACCIDENTS
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
+from sweeps.store.record import ACCIDENTS
 from tlab.text.corpora import DEFAULT_CORPUS
 from tlab.training.config import TrainConfig
 
@@ -185,8 +186,6 @@ class ReportCommand:
 
     def execute(self, argv: Sequence[str]) -> int:
         """Write it; -> the exit code."""
-        from sweeps.report.page import write_report
-
         store = Store(self.folder, must_exist=True)
         try:
             refresh(store)

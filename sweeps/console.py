@@ -11,12 +11,12 @@ from sweeps.grid.cell_id import Cell
 from sweeps.grid.grid import Grid
 from sweeps.results.labels import configuration_name
 from sweeps.results.summary import configurations
-from sweeps.results.write import Table, differing_fields
+from sweeps.results.table import Table, differing_fields
 from sweeps.run.driver import SweepResult
 from sweeps.run.plan import Estimate, Plan
-from sweeps.run.train_cell import ACCIDENTS, STATUSES
 from sweeps.store.folder import Store
 from sweeps.store.lock import holder_of
+from sweeps.store.record import ACCIDENTS, STATUSES
 from tlab.wording import duration, several
 
 MOST_LINES = 20  # of configurations, or of accidents; all are in cells.csv

@@ -73,7 +73,7 @@ class Sweep:
 def numbers(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Everything in the tables in which two runs have to agree; curves sorted, as a cell's place says nothing."""
     sys.path.insert(0, str(ROOT))
-    from sweeps.results.write import CIRCUMSTANCES
+    from sweeps.results.table import CIRCUMSTANCES
 
     with open(folder / "cells.csv", newline="", encoding="utf-8") as file:
         rows = [{k: v for k, v in row.items() if k not in CIRCUMSTANCES} for row in csv.DictReader(file)]

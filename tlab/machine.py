@@ -65,3 +65,22 @@ def give_back_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(trim(0))
+
+
+def forget_peak_memory() -> None:
+    """Let the process's peak begin anew, where the system can do that (Linux)."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass
+
+
+def peak_memory_mib() -> float | None:
+    """Most memory that this process held since `forget_peak_memory`, in MiB; None where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            found = next(line.split() for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return None
+    return int(found[1]) / 1024  # the system counts in KiB

@@ -25,8 +25,8 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from sweeps.findings.measures import MEASURES, Outcome
 from sweeps.run.progress import Progress
-from sweeps.run.train_cell import DIVERGED, FAILED, OK, fingerprint
 from sweeps.run.worker import start_worker
+from sweeps.store.record import DIVERGED, FAILED, OK, fingerprint
 from tlab.config import options
 from tlab.cost import flops_by_part
 from tlab.nn.config import ModelConfig

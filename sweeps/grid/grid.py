@@ -8,14 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.grid.cell_id import DTYPE as DTYPE
 from sweeps.grid.cell_id import Cell, Half, canonical, identify
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_of
-
-# What tables, figures and findings know of a grid and its fields, they have from here.
-from sweeps.grid.fields import parse_value as parse_value
-from sweeps.grid.fields import registry_of as registry_of
-from sweeps.grid.fields import sweepable as sweepable
 from tlab.config import Config, ConfigError, as_plain, field_types, type_alternatives
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus, CorpusError, load_corpus

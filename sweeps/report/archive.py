@@ -11,13 +11,15 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from sweeps.results.write import Table, cells_text
+from sweeps.report.page import write_report
+from sweeps.results.table import Table
+from sweeps.results.write import cells_text
 from sweeps.run.driver import write_tables
 from sweeps.run.plan import make_plan
-from sweeps.run.train_cell import CurvePoint
 from sweeps.store.folder import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, StoreError, curve_path
 from sweeps.store.lock import LOCK
 from sweeps.store.provenance import without_folders
+from sweeps.store.record import CurvePoint
 from tlab.training.checkpoint import write_atomically
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, LOG)  # what the tables were made from, and what happened on the way
@@ -36,8 +38,6 @@ def export(store: Store, to: Path | None = None) -> Path:
     Raises:
         StoreError: there is something in that place already, or the folder is itself an export.
     """
-    from sweeps.report.page import write_report
-
     to = to or store.folder.with_name(f"{store.folder.name}.zip")
     refuse_existing(to)
     refresh(store)

@@ -14,12 +14,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, ScalarFormatter
 
-from sweeps.grid.grid import REPLICATE
+from sweeps.grid.fields import REPLICATE
 from sweeps.report.run_figures import Curves, draw_levels, level_styles, levels_of
 from sweeps.results.effects import Effect, departures
 from sweeps.results.labels import axis_name, level_name, level_phrase
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
 from tlab.figures import BLUE, FAINT, FONT, GREY, LOSS_LABEL, escape, finish, tidy
 
 GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss

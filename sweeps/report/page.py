@@ -37,7 +37,7 @@ from sweeps.results.labels import axis_name
 from sweeps.results.read import Curves, planned_cells, read_curves, read_manifest, read_table
 from sweeps.results.stats import MARGIN
 from sweeps.results.summary import RATE, Summary, summaries
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
 from tlab.figures import save_figure
 from tlab.training.checkpoint import write_atomically
 

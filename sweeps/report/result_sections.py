@@ -14,7 +14,7 @@ from sweeps.results.effects import Comparison, comparisons
 from sweeps.results.labels import configuration_name, level_name, level_phrase
 from sweeps.results.stats import BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN
 from sweeps.results.summary import BEST, RATE, Summary, at_best_rate, at_rate, summaries
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
 from tlab.wording import several
 
 MOST_CLAIMS = 30  # rows of one kind; all are in comparisons.csv

@@ -14,12 +14,12 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from sweeps.grid.grid import REPLICATE
+from sweeps.grid.fields import REPLICATE
 from sweeps.results.effects import balanced_rows
 from sweeps.results.labels import configuration_name, level_name, level_phrase
 from sweeps.results.summary import configurations
-from sweeps.run.train_cell import OK
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
+from sweeps.store.record import OK
 from tlab.figures import (
     FAINT,
     FONT,

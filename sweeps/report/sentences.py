@@ -10,8 +10,8 @@ from sweeps.results.effects import Comparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
 from sweeps.results.stats import ALPHA, BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN, Estimate, seeds_needed
 from sweeps.results.summary import Summary, has_value
-from sweeps.run.train_cell import OK
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
+from sweeps.store.record import OK
 from tlab.wording import several
 
 MOST_NAMED = 3  # of a kind, in the headline; all are in the tables below it

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sweeps.grid.grid import REPLICATE
+from sweeps.grid.fields import REPLICATE
 from sweeps.report.html import Html, details, joined, table, tag
 from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import listed
@@ -15,9 +15,9 @@ from sweeps.results.effects import Comparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
 from sweeps.results.stats import ALPHA
 from sweeps.results.summary import configurations, has_value
-from sweeps.run.train_cell import OK
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
 from sweeps.store.provenance import without_folders
+from sweeps.store.record import OK
 from tlab.wording import duration, several
 
 MOST_ACCIDENTS = 40

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sweeps.grid.grid import REPLICATE
+from sweeps.grid.fields import REPLICATE
 from sweeps.results.stats import MARGIN, UNKNOWN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
 
 Numbers = NDArray[Any]
 """Any array: of values, of indices, or of bool."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeps.grid.grid import registry_of
+from sweeps.grid.fields import registry_of
 from sweeps.results.summary import Configuration
 from sweeps.store.provenance import without_folders
 

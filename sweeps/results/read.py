@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.grid.grid import CONFIGS, REPLICATE, Grid, parse_value, sweepable
-from sweeps.store.folder import MANIFEST, StoreError, Table
+from sweeps.grid.fields import CONFIGS, REPLICATE, parse_value, sweepable
+from sweeps.grid.grid import Grid
+from sweeps.results.table import Table
+from sweeps.store.folder import MANIFEST, StoreError
 
 WHOLE_NUMBERS = ("n_params", "steps_done", "attempts")
 NUMBERS = (

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sweeps.grid.grid import REPLICATE
+from sweeps.grid.fields import REPLICATE
 from sweeps.results.stats import MARGIN, Estimate, difference_p, equality_p, estimate, holm, paired, verdict_of
-from sweeps.run.train_cell import DIVERGED, OK
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
+from sweeps.store.record import DIVERGED, OK
 
 MEASURE = "val_loss"
 RATE = "learning_rate"

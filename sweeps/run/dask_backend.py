@@ -15,8 +15,8 @@ from distributed import KilledWorker
 from joblib import register_parallel_backend
 from joblib._dask import DaskDistributedBackend
 
-from sweeps.run.train_cell import FAILED, KILLED
 from sweeps.run.worker import Outcome
+from sweeps.store.record import FAILED, KILLED
 
 NAME = "dask that tells what it lost"
 LOOK_SECONDS = 1.0  # between two looks at the scheduler

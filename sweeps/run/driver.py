@@ -19,22 +19,12 @@ from typing import Any
 from sweeps.grid.cell_id import Cell, foreign_parts
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid
-from sweeps.results.write import (
-    Table,
-    differing_fields,
-    table_of,
-    write_cells,
-    write_curves,
-    write_effects,
-    write_summary,
-)
+from sweeps.results.table import Table, differing_fields, table_of
+from sweeps.results.write import write_cells, write_curves, write_effects, write_summary
 from sweeps.run.backends import BACKENDS, BackendError, Trainer, WorkerDied
 from sweeps.run.plan import Plan, make_plan, work_of
-from sweeps.run.progress import LOG_SECONDS as LOG_SECONDS  # with the driver, for whoever drives something else
 from sweeps.run.progress import Progress
-from sweeps.run.train_cell import ACCIDENTS, KILLED, lost_record
 from sweeps.run.worker import Outcome, Task, outcome_of
-from sweeps.run.worker import leave_interrupts_to_driver as leave_interrupts_to_driver
 from sweeps.store.folder import (
     LOG,
     Store,
@@ -48,6 +38,7 @@ from sweeps.store.folder import (
 )
 from sweeps.store.lock import lock_content, locked
 from sweeps.store.provenance import changes, source_hash
+from sweeps.store.record import ACCIDENTS, KILLED, lost_record
 from tlab.wording import did_you_mean
 
 ATTEMPTS = 3  # of a cell whose process dies

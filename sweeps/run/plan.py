@@ -16,6 +16,7 @@ from sweeps.grid.fields import GridError, TextConfig
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.store.folder import Store
 from tlab import cost
+from tlab.machine import peak_memory_mib
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
 from tlab.training.parallel import one_blas_thread
@@ -191,8 +192,6 @@ def seconds_a_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
 
 def memory_mib(cell: Cell) -> float:
     """What a process that trains this cell holds: Python with the lab as it is here, weights and activations."""
-    from sweeps.run.train_cell import peak_memory_mib
-
     arrays = [
         *cost.weight_bytes_by_part(cell.model, cell.train.optimizer),
         *cost.activation_bytes_by_part(cell.model, cell.train.batch_size),

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from sweeps.run.train_cell import ACCIDENTS, DIVERGED
+from sweeps.store.record import ACCIDENTS, DIVERGED
 from tlab.wording import duration
 
 LOG_SECONDS = 10.0  # between two lines of progress where nobody sees them replace each other

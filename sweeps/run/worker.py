@@ -14,10 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from sweeps.grid.cell_id import Cell, Part, register_missing
 from sweeps.run.deadline import is_worker, this_is_a_worker
-from sweeps.run.train_cell import ACCIDENTS, FAILED, OK, Record, about, accident, train_cell
+from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import add_record, read_record, remove_mark
 from sweeps.store.lock import lock_content
 from sweeps.store.provenance import source_hash
+from sweeps.store.record import ACCIDENTS, FAILED, OK, Record, about, accident
 from tlab.text.corpora import Corpus
 
 DRIVER_LOOKS = 0.25  # seconds between two looks whether the driver still lives

@@ -64,11 +64,9 @@ from typing import Any
 
 from sweeps.grid.cell_id import SCHEMA
 from sweeps.grid.grid import Grid
-from sweeps.results.write import Table as Table  # with the folder, since whoever reads one wants the other
-from sweeps.results.write import curve_points_in
-from sweeps.run.train_cell import Record
 from sweeps.store.lock import LOCK
 from sweeps.store.provenance import about_corpus, provenance
+from sweeps.store.record import Record, curve_points_in
 from tlab.text.corpora import Corpus
 from tlab.training.checkpoint import write_atomically
 

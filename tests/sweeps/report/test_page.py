@@ -22,7 +22,8 @@ from sweeps.report.sentences import comparison_sentence, headline
 from sweeps.results.effects import comparisons, main_effects
 from sweeps.results.read import planned_cells, read_curves, read_manifest, read_table
 from sweeps.results.summary import summaries
-from sweeps.store.folder import StoreError, Table
+from sweeps.results.table import Table
+from sweeps.store.folder import StoreError
 
 HEADS = ["cell_id", "alias_of", "status", "norm", "residual", "seed", "n_params", "steps_done", "val_loss",
          "wall_seconds", "error_type", "error_message", "traceback_tail"]  # fmt: skip

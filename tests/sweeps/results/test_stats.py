@@ -38,7 +38,7 @@ from sweeps.results.stats import (
     verdict_of,
 )
 from sweeps.results.summary import BEST, at_best_rate, at_rate, count_statuses, summaries, summary_frame
-from sweeps.store.folder import Table
+from sweeps.results.table import Table
 
 VALUES = np.array([0.01, 0.03, 0.02, 0.05])
 

@@ -18,16 +18,18 @@ import sweeps.run.train_cell
 import sweeps.run.worker
 import sweeps.store.folder
 import sweeps.store.provenance
+import sweeps.store.record
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.report.run_figures import configuration_name, configurations, final_losses_figure, learning_curves_figure
-from sweeps.results.write import CIRCUMSTANCES, OUTCOME_COLUMNS
+from sweeps.results.table import CIRCUMSTANCES, OUTCOME_COLUMNS, Table
 from sweeps.run.driver import Driver, Execution, run_sweep
 from sweeps.run.plan import chosen_cells, make_plan
-from sweeps.run.train_cell import Record, train_cell
+from sweeps.run.train_cell import train_cell
 from sweeps.run.worker import Task, run_task
-from sweeps.store.folder import CELLS, CURVES, STARTED, Store, StoreError, Table, add_record, mark_started
+from sweeps.store.folder import CELLS, CURVES, STARTED, Store, StoreError, add_record, mark_started
 from sweeps.store.lock import LOCK, LockedError, locked
 from sweeps.store.provenance import source_hash
+from sweeps.store.record import Record
 from tlab.nn.activations import ACTIVATIONS, Gelu
 
 
@@ -305,7 +307,7 @@ def test_the_lock_of_a_dead_driver_is_none(small, folder):
 
 def test_results_of_other_code_are_not_mixed_unless_asked(small, folder, monkeypatch):
     run_sweep(small(seeds=(0,)), Store(folder))
-    for module in (sweeps.run.train_cell, sweeps.run.driver, sweeps.run.worker):
+    for module in (sweeps.store.record, sweeps.run.driver, sweeps.run.worker):
         monkeypatch.setattr(module, "source_hash", lambda: "0123456789ab")
     run_sweep(small(seeds=(0,)), Store(folder))  # nothing to train, nothing to mix
     with pytest.raises(StoreError, match="--mixed-source"):

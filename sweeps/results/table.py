@@ -1,0 +1,84 @@
+"""The table of a sweep: one row per cell that is done. `sweeps.store.folder` describes its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.grid.cell_id import Cell
+from sweeps.grid.fields import REPLICATE, sweepable
+from sweeps.grid.grid import Grid
+from sweeps.store.provenance import without_folders
+from sweeps.store.record import Record
+
+CIRCUMSTANCES = ("tokens_per_second", "wall_seconds", "cpu_seconds", "peak_memory_mib", "attempts", "host")
+"""Fields of a `Record` that tell how it went this time; in all others two runs of a cell are the same."""
+
+OUTCOME_COLUMNS = (
+    "n_params",
+    "steps_done",
+    "val_loss",
+    "best_val_loss",
+    "train_loss",
+    "error_type",
+    "error_message",
+    "traceback_tail",
+    "source",
+    *CIRCUMSTANCES,
+)
+"""Fields of a `Record` that are columns of the table of cells."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells that are done, a row each: what cells.csv holds and the figures are drawn from."""
+
+    axes: tuple[str, ...]
+    """The config fields in which rows differ, besides the seed."""
+    rows: list[dict[str, Any]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns in order."""
+        return ["cell_id", "alias_of", "status", *self.axes, REPLICATE, *OUTCOME_COLUMNS]
+
+
+def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterable[Grid]) -> Table:
+    """A row for each cell that has a record; an alias has the numbers of the cell that it stands for."""
+    axes = differing_fields(cells, [axis for grid in grids for axis in grid.axes])
+    names = names_of_texts(cell.text.corpus for cell in cells)
+    rows = []
+    for cell in cells:
+        record = records.get(cell.result_id)
+        if record is not None:
+            rows.append(
+                {
+                    "cell_id": cell.cell_id,
+                    "alias_of": cell.alias_of,
+                    "status": record.status,
+                    **{axis: names.get(cell.value(axis)) if axis == "corpus" else cell.value(axis) for axis in axes},
+                    REPLICATE: cell.seed,
+                    **{column: getattr(record, column) for column in OUTCOME_COLUMNS},
+                }
+            )
+    return Table(axes, rows)
+
+
+def names_of_texts(corpora: Iterable[str]) -> dict[str, str]:
+    """What the tables call each corpus: a file by its name alone, as long as that tells all of them apart."""
+    names = {corpus: without_folders(corpus) for corpus in dict.fromkeys(corpora)}
+    return names if len(set(names.values())) == len(names) else {corpus: corpus for corpus in names}
+
+
+def differing_fields(cells: Sequence[Cell], axes: Iterable[str]) -> tuple[str, ...]:
+    """The axes, and every other field that is not the same in all cells: two grids may fix it at two values."""
+    found = dict.fromkeys(axes)
+    if cells:
+        first = cells[0].settings()
+        rest = [field for field in sweepable() if field != REPLICATE and field not in found]
+        distinct = {id(config): config for cell in cells for config in (cell.text, cell.model, cell.train)}
+        for field in rest:
+            if any(getattr(config, field, first[field]) != first[field] for config in distinct.values()):
+                found.setdefault(field)
+    return tuple(found)
