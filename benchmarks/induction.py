@@ -14,11 +14,11 @@ from typing import NamedTuple
 import tyro
 
 from tlab.inside import probe
+from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
 from tlab.text import Corpus, load_corpus
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
 from tlab.training.config import ComputeConfig, TrainConfig
-from tlab.training.parallel import one_blas_thread
 from tlab.training.snapshots import save_snapshot
 from tlab.training.trainer import Trainer
 

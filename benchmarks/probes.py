@@ -17,12 +17,12 @@ import tyro
 
 from tlab.config import options
 from tlab.inside import PROBES, Probe, Subject
+from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.text import DEFAULT_CORPUS, Corpus, load_corpus
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
-from tlab.training.parallel import one_blas_thread
 
 TOKENS = 256
 MOST = 50e-3  # seconds

@@ -109,15 +109,15 @@ MUTATIONS = [
     ("nn/model.py", "        _, trace = self.block.forward(x)\n", "        _, trace = self.block.forward(dx)\n"),
     ("nn/model.py", "other.parameters.lay_out(self.parameters.data, grad)", "other.parameters.lay_out(self.parameters.data.copy(), grad)"),
     # threads and pieces
-    ("training/parallel.py", "                twin.parameters.grad[...] = 0\n", "                pass\n"),
+    ("training/parallel.py", "                replica.parameters.grad[...] = 0\n", "                pass\n"),
     ("training/parallel.py", "for other in grads[1:]:", "for other in grads[2:]:"),
     ("training/parallel.py", "len(rows) / B))", "1 / self.threads))"),
-    ("training/parallel.py", "part.share * twin.accumulate_gradients", "twin.accumulate_gradients"),
+    ("training/parallel.py", "part.share * replica.accumulate_gradients", "replica.accumulate_gradients"),
     ("training/parallel.py", "results[i % self.threads][i // self.threads]", "results[i // self.threads % self.threads][i % self.threads]"),
     ("training/parallel.py", "                    wait(others)\n", "                    pass\n"),
     ("training/parallel.py", "                stop.set()\n", "                pass\n"),
     ("training/parallel.py", "with np.errstate(**errors):", "if True:"),
-    ("training/parallel.py", "if not OneThread.inside:\n                OneThread.before.restore", "if OneThread.inside:\n                OneThread.before.restore"),
+    ("machine.py", "if not OneThread.inside:\n                OneThread.before.restore", "if OneThread.inside:\n                OneThread.before.restore"),
     # training and sampling
     ("training/optimizers.py", "grad *= max_norm / norm", "grad *= max_norm"),
     ("training/optimizers.py", "change += self.config.epsilon", "change -= 0.1"),

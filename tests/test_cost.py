@@ -11,7 +11,7 @@ from tlab import ComputeConfig, Transformer
 from tlab.cost import activation_bytes_by_part, flops_by_part, parameters_by_part, weight_bytes_by_part
 from tlab.nn.loss import CrossEntropy
 from tlab.registry import UnknownKeyError
-from tlab.training.parallel import Crew
+from tlab.training.parallel import BatchThreads
 
 CONFIGS = [
     tiny(),
@@ -64,12 +64,12 @@ def test_activation_bytes_are_what_a_forward_pass_holds(config):
 def largest_held_by_a_step(config, compute, batch_size=16, T=64):
     """Most bytes of NumPy arrays that there are at any time in a step, above those before it."""
     model = Transformer(config)
-    crew = Crew(model, compute)
+    threads = BatchThreads(model, compute)
     ids = np.zeros((batch_size, T), np.int64)
-    crew.accumulate_gradients(ids, ids)
+    threads.accumulate_gradients(ids, ids)
     tracemalloc.start()
     try:
-        crew.accumulate_gradients(ids, ids)
+        threads.accumulate_gradients(ids, ids)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

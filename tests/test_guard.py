@@ -115,7 +115,7 @@ def count_step(recompute=False, **changes):
     config = ModelConfig(corpus.tokenizer.vocab_size, **changes)
     compute = ComputeConfig(threads=1, recompute=recompute)
     trainer = Trainer(config, TrainConfig(steps=9, validation_every=0), corpus, compute=compute)
-    for model in {trainer.model, *trainer.crew.twins}:
+    for model in {trainer.model, *trainer.batch_threads.replicas}:
         count_weights(model)
     trainer.optimizer.state = {name: vector.view(Counted) for name, vector in trainer.optimizer.state.items()}
     with counted_makers():

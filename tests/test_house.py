@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 # Lower floors first. A file may import from its own floor's packages below, never from above.
 FLOORS = [
-    ["tlab.wording"],
-    ["tlab.version", "tlab.types", "tlab.machine", "tlab.registry", "tlab.training.records"],
+    ["tlab.wording", "tlab.version"],
+    ["tlab.types", "tlab.files", "tlab.machine", "tlab.registry", "tlab.training.records"],
     ["tlab.nn.params", "tlab.config"],
     [
         "tlab.nn.inits",

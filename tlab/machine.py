@@ -1,9 +1,85 @@
-"""Memory that was freed: kept for the next training step, shared, or given back when nobody will need it soon."""
+"""The machine under the numbers: the threads of the BLAS, versions, and what becomes of memory that was freed."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import platform
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tlab.version import VERSION
+
+# --- threads ---
+
+
+def allowed_threads() -> int:
+    """Cores that this process may use, and no more than its BLAS was told."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = [library.num_threads for library in blas().lib_controllers if library.user_api == "blas"]
+    return min([cores, *told])
+
+
+@functools.cache
+def blas() -> Any:
+    """What sets the threads of the BLAS that NumPy has loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+class OneThread:
+    """How many are inside `one_blas_thread`, and what to put back when the last of them leaves."""
+
+    lock = threading.Lock()
+    inside = 0
+    before: Any = None
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let each product of matrices use one thread, as long as anybody is inside: the parts are what is spread.
+
+    The setting is the process's. Nested and simultaneous uses are counted, so the last to leave puts it back.
+    """
+    with OneThread.lock:
+        if not OneThread.inside:
+            OneThread.before = blas().limit(limits=1)
+        OneThread.inside += 1
+    try:
+        yield
+    finally:
+        with OneThread.lock:
+            OneThread.inside -= 1
+            if not OneThread.inside:
+                OneThread.before.restore_original_limits()
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """What decides about the bits of a result besides seeds and configs: versions, the BLAS, and how many threads."""
+    from threadpoolctl import threadpool_info
+
+    blas = [
+        {name: library.get(name) for name in ("internal_api", "version", "architecture", "num_threads")}
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    ]
+    return {
+        "threads": threads,
+        "tlab": VERSION,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "blas": blas,
+    }
+
+
+# --- memory ---
 
 
 @functools.cache

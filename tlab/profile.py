@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.cost import PartFlops, flops_by_part
+from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Block
 from tlab.text import Corpus
 from tlab.training.config import ComputeConfig, TrainConfig
-from tlab.training.parallel import one_blas_thread
 from tlab.training.trainer import Trainer
 
 Path = tuple[str, ...]

@@ -12,7 +12,7 @@ from sweeps.findings.claims import CLAIMS, QUESTIONS
 from sweeps.findings.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, Results, verdict_of_all
 from sweeps.results.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from tlab.figures import save_figure
-from tlab.training.checkpoint import write_atomically
+from tlab.files import write_atomically
 from tlab.wording import duration
 
 IMAGES = "images"

@@ -29,11 +29,11 @@ from sweeps.run.worker import start_worker
 from sweeps.store.record import DIVERGED, FAILED, OK, fingerprint
 from tlab.config import options
 from tlab.cost import flops_by_part
+from tlab.files import write_atomically
+from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
-from tlab.training.checkpoint import write_atomically
 from tlab.training.config import TrainConfig
-from tlab.training.parallel import one_blas_thread
 
 SCHEMA = 1  # to be raised when a measure comes to mean other numbers
 TRACEBACK_LINES = 12  # the end of it, where the cause is

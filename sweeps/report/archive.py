@@ -20,7 +20,7 @@ from sweeps.store.folder import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, St
 from sweeps.store.lock import LOCK
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import CurvePoint
-from tlab.training.checkpoint import write_atomically
+from tlab.files import write_atomically
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, LOG)  # what the tables were made from, and what happened on the way
 PRIVATE = ("host", "traceback_tail")

@@ -39,7 +39,7 @@ from sweeps.results.stats import MARGIN
 from sweeps.results.summary import RATE, Summary, summaries
 from sweeps.results.table import Table
 from tlab.figures import save_figure
-from tlab.training.checkpoint import write_atomically
+from tlab.files import write_atomically
 
 REPORT, COMPARISONS, FIGURES = "report.html", "comparisons.csv", "figures"
 MOST_PAIRS = 6  # of axes whose interaction is drawn; all are tested

@@ -18,7 +18,7 @@ from sweeps.results.effects import effects_frame
 from sweeps.results.summary import summaries, summary_frame
 from sweeps.results.table import Table
 from sweeps.store.record import CurvePoint
-from tlab.training.checkpoint import write_atomically
+from tlab.files import write_atomically
 
 CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written
 

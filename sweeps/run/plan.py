@@ -16,10 +16,9 @@ from sweeps.grid.fields import GridError, TextConfig
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.store.folder import Store
 from tlab import cost
-from tlab.machine import peak_memory_mib
+from tlab.machine import one_blas_thread, peak_memory_mib
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
-from tlab.training.parallel import one_blas_thread
 from tlab.training.trainer import Trainer
 from tlab.wording import did_you_mean
 

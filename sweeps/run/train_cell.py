@@ -11,9 +11,8 @@ from typing import Any
 from sweeps.grid.cell_id import DTYPE, Cell
 from sweeps.run.deadline import CellTimeout, deadline
 from sweeps.store.record import DIVERGED, FAILED, OK, TIMEOUT, CurvePoint, Record, about, accident
-from tlab.machine import forget_peak_memory, peak_memory_mib
+from tlab.machine import forget_peak_memory, one_blas_thread, peak_memory_mib
 from tlab.text.corpora import Corpus
-from tlab.training.parallel import one_blas_thread
 from tlab.training.records import Divergence, StepRecord
 from tlab.training.trainer import Trainer
 

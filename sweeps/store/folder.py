@@ -67,8 +67,8 @@ from sweeps.grid.grid import Grid
 from sweeps.store.lock import LOCK
 from sweeps.store.provenance import about_corpus, provenance
 from sweeps.store.record import Record, curve_points_in
+from tlab.files import write_atomically
 from tlab.text.corpora import Corpus
-from tlab.training.checkpoint import write_atomically
 
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
 FORMAT = "tlab sweep 2"

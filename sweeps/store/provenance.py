@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.grid.cell_id import DTYPE
-from tlab.cli.run_folder import environment
+from tlab.machine import environment
 from tlab.text.corpora import Corpus
 
 ROOT = Path(__file__).resolve().parents[2]

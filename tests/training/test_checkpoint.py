@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from support import tiny
 from tlab import Checkpoint, CheckpointError, TrainConfig, Trainer
-from tlab.training.checkpoint import FILE_NAME, fingerprint, write_atomically
+from tlab.files import write_atomically
+from tlab.training.checkpoint import FILE_NAME, fingerprint
 
 
 @pytest.fixture

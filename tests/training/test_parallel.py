@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from support import all_combinations, tiny
 from tlab import Checkpoint, ComputeConfig, ConfigError, TrainConfig, Trainer, Transformer
 from tlab.checks import random_model
+from tlab.machine import one_blas_thread
 from tlab.nn.model import RecomputedBlock
-from tlab.training.parallel import Crew, decide_threads, one_blas_thread
+from tlab.training.parallel import BatchThreads, decide_threads
 from tlab.training.trainer import evaluate
 
 QUICK = TrainConfig(steps=6, batch_size=5, validation_every=3, warmup_steps=2)
@@ -42,7 +43,7 @@ def numbers(records):
 def gradient(model, compute, ids, targets):
     """Loss and gradient of a batch, added to a gradient that was not zero."""
     model.parameters.grad[...] = 1.0
-    loss = Crew(model, compute).accumulate_gradients(ids, targets)
+    loss = BatchThreads(model, compute).accumulate_gradients(ids, targets)
     return loss, model.parameters.grad - 1.0
 
 
@@ -81,42 +82,42 @@ def test_the_same_way_gives_the_same_bits(compute, verse):
 
 def test_the_bits_do_not_depend_on_which_thread_is_faster(batch, rng, monkeypatch):
     model = random_model(tiny(), rng)
-    crew = Crew(model, ComputeConfig(threads=3))
+    threads = BatchThreads(model, ComputeConfig(threads=3))
     results = []
     for slowest in range(3):
-        for i, twin in enumerate(crew.twins):
+        for i, replica in enumerate(threads.replicas):
 
-            def late(*part, i=i, twin=twin, usual=Transformer.accumulate_gradients):
+            def late(*part, i=i, replica=replica, usual=Transformer.accumulate_gradients):
                 time.sleep(0.02 if i == slowest else 0)  # noqa: B023, called in this turn
-                return usual(twin, *part)
+                return usual(replica, *part)
 
-            monkeypatch.setattr(twin, "accumulate_gradients", late)
+            monkeypatch.setattr(replica, "accumulate_gradients", late)
         model.parameters.grad[...] = 0
-        results.append((crew.accumulate_gradients(*batch), model.parameters.grad.copy()))
+        results.append((threads.accumulate_gradients(*batch), model.parameters.grad.copy()))
     assert all(loss == results[0][0] and (grad == results[0][1]).all() for loss, grad in results)
 
 
 def test_the_threads_do_work_at_the_same_time(batch, rng, monkeypatch):
     """Each waits for the other in the middle of its part: one after the other would wait for ever."""
-    crew = Crew(random_model(tiny(), rng), ComputeConfig(threads=2))
+    threads = BatchThreads(random_model(tiny(), rng), ComputeConfig(threads=2))
     both_are_here = threading.Barrier(2, timeout=10)
-    for twin in crew.twins:
+    for replica in threads.replicas:
 
-        def meet(*part, twin=twin, usual=Transformer.accumulate_gradients):
+        def meet(*part, replica=replica, usual=Transformer.accumulate_gradients):
             both_are_here.wait()
-            return usual(twin, *part)
+            return usual(replica, *part)
 
-        monkeypatch.setattr(twin, "accumulate_gradients", meet)
-    crew.accumulate_gradients(*batch)
+        monkeypatch.setattr(replica, "accumulate_gradients", meet)
+    threads.accumulate_gradients(*batch)
 
 
-def test_twins_share_the_weights_and_not_the_gradients(rng):
+def test_replicas_share_the_weights_and_not_the_gradients(rng):
     model = random_model(tiny(), rng)
-    twin = model.twin(np.zeros_like(model.parameters.grad), recompute=True)
+    replica = model.twin(np.zeros_like(model.parameters.grad), recompute=True)
     model.parameters.data += 1
-    assert (twin.parameters["embedding.weight"].data == model.parameters["embedding.weight"].data).all()
-    assert not np.shares_memory(twin.parameters.grad, model.parameters.grad)
-    assert all(isinstance(block, RecomputedBlock) for block in twin.blocks)
+    assert (replica.parameters["embedding.weight"].data == model.parameters["embedding.weight"].data).all()
+    assert not np.shares_memory(replica.parameters.grad, model.parameters.grad)
+    assert all(isinstance(block, RecomputedBlock) for block in replica.blocks)
     assert not any(isinstance(block, RecomputedBlock) for block in model.blocks)
 
 
@@ -131,7 +132,9 @@ def test_a_recomputed_block_keeps_its_input_alone(batch, rng):
 def test_validation_in_threads_gives_the_bits_of_one(threads, verse, monkeypatch):
     monkeypatch.setattr("tlab.training.trainer.VALIDATION_TOKENS", 16)  # many batches of two windows
     trainer = trainer_on(verse, ComputeConfig(threads=threads))
-    assert evaluate(trainer.model, verse.validation, crew=trainer.crew) == evaluate(trainer.model, verse.validation)
+    assert evaluate(trainer.model, verse.validation, threads=trainer.batch_threads) == evaluate(
+        trainer.model, verse.validation
+    )
 
 
 # --- how many ---
@@ -142,8 +145,8 @@ def decided(compute=ComputeConfig(), batch_size=16, operations=1e12):  # noqa: B
 
 
 def test_by_default_there_are_no_more_threads_than_the_blas_was_told(monkeypatch):
-    monkeypatch.setattr("tlab.training.parallel.os.sched_getaffinity", lambda process: range(8), raising=False)
-    monkeypatch.setattr("tlab.training.parallel.os.cpu_count", lambda: 8)
+    monkeypatch.setattr("tlab.machine.os.sched_getaffinity", lambda process: range(8), raising=False)
+    monkeypatch.setattr("tlab.machine.os.cpu_count", lambda: 8)
     for told in (1, 2):  # OpenBLAS never takes more than the machine has
         with threadpool_limits(told, user_api="blas"):
             allowed = max(lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas")
@@ -189,7 +192,7 @@ def test_a_run_may_be_resumed_in_another_way(verse):
 
 def test_the_decision_is_what_is_recorded_and_not_the_wish(verse):
     trainer = trainer_on(verse, ComputeConfig())
-    assert trainer.checkpoint().compute == dataclasses.replace(ComputeConfig(), threads=trainer.crew.threads)
+    assert trainer.checkpoint().compute == dataclasses.replace(ComputeConfig(), threads=trainer.batch_threads.threads)
 
 
 # --- the BLAS ---
@@ -230,7 +233,7 @@ def test_the_last_to_leave_puts_the_threads_of_the_blas_back():
 
 @pytest.mark.parametrize("whose", [0, 1])
 def test_an_error_in_a_thread_comes_out_when_all_have_ended(whose, batch, rng, monkeypatch):
-    crew = Crew(random_model(tiny(), rng), ComputeConfig(threads=2))
+    threads = BatchThreads(random_model(tiny(), rng), ComputeConfig(threads=2))
     ended = []
 
     def fail(*part):
@@ -241,10 +244,10 @@ def test_an_error_in_a_thread_comes_out_when_all_have_ended(whose, batch, rng, m
         ended.append(True)
         return 0.0, None
 
-    monkeypatch.setattr(crew.twins[whose], "accumulate_gradients", fail)
-    monkeypatch.setattr(crew.twins[1 - whose], "accumulate_gradients", take_long)
+    monkeypatch.setattr(threads.replicas[whose], "accumulate_gradients", fail)
+    monkeypatch.setattr(threads.replicas[1 - whose], "accumulate_gradients", take_long)
     with pytest.raises(MemoryError, match="no more"):
-        crew.accumulate_gradients(*batch)
+        threads.accumulate_gradients(*batch)
     assert ended == [True]
     assert set(blas_threads()) == {1}  # as the tests' own setting is
 
@@ -258,18 +261,18 @@ def test_ctrl_c_in_a_step_of_two_threads_leaves_none_at_work_and_a_run_that_goes
         for record in trainer:
             if record.step == 3:
                 break
-        twin = trainer.crew.twins[where]
-        usual = type(twin).accumulate_gradients
+        replica = trainer.batch_threads.replicas[where]
+        usual = type(replica).accumulate_gradients
         ended = []
 
         def interrupted(*part):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
             ended.append(True)
-            return usual(twin, *part)
+            return usual(replica, *part)
 
         with monkeypatch.context() as patch:
-            patch.setattr(twin, "accumulate_gradients", interrupted)
+            patch.setattr(replica, "accumulate_gradients", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 trainer.train_step()
         assert where == 0 or ended  # the helper came to its end before the error came out
@@ -281,7 +284,7 @@ def test_ctrl_c_in_a_step_of_two_threads_leaves_none_at_work_and_a_run_that_goes
 
 
 def test_an_error_ends_a_long_validation_before_its_end(rng):
-    crew = Crew(random_model(tiny(), rng), ComputeConfig(threads=2))
+    threads = BatchThreads(random_model(tiny(), rng), ComputeConfig(threads=2))
     done = []
 
     def task(item):
@@ -291,17 +294,17 @@ def test_an_error_ends_a_long_validation_before_its_end(rng):
         done.append(item)
 
     with pytest.raises(KeyboardInterrupt):
-        crew.spread(task, range(200))
+        threads.map(task, range(200))
     assert len(done) < 100  # the helper's share
 
 
 def test_helpers_end_with_their_crew(rng):
     before = set(threading.enumerate())  # helpers of an earlier test may be among them, and about to end
-    crew = Crew(random_model(tiny(), rng), ComputeConfig(threads=3))
-    crew.spread(lambda item: time.sleep(0.01), range(6))
+    threads = BatchThreads(random_model(tiny(), rng), ComputeConfig(threads=3))
+    threads.map(lambda item: time.sleep(0.01), range(6))
     helpers = set(threading.enumerate()) - before
     assert len(helpers) == 2
-    del crew
+    del threads
     for helper in helpers:
         helper.join(timeout=5)
     assert not any(helper.is_alive() for helper in helpers)

@@ -14,7 +14,7 @@ from tlab import CheckpointError, ConfigError, ModelConfig, TrainConfig, Trainer
 from tlab.nn.loss import CrossEntropy
 from tlab.text import corpus_from_text
 from tlab.training.optimizers import OPTIMIZERS
-from tlab.training.trainer import draw_batch, evaluate, uninterrupted
+from tlab.training.trainer import defer_interrupt, draw_batch, evaluate
 
 QUICK = TrainConfig(steps=8, batch_size=3, validation_every=4, warmup_steps=2)
 
@@ -221,7 +221,7 @@ def test_ctrl_c_in_an_update_waits_until_it_is_whole():
     done = []
 
     def update():
-        with uninterrupted():
+        with defer_interrupt():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("update")
 

@@ -43,7 +43,7 @@ MISUSED = 2  # exit code
 def train(values: Any, argv: Sequence[str]) -> int:
     """Train, with everything worth keeping in a run folder."""
     from tlab.cli import run_folder, terminal
-    from tlab.training.parallel import one_blas_thread
+    from tlab.machine import one_blas_thread
     from tlab.training.trainer import Trainer
 
     run = RunConfig(**vars(values.run))
@@ -123,8 +123,8 @@ def generate(values: Any, argv: Sequence[str]) -> int:
     """Print a text token by token."""
     from tlab.cli.terminal import visible
     from tlab.generate import generate_samples
+    from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import Checkpoint
-    from tlab.training.parallel import one_blas_thread
 
     sampling = SamplingConfig(**vars(values.sampling)).to_json()
     checkpoint = Checkpoint.load(values.folder)
@@ -200,8 +200,8 @@ def profile(values: Any, argv: Sequence[str]) -> int:
     """Print where the time of a training step goes; with --out keep it, with a figure."""
     import json
 
+    from tlab.files import write_atomically
     from tlab.profile import profile, table_lines
-    from tlab.training.checkpoint import write_atomically
 
     profiling = ProfileConfig(**vars(values.profiling))
     corpus, config = text_and_model(values)
@@ -253,8 +253,8 @@ def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
     from tlab.inside import Subject
     from tlab.inside.over_time import over_time
     from tlab.inside.tables import as_csv, as_text
+    from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import Checkpoint
-    from tlab.training.parallel import one_blas_thread
     from tlab.training.snapshots import load_snapshots
 
     reading, asked = ReadConfig(**vars(values.reading)), kind(**vars(values.probe))

@@ -14,7 +14,6 @@ import csv
 import io
 import json
 import math
-import platform
 import re
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from tlab.config import ConfigError
-from tlab.training.checkpoint import RECORD_COLUMNS, write_atomically
+from tlab.files import write_atomically
+from tlab.machine import environment
+from tlab.training.checkpoint import RECORD_COLUMNS
 from tlab.training.trainer import Trainer
-from tlab.version import VERSION
 
 CONFIG_NAME, METRICS_NAME, PLOT_NAME = "config.json", "metrics.csv", "loss"
 PARENT = Path("runs")
@@ -54,25 +54,6 @@ def new_folder(out: str | None, corpus_name: str) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def environment(threads: int) -> dict[str, Any]:
-    """What decides about the bits of a result besides seeds and configs: versions, the BLAS, and how many threads."""
-    from threadpoolctl import threadpool_info
-
-    blas = [
-        {name: library.get(name) for name in ("internal_api", "version", "architecture", "num_threads")}
-        for library in threadpool_info()
-        if library["user_api"] == "blas"
-    ]
-    return {
-        "threads": threads,
-        "tlab": VERSION,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "blas": blas,
-    }
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:

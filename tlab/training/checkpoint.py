@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tlab.config import ConfigError
+from tlab.files import write_atomically
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer, check_shapes
 from tlab.registry import UnknownKeyError
@@ -235,19 +236,3 @@ def records_from_table(table: Array, divergence: Divergence | None) -> list[Step
     if divergence and records:
         records[-1] = records[-1]._replace(divergence=divergence)
     return records
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside `path`, and put it in its place only when it is whole and on the disk."""
-    import tempfile  # here, as it would be an eighth of the time of `import tlab`
-
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # temporary files are private, results are not
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)

@@ -1,7 +1,7 @@
 """One batch worked on in parts: by several threads at the same time, and in pieces one after another.
 
 NumPy and the BLAS let go of Python's lock while they compute, so threads of one process do work at the same time. Each
-has a twin of the model, with the same weights and a gradient vector of its own, and reads its share of every piece.
+has a replica of the model, with the same weights and a gradient vector of its own, and reads its share of every piece.
 The vectors are added up in the order of the threads: so the bits depend on the number of parts, and never on which
 thread was faster, or on how many cores there are.
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from tlab.config import ConfigError
+from tlab.machine import allowed_threads, one_blas_thread
 from tlab.nn.model import Transformer
 from tlab.training.config import ComputeConfig
 from tlab.types import Ids
@@ -33,7 +32,7 @@ Result = TypeVar("Result")
 # What two threads spend of the processors, over what one does, by the operations forward in each one's part: 1.8 at 15
 # million, 1.5 at 29 (the default model on 2 sequences each), 1.2 at 58 and 1.02 at 670; at 2 there is nothing to win.
 # The difference is Python's own work, and waking the other thread. Medians of processor time on 2 cores under load.
-LEAST_OPERATIONS = 32_000_000
+MIN_FLOPS_PER_THREAD = 32_000_000
 
 
 class Part(NamedTuple):
@@ -44,8 +43,8 @@ class Part(NamedTuple):
     share: float  # b / B, its share of the batch
 
 
-class Crew:
-    """A model and its twins on the same weights, one for each thread.
+class BatchThreads:
+    """A model and its replicas on the same weights, one for each thread.
 
     Args:
         model: its gradient is what `accumulate_gradients` fills.
@@ -56,28 +55,28 @@ class Crew:
         self.model, self.compute = model, compute
         self.threads = compute.threads or 1
         grads = [model.parameters.grad, *(np.zeros_like(model.parameters.grad) for _ in range(1, self.threads))]
-        self.twins = [model.twin(grad, recompute=compute.recompute) for grad in grads]
+        self.replicas = [model.twin(grad, recompute=compute.recompute) for grad in grads]
         if not compute.recompute:
-            self.twins[0] = model
+            self.replicas[0] = model
         # The caller's own thread does the first part. Idle helpers end with the pool, when nobody holds it any more.
         self.pool: ThreadPoolExecutor | None = None
         if self.threads > 1:
             from concurrent.futures import ThreadPoolExecutor  # takes time, and most runs have one thread
 
-            self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-crew")
+            self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")
 
     def accumulate_gradients(self, ids: Ids, targets: Ids) -> float:
         """Add the gradients of one batch, (B, T) each, to the model's; -> its mean loss in nats a token."""
         work = self.split(ids, targets)
 
         def task(i: int) -> float:
-            twin = self.twins[i]
+            replica = self.replicas[i]
             if i:
-                twin.parameters.grad[...] = 0
-            return sum(part.share * twin.accumulate_gradients(*part)[0] for part in work[i])
+                replica.parameters.grad[...] = 0
+            return sum(part.share * replica.accumulate_gradients(*part)[0] for part in work[i])
 
-        losses = self.spread(task, range(self.threads))
-        grads = [twin.parameters.grad for twin in self.twins]
+        losses = self.map(task, range(self.threads))
+        grads = [replica.parameters.grad for replica in self.replicas]
         for other in grads[1:]:
             grads[0] += other
         return sum(losses)
@@ -93,7 +92,7 @@ class Crew:
                     parts.append(Part(ids[some], targets[some], len(rows) / B))
         return work
 
-    def spread(self, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    def map(self, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """`task` of each item, shared out in turn, the first ones to the caller's thread; the results are in order.
 
         An error, and Ctrl-C too, comes out when every thread has ended the item it is at: none is left at work behind.
@@ -112,14 +111,14 @@ class Crew:
 
             others: list[Future[list[Result]]] = []
             try:
-                with uninterrupted():
+                with defer_interrupt():
                     others += [self.pool.submit(serve, i) for i in range(1, self.threads)]
                 results = [serve(0)]
             except BaseException:
                 stop.set()
                 raise
             finally:
-                with uninterrupted():
+                with defer_interrupt():
                     wait(others)
             results += [other.result() for other in others]
         return [results[i % self.threads][i // self.threads] for i in range(len(items))]
@@ -150,7 +149,7 @@ def decide_threads(compute: ComputeConfig, batch_size: int, operations: float) -
         )
     if compute.threads is not None:
         return compute
-    pay = int(operations / compute.micro_batches / LEAST_OPERATIONS)
+    pay = int(operations / compute.micro_batches / MIN_FLOPS_PER_THREAD)
     return dataclasses.replace(compute, threads=max(1, min(allowed_threads(), most, pay)))
 
 
@@ -165,56 +164,11 @@ def forward_operations(model: Transformer, batch_size: int) -> float:
     )
 
 
-def allowed_threads() -> int:
-    """Cores that this process may use, and no more than its BLAS was told."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = [library.num_threads for library in blas().lib_controllers if library.user_api == "blas"]
-    return min([cores, *told])
-
-
-# --- the BLAS ---
-
-
-@functools.cache
-def blas() -> Any:
-    """What sets the threads of the BLAS that NumPy has loaded."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas")
-
-
-class OneThread:
-    """How many are inside `one_blas_thread`, and what to put back when the last of them leaves."""
-
-    lock = threading.Lock()
-    inside = 0
-    before: Any = None
-
-
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Let each product of matrices use one thread, as long as anybody is inside: the parts are what is spread.
-
-    The setting is the process's. Nested and simultaneous uses are counted, so the last to leave puts it back.
-    """
-    with OneThread.lock:
-        if not OneThread.inside:
-            OneThread.before = blas().limit(limits=1)
-        OneThread.inside += 1
-    try:
-        yield
-    finally:
-        with OneThread.lock:
-            OneThread.inside -= 1
-            if not OneThread.inside:
-                OneThread.before.restore_original_limits()
-
-
 # --- Ctrl-C ---
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_interrupt() -> Iterator[None]:
     """Put off Ctrl-C to the end of the block. Only the main thread gets it, so elsewhere nothing is done."""
     if threading.current_thread() is not threading.main_thread():
         yield

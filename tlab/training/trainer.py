@@ -22,7 +22,7 @@ from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
-from tlab.training.parallel import Crew, decide_threads, forward_operations, uninterrupted
+from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt, forward_operations
 from tlab.training.records import Divergence, StepRecord
 from tlab.types import Ids
 
@@ -44,12 +44,14 @@ def draw_batch(tokens: Ids, batch_size: int, context_length: int, seed: int, ste
     return Batch(windows[:, :-1], windows[:, 1:])
 
 
-def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None, *, crew: Crew | None = None) -> float:
-    """Mean loss over a whole text, in nats a token.
+def evaluate(
+    model: Transformer, tokens: Ids, context_length: int | None = None, *, threads: BatchThreads | None = None
+) -> float:
+    """Mean loss over a whole text, in nats per token.
 
     The text is cut into windows of `context_length` (by default the model's), each read on its own; every token but
-    the very first is predicted once. `tokens` (N,), at least two. The threads of a `crew` share the work, and give the
-    same bits as one alone.
+    the very first is predicted once. `tokens` (N,), at least two. Where there are `threads`, they share
+    the work, with the same bits as one alone.
 
     Raises:
         ValueError: fewer than two tokens.
@@ -59,7 +61,7 @@ def evaluate(model: Transformer, tokens: Ids, context_length: int | None = None,
     def task(batch: Batch) -> float:
         return total_loss(model, batch)
 
-    return mean_loss(crew.spread(task, batches) if crew else map(task, batches), tokens)
+    return mean_loss(threads.map(task, batches) if threads else map(task, batches), tokens)
 
 
 def evaluation_batches(tokens: Ids, context_length: int) -> list[Batch]:
@@ -131,7 +133,7 @@ class Trainer:
         self.model = Transformer(config, train_config.seed, dtype)
         operations = forward_operations(self.model, train_config.batch_size)
         self.compute = decide_threads(compute, train_config.batch_size, operations)
-        self.crew = Crew(self.model, self.compute)
+        self.batch_threads = BatchThreads(self.model, self.compute)
         self.optimizer = OPTIMIZERS[train_config.optimizer](train_config, self.model.parameters)
         self.step = 0
         self.records: list[StepRecord] = []
@@ -156,7 +158,7 @@ class Trainer:
         with np.errstate(all="ignore"):  # an overflow is no warning here: it ends the run, with its place
             loss, gradient_norm = self.compute_gradients(step)
             # Ctrl-C must not leave new weights beside old moments, nor an update without its record.
-            with uninterrupted():
+            with defer_interrupt():
                 if self.divergence is None:
                     self.optimizer.update(self.model.parameters, learning_rate)
                     self.step = step
@@ -180,7 +182,7 @@ class Trainer:
         config, space = self.train_config, self.model.parameters
         batch = draw_batch(self.corpus.train, config.batch_size, self.config.context_length, config.batch_seed, step)
         space.grad[...] = 0
-        loss = self.crew.accumulate_gradients(*batch)
+        loss = self.batch_threads.accumulate_gradients(*batch)
         gradient_norm = clip_gradient(space.grad, config.gradient_clip)
         self.divergence = self.find_divergence(step, loss, gradient_norm, batch)
         self.observe(step, gradient_norm, batch)
@@ -200,7 +202,7 @@ class Trainer:
         A loss that is not finite is a divergence: the batch's loss was fine, so the last update went too far.
         """
         if self.validation_is_due:
-            self.complete_record(self.step, evaluate(self.model, self.corpus.validation, crew=self.crew))
+            self.complete_record(self.step, evaluate(self.model, self.corpus.validation, threads=self.batch_threads))
 
     @property
     def validation_is_due(self) -> bool:
@@ -231,7 +233,7 @@ class Trainer:
             return Divergence(step, where, f"the gradient norm is {gradient_norm}")
         if loss > self.train_config.max_loss:
             limit = self.train_config.max_loss
-            return Divergence(step, "loss", f"the loss of {loss:.4g} nats a token is above max_loss = {limit:g}")
+            return Divergence(step, "loss", f"the loss of {loss:.4g} nats per token is above max_loss = {limit:g}")
         return None
 
     def checkpoint(self) -> Checkpoint:

@@ -14,7 +14,8 @@ from safetensors.numpy import save
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from tlab.training.checkpoint import Checkpoint, write_atomically
+from tlab.files import write_atomically
+from tlab.training.checkpoint import Checkpoint
 from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS
 from tlab.ui.runs.messages import Ended, Insight, Job, Progress, Sample, Snapshot
