@@ -244,8 +244,7 @@ def probe(argv: Sequence[str]) -> int:
         )
         for name, entry in PROBES.entries.items()
     }
-    command, values = parse(commands, argv, "tlab probe", "Look inside a trained model: one small table a probe.")
-    return command.run(values, argv)
+    return run_command(commands, argv, "tlab probe", "Look inside a trained model: one small table per probe.")
 
 
 def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
@@ -291,7 +290,7 @@ def draw_over_time(rows: Rows, kind: type[Probe], path: str, column: str | None)
 
 
 def sweep(argv: Sequence[str]) -> int:
-    """Hand everything on: the sweeps have their own command line."""
+    """Pass the command line on: the sweeps have their own."""
     from sweeps.__main__ import main
 
     return main(list(argv)) or 0
@@ -308,7 +307,7 @@ COMMANDS = {
         {"run": (RunConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ()), "compute": (ComputeConfig, ())},
     ),
     "generate": Command(
-        "Let a trained model write.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
+        "Generate text from a trained model.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
     ),
     "check": Command(
         "Check one configuration: every gradient, and what every part promises.",
@@ -325,28 +324,34 @@ COMMANDS = {
         profile,
         {"profiling": (ProfileConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ("steps", "validation_every"))},
     ),
-    "app": Command("Open the lab in the browser.", app, {}),
-    "probe": Command("Look inside a trained model; see tlab probe --help.", app, {}),  # never run: `main` hands it on
-    "sweep": Command("Train a grid of models; see tlab sweep --help.", app, {}),  # never run: `main` hands it on
+    "app": Command("Open the lab in the browser.", app),
+    "probe": Command("Look inside a trained model; see tlab probe --help.", run_argv=probe),
+    "sweep": Command("Train a grid of models; see tlab sweep --help.", run_argv=sweep),
 }
+
+
+def run_command(commands: dict[str, Command], argv: Sequence[str], *program: str) -> int:
+    """Run the subcommand that the command line names; -> exit code. `program` is its name and description in help."""
+    named = commands.get(argv[0]) if argv else None
+    if named is not None and named.run_argv is not None:
+        return named.run_argv(argv[1:])
+    command, values = parse(commands, argv, *program)
+    assert command.run is not None, "a command with `run_argv` is found by its name"
+    return command.run(values, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of `tlab`; -> exit code.
 
-    What the user can mend (every ValueError of the core) is told in one line. Ctrl-C and a closed pipe end quietly.
+    What the user can correct (every ValueError of the core) is reported in one line. Ctrl-C and a closed pipe end
+    quietly.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         if argv == ["--version"]:
             print(f"tlab {VERSION}")
             return 0
-        if argv[:1] == ["sweep"]:
-            return sweep(argv[1:])
-        if argv[:1] == ["probe"]:
-            return probe(argv[1:])
-        command, values = parse(COMMANDS, argv)
-        return command.run(values, argv)
+        return run_command(COMMANDS, argv)
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             sys.stdout = None  # `tlab generate ... | head`: nobody reads on, also not what is still in the buffer

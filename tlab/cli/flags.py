@@ -133,12 +133,14 @@ def number(value: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """One subcommand: what it says of itself, its groups of flags, and what it does; `run` returns an exit code."""
+    """One subcommand: its help, its groups of flags, and what it does; both kinds of `run` return an exit code."""
 
     help: str
-    run: Callable[..., int]
-    groups: dict[str, tuple[type[Config], tuple[str, ...]]]  # name of the group -> config, fields left out
-    folder: str | None = None  # help for a folder that is to be named first
+    run: Callable[..., int] | None = None  # called with the values of its flags and the whole command line
+    groups: dict[str, tuple[type[Config], tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    """Name of the group -> config, fields left out."""
+    folder: str | None = None  # help for a folder that is named first
+    run_argv: Callable[[Sequence[str]], int] | None = None  # instead of `run`, where it has a command line of its own
 
 
 def parse(
