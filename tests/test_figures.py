@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tlab.figures import (
+    MISSING,
     PALETTE,
-    attention_figure,
     comparison_figure,
-    heads_figure,
+    escape,
     loss_figure,
     moving_average,
     save_figure,
@@ -45,11 +45,6 @@ def line(axes, label):
 
 def rows(labels=("a", "b"), seeds=(0, 1, 2), steps=(10, 20)):
     return [(label, seed, step, 2.0 + seed + step / 100) for label in labels for seed in seeds for step in steps]
-
-
-def causal(T, S):
-    weights = np.tril(np.ones((T, S)), S - T)
-    return weights / weights.sum(-1, keepdims=True)
 
 
 # --- loss ---
@@ -139,49 +134,12 @@ def test_a_comparison_of_nothing_can_be_drawn(tmp_path):
     save_figure(comparison_figure([]), tmp_path / "nothing.png")
 
 
-# --- attention ---
+def test_dollars_are_no_formula_and_what_the_font_lacks_is_replaced():
+    assert escape("$x 中") == r"\$x " + MISSING
 
 
-def test_a_heat_map_shows_the_weights_that_were_given():
-    weights = causal(5, 5)
-    shown = attention_figure(weights, list("abcde")).axes[0].images[0].get_array()
-    np.testing.assert_array_equal(shown.filled(0), weights)
-
-
-def test_a_heat_map_leaves_out_what_comes_later():
-    shown = attention_figure(causal(2, 4), list("abcd")).axes[0].images[0].get_array()
-    assert shown.mask.tolist() == [[False, False, False, True], [False, False, False, False]]
-
-
-def test_the_rows_of_a_heat_map_are_the_last_tokens():
-    axes = attention_figure(causal(2, 4), list("abcd")).axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["c", "d"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c", "d"]
-
-
-def test_a_long_text_keeps_its_ticks_apart():
-    axes = attention_figure(causal(200, 200), ["x"] * 200).axes[0]
-    assert len(axes.get_xticks()) <= 64
-
-
-def test_dollars_are_no_formula():
-    axes = attention_figure(causal(2, 2), ["$x", "y$"]).axes[0]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == [r"\$x", r"y\$"]
-
-
-def test_tokens_that_the_font_lacks_are_drawn_without_a_warning(tmp_path):
-    figure = attention_figure(causal(4, 4), ["中", "$", "↵", "␣"], title="$ 中")
-    save_figure(figure, tmp_path / "attention.png")  # a warning is an error
-
-
-def test_tokens_must_be_as_many_as_columns():
-    with pytest.raises(ValueError, match="3 tokens for weights of shape"):
-        attention_figure(causal(2, 2), ["a", "b", "c"])
-
-
-def test_every_head_has_its_thumbnail():
-    figure = heads_figure(np.stack([np.stack([causal(6, 6)] * 3)] * 2), title="heads")
-    assert sum(len(axes.images) for axes in figure.axes) == 6
+def test_a_title_that_the_font_lacks_is_drawn_without_a_warning(tmp_path):
+    save_figure(loss_figure([], title="$ 中 ↵ ␣"), tmp_path / "loss.png")  # a warning is an error
 
 
 # --- files and global state ---
@@ -201,7 +159,7 @@ def test_a_suffix_chooses_one_kind_of_file(tmp_path):
 def test_drawing_leaves_the_global_settings_as_they_were(tmp_path):
     before = dict(matplotlib.rcParams)
     save_figure(comparison_figure(rows()), tmp_path / "a")
-    save_figure(attention_figure(causal(3, 3), list("abc")), tmp_path / "b")
+    save_figure(loss_figure(run(falling(4, 2))), tmp_path / "b")
     assert dict(matplotlib.rcParams) == before
 
 

@@ -26,13 +26,11 @@ PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito 2008, told apart with every kind of colour vision; without their yellow, which white swallows."""
 LINE_STYLES = ("-", "--", ":", "-.")  # for curves beyond the palette's end
 GREY, FAINT = "#666666", "#D9D9D9"
-WEIGHT_COLOURS = "Blues"  # one hue, from white: 0 looks like nothing
 
 FONT = "DejaVu Sans"  # comes with matplotlib, so a figure looks the same everywhere
 MISSING = "\N{REPLACEMENT CHARACTER}"
 LOSS_LABEL = "loss (nats per token)"
 LOG_RATIO = 8.0  # losses that differ by more than this are drawn on a logarithmic axis
-MOST_TICKS = 64  # tokens named along one side of a heat map, before every second name is left out
 DOTS_PER_INCH = 150
 
 
@@ -167,88 +165,6 @@ def choose_loss_axis(axes: Axes, values: Sequence[float]) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
-
-
-# --- attention ---
-
-
-def attention_figure(weights: Array, tokens: Sequence[str], *, title: str | None = None) -> Figure:
-    """A heat map of one head: which token (row) looks at which (column).
-
-    Args:
-        weights: (T, S), each row sums to 1. The queries are the last T of the S tokens.
-        tokens: the S tokens as they are to be shown.
-        title: above everything.
-
-    Raises:
-        ValueError: not one token for each column.
-    """
-    T, S = weights.shape
-    if len(tokens) != S:
-        raise ValueError(f"{len(tokens)} tokens for weights of shape {weights.shape}; give {S}, one for each column")
-    names = [escape(token) for token in tokens]
-    side = 2.2 + 0.17 * min(S, MOST_TICKS)  # inches: a readable letter for each token
-    figure = Figure(figsize=(side, 2.2 + 0.17 * min(T, MOST_TICKS)), layout="constrained")
-    axes = figure.subplots()
-    image = draw_weights(axes, weights, float(weights.max()))
-    longest = max(len(name) for name in names)
-    name_ticks(axes, names, T, size=8 if S <= 40 else 6.5, rotation=90 if longest > 2 else 0)
-    axes.set_xlabel("looks at")
-    axes.set_ylabel("token")
-    bar = figure.colorbar(image, ax=axes, label="attention weight", location="bottom", shrink=0.5, aspect=25, pad=0.03)
-    bar.ax.xaxis.set_major_locator(MaxNLocator(4))
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    finish(figure, axes, title)
-    return figure
-
-
-def heads_figure(weights: Array, *, title: str | None = None) -> Figure:
-    """Every head of a model as a thumbnail, a row for each layer.
-
-    Each has its own scale of colours: what a head looks at is the question here, not how sure it is of it.
-
-    Args:
-        weights: (L, H, T, S).
-        title: above everything.
-    """
-    L, H, _, _ = weights.shape
-    size = max(0.8, min(1.7, 9.0 / H))  # inches
-    figure = Figure(figsize=(H * size + 0.5, L * size + 0.7), layout="constrained")
-    grid = figure.subplots(L, H, squeeze=False)
-    for layer in range(L):
-        for head in range(H):
-            axes = grid[layer, head]
-            draw_weights(axes, weights[layer, head], float(weights[layer, head].max()))
-            axes.set_xticks([])
-            axes.set_yticks([])
-        grid[layer, 0].set_ylabel(f"layer {layer}", fontsize=9, fontfamily=FONT)
-    for head in range(H):
-        grid[0, head].set_title(f"head {head}", fontsize=9, fontfamily=FONT)
-    if title:
-        figure.suptitle(escape(title), fontsize=11, fontfamily=FONT)
-    return figure
-
-
-def draw_weights(axes: Axes, weights: Array, highest: float):
-    """The picture itself, grey where a token may not look since it comes later."""
-    T, S = weights.shape
-    later = np.arange(S)[None, :] > np.arange(S - T, S)[:, None]
-    axes.set_facecolor("#EEEEEE")
-    axes.spines[:].set_visible(False)
-    shown = np.ma.array(weights, mask=later)
-    return axes.imshow(shown, cmap=WEIGHT_COLOURS, vmin=0, vmax=highest, interpolation="nearest", aspect="equal")
-
-
-def name_ticks(axes: Axes, names: Sequence[str], T: int, size: float, rotation: int) -> None:
-    """The tokens as ticks, on top and at the left; every n-th only where there are many."""
-    S = len(names)
-    every = math.ceil(S / MOST_TICKS)
-    columns, rows = range(0, S, every), range(0, T, every)
-    style = {"fontsize": size, "fontfamily": FONT}
-    axes.set_xticks(list(columns), [names[i] for i in columns], rotation=rotation, **style)
-    axes.set_yticks(list(rows), [names[S - T + i] for i in rows], **style)
-    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.xaxis.set_label_position("top")
 
 
 # --- time ---

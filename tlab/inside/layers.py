@@ -13,25 +13,6 @@ from tlab.nn.model import Trace, Transformer
 from tlab.types import Array
 
 
-class LayerStatistics(NamedTuple):
-    """How loud the residual stream is behind one block, and how much of its gradient arrives there."""
-
-    layer: int
-    stream_rms: float  # root mean square over batch, tokens and channels
-    gradient_norm: float  # of all parameters of the block together
-
-
-def layer_statistics(model: Transformer, trace: Trace) -> list[LayerStatistics]:
-    """The residual stream's size and the gradient's by depth, after a forward and a backward pass."""
-    rows = []
-    for layer, block in enumerate(trace.blocks):
-        stream = block.second.y
-        grads = [p.grad.ravel() for name, p in model.parameters.items() if name.startswith(f"blocks.{layer}.")]
-        norm = np.sqrt(sum(float(grad @ grad) for grad in grads))
-        rows.append(LayerStatistics(layer, float(np.sqrt(np.mean(stream * stream))), float(norm)))
-    return rows
-
-
 class LayerInsight(NamedTuple):
     """Why one layer learns, or does not: what one training step did in it."""
 
