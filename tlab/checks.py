@@ -199,11 +199,11 @@ def blocked_stream(case: Case) -> float:
 
 
 def training_against_validation(case: Case) -> float:
-    """Relative difference between the loss that training lowers and the one that validation tells, on one batch."""
+    """Relative difference between the training loss and the validation loss on one batch."""
     model, ids, targets = case.model(), case.ids(), case.ids()
     trained, _ = model.accumulate_gradients(ids, targets)
-    told, _ = CrossEntropy.forward(model.forward(ids)[0], targets)
-    return abs(trained - told) / told
+    reported, _ = CrossEntropy.forward(model.forward(ids)[0], targets)
+    return abs(trained - reported) / reported
 
 
 def leak_from_the_future(case: Case) -> float:
@@ -263,7 +263,7 @@ def arrays_of_another_type(case: Case) -> float:
 
 
 def first_loss_against_uniform(case: Case) -> float:
-    """How far the first loss is from log V, relative to it: the loss of guessing every token with equal chance.
+    """How far the first loss is from log V, relative to it: the loss of a uniform guess.
 
     Asked of the model with a head of its own: a tied one knows the token that it just read.
     """

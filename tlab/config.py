@@ -21,7 +21,7 @@ from tlab.wording import did_you_mean
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be; the message names every field that is wrong, what is allowed, and why."""
+    """An invalid configuration; the message names every field that is wrong, what is allowed, and why."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Option:
     typical: tuple[float, float] | None = None
     """The range worth trying, for a slider."""
     default_words: str = ""
-    """What None stands for, where it is the default."""
+    """What None means, where it is the default."""
     registry: Registry | None = None
 
     def complaint(self, value: Any) -> str | None:
@@ -135,7 +135,7 @@ def as_plain(value: Any, kinds: tuple[type, ...]) -> Any:
     """`value` as a plain Python object of one of these types, so that it survives JSON: 3 for numpy.int64(3).
 
     Raises:
-        TypeError: it is none of them. A bool is no number here, and a float no int.
+        TypeError: it is none of them. A bool does not count as a number here, nor a float as an int.
     """
     if type(value) in kinds:  # exactly: numpy.float64 is a float too, and would turn float32 arrays into float64
         return value

@@ -1,7 +1,7 @@
 """What a model costs, part by part: parameters, operations, memory. Nothing is trained for it.
 
 Shapes come from a declared model and sizes from the arrays of a real forward pass, so a new component is counted
-right without anybody writing its formula here. Blocks are all alike: one is looked at and multiplied.
+right without a formula here. All blocks are equal: one is measured and multiplied.
 """
 
 from __future__ import annotations

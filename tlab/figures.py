@@ -23,7 +23,7 @@ from tlab.types import Array
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
-"""Okabe & Ito 2008, told apart with every kind of colour vision; without their yellow, which white swallows."""
+"""Okabe & Ito 2008, distinguishable with every kind of colour vision; without their yellow, invisible on white."""
 LINE_STYLES = ("-", "--", ":", "-.")  # for curves beyond the palette's end
 GREY, FAINT = "#666666", "#D9D9D9"
 
@@ -191,11 +191,11 @@ def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | 
         colour = colours[path[1]] if height else GREY
         axes.barh(height, seconds * 1e3, 0.94, begin * 1e3, color=colour, alpha=0.3, edgecolor="white")
         share, place = seconds / total, ((begin + seconds / 2) * 1e3, height)
-        if share > 0.013:  # room for a line; letters stand upright where it is wide enough for them
+        if share > 0.013:  # room for a line; the label is horizontal where it fits
             upright = share > 0.0125 * len(path[-1])
-            words = f"{path[-1]}\n{seconds * 1e3:.2g}" if upright else path[-1]
+            label = f"{path[-1]}\n{seconds * 1e3:.2g}" if upright else path[-1]
             axes.annotate(
-                escape_lines(words), place, ha="center", va="center", fontsize=8, rotation=0 if upright else 90
+                escape_lines(label), place, ha="center", va="center", fontsize=8, rotation=0 if upright else 90
             )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_yticks([])
@@ -209,7 +209,7 @@ def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | 
 
 
 def escape(text: str) -> str:
-    """`text` as matplotlib shows it letter by letter: no formula between dollars, no letter that the font lacks."""
+    """`text` as matplotlib shows it literally: no formula between dollars, no character that the font lacks."""
     font = get_font(findfont(FONT))
     visible = "".join(c if font.get_char_index(ord(c)) else MISSING for c in text.replace("\n", " "))
     return visible.replace("$", r"\$")

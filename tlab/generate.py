@@ -19,11 +19,13 @@ from tlab.types import Array, Ids
 
 NOTHING: Ids = np.zeros(0, np.int64)  # no tokens
 STRONGEST = 10.0  # repetition penalty; and its inverse is the strongest invitation
-COLDEST = 1e-200  # a difference of scores over less may overflow; at this, all but the best have no chance already
+COLDEST = (
+    1e-200  # score differences divided by less may overflow; at this value all tokens but the best have probability 0
+)
 
 
 class SamplingSteps(NamedTuple):
-    """From scores to chances, each (V,)."""
+    """From logits to probabilities, each (V,)."""
 
     logits: Array
     penalized: Array  # the same, but for tokens that the text already has
@@ -57,7 +59,7 @@ class Token(NamedTuple):
 
     @property
     def probability(self) -> float:
-        """The chance it had when it was drawn."""
+        """The probability it had when it was drawn."""
         return float(self.steps.probabilities[self.id])
 
     def __str__(self) -> str:
@@ -82,7 +84,7 @@ def scale(logits: Array, temperature: float) -> Array:
     """Logits (V,) over the temperature: below 1 sharper, above 1 flatter. At 0 only the best is left."""
     if temperature == 0:
         return np.where(np.arange(len(logits)) == logits.argmax(), 0.0, -math.inf)
-    # The shift changes no chance. With it, and in float64, the smallest and the largest temperatures stay finite.
+    # The shift changes no probability. With it, and in float64, the extreme temperatures stay finite.
     scaled = np.subtract(logits, logits[logits.argmax()], dtype=np.float64)  # max() takes three times as long
     scaled /= max(temperature, COLDEST)
     return scaled
@@ -97,7 +99,7 @@ def keep_top_k(logits: Array, top_k: int | None) -> Array:
 
 
 def keep_top_p(logits: Array, top_p: float | None) -> Array:
-    """-inf for all but the smallest set of tokens whose chances add up to p (V,); None keeps all.
+    """-inf for all but the smallest set of tokens whose probabilities add up to p (V,); None keeps all.
 
     Source: Holtzman et al. 2020, nucleus sampling.
     """
@@ -118,7 +120,9 @@ def scale_and_filter(logits: Array, temperature: float, top_k: int | None, top_p
         ValueError: the logits are not finite, as those of a model that diverged.
     """
     if not math.isfinite(logits.dot(logits)):  # one call; a sum of squares is finite only if all of them are
-        raise ValueError("the model's scores are not finite: its weights are too large to write with; train it anew")
+        raise ValueError(
+            "the model's scores are not finite: its weights are too large to generate with; train it again"
+        )
     scaled = scale(logits, temperature)
     return scaled, keep_top_p(keep_top_k(scaled, top_k), top_p)
 
@@ -150,18 +154,18 @@ class Candidate(NamedTuple):
     penalized: float  # the logit after the repetition penalty
     scaled: float  # relative to the likeliest token's, which has 0; -inf at temperature 0
     kept: bool  # whether it passed top-k and top-p
-    plain: float  # chance before the filter, softmax(scaled)
-    probability: float  # chance after it
+    plain: float  # before the filter, softmax(scaled)
+    probability: float  # after it
 
 
 class Chain(NamedTuple):
-    """How the next token is chosen, told by the likeliest candidates and by sums over all."""
+    """How the next token is chosen: the likeliest candidates, and sums over all tokens."""
 
     candidates: list[Candidate]  # the likeliest first
     num_kept: int  # of all V tokens
-    cut: float  # chance, before the filter, of all tokens that it took out
-    entropy: float  # nats, of the choice as it is made; exp(entropy) is the number of even chances it is worth
-    others: float  # chance, after the filter, of all tokens that are no candidate here
+    cut: float  # probability, before the filter, of all tokens that it removes
+    entropy: float  # nats, of the final distribution; exp(entropy) is its effective number of choices
+    others: float  # probability, after the filter, of all tokens not listed as candidates
 
 
 def candidates(steps: SamplingSteps, count: int, also: int | None = None) -> Chain:
@@ -190,25 +194,25 @@ def candidates(steps: SamplingSteps, count: int, also: int | None = None) -> Cha
         )
         for i in order
     ]
-    chances = steps.probabilities[steps.probabilities > 0].astype(np.float64)
+    probable = steps.probabilities[steps.probabilities > 0].astype(np.float64)
     return Chain(
         candidates=rows,
         num_kept=int(kept.sum()),
         cut=float(plain[~kept].sum()),
-        entropy=float(max(0.0, -(chances * np.log(chances)).sum())),
+        entropy=float(max(0.0, -(probable * np.log(probable)).sum())),
         others=max(0.0, 1.0 - sum(row.probability for row in rows)),
     )
 
 
-def draw(chances: Array, rng: np.random.Generator) -> int:
-    """A token id, in proportion to its chance; (V,) -> int."""
-    reached = np.add.accumulate(chances, dtype=np.float64)  # as np.cumsum, in two thirds of the time
-    # Whatever they add up to, be it 1 or not: the draw is from what is there, and never a token of chance 0.
+def draw(probabilities: Array, rng: np.random.Generator) -> int:
+    """A token id, drawn in proportion to its probability; (V,) -> int."""
+    reached = np.add.accumulate(probabilities, dtype=np.float64)  # as np.cumsum, in two thirds of the time
+    # The sum need not be 1; a token of probability 0 is never drawn.
     return int(reached.searchsorted(rng.random() * reached[-1], side="right"))
 
 
 def choose(logits: Array, sampling: Sampling, seen: Ids, rng: np.random.Generator) -> int:
-    """The next token's id: logits (V,) -> int. As `sampling_steps` and `draw`, but the chances need not add up to 1."""
+    """The next token's id: logits (V,) -> int. As `sampling_steps` and `draw`, but nothing is normalized."""
     temperature, top_k, top_p, penalty = sampling
     if len(seen):
         logits = penalize(logits, seen, penalty)

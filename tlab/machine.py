@@ -19,10 +19,10 @@ from tlab.version import VERSION
 
 
 def allowed_threads() -> int:
-    """Cores that this process may use, and no more than its BLAS was told."""
+    """Number of cores that this process may use, at most the thread limit of its BLAS."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = [library.num_threads for library in blas().lib_controllers if library.user_api == "blas"]
-    return min([cores, *told])
+    limits = [library.num_threads for library in blas().lib_controllers if library.user_api == "blas"]
+    return min([cores, *limits])
 
 
 @functools.cache
@@ -43,7 +43,7 @@ class OneThread:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let each product of matrices use one thread, as long as anybody is inside: the parts are what is spread.
+    """Limit each matrix product to one thread inside the block: batches are split over threads instead.
 
     The setting is the process's. Nested and simultaneous uses are counted, so the last to leave puts it back.
     """
@@ -61,7 +61,7 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """What decides about the bits of a result besides seeds and configs: versions, the BLAS, and how many threads."""
+    """What determines the bits of a result besides seeds and configs: versions, the BLAS, and the number of threads."""
     from threadpoolctl import threadpool_info
 
     blas = [
@@ -144,7 +144,7 @@ def give_back_memory() -> bool:
 
 
 def forget_peak_memory() -> None:
-    """Let the process's peak begin anew, where the system can do that (Linux)."""
+    """Reset the process's peak memory, where the system can do that (Linux)."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
@@ -153,7 +153,7 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory_mib() -> float | None:
-    """Most memory that this process held since `forget_peak_memory`, in MiB; None where the system does not tell."""
+    """Peak memory of this process since `forget_peak_memory`, in MiB; None where the system does not report it."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             found = next(line.split() for line in file if line.startswith("VmHWM"))

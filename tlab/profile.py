@@ -30,7 +30,7 @@ STEP, FORWARD, BACKWARD = "step", "forward", "backward"
 # Time of the processor that this thread had, in which other programs do not count; where it is too coarse, of the wall.
 CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6 else time.perf_counter
 WARM_UP = 3  # steps, until the caches and the allocator have settled
-GEMM_SIDE = 640  # of the square matrices whose product tells the processor's rate: large enough to reach it, 5 MB
+GEMM_SIDE = 640  # of the square matrices whose product measures the processor's rate: large enough to reach it, 5 MB
 
 
 class PartProfile(NamedTuple):
@@ -54,7 +54,7 @@ class Profile(NamedTuple):
 
     rows: list[PartProfile]  # each part before those inside it
     steps: int
-    plain_seconds: float  # of a step that nobody looks at
+    plain_seconds: float  # of a step without timers
     profiled_seconds: float
     gemm_rate: float  # float32 operations a second of a large product of matrices, in the same minute
 
@@ -80,7 +80,7 @@ class Profile(NamedTuple):
 
 
 def profile(config: ModelConfig, train_config: TrainConfig, corpus: Corpus, *, steps: int = 20) -> Profile:
-    """Train a new model for a moment, on one thread, and tell where the time of a step goes.
+    """Train a new model for a few steps, on one thread, and measure where the time of a step goes.
 
     Every step is made plain, and another one like it watched, so that the cost of watching is known. The rate of the
     processor is taken between them, as other programs may slow it down at any time.
@@ -149,7 +149,7 @@ class Watch:
         def watched_call(*args: Any) -> Any:
             before = self.path
             path = self.path = (*before, part)
-            self.calls.setdefault(path, 0)  # at the beginning, so that each part stands before those inside it
+            self.calls.setdefault(path, 0)  # at the beginning, so that each part comes before those inside it
             began = CLOCK()
             try:
                 result = call(*args)

@@ -28,7 +28,7 @@ class UnknownKeyError(KeyError, ValueError):
 
 @dataclass(frozen=True)
 class Entry(Generic[Component]):
-    """A registered class with what people are told about it."""
+    """A registered class, with its label, formula and source."""
 
     key: str
     component: Component
@@ -64,7 +64,7 @@ class Registry(Mapping[str, Component]):
             key: what people type in configs, links and on the command line.
             label: what people read.
             formula: the definition, in LaTeX.
-            source: author and year of the paper, or a few words where there is none.
+            source: author and year of the paper, or a short note where there is none.
 
         Raises:
             ValueError: the key is taken.
@@ -96,6 +96,6 @@ class Registry(Mapping[str, Component]):
         return len(self.entries)
 
     def explain(self, key: object) -> str:
-        """What to tell somebody who asked for `key`, which is not here."""
+        """The error message for a `key` that is not registered."""
         hint = did_you_mean(key, self.entries)
         return f"unknown {self.slot} {key!r}; allowed: {', '.join(self.entries)}.{hint}"

@@ -1,4 +1,4 @@
-"""The page of a registered class: what it is called, its formula, and its code as it stands in the file."""
+"""The page of a registered class: its name, its formula, and its code as it is in the file."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def page(slot: str, key: str) -> SourcePage:
 
 
 def notice(component: type) -> str:
-    """What the docstring says behind "Notice:", as one paragraph."""
+    """The docstring's text after "Notice:", as one paragraph."""
     _, _, found = (inspect.getdoc(component) or "").partition("Notice:")
     return " ".join(found.partition("\n\n")[0].split())
 
 
 def place(component: type) -> tuple[str, int]:
-    """File and line of a class. Of a file outside the repository only the name: a page should not tell whose it is."""
+    """File and line of a class. Of a file outside the repository only the name: its path may hold a user's."""
     try:
         path = Path(inspect.getsourcefile(component) or "").resolve()
         line = inspect.getsourcelines(component)[1]

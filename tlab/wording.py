@@ -1,4 +1,4 @@
-"""Numbers as people say them, and names as people mistype them."""
+"""Numbers in plain words, and suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def duration(seconds: float) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """A question to put behind a message: Did you mean 'rmsnorm'? Nothing where no known name is like it."""
-    import difflib  # of use to those alone who mistype
+    """A question to append to a message: Did you mean 'rmsnorm'? Empty where no known name is similar."""
+    import difflib  # needed only after a typing mistake
 
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -9,7 +9,7 @@ from support import tiny
 from tlab import Checkpoint, TrainConfig
 from tlab.cli.commands import main
 from tlab.inside import PROBES, ProbeError, probe
-from tlab.inside.figures import MOST_CURVES, over_time_figure
+from tlab.inside.figures import MAX_CURVES, over_time_figure
 from tlab.inside.over_time import Curves, curves, over_time
 from tlab.training.checkpoint import CheckpointError
 from tlab.training.snapshots import load_snapshots, save_snapshot, snapshot_steps
@@ -102,7 +102,7 @@ def test_the_picture_has_a_line_for_each_row_from_step_0_on():
     assert axes.get_legend().get_title().get_text() == "head" and axes.get_ylabel() == "induction"
     figure.draw_without_rendering()
     with pytest.raises(ProbeError, match="told apart"):
-        over_time_figure(Curves("x", "n", [0], {str(n): [0.0] for n in range(MOST_CURVES + 1)}))
+        over_time_figure(Curves("x", "n", [0], {str(n): [0.0] for n in range(MAX_CURVES + 1)}))
 
 
 def test_values_far_apart_are_drawn_on_a_logarithmic_axis_with_their_unit():

@@ -57,7 +57,7 @@ def train(values: Any, argv: Sequence[str]) -> int:
         folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
         trainer = resumed(folder, values, flags_given(argv))
     prompt = run.prompt if run.prompt is not None else default_prompt(trainer.corpus.tokenizer)
-    terminal.sample(trainer, prompt, 0)  # a prompt that cannot be is an error now, not after some hundred steps
+    terminal.sample(trainer, prompt, 0)  # an invalid prompt is an error now, not after some hundred steps
     if folder is None:
         folder = run_folder.new_folder(run.out, trainer.corpus.name)
 
@@ -149,7 +149,7 @@ def generate(values: Any, argv: Sequence[str]) -> int:
 
 
 def check(values: Any, argv: Sequence[str]) -> int:
-    """Print a row for every check as it is made; fail when one does."""
+    """Print a row for every check as it is made; the exit code is 1 when one fails."""
     from tlab.checks import run_checks
     from tlab.cli.terminal import FAILED
     from tlab.inside.bugs import checks_with
@@ -354,7 +354,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(COMMANDS, argv)
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):
-            sys.stdout = None  # `tlab generate ... | head`: nobody reads on, also not what is still in the buffer
+            sys.stdout = None  # `tlab generate ... | head`: the reader is gone, and the buffer has no one to go to
             return 0
         print(f"error: {error}", file=sys.stderr)
         return MISUSED

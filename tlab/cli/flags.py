@@ -18,28 +18,28 @@ DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(Config):
-    """What is written, and how to go on."""
+    """What is saved, and which run is resumed."""
 
     out: str | None = option(None, help="Folder for the results; by default a new one in runs/.")
     resume: str | None = option(
-        None, help="Go on with the run in this folder, to the same bits as if it had never stopped. Model and "
-        "training are the run's own; --corpus is needed where it was a file."
+        None, help="Resume the run in this folder, with the same bits as if it had never stopped. Model and "
+        "training settings are the run's own; --corpus is needed where it was a file."
     )  # fmt: skip
     sample_every: int = option(250, low=0, help="Steps from one sample of text to the next; 0 for none.")
-    prompt: str | None = option(None, help="What the samples go on from; by default the start of a line.")
+    prompt: str | None = option(None, help="Text that the samples continue; by default the start of a line.")
     snapshots: int = option(
-        0, low=0, high=1000, help="Keep the weights at so many steps, ever further apart from the first to the last, "
-        "for tlab probe --over-time; a resumed run has to be told again."
+        0, low=0, high=1000, help="Number of steps at which the weights are kept, ever further apart, "
+        "for tlab probe --over-time; give it again when resuming."
     )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig(Config):
-    """How a text is written; the values are checked where they are used."""
+    """How text is generated; the values are checked where they are used."""
 
-    prompt: str | None = option(None, help="What to go on from; by default the start of a line.")
-    max_new_tokens: int = option(500, low=0, help="Tokens to write.")
-    temperature: float = option(0.8, low=0, help="Below 1 bolder on what is likely, above 1 more even, 0 always the "
+    prompt: str | None = option(None, help="Text to continue; by default the start of a line.")
+    max_new_tokens: int = option(500, low=0, help="Tokens to generate.")
+    temperature: float = option(0.8, low=0, help="Below 1 favours likely tokens, above 1 evens out, 0 always takes the "
         "most likely token.")  # fmt: skip
     top_k: int | None = option(None, low=1, help="Choose among the k most likely tokens only.")
     top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
@@ -47,23 +47,23 @@ class SamplingConfig(Config):
     repetition_penalty: float = option(1.0, low=0.1, high=10, help="Above 1, tokens that the context already has "
         "become less likely.")  # fmt: skip
     seed: int = option(0, low=0, help="Same seed, same text.")
-    samples: int = option(1, low=1, help="Texts to write at once; each is the one that its own seed would give alone, "
-        "counted up from --seed.")  # fmt: skip
+    samples: int = option(1, low=1, help="Texts to generate at once; each equals what its own seed gives alone, "
+        "counting up from --seed.")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadConfig(Config):
     """What a probe reads, and how its table is written."""
 
-    text: str | None = option(None, help="The text to look at; by default the beginning of what was never trained on.")
+    text: str | None = option(None, help="The text to look at; by default the beginning of the validation split.")
     csv: bool = option(False, help="Comma-separated, with every digit.")
-    over_time: bool = option(False, help="The table at every snapshot of the run, which it keeps when it is trained "
+    over_time: bool = option(False, help="The table at every snapshot of the run, which are kept when it is trained "
                              "with --snapshots.")  # fmt: skip
     plot: str | None = option(None, help="With --over-time: also draw one column by step, into this PNG or SVG file.")
     column: str | None = option(None, help="The column to draw; by default the first number that changes.")
 
     def cross_check(self) -> list[str]:
-        """There is something to draw over time only."""
+        """Only a table over time can be drawn."""
         return ["plot and column draw a table over time; add --over-time"] * (
             not self.over_time and (self.plot or self.column) is not None
         )
@@ -73,8 +73,8 @@ class ReadConfig(Config):
 class CheckConfig(Config):
     """What is checked besides the model as it is."""
 
-    bug: str | None = option(None, help="A classic mistake to plant first, such as no-mask, to see which check finds "
-                             "it; a wrong name lists them all.")  # fmt: skip
+    bug: str | None = option(None, help="A classic bug to plant first, such as no-mask, to see which check finds "
+                             "it; an unknown name lists them all.")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,9 @@ class CostConfig(Config):
 class ProfileConfig(Config):
     """How a step is profiled, and what is kept of it."""
 
-    profiled_steps: int = option(20, low=1, help="Steps that are watched; as many others are not, for comparison.")
+    profiled_steps: int = option(
+        20, low=1, help="Steps that are profiled; as many others run without timers, for comparison."
+    )
     out: str | None = option(None, help="Also write profile.json, and the figure as profile.png and profile.svg, into "
         "this folder.")  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 checkpoint.safetensors   weights, optimizer, records: what `Checkpoint.load` and `--resume` read
 config.json              configs, corpus, and on which machine and libraries each session ran
-metrics.csv              one row a step
+metrics.csv              one row per step
 loss.png, loss.svg       the picture of metrics.csv
 snapshots/0000100/...    the weights at step 100, where snapshots were asked for
 """
@@ -49,7 +49,7 @@ def new_folder(out: str | None, corpus_name: str) -> Path:
         raise ConfigError(f"{folder} is a file; name a folder with --out")
     if (folder / CONFIG_NAME).exists():
         raise ConfigError(
-            f"{folder} holds a run already, and runs are not overwritten; choose another --out, or go on with "
+            f"{folder} holds a run already, and runs are not overwritten; choose another --out, or continue with "
             f"--resume {folder}"
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def new_folder(out: str | None, corpus_name: str) -> Path:
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """On what the run was made so far; [] where there is no record, or no readable one."""
+    """The sessions of the run so far; [] where there is no readable record."""
     try:
         sessions = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))["sessions"]
         return [dict(session) for session in sessions]

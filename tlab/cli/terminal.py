@@ -1,4 +1,4 @@
-"""A training run as a terminal shows it: what is about to happen, how it goes, how it ended."""
+"""A training run on the terminal: what is about to happen, how it goes, how it ended."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     again = ", blocks computed again in backward" if compute.recompute else ""
     print(f"compute   {several(compute.threads or 1, 'thread')}{pieces}{again}")
     print(f"folder    {folder}")
-    print(f"to beat   {math.log(V):.3f} nats a token, the loss of a blind guess", flush=True)
+    print(f"to beat   {math.log(V):.3f} nats per token, the loss of a uniform guess", flush=True)
 
 
 def train_and_tell(
@@ -97,10 +97,10 @@ def seconds_left(trainer: Trainer) -> float:
 
 
 def sample(trainer: Trainer, prompt: str, num_tokens: int) -> str:
-    """What the model writes now. Always with the same chances, so that one sample compares with the next.
+    """What the model generates now, always with the same random numbers, so that samples can be compared.
 
     Raises:
-        ValueError: the prompt is empty, or has characters that the vocabulary has not.
+        ValueError: the prompt is empty, or has characters that are not in the vocabulary.
     """
     tokens = generate_tokens(trainer.model, trainer.corpus.tokenizer, prompt, max_new_tokens=num_tokens)
     try:
@@ -111,13 +111,13 @@ def sample(trainer: Trainer, prompt: str, num_tokens: int) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` without what a terminal would obey instead of showing it: a model may write any character it has seen."""
+    """`text` without characters that a terminal would obey instead of showing: a model may generate any it has seen."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 @contextmanager
 def stop_request() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks once, and whoever is at work looks when it suits; a second Ctrl-C is the usual one."""
+    """The first Ctrl-C is a request, which the work honours at its next step; the second interrupts as usual."""
     requests: list[int] = []
 
     def note(signal_number: int, frame: Any) -> None:
@@ -145,8 +145,8 @@ def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:
         print("try a smaller --learning-rate, more --warmup-steps, or --gradient-clip 1", file=sys.stderr)
         return FAILED
     if not trainer.finished:
-        print(f"stopped after step {trainer.step} of {trainer.train_config.steps}; go on with\n"
+        print(f"stopped after step {trainer.step} of {trainer.train_config.steps}; continue with\n"
               f"    tlab train --resume {where}")  # fmt: skip
         return INTERRUPTED
-    print(f"let it write with\n    tlab generate {where}")
+    print(f"generate text with\n    tlab generate {where}")
     return 0

@@ -11,7 +11,7 @@ from tlab.figures import LINE_STYLES, PALETTE, choose_loss_axis, escape, finish,
 from tlab.inside.over_time import Curves
 from tlab.inside.probing import ProbeError
 
-MOST_CURVES = len(PALETTE) * len(LINE_STYLES)  # that can be told apart
+MAX_CURVES = len(PALETTE) * len(LINE_STYLES)  # distinguishable by colour and line style
 NEXT_TICK = 3  # times the last power of ten: the last step has a tick of its own where there is room
 SHARE = "of 1"  # the unit of what lies between 0 and 1
 
@@ -21,14 +21,14 @@ def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None
 
     Args:
         curves: the lines.
-        unit: of their values; what is told "of 1" is drawn from 0 to 1.
+        unit: of their values; shares ("of 1") are drawn from 0 to 1.
         title: above everything.
 
     Raises:
-        ProbeError: more lines than can be told apart.
+        ProbeError: more lines than can be distinguished.
     """
-    if len(curves.values) > MOST_CURVES:
-        raise ProbeError(f"{len(curves.values)} lines cannot be told apart, {MOST_CURVES} can; ask for fewer rows")
+    if len(curves.values) > MAX_CURVES:
+        raise ProbeError(f"{len(curves.values)} lines cannot be distinguished, {MAX_CURVES} can; ask for fewer rows")
     figure = Figure(figsize=(9.0 if len(curves.values) > 5 else 7.0, 4.4), layout="constrained")
     axes = figure.subplots()
     for i, (name, values) in enumerate(curves.values.items()):

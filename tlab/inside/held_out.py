@@ -60,11 +60,11 @@ class Every(Slice):
         return np.ones(targets.shape, bool)
 
 
-@SLICES.add("repeated", label="tokens that a copy would foretell", source="Elhage et al. 2021; Olsson et al. 2022")
+@SLICES.add("repeated", label="tokens that copying would predict", source="Elhage et al. 2021; Olsson et al. 2022")
 class Repeated(Slice):
-    """Tokens that stood behind the same token once before in the window: the second "b" of "ab ... ab".
+    """Tokens that already followed the same token earlier in the window: the second "b" of "ab ... ab".
 
-    What an induction head can foretell. On the corpus `repeat` these are the letters of the second copies.
+    What an induction head can predict. On the corpus `repeat` these are the letters of the second copies.
     """
 
     def chosen(self, ids: Ids, targets: Ids) -> Array:
@@ -74,7 +74,7 @@ class Repeated(Slice):
         return (same & followed).any(-1)
 
 
-@SLICES.add("new", label="tokens that no copy foretells")
+@SLICES.add("new", label="tokens that copying cannot predict")
 class New(Slice):
     """All tokens but the repeated ones."""
 

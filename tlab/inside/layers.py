@@ -17,13 +17,13 @@ class LayerInsight(NamedTuple):
     """Why one layer learns, or does not: what one training step did in it."""
 
     gradient_norm: float  # of all parameters of the block together, before clipping
-    stream_rms: float  # of the residual stream behind the block, over batch, tokens and channels
+    stream_rms: float  # of the residual stream after the block, over batch, tokens and channels
     update_ratio: float  # |change of its matrices| / |its matrices|: the share of themselves that they moved
-    dead_share: float  # of the MLP's hidden units, those that said nothing on any token of the batch
+    dead_share: float  # of the MLP's hidden units, those with almost no output on any token of the batch
     entropy: float  # nats; of the attention weights, mean over heads and queries
 
 
-DEAD_BELOW = 0.01  # of the layer's root mean square: nothing behind it could tell such an output from zero
+DEAD_BELOW = 0.01  # of the layer's root mean square: nothing after it could distinguish such an output from zero
 ENTROPY_SEQUENCES = 4  # of a batch: an entropy is a mean over thousands of rows already, and its logarithms are slow
 
 
@@ -33,7 +33,7 @@ def layer_insights(
     """What a training step did, layer by layer, after its update.
 
     Args:
-        model: with the weights behind the update.
+        model: with the weights after the update.
         trace: of the step's forward pass.
         gradient: (num_parameters,), of the step, in the layout of `model.parameters`.
         before: (num_parameters,), the weights before the update.
@@ -74,6 +74,6 @@ def root_mean_square(array: Array) -> float:
 
 
 def dead_share(hidden: Array) -> float:
-    """Share of the units of hidden (B, T, F) that are never louder than DEAD_BELOW of the root mean square."""
-    loudest = np.maximum(hidden.max((0, 1)), -hidden.min((0, 1)))  # (F,)
-    return float((loudest <= DEAD_BELOW * root_mean_square(hidden)).mean())
+    """Share of the units of hidden (B, T, F) whose output never exceeds DEAD_BELOW of the root mean square."""
+    largest = np.maximum(hidden.max((0, 1)), -hidden.min((0, 1)))  # (F,)
+    return float((largest <= DEAD_BELOW * root_mean_square(hidden)).mean())

@@ -43,7 +43,7 @@ class Curves(NamedTuple):
     """One column of such a table as lines to draw."""
 
     column: str
-    lines: str  # what tells them apart: "head", "layer", "head distance"
+    lines: str  # what distinguishes them: "head", "layer", "head distance"
     steps: list[int]
     values: dict[str, list[float]]  # name of the line -> a value at each step
 
@@ -80,5 +80,5 @@ def curves(rows: Rows, column: str | None = None) -> Curves:
         for line in lines
     }
     if len(values) < len(lines):
-        raise ProbeError("several rows of the table have the same name, so their lines cannot be told apart")
+        raise ProbeError("several rows of the table have the same name, so their lines cannot be distinguished")
     return Curves(chosen, " ".join(names), list(at), values)

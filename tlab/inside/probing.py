@@ -141,6 +141,6 @@ def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = 
 
 
 def log_softmax(logits: Array) -> Array:
-    """Log of the chances, in nats, over the last axis."""
+    """Log-probabilities, in nats, over the last axis."""
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

@@ -18,7 +18,7 @@ def cell(value: Any) -> str:
 
 
 def as_text(rows: Rows, units: dict[str, str]) -> str:
-    """Aligned columns under their names and units; numbers to the right, words to the left."""
+    """Aligned columns under their names and units; numbers right-aligned, text left-aligned."""
     names = rows[0]._fields
     heads = [[name, units.get(name, "")] for name in names]
     columns = [[*head, *map(cell, column)] for head, column in zip(heads, zip(*rows, strict=True), strict=True)]

@@ -19,16 +19,16 @@ class ModelConfig(Config):
 
     vocab_size: int = option(help="Number of different tokens; given by the corpus.", low=2)
     context_length: int = option(
-        64, low=1, typical=(16, 256), help="Tokens that the model reads at once, and the furthest it looks back."
+        64, low=1, typical=(16, 256), help="Tokens that the model reads at once: how far it can look back."
     )
     hidden_dim: int = option(64, low=1, typical=(16, 512), help="Width of the residual stream.")
     num_layers: int = option(2, low=1, typical=(1, 12), help="Number of blocks, each attention and MLP.")
     num_heads: int = option(4, low=1, typical=(1, 16), help="Attention heads in a block; divides hidden_dim.")
     norm: str = chosen_from(NORMS, "layernorm", "How each token's vector is normalized.")
     activation: str = chosen_from(ACTIVATIONS, "gelu", "The nonlinearity of the MLP.")
-    residual: str = chosen_from(RESIDUALS, "pre", "Where the norms stand around the residual stream.")
+    residual: str = chosen_from(RESIDUALS, "pre", "Where the norms are placed around the residual stream.")
     position: str = chosen_from(POSITIONS, "sinusoidal", "How the model knows the order of the tokens.")
-    init: str = chosen_from(INITS, "gpt2", "How the first weights are drawn.")
+    init: str = chosen_from(INITS, "gpt2", "How the initial weights are drawn.")
     mlp_ratio: float = option(
         # The papers have 4. With 3.5 the default model on a text of 65 characters has 96,000 parameters, under 100,000.
         3.5,
@@ -38,7 +38,7 @@ class ModelConfig(Config):
         help="Width of the MLP over hidden_dim; a gated MLP is made narrower, so that it has as many parameters.",
     )
     bias: bool = option(True, help="Whether linear layers add a bias.")
-    tied: bool = option(True, help="Whether the head is the embedding turned round, or has weights of its own.")
+    tied: bool = option(True, help="Whether the head shares the embedding's weights (transposed), or has its own.")
     embedding_scale: float = option(
         # sqrt of the default width. With 1, sinusoidal positions drown the small initial embeddings: the default run
         # then ends at 2.52 instead of 2.16 nats on tiny Shakespeare.

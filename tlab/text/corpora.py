@@ -1,7 +1,7 @@
 """What the models learn from: a corpus is one text, split into a part to train on and a part to be asked about.
 
 Every corpus carries the sha256 of its text into the record of a run, so that two results on "shakespeare" are
-known to be results on the same letters. One corpus never stands in for another: what cannot be had is an error.
+known to be results on the same letters. One corpus never replaces another: a corpus that is not available is an error.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def load_corpus(name: str | os.PathLike[str], tokenizer: str | Tokenizer = "char
             f"{CORPORA.explain(name)} Files in data folders: {', '.join(local_texts()) or 'none'}. "
             "The path of any UTF-8 text file is allowed as well"
         )
-    # The file's name and not its path: a record should not tell whose home folder it was.
+    # The file's name and not its path, which may hold a user's name.
     return corpus_from_text(read_text(path), path.stem, tokenizer=tokenizer, origin=f"the file {path.name}")
 
 
@@ -251,7 +251,7 @@ class Names(Download):
     """32,033 first names, one a line: short, and what comes out is easily judged by ear.
 
     Notice: the file is sorted by popularity. Unshuffled, the last tenth would be all rare names, and the
-    validation loss would tell how odd they are instead of how well the model learned.
+    validation loss would measure how unusual they are instead of how well the model learned.
     """
 
     licence = "MIT; the names are from US government data"
@@ -271,7 +271,7 @@ class Names(Download):
 
 
 class Synthetic(TextSource):
-    """A text made by rule from a seed, so that it is known what there is to learn, and what is chance."""
+    """A text made by rule from a seed, so that it is known what can be learned and what is random."""
 
     licence = "CC0-1.0"
     origin = "made by this program from a seed"
@@ -282,10 +282,10 @@ class Synthetic(TextSource):
 
 @CORPORA.add("repeat", label="Repeated blocks", source="Olsson et al. 2022, induction heads")
 class Repeat(Synthetic):
-    """Lines such as "qhxbtwna qhxbtwna": random letters, and then the same letters again.
+    """Lines such as "qhxbtwna qhxbtwna": random letters, then the same letters again.
 
-    Notice: nothing foretells the first copy, at about 3 nats a letter (26 to choose from, fewer with each one that
-    is used up). The second is certain for a head that finds the letter before and copies what followed it. No
+    Notice: nothing predicts the first copy, at about 3 nats per letter (26 to choose from, fewer with each one
+    used). The second is certain for a head that finds the letter before and copies what followed it. No
     letter comes twice in a block, so there is one such place; blocks differ in length, so counting back fails.
     """
 
@@ -307,7 +307,7 @@ class Addition(Synthetic):
     """Lines such as "12+34=46": every sum of two numbers below 140, each once, in random order.
 
     Notice: no sum of the validation part was seen in training, so a right answer there was not remembered, but
-    for its twin with the summands swapped. The summands are chance; only what follows "=" can be learned.
+    for its twin with the summands swapped. The summands are random; only what follows "=" can be learned.
     """
 
     limit = 140  # 140 * 140 lines are about 200,000 characters
@@ -323,7 +323,7 @@ class Addition(Synthetic):
 class Brackets(Synthetic):
     """Lines such as "([]{<>})": brackets of four kinds, every one closed, and never across another.
 
-    Notice: whether a bracket opens or closes is chance, but *which* one closes is told by the last one still open,
+    Notice: whether a bracket opens or closes is random, but *which* one closes depends on the last one still open,
     however far back. A line's end comes only where nothing is open.
     """
 

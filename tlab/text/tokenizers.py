@@ -187,7 +187,7 @@ class CharTokenizer(Tokenizer):
         return {"alphabet": self.alphabet}
 
     def explain(self, unknown: set[str]) -> str:
-        """What to tell somebody whose text holds `unknown` characters."""
+        """The error message for a text with `unknown` characters."""
         named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in sorted(unknown)[:SHOWN_UNKNOWN])
         more = f" and {len(unknown) - SHOWN_UNKNOWN} more" if len(unknown) > SHOWN_UNKNOWN else ""
         etc = " ..." if self.vocab_size > SHOWN_ALPHABET else ""
@@ -259,7 +259,7 @@ def default_prompt(tokenizer: Tokenizer) -> str:
 
 def code_points(text: str) -> np.ndarray:
     """The Unicode code point of each character: shape (T,)."""
-    # Four bytes a character, whatever it is. Half a surrogate pair passes, to be named by whoever refuses it.
+    # Four bytes per character. Half a surrogate pair passes, to be named by the code that refuses it.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 

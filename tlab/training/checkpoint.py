@@ -31,7 +31,7 @@ FILE_NAME = "checkpoint.safetensors"
 FORMAT = "tlab 1"
 OPTIMIZER_PREFIX = "optimizer."
 RECORDS_NAME = "records"
-RECORD_COLUMNS = StepRecord._fields[:-1]  # all but the divergence, which is words
+RECORD_COLUMNS = StepRecord._fields[:-1]  # all but the divergence, which is text
 
 
 class CheckpointError(ValueError):
@@ -186,11 +186,11 @@ def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_p
 
 
 def read_divergence(values: Any) -> Divergence | None:
-    """The divergence that a header tells of, if it does."""
+    """The divergence recorded in a header, or None."""
     if values is None:
         return None
     if not isinstance(values, list) or [type(value) for value in values] != [int, str, str]:
-        raise CheckpointError(f"its divergence is {values!r}; needed are a step, a place and words")
+        raise CheckpointError(f"its divergence is {values!r}; needed are a step, a place and a reason")
     return Divergence(*values)
 
 

@@ -23,8 +23,7 @@ class TrainConfig(Config):
         50,
         low=0,
         typical=(0, 500),
-        help="Steps in which the learning rate rises in a line to its peak, which a shorter run never reaches; "
-        "0 for none.",
+        help="Steps of linear warm-up to the peak learning rate, which a shorter run never reaches; 0 for none.",
     )
     min_learning_rate: float | None = option(
         None,
@@ -32,29 +31,35 @@ class TrainConfig(Config):
         default_words="a tenth of the learning rate",
         help="Learning rate at the last step, where the schedule falls; by default a tenth of learning_rate.",
     )
-    optimizer: str = chosen_from(OPTIMIZERS, "adamw", "The rule that makes an update of a gradient.")
-    beta1: float = option(0.9, low=0, high=0.9999, typical=(0, 0.99), help="Adam's memory of the gradient.")
-    beta2: float = option(0.99, low=0, high=0.99999, typical=(0.9, 0.9999), help="Adam's memory of its square.")
+    optimizer: str = chosen_from(OPTIMIZERS, "adamw", "How a gradient becomes an update of the weights.")
+    beta1: float = option(
+        0.9, low=0, high=0.9999, typical=(0, 0.99), help="Adam's decay rate of the averaged gradient."
+    )
+    beta2: float = option(
+        0.99, low=0, high=0.99999, typical=(0.9, 0.9999), help="Adam's decay rate of the averaged squared gradient."
+    )
     epsilon: float = option(
         1e-8, low=0, low_is_allowed=False, typical=(1e-10, 1e-4), help="Added to Adam's denominator."
     )
-    momentum: float = option(0.9, low=0, high=0.9999, typical=(0, 0.99), help="SGD's memory of its last updates.")
+    momentum: float = option(
+        0.9, low=0, high=0.9999, typical=(0, 0.99), help="Momentum of SGD: the share of the last update that is kept."
+    )
     weight_decay: float = option(
-        0.1, low=0, typical=(0, 1), help="Pull of the matrices towards zero; biases, scales and shifts have none."
+        0.1, low=0, typical=(0, 1), help="Pull of the matrices towards zero; biases, scales and shifts are not decayed."
     )
     gradient_clip: float = option(
         1.0,
         low=0,
         typical=(0, 10),
-        help="Longest gradient (global norm) that is not shortened; 0 for no clipping.",
+        help="Largest global gradient norm; longer gradients are scaled down to it. 0 for no clipping.",
     )
     validation_every: int = option(
-        250, low=0, typical=(0, 1000), help="Steps from one look at the whole validation split to the next; the last "
+        250, low=0, typical=(0, 1000), help="Steps between evaluations on the whole validation split; the last "
         "step always has one. 0 for the last step only.",
     )  # fmt: skip
     max_loss: float = option(
         1000.0, low=0, low_is_allowed=False, typical=(10, 1000),
-        help="Training loss, in nats a token, at which a run counts as run away and ends.",
+        help="Training loss, in nats per token, at which a run counts as diverged and ends.",
     )  # fmt: skip
     seed: int = option(0, low=0, high=2**32 - 1, typical=(0, 100), help="Seed of the initial weights.")
     data_seed: int | None = option(

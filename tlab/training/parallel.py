@@ -66,7 +66,7 @@ class BatchThreads:
             self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")
 
     def accumulate_gradients(self, ids: Ids, targets: Ids) -> float:
-        """Add the gradients of one batch, (B, T) each, to the model's; -> its mean loss in nats a token."""
+        """Add the gradients of one batch, (B, T) each, to the model's; -> its mean loss in nats per token."""
         work = self.split(ids, targets)
 
         def task(i: int) -> float:
@@ -95,7 +95,7 @@ class BatchThreads:
     def map(self, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """`task` of each item, shared out in turn, the first ones to the caller's thread; the results are in order.
 
-        An error, and Ctrl-C too, comes out when every thread has ended the item it is at: none is left at work behind.
+        An error, or Ctrl-C, is raised after every thread has finished its current item: none keeps working.
         """
         with one_blas_thread():
             if self.pool is None:
@@ -128,13 +128,13 @@ class BatchThreads:
 
 
 def decide_threads(compute: ComputeConfig, batch_size: int, operations: float) -> ComputeConfig:
-    """`compute` with the number of threads that it asks for, or that pay.
+    """`compute` with the number of threads decided: the requested one, or as many as make a step faster.
 
-    A process is told how much of a machine is its own by the threads that its BLAS may use: with OPENBLAS_NUM_THREADS
-    or threadpoolctl, as joblib's workers and the app's are. The default asks there, and takes no more than that.
+    How much of a machine a process may use is set by the thread limit of its BLAS: with OPENBLAS_NUM_THREADS or
+    threadpoolctl, as in joblib's workers and the app's. The default takes no more than that.
 
     Args:
-        compute: the wishes.
+        compute: the requested settings.
         batch_size: sequences in a batch.
         operations: of the forward pass over one batch, see `forward_operations`.
 

@@ -20,8 +20,8 @@ class StepRecord(NamedTuple):
     """One update."""
 
     step: int  # 1 for the first update
-    loss: float  # nats a token on this step's batch, before the update
-    validation_loss: float | None  # nats a token on the whole validation split, after the update; mostly None
+    loss: float  # nats per token on this step's batch, before the update
+    validation_loss: float | None  # nats per token on the whole validation split, after the update; mostly None
     learning_rate: float
     gradient_norm: float  # over all parameters, before clipping
     tokens: int  # read so far

@@ -1,6 +1,6 @@
 """The training loop: an iterator that makes one update and yields one record at a time.
 
-Whoever iterates decides when to draw, save or stop. Nothing happens between two records.
+The caller who iterates decides when to draw, save or stop. Nothing happens between two records.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Trainer:
         return self.divergence is not None or self.step >= self.train_config.steps
 
     def __iter__(self) -> Iterator[StepRecord]:
-        """Go on training from where it stands."""
+        """Continue training from the current step."""
         self.validate()  # where Ctrl-C came between an update and its validation
         while not self.finished:
             yield self.train_step()
