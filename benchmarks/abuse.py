@@ -35,7 +35,7 @@ from tlab.ui.sharing.write_zip import KeptRun, KeptSide, write_export
 
 EVIL = '<img src=x onerror="window.hacked=1">'
 MEGABYTE = 2**20
-MOST_GROWN = 600  # MB: the store's budget of half a gigabyte, and as much for all else as a page needs
+MAX_GROWTH = 600  # MB: the store's budget of half a gigabyte, and as much for all else as a page needs
 MARK = Path(tempfile.gettempdir()) / "tlab-abuse-was-here"
 
 
@@ -221,7 +221,7 @@ class Attacks:
         """What is left of it all."""
         time.sleep(5)
         grown = (self.server.memory() - before) / MEGABYTE
-        self.row("memory of the server", f"< {MOST_GROWN} MB more", f"{grown:+.0f} MB", grown < MOST_GROWN)
+        self.row("memory of the server", f"< {MAX_GROWTH} MB more", f"{grown:+.0f} MB", grown < MAX_GROWTH)
         count = self.server.output().count("Traceback")
         self.row("tracebacks in the log", "0", str(count), count == 0)
 

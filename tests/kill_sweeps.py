@@ -25,7 +25,7 @@ GRID = [
     "--set", "hidden_dim=16", "--set", "num_layers=1", "--set", "context_length=16", "--set", "batch_size=4",
 ]  # fmt: skip
 ORPHANS_END = 5.0  # seconds within which workers must have noticed that their driver is gone
-LONGEST_RUN = 120.0
+MAX_SECONDS = 120.0
 
 
 class Sweep:
@@ -64,7 +64,7 @@ class Sweep:
     def wait(self) -> int:
         """Its exit code."""
         try:
-            return self.process.wait(LONGEST_RUN)
+            return self.process.wait(MAX_SECONDS)
         finally:
             self.process.kill()
             self.output.close()

@@ -131,7 +131,7 @@ MUTATIONS = [
     ("generate.py", "            cache.clear()\n", "            cache = model.new_cache(samples + 1)\n"),
     ("generate.py", "np.searchsorted(reached, top_p)) + 1", "np.searchsorted(reached, top_p))"),
     ("generate.py", "math.isfinite(logits.dot(logits))", "math.isfinite(logits[0])"),
-    ("generate.py", "max(temperature, COLDEST)", "temperature"),
+    ("generate.py", "max(temperature, MIN_TEMPERATURE)", "temperature"),
     ("generate.py", "Writer(tokenizer, sampling, seed + i,", "Writer(tokenizer, sampling, seed,"),
     ("generate.py", "np.where(own > 0, own / penalty, own * penalty)", "own / penalty"),
     ("generate.py", "            self.recent.append(token_id)\n", "            pass\n"),

@@ -18,8 +18,8 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
 
 NOTHING: Ids = np.zeros(0, np.int64)  # no tokens
-STRONGEST = 10.0  # repetition penalty; and its inverse is the strongest invitation
-COLDEST = (
+MAX_PENALTY = 10.0  # repetition penalty; and its inverse is the strongest invitation
+MIN_TEMPERATURE = (
     1e-200  # score differences divided by less may overflow; at this value all tokens but the best have probability 0
 )
 
@@ -86,7 +86,7 @@ def scale(logits: Array, temperature: float) -> Array:
         return np.where(np.arange(len(logits)) == logits.argmax(), 0.0, -math.inf)
     # The shift changes no probability. With it, and in float64, the extreme temperatures stay finite.
     scaled = np.subtract(logits, logits[logits.argmax()], dtype=np.float64)  # max() takes three times as long
-    scaled /= max(temperature, COLDEST)
+    scaled /= max(temperature, MIN_TEMPERATURE)
     return scaled
 
 
@@ -258,9 +258,9 @@ def check_sampling(sampling: Sampling) -> None:
         raise ValueError(f"top_k = {top_k!r}: must be a whole number of at least 1, or None for all tokens")
     if top_p is not None and not (isinstance(top_p, numbers.Real) and 0 < top_p <= 1):
         raise ValueError(f"top_p = {top_p!r}: must be more than 0 and at most 1, or None for all tokens")
-    if not (isinstance(penalty, numbers.Real) and 1 / STRONGEST <= penalty <= STRONGEST):
+    if not (isinstance(penalty, numbers.Real) and 1 / MAX_PENALTY <= penalty <= MAX_PENALTY):
         raise ValueError(
-            f"repetition_penalty = {penalty!r}: must be {1 / STRONGEST:g} to {STRONGEST:g}; 1 leaves the scores alone"
+            f"repetition_penalty = {penalty!r}: must be {1 / MAX_PENALTY:g} to {MAX_PENALTY:g}; 1 leaves the scores alone"
         )
 
 

@@ -138,7 +138,7 @@ class Portrait(NamedTuple):
 
 
 MAX_PATTERN = 96  # positions of a pattern: more rows are no picture
-LONGEST_TEXT = 512  # tokens: the bias of ALiBi is a table of heads x 512 x 512
+MAX_TEXT = 512  # tokens: the bias of ALiBi is a table of heads x 512 x 512
 
 
 def portrait(model: Transformer, kind: str) -> Portrait:
@@ -148,11 +148,11 @@ def portrait(model: Transformer, kind: str) -> Portrait:
     """
     sizes = sizes_of(model.config)
     position = position_of(model, kind)
-    farthest = min(LONGEST_TEXT, 4 * sizes.context_length)
+    farthest = min(MAX_TEXT, 4 * sizes.context_length)
     lengths = [2**n for n in range(1, farthest.bit_length()) if 2**n <= farthest]
     return Portrait(
         pattern(position, sizes, min(MAX_PATTERN, sizes.context_length)),
-        score_by_distance(position, sizes, min(LONGEST_TEXT, sizes.context_length)),
+        score_by_distance(position, sizes, min(MAX_TEXT, sizes.context_length)),
         lengths,
         reach_by_length(position, sizes, lengths),
     )
