@@ -17,12 +17,12 @@ from sweeps.results.write import cells_text
 from sweeps.run.driver import write_tables
 from sweeps.run.plan import make_plan
 from sweeps.store.folder import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, StoreError, curve_path
-from sweeps.store.lock import LOCK
+from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import CurvePoint
 from tlab.files import write_atomically
 
-NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, LOG)  # what the tables were made from, and what happened on the way
+NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables were made from, and what happened on the way
 PRIVATE = ("host", "traceback_tail")
 DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # what is made for the archive has no hour of its own
 CURVE_POINTS = 40  # of a training curve, each the mean of the steps before it: more than a plot of many can show

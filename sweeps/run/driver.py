@@ -36,7 +36,7 @@ from sweeps.store.folder import (
     record_path,
     remove_mark,
 )
-from sweeps.store.lock import lock_content, locked
+from sweeps.store.lock import driver_file, locked
 from sweeps.store.provenance import changes, source_hash
 from sweeps.store.record import ACCIDENTS, KILLED, lost_record
 from tlab.wording import did_you_mean
@@ -190,7 +190,7 @@ class Driver:
         # Of cells that are trained again: until it is replaced, what is there is not this run's.
         self.old = {i: written_at(self.store.folder, i) for i in self.pending}
         self.failures = 0
-        self.lock = lock_content(self.store.folder)
+        self.driver_file = driver_file(self.store.folder)
 
     def run(self) -> None:
         """Train until nothing is left, or something ends it. Whoever calls holds the folder's lock."""
@@ -266,7 +266,7 @@ class Driver:
             parts = foreign_parts(cell.model, cell.train)
             driver = (platform.node(), os.getpid())
             timeout = self.execution.timeout
-            yield Task(cell, parts, self.store.folder, self.lock, source_hash(), begun, timeout, driver)
+            yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver)
 
     def take(self, outcome: Outcome) -> None:
         """What came back of one cell: keep it, count it, and say what is wrong with it."""

@@ -16,7 +16,7 @@ from sweeps.grid.cell_id import Cell, Part, register_missing
 from sweeps.run.deadline import is_worker, this_is_a_worker
 from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import add_record, read_record, remove_mark
-from sweeps.store.lock import lock_content
+from sweeps.store.lock import driver_file
 from sweeps.store.provenance import source_hash
 from sweeps.store.record import ACCIDENTS, FAILED, OK, Record, about, accident
 from tlab.text.corpora import Corpus
@@ -31,8 +31,8 @@ class Task(NamedTuple):
     parts: list[Part]
     """Classes that were registered outside of the lab: a worker has read the lab's files only."""
     folder: Path
-    lock: bytes
-    """What is in the folder's lock. A worker that reads the same there shares the folder with the driver."""
+    driver_file: bytes
+    """The driver's driver.json. A worker that reads the same there shares the folder with the driver."""
     source: str
     """Hash of the driver's code; a worker with other code has no part in this sweep."""
     attempts: int
@@ -60,7 +60,7 @@ def run_task(task: Task, corpus: Corpus) -> Outcome:
     here = (platform.node(), os.getpid())
     if here != task.driver and not is_worker():  # a dask or ray worker, which no initializer of ours has seen
         settle_in()
-    shared = bool(task.lock) and lock_content(task.folder) == task.lock
+    shared = bool(task.driver_file) and driver_file(task.folder) == task.driver_file
     cell_id = task.cell.cell_id
     earlier = read_record(task.folder, cell_id) if shared and task.attempts > 1 else None
     if earlier is not None and earlier.status not in ACCIDENTS:

@@ -1,7 +1,8 @@
 """The folder of a sweep: a file for each finished cell, which is the truth, and the tables made from them.
 
     manifest.json      the grids, and each run's command, versions and machine
-    lock               held by the driver that writes here; its pid and host
+    lock               held by the driver that writes here
+    driver.json        its pid and host, while it runs
     log.txt            what the drivers said, with the time
     cells/<id>.json    a finished cell's record; that it is there means that the cell is done
     curves/<id>.csv    its learning curve
@@ -64,7 +65,7 @@ from typing import Any
 
 from sweeps.grid.cell_id import SCHEMA
 from sweeps.grid.grid import Grid
-from sweeps.store.lock import LOCK
+from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import about_corpus, provenance
 from sweeps.store.record import Record, curve_points_in
 from tlab.files import write_atomically
@@ -145,8 +146,8 @@ class Store:
             raise StoreError(f"{self.folder} holds no sweep: there is no {MANIFEST} in it; name the folder of --out")
         if self.folder.is_dir() and not (self.folder / MANIFEST).exists():
             # What a driver leaves that was killed before it had written a manifest is no foreign file.
-            own = {LOCK, LOG, CELLS, CURVES, STARTED}
-            if any(p.name not in own and not p.name.startswith(f".{MANIFEST}.") for p in self.folder.iterdir()):
+            own, half_written = {LOCK, DRIVER, LOG, CELLS, CURVES, STARTED}, (f".{MANIFEST}.", f".{DRIVER}.")
+            if any(p.name not in own and not p.name.startswith(half_written) for p in self.folder.iterdir()):
                 raise StoreError(
                     f"{self.folder} holds files and no {MANIFEST}, so it is no sweep's folder; choose a new one"
                 )

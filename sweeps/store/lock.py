@@ -1,4 +1,4 @@
-"""One driver a folder: a lock that a driver holds as long as it lives, however it ends."""
+"""One driver per folder: a lock that is held as long as the driver lives, however it ends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from filelock import FileLock, Timeout
 
-LOCK = "lock"
+from tlab.files import write_atomically
+
+LOCK, DRIVER = "lock", "driver.json"
 
 
 class LockedError(ValueError):
@@ -24,70 +23,55 @@ class LockedError(ValueError):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[dict[str, Any]]:
-    """Hold the folder's lock; -> what the lock's last holder left in it, {} where there was none.
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, and say in driver.json who holds it.
 
-    The lock is the system's (flock), so it ends with its process, also with one that was killed: a lock file
-    without a process behind it is no lock. What is written in it, pid and host, is for people, and for workers,
-    who see by it whether they share the folder with the driver (`lock_content`).
+    The lock is the operating system's, so it ends with its process, even with one that was killed: neither file means
+    anything without a process behind it. What driver.json holds, pid and host, is for people, and for workers, who
+    compare it to find out whether they share the folder with the driver (`driver_file`).
 
     Raises:
         LockedError: another driver has it.
-        OSError: the folder, or its file system, cannot have one.
+        OSError: the folder cannot be written, or its file system has no locks.
     """
-    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        take(file, folder)
-        left = parse(os.read(file, 4096))
-        mine = {"pid": os.getpid(), "host": platform.node(), "began": time.time()}
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(mine).encode(), 0)
-        yield left
-        os.ftruncate(file, 0)  # an end in order leaves nothing behind that would look like an accident
-    finally:
-        os.close(file)
-
-
-def take(file: int, folder: Path) -> None:
-    """Lock an open file, or say who has it."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = parse(os.read(file, 4096))
+        lock = FileLock(folder / LOCK).acquire(timeout=0)
+    except Timeout:
+        holder = read_driver(folder)
         raise LockedError(
-            f"another sweep is at work in {folder}: process {holder.get('pid', 'unknown')} on "
+            f"another sweep is running in {folder}: process {holder.get('pid', 'unknown')} on "
             f"{holder.get('host', 'an unknown host')}. Wait for it or end it, or choose another folder"
         ) from None
-
-
-def parse(content: bytes) -> dict[str, Any]:
-    """What a holder wrote, {} where that is not whole."""
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    with lock:
+        mine = {"pid": os.getpid(), "host": platform.node(), "began": time.time()}
+        write_atomically(folder / DRIVER, json.dumps(mine).encode())
+        try:
+            yield
+        finally:
+            (folder / DRIVER).unlink(missing_ok=True)
 
 
 def holder_of(folder: Path) -> dict[str, Any]:
-    """Who is at work in the folder now, {} where nobody is."""
+    """The pid and host of the driver that is running in the folder now; {} if there is none."""
+    if not (folder / LOCK).exists():
+        return {}
     try:
-        with open(folder / LOCK, "rb") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return parse(file.read())
-    except OSError:
-        pass
-    return {}
+        with FileLock(folder / LOCK).acquire(timeout=0):
+            return {}
+    except Timeout:
+        return read_driver(folder)
+    except OSError:  # a folder that may only be read cannot be locked, so nobody can tell
+        return {}
 
 
-def lock_content(folder: Path) -> bytes:
-    """What is in the lock file now; b"" where there is none."""
+def read_driver(folder: Path) -> dict[str, Any]:
+    """What driver.json says; {} if it is missing."""
+    return json.loads(driver_file(folder) or b"{}")
+
+
+def driver_file(folder: Path) -> bytes:
+    """The content of driver.json now; b"" if it is missing."""
     try:
-        return (folder / LOCK).read_bytes()
+        return (folder / DRIVER).read_bytes()
     except OSError:
         return b""

@@ -27,7 +27,7 @@ from sweeps.run.plan import chosen_cells, make_plan
 from sweeps.run.train_cell import train_cell
 from sweeps.run.worker import Task, run_task
 from sweeps.store.folder import CELLS, CURVES, STARTED, Store, StoreError, add_record, mark_started
-from sweeps.store.lock import LOCK, LockedError, locked
+from sweeps.store.lock import DRIVER, LOCK, LockedError, holder_of, locked
 from sweeps.store.provenance import source_hash
 from sweeps.store.record import Record
 from tlab.nn.activations import ACTIVATIONS, Gelu
@@ -301,8 +301,19 @@ def test_two_drivers_do_not_share_a_folder(small, folder):
 
 def test_the_lock_of_a_dead_driver_is_none(small, folder):
     Store(folder).make_folder()
-    (folder / LOCK).write_text('{"pid": 999999, "host": "elsewhere"}')
-    assert run_sweep(small(), Store(folder)).counts == {"ok": 1}
+    (folder / LOCK).write_text("")
+    (folder / DRIVER).write_text('{"pid": 999999, "host": "elsewhere"}')
+    assert holder_of(folder) == {}
+    assert run_sweep(small(), Store(folder)).counts == {"ok": 1} and not (folder / DRIVER).exists()
+
+
+def test_a_folder_says_who_is_at_work_in_it(folder):
+    Store(folder).make_folder()
+    assert holder_of(folder) == {}
+    with locked(folder):
+        holder = holder_of(folder)
+    assert (holder["pid"], holder["host"]) == (os.getpid(), platform.node())
+    assert holder_of(folder) == {}
 
 
 def test_results_of_other_code_are_not_mixed_unless_asked(small, folder, monkeypatch):
