@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from sweeps.report.archive import export, refresh, small_form
 from sweeps.report.page import write_report
 from sweeps.run.backends import BACKENDS
 from sweeps.run.driver import ATTEMPTS, Execution, SweepResult, run_sweep
-from sweeps.run.plan import Plan, chosen_cells, estimate, make_plan
+from sweeps.run.plan import Plan, estimate, make_plan
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
 from sweeps.store.record import ACCIDENTS
@@ -131,8 +132,8 @@ class RunCommand(RunWords, GridWords):
         """Run it; -> the exit code."""
         execution, grid = self.execution(), self.grid()
         store = self.store(grid)
-        introduce(make_plan(grid, store), store, execution)
-        return finish(run_sweep(grid, store, execution, command=command_line(argv)), store)
+        announce = functools.partial(introduce, store, execution)
+        return finish(run_sweep(grid, store, execution, command=command_line(argv), announce=announce), store)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +151,19 @@ class RetryCommand(RunWords):
     def execute(self, argv: Sequence[str]) -> int:
         """Run it; -> the exit code."""
         execution, store = self.execution(), Store(self.folder, must_exist=True)
-        again = chosen_cells(self.cells, make_plan(None, store)) if self.cells else ACCIDENTS
-        plan = make_plan(None, store, again=again, only_again=True)
-        if not plan.missing:
+        result = run_sweep(
+            None,
+            store,
+            execution,
+            command=command_line(argv),
+            again=self.cells or ACCIDENTS,
+            only_again=True,
+            announce=functools.partial(introduce, store, execution),
+        )
+        if not result.plan.missing:
             print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
             return EXIT_OK
-        introduce(plan, store, execution)
-        return finish(
-            run_sweep(None, store, execution, command=command_line(argv), again=again, only_again=True), store
-        )
+        return finish(result, store)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +252,7 @@ def command_line(argv: Sequence[str]) -> list[str]:
     return ["python", "-m", "sweeps", *argv]
 
 
-def introduce(plan: Plan, store: Store, execution: Execution) -> None:
+def introduce(store: Store, execution: Execution, plan: Plan) -> None:
     """What is about to happen."""
     print(
         f"{say.plan_in_words(plan)}; {execution.backend}, {execution.jobs} at once; results in {store.folder}",

@@ -67,7 +67,7 @@ def estimate_in_words(cost: Estimate, jobs: int) -> str:
 
 def status_in_words(plan: Plan, store: Store) -> tuple[str, bool]:
     """What is done in a folder and what went wrong; -> the words, and whether all is done and well."""
-    records = store.records(cell.result_id for cell in plan.cells)
+    records = plan.records
     counts = Counter(record.status for record in records.values())
     lines = [f"{store.folder}: {plan_in_words(plan)}"]
     if counts:

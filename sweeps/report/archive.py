@@ -22,7 +22,7 @@ from sweeps.store.provenance import without_folders
 from sweeps.store.record import CurvePoint
 from tlab.files import write_atomically
 
-NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables were made from, and what happened on the way
+NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables are made from, and what happened in a run
 PRIVATE = ("host", "traceback_tail")
 DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # what is made for the archive has no hour of its own
 CURVE_POINTS = 40  # of a training curve, each the mean of the steps before it: more than a plot of many can show

@@ -9,7 +9,7 @@ import signal
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,8 @@ class Execution:
 class SweepResult:
     """What a run of the driver came to."""
 
+    plan: Plan
+    """As it was when the run started."""
     table: Table
     missing: int
     """Wanted cells that still have no result."""
@@ -101,6 +103,7 @@ def run_sweep(
     command: Sequence[str] = (),
     again: Iterable[str] = (),
     only_again: bool = False,
+    announce: Callable[[Plan], None] = lambda plan: None,
 ) -> SweepResult:
     """Train every cell of the grid that has no result yet, and write the tables.
 
@@ -111,20 +114,30 @@ def run_sweep(
         store: where results are, and go.
         execution: how.
         command: what was typed, for the manifest.
-        again: statuses, or ids, of cells that have a result and are to be trained all the same.
-        only_again: whether what was never begun is left for another time.
+        again: statuses, or ids or their beginnings, of cells to train again although they have a result.
+        only_again: whether cells that were never started are left for another time. Where no cell is to be trained
+            again, nothing is written.
+        announce: called with the plan before anything is trained.
 
     Raises:
         GridError: the grid cannot be trained; nothing was run.
         StoreError: the folder cannot hold it, or results in it are of other code.
         LockedError: another driver is at work in the folder.
     """
-    if not store.folder.exists():
-        make_plan(grid, store)  # a grid that cannot be leaves no empty folder behind
-    store.make_folder()
+    again = tuple(again)
+    # A grid that cannot be trained leaves no empty folder behind.
+    plan = None if store.folder.exists() else make_plan(grid, store, again=again, only_again=only_again)
+    if not only_again:  # what is exported has no folder of cells, and stays so where there is nothing to retry
+        store.make_folder()
     with locked(store.folder):
-        plan = make_plan(grid, store, again=tuple(again), only_again=only_again)
+        store.manifest = store.read_manifest()  # another driver may have been here since this one looked
+        if plan is None or store.grids:
+            plan = make_plan(grid, store, again=again, only_again=only_again)
+        if only_again and not plan.missing:
+            return SweepResult(plan, table_of(plan.cells, plan.records, plan.grids), missing=0)
+        store.make_folder()
         refuse_mixture(plan, store, execution)
+        announce(plan)
         about = {"jobs": execution.jobs, "backend": execution.backend}
         before = store.begin(plan.grids, command, plan.corpora.values(), **about)
         driver = Driver(plan, store, execution)
@@ -143,8 +156,7 @@ def refuse_mixture(plan: Plan, store: Store, execution: Execution) -> None:
     if execution.mixed_source or not plan.missing:
         return
     redone = {cell.cell_id for cell in plan.missing}
-    records = store.records(cell.result_id for cell in plan.cells)
-    others = sorted({r.source for i, r in records.items() if i not in redone} - {source_hash()})
+    others = sorted({r.source for i, r in plan.records.items() if i not in redone} - {source_hash()})
     if others:
         raise StoreError(
             f"{store.folder} has results of other code in tlab ({', '.join(others)}; now {source_hash()}), and what "
@@ -154,8 +166,9 @@ def refuse_mixture(plan: Plan, store: Store, execution: Execution) -> None:
 
 
 def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: str | None = None) -> SweepResult:
-    """Make the tables anew from the records; a disk that is full of them is one more problem."""
-    records = store.records(cell.result_id for cell in plan.cells)
+    """Write the tables from the records, those of the plan and the new ones; a full disk is one more problem."""
+    found = {**plan.records, **store.records(cell.cell_id for cell in plan.missing)}
+    records = {i: found[i] for i in dict.fromkeys(cell.result_id for cell in plan.cells) if i in found}
     table = table_of(plan.cells, records, plan.grids)
     try:
         write_cells(store.folder, table)
@@ -165,7 +178,7 @@ def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: s
     except OSError as error:
         problem = problem or f"the tables could not be written: {error}"
     missing = sum(cell.result_id not in records for cell in plan.wanted)
-    return SweepResult(table, missing, interrupted, problem)
+    return SweepResult(plan, table, missing, interrupted, problem)
 
 
 @dataclass

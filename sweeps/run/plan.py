@@ -15,6 +15,7 @@ from sweeps.grid.cell_id import DTYPE, Cell
 from sweeps.grid.fields import GridError, TextConfig
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.store.folder import Store
+from sweeps.store.record import STATUSES, Record
 from tlab import cost
 from tlab.machine import one_blas_thread, peak_memory_mib
 from tlab.nn.config import ModelConfig
@@ -38,6 +39,8 @@ class Plan:
     missing: list[Cell]
     """What is left to train, each function once."""
     corpora: dict[TextConfig, Corpus]
+    records: dict[str, Record]
+    """What is on the disk already: result id -> record."""
 
     @property
     def num_aliases(self) -> int:
@@ -51,11 +54,11 @@ def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), o
     Args:
         grid: the grid; None for all that were ever run into the folder.
         store: the folder.
-        again: statuses, or ids, of cells that have a result and are to be trained all the same.
-        only_again: whether what was never begun is left for another time.
+        again: statuses, or ids or their beginnings, of cells to train again although they have a result.
+        only_again: whether cells that were never started are left for another time.
 
     Raises:
-        GridError: a cell of the grid cannot be.
+        GridError: a cell of the grid is not possible, or `again` names no cell.
     """
     grids = store.grids if grid is None or grid in store.grids else [*store.grids, grid]
     corpora = load_corpora(grids)
@@ -64,28 +67,29 @@ def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), o
     if grid is not None and len(grids) > 1:
         wanted_ids = {cell.cell_id for cell in cells_of([grid], corpora)}
         wanted = [cell for cell in cells if cell.cell_id in wanted_ids]
-    needed = dict.fromkeys(cell.result_id for cell in wanted)
-    status = {i: record.status for i, record in store.records(needed).items()}
+    named = set(chosen_cells([name for name in again if name not in STATUSES], cells))
+    records = store.records(cell.result_id for cell in cells)
 
     def is_missing(i: str) -> bool:
-        return i in again or (status[i] in again if i in status else not only_again)
+        return i in named or (records[i].status in again if i in records else not only_again)
 
     by_id = {cell.cell_id: cell for cell in cells}
-    return Plan(grids, cells, wanted, [by_id[i] for i in needed if is_missing(i)], corpora)
+    needed = dict.fromkeys(cell.result_id for cell in wanted)
+    return Plan(grids, cells, wanted, [by_id[i] for i in needed if is_missing(i)], corpora, records)
 
 
-def chosen_cells(names: Iterable[str], plan: Plan) -> list[str]:
-    """The result ids of the cells that somebody named by their id or its beginning.
+def chosen_cells(names: Iterable[str], cells: Sequence[Cell]) -> list[str]:
+    """The result ids of the cells that are named by their id or its beginning.
 
     Raises:
         GridError: no cell, or more than one, is called so.
     """
     found = []
     for name in names:
-        matches = [cell for cell in plan.cells if cell.cell_id.startswith(name)]
+        matches = [cell for cell in cells if cell.cell_id.startswith(name)]
         if len(matches) != 1:
             what = f"{len(matches)} cells' ids begin with" if matches else "no cell has an id that begins with"
-            close = did_you_mean(name, [cell.cell_id for cell in plan.cells])
+            close = did_you_mean(name, [cell.cell_id for cell in cells])
             raise GridError(f"{what} {name!r}; take the cell_id of cells.csv.{close}")
         found.append(matches[0].result_id)
     return found

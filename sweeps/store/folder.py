@@ -201,7 +201,6 @@ class Store:
         Raises:
             StoreError: the folder cannot be written.
         """
-        self.manifest = self.read_manifest()  # another driver may have been here since this one looked
         before = self.manifest["runs"][-1] if self.manifest["runs"] else None
         contents = [grid.to_json() for grid in grids]
         self.manifest["grids"] += [content for content in contents if content not in self.manifest["grids"]]

@@ -23,10 +23,10 @@ from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.report.run_figures import configuration_name, configurations, final_losses_figure, learning_curves_figure
 from sweeps.results.table import CIRCUMSTANCES, OUTCOME_COLUMNS, Table
 from sweeps.run.driver import Driver, Execution, run_sweep
-from sweeps.run.plan import chosen_cells, make_plan
+from sweeps.run.plan import make_plan
 from sweeps.run.train_cell import train_cell
 from sweeps.run.worker import Task, run_task
-from sweeps.store.folder import CELLS, CURVES, STARTED, Store, StoreError, add_record, mark_started
+from sweeps.store.folder import CELLS, CURVES, STARTED, Store, StoreError, add_record, mark_started, read_record
 from sweeps.store.lock import DRIVER, LOCK, LockedError, holder_of, locked
 from sweeps.store.provenance import source_hash
 from sweeps.store.record import Record
@@ -206,6 +206,17 @@ def test_more_seeds_and_levels_train_the_new_cells_only(small, folder):
     assert len(run_sweep(grid, Store(folder)).table.rows) == 4
 
 
+def test_a_run_plans_and_reads_its_records_once(small, folder, monkeypatch):
+    run_sweep(small(seeds=(0, 1)), Store(folder))
+    plans, reads = [], []
+    monkeypatch.setattr(sweeps.run.driver, "make_plan", lambda *a, **k: plans.append(a) or make_plan(*a, **k))
+    monkeypatch.setattr(sweeps.store.folder, "read_record", lambda f, i: reads.append(i) or read_record(f, i))
+    announced = []
+    run_sweep(small(seeds=(0, 1, 2)), Store(folder), announce=announced.append)
+    assert len(plans) == len(announced) == 1
+    assert len(reads) == 3  # the two that were there, before; the new one, after
+
+
 def test_two_grids_in_a_folder_make_one_table_that_tells_them_apart(small, folder):
     run_sweep(small(norm=("layernorm", "rmsnorm")), Store(folder))
     table = run_sweep(small(norm=("layernorm",), steps=(7,)), Store(folder)).table
@@ -269,8 +280,7 @@ def test_a_killed_cell_is_tried_again_by_name_or_status(small, folder):
     assert run_sweep(grid, Store(folder)).counts == {"killed": 1}
     assert run_sweep(None, Store(folder), again=["killed"]).counts == {"ok": 1}
     before = (folder / CELLS / f"{cell.cell_id}.json").stat().st_mtime_ns
-    again = chosen_cells([cell.cell_id[:6]], make_plan(None, Store(folder)))
-    run_sweep(None, Store(folder), again=again)
+    run_sweep(None, Store(folder), again=[cell.cell_id[:6]])
     assert (folder / CELLS / f"{cell.cell_id}.json").stat().st_mtime_ns > before
 
 
