@@ -8,7 +8,7 @@ import pytest
 from support import tiny
 from tlab import Transformer
 from tlab.inside.attention import (
-    Reading,
+    AttentionData,
     ScoreStatistics,
     attention_statistics,
     attention_targets,
@@ -64,7 +64,7 @@ def test_a_reading_is_the_trace_of_a_forward_pass():
     assert reading.nbytes == sum(a.nbytes for a in reading if isinstance(a, np.ndarray))
 
 
-def test_scores_with_the_bias_go_through_the_softmax_to_the_weights(reading: Reading):
+def test_scores_with_the_bias_go_through_the_softmax_to_the_weights(reading: AttentionData):
     for layer, head in np.ndindex(*reading.weights.shape[:2]):
         whole = scores(reading, layer, head) + reading.bias[head]
         np.testing.assert_allclose(softmax(whole), reading.weights[layer, head], atol=1e-12)
@@ -95,7 +95,7 @@ def test_the_role_of_a_head_is_the_place_that_gets_most_beyond_its_fair_share():
 # --- one pair ---
 
 
-def test_the_products_of_a_pair_add_up_to_its_score_and_weight(reading: Reading):
+def test_the_products_of_a_pair_add_up_to_its_score_and_weight(reading: AttentionData):
     of = pair(reading, 1, 1, 5, 2)
     np.testing.assert_array_equal(of.products, reading.queries[1, 1, 5] * reading.keys[1, 1, 2])
     assert of.dot == pytest.approx(of.products.sum())
@@ -111,15 +111,17 @@ def test_a_pair_of_alibi_has_its_penalty_and_one_ahead_has_none_to_add():
     assert (ahead.bias, ahead.weight) == (-math.inf, 0)
 
 
-def made(queries, keys, bias=None) -> Reading:
+def made(queries, keys, bias=None) -> AttentionData:
     """A reading of one head with these queries and keys (T, D), without positions."""
     T = len(queries)
     bias = np.triu(np.full((T, T), -math.inf), k=1)[None] if bias is None else bias
     weights = softmax(queries @ keys.T / math.sqrt(queries.shape[1]) + bias[0])
-    return Reading(np.arange(T), queries[None, None], keys[None, None], weights[None, None], bias, np.zeros((T, 3)), [])
+    return AttentionData(
+        np.arange(T), queries[None, None], keys[None, None], weights[None, None], bias, np.zeros((T, 3)), []
+    )
 
 
-def statistics_of(reading: Reading) -> ScoreStatistics:
+def statistics_of(reading: AttentionData) -> ScoreStatistics:
     return score_statistics(reading.queries[0, 0], reading.keys[0, 0], reading.bias[0])
 
 

@@ -25,7 +25,7 @@ pytestmark = GRADIO
 
 @pytest.fixture(scope="module")
 def url():
-    runs = Runs(PUBLIC, places=1)
+    runs = Runs(PUBLIC, slots=1)
     page = build(runs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Uvicorn's websockets, which Gradio loads and never uses

@@ -31,20 +31,20 @@ from tlab.training.records import StepRecord
 from tlab.ui.app import build, launch_options
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
 from tlab.ui.inspection.selection import checkpoint_steps, latest_checkpoint
-from tlab.ui.runs.checkpoint_store import Store, size_of
+from tlab.ui.runs.checkpoint_store import CheckpointStore, checkpoint_bytes
 from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
 from tlab.ui.runs.live_trainer import insight_steps
 from tlab.ui.runs.loss_curve import MAX_BINS, Curve
 from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Runs
 from tlab.ui.runs.messages import Job, Sample, read_corpus
 from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Run
-from tlab.ui.runs.time_estimate import Pace, corrected, estimated_seconds, measure_pace
+from tlab.ui.runs.time_estimate import Pace, estimated_seconds, measure_pace, update_pace
 from tlab.ui.runs.worker import make_trainers, snapshot_steps
 from tlab.ui.settings.controls import OWN_TEXT, Controls, decoded
 from tlab.ui.settings.fields import field_names
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
-from tlab.ui.settings.side_b import proposal
+from tlab.ui.settings.side_b import suggest_value
 from tlab.ui.tabs.train.tab import TrainTab, shipped_frame
 from tlab.ui.tabs.train.view import (
     WHY_CHARTS,
@@ -93,10 +93,10 @@ def gone(pid: int) -> bool:
 
 @pytest.fixture
 def runs():
-    runs = Runs(LOCAL, places=1)
+    runs = Runs(LOCAL, slots=1)
     yield runs
     runs.close()
-    wait_for(lambda: runs.free == 1)
+    wait_for(lambda: runs.free_slots == 1)
     runs.close()  # the last relay may have prepared a worker meanwhile
 
 
@@ -139,7 +139,7 @@ def mish():
 
 
 def test_an_activation_that_is_registered_at_run_time_is_a_choice_of_the_next_page(mish):
-    page = build(Runs(LOCAL, places=1))
+    page = build(Runs(LOCAL, slots=1))
     assert any(
         ("Mish of this test", "mish") in getattr(block, "choices", ())
         for block in page.blocks.values()
@@ -162,7 +162,7 @@ def test_untouched_controls_ask_for_the_default_run(controls):
 
 def test_the_page_opens_on_the_run_that_start_would_repeat():
     with gr.Blocks(analytics_enabled=False):
-        tab = TrainTab(Runs(LOCAL, places=1), gr.State())
+        tab = TrainTab(Runs(LOCAL, slots=1), gr.State())
         tab.build()
     asked = tab.controls.job([c.value for c in tab.controls.components])
     assert asked.plans == demo_run().job.plans == preset_job(DEMO_PRESET).plans
@@ -230,7 +230,7 @@ def test_what_is_shipped_is_small():
 
 @pytest.mark.parametrize("label", PRESETS)
 def test_a_preset_is_a_run_that_the_public_page_allows(label):
-    Runs(PUBLIC, places=1).check(preset_job(PRESETS[label]))
+    Runs(PUBLIC, slots=1).check(preset_job(PRESETS[label]))
 
 
 @pytest.mark.parametrize("label", PRESETS)
@@ -251,7 +251,7 @@ def test_a_preset_that_sets_the_controls_asks_for_itself(label):
 @pytest.mark.parametrize("name", field_names())
 def test_any_field_can_be_the_one_thing_that_b_changes(controls, name):
     given = dict(zip(controls.names, (c.value for c in controls.components), strict=True))
-    value = proposal(name, given[name])
+    value = suggest_value(name, given[name])
     as_sent = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
     given |= {"switch": name, "switch_choice": as_sent, "switch_number": value}
     a, b = controls.job(list(given.values())).plans
@@ -263,7 +263,7 @@ def test_any_field_can_be_the_one_thing_that_b_changes(controls, name):
 @pytest.mark.parametrize("name", field_names())
 def test_the_proposal_for_b_is_a_run_that_can_be(name):
     settings = preset_settings(DEMO_PRESET)
-    value = proposal(name, settings[name])
+    value = suggest_value(name, settings[name])
     plan = make_plans(settings, (name, value))[1]
     plan.configs(20)
 
@@ -438,7 +438,7 @@ def test_markup_from_a_visitor_is_shown_and_not_obeyed(made):
 
 def test_the_store_lets_the_least_recently_used_go_when_bytes_run_out():
     one = demo_checkpoint()
-    store = Store(budget=2 * size_of(one) + 1)
+    store = CheckpointStore(budget=2 * checkpoint_bytes(one) + 1)
     store.put("s", ("a", 0), one)
     store.put("s", ("b", 0), one)
     store.get(("a", 0))
@@ -447,14 +447,14 @@ def test_the_store_lets_the_least_recently_used_go_when_bytes_run_out():
 
 
 def test_the_store_never_holds_more_than_its_budget():
-    store = Store(budget=10)
+    store = CheckpointStore(budget=10)
     store.put("s", ("a", 0), demo_checkpoint())
     assert (store.used, store.used_by, store.get(("a", 0))) == (0, {}, None)
 
 
 def test_one_session_fills_its_share_of_the_store_and_takes_nothing_of_others():
     one = demo_checkpoint()
-    store = Store(budget=10 * size_of(one), share=2 * size_of(one))
+    store = CheckpointStore(budget=10 * checkpoint_bytes(one), share=2 * checkpoint_bytes(one))
     store.put("theirs", ("x", 0), one)
     for name in "abc":
         store.put("mine", (name, 0), one)
@@ -467,7 +467,7 @@ def at(step: int):
 
 
 def test_the_store_keeps_the_latest_of_a_side_and_what_was_put_to_be_kept():
-    store = Store(budget=10**9)
+    store = CheckpointStore(budget=10**9)
     for step, keep in ((0, True), (3, False), (5, True), (7, False), (9, False)):
         store.put("s", ("a", 1), at(step), keep=keep)
     assert store.steps(("a", 1)) == [0, 5, 9]
@@ -476,7 +476,7 @@ def test_the_store_keeps_the_latest_of_a_side_and_what_was_put_to_be_kept():
 
 
 def test_a_kept_step_that_is_put_again_stays_kept():
-    store = Store(budget=10**9)
+    store = CheckpointStore(budget=10**9)
     for step, keep in ((5, True), (5, False), (6, False)):
         store.put("s", ("a", 0), at(step), keep=keep)
     assert store.steps(("a", 0)) == [5, 6]
@@ -529,7 +529,7 @@ def test_a_run_that_took_four_times_as_long_doubles_the_next_estimate():
     pace = Pace(1e-4, 1e-11, 1e-9)
     config, training = ModelConfig(vocab_size=103), TrainConfig(steps=100, validation_every=0)
     thought = estimated_seconds(pace, [(config, training)], 0)
-    slower = corrected(pace, [(config, training.batch_size, 100, 4 * thought / 1.1)])
+    slower = update_pace(pace, [(config, training.batch_size, 100, 4 * thought / 1.1)])
     assert estimated_seconds(slower, [(config, training)], 0) == pytest.approx(2 * thought)
 
 
@@ -550,19 +550,19 @@ def test_a_path_is_no_corpus(runs):
     ids=["empty", "short", "one", "alphabet", "context"],
 )
 def test_a_text_that_is_refused_leaves_the_earlier_run_alone(text, words):
-    runs = Runs(PUBLIC, places=1)
+    runs = Runs(PUBLIC, slots=1)
     first = runs.start("s", job(steps=5000))
     with pytest.raises(ValueError, match=words):
         runs.start("s", Job("your own text", text, "char", make_plans({"batch_size": 64})))
     assert first.active
     assert runs.get(first.id) is first
     runs.close()
-    wait_for(lambda: runs.free == 1)
+    wait_for(lambda: runs.free_slots == 1)
     runs.close()
 
 
 def test_a_full_queue_leaves_the_earlier_run_alone():
-    runs = Runs(dataclasses.replace(LOCAL, waiting=0), places=1)
+    runs = Runs(dataclasses.replace(LOCAL, waiting=0), slots=1)
     mine = Run("s", job(), LOCAL)
     mine.state = RUNNING
     runs.add(mine)
@@ -587,7 +587,7 @@ def test_an_emptied_field_is_named(controls):
 
 def test_a_text_beyond_the_limit_is_refused():
     with pytest.raises(TooLargeError, match="300,000 are allowed"):
-        Runs(PUBLIC, places=1).start("s", job(text="x" * 300_001))
+        Runs(PUBLIC, slots=1).start("s", job(text="x" * 300_001))
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -627,8 +627,8 @@ def ends_of(run: Run) -> list[tuple]:
 
 
 def test_a_paused_run_goes_on_as_if_it_had_never_paused(runs):
-    whole = runs.start("a", job(steps=600))
-    wait_for(lambda: not whole.active)
+    unpaused = runs.start("a", job(steps=600))
+    wait_for(lambda: not unpaused.active)
     run = runs.start("b", job(steps=600))
     wait_for(lambda: run.step > 0)
     runs.pause(run)
@@ -636,14 +636,14 @@ def test_a_paused_run_goes_on_as_if_it_had_never_paused(runs):
     assert run.state == PAUSED
     runs.resume(run)
     wait_for(lambda: not run.active)
-    assert (run.state, ends_of(run)) == (DONE, ends_of(whole))
+    assert (run.state, ends_of(run)) == (DONE, ends_of(unpaused))
 
 
 def test_who_finds_all_workers_busy_is_told_the_place_in_the_queue_and_then_served(runs):
     first = runs.start("a", job(steps=100_000))
     wait_for(lambda: first.state == RUNNING)
     second = runs.start("b", job())
-    assert (second.state, runs.place(second)) == (WAITING, 1)
+    assert (second.state, runs.queue_position(second)) == (WAITING, 1)
     runs.stop(first)
     wait_for(lambda: second.state == DONE)
 
@@ -677,7 +677,7 @@ def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
 
 
 def test_a_full_queue_says_so():
-    full = Runs(dataclasses.replace(LOCAL, waiting=0), places=1)
+    full = Runs(dataclasses.replace(LOCAL, waiting=0), slots=1)
     with pytest.raises(BusyError, match="waiting already"):
         full.start("s", job())
 
@@ -718,7 +718,7 @@ def test_a_run_that_diverges_says_where_and_when(runs):
 
 
 def test_a_run_past_its_deadline_is_stopped_and_told_why():
-    runs = Runs(dataclasses.replace(LOCAL, seconds=0.2), places=1)
+    runs = Runs(dataclasses.replace(LOCAL, seconds=0.2), slots=1)
     run = runs.start("s", job(steps=100_000))
     wait_for(lambda: not run.active)
     runs.close()
@@ -795,9 +795,9 @@ def test_one_step_is_one_step_of_each_side_and_ten_of_them_are_ten_in_one_go(run
     assert (run.state, [side.step for side in run.sides]) == (PAUSED, [2, 2])
     runs.resume(run)
     wait_for(lambda: not run.active)
-    whole = runs.start("t", pair())
-    wait_for(lambda: not whole.active)
-    assert (run.state, ends_of(run)) == (DONE, ends_of(whole))
+    unpaused = runs.start("t", pair())
+    wait_for(lambda: not unpaused.active)
+    assert (run.state, ends_of(run)) == (DONE, ends_of(unpaused))
 
 
 def test_the_worker_looks_inside_at_the_first_steps_and_every_tenth(runs):
@@ -871,7 +871,7 @@ def test_without_a_run_the_shipped_one_is_looked_into(runs):
 def test_nobody_reaches_the_run_of_another_session(runs):
     run = finished("mine")
     runs.adopt(run, [[], []])
-    assert (runs.own("mine", run.id), runs.own("theirs", run.id)) == (run, None)
+    assert (runs.get_owned("mine", run.id), runs.get_owned("theirs", run.id)) == (run, None)
 
 
 @pytest.mark.parametrize(("given", "name"), [("  a  b ", "a b"), ("", "Pre-LN or Post-LN"), ("x" * 99, "x" * 60)])
@@ -913,7 +913,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def served():
-    runs = Runs(LOCAL, places=1)
+    runs = Runs(LOCAL, slots=1)
     page = build(runs)
     with warnings.catch_warnings():
         # Uvicorn's websockets module is deprecated by its own library; Gradio loads it and never uses it.

@@ -42,7 +42,7 @@ SECONDS = 20_000  # milliseconds that anything may take on a busy machine
 
 @pytest.fixture(scope="module")
 def runs():
-    runs = Runs(LOCAL, places=2)
+    runs = Runs(LOCAL, slots=2)
     runs.prepare()
     yield runs
     runs.close()

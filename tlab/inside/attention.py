@@ -18,7 +18,7 @@ from tlab.types import Array, Ids
 SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: habits are told by the others
 
 
-class Reading(NamedTuple):
+class AttentionData(NamedTuple):
     """One forward pass over one text: all that pictures of attention need, and nothing else of the trace."""
 
     ids: Ids  # (T,)
@@ -47,7 +47,7 @@ class HeadPortrait(NamedTuple):
     fair: float  # how much it would get of a head that looks at all alike
 
 
-def read(model: Transformer, ids: Ids) -> Reading:
+def read(model: Transformer, ids: Ids) -> AttentionData:
     """Let the model read ids (T,), and keep what attention made of them.
 
     Raises:
@@ -67,7 +67,7 @@ def read(model: Transformer, ids: Ids) -> Reading:
     ]
     queries = np.stack([a.queries[0] for a in attention])
     keys = np.stack([a.keys[0] for a in attention])
-    return Reading(trace.ids[0], queries, keys, weights, bias, logits[0], heads)
+    return AttentionData(trace.ids[0], queries, keys, weights, bias, logits[0], heads)
 
 
 def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
@@ -89,7 +89,7 @@ def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
     return [(names[i], float(row[i]), float(fair[i])) for row, i in zip(shares, (shares - fair).argmax(1), strict=True)]
 
 
-def scores(reading: Reading, layer: int, head: int) -> Array:
+def scores(reading: AttentionData, layer: int, head: int) -> Array:
     """(T, T): q k^T / sqrt(D) of one head, before positions are added and before the mask.
 
     Above the diagonal is what the head would have said of tokens that it may not see.
@@ -110,7 +110,7 @@ class Pair(NamedTuple):
     weight: float  # after the softmax over all keys
 
 
-def pair(reading: Reading, layer: int, head: int, query: int, key: int) -> Pair:
+def pair(reading: AttentionData, layer: int, head: int, query: int, key: int) -> Pair:
     """The whole way from q_t and k_s to the weight, for t = `query` and s = `key`."""
     q, k = reading.queries[layer, head, query], reading.keys[layer, head, key]
     products = q * k
@@ -132,7 +132,7 @@ class ScoreStatistics(NamedTuple):
 
 
 def score_statistics(queries: Array, keys: Array, bias: Array) -> ScoreStatistics:
-    """Sizes of Q, K and Q K^T / sqrt(D) of one head: queries and keys (T, D), bias (T, T) as `Reading` has them.
+    """Sizes of Q, K and Q K^T / sqrt(D) of one head: queries and keys (T, D), bias (T, T) as `AttentionData` has them.
 
     Notice: a softmax over scores of spread far below 1 looks at all alike, over one far above 1 at one token only. So
     scores that grow without bound in training freeze a head (Zhai et al. 2023).
@@ -162,7 +162,7 @@ class ByDistance(NamedTuple):
     weight: Array  # after it
 
 
-def by_distance(reading: Reading, layer: int, head: int) -> ByDistance:
+def by_distance(reading: AttentionData, layer: int, head: int) -> ByDistance:
     """How one head's scores and weights change with the distance, measured in this text."""
     T = len(reading.ids)
     whole = scores(reading, layer, head) + np.where(np.isfinite(reading.bias[head]), reading.bias[head], 0)
@@ -191,7 +191,7 @@ class Likely(NamedTuple):
     probability: float
 
 
-def next_tokens(reading: Reading, count: int) -> list[Likely]:
+def next_tokens(reading: AttentionData, count: int) -> list[Likely]:
     """The `count` likeliest tokens behind the text, the likeliest first, at temperature 1."""
     probabilities = softmax(reading.logits[-1])
     order = np.argsort(-probabilities, kind="stable")[:count]

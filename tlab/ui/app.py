@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 
 from tlab.machine import give_back_memory, share_heaps
 from tlab.ui import api
-from tlab.ui.inspection.cache import Readings
+from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
 from tlab.ui.runs.limits import limits_here
@@ -50,7 +50,7 @@ def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Bl
     """
     runs = runs or Runs(limits_here())
     inspector = inspector or Inspector(runs.limits)
-    readings = Readings()
+    cache = InspectionCache()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
         train = TrainTab(runs, run_id := gr.State(None))
         link, code = LinkBar(train), CodeTab()
@@ -62,11 +62,11 @@ def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Bl
             with gr.Tab("Train", id="train"):
                 train.build()
             with gr.Tab("Attention", id="attention") as tab:
-                AttentionTab(runs, run_id, readings).build(tab)
+                AttentionTab(runs, run_id, cache).build(tab)
             with gr.Tab("Inside", id="inside") as tab:
-                InsideTab(runs, run_id, readings, train, inspector).build(tab, tabs)
+                InsideTab(runs, run_id, cache, train, inspector).build(tab, tabs)
             with gr.Tab("Generate", id="generate") as tab:
-                generate = GenerateTab(runs, run_id, readings)
+                generate = GenerateTab(runs, run_id, cache)
                 generate.build(tab)
             with gr.Tab("Compare", id="compare") as tab:
                 HistoryTab(runs, train).build(tab, tabs)

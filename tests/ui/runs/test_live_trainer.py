@@ -10,10 +10,10 @@ from tlab import ModelConfig, TrainConfig
 from tlab.inside.bugs import planted, trainer_with
 from tlab.training.trainer import Trainer, evaluate
 from tlab.ui.runs import live_trainer
-from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.live_trainer import Evaluated, WatchedTrainer, Wrote, write_sample
-from tlab.ui.runs.messages import Job, Progress, Rewound, Validated
+from tlab.ui.runs.live_trainer import LiveTrainer, SampleDone, ValidationDone, write_sample
+from tlab.ui.runs.messages import Job, NewRecords, Rewound, Validated
 from tlab.ui.runs.run import Run
 from tlab.ui.runs.worker import work
 from tlab.ui.settings.plans import make_plans
@@ -29,16 +29,16 @@ def many_pieces(monkeypatch):
 
 def trainers(verse, **training):
     config = ModelConfig(vocab_size=verse.tokenizer.vocab_size, **SMALL)
-    return [kind(config, TrainConfig(**training), verse) for kind in (Trainer, WatchedTrainer)]
+    return [kind(config, TrainConfig(**training), verse) for kind in (Trainer, LiveTrainer)]
 
 
-def watch(trainer: WatchedTrainer) -> list:
+def watch(trainer: LiveTrainer) -> list:
     """Train it as the worker does; what it found, each with the step at which it was known."""
     found, loop = [], iter(trainer)
-    while trainer.has_work:
+    while trainer.unfinished:
         if not trainer.finished:
             next(loop, None)
-        found += [(trainer.step, thing) for thing in trainer.work_aside()]
+        found += [(trainer.step, thing) for thing in trainer.run_background()]
     return found
 
 
@@ -70,8 +70,8 @@ def test_a_sample_is_that_of_the_step_at_which_it_was_begun(verse):
     found = []
     while not found:
         trainer.train_step()
-        found = trainer.work_aside()
-    assert found == [Wrote(3, expected)]
+        found = trainer.run_background()
+    assert found == [SampleDone(3, expected)]
     assert trainer.step > 10
     assert trainer.sample_seconds > 0
 
@@ -82,7 +82,7 @@ def test_what_is_left_can_be_finished_at_once(verse):
         trainer.train_step()
     loss = evaluate(trainer.model, verse.validation)
     trainer.begin_sample(verse)
-    assert trainer.finish_aside() == [Evaluated(5, loss, False)]
+    assert trainer.finish_background() == [ValidationDone(5, loss, False)]
     assert not trainer.evaluations and trainer.sample is None
     assert trainer.records[4].validation_loss == loss
 
@@ -105,27 +105,27 @@ def test_a_validation_that_is_no_number_ends_the_run_at_its_step_and_undoes_the_
     loop = iter(trainer)
     while trainer.step < 20:
         next(loop)
-        trainer.work_aside()
+        trainer.run_background()
     weights = trainer.model.parameters.data.copy()
     found = watch(trainer)
     assert [(thing.step, thing.rewound) for _, thing in found] == [(20, True)]
     assert (trainer.step, len(trainer.records), trainer.divergence.step) == (20, 20, 20)
     assert trainer.records[-1].divergence == trainer.divergence
     assert np.array_equal(trainer.model.parameters.data, weights)
-    assert trainer.finished and not trainer.has_work
+    assert trainer.finished and not trainer.unfinished
 
 
 def test_a_page_forgets_the_steps_that_were_undone(verse, text_file, monkeypatch):
     broken_evaluation(monkeypatch)
     plans = make_plans({**SMALL, "steps": 30, "validation_every": 10, "batch_size": 2})
     job = Job(text_file, None, "char", plans)
-    run, store = Run("s", job, LOCAL), Store(LOCAL.store)
+    run, store = Run("s", job, LOCAL), CheckpointStore(LOCAL.store)
     here, there = multiprocessing.Pipe()
     with here, there:
         messages = list(work(job, here))
     assert any(isinstance(message, Rewound) for message in messages)
     for message in messages:
-        run.take(message, store)
+        run.apply_message(message, store)
     side = run.sides[0]
     assert (run.state, side.step, side.divergence.step) == ("diverged", 20, 20)
     assert [step for step, _ in side.curve.validation] == [10]
@@ -139,7 +139,7 @@ def test_a_record_is_told_before_the_loss_that_completes_it(text_file):
     told, validated = 0, 0
     with here, there:
         for message in work(Job(text_file, None, "char", plans), here):
-            if isinstance(message, Progress):
+            if isinstance(message, NewRecords):
                 told = message.records[-1].step
             elif isinstance(message, Validated):
                 validated += 1
@@ -152,11 +152,11 @@ def test_a_planted_mistake_is_in_what_is_validated_too(verse):
     training = TrainConfig(steps=3, batch_size=4)
     expected = trainer_with("no-mask", config, training, verse)
     list(expected)
-    trainer = WatchedTrainer(config, training, verse)
-    trainer.plant = planted("no-mask", config)
-    trainer.plant(trainer.model)
+    trainer = LiveTrainer(config, training, verse)
+    trainer.apply_bug = planted("no-mask", config)
+    trainer.apply_bug(trainer.model)
     for _ in trainer:
         pass
-    while trainer.has_work:
-        trainer.work_aside()
+    while trainer.unfinished:
+        trainer.run_background()
     assert trainer.records[-1].validation_loss == expected.records[-1].validation_loss

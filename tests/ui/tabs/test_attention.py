@@ -23,8 +23,8 @@ from tlab.inside.attention import HeadPortrait, Likely, read
 from tlab.nn.positions import POSITIONS
 from tlab.text import CharTokenizer
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run, demo_steps
-from tlab.ui.inspection.cache import MAX_TOKENS, Memory, Readings
-from tlab.ui.inspection.selection import readable_text, subject, whole
+from tlab.ui.inspection.cache import MAX_TOKENS, ByteBudgetCache, InspectionCache
+from tlab.ui.inspection.selection import clamp_int, find_model, readable_text
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
@@ -50,14 +50,14 @@ NAMES = ["scrub", "next", "heads", "note", "words", "map", "statistics", "pair",
 
 @pytest.fixture
 def runs():
-    runs = Runs(LOCAL, places=1)
+    runs = Runs(LOCAL, slots=1)
     yield runs
     runs.close()
 
 
 @pytest.fixture
 def tab(runs):
-    return AttentionTab(runs, None, Readings())
+    return AttentionTab(runs, None, InspectionCache())
 
 
 def own_checkpoint(alphabet: str = " ab<>=", step: int = 7, **changes) -> Checkpoint:
@@ -68,8 +68,8 @@ def own_checkpoint(alphabet: str = " ab<>=", step: int = 7, **changes) -> Checkp
     return Checkpoint(config, TrainConfig(), {"name": "mine", "tokenizer": tokenizer.to_json()}, step, weights)
 
 
-def look(tab, text=EXCERPT, wish=None, shown=None, run_id=None) -> dict:
-    return dict(zip(NAMES, tab.on_look(run_id, text, wish or {}, shown), strict=True))
+def look(tab, text=EXCERPT, selection=None, shown=None, run_id=None) -> dict:
+    return dict(zip(NAMES, tab.on_look(run_id, text, selection or {}, shown), strict=True))
 
 
 def decoded(value: str, kind: str) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_a_head_leans_only_to_what_gets_more_than_its_fair_share():
 
 @pytest.mark.parametrize("kind", POSITIONS)
 def test_every_kind_of_position_is_told_in_words_and_pictures(tab, kind):
-    value = look(tab, wish={"kind": kind})["positions"]
+    value = look(tab, selection={"kind": kind})["positions"]
     own = demo_checkpoint().model_config.position
     assert value["kind"] == kind and [k for k, _ in value["kinds"]] == list(POSITIONS)
     assert POSITIONS.entries[kind].summary in value["words"]
@@ -161,13 +161,13 @@ def test_tokens_and_samples_are_escaped_where_they_are_html():
 
 
 def test_the_opening_shows_the_surest_head_of_the_shipped_model(tab):
-    reading = tab.readings.look(demo_checkpoint(), EXCERPT).reading
-    layer, head = surest_head(tab.readings.look(demo_checkpoint(), EXCERPT))
+    reading = tab.cache.look(demo_checkpoint(), EXCERPT).reading
+    layer, head = surest_head(tab.cache.look(demo_checkpoint(), EXCERPT))
     assert reading.heads[layer * reading.weights.shape[1] + head].entropy == min(h.entropy for h in reading.heads)
 
 
-def test_a_wish_changes_layer_head_and_pair_together(tab):
-    shown = look(tab, wish={"layer": 1, "head": 2, "query": 9, "key": 4, "serial": 3})
+def test_a_selection_changes_layer_head_and_pair_together(tab):
+    shown = look(tab, selection={"layer": 1, "head": 2, "query": 9, "key": 4, "serial": 3})
     assert shown["heads"]["chosen"] == [1, 2]
     assert shown["map"]["chosen"] == [9, 4]
     assert "Layer 2, head 3" in shown["statistics"]
@@ -175,26 +175,26 @@ def test_a_wish_changes_layer_head_and_pair_together(tab):
 
 
 def test_without_a_chosen_pair_the_last_token_and_its_favourite_are_shown(tab):
-    shown = look(tab, wish={"layer": 0, "head": 0})
-    reading = tab.readings.look(demo_checkpoint(), EXCERPT).reading
+    shown = look(tab, selection={"layer": 0, "head": 0})
+    reading = tab.cache.look(demo_checkpoint(), EXCERPT).reading
     T = len(reading.ids)
     assert shown["map"]["chosen"] == [T - 1, int(reading.weights[0, 0, -1].argmax())]
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "selection",
     [
         {"layer": 10**9, "head": -5, "query": "x", "key": None, "kind": "<img>", "step": "1", "side": 7, "serial": {}},
         {"layer": True, "head": 1.5, "query": [], "key": {}, "kind": 3, "step": -1, "side": -1, "serial": -1},
         {"kind": ["rope"], "step": 10**30, "query": 10**12, "key": 10**12},
-        "no wish at all",
+        "no selection at all",
         None,
         [1, 2],
     ],
 )
-def test_nonsense_from_a_page_is_brought_within_bounds(tab, wish):
-    shown = look(tab, wish=wish)
-    reading = tab.readings.look(subject(tab.runs, None).checkpoint, EXCERPT).reading
+def test_nonsense_from_a_page_is_brought_within_bounds(tab, selection):
+    shown = look(tab, selection=selection)
+    reading = tab.cache.look(find_model(tab.runs, None).checkpoint, EXCERPT).reading
     L, H, T = reading.weights.shape[:3]
     layer, head = shown["heads"]["chosen"]
     query, key = shown["map"]["chosen"]
@@ -204,13 +204,13 @@ def test_nonsense_from_a_page_is_brought_within_bounds(tab, wish):
 
 
 def test_a_number_from_a_page_is_a_whole_number_within_bounds():
-    assert [whole(v, 0, 9, 5) for v in (3, -1, 99, None, True, 2.0, "3", [])] == [3, 0, 9, 5, 5, 5, 5, 5]
+    assert [clamp_int(v, 0, 9, 5) for v in (3, -1, 99, None, True, 2.0, "3", [])] == [3, 0, 9, 5, 5, 5, 5, 5]
 
 
 def test_the_slider_shows_the_model_of_that_step_in_map_bars_and_sample_together(tab):
     steps = demo_steps()
-    early = look(tab, wish={"step": steps[0], "serial": 1})
-    late = look(tab, wish={"step": steps[-1], "serial": 2})
+    early = look(tab, selection={"step": steps[0], "serial": 1})
+    late = look(tab, selection={"step": steps[-1], "serial": 2})
     assert (early["scrub"]["step"], late["scrub"]["step"]) == (steps[0], steps[-1])
     assert early["scrub"]["steps"] == steps
     for name in ("next", "heads", "map", "statistics"):
@@ -220,7 +220,7 @@ def test_the_slider_shows_the_model_of_that_step_in_map_bars_and_sample_together
 
 def test_each_side_of_a_run_can_be_looked_into(tab):
     labels = [side.label for side in demo_run().sides]
-    shown = [look(tab, wish={"side": side, "serial": side}) for side in range(len(labels))]
+    shown = [look(tab, selection={"side": side, "serial": side}) for side in range(len(labels))]
     assert [s["scrub"]["side"] for s in shown] == list(range(len(labels)))
     for side, label in zip(shown, labels, strict=True):
         assert side["scrub"]["labels"] == labels
@@ -229,9 +229,9 @@ def test_each_side_of_a_run_can_be_looked_into(tab):
 
 
 def test_a_tab_that_comes_into_view_unchanged_is_sent_nothing(tab):
-    wish = {"layer": 1, "serial": 4}
-    shown = look(tab, wish=wish)["shown"]
-    again = tab.on_look(None, EXCERPT, wish, shown)
+    selection = {"layer": 1, "serial": 4}
+    shown = look(tab, selection=selection)["shown"]
+    again = tab.on_look(None, EXCERPT, selection, shown)
     assert all(answer == gr.skip() for answer in again)
 
 
@@ -245,10 +245,10 @@ def test_a_tab_that_comes_into_view_unchanged_is_sent_nothing(tab):
         ({"side": 1}, NAMES[:9]),
     ],
 )
-def test_only_what_a_wish_changes_is_sent(tab, change, sent):
-    wish = {"layer": 1, "head": 1}
-    before = look(tab, wish=wish)["shown"]
-    after = look(tab, wish={**wish, **change}, shown=before)
+def test_only_what_a_selection_changes_is_sent(tab, change, sent):
+    selection = {"layer": 1, "head": 1}
+    before = look(tab, selection=selection)["shown"]
+    after = look(tab, selection={**selection, **change}, shown=before)
     assert [name for name in NAMES[:9] if after[name] != gr.skip()] == sent
 
 
@@ -297,7 +297,7 @@ def test_a_model_reads_the_same_text_once(tab, monkeypatch):
     made = len(calls)
     assert made > 0
     for head in range(4):
-        look(tab, wish={"layer": head, "head": head, "query": head, "serial": head})
+        look(tab, selection={"layer": head, "head": head, "query": head, "serial": head})
     assert len(calls) == made
 
 
@@ -305,12 +305,12 @@ def test_a_remembered_look_is_shown_within_a_tenth_of_a_second(tab):
     look(tab)
     begun = time.perf_counter()
     for serial in range(10):
-        look(tab, wish={"head": serial % 4, "serial": serial})
+        look(tab, selection={"head": serial % 4, "serial": serial})
     assert (time.perf_counter() - begun) / 10 < 0.1
 
 
 def test_the_memory_lets_the_least_recently_used_go_when_bytes_run_out():
-    memory = Memory(100)
+    memory = ByteBudgetCache(100)
     memory.put("a", 1, 40)
     memory.put("b", 2, 40)
     assert memory.get("a") == 1
@@ -321,22 +321,22 @@ def test_the_memory_lets_the_least_recently_used_go_when_bytes_run_out():
 
 
 def test_what_is_remembered_of_a_model_goes_with_it():
-    readings = Readings()
+    cache = InspectionCache()
     checkpoint = own_checkpoint()
     alive = weakref.ref(checkpoint)
-    readings.look(checkpoint, "ab ab")
-    readings.position(checkpoint, "rope")
-    assert readings.memory.used > 0
+    cache.look(checkpoint, "ab ab")
+    cache.position(checkpoint, "rope")
+    assert cache.memory.used > 0
     del checkpoint
     gc.collect()
     assert alive() is None
-    assert (readings.memory.used, len(readings.memory.kept)) == (0, 0)
+    assert (cache.memory.used, len(cache.memory.kept)) == (0, 0)
 
 
 def test_two_models_that_read_one_text_are_never_taken_for_each_other():
-    readings = Readings()
+    cache = InspectionCache()
     first, second = own_checkpoint(), own_checkpoint(hidden_dim=24)
-    assert readings.look(first, "abab").reading.queries.shape != readings.look(second, "abab").reading.queries.shape
+    assert cache.look(first, "abab").reading.queries.shape != cache.look(second, "abab").reading.queries.shape
 
 
 def test_the_words_of_a_kind_say_whether_it_is_the_models_own():
@@ -347,7 +347,7 @@ def test_the_words_of_a_kind_say_whether_it_is_the_models_own():
 
 def test_positions_are_measured_in_the_head_that_is_chosen():
     reading = read(Transformer(tiny(position="alibi")), np.arange(6))
-    readings, checkpoint = Readings(), own_checkpoint()
-    made = readings.position(checkpoint, "alibi")
+    cache, checkpoint = InspectionCache(), own_checkpoint()
+    made = cache.position(checkpoint, "alibi")
     values = [positions_value([], "alibi", "", made, (reading, 0, head), None)["measured"] for head in range(2)]
     assert values[0] != values[1] and values[0][0] == 0

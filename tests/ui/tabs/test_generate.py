@@ -23,7 +23,7 @@ from tlab.generate import Sampling, sampling_steps
 from tlab.nn.loss import softmax
 from tlab.text import ByteTokenizer, CharTokenizer
 from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run
-from tlab.ui.inspection.cache import Readings
+from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
@@ -43,14 +43,14 @@ def no_pause(monkeypatch):
 
 @pytest.fixture
 def runs():
-    runs = Runs(LOCAL, places=1)
+    runs = Runs(LOCAL, slots=1)
     yield runs
     runs.close()
 
 
 @pytest.fixture
 def tab(runs):
-    return GenerateTab(runs, None, Readings())
+    return GenerateTab(runs, None, InspectionCache())
 
 
 def own_checkpoint(tokenizer=None, **changes) -> Checkpoint:
@@ -62,10 +62,10 @@ def own_checkpoint(tokenizer=None, **changes) -> Checkpoint:
 
 
 def look(
-    tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, wish=None, writer="shipped", answered=None, run_id=None,
-    repetition=1.0,
+    tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, selection=None, writer="shipped", answered=None,
+    run_id=None, repetition=1.0,
 ):  # fmt: skip
-    answers = tab.on_look(run_id, prompt, temperature, top_k, top_p, repetition, wish or {}, writer, answered)
+    answers = tab.on_look(run_id, prompt, temperature, top_k, top_p, repetition, selection or {}, writer, answered)
     return dict(zip(LOOK, answers, strict=True))
 
 
@@ -83,7 +83,7 @@ def write(
 
 def test_the_chain_shows_every_step_from_logit_to_chance(tab):
     chain = look(tab, temperature=0.5, top_k=4)["chain_a"]
-    logits = tab.readings.next_logits(demo_checkpoint(), PROMPT)
+    logits = tab.cache.next_logits(demo_checkpoint(), PROMPT)
     steps = sampling_steps(logits, 0.5, 4)
     assert len(chain["rows"]) == generate_tab.CANDIDATES
     order = np.argsort(-logits, kind="stable")
@@ -104,8 +104,8 @@ def test_the_penalty_is_for_the_prompt_and_for_what_was_written_before_a_clicked
     rows = look(tab, repetition=2.0)["chain_a"]["rows"]
     assert {row[0]: row[3] != row[2] for row in rows} == {row[0]: row[0] in known for row in rows}
     text = write(tab, repetition=1.3, temperature=1.5)[-1][0]
-    wish = {"serial": 1, "a": {"number": text["number"], "place": 29}}
-    chain = look(tab, repetition=1.3, temperature=1.5, wish=wish)["chain_a"]
+    selection = {"serial": 1, "a": {"number": text["number"], "place": 29}}
+    chain = look(tab, repetition=1.3, temperature=1.5, selection=selection)["chain_a"]
     drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
     assert drawn[6] == pytest.approx(text["tokens"][29][1], abs=1e-4)  # the chance with which it was written
 
@@ -115,14 +115,16 @@ def test_a_text_of_an_earlier_alphabet_gives_way_to_the_prompt(tab):
     writing = tab.writings.begin(old, "ab", 9)
     for token in generate(old, "ab", max_new_tokens=9, seed=0):
         writing.add(token)
-    (of, *_) = tab.subjects(None)
+    (of, *_) = tab.find_models(None)
     assert tab.chain(of, PROMPT, Sampling(), (writing, 0)) == tab.chain(of, PROMPT, Sampling(), None)
 
 
 @pytest.mark.parametrize("repetition", [1.0, 1.5])
 def test_the_first_token_of_a_text_can_be_clicked_too(tab, repetition):
     text = write(tab, repetition=repetition)[-1][0]
-    chain = look(tab, repetition=repetition, wish={"serial": 1, "a": {"number": text["number"], "place": 0}})["chain_a"]
+    chain = look(tab, repetition=repetition, selection={"serial": 1, "a": {"number": text["number"], "place": 0}})[
+        "chain_a"
+    ]
     assert chain["drawn"] is not None and chain["where"].endswith("token 1 of the text")
 
 
@@ -199,24 +201,24 @@ def test_a_prompt_that_cannot_be_written_to_is_refused_in_words(tab, prompt):
 def test_a_clicked_token_shows_what_it_was_chosen_by(tab):
     text = write(tab)[-1][0]
     at = {"a": {"number": text["number"], "place": 12}, "serial": 1}
-    chain = look(tab, temperature=0.8, wish=at)["chain_a"]
+    chain = look(tab, temperature=0.8, selection=at)["chain_a"]
     drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
     assert drawn[6] == pytest.approx(text["tokens"][12][1], abs=1e-4)  # the chance that tints it
     assert "token 13 of the text" in chain["where"]
     assert chain["place"] == 12
-    assert look(tab, wish=at)["chain_b"]["place"] is None  # the other side's text was not clicked
+    assert look(tab, selection=at)["chain_b"]["place"] is None  # the other side's text was not clicked
 
 
 def test_who_types_another_prompt_sees_what_comes_behind_it_again(tab):
     text = write(tab)[-1][0]
     at = {"a": {"number": text["number"], "place": 12}, "serial": 1}
-    shown = look(tab, wish=at)
+    shown = look(tab, selection=at)
     assert shown["chain_a"]["place"] == 12
-    shown = look(tab, PROMPT + "s", wish=at, answered=shown["answered"])
+    shown = look(tab, PROMPT + "s", selection=at, answered=shown["answered"])
     assert shown["chain_a"]["place"] is None
-    shown = look(tab, PROMPT + "s", temperature=0.3, wish=at, answered=shown["answered"])
+    shown = look(tab, PROMPT + "s", temperature=0.3, selection=at, answered=shown["answered"])
     assert shown["chain_a"]["place"] is None  # and it stays so when a slider moves
-    assert look(tab, PROMPT + "s", wish={**at, "serial": 2}, answered=shown["answered"])["chain_a"]["place"] == 12
+    assert look(tab, PROMPT + "s", selection={**at, "serial": 2}, answered=shown["answered"])["chain_a"]["place"] == 12
 
 
 @pytest.mark.parametrize(
@@ -224,18 +226,18 @@ def test_who_types_another_prompt_sees_what_comes_behind_it_again(tab):
     [None, "x", {}, {"number": 3, "place": 0}, {"number": "guess", "place": 0}, {"number": None, "place": None}, [1]],
 )
 def test_a_place_that_is_none_is_the_one_behind_the_prompt(tab, at):
-    assert look(tab, wish={"a": at, "serial": 1})["chain_a"]["place"] is None
+    assert look(tab, selection={"a": at, "serial": 1})["chain_a"]["place"] is None
 
 
 @pytest.mark.parametrize("place", [-1, 30, 10**12, "3", 2.0, True])
 def test_a_place_outside_the_text_is_the_one_behind_the_prompt(tab, place):
     number = write(tab)[-1][0]["number"]
-    assert look(tab, wish={"a": {"number": number, "place": place}, "serial": 1})["chain_a"]["place"] is None
+    assert look(tab, selection={"a": {"number": number, "place": place}, "serial": 1})["chain_a"]["place"] is None
 
 
 def test_another_token_instead_keeps_the_beginning_and_writes_on(tab):
     before = write(tab)[-1][0]
-    chain = look(tab, wish={"a": {"number": before["number"], "place": 5}, "serial": 1})["chain_a"]
+    chain = look(tab, selection={"a": {"number": before["number"], "place": 5}, "serial": 1})["chain_a"]
     token_id = next(row[0] for row in chain["rows"] if row[0] != chain["drawn"])
     instead = {"side": 0, "number": before["number"], "place": 5, "id": token_id, "serial": 1}
     frames = write(tab, instead=instead)
@@ -288,17 +290,17 @@ def test_a_new_model_gets_an_empty_page_its_own_alphabet_and_one_side(tab):
 
 def test_bytes_that_are_no_text_are_chosen_and_shown_all_the_same(tab, monkeypatch):
     checkpoint = own_checkpoint(ByteTokenizer())
-    monkeypatch.setattr(tab, "subjects", lambda _: [tab_subject(tab, checkpoint)])
+    monkeypatch.setattr(tab, "find_models", lambda _: [model_of_tab(tab, checkpoint)])
     text = write(tab, "é", count=20)[-1][0]
     assert len(text["tokens"]) == 20
-    chain = look(tab, "é", wish={"a": {"number": text["number"], "place": 3}, "serial": 1})["chain_a"]
+    chain = look(tab, "é", selection={"a": {"number": text["number"], "place": 3}, "serial": 1})["chain_a"]
     assert chain["place"] == 3 and any(row[0] == chain["drawn"] for row in chain["rows"])
 
 
-def tab_subject(tab, checkpoint):
-    from tlab.ui.inspection.selection import Subject
+def model_of_tab(tab, checkpoint):
+    from tlab.ui.inspection.selection import SelectedModel
 
-    return Subject(checkpoint, None, 0, ["this run"], [checkpoint.step])
+    return SelectedModel(checkpoint, None, 0, ["this run"], [checkpoint.step])
 
 
 def test_texts_beyond_the_budget_go_the_oldest_first_and_the_pages_own_never():

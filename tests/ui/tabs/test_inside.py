@@ -24,13 +24,13 @@ from tlab.inside.interventions import CHANGES
 from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.cache import Readings
+from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import InspectionError, Inspector
-from tlab.ui.inspection.selection import note_words, scene_of, subject, wished_subject
+from tlab.ui.inspection.selection import find_model, inspection_request, selected_model, selection_note
 from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import Job, read_corpus
+from tlab.ui.runs.messages import Job, NewRecords, read_corpus
 from tlab.ui.runs.run import ACTIVE
 from tlab.ui.runs.worker import make_trainers, work
 from tlab.ui.settings.plans import make_plans
@@ -51,7 +51,7 @@ SMALL = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 8,
 
 @pytest.fixture(scope="module")
 def runs():
-    runs = Runs(PUBLIC, places=1)
+    runs = Runs(PUBLIC, slots=1)
     yield runs
     runs.close()
 
@@ -66,7 +66,7 @@ def inspector():
 
 @pytest.fixture(scope="module")
 def tab(runs, inspector):
-    return InsideTab(runs, None, Readings(), None, inspector)
+    return InsideTab(runs, None, InspectionCache(), None, inspector)
 
 
 def values_of(tab, **given):
@@ -76,8 +76,8 @@ def values_of(tab, **given):
     ]  # fmt: skip
 
 
-def look(tab, key, text=EXCERPT, wish=None, run_id=None, **given):
-    return tab.on_look(run_id, text, wish or {"serial": 1}, key, "shipped", None, *values_of(tab, **given))
+def look(tab, key, text=EXCERPT, selection=None, run_id=None, **given):
+    return tab.on_look(run_id, text, selection or {"serial": 1}, key, "shipped", None, *values_of(tab, **given))
 
 
 # ------------------------------------------------------------------------------------------------ probes
@@ -159,9 +159,9 @@ def test_a_text_of_one_token_or_of_unknown_letters_is_refused_in_words(tab):
     assert "tl-in-refused" in look(tab, FIRST, text="日本")[2]
 
 
-def test_a_wish_of_nonsense_is_the_shipped_model(tab):
-    for wish in (None, [], "x", {"side": "B", "step": "now", "serial": {}}, {"step": 1e9, "side": -4}):
-        assert "<table" in look(tab, FIRST, wish=wish)[2]
+def test_a_nonsensical_selection_is_the_shipped_model(tab):
+    for selection in (None, [], "x", {"side": "B", "step": "now", "serial": {}}, {"step": 1e9, "side": -4}):
+        assert "<table" in look(tab, FIRST, selection=selection)[2]
     assert "<table" in look(tab, "no such probe", run_id="nobody's")[2]
 
 
@@ -174,12 +174,12 @@ def test_the_same_look_is_taken_once(tab, monkeypatch):
 def test_a_model_of_another_alphabet_gets_a_text_that_it_can_read(tab):
     *_, key, instead = tab.on_look(None, "日本", {"serial": 1}, FIRST, "another run", "mlp.99", *values_of(tab))
     assert (key, instead) == ("shipped", ["日本", EXCERPT])
-    assert "It reads the first 32 of the 63 tokens" in note_words(subject(tab.runs, None), EXCERPT)
+    assert "It reads the first 32 of the 63 tokens" in selection_note(find_model(tab.runs, None), EXCERPT)
 
 
 def test_following_a_table_draws_its_first_number_at_every_kept_step(tab):
     value = tab.on_follow(None, EXCERPT, {}, "heads", *values_of(tab))
-    steps = subject(tab.runs, None).steps
+    steps = find_model(tab.runs, None).steps
     assert value["lines"] and all([x for x, _ in line["points"]] == steps for line in value["lines"])
     assert "entropy" in value["unit"]
     refused = tab.on_follow(None, EXCERPT, {}, "walk", *values_of(tab, walk__place=99))
@@ -228,7 +228,7 @@ def test_equations_in_a_table_are_plain_text():
 
 
 def test_a_table_with_evil_tokens_is_escaped_with_its_file():
-    rows = PROBES["lens"]().rows(tasks.subject_of(scene_of(subject(Runs(LOCAL, 1), None), EXCERPT)))
+    rows = PROBES["lens"]().rows(tasks.subject_of(inspection_request(find_model(Runs(LOCAL, 1), None), EXCERPT)))
     shown = probe_table("lens", [row._replace(token=EVIL) for row in rows])
     assert "<img" not in shown
 
@@ -250,10 +250,10 @@ def test_positions_norms_and_neurons_can_be_taken_away(tab, part):
 
 
 def test_the_cost_is_that_of_the_probe(tab):
-    of = subject(tab.runs, None)
+    of = find_model(tab.runs, None)
     done = tab.intervention(of, EXCERPT, "mlp.0", "zero", "")
     (row,) = PROBES["effect"](part="mlp.0", change="zero", count=done.windows).rows(
-        tasks.subject_of(scene_of(of, EXCERPT))
+        tasks.subject_of(inspection_request(of, EXCERPT))
     )
     assert done.loss == pytest.approx((row.loss, row.low, row.high), abs=1e-5)
     assert sum(candidate.before for candidate in done.candidates) < 1
@@ -314,9 +314,9 @@ def test_a_bug_trains_in_lockstep_and_only_in_b(bug):
     silent = SimpleNamespace(poll=lambda: False)
     messages = list(work(job, silent))
     plain_one = list(work(job._replace(plans=(job.plans[0],)), silent))
-    records = {side: [r.loss for m in messages if type(m).__name__ == "Progress" and m.side == side for r in m.records]
+    records = {side: [r.loss for m in messages if isinstance(m, NewRecords) and m.side == side for r in m.records]
                for side in (0, 1)}  # fmt: skip
-    alone = [r.loss for m in plain_one if type(m).__name__ == "Progress" for r in m.records]
+    alone = [r.loss for m in plain_one if isinstance(m, NewRecords) for r in m.records]
     assert records[0] == alone and len(records[1]) == SMALL["steps"]
     assert messages[-1].checkpoints[1].step == SMALL["steps"]
 
@@ -331,7 +331,7 @@ def test_a_resumed_run_keeps_its_bug():
 
 
 def test_the_run_of_a_bug_has_the_settings_of_the_chosen_side(runs):
-    of = wished_subject(runs, None, {"side": 1})
+    of = selected_model(runs, None, {"side": 1})
     job = bug_job(of, "no-mask")
     right, wrong = job.plans
     assert right.model == wrong.model
@@ -347,7 +347,7 @@ def test_a_bug_that_cannot_be_is_refused_before_anything_starts(runs):
     with pytest.raises(ValueError, match="unknown bug"):
         runs.check(tiny_job(EVIL))
     with pytest.raises(ValueError, match="unknown bug"):
-        bug_job(subject(runs, None), ":none")
+        bug_job(find_model(runs, None), ":none")
 
 
 def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
@@ -356,11 +356,11 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
     while run.state in ACTIVE and time.monotonic() < until:
         time.sleep(0.05)
     assert run.state == "done", run.error
-    of = wished_subject(runs, run.id, {"side": 1})
-    assert "looked at without it" in note_words(of, "the")
+    of = selected_model(runs, run.id, {"side": 1})
+    assert "looked at without it" in selection_note(of, "the")
     with pytest.raises(ExportError, match="planted bug"):
         kept_run(runs, run.id, run)
-    tab = InsideTab(runs, None, Readings(), None, inspector)
+    tab = InsideTab(runs, None, InspectionCache(), None, inspector)
     shown = look(tab, "effect", text="the quick", run_id=run.id)  # searches the visitor's own text
     assert "<table" in shown[2], shown[2]
 
@@ -374,11 +374,11 @@ def test_a_profile_tells_each_part_and_what_it_cost_itself(tab):
 
 
 def test_a_step_that_takes_too_long_is_not_profiled(runs):
-    scene = scene_of(subject(runs, None), "")
-    training = scene.checkpoint.train_config
+    request = inspection_request(find_model(runs, None), "")
+    training = request.checkpoint.train_config
     huge = type(training).from_json({**training.to_json(), "batch_size": 4096})
     with pytest.raises(ValueError, match="too long to profile"):
-        tasks.profile_step(scene, huge)
+        tasks.profile_step(request, huge)
 
 
 def test_a_look_that_takes_too_long_ends_with_its_process_and_the_next_is_answered():

@@ -60,7 +60,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def tab():
-    runs = Runs(LOCAL, places=1)
+    runs = Runs(LOCAL, slots=1)
     with gr.Blocks(analytics_enabled=False):
         train = TrainTab(runs, gr.State(None))
         with gr.Tabs() as tabs, gr.Tab("x"):

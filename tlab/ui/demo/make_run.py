@@ -18,7 +18,7 @@ from tlab.files import write_atomically
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS
-from tlab.ui.runs.messages import Ended, Insight, Job, Progress, Sample, Snapshot
+from tlab.ui.runs.messages import Insight, Job, NewRecords, RunEnded, Sample, Snapshot
 from tlab.ui.runs.worker import work
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 
@@ -34,10 +34,10 @@ def main() -> None:
     with threadpool_limits(limits=1), tqdm(total=steps) as bar:  # as the workers of the app have it
         for message in work(job, here):
             told.append(message)
-            if isinstance(message, Progress):
+            if isinstance(message, NewRecords):
                 bar.update(len(message.records))
     *_, ended = told
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, RunEnded)
     sides = [describe(job, side, told, last) for side, last in enumerate(ended.checkpoints)]
     first = ended.checkpoints[0]
     about = {

@@ -21,7 +21,7 @@ from tlab.training.config import TrainConfig
 from tlab.training.records import StepRecord
 from tlab.types import Array
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.messages import Insight, Job, Plan, Sample
+from tlab.ui.runs.messages import Insight, Job, Sample, SidePlan
 from tlab.ui.runs.run import Run
 
 FOLDER = Path(__file__).parent
@@ -80,7 +80,7 @@ def make_checkpoint(side: int, step: int) -> Checkpoint:
 def demo_run() -> Run:
     """The shipped run as the Train tab shows runs."""
     about = demo_about()
-    plans = tuple(Plan(of["label"], of["model"], of["training"]) for of in about["sides"])
+    plans = tuple(SidePlan(of["label"], of["model"], of["training"]) for of in about["sides"])
     corpus = about["corpus"]
     job = Job(corpus["name"], None, about["tokenizer"], plans)
     run = Run.finished("", job, [demo_checkpoint(side) for side in range(len(plans))], LOCAL)

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from tlab.generate import generate_tokens, next_token_logits
-from tlab.inside.attention import Reading, read
+from tlab.inside.attention import AttentionData, read
 from tlab.inside.positions import Portrait, portrait
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
@@ -24,7 +24,7 @@ SAMPLE_TOKENS = 72  # a line or two
 MAX_PROMPT = 20_000  # characters; the model reads the last few of them
 
 
-class Memory:
+class ByteBudgetCache:
     """A dictionary within a budget of bytes; safe to use from many threads.
 
     Args:
@@ -61,22 +61,22 @@ class Memory:
                 self.used -= self.kept.pop(key)[1]
 
 
-class Look(NamedTuple):
+class ForwardResult(NamedTuple):
     """What a model made of a text."""
 
     tokens: list[str]  # as shown
     given: int  # tokens of the whole text, of which `tokens` is the beginning
-    reading: Reading
+    reading: AttentionData
     sample: str  # how the model goes on
 
 
-class Readings:
+class InspectionCache:
     """Looks of models at texts, made once each."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self.memory = Memory(budget)
+        self.memory = ByteBudgetCache(budget)
 
-    def look(self, checkpoint: Checkpoint, text: str) -> Look:
+    def look(self, checkpoint: Checkpoint, text: str) -> ForwardResult:
         """The model reads the beginning of a text, and goes on from there.
 
         Raises:
@@ -94,7 +94,7 @@ class Readings:
         reading = read(model, seen)
         written = generate_tokens(model, tokenizer, tokenizer.decode(seen), max_new_tokens=SAMPLE_TOKENS, seed=0)
         tokens = [tokenizer.tokens[i] for i in seen]
-        look = Look(tokens, len(ids), reading, "".join(map(str, written)))
+        look = ForwardResult(tokens, len(ids), reading, "".join(map(str, written)))
         return self.remember(checkpoint, "look", text, look, reading.nbytes)
 
     def next_logits(self, checkpoint: Checkpoint, prompt: str) -> Array:

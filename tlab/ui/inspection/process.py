@@ -40,7 +40,7 @@ class Inspector:
     def __init__(self, limits: Limits) -> None:
         self.memory = limits.memory + BASE_MEMORY
         self.seconds = PUBLIC_SECONDS if limits.public else LOCAL_SECONDS
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
         self.process: Any = None
         self.connection: Connection | None = None
 
@@ -51,7 +51,7 @@ class Inspector:
             InspectionError: it took too long, too much memory, or too many are waiting; or `task` raised a ValueError,
                 with its words.
         """
-        if not self.turn.acquire(timeout=SECONDS_TO_WAIT):
+        if not self.lock.acquire(timeout=SECONDS_TO_WAIT):
             raise InspectionError("Others are looking into their models. Try again in a moment.")
         try:
             connection = self.ready()
@@ -67,7 +67,7 @@ class Inspector:
             self.end()
             raise InspectionError("The process that looked into the model ended unexpectedly. Try again.") from None
         finally:
-            self.turn.release()
+            self.lock.release()
         if not fine:
             raise InspectionError(answer)
         return answer
@@ -79,7 +79,7 @@ class Inspector:
             context = multiprocessing.get_context("spawn")  # as of the workers: a fork may inherit a held lock
             self.connection, theirs = context.Pipe()
             self.process = context.Process(
-                target=serve_looks, args=(theirs, self.memory), daemon=True, name="tlab-inspector"
+                target=serve_inspections, args=(theirs, self.memory), daemon=True, name="tlab-inspector"
             )
             self.process.start()
             theirs.close()
@@ -102,7 +102,7 @@ class Inspector:
         self.process.close()
 
 
-def serve_looks(connection: Connection, memory: int) -> None:
+def serve_inspections(connection: Connection, memory: int) -> None:
     """The life of the process: answer one question after another.
 
     Args:
@@ -115,7 +115,7 @@ def serve_looks(connection: Connection, memory: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
     threadpool_limits(limits=1)
-    bound_memory(memory)
+    limit_memory(memory)
     connection.send(None)
     with contextlib.suppress(EOFError, OSError):  # the server is gone
         while True:
@@ -129,7 +129,7 @@ def serve_looks(connection: Connection, memory: int) -> None:
             connection.send(answer)
 
 
-def bound_memory(size: int) -> None:
+def limit_memory(size: int) -> None:
     """Let an allocation beyond `size` bytes fail, where the system can: on Linux and macOS."""
     try:
         import resource

@@ -9,55 +9,55 @@ import numpy as np
 
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run, demo_steps
-from tlab.ui.inspection.tasks import Scene
+from tlab.ui.inspection.tasks import InspectionRequest
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import Job, Plan
+from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import Run
 
-MOST = 1_000_000_000  # of any number that a page may send
+MAX_NUMBER = 1_000_000_000  # of any number that a page may send
 
 
-def wished_subject(runs: Runs, run_id: str | None, wish: Any) -> Subject:
-    """The model that a wish names, of the visitor's run or the shipped one."""
-    wish = wish if isinstance(wish, dict) else {}
-    step = wish.get("step")
-    step = None if step is None else whole(step, 0, MOST, 0)
-    return subject(runs, run_id, whole(wish.get("side"), 0, 1, 0), step)
+def selected_model(runs: Runs, run_id: str | None, selection: Any) -> SelectedModel:
+    """The model that a selection names, of the visitor's run or the shipped one."""
+    selection = selection if isinstance(selection, dict) else {}
+    step = selection.get("step")
+    step = None if step is None else clamp_int(step, 0, MAX_NUMBER, 0)
+    return find_model(runs, run_id, clamp_int(selection.get("side"), 0, 1, 0), step)
 
 
-def serial_of(wish: Any) -> int:
-    """The number of a wish, which its answer carries."""
-    return whole(wish.get("serial"), 0, MOST, 0) if isinstance(wish, dict) else 0
+def serial_of(selection: Any) -> int:
+    """The number of a selection, which its answer carries."""
+    return clamp_int(selection.get("serial"), 0, MAX_NUMBER, 0) if isinstance(selection, dict) else 0
 
 
-def every_step(runs: Runs, run_id: str | None, of: Subject) -> list[Subject]:
+def every_step(runs: Runs, run_id: str | None, of: SelectedModel) -> list[SelectedModel]:
     """The same side at each step that is kept."""
-    return [subject(runs, run_id, of.side, step) for step in of.steps]
+    return [find_model(runs, run_id, of.side, step) for step in of.steps]
 
 
-def job_of(of: Subject) -> Job:
+def job_of(of: SelectedModel) -> Job:
     """What was asked for when it was trained."""
     return (of.run or demo_run()).job
 
 
-def plan_of(of: Subject) -> Plan:
+def plan_of(of: SelectedModel) -> SidePlan:
     """The settings of its side."""
     return job_of(of).plans[of.side]
 
 
-def scene_of(of: Subject, text: str) -> Scene:
+def inspection_request(of: SelectedModel, text: str) -> InspectionRequest:
     """A subject as the inspector takes it, without what no probe reads."""
     job = job_of(of)
     checkpoint = dataclasses.replace(of.checkpoint, optimizer_state={}, records=[])
-    return Scene(checkpoint, text, job.corpus, job.text, job.tokenizer)
+    return InspectionRequest(checkpoint, text, job.corpus, job.text, job.tokenizer)
 
 
-def scrub_value(of: Subject, serial: int) -> dict[str, Any]:
+def step_slider_value(of: SelectedModel, serial: int) -> dict[str, Any]:
     """What the slider over the training shows."""
     return {"steps": of.steps, "step": of.checkpoint.step, "labels": of.labels, "side": of.side, "serial": serial}
 
 
-def note_words(of: Subject, text: str) -> str:
+def selection_note(of: SelectedModel, text: str) -> str:
     """Whose model it is, and how much it reads; and, where it was trained with a mistake, how it is looked at."""
     most = of.checkpoint.model_config.context_length
     try:
@@ -91,7 +91,7 @@ def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]
     return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)
 
 
-class Subject(NamedTuple):
+class SelectedModel(NamedTuple):
     """The model that a tab looks into."""
 
     checkpoint: Checkpoint
@@ -122,12 +122,12 @@ class Subject(NamedTuple):
         return (self.run or demo_run()).excerpt
 
 
-def subject(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> Subject:
+def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> SelectedModel:
     """The model of a session's run, or the shipped one while it has none; of the step nearest to `step`."""
     checkpoint, run = latest_checkpoint(runs, run_id, side, step)
     labels = [s.label for s in (run or demo_run()).sides]
     side = min(side, len(labels) - 1)
-    return Subject(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
+    return SelectedModel(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
 
 
 def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
@@ -141,8 +141,8 @@ def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
     return checkpoint.tokenizer.decode(np.arange(min(32, checkpoint.model_config.vocab_size)))
 
 
-def whole(value: Any, least: int, most: int, otherwise: int) -> int:
+def clamp_int(value: Any, min_value: int, max_value: int, otherwise: int) -> int:
     """What a page sent, as a whole number within bounds; `otherwise` where it is none."""
     if isinstance(value, bool) or not isinstance(value, int):
         return otherwise
-    return min(max(value, least), most)
+    return min(max(value, min_value), max_value)

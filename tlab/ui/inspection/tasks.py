@@ -29,14 +29,14 @@ from tlab.types import Array
 from tlab.ui.runs.limits import estimated_operations, estimated_weights
 from tlab.ui.runs.messages import Job, read_corpus
 
-MOST_WEIGHTS_CHECKED = 300_000  # there are some hundred checks, each of two passes through the model or more
-OPERATIONS_A_SECOND = 3e9  # of a slow core that others use as well
+MAX_WEIGHTS_CHECKED = 300_000  # there are some hundred checks, each of two passes through the model or more
+OPERATIONS_PER_SECOND = 3e9  # of a slow core that others use as well
 SECONDS_TO_PROFILE = 1.5
-MOST_PROFILED, LEAST_PROFILED = 10, 3  # steps; fewer than three have no median
-MOST_CANDIDATES = 10  # of the next token
+MAX_PROFILED_STEPS, MIN_PROFILED_STEPS = 10, 3  # steps; fewer than three have no median
+MAX_CANDIDATES = 10  # of the next token
 
 
-class Scene(NamedTuple):
+class InspectionRequest(NamedTuple):
     """A model, a text, and where what it was trained on is to be had."""
 
     checkpoint: Checkpoint
@@ -59,10 +59,10 @@ def corpus_of(name: str, own_text: str | None, tokenizer: str) -> Corpus:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SceneSubject(Subject):
+class RequestSubject(Subject):
     """A subject whose corpus is a visitor's own text, or one that this server has read already."""
 
-    scene: Scene
+    request: InspectionRequest
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -73,7 +73,7 @@ class SceneSubject(Subject):
         Raises:
             ProbeError: it cannot be had here.
         """
-        corpus = corpus_of(*self.scene[2:])
+        corpus = corpus_of(*self.request[2:])
         if corpus.sha256 == self.checkpoint.corpus["sha256"]:
             return corpus
         return another_edition(corpus, self.checkpoint.tokenizer)
@@ -96,18 +96,18 @@ def is_known(tokenizer: Tokenizer, character: str) -> bool:
     return True
 
 
-def subject_of(scene: Scene) -> SceneSubject:
+def subject_of(request: InspectionRequest) -> RequestSubject:
     """What probes look at."""
-    return SceneSubject(scene.checkpoint, scene.text, scene=scene)
+    return RequestSubject(request.checkpoint, request.text, request=request)
 
 
-def probe_rows(scene: Scene, name: str, options: dict[str, Any]) -> Rows:
+def probe_rows(request: InspectionRequest, name: str, options: dict[str, Any]) -> Rows:
     """The table of a probe.
 
     Raises:
         ValueError: an option is wrong, or the probe has no meaning here (`ProbeError`); the message says why.
     """
-    return PROBES[name].from_json(options).rows(subject_of(scene))
+    return PROBES[name].from_json(options).rows(subject_of(request))
 
 
 class OverTime(NamedTuple):
@@ -118,13 +118,13 @@ class OverTime(NamedTuple):
     lines: dict[str, list[float]]  # a row's name -> its values
 
 
-def probe_over_time(scenes: list[Scene], name: str, options: dict[str, Any]) -> OverTime:
+def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[str, Any]) -> OverTime:
     """One probe of every checkpoint of a run: its first column of fractional numbers, row by row.
 
     Raises:
         ValueError: as of `probe_rows`; or its rows have no names that stay the same.
     """
-    tables = [probe_rows(scene, name, options) for scene in scenes]
+    tables = [probe_rows(request, name, options) for request in requests]
     fields = tables[0][0]._fields
     column = next((field for field in fields if isinstance(getattr(tables[0][0], field), float)), None)
     names = [[str(row[0]) for row in rows] for rows in tables]
@@ -136,7 +136,7 @@ def probe_over_time(scenes: list[Scene], name: str, options: dict[str, Any]) -> 
     ):
         raise ProbeError("the rows of this table are others at each step, so there is nothing to follow")
     values = {row: [float(getattr(rows[i], column)) for rows in tables] for i, row in enumerate(names[0])}
-    return OverTime(column, [scene.checkpoint.step for scene in scenes], values)
+    return OverTime(column, [request.checkpoint.step for request in requests], values)
 
 
 # --- interventions ---
@@ -151,11 +151,11 @@ class Intervention(NamedTuple):
     share: float | None  # of a patch: of the difference between the two texts
 
 
-def intervene(scene: Scene, part: str, change: str, other: str, count: int) -> Intervention:
+def intervene(request: InspectionRequest, part: str, change: str, other: str, count: int) -> Intervention:
     """Change one part, and see what it costs on held-out text and what it does to the next token.
 
     Args:
-        scene: the model, and the text whose next token is asked for.
+        request: the model, and the text whose next token is asked for.
         part: its name, "positions" or "norms".
         change: a key of `CHANGES`.
         other: the text that a patch takes from.
@@ -164,12 +164,12 @@ def intervene(scene: Scene, part: str, change: str, other: str, count: int) -> I
     Raises:
         ValueError: there is no such part, or the change does not go with it.
     """
-    subject = subject_of(scene)
+    subject = subject_of(request)
     if part == ALL:
         raise ProbeError("choose one part; all of them side by side are in the probe above")
     before = subject.trace.logits[0, -1]
     if part in MECHANISMS:
-        bare = scene.checkpoint.model()
+        bare = request.checkpoint.model()
         MECHANISMS[part](bare)
         after = bare.forward(subject.ids[None])[0][0, -1]
     else:
@@ -206,7 +206,7 @@ def other_trace(subject: Subject, other: str) -> Any:
 def candidates(subject: Subject, before: Array, after: Array) -> list[NextRow]:
     """The likeliest next tokens of either kind, by their larger chance; from logits (V,)."""
     chances = [np.exp(log_softmax(logits)) for logits in (before, after)]
-    order = np.argsort(-np.maximum(*chances), kind="stable")[:MOST_CANDIDATES]
+    order = np.argsort(-np.maximum(*chances), kind="stable")[:MAX_CANDIDATES]
     tokens = subject.checkpoint.tokenizer.tokens
     return [NextRow(tokens[i], float(chances[0][i]), float(chances[1][i])) for i in order]
 
@@ -230,29 +230,29 @@ def check_rows(config: ModelConfig, bug: str | None) -> list[Check]:
         ValueError: the model is too large for it, or the bug cannot be in it.
     """
     weights = estimated_weights(config)
-    if weights > MOST_WEIGHTS_CHECKED:
+    if weights > MAX_WEIGHTS_CHECKED:
         raise ValueError(
             f"This model has about {weights:,} weights. Checks take some hundred passes in float64, so here it is done "
-            f"up to {MOST_WEIGHTS_CHECKED:,}. Take fewer or narrower layers: a mistake does not depend on the size."
+            f"up to {MAX_WEIGHTS_CHECKED:,}. Take fewer or narrower layers: a mistake does not depend on the size."
         )
     return checks_with(bug, config) if bug else list(run_checks(config))
 
 
-def profile_step(scene: Scene, training: TrainConfig) -> Profile:
+def profile_step(request: InspectionRequest, training: TrainConfig) -> Profile:
     """Where the time of one step of this run goes.
 
     Raises:
         ValueError: a step takes too long for it.
     """
-    config = scene.checkpoint.model_config
-    seconds = estimated_operations(config, dataclasses.replace(training, steps=1)) / OPERATIONS_A_SECOND
-    steps = min(MOST_PROFILED, math.floor(SECONDS_TO_PROFILE / (2 * seconds)))
-    if steps < LEAST_PROFILED:
+    config = request.checkpoint.model_config
+    seconds = estimated_operations(config, dataclasses.replace(training, steps=1)) / OPERATIONS_PER_SECOND
+    steps = min(MAX_PROFILED_STEPS, math.floor(SECONDS_TO_PROFILE / (2 * seconds)))
+    if steps < MIN_PROFILED_STEPS:
         raise ValueError(
             f"One step of this run takes about {seconds:.1f} seconds, too long to profile here. Take a smaller "
             "model or batch, or use `tlab profile` on your own machine."
         )
-    return profile(config, training, subject_of(scene).corpus, steps=steps)
+    return profile(config, training, subject_of(request).corpus, steps=steps)
 
 
 def sleep(seconds: float) -> None:

@@ -10,7 +10,7 @@ from tlab.training.checkpoint import Checkpoint
 
 RECORD_BYTES = 400  # a StepRecord with its numbers, as Python objects
 
-Place = tuple[str, int]
+SideKey = tuple[str, int]
 """A run's id and the number of one of its sides."""
 
 
@@ -23,13 +23,13 @@ class Kept(NamedTuple):
     keep: bool  # whether it stays when a later one of its place comes
 
 
-def size_of(checkpoint: Checkpoint) -> int:
+def checkpoint_bytes(checkpoint: Checkpoint) -> int:
     """Bytes that a checkpoint holds in memory, near enough."""
     arrays = [*checkpoint.weights.values(), *checkpoint.optimizer_state.values()]
     return sum(array.nbytes for array in arrays) + RECORD_BYTES * len(checkpoint.records)
 
 
-class Store:
+class CheckpointStore:
     """Checkpoints by run, side and step, within a budget of bytes; safe to use from many threads.
 
     Of each side it holds the latest, and those that were put to be kept: the steps of a slider over the training.
@@ -43,11 +43,11 @@ class Store:
         self.budget = budget
         self.share = budget if share is None else share
         self.lock = threading.Lock()
-        self.kept: OrderedDict[tuple[Place, int], Kept] = OrderedDict()  # least recently used first
+        self.kept: OrderedDict[tuple[SideKey, int], Kept] = OrderedDict()  # least recently used first
         self.used = 0
         self.used_by: dict[str, int] = {}
 
-    def put(self, owner: str, place: Place, checkpoint: Checkpoint, *, keep: bool = False) -> None:
+    def put(self, owner: str, place: SideKey, checkpoint: Checkpoint, *, keep: bool = False) -> None:
         """Add `checkpoint` as the latest of its side, in the place of the latest before it unless that is to be kept.
 
         Args:
@@ -62,7 +62,7 @@ class Store:
             key = (place, checkpoint.step)
             keep = keep or (key in self.kept and self.kept[key].keep)
             self.drop(key)
-            size = size_of(checkpoint)
+            size = checkpoint_bytes(checkpoint)
             self.kept[key] = Kept(checkpoint, size, owner, keep)
             self.used += size
             self.used_by[owner] = self.used_by.get(owner, 0) + size
@@ -71,7 +71,7 @@ class Store:
             while self.used > self.budget:
                 self.drop(next(iter(self.kept)))
 
-    def get(self, place: Place, step: int | None = None) -> Checkpoint | None:
+    def get(self, place: SideKey, step: int | None = None) -> Checkpoint | None:
         """The checkpoint nearest to `step`, by default the latest; None where none is left."""
         with self.lock:
             steps = self.steps_of(place)
@@ -81,12 +81,12 @@ class Store:
             self.kept.move_to_end((place, nearest))
             return self.kept[place, nearest].checkpoint
 
-    def steps(self, place: Place) -> list[int]:
+    def steps(self, place: SideKey) -> list[int]:
         """The steps of which there is a checkpoint, in order. It does not count as a use."""
         with self.lock:
             return self.steps_of(place)
 
-    def __contains__(self, place: Place) -> bool:
+    def __contains__(self, place: SideKey) -> bool:
         """Whether `get` would find one; it does not count as a use."""
         return bool(self.steps(place))
 
@@ -96,17 +96,17 @@ class Store:
             for key in [key for key in self.kept if key[0][0] == run_id]:
                 self.drop(key)
 
-    def discard_after(self, place: Place, step: int) -> None:
+    def discard_after(self, place: SideKey, step: int) -> None:
         """Forget what a side was after later steps than this one."""
         with self.lock:
             for key in [key for key in self.kept if key[0] == place and key[1] > step]:
                 self.drop(key)
 
-    def steps_of(self, place: Place) -> list[int]:
+    def steps_of(self, place: SideKey) -> list[int]:
         """The same as `steps`; the lock is held."""
         return sorted(step for of, step in self.kept if of == place)
 
-    def drop(self, key: tuple[Place, int]) -> None:
+    def drop(self, key: tuple[SideKey, int]) -> None:
         """Take a checkpoint out, if it is in; the lock is held."""
         if key in self.kept:
             gone = self.kept.pop(key)

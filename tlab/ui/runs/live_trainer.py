@@ -27,11 +27,11 @@ from tlab.types import Array
 
 SAMPLE_TOKENS = 160
 SAMPLE_PIECE = 10  # tokens written after a step
-LEAST_STEPS_BETWEEN_INSIGHTS = 10  # looking inside then costs a few hundredths of the training
-MOST_INSIGHTS = 100  # of one side; a slider has not more places
+MIN_STEPS_BETWEEN_INSIGHTS = 10  # looking inside then costs a few hundredths of the training
+MAX_INSIGHTS = 100  # of one side; a slider has not more places
 
 
-class Evaluated(NamedTuple):
+class ValidationDone(NamedTuple):
     """The validation text has been read."""
 
     step: int
@@ -39,20 +39,20 @@ class Evaluated(NamedTuple):
     rewound: bool  # the loss is no number: the run ended at `step`, and what was done since then is undone
 
 
-class Wrote(NamedTuple):
+class SampleDone(NamedTuple):
     """A sample has been written."""
 
     step: int
     text: str
 
 
-Found = Union[Evaluated, Wrote]  # noqa: UP007, for Python 3.10 at run time
+BackgroundResult = Union[ValidationDone, SampleDone]  # noqa: UP007, for Python 3.10 at run time
 
 
-class WatchedTrainer(Trainer):
+class LiveTrainer(Trainer):
     """A trainer that keeps of some of its steps what `layer_insights` needs, and validates in pieces between steps.
 
-    Whoever iterates over it calls `work_aside` after each step, and goes on as long as it `has_work`.
+    Whoever iterates over it calls `run_background` after each step, and goes on as long as it `unfinished`.
 
     Attributes:
         sample_seconds: that the latest sample took.
@@ -61,38 +61,38 @@ class WatchedTrainer(Trainer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.seen: tuple[Array, Array, Trace, float] | None = None  # weights before, gradient, trace, clipped by
-        self.evaluations: deque[Iterator[Evaluated | None]] = deque()  # begun and not complete, oldest first
-        self.sample: Iterator[Wrote | None] | None = None
+        self.observed: tuple[Array, Array, Trace, float] | None = None  # weights before, gradient, trace, clipped by
+        self.evaluations: deque[Iterator[ValidationDone | None]] = deque()  # begun and not complete, oldest first
+        self.sample: Iterator[SampleDone | None] | None = None
         self.sample_seconds = 0.0
-        self.plant: Callable[[Transformer], None] | None = None
+        self.apply_bug: Callable[[Transformer], None] | None = None
 
     # -------------------------------------------------------------------------------- between the steps
 
     @property
-    def has_work(self) -> bool:
+    def unfinished(self) -> bool:
         """Whether there is a step to make or a validation to complete; for a sample alone nobody waits."""
         return not self.finished or bool(self.evaluations)
 
-    def still_copy(self) -> Transformer:
+    def copy_model(self) -> Transformer:
         """The model as it is now, its mistake included."""
         copy = self.model.still()
-        if self.plant is not None:
-            self.plant(copy)
+        if self.apply_bug is not None:
+            self.apply_bug(copy)
         return copy
 
     def validate(self) -> None:
-        """Begin to read the validation text, where that is due; `work_aside` completes the record."""
+        """Begin to read the validation text, where that is due; `run_background` completes the record."""
         if self.validation_is_due:
-            self.evaluations.append(self.evaluate_in_pieces(self.step, self.still_copy()))
+            self.evaluations.append(self.evaluate_in_pieces(self.step, self.copy_model()))
 
     def begin_sample(self, corpus: Corpus) -> None:
         """Begin to write a sample with the weights of now."""
-        self.sample = self.write_in_pieces(self.step, self.still_copy(), corpus)
+        self.sample = self.write_in_pieces(self.step, self.copy_model(), corpus)
 
-    def work_aside(self) -> list[Found]:
+    def run_background(self) -> list[BackgroundResult]:
         """A piece of what is begun, and what has been completed by it."""
-        found: list[Found] = []
+        found: list[BackgroundResult] = []
         if self.evaluations and (evaluated := next(self.evaluations[0])):
             self.evaluations.popleft()
             found.append(evaluated)
@@ -101,15 +101,15 @@ class WatchedTrainer(Trainer):
             found.append(wrote)
         return found
 
-    def finish_aside(self) -> list[Found]:
+    def finish_background(self) -> list[BackgroundResult]:
         """The rest of all validations at once; a sample that is not done is given up."""
         self.sample = None
-        found: list[Found] = []
+        found: list[BackgroundResult] = []
         while self.evaluations:
-            found += self.work_aside()
+            found += self.run_background()
         return found
 
-    def evaluate_in_pieces(self, step: int, still: Transformer) -> Iterator[Evaluated | None]:
+    def evaluate_in_pieces(self, step: int, still: Transformer) -> Iterator[ValidationDone | None]:
         """`Trainer.validate` on a copy as of `step`; it is through before the next one is due."""
         tokens = self.corpus.validation
         batches = evaluation_batches(tokens, self.config.context_length)
@@ -126,17 +126,17 @@ class WatchedTrainer(Trainer):
         if rewound:
             self.rewind(step, still)
         self.complete_record(step, loss)
-        yield Evaluated(step, loss, rewound)
+        yield ValidationDone(step, loss, rewound)
 
     def rewind(self, step: int, still: Transformer) -> None:
         """Be as after `step` updates, but for the optimizer: the run ends here."""
         self.model.parameters.data[...] = still.parameters.data
         del self.records[step:]
-        self.step, self.divergence, self.seen, self.sample = step, None, None, None
+        self.step, self.divergence, self.observed, self.sample = step, None, None, None
         while len(self.evaluations) > 1:  # the first is the one that is being completed
             self.evaluations.pop()
 
-    def write_in_pieces(self, step: int, still: Transformer, corpus: Corpus) -> Iterator[Wrote | None]:
+    def write_in_pieces(self, step: int, still: Transformer, corpus: Corpus) -> Iterator[SampleDone | None]:
         """`write_sample` on a copy."""
         tokens, text = sample_tokens(still, corpus), ""
         self.sample_seconds = 0.0
@@ -146,7 +146,7 @@ class WatchedTrainer(Trainer):
             self.sample_seconds += time.perf_counter() - began
             text += "".join(piece)
             if len(piece) < SAMPLE_PIECE:
-                yield Wrote(step, text)
+                yield SampleDone(step, text)
             yield None
 
     # -------------------------------------------------------------------------------- inside a step
@@ -158,20 +158,20 @@ class WatchedTrainer(Trainer):
             clip = self.train_config.gradient_clip
             clipped = gradient_norm / clip if 0 < clip < gradient_norm else 1.0
             _, trace = self.model.forward(batch.ids)
-            self.seen = (space.data.copy(), space.grad.copy(), trace, clipped)
+            self.observed = (space.data.copy(), space.grad.copy(), trace, clipped)
 
     def take_insights(self) -> list[LayerInsight]:
         """What was seen at the last step; empty where it was none of those."""
-        if self.seen is None:
+        if self.observed is None:
             return []
-        (before, gradient, trace, clipped), self.seen = self.seen, None
+        (before, gradient, trace, clipped), self.observed = self.observed, None
         return layer_insights(self.model, trace, gradient, before, clipped_by=clipped)
 
 
 @functools.cache
 def insight_steps(steps: int) -> frozenset[int]:
     """The steps at which to look inside: the first ones, where most is decided, and then every tenth or hundredth."""
-    every = max(LEAST_STEPS_BETWEEN_INSIGHTS, math.ceil(steps / MOST_INSIGHTS))
+    every = max(MIN_STEPS_BETWEEN_INSIGHTS, math.ceil(steps / MAX_INSIGHTS))
     return frozenset({1, 2, 5, *range(every, steps + 1, every), steps})
 
 

@@ -1,20 +1,19 @@
-"""Who trains, who waits, and what every visitor has trained so far.
+"""All training runs: which one trains, which ones wait, and what each visitor has trained so far.
 
-The model of a run, for all tabs:
+What a run is, for all tabs:
 
-- A `Run` (run.py) is one experiment of one or two `run.sides`, A and B. A `Side` has its label, configs, curve, last
-  record, validation loss, divergence, number of parameters, sample, seconds, and `insights` for the why panel. One
-  worker process trains both sides in turns, with the same seed and batches (worker.py).
-- `Runs.store` (store.py) keeps checkpoints by (run id, side) and step: the latest of each side, and about a dozen at
-  log-spaced steps from 0. Tabs ask `latest_checkpoint(runs, run_id, side, step)` and `checkpoint_steps(runs, run_id,
-  side)` below, which answer with the shipped run while the visitor has none.
-- A session has a history, newest first: `runs.history(session)`, `own`, `adopt`, `run.rename(name)`, `run.pinned`,
-  `forget`. At most one of them is active. `shown(session)` is the one on the Train tab, or None for the shipped one.
-- Only the id of a run is in the page's `gr.State`. A handler that is given one asks `runs.get(run_id)`; what changes
-  or deletes a run asks `runs.own(session, run_id)`, so that nobody can reach another's.
+- A `Run` (run.py) is one experiment with one or two `run.sides`, A and B. A `Side` has a label, configs, a curve, the
+  last record, validation loss, divergence, number of parameters, a sample, seconds, and `insights` for the charts by
+  layer. One worker process trains both sides in turns, with the same seed and batches (worker.py).
+- `Runs.store` (checkpoint_store.py) keeps checkpoints by (run id, side) and step: the latest of each side, and about a
+  dozen at log-spaced steps from 0. Which of them a tab looks at is decided in tlab/ui/inspection/selection.py.
+- A session has a history, newest first: `history`, `get_owned`, `adopt`, `run.rename`, `run.pinned`, `forget`. At most
+  one of its runs is active. `shown(session)` is the run on the Train tab, or None for the shipped one.
+- A page's `gr.State` holds only the id of a run. A handler asks `runs.get(run_id)`; one that changes or deletes a run
+  asks `runs.get_owned(session, run_id)`, so that no one can reach another visitor's run.
 
-A handler of the page never trains. It reads a `Run`, which a thread of its own keeps up to date from the messages of
-a worker process: so a visitor who leaves, or who never listens, holds up nobody.
+Handlers of the page never train. They read a `Run`, which a thread of its own updates from the messages of a worker
+process; so a visitor who leaves, or whose browser stops listening, delays no one.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.trainer import check_fit
-from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
-from tlab.ui.runs.messages import PAUSE, STOP, Ended, Failed, Job
+from tlab.ui.runs.messages import PAUSE, STOP, Job, RunEnded, RunFailed
 from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import Spare, Worker
-from tlab.ui.runs.time_estimate import Pace, corrected
+from tlab.ui.runs.time_estimate import Pace, update_pace
 
 GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
 MAX_RUNS = 500  # of all sessions; each is two curves of 300 points and two times 100 insights
@@ -48,21 +47,21 @@ class BusyError(RuntimeError):
 
 
 class Runs:
-    """All runs of all sessions, and the places in which they are worked on.
+    """All runs of all sessions, and the slots in which they are worked on.
 
     Args:
         limits: what one run may cost.
-        places: worker processes at once; by default as many as cores.
+        slots: worker processes at once; by default as many as cores.
     """
 
-    def __init__(self, limits: Limits, places: int | None = None) -> None:
+    def __init__(self, limits: Limits, slots: int | None = None) -> None:
         self.limits = limits
-        self.store = Store(limits.store, limits.store // SESSION_SHARE)
-        self.free = places or multiprocessing.cpu_count()
-        self.turn = threading.Condition()
+        self.store = CheckpointStore(limits.store, limits.store // SESSION_SHARE)
+        self.free_slots = slots or multiprocessing.cpu_count()
+        self.condition = threading.Condition()
         self.waiting: deque[Run] = deque()
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
-        self.on_show: dict[str, Run] = {}  # session -> the run on its Train tab
+        self.shown_runs: dict[str, Run] = {}  # session -> the run on its Train tab
         self.spare = Spare()
         self.pace: Pace | None = None  # of this machine; None until it is measured
 
@@ -100,7 +99,7 @@ class Runs:
         plans = tuple(plan._replace(checkpoint=c) for plan, c in zip(run.job.plans, ready, strict=True))
         run.job = run.job._replace(plans=plans, rounds=rounds)
         run.order, run.terminate_at = None, float("inf")
-        self.on_show[run.session] = run
+        self.shown_runs[run.session] = run
         self.enqueue(run)
 
     def adopt(self, run: Run, checkpoints: list[list[Checkpoint]]) -> None:
@@ -118,25 +117,25 @@ class Runs:
         """The run of this id, if it is still known."""
         return self.runs.get(run_id) if run_id else None
 
-    def own(self, session: str, run_id: str | None) -> Run | None:
+    def get_owned(self, session: str, run_id: str | None) -> Run | None:
         """The same, but only if it is this session's."""
         run = self.get(run_id)
         return run if run is not None and run.session == session else None
 
     def shown(self, session: str) -> Run | None:
         """The run on the Train tab of a session; None is the shipped one."""
-        return self.on_show.get(session)
+        return self.shown_runs.get(session)
 
     def show(self, session: str, run: Run | None) -> None:
         """Another run, or the shipped one, comes onto the Train tab."""
         if run is None:
-            self.on_show.pop(session, None)
+            self.shown_runs.pop(session, None)
         else:
-            self.on_show[session] = run
+            self.shown_runs[session] = run
 
     def add(self, run: Run) -> None:
         """One more in the history; the oldest that is not pinned makes room."""
-        self.runs[run.id] = self.on_show[run.session] = run
+        self.runs[run.id] = self.shown_runs[run.session] = run
         mine = self.history(run.session)
         for old in [r for r in reversed(mine) if not r.pinned and r is not run][: max(0, len(mine) - MAX_HISTORY)]:
             self.forget(old)
@@ -148,14 +147,14 @@ class Runs:
         self.stop(run)
         self.runs.pop(run.id, None)
         self.store.discard(run.id)
-        if self.on_show.get(run.session) is run:
-            del self.on_show[run.session]
+        if self.shown_runs.get(run.session) is run:
+            del self.shown_runs[run.session]
 
     def end_session(self, session: str) -> None:
         """A visitor has left: their run ends, and what was kept of all of them goes."""
         for run in self.history(session):
             self.forget(run)
-        self.on_show.pop(session, None)
+        self.shown_runs.pop(session, None)
 
     # -------------------------------------------------------------------------------- orders
 
@@ -178,8 +177,8 @@ class Runs:
     def order(self, run: Run, order: str) -> None:
         """Pass an order on. One that waits has no worker to give it to: its thread has to look up."""
         run.give_order(order)
-        with self.turn:
-            self.turn.notify_all()
+        with self.condition:
+            self.condition.notify_all()
 
     # -------------------------------------------------------------------------------- checks
 
@@ -205,14 +204,14 @@ class Runs:
 
     def check_queue(self, session: str) -> None:
         """Refuse a run for which the queue has no room; one of the session that waits would leave it."""
-        with self.turn:
+        with self.condition:
             others = sum(run.session != session for run in self.waiting)
             if others >= self.limits.waiting:
                 raise BusyError(f"{others} runs are waiting already. Try again in a minute.")
 
-    def place(self, run: Run) -> int:
+    def queue_position(self, run: Run) -> int:
         """How many are before this run in the queue, itself included; 0 when it is not waiting."""
-        with self.turn:
+        with self.condition:
             return self.waiting.index(run) + 1 if run in self.waiting else 0
 
     def prepare(self) -> None:
@@ -225,7 +224,7 @@ class Runs:
         """Learn how fast this machine is, for estimates."""
         self.pace = self.spare.measure() or self.pace
 
-    def learn(self, run: Run) -> None:
+    def update_pace(self, run: Run) -> None:
         """What a run took makes the next estimate better."""
         if self.pace is None or run.vocab_size is None or run.step < STEPS_TO_LEARN_FROM:
             return
@@ -234,7 +233,7 @@ class Runs:
             (config, training.batch_size, side.step, side.seconds)
             for (config, training), side in zip(configs, run.sides, strict=True)
         ]
-        self.pace = corrected(self.pace, seen)
+        self.pace = update_pace(self.pace, seen)
 
     def close(self) -> None:
         """End everything: the server goes down."""
@@ -246,28 +245,28 @@ class Runs:
 
     def enqueue(self, run: Run) -> None:
         """Let a thread see the run through."""
-        with self.turn:
+        with self.condition:
             if len(self.waiting) >= self.limits.waiting:
                 raise BusyError(f"{len(self.waiting)} runs are waiting already. Try again in a minute.")
             run.state = WAITING
             self.waiting.append(run)
-        threading.Thread(target=self.relay, args=(run,), daemon=True, name=f"tlab-run-{run.id}").start()
+        threading.Thread(target=self.run_in_worker, args=(run,), daemon=True, name=f"tlab-run-{run.id}").start()
 
-    def relay(self, run: Run) -> None:
+    def run_in_worker(self, run: Run) -> None:
         """The life of one stretch of a run: wait for a place, train, give the place back."""
-        with self.turn:
-            self.turn.wait_for(lambda: run.order or (self.free > 0 and self.waiting[0] is run))
+        with self.condition:
+            self.condition.wait_for(lambda: run.order or (self.free_slots > 0 and self.waiting[0] is run))
             self.waiting.remove(run)
             if run.order:
                 run.state = STOPPED if run.order == STOP or run.step == 0 else PAUSED
-                self.turn.notify_all()
+                self.condition.notify_all()
                 return
             run.state = STARTING
-            self.free -= 1
+            self.free_slots -= 1
         worker = None
         try:
             worker = self.spare.take()
-            self.follow(run, worker)
+            self.relay_messages(run, worker)
         except Exception:  # whatever it was, the visitor must not wait for ever
             run.error = "The server could not run this training. Try again."
             run.state = FAILED
@@ -277,12 +276,12 @@ class Runs:
                 run.worker = None
             if worker is not None:
                 worker.end()
-            with self.turn:
-                self.free += 1
-                self.turn.notify_all()
+            with self.condition:
+                self.free_slots += 1
+                self.condition.notify_all()
         self.spare.prepare()
 
-    def follow(self, run: Run, worker: Worker) -> None:
+    def relay_messages(self, run: Run, worker: Worker) -> None:
         """Pass the worker's messages on to the run until it ends, one way or another."""
         with run.lock:
             run.worker = worker
@@ -307,10 +306,10 @@ class Runs:
                 run.error = "The process that trained this model ended unexpectedly, perhaps for want of memory."
                 state = FAILED
                 break
-            if isinstance(message, (Ended, Failed)):
+            if isinstance(message, (RunEnded, RunFailed)):
                 last_word = message
                 break
-            run.take(message, self.store)
+            run.apply_message(message, self.store)
         # First the process, then the words: who reads "stopped" may rely on it.
         with run.lock:
             run.worker = None
@@ -318,8 +317,8 @@ class Runs:
         if last_word is None:
             run.state = state
         else:
-            run.take(last_word, self.store)
-            self.learn(run)
+            run.apply_message(last_word, self.store)
+            self.update_pace(run)
         if run.id not in self.runs:  # forgotten while it ran
             self.store.discard(run.id)
 

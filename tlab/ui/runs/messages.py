@@ -13,7 +13,7 @@ from tlab.training.records import StepRecord
 from tlab.ui.runs.limits import Limits
 
 
-class Plan(NamedTuple):
+class SidePlan(NamedTuple):
     """What one side of a run is to be, as plain values."""
 
     label: str  # what distinguishes it, for people
@@ -33,12 +33,12 @@ class Job(NamedTuple):
     corpus: str  # a name of `corpus_names()`, or that of the text
     text: str | None  # a text of the visitor's own, instead of a corpus
     tokenizer: str
-    plans: tuple[Plan, ...]  # one, or two that train in turns
+    plans: tuple[SidePlan, ...]  # one, or two that train in turns
     limits: Limits | None = None  # what it may cost, once the vocabulary is known
     rounds: int | None = None  # pause after so many steps; None to go on
 
 
-class Started(NamedTuple):
+class RunStarted(NamedTuple):
     """The models stand; the first step comes next."""
 
     num_parameters: list[int]  # of each side
@@ -46,7 +46,7 @@ class Started(NamedTuple):
     excerpt: str  # the beginning of the text that is never trained on
 
 
-class Progress(NamedTuple):
+class NewRecords(NamedTuple):
     """Some more steps of a side."""
 
     side: int
@@ -92,14 +92,14 @@ class Snapshot(NamedTuple):
     keep: bool  # for the slider over the training, or only until the next one comes
 
 
-class Ended(NamedTuple):
+class RunEnded(NamedTuple):
     """The last message: all of the run. After a pause it is ready to go on from."""
 
     order: str | None  # that ended it, if it did not end by itself
     checkpoints: list[Checkpoint]  # of each side
 
 
-class Failed(NamedTuple):
+class RunFailed(NamedTuple):
     """The last message of a run that could not be, in words for the visitor."""
 
     message: str

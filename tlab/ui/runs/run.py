@@ -12,22 +12,22 @@ from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
-from tlab.ui.runs.checkpoint_store import Store
+from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.limits import Limits
 from tlab.ui.runs.loss_curve import Curve
 from tlab.ui.runs.messages import (
     PAUSE,
     STOP,
-    Ended,
-    Failed,
     Insight,
     Job,
-    Plan,
-    Progress,
+    NewRecords,
     Rewound,
+    RunEnded,
+    RunFailed,
+    RunStarted,
     Sample,
+    SidePlan,
     Snapshot,
-    Started,
     Validated,
 )
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 SECONDS_TO_OBEY = 0.4  # what a stopped worker has to finish its step and hand over its model before it is terminated
 SECONDS_TO_PAUSE = 30.0  # a pause without the model would be a stop, so it may take long
-LETTERS = "AB"
-LONGEST_NAME = 60  # characters of a name that a visitor gives
+SIDE_LETTERS = "AB"
+MAX_NAME_LENGTH = 60  # characters of a name that a visitor gives
 
 WAITING, STARTING, RUNNING = "waiting", "starting", "running"
 PAUSED, DONE, STOPPED, DIVERGED, FAILED = "paused", "done", "stopped", "diverged", "failed"
@@ -60,7 +60,7 @@ class Side:
         insights: what `probes.layer_insights` saw at some of the steps, oldest first.
     """
 
-    def __init__(self, letter: str, plan: Plan) -> None:
+    def __init__(self, letter: str, plan: SidePlan) -> None:
         self.letter = letter
         self.label = plan.label
         self.model = plan.model
@@ -151,7 +151,7 @@ class Run:
         self.job = job
         self.limits = limits
         self.state = WAITING
-        self.sides = [Side(letter, plan) for letter, plan in zip(LETTERS, job.plans, strict=False)]
+        self.sides = [Side(letter, plan) for letter, plan in zip(SIDE_LETTERS, job.plans, strict=False)]
         self.vocab_size: int | None = None
         self.excerpt = ""
         self.error = ""
@@ -207,7 +207,7 @@ class Run:
 
     def rename(self, name: str) -> None:
         """Another name for the history; an empty one changes nothing."""
-        self.name = " ".join(name.split())[:LONGEST_NAME] or self.name
+        self.name = " ".join(name.split())[:MAX_NAME_LENGTH] or self.name
 
     def give_order(self, order: str) -> None:
         """Tell the worker to pause or to stop. It does so after its step; a stop is enforced if it does not."""
@@ -221,16 +221,16 @@ class Run:
                 with contextlib.suppress(OSError):  # it has just ended by itself
                     self.worker.connection.send(order)
 
-    def take(self, message: Any, store: Store) -> None:
+    def apply_message(self, message: Any, store: CheckpointStore) -> None:
         """What a message of the worker says goes into the attributes."""
-        if isinstance(message, Started):
+        if isinstance(message, RunStarted):
             self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
             for side, count in zip(self.sides, message.num_parameters, strict=True):
                 side.num_parameters = count
             self.running_since = time.monotonic()
             self.steps_before = self.step
             self.state = RUNNING
-        elif isinstance(message, Progress):
+        elif isinstance(message, NewRecords):
             for record in message.records:
                 self.sides[message.side].add(record)
         elif isinstance(message, Validated):
@@ -245,11 +245,11 @@ class Run:
             self.sides[message.side].sample = message
         elif isinstance(message, Snapshot):
             store.put(self.session, (self.id, message.side), message.checkpoint, keep=message.keep)
-        elif isinstance(message, Ended):
+        elif isinstance(message, RunEnded):
             for number, checkpoint in enumerate(message.checkpoints):
                 store.put(self.session, (self.id, number), checkpoint)
                 self.sides[number].divergence = checkpoint.divergence
             self.state = self.state_at_end(message.order)
-        elif isinstance(message, Failed):
+        elif isinstance(message, RunFailed):
             self.error = message.message
             self.state = FAILED

@@ -18,14 +18,14 @@ from tlab.training.config import TrainConfig
 from tlab.ui.runs.limits import estimated_operations, kept_numbers
 
 # Three that differ as much as can be in what they spend their time on: calls, products, and numbers written.
-PROBED = (
+CALIBRATION_MODELS = (
     (ModelConfig(vocab_size=16, context_length=8, hidden_dim=8, num_layers=4, num_heads=2), 1),
     (ModelConfig(vocab_size=64, context_length=64, hidden_dim=192, num_layers=1, num_heads=4), 8),
     (ModelConfig(vocab_size=64, context_length=128, hidden_dim=32, num_layers=1, num_heads=8), 8),
 )
 STEPS = 4  # of each, after one that is not counted; the fastest is taken, as what disturbs only slows
 FORWARD_SHARE = 1 / 3  # of a training step: the backward pass is twice the work
-BESIDES = 1.1  # samples, insights and messages
+OVERHEAD = 1.1  # samples, insights and messages
 
 
 class Pace(NamedTuple):
@@ -36,7 +36,7 @@ class Pace(NamedTuple):
     number: float  # one that is kept between forward and backward
 
 
-def loads(config: ModelConfig, batch_size: int) -> tuple[float, float, float]:
+def cost_terms(config: ModelConfig, batch_size: int) -> tuple[float, float, float]:
     """Blocks, operations and kept numbers of one step, the factors to the prices of a `Pace`."""
     one_step = TrainConfig(steps=1, batch_size=batch_size)
     return config.num_layers + 1, estimated_operations(config, one_step), kept_numbers(config, batch_size)
@@ -44,8 +44,8 @@ def loads(config: ModelConfig, batch_size: int) -> tuple[float, float, float]:
 
 def measure_pace() -> Pace:
     """Time some steps of each model, and solve for the prices; about half a second."""
-    matrix = np.array([loads(config, batch_size) for config, batch_size in PROBED])
-    seconds = np.array([time_step(config, batch_size) for config, batch_size in PROBED])
+    matrix = np.array([cost_terms(config, batch_size) for config, batch_size in CALIBRATION_MODELS])
+    seconds = np.array([time_step(config, batch_size) for config, batch_size in CALIBRATION_MODELS])
     # Relative errors count, and no price is below zero: one that would be is left out of the sum.
     rows = matrix / seconds[:, None]
     prices = np.zeros(3)
@@ -71,14 +71,14 @@ def time_step(config: ModelConfig, batch_size: int) -> float:
     return min(taken[1:])
 
 
-def corrected(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]) -> Pace:
+def update_pace(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]) -> Pace:
     """The pace after a run: half-way, in ratio, between what was thought and what was seen.
 
     Args:
         pace: what was thought.
         sides: config, batch size, steps and seconds of each.
     """
-    thought = sum(step * float(np.dot(pace, loads(config, batch_size))) for config, batch_size, step, _ in sides)
+    thought = sum(step * float(np.dot(pace, cost_terms(config, batch_size))) for config, batch_size, step, _ in sides)
     seen = sum(seconds for *_, seconds in sides)
     ratio = (seen / thought) ** 0.5 if thought > 0 and seen > 0 else 1.0
     return Pace(*(price * ratio for price in pace))
@@ -88,9 +88,9 @@ def estimated_seconds(pace: Pace, sides: Sequence[tuple[ModelConfig, TrainConfig
     """Of a whole run: the steps of all its sides, and the validations in between."""
     total = 0.0
     for config, training in sides:
-        step = float(np.dot(pace, loads(config, training.batch_size)))
+        step = float(np.dot(pace, cost_terms(config, training.batch_size)))
         tokens = training.batch_size * config.context_length
         validations = training.steps // training.validation_every if training.validation_every else 0
         validations += not training.validation_every or training.steps % training.validation_every > 0
         total += step * (training.steps + FORWARD_SHARE * validations * validation_tokens / tokens)
-    return BESIDES * total
+    return OVERHEAD * total

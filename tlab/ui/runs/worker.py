@@ -21,20 +21,20 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.training.records import StepRecord
 from tlab.training.trainer import Trainer
 from tlab.ui.runs.limits import check_limits
-from tlab.ui.runs.live_trainer import Found, WatchedTrainer, Wrote, write_sample
+from tlab.ui.runs.live_trainer import BackgroundResult, LiveTrainer, SampleDone, write_sample
 from tlab.ui.runs.messages import (
     MEASURE,
     PAUSE,
     STOP,
-    Ended,
-    Failed,
     Insight,
     Job,
-    Progress,
+    NewRecords,
     Rewound,
+    RunEnded,
+    RunFailed,
+    RunStarted,
     Sample,
     Snapshot,
-    Started,
     Validated,
     read_corpus,
 )
@@ -45,10 +45,10 @@ SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read
 SAMPLE_SHARE = 0.05  # of the time at most goes into samples, however slow the model is
 EXCERPT_CHARACTERS = 64
 SNAPSHOTS = 13  # weights kept of each side, for sliders over the training
-LARGEST_SNAPSHOT = 8 * 2**20  # bytes of weights that are worth sending while the training runs
+MAX_SNAPSHOT_BYTES = 8 * 2**20  # bytes of weights that are worth sending while the training runs
 
 
-LESS_URGENT = 10  # than the server: who waits for a page notices it, and a run takes no longer where cores are idle
+NICENESS = 10  # than the server: who waits for a page notices it, and a run takes no longer where cores are idle
 
 
 def serve(connection: Connection) -> None:
@@ -58,7 +58,7 @@ def serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers itself
     threadpool_limits(limits=1)  # as many workers as cores: more threads would only stand in each other's way
     if hasattr(os, "nice"):
-        os.nice(LESS_URGENT)
+        os.nice(NICENESS)
     try:
         while (job := connection.recv()) == MEASURE:
             connection.send(measure_pace())
@@ -66,7 +66,7 @@ def serve(connection: Connection) -> None:
             for message in work(job, connection):
                 connection.send(message)
         except (ValueError, MemoryError) as error:  # all errors of the core that are the settings' fault
-            connection.send(Failed(str(error) or "This model needs more memory than there is; make it smaller."))
+            connection.send(RunFailed(str(error) or "This model needs more memory than there is; make it smaller."))
     except (EOFError, OSError):  # the server is gone: nobody waits for the rest
         return
 
@@ -86,7 +86,7 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
     corpus = read_corpus(job)
     trainers = make_trainers(job, corpus)
     excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
-    yield Started([t.model.num_parameters for t in trainers], corpus.tokenizer.vocab_size, excerpt)
+    yield RunStarted([t.model.num_parameters for t in trainers], corpus.tokenizer.vocab_size, excerpt)
     for side, trainer in enumerate(trainers):
         if trainer.step == 0:
             yield from kept_snapshot(side, trainer)
@@ -96,7 +96,7 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
     sent_at = time.perf_counter()
     sample_at = sent_at + SECONDS_BETWEEN_SAMPLES / 2
     loops = [iter(trainer) for trainer in trainers]
-    while any(trainer.has_work for trainer in trainers) and order is None:
+    while any(trainer.unfinished for trainer in trainers) and order is None:
         for side, trainer in enumerate(trainers):
             if not trainer.finished and (record := next(loops[side], None)):
                 fresh[side].append(record)
@@ -104,7 +104,7 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
                     yield Insight(side, record.step, layers)
                 if record.step in snapshot_steps(trainer.train_config.steps):
                     yield from kept_snapshot(side, trainer)
-            yield from told_of(side, trainer, trainer.work_aside(), fresh[side])
+            yield from messages_of(side, trainer, trainer.run_background(), fresh[side])
         rounds += 1
         now = time.perf_counter()
         if now - sent_at >= SECONDS_BETWEEN_RECORDS:
@@ -127,19 +127,19 @@ def work(job: Job, connection: Connection) -> Iterator[Any]:
     yield from progress(fresh)
     for side, trainer in enumerate(trainers):
         if order == PAUSE:  # a run that goes on has no gap
-            yield from told_of(side, trainer, trainer.finish_aside(), fresh[side])
+            yield from messages_of(side, trainer, trainer.finish_background(), fresh[side])
         if trainer.divergence is None and order != STOP:
             yield Sample(side, trainer.step, write_sample(trainer.model, corpus))
     to_go_on = order == PAUSE
-    yield Ended(order, [t.checkpoint() if to_go_on else light_checkpoint(t, records=True) for t in trainers])
+    yield RunEnded(order, [t.checkpoint() if to_go_on else light_checkpoint(t, records=True) for t in trainers])
 
 
-def told_of(
-    side: int, trainer: WatchedTrainer, found: list[Found], fresh: list[StepRecord]
-) -> Iterator[Progress | Validated | Rewound | Sample]:
+def messages_of(
+    side: int, trainer: LiveTrainer, found: list[BackgroundResult], fresh: list[StepRecord]
+) -> Iterator[NewRecords | Validated | Rewound | Sample]:
     """What has come of a side's work between the steps."""
     for thing in found:
-        if isinstance(thing, Wrote):
+        if isinstance(thing, SampleDone):
             yield Sample(side, thing.step, thing.text)
         elif thing.rewound:
             fresh.clear()
@@ -149,22 +149,22 @@ def told_of(
             yield Validated(side, thing.step, thing.loss)
 
 
-def progress(fresh: list[list[StepRecord]]) -> Iterator[Progress]:
+def progress(fresh: list[list[StepRecord]]) -> Iterator[NewRecords]:
     """What there is of records, which are sent once."""
     for side, records in enumerate(fresh):
         yield from progress_of(side, records)
 
 
-def progress_of(side: int, records: list[StepRecord]) -> Iterator[Progress]:
+def progress_of(side: int, records: list[StepRecord]) -> Iterator[NewRecords]:
     """The same, of one side."""
     if records:
-        yield Progress(side, list(records))
+        yield NewRecords(side, list(records))
         records.clear()
 
 
 def too_large(trainer: Trainer) -> bool:
     """Whether sending the weights would hold up the training."""
-    return trainer.model.parameters.data.nbytes > LARGEST_SNAPSHOT
+    return trainer.model.parameters.data.nbytes > MAX_SNAPSHOT_BYTES
 
 
 def kept_snapshot(side: int, trainer: Trainer) -> Iterator[Snapshot]:
@@ -179,7 +179,7 @@ def light_checkpoint(trainer: Trainer, *, records: bool = False) -> Checkpoint:
     return dataclasses.replace(whole, optimizer_state={}, records=whole.records if records else [])
 
 
-def make_trainers(job: Job, corpus: Corpus) -> list[WatchedTrainer]:
+def make_trainers(job: Job, corpus: Corpus) -> list[LiveTrainer]:
     """New ones, or those of a run that goes on."""
     configs = [plan.configs(corpus.tokenizer.vocab_size) for plan in job.plans]
     if job.limits is not None:
@@ -187,12 +187,12 @@ def make_trainers(job: Job, corpus: Corpus) -> list[WatchedTrainer]:
     trainers = []
     for plan, config in zip(job.plans, configs, strict=True):
         trainer = (
-            cast(WatchedTrainer, WatchedTrainer.resume(plan.checkpoint, corpus))
+            cast(LiveTrainer, LiveTrainer.resume(plan.checkpoint, corpus))
             if plan.checkpoint
-            else WatchedTrainer(*config, corpus)
+            else LiveTrainer(*config, corpus)
         )
         if plan.bug:
-            trainer.plant = planted(plan.bug, trainer.config)
-            trainer.plant(trainer.model)
+            trainer.apply_bug = planted(plan.bug, trainer.config)
+            trainer.apply_bug(trainer.model)
         trainers.append(trainer)
     return trainers

@@ -18,18 +18,18 @@ from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.messages import Job
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names, label_of
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_label, field_names
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings
 from tlab.ui.settings.side_b import (
     NOTHING,
     NOTHING_WORDS,
-    asked_switch,
+    choice_update,
     explanation,
     fields_of,
-    number_for,
-    pick_for,
-    proposal,
+    number_update,
+    parse_side_b,
+    suggest_value,
     switch_words,
     vars_of,
 )
@@ -37,12 +37,12 @@ from tlab.ui.widgets.component import refusal
 
 OWN_TEXT = ":own"  # no file name on any system, so no corpus can be called so
 OWN_TEXT_NAME = "your own text"
-LARGEST_UPLOAD = 1_000_000  # characters that a browser's text box can hold without stumbling
+MAX_UPLOAD_CHARACTERS = 1_000_000  # characters that a browser's text box can hold without stumbling
 # Besides the switches, these are the settings that people ask for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
 PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
 FORMULAS = [{"left": "$", "right": "$", "display": False}]
-MOST_RADIO_CHOICES = 6  # more buttons than that are harder to read than a list
+MAX_RADIO_CHOICES = 6  # more buttons than that are harder to read than a list
 
 
 CodeLink = tuple[gr.Button, str, gr.Component]
@@ -54,7 +54,7 @@ def choice(
 ) -> gr.Component:
     """The entries of a registry, by their labels, and what the chosen one does."""
     choices: list[tuple[str, str]] = [(entry.label, key) for key, entry in registry.entries.items()]
-    kind = gr.Radio if len(choices) <= MOST_RADIO_CHOICES else gr.Dropdown
+    kind = gr.Radio if len(choices) <= MAX_RADIO_CHOICES else gr.Dropdown
     with gr.Group():
         control = kind(choices, value=default, label=label, info=info, elem_id=elem_id, interactive=True)
         words = gr.Markdown(explanation(registry.entries[default]), latex_delimiters=FORMULAS, elem_classes="tl-why")
@@ -77,7 +77,7 @@ def control_for(config_class: type, name: str, value: Any, code_links: list[Code
     option: Option = options(config_class)[name]
     kinds = type_alternatives(field_types(config_class)[name])
     default: Any = next(f.default for f in dataclasses.fields(config_class) if f.name == name)
-    label, elem_id = label_of(name), f"field-{name}"
+    label, elem_id = field_label(name), f"field-{name}"
     if option.registry is not None:
         return choice(option.registry, value, label, option.help, elem_id, code_links)
     if bool in kinds:
@@ -120,10 +120,10 @@ class Controls:
         largest_text: characters of a visitor's own text.
     """
 
-    def __init__(self, settings: dict[str, Any], switch: tuple[str, Any] | None, largest_text: int) -> None:
+    def __init__(self, settings: dict[str, Any], switch: tuple[str, Any] | None, max_text: int) -> None:
         self.settings = settings
         self.switch = switch
-        self.largest_text = largest_text
+        self.max_text = max_text
         self.components: list[gr.Component] = []
         self.names: list[str] = []
         self.code_links: list[CodeLink] = []
@@ -155,7 +155,7 @@ class Controls:
         name, value = self.switch or (None, None)
         with gr.Accordion("Change exactly one thing", open=True, elem_id="comparison"), gr.Group():
             switch = gr.Dropdown(
-                [(NOTHING_WORDS, NOTHING), *((label_of(field), field) for field in field_names())],
+                [(NOTHING_WORDS, NOTHING), *((field_label(field), field) for field in field_names())],
                 value=name or NOTHING,
                 label="B differs from A in",
                 info="A has the settings below. B has the same, the same first weights and the same batches, but for "
@@ -163,8 +163,8 @@ class Controls:
                 elem_id="switch",
             )
             with gr.Row():
-                pick = gr.Dropdown(elem_id="switch-choice", interactive=True, **vars_of(pick_for(name, value)))
-                number = gr.Number(elem_id="switch-number", interactive=True, **vars_of(number_for(name, value)))
+                pick = gr.Dropdown(elem_id="switch-choice", interactive=True, **vars_of(choice_update(name, value)))
+                number = gr.Number(elem_id="switch-number", interactive=True, **vars_of(number_update(name, value)))
             words = gr.Markdown(switch_words(name, value), latex_delimiters=FORMULAS, elem_classes="tl-why")
         self.add("switch", switch)
         self.add("switch_choice", pick)
@@ -183,8 +183,8 @@ class Controls:
         """The controls for B's value, with a proposal."""
         given = dict(zip(self.names, values, strict=True))
         name = given["switch"] if given["switch"] in field_names() else None
-        value = proposal(name, given.get(name)) if name else None
-        return [pick_for(name, value), number_for(name, value), switch_words(name, value)]
+        value = suggest_value(name, given.get(name)) if name else None
+        return [choice_update(name, value), number_update(name, value), switch_words(name, value)]
 
     def preset_updates(self, preset: Preset, corpus: str | None = None) -> tuple[list[Any], str]:
         """What `components` become, and the words on B's value.
@@ -197,8 +197,8 @@ class Controls:
         name, value = preset.switch or (None, None)
         special = {
             "switch": name or NOTHING,
-            "switch_choice": pick_for(name, value),
-            "switch_number": number_for(name, value),
+            "switch_choice": choice_update(name, value),
+            "switch_number": number_update(name, value),
         }
         if preset.corpus or corpus in PRESET_TEXTS:
             special["corpus"] = preset.corpus or DEFAULT_CORPUS
@@ -233,7 +233,7 @@ class Controls:
     def on_upload(self, content: bytes | None) -> list[Any]:
         """A file becomes the visitor's own text, where it can be read."""
         try:
-            text = decoded(content or b"", min(self.largest_text, LARGEST_UPLOAD))
+            text = decoded(content or b"", min(self.max_text, MAX_UPLOAD_CHARACTERS))
         except ValueError as error:
             raise refusal(error) from None
         return [OWN_TEXT, gr.update(value=text, visible=True)]
@@ -264,7 +264,7 @@ class Controls:
             corpus=OWN_TEXT_NAME if own else str(given["corpus"]),
             text=str(given["text"] or "") if own else None,
             tokenizer=str(given["tokenizer"]),
-            plans=make_plans(settings, asked_switch(given)),
+            plans=make_plans(settings, parse_side_b(given)),
         )
 
 

@@ -19,12 +19,12 @@ def config_of(name: str) -> type:
     return ModelConfig if name in options(ModelConfig) else TrainConfig
 
 
-def label_of(name: str) -> str:
+def field_label(name: str) -> str:
     """`num_layers` -> "Layers", `learning_rate` -> "Learning rate"."""
     return name.removeprefix("num_").replace("_", " ").capitalize()
 
 
-def value_words(name: str, value: Any) -> str:
+def format_value(name: str, value: Any) -> str:
     """A field's value for people: the label of a choice, a plain number, yes or no."""
     option = options(config_of(name))[name]
     if option.registry is not None and value in option.registry:

@@ -21,8 +21,8 @@ from tlab.training.config import TrainConfig
 from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names
 
 OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
-MOST_PROBLEMS = 4  # that one message tells; a link that is all wrong need not be told in full
-MOST_CHARACTERS = 60  # of a value; a key or a number has less
+MAX_PROBLEMS = 4  # that one message tells; a link that is all wrong need not be told in full
+MAX_CHARACTERS = 60  # of a value; a key or a number has less
 FOREIGN = ("__", "fbclid", "gclid", "utm_", "view", "session_hash", "deep_link", "logs")
 """Beginnings of names that Gradio, a Space's frame or those who pass links on add to an address."""
 
@@ -100,9 +100,9 @@ def read_query(query: Mapping[str, str]) -> Link:
     for side, values in (("", link.settings), ("side B: ", {**link.settings, **link.other})):
         if not link.problems and (not side or link.other):
             link.problems.extend(side + complaint for complaint in complaints(values))
-    if len(link.problems) > MOST_PROBLEMS:
-        rest = len(link.problems) - MOST_PROBLEMS
-        link.problems[MOST_PROBLEMS:] = [f"and {rest} more"]
+    if len(link.problems) > MAX_PROBLEMS:
+        rest = len(link.problems) - MAX_PROBLEMS
+        link.problems[MAX_PROBLEMS:] = [f"and {rest} more"]
     return link
 
 
@@ -138,7 +138,7 @@ def known(name: str) -> str:
         return name
     close = difflib.get_close_matches(name, usual, n=1)
     hint = f" Did you mean “{close[0]}”?" if close else ""
-    raise ValueError(f"there is no setting called “{name[:MOST_CHARACTERS]}”.{hint}")
+    raise ValueError(f"there is no setting called “{name[:MAX_CHARACTERS]}”.{hint}")
 
 
 def read_word(name: str, word: str) -> Any:
@@ -147,7 +147,7 @@ def read_word(name: str, word: str) -> Any:
     Raises:
         ValueError: it is not of the setting's kind, or out of range.
     """
-    if len(word) > MOST_CHARACTERS:
+    if len(word) > MAX_CHARACTERS:
         raise ValueError(f"{name}: the value has {len(word)} characters, more than any setting")
     if name == "corpus":
         if word not in corpus_names():  # a name, never a path

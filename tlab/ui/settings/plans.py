@@ -7,17 +7,17 @@ from typing import Any
 from tlab.config import options
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.messages import Plan
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, label_of, value_words
+from tlab.ui.runs.messages import SidePlan
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, field_label, format_value
 
 
 def side_label(name: str, value: Any) -> str:
     """What distinguishes a side: "Post-LN" says enough, "0.01" does not."""
-    words = value_words(name, value)
-    return words if options(config_of(name))[name].registry is not None else f"{label_of(name)} {words}"
+    words = format_value(name, value)
+    return words if options(config_of(name))[name].registry is not None else f"{field_label(name)} {words}"
 
 
-def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) -> tuple[Plan, ...]:
+def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) -> tuple[SidePlan, ...]:
     """The sides of a run.
 
     Args:
@@ -30,15 +30,15 @@ def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) 
     """
     model, training = (complete(config_class, settings) for config_class in (ModelConfig, TrainConfig))
     if switch is None:
-        return (Plan("this run", model, training),)
+        return (SidePlan("this run", model, training),)
     name, value = switch
     own = {**model, **training}[name]
     if own == value:
         raise ValueError(
-            f"B is the same as A: “{label_of(name)}” is {value_words(name, value)} in both. Give B another value."
+            f"B is the same as A: “{field_label(name)}” is {format_value(name, value)} in both. Give B another value."
         )
     changed = [{**fields, name: value} if name in fields else fields for fields in (model, training)]
-    return Plan(side_label(name, own), model, training), Plan(side_label(name, value), changed[0], changed[1])
+    return SidePlan(side_label(name, own), model, training), SidePlan(side_label(name, value), changed[0], changed[1])
 
 
 def complete(config_class: type, settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from tlab.config import field_types, options, type_alternatives
 from tlab.registry import Entry
-from tlab.ui.settings.fields import config_of, field_names, label_of
+from tlab.ui.settings.fields import config_of, field_label, field_names
 
 NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # no field can be called so
 YES, NO = "yes", "no"
@@ -20,7 +20,7 @@ def explanation(entry: Entry[Any]) -> str:
     return f"{entry.summary}{formula}"
 
 
-def asked_switch(given: dict[str, Any]) -> tuple[str, Any] | None:
+def parse_side_b(given: dict[str, Any]) -> tuple[str, Any] | None:
     """The field that B changes and its value, from the controls; None for a run of one side."""
     name = given["switch"]
     if not name or name == NOTHING:
@@ -53,19 +53,19 @@ def choices_of(name: str) -> list[tuple[str, str]]:
     return [(entry.label, key) for key, entry in registry.entries.items()]
 
 
-def pick_for(name: str | None, value: Any) -> dict[str, Any]:
+def choice_update(name: str | None, value: Any) -> dict[str, Any]:
     """The list of B's values, as an update; hidden where the field has none."""
     if name is None or not has_choices(name):
         return gr.update(visible=False)
     shown = (YES if value else NO) if is_switch(name) else value
-    return gr.update(visible=True, choices=choices_of(name), value=shown, label=f"{label_of(name)} of B")
+    return gr.update(visible=True, choices=choices_of(name), value=shown, label=f"{field_label(name)} of B")
 
 
-def number_for(name: str | None, value: Any) -> dict[str, Any]:
+def number_update(name: str | None, value: Any) -> dict[str, Any]:
     """The number that B has, as an update; hidden where the field has none."""
     if name is None or has_choices(name):
         return gr.update(visible=False)
-    return gr.update(visible=True, value=value, label=f"{label_of(name)} of B")
+    return gr.update(visible=True, value=value, label=f"{field_label(name)} of B")
 
 
 def vars_of(update: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def switch_words(name: str | None, value: Any) -> str:
     return option.help or ""
 
 
-def proposal(name: str, own: Any) -> Any:
+def suggest_value(name: str, own: Any) -> Any:
     """A value for B that differs from A's: the next choice, the other of two, or a number well apart."""
     registry = options(config_of(name))[name].registry
     if registry is not None:
@@ -109,7 +109,7 @@ def fields_of(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
         if name in given:
             kinds = type_alternatives(expected)
             if given[name] is None and type(None) not in kinds:
-                raise ValueError(f"“{label_of(name)}” is empty: give it a value.")
+                raise ValueError(f"“{field_label(name)}” is empty: give it a value.")
             value = given[name]
             whole = isinstance(value, float) and value.is_integer() and float not in kinds
             values[name] = int(value) if whole else value

@@ -30,7 +30,7 @@ MOST_UNPACKED = 128 * 2**20
 MOST_RATIO = 100  # weights do not pack at all, metrics to a third; a text of one word over and over may reach this
 FREE_BYTES = 2**20  # of these nobody asks how well they packed
 MOST_JSON = 2**22  # a vocabulary of the whole of Unicode has less
-LONGEST_NAME = 60
+MAX_NAME_LENGTH = 60
 SIDE_FILES = (write_zip.CONFIG, write_zip.METRICS, FILE_NAME, *(f"loss.{kind}" for kind in write_zip.PICTURE_KINDS))
 KNOWN = {
     write_zip.README, write_zip.RUN, write_zip.REPEAT, write_zip.TEXT,
@@ -75,7 +75,7 @@ def check_entries(archive: zipfile.ZipFile) -> None:
     names = [info.filename for info in infos]
     strange = [name for name in names if name not in KNOWN]
     if strange:
-        raise ReopenError(f"The zip holds {strange[0][:LONGEST_NAME]!r}, which no export of the lab has.")
+        raise ReopenError(f"The zip holds {strange[0][:MAX_NAME_LENGTH]!r}, which no export of the lab has.")
     if len(set(names)) < len(names):
         raise ReopenError("The zip holds two files of the same name.")
     if any(info.flag_bits & 1 for info in infos):
@@ -131,7 +131,7 @@ def plain_name(name: Any) -> str:
     """A name as the history takes it: one short line."""
     if not isinstance(name, str):
         raise ReopenError(f"A name in it is {type(name).__name__} and no text.")
-    return " ".join(name.split())[:LONGEST_NAME] or "opened run"
+    return " ".join(name.split())[:MAX_NAME_LENGTH] or "opened run"
 
 
 def read_side(archive: zipfile.ZipFile, folder: str, limits: Limits) -> Checkpoint:

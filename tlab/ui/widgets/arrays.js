@@ -1,11 +1,11 @@
 // Behind common.js, for the pictures of the Attention and Generate tabs.
 
-// What a visitor chooses goes to the tab's wish component, which asks the server; -> the serial number of the question.
+// What a visitor chooses goes to the tab's selection component, which asks the server; -> the serial number of the question.
 // An answer with a smaller number is older than what was chosen last, and must not choose for the visitor.
 let asked = 0;
-const ask = (wish) => {
-  const detail = { tab: props.tab, wish, serial: 0 };
-  element.dispatchEvent(new CustomEvent("tl-wish", { bubbles: true, detail }));
+const ask = (selection) => {
+  const detail = { tab: props.tab, selection, serial: 0 };
+  element.dispatchEvent(new CustomEvent("tl-select", { bubbles: true, detail }));
   asked = detail.serial || asked;
   return asked;
 };

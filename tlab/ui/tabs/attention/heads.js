@@ -16,7 +16,7 @@ const choose = (index, focus) => {
   if (top < grid.scrollTop || top + offsetHeight > grid.scrollTop + grid.clientHeight) grid.scrollTop = top - 4;
 };
 
-const wishFor = (index, focus) => {
+const selectionFor = (index, focus) => {
   choose(index, focus);
   const { heads } = props.value;
   ask({ layer: Math.floor(chosen / heads), head: chosen % heads });
@@ -33,7 +33,7 @@ const build = ({ layers, heads }) => {
     const words = make("span");
     words.append(make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`), make("i"), make("i"), make("i"));
     button.append(make("canvas"), words);
-    button.addEventListener("click", () => wishFor(i, false));
+    button.addEventListener("click", () => selectionFor(i, false));
     return button;
   }));
 };
@@ -63,6 +63,6 @@ grid.addEventListener("keydown", (event) => {
   const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -heads, ArrowDown: heads }[event.key];
   if (by === undefined) return;
   event.preventDefault();
-  if (chosen + by >= 0 && chosen + by < grid.childElementCount) wishFor(chosen + by, true);
+  if (chosen + by >= 0 && chosen + by < grid.childElementCount) selectionFor(chosen + by, true);
 });
 keepDrawn(grid, draw);

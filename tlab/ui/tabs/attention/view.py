@@ -1,8 +1,8 @@
 """The pictures of the Attention and Generate tabs: what each component is sent, and the HTML around its drawing.
 
 Tokens and texts go into JSON values, which the scripts set as text, or are escaped here. What a visitor chooses in a
-picture goes through one component a tab, the `wish`: the scripts tell it, and it alone asks the server. So there is
-one question at a time, each with everything that was chosen, and an answer can never be an older one's.
+picture goes through one component per tab, the selection: the scripts report to it, and it alone asks the server. So
+there is one question at a time, each with everything that was chosen, and an answer can never be an older one's.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 
 from tlab.generate import Chain
 from tlab.inside.attention import (
+    AttentionData,
     HeadPortrait,
     Likely,
     Pair,
-    Reading,
     ScoreStatistics,
     by_distance,
     pair,
@@ -42,9 +42,9 @@ def look_component(name: str, template: str, value: Any, elem_id: str, **props: 
     return drawing(name, template, value, elem_id, behind="widgets/arrays.js", **props)
 
 
-def wish_component(tab: str, value: dict[str, Any]) -> gr.HTML:
+def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
     """Where a tab's pictures leave what a visitor chooses; it shows nothing itself."""
-    return look_component("widgets/select.js", "", value, f"{tab}-wish", tab=tab, elem_classes="tl-wish")
+    return look_component("widgets/select.js", "", value, f"{tab}-selection", tab=tab, elem_classes="tl-selection")
 
 
 # ------------------------------------------------------------------------------------------------ numbers on the wire
@@ -118,7 +118,7 @@ ROLE_WORDS = {
 }
 
 
-def thumbs_value(reading: Reading, layer: int, head: int, serial: int) -> dict[str, Any]:
+def thumbs_value(reading: AttentionData, layer: int, head: int, serial: int) -> dict[str, Any]:
     """Every head as a small picture, eight bits a tile."""
     small = thumbnail(reading.weights, THUMBNAIL)  # (L, H, side, side)
     tiles = np.rint(np.sqrt(np.clip(small, 0, 1)) * 255).astype(np.uint8)
@@ -191,7 +191,7 @@ def attention_map(value: dict[str, Any]) -> gr.HTML:
 
 
 def map_value(
-    tokens: list[str], reading: Reading, layer: int, head: int, query: int, key: int, serial: int
+    tokens: list[str], reading: AttentionData, layer: int, head: int, query: int, key: int, serial: int
 ) -> dict[str, Any]:
     """What the map draws."""
     words = f"Attention map of layer {layer + 1}, head {head + 1}, over {len(tokens)} tokens."
@@ -221,7 +221,9 @@ def pair_card(value: dict[str, Any]) -> gr.HTML:
     return look_component("tabs/attention/qk_pair.js", PAIR, value, "attention-pair", tab="attention")
 
 
-def pair_value(tokens: list[str], reading: Reading, layer: int, head: int, query: int, key: int) -> dict[str, Any]:
+def pair_value(
+    tokens: list[str], reading: AttentionData, layer: int, head: int, query: int, key: int
+) -> dict[str, Any]:
     """Query, key and products of a pair, and the sum that they make."""
     of: Pair = pair(reading, layer, head, query, key)
     return {
@@ -314,7 +316,12 @@ def positions_card(value: dict[str, Any]) -> gr.HTML:
 
 
 def positions_value(
-    kinds: list[tuple[str, str]], kind: str, words: str, made: Portrait, own: tuple[Reading, int, int], end: int | None
+    kinds: list[tuple[str, str]],
+    kind: str,
+    words: str,
+    made: Portrait,
+    own: tuple[AttentionData, int, int],
+    end: int | None,
 ) -> dict[str, Any]:
     """The three pictures of a kind.
 

@@ -127,7 +127,7 @@ class HistoryTab:
 
     def change(self, action: str, asked: str, name: str, session: str) -> None:
         """Rename, pin or delete a run of this session."""
-        run = self.runs.own(session, asked)
+        run = self.runs.get_owned(session, asked)
         if run is None:
             return
         if action == "rename":

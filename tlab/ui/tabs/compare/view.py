@@ -13,9 +13,9 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import Job, Plan
+from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import Run, Side
-from tlab.ui.settings.fields import label_of, value_words
+from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
@@ -113,7 +113,7 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
         if differs or not differences_only:
             cells = "".join(f"<td>{html.escape(words(name, value))}</td>" for value in values)
             mark = ' class="tl-differs"' if differs and not differences_only else ""
-            rows.append(f'<tr{mark}><th scope="row">{html.escape(label_of(name))}</th>{cells}</tr>')
+            rows.append(f'<tr{mark}><th scope="row">{html.escape(field_label(name))}</th>{cells}</tr>')
     if not rows:
         return note_html(
             "These runs have the same settings." if len(columns) > 1 else "Choose a second run to compare."
@@ -136,7 +136,7 @@ def settings_of(run: Run, side: Side) -> dict[str, Any]:
 
 def words(name: str, value: Any) -> str:
     """A setting's value for people."""
-    return value_words(name, value) if name not in ("corpus", "tokenizer") else str(value)
+    return format_value(name, value) if name not in ("corpus", "tokenizer") else str(value)
 
 
 # ------------------------------------------------------------------------------------------------ exports
@@ -173,9 +173,9 @@ def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[
     return run, [[checkpoint] for checkpoint in checkpoints]
 
 
-def plan_of(side: KeptSide) -> Plan:
+def plan_of(side: KeptSide) -> SidePlan:
     """What a side was to be."""
     model = dataclasses.asdict(side.checkpoint.model_config)
     fields = {name: model[name] for name in options(ModelConfig) if name != "vocab_size"}
     training = {name: getattr(side.checkpoint.train_config, name) for name in options(TrainConfig)}
-    return Plan(side.label, fields, training)
+    return SidePlan(side.label, fields, training)

@@ -47,9 +47,9 @@ const draw = () => {
   element.dispatchEvent(new CustomEvent("tl-shown", { bubbles: true, detail: { side: props.side, place: value.place } }));
 };
 
-// Another token in its place is a wish of its own: it lets the model write.
-const branch = (wish) =>
-  element.dispatchEvent(new CustomEvent("tl-wish", { bubbles: true, detail: { tab: "instead", wish, serial: 0 } }));
+// Another token in its place is a selection of its own: it lets the model write.
+const branch = (selection) =>
+  element.dispatchEvent(new CustomEvent("tl-select", { bubbles: true, detail: { tab: "instead", selection, serial: 0 } }));
 
 watch("value", draw);
 draw();

@@ -12,10 +12,10 @@ import gradio as gr
 
 from tlab.generate import Sampling, Token, candidates, check_sampling, generate, sampling_steps
 from tlab.ui.demo.shipped_run import PROMPT
-from tlab.ui.inspection.cache import MAX_PROMPT, Readings
-from tlab.ui.inspection.selection import Subject, readable_text, subject, whole
+from tlab.ui.inspection.cache import MAX_PROMPT, InspectionCache
+from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text
 from tlab.ui.runs.manager import Runs
-from tlab.ui.tabs.attention.view import chain_card, chain_value, wish_component, written_text
+from tlab.ui.tabs.attention.view import chain_card, chain_value, selection_component, written_text
 from tlab.ui.tabs.generate.texts import Writing, Writings, seen_tokens
 from tlab.ui.tabs.train.tab import QUIET
 from tlab.ui.widgets.component import note_html, refusal
@@ -33,15 +33,15 @@ SIDES = 2
 class GenerateTab:
     """Builds the tab and holds its handlers: one that writes, and one that shows how a token is chosen."""
 
-    def __init__(self, runs: Runs, run_id: gr.State, readings: Readings) -> None:
+    def __init__(self, runs: Runs, run_id: gr.State, cache: InspectionCache) -> None:
         self.runs = runs
         self.run_id = run_id
-        self.readings = readings
+        self.cache = cache
         self.writings = Writings()
 
     def build(self, tab: gr.Tab) -> None:
         """Lay it out with a text of the shipped model's sides, and connect it."""
-        of = self.subjects(None)
+        of = self.find_models(None)
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
                 self.build_controls()
@@ -55,11 +55,11 @@ class GenerateTab:
                             self.chains.append(chain_card(chain, side))
                         columns.append(column)
                 self.note = gr.HTML(note(of), elem_id="generate-note", apply_default_css=False)
-        self.wish = wish_component("generate", {"serial": 0})
-        self.instead = wish_component("instead", {"serial": 0})
+        self.selection = selection_component("generate", {"serial": 0})
+        self.instead = selection_component("instead", {"serial": 0})
         writer = gr.State(of[0].key)  # whose text is shown
-        answered = gr.State(None)  # the prompt, and the last wish before it changed
-        branched = gr.State(0)  # the last wish for another token
+        answered = gr.State(None)  # the prompt, and the last selection before it changed
+        branched = gr.State(0)  # the last selection for another token
         another = gr.JSON(None, visible=False)  # a prompt in the place of one that a new model cannot read
 
         settings = [self.temperature, self.top_k, self.top_p, self.repetition]
@@ -74,9 +74,9 @@ class GenerateTab:
         )
         self.halt.click(None, cancels=[writing], **QUIET)
         looking = gr.on(
-            [self.wish.input, self.prompt.change, *(slider.input for slider in settings), tab.select],
+            [self.selection.input, self.prompt.change, *(slider.input for slider in settings), tab.select],
             self.on_look,
-            [self.run_id, self.prompt, *settings, self.wish, writer, answered],
+            [self.run_id, self.prompt, *settings, self.selection, writer, answered],
             [*self.chains, *self.texts, self.note, writer, answered, another, *columns[1:]],
             trigger_mode="always_last",
             **QUIET,
@@ -106,7 +106,7 @@ class GenerateTab:
             self.write = gr.Button("Write", variant="primary", elem_id="write")
             self.halt = gr.Button("Stop", elem_id="halt")
 
-    def opening(self, of: list[Subject], side: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def opening(self, of: list[SelectedModel], side: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The text and the chain of a side when the page opens; empty where the shipped run has no such side."""
         if side >= len(of):
             return empty_text(""), {"rows": []}
@@ -117,36 +117,36 @@ class GenerateTab:
         chain = self.chain(of[side], PROMPT, Sampling(TEMPERATURE), None)
         return text_value(writing, title(of, side)), chain
 
-    def subjects(self, run_id: str | None) -> list[Subject]:
+    def find_models(self, run_id: str | None) -> list[SelectedModel]:
         """The models that write: one a side; of a side whose model had to make room, none."""
-        first = subject(self.runs, run_id)
-        others = [subject(self.runs, run_id, side) for side in range(1, len(first.labels))]
+        first = find_model(self.runs, run_id)
+        others = [find_model(self.runs, run_id, side) for side in range(1, len(first.labels))]
         return [first, *(model for model in others if model.key == first.key)]
 
     # -------------------------------------------------------------------------------- how a token is chosen
 
     def on_look(
         self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
-        wish: Any, writer: Any, answered: Any,
+        selection: Any, writer: Any, answered: Any,
     ) -> list[Any]:  # fmt: skip
         """How the next token, or the one that was clicked, is chosen with these settings, on every side.
 
         The tab may also have come into view with a new model, of another alphabet: another's text is not its own.
         """
-        of = self.subjects(run_id)
-        wish = wish if isinstance(wish, dict) else {}
+        of = self.find_models(run_id)
+        selection = selection if isinstance(selection, dict) else {}
         read = given = str(prompt or "")[-MAX_PROMPT:]
         new_model = of[0].key != writer
         if new_model:
             read = readable_text(of[0].checkpoint, given, PROMPT if of[0].run is None else of[0].excerpt[:12])
         # Who types a prompt wants to see what comes behind it, and no longer the token that was clicked before.
-        serial = whole(wish.get("serial"), 0, LARGEST, 0)
+        serial = clamp_int(selection.get("serial"), 0, LARGEST, 0)
         last_prompt, since = answered or (given, 0)
         since = since if read == last_prompt else serial
         sampling = sampling_of(temperature, top_k, top_p, repetition)
         chains: list[Any] = [gr.skip()] * SIDES
         for side, model in enumerate(of):
-            at = wish.get("ab"[side]) if serial > since else None
+            at = selection.get("ab"[side]) if serial > since else None
             chains[side] = self.chain(model, read, sampling, self.writings.place(at))
         texts = [empty_text(title(of, side)) if new_model else gr.skip() for side in range(SIDES)]
         return [
@@ -159,13 +159,15 @@ class GenerateTab:
             gr.update(visible=len(of) > 1) if new_model else gr.skip(),
         ]
 
-    def chain(self, of: Subject, prompt: str, sampling: Sampling, at: tuple[Writing, int] | None) -> dict[str, Any]:
+    def chain(
+        self, of: SelectedModel, prompt: str, sampling: Sampling, at: tuple[Writing, int] | None
+    ) -> dict[str, Any]:
         """The likeliest tokens behind the prompt, or at a place of a text, on their way from logit to chance."""
         names = of.checkpoint.tokenizer.tokens
         if at is None:
             where, drawn, place, written = "next, behind the prompt", None, None, []
             try:
-                logits = self.readings.next_logits(of.checkpoint, prompt)
+                logits = self.cache.next_logits(of.checkpoint, prompt)
             except ValueError as error:  # not a toast: it may be a word that is not typed to its end
                 return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
         else:
@@ -189,10 +191,10 @@ class GenerateTab:
         count: Any, seed: Any, instead: Any, branched: Any, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """Frames of growing texts, one a side; they grow at their ends only, so that Gradio sends what is new."""
-        of = self.subjects(run_id)
+        of = self.find_models(run_id)
         instead = instead if isinstance(instead, dict) else {}
-        serial = whole(instead.get("serial"), 0, LARGEST, 0)
-        only = whole(instead.get("side"), 0, SIDES - 1, 0) if serial != branched else None
+        serial = clamp_int(instead.get("serial"), 0, LARGEST, 0)
+        only = clamp_int(instead.get("side"), 0, SIDES - 1, 0) if serial != branched else None
         count = min(max(int(count or 1), 1), MAX_TOKENS)
         sampling = sampling_of(temperature, top_k, top_p, repetition)
         sources: dict[int, tuple[Writing, Iterator[Token]]] = {}
@@ -259,12 +261,12 @@ def empty_text(heading: str) -> dict[str, Any]:
     return {"title": heading, "prompt": "", "tokens": [], "number": secrets.token_urlsafe(9)}
 
 
-def title(of: list[Subject], side: int) -> str:
+def title(of: list[SelectedModel], side: int) -> str:
     """What a side's card is called."""
     return f"{'AB'[side]}: {of[side].labels[side]}" if 1 < len(of) > side else "Text"
 
 
-def note(of: list[Subject]) -> str:
+def note(of: list[SelectedModel]) -> str:
     """Whose models write."""
     if len({model.checkpoint.step for model in of}) > 1 or len(of) == 1:
         return note_html(" ".join(model.words for model in of))

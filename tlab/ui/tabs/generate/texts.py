@@ -12,8 +12,8 @@ import numpy as np
 from tlab.generate import Sampling, Token, sampling_steps
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
-from tlab.ui.inspection.cache import Memory
-from tlab.ui.inspection.selection import whole
+from tlab.ui.inspection.cache import ByteBudgetCache
+from tlab.ui.inspection.selection import clamp_int
 
 BUDGET = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
 TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores
@@ -56,7 +56,7 @@ class Writings:
     """The texts of all visitors, within a budget of bytes."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self.memory = Memory(budget)
+        self.memory = ByteBudgetCache(budget)
         self.shipped: dict[str, Writing] = {}  # of the page's opening: they never go
 
     def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> Writing:
@@ -89,7 +89,7 @@ class Writings:
         if not isinstance(at, dict):
             return None
         writing = self.find(at.get("number"))
-        place = whole(at.get("place"), -1, 10**6, -1)
+        place = clamp_int(at.get("place"), -1, 10**6, -1)
         return (writing, place) if writing is not None and 0 <= place < len(writing.tokens) else None
 
     def branch(self, at: Any, checkpoint: Checkpoint, count: int, sampling: Sampling) -> tuple[Writing, str]:
@@ -115,7 +115,7 @@ class Writings:
         if old.model() is not checkpoint:
             raise ValueError("This text was written by an earlier model than the present one; let it write anew.")
         tokenizer = checkpoint.tokenizer
-        token_id = whole(at.get("id"), -1, tokenizer.vocab_size, -1)
+        token_id = clamp_int(at.get("id"), -1, tokenizer.vocab_size, -1)
         if not 0 <= token_id < tokenizer.vocab_size:
             raise ValueError("There is no such token in this model's vocabulary.")
         new = self.begin(checkpoint, old.prompt, count, old.owner)

@@ -13,9 +13,9 @@ from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import Inspector
-from tlab.ui.inspection.selection import Subject, job_of, plan_of, scene_of, wished_subject
+from tlab.ui.inspection.selection import SelectedModel, inspection_request, job_of, plan_of, selected_model
 from tlab.ui.runs.manager import BusyError, Runs
-from tlab.ui.runs.messages import Job, Plan
+from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.settings.controls import FORMULAS
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
 from tlab.ui.tabs.train.tab import QUIET, TrainTab
@@ -41,7 +41,7 @@ class InsideLab:
         self.inspector = inspector
         self.train = train
 
-    def build(self, run_id: gr.State, wish: gr.HTML, tabs: gr.Tabs) -> None:
+    def build(self, run_id: gr.State, selection: gr.HTML, tabs: gr.Tabs) -> None:
         """Lay them out, and connect them."""
         gr.HTML(CHECK_HEAD, apply_default_css=False)
         with gr.Row(equal_height=False):
@@ -63,17 +63,19 @@ class InsideLab:
                 made = gr.HTML(note_html("Press the button: it takes about a second."), elem_id="lab-profiled",
                                apply_default_css=False)  # fmt: skip
         bug.change(self.on_bug, bug, [words, train], queue=False, **QUIET)
-        check.click(self.on_check, [run_id, wish, bug], checks, **QUIET)
-        profile.click(self.on_profile, [run_id, wish], made, **QUIET)
-        train.click(self.on_train, [run_id, wish, bug], [tabs, *self.train.outputs], concurrency_limit=None, **QUIET)
+        check.click(self.on_check, [run_id, selection, bug], checks, **QUIET)
+        profile.click(self.on_profile, [run_id, selection], made, **QUIET)
+        train.click(
+            self.on_train, [run_id, selection, bug], [tabs, *self.train.outputs], concurrency_limit=None, **QUIET
+        )
 
     def on_bug(self, bug: str | None) -> list[Any]:
         """What the mistake is."""
         return [bug_words(bug), gr.update(interactive=bug in BUGS)]
 
-    def on_check(self, run_id: str | None, wish: Any, bug: str | None) -> str:
+    def on_check(self, run_id: str | None, selection: Any, bug: str | None) -> str:
         """The table of checks, of the configuration of the chosen model; or why there is none."""
-        config = wished_subject(self.runs, run_id, wish).checkpoint.model_config
+        config = selected_model(self.runs, run_id, selection).checkpoint.model_config
         bug = bug if bug in BUGS else None
         try:
             checks = self.inspector.call(tasks.check_rows, config, bug)
@@ -81,20 +83,20 @@ class InsideLab:
             return refused_html(str(error))
         return checks_html(checks, BUGS.entries[bug].label if bug else None)
 
-    def on_profile(self, run_id: str | None, wish: Any) -> str:
+    def on_profile(self, run_id: str | None, selection: Any) -> str:
         """Where the time of a step of the chosen run goes; or why it cannot be told."""
-        of = wished_subject(self.runs, run_id, wish)
+        of = selected_model(self.runs, run_id, selection)
         training = TrainConfig.from_json(plan_of(of).training)
         try:
-            return profile_html(self.inspector.call(tasks.profile_step, scene_of(of, ""), training))
+            return profile_html(self.inspector.call(tasks.profile_step, inspection_request(of, ""), training))
         except ValueError as error:
             return refused_html(str(error))
 
     async def on_train(
-        self, run_id: str | None, wish: Any, bug: str | None, request: gr.Request
+        self, run_id: str | None, selection: Any, bug: str | None, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
         """Begin a run of the chosen settings against the same with the bug, and show it on the Train tab."""
-        of = wished_subject(self.runs, run_id, wish)
+        of = selected_model(self.runs, run_id, selection)
         try:
             run = self.runs.start(request.session_hash or "", bug_job(of, bug or NO_BUG))
         except (ValueError, BusyError) as error:
@@ -114,7 +116,7 @@ def bug_words(bug: str | None) -> str:
     return f"$\\displaystyle {entry.formula}$\n\n{words}\n\n*{html.escape(entry.source)}*"
 
 
-def bug_job(of: Subject, bug: str) -> Job:
+def bug_job(of: SelectedModel, bug: str) -> Job:
     """The settings of a model as A, and the same with a bug as B, in turns on the same batches.
 
     Raises:
@@ -127,7 +129,7 @@ def bug_job(of: Subject, bug: str) -> Job:
         raise ValueError(f"“{BUGS.entries[bug].label}” cannot be planted: {reason}. Choose another, or another model.")
     steps = min(int(plan.training["steps"]), MOST_BUG_STEPS)
     training = {**plan.training, "steps": steps, "validation_every": max(1, steps // 4)}
-    right = Plan("As it should be", plan.model, training)
-    wrong = Plan(f"Bug: {BUGS.entries[bug].label}", plan.model, training, bug=bug)
+    right = SidePlan("As it should be", plan.model, training)
+    wrong = SidePlan(f"Bug: {BUGS.entries[bug].label}", plan.model, training, bug=bug)
     job = job_of(of)
     return Job(job.corpus, job.text, job.tokenizer, (right, wrong))

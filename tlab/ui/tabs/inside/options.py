@@ -12,7 +12,7 @@ import gradio as gr
 
 from tlab.config import ConfigError, Option, field_types, options, type_alternatives
 from tlab.inside import PROBES, Probe
-from tlab.ui.settings.fields import label_of
+from tlab.ui.settings.fields import field_label
 
 PUBLIC_TIMES = 2  # times its default an amount may be on a page that many share
 MAX_TEXT = 2_000  # characters of an option
@@ -62,7 +62,7 @@ def option_control(key: str, name: str, public: bool) -> gr.Component:
     kind = PROBES[key]
     option: Option = options(kind)[name]
     value, elem_id = default(kind, name), f"probe-{key}-{name}"
-    shown: dict[str, Any] = {"label": label_of(name), "info": option.help, "elem_id": elem_id}
+    shown: dict[str, Any] = {"label": field_label(name), "info": option.help, "elem_id": elem_id}
     if option.registry is not None:
         choices: list[tuple[str, str]] = [(entry.label, entry.key) for entry in option.registry.entries.values()]
         return gr.Dropdown(choices, value=value, interactive=True, **shown)

@@ -13,24 +13,24 @@ from tlab.inside.interventions import CHANGES
 from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.cache import Readings
+from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import (
-    Subject,
+    SelectedModel,
     every_step,
-    note_words,
+    find_model,
+    inspection_request,
     readable_text,
-    scene_of,
-    scrub_value,
+    selected_model,
+    selection_note,
     serial_of,
-    subject,
-    wished_subject,
+    step_slider_value,
 )
-from tlab.ui.inspection.tasks import Intervention, OverTime, Scene
+from tlab.ui.inspection.tasks import InspectionRequest, Intervention, OverTime
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.controls import FORMULAS
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, REPLACE_IF_UNTOUCHED
-from tlab.ui.tabs.attention.view import scrubber, wish_component
+from tlab.ui.tabs.attention.view import scrubber, selection_component
 from tlab.ui.tabs.inside.checks_panel import InsideLab
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
 from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
@@ -51,11 +51,13 @@ The part is changed in what it adds to the stream; everything behind it is compu
 class InsideTab:
     """Builds the tab and holds its handlers. Everything is computed by the inspector, in a process of its own."""
 
-    def __init__(self, runs: Runs, run_id: gr.State, readings: Readings, train: TrainTab, inspector: Inspector) -> None:
+    def __init__(
+        self, runs: Runs, run_id: gr.State, cache: InspectionCache, train: TrainTab, inspector: Inspector
+    ) -> None:
         self.runs = runs
         self.inspector = inspector
         self.run_id = run_id
-        self.readings = readings
+        self.cache = cache
         self.public = runs.limits.public
         self.lab = InsideLab(runs, train, inspector)
         self.fields = [(key, name) for key, kind in PROBES.items() for name in options(kind)]
@@ -64,8 +66,8 @@ class InsideTab:
 
     def build(self, tab: gr.Tab, tabs: gr.Tabs) -> None:
         """Lay it out with the first probe of the shipped model, and connect it."""
-        of = subject(self.runs, None)
-        scene = scene_of(of, EXCERPT)
+        of = find_model(self.runs, None)
+        request = inspection_request(of, EXCERPT)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 self.build_choice(of)
@@ -73,23 +75,23 @@ class InsideTab:
                 kind, entry = PROBES[FIRST], PROBES.entries[FIRST]
                 self.about = gr.HTML(about_html(kind, entry.source), elem_id="inside-about", apply_default_css=False)
                 self.formula = gr.Markdown(formula_of(FIRST), latex_delimiters=FORMULAS, elem_id="inside-formula")
-                rows = tasks.probe_rows(scene, FIRST, {})
+                rows = tasks.probe_rows(request, FIRST, {})
                 self.table = gr.HTML(probe_table(FIRST, rows), elem_id="inside-table", apply_default_css=False)
                 follow = gr.Button("Follow this table over the training", size="sm", elem_id="inside-follow")
                 found = tasks.probe_over_time(
-                    [scene_of(one, EXCERPT) for one in every_step(self.runs, None, of)], FIRST, {}
+                    [inspection_request(one, EXCERPT) for one in every_step(self.runs, None, of)], FIRST, {}
                 )
                 self.over_time = lines_chart(over_time(FIRST, found, of), "inside-over-time")
-        self.build_what_if(of, scene)
-        self.wish = wish_component("inside", {"serial": 0})
-        self.lab.build(self.run_id, self.wish, tabs)
+        self.build_what_if(of, request)
+        self.selection = selection_component("inside", {"serial": 0})
+        self.lab.build(self.run_id, self.selection, tabs)
         self.connect(tab, of, follow)
 
-    def build_choice(self, of: Subject) -> None:
+    def build_choice(self, of: SelectedModel) -> None:
         """The text, the model, the probe and its options."""
         self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
-        self.scrub = scrubber(scrub_value(of, 0), "inside")
-        self.note = gr.HTML(note_html(note_words(of, EXCERPT)), elem_id="inside-note", apply_default_css=False)
+        self.scrub = scrubber(step_slider_value(of, 0), "inside")
+        self.note = gr.HTML(note_html(selection_note(of, EXCERPT)), elem_id="inside-note", apply_default_css=False)
         first = next(group for group, keys in groups().items() if FIRST in keys)
         self.group = gr.Radio(
             [(group.capitalize(), group) for group in groups()], value=first, label="Look at", info=group_words(first),
@@ -103,7 +105,7 @@ class InsideTab:
                 self.options += [option_control(key, name, self.public) for name in options(kind)]
             self.option_groups.append(group)
 
-    def build_what_if(self, of: Subject, scene: Scene) -> None:
+    def build_what_if(self, of: SelectedModel, request: InspectionRequest) -> None:
         """One part, one change, and what comes of it."""
         gr.HTML(WHAT_IF, apply_default_css=False)
         parts = tasks.part_names(of.checkpoint.model_config)
@@ -124,21 +126,21 @@ class InsideTab:
                     info="Of the same number of tokens, best with only one of them another.",
                 )  # fmt: skip
             with gr.Column(scale=8, min_width=320):
-                done = tasks.intervene(scene, parts[0], FIRST_CHANGE, "", WINDOWS)
+                done = tasks.intervene(request, parts[0], FIRST_CHANGE, "", WINDOWS)
                 self.effect = gr.HTML(
                     intervention_html(change_words(parts[0], FIRST_CHANGE), done), elem_id="what-if-effect",
                     apply_default_css=False,
                 )  # fmt: skip
 
-    def connect(self, tab: gr.Tab, of: Subject, follow: gr.Button) -> None:
+    def connect(self, tab: gr.Tab, of: SelectedModel, follow: gr.Button) -> None:
         """One listener for the table and one for the intervention: the last question is always answered."""
         shown, instead = gr.State(of.key), gr.JSON(None, visible=False)
         about = [self.about, self.formula, self.over_time, *self.option_groups]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
-        asked = [self.run_id, self.text, self.wish, self.probe]
+        asked = [self.run_id, self.text, self.selection, self.probe]
         answered = gr.on(
-            [self.wish.input, self.text.change, self.probe.change, tab.select, *changes(self.options)],
+            [self.selection.input, self.text.change, self.probe.change, tab.select, *changes(self.options)],
             self.on_look,
             [*asked, shown, self.part, *self.options],
             [self.scrub, self.note, self.table, self.part, shown, instead],
@@ -149,9 +151,9 @@ class InsideTab:
         follow.click(self.on_follow, [*asked, *self.options], self.over_time, **QUIET)
         self.change.change(self.on_change, self.change, self.other, queue=False, **QUIET)
         gr.on(
-            [self.wish.input, self.text.change, tab.select, *changes([self.part, self.change, self.other])],
+            [self.selection.input, self.text.change, tab.select, *changes([self.part, self.change, self.other])],
             self.on_what_if,
-            [self.run_id, self.text, self.wish, self.part, self.change, self.other],
+            [self.run_id, self.text, self.selection, self.part, self.change, self.other],
             self.effect,
             trigger_mode="always_last",
             **QUIET,
@@ -172,10 +174,10 @@ class InsideTab:
         return [about_html(PROBES[key], PROBES.entries[key].source), formula_of(key), empty, *visible]
 
     def on_look(
-        self, run_id: str | None, text: str | None, wish: Any, key: str | None, shown: Any, part: Any, *values: Any
+        self, run_id: str | None, text: str | None, selection: Any, key: str | None, shown: Any, part: Any, *values: Any
     ) -> list[Any]:
         """The table that is asked for, of the model that is asked for; or why there is none."""
-        of = wished_subject(self.runs, run_id, wish)
+        of = selected_model(self.runs, run_id, selection)
         read = given = (text or "")[:MAX_CHARACTERS]
         parts = gr.skip()
         if shown != of.key:  # a new model, perhaps of another alphabet and size
@@ -188,17 +190,24 @@ class InsideTab:
         except ValueError as error:
             table = refused_html(str(error))
         instead = [text, read] if read != given else None
-        return [scrub_value(of, serial_of(wish)), note_html(note_words(of, read)), table, parts, of.key, instead]
+        return [
+            step_slider_value(of, serial_of(selection)),
+            note_html(selection_note(of, read)),
+            table,
+            parts,
+            of.key,
+            instead,
+        ]
 
     def on_follow(
-        self, run_id: str | None, text: str | None, wish: Any, key: str | None, *values: Any
+        self, run_id: str | None, text: str | None, selection: Any, key: str | None, *values: Any
     ) -> dict[str, Any]:
         """The table's first column at every step that is kept."""
-        of = wished_subject(self.runs, run_id, wish)
+        of = selected_model(self.runs, run_id, selection)
         key, read = known_probe(key), (text or "")[:MAX_CHARACTERS]
         try:
-            scenes = [scene_of(one, read) for one in every_step(self.runs, run_id, of)]
-            found = self.inspector.call(tasks.probe_over_time, scenes, key, self.asked_options(key, values))
+            requests = [inspection_request(one, read) for one in every_step(self.runs, run_id, of)]
+            found = self.inspector.call(tasks.probe_over_time, requests, key, self.asked_options(key, values))
         except ValueError as error:
             return lines_value(PROBES.entries[key].label, "", [], str(error))
         return over_time(key, found, of)
@@ -208,14 +217,14 @@ class InsideTab:
         given = {name: value for (of, name), value in zip(self.fields, values, strict=True) if of == key}
         return asked_options(key, given, self.public)
 
-    def rows(self, of: Subject, text: str, key: str, chosen: dict[str, Any]) -> Rows:
+    def rows(self, of: SelectedModel, text: str, key: str, chosen: dict[str, Any]) -> Rows:
         """The table of a probe, made once for each model, text and choice."""
         what = f"{key} {json.dumps(chosen, sort_keys=True)}"
-        kept = self.readings.recall(of.checkpoint, what, text)
+        kept = self.cache.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        rows = self.inspector.call(tasks.probe_rows, scene_of(of, text), key, chosen)
-        return self.readings.remember(of.checkpoint, what, text, rows, BYTES_A_CELL * len(rows) * len(rows[0]))
+        rows = self.inspector.call(tasks.probe_rows, inspection_request(of, text), key, chosen)
+        return self.cache.remember(of.checkpoint, what, text, rows, BYTES_A_CELL * len(rows) * len(rows[0]))
 
     # -------------------------------------------------------------------------------- interventions
 
@@ -224,10 +233,10 @@ class InsideTab:
         return gr.update(visible=change is not None and change in CHANGES and CHANGES[change].needs_reference)
 
     def on_what_if(
-        self, run_id: str | None, text: str | None, wish: Any, part: Any, change: Any, other: str | None
+        self, run_id: str | None, text: str | None, selection: Any, part: Any, change: Any, other: str | None
     ) -> str:
         """What the change costs, and the next token before and after; or why it cannot be."""
-        of = wished_subject(self.runs, run_id, wish)
+        of = selected_model(self.runs, run_id, selection)
         part, other = str(part or "")[:100], (other or "")[:MAX_CHARACTERS]
         change = change if change in CHANGES else FIRST_CHANGE
         read = (text or "")[:MAX_CHARACTERS]
@@ -237,14 +246,14 @@ class InsideTab:
             return refused_html(str(error))
         return intervention_html(change_words(part, change), done)
 
-    def intervention(self, of: Subject, text: str, part: str, change: str, other: str) -> Intervention:
+    def intervention(self, of: SelectedModel, text: str, part: str, change: str, other: str) -> Intervention:
         """The same, made once."""
         what = json.dumps(["what if", part, change, other])
-        kept = self.readings.recall(of.checkpoint, what, text)
+        kept = self.cache.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        done = self.inspector.call(tasks.intervene, scene_of(of, text), part, change, other, WINDOWS)
-        return self.readings.remember(of.checkpoint, what, text, done, BYTES_A_CELL * 3 * len(done.candidates))
+        done = self.inspector.call(tasks.intervene, inspection_request(of, text), part, change, other, WINDOWS)
+        return self.cache.remember(of.checkpoint, what, text, done, BYTES_A_CELL * 3 * len(done.candidates))
 
 
 def changes(components: list[Any]) -> list[Any]:
@@ -277,7 +286,7 @@ def other_text(text: str) -> str:
     return text.replace("name", "list", 1)
 
 
-def over_time(key: str, found: OverTime, of: Subject) -> dict[str, Any]:
+def over_time(key: str, found: OverTime, of: SelectedModel) -> dict[str, Any]:
     """The chart of a probe over the steps of a run."""
     which = of.labels[of.side] if len(of.labels) > 1 else of.whose
     return over_time_value(f"{PROBES.entries[key].label} ({which})", found, PROBES[key].units.get(found.column, ""))

@@ -20,7 +20,7 @@ import pandas as pd
 
 from tlab.config import options
 from tlab.ui.demo.shipped_run import FOLDER
-from tlab.ui.settings.fields import config_of, label_of, value_words
+from tlab.ui.settings.fields import config_of, field_label, format_value
 from tlab.ui.settings.links import defaults
 
 DEMO_SWEEP = FOLDER / "sweep.zip"
@@ -86,11 +86,11 @@ class Results:
 def level_words(axis: str, value: Any) -> str:
     """A level for people: "Post-LN" says enough, "0.01" does not."""
     try:
-        words = value_words(axis, value)
+        words = format_value(axis, value)
     except KeyError:  # the corpus and the tokenizer are no fields of a config
         return str(value)
     is_choice = options(config_of(axis))[axis].registry is not None
-    return words if is_choice else f"{label_of(axis).lower()} {words}"
+    return words if is_choice else f"{field_label(axis).lower()} {words}"
 
 
 # ------------------------------------------------------------------------------------------------ reading

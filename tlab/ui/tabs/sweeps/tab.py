@@ -11,7 +11,7 @@ import gradio as gr
 import pandas as pd
 
 from tlab.text import corpus_names
-from tlab.ui.settings.fields import label_of
+from tlab.ui.settings.fields import field_label
 from tlab.ui.tabs.sweeps.results import Configuration, Results, ResultsError, demo_results, level_words, own_results
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
 from tlab.ui.tabs.train.tab import QUIET, TrainTab
@@ -170,7 +170,7 @@ def sweep_words(results: Results) -> str:
 
 def slot_words(axis: str) -> str:
     """An axis in the plural: "norms", "layers"."""
-    words = label_of(axis).lower()
+    words = field_label(axis).lower()
     return words if words.endswith("s") else f"{words}s"
 
 
@@ -253,7 +253,7 @@ def effects_html(results: Results) -> str:
     rows, before = [], None
     for row in effects:
         axis = str(row["axis"])
-        first = f'<th scope="rowgroup">{html.escape(label_of(axis))}</th>' if axis != before else "<td></td>"
+        first = f'<th scope="rowgroup">{html.escape(field_label(axis))}</th>' if axis != before else "<td></td>"
         before = axis
         level = html.escape(level_words(axis, row["level"]))
         rows.append(f"<tr>{first}<td>{level}</td>{forest_cells(row, reach)}</tr>")

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.ui.settings.links import defaults
-from tlab.ui.settings.side_b import NOTHING, number_for, pick_for, switch_words
+from tlab.ui.settings.side_b import NOTHING, choice_update, number_update, switch_words
 from tlab.ui.tabs.train.tab import TrainTab
 
 
@@ -31,7 +31,7 @@ def settings_updates(
     """
     name, value = switch or (None, None)
     values = {**defaults(), **settings, "switch": name or NOTHING}
-    special = {"switch_choice": pick_for(name, value), "switch_number": number_for(name, value)}
+    special = {"switch_choice": choice_update(name, value), "switch_number": number_update(name, value)}
     updates = [
         special[control] if control in special else value_update(component, values[control])
         if control in values else gr.skip()

@@ -10,9 +10,9 @@ import gradio as gr
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.ui.settings.controls import OWN_TEXT
-from tlab.ui.settings.fields import label_of
+from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults, query_of, read_query
-from tlab.ui.settings.side_b import asked_switch, fields_of
+from tlab.ui.settings.side_b import fields_of, parse_side_b
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
 from tlab.ui.tabs.train.tab import QUIET, TrainTab
 from tlab.ui.widgets.component import refusal
@@ -45,7 +45,7 @@ class LinkBar:
                 label="Link to these settings", info="It is in the clipboard and in the address bar.", elem_id="link",
                 buttons=["copy"], interactive=False, max_lines=1, scale=6,
             )  # fmt: skip
-            names = [(label_of(name), name) for name in defaults()]
+            names = [(field_label(name), name) for name in defaults()]
             self.hide = gr.Dropdown(
                 names, multiselect=True, label="Hide from whoever opens it", elem_id="link-hide", scale=4,
                 info="For a class: what is hidden keeps its value.",
@@ -68,7 +68,7 @@ class LinkBar:
         try:
             settings = {name: given[name] for name in ("corpus", "tokenizer")}
             settings |= {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
-            switch = asked_switch(given)
+            switch = parse_side_b(given)
         except ValueError as error:
             raise refusal(error) from None
         if settings["corpus"] == OWN_TEXT:  # nobody else has it
@@ -100,7 +100,7 @@ def notice_html(problems: list[str], hidden: list[str]) -> str:
     if hidden:
         # Names are those of our own controls by now; :has reaches the box around the control as well.
         rules = ",".join(f"#field-{name},.gr-group:has(#field-{name})" for name in hidden)
-        words = ", ".join(label_of(name) for name in hidden)
+        words = ", ".join(field_label(name) for name in hidden)
         parts.append(f"<style>{rules}{{display:none!important}}</style>")
         parts.append(f'<p class="tl-note">Hidden by this link, each at its value: {html.escape(words)}.</p>')
     return "".join(parts)

@@ -231,7 +231,7 @@ class TrainTab:
 
     def words_of(self, run: Run) -> str:
         """The line on what goes on."""
-        return state_html(run.state, run_words(run, self.runs.place(run), (run.id, 0) in self.runs.store))
+        return state_html(run.state, run_words(run, self.runs.queue_position(run), (run.id, 0) in self.runs.store))
 
     async def follow(self, run: Run) -> AsyncIterator[list[Any]]:
         """A frame of everything, several times a second, until the run ends or pauses."""
