@@ -260,7 +260,8 @@ def check_sampling(sampling: Sampling) -> None:
         raise ValueError(f"top_p = {top_p!r}: must be more than 0 and at most 1, or None for all tokens")
     if not (isinstance(penalty, numbers.Real) and 1 / MAX_PENALTY <= penalty <= MAX_PENALTY):
         raise ValueError(
-            f"repetition_penalty = {penalty!r}: must be {1 / MAX_PENALTY:g} to {MAX_PENALTY:g}; 1 leaves the scores alone"
+            f"repetition_penalty = {penalty!r}: must be {1 / MAX_PENALTY:g} to {MAX_PENALTY:g}; "
+            "1 leaves the scores alone"
         )
 
 
