@@ -1,4 +1,4 @@
-"""Probes that intervene: what the model loses without a part, and what a part carries from one text to another."""
+"""Ablation and patching: what the model loses without a part, and what a part carries from one text to another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tlab.types import Array
 
 ALL = "all"  # every head, every sublayer, and the mechanisms that go through the whole model
 MECHANISMS: dict[str, Callable[[Transformer], None]] = {"positions": without_positions, "norms": without_norms}
-MOST_WINDOWS = 512
+MAX_WINDOWS = 512
 
 
 def parts_of(model: Transformer) -> list[Part]:
@@ -69,11 +69,11 @@ class EffectProbe(Probe):
     """How much worse the model predicts held-out text when a head, an MLP, the positions or the norms are taken away.
 
     The change in mean loss over windows of the validation split, with two standard errors over the windows to
-    either side. A part is changed in what it adds to the stream, and everything behind it is computed anew; for
-    positions and norms the mechanism itself is taken out.
-    Notice: what the parts cost one by one does not add up. Two heads may do the same, and then each costs nothing.
-    On repeated tokens alone, an induction head costs much, and so does the earlier head that it hears the token before
-    from; see `induction` for which they are.
+    either side. What the part adds to the stream is replaced, and everything after it is computed again; for
+    positions and norms the mechanism itself is removed.
+    Notice: the effects of single parts do not add up. Two heads may do the same, and then removing either costs
+    nothing. On repeated tokens alone, removing an induction head costs much, and so does removing the previous-token
+    head it depends on; the probe `induction` finds both.
     """
 
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
@@ -81,7 +81,7 @@ class EffectProbe(Probe):
     part: str = option(ALL, help="One part, such as attention.0.head.1, mlp.1, positions or norms; or all.")
     change: str = chosen_from(CHANGES, "mean", "What the part does instead.")
     on: str = chosen_from(SLICES, "all", "Which tokens' loss counts.")
-    count: int = option(16, low=2, high=MOST_WINDOWS, help="Windows of held-out text.")
+    count: int = option(16, low=2, high=MAX_WINDOWS, help="Windows of held-out text.")
 
     def rows(self, subject: Subject) -> list[EffectRow]:
         model, change = subject.model, make_change(self.change)
@@ -128,17 +128,17 @@ class NextRow(NamedTuple):
 )
 @dataclass(frozen=True)
 class NextProbe(Probe):
-    """How the chances of the next token move when one part of the model is switched off or made to do something else.
+    """How the probabilities of the next token change when one part of the model is switched off or replaced.
 
-    The ten likeliest tokens of either kind, by their larger chance. The text is read twice, once with the part
-    changed in what it adds to the stream at every place.
+    The ten likeliest tokens of either pass, by their larger probability. The text is read twice, once with what the
+    part adds to the stream replaced at every position.
     """
 
     units: ClassVar[dict[str, str]] = {"before": "of 1", "after": "of 1"}
 
     part: str = option("attention.0.head.0", help="The part, such as attention.0.head.1 or mlp.1.")
     change: str = chosen_from(CHANGES, "zero", "What the part does instead.")
-    place: int = option(-1, help="The place in the text whose next token is asked for; -1 is the last.")
+    place: int = option(-1, help="The position in the text whose next token is predicted; -1 is the last.")
 
     def rows(self, subject: Subject) -> list[NextRow]:
         model, place = subject.model, subject.place(self.place)
@@ -150,7 +150,7 @@ class NextProbe(Probe):
 
 
 class PatchRow(NamedTuple):
-    """What one part brings over from another text."""
+    """What one part carries over from another text."""
 
     part: str
     logit: float  # change of logit A - logit B
@@ -167,18 +167,18 @@ class PatchRow(NamedTuple):
 class PatchProbe(Probe):
     """Which part carries the difference between two texts to the next token: activation patching.
 
-    Each part in turn adds what it added in the other text, place by place, and the change of the logit of A less
-    that of B is told, also as a share of the difference between the two texts: 1 for a part that alone makes the
-    model say what it says of the other. By default A is the first choice for this text, B that for the other.
+    Each part in turn adds what it added in the other text, position by position. Reported is the change of the logit
+    of A minus that of B, also as a share of the difference between the two texts: 1 for a part that alone makes the
+    model predict what it predicts for the other text. By default A is the first choice for this text, B for the other.
     """
 
     units: ClassVar[dict[str, str]] = {"logit": "nats", "share": "of 1"}
 
-    other: str | None = option(None, help="The other text; of the same number of tokens, best but for one of them.",
+    other: str | None = option(None, help="The other text, with as many tokens; best differing in one.",
                                default_words="this text with its first token changed")  # fmt: skip
     token: str | None = option(None, help="The token A.", default_words="the first choice here")
     versus: str | None = option(None, help="The token B.", default_words="the first choice there")
-    place: int = option(-1, help="The place in the text whose next token is asked for; -1 is the last.")
+    place: int = option(-1, help="The position in the text whose next token is predicted; -1 is the last.")
 
     def rows(self, subject: Subject) -> list[PatchRow]:
         model, place = subject.model, subject.place(self.place)
@@ -186,7 +186,7 @@ class PatchProbe(Probe):
         here, there = subject.trace.logits[0, place], reference.logits[0, place]
         a = subject.token_id(self.token) if self.token else int(here.argmax())
         b = subject.token_id(self.versus) if self.versus else int(there.argmax())
-        if a == b:  # both texts are continued alike: then against the second choice
+        if a == b:  # both texts have the same first choice: then against the second one
             b = int(np.argsort(-there)[1])
 
         def difference(logits: Array) -> float:
@@ -209,7 +209,7 @@ class PatchProbe(Probe):
             ids = subject.checkpoint.tokenizer.encode(self.other)
             if len(ids) != len(subject.ids):
                 raise ProbeError(
-                    f"the other text has {len(ids)} tokens, this one {len(subject.ids)}; patching goes place by place, "
-                    "so give two texts of the same number of tokens"
+                    f"the other text has {len(ids)} tokens, this one {len(subject.ids)}; patching goes position by "
+                    "position, so give two texts with the same number of tokens"
                 )
         return subject.model.forward(ids[None])[1]

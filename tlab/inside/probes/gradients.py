@@ -50,8 +50,8 @@ class GradientRow(NamedTuple):
 class GradientsProbe(Probe):
     """The size of the gradient by layer and part, before the first update and now, on the same batch.
 
-    Euclidean norms over all weights of a part, of the mean loss in nats a token. The model before the first update
-    is made again from the run's seed.
+    Euclidean norms over all weights of a part, of the mean loss in nats per token. The model before the first update
+    is rebuilt from the run's seed.
     Notice: at the start, the deeper a Pre-LN model, the smaller the gradients of its last layers; in Post-LN they are
     large whatever the depth, which is why it needs a warm-up. Over time, look for
     a peak in attention where a mechanism forms.
@@ -101,7 +101,7 @@ class NoiseProbe(Probe):
 
     From gradients of small batches and of all of them together: their squared norms are the true one's plus noise
     over the batch size, which gives two equations for the two unknowns. Both estimates are unbiased, so late in
-    training, where noise is nearly all, the signal may come out below zero; then the scale is told as infinite.
+    training, where noise is nearly all, the signal may come out below zero; then the scale is reported as infinite.
     """
 
     units: ClassVar[dict[str, str]] = {"noise_scale": "sequences", "batch_size": "sequences", "noise_in_batch": "of 1"}
@@ -135,7 +135,7 @@ def signal_and_noise(small_square: float, big_square: float, small: int, big: in
 
 
 class SaliencyRow(NamedTuple):
-    """How much the next token hangs on one token of the text."""
+    """How much the prediction depends on one token of the text."""
 
     place: int
     token: str
@@ -151,7 +151,7 @@ class SaliencyRow(NamedTuple):
 )
 @dataclass(frozen=True)
 class SaliencyProbe(Probe):
-    """Which tokens of the text the chance of the next one hangs on, as far as a gradient can tell.
+    """Which tokens of the text the probability of the next one depends on, to first order.
 
     The gradient of the token's log chance with respect to what enters the first block, at each place: its norm, and
     its product with the input itself. By default the token is the model's first choice.
@@ -162,9 +162,9 @@ class SaliencyProbe(Probe):
     units: ClassVar[dict[str, str]] = {"product": "nats"}
 
     token: str | None = option(
-        None, help="The token whose chance is asked for.", default_words="the model's first choice"
+        None, help="The token whose probability is explained.", default_words="the model's first choice"
     )
-    place: int = option(-1, help="The place in the text whose next token is asked for; -1 is the last.")
+    place: int = option(-1, help="The position in the text whose next token is predicted; -1 is the last.")
 
     def rows(self, subject: Subject) -> list[SaliencyRow]:
         place, logits = subject.place(self.place), subject.trace.logits

@@ -12,14 +12,14 @@ from tlab.config import option
 from tlab.inside.held_out import interval, token_losses, windows
 from tlab.inside.probing import PROBES, Probe, Subject
 
-MOST_WINDOWS = 512
-MOST_TOKENS = 2048  # in one window: its scores take T x T for each head
+MAX_WINDOWS = 512
+MAX_TOKENS = 2048  # in one window: its scores take T x T for each head
 
 
 class PlaceRow(NamedTuple):
-    """The loss at some places of the context."""
+    """The loss at some positions of the context."""
 
-    first: int  # place, from 0
+    first: int  # position, from 0
     last: int
     loss: float
     low: float
@@ -34,17 +34,17 @@ class PlaceRow(NamedTuple):
 )
 @dataclass(frozen=True)
 class PlacesProbe(Probe):
-    """The loss at each place of the context: how much it helps to have read more.
+    """The loss at each position of the context: how much it helps to have read more.
 
-    Windows of held-out text, each read from its beginning; places in groups that double in width. With two standard
+    Windows of held-out text, each read from its beginning; positions in groups that double in width. With two standard
     errors over the windows to either side.
-    Notice: the first token's loss is that of a guess from one letter. Where the curve is flat, the model makes
-    nothing of what is further away.
+    Notice: the first token's loss is that of a guess from one token. Where the curve is flat, the model makes
+    no use of what is further away.
     """
 
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
 
-    count: int = option(64, low=2, high=MOST_WINDOWS, help="Windows of held-out text.")
+    count: int = option(64, low=2, high=MAX_WINDOWS, help="Windows of held-out text.")
 
     def rows(self, subject: Subject) -> list[PlaceRow]:
         ids, targets = windows(subject, self.count)
@@ -76,9 +76,9 @@ class LengthRow(NamedTuple):
 class LengthsProbe(Probe):
     """The loss on held-out text in windows shorter and longer than those the model was trained on.
 
-    Mean over all places of each window, a quarter of the trained length to eight times it, over about the same
+    Mean over all positions of each window, a quarter of the trained length to eight times it, over about the same
     number of tokens, with two standard errors over windows. Learned positions end with the trained length.
-    Notice: ALiBi goes on as before, RoPE goes wrong slowly, sinusoids and no positions fast.
+    Notice: ALiBi usually continues as before; RoPE degrades slowly, sinusoids and no positions fast.
     """
 
     units: ClassVar[dict[str, str]] = {"length": "tokens", "loss": "nats", "low": "nats", "high": "nats"}
@@ -92,7 +92,7 @@ class LengthsProbe(Probe):
         unbounded = subject.model.position.unbounded
         table = []
         for length in lengths:
-            enough = 2 <= length <= MOST_TOKENS and 2 * length < held_out  # two windows, for an interval
+            enough = 2 <= length <= MAX_TOKENS and 2 * length < held_out  # two windows, for an interval
             if enough and (length <= trained or unbounded):
                 ids, targets = windows(subject, max(2, self.tokens // length), length)
                 losses = np.concatenate(
