@@ -54,7 +54,7 @@ class GeluCache(NamedTuple):
     """What GELU keeps of a forward pass, all of x's shape."""
 
     x: Array
-    weight: Array  # what x was multiplied with, between 0 and 1
+    cdf: Array  # what x was multiplied with, between 0 and 1
     y: Array
 
 
@@ -79,25 +79,26 @@ class Gelu(Activation):
         return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
     def forward(self, x: Array) -> tuple[Array, GeluCache]:
-        weight = x * x
-        weight *= self.CUBIC
-        weight += self.SLOPE
-        weight *= x
-        np.tanh(weight, out=weight)
-        weight += 1
-        weight *= 0.5
-        y = x * weight
-        return y, GeluCache(x, weight, y)
+        # cdf = (1 + tanh(u)) / 2 with u = SLOPE x + CUBIC x^3, each step in the memory of the one before.
+        cdf = x * x
+        cdf *= self.CUBIC
+        cdf += self.SLOPE
+        cdf *= x
+        np.tanh(cdf, out=cdf)
+        cdf += 1
+        cdf *= 0.5
+        y = x * cdf
+        return y, GeluCache(x, cdf, y)
 
     def backward(self, dy: Array, cache: GeluCache) -> Array:
-        # weight = sigmoid(2u) with u = SLOPE x + CUBIC x^3, so dy/dx = weight (1 + (x - y) 2u').
-        x, weight, y = cache
+        # cdf is also sigmoid(2u), so dy/dx = cdf (1 + (x - y) 2u').
+        x, cdf, y = cache
         dx = x * x
         dx *= 6 * self.CUBIC
         dx += 2 * self.SLOPE
         dx *= x - y
         dx += 1
-        dx *= weight
+        dx *= cdf
         dx *= dy
         return dx
 
@@ -111,12 +112,12 @@ def sigmoid(x: Array) -> Array:
     return y
 
 
-def swish_slope(x: Array, weight: Array) -> Array:
-    """d(x sigmoid(x))/dx = weight (1 + x (1 - weight)), given weight = sigmoid(x)."""
-    slope = 1 - weight
+def swish_slope(x: Array, sigma: Array) -> Array:
+    """d(x sigmoid(x))/dx = sigma (1 + x (1 - sigma)), given sigma = sigmoid(x)."""
+    slope = 1 - sigma
     slope *= x
     slope += 1
-    slope *= weight
+    slope *= sigma
     return slope
 
 
@@ -124,7 +125,7 @@ class SwishCache(NamedTuple):
     """What Swish keeps of a forward pass, both of x's shape."""
 
     x: Array
-    weight: Array
+    sigma: Array  # sigmoid(x), what x was multiplied with
 
 
 @ACTIVATIONS.add("swish", label="Swish (SiLU)", formula=r"x\,\sigma(x)", source="Ramachandran et al. 2017")
@@ -139,8 +140,8 @@ class Swish(Activation):
         return x / (1 + np.exp(-x))
 
     def forward(self, x: Array) -> tuple[Array, SwishCache]:
-        weight = sigmoid(x)
-        return x * weight, SwishCache(x, weight)
+        sigma = sigmoid(x)
+        return x * sigma, SwishCache(x, sigma)
 
     def backward(self, dy: Array, cache: SwishCache) -> Array:
         dx = swish_slope(*cache)
@@ -153,8 +154,8 @@ class SwiGluCache(NamedTuple):
 
     x: Array
     gate: Array
-    weight: Array  # sigmoid(gate)
-    opening: Array  # swish(gate), what x was multiplied with
+    sigma: Array  # sigmoid(gate)
+    activated_gate: Array  # swish(gate), what x was multiplied with
 
 
 @ACTIVATIONS.add(
@@ -176,13 +177,14 @@ class SwiGlu(Activation):
         return x * gate / (1 + np.exp(-gate))
 
     def forward(self, x: Array, gate: Array) -> tuple[Array, SwiGluCache]:
-        weight = sigmoid(gate)
-        opening = gate * weight
-        return x * opening, SwiGluCache(x, gate, weight, opening)
+        sigma = sigmoid(gate)
+        activated_gate = gate * sigma
+        return x * activated_gate, SwiGluCache(x, gate, sigma, activated_gate)
 
     def backward(self, dy: Array, cache: SwiGluCache) -> tuple[Array, Array]:
-        x, gate, weight, opening = cache
-        dgate = swish_slope(gate, weight)
+        x, gate, sigma, activated_gate = cache
+        dx = dy * activated_gate
+        dgate = swish_slope(gate, sigma)
         dgate *= x
         dgate *= dy
-        return dy * opening, dgate
+        return dx, dgate
