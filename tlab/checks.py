@@ -144,7 +144,7 @@ def check_meaning(config: ModelConfig, seed: int = 0, build: Build = Transformer
         "no text sees another in its batch": (leak_across_batch, EXACT_LIMIT),
         "attention weights sum to 1": (attention_row_sums, EXACT_LIMIT),
         "one token at a time gives the same as all at once": (cached_against_full, EXACT_LIMIT),
-        "same seed, same bits": (difference_between_twins, 0.0),
+        "same seed, same bits": (difference_between_copies, 0.0),
         "float32 stays float32": (arrays_of_another_type, 0.0),
     }
     is_normed, is_narrow = NORMS[config.norm].has_parameters, config.hidden_dim <= WIDE
@@ -244,7 +244,7 @@ def cached_against_full(case: Case) -> float:
     return largest_difference(np.concatenate(pieces, axis=1), logits)
 
 
-def difference_between_twins(case: Case) -> float:
+def difference_between_copies(case: Case) -> float:
     """Number of values that differ between two models of one seed, in weights and in logits."""
     ids = case.ids()
     one, other = case.build(case.config, seed=7), case.build(case.config, seed=7)

@@ -113,7 +113,7 @@ def test_the_threads_do_work_at_the_same_time(batch, rng, monkeypatch):
 
 def test_replicas_share_the_weights_and_not_the_gradients(rng):
     model = random_model(tiny(), rng)
-    replica = model.twin(np.zeros_like(model.parameters.grad), recompute=True)
+    replica = model.replica(np.zeros_like(model.parameters.grad), recompute=True)
     model.parameters.data += 1
     assert (replica.parameters["embedding.weight"].data == model.parameters["embedding.weight"].data).all()
     assert not np.shares_memory(replica.parameters.grad, model.parameters.grad)
@@ -123,7 +123,7 @@ def test_replicas_share_the_weights_and_not_the_gradients(rng):
 
 def test_a_recomputed_block_keeps_its_input_alone(batch, rng):
     model = random_model(tiny(), rng)
-    _, trace = model.twin(model.parameters.grad, recompute=True).forward(batch[0])
+    _, trace = model.replica(model.parameters.grad, recompute=True).forward(batch[0])
     _, whole = model.forward(batch[0])
     assert all((kept == block.first.x).all() for kept, block in zip(trace.blocks, whole.blocks, strict=True))
 

@@ -136,7 +136,7 @@ class Transformer:
 
         self.embedding = Embedding(space, "embedding", (V, C), init.embedding)
         self.position = POSITIONS[config.position](space, "position", config.context_length, C, config.num_heads, init)
-        self.blocks: list[Any] = [  # of Block, or in a twin RecomputedBlock
+        self.blocks: list[Any] = [  # of Block, or in a replica RecomputedBlock
             Block(space, f"blocks.{i}", config, self.position, init) for i in range(config.num_layers)
         ]
         self.final_norm = (
@@ -147,8 +147,8 @@ class Transformer:
         self.loss = CrossEntropy()
         self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, bias=False)
 
-    def twin(self, grad: Array, *, recompute: bool = False) -> Transformer:
-        """A model on the very same weights, which adds its gradients to `grad` instead: for a thread of its own.
+    def replica(self, grad: Array, *, recompute: bool = False) -> Transformer:
+        """A model on the very same weights that adds its gradients to `grad` instead: for a thread of its own.
 
         Args:
             grad: (num_parameters,), of the weights' type.
@@ -162,12 +162,12 @@ class Transformer:
             other.blocks = [RecomputedBlock(block) for block in other.blocks]
         return other
 
-    def still(self) -> Transformer:
+    def frozen_copy(self) -> Transformer:
         """A model with a copy of the weights as they are now: to look at while this one is trained on.
 
-        Its `parameters.data` may be written anew; its gradient is this model's, so it is not for training.
+        Its `parameters.data` may be overwritten; its gradient is this model's, so it is not for training.
         """
-        other = self.twin(self.parameters.grad)
+        other = self.replica(self.parameters.grad)
         other.parameters.lay_out(self.parameters.data.copy(), self.parameters.grad)
         return other
 

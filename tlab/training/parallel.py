@@ -55,7 +55,7 @@ class BatchThreads:
         self.model, self.compute = model, compute
         self.threads = compute.threads or 1
         grads = [model.parameters.grad, *(np.zeros_like(model.parameters.grad) for _ in range(1, self.threads))]
-        self.replicas = [model.twin(grad, recompute=compute.recompute) for grad in grads]
+        self.replicas = [model.replica(grad, recompute=compute.recompute) for grad in grads]
         if not compute.recompute:
             self.replicas[0] = model
         # The caller's own thread does the first part. Idle helpers end with the pool, when nobody holds it any more.

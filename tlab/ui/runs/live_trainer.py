@@ -76,7 +76,7 @@ class LiveTrainer(Trainer):
 
     def copy_model(self) -> Transformer:
         """The model as it is now, its mistake included."""
-        copy = self.model.still()
+        copy = self.model.frozen_copy()
         if self.apply_bug is not None:
             self.apply_bug(copy)
         return copy
