@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # The quickest first: most breaks are seen within a second or two.
 TESTS = ["training/test_optimizers.py", "training/test_trainer.py", "nn/test_model.py", "training/test_parallel.py",
-         "nn/test_gradients.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py"]  # fmt: skip
+         "nn/test_gradients.py", "nn/test_residuals.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py"]  # fmt: skip
 
 MUTATIONS = [
     # activations
@@ -26,16 +26,18 @@ MUTATIONS = [
     ("nn/activations.py", "        dx += 1\n", ""),
     ("nn/activations.py", "    slope += 1\n", ""),
     ("nn/activations.py", "    slope *= x\n", ""),
-    ("nn/activations.py", "return dy * opening, dgate", "return dy * gate, dgate"),
+    ("nn/activations.py", "dx = dy * activated_gate", "dx = dy * gate"),
     ("nn/activations.py", "        dgate *= x\n", ""),
-    ("nn/activations.py", "weight *= self.CUBIC", "weight *= 2 * self.CUBIC"),
+    ("nn/activations.py", "cdf *= self.CUBIC", "cdf *= 2 * self.CUBIC"),
     # norms
-    ("nn/norms.py", "        dx -= mean_over_channels(dx)\n", ""),
-    ("nn/norms.py", "        dx -= mean_over_channels(dx)\n        dx -= normalized * scaled_mean(dscale, self.scale)\n", "        dx -= mean_over_channels(dx)\n"),
+    ("nn/norms.py", "dx = np.subtract(dnormalized, along_ones, out=dnormalized)", "dx = dnormalized"),
+    ("nn/norms.py", "        dx -= normalized * along_normalized\n", ""),
+    ("nn/norms.py", "dx = np.subtract(dnormalized, normalized * along_normalized, out=dnormalized)", "dx = dnormalized"),
+    ("nn/norms.py", 'if "forward" in vars(cls):', "if False:"),
     ("nn/norms.py", "self.shift.grad += sum_rows(dy_rows)", "self.shift.grad -= sum_rows(dy_rows)"),
-    ("nn/norms.py", "normalized = rows - mean_over_channels(rows)", "normalized = rows - rows.mean(0)"),
+    ("nn/norms.py", "mean = mean_over_channels(rows)  # (N, 1)", "mean = rows.mean(0)"),
     ("nn/norms.py", "scale.data[:, None] * (1.0 / scale.size)", "np.ones_like(scale.data[:, None]) * (1.0 / scale.size)"),
-    ("nn/norms.py", "inverse_size = mean_over_channels(rows * rows)", "inverse_size = mean_over_channels(abs(rows))"),
+    ("nn/norms.py", "mean_square = mean_over_channels(rows * rows)", "mean_square = mean_over_channels(abs(rows))"),
     # linear and embedding
     ("nn/linear.py", "self.weight.grad += as_rows(x).T @ dy_rows", "self.weight.grad += 0.5 * (as_rows(x).T @ dy_rows)"),
     ("nn/linear.py", "            self.bias.grad += sum_rows(dy_rows)\n", "            pass\n"),
@@ -82,23 +84,24 @@ MUTATIONS = [
     ("nn/decoder.py", "self.values[:, cache.end : end] = heads[2]", "self.values[:, cache.end : end] = key"),
     ("nn/decoder.py", "position.rotate(heads[:2], cache.position)", "position.rotate(heads[:2], cache.end)"),
     ("nn/decoder.py", "        mixed /= weights.dot(self.ones[: end - begin])\n", ""),
-    ("nn/norms.py", "shifted if bias is None else shifted + bias", "shifted if bias is None else bias"),
-    ("nn/norms.py", "        centred *= inverse_rms(centred, self.epsilon)\n", "        centred *= inverse_rms(x, self.epsilon)\n"),
-    ("nn/residuals.py", "self.norm.stretch(self.norm.standardize(x + run(x)))", "self.norm.standardize(x + run(x))"),
-    ("nn/residuals.py", "self.norm_out.stretch(self.norm_out.standardize(f))", "self.norm_out.standardize(f)"),
+    ("nn/decoder.py", "shifted if bias is None else shifted + bias", "shifted if bias is None else bias"),
+    ("nn/decoder.py", "deviation *= rstd(deviation, norm.epsilon)", "deviation *= rstd(x, norm.epsilon)"),
+    ("nn/decoder.py", "x = scale_and_shift(branch.norm_sum, normalize(branch.norm_sum, x))", "x = normalize(branch.norm_sum, x)"),
+    ("nn/decoder.py", "added = scale_and_shift(branch.norm_out, normalize(branch.norm_out, added))", "added = normalize(branch.norm_out, added)"),
     # mlp
     ("nn/mlp.py", "return dx[0] + dx[1] if self.activation.gated else dx[0]", "return dx[0]"),
     # residual layouts
-    ("nn/residuals.py", "return dy + dx\n\n    @property\n    def folded_norm(self) -> Norm:\n        return self.norm\n\n    def step(self, x: Array, run: RunStep) -> Array:\n        return x + run(",
-     "return dx\n\n    @property\n    def folded_norm(self) -> Norm:\n        return self.norm\n\n    def step(self, x: Array, run: RunStep) -> Array:\n        return x + run("),
-    ("nn/residuals.py", "return x + run(self.norm.standardize(x))", "return run(self.norm.standardize(x))"),
-    ("nn/residuals.py", "return dsum + dx", "return dsum - dx"),
-    ("nn/residuals.py", "dx = run_backward(dsum, trace.sublayer)", "dx = run_backward(dy, trace.sublayer)"),
-    ("nn/residuals.py", "df = self.norm_out.backward(dy, trace.norm_out)", "df = dy"),
-    ("nn/residuals.py", "y, norm_cache = self.norm.forward(x + f)", "y, norm_cache = self.norm.forward(x - f)"),
+    ("nn/decoder.py", "            x = x + added\n", "            x = added\n"),
+    ("nn/decoder.py", "if block.layout.only_norms_differ:", "if True:"),
+    ("nn/residuals.py", "dy = dtotal + run(dtotal, residual.branch)", "dy = dtotal - run(dtotal, residual.branch)"),
+    ("nn/residuals.py", "dy = dtotal + run(dtotal, residual.branch)", "dy = dtotal + run(dy, residual.branch)"),
+    ("nn/residuals.py", "df = self.norm_out.backward(dadded, trace.norm_out) if self.norm_out else dadded", "df = dadded"),
+    ("nn/residuals.py", "return self.norm_in.backward(dh, trace.norm_in) if self.norm_in else dh", "return dh"),
+    ("nn/residuals.py", "total = x + added", "total = x - added"),
+    ("nn/residuals.py", '.isdisjoint({"__init__", "forward", "backward"})', '.isdisjoint({"backward"})'),
     # the memory rule: nothing overwrites what it was given
-    ("nn/residuals.py", "y = x + added\n", "x += added; y = x\n"),
-    ("nn/activations.py", "y = x * weight\n        return y, GeluCache", "y = x; y *= weight\n        return y, GeluCache"),
+    ("nn/residuals.py", "total = x + added", "x += added; total = x"),
+    ("nn/activations.py", "y = x * cdf\n        return y, GeluCache", "y = x; y *= cdf\n        return y, GeluCache"),
     # model
     ("nn/model.py", "self.position.embed_backward(dembedded, trace.start)", "pass"),
     ("nn/model.py", "dembedded * self.config.embedding_scale, trace.ids", "dembedded, trace.ids"),

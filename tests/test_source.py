@@ -64,7 +64,7 @@ def test_methods_of_the_contract_are_no_parts():
     class HalfDone(Residual):
         """Has a way back only."""
 
-        def backward(self, dy, trace, run_backward):
+        def backward(self, dy, trace, attention, mlp):
             return dy
 
     try:

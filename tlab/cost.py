@@ -133,11 +133,11 @@ def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list
     named: list[tuple[str, Any]] = [("embedding", (trace.ids, trace.embedded))]
     for block in trace.blocks:
         named += [
-            ("blocks.norms", (block.first.norm, block.first.norm_out, block.second.norm, block.second.norm_out)),
+            ("blocks.norms", tuple((r.branch.norm_in, r.branch.norm_out, r.norm_sum) for r in block)),
             ("blocks.attention weights", block.attention.weights),
             ("blocks.attention", block.attention),
             ("blocks.mlp", block.mlp),
-            ("blocks.residual stream", (block.first, block.second)),
+            ("blocks.residual stream", block),
         ]
     named += [("final norm", (trace.final_norm, trace.output)), ("head and loss", (logits, loss_cache))]
     counted: set[int] = set()

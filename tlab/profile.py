@@ -220,14 +220,13 @@ def step_parts(trainer: Trainer) -> Iterator[tuple[Any, str, str]]:
 
 def block_parts(block: Block) -> list[tuple[Any, str]]:
     """The components of a block."""
-    norms = [getattr(layout, name, None) for layout in (block.first, block.second) for name in ("norm", "norm_out")]
     linears = [block.attention.qkv, block.attention.out, *block.mlp.inputs, block.mlp.down]
     return [
         (block, "blocks"),
         (block.attention, "attention"),
         (block.mlp, "mlp"),
         (block.mlp.activation, "activation"),
-        *((norm, "norms") for norm in norms),
+        *((norm, "norms") for norm in block.norms),
         *((linear, linear.weight.name.split(".")[-2]) for linear in linears),
     ]
 

@@ -51,7 +51,7 @@ def at_start(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> 
     return {
         "last_down_gradient": norm_of([gradients[f"{last}mlp.down.weight"]]),
         "last_layer_gradient": norm_of(gradients.values()),
-        "stream": [mean_square(x) for x in (trace.embedded, *(block.second.y for block in trace.blocks))],
+        "stream": [mean_square(x) for x in (trace.embedded, *(block.y for block in trace.blocks))],
     }
 
 

@@ -11,17 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from sweeps.grid.fields import TextConfig
 from tlab.config import Config, options
 from tlab.nn.config import ModelConfig
-from tlab.nn.norms import NORMS, Norm
-from tlab.nn.params import ParamSpace
-from tlab.nn.residuals import RESIDUALS, Residual
+from tlab.nn.norms import NORMS
+from tlab.nn.residuals import RESIDUALS
 from tlab.registry import REGISTRIES, Entry
 from tlab.training.config import TrainConfig
-from tlab.types import Array
 
 SCHEMA = 2
 """Part of every cell's id: to be raised when the same config comes to mean other numbers."""
@@ -131,51 +127,9 @@ def source_text_sha256(component: type) -> str | None:
 def canonical(model: ModelConfig) -> ModelConfig:
     """The config that stands for all those that are the same function of the same weights; often `model` itself.
 
-    Without a norm the layouts have nothing to place: whether it stands before a sublayer, behind the sum or behind
-    the sublayer, nothing is there. Which of them then agree is not typed here but tried, by `layout_signature`.
+    Without a norm, layouts that place norms and do nothing else have nothing to place, and are all one function.
     """
-    norm = NORMS[model.norm]
-    mine = layout_signature(norm, RESIDUALS[model.residual])
-    if mine is None:
+    if not (NORMS[model.norm].is_identity and RESIDUALS[model.residual].only_norms_differ):
         return model
-    for key, layout in RESIDUALS.items():
-        if layout_signature(norm, layout) == mine:
-            return model if key == model.residual else dataclasses.replace(model, residual=key)
-    return model
-
-
-@functools.cache
-def layout_signature(norm: type[Norm], layout: type[Residual]) -> bytes | None:
-    """What two blocks of this layout do, forward and backward, to some numbers: two that agree are one function.
-
-    None where the pair has weights of its own, and so is no other's twin.
-    """
-    space = ParamSpace()
-    x = np.linspace(-2.0, 3.0, 2 * 3 * 4, dtype=DTYPE).reshape(2, 3, 4)  # any numbers without a symmetry
-
-    def make_norm(space: ParamSpace, name: str) -> Norm:
-        return norm(space, name, x.shape[-1], 1e-5)
-
-    def sublayer(h: Array) -> tuple[Array, Array]:
-        return h * h + 0.5, h
-
-    def sublayer_backward(dy: Array, h: Array) -> Array:
-        return dy * (2.0 * h)
-
-    layers = [layout(space, f"norm{i}", make_norm) for i in (1, 2)]
-    final_norm = make_norm(space, "final_norm") if layout.final_norm else None
-    if len(space):  # a norm's scale, or what a layout has learned to weigh by
-        return None
-    y, traces = x, []
-    for layer in layers:
-        y, trace = layer.forward(y, sublayer)
-        traces.append(trace)
-    final_cache = None
-    if final_norm is not None:
-        y, final_cache = final_norm.forward(y)
-    dx = x + 1.0
-    if final_norm is not None:
-        dx = final_norm.backward(dx, final_cache)
-    for layer, trace in zip(reversed(layers), reversed(traces), strict=True):
-        dx = layer.backward(dx, trace, sublayer_backward)
-    return y.tobytes() + dx.tobytes()
+    first = next(key for key, layout in RESIDUALS.items() if layout.only_norms_differ)
+    return model if first == model.residual else dataclasses.replace(model, residual=first)

@@ -33,7 +33,7 @@ def test_contributions_add_up_to_what_the_head_reads(config, rng, ids):
 def test_contributions_add_up_to_the_stream_at_every_depth(residual, depth, rng, ids):
     model = random_model(tiny(residual=residual), rng)
     _, trace = model.forward(ids)
-    stream = trace.blocks[depth - 1].second.y if depth else trace.embedded
+    stream = trace.blocks[depth - 1].y if depth else trace.embedded
     np.testing.assert_allclose(total(stream_contributions(model, trace, depth)), stream, rtol=1e-9, atol=1e-9)
 
 
@@ -58,7 +58,7 @@ def test_switching_a_part_off_takes_its_contribution_out_of_the_sum(residual, pa
         np.testing.assert_allclose(lost, expected, rtol=1e-9, atol=1e-12)
     elif part.kind == "attention":
         np.testing.assert_allclose(lost, wanted[str(part)], rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(before.blocks[0].second.y, after.blocks[0].second.y)
+    np.testing.assert_array_equal(before.blocks[0].y, after.blocks[0].y)
     assert not np.allclose(before.logits, after.logits)
 
 
@@ -101,8 +101,10 @@ def test_patching_every_part_of_a_layer_brings_over_what_the_other_text_added(rn
     _, reference = model.forward(other)
     patch = CHANGES["patch"]()
     _, trace = run_changed(model, ids, {Part(0, "attention"): patch, Part(0, "mlp"): patch}, reference)
-    np.testing.assert_allclose(trace.blocks[0].first.added, reference.blocks[0].first.added, rtol=1e-9)
-    np.testing.assert_allclose(trace.blocks[0].second.added, reference.blocks[0].second.added, rtol=1e-9)
+    np.testing.assert_allclose(
+        trace.blocks[0].attention_residual.added, reference.blocks[0].attention_residual.added, rtol=1e-9
+    )
+    np.testing.assert_allclose(trace.blocks[0].mlp_residual.added, reference.blocks[0].mlp_residual.added, rtol=1e-9)
 
 
 def test_a_head_without_queries_is_a_head_that_looks_at_everything_alike(rng, ids):

@@ -108,7 +108,7 @@ def insights_after(model, ids, change=None, clipped_by=1.0):
 def test_insights_have_the_rms_of_the_stream_and_the_norm_of_the_blocks_gradient(model, ids):
     trace, rows = insights_after(model, ids)
     for layer, row in enumerate(rows):
-        stream = trace.blocks[layer].second.y
+        stream = trace.blocks[layer].y
         assert row.stream_rms == pytest.approx(np.sqrt((stream**2).mean()))
         squares = [(p.grad**2).sum() for name, p in model.parameters.items() if name.startswith(f"blocks.{layer}.")]
         assert row.gradient_norm == pytest.approx(np.sqrt(sum(squares)))

@@ -123,8 +123,8 @@ def test_at_depth_zero_there_are_token_and_position_alone(make):
 
 def test_the_stream_grows_as_its_sizes_say(subject):
     for row, block in zip(probe("growth", subject.checkpoint, TEXT)[::2], subject.trace.blocks, strict=True):
-        assert row.before == pytest.approx(np.sqrt((block.first.x**2).mean()))
-        assert row.behind == pytest.approx(np.sqrt((block.first.y**2).mean()))
+        assert row.before == pytest.approx(np.sqrt((block.attention_residual.x**2).mean()))
+        assert row.behind == pytest.approx(np.sqrt((block.attention_residual.y**2).mean()))
         assert -1 <= row.turn <= 1
 
 

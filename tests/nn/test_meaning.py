@@ -156,30 +156,37 @@ def test_softmax_of_large_scores_does_not_overflow():
 # --- residual layouts ---
 
 
-def sublayer_pieces(model):
-    block, rng = model.blocks[0], np.random.default_rng(1)
-    return block.first, block.mlp, rng.standard_normal((2, 5, 12))
+@pytest.mark.parametrize("key", RESIDUALS)
+def test_a_layout_is_what_its_reference_says(key, rng):
+    """For attention, and then for the MLP on what has come of it."""
+    layout = RESIDUALS[key]
+    if not layout.only_norms_differ:
+        pytest.skip("its two branches are not one after the other")
+    block, x = random_model(tiny(residual=key), rng).blocks[0], rng.standard_normal((2, 5, 12))
+    y, trace = block.forward(x)
+    between = layout.reference(x, *pieces(block.attention_branch))
+    assert trace.attention_residual.y == pytest.approx(between)
+    assert y == pytest.approx(layout.reference(between, *pieces(block.mlp_branch)))
 
 
-def test_pre_ln_is_x_plus_f_of_norm_x(rng):
-    layout, mlp, x = sublayer_pieces(random_model(tiny(residual="pre"), rng))
-    y, trace = layout.forward(x, mlp.forward)
-    assert y == pytest.approx(x + mlp.forward(layout.norm.forward(x)[0])[0])
-    assert y == pytest.approx(x + trace.added)
+def pieces(branch):
+    """The sublayer and the norms around it, as functions x -> y."""
+    parts = [branch.sublayer, branch.norm_in, branch.norm_out, branch.norm_sum]
+    return [lambda x, part=part: part.forward(x)[0] for part in parts if part is not None]
 
 
-def test_post_ln_is_norm_of_x_plus_f_of_x(rng):
-    layout, mlp, x = sublayer_pieces(random_model(tiny(residual="post"), rng))
-    y, trace = layout.forward(x, mlp.forward)
-    assert y == pytest.approx(layout.norm.forward(x + mlp.forward(x)[0])[0])
-    assert y == pytest.approx(layout.norm.forward(x + trace.added)[0])
+REFERENCES = {
+    "pre": lambda x, f, norm: x + f(norm(x)),  # Radford et al. 2019
+    "post": lambda x, f, norm: norm(x + f(x)),  # Vaswani et al. 2017
+    "sandwich": lambda x, f, norm, norm_out: x + norm_out(f(norm(x))),  # Ding et al. 2021
+}
 
 
-def test_sandwich_is_x_plus_norm_of_f_of_norm_x(rng):
-    layout, mlp, x = sublayer_pieces(random_model(tiny(residual="sandwich"), rng))
-    y, trace = layout.forward(x, mlp.forward)
-    assert y == pytest.approx(x + layout.norm_out.forward(mlp.forward(layout.norm.forward(x)[0])[0])[0])
-    assert y == pytest.approx(x + trace.added)
+@pytest.mark.parametrize("key", REFERENCES)
+def test_the_references_of_the_layouts_are_those_of_the_papers(key):
+    x, parts = 3.0, [lambda x: 2 * x + 1, lambda x: x * x, lambda x: 5 - x]
+    parts = parts[: 1 + len(RESIDUALS[key].norm_places)]
+    assert RESIDUALS[key].reference(x, *parts) == REFERENCES[key](x, *parts)
 
 
 @pytest.mark.parametrize("key", RESIDUALS)

@@ -17,7 +17,7 @@ from transformer_lens.model_bridge.sources.native.model import NativeModel
 
 from support import tiny
 from tlab.checks import random_model
-from tlab.inside.contributions import neuron_outputs, stream_contributions, unembedding
+from tlab.inside.contributions import neuron_outputs, shift_of, stream_contributions, unembedding
 from tlab.inside.probes.residual import lens_logits, streams
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, of their dependencies
@@ -127,7 +127,7 @@ def test_transformer_lens_has_the_same_residual_contributions(pair, depth):
     for layer in range(depth):
         for head in range(c.num_heads):
             agree(shape, f"head {layer}.{head}", ours[f"attention.{layer}.head.{head}"], theirs[f"L{layer}H{head}"])
-        units = neuron_outputs(model.blocks[layer], trace.blocks[layer], list(range(c.mlp_dim)))
+        units = neuron_outputs(model.blocks[layer].mlp, trace.blocks[layer].mlp, list(range(c.mlp_dim)))
         together = torch.stack([theirs[f"L{layer}N{n}"] for n in range(c.mlp_dim)])
         agree(shape, f"neurons of layer {layer}", units, together)
         agree(shape, f"mlp {layer}", ours[f"mlp.{layer}"], together.sum(0))
@@ -167,5 +167,5 @@ def test_transformer_lens_has_the_same_direct_attribution(pair):
     agree(shape, "attribution of the token", ours["token"], found["embed"])
     agree(shape, "attribution of the position", ours["position"], found.get("pos_embed", torch.zeros(2)))
     # The final norm's shift is in our offset; folded into the head's bias, it is in none of theirs.
-    shift = (np.zeros(c.hidden_dim) + model.final_norm.offset) @ direction
+    shift = (np.zeros(c.hidden_dim) + shift_of(model.final_norm)) @ direction
     agree(shape, "attribution of the offset", ours["offset"] - shift, found["bias"].expand(2))

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from tlab.checks import Check, run_checks
-from tlab.nn.attention import Attention
+from tlab.nn.attention import Attention, LayerCache
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import softmax
-from tlab.nn.model import Transformer
+from tlab.nn.model import Block, BlockTrace, Transformer
 from tlab.nn.norms import NORMS
-from tlab.nn.residuals import ResidualTrace
+from tlab.nn.residuals import Branch, ResidualTrace
 from tlab.registry import Registry
 from tlab.training.trainer import Trainer
 from tlab.types import Array, Ids
@@ -150,9 +150,7 @@ class BatchNorm(Bug):
         return None if NORMS[config.norm].has_parameters else "there is no norm in it"
 
     def plant(self, model: Transformer) -> None:
-        norms = [norm for block in model.blocks for layout in (block.first, block.second)
-                 for norm in (layout.norm, layout.outer_norm)]  # fmt: skip
-        for norm in [*norms, model.final_norm]:
+        for norm in [*(norm for block in model.blocks for norm in block.norms), model.final_norm]:
             if norm is not None:
                 over_tokens(norm)
 
@@ -164,14 +162,14 @@ def over_tokens(norm: Any) -> None:
         rows = x.reshape(-1, x.shape[-1])
         mean, size = rows.mean(0), np.sqrt(rows.var(0) + norm.epsilon)
         normalized = (rows - mean) / size
-        y = normalized * norm.scale.data + (norm.shift.data if hasattr(norm, "shift") else 0)
+        y = normalized * norm.scale.data + (0 if norm.shift is None else norm.shift.data)
         return y.reshape(x.shape), (normalized, size)
 
     def turned_back(dy: Array, cache: Any) -> Array:
         normalized, size = cache
         rows = dy.reshape(-1, dy.shape[-1])
         norm.scale.grad += (rows * normalized).sum(0)
-        if hasattr(norm, "shift"):
+        if norm.shift is not None:
             norm.shift.grad += rows.sum(0)
         dx = rows * norm.scale.data
         dx = (dx - dx.mean(0) - normalized * (dx * normalized).mean(0)) / size
@@ -190,23 +188,26 @@ class NoResidual(Bug):
 
     def plant(self, model: Transformer) -> None:
         for block in model.blocks:
-            for layout in (block.first, block.second):
-                without_shortcut(layout)
+            without_shortcuts(block)
 
 
-def without_shortcut(layout: Any) -> None:
-    """Cut the shortcut of one layout: the stream behind is what would have been added."""
-    norm = layout.norm
+def without_shortcuts(block: Block) -> None:
+    """Cut both shortcuts of a block: the stream after a sublayer is what the sublayer makes of it, normed before."""
+    attention, mlp = (
+        Branch(branch.sublayer, {"in": branch.norm_in or branch.norm_sum})
+        for branch in (block.attention_branch, block.mlp_branch)
+    )
 
-    def forward(x: Array, run: Callable[[Array], tuple[Array, Any]]) -> tuple[Array, ResidualTrace]:
-        h, norm_cache = norm.forward(x)
-        f, sublayer = run(h)
-        return f, ResidualTrace(x, sublayer, f, f, norm_cache)
+    def forward(x: Array, past: LayerCache | None = None, _edit: None = None) -> tuple[Array, BlockTrace]:
+        between, attention_trace = attention.forward(x, past)
+        y, mlp_trace = mlp.forward(between)
+        return y, BlockTrace(ResidualTrace(x, attention_trace, between), ResidualTrace(between, mlp_trace, y))
 
-    def backward(dy: Array, trace: ResidualTrace, run_backward: Callable[[Array, Any], Array]) -> Array:
-        return norm.backward(run_backward(dy, trace.sublayer), trace.norm)
+    def backward(dy: Array, trace: BlockTrace) -> Array:
+        dbetween = mlp.backward(dy, trace.mlp_residual.branch)
+        return attention.backward(dbetween, trace.attention_residual.branch)
 
-    layout.forward, layout.backward = forward, backward
+    block.forward, block.backward = forward, backward  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @BUGS.add("float64", label="float64 slips in", formula=r"\mathtt{float32} \cdot \mathtt{np.float64}", source="NEP 50")

@@ -9,12 +9,18 @@ Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits";
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.inside.probing import ProbeError
+from tlab.nn.attention import Attention, AttentionTrace
+from tlab.nn.linear import Linear, as_rows
+from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.model import Block, BlockTrace, Trace, Transformer
-from tlab.nn.residuals import Residual, ResidualTrace
+from tlab.nn.norms import Norm, mean_over_channels
+from tlab.nn.residuals import Branch, BranchTrace, Residual, ResidualTrace
 from tlab.types import Array
 
 
@@ -25,45 +31,81 @@ class Contribution(NamedTuple):
     value: Array  # (B, T, C)
 
 
-def head_outputs(block: Block, trace: BlockTrace) -> Array:
+def head_outputs(attention: Attention, trace: AttentionTrace) -> Array:
     """What each head puts out, (H, B, T, C): its mixed values through its own rows of the output matrix."""
-    mixed, H = trace.attention.mixed, block.attention.num_heads
+    mixed, H = trace.mixed, attention.num_heads
     B, T, C = mixed.shape
     by_head = mixed.reshape(B, T, H, C // H).transpose(2, 0, 1, 3)  # (H, B, T, D)
-    rows = block.attention.out.weight.data.reshape(H, 1, C // H, C)
+    rows = attention.out.weight.data.reshape(H, 1, C // H, C)
     return by_head @ rows
 
 
-def neuron_outputs(block: Block, trace: BlockTrace, neurons: list[int]) -> Array:
+def neuron_outputs(mlp: Mlp, trace: MlpTrace, neurons: list[int]) -> Array:
     """What each of these hidden units puts out, (N, B, T, C): its value times its row of the output matrix."""
-    hidden = trace.mlp.hidden[..., neurons]  # (B, T, N)
-    return np.moveaxis(hidden, -1, 0)[..., None] * block.mlp.down.weight.data[neurons][:, None, None, :]
+    hidden = trace.hidden[..., neurons]  # (B, T, N)
+    return np.moveaxis(hidden, -1, 0)[..., None] * mlp.down.weight.data[neurons][:, None, None, :]
 
 
-def sublayer_contributions(
-    layout: Residual, trace: ResidualTrace, outputs: dict[str, Array], bias: Array | float
+# With the mean and the size that it measured held fixed, a norm is linear but for its shift: norm(x) = L x + shift.
+
+
+def linearized(norm: Norm, part: Array, cache: Any) -> Array:
+    """L part: what becomes of `part` (..., C), one of the addends of the x whose `cache` is given.
+
+    Raises:
+        ProbeError: the norm does not state its form.
+    """
+    if norm.is_identity:
+        return part
+    if norm.centered is None:
+        raise ProbeError(
+            f"{type(norm).__name__} does not state its form, so what it makes of one addend of the stream is unknown; "
+            "where it has the usual one, let its class say so: `centered`, see tlab.nn.norms.Norm"
+        )
+    rows = as_rows(part)  # (N, C)
+    if norm.centered:
+        rows = rows - mean_over_channels(rows)
+    return (rows * cache.rstd * norm.scale.data).reshape(part.shape)
+
+
+def shift_of(norm: Norm) -> Array | float:
+    """What a norm adds whatever x is, (C,)."""
+    return 0.0 if norm.shift is None else norm.shift.data
+
+
+def branch_contributions(
+    branch: Branch, trace: BranchTrace, outputs: Mapping[str, Array], bias: Array | float
 ) -> list[Contribution]:
     """The addends of `trace.added`: one for each of `outputs` (name -> part of f), and "offset" for the bias of f."""
-    shares = [Contribution(name, layout.share_of_added(part, trace)) for name, part in outputs.items()]
-    constant = layout.share_of_added(np.zeros_like(trace.added) + bias, trace) + layout.offset_of_added
-    return [*shares, Contribution("offset", constant)]
+    constant = np.zeros_like(trace.added) + bias
+    norm, cache = branch.norm_out, trace.norm_out
+    if norm is not None:
+        outputs = {name: linearized(norm, part, cache) for name, part in outputs.items()}
+        constant = linearized(norm, constant, cache) + shift_of(norm)
+    return [*(Contribution(*item) for item in outputs.items()), Contribution("offset", constant)]
 
 
 def block_contributions(block: Block, trace: BlockTrace, layer: int) -> tuple[list[Contribution], list[Contribution]]:
     """What attention adds, by head, and what the MLP adds; in the stream's coordinates where each is added."""
-    heads = head_outputs(block, trace)
-    by_head = {f"attention.{layer}.head.{h}": part for h, part in enumerate(heads)}
-    out, down = block.attention.out, block.mlp.down
-    mlp_bias = down.bias.data if down.bias is not None else 0.0
-    attention = sublayer_contributions(
-        block.first, trace.first, by_head, out.bias.data if out.bias is not None else 0.0
+    heads = {
+        f"attention.{layer}.head.{h}": part for h, part in enumerate(head_outputs(block.attention, trace.attention))
+    }
+    mlp = {f"mlp.{layer}": trace.mlp.hidden @ block.mlp.down.weight.data}
+    return (
+        branch_contributions(
+            block.attention_branch, trace.attention_residual.branch, heads, bias_of(block.attention.out)
+        ),
+        branch_contributions(block.mlp_branch, trace.mlp_residual.branch, mlp, bias_of(block.mlp.down)),
     )
-    f = trace.mlp.hidden @ down.weight.data
-    return attention, sublayer_contributions(block.second, trace.second, {f"mlp.{layer}": f}, mlp_bias)
+
+
+def bias_of(linear: Linear) -> Array | float:
+    """Its bias, (C,)."""
+    return 0.0 if linear.bias is None else linear.bias.data
 
 
 def stream_contributions(model: Transformer, trace: Trace, depth: int | None = None) -> list[Contribution]:
-    """The addends of the stream behind `depth` blocks; by default of what the head reads, behind the final norm.
+    """The addends of the stream after `depth` blocks; by default of what the head reads, after the final norm.
 
     Args:
         model: its weights.
@@ -73,26 +115,52 @@ def stream_contributions(model: Transformer, trace: Trace, depth: int | None = N
     Returns:
         addends (B, T, C) whose sum is the stream: the token's own, its position's, every head's, every MLP's, and
         "offset", all that biases and the norms' shifts have added.
+
+    Raises:
+        ProbeError: a norm on the way does not state its form, or the layout does more than to add and to norm.
     """
     token = model.embedding.forward(trace.ids)[0] * model.config.embedding_scale
     parts = {"token": token, "position": trace.embedded - token}
     offset = np.zeros_like(token)
+    stream = trace.embedded
     last = len(model.blocks) if depth is None else depth
-    blocks = zip(model.blocks[:last], trace.blocks[:last], strict=True)
-    for layer, (block, block_trace) in enumerate(blocks):
+
+    def through(norm: Norm, cache: Any) -> None:
+        nonlocal parts, offset
+        parts = {name: linearized(norm, part, cache) for name, part in parts.items()}
+        offset = linearized(norm, offset, cache) + shift_of(norm)
+
+    for layer, (block, block_trace) in enumerate(zip(model.blocks[:last], trace.blocks[:last], strict=True)):
         added_by = block_contributions(block, block_trace, layer)
-        for layout, layout_trace, added in zip(
-            (block.first, block.second), (block_trace.first, block_trace.second), added_by, strict=True
-        ):
-            *named, constant = added
-            parts.update({contribution.name: contribution.value for contribution in named})
-            parts = {name: layout.share_of_stream(part, layout_trace) for name, part in parts.items()}
-            offset = layout.share_of_stream(offset + constant.value, layout_trace) + layout.offset_of_stream
+        for branch, residual, added in zip(block.layout.branches, block_trace, added_by, strict=True):
+            check_addition(block.layout, branch, residual, stream)
+            stream = residual.y
+            parts.update({name: value for name, value in added if name != "offset"})
+            offset = offset + added[-1].value
+            if branch.norm_sum is not None:
+                through(branch.norm_sum, residual.norm_sum)
     if depth is None and model.final_norm is not None:
-        norm, cache = model.final_norm, trace.final_norm
-        parts = {name: norm.share(part, cache) for name, part in parts.items()}
-        offset = norm.share(offset, cache) + norm.offset
+        through(model.final_norm, trace.final_norm)
     return [*(Contribution(name, part) for name, part in parts.items()), Contribution("offset", offset)]
+
+
+ROUNDING = 1e-3  # of the largest entry: far above what float32 loses in one addition, far below a scale forgotten
+
+
+def check_addition(layout: Residual, branch: Branch, residual: ResidualTrace, stream: Array) -> None:
+    """Refuse a layout that does something else to the stream (B, T, C) than to add what the branch adds, and to norm.
+
+    Raises:
+        ProbeError: it does.
+    """
+    total = stream + residual.branch.added
+    norm = branch.norm_sum
+    y = total if norm is None else linearized(norm, total, residual.norm_sum) + shift_of(norm)
+    if np.abs(residual.y - y).max() > ROUNDING * max(np.abs(stream).max(), np.abs(y).max()):
+        raise ProbeError(
+            f"the residual layout {type(layout).__name__} does more to the stream than to add to it and to norm it, so "
+            "it cannot be taken apart into what each part has added"
+        )
 
 
 def unembedding(model: Transformer) -> Array:

@@ -2,7 +2,7 @@
 
 An intervention acts on what a part *adds to the stream*, in every layout: in Sandwich behind the second norm, in
 Post-LN before the norm of the sum. So the other parts of the same sublayer keep their size, and the effect is the
-part's own. Everything after it is computed anew.
+part's own. Everything after it is computed again.
 
 Source: ablation and activation patching as in Wang et al. 2022 (IOI) and Meng et al. 2022 (causal tracing).
 """
@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tlab.inside.contributions import head_outputs, neuron_outputs
-from tlab.nn.model import Block, BlockTrace, Trace, Transformer
-from tlab.nn.norms import NORMS
+from tlab.inside.contributions import head_outputs, linearized, neuron_outputs
+from tlab.nn.model import Block, Trace, Transformer
+from tlab.nn.norms import NORMS, Norm
 from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS
-from tlab.nn.residuals import Residual, ResidualTrace, SandwichNorm
+from tlab.nn.residuals import Branch, BranchTrace
 from tlab.registry import Registry
 from tlab.types import Array, Ids
 
@@ -78,8 +78,14 @@ class Scene(NamedTuple):
     output: Array  # (B, T, C), the part's share of the sublayer's output f, without the bias
     part: Part
     block: Block
-    trace: BlockTrace
+    trace: Any  # of the sublayer, AttentionTrace or MlpTrace
     reference: Trace | None  # of another pass, for changes that take something from there
+
+    def reference_output(self) -> Array:
+        """What the part put out in the other pass, (B, T, C)."""
+        assert self.reference is not None
+        there = self.reference.blocks[self.part.layer]
+        return part_output(self.block, there.attention if self.part.kind == "attention" else there.mlp, self.part)
 
 
 class Change:
@@ -114,7 +120,7 @@ class Mean(Change):
     def apply(self, scene: Scene) -> Array:
         output = scene.output
         if scene.reference is not None:
-            output = part_output(scene.block, scene.reference.blocks[scene.part.layer], scene.part)
+            output = scene.reference_output()
         return np.broadcast_to(output.mean((0, 1)), scene.output.shape)
 
 
@@ -136,8 +142,7 @@ class Patch(Change):
     needs_reference = True
 
     def apply(self, scene: Scene) -> Array:
-        assert scene.reference is not None
-        output = part_output(scene.block, scene.reference.blocks[scene.part.layer], scene.part)
+        output = scene.reference_output()
         if output.shape[1] != scene.output.shape[1]:
             raise ValueError(
                 f"the other text has {output.shape[1]} tokens, this one {scene.output.shape[1]}; patching goes place "
@@ -153,7 +158,7 @@ class Uniform(Change):
     kinds = ("attention",)
 
     def apply(self, scene: Scene) -> Array:
-        values = scene.trace.attention.values  # (B, H, T, D)
+        values = scene.trace.values  # (B, H, T, D)
         _, H, T, D = values.shape
         weights = np.tri(T, dtype=values.dtype) / np.arange(1, T + 1, dtype=values.dtype)[:, None]
         mixed = (weights @ values).transpose(0, 2, 1, 3)  # (B, T, H, D)
@@ -162,14 +167,17 @@ class Uniform(Change):
         return np.sum([mixed[:, :, h] @ rows[h] for h in heads], axis=0)
 
 
-def part_output(block: Block, trace: BlockTrace, part: Part) -> Array:
-    """What a part puts out, (B, T, C): its share of the sublayer's output f, without the bias."""
+def part_output(block: Block, trace: Any, part: Part) -> Array:
+    """What a part puts out, (B, T, C): its share of the sublayer's output f, without the bias.
+
+    `trace` is the sublayer's, AttentionTrace or MlpTrace.
+    """
     if part.kind == "attention":
-        heads = head_outputs(block, trace)
+        heads = head_outputs(block.attention, trace)
         return heads.sum(0) if part.unit is None else heads[part.unit]
     if part.unit is None:
-        return trace.mlp.hidden @ block.mlp.down.weight.data
-    return neuron_outputs(block, trace, [part.unit])[0]
+        return trace.hidden @ block.mlp.down.weight.data
+    return neuron_outputs(block.mlp, trace, [part.unit])[0]
 
 
 # --- running ---
@@ -187,7 +195,7 @@ def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace
         reference: the trace of another pass, for `Mean` and `Patch`.
 
     Returns:
-        logits (B, T, V), and the trace: `added` and `stream` are those after the change.
+        logits (B, T, V), and the trace: what was added, and the stream, are those after the change.
 
     Raises:
         ValueError: a change needs a reference, or does not go with its part.
@@ -197,43 +205,20 @@ def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace
             raise ValueError(f"{type(change).__name__.lower()} of {part} needs another text to take it from")
         if part.kind not in change.kinds:
             raise ValueError(f"{part} has no attention weights; choose attention.N or attention.N.head.M")
-    tokens, _ = model.embedding.forward(ids)
-    x = embedded = model.position.embed(tokens * model.config.embedding_scale, 0)
-    traces = []
-    for layer, block in enumerate(model.blocks):
-        x, trace = block.forward(x)
-        here = {part: change for part, change in changes.items() if part.layer == layer}
-        if here:
-            x, trace = change_block(block, trace, here, reference)
-        traces.append(trace)
-    x, final_norm = model.final_norm.forward(x) if model.final_norm else (x, None)
-    logits, _ = model.head.forward(x) if model.head else model.embedding.unembed(x)
-    return logits, Trace(ids, 0, embedded, tuple(traces), final_norm, x, logits)
 
+    def edit(layer: int, kind: str, trace: BranchTrace) -> Array:
+        block, added = model.blocks[layer], trace.added
+        branch: Branch = block.attention_branch if kind == "attention" else block.mlp_branch
+        for part, change in changes.items():
+            if (part.layer, part.kind) == (layer, kind):
+                output = part_output(block, trace.sublayer, part)
+                difference = change.apply(Scene(output, part, block, trace.sublayer, reference)) - output
+                if branch.norm_out is not None:
+                    difference = linearized(branch.norm_out, difference, trace.norm_out)
+                added = added + difference
+        return added
 
-def change_block(
-    block: Block, trace: BlockTrace, changes: Changes, reference: Trace | None
-) -> tuple[Array, BlockTrace]:
-    """One block once more, with the changes in it; -> the stream behind it, and its trace."""
-    attention = {part: change for part, change in changes.items() if part.kind == "attention"}
-    mlp = {part: change for part, change in changes.items() if part.kind == "mlp"}
-    first = change_sublayer(block.first, trace.first, block, trace, attention, reference)
-    _, second = block.second.forward(first.y, block.mlp.forward)  # it reads another stream by now
-    trace = BlockTrace(first, second)
-    second = change_sublayer(block.second, second, block, trace, mlp, reference)
-    return second.y, BlockTrace(first, second)
-
-
-def change_sublayer(
-    layout: Residual, own: ResidualTrace, block: Block, trace: BlockTrace, changes: Changes, reference: Trace | None
-) -> ResidualTrace:
-    """What a sublayer adds after these changes, and the stream behind it."""
-    added = own.added
-    for part, change in changes.items():
-        output = part_output(block, trace, part)
-        new = change.apply(Scene(output, part, block, trace, reference))
-        added = added + layout.share_of_added(new - output, own)
-    return own._replace(added=added, y=layout.join(own.x, added))
+    return model.forward(ids, edit=edit)
 
 
 # --- whole mechanisms ---
@@ -251,10 +236,8 @@ def without_positions(model: Transformer) -> None:
 def without_norms(model: Transformer) -> None:
     """Take every norm out of a model of one's own, for good: each vector passes as it is."""
     none = NORMS["none"](ParamSpace(), "none", model.config.hidden_dim, 0.0)
-    for block in model.blocks:
-        for layout in (block.first, block.second):
-            layout.norm = none
-            if isinstance(layout, SandwichNorm):
-                layout.norm_out = none
-    if model.final_norm is not None:
-        model.final_norm = none
+    holders = [holder for block in model.blocks for holder in (block.attention_branch, block.mlp_branch, block.layout)]
+    for holder in [*holders, model]:
+        for name, part in list(vars(holder).items()):
+            if isinstance(part, Norm):
+                setattr(holder, name, none)

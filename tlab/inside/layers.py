@@ -54,7 +54,7 @@ def layer_insights(
         rows.append(
             LayerInsight(
                 gradient_norm=clipped_by * norm_of(gradients[name] for name in names),
-                stream_rms=root_mean_square(block.second.y),
+                stream_rms=root_mean_square(block.y),
                 update_ratio=moved / size if size else 0.0,
                 dead_share=dead_share(block.mlp.hidden),
                 entropy=float(row_entropies(block.attention.weights[:ENTROPY_SEQUENCES]).mean()),

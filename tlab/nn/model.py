@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,25 +20,30 @@ from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.norms import NORMS, Norm
 from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS, Position
-from tlab.nn.residuals import RESIDUALS, ResidualTrace
+from tlab.nn.residuals import RESIDUALS, Branch, BranchTrace, ResidualTrace, Run, declare_norms
 from tlab.types import Array, Ids, Shape
 
 
 class BlockTrace(NamedTuple):
-    """What went on in one block: attention with its residual layout, then the MLP with its own."""
+    """What went on in one block: attention was added to the stream, then the MLP."""
 
-    first: ResidualTrace
-    second: ResidualTrace
+    attention_residual: ResidualTrace
+    mlp_residual: ResidualTrace
 
     @property
     def attention(self) -> AttentionTrace:
         """Queries, keys, values, and `weights` (B, H, T, S)."""
-        return self.first.sublayer
+        return self.attention_residual.branch.sublayer
 
     @property
     def mlp(self) -> MlpTrace:
         """Inputs and outputs of the activation."""
-        return self.second.sublayer
+        return self.mlp_residual.branch.sublayer
+
+    @property
+    def y(self) -> Array:
+        """The stream after the block, (B, T, C)."""
+        return self.mlp_residual.y
 
 
 class Trace(NamedTuple):
@@ -52,39 +58,67 @@ class Trace(NamedTuple):
     logits: Array  # (B, T, V)
 
 
+BlockEdit = Callable[[str, BranchTrace], Array]
+"""("attention" or "mlp", what this branch did) -> what is added to the stream instead, (B, T, C)."""
+Edit = Callable[[int, str, BranchTrace], Array]
+"""The same with the layer before it, from 0."""
+
+
 class Block:
-    """Attention, then the MLP, each in the chosen residual layout."""
+    """Attention and the MLP, put around the residual stream as the chosen layout does."""
 
     def __init__(self, space: ParamSpace, name: str, config: ModelConfig, position: Position, init: Init) -> None:
         layout = RESIDUALS[config.residual]
+        C, H, F = config.hidden_dim, config.num_heads, config.mlp_dim
 
         def make_norm(space: ParamSpace, name: str) -> Norm:
-            return NORMS[config.norm](space, name, config.hidden_dim, config.norm_epsilon)
+            return NORMS[config.norm](space, name, C, config.norm_epsilon)
 
-        self.first = layout(space, f"{name}.norm1", make_norm)
-        self.attention = Attention(
-            space, f"{name}.attention", config.hidden_dim, config.num_heads, position, init, config.bias
-        )
-        self.second = layout(space, f"{name}.norm2", make_norm)
-        self.mlp = Mlp(
-            space,
-            f"{name}.mlp",
-            config.hidden_dim,
-            config.mlp_dim,
-            ACTIVATIONS[config.activation](),
-            init,
-            config.bias,
-        )
+        norms = declare_norms(layout, space, f"{name}.norm1", make_norm)
+        self.attention = Attention(space, f"{name}.attention", C, H, position, init, config.bias)
+        self.attention_branch = Branch(self.attention, norms)
 
-    def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, BlockTrace]:
+        norms = declare_norms(layout, space, f"{name}.norm2", make_norm)
+        self.mlp = Mlp(space, f"{name}.mlp", C, F, ACTIVATIONS[config.activation](), init, config.bias)
+        self.mlp_branch = Branch(self.mlp, norms)
+
+        self.layout = layout(space, f"{name}.layout", (self.attention_branch, self.mlp_branch), make_norm)
+
+    def forward(
+        self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None
+    ) -> tuple[Array, BlockTrace]:
         """x (B, T, C) -> (B, T, C)."""
-        x, first = self.first.forward(x, lambda h: self.attention.forward(h, past))
-        x, second = self.second.forward(x, self.mlp.forward)
-        return x, BlockTrace(first, second)
 
-    def backward(self, dx: Array, trace: BlockTrace) -> Array:
-        dx = self.second.backward(dx, trace.second, self.mlp.backward)
-        return self.first.backward(dx, trace.first, self.attention.backward)
+        def attention(x: Array) -> tuple[Array, BranchTrace]:
+            return self.attention_branch.forward(x, past)
+
+        mlp = self.mlp_branch.forward
+        if edit is None:
+            y, residuals = self.layout.forward(x, attention, mlp)
+        else:
+            y, residuals = self.layout.forward(x, edited(attention, edit, "attention"), edited(mlp, edit, "mlp"))
+        return y, BlockTrace(*residuals)
+
+    def backward(self, dy: Array, trace: BlockTrace) -> Array:
+        """The gradient of the stream after the block -> that of the stream before it; both (B, T, C)."""
+        return self.layout.backward(dy, trace, self.attention_branch.backward, self.mlp_branch.backward)
+
+    @property
+    def norms(self) -> list[Norm]:
+        """Every norm in it: of the branches, and those that a layout has for itself."""
+        owners = (self.attention_branch, self.mlp_branch, self.layout)
+        return [part for owner in owners for part in vars(owner).values() if isinstance(part, Norm)]
+
+
+def edited(run: Run, edit: BlockEdit, kind: str) -> Run:
+    """A branch that adds what `edit` says."""
+
+    def run_edited(x: Array) -> tuple[Array, BranchTrace]:
+        _, trace = run(x)
+        added = edit(kind, trace)
+        return added, trace._replace(added=added)
+
+    return run_edited
 
 
 class RecomputedBlock:
@@ -99,8 +133,8 @@ class RecomputedBlock:
     def __init__(self, block: Block) -> None:
         self.block = block
 
-    def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, Array]:
-        y, _ = self.block.forward(x, past)
+    def forward(self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None) -> tuple[Array, Array]:
+        y, _ = self.block.forward(x, past, edit)
         return y, x
 
     def backward(self, dx: Array, x: Array) -> Array:
@@ -183,12 +217,13 @@ class Transformer:
         """Number of weights, each counted once."""
         return self.parameters.data.size
 
-    def forward(self, ids: Ids, past: KVCache | None = None) -> tuple[Array, Trace]:
+    def forward(self, ids: Ids, past: KVCache | None = None, edit: Edit | None = None) -> tuple[Array, Trace]:
         """Score every next token.
 
         Args:
             ids: (B, T) token ids. T may exceed the context length where the positions allow it.
             past: keys and values of the tokens before these; they are added to it.
+            edit: decides what each branch adds to the stream, see `Edit`; for interventions.
 
         Returns:
             logits (B, T, V), unnormalized, in nats; and the trace of everything on the way.
@@ -199,11 +234,13 @@ class Transformer:
         ids = np.asarray(ids)
         start = past.position if past is not None else 0
         self._check_ids(ids, start)
-        tokens, _ = self.embedding.forward(ids)
+        tokens, _ = self.embedding.forward(ids)  # (B, T, C)
         x = self.position.embed(tokens * self.config.embedding_scale, start)
-        return self.forward_embedded(x, ids, past)
+        return self.forward_embedded(x, ids, past, edit)
 
-    def forward_embedded(self, x: Array, ids: Ids, past: KVCache | None = None) -> tuple[Array, Trace]:
+    def forward_embedded(
+        self, x: Array, ids: Ids, past: KVCache | None = None, edit: Edit | None = None
+    ) -> tuple[Array, Trace]:
         """The same from the first block on: for probes that change what enters it, x (B, T, C)."""
         T = x.shape[1]
         start = past.position if past is not None else 0
@@ -212,18 +249,19 @@ class Transformer:
             past.make_room(T)
         embedded, traces = x, []
         for i, block in enumerate(self.blocks):
-            x, trace = block.forward(x, LayerCache(past, i) if past is not None else None)
+            layer_past = LayerCache(past, i) if past is not None else None
+            x, trace = block.forward(x, layer_past, partial(edit, i) if edit is not None else None)  # (B, T, C)
             traces.append(trace)
         if past is not None:
             past.advance(T)
         x, final_norm = self.final_norm.forward(x) if self.final_norm else (x, None)
-        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)
+        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
         return logits, Trace(ids, start, embedded, tuple(traces), final_norm, x, logits)
 
     def backward(self, dlogits: Array, trace: Trace) -> Array:
         """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C)."""
         if self.head:
-            dx = self.head.backward(dlogits, trace.output)
+            dx = self.head.backward(dlogits, trace.output)  # (B, T, C), and so it stays
         else:
             dx = self.embedding.unembed_backward(dlogits, trace.output)
         if self.final_norm:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,6 +23,16 @@ class Norm:
 
     has_parameters: ClassVar[bool] = True
 
+    # What a norm may state about itself. The decoder folds a norm of the stated form into the matrix after it, and
+    # probes follow the addends of x through it; one that states nothing is always computed as a whole.
+    is_identity: ClassVar[bool] = False
+    """Whether y = x."""
+    centered: ClassVar[bool | None] = None
+    """Whether y = (x - mean) * rstd * scale + shift (True) or y = x * rstd * scale + shift (False), with a `NormCache`
+    and rstd = 1 / sqrt(the mean square of what it multiplies + epsilon); None for any other form."""
+    scale: Param
+    shift: Any = None  # a Param, where there is one
+
     reference: Any
     forward: Any
     backward: Any
@@ -31,54 +40,30 @@ class Norm:
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         self.epsilon = epsilon
 
-    # For writing one token at a time a norm may come in two parts: forward(x) = stretch(standardize(x)). Only the first
-    # depends on the token. So where a matrix reads the norm, the second is folded into it once and for all:
-    # stretch(x) W + b = x W' + b' with W', b' = fold(W, b). A norm that does not say so is all in the first part.
-
-    def standardize(self, x: Array) -> Array:
-        """The norm before scale and shift, for one row (C,) -> (C,)."""
-        return self.forward(x)[0]
-
-    def stretch(self, x: Array) -> Array:
-        """Scale and shift, (..., C) -> (..., C)."""
-        return x
-
-    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
-        """Scale and shift together with the matrix (C, K) and the bias (K,) behind them, as a matrix and a bias."""
-        return weight, bias
-
-    def share(self, part: Array, cache: Any) -> Array:
-        """What becomes of `part` (..., C), one of the addends of x, if the norm's size and scale are those of x.
-
-        With them held fast a norm is linear: the shares of all addends and `offset` add up to y.
-        """
-        raise NotImplementedError
-
-    @property
-    def offset(self) -> Array | float:
-        """What the norm adds whatever x is, (C,)."""
-        return 0.0
+    def __init_subclass__(cls) -> None:
+        if "forward" in vars(cls):  # another function: what the class that it inherits from states is not about it
+            cls.is_identity, cls.centered = vars(cls).get("is_identity", False), vars(cls).get("centered")
 
 
 class NormCache(NamedTuple):
-    """What a norm keeps of a forward pass."""
+    """What a norm keeps of a forward pass over N tokens."""
 
     normalized: Array  # (..., C), before scale and shift
-    inverse_size: Array  # (N, 1), 1 / standard deviation or 1 / RMS of each of the N tokens
+    rstd: Array  # (N, 1), 1 / standard deviation or 1 / RMS of each token
+
+
+# Norms are short of arithmetic and rich in memory traffic, so three things below are written for speed. All tokens are
+# the rows of one matrix, (N, C). A mean over channels is a product with a vector of 1/C: NumPy's own reduction over the
+# last axis takes twice as long. And a large array is overwritten by the next step where nobody needs it any more.
 
 
 def mean_over_channels(rows: Array) -> Array:
-    """(N, C) -> (N, 1), as a product: NumPy's own reduction over the last axis takes twice as long."""
+    """(N, C) -> (N, 1)."""
     return rows.dot(averaging(rows.shape[1], rows.dtype.char)[:, None])
 
 
-def inverse_rms(x: Array, epsilon: float) -> float:
-    """Of one row (C,): plain numbers, as a call into NumPy takes longer than the arithmetic."""
-    return 1.0 / math.sqrt(float(x.dot(x)) / len(x) + epsilon)
-
-
 def scaled_mean(rows: Array, scale: Param) -> Array:
-    """(N, C) -> (N, 1): the mean over channels, each times its scale."""
+    """(N, C) -> (N, 1): the mean over channels of `rows * scale`, without that product."""
     return rows.dot(scale.data[:, None] * (1.0 / scale.size))
 
 
@@ -103,7 +88,7 @@ class LayerNorm(Norm):
     learns of another here, and one token at a time gives the same as a thousand.
     """
 
-    scale: Param
+    centered = True
     shift: Param
 
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
@@ -116,49 +101,30 @@ class LayerNorm(Norm):
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
 
     def forward(self, x: Array) -> tuple[Array, NormCache]:
-        rows = as_rows(x)  # (N, C)
-        normalized = rows - mean_over_channels(rows)
-        inverse_size = mean_over_channels(normalized * normalized)  # (N, 1)
-        inverse_size += self.epsilon
-        np.sqrt(inverse_size, out=inverse_size)
-        np.reciprocal(inverse_size, out=inverse_size)
-        normalized *= inverse_size
-        return self.stretch(normalized).reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
+        rows = as_rows(x)  # (N, C), N = B T
+        mean = mean_over_channels(rows)  # (N, 1)
+        deviation = rows - mean  # (N, C)
+        variance = mean_over_channels(deviation * deviation)  # (N, 1)
+        rstd = 1.0 / np.sqrt(variance + self.epsilon)  # (N, 1)
+        normalized = np.multiply(deviation, rstd, out=deviation)  # (N, C)
+        y = normalized * self.scale.data  # (N, C)
+        y += self.shift.data
+        return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), rstd)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
-        dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
-        dscale = dy_rows * normalized  # of each token, (N, C)
-        self.shift.grad += sum_rows(dy_rows)
-        self.scale.grad += sum_rows(dscale)
-        dx = dy_rows * self.scale.data
-        # A change of x that only shifts or only stretches the token changes nothing behind the norm: the gradient
-        # loses its part along (1, 1, ..., 1) and its part along the normalized vector.
-        dx -= mean_over_channels(dx)
-        dx -= normalized * scaled_mean(dscale, self.scale)
-        dx *= cache.inverse_size
+        dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)  # (N, C) each
+        dscale = dy_rows * normalized  # (N, C), of each token
+        self.shift.grad += sum_rows(dy_rows)  # (C,)
+        self.scale.grad += sum_rows(dscale)  # (C,)
+        dnormalized = dy_rows * self.scale.data  # (N, C)
+        # A change of x that only shifts a token or only stretches it is undone by the norm. So the gradient loses its
+        # part along (1, 1, ..., 1) and its part along the normalized vector.
+        along_ones = mean_over_channels(dnormalized)  # (N, 1)
+        along_normalized = scaled_mean(dscale, self.scale)  # (N, 1), the mean of dnormalized * normalized
+        dx = np.subtract(dnormalized, along_ones, out=dnormalized)  # (N, C)
+        dx -= normalized * along_normalized
+        dx *= cache.rstd
         return dx.reshape(dy.shape)
-
-    def standardize(self, x: Array) -> Array:
-        centred = x - x.dot(averaging(len(x), x.dtype.char))
-        centred *= inverse_rms(centred, self.epsilon)
-        return centred
-
-    def stretch(self, x: Array) -> Array:
-        y = x * self.scale.data
-        y += self.shift.data
-        return y
-
-    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
-        shifted = self.shift.data.dot(weight)
-        return self.scale.data[:, None] * weight, shifted if bias is None else shifted + bias
-
-    def share(self, part: Array, cache: NormCache) -> Array:
-        rows = as_rows(part)
-        return ((rows - mean_over_channels(rows)) * cache.inverse_size * self.scale.data).reshape(part.shape)
-
-    @property
-    def offset(self) -> Array:
-        return self.shift.data
 
 
 @NORMS.add(
@@ -173,7 +139,7 @@ class RmsNorm(Norm):
     Notice: LayerNorm without the mean and without the shift. It does as well, so the mean was not what mattered.
     """
 
-    scale: Param
+    centered = False
 
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         super().__init__(space, name, hidden_dim, epsilon)
@@ -184,34 +150,23 @@ class RmsNorm(Norm):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
 
     def forward(self, x: Array) -> tuple[Array, NormCache]:
-        rows = as_rows(x)  # (N, C)
-        inverse_size = mean_over_channels(rows * rows)  # (N, 1)
-        inverse_size += self.epsilon
-        np.sqrt(inverse_size, out=inverse_size)
-        np.reciprocal(inverse_size, out=inverse_size)
-        normalized = rows * inverse_size
-        return self.stretch(normalized).reshape(x.shape), NormCache(normalized.reshape(x.shape), inverse_size)
+        rows = as_rows(x)  # (N, C), N = B T
+        mean_square = mean_over_channels(rows * rows)  # (N, 1)
+        rstd = 1.0 / np.sqrt(mean_square + self.epsilon)  # (N, 1)
+        normalized = rows * rstd  # (N, C)
+        y = normalized * self.scale.data  # (N, C)
+        return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), rstd)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
-        dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)
-        dscale = dy_rows * normalized  # of each token, (N, C)
-        self.scale.grad += sum_rows(dscale)
-        dx = dy_rows * self.scale.data
-        dx -= normalized * scaled_mean(dscale, self.scale)
-        dx *= cache.inverse_size
+        dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)  # (N, C) each
+        dscale = dy_rows * normalized  # (N, C), of each token
+        self.scale.grad += sum_rows(dscale)  # (C,)
+        dnormalized = dy_rows * self.scale.data  # (N, C)
+        # A change of x that only stretches a token is undone by the norm: the gradient loses its part along it.
+        along_normalized = scaled_mean(dscale, self.scale)  # (N, 1), the mean of dnormalized * normalized
+        dx = np.subtract(dnormalized, normalized * along_normalized, out=dnormalized)  # (N, C)
+        dx *= cache.rstd
         return dx.reshape(dy.shape)
-
-    def standardize(self, x: Array) -> Array:
-        return x * inverse_rms(x, self.epsilon)
-
-    def stretch(self, x: Array) -> Array:
-        return x * self.scale.data
-
-    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
-        return self.scale.data[:, None] * weight, bias
-
-    def share(self, part: Array, cache: NormCache) -> Array:
-        return (as_rows(part) * cache.inverse_size * self.scale.data).reshape(part.shape)
 
 
 @NORMS.add("none", label="no norm", formula="x", source="the control of every experiment")
@@ -223,6 +178,7 @@ class NoNorm(Norm):
     """
 
     has_parameters = False
+    is_identity = True
 
     @staticmethod
     def reference(x: Array, epsilon: float) -> Array:
@@ -233,6 +189,3 @@ class NoNorm(Norm):
 
     def backward(self, dy: Array, cache: None) -> Array:
         return dy
-
-    def share(self, part: Array, cache: None) -> Array:
-        return part

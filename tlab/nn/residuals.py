@@ -1,11 +1,12 @@
-"""The residual layout: where the norm stands around a sublayer f (attention or the MLP) and its shortcut.
+"""The residual layout: how attention and the MLP are put around the residual stream, and where the norms stand.
 
-Every layout has the same contract. `run(h) -> (f(h), trace)` and `run_backward(dy, trace) -> dh` are the sublayer.
+A block has two branches, attention and the MLP. A `Branch` is a sublayer f with the norms before and after it; a layout
+sees both branches and says what each of them reads and how the stream goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from tlab.nn.norms import Norm
@@ -15,144 +16,160 @@ from tlab.types import Array
 
 RESIDUALS: Registry[type[Residual]] = Registry("residual")
 
-Run = Callable[[Array], "tuple[Array, Any]"]
-RunBackward = Callable[[Array, Any], Array]
-RunStep = Callable[[Array], Array]
 MakeNorm = Callable[[ParamSpace, str], Norm]
+PLACES = ("in", "out", "sum")
+"""Where a norm may stand: norm_sum(x + norm_out(f(norm_in(x))))."""
+
+
+class BranchTrace(NamedTuple):
+    """What one branch made of the stream."""
+
+    sublayer: Any  # AttentionTrace or MlpTrace
+    added: Array  # (B, T, C), what it adds to the stream
+    norm_in: Any  # caches of its norms, None where there is none
+    norm_out: Any
 
 
 class ResidualTrace(NamedTuple):
-    """What a layout saw: the stream before and behind, and the caches of what stood between."""
+    """One addition to the stream: y = x + added, normed where the layout has a norm there."""
 
     x: Array  # (B, T, C), the stream before
-    sublayer: Any  # AttentionTrace or MlpTrace
-    added: Array  # (B, T, C), what was added to the stream
-    y: Array  # (B, T, C), the stream behind
-    norm: Any  # cache of the norm (Post-LN: of the norm behind the sum)
-    norm_out: Any = None  # cache of Sandwich's second norm
+    branch: BranchTrace
+    y: Array  # (B, T, C), the stream after
+    norm_sum: Any = None  # cache of the norm of the sum
+
+    @property
+    def sublayer(self) -> Any:
+        """AttentionTrace or MlpTrace."""
+        return self.branch.sublayer
+
+    @property
+    def added(self) -> Array:
+        """What was added to the stream, (B, T, C)."""
+        return self.branch.added
+
+
+TwoResiduals = tuple[ResidualTrace, ResidualTrace]
+"""What went on in one block: the addition of attention, then that of the MLP."""
+
+
+class Branch:
+    """norm_out(f(norm_in(x))): a sublayer f with the norms around it, each where the layout has one.
+
+    `norm_sum` is the layout's own: it stands on the stream, after the branch was added.
+    """
+
+    def __init__(self, sublayer: Any, norms: Mapping[str, Norm | None]) -> None:
+        self.sublayer = sublayer
+        self.norm_in, self.norm_out, self.norm_sum = (norms.get(place) for place in PLACES)
+
+    def forward(self, x: Array, *past: Any) -> tuple[Array, BranchTrace]:
+        """x (B, T, C) -> what is added to the stream, (B, T, C). Attention may be given the `past` of a text."""
+        h, norm_in = self.norm_in.forward(x) if self.norm_in else (x, None)
+        f, sublayer = self.sublayer.forward(h, *past)
+        added, norm_out = self.norm_out.forward(f) if self.norm_out else (f, None)
+        return added, BranchTrace(sublayer, added, norm_in, norm_out)
+
+    def backward(self, dadded: Array, trace: BranchTrace) -> Array:
+        """The gradient of what was added -> that of what the branch read; both (B, T, C)."""
+        df = self.norm_out.backward(dadded, trace.norm_out) if self.norm_out else dadded
+        dh = self.sublayer.backward(df, trace.sublayer)
+        return self.norm_in.backward(dh, trace.norm_in) if self.norm_in else dh
+
+
+def declare_norms(layout: type[Residual], space: ParamSpace, name: str, make_norm: MakeNorm) -> dict[str, Norm]:
+    """The norms of one branch by their place: the first is called `name`, others `name_out` or `name_sum`."""
+    first, *_ = layout.norm_places or ("",)
+    return {place: make_norm(space, name if place == first else f"{name}_{place}") for place in layout.norm_places}
+
+
+Run = Callable[[Array], tuple[Array, BranchTrace]]
+RunBackward = Callable[[Array, BranchTrace], Array]
+Apply = Callable[[Array], Array]
 
 
 class Residual:
-    """The contract, and the norm that every layout has."""
+    """The contract.
 
+    `forward(x, attention, mlp) -> (y, trace)`: given are the forward passes of the two branches, x -> (added, trace).
+    `backward(dy, trace, attention, mlp) -> dx`: likewise their backward passes, (dadded, trace) -> dx.
+    Whatever the branches read, the stream is a sum: first attention is added to it, then the MLP, and the trace holds
+    these two steps. A norm stated in `norm_places` is run by the branch it belongs to; that of the sum by the layout.
+    """
+
+    norm_places: ClassVar[tuple[str, ...]] = ()
+    """Which of `PLACES` has a norm, for each branch."""
     final_norm: ClassVar[bool]
     """Whether the stream needs one more norm before the head."""
-    norms_input: ClassVar[bool] = True
-    """Whether the sublayer reads norm(x), and not the stream itself."""
+    only_norms_differ: ClassVar[bool] = False
+    """Whether this is `Sequential` in all but `norm_places`: without norms, all such layouts are one function."""
 
-    def __init__(self, space: ParamSpace, name: str, make_norm: MakeNorm) -> None:
-        self.norm = make_norm(space, name)
+    def __init__(self, space: ParamSpace, name: str, branches: tuple[Branch, Branch], make_norm: MakeNorm) -> None:
+        self.branches = branches
 
-    # For one new token at a time, without a trace. Where nothing but the sublayer reads a norm, the norm's scale and
-    # shift are folded into the sublayer's matrices, see `Norm.fold`: then `step` has to standardize only.
+    def __init_subclass__(cls) -> None:
+        if not vars(cls).keys().isdisjoint({"__init__", "forward", "backward"}):  # it differs in more
+            cls.only_norms_differ = vars(cls).get("only_norms_differ", False)
 
-    @property
-    def folded_norm(self) -> Norm | None:
-        """The norm that is folded into the sublayer; none as long as a layout does not say so."""
-        return None
-
-    def step(self, x: Array, run: RunStep) -> Array:
-        """`forward` for one row x (C,) -> (C,)."""
-        return self.forward(x, lambda h: (run(h), None))[0]
-
-    def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
+    def forward(self, x: Array, attention: Run, mlp: Run) -> tuple[Array, TwoResiduals]:
         raise NotImplementedError
 
-    def backward(self, dy: Array, trace: ResidualTrace, run_backward: RunBackward) -> Array:
+    def backward(self, dy: Array, trace: TwoResiduals, attention: RunBackward, mlp: RunBackward) -> Array:
         raise NotImplementedError
 
-    # What probes and interventions ask: here, so that a new layout answers for itself.
 
-    def join(self, x: Array, added: Array) -> Array:
-        """The stream behind, from the stream before and what is added to it; all (B, T, C)."""
-        return x + added
+class Sequential(Residual):
+    """x = norm_sum(x + branch(x)), for attention and then for the MLP, which works on what has come of it."""
 
-    def share_of_added(self, part: Array, trace: ResidualTrace) -> Array:
-        """What a part of the sublayer's output f becomes in `added`; the parts' shares and its offset add up to it."""
-        return part
+    only_norms_differ = True
 
-    def share_of_stream(self, part: Array, trace: ResidualTrace) -> Array:
-        """What a part of x + added becomes in the stream behind; likewise."""
-        return part
+    def forward(self, x: Array, attention: Run, mlp: Run) -> tuple[Array, TwoResiduals]:
+        residuals = []
+        for run, branch in zip((attention, mlp), self.branches, strict=True):
+            added, branch_trace = run(x)
+            total = x + added  # (B, T, C)
+            y, norm_sum = branch.norm_sum.forward(total) if branch.norm_sum else (total, None)
+            residuals.append(ResidualTrace(x, branch_trace, y, norm_sum))
+            x = y
+        return x, (residuals[0], residuals[1])
 
-    @property
-    def outer_norm(self) -> Norm | None:
-        """The norm between the sublayer and the stream, where there is one."""
-        return None
-
-    @property
-    def offset_of_added(self) -> Array | float:
-        """What `added` holds whatever f is, (C,)."""
-        return 0.0
-
-    @property
-    def offset_of_stream(self) -> Array | float:
-        """What the stream behind holds whatever was added, (C,)."""
-        return 0.0
+    def backward(self, dy: Array, trace: TwoResiduals, attention: RunBackward, mlp: RunBackward) -> Array:
+        for run, branch, residual in zip((mlp, attention), self.branches[::-1], trace[::-1], strict=True):
+            dtotal = branch.norm_sum.backward(dy, residual.norm_sum) if branch.norm_sum else dy  # (B, T, C)
+            dy = dtotal + run(dtotal, residual.branch)  # along the shortcut, and through the branch
+        return dy
 
 
 @RESIDUALS.add("pre", label="Pre-LN", formula="x + f(\\mathrm{norm}(x))", source="GPT-2; Xiong et al. 2020")
-class PreNorm(Residual):
+class PreNorm(Sequential):
     """Norms what the sublayer reads; the stream itself runs through untouched.
 
     Notice: the gradient reaches every block along the bare sum, so it trains without warm-up. The stream grows
     with depth, and later blocks weigh less and less in it.
     """
 
+    norm_places = ("in",)
     final_norm = True
 
-    def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
-        h, norm_cache = self.norm.forward(x)
-        f, sublayer_trace = run(h)
-        y = x + f
-        return y, ResidualTrace(x, sublayer_trace, f, y, norm_cache)
-
-    def backward(self, dy: Array, trace: ResidualTrace, run_backward: RunBackward) -> Array:
-        dh = run_backward(dy, trace.sublayer)
-        dx = self.norm.backward(dh, trace.norm)
-        return dy + dx
-
-    @property
-    def folded_norm(self) -> Norm:
-        return self.norm
-
-    def step(self, x: Array, run: RunStep) -> Array:
-        return x + run(self.norm.standardize(x))
+    @staticmethod
+    def reference(x: Array, f: Apply, norm: Apply) -> Array:
+        return x + f(norm(x))
 
 
 @RESIDUALS.add("post", label="Post-LN", formula="\\mathrm{norm}(x + f(x))", source="Vaswani et al. 2017")
-class PostNorm(Residual):
+class PostNorm(Sequential):
     """Norms the sum: the layout of the original transformer.
 
     Notice: every gradient passes through every norm on its way down. At the start the last blocks get large
     gradients whatever the depth, and without warm-up a deep model may never recover from its first steps.
     """
 
+    norm_places = ("sum",)
     final_norm = False
-    norms_input = False
 
-    def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
-        f, sublayer_trace = run(x)
-        y, norm_cache = self.norm.forward(x + f)
-        return y, ResidualTrace(x, sublayer_trace, f, y, norm_cache)
-
-    def backward(self, dy: Array, trace: ResidualTrace, run_backward: RunBackward) -> Array:
-        dsum = self.norm.backward(dy, trace.norm)
-        dx = run_backward(dsum, trace.sublayer)
-        return dsum + dx
-
-    def step(self, x: Array, run: RunStep) -> Array:
-        return self.norm.stretch(self.norm.standardize(x + run(x)))
-
-    def join(self, x: Array, added: Array) -> Array:
-        return self.norm.forward(x + added)[0]
-
-    def share_of_stream(self, part: Array, trace: ResidualTrace) -> Array:
-        return self.norm.share(part, trace.norm)
-
-    @property
-    def offset_of_stream(self) -> Array | float:
-        return self.norm.offset
+    @staticmethod
+    def reference(x: Array, f: Apply, norm: Apply) -> Array:
+        return norm(x + f(x))
 
 
 @RESIDUALS.add(
@@ -161,47 +178,16 @@ class PostNorm(Residual):
     formula="x + \\mathrm{norm}_\\mathrm{out}(f(\\mathrm{norm}(x)))",
     source="Ding et al. 2021 (CogView)",
 )
-class SandwichNorm(Residual):
+class SandwichNorm(Sequential):
     """Norms what the sublayer reads and also what it adds, so that each addition has a learned size.
 
     Notice: the stream is as free as in Pre-LN, but no single block can flood it. With GPT-2's small initial
     weights it also means that each block speaks at full volume from the first step.
     """
 
+    norm_places = ("in", "out")
     final_norm = True
 
-    def __init__(self, space: ParamSpace, name: str, make_norm: MakeNorm) -> None:
-        super().__init__(space, name, make_norm)
-        self.norm_out = make_norm(space, f"{name}_out")
-
-    def forward(self, x: Array, run: Run) -> tuple[Array, ResidualTrace]:
-        h, norm_cache = self.norm.forward(x)
-        f, sublayer_trace = run(h)
-        added, norm_out_cache = self.norm_out.forward(f)
-        y = x + added
-        return y, ResidualTrace(x, sublayer_trace, added, y, norm_cache, norm_out_cache)
-
-    def backward(self, dy: Array, trace: ResidualTrace, run_backward: RunBackward) -> Array:
-        df = self.norm_out.backward(dy, trace.norm_out)
-        dh = run_backward(df, trace.sublayer)
-        dx = self.norm.backward(dh, trace.norm)
-        return dy + dx
-
-    @property
-    def folded_norm(self) -> Norm:
-        return self.norm
-
-    def step(self, x: Array, run: RunStep) -> Array:
-        f = run(self.norm.standardize(x))
-        return x + self.norm_out.stretch(self.norm_out.standardize(f))
-
-    def share_of_added(self, part: Array, trace: ResidualTrace) -> Array:
-        return self.norm_out.share(part, trace.norm_out)
-
-    @property
-    def offset_of_added(self) -> Array | float:
-        return self.norm_out.offset
-
-    @property
-    def outer_norm(self) -> Norm:
-        return self.norm_out
+    @staticmethod
+    def reference(x: Array, f: Apply, norm: Apply, norm_out: Apply) -> Array:
+        return x + norm_out(f(norm(x)))

@@ -15,10 +15,10 @@ def named_arrays(trace: Trace) -> Iterator[tuple[str, Array]]:
     """Every array of a trace with its name, in the order of computation: ("blocks.0.attention.weights", ...)."""
     yield "embedded", trace.embedded
     for i, block in enumerate(trace.blocks):
-        for part, layout in (("attention", block.first), ("mlp", block.second)):
-            yield from walk(layout.sublayer, f"blocks.{i}.{part}")
-            yield f"blocks.{i}.{part}.added", layout.added
-            yield f"blocks.{i}.{part}.stream", layout.y
+        for part, residual in (("attention", block.attention_residual), ("mlp", block.mlp_residual)):
+            yield from walk(residual.branch.sublayer, f"blocks.{i}.{part}")
+            yield f"blocks.{i}.{part}.added", residual.branch.added
+            yield f"blocks.{i}.{part}.stream", residual.y
     yield "output", trace.output
     yield "logits", trace.logits
 

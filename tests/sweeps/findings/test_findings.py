@@ -69,7 +69,7 @@ def test_at_start_measures_the_gradient_of_the_last_block_and_the_stream_in_fron
     assert outcome["last_layer_gradient"] == pytest.approx(np.linalg.norm(np.concatenate(last)))
     _, trace = model.forward(batch.ids)
     assert len(outcome["stream"]) == 4
-    assert outcome["stream"][-1] == pytest.approx(np.mean(trace.blocks[-1].second.y ** 2))
+    assert outcome["stream"][-1] == pytest.approx(np.mean(trace.blocks[-1].y ** 2))
 
 
 def test_beginning_stops_after_twenty_steps_of_the_same_run(verse):
@@ -124,8 +124,9 @@ def test_prefix_matching_is_one_for_a_head_that_looks_behind_the_first_copy_and_
         weights[:, 0, query, same + 1] = 1
         weights[:, 1, query, same] = 1
     block = trace.blocks[0]
-    attention = block.attention._replace(weights=weights)
-    trace = trace._replace(blocks=(block._replace(first=block.first._replace(sublayer=attention)),))
+    residual, attention = block.attention_residual, block.attention._replace(weights=weights)
+    residual = residual._replace(branch=residual.branch._replace(sublayer=attention))
+    trace = trace._replace(blocks=(block._replace(attention_residual=residual),))
     np.testing.assert_array_equal(prefix_matching(trace), [[1, 0, 0]])
 
 

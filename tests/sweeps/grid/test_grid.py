@@ -175,11 +175,11 @@ def test_with_a_norm_every_layout_is_its_own(small):
 
 def test_a_layout_that_is_another_function_without_a_norm_is_no_alias(small, register):
     class Half(PreNorm):
-        """Adds half of what the sublayer says."""
+        """Keeps half of the stream."""
 
-        def forward(self, x, run):
-            y, trace = super().forward(x, run)
-            return y - 0.5 * trace.added, trace
+        def forward(self, x, attention, mlp):
+            y, trace = super().forward(x, attention, mlp)
+            return y - 0.5 * x, trace
 
     register(RESIDUALS, "half", Half)
     cells = cells_of([small(norm=("none",), residual=("pre", "half"))])
@@ -190,8 +190,8 @@ def test_a_layout_with_weights_of_its_own_is_no_alias(small, register):
     class Gated(PreNorm):
         """Has a weight."""
 
-        def __init__(self, space, name, make_norm):
-            super().__init__(space, name, make_norm)
+        def __init__(self, space, name, branches, make_norm):
+            super().__init__(space, name, branches, make_norm)
             self.gate = space.declare(f"{name}.gate", (1,), ones)
 
     register(RESIDUALS, "gated", Gated)

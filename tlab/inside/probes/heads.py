@@ -9,11 +9,11 @@ import numpy as np
 
 from tlab.config import option
 from tlab.inside.attention import SETTLED_ROWS, attention_statistics, attention_targets, score_statistics
-from tlab.inside.contributions import unembedding
+from tlab.inside.contributions import linearized, unembedding
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject
 from tlab.nn.attention import AttentionTrace
 from tlab.nn.model import Block, Transformer
-from tlab.nn.norms import Norm
+from tlab.nn.norms import Norm, NormCache
 from tlab.text import Tokenizer
 from tlab.types import Array, Ids
 
@@ -223,8 +223,7 @@ def positive_share(matrix: Array) -> float:
 
 def fixed(norm: Norm, rows: Array) -> Array:
     """What a norm does to rows (N, C) whatever their size: its scale, and taking out the mean where it does."""
-    _, cache = norm.forward(rows)
-    return rows if cache is None else norm.share(rows, cache._replace(inverse_size=np.ones_like(cache.inverse_size)))
+    return linearized(norm, rows, NormCache(rows, np.ones((len(rows), 1), rows.dtype)))
 
 
 def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Array, Array, Array]:
@@ -232,10 +231,11 @@ def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Arr
     block, C, D = model.blocks[layer], model.config.hidden_dim, model.config.head_dim
     columns = slice(head * D, (head + 1) * D)
     qkv = block.attention.qkv.weight.data.astype(np.float64).reshape(C, 3, C)[:, :, columns]  # (C, 3, D)
-    reading = fixed(block.first.norm, np.eye(C)) if block.first.norms_input else np.eye(C)
+    norm_in, norm_out = block.attention_branch.norm_in, block.attention_branch.norm_out
+    reading = np.eye(C) if norm_in is None else fixed(norm_in, np.eye(C))
     queries, keys, values = (reading @ qkv[:, part] for part in range(3))
     out = block.attention.out.weight.data[columns].astype(np.float64)
-    return queries, keys, values, out if block.first.outer_norm is None else fixed(block.first.outer_norm, out)
+    return queries, keys, values, out if norm_out is None else fixed(norm_out, out)
 
 
 @PROBES.add(

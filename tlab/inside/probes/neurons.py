@@ -109,7 +109,7 @@ class SaysProbe(Probe):
         model = subject.model
         block = model.blocks[self.layer]
         row = block.mlp.down.weight.data[self.neuron][None]  # (1, C)
-        for norm in (block.second.outer_norm, model.final_norm):
+        for norm in (block.mlp_branch.norm_out, model.final_norm):
             row = fixed(norm, row) if norm is not None else row
         logits = (row @ unembedding(model))[0]
         logits = logits - logits.mean()

@@ -16,7 +16,7 @@ from tlab.types import Array
 
 def streams(trace: Trace) -> list[Array]:
     """The stream (B, T, C) at every depth: what enters the first block, and what leaves each."""
-    return [trace.embedded, *(block.second.y for block in trace.blocks)]
+    return [trace.embedded, *(block.y for block in trace.blocks)]
 
 
 def root_mean_square(x: Array) -> float:
@@ -85,11 +85,12 @@ class GrowthProbe(Probe):
     def rows(self, subject: Subject) -> list[GrowthRow]:
         table = []
         for layer, block in enumerate(subject.trace.blocks):
-            for kind, half in (("attention", block.first), ("mlp", block.second)):
-                lengths = np.linalg.norm(half.x, axis=-1) * np.linalg.norm(half.added, axis=-1)
-                turn = (half.x * half.added).sum(-1) / np.maximum(lengths, 1e-30)
-                before, added, behind = (root_mean_square(array) for array in (half.x, half.added, half.y))
-                table.append(GrowthRow(f"{kind}.{layer}", before, added, behind, float(turn.mean())))
+            for kind, residual in (("attention", block.attention_residual), ("mlp", block.mlp_residual)):
+                x, added = residual.x, residual.branch.added
+                lengths = np.linalg.norm(x, axis=-1) * np.linalg.norm(added, axis=-1)
+                turn = (x * added).sum(-1) / np.maximum(lengths, 1e-30)
+                before, size, behind = (root_mean_square(array) for array in (x, added, residual.y))
+                table.append(GrowthRow(f"{kind}.{layer}", before, size, behind, float(turn.mean())))
         return table
 
 

@@ -21,9 +21,8 @@ from tlab.config import option
 from tlab.inside.probes.heads import head_scores
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn import attention, loss, mlp, model
-from tlab.nn.attention import AttentionTrace
 from tlab.nn.model import Block, BlockTrace, Trace, Transformer
-from tlab.nn.residuals import RESIDUALS, Residual, ResidualTrace
+from tlab.nn.residuals import RESIDUALS, BranchTrace
 from tlab.nn.trace import named_arrays
 from tlab.types import Array, Ids
 
@@ -135,14 +134,11 @@ def backward_arrays(model: Transformer, trace: Trace, dlogits: Array) -> Iterato
         dx = model.final_norm.backward(dx, trace.final_norm)
     for layer in reversed(range(len(model.blocks))):
         block, seen = model.blocks[layer], trace.blocks[layer]
-        halves = (
-            ("mlp", block.second, seen.second, mlp_gradients),
-            ("attention", block.first, seen.first, attention_gradients),
-        )
-        for part, layout, half, inner in halves:
-            yield f"blocks.{layer}.{part}.stream", dx
-            gradients, dx = half_gradients(block, seen, layout, half, dx, inner)
-            yield from ((f"blocks.{layer}.{part}.{name}", array) for name, array in gradients.items())
+        gradients: dict[str, Array] = {"mlp.stream": dx}
+        attention = keep_gradients(gradients, "attention", block, seen, attention_gradients)
+        mlp = keep_gradients(gradients, "mlp", block, seen, mlp_gradients)
+        dx = block.layout.backward(dx, seen, attention, mlp)
+        yield from ((f"blocks.{layer}.{name}", array) for name, array in gradients.items())
     model.position.embed_backward(dx, trace.start)
     model.embedding.backward(dx * model.config.embedding_scale, trace.ids)
     yield "embedded", dx
@@ -151,22 +147,23 @@ def backward_arrays(model: Transformer, trace: Trace, dlogits: Array) -> Iterato
 Inner = Callable[[Block, BlockTrace, Array], dict[str, Array]]
 
 
-def half_gradients(
-    block: Block, seen: BlockTrace, layout: Residual, half: ResidualTrace, dy: Array, inner: Inner
-) -> tuple[dict[str, Array], Array]:
-    """The gradients inside one sublayer, and that of the stream before it, from that of the stream behind."""
-    gradients: dict[str, Array] = {}
+def keep_gradients(
+    gradients: dict[str, Array], part: str, block: Block, seen: BlockTrace, inner: Inner
+) -> Callable[[Array, BranchTrace], Array]:
+    """`Branch.backward`, which keeps the gradients that it comes by under the names of their arrays."""
+    branch = block.attention_branch if part == "attention" else block.mlp_branch
 
-    def run_backward(df: Array, sublayer: Any) -> Array:
-        # What is added is f itself, unless a norm stands between; then it takes the stream's gradient as it is.
-        gradients["added"] = df if layout.outer_norm is None else dy
-        gradients.update(inner(block, seen, df))
-        component: Any = block.attention if isinstance(sublayer, AttentionTrace) else block.mlp
-        gradients["x"] = component.backward(df, sublayer)
-        return gradients["x"]
+    def backward(dadded: Array, trace: BranchTrace) -> Array:
+        df = branch.norm_out.backward(dadded, trace.norm_out) if branch.norm_out else dadded
+        dh = branch.sublayer.backward(df, trace.sublayer)
+        gradients.update({f"{part}.{name}": array for name, array in inner(block, seen, df).items()})
+        gradients[f"{part}.added"], gradients[f"{part}.x"] = dadded, dh
+        dx = branch.norm_in.backward(dh, trace.norm_in) if branch.norm_in else dh
+        if part == "mlp" and block.layout.only_norms_differ:  # then the MLP reads what attention was added to
+            gradients["attention.stream"] = dadded + dx
+        return dx
 
-    dx = layout.backward(dy, half, run_backward)
-    return gradients, dx
+    return backward
 
 
 def attention_gradients(block: Block, seen: BlockTrace, dy: Array) -> dict[str, Array]:
