@@ -33,13 +33,13 @@ from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint
 from tlab.ui.inspection.selection import checkpoint_steps, latest_checkpoint
 from tlab.ui.runs.checkpoint_store import CheckpointStore, checkpoint_bytes
 from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
-from tlab.ui.runs.live_trainer import insight_steps
+from tlab.ui.runs.live_trainer import insight_steps, kept_steps
 from tlab.ui.runs.loss_curve import MAX_BINS, Curve
 from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Runs
 from tlab.ui.runs.messages import Job, Sample, read_corpus
 from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Run
 from tlab.ui.runs.time_estimate import Pace, estimated_seconds, measure_pace, update_pace
-from tlab.ui.runs.worker import make_trainers, snapshot_steps
+from tlab.ui.runs.worker import make_trainers
 from tlab.ui.settings.controls import OWN_TEXT, Controls, decoded
 from tlab.ui.settings.fields import field_names
 from tlab.ui.settings.plans import make_plans
@@ -787,7 +787,7 @@ def test_sides_of_different_length_both_reach_their_end(runs):
 
 
 def test_one_step_is_one_step_of_each_side_and_ten_of_them_are_ten_in_one_go(runs):
-    run = runs.start("s", pair()._replace(rounds=1))
+    run = runs.start("s", pair()._replace(pause_after=1))
     wait_for(lambda: not run.active)
     assert (run.state, [side.step for side in run.sides]) == (PAUSED, [1, 1])
     runs.resume(run, 1)
@@ -811,8 +811,8 @@ def test_the_worker_looks_inside_at_the_first_steps_and_every_tenth(runs):
 @pytest.mark.parametrize("steps", [1, 7, 50, 1000, 999_999])
 def test_there_are_never_more_insights_and_snapshots_than_a_slider_has_places(steps):
     assert len(insight_steps(steps)) <= 104
-    assert len(snapshot_steps(steps)) <= 13
-    assert {0, steps} <= snapshot_steps(steps)
+    assert len(kept_steps(steps)) <= 13
+    assert {0, steps} <= kept_steps(steps)
     assert {1, steps} <= insight_steps(steps)
 
 

@@ -202,7 +202,8 @@ class Trainer:
         A loss that is not finite is a divergence: the batch's loss was fine, so the last update went too far.
         """
         if self.validation_is_due:
-            self.complete_record(self.step, evaluate(self.model, self.corpus.validation, threads=self.batch_threads))
+            loss = evaluate(self.model, self.corpus.validation, threads=self.batch_threads)
+            self.complete_record(self.step, loss, self.model)
 
     @property
     def validation_is_due(self) -> bool:
@@ -211,14 +212,14 @@ class Trainer:
         is_due = step == self.train_config.steps or (every > 0 and step % every == 0)
         return bool(is_due and self.records) and not self.divergence and self.records[-1].validation_loss is None
 
-    def complete_record(self, step: int, loss: float) -> None:
-        """Write the validation loss after `step` updates, of the weights that the model has now, into its record."""
+    def complete_record(self, step: int, loss: float, model: Transformer) -> None:
+        """Write the validation loss of `model`, which has made `step` updates, into its record, or end the run."""
         if math.isfinite(loss):
             self.records[step - 1] = self.records[step - 1]._replace(validation_loss=loss)
             return
-        bad = [name for name, param in self.model.parameters.items() if not np.isfinite(param.data).all()]
+        bad = [name for name, param in model.parameters.items() if not np.isfinite(param.data).all()]
         self.divergence = Divergence(step, bad[0] if bad else "the validation loss", f"the validation loss is {loss}")
-        self.records[step - 1] = self.records[step - 1]._replace(divergence=self.divergence)
+        self.records[-1] = self.records[-1]._replace(divergence=self.divergence)
 
     def find_divergence(self, step: int, loss: float, gradient_norm: float, batch: Batch) -> Divergence | None:
         """What went wrong at this step, and where it is seen first."""

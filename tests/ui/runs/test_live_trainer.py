@@ -3,7 +3,6 @@
 import math
 import multiprocessing
 
-import numpy as np
 import pytest
 
 from tlab import ModelConfig, TrainConfig
@@ -12,11 +11,12 @@ from tlab.training.trainer import Trainer, evaluate
 from tlab.ui.runs import live_trainer
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.live_trainer import LiveTrainer, SampleDone, ValidationDone, write_sample
-from tlab.ui.runs.messages import Job, NewRecords, Rewound, Validated
+from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
+from tlab.ui.runs.messages import Job, NewRecords, Sample, Validated
 from tlab.ui.runs.run import Run
-from tlab.ui.runs.worker import work
+from tlab.ui.runs.worker import run_job
 from tlab.ui.settings.plans import make_plans
+from tlab.ui.tabs.train.view import run_words
 
 SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}
 
@@ -33,12 +33,10 @@ def trainers(verse, **training):
 
 
 def watch(trainer: LiveTrainer) -> list:
-    """Train it as the worker does; what it found, each with the step at which it was known."""
-    found, loop = [], iter(trainer)
+    """Train it as the worker does; its validations, each with the step at which it was known."""
+    found = []
     while trainer.unfinished:
-        if not trainer.finished:
-            next(loop, None)
-        found += [(trainer.step, thing) for thing in trainer.run_background()]
+        found += [(trainer.step, message) for message in trainer.tick() if isinstance(message, Validated)]
     return found
 
 
@@ -65,13 +63,13 @@ def test_a_sample_is_that_of_the_step_at_which_it_was_begun(verse):
     _, trainer = trainers(verse, steps=100, validation_every=0, batch_size=2)
     for _ in range(3):
         trainer.train_step()
-    expected = write_sample(trainer.model, verse)
-    trainer.begin_sample(verse)
+    expected = generate_sample(trainer.model, verse)
+    trainer.begin_sample()
     found = []
     while not found:
         trainer.train_step()
-        found = trainer.run_background()
-    assert found == [SampleDone(3, expected)]
+        found = list(trainer.run_background())
+    assert found == [Sample(0, 3, expected)]
     assert trainer.step > 10
     assert trainer.sample_seconds > 0
 
@@ -81,8 +79,8 @@ def test_what_is_left_can_be_finished_at_once(verse):
     for _ in range(5):
         trainer.train_step()
     loss = evaluate(trainer.model, verse.validation)
-    trainer.begin_sample(verse)
-    assert trainer.finish_background() == [ValidationDone(5, loss, False)]
+    trainer.begin_sample()
+    assert list(trainer.finish_background()) == [Validated(0, 5, loss)]
     assert not trainer.evaluations and trainer.sample is None
     assert trainer.records[4].validation_loss == loss
 
@@ -99,38 +97,34 @@ def broken_evaluation(monkeypatch):
     monkeypatch.setattr(live_trainer, "total_loss", total_loss)
 
 
-def test_a_validation_that_is_no_number_ends_the_run_at_its_step_and_undoes_the_later_ones(verse, monkeypatch):
+def test_a_validation_that_is_not_finite_ends_the_run_when_it_is_known(verse, monkeypatch):
     _, trainer = trainers(verse, steps=30, validation_every=10, batch_size=2)
     broken_evaluation(monkeypatch)
-    loop = iter(trainer)
-    while trainer.step < 20:
-        next(loop)
-        trainer.run_background()
-    weights = trainer.model.parameters.data.copy()
-    found = watch(trainer)
-    assert [(thing.step, thing.rewound) for _, thing in found] == [(20, True)]
-    assert (trainer.step, len(trainer.records), trainer.divergence.step) == (20, 20, 20)
-    assert trainer.records[-1].divergence == trainer.divergence
-    assert np.array_equal(trainer.model.parameters.data, weights)
+    (_, first), (known, second) = watch(trainer)
+    assert (first.step, first.divergence) == (10, None)
+    assert second.step == 20 < known == trainer.step < 30
+    assert second.divergence == trainer.divergence == trainer.records[-1].divergence
+    assert (trainer.divergence.step, trainer.divergence.what) == (20, "the validation loss is nan")
     assert trainer.finished and not trainer.unfinished
+    assert trainer.checkpoint().divergence == trainer.divergence
 
 
-def test_a_page_forgets_the_steps_that_were_undone(verse, text_file, monkeypatch):
+def test_a_page_says_at_which_step_a_validation_failed(verse, text_file, monkeypatch):
     broken_evaluation(monkeypatch)
     plans = make_plans({**SMALL, "steps": 30, "validation_every": 10, "batch_size": 2})
     job = Job(text_file, None, "char", plans)
     run, store = Run("s", job, LOCAL), CheckpointStore(LOCAL.store)
     here, there = multiprocessing.Pipe()
     with here, there:
-        messages = list(work(job, here))
-    assert any(isinstance(message, Rewound) for message in messages)
-    for message in messages:
-        run.apply_message(message, store)
+        for message in run_job(job, here):
+            run.apply_message(message, store)
     side = run.sides[0]
-    assert (run.state, side.step, side.divergence.step) == ("diverged", 20, 20)
+    assert (run.state, side.divergence.step) == ("diverged", 20)
+    assert "diverged at step 20: the validation loss is nan" in run_words(run, 0)
     assert [step for step, _ in side.curve.validation] == [10]
-    assert max(store.steps((run.id, 0))) == 20
-    assert all(insight.step <= 20 for insight in side.insights)
+    assert math.isfinite(side.validation_loss)
+    assert max(store.steps((run.id, 0))) == side.step < 30
+    assert store.get((run.id, 0)).divergence == side.divergence
 
 
 def test_a_record_is_told_before_the_loss_that_completes_it(text_file):
@@ -138,7 +132,7 @@ def test_a_record_is_told_before_the_loss_that_completes_it(text_file):
     here, there = multiprocessing.Pipe()
     told, validated = 0, 0
     with here, there:
-        for message in work(Job(text_file, None, "char", plans), here):
+        for message in run_job(Job(text_file, None, "char", plans), here):
             if isinstance(message, NewRecords):
                 told = message.records[-1].step
             elif isinstance(message, Validated):
@@ -158,5 +152,5 @@ def test_a_planted_mistake_is_in_what_is_validated_too(verse):
     for _ in trainer:
         pass
     while trainer.unfinished:
-        trainer.run_background()
+        list(trainer.run_background())
     assert trainer.records[-1].validation_loss == expected.records[-1].validation_loss

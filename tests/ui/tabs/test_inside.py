@@ -32,7 +32,7 @@ from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, NewRecords, read_corpus
 from tlab.ui.runs.run import ACTIVE
-from tlab.ui.runs.worker import make_trainers, work
+from tlab.ui.runs.worker import make_trainers, run_job
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, PRESETS, preset_job
 from tlab.ui.sharing.write_zip import ExportError
@@ -312,8 +312,8 @@ def tiny_job(bug, **changes):
 def test_a_bug_trains_in_lockstep_and_only_in_b(bug):
     job = tiny_job(bug)
     silent = SimpleNamespace(poll=lambda: False)
-    messages = list(work(job, silent))
-    plain_one = list(work(job._replace(plans=(job.plans[0],)), silent))
+    messages = list(run_job(job, silent))
+    plain_one = list(run_job(job._replace(plans=(job.plans[0],)), silent))
     records = {side: [r.loss for m in messages if isinstance(m, NewRecords) and m.side == side for r in m.records]
                for side in (0, 1)}  # fmt: skip
     alone = [r.loss for m in plain_one if isinstance(m, NewRecords) for r in m.records]

@@ -19,7 +19,7 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS
 from tlab.ui.runs.messages import Insight, Job, NewRecords, RunEnded, Sample, Snapshot
-from tlab.ui.runs.worker import work
+from tlab.ui.runs.worker import run_job
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 
 SHIPPED_STEPS = 4  # of which weights are shipped, besides the first; more would make the package larger than its code
@@ -32,7 +32,7 @@ def main() -> None:
     steps = sum(plan.training["steps"] for plan in job.plans)
     told: list[Any] = []
     with threadpool_limits(limits=1), tqdm(total=steps) as bar:  # as the workers of the app have it
-        for message in work(job, here):
+        for message in run_job(job, here):
             told.append(message)
             if isinstance(message, NewRecords):
                 bar.update(len(message.records))

@@ -96,12 +96,6 @@ class CheckpointStore:
             for key in [key for key in self.kept if key[0][0] == run_id]:
                 self.drop(key)
 
-    def discard_after(self, place: SideKey, step: int) -> None:
-        """Forget what a side was after later steps than this one."""
-        with self.lock:
-            for key in [key for key in self.kept if key[0] == place and key[1] > step]:
-                self.drop(key)
-
     def steps_of(self, place: SideKey) -> list[int]:
         """The same as `steps`; the lock is held."""
         return sorted(step for of, step in self.kept if of == place)

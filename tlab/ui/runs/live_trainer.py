@@ -1,9 +1,9 @@
-"""A trainer that people watch: it looks inside itself, and is never long between two steps.
+"""A trainer that people watch: it reports what happens, looks inside its model, and never pauses long between steps.
 
-To read the whole validation text, or to write a sample, takes as long as many steps, and the curves would stand still
-meanwhile. So the model is copied at that step, and the copy reads or writes a piece after each of the next steps. It is
-the same evaluation of the same weights in the same pieces, so its loss is that of any other trainer to the last digit;
-only the hour at which it is known differs.
+Reading the whole validation text, or generating a sample, takes as long as many steps, and the curves would stand still
+meanwhile. So the model is copied at that step, and the copy reads or generates a piece after each of the next steps. It
+is the same evaluation of the same weights in the same pieces, so its loss equals that of any other trainer to the last
+digit; only when it is reported differs. A validation loss that is not finite ends the run when it is known.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Union
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -22,95 +23,119 @@ from tlab.generate import Token, generate_tokens
 from tlab.inside.layers import LayerInsight, layer_insights
 from tlab.nn.model import Trace, Transformer
 from tlab.text import Corpus, default_prompt
+from tlab.training.checkpoint import Checkpoint
+from tlab.training.records import StepRecord
+from tlab.training.snapshots import snapshot_steps
 from tlab.training.trainer import Batch, Trainer, evaluation_batches, mean_loss, total_loss
 from tlab.types import Array
+from tlab.ui.runs.messages import Insight, Message, NewRecords, Sample, Snapshot, Validated
 
 SAMPLE_TOKENS = 160
-SAMPLE_PIECE = 10  # tokens written after a step
+SAMPLE_PIECE = 10  # tokens generated after a step
 MIN_STEPS_BETWEEN_INSIGHTS = 10  # looking inside then costs a few hundredths of the training
-MAX_INSIGHTS = 100  # of one side; a slider has not more places
-
-
-class ValidationDone(NamedTuple):
-    """The validation text has been read."""
-
-    step: int
-    loss: float
-    rewound: bool  # the loss is no number: the run ended at `step`, and what was done since then is undone
-
-
-class SampleDone(NamedTuple):
-    """A sample has been written."""
-
-    step: int
-    text: str
-
-
-BackgroundResult = Union[ValidationDone, SampleDone]  # noqa: UP007, for Python 3.10 at run time
+MAX_INSIGHTS = 100  # of one side; a slider has no more positions
+SNAPSHOTS = 13  # weights kept of each side, for sliders over the training
+MAX_SNAPSHOT_BYTES = 8 * 2**20  # of weights that are worth sending while the training runs
 
 
 class LiveTrainer(Trainer):
-    """A trainer that keeps of some of its steps what `layer_insights` needs, and validates in pieces between steps.
+    """A trainer that yields messages: what `layer_insights` needs at some steps, snapshots, validation in pieces.
 
-    Whoever iterates over it calls `run_background` after each step, and goes on as long as it `unfinished`.
+    Call `tick` as long as it is `unfinished`, and send what it yields.
 
     Attributes:
-        sample_seconds: that the latest sample took.
-        plant: of the bug lab: what makes the mistake, in the model and in each copy of it.
+        side: the number of the side that it trains, which its messages carry.
+        sample_seconds: how long the latest sample took.
+        apply_bug: of the bug lab: plants the bug, in the model and in each copy of it.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.side = 0
+        self.unsent: list[StepRecord] = []
         self.observed: tuple[Array, Array, Trace, float] | None = None  # weights before, gradient, trace, clipped by
-        self.evaluations: deque[Iterator[ValidationDone | None]] = deque()  # begun and not complete, oldest first
-        self.sample: Iterator[SampleDone | None] | None = None
+        self.evaluations: deque[Iterator[Validated | None]] = deque()  # started and not complete, oldest first
+        self.sample: Iterator[Sample | None] | None = None
         self.sample_seconds = 0.0
         self.apply_bug: Callable[[Transformer], None] | None = None
 
-    # -------------------------------------------------------------------------------- between the steps
+    @functools.cached_property
+    def loop(self) -> Iterator[StepRecord]:
+        """The iteration over this trainer that `tick` advances."""
+        return iter(self)
+
+    # -------------------------------------------------------------------------------- what there is to report
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is a step to make or a validation to complete; for a sample alone nobody waits."""
+        """Whether there is a step to make or a validation to complete; no one waits for a sample alone."""
         return not self.finished or bool(self.evaluations)
 
+    def tick(self) -> Iterator[Message]:
+        """Make a step and do a piece of the background work; -> what has come of it. Records wait in `unsent`."""
+        if not self.finished and (record := next(self.loop, None)):
+            self.unsent.append(record)
+            if layers := self.take_insights():
+                yield Insight(self.side, record.step, layers)
+            if record.step in kept_steps(self.train_config.steps):
+                yield from self.snapshot(keep=True)
+        yield from self.run_background()
+
+    def new_records(self) -> Iterator[NewRecords]:
+        """The records that have not been sent yet, once."""
+        if self.unsent:
+            yield NewRecords(self.side, self.unsent)
+            self.unsent = []
+
+    def run_background(self) -> Iterator[Message]:
+        """Do a piece of what is started; -> what has been completed by it."""
+        if self.evaluations and (validated := next(self.evaluations[0])):
+            self.evaluations.popleft()
+            if validated.divergence:  # what came after it is of no interest
+                self.evaluations.clear()
+                self.sample = None
+            yield from self.new_records()  # a record is sent before the loss that completes it
+            yield validated
+        if self.sample and (sample := next(self.sample)):
+            self.sample = None
+            yield sample
+
+    def finish_background(self) -> Iterator[Message]:
+        """Complete all validations at once; a sample that is not done is given up."""
+        self.sample = None
+        while self.evaluations:
+            yield from self.run_background()
+
+    def snapshot(self, *, keep: bool) -> Iterator[Snapshot]:
+        """The weights of now, unless there are so many that sending them would delay the training."""
+        if self.model.parameters.data.nbytes <= MAX_SNAPSHOT_BYTES:
+            yield Snapshot(self.side, self.light_checkpoint(), keep)
+
+    def light_checkpoint(self, *, records: bool = False) -> Checkpoint:
+        """The model without the optimizer's vectors, and without the records unless they are asked for."""
+        full = self.checkpoint()
+        return replace(full, optimizer_state={}, records=full.records if records else [])
+
+    # -------------------------------------------------------------------------------- work between the steps
+
     def copy_model(self) -> Transformer:
-        """The model as it is now, its mistake included."""
+        """The model as it is now, its bug included."""
         copy = self.model.frozen_copy()
         if self.apply_bug is not None:
             self.apply_bug(copy)
         return copy
 
     def validate(self) -> None:
-        """Begin to read the validation text, where that is due; `run_background` completes the record."""
+        """Start to read the validation text, where that is due; `run_background` completes the record."""
         if self.validation_is_due:
             self.evaluations.append(self.evaluate_in_pieces(self.step, self.copy_model()))
 
-    def begin_sample(self, corpus: Corpus) -> None:
-        """Begin to write a sample with the weights of now."""
-        self.sample = self.write_in_pieces(self.step, self.copy_model(), corpus)
+    def begin_sample(self) -> None:
+        """Start to generate a sample with the weights of now."""
+        self.sample = self.generate_in_pieces(self.step, self.copy_model())
 
-    def run_background(self) -> list[BackgroundResult]:
-        """A piece of what is begun, and what has been completed by it."""
-        found: list[BackgroundResult] = []
-        if self.evaluations and (evaluated := next(self.evaluations[0])):
-            self.evaluations.popleft()
-            found.append(evaluated)
-        if self.sample and (wrote := next(self.sample)):
-            self.sample = None
-            found.append(wrote)
-        return found
-
-    def finish_background(self) -> list[BackgroundResult]:
-        """The rest of all validations at once; a sample that is not done is given up."""
-        self.sample = None
-        found: list[BackgroundResult] = []
-        while self.evaluations:
-            found += self.run_background()
-        return found
-
-    def evaluate_in_pieces(self, step: int, still: Transformer) -> Iterator[ValidationDone | None]:
-        """`Trainer.validate` on a copy as of `step`; it is through before the next one is due."""
+    def evaluate_in_pieces(self, step: int, model: Transformer) -> Iterator[Validated | None]:
+        """`Trainer.validate` on a copy as of `step`, which is done before the next one is due."""
         tokens = self.corpus.validation
         batches = evaluation_batches(tokens, self.config.context_length)
         at_once = math.ceil(len(batches) / max(1, self.train_config.validation_every))
@@ -118,27 +143,16 @@ class LiveTrainer(Trainer):
         while len(losses) < len(batches):
             some = batches[len(losses) : len(losses) + at_once]
             with np.errstate(all="ignore"):  # as in a step: what is not finite ends the run, with its place
-                losses += [total_loss(still, batch) for batch in some]
+                losses += [total_loss(model, batch) for batch in some]
             if len(losses) < len(batches):
                 yield None
         loss = mean_loss(losses, tokens)
-        rewound = not math.isfinite(loss)
-        if rewound:
-            self.rewind(step, still)
-        self.complete_record(step, loss)
-        yield ValidationDone(step, loss, rewound)
+        self.complete_record(step, loss, model)
+        yield Validated(self.side, step, loss, None if math.isfinite(loss) else self.divergence)
 
-    def rewind(self, step: int, still: Transformer) -> None:
-        """Be as after `step` updates, but for the optimizer: the run ends here."""
-        self.model.parameters.data[...] = still.parameters.data
-        del self.records[step:]
-        self.step, self.divergence, self.observed, self.sample = step, None, None, None
-        while len(self.evaluations) > 1:  # the first is the one that is being completed
-            self.evaluations.pop()
-
-    def write_in_pieces(self, step: int, still: Transformer, corpus: Corpus) -> Iterator[SampleDone | None]:
-        """`write_sample` on a copy."""
-        tokens, text = sample_tokens(still, corpus), ""
+    def generate_in_pieces(self, step: int, model: Transformer) -> Iterator[Sample | None]:
+        """`generate_sample` on a copy as of `step`."""
+        tokens, text = sample_tokens(model, self.corpus), ""
         self.sample_seconds = 0.0
         while True:
             began = time.perf_counter()
@@ -146,13 +160,13 @@ class LiveTrainer(Trainer):
             self.sample_seconds += time.perf_counter() - began
             text += "".join(piece)
             if len(piece) < SAMPLE_PIECE:
-                yield SampleDone(step, text)
+                yield Sample(self.side, step, text)
             yield None
 
     # -------------------------------------------------------------------------------- inside a step
 
     def observe(self, step: int, gradient_norm: float, batch: Batch) -> None:
-        """Copy what the update is about to change, and pass through the model once more, as a step keeps no trace."""
+        """Copy what the update is about to change, and run the model forward again, as a step keeps no trace."""
         if step in insight_steps(self.train_config.steps) and self.divergence is None:
             space = self.model.parameters
             clip = self.train_config.gradient_clip
@@ -161,7 +175,7 @@ class LiveTrainer(Trainer):
             self.observed = (space.data.copy(), space.grad.copy(), trace, clipped)
 
     def take_insights(self) -> list[LayerInsight]:
-        """What was seen at the last step; empty where it was none of those."""
+        """What was observed at the last step; empty if it was not one of `insight_steps`."""
         if self.observed is None:
             return []
         (before, gradient, trace, clipped), self.observed = self.observed, None
@@ -175,12 +189,18 @@ def insight_steps(steps: int) -> frozenset[int]:
     return frozenset({1, 2, 5, *range(every, steps + 1, every), steps})
 
 
-def write_sample(model: Transformer, corpus: Corpus) -> str:
-    """What a model writes: always from the same seed, so that a difference is the training's."""
+@functools.cache
+def kept_steps(steps: int) -> frozenset[int]:
+    """The steps of which the weights are kept for the sliders: 0, and then in equal ratios up to the last one."""
+    return frozenset(snapshot_steps(steps, SNAPSHOTS))
+
+
+def generate_sample(model: Transformer, corpus: Corpus) -> str:
+    """What a model generates: always from the same seed, so that a difference comes from the training."""
     return "".join(map(str, sample_tokens(model, corpus)))
 
 
 def sample_tokens(model: Transformer, corpus: Corpus) -> Iterator[Token]:
-    """The same, token by token."""
+    """`generate_sample`, token by token."""
     prompt = default_prompt(corpus.tokenizer)
     return generate_tokens(model, corpus.tokenizer, prompt, max_new_tokens=SAMPLE_TOKENS, seed=0)

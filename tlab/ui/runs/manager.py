@@ -82,8 +82,8 @@ class Runs:
         self.enqueue(run)
         return run
 
-    def resume(self, run: Run, rounds: int | None = None) -> None:
-        """Go on with a paused run, bit for bit as if it had never paused; after `rounds` steps it pauses again.
+    def resume(self, run: Run, pause_after: int | None = None) -> None:
+        """Go on with a paused run, bit for bit as if it had never paused; after `pause_after` steps it pauses again.
 
         Raises:
             ValueError: its models had to make room for others'.
@@ -97,7 +97,7 @@ class Runs:
             raise ValueError("This run was put away to make room for others' runs, so it cannot go on. Start it anew.")
         self.stop_others(run.session)
         plans = tuple(plan._replace(checkpoint=c) for plan, c in zip(run.job.plans, ready, strict=True))
-        run.job = run.job._replace(plans=plans, rounds=rounds)
+        run.job = run.job._replace(plans=plans, pause_after=pause_after)
         run.order, run.terminate_at = None, float("inf")
         self.shown_runs[run.session] = run
         self.enqueue(run)

@@ -1,15 +1,15 @@
-"""What the server and a worker process say to each other: a job, the messages of its training, and orders."""
+"""What the server and a worker process send each other: a job and orders there, messages about the training back."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 from tlab.inside.layers import LayerInsight
 from tlab.nn.config import ModelConfig
 from tlab.text import Corpus, corpus_from_text, load_corpus
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
-from tlab.training.records import StepRecord
+from tlab.training.records import Divergence, StepRecord
 from tlab.ui.runs.limits import Limits
 
 
@@ -35,11 +35,11 @@ class Job(NamedTuple):
     tokenizer: str
     plans: tuple[SidePlan, ...]  # one, or two that train in turns
     limits: Limits | None = None  # what it may cost, once the vocabulary is known
-    rounds: int | None = None  # pause after so many steps; None to go on
+    pause_after: int | None = None  # so many steps; None to go on to the end
 
 
 class RunStarted(NamedTuple):
-    """The models stand; the first step comes next."""
+    """The models are ready; the first step comes next."""
 
     num_parameters: list[int]  # of each side
     vocab_size: int
@@ -47,25 +47,19 @@ class RunStarted(NamedTuple):
 
 
 class NewRecords(NamedTuple):
-    """Some more steps of a side."""
+    """Steps that a side has made."""
 
     side: int
     records: list[StepRecord]
 
 
 class Validated(NamedTuple):
-    """The validation loss of a side after `step` updates, of which the record has been sent without it."""
+    """The validation loss of a side after `step` updates, whose record has been sent without it."""
 
     side: int
     step: int
     loss: float
-
-
-class Rewound(NamedTuple):
-    """A validation came out as no number: the side ended at its step, and what it did meanwhile is undone."""
-
-    side: int
-    records: list[StepRecord]  # all that remain; the last says why
+    divergence: Divergence | None = None  # the loss is not finite, so the side ends here
 
 
 class Insight(NamedTuple):
@@ -77,7 +71,7 @@ class Insight(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A text that a side's model wrote after `step` updates."""
+    """A text that a side's model generated after `step` updates."""
 
     side: int
     step: int
@@ -93,16 +87,19 @@ class Snapshot(NamedTuple):
 
 
 class RunEnded(NamedTuple):
-    """The last message: all of the run. After a pause it is ready to go on from."""
+    """The last message: the whole run. After a pause it can be resumed from here."""
 
     order: str | None  # that ended it, if it did not end by itself
     checkpoints: list[Checkpoint]  # of each side
 
 
 class RunFailed(NamedTuple):
-    """The last message of a run that could not be, in words for the visitor."""
+    """The last message of a run that could not be trained, in words for the visitor."""
 
     message: str
+
+
+Message = Union[RunStarted, NewRecords, Validated, Insight, Sample, Snapshot, RunEnded, RunFailed]  # noqa: UP007, for Python 3.10 at run time
 
 
 PAUSE, STOP = "pause", "stop"  # the orders that a worker takes while it trains

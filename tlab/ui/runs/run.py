@@ -21,7 +21,6 @@ from tlab.ui.runs.messages import (
     Insight,
     Job,
     NewRecords,
-    Rewound,
     RunEnded,
     RunFailed,
     RunStarted,
@@ -110,19 +109,12 @@ class Side:
         if record.validation_loss is not None:
             self.validation_loss = record.validation_loss
 
-    def complete(self, step: int, loss: float) -> None:
-        """The validation loss of a step that was added without it."""
-        self.curve.add_validation(step, loss)
-        self.validation_loss = loss
-
-    def rewind(self, records: list[StepRecord]) -> None:
-        """Forget every step, and add these instead."""
-        self.curve, self.last, self.validation_loss = Curve(), None, None
-        for record in records:
-            self.add(record)
-        self.insights = [insight for insight in self.insights if insight.step <= self.step]
-        if self.sample and self.sample.step > self.step:
-            self.sample = None
+    def complete(self, validated: Validated) -> None:
+        """Take in the validation loss of a step that was added without it."""
+        self.divergence = validated.divergence or self.divergence
+        if validated.divergence is None:
+            self.curve.add_validation(validated.step, validated.loss)
+            self.validation_loss = validated.loss
 
 
 class Run:
@@ -234,11 +226,7 @@ class Run:
             for record in message.records:
                 self.sides[message.side].add(record)
         elif isinstance(message, Validated):
-            self.sides[message.side].complete(message.step, message.loss)
-        elif isinstance(message, Rewound):
-            side = self.sides[message.side]
-            side.rewind(message.records)
-            store.discard_after((self.id, message.side), side.step)
+            self.sides[message.side].complete(message)
         elif isinstance(message, Insight):
             self.sides[message.side].insights.append(message)
         elif isinstance(message, Sample):

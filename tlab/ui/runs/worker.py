@@ -1,54 +1,42 @@
 """Training in a process of its own: it reads one job, sends what happens, and ends.
 
-A process serves one run and no other, so nothing of one visitor can be left for the next, and its memory goes back
-whole. It never imports Gradio: it is there in a third of a second.
+A process serves one run only, so nothing of one visitor can be left for the next, and all of its memory is given back.
+It never imports Gradio, so it starts in a third of a second.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import os
 import signal
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any, cast
+from typing import cast
 
 from tlab.inside.bugs import planted
 from tlab.text import Corpus
-from tlab.training.checkpoint import Checkpoint
-from tlab.training.records import StepRecord
-from tlab.training.trainer import Trainer
 from tlab.ui.runs.limits import check_limits
-from tlab.ui.runs.live_trainer import BackgroundResult, LiveTrainer, SampleDone, write_sample
+from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
 from tlab.ui.runs.messages import (
     MEASURE,
     PAUSE,
     STOP,
-    Insight,
     Job,
-    NewRecords,
-    Rewound,
+    Message,
     RunEnded,
     RunFailed,
     RunStarted,
     Sample,
     Snapshot,
-    Validated,
     read_corpus,
 )
 from tlab.ui.runs.time_estimate import measure_pace
 
-SECONDS_BETWEEN_RECORDS = 0.125  # eight pictures a second are all that anybody sees
+SECONDS_BETWEEN_RECORDS = 0.125  # no one can follow more than eight pictures per second
 SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read
 SAMPLE_SHARE = 0.05  # of the time at most goes into samples, however slow the model is
 EXCERPT_CHARACTERS = 64
-SNAPSHOTS = 13  # weights kept of each side, for sliders over the training
-MAX_SNAPSHOT_BYTES = 8 * 2**20  # bytes of weights that are worth sending while the training runs
-
-
-NICENESS = 10  # than the server: who waits for a page notices it, and a run takes no longer where cores are idle
+NICENESS = 10  # the server goes first: people notice a slow page, and a run takes no longer where cores are idle
 
 
 def serve(connection: Connection) -> None:
@@ -56,141 +44,95 @@ def serve(connection: Connection) -> None:
     from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers itself
-    threadpool_limits(limits=1)  # as many workers as cores: more threads would only stand in each other's way
+    threadpool_limits(limits=1)  # as many workers as cores: more threads would only compete with each other
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     try:
         while (job := connection.recv()) == MEASURE:
             connection.send(measure_pace())
         try:
-            for message in work(job, connection):
+            for message in run_job(job, connection):
                 connection.send(message)
-        except (ValueError, MemoryError) as error:  # all errors of the core that are the settings' fault
+        except (ValueError, MemoryError) as error:  # all errors of the core that come from the settings
             connection.send(RunFailed(str(error) or "This model needs more memory than there is; make it smaller."))
-    except (EOFError, OSError):  # the server is gone: nobody waits for the rest
+    except (EOFError, OSError):  # the server is gone, and no one waits for the rest
         return
 
 
-@functools.cache
-def snapshot_steps(steps: int) -> frozenset[int]:
-    """The steps of which the weights are kept: the start, and then in equal ratios up to the end."""
-    between = (round(steps ** (i / (SNAPSHOTS - 2))) for i in range(SNAPSHOTS - 1))
-    return frozenset({0, *between})
+def run_job(job: Job, connection: Connection) -> Iterator[Message]:
+    """Train all sides in turns, and yield what there is to report. An order on the connection ends it after the round.
 
-
-def work(job: Job, connection: Connection) -> Iterator[Any]:
-    """Train all sides in turns, and yield what there is to tell. An order on the connection ends it after the round.
-
-    One process for both: they never compete for a core, so their seconds can be compared.
+    One process trains both sides: they never compete for a core, so their seconds can be compared.
     """
     corpus = read_corpus(job)
     trainers = make_trainers(job, corpus)
     excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
     yield RunStarted([t.model.num_parameters for t in trainers], corpus.tokenizer.vocab_size, excerpt)
-    for side, trainer in enumerate(trainers):
+    for trainer in trainers:
         if trainer.step == 0:
-            yield from kept_snapshot(side, trainer)
+            yield from trainer.snapshot(keep=True)
 
-    order, rounds, samples = None, 0, 0
-    fresh: list[list[StepRecord]] = [[] for _ in trainers]
-    sent_at = time.perf_counter()
-    sample_at = sent_at + SECONDS_BETWEEN_SAMPLES / 2
-    loops = [iter(trainer) for trainer in trainers]
-    while any(trainer.unfinished for trainer in trainers) and order is None:
-        for side, trainer in enumerate(trainers):
-            if not trainer.finished and (record := next(loops[side], None)):
-                fresh[side].append(record)
-                if layers := trainer.take_insights():
-                    yield Insight(side, record.step, layers)
-                if record.step in snapshot_steps(trainer.train_config.steps):
-                    yield from kept_snapshot(side, trainer)
-            yield from messages_of(side, trainer, trainer.run_background(), fresh[side])
+    order, rounds = None, 0
+    samples = SampleClock(trainers)
+    send_at = time.perf_counter() + SECONDS_BETWEEN_RECORDS
+    while order is None and any(trainer.unfinished for trainer in trainers):
+        for trainer in trainers:
+            yield from trainer.tick()
         rounds += 1
-        now = time.perf_counter()
-        if now - sent_at >= SECONDS_BETWEEN_RECORDS:
-            yield from progress(fresh)
-            sent_at = now
-        going = [side for side, trainer in enumerate(trainers) if not trainer.finished]
-        if now >= sample_at and going:
-            side = going[samples % len(going)]  # one after the other
-            if trainers[side].sample is None:
-                trainers[side].begin_sample(corpus)
-                if not too_large(trainers[side]):
-                    yield Snapshot(side, light_checkpoint(trainers[side]), keep=False)
-                samples += 1
-                spent = max(trainer.sample_seconds for trainer in trainers)
-                sample_at = now + max(SECONDS_BETWEEN_SAMPLES / len(going), spent / SAMPLE_SHARE)
+        if (now := time.perf_counter()) >= send_at:
+            send_at = now + SECONDS_BETWEEN_RECORDS
+            for trainer in trainers:
+                yield from trainer.new_records()
+        yield from samples.begin_if_due(now)
         if connection.poll():
             order = connection.recv()
-        elif rounds == job.rounds:
+        elif rounds == job.pause_after:
             order = PAUSE
-    yield from progress(fresh)
-    for side, trainer in enumerate(trainers):
+
+    for trainer in trainers:
+        yield from trainer.new_records()
         if order == PAUSE:  # a run that goes on has no gap
-            yield from messages_of(side, trainer, trainer.finish_background(), fresh[side])
+            yield from trainer.finish_background()
         if trainer.divergence is None and order != STOP:
-            yield Sample(side, trainer.step, write_sample(trainer.model, corpus))
-    to_go_on = order == PAUSE
-    yield RunEnded(order, [t.checkpoint() if to_go_on else light_checkpoint(t, records=True) for t in trainers])
+            yield Sample(trainer.side, trainer.step, generate_sample(trainer.model, corpus))
+    goes_on = order == PAUSE
+    yield RunEnded(order, [t.checkpoint() if goes_on else t.light_checkpoint(records=True) for t in trainers])
 
 
-def messages_of(
-    side: int, trainer: LiveTrainer, found: list[BackgroundResult], fresh: list[StepRecord]
-) -> Iterator[NewRecords | Validated | Rewound | Sample]:
-    """What has come of a side's work between the steps."""
-    for thing in found:
-        if isinstance(thing, SampleDone):
-            yield Sample(side, thing.step, thing.text)
-        elif thing.rewound:
-            fresh.clear()
-            yield Rewound(side, list(trainer.records))
-        else:
-            yield from progress_of(side, fresh)  # the record comes before what completes it
-            yield Validated(side, thing.step, thing.loss)
+class SampleClock:
+    """Decides when a side generates its next sample: one side after the other, and rarely where samples are slow."""
 
+    def __init__(self, trainers: list[LiveTrainer]) -> None:
+        self.trainers = trainers
+        self.count = 0
+        self.due_at = time.perf_counter() + SECONDS_BETWEEN_SAMPLES / 2
 
-def progress(fresh: list[list[StepRecord]]) -> Iterator[NewRecords]:
-    """What there is of records, which are sent once."""
-    for side, records in enumerate(fresh):
-        yield from progress_of(side, records)
-
-
-def progress_of(side: int, records: list[StepRecord]) -> Iterator[NewRecords]:
-    """The same, of one side."""
-    if records:
-        yield NewRecords(side, list(records))
-        records.clear()
-
-
-def too_large(trainer: Trainer) -> bool:
-    """Whether sending the weights would hold up the training."""
-    return trainer.model.parameters.data.nbytes > MAX_SNAPSHOT_BYTES
-
-
-def kept_snapshot(side: int, trainer: Trainer) -> Iterator[Snapshot]:
-    """The weights for the slider, unless they are too many."""
-    if not too_large(trainer):
-        yield Snapshot(side, light_checkpoint(trainer), keep=True)
-
-
-def light_checkpoint(trainer: Trainer, *, records: bool = False) -> Checkpoint:
-    """The model without the optimizer's vectors, and without the records unless they are asked for."""
-    whole = trainer.checkpoint()
-    return dataclasses.replace(whole, optimizer_state={}, records=whole.records if records else [])
+    def begin_if_due(self, now: float) -> Iterator[Snapshot]:
+        """Start a sample if it is time, and send the model as it is then."""
+        training = [trainer for trainer in self.trainers if not trainer.finished]
+        if now < self.due_at or not training:
+            return
+        trainer = training[self.count % len(training)]
+        if trainer.sample is None:
+            trainer.begin_sample()
+            yield from trainer.snapshot(keep=False)
+            self.count += 1
+            slowest = max(trainer.sample_seconds for trainer in self.trainers)
+            self.due_at = now + max(SECONDS_BETWEEN_SAMPLES / len(training), slowest / SAMPLE_SHARE)
 
 
 def make_trainers(job: Job, corpus: Corpus) -> list[LiveTrainer]:
-    """New ones, or those of a run that goes on."""
+    """A new trainer for each side, or one that goes on from the checkpoint in its plan."""
     configs = [plan.configs(corpus.tokenizer.vocab_size) for plan in job.plans]
     if job.limits is not None:
         check_limits(job.limits, configs)
     trainers = []
-    for plan, config in zip(job.plans, configs, strict=True):
-        trainer = (
-            cast(LiveTrainer, LiveTrainer.resume(plan.checkpoint, corpus))
-            if plan.checkpoint
-            else LiveTrainer(*config, corpus)
-        )
+    for side, (plan, config) in enumerate(zip(job.plans, configs, strict=True)):
+        if plan.checkpoint:
+            trainer = cast(LiveTrainer, LiveTrainer.resume(plan.checkpoint, corpus))
+        else:
+            trainer = LiveTrainer(*config, corpus)
+        trainer.side = side
         if plan.bug:
             trainer.apply_bug = planted(plan.bug, trainer.config)
             trainer.apply_bug(trainer.model)

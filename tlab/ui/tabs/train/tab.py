@@ -168,10 +168,14 @@ class TrainTab:
         async for frame in self.begin(request, values, None):
             yield frame
 
-    async def begin(self, request: gr.Request, values: tuple[Any, ...], rounds: int | None) -> AsyncIterator[list[Any]]:
-        """The same; after `rounds` steps it pauses."""
+    async def begin(
+        self, request: gr.Request, values: tuple[Any, ...], pause_after: int | None
+    ) -> AsyncIterator[list[Any]]:
+        """The same; after `pause_after` steps it pauses."""
         try:
-            run = self.runs.start(request.session_hash or "", self.controls.job(values)._replace(rounds=rounds))
+            run = self.runs.start(
+                request.session_hash or "", self.controls.job(values)._replace(pause_after=pause_after)
+            )
         except (ValueError, BusyError) as error:
             raise refusal(error) from None
         async for frame in self.follow(run):
@@ -188,10 +192,10 @@ class TrainTab:
         async for frame in self.go_on(run, None):
             yield frame
 
-    async def go_on(self, run: Run, rounds: int | None) -> AsyncIterator[list[Any]]:
-        """Resume a run and show it; after `rounds` steps it pauses again."""
+    async def go_on(self, run: Run, pause_after: int | None) -> AsyncIterator[list[Any]]:
+        """Resume a run and show it; after `pause_after` steps it pauses again."""
         try:
-            self.runs.resume(run, rounds)
+            self.runs.resume(run, pause_after)
         except (ValueError, BusyError) as error:
             raise refusal(error) from None
         async for frame in self.follow(run):
