@@ -28,9 +28,9 @@ from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.sweeps.tab import SweepsTab
 from tlab.ui.tabs.train.link_bar import LinkBar
-from tlab.ui.tabs.train.tab import QUIET, TrainTab
+from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.theme import lab_theme
-from tlab.ui.widgets.component import UI
+from tlab.ui.widgets.component import QUIET, UI
 
 TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>

@@ -30,17 +30,15 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
 from tlab.ui.tabs.attention.tab import AttentionTab, kind_words, surest_head
 from tlab.ui.tabs.attention.view import (
-    fractions,
     head_words,
     map_value,
     next_html,
     pair_value,
     positions_value,
     role_caption,
-    rounded,
-    signed,
     thumbs_value,
 )
+from tlab.ui.widgets.encode import fractions, rounded, signed
 
 pytestmark = GRADIO
 

@@ -35,8 +35,8 @@ from tlab.ui.runs.run import ACTIVE
 from tlab.ui.runs.worker import make_trainers, run_job
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, PRESETS, preset_job
+from tlab.ui.sharing.convert import kept_run
 from tlab.ui.sharing.write_zip import ExportError
-from tlab.ui.tabs.compare.view import kept_run
 from tlab.ui.tabs.inside.checks_panel import MOST_BUG_STEPS, bug_job, bug_words
 from tlab.ui.tabs.inside.options import asked_options, default, groups, most, option_control, probe_words
 from tlab.ui.tabs.inside.tab import FIRST, InsideTab

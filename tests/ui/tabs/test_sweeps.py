@@ -18,11 +18,13 @@ from support import GRADIO
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.norms import NORMS
 from tlab.nn.residuals import RESIDUALS
+from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.links import defaults
-from tlab.ui.tabs.sweeps.results import DEMO_SWEEP, ResultsError, demo_results, own_results, read_results
-from tlab.ui.tabs.sweeps.tab import SweepsTab, best_numbers, grid_value, pictures
+from tlab.ui.tabs.sweeps.results import ResultsError, demo_results, own_results, read_results
+from tlab.ui.tabs.sweeps.tab import SweepsTab, best_numbers
+from tlab.ui.tabs.sweeps.view import grid_value, pictures
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO

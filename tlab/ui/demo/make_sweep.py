@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tlab.ui.tabs.sweeps.results import DEMO_SWEEP
+from tlab.ui.demo.shipped_run import DEMO_SWEEP
 
 RUN = (
     "run", "--axes", "norm,activation,residual", "--seeds", "3", "--steps", "300", "--set", "warmup_steps=30",

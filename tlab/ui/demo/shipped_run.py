@@ -27,6 +27,7 @@ from tlab.ui.runs.run import Run
 FOLDER = Path(__file__).parent
 DEMO_RECORDS = FOLDER / "demo.json"
 DEMO_WEIGHTS = FOLDER / "demo.safetensors"
+DEMO_SWEEP = FOLDER / "sweep.zip"  # what the Sweeps tab opens with, made by `python -m tlab.ui.demo.make_sweep`
 EXCERPT = "the name is bound to the object in the current local namespace."
 PROMPT = "The import statement"
 

@@ -33,7 +33,7 @@ from tlab.ui.settings.side_b import (
     switch_words,
     vars_of,
 )
-from tlab.ui.widgets.component import refusal
+from tlab.ui.widgets.component import FORMULAS, QUIET, refusal
 
 OWN_TEXT = ":own"  # no file name on any system, so no corpus can be called so
 OWN_TEXT_NAME = "your own text"
@@ -41,7 +41,6 @@ MAX_UPLOAD_CHARACTERS = 1_000_000  # characters that a browser's text box can ho
 # Besides the switches, these are the settings that people ask for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
 PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
-FORMULAS = [{"left": "$", "right": "$", "display": False}]
 MAX_RADIO_CHOICES = 6  # more buttons than that are harder to read than a list
 
 
@@ -67,7 +66,7 @@ def choice(
         return explanation(registry.entries[key]) if key and key in registry else ""
 
     control.change(
-        explain, control, words, queue=False, show_progress="hidden", api_visibility="private"
+        explain, control, words, queue=False, **QUIET
     )  # fmt: skip
     return control
 
@@ -169,15 +168,14 @@ class Controls:
         self.add("switch", switch)
         self.add("switch_choice", pick)
         self.add("switch_number", number)
-        pick.change(switch_words, [switch, pick], words, queue=False, show_progress="hidden", api_visibility="private")
+        pick.change(switch_words, [switch, pick], words, queue=False, **QUIET)
         self.switch_outputs = [pick, number, words]
 
     def connect(self) -> None:
         """When another thing is to be changed, propose a value that differs from A's; after `build`."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         switch = self.components[self.names.index("switch")]
         assert isinstance(switch, gr.Dropdown)
-        switch.input(self.on_switch, self.components, self.switch_outputs, **quiet)
+        switch.input(self.on_switch, self.components, self.switch_outputs, queue=False, **QUIET)
 
     def on_switch(self, *values: Any) -> list[Any]:
         """The controls for B's value, with a proposal."""
@@ -224,10 +222,10 @@ class Controls:
         self.add("text", text)
         corpus.change(
             lambda name: (corpus_words(name), gr.update(visible=name == OWN_TEXT)),
-            corpus, [words, text], queue=False, show_progress="hidden", api_visibility="private",
+            corpus, [words, text], queue=False, **QUIET,
         )  # fmt: skip
         upload.upload(
-            self.on_upload, upload, [corpus, text], show_progress="hidden", api_visibility="private",
+            self.on_upload, upload, [corpus, text], **QUIET,
         )  # fmt: skip
 
     def on_upload(self, content: bytes | None) -> list[Any]:

@@ -12,6 +12,9 @@ from typing import Any
 
 import gradio as gr
 
+# For handlers of the page alone: no spinner over their outputs, and no entry among the public functions.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown sets as an equation
 UI = Path(__file__).parents[1]  # scripts and styles stand beside what they belong to
 
 

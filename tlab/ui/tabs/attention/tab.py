@@ -25,14 +25,12 @@ from tlab.ui.tabs.attention.view import (
     pair_value,
     positions_card,
     positions_value,
-    scrubber,
-    selection_component,
     statistics_html,
     thumbs,
     thumbs_value,
 )
-from tlab.ui.tabs.train.tab import QUIET
-from tlab.ui.widgets.component import note_html, refusal, words_html
+from tlab.ui.widgets.component import QUIET, note_html, refusal, words_html
+from tlab.ui.widgets.select import scrubber, selection_component
 
 NEXT_TOKENS = 6
 MAX_CHARACTERS = 20_000  # of a text; a map reads far fewer

@@ -1,8 +1,6 @@
-"""The pictures of the Attention and Generate tabs: what each component is sent, and the HTML around its drawing.
+"""The pictures of the Attention tab: what each component is sent, and the HTML around its drawing.
 
-Tokens and texts go into JSON values, which the scripts set as text, or are escaped here. What a visitor chooses in a
-picture goes through one component per tab, the selection: the scripts report to it, and it alone asks the server. So
-there is one question at a time, each with everything that was chosen, and an answer can never be an older one's.
+Tokens and texts go into JSON values, which the scripts set as text, or are escaped here.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from tlab.generate import Chain
 from tlab.inside.attention import (
     AttentionData,
     HeadPortrait,
@@ -28,67 +25,13 @@ from tlab.inside.attention import (
     thumbnail,
 )
 from tlab.inside.positions import Portrait
-from tlab.types import Array
-from tlab.ui.widgets.component import drawing
+from tlab.ui.widgets.encode import fractions, rounded, signed
+from tlab.ui.widgets.select import look_component
 
 LEAST_FAVOURITE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
 LEAST_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
 SHOWN_TAIL = 24  # characters of the text that a sample goes on from
 THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that many pixels
-
-
-def look_component(name: str, template: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:
-    """A drawing with the tools of look.js at hand."""
-    return drawing(name, template, value, elem_id, behind="widgets/arrays.js", **props)
-
-
-def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
-    """Where a tab's pictures leave what a visitor chooses; it shows nothing itself."""
-    return look_component("widgets/select.js", "", value, f"{tab}-selection", tab=tab, elem_classes="tl-selection")
-
-
-# ------------------------------------------------------------------------------------------------ numbers on the wire
-
-
-def fractions(array: Array) -> str:
-    """Numbers from 0 to 1 as base64 of sixteen bits each: 4,096 of them are 11 kB."""
-    return base64.b64encode(np.rint(np.clip(array, 0, 1) * 65535).astype("<u2").tobytes()).decode()
-
-
-def signed(array: Array) -> dict[str, Any]:
-    """Any numbers as base64 of sixteen bits each, in parts of the largest."""
-    largest = float(np.abs(array).max(initial=0)) or 1.0
-    parts = np.rint(array / largest * 32767).astype("<i2")
-    return {"largest": largest, "parts": base64.b64encode(parts.tobytes()).decode()}
-
-
-def rounded(array: Array, digits: int = 4) -> list[Any]:
-    """As nested lists, None where a number is not finite."""
-    return [
-        rounded(row, digits)
-        if isinstance(row, np.ndarray)
-        else round(float(row), digits)
-        if math.isfinite(row)
-        else None
-        for row in array
-    ]
-
-
-# ------------------------------------------------------------------------------------------------ which model
-
-SCRUBBER = """
-<div class="tl-card tl-scrub">
-  <div class="tl-sides" role="group" aria-label="Side"></div>
-  <button type="button" class="tl-play" aria-label="Play the training"></button>
-  <input type="range" min="0" value="0" step="1" aria-label="Training step of the model">
-  <output class="tl-step"></output>
-</div>
-"""
-
-
-def scrubber(value: dict[str, Any], tab: str) -> gr.HTML:
-    """A slider over the checkpoints of a run, and its sides."""
-    return look_component("widgets/step_slider.js", SCRUBBER, value, f"{tab}-scrub", tab=tab)
 
 
 # ------------------------------------------------------------------------------------------------ heads
@@ -346,68 +289,3 @@ def positions_value(
         "reach": rounded(made.reach),
         "end": end,
     }
-
-
-# ------------------------------------------------------------------------------------------------ written text
-
-WRITTEN = """
-<div class="tl-card tl-written">
-  <div class="tl-title"><b></b><span>click a token for its alternatives</span>
-    <span class="tl-ramp">certain<i></i>unlikely</span>
-  </div>
-  <div class="tl-page" tabindex="0" role="group" aria-label="Generated text"></div>
-</div>
-"""
-
-
-def written_text(value: dict[str, Any], side: int) -> gr.HTML:
-    """A prompt and its continuation, each token tinted by its chance."""
-    elem_id = ("written-text", "written-text-b")[side]
-    return look_component(
-        "tabs/generate/generated_text.js",
-        WRITTEN,
-        value,
-        elem_id,
-        tab="generate",
-        side=side,
-        elem_classes=f"tl-side-{'ab'[side]}",
-    )
-
-
-CHAIN = """
-<div class="tl-card tl-chain">
-  <div class="tl-title"><b>How the next token is chosen</b><span class="tl-where"></span></div>
-  <div class="tl-scroll" tabindex="0" role="group" aria-label="The likeliest tokens, step by step"><table>
-    <thead><tr><th scope="col">token</th>
-      <th scope="col" title="before and after the repetition penalty">logit</th><th scope="col">÷ temperature</th>
-      <th scope="col">top-k, top-p</th><th scope="col">chance</th></tr></thead><tbody></tbody></table></div>
-  <p class="tl-note"></p>
-</div>
-"""
-
-
-def chain_card(value: dict[str, Any], side: int) -> gr.HTML:
-    """The likeliest tokens on their way from logit to chance."""
-    elem_id = ("chain", "chain-b")[side]
-    return look_component(
-        "tabs/generate/sampling.js",
-        CHAIN,
-        value,
-        elem_id,
-        tab="generate",
-        side=side,
-        elem_classes=f"tl-side-{'ab'[side]}",
-    )
-
-
-def chain_value(chain: Chain, names: tuple[str, ...], where: str, drawn: int | None, V: int) -> dict[str, Any]:
-    """What the chain's table shows."""
-    rows = [
-        [c.id, names[c.id], c.logit, c.penalized, c.scaled if math.isfinite(c.scaled) else None, c.kept, c.probability]
-        for c in chain.candidates
-    ]
-    cut = V - chain.num_kept
-    removed = f"{cut} of {V} tokens are cut, and with them {chain.cut:.1%} of the chance." if cut else "Nothing is cut."
-    choice = f" The choice is as uncertain as one among {math.exp(chain.entropy):.1f} equal tokens."
-    rest = f" All others together: {chain.others:.1%}." if chain.others > 5e-4 else ""
-    return {"rows": rows, "where": where, "drawn": drawn, "words": removed + rest + choice}

@@ -10,9 +10,8 @@ import gradio as gr
 
 from tlab.registry import REGISTRIES, Registry
 from tlab.source import FIRST_PARTS, SourcePage, page, slots
-from tlab.ui.settings.controls import FORMULAS
 from tlab.ui.tabs.code.highlight import highlight
-from tlab.ui.tabs.train.tab import QUIET
+from tlab.ui.widgets.component import FORMULAS, QUIET
 
 TAB = "code"
 FIRST_SLOT = "norm"  # its forward and backward are short, and mirror each other line for line

@@ -13,21 +13,19 @@ import gradio as gr
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.controls import OWN_TEXT
+from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.tabs.compare.view import (
-    SHIPPED,
     config_table,
-    kept_run,
     list_value,
     listed,
-    opened_run,
     overlay_value,
     settings_of,
 )  # fmt: skip
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
-from tlab.ui.tabs.train.tab import QUIET, TrainTab
-from tlab.ui.widgets.component import drawing, refusal
+from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.widgets.component import QUIET, drawing, refusal
 from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains

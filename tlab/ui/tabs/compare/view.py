@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 from collections.abc import Sequence
 from typing import Any
 
-from tlab.config import options
-from tlab.nn.config import ModelConfig
-from tlab.training.checkpoint import Checkpoint
-from tlab.training.config import TrainConfig
-from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run
+from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import Run, Side
 from tlab.ui.settings.fields import field_label, format_value
-from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide
+from tlab.ui.sharing.convert import SHIPPED, run_name
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
 from tlab.wording import duration
 
-SHIPPED = "shipped"  # in place of an id, which is never so short
 UNIT = "nats per token"
 
 
@@ -29,11 +22,6 @@ def listed(runs: Runs, session: str) -> dict[str, Run]:
     """What a session may look at, by id: its pinned runs, its other runs, each newest first, and the shipped one."""
     own = sorted(runs.history(session), key=lambda run: not run.pinned)
     return {**{run.id: run for run in own}, SHIPPED: demo_run()}
-
-
-def run_name(run_id: str, run: Run) -> str:
-    """Its name; the shipped one has none of its own."""
-    return f"Shipped: {run.name}" if run_id == SHIPPED else run.name
 
 
 def side_name(run_id: str, run: Run, side: Side) -> str:
@@ -137,45 +125,3 @@ def settings_of(run: Run, side: Side) -> dict[str, Any]:
 def words(name: str, value: Any) -> str:
     """A setting's value for people."""
     return format_value(name, value) if name not in ("corpus", "tokenizer") else str(value)
-
-
-# ------------------------------------------------------------------------------------------------ exports
-
-
-def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
-    """What an export of this run holds.
-
-    Raises:
-        ExportError: it still trains, or its models had to make room for others'.
-    """
-    if run.active:
-        raise ExportError("This run still trains. Pause or stop it, and then export it.")
-    if any(plan.bug for plan in run.job.plans):
-        raise ExportError("A run with a planted bug cannot be exported: what is exported can be repeated as it was.")
-    sides = []
-    for number, side in enumerate(run.sides):
-        checkpoint = demo_checkpoint(number) if run_id == SHIPPED else runs.store.get((run.id, number))
-        if checkpoint is None:
-            raise ExportError("The models of this run were put away to make room for others'. Train it anew.")
-        sides.append(KeptSide(side.label if len(run.sides) > 1 else run.name, checkpoint))
-    return KeptRun(run_name(run_id, run), tuple(sides), run.job.text)
-
-
-def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[Checkpoint]]]:
-    """A run that came back from an export, and its models, as `Runs.adopt` takes them."""
-    plans = tuple(plan_of(side) for side in kept.sides)
-    corpus = kept.sides[0].checkpoint.corpus
-    job = Job(corpus["name"], kept.text, corpus["tokenizer"]["tokenizer"], plans)
-    checkpoints = [side.checkpoint for side in kept.sides]
-    run = Run.finished(session, job, checkpoints, runs.limits)
-    run.rename(kept.name)
-    run.excerpt = kept.text[-200:][:64] if kept.text else ""
-    return run, [[checkpoint] for checkpoint in checkpoints]
-
-
-def plan_of(side: KeptSide) -> SidePlan:
-    """What a side was to be."""
-    model = dataclasses.asdict(side.checkpoint.model_config)
-    fields = {name: model[name] for name in options(ModelConfig) if name != "vocab_size"}
-    training = {name: getattr(side.checkpoint.train_config, name) for name in options(TrainConfig)}
-    return SidePlan(side.label, fields, training)

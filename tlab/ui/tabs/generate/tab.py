@@ -15,10 +15,10 @@ from tlab.ui.demo.shipped_run import PROMPT
 from tlab.ui.inspection.cache import MAX_PROMPT, InspectionCache
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text
 from tlab.ui.runs.manager import Runs
-from tlab.ui.tabs.attention.view import chain_card, chain_value, selection_component, written_text
 from tlab.ui.tabs.generate.texts import Writing, Writings, seen_tokens
-from tlab.ui.tabs.train.tab import QUIET
-from tlab.ui.widgets.component import note_html, refusal
+from tlab.ui.tabs.generate.view import chain_card, chain_value, written_text
+from tlab.ui.widgets.component import QUIET, note_html, refusal
+from tlab.ui.widgets.select import selection_component
 
 MAX_TOKENS = 1000
 AT_ONCE = 6  # tokens in a frame

@@ -16,10 +16,9 @@ from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import SelectedModel, inspection_request, job_of, plan_of, selected_model
 from tlab.ui.runs.manager import BusyError, Runs
 from tlab.ui.runs.messages import Job, SidePlan
-from tlab.ui.settings.controls import FORMULAS
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
-from tlab.ui.tabs.train.tab import QUIET, TrainTab
-from tlab.ui.widgets.component import note_html, refusal
+from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.widgets.component import FORMULAS, QUIET, note_html, refusal
 
 NO_BUG = ":none"  # no key of a registry
 MOST_BUG_STEPS = 400  # most bugs show within two hundred

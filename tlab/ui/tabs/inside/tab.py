@@ -28,15 +28,14 @@ from tlab.ui.inspection.selection import (
 )
 from tlab.ui.inspection.tasks import InspectionRequest, Intervention, OverTime
 from tlab.ui.runs.manager import Runs
-from tlab.ui.settings.controls import FORMULAS
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, REPLACE_IF_UNTOUCHED
-from tlab.ui.tabs.attention.view import scrubber, selection_component
 from tlab.ui.tabs.inside.checks_panel import InsideLab
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
 from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
-from tlab.ui.tabs.train.tab import QUIET, TrainTab
-from tlab.ui.widgets.component import note_html
+from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.widgets.component import FORMULAS, QUIET, note_html
 from tlab.ui.widgets.line_chart import lines_chart, lines_value
+from tlab.ui.widgets.select import scrubber, selection_component
 
 FIRST = "lens"  # what it would say after each block: a table that needs no knowledge of heads and neurons
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else

@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tlab.config import options
-from tlab.ui.demo.shipped_run import FOLDER
+from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.settings.fields import config_of, field_label, format_value
 from tlab.ui.settings.links import defaults
 
-DEMO_SWEEP = FOLDER / "sweep.zip"
 CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")
 CURVE_COLUMNS = ("cell_id", "step", "split", "metric", "value")
 EFFECT_COLUMNS = ("axis", "level", "effect", "ci_low", "ci_high")

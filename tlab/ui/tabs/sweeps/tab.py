@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import html
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-import pandas as pd
 
 from tlab.text import corpus_names
-from tlab.ui.settings.fields import field_label
-from tlab.ui.tabs.sweeps.results import Configuration, Results, ResultsError, demo_results, level_words, own_results
+from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own_results
+from tlab.ui.tabs.sweeps.view import pictures
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
-from tlab.ui.tabs.train.tab import QUIET, TrainTab
-from tlab.ui.widgets.component import drawing, note_html, refusal
-from tlab.ui.widgets.line_chart import COLOURS, line, lines_chart, lines_value
+from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.widgets.component import QUIET, drawing, refusal
+from tlab.ui.widgets.line_chart import lines_chart
 
 MOST_CHOSEN = 6  # curves in one chart; the oldest choice makes room
-MOST_PANELS = 24
-MOST_OF_THEM = 0.9
-UNIT = "nats per token"
 SPLITS = [("Validation", "validation"), ("Training", "train")]
 
 GRID = """
@@ -139,137 +133,3 @@ def best_numbers(results: Results, count: int) -> list[int]:
         if len(one.losses)
     ]
     return [number for _, _, number in sorted(found)[:count]][::-1]
-
-
-# ------------------------------------------------------------------------------------------------ pictures
-
-
-def pictures(results: Results, chosen: Sequence[int], split: str) -> list[Any]:
-    """Map, words, curves, table of the chosen cells, and effects."""
-    configurations = [results.configurations[number] for number in chosen]
-    return [
-        grid_value(results, chosen), sweep_words(results), chart_value(results, configurations, split),
-        cells_table(configurations), effects_html(results),
-    ]  # fmt: skip
-
-
-def sweep_words(results: Results) -> str:
-    """What this sweep is."""
-    axes = (
-        " x ".join(f"{len(levels)} {slot_words(axis)}" for axis, levels in results.axes.items()) or "one configuration"
-    )
-    seeds = results.cells.seed.nunique()
-    fixed = ", ".join(level_words(name, value) for name, value in results.fixed.items())
-    words = (
-        f"{results.name}: {axes}, {seeds} seed{'s' if seeds > 1 else ''} each. "
-        f"{'All with ' + fixed + '. ' if fixed else ''}The stronger its colour, the better a cell. "
-        "Click cells for their curves."
-    )
-    return f'<p class="tl-words">{html.escape(words[:1].upper() + words[1:])}</p>'
-
-
-def slot_words(axis: str) -> str:
-    """An axis in the plural: "norms", "layers"."""
-    words = field_label(axis).lower()
-    return words if words.endswith("s") else f"{words}s"
-
-
-def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
-    """The map: the first axis down, the second across, a panel for each combination of the others."""
-    (row_axis, rows), (column_axis, columns), *others = [*results.axes.items(), ("", [None]), ("", [None])]
-    others = [(axis, levels) for axis, levels in others if axis]
-    at = {tuple(one.levels.values()): one for one in results.configurations}
-    means = [one.losses.mean() for one in results.configurations if len(one.losses)]
-    colours = {number: place for place, number in enumerate(chosen)}
-    panels = []
-    for levels in itertools.islice(itertools.product(*(levels for _, levels in others)), MOST_PANELS):
-        lines = []
-        for row in rows:
-            found = [at.get((row, column, *levels)[: len(results.axes)]) for column in columns]
-            cells = [grid_cell(one, colours) if one else None for one in found]
-            lines.append({"name": level_words(row_axis, row) if row_axis else "", "cells": cells})
-        title = " · ".join(level_words(axis, level) for (axis, _), level in zip(others, levels, strict=True))
-        names = [level_words(column_axis, column) if column_axis else "all" for column in columns]
-        panels.append({"title": title, "corner": "", "columns": names, "rows": lines})
-    # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends.
-    low, high = pd.Series(means, dtype=float).quantile([0, MOST_OF_THEM]) if means else (0.0, 0.0)
-    beyond = " or more" if means and max(means) > high else ""
-    return {"unit": f"mean over seeds, {UNIT}", "low": low, "high": high, "beyond": beyond, "panels": panels}
-
-
-def grid_cell(one: Configuration, colours: dict[int, int]) -> dict[str, Any]:
-    """One button of the map. A mean never hides a seed that diverged: it stands below it."""
-    mean = float(one.losses.mean()) if len(one.losses) else None
-    place = colours.get(one.number)
-    return {
-        "number": one.number, "value": mean, "text": "–" if mean is None else f"{mean:.3f}", "note": one.accidents,
-        "chosen": None if place is None else place % COLOURS,
-    }  # fmt: skip
-
-
-def chart_value(results: Results, configurations: Sequence[Configuration], split: str) -> dict[str, Any]:
-    """The curves of the chosen cells: mean over seeds in a band from the lowest to the highest."""
-    lines = []
-    for place, one in enumerate(configurations):
-        curve = results.curve(one, split)
-        rows = [(int(step), *map(float, values)) for step, *values in curve.itertuples()]
-        points = [[step, round(mean, 4)] for step, mean, _, _ in rows]
-        band = [[step, round(low, 4), round(high, 4)] for step, _, low, high in rows]
-        lines.append(line(one.label or "all", place, points, band=band))
-    title = "Validation loss" if split == "validation" else "Training loss"
-    return lines_value(title, f"{UNIT}, mean and range over seeds", lines, "Click a cell of the map.")
-
-
-def cells_table(configurations: Sequence[Configuration]) -> str:
-    """The chosen cells, seed by seed; the one clicked last first."""
-    if not configurations:
-        return note_html("No cell is chosen.")
-    rows = []
-    for place, one in reversed(list(enumerate(configurations))):
-        losses = one.losses
-        mean = f"{losses.mean():.4f}" if len(losses) else "–"
-        each = ", ".join(f"{loss:.3f}" for loss in losses) + (f"; {one.accidents}" if one.accidents else "")
-        parameters = one.cells["n_params"].iloc[0] if "n_params" in one.cells.columns else None
-        count = "–" if parameters is None or parameters != parameters else f"{int(parameters):,}"
-        rows.append(
-            f'<tr><td><i class="tl-swatch" style="background:var(--tl-line-{place % COLOURS})"></i>'
-            f"{html.escape(one.label)}</td><td>{mean}</td><td>{html.escape(each)}</td><td>{count}</td></tr>"
-        )
-    return (
-        '<div class="tl-card tl-scroll" tabindex="0" aria-label="Chosen cells"><table class="tl-table"><thead><tr>'
-        "<th>Cell</th><th>Mean</th><th>Each seed</th><th>Parameters</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def effects_html(results: Results) -> str:
-    """What a level changes on average over all else, with its interval, as the sweep's own report found it."""
-    if results.effects is None:
-        return note_html(
-            "What each level changes on average, with its interval, is shown here where the sweep wrote effects.csv."
-        )
-    effects = results.effects.dropna(subset=["effect"]).to_dict("records")
-    reach = max([1e-9, *(abs(row[end]) for row in effects for end in ("ci_low", "ci_high", "effect"))])
-    rows, before = [], None
-    for row in effects:
-        axis = str(row["axis"])
-        first = f'<th scope="rowgroup">{html.escape(field_label(axis))}</th>' if axis != before else "<td></td>"
-        before = axis
-        level = html.escape(level_words(axis, row["level"]))
-        rows.append(f"<tr>{first}<td>{level}</td>{forest_cells(row, reach)}</tr>")
-    return (
-        '<div class="tl-card tl-scroll" tabindex="0" aria-label="Main effects"><div class="tl-title">'
-        f"<b>What a level changes on average</b><span>{UNIT} against the mean of its axis; 95 % interval over seeds; "
-        'left is better</span></div><table class="tl-table tl-effects">'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def forest_cells(row: dict[Any, Any], reach: float) -> str:
-    """An effect as a dot on its interval, zero in the middle; and in words."""
-    low, effect, high = (50 + 46 * row[name] / reach for name in ("ci_low", "effect", "ci_high"))  # percent
-    words = f"{row['effect']:+.3f} ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
-    return (
-        f'<td><span class="tl-forest" role="img" aria-label="{words}"><i style="left:{low:.1f}%;'
-        f'width:{high - low:.1f}%"></i><b style="left:{effect:.1f}%"></b></span></td><td>{words}</td>'
-    )

@@ -14,8 +14,8 @@ from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults, query_of, read_query
 from tlab.ui.settings.side_b import fields_of, parse_side_b
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
-from tlab.ui.tabs.train.tab import QUIET, TrainTab
-from tlab.ui.widgets.component import refusal
+from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.widgets.component import QUIET, refusal
 
 # The page knows its own address; the server behind a proxy does not. The link goes into the address bar as well.
 COPY = """query => {

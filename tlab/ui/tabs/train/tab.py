@@ -31,10 +31,9 @@ from tlab.ui.tabs.train.view import (
     why_panel,
     why_value,
 )
-from tlab.ui.widgets.component import refusal
+from tlab.ui.widgets.component import QUIET, refusal
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
 VALIDATION_SHARE = 0.1  # of a text
 
