@@ -39,7 +39,7 @@ from sweeps.store.folder import (
 from sweeps.store.lock import driver_file, locked
 from sweeps.store.provenance import changes, source_hash
 from sweeps.store.record import ACCIDENTS, KILLED, lost_record
-from tlab.wording import did_you_mean
+from tlab.wording import did_you_mean, several
 
 ATTEMPTS = 3  # of a cell whose process dies
 
@@ -49,7 +49,8 @@ class Execution:
     """How cells are trained. None of it has a part in their numbers."""
 
     jobs: int = 1
-    """Cells at once, each in a process of its own; 1 trains in this process. A dask scheduler's workers decide."""
+    """Cells at once, each in a process of its own; 1 trains in this process if there is no timeout. Of a dask cluster
+    the number of workers decides."""
     backend: str = "loky"
     scheduler: str | None = None
     timeout: float | None = None
@@ -223,7 +224,8 @@ class Driver:
         except BackendError as error:
             self.problem = str(error)
         except PicklingError as error:
-            self.problem = f"a part of the model cannot be sent to another process: {error}. Run it with one job"
+            why = f"a part of the model cannot be sent to another process: {error}"
+            self.problem = f"{why}. Run it with one job and no timeout"
         for cell_id in self.in_flight:  # ended by us: they did nothing that would count against them
             if self.begun[cell_id] == 1:
                 remove_mark(self.store.folder, cell_id)
@@ -243,9 +245,11 @@ class Driver:
         unsuspected = [cell for cell in self.pending.values() if cell.cell_id not in self.begun]
         suspects = [cell for cell in self.pending.values() if cell.cell_id in self.begun]
         cells, alone = (unsuspected, False) if unsuspected else (suspects, True)
+        if self.execution.timeout is not None and self.execution.jobs == 1:
+            alone = True  # in a process of its own, which can be ended where a cell hangs
         if not cells or self.problem:
             return
-        before = sum(self.begun.values())
+        before = len(self.pending), sum(self.begun.values())
         self.in_flight.clear()
         try:
             with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
@@ -257,10 +261,13 @@ class Driver:
                     if self.problem:
                         break
         except WorkerDied as error:
-            self.adopt_results()
-            self.progress.say(f"a worker process died with {len(self.in_flight)} in flight, which are tried again")
+            for cell_id in list(self.in_flight):
+                self.adopt_result(cell_id)
+            if self.in_flight:
+                lost = several(len(self.in_flight), "cell")
+                self.progress.say(f"a worker process died; {lost} in flight will be tried again")
             self.in_flight.clear()
-            if sum(self.begun.values()) == before:
+            if (len(self.pending), sum(self.begun.values())) == before:
                 self.problem = f"no worker process starts: {error}"
 
     def tasks(self, cells: Iterable[Cell]) -> Iterator[Task]:
@@ -289,7 +296,7 @@ class Driver:
         if outcome.lost is not None:
             if outcome.cluster_is_lost:
                 self.problem = outcome.lost
-            else:
+            elif not self.adopt_result(cell_id):
                 self.keep(cell_id, outcome.status, outcome.lost)
             return
         if outcome.record is not None:
@@ -320,12 +327,13 @@ class Driver:
         if self.execution.max_failures is not None and self.failures >= self.execution.max_failures:
             self.problem = f"stopped after {self.failures} failed"
 
-    def adopt_results(self) -> None:
-        """Find what workers wrote and could not tell before the pool broke."""
-        for cell_id in list(self.in_flight):
-            record = read_record(self.store.folder, cell_id)
-            if record is not None and written_at(self.store.folder, cell_id) != self.old[cell_id]:
-                self.settle(outcome_of(record))
+    def adopt_result(self, cell_id: str) -> bool:
+        """Take what a worker wrote but could not report before it died; -> whether there is anything."""
+        record = read_record(self.store.folder, cell_id)
+        if record is None or written_at(self.store.folder, cell_id) == self.old[cell_id]:
+            return False
+        self.settle(outcome_of(record))
+        return True
 
 
 def written_at(folder: Path, cell_id: str) -> int | None:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from sweeps.grid.cell_id import DTYPE, Cell
-from sweeps.run.deadline import CellTimeout, deadline
 from sweeps.store.record import DIVERGED, FAILED, OK, TIMEOUT, CurvePoint, Record, about, accident
 from tlab.machine import forget_peak_memory, one_blas_thread, peak_memory_mib
 from tlab.text.corpora import Corpus
@@ -28,25 +27,23 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     Args:
         cell: what to train.
         corpus: the text that it was planned with.
-        timeout: seconds after which it is given up.
-        attempts: how often it was begun, this time included.
+        timeout: seconds after which no other step is started and the record says `timeout`; None for no limit.
+        attempts: how often it was started, this time included.
     """
     began, cpu_began = time.perf_counter(), time.thread_time()
     forget_peak_memory()
     records: list[StepRecord] = []
     num_parameters = None
     try:
-        with deadline(timeout), one_blas_thread():
+        with one_blas_thread():
             if corpus.sha256 != cell.corpus_sha256:
                 raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
             trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
             records = trainer.records
             num_parameters = trainer.model.num_parameters
-            for _ in trainer:
-                pass
-        outcome = outcome_of(trainer.divergence)
-    except CellTimeout:
-        outcome = accident(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
+            while not trainer.finished and (timeout is None or time.perf_counter() - began < timeout):
+                trainer.train_step()
+        outcome = outcome_of(trainer.divergence) if trainer.finished else timed_out(timeout)
     except Exception as error:
         tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
         outcome = accident(FAILED, type(error).__name__, str(error), "\n".join(tail))
@@ -60,6 +57,11 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
         peak_memory_mib=peak_memory_mib(),
         curve=tuple(curve_points(cell.cell_id, records)),
     )
+
+
+def timed_out(timeout: float | None) -> dict[str, Any]:
+    """The status of a run that was given up."""
+    return accident(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
 
 
 def outcome_of(divergence: Divergence | None) -> dict[str, Any]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits
 
 from sweeps.grid.cell_id import Cell, Part, register_missing
-from sweeps.run.deadline import is_worker, this_is_a_worker
 from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import add_record, read_record, remove_mark
 from sweeps.store.lock import driver_file
 from sweeps.store.provenance import source_hash
-from sweeps.store.record import ACCIDENTS, FAILED, OK, Record, about, accident
+from sweeps.store.record import ACCIDENTS, FAILED, OK, TIMEOUT, Record, about, accident, lost_record
 from tlab.text.corpora import Corpus
 
 DRIVER_LOOKS = 0.25  # seconds between two looks whether the driver still lives
+MAX_GRACE = 10.0  # seconds that a step may take beyond the time limit before its process is ended
+HUNG = 75  # exit code of a process that was ended for that; sysexits.h: EX_TEMPFAIL
 
 
 class Task(NamedTuple):
@@ -58,7 +62,7 @@ class Outcome(NamedTuple):
 def run_task(task: Task, corpus: Corpus) -> Outcome:
     """Train a cell and write what became of it. It never raises."""
     here = (platform.node(), os.getpid())
-    if here != task.driver and not is_worker():  # a dask or ray worker, which no initializer of ours has seen
+    if here != task.driver and not _pinned:  # a dask or ray worker, which no initializer of ours has seen
         settle_in()
     shared = bool(task.driver_file) and driver_file(task.folder) == task.driver_file
     cell_id = task.cell.cell_id
@@ -68,7 +72,8 @@ def run_task(task: Task, corpus: Corpus) -> Outcome:
     register_missing(task.parts)
     _in_flight.update(folder=task.folder, cell_id=cell_id)
     if task.source == source_hash():
-        record = train_cell(task.cell, corpus, timeout=task.timeout, attempts=task.attempts)
+        with watchdog(task, shared):
+            record = train_cell(task.cell, corpus, timeout=task.timeout, attempts=task.attempts)
     else:
         what = accident(FAILED, "OtherSource", f"the code on {here[0]} is not the driver's; install the same version")
         record = Record(**about(task.cell, task.attempts), **what)
@@ -97,6 +102,35 @@ _in_flight: dict[str, Any] = {}
 """Folder and id of the cell that this process trains; empty between two."""
 
 _pinned: list[threadpool_limits] = []
+"""The limit on this process's BLAS threads: in every process that a backend started for cells, never in the driver."""
+
+
+@contextmanager
+def watchdog(task: Task, shared: bool) -> Iterator[None]:
+    """End this process if a single step hangs: `train_cell` looks at the clock only between two steps.
+
+    The cell's record then says `timeout`, if the driver's folder is within reach; else the cell counts as one whose
+    process died. The driver itself is never ended.
+    """
+    if task.timeout is None or not _pinned:
+        yield
+        return
+    limit, finished = task.timeout, threading.Event()
+
+    def watch() -> None:
+        if finished.wait(limit + min(MAX_GRACE, max(1.0, limit))):
+            return
+        if shared:
+            with contextlib.suppress(OSError):
+                why = f"not done after {limit:g} s, and in the middle of a step, so its process was ended"
+                add_record(task.folder, lost_record(task.cell, task.attempts, TIMEOUT, why))
+        os._exit(HUNG)
+
+    threading.Thread(target=watch, name="watchdog", daemon=True).start()
+    try:
+        yield
+    finally:
+        finished.set()
 
 
 def start_worker(driver: int) -> None:
@@ -111,7 +145,6 @@ def settle_in() -> None:
 
     BLAS is pinned for good, and not only within each cell: nothing else that it does is worth a second thread.
     """
-    this_is_a_worker()
     _pinned.append(threadpool_limits(1, user_api="blas"))
 
 

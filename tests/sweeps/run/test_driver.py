@@ -240,10 +240,10 @@ def test_when_a_worker_dies_the_old_failure_is_not_taken_for_the_result_of_the_r
     plan = make_plan(None, Store(folder), again=["failed"])
     driver = Driver(plan, Store(folder), Execution())
     (task,) = driver.tasks(plan.missing)
-    driver.adopt_results()
+    assert not driver.adopt_result(task.cell.cell_id)
     assert list(driver.pending) == [task.cell.cell_id]
     add_record(folder, train_cell(task.cell, plan.corpora[task.cell.text]))
-    driver.adopt_results()
+    assert driver.adopt_result(task.cell.cell_id)
     assert not driver.pending and driver.failures == 0
 
 
@@ -284,7 +284,8 @@ def test_a_killed_cell_is_tried_again_by_name_or_status(small, folder):
     assert (folder / CELLS / f"{cell.cell_id}.json").stat().st_mtime_ns > before
 
 
-def test_a_cell_that_hangs_in_python_is_a_timeout_and_the_sweep_goes_on(small, folder, register):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_cell_that_hangs_in_a_step_is_a_timeout_and_the_sweep_goes_on(small, folder, register, jobs):
     class Hangs(Identity):
         """Never comes back."""
 
@@ -293,8 +294,20 @@ def test_a_cell_that_hangs_in_python_is_a_timeout_and_the_sweep_goes_on(small, f
                 pass
 
     register(ACTIVATIONS, "hangs", Hangs)
-    run_sweep(small(activation=("hangs", "gelu")), Store(folder), Execution(timeout=0.5))
+    run_sweep(small(activation=("hangs", "gelu")), Store(folder), Execution(jobs=jobs, timeout=1.0))
     assert [(row["activation"], row["status"]) for row in rows_of(folder)] == [("hangs", "timeout"), ("gelu", "ok")]
+
+
+def test_a_cell_that_takes_too_long_is_a_timeout_with_the_steps_that_it_made(small, folder, monkeypatch):
+    (cell,), corpora = cells_of([small(steps=(10_000,))]), load_corpora([small()])
+    record = train_cell(cell, corpora[cell.text], timeout=0.2)
+    assert (record.status, record.error_message) == ("timeout", "not done after 0.2 s")
+    assert 0 < record.steps_done < 10_000 and len(record.curve) >= record.steps_done
+
+
+def test_a_limit_too_short_for_any_step_is_a_timeout_of_every_cell(small, folder):
+    result = run_sweep(small(seeds=(0, 1, 2, 3)), Store(folder), Execution(jobs=2, timeout=1e-4))
+    assert result.counts == {"timeout": 4} and result.problem is None
 
 
 def test_after_so_many_failures_no_other_cell_is_begun(small, folder, monkeypatch):
