@@ -175,7 +175,7 @@ def run_trials(trials: Iterable[Trial], folder: Path, corpora: Mapping[str, Corp
     first = sorted(missing.values(), key=lambda trial: -trial.cost)
     progress = Progress({trial.name: trial.cost for trial in first}, {trial.name: trial.words for trial in first})
     try:
-        with progress.shown(), contextlib.closing(in_parallel(first, folder, corpora, jobs)) as running:
+        with progress, contextlib.closing(in_parallel(first, folder, corpora, jobs)) as running:
             for ended in running:
                 progress.take(*ended)
     except BrokenProcessPool as error:

@@ -207,14 +207,17 @@ class Driver:
         self.driver_file = driver_file(self.store.folder)
 
     def run(self) -> None:
-        """Train until nothing is left, or something ends it. Whoever calls holds the folder's lock."""
-        if not self.pending:
-            return
+        """Train until nothing is left, or something ends it. The caller holds the folder's lock."""
+        with self.progress:
+            if self.pending:
+                self.train_pending()
+
+    def train_pending(self) -> None:
+        """Start the workers, and hand out cells in rounds."""
         execution = self.execution
         try:
             with (
                 signals_as_interrupts(),
-                self.progress.shown(),
                 BACKENDS[execution.backend](execution.jobs, execution.scheduler, self.plan.corpora) as train,
             ):
                 while self.pending and self.problem is None:

@@ -1,27 +1,30 @@
-"""What a sweep says while it runs: a line for each accident at once, and how far it is, on a terminal and in a log."""
+"""What a sweep says while it runs: a line for each failure at once, and a bar; both on the terminal and in a log."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO
+
+from tqdm import tqdm
 
 from sweeps.store.record import ACCIDENTS, DIVERGED
-from tlab.wording import duration
 
-LOG_SECONDS = 10.0  # between two lines of progress where nobody sees them replace each other
-BAR = 10  # characters
-CLEAR = "\r\x1b[K"  # to the line's begin, and erase it
+LOG_SECONDS = 10.0  # between two lines of progress where no bar can be redrawn in place
+BAR = "{percentage:3.0f}% {bar:10} {desc}, {elapsed} gone, {remaining} left"
+LOG_LINE = logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
 class Progress:
-    """Counts what is done and says so. Time left goes by the work that is left, not by the number of cells.
+    """Counts what is done and reports it. Time left goes by the work that is left, not by the number of cells.
+
+    Used as a context: from its beginning to its end the bar is shown.
 
     Args:
         work: id of each cell to come -> how much work it is, in any unit.
@@ -33,70 +36,76 @@ class Progress:
     def __init__(
         self, work: Mapping[str, float], names: Mapping[str, str], log: Path | None = None, stream: TextIO | None = None
     ) -> None:
-        self.work, self.names, self.log = work, names, log
+        self.work, self.names = work, names
         self.stream = sys.stderr if stream is None else stream
         self.on_terminal = self.stream.isatty()
         self.counts: Counter[str] = Counter()
-        self.work_done, self.work_total = 0.0, sum(work.values())
-        self.began = self.last_shown = time.monotonic()
+        self.logger = logging.Logger("sweep")  # of its own: nothing that anyone sets up for logging changes it
+        if log is not None:
+            handler = LogFile(log, delay=True, encoding="utf-8")
+            handler.setFormatter(LOG_LINE)
+            self.logger.addHandler(handler)
+        if not self.on_terminal:
+            self.logger.addHandler(logging.StreamHandler(self.stream))
+
+    def __enter__(self) -> Progress:
+        options: dict[str, Any] = {
+            "total": sum(self.work.values()), "desc": self.summary(), "bar_format": BAR, "ascii": ".#",
+            "smoothing": 0, "miniters": 0, "disable": not self.work,
+        }  # fmt: skip
+        if self.on_terminal:
+            self.bar = tqdm(file=self.stream, mininterval=0, dynamic_ncols=True, **options)
+        else:
+            self.bar = BarInLines(self.logger.info, mininterval=LOG_SECONDS, **options)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.bar.close()
+        if self.on_terminal and self.work:
+            self.logger.info(self.bar)
+        for handler in self.logger.handlers:
+            handler.close()
 
     def take(self, cell_id: str, status: str, message: str | None) -> None:
-        """A cell came to its end; `message` where something is to be said of it."""
+        """A cell has ended; `message` if something is to be said about it."""
         self.counts[status] += 1
-        self.work_done += self.work[cell_id]
         if message:
             self.say(f"{self.names[cell_id]}: {message}")
-        done = sum(self.counts.values()) == len(self.work)
-        if self.on_terminal or done or time.monotonic() - self.last_shown >= LOG_SECONDS:
-            self.show()
+        self.bar.set_description_str(self.summary(), refresh=False)
+        self.bar.update(self.work[cell_id])
 
     def say(self, message: str) -> None:
         """A line that stays."""
         if self.on_terminal:
-            self.stream.write(CLEAR)
-        self.stream.write(f"{message}\n")
-        self.stream.flush()
-        self.note(message)
+            tqdm.write(message, file=self.stream)
+        self.logger.info(message)
 
-    def show(self) -> None:
-        """How far it is."""
-        self.last_shown = time.monotonic()
-        self.stream.write(f"{CLEAR}{self.line()}" if self.on_terminal else f"{self.line()}\n")
-        self.stream.flush()
-        if not self.on_terminal:
-            self.note(self.line())
-
-    def line(self) -> str:
-        """Such as "  33% ###.......  12 of 36 done, 1 failed, 0 diverged, 1 min gone, 2 min left"."""
-        done, gone = sum(self.counts.values()), time.monotonic() - self.began
-        share = self.work_done / self.work_total if self.work_total else 1.0
+    def summary(self) -> str:
+        """Such as "12 of 36 done, 1 failed, 0 diverged"."""
         failed = sum(self.counts[status] for status in ACCIDENTS)
-        left = f"{duration(gone * (1 - share) / share)} left" if 0 < share < 1 - 1e-9 else ""
-        words = [
-            f"{done} of {len(self.work)} done",
-            f"{failed} failed",
-            f"{self.counts[DIVERGED]} diverged",
-            f"{duration(gone)} gone",
-            left,
-        ]
-        return f"{share:4.0%} {'#' * int(share * BAR):.<{BAR}} {', '.join(filter(None, words))}"
+        done = sum(self.counts.values())
+        return f"{done} of {len(self.work)} done, {failed} failed, {self.counts[DIVERGED]} diverged"
 
-    def note(self, message: str) -> None:
-        """Write it to the log; a log that cannot be written ends no sweep."""
-        if self.log is not None:
-            with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8") as file:
-                file.write(f"{datetime.now().isoformat(sep=' ', timespec='seconds')}  {message}\n")
 
-    @contextmanager
-    def shown(self) -> Iterator[Progress]:
-        """Show it from the begin on; at the end leave the last line where it is and begin a new one."""
-        if self.work:
-            self.show()
-        try:
-            yield self
-        finally:
-            if self.work:
-                if self.on_terminal:
-                    self.show()
-                    self.stream.write("\n")
-                self.note(self.line())
+class BarInLines(tqdm):
+    """A bar for a file or a pipe: each state is a line of its own."""
+
+    def __init__(self, write: Callable[[object], None], **options: Any) -> None:
+        self.write_line = write
+        super().__init__(file=io.StringIO(), **options)  # what tqdm itself writes is for redrawing a line
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Write the bar as it is now."""
+        self.write_line(self)
+
+
+class LogFile(logging.FileHandler):
+    """The log of a sweep. A disk that is full, or a folder that is gone, does not end the sweep."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a line, if that is possible."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing."""

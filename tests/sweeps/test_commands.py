@@ -299,20 +299,26 @@ class Terminal(StringIO):
 
 def test_progress_goes_by_work_and_says_what_went_wrong_at_once(tmp_path):
     stream, log = StringIO(), tmp_path / "log.txt"
-    progress = Progress({"a": 3.0, "b": 1.0}, {"a": "seed=0", "b": "seed=1"}, log, stream)
-    progress.began -= 30
-    with progress.shown():
+    with Progress({"a": 3.0, "b": 1.0}, {"a": "seed=0", "b": "seed=1"}, log, stream) as progress:
+        progress.bar.start_t -= 30
         progress.take("a", "failed", "failed with MemoryError: no")
-        assert progress.line() == " 75% #######... 1 of 2 done, 1 failed, 0 diverged, 30 s gone, 10 s left"
+        assert str(progress.bar) == " 75% #######... 1 of 2 done, 1 failed, 0 diverged, 00:30 gone, 00:10 left"
         progress.take("b", "diverged", "diverged at step 3")
     lines = stream.getvalue().splitlines()
-    assert lines[1:] == ["seed=0: failed with MemoryError: no", "seed=1: diverged at step 3", progress.line()]
-    assert log.read_text().splitlines()[-1].endswith("2 of 2 done, 1 failed, 1 diverged, 30 s gone")
+    last = "100% ########## 2 of 2 done, 1 failed, 1 diverged, 00:30 gone, 00:00 left"
+    assert lines[1:] == ["seed=0: failed with MemoryError: no", "seed=1: diverged at step 3", last]
+    assert [line[21:] for line in log.read_text().splitlines()] == lines  # after "2026-11-26 01:23:45  "
 
 
 def test_on_a_terminal_one_line_is_written_over(tmp_path):
     stream = Terminal()
-    with Progress({"a": 1.0, "b": 1.0}, {"a": "", "b": ""}, stream=stream).shown() as progress:
+    with Progress({"a": 1.0, "b": 1.0}, {"a": "", "b": ""}, tmp_path / "log.txt", stream=stream) as progress:
         progress.take("a", "ok", None)
         progress.take("b", "ok", None)
     assert stream.getvalue().count("\n") == 1 and "100%" in stream.getvalue()
+    assert "100%" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_log_that_cannot_be_written_ends_no_sweep(tmp_path):
+    with Progress({"a": 1.0}, {"a": "seed=0"}, tmp_path / "gone" / "log.txt", StringIO()) as progress:
+        progress.take("a", "failed", "failed with MemoryError: no")
