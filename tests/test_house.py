@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ else:  # pytest itself brings it along on 3.10
 
 ROOT = Path(__file__).parents[1]
 
-# Lower floors first. A file may import from its own floor's packages below, never from above.
+# Lower floors first. A file may import from the floors below its own, and from its own room (entry) alone on its floor.
 FLOORS = [
     ["tlab.wording", "tlab.version"],
     ["tlab.types", "tlab.files", "tlab.machine", "tlab.registry", "tlab.training.records"],
@@ -35,18 +36,37 @@ FLOORS = [
     ["tlab.nn.trace", "tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel"],
     ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots"],
     ["tlab.cli.run_folder", "tlab.profile", "tlab.inside"],
+    ["tlab.inside.probes"],
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
-    ["tlab.ui", "sweeps.grid"],
+    # the app
+    ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme"],
+    ["tlab.ui.demo.shipped_run"],
+    ["tlab.ui.settings", "tlab.ui.sharing", "tlab.ui.request_guard"],
+    ["tlab.ui.inspection"],
+    ["tlab.ui.tabs.train"],
+    ["tlab.ui.tabs.attention"],
+    [
+        "tlab.ui.tabs.generate",
+        "tlab.ui.tabs.inside",
+        "tlab.ui.tabs.compare",
+        "tlab.ui.tabs.sweeps",
+        "tlab.ui.tabs.code",
+    ],
+    ["tlab.ui.demo", "tlab.ui.api"],
+    ["tlab.ui.app"],
+    # the sweeps
+    ["sweeps.grid"],
     ["sweeps.store"],
     ["sweeps.results"],
     ["sweeps.run"],
     ["sweeps.report", "sweeps.findings", "sweeps.console"],
-    ["sweeps"],
+    ["sweeps.__main__"],
     ["tlab.cli.commands"],
 ]
 
 
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+FRONTS = ("tlab", "tlab.nn", "tlab.training", "tlab.inside", "tlab.cli")  # packages that only gather what is below
 
 
 def room_of(module):
@@ -69,37 +89,97 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported_modules(path):
-    """Absolute names of what a file imports, wherever in it; not what is for type checkers only."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = [
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    ]
+MODULES = {module_name(path): path for path in source_files()}
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+OURS = ("tlab", "sweeps")
+
+
+def imports_in(tree):
+    """Absolute names of what a tree imports, wherever in it; of a module's name, the module."""
     for node in ast.walk(tree):
-        if node in typing_only:
-            continue
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            ours = node.module.startswith(OURS)
+            yield from (name if name in MODULES or not ours else node.module for name in names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-FRONTS = ("tlab", "tlab.nn", "tlab.training", "tlab.cli")  # packages that only gather what is below
-INSIDE = [path for path in source_files() if module_name(path) not in FRONTS]
+def imported_modules(path):
+    return imports_in(ast.parse(path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("path", INSIDE, ids=module_name)
-def test_a_file_imports_from_lower_floors_only(path):
-    own, floor = module_name(path), floor_of(module_name(path))
-    assert floor is not None, f"{own} has no floor: add it to FLOORS"
-    for module in imported_modules(path):
+# The type of a parameter alone; to go with options that an optimizer states by itself.
+UPWARD = {("tlab.training.optimizers", "tlab.training.config")}
+
+
+@pytest.mark.parametrize("own", MODULES)
+def test_every_file_has_a_floor(own):
+    assert floor_of(own) is not None or own in PACKAGES, f"{own} has no floor: add it to FLOORS"
+
+
+@pytest.mark.parametrize("own", [name for name in MODULES if name not in FRONTS])
+def test_a_file_imports_from_lower_floors_only(own):
+    for module in imported_modules(MODULES[own]):
         other = floor_of(module)
-        if other is not None and room_of(module) != room_of(own):  # files of one room may import each other
-            assert other < floor, f"{own} imports {module}, which is not below it"
+        if other is not None and room_of(module) != room_of(own) and (own, module) not in UPWARD:
+            assert other < floor_of(own), f"{own} imports {module}, which is not below it"
+
+
+def test_no_two_files_import_each_other_even_by_a_detour():
+    arrows = {(own, module) for own, path in MODULES.items() for module in imported_modules(path) if module in MODULES}
+    below = {own: {module for importer, module in arrows - UPWARD if importer == own} for own in MODULES}
+    try:
+        tuple(TopologicalSorter(below).static_order())
+    except CycleError as circle:
+        pytest.fail(" -> ".join(reversed(circle.args[1])))
+
+
+# An import within a function hides an arrow from the reader. Each of these is late for a reason, and none goes upward.
+LATE_IMPORTS = {
+    ("tlab.cli.commands", "*"): "`tlab --help` takes as long as what it imports: a command loads what it needs",
+    ("tlab.cli.run_folder", "tlab.figures"): "matplotlib, for the one picture at the end of a training",
+    ("tlab.ui.inspection.process", "tlab.ui.inspection.tasks"): "loaded in the child process alone, before it is asked",
+    ("sweeps.run.backends", "sweeps.run.dask_backend"): "dask, which need not be installed",
+}
+
+
+def late_imports():
+    """(importer, imported) of each import of our own that is not at the top of its file."""
+    for own, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        late = ast.Module([node for node in tree.body if node not in top], [])
+        yield from ((own, name) for name in imports_in(late) if name.startswith(OURS))
+
+
+def test_every_import_of_our_own_is_at_the_top_of_its_file():
+    hidden = {(own, name) for own, name in late_imports() if (own, "*") not in LATE_IMPORTS} - UPWARD
+    assert hidden <= set(LATE_IMPORTS), "move these imports to the top: " + str(hidden - set(LATE_IMPORTS))
+
+
+def test_every_exception_for_a_late_import_is_needed():
+    needed = {pair for own, name in late_imports() for pair in ((own, name), (own, "*"))}
+    unneeded = (set(LATE_IMPORTS) | UPWARD) - needed
+    assert not unneeded, f"take these off LATE_IMPORTS and UPWARD: {unneeded}"
+
+
+MAX_FILES = 14
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        folder
+        for root in OURS
+        for folder in (ROOT / root, *sorted((ROOT / root).rglob("*")))
+        if folder.is_dir() and folder.name != "__pycache__"
+    ],
+    ids=lambda folder: folder.relative_to(ROOT).as_posix(),
+)
+def test_a_folder_is_seen_at_a_glance(folder):
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != "__init__.py")
+    assert len(files) <= MAX_FILES, f"{len(files)} files; a folder has {MAX_FILES} at most beside its __init__.py"
 
 
 ONLY_IMPORTERS = {
@@ -123,7 +203,7 @@ def test_heavy_packages_are_imported_where_they_belong_only(path):
 
 def test_pyplot_is_never_imported():
     for path in source_files():
-        assert "matplotlib.pyplot" not in set(imported_modules(path)), path
+        assert not [name for name in imported_modules(path) if name.startswith("matplotlib.pyplot")], path
 
 
 def test_importing_tlab_pulls_in_nothing_heavy():

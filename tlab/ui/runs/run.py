@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import Checkpoint
@@ -29,9 +29,7 @@ from tlab.ui.runs.messages import (
     Snapshot,
     Validated,
 )
-
-if TYPE_CHECKING:
-    from tlab.ui.runs.spare_worker import Worker
+from tlab.ui.runs.spare_worker import Worker
 
 SECONDS_TO_OBEY = 0.4  # what a stopped worker has to finish its step and hand over its model before it is terminated
 SECONDS_TO_PAUSE = 30.0  # a pause without the model would be a stop, so it may take long
