@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import Job
-from tlab.cost import flops_by_part
+from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
 from tlab.types import Array
 
@@ -18,11 +18,6 @@ ORDER = 1024  # of the large factor: far from what a core's own caches hold, and
 ROWS = 2048  # of the other factor, at most
 
 Product = tuple[Array, Array]
-
-
-def step_flops(config: ModelConfig, batch_size: int) -> int:
-    """Operations of all products of a training step."""
-    return sum(row.training for row in flops_by_part(config, batch_size))
 
 
 def large_products(size: str, family: str) -> Job:

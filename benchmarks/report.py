@@ -14,11 +14,11 @@ from benchmarks import race
 from benchmarks.cases import size_of
 from benchmarks.contestants import RECIPE, SWITCHES, TARGET
 from benchmarks.figures import limit_figure, race_figure, step_figure
-from benchmarks.limit import step_flops
 from benchmarks.machine import as_text
 from benchmarks.switches import MOST as SLOWEST_SWITCH
 from benchmarks.units import duration
 from benchmarks.units import ratio as as_ratio
+from tlab.cost import step_flops
 
 Report = dict[str, Any]
 Row = dict[str, Any]

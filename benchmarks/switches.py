@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, random_corpus
-from benchmarks.limit import step_flops
+from tlab.cost import step_flops
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS

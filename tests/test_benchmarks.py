@@ -16,7 +16,7 @@ from benchmarks.__main__ import selected
 from benchmarks.cases import CASES, FAMILY_WORDS, SINK_CASES, SIZES, Case, Side, size_of
 from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
 from benchmarks.jobs import cached_generation, initial_weights, random_corpus, uncached_generation
-from benchmarks.limit import large_products, product_calls, step_flops
+from benchmarks.limit import large_products, product_calls
 from benchmarks.machine import describe
 from benchmarks.memory_use import measured
 from benchmarks.nanogpt import NANOGPT, Outcome, judge
@@ -28,6 +28,7 @@ from benchmarks.sinks import SINKS, adam
 from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.worker import Worker
+from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 

@@ -6,10 +6,22 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from support import tiny
-from tlab import ComputeConfig, Transformer
-from tlab.cost import activation_bytes_by_part, flops_by_part, parameters_by_part, weight_bytes_by_part
+from support import all_combinations, tiny
+from tlab import ComputeConfig, ModelConfig, Transformer
+from tlab.cost import (
+    activation_bytes_by_part,
+    flops_by_part,
+    kept_numbers,
+    num_parameters,
+    parameters_by_part,
+    rough_forward_flops,
+    step_flops,
+    weight_bytes_by_part,
+)
+from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.loss import CrossEntropy
+from tlab.nn.norms import NORMS
+from tlab.nn.residuals import RESIDUALS
 from tlab.registry import UnknownKeyError
 from tlab.training.parallel import BatchThreads
 
@@ -48,6 +60,34 @@ def held_by_a_forward_pass(config, batch_size, T):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_parameters_add_up_to_those_of_the_model(config):
     assert total(parameters_by_part(config), "parameters") == Transformer(config).num_parameters
+
+
+@pytest.mark.parametrize("config", [case.values[0] for case in all_combinations()])
+def test_weights_are_counted_without_making_any(config):
+    assert num_parameters(config) == Transformer(config).num_parameters
+
+
+def test_a_model_that_no_machine_could_hold_is_counted_all_the_same():
+    gpt3 = ModelConfig(50257, context_length=2048, hidden_dim=12288, num_layers=96, num_heads=96, position="learned",
+                       mlp_ratio=4.0)  # fmt: skip
+    assert num_parameters(gpt3) == pytest.approx(175e9, rel=0.01)  # Brown et al. 2020, table 2.1
+    assert step_flops(gpt3, 1) > 6 * 2048 * 173e9
+
+
+@pytest.mark.parametrize("sizes", [{}, {"context_length": 128, "hidden_dim": 32, "num_heads": 8}, {"hidden_dim": 256}])
+@pytest.mark.parametrize(
+    "switches", [{"norm": n, "activation": a, "residual": r} for n in NORMS for a in ACTIVATIONS for r in RESIDUALS]
+)
+def test_the_closed_form_of_what_a_step_keeps_is_on_the_safe_side(sizes, switches):
+    config = ModelConfig(65, **sizes, **switches)
+    measured = total(activation_bytes_by_part(config, 4), "bytes") / 4
+    assert 0.85 < kept_numbers(config, 4) / measured < 2.7
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_rough_count_of_a_forward_pass_is_near_the_exact_one(config):
+    config = dataclasses.replace(config, hidden_dim=48, context_length=32)
+    assert rough_forward_flops(config, 2) == pytest.approx(total(flops_by_part(config, 2), "forward"), rel=0.1)
 
 
 def test_parts_without_parameters_are_not_listed():

@@ -28,7 +28,7 @@ from sweeps.run.progress import Progress
 from sweeps.run.worker import start_worker
 from sweeps.store.record import DIVERGED, FAILED, OK, fingerprint
 from tlab.config import options
-from tlab.cost import flops_by_part
+from tlab.cost import step_flops
 from tlab.files import write_atomically
 from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
@@ -73,12 +73,6 @@ class Trial:
         """Floating-point operations, for the order of work and the time left."""
         steps = MEASURES[self.measure].steps or self.train.steps
         return steps * step_flops(self.model, self.train.batch_size)
-
-
-@functools.cache
-def step_flops(model: ModelConfig, batch_size: int) -> int:
-    """Operations of one training step."""
-    return sum(part.training for part in flops_by_part(model, batch_size))
 
 
 def trials_of(measure: str, settings: Mapping[str, Any], num_seeds: int, corpora: Mapping[str, Corpus]) -> list[Trial]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from sweeps.grid.fields import GridError, TextConfig
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.store.folder import Store
 from sweeps.store.record import STATUSES, Record
-from tlab import cost
+from tlab.cost import activation_bytes_by_part, step_flops, weight_bytes_by_part
 from tlab.machine import one_blas_thread, peak_memory_mib
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
@@ -110,12 +109,6 @@ def shape_of(cell: Cell) -> Shape:
     return Shape(cell.model, cell.train.batch_size)
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def step_flops(shape: Shape) -> float:
-    """Operations of the products in one update (`tlab.cost`)."""
-    return float(sum(row.training for row in cost.flops_by_part(shape.model, shape.batch_size)))
-
-
 def steps_of(cell: Cell, corpus: Corpus) -> float:
     """Updates of a cell, and its looks at the validation split as the updates that would take as long."""
     train = cell.train
@@ -126,7 +119,7 @@ def steps_of(cell: Cell, corpus: Corpus) -> float:
 
 def work_of(cells: Iterable[Cell], corpora: dict[TextConfig, Corpus]) -> dict[str, float]:
     """Operations in each cell, by id: what says which one is longest."""
-    return {cell.cell_id: steps_of(cell, corpora[cell.text]) * step_flops(shape_of(cell)) for cell in cells}
+    return {cell.cell_id: steps_of(cell, corpora[cell.text]) * step_flops(*shape_of(cell)) for cell in cells}
 
 
 class Estimate(NamedTuple):
@@ -160,10 +153,10 @@ def estimate(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs: int
         example.setdefault(shape, cell)
         steps[shape] = steps.get(shape, 0.0) + num_steps
         longest[shape] = max(longest.get(shape, 0.0), num_steps)
-    counted = sorted(evenly(list(example), SHAPES_COUNTED), key=step_flops)
+    counted = sorted(evenly(list(example), SHAPES_COUNTED), key=lambda shape: step_flops(*shape))
     timed = evenly(counted, SHAPES_MEASURED)
     seconds = [seconds_a_step(example[shape], corpora) for shape in timed]
-    a_step = np.interp([step_flops(shape) for shape in counted], [step_flops(shape) for shape in timed], seconds)
+    a_step = np.interp([step_flops(*shape) for shape in counted], [step_flops(*shape) for shape in timed], seconds)
     share = sum(steps.values()) / sum(steps[shape] for shape in counted)  # of all the work to what was counted of it
     total = share * sum(steps[shape] * t for shape, t in zip(counted, a_step, strict=True))
     each = [longest[shape] * t for shape, t in zip(counted, a_step, strict=True)]
@@ -196,7 +189,7 @@ def seconds_a_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
 def memory_mib(cell: Cell) -> float:
     """What a process that trains this cell holds: Python with the lab as it is here, weights and activations."""
     arrays = [
-        *cost.weight_bytes_by_part(cell.model, cell.train.optimizer),
-        *cost.activation_bytes_by_part(cell.model, cell.train.batch_size),
+        *weight_bytes_by_part(cell.model, cell.train.optimizer),
+        *activation_bytes_by_part(cell.model, cell.train.batch_size),
     ]
     return (peak_memory_mib() or 0.0) + sum(row.bytes for row in arrays) / 2**20

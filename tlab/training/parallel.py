@@ -136,7 +136,7 @@ def decide_threads(compute: ComputeConfig, batch_size: int, operations: float) -
     Args:
         compute: the requested settings.
         batch_size: sequences in a batch.
-        operations: of the forward pass over one batch, see `forward_operations`.
+        operations: of the forward pass over one batch, see `tlab.cost.rough_forward_flops`.
 
     Raises:
         ConfigError: more parts than the batch has sequences.
@@ -151,17 +151,6 @@ def decide_threads(compute: ComputeConfig, batch_size: int, operations: float) -
         return compute
     pay = int(operations / compute.micro_batches / MIN_FLOPS_PER_THREAD)
     return dataclasses.replace(compute, threads=max(1, min(allowed_threads(), most, pay)))
-
-
-def forward_operations(model: Transformer, batch_size: int) -> float:
-    """Of the matrix products in one forward pass, roughly: two for each weight and token, and those of attention."""
-    c = model.config
-    return (
-        2.0
-        * batch_size
-        * c.context_length
-        * (model.num_parameters + 2 * c.num_layers * c.context_length * c.hidden_dim)
-    )
 
 
 # --- Ctrl-C ---

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlab.config import ConfigError
+from tlab.cost import rough_forward_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
@@ -22,7 +23,7 @@ from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
-from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt, forward_operations
+from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt
 from tlab.training.records import Divergence, StepRecord
 from tlab.types import Ids
 
@@ -131,7 +132,7 @@ class Trainer:
         self.train_config = train_config
         self.corpus = corpus
         self.model = Transformer(config, train_config.seed, dtype)
-        operations = forward_operations(self.model, train_config.batch_size)
+        operations = rough_forward_flops(self.config, train_config.batch_size)
         self.compute = decide_threads(compute, train_config.batch_size, operations)
         self.batch_threads = BatchThreads(self.model, self.compute)
         self.optimizer = OPTIMIZERS[train_config.optimizer](train_config, self.model.parameters)

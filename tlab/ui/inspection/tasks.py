@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.checks import Check, run_checks
+from tlab.cost import num_parameters, step_flops
 from tlab.inside import PROBES, ProbeError, Subject
 from tlab.inside.bugs import checks_with
 from tlab.inside.interventions import CHANGES, Part, find_part, run_changed
@@ -26,7 +27,6 @@ from tlab.text import Corpus, Tokenizer, corpus_from_text, corpus_names
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.types import Array
-from tlab.ui.runs.limits import estimated_operations, estimated_weights
 from tlab.ui.runs.messages import Job, read_corpus
 
 MAX_WEIGHTS_CHECKED = 300_000  # there are some hundred checks, each of two passes through the model or more
@@ -229,10 +229,10 @@ def check_rows(config: ModelConfig, bug: str | None) -> list[Check]:
     Raises:
         ValueError: the model is too large for it, or the bug cannot be in it.
     """
-    weights = estimated_weights(config)
+    weights = num_parameters(config)
     if weights > MAX_WEIGHTS_CHECKED:
         raise ValueError(
-            f"This model has about {weights:,} weights. Checks take some hundred passes in float64, so here it is done "
+            f"This model has {weights:,} weights. Checks take some hundred passes in float64, so here it is done "
             f"up to {MAX_WEIGHTS_CHECKED:,}. Take fewer or narrower layers: a mistake does not depend on the size."
         )
     return checks_with(bug, config) if bug else list(run_checks(config))
@@ -245,7 +245,7 @@ def profile_step(request: InspectionRequest, training: TrainConfig) -> Profile:
         ValueError: a step takes too long for it.
     """
     config = request.checkpoint.model_config
-    seconds = estimated_operations(config, dataclasses.replace(training, steps=1)) / OPERATIONS_PER_SECOND
+    seconds = step_flops(config, training.batch_size) / OPERATIONS_PER_SECOND
     steps = min(MAX_PROFILED_STEPS, math.floor(SECONDS_TO_PROFILE / (2 * seconds)))
     if steps < MIN_PROFILED_STEPS:
         raise ValueError(

@@ -1,7 +1,6 @@
 """How much one visitor may ask for. On one's own machine nearly anything; on a public page what two cores can give.
 
-The estimates are formulas, and not those of `tlab.cost`, which makes a block of the model and looks: what has to be
-refused must not be made first.
+What has to be refused must not be made first, so costs are those that `tlab.cost` counts from shapes alone.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tlab.cost import kept_numbers, num_parameters, step_flops
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 
@@ -48,28 +48,9 @@ def limits_here() -> Limits:
     return PUBLIC if os.environ.get("SPACE_ID") else LOCAL
 
 
-def estimated_weights(config: ModelConfig) -> int:
-    """Weights of a model, all but the vectors."""
-    C, V, L = config.hidden_dim, config.vocab_size, config.num_layers
-    return round(L * (4 + 2 * config.mlp_ratio) * C * C) + (1 if config.tied else 2) * V * C
-
-
-def estimated_operations(config: ModelConfig, training: TrainConfig) -> float:
-    """Of the whole training: two for each weight and token forward, four backward; and likewise for the scores."""
-    tokens = training.steps * training.batch_size * config.context_length
-    scores = 2 * config.num_layers * config.context_length * config.hidden_dim
-    return 6.0 * tokens * (estimated_weights(config) + scores)
-
-
-def kept_numbers(config: ModelConfig, batch_size: int) -> int:
-    """What one step keeps for its backward pass."""
-    B, T, C, H = batch_size, config.context_length, config.hidden_dim, config.num_heads
-    return config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size
-
-
 def estimated_memory(config: ModelConfig, training: TrainConfig) -> float:
     """Bytes, in float32: weights, gradient and two moments; and what one step keeps."""
-    return 4.0 * (4 * estimated_weights(config) + kept_numbers(config, training.batch_size))
+    return 4.0 * (4 * num_parameters(config) + kept_numbers(config, training.batch_size))
 
 
 def check_limits(limits: Limits, sides: Sequence[tuple[ModelConfig, TrainConfig]]) -> None:
@@ -89,7 +70,7 @@ def check_limits(limits: Limits, sides: Sequence[tuple[ModelConfig, TrainConfig]
             f"This run needs about {memory / GB:.1f} GB of memory; {here} allows {limits.memory / GB:.1f} GB. "
             f"Take a smaller batch, a shorter context, or fewer and narrower layers.{advice}"
         )
-    operations = sum(estimated_operations(config, training) for config, training in sides)
+    operations = sum(training.steps * step_flops(config, training.batch_size) for config, training in sides)
     if operations > limits.operations:
         allowed = int(steps * limits.operations / operations)
         raise TooLargeError(

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlab.cost import kept_numbers, step_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.limits import estimated_operations, kept_numbers
 
 # Three that differ as much as can be in what they spend their time on: calls, products, and numbers written.
 CALIBRATION_MODELS = (
@@ -38,8 +38,7 @@ class Pace(NamedTuple):
 
 def cost_terms(config: ModelConfig, batch_size: int) -> tuple[float, float, float]:
     """Blocks, operations and kept numbers of one step, the factors to the prices of a `Pace`."""
-    one_step = TrainConfig(steps=1, batch_size=batch_size)
-    return config.num_layers + 1, estimated_operations(config, one_step), kept_numbers(config, batch_size)
+    return config.num_layers + 1, step_flops(config, batch_size), kept_numbers(config, batch_size)
 
 
 def measure_pace() -> Pace:

@@ -18,10 +18,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from tlab.cost import num_parameters
 from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory, estimated_weights
+from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory
 from tlab.ui.sharing import write_zip
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide
 
@@ -166,7 +167,7 @@ def check_model_size(content: bytes, limits: Limits) -> None:
     about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["tlab"])
     config = ModelConfig.from_json(about["model_config"])
     training = TrainConfig.from_json(about["train_config"])
-    if 4 * estimated_weights(config) > len(content):
+    if 4 * num_parameters(config) > len(content):
         raise ReopenError("Its settings ask for more weights than the file holds.")
     if training.steps > LOCAL.steps:
         raise ReopenError(f"It says that it is one of {training.steps:,} steps, more steps than any run may have.")

@@ -11,9 +11,10 @@ from typing import Any
 
 import gradio as gr
 
+from tlab.cost import num_parameters
 from tlab.text import load_corpus
 from tlab.ui.demo.shipped_run import demo_run
-from tlab.ui.runs.limits import check_limits, estimated_weights
+from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.manager import GUESSED_VOCABULARY, BusyError, Runs, tokenizer_of
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
@@ -152,8 +153,8 @@ class TrainTab:
         vocab_size, validation_tokens = text_size(job)
         configs = [plan.configs(vocab_size) for plan in job.plans]
         check_limits(self.runs.limits, configs)
-        sizes = list(dict.fromkeys(f"{estimated_weights(config):,}" for config, _ in configs))
-        words = f"About {' and '.join(sizes)} weights{' each' if len(sizes) < len(configs) else ''}"
+        sizes = list(dict.fromkeys(f"{num_parameters(config):,}" for config, _ in configs))
+        words = f"{' and '.join(sizes)} weights{' each' if len(sizes) < len(configs) else ''}"
         if self.runs.pace is None:
             return f"{words}."
         seconds = estimated_seconds(self.runs.pace, configs, validation_tokens)
