@@ -56,7 +56,7 @@ from tlab.ui.tabs.train.view import (
     verdict,
     why_value,
 )
-from tlab.ui.widgets.component import refusal
+from tlab.ui.widgets.component import error_toast
 
 pytestmark = GRADIO
 
@@ -420,7 +420,7 @@ def test_a_frame_of_the_why_panel_only_adds_to_the_one_before():
         lambda run: samples_html(run),
         lambda run: numbers_html(run),
         lambda run: state_html(run.state, run_words(run, 0)),
-        lambda run: refusal(ValueError(EVIL)).message,
+        lambda run: error_toast(ValueError(EVIL)).message,
     ],
     ids=["sample", "label", "state", "toast"],
 )

@@ -20,8 +20,8 @@ from tlab.text import TOKENIZERS
 from tlab.ui.demo.shipped_run import demo_checkpoint
 from tlab.ui.tabs.attention.view import head_words
 
-MOST_CHARACTERS = 2_000  # of a text or prompt
-MOST_NEW_TOKENS = 300  # a third of a second
+MAX_CHARACTERS = 2_000  # of a text or prompt
+MAX_NEW_TOKENS = 300  # a third of a second
 AT_ONCE = 2  # calls that are worked on; the others wait in the queue of the page
 SHIPPED = "model"  # the tokenizer of the shipped model
 
@@ -165,7 +165,7 @@ def generate(prompt: str, preset: str = "balanced", max_new_tokens: int = 100, s
     check_text(prompt)
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset = {str(preset)[:60]!r}: must be one of {', '.join(PRESETS)}")
-    count = check_whole("max_new_tokens", max_new_tokens, 1, MOST_NEW_TOKENS)
+    count = check_whole("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
     settings = PRESETS[preset]._asdict()
     seed = check_whole("seed", seed, 0, 2**32 - 1)
     written = list(tlab.generate(demo_checkpoint(), prompt, max_new_tokens=count, seed=seed, **settings))
@@ -177,8 +177,8 @@ def check_text(text: object) -> None:
     """Refuse what is no text, or too long."""
     if not isinstance(text, str):
         raise ValueError(f"the text is of type {type(text).__name__}; must be a string")
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"the text has {len(text):,} characters; at most {MOST_CHARACTERS:,} are allowed")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed")
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> int:

@@ -23,7 +23,7 @@ from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.code.tab import CodeTab
-from tlab.ui.tabs.compare.tab import HistoryTab
+from tlab.ui.tabs.compare.tab import CompareTab
 from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.sweeps.tab import SweepsTab
@@ -36,7 +36,7 @@ TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
 STYLES = ("widgets/style.css", *(f"tabs/{tab}/style.css" for tab in ("attention", "compare", "inside")))
-MOST_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
+MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 QUEUE = 30  # events that may wait; who comes later is told so
 
@@ -69,7 +69,7 @@ def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Bl
                 generate = GenerateTab(runs, run_id, cache)
                 generate.build(tab)
             with gr.Tab("Compare", id="compare") as tab:
-                HistoryTab(runs, train).build(tab, tabs)
+                CompareTab(runs, train).build(tab, tabs)
             with gr.Tab("Sweeps", id="sweeps"):
                 SweepsTab(runs.limits.public, train).build(tabs)
             with gr.Tab("Code", id="code"):
@@ -82,7 +82,7 @@ def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Bl
             session = request.session_hash or ""
             runs.end_session(session)
             generate.writings.forget(session)
-            # Gradio would keep what it knows of the page, a megabyte or more, until MOST_SESSIONS others have come.
+            # Gradio would keep what it knows of the page, a megabyte or more, until MAX_SESSIONS others have come.
             demo.state_holder.session_data.pop(session, None)
             demo.state_holder.time_last_used.pop(session, None)
             give_back_memory()
@@ -137,5 +137,5 @@ def launch_options() -> dict[str, Any]:
         "enable_monitoring": False,
         "max_file_size": "20mb",
         "app_kwargs": {"middleware": [Middleware(BodyLimit, most=largest_body(limits_here()))]},
-        "state_session_capacity": MOST_SESSIONS,
+        "state_session_capacity": MAX_SESSIONS,
     }

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tlab.ui.runs.limits import Limits
-from tlab.ui.widgets.component import refusal
+from tlab.ui.widgets.component import error_toast
 
 BYTES_A_CHARACTER = 4  # at most, in UTF-8
 OVERHEAD = 2**20  # bytes that all other settings of a request may take together
@@ -87,8 +87,8 @@ def refuse_quietly(demo: gr.Blocks) -> None:
         try:
             return await preprocess(*args, **options)
         except gr.Error as error:  # out of bounds, not among the choices
-            raise refusal(ValueError(error.message)) from None
+            raise error_toast(ValueError(error.message)) from None
         except Exception:  # whatever Gradio makes of nonsense, and of paths that are not the visitor's
-            raise refusal(ValueError("A control was sent something that it does not take.")) from None
+            raise error_toast(ValueError("A control was sent something that it does not take.")) from None
 
     demo.preprocess_data = checked

@@ -356,7 +356,7 @@ def test_two_files_of_one_name_are_refused(exported, opened):
 
 
 def test_a_file_that_is_too_large_is_not_even_read(exported, opened, monkeypatch):
-    monkeypatch.setattr(read_zip, "MOST_PACKED", 1000)
+    monkeypatch.setattr(read_zip, "MAX_PACKED", 1000)
     with pytest.raises(ReopenError, match="the most that can be opened"):
         opened(exported)
 

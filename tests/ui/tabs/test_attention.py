@@ -31,14 +31,14 @@ from tlab.ui.runs.run import Run
 from tlab.ui.tabs.attention.tab import AttentionTab, kind_words, surest_head
 from tlab.ui.tabs.attention.view import (
     head_words,
+    heads_value,
     map_value,
     next_html,
     pair_value,
     positions_value,
     role_caption,
-    thumbs_value,
 )
-from tlab.ui.widgets.encode import fractions, rounded, signed
+from tlab.ui.widgets.encode import encode_signed, encode_unit, rounded
 
 pytestmark = GRADIO
 
@@ -79,14 +79,14 @@ def decoded(value: str, kind: str) -> np.ndarray:
 
 def test_weights_arrive_to_four_digits():
     weights = np.array([[0.12345, 1.0], [0.0, 0.5]])
-    np.testing.assert_allclose(decoded(fractions(weights), "<u2") / 65535, weights.ravel(), atol=1e-5)
+    np.testing.assert_allclose(decoded(encode_unit(weights), "<u2") / 65535, weights.ravel(), atol=1e-5)
 
 
 def test_signed_numbers_arrive_to_four_digits_of_the_largest():
-    sent = signed(np.array([-3.0, 0, 1.5]))
+    sent = encode_signed(np.array([-3.0, 0, 1.5]))
     assert sent["largest"] == 3
     np.testing.assert_allclose(decoded(sent["parts"], "<i2") / 32767 * 3, [-3, 0, 1.5], atol=1e-4)
-    assert decoded(signed(np.zeros(2))["parts"], "<i2").tolist() == [0, 0]
+    assert decoded(encode_signed(np.zeros(2))["parts"], "<i2").tolist() == [0, 0]
 
 
 def test_what_is_not_finite_arrives_as_nothing():
@@ -107,7 +107,7 @@ def test_the_map_carries_weights_and_the_scores_before_the_mask():
 
 def test_a_thumbnail_is_the_root_of_a_heads_weights_in_bytes():
     reading = read(Transformer(tiny()), np.arange(6))
-    value = thumbs_value(reading, 1, 0, 0)
+    value = heads_value(reading, 1, 0, 0)
     tiles = decoded(value["tiles"], "u1").reshape(2, 3, 6, 6) / 255
     np.testing.assert_allclose(tiles**2, reading.weights, atol=0.01)
     assert len(value["captions"]) == len(value["titles"]) == 6

@@ -29,7 +29,7 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
 from tlab.ui.tabs.generate import tab as generate_tab
 from tlab.ui.tabs.generate.tab import SIDES, GenerateTab
-from tlab.ui.tabs.generate.texts import Writings
+from tlab.ui.tabs.generate.texts import GeneratedTexts
 
 pytestmark = GRADIO
 
@@ -265,7 +265,7 @@ def test_another_token_that_cannot_be_is_refused_in_words(tab, change, words):
 
 
 def test_a_text_of_an_earlier_model_is_not_gone_on_with_by_a_later_one():
-    writings = Writings()
+    writings = GeneratedTexts()
     old, new = own_checkpoint(), own_checkpoint()
     writing = writings.begin(old, "ab", 9)
     for token in generate(old, "ab", max_new_tokens=9, seed=0):
@@ -305,7 +305,7 @@ def model_of_tab(tab, checkpoint):
 
 def test_texts_beyond_the_budget_go_the_oldest_first_and_the_pages_own_never():
     checkpoint = own_checkpoint()
-    writings = Writings(budget=20_000)
+    writings = GeneratedTexts(budget=20_000)
     shipped = writings.ship(checkpoint, "ab")
     numbers = [writings.begin(checkpoint, "ab", 40).number for _ in range(4)]
     assert [writings.find(number) is not None for number in numbers] == [False, False, True, True]
@@ -314,7 +314,7 @@ def test_texts_beyond_the_budget_go_the_oldest_first_and_the_pages_own_never():
 
 def test_the_texts_of_a_visitor_who_leaves_go_and_those_of_others_stay():
     checkpoint = own_checkpoint()
-    writings = Writings()
+    writings = GeneratedTexts()
     shipped = writings.ship(checkpoint, "ab")
     mine, theirs = (writings.begin(checkpoint, "ab", 5, owner) for owner in ("me", "them"))
     writings.forget("me")
@@ -322,7 +322,7 @@ def test_the_texts_of_a_visitor_who_leaves_go_and_those_of_others_stay():
 
 
 def test_a_kept_text_does_not_keep_its_model():
-    writings = Writings()
+    writings = GeneratedTexts()
     checkpoint = own_checkpoint()
     alive = weakref.ref(checkpoint)
     writing = writings.begin(checkpoint, "ab", 5)

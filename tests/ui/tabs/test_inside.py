@@ -37,7 +37,7 @@ from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, PRESETS, preset_job
 from tlab.ui.sharing.convert import kept_run
 from tlab.ui.sharing.write_zip import ExportError
-from tlab.ui.tabs.inside.checks_panel import MOST_BUG_STEPS, bug_job, bug_words
+from tlab.ui.tabs.inside.checks_panel import MAX_BUG_STEPS, bug_job, bug_words
 from tlab.ui.tabs.inside.options import asked_options, default, groups, most, option_control, probe_words
 from tlab.ui.tabs.inside.tab import FIRST, InsideTab
 from tlab.ui.tabs.inside.view import bar, bar_scales, checks_html, over_time_value, plain, probe_table, table
@@ -337,7 +337,7 @@ def test_the_run_of_a_bug_has_the_settings_of_the_chosen_side(runs):
     assert right.model == wrong.model
     assert {**right.model, "vocab_size": of.checkpoint.model_config.vocab_size} == of.checkpoint.model_config.to_json()
     assert right.model["residual"] == "post" and (right.bug, wrong.bug) == (None, "no-mask")
-    assert right.training["steps"] <= MOST_BUG_STEPS
+    assert right.training["steps"] <= MAX_BUG_STEPS
     runs.check(job)
 
 

@@ -33,7 +33,7 @@ from tlab.ui.settings.side_b import (
     switch_words,
     vars_of,
 )
-from tlab.ui.widgets.component import FORMULAS, QUIET, refusal
+from tlab.ui.widgets.component import FORMULAS, QUIET, error_toast
 
 OWN_TEXT = ":own"  # no file name on any system, so no corpus can be called so
 OWN_TEXT_NAME = "your own text"
@@ -233,7 +233,7 @@ class Controls:
         try:
             text = decoded(content or b"", min(self.max_text, MAX_UPLOAD_CHARACTERS))
         except ValueError as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         return [OWN_TEXT, gr.update(value=text, visible=True)]
 
     def build_switches(self, config_class: type) -> None:

@@ -26,11 +26,11 @@ from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory
 from tlab.ui.sharing import write_zip
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide
 
-MOST_PACKED = 20 * 2**20  # bytes; what the server takes as an upload
-MOST_UNPACKED = 128 * 2**20
-MOST_RATIO = 100  # weights do not pack at all, metrics to a third; a text of one word over and over may reach this
+MAX_PACKED = 20 * 2**20  # bytes; what the server takes as an upload
+MAX_UNPACKED = 128 * 2**20
+MAX_RATIO = 100  # weights do not pack at all, metrics to a third; a text of one word over and over may reach this
 FREE_BYTES = 2**20  # of these nobody asks how well they packed
-MOST_JSON = 2**22  # a vocabulary of the whole of Unicode has less
+MAX_JSON = 2**22  # a vocabulary of the whole of Unicode has less
 MAX_NAME_LENGTH = 60
 SIDE_FILES = (write_zip.CONFIG, write_zip.METRICS, FILE_NAME, *(f"loss.{kind}" for kind in write_zip.PICTURE_KINDS))
 KNOWN = {
@@ -56,8 +56,8 @@ def read_export(path: Path, limits: Limits) -> KeptRun:
         ReopenError: it is no export, it is damaged, or it is more than `limits` allow.
     """
     try:
-        if path.stat().st_size > MOST_PACKED:
-            raise ReopenError(f"The file has more than {MOST_PACKED // 2**20} MB, the most that can be opened here.")
+        if path.stat().st_size > MAX_PACKED:
+            raise ReopenError(f"The file has more than {MAX_PACKED // 2**20} MB, the most that can be opened here.")
         with zipfile.ZipFile(path) as archive:
             check_entries(archive)
             return read_run(archive, limits)
@@ -83,10 +83,10 @@ def check_entries(archive: zipfile.ZipFile) -> None:
         raise ReopenError("The zip is encrypted.")
     if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
         raise ReopenError("The zip is packed in a way that no export is.")
-    if sum(info.file_size for info in infos) > MOST_UNPACKED:
-        raise ReopenError(f"Unpacked it would have more than {MOST_UNPACKED // 2**20} MB, the most that is allowed.")
+    if sum(info.file_size for info in infos) > MAX_UNPACKED:
+        raise ReopenError(f"Unpacked it would have more than {MAX_UNPACKED // 2**20} MB, the most that is allowed.")
     for info in infos:
-        if info.file_size > FREE_BYTES + MOST_RATIO * info.compress_size:
+        if info.file_size > FREE_BYTES + MAX_RATIO * info.compress_size:
             raise ReopenError(
                 f"{info.filename!r} would unpack to {info.file_size:,} bytes from {info.compress_size:,}."
             )
@@ -111,7 +111,7 @@ def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
 
 def read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     """A JSON file of the zip."""
-    content = json.loads(read_bytes(archive, name, MOST_JSON))
+    content = json.loads(read_bytes(archive, name, MAX_JSON))
     if not isinstance(content, dict):
         raise ReopenError(f"{name} holds no settings.")
     return content
@@ -142,7 +142,7 @@ def read_side(archive: zipfile.ZipFile, folder: str, limits: Limits) -> Checkpoi
         raise ReopenError(
             f"Side {folder} has no weights, as a run that diverged to no numbers has none. Its script repeats it."
         )
-    content = read_bytes(archive, name, MOST_UNPACKED)
+    content = read_bytes(archive, name, MAX_UNPACKED)
     check_model_size(content, limits)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / FILE_NAME
@@ -162,7 +162,7 @@ def check_model_size(content: bytes, limits: Limits) -> None:
     Read from the file's header alone: eight bytes for its length, then JSON.
     """
     (length,) = struct.unpack("<Q", content[:8])
-    if length > min(MOST_JSON, len(content) - 8):
+    if length > min(MAX_JSON, len(content) - 8):
         raise ReopenError("Its weights are in no safetensors file.")
     about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["tlab"])
     config = ModelConfig.from_json(about["model_config"])
@@ -180,7 +180,7 @@ def read_text(archive: zipfile.ZipFile, corpus: Any, limits: Limits) -> str | No
     """The text that came along, if there is one, once it is found to be that of the weights."""
     if write_zip.TEXT not in archive.namelist():
         return None
-    content = read_bytes(archive, write_zip.TEXT, min(4 * limits.text, MOST_UNPACKED))
+    content = read_bytes(archive, write_zip.TEXT, min(4 * limits.text, MAX_UNPACKED))
     if hashlib.sha256(content).hexdigest() != corpus["sha256"]:
         raise ReopenError("The text in it is not the one that its model was trained on.")
     text = content.decode("utf-8")

@@ -1,4 +1,4 @@
-// Behind common.js, for the pictures of the Attention and Generate tabs.
+// After common.js, for pictures that are sent as arrays and in which a visitor selects.
 
 // What a visitor chooses goes to the tab's selection component, which asks the server; -> the serial number of the question.
 // An answer with a smaller number is older than what was chosen last, and must not choose for the visitor.
@@ -12,8 +12,8 @@ const ask = (selection) => {
 const outdated = (value) => value.serial !== undefined && value.serial < asked;
 
 const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-const fractionsOf = (text) => Float32Array.from(new Uint16Array(bytesOf(text).buffer), (part) => part / 65535);
-const signedOf = ({ parts, largest }) =>
+const decodeUnit = (text) => Float32Array.from(new Uint16Array(bytesOf(text).buffer), (part) => part / 65535);
+const decodeSigned = ({ parts, largest }) =>
   Float32Array.from(new Int16Array(bytesOf(parts).buffer), (part) => (part / 32767) * largest);
 
 const channels = (name) => colour(name).split(",").map(Number);

@@ -1,4 +1,4 @@
-// Behind common.js, for the charts with axes: chart.js, why.js and lines.js.
+// After common.js, for charts with axes: loss_chart.js, layer_charts.js and line_chart.js.
 
 // The smallest round step that cuts a span into about `count` parts at most.
 const niceStep = (span, count) => {

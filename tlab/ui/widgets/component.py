@@ -18,7 +18,7 @@ FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown s
 UI = Path(__file__).parents[1]  # scripts and styles stand beside what they belong to
 
 
-def drawing(
+def js_component(
     name: str, template: str, value: dict[str, Any], elem_id: str, *, behind: str | None = None, **props: Any
 ) -> gr.HTML:
     """A component that its script draws from a JSON value; the template never changes, so it never flickers.
@@ -45,7 +45,7 @@ def drawing(
 # ------------------------------------------------------------------------------------------------ words
 
 
-def refusal(error: Exception) -> gr.Error:
+def error_toast(error: Exception) -> gr.Error:
     """A toast with these words. Gradio shows its text as HTML, and texts of visitors may be in it."""
     return gr.Error(html.escape(str(error)), title="This cannot be done", print_exception=False)
 

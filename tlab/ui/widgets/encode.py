@@ -11,12 +11,12 @@ import numpy as np
 from tlab.types import Array
 
 
-def fractions(array: Array) -> str:
+def encode_unit(array: Array) -> str:
     """Numbers from 0 to 1 as base64 of sixteen bits each: 4,096 of them are 11 kB."""
     return base64.b64encode(np.rint(np.clip(array, 0, 1) * 65535).astype("<u2").tobytes()).decode()
 
 
-def signed(array: Array) -> dict[str, Any]:
+def encode_signed(array: Array) -> dict[str, Any]:
     """Any numbers as base64 of sixteen bits each, in parts of the largest."""
     largest = float(np.abs(array).max(initial=0)) or 1.0
     parts = np.rint(array / largest * 32767).astype("<i2")

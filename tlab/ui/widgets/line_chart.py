@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.widgets.component import drawing
+from tlab.ui.widgets.component import js_component
 
 COLOURS = 8  # `--tl-line-0` to `--tl-line-7` in keep.css
 DASHES = 3  # solid, dashed, dotted
@@ -23,7 +23,7 @@ TEMPLATE = """
 
 def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
     """The component; see `lines_value`."""
-    return drawing("widgets/line_chart.js", TEMPLATE, value, elem_id, behind="widgets/axes.js")
+    return js_component("widgets/line_chart.js", TEMPLATE, value, elem_id, behind="widgets/axes.js")
 
 
 def lines_value(title: str, unit: str, lines: list[dict[str, Any]], empty: str) -> dict[str, Any]:

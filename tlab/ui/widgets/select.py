@@ -11,17 +11,17 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.widgets.component import drawing
+from tlab.ui.widgets.component import js_component
 
 
-def look_component(name: str, template: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:
-    """A drawing with the tools of look.js at hand."""
-    return drawing(name, template, value, elem_id, behind="widgets/arrays.js", **props)
+def array_component(name: str, template: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:
+    """A drawing with the tools of arrays.js at hand."""
+    return js_component(name, template, value, elem_id, behind="widgets/arrays.js", **props)
 
 
 def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
     """Where a tab's pictures leave what a visitor chooses; it shows nothing itself."""
-    return look_component("widgets/select.js", "", value, f"{tab}-selection", tab=tab, elem_classes="tl-selection")
+    return array_component("widgets/select.js", "", value, f"{tab}-selection", tab=tab, elem_classes="tl-selection")
 
 
 SCRUBBER = """
@@ -36,4 +36,4 @@ SCRUBBER = """
 
 def scrubber(value: dict[str, Any], tab: str) -> gr.HTML:
     """A slider over the checkpoints of a run, and its sides."""
-    return look_component("widgets/step_slider.js", SCRUBBER, value, f"{tab}-scrub", tab=tab)
+    return array_component("widgets/step_slider.js", SCRUBBER, value, f"{tab}-scrub", tab=tab)

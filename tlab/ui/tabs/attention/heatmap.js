@@ -18,7 +18,7 @@ let cell = 1;
 
 const numbersOf = (value) => {
   if (decoded.from !== value) {
-    decoded = { from: value, weights: fractionsOf(value.weights), scores: signedOf(value.scores) };
+    decoded = { from: value, weights: decodeUnit(value.weights), scores: decodeSigned(value.scores) };
     if (!outdated(value)) chosen = value.chosen.slice();
     [...reading.children].forEach((node, i) => (node.textContent = value.tokens[i]));
   }

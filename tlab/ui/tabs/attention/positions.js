@@ -24,7 +24,7 @@ const mark = (kind) => [...kinds.children].forEach((button) => button.setAttribu
 
 const drawPattern = ({ pattern: { rows, parts, largest } }) => {
   const context = fit(pattern.querySelector("canvas"), pattern.clientWidth, pattern.clientHeight);
-  const numbers = signedOf({ parts, largest });
+  const numbers = decodeSigned({ parts, largest });
   const columns = numbers.length / rows;
   const colours = signColours(largest);
   context.imageSmoothingEnabled = false;

@@ -28,7 +28,7 @@ const draw = () => {
   const strips = [["q", value.query], ["k", value.key], ["q × k", value.products]];
   const each = (height - 2 * GAP) / 3;
   strips.forEach(([name, numbers], i) => {
-    strip(context, name, signedOf(numbers), numbers.largest, i * (each + GAP), each, width);
+    strip(context, name, decodeSigned(numbers), numbers.largest, i * (each + GAP), each, width);
   });
   find(".tl-who").textContent = `${value.who[0]} looks at ${value.who[1]}`;
   const line = (name, result) => {

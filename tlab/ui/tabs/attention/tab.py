@@ -19,6 +19,7 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.attention.view import (
     attention_map,
     head_words,
+    heads_value,
     map_value,
     next_html,
     pair_card,
@@ -27,9 +28,8 @@ from tlab.ui.tabs.attention.view import (
     positions_value,
     statistics_html,
     thumbs,
-    thumbs_value,
 )
-from tlab.ui.widgets.component import QUIET, note_html, refusal, words_html
+from tlab.ui.widgets.component import QUIET, error_toast, note_html, words_html
 from tlab.ui.widgets.select import scrubber, selection_component
 
 NEXT_TOKENS = 6
@@ -114,7 +114,7 @@ class AttentionTab:
         try:
             pictures = self.pictures(of, selection, read)
         except ValueError as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         # Most of the time goes into drawing, in the browser: so it is given only what has changed.
         fresh = changes(shown if isinstance(shown, Shown) else None, now)
         pictures = [picture if new else gr.skip() for picture, new in zip(pictures, fresh, strict=True)]
@@ -145,7 +145,7 @@ class AttentionTab:
         return [
             scrub,
             next_html(likely, names, seen, look.sample, of.checkpoint.step),
-            thumbs_value(reading, layer, head, serial),
+            heads_value(reading, layer, head, serial),
             note_html(of.words + reads_words(look)),
             words_html(head_words(portrait)),
             map_value(tokens, reading, layer, head, query, key, serial),

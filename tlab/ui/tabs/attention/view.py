@@ -25,18 +25,18 @@ from tlab.inside.attention import (
     thumbnail,
 )
 from tlab.inside.positions import Portrait
-from tlab.ui.widgets.encode import fractions, rounded, signed
-from tlab.ui.widgets.select import look_component
+from tlab.ui.widgets.encode import encode_signed, encode_unit, rounded
+from tlab.ui.widgets.select import array_component
 
-LEAST_FAVOURITE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
-LEAST_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
+MIN_FAVOURITE_SHARE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
+MIN_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
 SHOWN_TAIL = 24  # characters of the text that a sample goes on from
 THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that many pixels
 
 
 # ------------------------------------------------------------------------------------------------ heads
 
-THUMBS = """
+HEADS_CARD = """
 <div class="tl-card tl-thumbs">
   <div class="tl-title"><b>All heads</b><span>a row is a layer; with entropy and mean distance</span></div>
   <div class="tl-grid" role="radiogroup" aria-label="Layer and head"></div>
@@ -61,7 +61,7 @@ ROLE_WORDS = {
 }
 
 
-def thumbs_value(reading: AttentionData, layer: int, head: int, serial: int) -> dict[str, Any]:
+def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> dict[str, Any]:
     """Every head as a small picture, eight bits a tile."""
     small = thumbnail(reading.weights, THUMBNAIL)  # (L, H, side, side)
     tiles = np.rint(np.sqrt(np.clip(small, 0, 1)) * 255).astype(np.uint8)
@@ -79,7 +79,7 @@ def thumbs_value(reading: AttentionData, layer: int, head: int, serial: int) -> 
 
 def thumbs(value: dict[str, Any]) -> gr.HTML:
     """The heads of all layers as a choice."""
-    return look_component("tabs/attention/heads.js", THUMBS, value, "attention-heads", tab="attention")
+    return array_component("tabs/attention/heads.js", HEADS_CARD, value, "attention-heads", tab="attention")
 
 
 def role_caption(portrait: HeadPortrait) -> str:
@@ -89,7 +89,7 @@ def role_caption(portrait: HeadPortrait) -> str:
 
 def has_favourite(portrait: HeadPortrait) -> bool:
     """Whether a head looks mostly at one kind of place."""
-    return portrait.share >= max(LEAST_FAVOURITE, LEAST_LIFT * portrait.fair)
+    return portrait.share >= max(MIN_FAVOURITE_SHARE, MIN_LIFT * portrait.fair)
 
 
 def head_words(portrait: HeadPortrait) -> str:
@@ -101,7 +101,7 @@ def head_words(portrait: HeadPortrait) -> str:
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
     spread = f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average"
     words = f"{name} has no single favourite here: its weight is spread as if over {spread}."
-    if portrait.share < LEAST_LIFT * portrait.fair:
+    if portrait.share < MIN_LIFT * portrait.fair:
         return words
     shares = f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if it looked at all alike"
     return f"{words} It leans most to {place}: {shares}."
@@ -130,7 +130,7 @@ MAP = """
 
 def attention_map(value: dict[str, Any]) -> gr.HTML:
     """One head's weights and scores as a map, and the chosen token's row as bars and as tinted text."""
-    return look_component("tabs/attention/heatmap.js", MAP, value, "attention-map", tab="attention")
+    return array_component("tabs/attention/heatmap.js", MAP, value, "attention-map", tab="attention")
 
 
 def map_value(
@@ -140,8 +140,8 @@ def map_value(
     words = f"Attention map of layer {layer + 1}, head {head + 1}, over {len(tokens)} tokens."
     return {
         "tokens": tokens,
-        "weights": fractions(reading.weights[layer, head]),
-        "scores": signed(scores(reading, layer, head)),
+        "weights": encode_unit(reading.weights[layer, head]),
+        "scores": encode_signed(scores(reading, layer, head)),
         "chosen": [query, key],
         "alternative": f"{words} {head_words(reading.heads[layer * reading.weights.shape[1] + head])}",
         "serial": serial,
@@ -161,7 +161,7 @@ PAIR = """
 
 def pair_card(value: dict[str, Any]) -> gr.HTML:
     """How the chosen query comes to its weight for the chosen key."""
-    return look_component("tabs/attention/qk_pair.js", PAIR, value, "attention-pair", tab="attention")
+    return array_component("tabs/attention/qk_pair.js", PAIR, value, "attention-pair", tab="attention")
 
 
 def pair_value(
@@ -171,9 +171,9 @@ def pair_value(
     of: Pair = pair(reading, layer, head, query, key)
     return {
         "who": [f"{tokens[query]} ({query + 1})", f"{tokens[key]} ({key + 1})"],
-        "query": signed(of.query),
-        "key": signed(of.key),
-        "products": signed(of.products),
+        "query": encode_signed(of.query),
+        "key": encode_signed(of.key),
+        "products": encode_signed(of.products),
         "channels": len(of.query),
         "dot": of.dot,
         "score": of.score,
@@ -255,7 +255,7 @@ PATTERN_WORDS = {
 
 def positions_card(value: dict[str, Any]) -> gr.HTML:
     """What a kind of position looks like, and what it does to scores with distance and length."""
-    return look_component("tabs/attention/positions.js", POSITIONS_CARD, value, "attention-positions", tab="attention")
+    return array_component("tabs/attention/positions.js", POSITIONS_CARD, value, "attention-positions", tab="attention")
 
 
 def positions_value(
@@ -281,7 +281,7 @@ def positions_value(
         "kinds": kinds,
         "kind": kind,
         "words": words,
-        "pattern": {"rows": len(made.pattern.values), **signed(made.pattern.values)},
+        "pattern": {"rows": len(made.pattern.values), **encode_signed(made.pattern.values)},
         "pattern_words": PATTERN_WORDS[made.pattern.where],
         "by_distance": rounded(made.by_distance),
         "measured": rounded(measured.score - measured.score[0]),

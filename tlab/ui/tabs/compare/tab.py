@@ -25,7 +25,7 @@ from tlab.ui.tabs.compare.view import (
 )  # fmt: skip
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import QUIET, drawing, refusal
+from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains
@@ -42,7 +42,7 @@ FETCH = """file => {
 }"""
 
 
-class HistoryTab:
+class CompareTab:
     """Builds the tab and holds its handlers. A session's state is the ids of the runs that are not overlaid."""
 
     def __init__(self, runs: Runs, train: TrainTab) -> None:
@@ -61,7 +61,7 @@ class HistoryTab:
                         "Open an exported zip", file_types=[".zip"], file_count="single", elem_id="open-export"
                     )
                     self.file = gr.DownloadButton("Export", visible="hidden", elem_id="export-file")
-                self.list = drawing("tabs/compare/runs_table.js", LIST, list_value(found, []), "history")
+                self.list = js_component("tabs/compare/runs_table.js", LIST, list_value(found, []), "history")
             with gr.Column(scale=7, min_width=320, elem_classes="tl-keep-side"):
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")
                 self.differences = gr.Checkbox(True, label="Differences only", elem_id="differences-only")
@@ -101,7 +101,7 @@ class HistoryTab:
         action, asked, name = (str(data.get(key) or "") for key in ("action", "id", "name"))
         run = listed(self.runs, session).get(asked)
         if run is None:
-            raise refusal(ValueError("This run is not there any more."))
+            raise error_toast(ValueError("This run is not there any more."))
         file: Any = gr.skip()
         tabs: Any = gr.skip()
         shown = [gr.skip()] * len(self.train.outputs)
@@ -150,7 +150,7 @@ class HistoryTab:
         try:
             content = write_export(kept_run(self.runs, asked, listed(self.runs, session)[asked]))
         except ExportError as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         folder = Path(self.file.GRADIO_CACHE) / secrets.token_hex(16)
         folder.mkdir(parents=True)
         path = folder / "tlab-run.zip"
@@ -167,7 +167,7 @@ class HistoryTab:
         try:
             kept = read_export(Path(path), self.runs.limits)
         except ReopenError as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(path)

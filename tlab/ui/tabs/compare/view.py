@@ -37,7 +37,7 @@ def places(found: dict[str, Run], hidden: Sequence[str]) -> dict[tuple[str, str]
 
 
 def list_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
-    """What `history.js` draws."""
+    """What `runs_table.js` draws."""
     colours = places(found, hidden)
     return {"runs": [run_value(run_id, run, run_id not in hidden, colours) for run_id, run in found.items()]}
 

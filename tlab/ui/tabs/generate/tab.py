@@ -15,15 +15,15 @@ from tlab.ui.demo.shipped_run import PROMPT
 from tlab.ui.inspection.cache import MAX_PROMPT, InspectionCache
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text
 from tlab.ui.runs.manager import Runs
-from tlab.ui.tabs.generate.texts import Writing, Writings, seen_tokens
+from tlab.ui.tabs.generate.texts import GeneratedTexts, Writing, seen_tokens
 from tlab.ui.tabs.generate.view import chain_card, chain_value, written_text
-from tlab.ui.widgets.component import QUIET, note_html, refusal
+from tlab.ui.widgets.component import QUIET, error_toast, note_html
 from tlab.ui.widgets.select import selection_component
 
 MAX_TOKENS = 1000
 AT_ONCE = 6  # tokens in a frame
 SECONDS_BETWEEN_FRAMES = 0.05  # with AT_ONCE a pace that an eye can follow; the model itself would be ten times faster
-SECONDS_AT_MOST = 60.0
+MAX_SECONDS = 60.0
 TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
 CANDIDATES = 20  # rows of the chain
 LARGEST = 1_000_000_000  # of any whole number that a page may send
@@ -37,7 +37,7 @@ class GenerateTab:
         self.runs = runs
         self.run_id = run_id
         self.cache = cache
-        self.writings = Writings()
+        self.writings = GeneratedTexts()
 
     def build(self, tab: gr.Tab) -> None:
         """Lay it out with a text of the shipped model's sides, and connect it."""
@@ -213,7 +213,7 @@ class GenerateTab:
                 )
                 sources[side] = (writing, tokens)
         except ValueError as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         rest = [note(of), of[0].key, serial]
         for frame in frames(sources, [title(of, side) for side in range(SIDES)]):
             yield [*frame, *rest]
@@ -222,7 +222,7 @@ class GenerateTab:
 
 def frames(sources: dict[int, tuple[Writing, Iterator[Token]]], titles: list[str]) -> Iterator[list[Any]]:
     """Let all sides write at once, a few tokens a frame; a side that does not write is skipped."""
-    until = time.monotonic() + SECONDS_AT_MOST
+    until = time.monotonic() + MAX_SECONDS
     busy = True
     while True:
         yield [text_value(sources[side][0], titles[side]) if side in sources else gr.skip() for side in range(SIDES)]
@@ -247,7 +247,7 @@ def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sa
     try:
         check_sampling(sampling)
     except ValueError as error:
-        raise refusal(error) from None
+        raise error_toast(error) from None
     return sampling
 
 

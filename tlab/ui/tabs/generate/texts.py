@@ -52,7 +52,7 @@ class Writing:
         self.tokens.append([text, round(probability, 4)])
 
 
-class Writings:
+class GeneratedTexts:
     """The texts of all visitors, within a budget of bytes."""
 
     def __init__(self, budget: int = BUDGET) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.generate import Chain
-from tlab.ui.widgets.select import look_component
+from tlab.ui.widgets.select import array_component
 
 WRITTEN = """
 <div class="tl-card tl-written">
@@ -23,7 +23,7 @@ WRITTEN = """
 def written_text(value: dict[str, Any], side: int) -> gr.HTML:
     """A prompt and its continuation, each token tinted by its chance."""
     elem_id = ("written-text", "written-text-b")[side]
-    return look_component(
+    return array_component(
         "tabs/generate/generated_text.js",
         WRITTEN,
         value,
@@ -49,7 +49,7 @@ CHAIN = """
 def chain_card(value: dict[str, Any], side: int) -> gr.HTML:
     """The likeliest tokens on their way from logit to chance."""
     elem_id = ("chain", "chain-b")[side]
-    return look_component(
+    return array_component(
         "tabs/generate/sampling.js",
         CHAIN,
         value,

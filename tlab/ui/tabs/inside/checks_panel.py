@@ -18,10 +18,10 @@ from tlab.ui.runs.manager import BusyError, Runs
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import FORMULAS, QUIET, note_html, refusal
+from tlab.ui.widgets.component import FORMULAS, QUIET, error_toast, note_html
 
 NO_BUG = ":none"  # no key of a registry
-MOST_BUG_STEPS = 400  # most bugs show within two hundred
+MAX_BUG_STEPS = 400  # most bugs show within two hundred
 
 CHECK_HEAD = """<div class="tl-in-head"><h3>Is it right?</h3><p>Each gradient of this configuration against finite
 differences, and what each part promises: no token sees a later one, one token at a time gives the same as all at once.
@@ -32,7 +32,7 @@ part by part, forward and backward, on one core: the longer the bar, the more of
 the peak tells how near its matrix products come to what the core can do.</p></div>"""
 
 
-class InsideLab:
+class ChecksPanel:
     """Builds the panels and holds their handlers."""
 
     def __init__(self, runs: Runs, train: TrainTab, inspector: Inspector) -> None:
@@ -99,7 +99,7 @@ class InsideLab:
         try:
             run = self.runs.start(request.session_hash or "", bug_job(of, bug or NO_BUG))
         except (ValueError, BusyError) as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         tab: Any = gr.update(selected="train")
         async for frame in self.train.follow(run):
             yield [tab, *frame]
@@ -126,7 +126,7 @@ def bug_job(of: SelectedModel, bug: str) -> Job:
     reason = BUGS[bug]().why_not(ModelConfig.from_json({**plan.model, "vocab_size": 2}))
     if reason:
         raise ValueError(f"“{BUGS.entries[bug].label}” cannot be planted: {reason}. Choose another, or another model.")
-    steps = min(int(plan.training["steps"]), MOST_BUG_STEPS)
+    steps = min(int(plan.training["steps"]), MAX_BUG_STEPS)
     training = {**plan.training, "steps": steps, "validation_every": max(1, steps // 4)}
     right = SidePlan("As it should be", plan.model, training)
     wrong = SidePlan(f"Bug: {BUGS.entries[bug].label}", plan.model, training, bug=bug)

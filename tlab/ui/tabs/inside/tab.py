@@ -29,7 +29,7 @@ from tlab.ui.inspection.selection import (
 from tlab.ui.inspection.tasks import InspectionRequest, Intervention, OverTime
 from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, REPLACE_IF_UNTOUCHED
-from tlab.ui.tabs.inside.checks_panel import InsideLab
+from tlab.ui.tabs.inside.checks_panel import ChecksPanel
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
 from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
 from tlab.ui.tabs.train.tab import TrainTab
@@ -58,7 +58,7 @@ class InsideTab:
         self.run_id = run_id
         self.cache = cache
         self.public = runs.limits.public
-        self.lab = InsideLab(runs, train, inspector)
+        self.lab = ChecksPanel(runs, train, inspector)
         self.fields = [(key, name) for key, kind in PROBES.items() for name in options(kind)]
 
     # -------------------------------------------------------------------------------- layout

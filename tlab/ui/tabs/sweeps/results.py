@@ -26,7 +26,7 @@ from tlab.ui.settings.links import defaults
 CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")
 CURVE_COLUMNS = ("cell_id", "step", "split", "metric", "value")
 EFFECT_COLUMNS = ("axis", "level", "effect", "ci_low", "ci_high")
-MOST_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
+MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
 OK = "ok"
 Folder = Path | zipfile.Path
 
@@ -143,8 +143,8 @@ def read_csv(folder: Folder, name: str, needed: tuple[str, ...]) -> pd.DataFrame
     path = folder / name
     if not path.is_file():
         raise ResultsError(f"{folder.name}: there is no {name}; `python -m sweeps run` writes it at its end.")
-    if isinstance(path, Path) and path.stat().st_size > MOST_BYTES:
-        raise ResultsError(f"{name} has more than {MOST_BYTES // 2**20} MB, too much for a page.")
+    if isinstance(path, Path) and path.stat().st_size > MAX_TABLE_BYTES:
+        raise ResultsError(f"{name} has more than {MAX_TABLE_BYTES // 2**20} MB, too much for a page.")
     try:
         with path.open("r", encoding="utf-8") as file:
             # "none" and "None" are names here, and nothing but an empty field is missing.

@@ -12,10 +12,10 @@ from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own
 from tlab.ui.tabs.sweeps.view import pictures
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import QUIET, drawing, refusal
+from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
-MOST_CHOSEN = 6  # curves in one chart; the oldest choice makes room
+MAX_CHOSEN = 6  # curves in one chart; the oldest choice makes room
 SPLITS = [("Validation", "validation"), ("Training", "train")]
 
 GRID = """
@@ -51,7 +51,7 @@ class SweepsTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 self.words = gr.HTML(words, elem_id="sweep-words", apply_default_css=False)
-                self.grid = drawing("tabs/sweeps/sweep_map.js", GRID, grid, "sweep-grid")
+                self.grid = js_component("tabs/sweeps/sweep_map.js", GRID, grid, "sweep-grid")
                 self.effects = gr.HTML(effects, elem_id="sweep-effects", apply_default_css=False)
             with gr.Column(scale=6, min_width=320, elem_classes="tl-keep-side"):
                 self.split = gr.Radio(SPLITS, value="validation", label="Loss on", elem_id="sweep-split")
@@ -81,8 +81,8 @@ class SweepsTab:
         try:
             results = self.results(folder)
         except (ResultsError, OSError) as error:
-            raise refusal(error) from None
-        chosen = [number for number in chosen if 0 <= number < len(results.configurations)][-MOST_CHOSEN:]
+            raise error_toast(error) from None
+        chosen = [number for number in chosen if 0 <= number < len(results.configurations)][-MAX_CHOSEN:]
         return [chosen, *pictures(results, chosen, split)]
 
     def on_select(self, folder: str | None, chosen: list[int], split: str, event: gr.EventData) -> list[Any]:
@@ -106,21 +106,21 @@ class SweepsTab:
         try:
             chosen = best_numbers(self.results(folder), 2)
         except (ResultsError, OSError) as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         return self.shown(folder, chosen, split)
 
     def on_train(self, folder: str | None, chosen: list[int]) -> list[Any]:
         """Set the controls of the Train tab to the cell that was clicked last, and go there."""
         if not chosen:
-            raise refusal(ValueError("Click a cell of the map first."))
+            raise error_toast(ValueError("Click a cell of the map first."))
         try:
             results = self.results(folder)
             settings = results.settings(results.configurations[chosen[-1]])
         except (ResultsError, OSError, IndexError) as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():
-            raise refusal(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
+            raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
         words = "These are the settings of a cell of the sweep."
         return [gr.update(selected="train"), *settings_updates(self.train_tab, settings, None, words)]
 

@@ -14,8 +14,8 @@ from tlab.ui.tabs.sweeps.results import Configuration, Results, level_words
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, line, lines_value
 
-MOST_PANELS = 24
-MOST_OF_THEM = 0.9
+MAX_PANELS = 24
+SCALE_QUANTILE = 0.9
 UNIT = "nats per token"
 
 
@@ -57,7 +57,7 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     means = [one.losses.mean() for one in results.configurations if len(one.losses)]
     colours = {number: place for place, number in enumerate(chosen)}
     panels = []
-    for levels in itertools.islice(itertools.product(*(levels for _, levels in others)), MOST_PANELS):
+    for levels in itertools.islice(itertools.product(*(levels for _, levels in others)), MAX_PANELS):
         lines = []
         for row in rows:
             found = [at.get((row, column, *levels)[: len(results.axes)]) for column in columns]
@@ -67,7 +67,7 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
         names = [level_words(column_axis, column) if column_axis else "all" for column in columns]
         panels.append({"title": title, "corner": "", "columns": names, "rows": lines})
     # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends.
-    low, high = pd.Series(means, dtype=float).quantile([0, MOST_OF_THEM]) if means else (0.0, 0.0)
+    low, high = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
     beyond = " or more" if means and max(means) > high else ""
     return {"unit": f"mean over seeds, {UNIT}", "low": low, "high": high, "beyond": beyond, "panels": panels}
 

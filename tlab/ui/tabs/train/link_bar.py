@@ -15,7 +15,7 @@ from tlab.ui.settings.links import defaults, query_of, read_query
 from tlab.ui.settings.side_b import fields_of, parse_side_b
 from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import QUIET, refusal
+from tlab.ui.widgets.component import QUIET, error_toast
 
 # The page knows its own address; the server behind a proxy does not. The link goes into the address bar as well.
 COPY = """query => {
@@ -70,7 +70,7 @@ class LinkBar:
             settings |= {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
             switch = parse_side_b(given)
         except ValueError as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         if settings["corpus"] == OWN_TEXT:  # nobody else has it
             gr.Info("The link has your settings, but not your own text.")
             del settings["corpus"]

@@ -32,7 +32,7 @@ from tlab.ui.tabs.train.view import (
     why_panel,
     why_value,
 )
-from tlab.ui.widgets.component import QUIET, refusal
+from tlab.ui.widgets.component import QUIET, error_toast
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
@@ -177,7 +177,7 @@ class TrainTab:
                 request.session_hash or "", self.controls.job(values)._replace(pause_after=pause_after)
             )
         except (ValueError, BusyError) as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         async for frame in self.follow(run):
             yield frame
 
@@ -197,7 +197,7 @@ class TrainTab:
         try:
             self.runs.resume(run, pause_after)
         except (ValueError, BusyError) as error:
-            raise refusal(error) from None
+            raise error_toast(error) from None
         async for frame in self.follow(run):
             yield frame
 
@@ -258,7 +258,7 @@ class TrainTab:
                 break
             await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
         if run.state == FAILED:
-            raise refusal(RuntimeError(run.error))
+            raise error_toast(RuntimeError(run.error))
 
 
 @functools.lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from tlab.inside.layers import LayerInsight
 from tlab.training.records import Divergence
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
-from tlab.ui.widgets.component import drawing
+from tlab.ui.widgets.component import js_component
 from tlab.wording import duration
 
 AS_GOOD = 0.02  # nats a token: what another seed moves a loss of this size by, at least
@@ -39,7 +39,7 @@ CHART = """
 
 def loss_chart(value: dict[str, Any]) -> gr.HTML:
     """Loss over steps of both sides: batches, their moving average, and validation."""
-    return drawing("tabs/train/loss_chart.js", CHART, value, "loss-chart", behind="widgets/axes.js")
+    return js_component("tabs/train/loss_chart.js", CHART, value, "loss-chart", behind="widgets/axes.js")
 
 
 def chart_value(run: Run) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def why_template() -> str:
 
 def why_panel(value: dict[str, Any]) -> gr.HTML:
     """What goes on inside both sides, layer by layer, at any of the steps that were looked at."""
-    return drawing("tabs/train/layer_charts.js", why_template(), value, "why-panel", behind="widgets/axes.js")
+    return js_component("tabs/train/layer_charts.js", why_template(), value, "why-panel", behind="widgets/axes.js")
 
 
 def why_value(run: Run) -> dict[str, Any]:
