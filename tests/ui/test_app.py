@@ -449,7 +449,7 @@ def test_the_store_lets_the_least_recently_used_go_when_bytes_run_out():
 def test_the_store_never_holds_more_than_its_budget():
     store = CheckpointStore(budget=10)
     store.put("s", ("a", 0), demo_checkpoint())
-    assert (store.used, store.used_by, store.get(("a", 0))) == (0, {}, None)
+    assert (store.cache.used, store.cache.used_by, store.get(("a", 0))) == (0, {}, None)
 
 
 def test_one_session_fills_its_share_of_the_store_and_takes_nothing_of_others():

@@ -23,8 +23,9 @@ from tlab.inside.attention import HeadPortrait, Likely, read
 from tlab.nn.positions import POSITIONS
 from tlab.text import CharTokenizer
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run, demo_steps
-from tlab.ui.inspection.cache import MAX_TOKENS, ByteBudgetCache, InspectionCache
+from tlab.ui.inspection.cache import MAX_TOKENS, InspectionCache
 from tlab.ui.inspection.selection import clamp_int, find_model, readable_text
+from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
@@ -328,7 +329,7 @@ def test_what_is_remembered_of_a_model_goes_with_it():
     del checkpoint
     gc.collect()
     assert alive() is None
-    assert (cache.memory.used, len(cache.memory.kept)) == (0, 0)
+    assert (cache.memory.used, len(cache.memory.entries)) == (0, 0)
 
 
 def test_two_models_that_read_one_text_are_never_taken_for_each_other():

@@ -6,10 +6,7 @@ bytes for all visitors, and the least recently used goes first.
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from tlab.generate import generate_tokens, next_token_logits
@@ -17,48 +14,12 @@ from tlab.inside.attention import AttentionData, read
 from tlab.inside.positions import Portrait, portrait
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
+from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
 BUDGET = 48 * 2**20  # bytes: some hundred texts of the default size, or a dozen of the largest models
 MAX_TOKENS = 128  # more are no readable map, whatever the context
 SAMPLE_TOKENS = 72  # a line or two
 MAX_PROMPT = 20_000  # characters; the model reads the last few of them
-
-
-class ByteBudgetCache:
-    """A dictionary within a budget of bytes; safe to use from many threads.
-
-    Args:
-        budget: bytes that all values together may take. A value larger than all of it is not kept.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self.used = 0
-        self.lock = threading.RLock()  # a checkpoint may be collected, and its readings with it, while it is held
-        self.kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-
-    def put(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value of `size` bytes."""
-        with self.lock:
-            self.drop(key)
-            self.kept[key] = (value, size)
-            self.used += size
-            while self.used > self.budget:
-                self.drop(next(iter(self.kept)))
-
-    def get(self, key: Hashable) -> Any:
-        """The value, or None where there is none or it had to go."""
-        with self.lock:
-            if key not in self.kept:
-                return None
-            self.kept.move_to_end(key)
-            return self.kept[key][0]
-
-    def drop(self, key: Hashable) -> None:
-        """Forget a value, if it is kept."""
-        with self.lock:
-            if key in self.kept:
-                self.used -= self.kept.pop(key)[1]
 
 
 class ForwardResult(NamedTuple):

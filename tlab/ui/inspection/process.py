@@ -8,13 +8,13 @@ question gets a new one. The server's own threads only wait.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
+from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import GB, Limits
 
 P = ParamSpec("P")
@@ -41,8 +41,7 @@ class Inspector:
         self.memory = limits.memory + BASE_MEMORY
         self.seconds = PUBLIC_SECONDS if limits.public else LOCAL_SECONDS
         self.lock = threading.Lock()
-        self.process: Any = None
-        self.connection: Connection | None = None
+        self.child: ChildProcess | None = None
 
     def call(self, task: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
         """What `task` returns, done in the other process. It has to be a function of a module.
@@ -74,32 +73,18 @@ class Inspector:
 
     def ready(self) -> Connection:
         """The connection to a process that waits for a question."""
-        if self.connection is None or not self.process.is_alive():
+        if self.child is None or not self.child.alive:
             self.end()
-            context = multiprocessing.get_context("spawn")  # as of the workers: a fork may inherit a held lock
-            self.connection, theirs = context.Pipe()
-            self.process = context.Process(
-                target=serve_inspections, args=(theirs, self.memory), daemon=True, name="tlab-inspector"
-            )
-            self.process.start()
-            theirs.close()
-            if not self.connection.poll(SECONDS_TO_START):
+            self.child = ChildProcess("tlab-inspector", serve_inspections, self.memory)
+            if not self.child.connection.poll(SECONDS_TO_START):
                 raise EOFError
-            self.connection.recv()
-        return self.connection
+            self.child.connection.recv()
+        return self.child.connection
 
     def end(self) -> None:
-        """Make sure that the process is gone. Once is enough, more does no harm."""
-        if self.connection is None:
-            return
-        self.connection.close()
-        self.connection = None
-        self.process.terminate()
-        self.process.join(0.5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
+        """Make sure that the process is gone. Calling it again does no harm."""
+        if self.child is not None:
+            self.child.end()
 
 
 def serve_inspections(connection: Connection, memory: int) -> None:

@@ -1,12 +1,11 @@
-"""Where the server keeps the models of its visitors: so many bytes, and the least recently used goes first."""
+"""Where the server keeps its visitors' models: within a budget of bytes, and the least recently used goes first."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import NamedTuple
 
 from tlab.training.checkpoint import Checkpoint
+from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
 RECORD_BYTES = 400  # a StepRecord with its numbers, as Python objects
 
@@ -14,17 +13,15 @@ SideKey = tuple[str, int]
 """A run's id and the number of one of its sides."""
 
 
-class Kept(NamedTuple):
+class Stored(NamedTuple):
     """A checkpoint in the store."""
 
     checkpoint: Checkpoint
-    size: int  # bytes
-    owner: str
-    keep: bool  # whether it stays when a later one of its place comes
+    keep: bool  # whether it stays when a later one of its side comes
 
 
 def checkpoint_bytes(checkpoint: Checkpoint) -> int:
-    """Bytes that a checkpoint holds in memory, near enough."""
+    """Bytes that a checkpoint holds in memory, approximately."""
     arrays = [*checkpoint.weights.values(), *checkpoint.optimizer_state.values()]
     return sum(array.nbytes for array in arrays) + RECORD_BYTES * len(checkpoint.records)
 
@@ -32,79 +29,55 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> int:
 class CheckpointStore:
     """Checkpoints by run, side and step, within a budget of bytes; safe to use from many threads.
 
-    Of each side it holds the latest, and those that were put to be kept: the steps of a slider over the training.
+    Of each side it holds the latest one, and those that were put in with `keep`: the steps of a slider.
 
     Args:
-        budget: bytes that all checkpoints together may take. One that is larger than all of it is not kept.
-        share: bytes that one owner's may take; by default all.
+        budget: bytes that all checkpoints together may take.
+        share: bytes that those of one owner may take; by default all.
     """
 
     def __init__(self, budget: int, share: int | None = None) -> None:
-        self.budget = budget
-        self.share = budget if share is None else share
-        self.lock = threading.Lock()
-        self.kept: OrderedDict[tuple[SideKey, int], Kept] = OrderedDict()  # least recently used first
-        self.used = 0
-        self.used_by: dict[str, int] = {}
+        self.cache: ByteBudgetCache[tuple[SideKey, int], Stored] = ByteBudgetCache(budget, share)  # by side and step
 
-    def put(self, owner: str, place: SideKey, checkpoint: Checkpoint, *, keep: bool = False) -> None:
-        """Add `checkpoint` as the latest of its side, in the place of the latest before it unless that is to be kept.
+    def put(self, owner: str, side: SideKey, checkpoint: Checkpoint, *, keep: bool = False) -> None:
+        """Add `checkpoint` as the latest of its side. It replaces the one before, unless that is to be kept.
 
         Args:
             owner: the session that it counts for.
-            place: run id and side.
-            checkpoint: whose step is its key.
+            side: run id and side.
+            checkpoint: its step is part of its key.
             keep: whether it stays when the next one comes.
         """
-        with self.lock:
-            for key in [key for key, kept in self.kept.items() if key[0] == place and not kept.keep]:
-                self.drop(key)
-            key = (place, checkpoint.step)
-            keep = keep or (key in self.kept and self.kept[key].keep)
-            self.drop(key)
-            size = checkpoint_bytes(checkpoint)
-            self.kept[key] = Kept(checkpoint, size, owner, keep)
-            self.used += size
-            self.used_by[owner] = self.used_by.get(owner, 0) + size
-            while self.used_by.get(owner, 0) > self.share:
-                self.drop(next(key for key, kept in self.kept.items() if kept.owner == owner))
-            while self.used > self.budget:
-                self.drop(next(iter(self.kept)))
+        with self.cache.lock:
+            stored = {step: self.cache.entries[side, step].value for step in self.steps(side)}
+            for step, old in stored.items():
+                if not old.keep:
+                    self.cache.drop((side, step))
+            step = checkpoint.step
+            keep = keep or (step in stored and stored[step].keep)
+            self.cache.put((side, step), Stored(checkpoint, keep), checkpoint_bytes(checkpoint), owner)
 
-    def get(self, place: SideKey, step: int | None = None) -> Checkpoint | None:
-        """The checkpoint nearest to `step`, by default the latest; None where none is left."""
-        with self.lock:
-            steps = self.steps_of(place)
+    def get(self, side: SideKey, step: int | None = None) -> Checkpoint | None:
+        """The checkpoint nearest to `step`, by default the latest; None if there is none left."""
+        with self.cache.lock:
+            steps = self.steps(side)
             if not steps:
                 return None
             nearest = steps[-1] if step is None else min(steps, key=lambda have: abs(have - step))
-            self.kept.move_to_end((place, nearest))
-            return self.kept[place, nearest].checkpoint
+            stored = self.cache.get((side, nearest))
+            return stored and stored.checkpoint
 
-    def steps(self, place: SideKey) -> list[int]:
-        """The steps of which there is a checkpoint, in order. It does not count as a use."""
-        with self.lock:
-            return self.steps_of(place)
+    def steps(self, side: SideKey) -> list[int]:
+        """The steps that there are checkpoints of, in order. This does not count as a use."""
+        with self.cache.lock:
+            return sorted(step for of, step in self.cache.entries if of == side)
 
-    def __contains__(self, place: SideKey) -> bool:
-        """Whether `get` would find one; it does not count as a use."""
-        return bool(self.steps(place))
+    def __contains__(self, side: SideKey) -> bool:
+        """Whether `get` would find one. This does not count as a use."""
+        return bool(self.steps(side))
 
     def discard(self, run_id: str) -> None:
         """Forget all sides of a run."""
-        with self.lock:
-            for key in [key for key in self.kept if key[0][0] == run_id]:
-                self.drop(key)
-
-    def steps_of(self, place: SideKey) -> list[int]:
-        """The same as `steps`; the lock is held."""
-        return sorted(step for of, step in self.kept if of == place)
-
-    def drop(self, key: tuple[SideKey, int]) -> None:
-        """Take a checkpoint out, if it is in; the lock is held."""
-        if key in self.kept:
-            gone = self.kept.pop(key)
-            self.used -= gone.size
-            self.used_by[gone.owner] -= gone.size
-            if not self.used_by[gone.owner]:
-                del self.used_by[gone.owner]
+        with self.cache.lock:
+            for key in [key for key in self.cache.entries if key[0][0] == run_id]:
+                self.cache.drop(key)

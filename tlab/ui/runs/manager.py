@@ -29,10 +29,11 @@ from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.trainer import check_fit
 from tlab.ui.runs.checkpoint_store import CheckpointStore
+from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
 from tlab.ui.runs.messages import PAUSE, STOP, Job, RunEnded, RunFailed
 from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
-from tlab.ui.runs.spare_worker import Spare, Worker
+from tlab.ui.runs.spare_worker import SpareWorker
 from tlab.ui.runs.time_estimate import Pace, update_pace
 
 GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
@@ -62,7 +63,7 @@ class Runs:
         self.waiting: deque[Run] = deque()
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
         self.shown_runs: dict[str, Run] = {}  # session -> the run on its Train tab
-        self.spare = Spare()
+        self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
 
     # -------------------------------------------------------------------------------- a visitor's runs
@@ -281,7 +282,7 @@ class Runs:
                 self.condition.notify_all()
         self.spare.prepare()
 
-    def relay_messages(self, run: Run, worker: Worker) -> None:
+    def relay_messages(self, run: Run, worker: ChildProcess) -> None:
         """Pass the worker's messages on to the run until it ends, one way or another."""
         with run.lock:
             run.worker = worker

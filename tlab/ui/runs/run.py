@@ -13,6 +13,7 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
 from tlab.ui.runs.checkpoint_store import CheckpointStore
+from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits
 from tlab.ui.runs.loss_curve import Curve
 from tlab.ui.runs.messages import (
@@ -29,7 +30,6 @@ from tlab.ui.runs.messages import (
     Snapshot,
     Validated,
 )
-from tlab.ui.runs.spare_worker import Worker
 
 SECONDS_TO_OBEY = 0.4  # what a stopped worker has to finish its step and hand over its model before it is terminated
 SECONDS_TO_PAUSE = 30.0  # a pause without the model would be a stop, so it may take long
@@ -146,7 +146,7 @@ class Run:
         self.excerpt = ""
         self.error = ""
         self.note = ""
-        self.worker: Worker | None = None
+        self.worker: ChildProcess | None = None
         self.order: str | None = None
         self.terminate_at = float("inf")
         self.steps_before = 0  # of earlier stretches, before a pause

@@ -1,65 +1,46 @@
-"""Worker processes: one for each run that trains, and one at hand for the next."""
+"""Worker processes: one for each run that trains, and a spare one ready for the next."""
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 
+from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.messages import MEASURE
 from tlab.ui.runs.time_estimate import Pace
 from tlab.ui.runs.worker import serve
 
 
-class Worker:
+def start_worker() -> ChildProcess:
     """A process that waits for its one job."""
-
-    def __init__(self) -> None:
-        # Spawned and not forked: a fork of a server with threads may inherit a lock that nobody will ever release.
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,), daemon=True, name="tlab-worker")
-        self.process.start()
-        theirs.close()
-
-    def end(self) -> None:
-        """Make sure that the process is gone. Once is enough, more does no harm."""
-        if self.connection.closed:
-            return
-        self.connection.close()
-        self.process.terminate()
-        self.process.join(0.5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
+    return ChildProcess("tlab-worker", serve)
 
 
-class Spare:
-    """A worker process at hand, so that the next run begins at once."""
+class SpareWorker:
+    """A worker process that is ready, so that the next run starts at once."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.worker: Worker | None = None
+        self.worker: ChildProcess | None = None
         self.ended = False
 
     def prepare(self) -> None:
         """Have one, if there is none."""
         with self.lock:
             if self.worker is None and not self.ended:
-                self.worker = Worker()
+                self.worker = start_worker()
 
-    def take(self) -> Worker:
-        """The spare one, or a new one where it is missing or has died of old age."""
+    def take(self) -> ChildProcess:
+        """The spare one, or a new one if it is missing or no longer runs."""
         with self.lock:
             worker, self.worker = self.worker, None
-        if worker is not None and worker.process.is_alive():
+        if worker is not None and worker.alive:
             return worker
         if worker is not None:
             worker.end()
-        return Worker()
+        return start_worker()
 
     def measure(self) -> Pace | None:
-        """How fast this machine is, by the spare worker; None where it dies of it."""
+        """How fast this machine is, measured by the spare worker; None if it ends meanwhile."""
         worker = self.take()
         try:
             worker.connection.send(MEASURE)
@@ -75,7 +56,7 @@ class Spare:
         return pace
 
     def end(self) -> None:
-        """The server goes down."""
+        """End it for good: the server shuts down."""
         with self.lock:
             self.ended = True
             worker, self.worker = self.worker, None

@@ -12,8 +12,8 @@ import numpy as np
 from tlab.generate import Sampling, Token, sampling_steps
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
-from tlab.ui.inspection.cache import ByteBudgetCache
 from tlab.ui.inspection.selection import clamp_int
+from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
 BUDGET = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
 TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores
@@ -56,14 +56,14 @@ class GeneratedTexts:
     """The texts of all visitors, within a budget of bytes."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self.memory = ByteBudgetCache(budget)
+        self.memory: ByteBudgetCache[str, Writing] = ByteBudgetCache(budget)
         self.shipped: dict[str, Writing] = {}  # of the page's opening: they never go
 
     def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> Writing:
         """A text that will have `count` tokens, of the session `owner`."""
         writing = Writing(checkpoint, prompt, owner)
         size = count * (checkpoint.model_config.vocab_size * checkpoint.dtype.itemsize + TOKEN_BYTES) + 4 * len(prompt)
-        self.memory.put(writing.number, writing, size)
+        self.memory.put(writing.number, writing, size, owner)
         return writing
 
     def ship(self, checkpoint: Checkpoint, prompt: str) -> Writing:
@@ -74,9 +74,7 @@ class GeneratedTexts:
 
     def forget(self, owner: str) -> None:
         """A visitor has left: their texts go."""
-        with self.memory.lock:
-            for number in [number for number, (writing, _) in self.memory.kept.items() if writing.owner == owner]:
-                self.memory.drop(number)
+        self.memory.drop_owner(owner)
 
     def find(self, number: Any) -> Writing | None:
         """The text of this number, or None."""

@@ -1,0 +1,41 @@
+"""A process that serves this one over a connection, and how it is ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+
+class ChildProcess:
+    """A process that runs `target(connection, *args)`, started at once.
+
+    Attributes:
+        connection: this side's end.
+        process: the process itself.
+    """
+
+    def __init__(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        # Spawned and not forked: a fork of a server with threads may inherit a lock that is never released.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=target, args=(theirs, *args), daemon=True, name=name)
+        self.process.start()
+        theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked for something."""
+        return not self.connection.closed and self.process.is_alive()
+
+    def end(self) -> None:
+        """Make sure that the process is gone. Calling it again does no harm."""
+        if self.connection.closed:
+            return
+        self.connection.close()
+        self.process.terminate()
+        self.process.join(0.5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.process.close()
