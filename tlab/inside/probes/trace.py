@@ -155,9 +155,9 @@ def keep_gradients(
 
     def backward(dadded: Array, trace: BranchTrace) -> Array:
         df = branch.norm_out.backward(dadded, trace.norm_out) if branch.norm_out else dadded
-        dh = branch.sublayer.backward(df, trace.sublayer)
+        gradients[f"{part}.added"] = dadded
         gradients.update({f"{part}.{name}": array for name, array in inner(block, seen, df).items()})
-        gradients[f"{part}.added"], gradients[f"{part}.x"] = dadded, dh
+        gradients[f"{part}.x"] = dh = branch.sublayer.backward(df, trace.sublayer)
         dx = branch.norm_in.backward(dh, trace.norm_in) if branch.norm_in else dh
         if part == "mlp" and block.layout.only_norms_differ:  # then the MLP reads what attention was added to
             gradients["attention.stream"] = dadded + dx
