@@ -33,17 +33,17 @@ class Linear:
         self.bias = space.declare(f"{name}.bias", shape[1:], zeros) if bias else None
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        y = as_rows(x).dot(self.weight.data)  # for a single row in half the time of @, for many in the same
+        y = as_rows(x).dot(self.weight.data)  # (N, C_out); for one row in half the time of @, for many in the same
         if self.bias is not None:
             y += self.bias.data
-        return y.reshape(*x.shape[:-1], -1), x
+        return y.reshape(*x.shape[:-1], -1), x  # (..., C_out)
 
     def backward(self, dy: Array, x: Array) -> Array:
-        dy_rows = as_rows(dy)
+        dy_rows = as_rows(dy)  # (N, C_out)
         if self.bias is not None:
-            self.bias.grad += sum_rows(dy_rows)
-        self.weight.grad += as_rows(x).T @ dy_rows
-        return (dy_rows @ self.weight.data.T).reshape(x.shape)
+            self.bias.grad += sum_rows(dy_rows)  # (C_out,)
+        self.weight.grad += as_rows(x).T @ dy_rows  # (C_in, C_out)
+        return (dy_rows @ self.weight.data.T).reshape(x.shape)  # (..., C_in)
 
 
 class Embedding:
@@ -61,18 +61,19 @@ class Embedding:
         return self.weight.data.take(ids, axis=0), ids
 
     def backward(self, dx: Array, ids: Ids) -> None:
-        # A product with the one-hot matrix (N, V): np.add.at takes ten times as long, and the vocabulary of
-        # characters or bytes keeps the matrix no larger than the logits.
-        one_hot = np.zeros((ids.size, len(self.weight.data)), dx.dtype)
+        # A product with the one-hot matrix: np.add.at takes ten times as long, and the vocabulary of characters or
+        # bytes keeps the matrix no larger than the logits.
+        one_hot = np.zeros((ids.size, len(self.weight.data)), dx.dtype)  # (N, V)
         one_hot[np.arange(ids.size), ids.ravel()] = 1
-        self.weight.grad += one_hot.T @ as_rows(dx)
+        self.weight.grad += one_hot.T @ as_rows(dx)  # (V, C)
 
     def unembed(self, x: Array) -> tuple[Array, Array]:
         """(B, T, C) -> logits (B, T, V), the tied head."""
-        logits = as_rows(x).dot(self.weight.data.T)
+        logits = as_rows(x).dot(self.weight.data.T)  # (N, V)
         return logits.reshape(*x.shape[:-1], -1), x
 
     def unembed_backward(self, dlogits: Array, x: Array) -> Array:
-        dlogits_rows = as_rows(dlogits)
-        self.weight.grad += dlogits_rows.T @ as_rows(x)
+        """Dlogits (B, T, V) -> dx (B, T, C)."""
+        dlogits_rows = as_rows(dlogits)  # (N, V)
+        self.weight.grad += dlogits_rows.T @ as_rows(x)  # (V, C)
         return (dlogits_rows @ self.weight.data).reshape(x.shape)

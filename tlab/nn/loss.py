@@ -39,11 +39,11 @@ class CrossEntropy:
 
     @staticmethod
     def forward(logits: Array, targets: Ids) -> tuple[float, CrossEntropyCache]:
-        """Logits (B, T, V) and targets (B, T) -> loss in nats a token."""
+        """Logits (B, T, V) and targets (B, T) -> loss in nats per token."""
         rows, flat_targets = as_rows(logits), targets.ravel()  # (N, V), (N,)
-        shifted = rows - np.fmax.reduce(rows, axis=-1, keepdims=True)
-        target_logits = shifted[np.arange(len(rows)), flat_targets]
-        probabilities = np.exp(shifted, out=shifted)
+        shifted = rows - np.fmax.reduce(rows, axis=-1, keepdims=True)  # (N, V)
+        target_logits = shifted[np.arange(len(rows)), flat_targets]  # (N,)
+        probabilities = np.exp(shifted, out=shifted)  # (N, V), so far not divided by their sum
         totals = probabilities @ np.ones((rows.shape[1], 1), rows.dtype)  # (N, 1)
         probabilities /= totals
         loss = float(np.mean(np.log(totals[:, 0]) - target_logits))
@@ -52,8 +52,8 @@ class CrossEntropy:
     @staticmethod
     def backward(cache: CrossEntropyCache, shape: tuple[int, ...], share: float = 1.0) -> Array:
         """-> dlogits of `shape` (B, T, V), times the share that these tokens have in a larger batch."""
-        probabilities, targets = cache
+        probabilities, targets = cache  # (N, V), (N,)
         N = len(targets)
-        dlogits = probabilities * (share / N)
+        dlogits = probabilities * (share / N)  # (N, V)
         dlogits[np.arange(N), targets] -= share / N
         return dlogits.reshape(shape)

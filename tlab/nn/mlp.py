@@ -18,7 +18,7 @@ class MlpTrace(NamedTuple):
     up: Array  # (B, T, F), the activation's input
     gate: Array | None  # (B, T, F), its second input where it has one
     activation: Any  # the activation's own cache
-    hidden: Array  # (B, T, F), behind the activation
+    hidden: Array  # (B, T, F), after the activation
 
 
 class Mlp:
@@ -44,15 +44,16 @@ class Mlp:
 
     def forward(self, x: Array) -> tuple[Array, MlpTrace]:
         """x (B, T, C) -> (B, T, C)."""
-        inputs = [linear.forward(x)[0] for linear in self.inputs]
-        hidden, activation_cache = self.activation.forward(*inputs)
-        y, _ = self.down.forward(hidden)
+        inputs = [linear.forward(x)[0] for linear in self.inputs]  # (B, T, F) each
+        hidden, activation_cache = self.activation.forward(*inputs)  # (B, T, F)
+        y, _ = self.down.forward(hidden)  # (B, T, C)
         gate = inputs[1] if self.activation.gated else None
         return y, MlpTrace(x, inputs[0], gate, activation_cache, hidden)
 
     def backward(self, dy: Array, trace: MlpTrace) -> Array:
-        dhidden = self.down.backward(dy, trace.hidden)
-        dinputs = self.activation.backward(dhidden, trace.activation)
+        """Dy (B, T, C) -> dx (B, T, C)."""
+        dhidden = self.down.backward(dy, trace.hidden)  # (B, T, F)
+        dinputs = self.activation.backward(dhidden, trace.activation)  # (B, T, F), two of them where it is gated
         dinputs = dinputs if self.activation.gated else (dinputs,)
         dx = [linear.backward(dinput, trace.x) for linear, dinput in zip(self.inputs, dinputs, strict=True)]
         return dx[0] + dx[1] if self.activation.gated else dx[0]

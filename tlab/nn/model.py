@@ -274,7 +274,7 @@ class Transformer:
         return dembedded
 
     def accumulate_gradients(self, ids: Ids, targets: Ids, share: float = 1.0) -> tuple[float, Trace]:
-        """Add one batch's gradients to `parameters.grad`; -> mean loss in nats a token, and the trace.
+        """Add one batch's gradients to `parameters.grad`; -> mean loss in nats per token, and the trace.
 
         Where the batch is a part of a larger one, `share` is its share of the tokens: then the gradients of all
         parts add up to those of the whole. The loss is the part's own.
@@ -296,7 +296,7 @@ class Transformer:
             targets: (B, T), the token that follows each of them.
 
         Returns:
-            the mean loss in nats a token; and parameter name -> gradient, of the parameter's shape. The arrays
+            the mean loss in nats per token; and parameter name -> gradient, of the parameter's shape. The arrays
             are the caller's own: the next call does not touch them.
         """
         space = self.parameters
