@@ -7,7 +7,7 @@ from support import all_combinations, tiny
 from tlab.checks import random_model
 from tlab.inside.contributions import stream_contributions, unembedding
 from tlab.inside.interventions import (
-    CHANGES,
+    INTERVENTIONS,
     Part,
     all_heads,
     find_part,
@@ -49,7 +49,7 @@ def test_contributions_through_the_unembedding_are_the_logits(rng, ids):
 def test_switching_a_part_off_takes_its_contribution_out_of_the_sum(residual, part, rng, ids):
     model = random_model(tiny(residual=residual), rng)
     _, before = model.forward(ids)
-    _, after = run_changed(model, ids, {part: CHANGES["zero"]()})
+    _, after = run_changed(model, ids, {part: INTERVENTIONS["zero"]()})
     half = 0 if part.kind == "attention" else 1
     lost = before.blocks[1][half].added - after.blocks[1][half].added
     wanted = {c.name: c.value for c in stream_contributions_of_block(model, before, 1)[half]}
@@ -72,7 +72,7 @@ def stream_contributions_of_block(model, trace, layer):
 def test_the_neurons_of_an_mlp_are_together_the_mlp(residual, rng, ids):
     config = tiny(residual=residual)
     model = random_model(config, rng)
-    off = CHANGES["zero"]()
+    off = INTERVENTIONS["zero"]()
     one_by_one, _ = run_changed(model, ids, {Part(0, "mlp", n): off for n in range(config.mlp_dim)})
     at_once, _ = run_changed(model, ids, {Part(0, "mlp"): off})
     np.testing.assert_allclose(one_by_one, at_once, rtol=1e-9)
@@ -83,7 +83,7 @@ def test_no_change_and_a_scale_of_one_change_nothing(residual, rng, ids):
     model = random_model(tiny(residual=residual), rng)
     logits, _ = model.forward(ids)
     np.testing.assert_array_equal(run_changed(model, ids, {})[0], logits)
-    same, _ = run_changed(model, ids, {part: CHANGES["scale"](1.0) for part in all_heads(model)})
+    same, _ = run_changed(model, ids, {part: INTERVENTIONS["scale"](1.0) for part in all_heads(model)})
     np.testing.assert_allclose(same, logits, rtol=1e-12)
 
 
@@ -91,7 +91,7 @@ def test_the_mean_over_equal_texts_and_places_is_what_was_there(rng):
     model = random_model(tiny(position="none"), rng)
     ids = np.full((2, 5), 3)  # with one token everywhere and no positions every place is alike
     logits, _ = model.forward(ids)
-    changed, _ = run_changed(model, ids, {Part(0, "mlp"): CHANGES["mean"]()})
+    changed, _ = run_changed(model, ids, {Part(0, "mlp"): INTERVENTIONS["mean"]()})
     np.testing.assert_allclose(changed, logits, rtol=1e-12)
 
 
@@ -99,7 +99,7 @@ def test_patching_every_part_of_a_layer_brings_over_what_the_other_text_added(rn
     model = random_model(tiny(), rng)
     other = (ids + 1) % 11
     _, reference = model.forward(other)
-    patch = CHANGES["patch"]()
+    patch = INTERVENTIONS["patch"]()
     _, trace = run_changed(model, ids, {Part(0, "attention"): patch, Part(0, "mlp"): patch}, reference)
     np.testing.assert_allclose(
         trace.blocks[0].attention_residual.added, reference.blocks[0].attention_residual.added, rtol=1e-9
@@ -109,7 +109,7 @@ def test_patching_every_part_of_a_layer_brings_over_what_the_other_text_added(rn
 
 def test_a_head_without_queries_is_a_head_that_looks_at_everything_alike(rng, ids):
     model = random_model(tiny(position="none"), rng)
-    changed, _ = run_changed(model, ids, {Part(0, "attention"): CHANGES["uniform"]()})
+    changed, _ = run_changed(model, ids, {Part(0, "attention"): INTERVENTIONS["uniform"]()})
     qkv = model.blocks[0].attention.qkv
     C = model.config.hidden_dim
     qkv.weight.data[:, :C] = 0
@@ -139,8 +139,8 @@ def test_a_part_is_found_by_its_name_and_a_wrong_name_is_told(rng):
 def test_a_change_that_cannot_be_is_told(rng, ids):
     model = random_model(tiny(), rng)
     with pytest.raises(ValueError, match="needs another text"):
-        run_changed(model, ids, {Part(0, "mlp"): CHANGES["patch"]()})
+        run_changed(model, ids, {Part(0, "mlp"): INTERVENTIONS["patch"]()})
     with pytest.raises(ValueError, match="same number of tokens"):
-        run_changed(model, ids, {Part(0, "mlp"): CHANGES["patch"]()}, model.forward(ids[:, :3])[1])
+        run_changed(model, ids, {Part(0, "mlp"): INTERVENTIONS["patch"]()}, model.forward(ids[:, :3])[1])
     with pytest.raises(ValueError, match="no attention weights"):
-        run_changed(model, ids, {Part(0, "mlp"): CHANGES["uniform"]()})
+        run_changed(model, ids, {Part(0, "mlp"): INTERVENTIONS["uniform"]()})

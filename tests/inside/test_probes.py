@@ -11,7 +11,7 @@ from tlab.checks import random_model
 from tlab.config import ConfigError
 from tlab.inside import PROBES, ProbeError, Subject, probe
 from tlab.inside.held_out import windows
-from tlab.inside.interventions import CHANGES, Part, run_changed
+from tlab.inside.interventions import INTERVENTIONS, Part, run_changed
 from tlab.inside.probes.gradients import signal_and_noise
 from tlab.inside.probes.heads import InductionProbe, positional_share
 from tlab.inside.probes.trace import full_trace
@@ -274,7 +274,7 @@ def test_the_effect_is_the_difference_of_two_mean_losses(make, corpus):
     subject = Subject(make(), TEXT, corpus)
     (row,) = probe("effect", subject.checkpoint, TEXT, corpus, part="mlp.1", change="zero", count=4)
     ids, targets = windows(subject, 4)
-    changed, _ = run_changed(subject.model, ids, {Part(1, "mlp"): CHANGES["zero"]()})
+    changed, _ = run_changed(subject.model, ids, {Part(1, "mlp"): INTERVENTIONS["zero"]()})
     before, after = (CrossEntropy.forward(logits, targets)[0] for logits in (subject.model.forward(ids)[0], changed))
     assert row.loss == pytest.approx(after - before)
 

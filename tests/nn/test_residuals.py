@@ -11,7 +11,7 @@ from tlab.checks import random_model, run_checks
 from tlab.cost import activation_bytes_by_part
 from tlab.inside import PROBES, ProbeError, probe
 from tlab.inside.contributions import stream_contributions
-from tlab.inside.interventions import CHANGES, Part, run_changed, without_norms
+from tlab.inside.interventions import INTERVENTIONS, Part, run_changed, without_norms
 from tlab.nn.decoder import Decoder
 from tlab.nn.norms import NORMS, LayerNorm, Norm
 from tlab.nn.params import ones
@@ -137,7 +137,7 @@ def test_its_recomputed_blocks_give_the_bits_of_the_others(residual, rng, ids):
 def test_in_parallel_the_mlp_hears_nothing_of_attention(rng, ids):
     model = random_model(tiny(residual="parallel"), rng)
     _, before = model.forward(ids)
-    _, after = run_changed(model, ids, {Part(0, "attention"): CHANGES["zero"]()})
+    _, after = run_changed(model, ids, {Part(0, "attention"): INTERVENTIONS["zero"]()})
     bias = model.blocks[0].attention.out.bias.data
     np.testing.assert_allclose(after.blocks[0].attention_residual.added, np.zeros((2, 6, 12)) + bias, atol=1e-12)
     np.testing.assert_array_equal(after.blocks[0].mlp_residual.added, before.blocks[0].mlp_residual.added)

@@ -24,7 +24,7 @@ from tlab.nn.residuals import Branch, BranchTrace
 from tlab.registry import Registry
 from tlab.types import Array, Ids
 
-CHANGES: Registry[type[Change]] = Registry("change")
+INTERVENTIONS: Registry[type[Intervention]] = Registry("change")
 
 
 class Part(NamedTuple):
@@ -69,17 +69,17 @@ def all_heads(model: Transformer) -> list[Part]:
     return [Part(layer, "attention", head) for layer in range(c.num_layers) for head in range(c.num_heads)]
 
 
-# --- changes ---
+# --- interventions ---
 
 
-class Scene(NamedTuple):
-    """What a change may look at: the part's output in this pass, and where it came from."""
+class Context(NamedTuple):
+    """What an intervention may look at: the part's output in this pass, and where it came from."""
 
     output: Array  # (B, T, C), the part's share of the sublayer's output f, without the bias
     part: Part
     block: Block
     trace: Any  # of the sublayer, AttentionTrace or MlpTrace
-    reference: Trace | None  # of another pass, for changes that take something from there
+    reference: Trace | None  # of another pass, for interventions that take something from there
 
     def reference_output(self) -> Array:
         """What the part put out in the other pass, (B, T, C)."""
@@ -88,82 +88,82 @@ class Scene(NamedTuple):
         return part_output(self.block, there.attention if self.part.kind == "attention" else there.mlp, self.part)
 
 
-class Change:
+class Intervention:
     """The contract: what the part puts out instead, (B, T, C)."""
 
     needs_reference: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")
     """The kinds of part that it can be made to."""
 
-    def apply(self, scene: Scene) -> Array:
+    def apply(self, context: Context) -> Array:
         raise NotImplementedError
 
 
-@CHANGES.add("zero", label="switch off", formula="0")
-class Zero(Change):
+@INTERVENTIONS.add("zero", label="switch off", formula="0")
+class Zero(Intervention):
     """Adds nothing at all.
 
     Notice: zero may be far from anything the later blocks were trained with, so it can cost more than the part knew.
     """
 
-    def apply(self, scene: Scene) -> Array:
-        return np.zeros_like(scene.output)
+    def apply(self, context: Context) -> Array:
+        return np.zeros_like(context.output)
 
 
-@CHANGES.add("mean", label="replace by its mean", formula=r"\overline{c}")
-class Mean(Change):
+@INTERVENTIONS.add("mean", label="replace by its mean", formula=r"\overline{c}")
+class Mean(Intervention):
     """Adds the mean over all texts and places of the reference, or of this batch where none is given.
 
     Notice: what is lost is only what the part says of *this* place; what it always says is kept.
     """
 
-    def apply(self, scene: Scene) -> Array:
-        output = scene.output
-        if scene.reference is not None:
-            output = scene.reference_output()
-        return np.broadcast_to(output.mean((0, 1)), scene.output.shape)
+    def apply(self, context: Context) -> Array:
+        output = context.output
+        if context.reference is not None:
+            output = context.reference_output()
+        return np.broadcast_to(output.mean((0, 1)), context.output.shape)
 
 
-@CHANGES.add("scale", label="make louder or softer", formula=r"k\,c")
+@INTERVENTIONS.add("scale", label="make louder or softer", formula=r"k\,c")
 @dataclass(frozen=True)
-class Scale(Change):
+class Scale(Intervention):
     """Adds a multiple of what it would have added: twice as much, unless told otherwise."""
 
     factor: float = 2.0
 
-    def apply(self, scene: Scene) -> Array:
-        return scene.output * self.factor
+    def apply(self, context: Context) -> Array:
+        return context.output * self.factor
 
 
-@CHANGES.add("patch", label="take it from another text", formula=r"c_\mathrm{other}")
-class Patch(Change):
+@INTERVENTIONS.add("patch", label="take it from another text", formula=r"c_\mathrm{other}")
+class Patch(Intervention):
     """Adds what the part added in another text, place by place; the two texts need the same number of tokens."""
 
     needs_reference = True
 
-    def apply(self, scene: Scene) -> Array:
-        output = scene.reference_output()
-        if output.shape[1] != scene.output.shape[1]:
+    def apply(self, context: Context) -> Array:
+        output = context.reference_output()
+        if output.shape[1] != context.output.shape[1]:
             raise ValueError(
-                f"the other text has {output.shape[1]} tokens, this one {scene.output.shape[1]}; patching goes place "
+                f"the other text has {output.shape[1]} tokens, this one {context.output.shape[1]}; patching goes place "
                 "by place, so give two texts of the same number of tokens"
             )
-        return np.broadcast_to(output, scene.output.shape)
+        return np.broadcast_to(output, context.output.shape)
 
 
-@CHANGES.add("uniform", label="look at everything alike", formula=r"\tfrac{1}{t}\sum_{s \le t} v_s")
-class Uniform(Change):
+@INTERVENTIONS.add("uniform", label="look at everything alike", formula=r"\tfrac{1}{t}\sum_{s \le t} v_s")
+class Uniform(Intervention):
     """Lets a head, or all heads of a layer, look at every visible token with equal weight."""
 
     kinds = ("attention",)
 
-    def apply(self, scene: Scene) -> Array:
-        values = scene.trace.values  # (B, H, T, D)
+    def apply(self, context: Context) -> Array:
+        values = context.trace.values  # (B, H, T, D)
         _, H, T, D = values.shape
         weights = np.tri(T, dtype=values.dtype) / np.arange(1, T + 1, dtype=values.dtype)[:, None]
         mixed = (weights @ values).transpose(0, 2, 1, 3)  # (B, T, H, D)
-        rows = scene.block.attention.out.weight.data.reshape(H, D, -1)
-        heads = range(H) if scene.part.unit is None else [scene.part.unit]
+        rows = context.block.attention.out.weight.data.reshape(H, D, -1)
+        heads = range(H) if context.part.unit is None else [context.part.unit]
         return np.sum([mixed[:, :, h] @ rows[h] for h in heads], axis=0)
 
 
@@ -182,10 +182,12 @@ def part_output(block: Block, trace: Any, part: Part) -> Array:
 
 # --- running ---
 
-Changes = Mapping[Part, Change]
+Interventions = Mapping[Part, Intervention]
 
 
-def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace | None = None) -> tuple[Array, Trace]:
+def run_changed(
+    model: Transformer, ids: Ids, changes: Interventions, reference: Trace | None = None
+) -> tuple[Array, Trace]:
     """A forward pass in which these parts add something else.
 
     Args:
@@ -212,7 +214,7 @@ def run_changed(model: Transformer, ids: Ids, changes: Changes, reference: Trace
         for part, change in changes.items():
             if (part.layer, part.kind) == (layer, kind):
                 output = part_output(block, trace.sublayer, part)
-                difference = change.apply(Scene(output, part, block, trace.sublayer, reference)) - output
+                difference = change.apply(Context(output, part, block, trace.sublayer, reference)) - output
                 if branch.norm_out is not None:
                     difference = linearized(branch.norm_out, difference, trace.norm_out)
                 added = added + difference

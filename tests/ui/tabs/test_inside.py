@@ -20,7 +20,7 @@ from tlab.checks import Check
 from tlab.config import ConfigError, options
 from tlab.inside import PROBES, Probe
 from tlab.inside.bugs import BUGS
-from tlab.inside.interventions import CHANGES
+from tlab.inside.interventions import INTERVENTIONS
 from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection import tasks
@@ -236,12 +236,12 @@ def test_a_table_with_evil_tokens_is_escaped_with_its_file():
 # ------------------------------------------------------------------------------------------------ interventions
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", INTERVENTIONS)
 def test_every_change_of_a_head_shows_its_cost_or_what_it_carries(tab, change):
     other = EXCERPT.replace("name", "list")
     shown = tab.on_what_if(None, EXCERPT[:30], {}, "attention.0.head.1", change, other[:30])
     assert "before" in shown and "<table" in shown and "tl-in-refused" not in shown
-    assert ("nats a token" in shown) != CHANGES[change].needs_reference
+    assert ("nats a token" in shown) != INTERVENTIONS[change].needs_reference
 
 
 @pytest.mark.parametrize("part", ["positions", "norms", "mlp.0.neuron.3", "mlp.7"])

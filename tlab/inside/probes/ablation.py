@@ -11,8 +11,8 @@ import numpy as np
 from tlab.config import chosen_from, option
 from tlab.inside.held_out import SLICES, interval, token_losses, window_losses, windows
 from tlab.inside.interventions import (
-    CHANGES,
-    Change,
+    INTERVENTIONS,
+    Intervention,
     Part,
     all_heads,
     find_part,
@@ -37,13 +37,13 @@ def parts_of(model: Transformer) -> list[Part]:
     )
 
 
-def make_change(name: str) -> Change:
+def make_change(name: str) -> Intervention:
     """A change by its key, where it needs no other text.
 
     Raises:
         ProbeError: it does.
     """
-    change = CHANGES[name]()
+    change = INTERVENTIONS[name]()
     if change.needs_reference:
         raise ProbeError(f"{name!r} takes what a part adds from another text; that is what the probe 'patch' is for")
     return change
@@ -79,7 +79,7 @@ class EffectProbe(Probe):
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
 
     part: str = option(ALL, help="One part, such as attention.0.head.1, mlp.1, positions or norms; or all.")
-    change: str = chosen_from(CHANGES, "mean", "What the part does instead.")
+    change: str = chosen_from(INTERVENTIONS, "mean", "What the part does instead.")
     on: str = chosen_from(SLICES, "all", "Which tokens' loss counts.")
     count: int = option(16, low=2, high=MAX_WINDOWS, help="Windows of held-out text.")
 
@@ -103,7 +103,7 @@ class EffectProbe(Probe):
                 table.append(EffectRow(name, *interval(losses(bare.forward(ids)[0]) - before)))
         return table
 
-    def chosen(self, model: Transformer, change: Change) -> list[Part]:
+    def chosen(self, model: Transformer, change: Intervention) -> list[Part]:
         """The parts that were asked for and that this change can be made to."""
         if self.part in MECHANISMS:
             return []
@@ -137,7 +137,7 @@ class NextProbe(Probe):
     units: ClassVar[dict[str, str]] = {"before": "of 1", "after": "of 1"}
 
     part: str = option("attention.0.head.0", help="The part, such as attention.0.head.1 or mlp.1.")
-    change: str = chosen_from(CHANGES, "zero", "What the part does instead.")
+    change: str = chosen_from(INTERVENTIONS, "zero", "What the part does instead.")
     place: int = option(-1, help="The position in the text whose next token is predicted; -1 is the last.")
 
     def rows(self, subject: Subject) -> list[NextRow]:
@@ -195,7 +195,7 @@ class PatchProbe(Probe):
         whole = difference(there) - difference(here)
         table = []
         for part in parts_of(model):
-            logits, _ = run_changed(model, subject.ids[None], {part: CHANGES["patch"]()}, reference)
+            logits, _ = run_changed(model, subject.ids[None], {part: INTERVENTIONS["patch"]()}, reference)
             moved = difference(logits[0, place]) - difference(here)
             table.append(PatchRow(str(part), moved, moved / whole if abs(whole) > 1e-12 else 0.0))
         return table

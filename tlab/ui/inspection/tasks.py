@@ -18,7 +18,7 @@ from tlab.checks import Check, run_checks
 from tlab.cost import num_parameters, step_flops
 from tlab.inside import PROBES, ProbeError, Subject
 from tlab.inside.bugs import checks_with
-from tlab.inside.interventions import CHANGES, Part, find_part, run_changed
+from tlab.inside.interventions import INTERVENTIONS, Part, find_part, run_changed
 from tlab.inside.probes.ablation import ALL, MECHANISMS, EffectProbe, NextRow, PatchProbe
 from tlab.inside.probing import Rows, log_softmax
 from tlab.nn.config import ModelConfig
@@ -157,7 +157,7 @@ def intervene(request: InspectionRequest, part: str, change: str, other: str, co
     Args:
         request: the model, and the text whose next token is asked for.
         part: its name, "positions" or "norms".
-        change: a key of `CHANGES`.
+        change: a key of `INTERVENTIONS`.
         other: the text that a patch takes from.
         count: windows of held-out text.
 
@@ -173,7 +173,7 @@ def intervene(request: InspectionRequest, part: str, change: str, other: str, co
         MECHANISMS[part](bare)
         after = bare.forward(subject.ids[None])[0][0, -1]
     else:
-        what = CHANGES[change]()
+        what = INTERVENTIONS[change]()
         reference = other_trace(subject, other) if what.needs_reference else None
         after = run_changed(subject.model, subject.ids[None], {find_part(subject.model, part): what}, reference)[0][
             0, -1

@@ -9,7 +9,7 @@ import gradio as gr
 
 from tlab.config import options
 from tlab.inside import PROBES
-from tlab.inside.interventions import CHANGES
+from tlab.inside.interventions import INTERVENTIONS
 from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
@@ -115,7 +115,7 @@ class InsideTab:
                     info="Layers, heads and neurons are counted from 0; a single neuron as mlp.0.neuron.7.",
                 )  # fmt: skip
                 choices: list[tuple[str, str]] = [
-                    (entry.label.capitalize(), key) for key, entry in CHANGES.entries.items()
+                    (entry.label.capitalize(), key) for key, entry in INTERVENTIONS.entries.items()
                 ]
                 self.change = gr.Radio(
                     choices, value=FIRST_CHANGE, label="What it does instead", elem_id="what-if-change"
@@ -229,7 +229,9 @@ class InsideTab:
 
     def on_change(self, change: str | None) -> Any:
         """A patch needs another text."""
-        return gr.update(visible=change is not None and change in CHANGES and CHANGES[change].needs_reference)
+        return gr.update(
+            visible=change is not None and change in INTERVENTIONS and INTERVENTIONS[change].needs_reference
+        )
 
     def on_what_if(
         self, run_id: str | None, text: str | None, selection: Any, part: Any, change: Any, other: str | None
@@ -237,7 +239,7 @@ class InsideTab:
         """What the change costs, and the next token before and after; or why it cannot be."""
         of = selected_model(self.runs, run_id, selection)
         part, other = str(part or "")[:100], (other or "")[:MAX_CHARACTERS]
-        change = change if change in CHANGES else FIRST_CHANGE
+        change = change if change in INTERVENTIONS else FIRST_CHANGE
         read = (text or "")[:MAX_CHARACTERS]
         try:
             done = self.intervention(of, read, part, change, other)
@@ -277,7 +279,7 @@ def formula_of(key: str) -> str:
 
 def change_words(part: str, change: str) -> str:
     """What is done to which part."""
-    return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {CHANGES.entries[change].label}"
+    return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {INTERVENTIONS.entries[change].label}"
 
 
 def other_text(text: str) -> str:
