@@ -155,7 +155,7 @@ def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list
     named: list[tuple[str, Any]] = [("embedding", (trace.ids, trace.embedded))]
     for block in trace.blocks:
         named += [
-            ("blocks.norms", tuple((r.branch.norm_in, r.branch.norm_out, r.norm_sum) for r in block)),
+            ("blocks.norms", tuple((r.branch.norm_in, r.branch.norm_out, r.norm) for r in block)),
             ("blocks.attention weights", block.attention.weights),
             ("blocks.attention", block.attention),
             ("blocks.mlp", block.mlp),

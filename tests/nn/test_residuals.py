@@ -47,16 +47,16 @@ class ParallelOneNorm(Residual):
         self.norm = make_norm(space, f"{name}.norm")
 
     def forward(self, x, attention, mlp):
-        h, self_cache = self.norm.forward(x)
+        h, cache = self.norm.forward(x)
         added, attention_trace = attention(h)
         between = x + added
         added, mlp_trace = mlp(h)
         y = between + added
-        return y, (ResidualTrace(x, attention_trace, between, self_cache), ResidualTrace(between, mlp_trace, y))
+        return y, (ResidualTrace(x, attention_trace, between, cache), ResidualTrace(between, mlp_trace, y))
 
     def backward(self, dy, trace, attention, mlp):
         dh = attention(dy, trace[0].branch) + mlp(dy, trace[1].branch)
-        return dy + self.norm.backward(dh, trace[0].norm_sum)
+        return dy + self.norm.backward(dh, trace[0].norm)
 
 
 class Weighed(Sequential):
@@ -177,8 +177,8 @@ def test_every_probe_answers_or_says_why_not(residual, rng, verse):
     weights = {name: param.data for name, param in model.parameters.items()}
     checkpoint = Checkpoint(model.config, TrainConfig(), verse.describe(), 0, weights)
     for name in PROBES:
-        if residual == "weighed" and name in ("stream", "attribution"):
-            with pytest.raises(ProbeError, match="residual layout Weighed"):
+        if (residual, name) in [("weighed", "stream"), ("weighed", "attribution"), ("one-norm", "circuits")]:
+            with pytest.raises(ProbeError, match="does more to"):
                 probe(name, checkpoint, "the quick", verse)
         else:
             assert probe(name, checkpoint, "the quick", verse)

@@ -138,7 +138,7 @@ def stream_contributions(model: Transformer, trace: Trace, depth: int | None = N
             parts.update({name: value for name, value in added if name != "offset"})
             offset = offset + added[-1].value
             if branch.norm_sum is not None:
-                through(branch.norm_sum, residual.norm_sum)
+                through(branch.norm_sum, residual.norm)
     if depth is None and model.final_norm is not None:
         through(model.final_norm, trace.final_norm)
     return [*(Contribution(name, part) for name, part in parts.items()), Contribution("offset", offset)]
@@ -155,11 +155,26 @@ def check_addition(layout: Residual, branch: Branch, residual: ResidualTrace, st
     """
     total = stream + residual.branch.added
     norm = branch.norm_sum
-    y = total if norm is None else linearized(norm, total, residual.norm_sum) + shift_of(norm)
+    y = total if norm is None else linearized(norm, total, residual.norm) + shift_of(norm)
     if np.abs(residual.y - y).max() > ROUNDING * max(np.abs(stream).max(), np.abs(y).max()):
         raise ProbeError(
             f"the residual layout {type(layout).__name__} does more to the stream than to add to it and to norm it, so "
             "it cannot be taken apart into what each part has added"
+        )
+
+
+def check_reading(layout: Residual, branch: Branch, residual: ResidualTrace) -> None:
+    """Refuse a layout of which a sublayer reads something else than the stream through the norm that is stated.
+
+    Raises:
+        ProbeError: it does.
+    """
+    x, norm = residual.x, branch.norm_in
+    stated, read = x if norm is None else norm.forward(x)[0], residual.branch.sublayer.x
+    if np.abs(read - stated).max() > ROUNDING * np.abs(stated).max():
+        raise ProbeError(
+            f"the residual layout {type(layout).__name__} does more to what attention reads than to norm it where it "
+            "states that it does, so what a head makes of a token is not in its matrices alone"
         )
 
 

@@ -36,7 +36,7 @@ class ResidualTrace(NamedTuple):
     x: Array  # (B, T, C), the stream before
     branch: BranchTrace
     y: Array  # (B, T, C), the stream after
-    norm_sum: Any = None  # cache of the norm of the sum
+    norm: Any = None  # cache of the norm that the layout runs itself: that of the sum, or one of its own
 
     @property
     def sublayer(self) -> Any:
@@ -128,14 +128,14 @@ class Sequential(Residual):
         for run, branch in zip((attention, mlp), self.branches, strict=True):
             added, branch_trace = run(x)
             total = x + added  # (B, T, C)
-            y, norm_sum = branch.norm_sum.forward(total) if branch.norm_sum else (total, None)
-            residuals.append(ResidualTrace(x, branch_trace, y, norm_sum))
+            y, norm_cache = branch.norm_sum.forward(total) if branch.norm_sum else (total, None)
+            residuals.append(ResidualTrace(x, branch_trace, y, norm_cache))
             x = y
         return x, (residuals[0], residuals[1])
 
     def backward(self, dy: Array, trace: TwoResiduals, attention: RunBackward, mlp: RunBackward) -> Array:
         for run, branch, residual in zip((mlp, attention), self.branches[::-1], trace[::-1], strict=True):
-            dtotal = branch.norm_sum.backward(dy, residual.norm_sum) if branch.norm_sum else dy  # (B, T, C)
+            dtotal = branch.norm_sum.backward(dy, residual.norm) if branch.norm_sum else dy  # (B, T, C)
             dy = dtotal + run(dtotal, residual.branch)  # along the shortcut, and through the branch
         return dy
 

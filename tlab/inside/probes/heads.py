@@ -9,7 +9,7 @@ import numpy as np
 
 from tlab.config import option
 from tlab.inside.attention import SETTLED_ROWS, attention_statistics, attention_targets, score_statistics
-from tlab.inside.contributions import linearized, unembedding
+from tlab.inside.contributions import check_reading, linearized, unembedding
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject
 from tlab.nn.attention import AttentionTrace
 from tlab.nn.model import Block, Transformer
@@ -261,7 +261,8 @@ class CircuitsProbe(Probe):
         if model.final_norm is not None:
             unembedded = fixed(model.final_norm, np.eye(len(unembedded))) @ unembedded
         table = []
-        for layer in range(len(model.blocks)):
+        for layer, (block, trace) in enumerate(zip(model.blocks, subject.trace.blocks, strict=True)):
+            check_reading(block.layout, block.attention_branch, trace.attention_residual)
             for head in range(model.config.num_heads):
                 queries, keys, values, out = head_matrices(model, layer, head)
                 # The V x V circuits have the same eigenvalues but zeros as these small D x D ones.
