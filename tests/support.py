@@ -10,6 +10,8 @@ from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 
+EVIL = '<img src=x onerror="window.hacked=1">'  # what a browser would obey if it were not escaped
+SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}  # a model for the app's forms
 VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
 
 

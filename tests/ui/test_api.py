@@ -8,12 +8,6 @@ import warnings
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
-    warnings.simplefilter("ignore", ResourceWarning)
-    pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
-
 from support import GRADIO
 from tlab.ui import api
 from tlab.ui.app import build, launch_options

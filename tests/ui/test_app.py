@@ -13,16 +13,11 @@ import time
 import urllib.request
 import warnings
 
+import gradio as gr
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
-    warnings.simplefilter("ignore", ResourceWarning)
-    gr = pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
-
-from support import GRADIO
+from support import EVIL, GRADIO, SMALL
 from tlab import ModelConfig, TrainConfig
 from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Relu
@@ -60,9 +55,7 @@ from tlab.ui.widgets.component import error_toast
 
 pytestmark = GRADIO
 
-EVIL = '<img src=x onerror="window.hacked=1">'
 TEXT = "the quick brown fox jumps over the lazy dog; " * 40
-SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}
 
 
 def job(steps: int = 40, text: str | None = TEXT, **training) -> Job:

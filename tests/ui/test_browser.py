@@ -1,166 +1,25 @@
 """The page in a real browser: alive on load, streaming, stopping, safe, and nobody's business but the visitor's."""
 
-import gc
 import os
-import shutil
 import time
-import warnings
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("there is no Chromium here: apt-get install -y chromium", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-with warnings.catch_warnings():
-    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
-    warnings.simplefilter("ignore", ResourceWarning)
-    pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
-
-from support import GRADIO  # noqa: E402, after what may be missing
-from tlab.ui.app import build, launch_options  # noqa: E402
-from tlab.ui.runs.limits import LOCAL  # noqa: E402
-from tlab.ui.runs.manager import Runs  # noqa: E402
-from tlab.ui.settings.presets import PRESETS  # noqa: E402
+from browsing import (
+    choose_preset,
+    drawn,
+    open_tab,
+    set_number,
+    start,
+    wait_for_state,
+    wait_until_gone,
+    worker_of_only_run,
+)
+from support import EVIL, GRADIO
 
 pytestmark = GRADIO
 
-EVIL = '<img src=x onerror="window.hacked=1">'
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 BUTTONS = ("start", "pause", "step", "stop", "reset")
-SECONDS = 20_000  # milliseconds that anything may take on a busy machine
-
-
-@pytest.fixture(scope="module")
-def runs():
-    runs = Runs(LOCAL, slots=2)
-    runs.prepare()
-    yield runs
-    runs.close()
-
-
-SERVED = []  # the page of each module's server
-
-
-@pytest.fixture(scope="module")
-def url(runs):
-    page = build(runs)
-    SERVED.append(page)
-    _, url, _ = page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
-    yield url
-    page.close(verbose=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, url):
-    """Opens the page as a new visitor: their page, what its console complained of, and where it sent requests."""
-    contexts = []
-
-    def open_page(width: int = 1440, height: int = 900, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(SECONDS)
-        page.complaints, page.requested = [], []
-        page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda request: page.requested.append(request.url))
-        page.goto(url)
-        page.wait_for_selector("#loss-chart canvas")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def set_number(page, name: str, value: float) -> None:
-    field = page.locator(f"#field-{name} input[type=number]").first
-    field.fill(str(value))
-    field.press("Tab")
-
-
-def choose_preset(page, label: str) -> None:
-    """Its settings have arrived when the sentence below the presets is its own."""
-    page.get_by_role("radio", name=label, exact=True).check()
-    page.wait_for_function(
-        "words => document.querySelector('#presets .tl-why').innerText.includes(words)", arg=PRESETS[label].words[:40]
-    )
-
-
-def start(page, steps: int = 100, preset: str = "Tiny and instant") -> None:
-    """A run of one side, small enough to be quick unless told otherwise."""
-    choose_preset(page, preset)
-    set_number(page, "steps", steps)
-    page.click("#start")
-
-
-def wait_for_state(page, *states: str) -> None:
-    page.wait_for_selector(", ".join(f"#run-state .tl-badge.{state}" for state in states))
-
-
-def open_tab(page, name: str) -> None:
-    """By its button or, where there is no room for it, by the menu behind the last one."""
-    page.wait_for_function(
-        "name => [...document.querySelectorAll('[role=tab], .overflow-dropdown button')]"
-        ".some(tab => tab.offsetParent && tab.textContent.trim() === name)"
-        " || document.querySelector('.overflow-menu > button')?.offsetParent",
-        arg=name,
-    )
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if not tab.is_visible():
-        page.locator(".overflow-menu > button").click()
-        tab = page.locator(".overflow-dropdown button").get_by_text(name, exact=True)
-    tab.click()
-
-
-def drawn(page, selector: str) -> bool:
-    """Whether a canvas shows more than one colour."""
-    return page.evaluate(
-        """selector => {
-          const canvas = document.querySelector(selector);
-          const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-          return new Set(new Uint32Array(data.buffer)).size > 8;
-        }""",
-        selector,
-    )
-
-
-def wait_until_gone(pid: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def worker_of_only_run(runs) -> int:
-    active = [run for run in list(runs.runs.values()) if run.active]
-    assert len(active) == 1
-    return active[0].worker.process.pid
 
 
 def test_the_chart_and_a_sample_are_there_before_any_click(visit):
@@ -254,8 +113,8 @@ def test_a_worker_is_less_urgent_than_the_server(visit, runs):
     page.click("#stop")
 
 
-def test_gradio_keeps_nothing_of_a_closed_tab(visit):
-    known = SERVED[-1].state_holder.session_data
+def test_gradio_keeps_nothing_of_a_closed_tab(visit, served):
+    known = served.state_holder.session_data
     others = set(known)
     page = visit()
     set_number(page, "steps", 70)

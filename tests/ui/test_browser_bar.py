@@ -6,17 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_browser import (  # noqa: F401, fixtures; where there is no browser, that module skips this one as well
-    browser,
-    open_tab,
-    runs,
-    set_number,
-    start,
-    url,
-    visit,
-    wait_for_state,
-)  # fmt: skip
 
+from browsing import open_tab, set_number, start, wait_for_state
 from support import GRADIO
 
 pytestmark = GRADIO
@@ -52,7 +43,7 @@ def everything_is_there(page, tab: str) -> None:
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_every_control_is_reached_by_the_tab_key(visit, tab):  # noqa: F811
+def test_every_control_is_reached_by_the_tab_key(visit, tab):
     page = visit()
     everything_is_there(page, tab)
     controls = page.evaluate(CONTROLS)
@@ -69,7 +60,7 @@ def test_every_control_is_reached_by_the_tab_key(visit, tab):  # noqa: F811
     assert missed == []
 
 
-def test_a_comparison_can_be_trained_and_looked_into_with_the_keyboard_alone(visit):  # noqa: F811
+def test_a_comparison_can_be_trained_and_looked_into_with_the_keyboard_alone(visit):
     page = visit()
     set_number(page, "steps", 50)
     page.locator("#start").focus()
@@ -93,7 +84,7 @@ def axe() -> str:
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_any_tab(visit, axe, scheme, width):  # noqa: F811
+def test_axe_finds_nothing_serious_on_any_tab(visit, axe, scheme, width):
     page = visit(width=width, color_scheme=scheme)
     page.evaluate(axe)
     found = []
@@ -110,7 +101,7 @@ def test_axe_finds_nothing_serious_on_any_tab(visit, axe, scheme, width):  # noq
     assert found == []
 
 
-def test_charts_have_words_for_those_who_do_not_see_them(visit):  # noqa: F811
+def test_charts_have_words_for_those_who_do_not_see_them(visit):
     page = visit()
     for tab in ("Train", "Attention", "Inside", "Compare", "Sweeps"):
         everything_is_there(page, tab)
@@ -121,14 +112,14 @@ def test_charts_have_words_for_those_who_do_not_see_them(visit):  # noqa: F811
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_a_phone_shows_every_tab_without_sideways_scrolling(visit, tab):  # noqa: F811
+def test_a_phone_shows_every_tab_without_sideways_scrolling(visit, tab):
     page = visit(width=390, height=844)
     assert page.get_by_role("tab", name=tab, exact=True).is_visible()  # and not in a menu
     everything_is_there(page, tab)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_the_page_is_painted_and_usable_soon(visit, capsys):  # noqa: F811
+def test_the_page_is_painted_and_usable_soon(visit, capsys):
     """The targets are measured by `python -m benchmarks.app`; here others may be at work, so the bounds are wide."""
     visit()  # the first page ever costs what is made once
     began = time.perf_counter()
@@ -142,7 +133,7 @@ def test_the_page_is_painted_and_usable_soon(visit, capsys):  # noqa: F811
     assert usable < 10
 
 
-def test_two_browsers_never_share_a_run_a_link_or_an_export(visit, runs, tmp_path):  # noqa: F811
+def test_two_browsers_never_share_a_run_a_link_or_an_export(visit, runs, tmp_path):
     pages = [visit(), visit()]
     for page, steps in zip(pages, (60, 90), strict=True):
         start(page, steps)  # both at once

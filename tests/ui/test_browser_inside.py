@@ -1,14 +1,12 @@
 """The Inside tab in a real browser: alive on load, one click a probe, and nothing that is typed becomes markup."""
 
-# With its fixtures, and skipped as it is where there is no browser.
-from test_browser import EVIL, browser, drawn, open_tab, runs, start, url, visit, wait_for_state  # noqa: F401
-
-from support import GRADIO
+from browsing import drawn, open_tab, start, wait_for_state
+from support import EVIL, GRADIO
 
 pytestmark = GRADIO
 
 
-def inside(visit, **options):  # noqa: F811
+def inside(visit, **options):
     page = visit(**options)
     open_tab(page, "Inside")
     page.wait_for_selector("#inside-table table")
@@ -22,7 +20,7 @@ def choose(page, group: str, probe: str) -> None:
     page.locator("#inside-table .tl-title b").get_by_text(probe, exact=True).wait_for()
 
 
-def test_a_table_a_chart_and_an_intervention_are_there_before_any_click(visit):  # noqa: F811
+def test_a_table_a_chart_and_an_intervention_are_there_before_any_click(visit):
     page = inside(visit)
     assert page.locator("#inside-table tbody tr").count() > 3
     assert page.locator("#inside-formula .katex").count() == 1
@@ -32,7 +30,7 @@ def test_a_table_a_chart_and_an_intervention_are_there_before_any_click(visit): 
     assert not [words for words in page.complaints if "inside" in words.lower()]
 
 
-def test_a_probe_is_two_clicks_and_shows_its_own_options(visit):  # noqa: F811
+def test_a_probe_is_two_clicks_and_shows_its_own_options(visit):
     page = inside(visit)
     choose(page, "Neurons", "What a neuron says")
     assert page.locator("#probe-says-neuron input").is_visible()
@@ -43,7 +41,7 @@ def test_a_probe_is_two_clicks_and_shows_its_own_options(visit):  # noqa: F811
     page.wait_for_function("before => document.querySelector('#inside-table').innerText !== before", arg=before)
 
 
-def test_the_slider_shows_an_earlier_model(visit):  # noqa: F811
+def test_the_slider_shows_an_earlier_model(visit):
     page = inside(visit)
     before = page.inner_text("#inside-table")
     page.locator("#inside-scrub input").focus()
@@ -52,7 +50,7 @@ def test_the_slider_shows_an_earlier_model(visit):  # noqa: F811
     assert page.inner_text("#inside-table") != before
 
 
-def test_what_is_typed_stays_text(visit):  # noqa: F811
+def test_what_is_typed_stays_text(visit):
     page = inside(visit)
     page.locator("#inside-text textarea").fill(EVIL)
     page.locator("#inside-table").get_by_text("a").first.wait_for()
@@ -63,7 +61,7 @@ def test_what_is_typed_stays_text(visit):  # noqa: F811
     assert page.evaluate("window.hacked") is None
 
 
-def test_a_planted_bug_is_caught_and_trained_beside_the_right_model(visit):  # noqa: F811
+def test_a_planted_bug_is_caught_and_trained_beside_the_right_model(visit):
     page = inside(visit)
     page.locator("#lab-bug input").click()
     page.get_by_role("option", name="No causal mask").click()
@@ -77,7 +75,7 @@ def test_a_planted_bug_is_caught_and_trained_beside_the_right_model(visit):  # n
     wait_for_state(page, "stopped", "done")
 
 
-def test_a_model_trained_here_is_looked_into(visit):  # noqa: F811
+def test_a_model_trained_here_is_looked_into(visit):
     page = visit()
     start(page, steps=20)
     wait_for_state(page, "done")
@@ -88,7 +86,7 @@ def test_a_model_trained_here_is_looked_into(visit):  # noqa: F811
     page.locator("#lab-profiled").get_by_text("Being watched").wait_for()
 
 
-def test_no_table_is_wider_than_a_phone(visit):  # noqa: F811
+def test_no_table_is_wider_than_a_phone(visit):
     page = inside(visit, width=390, height=844)
     choose(page, "Trace", "One token's way")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -7,20 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_browser import (  # noqa: F401, fixtures; where there is no browser, that module skips this one as well
-    EVIL,
-    browser,
-    drawn,
-    open_tab,
-    runs,
-    set_number,
-    start,
-    url,
-    visit,
-    wait_for_state,
-)  # fmt: skip
 
-from support import GRADIO
+from browsing import drawn, open_tab, set_number, start, wait_for_state
+from support import EVIL, GRADIO
 
 pytestmark = GRADIO
 
@@ -33,15 +22,15 @@ def train(page, steps: int = 50) -> None:
     wait_for_state(page, "done")
 
 
-def last_run(runs):  # noqa: F811
+def last_run(runs):
     return next(reversed(runs.runs.values()))
 
 
-def losses(runs) -> list:  # noqa: F811
+def losses(runs) -> list:
     return [(side.last.loss, side.validation_loss) for side in last_run(runs).sides]
 
 
-def open_link(visit, url, query: str, **options):  # noqa: F811
+def open_link(visit, url, query: str, **options):
     page = visit(**options)
     page.goto(f"{url}?{query}")
     page.wait_for_selector("#loss-chart canvas")
@@ -51,7 +40,7 @@ def open_link(visit, url, query: str, **options):  # noqa: F811
 # ------------------------------------------------------------------------------------------------ compare
 
 
-def test_the_shipped_run_is_compared_before_there_is_another(visit):  # noqa: F811
+def test_the_shipped_run_is_compared_before_there_is_another(visit):
     page = visit()
     open_tab(page, "Compare")
     page.get_by_text("Shipped:").first.wait_for()
@@ -60,7 +49,7 @@ def test_the_shipped_run_is_compared_before_there_is_another(visit):  # noqa: F8
     assert page.locator("#history .tl-run").count() == 1
 
 
-def test_runs_are_named_pinned_overlaid_and_deleted(visit, runs):  # noqa: F811
+def test_runs_are_named_pinned_overlaid_and_deleted(visit, runs):
     page = visit()
     train(page)
     open_tab(page, "Compare")
@@ -85,7 +74,7 @@ def test_runs_are_named_pinned_overlaid_and_deleted(visit, runs):  # noqa: F811
     assert page.complaints == []
 
 
-def test_the_table_shows_the_differences_alone_until_all_is_asked_for(visit):  # noqa: F811
+def test_the_table_shows_the_differences_alone_until_all_is_asked_for(visit):
     page = visit()
     open_tab(page, "Compare")
     page.locator("#config-table tbody tr").first.wait_for()
@@ -94,7 +83,7 @@ def test_the_table_shows_the_differences_alone_until_all_is_asked_for(visit):  #
     page.wait_for_function(f"document.querySelectorAll('#config-table tbody tr').length > {few + 15}")
 
 
-def test_an_export_downloads_repeats_to_the_digit_and_opens_for_another_visitor(visit, runs, tmp_path):  # noqa: F811
+def test_an_export_downloads_repeats_to_the_digit_and_opens_for_another_visitor(visit, runs, tmp_path):
     page = visit()
     train(page)
     expected = losses(runs)
@@ -118,7 +107,7 @@ def test_an_export_downloads_repeats_to_the_digit_and_opens_for_another_visitor(
     other.get_by_text("your run on “python-docs”, after 50 steps").first.wait_for()
 
 
-def test_a_hostile_zip_is_refused_in_words_and_the_page_lives(visit, tmp_path):  # noqa: F811
+def test_a_hostile_zip_is_refused_in_words_and_the_page_lives(visit, tmp_path):
     page = visit()
     open_tab(page, "Compare")
     for name, content in (("../../x", b"x"), ("text.txt", b"a" * 50_000_000)):
@@ -131,7 +120,7 @@ def test_a_hostile_zip_is_refused_in_words_and_the_page_lives(visit, tmp_path): 
     train(page)
 
 
-def test_a_visitor_never_sees_another_visitors_history(visit, runs):  # noqa: F811
+def test_a_visitor_never_sees_another_visitors_history(visit, runs):
     first, second = visit(), visit()
     train(first)
     open_tab(second, "Compare")
@@ -155,7 +144,7 @@ def test_a_visitor_never_sees_another_visitors_history(visit, runs):  # noqa: F8
 # ------------------------------------------------------------------------------------------------ links
 
 
-def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(visit, runs, url):  # noqa: F811
+def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(visit, runs, url):
     page = visit()
     page.locator("#field-norm").get_by_text("RMSNorm").click()
     set_number(page, "seed", 5)
@@ -176,7 +165,7 @@ def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(vis
     assert last_run(runs).sides[0].model["norm"] == "rmsnorm"
 
 
-def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):  # noqa: F811
+def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):
     page = open_link(visit, url, "steps=7&norm=%3Cimg%20src%3Dx%20onerror%3D%22window.hacked%3D1%22%3E&nrm=1")
     page.get_by_text("Not everything in this link can be").wait_for()
     assert "<img src=x" in page.inner_text("#link-notice")
@@ -184,7 +173,7 @@ def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):  # noqa: F8
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
 
 
-def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):  # noqa: F811
+def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
     page.get_by_text("each at its value: Seed, Norm").wait_for()
     assert not page.locator("#field-seed").is_visible()
@@ -198,7 +187,7 @@ def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):  # 
 # ------------------------------------------------------------------------------------------------ code and sweeps
 
 
-def test_the_code_of_a_choice_is_one_click_away(visit):  # noqa: F811
+def test_the_code_of_a_choice_is_one_click_away(visit):
     page = visit()
     page.locator("#field-norm").get_by_text("RMSNorm").click()
     page.click("#field-norm-code")
@@ -211,7 +200,7 @@ def test_the_code_of_a_choice_is_one_click_away(visit):  # noqa: F811
     assert page.locator(".katex-error").count() == 0
 
 
-def test_a_cell_of_the_shipped_sweep_shows_its_curve_and_is_trained(visit, runs):  # noqa: F811
+def test_a_cell_of_the_shipped_sweep_shows_its_curve_and_is_trained(visit, runs):
     page = visit()
     open_tab(page, "Sweeps")
     page.wait_for_selector("#sweep-chart canvas[data-drawn='2']")
@@ -228,7 +217,7 @@ def test_a_cell_of_the_shipped_sweep_shows_its_curve_and_is_trained(visit, runs)
     assert (model["norm"], model["activation"], model["residual"]) == ("rmsnorm", "relu", "post")
 
 
-def test_the_map_can_be_used_with_the_keyboard_alone(visit):  # noqa: F811
+def test_the_map_can_be_used_with_the_keyboard_alone(visit):
     page = visit()
     open_tab(page, "Sweeps")
     cell = page.get_by_role("button", name="Pre-LN LayerNorm, ReLU")
@@ -240,7 +229,7 @@ def test_the_map_can_be_used_with_the_keyboard_alone(visit):  # noqa: F811
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_these_tabs_leave_the_console_empty_and_ask_nobody_outside(visit, url, scheme):  # noqa: F811
+def test_these_tabs_leave_the_console_empty_and_ask_nobody_outside(visit, url, scheme):
     page = visit(color_scheme=scheme)
     for tab in ("Compare", "Sweeps", "Code"):
         open_tab(page, tab)
@@ -252,7 +241,7 @@ def test_these_tabs_leave_the_console_empty_and_ask_nobody_outside(visit, url, s
 
 
 @pytest.mark.parametrize("tab", ["Compare", "Sweeps", "Code"])
-def test_a_phone_needs_no_sideways_scrolling_here(visit, tab):  # noqa: F811
+def test_a_phone_needs_no_sideways_scrolling_here(visit, tab):
     page = visit(width=390, height=844)
     open_tab(page, tab)
     page.wait_for_timeout(300)

@@ -2,10 +2,8 @@
 
 import pytest
 
-# With its fixtures, and skipped as it is where there is no browser.
-from test_browser import EVIL, browser, drawn, open_tab, runs, start, url, visit, wait_for_state  # noqa: F401
-
-from support import GRADIO
+from browsing import open_tab, start, wait_for_state
+from support import EVIL, GRADIO
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
 
 pytestmark = GRADIO
@@ -21,7 +19,7 @@ UNTIL = """([act, done]) => new Promise((resolve) => {
 MAP = "document.querySelector('#attention-map .tl-plot canvas').dataset.drawn"
 
 
-def attention(visit, **options):  # noqa: F811
+def attention(visit, **options):
     page = visit(**options)
     open_tab(page, "Attention")
     page.wait_for_selector("#attention-map canvas[data-drawn]")
@@ -29,7 +27,7 @@ def attention(visit, **options):  # noqa: F811
     return page
 
 
-def generating(visit, **options):  # noqa: F811
+def generating(visit, **options):
     page = visit(**options)
     open_tab(page, "Generate")
     page.wait_for_selector("#chain tbody tr")
@@ -44,7 +42,7 @@ def head(page) -> str:
 # ------------------------------------------------------------------------------------------------ attention
 
 
-def test_every_picture_of_the_attention_tab_is_there_before_any_click(visit):  # noqa: F811
+def test_every_picture_of_the_attention_tab_is_there_before_any_click(visit):
     page = attention(visit)
     for selector in ("#attention-map .tl-plot canvas", "#attention-map .tl-row canvas", "#attention-pair canvas",
                      "#attention-positions .tl-pattern canvas", "#attention-positions .tl-distance canvas",
@@ -57,7 +55,7 @@ def test_every_picture_of_the_attention_tab_is_there_before_any_click(visit):  #
     assert page.locator("#attention-heads [role=radio]").count() == config.num_layers * config.num_heads
 
 
-def test_a_click_on_a_head_shows_it_within_a_quarter_of_a_second(visit):  # noqa: F811
+def test_a_click_on_a_head_shows_it_within_a_quarter_of_a_second(visit):
     page = attention(visit)
     times = []
     for i in range(8):
@@ -72,7 +70,7 @@ def test_a_click_on_a_head_shows_it_within_a_quarter_of_a_second(visit):  # noqa
     assert "Head 4 of layer 2" in page.inner_text("#attention-words")
 
 
-def test_the_last_of_many_quick_choices_is_what_stays(visit):  # noqa: F811
+def test_the_last_of_many_quick_choices_is_what_stays(visit):
     page = attention(visit)
     page.locator("#attention-heads [role=radio]").nth(0).click()
     for _ in range(3):
@@ -87,7 +85,7 @@ def test_the_last_of_many_quick_choices_is_what_stays(visit):  # noqa: F811
     assert "Layer 4, head 4" in page.inner_text("#attention-statistics")
 
 
-def test_the_slider_moves_map_bars_and_sample_together(visit):  # noqa: F811
+def test_the_slider_moves_map_bars_and_sample_together(visit):
     page = attention(visit)
     before = [page.inner_text("#attention-next"), page.inner_text("#attention-statistics")]
     slider = page.locator("#attention-scrub input")
@@ -100,7 +98,7 @@ def test_the_slider_moves_map_bars_and_sample_together(visit):  # noqa: F811
     assert all(a != b for a, b in zip(before, after, strict=True))
 
 
-def test_play_goes_through_the_whole_training_and_stops(visit):  # noqa: F811
+def test_play_goes_through_the_whole_training_and_stops(visit):
     page = attention(visit)
     page.click("#attention-scrub .tl-play")
     page.locator("#attention-note").get_by_text(f"after {demo_steps()[0]:,} steps").wait_for()
@@ -108,14 +106,14 @@ def test_play_goes_through_the_whole_training_and_stops(visit):  # noqa: F811
     page.get_by_role("button", name="Play the training").wait_for()
 
 
-def test_the_other_side_can_be_looked_into(visit):  # noqa: F811
+def test_the_other_side_can_be_looked_into(visit):
     page = attention(visit)
     page.locator("#attention-scrub .tl-side-b").click()
     page.locator("#attention-note").get_by_text("The model is B").wait_for()
     assert page.get_attribute("#attention-scrub .tl-side-b", "aria-pressed") == "true"
 
 
-def test_a_pair_is_chosen_with_the_arrow_keys_and_told(visit):  # noqa: F811
+def test_a_pair_is_chosen_with_the_arrow_keys_and_told(visit):
     page = attention(visit)
     T = len(page.evaluate("[...document.querySelectorAll('#attention-map .tl-reading span')].map(s => s.textContent)"))
     page.locator("#attention-map .tl-plot").focus()
@@ -124,7 +122,7 @@ def test_a_pair_is_chosen_with_the_arrow_keys_and_told(visit):  # noqa: F811
     assert f"({T - 1}) looks at" in page.inner_text("#attention-map [role=status]")
 
 
-def test_hovering_a_cell_tells_its_score_and_weight(visit):  # noqa: F811
+def test_hovering_a_cell_tells_its_score_and_weight(visit):
     page = attention(visit)
     box = page.locator("#attention-map .tl-plot canvas").bounding_box()
     page.mouse.move(box["x"] + 30, box["y"] + 300)
@@ -134,7 +132,7 @@ def test_hovering_a_cell_tells_its_score_and_weight(visit):  # noqa: F811
     assert page.evaluate("document.querySelector('#attention-pair .tl-who').textContent") not in tip.inner_text()
 
 
-def test_the_map_shows_scores_before_the_mask(visit):  # noqa: F811
+def test_the_map_shows_scores_before_the_mask(visit):
     page = attention(visit)
     corner = (
         "(() => { const canvas = document.querySelector('#attention-map .tl-plot canvas');"
@@ -145,7 +143,7 @@ def test_the_map_shows_scores_before_the_mask(visit):  # noqa: F811
     page.wait_for_function(f"{corner} === 255")
 
 
-def test_each_kind_of_position_has_its_pictures(visit):  # noqa: F811
+def test_each_kind_of_position_has_its_pictures(visit):
     page = attention(visit)
     seen = set()
     for kind in ("rope", "alibi", "learned", "none"):
@@ -158,7 +156,7 @@ def test_each_kind_of_position_has_its_pictures(visit):  # noqa: F811
     assert len(seen) == 4
 
 
-def test_what_is_typed_while_the_tab_opens_stays(visit):  # noqa: F811
+def test_what_is_typed_while_the_tab_opens_stays(visit):
     page = visit()
     start(page, 50)
     wait_for_state(page, "done")
@@ -172,7 +170,7 @@ def test_what_is_typed_while_the_tab_opens_stays(visit):  # noqa: F811
 # ------------------------------------------------------------------------------------------------ generate
 
 
-def test_a_slider_moves_the_chain_within_a_quarter_of_a_second(visit):  # noqa: F811
+def test_a_slider_moves_the_chain_within_a_quarter_of_a_second(visit):
     page = generating(visit)
     cell = "document.querySelector('#chain tbody .tl-chance span').textContent"
     field = "document.querySelector('#temperature input[type=number]')"
@@ -188,7 +186,7 @@ def test_a_slider_moves_the_chain_within_a_quarter_of_a_second(visit):  # noqa: 
     assert min(times) < 250  # what else runs on this machine only adds
 
 
-def test_both_sides_write_to_one_prompt(visit):  # noqa: F811
+def test_both_sides_write_to_one_prompt(visit):
     page = generating(visit)
     page.locator("#prompt textarea").fill("def ")
     page.click("#write")
@@ -198,7 +196,7 @@ def test_both_sides_write_to_one_prompt(visit):  # noqa: F811
     assert page.inner_text("#written-text .tl-page") != page.inner_text("#written-text-b .tl-page")
 
 
-def test_a_clicked_token_shows_its_alternatives_until_escape(visit):  # noqa: F811
+def test_a_clicked_token_shows_its_alternatives_until_escape(visit):
     page = generating(visit)
     page.locator("#written-text .tl-token").nth(20).click()
     page.locator("#chain").get_by_text("token 21 of the text").wait_for()
@@ -212,7 +210,7 @@ def test_a_clicked_token_shows_its_alternatives_until_escape(visit):  # noqa: F8
     assert page.locator("#written-text .tl-query").count() == 0
 
 
-def test_another_token_instead_lets_the_model_write_on_from_there(visit):  # noqa: F811
+def test_another_token_instead_lets_the_model_write_on_from_there(visit):
     page = generating(visit)
     tokens = "[...document.querySelectorAll('#written-text .tl-token')].map(t => t.textContent)"
     before = page.evaluate(tokens)
@@ -226,7 +224,7 @@ def test_another_token_instead_lets_the_model_write_on_from_there(visit):  # noq
     assert page.inner_text("#written-text-b .tl-page") == other
 
 
-def test_typing_a_prompt_moves_the_chain_and_forgets_the_clicked_token(visit):  # noqa: F811
+def test_typing_a_prompt_moves_the_chain_and_forgets_the_clicked_token(visit):
     page = generating(visit)
     page.locator("#written-text .tl-token").nth(20).click()
     page.locator("#chain").get_by_text("token 21 of the text").wait_for()
@@ -235,7 +233,7 @@ def test_typing_a_prompt_moves_the_chain_and_forgets_the_clicked_token(visit):  
     page.wait_for_function("document.querySelectorAll('#written-text .tl-query').length === 0")
 
 
-def test_markup_in_prompts_and_tokens_is_shown_and_not_obeyed(visit):  # noqa: F811
+def test_markup_in_prompts_and_tokens_is_shown_and_not_obeyed(visit):
     page = attention(visit)
     page.locator("#attention-text textarea").fill('def f(): "<b>" in x')
     page.wait_for_function("document.querySelector('.tl-reading').textContent.includes('\"<b>\"')")
@@ -249,7 +247,7 @@ def test_markup_in_prompts_and_tokens_is_shown_and_not_obeyed(visit):  # noqa: F
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_both_tabs_leave_the_console_empty_and_fit_the_page(visit, url, scheme, width):  # noqa: F811
+def test_both_tabs_leave_the_console_empty_and_fit_the_page(visit, url, scheme, width):
     page = attention(visit, width=width, color_scheme=scheme)
     page.locator("#attention-heads [role=radio]").nth(2).click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width

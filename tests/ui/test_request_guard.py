@@ -1,15 +1,9 @@
 """What stands before the handlers: large requests and nonsense are answered in words, and the log stays empty."""
 
 import asyncio
-import gc
-import warnings
 
+import gradio as gr
 import pytest
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ResourceWarning)  # Gradio makes event loops that it never closes
-    gr = pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
 
 from support import GRADIO
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly

@@ -5,6 +5,7 @@ import multiprocessing
 
 import pytest
 
+from support import SMALL
 from tlab import ModelConfig, TrainConfig
 from tlab.inside.bugs import planted, trainer_with
 from tlab.training.trainer import Trainer, evaluate
@@ -17,8 +18,6 @@ from tlab.ui.runs.run import Run
 from tlab.ui.runs.worker import run_job
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.tabs.train.view import run_words
-
-SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}
 
 
 @pytest.fixture(autouse=True)

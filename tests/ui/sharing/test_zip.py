@@ -1,7 +1,6 @@
 """Exports: one zip that repeats a run to the last digit, opens again, and harms nobody who opens it."""
 
 import csv
-import gc
 import io
 import json
 import math
@@ -16,16 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from support import GRADIO, VERSE
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ResourceWarning)
-    pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
-
 from safetensors.numpy import save
 
+from support import EVIL, GRADIO, SMALL, VERSE
 from tlab import Checkpoint, ModelConfig, TrainConfig, Trainer
 from tlab.text import corpus_from_text, load_corpus
 from tlab.training.checkpoint import FILE_NAME
@@ -37,9 +29,7 @@ from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide, write_expo
 pytestmark = GRADIO
 
 ROOT = Path(__file__).parents[3]
-EVIL = '<img src=x onerror="window.hacked=1">'
 TEXT = VERSE * 40
-SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}
 
 
 def trained(corpus, steps: int = 12, model=None, **training) -> Checkpoint:

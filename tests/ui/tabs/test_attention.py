@@ -5,19 +5,13 @@ import gc
 import html
 import json
 import time
-import warnings
 import weakref
 
+import gradio as gr
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
-    warnings.simplefilter("ignore", ResourceWarning)
-    gr = pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
-
-from support import GRADIO, tiny
+from support import EVIL, GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer
 from tlab.inside.attention import HeadPortrait, Likely, read
 from tlab.nn.positions import POSITIONS
@@ -43,7 +37,6 @@ from tlab.ui.widgets.encode import encode_signed, encode_unit, rounded
 
 pytestmark = GRADIO
 
-EVIL = '<img src=x onerror="window.hacked=1">'
 NAMES = ["scrub", "next", "heads", "note", "words", "map", "statistics", "pair", "positions", "shown", "instead"]
 
 

@@ -1,18 +1,10 @@
 """The Code tab: every registered part has a page, and its code is shown as it is."""
 
-import gc
 import html
 import re
-import warnings
 
 import numpy as np
 import pytest
-
-with warnings.catch_warnings():
-    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
-    warnings.simplefilter("ignore", ResourceWarning)
-    gr = pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
 
 from support import GRADIO
 from tlab.nn.activations import ACTIVATIONS, Relu

@@ -5,17 +5,11 @@ import itertools
 import json
 import math
 import time
-import warnings
 import weakref
 
+import gradio as gr
 import numpy as np
 import pytest
-
-with warnings.catch_warnings():
-    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
-    warnings.simplefilter("ignore", ResourceWarning)
-    gr = pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
 
 from support import GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer, generate

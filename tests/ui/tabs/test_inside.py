@@ -2,20 +2,14 @@
 
 import gc
 import time
-import warnings
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import gradio as gr
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
-    warnings.simplefilter("ignore", ResourceWarning)
-    gr = pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
-
-from support import GRADIO, VERSE
+from support import EVIL, GRADIO, VERSE
 from tlab.checks import Check
 from tlab.config import ConfigError, options
 from tlab.inside import PROBES, Probe
@@ -44,7 +38,6 @@ from tlab.ui.tabs.inside.view import bar, bar_scales, checks_html, over_time_val
 
 pytestmark = GRADIO
 
-EVIL = '<img src=x onerror="window.hacked=1">'
 SMALL = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 8, "batch_size": 4, "steps": 3,
          "validation_every": 0}  # fmt: skip
 

@@ -6,15 +6,11 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ResourceWarning)
-    gr = pytest.importorskip("gradio", reason="gradio is not installed")
-    gc.collect()
-
-from support import GRADIO
+from support import EVIL, GRADIO
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.norms import NORMS
 from tlab.nn.residuals import RESIDUALS
@@ -29,7 +25,6 @@ from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
 
-EVIL = '<img src=x onerror="window.hacked=1">'
 CELLS = """cell_id,alias_of,status,norm,num_layers,seed,val_loss,n_params,later
 a0,,ok,layernorm,2,0,2.0,100,x
 a1,,ok,layernorm,2,1,2.2,100,x

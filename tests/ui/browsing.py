@@ -1,0 +1,75 @@
+"""What the browser tests do on a page."""
+
+import os
+import time
+
+from tlab.ui.settings.presets import PRESETS
+
+
+def set_number(page, name: str, value: float) -> None:
+    field = page.locator(f"#field-{name} input[type=number]").first
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def choose_preset(page, label: str) -> None:
+    """Its settings have arrived when the sentence below the presets is its own."""
+    page.get_by_role("radio", name=label, exact=True).check()
+    page.wait_for_function(
+        "words => document.querySelector('#presets .tl-why').innerText.includes(words)", arg=PRESETS[label].words[:40]
+    )
+
+
+def start(page, steps: int = 100, preset: str = "Tiny and instant") -> None:
+    """A run of one side, small enough to be quick unless told otherwise."""
+    choose_preset(page, preset)
+    set_number(page, "steps", steps)
+    page.click("#start")
+
+
+def wait_for_state(page, *states: str) -> None:
+    page.wait_for_selector(", ".join(f"#run-state .tl-badge.{state}" for state in states))
+
+
+def open_tab(page, name: str) -> None:
+    """By its button or, where there is no room for it, by the menu behind the last one."""
+    page.wait_for_function(
+        "name => [...document.querySelectorAll('[role=tab], .overflow-dropdown button')]"
+        ".some(tab => tab.offsetParent && tab.textContent.trim() === name)"
+        " || document.querySelector('.overflow-menu > button')?.offsetParent",
+        arg=name,
+    )
+    tab = page.get_by_role("tab", name=name, exact=True)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown button").get_by_text(name, exact=True)
+    tab.click()
+
+
+def drawn(page, selector: str) -> bool:
+    """Whether a canvas shows more than one colour."""
+    return page.evaluate(
+        """selector => {
+          const canvas = document.querySelector(selector);
+          const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+          return new Set(new Uint32Array(data.buffer)).size > 8;
+        }""",
+        selector,
+    )
+
+
+def wait_until_gone(pid: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def worker_of_only_run(runs) -> int:
+    active = [run for run in list(runs.runs.values()) if run.active]
+    assert len(active) == 1
+    return active[0].worker.process.pid

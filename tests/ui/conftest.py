@@ -1,0 +1,89 @@
+"""What tests of the app share: Gradio, imported once and quietly, and a browser on a page that is served."""
+
+import gc
+import shutil
+import warnings
+
+import pytest
+
+with warnings.catch_warnings():
+    # While it is imported, Gradio makes event loops that it never closes. Nothing of ours is imported here.
+    warnings.simplefilter("ignore", ResourceWarning)
+    import gradio  # noqa: F401
+
+    gc.collect()
+
+from tlab.ui.app import build, launch_options
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SECONDS = 20_000  # milliseconds that anything may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def runs():
+    runs = Runs(LOCAL, slots=2)
+    runs.prepare()
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(scope="module")
+def served(runs):
+    """The app as Gradio serves it."""
+    page = build(runs)
+    page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
+    yield page
+    page.close(verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def url(served):
+    return served.local_url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here: apt-get install -y chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, url):
+    """Opens the page as a new visitor: their page, what its console complained of, and where it sent requests."""
+    contexts = []
+
+    def open_page(width: int = 1440, height: int = 900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.complaints, page.requested = [], []
+        page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: page.requested.append(request.url))
+        page.goto(url)
+        page.wait_for_selector("#loss-chart canvas")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
