@@ -16,12 +16,12 @@ import tyro
 
 from benchmarks.machine import as_text, describe
 from benchmarks.units import verdict
-from sweeps.console import status_in_words
+from sweeps.console import status_report
 from sweeps.grid.cell_id import Cell
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.run.driver import Execution, run_sweep
 from sweeps.run.plan import make_plan, work_of
-from sweeps.run.train_cell import curve_points, measures, train_cell
+from sweeps.run.train_cell import curve_points, loss_summary, train_cell
 from sweeps.store.folder import Store, add_record, mark_started
 from tlab.machine import peak_memory_mib
 from tlab.training.trainer import Trainer
@@ -81,7 +81,7 @@ def status(place: Path) -> None:
 
     def look() -> None:
         again = Store(store.folder, must_exist=True)
-        words, well = status_in_words(make_plan(None, again), again)
+        words, well = status_report(make_plan(None, again), again)
         assert well and f"{len(grid):,} ok" in words, words
 
     took = cpu_seconds(look)
@@ -106,7 +106,7 @@ def overhead(place: Path) -> None:
         "to the worker and back": lambda: pickle.loads(pickle.dumps((cell, corpus, record))),
         "setting up": lambda: Trainer(cell.model, cell.train, corpus),
         "the mark": lambda: mark_started(store.folder, cell.cell_id, 1),
-        "the record and its curve": lambda: (measures(records), list(curve_points(cell.cell_id, records))),
+        "the record and its curve": lambda: (loss_summary(records), list(curve_points(cell.cell_id, records))),
         "to the disk": lambda: add_record(store.folder, record),
         "from the disk": lambda: store.records([cell.cell_id]),
     }

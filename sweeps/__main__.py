@@ -13,31 +13,31 @@ import joblib
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
-from sweeps import console as say
+from sweeps import console
 from sweeps.findings.command import FindingsCommand
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid
-from sweeps.grid.parse import PRESETS, grid_from_words
+from sweeps.grid.parse import GRID_PRESETS, parse_grid
 from sweeps.report.archive import export, refresh, small_form
 from sweeps.report.page import write_report
 from sweeps.run.backends import BACKENDS
 from sweeps.run.driver import ATTEMPTS, Execution, SweepResult, run_sweep
-from sweeps.run.plan import Plan, estimate, make_plan
+from sweeps.run.plan import SweepPlan, estimate_cost, make_plan
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
-from sweeps.store.record import ACCIDENTS
+from sweeps.store.record import FAILURES
 from tlab.text.corpora import DEFAULT_CORPUS
 from tlab.training.config import TrainConfig
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-Folder = Annotated[Positional[Path], arg(metavar="FOLDER")]
+FolderArg = Annotated[Positional[Path], arg(metavar="FOLDER")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridWords:
+class GridArgs:
     """What is told of the grid."""
 
-    sweep: Annotated[Positional[str], arg(metavar=f"[{'|'.join(PRESETS)}|FILE.toml]", help_behavior_hint="")] = ""
+    sweep: Annotated[Positional[str], arg(metavar=f"[{'|'.join(GRID_PRESETS)}|FILE.toml]", help_behavior_hint="")] = ""
     """A preset or a TOML file to begin with; what else is said takes the place of what it says of the same field."""
     axes: Annotated[str, arg(metavar="FIELD,...", help_behavior_hint="")] = ""
     """Fields that get every key of their registry, such as norm,activation."""
@@ -54,7 +54,7 @@ class GridWords:
 
     def grid(self) -> Grid:
         """The grid that these words describe."""
-        return grid_from_words(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None)
+        return parse_grid(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None)
 
     def store(self, grid: Grid) -> Store:
         """Where its results are: a preset's or a file's by its name, others by their axes."""
@@ -65,7 +65,7 @@ Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one 
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunWords:
+class RunArgs:
     """What is told of the execution. None of it changes a number."""
 
     jobs: Jobs = None
@@ -104,7 +104,7 @@ class RunWords:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanCommand(GridWords):
+class PlanCommand(GridArgs):
     """Check a grid, count its cells, estimate time and memory. Nothing is run, nothing is written."""
 
     jobs: Jobs = None
@@ -114,15 +114,15 @@ class PlanCommand(GridWords):
         """Print it; -> the exit code."""
         grid = self.grid()
         plan = make_plan(grid, self.store(grid))
-        print(say.plan_in_full(grid, plan), flush=True)
+        print(console.plan_details(grid, plan), flush=True)
         if plan.missing:
             jobs = Execution(jobs=joblib.cpu_count() if self.jobs is None else self.jobs).jobs
-            print(say.estimate_in_words(estimate(plan.missing, plan.corpora, jobs), min(jobs, len(plan.missing))))
+            print(console.cost_summary(estimate_cost(plan.missing, plan.corpora, jobs), min(jobs, len(plan.missing))))
         return EXIT_OK
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCommand(RunWords, GridWords):
+class RunCommand(RunArgs, GridArgs):
     """Train every cell of a grid and write the tables.
 
     The same command again goes on where it was ended. More levels or more seeds train the new cells only.
@@ -132,18 +132,18 @@ class RunCommand(RunWords, GridWords):
         """Run it; -> the exit code."""
         execution, grid = self.execution(), self.grid()
         store = self.store(grid)
-        announce = functools.partial(introduce, store, execution)
-        return finish(run_sweep(grid, store, execution, command=command_line(argv), announce=announce), store)
+        announce = functools.partial(announce_run, store, execution)
+        return report_outcome(run_sweep(grid, store, execution, command=command_line(argv), announce=announce), store)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryCommand(RunWords):
+class RetryCommand(RunArgs):
     """Train again what failed, was killed or took too long; or the cells that are named.
 
     What was never begun is left to the command that began the sweep.
     """
 
-    folder: Folder
+    folder: FolderArg
     """Of a sweep."""
     cells: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ID", help_behavior_hint="(default: none)")] = ()
     """Only this cell, whatever became of it: its cell_id, or how that begins. May be given again."""
@@ -156,28 +156,28 @@ class RetryCommand(RunWords):
             store,
             execution,
             command=command_line(argv),
-            again=self.cells or ACCIDENTS,
+            again=self.cells or FAILURES,
             only_again=True,
-            announce=functools.partial(introduce, store, execution),
+            announce=functools.partial(announce_run, store, execution),
         )
         if not result.plan.missing:
             print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
             return EXIT_OK
-        return finish(result, store)
+        return report_outcome(result, store)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusCommand:
     """Count what is done in a folder, and list what went wrong. Also while another process is at work there."""
 
-    folder: Folder
+    folder: FolderArg
     """Of a sweep."""
 
     def execute(self, argv: Sequence[str]) -> int:
         """Print it; -> 0 where all cells are done and none failed, else 1."""
         store = Store(self.folder, must_exist=True)
         plan = make_plan(None, store)
-        words, well = say.status_in_words(plan, store)
+        words, well = console.status_report(plan, store)
         print(words)
         return EXIT_OK if well else EXIT_FAILED
 
@@ -186,7 +186,7 @@ class StatusCommand:
 class ReportCommand:
     """Write the figures and the report of a sweep: one HTML file that can be sent on."""
 
-    folder: Folder
+    folder: FolderArg
     """Of a sweep."""
 
     def execute(self, argv: Sequence[str]) -> int:
@@ -204,7 +204,7 @@ class ReportCommand:
 class ExportCommand:
     """Gather tables, manifest, figures and report in one file; or in one small file what the app shows."""
 
-    folder: Folder
+    folder: FolderArg
     """Of a sweep."""
     to: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: beside FOLDER)")] = None
     """A .zip, or a folder that is not there yet."""
@@ -252,26 +252,26 @@ def command_line(argv: Sequence[str]) -> list[str]:
     return ["python", "-m", "sweeps", *argv]
 
 
-def introduce(store: Store, execution: Execution, plan: Plan) -> None:
+def announce_run(store: Store, execution: Execution, plan: SweepPlan) -> None:
     """What is about to happen."""
     print(
-        f"{say.plan_in_words(plan)}; {execution.backend}, {execution.jobs} at once; results in {store.folder}",
+        f"{console.plan_summary(plan)}; {execution.backend}, {execution.jobs} at once; results in {store.folder}",
         flush=True,
     )
 
 
-def finish(result: SweepResult, store: Store) -> int:
+def report_outcome(result: SweepResult, store: Store) -> int:
     """What came of it, and what to do now; -> the exit code."""
-    print(say.ranking(result.table))
-    rows = say.several(len(result.table.rows), "row")
+    print(console.ranking(result.table))
+    rows = console.several(len(result.table.rows), "row")
     print(f"\ntables in {store.folder}: cells ({rows}), curves, summary, each as .csv and .parquet")
-    for line in say.troubles(result, store.folder):
+    for line in console.troubles(result, store.folder):
         print(line, file=sys.stderr)
     if result.interrupted:
         return EXIT_INTERRUPTED
     if result.table.rows:
         print(f"figures and a report: python -m sweeps report {store.folder}")
-    failed = sum(result.counts[status] for status in ACCIDENTS)
+    failed = sum(result.counts[status] for status in FAILURES)
     return EXIT_FAILED if failed or result.missing or result.problem else EXIT_OK
 
 

@@ -13,16 +13,16 @@ from sweeps.results.labels import configuration_name
 from sweeps.results.summary import configurations
 from sweeps.results.table import Table, differing_fields
 from sweeps.run.driver import SweepResult
-from sweeps.run.plan import Estimate, Plan
+from sweeps.run.plan import CostEstimate, SweepPlan
 from sweeps.store.folder import Store
 from sweeps.store.lock import holder_of
-from sweeps.store.record import ACCIDENTS, STATUSES
+from sweeps.store.record import FAILURES, STATUSES
 from tlab.wording import duration, several
 
-MOST_LINES = 20  # of configurations, or of accidents; all are in cells.csv
+MAX_LINES = 20  # of configurations, or of accidents; all are in cells.csv
 
 
-def plan_in_words(plan: Plan) -> str:
+def plan_summary(plan: SweepPlan) -> str:
     """How many cells there are, and how many are left to train."""
     words = [several(len(plan.wanted), "cell")]
     if plan.num_aliases:
@@ -32,7 +32,7 @@ def plan_in_words(plan: Plan) -> str:
     return f"{', '.join(words)}: {len(plan.missing):,} to train"
 
 
-def plan_in_full(grid: Grid, plan: Plan) -> str:
+def plan_details(grid: Grid, plan: SweepPlan) -> str:
     """Every value of the grid, its aliases, and the counts."""
     lines = [
         f"{field:>18}  {', '.join(map(str, values))}" for field, values in {**grid.values, "seed": grid.seeds}.items()
@@ -40,15 +40,15 @@ def plan_in_full(grid: Grid, plan: Plan) -> str:
     by_id = {cell.cell_id: cell for cell in plan.cells}
     first_seed = [cell for cell in plan.wanted if cell.alias_of and cell.seed == grid.seeds[0]]
     axes = [axis for axis in grid.axes if axis != "seed"]
-    for cell in first_seed[:MOST_LINES]:
+    for cell in first_seed[:MAX_LINES]:
         other = by_id[cell.alias_of or ""]
         differing = differing_fields([cell, other], ())  # no axis where the other is of an earlier grid
         named = list(dict.fromkeys([*axes, *differing]))
         lines.append(f"{'alias':>18}  {in_short(cell, named)}: as {in_short(other, differing)}")
-    if len(first_seed) > MOST_LINES:
-        lines.append(f"{'':>18}  ... and {len(first_seed) - MOST_LINES} more")
+    if len(first_seed) > MAX_LINES:
+        lines.append(f"{'':>18}  ... and {len(first_seed) - MAX_LINES} more")
     configurations = several(len(grid) // len(grid.seeds), "configuration")
-    return "\n".join([*lines, f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_in_words(plan)}"])
+    return "\n".join([*lines, f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_summary(plan)}"])
 
 
 def in_short(cell: Cell, axes: Iterable[str]) -> str:
@@ -56,7 +56,7 @@ def in_short(cell: Cell, axes: Iterable[str]) -> str:
     return " ".join(f"{axis}={cell.value(axis)}" for axis in axes)
 
 
-def estimate_in_words(cost: Estimate, jobs: int) -> str:
+def cost_summary(cost: CostEstimate, jobs: int) -> str:
     """Time and memory."""
     return (
         f"about {duration(cost.seconds)} with {several(jobs, 'job')} on this machine, the longest cell "
@@ -65,11 +65,11 @@ def estimate_in_words(cost: Estimate, jobs: int) -> str:
     )
 
 
-def status_in_words(plan: Plan, store: Store) -> tuple[str, bool]:
+def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
     """What is done in a folder and what went wrong; -> the words, and whether all is done and well."""
     records = plan.records
     counts = Counter(record.status for record in records.values())
-    lines = [f"{store.folder}: {plan_in_words(plan)}"]
+    lines = [f"{store.folder}: {plan_summary(plan)}"]
     if counts:
         lines.append(", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status]))
     if holder := holder_of(store.folder):
@@ -77,13 +77,13 @@ def status_in_words(plan: Plan, store: Store) -> tuple[str, bool]:
         lines.append(f"process {holder['pid']} on {holder['host']} is at work, with {several(begun, 'cell')} in flight")
     axes = differing_fields(plan.cells, [axis for grid in plan.grids for axis in grid.axes])
     wrong = [cell for cell in plan.cells if not cell.alias_of and records.get(cell.cell_id, None) is not None]
-    wrong = [cell for cell in wrong if records[cell.cell_id].status in ACCIDENTS]
-    for cell in wrong[:MOST_LINES]:
+    wrong = [cell for cell in wrong if records[cell.cell_id].status in FAILURES]
+    for cell in wrong[:MAX_LINES]:
         record = records[cell.cell_id]
         message = f"{record.status} with {record.error_type}: {record.error_message}"
         lines.append(f"  {cell.cell_id}  {cell.describe(axes)}: {message}")
-    if len(wrong) > MOST_LINES:
-        lines.append(f"  ... and {len(wrong) - MOST_LINES} more in cells.csv")
+    if len(wrong) > MAX_LINES:
+        lines.append(f"  ... and {len(wrong) - MAX_LINES} more in cells.csv")
     return "\n".join(lines), not plan.missing and not wrong
 
 
@@ -96,12 +96,12 @@ def ranking(table: Table) -> str:
     heading = "final validation loss, nats a token"
     width = max(map(len, [heading, *names]))
     lines = [f"\n{heading:<{width}}    mean  each seed"]
-    for name, configuration in list(zip(names, ranked, strict=True))[:MOST_LINES]:
+    for name, configuration in list(zip(names, ranked, strict=True))[:MAX_LINES]:
         mean = f"{configuration.mean:8.4f}" if configuration.losses else " " * 8
         each = "  ".join(f"{configuration.losses[seed]:.4f}" for seed in sorted(configuration.losses))
-        lines.append("  ".join(filter(None, (f"{name:<{width}}{mean}", each, configuration.accidents))))
-    if len(ranked) > MOST_LINES:
-        lines.append(f"... and {len(ranked) - MOST_LINES} more in summary.csv")
+        lines.append("  ".join(filter(None, (f"{name:<{width}}{mean}", each, configuration.caveat))))
+    if len(ranked) > MAX_LINES:
+        lines.append(f"... and {len(ranked) - MAX_LINES} more in summary.csv")
     return "\n".join(lines)
 
 
@@ -114,6 +114,6 @@ def troubles(result: SweepResult, folder: Path) -> Iterator[str]:
         yield f"{result.problem}; {to_go}" if result.missing else result.problem
     elif result.missing:
         yield f"{several(result.missing, 'cell')} without a result; the command that began the sweep goes on"
-    if failed := sum(result.counts[status] for status in ACCIDENTS):
+    if failed := sum(result.counts[status] for status in FAILURES):
         where = shlex.quote(str(folder))
         yield f"{several(failed, 'row')} failed; tracebacks are in cells.csv; try again: python -m sweeps retry {where}"

@@ -49,8 +49,8 @@ def test_the_app_offers_it(scratch):
 
 def test_a_sweep_over_activations_has_it(scratch):
     program = (
-        "from sweeps.grid.grid import cells_of\nfrom sweeps.grid.parse import grid_from_words\n"
-        "grid = grid_from_words('activation')\n"
+        "from sweeps.grid.grid import cells_of\nfrom sweeps.grid.parse import parse_grid\n"
+        "grid = parse_grid('activation')\n"
         "print([cell.model.activation for cell in cells_of([grid])])"
     )
     assert f"'{KEY}'" in run(scratch, "-c", program)

@@ -26,7 +26,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from sweeps.findings.measures import MEASURES, Outcome
 from sweeps.run.progress import Progress
 from sweeps.run.worker import start_worker
-from sweeps.store.record import DIVERGED, FAILED, OK, fingerprint
+from sweeps.store.record import DIVERGED, FAILED, OK, content_sha256
 from tlab.config import options
 from tlab.cost import step_flops
 from tlab.files import write_atomically
@@ -58,7 +58,7 @@ class Trial:
             "model": vars(self.model),
             "train": {**vars(self.train), "data_seed": self.train.batch_seed},
         }
-        return f"{self.measure}-{fingerprint(deciding)[:16]}"
+        return f"{self.measure}-{content_sha256(deciding)[:16]}"
 
     @property
     def words(self) -> str:
@@ -122,7 +122,7 @@ def read_outcome(folder: Path, trial: Trial) -> Measured | None:
     try:
         content = json.loads((folder / f"{trial.name}.json").read_bytes())
         written = content.pop("sha256")
-        if written != fingerprint(content) or content["schema"] != SCHEMA:
+        if written != content_sha256(content) or content["schema"] != SCHEMA:
             return None
         return Measured(content["outcome"], content["seconds"])
     except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
@@ -143,7 +143,7 @@ def run_trial(trial: Trial, corpus: Corpus, folder: Path) -> Ended:
             "seconds": time.perf_counter() - began,
             "schema": SCHEMA,
         }
-        file = json.dumps({**content, "sha256": fingerprint(content)}, allow_nan=False).encode()
+        file = json.dumps({**content, "sha256": content_sha256(content)}, allow_nan=False).encode()
         write_atomically(folder / f"{trial.name}.json", file)
     except Exception as error:
         tail = "\n".join(traceback.format_exc().splitlines()[-TRACEBACK_LINES:])

@@ -20,11 +20,11 @@ from tlab.registry import REGISTRIES, Entry
 from tlab.training.config import TrainConfig
 
 SCHEMA = 2
-"""Part of every cell's id: to be raised when the same config comes to mean other numbers."""
+"""RegisteredPart of every cell's id: to be raised when the same config comes to mean other numbers."""
 
 DTYPE = "float32"
 OneConfig = TypeVar("OneConfig", ModelConfig, TrainConfig)
-Part = tuple[str, Entry[Any]]  # a registry's slot, and what stands there under some key
+RegisteredPart = tuple[str, Entry[Any]]  # a registry's slot, and what stands there under some key
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Cell:
         return " ".join(f"{field}={self.value(field)}" for field in (*axes, "seed"))
 
 
-class Half(Generic[OneConfig]):
+class HashedConfig(Generic[OneConfig]):
     """One of the two configs of a cell, with what its id needs of it: made once, used in thousands of cells."""
 
     def __init__(self, config: OneConfig) -> None:
@@ -78,7 +78,9 @@ class Half(Generic[OneConfig]):
         self.json = json.dumps([deciding, foreign], sort_keys=True, separators=(",", ":"))
 
 
-def identify(text: TextConfig, model: Half[ModelConfig], train: Half[TrainConfig], corpus_sha256: str) -> str:
+def identify(
+    text: TextConfig, model: HashedConfig[ModelConfig], train: HashedConfig[TrainConfig], corpus_sha256: str
+) -> str:
     """A cell's id: the hash of everything that decides its numbers.
 
     The text counts by its sha256 and its tokenizer, not by its name or place. Host, time and number of jobs do not.
@@ -90,7 +92,7 @@ def identify(text: TextConfig, model: Half[ModelConfig], train: Half[TrainConfig
 # ------------------------------------------------------------------------------------------------ foreign parts
 
 
-def foreign_parts(*configs: Config) -> list[Part]:
+def foreign_parts(*configs: Config) -> list[RegisteredPart]:
     """(slot, entry) of each part that these configs choose and that is not the lab's own."""
     found = []
     for config in configs:
@@ -107,7 +109,7 @@ def chosen_fields(config_class: type[Config]) -> list[tuple[str, Any]]:
     return [(field, known.registry) for field, known in options(config_class).items() if known.registry is not None]
 
 
-def register_missing(parts: Iterable[Part]) -> None:
+def register_missing(parts: Iterable[RegisteredPart]) -> None:
     """Make parts known to this process that were registered in another one."""
     for slot, entry in parts:
         REGISTRIES[slot].entries.setdefault(entry.key, entry)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.grid.cell_id import Cell, Half, canonical, identify
+from sweeps.grid.cell_id import Cell, HashedConfig, canonical, identify
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_of
 from tlab.config import Config, ConfigError, as_plain, field_types, type_alternatives
 from tlab.nn.config import ModelConfig
@@ -16,8 +16,8 @@ from tlab.text.corpora import Corpus, CorpusError, load_corpus
 from tlab.training.config import TrainConfig
 from tlab.training.trainer import check_fit
 
-MOST_COMPLAINTS = 5  # in one message: a grid of a thousand cells may have hundreds
-MOST_CELLS = 1_000_000  # a slip of the pen by then; half a gigabyte of plans, and months of training
+MAX_COMPLAINTS = 5  # in one message: a grid of a thousand cells may have hundreds
+MAX_CELLS = 1_000_000  # a slip of the pen by then; half a gigabyte of plans, and months of training
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Grid:
             raise GridError("a grid without seeds has no cells; give at least one")
         refuse_duplicates(REPLICATE, self.seeds)
         object.__setattr__(self, "values", plain)
-        if len(self) > MOST_CELLS:
+        if len(self) > MAX_CELLS:
             sizes = " x ".join(f"{len(values)} {field}" for field, values in plain.items() if len(values) > 1)
             raise GridError(
-                f"{sizes} x {len(self.seeds)} seeds are {len(self):,} cells; allowed are {MOST_CELLS:,} in one grid: "
+                f"{sizes} x {len(self.seeds)} seeds are {len(self):,} cells; allowed are {MAX_CELLS:,} in one grid: "
                 "take fewer values, or several sweeps"
             )
 
@@ -93,7 +93,7 @@ def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
 # ------------------------------------------------------------------------------------------------ cells
 
 
-class Cutter:
+class GridExpander:
     """Cuts grids into cells. Configs are checked and put into words once, however many cells share them."""
 
     def __init__(self, corpora: Mapping[TextConfig, Corpus]) -> None:
@@ -113,7 +113,7 @@ class Cutter:
 
     def seeds_of(
         self, grid: Grid, settings: Mapping[str, Any]
-    ) -> Iterator[tuple[TextConfig, Half[ModelConfig], Half[ModelConfig], Half[TrainConfig]]]:
+    ) -> Iterator[tuple[TextConfig, HashedConfig[ModelConfig], HashedConfig[ModelConfig], HashedConfig[TrainConfig]]]:
         """For each seed: the text, the model, the model that stands for all its aliases, and the training."""
         parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
         for field, value in settings.items():
@@ -123,18 +123,19 @@ class Cutter:
         if text is None:
             return
 
-        def make_model() -> tuple[Half[ModelConfig], Half[ModelConfig]]:
+        def make_model() -> tuple[HashedConfig[ModelConfig], HashedConfig[ModelConfig]]:
             corpus = self.corpora[text]
             model = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **parts[ModelConfig])
             check_fit(model, corpus)
             twin = canonical(model)
-            half = Half(model)
-            return half, half if twin is model else Half(twin)
+            half = HashedConfig(model)
+            return half, half if twin is model else HashedConfig(twin)
 
         halves = self.once((words[TextConfig], words[ModelConfig]), make_model)
         for seed in grid.seeds:
             train = self.once(
-                (words[TrainConfig], repr(seed)), lambda seed=seed: Half(TrainConfig(**parts[TrainConfig], seed=seed))
+                (words[TrainConfig], repr(seed)),
+                lambda seed=seed: HashedConfig(TrainConfig(**parts[TrainConfig], seed=seed)),
             )
             if halves is not None and train is not None:
                 yield text, *halves, train
@@ -153,7 +154,7 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
     """
     if corpora is None:
         corpora = load_corpora(grids)
-    cutter = Cutter(corpora)
+    cutter = GridExpander(corpora)
     cells: dict[str, Cell] = {}
     first_of: dict[str, str] = {}  # canonical id -> the id of the first cell that has it
     for grid, settings in ((one, settings) for one in grids for settings in one.settings()):
@@ -166,7 +167,7 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
                 alias_of = None if first == cell_id else first
                 cells[cell_id] = Cell(cell_id, text, model.config, train.config, sha256, alias_of)
     if cutter.complaints:
-        told = list(cutter.complaints)[:MOST_COMPLAINTS]
+        told = list(cutter.complaints)[:MAX_COMPLAINTS]
         more = len(cutter.complaints) - len(told)
         raise GridError(f"this grid cannot be trained: {'; and '.join(told)}{f'; and {more} more' if more else ''}")
     return list(cells.values())

@@ -16,14 +16,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
-PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.toml"))}
+GRID_PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.toml"))}
 """Name -> its file. Another file in that folder is another preset."""
 
 FILE_KEYS = ("axes", "seeds", "set")
 Values = dict[str, tuple[Any, ...]]
 
 
-def grid_from_words(
+def parse_grid(
     axes: str = "",
     sets: Iterable[str] = (),
     seeds: int | None = None,
@@ -74,7 +74,7 @@ def grid_from_words(
     if not values:
         raise GridError(
             "nothing to sweep over; name axes (--axes norm,residual), values (--set position=rope,alibi), seeds "
-            f"(--seeds 3), or a preset: {', '.join(PRESETS)}"
+            f"(--seeds 3), or a preset: {', '.join(GRID_PRESETS)}"
         )
     return Grid(values, values.pop(REPLICATE, (0,)))
 
@@ -109,13 +109,13 @@ def values_from_file(name: str) -> Values:
     Raises:
         GridError: no such preset or file, no TOML, or a key that is none of these.
     """
-    path = PRESETS.get(name) or Path(name)
+    path = GRID_PRESETS.get(name) or Path(name)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GridError(
-            f"{name!r} is no preset and no file; presets are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)} "
-            "A file is named by its path, such as my_sweep.toml"
+            f"{name!r} is neither a preset nor a file; presets are {', '.join(GRID_PRESETS)}."
+            f"{did_you_mean(name, GRID_PRESETS)} A file is named by its path, such as my_sweep.toml"
         ) from None
     except (OSError, ValueError) as error:  # TOML's and UTF-8's errors are both ValueErrors
         raise GridError(f"{name} cannot be read as TOML: {error}") from error

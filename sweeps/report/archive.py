@@ -19,7 +19,7 @@ from sweeps.run.plan import make_plan
 from sweeps.store.folder import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, StoreError, curve_path
 from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import without_folders
-from sweeps.store.record import CurvePoint
+from sweeps.store.record import CurveRow
 from tlab.files import write_atomically
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables are made from, and what happened in a run
@@ -126,7 +126,7 @@ def small_form(store: Store, to: Path | None = None) -> Path:
 
 def short_curves(store: Store, ran: Iterable[str]) -> str:
     """curves.csv with the losses alone, each in a few points."""
-    lines = [",".join(CurvePoint._fields)]
+    lines = [",".join(CurveRow._fields)]
     for result_id in ran:
         if curve_path(store.folder, result_id).exists():
             for split in ("train", "validation"):

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, ScalarFo
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.report.run_figures import Curves, draw_levels, level_styles, levels_of
-from sweeps.results.effects import Effect, departures
+from sweeps.results.effects import Effect, interaction_residuals
 from sweeps.results.labels import axis_name, level_name, level_phrase
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
 from sweeps.results.table import Table
@@ -173,7 +173,7 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
 def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
     """A dot in its interval, and beside it the number and what it does not tell."""
     mean, low, high, n = effect.estimate
-    remark = effect.counts.accidents
+    remark = effect.counts.caveat
     if n:
         if math.isfinite(low):
             axes.plot([low, high], [y, y], color=BLUE, linewidth=2.2, solid_capstyle="butt", alpha=0.6)
@@ -194,7 +194,7 @@ def reach_of(effects: Sequence[Effect]) -> float:
 
 def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
     """How far the loss of each pair of levels lies from what the two levels add up to; all zero without interaction."""
-    first, second, values = departures(table, axes_pair)
+    first, second, values = interaction_residuals(table, axes_pair)
     if len(second) > len(first):  # the longer one runs down, where a phone has room
         axes_pair, first, second, values = (axes_pair[1], axes_pair[0]), second, first, values.T
     figure = Figure(figsize=(max(4.4, 2.0 + 0.75 * len(second)), 1.75 + 0.3 * len(first)), layout="constrained")

@@ -179,8 +179,8 @@ def configuration_row(rank: int, one: Summary) -> list[object]:
     configuration, counts = one.configuration, one.configuration.counts
     name = configuration_name(configuration)
     seeds: object = str(counts.ok)
-    if configuration.accidents:
-        seeds = tag("span", f"{counts.ok} ok, {configuration.accidents}", class_="bad")
+    if configuration.caveat:
+        seeds = tag("span", f"{counts.ok} ok, {configuration.caveat}", class_="bad")
     if not configuration.losses:
         return ["", name, "", "", seeds, "", ""]
     deviation = "" if math.isnan(one.deviation) else f"{one.deviation:.4f}"
@@ -191,7 +191,7 @@ def configuration_row(rank: int, one: Summary) -> list[object]:
 
 def loss_cell(one: Summary) -> str:
     """A mean loss with its interval."""
-    return interval_words(one.estimate, signed=False) if one.configuration.losses else one.configuration.accidents
+    return interval_words(one.estimate, signed=False) if one.configuration.losses else one.configuration.caveat
 
 
 def folded(

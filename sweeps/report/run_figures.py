@@ -220,7 +220,7 @@ def final_losses_figure(table: Table) -> Figure:
             axes.plot(losses, [y] * len(losses), "o", color=colour, markersize=6, alpha=0.75, mew=0)
             axes.plot([configuration.mean] * 2, [y - 0.32, y + 0.32], color="black", linewidth=1.4, zorder=3)
         remark = f"{configuration.mean:.3f}" if losses else ""
-        remark += f"  {configuration.accidents}" if configuration.accidents else ""
+        remark += f"  {configuration.caveat}" if configuration.caveat else ""
         axes.annotate(
             remark.strip(), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY
         )

@@ -247,7 +247,7 @@ def compare(
 
     Args:
         cube: the values.
-        pairs: the levels' indices. What is zero by its aliases alone (`is_nothing`) is left out.
+        pairs: the levels' indices. What is zero by its aliases alone (`trivially_zero`) is left out.
         axes: the axes that the cube is laid out by.
         first: the two levels of the first axis.
         second: those of the second one, where there are two.
@@ -255,7 +255,7 @@ def compare(
     """
     by_pair = [cube.values[:, i] - cube.values[:, j] for i, j in pairs]  # (seeds, blocks) each
     differences = by_pair[0] - by_pair[1] if len(by_pair) > 1 else by_pair[0]
-    same = is_nothing(cube.functions, pairs)
+    same = trivially_zero(cube.functions, pairs)
     kept = balance(np.isfinite(differences) & ~same)
     per_seed = differences[np.ix_(kept.seeds, kept.blocks)].mean(axis=1) if kept.size else np.zeros(0)
     p, p_equal = difference_p(per_seed), equality_p(per_seed, margin)
@@ -264,7 +264,7 @@ def compare(
     return Comparison(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread)
 
 
-def is_nothing(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numbers:
+def trivially_zero(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numbers:
     """Where a difference, or one of two differences, is zero whatever the losses are: (seeds, blocks) of bool.
 
     So it is where both of every pair are one function, or where the two pairs have the same two functions.
@@ -290,7 +290,9 @@ def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
     return [one._replace(p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def departures(table: Table, axes: tuple[str, str], measure: str = MEASURE) -> tuple[list[Any], list[Any], Numbers]:
+def interaction_residuals(
+    table: Table, axes: tuple[str, str], measure: str = MEASURE
+) -> tuple[list[Any], list[Any], Numbers]:
     """How far each pair of levels lies from what the two levels add up to; -> levels, levels, (levels, levels).
 
     Additive effects are fitted to the means over balanced blocks; pairs without any value are nan and take no part.

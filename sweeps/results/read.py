@@ -29,7 +29,7 @@ NUMBERS = (
     "peak_memory_mib",
 )
 ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole
-LONGEST_FIELD = 1 << 24  # letters of one field of a CSV: a traceback may be long
+MAX_FIELD_SIZE = 1 << 24  # letters of one field of a CSV: a traceback may be long
 
 Curves = dict[tuple[str, str], dict[str, list[tuple[int, float]]]]
 """(split, metric) -> id of a cell that ran -> its (step, value)."""
@@ -42,7 +42,7 @@ def read_table(folder: str | os.PathLike[str]) -> Table:
         StoreError: there is no such table, or it is not one of this lab.
     """
     path = Path(folder) / "cells.csv"
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(MAX_FIELD_SIZE)
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

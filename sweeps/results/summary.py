@@ -29,7 +29,7 @@ class Counts(NamedTuple):
     """Raised, was killed, or took too long."""
 
     @property
-    def accidents(self) -> str:
+    def caveat(self) -> str:
         """In words, what a mean does not tell: "1 of 3 diverged"; nothing where all went well."""
         named = ((self.diverged, "diverged"), (self.failed, "failed"))
         return ", ".join(f"{count} of {sum(self)} {word}" for count, word in named if count)
@@ -71,9 +71,9 @@ class Configuration:
         return sum(self.losses.values()) / len(self.losses) if self.losses else float("inf")
 
     @property
-    def accidents(self) -> str:
+    def caveat(self) -> str:
         """In words, what the mean does not tell."""
-        return self.counts.accidents
+        return self.counts.caveat
 
     @property
     def counts(self) -> Counts:

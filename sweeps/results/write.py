@@ -17,7 +17,7 @@ import pandas as pd
 from sweeps.results.effects import effects_frame
 from sweeps.results.summary import summaries, summary_frame
 from sweeps.results.table import Table
-from sweeps.store.record import CurvePoint
+from sweeps.store.record import CurveRow
 from tlab.files import write_atomically
 
 CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written
@@ -46,16 +46,16 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
     import pyarrow.parquet
 
     with replaced(folder / "curves.csv") as file:
-        file.write(",".join(CurvePoint._fields).encode() + b"\n")
+        file.write(",".join(CurveRow._fields).encode() + b"\n")
         for path in curves:
             with open(path, "rb") as curve:
                 shutil.copyfileobj(curve, file)
     types = [pyarrow.string(), pyarrow.int64(), pyarrow.string(), pyarrow.string(), pyarrow.float64()]
-    columns = dict(zip(CurvePoint._fields, types, strict=True))
+    columns = dict(zip(CurveRow._fields, types, strict=True))
     schema = pyarrow.schema(list(columns.items()))
     reading = pyarrow.csv.ReadOptions(block_size=CURVE_ROWS_AT_ONCE, use_threads=False)
     with replaced(folder / "curves.parquet") as file, pyarrow.parquet.ParquetWriter(file, schema) as parquet:
-        if os.path.getsize(folder / "curves.csv") > len(",".join(CurvePoint._fields)) + 1:
+        if os.path.getsize(folder / "curves.csv") > len(",".join(CurveRow._fields)) + 1:
             kinds = pyarrow.csv.ConvertOptions(column_types=columns)
             with pyarrow.csv.open_csv(folder / "curves.csv", read_options=reading, convert_options=kinds) as batches:
                 for batch in batches:

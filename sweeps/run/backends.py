@@ -17,12 +17,12 @@ from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from sweeps.grid.fields import TextConfig
-from sweeps.run.worker import Outcome, Task, run_task, start_worker
+from sweeps.run.worker import Task, TaskResult, run_task, start_worker
 from tlab.text.corpora import Corpus
 
 Corpora: TypeAlias = dict[TextConfig, Corpus]
 Tasks: TypeAlias = Iterable[Task]
-Trainer: TypeAlias = Callable[[Tasks, bool], Iterator[Outcome]]
+RunTasks: TypeAlias = Callable[[Tasks, bool], Iterator[TaskResult]]
 """(tasks, alone) -> outcomes; `alone`: one cell at a time, in a process where it can do no harm to another."""
 
 
@@ -34,7 +34,7 @@ class BackendError(RuntimeError):
     """There are no workers, or none any more; the message says why and what to do."""
 
 
-def outcomes_of(tasks: Tasks, corpora: Corpora, at_once: Any) -> Iterator[Outcome]:
+def outcomes_of(tasks: Tasks, corpora: Corpora, at_once: Any) -> Iterator[TaskResult]:
     """Let joblib run the tasks, each outcome as soon as it is there.
 
     A worker gets its next cell when it has finished one (`at_once`), so a driver that is killed leaves no queue
@@ -46,10 +46,10 @@ def outcomes_of(tasks: Tasks, corpora: Corpora, at_once: Any) -> Iterator[Outcom
 
 
 @contextmanager
-def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer]:
+def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTasks]:
     """Processes on this machine; with one job, this process itself."""
 
-    def train(tasks: Tasks, alone: bool) -> Iterator[Outcome]:
+    def train(tasks: Tasks, alone: bool) -> Iterator[TaskResult]:
         processes, at_once = (2, 1) if alone else (jobs, jobs)  # joblib makes no process for a single job
         with parallel_config(
             backend="loky", n_jobs=processes, inner_max_num_threads=1, initializer=start_worker, initargs=(os.getpid(),)
@@ -68,7 +68,7 @@ def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer
 
 
 @contextmanager
-def dask(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer]:
+def dask(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTasks]:
     """A dask cluster: the one at the scheduler's address, or one that is started here and ended with the sweep."""
     try:
         from distributed import Client, LocalCluster
@@ -92,7 +92,7 @@ def dask(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer
                 f"no dask scheduler answers at {scheduler} ({error}); start one with `dask scheduler`, or name another"
             ) from error
 
-        def train(tasks: Tasks, alone: bool) -> Iterator[Outcome]:
+        def train(tasks: Tasks, alone: bool) -> Iterator[TaskResult]:
             with parallel_config(backend=NAME, client=client):
                 try:
                     yield from outcomes_of(tasks, corpora, 1 if alone else "n_jobs")
@@ -105,7 +105,7 @@ def dask(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer
 
 
 @contextmanager
-def ray(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer]:
+def ray(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTasks]:
     """A ray cluster. joblib's backend for it gives results as a list only, so it gets a few cells for each worker."""
     try:
         import ray as ray_package  # pyright: ignore[reportMissingImports]
@@ -116,7 +116,7 @@ def ray(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[Trainer]
     register_ray()
     at_once = int(ray_package.cluster_resources().get("CPU", jobs))
 
-    def train(tasks: Tasks, alone: bool) -> Iterator[Outcome]:
+    def train(tasks: Tasks, alone: bool) -> Iterator[TaskResult]:
         tasks = iter(tasks)
         size = 1 if alone else 4 * at_once
         with parallel_config(backend="ray", n_jobs=2 if alone else at_once):

@@ -15,10 +15,10 @@ from distributed import KilledWorker
 from joblib import register_parallel_backend
 from joblib._dask import DaskDistributedBackend
 
-from sweeps.run.worker import Outcome
+from sweeps.run.worker import TaskResult
 from sweeps.store.record import FAILED, KILLED
 
-NAME = "dask that tells what it lost"
+NAME = "dask-recovering"
 LOOK_SECONDS = 1.0  # between two looks at the scheduler
 PATIENCE_SECONDS = 60.0  # with a cluster that has no workers: they may be on their way back
 
@@ -36,10 +36,10 @@ class Reply:
 
     def lost(self, status: str, why: str, cluster_is_lost: bool) -> None:
         """There is none, and why."""
-        self.callback([Outcome(self.cell_id, status, None, None, why, cluster_is_lost)])
+        self.callback([TaskResult(self.cell_id, status, None, None, why, cluster_is_lost)])
 
 
-class LossesTold(DaskDistributedBackend):
+class RecoveringDaskBackend(DaskDistributedBackend):
     """joblib's backend, with the places overridden where a task is sent and where it comes back."""
 
     def effective_n_jobs(self, n_jobs: int | None = 1) -> int:
@@ -102,4 +102,4 @@ class LossesTold(DaskDistributedBackend):
             self.give_up(self._results.pop(future), self._callbacks.pop(future), why)
 
 
-register_parallel_backend(NAME, LossesTold)
+register_parallel_backend(NAME, RecoveringDaskBackend)

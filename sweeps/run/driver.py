@@ -21,10 +21,10 @@ from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid
 from sweeps.results.table import Table, differing_fields, table_of
 from sweeps.results.write import write_cells, write_curves, write_effects, write_summary
-from sweeps.run.backends import BACKENDS, BackendError, Trainer, WorkerDied
-from sweeps.run.plan import Plan, make_plan, work_of
+from sweeps.run.backends import BACKENDS, BackendError, RunTasks, WorkerDied
+from sweeps.run.plan import SweepPlan, make_plan, work_of
 from sweeps.run.progress import Progress
-from sweeps.run.worker import Outcome, Task, outcome_of
+from sweeps.run.worker import Task, TaskResult, result_of
 from sweeps.store.folder import (
     LOG,
     Store,
@@ -37,8 +37,8 @@ from sweeps.store.folder import (
     remove_mark,
 )
 from sweeps.store.lock import driver_file, locked
-from sweeps.store.provenance import changes, source_hash
-from sweeps.store.record import ACCIDENTS, KILLED, lost_record
+from sweeps.store.provenance import changed_since, source_hash
+from sweeps.store.record import FAILURES, KILLED, lost_record
 from tlab.wording import did_you_mean, several
 
 ATTEMPTS = 3  # of a cell whose process dies
@@ -81,7 +81,7 @@ class Execution:
 class SweepResult:
     """What a run of the driver came to."""
 
-    plan: Plan
+    plan: SweepPlan
     """As it was when the run started."""
     table: Table
     missing: int
@@ -104,7 +104,7 @@ def run_sweep(
     command: Sequence[str] = (),
     again: Iterable[str] = (),
     only_again: bool = False,
-    announce: Callable[[Plan], None] = lambda plan: None,
+    announce: Callable[[SweepPlan], None] = lambda plan: None,
 ) -> SweepResult:
     """Train every cell of the grid that has no result yet, and write the tables.
 
@@ -142,13 +142,13 @@ def run_sweep(
         about = {"jobs": execution.jobs, "backend": execution.backend}
         before = store.begin(plan.grids, command, plan.corpora.values(), **about)
         driver = Driver(plan, store, execution)
-        if before and (changed := changes(before, store.manifest["runs"][-1])):
+        if before and (changed := changed_since(before, store.manifest["runs"][-1])):
             driver.progress.say(f"warning: not as in the last run: {'; '.join(changed)}. Last bits may differ")
         driver.run()
         return write_tables(plan, store, driver.interrupted, driver.problem)
 
 
-def refuse_mixture(plan: Plan, store: Store, execution: Execution) -> None:
+def refuse_mixture(plan: SweepPlan, store: Store, execution: Execution) -> None:
     """Stop before numbers of two versions of the core stand in one table as if they were of one.
 
     A warning would scroll by, and the difference between two cells would be that of two programs. A change in comments
@@ -166,7 +166,7 @@ def refuse_mixture(plan: Plan, store: Store, execution: Execution) -> None:
         )
 
 
-def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: str | None = None) -> SweepResult:
+def write_tables(plan: SweepPlan, store: Store, interrupted: bool = False, problem: str | None = None) -> SweepResult:
     """Write the tables from the records, those of the plan and the new ones; a full disk is one more problem."""
     found = {**plan.records, **store.records(cell.cell_id for cell in plan.missing)}
     records = {i: found[i] for i in dict.fromkeys(cell.result_id for cell in plan.cells) if i in found}
@@ -186,7 +186,7 @@ def write_tables(plan: Plan, store: Store, interrupted: bool = False, problem: s
 class Driver:
     """One run: what is still to be trained, how often it was begun, and why it ended."""
 
-    plan: Plan
+    plan: SweepPlan
     store: Store
     execution: Execution
     interrupted: bool = False
@@ -236,7 +236,7 @@ class Driver:
                 with contextlib.suppress(OSError):
                     mark_started(self.store.folder, cell_id, self.begun[cell_id] - 1)
 
-    def round(self, train: Trainer) -> None:
+    def round(self, train: RunTasks) -> None:
         """Hand out cells until all are done or a worker dies, which takes those in flight with it.
 
         Of those nobody knows who did it. So they are tried again one at a time, where each can harm itself only; at
@@ -291,7 +291,7 @@ class Driver:
             timeout = self.execution.timeout
             yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver)
 
-    def take(self, outcome: Outcome) -> None:
+    def take(self, outcome: TaskResult) -> None:
         """What came back of one cell: keep it, count it, and say what is wrong with it."""
         cell_id = outcome.cell_id
         if cell_id not in self.pending:  # sent out twice by its backend
@@ -318,15 +318,15 @@ class Driver:
         except OSError as error:
             self.problem = f"{self.store.folder} cannot be written: {error}"
             return
-        self.settle(Outcome(cell_id, record.status, f"{record.status}: {why}"))
+        self.settle(TaskResult(cell_id, record.status, f"{record.status}: {why}"))
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: TaskResult) -> None:
         """A cell has its result."""
         del self.pending[outcome.cell_id]
         self.in_flight.discard(outcome.cell_id)
         self.begun.pop(outcome.cell_id, None)
         self.progress.take(outcome.cell_id, outcome.status, outcome.message)
-        self.failures += outcome.status in ACCIDENTS
+        self.failures += outcome.status in FAILURES
         if self.execution.max_failures is not None and self.failures >= self.execution.max_failures:
             self.problem = f"stopped after {self.failures} failed"
 
@@ -335,7 +335,7 @@ class Driver:
         record = read_record(self.store.folder, cell_id)
         if record is None or written_at(self.store.folder, cell_id) == self.old[cell_id]:
             return False
-        self.settle(outcome_of(record))
+        self.settle(result_of(record))
         return True
 
 

@@ -26,7 +26,7 @@ FORWARD_SHARE = 1 / 3  # of a training step's work: backward has two products fo
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """Every cell of the folder, and those that this run has to train."""
 
     grids: list[Grid]
@@ -47,7 +47,7 @@ class Plan:
         return sum(cell.alias_of is not None for cell in self.wanted)
 
 
-def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), only_again: bool = False) -> Plan:
+def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), only_again: bool = False) -> SweepPlan:
     """What this grid asks for and what of it is still to be trained.
 
     Args:
@@ -74,7 +74,7 @@ def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), o
 
     by_id = {cell.cell_id: cell for cell in cells}
     needed = dict.fromkeys(cell.result_id for cell in wanted)
-    return Plan(grids, cells, wanted, [by_id[i] for i in needed if is_missing(i)], corpora, records)
+    return SweepPlan(grids, cells, wanted, [by_id[i] for i in needed if is_missing(i)], corpora, records)
 
 
 def chosen_cells(names: Iterable[str], cells: Sequence[Cell]) -> list[str]:
@@ -97,16 +97,16 @@ def chosen_cells(names: Iterable[str], cells: Sequence[Cell]) -> list[str]:
 # ------------------------------------------------------------------------------------------------ cost
 
 
-class Shape(NamedTuple):
+class CellShape(NamedTuple):
     """What the work of a cell depends on. Learning rates, seeds and the like have no part in it."""
 
     model: ModelConfig
     batch_size: int
 
 
-def shape_of(cell: Cell) -> Shape:
+def shape_of(cell: Cell) -> CellShape:
     """The cell's shape; many cells of a sweep share one."""
-    return Shape(cell.model, cell.train.batch_size)
+    return CellShape(cell.model, cell.train.batch_size)
 
 
 def steps_of(cell: Cell, corpus: Corpus) -> float:
@@ -122,7 +122,7 @@ def work_of(cells: Iterable[Cell], corpora: dict[TextConfig, Corpus]) -> dict[st
     return {cell.cell_id: steps_of(cell, corpora[cell.text]) * step_flops(*shape_of(cell)) for cell in cells}
 
 
-class Estimate(NamedTuple):
+class CostEstimate(NamedTuple):
     """What training some cells will take."""
 
     seconds: float
@@ -136,18 +136,18 @@ class Estimate(NamedTuple):
 
 SHAPES_MEASURED = 12  # some seconds in all; the others lie between them in work, and are taken to do so in time
 SHAPES_COUNTED = 400  # of which the operations are counted: a millisecond each
-MEASURED_STEPS = 3
+TIMED_STEPS = 3
 
 
-def estimate(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs: int) -> Estimate:
+def estimate_cost(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs: int) -> CostEstimate:
     """Time and memory for these cells, from a few steps of a few of them.
 
     Of many shapes an even choice is taken for all: first to count their operations, then, from those spread evenly
     in operations, to time a step. Between two that were timed, time is taken to be linear in operations.
     """
-    steps: dict[Shape, float] = {}
-    example: dict[Shape, Cell] = {}
-    longest: dict[Shape, float] = {}
+    steps: dict[CellShape, float] = {}
+    example: dict[CellShape, Cell] = {}
+    longest: dict[CellShape, float] = {}
     for cell in cells:
         shape, num_steps = shape_of(cell), steps_of(cell, corpora[cell.text])
         example.setdefault(shape, cell)
@@ -160,26 +160,26 @@ def estimate(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs: int
     share = sum(steps.values()) / sum(steps[shape] for shape in counted)  # of all the work to what was counted of it
     total = share * sum(steps[shape] * t for shape, t in zip(counted, a_step, strict=True))
     each = [longest[shape] * t for shape, t in zip(counted, a_step, strict=True)]
-    return Estimate(
+    return CostEstimate(
         max(total / min(jobs, len(cells)), max(each)), max(each), memory_mib(example[counted[-1]]), len(timed)
     )
 
 
-def evenly(items: list[Shape], most: int) -> list[Shape]:
+def evenly(items: list[CellShape], maximum: int) -> list[CellShape]:
     """At most so many of the items, the first and the last among them."""
-    if len(items) <= most:
+    if len(items) <= maximum:
         return items
-    return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, maximum)]
 
 
 def seconds_a_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
     """Time of one update with one BLAS thread; the fastest of a few, as others may be at work on the machine."""
-    short = dataclasses.replace(cell.train, steps=MEASURED_STEPS + 1, validation_every=0, warmup_steps=0)
+    short = dataclasses.replace(cell.train, steps=TIMED_STEPS + 1, validation_every=0, warmup_steps=0)
     took = []
     with one_blas_thread():
         trainer = Trainer(cell.model, short, corpora[cell.text], dtype=DTYPE)
         trainer.train_step()  # the first one warms up caches
-        while len(took) < MEASURED_STEPS - 1 and not trainer.finished:  # the last one would validate
+        while len(took) < TIMED_STEPS - 1 and not trainer.finished:  # the last one would validate
             began = time.perf_counter()
             trainer.train_step()
             took.append(time.perf_counter() - began)

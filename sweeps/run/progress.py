@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from sweeps.store.record import ACCIDENTS, DIVERGED
+from sweeps.store.record import DIVERGED, FAILURES
 
 LOG_SECONDS = 10.0  # between two lines of progress where no bar can be redrawn in place
 BAR = "{percentage:3.0f}% {bar:10} {desc}, {elapsed} gone, {remaining} left"
@@ -82,7 +82,7 @@ class Progress:
 
     def summary(self) -> str:
         """Such as "12 of 36 done, 1 failed, 0 diverged"."""
-        failed = sum(self.counts[status] for status in ACCIDENTS)
+        failed = sum(self.counts[status] for status in FAILURES)
         done = sum(self.counts.values())
         return f"{done} of {len(self.work)} done, {failed} failed, {self.counts[DIVERGED]} diverged"
 

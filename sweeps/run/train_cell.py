@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sweeps.grid.cell_id import DTYPE, Cell
-from sweeps.store.record import DIVERGED, FAILED, OK, TIMEOUT, CurvePoint, Record, about, accident
+from sweeps.store.record import DIVERGED, FAILED, OK, TIMEOUT, CurveRow, Record, cell_fields, failure
 from tlab.machine import forget_peak_memory, one_blas_thread, peak_memory_mib
 from tlab.text.corpora import Corpus
 from tlab.training.records import Divergence, StepRecord
@@ -43,14 +43,14 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
             num_parameters = trainer.model.num_parameters
             while not trainer.finished and (timeout is None or time.perf_counter() - began < timeout):
                 trainer.train_step()
-        outcome = outcome_of(trainer.divergence) if trainer.finished else timed_out(timeout)
+        outcome = outcome_fields(trainer.divergence) if trainer.finished else timeout_fields(timeout)
     except Exception as error:
         tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
-        outcome = accident(FAILED, type(error).__name__, str(error), "\n".join(tail))
+        outcome = failure(FAILED, type(error).__name__, str(error), "\n".join(tail))
     return Record(
-        **about(cell, attempts),
+        **cell_fields(cell, attempts),
         **outcome,
-        **measures(records),
+        **loss_summary(records),
         n_params=num_parameters,
         wall_seconds=time.perf_counter() - began,
         cpu_seconds=time.thread_time() - cpu_began,
@@ -59,19 +59,19 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     )
 
 
-def timed_out(timeout: float | None) -> dict[str, Any]:
+def timeout_fields(timeout: float | None) -> dict[str, Any]:
     """The status of a run that was given up."""
-    return accident(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
+    return failure(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
 
 
-def outcome_of(divergence: Divergence | None) -> dict[str, Any]:
+def outcome_fields(divergence: Divergence | None) -> dict[str, Any]:
     """The status of a run that came to its end, and where it diverged, why."""
     if divergence is None:
         return {"status": OK}
     return {"status": DIVERGED, "error_type": "Divergence", "error_message": str(divergence)}
 
 
-def measures(records: list[StepRecord]) -> dict[str, Any]:
+def loss_summary(records: list[StepRecord]) -> dict[str, Any]:
     """What a run's records come to."""
     if not records:
         return {}
@@ -93,10 +93,10 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def curve_points(cell_id: str, records: Iterable[StepRecord]) -> Iterable[CurvePoint]:
+def curve_points(cell_id: str, records: Iterable[StepRecord]) -> Iterable[CurveRow]:
     """A run's learning curve in long form. Nothing in it depends on the clock: the same run gives the same bytes."""
     for record in records:
-        yield CurvePoint(cell_id, record.step, "train", "loss", record.loss)
-        yield CurvePoint(cell_id, record.step, "train", "gradient_norm", record.gradient_norm)
+        yield CurveRow(cell_id, record.step, "train", "loss", record.loss)
+        yield CurveRow(cell_id, record.step, "train", "gradient_norm", record.gradient_norm)
         if record.validation_loss is not None:
-            yield CurvePoint(cell_id, record.step, "validation", "loss", record.validation_loss)
+            yield CurveRow(cell_id, record.step, "validation", "loss", record.validation_loss)

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits
 
-from sweeps.grid.cell_id import Cell, Part, register_missing
+from sweeps.grid.cell_id import Cell, RegisteredPart, register_missing
 from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import add_record, read_record, remove_mark
 from sweeps.store.lock import driver_file
 from sweeps.store.provenance import source_hash
-from sweeps.store.record import ACCIDENTS, FAILED, OK, TIMEOUT, Record, about, accident, lost_record
+from sweeps.store.record import FAILED, FAILURES, OK, TIMEOUT, Record, cell_fields, failure, lost_record
 from tlab.text.corpora import Corpus
 
 DRIVER_LOOKS = 0.25  # seconds between two looks whether the driver still lives
@@ -32,7 +32,7 @@ class Task(NamedTuple):
     """A cell on its way to a worker, with what the worker has to know."""
 
     cell: Cell
-    parts: list[Part]
+    parts: list[RegisteredPart]
     """Classes that were registered outside of the lab: a worker has read the lab's files only."""
     folder: Path
     driver_file: bytes
@@ -45,7 +45,7 @@ class Task(NamedTuple):
     """Host and pid."""
 
 
-class Outcome(NamedTuple):
+class TaskResult(NamedTuple):
     """What travels back. The rest is on the disk already, or in `record`."""
 
     cell_id: str
@@ -59,41 +59,41 @@ class Outcome(NamedTuple):
     """Whether that is not this cell's doing: there is nobody left to train any."""
 
 
-def run_task(task: Task, corpus: Corpus) -> Outcome:
+def run_task(task: Task, corpus: Corpus) -> TaskResult:
     """Train a cell and write what became of it. It never raises."""
     here = (platform.node(), os.getpid())
     if here != task.driver and not _pinned:  # a dask or ray worker, which no initializer of ours has seen
-        settle_in()
+        configure_worker()
     shared = bool(task.driver_file) and driver_file(task.folder) == task.driver_file
     cell_id = task.cell.cell_id
     earlier = read_record(task.folder, cell_id) if shared and task.attempts > 1 else None
-    if earlier is not None and earlier.status not in ACCIDENTS:
-        return outcome_of(earlier)  # the first whole record wins: a backend may send one cell out twice
+    if earlier is not None and earlier.status not in FAILURES:
+        return result_of(earlier)  # the first whole record wins: a backend may send one cell out twice
     register_missing(task.parts)
     _in_flight.update(folder=task.folder, cell_id=cell_id)
     if task.source == source_hash():
         with watchdog(task, shared):
             record = train_cell(task.cell, corpus, timeout=task.timeout, attempts=task.attempts)
     else:
-        what = accident(FAILED, "OtherSource", f"the code on {here[0]} is not the driver's; install the same version")
-        record = Record(**about(task.cell, task.attempts), **what)
+        what = failure(FAILED, "OtherSource", f"the code on {here[0]} is not the driver's; install the same version")
+        record = Record(**cell_fields(task.cell, task.attempts), **what)
     try:
         if shared:
             add_record(task.folder, record)
-            return outcome_of(record)
+            return result_of(record)
     except OSError:
         pass  # the driver will try as well, and say what it is
     finally:
         _in_flight.clear()
-    return outcome_of(record)._replace(record=record)
+    return result_of(record)._replace(record=record)
 
 
-def outcome_of(record: Record) -> Outcome:
+def result_of(record: Record) -> TaskResult:
     """What is told of a record: of a diverged cell the message alone, which says that it diverged."""
     message = record.error_message
-    if record.status in ACCIDENTS:
+    if record.status in FAILURES:
         message = f"{record.status} with {record.error_type}: {message}"
-    return Outcome(record.cell_id, record.status, None if record.status == OK else message)
+    return TaskResult(record.cell_id, record.status, None if record.status == OK else message)
 
 
 # ------------------------------------------------------------------------------------------------ the process
@@ -136,11 +136,11 @@ def watchdog(task: Task, shared: bool) -> Iterator[None]:
 def start_worker(driver: int) -> None:
     """What a new worker of loky does first."""
     leave_interrupts_to_driver()
-    settle_in()
+    configure_worker()
     threading.Thread(target=end_with_driver, args=(driver,), name="driver watch", daemon=True).start()
 
 
-def settle_in() -> None:
+def configure_worker() -> None:
     """Make this process one that trains cells and nothing else.
 
     BLAS is pinned for good, and not only within each cell: nothing else that it does is worth a second thread.

@@ -72,7 +72,7 @@ from tlab.files import write_atomically
 from tlab.text.corpora import Corpus
 
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
-FORMAT = "tlab sweep 2"
+MANIFEST_FORMAT = "tlab sweep 2"
 TEMPORARY = re.compile(r"\..+\.(json|csv|parquet|html)\.\w{8}")
 """The name of a file of a sweep while it is written: its own between a dot and eight letters (`tempfile`)."""
 
@@ -157,7 +157,7 @@ class Store:
         """What the manifest says; of a new folder, an empty one."""
         path = self.folder / MANIFEST
         if not path.exists():
-            return {"format": FORMAT, "schema": SCHEMA, "grids": [], "runs": []}
+            return {"format": MANIFEST_FORMAT, "schema": SCHEMA, "grids": [], "runs": []}
         try:
             content = json.loads(path.read_bytes())
             found = content["format"]
@@ -168,8 +168,10 @@ class Store:
                 f"{path} is damaged or no sweep's: {error}. The results beside it are not touched; "
                 f"put an intact {MANIFEST} there, or choose another folder"
             ) from error
-        if found != FORMAT:
-            raise StoreError(f"{path} has format {found!r}; this version reads {FORMAT!r}: choose another folder")
+        if found != MANIFEST_FORMAT:
+            raise StoreError(
+                f"{path} has format {found!r}; this version reads {MANIFEST_FORMAT!r}: choose another folder"
+            )
         return content
 
     @property

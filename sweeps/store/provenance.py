@@ -42,7 +42,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What is not as it was in an earlier run, in words; the source is told apart, since it is no mere warning."""
 
     def comparable(about: Mapping[str, Any], name: str) -> Any:
@@ -124,7 +124,7 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-FOLDERS = re.compile(r"(^|[=,])(?:~|\.\.)?/[^=,]*/")
+FOLDERS_OF_PATH = re.compile(r"(^|[=,])(?:~|\.\.)?/[^=,]*/")
 """The folders of a path that is a word of its own, or behind an equals sign or a comma in one."""
 
 
@@ -134,7 +134,7 @@ def without_folders(value: Any) -> Any:
         return {key: without_folders(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_folders(one) for one in value]
-    return FOLDERS.sub(r"\1", value) if isinstance(value, str) else value
+    return FOLDERS_OF_PATH.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def about_corpus(corpus: Corpus) -> dict[str, Any]:

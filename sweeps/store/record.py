@@ -18,10 +18,10 @@ from sweeps.store.provenance import source_hash
 OK, DIVERGED, FAILED, KILLED, TIMEOUT = STATUSES = ("ok", "diverged", "failed", "killed", "timeout")
 """What can become of a cell. `diverged` is an outcome like `ok`; the others are accidents."""
 
-ACCIDENTS = (FAILED, KILLED, TIMEOUT)
+FAILURES = (FAILED, KILLED, TIMEOUT)
 
 
-class CurvePoint(NamedTuple):
+class CurveRow(NamedTuple):
     """One number of a learning curve; the columns of curves.csv."""
 
     cell_id: str
@@ -65,14 +65,14 @@ class Record:
     error_message: str | None = None
     traceback_tail: str | None = None
     schema: int = SCHEMA
-    curve: tuple[CurvePoint, ...] = field(default=(), compare=False)
+    curve: tuple[CurveRow, ...] = field(default=(), compare=False)
     """The learning curve. It is stored in a file of its own."""
 
     def to_json(self) -> bytes:
         """Everything but the curve, of which it keeps the size; and the sha256 of all that, to know damage by."""
         content = {name: value for name, value in vars(self).items() if name != "curve"}
         content["curve_bytes"] = len(self.curve_as_csv())
-        return json.dumps({**content, "sha256": fingerprint(content)}, indent=1, allow_nan=False).encode()
+        return json.dumps({**content, "sha256": content_sha256(content)}, indent=1, allow_nan=False).encode()
 
     @classmethod
     def from_json(cls, content: bytes, curve_bytes: int | None = None) -> Record:
@@ -86,7 +86,7 @@ class Record:
             ValueError: this is no record, or not a whole one, or not that of this curve.
         """
         values = json.loads(content)
-        if not isinstance(values, dict) or values.pop("sha256", None) != fingerprint(values):
+        if not isinstance(values, dict) or values.pop("sha256", None) != content_sha256(values):
             raise ValueError("no record of a cell: its content is not what was written")
         written_bytes = values.pop("curve_bytes", None)
         if curve_bytes is not None and curve_bytes != written_bytes:
@@ -103,7 +103,7 @@ class Record:
         return text.getvalue().encode()
 
 
-def fingerprint(content: Mapping[str, Any]) -> str:
+def content_sha256(content: Mapping[str, Any]) -> str:
     """The sha256 of a record's content, however it is laid out."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -111,12 +111,12 @@ def fingerprint(content: Mapping[str, Any]) -> str:
 def curve_points_in(path: Path, split: str, metric: str) -> list[tuple[int, float]]:
     """One curve out of a cell's file, as (step, value)."""
     with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file, CurvePoint._fields)
+        rows = csv.DictReader(file, CurveRow._fields)
         wanted = [row for row in rows if (row["split"], row["metric"]) == (split, metric)]
     return [(int(row["step"]), float(row["value"])) for row in wanted]
 
 
-def about(cell: Cell, attempts: int) -> dict[str, Any]:
+def cell_fields(cell: Cell, attempts: int) -> dict[str, Any]:
     """What a record says of the cell itself and of where it was run."""
     return {
         "cell_id": cell.cell_id,
@@ -128,11 +128,11 @@ def about(cell: Cell, attempts: int) -> dict[str, Any]:
     }
 
 
-def accident(status: str, error_type: str, message: str, tail: str | None = None) -> dict[str, Any]:
+def failure(status: str, error_type: str, message: str, tail: str | None = None) -> dict[str, Any]:
     """A status with its reason."""
     return {"status": status, "error_type": error_type, "error_message": message, "traceback_tail": tail}
 
 
 def lost_record(cell: Cell, attempts: int, status: str, why: str) -> Record:
     """The record of a cell that was begun `attempts` times and never came back."""
-    return Record(**about(cell, attempts), **accident(status, status.capitalize(), why))
+    return Record(**cell_fields(cell, attempts), **failure(status, status.capitalize(), why))

@@ -17,7 +17,7 @@ import sweeps.run.train_cell
 import sweeps.run.worker
 import tlab.cli.commands
 from sweeps.__main__ import main
-from sweeps.console import plan_in_full
+from sweeps.console import plan_details
 from sweeps.run.plan import make_plan
 from sweeps.run.progress import Progress
 from sweeps.store.folder import CELLS, Store
@@ -145,7 +145,7 @@ def test_a_plan_of_aliases_of_an_earlier_grid_counts_them_and_says_of_what(small
     store.make_folder()
     store.begin([small(norm=("none",), residual=("post",))], [], [])  # its driver was killed before it trained any
     plan = make_plan(small(norm=("none",), residual=("pre",)), store)
-    told = plan_in_full(plan.grids[-1], plan)
+    told = plan_details(plan.grids[-1], plan)
     assert "residual=pre: as residual=post" in told
     assert told.endswith("1 cell, 1 of them the same function as another: 1 to train")
 

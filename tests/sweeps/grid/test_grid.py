@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from sweeps.grid.cell_id import Half, identify
+from sweeps.grid.cell_id import HashedConfig, identify
 from sweeps.grid.fields import GridError, TextConfig
 from sweeps.grid.grid import Grid, cells_of, load_corpora
-from sweeps.grid.parse import PRESETS, grid_from_words
+from sweeps.grid.parse import GRID_PRESETS, parse_grid
 from sweeps.run.driver import run_sweep
 from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import CELLS, Store
@@ -24,17 +24,17 @@ from tlab.training.config import TrainConfig
 
 
 def test_axes_take_every_key_of_their_registry():
-    grid = grid_from_words(axes="norm,activation")
+    grid = parse_grid(axes="norm,activation")
     assert grid.values == {"norm": tuple(NORMS), "activation": tuple(ACTIVATIONS)}
 
 
 def test_an_activation_registered_at_run_time_is_in_the_grid(register):
     register(ACTIVATIONS, "identity", Gelu)
-    assert "identity" in grid_from_words(axes="activation").values["activation"]
+    assert "identity" in parse_grid(axes="activation").values["activation"]
 
 
 def test_two_values_make_an_axis_and_one_fixes_the_field():
-    grid = grid_from_words(sets=["position=rope,alibi", "num_layers=3"])
+    grid = parse_grid(sets=["position=rope,alibi", "num_layers=3"])
     assert grid.axes == ("position",) and grid.values["num_layers"] == (3,)
 
 
@@ -48,7 +48,7 @@ def test_two_values_make_an_axis_and_one_fixes_the_field():
     ],
 )
 def test_values_have_the_type_of_their_field(text, values):
-    (found,) = grid_from_words(sets=[text]).values.values()
+    (found,) = parse_grid(sets=[text]).values.values()
     assert found == values and [type(v) for v in found] == [type(v) for v in values]
 
 
@@ -57,11 +57,11 @@ def test_every_config_field_can_be_set():
         for field in options(config):
             if field not in ("vocab_size", "seed"):
                 default = config.__dataclass_fields__[field].default
-                assert grid_from_words(sets=[f"{field}={default}"]).values[field] == (default,)
+                assert parse_grid(sets=[f"{field}={default}"]).values[field] == (default,)
 
 
 def test_a_grid_comes_back_from_json_the_same():
-    grid = grid_from_words("norm", ["learning_rate=1e-3,1e-2", "data_seed=none,1"], seeds=2)
+    grid = parse_grid("norm", ["learning_rate=1e-3,1e-2", "data_seed=none,1"], seeds=2)
     assert Grid.from_json(json.loads(json.dumps(grid.to_json()))) == grid
 
 
@@ -85,7 +85,7 @@ def test_a_grid_comes_back_from_json_the_same():
 )
 def test_a_wrong_word_is_told_with_what_is_allowed(given, told):
     with pytest.raises(GridError) as error:
-        grid_from_words(**given)
+        parse_grid(**given)
     assert told in str(error.value)
 
 
@@ -120,7 +120,7 @@ MODEL = ModelConfig(vocab_size=30)
 
 
 def id_of(text=TextConfig(), model=MODEL, train=TrainConfig(), sha256="0" * 64):  # noqa: B008, all are frozen
-    return identify(text, Half(model), Half(train), sha256)
+    return identify(text, HashedConfig(model), HashedConfig(train), sha256)
 
 
 @pytest.mark.parametrize(
@@ -233,26 +233,26 @@ def toml(tmp_path):
 
 def test_a_file_says_the_same_as_words(toml):
     path = toml('axes = ["norm"]\nseeds = 2\n[set]\nposition = ["rope", "alibi"]\nlearning_rate = 1\n')
-    assert grid_from_words(base=path) == grid_from_words("norm", ["position=rope,alibi", "learning_rate=1"], seeds=2)
+    assert parse_grid(base=path) == parse_grid("norm", ["position=rope,alibi", "learning_rate=1"], seeds=2)
 
 
 def test_words_take_the_place_of_what_a_file_says(toml):
     path = toml('axes = ["norm"]\nseeds = 2\n[set]\nsteps = 7\n')
-    grid = grid_from_words(sets=["norm=none"], seeds=3, steps=9, base=path)
+    grid = parse_grid(sets=["norm=none"], seeds=3, steps=9, base=path)
     assert grid == Grid({"norm": ("none",), "steps": (9,)}, (0, 1, 2))
 
 
 def test_quick_and_default_are_the_same_full_grid():
     for name in ("quick", "default"):
-        grid = grid_from_words(base=name)
+        grid = parse_grid(base=name)
         chosen = [grid.values[field] for field in ("norm", "activation", "residual")]
         assert chosen == [tuple(NORMS), tuple(ACTIVATIONS), tuple(RESIDUALS)]
-    assert len(grid_from_words(base="default").seeds) == 3
+    assert len(parse_grid(base="default").seeds) == 3
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", GRID_PRESETS)
 def test_every_preset_can_be_trained(name):
-    assert cells_of([grid_from_words(base=name)])
+    assert cells_of([parse_grid(base=name)])
 
 
 @pytest.mark.parametrize(
@@ -271,13 +271,13 @@ def test_every_preset_can_be_trained(name):
 )
 def test_a_wrong_file_is_told_with_what_is_allowed(toml, text, told):
     with pytest.raises(GridError) as error:
-        grid_from_words(base=toml(text))
+        parse_grid(base=toml(text))
     assert told in str(error.value)
 
 
 def test_a_preset_that_is_none_is_told_with_the_nearest():
     with pytest.raises(GridError, match="Did you mean 'quick'"):
-        grid_from_words(base="quik")
+        parse_grid(base="quik")
 
 
 def test_a_grid_of_millions_is_refused_at_once():

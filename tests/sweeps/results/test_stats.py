@@ -16,7 +16,7 @@ from benchmarks.statistics import (
     partial_family_error,
     simulated_table,
 )
-from sweeps.results.effects import balance, comparisons, departures, interactions, main_effects
+from sweeps.results.effects import balance, comparisons, interaction_residuals, interactions, main_effects
 from sweeps.results.stats import (
     BELOW_MARGIN,
     DIFFERENT,
@@ -234,7 +234,7 @@ def test_a_cell_that_diverged_is_left_out_for_both_sides():
     first, second = main_effects(grid(additive, lost=lost), "norm")
     assert second.estimate.mean - first.estimate.mean == pytest.approx(0.1)
     assert (second.blocks, second.all_blocks) == (1, 2)
-    assert second.counts == (3, 3, 0) and second.counts.accidents == "3 of 6 diverged"
+    assert second.counts == (3, 3, 0) and second.counts.caveat == "3 of 6 diverged"
     one = next(one for one in comparisons(grid(additive, lost=lost)) if one.axes == ("norm",))
     assert one.estimate.mean == pytest.approx(-0.1) and (one.blocks, one.all_blocks) == (1, 2)
 
@@ -298,7 +298,7 @@ def test_interactions_are_differences_of_differences():
     assert one.estimate.mean == pytest.approx(0.25)  # (layernorm - rmsnorm) at pre, minus that at post
     (none,) = interactions(grid(additive))
     assert none.estimate.mean == pytest.approx(0.0, abs=1e-12)
-    _, _, values = departures(grid(crossed), ("norm", "residual"))
+    _, _, values = interaction_residuals(grid(crossed), ("norm", "residual"))
     assert values == pytest.approx(np.array([[0.0625, -0.0625], [-0.0625, 0.0625]]))
 
 
