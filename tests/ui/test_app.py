@@ -36,7 +36,7 @@ from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, W
 from tlab.ui.runs.time_estimate import Pace, estimated_seconds, measure_pace, update_pace
 from tlab.ui.runs.worker import make_trainers
 from tlab.ui.settings.controls import OWN_TEXT, Controls, decoded
-from tlab.ui.settings.fields import field_names
+from tlab.ui.settings.fields import field_names, values_of
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
 from tlab.ui.settings.side_b import suggest_value
@@ -248,7 +248,7 @@ def test_any_field_can_be_the_one_thing_that_b_changes(controls, name):
     as_sent = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
     given |= {"switch": name, "switch_choice": as_sent, "switch_number": value}
     a, b = controls.job(list(given.values())).plans
-    both = [{**plan.model, **plan.training} for plan in (a, b)]
+    both = [values_of(plan.model, plan.training) for plan in (a, b)]
     assert [key for key in both[0] if both[0][key] != both[1][key]] == [name]
     assert a.label != b.label
 

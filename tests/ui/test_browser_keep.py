@@ -162,7 +162,7 @@ def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(vis
     other.click("#start")
     wait_for_state(other, "done")
     assert losses(runs) == expected
-    assert last_run(runs).sides[0].model["norm"] == "rmsnorm"
+    assert last_run(runs).sides[0].model.norm == "rmsnorm"
 
 
 def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):
@@ -181,7 +181,7 @@ def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     assert page.locator("#field-activation").is_visible()
     page.click("#start")
     wait_for_state(page, "done")
-    assert last_run(runs).sides[0].training["seed"] == 9
+    assert last_run(runs).sides[0].training.seed == 9
 
 
 # ------------------------------------------------------------------------------------------------ code and sweeps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -75,6 +76,10 @@ class ModelConfig(Config):
                 f"but hidden_dim / num_heads = {self.hidden_dim} / {self.num_heads} = {self.head_dim}; change one"
             ]
         return []
+
+    def with_vocab(self, vocab_size: int) -> ModelConfig:
+        """The same model for a text of another vocabulary."""
+        return dataclasses.replace(self, vocab_size=vocab_size)
 
     @property
     def head_dim(self) -> int:

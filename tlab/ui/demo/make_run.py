@@ -20,6 +20,7 @@ from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS
 from tlab.ui.runs.messages import Insight, Job, NewRecords, RunEnded, Sample, Snapshot
 from tlab.ui.runs.worker import run_job
+from tlab.ui.settings.fields import FROM_CORPUS
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 
 SHIPPED_STEPS = 4  # of which weights are shipped, besides the first; more would make the package larger than its code
@@ -29,7 +30,7 @@ def main() -> None:
     """Train, and write what the page needs of it."""
     job = preset_job(DEMO_PRESET)
     here, _ = multiprocessing.Pipe()  # nobody gives orders
-    steps = sum(plan.training["steps"] for plan in job.plans)
+    steps = sum(plan.training.steps for plan in job.plans)
     told: list[Any] = []
     with threadpool_limits(limits=1), tqdm(total=steps) as bar:  # as the workers of the app have it
         for message in run_job(job, here):
@@ -61,8 +62,8 @@ def describe(job: Job, side: int, told: list[Any], last: Checkpoint) -> dict[str
     plan = job.plans[side]
     return {
         "label": plan.label,
-        "model": plan.model,
-        "training": plan.training,
+        "model": {name: value for name, value in plan.model.to_json().items() if name != FROM_CORPUS},
+        "training": plan.training.to_json(),
         "steps": [0, *(kept[i] for i in some)],
         "records": [shipped(record) for record in last.records],
         "insights": [

@@ -46,6 +46,14 @@ def demo_weights() -> dict[str, Array]:
     return load(DEMO_WEIGHTS.read_bytes())
 
 
+def demo_configs(side: int) -> tuple[ModelConfig, TrainConfig]:
+    """What a side of the shipped run is made of, and how it was trained."""
+    about = demo_about()
+    of = about["sides"][side]
+    model = ModelConfig.from_json({**of["model"], "vocab_size": about["vocab_size"]})
+    return model, TrainConfig.from_json(of["training"])
+
+
 def demo_steps(side: int = 0) -> list[int]:
     """The steps of a side's shipped checkpoints, in order."""
     return demo_about()["sides"][side]["steps"]
@@ -62,8 +70,7 @@ def make_checkpoint(side: int, step: int) -> Checkpoint:
     """The checkpoint of a shipped step, once."""
     about = demo_about()
     of = about["sides"][side]
-    config = ModelConfig.from_json({**of["model"], "vocab_size": about["vocab_size"]})
-    training = TrainConfig.from_json(of["training"])
+    config, training = demo_configs(side)
     if step == 0:
         weights = {name: param.data for name, param in Transformer(config, training.seed).parameters.items()}
     else:
@@ -81,7 +88,7 @@ def make_checkpoint(side: int, step: int) -> Checkpoint:
 def demo_run() -> Run:
     """The shipped run as the Train tab shows runs."""
     about = demo_about()
-    plans = tuple(SidePlan(of["label"], of["model"], of["training"]) for of in about["sides"])
+    plans = tuple(SidePlan(of["label"], *demo_configs(side)) for side, of in enumerate(about["sides"]))
     corpus = about["corpus"]
     job = Job(corpus["name"], None, about["tokenizer"], plans)
     run = Run.finished("", job, [demo_checkpoint(side) for side in range(len(plans))], LOCAL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from typing import NamedTuple, Union
 
 from tlab.inside.layers import LayerInsight
 from tlab.nn.config import ModelConfig
@@ -14,17 +14,17 @@ from tlab.ui.runs.limits import Limits
 
 
 class SidePlan(NamedTuple):
-    """What one side of a run is to be, as plain values."""
+    """What one side of a run is to be."""
 
     label: str  # what distinguishes it, for people
-    model: dict[str, Any]  # the fields of ModelConfig but vocab_size
-    training: dict[str, Any]  # the fields of TrainConfig
+    model: ModelConfig  # its vocab_size counts for nothing: the text's is filled in when it has been read
+    training: TrainConfig
     checkpoint: Checkpoint | None = None  # go on from here
     bug: str | None = None  # a key of `BUGS`, to plant in its model
 
     def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-        """Both configs, checked; the vocabulary is the text's."""
-        return ModelConfig.from_json({**self.model, "vocab_size": vocab_size}), TrainConfig.from_json(self.training)
+        """Both configs, for a text of this vocabulary."""
+        return self.model.with_vocab(vocab_size), self.training
 
 
 class Job(NamedTuple):

@@ -8,9 +8,7 @@ import threading
 import time
 from typing import Any
 
-from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import Checkpoint
-from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
@@ -47,7 +45,7 @@ class Side:
     Attributes:
         letter: "A" or "B".
         label: what distinguishes it, in words: "Post-LN", "Learning rate 0.01"; "this run" where there is one side.
-        model, training: the fields of its configs, all but vocab_size.
+        model, training: its configs; `model.vocab_size` counts for nothing.
         curve: the loss, as the chart draws it.
         last: the latest record.
         validation_loss: the latest, nats a token.
@@ -71,18 +69,9 @@ class Side:
         self.insights: list[Insight] = []
 
     @property
-    def train_config(self) -> TrainConfig:
-        """How it is trained."""
-        return TrainConfig.from_json(self.training)
-
-    def model_config(self, vocab_size: int) -> ModelConfig:
-        """What it is made of, once the vocabulary is known."""
-        return ModelConfig.from_json({**self.model, "vocab_size": vocab_size})
-
-    @property
     def steps(self) -> int:
         """Updates that it is to make."""
-        return int(self.training["steps"])
+        return self.training.steps
 
     @property
     def step(self) -> int:

@@ -10,7 +10,8 @@ from tlab.config import options
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 
-FROM_CORPUS = "vocab_size"  # the one field that is nobody's choice
+FROM_CORPUS = "vocab_size"  # the one field that no one chooses
+ANY_VOCABULARY = 2  # until the text is read
 
 
 @functools.cache
@@ -38,10 +39,15 @@ def format_value(name: str, value: Any) -> str:
 
 @functools.cache
 def field_names() -> tuple[str, ...]:
-    """Every field of both configs that is somebody's choice."""
+    """Every field of both configs that people choose."""
     return tuple(name for config in (ModelConfig, TrainConfig) for name in options(config) if name != FROM_CORPUS)
 
 
 def default_of(name: str) -> Any:
     """A field's default."""
     return next(f.default for f in dataclasses.fields(config_of(name)) if f.name == name)
+
+
+def values_of(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
+    """Every field of both configs that people choose, with its value."""
+    return {name: getattr(model if config_of(name) is ModelConfig else training, name) for name in field_names()}

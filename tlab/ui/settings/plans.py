@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tlab.config import options
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.messages import SidePlan
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, field_label, format_value
+from tlab.ui.settings.fields import ANY_VOCABULARY, FROM_CORPUS, config_of, field_label, format_value, values_of
 
 
 def side_label(name: str, value: Any) -> str:
@@ -25,26 +26,25 @@ def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) 
         switch: the field that B changes, and its value there; None for a run of one side.
 
     Raises:
-        ConfigError: settings that cannot be.
+        ConfigError: a setting that is not allowed, of A or of B.
         ValueError: B is the same as A.
     """
-    model, training = (complete(config_class, settings) for config_class in (ModelConfig, TrainConfig))
+    model = ModelConfig.from_json({FROM_CORPUS: ANY_VOCABULARY, **fields_in(ModelConfig, settings)})
+    training = TrainConfig.from_json(fields_in(TrainConfig, settings))
     if switch is None:
         return (SidePlan("this run", model, training),)
     name, value = switch
-    own = {**model, **training}[name]
+    own = values_of(model, training)[name]
     if own == value:
         raise ValueError(
             f"B is the same as A: “{field_label(name)}” is {format_value(name, value)} in both. Give B another value."
         )
-    changed = [{**fields, name: value} if name in fields else fields for fields in (model, training)]
-    return SidePlan(side_label(name, own), model, training), SidePlan(side_label(name, value), changed[0], changed[1])
+    a = SidePlan(side_label(name, own), model, training)
+    slot = "model" if config_of(name) is ModelConfig else "training"
+    changed = dataclasses.replace(getattr(a, slot), **{name: value})
+    return a, a._replace(label=side_label(name, value), **{slot: changed})
 
 
-def complete(config_class: type, settings: dict[str, Any]) -> dict[str, Any]:
-    """Every field of a config but the vocabulary, checked."""
-    given = {name: settings[name] for name in options(config_class) if name in settings}
-    needed = {FROM_CORPUS: 2} if FROM_CORPUS in options(config_class) else {}
-    values = config_class.from_json({**needed, **given}).to_json()
-    values.pop(FROM_CORPUS, None)
-    return values
+def fields_in(config_class: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are fields of this config, but for the vocabulary."""
+    return {name: settings[name] for name in options(config_class) if name in settings and name != FROM_CORPUS}

@@ -7,6 +7,7 @@ from typing import Any
 
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
 from tlab.ui.runs.messages import Job
+from tlab.ui.settings.fields import values_of
 from tlab.ui.settings.plans import make_plans
 
 
@@ -166,7 +167,7 @@ DEMO_PRESET = COMPARISONS[0]
 def preset_settings(preset: Preset) -> dict[str, Any]:
     """Every field of both configs but the vocabulary, as the preset has it."""
     plan = make_plans(preset.settings)[0]
-    return {**plan.model, **plan.training}
+    return values_of(plan.model, plan.training)
 
 
 def preset_job(preset: Preset) -> Job:

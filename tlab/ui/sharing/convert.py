@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from tlab.config import options
-from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import Checkpoint
-from tlab.training.config import TrainConfig
 from tlab.ui.demo.shipped_run import demo_checkpoint
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, SidePlan
@@ -43,7 +38,9 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
 
 def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[Checkpoint]]]:
     """A run that came back from an export, and its models, as `Runs.adopt` takes them."""
-    plans = tuple(plan_of(side) for side in kept.sides)
+    plans = tuple(
+        SidePlan(side.label, side.checkpoint.model_config, side.checkpoint.train_config) for side in kept.sides
+    )
     corpus = kept.sides[0].checkpoint.corpus
     job = Job(corpus["name"], kept.text, corpus["tokenizer"]["tokenizer"], plans)
     checkpoints = [side.checkpoint for side in kept.sides]
@@ -51,11 +48,3 @@ def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[
     run.rename(kept.name)
     run.excerpt = kept.text[-200:][:64] if kept.text else ""
     return run, [[checkpoint] for checkpoint in checkpoints]
-
-
-def plan_of(side: KeptSide) -> SidePlan:
-    """What a side was to be."""
-    model = dataclasses.asdict(side.checkpoint.model_config)
-    fields = {name: model[name] for name in options(ModelConfig) if name != "vocab_size"}
-    training = {name: getattr(side.checkpoint.train_config, name) for name in options(TrainConfig)}
-    return SidePlan(side.label, fields, training)

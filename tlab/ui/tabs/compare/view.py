@@ -9,7 +9,7 @@ from typing import Any
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run, Side
-from tlab.ui.settings.fields import field_label, format_value
+from tlab.ui.settings.fields import field_label, format_value, values_of
 from tlab.ui.sharing.convert import SHIPPED, run_name
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
@@ -119,7 +119,7 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
 
 def settings_of(run: Run, side: Side) -> dict[str, Any]:
     """Everything that one can choose, of one side."""
-    return {"corpus": run.job.corpus, "tokenizer": run.job.tokenizer, **side.model, **side.training}
+    return {"corpus": run.job.corpus, "tokenizer": run.job.tokenizer, **values_of(side.model, side.training)}
 
 
 def words(name: str, value: Any) -> str:

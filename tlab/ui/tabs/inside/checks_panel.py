@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,8 +10,6 @@ from typing import Any
 import gradio as gr
 
 from tlab.inside.bugs import BUGS
-from tlab.nn.config import ModelConfig
-from tlab.training.config import TrainConfig
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import SelectedModel, inspection_request, job_of, plan_of, selected_model
@@ -85,7 +84,7 @@ class ChecksPanel:
     def on_profile(self, run_id: str | None, selection: Any) -> str:
         """Where the time of a step of the chosen run goes; or why it cannot be told."""
         of = selected_model(self.runs, run_id, selection)
-        training = TrainConfig.from_json(plan_of(of).training)
+        training = plan_of(of).training
         try:
             return profile_html(self.inspector.call(tasks.profile_step, inspection_request(of, ""), training))
         except ValueError as error:
@@ -123,11 +122,11 @@ def bug_job(of: SelectedModel, bug: str) -> Job:
     """
     BUGS[bug]  # an unknown one is refused with the names of all
     plan = plan_of(of)
-    reason = BUGS[bug]().why_not(ModelConfig.from_json({**plan.model, "vocab_size": 2}))
+    reason = BUGS[bug]().why_not(plan.model)
     if reason:
         raise ValueError(f"“{BUGS.entries[bug].label}” cannot be planted: {reason}. Choose another, or another model.")
-    steps = min(int(plan.training["steps"]), MAX_BUG_STEPS)
-    training = {**plan.training, "steps": steps, "validation_every": max(1, steps // 4)}
+    steps = min(plan.training.steps, MAX_BUG_STEPS)
+    training = dataclasses.replace(plan.training, steps=steps, validation_every=max(1, steps // 4))
     right = SidePlan("As it should be", plan.model, training)
     wrong = SidePlan(f"Bug: {BUGS.entries[bug].label}", plan.model, training, bug=bug)
     job = job_of(of)
