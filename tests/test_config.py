@@ -129,3 +129,29 @@ def test_configs_cannot_be_changed_after_they_were_checked():
 def test_the_batches_have_the_runs_seed_unless_told_otherwise():
     assert TrainConfig(seed=3).batch_seed == 3
     assert TrainConfig(seed=3, data_seed=4).batch_seed == 4
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "text", "value"),
+    [
+        (TrainConfig, "learning_rate", " 3e-3 ", 0.003),
+        (TrainConfig, "steps", "12", 12),
+        (TrainConfig, "steps", "1.5", "1.5"),
+        (TrainConfig, "data_seed", "None", None),
+        (ModelConfig, "norm", "none", "none"),
+        (ModelConfig, "bias", "False", False),
+        (ModelConfig, "bias", "2", "2"),
+    ],
+)
+def test_a_text_is_read_as_a_value_of_the_fields_type(config, name, text, value):
+    parsed = config.parse(name, text)
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+def test_json_may_write_an_integer_as_a_float_but_python_may_not():
+    config = TrainConfig.from_json({"steps": 3.0, "learning_rate": 1})
+    assert (config.steps, type(config.steps), type(config.learning_rate)) == (3, int, float)
+    with pytest.raises(ConfigError, match="steps"):
+        TrainConfig.from_json({"steps": 3.5})
+    with pytest.raises(ConfigError, match="steps"):
+        TrainConfig(steps=3.0)

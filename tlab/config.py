@@ -6,6 +6,7 @@ line, the app and the sweeps are all made from their fields.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -69,6 +70,8 @@ def options(config_class: type) -> Mapping[str, Option]:
     return {f.name: f.metadata["option"] for f in dataclasses.fields(config_class)}
 
 
+TRUE_WORDS, FALSE_WORDS, NONE_WORDS = ("true", "yes", "1"), ("false", "no", "0"), ("none", "null")
+
 SelfConfig = TypeVar("SelfConfig", bound="Config")
 
 
@@ -102,8 +105,29 @@ class Config:
         return dataclasses.asdict(self)
 
     @classmethod
+    def parse(cls, name: str, text: str) -> Any:
+        """The value that `text` means for the field `name`: "3e-3" is a number for a rate, and "none" a key for a norm.
+
+        What is not a value of the field's type comes back as the text it was, and the config then says why not.
+        """
+        word = text.strip()
+        for kind in type_alternatives(field_types(cls)[name]):
+            if kind is str:
+                return word
+            if kind is bool and word.lower() in TRUE_WORDS + FALSE_WORDS:
+                return word.lower() in TRUE_WORDS
+            if kind is type(None) and word.lower() in NONE_WORDS:
+                return None
+            if kind in (int, float):
+                with contextlib.suppress(ValueError):
+                    return kind(word)
+        return word
+
+    @classmethod
     def from_json(cls: type[SelfConfig], values: Mapping[str, Any]) -> SelfConfig:
         """The config with these values; fields that are missing have their defaults.
+
+        JSON has one kind of number, so 3.0 is 3 where only an integer is allowed.
 
         Raises:
             ConfigError: an unknown field, a missing one that has no default, or a value out of range.
@@ -116,7 +140,8 @@ class Config:
         for f in dataclasses.fields(cls):
             if f.default is dataclasses.MISSING and f.name not in values:
                 raise ConfigError(f"{cls.__name__} needs {f.name}: {known[f.name].help}")
-        return cls(**values)
+        types = field_types(cls)
+        return cls(**{name: from_json_number(value, type_alternatives(types[name])) for name, value in values.items()})
 
 
 @functools.cache
@@ -129,6 +154,12 @@ def field_types(config_class: type) -> dict[str, Any]:
 def type_alternatives(expected: Any) -> tuple[type, ...]:
     """`int | None` -> (int, NoneType), `int` -> (int,)."""
     return typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
+
+
+def from_json_number(value: Any, kinds: tuple[type, ...]) -> Any:
+    """3 for 3.0 where a field of these types takes integers only; any other value as it is."""
+    is_whole = isinstance(value, float) and value.is_integer() and int in kinds and float not in kinds
+    return int(value) if is_whole else value
 
 
 def as_plain(value: Any, kinds: tuple[type, ...]) -> Any:

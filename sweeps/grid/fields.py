@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tlab.config import Config, field_types, options, type_alternatives
+from tlab.config import Config, options
 from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.text.config import TextConfig
@@ -16,8 +16,6 @@ from tlab.wording import did_you_mean
 GIVEN_BY_CORPUS = "vocab_size"
 REPLICATE = "seed"
 """The field that repeats a configuration and so is never an axis."""
-
-TRUE_WORDS, FALSE_WORDS, NONE_WORDS = ("true", "yes", "1"), ("false", "no", "0"), ("none", "null")
 
 
 class GridError(ValueError):
@@ -58,17 +56,4 @@ def parse_value(field: str, text: str) -> Any:
 
     What is no value of the field's type comes back as the text it was, and the config then says why not.
     """
-    word = text.strip()
-    for kind in type_alternatives(field_types(owner_of(field))[field]):
-        if kind is str:
-            return word
-        if kind is bool and word.lower() in TRUE_WORDS + FALSE_WORDS:
-            return word.lower() in TRUE_WORDS
-        if kind is type(None) and word.lower() in NONE_WORDS:
-            return None
-        if kind in (int, float):
-            try:
-                return kind(word)
-            except ValueError:
-                continue
-    return word
+    return owner_of(field).parse(field, text)

@@ -15,7 +15,7 @@ ANY_VOCABULARY = 2  # until the text is read
 
 
 @functools.cache
-def config_of(name: str) -> type:
+def config_of(name: str) -> type[ModelConfig] | type[TrainConfig]:
     """Which of the two configs has a field of this name."""
     return ModelConfig if name in options(ModelConfig) else TrainConfig
 

@@ -161,28 +161,13 @@ def read_word(name: str, word: str) -> Any:
     kinds = type_alternatives(field_types(config_class)[name])
     value: Any = None
     try:
-        value = as_plain(plain_value(word, kinds), kinds)
+        value = as_plain(config_class.parse(name, word), kinds)
         complaint = options(config_class)[name].complaint(value)
     except (TypeError, OverflowError) as error:
         complaint = str(error)
     if complaint:
         raise ValueError(f"{name} = “{word}”: {complaint}")
     return value
-
-
-def plain_value(word: str, kinds: tuple[type, ...]) -> Any:
-    """The word as the first of these types that it can be; else the word itself, for `as_plain` to refuse."""
-    if type(None) in kinds and word == "none":
-        return None
-    if bool in kinds:
-        return {"true": True, "1": True, "false": False, "0": False}.get(word.lower(), word)
-    for kind in (int, float):
-        if kind in kinds:
-            try:
-                return kind(word)
-            except ValueError:
-                pass
-    return word
 
 
 def complaints(settings: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from tlab.config import options
@@ -41,7 +40,7 @@ def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) 
         )
     a = SidePlan(side_label(name, own), model, training)
     slot = "model" if config_of(name) is ModelConfig else "training"
-    changed = dataclasses.replace(getattr(a, slot), **{name: value})
+    changed = config_of(name).from_json({**getattr(a, slot).to_json(), name: value})
     return a, a._replace(label=side_label(name, value), **{slot: changed})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.config import field_types, options, type_alternatives
+from tlab.config import field_types, from_json_number, options, type_alternatives
 from tlab.registry import Entry
 from tlab.ui.settings.fields import config_of, field_label, field_names
 
@@ -103,14 +103,12 @@ def suggest_value(name: str, own: Any) -> Any:
 
 
 def fields_of(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
-    """The values of one config's fields. JSON knows one kind of number, so 3.0 is 3 where a whole one is asked for."""
+    """The values of one config's fields, from the controls."""
     values = {}
     for name, expected in field_types(config_class).items():
         if name in given:
             kinds = type_alternatives(expected)
             if given[name] is None and type(None) not in kinds:
                 raise ValueError(f"“{field_label(name)}” is empty: give it a value.")
-            value = given[name]
-            whole = isinstance(value, float) and value.is_integer() and float not in kinds
-            values[name] = int(value) if whole else value
+            values[name] = from_json_number(given[name], kinds)
     return values

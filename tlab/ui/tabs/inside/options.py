@@ -98,8 +98,6 @@ def asked_options(key: str, values: dict[str, Any], public: bool) -> dict[str, A
             continue  # an empty field stands for the default
         if isinstance(value, str) and len(value) > MAX_TEXT:
             raise ConfigError(f"{name}: {len(value):,} characters; at most {MAX_TEXT:,} are allowed")
-        if int in kinds and isinstance(value, float) and value.is_integer():
-            value = int(value)
         given[name] = value
     asked = kind.from_json(given)  # checks types, ranges and keys
     for name in given:
