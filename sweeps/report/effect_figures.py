@@ -1,4 +1,4 @@
-"""What a sweep comes to, drawn: the grid, effects of levels, interactions, the price of a loss."""
+"""Figures of what a sweep found: the grid, effects of levels, interactions, loss against cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, ScalarFormatter
 
 from sweeps.grid.fields import REPLICATE
-from sweeps.report.run_figures import Curves, draw_levels, level_styles, levels_of
+from sweeps.report.run_figures import CellCurves, draw_levels, level_styles, levels_of
 from sweeps.results.effects import Effect, interaction_residuals
 from sweeps.results.labels import axis_name, level_name, level_phrase
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
@@ -23,9 +23,9 @@ from sweeps.results.table import Table
 from tlab.figures import BLUE, FAINT, FONT, GREY, LOSS_LABEL, escape, finish, tidy
 
 GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss
-DEPARTURE_COLOURS = "PuOr"  # two hues that are told apart with every kind of colour vision
-MOST_ROWS = 48  # of the heat map; further axes are averaged over
-MOST_NUMBERS = 14  # columns with numbers in the cells that can still be read
+RESIDUAL_COLOURS = "PuOr"  # two hues that can be told apart with every kind of colour vision
+MAX_ROWS = 48  # of the heat map; further axes are averaged over
+MAX_NUMBERED_COLUMNS = 14  # columns with numbers in the cells that can still be read
 OUTLIER = 4.0  # losses farther above the median than this many times its distance to the lowest share a colour
 DARK = 0.55  # of the colours: below it, what is written on them is white
 
@@ -40,10 +40,10 @@ def grid_figure(table: Table) -> Figure:
     averaged over.
     """
     if not table.axes or not table.rows:
-        return note_figure("nothing to show as a grid: no axis, or no cell as yet")
+        return note_figure("no grid to show: no axis, or no cells yet")
     across = max(table.axes, key=lambda axis: len(levels_of(table, axis)))
     down = [axis for axis in table.axes if axis != across]
-    while len(rows_of(table, down)) > MOST_ROWS:
+    while len(rows_of(table, down)) > MAX_ROWS:
         down.pop()
     columns, rows = levels_of(table, across), rows_of(table, down)
     cells: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
@@ -105,10 +105,10 @@ def draw_squares(axes: Axes, values: np.ndarray, colours: str, limits: tuple[flo
 def write_cell(
     axes: Axes, colours: ScalarMappable, i: int, j: int, mean: float, counts: Counts, num_columns: int
 ) -> None:
-    """The mean, and below it what it does not tell."""
+    """The mean, and beside it the seeds that are not in it."""
     remark = " ".join(f"{n} {w}" for n, w in ((counts.diverged, "div."), (counts.failed, "fail.")) if n)
     number = f"{mean:.3f}" if math.isfinite(mean) else ""
-    text = remark if num_columns > MOST_NUMBERS else " | ".join(filter(None, (number, remark)))
+    text = remark if num_columns > MAX_NUMBERED_COLUMNS else " | ".join(filter(None, (number, remark)))
     size = 8 if not remark or num_columns <= 5 else 6.5
     axes.text(j, i, text, ha="center", va="center", fontsize=size, color=ink_on(colours, mean))
 
@@ -122,7 +122,7 @@ def ink_on(colours: ScalarMappable, value: float) -> str:
 
 
 def draw_scale(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, extend: str = "neither") -> None:
-    """What the colours mean, below the squares."""
+    """The colour bar, below the squares."""
     bar = figure.colorbar(colours, ax=axes, label=label, location="bottom", aspect=40, pad=0.03, extend=extend)
     bar.ax.xaxis.set_major_locator(MaxNLocator(5))
     bar.ax.tick_params(labelsize=9)
@@ -171,7 +171,7 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
 
 
 def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
-    """A dot in its interval, and beside it the number and what it does not tell."""
+    """A dot in its interval, and beside it the number and the seeds that are not in it."""
     mean, low, high, n = effect.estimate
     remark = effect.counts.caveat
     if n:
@@ -180,7 +180,7 @@ def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
         axes.plot([mean], [y], "o", color=BLUE, markersize=6, mew=0)
         remark = "  ".join(filter(None, (f"{mean:+.3f}", remark)))
     else:
-        remark = remark or "too few cells as yet"
+        remark = remark or "too few cells yet"
     axes.annotate(remark, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
 
 
@@ -193,48 +193,48 @@ def reach_of(effects: Sequence[Effect]) -> float:
 
 
 def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
-    """How far the loss of each pair of levels lies from what the two levels add up to; all zero without interaction."""
+    """How far the loss of each pair of levels lies from the sum of their effects; all zero without interaction."""
     first, second, values = interaction_residuals(table, axes_pair)
     if len(second) > len(first):  # the longer one runs down, where a phone has room
         axes_pair, first, second, values = (axes_pair[1], axes_pair[0]), second, first, values.T
     figure = Figure(figsize=(max(4.4, 2.0 + 0.75 * len(second)), 1.75 + 0.3 * len(first)), layout="constrained")
     axes = figure.subplots()
     largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1e-3
-    colours = draw_squares(axes, values, DEPARTURE_COLOURS, (-largest, largest))
-    if len(second) <= MOST_NUMBERS:
+    colours = draw_squares(axes, values, RESIDUAL_COLOURS, (-largest, largest))
+    if len(second) <= MAX_NUMBERED_COLUMNS:
         for (i, j), value in np.ndenumerate(values):
             text = f"{value:+.3f}" if math.isfinite(value) else "none"
             axes.text(j, i, text, ha="center", va="center", fontsize=8, color=ink_on(colours, value))
     ticks = [escape(level_name(axes_pair[1], level)) for level in second]
     axes.set_xticks(range(len(second)), ticks, rotation=0 if sum(map(len, ticks)) < 45 else 60)
     axes.set_yticks(range(len(first)), [escape(level_name(axes_pair[0], level)) for level in first])
-    draw_scale(figure, axes, colours, "departure from the sum (nats per token)")
+    draw_scale(figure, axes, colours, "deviation from the sum of effects (nats per token)")
     finish(figure, axes, " with ".join(map(axis_name, axes_pair)))
     return figure
 
 
-# ------------------------------------------------------------------------------------------------ price
+# ------------------------------------------------------------------------------------------------ cost
 
 
-PRICES = {"wall_seconds": "seconds of a run", "n_params": "weights"}
-"""Column -> what it is, along the axis of `price_figure`."""
+COSTS = {"wall_seconds": "seconds per run", "n_params": "parameters"}
+"""Column -> the label of its axis."""
 
 
-def price_figure(table: Table, price: str) -> Figure:
-    """A dot for each configuration: its loss against what it costs; the line joins those that nothing beats in both.
+def cost_figure(table: Table, column: str) -> Figure:
+    """A dot for each configuration: its loss against its cost; the line joins those that no other beats on both.
 
     Args:
         table: the cells.
-        price: a key of `PRICES`.
+        column: a key of `COSTS`.
     """
-    paid = {row["cell_id"]: row for row in table.rows}
+    by_id = {row["cell_id"]: row for row in table.rows}
     shown = []
     for one in configurations(table):
-        rows = [paid[cell] for cell in one.ran if has_value(paid[cell]) and paid[cell].get(price)]
+        rows = [by_id[cell] for cell in one.ran if has_value(by_id[cell]) and by_id[cell].get(column)]
         if rows:
-            shown.append((float(np.mean([row[price] for row in rows])), one))
+            shown.append((float(np.mean([row[column] for row in rows])), one))
     if not shown:
-        return note_figure(f"no cell tells its {PRICES[price]}")
+        return note_figure(f"no cell has a number of {COSTS[column]}")
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     axes = figure.subplots()
     coloured = table.axes[0] if table.axes else REPLICATE
@@ -252,17 +252,17 @@ def price_figure(table: Table, price: str) -> Figure:
     axes.plot(*zip(*front, strict=True), color=GREY, linewidth=1, linestyle="--", zorder=1)
     tidy(axes)
     axes.margins(x=0.06)
-    axes.set_xlabel(PRICES[price] + (" (mean over seeds)" if price == "wall_seconds" else ""))
+    axes.set_xlabel(COSTS[column] + (" (mean over seeds)" if column == "wall_seconds" else ""))
     axes.set_ylabel("final validation " + LOSS_LABEL)
-    if price == "wall_seconds":
+    if column == "wall_seconds":
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    finish(figure, axes, f"Loss against {'time' if price == 'wall_seconds' else 'parameters'}")
+    finish(figure, axes, f"Loss against {'time' if column == 'wall_seconds' else 'parameters'}")
     return figure
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other one beats in both, by cost."""
+    """The points that no other one beats on both, by cost."""
     front: list[tuple[float, float]] = []
     for point in sorted(points):
         if not front or point[1] < front[-1][1]:
@@ -273,7 +273,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 # ------------------------------------------------------------------------------------------------ gradients
 
 
-def gradient_norm_figure(table: Table, norms: Curves, axis: str) -> Figure:
+def gradient_norm_figure(table: Table, norms: CellCurves, axis: str) -> Figure:
     """The norm of all gradients before clipping, by level, on a logarithmic axis; a band from seed to seed.
 
     Norms differ by factors, so it is their logarithms that are averaged over the other axes.
@@ -296,8 +296,8 @@ def gradient_norm_figure(table: Table, norms: Curves, axis: str) -> Figure:
     return figure
 
 
-def note_figure(words: str) -> Figure:
-    """A figure that says why there is none."""
+def note_figure(note: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
     figure = Figure(figsize=(5.2, 0.8), layout="constrained")
-    figure.text(0.02, 0.5, escape(words), va="center", color=GREY, fontsize=10, fontfamily=FONT)
+    figure.text(0.02, 0.5, escape(note), va="center", color=GREY, fontsize=10, fontfamily=FONT)
     return figure

@@ -1,4 +1,4 @@
-"""A sweep's table and curves in, `matplotlib.figure.Figure` out."""
+"""Figures of single runs and levels: learning curves, and the final loss of every seed."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from tlab.figures import (
 )
 from tlab.types import Array
 
-Curves = Mapping[str, Sequence[tuple[int, float]]]
-"""Id of a cell that ran -> (step, loss) of its training."""
+CellCurves = Mapping[str, Sequence[tuple[int, float]]]
+"""Id of a cell that ran -> (step, value) of one metric of its training."""
 
 ORDERED_COLOURS = "cividis"  # for levels that are numbers: dark to light, with every kind of colour vision
 PANELS_ACROSS = 3
-MOST_CONFIGURATIONS = 60  # rows of the strip that a page can still be read with
-LEGEND_LETTERS = 110  # that fit into a line across the strip
+MAX_CONFIGURATIONS = 60  # rows that still fit a page
+LEGEND_CHARACTERS = 110  # that fit into one line of the legend
 
 
 # ------------------------------------------------------------------------------------------------ colours
@@ -69,7 +69,7 @@ def levels_of(table: Table, axis: str) -> list[Any]:
 # ------------------------------------------------------------------------------------------------ learning curves
 
 
-def learning_curves_figure(table: Table, curves: Curves, axes_shown: Sequence[str] = ()) -> Figure:
+def learning_curves_figure(table: Table, curves: CellCurves, axes_shown: Sequence[str] = ()) -> Figure:
     """For each axis, the training loss of its levels, and below it how far each level is from the mean of all.
 
     A level's curve is the mean over those levels of all other axes at which every level has a loss, for each seed by
@@ -105,8 +105,8 @@ def learning_curves_figure(table: Table, curves: Curves, axes_shown: Sequence[st
     return figure
 
 
-def seeds_figure(table: Table, curves: Curves) -> Figure:
-    """The same for a sweep without axes: what differs is chance."""
+def seeds_figure(table: Table, curves: CellCurves) -> Figure:
+    """Learning curves of a sweep without axes, in which only the seeds differ."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     draw_levels(axes, table, curves, REPLICATE)
@@ -115,7 +115,7 @@ def seeds_figure(table: Table, curves: Curves) -> Figure:
     return figure
 
 
-def draw_axis(above: Axes, below: Axes, table: Table, curves: Curves, axis: str) -> None:
+def draw_axis(above: Axes, below: Axes, table: Table, curves: CellCurves, axis: str) -> None:
     """One axis's two panels; the lower one only where there is something to compare."""
     drawn = draw_levels(above, table, curves, axis)
     seeds = sorted(set.intersection(*(set(of_level) for of_level, _ in drawn))) if drawn else []
@@ -133,7 +133,9 @@ def draw_axis(above: Axes, below: Axes, table: Table, curves: Curves, axis: str)
     below.set_xlabel("step")
 
 
-def draw_levels(axes: Axes, table: Table, curves: Curves, axis: str) -> list[tuple[dict[int, Array], dict[str, Any]]]:
+def draw_levels(
+    axes: Axes, table: Table, curves: CellCurves, axis: str
+) -> list[tuple[dict[int, Array], dict[str, Any]]]:
     """A curve for each level; -> for each level that has one, seed -> curve, and its style."""
     drawn = []
     levels = levels_of(table, axis)
@@ -152,7 +154,7 @@ def draw_levels(axes: Axes, table: Table, curves: Curves, axis: str) -> list[tup
     return drawn
 
 
-def seed_curves(rows: Sequence[Mapping[str, Any]], curves: Curves) -> dict[int, Array]:
+def seed_curves(rows: Sequence[Mapping[str, Any]], curves: CellCurves) -> dict[int, Array]:
     """Seed -> its mean smoothed curve over these rows, (number of steps, 2) with columns step and loss."""
     by_seed: dict[int, list[Array]] = {}
     for row in rows:
@@ -206,8 +208,8 @@ def focus(axes: Axes) -> None:
 def final_losses_figure(table: Table) -> Figure:
     """A row for each configuration, the best one on top: every seed a dot, their mean a line."""
     shown = configurations(table)
-    left_out = max(0, len(shown) - MOST_CONFIGURATIONS)
-    shown = shown[:MOST_CONFIGURATIONS]
+    left_out = max(0, len(shown) - MAX_CONFIGURATIONS)
+    shown = shown[:MAX_CONFIGURATIONS]
     figure = Figure(figsize=(8.4, 1.5 + 0.27 * max(4, len(shown))), layout="constrained")
     axes = figure.subplots()
     coloured = table.axes[0] if table.axes else REPLICATE  # without axes there is one row, and one colour
@@ -236,21 +238,21 @@ def final_losses_figure(table: Table) -> Figure:
     axes.set_xlabel("final validation " + LOSS_LABEL)
     finish(figure, axes, None)
     num_seeds = len({row[REPLICATE] for row in table.rows})
-    words = [f"{num_seeds} seeds: dots; mean: line and number"] if num_seeds > 1 else []
+    words = [f"dots: {num_seeds} seeds; line and number: their mean"] if num_seeds > 1 else []
     words += [f"{left_out} more in cells.csv"] if left_out else []
     title = "Final validation loss" + (f" ({'; '.join(words)})" if words else "")
     if len(levels) > 1:  # above the rows, where it hides none of them
         dots = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for colour in colours.values()]
         names = [escape(level_phrase(coloured, level)) for level in levels]
-        across = max(1, LEGEND_LETTERS // (max(map(len, names)) + 6))
-        legend = figure.legend(dots, names, loc="outside upper left", ncols=across, frameon=False, prop=letters(9))
-        legend.set_title(title, letters(11))
+        across = max(1, LEGEND_CHARACTERS // (max(map(len, names)) + 6))
+        legend = figure.legend(dots, names, loc="outside upper left", ncols=across, frameon=False, prop=font(9))
+        legend.set_title(title, font(11))
         legend.set_alignment("left")
     else:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontfamily=FONT)
     return figure
 
 
-def letters(size: int) -> FontProperties:
+def font(size: int) -> FontProperties:
     """The figures' font in points."""
     return FontProperties(family=FONT, size=size)

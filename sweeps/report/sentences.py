@@ -1,11 +1,13 @@
-"""What the statistics of a sweep come to, in sentences. Plain text: a page, a terminal or a test reads it."""
+"""What the statistics of a sweep say, in sentences. Plain text, for a page, a terminal or a test."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sweeps.report.analysis import Analysis
 from sweeps.results.effects import Comparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
 from sweeps.results.stats import ALPHA, BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN, Estimate, seeds_needed
@@ -14,7 +16,8 @@ from sweeps.results.table import Table
 from sweeps.store.record import OK
 from tlab.wording import several
 
-MOST_NAMED = 3  # of a kind, in the headline; all are in the tables below it
+MAX_NAMED = 3  # of a kind, in the headline; all are in the tables below it
+MINUS = "\N{MINUS SIGN}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -22,17 +25,23 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
-def losses(estimate: Estimate) -> str:
-    """A loss with its interval: "2.937 nats per token (2.825 to 3.050)"."""
-    ends = f" ({estimate.low:.3f} to {estimate.high:.3f})" if estimate.n > 1 else ""
-    return f"{estimate.mean:.3f} nats per token{ends}"
+def estimate_in_words(estimate: Estimate, signed: bool = True) -> str:
+    """The numbers: "+0.042 (+0.010 to +0.074)"."""
+    sign = "+" if signed else ""
+    if estimate.n == 0:
+        return "no values"
+    mean = f"{estimate.mean:{sign}.3f}".replace("-", MINUS)
+    if not math.isfinite(estimate.low):
+        return f"{mean} (one seed: no interval)"
+    ends = f"({estimate.low:{sign}.3f} to {estimate.high:{sign}.3f})".replace("-", MINUS)
+    return f"{mean} {ends}"
 
 
 # ------------------------------------------------------------------------------------------------ one comparison
 
 
 def comparison_sentence(one: Comparison, margin: float) -> str:
-    """What a comparison allows to say: a claim where a test carries it, and what is seen where none does."""
+    """What a comparison allows to say: a claim where a test supports it, what is seen where none does."""
     if one.estimate.n == 0:
         return f"{names_of(one)}: no combination in which both have a loss"
     size = f"{abs(one.estimate.mean):.3f}"
@@ -42,27 +51,27 @@ def comparison_sentence(one: Comparison, margin: float) -> str:
     better, worse = one.first if one.estimate.mean < 0 else one.first[::-1]
     better, worse = level_phrase(axis, better), level_phrase(axis, worse)
     first, second = (level_phrase(axis, level) for level in one.first)
+    hint, unknown = f"{better} looks better than {worse} by {size}", f"{first} against {second}: inconclusive"
     sentences = {
         DIFFERENT: f"{better} is better than {worse} by {size}",
-        BELOW_MARGIN: f"{better} is better than {worse}, but by {size} only, less than {margin:g}",
-        EQUAL: f"{first} and {second} are equal within {margin:g}",
-        UNKNOWN: f"{better} looks better than {worse} by {size}" if one.is_hint else f"{first} or {second}: open",
+        BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g}",
+        EQUAL: f"{first} and {second} are equivalent within {margin:g}",
+        UNKNOWN: hint if one.is_hint else unknown,
     }
     return sentences[one.verdict]
 
 
 def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
-    """The same for a difference of differences."""
+    """What a difference of differences allows to say."""
     axis, other = one.axes
-    step = " minus ".join(level_phrase(axis, level) for level in one.first)
+    difference = " minus ".join(level_phrase(axis, level) for level in one.first)
     here, there = (level_phrase(other, level) for level in one.second or ())
-    way = "lower" if one.estimate.mean < 0 else "higher"
-    more = f"{step} is {size} {way} with {here} than with {there}"
+    change = f"{size} {'lower' if one.estimate.mean < 0 else 'higher'} with {here} than with {there}"
     sentences = {
-        DIFFERENT: more,
-        BELOW_MARGIN: f"{more}, which is less than {margin:g}",
-        EQUAL: f"{step} is the same with {here} and with {there}, within {margin:g}",
-        UNKNOWN: f"{more}, perhaps",
+        DIFFERENT: f"{difference} is {change}",
+        BELOW_MARGIN: f"{difference} is {change}, which is less than {margin:g}",
+        EQUAL: f"{difference} is the same with {here} and with {there}, within {margin:g}",
+        UNKNOWN: f"{difference} may be {change}",
     }
     return sentences[one.verdict]
 
@@ -73,82 +82,113 @@ def names_of(one: Comparison) -> str:
     return first if one.second is None else f"{first}, {' and '.join(level_phrase(one.axes[1], v) for v in one.second)}"
 
 
-def ground_sentence(one: Comparison, family: int) -> str:
-    """What the comparison rests on, and where it was not enough, how many seeds might be."""
+def subtraction(one: Comparison) -> str:
+    """A comparison as a subtraction: "ReLU - GELU"; of an interaction, at one level minus at the other."""
+    name = f" {MINUS} ".join(level_phrase(one.axes[0], level) for level in one.first)
+    if one.second is None:
+        return name
+    return f"{name}, {' minus '.join(level_phrase(one.axes[1], level) for level in one.second)}"
+
+
+def basis_sentence(one: Comparison, num_tests: int) -> str:
+    """What a comparison rests on and, where that was not enough, how many seeds might be.
+
+    Args:
+        one: the comparison.
+        num_tests: the size of its family, for Holm's correction.
+    """
     words = [" with ".join(map(axis_name, one.axes)), several(one.estimate.n, "seed")]
     if one.all_blocks != 1 or one.blocks != 1:
         words.append(f"{one.blocks} of {several(one.all_blocks, 'combination')}")
     if one.estimate.n > 1:
-        words.append(f"p {p_words(one.p_holm)} after Holm")
-        words.append(f"p {p_words(one.p_equal)} for equality")
-    if one.is_hint and (needed := seeds_needed(one.estimate.mean, one.spread, ALPHA / family)):
-        words.append(f"some {needed} seeds might tell")
+        words.append(f"p {p_in_words(one.p_holm)} after Holm")
+        words.append(f"p {p_in_words(one.p_equal)} for equivalence")
+    if one.is_hint and (needed := seeds_needed(one.estimate.mean, one.spread, ALPHA / num_tests)):
+        words.append(f"about {needed} seeds might settle it")
     return ", ".join(words)
 
 
-def p_words(p: float) -> str:
-    """A p-value that nobody reads too much into."""
+def p_in_words(p: float) -> str:
+    """A p-value, without digits that mean nothing."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 # ------------------------------------------------------------------------------------------------ the headline
 
 
-def headline(
-    table: Table, ranked: Sequence[Summary], found: Sequence[Comparison], margin: float, planned: int
-) -> list[str]:
+def headline(analysis: Analysis) -> list[str]:
     """The sweep in a few sentences, the most important first."""
-    words = []
+    table, ranked, planned = analysis.table, analysis.ranked, analysis.planned
+    sentences = []
     if len(table.rows) < planned:
-        words.append(
-            f"Not complete: {len(table.rows):,} of {several(planned, 'cell')} are done. What follows may change."
+        sentences.append(
+            f"Incomplete: {len(table.rows):,} of {several(planned, 'cell')} are done, and these results may change."
         )
     if not ranked or not ranked[0].configuration.losses:
-        return [*words, "No cell has a loss yet." if not table.rows else "No cell ended well."]
-    words.append(best_sentence(ranked))
-    words += claims(found, margin)
-    accidents = accident_sentence(table)
-    return [*words, accidents] if accidents else words
+        return [*sentences, "No cell finished successfully." if table.rows else "No cell has a loss yet."]
+    sentences.append(best_sentence(ranked))
+    sentences += comparison_sentences(analysis.comparisons, analysis.margin)
+    failures = failure_sentence(table)
+    return [*sentences, failures] if failures else sentences
 
 
 def best_sentence(ranked: Sequence[Summary]) -> str:
-    """Which configuration comes first, and how sure that it is the best one."""
+    """Which configuration comes first, and how sure it is that it is the best one."""
     best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses]
-    n = best.estimate.n
-    seeds = "one seed" if n == 1 else f"the mean of {n} seeds, with its 95 % interval"
-    lower = any(one.estimate.mean < best.estimate.mean for one in others)  # of fewer seeds, as some were lost
-    what = "has the lowest loss of those with the fewest seeds lost" if lower else "has the lowest loss"
-    text = f"{configuration_name(best.configuration)} {what}: {losses(best.estimate)}, {seeds}."
+    mean, low, high, n = best.estimate
+    interval = f" ({low:.3f} to {high:.3f})" if n > 1 else ""
+    seeds = "one seed" if n == 1 else f"the mean of {n} seeds with its 95 % interval"
+    beaten = any(one.estimate.mean < mean for one in others)  # by a mean of fewer seeds, as some were lost
+    what = "has the lowest loss of those that lost the fewest seeds" if beaten else "has the lowest loss"
+    text = f"{configuration_name(best.configuration)} {what}: {mean:.3f} nats per token{interval}, {seeds}."
     if n < 2 or not others:
         return text
-    told = sum(one.verdict in (DIFFERENT, BELOW_MARGIN) for one in others)
-    if told == len(others):
-        return f"{text} It is told from every other configuration."
-    which = f"{len(others) - told} of the {len(others)} others" if told else "any other configuration"
-    return f"{text} It cannot be told from {which}."
+    num_different = sum(one.verdict in (DIFFERENT, BELOW_MARGIN) for one in others)
+    if num_different == len(others):
+        return f"{text} It differs from every other configuration."
+    rest = f"{len(others) - num_different} of the {len(others)} others" if num_different else "any other configuration"
+    return f"{text} It cannot be distinguished from {rest}."
 
 
-def claims(found: Sequence[Comparison], margin: float) -> list[str]:
-    """How many of the comparisons are real, equal or open, and the largest by name."""
+def comparison_sentences(found: Sequence[Comparison], margin: float) -> list[str]:
+    """How many of the comparisons are real, equivalent or inconclusive, and the largest by name."""
     tested = [one for one in found if one.estimate.n]
     if not tested:
         return []
     if max(one.estimate.n for one in tested) < 2:
         return [
-            "One seed cannot tell any difference from chance; the same command with --seeds 3, or better 5, adds some."
+            "With one seed, no difference can be distinguished from noise; the same command with --seeds 3, or better "
+            "5, adds some."
         ]
     total = several(len(tested), "comparison")
     real = largest_first(one for one in tested if one.verdict in (DIFFERENT, BELOW_MARGIN))
     equal = sorted((one for one in tested if one.verdict == EQUAL), key=lambda one: one.p_equal)
     hints = largest_first(one for one in tested if one.is_hint)
-    words = [f"Real differences, after Holm's correction, in {len(real)} of {total} of levels{named(real, margin)}."]
+    sentences = [
+        f"Real differences, after Holm's correction, in {len(real)} of {total} of levels{named(real, margin)}."
+    ]
     if equal:
-        words.append(f"Equality within {margin:g} nats per token in {len(equal)}{named(equal, margin)}.")
+        sentences.append(f"Equivalence within {margin:g} nats per token in {len(equal)}{named(equal, margin)}.")
     if unknown := sum(one.verdict == UNKNOWN for one in tested):
-        text = f"In {unknown} this sweep cannot tell"
-        text += f"; {len(hints)} of them point one way, but not beyond chance{named(hints, margin)}." if hints else "."
-        words.append(text)
-    return words
+        text = f"In {unknown} the sweep is inconclusive"
+        text += (
+            f"; {len(hints)} of them point one way, but this could be noise{named(hints, margin)}." if hints else "."
+        )
+        sentences.append(text)
+    return sentences
+
+
+def interactions_sentence(analysis: Analysis) -> str:
+    """How many differences depend on another axis."""
+    found = analysis.interactions
+    counts = Counter(one.verdict for one in found)
+    hints = sum(one.is_hint for one in found)
+    return (
+        "Does the difference between two levels depend on the level of another axis? Of "
+        f"{several(len(found), 'such question')}, the answer is yes for {counts[DIFFERENT] + counts[BELOW_MARGIN]} "
+        f"(after Holm's correction over all), no for {counts[EQUAL]} (within {analysis.margin:g} nats per token) "
+        f"and inconclusive for {counts[UNKNOWN]}, of which {hints} point one way. All are in comparisons.csv."
+    )
 
 
 def largest_first(found: Iterable[Comparison]) -> list[Comparison]:
@@ -158,25 +198,27 @@ def largest_first(found: Iterable[Comparison]) -> list[Comparison]:
 
 def named(found: Sequence[Comparison], margin: float) -> str:
     """The first few, after a colon."""
-    more = "; and more" if len(found) > MOST_NAMED else ""
-    return (": " + "; ".join(comparison_sentence(one, margin) for one in found[:MOST_NAMED]) + more) if found else ""
+    more = "; and more" if len(found) > MAX_NAMED else ""
+    return (": " + "; ".join(comparison_sentence(one, margin) for one in found[:MAX_NAMED]) + more) if found else ""
 
 
-def accident_sentence(table: Table) -> str:
-    """How many cells did not end well, and which level they all have, where there is one."""
+def failure_sentence(table: Table) -> str:
+    """How many cells did not finish successfully, and which level they have in common, where there is one."""
     trained = [row for row in table.rows if not row["alias_of"]]
     bad = [row for row in trained if not has_value(row)]
     if not bad:
         return ""
     kinds = Counter(row["status"] if row["status"] != OK else "failed" for row in bad)
-    text = f"Of {several(len(trained), 'cell')} trained, {listed([f'{count} {kind}' for kind, count in kinds.items()])}"
-    wholly = [
+    text = f"Of {several(len(trained), 'trained cell')}, {listed([f'{count} {kind}' for kind, count in kinds.items()])}"
+    lost_levels = [
         f"every one with {axis_name(axis)} {level_name(axis, level)}"
         for axis in table.axes
         for level in dict.fromkeys(row[axis] for row in bad)
         if all_bad(table.rows, axis, level)
     ]
-    return f"{text}{': ' + listed(wholly) if wholly else ''}. They are in no mean, and counted beside each."
+    return (
+        f"{text}{': ' + listed(lost_levels) if lost_levels else ''}. No mean includes them; they are counted beside it."
+    )
 
 
 def all_bad(rows: Iterable[Mapping[str, Any]], axis: str, level: Any) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.grid.fields import registry_of
-from sweeps.results.summary import Configuration
+from sweeps.results.stats import BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN
+from sweeps.results.summary import BEST, Configuration
 from sweeps.store.provenance import without_folders
 
 
@@ -33,3 +34,17 @@ def configuration_name(configuration: Configuration) -> str:
     """A configuration in the words of its levels; aliases with an equals sign between them."""
     parts = [" = ".join(level_phrase(axis, level) for level in levels) for axis, levels in configuration.levels.items()]
     return " · ".join(parts) or "all runs"
+
+
+VERDICT_NAMES = {
+    DIFFERENT: "different",
+    BELOW_MARGIN: "different, but by less than the margin",
+    EQUAL: "equivalent within the margin",
+    UNKNOWN: "inconclusive",
+    BEST: "best",
+}
+
+
+def verdict_name(verdict: str) -> str:
+    """What a reader sees for a verdict of the tables, whose words stay so that old tables can be read."""
+    return VERDICT_NAMES[verdict]

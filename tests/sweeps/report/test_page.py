@@ -7,21 +7,21 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from sweeps.report.analysis import COLUMNS, Analysis
 from sweeps.report.effect_figures import (
-    PRICES,
+    COSTS,
+    cost_figure,
     gradient_norm_figure,
     grid_figure,
     interaction_figure,
     loss_limits,
     main_effects_figure,
     pareto,
-    price_figure,
 )
-from sweeps.report.page import COLUMNS, Findings, page, write_report
+from sweeps.report.page import page, write_report
 from sweeps.report.sentences import comparison_sentence, headline
 from sweeps.results.effects import comparisons, main_effects
 from sweeps.results.read import planned_cells, read_curves, read_manifest, read_table
-from sweeps.results.summary import summaries
 from sweeps.results.table import Table
 from sweeps.store.folder import StoreError
 
@@ -116,7 +116,7 @@ def read(html):
 
 def words_of(folder):
     """What the report says, without its figures, which take their time."""
-    return " ".join(read(page(Findings(read_table(folder), {}, read_manifest(folder)), [])).text)
+    return " ".join(read(page(Analysis(read_table(folder), {}, read_manifest(folder)), [])).text)
 
 
 # ------------------------------------------------------------------------------------------------ the file
@@ -169,28 +169,31 @@ def test_the_figures_and_every_test_lie_beside_the_report(folder, html):
 def test_the_report_says_what_is_real_and_what_is_equal(tmp_path):
     text = words_of(write(tmp_path, rows()))
     assert re.search(r"Pre-LN is better than Post-LN by 0\.30", text)
-    assert "LayerNorm and RMSNorm are equal within 0.02" in text or "less than 0.02" in text
+    assert "LayerNorm and RMSNorm are equivalent within 0.02" in text or "less than 0.02" in text
     assert "no norm · Pre-LN = Post-LN" in text  # the aliases
 
 
-def test_what_diverged_and_failed_is_counted_and_told(html):
+def test_what_diverged_and_failed_is_counted_and_reported(html):
     text = " ".join(read(html).text)
-    assert "1 diverged and 1 failed" in text and "They are in no mean" in text
+    assert "1 diverged and 1 failed" in text and "No mean includes them" in text
     assert "Divergence: at step 7" in text and "1 of 3 diverged" in text
 
 
 def test_one_seed_claims_nothing(tmp_path):
     found = rows(seeds=1)
     table = read_table(write(tmp_path, found))
-    words = " ".join(headline(table, summaries(table), comparisons(table), 0.02, len(found)))
-    assert "One seed cannot tell any difference" in words and "better than" not in words.replace("or better 5", "")
+    words = " ".join(headline(Analysis(table)))
+    assert (
+        "With one seed, no difference can be distinguished from noise" in words
+        and "better than" not in words.replace("or better 5", "")
+    )
     assert "Real differences (0)" in words_of(tmp_path)
 
 
 def test_a_sweep_that_still_runs_says_so(tmp_path):
     found = rows()[:7]
     text = words_of(write(tmp_path, found))
-    assert "Not complete: 7 of 18 cells are done" in text
+    assert "Incomplete: 7 of 18 cells are done" in text
 
 
 def test_learning_rates_are_reported_fixed_and_at_their_best(tmp_path):
@@ -284,7 +287,7 @@ def test_many_levels_and_empty_tables_can_be_drawn():
     ]  # fmt: skip
     for table in (Table(("learning_rate", "num_layers"), many), Table((), many[:1]), Table(("num_layers",), [])):
         effects = [effect for axis in table.axes for effect in main_effects(table, axis)]
-        drawn = [grid_figure(table), main_effects_figure(effects), *(price_figure(table, price) for price in PRICES)]
+        drawn = [grid_figure(table), main_effects_figure(effects), *(cost_figure(table, cost) for cost in COSTS)]
         drawn += [gradient_norm_figure(table, {}, axis) for axis in table.axes]
         if len(table.axes) == 2:
             drawn.append(interaction_figure(table, ("learning_rate", "num_layers")))
