@@ -1,10 +1,10 @@
 """What the residual stream is made of: one addend for the token, one for its position, and for every head and MLP.
 
-In Pre-LN the stream is a plain sum. In Post-LN every norm on the way rescales what is there; in Sandwich a norm
-stands between a sublayer and the stream. With the size that each norm measured held fast, both are linear too, and
-each addend can be followed to the end. That the addends add up to the stream is tested for every combination.
+In Pre-LN the stream is a plain sum. In Post-LN every norm on the way rescales what is there; in Sandwich a norm is
+between a sublayer and the stream. With the mean and the size that each norm measured held fixed, both are linear too,
+and each addend can be followed to the end. That the addends add up to the stream is tested for every combination.
 
-Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; for norms held fast, TransformerLens.
+Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; for norms held fixed, TransformerLens.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def linearized(norm: Norm, part: Array, cache: Any) -> Array:
         return part
     if norm.centered is None:
         raise ProbeError(
-            f"{type(norm).__name__} does not state its form, so what it makes of one addend of the stream is unknown; "
+            f"{type(norm).__name__} does not state its form, so its effect on one addend of the stream is unknown; "
             "where it has the usual one, let its class say so: `centered`, see tlab.nn.norms.Norm"
         )
     rows = as_rows(part)  # (N, C)
@@ -174,7 +174,7 @@ def check_reading(layout: Residual, branch: Branch, residual: ResidualTrace) -> 
     if np.abs(read - stated).max() > ROUNDING * np.abs(stated).max():
         raise ProbeError(
             f"the residual layout {type(layout).__name__} does more to what attention reads than to norm it where it "
-            "states that it does, so what a head makes of a token is not in its matrices alone"
+            "states that it does, so its matrices alone do not say what a head does with a token"
         )
 
 

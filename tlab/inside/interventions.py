@@ -1,6 +1,6 @@
 """What happens without it: run a model with a part switched off, scaled, replaced by its mean or by another text's.
 
-An intervention acts on what a part *adds to the stream*, in every layout: in Sandwich behind the second norm, in
+An intervention acts on what a part *adds to the stream*, in every layout: in Sandwich after the second norm, in
 Post-LN before the norm of the sum. So the other parts of the same sublayer keep their size, and the effect is the
 part's own. Everything after it is computed again.
 
@@ -93,28 +93,28 @@ class Intervention:
 
     needs_reference: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")
-    """The kinds of part that it can be made to."""
+    """The kinds of part that it applies to."""
 
     def apply(self, context: Context) -> Array:
         raise NotImplementedError
 
 
-@INTERVENTIONS.add("zero", label="switch off", formula="0")
+@INTERVENTIONS.add("zero", label="switch off (zero ablation)", formula="0")
 class Zero(Intervention):
     """Adds nothing at all.
 
-    Notice: zero may be far from anything the later blocks were trained with, so it can cost more than the part knew.
+    Notice: zero may be far from anything the later blocks were trained with, so it can cost more than the part gave.
     """
 
     def apply(self, context: Context) -> Array:
         return np.zeros_like(context.output)
 
 
-@INTERVENTIONS.add("mean", label="replace by its mean", formula=r"\overline{c}")
+@INTERVENTIONS.add("mean", label="replace by its mean (mean ablation)", formula=r"\overline{c}")
 class Mean(Intervention):
     """Adds the mean over all texts and places of the reference, or of this batch where none is given.
 
-    Notice: what is lost is only what the part says of *this* place; what it always says is kept.
+    Notice: only what the part adds at *this* place in particular is lost; what it adds everywhere is kept.
     """
 
     def apply(self, context: Context) -> Array:
@@ -124,10 +124,10 @@ class Mean(Intervention):
         return np.broadcast_to(output.mean((0, 1)), context.output.shape)
 
 
-@INTERVENTIONS.add("scale", label="make louder or softer", formula=r"k\,c")
+@INTERVENTIONS.add("scale", label="scale", formula=r"k\,c")
 @dataclass(frozen=True)
 class Scale(Intervention):
-    """Adds a multiple of what it would have added: twice as much, unless told otherwise."""
+    """Adds a multiple of what it would have added, twice as much by default."""
 
     factor: float = 2.0
 
@@ -135,7 +135,7 @@ class Scale(Intervention):
         return context.output * self.factor
 
 
-@INTERVENTIONS.add("patch", label="take it from another text", formula=r"c_\mathrm{other}")
+@INTERVENTIONS.add("patch", label="patch from another text", formula=r"c_\mathrm{other}")
 class Patch(Intervention):
     """Adds what the part added in another text, place by place; the two texts need the same number of tokens."""
 
@@ -151,9 +151,9 @@ class Patch(Intervention):
         return np.broadcast_to(output, context.output.shape)
 
 
-@INTERVENTIONS.add("uniform", label="look at everything alike", formula=r"\tfrac{1}{t}\sum_{s \le t} v_s")
+@INTERVENTIONS.add("uniform", label="uniform attention", formula=r"\tfrac{1}{t}\sum_{s \le t} v_s")
 class Uniform(Intervention):
-    """Lets a head, or all heads of a layer, look at every visible token with equal weight."""
+    """Makes a head, or all heads of a layer, attend to every visible token with equal weight."""
 
     kinds = ("attention",)
 
@@ -227,7 +227,7 @@ def run_changed(
 
 
 def without_positions(model: Transformer) -> None:
-    """Take the position encoding out of a model of one's own, for good: none is added, turned or subtracted."""
+    """Take the position encoding out of this model for good: none is added, rotated or subtracted."""
     c = model.config
     none = POSITIONS["none"](ParamSpace(), "none", c.context_length, c.hidden_dim, c.num_heads, None)  # pyright: ignore
     model.position = none
@@ -236,7 +236,7 @@ def without_positions(model: Transformer) -> None:
 
 
 def without_norms(model: Transformer) -> None:
-    """Take every norm out of a model of one's own, for good: each vector passes as it is."""
+    """Take every norm out of this model for good: each vector passes as it is."""
     none = NORMS["none"](ParamSpace(), "none", model.config.hidden_dim, 0.0)
     holders = [holder for block in model.blocks for holder in (block.attention_branch, block.mlp_branch, block.layout)]
     for holder in [*holders, model]:

@@ -65,7 +65,7 @@ class GeluCache(NamedTuple):
     source="Hendrycks & Gimpel 2016, tanh form",
 )
 class Gelu(Activation):
-    """Weighs each input by the chance that a standard normal falls below it.
+    """Weights each input by the probability that a standard normal falls below it.
 
     Notice: slightly negative left of zero, so that no unit is ever quite dead. The cube is written x * x * x:
     NumPy's power takes three hundred times as long.

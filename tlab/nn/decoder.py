@@ -1,8 +1,8 @@
-"""Writing: the same transformer for one new token of one text, with all that does not depend on the token made before.
+"""Decoding: the same transformer for one new token of one text, with all that does not depend on the token prepared.
 
-A single row is so little arithmetic that every call into NumPy counts. So whatever `Transformer.forward` works out anew
-for each token, though it is the same for all, is worked out once here: scales and shifts are folded into the matrices
-behind them, and a past token needs no mask. No trace is kept.
+A single row is so little arithmetic that every call into NumPy counts. So whatever `Transformer.forward` computes for
+each token, though it is the same for all, is computed once here: scales and shifts are folded into the matrices after
+them, and a past token needs no mask. No trace is kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Normalization: bring each token's vector to a standard size, whatever the blocks before have added to it."""
+"""Normalization: bring each token's vector to a standard size, whatever earlier blocks have added to it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NormCache(NamedTuple):
 
 # Norms are short of arithmetic and rich in memory traffic, so three things below are written for speed. All tokens are
 # the rows of one matrix, (N, C). A mean over channels is a product with a vector of 1/C: NumPy's own reduction over the
-# last axis takes twice as long. And a large array is overwritten by the next step where nobody needs it any more.
+# last axis takes twice as long. And a large array is overwritten by the next step where it is no longer needed.
 
 
 def mean_over_channels(rows: Array) -> Array:

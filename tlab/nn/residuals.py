@@ -56,7 +56,7 @@ TwoResiduals = tuple[ResidualTrace, ResidualTrace]
 class Branch:
     """norm_out(f(norm_in(x))): a sublayer f with the norms around it, each where the layout has one.
 
-    `norm_sum` is the layout's own: it stands on the stream, after the branch was added.
+    `norm_sum` is run by the layout: it norms the stream after the branch was added.
     """
 
     def __init__(self, sublayer: Any, norms: Mapping[str, Norm | None]) -> None:
@@ -182,7 +182,7 @@ class SandwichNorm(Sequential):
     """Norms what the sublayer reads and also what it adds, so that each addition has a learned size.
 
     Notice: the stream is as free as in Pre-LN, but no single block can flood it. With GPT-2's small initial
-    weights it also means that each block speaks at full volume from the first step.
+    weights it also means that each block adds at full size from the first step.
     """
 
     norm_places = ("in", "out")
