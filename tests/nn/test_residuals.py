@@ -1,6 +1,8 @@
 """A layout is one class, and sees both branches: some that are registered here work wherever the lab's own do."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,26 +21,20 @@ from tlab.nn.residuals import RESIDUALS, PreNorm, Residual, ResidualTrace, Seque
 from tlab.profile import profile
 from tlab.source import page
 
+ROOT = Path(__file__).parents[2]
 
-class Parallel(Residual):
-    """Attention and the MLP read the same stream, each through a norm of its own, as in GPT-NeoX."""
 
-    norm_places = ("in",)
-    final_norm = True
-
-    def forward(self, x, attention, mlp):
-        added, attention_trace = attention(x)
-        between = x + added
-        added, mlp_trace = mlp(x)
-        y = between + added
-        return y, (ResidualTrace(x, attention_trace, between), ResidualTrace(between, mlp_trace, y))
-
-    def backward(self, dy, trace, attention, mlp):
-        return dy + attention(dy, trace[0].branch) + mlp(dy, trace[1].branch)
+def parallel():
+    """The class that CONTRIBUTING shows."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    ((_, example),) = re.findall(r"```python\n(@RESIDUALS[^\n]*\n)(class Parallel.*?)```", text, re.DOTALL)
+    scope = {"Residual": Residual, "ResidualTrace": ResidualTrace}
+    exec(example, scope)
+    return scope["Parallel"]
 
 
 class ParallelOneNorm(Residual):
-    """The same with one norm for both, which the layout runs itself, as in GPT-J and PaLM."""
+    """Attention and the MLP read the same norm of the stream, which the layout runs itself, as in GPT-J and PaLM."""
 
     final_norm = True
 
@@ -85,7 +81,7 @@ class Weighed(Sequential):
         return dy
 
 
-LAYOUTS = {"parallel": Parallel, "one-norm": ParallelOneNorm, "weighed": Weighed}
+LAYOUTS = {"parallel": parallel(), "one-norm": ParallelOneNorm, "weighed": Weighed}
 SUMS = ["parallel", "one-norm"]  # those that only add, and so can be taken apart
 
 
@@ -192,7 +188,7 @@ def test_what_it_costs_is_counted(residual, verse):
 
 
 def test_its_page_shows_its_own_forward():
-    assert list(page("residual", "parallel").parts) == ["forward", "backward"]
+    assert list(page("residual", "weighed").parts) == ["forward", "backward"]
     assert page("residual", "pre").parts["forward"] == page("residual", "post").parts["forward"]
 
 

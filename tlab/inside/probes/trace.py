@@ -78,7 +78,10 @@ def origin(kind: str, residual: str) -> tuple[str, str]:
     else:
         what, entry = BY_LAYOUT[kind.rpartition(".")[2]], RESIDUALS.entries[residual]
         equation, maker, beginning = rf"{entry.formula}:\ \text{{{what}}}", entry.component.forward, "def forward"
-    lines, first = inspect.getsourcelines(maker)
+    try:
+        lines, first = inspect.getsourcelines(maker)
+    except OSError:  # a layout that was typed in somewhere
+        return equation, ""
     number = next(n for n, line in enumerate(lines) if line.strip().startswith(beginning))
     return equation, f"{maker.__module__.replace('.', '/')}.py:{first + number}"
 
