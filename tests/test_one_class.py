@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tlab.nn.norms import NORMS
+from tlab.nn.positions import POSITIONS
+from tlab.nn.residuals import RESIDUALS
+
 ROOT = Path(__file__).parents[1]
 KEY, LABEL = "relu2", "ReLU squared"
+COMBINATIONS = len(NORMS) * len(RESIDUALS) * len(POSITIONS)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,12 @@ def run(folder, *arguments):
     return process.stdout
 
 
+def passed(folder, *arguments):
+    """How many of these tests pass in the scratch copy; none may fail."""
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib")
+    return int(re.search(r"\b(\d+) passed", run(folder, "-m", "pytest", *options, *arguments))[1])
+
+
 def test_the_app_offers_it(scratch):
     program = (
         "import warnings; warnings.simplefilter('ignore')\n"
@@ -57,13 +68,16 @@ def test_a_sweep_over_activations_has_it(scratch):
 
 
 def test_the_gradient_tests_judge_it_in_every_combination(scratch):
-    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/nn/test_gradients.py", "-k", KEY)
-    assert re.search(r"\b46 passed", printed)  # 3 norms x 3 layouts x 5 positions, and alone
+    assert passed(scratch, "tests/nn/test_gradients.py", "-k", KEY) == COMBINATIONS + 1  # and alone
 
 
 def test_it_decodes_in_every_combination(scratch):
-    printed = run(scratch, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/nn/test_decoder.py", "-k", KEY)
-    assert re.search(r"\b225 passed", printed)  # 3 norms x 3 layouts x 5 positions, each tied, with bias, and so on
+    # Each tied or not, with bias or without, and once past the window.
+    assert passed(scratch, "tests/nn/test_decoder.py", "-k", KEY) == COMBINATIONS * (2 * 2 + 1)
+
+
+def test_the_tests_of_the_registries_allow_it(scratch):
+    assert passed(scratch, "tests/test_registry.py") > 0
 
 
 def test_tlab_check_judges_it(scratch):
