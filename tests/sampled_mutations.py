@@ -1,0 +1,295 @@
+"""Break what reads, trains and judges in places drawn by a seed; nine breaks in ten have to fail a test.
+
+Run: python tests/sampled_mutations.py [--count 160] [--seed 0] [--processes 2] [--file sweeps/results/stats.py]
+
+`mutations.py` has breaks of the core, chosen by hand. This one makes its own, of the rooms in ROOMS: a comparison
+flipped, a number moved by one, a condition negated, a statement removed, a result replaced. First the tests of each
+room run once with coverage, which tells for every line what runs it and how long that takes. Then each break is
+written into a copy of the repository, and the tests of its line run, the quickest first, up to the first that fails.
+"""
+
+import argparse
+import ast
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {
+    "tlab/inside": ["tests/inside"],
+    "tlab/training": ["tests/training"],
+    "tlab/text": ["tests/text"],
+    "sweeps/results": ["tests/sweeps/results", "tests/sweeps/report"],
+}
+MIN_CAUGHT = 0.9
+SECONDS = 120  # a test run that takes longer hangs, and a hang is seen
+
+# Breaks that change nothing that anyone can observe: (file, line's text, what is put there) and why.
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
+
+
+class Mutation(NamedTuple):
+    """`source` is the whole file with the break in it."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+
+# ------------------------------------------------------------------------------------------------ making breaks
+
+COMPARISONS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+}  # fmt: skip
+ARITHMETIC = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Add, ast.Pow: ast.Mult,
+}  # fmt: skip
+
+
+def is_text(node):
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def broken(node):
+    """What may stand in place of a node of the tree."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
+        yield ast.Compare(node.left, [COMPARISONS[type(node.ops[0])](), *node.ops[1:]], node.comparators)
+    elif isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC and not is_text(node.left):
+        yield ast.BinOp(node.left, ARITHMETIC[type(node.op)](), node.right)
+    elif isinstance(node, ast.AugAssign) and type(node.op) in ARITHMETIC:
+        yield ast.AugAssign(node.target, ARITHMETIC[type(node.op)](), node.value)
+        yield ast.Pass()
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield ast.Constant(node.value + 1)
+        yield ast.Constant(node.value - 1)
+    elif isinstance(node, ast.Constant) and type(node.value) is bool:
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.If | ast.IfExp):
+        yield node.test, ast.UnaryOp(ast.Not(), node.test)
+    elif isinstance(node, ast.Return) and node.value is not None:
+        yield ast.Return(ast.Constant(None))
+    elif isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        yield ast.Pass()
+
+
+def nodes_of(tree):
+    """All nodes whose break could be seen: no annotation, decorator, docstring or text of a message."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list", "format_spec", "exc"):
+            continue
+        for node in value if isinstance(value, list) else [value]:
+            if isinstance(node, ast.AST):
+                yield node
+                yield from nodes_of(node)
+
+
+def mutations_of(file):
+    """Every break of a file, in order."""
+    source = (ROOT / file).read_text(encoding="utf-8")
+    starts = [0]
+    for line in source.encode().splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for node in nodes_of(ast.parse(source)):
+        for new in broken(node):
+            old, new = new if isinstance(new, tuple) else (node, new)
+            begin = starts[old.lineno - 1] + old.col_offset
+            end = starts[old.end_lineno - 1] + old.end_col_offset
+            text = ast.unparse(ast.fix_missing_locations(new))
+            text = text if isinstance(new, ast.stmt) else f"({text})"
+            raw = source.encode()
+            mutated = (raw[:begin] + text.encode() + raw[end:]).decode()
+            try:
+                ast.parse(mutated)
+            except SyntaxError:  # within an f-string, say
+                continue
+            yield Mutation(file, old.lineno, raw[begin:end].decode(), text, mutated)
+
+
+def draw(files, count, seed):
+    """So many breaks of these files, each as probable as any other."""
+    every = [mutation for file in files for mutation in mutations_of(file)]
+    chosen = random.Random(seed).sample(every, min(count, len(every)))
+    return [m for m in chosen if (m.file, m.before, m.after) not in EQUIVALENT]
+
+
+# ------------------------------------------------------------------------------------------------ running tests
+
+
+class Recorder:
+    """A plugin of pytest: the seconds of each test, and which ones failed."""
+
+    def __init__(self):
+        self.seconds = defaultdict(float)
+        self.failed = []
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid] += report.duration
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+
+def fork(function):
+    """Run a function in a child that has all the heavy imports already; -> its pid. Its result is the exit code."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setpgid(0, 0)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    code = 99
+    try:
+        code = function()
+    finally:
+        os._exit(code)
+
+
+def pytest_in(folder, arguments, plugins=()):
+    """Run pytest on a copy of the repository, in this process."""
+    import pytest
+
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = str(folder)
+    sys.stdout = sys.stderr = io.StringIO()
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
+    return int(pytest.main([*options, *arguments], plugins=list(plugins)))
+
+
+def copied(folder):
+    """A copy of what the tests need, compiled; a file that changes is compiled again, whatever its date."""
+    for part in ("tlab", "sweeps", "tests", "data", "docs", "pyproject.toml", "README.md"):
+        if (ROOT / part).exists():
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, folder / part)
+    import compileall
+    import py_compile
+
+    for part in ("tlab", "sweeps"):
+        compileall.compile_dir(
+            folder / part, quiet=2, force=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+        )
+    return folder
+
+
+def watch_tests(folder, tests):
+    """({(file, line): tests that run it}, {test: seconds}).
+
+    A line that only an import runs belongs to all tests of its file; so do lines that are part of no statement (0).
+    """
+
+    def run():
+        import coverage
+
+        class Contexts(Recorder):
+            def pytest_runtest_setup(self, item):
+                measured.switch_context(item.nodeid)
+
+        ours = [str(folder / package) for package in ("tlab", "sweeps")]
+        measured = coverage.Coverage(data_file=None, source=ours, config_file=False)
+        measured.start()
+        recorder = Contexts()
+        pytest_in(folder, tests, [recorder])
+        measured.stop()
+        data = measured.get_data()
+        lines = {}
+        for file in data.measured_files():
+            of_line = {line: sorted(set(names) - {""}) for line, names in data.contexts_by_lineno(file).items()}
+            lines[str(Path(file).relative_to(folder))] = of_line
+        (folder / "watched.json").write_text(json.dumps([lines, recorder.seconds, recorder.failed]))
+        return 0
+
+    os.waitpid(fork(run), 0)
+    lines, seconds, failed = json.loads((folder / "watched.json").read_text())
+    if failed:
+        print(f"left out, since they fail as they are: {', '.join(failed)}")
+    runs = {}
+    for file, of_line in lines.items():
+        everything = sorted({name for names in of_line.values() for name in names})
+        runs.update({(file, int(line)): names or everything for line, names in of_line.items()})
+        runs[file, 0] = everything
+    runs = {place: [name for name in names if name not in failed] for place, names in runs.items()}
+    return runs, seconds
+
+
+def main():
+    """Try a sample; exit with 1 where too many survive."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=160)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--file", action="append", default=[], help="break these only; more than once")
+    wanted = parser.parse_args()
+
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[variable] = "1"
+    for heavy in ("numpy", "pandas", "scipy.stats", "matplotlib.figure", "pyarrow.parquet", "pytest", "torch"):
+        try:
+            __import__(heavy)
+        except ImportError:
+            print(f"{heavy} isn't here; its tests are skipped")
+
+    files = {
+        path.relative_to(ROOT).as_posix(): room
+        for room in ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if not wanted.file or path.relative_to(ROOT).as_posix() in wanted.file
+    }
+    sample = draw(sorted(files), wanted.count, wanted.seed)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        free = [copied(Path(temporary) / str(number)) for number in range(wanted.processes)]
+        watched = {room: watch_tests(free[0], ROOMS[room]) for room in sorted({files[m.file] for m in sample})}
+        print(f"{len(sample)} breaks; the tests as they are took {time.monotonic() - began:.0f} s", flush=True)
+        survivors, running = [], {}
+        waiting = list(sample)
+        while waiting or running:
+            while waiting and free:
+                mutation, folder = waiting.pop(0), free.pop()
+                runs, seconds = watched[files[mutation.file]]
+                tests = runs.get((mutation.file, mutation.line), runs.get((mutation.file, 0), []))
+                (folder / mutation.file).write_text(mutation.source, encoding="utf-8")
+                tests = sorted(tests, key=lambda name: seconds.get(name, 0.0))
+                pid = fork(lambda: pytest_in(folder, ["-x", *tests]) if tests else 0)  # noqa: B023, it runs at once
+                running[pid] = mutation, folder, time.monotonic()
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            late = [pid for pid, (_, _, since) in running.items() if time.monotonic() - since > SECONDS]
+            for one in late:
+                os.killpg(one, signal.SIGKILL)
+            if pid in running:
+                mutation, folder, _ = running.pop(pid)
+                shutil.copy(ROOT / mutation.file, folder / mutation.file)
+                free.append(folder)
+                if status == 0:
+                    survivors.append(mutation)
+                    print(
+                        f"SURVIVED {mutation.file}:{mutation.line} {mutation.before!r} -> {mutation.after!r}",
+                        flush=True,
+                    )
+            else:
+                time.sleep(0.02)
+    caught = len(sample) - len(survivors)
+    print(
+        f"{caught} of {len(sample)} breaks were caught in {time.monotonic() - began:.0f} s ({caught / len(sample):.0%})"
+    )
+    sys.exit(caught < MIN_CAUGHT * len(sample))
+
+
+if __name__ == "__main__":
+    main()
