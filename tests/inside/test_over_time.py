@@ -101,7 +101,7 @@ def test_the_picture_has_a_line_for_each_row_from_step_0_on():
     assert np.isnan(axes.lines[1].get_ydata()[2])
     assert axes.get_legend().get_title().get_text() == "head" and axes.get_ylabel() == "induction"
     figure.draw_without_rendering()
-    with pytest.raises(ProbeError, match="told apart"):
+    with pytest.raises(ProbeError, match="distinguished"):
         over_time_figure(Curves("x", "n", [0], {str(n): [0.0] for n in range(MAX_CURVES + 1)}))
 
 

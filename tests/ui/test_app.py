@@ -223,7 +223,7 @@ def test_what_is_shipped_is_small():
 
 @pytest.mark.parametrize("label", PRESETS)
 def test_a_preset_is_a_run_that_the_public_page_allows(label):
-    Runs(PUBLIC, slots=1).check(preset_job(PRESETS[label]))
+    Runs(PUBLIC, slots=1).check(preset_job(PRESETS[label]))  # raises where it refuses
 
 
 @pytest.mark.parametrize("label", PRESETS)
@@ -258,7 +258,7 @@ def test_the_proposal_for_b_is_a_run_that_can_be(name):
     settings = preset_settings(DEMO_PRESET)
     value = suggest_value(name, settings[name])
     plan = make_plans(settings, (name, value))[1]
-    plan.configs(20)
+    plan.configs(20)  # raises where the settings don't fit each other
 
 
 def test_b_must_differ_from_a(controls):
@@ -481,7 +481,7 @@ def test_a_space_has_the_public_limits(monkeypatch):
 
 
 def test_the_public_page_allows_the_default_run():
-    check_limits(PUBLIC, [(ModelConfig(vocab_size=256), TrainConfig())])
+    check_limits(PUBLIC, [(ModelConfig(vocab_size=256), TrainConfig())])  # raises where it refuses
 
 
 @pytest.mark.parametrize(

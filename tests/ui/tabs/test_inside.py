@@ -19,7 +19,7 @@ from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.cache import InspectionCache
-from tlab.ui.inspection.process import InspectionError, Inspector
+from tlab.ui.inspection.process import PUBLIC_SECONDS, InspectionError, Inspector
 from tlab.ui.inspection.selection import find_model, inspection_request, selected_model, selection_note
 from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.runs.limits import LOCAL, PUBLIC
@@ -78,11 +78,9 @@ def look(tab, key, text=EXCERPT, selection=None, run_id=None, **given):
 
 @pytest.mark.parametrize("key", PROBES)
 def test_every_probe_renders_for_the_shipped_model_within_the_limits(tab, key):
-    tab.inspector.call(tasks.sleep, 0)  # the process stands
-    began = time.perf_counter()
+    before = tab.inspector.call(time.process_time)  # of that process: other tests may keep both cores busy
     shown = look(tab, key)[2]
-    seconds = time.perf_counter() - began
-    print(f"{key}: {seconds:.2f} s")
+    assert tab.inspector.call(time.process_time) - before < PUBLIC_SECONDS
     assert "<table" in shown and "tl-in-refused" not in shown
     assert 'scope="col"' in shown and f'download="{key}.csv"' in shown
 
