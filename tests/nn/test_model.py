@@ -88,6 +88,23 @@ def test_the_trace_holds_the_attention_weights_of_every_block(ids):
     assert len(trace.blocks) == 2
 
 
+def test_an_edit_decides_what_each_branch_adds_and_is_asked_once_for_each(ids):
+    model, asked = Transformer(tiny()), []
+    logits, trace = model.forward(ids)
+
+    def double(layer, kind, branch):
+        asked.append((layer, kind))
+        return 2 * branch.added if (layer, kind) == (1, "attention") else branch.added
+
+    _, edited = model.forward(ids, edit=double)
+    assert asked == [(0, "attention"), (0, "mlp"), (1, "attention"), (1, "mlp")]
+    np.testing.assert_array_equal(edited.blocks[0].y, trace.blocks[0].y)
+    np.testing.assert_array_equal(
+        edited.blocks[1].attention_residual.added, 2 * trace.blocks[1].attention_residual.added
+    )
+    np.testing.assert_array_equal(model.forward(ids, edit=lambda layer, kind, branch: branch.added)[0], logits)
+
+
 def test_gradients_belong_to_the_caller(ids):
     model = Transformer(tiny())
     loss, gradients = model.loss_and_gradients(ids, ids)

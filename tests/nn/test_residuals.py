@@ -218,6 +218,11 @@ def test_norms_may_stand_at_any_of_the_places(places, register, rng, ids):
     assert [decoder.logits(token) for token in ids[0]] == pytest.approx(trace.logits[0], rel=1e-9, abs=1e-9)
 
 
+def test_an_unknown_place_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match="allowed are in, out, sum"):
+        type("Other", (PreNorm,), {"norm_places": ("before",)})
+
+
 def test_a_second_norm_has_its_place_in_its_name(register):
     register(RESIDUALS, "other", type("Other", (PreNorm,), {"norm_places": ("in", "sum")}))
     names = [name for name in Transformer(tiny(residual="other")).parameters if name.startswith("blocks.0.norm2")]

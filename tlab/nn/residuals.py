@@ -108,6 +108,8 @@ class Residual:
         self.branches = branches
 
     def __init_subclass__(cls) -> None:
+        if not set(cls.norm_places) <= set(PLACES):
+            raise ValueError(f"{cls.__name__}.norm_places = {cls.norm_places}: allowed are {', '.join(PLACES)}")
         if not vars(cls).keys().isdisjoint({"__init__", "forward", "backward"}):  # it differs in more
             cls.only_norms_differ = vars(cls).get("only_norms_differ", False)
 
