@@ -18,7 +18,7 @@ from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.messages import Job
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_label, field_names
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_label, field_names, is_read, readers_of
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings
 from tlab.ui.settings.side_b import (
@@ -144,6 +144,10 @@ class Controls:
             self.add("tokenizer", choice(TOKENIZERS, first, "Tokenizer", None, "field-tokenizer", self.code_links))
             for config_class in (ModelConfig, TrainConfig):
                 self.build_fields(n for n in options(config_class) if n not in self.names and n != FROM_CORPUS)
+        name, value = self.switch or (NOTHING, None)
+        opening = {slot: self.opening(slot) for slot in self.slots()}
+        for field, visible in self.visible_fields(opening, name, value).items():
+            self.component(field).visible = visible
 
     def opening(self, name: str) -> Any:
         """The value that a field has when the page opens."""
@@ -172,10 +176,40 @@ class Controls:
         self.switch_outputs = [pick, number, words]
 
     def connect(self) -> None:
-        """When another thing is to be changed, propose a value that differs from A's; after `build`."""
-        switch = self.components[self.names.index("switch")]
+        """React to what is chosen; after `build`. Another change for B gets a proposed value that differs from A's."""
+        switch = self.component("switch")
         assert isinstance(switch, gr.Dropdown)
         switch.input(self.on_switch, self.components, self.switch_outputs, queue=False, **QUIET)
+        # What only some optimizers (norms, ...) read is shown with them alone; hidden, it keeps its value.
+        slots, fields = self.slots(), [self.component(name) for name in conditional_fields()]
+        if fields:
+            inputs = [self.component(name) for name in ("switch", "switch_choice", *slots)]
+            changes = [getattr(component, "change") for component in inputs]  # noqa: B009, it has it at run time only
+            gr.on(changes, self.on_parts, inputs, fields, queue=False, trigger_mode="always_last", **QUIET)
+
+    def component(self, name: str) -> gr.Component:
+        """The control of this name."""
+        return self.components[self.names.index(name)]
+
+    def slots(self) -> list[str]:
+        """The choices on which it depends what else is read."""
+        return sorted({slot for name in conditional_fields() for slot in readers_of(name)})
+
+    def on_parts(self, switch: str, choice: Any, *keys: str) -> list[Any]:
+        """Show the fields that the chosen parts read, and hide the others."""
+        visible = self.visible_fields(dict(zip(self.slots(), keys, strict=True)), switch, choice)
+        return [gr.update(visible=shown) for shown in visible.values()]
+
+    def visible_fields(self, parts: dict[str, Any], switch: str, choice: Any) -> dict[str, bool]:
+        """Whether each conditional field matters: to A, to B, or because it is what B changes.
+
+        Args:
+            parts: slot -> key of A's part.
+            switch: the field that B changes.
+            choice: its value there, where it is chosen from a list.
+        """
+        sides = [parts, {**parts, switch: choice}]
+        return {name: name == switch or is_read(name, sides) for name in conditional_fields()}
 
     def on_switch(self, *values: Any) -> list[Any]:
         """The controls for B's value, with a proposal."""
@@ -264,6 +298,11 @@ class Controls:
             tokenizer=str(given["tokenizer"]),
             plans=make_plans(settings, parse_side_b(given)),
         )
+
+
+def conditional_fields() -> list[str]:
+    """Fields that only some parts read, in order."""
+    return [name for name in field_names() if readers_of(name)]
 
 
 def decoded(content: bytes, most: int) -> str:

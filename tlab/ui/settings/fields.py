@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tlab.config import options
@@ -46,6 +47,23 @@ def field_names() -> tuple[str, ...]:
 def default_of(name: str) -> Any:
     """A field's default."""
     return next(f.default for f in dataclasses.fields(config_of(name)) if f.name == name)
+
+
+def readers_of(name: str) -> dict[str, set[str]]:
+    """Slot -> keys of its parts that state in their `options` that they read this field; empty if it is always read."""
+    found: dict[str, set[str]] = {}
+    for slot in field_names():
+        registry = options(config_of(slot))[slot].registry
+        for key, entry in registry.entries.items() if registry is not None else ():
+            if name in getattr(entry.component, "options", ()):
+                found.setdefault(slot, set()).add(key)
+    return found
+
+
+def is_read(name: str, sides: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether this field matters to any of the sides, given as slot -> key of the chosen part."""
+    readers = readers_of(name)
+    return not readers or any(side[slot] in keys for side in sides for slot, keys in readers.items())
 
 
 def values_of(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
