@@ -114,9 +114,9 @@ def attention(
     tell(f"{name}.masked", scores)
     shares = torch.softmax(scores, -1)
     tell(f"{name}.weights", shares)
-    mixed = torch.einsum("bhts,bhsd->bthd", shares, values).reshape(B, T, C)
-    tell(f"{name}.mixed", mixed)
-    return linear(mixed, weights, f"{name}.out")
+    attended = torch.einsum("bhts,bhsd->bthd", shares, values).reshape(B, T, C)
+    tell(f"{name}.attended", attended)
+    return linear(attended, weights, f"{name}.out")
 
 
 def mlp(x: Tensor, weights: Weights, name: str, activation: str, tell: Tell = say_nothing) -> Tensor:

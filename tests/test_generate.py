@@ -21,7 +21,7 @@ from tlab.generate import (
     sampling_steps,
     scale,
 )
-from tlab.nn.attention import KVCache
+from tlab.nn.attention import Attention, KVCache
 from tlab.nn.loss import softmax
 from tlab.nn.positions import POSITIONS, Position
 from tlab.text import ByteTokenizer, UnknownCharacterError
@@ -203,13 +203,13 @@ def test_a_sliding_window_equals_a_full_forward_in_which_each_token_sees_the_win
     model = random_model(tiny(position=position), rng)
     tokens = rng.integers(0, 11, 40).tolist()
     cached = cached_logits(model, tokens, prompt_length=3)
-    usual = type(model.position).score_bias
+    usual = Attention.mask
 
     def windowed(self, num_queries, num_keys, dtype):
         distance = np.arange(num_keys)[:, None] - np.arange(num_keys)[None, :]
         return np.where(distance < 8, usual(self, num_queries, num_keys, dtype), -math.inf)
 
-    monkeypatch.setattr(type(model.position), "score_bias", windowed)
+    monkeypatch.setattr(Attention, "mask", windowed)
     full, _ = model.forward(np.array([tokens]))
     for i, logits in enumerate(cached):
         assert logits == pytest.approx(full[0, 2 + i], rel=1e-9, abs=1e-12)
@@ -276,7 +276,7 @@ def test_a_cache_that_is_spread_goes_on_where_it_was():
         cache.make_room(1)
         cache.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
         cache.advance(1)
-    many = cache.spread(3)
+    many = cache.expand(3)
     assert (many.position, many.begin, many.end, len(many)) == (12, 3, 7, 4)
     for number in (12, 13):  # the second one has to move what is kept
         for one in (cache, many):

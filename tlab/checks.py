@@ -178,9 +178,9 @@ def attention_against_reference(case: Case) -> float:
     model, ids = case.model(), case.ids()
     _, trace = model.forward(ids)
     D, T = case.config.head_dim, ids.shape[1]
-    biases = np.broadcast_to(model.position.score_bias(T, T, np.dtype(np.float64)), (case.config.num_heads, T, T))
     errors = []
-    for block in trace.blocks:
+    for own, block in zip(model.blocks, trace.blocks, strict=True):
+        biases = np.broadcast_to(own.attention.mask(T, T, np.dtype(np.float64)), (case.config.num_heads, T, T))
         queries, keys, weights = block.attention.queries, block.attention.keys, block.attention.weights
         for b, h, t in np.ndindex(weights.shape[:3]):
             scores = [queries[b, h, t] @ keys[b, h, s] / math.sqrt(D) + biases[h, t, s] for s in range(t + 1)]

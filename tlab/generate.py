@@ -284,7 +284,7 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
     texts[:, :end] = prompt[:, prompt.shape[1] - end :]
     cache = model.new_cache()
     logits, _ = model.forward(prompt, cache)  # once for all
-    cache = cache.spread(samples)
+    cache = cache.expand(samples)
     logits = np.broadcast_to(logits[:, -1], (samples, logits.shape[-1]))
     # One text is written by a decoder. Several share each call into NumPy, so the model reads a token of all at once.
     decoder = Decoder(model, cache) if samples == 1 else None

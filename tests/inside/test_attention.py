@@ -242,12 +242,11 @@ def test_a_kind_that_is_registered_at_run_time_is_shown_too():
     class Kerple(Position):
         """Takes the logarithm of the distance from each score."""
 
-        where = "scores"
+        acts_on = frozenset({"scores"})
 
         def score_bias(self, num_queries, num_keys, dtype):
-            base = super().score_bias(num_queries, num_keys, dtype)
             distance = np.arange(num_keys - num_queries, num_keys)[:, None] - np.arange(num_keys)[None, :]
-            return base - np.log1p(np.maximum(distance, 0))
+            return -np.log1p(np.maximum(distance, 0)).astype(dtype)
 
     try:
         made = portrait(model_of("none"), "kerple")

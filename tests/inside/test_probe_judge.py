@@ -89,7 +89,7 @@ def held_stream(config, weights, tensors, without):
     for i in range(config.num_layers):
         for number, kind in ((1, "attention"), (2, "mlp")):
             part = f"blocks.{i}.{kind}"
-            read, linear = ("mixed", "out") if kind == "attention" else ("hidden", "down")
+            read, linear = ("attended", "out") if kind == "attention" else ("hidden", "down")
             hidden, matrix = tensors[f"{part}.{read}"], weights[f"{part}.{linear}.weight"]
             f_then = hidden @ matrix + weights[f"{part}.{linear}.bias"]
             kept = hidden.clone()

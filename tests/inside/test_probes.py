@@ -469,9 +469,13 @@ class Pushed:
     def __getattr__(self, name):
         return getattr(self.position, name)
 
-    def rotate(self, heads, start):
-        turned = self.position.rotate(heads, start)
-        return turned + self.push if self.where_pushed == "heads" else turned
+    @property
+    def acts_on(self):
+        return self.position.acts_on | {self.where_pushed}
+
+    def rotate(self, queries, keys, start):
+        rotated = np.stack(self.position.rotate(queries, keys, start))
+        return tuple(rotated + self.push if self.where_pushed == "heads" else rotated)
 
     def score_bias(self, T, S, dtype):
         bias = self.position.score_bias(T, S, dtype)
@@ -527,7 +531,7 @@ def test_every_array_has_a_gradient_an_equation_and_a_line_of_code(make):
     assert all(row.equation for row in rows.values())
     file, line = rows["blocks.1.attention.weights"].line.split(":")
     code = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    assert "weights /=" in code[int(line) - 1]
+    assert "weights = self.softmax" in code[int(line) - 1]
     assert rows["blocks.0.mlp.stream"].line.startswith("tlab/nn/residuals.py:")
     only = probe("trace", make(), TEXT, name="blocks.1.mlp")
     assert only and all(row.name.startswith("blocks.1.mlp") for row in only)
@@ -544,3 +548,9 @@ def test_a_walk_goes_from_a_character_to_its_loss(make, corpus):
     assert [row.step for row in rows] == list(range(len(rows)))
     with pytest.raises(ProbeError, match="none behind it"):
         probe("walk", subject.checkpoint, TEXT, place=len(TEXT) - 1)
+
+
+def test_an_array_is_still_found_by_its_old_name(make):
+    with pytest.warns(DeprecationWarning, match=r"blocks\.0\.attention\.attended"):
+        rows = probe("trace", make(), TEXT, name="blocks.0.attention.mixed")
+    assert [row.name for row in rows] == [f"blocks.0.attention.attended{end}" for end in ("", ".gradient")]

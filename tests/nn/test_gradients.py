@@ -73,11 +73,11 @@ def test_norm_alone_with_an_uneven_upstream_gradient(key, rng):
 
 
 @pytest.mark.parametrize("key", POSITIONS)
-def test_turning_heads_back_is_the_transpose_of_turning_them(key, rng):
+def test_rotating_back_is_the_transpose_of_rotating(key, rng):
     position = POSITIONS[key](ParamSpace(), "position", 8, 12, 3, Gpt2Init(2, False))
-    heads, upstream = rng.standard_normal((2, 3, 5, 4)), rng.standard_normal((2, 3, 5, 4))
-    forward = np.sum(position.rotate(heads, 2) * upstream)
-    backward = np.sum(heads * position.rotate_backward(upstream, 2))
+    heads, upstream = rng.standard_normal((2, 2, 3, 5, 4))  # queries and keys of each
+    forward = np.sum(position.rotate(*heads, 2) * upstream)
+    backward = np.sum(heads * position.rotate_backward(*upstream, 2))
     assert forward == pytest.approx(backward, rel=1e-12)
 
 

@@ -22,7 +22,7 @@ class AttentionData(NamedTuple):
     """One forward pass over one text: all that pictures of attention need, and nothing else of the trace."""
 
     ids: Ids  # (T,)
-    queries: Array  # (L, H, T, D), turned by the position where it turns
+    queries: Array  # (L, H, T, D), rotated where the position rotates
     keys: Array  # (L, H, T, D), likewise
     weights: Array  # (L, H, T, T), each row sums to 1
     bias: Array  # (H, T, T), what positions and mask add to the scores: -inf where a query may not look
@@ -59,7 +59,7 @@ def read(model: Transformer, ids: Ids) -> AttentionData:
     attention = [block.attention for block in trace.blocks]
     weights = np.stack([a.weights[0] for a in attention])
     H, T = weights.shape[1:3]
-    bias = np.broadcast_to(model.position.score_bias(T, T, weights.dtype), (H, T, T))
+    bias = np.broadcast_to(model.blocks[0].attention.mask(T, T, weights.dtype), (H, T, T))
     statistics = attention_statistics(trace)
     heads = [
         HeadPortrait(row.layer, row.head, row.entropy, row.distance, *role)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from tlab.checks import Check, run_checks
-from tlab.nn.attention import Attention, LayerCache
+from tlab.nn.attention import LayerCache
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import softmax
 from tlab.nn.model import Block, BlockTrace, Transformer
 from tlab.nn.norms import NORMS
+from tlab.nn.params import NO_RECORD, Record
 from tlab.nn.residuals import Branch, ResidualTrace
 from tlab.registry import Registry
 from tlab.training.trainer import Trainer
@@ -64,13 +65,14 @@ class NoMask(Bug):
     """
 
     def plant(self, model: Transformer) -> None:
-        usual = model.position.score_bias
+        usual = model.blocks[0].attention.mask
 
-        def score_bias(num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
-            bias = usual(num_queries, num_keys, dtype)
-            return np.where(np.isneginf(bias), dtype.type(0), bias)
+        def mask(num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
+            mask = usual(num_queries, num_keys, dtype)
+            return np.where(np.isneginf(mask), dtype.type(0), mask)
 
-        model.position.score_bias = score_bias  # pyright: ignore[reportAttributeAccessIssue]
+        for block in model.blocks:
+            block.attention.mask = mask
 
 
 @BUGS.add("wrong-axis", label="softmax over the queries", formula=r"\sum_t A_{ts} = 1", source="axis=-2 for axis=-1")
@@ -83,32 +85,17 @@ class WrongAxis(Bug):
 
     def plant(self, model: Transformer) -> None:
         for block in model.blocks:
-            block.attention.__class__ = AttentionOverQueries
+            block.attention.softmax, block.attention.softmax_backward = softmax_over_queries, backward_over_queries
 
 
-class AttentionOverQueries(Attention):
-    """Attention with its softmax over the wrong axis, forward and backward."""
+def softmax_over_queries(scores: Array, mask: Array) -> Array:
+    """Softmax of scores (B, H, T, S) over the wrong axis."""
+    return np.ascontiguousarray(softmax((scores + mask).swapaxes(-1, -2)).swapaxes(-1, -2))
 
-    def weigh(self, queries: Array, keys: Array) -> Array:
-        scores = queries @ keys.swapaxes(-1, -2) * self.scale
-        scores = scores + self.position.score_bias(queries.shape[2], keys.shape[2], scores.dtype)
-        return np.ascontiguousarray(softmax(scores.swapaxes(-1, -2)).swapaxes(-1, -2))
 
-    def backward(self, dy: Array, trace: Any) -> Array:
-        # As in Attention, but for one line: a column's mean gradient is taken out of each column, not a row's.
-        weights = trace.weights
-        B, T, C = dy.shape
-        by_head = self.out.backward(dy, trace.mixed).reshape(B, T, self.num_heads, -1).transpose(0, 2, 1, 3)
-        dqkv = np.empty((B, T, 3, self.num_heads, C // self.num_heads), dy.dtype)
-        dheads = dqkv.transpose(2, 0, 3, 1, 4)
-        dheads[2] = weights.swapaxes(-1, -2) @ by_head
-        dweights = by_head @ trace.values.swapaxes(-1, -2)
-        dscores = weights * (dweights - (dweights * weights).sum(-2, keepdims=True)) * self.scale
-        dheads[0] = dscores @ trace.keys
-        dheads[1] = dscores.swapaxes(-1, -2) @ trace.queries
-        if self.position.where == "heads":
-            dheads[:2] = self.position.rotate_backward(dheads[:2], trace.start)
-        return self.qkv.backward(dqkv.reshape(B, T, 3 * C), trace.x)
+def backward_over_queries(dweights: Array, weights: Array) -> Array:
+    """Its gradient: a column's mean is taken out of each column, where a row's should be out of each row."""
+    return weights * (dweights - (dweights * weights).sum(-2, keepdims=True))
 
 
 @BUGS.add(
@@ -203,9 +190,9 @@ def without_shortcuts(block: Block) -> None:
         y, mlp_trace = mlp.forward(between)
         return y, BlockTrace(ResidualTrace(x, attention_trace, between), ResidualTrace(between, mlp_trace, y))
 
-    def backward(dy: Array, trace: BlockTrace) -> Array:
-        dbetween = mlp.backward(dy, trace.mlp_residual.branch)
-        return attention.backward(dbetween, trace.attention_residual.branch)
+    def backward(dy: Array, trace: BlockTrace, record: Record = NO_RECORD) -> Array:
+        dbetween = mlp.backward(dy, trace.mlp_residual.branch, record.within("mlp"))
+        return attention.backward(dbetween, trace.attention_residual.branch, record.within("attention"))
 
     block.forward, block.backward = forward, backward  # pyright: ignore[reportAttributeAccessIssue]
 

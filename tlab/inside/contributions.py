@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.inside.probing import ProbeError
-from tlab.nn.attention import Attention, AttentionTrace
+from tlab.nn.attention import Attention, AttentionTrace, split_heads
 from tlab.nn.linear import Linear, as_rows
 from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.model import Block, BlockTrace, Trace, Transformer
@@ -32,11 +32,9 @@ class Contribution(NamedTuple):
 
 
 def head_outputs(attention: Attention, trace: AttentionTrace) -> Array:
-    """What each head puts out, (H, B, T, C): its mixed values through its own rows of the output matrix."""
-    mixed, H = trace.mixed, attention.num_heads
-    B, T, C = mixed.shape
-    by_head = mixed.reshape(B, T, H, C // H).transpose(2, 0, 1, 3)  # (H, B, T, D)
-    rows = attention.out.weight.data.reshape(H, 1, C // H, C)
+    """What each head puts out, (H, B, T, C): what it attended to through its own rows of the output matrix."""
+    by_head = split_heads(trace.attended, attention.head_dim).swapaxes(0, 1)  # (H, B, T, D)
+    rows = attention.out.weight.data.reshape(attention.num_heads, 1, attention.head_dim, -1)  # (H, 1, D, C)
     return by_head @ rows
 
 

@@ -60,7 +60,7 @@ def longest(position: Position, length: int) -> int:
 class Pattern(NamedTuple):
     """A picture of the kind: rows are positions from 0, and what the columns are is up to where it acts."""
 
-    where: str  # `Position.where`
+    where: str  # "embedding", "heads", "scores" or "nowhere"
     values: Array  # (T, columns)
 
 
@@ -68,36 +68,40 @@ def pattern(position: Position, sizes: Sizes, length: int) -> Pattern:
     """What the kind does at each place, as a table.
 
     - "embedding": the vector that is added to the token at position t, (T, C).
-    - "heads": the vector (1, ..., 1, 0, ..., 0) turned as a query at position t, (T, D): cosines, then sines.
+    - "heads": the vector (1, ..., 1, 0, ..., 0) rotated as a query at position t, (T, D): cosines, then sines.
     - "scores": what the last token's score loses by looking at position s, (T, H).
     - "nowhere": zeros, (T, 1).
+
+    Of a kind that acts on several places, the first of them.
     """
     T = longest(position, length)
-    if position.where == "embedding":
+    where = next((place for place in ("embedding", "heads", "scores") if place in position.acts_on), "nowhere")
+    if where == "embedding":
         values = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]
-    elif position.where == "heads":
+    elif where == "heads":
         probe = np.zeros((T, sizes.head_dim), np.float32)
         probe[:, : sizes.head_dim // 2] = 1
-        values = position.rotate(probe, 0)
-    elif position.where == "scores":
+        values, _ = position.rotate(probe, probe, 0)
+    elif where == "scores":
         bias = position.score_bias(1, T, np.dtype(np.float32))
         values = np.broadcast_to(bias, (sizes.num_heads, 1, T))[:, 0].T
     else:
         values = np.zeros((T, 1), np.float32)
-    return Pattern(position.where, values)
+    return Pattern(where, values)
 
 
 def contentless_scores(position: Position, sizes: Sizes, length: int) -> Array:
     """(H, T): scores of the last of `length` tokens for each of them, if all tokens had the same content.
 
-    Query and key are then ones, turned by the position: R(t) 1 . R(s) 1 / sqrt(D); what is added to embeddings counts
+    Query and key are then ones, rotated by the position: R(t) 1 . R(s) 1 / sqrt(D); what is added to embeddings counts
     as if it were query and key itself: p_t . p_s / sqrt(C); and what is added to scores is added. In a model weights
     stand in between; this is what the kind brings along.
     """
     T = longest(position, length)
-    heads = position.rotate(np.ones((T, sizes.head_dim), np.float32), 0)
+    ones = np.ones((T, sizes.head_dim), np.float32)
+    queries, keys = position.rotate(ones, ones, 0)
     added = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]
-    shared = heads @ heads[-1] / math.sqrt(sizes.head_dim) + added @ added[-1] / math.sqrt(sizes.hidden_dim)
+    shared = keys @ queries[-1] / math.sqrt(sizes.head_dim) + added @ added[-1] / math.sqrt(sizes.hidden_dim)
     bias = position.score_bias(1, T, np.dtype(np.float32))
     return shared + np.broadcast_to(bias, (sizes.num_heads, 1, T))[:, 0]
 

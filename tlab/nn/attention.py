@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,23 +12,74 @@ import numpy as np
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
 from tlab.nn.loss import softmax
-from tlab.nn.params import ParamSpace
-from tlab.nn.positions import Position
+from tlab.nn.params import NO_RECORD, ParamSpace, Record
+from tlab.nn.positions import Position, table_length
 from tlab.types import Array
 
-MODERATE = 16.0  # exp multiplies the rounding of its argument by the argument: here to a millionth, in float32
+NO_MAX_SHIFT_BELOW = 16.0  # exp multiplies its argument's rounding error by the argument: here to 1e-6, in float32
 
 
 class AttentionTrace(NamedTuple):
     """Everything one attention layer made of its input. S = T in training; in decoding S counts past tokens too."""
 
     x: Array  # (B, T, C)
-    queries: Array  # (B, H, T, D), turned by the position where it turns
-    keys: Array  # (B, H, S, D), likewise
+    queries: Array  # (B, H, T, D), rotated where the position rotates
+    keys: Array  # (B, H, S, D), likewise; keys and values are those that each query head reads
     values: Array  # (B, H, S, D)
     weights: Array  # (B, H, T, S), each row sums to 1
-    mixed: Array  # (B, T, C), the heads' results side by side
+    attended: Array  # (B, T, C), the heads' results side by side
     start: int  # position of the first of the T tokens
+
+
+def split_heads(x: Array, head_dim: int) -> Array:
+    """(B, T, H D) -> (B, H, T, D): each head's channels by themselves; a view."""
+    B, T, _ = x.shape
+    return x.reshape(B, T, -1, head_dim).transpose(0, 2, 1, 3)
+
+
+def merge_heads(heads: Array) -> Array:
+    """(B, H, T, D) -> (B, T, H D): the heads' channels side by side; of what `split_heads` made, a view."""
+    B, H, T, D = heads.shape
+    return heads.transpose(0, 2, 1, 3).reshape(B, T, H * D)
+
+
+def causal_mask(num_queries: int, num_keys: int, context_length: int, dtype: np.dtype) -> Array:
+    """(T, S), to be added to the scores: 0 where a query may look, -inf at the tokens that come after it.
+
+    The queries are the last T of the S tokens.
+    """
+    L = table_length(num_keys, context_length)
+    return square_mask(L, dtype.char)[num_keys - num_queries : num_keys, :num_keys]
+
+
+@lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
+def square_mask(L: int, dtype: str) -> Array:
+    """(L, L): 0 on and below the diagonal, -inf above it; read-only."""
+    mask = np.triu(np.full((L, L), -math.inf, dtype), k=1)
+    mask.setflags(write=False)
+    return mask
+
+
+def masked_softmax(scores: Array, mask: Array) -> Array:
+    """softmax(scores + mask) over the last axis, written over the scores (B, H, T, S)."""
+    # Softmax does not change when a row is shifted, and a shift by its maximum keeps exp in range. But to find all the
+    # maxima takes as long as all the rest, and moderate scores need no shift: each row has the token's own, which no
+    # mask hides, so exp cannot overflow and no sum is too small to divide by.
+    is_moderate = scores.max() <= NO_MAX_SHIFT_BELOW and scores.min() >= -NO_MAX_SHIFT_BELOW
+    scores += mask
+    if not is_moderate:
+        return softmax(scores)
+    weights = np.exp(scores, out=scores)
+    weights /= weights @ np.ones((weights.shape[-1], 1), weights.dtype)  # (B, H, T, 1), the sum of each row
+    return weights
+
+
+def softmax_backward(dweights: Array, weights: Array) -> Array:
+    """Gradient of the scores, (B, H, T, S), written over that of the weights."""
+    # Raising one score lowers the row's other weights: the mean gradient of the row, by weight, is taken out.
+    dweights -= np.einsum("bhts,bhts->bht", dweights, weights)[..., None]
+    dweights *= weights
+    return dweights
 
 
 class KVCache:
@@ -45,13 +98,13 @@ class KVCache:
         self.position = 0  # of the next token, counted from the very first one
         self.begin = self.end = 0  # the tokens that are still visible lie here; the next one goes to `end`
 
-    def spread(self, batch_size: int) -> KVCache:
+    def expand(self, batch_size: int) -> KVCache:
         """A cache of `batch_size` texts which all begin with the one text in this cache."""
         L, _, H, _, D = self.keys.shape
-        many = KVCache(L, batch_size, H, D, self.window, self.keys.dtype)
-        many.both[...] = self.both
-        many.position, many.begin, many.end = self.position, self.begin, self.end
-        return many
+        expanded = KVCache(L, batch_size, H, D, self.window, self.keys.dtype)
+        expanded.both[...] = self.both  # the one text's, for each
+        expanded.position, expanded.begin, expanded.end = self.position, self.begin, self.end
+        return expanded
 
     def clear(self) -> None:
         """Forget everything; the next token is the first one again."""
@@ -100,7 +153,7 @@ class LayerCache(NamedTuple):
 
 
 class Attention:
-    """y = softmax(Q K^T / sqrt(D) + bias) V W_out, per head, with Q, K, V = x W_qkv.
+    """y = softmax(Q K^T / sqrt(D) + mask) V W_out, per head, with Q, K, V = x W_qkv.
 
     Notice: the division by sqrt(D) keeps the scores of random queries and keys at variance 1. Without it a wide
     head's softmax starts out as a hard choice, and its gradient is nearly zero (Vaswani et al. 2017).
@@ -117,63 +170,67 @@ class Attention:
         bias: bool,
     ) -> None:
         self.num_heads = num_heads
-        self.scale = 1.0 / math.sqrt(hidden_dim // num_heads)
+        self.head_dim = hidden_dim // num_heads
+        self.scale = 1.0 / math.sqrt(self.head_dim)
         self.position = position
+        self.softmax: Callable[[Array, Array], Array] = masked_softmax
+        self.softmax_backward: Callable[[Array, Array], Array] = softmax_backward
         self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, 3 * hidden_dim), init.matrix, bias)
         self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
 
     def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, AttentionTrace]:
         """x (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time."""
-        B, T, C = x.shape
-        H = self.num_heads
-        D = C // H
         start = past.cache.position if past else 0
 
-        qkv, _ = self.qkv.forward(x)
-        heads = qkv.reshape(B, T, 3, H, D).transpose(2, 0, 3, 1, 4)  # (3, B, H, T, D), no copy
-        queries, keys = self.position.rotate(heads[:2], start)
-        values = heads[2]
+        qkv, _ = self.qkv.forward(x)  # (B, T, 3 C)
+        queries, keys, values = self.split_qkv(qkv)  # (B, H, T, D) each
+        queries, keys = self.position.rotate(queries, keys, start)
         if past:
-            keys, values = past.cache.extend(past.layer, keys, values)
+            keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
 
-        weights = self.weigh(queries, keys)
-        mixed = np.empty((B, T, H, D), x.dtype)
-        np.matmul(weights, values, out=mixed.transpose(0, 2, 1, 3))
-        mixed = mixed.reshape(B, T, C)
-        y, _ = self.out.forward(mixed)
-        return y, AttentionTrace(x, queries, keys, values, weights, mixed, start)
-
-    def weigh(self, queries: Array, keys: Array) -> Array:
-        """softmax(Q K^T / sqrt(D) + bias): (B, H, T, D) and (B, H, S, D) -> (B, H, T, S)."""
-        scores = queries @ keys.swapaxes(-1, -2)
+        scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
         scores *= self.scale
-        # A shift leaves softmax as it is, and a row's maximum is the usual one; but to find it takes as long as all the
-        # rest. Moderate scores need none. Each row has one without a penalty, the token's own, so no sum is too small.
-        is_moderate = scores.max() <= MODERATE and scores.min() >= -MODERATE
-        scores += self.position.score_bias(queries.shape[2], keys.shape[2], scores.dtype)
-        if not is_moderate:
-            return softmax(scores)
-        weights = np.exp(scores, out=scores)
-        weights /= weights @ np.ones((keys.shape[2], 1), weights.dtype)
-        return weights
+        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S)
+        weights = self.softmax(scores, mask)  # (B, H, T, S)
 
-    def backward(self, dy: Array, trace: AttentionTrace) -> Array:
+        attended = np.empty(x.shape, x.dtype)  # (B, T, C)
+        np.matmul(weights, values, out=split_heads(attended, self.head_dim))
+        y, _ = self.out.forward(attended)  # (B, T, C)
+        return y, AttentionTrace(x, queries, keys, values, weights, attended, start)
+
+    def split_qkv(self, qkv: Array) -> tuple[Array, Array, Array]:
+        """(B, T, 3 C) -> queries, keys and values, (B, H, T, D) each: views, to read and to write through."""
+        H, heads = self.num_heads, split_heads(qkv, self.head_dim)  # (B, 3 H, T, D)
+        return heads[:, :H], heads[:, H : 2 * H], heads[:, 2 * H :]
+
+    def mask(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
+        """(T, S) or (H, T, S), to be added to the scores: the position's bias, and -inf where a query may not look."""
+        mask = causal_mask(num_queries, num_keys, self.position.context_length, dtype)
+        if "scores" in self.position.acts_on:
+            mask = mask + self.position.score_bias(num_queries, num_keys, dtype)
+        return mask
+
+    def backward(self, dy: Array, trace: AttentionTrace, record: Record = NO_RECORD) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
-        x, queries, keys, values, weights, mixed, start = trace
-        B, T, C = x.shape
-        H = self.num_heads
-        D = C // H
+        x, queries, keys, values, weights, attended, start = trace
 
-        dmixed = self.out.backward(dy, mixed).reshape(B, T, H, D).transpose(0, 2, 1, 3)  # (B, H, T, D)
-        dqkv = np.empty((B, T, 3, H, D), x.dtype)
-        dheads = dqkv.transpose(2, 0, 3, 1, 4)  # (3, B, H, T, D), a view to write through
-        np.matmul(weights.swapaxes(-1, -2), dmixed, out=dheads[2])
-        dscores = dmixed @ values.swapaxes(-1, -2)  # so far the gradient of the weights, (B, H, T, S)
-        dscores -= np.einsum("bhts,bhts->bht", dscores, weights)[..., None]
-        dscores *= weights
+        dattended = self.out.backward(dy, attended)  # (B, T, C)
+        record(attended=dattended)
+        dattended = split_heads(dattended, self.head_dim)  # (B, H, T, D)
+        dqkv = np.empty((*x.shape[:2], 3 * x.shape[2]), x.dtype)  # (B, T, 3 C)
+        dqueries, dkeys, dvalues = self.split_qkv(dqkv)  # (B, H, T, D) each
+        np.matmul(weights.swapaxes(-1, -2), dattended, out=dvalues)
+        dweights = dattended @ values.swapaxes(-1, -2)  # (B, H, T, S)
+        record(weights=dweights)
+        dscores = self.softmax_backward(dweights, weights)
+        record(masked=dscores, scores=dscores)
+        self.position.score_bias_backward(dscores)
         dscores *= self.scale
-        np.matmul(dscores, keys, out=dheads[0])
-        np.matmul(dscores.swapaxes(-1, -2), queries, out=dheads[1])
-        if self.position.where == "heads":
-            dheads[:2] = self.position.rotate_backward(dheads[:2], start)
-        return self.qkv.backward(dqkv.reshape(B, T, 3 * C), x)
+        np.matmul(dscores, keys, out=dqueries)
+        np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)
+        record(values=dvalues, keys=dkeys, queries=dqueries)
+        if "heads" in self.position.acts_on:
+            dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
+        dx = self.qkv.backward(dqkv, x)  # (B, T, C)
+        record(x=dx)
+        return dx

@@ -20,7 +20,7 @@ from tlab.nn.model import Block, Transformer
 from tlab.nn.norms import Norm, averaging
 from tlab.types import Array
 
-SAFE = 60.0  # exp(60) = 1e26 and exp(-60) = 1e-26: far from the ends of float32, 1e38 and 1e-38
+NO_MAX_SHIFT_BELOW_NORM = 60.0  # exp(60) = 1e26 and exp(-60) = 1e-26: far from the ends of float32, 1e38 and 1e-38
 
 
 class Affine(NamedTuple):
@@ -92,8 +92,8 @@ class AttentionStep:
     """
 
     def __init__(self, attention: Attention, norm: Norm | None, cache: KVCache, layer: int) -> None:
-        self.num_heads, self.position, self.cache = attention.num_heads, attention.position, cache
-        self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (H, 2 windows, D)
+        self.split_qkv, self.position, self.cache = attention.split_qkv, attention.position, cache
+        self.keys, self.values = cache.keys[layer], cache.values[layer]  # (1, H, 2 windows, D)
         weight, bias = affine_of(attention.qkv, norm)
         C = len(weight)
         shrink = np.ones(3 * C, weight.dtype)
@@ -105,25 +105,25 @@ class AttentionStep:
     def __call__(self, x: Array) -> Array:
         """x (C,) -> (C,)."""
         cache, position = self.cache, self.position
-        heads = self.qkv(x).reshape(3, self.num_heads, 1, -1)  # (3, H, 1, D)
-        query, key = position.rotate(heads[:2], cache.position)
+        query, key, value = self.split_qkv(self.qkv(x).reshape(1, 1, -1))  # (1, H, 1, D) each
+        query, key = position.rotate(query, key, cache.position)
         begin, end = cache.begin, cache.end + 1
-        self.keys[:, cache.end : end] = key
-        self.values[:, cache.end : end] = heads[2]
+        self.keys[:, :, cache.end : end] = key
+        self.values[:, :, cache.end : end] = value
 
-        scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (H, 1, S)
+        scores = np.matmul(query, self.keys[:, :, begin:end].swapaxes(2, 3))  # (1, H, 1, S)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
         # root of the sum of all squares, which is known in a third of the time. A penalty comes after that, as in
-        # `Attention.weigh`: it makes scores smaller, but never the token's own.
+        # `masked_softmax`: it makes scores smaller, but never the token's own.
         flat = scores.reshape(-1)
-        if not flat.dot(flat) < SAFE * SAFE:
+        if not flat.dot(flat) < NO_MAX_SHIFT_BELOW_NORM * NO_MAX_SHIFT_BELOW_NORM:
             scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
-        if position.where == "scores":
+        if "scores" in position.acts_on:
             scores += position.score_bias(1, end - begin, scores.dtype)
         weights = np.exp(scores, out=scores)
-        mixed = np.matmul(weights, self.values[:, begin:end])  # (H, 1, D)
-        mixed /= weights.dot(self.ones[: end - begin])
-        return self.out(mixed.reshape(-1))
+        attended = np.matmul(weights, self.values[:, :, begin:end])  # (1, H, 1, D)
+        attended /= weights.dot(self.ones[: end - begin])
+        return self.out(attended.reshape(-1))
 
 
 class MlpStep:

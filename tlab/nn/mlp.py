@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from tlab.nn.activations import Activation
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
-from tlab.nn.params import ParamSpace
+from tlab.nn.params import NO_RECORD, ParamSpace, Record
 from tlab.types import Array
 
 
@@ -50,10 +50,12 @@ class Mlp:
         gate = inputs[1] if self.activation.gated else None
         return y, MlpTrace(x, inputs[0], gate, activation_cache, hidden)
 
-    def backward(self, dy: Array, trace: MlpTrace) -> Array:
+    def backward(self, dy: Array, trace: MlpTrace, record: Record = NO_RECORD) -> Array:
         """Dy (B, T, C) -> dx (B, T, C)."""
         dhidden = self.down.backward(dy, trace.hidden)  # (B, T, F)
         dinputs = self.activation.backward(dhidden, trace.activation)  # (B, T, F), two of them where it is gated
         dinputs = dinputs if self.activation.gated else (dinputs,)
-        dx = [linear.backward(dinput, trace.x) for linear, dinput in zip(self.inputs, dinputs, strict=True)]
-        return dx[0] + dx[1] if self.activation.gated else dx[0]
+        parts = [linear.backward(dinput, trace.x) for linear, dinput in zip(self.inputs, dinputs, strict=True)]
+        dx = parts[0] + parts[1] if self.activation.gated else parts[0]
+        record(hidden=dhidden, **dict(zip(("up", "gate"), dinputs, strict=False)), x=dx)
+        return dx

@@ -18,7 +18,7 @@ from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.norms import NORMS, Norm
-from tlab.nn.params import ParamSpace
+from tlab.nn.params import NO_RECORD, ParamSpace, Record
 from tlab.nn.positions import POSITIONS, Position
 from tlab.nn.residuals import RESIDUALS, Branch, BranchTrace, ResidualTrace, Run, declare_norms
 from tlab.types import Array, Ids, Shape
@@ -99,9 +99,21 @@ class Block:
             y, residuals = self.layout.forward(x, edited(attention, edit, "attention"), edited(mlp, edit, "mlp"))
         return y, BlockTrace(*residuals)
 
-    def backward(self, dy: Array, trace: BlockTrace) -> Array:
+    def backward(self, dy: Array, trace: BlockTrace, record: Record = NO_RECORD) -> Array:
         """The gradient of the stream after the block -> that of the stream before it; both (B, T, C)."""
-        return self.layout.backward(dy, trace, self.attention_branch.backward, self.mlp_branch.backward)
+        record_attention, record_mlp = record.within("attention"), record.within("mlp")
+        record_mlp(stream=dy)
+
+        def attention(dadded: Array, trace: BranchTrace) -> Array:
+            return self.attention_branch.backward(dadded, trace, record_attention)
+
+        def mlp(dadded: Array, trace: BranchTrace) -> Array:
+            dx = self.mlp_branch.backward(dadded, trace, record_mlp)
+            if record is not NO_RECORD and self.layout.only_norms_differ:  # the MLP reads what attention was added to
+                record_attention(stream=dadded + dx)
+            return dx
+
+        return self.layout.backward(dy, trace, attention, mlp)
 
     @property
     def norms(self) -> list[Norm]:
@@ -137,9 +149,9 @@ class RecomputedBlock:
         y, _ = self.block.forward(x, past, edit)
         return y, x
 
-    def backward(self, dx: Array, x: Array) -> Array:
+    def backward(self, dx: Array, x: Array, record: Record = NO_RECORD) -> Array:
         _, trace = self.block.forward(x)
-        return self.block.backward(dx, trace)
+        return self.block.backward(dx, trace, record)
 
 
 class Transformer:
@@ -258,17 +270,23 @@ class Transformer:
         logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
         return logits, Trace(ids, start, embedded, tuple(traces), final_norm, x, logits)
 
-    def backward(self, dlogits: Array, trace: Trace) -> Array:
-        """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C)."""
+    def backward(self, dlogits: Array, trace: Trace, record: Record = NO_RECORD) -> Array:
+        """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C).
+
+        `record` is told the gradients of the trace's arrays on the way.
+        """
+        record(logits=dlogits)
         if self.head:
             dx = self.head.backward(dlogits, trace.output)  # (B, T, C), and so it stays
         else:
             dx = self.embedding.unembed_backward(dlogits, trace.output)
+        record(output=dx)
         if self.final_norm:
             dx = self.final_norm.backward(dx, trace.final_norm)
-        for block, block_trace in zip(reversed(self.blocks), reversed(trace.blocks), strict=True):
-            dx = block.backward(dx, block_trace)
+        for i in reversed(range(len(self.blocks))):
+            dx = self.blocks[i].backward(dx, trace.blocks[i], record.within(f"blocks.{i}"))
         dembedded = dx
+        record(embedded=dembedded)
         self.position.embed_backward(dembedded, trace.start)
         self.embedding.backward(dembedded * self.config.embedding_scale, trace.ids)
         return dembedded

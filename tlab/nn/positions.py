@@ -1,8 +1,8 @@
 """Positions: without them attention sees a bag of tokens, as "dog bites man" and "man bites dog" are one bag.
 
-`where` says at which of three places a kind acts; at the other two it does nothing:
+`acts_on` says at which of three places a kind acts, at one or at several; at the others it does nothing:
     "embedding"   something is added to the token embeddings     (learned, sinusoidal)
-    "heads"       queries and keys are turned                    (rope)
+    "heads"       queries and keys are rotated                   (rope)
     "scores"      something is added to the attention scores     (alibi)
 """
 
@@ -28,7 +28,8 @@ class Position:
     `start` is the position of the first of the T tokens: 0 in training, the number of tokens before in decoding.
     """
 
-    where: ClassVar[str] = "nowhere"
+    acts_on: ClassVar[frozenset[str]] = frozenset()
+    """The places where it acts: "embedding", "heads", "scores"."""
     relative: ClassVar[bool] = True
     """Whether places are told by distances alone, so that a full window can slide on over its cached keys."""
     unbounded: ClassVar[bool] = True
@@ -49,34 +50,25 @@ class Position:
     def embed_backward(self, dx: Array, start: int) -> None:
         """Gradient of what `embed` added, from dx (B, T, C). What goes on to the tokens is dx itself."""
 
-    def rotate(self, heads: Array, start: int) -> Array:
-        """Queries or keys (..., T, D) -> (..., T, D)."""
-        return heads
+    def rotate(self, queries: Array, keys: Array, start: int) -> tuple[Array, Array]:
+        """Queries and keys (..., T, D) -> the same, rotated."""
+        return queries, keys
 
-    def rotate_backward(self, dheads: Array, start: int) -> Array:
-        """(..., T, D) -> (..., T, D)."""
-        return dheads
+    def rotate_backward(self, dqueries: Array, dkeys: Array, start: int) -> tuple[Array, Array]:
+        """Gradients of what `rotate` returned, (..., T, D) each -> gradients of what it was given."""
+        return dqueries, dkeys
 
     def score_bias(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
-        """(T, S) or (H, T, S), read-only, to be added to the scores: -inf where a query may not look.
+        """What is added to the scores, (T, S) or (H, T, S): 0. The queries are the last T of the S tokens."""
+        return np.zeros((num_queries, num_keys), dtype)
 
-        The queries are the last T of the S tokens, and each looks at itself and at what came before.
-        """
-        L = table_length(num_keys, self.context_length)
-        return causal_mask(L, dtype.char)[num_keys - num_queries : num_keys, :num_keys]
+    def score_bias_backward(self, dscores: Array) -> None:
+        """Gradient of what `score_bias` was made from, from that of the scores (B, H, T, S)."""
 
 
 def table_length(needed: int, context_length: int) -> int:
     """Rows of a table that is made once: the context length, or past it the next power of two."""
     return context_length if needed <= context_length else 1 << (needed - 1).bit_length()
-
-
-@lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
-def causal_mask(L: int, dtype: str) -> Array:
-    """(L, L): 0 on and below the diagonal, -inf above it."""
-    mask = np.triu(np.full((L, L), -math.inf, dtype), k=1)
-    mask.setflags(write=False)
-    return mask
 
 
 @POSITIONS.add(
@@ -92,7 +84,7 @@ class Sinusoidal(Position):
     place is at first much louder than the token; the config's embedding scale sets the balance.
     """
 
-    where = "embedding"
+    acts_on = frozenset({"embedding"})
     relative = False
 
     @staticmethod
@@ -122,13 +114,13 @@ def sinusoids(L: int, hidden_dim: int, dtype: str) -> Array:
     source="Su et al. 2021, half layout, base 10,000",
 )
 class Rope(Position):
-    """Turns each pair of channels of a query and a key by an angle that grows with the position.
+    """Rotates each pair of channels of a query and a key by an angle that grows with the position.
 
-    Notice: turning both by t and s leaves a product that knows only t - s. The pairs are channel i with channel
-    i + D/2 (the half layout), so a turn is two products of whole halves.
+    Notice: a query rotated by t and a key by s have a product that knows only t - s. The pairs are channel i with
+    channel i + D/2 (the half layout).
     """
 
-    where = "heads"
+    acts_on = frozenset({"heads"})
     even_head_dim = True
 
     @staticmethod
@@ -136,30 +128,33 @@ class Rope(Position):
         """(T, D) -> (T, D), pair by pair as complex numbers."""
         T, D = heads.shape
         angle = np.arange(T)[:, None] * 10_000 ** (-np.arange(D // 2) / (D // 2))
-        turned = (heads[:, : D // 2] + 1j * heads[:, D // 2 :]) * np.exp(1j * angle)
-        return np.concatenate([turned.real, turned.imag], axis=1)
+        rotated = (heads[:, : D // 2] + 1j * heads[:, D // 2 :]) * np.exp(1j * angle)
+        return np.concatenate([rotated.real, rotated.imag], axis=1)
 
-    def rotate(self, heads: Array, start: int) -> Array:
-        return self.turn(heads, start, forwards=1.0)
+    # By the angle a, a head h becomes cos(a) h + sin(a) J h, where J rotates each pair by a right angle. J h is a
+    # product with a small matrix: four times as fast as to work on half heads, of a few channels each.
 
-    def rotate_backward(self, dheads: Array, start: int) -> Array:
-        return self.turn(dheads, start, forwards=-1.0)  # a rotation's transpose is the rotation back
+    def rotate(self, queries: Array, keys: Array, start: int) -> tuple[Array, Array]:
+        return self.rotate_by(+1, queries, keys, start)
 
-    def turn(self, heads: Array, start: int, forwards: float) -> Array:
-        """(..., T, D) -> (..., T, D): by the angle a, h becomes cos(a) h + sin(a) (h turned by a right angle)."""
-        T, D = heads.shape[-2:]
-        cos, sin, right_angle = rotations(table_length(start + T, self.context_length), D, heads.dtype.char)
-        turned = np.ascontiguousarray(heads)
-        # A product with a small matrix: four times as fast as working on half heads of a few channels each.
-        aside = turned @ (right_angle * forwards)
-        aside *= sin[start : start + T]
-        aside += turned * cos[start : start + T]
-        return aside
+    def rotate_backward(self, dqueries: Array, dkeys: Array, start: int) -> tuple[Array, Array]:
+        return self.rotate_by(-1, dqueries, dkeys, start)  # a rotation's transpose is the rotation back
+
+    def rotate_by(self, direction: int, queries: Array, keys: Array, start: int) -> tuple[Array, Array]:
+        """(..., T, D) each -> the same, rotated by plus or minus the angle of each position."""
+        T, D = queries.shape[-2:]
+        cos, sin, right_angle = rotations(table_length(start + T, self.context_length), D, queries.dtype.char)
+        heads = np.empty((2, *queries.shape), queries.dtype)  # (2, ..., T, D)
+        heads[0], heads[1] = queries, keys
+        rotated = heads @ (right_angle if direction > 0 else right_angle.T)  # (2, ..., T, D) @ (D, D)
+        rotated *= sin[start : start + T]  # (T, D)
+        rotated += heads * cos[start : start + T]
+        return rotated[0], rotated[1]
 
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def rotations(L: int, head_dim: int, dtype: str) -> tuple[Array, Array, Array]:
-    """cos and sin of position times frequency, (L, D) each, halves alike; and the turn by a right angle, (D, D)."""
+    """cos and sin of position times frequency, (L, D) each, halves alike; and the rotation by a right angle, (D, D)."""
     half = head_dim // 2
     angle = np.arange(L)[:, None] * 10_000 ** (-np.arange(half) / half)
     angle = np.concatenate([angle, angle], axis=1)  # (L, D)
@@ -183,7 +178,7 @@ class Alibi(Position):
     Notice: nothing to learn, and nothing that a longer text would not have: it goes on past the trained length.
     """
 
-    where = "scores"
+    acts_on = frozenset({"scores"})
 
     @staticmethod
     def reference(num_heads: int) -> Array:
@@ -200,10 +195,9 @@ class Alibi(Position):
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def alibi_bias(num_heads: int, L: int, dtype: str) -> Array:
-    """(H, L, L): minus slope times distance where a query may look, -inf where it may not."""
+    """(H, L, L): minus slope times distance."""
     distance = np.arange(L)[:, None] - np.arange(L)[None, :]
-    bias = -Alibi.reference(num_heads)[:, None, None] * distance + causal_mask(L, dtype)
-    bias = bias.astype(dtype)
+    bias = (-Alibi.reference(num_heads)[:, None, None] * distance).astype(dtype)
     bias.setflags(write=False)
     return bias
 
@@ -215,7 +209,7 @@ class Learned(Position):
     Notice: a position that training never saw has no vector, so the context length is a hard end.
     """
 
-    where = "embedding"
+    acts_on = frozenset({"embedding"})
     relative = False
     unbounded = False
 

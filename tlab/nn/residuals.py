@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from tlab.nn.norms import Norm
-from tlab.nn.params import ParamSpace
+from tlab.nn.params import NO_RECORD, ParamSpace, Record
 from tlab.registry import Registry
 from tlab.types import Array
 
@@ -70,10 +70,11 @@ class Branch:
         added, norm_out = self.norm_out.forward(f) if self.norm_out else (f, None)
         return added, BranchTrace(sublayer, added, norm_in, norm_out)
 
-    def backward(self, dadded: Array, trace: BranchTrace) -> Array:
+    def backward(self, dadded: Array, trace: BranchTrace, record: Record = NO_RECORD) -> Array:
         """The gradient of what was added -> that of what the branch read; both (B, T, C)."""
+        record(added=dadded)
         df = self.norm_out.backward(dadded, trace.norm_out) if self.norm_out else dadded
-        dh = self.sublayer.backward(df, trace.sublayer)
+        dh = self.sublayer.backward(df, trace.sublayer, record)
         return self.norm_in.backward(dh, trace.norm_in) if self.norm_in else dh
 
 

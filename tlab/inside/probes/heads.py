@@ -162,8 +162,8 @@ def head_scores(block: Block, attention: AttentionTrace) -> Array:
     """The scores (H, T, T) of the first text, before the softmax; 0 where a query may not look."""
     queries, keys = attention.queries[0], attention.keys[0]  # (H, T, D)
     T = queries.shape[1]
-    bias = block.attention.position.score_bias(T, T, queries.dtype)
-    return np.where(np.tri(T, dtype=bool), queries @ keys.swapaxes(-1, -2) * block.attention.scale + bias, 0)
+    mask = block.attention.mask(T, T, queries.dtype)
+    return np.where(np.tri(T, dtype=bool), queries @ keys.swapaxes(-1, -2) * block.attention.scale + mask, 0)
 
 
 class QueryKeyRow(NamedTuple):
@@ -196,9 +196,9 @@ class QueryKeyProbe(Probe):
     def rows(self, subject: Subject) -> list[QueryKeyRow]:
         T = len(subject.ids)
         table = []
-        for layer, trace in enumerate(subject.trace.blocks):
+        for layer, (block, trace) in enumerate(zip(subject.model.blocks, subject.trace.blocks, strict=True)):
             queries, keys = trace.attention.queries[0], trace.attention.keys[0]  # (H, T, D)
-            bias = np.broadcast_to(subject.model.position.score_bias(T, T, queries.dtype), (len(queries), T, T))
+            bias = np.broadcast_to(block.attention.mask(T, T, queries.dtype), (len(queries), T, T))
             for h in range(len(queries)):
                 found = score_statistics(queries[h], keys[h], bias[h])
                 table.append(QueryKeyRow(f"{layer}.{h}", found.query_norm, found.key_norm, found.cosine, found.spread,
@@ -229,12 +229,11 @@ def fixed(norm: Norm, rows: Array) -> Array:
 def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Array, Array, Array]:
     """Q, K, V (C, D) and O (D, C) of one head in float64, with the fixed parts of the norms around attention."""
     block, C, D = model.blocks[layer], model.config.hidden_dim, model.config.head_dim
-    columns = slice(head * D, (head + 1) * D)
-    qkv = block.attention.qkv.weight.data.astype(np.float64).reshape(C, 3, C)[:, :, columns]  # (C, 3, D)
+    qkv = block.attention.split_qkv(block.attention.qkv.weight.data[None].astype(np.float64))  # (1, H, C, D) each
     norm_in, norm_out = block.attention_branch.norm_in, block.attention_branch.norm_out
     reading = np.eye(C) if norm_in is None else fixed(norm_in, np.eye(C))
-    queries, keys, values = (reading @ qkv[:, part] for part in range(3))
-    out = block.attention.out.weight.data[columns].astype(np.float64)
+    queries, keys, values = (reading @ part[0, head] for part in qkv)  # (C, D) each
+    out = block.attention.out.weight.data[head * D : (head + 1) * D].astype(np.float64)  # (D, C)
     return queries, keys, values, out if norm_out is None else fixed(norm_out, out)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +22,9 @@ from tlab.config import option
 from tlab.inside.probes.heads import head_scores
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn import attention, loss, mlp, model
-from tlab.nn.model import Block, BlockTrace, Trace, Transformer
-from tlab.nn.residuals import RESIDUALS, BranchTrace
+from tlab.nn.model import Trace, Transformer
+from tlab.nn.params import Record
+from tlab.nn.residuals import RESIDUALS
 from tlab.nn.trace import named_arrays
 from tlab.types import Array, Ids
 
@@ -39,13 +41,13 @@ class Made(NamedTuple):
 
 MADE = {
     "embedded": Made(r"x_0 = s\,E[\mathrm{id}] + p_t", model.Transformer.forward, "x = self.position.embed"),
-    "attention.queries": Made(r"Q = h W_Q", attention.Attention.forward, "queries, keys ="),
-    "attention.keys": Made(r"K = h W_K", attention.Attention.forward, "queries, keys ="),
-    "attention.values": Made(r"V = h W_V", attention.Attention.forward, "values = heads"),
-    "attention.scores": Made(r"S = Q K^\top / \sqrt{D}", attention.Attention.weigh, "scores *= self.scale"),
-    "attention.masked": Made(r"S + \text{bias}", attention.Attention.weigh, "scores += self.position"),
-    "attention.weights": Made(r"A = \mathrm{softmax}(S + \text{bias})", attention.Attention.weigh, "weights /="),
-    "attention.mixed": Made(r"A V", attention.Attention.forward, "np.matmul(weights, values"),
+    "attention.queries": Made(r"Q = h W_Q", attention.Attention.forward, "queries, keys = self.position"),
+    "attention.keys": Made(r"K = h W_K", attention.Attention.forward, "queries, keys = self.position"),
+    "attention.values": Made(r"V = h W_V", attention.Attention.forward, "queries, keys, values ="),
+    "attention.scores": Made(r"S = Q K^\top / \sqrt{D}", attention.Attention.forward, "scores *= self.scale"),
+    "attention.masked": Made(r"S + \text{mask}", attention.masked_softmax, "scores += mask"),
+    "attention.weights": Made(r"A = \mathrm{softmax}(S + \text{mask})", attention.Attention.forward, "weights ="),
+    "attention.attended": Made(r"A V", attention.Attention.forward, "np.matmul(weights, values"),
     "mlp.up": Made(r"h W_\mathrm{up}", mlp.Mlp.forward, "inputs ="),
     "mlp.gate": Made(r"h W_\mathrm{gate}", mlp.Mlp.forward, "inputs ="),
     "mlp.hidden": Made(r"\phi(h W_\mathrm{up})", mlp.Mlp.forward, "hidden, activation_cache"),
@@ -106,7 +108,7 @@ def full_trace(checkpoint_model: Transformer, ids: Ids) -> FullTrace:
     arrays = dict(forward_arrays(checkpoint_model, trace))
     arrays["probabilities"] = cache.probabilities.reshape(logits.shape)
     dlogits = loss.CrossEntropy.backward(cache, logits.shape)
-    arrays.update((name + GRADIENT, array) for name, array in backward_arrays(checkpoint_model, trace, dlogits))
+    checkpoint_model.backward(dlogits, trace, KeptGradients(arrays))
     return FullTrace(arrays, value)
 
 
@@ -125,73 +127,18 @@ def forward_arrays(model: Transformer, trace: Trace) -> Iterator[tuple[str, Arra
         yield name, array
 
 
-def backward_arrays(model: Transformer, trace: Trace, dlogits: Array) -> Iterator[tuple[str, Array]]:
-    """Gradients by the name of what they belong to, from the logits down; they also add up in the model's `grad`."""
-    yield "logits", dlogits
-    if model.head:
-        dx = model.head.backward(dlogits, trace.output)
-    else:
-        dx = model.embedding.unembed_backward(dlogits, trace.output)
-    yield "output", dx
-    if model.final_norm:
-        dx = model.final_norm.backward(dx, trace.final_norm)
-    for layer in reversed(range(len(model.blocks))):
-        block, seen = model.blocks[layer], trace.blocks[layer]
-        gradients: dict[str, Array] = {"mlp.stream": dx}
-        attention = keep_gradients(gradients, "attention", block, seen, attention_gradients)
-        mlp = keep_gradients(gradients, "mlp", block, seen, mlp_gradients)
-        dx = block.layout.backward(dx, seen, attention, mlp)
-        yield from ((f"blocks.{layer}.{name}", array) for name, array in gradients.items())
-    model.position.embed_backward(dx, trace.start)
-    model.embedding.backward(dx * model.config.embedding_scale, trace.ids)
-    yield "embedded", dx
+class KeptGradients(Record):
+    """Keeps a copy of every gradient in `arrays`, under the name of its array with `.gradient` behind it."""
 
+    def __init__(self, arrays: dict[str, Array], prefix: str = "") -> None:
+        self.arrays, self.prefix = arrays, prefix
 
-Inner = Callable[[Block, BlockTrace, Array], dict[str, Array]]
+    def __call__(self, **gradients: Array) -> None:
+        for name, gradient in gradients.items():
+            self.arrays[self.prefix + name + GRADIENT] = gradient.copy()
 
-
-def keep_gradients(
-    gradients: dict[str, Array], part: str, block: Block, seen: BlockTrace, inner: Inner
-) -> Callable[[Array, BranchTrace], Array]:
-    """`Branch.backward`, which keeps the gradients that it comes by under the names of their arrays."""
-    branch = block.attention_branch if part == "attention" else block.mlp_branch
-
-    def backward(dadded: Array, trace: BranchTrace) -> Array:
-        df = branch.norm_out.backward(dadded, trace.norm_out) if branch.norm_out else dadded
-        gradients[f"{part}.added"] = dadded
-        gradients.update({f"{part}.{name}": array for name, array in inner(block, seen, df).items()})
-        gradients[f"{part}.x"] = dh = branch.sublayer.backward(df, trace.sublayer)
-        dx = branch.norm_in.backward(dh, trace.norm_in) if branch.norm_in else dh
-        if part == "mlp" and block.layout.only_norms_differ:  # then the MLP reads what attention was added to
-            gradients["attention.stream"] = dadded + dx
-        return dx
-
-    return backward
-
-
-def attention_gradients(block: Block, seen: BlockTrace, dy: Array) -> dict[str, Array]:
-    """From the gradient of attention's output: of everything between it and its input, step by step."""
-    part, trace = block.attention, seen.attention
-    B, T, C = dy.shape
-    H = part.num_heads
-    dmixed = dy @ part.out.weight.data.T
-    by_head = dmixed.reshape(B, T, H, C // H).transpose(0, 2, 1, 3)  # (B, H, T, D)
-    dvalues = trace.weights.swapaxes(-1, -2) @ by_head
-    dweights = by_head @ trace.values.swapaxes(-1, -2)
-    # Raising one score lowers the others' weights: the row's mean gradient, by weight, is taken out.
-    dscores = trace.weights * (dweights - (dweights * trace.weights).sum(-1, keepdims=True))
-    dqueries = dscores @ trace.keys * part.scale
-    dkeys = dscores.swapaxes(-1, -2) @ trace.queries * part.scale
-    return {"mixed": dmixed, "weights": dweights, "masked": dscores, "scores": dscores, "values": dvalues,
-            "keys": dkeys, "queries": dqueries}  # fmt: skip
-
-
-def mlp_gradients(block: Block, seen: BlockTrace, dy: Array) -> dict[str, Array]:
-    """From the gradient of the MLP's output: of everything between it and its input."""
-    dhidden = dy @ block.mlp.down.weight.data.T
-    dinputs = block.mlp.activation.backward(dhidden, seen.mlp.activation)
-    dinputs = dinputs if block.mlp.activation.gated else (dinputs,)
-    return {"hidden": dhidden, **dict(zip(("up", "gate"), dinputs, strict=False))}
+    def within(self, part: str) -> KeptGradients:
+        return KeptGradients(self.arrays, f"{self.prefix}{part}.")
 
 
 # --- probes ---
@@ -232,9 +179,12 @@ class TraceProbe(Probe):
     def rows(self, subject: Subject) -> list[ArrayRow]:
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
         residual = subject.checkpoint.model_config.residual
+        asked = self.name.replace("attention.mixed", "attention.attended")
+        if asked != self.name:
+            warnings.warn(f"{self.name!r} is called {asked!r} by now", DeprecationWarning, stacklevel=2)
         table = []
         for name, array in arrays.items():
-            if name.startswith(self.name):
+            if name.startswith(asked):
                 finite = array[np.isfinite(array)].astype(np.float64)
                 equation, line = origin(kind_of(name), residual)
                 table.append(
