@@ -81,8 +81,8 @@ def status(place: Path) -> None:
 
     def look() -> None:
         again = Store(store.folder, must_exist=True)
-        words, well = status_report(make_plan(None, again), again)
-        assert well and f"{len(grid):,} ok" in words, words
+        text, all_well = status_report(make_plan(None, again), again)
+        assert all_well and f"{len(grid):,} ok" in text, text
 
     took = cpu_seconds(look)
     target = f"at most {STATUS_SECONDS:g} s: {verdict(took, most=STATUS_SECONDS)}"

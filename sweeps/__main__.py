@@ -35,10 +35,10 @@ FolderArg = Annotated[Positional[Path], arg(metavar="FOLDER")]
 
 @dataclass(frozen=True, kw_only=True)
 class GridArgs:
-    """What is told of the grid."""
+    """Flags that describe the grid."""
 
     sweep: Annotated[Positional[str], arg(metavar=f"[{'|'.join(GRID_PRESETS)}|FILE.toml]", help_behavior_hint="")] = ""
-    """A preset or a TOML file to begin with; what else is said takes the place of what it says of the same field."""
+    """A preset or a TOML file to start from; other flags override what it says about the same field."""
     axes: Annotated[str, arg(metavar="FIELD,...", help_behavior_hint="")] = ""
     """Fields that get every key of their registry, such as norm,activation."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FIELD=VALUE,...")] = ()
@@ -53,40 +53,40 @@ class GridArgs:
     """Where the results go, and where an earlier part of them is."""
 
     def grid(self) -> Grid:
-        """The grid that these words describe."""
+        """The grid that these flags describe."""
         return parse_grid(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None)
 
     def store(self, grid: Grid) -> Store:
-        """Where its results are: a preset's or a file's by its name, others by their axes."""
+        """The folder of its results: named after the preset or file, or else after the axes."""
         return Store(self.out or Path("results") / (Path(self.sweep).stem or "-".join(grid.axes) or "seeds"))
 
 
-Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor core)")]
+Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one per processor core)")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunArgs:
-    """What is told of the execution. None of it changes a number."""
+    """Flags about the execution. None of them changes a number."""
 
     jobs: Jobs = None
     """Cells trained at once, each in a process with one BLAS thread."""
     backend: Literal[tuple(BACKENDS)] = "loky"  # type: ignore[valid-type]
     """Processes of this machine (loky), or a dask or ray cluster."""
     scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: a cluster here)")] = None
-    """Of a running cluster, such as tcp://host:8786. Its workers need the lab installed, and no shared disk."""
+    """Address of a running cluster, such as tcp://host:8786. Its workers need the lab installed, and no shared disk."""
     timeout: Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: none)")] = None
-    """Give a cell up after so long."""
+    """Give a cell up after this long."""
     attempts: Annotated[int, arg(metavar="K")] = ATTEMPTS
-    """How often to begin a cell whose process is killed."""
+    """How often to start a cell whose process is killed."""
     on_error: Literal["continue", "stop"] = "continue"
     """Whether a failed cell ends the sweep. One that diverged does not: that is a result."""
     max_failures: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: any number)")] = None
-    """End the sweep after so many failed cells."""
+    """End the sweep after this many failed cells."""
     mixed_source: FlagCreatePairsOff[bool] = False
-    """Go on in a folder with results of other code of the lab's core; a column tells them apart."""
+    """Add cells to results that another version of tlab made; the column `source` says which made which."""
 
     def execution(self) -> Execution:
-        """How to train, as the driver wants it."""
+        """How to train, for the driver."""
         if self.on_error == "stop" and self.max_failures not in (None, 1):
             raise GridError(
                 f"--on-error stop ends at the first failure and --max-failures {self.max_failures} later; give one"
@@ -125,7 +125,7 @@ class PlanCommand(GridArgs):
 class RunCommand(RunArgs, GridArgs):
     """Train every cell of a grid and write the tables.
 
-    The same command again goes on where it was ended. More levels or more seeds train the new cells only.
+    The same command again continues where it stopped. More levels or more seeds train only the new cells.
     """
 
     def execute(self, argv: Sequence[str]) -> int:
@@ -138,15 +138,15 @@ class RunCommand(RunArgs, GridArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryCommand(RunArgs):
-    """Train again what failed, was killed or took too long; or the cells that are named.
+    """Train cells again that failed, were killed or took too long; or the cells that are named.
 
-    What was never begun is left to the command that began the sweep.
+    Cells that were never started are left to the command that started the sweep.
     """
 
     folder: FolderArg
-    """Of a sweep."""
+    """The folder of a sweep."""
     cells: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ID", help_behavior_hint="(default: none)")] = ()
-    """Only this cell, whatever became of it: its cell_id, or how that begins. May be given again."""
+    """Only this cell, however it ended: its cell_id, or the start of it. May be given again."""
 
     def execute(self, argv: Sequence[str]) -> int:
         """Run it; -> the exit code."""
@@ -168,26 +168,26 @@ class RetryCommand(RunArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class StatusCommand:
-    """Count what is done in a folder, and list what went wrong. Also while another process is at work there."""
+    """Count what is done in a folder, and list what went wrong; also while a sweep is running there."""
 
     folder: FolderArg
-    """Of a sweep."""
+    """The folder of a sweep."""
 
     def execute(self, argv: Sequence[str]) -> int:
         """Print it; -> 0 where all cells are done and none failed, else 1."""
         store = Store(self.folder, must_exist=True)
         plan = make_plan(None, store)
-        words, well = console.status_report(plan, store)
-        print(words)
-        return EXIT_OK if well else EXIT_FAILED
+        text, all_well = console.status_report(plan, store)
+        print(text)
+        return EXIT_OK if all_well else EXIT_FAILED
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCommand:
-    """Write the figures and the report of a sweep: one HTML file that can be sent on."""
+    """Write the figures and the report of a sweep: one HTML file that can be shared."""
 
     folder: FolderArg
-    """Of a sweep."""
+    """The folder of a sweep."""
 
     def execute(self, argv: Sequence[str]) -> int:
         """Write it; -> the exit code."""
@@ -195,19 +195,19 @@ class ReportCommand:
         try:
             refresh(store)
         except (GridError, StoreError) as error:
-            print(f"the tables are taken as they are: {error}", file=sys.stderr)
+            print(f"the tables are used as they are: {error}", file=sys.stderr)
         print(f"wrote {write_report(self.folder)}")
         return EXIT_OK
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCommand:
-    """Gather tables, manifest, figures and report in one file; or in one small file what the app shows."""
+    """Pack tables, manifest, figures and report into one file; or only what the app shows into a small one."""
 
     folder: FolderArg
-    """Of a sweep."""
+    """The folder of a sweep."""
     to: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: beside FOLDER)")] = None
-    """A .zip, or a folder that is not there yet."""
+    """A .zip, or a folder that does not exist yet."""
     small: FlagCreatePairsOff[bool] = False
     """Only what the app's Sweeps tab opens: the cells, and their curves in a few points each."""
 
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
-        print(f"error: {error}; finished cells are kept, and the same command goes on", file=sys.stderr)
+        print(f"error: {error}; finished cells are kept, and the same command continues", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -253,7 +253,7 @@ def command_line(argv: Sequence[str]) -> list[str]:
 
 
 def announce_run(store: Store, execution: Execution, plan: SweepPlan) -> None:
-    """What is about to happen."""
+    """Print what is about to happen."""
     print(
         f"{console.plan_summary(plan)}; {execution.backend}, {execution.jobs} at once; results in {store.folder}",
         flush=True,
@@ -261,11 +261,11 @@ def announce_run(store: Store, execution: Execution, plan: SweepPlan) -> None:
 
 
 def report_outcome(result: SweepResult, store: Store) -> int:
-    """What came of it, and what to do now; -> the exit code."""
+    """Print how it went, and what to do next; -> the exit code."""
     print(console.ranking(result.table))
     rows = console.several(len(result.table.rows), "row")
     print(f"\ntables in {store.folder}: cells ({rows}), curves, summary, each as .csv and .parquet")
-    for line in console.troubles(result, store.folder):
+    for line in console.problem_lines(result, store.folder):
         print(line, file=sys.stderr)
     if result.interrupted:
         return EXIT_INTERRUPTED

@@ -19,7 +19,7 @@ from sweeps.store.lock import holder_of
 from sweeps.store.record import FAILURES, STATUSES
 from tlab.wording import duration, several
 
-MAX_LINES = 20  # of configurations, or of accidents; all are in cells.csv
+MAX_LINES = 20  # of configurations, or of failures; all are in cells.csv
 
 
 def plan_summary(plan: SweepPlan) -> str:
@@ -44,14 +44,14 @@ def plan_details(grid: Grid, plan: SweepPlan) -> str:
         other = by_id[cell.alias_of or ""]
         differing = differing_fields([cell, other], ())  # no axis where the other is of an earlier grid
         named = list(dict.fromkeys([*axes, *differing]))
-        lines.append(f"{'alias':>18}  {in_short(cell, named)}: as {in_short(other, differing)}")
+        lines.append(f"{'alias':>18}  {short_description(cell, named)}: as {short_description(other, differing)}")
     if len(first_seed) > MAX_LINES:
         lines.append(f"{'':>18}  ... and {len(first_seed) - MAX_LINES} more")
     configurations = several(len(grid) // len(grid.seeds), "configuration")
     return "\n".join([*lines, f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_summary(plan)}"])
 
 
-def in_short(cell: Cell, axes: Iterable[str]) -> str:
+def short_description(cell: Cell, axes: Iterable[str]) -> str:
     """norm=none residual=post."""
     return " ".join(f"{axis}={cell.value(axis)}" for axis in axes)
 
@@ -60,13 +60,13 @@ def cost_summary(cost: CostEstimate, jobs: int) -> str:
     """Time and memory."""
     return (
         f"about {duration(cost.seconds)} with {several(jobs, 'job')} on this machine, the longest cell "
-        f"{duration(cost.longest)}; about {cost.mib_each:,.0f} MiB a job "
+        f"{duration(cost.longest)}; about {cost.mib_each:,.0f} MiB per job "
         f"(from a few steps of {several(cost.shapes_measured, 'model')})"
     )
 
 
 def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
-    """What is done in a folder and what went wrong; -> the words, and whether all is done and well."""
+    """What is done in a folder and what went wrong; -> the text, and whether every cell is done and none failed."""
     records = plan.records
     counts = Counter(record.status for record in records.values())
     lines = [f"{store.folder}: {plan_summary(plan)}"]
@@ -74,7 +74,7 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
         lines.append(", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status]))
     if holder := holder_of(store.folder):
         begun = len(store.started())
-        lines.append(f"process {holder['pid']} on {holder['host']} is at work, with {several(begun, 'cell')} in flight")
+        lines.append(f"process {holder['pid']} on {holder['host']} is running, with {several(begun, 'cell')} in flight")
     axes = differing_fields(plan.cells, [axis for grid in plan.grids for axis in grid.axes])
     wrong = [cell for cell in plan.cells if not cell.alias_of and records.get(cell.cell_id, None) is not None]
     wrong = [cell for cell in wrong if records[cell.cell_id].status in FAILURES]
@@ -93,7 +93,7 @@ def ranking(table: Table) -> str:
     if not ranked:
         return "no cell has a result yet"
     names = [configuration_name(configuration) for configuration in ranked]
-    heading = "final validation loss, nats a token"
+    heading = "final validation loss, nats per token"
     width = max(map(len, [heading, *names]))
     lines = [f"\n{heading:<{width}}    mean  each seed"]
     for name, configuration in list(zip(names, ranked, strict=True))[:MAX_LINES]:
@@ -105,7 +105,7 @@ def ranking(table: Table) -> str:
     return "\n".join(lines)
 
 
-def troubles(result: SweepResult, folder: Path) -> Iterator[str]:
+def problem_lines(result: SweepResult, folder: Path) -> Iterator[str]:
     """What did not go well, and what to do."""
     to_go = f"{several(result.missing, 'cell')} to go; the same command goes on"
     if result.interrupted:

@@ -1,4 +1,4 @@
-"""One cell: what decides its numbers, the id made of that, and which cells are one and the same run."""
+"""One cell: what decides its numbers, the id made of that, and which cells are the same run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEMA = 2
 
 DTYPE = "float32"
 OneConfig = TypeVar("OneConfig", ModelConfig, TrainConfig)
-RegisteredPart = tuple[str, Entry[Any]]  # a registry's slot, and what stands there under some key
+RegisteredPart = tuple[str, Entry[Any]]  # a registry's slot, and one of its entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Cell:
 
 
 class HashedConfig(Generic[OneConfig]):
-    """One of the two configs of a cell, with what its id needs of it: made once, used in thousands of cells."""
+    """A config with the text that is hashed into a cell's id: computed once, used in thousands of cells."""
 
     def __init__(self, config: OneConfig) -> None:
         self.config = config
@@ -110,7 +110,7 @@ def chosen_fields(config_class: type[Config]) -> list[tuple[str, Any]]:
 
 
 def register_missing(parts: Iterable[RegisteredPart]) -> None:
-    """Make parts known to this process that were registered in another one."""
+    """Register parts in this process that were registered in another one."""
     for slot, entry in parts:
         REGISTRIES[slot].entries.setdefault(entry.key, entry)
 

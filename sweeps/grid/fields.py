@@ -1,4 +1,4 @@
-"""What a sweep can set: the fields of the configs, and how their values are read from words."""
+"""What a sweep can set: the fields of the configs, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPLICATE = "seed"
 
 
 class GridError(ValueError):
-    """A grid that cannot be; the message says what was given, what is allowed, and what to do."""
+    """An invalid grid; the message says what was given, what is allowed, and what to do."""
 
 
 CONFIGS: tuple[type[Config], ...] = (TextConfig, ModelConfig, TrainConfig)
@@ -54,6 +54,6 @@ def registry_axes() -> list[str]:
 def parse_value(field: str, text: str) -> Any:
     """The value that `text` means for `field`: "3e-3" is a number for learning_rate, and "none" a key for norm.
 
-    What is no value of the field's type comes back as the text it was, and the config then says why not.
+    A text that is not a value of the field's type comes back unchanged, and the config then says why it is invalid.
     """
     return owner_of(field).parse(field, text)

@@ -1,4 +1,4 @@
-"""What a sweep trains: a grid over config fields, checked as a whole before anything runs, and cut into cells."""
+"""What a sweep trains: a grid over config fields, checked as a whole before anything runs, and expanded into cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tlab.training.config import TrainConfig
 from tlab.training.trainer import check_fit
 
 MAX_COMPLAINTS = 5  # in one message: a grid of a thousand cells may have hundreds
-MAX_CELLS = 1_000_000  # a slip of the pen by then; half a gigabyte of plans, and months of training
+MAX_CELLS = 1_000_000  # surely a mistake: half a gigabyte of plans, and months of training
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Grid:
         plain: dict[str, tuple[Any, ...]] = {}
         for field, values in self.values.items():
             if field == REPLICATE:
-                raise GridError(f"{field} repeats every configuration and is no axis; give it as the grid's seeds")
+                raise GridError(f"{field} repeats every configuration and is not an axis; give it as the grid's seeds")
             if not values:
-                raise GridError(f"{field} was given no value; give one to fix it, or two and more to make it an axis")
-            plain[field] = tuple(as_plain_as_can_be(field, value) for value in values)
+                raise GridError(f"{field} was given no value; give one to fix it, or two or more to make it an axis")
+            plain[field] = tuple(as_plain_if_possible(field, value) for value in values)
             refuse_duplicates(field, plain[field])
         if not self.seeds:
             raise GridError("a grid without seeds has no cells; give at least one")
@@ -75,8 +75,8 @@ class Grid:
         return cls({field: tuple(values) for field, values in content["values"].items()}, tuple(content["seeds"]))
 
 
-def as_plain_as_can_be(field: str, value: Any) -> Any:
-    """1.0 for a 1 where the field is a float, so that twice the same is seen; of a wrong type the config will tell."""
+def as_plain_if_possible(field: str, value: Any) -> Any:
+    """1.0 for a 1 if the field is a float, so that duplicates are found; the config will refuse a wrong type."""
     try:
         return as_plain(value, type_alternatives(field_types(owner_of(field))[field]))
     except TypeError:
@@ -84,7 +84,7 @@ def as_plain_as_can_be(field: str, value: Any) -> Any:
 
 
 def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
-    """A value that is given twice is a slip of the pen: it would be one row twice."""
+    """A value that is given twice is a mistake: it would make the same row twice."""
     for i, value in enumerate(values):
         if value in values[:i]:
             raise GridError(f"{field} is given {value!r} twice; give each value once")
@@ -94,11 +94,11 @@ def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
 
 
 class GridExpander:
-    """Cuts grids into cells. Configs are checked and put into words once, however many cells share them."""
+    """Expands grids into cells. Configs are checked and hashed once, however many cells share them."""
 
     def __init__(self, corpora: Mapping[TextConfig, Corpus]) -> None:
         self.corpora = corpora
-        self.made: dict[Any, Any] = {}  # what was asked for -> the result, or the complaint
+        self.made: dict[Any, Any] = {}  # what was asked for -> the result, or None if it is invalid
         self.complaints: dict[str, None] = {}  # a set that keeps its order
 
     def once(self, key: Any, make: Any) -> Any:
@@ -145,7 +145,7 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
     """Every cell of one or more grids, each once, aliases marked; the seed changes fastest.
 
     Args:
-        grids: what to cut. Of cells that are the same function, the first one in their order is run.
+        grids: what to expand. Of cells that are the same function, only the first is run.
         corpora: the texts; loaded where they are not given.
 
     Raises:
@@ -154,11 +154,11 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
     """
     if corpora is None:
         corpora = load_corpora(grids)
-    cutter = GridExpander(corpora)
+    expander = GridExpander(corpora)
     cells: dict[str, Cell] = {}
     first_of: dict[str, str] = {}  # canonical id -> the id of the first cell that has it
     for grid, settings in ((one, settings) for one in grids for settings in one.settings()):
-        for text, model, twin, train in cutter.seeds_of(grid, settings):
+        for text, model, twin, train in expander.seeds_of(grid, settings):
             sha256 = corpora[text].sha256
             cell_id = identify(text, model, train, sha256)
             canonical_id = cell_id if twin is model else identify(text, twin, train, sha256)
@@ -166,10 +166,10 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
             if cell_id not in cells:
                 alias_of = None if first == cell_id else first
                 cells[cell_id] = Cell(cell_id, text, model.config, train.config, sha256, alias_of)
-    if cutter.complaints:
-        told = list(cutter.complaints)[:MAX_COMPLAINTS]
-        more = len(cutter.complaints) - len(told)
-        raise GridError(f"this grid cannot be trained: {'; and '.join(told)}{f'; and {more} more' if more else ''}")
+    if expander.complaints:
+        shown = list(expander.complaints)[:MAX_COMPLAINTS]
+        more = len(expander.complaints) - len(shown)
+        raise GridError(f"this grid cannot be trained: {'; and '.join(shown)}{f'; and {more} more' if more else ''}")
     return list(cells.values())
 
 

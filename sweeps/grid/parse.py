@@ -1,4 +1,4 @@
-"""The grid that somebody described: words of a command line, a small TOML file, or a preset, which is such a file."""
+"""A grid from a command line, from a small TOML file, or from a preset, which is such a file."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def parse_grid(
         seeds: how many seeds, from 0 on; `sets` may name them instead ("seed=3,7").
         steps: short for an entry of `sets`.
         corpus: likewise, and the only way to name a file with a comma in its path.
-        base: a preset, or the path of a TOML file, to begin with. Whatever else is given takes the place of what it
-            says of the same field.
+        base: a preset, or the path of a TOML file, to start from. Whatever else is given overrides what it says
+            about the same field.
 
     Raises:
         GridError: an unknown field, one that is given twice, or no values.
@@ -49,7 +49,7 @@ def parse_grid(
 
     def add(field: str, new: tuple[Any, ...], given_as: str) -> None:
         if field in values:
-            raise GridError(f"{field} is given twice, the second time by {given_as}; say it once")
+            raise GridError(f"{field} is given twice, the second time by {given_as}; give it once")
         values[field] = new
 
     for field in filter(None, (word.strip() for word in axes.split(","))):
@@ -84,7 +84,7 @@ def every_key(field: str, place: str) -> tuple[str, ...]:
     registry = registry_of(field)
     if registry is None:
         raise GridError(
-            f"{place} {field}: the values of {field} are in no registry; write --set {field}=... with two or more "
+            f"{place} {field}: the values of {field} are not in a registry; write --set {field}=... with two or more "
             f"values. Allowed for {place}: {', '.join(registry_axes())}"
         )
     return tuple(registry)
@@ -107,7 +107,7 @@ def values_from_file(name: str) -> Values:
     values a field.
 
     Raises:
-        GridError: no such preset or file, no TOML, or a key that is none of these.
+        GridError: no such preset or file, invalid TOML, or an unknown key.
     """
     path = GRID_PRESETS.get(name) or Path(name)
     try:
@@ -123,7 +123,7 @@ def values_from_file(name: str) -> Values:
         if key not in FILE_KEYS:
             raise GridError(
                 f"{name}: unknown key {key!r}; allowed: {', '.join(FILE_KEYS)}.{did_you_mean(key, FILE_KEYS)} "
-                "Values of config fields stand in [set]"
+                "Values of config fields belong in [set]"
             )
     fixed, axes = content.get("set", {}), content.get("axes", [])
     if not isinstance(fixed, Mapping) or not isinstance(axes, list):
@@ -132,7 +132,7 @@ def values_from_file(name: str) -> Values:
     for field, given in fixed.items():
         owner_of(field)
         if field in values or (field == REPLICATE and "seeds" in content):
-            raise GridError(f"{name}: {field} is given twice; say it once")
+            raise GridError(f"{name}: {field} is given twice; give it once")
         values[field] = tuple(given) if isinstance(given, list) else (given,)
     if "seeds" in content:
         values[REPLICATE] = first_seeds(content["seeds"], f"{name}: seeds")

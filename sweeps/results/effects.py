@@ -2,9 +2,8 @@
 
 **Balance.** A level's effect is averaged over the combinations of the other axes ("blocks") within a seed, and only
 then over seeds. Levels are compared over the same blocks in every seed that counts. Where cells are missing, because
-they diverged, failed or are still to come, the seeds and blocks are kept that leave the most numbers, and how many
-of how many that is stands in every result. So a mean never gets better by the cell that diverged; it gets narrower in
-what it speaks of, and says so.
+they diverged, failed or are still to come, the seeds and blocks are kept that leave the most numbers, and every result
+says how many of how many that is. So a diverged cell never improves a mean: the mean covers less, and says so.
 
 **Aliases.** Where two levels are the same function in a block, there is nothing to compare, and it is left out.
 """
@@ -167,7 +166,7 @@ def balanced_rows(table: Table, axis: str) -> list[dict[str, Any]]:
 
 
 def effects_frame(table: Table) -> pd.DataFrame:
-    """The main effects of all axes, a row a level; an interval is empty where there is one seed or none."""
+    """The main effects of all axes, one row per level; an interval is empty if there are fewer than two seeds."""
     columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks")
     axes = [axis for axis in table.axes if len({row[axis] for row in table.rows}) > 1]
     rows = []
@@ -243,7 +242,7 @@ def compare(
     second: tuple[Any, Any] | None,
     margin: float,
 ) -> Comparison:
-    """Test the difference of two levels of a cube, or of two pairs the one's minus the other's; without Holm as yet.
+    """Test the difference of two levels of a cube, or the difference of two such differences; before Holm's adjustment.
 
     Args:
         cube: the values.

@@ -1,4 +1,4 @@
-"""What people call the levels of a sweep, and the configurations made of them; plain text, to be escaped."""
+"""How the levels of a sweep and its configurations are labelled; plain text, to be escaped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def axis_name(axis: str) -> str:
 
 
 def configuration_name(configuration: Configuration) -> str:
-    """A configuration in the words of its levels; aliases with an equals sign between them."""
+    """The labels of a configuration's levels; aliases are joined by an equals sign."""
     parts = [" = ".join(level_phrase(axis, level) for level in levels) for axis, levels in configuration.levels.items()]
     return " · ".join(parts) or "all runs"
 

@@ -1,4 +1,4 @@
-"""Reading a sweep's tables back from its folder: all that figures and reports know of a sweep."""
+"""Reads a sweep's tables back from its folder: all that figures and reports know about a sweep."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUMBERS = (
     "peak_memory_mib",
 )
 ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole
-MAX_FIELD_SIZE = 1 << 24  # letters of one field of a CSV: a traceback may be long
+MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long
 
 Curves = dict[tuple[str, str], dict[str, list[tuple[int, float]]]]
 """(split, metric) -> id of a cell that ran -> its (step, value)."""
@@ -39,7 +39,7 @@ def read_table(folder: str | os.PathLike[str]) -> Table:
     """What cells.csv holds, every value with the type of its field.
 
     Raises:
-        StoreError: there is no such table, or it is not one of this lab.
+        StoreError: there is no such table, or it was not written by this lab.
     """
     path = Path(folder) / "cells.csv"
     csv.field_size_limit(MAX_FIELD_SIZE)
@@ -50,14 +50,12 @@ def read_table(folder: str | os.PathLike[str]) -> Table:
             axes = tuple(column for column in columns if column in sweepable() and column != REPLICATE)
             rows = [{column: value_of(column, text, axes) for column, text in row.items()} for row in reader]
     except FileNotFoundError as error:
-        raise StoreError(f"{path} is not there; `python -m sweeps run ... --out {folder}` makes it") from error
+        raise StoreError(f"{path} is missing; `python -m sweeps run ... --out {folder}` writes it") from error
     except (OSError, ValueError, csv.Error) as error:
-        raise StoreError(
-            f"{path} cannot be read: {error}; run the sweep's command again, which makes it anew"
-        ) from error
+        raise StoreError(f"{path} cannot be read: {error}; run the sweep's command again, which rewrites it") from error
     missing = {"cell_id", "alias_of", "status", REPLICATE, "val_loss"}.difference(columns)
     if missing:
-        raise StoreError(f"{path} is no table of a sweep: it has no column {', '.join(sorted(missing))}")
+        raise StoreError(f"{path} is not the table of a sweep: it has no column {', '.join(sorted(missing))}")
     return Table(axes, rows)
 
 
@@ -93,13 +91,11 @@ def curve_parts(path: Path) -> Iterator[pd.DataFrame]:
     except FileNotFoundError:
         return
     except (ValueError, KeyError) as error:
-        raise StoreError(
-            f"{path} cannot be read: {error}; run the sweep's command again, which makes it anew"
-        ) from error
+        raise StoreError(f"{path} cannot be read: {error}; run the sweep's command again, which rewrites it") from error
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """The grids and runs of a sweep; {} where they cannot be read: a report is then shorter, not missing."""
+    """The grids and runs of a sweep; {} if they cannot be read: a report is then shorter, but still written."""
     try:
         content = json.loads((Path(folder) / MANIFEST).read_bytes())
     except (OSError, ValueError):

@@ -1,28 +1,26 @@
-"""The statistics of few seeds: numbers in, estimates with intervals and p-values out. Nothing here knows of a table.
+"""The statistics of few seeds: numbers in, estimates with intervals and p-values out. Nothing here knows about tables.
 
 **Paired by seed.** All configurations of a seed read the same batches and share the weights that they can share. What
-is compared is therefore the difference within a seed, one number a seed; the noise that both sides share is gone.
+is compared is therefore the difference within a seed, one number per seed; the noise that both sides share is gone.
 
 **Intervals** are Student's t over the seeds' values. The textbook bootstrap is for tens of runs: three seeds have ten
 different resamples, and its nominal 95 % interval holds the truth in about 75 % of cases. Student's t is exact for
 normal noise at any number of seeds from 2 on. `python -m benchmarks.statistics` measures both, and how little t suffers
-from noise that is skewed or has heavy tails. One-sided tests suffer more: where the noise is
-strongly skewed, TOST at 5 % errs in some 9 %. What resampling is good for, a statistic without a formula over many runs
-such as the interquartile mean, is done by `stratified_bootstrap`.
+from noise that is skewed or has heavy tails. One-sided tests suffer more: where the noise is strongly skewed, TOST at
+5 % errs in some 9 %.
 
-**Few seeds.** One seed tells nothing about chance: its interval is the whole line, its p-value 1. With two, Student's
-t has one degree of freedom, and only a difference some thirteen times its standard error is told from none.
+**Few seeds.** One seed says nothing about chance: its interval is the whole line, its p-value 1. With two, Student's
+t has one degree of freedom, and only a difference of some thirteen times its standard error is significant.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
-from scipy.stats import trim_mean
 
 from tlab.types import Array
 
@@ -30,8 +28,7 @@ CONFIDENCE = 0.95
 ALPHA = 0.05
 """A claim is made where its p-value is at most this."""
 MARGIN = 0.02
-"""Nats a token. Losses that differ by less are called equal: about what five seeds of a small model can tell."""
-RESAMPLES = 2000
+"""Nats per token. Losses that differ by less are called equal: about what five seeds of a small model can resolve."""
 
 DIFFERENT, BELOW_MARGIN, EQUAL, UNKNOWN = VERDICTS = (
     "different",
@@ -46,7 +43,7 @@ class Estimate(NamedTuple):
     """A mean with the interval that holds the true one in 95 % of cases."""
 
     mean: float
-    """nan where there is no value."""
+    """nan if there is no value."""
     low: float
     high: float
     n: int
@@ -72,28 +69,6 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Array:
     return np.array([first[seed] - second[seed] for seed in seeds], dtype=np.float64)
 
 
-def paired_difference(
-    first: Mapping[int, float], second: Mapping[int, float], *, confidence: float = CONFIDENCE
-) -> Estimate:
-    """The mean of first - second over the seeds that both have, with its interval.
-
-    Args:
-        first: seed -> value.
-        second: seed -> value.
-        confidence: how often the interval is to hold the truth.
-    """
-    return estimate(paired(first, second), confidence=confidence)
-
-
-def paired_interaction(
-    first: tuple[Mapping[int, float], Mapping[int, float]], second: tuple[Mapping[int, float], Mapping[int, float]]
-) -> Array:
-    """The difference of two differences, (a - b) - (c - d), for every seed that all four have: (n,)."""
-    (a, b), (c, d) = first, second
-    seeds = sorted(a.keys() & b.keys() & c.keys() & d.keys())
-    return np.array([(a[seed] - b[seed]) - (c[seed] - d[seed]) for seed in seeds], dtype=np.float64)
-
-
 # ------------------------------------------------------------------------------------------------ one mean
 
 
@@ -101,7 +76,7 @@ def estimate(values: Sequence[float] | Array, *, confidence: float = CONFIDENCE)
     """The mean of one value a seed, with Student's interval.
 
     Args:
-        values: (n,), finite: what diverged is counted by the caller and has no place in a mean.
+        values: (n,), finite: the caller counts what diverged, which is not part of a mean.
         confidence: how often the interval is to hold the truth.
 
     Raises:
@@ -168,7 +143,7 @@ def equality_p(values: Sequence[float] | Array, margin: float = MARGIN) -> float
 
 
 def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: int = 100) -> int | None:
-    """How many seeds would tell this difference from none, were the next ones like those seen; None above `most`.
+    """How many seeds would make this difference significant, if further seeds are like these; None above `most`.
 
     A guess to plan with: both numbers come from the few seeds that there are.
 
@@ -191,7 +166,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     To claim what has an adjusted p of at most 5 % makes any false claim at all in at most 5 % of sweeps, whatever the
     tests' dependence: the smallest p is multiplied by the number of tests, the next one by one less, and so on. A nan
-    is no test: it does not count, and comes back as 1.
+    is not a test: it does not count, and comes back as 1.
     """
     adjusted = [1.0] * len(p_values)
     tested = [i for i, p in enumerate(p_values) if not math.isnan(p)]
@@ -213,36 +188,3 @@ def verdict_of(p_different: float, p_equal: float) -> str:
     if p_different <= ALPHA:
         return BELOW_MARGIN if equal else DIFFERENT
     return EQUAL if equal else UNKNOWN
-
-
-# ------------------------------------------------------------------------------------------------ many runs
-
-
-def interquartile_mean(scores: Array) -> float:
-    """The mean of the middle half of all scores (Agarwal et al. 2021): outliers do not move it as they do the mean."""
-    return float(trim_mean(scores.ravel(), 0.25))
-
-
-def stratified_bootstrap(
-    scores: Array,
-    statistic: Callable[[Array], float] = interquartile_mean,
-    *,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> Estimate:
-    """A statistic of many runs with its percentile interval: runs are drawn anew within each task by itself.
-
-    Args:
-        scores: (runs, tasks).
-        statistic: (runs, tasks) -> a number.
-        rng: draws the resamples.
-        resamples: how many.
-        confidence: how often the interval is to hold the truth. It does so with some ten runs or more; with three it
-            is far too narrow, and `estimate` is the one to use.
-    """
-    runs, tasks = scores.shape
-    columns = np.arange(tasks)
-    drawn = [statistic(scores[rng.integers(runs, size=(runs, tasks)), columns]) for _ in range(resamples)]
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(statistic(scores), float(low), float(high), runs)

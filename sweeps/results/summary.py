@@ -21,7 +21,7 @@ BEST = "best"  # in place of a verdict, of the configuration that the others are
 
 
 class Counts(NamedTuple):
-    """What became of some cells; one that has not ended yet is none of them."""
+    """How some cells ended; those that have not ended are not counted."""
 
     ok: int
     diverged: int
@@ -30,7 +30,7 @@ class Counts(NamedTuple):
 
     @property
     def caveat(self) -> str:
-        """In words, what a mean does not tell: "1 of 3 diverged"; nothing where all went well."""
+        """What the mean leaves out, such as "1 of 3 diverged"; empty if all went well."""
         named = ((self.diverged, "diverged"), (self.failed, "failed"))
         return ", ".join(f"{count} of {sum(self)} {word}" for count, word in named if count)
 
@@ -72,7 +72,7 @@ class Configuration:
 
     @property
     def caveat(self) -> str:
-        """In words, what the mean does not tell."""
+        """What the mean leaves out, in words."""
         return self.counts.caveat
 
     @property
@@ -98,7 +98,7 @@ def configurations(table: Table) -> list[Configuration]:
 
     for row in table.rows:
         # Where levels were added after the first seeds, one of the aliases was trained with some seeds, another with
-        # the rest; they are one configuration all the same.
+        # the rest; they are still one configuration.
         one, other = standing(settings[row["cell_id"]]), standing(settings[row["alias_of"] or row["cell_id"]])
         if one != other:
             stands_for[one] = other
@@ -128,7 +128,7 @@ class Summary(NamedTuple):
     minus_best: Estimate
     """Paired by seed, to the best configuration."""
     verdict: str
-    """Whether it is told from the best one: one of `stats.VERDICTS`; of the best one itself, `BEST`."""
+    """Whether it differs from the best one: one of `stats.VERDICTS`; for the best one itself, `BEST`."""
 
     @property
     def deviation(self) -> float:
@@ -156,7 +156,7 @@ def summaries(table: Table, margin: float = MARGIN) -> list[Summary]:
 
 
 def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
-    """summary.csv: a row for each configuration, the best one first. A mean has the diverged seeds beside it."""
+    """summary.csv: a row for each configuration, the best one first. The diverged seeds are shown beside the mean."""
     rows = []
     for rank, one in enumerate(found, 1):
         bounded = math.isfinite(one.estimate.low)
@@ -184,7 +184,7 @@ def at_best_rate(table: Table, axis: str = RATE, measure: str = MEASURE) -> Tabl
 
     Best is the one of which the most seeds have ended well by now, and of those the lowest mean over seeds; of equals
     the first in the table. Since it is picked by the same losses that are then shown, they are a little too low,
-    and for all levels alike.
+    and for all levels equally.
     """
     others = tuple(other for other in table.axes if other != axis)
     groups: dict[tuple[Any, ...], dict[Any, list[dict[str, Any]]]] = {}

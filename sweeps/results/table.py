@@ -13,7 +13,7 @@ from sweeps.store.provenance import without_folders
 from sweeps.store.record import Record
 
 CIRCUMSTANCES = ("tokens_per_second", "wall_seconds", "cpu_seconds", "peak_memory_mib", "attempts", "host")
-"""Fields of a `Record` that tell how it went this time; in all others two runs of a cell are the same."""
+"""Fields of a `Record` that depend on the run; in all others two runs of a cell are the same."""
 
 OUTCOME_COLUMNS = (
     "n_params",
@@ -32,7 +32,7 @@ OUTCOME_COLUMNS = (
 
 @dataclass(frozen=True)
 class Table:
-    """The cells that are done, a row each: what cells.csv holds and the figures are drawn from."""
+    """The cells that are done, one row each: what cells.csv holds and the figures are drawn from."""
 
     axes: tuple[str, ...]
     """The config fields in which rows differ, besides the seed."""
@@ -45,7 +45,7 @@ class Table:
 
 
 def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterable[Grid]) -> Table:
-    """A row for each cell that has a record; an alias has the numbers of the cell that it stands for."""
+    """One row per cell that has a record; an alias has the numbers of the cell that was run for it."""
     axes = differing_fields(cells, [axis for grid in grids for axis in grid.axes])
     names = names_of_texts(cell.text.corpus for cell in cells)
     rows = []
@@ -66,7 +66,7 @@ def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterab
 
 
 def names_of_texts(corpora: Iterable[str]) -> dict[str, str]:
-    """What the tables call each corpus: a file by its name alone, as long as that tells all of them apart."""
+    """What the tables call each corpus: a file by its name alone, as long as the names differ."""
     names = {corpus: without_folders(corpus) for corpus in dict.fromkeys(corpora)}
     return names if len(set(names.values())) == len(names) else {corpus: corpus for corpus in names}
 

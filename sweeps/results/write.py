@@ -1,4 +1,4 @@
-"""The tables of a sweep, made from its records, as CSV and as Parquet. `sweeps.store.folder` tells their columns."""
+"""The tables of a sweep, made from its records, as CSV and as Parquet. `sweeps.store.folder` lists their columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is writ
 
 
 def write_cells(folder: Path, table: Table) -> None:
-    """Make cells.csv and cells.parquet anew."""
+    """Rewrite cells.csv and cells.parquet."""
     write_atomically(folder / "cells.csv", cells_text(table, table.columns).encode())
     with replaced(folder / "cells.parquet") as file:
         pd.DataFrame(table.rows, columns=table.columns).to_parquet(file, index=False)
@@ -40,7 +40,7 @@ def cells_text(table: Table, columns: Sequence[str]) -> str:
 
 
 def write_curves(folder: Path, curves: Iterable[Path]) -> None:
-    """Put the curves one behind the other, as CSV and as Parquet, without ever holding them all in memory."""
+    """Concatenate the curves, as CSV and as Parquet, without ever holding them all in memory."""
     import pyarrow
     import pyarrow.csv
     import pyarrow.parquet
@@ -63,7 +63,7 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
 
 
 def write_summary(folder: Path, table: Table) -> None:
-    """Make summary.csv and summary.parquet anew."""
+    """Rewrite summary.csv and summary.parquet."""
     frame = summary_frame(table, summaries(table)) if table.rows else summary_frame(table, [])
     write_atomically(folder / "summary.csv", frame.to_csv(index=False).encode())
     with replaced(folder / "summary.parquet") as file:
@@ -71,7 +71,7 @@ def write_summary(folder: Path, table: Table) -> None:
 
 
 def write_effects(folder: Path, table: Table) -> None:
-    """Make effects.csv anew. Its levels are of several types, which a column of Parquet cannot be."""
+    """Rewrite effects.csv. Its levels have several types, which a column of Parquet cannot have."""
     write_atomically(folder / "effects.csv", effects_frame(table).to_csv(index=False).encode())
 
 

@@ -1,7 +1,7 @@
 """The ways to train cells side by side, all through joblib: processes here (loky), a dask cluster, ray.
 
-Each takes an iterable of tasks, drawn one by one as workers get free, and yields outcomes in the order in which they
-come. None of them raises for a cell; `BackendError` says that the workers as a whole are gone.
+Each takes an iterable of tasks, drawn one by one as workers become free, and yields outcomes in the order in which they
+come. None of them raises for a single cell; `BackendError` means that all workers are gone.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ RunTasks: TypeAlias = Callable[[Tasks, bool], Iterator[TaskResult]]
 
 
 class WorkerDied(RuntimeError):
-    """A worker process ended in the middle of a cell; those in flight are lost, and the others can go on."""
+    """A worker process ended in the middle of a cell; the cells in flight are lost, the others can go on."""
 
 
 class BackendError(RuntimeError):
-    """There are no workers, or none any more; the message says why and what to do."""
+    """There are no workers, or no longer any; the message says why and what to do."""
 
 
 def outcomes_of(tasks: Tasks, corpora: Corpora, at_once: Any) -> Iterator[TaskResult]:
     """Let joblib run the tasks, each outcome as soon as it is there.
 
     A worker gets its next cell when it has finished one (`at_once`), so a driver that is killed leaves no queue
-    behind; and one cell alone, since a batch would be lost as a whole with its worker.
+    behind; and only one, since a whole batch would be lost with its worker.
     """
     calls = (delayed(run_task)(task, corpora[task.cell.text]) for task in tasks)
     options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": at_once, "return_as": "generator_unordered"}
@@ -62,7 +62,7 @@ def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTask
     try:
         yield train
     finally:
-        # joblib keeps its processes for the next call; here there is none, and what they are at nobody waits for.
+        # joblib keeps its processes for the next call; there is none, and no one waits for what they are doing.
         if reusable_executor._executor is not None:
             reusable_executor._executor.shutdown(wait=True, kill_workers=True)
 

@@ -1,7 +1,7 @@
-"""joblib's dask backend with its hole mended: a task that dask gives up has a result too, namely that it was lost.
+"""joblib's dask backend, extended to report lost tasks: a task that dask gives up has a result too.
 
 joblib's own backend never hears of such a task (joblib 1.6: the callback is called for results alone), and waits for
-ever: for a cell that killed all the workers it was tried on, or when the scheduler goes away. Imported only where dask
+ever: for a cell that killed every worker it was tried on, or when the scheduler disappears. Imported only where dask
 is wanted, since it takes a second.
 """
 

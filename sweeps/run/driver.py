@@ -1,4 +1,4 @@
-"""The driver of a sweep: hand out the cells that are missing, take what comes back, and survive whatever happens."""
+"""The driver of a sweep: hand out the missing cells, collect the results, and survive whatever happens."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ATTEMPTS = 3  # of a cell whose process dies
 
 @dataclass(frozen=True)
 class Execution:
-    """How cells are trained. None of it has a part in their numbers."""
+    """How cells are trained. Nothing here changes their numbers."""
 
     jobs: int = 1
     """Cells at once, each in a process of its own; 1 trains in this process if there is no timeout. Of a dask cluster
@@ -56,9 +56,9 @@ class Execution:
     timeout: float | None = None
     """Seconds after which a cell is given up."""
     attempts: int = ATTEMPTS
-    """How often a cell may be begun whose process does not come back."""
+    """How often a cell may be started whose process does not come back."""
     max_failures: int | None = None
-    """Accidents after which no other cell is begun."""
+    """Failures after which no other cell is started."""
     mixed_source: bool = False
     """Whether results of other code of the core may stay beside the new ones."""
 
@@ -149,10 +149,10 @@ def run_sweep(
 
 
 def refuse_mixture(plan: SweepPlan, store: Store, execution: Execution) -> None:
-    """Stop before numbers of two versions of the core stand in one table as if they were of one.
+    """Refuse to put the numbers of two versions of the core into one table.
 
-    A warning would scroll by, and the difference between two cells would be that of two programs. A change in comments
-    or docstrings is none.
+    A warning would scroll by, and a difference between two cells could be one between two programs. Changes in comments
+    and docstrings do not count.
     """
     if execution.mixed_source or not plan.missing:
         return
@@ -160,9 +160,10 @@ def refuse_mixture(plan: SweepPlan, store: Store, execution: Execution) -> None:
     others = sorted({r.source for i, r in plan.records.items() if i not in redone} - {source_hash()})
     if others:
         raise StoreError(
-            f"{store.folder} has results of other code in tlab ({', '.join(others)}; now {source_hash()}), and what "
-            "is trained now may not compare with them. Choose another --out, or say --mixed-source: the column "
-            "`source` then tells them apart"
+            f"the results in {store.folder} were made by another version of the code in tlab ({', '.join(others)}; now "
+            f"{source_hash()}), so new cells may not be comparable with them. If only files were moved or renamed in "
+            "between, add --mixed-source to this command; the column `source` then says which version made which "
+            "row. Otherwise choose another --out"
         )
 
 
@@ -184,7 +185,7 @@ def write_tables(plan: SweepPlan, store: Store, interrupted: bool = False, probl
 
 @dataclass
 class Driver:
-    """One run: what is still to be trained, how often it was begun, and why it ended."""
+    """One run: what is still to be trained, how often it was started, and why it ended."""
 
     plan: SweepPlan
     store: Store
@@ -229,7 +230,7 @@ class Driver:
         except PicklingError as error:
             why = f"a part of the model cannot be sent to another process: {error}"
             self.problem = f"{why}. Run it with one job and no timeout"
-        for cell_id in self.in_flight:  # ended by us: they did nothing that would count against them
+        for cell_id in self.in_flight:  # ended by us: they are not to blame
             if self.begun[cell_id] == 1:
                 remove_mark(self.store.folder, cell_id)
             else:
@@ -239,11 +240,11 @@ class Driver:
     def round(self, train: RunTasks) -> None:
         """Hand out cells until all are done or a worker dies, which takes those in flight with it.
 
-        Of those nobody knows who did it. So they are tried again one at a time, where each can harm itself only; at
-        the end, when all the others are safe.
+        Any of those may have caused it. So they are tried again one at a time, where each can harm only itself; and
+        last, when all the others are done.
         """
         for cell_id in [i for i in self.pending if self.begun.get(i, 0) >= self.execution.attempts]:
-            why = f"its process ended {self.begun[cell_id]} times before it was done, out of memory perhaps"
+            why = f"its process ended {self.begun[cell_id]} times before it was done, perhaps out of memory"
             self.keep(cell_id, KILLED, why)
         unsuspected = [cell for cell in self.pending.values() if cell.cell_id not in self.begun]
         suspects = [cell for cell in self.pending.values() if cell.cell_id in self.begun]
@@ -256,7 +257,7 @@ class Driver:
         self.in_flight.clear()
         try:
             with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
-                # Of an early end, which is told in words of our own.
+                # About an early end, which is reported in our own words.
                 for told in ("tasks have been successfully executed", "tasks which were still being processed"):
                     warnings.filterwarnings("ignore", f".*{told}")
                 for outcome in outcomes:
@@ -274,7 +275,7 @@ class Driver:
                 self.problem = f"no worker process starts: {error}"
 
     def tasks(self, cells: Iterable[Cell]) -> Iterator[Task]:
-        """The tasks, each made when a worker is free for it. joblib draws them in threads of its own."""
+        """The tasks, each made when a worker is free for it. joblib draws them in its own threads."""
         for cell in cells:
             if self.problem:
                 return
@@ -292,7 +293,7 @@ class Driver:
             yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver)
 
     def take(self, outcome: TaskResult) -> None:
-        """What came back of one cell: keep it, count it, and say what is wrong with it."""
+        """What came back of one cell: store it, count it, and report what is wrong with it."""
         cell_id = outcome.cell_id
         if cell_id not in self.pending:  # sent out twice by its backend
             return
@@ -311,7 +312,7 @@ class Driver:
         self.settle(outcome)
 
     def keep(self, cell_id: str, status: str, why: str) -> None:
-        """Write down that a cell did not come back."""
+        """Store that a cell did not come back."""
         record = lost_record(self.pending[cell_id], self.begun.get(cell_id, 1), status, why)
         try:
             add_record(self.store.folder, record)
@@ -340,7 +341,7 @@ class Driver:
 
 
 def written_at(folder: Path, cell_id: str) -> int | None:
-    """When a cell's record was written, in nanoseconds; None where there is none."""
+    """When a cell's record was written, in nanoseconds; None if there is none."""
     try:
         return record_path(folder, cell_id).stat().st_mtime_ns
     except OSError:
@@ -349,7 +350,7 @@ def written_at(folder: Path, cell_id: str) -> int | None:
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does. Only a main thread hears signals; elsewhere nothing is done."""
+    """Let SIGTERM do what Ctrl-C does. Only a main thread receives signals; in others nothing is done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

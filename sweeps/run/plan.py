@@ -1,4 +1,4 @@
-"""A grid against what is on the disk: what is to be trained, in which order, and what it will cost."""
+"""A grid against what is on the disk: what is left to train, and what it will cost."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def chosen_cells(names: Iterable[str], cells: Sequence[Cell]) -> list[str]:
 
 
 class CellShape(NamedTuple):
-    """What the work of a cell depends on. Learning rates, seeds and the like have no part in it."""
+    """What the work of a cell depends on: not on learning rates, seeds and the like."""
 
     model: ModelConfig
     batch_size: int
@@ -110,7 +110,7 @@ def shape_of(cell: Cell) -> CellShape:
 
 
 def steps_of(cell: Cell, corpus: Corpus) -> float:
-    """Updates of a cell, and its looks at the validation split as the updates that would take as long."""
+    """Updates of a cell, plus its validations, counted as the number of updates that would take as long."""
     train = cell.train
     looks = 1 + (train.steps - 1) // train.validation_every if train.validation_every else 1
     tokens = train.batch_size * cell.model.context_length
@@ -155,11 +155,11 @@ def estimate_cost(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs
         longest[shape] = max(longest.get(shape, 0.0), num_steps)
     counted = sorted(evenly(list(example), SHAPES_COUNTED), key=lambda shape: step_flops(*shape))
     timed = evenly(counted, SHAPES_MEASURED)
-    seconds = [seconds_a_step(example[shape], corpora) for shape in timed]
-    a_step = np.interp([step_flops(*shape) for shape in counted], [step_flops(*shape) for shape in timed], seconds)
+    seconds = [seconds_per_step(example[shape], corpora) for shape in timed]
+    per_step = np.interp([step_flops(*shape) for shape in counted], [step_flops(*shape) for shape in timed], seconds)
     share = sum(steps.values()) / sum(steps[shape] for shape in counted)  # of all the work to what was counted of it
-    total = share * sum(steps[shape] * t for shape, t in zip(counted, a_step, strict=True))
-    each = [longest[shape] * t for shape, t in zip(counted, a_step, strict=True)]
+    total = share * sum(steps[shape] * t for shape, t in zip(counted, per_step, strict=True))
+    each = [longest[shape] * t for shape, t in zip(counted, per_step, strict=True)]
     return CostEstimate(
         max(total / min(jobs, len(cells)), max(each)), max(each), memory_mib(example[counted[-1]]), len(timed)
     )
@@ -172,8 +172,8 @@ def evenly(items: list[CellShape], maximum: int) -> list[CellShape]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, maximum)]
 
 
-def seconds_a_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
-    """Time of one update with one BLAS thread; the fastest of a few, as others may be at work on the machine."""
+def seconds_per_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
+    """Time of one update with one BLAS thread; the fastest of a few, as the machine may be busy."""
     short = dataclasses.replace(cell.train, steps=TIMED_STEPS + 1, validation_every=0, warmup_steps=0)
     took = []
     with one_blas_thread():

@@ -1,4 +1,4 @@
-"""One cell: train one model from its configs, and say in a record how it went. Nothing here knows of a grid."""
+"""One cell: train one model from its configs, and record how it went. Nothing here knows about grids."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tlab.text.corpora import Corpus
 from tlab.training.records import Divergence, StepRecord
 from tlab.training.trainer import Trainer
 
-TRACEBACK_LINES = 12  # the end of it, where the cause is
+TRACEBACK_LINES = 12  # its end, where the cause is
 
 
 def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, attempts: int = 1) -> Record:
     """Train the cell with one BLAS thread; -> its record. It never raises: an exception becomes a `failed` record.
 
-    One thread is not for speed alone: two threads add up in another order, and the last bits of every loss would
+    One thread is not for speed alone: two threads add up in a different order, and the last bits of every loss would
     depend on the machine's load and the number of jobs.
 
     Args:
@@ -65,14 +65,14 @@ def timeout_fields(timeout: float | None) -> dict[str, Any]:
 
 
 def outcome_fields(divergence: Divergence | None) -> dict[str, Any]:
-    """The status of a run that came to its end, and where it diverged, why."""
+    """The status of a run that has ended, and if it diverged, why."""
     if divergence is None:
         return {"status": OK}
     return {"status": DIVERGED, "error_type": "Divergence", "error_message": str(divergence)}
 
 
 def loss_summary(records: list[StepRecord]) -> dict[str, Any]:
-    """What a run's records come to."""
+    """The losses of a run, from its records."""
     if not records:
         return {}
     last = records[-1]
@@ -89,7 +89,7 @@ def loss_summary(records: list[StepRecord]) -> dict[str, Any]:
 
 
 def finite(value: float | None) -> float | None:
-    """`value`, or None where it is no number."""
+    """`value`, or None if it is not finite."""
     return value if value is not None and math.isfinite(value) else None
 
 

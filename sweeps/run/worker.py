@@ -23,7 +23,7 @@ from sweeps.store.provenance import source_hash
 from sweeps.store.record import FAILED, FAILURES, OK, TIMEOUT, Record, cell_fields, failure, lost_record
 from tlab.text.corpora import Corpus
 
-DRIVER_LOOKS = 0.25  # seconds between two looks whether the driver still lives
+DRIVER_LOOKS = 0.25  # seconds between two checks that the driver is alive
 MAX_GRACE = 10.0  # seconds that a step may take beyond the time limit before its process is ended
 HUNG = 75  # exit code of a process that was ended for that; sysexits.h: EX_TEMPFAIL
 
@@ -33,12 +33,12 @@ class Task(NamedTuple):
 
     cell: Cell
     parts: list[RegisteredPart]
-    """Classes that were registered outside of the lab: a worker has read the lab's files only."""
+    """Classes that were registered outside the lab: a worker has imported only the lab's files."""
     folder: Path
     driver_file: bytes
-    """The driver's driver.json. A worker that reads the same there shares the folder with the driver."""
+    """The driver's driver.json. A worker that reads the same content shares the folder with the driver."""
     source: str
-    """Hash of the driver's code; a worker with other code has no part in this sweep."""
+    """Hash of the driver's code; a worker with other code takes no part in this sweep."""
     attempts: int
     timeout: float | None
     driver: tuple[str, int]
@@ -52,23 +52,23 @@ class TaskResult(NamedTuple):
     status: str
     message: str | None
     record: Record | None = None
-    """Of a worker that could not write it: it shares no disk with the driver, or the disk is full."""
+    """Only from a worker that could not write it: it shares no disk with the driver, or the disk is full."""
     lost: str | None = None
-    """Why nothing came back from the backend, with the status that this makes."""
+    """Why nothing came back from the backend; `status` then says what the cell counts as."""
     cluster_is_lost: bool = False
-    """Whether that is not this cell's doing: there is nobody left to train any."""
+    """Whether the cell is not to blame: there is no worker left."""
 
 
 def run_task(task: Task, corpus: Corpus) -> TaskResult:
-    """Train a cell and write what became of it. It never raises."""
+    """Train a cell and write its record. It never raises."""
     here = (platform.node(), os.getpid())
-    if here != task.driver and not _pinned:  # a dask or ray worker, which no initializer of ours has seen
+    if here != task.driver and not _pinned:  # a dask or ray worker, where our initializer has not run
         configure_worker()
     shared = bool(task.driver_file) and driver_file(task.folder) == task.driver_file
     cell_id = task.cell.cell_id
     earlier = read_record(task.folder, cell_id) if shared and task.attempts > 1 else None
     if earlier is not None and earlier.status not in FAILURES:
-        return result_of(earlier)  # the first whole record wins: a backend may send one cell out twice
+        return result_of(earlier)  # the first complete record wins: a backend may send a cell out twice
     register_missing(task.parts)
     _in_flight.update(folder=task.folder, cell_id=cell_id)
     if task.source == source_hash():
@@ -82,14 +82,14 @@ def run_task(task: Task, corpus: Corpus) -> TaskResult:
             add_record(task.folder, record)
             return result_of(record)
     except OSError:
-        pass  # the driver will try as well, and say what it is
+        pass  # the driver will try as well, and report the error
     finally:
         _in_flight.clear()
     return result_of(record)._replace(record=record)
 
 
 def result_of(record: Record) -> TaskResult:
-    """What is told of a record: of a diverged cell the message alone, which says that it diverged."""
+    """What is reported about a record. The message of a diverged cell already says that it diverged."""
     message = record.error_message
     if record.status in FAILURES:
         message = f"{record.status} with {record.error_type}: {message}"
@@ -99,7 +99,7 @@ def result_of(record: Record) -> TaskResult:
 # ------------------------------------------------------------------------------------------------ the process
 
 _in_flight: dict[str, Any] = {}
-"""Folder and id of the cell that this process trains; empty between two."""
+"""Folder and id of the cell that this process trains; empty between cells."""
 
 _pinned: list[threadpool_limits] = []
 """The limit on this process's BLAS threads: in every process that a backend started for cells, never in the driver."""
@@ -141,23 +141,23 @@ def start_worker(driver: int) -> None:
 
 
 def configure_worker() -> None:
-    """Make this process one that trains cells and nothing else.
+    """Make this a process that only trains cells.
 
-    BLAS is pinned for good, and not only within each cell: nothing else that it does is worth a second thread.
+    BLAS is limited for good, not only within each cell: nothing else it does is worth a second thread.
     """
     _pinned.append(threadpool_limits(1, user_api="blas"))
 
 
 def leave_interrupts_to_driver() -> None:
-    """Ctrl-C reaches every process of a terminal. A worker leaves it alone: the driver ends its workers."""
+    """Ctrl-C reaches every process of a terminal. A worker ignores it: the driver ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def end_with_driver(driver: int) -> None:
-    """Wait until the driver is gone, however it went, and end this process: nobody wants its results any more.
+    """Wait until the driver is gone, however it went, and end this process: no one needs its results any more.
 
-    The cell in flight is not to blame, so it is not counted as begun. A thread does this and no death signal of the
-    system: that would come at the end of the driver's thread that started this worker, long before its process's.
+    The cell in flight is not to blame, so this attempt does not count. A thread does this rather than the system's
+    death signal, which would arrive when the driver's thread that started this worker ends, long before the driver.
     """
     while os.getppid() == driver:
         time.sleep(DRIVER_LOOKS)

@@ -6,11 +6,11 @@
     log.txt            what the drivers said, with the time
     cells/<id>.json    a finished cell's record; that it is there means that the cell is done
     curves/<id>.csv    its learning curve
-    started/<id>.json  a cell in flight: how often it was begun and has not come back
+    started/<id>.json  a cell in flight: how often it was started without coming back
 
-Four tables, the first three as .csv and as .parquet, made anew from the records at the end of every run:
+Four tables, the first three as .csv and as .parquet, rewritten from the records at the end of every run:
 
-    cells      a row a cell, aliases included
+    cells      one row per cell, aliases included
       cell_id         16 hex digits: the hash of everything that decides the numbers
       alias_of        the cell_id whose numbers these are, where the cell was not run; else empty
       status          ok, diverged, failed, killed or timeout
@@ -18,28 +18,28 @@ Four tables, the first three as .csv and as .parquet, made anew from the records
       seed            the replicate; runs of one seed share their batches and all weights that they can
       n_params        number of weights
       steps_done      updates made
-      val_loss        nats a token on the whole validation split after the last step; empty where there is none
+      val_loss        nats per token on the whole validation split after the last step; empty if there is none
       best_val_loss   the lowest of all looks at the validation split
       train_loss      mean of the last tenth of the steps
       error_type, error_message, traceback_tail   of whatever is not ok
       source          hash of the core's code that made the numbers
       tokens_per_second, wall_seconds, cpu_seconds, peak_memory_mib, attempts, host
                       how it went this time: the only columns in which two runs of the same cell may differ
-    curves     long form, a row a number
+    curves     long form, one row per number
       cell_id         never an alias
       step            1 for the first update
       split           train (before the update, on its batch) or validation (after it, on the whole split)
       metric          loss or gradient_norm (over all weights, before clipping)
       value
-    summary    a row a configuration (all seeds of it), the best first; aliases share one row
+    summary    one row per configuration (all its seeds), the best first; aliases share one row
       <field> ...     the axes, as in cells; the levels of aliases in one: "pre = post = sandwich"
       rank            1 for the lowest mean of those with the fewest seeds lost; empty where no seed is ok
       n_ok, n_diverged, n_failed    cells; n_failed counts failed, killed and timeout
       mean, sd        of val_loss over the seeds that are ok; sd with n - 1, empty for one seed
       ci_low, ci_high 95 % interval of the mean; empty for one seed
       minus_best      paired by seed, to the configuration of rank 1
-      against_best    whether it is told from that one, in words (sweeps.results.stats)
-    effects    only as .csv; a row a level of an axis
+      against_best    whether it differs from that one, in words (sweeps.results.stats)
+    effects    only as .csv; one row per level of an axis
       axis, level     norm, rmsnorm
       effect          its mean val_loss minus that of all levels of the axis, over the others' combinations
       ci_low, ci_high 95 % interval over the seeds; empty for one seed
@@ -74,21 +74,21 @@ from tlab.text.corpora import Corpus
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
 MANIFEST_FORMAT = "tlab sweep 2"
 TEMPORARY = re.compile(r"\..+\.(json|csv|parquet|html)\.\w{8}")
-"""The name of a file of a sweep while it is written: its own between a dot and eight letters (`tempfile`)."""
+"""The name of a file of a sweep while it is written: its own name between a dot and eight characters (`tempfile`)."""
 
 
 def record_path(folder: Path, result_id: str) -> Path:
-    """Where a cell's record is, once it is done."""
+    """The file of a cell's record, once it is done."""
     return folder / CELLS / f"{result_id}.json"
 
 
 def curve_path(folder: Path, result_id: str) -> Path:
-    """Where its learning curve is."""
+    """The file of its learning curve."""
     return folder / CURVES / f"{result_id}.csv"
 
 
 def mark_path(folder: Path, result_id: str) -> Path:
-    """Where it is noted that a cell is in flight."""
+    """The file that marks a cell as in flight."""
     return folder / STARTED / f"{result_id}.json"
 
 
@@ -103,7 +103,7 @@ def add_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path, result_id: str) -> Record | None:
-    """The record of a cell that is done. A damaged file is no record: its cell will run again."""
+    """The record of a cell that is done. A damaged file counts as missing: its cell will run again."""
     try:
         curve_bytes = curve_path(folder, result_id).stat().st_size
         record = Record.from_json(record_path(folder, result_id).read_bytes(), curve_bytes)
@@ -113,12 +113,12 @@ def read_record(folder: Path, result_id: str) -> Record | None:
 
 
 def mark_started(folder: Path, result_id: str, attempts: int) -> None:
-    """Note that a cell is begun for the so-manieth time. Not synced: a mark that a power cut loses does no harm."""
+    """Record that attempt number `attempts` of a cell has started. Not synced: losing it in a power cut is harmless."""
     mark_path(folder, result_id).write_text(json.dumps({"attempts": attempts}))
 
 
 def remove_mark(folder: Path, result_id: str) -> None:
-    """Note that a cell is in flight no more, or that it is not to blame that it did not come back."""
+    """Record that a cell is no longer in flight, or that it is not to blame for not coming back."""
     with contextlib.suppress(OSError):
         mark_path(folder, result_id).unlink()
 
@@ -135,7 +135,7 @@ class Store:
         must_exist: a folder that holds no sweep yet is an error.
 
     Raises:
-        StoreError: the folder cannot be read, or holds something that is no sweep.
+        StoreError: the folder cannot be read, or holds something other than a sweep.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, must_exist: bool = False) -> None:
@@ -143,13 +143,13 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file; choose a folder")
         if must_exist and not (self.folder / MANIFEST).exists():
-            raise StoreError(f"{self.folder} holds no sweep: there is no {MANIFEST} in it; name the folder of --out")
+            raise StoreError(f"{self.folder} holds no sweep: it has no {MANIFEST}; give the folder that --out named")
         if self.folder.is_dir() and not (self.folder / MANIFEST).exists():
-            # What a driver leaves that was killed before it had written a manifest is no foreign file.
+            # A driver that is killed before it has written a manifest leaves these.
             own, half_written = {LOCK, DRIVER, LOG, CELLS, CURVES, STARTED}, (f".{MANIFEST}.", f".{DRIVER}.")
             if any(p.name not in own and not p.name.startswith(half_written) for p in self.folder.iterdir()):
                 raise StoreError(
-                    f"{self.folder} holds files and no {MANIFEST}, so it is no sweep's folder; choose a new one"
+                    f"{self.folder} holds files but no {MANIFEST}, so it is not the folder of a sweep; choose a new one"
                 )
         self.manifest = self.read_manifest()
 
@@ -165,7 +165,7 @@ class Store:
             [run["began"] for run in content["runs"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{path} is damaged or no sweep's: {error}. The results beside it are not touched; "
+                f"{path} is damaged or does not belong to a sweep: {error}. The results beside it are not touched; "
                 f"put an intact {MANIFEST} there, or choose another folder"
             ) from error
         if found != MANIFEST_FORMAT:
@@ -219,7 +219,7 @@ class Store:
         try:
             for place in (self.folder, self.folder / CELLS, self.folder / CURVES):
                 for path in place.glob(".*"):
-                    if TEMPORARY.fullmatch(path.name):  # other hidden files are somebody's own
+                    if TEMPORARY.fullmatch(path.name):  # other hidden files belong to the user
                         path.unlink()
             self.write(MANIFEST, json.dumps(self.manifest, indent=1).encode())
         except OSError as error:
@@ -235,7 +235,7 @@ class Store:
     # ------------------------------------------------------------------------------------------------ cells
 
     def records(self, result_ids: Iterable[str]) -> dict[str, Record]:
-        """The records of those cells that are done, without their settings, which whoever has the cells knows."""
+        """The records of those cells that are done, without their settings, which the cells have."""
         found = {}
         present = names_in(self.folder / CELLS)
         for result_id in dict.fromkeys(result_ids):
@@ -245,12 +245,17 @@ class Store:
         return found
 
     def started(self) -> dict[str, int]:
-        """The cells that were begun and have not come back -> how often they were begun."""
+        """The cells that were started and have not come back -> how often they were started."""
         found = {}
         for result_id in names_in(self.folder / STARTED):
             try:
                 found[result_id] = int(json.loads(mark_path(self.folder, result_id).read_bytes())["attempts"])
-            except (OSError, ValueError, KeyError, TypeError):  # cut short with its driver; that it was begun is sure
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+            ):  # cut short, but it was started
                 found[result_id] = 1
         return found
 
@@ -263,7 +268,7 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 
 def names_in(folder: Path) -> set[str]:
-    """Stems of the .json files in a folder; none where there is no folder."""
+    """Stems of the .json files in a folder; none if there is no folder."""
     try:
         return {name[: -len(".json")] for name in os.listdir(folder) if name.endswith(".json") and name[0] != "."}
     except OSError:

@@ -21,11 +21,11 @@ from tlab.text.corpora import Corpus
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ("config", "optimizers", "records", "schedules", "trainer")
 CORE = ("nn", "text", "config", "registry", *(f"training/{module}" for module in TRAINING))
-"""What of `tlab` has a part in the numbers of a cell: modules, or packages with all that is in them."""
+"""The parts of `tlab` that decide the numbers of a cell: modules, or whole packages."""
 
 PACKAGES = ("joblib", "distributed", "ray", "pandas")
 COMPARED = ("tlab", "python", "numpy", "blas", "processor", "dtype", "source")
-"""What of a run's provenance may change the bits of a result, or tells that they may have changed."""
+"""The entries of a run's provenance that may change the last bits of a result."""
 
 
 def provenance() -> dict[str, Any]:
@@ -43,12 +43,12 @@ def provenance() -> dict[str, Any]:
 
 
 def changed_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is not as it was in an earlier run, in words; the source is told apart, since it is no mere warning."""
+    """What differs from an earlier run, in words; without the source, which is more than a warning."""
 
     def comparable(about: Mapping[str, Any], name: str) -> Any:
         if name != "blas":
             return about.get(name)
-        # A driver's own number of threads says nothing of its cells, which have one each.
+        # The driver's own number of threads says nothing about its cells, which have one each.
         return [{k: v for k, v in library.items() if k != "num_threads"} for library in about.get("blas") or []]
 
     return [
@@ -75,7 +75,7 @@ def source_hash() -> str:
 
 
 def drop_docstrings(tree: ast.AST) -> None:
-    """Take out every string that stands alone as a statement."""
+    """Remove every string that is a statement by itself."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -99,7 +99,7 @@ def installed(package: str) -> str | None:
 
 
 def processor() -> str:
-    """The CPU's name, where the system tells it."""
+    """The CPU's name, if the system reveals it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -110,7 +110,7 @@ def processor() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of the lab's source and whether files differ from it; None outside of a repository."""
+    """The commit of the lab's source and whether files differ from it; None outside a repository."""
 
     def ask(*words: str) -> str:
         asked = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True)
@@ -118,18 +118,18 @@ def git_state() -> dict[str, Any] | None:
 
     try:
         if Path(ask("rev-parse", "--show-toplevel")).resolve() != ROOT:
-            return None  # the lab is installed somewhere inside of another project's repository
+            return None  # the lab is installed inside another project's repository
         return {"sha": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 FOLDERS_OF_PATH = re.compile(r"(^|[=,])(?:~|\.\.)?/[^=,]*/")
-"""The folders of a path that is a word of its own, or behind an equals sign or a comma in one."""
+"""The folders of a path that is a word by itself, or that follows an equals sign or a comma."""
 
 
 def without_folders(value: Any) -> Any:
-    """The same value with the name alone of every path in it: what is sent on tells of nobody's folders."""
+    """The value with every path in it cut down to its file name, so that what is shared reveals no folders."""
     if isinstance(value, Mapping):
         return {key: without_folders(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What becomes of a cell: its record, its learning curve, and how both are written down and read back."""
+"""What becomes of a cell: its record, its learning curve, and how both are written and read back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeps.grid.cell_id import SCHEMA, Cell
 from sweeps.store.provenance import source_hash
 
 OK, DIVERGED, FAILED, KILLED, TIMEOUT = STATUSES = ("ok", "diverged", "failed", "killed", "timeout")
-"""What can become of a cell. `diverged` is an outcome like `ok`; the others are accidents."""
+"""How a cell can end. `diverged` is a result like `ok`; the others are failures."""
 
 FAILURES = (FAILED, KILLED, TIMEOUT)
 
@@ -33,7 +33,7 @@ class CurveRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a cell. Losses are in nats a token; None where there is none, or it is not finite."""
+    """How a cell ended. Losses are in nats per token; None if there is none, or it is not finite."""
 
     cell_id: str
     status: str
@@ -45,7 +45,7 @@ class Record:
     val_loss: float | None = None
     """On the whole validation split, after the last step."""
     best_val_loss: float | None = None
-    """The lowest of all looks at the validation split."""
+    """The lowest of all evaluations on the validation split."""
     train_loss: float | None = None
     """Mean of the last tenth of the steps, since one batch alone says little."""
     tokens_per_second: float | None = None
@@ -57,7 +57,7 @@ class Record:
     peak_memory_mib: float | None = None
     """Most that its process held during the cell; a model keeps what it frees, so a larger one before it counts."""
     attempts: int = 1
-    """How often the cell was begun for this result; more than 1 where its process was killed."""
+    """How often the cell was started for this result; more than 1 if its process was killed."""
     host: str = ""
     source: str = ""
     """Hash of the core's code that made the numbers."""
@@ -66,10 +66,10 @@ class Record:
     traceback_tail: str | None = None
     schema: int = SCHEMA
     curve: tuple[CurveRow, ...] = field(default=(), compare=False)
-    """The learning curve. It is stored in a file of its own."""
+    """The learning curve. It has its own file."""
 
     def to_json(self) -> bytes:
-        """Everything but the curve, of which it keeps the size; and the sha256 of all that, to know damage by."""
+        """Everything but the curve, of which it keeps the size; and a sha256 of it all, to detect damage."""
         content = {name: value for name, value in vars(self).items() if name != "curve"}
         content["curve_bytes"] = len(self.curve_as_csv())
         return json.dumps({**content, "sha256": content_sha256(content)}, indent=1, allow_nan=False).encode()
@@ -83,33 +83,33 @@ class Record:
             curve_bytes: size of the curve's file; None does not compare it.
 
         Raises:
-            ValueError: this is no record, or not a whole one, or not that of this curve.
+            ValueError: this is not a complete record, or not that of this curve.
         """
         values = json.loads(content)
         if not isinstance(values, dict) or values.pop("sha256", None) != content_sha256(values):
-            raise ValueError("no record of a cell: its content is not what was written")
+            raise ValueError("not the record of a cell: its content is not what was written")
         written_bytes = values.pop("curve_bytes", None)
         if curve_bytes is not None and curve_bytes != written_bytes:
             raise ValueError(f"not the record of a curve of {curve_bytes} bytes")
         try:
             return cls(**values)
         except TypeError as error:  # of another version, with other fields
-            raise ValueError(f"no record of a cell: {error}") from error
+            raise ValueError(f"not the record of a cell: {error}") from error
 
     def curve_as_csv(self) -> bytes:
-        """The curve's rows, without the header: the files of all cells can be put one behind the other."""
+        """The curve's rows, without the header: the files of all cells can be concatenated."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(self.curve)
         return text.getvalue().encode()
 
 
 def content_sha256(content: Mapping[str, Any]) -> str:
-    """The sha256 of a record's content, however it is laid out."""
+    """The sha256 of a record's content, however it is formatted."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def curve_points_in(path: Path, split: str, metric: str) -> list[tuple[int, float]]:
-    """One curve out of a cell's file, as (step, value)."""
+    """One curve from a cell's file, as (step, value)."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file, CurveRow._fields)
         wanted = [row for row in rows if (row["split"], row["metric"]) == (split, metric)]
@@ -117,7 +117,7 @@ def curve_points_in(path: Path, split: str, metric: str) -> list[tuple[int, floa
 
 
 def cell_fields(cell: Cell, attempts: int) -> dict[str, Any]:
-    """What a record says of the cell itself and of where it was run."""
+    """The fields of a record about the cell itself and where it ran."""
     return {
         "cell_id": cell.cell_id,
         "settings": cell.settings(),
@@ -134,5 +134,5 @@ def failure(status: str, error_type: str, message: str, tail: str | None = None)
 
 
 def lost_record(cell: Cell, attempts: int, status: str, why: str) -> Record:
-    """The record of a cell that was begun `attempts` times and never came back."""
+    """The record of a cell that was started `attempts` times and never came back."""
     return Record(**cell_fields(cell, attempts), **failure(status, status.capitalize(), why))

@@ -136,7 +136,7 @@ def test_plan_counts_estimates_and_writes_nothing(words, folder, capsys):
     assert main(["plan", "--axes", "norm,residual", "--out", str(folder), *words]) == 0
     told = capsys.readouterr().out
     assert "9 configurations x 1 seed = 9 cells, 2 of them the same function as another: 7 to train" in told
-    assert "norm=none residual=post: as residual=pre" in told and "MiB a job" in told
+    assert "norm=none residual=post: as residual=pre" in told and "MiB per job" in told
     assert not folder.exists()
 
 

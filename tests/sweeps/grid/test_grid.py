@@ -264,7 +264,7 @@ def test_every_preset_can_be_trained(name):
         ("seeds = 2\n[set]\nseed = 3", "seed is given twice"),
         ("seeds = 0", "at least 1"),
         ("axes = 'norm'", "axes must be a list"),
-        ("axes = ['learning_rate']", "in no registry"),
+        ("axes = ['learning_rate']", "not in a registry"),
         ("[set]\nnorm = []", "no value"),
         ("axes = [", "cannot be read as TOML"),
     ],

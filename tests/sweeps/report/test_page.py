@@ -221,7 +221,7 @@ def test_any_table_gives_a_report(tmp_path, found):
 
 
 def test_a_folder_without_a_table_is_told_so(tmp_path):
-    with pytest.raises(StoreError, match="is not there"):
+    with pytest.raises(StoreError, match="is missing"):
         write_report(tmp_path)
     (tmp_path / "cells.csv").write_text("a,b\n1,2\n")
     with pytest.raises(StoreError, match="no column"):

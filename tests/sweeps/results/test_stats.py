@@ -1,6 +1,5 @@
 """The statistics of sweeps: against SciPy and rliable, against known answers, and on simulations of known truth."""
 
-import importlib
 import math
 
 import numpy as np
@@ -22,19 +21,14 @@ from sweeps.results.stats import (
     DIFFERENT,
     EQUAL,
     UNKNOWN,
-    Estimate,
     above_p,
     below_p,
     difference_p,
     equality_p,
     estimate,
     holm,
-    interquartile_mean,
     paired,
-    paired_difference,
-    paired_interaction,
     seeds_needed,
-    stratified_bootstrap,
     verdict_of,
 )
 from sweeps.results.summary import BEST, at_best_rate, at_rate, count_statuses, summaries, summary_frame
@@ -64,49 +58,6 @@ def test_tost_is_the_worse_of_its_two_tests():
     assert equality_p(VALUES, 0.02) > 0.5  # the mean itself is outside
     with pytest.raises(ValueError, match="must be above 0"):
         equality_p(VALUES, 0.0)
-
-
-SCORES = np.random.default_rng(0).gamma(2.0, size=(12, 7))
-
-
-def rliable_module(name):
-    """A module of rliable, an optional judge; without it, or where it does not go with this pandas, a skip."""
-    try:
-        return importlib.import_module(f"rliable.{name}")
-    except Exception as error:
-        pytest.skip(f"rliable.{name} cannot be imported: {type(error).__name__}: {error}")
-
-
-def test_the_interquartile_mean_is_that_of_rliable():
-    metrics = rliable_module("metrics")
-    assert interquartile_mean(SCORES) == pytest.approx(metrics.aggregate_iqm(SCORES), rel=1e-12)
-
-
-def test_the_stratified_bootstrap_is_that_of_rliable():
-    library, metrics = rliable_module("library"), rliable_module("metrics")
-    points, intervals = library.get_interval_estimates(
-        {"ours": SCORES},
-        lambda scores: np.array([metrics.aggregate_iqm(scores)]),
-        reps=4000,
-        random_state=np.random.RandomState(1),
-    )
-    ours = stratified_bootstrap(SCORES, rng=np.random.default_rng(1), resamples=4000)
-    assert ours.mean == pytest.approx(points["ours"][0])
-    width = ours.high - ours.low  # both are drawn by chance: they agree to a few per cent of the width
-    assert [ours.low, ours.high] == pytest.approx(intervals["ours"][:, 0], abs=0.06 * width)
-
-
-def test_the_interquartile_mean_is_not_moved_by_an_outlier():
-    scores = np.arange(8.0).reshape(4, 2)
-    assert interquartile_mean(scores) == 3.5
-    scores[3, 1] = 1000
-    assert interquartile_mean(scores) == 3.5
-
-
-def test_the_bootstrap_draws_runs_within_each_task():
-    scores = np.array([[0.0, 100.0], [1.0, 100.0]])  # the second task has no spread, and never gets any
-    found = stratified_bootstrap(scores, lambda drawn: drawn[:, 1].mean(), rng=np.random.default_rng(0), resamples=50)
-    assert found == Estimate(100.0, 100.0, 100.0, 2)
 
 
 def test_holm_steps_down():
@@ -139,15 +90,14 @@ def test_a_diverged_seed_cannot_slip_into_a_mean():
 def test_pairs_are_those_seeds_that_both_have():
     first, second = {0: 1.0, 1: 2.0, 2: 4.0}, {1: 1.5, 2: 3.0, 3: 9.0}
     assert paired(first, second).tolist() == [0.5, 1.0]
-    assert paired_difference(first, second).mean == 0.75
-    assert paired_interaction((first, second), (second, second)).tolist() == [0.5, 1.0]
+    assert estimate(paired(first, second)).mean == 0.75
 
 
 def test_what_the_seeds_share_is_gone_from_a_paired_difference():
     rng = np.random.default_rng(0)
     shared = rng.normal(scale=10.0, size=5)
     first = dict(enumerate(shared + 0.02 + 0.001 * rng.normal(size=5)))
-    assert paired_difference(first, dict(enumerate(shared))).low > 0.015
+    assert estimate(paired(first, dict(enumerate(shared)))).low > 0.015
 
 
 def test_seeds_needed_are_those_at_which_the_test_would_succeed():

@@ -251,7 +251,7 @@ def test_when_a_worker_dies_the_old_failure_is_not_taken_for_the_result_of_the_r
 def test_a_folder_of_something_else_is_left_alone(folder):
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
-    with pytest.raises(StoreError, match="no sweep's folder"):
+    with pytest.raises(StoreError, match="not the folder of a sweep"):
         Store(folder)
 
 
