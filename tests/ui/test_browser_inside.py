@@ -32,7 +32,7 @@ def test_a_table_a_chart_and_an_intervention_are_there_before_any_click(visit):
 
 def test_a_probe_is_two_clicks_and_shows_its_own_options(visit):
     page = inside(visit)
-    choose(page, "Neurons", "What a neuron says")
+    choose(page, "Neurons", "Neuron output logits")
     assert page.locator("#probe-says-neuron input").is_visible()
     assert not page.locator("#probe-lens-place").is_visible()
     before = page.inner_text("#inside-table")
@@ -54,7 +54,7 @@ def test_what_is_typed_stays_text(visit):
     page = inside(visit)
     page.locator("#inside-text textarea").fill(EVIL)
     page.locator("#inside-table").get_by_text("a").first.wait_for()
-    choose(page, "Ablation", "Next token, with a part changed")
+    choose(page, "Ablation", "Next token under ablation")
     page.fill("#probe-next-part input, #probe-next-part textarea", EVIL)
     page.keyboard.press("Tab")
     page.locator("#inside-table .tl-in-refused").get_by_text("no part").wait_for()
@@ -88,5 +88,5 @@ def test_a_model_trained_here_is_looked_into(visit):
 
 def test_no_table_is_wider_than_a_phone(visit):
     page = inside(visit, width=390, height=844)
-    choose(page, "Trace", "One token's way")
+    choose(page, "Trace", "One token's path")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

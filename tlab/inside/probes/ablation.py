@@ -60,7 +60,7 @@ class EffectRow(NamedTuple):
 
 @PROBES.add(
     "effect",
-    label="What it costs without",
+    label="Ablation effect",
     formula=r"\mathcal{L}_{\text{changed}} - \mathcal{L}",
     source="Michel et al. 2019; Wang et al. 2022",
 )
@@ -122,7 +122,7 @@ class NextRow(NamedTuple):
 
 @PROBES.add(
     "next",
-    label="Next token, with a part changed",
+    label="Next token under ablation",
     formula=r"p(\cdot),\ p_{\text{changed}}(\cdot)",
     source="Meng et al. 2022",
 )
@@ -159,7 +159,7 @@ class PatchRow(NamedTuple):
 
 @PROBES.add(
     "patch",
-    label="What a part carries",
+    label="Activation patching",
     formula=r"\Delta(z_A - z_B)",
     source="Meng et al. 2022; Wang et al. 2022",
 )

@@ -42,7 +42,7 @@ class GradientRow(NamedTuple):
 
 @PROBES.add(
     "gradients",
-    label="Gradient by depth",
+    label="Gradient norm by depth",
     formula=r"\lVert \partial \mathcal{L} / \partial W \rVert",
     source="Xiong et al. 2020, Fig. 3",
 )
@@ -145,7 +145,7 @@ class SaliencyRow(NamedTuple):
 
 @PROBES.add(
     "saliency",
-    label="Saliency of the text",
+    label="Input saliency (gradient x input)",
     formula=r"x_t \cdot \partial \log p / \partial x_t",
     source="Simonyan et al. 2014; Shrikumar et al. 2017",
 )

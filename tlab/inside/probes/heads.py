@@ -51,7 +51,7 @@ def positional_share(weights: Array) -> float:
 
 @PROBES.add(
     "heads",
-    label="What each head looks at",
+    label="Attention pattern by head",
     formula=r"\overline{\sum_{s \in S} w_{ts}}",
     source="Voita et al. 2019; Olsson et al. 2022",
 )
@@ -179,7 +179,7 @@ class QueryKeyRow(NamedTuple):
 
 @PROBES.add(
     "query_key",
-    label="Queries and keys",
+    label="Query and key statistics",
     formula=r"q_t \cdot k_s / \sqrt{D}",
     source="Vaswani et al. 2017, section 3.2",
 )
@@ -245,7 +245,7 @@ def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Arr
 )
 @dataclass(frozen=True)
 class CircuitsProbe(Probe):
-    """What each head would do with tokens straight from the embedding: copy them, and look at its own like.
+    """What each head does with tokens straight from the embedding: whether it copies them, or attends to its own kind.
 
     Copying is the sum of the eigenvalues of the circuit from the token looked at to the logits, over the sum of
     their sizes: near 1 when seeing a token makes that token likelier. Matching is the same of the circuit from
@@ -284,7 +284,7 @@ class DistanceRow(NamedTuple):
 
 @PROBES.add(
     "distance",
-    label="Weight by distance",
+    label="Attention by distance",
     formula=r"\overline{w_{t,\,t-d}}",
     source="Press et al. 2022; Su et al. 2021",
 )

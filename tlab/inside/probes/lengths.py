@@ -28,7 +28,7 @@ class PlaceRow(NamedTuple):
 
 @PROBES.add(
     "places",
-    label="Loss along the context",
+    label="Loss by position",
     formula=r"\mathcal{L}(t)",
     source="Kaplan et al. 2020, section 3.2",
 )
@@ -68,7 +68,7 @@ class LengthRow(NamedTuple):
 
 @PROBES.add(
     "lengths",
-    label="Longer than it was trained for",
+    label="Length extrapolation",
     formula=r"\mathcal{L}(kT)",
     source="Press et al. 2022, Fig. 1",
 )

@@ -47,13 +47,13 @@ class ContextRow(NamedTuple):
 
 @PROBES.add(
     "neuron",
-    label="What sets a neuron off",
+    label="Top activating examples",
     formula=r"\max_t h_{t,n}",
     source="Karpathy et al. 2015; Geva et al. 2021",
 )
 @dataclass(frozen=True)
 class NeuronProbe(Probe):
-    """The places in the held-out text at which one hidden unit of an MLP is largest.
+    """The positions in held-out text at which one hidden unit of an MLP is most active.
 
     The activation is the unit's value behind the activation function, as the output matrix reads it. The token at
     which it is read stands in ⟦brackets⟧, with what came before and after it; each window gives one place at most.
@@ -88,10 +88,10 @@ class SaysRow(NamedTuple):
     logit: float
 
 
-@PROBES.add("says", label="What a neuron says", formula=r"W_\mathrm{down}[n]\,U", source="Geva et al. 2022")
+@PROBES.add("says", label="Neuron output logits", formula=r"W_\mathrm{down}[n]\,U", source="Geva et al. 2022")
 @dataclass(frozen=True)
 class SaysProbe(Probe):
-    """The tokens that one hidden unit speaks for, and those that it speaks against, straight through the head.
+    """The tokens whose logits one hidden unit raises most, and those it lowers most, directly through the head.
 
     For a unit at activation 1, less the mean over all tokens; the scales of the norms on the way count, their sizes,
     which depend on the text, do not. The largest and the smallest are shown.
@@ -138,7 +138,7 @@ class UnitsRow(NamedTuple):
 )
 @dataclass(frozen=True)
 class UnitsProbe(Probe):
-    """How many hidden units of each MLP do nothing, and how many never bend what they get.
+    """How many hidden units of each MLP are dead, and how many stay in the linear part of their activation.
 
     Over windows of held-out text. Dead: the unit's value never reaches 1 % of the layer's RMS. Unbent: its
     activation (of a gated one, the gate) never falls below 3, where the curve is as good as a straight line, so the
@@ -171,10 +171,10 @@ class HistogramRow(NamedTuple):
     curve: float  # the activation at the middle of the bin
 
 
-@PROBES.add("activations", label="What the activation gets", formula=r"h = \phi(x)", source="Hendrycks & Gimpel 2016")
+@PROBES.add("activations", label="Activation input histogram", formula=r"h = \phi(x)", source="Hendrycks & Gimpel 2016")
 @dataclass(frozen=True)
 class ActivationsProbe(Probe):
-    """Where on its own curve an activation is used: a histogram of its inputs, layer by layer, beside the curve.
+    """Which part of its curve an activation uses: a histogram of its inputs, layer by layer, beside the curve.
 
     Shares of all inputs over windows of held-out text; the outermost bins hold what lies beyond them. Of a gated
     activation, the gate's inputs, and the curve that the other input is multiplied with.

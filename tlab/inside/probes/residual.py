@@ -32,7 +32,7 @@ class StreamRow(NamedTuple):
     share: float  # of the stream, 1 in all
 
 
-@PROBES.add("stream", label="What the stream is made of", formula=r"\overline{c \cdot x / x \cdot x}",
+@PROBES.add("stream", label="Residual stream decomposition", formula=r"\overline{c \cdot x / x \cdot x}",
             source="Elhage et al. 2021")  # fmt: skip
 @dataclass(frozen=True)
 class StreamProbe(Probe):
@@ -70,7 +70,7 @@ class GrowthRow(NamedTuple):
 
 
 @PROBES.add(
-    "growth", label="How the stream grows", formula=r"\mathrm{rms}(x_\ell)", source="Xiong et al. 2020, Lemma 2"
+    "growth", label="Residual stream growth", formula=r"\mathrm{rms}(x_\ell)", source="Xiong et al. 2020, Lemma 2"
 )
 @dataclass(frozen=True)
 class GrowthProbe(Probe):
@@ -102,11 +102,14 @@ class AttributionRow(NamedTuple):
 
 
 @PROBES.add(
-    "attribution", label="Who says so", formula=r"c \cdot (u_A - u_B)", source="Elhage et al. 2021; Wang et al. 2022"
+    "attribution",
+    label="Direct logit attribution",
+    formula=r"c \cdot (u_A - u_B)",
+    source="Elhage et al. 2021; Wang et al. 2022",
 )
 @dataclass(frozen=True)
 class AttributionProbe(Probe):
-    """Which parts of the model speak for a next token, and which against it: direct logit attribution.
+    """Who speaks for a token: what each part adds directly to its logit, and what it subtracts.
 
     u is a token's column of the unembedding, c an addend of what the head reads. With two tokens the rows answer
     why A rather than B, and add up to the difference of their logits; with one, they add up to its logit less the
@@ -152,7 +155,7 @@ def lens_logits(model: Transformer, stream: Array) -> Array:
 )
 @dataclass(frozen=True)
 class LensProbe(Probe):
-    """What the model would say if it had to stop after each block, and when a token comes to the front.
+    """What the model would predict if it stopped after each block, and where a token becomes the first choice.
 
     The stream at every depth goes through the final norm and the head, as if it were the last. By default the token
     that is followed is the one that the model says in the end.

@@ -160,7 +160,7 @@ class ArrayRow(NamedTuple):
 
 @PROBES.add(
     "trace",
-    label="Every array",
+    label="Full trace",
     formula=r"\text{forward, then } \partial \mathcal{L} / \partial \cdot",
     source="this lab",
 )
@@ -220,11 +220,11 @@ SHOWN_NUMBERS = 4
 
 
 @PROBES.add(
-    "walk", label="One token's way", formula=r"\text{character} \to p \to \partial \mathcal{L}", source="this lab"
+    "walk", label="One token's path", formula=r"\text{character} \to p \to \partial \mathcal{L}", source="this lab"
 )
 @dataclass(frozen=True)
 class WalkProbe(Probe):
-    """One token's way through the model, step by step: from a character to the chances of the next, and back.
+    """One token's path through the model, step by step: from a character to the probabilities of the next, and back.
 
     Each step with its first numbers, their root mean square, and the root mean square of the loss's gradient at the
     same place: read downwards it is the forward pass, the gradient column upwards the backward pass.
