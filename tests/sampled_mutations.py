@@ -10,6 +10,7 @@ written into a copy of the repository, and the tests of its line run, the quicke
 
 import argparse
 import ast
+import contextlib
 import io
 import json
 import os
@@ -31,7 +32,6 @@ ROOMS = {
     "sweeps/results": ["tests/sweeps/results", "tests/sweeps/report"],
 }
 MIN_CAUGHT = 0.9
-SECONDS = 120  # a test run that takes longer hangs, and a hang is seen
 
 # Breaks that change nothing that anyone can observe: (file, line's text, what is put there) and why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {}
@@ -228,6 +228,11 @@ def watch_tests(folder, tests):
     return runs, seconds
 
 
+def patience(tests, seconds):
+    """How long these tests may take before they count as hanging, which is as good as a failure."""
+    return 60 + 4 * sum(seconds.get(name, 0.0) for name in tests)
+
+
 def main():
     """Try a sample; exit with 1 where too many survive."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -267,21 +272,19 @@ def main():
                 (folder / mutation.file).write_text(mutation.source, encoding="utf-8")
                 tests = sorted(tests, key=lambda name: seconds.get(name, 0.0))
                 pid = fork(lambda: pytest_in(folder, ["-x", *tests]) if tests else 0)  # noqa: B023, it runs at once
-                running[pid] = mutation, folder, time.monotonic()
+                running[pid] = mutation, folder, time.monotonic() + patience(tests, seconds)
             pid, status = os.waitpid(-1, os.WNOHANG)
-            late = [pid for pid, (_, _, since) in running.items() if time.monotonic() - since > SECONDS]
-            for one in late:
-                os.killpg(one, signal.SIGKILL)
+            for late in [one for one, (_, _, until) in running.items() if one != pid and time.monotonic() > until]:
+                with contextlib.suppress(ProcessLookupError):  # it has not come to be a group of its own
+                    os.killpg(late, signal.SIGKILL)
             if pid in running:
                 mutation, folder, _ = running.pop(pid)
                 shutil.copy(ROOT / mutation.file, folder / mutation.file)
                 free.append(folder)
                 if status == 0:
                     survivors.append(mutation)
-                    print(
-                        f"SURVIVED {mutation.file}:{mutation.line} {mutation.before!r} -> {mutation.after!r}",
-                        flush=True,
-                    )
+                what = f"{mutation.file}:{mutation.line} {mutation.before!r} -> {mutation.after!r}"
+                print(f"{'caught' if status else 'SURVIVED':8} {what}", flush=True)
             else:
                 time.sleep(0.02)
     caught = len(sample) - len(survivors)
