@@ -1,9 +1,13 @@
 """Freed memory is given back where it is asked for, also in a process that keeps it for its training steps."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tlab.machine import peak_memory_mib
 
 PROGRAM = """
 from pathlib import Path
@@ -52,3 +56,10 @@ hold.set()
 def test_threads_of_a_server_share_two_heaps():
     result = subprocess.run([sys.executable, "-c", HEAPS], capture_output=True, text=True, check=True)
     assert 1 <= result.stderr.count("Arena ") <= 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="read from /proc")
+def test_peak_memory_is_in_units_of_1024_kibibytes():
+    own = peak_memory_mib()
+    (kibibytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+    assert own == pytest.approx(int(kibibytes) / 1024, rel=0.005)

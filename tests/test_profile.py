@@ -1,6 +1,8 @@
 """The profile adds up, says what it costs, and leaves no trace in what it looked at."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,3 +129,13 @@ def test_a_flame_figure_has_a_bar_for_every_part_on_top_of_its_caller():
     bars = [(bar.get_x(), bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in axes.patches]
     assert np.allclose(bars, [(0, 10, 0), (0, 4, 1), (0, 3, 2), (4, 5, 1)])
     assert [text.get_text().split("\n")[0] for text in axes.texts] == ["step", "forward", "blocks", "backward"]
+
+
+def test_the_seconds_of_a_part_that_is_called_twice_add_up(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr("tlab.profile.CLOCK", lambda: float(next(clock)))
+    watch = Watch()
+    call = watch.over(SimpleNamespace(work=lambda: None), "work", "part")
+    for _ in range(3):
+        call()
+    assert (watch.calls, watch.seconds) == ({("part",): 3}, {("part",): 3.0})  # one tick from begin to end

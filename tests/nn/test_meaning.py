@@ -40,6 +40,19 @@ ALWAYS_CHECKED = {
 }
 
 
+class ForgetsWhatItCached(Transformer):
+    """Wrong wherever a single token follows others."""
+
+    def forward(self, ids, cache=None):
+        logits, trace = super().forward(ids, cache)
+        return logits + (cache is not None and ids.shape[1] == 1), trace
+
+
+def test_a_model_that_decodes_wrongly_is_found():
+    wrong = [check.name for check in check_meaning(tiny(), build=ForgetsWhatItCached) if not check.passed]
+    assert wrong == ["one token at a time gives the same as all at once"]
+
+
 @pytest.mark.parametrize("config", all_combinations())
 def test_every_combination_keeps_what_all_of_them_promise(config):
     checks = list(check_meaning(config))

@@ -8,6 +8,7 @@ import pytest
 
 from tlab.registry import UnknownKeyError
 from tlab.text import TOKENIZERS, ByteTokenizer, CharTokenizer, UnknownCharacterError, tokenizer_from_json
+from tlab.text.tokenizers import SHOWN_ALPHABET
 
 TEXT = "Two roads,\n\ta naïve café 日本 🙂\x00\r\n"
 
@@ -154,3 +155,10 @@ def test_damaged_json_is_refused_with_its_reason(data, message):
 def test_json_of_an_unknown_tokenizer_says_which_are_known(key):
     with pytest.raises(UnknownKeyError, match="allowed: char, byte"):
         tokenizer_from_json({"tokenizer": key})
+
+
+def test_an_alphabet_is_cut_short_only_where_it_is_too_long_to_be_read():
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + SHOWN_ALPHABET + 1)))
+    whole, longer = CharTokenizer(letters[:-1]), CharTokenizer(letters)
+    assert f"these {SHOWN_ALPHABET}: {letters[:-1]!r}. " in whole.explain({"x"})
+    assert f"these {SHOWN_ALPHABET + 1}: {letters[:-1]!r} .... " in longer.explain({"x"})

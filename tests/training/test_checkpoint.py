@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 from support import tiny
 from tlab import Checkpoint, CheckpointError, TrainConfig, Trainer
 from tlab.files import write_atomically
-from tlab.training.checkpoint import FILE_NAME, fingerprint
+from tlab.training.checkpoint import FILE_NAME, fingerprint, records_as_table, records_from_table
+from tlab.training.records import Divergence, StepRecord
 
 
 @pytest.fixture
@@ -42,6 +43,13 @@ def test_what_is_loaded_is_what_was_saved(trainer, saved):
 def test_the_loaded_model_computes_what_the_live_one_does(trainer, saved):
     ids = trainer.corpus.validation[None, :8]
     assert (Checkpoint.load(saved).model().forward(ids)[0] == trainer.model.forward(ids)[0]).all()
+
+
+def test_a_divergence_comes_back_with_the_last_record():
+    first, last = (StepRecord(step, 2.0, None, 1e-3, 1.0, 16 * step, 0.5 * step) for step in (1, 2))
+    divergence = Divergence(2, "blocks.1.mlp.up", "the loss is nan")
+    table = records_as_table([first, last._replace(divergence=divergence)])
+    assert records_from_table(table, divergence) == [first, last._replace(divergence=divergence)]
 
 
 def test_the_record_tells_the_corpus_with_hash_size_and_vocabulary(saved, verse):

@@ -171,7 +171,9 @@ def test_numbers_of_a_seed_are_what_their_names_say():
         (EQUAL, [0.001, -0.001, 0.002], (-0.02, 0.02), REPRODUCED),
         (EQUAL, [0.03, -0.03, 0.01], (-0.02, 0.02), INCONCLUSIVE),
         (EQUAL, [0.5, 0.51, 0.49], (-0.02, 0.02), NOT_REPRODUCED),
-        (INTERVAL, [1.0], (0, 2), INCONCLUSIVE),  # one seed tells nothing of chance
+        *[
+            (rule, [1.0], (0, 2), INCONCLUSIVE) for rule in (INTERVAL, MEAN, EVERY_SEED)
+        ],  # one seed says nothing of luck
         (INTERVAL, [1.0, 1.1, 0.9, math.nan], (0, 2), INCONCLUSIVE),  # a run without a number leaves it open
         (INTERVAL, [1.0, 1.1, 0.9, math.nan], (2, 3), NOT_REPRODUCED),
     ],
