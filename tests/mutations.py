@@ -88,9 +88,9 @@ MUTATIONS = [
     ("nn/decoder.py", "position.rotate(query, key, cache.position)", "position.rotate(query, key, cache.end)"),
     ("nn/decoder.py", "        attended /= weights.dot(self.ones[: end - begin])\n", ""),
     ("nn/decoder.py", "shifted if bias is None else shifted + bias", "shifted if bias is None else bias"),
-    ("nn/decoder.py", "deviation *= rstd(deviation, norm.epsilon)", "deviation *= rstd(x, norm.epsilon)"),
-    ("nn/decoder.py", "x = scale_and_shift(branch.norm_sum, normalize(branch.norm_sum, x))", "x = normalize(branch.norm_sum, x)"),
-    ("nn/decoder.py", "added = scale_and_shift(branch.norm_out, normalize(branch.norm_out, added))", "added = normalize(branch.norm_out, added)"),
+    ("nn/decoder.py", "deviation *= rstd(deviation, epsilon)", "deviation *= rstd(x, epsilon)"),
+    ("nn/decoder.py", "        y *= scale\n", ""),
+    ("nn/decoder.py", "            y += shift\n", "            pass\n"),
     # mlp
     ("nn/mlp.py", "parts[0] + parts[1] if self.activation.gated else parts[0]", "parts[0]"),
     # residual layouts

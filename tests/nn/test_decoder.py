@@ -9,7 +9,7 @@ from support import all_combinations, tiny
 from tlab import Transformer
 from tlab.checks import random_model
 from tlab.generate import next_token_logits
-from tlab.nn.decoder import NO_MAX_SHIFT_BELOW_NORM, Decoder, fold, normalize
+from tlab.nn.decoder import NO_MAX_SHIFT_BELOW_NORM, Decoder, fold, normalizer
 from tlab.nn.norms import NORMS, LayerNorm, Norm
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
@@ -117,7 +117,7 @@ def test_a_folded_norm_leaves_the_layer_behind_it_as_it_was(norm, bias, rng):
     x, weight, shift = rng.normal(3, 2, 12), rng.normal(size=(12, 5)), rng.normal(size=5)
     expected = norm.forward(x)[0] @ weight + (shift if bias else 0)
     folded = fold(norm, weight, shift if bias else None)
-    assert folded(normalize(norm, x)) == pytest.approx(expected, rel=1e-12)
+    assert folded(normalizer(norm)(x)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_decoder_writes_nothing_but_the_cache(rng):

@@ -36,20 +36,29 @@ class Affine(NamedTuple):
         return y
 
 
+Row = Callable[[Array], Array]
+"""Something that is done to one row, (C,) -> (C,)."""
+
 # A norm comes in two parts here: norm(x) = scale_and_shift(normalize(x)). Only the first depends on the token. So where
 # a matrix reads the norm, the second is folded into it once and for all: scale_and_shift(x) W + b = x W' + b'. A norm
 # that does not state its form, see `Norm.centered`, is all in the first part.
 
 
-def normalize(norm: Norm, x: Array) -> Array:
-    """The norm before scale and shift, for one row (C,) -> (C,)."""
+def normalizer(norm: Norm) -> Row:
+    """The norm before scale and shift."""
+    epsilon = norm.epsilon
     if norm.centered is None:
-        return norm.forward(x)[0]
+        return lambda x: norm.forward(x)[0]
     if not norm.centered:
-        return x * rstd(x, norm.epsilon)
-    deviation = x - x.dot(averaging(len(x), x.dtype.char))
-    deviation *= rstd(deviation, norm.epsilon)
-    return deviation
+        return lambda x: x * rstd(x, epsilon)
+    average = averaging(norm.scale.size, norm.scale.data.dtype.char)
+
+    def normalize(x: Array) -> Array:
+        deviation = x - x.dot(average)
+        deviation *= rstd(deviation, epsilon)
+        return deviation
+
+    return normalize
 
 
 def rstd(x: Array, epsilon: float) -> float:
@@ -57,14 +66,21 @@ def rstd(x: Array, epsilon: float) -> float:
     return 1.0 / math.sqrt(float(x.dot(x)) / len(x) + epsilon)
 
 
-def scale_and_shift(norm: Norm, x: Array) -> Array:
-    """The rest of the norm, (C,) -> (C,)."""
+def whole_norm(norm: Norm) -> Row:
+    """Both parts, for a norm that no matrix reads."""
+    normalize = normalizer(norm)
     if norm.centered is None:
-        return x
-    y = x * norm.scale.data
-    if norm.shift is not None:
-        y += norm.shift.data
-    return y
+        return normalize
+    scale, shift = norm.scale.data, None if norm.shift is None else norm.shift.data
+
+    def scale_and_shift(x: Array) -> Array:
+        y = normalize(x)
+        y *= scale
+        if shift is not None:
+            y += shift
+        return y
+
+    return scale_and_shift
 
 
 def fold(norm: Norm, weight: Array, bias: Array | None) -> Affine:
@@ -79,7 +95,7 @@ def fold(norm: Norm, weight: Array, bias: Array | None) -> Affine:
 
 
 def affine_of(linear: Linear, norm: Norm | None = None) -> Affine:
-    """`linear` by itself, or made to read what `normalize` leaves, with the rest of the norm folded into it."""
+    """`linear` by itself, or made to read what `normalizer` leaves, with the rest of the norm folded into it."""
     weight, bias = linear.weight.data, linear.bias.data if linear.bias else None
     return fold(norm, weight, bias) if norm else Affine(weight, bias)
 
@@ -146,22 +162,30 @@ class BlockStep:
     def __init__(self, block: Block, cache: KVCache, layer: int) -> None:
         attention = AttentionStep(block.attention, block.attention_branch.norm_in, cache, layer)
         mlp = MlpStep(block.mlp, block.mlp_branch.norm_in)
-        self.branches = ((block.attention_branch, attention), (block.mlp_branch, mlp))
+        self.steps = [
+            (
+                normalizer(branch.norm_in) if branch.norm_in else None,
+                sublayer,
+                whole_norm(branch.norm_out) if branch.norm_out else None,
+                whole_norm(branch.norm_sum) if branch.norm_sum else None,
+            )
+            for branch, sublayer in ((block.attention_branch, attention), (block.mlp_branch, mlp))
+        ]
 
     def __call__(self, x: Array) -> Array:
         """`Sequential.forward`; what is left of the first norm is in the sublayer's matrices."""
-        for branch, sublayer in self.branches:
-            added = sublayer(normalize(branch.norm_in, x) if branch.norm_in else x)
-            if branch.norm_out:
-                added = scale_and_shift(branch.norm_out, normalize(branch.norm_out, added))
+        for normalize, sublayer, norm_out, norm_sum in self.steps:
+            added = sublayer(normalize(x) if normalize else x)
+            if norm_out:
+                added = norm_out(added)
             x = x + added
-            if branch.norm_sum:
-                x = scale_and_shift(branch.norm_sum, normalize(branch.norm_sum, x))
+            if norm_sum:
+                x = norm_sum(x)
         return x
 
 
-def block_step(block: Block, cache: KVCache, layer: int) -> Callable[[Array], Array]:
-    """A block for one row x (C,) -> (C,); one of any other layout is used as it is."""
+def block_step(block: Block, cache: KVCache, layer: int) -> Row:
+    """A block for one row; one of any other layout is used as it is."""
     if block.layout.only_norms_differ:
         return BlockStep(block, cache, layer)
     past = LayerCache(cache, layer)
@@ -181,9 +205,9 @@ class Decoder:
         scaled = model.embedding.weight.data * model.config.embedding_scale
         self.embedding = scaled[:, None, None]  # (V, 1, 1, C): each row as one text of one token
         self.blocks = [block_step(block, cache, i) for i, block in enumerate(model.blocks)]
-        self.final_norm = model.final_norm
+        self.final_norm = normalizer(model.final_norm) if model.final_norm else None
         head = model.head.weight.data if model.head else model.embedding.weight.data.T  # (C, V)
-        weight, bias = fold(self.final_norm, head, None) if self.final_norm else (head, None)
+        weight, bias = fold(model.final_norm, head, None) if model.final_norm else (head, None)
         self.head = Affine(np.ascontiguousarray(weight), bias)
 
     def logits(self, token: int) -> Array:
@@ -194,4 +218,4 @@ class Decoder:
         for block in self.blocks:
             x = block(x)
         cache.advance(1)
-        return self.head(normalize(self.final_norm, x) if self.final_norm else x)
+        return self.head(self.final_norm(x) if self.final_norm else x)
