@@ -40,11 +40,11 @@ MUTATIONS = [
     ("nn/norms.py", "mean_square = mean_over_channels(rows * rows)", "mean_square = mean_over_channels(abs(rows))"),
     # linear and embedding
     ("nn/linear.py", "self.weight.grad += as_rows(x).T @ dy_rows", "self.weight.grad += 0.5 * (as_rows(x).T @ dy_rows)"),
-    ("nn/linear.py", "            self.bias.grad += sum_rows(dy_rows)\n", "            pass\n"),
+    ("nn/linear.py", "            self.bias.grad += sum_rows(dy_rows)  # (C_out,)\n", "            pass\n"),
     ("nn/linear.py", "(dy_rows @ self.weight.data.T).reshape(x.shape)", "(dy_rows @ -self.weight.data.T).reshape(x.shape)"),
     ("nn/linear.py", "self.weight.grad += one_hot.T @ as_rows(dx)", "self.weight.grad[...] = one_hot.T @ as_rows(dx)"),
     ("nn/linear.py", "one_hot[np.arange(ids.size), ids.ravel()] = 1", "one_hot[np.arange(ids.size), ids.ravel()[::-1]] = 1"),
-    ("nn/linear.py", "        self.weight.grad += dlogits_rows.T @ as_rows(x)\n", ""),
+    ("nn/linear.py", "        self.weight.grad += dlogits_rows.T @ as_rows(x)  # (V, C)\n", ""),
     ("nn/linear.py", "y += self.bias.data", "y -= self.bias.data"),
     # loss
     ("nn/loss.py", "dlogits[np.arange(N), targets] -= share / N", "dlogits[np.arange(N), targets] -= share"),
