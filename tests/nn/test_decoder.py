@@ -134,3 +134,11 @@ def test_a_model_that_was_trained_on_needs_a_new_decoder_only(rng):
     model.parameters.data *= 1.5
     full = model.forward(np.array([[1, 2, 3]]))[0][0]
     assert decoded(model, [1, 2, 3]) == pytest.approx(full, rel=1e-10)
+
+
+def test_a_row_of_another_type_than_the_weights_is_averaged_in_its_own(rng):
+    """As in a model with the bug "float64": 1/12 in float32 would be another number."""
+    norm = in_float32(random_model(tiny(), rng)).final_norm
+    x = rng.normal(3, 2, 12)
+    deviation = normalizer(norm)(x)
+    assert deviation.dtype == np.float64 and abs(deviation.mean()) < 1e-15

@@ -51,10 +51,9 @@ def normalizer(norm: Norm) -> Row:
         return lambda x: norm.forward(x)[0]
     if not norm.centered:
         return lambda x: x * rstd(x, epsilon)
-    average = averaging(norm.scale.size, norm.scale.data.dtype.char)
 
     def normalize(x: Array) -> Array:
-        deviation = x - x.dot(average)
+        deviation = x - x.dot(averaging(len(x), x.dtype.char))  # the type is x's, which a bug may have changed
         deviation *= rstd(deviation, epsilon)
         return deviation
 
