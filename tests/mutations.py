@@ -126,7 +126,7 @@ MUTATIONS = [
     ("machine.py", "if not OneThread.inside:\n                OneThread.before.restore", "if OneThread.inside:\n                OneThread.before.restore"),
     # training and sampling
     ("training/optimizers.py", "grad *= max_norm / norm", "grad *= max_norm"),
-    ("training/optimizers.py", "change += self.config.epsilon", "change -= 0.1"),
+    ("training/optimizers.py", "change += self.epsilon", "change -= 0.1"),
     ("training/optimizers.py", "space.data[: space.num_decayed] *= 1 -", "space.data *= 1 -"),
     ("training/optimizers.py", "change *= 1 / math.sqrt(correction2)", "change *= 1"),
     ("training/schedules.py", "learning_rate * step / (warmup_steps + 1)", "learning_rate * step / warmup_steps"),

@@ -94,12 +94,12 @@ def test_watching_changes_no_bit_and_is_gone_afterwards(verse):
     other.train_step()
     assert (one.model.parameters.data == other.model.parameters.data).all()
     owners = [one, one.optimizer, one.model, one.model.blocks[0].attention, one.model.blocks[0].mlp.activation]
-    assert not any(callable(vars(owner).get(name)) for owner in owners for name in ("forward", "train_step", "update"))
+    assert not any(callable(vars(owner).get(name)) for owner in owners for name in ("forward", "train_step", "step"))
 
 
 def test_an_error_in_a_watched_step_leaves_nothing_covered(verse, monkeypatch):
     trainer = Trainer(tiny(vocab_size=verse.tokenizer.vocab_size), QUICK, verse)
-    monkeypatch.setattr(type(trainer.optimizer), "update", lambda self, space, rate: 1 / 0)
+    monkeypatch.setattr(type(trainer.optimizer), "step", lambda self, space, rate: 1 / 0)
     watch = Watch()
     with pytest.raises(ZeroDivisionError), watched(trainer, watch):
         trainer.train_step()

@@ -199,7 +199,7 @@ def step_parts(trainer: Trainer) -> Iterator[tuple[Any, str, str]]:
     """Every object of a step, its method, and the part's name."""
     model = trainer.model
     yield trainer, "train_step", STEP
-    yield trainer.optimizer, "update", "update"
+    yield trainer.optimizer, "step", "update"
     yield model, FORWARD, FORWARD
     yield model, BACKWARD, BACKWARD
     yield model.position, "embed", "positions"

@@ -16,6 +16,7 @@ from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
 from tlab.training.config import TrainConfig
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
+from tlab.training.trainer import make_optimizer
 
 NUM_UPDATES = 10
 CONFIG = ModelConfig(vocab_size=11, context_length=8, hidden_dim=12, num_layers=2, num_heads=3, position="learned")
@@ -57,7 +58,7 @@ def test_ten_updates_end_at_pytorchs_weights(optimizer, weight_decay):
         pytest.skip(f"PYTORCH has no counterpart of {optimizer!r}; name it there")
     config = TrainConfig(optimizer=optimizer, weight_decay=weight_decay, epsilon=1e-3)  # large, so that it is seen
     model = random_model()
-    ours = OPTIMIZERS[optimizer](config, model.parameters)
+    ours = make_optimizer(config, model.parameters)
     tensors = {name: torch.tensor(param.data) for name, param in model.parameters.items()}
     theirs = PYTORCH[optimizer](decay_groups(tensors.values(), weight_decay), config)
 
@@ -67,7 +68,7 @@ def test_ten_updates_end_at_pytorchs_weights(optimizer, weight_decay):
         for name, param in model.parameters.items():
             param.grad[...] = rng.normal(0.0, 1.0 + step, param.shape)
             tensors[name].grad = torch.tensor(param.grad)
-        ours.update(model.parameters, learning_rate)
+        ours.step(model.parameters, learning_rate)
         for group in theirs.param_groups:
             group["lr"] = learning_rate
         theirs.step()
@@ -112,7 +113,7 @@ def test_a_whole_training_ends_at_pytorchs_weights():
     """Gradient, clipping, AdamW and the weights they change, together: ten steps on one side and on the other."""
     config = TrainConfig(learning_rate=1e-2, gradient_clip=0.5)
     model = random_model()
-    ours = OPTIMIZERS[config.optimizer](config, model.parameters)
+    ours = make_optimizer(config, model.parameters)
     tensors = {name: torch.tensor(param.data) for name, param in model.parameters.items()}
     theirs = adamw(decay_groups(tensors.values(), config.weight_decay), config)
     rng = np.random.default_rng(5)
@@ -129,7 +130,7 @@ def test_a_whole_training_ends_at_pytorchs_weights():
         model.parameters.grad[...] = 0
         model.accumulate_gradients(ids, targets)
         clip_gradient(model.parameters.grad, config.gradient_clip)
-        ours.update(model.parameters, config.learning_rate)
+        ours.step(model.parameters, config.learning_rate)
     for name, param in model.parameters.items():
         # Not tighter: PyTorch's 1e-6 in the clipping is in every one of the updates.
         np.testing.assert_allclose(param.data, tensors[name].numpy(), rtol=1e-5, atol=1e-6, err_msg=name)

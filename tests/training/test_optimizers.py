@@ -9,6 +9,7 @@ from tlab import TrainConfig
 from tlab.nn.params import ParamSpace, ones
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
 from tlab.training.schedules import SCHEDULES, learning_rate_at
+from tlab.training.trainer import make_optimizer
 
 
 @pytest.fixture
@@ -22,35 +23,35 @@ def space():
 
 
 def make(key, space, **changes):
-    return OPTIMIZERS[key](TrainConfig(optimizer=key, **{"weight_decay": 0.0, **changes}), space)
+    return make_optimizer(TrainConfig(optimizer=key, **{"weight_decay": 0.0, **changes}), space)
 
 
 def test_sgd_steps_along_the_gradient_and_keeps_its_swing(space):
     sgd = make("sgd", space, momentum=0.9)
-    sgd.update(space, 0.1)
+    sgd.step(space, 0.1)
     assert space.data == pytest.approx([0.95] * 4)
-    sgd.update(space, 0.1)  # velocity 0.9 * 0.5 + 0.5
+    sgd.step(space, 0.1)  # velocity 0.9 * 0.5 + 0.5
     assert space.data == pytest.approx([0.95 - 0.095] * 4)
 
 
 @pytest.mark.parametrize("key", ["adam", "adamw"])
 def test_adams_first_step_is_the_learning_rate_whatever_the_gradients_size(key, space):
     space.grad[:2] = 1e-3
-    make(key, space).update(space, 0.1)
+    make(key, space).step(space, 0.1)
     assert space.data == pytest.approx([0.9] * 4, abs=1e-5)
 
 
 @pytest.mark.parametrize("key", OPTIMIZERS)
 def test_weight_decay_pulls_matrices_only(key, space):
     space.grad[...] = 0
-    make(key, space, weight_decay=0.5).update(space, 0.1)
+    make(key, space, weight_decay=0.5).step(space, 0.1)
     assert (space["vector"].data == 1).all()
     assert (space["matrix"].data < 1).all()
 
 
 def test_adamw_decays_by_the_same_share_whatever_the_gradient(space):
     space.grad[...] = 0
-    make("adamw", space, weight_decay=0.5).update(space, 0.1)
+    make("adamw", space, weight_decay=0.5).step(space, 0.1)
     assert space["matrix"].data == pytest.approx(np.full((1, 2), 1 - 0.1 * 0.5))
 
 
@@ -60,8 +61,40 @@ def test_optimizers_keep_float32(key):
     space.declare("matrix", (2, 2), ones)
     space.pack(0, np.dtype(np.float32))
     optimizer = make(key, space)
-    optimizer.update(space, 0.1)
+    optimizer.step(space, 0.1)
     assert all(array.dtype == np.float32 for array in [space.data, space.grad, *optimizer.state.values()])
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+def test_ten_steps_are_those_of_the_reference(key, space, rng):
+    config = TrainConfig(optimizer=key, weight_decay=0.1, epsilon=1e-3)
+    optimizer, decayed = make_optimizer(config, space), np.arange(4) < space.num_decayed
+    options = {name: getattr(config, name) for name in optimizer.options}
+    weights, state = space.data.copy(), list(optimizer.state.values())
+    state = [vector.copy() for vector in state]
+    for t in range(1, 11):
+        gradient = space.grad[...] = rng.standard_normal(4)
+        gradient, rate = gradient.copy(), 0.1 / t
+        optimizer.step(space, rate)
+        with_decay = type(optimizer).reference(weights, gradient, *state, t, rate, **options)
+        without = type(optimizer).reference(weights, gradient, *state, t, rate, **{**options, "weight_decay": 0.0})
+        weights, *state = (np.where(decayed, a, b) for a, b in zip(with_decay, without, strict=True))
+        assert space.data == pytest.approx(weights, rel=1e-12)
+        for ours, theirs in zip(optimizer.state.values(), state, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+def test_an_optimizer_refuses_options_that_it_does_not_state(key, space):
+    options = dict.fromkeys(OPTIMIZERS[key].options, 0.5)
+    with pytest.raises(TypeError, match="nesterov"):
+        OPTIMIZERS[key](space, **options, nesterov=1.0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rates_are_those_of_the_reference(schedule):
+    expected = SCHEDULES[schedule].reference(np.linspace(0, 1, 11), 1.0, 0.1)
+    assert rates(schedule, low=0.1) == pytest.approx(expected)
 
 
 def test_a_long_gradient_is_shortened_to_the_limit_and_its_length_told():

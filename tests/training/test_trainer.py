@@ -184,7 +184,7 @@ def test_an_infinite_gradient_ends_the_run_before_it_reaches_the_weights(verse, 
 def test_weights_that_the_very_last_update_makes_infinite_are_a_divergence_too(verse, monkeypatch):
     trainer = Trainer(model_for(verse), dataclasses.replace(QUICK, steps=1), verse)
     scale = trainer.model.parameters["blocks.0.norm2.scale"].data
-    monkeypatch.setattr(trainer.optimizer, "update", lambda space, rate: scale.fill(np.inf))
+    monkeypatch.setattr(trainer.optimizer, "step", lambda space, rate: scale.fill(np.inf))
     (record,) = list(trainer)
     assert record.validation_loss is None
     assert record.divergence.where == "blocks.0.norm2.scale"
@@ -234,14 +234,14 @@ def test_ctrl_c_during_training_leaves_a_checkpoint_that_goes_on_as_if_nothing_h
     whole = Trainer(model_for(verse), QUICK, verse)
     list(whole)
     trainer = Trainer(model_for(verse), QUICK, verse)
-    update = trainer.optimizer.update
+    update = trainer.optimizer.step
 
     def interrupted_update(space, learning_rate):
         if trainer.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
         update(space, learning_rate)
 
-    trainer.optimizer.update = interrupted_update
+    trainer.optimizer.step = interrupted_update
     with pytest.raises(KeyboardInterrupt):
         list(trainer)
     resumed = Trainer.resume(trainer.checkpoint(), verse)

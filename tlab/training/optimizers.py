@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
 from tlab.nn.params import ParamSpace
 from tlab.registry import Registry
 from tlab.types import Array
-
-if TYPE_CHECKING:
-    from tlab.training.config import TrainConfig
 
 OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer")
 
@@ -30,26 +27,33 @@ def clip_gradient(grad: Array, max_norm: float) -> float:
 
 
 class Optimizer:
-    """The contract: `update(space, learning_rate)` changes `space.data` in place, by `space.grad`.
+    """The contract: `step(space, learning_rate)` changes `space.data` in place, by `space.grad`.
 
-    `state` holds whatever the next update needs, as flat vectors by name: a checkpoint stores it. `num_updates`
-    counts the updates made.
+    `state` holds whatever the next step needs, as flat vectors by name: a checkpoint stores it. `num_updates` counts
+    the steps made. `reference` is one step for weights that all decay: (weights, gradient, *state, number of the step,
+    learning rate, *options) -> (weights, *state).
     """
 
-    state_names: tuple[str, ...] = ()
+    options: ClassVar[tuple[str, ...]] = ("weight_decay",)
+    """The fields of the training config that it reads; it has them as attributes."""
+    state_names: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: TrainConfig, space: ParamSpace) -> None:
-        self.config = config
+    weight_decay: float
+
+    def __init__(self, space: ParamSpace, **options: float) -> None:
+        if options.keys() != set(self.options):
+            raise TypeError(f"{type(self).__name__} needs {self.options}, and was given {tuple(options)}")
+        vars(self).update(options)
         self.num_updates = 0
         self.state = {name: np.zeros_like(space.data) for name in self.state_names}
 
-    def update(self, space: ParamSpace, learning_rate: float) -> None:
+    def step(self, space: ParamSpace, learning_rate: float) -> None:
         raise NotImplementedError
 
     def add_weight_decay(self, space: ParamSpace) -> None:
         """The penalty (decay / 2) |W|^2 as part of the gradient, for the matrices."""
         decayed = slice(space.num_decayed)
-        space.grad[decayed] += self.config.weight_decay * space.data[decayed]
+        space.grad[decayed] += self.weight_decay * space.data[decayed]
 
 
 @OPTIMIZERS.add(
@@ -65,13 +69,22 @@ class Sgd(Optimizer):
     why it does so much worse here than Adam.
     """
 
+    options = ("momentum", "weight_decay")
     state_names = ("velocity",)
 
-    def update(self, space: ParamSpace, learning_rate: float) -> None:
+    momentum: float
+
+    @staticmethod
+    def reference(w, gradient, v, t, learning_rate, momentum, weight_decay):
+        g = gradient + weight_decay * w
+        v = momentum * v + g
+        return w - learning_rate * v, v
+
+    def step(self, space: ParamSpace, learning_rate: float) -> None:
         self.num_updates += 1
         self.add_weight_decay(space)
         velocity = self.state["velocity"]
-        velocity *= self.config.momentum
+        velocity *= self.momentum
         velocity += space.grad
         space.data -= learning_rate * velocity
 
@@ -90,15 +103,30 @@ class Adam(Optimizer):
     hardly decayed.
     """
 
+    options = ("beta1", "beta2", "epsilon", "weight_decay")
     state_names = ("first_moment", "second_moment")
 
-    def update(self, space: ParamSpace, learning_rate: float) -> None:
-        self.add_weight_decay(space)
-        self.step(space, learning_rate)
+    beta1: float
+    beta2: float
+    epsilon: float
+
+    @staticmethod
+    def reference(w, gradient, m, v, t, learning_rate, beta1, beta2, epsilon, weight_decay):
+        g = gradient + weight_decay * w
+        m = beta1 * m + (1 - beta1) * g  # running mean of the gradient
+        v = beta2 * v + (1 - beta2) * g**2  # and of its square
+        m_hat = m / (1 - beta1**t)  # both started at zero, which this makes up for
+        v_hat = v / (1 - beta2**t)
+        return w - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
 
     def step(self, space: ParamSpace, learning_rate: float) -> None:
+        self.add_weight_decay(space)
+        self.follow_moments(space, learning_rate)
+
+    def follow_moments(self, space: ParamSpace, learning_rate: float) -> None:
+        """The step of `reference` without the decay: in place, and with one array for all that is between."""
         self.num_updates += 1
-        beta1, beta2 = self.config.beta1, self.config.beta2
+        beta1, beta2 = self.beta1, self.beta2
         # Both averages start at zero; the corrections make up for that (hats in the formula).
         correction1 = 1 - beta1**self.num_updates
         correction2 = 1 - beta2**self.num_updates
@@ -112,7 +140,7 @@ class Adam(Optimizer):
         second += change
         np.sqrt(second, out=change)
         change *= 1 / math.sqrt(correction2)
-        change += self.config.epsilon
+        change += self.epsilon
         np.divide(first, change, out=change)
         change *= learning_rate / correction1
         space.data -= change
@@ -130,6 +158,14 @@ class AdamW(Adam):
     Notice: the optimizer nearly all transformers are trained with.
     """
 
-    def update(self, space: ParamSpace, learning_rate: float) -> None:
-        space.data[: space.num_decayed] *= 1 - learning_rate * self.config.weight_decay
-        self.step(space, learning_rate)
+    @staticmethod
+    def reference(w, gradient, m, v, t, learning_rate, beta1, beta2, epsilon, weight_decay):
+        m = beta1 * m + (1 - beta1) * gradient  # running mean of the gradient
+        v = beta2 * v + (1 - beta2) * gradient**2  # and of its square
+        m_hat = m / (1 - beta1**t)  # both started at zero, which this makes up for
+        v_hat = v / (1 - beta2**t)
+        return w - learning_rate * (m_hat / (np.sqrt(v_hat) + epsilon) + weight_decay * w), m, v
+
+    def step(self, space: ParamSpace, learning_rate: float) -> None:
+        space.data[: space.num_decayed] *= 1 - learning_rate * self.weight_decay
+        self.follow_moments(space, learning_rate)

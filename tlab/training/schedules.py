@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
+
+import numpy as np
 
 from tlab.registry import Registry
 
@@ -10,10 +13,16 @@ SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
 
 
 class Schedule:
-    """The contract: `height(progress)`, 1 where the warm-up ends (progress 0) and at best 0 at the end (progress 1)."""
+    """The contract: `factor(progress)`, 1 where the warm-up ends (progress 0) and at best 0 at the end (progress 1).
+
+    `reference` is the learning rate itself after the warm-up, for an array of progress.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ("warmup_steps", "min_learning_rate")
+    """The fields of the training config that its curve goes by."""
 
     @staticmethod
-    def height(progress: float) -> float:
+    def factor(progress: float) -> float:
         raise NotImplementedError
 
 
@@ -21,8 +30,14 @@ class Schedule:
 class Constant(Schedule):
     """Keeps the learning rate as it is."""
 
+    options = ("warmup_steps",)
+
     @staticmethod
-    def height(progress: float) -> float:
+    def reference(progress, peak, lowest):
+        return np.full_like(progress, peak)
+
+    @staticmethod
+    def factor(progress: float) -> float:
         return 1.0
 
 
@@ -33,7 +48,11 @@ class Linear(Schedule):
     """Lowers the learning rate by the same amount at every step."""
 
     @staticmethod
-    def height(progress: float) -> float:
+    def reference(progress, peak, lowest):
+        return lowest + (peak - lowest) * (1 - progress)
+
+    @staticmethod
+    def factor(progress: float) -> float:
         return 1.0 - progress
 
 
@@ -47,7 +66,11 @@ class Cosine(Schedule):
     """Stays high for long, falls fast in the middle, and comes in gently."""
 
     @staticmethod
-    def height(progress: float) -> float:
+    def reference(progress, peak, lowest):
+        return lowest + (peak - lowest) * (1 + np.cos(np.pi * progress)) / 2
+
+    @staticmethod
+    def factor(progress: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
@@ -63,4 +86,4 @@ def learning_rate_at(
         return learning_rate * step / (warmup_steps + 1)
     first = warmup_steps + 1
     progress = (step - first) / max(1, steps - first)
-    return min_learning_rate + (learning_rate - min_learning_rate) * SCHEDULES[schedule].height(progress)
+    return min_learning_rate + (learning_rate - min_learning_rate) * SCHEDULES[schedule].factor(progress)

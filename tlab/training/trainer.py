@@ -18,11 +18,12 @@ from tlab.cost import rough_forward_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
+from tlab.nn.params import ParamSpace
 from tlab.nn.trace import first_nonfinite
 from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
-from tlab.training.optimizers import OPTIMIZERS, clip_gradient
+from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
 from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt
 from tlab.training.records import Divergence, StepRecord
 from tlab.types import Ids
@@ -135,7 +136,7 @@ class Trainer:
         operations = rough_forward_flops(self.config, train_config.batch_size)
         self.compute = decide_threads(compute, train_config.batch_size, operations)
         self.batch_threads = BatchThreads(self.model, self.compute)
-        self.optimizer = OPTIMIZERS[train_config.optimizer](train_config, self.model.parameters)
+        self.optimizer = make_optimizer(train_config, self.model.parameters)
         self.step = 0
         self.records: list[StepRecord] = []
         self.divergence: Divergence | None = None
@@ -161,7 +162,7 @@ class Trainer:
             # Ctrl-C must not leave new weights beside old moments, nor an update without its record.
             with defer_interrupt():
                 if self.divergence is None:
-                    self.optimizer.update(self.model.parameters, learning_rate)
+                    self.optimizer.step(self.model.parameters, learning_rate)
                     self.step = step
                 before = self.records[-1] if self.records else None
                 record = StepRecord(
@@ -278,6 +279,12 @@ class Trainer:
         trainer.records = list(checkpoint.records)
         trainer.divergence = checkpoint.divergence
         return trainer
+
+
+def make_optimizer(config: TrainConfig, space: ParamSpace) -> Optimizer:
+    """The config's optimizer, with the options that it reads."""
+    optimizer = OPTIMIZERS[config.optimizer]
+    return optimizer(space, **{name: getattr(config, name) for name in optimizer.options})
 
 
 def check_fit(config: ModelConfig, corpus: Corpus) -> None:
