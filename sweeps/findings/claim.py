@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from sweeps.findings.measures import FIRST_STEPS, LONGER, LOOK_EVERY
-from sweeps.findings.setups import DEPTHS, Run
-from sweeps.findings.verdicts import Check, NotReal, Outcome, Results
+from sweeps.findings.measures import FIRST_STEPS, LENGTH_FACTORS, MEASURE_EVERY
+from sweeps.findings.setups import DEPTHS, Measurement
+from sweeps.findings.verdicts import Check, NotReal, Outcome, SeedResults
 from sweeps.results.stats import MARGIN
 
 
@@ -36,10 +36,10 @@ class Claim:
     claim: str
     source: str
     how: str
-    runs: Mapping[str, Run]
+    runs: Mapping[str, Measurement]
     seeds: int
     checks: Sequence[Check | NotReal]
-    draw: Callable[[Sequence[Results]], Figure]
+    draw: Callable[[Sequence[SeedResults]], Figure]
     quick: bool = False
     tried: str = ""
 
@@ -62,7 +62,7 @@ class Question:
     believed: str
     claim: Claim
     what: str
-    number: Callable[[Results], float]
+    number: Callable[[SeedResults], float]
     unit: str = "nats"
     margin: float = MARGIN
 
@@ -76,71 +76,71 @@ def loss(outcome: Outcome) -> float:
     return math.nan if value is None else value
 
 
-def difference(first: str, second: str) -> Callable[[Results], float]:
+def difference(first: str, second: str) -> Callable[[SeedResults], float]:
     """The final loss of one configuration minus that of another, of the same seed."""
     return lambda results: loss(results[first]) - loss(results[second])
 
 
-def parameter_ratio(first: str, second: str) -> Callable[[Results], float]:
+def parameter_ratio(first: str, second: str) -> Callable[[SeedResults], float]:
     """Weights of one configuration over those of another."""
     return lambda results: results[first]["n_params"] / results[second]["n_params"]
 
 
-def slope(kind: str) -> Callable[[Results], float]:
+def slope(kind: str) -> Callable[[SeedResults], float]:
     """The exponent of depth in the last MLP matrix's gradient norm: the slope of a line through the logarithms."""
     return lambda results: float(
         np.polyfit(np.log(DEPTHS), np.log(by_depth(results, kind, "last_down_gradient")), 1)[0]
     )
 
 
-def by_depth(results: Results, kind: str, name: str) -> list[float]:
+def by_depth(results: SeedResults, kind: str, name: str) -> list[float]:
     """One number of each depth; of a list, such as the stream's sizes, the last one."""
     found = [results[f"{kind} {L}"][name] for L in DEPTHS]
     return [value[-1] if isinstance(value, list) else value for value in found]
 
 
-def deepest_over_shallowest(kind: str, name: str) -> Callable[[Results], float]:
+def deepest_over_shallowest(kind: str, name: str) -> Callable[[SeedResults], float]:
     """The number at the largest depth over that at the smallest."""
     return lambda results: by_depth(results, kind, name)[-1] / by_depth(results, kind, name)[0]
 
 
-def straightness(results: Results) -> float:
+def r_squared(results: SeedResults) -> float:
     """R² of a line through x² by depth."""
     return float(np.corrcoef(DEPTHS, by_depth(results, "plain", "stream"))[0, 1] ** 2)
 
 
-def extra(position: str, k: int) -> Callable[[Results], float]:
+def extrapolation_gap(position: str, k: int) -> Callable[[SeedResults], float]:
     """How much higher the loss is on texts `k` times as long as those of the training."""
 
-    def of(results: Results) -> float:
+    def of(results: SeedResults) -> float:
         losses = results[position]["longer_losses"]
-        return losses[LONGER.index(k)] - losses[LONGER.index(1)]
+        return losses[LENGTH_FACTORS.index(k)] - losses[LENGTH_FACTORS.index(1)]
 
     return of
 
 
 def largest_jump(accuracies: Sequence[float], steps: int = 300) -> float:
-    """The largest rise of an accuracy, looked at every `LOOK_EVERY` steps, within so many steps."""
-    width = steps // LOOK_EVERY
+    """The largest rise of an accuracy, looked at every `MEASURE_EVERY` steps, within so many steps."""
+    width = steps // MEASURE_EVERY
     return max(later - earlier for i, earlier in enumerate(accuracies) for later in accuracies[i : i + width + 1])
 
 
-def loss_after_first_steps(results: Results) -> float:
+def loss_after_first_steps(results: SeedResults) -> float:
     """The loss of the last of the first 20 steps without norms minus that with LayerNorm; nan where it diverged."""
     without, normed = results["no norm, 20 steps"]["losses"], results["LayerNorm, 20 steps"]["losses"]
     return without[-1] - normed[-1] if len(without) == FIRST_STEPS else math.nan
 
 
-def spike(results: Results) -> float:
+def spike(results: SeedResults) -> float:
     """The highest loss of the first 20 steps without norms, over that with LayerNorm."""
     return max(results["no norm, 20 steps"]["losses"]) / max(results["LayerNorm, 20 steps"]["losses"])
 
 
-def step_time(results: Results) -> float:
+def step_time(results: SeedResults) -> float:
     """How much longer a step takes with RMSNorm than with LayerNorm, in percent of processor time."""
     return 100 * (results["RMSNorm"]["step_seconds"] / results["LayerNorm"]["step_seconds"] - 1)
 
 
-def at_trained_length(first: str, second: str) -> Callable[[Results], float]:
+def at_trained_length(first: str, second: str) -> Callable[[SeedResults], float]:
     """The difference of two kinds of positions on texts of the trained length."""
     return lambda results: results[first]["longer_losses"][0] - results[second]["longer_losses"][0]

@@ -16,15 +16,15 @@ from sweeps.findings.claim import (
     at_trained_length,
     deepest_over_shallowest,
     difference,
-    extra,
+    extrapolation_gap,
     largest_jump,
     loss,
     loss_after_first_steps,
     parameter_ratio,
+    r_squared,
     slope,
     spike,
     step_time,
-    straightness,
 )
 from sweeps.findings.measures import UNIGRAM
 from sweeps.findings.setups import (
@@ -36,10 +36,10 @@ from sweeps.findings.setups import (
     SMALL,
     copier,
     deep,
-    each,
+    measurements,
     short_context,
 )
-from sweeps.findings.verdicts import EQUAL, EVERY_SEED, MEAN, Check, NotReal
+from sweeps.findings.verdicts import EQUIVALENT, EVERY_SEED, MEAN, Check, NotReal
 
 # ------------------------------------------------------------------------------------------------ the claims
 
@@ -52,7 +52,7 @@ GRADIENT_DEPTH = Claim(
     "the norm of the gradient of the last block's second MLP matrix, and the slope of its logarithm by that of L. "
     "The gradient goes as one over the size of the stream, which is an embedding plus 2 L additions: near "
     "the theorem's slope of -0.5 it comes only where L is large.",
-    runs=each(
+    runs=measurements(
         "at_start",
         {f"{residual} {L}": {**AT_START, "residual": residual, "num_layers": L}
          for residual in ("pre", "post") for L in DEPTHS},
@@ -77,14 +77,14 @@ RESIDUAL_GROWTH = Claim(
     source="Xiong et al. 2020, Lemma 2: x²/d between 1 + L/2 and 1 + 3L/2; Radford et al. 2019 (GPT-2) for the scaling",
     how="The same untrained Pre-LN models: the mean of x² behind the last block. The sinusoids that are added to the "
     "embeddings bring 0.5 of their own, which is added to the upper bound.",
-    runs=each(
+    runs=measurements(
         "at_start",
         {f"{kind} {L}": {**AT_START, "scale_residual": scaled, "num_layers": L}
          for kind, scaled in (("plain", False), ("scaled", True)) for L in DEPTHS},
     ),
     seeds=10,
     checks=(
-        Check("R² of x² by L", straightness, low=0.98),
+        Check("R² of x² by L", r_squared, low=0.98),
         *(Check(f"x² behind {L} layers", lambda results, L=L: results[f"plain {L}"]["stream"][-1],
                 low=1 + L / 2, high=1 + 3 * L / 2 + 0.5) for L in DEPTHS),
         Check("x² behind 16 layers over 2", deepest_over_shallowest("plain", "stream"), low=3),
@@ -102,7 +102,7 @@ WARMUP_LAYOUT = Claim(
     source="Xiong et al. 2020, Section 3: BLEU 8.45 without warm-up against about 34 with it, Post-LN",
     how="8 layers, 32 wide, Xavier init, learning rate 0.01, no clipping, 300 steps, with 200 steps of warm-up and "
     "with none: the loss on the whole validation split.",
-    runs=each("trained", {
+    runs=measurements("trained", {
         f"{label}, {words}": deep(residual, steps)
         for residual, label in (("post", "Post-LN"), ("pre", "Pre-LN"))
         for words, steps in (("no warm-up", 0), ("warm-up", 200))
@@ -133,18 +133,18 @@ EXTRAPOLATION = Claim(
     how="Trained for 1,000 steps on 32 characters at once (2 layers, 48 wide), then the whole validation split in "
     "windows of 1, 2, 4 and 8 times 32. D(k) is the loss with windows k times as long minus that with the trained "
     "length.",
-    runs=each("extrapolated", {
+    runs=measurements("extrapolated", {
         label: short_context(key) for label, key in (("ALiBi", "alibi"), ("RoPE", "rope"), ("sinusoidal", "sinusoidal"))
     }),
     seeds=5,
     checks=(
-        Check("D(8) of ALiBi", extra("ALiBi", 8), high=0.03, unit="nats"),
-        Check("D(2) of RoPE", extra("RoPE", 2), high=0.1, unit="nats"),
-        Check("D(8) of RoPE", extra("RoPE", 8), low=0.3, unit="nats"),
-        Check("D(2) of sinusoids", extra("sinusoidal", 2), low=0.3, unit="nats"),
-        Check("D(8) of RoPE minus ALiBi", lambda r: extra("RoPE", 8)(r) - extra("ALiBi", 8)(r), low=0,
+        Check("D(8) of ALiBi", extrapolation_gap("ALiBi", 8), high=0.03, unit="nats"),
+        Check("D(2) of RoPE", extrapolation_gap("RoPE", 2), high=0.1, unit="nats"),
+        Check("D(8) of RoPE", extrapolation_gap("RoPE", 8), low=0.3, unit="nats"),
+        Check("D(2) of sinusoids", extrapolation_gap("sinusoidal", 2), low=0.3, unit="nats"),
+        Check("D(8) of RoPE minus ALiBi", lambda r: extrapolation_gap("RoPE", 8)(r) - extrapolation_gap("ALiBi", 8)(r), low=0,
               rule=EVERY_SEED, unit="nats"),
-        Check("D(8) of sinusoids minus RoPE", lambda r: extra("sinusoidal", 8)(r) - extra("RoPE", 8)(r), low=0,
+        Check("D(8) of sinusoids minus RoPE", lambda r: extrapolation_gap("sinusoidal", 8)(r) - extrapolation_gap("RoPE", 8)(r), low=0,
               rule=EVERY_SEED, unit="nats"),
     ),
     draw=draw.extrapolation,
@@ -156,7 +156,7 @@ SWIGLU = Claim(
     source="Shazeer 2020, GLU Variants Improve Transformer: log-perplexity 1.944 against 1.983",
     how="The small model (62,880 weights, 1,000 steps) with either: the difference of the validation losses, paired by "
     "seed.",
-    runs=each("trained", {"GELU": SMALL, "SwiGLU": {**SMALL, "activation": "swiglu"}}),
+    runs=measurements("trained", {"GELU": SMALL, "SwiGLU": {**SMALL, "activation": "swiglu"}}),
     seeds=8,
     checks=(
         Check("SwiGLU - GELU", difference("SwiGLU", "GELU"), high=-0.02, rule=MEAN, unit="nats"),
@@ -174,7 +174,7 @@ INDUCTION = Claim(
     "Xavier init). Copy accuracy: the share of letters of the second copy, from its second on, that are foretold, in "
     "validation lines. Prefix matching: the attention from a letter of the second copy to what followed it in the "
     "first, of the best head.",
-    runs=each("induction", {"1 layer": copier(1), "2 layers": copier(2)}),
+    runs=measurements("induction", {"1 layer": copier(1), "2 layers": copier(2)}),
     seeds=5,
     checks=(
         Check("copy accuracy, 2 layers", lambda r: r["2 layers"]["accuracy"][-1], low=0.9),
@@ -195,7 +195,7 @@ NANOGPT_ANCHOR = Claim(
     source="Karpathy 2022, README of nanoGPT, which estimates it on 20 batches",
     how="The same configuration (4 layers, 4 heads, 128 wide, context 64, batch 12, 2,000 steps), and the loss on the "
     "whole validation split.",
-    runs=each("trained", {"nanoGPT's configuration": NANOGPT}),
+    runs=measurements("trained", {"nanoGPT's configuration": NANOGPT}),
     seeds=3,
     checks=(
         Check("validation loss", lambda r: loss(r["nanoGPT's configuration"]), low=1.83, high=1.93, rule=MEAN,
@@ -210,9 +210,9 @@ RMSNORM_PARITY = Claim(
     source="Zhang & Sennrich 2019, Root Mean Square Layer Normalization",
     how="The small model with either, paired by seed. That two things are equal is shown by a test of equivalence, "
     "never by a large p-value.",
-    runs=each("trained", {"LayerNorm": SMALL, "RMSNorm": {**SMALL, "norm": "rmsnorm"}}),
+    runs=measurements("trained", {"LayerNorm": SMALL, "RMSNorm": {**SMALL, "norm": "rmsnorm"}}),
     seeds=8,
-    checks=(Check("RMSNorm - LayerNorm", difference("RMSNorm", "LayerNorm"), low=-0.02, high=0.02, rule=EQUAL,
+    checks=(Check("RMSNorm - LayerNorm", difference("RMSNorm", "LayerNorm"), low=-0.02, high=0.02, rule=EQUIVALENT,
                   unit="nats"),),
     draw=draw.rmsnorm_parity,
 )  # fmt: skip
@@ -224,9 +224,9 @@ NO_NORM = Claim(
     how="Untrained models without norms, as in gradient-depth: the norm of the gradient of the whole last block. And "
     "the highest loss of the first 20 steps of training with 8 layers, against that with LayerNorm. That it ends in "
     "NaN is not asked for.",
-    runs=each("at_start", {f"none {L}": {**AT_START, "norm": "none", "num_layers": L} for L in DEPTHS})
-    | each("at_start", {f"layernorm {L}": {**AT_START, "num_layers": L} for L in DEPTHS})
-    | each("beginning", {
+    runs=measurements("at_start", {f"none {L}": {**AT_START, "norm": "none", "num_layers": L} for L in DEPTHS})
+    | measurements("at_start", {f"layernorm {L}": {**AT_START, "num_layers": L} for L in DEPTHS})
+    | measurements("beginning", {
         f"{label}, 20 steps": {**AT_START, "norm": norm, "num_layers": 8}
         for label, norm in (("no norm", "none"), ("LayerNorm", "layernorm"))
     }),
@@ -249,7 +249,7 @@ NOISE_FLOOR = Claim(
     "all of them. Called real is only what survives it. What is asked here is that RMSNorm, which is known to be "
     "equal, is not called real. Whether it is most of them that do not is not graded, since that hangs on which ones "
     "one picks; how many survive is told below.",
-    runs=each("trained", {BASELINE: SMALL, **{label: {**SMALL, **change} for label, change in MODIFICATIONS.items()}}),
+    runs=measurements("trained", {BASELINE: SMALL, **{label: {**SMALL, **change} for label, change in MODIFICATIONS.items()}}),
     seeds=5,
     checks=(NotReal("RMSNorm - LayerNorm", loss, BASELINE, "RMSNorm", unit="nats"),),
     draw=draw.noise_floor,

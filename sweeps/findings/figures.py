@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from sweeps.findings.measures import LONGER, UNIGRAM
+from sweeps.findings.measures import LENGTH_FACTORS, UNIGRAM
 from sweeps.findings.setups import BASELINE, DEPTHS
-from sweeps.findings.verdicts import EQUIVALENCE, Results, contrasts
+from sweeps.findings.verdicts import EQUIVALENCE_CONFIDENCE, SeedResults, contrasts
 from sweeps.results.stats import CONFIDENCE, MARGIN, Estimate, estimate
 from tlab.figures import BLUE, FAINT, GREEN, GREY, LINE_STYLES, PALETTE, VERMILLION, finish, moving_average, tidy
 
@@ -34,7 +34,9 @@ def new_figure(size: tuple[float, float] = NARROW, columns: int = 1) -> tuple[Fi
 # ------------------------------------------------------------------------------------------------ against depth
 
 
-def draw_depths(axes: Axes, seeds: Sequence[Results], kinds: Mapping[str, str], number: Callable[[Any], float]) -> None:
+def draw_depths(
+    axes: Axes, seeds: Sequence[SeedResults], kinds: Mapping[str, str], number: Callable[[Any], float]
+) -> None:
     """A line for each kind of model: the mean over seeds by number of layers, in a band of all seeds.
 
     Args:
@@ -67,7 +69,7 @@ def depth_ticks(axes: Axes) -> None:
     axes.set_xlabel("layers")
 
 
-def gradient_depth(seeds: Sequence[Results]) -> Figure:
+def gradient_depth(seeds: Sequence[SeedResults]) -> Figure:
     """The last matrix's gradient against depth, by layout, with the slope of the theorem."""
     figure, (axes,) = new_figure()
     draw_depths(axes, seeds, {"post": "Post-LN", "pre": "Pre-LN"}, lambda outcome: outcome["last_down_gradient"])
@@ -82,7 +84,7 @@ def gradient_depth(seeds: Sequence[Results]) -> Figure:
     return figure
 
 
-def residual_growth(seeds: Sequence[Results]) -> Figure:
+def residual_growth(seeds: Sequence[SeedResults]) -> Figure:
     """The stream's size against depth, in the wedge of the lemma, with and without scaling."""
     figure, (axes,) = new_figure()
     lowest, highest = [1 + L / 2 for L in DEPTHS], [1 + 3 * L / 2 + 0.5 for L in DEPTHS]
@@ -97,7 +99,7 @@ def residual_growth(seeds: Sequence[Results]) -> Figure:
     return figure
 
 
-def no_norm(seeds: Sequence[Results]) -> Figure:
+def no_norm(seeds: Sequence[SeedResults]) -> Figure:
     """The last block's gradient against depth, and the first 20 losses, with and without norms."""
     figure, (left, right) = new_figure(WIDE, columns=2)
     kinds = {"layernorm": "LayerNorm", "none": "no norm"}
@@ -122,7 +124,7 @@ def no_norm(seeds: Sequence[Results]) -> Figure:
 
 
 def draw_lines(
-    axes: Axes, seeds: Sequence[Results], labels: Mapping[str, str], curve: Callable[[Any], tuple[Any, Any]]
+    axes: Axes, seeds: Sequence[SeedResults], labels: Mapping[str, str], curve: Callable[[Any], tuple[Any, Any]]
 ) -> None:
     """A thin line for each seed of each configuration; `labels`: configuration -> what the legend calls it."""
     for i, (key, label) in enumerate(labels.items()):
@@ -132,7 +134,7 @@ def draw_lines(
             axes.plot(steps, values, label=label if j == 0 else None, linewidth=1.1, alpha=0.75, **style)
 
 
-def draw_losses(axes: Axes, seeds: Sequence[Results], labels: Mapping[str, str], smoothed: int = SMOOTHED) -> None:
+def draw_losses(axes: Axes, seeds: Sequence[SeedResults], labels: Mapping[str, str], smoothed: int = SMOOTHED) -> None:
     """Training losses by step, each the mean of up to `smoothed` steps."""
 
     def curve(outcome: Any) -> tuple[Any, Any]:
@@ -142,7 +144,7 @@ def draw_losses(axes: Axes, seeds: Sequence[Results], labels: Mapping[str, str],
     draw_lines(axes, seeds, labels, curve)
 
 
-def warmup_layout(seeds: Sequence[Results]) -> Figure:
+def warmup_layout(seeds: Sequence[SeedResults]) -> Figure:
     """Training losses of the four kinds of runs, and the loss that counting characters reaches."""
     figure, (axes,) = new_figure()
     draw_losses(axes, seeds, {label: label for label in seeds[0]})
@@ -155,7 +157,7 @@ def warmup_layout(seeds: Sequence[Results]) -> Figure:
     return figure
 
 
-def induction(seeds: Sequence[Results]) -> Figure:
+def induction(seeds: Sequence[SeedResults]) -> Figure:
     """Copy accuracy, and the best head's prefix matching, by step."""
     figure, panels = new_figure(WIDE, columns=2)
     names = {"accuracy": "copy accuracy", "prefix_matching": "prefix matching of the best head"}
@@ -171,7 +173,7 @@ def induction(seeds: Sequence[Results]) -> Figure:
     return figure
 
 
-def nanogpt_anchor(seeds: Sequence[Results]) -> Figure:
+def nanogpt_anchor(seeds: Sequence[SeedResults]) -> Figure:
     """The training losses, and where the validation loss ends."""
     figure, (axes,) = new_figure()
     (label,) = seeds[0]
@@ -191,18 +193,18 @@ def nanogpt_anchor(seeds: Sequence[Results]) -> Figure:
 # ------------------------------------------------------------------------------------------------ differences
 
 
-def extrapolation(seeds: Sequence[Results]) -> Figure:
+def extrapolation(seeds: Sequence[SeedResults]) -> Figure:
     """How much worse longer texts are read, by kind of position."""
     figure, (axes,) = new_figure()
     for i, label in enumerate(seeds[0]):
         losses = np.array([results[label]["longer_losses"] for results in seeds])  # (seeds, lengths)
         rises = losses - losses[:, :1]
         style: dict[str, Any] = {"color": PALETTE[i], "marker": MARKERS[i], "linestyle": LINE_STYLES[i]}
-        axes.plot(LONGER, rises.mean(0), label=label, markersize=5, **style)
-        axes.fill_between(LONGER, rises.min(0), rises.max(0), color=PALETTE[i], alpha=0.18, linewidth=0)
+        axes.plot(LENGTH_FACTORS, rises.mean(0), label=label, markersize=5, **style)
+        axes.fill_between(LENGTH_FACTORS, rises.min(0), rises.max(0), color=PALETTE[i], alpha=0.18, linewidth=0)
     axes.set_xscale("log")
     tidy(axes)
-    axes.xaxis.set_major_locator(FixedLocator(LONGER))
+    axes.xaxis.set_major_locator(FixedLocator(LENGTH_FACTORS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("length of the text over the trained length")
     axes.set_ylabel("D: added loss (nats per token)")
@@ -230,14 +232,14 @@ def draw_estimates(axes: Axes, rows: Sequence[tuple[str, Estimate, str]], seeds:
     axes.set_axisbelow(True)
 
 
-def paired_losses(seeds: Sequence[Results], label: str, baseline: str) -> list[float]:
+def paired_losses(seeds: Sequence[SeedResults], label: str, baseline: str) -> list[float]:
     """The difference of the final losses of each seed that has both."""
     pairs = [(results[label]["val_loss"], results[baseline]["val_loss"]) for results in seeds]
     return [first - second for first, second in pairs if first is not None and second is not None]
 
 
 def one_difference(
-    seeds: Sequence[Results], label: str, baseline: str, confidence: float = CONFIDENCE
+    seeds: Sequence[SeedResults], label: str, baseline: str, confidence: float = CONFIDENCE
 ) -> tuple[Figure, Axes]:
     """The difference of two configurations, each seed a dot."""
     figure, (axes,) = new_figure((7.0, 1.9))
@@ -247,7 +249,7 @@ def one_difference(
     return figure, axes
 
 
-def swiglu(seeds: Sequence[Results]) -> Figure:
+def swiglu(seeds: Sequence[SeedResults]) -> Figure:
     """SwiGLU against GELU, with the difference that was asked for."""
     figure, axes = one_difference(seeds, "SwiGLU", "GELU")
     axes.axvline(-0.02, color=GREY, linewidth=1, linestyle=":")
@@ -255,15 +257,15 @@ def swiglu(seeds: Sequence[Results]) -> Figure:
     return figure
 
 
-def rmsnorm_parity(seeds: Sequence[Results]) -> Figure:
+def rmsnorm_parity(seeds: Sequence[SeedResults]) -> Figure:
     """RMSNorm against LayerNorm, with the margin of equality."""
-    figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm", EQUIVALENCE)
+    figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm", EQUIVALENCE_CONFIDENCE)
     axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
     finish(figure, axes, f"{len(seeds)} seeds, mean and 90 % interval; grey: what counts as equal")
     return figure
 
 
-def noise_floor(seeds: Sequence[Results]) -> Figure:
+def noise_floor(seeds: Sequence[SeedResults]) -> Figure:
     """Every modification against the baseline, best first; coloured where it may be called real."""
     figure, (axes,) = new_figure((7.4, 4.6))
     found = contrasts(seeds, final_loss, BASELINE)

@@ -10,7 +10,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +22,11 @@ from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer, draw_batch, evaluate
 from tlab.types import Array, Ids
 
-Outcome = Mapping[str, Any]
-
-LONGER = (1, 2, 4, 8)
+LENGTH_FACTORS = (1, 2, 4, 8)
 """Texts to evaluate on, in trained context lengths."""
-LOOK_EVERY = 50  # steps from one look at the heads to the next: a jump within 300 steps is seen in six of them
+MEASURE_EVERY = 50  # steps from one look at the heads to the next: a jump within 300 steps is seen in six of them
 FIRST_STEPS = 20  # in which a start without norms shows its spike
-LINES_PER_LENGTH = 20  # of repeated blocks; 9 lengths make 180 lines, some 2,000 letters to copy
+MAX_LINES_PER_LENGTH = 20  # of repeated blocks; 9 lengths make 180 lines, some 2,000 letters to copy
 UNIGRAM = 3.347  # nats: the entropy of single characters on tiny Shakespeare, what counting alone can reach
 
 
@@ -65,7 +63,7 @@ def mean_square(x: Array) -> float:
     return float(np.square(x, dtype=np.float64).mean())
 
 
-def beginning(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+def first_steps(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
     """Make the first 20 steps of a run, and no validation.
 
     Returns:
@@ -79,12 +77,12 @@ def beginning(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) ->
 # ------------------------------------------------------------------------------------------------ after training
 
 
-def trained(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+def train_to_end(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
     """Train to the end.
 
     Returns:
-        what `ending` returns, and step_seconds: the median step in processor time of this process, which other
-        programs disturb less than the time on the wall.
+        what `final_outcome` returns, and step_seconds: the median step in processor time of this process, which
+        other programs disturb less than wall time.
     """
     trainer = Trainer(config, train_config, corpus)
     seconds = []
@@ -93,10 +91,10 @@ def trained(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> d
         record = trainer.train_step()
         if record.validation_loss is None:
             seconds.append(time.process_time() - began)
-    return {**ending(trainer), "step_seconds": statistics.median(seconds) if seconds else None}
+    return {**final_outcome(trainer), "step_seconds": statistics.median(seconds) if seconds else None}
 
 
-def ending(trainer: Trainer) -> dict[str, Any]:
+def final_outcome(trainer: Trainer) -> dict[str, Any]:
     """What became of a run.
 
     Returns:
@@ -117,13 +115,15 @@ def extrapolated(config: ModelConfig, train_config: TrainConfig, corpus: Corpus)
     """Train, then read texts longer than any that was trained on.
 
     Returns:
-        what `ending` returns, and longer_losses: the validation loss with windows of 1, 2, 4 and 8 context lengths.
+        what `final_outcome` returns, and longer_losses: the validation loss with windows of 1, 2, 4 and 8 context
+        lengths.
     """
     trainer = Trainer(config, train_config, corpus)
     for _ in trainer:
         pass
     T = config.context_length
-    return {**ending(trainer), "longer_losses": [evaluate(trainer.model, corpus.validation, k * T) for k in LONGER]}
+    losses = [evaluate(trainer.model, corpus.validation, k * T) for k in LENGTH_FACTORS]
+    return {**final_outcome(trainer), "longer_losses": losses}
 
 
 # ------------------------------------------------------------------------------------------------ induction
@@ -133,17 +133,17 @@ def induction(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) ->
     """Train on repeated blocks, and look every few steps at how well the second copy is foretold, and by which head.
 
     Returns:
-        what `ending` returns; steps: of each look; accuracy: share of the second copy's letters that are foretold, at
-        each look; prefix_matching: the best head's score at each look.
+        what `final_outcome` returns; steps: of each look; accuracy: share of the second copy's letters that are
+        predicted, at each look; prefix_matching: the best head's score at each look.
     """
     trainer = Trainer(config, train_config, corpus)
     batches = repeated_lines(corpus)
     looks = [(0, *copying(trainer.model, batches))]
     for record in trainer:
-        if record.step % LOOK_EVERY == 0 and trainer.divergence is None:
+        if record.step % MEASURE_EVERY == 0 and trainer.divergence is None:
             looks.append((record.step, *copying(trainer.model, batches)))
     steps, accuracy, prefix_matching = (list(column) for column in zip(*looks, strict=True))
-    return {**ending(trainer), "steps": steps, "accuracy": accuracy, "prefix_matching": prefix_matching}
+    return {**final_outcome(trainer), "steps": steps, "accuracy": accuracy, "prefix_matching": prefix_matching}
 
 
 def repeated_lines(corpus: Corpus) -> list[Ids]:
@@ -156,7 +156,7 @@ def repeated_lines(corpus: Corpus) -> list[Ids]:
     for line in lines:
         by_length.setdefault(len(line), []).append("\n" + line)
     return [
-        np.array([corpus.tokenizer.encode(line) for line in same[:LINES_PER_LENGTH]])
+        np.array([corpus.tokenizer.encode(line) for line in same[:MAX_LINES_PER_LENGTH]])
         for _, same in sorted(by_length.items())
     ]
 
@@ -218,8 +218,8 @@ class Measure(NamedTuple):
 
 MEASURES = {
     "at_start": Measure(at_start, steps=1),
-    "beginning": Measure(beginning, steps=FIRST_STEPS),
-    "trained": Measure(trained),
+    "beginning": Measure(first_steps, steps=FIRST_STEPS),
+    "trained": Measure(train_to_end),
     "extrapolated": Measure(extrapolated),
     "induction": Measure(induction),
 }

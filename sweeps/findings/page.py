@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeps.findings.claim import Claim, Question
 from sweeps.findings.claims import CLAIMS, QUESTIONS
-from sweeps.findings.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, Results, verdict_of_all
+from sweeps.findings.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, SeedResults, verdict_of_all
 from sweeps.results.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from tlab.figures import save_figure
 from tlab.files import write_atomically
@@ -42,7 +42,7 @@ class Finding:
     """A claim with its results."""
 
     claim: Claim
-    seeds: Sequence[Results]
+    seeds: Sequence[SeedResults]
     seconds: float
     """Of all its runs one after the other, those shared with other claims included."""
 
@@ -60,7 +60,7 @@ class Finding:
 # ------------------------------------------------------------------------------------------------ numbers in words
 
 
-def number(value: float) -> str:
+def number_in_words(value: float) -> str:
     """A number as one reads it: three digits after the point below ten, fewer above."""
     if not math.isfinite(value):
         return "-" if math.isnan(value) else ("∞" if value > 0 else "-∞")
@@ -69,9 +69,9 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def interval(found: Estimate) -> str:
+def interval_in_words(found: Estimate) -> str:
     """Mean and interval."""
-    return f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]"
+    return f"{number_in_words(found.mean)} [{number_in_words(found.low)}, {number_in_words(found.high)}]"
 
 
 def with_unit(words: str, unit: str) -> str:
@@ -92,7 +92,7 @@ def finding_as_text(finding: Finding) -> str:
     """A verdict as the terminal shows it, with a line for each check."""
     lines = [f"\n{SIGNS[finding.verdict]} {finding.claim.key}: {finding.verdict}", f"  {finding.claim.claim}"]
     for judged in finding.judged:
-        found = with_unit(interval(judged.estimate), judged.unit)
+        found = with_unit(interval_in_words(judged.estimate), judged.unit)
         lines.append(f"  {SIGNS[judged.verdict]} {judged.what}: {found}, {seeds_in_words(judged)} seeds")
         lines.append(f"      asked: {judged.criterion}")
     return "\n".join(lines)
@@ -151,7 +151,7 @@ def summary_table(findings: Mapping[str, Finding]) -> str:
         finding = findings[key]
         first = finding.judged[0]
         verdict = f"{SIGNS[finding.verdict]} **{finding.verdict}**"
-        measured = f"{first.what}: {with_unit(interval(first.estimate), first.unit)}"
+        measured = f"{first.what}: {with_unit(interval_in_words(first.estimate), first.unit)}"
         lines.append(
             f"| [{key}](#{key}): {claim.claim} | {verdict} | {measured} | {seeds_in_words(first)} | "
             f"{duration(finding.seconds)} |"
@@ -178,14 +178,14 @@ def section(finding: Finding) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for check in judged:
-        found = with_unit(interval(check.estimate), check.unit)
+        found = with_unit(interval_in_words(check.estimate), check.unit)
         lines.append(
             f"| {check.what} | {check.criterion} | {found} | {seeds_in_words(check)} | "
             f"{SIGNS[check.verdict]} {check.verdict} |"
         )
     lines += ["", "Each seed, from 0 on:", ""]
     each = {check.values: check.what for check in reversed(judged)}  # two checks of one number are listed once
-    lines += [*(f"- {what}: {', '.join(map(number, values))}" for values, what in reversed(each.items())), ""]
+    lines += [*(f"- {what}: {', '.join(map(number_in_words, values))}" for values, what in reversed(each.items())), ""]
     lines += [f"{detail}\n" for check in judged for detail in check.details]
     lines += [f"Moved threshold, {check.what}: {check.moved}\n" for check in judged if check.moved]
     if claim.tried:
@@ -215,7 +215,7 @@ def questions_section(findings: Mapping[str, Finding]) -> str:
         n = len(findings[question.claim.key].seeds)
         words = verdict_of(p, equality_p(values, question.margin))
         diverged = f"; {n - len(values)} of {n} diverged" if len(values) < n else f"; none of {n} diverged"
-        found = with_unit(interval(estimate(values)), question.unit)
+        found = with_unit(interval_in_words(estimate(values)), question.unit)
         lines.append(
             f"| {question.question} | {question.believed} | {question.what}: {found}{diverged} | "
             f"±{question.margin:g} {question.unit} | {words} |"

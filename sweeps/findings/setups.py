@@ -10,7 +10,7 @@ Settings = Mapping[str, Any]
 """The corpus, and every field of the configs that is not at its default."""
 
 
-class Run(NamedTuple):
+class Measurement(NamedTuple):
     """What is measured of one configuration."""
 
     measure: str
@@ -18,9 +18,9 @@ class Run(NamedTuple):
     settings: Settings
 
 
-def each(measure: str, settings: Mapping[str, Settings]) -> dict[str, Run]:
+def measurements(measure: str, settings: Mapping[str, Settings]) -> dict[str, Measurement]:
     """The same measure of several configurations."""
-    return {label: Run(measure, fields) for label, fields in settings.items()}
+    return {label: Measurement(measure, fields) for label, fields in settings.items()}
 
 
 SHAKESPEARE: Settings = {"corpus": "shakespeare", "validation_every": 0}
@@ -47,7 +47,6 @@ MODIFICATIONS: Mapping[str, Settings] = {
 """One change each to `SMALL`."""
 
 BASELINE = "baseline"
-FEWEST_SEEDS = 5  # for a claim about a loss: with fewer, differences of 0.02 are not seen
 
 
 def deep(residual: str, warmup_steps: int) -> Settings:

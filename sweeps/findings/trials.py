@@ -23,7 +23,8 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from sweeps.findings.measures import MEASURES, Outcome
+from sweeps.findings.measures import MEASURES
+from sweeps.findings.verdicts import Outcome
 from sweeps.run.progress import Progress
 from sweeps.run.worker import start_worker
 from sweeps.store.record import DIVERGED, FAILED, OK, content_sha256

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 from sweeps.results.stats import ALPHA, CONFIDENCE, Estimate, difference_p, equality_p, estimate, holm
 
-REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = VERDICTS = ("reproduced", "not reproduced", "inconclusive")
+REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = ("reproduced", "not reproduced", "inconclusive")
 ANYTHING = math.inf
-EQUIVALENCE = 1 - 2 * ALPHA
+EQUIVALENCE_CONFIDENCE = 1 - 2 * ALPHA
 """Confidence of the interval that two one-sided tests at 5 % amount to."""
 
 Outcome = Mapping[str, Any]
 """What a measure gave for one run."""
-Results = Mapping[str, Outcome]
+SeedResults = Mapping[str, Outcome]
 """Of one seed: the label of each configuration -> its outcome."""
 
 
@@ -62,9 +62,9 @@ EVERY_SEED = Rule(
     holds=lambda values, _, low, high: all(low <= value <= high for value in values),
     fails=lambda values, _, low, high: not any(low <= value <= high for value in values),
 )
-EQUAL = Rule(
+EQUIVALENT = Rule(
     "two one-sided tests at 5 %, that is the whole 90 % interval,",
-    EQUIVALENCE,
+    EQUIVALENCE_CONFIDENCE,
     holds=lambda values, _, low, high: equality_p(values, high) <= ALPHA,
     fails=interval_is_outside,
 )
@@ -105,7 +105,7 @@ class Check:
     """
 
     what: str
-    number: Callable[[Results], float]
+    number: Callable[[SeedResults], float]
     low: float = -ANYTHING
     high: float = ANYTHING
     rule: Rule = INTERVAL
@@ -117,7 +117,7 @@ class Check:
         """The rule and its bounds, in words."""
         return f"{self.rule.words} {bounds_in_words(self.low, self.high)}"
 
-    def judge(self, seeds: Sequence[Results]) -> Judged:
+    def judge(self, seeds: Sequence[SeedResults]) -> Judged:
         """Hold the numbers of all seeds against the bounds."""
         numbers = [float(self.number(results)) for results in seeds]
         values = tuple(number for number in numbers if math.isfinite(number))
@@ -160,7 +160,7 @@ class Contrast(NamedTuple):
 
 
 def contrasts(
-    seeds: Sequence[Results], number: Callable[[Outcome], float], baseline: str, labels: Iterable[str] | None = None
+    seeds: Sequence[SeedResults], number: Callable[[Outcome], float], baseline: str, labels: Iterable[str] | None = None
 ) -> list[Contrast]:
     """Every configuration's difference from the baseline, paired by seed, with p-values after Holm.
 
@@ -205,7 +205,7 @@ class NotReal:
         """In words."""
         return f"p after Holm's correction above {ALPHA:g}"
 
-    def judge(self, seeds: Sequence[Results]) -> Judged:
+    def judge(self, seeds: Sequence[SeedResults]) -> Judged:
         """Correct for all modifications, then look at the one."""
         found = {contrast.label: contrast for contrast in contrasts(seeds, self.number, self.baseline)}
         mine = found[self.label]
@@ -218,13 +218,13 @@ class NotReal:
         criterion = f"{self.criterion}; it is {mine.p:.2g}"
         real, noise = [c for c in found.values() if c.survives], [c for c in found.values() if not c.survives]
         details = (
-            told_together("Real after Holm's correction", real, len(found)),
-            told_together("Within the noise", noise, len(found)),
+            summary_line("Real after Holm's correction", real, len(found)),
+            summary_line("Within the noise", noise, len(found)),
         )
         return Judged(self.what, self.unit, criterion, values, missing, mine.estimate, verdict, self.moved, details)
 
 
-def told_together(what: str, some: Sequence[Contrast], number: int) -> str:
+def summary_line(what: str, some: Sequence[Contrast], number: int) -> str:
     """How many contrasts, and which, the lowest first."""
     ranked = sorted(some, key=lambda contrast: contrast.estimate.mean)
     listed = ", ".join(f"{c.label} {c.estimate.mean:+.3f} (p = {c.p:.2g})" for c in ranked)

@@ -13,14 +13,14 @@ import sweeps.findings.command
 from support import VERSE, tiny
 from sweeps.__main__ import main
 from sweeps.findings import measures, setups
-from sweeps.findings.claim import extra, largest_jump, loss, slope, spike, step_time, straightness
+from sweeps.findings.claim import extrapolation_gap, largest_jump, loss, r_squared, slope, spike, step_time
 from sweeps.findings.claims import CLAIMS, QUESTIONS
 from sweeps.findings.command import chosen
 from sweeps.findings.measures import MEASURES, copied_letters, prefix_matching, repeated_lines
-from sweeps.findings.page import Finding, finding_as_text, number, page_as_markdown, write_page
+from sweeps.findings.page import Finding, finding_as_text, number_in_words, page_as_markdown, write_page
 from sweeps.findings.trials import read_outcome, run_trials, trials_of
 from sweeps.findings.verdicts import (
-    EQUAL,
+    EQUIVALENT,
     EVERY_SEED,
     INCONCLUSIVE,
     INTERVAL,
@@ -74,14 +74,14 @@ def test_at_start_measures_the_gradient_of_the_last_block_and_the_stream_in_fron
 
 def test_beginning_stops_after_twenty_steps_of_the_same_run(verse):
     config = tiny(vocab_size=verse.tokenizer.vocab_size)
-    began = measures.beginning(config, TrainConfig(steps=30, batch_size=2), verse)
-    whole = measures.trained(config, TrainConfig(steps=30, batch_size=2), verse)
+    began = measures.first_steps(config, TrainConfig(steps=30, batch_size=2), verse)
+    whole = measures.train_to_end(config, TrainConfig(steps=30, batch_size=2), verse)
     assert began["losses"] == whole["losses"][: measures.FIRST_STEPS] and len(began["losses"]) == 20
 
 
 def test_a_diverged_run_has_no_loss(verse):
     config = tiny(vocab_size=verse.tokenizer.vocab_size)
-    outcome = measures.trained(config, TrainConfig(steps=5, batch_size=2, max_loss=0.1), verse)
+    outcome = measures.train_to_end(config, TrainConfig(steps=5, batch_size=2, max_loss=0.1), verse)
     assert outcome["val_loss"] is None and "max_loss" in outcome["diverged"]
     assert math.isnan(loss(outcome))
 
@@ -90,7 +90,7 @@ def test_extrapolation_reads_the_same_text_in_longer_windows(verse):
     config = tiny(vocab_size=verse.tokenizer.vocab_size, position="alibi", num_heads=2)
     outcome = measures.extrapolated(config, TrainConfig(steps=5, batch_size=2), verse)
     assert outcome["longer_losses"][0] == pytest.approx(outcome["val_loss"])
-    assert len(outcome["longer_losses"]) == len(measures.LONGER)
+    assert len(outcome["longer_losses"]) == len(measures.LENGTH_FACTORS)
 
 
 def test_repeated_lines_are_whole_lines_with_a_block_and_its_copy(repeat):
@@ -141,12 +141,12 @@ def test_slope_is_the_exponent_of_depth():
 def test_straightness_is_one_for_a_line_and_less_for_a_square():
     line = {f"plain {L}": {"stream": [0.0, 1 + 0.7 * L]} for L in setups.DEPTHS}
     square = {f"plain {L}": {"stream": [0.0, L * L]} for L in setups.DEPTHS}
-    assert straightness(line) == pytest.approx(1)
-    assert straightness(square) < 0.98
+    assert r_squared(line) == pytest.approx(1)
+    assert r_squared(square) < 0.98
 
 
 def test_numbers_of_a_seed_are_what_their_names_say():
-    assert extra("a", 8)({"a": {"longer_losses": [1.0, 2.0, 3.0, 5.0]}}) == 4.0
+    assert extrapolation_gap("a", 8)({"a": {"longer_losses": [1.0, 2.0, 3.0, 5.0]}}) == 4.0
     assert largest_jump([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]) == pytest.approx(0.6)  # six looks are 300 steps
     assert spike({"no norm, 20 steps": {"losses": [9, 12]}, "LayerNorm, 20 steps": {"losses": [4, 3]}}) == 3
     times = {"RMSNorm": {"step_seconds": 0.9}, "LayerNorm": {"step_seconds": 1.0}}
@@ -168,9 +168,9 @@ def test_numbers_of_a_seed_are_what_their_names_say():
         (EVERY_SEED, [1.0, 5.0], (0, math.inf), REPRODUCED),
         (EVERY_SEED, [1.0, -5.0], (0, math.inf), INCONCLUSIVE),
         (EVERY_SEED, [-1.0, -5.0], (0, math.inf), NOT_REPRODUCED),
-        (EQUAL, [0.001, -0.001, 0.002], (-0.02, 0.02), REPRODUCED),
-        (EQUAL, [0.03, -0.03, 0.01], (-0.02, 0.02), INCONCLUSIVE),
-        (EQUAL, [0.5, 0.51, 0.49], (-0.02, 0.02), NOT_REPRODUCED),
+        (EQUIVALENT, [0.001, -0.001, 0.002], (-0.02, 0.02), REPRODUCED),
+        (EQUIVALENT, [0.03, -0.03, 0.01], (-0.02, 0.02), INCONCLUSIVE),
+        (EQUIVALENT, [0.5, 0.51, 0.49], (-0.02, 0.02), NOT_REPRODUCED),
         *[
             (rule, [1.0], (0, 2), INCONCLUSIVE) for rule in (INTERVAL, MEAN, EVERY_SEED)
         ],  # one seed says nothing of luck
@@ -192,7 +192,7 @@ def test_a_mean_that_holds_while_its_interval_reaches_beyond_the_bound_is_told_t
 def test_equality_is_judged_by_the_ninety_percent_interval_that_is_shown():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        judged = check(EQUAL, -0.02, 0.02).judge(one_number(rng.normal(0.01, 0.01, 4)))
+        judged = check(EQUIVALENT, -0.02, 0.02).judge(one_number(rng.normal(0.01, 0.01, 4)))
         inside = judged.estimate.low >= -0.02 and judged.estimate.high <= 0.02
         assert (judged.verdict == REPRODUCED) == inside
 
@@ -361,7 +361,7 @@ def test_quick_claims_train_twenty_steps_at_most():
 
 
 def made_up(claim, value):
-    """Results with any numbers, for the page and the figures alone."""
+    """SeedResults with any numbers, for the page and the figures alone."""
     outcome = {
         "last_down_gradient": value, "last_layer_gradient": value, "stream": [value, value], "val_loss": value,
         "losses": [3.0, 2.5, 2.2], "diverged": None, "n_params": 100, "step_seconds": 0.01 * value,
@@ -404,7 +404,7 @@ def test_a_moved_threshold_and_a_diverged_run_are_told(findings):
 
 
 def test_numbers_are_written_as_one_reads_them():
-    assert [number(x) for x in (0.01234, -3.0, 12.345, 12345.6, math.inf, math.nan)] == [
+    assert [number_in_words(x) for x in (0.01234, -3.0, 12.345, 12345.6, math.inf, math.nan)] == [
         "0.012", "-3.000", "12.3", "12,346", "∞", "-",
     ]  # fmt: skip
 
