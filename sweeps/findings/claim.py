@@ -1,4 +1,4 @@
-"""What a claim and a question are, and the numbers that are taken from a seed's runs to judge them."""
+"""What a claim and a question are, and the numbers that are computed from a seed's runs to judge them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Claim:
     """A published claim as it is repeated here.
 
     Attributes:
-        key: what it is called on the command line, and its figure.
-        claim: in one sentence.
-        source: who found it, where, with the figure that was published.
+        key: its name on the command line and in the file name of its figure.
+        claim: one sentence.
+        source: who found it, where, with the published number.
         how: what is run and measured here.
         runs: label -> what is measured of which configuration.
         seeds: how many.
-        checks: what has to come out, all of it.
+        checks: the criteria, all of which have to hold.
         draw: the results of all seeds -> the figure.
-        quick: whether it takes seconds.
-        tried: what was tried on the way to this set-up and did not do, or what to know of it.
+        quick: whether it takes only seconds.
+        tried: what was tried before this setup and did not work, or what else to know about it.
     """
 
     key: str
@@ -46,16 +46,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Question:
-    """Something published or believed that is not graded here, since it does not hold everywhere.
+    """Something published or believed that is not graded here, because it does not hold everywhere.
 
     Attributes:
         question: in a few words.
-        believed: what is said of it, and by whom.
-        claim: the claim whose runs are looked at.
+        believed: the common answer, and whose it is.
+        claim: the claim whose runs answer it.
         what: the number, in words.
-        number: takes it from one seed's results.
+        number: computes it from one seed's results.
         unit: of the number.
-        margin: what is too little to matter.
+        margin: a difference too small to matter.
     """
 
     question: str
@@ -81,8 +81,15 @@ def difference(first: str, second: str) -> Callable[[SeedResults], float]:
     return lambda results: loss(results[first]) - loss(results[second])
 
 
+def minus(
+    first: Callable[[SeedResults], float], second: Callable[[SeedResults], float]
+) -> Callable[[SeedResults], float]:
+    """One number of a seed minus another."""
+    return lambda results: first(results) - second(results)
+
+
 def parameter_ratio(first: str, second: str) -> Callable[[SeedResults], float]:
-    """Weights of one configuration over those of another."""
+    """Parameters of one configuration over those of another."""
     return lambda results: results[first]["n_params"] / results[second]["n_params"]
 
 
@@ -110,7 +117,7 @@ def r_squared(results: SeedResults) -> float:
 
 
 def extrapolation_gap(position: str, k: int) -> Callable[[SeedResults], float]:
-    """How much higher the loss is on texts `k` times as long as those of the training."""
+    """How much higher the loss is on texts `k` times as long as those in training."""
 
     def of(results: SeedResults) -> float:
         losses = results[position]["longer_losses"]
@@ -120,7 +127,7 @@ def extrapolation_gap(position: str, k: int) -> Callable[[SeedResults], float]:
 
 
 def largest_jump(accuracies: Sequence[float], steps: int = 300) -> float:
-    """The largest rise of an accuracy, looked at every `MEASURE_EVERY` steps, within so many steps."""
+    """The largest rise of an accuracy, measured every `MEASURE_EVERY` steps, within `steps` steps."""
     width = steps // MEASURE_EVERY
     return max(later - earlier for i, earlier in enumerate(accuracies) for later in accuracies[i : i + width + 1])
 

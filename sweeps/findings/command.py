@@ -1,4 +1,4 @@
-"""`python -m sweeps findings`: run the published claims, judge them, draw and tell.
+"""`python -m sweeps findings`: run the published claims, judge, draw and report them.
 
 The command line has `FindingsCommand` among its commands and calls `execute`.
 """
@@ -30,31 +30,31 @@ PAGE = "findings.md"
 
 
 class FindingsError(ValueError):
-    """A command that cannot be; the message says what was given, what is allowed, and what to do."""
+    """An invalid command; the message says what was given, what is allowed, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsCommand:
-    """Repeat published claims, and say of each whether it is reproduced, not reproduced, or inconclusive.
+    """Repeat published claims and judge each: reproduced, not reproduced, or inconclusive.
 
-    The same command again goes on where it was ended: every run is kept. More seeds run the new ones only.
+    The same command again continues where it stopped: every finished run is kept. More seeds run only the new ones.
     """
 
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]", help_behavior_hint="(default: all)")] = ()
-    """Claims, such as swiglu or no-norm."""
+    """Keys of claims, such as swiglu or no-norm."""
     quick: FlagCreatePairsOff[bool] = False
-    """Only those that take seconds."""
+    """Only the claims that take seconds."""
     seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as declared, 3 to 10)")] = None
     """Use the seeds 0 to N - 1 for every claim."""
-    jobs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor core)")] = None
-    """Runs at once, each in a process with one BLAS thread."""
+    jobs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one per processor core)")] = None
+    """Runs at a time, each in a process with one BLAS thread."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("results/findings")
     """Where the runs are kept."""
     page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: findings.md in --out)")] = None
-    """The page to write, with its figures in images/ beside it."""
+    """The page to write, with its figures in images/ next to it."""
 
     def execute(self, argv: Sequence[str] = ()) -> int:
-        """Run it; -> the exit code: 0 all was measured, whatever the verdicts, 1 a run failed, 2 wrong usage."""
+        """Run it; -> the exit code: 0 all measured, whatever the verdicts; 1 a run failed; 2 wrong usage."""
         try:
             claims = chosen(self.names, quick=self.quick)
             jobs = joblib.cpu_count() if self.jobs is None else self.jobs
@@ -70,35 +70,35 @@ class FindingsCommand:
         try:
             problem = run_trials(trials, self.out, corpora, jobs=jobs)
         except KeyboardInterrupt:
-            print("interrupted; what was measured is kept, and the same command goes on", file=sys.stderr)
+            print("interrupted; finished runs are kept, and the same command continues", file=sys.stderr)
             return EXIT_INTERRUPTED
         except OSError as error:
-            print(f"error: {error}; finished runs are kept, and the same command goes on", file=sys.stderr)
+            print(f"error: {error}; finished runs are kept, and the same command continues", file=sys.stderr)
             return EXIT_FAILED
         if problem:
-            print(f"{problem}; the same command goes on", file=sys.stderr)
-        return self.tell(claims, corpora)
+            print(f"{problem}; the same command continues", file=sys.stderr)
+        return self.report(claims, corpora)
 
     def trials(self, claim: Claim, corpora: Mapping[str, Corpus]) -> dict[str, list[Trial]]:
-        """What a claim needs: label -> one trial a seed."""
+        """What a claim needs: label -> one trial per seed."""
         num_seeds = self.seeds or claim.seeds
         return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
 
-    def tell(self, claims: Sequence[Claim], corpora: Mapping[str, Corpus]) -> int:
+    def report(self, claims: Sequence[Claim], corpora: Mapping[str, Corpus]) -> int:
         """Print the verdicts and write the page, with all claims whose runs are complete; -> the exit code."""
         findings = {}
-        for claim in CLAIMS.values():  # the page tells all that is known, whoever asked for it
-            with contextlib.suppress(CorpusError):  # without its text nothing is known of a claim
+        for claim in CLAIMS.values():  # the page has all results, whichever claims were asked for
+            with contextlib.suppress(CorpusError):  # without its text a claim has no results
                 finding = self.finding(claim, {**load_corpora([claim]), **corpora})
                 if finding is not None:
                     findings[claim.key] = finding
-        told = [findings[claim.key] for claim in claims if claim.key in findings]
-        for finding in told:
+        complete = [findings[claim.key] for claim in claims if claim.key in findings]
+        for finding in complete:
             print(finding_as_text(finding))
         page = self.page or self.out / PAGE
         files = write_page(page, findings, machine())
-        print(f"\n{summary_as_text(told)}\n{page}, with {several(len(files) - 1, 'figure')} in {files[0].parent}")
-        return EXIT_OK if len(told) == len(claims) else EXIT_FAILED
+        print(f"\n{summary_as_text(complete)}\n{page}, with {several(len(files) - 1, 'figure')} in {files[0].parent}")
+        return EXIT_OK if len(complete) == len(claims) else EXIT_FAILED
 
     def finding(self, claim: Claim, corpora: Mapping[str, Corpus]) -> Finding | None:
         """A claim with its results; None where a run is missing."""
@@ -131,18 +131,18 @@ def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
 
 
 def load_corpora(claims: Sequence[Claim]) -> dict[str, Corpus]:
-    """Every text that the claims need.
+    """Every corpus that the claims need.
 
     Raises:
-        CorpusError: a text cannot be had.
+        CorpusError: a text cannot be loaded.
     """
     names = dict.fromkeys(str(run.settings["corpus"]) for claim in claims for run in claim.runs.values())
     return {name: load_corpus(name) for name in names}
 
 
 def machine() -> str:
-    """What measures here, in a line."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # SciPy brings one of its own, not used here
+    """What this is measured on, in one line."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # NumPy's; SciPy brings another one
     return (
         f"{processor()}, {joblib.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__} with "
         f"{blas['name']} {blas['version']}"

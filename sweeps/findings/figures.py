@@ -1,7 +1,7 @@
-"""The figures of docs/findings.md, one for each claim: the results of all seeds in, a `Figure` out.
+"""The figures of docs/findings.md, one per claim: the results of all seeds in, a `Figure` out.
 
 Every seed is shown, as a thin line, a dot, or the width of a band. Colours are the lab's; where there are several
-lines, markers or strokes differ as well.
+lines, their markers or dashes differ as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tlab.figures import BLUE, FAINT, GREEN, GREY, LINE_STYLES, PALETTE, VERMILL
 
 MARKERS = "os^D"
 WIDE, NARROW = (8.4, 3.6), (7.0, 3.8)  # inches
-SMOOTHED = 20  # steps, so that batches' noise does not hide a curve
+SMOOTHED = 20  # steps, so that the noise of batches does not hide a curve
 
 
 def new_figure(size: tuple[float, float] = NARROW, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
@@ -94,7 +94,7 @@ def residual_growth(seeds: Sequence[SeedResults]) -> Figure:
     tidy(axes)
     depth_ticks(axes)
     axes.set_ylim(0)
-    axes.set_ylabel("mean of x² behind the last block")
+    axes.set_ylabel("mean of x² after the last block")
     finish(figure, axes, f"At the start; mean and range of {len(seeds)} seeds", legend="upper left")
     return figure
 
@@ -194,7 +194,7 @@ def nanogpt_anchor(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def extrapolation(seeds: Sequence[SeedResults]) -> Figure:
-    """How much worse longer texts are read, by kind of position."""
+    """How much higher the loss on longer texts is, by kind of position."""
     figure, (axes,) = new_figure()
     for i, label in enumerate(seeds[0]):
         losses = np.array([results[label]["longer_losses"] for results in seeds])  # (seeds, lengths)
@@ -213,7 +213,7 @@ def extrapolation(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def draw_estimates(axes: Axes, rows: Sequence[tuple[str, Estimate, str]], seeds: Sequence[Sequence[float]]) -> None:
-    """Differences from zero, a row each, the first on top: every seed a dot, the mean with its interval below them.
+    """Differences from zero, one row each, the first on top: every seed a dot, the mean with its interval below.
 
     Args:
         axes: where.
@@ -250,7 +250,7 @@ def one_difference(
 
 
 def swiglu(seeds: Sequence[SeedResults]) -> Figure:
-    """SwiGLU against GELU, with the difference that was asked for."""
+    """SwiGLU against GELU, with the required difference."""
     figure, axes = one_difference(seeds, "SwiGLU", "GELU")
     axes.axvline(-0.02, color=GREY, linewidth=1, linestyle=":")
     finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; dotted: the mean has to be left of it")
@@ -258,10 +258,10 @@ def swiglu(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def rmsnorm_parity(seeds: Sequence[SeedResults]) -> Figure:
-    """RMSNorm against LayerNorm, with the margin of equality."""
+    """RMSNorm against LayerNorm, with the margin of equivalence."""
     figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm", EQUIVALENCE_CONFIDENCE)
     axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
-    finish(figure, axes, f"{len(seeds)} seeds, mean and 90 % interval; grey: what counts as equal")
+    finish(figure, axes, f"{len(seeds)} seeds, mean and 90 % interval; grey: what counts as equivalent")
     return figure
 
 

@@ -1,7 +1,7 @@
 """What is measured for a finding: one configuration and one seed in, a few numbers out.
 
 A measure takes the two configs and the corpus and returns plain numbers and lists, ready for JSON. What they mean for a
-claim is said in `sweeps.findings.claims`; nothing here knows of claims.
+claim is declared in `sweeps.findings.claims`; nothing here refers to claims.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tlab.types import Array, Ids
 
 LENGTH_FACTORS = (1, 2, 4, 8)
 """Texts to evaluate on, in trained context lengths."""
-MEASURE_EVERY = 50  # steps from one look at the heads to the next: a jump within 300 steps is seen in six of them
-FIRST_STEPS = 20  # in which a start without norms shows its spike
+MEASURE_EVERY = 50  # steps; a jump within 300 steps spans six measurements of the heads
+FIRST_STEPS = 20  # in which training without norms shows its spike
 MAX_LINES_PER_LENGTH = 20  # of repeated blocks; 9 lengths make 180 lines, some 2,000 letters to copy
-UNIGRAM = 3.347  # nats: the entropy of single characters on tiny Shakespeare, what counting alone can reach
+UNIGRAM = 3.347  # nats: the entropy of single characters on tiny Shakespeare, which counting alone can reach
 
 
 # ------------------------------------------------------------------------------------------------ before training
@@ -39,7 +39,7 @@ def at_start(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> 
     Returns:
         last_down_gradient: norm of the gradient of the last block's second MLP matrix (Xiong et al.: W2 of layer L);
         last_layer_gradient: norm over all parameters of the last block;
-        stream: the mean of x^2 over tokens and channels, in front of the first block and behind each.
+        stream: the mean of x^2 over tokens and channels, before the first block and after each.
     """
     model = Transformer(config, train_config.seed)
     batch = draw_batch(corpus.train, train_config.batch_size, config.context_length, train_config.batch_seed, step=1)
@@ -54,7 +54,7 @@ def at_start(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> 
 
 
 def norm_of(arrays: Any) -> float:
-    """The Euclidean norm of all numbers of several arrays together."""
+    """The Euclidean norm of several arrays together."""
     return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
 
 
@@ -64,7 +64,7 @@ def mean_square(x: Array) -> float:
 
 
 def first_steps(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
-    """Make the first 20 steps of a run, and no validation.
+    """The first 20 steps of a run, without validation.
 
     Returns:
         losses: of every step's batch, before its update; a run that diverged has fewer.
@@ -98,7 +98,7 @@ def final_outcome(trainer: Trainer) -> dict[str, Any]:
     """What became of a run.
 
     Returns:
-        val_loss: on the whole validation split, nats a token; None where the run diverged;
+        val_loss: on the whole validation split, nats per token; None where the run diverged;
         losses: of every step's batch, before its update;
         diverged: why, or None;
         n_params: number of weights.
@@ -130,19 +130,19 @@ def extrapolated(config: ModelConfig, train_config: TrainConfig, corpus: Corpus)
 
 
 def induction(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
-    """Train on repeated blocks, and look every few steps at how well the second copy is foretold, and by which head.
+    """Train on repeated blocks, and measure every few steps how well the second copy is predicted, and by which head.
 
     Returns:
-        what `final_outcome` returns; steps: of each look; accuracy: share of the second copy's letters that are
-        predicted, at each look; prefix_matching: the best head's score at each look.
+        what `final_outcome` returns; steps: of each measurement; accuracy: share of the second copy's letters that
+        are predicted; prefix_matching: the best head's score.
     """
     trainer = Trainer(config, train_config, corpus)
     batches = repeated_lines(corpus)
-    looks = [(0, *copying(trainer.model, batches))]
+    measured = [(0, *copying(trainer.model, batches))]
     for record in trainer:
         if record.step % MEASURE_EVERY == 0 and trainer.divergence is None:
-            looks.append((record.step, *copying(trainer.model, batches)))
-    steps, accuracy, prefix_matching = (list(column) for column in zip(*looks, strict=True))
+            measured.append((record.step, *copying(trainer.model, batches)))
+    steps, accuracy, prefix_matching = (list(column) for column in zip(*measured, strict=True))
     return {**final_outcome(trainer), "steps": steps, "accuracy": accuracy, "prefix_matching": prefix_matching}
 
 
@@ -162,26 +162,26 @@ def repeated_lines(corpus: Corpus) -> list[Ids]:
 
 
 def copying(model: Transformer, batches: Sequence[Ids]) -> tuple[float, float]:
-    """How well the second copies are foretold: share of right letters, and the best head's prefix-matching score."""
-    right, letters = 0, 0
+    """How well the second copies are predicted: share of correct letters, and the best head's prefix-matching score."""
+    correct, letters = 0, 0
     scores, lines = 0.0, 0
     for ids in batches:
         logits, trace = model.forward(ids[:, :-1])
-        foretold, told = copied_letters(logits, ids)
-        right += int((foretold == told).sum())
-        letters += told.size
+        predicted, actual = copied_letters(logits, ids)
+        correct += int((predicted == actual).sum())
+        letters += actual.size
         scores = scores + prefix_matching(trace) * len(ids)
         lines += len(ids)
-    return right / letters, float(np.max(scores / lines))
+    return correct / letters, float(np.max(scores / lines))
 
 
 def copied_letters(logits: Array, ids: Ids) -> tuple[Ids, Ids]:
-    """The likeliest letters of the second copy and the true ones, (lines, n - 1) each.
+    """The predicted letters of the second copy and the actual ones, (lines, n - 1) each.
 
     Args:
         logits: (lines, 2 n + 1, V), of every token of `ids` but the last.
         ids: (lines, 2 n + 2): an end of line, the block, a space, the block. The second copy's first letter is left
-            out: no letter of its own stands before it.
+            out, since nothing before it predicts it.
     """
     n = block_length(ids.shape[1])
     first = n + 3  # the second letter of the second copy
@@ -191,8 +191,8 @@ def copied_letters(logits: Array, ids: Ids) -> tuple[Ids, Ids]:
 def prefix_matching(trace: Trace) -> Array:
     """(L, H): how much of its weight each head puts on what followed the same letter in the first copy.
 
-    Olsson et al. 2022. The mean over the second copy's letters of the attention from the letter at n + 2 + j to place
-    j + 2, which is behind the same letter in the first copy.
+    Olsson et al. 2022. The mean over the second copy's letters of the attention from the letter at n + 2 + j to
+    position j + 2, which follows the same letter in the first copy.
     """
     scores = []
     for block in trace.blocks:
@@ -204,7 +204,7 @@ def prefix_matching(trace: Trace) -> Array:
 
 
 def block_length(line_length: int) -> int:
-    """N, of a line of 2 n + 2 tokens."""
+    """The n of a line of 2 n + 2 tokens."""
     return (line_length - 2) // 2
 
 
@@ -213,7 +213,7 @@ class Measure(NamedTuple):
 
     run: Callable[[ModelConfig, TrainConfig, Corpus], dict[str, Any]]
     steps: int | None = None
-    """Training steps that it makes, or what costs as much as one; None for all that the config says."""
+    """Training steps that it takes, or their equivalent in cost; None for as many as the config says."""
 
 
 MEASURES = {
@@ -223,4 +223,4 @@ MEASURES = {
     "extrapolated": Measure(extrapolated),
     "induction": Measure(induction),
 }
-"""Every measure by its name, which is part of the name of its results."""
+"""Every measure by its key, which is part of its results' file names."""

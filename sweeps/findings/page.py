@@ -1,4 +1,4 @@
-"""docs/findings.md: what was claimed, how it was repeated, what came out, in words and numbers."""
+"""docs/findings.md: what was claimed, how it was repeated and what the result is, in words and numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from sweeps.findings.claim import Claim, Question
 from sweeps.findings.claims import CLAIMS, QUESTIONS
 from sweeps.findings.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged, SeedResults, verdict_of_all
+from sweeps.results.labels import verdict_name
 from sweeps.results.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from tlab.figures import save_figure
 from tlab.files import write_atomically
@@ -17,23 +18,23 @@ from tlab.wording import duration
 
 IMAGES = "images"
 INTERVALS = """\
-Intervals are Student's t over the seeds, and lie evenly about the mean. Of few seeds that differ much, one may reach
-beyond what the measure can be at all, such as a share above 1: the truth is then known no better than to that end.
+Intervals are Student's t over the seeds, symmetric about the mean. With few seeds that differ much, one may extend
+beyond the values that the measure can take, such as an accuracy above 1; it is then to be read as ending there.
 """
 SIGNS = {REPRODUCED: "✔", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?"}
-"""Beside the word, so that a long table is read at a glance."""
+"""Beside the word, so that a long table can be read at a glance."""
 NOT_RUN = "not run"
 
 INTRODUCTION = """# Findings
 
-What others have published about transformers, repeated with this lab: small models on tiny Shakespeare, one claim at a
-time. The criteria were written down before anything was run here, from pilots with other code
-([sweeps/findings/claims.py](../sweeps/findings/claims.py)). Where a threshold was moved, or a set-up changed after a
-first try, the section says so. The seeds are 0, 1, 2 ... and never chosen; intervals are Student's, over seeds, at
-95 %. A claim is *reproduced* when all its criteria hold, *not reproduced* when one of them is refuted, and
+Published claims about transformers, repeated with this lab: small models on tiny Shakespeare, one claim at a time. The
+criteria were written down before anything was run here, from pilots with other code
+([sweeps/findings/claims.py](../sweeps/findings/claims.py)). Where a threshold was moved, or a setup changed after a
+first try, the section says so. The seeds are 0, 1, 2 ... and never selected; intervals are Student's t over the seeds,
+at 95 %. A claim is *reproduced* when all its criteria hold, *not reproduced* when one of them is refuted, and
 *inconclusive* when the seeds leave it open.
 
-That a claim is reproduced here says that it holds at this size, with these settings. It says nothing of larger models.
+A claim that is reproduced here holds at this size, with these settings. That says nothing about larger models.
 """
 
 
@@ -44,7 +45,7 @@ class Finding:
     claim: Claim
     seeds: Sequence[SeedResults]
     seconds: float
-    """Of all its runs one after the other, those shared with other claims included."""
+    """The sum over all its runs, including those shared with other claims."""
 
     @property
     def judged(self) -> list[Judged]:
@@ -53,7 +54,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """What they come to."""
+        """The verdict of all checks together."""
         return verdict_of_all(self.judged)
 
 
@@ -61,7 +62,7 @@ class Finding:
 
 
 def number_in_words(value: float) -> str:
-    """A number as one reads it: three digits after the point below ten, fewer above."""
+    """A number with three decimals below ten, fewer above."""
     if not math.isfinite(value):
         return "-" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     size = abs(value)
@@ -75,12 +76,12 @@ def interval_in_words(found: Estimate) -> str:
 
 
 def with_unit(words: str, unit: str) -> str:
-    """The unit behind it, where there is one."""
+    """The text followed by the unit, if there is one."""
     return f"{words} {unit}" if unit else words
 
 
 def seeds_in_words(judged: Judged) -> str:
-    """How many seeds a check rests on, and how many had no number."""
+    """How many seeds a check rests on, and how many have no number."""
     missing = f", {judged.missing} diverged" if judged.missing else ""
     return f"{len(judged.values)}{missing}"
 
@@ -89,12 +90,12 @@ def seeds_in_words(judged: Judged) -> str:
 
 
 def finding_as_text(finding: Finding) -> str:
-    """A verdict as the terminal shows it, with a line for each check."""
+    """A verdict for the terminal, with two lines per check."""
     lines = [f"\n{SIGNS[finding.verdict]} {finding.claim.key}: {finding.verdict}", f"  {finding.claim.claim}"]
     for judged in finding.judged:
         found = with_unit(interval_in_words(judged.estimate), judged.unit)
         lines.append(f"  {SIGNS[judged.verdict]} {judged.what}: {found}, {seeds_in_words(judged)} seeds")
-        lines.append(f"      asked: {judged.criterion}")
+        lines.append(f"      criterion: {judged.criterion}")
     return "\n".join(lines)
 
 
@@ -112,8 +113,8 @@ def write_page(page: Path, findings: Mapping[str, Finding], machine: str) -> lis
 
     Args:
         page: the Markdown file; figures go into `images` beside it.
-        findings: claim key -> what is known; a claim that is not there is told as not run.
-        machine: on what it was measured, in a line.
+        findings: claim key -> what is known; a claim that is missing is listed as not run.
+        machine: what it was measured on, in one line.
     """
     images = page.parent / IMAGES
     images.mkdir(parents=True, exist_ok=True)
@@ -130,9 +131,9 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
     parts = [
         INTRODUCTION,
         summary_table(findings),
-        f"Measured on {machine}, one thread a run, beside other programs: the times are upper bounds. Runs that "
-        f"several claims share were made once, but count for each of them ({duration(seconds)} in all). This page is "
-        "made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats what needs hardly any "
+        f"Measured on {machine}, one thread per run, with other programs running: the times are upper bounds. Runs "
+        f"that several claims share were made once but count for each of them ({duration(seconds)} in total). This "
+        "page is made by `python -m sweeps findings --page docs/findings.md`; `--quick` repeats what needs hardly any "
         "training.\n",
         INTERVALS,
         *(section(findings[key]) for key in CLAIMS if key in findings),
@@ -142,7 +143,7 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
 
 
 def summary_table(findings: Mapping[str, Finding]) -> str:
-    """One line a claim, in the order of the declarations."""
+    """One line per claim, in the order of the declarations."""
     lines = ["| claim | verdict | measured | seeds | time |", "| --- | --- | --- | --- | --- |"]
     for key, claim in CLAIMS.items():
         if key not in findings:
@@ -174,7 +175,7 @@ def section(finding: Finding) -> str:
         f"{SIGNS[finding.verdict]} **{finding.verdict.capitalize()}**, {len(finding.seeds)} seeds, "
         f"{duration(finding.seconds)}.",
         "",
-        "| number | asked for | mean and interval | seeds | |",
+        "| number | criterion | mean and interval | seeds | verdict |",
         "| --- | --- | --- | --- | --- |",
     ]
     for check in judged:
@@ -183,11 +184,11 @@ def section(finding: Finding) -> str:
             f"| {check.what} | {check.criterion} | {found} | {seeds_in_words(check)} | "
             f"{SIGNS[check.verdict]} {check.verdict} |"
         )
-    lines += ["", "Each seed, from 0 on:", ""]
+    lines += ["", "Per seed, starting with seed 0:", ""]
     each = {check.values: check.what for check in reversed(judged)}  # two checks of one number are listed once
     lines += [*(f"- {what}: {', '.join(map(number_in_words, values))}" for values, what in reversed(each.items())), ""]
     lines += [f"{detail}\n" for check in judged for detail in check.details]
-    lines += [f"Moved threshold, {check.what}: {check.moved}\n" for check in judged if check.moved]
+    lines += [f"Threshold moved for {check.what}: {check.moved}\n" for check in judged if check.moved]
     if claim.tried:
         lines += [f"What was tried: {claim.tried}", ""]
     return "\n".join(lines)
@@ -197,33 +198,33 @@ def section(finding: Finding) -> str:
 
 
 def questions_section(findings: Mapping[str, Finding]) -> str:
-    """What is not graded, with intervals and with what the tests allow to say."""
+    """What is not graded, with intervals and what the tests allow to say."""
     asked = [question for question in QUESTIONS if question.claim.key in findings]
     numbers = [numbers_of(question, findings[question.claim.key]) for question in asked]
     adjusted = holm([difference_p(values) for values in numbers])
     lines = [
         "## Open questions",
         "",
-        "Believed or published, but not so everywhere, and at this size contradicted by pilots or by others. They are "
-        "not graded; this is what the runs above say of them. The words follow two tests: one for a difference "
-        f"(p ≤ {ALPHA:g} after Holm's correction for all rows), one for equality within the margin.",
+        "Believed or published, but not true everywhere, and at this size contradicted by pilots or by others. They "
+        "are not graded; this is what the runs above say about them. The last column follows from two tests: one for a "
+        f"difference (p ≤ {ALPHA:g} after Holm's correction over all rows), one for equivalence within the margin.",
         "",
-        "| question | what is said | measured | margin | here |",
+        "| question | common answer | measured | margin | result here |",
         "| --- | --- | --- | --- | --- |",
     ]
     for question, values, p in zip(asked, numbers, adjusted, strict=True):
         n = len(findings[question.claim.key].seeds)
-        words = verdict_of(p, equality_p(values, question.margin))
+        verdict = verdict_name(verdict_of(p, equality_p(values, question.margin)))
         diverged = f"; {n - len(values)} of {n} diverged" if len(values) < n else f"; none of {n} diverged"
         found = with_unit(interval_in_words(estimate(values)), question.unit)
         lines.append(
             f"| {question.question} | {question.believed} | {question.what}: {found}{diverged} | "
-            f"±{question.margin:g} {question.unit} | {words} |"
+            f"±{question.margin:g} {question.unit} | {verdict} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def numbers_of(question: Question, finding: Finding) -> list[float]:
-    """The number of every seed that has one."""
+    """The numbers of the seeds that have one."""
     numbers = [question.number(results) for results in finding.seeds]
     return [value for value in numbers if math.isfinite(value)]

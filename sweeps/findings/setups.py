@@ -1,4 +1,4 @@
-"""The configurations that findings are measured on. They are shared where they can be: a run is made once for all."""
+"""The configurations that findings are measured on, shared between claims where possible: each run is made once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Settings = Mapping[str, Any]
-"""The corpus, and every field of the configs that is not at its default."""
+"""The corpus, and every config field that is not at its default."""
 
 
 class Measurement(NamedTuple):
-    """What is measured of one configuration."""
+    """A measure of one configuration."""
 
     measure: str
     """A key of `sweeps.findings.measures.MEASURES`."""
@@ -50,7 +50,7 @@ BASELINE = "baseline"
 
 
 def deep(residual: str, warmup_steps: int) -> Settings:
-    """Eight layers with a learning rate that Post-LN can bear only if it is raised slowly."""
+    """Eight layers with a learning rate that Post-LN tolerates only if it is raised slowly."""
     return {
         **SHAKESPEARE, "num_layers": 8, "hidden_dim": 32, "mlp_ratio": 4.0, "residual": residual, "init": "xavier",
         "embedding_scale": math.sqrt(32), "learning_rate": 1e-2, "warmup_steps": warmup_steps, "gradient_clip": 0.0,
@@ -59,7 +59,7 @@ def deep(residual: str, warmup_steps: int) -> Settings:
 
 
 def short_context(position: str) -> Settings:
-    """A context of 32, so that texts eight times as long are quickly read."""
+    """A context of 32, so that texts eight times as long are quickly evaluated."""
     return {**SHAKESPEARE, "hidden_dim": 48, "mlp_ratio": 4.0, "context_length": 32, "position": position}
 
 
@@ -76,4 +76,4 @@ NANOGPT: Settings = {
     "bias": False, "embedding_scale": 1.0, "batch_size": 12, "steps": 2000, "learning_rate": 1e-3,
     "min_learning_rate": 1e-4, "warmup_steps": 100,
 }  # fmt: skip
-"""The command for a CPU in nanoGPT's README: no dropout, AdamW with beta2 0.99, decay 0.1, a cosine."""
+"""The CPU command in nanoGPT's README: no dropout, AdamW with beta2 0.99, weight decay 0.1, a cosine schedule."""

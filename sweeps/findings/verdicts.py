@@ -1,8 +1,8 @@
-"""From numbers to verdicts: what a claim asks of its runs, and whether they say yes, no, or too little.
+"""From numbers to verdicts: the criteria of a claim, and whether its runs meet them, refute them, or leave them open.
 
-A claim is a set of checks. Each takes one number from every seed and asks that it lies between two bounds, by one of
-the rules below. Only when all checks hold is the claim reproduced; one that fails is enough for "not reproduced"; and
-where the seeds leave both open, the verdict is "inconclusive", which is no shame and is said aloud.
+A claim is a set of checks. Each takes one number from every seed and requires it to lie between two bounds, by one of
+the rules below. Only when all checks hold is the claim reproduced; one that fails is enough for "not reproduced"; where
+the seeds leave both open, the verdict is "inconclusive", which is reported like any other.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sweeps.results.stats import ALPHA, CONFIDENCE, Estimate, difference_p, equa
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = ("reproduced", "not reproduced", "inconclusive")
 ANYTHING = math.inf
 EQUIVALENCE_CONFIDENCE = 1 - 2 * ALPHA
-"""Confidence of the interval that two one-sided tests at 5 % amount to."""
+"""Confidence of the interval that corresponds to two one-sided tests at 5 %."""
 
 Outcome = Mapping[str, Any]
-"""What a measure gave for one run."""
+"""What a measure returned for one run."""
 SeedResults = Mapping[str, Outcome]
 """Of one seed: the label of each configuration -> its outcome."""
 
@@ -29,7 +29,7 @@ SeedResults = Mapping[str, Outcome]
 
 
 class Rule(NamedTuple):
-    """How the numbers of all seeds are held against two bounds."""
+    """How the numbers of all seeds are compared with two bounds."""
 
     words: str
     """What has to lie between the bounds."""
@@ -63,7 +63,7 @@ EVERY_SEED = Rule(
     fails=lambda values, _, low, high: not any(low <= value <= high for value in values),
 )
 EQUIVALENT = Rule(
-    "two one-sided tests at 5 %, that is the whole 90 % interval,",
+    "the whole 90 % interval (two one-sided tests at 5 %)",
     EQUIVALENCE_CONFIDENCE,
     holds=lambda values, _, low, high: equality_p(values, high) <= ALPHA,
     fails=interval_is_outside,
@@ -74,20 +74,20 @@ EQUIVALENT = Rule(
 
 
 class Judged(NamedTuple):
-    """A check after the runs."""
+    """The result of a check."""
 
     what: str
     unit: str
     criterion: str
     values: tuple[float, ...]
-    """One a seed, in the order of the seeds; those without a number are left out."""
+    """One per seed, in the order of the seeds; seeds without a number are left out."""
     missing: int
-    """Seeds without a number, since a run diverged."""
+    """Seeds without a number, because a run diverged."""
     estimate: Estimate
     verdict: str
     moved: str
     details: tuple[str, ...] = ()
-    """More to tell, a sentence each."""
+    """Further remarks, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Check:
 
     Attributes:
         what: the number, in words.
-        number: takes it from one seed's results; nan where a run has none.
+        number: computes it from one seed's results; nan where a run has none.
         low: the lower bound.
         high: the upper bound.
-        rule: how the seeds are held against the bounds.
+        rule: how the seeds are compared with the bounds.
         unit: of the number, or nothing.
-        moved: where the threshold is not the published or planned one: which it was, and why.
+        moved: where the threshold is not the published or planned one: what it was, and why.
     """
 
     what: str
@@ -118,19 +118,21 @@ class Check:
         return f"{self.rule.words} {bounds_in_words(self.low, self.high)}"
 
     def judge(self, seeds: Sequence[SeedResults]) -> Judged:
-        """Hold the numbers of all seeds against the bounds."""
+        """Compare the numbers of all seeds with the bounds."""
         numbers = [float(self.number(results)) for results in seeds]
         values = tuple(number for number in numbers if math.isfinite(number))
         missing = len(numbers) - len(values)
         found = estimate(values, confidence=self.rule.confidence)
         verdict = INCONCLUSIVE
-        if len(values) >= 2:  # one seed tells nothing about chance
+        if len(values) >= 2:  # one seed says nothing about noise
             if self.rule.fails(values, found, self.low, self.high):
                 verdict = NOT_REPRODUCED
             elif not missing and self.rule.holds(values, found, self.low, self.high):
                 verdict = REPRODUCED
         narrow = verdict == REPRODUCED and not (self.low <= found.low and found.high <= self.high)
-        details = (f"A narrow result: of {self.what} the mean holds, but the interval reaches beyond the bound.",)
+        details = (
+            f"A narrow result: the mean of {self.what} meets the criterion, but its interval extends beyond the bound.",
+        )
         return Judged(
             self.what, self.unit, self.criterion, values, missing, found, verdict, self.moved, details if narrow else ()
         )
@@ -183,10 +185,10 @@ def contrasts(
 
 @dataclass(frozen=True)
 class NotReal:
-    """Among all differences from the baseline, that of one modification must not survive Holm's correction.
+    """A check that one modification's difference from the baseline does not survive Holm's correction over all of them.
 
     Attributes:
-        what: in words.
+        what: the difference, in words.
         number: takes the number from one run.
         baseline: the label of what is compared with.
         label: the modification that must not be called real.
@@ -202,11 +204,11 @@ class NotReal:
 
     @property
     def criterion(self) -> str:
-        """In words."""
+        """The criterion in words."""
         return f"p after Holm's correction above {ALPHA:g}"
 
     def judge(self, seeds: Sequence[SeedResults]) -> Judged:
-        """Correct for all modifications, then look at the one."""
+        """Correct for all modifications, then judge the one."""
         found = {contrast.label: contrast for contrast in contrasts(seeds, self.number, self.baseline)}
         mine = found[self.label]
         numbers = [self.number(results[self.label]) - self.number(results[self.baseline]) for results in seeds]
@@ -225,14 +227,14 @@ class NotReal:
 
 
 def summary_line(what: str, some: Sequence[Contrast], number: int) -> str:
-    """How many contrasts, and which, the lowest first."""
+    """How many contrasts out of `number`, and which, the lowest first."""
     ranked = sorted(some, key=lambda contrast: contrast.estimate.mean)
     listed = ", ".join(f"{c.label} {c.estimate.mean:+.3f} (p = {c.p:.2g})" for c in ranked)
     return f"{what}: {len(ranked)} of {number}{': ' if listed else ''}{listed}."
 
 
 def verdict_of_all(judged: Iterable[Judged]) -> str:
-    """What the checks of a claim come to."""
+    """The verdict of all checks of a claim together."""
     verdicts = {check.verdict for check in judged}
     if NOT_REPRODUCED in verdicts:
         return NOT_REPRODUCED

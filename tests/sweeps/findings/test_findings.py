@@ -58,7 +58,7 @@ def check(rule, low=-math.inf, high=math.inf):
 # ------------------------------------------------------------------------------------------------ measures
 
 
-def test_at_start_measures_the_gradient_of_the_last_block_and_the_stream_in_front_of_every_block_and_behind(verse):
+def test_at_start_measures_the_last_gradient_and_the_stream_between_blocks(verse):
     config = tiny(vocab_size=verse.tokenizer.vocab_size, num_layers=3)
     outcome = measures.at_start(config, TrainConfig(batch_size=4), verse)
     model = Transformer(config, 0)
@@ -72,7 +72,7 @@ def test_at_start_measures_the_gradient_of_the_last_block_and_the_stream_in_fron
     assert outcome["stream"][-1] == pytest.approx(np.mean(trace.blocks[-1].y ** 2))
 
 
-def test_beginning_stops_after_twenty_steps_of_the_same_run(verse):
+def test_first_steps_are_the_first_twenty_of_the_same_run(verse):
     config = tiny(vocab_size=verse.tokenizer.vocab_size)
     began = measures.first_steps(config, TrainConfig(steps=30, batch_size=2), verse)
     whole = measures.train_to_end(config, TrainConfig(steps=30, batch_size=2), verse)
@@ -101,18 +101,18 @@ def test_repeated_lines_are_whole_lines_with_a_block_and_its_copy(repeat):
         np.testing.assert_array_equal(ids[:, 1 : n + 1], ids[:, n + 2 :])
 
 
-def test_a_perfect_copier_foretells_every_letter_and_a_shifted_one_none(repeat):
+def test_a_perfect_copier_predicts_every_letter_and_a_shifted_one_none(repeat):
     ids = repeated_lines(repeat)[0]
     perfect = np.eye(repeat.tokenizer.vocab_size)[ids[:, 1:]]  # the logits of each token but the last
-    foretold, told = copied_letters(perfect, ids)
-    assert told.shape == (len(ids), 7)
-    np.testing.assert_array_equal(foretold, told)
-    np.testing.assert_array_equal(told, ids[:, 2:9])  # the first copy, from its second letter on
-    foretold, told = copied_letters(np.roll(perfect, 1, axis=1), ids)
-    assert not (foretold == told).any()
+    predicted, actual = copied_letters(perfect, ids)
+    assert actual.shape == (len(ids), 7)
+    np.testing.assert_array_equal(predicted, actual)
+    np.testing.assert_array_equal(actual, ids[:, 2:9])  # the first copy, from its second letter on
+    predicted, actual = copied_letters(np.roll(perfect, 1, axis=1), ids)
+    assert not (predicted == actual).any()
 
 
-def test_prefix_matching_is_one_for_a_head_that_looks_behind_the_first_copy_and_zero_for_one_that_looks_at_it(repeat):
+def test_prefix_matching_is_one_for_attention_after_the_first_copy_and_zero_for_attention_to_it(repeat):
     ids = repeated_lines(repeat)[0][:2, :-1]
     config = tiny(vocab_size=repeat.tokenizer.vocab_size, num_layers=1, num_heads=3, context_length=32)
     _, trace = Transformer(config).forward(ids)
@@ -138,7 +138,7 @@ def test_slope_is_the_exponent_of_depth():
     assert slope("pre")(results) == pytest.approx(-0.5)
 
 
-def test_straightness_is_one_for_a_line_and_less_for_a_square():
+def test_r_squared_is_one_for_a_line_and_less_for_a_square():
     line = {f"plain {L}": {"stream": [0.0, 1 + 0.7 * L]} for L in setups.DEPTHS}
     square = {f"plain {L}": {"stream": [0.0, L * L]} for L in setups.DEPTHS}
     assert r_squared(line) == pytest.approx(1)
@@ -184,12 +184,12 @@ def test_a_check_says_what_its_numbers_allow(rule, values, bounds, verdict):
     assert judged.missing == sum(math.isnan(value) for value in values)
 
 
-def test_a_mean_that_holds_while_its_interval_reaches_beyond_the_bound_is_told_to_be_narrow():
+def test_a_mean_that_holds_while_its_interval_extends_beyond_the_bound_is_called_narrow():
     assert "narrow" in check(MEAN, 0, 1.1).judge(one_number([1.0, 3.0, -0.9])).details[0]
     assert not check(MEAN, 0, 2).judge(one_number([1.0, 1.1, 0.9])).details
 
 
-def test_equality_is_judged_by_the_ninety_percent_interval_that_is_shown():
+def test_equivalence_is_judged_by_the_ninety_percent_interval_that_is_shown():
     rng = np.random.default_rng(0)
     for _ in range(50):
         judged = check(EQUIVALENT, -0.02, 0.02).judge(one_number(rng.normal(0.01, 0.01, 4)))
@@ -289,7 +289,7 @@ def test_running_again_measures_only_what_is_missing_or_damaged(verse, tmp_path,
     assert "2 of 2 done" in capsys.readouterr().err
 
 
-def test_a_trial_that_raises_is_told_and_the_others_go_on(verse, tmp_path, capsys, monkeypatch):
+def test_a_trial_that_raises_is_reported_and_the_others_go_on(verse, tmp_path, capsys, monkeypatch):
     def raising(config, train_config, corpus):
         if train_config.seed == 0:
             raise RuntimeError("no luck")
@@ -313,13 +313,13 @@ def small_claims(verse, monkeypatch):
     monkeypatch.setattr(sweeps.findings.command, "load_corpus", lambda name: verse)
 
 
-def test_a_quick_claim_is_run_judged_drawn_and_told(small_claims, tmp_path, capsys):
+def test_a_quick_claim_is_run_judged_drawn_and_reported(small_claims, tmp_path, capsys):
     page = tmp_path / "docs" / "findings.md"
     words = ["findings", "residual-growth", "--quick", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path / "out")]
     assert main([*words, "--page", str(page)]) == 0
     told = capsys.readouterr()
     assert re.search(r"residual-growth: (reproduced|not reproduced|inconclusive)", told.out)
-    assert "x² behind 16 layers over 2" in told.out and "2 seeds" in told.out
+    assert "x² after 16 layers relative to 2" in told.out and "2 seeds" in told.out
     assert (tmp_path / "docs/images/finding-residual-growth.png").stat().st_size > 10_000
     text = page.read_text(encoding="utf-8")
     assert "images/finding-residual-growth.png" in text
@@ -335,7 +335,7 @@ def test_interrupted_findings_keep_what_was_measured(small_claims, tmp_path, cap
 
     monkeypatch.setattr(sweeps.findings.command, "run_trials", interrupting)
     assert main(["findings", "no-norm", "--out", str(tmp_path)]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def findings():
     }
 
 
-def test_the_page_tells_every_claim_with_its_verdict_figure_and_seeds(findings, tmp_path):
+def test_the_page_has_every_claim_with_its_verdict_figure_and_seeds(findings, tmp_path):
     files = write_page(tmp_path / "findings.md", findings, "a test")
     text = (tmp_path / "findings.md").read_text(encoding="utf-8")
     for key, finding in findings.items():
@@ -390,7 +390,7 @@ def test_the_page_tells_every_claim_with_its_verdict_figure_and_seeds(findings, 
     assert all(question.question in text for question in QUESTIONS)
 
 
-def test_a_moved_threshold_and_a_diverged_run_are_told(findings):
+def test_a_moved_threshold_and_a_diverged_run_are_reported(findings):
     finding = findings["swiglu"]
     first = dataclasses.replace(finding.claim.checks[0], moved="it was -0.05, and that was a slip")
     claim = dataclasses.replace(finding.claim, checks=(first,))
@@ -403,7 +403,7 @@ def test_a_moved_threshold_and_a_diverged_run_are_told(findings):
     assert "1 diverged" in finding_as_text(changed)
 
 
-def test_numbers_are_written_as_one_reads_them():
+def test_numbers_are_rounded_to_their_size():
     assert [number_in_words(x) for x in (0.01234, -3.0, 12.345, 12345.6, math.inf, math.nan)] == [
         "0.012", "-3.000", "12.3", "12,346", "∞", "-",
     ]  # fmt: skip
