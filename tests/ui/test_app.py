@@ -276,8 +276,8 @@ def test_b_cannot_change_what_is_no_setting(controls, name):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\xff\xfe\x00bad", "no text in UTF-8"),
-        (b"ab\x00cd", "zero bytes"),
+        (b"\xff\xfe\x00bad", "not UTF-8 text"),
+        (b"ab\x00cd", "null bytes"),
         (b"x" * 101, "101 characters; 100 are allowed"),
         (b"x" * 401, "401 bytes; 100 characters are allowed"),
     ],
@@ -536,7 +536,7 @@ def test_a_path_is_no_corpus(runs):
     [
         ("", "is empty; give 20 characters"),
         ("abc", "only 3 characters"),
-        ("a" * 100, "only one character"),
+        ("a" * 100, "repeats a single character"),
         ("".join(map(chr, range(0x4E00, 0x9E00))) * 4, "GB of memory"),
         ("ab" * 20, "take a longer text"),
     ],

@@ -326,7 +326,7 @@ def test_the_run_of_a_bug_has_the_settings_of_the_chosen_side(runs):
     job = bug_job(of, "no-mask")
     right, wrong = job.plans
     assert right.model == wrong.model
-    assert right.model == of.checkpoint.model_config
+    assert right.model.with_vocab(of.checkpoint.model_config.vocab_size) == of.checkpoint.model_config
     assert right.model.residual == "post" and (right.bug, wrong.bug) == (None, "no-mask")
     assert right.training.steps <= MAX_BUG_STEPS
     runs.check(job)

@@ -21,7 +21,7 @@ from tlab.training.config import TrainConfig
 from tlab.training.records import StepRecord
 from tlab.types import Array
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.messages import Insight, Job, Sample, SidePlan
+from tlab.ui.runs.messages import ANY_VOCABULARY, Insight, Job, Sample, SidePlan
 from tlab.ui.runs.run import Run
 
 FOLDER = Path(__file__).parent
@@ -46,12 +46,11 @@ def demo_weights() -> dict[str, Array]:
     return load(DEMO_WEIGHTS.read_bytes())
 
 
-def demo_configs(side: int) -> tuple[ModelConfig, TrainConfig]:
+def demo_plan(side: int) -> SidePlan:
     """What a side of the shipped run is made of, and how it was trained."""
-    about = demo_about()
-    of = about["sides"][side]
-    model = ModelConfig.from_json({**of["model"], "vocab_size": about["vocab_size"]})
-    return model, TrainConfig.from_json(of["training"])
+    of = demo_about()["sides"][side]
+    model = ModelConfig.from_json({**of["model"], "vocab_size": ANY_VOCABULARY})
+    return SidePlan(of["label"], model, TrainConfig.from_json(of["training"]))
 
 
 def demo_steps(side: int = 0) -> list[int]:
@@ -70,7 +69,7 @@ def make_checkpoint(side: int, step: int) -> Checkpoint:
     """The checkpoint of a shipped step, once."""
     about = demo_about()
     of = about["sides"][side]
-    config, training = demo_configs(side)
+    config, training = demo_plan(side).configs(about["vocab_size"])
     if step == 0:
         weights = {name: param.data for name, param in Transformer(config, training.seed).parameters.items()}
     else:
@@ -88,7 +87,7 @@ def make_checkpoint(side: int, step: int) -> Checkpoint:
 def demo_run() -> Run:
     """The shipped run as the Train tab shows runs."""
     about = demo_about()
-    plans = tuple(SidePlan(of["label"], *demo_configs(side)) for side, of in enumerate(about["sides"]))
+    plans = tuple(demo_plan(side) for side in range(len(about["sides"])))
     corpus = about["corpus"]
     job = Job(corpus["name"], None, about["tokenizer"], plans)
     run = Run.finished("", job, [demo_checkpoint(side) for side in range(len(plans))], LOCAL)

@@ -1,7 +1,7 @@
-"""What the Attention and Generate tabs look at: which model, and what it made of a text, remembered for the next look.
+"""What models made of texts, kept for the next time: attention, next tokens, pictures of positions.
 
-A slider that moves asks for the same text again and again, so a forward pass is kept per model and text: so many
-bytes for all visitors, and the least recently used goes first.
+A slider that moves asks for the same text again and again, so results are kept by model and text, within a budget of
+bytes for all visitors; the least recently used goes first.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
-BUDGET = 48 * 2**20  # bytes: some hundred texts of the default size, or a dozen of the largest models
-MAX_TOKENS = 128  # more are no readable map, whatever the context
+BUDGET = 48 * 2**20  # bytes: about a hundred texts with the default model, or a dozen with the largest ones
+MAX_TOKENS = 128  # a larger map could not be read
 SAMPLE_TOKENS = 72  # a line or two
-MAX_PROMPT = 20_000  # characters; the model reads the last few of them
+MAX_PROMPT = 20_000  # characters; the model reads only the last ones
 
 
 class ForwardResult(NamedTuple):
-    """What a model made of a text."""
+    """The result of a forward pass over a text."""
 
     tokens: list[str]  # as shown
     given: int  # tokens of the whole text, of which `tokens` is the beginning
     reading: AttentionData
-    sample: str  # how the model goes on
+    sample: str  # how the model continues
 
 
 class InspectionCache:
-    """Looks of models at texts, made once each."""
+    """Results by model and text, each computed once while the model lives and bytes last."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.memory = ByteBudgetCache(budget)
 
     def look(self, checkpoint: Checkpoint, text: str) -> ForwardResult:
-        """The model reads the beginning of a text, and goes on from there.
+        """What the model attends to in the beginning of a text, and how it continues.
 
         Raises:
             ValueError: fewer than two tokens, characters without an id, or a model that is not finite.
@@ -59,7 +59,7 @@ class InspectionCache:
         return self.remember(checkpoint, "look", text, look, reading.nbytes)
 
     def next_logits(self, checkpoint: Checkpoint, prompt: str) -> Array:
-        """Logits (V,) of the token behind a prompt, exactly as `generate` begins.
+        """Logits (V,) of the token after a prompt, exactly as `generate` begins.
 
         Raises:
             ValueError: an empty prompt, or characters without an id.
@@ -69,12 +69,12 @@ class InspectionCache:
             return kept
         ids = checkpoint.tokenizer.encode(prompt)
         if not len(ids):
-            raise ValueError("The prompt is empty; give at least one character for the model to go on from.")
+            raise ValueError("The prompt is empty; give at least one character for the model to continue.")
         logits = next(next_token_logits(checkpoint.model(), ids))[0]
         return self.remember(checkpoint, "next", prompt, logits, logits.nbytes)
 
     def position(self, checkpoint: Checkpoint, kind: str) -> Portrait:
-        """What a kind of position does at the sizes of this model; of the model's own kind, with its weights."""
+        """What a position encoding does at the sizes of this model; with its weights, if it is the model's own."""
         kept = self.recall(checkpoint, "position", kind)
         if kept is not None:
             return kept
@@ -82,14 +82,14 @@ class InspectionCache:
         return self.remember(checkpoint, "position", kind, made, made.nbytes)
 
     def recall(self, checkpoint: Checkpoint, what: str, about: str) -> Any:
-        """What was remembered of this model and text, or None."""
+        """What is kept for this model and text, or None."""
         owner, value = self.memory.get((id(checkpoint), what, about)) or (None, None)
         return value if owner is not None and owner() is checkpoint else None
 
     def remember(self, checkpoint: Checkpoint, what: str, about: str, value: Any, size: int) -> Any:
-        """Keep a value as long as its model lives and bytes last; -> the value."""
+        """Keep a value as long as its model lives and the budget allows; -> the value."""
         key = (id(checkpoint), what, about)
-        # Not the checkpoint itself: it would outlive its place in the store of runs.
+        # A weak reference: the checkpoint must not outlive its entry in the store of runs.
         owner = weakref.ref(checkpoint, lambda _: self.memory.drop(key))
         self.memory.put(key, (owner, value), size + 4 * len(about) + 1000)
         return value

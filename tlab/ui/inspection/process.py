@@ -1,8 +1,8 @@
-"""The process that looks into models for the Inside tab: one for all visitors, and never for long.
+"""The process that looks into models for the Inside tab: one for all visitors, with limits on time and memory.
 
-A probe is a few passes through a model, mostly a few hundredths of a second; but a visitor chooses its options. So it
-is bounded by the clock and by memory, and not by guesses: what takes longer is ended with its process, and the next
-question gets a new one. The server's own threads only wait.
+A probe is a few passes through a model and mostly takes some hundredths of a second, but a visitor chooses its options.
+So it is limited by the clock and by memory, not by estimates: a task that takes longer is ended with its process, and
+the next one gets a new process. The server's own threads only wait.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tlab.ui.runs.limits import GB, Limits
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
-PUBLIC_SECONDS, LOCAL_SECONDS = 10.0, 60.0  # of one question; a core of its own needs one or two at the limits
-SECONDS_TO_WAIT = 20.0  # for one's turn
-SECONDS_TO_START = 60.0  # of the process: imports, on a busy machine
-BASE_MEMORY = GB // 2  # bytes of interpreter, NumPy and texts
+PUBLIC_SECONDS, LOCAL_SECONDS = 10.0, 60.0  # for one task; on a free core it takes one or two at the limits
+SECONDS_TO_WAIT = 20.0  # for the tasks of others
+SECONDS_TO_START = 60.0  # the process: imports, on a busy machine
+BASE_MEMORY = GB // 2  # bytes for the interpreter, NumPy and texts
 
 
 class InspectionError(ValueError):
-    """A question that got no answer; the message says why, in words for the visitor."""
+    """A task without a result; the message says why, in words for the visitor."""
 
 
 class Inspector:
-    """Asks one process at a time. Safe to use from many threads.
+    """Runs tasks in one other process, one at a time. Safe to use from many threads.
 
     Args:
-        limits: how much memory a look may take, and whether others wait.
+        limits: how much memory a task may take, and whether other visitors wait.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -44,11 +44,11 @@ class Inspector:
         self.child: ChildProcess | None = None
 
     def call(self, task: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
-        """What `task` returns, done in the other process. It has to be a function of a module.
+        """What `task` returns when the other process runs it. It has to be a function of a module.
 
         Raises:
-            InspectionError: it took too long, too much memory, or too many are waiting; or `task` raised a ValueError,
-                with its words.
+            InspectionError: it takes too long, needs too much memory, or too many are waiting; or `task` raised a
+                ValueError, with its message.
         """
         if not self.lock.acquire(timeout=SECONDS_TO_WAIT):
             raise InspectionError("Others are looking into their models. Try again in a moment.")
@@ -58,7 +58,7 @@ class Inspector:
             if not connection.poll(self.seconds):
                 self.end()
                 raise InspectionError(
-                    f"This would take more than {self.seconds:.0f} seconds, the most that a look may take here. Choose "
+                    f"This would take more than {self.seconds:.0f} seconds, the most that is allowed here. Choose "
                     "less to look at: fewer windows, one part, a shorter text."
                 )
             fine, answer = connection.recv()
@@ -72,7 +72,7 @@ class Inspector:
         return answer
 
     def ready(self) -> Connection:
-        """The connection to a process that waits for a question."""
+        """The connection to a process that waits for a task."""
         if self.child is None or not self.child.alive:
             self.end()
             self.child = ChildProcess("tlab-inspector", serve_inspections, self.memory)
@@ -88,15 +88,15 @@ class Inspector:
 
 
 def serve_inspections(connection: Connection, memory: int) -> None:
-    """The life of the process: answer one question after another.
+    """The life of the process: run one task after another.
 
     Args:
-        connection: for (function, args, kwargs), answered by (True, result) or (False, words).
-        memory: bytes that it may have.
+        connection: for (function, args, kwargs), answered by (True, result) or (False, message).
+        memory: bytes that it may use.
     """
     from threadpoolctl import threadpool_limits
 
-    import tlab.ui.inspection.tasks  # noqa: F401, so that the first question has not to wait for it
+    import tlab.ui.inspection.tasks  # noqa: F401, so that the first task does not wait for it
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
     threadpool_limits(limits=1)
@@ -108,14 +108,14 @@ def serve_inspections(connection: Connection, memory: int) -> None:
             try:
                 answer = True, task(*args, **kwargs)
             except MemoryError:
-                answer = False, "This needs more memory than a look may have here. Choose less to look at."
+                answer = False, "This needs more memory than is allowed here. Choose less to look at."
             except (ValueError, ArithmeticError) as error:
                 answer = False, str(error)
             connection.send(answer)
 
 
 def limit_memory(size: int) -> None:
-    """Let an allocation beyond `size` bytes fail, where the system can: on Linux and macOS."""
+    """Make an allocation beyond `size` bytes fail, where the system supports it: on Linux and macOS."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Which model the Inside tab looks at, and what of it the inspector has to know."""
+"""Which model a tab looks at: of the visitor's run or the shipped one, of which side, and after which step."""
 
 from __future__ import annotations
 
@@ -17,67 +17,68 @@ from tlab.ui.runs.run import Run
 MAX_NUMBER = 1_000_000_000  # of any number that a page may send
 
 
+class SelectedModel(NamedTuple):
+    """The model that a tab looks into."""
+
+    checkpoint: Checkpoint
+    run: Run | None  # None for the shipped one
+    side: int
+    labels: list[str]  # of the sides of the run, A first; one or two
+    steps: list[int]  # of the checkpoints that there are, in order
+
+    @property
+    def whose(self) -> str:
+        """Which run it belongs to."""
+        return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
+
+    @property
+    def words(self) -> str:
+        """A sentence that says which model it is."""
+        which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
+        return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
+
+    @property
+    def key(self) -> str:
+        """Identifies the run, whatever the step and the side."""
+        return self.run.id if self.run else "shipped"
+
+    @property
+    def excerpt(self) -> str:
+        """A text in this model's vocabulary."""
+        return (self.run or demo_run()).excerpt
+
+
 def selected_model(runs: Runs, run_id: str | None, selection: Any) -> SelectedModel:
-    """The model that a selection names, of the visitor's run or the shipped one."""
+    """The model that a page's selection names, from the visitor's run or the shipped one."""
     selection = selection if isinstance(selection, dict) else {}
     step = selection.get("step")
     step = None if step is None else clamp_int(step, 0, MAX_NUMBER, 0)
     return find_model(runs, run_id, clamp_int(selection.get("side"), 0, 1, 0), step)
 
 
-def serial_of(selection: Any) -> int:
-    """The number of a selection, which its answer carries."""
-    return clamp_int(selection.get("serial"), 0, MAX_NUMBER, 0) if isinstance(selection, dict) else 0
+def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> SelectedModel:
+    """The model of a visitor's run, or the shipped one while there is none; of the step nearest to `step`."""
+    checkpoint, run = latest_checkpoint(runs, run_id, side, step)
+    labels = [s.label for s in (run or demo_run()).sides]
+    side = min(side, len(labels) - 1)
+    return SelectedModel(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
 
 
-def every_step(runs: Runs, run_id: str | None, of: SelectedModel) -> list[SelectedModel]:
+def every_step(runs: Runs, run_id: str | None, selected: SelectedModel) -> list[SelectedModel]:
     """The same side at each step that is kept."""
-    return [find_model(runs, run_id, of.side, step) for step in of.steps]
-
-
-def job_of(of: SelectedModel) -> Job:
-    """What was asked for when it was trained."""
-    return (of.run or demo_run()).job
-
-
-def plan_of(of: SelectedModel) -> SidePlan:
-    """The settings of its side."""
-    return job_of(of).plans[of.side]
-
-
-def inspection_request(of: SelectedModel, text: str) -> InspectionRequest:
-    """A subject as the inspector takes it, without what no probe reads."""
-    job = job_of(of)
-    checkpoint = dataclasses.replace(of.checkpoint, optimizer_state={}, records=[])
-    return InspectionRequest(checkpoint, text, job.corpus, job.text, job.tokenizer)
-
-
-def step_slider_value(of: SelectedModel, serial: int) -> dict[str, Any]:
-    """What the slider over the training shows."""
-    return {"steps": of.steps, "step": of.checkpoint.step, "labels": of.labels, "side": of.side, "serial": serial}
-
-
-def selection_note(of: SelectedModel, text: str) -> str:
-    """Whose model it is, and how much it reads; and, where it was trained with a mistake, how it is looked at."""
-    most = of.checkpoint.model_config.context_length
-    try:
-        given = len(of.checkpoint.tokenizer.encode(text))
-    except ValueError:  # said in place of the table
-        given = 0
-    read = f" It reads the first {most} of the {given:,} tokens." if given > most else ""
-    return of.words + read + (" It was trained with the bug, and is looked at without it." if plan_of(of).bug else "")
+    return [find_model(runs, run_id, selected.side, step) for step in selected.steps]
 
 
 def latest_checkpoint(
     runs: Runs, run_id: str | None, side: int = 0, step: int | None = None
 ) -> tuple[Checkpoint, Run | None]:
-    """The model to look into: that of the visitor's run, or the shipped one (and None) while there is none.
+    """The checkpoint to look into: of the visitor's run, or the shipped one (and None) while there is none.
 
     Args:
         runs: all of them.
-        run_id: of the page's state.
-        side: 0 for A, 1 for B; of a run with one side, always that.
-        step: the nearest one that is kept; by default the latest.
+        run_id: from the page's state.
+        side: 0 for A, 1 for B; ignored if the run has one side.
+        step: the nearest one that is kept is taken; by default the latest.
     """
     run = runs.get(run_id)
     side = min(side, len(run.sides) - 1) if run else side
@@ -91,47 +92,25 @@ def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]
     return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)
 
 
-class SelectedModel(NamedTuple):
-    """The model that a tab looks into."""
-
-    checkpoint: Checkpoint
-    run: Run | None  # None for the shipped one
-    side: int
-    labels: list[str]  # of the sides of the run, A first; one or two
-    steps: list[int]  # of which there are checkpoints, in order
-
-    @property
-    def whose(self) -> str:
-        """Of which run it is."""
-        return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
-
-    @property
-    def words(self) -> str:
-        """The same as a sentence, with side and step."""
-        which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
-        return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
-
-    @property
-    def key(self) -> str:
-        """Tells one run from another, whatever the step and the side."""
-        return self.run.id if self.run else "shipped"
-
-    @property
-    def excerpt(self) -> str:
-        """A text in this model's alphabet."""
-        return (self.run or demo_run()).excerpt
+def job_of(selected: SelectedModel) -> Job:
+    """The job that it was trained by."""
+    return (selected.run or demo_run()).job
 
 
-def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> SelectedModel:
-    """The model of a session's run, or the shipped one while it has none; of the step nearest to `step`."""
-    checkpoint, run = latest_checkpoint(runs, run_id, side, step)
-    labels = [s.label for s in (run or demo_run()).sides]
-    side = min(side, len(labels) - 1)
-    return SelectedModel(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
+def plan_of(selected: SelectedModel) -> SidePlan:
+    """The settings of its side."""
+    return job_of(selected).plans[selected.side]
+
+
+def inspection_request(selected: SelectedModel, text: str) -> InspectionRequest:
+    """What the inspector needs to look at this model reading a text; without what no probe reads."""
+    job = job_of(selected)
+    checkpoint = dataclasses.replace(selected.checkpoint, optimizer_state={}, records=[])
+    return InspectionRequest(checkpoint, text, job.corpus, job.text, job.tokenizer)
 
 
 def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
-    """`text` where this model knows its characters; else a text that it does know."""
+    """`text` if this model knows its characters, else `otherwise`, else a text from its own vocabulary."""
     for candidate in (text, otherwise):
         try:
             if len(checkpoint.tokenizer.encode(candidate)) >= 2:
@@ -141,8 +120,31 @@ def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
     return checkpoint.tokenizer.decode(np.arange(min(32, checkpoint.model_config.vocab_size)))
 
 
+def step_slider_value(selected: SelectedModel, serial: int) -> dict[str, Any]:
+    """What the slider over the training steps shows."""
+    step, side = selected.checkpoint.step, selected.side
+    return {"steps": selected.steps, "step": step, "labels": selected.labels, "side": side, "serial": serial}
+
+
+def selection_note(selected: SelectedModel, text: str) -> str:
+    """Which model it is, how much of the text it reads, and how it is looked at if it was trained with a bug."""
+    longest = selected.checkpoint.model_config.context_length
+    try:
+        given = len(selected.checkpoint.tokenizer.encode(text))
+    except ValueError:  # shown in place of the table
+        given = 0
+    read = f" It reads the first {longest} of the {given:,} tokens." if given > longest else ""
+    bug = " It was trained with the bug, and is looked at without it." if plan_of(selected).bug else ""
+    return selected.words + read + bug
+
+
+def serial_of(selection: Any) -> int:
+    """The serial number of a selection, which its answer carries."""
+    return clamp_int(selection.get("serial"), 0, MAX_NUMBER, 0) if isinstance(selection, dict) else 0
+
+
 def clamp_int(value: Any, min_value: int, max_value: int, otherwise: int) -> int:
-    """What a page sent, as a whole number within bounds; `otherwise` where it is none."""
+    """A value from a page as an integer within bounds; `otherwise` if it is not an integer."""
     if isinstance(value, bool) or not isinstance(value, int):
         return otherwise
     return min(max(value, min_value), max_value)

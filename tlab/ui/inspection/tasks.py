@@ -1,6 +1,6 @@
-"""What the Inside tab asks of a model: probes, interventions, checks and profiles, as they are done in the inspector.
+"""The inspector's tasks for the Inside tab: probes, interventions, checks and profiles.
 
-Everything that goes in and comes out is plain data, for it crosses to another process. Nothing here imports Gradio.
+Arguments and results are plain data, because they are sent to another process and back. Nothing here imports Gradio.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from tlab.training.config import TrainConfig
 from tlab.types import Array
 from tlab.ui.runs.messages import Job, read_corpus
 
-MAX_WEIGHTS_CHECKED = 300_000  # there are some hundred checks, each of two passes through the model or more
-OPERATIONS_PER_SECOND = 3e9  # of a slow core that others use as well
+MAX_WEIGHTS_CHECKED = 300_000  # there are about a hundred checks, each of at least two passes through the model
+OPERATIONS_PER_SECOND = 3e9  # of a slow core that is shared
 SECONDS_TO_PROFILE = 1.5
 MAX_PROFILED_STEPS, MIN_PROFILED_STEPS = 10, 3  # steps; fewer than three have no median
 MAX_CANDIDATES = 10  # of the next token
 
 
 class InspectionRequest(NamedTuple):
-    """A model, a text, and where what it was trained on is to be had."""
+    """A model, a text, and where to find what the model was trained on."""
 
     checkpoint: Checkpoint
     text: str
     corpus: str  # its name
-    own_text: str | None  # of a visitor, in place of a corpus
+    own_text: str | None  # a visitor's, in place of a corpus
     tokenizer: str
 
 
@@ -51,7 +51,7 @@ def corpus_of(name: str, own_text: str | None, tokenizer: str) -> Corpus:
     """A corpus, read once.
 
     Raises:
-        ProbeError: it is not here. A name may come from an export that somebody opened, so it is never a path.
+        ProbeError: it is not here. A name may come from an export that was opened, so it is never taken as a path.
     """
     if own_text is None and name not in corpus_names():
         raise ProbeError(f"this probe searches the text that the model was trained on, and there is no {name!r} here")
@@ -60,18 +60,18 @@ def corpus_of(name: str, own_text: str | None, tokenizer: str) -> Corpus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RequestSubject(Subject):
-    """A subject whose corpus is a visitor's own text, or one that this server has read already."""
+    """A subject whose corpus is a visitor's own text, or one that this process has read already."""
 
     request: InspectionRequest
 
     @cached_property
     def corpus(self) -> Corpus:
-        """What the model was trained on; of a corpus that is another edition here, what the model can read of it.
+        """What the model was trained on; if this machine has another edition of it, what the model can read of that.
 
-        The prose of Python's documentation differs from one Python to the next, and the shipped run has read one.
+        The prose of Python's documentation differs between versions of Python, and the shipped run has read one.
 
         Raises:
-            ProbeError: it cannot be had here.
+            ProbeError: it is not available here.
         """
         corpus = corpus_of(*self.request[2:])
         if corpus.sha256 == self.checkpoint.corpus["sha256"]:
@@ -80,7 +80,7 @@ class RequestSubject(Subject):
 
 
 def another_edition(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
-    """The corpus in the ids of another tokenizer, without the characters that it does not know."""
+    """The corpus in the token ids of another tokenizer, without the characters that it does not know."""
     text = corpus.tokenizer.decode(np.concatenate([corpus.train, corpus.validation]))
     unknown = {character for character in set(text) if not is_known(tokenizer, character)}
     text = "".join(character for character in text if character not in unknown)
@@ -97,7 +97,7 @@ def is_known(tokenizer: Tokenizer, character: str) -> bool:
 
 
 def subject_of(request: InspectionRequest) -> RequestSubject:
-    """What probes look at."""
+    """The subject that probes look at."""
     return RequestSubject(request.checkpoint, request.text, request=request)
 
 
@@ -105,13 +105,13 @@ def probe_rows(request: InspectionRequest, name: str, options: dict[str, Any]) -
     """The table of a probe.
 
     Raises:
-        ValueError: an option is wrong, or the probe has no meaning here (`ProbeError`); the message says why.
+        ValueError: an option is not allowed, or the probe does not apply here (`ProbeError`); the message says why.
     """
     return PROBES[name].from_json(options).rows(subject_of(request))
 
 
 class OverTime(NamedTuple):
-    """A column of a probe's table at several steps of a training."""
+    """A column of a probe's table at several steps of the training."""
 
     column: str
     steps: list[int]
@@ -119,10 +119,10 @@ class OverTime(NamedTuple):
 
 
 def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[str, Any]) -> OverTime:
-    """One probe of every checkpoint of a run: its first column of fractional numbers, row by row.
+    """One probe at every checkpoint of a run: its first column of fractional numbers, row by row.
 
     Raises:
-        ValueError: as of `probe_rows`; or its rows have no names that stay the same.
+        ValueError: as for `probe_rows`; or its rows do not have the same names at each step.
     """
     tables = [probe_rows(request, name, options) for request in requests]
     fields = tables[0][0]._fields
@@ -143,26 +143,26 @@ def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[
 
 
 class Intervention(NamedTuple):
-    """What comes of changing one part."""
+    """What changing one part does."""
 
-    loss: tuple[float, float, float] | None  # the change of the mean loss, and its interval; None for a patch
-    windows: int  # that the loss was measured on
+    loss: tuple[float, float, float] | None  # change of the mean loss, with its interval; None for a patch
+    windows: int  # on which the loss was measured
     candidates: list[NextRow]
-    share: float | None  # of a patch: of the difference between the two texts
+    share: float | None  # of the difference between the two texts that a patch restores
 
 
 def intervene(request: InspectionRequest, part: str, change: str, other: str, count: int) -> Intervention:
-    """Change one part, and see what it costs on held-out text and what it does to the next token.
+    """Change one part, and measure what it costs on held-out text and what it does to the next token.
 
     Args:
         request: the model, and the text whose next token is asked for.
         part: its name, "positions" or "norms".
         change: a key of `INTERVENTIONS`.
-        other: the text that a patch takes from.
-        count: windows of held-out text.
+        other: the text that a patch takes its values from.
+        count: number of windows of held-out text.
 
     Raises:
-        ValueError: there is no such part, or the change does not go with it.
+        ValueError: there is no such part, or the change does not apply to it.
     """
     subject = subject_of(request)
     if part == ALL:
@@ -189,7 +189,7 @@ def intervene(request: InspectionRequest, part: str, change: str, other: str, co
 
 
 def other_trace(subject: Subject, other: str) -> Any:
-    """Of a forward pass over the other text, which has to be as long.
+    """The trace of a forward pass over the other text, which must be as long.
 
     Raises:
         ProbeError: it is not.
@@ -204,7 +204,7 @@ def other_trace(subject: Subject, other: str) -> Any:
 
 
 def candidates(subject: Subject, before: Array, after: Array) -> list[NextRow]:
-    """The likeliest next tokens of either kind, by their larger chance; from logits (V,)."""
+    """The likeliest next tokens before or after, by the larger probability; from logits (V,)."""
     chances = [np.exp(log_softmax(logits)) for logits in (before, after)]
     order = np.argsort(-np.maximum(*chances), kind="stable")[:MAX_CANDIDATES]
     tokens = subject.checkpoint.tokenizer.tokens
@@ -212,7 +212,7 @@ def candidates(subject: Subject, before: Array, after: Array) -> list[NextRow]:
 
 
 def part_names(config: ModelConfig) -> list[str]:
-    """Every part that can be changed, in the order of the blocks; but single neurons, which are too many to list."""
+    """Every part that can be changed, by blocks; without single neurons, which are too many to list."""
     names = []
     for layer in range(config.num_layers):
         heads = [str(Part(layer, "attention", head)) for head in range(config.num_heads)]
@@ -224,10 +224,10 @@ def part_names(config: ModelConfig) -> list[str]:
 
 
 def check_rows(config: ModelConfig, bug: str | None) -> list[Check]:
-    """Every check of a configuration, with a bug planted or without.
+    """Every check of a configuration, with or without a planted bug.
 
     Raises:
-        ValueError: the model is too large for it, or the bug cannot be in it.
+        ValueError: the model is too large for it, or the bug cannot be planted in it.
     """
     weights = num_parameters(config)
     if weights > MAX_WEIGHTS_CHECKED:
@@ -239,10 +239,10 @@ def check_rows(config: ModelConfig, bug: str | None) -> list[Check]:
 
 
 def profile_step(request: InspectionRequest, training: TrainConfig) -> Profile:
-    """Where the time of one step of this run goes.
+    """Where the time of one training step of this run goes.
 
     Raises:
-        ValueError: a step takes too long for it.
+        ValueError: a step takes too long to be profiled here.
     """
     config = request.checkpoint.model_config
     seconds = step_flops(config, training.batch_size) / OPERATIONS_PER_SECOND
@@ -256,5 +256,5 @@ def profile_step(request: InspectionRequest, training: TrainConfig) -> Profile:
 
 
 def sleep(seconds: float) -> None:
-    """Do nothing for a while; for tests of the deadline."""
+    """Do nothing for a while; for tests of the time limit."""
     time.sleep(seconds)

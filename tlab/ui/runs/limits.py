@@ -1,6 +1,6 @@
-"""How much one visitor may ask for. On one's own machine nearly anything; on a public page what two cores can give.
+"""What a run may cost: nearly anything on one's own machine; on a public page what two cores can afford.
 
-What has to be refused must not be made first, so costs are those that `tlab.cost` counts from shapes alone.
+A run that will be refused must not be built first, so costs are those that `tlab.cost` counts from shapes alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Limits:
     operations: float
     memory: int  # bytes of the worker's arrays
     text: int  # characters of a visitor's own text
-    seconds: float  # by the clock, after which a run is stopped wherever it stands
+    seconds: float  # by the clock, after which a run is stopped
     waiting: int  # runs that may wait for a free worker
     store: int  # bytes of models that the server keeps for all visitors
     public: bool
@@ -37,27 +37,27 @@ LOCAL = Limits(
     steps=1_000_000, operations=1e18, memory=8 * GB, text=50_000_000, seconds=7 * 86400, waiting=30, store=4 * GB,
     public=False,
 )  # fmt: skip
-# A core of a hosted machine makes about 3e10 operations a second: the longest run takes under three minutes.
+# A core of a hosted machine does about 3e10 operations per second, so the longest run takes under three minutes.
 PUBLIC = Limits(
     steps=5_000, operations=5e12, memory=GB // 2, text=300_000, seconds=180, waiting=30, store=GB // 2, public=True
 )
 
 
 def limits_here() -> Limits:
-    """The public ones on a hosted Space."""
+    """Those of a public page on a hosted Space, else those of one's own machine."""
     return PUBLIC if os.environ.get("SPACE_ID") else LOCAL
 
 
 def estimated_memory(config: ModelConfig, training: TrainConfig) -> float:
-    """Bytes, in float32: weights, gradient and two moments; and what one step keeps."""
+    """Bytes in float32: weights, gradient, two moments, and what one step keeps for its backward pass."""
     return 4.0 * (4 * num_parameters(config) + kept_numbers(config, training.batch_size))
 
 
 def check_limits(limits: Limits, sides: Sequence[tuple[ModelConfig, TrainConfig]]) -> None:
-    """Refuse a run that costs too much, by the whole cost of all its sides and not field by field.
+    """Refuse a run that costs too much, judged by the whole cost of all its sides.
 
     Raises:
-        TooLargeError: it does.
+        TooLargeError: it costs too much.
     """
     here = "this public page" if limits.public else "this app"
     advice = " On your own machine the lab has no such limit." if limits.public else ""

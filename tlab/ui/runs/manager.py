@@ -36,19 +36,19 @@ from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import SpareWorker
 from tlab.ui.runs.time_estimate import Pace, update_pace
 
-GUESSED_VOCABULARY = 256  # of a corpus that only the worker reads; it checks again, with the real one
-MAX_RUNS = 500  # of all sessions; each is two curves of 300 points and two times 100 insights
+GUESSED_VOCABULARY = 256  # for a corpus that only the worker reads; it checks again with the real size
+MAX_RUNS = 500  # in all sessions; each has two curves of 300 points and two times 100 insights
 MAX_HISTORY = 12  # runs of one session
-STEPS_TO_LEARN_FROM = 20  # fewer say little of how fast the machine is
-SESSION_SHARE = 8  # one session may take up an eighth of the store
+STEPS_TO_LEARN_FROM = 20  # fewer say little about the speed of the machine
+SESSION_SHARE = 8  # one session may use an eighth of the store
 
 
 class BusyError(RuntimeError):
-    """No run can be started now; the message says why."""
+    """No run can start now; the message says why."""
 
 
 class Runs:
-    """All runs of all sessions, and the slots in which they are worked on.
+    """All runs of all sessions, and the slots in which they train.
 
     Args:
         limits: what one run may cost.
@@ -69,25 +69,25 @@ class Runs:
     # -------------------------------------------------------------------------------- a visitor's runs
 
     def start(self, session: str, job: Job) -> Run:
-        """Begin a run, or put it into the queue; an active one of the session ends, and stays in its history.
+        """Start a run, or put it into the queue; an active run of the session ends, and stays in its history.
 
         Raises:
-            ValueError: the settings are wrong, or too much (`TooLargeError`).
+            ValueError: the settings are not allowed, or cost too much (`TooLargeError`).
             BusyError: too many are waiting already.
         """
         self.check(job)
         self.check_queue(session)
-        self.stop_others(session)  # last, so that who is refused keeps the run they have
+        self.stop_others(session)  # last, so that a visitor who is refused keeps the present run
         run = Run(session, job._replace(limits=self.limits), self.limits)
         self.add(run)
         self.enqueue(run)
         return run
 
     def resume(self, run: Run, pause_after: int | None = None) -> None:
-        """Go on with a paused run, bit for bit as if it had never paused; after `pause_after` steps it pauses again.
+        """Resume a paused run, bit for bit as if it had never paused; after `pause_after` steps it pauses again.
 
         Raises:
-            ValueError: its models had to make room for others'.
+            ValueError: its models had to make room for those of other runs.
             BusyError: too many are waiting already.
         """
         if run.state != PAUSED:
@@ -95,7 +95,9 @@ class Runs:
         checkpoints = [self.store.get((run.id, side)) for side in range(len(run.sides))]
         ready = [c for c in checkpoints if c and (c.optimizer_state or c.divergence)]
         if len(ready) < len(run.sides):
-            raise ValueError("This run was put away to make room for others' runs, so it cannot go on. Start it anew.")
+            raise ValueError(
+                "This run was removed to make room for other visitors' runs, so it cannot be resumed. Start it again."
+            )
         self.stop_others(run.session)
         plans = tuple(plan._replace(checkpoint=c) for plan, c in zip(run.job.plans, ready, strict=True))
         run.job = run.job._replace(plans=plans, pause_after=pause_after)
@@ -104,7 +106,7 @@ class Runs:
         self.enqueue(run)
 
     def adopt(self, run: Run, checkpoints: list[list[Checkpoint]]) -> None:
-        """Take in a run that was finished elsewhere (`Run.finished`), with some checkpoints of each side, in order."""
+        """Add a run that was finished elsewhere (`Run.finished`), with some checkpoints of each side, in order."""
         self.add(run)
         for side, of_side in enumerate(checkpoints):
             for checkpoint in of_side:
@@ -115,27 +117,27 @@ class Runs:
         return [run for run in reversed(list(self.runs.values())) if run.session == session]
 
     def get(self, run_id: str | None) -> Run | None:
-        """The run of this id, if it is still known."""
+        """The run with this id, if it is still known."""
         return self.runs.get(run_id) if run_id else None
 
     def get_owned(self, session: str, run_id: str | None) -> Run | None:
-        """The same, but only if it is this session's."""
+        """The run with this id, but only if it belongs to this session."""
         run = self.get(run_id)
         return run if run is not None and run.session == session else None
 
     def shown(self, session: str) -> Run | None:
-        """The run on the Train tab of a session; None is the shipped one."""
+        """The run on the Train tab of a session; None for the shipped one."""
         return self.shown_runs.get(session)
 
     def show(self, session: str, run: Run | None) -> None:
-        """Another run, or the shipped one, comes onto the Train tab."""
+        """Put a run, or the shipped one, onto the Train tab."""
         if run is None:
             self.shown_runs.pop(session, None)
         else:
             self.shown_runs[session] = run
 
     def add(self, run: Run) -> None:
-        """One more in the history; the oldest that is not pinned makes room."""
+        """Add a run to the history; the oldest that is not pinned makes room."""
         self.runs[run.id] = self.shown_runs[run.session] = run
         mine = self.history(run.session)
         for old in [r for r in reversed(mine) if not r.pinned and r is not run][: max(0, len(mine) - MAX_HISTORY)]:
@@ -144,7 +146,7 @@ class Runs:
             self.forget(next(iter(self.runs.values())))
 
     def forget(self, run: Run) -> None:
-        """End a run and drop everything of it."""
+        """End a run and drop everything that is kept of it."""
         self.stop(run)
         self.runs.pop(run.id, None)
         self.store.discard(run.id)
@@ -152,7 +154,7 @@ class Runs:
             del self.shown_runs[run.session]
 
     def end_session(self, session: str) -> None:
-        """A visitor has left: their run ends, and what was kept of all of them goes."""
+        """A visitor has left: end the active run, and drop everything of all of them."""
         for run in self.history(session):
             self.forget(run)
         self.shown_runs.pop(session, None)
@@ -160,23 +162,23 @@ class Runs:
     # -------------------------------------------------------------------------------- orders
 
     def stop_others(self, session: str) -> None:
-        """End whatever of a session is active: it may have one run at a time. One that pauses may stay so."""
+        """End what is active in a session, which may have one run at a time. A paused run may stay."""
         for run in self.history(session):
             if run.active:
                 self.stop(run)
 
     def stop(self, run: Run) -> None:
-        """End a run; what it has learned is kept. Its worker process is gone within a second."""
+        """End a run; its model is kept. Its worker process is gone within a second."""
         if run.state == PAUSED:
             run.state = STOPPED
         self.order(run, STOP)
 
     def pause(self, run: Run) -> None:
-        """Let a run finish its step and put its models away, to go on later."""
+        """Let a run finish its step and store its models, to be resumed later."""
         self.order(run, PAUSE)
 
     def order(self, run: Run, order: str) -> None:
-        """Pass an order on. One that waits has no worker to give it to: its thread has to look up."""
+        """Pass an order on. A waiting run has no worker to obey it, so its thread has to be woken."""
         run.give_order(order)
         with self.condition:
             self.condition.notify_all()
@@ -184,7 +186,7 @@ class Runs:
     # -------------------------------------------------------------------------------- checks
 
     def check(self, job: Job) -> None:
-        """Refuse what cannot be trained, before a process is busy with it."""
+        """Refuse what cannot be trained, before a process is occupied with it."""
         if job.text is None and job.corpus not in corpus_names():  # a name, never a path
             raise ValueError(f"There is no text called {job.corpus!r} here. Choose one of the list.")
         if job.text is not None and len(job.text) > self.limits.text:
@@ -204,29 +206,29 @@ class Runs:
                 check_fit(config, corpus)
 
     def check_queue(self, session: str) -> None:
-        """Refuse a run for which the queue has no room; one of the session that waits would leave it."""
+        """Refuse a run for which the queue has no room; a waiting run of the same session would leave it."""
         with self.condition:
             others = sum(run.session != session for run in self.waiting)
             if others >= self.limits.waiting:
                 raise BusyError(f"{others} runs are waiting already. Try again in a minute.")
 
     def queue_position(self, run: Run) -> int:
-        """How many are before this run in the queue, itself included; 0 when it is not waiting."""
+        """Position in the queue, 1 for the first; 0 if the run is not waiting."""
         with self.condition:
             return self.waiting.index(run) + 1 if run in self.waiting else 0
 
     def prepare(self) -> None:
-        """Have a worker process at hand, so that the next run begins at once. The first one measures its pace."""
+        """Have a worker process ready, so that the next run starts at once. The first one measures the pace."""
         self.spare.prepare()
         if self.pace is None:
             threading.Thread(target=self.measure, daemon=True, name="tlab-measure").start()
 
     def measure(self) -> None:
-        """Learn how fast this machine is, for estimates."""
+        """Measure how fast this machine is, for estimates."""
         self.pace = self.spare.measure() or self.pace
 
     def update_pace(self, run: Run) -> None:
-        """What a run took makes the next estimate better."""
+        """Improve the next estimate by what this run took."""
         if self.pace is None or run.vocab_size is None or run.step < STEPS_TO_LEARN_FROM:
             return
         configs = [plan.configs(run.vocab_size) for plan in run.job.plans]
@@ -237,7 +239,7 @@ class Runs:
         self.pace = update_pace(self.pace, seen)
 
     def close(self) -> None:
-        """End everything: the server goes down."""
+        """End everything: the server shuts down."""
         for run in list(self.runs.values()):
             self.forget(run)
         self.spare.end()
@@ -245,7 +247,7 @@ class Runs:
     # -------------------------------------------------------------------------------- threads
 
     def enqueue(self, run: Run) -> None:
-        """Let a thread see the run through."""
+        """Put a run into the queue, with a thread that sees it through."""
         with self.condition:
             if len(self.waiting) >= self.limits.waiting:
                 raise BusyError(f"{len(self.waiting)} runs are waiting already. Try again in a minute.")
@@ -254,7 +256,7 @@ class Runs:
         threading.Thread(target=self.run_in_worker, args=(run,), daemon=True, name=f"tlab-run-{run.id}").start()
 
     def run_in_worker(self, run: Run) -> None:
-        """The life of one stretch of a run: wait for a place, train, give the place back."""
+        """Wait for a slot, train until the run ends or pauses, and free the slot."""
         with self.condition:
             self.condition.wait_for(lambda: run.order or (self.free_slots > 0 and self.waiting[0] is run))
             self.waiting.remove(run)
@@ -268,7 +270,7 @@ class Runs:
         try:
             worker = self.spare.take()
             self.relay_messages(run, worker)
-        except Exception:  # whatever it was, the visitor must not wait for ever
+        except Exception:  # whatever it was, the visitor must not wait forever
             run.error = "The server could not run this training. Try again."
             run.state = FAILED
             raise
@@ -283,7 +285,7 @@ class Runs:
         self.spare.prepare()
 
     def relay_messages(self, run: Run, worker: ChildProcess) -> None:
-        """Pass the worker's messages on to the run until it ends, one way or another."""
+        """Pass the worker's messages on to the run until it ends in one way or another."""
         with run.lock:
             run.worker = worker
             worker.connection.send(run.job)
@@ -304,14 +306,16 @@ class Runs:
             try:
                 message = worker.connection.recv()
             except (EOFError, OSError):
-                run.error = "The process that trained this model ended unexpectedly, perhaps for want of memory."
+                run.error = (
+                    "The process that trained this model ended unexpectedly, perhaps because it ran out of memory."
+                )
                 state = FAILED
                 break
             if isinstance(message, (RunEnded, RunFailed)):
                 last_word = message
                 break
             run.apply_message(message, self.store)
-        # First the process, then the words: who reads "stopped" may rely on it.
+        # First the process, then the state: whoever reads "stopped" may rely on it.
         with run.lock:
             run.worker = None
         worker.end()
@@ -320,16 +324,16 @@ class Runs:
         else:
             run.apply_message(last_word, self.store)
             self.update_pace(run)
-        if run.id not in self.runs:  # forgotten while it ran
+        if run.id not in self.runs:  # dropped while it ran
             self.store.discard(run.id)
 
 
 def tokenizer_of(text: str, name: str) -> Tokenizer:
-    """A tokenizer for a visitor's text; a text that has nothing to learn is refused in a visitor's words."""
+    """A tokenizer for a visitor's text, which is refused if there is nothing in it to learn."""
     if len(text) < MINIMUM_CHARACTERS:
         given = f"has only {len(text)} characters" if text else "is empty"
         raise ValueError(f"Your text {given}; give {MINIMUM_CHARACTERS} characters or more.")
     tokenizer = TOKENIZERS[name].from_text(text)
     if tokenizer.vocab_size < 2:
-        raise ValueError("The text has only one character, over and over: give one with two or more to tell apart.")
+        raise ValueError("Your text repeats a single character; give one with at least two different ones.")
     return tokenizer

@@ -12,12 +12,14 @@ from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
 from tlab.ui.runs.limits import Limits
 
+ANY_VOCABULARY = 2  # stands for that of a text, which only reading it can tell
+
 
 class SidePlan(NamedTuple):
     """What one side of a run is to be."""
 
     label: str  # what distinguishes it, for people
-    model: ModelConfig  # its vocab_size counts for nothing: the text's is filled in when it has been read
+    model: ModelConfig  # of ANY_VOCABULARY, until the text is read
     training: TrainConfig
     checkpoint: Checkpoint | None = None  # go on from here
     bug: str | None = None  # a key of `BUGS`, to plant in its model

@@ -29,10 +29,10 @@ from tlab.ui.runs.messages import (
     Validated,
 )
 
-SECONDS_TO_OBEY = 0.4  # what a stopped worker has to finish its step and hand over its model before it is terminated
-SECONDS_TO_PAUSE = 30.0  # a pause without the model would be a stop, so it may take long
+SECONDS_TO_OBEY = 0.4  # for a stopped worker to finish its step and hand over its model before it is terminated
+SECONDS_TO_PAUSE = 30.0  # longer, because a pause that loses the model is a stop
 SIDE_LETTERS = "AB"
-MAX_NAME_LENGTH = 60  # characters of a name that a visitor gives
+MAX_NAME_LENGTH = 60  # characters of a visitor's name for a run
 
 WAITING, STARTING, RUNNING = "waiting", "starting", "running"
 PAUSED, DONE, STOPPED, DIVERGED, FAILED = "paused", "done", "stopped", "diverged", "failed"
@@ -40,19 +40,19 @@ ACTIVE = (WAITING, STARTING, RUNNING)
 
 
 class Side:
-    """One of the models that a run trains, and all that is known of its training.
+    """One of the models that a run trains, and everything that is known about its training.
 
     Attributes:
         letter: "A" or "B".
-        label: what distinguishes it, in words: "Post-LN", "Learning rate 0.01"; "this run" where there is one side.
-        model, training: its configs; `model.vocab_size` counts for nothing.
+        label: what distinguishes it: "Post-LN", "Learning rate 0.01"; "this run" if there is one side.
+        model, training: its configs, the model's of ANY_VOCABULARY.
         curve: the loss, as the chart draws it.
         last: the latest record.
-        validation_loss: the latest, nats a token.
+        validation_loss: the latest, in nats per token.
         divergence: how it ended early, or None.
-        num_parameters: of the model; None until it stands.
-        sample: the latest text that it wrote.
-        insights: what `probes.layer_insights` saw at some of the steps, oldest first.
+        num_parameters: of the model; None until it is made.
+        sample: the latest text that it generated.
+        insights: what `layer_insights` measured at some of the steps, oldest first.
     """
 
     def __init__(self, letter: str, plan: SidePlan) -> None:
@@ -70,17 +70,17 @@ class Side:
 
     @property
     def steps(self) -> int:
-        """Updates that it is to make."""
+        """Updates to make in all."""
         return self.training.steps
 
     @property
     def step(self) -> int:
-        """Updates made or, at a divergence, tried."""
+        """Updates made or, at a divergence, attempted."""
         return self.last.step if self.last else 0
 
     @property
     def seconds(self) -> float:
-        """Spent on its updates so far, without validation and samples."""
+        """Seconds spent on its updates so far, without validation and samples."""
         return self.last.seconds if self.last else 0.0
 
     @property
@@ -89,7 +89,7 @@ class Side:
         return self.divergence is not None or self.step >= self.steps
 
     def add(self, record: StepRecord) -> None:
-        """One more step."""
+        """Take in a step."""
         self.curve.add(record)
         self.last = record
         self.divergence = record.divergence
@@ -105,19 +105,19 @@ class Side:
 
 
 class Run:
-    """One experiment. Attributes are written by its relay thread and read by everybody.
+    """One experiment. Its attributes are written by the thread that relays its messages, and read by all others.
 
     Attributes:
-        id: what a page keeps of it, and nothing else.
-        session: whose it is.
-        name: for the history; a visitor may change it.
-        pinned: whether the history keeps it when it is full.
-        job: what was asked for.
+        id: all that a page keeps of it.
+        session: the session that owns it.
+        name: in the history; a visitor may change it.
+        pinned: whether it stays when the history is full.
+        job: what to train.
         state: one of WAITING ... FAILED. DIVERGED only when no side finished.
         sides: one or two.
-        vocab_size: of the text; None until it was read.
+        vocab_size: of the text; None until it has been read.
         excerpt: the beginning of the text that is never trained on.
-        error: why it FAILED, in words.
+        error: why it FAILED, for the visitor.
         note: one more sentence on how it ended.
     """
 
@@ -140,11 +140,11 @@ class Run:
         self.terminate_at = float("inf")
         self.steps_before = 0  # of earlier stretches, before a pause
         self.running_since: float | None = None
-        self.lock = threading.Lock()  # of orders to the worker
+        self.lock = threading.Lock()  # for orders to the worker
 
     @classmethod
     def finished(cls, session: str, job: Job, checkpoints: list[Checkpoint], limits: Limits) -> Run:
-        """A run that was trained elsewhere or earlier, one checkpoint with its records for each side."""
+        """A run that was trained elsewhere or earlier, from one checkpoint with its records for each side."""
         run = cls(session, job, limits)
         for side, checkpoint in zip(run.sides, checkpoints, strict=True):
             for record in checkpoint.records:
@@ -156,22 +156,22 @@ class Run:
 
     @property
     def active(self) -> bool:
-        """Whether more is to come."""
+        """Whether it is waiting or training."""
         return self.state in ACTIVE
 
     @property
     def steps(self) -> int:
-        """Updates that the longer side is to make."""
+        """Updates of the longer side in all."""
         return max(side.steps for side in self.sides)
 
     @property
     def step(self) -> int:
-        """Updates of the side that is furthest."""
+        """Updates so far of the side that is ahead."""
         return max(side.step for side in self.sides)
 
     @property
     def seconds_left(self) -> float | None:
-        """By the clock, at the pace of this stretch; None while nothing is known."""
+        """An estimate, by the pace since the start or the last pause; None while nothing is known."""
         made = self.step - self.steps_before
         if self.state != RUNNING or self.running_since is None or made < 1:
             return None
@@ -179,17 +179,17 @@ class Run:
         return (time.monotonic() - self.running_since) / made * max(0, max(going, default=0) - self.step)
 
     def state_at_end(self, order: str | None = None) -> str:
-        """How it stands when its worker has ended, by itself or by an order."""
+        """Its state when its worker has ended, by itself or by an order."""
         if all(side.finished for side in self.sides):
             return DIVERGED if all(side.divergence for side in self.sides) else DONE
         return PAUSED if order == PAUSE else STOPPED
 
     def rename(self, name: str) -> None:
-        """Another name for the history; an empty one changes nothing."""
+        """Change its name in the history; an empty name changes nothing."""
         self.name = " ".join(name.split())[:MAX_NAME_LENGTH] or self.name
 
     def give_order(self, order: str) -> None:
-        """Tell the worker to pause or to stop. It does so after its step; a stop is enforced if it does not."""
+        """Tell the worker to pause or to stop after its step. If it does not obey in time, it is terminated."""
         with self.lock:
             if not self.active:
                 return
@@ -201,7 +201,7 @@ class Run:
                     self.worker.connection.send(order)
 
     def apply_message(self, message: Any, store: CheckpointStore) -> None:
-        """What a message of the worker says goes into the attributes."""
+        """Update the attributes by a message from the worker."""
         if isinstance(message, RunStarted):
             self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
             for side, count in zip(self.sides, message.num_parameters, strict=True):

@@ -1,7 +1,7 @@
-"""How long a run will take, before it is started: by what a few small models take on this machine.
+"""How long a run will take, estimated before it starts from the time of a few small models on this machine.
 
-A step's time is taken as a sum of three: what every block costs in calls however small it is, what its matrix
-products cost by their operations, and the rest by the numbers that it writes down. The three prices are measured once.
+The time of a step is modelled as a sum of three terms: a fixed cost per block for its calls, a cost per operation of
+its matrix products, and a cost per number that it writes. The three prices are measured once.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.training.config import TrainConfig
 
-# Three that differ as much as can be in what they spend their time on: calls, products, and numbers written.
+# Three that spend their time as differently as possible: on calls, on products, and on numbers written.
 CALIBRATION_MODELS = (
     (ModelConfig(vocab_size=16, context_length=8, hidden_dim=8, num_layers=4, num_heads=2), 1),
     (ModelConfig(vocab_size=64, context_length=64, hidden_dim=192, num_layers=1, num_heads=4), 8),
     (ModelConfig(vocab_size=64, context_length=128, hidden_dim=32, num_layers=1, num_heads=8), 8),
 )
-STEPS = 4  # of each, after one that is not counted; the fastest is taken, as what disturbs only slows
+STEPS = 4  # of each, after one for warm-up; the fastest counts, since disturbances only slow it down
 FORWARD_SHARE = 1 / 3  # of a training step: the backward pass is twice the work
 OVERHEAD = 1.1  # samples, insights and messages
 
 
 class Pace(NamedTuple):
-    """What things cost here, in seconds."""
+    """Prices on this machine, in seconds."""
 
     block: float  # a block's forward and backward pass, however small
     operation: float
-    number: float  # one that is kept between forward and backward
+    number: float  # per number that is kept between forward and backward
 
 
 def cost_terms(config: ModelConfig, batch_size: int) -> tuple[float, float, float]:
-    """Blocks, operations and kept numbers of one step, the factors to the prices of a `Pace`."""
+    """Blocks, operations and kept numbers of one step: the amounts to multiply with the prices of a `Pace`."""
     return config.num_layers + 1, step_flops(config, batch_size), kept_numbers(config, batch_size)
 
 
@@ -45,7 +45,7 @@ def measure_pace() -> Pace:
     """Time some steps of each model, and solve for the prices; about half a second."""
     matrix = np.array([cost_terms(config, batch_size) for config, batch_size in CALIBRATION_MODELS])
     seconds = np.array([time_step(config, batch_size) for config, batch_size in CALIBRATION_MODELS])
-    # Relative errors count, and no price is below zero: one that would be is left out of the sum.
+    # Fit relative errors, with no negative price: a term whose price would be negative is left out.
     rows = matrix / seconds[:, None]
     prices = np.zeros(3)
     used = np.ones(3, bool)
@@ -71,10 +71,10 @@ def time_step(config: ModelConfig, batch_size: int) -> float:
 
 
 def update_pace(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]) -> Pace:
-    """The pace after a run: half-way, in ratio, between what was thought and what was seen.
+    """The pace after a run: half-way, in ratio, between the estimate and what the run took.
 
     Args:
-        pace: what was thought.
+        pace: that of the estimate.
         sides: config, batch size, steps and seconds of each.
     """
     thought = sum(step * float(np.dot(pace, cost_terms(config, batch_size))) for config, batch_size, step, _ in sides)
@@ -84,7 +84,7 @@ def update_pace(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]
 
 
 def estimated_seconds(pace: Pace, sides: Sequence[tuple[ModelConfig, TrainConfig]], validation_tokens: int) -> float:
-    """Of a whole run: the steps of all its sides, and the validations in between."""
+    """Seconds of a whole run: the steps of all its sides, and the validations in between."""
     total = 0.0
     for config, training in sides:
         step = float(np.dot(pace, cost_terms(config, training.batch_size)))

@@ -1,6 +1,6 @@
-"""The settings of a run as controls, made from the config dataclasses and the registries when the page is built.
+"""The settings of a run as controls, built from the config dataclasses and the registries when the page is built.
 
-A part that was registered a moment ago is offered like any other; nothing here knows a key by name.
+A part that was registered a moment ago is offered like any other; no key is named here.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from tlab.ui.settings.side_b import (
 )
 from tlab.ui.widgets.component import FORMULAS, QUIET, error_toast
 
-OWN_TEXT = ":own"  # no file name on any system, so no corpus can be called so
+OWN_TEXT = ":own"  # not a file name on any system, so it cannot clash with a corpus
 OWN_TEXT_NAME = "your own text"
-MAX_UPLOAD_CHARACTERS = 1_000_000  # characters that a browser's text box can hold without stumbling
-# Besides the switches, these are the settings that people ask for first; the rest is one click away.
+MAX_UPLOAD_CHARACTERS = 1_000_000  # characters that a browser's text box can handle smoothly
+# Besides the switches, these are the settings that people look for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
 PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
-MAX_RADIO_CHOICES = 6  # more buttons than that are harder to read than a list
+MAX_RADIO_CHOICES = 6  # with more, a list is easier to read than buttons
 
 
 CodeLink = tuple[gr.Button, str, gr.Component]
-"""A button, the slot whose page it opens, and the control that says which."""
+"""A button, the slot whose code page it opens, and the control that says which part of it."""
 
 
 def choice(
     registry: Registry[Any], default: str, label: str, info: str | None, elem_id: str, code_links: list[CodeLink]
 ) -> gr.Component:
-    """The entries of a registry, by their labels, and what the chosen one does."""
+    """A choice among the entries of a registry, by label, with an explanation of the chosen one."""
     choices: list[tuple[str, str]] = [(entry.label, key) for key, entry in registry.entries.items()]
     kind = gr.Radio if len(choices) <= MAX_RADIO_CHOICES else gr.Dropdown
     with gr.Group():
@@ -72,7 +72,7 @@ def choice(
 
 
 def control_for(config_class: type, name: str, value: Any, code_links: list[CodeLink]) -> gr.Component:
-    """The control that a field's `Option` and type ask for, at this value."""
+    """The control for a field, by its `Option` and type, at this value."""
     option: Option = options(config_class)[name]
     kinds = type_alternatives(field_types(config_class)[name])
     default: Any = next(f.default for f in dataclasses.fields(config_class) if f.name == name)
@@ -99,22 +99,22 @@ def control_for(config_class: type, name: str, value: Any, code_links: list[Code
 
 
 def slider_step(option: Option, default: float | None, whole: bool) -> float | None:
-    """The coarsest step that meets both ends and the default; None where a field to type in serves better."""
+    """The coarsest step that hits both ends and the default; None where a number field is more useful."""
     if option.typical is None or default is None:
         return None
     low, high = option.typical
     if whole:
         step = math.gcd(int(low), int(high), int(default))
         return step if (high - low) / step >= 4 else None
-    # Over several powers of ten, all that matters would be in a slider's first pixels.
+    # Over several powers of ten, everything of interest would be in the slider's first pixels.
     return None if high > 20 * max(low, 0.1) or high - low < 0.5 else 0.05
 
 
 class Controls:
-    """Every setting of a run. `components` go into a handler, and what comes out of it into `job`.
+    """Every setting of a run. A handler takes `components` as inputs, and gives their values to `job`.
 
     Args:
-        settings: fields of both configs that the page opens with, over the defaults.
+        settings: fields of both configs that differ from the defaults when the page opens.
         switch: the one field that B changes, and its value there; None for a run of one side.
         largest_text: characters of a visitor's own text.
     """
@@ -128,7 +128,7 @@ class Controls:
         self.code_links: list[CodeLink] = []
 
     def build(self) -> None:
-        """Lay the controls out, where the `with` of the caller is."""
+        """Create the controls inside the caller's `with` block."""
         self.build_comparison()
         with gr.Accordion("What it reads", open=True):
             self.build_text()
@@ -150,11 +150,11 @@ class Controls:
             self.component(field).visible = visible
 
     def opening(self, name: str) -> Any:
-        """The value that a field has when the page opens."""
+        """The value of a field when the page opens."""
         return self.settings.get(name, default_of(name))
 
     def build_comparison(self) -> None:
-        """The one thing that B changes: which, and to what. There is a control for each kind of value."""
+        """What B changes, and to which value; there is a control for each kind of value."""
         name, value = self.switch or (None, None)
         with gr.Accordion("Change exactly one thing", open=True, elem_id="comparison"), gr.Group():
             switch = gr.Dropdown(
@@ -212,18 +212,18 @@ class Controls:
         return {name: name == switch or is_read(name, sides) for name in conditional_fields()}
 
     def on_switch(self, *values: Any) -> list[Any]:
-        """The controls for B's value, with a proposal."""
+        """The controls for B's value, with a suggestion."""
         given = dict(zip(self.names, values, strict=True))
         name = given["switch"] if given["switch"] in field_names() else None
         value = suggest_value(name, given.get(name)) if name else None
         return [choice_update(name, value), number_update(name, value), switch_words(name, value)]
 
     def preset_updates(self, preset: Preset, corpus: str | None = None) -> tuple[list[Any], str]:
-        """What `components` become, and the words on B's value.
+        """Updates of `components`, and the explanation of B's value.
 
         Args:
-            preset: some need a text of their own. Else the text stays the visitor's,
-            corpus: which is this one now; but one that an earlier preset brought along goes with it.
+            preset: some need a corpus of their own; otherwise the visitor's stays.
+            corpus: the present one. If an earlier preset brought it along, the default replaces it.
         """
         settings = preset_settings(preset)
         name, value = preset.switch or (None, None)
@@ -238,7 +238,7 @@ class Controls:
         return updates, switch_words(name, value)
 
     def build_text(self) -> None:
-        """The corpora that are here, and a box for a text of one's own."""
+        """The corpora that are available, and a box for the visitor's own text."""
         names = corpus_names()
         labels = {key: entry.label for key, entry in CORPORA.entries.items()}
         choices = [*((labels.get(name, name), name) for name in names), ("Your own text", OWN_TEXT)]
@@ -247,7 +247,7 @@ class Controls:
             words = gr.Markdown(corpus_words(DEFAULT_CORPUS), elem_classes="tl-why")
             text = gr.Textbox(
                 label="Your own text", lines=5, max_lines=10, visible=False, elem_id="field-text",
-                placeholder="Paste some pages; the more there is, the more there is to learn.",
+                placeholder="Paste a few pages; the more text, the better.",
             )  # fmt: skip
             upload = gr.UploadButton(
                 "Use a text file", file_types=[".txt"], type="binary", size="sm", elem_id="upload-text"
@@ -263,7 +263,7 @@ class Controls:
         )  # fmt: skip
 
     def on_upload(self, content: bytes | None) -> list[Any]:
-        """A file becomes the visitor's own text, where it can be read."""
+        """Use an uploaded file as the visitor's own text, if it can be read."""
         try:
             text = decoded(content or b"", min(self.max_text, MAX_UPLOAD_CHARACTERS))
         except ValueError as error:
@@ -271,24 +271,24 @@ class Controls:
         return [OWN_TEXT, gr.update(value=text, visible=True)]
 
     def build_switches(self, config_class: type) -> None:
-        """Every choice from a registry."""
+        """A control for every choice from a registry."""
         for name, option in options(config_class).items():
             if option.registry is not None:
                 self.add(name, control_for(config_class, name, self.opening(name), self.code_links))
 
     def build_fields(self, names: Sequence[str] | Any) -> None:
-        """These fields, in this order."""
+        """A control for each of these fields, in this order."""
         with gr.Group():
             for name in names:
                 self.add(name, control_for(config_of(name), name, self.opening(name), self.code_links))
 
     def add(self, name: str, component: gr.Component) -> None:
-        """One more setting."""
+        """Add a setting."""
         self.names.append(name)
         self.components.append(component)
 
     def job(self, values: Sequence[Any]) -> Job:
-        """The run that these values of `components` ask for; whether it can be is checked by `Runs`."""
+        """The run that these values of `components` describe; `Runs` checks whether it is allowed."""
         given = dict(zip(self.names, values, strict=True))
         own = given["corpus"] == OWN_TEXT
         settings = {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
@@ -306,7 +306,7 @@ def conditional_fields() -> list[str]:
 
 
 def decoded(content: bytes, most: int) -> str:
-    """A visitor's file as text.
+    """The text in a visitor's file.
 
     Raises:
         ValueError: too long, not UTF-8, or not text at all.
@@ -317,19 +317,19 @@ def decoded(content: bytes, most: int) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"This file is no text in UTF-8 (byte {error.start:,} does not fit). Save it as plain text in UTF-8."
+            f"This file is not UTF-8 text (byte {error.start:,} is invalid). Save it as plain text in UTF-8."
         ) from None
     if "\0" in text:
-        raise ValueError("This file holds zero bytes, so it is no text. Save it as plain text in UTF-8.")
+        raise ValueError("This file contains null bytes, so it is not text. Save it as plain text in UTF-8.")
     if len(text) > most:
         raise ValueError(f"This text has {len(text):,} characters; {most:,} are allowed. Take a part of it.")
     return text.replace("\r\n", "\n")
 
 
 def corpus_words(name: str) -> str:
-    """One sentence on a corpus."""
+    """One sentence about a corpus."""
     if name == OWN_TEXT:
-        return "Nothing is stored: the text goes with the page."
+        return "Nothing is stored: the text is gone when you close the page."
     if name in CORPORA:
         return CORPORA.entries[name].summary
     return "A text file in this lab's data folder."

@@ -1,4 +1,4 @@
-"""The fields of both configs, as people read them: labels, and values in words."""
+"""The fields of both configs, as people read them: labels and formatted values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 
 FROM_CORPUS = "vocab_size"  # the one field that no one chooses
-ANY_VOCABULARY = 2  # until the text is read
 
 
 @functools.cache

@@ -1,9 +1,8 @@
 """Links that carry settings: `?norm=rmsnorm&steps=300&b.norm=none&hide=seed`.
 
-A link says only what differs from the defaults, so that it stays short and can be typed. `b.` before a name makes it
-the one setting that side B changes; `hide` names settings that the page does not show, as a teacher may want it.
-Whatever arrives is checked here like anything else that a visitor sends: what is wrong is said in words, and the rest
-of the link still counts.
+A link holds only what differs from the defaults, so that it stays short and can be typed. `b.` before a name makes it
+the one setting that side B changes; `hide` lists settings that the page does not show, for use in class. Whatever
+arrives is checked like anything else that a visitor sends: what is wrong is reported, and the rest of the link is used.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from tlab.training.config import TrainConfig
 from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names
 
 OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
-MAX_PROBLEMS = 4  # that one message tells; a link that is all wrong need not be told in full
-MAX_CHARACTERS = 60  # of a value; a key or a number has less
+MAX_PROBLEMS = 4  # in one message; a link that is all wrong need not be reported in full
+MAX_CHARACTERS = 60  # of a value; keys and numbers are shorter
 FOREIGN = ("__", "fbclid", "gclid", "utm_", "view", "session_hash", "deep_link", "logs")
-"""Beginnings of names that Gradio, a Space's frame or those who pass links on add to an address."""
+"""Prefixes of names that Gradio, a Space's frame or sites that share links add to an address."""
 
 
 class Link(NamedTuple):
-    """What a link asks for, once it is checked."""
+    """What a link sets, after all checks."""
 
-    settings: dict[str, Any]  # name of the control -> value, of those that the link names
-    other: dict[str, Any]  # the same of side B, where it differs
+    settings: dict[str, Any]  # name of the control -> value, for those in the link
+    other: dict[str, Any]  # the same for side B, where it differs
     hidden: list[str]  # names of controls that are not shown
-    problems: list[str]  # what was wrong, in words for the visitor; plain text, to be escaped
+    problems: list[str]  # what was wrong, for the visitor; plain text, to be escaped
 
 
 @functools.cache
@@ -43,7 +42,7 @@ def config_fields() -> dict[str, type[Config]]:
 
 
 def defaults() -> dict[str, Any]:
-    """Every setting that a link can carry, with its default. A visitor's own text is none: it stays theirs."""
+    """Every setting that a link can carry, with its default. A visitor's own text is not one of them."""
     fields = {name: default_of(name) for name in field_names()}
     return {"corpus": DEFAULT_CORPUS, "tokenizer": next(iter(TOKENIZERS)), **fields}
 
@@ -55,7 +54,7 @@ def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None
     """The query string, without its question mark, that `read_query` turns back into these settings.
 
     Args:
-        settings: name of a control -> value. What is at its default, or cannot travel, is left out.
+        settings: name of a control -> value. Defaults, and what a link cannot carry, are left out.
         other: the setting that side B changes, and its value there.
         hidden: names of controls that the page should not show.
     """
@@ -67,13 +66,13 @@ def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None
             pairs.append((OTHER + name, as_word(value)))
     if hidden:
         pairs.append((HIDE, ",".join(hidden)))
-    # A page without a link opens with a preset. A link to the defaults has to say so.
+    # A page without a link opens with a preset, so a link to the defaults has to say so.
     pairs = pairs or [("corpus", usual["corpus"])]
     return urlencode(pairs, safe=",")
 
 
 def as_word(value: Any) -> str:
-    """A value as it stands in a link; a float in the fewest digits that give the same float again."""
+    """A value as text in a link; a float in the fewest digits that give the same float again."""
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -83,7 +82,7 @@ def as_word(value: Any) -> str:
 
 
 def read_query(query: Mapping[str, str]) -> Link:
-    """What the query of an address asks for. It never raises: what is wrong becomes one of the `problems`."""
+    """What the query of an address sets. It never raises: what is wrong becomes one of the `problems`."""
     link = Link({}, {}, [], [])
     for given, word in query.items():
         if given.startswith(FOREIGN):
@@ -110,7 +109,7 @@ def read_pair(link: Link, given: str, word: str) -> None:
     """Add one name and its value to the link.
 
     Raises:
-        ValueError: no setting is called so, or it cannot have this value.
+        ValueError: there is no setting of this name, or it cannot have this value.
     """
     if given == HIDE:
         link.hidden.extend(known(name.strip()) for name in word[:1000].split(",") if name.strip())
@@ -142,10 +141,10 @@ def known(name: str) -> str:
 
 
 def read_word(name: str, word: str) -> Any:
-    """The value that a word of a link stands for.
+    """The value of a setting, from the text in a link.
 
     Raises:
-        ValueError: it is not of the setting's kind, or out of range.
+        ValueError: it is not of the setting's type, or out of range.
     """
     if len(word) > MAX_CHARACTERS:
         raise ValueError(f"{name}: the value has {len(word)} characters, more than any setting")
@@ -171,7 +170,7 @@ def read_word(name: str, word: str) -> Any:
 
 
 def complaints(settings: Mapping[str, Any]) -> list[str]:
-    """What does not fit together, where each setting alone is fine."""
+    """Settings that do not fit together, although each of them is allowed."""
     found = []
     for config_class, given in ((ModelConfig, {FROM_CORPUS: 256}), (TrainConfig, {})):
         values = {name: value for name, value in settings.items() if config_fields().get(name) is config_class}

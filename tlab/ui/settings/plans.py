@@ -1,4 +1,4 @@
-"""From settings to the plans of a run: A is the settings, B the same but for one thing."""
+"""From settings to the plans of a run: A has the settings, B the same except for one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from tlab.config import options
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.messages import SidePlan
-from tlab.ui.settings.fields import ANY_VOCABULARY, FROM_CORPUS, config_of, field_label, format_value, values_of
+from tlab.ui.runs.messages import ANY_VOCABULARY, SidePlan
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, field_label, format_value, values_of
 
 
 def side_label(name: str, value: Any) -> str:

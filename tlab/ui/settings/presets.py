@@ -1,4 +1,4 @@
-"""Settings with names that people know, and comparisons worth a minute."""
+"""Well-known models as settings, and comparisons worth a minute."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tlab.ui.settings.plans import make_plans
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings over the defaults, and what B changes of them.
+    """Settings that differ from the defaults, and what B changes.
 
     Attributes:
         label: on the button.
-        words: what it is, or what to look for; a sentence or two.
+        words: what it is, or what to look for, in a sentence or two.
         settings: fields of both configs that differ from the defaults.
         switch: the one field that B changes, and its value there; None for a run of one side.
-        corpus: the text that it needs; None where any will do.
+        corpus: the corpus that it needs; None if any will do.
     """
 
     label: str
@@ -30,8 +30,7 @@ class Preset:
     corpus: str | None = None
 
 
-# Deep and narrow, and with the start of the first papers: where the layouts differ most, and still done in half a
-# minute.
+# Deep and narrow, with the initialization of the first papers: here the layouts differ most, in half a minute.
 DEEP: dict[str, Any] = {
     "num_layers": 8, "hidden_dim": 32, "num_heads": 4, "context_length": 32, "init": "xavier", "warmup_steps": 0,
     "learning_rate": 6e-3,
@@ -42,47 +41,47 @@ SHORT: dict[str, Any] = {"hidden_dim": 32, "context_length": 32, "steps": 400, "
 COMPARISONS = (
     Preset(
         "Pre-LN or Post-LN",
-        "The same eight layers; only the place of the norm differs. Watch the gradient by depth: in Post-LN the first "
-        "layers hear next to nothing for a hundred steps, and its loss stands still (Xiong et al. 2020).",
+        "The same eight layers; only the place of the norm differs. Watch the gradient norm by layer: in Post-LN the "
+        "first layers get almost no gradient for a hundred steps, and the loss stalls (Xiong et al. 2020).",
         DEEP,
         ("residual", "post"),
     ),
     Preset(
         "Norm or none",
-        "Eight layers with and without LayerNorm. Without, nothing holds the residual stream at one size.",
+        "Eight layers with and without LayerNorm. Without it, nothing keeps the residual stream at one scale.",
         DEEP,
         ("norm", "none"),
     ),
     Preset(
         "Post-LN and its warm-up",
-        "The original layout needs a gentle start: B has 100 steps in which the learning rate rises, A has none.",
+        "The original layout needs a gentle start: B has 100 steps of linear warm-up, A has none.",
         {**DEEP, "residual": "post"},
         ("warmup_steps", 100),
     ),
     Preset(
         "Does it need positions?",
-        "RoPE against no positions at all. A causal model can still tell a little from what it may see.",
+        "RoPE against no positions at all. A causal model can still infer a little from how much it can see.",
         {**SHORT, "position": "rope"},
         ("position", "none"),
     ),
     Preset(
         "AdamW or SGD",
-        "One step size for all weights, or one for each. The tensors of a transformer differ too much for one.",
+        "One step size for all weights, or one for each weight. The tensors of a transformer differ too much for one.",
         SHORT,
         ("optimizer", "sgd"),
     ),
     Preset(
         "Too fast",
-        "Three hundred times the learning rate, without norm and clipping: how a run goes off the rails, and where it "
-        "shows first.",
+        "Three hundred times the learning rate, without norm or clipping: how a run diverges, and where it shows "
+        "first.",
         {**SHORT, "gradient_clip": 0.0, "norm": "none"},
         ("learning_rate", 1.0),
     ),
     Preset(
         "Induction heads appear",
-        "Random letters that come twice, for two layers and for one. After some 800 steps a head of the second finds "
-        "what followed the first copy, and the loss falls; one layer cannot. Watch it in the Inside tab: Heads, "
-        "Induction heads, and follow it over the training (Olsson et al. 2022).",
+        "Random sequences that are repeated once, for two layers and for one. After about 800 steps a head in the "
+        "second layer finds what followed the first copy, and the loss falls; one layer cannot do it. Watch it in the "
+        "Inside tab: Heads, Induction heads, followed over the training (Olsson et al. 2022).",
         # As of benchmarks/induction.py, but half as long: with this seed one head does it all.
         {
             "position": "rope",
@@ -100,7 +99,7 @@ COMPARISONS = (
 MODELS = (
     Preset(
         "Original 2017",
-        "Vaswani et al.: Post-LN, ReLU, sinusoidal positions, Xavier, Adam with a warm-up.",
+        "Vaswani et al.: Post-LN, ReLU, sinusoidal positions, Xavier initialization, Adam with warm-up.",
         {
             "residual": "post",
             "activation": "relu",
@@ -116,7 +115,7 @@ MODELS = (
     ),
     Preset(
         "GPT-2 style",
-        "Radford et al. 2019: Pre-LN, GELU, learned positions, small first weights.",
+        "Radford et al. 2019: Pre-LN, GELU, learned positions, small initial weights.",
         {
             "residual": "pre",
             "activation": "gelu",
@@ -128,7 +127,7 @@ MODELS = (
     ),
     Preset(
         "Llama style",
-        "Touvron et al. 2023: RMSNorm, SwiGLU, RoPE, no biases, a head with weights of its own.",
+        "Touvron et al. 2023: RMSNorm, SwiGLU, RoPE, no biases, untied head.",
         {
             "norm": "rmsnorm",
             "activation": "swiglu",
@@ -141,12 +140,12 @@ MODELS = (
     ),
     Preset(
         "No norm at all",
-        "Four layers without any norm: it can be trained, with care.",
+        "Four layers without any norm: with care, it can be trained.",
         {"norm": "none", "num_layers": 4, "learning_rate": 1e-3},
     ),
     Preset(
         "Tiny and instant",
-        "One layer of width 16: done in a few seconds, and already better than a blind guess.",
+        "One layer of width 16: trained in a few seconds, and already better than a uniform guess.",
         {
             "num_layers": 1,
             "hidden_dim": 16,

@@ -1,4 +1,4 @@
-"""The one thing that B changes: which setting, and to what value; there is a control for each kind of value."""
+"""What side B changes: which setting, and to what value; there is a control for each kind of value."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tlab.config import field_types, from_json_number, options, type_alternative
 from tlab.registry import Entry
 from tlab.ui.settings.fields import config_of, field_label, field_names
 
-NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # no field can be called so
+NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # not the name of any field
 YES, NO = "yes", "no"
 
 
 def explanation(entry: Entry[Any]) -> str:
-    """One plain sentence, and the formula."""
+    """A part's summary and its formula, as Markdown."""
     formula = f"\n\n$\\displaystyle {entry.formula}$" if entry.formula else ""
     return f"{entry.summary}{formula}"
 
@@ -26,7 +26,7 @@ def parse_side_b(given: dict[str, Any]) -> tuple[str, Any] | None:
     if not name or name == NOTHING:
         return None
     if name not in field_names():
-        raise ValueError(f"There is no setting called {name!r} that B could change. Choose one of the list.")
+        raise ValueError(f"There is no setting called {name!r} that B could change. Choose one from the list.")
     if has_choices(name):
         value = given["switch_choice"]
         value = {YES: True, NO: False}.get(value, value) if is_switch(name) else value
@@ -36,17 +36,17 @@ def parse_side_b(given: dict[str, Any]) -> tuple[str, Any] | None:
 
 
 def is_switch(name: str) -> bool:
-    """Whether a field is yes or no."""
+    """Whether a field is true or false."""
     return bool in type_alternatives(field_types(config_of(name))[name])
 
 
 def has_choices(name: str) -> bool:
-    """Whether a field's values can be listed."""
+    """Whether a field's value is chosen from a list."""
     return is_switch(name) or options(config_of(name))[name].registry is not None
 
 
 def choices_of(name: str) -> list[tuple[str, str]]:
-    """Label and value of each."""
+    """Label and value of each choice."""
     registry = options(config_of(name))[name].registry
     if registry is None:
         return [("yes", YES), ("no", NO)]
@@ -54,7 +54,7 @@ def choices_of(name: str) -> list[tuple[str, str]]:
 
 
 def choice_update(name: str | None, value: Any) -> dict[str, Any]:
-    """The list of B's values, as an update; hidden where the field has none."""
+    """An update of the list of B's values; hidden if the field is a number."""
     if name is None or not has_choices(name):
         return gr.update(visible=False)
     shown = (YES if value else NO) if is_switch(name) else value
@@ -62,7 +62,7 @@ def choice_update(name: str | None, value: Any) -> dict[str, Any]:
 
 
 def number_update(name: str | None, value: Any) -> dict[str, Any]:
-    """The number that B has, as an update; hidden where the field has none."""
+    """An update of the number for B; hidden if the field is chosen from a list."""
     if name is None or has_choices(name):
         return gr.update(visible=False)
     return gr.update(visible=True, value=value, label=f"{field_label(name)} of B")
@@ -74,7 +74,7 @@ def vars_of(update: dict[str, Any]) -> dict[str, Any]:
 
 
 def switch_words(name: str | None, value: Any) -> str:
-    """What B's choice does, or what its number is."""
+    """What B's choice does, or what its number means."""
     if not name or name not in field_names():
         return "One run alone; choose a setting to compare two."
     option = options(config_of(name))[name]
@@ -84,7 +84,7 @@ def switch_words(name: str | None, value: Any) -> str:
 
 
 def suggest_value(name: str, own: Any) -> Any:
-    """A value for B that differs from A's: the next choice, the other of two, or a number well apart."""
+    """A value for B that clearly differs from A's: another choice, the other of two, or half or twice the number."""
     registry = options(config_of(name))[name].registry
     if registry is not None:
         return next((key for key in registry if key != own), own)
@@ -92,7 +92,7 @@ def suggest_value(name: str, own: Any) -> Any:
         return not own
     whole = float not in type_alternatives(field_types(config_of(name))[name])
     typical = options(config_of(name))[name].typical
-    if typical is None:  # a field that is best left alone: the smallest value that means something
+    if typical is None:  # a field that is best left alone: the smallest value that makes sense
         return int(own != 1) if whole else 0.0
     high = typical[1]
     if not own:

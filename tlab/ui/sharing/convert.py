@@ -5,7 +5,7 @@ from __future__ import annotations
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import demo_checkpoint
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.messages import ANY_VOCABULARY, Job, SidePlan
 from tlab.ui.runs.run import Run
 from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide
 
@@ -39,7 +39,8 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
 def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[Checkpoint]]]:
     """A run that came back from an export, and its models, as `Runs.adopt` takes them."""
     plans = tuple(
-        SidePlan(side.label, side.checkpoint.model_config, side.checkpoint.train_config) for side in kept.sides
+        SidePlan(side.label, side.checkpoint.model_config.with_vocab(ANY_VOCABULARY), side.checkpoint.train_config)
+        for side in kept.sides
     )
     corpus = kept.sides[0].checkpoint.corpus
     job = Job(corpus["name"], kept.text, corpus["tokenizer"]["tokenizer"], plans)
