@@ -24,19 +24,19 @@ from tlab.files import write_atomically
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables are made from, and what happened in a run
 PRIVATE = ("host", "traceback_tail")
-DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # what is made for the archive has no hour of its own
+DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # the time of every file made for the archive
 CURVE_POINTS = 40  # of a training curve, each the mean of the steps before it: more than a plot of many can show
-DIGITS = 4  # of a loss, behind the point; seeds differ in the second
+DIGITS = 4  # decimals of a loss; seeds differ in the second
 
 
 def export(store: Store, to: Path | None = None) -> Path:
-    """Tables, manifest, figures and report, all made anew, in a .zip or a new folder; -> where.
+    """Write tables, manifest, figures and report, all regenerated, to a .zip or a new folder; -> where.
 
-    Of files on this machine manifest, report and tables then have the names alone. The name of the machine, and the
-    tracebacks of what failed, go along: the small form leaves them out.
+    Manifest, report and tables then name files on this machine without their folders. The name of the machine and the
+    tracebacks of failed cells are included; the small form leaves them out.
 
     Raises:
-        StoreError: there is something in that place already, or the folder is itself an export.
+        StoreError: the target exists already, or the folder is itself an export.
     """
     to = to or store.folder.with_name(f"{store.folder.name}.zip")
     refuse_existing(to)
@@ -71,21 +71,21 @@ def is_exported(path: Path, folder: Path) -> bool:
 
 
 def refuse_existing(to: Path) -> None:
-    """Nothing that somebody has is written over."""
+    """Raise where the target exists: no file is overwritten."""
     if to.exists():
         raise StoreError(f"{to} exists already; choose another --to, or remove it")
 
 
 def refresh(store: Store) -> Table:
-    """Make the tables anew: a driver that was killed had no time to.
+    """Regenerate the tables: a driver that was killed had no time to.
 
     Raises:
-        StoreError: there are no records to make them of, and empty ones would take their place.
-        GridError: the text that the cells are of is not here.
+        StoreError: there are no records to make them from, and empty tables would replace them.
+        GridError: the text that the cells were trained on is missing.
     """
     if not (store.folder / CELLS).is_dir():
         raise StoreError(
-            f"{store.folder} has tables, but no folder {CELLS} that they could be made of anew: it is an export. "
+            f"{store.folder} has tables, but no folder {CELLS} to regenerate them from: it is an export. "
             "Copy it as it is, or export the folder that the sweep was run in"
         )
     plan = make_plan(None, store)
@@ -105,7 +105,7 @@ def small_form(store: Store, to: Path | None = None) -> Path:
     validation the values themselves. On whose machine it ran is left out.
 
     Raises:
-        StoreError: there is something in that place already, or the folder is itself an export.
+        StoreError: the target exists already, or the folder is itself an export.
     """
     to = to or store.folder.with_name(f"{store.folder.name}-small.zip")
     refuse_existing(to)
