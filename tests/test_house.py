@@ -109,10 +109,6 @@ def imported_modules(path):
     return imports_in(ast.parse(path.read_text(encoding="utf-8")))
 
 
-# The type of a parameter alone; to go with options that an optimizer states by itself.
-UPWARD: set[tuple[str, str]] = set()
-
-
 @pytest.mark.parametrize("own", MODULES)
 def test_every_file_has_a_floor(own):
     assert floor_of(own) is not None or own in PACKAGES, f"{own} has no floor: add it to FLOORS"
@@ -122,13 +118,13 @@ def test_every_file_has_a_floor(own):
 def test_a_file_imports_from_lower_floors_only(own):
     for module in imported_modules(MODULES[own]):
         other = floor_of(module)
-        if other is not None and room_of(module) != room_of(own) and (own, module) not in UPWARD:
+        if other is not None and room_of(module) != room_of(own):
             assert other < floor_of(own), f"{own} imports {module}, which is not below it"
 
 
 def test_no_two_files_import_each_other_even_by_a_detour():
     arrows = {(own, module) for own, path in MODULES.items() for module in imported_modules(path) if module in MODULES}
-    below = {own: {module for importer, module in arrows - UPWARD if importer == own} for own in MODULES}
+    below = {own: {module for importer, module in arrows if importer == own} for own in MODULES}
     try:
         tuple(TopologicalSorter(below).static_order())
     except CycleError as circle:
@@ -154,14 +150,14 @@ def late_imports():
 
 
 def test_every_import_of_our_own_is_at_the_top_of_its_file():
-    hidden = {(own, name) for own, name in late_imports() if (own, "*") not in LATE_IMPORTS} - UPWARD
+    hidden = {(own, name) for own, name in late_imports() if (own, "*") not in LATE_IMPORTS}
     assert hidden <= set(LATE_IMPORTS), "move these imports to the top: " + str(hidden - set(LATE_IMPORTS))
 
 
 def test_every_exception_for_a_late_import_is_needed():
     needed = {pair for own, name in late_imports() for pair in ((own, name), (own, "*"))}
-    unneeded = (set(LATE_IMPORTS) | UPWARD) - needed
-    assert not unneeded, f"take these off LATE_IMPORTS and UPWARD: {unneeded}"
+    unneeded = set(LATE_IMPORTS) - needed
+    assert not unneeded, f"take these off LATE_IMPORTS: {unneeded}"
 
 
 MAX_FILES = 14
