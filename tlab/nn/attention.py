@@ -64,8 +64,10 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
     """softmax(scores + mask) over the last axis, written over the scores (B, H, T, S)."""
     # Softmax does not change when a row is shifted, and a shift by its maximum keeps exp in range. But to find all the
     # maxima takes as long as all the rest, and moderate scores need no shift: each row has the token's own, which no
-    # mask hides, so exp cannot overflow and no sum is too small to divide by.
+    # mask hides, so exp cannot overflow and no sum is too small to divide by. A learned bias has to be moderate too.
+    own = mask.diagonal(mask.shape[-1] - mask.shape[-2], -2, -1)  # what is added to each token's score for itself
     is_moderate = scores.max() <= NO_MAX_SHIFT_BELOW and scores.min() >= -NO_MAX_SHIFT_BELOW
+    is_moderate = is_moderate and mask.max() <= NO_MAX_SHIFT_BELOW and own.min() >= -NO_MAX_SHIFT_BELOW
     scores += mask
     if not is_moderate:
         return softmax(scores)
