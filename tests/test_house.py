@@ -43,6 +43,7 @@ FLOORS = [
     ["tlab.ui.demo.shipped_run"],
     ["tlab.ui.settings", "tlab.ui.sharing", "tlab.ui.request_guard"],
     ["tlab.ui.inspection"],
+    ["tlab.ui.tabs.tab"],
     ["tlab.ui.tabs.train"],
     ["tlab.ui.tabs.attention"],
     [

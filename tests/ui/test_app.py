@@ -17,12 +17,14 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from pages import built
 from support import EVIL, GRADIO, SMALL
 from tlab import ModelConfig, TrainConfig
 from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.text import CORPORA, TOKENIZERS
 from tlab.training.records import StepRecord
+from tlab.ui import app
 from tlab.ui.app import build, launch_options
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
 from tlab.ui.inspection.selection import checkpoint_steps, latest_checkpoint
@@ -40,7 +42,8 @@ from tlab.ui.settings.fields import field_names, values_of
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
 from tlab.ui.settings.side_b import suggest_value
-from tlab.ui.tabs.train.tab import TrainTab, shipped_frame
+from tlab.ui.tabs.tab import Tab
+from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import (
     WHY_CHARTS,
     chart_value,
@@ -154,9 +157,7 @@ def test_untouched_controls_ask_for_the_default_run(controls):
 
 
 def test_the_page_opens_on_the_run_that_start_would_repeat():
-    with gr.Blocks(analytics_enabled=False):
-        tab = TrainTab(Runs(LOCAL, slots=1), gr.State())
-        tab.build()
+    tab = built(TrainTab, Runs(LOCAL, slots=1))
     asked = tab.controls.job([c.value for c in tab.controls.components])
     assert asked.plans == demo_run().job.plans == preset_job(DEMO_PRESET).plans
 
@@ -232,12 +233,11 @@ def test_a_preset_that_sets_the_controls_asks_for_itself(label):
     with gr.Blocks(analytics_enabled=False):
         controls = Controls({}, None, LOCAL.text)
         controls.build()
-    updates, _ = controls.preset_updates(preset)
-    skipped = gr.skip()
+    updates = controls.preset_updates(preset)
     values = []
-    for component, update in zip(controls.components, updates, strict=True):
-        value = update.get("value") if isinstance(update, dict) and "__type__" in update else update
-        values.append(component.value if update == skipped else value)
+    for component in controls.components:
+        update = updates.get(component, component.value)
+        values.append(update.get("value") if isinstance(update, dict) and "__type__" in update else update)
     assert controls.job(values).plans == preset_job(preset).plans
 
 
@@ -655,9 +655,9 @@ def test_a_stopped_run_says_whether_its_model_is_kept(kept, words):
 
 
 def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
-    tab = TrainTab(runs, None)
+    tab = built(TrainTab, runs)
 
-    async def last_frame() -> list:
+    async def last_frame() -> dict:
         frames = []
         run = runs.start("s", job(steps=100_000))
         async for frame in tab.follow(run):
@@ -666,7 +666,45 @@ def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
                 tab.on_reset(run.id)
         return frames[-1]
 
-    assert asyncio.run(last_frame()) == shipped_frame()
+    assert asyncio.run(last_frame()) == tab.shipped_frame()
+
+
+@pytest.mark.parametrize("state", [None, WAITING, RUNNING])
+def test_pause_never_ends_without_a_frame_which_would_empty_the_buttons(runs, state):
+    tab = built(TrainTab, runs)
+    run = runs.start("s", job(steps=100_000)) if state else None
+    if state == RUNNING:
+        wait_for(lambda: run.step)
+
+    async def frames() -> list:
+        return [frame async for frame in tab.on_pause(run and run.id)]
+
+    (frame,) = asyncio.run(frames())
+    assert all(value == gr.skip() for value in frame.values())
+    assert not {tab.start, tab.pause, tab.step, tab.stop, tab.reset} & set(frame)
+
+
+def test_a_tab_that_is_listed_at_run_time_is_on_the_page_and_works(monkeypatch):
+    class EchoTab(Tab):
+        """Says what it is told."""
+
+        title, key = "Echo", "echo"
+
+        def build(self, page):
+            self.said, self.heard = gr.Textbox(), gr.Textbox()
+            self.said.change(self.on_said, self.said, self.heard)
+
+        def on_said(self, said):
+            return {self.heard: said.upper()}
+
+    monkeypatch.setattr(app, "TABS", [*app.TABS, EchoTab])
+    runs = Runs(LOCAL, slots=1)
+    page = app.build(runs)
+    titles = [c["props"]["label"] for c in page.get_config_file()["components"] if c["type"] == "tabitem"]
+    assert titles == [kind.title for kind in app.TABS]
+    (handler,) = [fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "on_said"]
+    assert asyncio.run(page.process_api(handler, ["hello"]))["data"] == ["HELLO"]
+    runs.close()
 
 
 def test_a_full_queue_says_so():

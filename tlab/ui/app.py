@@ -27,15 +27,17 @@ from tlab.ui.tabs.compare.tab import CompareTab
 from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.sweeps.tab import SweepsTab
+from tlab.ui.tabs.tab import Page, Services, Tab
 from tlab.ui.tabs.train.link_bar import LinkBar
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.theme import lab_theme
-from tlab.ui.widgets.component import QUIET, UI
+from tlab.ui.widgets.component import UI
 
+# From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
+TABS: list[type[Tab]] = [TrainTab, AttentionTab, InsideTab, GenerateTab, CompareTab, SweepsTab, CodeTab]
 TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
-STYLES = ("widgets/style.css", *(f"tabs/{tab}/style.css" for tab in ("attention", "compare", "inside")))
 MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 QUEUE = 30  # events that may wait; who comes later is told so
@@ -50,44 +52,31 @@ def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Bl
     """
     runs = runs or Runs(limits_here())
     inspector = inspector or Inspector(runs.limits)
-    cache = InspectionCache()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
-        train = TrainTab(runs, run_id := gr.State(None))
-        link, code = LinkBar(train), CodeTab()
+        services = Services(runs, inspector, InspectionCache(), gr.State(None))
+        tabs = [kind(services) for kind in TABS]
+        link = LinkBar(next(tab for tab in tabs if isinstance(tab, TrainTab)))
         with gr.Row(elem_classes="tl-top"):
             gr.HTML(HEAD, apply_default_css=False)
             link.build_button()
         link.build_panel()
-        with gr.Tabs() as tabs:
-            with gr.Tab("Train", id="train"):
-                train.build()
-            with gr.Tab("Attention", id="attention") as tab:
-                AttentionTab(runs, run_id, cache).build(tab)
-            with gr.Tab("Inside", id="inside") as tab:
-                InsideTab(runs, run_id, cache, train, inspector).build(tab, tabs)
-            with gr.Tab("Generate", id="generate") as tab:
-                generate = GenerateTab(runs, run_id, cache)
-                generate.build(tab)
-            with gr.Tab("Compare", id="compare") as tab:
-                CompareTab(runs, train).build(tab, tabs)
-            with gr.Tab("Sweeps", id="sweeps"):
-                SweepsTab(runs.limits.public, train).build(tabs)
-            with gr.Tab("Code", id="code"):
-                code.build()
-        code.connect(tabs, train.controls.code_links)
+        with gr.Tabs() as bar:
+            for tab in tabs:
+                with gr.Tab(tab.title, id=tab.key) as handle:
+                    tab.build(Page(demo, bar, handle, tabs))
         link.connect(demo)
         api.build()
 
         def leave(request: gr.Request) -> None:
             session = request.session_hash or ""
             runs.end_session(session)
-            generate.writings.forget(session)
+            for tab in tabs:
+                tab.leave(session)
             # Gradio would keep what it knows of the page, a megabyte or more, until MAX_SESSIONS others have come.
             demo.state_holder.session_data.pop(session, None)
             demo.state_holder.time_last_used.pop(session, None)
             give_back_memory()
 
-        demo.load(train.on_open, train.controls.components, train.estimate, queue=False, **QUIET)
         demo.unload(leave)
     refuse_quietly(demo)
     demo.queue(max_size=QUEUE, api_open=False)
@@ -126,7 +115,7 @@ def launch_options() -> dict[str, Any]:
     """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
     return {
         "theme": lab_theme(),
-        "css_paths": [UI / style for style in STYLES],
+        "css_paths": [UI / "widgets/style.css", *sorted(UI.glob("tabs/*/style.css"))],
         "share": False,
         "show_error": False,
         "footer_links": [],

@@ -6,14 +6,26 @@ import re
 import numpy as np
 import pytest
 
+from pages import built
 from support import GRADIO
 from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.registry import REGISTRIES
 from tlab.source import page
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.code.highlight import highlight
 from tlab.ui.tabs.code.tab import CodeTab, body_html, head_html, known_page
+from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
+
+
+@pytest.fixture(scope="module")
+def tab():
+    runs = Runs(LOCAL, slots=1)
+    yield built(CodeTab, runs, after=[TrainTab])
+    runs.close()
+
 
 PAGES = [(slot, key) for slot, registry in REGISTRIES.items() for key in registry]
 
@@ -54,7 +66,7 @@ def test_reference_comes_before_forward_and_backward():
     assert places == sorted(places)
 
 
-def test_a_part_that_was_registered_a_moment_ago_has_its_page():
+def test_a_part_that_was_registered_a_moment_ago_has_its_page(tab):
     class Marked(Relu):
         """Says <b>bold</b> things."""
 
@@ -66,7 +78,7 @@ def test_a_part_that_was_registered_a_moment_ago_has_its_page():
         head = head_html(page("activation", "marked"))
         assert "&lt;i&gt;Marked" in head
         assert "<b>bold" not in head
-        choices = CodeTab().on_slot("activation")[0]["choices"]
+        choices = tab.on_slot("activation")[tab.entry]["choices"]
         assert ("<i>Marked</i>", "marked") in choices
     finally:
         ACTIVATIONS.remove("marked")
@@ -85,8 +97,9 @@ def test_a_page_that_does_not_exist_gives_the_nearest_that_does(slot, key, found
     assert known_page(slot, key) == found
 
 
-def test_a_link_opens_the_page_of_what_is_chosen():
-    tabs, slot, entry, head, formula, _ = CodeTab().on_open("norm", "rmsnorm")
-    assert (tabs["selected"], slot, entry["value"]) == ("code", "norm", "rmsnorm")
+def test_a_link_opens_the_page_of_what_is_chosen(tab):
+    updates = tab.on_open("norm", "rmsnorm")
+    head, formula = updates[tab.head], updates[tab.formula]
+    assert (updates[tab.bar]["selected"], updates[tab.slot], updates[tab.entry]["value"]) == ("code", "norm", "rmsnorm")
     assert "RMSNorm" in head
     assert "sqrt" in formula

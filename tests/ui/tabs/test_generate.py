@@ -11,13 +11,13 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from pages import built
 from support import GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer, generate
 from tlab.generate import Sampling, sampling_steps
 from tlab.nn.loss import softmax
 from tlab.text import ByteTokenizer, CharTokenizer
 from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run
-from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
@@ -26,8 +26,6 @@ from tlab.ui.tabs.generate.tab import SIDES, GenerateTab
 from tlab.ui.tabs.generate.texts import GeneratedTexts
 
 pytestmark = GRADIO
-
-LOOK = ["chain_a", "chain_b", "text_a", "text_b", "note", "writer", "answered", "another", "column"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +42,7 @@ def runs():
 
 @pytest.fixture
 def tab(runs):
-    return GenerateTab(runs, None, InspectionCache())
+    return built(GenerateTab, runs)
 
 
 def own_checkpoint(tokenizer=None, **changes) -> Checkpoint:
@@ -59,8 +57,14 @@ def look(
     tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, selection=None, writer="shipped", answered=None,
     run_id=None, repetition=1.0,
 ):  # fmt: skip
-    answers = tab.on_look(run_id, prompt, temperature, top_k, top_p, repetition, selection or {}, writer, answered)
-    return dict(zip(LOOK, answers, strict=True))
+    """What is sent, by name; skipped is what is not."""
+    updates = tab.on_look(run_id, prompt, temperature, top_k, top_p, repetition, selection or {}, writer, answered)
+    components = {
+        "chain_a": tab.chains[0], "chain_b": tab.chains[1], "text_a": tab.texts[0], "text_b": tab.texts[1],
+        "note": tab.note, "writer": tab.writer, "answered": tab.answered, "another": tab.another,
+        "column": tab.columns[1],
+    }  # fmt: skip
+    return {name: updates.get(component, gr.skip()) for name, component in components.items()}
 
 
 def write(
@@ -69,7 +73,9 @@ def write(
 ):  # fmt: skip
     request = gr.Request(session_hash="me")
     settings = (temperature, top_k, top_p, repetition)
-    return list(tab.on_write(run_id, prompt, *settings, count, seed, instead, branched, request))
+    components = [*tab.texts, tab.note, tab.writer, tab.branched]
+    frames = tab.on_write(run_id, prompt, *settings, count, seed, instead, branched, request)
+    return [[frame.get(component, gr.skip()) for component in components] for frame in frames]
 
 
 # ------------------------------------------------------------------------------------------------ the chain

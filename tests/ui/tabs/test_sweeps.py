@@ -1,5 +1,6 @@
 """The Sweeps tab: what is read from a sweep's files, and what it shows of them."""
 
+import copy
 import gc
 import json
 import warnings
@@ -10,6 +11,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from pages import built
 from support import EVIL, GRADIO
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.norms import NORMS
@@ -58,12 +60,7 @@ def folder(tmp_path) -> Path:
 @pytest.fixture(scope="module")
 def tab():
     runs = Runs(LOCAL, slots=1)
-    with gr.Blocks(analytics_enabled=False):
-        train = TrainTab(runs, gr.State(None))
-        with gr.Tabs() as tabs, gr.Tab("x"):
-            train.build()
-            made = SweepsTab(False, train)
-            made.build(tabs)
+    made = built(SweepsTab, runs, after=[TrainTab])
     yield made
     runs.close()
     with warnings.catch_warnings():
@@ -105,7 +102,7 @@ def test_a_mean_never_hides_a_seed_that_diverged(folder):
     results = own_results(str(folder))
     cell = grid_value(results, [])["panels"][0]["rows"][1]["cells"][0]
     assert (cell["text"], cell["note"]) == ("1.000", "1 diverged")
-    assert "1 diverged" in pictures(results, [1], "validation")[3]
+    assert "1 diverged" in pictures(results, [1], "validation").table
 
 
 def test_the_settings_of_a_cell_are_those_it_was_trained_with(folder):
@@ -179,9 +176,9 @@ def test_one_axis_two_axes_and_three_all_make_a_map(folder):
 
 
 def test_effects_are_shown_with_their_intervals_where_the_sweep_wrote_them(folder):
-    assert "effects.csv" in pictures(own_results(str(folder)), [], "train")[4]
+    assert "effects.csv" in pictures(own_results(str(folder)), [], "train").effects
     (folder / "effects.csv").write_text(EFFECTS)
-    shown = pictures(own_results(str(folder)), [], "train")[4]
+    shown = pictures(own_results(str(folder)), [], "train").effects
     assert "+0.100 (+0.050 to +0.150)" in shown
     assert "<img" not in shown
 
@@ -196,19 +193,20 @@ def test_markup_in_a_results_folder_stays_text(folder):
 def test_a_click_adds_a_curve_and_a_second_one_takes_it_away(tab):
     first = best_numbers(demo_results(), 2)
     event = gr.EventData(None, {"number": 5})
-    chosen = tab.on_select("", first, "validation", event)[0]
+    chosen = tab.on_select("", first, "validation", event)[tab.chosen]
     assert chosen == [*first, 5]
-    assert tab.on_select("", chosen, "validation", event)[0] == first
+    assert tab.on_select("", chosen, "validation", event)[tab.chosen] == first
 
 
 @pytest.mark.parametrize("data", [{"number": 10**9}, {"number": -1}, {"number": "5"}, {}, None, [1]])
 def test_a_click_on_no_cell_does_no_harm(tab, data):
-    chosen = tab.on_select("", [3], "validation", gr.EventData(None, data))[0]
-    assert chosen == [3] or "__type__" in chosen
+    updates = tab.on_select("", [3], "validation", gr.EventData(None, data))
+    assert updates == gr.skip() or updates[tab.chosen] == [3]
 
 
 def test_a_public_page_reads_no_folder(tab, folder):
-    public = SweepsTab(True, tab.train_tab)
+    public = copy.copy(tab)
+    public.public = True
     assert public.results(str(folder)) is demo_results()
     assert tab.results(str(folder)) is not demo_results()
 
@@ -216,9 +214,10 @@ def test_a_public_page_reads_no_folder(tab, folder):
 def test_a_cell_goes_into_the_controls_of_the_train_tab(tab):
     results = demo_results()
     number = next(one.number for one in results.configurations if one.label == "RMSNorm · ReLU · Post-LN")
-    tabs, _, _, _, *updates = tab.on_train("", [number])
-    values = dict(zip(tab.train_tab.controls.names, updates, strict=False))
-    assert tabs["selected"] == "train"
+    updates = tab.on_train("", [number])
+    controls = tab.train_tab.controls
+    values = {name: updates.get(control) for name, control in zip(controls.names, controls.components, strict=True)}
+    assert updates[tab.bar]["selected"] == "train"
     assert (values["norm"], values["activation"], values["residual"]) == ("rmsnorm", "relu", "post")
     assert values["switch"] == ":nothing"
     assert values["steps"]["value"] == 300

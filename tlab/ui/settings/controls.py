@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from tlab.config import Option, field_types, options, type_alternatives
 from tlab.nn.config import ModelConfig
@@ -173,13 +174,14 @@ class Controls:
         self.add("switch_choice", pick)
         self.add("switch_number", number)
         pick.change(switch_words, [switch, pick], words, queue=False, **QUIET)
-        self.switch_outputs = [pick, number, words]
+        self.switch_choice, self.switch_number, self.switch_note = pick, number, words
 
     def connect(self) -> None:
         """React to what is chosen; after `build`. Another change for B gets a proposed value that differs from A's."""
         switch = self.component("switch")
         assert isinstance(switch, gr.Dropdown)
-        switch.input(self.on_switch, self.components, self.switch_outputs, queue=False, **QUIET)
+        outputs = [self.switch_choice, self.switch_number, self.switch_note]
+        switch.input(self.on_switch, self.components, outputs, queue=False, **QUIET)
         # What only some optimizers (norms, ...) read is shown with them alone; hidden, it keeps its value.
         slots, fields = self.slots(), [self.component(name) for name in conditional_fields()]
         if fields:
@@ -211,31 +213,35 @@ class Controls:
         sides = [parts, {**parts, switch: choice}]
         return {name: name == switch or is_read(name, sides) for name in conditional_fields()}
 
-    def on_switch(self, *values: Any) -> list[Any]:
+    def on_switch(self, *values: Any) -> dict[Block, Any]:
         """The controls for B's value, with a suggestion."""
         given = dict(zip(self.names, values, strict=True))
         name = given["switch"] if given["switch"] in field_names() else None
         value = suggest_value(name, given.get(name)) if name else None
-        return [choice_update(name, value), number_update(name, value), switch_words(name, value)]
+        return self.switch_updates(name, value)
 
-    def preset_updates(self, preset: Preset, corpus: str | None = None) -> tuple[list[Any], str]:
-        """Updates of `components`, and the explanation of B's value.
+    def switch_updates(self, name: str | None, value: Any) -> dict[Block, Any]:
+        """The controls for this value of B, and its explanation."""
+        return {
+            self.switch_choice: choice_update(name, value),
+            self.switch_number: number_update(name, value),
+            self.switch_note: switch_words(name, value),
+        }
+
+    def preset_updates(self, preset: Preset, corpus: str | None = None) -> dict[Block, Any]:
+        """A value for each control that changes.
 
         Args:
             preset: some need a corpus of their own; otherwise the visitor's stays.
             corpus: the present one. If an earlier preset brought it along, the default replaces it.
         """
-        settings = preset_settings(preset)
         name, value = preset.switch or (None, None)
-        special = {
-            "switch": name or NOTHING,
-            "switch_choice": choice_update(name, value),
-            "switch_number": number_update(name, value),
-        }
+        settings = {**preset_settings(preset), "switch": name or NOTHING}
         if preset.corpus or corpus in PRESET_TEXTS:
-            special["corpus"] = preset.corpus or DEFAULT_CORPUS
-        updates = [special[f] if f in special else settings[f] if f in settings else gr.skip() for f in self.names]
-        return updates, switch_words(name, value)
+            settings["corpus"] = preset.corpus or DEFAULT_CORPUS
+        controls = zip(self.names, self.components, strict=True)
+        updates = {control: settings[field] for field, control in controls if field in settings}
+        return {**updates, **self.switch_updates(name, value)}
 
     def build_text(self) -> None:
         """The corpora that are available, and a box for the visitor's own text."""

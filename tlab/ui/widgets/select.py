@@ -13,6 +13,9 @@ import gradio as gr
 
 from tlab.ui.widgets.component import js_component
 
+# What the server found instead of a text that a new model cannot read, unless the visitor has typed meanwhile.
+REPLACE_IF_UNTOUCHED = "(text, instead) => instead && text === instead[0] ? instead[1] : text"
+
 
 def array_component(name: str, template: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:
     """A drawing with the tools of arrays.js at hand."""

@@ -13,9 +13,8 @@ from tlab.nn.positions import POSITIONS
 from tlab.source import notice
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import EXCERPT
-from tlab.ui.inspection.cache import ForwardResult, InspectionCache
+from tlab.ui.inspection.cache import ForwardResult
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text
-from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.attention.view import (
     attention_map,
     head_words,
@@ -29,12 +28,12 @@ from tlab.ui.tabs.attention.view import (
     statistics_html,
     thumbs,
 )
+from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.widgets.component import QUIET, error_toast, note_html, words_html
-from tlab.ui.widgets.select import scrubber, selection_component
+from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, scrubber, selection_component
 
 NEXT_TOKENS = 6
 MAX_CHARACTERS = 20_000  # of a text; a map reads far fewer
-NUM_OUTPUTS = 11  # nine pictures, what is shown, and a text instead of the visitor's
 MOST = 1_000_000_000  # of any number that a page may send
 
 
@@ -49,59 +48,58 @@ class Shown(NamedTuple):
     kind: Any
 
 
-class AttentionTab:
+class AttentionTab(Tab):
     """Builds the tab and holds its one handler.
 
     One listener serves every control, so that there is one question at a time, each with all that was chosen, and the
     last one is always answered. An answer carries the serial number of the selection that it answers.
     """
 
-    def __init__(self, runs: Runs, run_id: gr.State, cache: InspectionCache) -> None:
-        self.runs = runs
-        self.run_id = run_id
-        self.cache = cache
+    title, key = "Attention", "attention"
 
-    def build(self, tab: gr.Tab) -> None:
+    def build(self, page: Page) -> None:
         """Lay it out with the head of the shipped model that is surest where to look, and connect it."""
         of = find_model(self.runs, None)
         layer, head = surest_head(self.cache.look(of.checkpoint, EXCERPT))
         selection = {"layer": layer, "head": head, "serial": 0}
-        pictures = iter(self.pictures(of, selection, EXCERPT))
+        drawn = self.pictures(of, selection, EXCERPT)
+
+        def text(name: str) -> gr.HTML:
+            return gr.HTML(drawn[name], elem_id=f"attention-{name}", apply_default_css=False)
+
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="attention-text")
-                self.scrub = scrubber(next(pictures), "attention")
-                self.next = gr.HTML(next(pictures), elem_id="attention-next", apply_default_css=False)
-                self.heads = thumbs(next(pictures))
-                self.note = gr.HTML(next(pictures), elem_id="attention-note", apply_default_css=False)
+                scrub = scrubber(drawn["scrub"], "attention")
+                next_tokens, heads, note = text("next"), thumbs(drawn["heads"]), text("note")
             with gr.Column(scale=7, min_width=320):
-                self.words = gr.HTML(next(pictures), elem_id="attention-words", apply_default_css=False)
-                self.map = attention_map(next(pictures))
+                words, weights = text("words"), attention_map(drawn["map"])
         with gr.Row(equal_height=True):
             with gr.Column(scale=5, min_width=320):
-                self.statistics = gr.HTML(next(pictures), elem_id="attention-statistics", apply_default_css=False)
+                statistics = text("statistics")
             with gr.Column(scale=7, min_width=320):
-                self.pair = pair_card(next(pictures))
-        self.positions = positions_card(next(pictures))
+                pair = pair_card(drawn["pair"])
+        self.drawn: dict[str, gr.HTML] = {
+            "scrub": scrub, "next": next_tokens, "heads": heads, "note": note, "words": words, "map": weights,
+            "statistics": statistics, "pair": pair, "positions": positions_card(drawn["positions"]),
+        }  # fmt: skip
         self.selection = selection_component("attention", selection)
         # What is on the page, so that a tab that only comes into view again is sent nothing; and a text in the place
         # of one that a new model cannot read.
-        shown, instead = gr.State(shown_of(of, selection, EXCERPT)), gr.JSON(None, visible=False)
-        outputs = [self.scrub, self.next, self.heads, self.note, self.words, self.map, self.statistics, self.pair,
-                   self.positions, shown, instead]  # fmt: skip
+        self.shown, self.instead = gr.State(shown_of(of, selection, EXCERPT)), gr.JSON(None, visible=False)
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
         answered = gr.on(
-            [self.selection.input, self.text.change, tab.select],
+            [self.selection.input, self.text.change, page.handle.select],
             self.on_look,
-            [self.run_id, self.text, self.selection, shown],
-            outputs,
+            [self.run_id, self.text, self.selection, self.shown],
+            [*self.drawn.values(), self.shown, self.instead],
             trigger_mode="always_last",
             **QUIET,
         )
         # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
-        answered.then(None, [self.text, instead], self.text, js=REPLACE_IF_UNTOUCHED)
+        answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
 
-    def on_look(self, run_id: str | None, text: str | None, selection: Any, shown: Any) -> list[Any]:
+    def on_look(self, run_id: str | None, text: str | None, selection: Any, shown: Any) -> Updates:
         """The pictures of what was selected: those that are not on the page already."""
         selection = selection if isinstance(selection, dict) else {}
         of = self.find_model(run_id, selection)
@@ -110,15 +108,15 @@ class AttentionTab:
             read = readable_text(of.checkpoint, given, of.excerpt)
         now = shown_of(of, selection, read)
         if now == shown:
-            return [gr.skip()] * NUM_OUTPUTS
+            return gr.skip()
         try:
             pictures = self.pictures(of, selection, read)
         except ValueError as error:
             raise error_toast(error) from None
         # Most of the time goes into drawing, in the browser: so it is given only what has changed.
-        fresh = changes(shown if isinstance(shown, Shown) else None, now)
-        pictures = [picture if new else gr.skip() for picture, new in zip(pictures, fresh, strict=True)]
-        return [*pictures, now, [text, read] if read != given else None]
+        changed = changed_pictures(shown if isinstance(shown, Shown) else None, now)
+        updates: Updates = {self.drawn[name]: pictures[name] for name in pictures if changed is None or name in changed}
+        return {**updates, self.shown: now, self.instead: [text, read] if read != given else None}
 
     def find_model(self, run_id: str | None, selection: dict[str, Any]) -> SelectedModel:
         """The selected model."""
@@ -126,8 +124,8 @@ class AttentionTab:
         step = None if step is None else clamp_int(step, 0, MOST, 0)
         return find_model(self.runs, run_id, clamp_int(selection.get("side"), 0, 1, 0), step)
 
-    def pictures(self, of: SelectedModel, selection: dict[str, Any], text: str) -> list[Any]:
-        """Scrubber, next tokens, heads, note, words, map, numbers, pair, positions: in the order of the page."""
+    def pictures(self, of: SelectedModel, selection: dict[str, Any], text: str) -> dict[str, Any]:
+        """What each component shows, by the names of `drawn`."""
         look = self.cache.look(of.checkpoint, text)
         reading, tokens = look.reading, look.tokens
         L, H, T = reading.weights.shape[:3]
@@ -142,17 +140,17 @@ class AttentionTab:
         likely = next_tokens(reading, NEXT_TOKENS)
         names = of.checkpoint.tokenizer.tokens
         seen = of.checkpoint.tokenizer.decode(reading.ids)
-        return [
-            scrub,
-            next_html(likely, names, seen, look.sample, of.checkpoint.step),
-            heads_value(reading, layer, head, serial),
-            note_html(of.words + reads_words(look)),
-            words_html(head_words(portrait)),
-            map_value(tokens, reading, layer, head, query, key, serial),
-            statistics_html(statistics, portrait, T),
-            pair_value(tokens, reading, layer, head, query, key),
-            self.positions_of(of.checkpoint, selection.get("kind"), look, layer, head),
-        ]
+        return {
+            "scrub": scrub,
+            "next": next_html(likely, names, seen, look.sample, of.checkpoint.step),
+            "heads": heads_value(reading, layer, head, serial),
+            "note": note_html(of.words + reads_words(look)),
+            "words": words_html(head_words(portrait)),
+            "map": map_value(tokens, reading, layer, head, query, key, serial),
+            "statistics": statistics_html(statistics, portrait, T),
+            "pair": pair_value(tokens, reading, layer, head, query, key),
+            "positions": self.positions_of(of.checkpoint, selection.get("kind"), look, layer, head),
+        }
 
     def positions_of(
         self, checkpoint: Checkpoint, kind: Any, look: ForwardResult, layer: int, head: int
@@ -174,17 +172,19 @@ def shown_of(of: SelectedModel, selection: dict[str, Any], text: str) -> Shown:
     return Shown(of.key, model, text, head, pair, selection.get("kind"))
 
 
-def changes(before: Shown | None, now: Shown) -> list[bool]:
-    """For each picture of `AttentionTab.pictures`, whether it differs from what was there before."""
+def changed_pictures(before: Shown | None, now: Shown) -> set[str] | None:
+    """Names of the pictures that differ from what was there before; None for all of them."""
     if before is None or before[:3] != now[:3]:
-        return [True] * 9
-    head = before.head != now.head
-    pair = head or before.pair != now.pair
-    kind = head or before.kind != now.kind  # beside the kind, the chosen head is drawn
-    return [False] * 4 + [head] * 3 + [pair, kind]
-
-
-REPLACE_IF_UNTOUCHED = "(text, instead) => instead && text === instead[0] ? instead[1] : text"
+        return None
+    changed: set[str] = set()
+    if before.head != now.head:
+        # The positions too: beside the kind, the chosen head is drawn.
+        changed |= {"words", "map", "statistics", "pair", "positions"}
+    if before.pair != now.pair:
+        changed.add("pair")
+    if before.kind != now.kind:
+        changed.add("positions")
+    return changed
 
 
 def surest_head(look: ForwardResult) -> tuple[int, int]:

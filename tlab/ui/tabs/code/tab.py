@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import html
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from tlab.registry import REGISTRIES, Registry
-from tlab.source import FIRST_PARTS, SourcePage, page, slots
+from tlab.source import FIRST_PARTS, SourcePage, slots
+from tlab.source import page as source_page
 from tlab.ui.tabs.code.highlight import highlight
+from tlab.ui.tabs.tab import Page, Tab, Updates
+from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import FORMULAS, QUIET
 
-TAB = "code"
 FIRST_SLOT = "norm"  # its forward and backward are short, and mirror each other line for line
 PART_WORDS = {
     "reference": "the equation in plain NumPy; the tests compare what runs with it",
@@ -22,13 +24,15 @@ PART_WORDS = {
 }
 
 
-class CodeTab:
+class CodeTab(Tab):
     """Builds the tab and holds its handlers."""
 
-    def build(self) -> None:
-        """Lay it out with the first part of the first slot, and connect it."""
+    title, key = "Code", "code"
+
+    def build(self, page: Page) -> None:
+        """Lay it out with the first part of the first slot, and connect it and the buttons that lead here."""
         entries = REGISTRIES[FIRST_SLOT].entries
-        shown = page(FIRST_SLOT, next(iter(entries)))
+        shown = source_page(FIRST_SLOT, next(iter(entries)))
         with gr.Row(elem_classes="tl-code-choice"):
             choices = [(slot_label(slot), slot) for slot in slots()]
             self.slot = gr.Radio(choices, value=FIRST_SLOT, label="Switch", elem_id="code-slot")
@@ -38,40 +42,40 @@ class CodeTab:
         self.head = gr.HTML(head_html(shown), elem_id="code-head", apply_default_css=False)
         self.formula = gr.Markdown(formula_of(shown), latex_delimiters=FORMULAS, elem_id="code-formula")
         self.body = gr.HTML(body_html(shown), elem_id="code-body", apply_default_css=False)
-        self.page = [self.head, self.formula, self.body]
+        shown_page = [self.head, self.formula, self.body]
         # "input" and not "change": a link from the Train tab sets both, and shows the page itself.
-        self.slot.input(self.on_slot, self.slot, [self.entry, *self.page], queue=False, **QUIET)
-        self.entry.input(self.on_entry, [self.slot, self.entry], self.page, queue=False, **QUIET)
+        self.slot.input(self.on_slot, self.slot, [self.entry, *shown_page], queue=False, **QUIET)
+        self.entry.input(self.on_entry, [self.slot, self.entry], shown_page, queue=False, **QUIET)
+        self.bar = page.bar
+        for button, slot, control in page.find(TrainTab).controls.code_links:
+            button.click(
+                functools.partial(self.on_open, slot), control, [self.bar, self.slot, self.entry, *shown_page],
+                queue=False, **QUIET,
+            )  # fmt: skip
 
-    def connect(self, tabs: gr.Tabs, links: Sequence[tuple[gr.Button, str, gr.Component]]) -> None:
-        """Let each of these buttons open the page of what its control has chosen.
-
-        Args:
-            tabs: all tabs of the page, of which this one is `TAB`.
-            links: (button, slot, control) of every choice on the page.
-        """
-        outputs = [tabs, self.slot, self.entry, *self.page]
-        for button, slot, control in links:
-
-            def show(key: str | None, slot: str = slot) -> list[Any]:
-                return self.on_open(slot, key)
-
-            button.click(show, control, outputs, queue=False, **QUIET)
-
-    def on_slot(self, slot: str | None) -> list[Any]:
+    def on_slot(self, slot: str | None) -> Updates:
         """Another slot: its choices, and the page of the first."""
         slot, key = known_page(slot, None)
-        return [gr.update(choices=choices_of(REGISTRIES[slot]), value=key), *page_html(page(slot, key))]
+        return {**self.entries_of(slot, key), **self.shown(slot, key)}
 
-    def on_entry(self, slot: str | None, key: str | None) -> list[Any]:
+    def on_entry(self, slot: str | None, key: str | None) -> Updates:
         """The page of this choice."""
-        return page_html(page(*known_page(slot, key)))
+        return self.shown(*known_page(slot, key))
 
-    def on_open(self, slot: str, key: str | None) -> list[Any]:
+    def on_open(self, slot: str, key: str | None) -> Updates:
         """Come here from a choice of the Train tab."""
         slot, key = known_page(slot, key)
-        entry = gr.update(choices=choices_of(REGISTRIES[slot]), value=key)
-        return [gr.update(selected=TAB), slot, entry, *page_html(page(slot, key))]
+        opened: Updates = {self.bar: gr.update(selected=self.key), self.slot: slot}
+        return {**opened, **self.entries_of(slot, key), **self.shown(slot, key)}
+
+    def entries_of(self, slot: str, key: str) -> Updates:
+        """The choices of a slot, of which one is chosen."""
+        return {self.entry: gr.update(choices=choices_of(REGISTRIES[slot]), value=key)}
+
+    def shown(self, slot: str, key: str) -> Updates:
+        """Head, formula and body of a page."""
+        shown = source_page(slot, key)
+        return {self.head: head_html(shown), self.formula: formula_of(shown), self.body: body_html(shown)}
 
 
 def known_page(slot: str | None, key: str | None) -> tuple[str, str]:
@@ -93,11 +97,6 @@ def choices_of(registry: Registry[Any]) -> list[tuple[str, str]]:
 
 
 # ------------------------------------------------------------------------------------------------ the page
-
-
-def page_html(shown: SourcePage) -> list[str]:
-    """Head, formula and body of a page."""
-    return [head_html(shown), formula_of(shown), body_html(shown)]
 
 
 def head_html(shown: SourcePage) -> str:

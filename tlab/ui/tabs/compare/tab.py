@@ -6,12 +6,10 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from tlab.ui.demo.shipped_run import demo_run
-from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.controls import OWN_TEXT
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
@@ -23,7 +21,8 @@ from tlab.ui.tabs.compare.view import (
     overlay_value,
     settings_of,
 )  # fmt: skip
-from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
+from tlab.ui.tabs.tab import Page, Tab, Updates
+from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
@@ -42,15 +41,14 @@ FETCH = """file => {
 }"""
 
 
-class CompareTab:
+class CompareTab(Tab):
     """Builds the tab and holds its handlers. A session's state is the ids of the runs that are not overlaid."""
 
-    def __init__(self, runs: Runs, train: TrainTab) -> None:
-        self.runs = runs
-        self.train = train
+    title, key = "Compare", "compare"
 
-    def build(self, tab: gr.Tab, tabs: gr.Tabs) -> None:
+    def build(self, page: Page) -> None:
         """Lay it out with the shipped run alone, and connect it."""
+        self.bar, self.train = page.bar, page.find(TrainTab)
         found = {SHIPPED: demo_run()}
         self.hidden = gr.State([])
         self.clock = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
@@ -68,10 +66,10 @@ class CompareTab:
                 self.table = gr.HTML(config_table(found, [], True), elem_id="config-table", apply_default_css=False)
         pictures = [self.list, self.chart, self.table, self.clock]
         seen = [self.hidden, self.differences]
-        tab.select(self.on_open, seen, pictures, **QUIET)
+        page.handle.select(self.on_open, seen, pictures, **QUIET)
         self.clock.tick(self.on_open, seen, pictures, **QUIET)
         self.differences.input(self.on_open, seen, pictures, **QUIET)
-        changed = [self.hidden, self.file, tabs, *pictures, *self.train.outputs, *settings_outputs(self.train)]
+        changed = [self.hidden, self.file, self.bar, *pictures, *self.train.outputs, *self.train.settings]
         self.list.select(self.on_act, seen, changed, concurrency_limit=2, **QUIET).then(
             None, self.file, None, js=FETCH, **QUIET
         )
@@ -79,22 +77,24 @@ class CompareTab:
             self.on_upload, [self.upload, *seen], pictures + self.train.outputs, concurrency_limit=1, **QUIET
         )
 
-    def pictures(self, session: str, hidden: list[str], differences_only: bool | None) -> list[Any]:
+    def pictures(self, session: str, hidden: list[str], differences_only: bool | None) -> Updates:
         """List, chart, table, and whether to look again soon."""
         found = listed(self.runs, session)
         active = any(run.active for run in self.runs.history(session))
-        return [
-            list_value(found, hidden), overlay_value(found, hidden),
-            config_table(found, hidden, differences_only is not False), gr.Timer(active=active),
-        ]  # fmt: skip
+        return {
+            self.list: list_value(found, hidden),
+            self.chart: overlay_value(found, hidden),
+            self.table: config_table(found, hidden, differences_only is not False),
+            self.clock: gr.Timer(active=active),
+        }
 
-    def on_open(self, hidden: list[str], differences_only: bool | None, request: gr.Request) -> list[Any]:
+    def on_open(self, hidden: list[str], differences_only: bool | None, request: gr.Request) -> Updates:
         """The tab comes into view, or time has gone by."""
         return self.pictures(request.session_hash or "", hidden, differences_only)
 
     def on_act(
         self, hidden: list[str], differences_only: bool | None, request: gr.Request, event: gr.EventData
-    ) -> list[Any]:
+    ) -> Updates:
         """Something was pressed in the list. Of an id that is not this session's nothing is known here."""
         session = request.session_hash or ""
         data = event._data if isinstance(event._data, dict) else {}
@@ -102,26 +102,28 @@ class CompareTab:
         run = listed(self.runs, session).get(asked)
         if run is None:
             raise error_toast(ValueError("This run is not there any more."))
-        file: Any = gr.skip()
-        tabs: Any = gr.skip()
-        shown = [gr.skip()] * len(self.train.outputs)
-        controls = [gr.skip()] * len(settings_outputs(self.train))
+        updates: Updates = {}
         if action == "choose":
             hidden = [*hidden, asked] if asked not in hidden else [other for other in hidden if other != asked]
         elif action == "open":
-            shown, tabs = self.train.show(session, None if asked == SHIPPED else run), gr.update(selected="train")
+            updates = {**self.opened, **self.train.show(session, None if asked == SHIPPED else run)}
         elif action == "settings":
-            controls, tabs = self.settings(asked, session), gr.update(selected="train")
+            updates = {**self.opened, **self.settings(asked, session)}
         elif action == "export":
-            file = self.export(asked, session)
+            updates = {self.file: self.export(asked, session)}
         elif asked != SHIPPED:
             self.change(action, asked, name, session)
             if action == "delete" and self.runs.shown(session) is None:
-                shown = self.train.show(session, None)
+                updates = self.train.show(session, None)
         # What is gone is not hidden either: the list of ids never grows beyond the history.
         known = listed(self.runs, session)
         hidden = [other for other in hidden if other in known]
-        return [hidden, file, tabs, *self.pictures(session, hidden, differences_only), *shown, *controls]
+        return {**updates, self.hidden: hidden, **self.pictures(session, hidden, differences_only)}
+
+    @property
+    def opened(self) -> Updates:
+        """The Train tab comes into view."""
+        return {self.bar: gr.update(selected=self.train.key)}
 
     def change(self, action: str, asked: str, name: str, session: str) -> None:
         """Rename, pin or delete a run of this session."""
@@ -135,7 +137,7 @@ class CompareTab:
         elif action == "delete":
             self.runs.forget(run)
 
-    def settings(self, asked: str, session: str) -> list[Any]:
+    def settings(self, asked: str, session: str) -> Updates:
         """The controls as they were for this run."""
         run = listed(self.runs, session)[asked]
         settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
@@ -159,11 +161,11 @@ class CompareTab:
 
     def on_upload(
         self, path: str | None, hidden: list[str], differences_only: bool | None, request: gr.Request
-    ) -> list[Any]:
+    ) -> Updates:
         """Open an export, and put it on top of the history."""
         session = request.session_hash or ""
         if not path:
-            return [gr.skip()] * (4 + len(self.train.outputs))
+            return gr.skip()
         try:
             kept = read_export(Path(path), self.runs.limits)
         except ReopenError as error:
@@ -173,4 +175,4 @@ class CompareTab:
                 os.unlink(path)
         run, checkpoints = opened_run(session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
-        return [*self.pictures(session, hidden, differences_only), *self.train.show(session, run)]
+        return {**self.pictures(session, hidden, differences_only), **self.train.show(session, run)}

@@ -12,13 +12,13 @@ import gradio as gr
 
 from tlab.generate import Sampling, Token, candidates, check_sampling, generate, sampling_steps
 from tlab.ui.demo.shipped_run import PROMPT
-from tlab.ui.inspection.cache import MAX_PROMPT, InspectionCache
+from tlab.ui.inspection.cache import MAX_PROMPT
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text
-from tlab.ui.runs.manager import Runs
-from tlab.ui.tabs.generate.texts import GeneratedTexts, Writing, seen_tokens
+from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
 from tlab.ui.tabs.generate.view import chain_card, chain_value, written_text
+from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import QUIET, error_toast, note_html
-from tlab.ui.widgets.select import selection_component
+from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, selection_component
 
 MAX_TOKENS = 1000
 AT_ONCE = 6  # tokens in a frame
@@ -30,60 +30,64 @@ LARGEST = 1_000_000_000  # of any whole number that a page may send
 SIDES = 2
 
 
-class GenerateTab:
+class GenerateTab(Tab):
     """Builds the tab and holds its handlers: one that writes, and one that shows how a token is chosen."""
 
-    def __init__(self, runs: Runs, run_id: gr.State, cache: InspectionCache) -> None:
-        self.runs = runs
-        self.run_id = run_id
-        self.cache = cache
+    title, key = "Generate", "generate"
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
         self.writings = GeneratedTexts()
 
-    def build(self, tab: gr.Tab) -> None:
+    def build(self, page: Page) -> None:
         """Lay it out with a text of the shipped model's sides, and connect it."""
         of = self.find_models(None)
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
                 self.build_controls()
             with gr.Column(scale=8, min_width=320):
-                columns, self.texts, self.chains = [], [], []
+                self.columns, self.texts, self.chains = [], [], []
                 with gr.Row(equal_height=False):
                     for side in range(SIDES):
                         with gr.Column(min_width=320, visible=side < len(of)) as column:
                             text, chain = self.opening(of, side)
                             self.texts.append(written_text(text, side))
                             self.chains.append(chain_card(chain, side))
-                        columns.append(column)
+                        self.columns.append(column)
                 self.note = gr.HTML(note(of), elem_id="generate-note", apply_default_css=False)
         self.selection = selection_component("generate", {"serial": 0})
         self.instead = selection_component("instead", {"serial": 0})
-        writer = gr.State(of[0].key)  # whose text is shown
-        answered = gr.State(None)  # the prompt, and the last selection before it changed
-        branched = gr.State(0)  # the last selection for another token
-        another = gr.JSON(None, visible=False)  # a prompt in the place of one that a new model cannot read
+        self.writer = gr.State(of[0].key)  # whose text is shown
+        self.answered = gr.State(None)  # the prompt, and the last selection before it changed
+        self.branched = gr.State(0)  # the last selection for another token
+        self.another = gr.JSON(None, visible=False)  # a prompt in the place of one that a new model cannot read
 
         settings = [self.temperature, self.top_k, self.top_p, self.repetition]
         writing = gr.on(
             [self.write.click, self.instead.input],
             self.on_write,
-            [self.run_id, self.prompt, *settings, self.count, self.seed, self.instead, branched],
-            [*self.texts, self.note, writer, branched],
+            [self.run_id, self.prompt, *settings, self.count, self.seed, self.instead, self.branched],
+            [*self.texts, self.note, self.writer, self.branched],
             concurrency_limit=4,
             trigger_mode="always_last",
             **QUIET,
         )
         self.halt.click(None, cancels=[writing], **QUIET)
+        state = [self.writer, self.answered]
         looking = gr.on(
-            [self.selection.input, self.prompt.change, *(slider.input for slider in settings), tab.select],
+            [self.selection.input, self.prompt.change, *(slider.input for slider in settings), page.handle.select],
             self.on_look,
-            [self.run_id, self.prompt, *settings, self.selection, writer, answered],
-            [*self.chains, *self.texts, self.note, writer, answered, another, *columns[1:]],
+            [self.run_id, self.prompt, *settings, self.selection, *state],
+            [*self.chains, *self.texts, *self.columns, self.note, *state, self.another],
             trigger_mode="always_last",
             **QUIET,
         )
         # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
-        untouched = "(prompt, another) => another && prompt === another[0] ? another[1] : prompt"
-        looking.success(None, [self.prompt, another], self.prompt, js=untouched)
+        looking.success(None, [self.prompt, self.another], self.prompt, js=REPLACE_IF_UNTOUCHED)
+
+    def leave(self, session: str) -> None:
+        """The visitor's texts go."""
+        self.writings.forget(session)
 
     def build_controls(self) -> None:
         """The prompt and how tokens are drawn."""
@@ -128,7 +132,7 @@ class GenerateTab:
     def on_look(
         self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
         selection: Any, writer: Any, answered: Any,
-    ) -> list[Any]:  # fmt: skip
+    ) -> Updates:  # fmt: skip
         """How the next token, or the one that was clicked, is chosen with these settings, on every side.
 
         The tab may also have come into view with a new model, of another alphabet: another's text is not its own.
@@ -144,23 +148,22 @@ class GenerateTab:
         last_prompt, since = answered or (given, 0)
         since = since if read == last_prompt else serial
         sampling = sampling_of(temperature, top_k, top_p, repetition)
-        chains: list[Any] = [gr.skip()] * SIDES
+        updates: Updates = {
+            self.note: note(of),
+            self.writer: of[0].key,
+            self.answered: (read, since),
+            self.another: [prompt, read] if read != given else None,
+        }
         for side, model in enumerate(of):
             at = selection.get("ab"[side]) if serial > since else None
-            chains[side] = self.chain(model, read, sampling, self.writings.place(at))
-        texts = [empty_text(title(of, side)) if new_model else gr.skip() for side in range(SIDES)]
-        return [
-            *chains,
-            *texts,
-            note(of),
-            of[0].key,
-            (read, since),
-            [prompt, read] if read != given else None,
-            gr.update(visible=len(of) > 1) if new_model else gr.skip(),
-        ]
+            updates[self.chains[side]] = self.chain(model, read, sampling, self.writings.place(at))
+        if new_model:
+            updates |= {text: empty_text(title(of, side)) for side, text in enumerate(self.texts)}
+            updates |= {column: gr.update(visible=side < len(of)) for side, column in enumerate(self.columns)}
+        return updates
 
     def chain(
-        self, of: SelectedModel, prompt: str, sampling: Sampling, at: tuple[Writing, int] | None
+        self, of: SelectedModel, prompt: str, sampling: Sampling, at: tuple[GeneratedText, int] | None
     ) -> dict[str, Any]:
         """The likeliest tokens behind the prompt, or at a place of a text, on their way from logit to chance."""
         names = of.checkpoint.tokenizer.tokens
@@ -189,7 +192,7 @@ class GenerateTab:
     def on_write(
         self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
         count: Any, seed: Any, instead: Any, branched: Any, request: gr.Request,
-    ) -> Iterator[list[Any]]:  # fmt: skip
+    ) -> Iterator[Updates]:  # fmt: skip
         """Frames of growing texts, one a side; they grow at their ends only, so that Gradio sends what is new."""
         of = self.find_models(run_id)
         instead = instead if isinstance(instead, dict) else {}
@@ -197,7 +200,7 @@ class GenerateTab:
         only = clamp_int(instead.get("side"), 0, SIDES - 1, 0) if serial != branched else None
         count = min(max(int(count or 1), 1), MAX_TOKENS)
         sampling = sampling_of(temperature, top_k, top_p, repetition)
-        sources: dict[int, tuple[Writing, Iterator[Token]]] = {}
+        sources: dict[int, tuple[GeneratedText, Iterator[Token]]] = {}
         try:
             for side, model in enumerate(of):
                 if only is None:
@@ -214,18 +217,19 @@ class GenerateTab:
                 sources[side] = (writing, tokens)
         except ValueError as error:
             raise error_toast(error) from None
-        rest = [note(of), of[0].key, serial]
-        for frame in frames(sources, [title(of, side) for side in range(SIDES)]):
-            yield [*frame, *rest]
-            rest = [gr.skip()] * len(rest)
+        about: Updates = {self.note: note(of), self.writer: of[0].key, self.branched: serial}
+        for frame in frames(sources):
+            texts = {self.texts[side]: text_value(text, title(of, side)) for side, text in frame.items()}
+            yield {**about, **texts}
+            about = {}
 
 
-def frames(sources: dict[int, tuple[Writing, Iterator[Token]]], titles: list[str]) -> Iterator[list[Any]]:
-    """Let all sides write at once, a few tokens a frame; a side that does not write is skipped."""
+def frames(sources: dict[int, tuple[GeneratedText, Iterator[Token]]]) -> Iterator[dict[int, GeneratedText]]:
+    """Let all sides write at once, a few tokens a frame."""
     until = time.monotonic() + MAX_SECONDS
     busy = True
     while True:
-        yield [text_value(sources[side][0], titles[side]) if side in sources else gr.skip() for side in range(SIDES)]
+        yield {side: writing for side, (writing, _) in sources.items()}
         if not busy or time.monotonic() > until:
             return
         busy = False
@@ -251,7 +255,7 @@ def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sa
     return sampling
 
 
-def text_value(writing: Writing, heading: str) -> dict[str, Any]:
+def text_value(writing: GeneratedText, heading: str) -> dict[str, Any]:
     """A text as its card shows it."""
     return {"title": heading, "prompt": writing.prompt, "tokens": list(writing.tokens), "number": writing.number}
 

@@ -17,10 +17,9 @@ from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
 BUDGET = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
 TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores
-GONE = "This text is no longer kept here; let the model write it anew."
 
 
-class Writing:
+class GeneratedText:
     """One text as it grows. Attributes are written by one handler and read by others.
 
     Attributes:
@@ -56,19 +55,19 @@ class GeneratedTexts:
     """The texts of all visitors, within a budget of bytes."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self.memory: ByteBudgetCache[str, Writing] = ByteBudgetCache(budget)
-        self.shipped: dict[str, Writing] = {}  # of the page's opening: they never go
+        self.memory: ByteBudgetCache[str, GeneratedText] = ByteBudgetCache(budget)
+        self.shipped: dict[str, GeneratedText] = {}  # of the page's opening: they never go
 
-    def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> Writing:
+    def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> GeneratedText:
         """A text that will have `count` tokens, of the session `owner`."""
-        writing = Writing(checkpoint, prompt, owner)
+        writing = GeneratedText(checkpoint, prompt, owner)
         size = count * (checkpoint.model_config.vocab_size * checkpoint.dtype.itemsize + TOKEN_BYTES) + 4 * len(prompt)
         self.memory.put(writing.number, writing, size, owner)
         return writing
 
-    def ship(self, checkpoint: Checkpoint, prompt: str) -> Writing:
+    def ship(self, checkpoint: Checkpoint, prompt: str) -> GeneratedText:
         """A text of the page's opening."""
-        writing = Writing(checkpoint, prompt)
+        writing = GeneratedText(checkpoint, prompt)
         self.shipped[writing.number] = writing
         return writing
 
@@ -76,13 +75,13 @@ class GeneratedTexts:
         """A visitor has left: their texts go."""
         self.memory.drop_owner(owner)
 
-    def find(self, number: Any) -> Writing | None:
+    def find(self, number: Any) -> GeneratedText | None:
         """The text of this number, or None."""
         if not isinstance(number, str):
             return None
         return self.shipped.get(number) or self.memory.get(number)
 
-    def place(self, at: Any) -> tuple[Writing, int] | None:
+    def place(self, at: Any) -> tuple[GeneratedText, int] | None:
         """The text and the token in it that a page asks for as {"number", "place"}; None for nonsense."""
         if not isinstance(at, dict):
             return None
@@ -90,7 +89,7 @@ class GeneratedTexts:
         place = clamp_int(at.get("place"), -1, 10**6, -1)
         return (writing, place) if writing is not None and 0 <= place < len(writing.tokens) else None
 
-    def branch(self, at: Any, checkpoint: Checkpoint, count: int, sampling: Sampling) -> tuple[Writing, str]:
+    def branch(self, at: Any, checkpoint: Checkpoint, count: int, sampling: Sampling) -> tuple[GeneratedText, str]:
         """A new text that begins like an old one, up to a place, where it has another token.
 
         Args:

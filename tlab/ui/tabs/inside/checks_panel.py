@@ -16,6 +16,7 @@ from tlab.ui.inspection.selection import SelectedModel, inspection_request, job_
 from tlab.ui.runs.manager import BusyError, Runs
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
+from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import FORMULAS, QUIET, error_toast, note_html
 
@@ -39,17 +40,18 @@ class ChecksPanel:
         self.inspector = inspector
         self.train = train
 
-    def build(self, run_id: gr.State, selection: gr.HTML, tabs: gr.Tabs) -> None:
+    def build(self, run_id: gr.State, selection: gr.HTML, bar: gr.Tabs) -> None:
         """Lay them out, and connect them."""
+        self.bar = bar
         gr.HTML(CHECK_HEAD, apply_default_css=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 choices: list[tuple[str, str]] = [("No bug", NO_BUG)]
                 choices += [(entry.label.capitalize(), key) for key, entry in BUGS.entries.items()]
                 bug = gr.Dropdown(choices, value=NO_BUG, label="Bug to plant", elem_id="lab-bug", interactive=True)
-                words = gr.Markdown(bug_words(NO_BUG), latex_delimiters=FORMULAS, elem_id="lab-bug-words")
+                self.words = gr.Markdown(bug_words(NO_BUG), latex_delimiters=FORMULAS, elem_id="lab-bug-words")
                 check = gr.Button("Check this configuration", variant="primary", elem_id="lab-check")
-                train = gr.Button("Train with the bug as B", interactive=False, elem_id="lab-train")
+                self.train_bug = gr.Button("Train with the bug as B", interactive=False, elem_id="lab-train")
             with gr.Column(scale=8, min_width=320):
                 checks = gr.HTML(note_html("Press the button: it takes about a second."), elem_id="lab-checks",
                                  apply_default_css=False)  # fmt: skip
@@ -60,16 +62,16 @@ class ChecksPanel:
             with gr.Column(scale=8, min_width=320):
                 made = gr.HTML(note_html("Press the button: it takes about a second."), elem_id="lab-profiled",
                                apply_default_css=False)  # fmt: skip
-        bug.change(self.on_bug, bug, [words, train], queue=False, **QUIET)
+        bug.change(self.on_bug, bug, [self.words, self.train_bug], queue=False, **QUIET)
         check.click(self.on_check, [run_id, selection, bug], checks, **QUIET)
         profile.click(self.on_profile, [run_id, selection], made, **QUIET)
-        train.click(
-            self.on_train, [run_id, selection, bug], [tabs, *self.train.outputs], concurrency_limit=None, **QUIET
+        self.train_bug.click(
+            self.on_train, [run_id, selection, bug], [bar, *self.train.outputs], concurrency_limit=None, **QUIET
         )
 
-    def on_bug(self, bug: str | None) -> list[Any]:
+    def on_bug(self, bug: str | None) -> Updates:
         """What the mistake is."""
-        return [bug_words(bug), gr.update(interactive=bug in BUGS)]
+        return {self.words: bug_words(bug), self.train_bug: gr.update(interactive=bug in BUGS)}
 
     def on_check(self, run_id: str | None, selection: Any, bug: str | None) -> str:
         """The table of checks, of the configuration of the chosen model; or why there is none."""
@@ -92,17 +94,17 @@ class ChecksPanel:
 
     async def on_train(
         self, run_id: str | None, selection: Any, bug: str | None, request: gr.Request
-    ) -> AsyncIterator[list[Any]]:
+    ) -> AsyncIterator[Updates]:
         """Begin a run of the chosen settings against the same with the bug, and show it on the Train tab."""
         of = selected_model(self.runs, run_id, selection)
         try:
             run = self.runs.start(request.session_hash or "", bug_job(of, bug or NO_BUG))
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
-        tab: Any = gr.update(selected="train")
+        opened: Updates = {self.bar: gr.update(selected=self.train.key)}
         async for frame in self.train.follow(run):
-            yield [tab, *frame]
-            tab = gr.skip()
+            yield {**opened, **frame}
+            opened = {}
 
 
 def bug_words(bug: str | None) -> str:

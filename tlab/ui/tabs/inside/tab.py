@@ -13,8 +13,6 @@ from tlab.inside.interventions import INTERVENTIONS
 from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.cache import InspectionCache
-from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import (
     SelectedModel,
     every_step,
@@ -27,15 +25,15 @@ from tlab.ui.inspection.selection import (
     step_slider_value,
 )
 from tlab.ui.inspection.tasks import InspectionRequest, Intervention, OverTime
-from tlab.ui.runs.manager import Runs
-from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, REPLACE_IF_UNTOUCHED
+from tlab.ui.tabs.attention.tab import MAX_CHARACTERS
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
 from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
+from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import FORMULAS, QUIET, note_html
 from tlab.ui.widgets.line_chart import lines_chart, lines_value
-from tlab.ui.widgets.select import scrubber, selection_component
+from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, scrubber, selection_component
 
 FIRST = "lens"  # what it would say after each block: a table that needs no knowledge of heads and neurons
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
@@ -47,23 +45,19 @@ the cost is how much worse it then foretells held-out text, and the bars are its
 The part is changed in what it adds to the stream; everything behind it is computed anew.</p></div>"""
 
 
-class InsideTab:
+class InsideTab(Tab):
     """Builds the tab and holds its handlers. Everything is computed by the inspector, in a process of its own."""
 
-    def __init__(
-        self, runs: Runs, run_id: gr.State, cache: InspectionCache, train: TrainTab, inspector: Inspector
-    ) -> None:
-        self.runs = runs
-        self.inspector = inspector
-        self.run_id = run_id
-        self.cache = cache
-        self.public = runs.limits.public
-        self.lab = ChecksPanel(runs, train, inspector)
+    title, key = "Inside", "inside"
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self.public = self.runs.limits.public
         self.fields = [(key, name) for key, kind in PROBES.items() for name in options(kind)]
 
     # -------------------------------------------------------------------------------- layout
 
-    def build(self, tab: gr.Tab, tabs: gr.Tabs) -> None:
+    def build(self, page: Page) -> None:
         """Lay it out with the first probe of the shipped model, and connect it."""
         of = find_model(self.runs, None)
         request = inspection_request(of, EXCERPT)
@@ -83,8 +77,9 @@ class InsideTab:
                 self.over_time = lines_chart(over_time(FIRST, found, of), "inside-over-time")
         self.build_what_if(of, request)
         self.selection = selection_component("inside", {"serial": 0})
-        self.lab.build(self.run_id, self.selection, tabs)
-        self.connect(tab, of, follow)
+        self.checks = ChecksPanel(self.runs, page.find(TrainTab), self.inspector)
+        self.checks.build(self.run_id, self.selection, page.bar)
+        self.connect(page.handle, of, follow)
 
     def build_choice(self, of: SelectedModel) -> None:
         """The text, the model, the probe and its options."""
@@ -98,11 +93,11 @@ class InsideTab:
         )  # fmt: skip
         self.probe = gr.Radio(probe_choices(first), value=FIRST, label="Probe", elem_id="inside-probe")
         self.options: list[gr.Component] = []
-        self.option_groups: list[gr.Group] = []
+        self.option_groups: dict[str, gr.Group] = {}
         for key, kind in PROBES.items():
             with gr.Group(visible=key == FIRST) as group:
                 self.options += [option_control(key, name, self.public) for name in options(kind)]
-            self.option_groups.append(group)
+            self.option_groups[key] = group
 
     def build_what_if(self, of: SelectedModel, request: InspectionRequest) -> None:
         """One part, one change, and what comes of it."""
@@ -133,20 +128,20 @@ class InsideTab:
 
     def connect(self, tab: gr.Tab, of: SelectedModel, follow: gr.Button) -> None:
         """One listener for the table and one for the intervention: the last question is always answered."""
-        shown, instead = gr.State(of.key), gr.JSON(None, visible=False)
-        about = [self.about, self.formula, self.over_time, *self.option_groups]
+        self.shown, self.instead = gr.State(of.key), gr.JSON(None, visible=False)
+        about = [self.about, self.formula, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
         asked = [self.run_id, self.text, self.selection, self.probe]
         answered = gr.on(
             [self.selection.input, self.text.change, self.probe.change, tab.select, *changes(self.options)],
             self.on_look,
-            [*asked, shown, self.part, *self.options],
-            [self.scrub, self.note, self.table, self.part, shown, instead],
+            [*asked, self.shown, self.part, *self.options],
+            [self.scrub, self.note, self.table, self.part, self.shown, self.instead],
             trigger_mode="always_last",
             **QUIET,
         )
-        answered.then(None, [self.text, instead], self.text, js=REPLACE_IF_UNTOUCHED)
+        answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
         follow.click(self.on_follow, [*asked, *self.options], self.over_time, **QUIET)
         self.change.change(self.on_change, self.change, self.other, queue=False, **QUIET)
         gr.on(
@@ -160,43 +155,49 @@ class InsideTab:
 
     # -------------------------------------------------------------------------------- probes
 
-    def on_group(self, group: str | None) -> list[Any]:
+    def on_group(self, group: str | None) -> Updates:
         """The probes of a group; the first of them is chosen."""
         group = group if group is not None and group in groups() else next(iter(groups()))
-        return [gr.update(info=group_words(group)), gr.update(choices=probe_choices(group), value=groups()[group][0])]
+        return {
+            self.group: gr.update(info=group_words(group)),
+            self.probe: gr.update(choices=probe_choices(group), value=groups()[group][0]),
+        }
 
-    def on_probe(self, key: str | None) -> list[Any]:
+    def on_probe(self, key: str | None) -> Updates:
         """What the probe measures, and its options."""
         key = known_probe(key)
-        visible = [gr.update(visible=key == other) for other in PROBES]
         empty = lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
-        return [about_html(PROBES[key], PROBES.entries[key].source), formula_of(key), empty, *visible]
+        return {
+            self.about: about_html(PROBES[key], PROBES.entries[key].source),
+            self.formula: formula_of(key),
+            self.over_time: empty,
+            **{group: gr.update(visible=key == other) for other, group in self.option_groups.items()},
+        }
 
     def on_look(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, shown: Any, part: Any, *values: Any
-    ) -> list[Any]:
+    ) -> Updates:
         """The table that is asked for, of the model that is asked for; or why there is none."""
         of = selected_model(self.runs, run_id, selection)
         read = given = (text or "")[:MAX_CHARACTERS]
-        parts = gr.skip()
+        updates: Updates = {}
         if shown != of.key:  # a new model, perhaps of another alphabet and size
             read = readable_text(of.checkpoint, given, of.excerpt)
             names = tasks.part_names(of.checkpoint.model_config)
-            parts = gr.update(choices=names, value=part if part in names else names[0])
+            updates[self.part] = gr.update(choices=names, value=part if part in names else names[0])
         key = known_probe(key)
         try:
             table = probe_table(key, self.rows(of, read, key, self.asked_options(key, values)))
         except ValueError as error:
             table = refused_html(str(error))
-        instead = [text, read] if read != given else None
-        return [
-            step_slider_value(of, serial_of(selection)),
-            note_html(selection_note(of, read)),
-            table,
-            parts,
-            of.key,
-            instead,
-        ]
+        return {
+            **updates,
+            self.scrub: step_slider_value(of, serial_of(selection)),
+            self.note: note_html(selection_note(of, read)),
+            self.table: table,
+            self.shown: of.key,
+            self.instead: [text, read] if read != given else None,
+        }
 
     def on_follow(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, *values: Any

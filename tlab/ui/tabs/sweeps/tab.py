@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import gradio as gr
 
 from tlab.text import corpus_names
 from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own_results
 from tlab.ui.tabs.sweeps.view import pictures
-from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
+from tlab.ui.tabs.tab import Page, Tab, Updates
+from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
@@ -28,18 +28,18 @@ GRID = """
 """
 
 
-class SweepsTab:
+class SweepsTab(Tab):
     """Builds the tab and holds its handlers. A session's state is the numbers of the cells that it clicked."""
 
-    def __init__(self, public: bool, train: TrainTab) -> None:
-        self.public = public
-        self.train_tab = train
+    title, key = "Sweeps", "sweeps"
 
-    def build(self, tabs: gr.Tabs) -> None:
+    def build(self, page: Page) -> None:
         """Lay it out with the shipped sweep and its best cells, and connect it."""
+        self.bar, self.train_tab = page.bar, page.find(TrainTab)
+        self.public = self.runs.limits.public
         results = demo_results()
         first = best_numbers(results, 2)
-        grid, words, chart, table, effects = pictures(results, first, "validation")
+        drawn = pictures(results, first, "validation")
         self.chosen = gr.State(first)
         # A path is the business of the machine's owner alone: on a public page there is no such box, and no such input.
         with gr.Row(visible=not self.public, elem_classes="tl-sweep-folder"):
@@ -50,13 +50,13 @@ class SweepsTab:
             self.open = gr.Button("Open", elem_id="sweep-open", scale=1, min_width=90)
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
-                self.words = gr.HTML(words, elem_id="sweep-words", apply_default_css=False)
-                self.grid = js_component("tabs/sweeps/sweep_map.js", GRID, grid, "sweep-grid")
-                self.effects = gr.HTML(effects, elem_id="sweep-effects", apply_default_css=False)
+                self.words = gr.HTML(drawn.words, elem_id="sweep-words", apply_default_css=False)
+                self.grid = js_component("tabs/sweeps/sweep_map.js", GRID, drawn.grid, "sweep-grid")
+                self.effects = gr.HTML(drawn.effects, elem_id="sweep-effects", apply_default_css=False)
             with gr.Column(scale=6, min_width=320, elem_classes="tl-keep-side"):
                 self.split = gr.Radio(SPLITS, value="validation", label="Loss on", elem_id="sweep-split")
-                self.chart = lines_chart(chart, "sweep-chart")
-                self.table = gr.HTML(table, elem_id="sweep-table", apply_default_css=False)
+                self.chart = lines_chart(drawn.chart, "sweep-chart")
+                self.table = gr.HTML(drawn.table, elem_id="sweep-table", apply_default_css=False)
                 with gr.Row(elem_classes="tl-buttons"):
                     self.train = gr.Button("Train the cell clicked last", variant="primary", elem_id="sweep-train")
                     self.clear = gr.Button("Clear", elem_id="sweep-clear")
@@ -67,7 +67,7 @@ class SweepsTab:
         self.clear.click(self.on_clear, [self.folder, self.split], outputs, **QUIET)
         for event in (self.open.click, self.folder.submit):
             event(self.on_open, [self.folder, self.split], outputs, **QUIET)
-        self.train.click(self.on_train, [self.folder, self.chosen], [tabs, *settings_outputs(self.train_tab)], **QUIET)
+        self.train.click(self.on_train, [self.folder, self.chosen], [self.bar, *self.train_tab.settings], **QUIET)
 
     def results(self, folder: str | None) -> Results:
         """The sweep that is looked at: an own one where that is allowed, else the shipped one."""
@@ -75,7 +75,7 @@ class SweepsTab:
             return demo_results()
         return own_results(str(folder))
 
-    def shown(self, folder: str | None, chosen: Sequence[int], split: str | None) -> list[Any]:
+    def shown(self, folder: str | None, chosen: Sequence[int], split: str | None) -> Updates:
         """All outputs."""
         split = "train" if split == "train" else "validation"
         try:
@@ -83,25 +83,33 @@ class SweepsTab:
         except (ResultsError, OSError) as error:
             raise error_toast(error) from None
         chosen = [number for number in chosen if 0 <= number < len(results.configurations)][-MAX_CHOSEN:]
-        return [chosen, *pictures(results, chosen, split)]
+        drawn = pictures(results, chosen, split)
+        return {
+            self.chosen: chosen,
+            self.grid: drawn.grid,
+            self.words: drawn.words,
+            self.chart: drawn.chart,
+            self.table: drawn.table,
+            self.effects: drawn.effects,
+        }
 
-    def on_select(self, folder: str | None, chosen: list[int], split: str, event: gr.EventData) -> list[Any]:
+    def on_select(self, folder: str | None, chosen: list[int], split: str, event: gr.EventData) -> Updates:
         """A cell was clicked: one more curve, or one less."""
         number = event._data.get("number") if isinstance(event._data, dict) else None
         if not isinstance(number, int):
-            return [gr.skip()] * 6
+            return gr.skip()
         rest = [other for other in chosen if other != number]
         return self.shown(folder, rest if number in chosen else [*rest, number], split)
 
-    def on_split(self, folder: str | None, chosen: list[int], split: str | None) -> list[Any]:
+    def on_split(self, folder: str | None, chosen: list[int], split: str | None) -> Updates:
         """The other loss."""
         return self.shown(folder, chosen, split)
 
-    def on_clear(self, folder: str | None, split: str | None) -> list[Any]:
+    def on_clear(self, folder: str | None, split: str | None) -> Updates:
         """No curve."""
         return self.shown(folder, [], split)
 
-    def on_open(self, folder: str | None, split: str | None) -> list[Any]:
+    def on_open(self, folder: str | None, split: str | None) -> Updates:
         """Another folder, with its best cells."""
         try:
             chosen = best_numbers(self.results(folder), 2)
@@ -109,7 +117,7 @@ class SweepsTab:
             raise error_toast(error) from None
         return self.shown(folder, chosen, split)
 
-    def on_train(self, folder: str | None, chosen: list[int]) -> list[Any]:
+    def on_train(self, folder: str | None, chosen: list[int]) -> Updates:
         """Set the controls of the Train tab to the cell that was clicked last, and go there."""
         if not chosen:
             raise error_toast(ValueError("Click a cell of the map first."))
@@ -122,7 +130,8 @@ class SweepsTab:
         if corpus is not None and corpus not in corpus_names():
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
         words = "These are the settings of a cell of the sweep."
-        return [gr.update(selected="train"), *settings_updates(self.train_tab, settings, None, words)]
+        opened: Updates = {self.bar: gr.update(selected=self.train_tab.key)}
+        return {**opened, **settings_updates(self.train_tab, settings, None, words)}
 
 
 def best_numbers(results: Results, count: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -19,13 +19,23 @@ SCALE_QUANTILE = 0.9
 UNIT = "nats per token"
 
 
-def pictures(results: Results, chosen: Sequence[int], split: str) -> list[Any]:
+class Pictures(NamedTuple):
+    """What the components of the tab show."""
+
+    grid: dict[str, Any]
+    words: str
+    chart: dict[str, Any]
+    table: str
+    effects: str
+
+
+def pictures(results: Results, chosen: Sequence[int], split: str) -> Pictures:
     """Map, words, curves, table of the chosen cells, and effects."""
     configurations = [results.configurations[number] for number in chosen]
-    return [
+    return Pictures(
         grid_value(results, chosen), sweep_words(results), chart_value(results, configurations, split),
         cells_table(configurations), effects_html(results),
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def sweep_words(results: Results) -> str:

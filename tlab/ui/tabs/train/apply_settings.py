@@ -8,20 +8,15 @@ from typing import Any
 import gradio as gr
 
 from tlab.ui.settings.links import defaults
-from tlab.ui.settings.side_b import NOTHING, choice_update, number_update, switch_words
+from tlab.ui.settings.side_b import NOTHING
+from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
-
-
-def settings_outputs(train: TrainTab) -> list[gr.Component]:
-    """What `settings_updates` sets: the presets, their words, all controls, and the words on B's value."""
-    controls = train.controls
-    return [train.comparisons, train.models, train.words, *controls.components, *controls.switch_outputs[2:]]
 
 
 def settings_updates(
     train: TrainTab, settings: Mapping[str, Any], switch: tuple[str, Any] | None, words: str
-) -> list[Any]:
-    """A value for each of `settings_outputs`. What is not set gets its default; a visitor's own text stays.
+) -> Updates:
+    """Updates of `train.settings`. What is not set gets its default; a visitor's own text stays.
 
     Args:
         train: the tab.
@@ -31,13 +26,14 @@ def settings_updates(
     """
     name, value = switch or (None, None)
     values = {**defaults(), **settings, "switch": name or NOTHING}
-    special = {"switch_choice": choice_update(name, value), "switch_number": number_update(name, value)}
-    updates = [
-        special[control] if control in special else value_update(component, values[control])
-        if control in values else gr.skip()
-        for control, component in zip(train.controls.names, train.controls.components, strict=True)
-    ]  # fmt: skip
-    return [None, None, words, *updates, switch_words(name, value)]
+    controls = zip(train.controls.names, train.controls.components, strict=True)
+    return {
+        train.comparisons: None,
+        train.models: None,
+        train.words: words,
+        **{control: value_update(control, values[field]) for field, control in controls if field in values},
+        **train.controls.switch_updates(name, value),
+    }
 
 
 def value_update(component: gr.Component, value: Any) -> Any:

@@ -13,7 +13,8 @@ from tlab.ui.settings.controls import OWN_TEXT
 from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults, query_of, read_query
 from tlab.ui.settings.side_b import fields_of, parse_side_b
-from tlab.ui.tabs.train.apply_settings import settings_outputs, settings_updates
+from tlab.ui.tabs.tab import Updates
+from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import QUIET, error_toast
 
@@ -60,9 +61,9 @@ class LinkBar:
         self.hide.input(self.on_copy, inputs, [self.panel, self.link], **QUIET).then(
             None, self.link, self.link, js=COPY, **QUIET
         )
-        demo.load(self.on_load, None, [self.notice, *settings_outputs(self.train)], **QUIET)
+        demo.load(self.on_load, None, [self.notice, *self.train.settings], **QUIET)
 
-    def on_copy(self, hidden: list[str] | None, *values: Any) -> list[Any]:
+    def on_copy(self, hidden: list[str] | None, *values: Any) -> Updates:
         """The query of these settings; the page makes a link of it."""
         given = dict(zip(self.controls.names, values, strict=True))
         try:
@@ -75,17 +76,18 @@ class LinkBar:
             gr.Info("The link has your settings, but not your own text.")
             del settings["corpus"]
         known = [name for name in hidden or [] if name in defaults()]
-        return [gr.update(visible=True), query_of(settings, dict([switch]) if switch else {}, known)]
+        query = query_of(settings, dict([switch]) if switch else {}, known)
+        return {self.panel: gr.update(visible=True), self.link: query}
 
-    def on_load(self, request: gr.Request) -> list[Any]:
+    def on_load(self, request: gr.Request) -> Updates:
         """Set the controls to what the address asks for, and say what of it cannot be."""
         query = dict(request.query_params) if request else {}
         link = read_query(query)
         if not (link.settings or link.hidden or link.problems):
-            return [gr.skip()] * (1 + len(settings_outputs(self.train)))
+            return gr.skip()
         switch = next(iter(link.other.items()), None)
         updates = settings_updates(self.train, link.settings, switch, "These are the settings of the link.")
-        return [notice_html(link.problems, link.hidden), *updates]
+        return {self.notice: notice_html(link.problems, link.hidden), **updates}
 
 
 def notice_html(problems: list[str], hidden: list[str]) -> str:

@@ -10,17 +10,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from tlab.cost import num_parameters
 from tlab.text import load_corpus
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import check_limits
-from tlab.ui.runs.manager import GUESSED_VOCABULARY, BusyError, Runs, tokenizer_of
+from tlab.ui.runs.manager import GUESSED_VOCABULARY, BusyError, tokenizer_of
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
 from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
+from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.view import (
     chart_value,
     duration,
@@ -39,18 +41,19 @@ SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
 VALIDATION_SHARE = 0.1  # of a text
 
 
-class TrainTab:
+class TrainTab(Tab):
     """Builds the tab and holds its handlers. `run_id` is all that a session's state has.
 
     Other tabs bring a run onto this one by `show`, with `outputs` as the outputs of their handler.
     """
 
-    def __init__(self, runs: Runs, run_id: gr.State) -> None:
-        self.runs = runs
-        self.run_id = run_id
-        self.controls = Controls(DEMO_PRESET.settings, DEMO_PRESET.switch, runs.limits.text)
+    title, key = "Train", "train"
 
-    def build(self) -> None:
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self.controls = Controls(DEMO_PRESET.settings, DEMO_PRESET.switch, self.runs.limits.text)
+
+    def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
         demo = demo_run()
         with gr.Row(equal_height=False):
@@ -70,11 +73,13 @@ class TrainTab:
                 self.numbers = gr.HTML(numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
                 self.why = why_panel(why_value(demo))
                 self.samples = gr.HTML(samples_html(demo), elem_id="run-sample", apply_default_css=False)
-        buttons = [self.start, self.pause, self.step, self.stop, self.reset]
-        pictures = [self.chart, self.numbers, self.why, self.samples]
-        self.outputs = [self.run_id, self.state, *pictures, *buttons]
+        pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
+        buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
+        self.outputs = [self.run_id, *pictures, *buttons]
+        self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls()
         self.connect_buttons()
+        page.blocks.load(self.on_open, self.controls.components, self.estimate, queue=False, **QUIET)
 
     def build_presets(self) -> None:
         """Settings with names; the sentence says what to look for."""
@@ -91,16 +96,12 @@ class TrainTab:
     def connect_controls(self) -> None:
         """Presets set the controls; any change of these renews the estimate."""
         self.controls.connect()
-        outputs = [
-            self.comparisons,
-            self.models,
-            self.words,
-            *self.controls.components,
-            *self.controls.switch_outputs[2:],
-        ]
+        self.settings: list[Block] = [
+            self.comparisons, self.models, self.words, *self.controls.components, self.controls.switch_note
+        ]  # fmt: skip
         corpus = self.controls.components[self.controls.names.index("corpus")]
         for radio in (self.comparisons, self.models):
-            radio.input(self.on_preset, [radio, corpus], outputs, queue=False, **QUIET)
+            radio.input(self.on_preset, [radio, corpus], self.settings, queue=False, **QUIET)
         inputs = self.controls.components
         changes = [getattr(component, "change") for component in inputs]  # noqa: B009, it has it at run time only
         # Not "once": the last of many changes counts, as when a preset sets all controls.
@@ -120,14 +121,17 @@ class TrainTab:
 
     # -------------------------------------------------------------------------------- settings
 
-    def on_preset(self, label: str | None, corpus: str | None = None) -> list[Any]:
+    def on_preset(self, label: str | None, corpus: str | None = None) -> Updates:
         """All controls as the preset has them."""
         preset = PRESETS.get(label or "")
         if preset is None:
-            return [gr.skip()] * (4 + len(self.controls.components))
-        chosen = [label if preset in group else None for group in (COMPARISONS, MODELS)]
-        updates, words = self.controls.preset_updates(preset, corpus)
-        return [*chosen, preset.words, *updates, words]
+            return gr.skip()
+        return {
+            self.comparisons: label if preset in COMPARISONS else None,
+            self.models: label if preset in MODELS else None,
+            self.words: preset.words,
+            **self.controls.preset_updates(preset, corpus),
+        }
 
     async def on_open(self, *values: Any) -> str:
         """The first estimate; a server that has just started needs a moment to know its pace."""
@@ -163,14 +167,14 @@ class TrainTab:
 
     # -------------------------------------------------------------------------------- buttons
 
-    async def on_start(self, request: gr.Request, *values: Any) -> AsyncIterator[list[Any]]:
+    async def on_start(self, request: gr.Request, *values: Any) -> AsyncIterator[Updates]:
         """Begin a new run with these settings, and show it until it ends."""
         async for frame in self.begin(request, values, None):
             yield frame
 
     async def begin(
         self, request: gr.Request, values: tuple[Any, ...], pause_after: int | None
-    ) -> AsyncIterator[list[Any]]:
+    ) -> AsyncIterator[Updates]:
         """The same; after `pause_after` steps it pauses."""
         try:
             run = self.runs.start(
@@ -181,18 +185,18 @@ class TrainTab:
         async for frame in self.follow(run):
             yield frame
 
-    async def on_pause(self, run_id: str | None) -> AsyncIterator[list[Any]]:
+    async def on_pause(self, run_id: str | None) -> AsyncIterator[Updates]:
         """Pause a run that runs, go on with one that pauses."""
         run = self.runs.get(run_id)
-        if run is None:
+        if run is not None and not run.active:
+            async for frame in self.go_on(run, None):
+                yield frame
             return
-        if run.active:
+        if run is not None:
             self.runs.pause(run)
-            return
-        async for frame in self.go_on(run, None):
-            yield frame
+        yield self.unchanged  # Gradio empties all outputs of a generator that ends without a frame
 
-    async def go_on(self, run: Run, pause_after: int | None) -> AsyncIterator[list[Any]]:
+    async def go_on(self, run: Run, pause_after: int | None) -> AsyncIterator[Updates]:
         """Resume a run and show it; after `pause_after` steps it pauses again."""
         try:
             self.runs.resume(run, pause_after)
@@ -201,7 +205,7 @@ class TrainTab:
         async for frame in self.follow(run):
             yield frame
 
-    async def on_step(self, run_id: str | None, request: gr.Request, *values: Any) -> AsyncIterator[list[Any]]:
+    async def on_step(self, run_id: str | None, request: gr.Request, *values: Any) -> AsyncIterator[Updates]:
         """One update of each side: of the run that pauses, or the first one of a new run."""
         run = self.runs.get(run_id)
         stepping = self.go_on(run, 1) if run is not None and run.state == PAUSED else self.begin(request, values, 1)
@@ -214,46 +218,77 @@ class TrainTab:
         if run is not None:
             self.runs.stop(run)
 
-    def on_reset(self, run_id: str | None) -> list[Any]:
+    def on_reset(self, run_id: str | None) -> Updates:
         """Show the shipped run again; the history keeps this one. The settings stay, so Start gives the same curve."""
         run = self.runs.get(run_id)
         if run is not None:
             self.runs.stop(run)
             self.runs.show(run.session, None)
-        return shipped_frame()
+        return self.shipped_frame()
 
     # -------------------------------------------------------------------------------- frames
 
-    def show(self, session: str, run: Run | None) -> list[Any]:
+    def show(self, session: str, run: Run | None) -> Updates:
         """All outputs for a run of the history, or for the shipped one."""
         self.runs.show(session, run)
-        return shipped_frame() if run is None else self.frame(run)
+        return self.shipped_frame() if run is None else self.frame(run)
 
-    def frame(self, run: Run) -> list[Any]:
+    def frame(self, run: Run) -> Updates:
         """All outputs for a run as it is now."""
-        return [run.id, self.words_of(run), *pictures(run), samples_html(run), *buttons_for(run)]
+        return {**self.progress(run), self.samples: samples_html(run), **self.buttons(run)}
 
-    def words_of(self, run: Run) -> str:
-        """The line on what goes on."""
-        return state_html(run.state, run_words(run, self.runs.queue_position(run), (run.id, 0) in self.runs.store))
+    def shipped_frame(self) -> Updates:
+        """All outputs of a page without a run: the shipped one, and no run id."""
+        demo = demo_run()
+        return {
+            **self.pictures(demo),
+            self.run_id: None,
+            self.state: demo_state(demo),
+            self.samples: samples_html(demo),
+            **self.buttons(None),
+        }
 
-    async def follow(self, run: Run) -> AsyncIterator[list[Any]]:
+    def progress(self, run: Run) -> Updates:
+        """What changes from frame to frame."""
+        words = run_words(run, self.runs.queue_position(run), (run.id, 0) in self.runs.store)
+        return {self.run_id: run.id, self.state: state_html(run.state, words), **self.pictures(run)}
+
+    def pictures(self, run: Run) -> Updates:
+        """Chart, numbers and why panel of a run."""
+        return {self.chart: chart_value(run), self.numbers: numbers_html(run), self.why: why_value(run)}
+
+    def buttons(self, run: Run | None) -> Updates:
+        """Which buttons can be pressed, and what Start and Pause say."""
+        state = run.state if run else None
+        busy, running = state in ACTIVE, state in (RUNNING, WAITING)
+        return {
+            self.start: gr.update(interactive=not busy, value="Start again" if state == PAUSED else "Start"),
+            self.pause: gr.update(
+                interactive=running or state == PAUSED, value="Resume" if state == PAUSED else "Pause"
+            ),
+            self.step: gr.update(interactive=not busy),
+            self.stop: gr.update(interactive=busy or state == PAUSED),
+            self.reset: gr.update(interactive=run is not None),
+        }
+
+    async def follow(self, run: Run) -> AsyncIterator[Updates]:
         """A frame of everything, several times a second, until the run ends or pauses."""
         shown_state, shown_samples = None, None
         while True:
             over = not run.active  # asked before the picture is made, so that the last picture shows the end
             if self.runs.shown(run.session) is not run:
-                # Another is on show. When a generator ends, Gradio sends its last frame once more: that must be what
-                # the page shows by now, or the end of this run would cover it.
-                anew = self.runs.shown(run.session) is not None
-                yield [gr.skip()] * len(shipped_frame()) if anew else shipped_frame()
+                # Another is shown by now. When a generator ends, Gradio sends its last frame once more: that must be
+                # what the page shows, or the end of this run would cover it.
+                yield self.unchanged if self.runs.shown(run.session) is not None else self.shipped_frame()
                 return
             state, samples = run.state, [side.sample for side in run.sides]
-            changed = state != shown_state
-            texts = samples_html(run) if changed or samples != shown_samples else gr.skip()
+            frame = self.progress(run)
+            if state != shown_state:
+                frame |= self.buttons(run)
+            if state != shown_state or samples != shown_samples:
+                frame[self.samples] = samples_html(run)
             shown_state, shown_samples = state, samples
-            buttons = buttons_for(run) if changed else [gr.skip()] * len(buttons_for(run))
-            yield [run.id, self.words_of(run), *pictures(run), texts, *buttons]
+            yield frame
             if over:
                 break
             await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
@@ -282,33 +317,9 @@ def note(words: str, kind: str = "") -> str:
     return f'<p class="tl-note {kind}">{html.escape(words)}</p>'
 
 
-def pictures(run: Run) -> list[Any]:
-    """Chart, numbers and why panel of a run."""
-    return [chart_value(run), numbers_html(run), why_value(run)]
-
-
-def shipped_frame() -> list[Any]:
-    """All outputs of a page without a run: the shipped one, and no run id."""
-    demo = demo_run()
-    return [None, demo_state(demo), *pictures(demo), samples_html(demo), *buttons_for(None)]
-
-
 def demo_state(demo: Run) -> str:
     """What to say of the shipped run. After a reset the settings may be any, so it never says "these"."""
     labels = " and ".join(side.label for side in demo.sides)
     return state_html(
         "shipped", f"A finished run on “{demo.job.corpus}”: {labels}, all else the same. Press Start to see it live."
     )
-
-
-def buttons_for(run: Run | None) -> list[Any]:
-    """Which of Start, Pause, One step, Stop and Reset can be pressed, and what Start and Pause say."""
-    state = run.state if run else None
-    busy, running = state in ACTIVE, state in (RUNNING, WAITING)
-    return [
-        gr.update(interactive=not busy, value="Start anew" if state == PAUSED else "Start"),
-        gr.update(interactive=running or state == PAUSED, value="Resume" if state == PAUSED else "Pause"),
-        gr.update(interactive=not busy),
-        gr.update(interactive=busy or state == PAUSED),
-        gr.update(interactive=run is not None),
-    ]

@@ -1,0 +1,18 @@
+"""One tab of the page, built without the others; import it after Gradio."""
+
+import gradio as gr
+
+from tlab.ui.inspection.cache import InspectionCache
+from tlab.ui.tabs.tab import Page, Services
+
+
+def built(kind, runs, inspector=None, after=()):
+    """A tab of this class, with handlers that can be called, and of these others further left."""
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        services = Services(runs, inspector, InspectionCache(), gr.State(None))
+        tabs = [each(services) for each in (*after, kind)]
+        with gr.Tabs() as bar:
+            for tab in tabs:
+                with gr.Tab(tab.title, id=tab.key) as handle:
+                    tab.build(Page(blocks, bar, handle, tabs))
+    return tabs[-1]

@@ -1,0 +1,83 @@
+"""What a tab of the page is, and what all tabs share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import gradio as gr
+from gradio.blocks import Block
+
+from tlab.ui.inspection.cache import InspectionCache
+from tlab.ui.inspection.process import Inspector
+from tlab.ui.runs.manager import Runs
+
+Updates = dict[Block, Any]
+"""What a handler returns: a value for each component that changes. All others stay as they are."""
+
+KnownTab = TypeVar("KnownTab", bound="Tab")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What is behind the tabs of one page.
+
+    Attributes:
+        runs: what trains.
+        inspector: the process that looks into models.
+        cache: what has been computed of models.
+        run_id: the run that a visitor looks at; None for the shipped one. All tabs show the same run.
+    """
+
+    runs: Runs
+    inspector: Inspector
+    cache: InspectionCache
+    run_id: gr.State
+
+
+class Page(NamedTuple):
+    """The page while it is built: all that a tab needs in order to connect itself to the rest.
+
+    Attributes:
+        blocks: the whole page.
+        bar: the row of tabs; a handler opens one with `gr.update(selected=key)`.
+        handle: the tab that is being built; its `select` event says that it comes into view.
+        tabs: all tabs, of which those further left are built already.
+    """
+
+    blocks: gr.Blocks
+    bar: gr.Tabs
+    handle: gr.Tab
+    tabs: Sequence[Tab]
+
+    def find(self, kind: type[KnownTab]) -> KnownTab:
+        """The tab of this class, for tabs that bring something onto another."""
+        return next(tab for tab in self.tabs if isinstance(tab, kind))
+
+
+class Tab(ABC):
+    """One tab: it lays itself out, and its methods are its handlers.
+
+    A new tab is a folder beside this file (tab.py with a subclass; scripts, styles and templates beside it) and one
+    entry in the list `TABS` of `tlab.ui.app`.
+
+    Attributes:
+        title: what the visitor reads.
+        key: its name in links and in `gr.update(selected=key)`.
+    """
+
+    title: ClassVar[str]
+    key: ClassVar[str]
+
+    def __init__(self, services: Services) -> None:
+        self.runs, self.inspector = services.runs, services.inspector
+        self.cache, self.run_id = services.cache, services.run_id
+
+    @abstractmethod
+    def build(self, page: Page) -> None:
+        """Lay the tab out where the `with` of the caller is, and connect its handlers."""
+
+    def leave(self, session: str) -> None:  # noqa: B027, most tabs keep nothing
+        """A visitor has left: forget what was kept for them."""
