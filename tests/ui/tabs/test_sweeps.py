@@ -139,7 +139,7 @@ def test_a_folder_that_is_none_is_refused_in_words():
 
 
 def test_the_small_form_of_a_real_sweep_is_what_the_tab_opens(tmp_path, verse):
-    from sweeps.grid.parse import grid_from_words
+    from sweeps.grid.parse import parse_grid
     from sweeps.report.archive import small_form
     from sweeps.run.driver import Execution, run_sweep
     from sweeps.store.folder import Store
@@ -148,7 +148,7 @@ def test_the_small_form_of_a_real_sweep_is_what_the_tab_opens(tmp_path, verse):
     words = ["steps=6", "validation_every=2", "batch_size=2", "context_length=8", "hidden_dim=8", "num_heads=2",
              "num_layers=1", f"corpus={tmp_path / 'verse.txt'}"]  # fmt: skip
     store = Store(tmp_path / "sweep")
-    run_sweep(grid_from_words("norm", words, seeds=2), store, Execution(jobs=1))
+    run_sweep(parse_grid("norm", words, seeds=2), store, Execution(jobs=1))
     small_form(store, tmp_path / "small.zip")
     whole, small = own_results(str(store.folder)), read_results(zipfile.Path(tmp_path / "small.zip"), "small")
     assert small.axes == whole.axes and list(small.axes) == ["norm"]
