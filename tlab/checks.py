@@ -103,8 +103,8 @@ def random_model(config: ModelConfig, rng: np.random.Generator, build: Build = T
     """A float64 model with nothing at a special value: matrices of Glorot size, vectors spread about their start."""
     model = build(config, dtype=np.float64)
     for param in model.parameters.values():
-        spread = math.sqrt(2.0 / sum(param.shape)) if param.is_matrix else 0.3
-        param.data[...] = rng.normal(0.0, spread, param.shape) + (0.0 if param.is_matrix else param.data)
+        spread = math.sqrt(2.0 / sum(param.shape)) if param.is_decayed else 0.3
+        param.data[...] = rng.normal(0.0, spread, param.shape) + (0.0 if param.is_decayed else param.data)
     return model
 
 

@@ -133,7 +133,7 @@ def test_an_update_by_a_hundredth_of_each_matrix_has_the_ratio_of_a_hundredth(mo
 def test_a_step_that_moves_scales_and_shifts_only_has_no_update_of_matrices(model, ids):
     def move_vectors(space):
         for param in space.values():
-            if not param.is_matrix:
+            if not param.is_decayed:
                 param.data += 1.0
 
     _, rows = insights_after(model, ids, move_vectors)

@@ -23,7 +23,7 @@ def registered():
 
         def __init__(self, space, name, context_length, hidden_dim, num_heads, init):
             super().__init__(space, name, context_length, hidden_dim, num_heads, init)
-            self.weight = space.declare(f"{name}.weight", (num_heads, DISTANCES), init.embedding)
+            self.weight = space.declare(f"{name}.weight", (num_heads, DISTANCES), init.embedding, "vector")
 
         def bins(self, num_queries, num_keys):
             distance = np.arange(num_keys - num_queries, num_keys)[:, None] - np.arange(num_keys)[None, :]

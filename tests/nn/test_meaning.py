@@ -326,7 +326,7 @@ def test_xavier_init_is_uniform_with_glorots_limit(scale_residual, factor):
 @pytest.mark.parametrize("init", INITS)
 def test_biases_and_shifts_start_at_0_and_scales_at_1(init):
     for name, param in Transformer(tiny(init=init)).parameters.items():
-        if not param.is_matrix:
+        if not param.is_decayed:
             assert (param.data == (1 if name.endswith("scale") else 0)).all(), name
 
 

@@ -6,6 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
+from support import tiny
+from tlab import Transformer
 from tlab.nn.params import ParamSpace, ones, zeros
 
 
@@ -77,3 +79,20 @@ def test_a_name_cannot_be_declared_twice(space):
 def test_a_live_model_refuses_to_be_copied_and_names_the_way(space, copier):
     with pytest.raises(TypeError, match="Checkpoint"):
         copier(space)
+
+
+def test_a_parameter_says_what_it_is_to_an_optimizer():
+    model = Transformer(tiny(position="learned", tied=False))
+    roles = {name: param.role for name, param in model.parameters.items()}
+    assert {name for name in roles if roles[name] == "embedding"} == {
+        "embedding.weight", "position.weight", "head.weight"
+    }  # fmt: skip
+    matrices = {name for name in roles if roles[name] == "matrix"}
+    assert matrices == {name for name in roles if name.startswith("blocks.") and model.parameters[name].data.ndim == 2}
+    assert all(param.data.ndim == 1 for param in model.parameters.values() if param.role == "vector")
+
+
+@pytest.mark.parametrize(("shape", "role"), [((3, 4), "table"), ((3,), "matrix"), ((3,), "embedding")])
+def test_a_role_that_cannot_be_is_refused(shape, role):
+    with pytest.raises(ValueError, match=role):
+        ParamSpace().declare("a", shape, zeros, role)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from tlab import TrainConfig
+from support import tiny
+from tlab import TrainConfig, Trainer
 from tlab.nn.params import ParamSpace, ones
-from tlab.training.optimizers import OPTIMIZERS, clip_gradient
+from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
 from tlab.training.schedules import SCHEDULES, learning_rate_at
 from tlab.training.trainer import make_optimizer
 
@@ -144,3 +145,35 @@ def test_warmup_rises_in_a_line_to_the_peak(schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_run_of_one_step_has_a_rate(schedule):
     assert rates(schedule, steps=1) == pytest.approx([1.0])
+
+
+def test_an_optimizer_can_treat_matrices_by_their_role(verse):
+    @OPTIMIZERS.add("orthogonal", label="of this test")
+    class Orthogonal(Optimizer):
+        """Makes each matrix's step orthogonal, as Muon does, and lets everything else follow its gradient."""
+
+        options = ("momentum",)
+        state_names = ("velocity",)
+
+        def step(self, space, learning_rate):
+            velocity = self.state["velocity"]
+            velocity *= self.momentum
+            velocity += space.grad
+            for name, change in space.split(velocity).items():
+                if space[name].role == "matrix":
+                    left, _, right = np.linalg.svd(change, full_matrices=False)
+                    change = left @ right
+                space[name].data[...] -= learning_rate * change
+
+    try:
+        config = tiny(vocab_size=verse.tokenizer.vocab_size)
+        training = TrainConfig(optimizer="orthogonal", steps=20, warmup_steps=0, learning_rate=0.01, momentum=0.5)
+        trainer = Trainer(config, training, verse)
+        weight = trainer.model.parameters["blocks.0.mlp.up.weight"].data
+        before = weight.copy()
+        first = trainer.train_step()
+        step = (before - weight) / first.learning_rate
+        assert np.linalg.svd(step, compute_uv=False) == pytest.approx(np.ones(min(step.shape)), rel=1e-3)
+        assert [record.loss for record in trainer][-1] < first.loss
+    finally:
+        OPTIMIZERS.remove("orthogonal")

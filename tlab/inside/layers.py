@@ -48,7 +48,7 @@ def layer_insights(
     rows = []
     for layer, block in enumerate(trace.blocks):
         names = [name for name in model.parameters if name.startswith(f"blocks.{layer}.")]
-        matrices = [name for name in names if model.parameters[name].is_matrix]
+        matrices = [name for name in names if model.parameters[name].role == "matrix"]
         moved = norm_of(model.parameters[name].data - olds[name] for name in matrices)
         size = norm_of(olds[name] for name in matrices)
         rows.append(

@@ -28,8 +28,16 @@ class Linear:
     weight: Param
     bias: Param | None
 
-    def __init__(self, space: ParamSpace, name: str, shape: tuple[int, int], init: Initializer, bias: bool) -> None:
-        self.weight = space.declare(f"{name}.weight", shape, init)
+    def __init__(
+        self,
+        space: ParamSpace,
+        name: str,
+        shape: tuple[int, int],
+        init: Initializer,
+        bias: bool,
+        role: str = "matrix",
+    ) -> None:
+        self.weight = space.declare(f"{name}.weight", shape, init, role)
         self.bias = space.declare(f"{name}.bias", shape[1:], zeros) if bias else None
 
     def forward(self, x: Array) -> tuple[Array, Array]:
@@ -54,7 +62,7 @@ class Embedding:
     """
 
     def __init__(self, space: ParamSpace, name: str, shape: tuple[int, int], init: Initializer) -> None:
-        self.weight = space.declare(f"{name}.weight", shape, init)
+        self.weight = space.declare(f"{name}.weight", shape, init, "embedding")
 
     def forward(self, ids: Ids) -> tuple[Array, Ids]:
         """(B, T) -> (B, T, C)."""

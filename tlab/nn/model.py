@@ -191,7 +191,7 @@ class Transformer:
             else None
         )
         self.loss = CrossEntropy()
-        self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, bias=False)
+        self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, False, "embedding")
 
     def replica(self, grad: Array, *, recompute: bool = False) -> Transformer:
         """A model on the very same weights that adds its gradients to `grad` instead: for a thread of its own.

@@ -19,16 +19,23 @@ Initializer = Callable[["np.random.Generator", Shape], Array]  # quoted: NumPy l
 """Draws the first values of a tensor: (random generator, shape) -> array of that shape."""
 
 
+ROLES = ("embedding", "matrix", "vector")
+"""What a parameter is to an optimizer: a table with a row for each token or place, a linear map, or neither."""
+
+
 class Param:
     """One tensor of weights: `data` and `grad` are views of the space's flat vectors, set by `ParamSpace.pack`."""
 
-    __slots__ = ("data", "grad", "init", "name", "shape")
+    __slots__ = ("data", "grad", "init", "name", "role", "shape")
 
     data: Array
     grad: Array
 
-    def __init__(self, name: str, shape: Shape, init: Initializer) -> None:
+    def __init__(self, name: str, shape: Shape, init: Initializer, role: str) -> None:
+        if role not in ROLES or (role != "vector" and len(shape) != 2):
+            raise ValueError(f"parameter {name!r} of shape {shape} cannot be of the role {role!r}; roles: {ROLES}")
         self.name = name
+        self.role = role
         self.shape = shape
         self.init = init
 
@@ -38,9 +45,9 @@ class Param:
         return math.prod(self.shape)
 
     @property
-    def is_matrix(self) -> bool:
-        """Whether weight decay applies: to matrices, not to biases, scales and shifts."""
-        return len(self.shape) >= 2
+    def is_decayed(self) -> bool:
+        """Whether weight decay applies: to matrices and embeddings, not to biases, scales and shifts."""
+        return self.role != "vector"
 
     def __repr__(self) -> str:
         return f"Param({self.name!r}, {self.shape})"
@@ -60,11 +67,11 @@ class ParamSpace(Mapping[str, Param]):
         self._params: dict[str, Param] = {}
         self.num_decayed = 0
 
-    def declare(self, name: str, shape: Shape, init: Initializer) -> Param:
-        """A new parameter; it has no values before `pack`."""
+    def declare(self, name: str, shape: Shape, init: Initializer, role: str | None = None) -> Param:
+        """A new parameter; it has no values before `pack`. By default what has two axes is a matrix."""
         if name in self._params:
             raise ValueError(f"parameter {name!r} is declared twice")
-        self._params[name] = Param(name, shape, init)
+        self._params[name] = Param(name, shape, init, role or ("matrix" if len(shape) == 2 else "vector"))
         return self._params[name]
 
     def pack(self, seed: int, dtype: np.dtype) -> None:
@@ -81,7 +88,7 @@ class ParamSpace(Mapping[str, Param]):
     def lay_out(self, data: Array, grad: Array) -> None:
         """Make every parameter a view of these flat vectors, which may be another space's."""
         self.data, self.grad = data, grad
-        self.num_decayed = sum(param.size for param in self.values() if param.is_matrix)
+        self.num_decayed = sum(param.size for param in self.values() if param.is_decayed)
         grads = self.split(grad)
         for name, values in self.split(data).items():
             self[name].data, self[name].grad = values, grads[name]
@@ -96,7 +103,7 @@ class ParamSpace(Mapping[str, Param]):
 
     def in_memory(self) -> list[Param]:
         """Every parameter in the order in which they lie in the flat vectors: matrices first."""
-        return sorted(self.values(), key=lambda param: not param.is_matrix)  # stable
+        return sorted(self.values(), key=lambda param: not param.is_decayed)  # stable
 
     def __getitem__(self, name: str) -> Param:
         return self._params[name]

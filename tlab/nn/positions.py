@@ -219,7 +219,7 @@ class Learned(Position):
         self, space: ParamSpace, name: str, context_length: int, hidden_dim: int, num_heads: int, init: Init
     ) -> None:
         super().__init__(space, name, context_length, hidden_dim, num_heads, init)
-        self.weight = space.declare(f"{name}.weight", (context_length, hidden_dim), init.embedding)
+        self.weight = space.declare(f"{name}.weight", (context_length, hidden_dim), init.embedding, "embedding")
 
     def embed(self, x: Array, start: int) -> Array:
         return x + self.weight.data[start : start + x.shape[1]]
