@@ -20,7 +20,8 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from sweeps.findings.claim import Claim
 from sweeps.findings.claims import CLAIMS
 from sweeps.findings.page import Finding, finding_as_text, summary_as_text, write_page
-from sweeps.findings.trials import Trial, read_outcome, run_trials, trials_of
+from sweeps.findings.trials import read_trials, run_trials, trials_of
+from sweeps.grid.cell_id import Cell
 from sweeps.store.provenance import processor
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
 from tlab.wording import did_you_mean, several
@@ -68,18 +69,18 @@ class FindingsCommand:
         trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
         print(f"{several(len(claims), 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
         try:
-            problem = run_trials(trials, self.out, corpora, jobs=jobs)
-        except KeyboardInterrupt:
-            print("interrupted; finished runs are kept, and the same command continues", file=sys.stderr)
-            return EXIT_INTERRUPTED
+            ended = run_trials(trials, self.out, corpora, jobs=jobs)
         except OSError as error:
             print(f"error: {error}; finished runs are kept, and the same command continues", file=sys.stderr)
             return EXIT_FAILED
-        if problem:
-            print(f"{problem}; the same command continues", file=sys.stderr)
+        if ended.interrupted:
+            print("interrupted; finished runs are kept, and the same command continues", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        if ended.problem:
+            print(f"{ended.problem}; the same command continues", file=sys.stderr)
         return self.report(claims, corpora)
 
-    def trials(self, claim: Claim, corpora: Mapping[str, Corpus]) -> dict[str, list[Trial]]:
+    def trials(self, claim: Claim, corpora: Mapping[str, Corpus]) -> dict[str, list[Cell]]:
         """What a claim needs: label -> one trial per seed."""
         num_seeds = self.seeds or claim.seeds
         return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
@@ -103,13 +104,13 @@ class FindingsCommand:
     def finding(self, claim: Claim, corpora: Mapping[str, Corpus]) -> Finding | None:
         """A claim with its results; None where a run is missing."""
         trials = self.trials(claim, corpora)
-        measured = {label: [read_outcome(self.out, trial) for trial in each] for label, each in trials.items()}
-        if any(one is None for each in measured.values() for one in each):
+        records = read_trials([trial for each in trials.values() for trial in each], self.out)
+        if any(trial.cell_id not in records for each in trials.values() for trial in each):
             return None
-        found = {label: [one for one in each if one is not None] for label, each in measured.items()}
+        found = {label: [records[trial.cell_id] for trial in each] for label, each in trials.items()}
         num_seeds = len(next(iter(found.values())))
-        seeds = [{label: each[seed].outcome for label, each in found.items()} for seed in range(num_seeds)]
-        return Finding(claim, seeds, sum(one.seconds for each in found.values() for one in each))
+        seeds = [{label: each[seed].measured or {} for label, each in found.items()} for seed in range(num_seeds)]
+        return Finding(claim, seeds, sum(record.wall_seconds for each in found.values() for record in each))
 
 
 def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:

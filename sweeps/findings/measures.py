@@ -223,4 +223,4 @@ MEASURES = {
     "extrapolated": Measure(extrapolated),
     "induction": Measure(induction),
 }
-"""Every measure by its key, which is part of its results' file names."""
+"""Every measure by its key, which decides the ids of its results."""

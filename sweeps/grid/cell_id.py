@@ -38,6 +38,8 @@ class Cell:
     corpus_sha256: str
     alias_of: str | None = None
     """The cell that is run instead of this one, because it is the same function of the same weights."""
+    measure: str = ""
+    """The name of what is measured on the model instead of training it to the end, as for a finding."""
 
     @property
     def result_id(self) -> str:
@@ -79,14 +81,18 @@ class HashedConfig(Generic[OneConfig]):
 
 
 def identify(
-    text: TextConfig, model: HashedConfig[ModelConfig], train: HashedConfig[TrainConfig], corpus_sha256: str
+    text: TextConfig,
+    model: HashedConfig[ModelConfig],
+    train: HashedConfig[TrainConfig],
+    corpus_sha256: str,
+    measure: str = "",
 ) -> str:
     """A cell's id: the hash of everything that decides its numbers.
 
     The text counts by its sha256 and its tokenizer, not by its name or place. Host, time and number of jobs do not.
     """
-    decided = "\n".join((str(SCHEMA), DTYPE, corpus_sha256, text.tokenizer, model.json, train.json))
-    return hashlib.sha256(decided.encode()).hexdigest()[:16]
+    decided = [str(SCHEMA), DTYPE, corpus_sha256, text.tokenizer, model.json, train.json, *filter(None, [measure])]
+    return hashlib.sha256("\n".join(decided).encode()).hexdigest()[:16]
 
 
 # ------------------------------------------------------------------------------------------------ foreign parts

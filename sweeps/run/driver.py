@@ -9,21 +9,22 @@ import signal
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import PicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeps.grid.cell_id import Cell, foreign_parts
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid
 from sweeps.results.table import Table, differing_fields, table_of
 from sweeps.results.write import write_cells, write_curves, write_effects, write_summary
-from sweeps.run.backends import BACKENDS, BackendError, RunTasks, WorkerDied
+from sweeps.run.backends import BACKENDS, BackendError, Corpora, RunTasks, WorkerDied
 from sweeps.run.plan import SweepPlan, make_plan, work_of
 from sweeps.run.progress import Progress
+from sweeps.run.train_cell import Measure
 from sweeps.run.worker import Task, TaskResult, result_of
 from sweeps.store.folder import (
     LOG,
@@ -183,6 +184,56 @@ def write_tables(plan: SweepPlan, store: Store, interrupted: bool = False, probl
     return SweepResult(plan, table, missing, interrupted, problem)
 
 
+class RunEnd(NamedTuple):
+    """How a run ended; what it made is in the store."""
+
+    interrupted: bool
+    problem: str | None
+
+
+def run_measures(
+    cells: Sequence[Cell],
+    corpora: Corpora,
+    measures: Mapping[str, Measure],
+    store: Store,
+    execution: Execution,
+    *,
+    names: Mapping[str, str],
+    work: Mapping[str, float],
+    command: Sequence[str] = (),
+) -> RunEnd:
+    """Measure every cell that has no result yet, or only a failure, with all that a sweep has: resume, log, retries.
+
+    Args:
+        cells: what to measure; equal ones only once.
+        corpora: their texts.
+        measures: the functions that the cells name.
+        store: where results are, and go.
+        execution: how.
+        names: cell id -> what to call it.
+        work: cell id -> operations, for the order and the time left.
+        command: what was typed, for the manifest.
+
+    Raises:
+        StoreError: the folder cannot hold them.
+        LockedError: another driver is at work in the folder.
+    """
+    store.make_folder()
+    with locked(store.folder):
+        store.manifest = store.read_manifest()
+        unique = list({cell.cell_id: cell for cell in cells}.values())
+        records = store.records(cell.cell_id for cell in unique)
+        done = {i for i, record in records.items() if record.status not in FAILURES}
+        missing = [cell for cell in unique if cell.cell_id not in done]
+        if missing:
+            about = {"jobs": execution.jobs, "backend": execution.backend}
+            store.begin([], command, corpora.values(), **about)
+        plan = SweepPlan([], unique, unique, missing, corpora, records)
+        driver = Driver(plan, store, execution, measures, names, work)
+        driver.run()
+        return RunEnd(driver.interrupted, driver.problem)
+
+
 @dataclass
 class Driver:
     """One run: what is still to be trained, how often it was started, and why it ended."""
@@ -190,18 +241,23 @@ class Driver:
     plan: SweepPlan
     store: Store
     execution: Execution
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Cell id -> what to call it; made of the axes if empty."""
+    work: Mapping[str, float] = field(default_factory=dict)
+    """Cell id -> operations; counted for a whole training if empty."""
     interrupted: bool = False
     problem: str | None = None
     in_flight: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        work = work_of(self.plan.missing, self.plan.corpora)
+        work = self.work or work_of(self.plan.missing, self.plan.corpora)
         # Longest first: the other way round, the last one would run alone for long.
         self.pending = {c.cell_id: c for c in sorted(self.plan.missing, key=lambda c: -work[c.cell_id])}
         self.begun = {i: n for i, n in self.store.started().items() if i in self.pending}
         axes = differing_fields(self.plan.cells, [axis for grid in self.plan.grids for axis in grid.axes])
-        names = {i: cell.describe(axes) for i, cell in self.pending.items()}
-        self.progress = Progress(work, names, self.store.folder / LOG)
+        names = self.names or {i: cell.describe(axes) for i, cell in self.pending.items()}
+        self.progress = Progress({i: work[i] for i in self.pending}, names, self.store.folder / LOG)
         # Of cells that are trained again: until it is replaced, what is there is not this run's.
         self.old = {i: written_at(self.store.folder, i) for i in self.pending}
         self.failures = 0
@@ -290,7 +346,8 @@ class Driver:
             parts = foreign_parts(cell.model, cell.train)
             driver = (platform.node(), os.getpid())
             timeout = self.execution.timeout
-            yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver)
+            measure = self.measures.get(cell.measure)
+            yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver, measure)
 
     def take(self, outcome: TaskResult) -> None:
         """What came back of one cell: store it, count it, and report what is wrong with it."""

@@ -1,19 +1,25 @@
-"""One cell: train one model from its configs, and record how it went. Nothing here knows about grids."""
+"""One cell: train one model from its configs, or measure it, and record how it went. Nothing here knows about grids."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import traceback
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from sweeps.grid.cell_id import DTYPE, Cell
 from sweeps.store.record import DIVERGED, FAILED, OK, TIMEOUT, CurveRow, Record, cell_fields, failure
 from tlab.machine import forget_peak_memory, one_blas_thread, peak_memory_mib
+from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
+from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
 from tlab.training.trainer import Trainer
+
+Measure: TypeAlias = Callable[[ModelConfig, TrainConfig, Corpus], dict[str, Any]]
+"""What is measured of a configuration in place of a whole training; a module's function, so that it can be pickled."""
 
 TRACEBACK_LINES = 12  # its end, where the cause is
 
@@ -36,8 +42,7 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     num_parameters = None
     try:
         with one_blas_thread():
-            if corpus.sha256 != cell.corpus_sha256:
-                raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
+            check_text(cell, corpus)
             trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
             records = trainer.records
             num_parameters = trainer.model.num_parameters
@@ -45,8 +50,7 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
                 trainer.train_step()
         outcome = outcome_fields(trainer.divergence) if trainer.finished else timeout_fields(timeout)
     except Exception as error:
-        tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
-        outcome = failure(FAILED, type(error).__name__, str(error), "\n".join(tail))
+        outcome = error_fields(error)
     return Record(
         **cell_fields(cell, attempts),
         **outcome,
@@ -59,12 +63,54 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     )
 
 
+def measure_cell(cell: Cell, corpus: Corpus, measure: Measure, *, attempts: int = 1) -> Record:
+    """Measure the cell with one BLAS thread; -> its record. It never raises: an exception becomes a `failed` record.
+
+    Args:
+        cell: what to measure.
+        corpus: the text that it was planned with.
+        measure: gives plain numbers and lists, as for JSON; "diverged" among them says why the run diverged.
+        attempts: how often it was started, this time included.
+    """
+    began, cpu_began = time.perf_counter(), time.thread_time()
+    forget_peak_memory()
+    measured = None
+    try:
+        with one_blas_thread():
+            check_text(cell, corpus)
+            # Through JSON, so that nothing is returned which a record could not hold.
+            measured = json.loads(json.dumps(measure(cell.model, cell.train, corpus), allow_nan=False))
+        outcome = outcome_fields(measured.get("diverged"))
+    except Exception as error:
+        outcome = error_fields(error)
+    return Record(
+        **cell_fields(cell, attempts),
+        **outcome,
+        measured=measured,
+        wall_seconds=time.perf_counter() - began,
+        cpu_seconds=time.thread_time() - cpu_began,
+        peak_memory_mib=peak_memory_mib(),
+    )
+
+
+def check_text(cell: Cell, corpus: Corpus) -> None:
+    """Refuse a text that is not the cell's."""
+    if corpus.sha256 != cell.corpus_sha256:
+        raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
+
+
+def error_fields(error: Exception) -> dict[str, Any]:
+    """The status of a run that raised; called while the exception is handled."""
+    tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
+    return failure(FAILED, type(error).__name__, str(error), "\n".join(tail))
+
+
 def timeout_fields(timeout: float | None) -> dict[str, Any]:
     """The status of a run that was given up."""
     return failure(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
 
 
-def outcome_fields(divergence: Divergence | None) -> dict[str, Any]:
+def outcome_fields(divergence: Divergence | str | None) -> dict[str, Any]:
     """The status of a run that has ended, and if it diverged, why."""
     if divergence is None:
         return {"status": OK}

@@ -64,6 +64,8 @@ class Record:
     error_type: str | None = None
     error_message: str | None = None
     traceback_tail: str | None = None
+    measured: Mapping[str, Any] | None = None
+    """What the cell's measure returned; None for a cell that is trained to the end."""
     schema: int = SCHEMA
     curve: tuple[CurveRow, ...] = field(default=(), compare=False)
     """The learning curve. It has its own file."""

@@ -18,7 +18,7 @@ from sweeps.findings.claims import CLAIMS, QUESTIONS
 from sweeps.findings.command import chosen
 from sweeps.findings.measures import MEASURES, copied_letters, prefix_matching, repeated_lines
 from sweeps.findings.page import Finding, finding_as_text, number_in_words, page_as_markdown, write_page
-from sweeps.findings.trials import read_outcome, run_trials, trials_of
+from sweeps.findings.trials import RUNS, read_trials, run_trials, trials_of, work_of
 from sweeps.findings.verdicts import (
     EQUIVALENT,
     EVERY_SEED,
@@ -34,6 +34,8 @@ from sweeps.findings.verdicts import (
     verdict_of_all,
 )
 from sweeps.results.stats import Estimate
+from sweeps.run.driver import RunEnd
+from sweeps.store.folder import record_path
 from tlab.nn.model import Transformer
 from tlab.text import corpus_from_text, load_corpus
 from tlab.training.config import TrainConfig
@@ -242,7 +244,7 @@ def test_a_claim_is_complete_and_its_runs_can_be_made(claim, repeat):
     for run in claim.runs.values():
         trials = trials_of(run.measure, run.settings, claim.seeds, corpora)
         assert [trial.train.seed for trial in trials] == list(range(claim.seeds))
-        assert trials[0].cost > 0 and run.measure in MEASURES
+        assert work_of(trials[0]) > 0 and run.measure in MEASURES
 
 
 def test_the_ten_claims_of_the_specification_are_there_and_every_question_rests_on_one():
@@ -265,27 +267,25 @@ def test_swiglu_and_gelu_have_the_same_number_of_weights_within_one_percent(repe
 def test_the_same_run_has_the_same_name_and_another_one_another(verse):
     corpora = {"verse": verse}
     first, second = trials_of("trained", TINY, 2, corpora)
-    assert first.name != second.name
-    assert trials_of("trained", {**TINY, "hidden_dim": 8}, 1, corpora)[0].name == first.name
-    assert trials_of("trained", {**TINY, "norm": "rmsnorm"}, 1, corpora)[0].name != first.name
-    assert trials_of("beginning", TINY, 1, corpora)[0].name != first.name
+    assert first.cell_id != second.cell_id
+    assert trials_of("trained", {**TINY, "hidden_dim": 8}, 1, corpora)[0].cell_id == first.cell_id
+    assert trials_of("trained", {**TINY, "norm": "rmsnorm"}, 1, corpora)[0].cell_id != first.cell_id
+    assert trials_of("beginning", TINY, 1, corpora)[0].cell_id != first.cell_id
 
 
 def test_running_again_measures_only_what_is_missing_or_damaged(verse, tmp_path, capsys):
     corpora = {"verse": verse}
     trials = trials_of("trained", TINY, 3, corpora)
-    assert run_trials(trials[:2], tmp_path, corpora) is None
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    before = read_outcome(tmp_path, trials[1])
-    damaged = tmp_path / f"{trials[1].name}.json"
-    content = json.loads(damaged.read_bytes())
-    damaged.write_text(json.dumps({**content, "seconds": 0.0}))
-    assert read_outcome(tmp_path, trials[1]) is None
+    assert run_trials(trials[:2], tmp_path, corpora) == RunEnd(interrupted=False, problem=None)
+    files = {trial: record_path(tmp_path / RUNS, trial.cell_id) for trial in trials}
+    written, before = files[trials[0]].stat().st_mtime_ns, read_trials(trials, tmp_path)[trials[1].cell_id]
+    content = json.loads(files[trials[1]].read_bytes())
+    files[trials[1]].write_text(json.dumps({**content, "wall_seconds": 0.0}))  # damaged
+    assert list(read_trials(trials, tmp_path)) == [trials[0].cell_id]
     run_trials(trials, tmp_path, corpora)
-    untouched = tmp_path / f"{trials[0].name}.json"
-    assert untouched.stat().st_mtime_ns == files[untouched]
-    again = read_outcome(tmp_path, trials[1])
-    assert again.outcome["losses"] == before.outcome["losses"]
+    assert files[trials[0]].stat().st_mtime_ns == written
+    again = read_trials(trials, tmp_path)[trials[1].cell_id]
+    assert again.measured["losses"] == before.measured["losses"]
     assert "2 of 2 done" in capsys.readouterr().err
 
 
@@ -299,7 +299,7 @@ def test_a_trial_that_raises_is_reported_and_the_others_go_on(verse, tmp_path, c
     corpora = {"verse": verse}
     trials = trials_of("trained", TINY, 2, corpora)
     run_trials(trials, tmp_path, corpora)
-    assert read_outcome(tmp_path, trials[0]) is None and read_outcome(tmp_path, trials[1]) is not None
+    assert list(read_trials(trials, tmp_path)) == [trials[1].cell_id]
     told = capsys.readouterr().err
     assert "RuntimeError: no luck" in told and "seed=0" in told and "1 failed" in told
 
@@ -331,7 +331,7 @@ def test_a_quick_claim_is_run_judged_drawn_and_reported(small_claims, tmp_path, 
 
 def test_interrupted_findings_keep_what_was_measured(small_claims, tmp_path, capsys, monkeypatch):
     def interrupting(*_, **__):
-        raise KeyboardInterrupt
+        return RunEnd(interrupted=True, problem=None)
 
     monkeypatch.setattr(sweeps.findings.command, "run_trials", interrupting)
     assert main(["findings", "no-norm", "--out", str(tmp_path)]) == 130
