@@ -157,7 +157,7 @@ def test_more_cells_of_an_old_sweep_are_of_other_code_which_is_told_with_the_way
     # The source's hash has the paths of the code in it, and the code has moved.
     assert sweep_command("run", *measure.QUICK, "--seeds", "2", "--out", "sweep") == 2
     told = capsys.readouterr().err
-    assert "has results of other code in tlab" in told and "--mixed-source" in told
+    assert "another version of the code in tlab" in told and "--mixed-source" in told
     assert sweep_command("run", *measure.QUICK, "--seeds", "2", "--out", "sweep", "--mixed-source") == 0
     rows = list(csv.DictReader((here / "sweep" / "cells.csv").read_text().splitlines()))
     assert len(rows) == 72

@@ -15,7 +15,10 @@ import pytest
 
 from golden import measure
 
-GOLDEN = json.loads((measure.FOLDER / "numbers.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads(
+    (measure.FOLDER / "numbers.json").read_text(encoding="utf-8").replace("attention.mixed", "attention.attended")
+)
+"""As the first edition made it, but for the one name that a trace has changed: the heads' results side by side."""
 HERE = measure.machine()
 OTHER = {name: (HERE[name], was) for name, was in GOLDEN["machine"].items() if HERE[name] != was}
 WHY = "; ".join(
@@ -30,6 +33,10 @@ ROUNDED = ("sha256", "optimizer_sha256", "numbers")  # hashes, and numbers that 
 MAGNIFIED = ("weights", "share")
 """Not compared in float32. A key's bias has a gradient of 0 but for rounding, which Adam makes as large as any other;
 and where a patch matters little, its share is the ratio of two small differences."""
+
+OWN_BACKWARD = ("trace", "walk")
+"""Probes that the first edition gave a backward pass of their own. Now they record that of training, which multiplies
+in another order: these tables are compared within the tolerance alone."""
 
 MEASURES = {
     "training": measure.training,
@@ -54,7 +61,12 @@ def numbers_now(part: str, number: int):
 @exactly
 @pytest.mark.parametrize(("part", "number"), CASES)
 def test_numbers_are_those_of_the_first_edition_to_the_last_bit(part, number):
-    assert numbers_now(part, number) == GOLDEN[part][number]["values"]
+    now, golden = numbers_now(part, number), GOLDEN[part][number]["values"]
+    if part == "probes":
+        now, golden = (
+            {name: table for name, table in all.items() if name not in OWN_BACKWARD} for all in (now, golden)
+        )
+    assert now == golden
 
 
 @pytest.mark.parametrize(("part", "number"), CASES)
