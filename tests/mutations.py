@@ -164,6 +164,7 @@ def survives(mutation):
                 "pytest",
                 "-q",
                 "-x",
+                "-n0",
                 "-p",
                 "no:cacheprovider",
                 *(f"tests/{name}" for name in TESTS),
