@@ -33,15 +33,27 @@ ROOMS = {
 }
 MIN_CAUGHT = 0.9
 
-# Breaks that change nothing that anyone can observe: (file, line's text, what is put there) and why.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+# Breaks that change nothing that anyone can observe: (file, line, what is replaced, by what) and why.
+ONE_TEXT = "the batch holds one text, so the first is the last"
+EQUIVALENT = {
+    ("tlab/inside/probes/lengths.py", "edges = [0, *(2**k for k in range(20) if 2**k < T), T]", "20", "(21)"):
+        "windows of 2 ** 20 tokens fit into no memory",
+    ("tlab/inside/attention.py", "weights = np.stack([a.weights[0] for a in attention])", "0", "(-1)"): ONE_TEXT,
+    ("tlab/inside/attention.py", "queries = np.stack([a.queries[0] for a in attention])", "0", "(-1)"): ONE_TEXT,
+    ("tlab/inside/attention.py", "keys = np.stack([a.keys[0] for a in attention])", "0", "(-1)"): ONE_TEXT,
+    ("tlab/inside/attention.py", "return AttentionData(trace.ids[0], queries, keys, weights, bias, logits[0], heads)",
+     "0", "(-1)"): ONE_TEXT,
+    ("tlab/inside/probes/trace.py", 'logprob = float(log_softmax(arrays["logits"][0, place])[goal])', "0", "(-1)"):
+        ONE_TEXT,
+}  # fmt: skip
 
 
 class Mutation(NamedTuple):
-    """`source` is the whole file with the break in it."""
+    """`text` is the line as it was, `source` the whole file with the break in it."""
 
     file: str
     line: int
+    text: str
     before: str
     after: str
     source: str
@@ -101,7 +113,7 @@ def nodes_of(tree):
 def mutations_of(file):
     """Every break of a file, in order."""
     source = (ROOT / file).read_text(encoding="utf-8")
-    starts = [0]
+    starts, lines = [0], source.splitlines()
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     for node in nodes_of(ast.parse(source)):
@@ -117,14 +129,14 @@ def mutations_of(file):
                 ast.parse(mutated)
             except SyntaxError:  # within an f-string, say
                 continue
-            yield Mutation(file, old.lineno, raw[begin:end].decode(), text, mutated)
+            yield Mutation(file, old.lineno, lines[old.lineno - 1].strip(), raw[begin:end].decode(), text, mutated)
 
 
 def draw(files, count, seed):
     """So many breaks of these files, each as probable as any other."""
     every = [mutation for file in files for mutation in mutations_of(file)]
     chosen = random.Random(seed).sample(every, min(count, len(every)))
-    return [m for m in chosen if (m.file, m.before, m.after) not in EQUIVALENT]
+    return [m for m in chosen if (m.file, m.text, m.before, m.after) not in EQUIVALENT]
 
 
 # ------------------------------------------------------------------------------------------------ running tests
@@ -225,7 +237,15 @@ def watch_tests(folder, tests):
         runs.update({(file, int(line)): names or everything for line, names in of_line.items()})
         runs[file, 0] = everything
     runs = {place: [name for name in names if name not in failed] for place, names in runs.items()}
+    seconds = {name: took for name, took in seconds.items() if name not in failed}
     return runs, seconds
+
+
+def in_order(tests, seconds):
+    """These tests, the quickest first, and then the others of their files: a fixture that they share ran for one."""
+    files = {name.partition("::")[0] for name in tests}
+    others = {name for name in seconds if name.partition("::")[0] in files} - set(tests)
+    return [name for group in (tests, others) for name in sorted(group, key=lambda name: seconds.get(name, 0.0))]
 
 
 def patience(tests, seconds):
@@ -270,7 +290,7 @@ def main():
                 runs, seconds = watched[files[mutation.file]]
                 tests = runs.get((mutation.file, mutation.line), runs.get((mutation.file, 0), []))
                 (folder / mutation.file).write_text(mutation.source, encoding="utf-8")
-                tests = sorted(tests, key=lambda name: seconds.get(name, 0.0))
+                tests = in_order(tests, seconds)
                 pid = fork(lambda: pytest_in(folder, ["-x", *tests]) if tests else 0)  # noqa: B023, it runs at once
                 running[pid] = mutation, folder, time.monotonic() + patience(tests, seconds)
             pid, status = os.waitpid(-1, os.WNOHANG)

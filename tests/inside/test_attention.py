@@ -200,6 +200,7 @@ def test_every_kind_can_be_shown_at_the_sizes_of_any_model(kind):
     made = portrait(model, kind)
     assert made.pattern.values.shape[0] == 8
     assert made.by_distance.shape == (2, 8)
+    assert made.lengths == [2, 4, 8, 16, 32]  # up to four times the context
     assert made.reach.shape == (2, len(made.lengths))
     assert np.all(made.by_distance[:, 0] == 0)
 

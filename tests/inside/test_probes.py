@@ -8,7 +8,7 @@ import pytest
 from support import all_combinations, tiny
 from tlab import Checkpoint, TrainConfig, Transformer
 from tlab.checks import random_model
-from tlab.config import ConfigError
+from tlab.config import ConfigError, options
 from tlab.inside import PROBES, ProbeError, Subject, probe
 from tlab.inside.held_out import windows
 from tlab.inside.interventions import INTERVENTIONS, Part, run_changed
@@ -70,6 +70,13 @@ def test_probes_tell_what_they_measure():
         assert len(entry.component.__doc__.split()) > 25, name
         row_type = entry.component.rows.__annotations__["return"]
         assert row_type.startswith("list["), name
+
+
+@pytest.mark.parametrize("key", PROBES)
+def test_the_default_of_every_option_is_one_that_is_allowed(key):
+    kind = PROBES[key]
+    complaints = [allowed.complaint(getattr(kind(), name)) for name, allowed in options(kind).items()]
+    assert not any(complaints)
 
 
 def test_a_probe_leaves_the_model_as_it_is(subject):

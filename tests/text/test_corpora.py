@@ -294,3 +294,15 @@ def test_brackets_are_balanced_on_every_line_and_of_every_kind():
 def test_brackets_nest_deeply_and_still_fit_a_context():
     lines = CORPORA["brackets"]().text().splitlines()
     assert max(map(len, lines)) < 64 and any(re.search(r"[(\[{<]{8}", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("key", "sha256"),
+    [
+        ("repeat", "96d44208d1cab52c08dcdf6e028c85ce5f5d5c601e0f7c1004b5d33e4acbc57a"),
+        ("addition", "424838429d021127b8954e3d0108399b983eb0f1a99d6f11333c1964aae91fe0"),
+        ("brackets", "e65367cff8f5e414081899cf17f9a962b6a34ab2ab4c72ba1891101daa5f1b8f"),
+    ],
+)
+def test_a_text_that_is_made_here_is_the_same_in_every_release(key, sha256):
+    assert hashlib.sha256(CORPORA[key]().text().encode()).hexdigest() == sha256

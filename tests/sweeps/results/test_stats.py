@@ -21,6 +21,7 @@ from sweeps.results.stats import (
     DIFFERENT,
     EQUAL,
     UNKNOWN,
+    Estimate,
     above_p,
     below_p,
     difference_p,
@@ -38,6 +39,13 @@ VALUES = np.array([0.01, 0.03, 0.02, 0.05])
 
 
 # ------------------------------------------------------------------------------------------------ against others
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "excluded"), [(0.1, 1, True), (0, 1, False), (-1, 1, False), (-1, 0, False), (-1, -0.1, True)]
+)
+def test_an_interval_that_touches_zero_does_not_exclude_it(low, high, excluded):
+    assert Estimate((low + high) / 2, low, high, 3).excludes_zero == excluded
 
 
 def test_intervals_and_p_values_are_those_of_scipy():
