@@ -214,7 +214,7 @@ def test_a_cell_of_the_shipped_sweep_shows_its_curve_and_is_trained(visit, runs)
     page.click("#start")
     wait_for_state(page, "done")
     model = last_run(runs).sides[0].model
-    assert (model["norm"], model["activation"], model["residual"]) == ("rmsnorm", "relu", "post")
+    assert (model.norm, model.activation, model.residual) == ("rmsnorm", "relu", "post")
 
 
 def test_the_map_can_be_used_with_the_keyboard_alone(visit):
