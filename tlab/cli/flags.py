@@ -83,7 +83,7 @@ class CostConfig(Config):
 
     batch_size: int = option(TrainConfig.batch_size, low=1, help=options(TrainConfig)["batch_size"].help)
     optimizer: str = option(
-        TrainConfig.optimizer, help="Its memory counts.", registry=options(TrainConfig)["optimizer"].registry
+        TrainConfig.optimizer, help="Its state takes memory.", registry=options(TrainConfig)["optimizer"].registry
     )
 
 
@@ -124,7 +124,7 @@ def help_text(details: Option) -> str:
     if details.high < math.inf:
         limits.append(f"at most {number(details.high)}")
     if details.typical:
-        limits.append(f"worth trying: {' to '.join(map(number, details.typical))}")
+        limits.append(f"typical: {' to '.join(map(number, details.typical))}")
     return f"{details.help} [{', '.join(limits)}]" if limits else details.help
 
 

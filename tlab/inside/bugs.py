@@ -56,7 +56,7 @@ class NoScale(Bug):
             block.attention.scale = 1.0
 
 
-@BUGS.add("no-mask", label="no causal mask", formula=r"A_{ts} > 0 \text{ for } s > t", source="the commonest of all")
+@BUGS.add("no-mask", label="no causal mask", formula=r"A_{ts} > 0 \text{ for } s > t", source="a common mistake")
 class NoMask(Bug):
     """Lets every token see those that come after it.
 

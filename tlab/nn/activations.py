@@ -165,7 +165,7 @@ class SwiGluCache(NamedTuple):
     source="Shazeer 2020",
 )
 class SwiGlu(Activation):
-    """Multiplies one projection of the token by the swish of another: a product, not only a bend.
+    """Multiplies one projection of the token by the swish of another, which acts as a gate.
 
     Notice: three matrices instead of two, so the hidden width shrinks to two thirds to keep the parameters equal.
     """

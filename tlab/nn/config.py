@@ -55,7 +55,7 @@ class ModelConfig(Config):
         low=0,
         low_is_allowed=False,
         typical=(1e-8, 1e-2),
-        help="Added to the mean square inside a norm's root.",
+        help="Added to the variance or mean square under a norm's square root.",
     )
     scale_residual: bool = option(
         False, help="With xavier: scale attention.out and mlp.down by 1/sqrt(2 num_layers), as gpt2 always does."

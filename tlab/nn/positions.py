@@ -78,7 +78,7 @@ def table_length(needed: int, context_length: int) -> int:
     source="Vaswani et al. 2017",
 )
 class Sinusoidal(Position):
-    """Adds a fixed pattern of waves to each embedding, from fast to slow, like the digits of a clock.
+    """Adds a fixed pattern of waves to each embedding, from fast to slow, like the hands of a clock.
 
     Notice: it shares the embedding's channels. The waves have RMS 0.7, so with tiny initial embeddings a token's
     place is at first much louder than the token; the config's embedding scale sets the balance.
@@ -173,7 +173,7 @@ def rotations(L: int, head_dim: int, dtype: str) -> tuple[Array, Array, Array]:
     source="Press et al. 2022",
 )
 class Alibi(Position):
-    """Takes from each score a penalty in proportion to the distance, steeper in some heads than in others.
+    """Subtracts from each score a penalty proportional to the distance, steeper in some heads than in others.
 
     Notice: nothing to learn, and nothing that a longer text would not have: it goes on past the trained length.
     """

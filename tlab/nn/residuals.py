@@ -145,7 +145,7 @@ class Sequential(Residual):
 
 @RESIDUALS.add("pre", label="Pre-LN", formula="x + f(\\mathrm{norm}(x))", source="GPT-2; Xiong et al. 2020")
 class PreNorm(Sequential):
-    """Norms what the sublayer reads; the stream itself runs through untouched.
+    """Normalizes what the sublayer reads; the residual stream itself passes unchanged.
 
     Notice: the gradient reaches every block along the bare sum, so it trains without warm-up. The stream grows
     with depth, and later blocks weigh less and less in it.
@@ -161,7 +161,7 @@ class PreNorm(Sequential):
 
 @RESIDUALS.add("post", label="Post-LN", formula="\\mathrm{norm}(x + f(x))", source="Vaswani et al. 2017")
 class PostNorm(Sequential):
-    """Norms the sum: the layout of the original transformer.
+    """Normalizes the sum: the layout of the original transformer.
 
     Notice: every gradient passes through every norm on its way down. At the start the last blocks get large
     gradients whatever the depth, and without warm-up a deep model may never recover from its first steps.
@@ -182,7 +182,7 @@ class PostNorm(Sequential):
     source="Ding et al. 2021 (CogView)",
 )
 class SandwichNorm(Sequential):
-    """Norms what the sublayer reads and also what it adds, so that each addition has a learned size.
+    """Normalizes both what the sublayer reads and what it adds, so that each addition has a learned size.
 
     Notice: the stream is as free as in Pre-LN, but no single block can flood it. With GPT-2's small initial
     weights it also means that each block adds at full size from the first step.

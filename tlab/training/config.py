@@ -16,7 +16,7 @@ class TrainConfig(Config):
     steps: int = option(1000, low=1, typical=(50, 5000), help="Number of updates.")
     batch_size: int = option(16, low=1, typical=(1, 64), help="Sequences of context_length tokens in each update.")
     learning_rate: float = option(
-        3e-3, low=0, low_is_allowed=False, typical=(1e-5, 1e-1), help="Size of an update at the schedule's peak."
+        3e-3, low=0, low_is_allowed=False, typical=(1e-5, 1e-1), help="Peak learning rate of the schedule."
     )
     schedule: str = chosen_from(SCHEDULES, "cosine", "How the learning rate falls after the warm-up.")
     warmup_steps: int = option(
@@ -118,7 +118,7 @@ class ComputeConfig(Config):
         "no more than NumPy's own linear algebra may use.",
     )
     micro_batches: int = option(
-        1, low=1, help="Pieces that a batch is read in, one after another, so that memory for one of them will do."
+        1, low=1, help="Gradient accumulation: pieces that each batch is split into, one after another, to save memory."
     )
     recompute: bool = option(
         False,

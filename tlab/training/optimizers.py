@@ -63,7 +63,7 @@ class Optimizer:
     source="Polyak 1964; Sutskever et al. 2013",
 )
 class Sgd(Optimizer):
-    """Follows the gradient, with the swing of the steps before.
+    """Follows a decaying sum of gradients, so that steady directions gain speed.
 
     Notice: one step size for all weights. A transformer's tensors have gradients of very different sizes, which is
     why it does so much worse here than Adam.
@@ -153,7 +153,7 @@ class Adam(Optimizer):
     source="Loshchilov & Hutter 2019",
 )
 class AdamW(Adam):
-    """Adam with the decay taken out of the gradient: every matrix shrinks by the same share at each step.
+    """Adam with decoupled weight decay: at each step all matrices also shrink by the same factor.
 
     Notice: the optimizer nearly all transformers are trained with.
     """

@@ -63,7 +63,7 @@ class Linear(Schedule):
     source="Loshchilov & Hutter 2017",
 )
 class Cosine(Schedule):
-    """Stays high for long, falls fast in the middle, and comes in gently."""
+    """Stays high at first, falls fastest in the middle, and levels off at the end."""
 
     @staticmethod
     def reference(progress, peak, lowest):

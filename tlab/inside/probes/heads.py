@@ -185,7 +185,7 @@ class QueryKeyRow(NamedTuple):
 )
 @dataclass(frozen=True)
 class QueryKeyProbe(Probe):
-    """How long queries and keys are, how well they point together, and how far a head's scores are spread.
+    """The lengths of queries and keys, how well they align, and how widely a head's scores spread.
 
     Scores are those before the softmax, with what the position kind adds or turns. A spread well above 1 makes the
     softmax a hard choice; near 0 the head looks at everything alike.
@@ -290,7 +290,7 @@ class DistanceRow(NamedTuple):
 )
 @dataclass(frozen=True)
 class DistanceProbe(Probe):
-    """How a head's scores and weights fall with the distance, which is what the kind of positions decides.
+    """How a head's scores and weights fall with the distance, which the position encoding influences most.
 
     Averaged over all queries of the text that can look so far back. Distances 0 to 8, then powers of two. A score
     is told less the mean of the scores that its query sees, which changes no weight.

@@ -48,7 +48,7 @@ COMPARISONS = (
     ),
     Preset(
         "Norm or none",
-        "Eight layers with and without LayerNorm. Without it, nothing keeps the residual stream at one scale.",
+        "Eight layers with and without LayerNorm. Without it, nothing fixes the scale of what each sublayer reads.",
         DEEP,
         ("norm", "none"),
     ),
@@ -66,7 +66,7 @@ COMPARISONS = (
     ),
     Preset(
         "AdamW or SGD",
-        "One step size for all weights, or one for each weight. The tensors of a transformer differ too much for one.",
+        "A step size for each weight, or one for all. The gradients of the tensors differ too much for one.",
         SHORT,
         ("optimizer", "sgd"),
     ),

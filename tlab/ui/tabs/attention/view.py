@@ -97,13 +97,13 @@ def head_words(portrait: HeadPortrait) -> str:
     name = f"Head {portrait.head + 1} of layer {portrait.layer + 1}"
     place = ROLE_WORDS[portrait.role]
     if has_favourite(portrait):
-        alike = f"{portrait.fair:.0%} if it looked at all alike"
+        alike = f"{portrait.fair:.0%} if attention were uniform"
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
     spread = f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average"
     words = f"{name} has no single favourite here: its weight is spread as if over {spread}."
     if portrait.share < MIN_LIFT * portrait.fair:
         return words
-    shares = f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if it looked at all alike"
+    shares = f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if attention were uniform"
     return f"{words} It leans most to {place}: {shares}."
 
 
@@ -111,7 +111,7 @@ def head_words(portrait: HeadPortrait) -> str:
 
 MAP = """
 <div class="tl-card tl-map">
-  <div class="tl-title"><b>Who looks at whom</b><span>rows ask, columns answer</span>
+  <div class="tl-title"><b>Who looks at whom</b><span>rows: queries, columns: keys</span>
     <span class="tl-views" role="group" aria-label="What the map shows">
       <button type="button" data-view="weights" aria-pressed="true">weights</button>
       <button type="button" data-view="scores" aria-pressed="false">scores before the mask</button>
@@ -187,7 +187,7 @@ def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
     """The numbers of one head, each with its unit and what it says."""
     most = sum(math.log(t) for t in range(1, T + 1)) / T
     rows = [
-        ("Entropy", f"{portrait.entropy:.2f} nats", f"of {most:.2f} if it looked at all alike"),
+        ("Entropy", f"{portrait.entropy:.2f} nats", f"of {most:.2f} if attention were uniform"),
         ("Mean distance", f"{portrait.distance:.1f} tokens", "how far back it looks"),
         ("|q|, |k|", f"{of.query_norm:.2f}, {of.key_norm:.2f}", "mean length of queries and of keys"),
         ("cos(q, k)", f"{of.cosine:+.2f}", "how far they point the same way"),
@@ -204,7 +204,7 @@ def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
 def spread_words(spread: float) -> str:
     """What a softmax makes of scores of this standard deviation."""
     if spread < 0.5:
-        return "so small that it looks at nearly all alike"
+        return "so small that attention is nearly uniform"
     return "enough to choose" if spread < 3 else "so large that it is nearly a hard choice"
 
 

@@ -18,8 +18,8 @@ from tlab.ui.widgets.component import FORMULAS, QUIET
 
 FIRST_SLOT = "norm"  # its forward and backward are short, and mirror each other line for line
 PART_WORDS = {
-    "reference": "the equation in plain NumPy; the tests compare what runs with it",
-    "forward": "what runs, and what it keeps for the way back",
+    "reference": "the equation in plain NumPy; the tests compare the code that runs with it",
+    "forward": "the code that runs, and what it keeps for the backward pass",
     "backward": "the same lines in reverse order: from the gradient of the output to that of the input",
 }
 

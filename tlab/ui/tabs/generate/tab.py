@@ -95,12 +95,12 @@ class GenerateTab(Tab):
                                  info="The model goes on from here.")  # fmt: skip
         self.temperature = gr.Slider(
             0, 2, TEMPERATURE, step=0.05, label="Temperature", elem_id="temperature", buttons=[],
-            info="0 takes the likeliest token every time; above 1 the unlikely get more than their chance.",
+            info="0 always takes the most likely token; above 1 unlikely tokens become more likely.",
         )  # fmt: skip
         self.top_k = gr.Slider(0, 50, 0, step=1, label="Top-k", elem_id="top-k", buttons=[],
                                info="Choose among the k likeliest only; 0 for all.")  # fmt: skip
         self.top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p", buttons=[],
-                               info="Choose among the likeliest that together have this chance.")  # fmt: skip
+                               info="Choose among the most likely that together have this probability.")  # fmt: skip
         self.repetition = gr.Slider(1, 2, 1, step=0.05, label="Repetition penalty", elem_id="repetition", buttons=[],
                                     info="Above 1, what the context already has becomes less likely.")  # fmt: skip
         self.count = gr.Slider(20, MAX_TOKENS, TOKENS, step=20, label="Tokens", elem_id="count", buttons=[])

@@ -40,7 +40,7 @@ CHAIN = """
   <div class="tl-scroll" tabindex="0" role="group" aria-label="The likeliest tokens, step by step"><table>
     <thead><tr><th scope="col">token</th>
       <th scope="col" title="before and after the repetition penalty">logit</th><th scope="col">÷ temperature</th>
-      <th scope="col">top-k, top-p</th><th scope="col">chance</th></tr></thead><tbody></tbody></table></div>
+      <th scope="col">top-k, top-p</th><th scope="col">probability</th></tr></thead><tbody></tbody></table></div>
   <p class="tl-note"></p>
 </div>
 """
@@ -67,7 +67,7 @@ def chain_value(chain: Chain, names: tuple[str, ...], where: str, drawn: int | N
         for c in chain.candidates
     ]
     cut = V - chain.num_kept
-    removed = f"{cut} of {V} tokens are cut, and with them {chain.cut:.1%} of the chance." if cut else "Nothing is cut."
-    choice = f" The choice is as uncertain as one among {math.exp(chain.entropy):.1f} equal tokens."
+    removed = f"{cut} of {V} tokens are cut, {chain.cut:.1%} of the probability." if cut else "Nothing is cut."
+    choice = f" The choice is as uncertain as one among {math.exp(chain.entropy):.1f} equally likely tokens."
     rest = f" All others together: {chain.others:.1%}." if chain.others > 5e-4 else ""
     return {"rows": rows, "where": where, "drawn": drawn, "words": removed + rest + choice}

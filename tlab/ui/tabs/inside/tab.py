@@ -41,8 +41,8 @@ WINDOWS = 16  # of held-out text for an intervention: enough for an interval
 BYTES_A_CELL = 120  # of a table in memory
 
 WHAT_IF = """<div class="tl-in-head"><h3>What happens without it?</h3><p>Change one part of the model while it reads:
-the cost is how much worse it then foretells held-out text, and the bars are its guesses for the token behind your text.
-The part is changed in what it adds to the stream; everything behind it is computed anew.</p></div>"""
+the cost is how much worse it then predicts held-out text, and the bars are its predictions for the next token.
+What the part adds to the residual stream is replaced; everything after it is computed again.</p></div>"""
 
 
 class InsideTab(Tab):

@@ -188,7 +188,7 @@ def intervention_html(words: str, done: Intervention) -> str:
             if low > 0
             else "The part does harm"
             if high < 0
-            else "These windows cannot tell it from nothing"
+            else "No effect can be shown on these windows"
         )
         cost = (
             f"With this change the loss on {done.windows} windows of held-out text moves by <b>{mean:+.3f}</b> "

@@ -101,21 +101,21 @@ class WhyChart(NamedTuple):
 
 WHY_CHARTS = {
     "gradient_norm": WhyChart(
-        "Gradient", "norm", True, "How loudly the loss speaks to each layer: a line that falls to the left goes silent."
+        "Gradient", "norm", True, "Gradient norm by layer: where the line falls to the left, early layers barely learn."
     ),
     "stream_rms": WhyChart(
         "Residual stream", "root mean square", False,
-        "What the layers add piles up, unless a norm behind each sum sets it back to 1.",
+        "It grows as layers add to it, unless a norm after each sum (Post-LN) resets it.",
     ),
     "update_ratio": WhyChart(
         "Update", "share of the weight", True,
-        "The share of themselves by which the matrices moved in this step; about 0.001 is usual.",
+        "Size of this step's update relative to the matrices; about 0.001 is usual.",
     ),
     "dead_share": WhyChart(
-        "Dead units", "share", False, "MLP units silent on every token of the batch: they learn nothing from it."
+        "Dead units", "share", False, "MLP units with almost no output on any token of the batch."
     ),
     "entropy": WhyChart(
-        "Attention entropy", "nats", False, "High: the heads look everywhere alike. Low: they know whom to look at."
+        "Attention entropy", "nats", False, "High: the heads attend almost uniformly. Low: they focus on few tokens."
     ),
 }  # fmt: skip
 
