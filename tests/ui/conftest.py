@@ -30,8 +30,17 @@ FLAGS = [
 SECONDS = 20_000  # milliseconds that anything may take on a busy machine
 
 
+@pytest.fixture(scope="module", autouse=True)
+def untraced_workers():
+    """Processes that the app starts are not traced for coverage, which would slow what these tests time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+            patch.delenv(variable, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
-def runs():
+def runs(untraced_workers):
     runs = Runs(LOCAL, slots=2)
     runs.prepare()
     yield runs
