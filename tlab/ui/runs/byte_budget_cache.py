@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Entry(NamedTuple, Generic[Value]):
+@dataclass(frozen=True)
+class Entry(Generic[Value]):  # no NamedTuple: on Python 3.10 that cannot be generic
     """A value in the cache."""
 
     value: Value
@@ -61,11 +63,11 @@ class ByteBudgetCache(Generic[Key, Value]):
         with self.lock:
             if key not in self.entries:
                 return
-            _, size, owner = self.entries.pop(key)
-            self.used -= size
-            self.used_by[owner] -= size
-            if not self.used_by[owner]:
-                del self.used_by[owner]
+            entry = self.entries.pop(key)
+            self.used -= entry.size
+            self.used_by[entry.owner] -= entry.size
+            if not self.used_by[entry.owner]:
+                del self.used_by[entry.owner]
 
     def drop_owner(self, owner: str) -> None:
         """Forget all values of an owner."""
