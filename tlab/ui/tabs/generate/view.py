@@ -67,7 +67,9 @@ def chain_value(chain: Chain, names: tuple[str, ...], where: str, drawn: int | N
         for c in chain.candidates
     ]
     cut = V - chain.num_kept
-    removed = f"{cut} of {V} tokens are cut, {chain.cut:.1%} of the probability." if cut else "Nothing is cut."
+    removed = (
+        f"{cut} of {V} tokens are cut, and with them {chain.cut:.1%} of the probability." if cut else "Nothing is cut."
+    )
     choice = f" The choice is as uncertain as one among {math.exp(chain.entropy):.1f} equally likely tokens."
     rest = f" All others together: {chain.others:.1%}." if chain.others > 5e-4 else ""
     return {"rows": rows, "where": where, "drawn": drawn, "words": removed + rest + choice}
