@@ -2,8 +2,8 @@
 
 They were made at commit b09d42f, the last before files were moved and renamed:
 
-    git worktree add /tmp/first b09d42f
-    PYTHONPATH=/tmp/first python tests/golden/make.py
+    git worktree add ../first b09d42f
+    PYTHONPATH=../first python tests/golden/make.py
 
 Made again on a machine of another kind, the numbers are that machine's, and equal to the last bit there.
 """
