@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside `path`, and put it in its place only when it is whole and on the disk."""
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` once it is whole and on the disk; an error leaves it alone."""
     import tempfile  # here, as it would be an eighth of the time of `import tlab`
 
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.name, 0o644)  # temporary files are private, results are not
@@ -20,3 +24,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.unlink(file.name)
             raise
     os.replace(file.name, path)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary file beside `path`, and put it in its place only when it is whole and on the disk."""
+    with replaced(path) as file:
+        file.write(content)

@@ -6,11 +6,8 @@ import csv
 import io
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO
 
 import pandas as pd
 
@@ -18,7 +15,7 @@ from sweeps.results.effects import effects_frame
 from sweeps.results.summary import summaries, summary_frame
 from sweeps.results.table import Table
 from sweeps.store.record import CurveRow
-from tlab.files import write_atomically
+from tlab.files import replaced, write_atomically
 
 CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written
 
@@ -73,18 +70,3 @@ def write_summary(folder: Path, table: Table) -> None:
 def write_effects(folder: Path, table: Table) -> None:
     """Rewrite effects.csv. Its levels have several types, which a column of Parquet cannot have."""
     write_atomically(folder / "effects.csv", effects_frame(table).to_csv(index=False).encode())
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` once it is whole and on the disk; an error leaves it alone."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # temporary files are private, results are not
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
