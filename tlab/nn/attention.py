@@ -1,4 +1,4 @@
-"""Causal self-attention: every token asks a question, and every token before it answers as far as it fits."""
+"""Causal self-attention: each token's query is compared with its own key and those of earlier tokens."""
 
 from __future__ import annotations
 
