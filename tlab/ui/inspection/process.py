@@ -82,7 +82,6 @@ class Inspector:
         return self.child.connection
 
     def end(self) -> None:
-        """Make sure that the process is gone. Calling it again does no harm."""
         if self.child is not None:
             self.child.end()
 

@@ -28,12 +28,10 @@ class SelectedModel(NamedTuple):
 
     @property
     def whose(self) -> str:
-        """Which run it belongs to."""
         return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
 
     @property
     def words(self) -> str:
-        """A sentence that says which model it is."""
         which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
         return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
 
@@ -93,12 +91,10 @@ def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]
 
 
 def job_of(selected: SelectedModel) -> Job:
-    """The job that it was trained by."""
     return (selected.run or demo_run()).job
 
 
 def plan_of(selected: SelectedModel) -> SidePlan:
-    """The settings of its side."""
     return job_of(selected).plans[selected.side]
 
 
@@ -121,7 +117,6 @@ def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
 
 
 def step_slider_value(selected: SelectedModel, serial: int) -> dict[str, Any]:
-    """What the slider over the training steps shows."""
     step, side = selected.checkpoint.step, selected.side
     return {"steps": selected.steps, "step": step, "labels": selected.labels, "side": side, "serial": serial}
 

@@ -88,7 +88,6 @@ def another_edition(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
 
 
 def is_known(tokenizer: Tokenizer, character: str) -> bool:
-    """Whether the tokenizer has an id for it."""
     try:
         tokenizer.encode(character)
     except ValueError:
@@ -97,7 +96,6 @@ def is_known(tokenizer: Tokenizer, character: str) -> bool:
 
 
 def subject_of(request: InspectionRequest) -> RequestSubject:
-    """The subject that probes look at."""
     return RequestSubject(request.checkpoint, request.text, request=request)
 
 

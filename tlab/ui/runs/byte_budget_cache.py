@@ -59,7 +59,6 @@ class ByteBudgetCache(Generic[Key, Value]):
             return self.entries[key].value
 
     def drop(self, key: Key) -> None:
-        """Forget a value, if it is kept."""
         with self.lock:
             if key not in self.entries:
                 return
@@ -70,7 +69,6 @@ class ByteBudgetCache(Generic[Key, Value]):
                 del self.used_by[entry.owner]
 
     def drop_owner(self, owner: str) -> None:
-        """Forget all values of an owner."""
         with self.lock:
             for key in [key for key, entry in self.entries.items() if entry.owner == owner]:
                 self.drop(key)

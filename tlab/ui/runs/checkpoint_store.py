@@ -77,7 +77,6 @@ class CheckpointStore:
         return bool(self.steps(side))
 
     def discard(self, run_id: str) -> None:
-        """Forget all sides of a run."""
         with self.cache.lock:
             for key in [key for key in self.cache.entries if key[0][0] == run_id]:
                 self.cache.drop(key)

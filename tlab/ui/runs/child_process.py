@@ -25,7 +25,6 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked for something."""
         return not self.connection.closed and self.process.is_alive()
 
     def end(self) -> None:

@@ -131,7 +131,6 @@ class LiveTrainer(Trainer):
             self.evaluations.append(self.evaluate_in_pieces(self.step, self.copy_model()))
 
     def begin_sample(self) -> None:
-        """Start to generate a sample with the weights of now."""
         self.sample = self.generate_in_pieces(self.step, self.copy_model())
 
     def evaluate_in_pieces(self, step: int, model: Transformer) -> Iterator[Validated | None]:

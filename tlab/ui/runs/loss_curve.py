@@ -50,7 +50,6 @@ class Curve:
             self.validation.append([step, shown(loss)])
 
     def halve(self) -> None:
-        """Merge the bins in pairs."""
         pairs = zip(self.bins[::2], self.bins[1::2], strict=True)
         self.bins = [[(a[0] + b[0]) / 2, min(a[1], b[1]), max(a[2], b[2]), b[3]] for a, b in pairs]
         self.width *= 2

@@ -117,7 +117,6 @@ class Runs:
         return [run for run in reversed(list(self.runs.values())) if run.session == session]
 
     def get(self, run_id: str | None) -> Run | None:
-        """The run with this id, if it is still known."""
         return self.runs.get(run_id) if run_id else None
 
     def get_owned(self, session: str, run_id: str | None) -> Run | None:
@@ -130,7 +129,6 @@ class Runs:
         return self.shown_runs.get(session)
 
     def show(self, session: str, run: Run | None) -> None:
-        """Put a run, or the shipped one, onto the Train tab."""
         if run is None:
             self.shown_runs.pop(session, None)
         else:
@@ -224,7 +222,6 @@ class Runs:
             threading.Thread(target=self.measure, daemon=True, name="tlab-measure").start()
 
     def measure(self) -> None:
-        """Measure how fast this machine is, for estimates."""
         self.pace = self.spare.measure() or self.pace
 
     def update_pace(self, run: Run) -> None:
@@ -239,7 +236,6 @@ class Runs:
         self.pace = update_pace(self.pace, seen)
 
     def close(self) -> None:
-        """End everything: the server shuts down."""
         for run in list(self.runs.values()):
             self.forget(run)
         self.spare.end()

@@ -109,7 +109,6 @@ MEASURE = "measure"  # and the one before its job: how fast is it here?
 
 
 def read_corpus(job: Job) -> Corpus:
-    """The visitor's own text, or a corpus by its name."""
     if job.text is not None:
         return corpus_from_text(job.text, job.corpus, tokenizer=job.tokenizer)
     return load_corpus(job.corpus, job.tokenizer)

@@ -89,7 +89,6 @@ class Side:
         return self.divergence is not None or self.step >= self.steps
 
     def add(self, record: StepRecord) -> None:
-        """Take in a step."""
         self.curve.add(record)
         self.last = record
         self.divergence = record.divergence
@@ -201,7 +200,6 @@ class Run:
                     self.worker.connection.send(order)
 
     def apply_message(self, message: Any, store: CheckpointStore) -> None:
-        """Update the attributes by a message from the worker."""
         if isinstance(message, RunStarted):
             self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
             for side, count in zip(self.sides, message.num_parameters, strict=True):

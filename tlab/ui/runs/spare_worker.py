@@ -24,7 +24,6 @@ class SpareWorker:
         self.ended = False
 
     def prepare(self) -> None:
-        """Have one, if there is none."""
         with self.lock:
             if self.worker is None and not self.ended:
                 self.worker = start_worker()

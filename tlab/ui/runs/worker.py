@@ -40,7 +40,6 @@ NICENESS = 10  # the server goes first: people notice a slow page, and a run tak
 
 
 def serve(connection: Connection) -> None:
-    """The life of a worker process."""
     from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers itself

@@ -190,7 +190,6 @@ class Controls:
             gr.on(changes, self.on_parts, inputs, fields, queue=False, trigger_mode="always_last", **QUIET)
 
     def component(self, name: str) -> gr.Component:
-        """The control of this name."""
         return self.components[self.names.index(name)]
 
     def slots(self) -> list[str]:
@@ -214,14 +213,12 @@ class Controls:
         return {name: name == switch or is_read(name, sides) for name in conditional_fields()}
 
     def on_switch(self, *values: Any) -> dict[Block, Any]:
-        """The controls for B's value, with a suggestion."""
         given = dict(zip(self.names, values, strict=True))
         name = given["switch"] if given["switch"] in field_names() else None
         value = suggest_value(name, given.get(name)) if name else None
         return self.switch_updates(name, value)
 
     def switch_updates(self, name: str | None, value: Any) -> dict[Block, Any]:
-        """The controls for this value of B, and its explanation."""
         return {
             self.switch_choice: choice_update(name, value),
             self.switch_number: number_update(name, value),
@@ -244,7 +241,6 @@ class Controls:
         return {**updates, **self.switch_updates(name, value)}
 
     def build_text(self) -> None:
-        """The corpora that are available, and a box for the visitor's own text."""
         names = corpus_names()
         labels = {key: entry.label for key, entry in CORPORA.entries.items()}
         choices = [*((labels.get(name, name), name) for name in names), ("Your own text", OWN_TEXT)]
@@ -277,19 +273,16 @@ class Controls:
         return [OWN_TEXT, gr.update(value=text, visible=True)]
 
     def build_switches(self, config_class: type) -> None:
-        """A control for every choice from a registry."""
         for name, option in options(config_class).items():
             if option.registry is not None:
                 self.add(name, control_for(config_class, name, self.opening(name), self.code_links))
 
     def build_fields(self, names: Sequence[str] | Any) -> None:
-        """A control for each of these fields, in this order."""
         with gr.Group():
             for name in names:
                 self.add(name, control_for(config_of(name), name, self.opening(name), self.code_links))
 
     def add(self, name: str, component: gr.Component) -> None:
-        """Add a setting."""
         self.names.append(name)
         self.components.append(component)
 
@@ -333,7 +326,6 @@ def decoded(content: bytes, most: int) -> str:
 
 
 def corpus_words(name: str) -> str:
-    """One sentence about a corpus."""
     if name == OWN_TEXT:
         return "Nothing is stored: the text is gone when you close the page."
     if name in CORPORA:

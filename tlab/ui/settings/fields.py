@@ -16,7 +16,6 @@ FROM_CORPUS = "vocab_size"  # the one field that no one chooses
 
 @functools.cache
 def config_of(name: str) -> type[ModelConfig] | type[TrainConfig]:
-    """Which of the two configs has a field of this name."""
     return ModelConfig if name in options(ModelConfig) else TrainConfig
 
 
@@ -44,7 +43,6 @@ def field_names() -> tuple[str, ...]:
 
 
 def default_of(name: str) -> Any:
-    """A field's default."""
     return next(f.default for f in dataclasses.fields(config_of(name)) if f.name == name)
 
 

@@ -170,7 +170,6 @@ def preset_settings(preset: Preset) -> dict[str, Any]:
 
 
 def preset_job(preset: Preset) -> Job:
-    """The run of a preset on the default text."""
     return Job(
         preset.corpus or DEFAULT_CORPUS, None, next(iter(TOKENIZERS)), make_plans(preset.settings, preset.switch)
     )

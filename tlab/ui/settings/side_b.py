@@ -15,7 +15,6 @@ YES, NO = "yes", "no"
 
 
 def explanation(entry: Entry[Any]) -> str:
-    """A part's summary and its formula, as Markdown."""
     formula = f"\n\n$\\displaystyle {entry.formula}$" if entry.formula else ""
     return f"{entry.summary}{formula}"
 
@@ -36,17 +35,14 @@ def parse_side_b(given: dict[str, Any]) -> tuple[str, Any] | None:
 
 
 def is_switch(name: str) -> bool:
-    """Whether a field is true or false."""
     return bool in type_alternatives(field_types(config_of(name))[name])
 
 
 def has_choices(name: str) -> bool:
-    """Whether a field's value is chosen from a list."""
     return is_switch(name) or options(config_of(name))[name].registry is not None
 
 
 def choices_of(name: str) -> list[tuple[str, str]]:
-    """Label and value of each choice."""
     registry = options(config_of(name))[name].registry
     if registry is None:
         return [("yes", YES), ("no", NO)]

@@ -13,7 +13,6 @@ SHIPPED = "shipped"  # in place of an id, which is never so short
 
 
 def run_name(run_id: str, run: Run) -> str:
-    """Its name; the shipped one has none of its own."""
     return f"Shipped: {run.name}" if run_id == SHIPPED else run.name
 
 

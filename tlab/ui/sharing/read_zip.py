@@ -110,7 +110,6 @@ def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
 
 
 def read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
-    """A JSON file of the zip."""
     content = json.loads(read_bytes(archive, name, MAX_JSON))
     if not isinstance(content, dict):
         raise ReopenError(f"{name} holds no settings.")

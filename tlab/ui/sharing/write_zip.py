@@ -150,7 +150,6 @@ def metrics(checkpoint: Checkpoint) -> bytes:
 
 
 def as_json(values: Any) -> bytes:
-    """JSON for people."""
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -163,7 +162,6 @@ def is_finite(checkpoint: Checkpoint) -> bool:
 
 
 def readme(run: KeptRun) -> str:
-    """README.txt."""
     corpus = run.sides[0].checkpoint.corpus
     own = "It is in text.txt, since you brought it along." if run.text is not None else "It comes with the lab."
     lines = [
@@ -188,7 +186,6 @@ def readme(run: KeptRun) -> str:
 
 
 def side_words(letter: str, side: KeptSide) -> str:
-    """How one side ended."""
     checkpoint = side.checkpoint
     last = next((r.validation_loss for r in reversed(checkpoint.records) if r.validation_loss is not None), None)
     end = f"validation loss {last:.4f}" if last is not None else "no validation yet"
@@ -200,7 +197,6 @@ def side_words(letter: str, side: KeptSide) -> str:
 
 
 def difference_words(run: KeptRun) -> list[str]:
-    """The settings in which two sides differ."""
     if len(run.sides) < 2:
         return []
     first, second = (all_settings(side.checkpoint) for side in run.sides)
@@ -209,5 +205,4 @@ def difference_words(run: KeptRun) -> list[str]:
 
 
 def all_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Every field of both configs."""
     return {**checkpoint.model_config.to_json(), **checkpoint.train_config.to_json()}

@@ -22,7 +22,6 @@ TEMPLATE = """
 
 
 def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
-    """The component; see `lines_value`."""
     return js_component("widgets/line_chart.js", TEMPLATE, value, elem_id, behind="widgets/axes.js")
 
 

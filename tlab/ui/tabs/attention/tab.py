@@ -119,7 +119,6 @@ class AttentionTab(Tab):
         return {**updates, self.shown: now, self.instead: [text, read] if read != given else None}
 
     def find_model(self, run_id: str | None, selection: dict[str, Any]) -> SelectedModel:
-        """The selected model."""
         step = selection.get("step")
         step = None if step is None else clamp_int(step, 0, MOST, 0)
         return find_model(self.runs, run_id, clamp_int(selection.get("side"), 0, 1, 0), step)
@@ -194,7 +193,6 @@ def surest_head(look: ForwardResult) -> tuple[int, int]:
 
 
 def reads_words(look: ForwardResult) -> str:
-    """How much of a long text is read."""
     read = len(look.tokens)
     return f" It reads the first {read} of the {look.given:,} tokens." if look.given > read else ""
 

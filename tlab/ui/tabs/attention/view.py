@@ -83,7 +83,6 @@ def thumbs(value: dict[str, Any]) -> gr.HTML:
 
 
 def role_caption(portrait: HeadPortrait) -> str:
-    """Two words on what a head looks at."""
     return ROLE_NAMES[portrait.role] if has_favourite(portrait) else "spread"
 
 
@@ -93,7 +92,6 @@ def has_favourite(portrait: HeadPortrait) -> bool:
 
 
 def head_words(portrait: HeadPortrait) -> str:
-    """What a head mostly does in this text."""
     name = f"Head {portrait.head + 1} of layer {portrait.layer + 1}"
     place = ROLE_WORDS[portrait.role]
     if has_favourite(portrait):
@@ -136,7 +134,6 @@ def attention_map(value: dict[str, Any]) -> gr.HTML:
 def map_value(
     tokens: list[str], reading: AttentionData, layer: int, head: int, query: int, key: int, serial: int
 ) -> dict[str, Any]:
-    """What the map draws."""
     words = f"Attention map of layer {layer + 1}, head {head + 1}, over {len(tokens)} tokens."
     return {
         "tokens": tokens,
@@ -167,7 +164,6 @@ def pair_card(value: dict[str, Any]) -> gr.HTML:
 def pair_value(
     tokens: list[str], reading: AttentionData, layer: int, head: int, query: int, key: int
 ) -> dict[str, Any]:
-    """Query, key and products of a pair, and the sum that they make."""
     of: Pair = pair(reading, layer, head, query, key)
     return {
         "who": [f"{tokens[query]} ({query + 1})", f"{tokens[key]} ({key + 1})"],
@@ -184,7 +180,6 @@ def pair_value(
 
 
 def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
-    """The numbers of one head, each with its unit and what it says."""
     most = sum(math.log(t) for t in range(1, T + 1)) / T
     rows = [
         ("Entropy", f"{portrait.entropy:.2f} nats", f"of {most:.2f} if attention were uniform"),
@@ -212,7 +207,6 @@ def spread_words(spread: float) -> str:
 
 
 def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: str, step: int) -> str:
-    """The likeliest next tokens as bars, and how the model goes on."""
     bars = "".join(
         f'<tr><th>{html.escape(names[row.id])}</th><td><i class="tl-bar" style="width:{100 * row.probability:.1f}%">'
         f"</i></td><td>{row.probability:.1%}</td></tr>"

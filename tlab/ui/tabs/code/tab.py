@@ -59,7 +59,6 @@ class CodeTab(Tab):
         return {**self.entries_of(slot, key), **self.shown(slot, key)}
 
     def on_entry(self, slot: str | None, key: str | None) -> Updates:
-        """The page of this choice."""
         return self.shown(*known_page(slot, key))
 
     def on_open(self, slot: str, key: str | None) -> Updates:
@@ -69,11 +68,9 @@ class CodeTab(Tab):
         return {**opened, **self.entries_of(slot, key), **self.shown(slot, key)}
 
     def entries_of(self, slot: str, key: str) -> Updates:
-        """The choices of a slot, of which one is chosen."""
         return {self.entry: gr.update(choices=choices_of(REGISTRIES[slot]), value=key)}
 
     def shown(self, slot: str, key: str) -> Updates:
-        """Head, formula and body of a page."""
         shown = source_page(slot, key)
         return {self.head: head_html(shown), self.formula: formula_of(shown), self.body: body_html(shown)}
 
@@ -87,12 +84,10 @@ def known_page(slot: str | None, key: str | None) -> tuple[str, str]:
 
 
 def slot_label(slot: str) -> str:
-    """A slot's name for people."""
     return slot.replace("_", " ").capitalize()
 
 
 def choices_of(registry: Registry[Any]) -> list[tuple[str, str]]:
-    """(label, key) of every entry, as Gradio takes them."""
     return [(entry.label, key) for key, entry in registry.entries.items()]
 
 
@@ -100,7 +95,6 @@ def choices_of(registry: Registry[Any]) -> list[tuple[str, str]]:
 
 
 def head_html(shown: SourcePage) -> str:
-    """What it is called, what it does, and what to look out for."""
     notice = f"<p><b>Notice:</b> {html.escape(shown.notice)}</p>" if shown.notice else ""
     place = f"<code>{html.escape(shown.file)}</code>, line {shown.line}" if shown.file else "typed in"
     source = f"{html.escape(shown.source)} · " if shown.source else ""
@@ -111,7 +105,6 @@ def head_html(shown: SourcePage) -> str:
 
 
 def formula_of(shown: SourcePage) -> str:
-    """The formula as Markdown with LaTeX."""
     return f"$\\displaystyle {shown.formula}$" if shown.formula else ""
 
 

@@ -122,11 +122,9 @@ class CompareTab(Tab):
 
     @property
     def opened(self) -> Updates:
-        """The Train tab comes into view."""
         return {self.bar: gr.update(selected=self.train.key)}
 
     def change(self, action: str, asked: str, name: str, session: str) -> None:
-        """Rename, pin or delete a run of this session."""
         run = self.runs.get_owned(session, asked)
         if run is None:
             return
@@ -138,7 +136,6 @@ class CompareTab(Tab):
             self.runs.forget(run)
 
     def settings(self, asked: str, session: str) -> Updates:
-        """The controls as they were for this run."""
         run = listed(self.runs, session)[asked]
         settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
         switch = next(((key, value) for key, value in other.items() if value != settings[key]), None)

@@ -25,7 +25,6 @@ def listed(runs: Runs, session: str) -> dict[str, Run]:
 
 
 def side_name(run_id: str, run: Run, side: Side) -> str:
-    """A curve's name."""
     name = run_name(run_id, run)
     return f"{name} · {side.letter} {side.label}" if len(run.sides) > 1 else name
 
@@ -37,13 +36,11 @@ def places(found: dict[str, Run], hidden: Sequence[str]) -> dict[tuple[str, str]
 
 
 def list_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
-    """What `runs_table.js` draws."""
     colours = places(found, hidden)
     return {"runs": [run_value(run_id, run, run_id not in hidden, colours) for run_id, run in found.items()]}
 
 
 def run_value(run_id: str, run: Run, chosen: bool, colours: dict[tuple[str, str], int]) -> dict[str, Any]:
-    """One run of the list."""
     sides = []
     for side in run.sides:
         place = colours.get((run_id, side.letter))
@@ -118,10 +115,8 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
 
 
 def settings_of(run: Run, side: Side) -> dict[str, Any]:
-    """Everything that one can choose, of one side."""
     return {"corpus": run.job.corpus, "tokenizer": run.job.tokenizer, **values_of(side.model, side.training)}
 
 
 def words(name: str, value: Any) -> str:
-    """A setting's value for people."""
     return format_value(name, value) if name not in ("corpus", "tokenizer") else str(value)

@@ -86,11 +86,9 @@ class GenerateTab(Tab):
         looking.success(None, [self.prompt, self.another], self.prompt, js=REPLACE_IF_UNTOUCHED)
 
     def leave(self, session: str) -> None:
-        """The visitor's texts go."""
         self.writings.forget(session)
 
     def build_controls(self) -> None:
-        """The prompt and how tokens are drawn."""
         self.prompt = gr.Textbox(PROMPT, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
                                  info="The model goes on from here.")  # fmt: skip
         self.temperature = gr.Slider(
@@ -256,22 +254,18 @@ def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sa
 
 
 def text_value(writing: GeneratedText, heading: str) -> dict[str, Any]:
-    """A text as its card shows it."""
     return {"title": heading, "prompt": writing.prompt, "tokens": list(writing.tokens), "number": writing.number}
 
 
 def empty_text(heading: str) -> dict[str, Any]:
-    """A page on which nothing is written."""
     return {"title": heading, "prompt": "", "tokens": [], "number": secrets.token_urlsafe(9)}
 
 
 def title(of: list[SelectedModel], side: int) -> str:
-    """What a side's card is called."""
     return f"{'AB'[side]}: {of[side].labels[side]}" if 1 < len(of) > side else "Text"
 
 
 def note(of: list[SelectedModel]) -> str:
-    """Whose models write."""
     if len({model.checkpoint.step for model in of}) > 1 or len(of) == 1:
         return note_html(" ".join(model.words for model in of))
     return note_html(f"The models are those of {of[0].whose}, after {of[0].checkpoint.step:,} steps.")

@@ -41,7 +41,6 @@ class GeneratedText:
         self.logits: list[Array] = []
 
     def add(self, token: Token) -> None:
-        """One more token."""
         self.append(token.id, token.text, token.probability, token.steps.logits)
 
     def append(self, token_id: int, text: str, probability: float, logits: Array) -> None:
@@ -72,11 +71,9 @@ class GeneratedTexts:
         return writing
 
     def forget(self, owner: str) -> None:
-        """A visitor has left: their texts go."""
         self.memory.drop_owner(owner)
 
     def find(self, number: Any) -> GeneratedText | None:
-        """The text of this number, or None."""
         if not isinstance(number, str):
             return None
         return self.shipped.get(number) or self.memory.get(number)

@@ -61,7 +61,6 @@ def chain_card(value: dict[str, Any], side: int) -> gr.HTML:
 
 
 def chain_value(chain: Chain, names: tuple[str, ...], where: str, drawn: int | None, V: int) -> dict[str, Any]:
-    """What the chain's table shows."""
     rows = [
         [c.id, names[c.id], c.logit, c.penalized, c.scaled if math.isfinite(c.scaled) else None, c.kept, c.probability]
         for c in chain.candidates

@@ -41,7 +41,6 @@ class ChecksPanel:
         self.train = train
 
     def build(self, run_id: gr.State, selection: gr.HTML, bar: gr.Tabs) -> None:
-        """Lay them out, and connect them."""
         self.bar = bar
         gr.HTML(CHECK_HEAD, apply_default_css=False)
         with gr.Row(equal_height=False):
@@ -70,7 +69,6 @@ class ChecksPanel:
         )
 
     def on_bug(self, bug: str | None) -> Updates:
-        """What the mistake is."""
         return {self.words: bug_words(bug), self.train_bug: gr.update(interactive=bug in BUGS)}
 
     def on_check(self, run_id: str | None, selection: Any, bug: str | None) -> str:

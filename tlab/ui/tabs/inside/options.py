@@ -41,7 +41,6 @@ def probe_words(kind: type[Probe]) -> tuple[str, list[str]]:
 
 
 def default(kind: type[Probe], name: str) -> Any:
-    """A field's default."""
     return next(field.default for field in dataclasses.fields(kind) if field.name == name)
 
 
@@ -52,13 +51,11 @@ def is_amount(kind: type[Probe], name: str) -> bool:
 
 
 def most(kind: type[Probe], name: str, public: bool) -> float:
-    """The largest value of an option here."""
     high = options(kind)[name].high
     return min(high, PUBLIC_TIMES * default(kind, name)) if public and is_amount(kind, name) else high
 
 
 def option_control(key: str, name: str, public: bool) -> gr.Component:
-    """The control that a field's `Option` and type ask for."""
     kind = PROBES[key]
     option: Option = options(kind)[name]
     value, elem_id = default(kind, name), f"probe-{key}-{name}"

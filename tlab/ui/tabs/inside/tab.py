@@ -82,7 +82,6 @@ class InsideTab(Tab):
         self.connect(page.handle, of, follow)
 
     def build_choice(self, of: SelectedModel) -> None:
-        """The text, the model, the probe and its options."""
         self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
         self.scrub = scrubber(step_slider_value(of, 0), "inside")
         self.note = gr.HTML(note_html(selection_note(of, EXCERPT)), elem_id="inside-note", apply_default_css=False)
@@ -100,7 +99,6 @@ class InsideTab(Tab):
             self.option_groups[key] = group
 
     def build_what_if(self, of: SelectedModel, request: InspectionRequest) -> None:
-        """One part, one change, and what comes of it."""
         gr.HTML(WHAT_IF, apply_default_css=False)
         parts = tasks.part_names(of.checkpoint.model_config)
         with gr.Row(equal_height=False):
@@ -156,7 +154,6 @@ class InsideTab(Tab):
     # -------------------------------------------------------------------------------- probes
 
     def on_group(self, group: str | None) -> Updates:
-        """The probes of a group; the first of them is chosen."""
         group = group if group is not None and group in groups() else next(iter(groups()))
         return {
             self.group: gr.update(info=group_words(group)),
@@ -164,7 +161,6 @@ class InsideTab(Tab):
         }
 
     def on_probe(self, key: str | None) -> Updates:
-        """What the probe measures, and its options."""
         key = known_probe(key)
         empty = lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
         return {
@@ -213,7 +209,6 @@ class InsideTab(Tab):
         return over_time(key, found, of)
 
     def asked_options(self, key: str, values: tuple[Any, ...]) -> dict[str, Any]:
-        """The options of one probe, out of those of all."""
         given = {name: value for (of, name), value in zip(self.fields, values, strict=True) if of == key}
         return asked_options(key, given, self.public)
 
@@ -269,17 +264,14 @@ def known_probe(key: str | None) -> str:
 
 
 def probe_choices(group: str) -> list[tuple[str, str]]:
-    """(label, key) of a group's probes."""
     return [(PROBES.entries[key].label, key) for key in groups()[group]]
 
 
 def formula_of(key: str) -> str:
-    """The probe's formula as Markdown with LaTeX."""
     return f"$\\displaystyle {PROBES.entries[key].formula}$" if PROBES.entries[key].formula else ""
 
 
 def change_words(part: str, change: str) -> str:
-    """What is done to which part."""
     return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {INTERVENTIONS.entries[change].label}"
 
 
@@ -289,6 +281,5 @@ def other_text(text: str) -> str:
 
 
 def over_time(key: str, found: OverTime, of: SelectedModel) -> dict[str, Any]:
-    """The chart of a probe over the steps of a run."""
     which = of.labels[of.side] if len(of.labels) > 1 else of.whose
     return over_time_value(f"{PROBES.entries[key].label} ({which})", found, PROBES[key].units.get(found.column, ""))

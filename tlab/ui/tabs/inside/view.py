@@ -157,7 +157,6 @@ def bar(value: float, largest: float, signed: bool) -> str:
 
 
 def refused_html(words: str) -> str:
-    """In place of a table: why there is none."""
     return f'<div class="tl-card tl-in-card tl-in-refused" role="status"><b>No table.</b> {html.escape(words)}</div>'
 
 
@@ -180,7 +179,6 @@ def over_time_value(label: str, found: OverTime, unit: str) -> dict[str, Any]:
 
 
 def intervention_html(words: str, done: Intervention) -> str:
-    """The cost of a change, and the next token before and after."""
     if done.loss is not None:
         mean, low, high = done.loss
         verdict = (
@@ -282,7 +280,6 @@ def profile_html(made: Profile) -> str:
 
 
 def profile_row(row: PartProfile, made: Profile, longest: float) -> str:
-    """One part at one place of the step."""
     depth = len(row.path) - 1
     share = row.rate / made.gemm_rate
     products = f"{row.flops / 1e6:,.1f}" if row.flops else ""

@@ -55,7 +55,6 @@ class Configuration(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its levels in words."""
         return " · ".join(level_words(axis, value) for axis, value in self.levels.items())
 
 
@@ -97,7 +96,6 @@ def level_words(axis: str, value: Any) -> str:
 
 @functools.lru_cache(maxsize=8)
 def demo_results() -> Results:
-    """The shipped sweep."""
     return read_results(zipfile.Path(DEMO_SWEEP), "the shipped sweep")
 
 
@@ -158,7 +156,6 @@ def read_csv(folder: Folder, name: str, needed: tuple[str, ...]) -> pd.DataFrame
 
 
 def read_effects(folder: Folder) -> pd.DataFrame | None:
-    """What each level changes on average, where the sweep wrote it."""
     if not (folder / "effects.csv").is_file():
         return None
     effects = read_csv(folder, "effects.csv", EFFECT_COLUMNS)

@@ -76,7 +76,6 @@ class SweepsTab(Tab):
         return own_results(str(folder))
 
     def shown(self, folder: str | None, chosen: Sequence[int], split: str | None) -> Updates:
-        """All outputs."""
         split = "train" if split == "train" else "validation"
         try:
             results = self.results(folder)
@@ -102,11 +101,9 @@ class SweepsTab(Tab):
         return self.shown(folder, rest if number in chosen else [*rest, number], split)
 
     def on_split(self, folder: str | None, chosen: list[int], split: str | None) -> Updates:
-        """The other loss."""
         return self.shown(folder, chosen, split)
 
     def on_clear(self, folder: str | None, split: str | None) -> Updates:
-        """No curve."""
         return self.shown(folder, [], split)
 
     def on_open(self, folder: str | None, split: str | None) -> Updates:

@@ -39,7 +39,6 @@ def pictures(results: Results, chosen: Sequence[int], split: str) -> Pictures:
 
 
 def sweep_words(results: Results) -> str:
-    """What this sweep is."""
     axes = (
         " x ".join(f"{len(levels)} {slot_words(axis)}" for axis, levels in results.axes.items()) or "one configuration"
     )

@@ -35,7 +35,6 @@ class LinkBar:
         self.controls = train.controls
 
     def build_button(self) -> None:
-        """The button, where the `with` of the caller is."""
         self.button = gr.Button("Copy link", elem_id="copy-link", size="sm", scale=0, min_width=110)
 
     def build_panel(self) -> None:
@@ -53,7 +52,6 @@ class LinkBar:
             )  # fmt: skip
 
     def connect(self, demo: gr.Blocks) -> None:
-        """Connect the button, and read the link that the page was opened with."""
         inputs = [self.hide, *self.controls.components]
         self.button.click(self.on_copy, inputs, [self.panel, self.link], **QUIET).then(
             None, self.link, self.link, js=COPY, **QUIET

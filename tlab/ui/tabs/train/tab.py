@@ -82,7 +82,6 @@ class TrainTab(Tab):
         page.blocks.load(self.on_open, self.controls.components, self.estimate, queue=False, **QUIET)
 
     def build_presets(self) -> None:
-        """Settings with names; the sentence says what to look for."""
         with gr.Accordion("Begin with", open=True, elem_id="presets"), gr.Group():
             self.comparisons = gr.Radio(
                 [preset.label for preset in COMPARISONS],
@@ -108,7 +107,6 @@ class TrainTab(Tab):
         gr.on(changes, self.on_change, inputs, self.estimate, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
-        """What each button does."""
         # No limit of Gradio's: a handler only waits for its run, and the runs have a queue of their own.
         # "multiple": while the page follows a resumed run, the same button has to pause it again.
         free: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple", **QUIET}
@@ -249,16 +247,13 @@ class TrainTab(Tab):
         }
 
     def progress(self, run: Run) -> Updates:
-        """What changes from frame to frame."""
         words = run_words(run, self.runs.queue_position(run), (run.id, 0) in self.runs.store)
         return {self.run_id: run.id, self.state: state_html(run.state, words), **self.pictures(run)}
 
     def pictures(self, run: Run) -> Updates:
-        """Chart, numbers and why panel of a run."""
         return {self.chart: chart_value(run), self.numbers: numbers_html(run), self.why: why_value(run)}
 
     def buttons(self, run: Run | None) -> Updates:
-        """Which buttons can be pressed, and what Start and Pause say."""
         state = run.state if run else None
         busy, running = state in ACTIVE, state in (RUNNING, WAITING)
         return {
@@ -298,7 +293,6 @@ class TrainTab(Tab):
 
 @functools.lru_cache(maxsize=64)
 def corpus_size(name: str, tokenizer: str) -> tuple[int, int]:
-    """Vocabulary and validation tokens of a corpus."""
     corpus = load_corpus(name, tokenizer)
     return corpus.tokenizer.vocab_size, len(corpus.validation)
 
@@ -313,7 +307,6 @@ def text_size(job: Job) -> tuple[int, int]:
 
 
 def note(words: str, kind: str = "") -> str:
-    """The line under the buttons."""
     return f'<p class="tl-note {kind}">{html.escape(words)}</p>'
 
 

@@ -57,12 +57,10 @@ def chart_value(run: Run) -> dict[str, Any]:
 
 
 def identity(side: Side) -> dict[str, str]:
-    """Which one it is."""
     return {"letter": side.letter, "label": side.label}
 
 
 def marker(side: Side) -> dict[str, Any] | None:
-    """Where it went off the rails."""
     if side.divergence is None:
         return None
     step = side.divergence.step
@@ -78,7 +76,6 @@ def chart_words(run: Run) -> str:
 
 
 def side_words(side: Side, run: Run) -> str:
-    """One curve."""
     name = f"{side.letter}, {side.label}: training" if len(run.sides) > 1 else "Training"
     words = f"{name} loss began at {side.curve.bins[0][0]:.2f}, "
     words += f"and its moving average is now {side.curve.bins[-1][3]:.2f} nats per token."
@@ -185,13 +182,10 @@ def numbers_html(run: Run) -> str:
 
 
 def badge(side: Side) -> str:
-    """The letter in the side's colour."""
     return f'<i class="tl-letter tl-{side.letter.lower()}">{side.letter}</i>'
 
 
 def measures(run: Run) -> list[tuple[str, list[float | None], str]]:
-    """Name, value of each side, and how it is written."""
-
     def of_each(measure: Any) -> list[float | None]:
         return [measure(side) for side in run.sides]
 
@@ -236,7 +230,6 @@ def verdict(run: Run) -> str:
 
 
 def state_html(badge: str, words: str) -> str:
-    """One line on what goes on."""
     return (
         f'<div class="tl-state" role="status"><span class="tl-badge {html.escape(badge)}">{html.escape(badge)}</span>'
         f"<span>{html.escape(words)}</span></div>"
@@ -291,13 +284,11 @@ def place_words(divergence: Divergence) -> str:
 
 
 def samples_html(run: Run) -> str:
-    """What the models write so far, side by side."""
     cards = "".join(sample_html(side, run) for side in run.sides)
     return f'<div class="tl-samples">{cards}</div>'
 
 
 def sample_html(side: Side, run: Run) -> str:
-    """What one model writes so far."""
     who = badge(side) if len(run.sides) > 1 else ""
     if side.sample is None:
         title, text = "the first one comes a second after the start" if run.active else "the run ended before one", ""
