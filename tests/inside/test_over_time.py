@@ -1,4 +1,4 @@
-"""Probes over training time: snapshots of a run, one table of all of them, and its picture."""
+"""Probes over training time: one table of all snapshots of a run, and its picture."""
 
 import dataclasses
 
@@ -11,8 +11,7 @@ from tlab.cli.commands import main
 from tlab.inside import PROBES, ProbeError, probe
 from tlab.inside.figures import MAX_CURVES, over_time_figure
 from tlab.inside.over_time import Curves, curves, over_time
-from tlab.training.checkpoint import CheckpointError
-from tlab.training.snapshots import load_snapshots, save_snapshot, snapshot_steps
+from tlab.training.snapshots import load_snapshots
 from tlab.training.trainer import Trainer
 
 
@@ -26,35 +25,6 @@ def run(verse):
         if record.step in (1, 4):
             kept.append(trainer.checkpoint())
     return kept
-
-
-@pytest.mark.parametrize(
-    ("steps", "count", "kept"),
-    [
-        (1000, 5, [0, 1, 10, 100, 1000]),
-        (4, 100, [0, 1, 2, 3, 4]),
-        (7, 3, [0, 1, 7]),
-        (7, 2, [0, 7]),
-        (7, 1, [0]),
-        (7, 0, []),
-        (1, 9, [0, 1]),
-    ],
-)
-def test_snapshots_are_spread_evenly_on_a_logarithmic_scale(steps, count, kept):
-    assert snapshot_steps(steps, count) == kept
-
-
-def test_a_snapshot_has_the_weights_alone_and_is_read_in_the_order_of_the_steps(run, tmp_path):
-    for checkpoint in reversed(run):
-        save_snapshot(tmp_path, checkpoint)
-    read = list(load_snapshots(tmp_path))
-    assert [checkpoint.step for checkpoint in read] == [0, 1, 4]
-    for given, back in zip(run, read, strict=True):
-        assert not back.optimizer_state and len(back.records) <= 1
-        for name, array in given.weights.items():
-            np.testing.assert_array_equal(back.weights[name], array)
-    with pytest.raises(CheckpointError, match="--snapshots"):
-        list(load_snapshots(tmp_path / "elsewhere"))
 
 
 def test_the_table_over_time_holds_the_rows_of_every_step(run, verse):

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from support import tiny
 from tlab import Checkpoint, CheckpointError, TrainConfig, Trainer
 from tlab.files import write_atomically
-from tlab.training.checkpoint import FILE_NAME, fingerprint, records_as_table, records_from_table
+from tlab.training.checkpoint import FILE_NAME, check_step, fingerprint, records_as_table, records_from_table
 from tlab.training.records import Divergence, StepRecord
 
 
@@ -50,6 +50,24 @@ def test_a_divergence_comes_back_with_the_last_record():
     divergence = Divergence(2, "blocks.1.mlp.up", "the loss is nan")
     table = records_as_table([first, last._replace(divergence=divergence)])
     assert records_from_table(table, divergence) == [first, last._replace(divergence=divergence)]
+
+
+def test_a_divergence_without_any_record_is_of_no_step():
+    assert records_from_table(records_as_table([]), Divergence(1, "loss", "the loss is nan")) == []
+
+
+def test_the_fingerprint_is_of_the_header_and_of_each_arrays_name_type_shape_and_content():
+    zeros = np.zeros((2, 3), np.float32)
+    changed = [
+        fingerprint("other header", {"a": zeros}),
+        fingerprint("header", {"b": zeros}),
+        fingerprint("header", {"a": zeros.view(np.int32)}),
+        fingerprint("header", {"a": zeros.reshape(3, 2)}),
+        fingerprint("header", {"a": zeros + 1}),
+        fingerprint("header", {"a": zeros, "b": zeros}),
+    ]
+    assert len({fingerprint("header", {"a": zeros}), *changed}) == 1 + len(changed)
+    assert fingerprint("header", {"a": zeros, "b": zeros}) == fingerprint("header", {"b": zeros, "a": zeros})
 
 
 def test_the_record_tells_the_corpus_with_hash_size_and_vocabulary(saved, verse):
@@ -167,6 +185,23 @@ FOREIGN = {
         lambda about, tensors: about["model_config"].update(hidden_dim=3 * 10**12),
         "not this model's",
     ),
+    "a divergence of two numbers": (lambda about, tensors: about.update(divergence=[1, 2]), "needed are a step"),
+    "a divergence of three numbers": (lambda about, tensors: about.update(divergence=[1, 2, 3]), "needed are a step"),
+    "records of one dimension": (lambda about, tensors: tensors.update(records=np.zeros(7)), "needed are 7"),
+    "moments of another size": (
+        lambda about, tensors: tensors.update({"optimizer.first_moment": np.zeros(3, np.float32)}),
+        r"first_moment': \(3,\)",
+    ),
+    "arrays of two kinds of float": (
+        lambda about, tensors: tensors.update({"embedding.weight": tensors["embedding.weight"].astype(np.float64)}),
+        "needed is one kind of float",
+    ),
+    "half precision": (
+        lambda about, tensors: tensors.update(
+            {name: array.astype(np.float16) for name, array in tensors.items() if name != "records"}
+        ),
+        "its arrays are of float16",
+    ),
     "a divergence in letters": (lambda about, tensors: about.update(divergence="abc"), "divergence"),
     "corpus no object": (lambda about, tensors: about.update(corpus="verse"), "cannot be used"),
     "step no number": (lambda about, tensors: about.update(step=None), "cannot be used"),
@@ -182,6 +217,29 @@ def test_a_file_that_does_not_fit_itself_is_refused(change, message, saved):
     with pytest.raises(CheckpointError, match=message) as caught:
         Checkpoint.load(edited(saved, change))
     assert FILE_NAME in str(caught.value)
+
+
+def record(step, divergence=None):
+    return StepRecord(step, 2.0, None, 1e-3, 1.0, 16 * step, 0.5 * step, divergence)
+
+
+@pytest.mark.parametrize(
+    ("step", "records", "steps"),
+    [(0, [], 3), (1, [record(1)], 3), (3, [record(2), record(3)], 3),
+     (3, [record(3, Divergence(3, "loss", ""))], 3), (2, [record(3, Divergence(3, "loss", ""))], 3)],
+)  # fmt: skip
+def test_a_run_is_at_its_last_record_or_one_before_it_where_that_update_was_not_made(step, records, steps):
+    check_step(step, records, steps)
+
+
+@pytest.mark.parametrize(
+    ("step", "records", "steps"),
+    [(1, [], 3), (-1, [], 3), (2, [record(3)], 3), (4, [record(4)], 3), (1, [record(3, Divergence(3, "loss", ""))], 3),
+     (4, [record(3, Divergence(3, "loss", ""))], 5), (1.0, [record(1)], 3), (None, [], 3)],
+)  # fmt: skip
+def test_a_step_at_which_the_records_cannot_end_is_refused(step, records, steps):
+    with pytest.raises(CheckpointError, match="but its records end at"):
+        check_step(step, records, steps)
 
 
 def test_another_programs_safetensors_file_is_refused(tmp_path):

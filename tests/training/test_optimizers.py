@@ -1,4 +1,4 @@
-"""Optimizers, clipping and schedules, by hand on a few numbers. PyTorch judges them too, in test_optim_parity.py."""
+"""Optimizers, clipping and schedules, by hand on a few numbers. PyTorch judges them in test_optimizer_parity.py."""
 
 import math
 
@@ -83,6 +83,16 @@ def test_ten_steps_are_those_of_the_reference(key, space, rng):
         assert space.data == pytest.approx(weights, rel=1e-12)
         for ours, theirs in zip(optimizer.state.values(), state, strict=True):
             assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+def test_an_optimizer_counts_its_updates(key, space):
+    optimizer = make(key, space)
+    counted = [optimizer.num_updates]
+    for _ in range(3):
+        optimizer.step(space, 0.1)
+        counted.append(optimizer.num_updates)
+    assert counted == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("key", OPTIMIZERS)
