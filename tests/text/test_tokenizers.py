@@ -86,6 +86,13 @@ def test_char_ids_follow_the_code_points():
     assert tokenizer.tokens == ("↵", "a", "b", "🙂")
 
 
+def test_what_cannot_be_seen_is_shown_as_python_writes_it():
+    assert CharTokenizer.from_text("\t\x00\xad a'").tokens == ("\\x00", "\\t", "␣", "'", "a", "\\xad")
+    shown = {0: "\\x00", 9: "\\t", 10: "↵", 32: "␣", 65: "A", 126: "~", 127: "\\x7f", 128: "\\x80", 255: "\\xff"}
+    assert {byte: ByteTokenizer.tokens[byte] for byte in shown} == shown
+    assert ByteTokenizer.tokens[0xE9] == "\\xe9"  # half of a character in UTF-8, and not the é of Latin-1
+
+
 @pytest.mark.parametrize("unknown", ["\n", "c", "é", "🙂", "\U0010ffff", "\ud800"])
 def test_char_names_the_characters_it_does_not_know(unknown):
     with pytest.raises(UnknownCharacterError) as caught:
