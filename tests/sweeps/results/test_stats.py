@@ -48,6 +48,16 @@ def test_an_interval_that_touches_zero_does_not_exclude_it(low, high, excluded):
     assert Estimate((low + high) / 2, low, high, 3).excludes_zero == excluded
 
 
+def test_an_estimate_is_written_with_its_sign_its_interval_and_its_seeds():
+    assert str(Estimate(0.0275, 0.001, 0.054, 4)) == "+0.0275 [+0.0010, +0.0540] (n=4)"
+    assert str(Estimate(-0.5, -math.inf, math.inf, 1)) == "-0.5000 (n=1, no interval)"
+
+
+def test_an_interval_of_another_confidence_is_wider_or_narrower():
+    low, high = scipy_stats.ttest_1samp(VALUES, 0).confidence_interval(0.8)
+    assert estimate(VALUES, confidence=0.8)[1:3] == pytest.approx((low, high))
+
+
 def test_intervals_and_p_values_are_those_of_scipy():
     theirs = scipy_stats.ttest_1samp(VALUES, 0)
     low, high = theirs.confidence_interval(0.95)
@@ -86,7 +96,7 @@ def test_no_or_one_seed_can_tell_nothing():
 
 def test_values_without_any_spread_need_no_chance():
     assert difference_p([0.5, 0.5]) == 0.0 and difference_p([0.0, 0.0]) == 1.0
-    assert equality_p([0.001, 0.001]) == 0.0
+    assert equality_p([0.001, 0.001]) == 0.0 and equality_p([0.02, 0.02], 0.02) == 1.0
     assert estimate([0.5, 0.5]) == (0.5, 0.5, 0.5, 2)
 
 
@@ -114,7 +124,10 @@ def test_seeds_needed_are_those_at_which_the_test_would_succeed():
     p = [2 * scipy_stats.t.sf(value, k - 1) for value, k in zip(t, (n - 1, n), strict=True)]
     assert p[0] > 0.05 >= p[1]
     assert seeds_needed(0.0001, 1.0) is None
-    assert seeds_needed(1.0, 0.0) == 2
+    assert seeds_needed(1.0, 0.0) == seeds_needed(100.0, 1.0) == 2
+    assert seeds_needed(0.02, 0.013, most=n) == n and seeds_needed(0.02, 0.013, most=n - 1) is None
+    assert seeds_needed(0.02, 0.1) == 99 and seeds_needed(0.02, 0.101) is None  # a hundred are given up at
+    assert seeds_needed(-0.02, 0.013) == n < seeds_needed(0.02, 0.013, alpha=0.05 / 10)
 
 
 def test_verdicts_tell_real_equal_and_unknown_apart():
@@ -122,6 +135,9 @@ def test_verdicts_tell_real_equal_and_unknown_apart():
     assert verdict_of(0.01, 0.01) == BELOW_MARGIN
     assert verdict_of(0.5, 0.01) == EQUAL
     assert verdict_of(0.5, 0.5) == UNKNOWN
+    # A claim is made up to 5 %, and by default two losses are equal within 0.02 nats: what every report says.
+    assert verdict_of(0.05, 0.0501) == DIFFERENT and verdict_of(0.0501, 0.05) == EQUAL
+    assert equality_p(VALUES) == equality_p(VALUES, 0.02) and estimate(VALUES) == estimate(VALUES, confidence=0.95)
 
 
 # ------------------------------------------------------------------------------------------------ known truth

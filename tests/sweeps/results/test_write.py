@@ -1,0 +1,72 @@
+"""The tables of a sweep as CSV and as Parquet: the same rows in both."""
+
+import pandas as pd
+import pytest
+
+from sweeps.results.effects import effects_frame
+from sweeps.results.summary import summaries, summary_frame
+from sweeps.results.table import OUTCOME_COLUMNS, Table
+from sweeps.results.write import cells_text, write_cells, write_curves, write_effects, write_summary
+
+
+@pytest.fixture
+def table():
+    """Two norms with two seeds each."""
+    rows = [
+        {"cell_id": f"{norm}-{seed}", "alias_of": None, "status": "ok", "norm": norm, "seed": seed,
+         **dict.fromkeys(OUTCOME_COLUMNS), "val_loss": loss + seed / 10, "steps_done": 5}
+        for norm, loss in (("layernorm", 2.0), ("none", 3.0)) for seed in (0, 1)
+    ]  # fmt: skip
+    return Table(("norm",), rows)
+
+
+def test_cells_are_the_same_rows_in_both_formats(table, tmp_path):
+    write_cells(tmp_path, table)
+    csv, parquet = pd.read_csv(tmp_path / "cells.csv"), pd.read_parquet(tmp_path / "cells.parquet")
+    for frame in (csv, parquet):
+        assert list(frame.columns) == table.columns
+        assert frame["cell_id"].tolist() == [row["cell_id"] for row in table.rows]
+        assert frame["val_loss"].tolist() == [2.0, 2.1, 3.0, 3.1]
+
+
+def test_the_text_of_cells_has_the_columns_that_were_asked_for(table):
+    assert (
+        cells_text(table, ["norm", "val_loss"]) == "norm,val_loss\nlayernorm,2.0\nlayernorm,2.1\nnone,3.0\nnone,3.1\n"
+    )
+
+
+def test_curves_are_joined_in_order_and_the_same_in_both_formats(tmp_path):
+    parts = ["a,1,train,loss,3.5\na,2,train,loss,3.25\n", "b,1,validation,loss,3.125\n"]
+    paths = [tmp_path / f"{i}.csv" for i in range(2)]
+    for path, text in zip(paths, parts, strict=True):
+        path.write_text(text)
+    write_curves(tmp_path, paths)
+    assert (tmp_path / "curves.csv").read_text() == "cell_id,step,split,metric,value\n" + "".join(parts)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "curves.parquet"), pd.read_csv(tmp_path / "curves.csv"))
+
+
+def test_one_point_of_a_curve_is_enough_and_none_leaves_the_columns(tmp_path):
+    (tmp_path / "one.csv").write_text("a,1,x,y,1\n")
+    for curves, length in (([tmp_path / "one.csv"], 1), ([], 0)):
+        write_curves(tmp_path, curves)
+        frame = pd.read_parquet(tmp_path / "curves.parquet")
+        assert (list(frame.columns), len(frame)) == (["cell_id", "step", "split", "metric", "value"], length)
+        assert len(pd.read_csv(tmp_path / "curves.csv")) == length
+
+
+def test_summaries_are_the_same_in_both_formats_and_effects_are_a_csv(table, tmp_path):
+    write_summary(tmp_path, table)
+    write_effects(tmp_path, table)
+    expected = summary_frame(table, summaries(table))
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "summary.csv"), expected)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "summary.parquet"), expected)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "effects.csv"), effects_frame(table))
+
+
+def test_a_sweep_of_which_nothing_is_done_has_tables_without_rows(tmp_path):
+    nothing = Table((), [])
+    write_cells(tmp_path, nothing)
+    write_summary(tmp_path, nothing)
+    write_effects(tmp_path, nothing)
+    assert len(pd.read_csv(tmp_path / "cells.csv")) == len(pd.read_csv(tmp_path / "effects.csv")) == 0
+    assert len(pd.read_parquet(tmp_path / "summary.parquet")) == 0
