@@ -53,11 +53,9 @@ class GridArgs:
     """Where the results go, and where an earlier part of them is."""
 
     def grid(self) -> Grid:
-        """The grid that these flags describe."""
         return parse_grid(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None)
 
     def store(self, grid: Grid) -> Store:
-        """The folder of its results: named after the preset or file, or else after the axes."""
         return Store(self.out or Path("results") / (Path(self.sweep).stem or "-".join(grid.axes) or "seeds"))
 
 
@@ -86,7 +84,6 @@ class RunArgs:
     """Add cells to results that another version of tlab made; the column `source` says which made which."""
 
     def execution(self) -> Execution:
-        """How to train, for the driver."""
         if self.on_error == "stop" and self.max_failures not in (None, 1):
             raise GridError(
                 f"--on-error stop ends at the first failure and --max-failures {self.max_failures} later; give one"
@@ -111,7 +108,6 @@ class PlanCommand(GridArgs):
     """Cells that would be trained at once."""
 
     def execute(self, argv: Sequence[str]) -> int:
-        """Print it; -> the exit code."""
         grid = self.grid()
         plan = make_plan(grid, self.store(grid))
         print(console.plan_details(grid, plan), flush=True)
@@ -129,7 +125,6 @@ class RunCommand(RunArgs, GridArgs):
     """
 
     def execute(self, argv: Sequence[str]) -> int:
-        """Run it; -> the exit code."""
         execution, grid = self.execution(), self.grid()
         store = self.store(grid)
         announce = functools.partial(announce_run, store, execution)
@@ -149,7 +144,6 @@ class RetryCommand(RunArgs):
     """Only this cell, however it ended: its cell_id, or the start of it. May be given again."""
 
     def execute(self, argv: Sequence[str]) -> int:
-        """Run it; -> the exit code."""
         execution, store = self.execution(), Store(self.folder, must_exist=True)
         result = run_sweep(
             None,
@@ -190,7 +184,6 @@ class ReportCommand:
     """The folder of a sweep."""
 
     def execute(self, argv: Sequence[str]) -> int:
-        """Write it; -> the exit code."""
         store = Store(self.folder, must_exist=True)
         try:
             refresh(store)
@@ -212,7 +205,6 @@ class ExportCommand:
     """Only what the app's Sweeps tab opens: the cells, and their curves in a few points each."""
 
     def execute(self, argv: Sequence[str]) -> int:
-        """Write it; -> the exit code."""
         store = Store(self.folder, must_exist=True)
         path = small_form(store, self.to) if self.small else export(store, self.to)
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
@@ -248,12 +240,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
 
 
 def command_line(argv: Sequence[str]) -> list[str]:
-    """What was typed, for the manifest."""
     return ["python", "-m", "sweeps", *argv]
 
 
 def announce_run(store: Store, execution: Execution, plan: SweepPlan) -> None:
-    """Print what is about to happen."""
     print(
         f"{console.plan_summary(plan)}; {execution.backend}, {execution.jobs} at once; results in {store.folder}",
         flush=True,
@@ -261,7 +251,6 @@ def announce_run(store: Store, execution: Execution, plan: SweepPlan) -> None:
 
 
 def report_outcome(result: SweepResult, store: Store) -> int:
-    """Print how it went, and what to do next; -> the exit code."""
     print(console.ranking(result.table))
     rows = console.several(len(result.table.rows), "row")
     print(f"\ntables in {store.folder}: cells ({rows}), curves, summary, each as .csv and .parquet")

@@ -23,7 +23,6 @@ MAX_LINES = 20  # of configurations, or of failures; all are in cells.csv
 
 
 def plan_summary(plan: SweepPlan) -> str:
-    """How many cells there are, and how many are left to train."""
     words = [several(len(plan.wanted), "cell")]
     if plan.num_aliases:
         words.append(f"{plan.num_aliases:,} of them the same function as another")
@@ -33,7 +32,6 @@ def plan_summary(plan: SweepPlan) -> str:
 
 
 def plan_details(grid: Grid, plan: SweepPlan) -> str:
-    """Every value of the grid, its aliases, and the counts."""
     lines = [
         f"{field:>18}  {', '.join(map(str, values))}" for field, values in {**grid.values, "seed": grid.seeds}.items()
     ]
@@ -52,12 +50,10 @@ def plan_details(grid: Grid, plan: SweepPlan) -> str:
 
 
 def short_description(cell: Cell, axes: Iterable[str]) -> str:
-    """norm=none residual=post."""
     return " ".join(f"{axis}={cell.value(axis)}" for axis in axes)
 
 
 def cost_summary(cost: CostEstimate, jobs: int) -> str:
-    """Time and memory."""
     return (
         f"about {duration(cost.seconds)} with {several(jobs, 'job')} on this machine, the longest cell "
         f"{duration(cost.longest)}; about {cost.mib_each:,.0f} MiB per job "
@@ -88,7 +84,6 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
 
 
 def ranking(table: Table) -> str:
-    """The configurations, best first, with every seed's loss beside the mean."""
     ranked = configurations(table)
     if not ranked:
         return "no cell has a result yet"
@@ -106,7 +101,6 @@ def ranking(table: Table) -> str:
 
 
 def problem_lines(result: SweepResult, folder: Path) -> Iterator[str]:
-    """What did not go well, and what to do."""
     to_go = f"{several(result.missing, 'cell')} to go; the same command goes on"
     if result.interrupted:
         yield f"interrupted with {to_go}"

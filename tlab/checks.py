@@ -42,8 +42,7 @@ class Check(NamedTuple):
         return self.error <= self.limit
 
 
-Build = Callable[..., Transformer]
-"""Makes a model, called as `Transformer` is: the bug lab makes one with a bug in it."""
+Build = Callable[..., Transformer]  # makes a model, called as `Transformer` is: the bug lab makes one with a bug in it
 
 
 def run_checks(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[Check]:

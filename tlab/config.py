@@ -33,10 +33,8 @@ class Option:
     low: float = -math.inf
     high: float = math.inf
     low_is_allowed: bool = True
-    typical: tuple[float, float] | None = None
-    """The range worth trying, for a slider."""
-    default_words: str = ""
-    """What None means, where it is the default."""
+    typical: tuple[float, float] | None = None  # the range worth trying, for a slider
+    default_words: str = ""  # what None means, where it is the default
     registry: Registry | None = None
 
     def complaint(self, value: Any) -> str | None:

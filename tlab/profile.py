@@ -23,8 +23,7 @@ from tlab.text import Corpus
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.trainer import Trainer
 
-Path = tuple[str, ...]
-"""Where a part is called from: ("step", "backward", "blocks", "attention", "qkv")."""
+Path = tuple[str, ...]  # where a part is called from: ("step", "backward", "blocks", "attention", "qkv")
 
 STEP, FORWARD, BACKWARD = "step", "forward", "backward"
 # Time of the processor that this thread had, in which other programs do not count; where it is too coarse, of the wall.

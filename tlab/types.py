@@ -10,7 +10,6 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 """Weights, activations, gradients: float32 in use, float64 in gradient checks."""
 
-Ids: TypeAlias = npt.NDArray[np.integer[Any]]
-"""Token ids."""
+Ids: TypeAlias = npt.NDArray[np.integer[Any]]  # token ids
 
 Shape: TypeAlias = tuple[int, ...]

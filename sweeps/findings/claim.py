@@ -77,19 +77,16 @@ def loss(outcome: Outcome) -> float:
 
 
 def difference(first: str, second: str) -> Callable[[SeedResults], float]:
-    """The final loss of one configuration minus that of another, of the same seed."""
     return lambda results: loss(results[first]) - loss(results[second])
 
 
 def minus(
     first: Callable[[SeedResults], float], second: Callable[[SeedResults], float]
 ) -> Callable[[SeedResults], float]:
-    """One number of a seed minus another."""
     return lambda results: first(results) - second(results)
 
 
 def parameter_ratio(first: str, second: str) -> Callable[[SeedResults], float]:
-    """Parameters of one configuration over those of another."""
     return lambda results: results[first]["n_params"] / results[second]["n_params"]
 
 
@@ -107,7 +104,6 @@ def by_depth(results: SeedResults, kind: str, name: str) -> list[float]:
 
 
 def deepest_over_shallowest(kind: str, name: str) -> Callable[[SeedResults], float]:
-    """The number at the largest depth over that at the smallest."""
     return lambda results: by_depth(results, kind, name)[-1] / by_depth(results, kind, name)[0]
 
 

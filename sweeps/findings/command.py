@@ -86,7 +86,6 @@ class FindingsCommand:
         return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
 
     def report(self, claims: Sequence[Claim], corpora: Mapping[str, Corpus]) -> int:
-        """Print the verdicts and write the page, with all claims whose runs are complete; -> the exit code."""
         findings = {}
         for claim in CLAIMS.values():  # the page has all results, whichever claims were asked for
             with contextlib.suppress(CorpusError):  # without its text a claim has no results
@@ -142,7 +141,6 @@ def load_corpora(claims: Sequence[Claim]) -> dict[str, Corpus]:
 
 
 def machine() -> str:
-    """What this is measured on, in one line."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # NumPy's; SciPy brings another one
     return (
         f"{processor()}, {joblib.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__} with "

@@ -26,7 +26,6 @@ SMOOTHED = 20  # steps, so that the noise of batches does not hide a curve
 
 
 def new_figure(size: tuple[float, float] = NARROW, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
-    """An empty figure on white, and its axes side by side."""
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
@@ -53,7 +52,6 @@ def draw_depths(
 
 
 def logarithmic_depths(axes: Axes) -> None:
-    """Both axes logarithmic, with the depths that were measured as ticks."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -62,7 +60,6 @@ def logarithmic_depths(axes: Axes) -> None:
 
 
 def depth_ticks(axes: Axes) -> None:
-    """The depths that were measured."""
     axes.xaxis.set_major_locator(FixedLocator(DEPTHS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -70,7 +67,6 @@ def depth_ticks(axes: Axes) -> None:
 
 
 def gradient_depth(seeds: Sequence[SeedResults]) -> Figure:
-    """The last matrix's gradient against depth, by layout, with the slope of the theorem."""
     figure, (axes,) = new_figure()
     draw_depths(axes, seeds, {"post": "Post-LN", "pre": "Pre-LN"}, lambda outcome: outcome["last_down_gradient"])
     shallowest = float(np.mean([results[f"pre {DEPTHS[0]}"]["last_down_gradient"] for results in seeds]))
@@ -85,7 +81,6 @@ def gradient_depth(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def residual_growth(seeds: Sequence[SeedResults]) -> Figure:
-    """The stream's size against depth, in the wedge of the lemma, with and without scaling."""
     figure, (axes,) = new_figure()
     lowest, highest = [1 + L / 2 for L in DEPTHS], [1 + 3 * L / 2 + 0.5 for L in DEPTHS]
     axes.fill_between(DEPTHS, lowest, highest, color=FAINT, alpha=0.6, linewidth=0, label="the lemma's bounds")
@@ -100,7 +95,6 @@ def residual_growth(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def no_norm(seeds: Sequence[SeedResults]) -> Figure:
-    """The last block's gradient against depth, and the first 20 losses, with and without norms."""
     figure, (left, right) = new_figure(WIDE, columns=2)
     kinds = {"layernorm": "LayerNorm", "none": "no norm"}
     draw_depths(left, seeds, kinds, lambda outcome: outcome["last_layer_gradient"])
@@ -145,7 +139,6 @@ def draw_losses(axes: Axes, seeds: Sequence[SeedResults], labels: Mapping[str, s
 
 
 def warmup_layout(seeds: Sequence[SeedResults]) -> Figure:
-    """Training losses of the four kinds of runs, and the loss that counting characters reaches."""
     figure, (axes,) = new_figure()
     draw_losses(axes, seeds, {label: label for label in seeds[0]})
     axes.axhline(UNIGRAM, color=GREY, linewidth=1, linestyle=":", label=f"unigram entropy, {UNIGRAM}")
@@ -158,7 +151,6 @@ def warmup_layout(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def induction(seeds: Sequence[SeedResults]) -> Figure:
-    """Copy accuracy, and the best head's prefix matching, by step."""
     figure, panels = new_figure(WIDE, columns=2)
     names = {"accuracy": "copy accuracy", "prefix_matching": "prefix matching of the best head"}
     for axes, (name, ylabel) in zip(panels, names.items(), strict=True):
@@ -174,7 +166,6 @@ def induction(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def nanogpt_anchor(seeds: Sequence[SeedResults]) -> Figure:
-    """The training losses, and where the validation loss ends."""
     figure, (axes,) = new_figure()
     (label,) = seeds[0]
     draw_losses(axes, seeds, {label: "training"}, smoothed=50)
@@ -194,7 +185,6 @@ def nanogpt_anchor(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def extrapolation(seeds: Sequence[SeedResults]) -> Figure:
-    """How much higher the loss on longer texts is, by kind of position."""
     figure, (axes,) = new_figure()
     for i, label in enumerate(seeds[0]):
         losses = np.array([results[label]["longer_losses"] for results in seeds])  # (seeds, lengths)
@@ -233,7 +223,6 @@ def draw_estimates(axes: Axes, rows: Sequence[tuple[str, Estimate, str]], seeds:
 
 
 def paired_losses(seeds: Sequence[SeedResults], label: str, baseline: str) -> list[float]:
-    """The difference of the final losses of each seed that has both."""
     pairs = [(results[label]["val_loss"], results[baseline]["val_loss"]) for results in seeds]
     return [first - second for first, second in pairs if first is not None and second is not None]
 
@@ -241,7 +230,6 @@ def paired_losses(seeds: Sequence[SeedResults], label: str, baseline: str) -> li
 def one_difference(
     seeds: Sequence[SeedResults], label: str, baseline: str, confidence: float = CONFIDENCE
 ) -> tuple[Figure, Axes]:
-    """The difference of two configurations, each seed a dot."""
     figure, (axes,) = new_figure((7.0, 1.9))
     values = paired_losses(seeds, label, baseline)
     draw_estimates(axes, [(f"{label} - {baseline}", estimate(values, confidence=confidence), BLUE)], [values])
@@ -250,7 +238,6 @@ def one_difference(
 
 
 def swiglu(seeds: Sequence[SeedResults]) -> Figure:
-    """SwiGLU against GELU, with the required difference."""
     figure, axes = one_difference(seeds, "SwiGLU", "GELU")
     axes.axvline(-0.02, color=GREY, linewidth=1, linestyle=":")
     finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; dotted: the mean has to be left of it")
@@ -258,7 +245,6 @@ def swiglu(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def rmsnorm_parity(seeds: Sequence[SeedResults]) -> Figure:
-    """RMSNorm against LayerNorm, with the margin of equivalence."""
     figure, axes = one_difference(seeds, "RMSNorm", "LayerNorm", EQUIVALENCE_CONFIDENCE)
     axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
     finish(figure, axes, f"{len(seeds)} seeds, mean and 90 % interval; grey: what counts as equivalent")
@@ -266,7 +252,6 @@ def rmsnorm_parity(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def noise_floor(seeds: Sequence[SeedResults]) -> Figure:
-    """Every modification against the baseline, best first; coloured where it may be called real."""
     figure, (axes,) = new_figure((7.4, 4.6))
     found = contrasts(seeds, final_loss, BASELINE)
     found.sort(key=lambda contrast: contrast.estimate.mean)
@@ -284,5 +269,4 @@ def noise_floor(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def final_loss(outcome: Mapping[str, Any]) -> float:
-    """The loss after the last step; nan where the run diverged."""
     return float("nan") if outcome["val_loss"] is None else outcome["val_loss"]

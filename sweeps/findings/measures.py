@@ -22,8 +22,7 @@ from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer, draw_batch, evaluate
 from tlab.types import Array, Ids
 
-LENGTH_FACTORS = (1, 2, 4, 8)
-"""Texts to evaluate on, in trained context lengths."""
+LENGTH_FACTORS = (1, 2, 4, 8)  # texts to evaluate on, in trained context lengths
 MEASURE_EVERY = 50  # steps; a jump within 300 steps spans six measurements of the heads
 FIRST_STEPS = 20  # in which training without norms shows its spike
 MAX_LINES_PER_LENGTH = 20  # of repeated blocks; 9 lengths make 180 lines, some 2,000 letters to copy
@@ -54,7 +53,6 @@ def at_start(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> 
 
 
 def norm_of(arrays: Any) -> float:
-    """The Euclidean norm of several arrays together."""
     return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
 
 
@@ -204,7 +202,6 @@ def prefix_matching(trace: Trace) -> Array:
 
 
 def block_length(line_length: int) -> int:
-    """The n of a line of 2 n + 2 tokens."""
     return (line_length - 2) // 2
 
 

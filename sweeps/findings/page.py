@@ -44,17 +44,14 @@ class Finding:
 
     claim: Claim
     seeds: Sequence[SeedResults]
-    seconds: float
-    """The sum over all its runs, including those shared with other claims."""
+    seconds: float  # the sum over all its runs, including those shared with other claims
 
     @property
     def judged(self) -> list[Judged]:
-        """Every check of the claim."""
         return [check.judge(self.seeds) for check in self.claim.checks]
 
     @property
     def verdict(self) -> str:
-        """The verdict of all checks together."""
         return verdict_of_all(self.judged)
 
 
@@ -62,7 +59,6 @@ class Finding:
 
 
 def number_in_words(value: float) -> str:
-    """A number with three decimals below ten, fewer above."""
     if not math.isfinite(value):
         return "-" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     size = abs(value)
@@ -71,17 +67,14 @@ def number_in_words(value: float) -> str:
 
 
 def interval_in_words(found: Estimate) -> str:
-    """Mean and interval."""
     return f"{number_in_words(found.mean)} [{number_in_words(found.low)}, {number_in_words(found.high)}]"
 
 
 def with_unit(words: str, unit: str) -> str:
-    """The text followed by the unit, if there is one."""
     return f"{words} {unit}" if unit else words
 
 
 def seeds_in_words(judged: Judged) -> str:
-    """How many seeds a check rests on, and how many have no number."""
     missing = f", {judged.missing} diverged" if judged.missing else ""
     return f"{len(judged.values)}{missing}"
 
@@ -90,7 +83,6 @@ def seeds_in_words(judged: Judged) -> str:
 
 
 def finding_as_text(finding: Finding) -> str:
-    """A verdict for the terminal, with two lines per check."""
     lines = [f"\n{SIGNS[finding.verdict]} {finding.claim.key}: {finding.verdict}", f"  {finding.claim.claim}"]
     for judged in finding.judged:
         found = with_unit(interval_in_words(judged.estimate), judged.unit)
@@ -100,7 +92,6 @@ def finding_as_text(finding: Finding) -> str:
 
 
 def summary_as_text(findings: Sequence[Finding]) -> str:
-    """How many of each verdict."""
     verdicts = [finding.verdict for finding in findings]
     return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in SIGNS if verdict in verdicts)
 
@@ -126,7 +117,6 @@ def write_page(page: Path, findings: Mapping[str, Finding], machine: str) -> lis
 
 
 def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
-    """The whole page."""
     seconds = sum(finding.seconds for finding in findings.values())
     parts = [
         INTRODUCTION,
@@ -143,7 +133,6 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
 
 
 def summary_table(findings: Mapping[str, Finding]) -> str:
-    """One line per claim, in the order of the declarations."""
     lines = ["| claim | verdict | measured | seeds | time |", "| --- | --- | --- | --- | --- |"]
     for key, claim in CLAIMS.items():
         if key not in findings:
@@ -161,7 +150,6 @@ def summary_table(findings: Mapping[str, Finding]) -> str:
 
 
 def section(finding: Finding) -> str:
-    """All about one claim."""
     claim, judged = finding.claim, finding.judged
     lines = [
         f"## {claim.key}",
@@ -198,7 +186,6 @@ def section(finding: Finding) -> str:
 
 
 def questions_section(findings: Mapping[str, Finding]) -> str:
-    """What is not graded, with intervals and what the tests allow to say."""
     asked = [question for question in QUESTIONS if question.claim.key in findings]
     numbers = [numbers_of(question, findings[question.claim.key]) for question in asked]
     adjusted = holm([difference_p(values) for values in numbers])
@@ -225,6 +212,5 @@ def questions_section(findings: Mapping[str, Finding]) -> str:
 
 
 def numbers_of(question: Question, finding: Finding) -> list[float]:
-    """The numbers of the seeds that have one."""
     numbers = [question.number(results) for results in finding.seeds]
     return [value for value in numbers if math.isfinite(value)]

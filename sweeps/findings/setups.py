@@ -6,20 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-Settings = Mapping[str, Any]
-"""The corpus, and every config field that is not at its default."""
+Settings = Mapping[str, Any]  # the corpus, and every config field that is not at its default
 
 
 class Measurement(NamedTuple):
     """A measure of one configuration."""
 
-    measure: str
-    """A key of `sweeps.findings.measures.MEASURES`."""
+    measure: str  # A key of `sweeps.findings.measures.MEASURES`
     settings: Settings
 
 
 def measurements(measure: str, settings: Mapping[str, Settings]) -> dict[str, Measurement]:
-    """The same measure of several configurations."""
     return {label: Measurement(measure, fields) for label, fields in settings.items()}
 
 
@@ -64,7 +61,6 @@ def short_context(position: str) -> Settings:
 
 
 def copier(num_layers: int) -> Settings:
-    """A model for repeated blocks of random letters."""
     return {
         "corpus": "repeat", "validation_every": 0, "num_layers": num_layers, "hidden_dim": 32, "num_heads": 2,
         "position": "rope", "init": "xavier", "embedding_scale": math.sqrt(32), "learning_rate": 1e-2, "steps": 3000,

@@ -22,8 +22,7 @@ from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 from tlab.training.config import TrainConfig
 
-RUNS = "runs"
-"""The folder of the records, beside the page."""
+RUNS = "runs"  # the folder of the records, beside the page
 
 
 def trials_of(measure: str, settings: Mapping[str, Any], num_seeds: int, corpora: Mapping[str, Corpus]) -> list[Cell]:
@@ -61,7 +60,6 @@ def name_of(trial: Cell) -> str:
 
 
 def work_of(trial: Cell) -> float:
-    """Floating-point operations, for the order of work and the time left."""
     steps = MEASURES[trial.measure].steps or trial.train.steps
     return steps * step_flops(trial.model, trial.train.batch_size)
 
@@ -87,6 +85,5 @@ def run_trials(trials: Sequence[Cell], folder: Path, corpora: Mapping[str, Corpu
 
 
 def read_trials(trials: Iterable[Cell], folder: Path) -> dict[str, Record]:
-    """The records of those trials that have an outcome, by cell id."""
     records = Store(folder / RUNS).records(trial.cell_id for trial in trials)
     return {cell_id: record for cell_id, record in records.items() if record.status not in FAILURES}

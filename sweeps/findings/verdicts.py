@@ -16,13 +16,10 @@ from sweeps.results.stats import ALPHA, CONFIDENCE, Estimate, difference_p, equa
 
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = ("reproduced", "not reproduced", "inconclusive")
 ANYTHING = math.inf
-EQUIVALENCE_CONFIDENCE = 1 - 2 * ALPHA
-"""Confidence of the interval that corresponds to two one-sided tests at 5 %."""
+EQUIVALENCE_CONFIDENCE = 1 - 2 * ALPHA  # confidence of the interval that corresponds to two one-sided tests at 5 %
 
-Outcome = Mapping[str, Any]
-"""What a measure returned for one run."""
-SeedResults = Mapping[str, Outcome]
-"""Of one seed: the label of each configuration -> its outcome."""
+Outcome = Mapping[str, Any]  # what a measure returned for one run
+SeedResults = Mapping[str, Outcome]  # of one seed: the label of each configuration -> its outcome
 
 
 # ------------------------------------------------------------------------------------------------ rules
@@ -31,16 +28,13 @@ SeedResults = Mapping[str, Outcome]
 class Rule(NamedTuple):
     """How the numbers of all seeds are compared with two bounds."""
 
-    words: str
-    """What has to lie between the bounds."""
-    confidence: float
-    """Of the interval that is shown and, by most rules, judged."""
+    words: str  # what has to lie between the bounds
+    confidence: float  # of the interval that is shown and, by most rules, judged
     holds: Callable[[Sequence[float], Estimate, float, float], bool]
     fails: Callable[[Sequence[float], Estimate, float, float], bool]
 
 
 def interval_is_outside(_: Sequence[float], found: Estimate, low: float, high: float) -> bool:
-    """No part of the interval lies between the bounds."""
     return found.high < low or found.low > high
 
 
@@ -79,15 +73,12 @@ class Judged(NamedTuple):
     what: str
     unit: str
     criterion: str
-    values: tuple[float, ...]
-    """One per seed, in the order of the seeds; seeds without a number are left out."""
-    missing: int
-    """Seeds without a number, because a run diverged."""
+    values: tuple[float, ...]  # one per seed, in the order of the seeds; seeds without a number are left out
+    missing: int  # seeds without a number, because a run diverged
     estimate: Estimate
     verdict: str
     moved: str
-    details: tuple[str, ...] = ()
-    """Further remarks, one sentence each."""
+    details: tuple[str, ...] = ()  # further remarks, one sentence each
 
 
 @dataclass(frozen=True)
@@ -114,11 +105,9 @@ class Check:
 
     @property
     def criterion(self) -> str:
-        """The rule and its bounds, in words."""
         return f"{self.rule.words} {bounds_in_words(self.low, self.high)}"
 
     def judge(self, seeds: Sequence[SeedResults]) -> Judged:
-        """Compare the numbers of all seeds with the bounds."""
         numbers = [float(self.number(results)) for results in seeds]
         values = tuple(number for number in numbers if math.isfinite(number))
         missing = len(numbers) - len(values)
@@ -139,7 +128,6 @@ class Check:
 
 
 def bounds_in_words(low: float, high: float) -> str:
-    """Where a number has to be: "below 0.03"."""
     if low == -ANYTHING:
         return f"below {high:g}"
     if high == ANYTHING:
@@ -152,12 +140,10 @@ class Contrast(NamedTuple):
 
     label: str
     estimate: Estimate
-    p: float
-    """After Holm's correction for the number of modifications."""
+    p: float  # after Holm's correction for the number of modifications
 
     @property
     def survives(self) -> bool:
-        """Whether it may be called real."""
         return self.p <= ALPHA
 
 
@@ -204,11 +190,9 @@ class NotReal:
 
     @property
     def criterion(self) -> str:
-        """The criterion in words."""
         return f"p after Holm's correction above {ALPHA:g}"
 
     def judge(self, seeds: Sequence[SeedResults]) -> Judged:
-        """Correct for all modifications, then judge the one."""
         found = {contrast.label: contrast for contrast in contrasts(seeds, self.number, self.baseline)}
         mine = found[self.label]
         numbers = [self.number(results[self.label]) - self.number(results[self.baseline]) for results in seeds]
@@ -227,14 +211,12 @@ class NotReal:
 
 
 def summary_line(what: str, some: Sequence[Contrast], number: int) -> str:
-    """How many contrasts out of `number`, and which, the lowest first."""
     ranked = sorted(some, key=lambda contrast: contrast.estimate.mean)
     listed = ", ".join(f"{c.label} {c.estimate.mean:+.3f} (p = {c.p:.2g})" for c in ranked)
     return f"{what}: {len(ranked)} of {number}{': ' if listed else ''}{listed}."
 
 
 def verdict_of_all(judged: Iterable[Judged]) -> str:
-    """The verdict of all checks of a claim together."""
     verdicts = {check.verdict for check in judged}
     if NOT_REPRODUCED in verdicts:
         return NOT_REPRODUCED

@@ -19,8 +19,7 @@ from tlab.nn.residuals import RESIDUALS
 from tlab.registry import REGISTRIES, Entry
 from tlab.training.config import TrainConfig
 
-SCHEMA = 2
-"""RegisteredPart of every cell's id: to be raised when the same config comes to mean other numbers."""
+SCHEMA = 2  # part of every cell's id: to be raised when the same config comes to mean other numbers
 
 DTYPE = "float32"
 OneConfig = TypeVar("OneConfig", ModelConfig, TrainConfig)
@@ -38,28 +37,23 @@ class Cell:
     corpus_sha256: str
     alias_of: str | None = None
     """The cell that is run instead of this one, because it is the same function of the same weights."""
-    measure: str = ""
-    """The name of what is measured on the model instead of training it to the end, as for a finding."""
+    measure: str = ""  # the name of what is measured on the model instead of training it to the end, as for a finding
 
     @property
     def result_id(self) -> str:
-        """The id under which this cell's numbers are stored."""
         return self.alias_of or self.cell_id
 
     @property
     def seed(self) -> int:
-        """The replicate that this cell is."""
         return self.train.seed
 
     def value(self, field: str) -> Any:
-        """What this cell has for any field of any config."""
         for config in (self.text, self.model, self.train):
             if hasattr(config, field):
                 return getattr(config, field)
         raise KeyError(field)
 
     def settings(self) -> dict[str, Any]:
-        """Every field with its value."""
         return {**vars(self.text), **vars(self.model), **vars(self.train)}
 
     def describe(self, axes: Sequence[str]) -> str:

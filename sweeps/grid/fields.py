@@ -14,8 +14,7 @@ from tlab.training.config import TrainConfig
 from tlab.wording import did_you_mean
 
 GIVEN_BY_CORPUS = "vocab_size"
-REPLICATE = "seed"
-"""The field that repeats a configuration and so is never an axis."""
+REPLICATE = "seed"  # the field that repeats a configuration and so is never an axis
 
 
 class GridError(ValueError):
@@ -42,12 +41,10 @@ def owner_of(field: str) -> type[Config]:
 
 
 def registry_of(field: str) -> Registry[Any] | None:
-    """The registry whose keys `field` takes, or None."""
     return CORPORA if field == "corpus" else options(owner_of(field))[field].registry
 
 
 def registry_axes() -> list[str]:
-    """The fields that `--axes` takes: those that choose from a registry."""
     return [field for field in sweepable() if registry_of(field) is not None]
 
 

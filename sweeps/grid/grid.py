@@ -53,11 +53,9 @@ class Grid:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The fields with more than one value, in the order in which they were given."""
         return tuple(field for field, values in self.values.items() if len(values) > 1)
 
     def __len__(self) -> int:
-        """Number of cells, aliases included."""
         return len(self.seeds) * math.prod(map(len, self.values.values()))
 
     def settings(self) -> Iterator[dict[str, Any]]:
@@ -66,12 +64,10 @@ class Grid:
             yield dict(zip(self.values, combination, strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary that `from_json` turns back into an equal grid."""
         return {"values": {field: list(values) for field, values in self.values.items()}, "seeds": list(self.seeds)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Grid:
-        """The inverse of `to_json`."""
         return cls({field: tuple(values) for field, values in content["values"].items()}, tuple(content["seeds"]))
 
 
@@ -84,7 +80,6 @@ def as_plain_if_possible(field: str, value: Any) -> Any:
 
 
 def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
-    """A value that is given twice is a mistake: it would make the same row twice."""
     for i, value in enumerate(values):
         if value in values[:i]:
             raise GridError(f"{field} is given {value!r} twice; give each value once")
@@ -174,7 +169,6 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
 
 
 def load_corpora(grids: Iterable[Grid]) -> dict[TextConfig, Corpus]:
-    """Every text that the grids ask for."""
     default = TextConfig()
     loaded: dict[TextConfig, Corpus] = {}
     for grid in grids:

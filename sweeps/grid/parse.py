@@ -80,7 +80,6 @@ def parse_grid(
 
 
 def every_key(field: str, place: str) -> tuple[str, ...]:
-    """Every key of the field's registry, as it is now."""
     registry = registry_of(field)
     if registry is None:
         raise GridError(
@@ -91,7 +90,6 @@ def every_key(field: str, place: str) -> tuple[str, ...]:
 
 
 def first_seeds(number: Any, place: str) -> tuple[int, ...]:
-    """The seeds 0 to number - 1."""
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise GridError(f"{place} {number!r}: must be a number and at least 1")
     return tuple(range(number))

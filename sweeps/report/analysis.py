@@ -28,22 +28,18 @@ class Analysis:
 
     @cached_property
     def ranked(self) -> list[Summary]:
-        """The configurations, best first."""
         return summaries(self.table, self.margin)
 
     @cached_property
     def effects(self) -> list[Effect]:
-        """The effect of every level of every axis."""
         return [effect for axis in self.table.axes for effect in main_effects(self.table, axis)]
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Every pair of levels."""
         return comparisons(self.table, margin=self.margin)
 
     @cached_property
     def interactions(self) -> list[Comparison]:
-        """Every difference of differences."""
         return interactions(self.table, margin=self.margin)
 
     @property
@@ -53,7 +49,6 @@ class Analysis:
 
     @property
     def title(self) -> str:
-        """What was swept."""
         return "Sweep of " + (", ".join(map(axis_name, self.table.axes)) or "seeds")
 
 

@@ -65,13 +65,11 @@ def export(store: Store, to: Path | None = None) -> Path:
 
 
 def is_exported(path: Path, folder: Path) -> bool:
-    """Whether a file of the folder goes along as it is."""
     first = path.relative_to(folder).parts[0]
     return first not in NOT_EXPORTED and first != MANIFEST and not path.name.startswith(".")
 
 
 def refuse_existing(to: Path) -> None:
-    """Raise where the target exists: no file is overwritten."""
     if to.exists():
         raise StoreError(f"{to} exists already; choose another --to, or remove it")
 

@@ -73,7 +73,6 @@ def grid_figure(table: Table) -> Figure:
 
 
 def rows_of(table: Table, axes: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The combinations of levels that the table has, sorted as the levels are."""
     places = [{level: i for i, level in enumerate(levels_of(table, axis))} for axis in axes]
     found = {tuple(row[axis] for axis in axes) for row in table.rows}
     return sorted(found, key=lambda row: [place[level] for place, level in zip(places, row, strict=True)])
@@ -105,7 +104,6 @@ def draw_squares(axes: Axes, values: np.ndarray, colours: str, limits: tuple[flo
 def write_cell(
     axes: Axes, colours: ScalarMappable, i: int, j: int, mean: float, counts: Counts, num_columns: int
 ) -> None:
-    """The mean, and beside it the seeds that are not in it."""
     remark = " ".join(f"{n} {w}" for n, w in ((counts.diverged, "div."), (counts.failed, "fail.")) if n)
     number = f"{mean:.3f}" if math.isfinite(mean) else ""
     text = remark if num_columns > MAX_NUMBERED_COLUMNS else " | ".join(filter(None, (number, remark)))
@@ -114,7 +112,6 @@ def write_cell(
 
 
 def ink_on(colours: ScalarMappable, value: float) -> str:
-    """White on what is dark, black on what is pale."""
     if not math.isfinite(value):
         return "black"
     red, green, blue, _ = colours.to_rgba(np.array([value]))[0]
@@ -122,7 +119,6 @@ def ink_on(colours: ScalarMappable, value: float) -> str:
 
 
 def draw_scale(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, extend: str = "neither") -> None:
-    """The colour bar, below the squares."""
     bar = figure.colorbar(colours, ax=axes, label=label, location="bottom", aspect=40, pad=0.03, extend=extend)
     bar.ax.xaxis.set_major_locator(MaxNLocator(5))
     bar.ax.tick_params(labelsize=9)
@@ -171,7 +167,6 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
 
 
 def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
-    """A dot in its interval, and beside it the number and the seeds that are not in it."""
     mean, low, high, n = effect.estimate
     remark = effect.counts.caveat
     if n:
@@ -216,8 +211,7 @@ def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
 # ------------------------------------------------------------------------------------------------ cost
 
 
-COSTS = {"wall_seconds": "seconds per run", "n_params": "parameters"}
-"""Column -> the label of its axis."""
+COSTS = {"wall_seconds": "seconds per run", "n_params": "parameters"}  # column -> the label of its axis
 
 
 def cost_figure(table: Table, column: str) -> Figure:
@@ -297,7 +291,6 @@ def gradient_norm_figure(table: Table, norms: CellCurves, axis: str) -> Figure:
 
 
 def note_figure(note: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
     figure = Figure(figsize=(5.2, 0.8), layout="constrained")
     figure.text(0.02, 0.5, escape(note), va="center", color=GREY, fontsize=10, fontfamily=FONT)
     return figure

@@ -40,13 +40,11 @@ class ReportFigure:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in CSS pixels."""
         width, height = self.figure.get_size_inches()
         return round(width * PIXELS_PER_INCH), round(height * PIXELS_PER_INCH)
 
     @property
     def is_broad(self) -> bool:
-        """Whether it is too wide for a phone."""
         return self.figure.get_size_inches()[0] > BROAD
 
     @property
@@ -62,14 +60,12 @@ class ReportFigure:
 
 
 def saved(figure: Figure, **options: object) -> bytes:
-    """The figure as a file's content."""
     content = io.BytesIO()
     figure.savefig(content, transparent=True, **options)
     return content.getvalue()
 
 
 def report_figures(analysis: Analysis) -> Iterator[ReportFigure]:
-    """Every figure of the report, in order."""
     table = analysis.table
     if not table.rows:
         return

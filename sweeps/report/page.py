@@ -73,7 +73,6 @@ def write_report(folder: str | os.PathLike[str], *, margin: float = MARGIN) -> P
 
 
 def page(analysis: Analysis, figures: Sequence[ReportFigure]) -> str:
-    """The whole page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

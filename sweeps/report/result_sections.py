@@ -20,7 +20,6 @@ COLOURS = {DIFFERENT: "different", BELOW_MARGIN: "different", EQUAL: "equal", UN
 
 
 def colour_of(one: Comparison) -> str:
-    """The class of a comparison's colour."""
     return "hint" if one.is_hint else COLOURS[one.verdict]
 
 
@@ -39,7 +38,6 @@ def comparison_groups(analysis: Analysis) -> dict[str, list[Comparison]]:
 
 
 def real_interactions(analysis: Analysis) -> list[Comparison]:
-    """The differences that depend on another axis, the largest first."""
     return largest_first(one for one in analysis.interactions if one.verdict in (DIFFERENT, BELOW_MARGIN))
 
 
@@ -54,8 +52,7 @@ class IntervalPlot(NamedTuple):
     mean: float
     low: float
     high: float
-    margin: float
-    """Half the width of the band within which two are called equivalent."""
+    margin: float  # half the width of the band within which two are called equivalent
 
 
 def interval_plot(estimate: Estimate, reach: float, margin: float) -> IntervalPlot:
@@ -73,14 +70,11 @@ class Rates(NamedTuple):
     columns: list[str]
     pairs: list[tuple[str, list[Comparison | None]]]
     """A subtraction, and its comparison in each column: None where there is none."""
-    chosen: str
-    """How often each rate was best, in words."""
-    at_best: list[tuple[str, Summary]]
-    """Each configuration's best rate, and its summary at it."""
+    chosen: str  # how often each rate was best, in words
+    at_best: list[tuple[str, Summary]]  # each configuration's best rate, and its summary at it
 
 
 def rates_section(analysis: Analysis) -> Rates | None:
-    """The comparisons by learning rate; None where that is no axis."""
     table, margin = analysis.table, analysis.margin
     if RATE not in table.axes:
         return None

@@ -60,7 +60,6 @@ def level_styles(levels: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def levels_of(table: Table, axis: str) -> list[Any]:
-    """The levels of an axis in the table's order; numbers by size."""
     levels = list(dict.fromkeys(row[axis] for row in table.rows))
     is_ordered = all(isinstance(level, (int, float)) for level in levels)
     return sorted(levels) if is_ordered else levels
@@ -106,7 +105,6 @@ def learning_curves_figure(table: Table, curves: CellCurves, axes_shown: Sequenc
 
 
 def seeds_figure(table: Table, curves: CellCurves) -> Figure:
-    """Learning curves of a sweep without axes, in which only the seeds differ."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     draw_levels(axes, table, curves, REPLICATE)
@@ -173,7 +171,6 @@ def mean_curve(curves: Sequence[Array]) -> Array:
 
 
 def difference(curve: Array, reference: Array) -> Array:
-    """A curve minus another one, step by step, as far as both reach."""
     shortest = min(len(curve), len(reference))
     return np.column_stack([curve[:shortest, 0], curve[:shortest, 1] - reference[:shortest, 1]])
 
@@ -254,5 +251,4 @@ def final_losses_figure(table: Table) -> Figure:
 
 
 def font(size: int) -> FontProperties:
-    """The figures' font in points."""
     return FontProperties(family=FONT, size=size)

@@ -62,7 +62,6 @@ def comparison_sentence(one: Comparison, margin: float) -> str:
 
 
 def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
-    """What a difference of differences allows to say."""
     axis, other = one.axes
     difference = " minus ".join(level_phrase(axis, level) for level in one.first)
     here, there = (level_phrase(other, level) for level in one.second or ())
@@ -77,7 +76,6 @@ def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
 
 
 def names_of(one: Comparison) -> str:
-    """What is compared."""
     first = " and ".join(level_phrase(one.axes[0], level) for level in one.first)
     return first if one.second is None else f"{first}, {' and '.join(level_phrase(one.axes[1], v) for v in one.second)}"
 
@@ -109,7 +107,6 @@ def basis_sentence(one: Comparison, num_tests: int) -> str:
 
 
 def p_in_words(p: float) -> str:
-    """A p-value, without digits that mean nothing."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
@@ -117,7 +114,6 @@ def p_in_words(p: float) -> str:
 
 
 def headline(analysis: Analysis) -> list[str]:
-    """The sweep in a few sentences, the most important first."""
     table, ranked, planned = analysis.table, analysis.ranked, analysis.planned
     sentences = []
     if len(table.rows) < planned:
@@ -133,7 +129,6 @@ def headline(analysis: Analysis) -> list[str]:
 
 
 def best_sentence(ranked: Sequence[Summary]) -> str:
-    """Which configuration comes first, and how sure it is that it is the best one."""
     best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses]
     mean, low, high, n = best.estimate
     interval = f" ({low:.3f} to {high:.3f})" if n > 1 else ""
@@ -151,7 +146,6 @@ def best_sentence(ranked: Sequence[Summary]) -> str:
 
 
 def comparison_sentences(found: Sequence[Comparison], margin: float) -> list[str]:
-    """How many of the comparisons are real, equivalent or inconclusive, and the largest by name."""
     tested = [one for one in found if one.estimate.n]
     if not tested:
         return []
@@ -179,7 +173,6 @@ def comparison_sentences(found: Sequence[Comparison], margin: float) -> list[str
 
 
 def interactions_sentence(analysis: Analysis) -> str:
-    """How many differences depend on another axis."""
     found = analysis.interactions
     counts = Counter(one.verdict for one in found)
     hints = sum(one.is_hint for one in found)
@@ -192,18 +185,15 @@ def interactions_sentence(analysis: Analysis) -> str:
 
 
 def largest_first(found: Iterable[Comparison]) -> list[Comparison]:
-    """The largest differences first."""
     return sorted(found, key=lambda one: -abs(one.estimate.mean))
 
 
 def named(found: Sequence[Comparison], margin: float) -> str:
-    """The first few, after a colon."""
     more = "; and more" if len(found) > MAX_NAMED else ""
     return (": " + "; ".join(comparison_sentence(one, margin) for one in found[:MAX_NAMED]) + more) if found else ""
 
 
 def failure_sentence(table: Table) -> str:
-    """How many cells did not finish successfully, and which level they have in common, where there is one."""
     trained = [row for row in table.rows if not row["alias_of"]]
     bad = [row for row in trained if not has_value(row)]
     if not bad:
@@ -222,5 +212,4 @@ def failure_sentence(table: Table) -> str:
 
 
 def all_bad(rows: Iterable[Mapping[str, Any]], axis: str, level: Any) -> bool:
-    """Whether no cell of a level has a loss."""
     return not any(has_value(row) for row in rows if row[axis] == level)

@@ -25,7 +25,6 @@ MAX_LEVELS = 24  # of an axis that are named
 
 
 def setup_section(analysis: Analysis) -> dict[str, str]:
-    """The grid, the text, the machine and the time: name -> value."""
     table = analysis.table
     runs = [run for run in analysis.manifest.get("runs", ()) if isinstance(run, dict)]
     entries = {
@@ -56,7 +55,6 @@ def grid_entries(table: Table, manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def cells_in_words(table: Table, planned: int) -> str:
-    """How many cells there are, and what became of them."""
     aliases = sum(bool(row["alias_of"]) for row in table.rows)
     trained = [row for row in table.rows if not row["alias_of"]]
     kinds = [f"{sum(has_value(row) for row in trained)} {OK}"]
@@ -67,7 +65,6 @@ def cells_in_words(table: Table, planned: int) -> str:
 
 
 def size_entries(table: Table) -> dict[str, str]:
-    """Steps, parameters, and what the cells took."""
     trained = [row for row in table.rows if not row["alias_of"]]
 
     def values(column: str) -> list[float]:
@@ -86,7 +83,6 @@ def size_entries(table: Table) -> dict[str, str]:
 
 
 def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Text, machine, versions and commands, as the manifest has them."""
     last = runs[-1]
     corpora = {
         f"{text.get('name')}, {text.get('size', 0):,} bytes, {text.get('tokenizer')} tokenizer with "
@@ -111,7 +107,6 @@ def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def readable_time(began: str) -> str:
-    """A time as people write it; text that is not a time, unchanged."""
     try:
         return datetime.fromisoformat(began).strftime("%Y-%m-%d %H:%M %Z")
     except ValueError:
@@ -122,16 +117,13 @@ def readable_time(began: str) -> str:
 
 
 def failed_rows(table: Table) -> list[Mapping[str, Any]]:
-    """Every cell that was trained and did not finish successfully."""
     return [row for row in table.rows if not row["alias_of"] and not has_value(row)]
 
 
 def cell_name(row: Mapping[str, Any], axes: Sequence[str]) -> str:
-    """A cell by its levels."""
     return " · ".join(level_phrase(axis, row[axis]) for axis in axes) or "all runs"
 
 
 def aliased(analysis: Analysis) -> list[Configuration]:
-    """The configurations that have several names."""
     found = [one.configuration for one in analysis.ranked]
     return [one for one in found if any(len(levels) > 1 for levels in one.levels.values())]

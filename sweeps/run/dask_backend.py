@@ -35,7 +35,6 @@ class Reply:
         self.callback(result)
 
     def lost(self, status: str, why: str, cluster_is_lost: bool) -> None:
-        """There is none, and why."""
         self.callback([TaskResult(self.cell_id, status, None, None, why, cluster_is_lost)])
 
 
@@ -47,12 +46,10 @@ class RecoveringDaskBackend(DaskDistributedBackend):
         return max(2, super().effective_n_jobs(n_jobs))
 
     def submit(self, func: Any, callback: Any = None) -> Any:
-        """Send a task, and remember which cell it is."""
         ((_, (task, *_), _),) = func.items  # a batch of one call
         return super().submit(func, Reply(callback, task.cell.cell_id))
 
     def start_call(self) -> None:
-        """Begin to collect results, and to look after the scheduler."""
         super().start_call()
         loop: Any = self.client.loop
         loop.add_callback(self.watch)
@@ -97,7 +94,6 @@ class RecoveringDaskBackend(DaskDistributedBackend):
                 self.give_up_all(f"the dask cluster has had no workers for {PATIENCE_SECONDS:.0f} s")
 
     def give_up_all(self, why: str) -> None:
-        """Nothing that is in flight will come back."""
         for future in list(self._callbacks):
             self.give_up(self._results.pop(future), self._callbacks.pop(future), why)
 

@@ -54,14 +54,10 @@ class Execution:
     the number of workers decides."""
     backend: str = "loky"
     scheduler: str | None = None
-    timeout: float | None = None
-    """Seconds after which a cell is given up."""
-    attempts: int = ATTEMPTS
-    """How often a cell may be started whose process does not come back."""
-    max_failures: int | None = None
-    """Failures after which no other cell is started."""
-    mixed_source: bool = False
-    """Whether results of other code of the core may stay beside the new ones."""
+    timeout: float | None = None  # seconds after which a cell is given up
+    attempts: int = ATTEMPTS  # how often a cell may be started whose process does not come back
+    max_failures: int | None = None  # failures after which no other cell is started
+    mixed_source: bool = False  # whether results of other code of the core may stay beside the new ones
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -82,18 +78,14 @@ class Execution:
 class SweepResult:
     """What a run of the driver came to."""
 
-    plan: SweepPlan
-    """As it was when the run started."""
+    plan: SweepPlan  # as it was when the run started
     table: Table
-    missing: int
-    """Wanted cells that still have no result."""
+    missing: int  # wanted cells that still have no result
     interrupted: bool = False
-    problem: str | None = None
-    """What ended the run early, other than the user."""
+    problem: str | None = None  # what ended the run early, other than the user
 
     @property
     def counts(self) -> Counter[str]:
-        """Status -> number of rows."""
         return Counter(row["status"] for row in self.table.rows)
 
 
@@ -242,8 +234,7 @@ class Driver:
     store: Store
     execution: Execution
     measures: Mapping[str, Measure] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Cell id -> what to call it; made of the axes if empty."""
+    names: Mapping[str, str] = field(default_factory=dict)  # cell id -> what to call it; made of the axes if empty
     work: Mapping[str, float] = field(default_factory=dict)
     """Cell id -> operations; counted for a whole training if empty."""
     interrupted: bool = False
@@ -270,7 +261,6 @@ class Driver:
                 self.train_pending()
 
     def train_pending(self) -> None:
-        """Start the workers, and hand out cells in rounds."""
         execution = self.execution
         try:
             with (
@@ -350,7 +340,6 @@ class Driver:
             yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver, measure)
 
     def take(self, outcome: TaskResult) -> None:
-        """What came back of one cell: store it, count it, and report what is wrong with it."""
         cell_id = outcome.cell_id
         if cell_id not in self.pending:  # sent out twice by its backend
             return
@@ -369,7 +358,6 @@ class Driver:
         self.settle(outcome)
 
     def keep(self, cell_id: str, status: str, why: str) -> None:
-        """Store that a cell did not come back."""
         record = lost_record(self.pending[cell_id], self.begun.get(cell_id, 1), status, why)
         try:
             add_record(self.store.folder, record)
@@ -379,7 +367,6 @@ class Driver:
         self.settle(TaskResult(cell_id, record.status, f"{record.status}: {why}"))
 
     def settle(self, outcome: TaskResult) -> None:
-        """A cell has its result."""
         del self.pending[outcome.cell_id]
         self.in_flight.discard(outcome.cell_id)
         self.begun.pop(outcome.cell_id, None)

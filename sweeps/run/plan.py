@@ -29,21 +29,15 @@ FORWARD_SHARE = 1 / 3  # of a training step's work: backward has two products fo
 class SweepPlan:
     """Every cell of the folder, and those that this run has to train."""
 
-    grids: list[Grid]
-    """All that were ever run into the folder, and the one of this run."""
-    cells: list[Cell]
-    """Of all grids, aliases included."""
-    wanted: list[Cell]
-    """Those of this run, aliases included."""
-    missing: list[Cell]
-    """What is left to train, each function once."""
+    grids: list[Grid]  # all that were ever run into the folder, and the one of this run
+    cells: list[Cell]  # of all grids, aliases included
+    wanted: list[Cell]  # those of this run, aliases included
+    missing: list[Cell]  # what is left to train, each function once
     corpora: dict[TextConfig, Corpus]
-    records: dict[str, Record]
-    """What is on the disk already: result id -> record."""
+    records: dict[str, Record]  # what is on the disk already: result id -> record
 
     @property
     def num_aliases(self) -> int:
-        """How many of the wanted cells are the same as another one and are not trained."""
         return sum(cell.alias_of is not None for cell in self.wanted)
 
 
@@ -105,7 +99,6 @@ class CellShape(NamedTuple):
 
 
 def shape_of(cell: Cell) -> CellShape:
-    """The cell's shape; many cells of a sweep share one."""
     return CellShape(cell.model, cell.train.batch_size)
 
 
@@ -125,12 +118,9 @@ def work_of(cells: Iterable[Cell], corpora: dict[TextConfig, Corpus]) -> dict[st
 class CostEstimate(NamedTuple):
     """What training some cells will take."""
 
-    seconds: float
-    """On this machine, with so many jobs, when nothing else runs."""
-    longest: float
-    """Seconds of the longest cell: with any number of jobs it does not end earlier."""
-    mib_each: float
-    """Memory of the largest cell, in its process."""
+    seconds: float  # on this machine, with so many jobs, when nothing else runs
+    longest: float  # seconds of the longest cell: with any number of jobs it does not end earlier
+    mib_each: float  # memory of the largest cell, in its process
     shapes_measured: int
 
 

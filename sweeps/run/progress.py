@@ -75,7 +75,6 @@ class Progress:
         self.bar.update(self.work[cell_id])
 
     def say(self, message: str) -> None:
-        """A line that stays."""
         if self.on_terminal:
             tqdm.write(message, file=self.stream)
         self.logger.info(message)
@@ -95,7 +94,6 @@ class BarInLines(tqdm):
         super().__init__(file=io.StringIO(), **options)  # what tqdm itself writes is for redrawing a line
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write the bar as it is now."""
         self.write_line(self)
 
 
@@ -103,7 +101,6 @@ class LogFile(logging.FileHandler):
     """The log of a sweep. A disk that is full, or a folder that is gone, does not end the sweep."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Append a line, if that is possible."""
         with contextlib.suppress(OSError):
             super().emit(record)
 

@@ -94,7 +94,6 @@ def measure_cell(cell: Cell, corpus: Corpus, measure: Measure, *, attempts: int 
 
 
 def check_text(cell: Cell, corpus: Corpus) -> None:
-    """Refuse a text that is not the cell's."""
     if corpus.sha256 != cell.corpus_sha256:
         raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
 
@@ -106,19 +105,16 @@ def error_fields(error: Exception) -> dict[str, Any]:
 
 
 def timeout_fields(timeout: float | None) -> dict[str, Any]:
-    """The status of a run that was given up."""
     return failure(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
 
 
 def outcome_fields(divergence: Divergence | str | None) -> dict[str, Any]:
-    """The status of a run that has ended, and if it diverged, why."""
     if divergence is None:
         return {"status": OK}
     return {"status": DIVERGED, "error_type": "Divergence", "error_message": str(divergence)}
 
 
 def loss_summary(records: list[StepRecord]) -> dict[str, Any]:
-    """The losses of a run, from its records."""
     if not records:
         return {}
     last = records[-1]
@@ -135,7 +131,6 @@ def loss_summary(records: list[StepRecord]) -> dict[str, Any]:
 
 
 def finite(value: float | None) -> float | None:
-    """`value`, or None if it is not finite."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -37,14 +37,11 @@ class Task(NamedTuple):
     folder: Path
     driver_file: bytes
     """The driver's driver.json. A worker that reads the same content shares the folder with the driver."""
-    source: str
-    """Hash of the driver's code; a worker with other code takes no part in this sweep."""
+    source: str  # hash of the driver's code; a worker with other code takes no part in this sweep
     attempts: int
     timeout: float | None
-    driver: tuple[str, int]
-    """Host and pid."""
-    measure: Measure | None = None
-    """What to measure; None trains the cell to the end."""
+    driver: tuple[str, int]  # host and pid
+    measure: Measure | None = None  # what to measure; None trains the cell to the end
 
 
 class TaskResult(NamedTuple):
@@ -55,10 +52,8 @@ class TaskResult(NamedTuple):
     message: str | None
     record: Record | None = None
     """Only from a worker that could not write it: it shares no disk with the driver, or the disk is full."""
-    lost: str | None = None
-    """Why nothing came back from the backend; `status` then says what the cell counts as."""
-    cluster_is_lost: bool = False
-    """Whether the cell is not to blame: there is no worker left."""
+    lost: str | None = None  # why nothing came back from the backend; `status` then says what the cell counts as
+    cluster_is_lost: bool = False  # whether the cell is not to blame: there is no worker left
 
 
 def run_task(task: Task, corpus: Corpus) -> TaskResult:
@@ -103,8 +98,7 @@ def result_of(record: Record) -> TaskResult:
 
 # ------------------------------------------------------------------------------------------------ the process
 
-_in_flight: dict[str, Any] = {}
-"""Folder and id of the cell that this process trains; empty between cells."""
+_in_flight: dict[str, Any] = {}  # folder and id of the cell that this process trains; empty between cells
 
 _pinned: list[threadpool_limits] = []
 """The limit on this process's BLAS threads: in every process that a backend started for cells, never in the driver."""
@@ -139,7 +133,6 @@ def watchdog(task: Task, shared: bool) -> Iterator[None]:
 
 
 def start_worker(driver: int) -> None:
-    """What a new worker of loky does first."""
     leave_interrupts_to_driver()
     configure_worker()
     threading.Thread(target=end_with_driver, args=(driver,), name="driver watch", daemon=True).start()

@@ -78,17 +78,14 @@ TEMPORARY = re.compile(r"\..+\.(json|csv|parquet|html)\.\w{8}")
 
 
 def record_path(folder: Path, result_id: str) -> Path:
-    """The file of a cell's record, once it is done."""
     return folder / CELLS / f"{result_id}.json"
 
 
 def curve_path(folder: Path, result_id: str) -> Path:
-    """The file of its learning curve."""
     return folder / CURVES / f"{result_id}.csv"
 
 
 def mark_path(folder: Path, result_id: str) -> Path:
-    """The file that marks a cell as in flight."""
     return folder / STARTED / f"{result_id}.json"
 
 
@@ -176,7 +173,6 @@ class Store:
 
     @property
     def grids(self) -> list[Grid]:
-        """Every grid that was ever run into this folder, each once."""
         return [Grid.from_json(content) for content in self.manifest["grids"]]
 
     # ------------------------------------------------------------------------------------------------ a run
@@ -227,7 +223,6 @@ class Store:
         return before
 
     def write(self, name: str, content: bytes) -> Path:
-        """Write a file of the folder, whole or not at all."""
         path = self.folder / name
         write_atomically(path, content)
         return path
@@ -260,7 +255,6 @@ class Store:
         return found
 
     def curve(self, result_id: str, split: str, metric: str) -> list[tuple[int, float]]:
-        """One curve of a cell as (step, value)."""
         return curve_points_in(curve_path(self.folder, result_id), split, metric)
 
 
@@ -268,7 +262,6 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 
 def names_in(folder: Path) -> set[str]:
-    """Stems of the .json files in a folder; none if there is no folder."""
     try:
         return {name[: -len(".json")] for name in os.listdir(folder) if name.endswith(".json") and name[0] != "."}
     except OSError:

@@ -65,12 +65,10 @@ def holder_of(folder: Path) -> dict[str, Any]:
 
 
 def read_driver(folder: Path) -> dict[str, Any]:
-    """What driver.json says; {} if it is missing."""
     return json.loads(driver_file(folder) or b"{}")
 
 
 def driver_file(folder: Path) -> bytes:
-    """The content of driver.json now; b"" if it is missing."""
     try:
         return (folder / DRIVER).read_bytes()
     except OSError:

@@ -29,7 +29,6 @@ COMPARED = ("tlab", "python", "numpy", "blas", "processor", "dtype", "source")
 
 
 def provenance() -> dict[str, Any]:
-    """What made the numbers: code, versions, BLAS, machine, and the commit, where there is one."""
     return {
         **environment(threads=1),
         **{package: found for package in PACKAGES if (found := installed(package))},
@@ -75,7 +74,6 @@ def source_hash() -> str:
 
 
 def drop_docstrings(tree: ast.AST) -> None:
-    """Remove every string that is a statement by itself."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -91,7 +89,6 @@ def drop_docstrings(tree: ast.AST) -> None:
 
 
 def installed(package: str) -> str | None:
-    """Its version, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

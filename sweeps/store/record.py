@@ -37,38 +37,28 @@ class Record:
 
     cell_id: str
     status: str
-    settings: Mapping[str, Any]
-    """Every config field, so that a record is understood without the grid it came from."""
+    settings: Mapping[str, Any]  # every config field, so that a record is understood without the grid it came from
     corpus_sha256: str
     n_params: int | None = None
     steps_done: int = 0
-    val_loss: float | None = None
-    """On the whole validation split, after the last step."""
-    best_val_loss: float | None = None
-    """The lowest of all evaluations on the validation split."""
-    train_loss: float | None = None
-    """Mean of the last tenth of the steps, since one batch alone says little."""
-    tokens_per_second: float | None = None
-    """Of the updates alone, without validation."""
-    wall_seconds: float = 0.0
-    """Of the whole cell: set-up, updates and validation."""
-    cpu_seconds: float = 0.0
-    """Of the thread that trained it, which has no other BLAS thread beside it."""
+    val_loss: float | None = None  # on the whole validation split, after the last step
+    best_val_loss: float | None = None  # the lowest of all evaluations on the validation split
+    train_loss: float | None = None  # mean of the last tenth of the steps, since one batch alone says little
+    tokens_per_second: float | None = None  # of the updates alone, without validation
+    wall_seconds: float = 0.0  # of the whole cell: set-up, updates and validation
+    cpu_seconds: float = 0.0  # of the thread that trained it, which has no other BLAS thread beside it
     peak_memory_mib: float | None = None
     """Most that its process held during the cell; a model keeps what it frees, so a larger one before it counts."""
-    attempts: int = 1
-    """How often the cell was started for this result; more than 1 if its process was killed."""
+    attempts: int = 1  # how often the cell was started for this result; more than 1 if its process was killed
     host: str = ""
-    source: str = ""
-    """Hash of the core's code that made the numbers."""
+    source: str = ""  # hash of the core's code that made the numbers
     error_type: str | None = None
     error_message: str | None = None
     traceback_tail: str | None = None
     measured: Mapping[str, Any] | None = None
     """What the cell's measure returned; None for a cell that is trained to the end."""
     schema: int = SCHEMA
-    curve: tuple[CurveRow, ...] = field(default=(), compare=False)
-    """The learning curve. It has its own file."""
+    curve: tuple[CurveRow, ...] = field(default=(), compare=False)  # the learning curve. It has its own file.
 
     def to_json(self) -> bytes:
         """Everything but the curve, of which it keeps the size; and a sha256 of it all, to detect damage."""
@@ -111,7 +101,6 @@ def content_sha256(content: Mapping[str, Any]) -> str:
 
 
 def curve_points_in(path: Path, split: str, metric: str) -> list[tuple[int, float]]:
-    """One curve from a cell's file, as (step, value)."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file, CurveRow._fields)
         wanted = [row for row in rows if (row["split"], row["metric"]) == (split, metric)]
@@ -119,7 +108,6 @@ def curve_points_in(path: Path, split: str, metric: str) -> list[tuple[int, floa
 
 
 def cell_fields(cell: Cell, attempts: int) -> dict[str, Any]:
-    """The fields of a record about the cell itself and where it ran."""
     return {
         "cell_id": cell.cell_id,
         "settings": cell.settings(),
@@ -131,7 +119,6 @@ def cell_fields(cell: Cell, attempts: int) -> dict[str, Any]:
 
 
 def failure(status: str, error_type: str, message: str, tail: str | None = None) -> dict[str, Any]:
-    """A status with its reason."""
     return {"status": status, "error_type": error_type, "error_message": message, "traceback_tail": tail}
 
 

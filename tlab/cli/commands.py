@@ -41,7 +41,6 @@ MISUSED = 2  # exit code
 
 
 def train(values: Any, argv: Sequence[str]) -> int:
-    """Train, with everything worth keeping in a run folder."""
     from tlab.cli import run_folder, terminal
     from tlab.machine import one_blas_thread
     from tlab.training.trainer import Trainer
@@ -120,7 +119,6 @@ def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dic
 
 
 def generate(values: Any, argv: Sequence[str]) -> int:
-    """Print a text token by token."""
     from tlab.cli.terminal import visible
     from tlab.generate import generate_samples
     from tlab.machine import one_blas_thread
@@ -169,7 +167,6 @@ def check(values: Any, argv: Sequence[str]) -> int:
 
 
 def info(values: Any, argv: Sequence[str]) -> int:
-    """Print what the model costs, part by part."""
     from tlab import cost
 
     _, config = text_and_model(values)
@@ -224,7 +221,6 @@ def profile(values: Any, argv: Sequence[str]) -> int:
 
 
 def app(values: Any, argv: Sequence[str]) -> int:
-    """Serve the app until it is stopped."""
     from tlab.ui.app import launch
 
     launch()
@@ -248,7 +244,6 @@ def probe(argv: Sequence[str]) -> int:
 
 
 def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
-    """Make the table of one probe, print it, and draw it where that was asked for."""
     from tlab.inside import Subject
     from tlab.inside.over_time import over_time
     from tlab.inside.tables import as_csv, as_text
@@ -278,7 +273,6 @@ def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
 
 
 def draw_over_time(rows: Rows, kind: type[Probe], path: str, column: str | None) -> None:
-    """Write the picture of one column by step."""
     from tlab.figures import save_figure
     from tlab.inside import PROBES
     from tlab.inside.figures import over_time_figure
@@ -290,7 +284,6 @@ def draw_over_time(rows: Rows, kind: type[Probe], path: str, column: str | None)
 
 
 def sweep(argv: Sequence[str]) -> int:
-    """Pass the command line on: the sweeps have their own."""
     from sweeps.__main__ import main
 
     return main(list(argv)) or 0

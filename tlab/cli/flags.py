@@ -63,7 +63,6 @@ class ReadConfig(Config):
     column: str | None = option(None, help="The column to draw; by default the first number that changes.")
 
     def cross_check(self) -> list[str]:
-        """Only a table over time can be drawn."""
         return ["plot and column draw a table over time; add --over-time"] * (
             not self.over_time and (self.plot or self.column) is not None
         )
@@ -117,7 +116,6 @@ def flags(name: str, config_class: type[Config], leave_out: Sequence[str] = ()) 
 
 
 def help_text(details: Option) -> str:
-    """The field's help with its range."""
     limits = []
     if details.low > -math.inf:
         limits.append(f"{'at least' if details.low_is_allowed else 'more than'} {number(details.low)}")
@@ -172,7 +170,6 @@ def parse(
 
 
 def text_and_model(values: Any) -> tuple[Corpus, ModelConfig]:
-    """The corpus, and the model that reads its vocabulary."""
     text = TextConfig(**vars(values.text))
     corpus = load_corpus(text.corpus, text.tokenizer)
     return corpus, ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **vars(values.model))

@@ -66,7 +66,6 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 
 
 def last_threads(folder: Path) -> int | None:
-    """Threads of the run's last session, or None where that is not known."""
     threads = (read_sessions(folder) or [{}])[-1].get("threads")
     return threads if isinstance(threads, int) and threads > 0 else None
 
@@ -103,7 +102,6 @@ def save_state(folder: Path, trainer: Trainer) -> bool:
 
 
 def save_plot(folder: Path, trainer: Trainer) -> None:
-    """Draw the losses, as PNG and as SVG."""
     from tlab.figures import loss_figure, save_figure
 
     title = f"{trainer.corpus.name}, {trainer.model.num_parameters:,} parameters"

@@ -30,7 +30,6 @@ UNMEASURED_STEPS = 5  # once the first ones have warmed up the caches
 
 
 def introduce(trainer: Trainer, folder: Path) -> None:
-    """What is about to happen, before it does."""
     corpus, model, training, compute = trainer.corpus, trainer.config, trainer.train_config, trainer.compute
     V = corpus.tokenizer.vocab_size
     switches = ", ".join(str(getattr(model, name)) for name, o in options(ModelConfig).items() if o.registry)
@@ -133,7 +132,6 @@ def stop_request() -> Iterator[Callable[[], bool]]:
 
 
 def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:
-    """Say how it ended; -> exit code."""
     where = shlex.quote(str(folder))
     print(f"saved in {folder}: " + ("checkpoint, config, metrics, loss plot" if kept else "config, metrics, loss plot"))
     if trainer.divergence is not None:
