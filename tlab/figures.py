@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -47,8 +47,7 @@ def loss_figure(
         uniform_loss: log V, what a model that knows nothing loses; drawn as a line of reference.
         title: above everything.
     """
-    figure = Figure(figsize=(7.0, 4.8), layout="constrained")
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    figure, (axes, below) = new_figure(7.0, 4.8, nrows=2, sharex=True, height_ratios=(4, 1))
     shown = [record for record in records if math.isfinite(record.loss)]
     steps, losses = [record.step for record in shown], [record.loss for record in shown]
     validated = [record for record in records if record.validation_loss is not None]
@@ -71,18 +70,15 @@ def loss_figure(
 
     choose_loss_axis(axes, [*losses, *(value for value in validation if value is not None)])
     axes.set_ylabel(LOSS_LABEL)
-    below.set_ylabel("learning\nrate")
-    below.set_xlabel("step")
     peak = max((record.learning_rate for record in records), default=1.0)
-    below.set_ylim(0, 1.1 * peak)
+    below.set(ylabel="learning\nrate", xlabel="step", ylim=(0, 1.1 * peak))
     below.set_yticks([0, peak], ["0", f"{peak:.3g}"])
     for ax in (axes, below):
         tidy(ax)
     if not records:
         axes.set_xlim(0, 1)
     rises = len(losses) > 1 and losses[-1] > losses[0]
-    finish(figure, axes, title, legend="upper left" if rises else "upper right")
-    return figure
+    return finish(figure, axes, title, legend="upper left" if rises else "upper right")
 
 
 def smoothing_window(num_values: int) -> int:
@@ -101,28 +97,12 @@ def moving_average(values: Sequence[float], window: int) -> Array:
     return (total[end] - total[start]) / (end - start)
 
 
-class CurvePoint(NamedTuple):
-    """One value of one run. Any rows of these four will do, such as `DataFrame.itertuples(index=False)`."""
-
-    label: str
-    seed: int
-    step: float
-    value: float
-
-
-def comparison_figure(
-    rows: Iterable[tuple[str, int, float, float]],
-    *,
-    ylabel: str = "validation loss (nats per token)",
-    xlabel: str = "step",
-    title: str | None = None,
-) -> Figure:
+def comparison_figure(rows: Iterable[tuple[str, int, float, float]], *, title: str | None = None) -> Figure:
     """Several kinds of runs, one curve each: the mean over seeds, in a band from the lowest to the highest.
 
     Args:
-        rows: label, seed, step, value; in any order. A step that some seed never reached has the mean of the others.
-        ylabel: what the values are, with their unit.
-        xlabel: what the steps are.
+        rows: label, seed, step, validation loss; in any order. A step that some seed never reached has the mean of the
+            others.
         title: above everything.
     """
     curves: dict[str, dict[float, list[float]]] = {}
@@ -132,8 +112,7 @@ def comparison_figure(
             curves.setdefault(label, {}).setdefault(step, []).append(value)
             seeds.setdefault(label, set()).add(seed)
     beside = len(curves) > 5  # then the legend would cover too much
-    figure = Figure(figsize=(9.0 if beside else 7.0, 4.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(9.0 if beside else 7.0, 4.4)
     everything: list[float] = []
     for i, (label, curve) in enumerate(curves.items()):
         steps = sorted(curve)
@@ -148,13 +127,11 @@ def comparison_figure(
             lowest, highest = [min(curve[step]) for step in steps], [max(curve[step]) for step in steps]
             axes.fill_between(steps, lowest, highest, color=color, alpha=0.18, linewidth=0)
     choose_loss_axis(axes, everything)
-    axes.set_ylabel(ylabel)
-    axes.set_xlabel(xlabel)
+    axes.set(ylabel=f"validation {LOSS_LABEL}", xlabel="step")
     tidy(axes)
     several_seeds = any(len(of_one) > 1 for of_one in seeds.values())
     names_are = "mean and range over seeds" if several_seeds else None
-    finish(figure, axes, title, legend="beside" if beside else "best", legend_title=names_are)
-    return figure
+    return finish(figure, axes, title, legend="beside" if beside else "best", legend_title=names_are)
 
 
 def choose_loss_axis(axes: Axes, values: Sequence[float]) -> None:
@@ -179,8 +156,7 @@ def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | 
         title: above everything.
     """
     depth = max((len(path) for path, _ in rows), default=1)
-    figure = Figure(figsize=(9.0, 0.9 + 0.6 * depth), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(9.0, 0.9 + 0.6 * depth)
     callers = dict.fromkeys(path[1] for path, _ in rows if len(path) > 1)
     colours = dict(zip(callers, itertools.cycle(PALETTE[:-1]), strict=False))  # forward, loss, backward ...
     total = max((seconds for _, seconds in rows), default=1.0)
@@ -193,19 +169,22 @@ def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | 
         share, place = seconds / total, ((begin + seconds / 2) * 1e3, height)
         if share > 0.013:  # room for a line; the label is horizontal where it fits
             upright = share > 0.0125 * len(path[-1])
-            label = f"{path[-1]}\n{seconds * 1e3:.2g}" if upright else path[-1]
-            axes.annotate(
-                escape_lines(label), place, ha="center", va="center", fontsize=8, rotation=0 if upright else 90
-            )
+            label = f"{escape(path[-1])}\n{seconds * 1e3:.2g}" if upright else escape(path[-1])
+            axes.annotate(label, place, ha="center", va="center", fontsize=8, rotation=0 if upright else 90)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_yticks([])
     axes.margins(x=0.005)
     axes.set_xlabel("milliseconds")
-    finish(figure, axes, title)
-    return figure
+    return finish(figure, axes, title)
 
 
 # --- common ---
+
+
+def new_figure(width: float, height: float, **panels: Any) -> tuple[Figure, Any]:
+    """An empty figure in inches, and its axes: one, or those that `Figure.subplots` makes of `panels`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(**panels)
 
 
 def escape(text: str) -> str:
@@ -213,11 +192,6 @@ def escape(text: str) -> str:
     font = get_font(findfont(FONT))
     visible = "".join(c if font.get_char_index(ord(c)) else MISSING for c in text.replace("\n", " "))
     return visible.replace("$", r"\$")
-
-
-def escape_lines(text: str) -> str:
-    """The same for a text of several lines, which stay."""
-    return "\n".join(escape(line) for line in text.split("\n"))
 
 
 def tidy(axes: Axes) -> None:
@@ -232,25 +206,19 @@ def tidy(axes: Axes) -> None:
 
 def finish(
     figure: Figure, axes: Axes, title: str | None, legend: str = "best", legend_title: str | None = None
-) -> None:
-    """Title, legend where something is named, and the font."""
+) -> Figure:
+    """Title, legend where something is named, and the font; -> the figure."""
     if title:
         axes.set_title(escape(title), fontsize=11, loc="left")
     if axes.get_legend_handles_labels()[0]:
         place: dict[str, Any] = {"loc": legend}
         if legend == "beside":
             place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-        axes.legend(
-            framealpha=0.85,
-            edgecolor="none",
-            fontsize=9,
-            title=legend_title,
-            title_fontsize=9,
-            alignment="left",
-            **place,
-        )
+        look = {"framealpha": 0.85, "edgecolor": "none", "fontsize": 9, "title_fontsize": 9, "alignment": "left"}
+        axes.legend(title=legend_title, **look, **place)
     for text in figure.findobj(match=lambda artist: hasattr(artist, "set_fontfamily")):
         text.set_fontfamily(FONT)  # pyright: ignore[reportAttributeAccessIssue]
+    return figure
 
 
 def save_figure(figure: Figure, path: str | Path) -> list[Path]:

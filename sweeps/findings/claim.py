@@ -11,60 +11,37 @@ from matplotlib.figure import Figure
 
 from sweeps.findings.measures import FIRST_STEPS, LENGTH_FACTORS, MEASURE_EVERY
 from sweeps.findings.setups import DEPTHS, Measurement
-from sweeps.findings.verdicts import Check, NotReal, Outcome, SeedResults
+from sweeps.findings.verdicts import Check, NotReal, Number, Outcome, SeedResults
 from sweeps.results.stats import MARGIN
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A published claim as it is repeated here.
+    """A published claim as it is repeated here."""
 
-    Attributes:
-        key: its name on the command line and in the file name of its figure.
-        claim: one sentence.
-        source: who found it, where, with the published number.
-        how: what is run and measured here.
-        runs: label -> what is measured of which configuration.
-        seeds: how many.
-        checks: the criteria, all of which have to hold.
-        draw: the results of all seeds -> the figure.
-        quick: whether it takes only seconds.
-        tried: what was tried before this setup and did not work, or what else to know about it.
-    """
-
-    key: str
-    claim: str
-    source: str
-    how: str
-    runs: Mapping[str, Measurement]
-    seeds: int
-    checks: Sequence[Check | NotReal]
-    draw: Callable[[Sequence[SeedResults]], Figure]
-    quick: bool = False
-    tried: str = ""
+    key: str  # its name on the command line and in the file name of its figure
+    claim: str  # one sentence
+    source: str  # who found it, where, with the published number
+    how: str  # what is run and measured here
+    runs: Mapping[str, Measurement]  # label -> what is measured of which configuration
+    seeds: int  # how many
+    checks: Sequence[Check | NotReal]  # the criteria, all of which have to hold
+    draw: Callable[[Sequence[SeedResults]], Figure]  # the results of all seeds -> the figure
+    quick: bool = False  # whether it takes only seconds
+    tried: str = ""  # what was tried before this setup and did not work, or what else to know about it
 
 
 @dataclass(frozen=True)
 class Question:
-    """Something published or believed that is not graded here, because it does not hold everywhere.
+    """Something published or believed that is not graded here, because it does not hold everywhere."""
 
-    Attributes:
-        question: in a few words.
-        believed: the common answer, and whose it is.
-        claim: the claim whose runs answer it.
-        what: the number, in words.
-        number: computes it from one seed's results.
-        unit: of the number.
-        margin: a difference too small to matter.
-    """
-
-    question: str
-    believed: str
-    claim: Claim
-    what: str
-    number: Callable[[SeedResults], float]
+    question: str  # in a few words
+    believed: str  # the common answer, and whose it is
+    claim: Claim  # the claim whose runs answer it
+    what: str  # the number, in words
+    number: Number
     unit: str = "nats"
-    margin: float = MARGIN
+    margin: float = MARGIN  # a difference too small to matter
 
 
 # ------------------------------------------------------------------------------------------------ numbers of a seed
@@ -76,21 +53,19 @@ def loss(outcome: Outcome) -> float:
     return math.nan if value is None else value
 
 
-def difference(first: str, second: str) -> Callable[[SeedResults], float]:
+def difference(first: str, second: str) -> Number:
     return lambda results: loss(results[first]) - loss(results[second])
 
 
-def minus(
-    first: Callable[[SeedResults], float], second: Callable[[SeedResults], float]
-) -> Callable[[SeedResults], float]:
+def minus(first: Number, second: Number) -> Number:
     return lambda results: first(results) - second(results)
 
 
-def parameter_ratio(first: str, second: str) -> Callable[[SeedResults], float]:
+def parameter_ratio(first: str, second: str) -> Number:
     return lambda results: results[first]["n_params"] / results[second]["n_params"]
 
 
-def slope(kind: str) -> Callable[[SeedResults], float]:
+def slope(kind: str) -> Number:
     """The exponent of depth in the last MLP matrix's gradient norm: the slope of a line through the logarithms."""
     return lambda results: float(
         np.polyfit(np.log(DEPTHS), np.log(by_depth(results, kind, "last_down_gradient")), 1)[0]
@@ -103,7 +78,7 @@ def by_depth(results: SeedResults, kind: str, name: str) -> list[float]:
     return [value[-1] if isinstance(value, list) else value for value in found]
 
 
-def deepest_over_shallowest(kind: str, name: str) -> Callable[[SeedResults], float]:
+def deepest_over_shallowest(kind: str, name: str) -> Number:
     return lambda results: by_depth(results, kind, name)[-1] / by_depth(results, kind, name)[0]
 
 
@@ -112,7 +87,7 @@ def r_squared(results: SeedResults) -> float:
     return float(np.corrcoef(DEPTHS, by_depth(results, "plain", "stream"))[0, 1] ** 2)
 
 
-def extrapolation_gap(position: str, k: int) -> Callable[[SeedResults], float]:
+def extrapolation_gap(position: str, k: int) -> Number:
     """How much higher the loss is on texts `k` times as long as those in training."""
 
     def of(results: SeedResults) -> float:
@@ -144,6 +119,6 @@ def step_time(results: SeedResults) -> float:
     return 100 * (results["RMSNorm"]["step_seconds"] / results["LayerNorm"]["step_seconds"] - 1)
 
 
-def at_trained_length(first: str, second: str) -> Callable[[SeedResults], float]:
+def at_trained_length(first: str, second: str) -> Number:
     """The difference of two kinds of positions on texts of the trained length."""
     return lambda results: results[first]["longer_losses"][0] - results[second]["longer_losses"][0]

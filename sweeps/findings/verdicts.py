@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from sweeps.results.stats import ALPHA, CONFIDENCE, Estimate, difference_p, equality_p, estimate, holm
 
@@ -20,6 +20,12 @@ EQUIVALENCE_CONFIDENCE = 1 - 2 * ALPHA  # confidence of the interval that corres
 
 Outcome = Mapping[str, Any]  # what a measure returned for one run
 SeedResults = Mapping[str, Outcome]  # of one seed: the label of each configuration -> its outcome
+Number = Callable[[SeedResults], float]  # computes it from one seed's results; nan where a run has none
+
+
+def finite_values(numbers: Iterable[float]) -> tuple[float, ...]:
+    """What is left without the seeds that have no number."""
+    return tuple(float(number) for number in numbers if math.isfinite(number))
 
 
 # ------------------------------------------------------------------------------------------------ rules
@@ -77,40 +83,29 @@ class Judged(NamedTuple):
     missing: int  # seeds without a number, because a run diverged
     estimate: Estimate
     verdict: str
-    moved: str
+    moved: str = ""
     details: tuple[str, ...] = ()  # further remarks, one sentence each
 
 
 @dataclass(frozen=True)
 class Check:
-    """A number of each seed, and the bounds that it has to lie between.
+    """A number of each seed, and the bounds that it has to lie between."""
 
-    Attributes:
-        what: the number, in words.
-        number: computes it from one seed's results; nan where a run has none.
-        low: the lower bound.
-        high: the upper bound.
-        rule: how the seeds are compared with the bounds.
-        unit: of the number, or nothing.
-        moved: where the threshold is not the published or planned one: what it was, and why.
-    """
-
-    what: str
-    number: Callable[[SeedResults], float]
+    what: str  # the number, in words
+    number: Number
     low: float = -ANYTHING
     high: float = ANYTHING
-    rule: Rule = INTERVAL
+    rule: Rule = INTERVAL  # how the seeds are compared with the bounds
     unit: str = ""
-    moved: str = ""
+    moved: str = ""  # where the threshold is not the published or planned one: what it was, and why
 
     @property
     def criterion(self) -> str:
         return f"{self.rule.words} {bounds_in_words(self.low, self.high)}"
 
     def judge(self, seeds: Sequence[SeedResults]) -> Judged:
-        numbers = [float(self.number(results)) for results in seeds]
-        values = tuple(number for number in numbers if math.isfinite(number))
-        missing = len(numbers) - len(values)
+        values = finite_values(map(self.number, seeds))
+        missing = len(seeds) - len(values)
         found = estimate(values, confidence=self.rule.confidence)
         verdict = INCONCLUSIVE
         if len(values) >= 2:  # one seed says nothing about noise
@@ -139,6 +134,7 @@ class Contrast(NamedTuple):
     """A modification against the baseline, over the seeds that have both."""
 
     label: str
+    values: tuple[float, ...]  # one per seed
     estimate: Estimate
     p: float  # after Holm's correction for the number of modifications
 
@@ -147,59 +143,34 @@ class Contrast(NamedTuple):
         return self.p <= ALPHA
 
 
-def contrasts(
-    seeds: Sequence[SeedResults], number: Callable[[Outcome], float], baseline: str, labels: Iterable[str] | None = None
-) -> list[Contrast]:
-    """Every configuration's difference from the baseline, paired by seed, with p-values after Holm.
-
-    Args:
-        seeds: the results of each seed.
-        number: takes the number from one run; nan where it has none.
-        baseline: the label of what is compared with.
-        labels: of the modifications; by default all others.
-    """
-    labels = list(labels if labels is not None else (label for label in seeds[0] if label != baseline))
+def contrasts(seeds: Sequence[SeedResults], number: Callable[[Outcome], float], baseline: str) -> list[Contrast]:
+    """Every configuration's difference from the baseline, paired by seed, with p-values after Holm."""
+    labels = [label for label in seeds[0] if label != baseline]
     differences = [
-        [d for results in seeds if math.isfinite(d := number(results[label]) - number(results[baseline]))]
-        for label in labels
+        finite_values(number(results[label]) - number(results[baseline]) for results in seeds) for label in labels
     ]
     adjusted = holm([difference_p(values) for values in differences])
-    return [
-        Contrast(label, estimate(values), p) for label, values, p in zip(labels, differences, adjusted, strict=True)
-    ]
+    compared = zip(labels, differences, adjusted, strict=True)
+    return [Contrast(label, values, estimate(values), p) for label, values, p in compared]
 
 
 @dataclass(frozen=True)
 class NotReal:
-    """A check that one modification's difference from the baseline does not survive Holm's correction over all of them.
+    """A check that one modification's difference from the baseline does not survive Holm's correction over all."""
 
-    Attributes:
-        what: the difference, in words.
-        number: takes the number from one run.
-        baseline: the label of what is compared with.
-        label: the modification that must not be called real.
-        unit: of the number.
-    """
-
-    what: str
-    number: Callable[[Outcome], float]
-    baseline: str
-    label: str
+    what: str  # the difference, in words
+    number: Callable[[Outcome], float]  # takes the number from one run
+    baseline: str  # the label of what is compared with
+    label: str  # the modification that must not be called real
     unit: str = ""
-    moved: str = ""
-
-    @property
-    def criterion(self) -> str:
-        return f"p after Holm's correction above {ALPHA:g}"
+    criterion: ClassVar[str] = f"p after Holm's correction above {ALPHA:g}"
 
     def judge(self, seeds: Sequence[SeedResults]) -> Judged:
         found = {contrast.label: contrast for contrast in contrasts(seeds, self.number, self.baseline)}
         mine = found[self.label]
-        numbers = [self.number(results[self.label]) - self.number(results[self.baseline]) for results in seeds]
-        values = tuple(number for number in numbers if math.isfinite(number))
-        missing = len(numbers) - len(values)
+        missing = len(seeds) - len(mine.values)
         verdict = INCONCLUSIVE
-        if len(values) >= 2 and not missing:
+        if len(mine.values) >= 2 and not missing:
             verdict = NOT_REPRODUCED if mine.survives else REPRODUCED
         criterion = f"{self.criterion}; it is {mine.p:.2g}"
         real, noise = [c for c in found.values() if c.survives], [c for c in found.values() if not c.survives]
@@ -207,7 +178,7 @@ class NotReal:
             summary_line("Real after Holm's correction", real, len(found)),
             summary_line("Within the noise", noise, len(found)),
         )
-        return Judged(self.what, self.unit, criterion, values, missing, mine.estimate, verdict, self.moved, details)
+        return Judged(self.what, self.unit, criterion, mine.values, missing, mine.estimate, verdict, details=details)
 
 
 def summary_line(what: str, some: Sequence[Contrast], number: int) -> str:

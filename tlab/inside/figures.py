@@ -7,7 +7,7 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from tlab.figures import LINE_STYLES, PALETTE, choose_loss_axis, escape, finish, tidy
+from tlab.figures import LINE_STYLES, PALETTE, choose_loss_axis, escape, finish, new_figure, tidy
 from tlab.inside.over_time import Curves
 from tlab.inside.probing import ProbeError
 
@@ -29,8 +29,8 @@ def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None
     """
     if len(curves.values) > MAX_CURVES:
         raise ProbeError(f"{len(curves.values)} lines cannot be distinguished, {MAX_CURVES} can; ask for fewer rows")
-    figure = Figure(figsize=(9.0 if len(curves.values) > 5 else 7.0, 4.4), layout="constrained")
-    axes = figure.subplots()
+    beside = len(curves.values) > 5
+    figure, axes = new_figure(9.0 if beside else 7.0, 4.4)
     for i, (name, values) in enumerate(curves.values.items()):
         style = LINE_STYLES[i // len(PALETTE)]
         finite = [value if math.isfinite(value) else math.nan for value in values]
@@ -49,6 +49,4 @@ def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None
         choose_loss_axis(axes, [value for values in curves.values.values() for value in values if math.isfinite(value)])
     axes.set_xlabel("training step")
     axes.set_ylabel(f"{curves.column} ({unit})" if unit and unit != SHARE else curves.column)
-    finish(figure, axes, title, legend="beside" if len(curves.values) > 5 else "best",
-           legend_title=curves.lines or None)  # fmt: skip
-    return figure
+    return finish(figure, axes, title, legend="beside" if beside else "best", legend_title=curves.lines or None)
