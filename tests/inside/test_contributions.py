@@ -4,17 +4,23 @@ import numpy as np
 import pytest
 
 from support import all_combinations, tiny
+from tlab import Transformer
 from tlab.checks import random_model
-from tlab.inside.contributions import stream_contributions, unembedding
+from tlab.inside import ProbeError
+from tlab.inside.contributions import linearized, stream_contributions, unembedding
 from tlab.inside.interventions import (
     INTERVENTIONS,
+    Context,
     Part,
     all_heads,
     find_part,
+    part_output,
     run_changed,
     without_norms,
     without_positions,
 )
+from tlab.nn.norms import NORMS
+from tlab.nn.params import ParamSpace
 
 
 def total(contributions):
@@ -35,6 +41,22 @@ def test_contributions_add_up_to_the_stream_at_every_depth(residual, depth, rng,
     _, trace = model.forward(ids)
     stream = trace.blocks[depth - 1].y if depth else trace.embedded
     np.testing.assert_allclose(total(stream_contributions(model, trace, depth)), stream, rtol=1e-9, atol=1e-9)
+
+
+def test_a_stream_of_zeros_is_taken_apart_too(ids):
+    model = Transformer(tiny(norm="none", position="none"))
+    model.parameters.data[...] = 0
+    assert not total(stream_contributions(model, model.forward(ids)[1])).any()
+
+
+def test_a_norm_that_does_not_state_its_form_is_refused():
+    class Unstated(NORMS["layernorm"]):
+        """Says nothing of what it does."""
+
+        centered = None
+
+    with pytest.raises(ProbeError, match="Unstated does not state its form"):
+        linearized(Unstated(ParamSpace(), "norm", 4, 1e-5), np.zeros((1, 4)), None)
 
 
 def test_contributions_through_the_unembedding_are_the_logits(rng, ids):
@@ -125,6 +147,24 @@ def test_taking_out_positions_or_norms_gives_the_model_that_never_had_them(rng, 
             param.data[...] = model.parameters[name].data
         take_out(model)
         np.testing.assert_array_equal(model.forward(ids)[0], bare.forward(ids)[0])
+
+
+def test_a_scale_doubles_what_a_part_adds_unless_told_otherwise(rng, ids):
+    model = random_model(tiny(norm="none"), rng)
+    plain, doubled = (model.forward(ids)[1], run_changed(model, ids, {Part(1, "mlp"): INTERVENTIONS["scale"]()})[1])
+    bias = model.blocks[1].mlp.down.bias.data
+    np.testing.assert_allclose(
+        doubled.blocks[1].mlp_residual.added - bias, 2 * (plain.blocks[1].mlp_residual.added - bias), rtol=1e-9
+    )
+
+
+def test_the_mean_may_be_that_of_another_pass(rng, ids):
+    model = random_model(tiny(), rng)
+    _, reference = model.forward(ids[:, :3] % 5)
+    mean, part = INTERVENTIONS["mean"](), Part(0, "attention", 1)
+    context = Context(np.zeros((1, 7, 12)), part, model.blocks[0], None, reference)
+    there = part_output(model.blocks[0], reference.blocks[0].attention, part)
+    np.testing.assert_allclose(mean.apply(context), np.broadcast_to(there.mean((0, 1)), (1, 7, 12)))
 
 
 def test_a_part_is_found_by_its_name_and_a_wrong_name_is_told(rng):

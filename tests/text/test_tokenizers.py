@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from tlab.registry import UnknownKeyError
-from tlab.text import TOKENIZERS, ByteTokenizer, CharTokenizer, UnknownCharacterError, tokenizer_from_json
+from tlab.text import (
+    TOKENIZERS,
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    UnknownCharacterError,
+    default_prompt,
+    tokenizer_from_json,
+)
 from tlab.text.tokenizers import SHOWN_ALPHABET
 
 TEXT = "Two roads,\n\ta naïve café 日本 🙂\x00\r\n"
@@ -47,6 +55,17 @@ def test_a_streams_pieces_add_up_to_decode(tokenizer):
     ids = np.random.default_rng(0).integers(tokenizer.vocab_size, size=500)  # as bytes, mostly no text at all
     stream = tokenizer.stream()
     assert "".join([*map(stream, ids), stream.finish()]) == tokenizer.decode(ids)
+
+
+def test_a_tokenizer_without_a_stream_of_its_own_decodes_id_by_id():
+    class Words(Tokenizer):
+        """Knows two words."""
+
+        def decode(self, ids):
+            return "".join(("to", "be")[i] for i in ids)
+
+    stream = Words().stream()
+    assert (stream(0), stream(1), stream.finish()) == ("to", "be", "")
 
 
 def test_json_round_trips_exactly(tokenizer):
@@ -169,3 +188,8 @@ def test_an_alphabet_is_cut_short_only_where_it_is_too_long_to_be_read():
     whole, longer = CharTokenizer(letters[:-1]), CharTokenizer(letters)
     assert f"these {SHOWN_ALPHABET}: {letters[:-1]!r}. " in whole.explain({"x"})
     assert f"these {SHOWN_ALPHABET + 1}: {letters[:-1]!r} .... " in longer.explain({"x"})
+
+
+def test_a_text_begins_at_a_lines_end_or_where_there_are_no_lines_at_its_first_character():
+    assert default_prompt(CharTokenizer.from_text("to be\nor not")) == default_prompt(ByteTokenizer()) == "\n"
+    assert default_prompt(CharTokenizer.from_text("cab")) == "a"

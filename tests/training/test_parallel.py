@@ -15,7 +15,7 @@ from tlab import Checkpoint, ComputeConfig, ConfigError, TrainConfig, Trainer, T
 from tlab.checks import random_model
 from tlab.machine import one_blas_thread
 from tlab.nn.model import RecomputedBlock
-from tlab.training.parallel import BatchThreads, decide_threads
+from tlab.training.parallel import MIN_FLOPS_PER_THREAD, BatchThreads, decide_threads
 from tlab.training.trainer import evaluate
 
 QUICK = TrainConfig(steps=6, batch_size=5, validation_every=3, warmup_steps=2)
@@ -161,13 +161,24 @@ def test_by_default_there_are_no_more_threads_than_cores_or_sequences_and_none_f
     assert decided(batch_size=3) == 3
     assert decided(ComputeConfig(micro_batches=4)) == 4
     assert decided(operations=1e6) == 1
+    assert decided(batch_size=1) == 1
+    assert decided(operations=4 * MIN_FLOPS_PER_THREAD) == 4  # each thread's part has to be worth it,
+    assert decided(ComputeConfig(micro_batches=2), operations=4 * MIN_FLOPS_PER_THREAD) == 2  # of every piece
+
+
+def test_where_nobody_has_decided_there_is_one_thread(rng):
+    threads = BatchThreads(random_model(tiny(), rng), ComputeConfig())
+    assert (threads.threads, threads.pool) == (1, None)
 
 
 def test_an_explicit_number_is_kept_whatever_the_machine_has():
     assert decided(ComputeConfig(threads=7)) == 7
 
 
-@pytest.mark.parametrize("compute", [ComputeConfig(threads=6), ComputeConfig(threads=2, micro_batches=3)], ids=name)
+@pytest.mark.parametrize(
+    "compute", [ComputeConfig(threads=6), ComputeConfig(threads=2, micro_batches=3), ComputeConfig(micro_batches=6)],
+    ids=name,
+)  # fmt: skip
 def test_more_parts_than_sequences_are_refused(compute, verse):
     with pytest.raises(ConfigError, match="micro_batches times threads must be at most 5"):
         trainer_on(verse, compute)

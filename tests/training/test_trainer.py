@@ -14,7 +14,7 @@ from tlab import CheckpointError, ConfigError, ModelConfig, TrainConfig, Trainer
 from tlab.nn.loss import CrossEntropy
 from tlab.text import corpus_from_text
 from tlab.training.optimizers import OPTIMIZERS
-from tlab.training.trainer import defer_interrupt, draw_batch, evaluate
+from tlab.training.trainer import Batch, defer_interrupt, draw_batch, evaluate, evaluation_batches
 
 QUICK = TrainConfig(steps=8, batch_size=3, validation_every=4, warmup_steps=2)
 
@@ -119,6 +119,22 @@ def test_resuming_on_another_text_is_refused(verse):
         Trainer.resume(checkpoint, corpus_from_text("another text altogether " * 30))
 
 
+@pytest.mark.parametrize(("every", "steps"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (9, [5])])
+def test_a_validation_comes_every_so_many_steps_and_at_the_end(every, steps, verse):
+    records = Trainer(model_for(verse), TrainConfig(steps=5, batch_size=1, validation_every=every), verse)
+    assert [record.step for record in records if record.validation_loss is not None] == steps
+
+
+def test_a_gradient_that_is_not_finite_is_seen_first_in_the_last_parameter_of_the_reading_order(verse):
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    batch, parameters = Batch(np.zeros((1, 8)), np.zeros((1, 8))), trainer.model.parameters
+    assert trainer.find_divergence(3, 1.0, np.inf, batch).where == "gradient norm"  # each is finite, all together not
+    for name in ("blocks.0.mlp.up.weight", "blocks.1.mlp.up.weight", "blocks.1.attention.out.weight"):
+        parameters[name].grad[0] = np.nan
+    found = trainer.find_divergence(3, 1.0, np.nan, batch)
+    assert found == (3, "gradient of blocks.1.mlp.up.weight", "the gradient norm is nan")
+
+
 def test_the_whole_validation_split_is_evaluated_each_token_once(verse):
     """Against one window after the other, by hand; the last one is shorter."""
     model = Transformer(model_for(verse), dtype=np.float64)
@@ -133,6 +149,16 @@ def test_the_whole_validation_split_is_evaluated_each_token_once(verse):
 @pytest.mark.parametrize("length", [2, 8, 9, 10, 17])
 def test_texts_of_every_length_can_be_evaluated(length, verse):
     assert np.isfinite(evaluate(Transformer(model_for(verse)), verse.validation[:length]))
+
+
+def test_about_four_thousand_tokens_are_read_at_once_and_the_rest_by_itself():
+    batches = evaluation_batches(np.arange(10_000), 64)
+    assert [batch.ids.shape for batch in batches] == [(64, 64), (64, 64), (28, 64), (1, 15)]
+    assert np.concatenate([batch.targets.ravel() for batch in batches]).tolist() == list(range(1, 10_000))
+
+
+def test_a_window_longer_than_that_is_read_alone():
+    assert [batch.ids.shape for batch in evaluation_batches(np.arange(10_001), 5000)] == [(1, 5000), (1, 5000)]
 
 
 def test_a_text_with_nothing_to_predict_cannot_be_evaluated(verse):

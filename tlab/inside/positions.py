@@ -153,7 +153,7 @@ def portrait(model: Transformer, kind: str) -> Portrait:
     sizes = sizes_of(model.config)
     position = position_of(model, kind)
     farthest = min(MAX_TEXT, 4 * sizes.context_length)
-    lengths = [2**n for n in range(1, farthest.bit_length()) if 2**n <= farthest]
+    lengths = [2**n for n in range(1, farthest.bit_length())]
     return Portrait(
         pattern(position, sizes, min(MAX_PATTERN, sizes.context_length)),
         score_by_distance(position, sizes, min(MAX_TEXT, sizes.context_length)),
