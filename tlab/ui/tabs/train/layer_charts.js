@@ -128,8 +128,7 @@ const sentence = (step) => {
   return told.length ? `At step ${step.toLocaleString("en")} the first layer's gradient is ${told.join(", and ")}.` : "";
 };
 
-const redraws = boxes.map((box) => keepDrawn(box, draw));
-const redraw = redraws[0];
+const redraw = keepDrawn(boxes[0], draw); // all boxes have one size
 const pointers = boxes.map((box) => pointerOver(box, redraw));
 slider.addEventListener("input", () => {
   following = slider.value === slider.max;
