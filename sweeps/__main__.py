@@ -26,10 +26,10 @@ from sweeps.run.plan import SweepPlan, estimate_cost, make_plan
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
 from sweeps.store.record import FAILURES
+from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tlab.text.corpora import DEFAULT_CORPUS
 from tlab.training.config import TrainConfig
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 FolderArg = Annotated[Positional[Path], arg(metavar="FOLDER")]
 
 

@@ -19,7 +19,7 @@ from sweeps.store.lock import holder_of
 from sweeps.store.record import FAILURES, STATUSES
 from tlab.wording import duration, several
 
-MAX_LINES = 20  # of configurations, or of failures; all are in cells.csv
+MAX_LISTED = 20  # of configurations, or of failures; all are in cells.csv
 
 
 def plan_summary(plan: SweepPlan) -> str:
@@ -38,13 +38,13 @@ def plan_details(grid: Grid, plan: SweepPlan) -> str:
     by_id = {cell.cell_id: cell for cell in plan.cells}
     first_seed = [cell for cell in plan.wanted if cell.alias_of and cell.seed == grid.seeds[0]]
     axes = [axis for axis in grid.axes if axis != "seed"]
-    for cell in first_seed[:MAX_LINES]:
+    for cell in first_seed[:MAX_LISTED]:
         other = by_id[cell.alias_of or ""]
         differing = differing_fields([cell, other], ())  # no axis where the other is of an earlier grid
         named = list(dict.fromkeys([*axes, *differing]))
         lines.append(f"{'alias':>18}  {short_description(cell, named)}: as {short_description(other, differing)}")
-    if len(first_seed) > MAX_LINES:
-        lines.append(f"{'':>18}  ... and {len(first_seed) - MAX_LINES} more")
+    if len(first_seed) > MAX_LISTED:
+        lines.append(f"{'':>18}  ... and {len(first_seed) - MAX_LISTED} more")
     configurations = several(len(grid) // len(grid.seeds), "configuration")
     return "\n".join([*lines, f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_summary(plan)}"])
 
@@ -74,12 +74,12 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
     axes = differing_fields(plan.cells, [axis for grid in plan.grids for axis in grid.axes])
     wrong = [cell for cell in plan.cells if not cell.alias_of and records.get(cell.cell_id, None) is not None]
     wrong = [cell for cell in wrong if records[cell.cell_id].status in FAILURES]
-    for cell in wrong[:MAX_LINES]:
+    for cell in wrong[:MAX_LISTED]:
         record = records[cell.cell_id]
         message = f"{record.status} with {record.error_type}: {record.error_message}"
         lines.append(f"  {cell.cell_id}  {cell.describe(axes)}: {message}")
-    if len(wrong) > MAX_LINES:
-        lines.append(f"  ... and {len(wrong) - MAX_LINES} more in cells.csv")
+    if len(wrong) > MAX_LISTED:
+        lines.append(f"  ... and {len(wrong) - MAX_LISTED} more in cells.csv")
     return "\n".join(lines), not plan.missing and not wrong
 
 
@@ -91,12 +91,12 @@ def ranking(table: Table) -> str:
     heading = "final validation loss, nats per token"
     width = max(map(len, [heading, *names]))
     lines = [f"\n{heading:<{width}}    mean  each seed"]
-    for name, configuration in list(zip(names, ranked, strict=True))[:MAX_LINES]:
+    for name, configuration in list(zip(names, ranked, strict=True))[:MAX_LISTED]:
         mean = f"{configuration.mean:8.4f}" if configuration.losses else " " * 8
         each = "  ".join(f"{configuration.losses[seed]:.4f}" for seed in sorted(configuration.losses))
         lines.append("  ".join(filter(None, (f"{name:<{width}}{mean}", each, configuration.caveat))))
-    if len(ranked) > MAX_LINES:
-        lines.append(f"... and {len(ranked) - MAX_LINES} more in summary.csv")
+    if len(ranked) > MAX_LISTED:
+        lines.append(f"... and {len(ranked) - MAX_LISTED} more in summary.csv")
     return "\n".join(lines)
 
 

@@ -22,9 +22,9 @@ from tlab.nn.trace import named_arrays
 from tlab.types import Array, Ids
 
 GRADIENT_LIMIT = 1e-6
-STEP = 1e-6  # of finite differences: rounding costs 1e-16 / STEP, and a ReLU's kink is rarely this near
+DIFFERENCE_STEP = 1e-6  # h below: rounding costs 1e-16 / h, and a ReLU's kink is rarely this near
 EXACT_LIMIT = 1e-10  # for what is equal but for rounding in float64
-WIDE = 128  # beyond it even small first weights give logits that are no longer near zero
+MAX_NARROW_DIM = 128  # beyond it even small first weights give logits that are no longer near zero
 NUM_TOKENS = 6  # in each of two rows: enough for every kind of neighbour, and quick
 
 
@@ -79,10 +79,10 @@ def check_gradients(config: ModelConfig, seed: int = 0, build: Build = Transform
         yield Check("gradient", name, directional_error(loss_at, start, param.grad, rng), GRADIENT_LIMIT)
         param.data[...] = start
 
-    def loss_behind(embedded: Array) -> float:
+    def loss_after(embedded: Array) -> float:
         return CrossEntropy.forward(model.forward_embedded(embedded, ids)[0], targets)[0]
 
-    yield Check("gradient", "input", directional_error(loss_behind, trace.embedded, dembedded, rng), GRADIENT_LIMIT)
+    yield Check("gradient", "input", directional_error(loss_after, trace.embedded, dembedded, rng), GRADIENT_LIMIT)
 
 
 def directional_error(f: Callable[[Array], float], x: Array, gradient: Array, rng: np.random.Generator) -> float:
@@ -93,7 +93,8 @@ def directional_error(f: Callable[[Array], float], x: Array, gradient: Array, rn
     along = gradient / max(float(np.linalg.norm(gradient)), 1e-12)
     direction = along + (direction if np.sum(direction * along) >= 0 else -direction)
     direction /= np.linalg.norm(direction)
-    numeric = (f(x + STEP * direction) - f(x - STEP * direction)) / (2 * STEP)
+    h = DIFFERENCE_STEP
+    numeric = (f(x + h * direction) - f(x - h * direction)) / (2 * h)
     analytic = float(np.sum(gradient * direction))
     return abs(numeric - analytic) / max(abs(numeric), abs(analytic), 1e-12)
 
@@ -146,7 +147,7 @@ def check_meaning(config: ModelConfig, seed: int = 0, build: Build = Transformer
         "same seed, same bits": (difference_between_copies, 0.0),
         "float32 stays float32": (arrays_of_another_type, 0.0),
     }
-    is_normed, is_narrow = NORMS[config.norm].has_parameters, config.hidden_dim <= WIDE
+    is_normed, is_narrow = NORMS[config.norm].has_parameters, config.hidden_dim <= MAX_NARROW_DIM
     if is_normed and is_narrow and INITS[config.init].starts_near_uniform:
         questions["first loss is that of a guess"] = (first_loss_against_uniform, 0.05)
     for name, (question, limit) in questions.items():

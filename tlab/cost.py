@@ -23,7 +23,8 @@ from tlab.training.optimizers import OPTIMIZERS
 from tlab.types import Array
 
 BYTES = 4  # of a float32
-BACKWARD = 2  # a product's gradient is two products of its size: one for each factor
+BACKWARD_RATIO = 2  # a product's gradient is two products of its size: one for each factor
+FORWARD_SHARE = 1 / (1 + BACKWARD_RATIO)  # of a training step
 
 
 class PartParameters(NamedTuple):
@@ -116,7 +117,7 @@ def rough_forward_flops(config: ModelConfig, batch_size: int) -> float:
 
 def product(part: str, forward: int) -> PartFlops:
     """A matrix product whose both factors want a gradient."""
-    return PartFlops(part, forward, (1 + BACKWARD) * forward)
+    return PartFlops(part, forward, (1 + BACKWARD_RATIO) * forward)
 
 
 def activation_bytes_by_part(

@@ -17,7 +17,7 @@ from tlab.text import Tokenizer
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
 
-NOTHING: Ids = np.zeros(0, np.int64)  # no tokens
+NO_TOKENS: Ids = np.zeros(0, np.int64)
 MAX_PENALTY = 10.0  # repetition penalty; and its inverse is the strongest invitation
 MIN_TEMPERATURE = (
     1e-200  # score differences divided by less may overflow; at this value all tokens but the best have probability 0
@@ -134,7 +134,7 @@ def sampling_steps(
     top_p: float | None = None,
     repetition_penalty: float = 1.0,
     *,
-    seen: Ids = NOTHING,
+    seen: Ids = NO_TOKENS,
 ) -> SamplingSteps:
     """The whole chain from logits (V,) to probabilities, for one next token; `seen` are the tokens to be penalized.
 
@@ -239,7 +239,7 @@ class Writer:
 
     def __call__(self, logits: Array, is_last: bool) -> Token:
         """Scores (V,) -> the next token."""
-        seen = NOTHING if self.recent is None else np.unique(self.recent)
+        seen = NO_TOKENS if self.recent is None else np.unique(self.recent)
         token_id = choose(logits, self.sampling, seen, self.rng)
         if self.recent is not None:
             self.recent.append(token_id)

@@ -23,10 +23,10 @@ from sweeps.findings.page import Finding, finding_as_text, summary_as_text, writ
 from sweeps.findings.trials import read_trials, run_trials, trials_of
 from sweeps.grid.cell_id import Cell
 from sweeps.store.provenance import processor
+from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
 from tlab.wording import did_you_mean, several
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 PAGE = "findings.md"
 
 

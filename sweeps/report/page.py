@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sweeps.report.analysis import Analysis, comparison_frame
 from sweeps.report.gallery import ReportFigure, report_figures
 from sweeps.report.result_sections import (
-    COLOURS,
+    VERDICT_COLOURS,
     colour_of,
     comparison_groups,
     interval_plot,
@@ -38,7 +38,7 @@ from tlab.figures import save_figure
 from tlab.files import write_atomically
 from tlab.wording import several
 
-REPORT, COMPARISONS, FIGURES = "report.html", "comparisons.csv", "figures"
+REPORT, COMPARISONS_TABLE, FIGURES = "report.html", "comparisons.csv", "figures"
 FILTERS = (
     *(basis_sentence, cell_name, colour_of, comparison_sentence, configuration_name, estimate_in_words),
     *(interval_plot, reach_of, several, subtraction, verdict_name),
@@ -66,7 +66,7 @@ def write_report(folder: str | os.PathLike[str], *, margin: float = MARGIN) -> P
     for one in figures:
         save_figure(one.figure, folder / FIGURES / one.name)
     frame = comparison_frame([*analysis.comparisons, *analysis.interactions])
-    write_atomically(folder / COMPARISONS, frame.to_csv(index=False).encode())
+    write_atomically(folder / COMPARISONS_TABLE, frame.to_csv(index=False).encode())
     path = folder / REPORT
     write_atomically(path, page(analysis, figures).encode())
     return path
@@ -84,7 +84,7 @@ def page(analysis: Analysis, figures: Sequence[ReportFigure]) -> str:
     return environment.get_template("report.html").render(
         analysis=analysis,
         alpha=ALPHA,
-        colours=COLOURS,
+        colours=VERDICT_COLOURS,
         headline=headline(analysis),
         comparison_groups=comparison_groups(analysis),
         interactions_sentence=interactions_sentence(analysis),

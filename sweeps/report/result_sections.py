@@ -15,12 +15,12 @@ from sweeps.results.stats import BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN, Estima
 from sweeps.results.summary import BEST, RATE, Summary, at_best_rate, at_rate, summaries
 from tlab.wording import several
 
-COLOURS = {DIFFERENT: "different", BELOW_MARGIN: "different", EQUAL: "equal", UNKNOWN: "unknown", BEST: ""}
+VERDICT_COLOURS = {DIFFERENT: "different", BELOW_MARGIN: "different", EQUAL: "equal", UNKNOWN: "unknown", BEST: ""}
 """Verdict -> class in report.css."""
 
 
 def colour_of(one: Comparison) -> str:
-    return "hint" if one.is_hint else COLOURS[one.verdict]
+    return "hint" if one.is_hint else VERDICT_COLOURS[one.verdict]
 
 
 # ------------------------------------------------------------------------------------------------ comparisons

@@ -15,14 +15,12 @@ from sweeps.grid.fields import GridError, TextConfig
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.store.folder import Store
 from sweeps.store.record import STATUSES, Record
-from tlab.cost import activation_bytes_by_part, step_flops, weight_bytes_by_part
+from tlab.cost import FORWARD_SHARE, activation_bytes_by_part, step_flops, weight_bytes_by_part
 from tlab.machine import one_blas_thread, peak_memory_mib
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
 from tlab.training.trainer import Trainer
 from tlab.wording import did_you_mean
-
-FORWARD_SHARE = 1 / 3  # of a training step's work: backward has two products for each of forward's
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def generate(values: Any, argv: Sequence[str]) -> int:
 def check(values: Any, argv: Sequence[str]) -> int:
     """Print a row for every check as it is made; the exit code is 1 when one fails."""
     from tlab.checks import run_checks
-    from tlab.cli.terminal import FAILED
+    from tlab.cli.terminal import EXIT_FAILED
     from tlab.inside.bugs import checks_with
 
     _, config = text_and_model(values)
@@ -163,7 +163,7 @@ def check(values: Any, argv: Sequence[str]) -> int:
         print(f"{row.group:<9} {row.name:<56} {row.error:>8.1e} {row.limit:>8.0e}  {verdict}", flush=True)
     failed = verdicts.count(False)
     print(f"{len(verdicts)} checks, " + (f"{failed} FAILED" if failed else "all passed"))
-    return FAILED if failed else 0
+    return EXIT_FAILED if failed else 0
 
 
 def info(values: Any, argv: Sequence[str]) -> int:

@@ -22,7 +22,7 @@ from tlab.training.snapshots import save_snapshot, snapshot_steps
 from tlab.training.trainer import Trainer
 from tlab.wording import duration, several
 
-FAILED, INTERRUPTED = 1, 128 + signal.SIGINT  # exit codes, the latter as shells have it
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 128 + signal.SIGINT  # the last as shells have it
 SAMPLE_TOKENS = 160  # two lines or three
 RECENT_STEPS = 20  # over which the training loss is averaged
 MEASURED_STEPS = 10  # for an estimate of the time: enough to be steady,
@@ -141,10 +141,10 @@ def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:
               "there was one, is still there", file=sys.stderr)  # fmt: skip
     if trainer.divergence is not None or not kept:
         print("try a smaller --learning-rate, more --warmup-steps, or --gradient-clip 1", file=sys.stderr)
-        return FAILED
+        return EXIT_FAILED
     if not trainer.finished:
         print(f"stopped after step {trainer.step} of {trainer.train_config.steps}; continue with\n"
               f"    tlab train --resume {where}")  # fmt: skip
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     print(f"generate text with\n    tlab generate {where}")
-    return 0
+    return EXIT_OK

@@ -9,11 +9,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from tlab.figures import LINE_STYLES, PALETTE, choose_loss_axis, escape, finish, new_figure, tidy
 from tlab.inside.over_time import Curves
-from tlab.inside.probing import ProbeError
+from tlab.inside.probing import SHARE, ProbeError
 
 MAX_CURVES = len(PALETTE) * len(LINE_STYLES)  # distinguishable by colour and line style
 NEXT_TICK = 3  # times the last power of ten: the last step has a tick of its own where there is room
-SHARE = "of 1"  # the unit of what lies between 0 and 1
 
 
 def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None) -> Figure:

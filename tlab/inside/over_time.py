@@ -10,7 +10,7 @@ from tlab.inside.probing import Probe, ProbeError, Rows, Subject
 from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint
 
-STEP = "step"
+STEP_COLUMN = "step"
 
 
 def over_time(checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus: Corpus | None = None) -> Rows:
@@ -33,9 +33,9 @@ def over_time(checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus
     if not table:
         raise ProbeError("no checkpoint, no table; give the snapshots of a run")
     kind = type(table[0][1])
-    if STEP in kind._fields:
+    if STEP_COLUMN in kind._fields:
         raise ProbeError("this probe's rows are steps already, of one pass; over time it would have too many")
-    with_step: Any = collections.namedtuple(f"{kind.__name__}AtStep", [STEP, *kind._fields])
+    with_step: Any = collections.namedtuple(f"{kind.__name__}AtStep", [STEP_COLUMN, *kind._fields])
     return [with_step(step, *row) for step, row in sorted(table, key=lambda pair: pair[0])]
 
 

@@ -17,6 +17,7 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
 
 PROBES: Registry[type[Probe]] = Registry("probe")
+SHARE = "of 1"  # the unit of what lies between 0 and 1
 
 Rows = Sequence[NamedTuple]
 

@@ -22,11 +22,11 @@ from tlab.ui.tabs.attention.view import head_words
 
 MAX_CHARACTERS = 2_000  # of a text or prompt
 MAX_NEW_TOKENS = 300  # a third of a second
-AT_ONCE = 2  # calls that are worked on; the others wait in the queue of the page
-SHIPPED = "model"  # the tokenizer of the shipped model
+CONCURRENT_CALLS = 2  # calls that are worked on; the others wait in the queue of the page
+SHIPPED_MODEL = "model"  # in place of a tokenizer: its own
 
 
-class Preset(NamedTuple):
+class SamplingPreset(NamedTuple):
     """How the next token is chosen."""
 
     temperature: float
@@ -66,11 +66,11 @@ class Writing(TypedDict):
     tokens: list[WrittenToken]
 
 
-PRESETS = {
-    "likeliest": Preset(0.0, None, None),
-    "careful": Preset(0.5, None, 0.9),
-    "balanced": Preset(0.8, None, None),
-    "bold": Preset(1.2, None, None),
+SAMPLING_PRESETS = {
+    "likeliest": SamplingPreset(0.0, None, None),
+    "careful": SamplingPreset(0.5, None, 0.9),
+    "balanced": SamplingPreset(0.8, None, None),
+    "bold": SamplingPreset(1.2, None, None),
 }
 
 
@@ -78,7 +78,7 @@ def build() -> None:
     """Open the three functions under their names, on the page whose `with` block this is."""
     for function in (tokenize, attention, generate):
         api(
-            in_words(function), api_name=function.__name__, concurrency_limit=AT_ONCE, concurrency_id="api",
+            in_words(function), api_name=function.__name__, concurrency_limit=CONCURRENT_CALLS, concurrency_id="api",
             api_visibility="public",
         )  # fmt: skip
 
@@ -98,7 +98,7 @@ def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-def tokenize(text: str, tokenizer: str = SHIPPED) -> Tokens:
+def tokenize(text: str, tokenizer: str = SHIPPED_MODEL) -> Tokens:
     """Cut a text into the tokens that a model reads.
 
     Args:
@@ -110,12 +110,13 @@ def tokenize(text: str, tokenizer: str = SHIPPED) -> Tokens:
         ids: a number for each token; tokens: the same as text; vocab_size: how many different tokens there are.
     """
     check_text(text)
-    if tokenizer == SHIPPED:
+    if tokenizer == SHIPPED_MODEL:
         reader = demo_checkpoint().tokenizer
     elif isinstance(tokenizer, str) and tokenizer in TOKENIZERS:
         reader = TOKENIZERS[tokenizer].from_text(text)
     else:
-        raise ValueError(f"tokenizer = {str(tokenizer)[:60]!r}: must be one of {', '.join([SHIPPED, *TOKENIZERS])}")
+        allowed = ", ".join([SHIPPED_MODEL, *TOKENIZERS])
+        raise ValueError(f"tokenizer = {str(tokenizer)[:60]!r}: must be one of {allowed}")
     ids = reader.encode(text)
     return {"ids": ids.tolist(), "tokens": [reader.tokens[i] for i in ids], "vocab_size": reader.vocab_size}
 
@@ -163,10 +164,10 @@ def generate(prompt: str, preset: str = "balanced", max_new_tokens: int = 100, s
         text: what the model wrote, without the prompt; tokens: each with the probability that it had.
     """
     check_text(prompt)
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise ValueError(f"preset = {str(preset)[:60]!r}: must be one of {', '.join(PRESETS)}")
+    if not isinstance(preset, str) or preset not in SAMPLING_PRESETS:
+        raise ValueError(f"preset = {str(preset)[:60]!r}: must be one of {', '.join(SAMPLING_PRESETS)}")
     count = check_whole("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
-    settings = PRESETS[preset]._asdict()
+    settings = SAMPLING_PRESETS[preset]._asdict()
     seed = check_whole("seed", seed, 0, 2**32 - 1)
     written = list(tlab.generate(demo_checkpoint(), prompt, max_new_tokens=count, seed=seed, **settings))
     tokens: list[WrittenToken] = [{"text": token.text, "probability": round(token.probability, 6)} for token in written]

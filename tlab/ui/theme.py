@@ -7,7 +7,7 @@ from gradio.themes.utils.colors import Color
 from gradio.themes.utils.fonts import LocalFont
 
 # Shades around the blue of Okabe and Ito, 0072b2.
-BLUE = Color(
+BLUE_SHADES = Color(
     name="lab-blue",
     c50="#eef6fb", c100="#d7eaf6", c200="#add4ec", c300="#7dbbe0", c400="#56b4e9", c500="#0072b2",
     c600="#00639c", c700="#005282", c800="#003f64", c900="#002c47", c950="#001c2f",
@@ -17,8 +17,8 @@ BLUE = Color(
 def lab_theme() -> Base:
     """Quiet surfaces, one blue. The fonts come with Gradio: nothing is loaded from elsewhere."""
     return Base(
-        primary_hue=BLUE,
-        secondary_hue=BLUE,
+        primary_hue=BLUE_SHADES,
+        secondary_hue=BLUE_SHADES,
         neutral_hue="slate",
         spacing_size="sm",
         radius_size="lg",

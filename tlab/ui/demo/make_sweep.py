@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 
-RUN = (
+RUN_ARGUMENTS = (
     "run", "--axes", "norm,activation,residual", "--seeds", "3", "--steps", "300", "--set", "warmup_steps=30",
     "--set", "validation_every=50",
 )  # fmt: skip
@@ -20,7 +20,7 @@ RUN = (
 def main(folder: Path) -> None:
     """Run the sweep into `folder`, and pack it."""
     sweeps = [sys.executable, "-m", "sweeps"]
-    subprocess.run([*sweeps, *RUN, "--out", str(folder)], check=True)
+    subprocess.run([*sweeps, *RUN_ARGUMENTS, "--out", str(folder)], check=True)
     DEMO_SWEEP.unlink(missing_ok=True)
     subprocess.run([*sweeps, "export", str(folder), "--small", "--to", str(DEMO_SWEEP)], check=True)
 

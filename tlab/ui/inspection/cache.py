@@ -16,7 +16,7 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
-BUDGET = 48 * 2**20  # bytes: about a hundred texts with the default model, or a dozen with the largest ones
+MAX_CACHED_BYTES = 48 * 2**20  # bytes: about a hundred texts with the default model, or a dozen with the largest ones
 MAX_TOKENS = 128  # a larger map could not be read
 SAMPLE_TOKENS = 72  # a line or two
 MAX_PROMPT = 20_000  # characters; the model reads only the last ones
@@ -34,7 +34,7 @@ class ForwardResult(NamedTuple):
 class InspectionCache:
     """Results by model and text, each computed once while the model lives and bytes last."""
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(self, budget: int = MAX_CACHED_BYTES) -> None:
         self.memory = ByteBudgetCache(budget)
 
     def look(self, checkpoint: Checkpoint, text: str) -> ForwardResult:

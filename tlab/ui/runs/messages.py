@@ -105,7 +105,7 @@ Message = Union[RunStarted, NewRecords, Validated, Insight, Sample, Snapshot, Ru
 
 
 PAUSE, STOP = "pause", "stop"  # the orders that a worker takes while it trains
-MEASURE = "measure"  # and the one before its job: how fast is it here?
+MEASURE_PACE = "measure"  # and the one before its job: how fast is it here?
 
 
 def read_corpus(job: Job) -> Corpus:

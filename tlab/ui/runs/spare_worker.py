@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from tlab.ui.runs.child_process import ChildProcess
-from tlab.ui.runs.messages import MEASURE
+from tlab.ui.runs.messages import MEASURE_PACE
 from tlab.ui.runs.time_estimate import Pace
 from tlab.ui.runs.worker import serve
 
@@ -42,7 +42,7 @@ class SpareWorker:
         """How fast this machine is, measured by the spare worker; None if it ends meanwhile."""
         worker = self.take()
         try:
-            worker.connection.send(MEASURE)
+            worker.connection.send(MEASURE_PACE)
             pace = worker.connection.recv()
         except (EOFError, OSError):
             worker.end()

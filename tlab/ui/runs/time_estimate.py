@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlab.cost import kept_numbers, step_flops
+from tlab.cost import FORWARD_SHARE, kept_numbers, step_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.training.config import TrainConfig
@@ -24,7 +24,6 @@ CALIBRATION_MODELS = (
     (ModelConfig(vocab_size=64, context_length=128, hidden_dim=32, num_layers=1, num_heads=8), 8),
 )
 STEPS = 4  # of each, after one for warm-up; the fastest counts, since disturbances only slow it down
-FORWARD_SHARE = 1 / 3  # of a training step: the backward pass is twice the work
 OVERHEAD = 1.1  # samples, insights and messages
 
 

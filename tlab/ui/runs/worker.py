@@ -18,7 +18,7 @@ from tlab.text import Corpus
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
 from tlab.ui.runs.messages import (
-    MEASURE,
+    MEASURE_PACE,
     PAUSE,
     STOP,
     Job,
@@ -47,7 +47,7 @@ def serve(connection: Connection) -> None:
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     try:
-        while (job := connection.recv()) == MEASURE:
+        while (job := connection.recv()) == MEASURE_PACE:
             connection.send(measure_pace())
         try:
             for message in run_job(job, connection):

@@ -10,6 +10,7 @@ from tlab.ui.widgets.component import js_component
 
 COLOURS = 8  # `--tl-line-0` to `--tl-line-7` in keep.css
 DASHES = 3  # solid, dashed, dotted
+LOSS_UNIT = "nats per token"
 
 TEMPLATE = """
 <div class="tl-card tl-chart tl-lines">

@@ -12,10 +12,8 @@ from tlab.ui.runs.run import Run, Side
 from tlab.ui.settings.fields import field_label, format_value, values_of
 from tlab.ui.sharing.convert import SHIPPED, run_name
 from tlab.ui.widgets.component import note_html
-from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
+from tlab.ui.widgets.line_chart import COLOURS, DASHES, LOSS_UNIT, line, lines_value
 from tlab.wording import duration
-
-UNIT = "nats per token"
 
 
 def listed(runs: Runs, session: str) -> dict[str, Run]:
@@ -75,7 +73,7 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
             points.append([(len(bins) - 1) * width + side.curve.filled, round(bins[-1][3], 4)])
         lines.append(line(side_name(run_id, run, side), place, points, dots=side.curve.validation))
     return lines_value(
-        "Loss of the chosen runs", f"{UNIT}; line: training, moving average; dots: validation", lines,
+        "Loss of the chosen runs", f"{LOSS_UNIT}; line: training, moving average; dots: validation", lines,
         "Choose runs by their boxes.",
     )  # fmt: skip
 

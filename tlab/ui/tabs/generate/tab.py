@@ -21,7 +21,7 @@ from tlab.ui.widgets.component import QUIET, error_toast, note_html
 from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, selection_component
 
 MAX_TOKENS = 1000
-AT_ONCE = 6  # tokens in a frame
+TOKENS_PER_FRAME = 6  # tokens in a frame
 SECONDS_BETWEEN_FRAMES = 0.05  # with AT_ONCE a pace that an eye can follow; the model itself would be ten times faster
 MAX_SECONDS = 60.0
 TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
@@ -232,7 +232,7 @@ def frames(sources: dict[int, tuple[GeneratedText, Iterator[Token]]]) -> Iterato
             return
         busy = False
         for writing, tokens in sources.values():
-            for token in itertools.islice(tokens, AT_ONCE):
+            for token in itertools.islice(tokens, TOKENS_PER_FRAME):
                 writing.add(token)
                 busy = True
         time.sleep(SECONDS_BETWEEN_FRAMES)

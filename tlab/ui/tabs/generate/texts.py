@@ -15,7 +15,7 @@ from tlab.types import Array, Ids
 from tlab.ui.inspection.selection import clamp_int
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
-BUDGET = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
+MAX_KEPT_BYTES = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
 TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores
 
 
@@ -53,7 +53,7 @@ class GeneratedText:
 class GeneratedTexts:
     """The texts of all visitors, within a budget of bytes."""
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(self, budget: int = MAX_KEPT_BYTES) -> None:
         self.memory: ByteBudgetCache[str, GeneratedText] = ByteBudgetCache(budget)
         self.shipped: dict[str, GeneratedText] = {}  # of the page's opening: they never go
 

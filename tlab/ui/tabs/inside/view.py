@@ -11,7 +11,7 @@ from typing import Any
 
 from tlab.checks import Check
 from tlab.inside import PROBES, Probe
-from tlab.inside.probing import Rows
+from tlab.inside.probing import SHARE, Rows
 from tlab.inside.tables import as_csv, cell
 from tlab.profile import STEP, PartProfile, Profile
 from tlab.ui.inspection.tasks import Intervention, OverTime
@@ -19,11 +19,10 @@ from tlab.ui.tabs.inside.options import probe_words
 from tlab.ui.widgets.component import note_html, words_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
 
-SHARE = "of 1"  # the unit of a share of a whole
 BOUNDS = ("low", "high")  # of an interval, beside the number itself, which has the bar
 CUT = 3.0  # times what nine of ten values reach: a bar beyond it would leave nothing of the others
 ENOUGH = 10  # values, to tell which are far beyond the others
-MAX_LINES = 12  # more cannot be told apart
+MAX_DRAWN_LINES = 12  # more cannot be told apart
 
 # What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
 PLAIN = [
@@ -163,7 +162,7 @@ def refused_html(words: str) -> str:
 def over_time_value(label: str, found: OverTime, unit: str) -> dict[str, Any]:
     """What the chart over steps draws: the rows whose values moved farthest, in the order of the table."""
     moved = {name: max(values) - min(values) for name, values in found.lines.items()}
-    shown = sorted(moved, key=lambda name: -moved[name])[: min(MAX_LINES, COLOURS * DASHES)]
+    shown = sorted(moved, key=lambda name: -moved[name])[: min(MAX_DRAWN_LINES, COLOURS * DASHES)]
     lines = [
         line(name, place, [[step, round(value, 5)] for step, value in zip(found.steps, found.lines[name], strict=True)])
         for place, name in enumerate(name for name in found.lines if name in shown)

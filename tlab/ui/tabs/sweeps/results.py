@@ -27,7 +27,7 @@ CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")
 CURVE_COLUMNS = ("cell_id", "step", "split", "metric", "value")
 EFFECT_COLUMNS = ("axis", "level", "effect", "ci_low", "ci_high")
 MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
-OK = "ok"
+STATUS_OK = "ok"
 Folder = Path | zipfile.Path
 
 
@@ -45,12 +45,12 @@ class Configuration(NamedTuple):
     @property
     def losses(self) -> pd.Series:
         """Final validation loss of the seeds that went well, by seed."""
-        return self.cells[self.cells.status == OK].set_index("seed").val_loss.dropna()
+        return self.cells[self.cells.status == STATUS_OK].set_index("seed").val_loss.dropna()
 
     @property
     def accidents(self) -> str:
         """Such as 1 diverged; nothing where every seed went well."""
-        counts = self.cells.status[self.cells.status != OK].value_counts()
+        counts = self.cells.status[self.cells.status != STATUS_OK].value_counts()
         return ", ".join(f"{count} {status}" for status, count in counts.items())
 
     @property
@@ -76,7 +76,7 @@ class Results:
 
     def curve(self, configuration: Configuration, split: str) -> pd.DataFrame:
         """Loss by step over the seeds that went well: columns mean, min and max, in order of the steps."""
-        ran = configuration.cells[configuration.cells.status == OK]
+        ran = configuration.cells[configuration.cells.status == STATUS_OK]
         curves = self.curves[(self.curves.split == split) & self.curves.cell_id.isin(ran.ran_as)]
         return curves.groupby("step").value.agg(["mean", "min", "max"]).sort_index()
 

@@ -12,11 +12,10 @@ import pandas as pd
 from tlab.ui.settings.fields import field_label
 from tlab.ui.tabs.sweeps.results import Configuration, Results, level_words
 from tlab.ui.widgets.component import note_html
-from tlab.ui.widgets.line_chart import COLOURS, line, lines_value
+from tlab.ui.widgets.line_chart import COLOURS, LOSS_UNIT, line, lines_value
 
 MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
-UNIT = "nats per token"
 
 
 class Pictures(NamedTuple):
@@ -78,7 +77,7 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends.
     low, high = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
     beyond = " or more" if means and max(means) > high else ""
-    return {"unit": f"mean over seeds, {UNIT}", "low": low, "high": high, "beyond": beyond, "panels": panels}
+    return {"unit": f"mean over seeds, {LOSS_UNIT}", "low": low, "high": high, "beyond": beyond, "panels": panels}
 
 
 def grid_cell(one: Configuration, colours: dict[int, int]) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def chart_value(results: Results, configurations: Sequence[Configuration], split
         band = [[step, round(low, 4), round(high, 4)] for step, _, low, high in rows]
         lines.append(line(one.label or "all", place, points, band=band))
     title = "Validation loss" if split == "validation" else "Training loss"
-    return lines_value(title, f"{UNIT}, mean and range over seeds", lines, "Click a cell of the map.")
+    return lines_value(title, f"{LOSS_UNIT}, mean and range over seeds", lines, "Click a cell of the map.")
 
 
 def cells_table(configurations: Sequence[Configuration]) -> str:
@@ -143,8 +142,8 @@ def effects_html(results: Results) -> str:
         rows.append(f"<tr>{first}<td>{level}</td>{forest_cells(row, reach)}</tr>")
     return (
         '<div class="tl-card tl-scroll" tabindex="0" aria-label="Main effects"><div class="tl-title">'
-        f"<b>What a level changes on average</b><span>{UNIT} against the mean of its axis; 95 % interval over seeds; "
-        'left is better</span></div><table class="tl-table tl-effects">'
+        f"<b>What a level changes on average</b><span>{LOSS_UNIT} against the mean of its axis; 95 % interval over "
+        'seeds; left is better</span></div><table class="tl-table tl-effects">'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
