@@ -212,7 +212,7 @@ class ExportCommand:
         return EXIT_OK
 
 
-Command = (
+AnyCommand = (
     Annotated[PlanCommand, subcommand(name="plan")]
     | Annotated[RunCommand, subcommand(name="run")]
     | Annotated[StatusCommand, subcommand(name="status")]
@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     """Run one command; -> the exit code: 0 all well, 1 some cells failed, 2 wrong usage, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        command = tyro.cli(Command, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
+        command = tyro.cli(AnyCommand, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
         return command.execute(argv)
     except (GridError, StoreError, LockedError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -28,7 +28,7 @@ MAX_NARROW_DIM = 128  # beyond it even small first weights give logits that are 
 NUM_TOKENS = 6  # in each of two rows: enough for every kind of neighbour, and quick
 
 
-class Check(NamedTuple):
+class CheckResult(NamedTuple):
     """One question, with the answer as a number that should be small."""
 
     group: str  # "gradient" or "meaning"
@@ -45,7 +45,7 @@ class Check(NamedTuple):
 Build = Callable[..., Transformer]  # makes a model, called as `Transformer` is: the bug lab makes one with a bug in it
 
 
-def run_checks(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[Check]:
+def run_checks(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[CheckResult]:
     """All checks of one configuration in float64, one at a time: first the gradients, then the meaning."""
     yield from check_gradients(config, seed, build)
     yield from check_meaning(config, seed, build)
@@ -54,7 +54,7 @@ def run_checks(config: ModelConfig, seed: int = 0, build: Build = Transformer) -
 # --- gradients ---
 
 
-def check_gradients(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[Check]:
+def check_gradients(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[CheckResult]:
     """The gradient of every parameter, and of the input, along a direction.
 
     Along a direction v, the gradient g of the loss f at w has to give <g, v> = (f(w + hv) - f(w - hv)) / 2h.
@@ -76,13 +76,15 @@ def check_gradients(config: ModelConfig, seed: int = 0, build: Build = Transform
             param[...] = shifted
             return CrossEntropy.forward(model.forward(ids)[0], targets)[0]
 
-        yield Check("gradient", name, directional_error(loss_at, start, param.grad, rng), GRADIENT_LIMIT)
+        yield CheckResult("gradient", name, directional_error(loss_at, start, param.grad, rng), GRADIENT_LIMIT)
         param.data[...] = start
 
     def loss_after(embedded: Array) -> float:
         return CrossEntropy.forward(model.forward_embedded(embedded, ids)[0], targets)[0]
 
-    yield Check("gradient", "input", directional_error(loss_after, trace.embedded, dembedded, rng), GRADIENT_LIMIT)
+    yield CheckResult(
+        "gradient", "input", directional_error(loss_after, trace.embedded, dembedded, rng), GRADIENT_LIMIT
+    )
 
 
 def directional_error(f: Callable[[Array], float], x: Array, gradient: Array, rng: np.random.Generator) -> float:
@@ -132,7 +134,7 @@ class Case(NamedTuple):
         return random_ids(self.config, self.rng)
 
 
-def check_meaning(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[Check]:
+def check_meaning(config: ModelConfig, seed: int = 0, build: Build = Transformer) -> Iterator[CheckResult]:
     """What has to hold of this configuration whatever its weights are."""
     questions: dict[str, tuple[Callable[[Case], float], float]] = {
         "norm computes its definition, token by token": (norm_against_reference, EXACT_LIMIT),
@@ -151,7 +153,7 @@ def check_meaning(config: ModelConfig, seed: int = 0, build: Build = Transformer
     if is_normed and is_narrow and INITS[config.init].starts_near_uniform:
         questions["first loss is that of a guess"] = (first_loss_against_uniform, 0.05)
     for name, (question, limit) in questions.items():
-        yield Check("meaning", name, question(Case(config, np.random.default_rng(seed), build)), limit)
+        yield CheckResult("meaning", name, question(Case(config, np.random.default_rng(seed), build)), limit)
 
 
 def norm_against_reference(case: Case) -> float:

@@ -62,7 +62,7 @@ class FindingsCommand:
             for option, value in (("--jobs", jobs), ("--seeds", self.seeds)):
                 if value is not None and value < 1:
                     raise FindingsError(f"{option} {value}: must be at least 1")
-            corpora = load_corpora(claims)
+            corpora = corpora_of(claims)
         except (FindingsError, CorpusError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USAGE
@@ -89,7 +89,7 @@ class FindingsCommand:
         findings = {}
         for claim in CLAIMS.values():  # the page has all results, whichever claims were asked for
             with contextlib.suppress(CorpusError):  # without its text a claim has no results
-                finding = self.finding(claim, {**load_corpora([claim]), **corpora})
+                finding = self.finding(claim, {**corpora_of([claim]), **corpora})
                 if finding is not None:
                     findings[claim.key] = finding
         complete = [findings[claim.key] for claim in claims if claim.key in findings]
@@ -130,7 +130,7 @@ def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
     return claims
 
 
-def load_corpora(claims: Sequence[Claim]) -> dict[str, Corpus]:
+def corpora_of(claims: Sequence[Claim]) -> dict[str, Corpus]:
     """Every corpus that the claims need.
 
     Raises:

@@ -46,13 +46,13 @@ def at_start(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> 
     last = f"blocks.{config.num_layers - 1}."
     gradients = {name: param.grad for name, param in model.parameters.items() if name.startswith(last)}
     return {
-        "last_down_gradient": norm_of([gradients[f"{last}mlp.down.weight"]]),
-        "last_layer_gradient": norm_of(gradients.values()),
+        "last_down_gradient": gradient_norm([gradients[f"{last}mlp.down.weight"]]),
+        "last_layer_gradient": gradient_norm(gradients.values()),
         "stream": [mean_square(x) for x in (trace.embedded, *(block.y for block in trace.blocks))],
     }
 
 
-def norm_of(arrays: Any) -> float:
+def gradient_norm(arrays: Any) -> float:
     return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
 
 
@@ -127,7 +127,7 @@ def extrapolated(config: ModelConfig, train_config: TrainConfig, corpus: Corpus)
 # ------------------------------------------------------------------------------------------------ induction
 
 
-def induction(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+def train_on_repeats(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
     """Train on repeated blocks, and measure every few steps how well the second copy is predicted, and by which head.
 
     Returns:
@@ -218,6 +218,6 @@ MEASURES = {
     "beginning": Measure(first_steps, steps=FIRST_STEPS),
     "trained": Measure(train_to_end),
     "extrapolated": Measure(extrapolated),
-    "induction": Measure(induction),
+    "induction": Measure(train_on_repeats),
 }
 """Every measure by its key, which decides the ids of its results."""

@@ -59,7 +59,7 @@ def name_of(trial: Cell) -> str:
     return f"{trial.measure} {' '.join(named)}"
 
 
-def work_of(trial: Cell) -> float:
+def trial_flops(trial: Cell) -> float:
     steps = MEASURES[trial.measure].steps or trial.train.steps
     return steps * step_flops(trial.model, trial.train.batch_size)
 
@@ -80,7 +80,7 @@ def run_trials(trials: Sequence[Cell], folder: Path, corpora: Mapping[str, Corpu
         Store(folder / RUNS),
         Execution(jobs=jobs),
         names={trial.cell_id: name_of(trial) for trial in trials},
-        work={trial.cell_id: work_of(trial) for trial in trials},
+        work={trial.cell_id: trial_flops(trial) for trial in trials},
     )
 
 

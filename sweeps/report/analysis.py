@@ -11,7 +11,7 @@ import pandas as pd
 
 from sweeps.results.effects import Comparison, Effect, comparisons, interactions, main_effects
 from sweeps.results.labels import axis_name
-from sweeps.results.read import Curves, planned_cells
+from sweeps.results.read import CurvesByCell, planned_cells
 from sweeps.results.stats import MARGIN
 from sweeps.results.summary import Summary, summaries
 from sweeps.results.table import Table
@@ -22,7 +22,7 @@ class Analysis:
     """What a report is made of."""
 
     table: Table
-    curves: Curves = field(default_factory=dict)
+    curves: CurvesByCell = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     margin: float = MARGIN
 

@@ -154,7 +154,7 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
         y += 1.2
     axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks], fontsize=9)
     axes.set_ylim(max(y - 0.4, 1.0), -0.6)
-    reach = reach_of(drawn)
+    reach = axis_reach(drawn)
     axes.set_xlim(-reach, reach)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
@@ -179,7 +179,7 @@ def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
     axes.annotate(remark, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
 
 
-def reach_of(effects: Sequence[Effect]) -> float:
+def axis_reach(effects: Sequence[Effect]) -> float:
     """How far the axis goes: to the ends of the intervals, but for those that are much longer than any effect."""
     means = [abs(one.estimate.mean) for one in effects if one.estimate.n]
     ends = [max(-one.estimate.low, one.estimate.high) for one in effects if one.estimate.n > 1]

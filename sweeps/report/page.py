@@ -68,11 +68,11 @@ def write_report(folder: str | os.PathLike[str], *, margin: float = MARGIN) -> P
     frame = comparison_frame([*analysis.comparisons, *analysis.interactions])
     write_atomically(folder / COMPARISONS_TABLE, frame.to_csv(index=False).encode())
     path = folder / REPORT
-    write_atomically(path, page(analysis, figures).encode())
+    write_atomically(path, report_html(analysis, figures).encode())
     return path
 
 
-def page(analysis: Analysis, figures: Sequence[ReportFigure]) -> str:
+def report_html(analysis: Analysis, figures: Sequence[ReportFigure]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

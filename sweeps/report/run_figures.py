@@ -123,7 +123,7 @@ def draw_axis(above: Axes, below: Axes, table: Table, curves: CellCurves, axis: 
         return
     grand_mean = {seed: mean_curve([of_level[seed] for of_level, _ in drawn]) for seed in seeds}
     for of_level, style in drawn:
-        draw_band(below, [difference(of_level[seed], grand_mean[seed]) for seed in seeds], style)
+        draw_band(below, [curve_difference(of_level[seed], grand_mean[seed]) for seed in seeds], style)
     tidy(below)
     focus(below)
     below.axhline(0, color=GREY, linewidth=0.8, zorder=1)
@@ -170,7 +170,7 @@ def mean_curve(curves: Sequence[Array]) -> Array:
     return np.mean([curve[:shortest] for curve in curves], axis=0)
 
 
-def difference(curve: Array, reference: Array) -> Array:
+def curve_difference(curve: Array, reference: Array) -> Array:
     shortest = min(len(curve), len(reference))
     return np.column_stack([curve[:shortest, 0], curve[:shortest, 1] - reference[:shortest, 1]])
 

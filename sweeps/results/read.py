@@ -31,7 +31,7 @@ NUMBERS = (
 ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole
 MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long
 
-Curves = dict[tuple[str, str], dict[str, list[tuple[int, float]]]]
+CurvesByCell = dict[tuple[str, str], dict[str, list[tuple[int, float]]]]
 """(split, metric) -> id of a cell that ran -> its (step, value)."""
 
 
@@ -70,9 +70,9 @@ def value_of(column: str, text: str | None, axes: tuple[str, ...]) -> Any:
     return float(text) if column in NUMBERS else text
 
 
-def read_curves(folder: str | os.PathLike[str]) -> Curves:
+def read_curves(folder: str | os.PathLike[str]) -> CurvesByCell:
     """What curves.csv holds; nothing where it is not there."""
-    curves: Curves = {}
+    curves: CurvesByCell = {}
     for part in curve_parts(Path(folder) / "curves.csv"):
         for key, rows in part.groupby(["split", "metric", "cell_id"], sort=False):
             split, metric, cell_id = key  # pyright: ignore[reportGeneralTypeIssues]

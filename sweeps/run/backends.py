@@ -17,7 +17,7 @@ from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from sweeps.grid.fields import TextConfig
-from sweeps.run.worker import Task, TaskResult, run_task, start_worker
+from sweeps.run.worker import Task, TaskResult, begin_worker, run_task
 from tlab.text.corpora import Corpus
 
 Corpora: TypeAlias = dict[TextConfig, Corpus]
@@ -52,7 +52,7 @@ def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTask
     def train(tasks: Tasks, alone: bool) -> Iterator[TaskResult]:
         processes, at_once = (2, 1) if alone else (jobs, jobs)  # joblib makes no process for a single job
         with parallel_config(
-            backend="loky", n_jobs=processes, inner_max_num_threads=1, initializer=start_worker, initargs=(os.getpid(),)
+            backend="loky", n_jobs=processes, inner_max_num_threads=1, initializer=begin_worker, initargs=(os.getpid(),)
         ):
             try:
                 yield from outcomes_of(tasks, corpora, at_once)

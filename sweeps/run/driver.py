@@ -24,7 +24,7 @@ from sweeps.results.write import write_cells, write_curves, write_effects, write
 from sweeps.run.backends import BACKENDS, BackendError, Corpora, RunTasks, WorkerDied
 from sweeps.run.plan import SweepPlan, make_plan, work_of
 from sweeps.run.progress import Progress
-from sweeps.run.train_cell import Measure
+from sweeps.run.train_cell import MeasureFunction
 from sweeps.run.worker import Task, TaskResult, result_of
 from sweeps.store.folder import (
     LOG,
@@ -186,7 +186,7 @@ class RunEnd(NamedTuple):
 def run_measures(
     cells: Sequence[Cell],
     corpora: Corpora,
-    measures: Mapping[str, Measure],
+    measures: Mapping[str, MeasureFunction],
     store: Store,
     execution: Execution,
     *,
@@ -233,7 +233,7 @@ class Driver:
     plan: SweepPlan
     store: Store
     execution: Execution
-    measures: Mapping[str, Measure] = field(default_factory=dict)
+    measures: Mapping[str, MeasureFunction] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)  # cell id -> what to call it; made of the axes if empty
     work: Mapping[str, float] = field(default_factory=dict)
     """Cell id -> operations; counted for a whole training if empty."""

@@ -18,7 +18,7 @@ from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
 from tlab.training.trainer import Trainer
 
-Measure: TypeAlias = Callable[[ModelConfig, TrainConfig, Corpus], dict[str, Any]]
+MeasureFunction: TypeAlias = Callable[[ModelConfig, TrainConfig, Corpus], dict[str, Any]]
 """What is measured of a configuration in place of a whole training; a module's function, so that it can be pickled."""
 
 TRACEBACK_LINES = 12  # its end, where the cause is
@@ -42,7 +42,7 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     num_parameters = None
     try:
         with one_blas_thread():
-            check_text(cell, corpus)
+            check_corpus(cell, corpus)
             trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
             records = trainer.records
             num_parameters = trainer.model.num_parameters
@@ -63,7 +63,7 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     )
 
 
-def measure_cell(cell: Cell, corpus: Corpus, measure: Measure, *, attempts: int = 1) -> Record:
+def measure_cell(cell: Cell, corpus: Corpus, measure: MeasureFunction, *, attempts: int = 1) -> Record:
     """Measure the cell with one BLAS thread; -> its record. It never raises: an exception becomes a `failed` record.
 
     Args:
@@ -77,7 +77,7 @@ def measure_cell(cell: Cell, corpus: Corpus, measure: Measure, *, attempts: int 
     measured = None
     try:
         with one_blas_thread():
-            check_text(cell, corpus)
+            check_corpus(cell, corpus)
             # Through JSON, so that nothing is returned which a record could not hold.
             measured = json.loads(json.dumps(measure(cell.model, cell.train, corpus), allow_nan=False))
         outcome = outcome_fields(measured.get("diverged"))
@@ -93,7 +93,7 @@ def measure_cell(cell: Cell, corpus: Corpus, measure: Measure, *, attempts: int 
     )
 
 
-def check_text(cell: Cell, corpus: Corpus) -> None:
+def check_corpus(cell: Cell, corpus: Corpus) -> None:
     if corpus.sha256 != cell.corpus_sha256:
         raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from threadpoolctl import threadpool_limits
 
 from sweeps.grid.cell_id import Cell, RegisteredPart, register_missing
-from sweeps.run.train_cell import Measure, measure_cell, train_cell
+from sweeps.run.train_cell import MeasureFunction, measure_cell, train_cell
 from sweeps.store.folder import add_record, read_record, remove_mark
 from sweeps.store.lock import driver_file
 from sweeps.store.provenance import source_hash
@@ -41,7 +41,7 @@ class Task(NamedTuple):
     attempts: int
     timeout: float | None
     driver: tuple[str, int]  # host and pid
-    measure: Measure | None = None  # what to measure; None trains the cell to the end
+    measure: MeasureFunction | None = None  # what to measure; None trains the cell to the end
 
 
 class TaskResult(NamedTuple):
@@ -132,7 +132,7 @@ def watchdog(task: Task, shared: bool) -> Iterator[None]:
         finished.set()
 
 
-def start_worker(driver: int) -> None:
+def begin_worker(driver: int) -> None:
     leave_interrupts_to_driver()
     configure_worker()
     threading.Thread(target=end_with_driver, args=(driver,), name="driver watch", daemon=True).start()

@@ -33,7 +33,7 @@ from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limi
 from tlab.ui.runs.live_trainer import insight_steps, kept_steps
 from tlab.ui.runs.loss_curve import MAX_BINS, Curve
 from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Runs
-from tlab.ui.runs.messages import Job, Sample, read_corpus
+from tlab.ui.runs.messages import Job, Sample, job_corpus
 from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Run
 from tlab.ui.runs.time_estimate import Pace, estimated_seconds, measure_pace, update_pace
 from tlab.ui.runs.worker import make_trainers
@@ -510,7 +510,7 @@ def test_the_estimate_before_the_start_is_of_the_right_size():
     sides = [(ModelConfig(vocab_size=103), TrainConfig(steps=20, validation_every=0))]
     pace = measure_pace()
     asked = Job("your own text", TEXT * 5, "char", make_plans({"steps": 20, "validation_every": 0}))
-    corpus = read_corpus(asked)
+    corpus = job_corpus(asked)
     began = time.perf_counter()
     for _ in make_trainers(asked, corpus)[0]:
         pass
@@ -567,7 +567,7 @@ def test_a_full_queue_leaves_the_earlier_run_alone():
 def test_the_worker_checks_the_limits_with_the_vocabulary_that_it_finds():
     text = "".join(map(chr, range(0x4E00, 0x9E00))) * 4
     asked = Job("large alphabet", text, "char", make_plans({"batch_size": 64}))
-    corpus = read_corpus(asked)
+    corpus = job_corpus(asked)
     with pytest.raises(TooLargeError, match="GB of memory"):
         make_trainers(asked._replace(limits=PUBLIC), corpus)
 
@@ -850,7 +850,7 @@ def test_there_are_never_more_insights_and_snapshots_than_a_slider_has_places(st
 def test_looking_inside_costs_less_than_a_tenth_of_the_training(capsys):
     """The share of a whole run, by the time of one look and of one step, at the size of the first preset."""
     asked = preset_job(DEMO_PRESET)
-    trainer = make_trainers(asked, read_corpus(asked))[0]
+    trainer = make_trainers(asked, job_corpus(asked))[0]
     steps, looks = [], []
     for _ in range(30):
         trainer.seen = None

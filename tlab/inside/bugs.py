@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tlab.checks import Check, run_checks
+from tlab.checks import CheckResult, run_checks
 from tlab.nn.attention import LayerCache
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import softmax
 from tlab.nn.model import Block, BlockTrace, Transformer
 from tlab.nn.norms import NORMS
-from tlab.nn.params import NO_RECORD, Record
+from tlab.nn.params import NO_RECORD, GradientRecord
 from tlab.nn.residuals import Branch, ResidualTrace
 from tlab.registry import Registry
 from tlab.training.trainer import Trainer
@@ -190,7 +190,7 @@ def without_shortcuts(block: Block) -> None:
         y, mlp_trace = mlp.forward(between)
         return y, BlockTrace(ResidualTrace(x, attention_trace, between), ResidualTrace(between, mlp_trace, y))
 
-    def backward(dy: Array, trace: BlockTrace, record: Record = NO_RECORD) -> Array:
+    def backward(dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD) -> Array:
         dbetween = mlp.backward(dy, trace.mlp_residual.branch, record.within("mlp"))
         return attention.backward(dbetween, trace.attention_residual.branch, record.within("attention"))
 
@@ -259,7 +259,7 @@ def planted(bug: str, config: ModelConfig) -> Callable[[Transformer], None]:
     return kind.plant
 
 
-def checks_with(bug: str, config: ModelConfig, seed: int = 0) -> list[Check]:
+def checks_with(bug: str, config: ModelConfig, seed: int = 0) -> list[CheckResult]:
     """All checks of a model with this bug; those that did not pass have found it."""
     plant = planted(bug, config)
 

@@ -12,7 +12,7 @@ import numpy as np
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
 from tlab.nn.loss import softmax
-from tlab.nn.params import NO_RECORD, ParamSpace, Record
+from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
 from tlab.nn.positions import Position, table_length
 from tlab.types import Array
 
@@ -212,7 +212,7 @@ class Attention:
             mask = mask + self.position.score_bias(num_queries, num_keys, dtype)
         return mask
 
-    def backward(self, dy: Array, trace: AttentionTrace, record: Record = NO_RECORD) -> Array:
+    def backward(self, dy: Array, trace: AttentionTrace, record: GradientRecord = NO_RECORD) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
         x, queries, keys, values, weights, attended, start = trace
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from tlab.nn.activations import Activation
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
-from tlab.nn.params import NO_RECORD, ParamSpace, Record
+from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
 from tlab.types import Array
 
 
@@ -50,7 +50,7 @@ class Mlp:
         gate = inputs[1] if self.activation.gated else None
         return y, MlpTrace(x, inputs[0], gate, activation_cache, hidden)
 
-    def backward(self, dy: Array, trace: MlpTrace, record: Record = NO_RECORD) -> Array:
+    def backward(self, dy: Array, trace: MlpTrace, record: GradientRecord = NO_RECORD) -> Array:
         """Dy (B, T, C) -> dx (B, T, C)."""
         dhidden = self.down.backward(dy, trace.hidden)  # (B, T, F)
         dinputs = self.activation.backward(dhidden, trace.activation)  # (B, T, F), two of them where it is gated

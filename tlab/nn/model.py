@@ -18,9 +18,9 @@ from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.norms import NORMS, Norm
-from tlab.nn.params import NO_RECORD, ParamSpace, Record
+from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
 from tlab.nn.positions import POSITIONS, Position
-from tlab.nn.residuals import RESIDUALS, Branch, BranchTrace, ResidualTrace, Run, declare_norms
+from tlab.nn.residuals import RESIDUALS, Branch, BranchTrace, ResidualTrace, RunForward, declare_norms
 from tlab.types import Array, Ids, Shape
 
 
@@ -99,7 +99,7 @@ class Block:
             y, residuals = self.layout.forward(x, edited(attention, edit, "attention"), edited(mlp, edit, "mlp"))
         return y, BlockTrace(*residuals)
 
-    def backward(self, dy: Array, trace: BlockTrace, record: Record = NO_RECORD) -> Array:
+    def backward(self, dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD) -> Array:
         """The gradient of the stream after the block -> that of the stream before it; both (B, T, C)."""
         record_attention, record_mlp = record.within("attention"), record.within("mlp")
         record_mlp(stream=dy)
@@ -122,7 +122,7 @@ class Block:
         return [part for owner in owners for part in vars(owner).values() if isinstance(part, Norm)]
 
 
-def edited(run: Run, edit: BlockEdit, kind: str) -> Run:
+def edited(run: RunForward, edit: BlockEdit, kind: str) -> RunForward:
     """A branch that adds what `edit` says."""
 
     def run_edited(x: Array) -> tuple[Array, BranchTrace]:
@@ -149,7 +149,7 @@ class RecomputedBlock:
         y, _ = self.block.forward(x, past, edit)
         return y, x
 
-    def backward(self, dx: Array, x: Array, record: Record = NO_RECORD) -> Array:
+    def backward(self, dx: Array, x: Array, record: GradientRecord = NO_RECORD) -> Array:
         _, trace = self.block.forward(x)
         return self.block.backward(dx, trace, record)
 
@@ -270,7 +270,7 @@ class Transformer:
         logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
         return logits, Trace(ids, start, embedded, tuple(traces), final_norm, x, logits)
 
-    def backward(self, dlogits: Array, trace: Trace, record: Record = NO_RECORD) -> Array:
+    def backward(self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD) -> Array:
         """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C).
 
         `record` is told the gradients of the trace's arrays on the way.

@@ -120,7 +120,7 @@ class ParamSpace(Mapping[str, Param]):
         raise TypeError("a live model cannot be pickled or deep-copied; send a tlab.Checkpoint across the border")
 
 
-class Record:
+class GradientRecord:
     """Is told every gradient as soon as there is one, and looks at none of them: what training uses.
 
     A subclass may keep some. Backward goes on working in the same memory, so it has to copy what it keeps.
@@ -129,12 +129,12 @@ class Record:
     def __call__(self, **gradients: Array) -> None:
         """Gradients of the mean loss, by the names of the arrays that they are gradients of."""
 
-    def within(self, part: str) -> Record:
+    def within(self, part: str) -> GradientRecord:
         """The record for a part of the model: its names stand behind the part's, as in "blocks.0.mlp.up"."""
         return self
 
 
-NO_RECORD = Record()
+NO_RECORD = GradientRecord()
 
 
 def zeros(_: np.random.Generator, shape: Shape) -> Array:

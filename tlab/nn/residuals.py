@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from tlab.nn.norms import Norm
-from tlab.nn.params import NO_RECORD, ParamSpace, Record
+from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
 from tlab.registry import Registry
 from tlab.types import Array
 
@@ -70,7 +70,7 @@ class Branch:
         added, norm_out = self.norm_out.forward(f) if self.norm_out else (f, None)
         return added, BranchTrace(sublayer, added, norm_in, norm_out)
 
-    def backward(self, dadded: Array, trace: BranchTrace, record: Record = NO_RECORD) -> Array:
+    def backward(self, dadded: Array, trace: BranchTrace, record: GradientRecord = NO_RECORD) -> Array:
         """The gradient of what was added -> that of what the branch read; both (B, T, C)."""
         record(added=dadded)
         df = self.norm_out.backward(dadded, trace.norm_out) if self.norm_out else dadded
@@ -84,7 +84,7 @@ def declare_norms(layout: type[Residual], space: ParamSpace, name: str, make_nor
     return {place: make_norm(space, name if place == first else f"{name}_{place}") for place in layout.norm_places}
 
 
-Run = Callable[[Array], tuple[Array, BranchTrace]]
+RunForward = Callable[[Array], tuple[Array, BranchTrace]]
 RunBackward = Callable[[Array, BranchTrace], Array]
 Apply = Callable[[Array], Array]
 
@@ -114,7 +114,7 @@ class Residual:
         if not vars(cls).keys().isdisjoint({"__init__", "forward", "backward"}):  # it differs in more
             cls.only_norms_differ = vars(cls).get("only_norms_differ", False)
 
-    def forward(self, x: Array, attention: Run, mlp: Run) -> tuple[Array, TwoResiduals]:
+    def forward(self, x: Array, attention: RunForward, mlp: RunForward) -> tuple[Array, TwoResiduals]:
         raise NotImplementedError
 
     def backward(self, dy: Array, trace: TwoResiduals, attention: RunBackward, mlp: RunBackward) -> Array:
@@ -126,7 +126,7 @@ class Sequential(Residual):
 
     only_norms_differ = True
 
-    def forward(self, x: Array, attention: Run, mlp: Run) -> tuple[Array, TwoResiduals]:
+    def forward(self, x: Array, attention: RunForward, mlp: RunForward) -> tuple[Array, TwoResiduals]:
         residuals = []
         for run, branch in zip((attention, mlp), self.branches, strict=True):
             added, branch_trace = run(x)

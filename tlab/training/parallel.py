@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 MIN_FLOPS_PER_THREAD = 32_000_000
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """What one thread reads at once."""
 
     ids: Ids  # (b, T)
@@ -81,15 +81,15 @@ class BatchThreads:
             grads[0] += other
         return sum(losses)
 
-    def split(self, ids: Ids, targets: Ids) -> list[list[Part]]:
+    def split(self, ids: Ids, targets: Ids) -> list[list[BatchPart]]:
         """For each thread the parts that it reads one after another: its share of every piece of the batch."""
         B = len(ids)
-        work: list[list[Part]] = [[] for _ in range(self.threads)]
+        work: list[list[BatchPart]] = [[] for _ in range(self.threads)]
         for piece in np.array_split(np.arange(B), self.compute.micro_batches):
             for parts, rows in zip(work, np.array_split(piece, self.threads), strict=True):
                 if len(rows):
                     some = slice(rows[0], rows[-1] + 1)
-                    parts.append(Part(ids[some], targets[some], len(rows) / B))
+                    parts.append(BatchPart(ids[some], targets[some], len(rows) / B))
         return work
 
     def map(self, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

@@ -44,7 +44,7 @@ class Constant(Schedule):
 @SCHEDULES.add(
     "linear", label="linear", formula=r"\eta_{\min} + (\eta - \eta_{\min})(1 - p)", source="Devlin et al. 2019"
 )
-class Linear(Schedule):
+class LinearDecay(Schedule):
     """Lowers the learning rate by the same amount at every step."""
 
     @staticmethod
@@ -62,7 +62,7 @@ class Linear(Schedule):
     formula=r"\eta_{\min} + (\eta - \eta_{\min})\,\tfrac{1 + \cos(\pi p)}{2}",
     source="Loshchilov & Hutter 2017",
 )
-class Cosine(Schedule):
+class CosineDecay(Schedule):
     """Stays high at first, falls fastest in the middle, and levels off at the end."""
 
     @staticmethod

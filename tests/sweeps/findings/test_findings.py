@@ -18,7 +18,7 @@ from sweeps.findings.claims import CLAIMS, QUESTIONS
 from sweeps.findings.command import chosen
 from sweeps.findings.measures import MEASURES, copied_letters, prefix_matching, repeated_lines
 from sweeps.findings.page import Finding, finding_as_text, number_in_words, page_as_markdown, write_page
-from sweeps.findings.trials import RUNS, read_trials, run_trials, trials_of, work_of
+from sweeps.findings.trials import RUNS, read_trials, run_trials, trial_flops, trials_of
 from sweeps.findings.verdicts import (
     EQUIVALENT,
     EVERY_SEED,
@@ -244,7 +244,7 @@ def test_a_claim_is_complete_and_its_runs_can_be_made(claim, repeat):
     for run in claim.runs.values():
         trials = trials_of(run.measure, run.settings, claim.seeds, corpora)
         assert [trial.train.seed for trial in trials] == list(range(claim.seeds))
-        assert work_of(trials[0]) > 0 and run.measure in MEASURES
+        assert trial_flops(trials[0]) > 0 and run.measure in MEASURES
 
 
 def test_the_ten_claims_of_the_specification_are_there_and_every_question_rests_on_one():

@@ -18,7 +18,7 @@ from sweeps.report.effect_figures import (
     main_effects_figure,
     pareto,
 )
-from sweeps.report.page import page, write_report
+from sweeps.report.page import report_html, write_report
 from sweeps.report.sentences import comparison_sentence, headline
 from sweeps.results.effects import comparisons, main_effects
 from sweeps.results.read import planned_cells, read_curves, read_manifest, read_table
@@ -116,7 +116,7 @@ def read(html):
 
 def words_of(folder):
     """What the report says, without its figures, which take their time."""
-    return " ".join(read(page(Analysis(read_table(folder), {}, read_manifest(folder)), [])).text)
+    return " ".join(read(report_html(Analysis(read_table(folder), {}, read_manifest(folder)), [])).text)
 
 
 # ------------------------------------------------------------------------------------------------ the file

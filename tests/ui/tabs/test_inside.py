@@ -11,7 +11,7 @@ import pytest
 
 from pages import built
 from support import EVIL, GRADIO, VERSE
-from tlab.checks import Check
+from tlab.checks import CheckResult
 from tlab.config import ConfigError, options
 from tlab.inside import PROBES, Probe
 from tlab.inside.bugs import BUGS
@@ -24,7 +24,7 @@ from tlab.ui.inspection.selection import find_model, inspection_request, selecte
 from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import Job, NewRecords, read_corpus
+from tlab.ui.runs.messages import Job, NewRecords, job_corpus
 from tlab.ui.runs.run import ACTIVE
 from tlab.ui.runs.worker import make_trainers, run_job
 from tlab.ui.settings.plans import make_plans
@@ -34,7 +34,7 @@ from tlab.ui.sharing.write_zip import ExportError
 from tlab.ui.tabs.inside.checks_panel import MAX_BUG_STEPS, bug_job, bug_words
 from tlab.ui.tabs.inside.options import asked_options, default, groups, most, option_control, probe_words
 from tlab.ui.tabs.inside.tab import FIRST, InsideTab
-from tlab.ui.tabs.inside.view import bar, bar_scales, checks_html, over_time_value, plain, probe_table, table
+from tlab.ui.tabs.inside.view import bar, bar_scales, checks_html, over_time_value, probe_table, table, without_latex
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -217,8 +217,8 @@ def test_bars_go_to_the_side_of_the_sign_and_far_outliers_are_cut():
 
 
 def test_equations_in_a_table_are_plain_text():
-    assert plain(r"S = Q K^\top / \sqrt{D}") == "S = Q Kᵀ / √D"
-    assert plain("a b") == "a b" and "\\" not in plain(r"\partial \mathcal{L} / \partial(x)")
+    assert without_latex(r"S = Q K^\top / \sqrt{D}") == "S = Q Kᵀ / √D"
+    assert without_latex("a b") == "a b" and "\\" not in without_latex(r"\partial \mathcal{L} / \partial(x)")
 
 
 def test_a_table_with_evil_tokens_is_escaped_with_its_file():
@@ -280,9 +280,9 @@ def test_the_shipped_configuration_passes_its_checks_and_a_bug_is_caught(tab):
 
 
 def test_a_failed_check_stands_first_and_says_so():
-    shown = checks_html([Check("gradient", "fine", 1e-9, 1e-6), Check("meaning", EVIL, 1.0, 1e-10)], "it")
+    shown = checks_html([CheckResult("gradient", "fine", 1e-9, 1e-6), CheckResult("meaning", EVIL, 1.0, 1e-10)], "it")
     assert shown.index("&lt;img") < shown.index("fine") and "✗ failed" in shown and "<img" not in shown
-    assert "Not caught" in checks_html([Check("gradient", "fine", 0.0, 1.0)], "it")
+    assert "Not caught" in checks_html([CheckResult("gradient", "fine", 0.0, 1.0)], "it")
 
 
 def test_a_large_model_is_not_checked_but_told_why():
@@ -317,7 +317,7 @@ def test_a_bug_trains_in_lockstep_and_only_in_b(bug):
 
 def test_a_resumed_run_keeps_its_bug():
     job = tiny_job("no-scale")
-    corpus = read_corpus(job)
+    corpus = job_corpus(job)
     trainers = make_trainers(job, corpus)
     plans = tuple(p._replace(checkpoint=t.checkpoint()) for p, t in zip(job.plans, trainers, strict=True))
     scales = [t.model.blocks[0].attention.scale for t in make_trainers(job._replace(plans=plans), corpus)]

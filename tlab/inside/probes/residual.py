@@ -19,7 +19,7 @@ def streams(trace: Trace) -> list[Array]:
     return [trace.embedded, *(block.y for block in trace.blocks)]
 
 
-def root_mean_square(x: Array) -> float:
+def overall_rms(x: Array) -> float:
     """Over all entries."""
     return float(np.sqrt(np.mean(x * x)))
 
@@ -54,8 +54,7 @@ class StreamProbe(Probe):
         x = np.sum([c.value for c in contributions], axis=0)
         size = (x * x).sum(-1)
         return [
-            StreamRow(c.name, root_mean_square(c.value), float(((c.value * x).sum(-1) / size).mean()))
-            for c in contributions
+            StreamRow(c.name, overall_rms(c.value), float(((c.value * x).sum(-1) / size).mean())) for c in contributions
         ]
 
 
@@ -89,7 +88,7 @@ class GrowthProbe(Probe):
                 x, added = residual.x, residual.branch.added
                 lengths = np.linalg.norm(x, axis=-1) * np.linalg.norm(added, axis=-1)
                 turn = (x * added).sum(-1) / np.maximum(lengths, 1e-30)
-                before, size, behind = (root_mean_square(array) for array in (x, added, residual.y))
+                before, size, behind = (overall_rms(array) for array in (x, added, residual.y))
                 table.append(GrowthRow(f"{kind}.{layer}", before, size, behind, float(turn.mean())))
         return table
 

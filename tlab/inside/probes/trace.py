@@ -23,7 +23,7 @@ from tlab.inside.probes.heads import head_scores
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn import attention, loss, mlp, model
 from tlab.nn.model import Trace, Transformer
-from tlab.nn.params import Record
+from tlab.nn.params import GradientRecord
 from tlab.nn.residuals import RESIDUALS
 from tlab.nn.trace import named_arrays
 from tlab.types import Array, Ids
@@ -127,7 +127,7 @@ def forward_arrays(model: Transformer, trace: Trace) -> Iterator[tuple[str, Arra
         yield name, array
 
 
-class KeptGradients(Record):
+class KeptGradients(GradientRecord):
     """Keeps a copy of every gradient in `arrays`, under the name of its array with `.gradient` behind it."""
 
     def __init__(self, arrays: dict[str, Array], prefix: str = "") -> None:

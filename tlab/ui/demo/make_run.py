@@ -67,7 +67,7 @@ def describe(job: Job, side: int, told: list[Any], last: Checkpoint) -> dict[str
         "steps": [0, *(kept[i] for i in some)],
         "records": [shipped(record) for record in last.records],
         "insights": [
-            [m.step, [[rounded(value) for value in layer] for layer in m.layers]]
+            [m.step, [[six_digits(value) for value in layer] for layer in m.layers]]
             for m in told
             if isinstance(m, Insight) and m.side == side
         ],
@@ -78,10 +78,10 @@ def describe(job: Job, side: int, told: list[Any], last: Checkpoint) -> dict[str
 def shipped(record: StepRecord) -> list[Any]:
     """A record with the losses to the last digit, as an export of the run compares them, and the rest rounded."""
     exact = ("loss", "validation_loss")
-    return [value if name in exact else rounded(value) for name, value in zip(record._fields, record, strict=True)]
+    return [value if name in exact else six_digits(value) for name, value in zip(record._fields, record, strict=True)]
 
 
-def rounded(value: Any) -> Any:
+def six_digits(value: Any) -> Any:
     """Six digits are more than a chart shows; the numbers of a divergence, of which there is none here, stay."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.checks import Check, run_checks
+from tlab.checks import CheckResult, run_checks
 from tlab.cost import num_parameters, step_flops
 from tlab.inside import PROBES, ProbeError, Subject
 from tlab.inside.bugs import checks_with
@@ -27,7 +27,7 @@ from tlab.text import Corpus, Tokenizer, corpus_from_text, corpus_names
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.types import Array
-from tlab.ui.runs.messages import Job, read_corpus
+from tlab.ui.runs.messages import Job, job_corpus
 
 MAX_WEIGHTS_CHECKED = 300_000  # there are about a hundred checks, each of at least two passes through the model
 OPERATIONS_PER_SECOND = 3e9  # of a slow core that is shared
@@ -55,7 +55,7 @@ def corpus_of(name: str, own_text: str | None, tokenizer: str) -> Corpus:
     """
     if own_text is None and name not in corpus_names():
         raise ProbeError(f"this probe searches the text that the model was trained on, and there is no {name!r} here")
-    return read_corpus(Job(name, own_text, tokenizer, ()))
+    return job_corpus(Job(name, own_text, tokenizer, ()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[
 # --- interventions ---
 
 
-class Intervention(NamedTuple):
+class InterventionEffect(NamedTuple):
     """What changing one part does."""
 
     loss: tuple[float, float, float] | None  # change of the mean loss, with its interval; None for a patch
@@ -149,7 +149,7 @@ class Intervention(NamedTuple):
     share: float | None  # of the difference between the two texts that a patch restores
 
 
-def intervene(request: InspectionRequest, part: str, change: str, other: str, count: int) -> Intervention:
+def intervene(request: InspectionRequest, part: str, change: str, other: str, count: int) -> InterventionEffect:
     """Change one part, and measure what it costs on held-out text and what it does to the next token.
 
     Args:
@@ -179,11 +179,11 @@ def intervene(request: InspectionRequest, part: str, change: str, other: str, co
         if reference is not None:
             rows = PatchProbe(other=other).rows(subject)
             share = next((row.share for row in rows if row.part == part), None)
-            return Intervention(None, 0, candidates(subject, before, after), share)
+            return InterventionEffect(None, 0, next_rows(subject, before, after), share)
     chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change})}
     asked = EffectProbe.from_json(chosen)
     row = asked.rows(subject)[0]
-    return Intervention((row.loss, row.low, row.high), count, candidates(subject, before, after), None)
+    return InterventionEffect((row.loss, row.low, row.high), count, next_rows(subject, before, after), None)
 
 
 def other_trace(subject: Subject, other: str) -> Any:
@@ -201,7 +201,7 @@ def other_trace(subject: Subject, other: str) -> Any:
     return subject.model.forward(ids[None])[1]
 
 
-def candidates(subject: Subject, before: Array, after: Array) -> list[NextRow]:
+def next_rows(subject: Subject, before: Array, after: Array) -> list[NextRow]:
     """The likeliest next tokens before or after, by the larger probability; from logits (V,)."""
     chances = [np.exp(log_softmax(logits)) for logits in (before, after)]
     order = np.argsort(-np.maximum(*chances), kind="stable")[:MAX_CANDIDATES]
@@ -221,7 +221,7 @@ def part_names(config: ModelConfig) -> list[str]:
 # --- checks and profiles ---
 
 
-def check_rows(config: ModelConfig, bug: str | None) -> list[Check]:
+def check_rows(config: ModelConfig, bug: str | None) -> list[CheckResult]:
     """Every check of a configuration, with or without a planted bug.
 
     Raises:

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Entry(Generic[Value]):  # no NamedTuple: on Python 3.10 that cannot be generic
+class CachedValue(Generic[Value]):  # no NamedTuple: on Python 3.10 that cannot be generic
     """A value in the cache."""
 
     value: Value
@@ -32,7 +32,7 @@ class ByteBudgetCache(Generic[Key, Value]):
     def __init__(self, budget: int, share: int | None = None) -> None:
         self.budget = budget
         self.share = budget if share is None else share
-        self.entries: OrderedDict[Key, Entry[Value]] = OrderedDict()  # least recently used first
+        self.entries: OrderedDict[Key, CachedValue[Value]] = OrderedDict()  # least recently used first
         self.used = 0
         self.used_by: dict[str, int] = {}  # owner -> bytes
         # Reentrant: whoever holds it may put and drop, and a value's weak reference may drop it at any time.
@@ -42,7 +42,7 @@ class ByteBudgetCache(Generic[Key, Value]):
         """Keep a value of `size` bytes, which counts towards the share of its owner."""
         with self.lock:
             self.drop(key)
-            self.entries[key] = Entry(value, size, owner)
+            self.entries[key] = CachedValue(value, size, owner)
             self.used += size
             self.used_by[owner] = self.used_by.get(owner, 0) + size
             while self.used_by.get(owner, 0) > self.share:

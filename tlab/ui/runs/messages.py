@@ -108,7 +108,7 @@ PAUSE, STOP = "pause", "stop"  # the orders that a worker takes while it trains
 MEASURE_PACE = "measure"  # and the one before its job: how fast is it here?
 
 
-def read_corpus(job: Job) -> Corpus:
+def job_corpus(job: Job) -> Corpus:
     if job.text is not None:
         return corpus_from_text(job.text, job.corpus, tokenizer=job.tokenizer)
     return load_corpus(job.corpus, job.tokenizer)

@@ -28,7 +28,7 @@ from tlab.ui.runs.messages import (
     RunStarted,
     Sample,
     Snapshot,
-    read_corpus,
+    job_corpus,
 )
 from tlab.ui.runs.time_estimate import measure_pace
 
@@ -63,7 +63,7 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
 
     One process trains both sides: they never compete for a core, so their seconds can be compared.
     """
-    corpus = read_corpus(job)
+    corpus = job_corpus(job)
     trainers = make_trainers(job, corpus)
     excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
     yield RunStarted([t.model.num_parameters for t in trainers], corpus.tokenizer.vocab_size, excerpt)

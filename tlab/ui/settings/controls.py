@@ -19,7 +19,16 @@ from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.messages import Job
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_label, field_names, is_read, readers_of
+from tlab.ui.settings.fields import (
+    FROM_CORPUS,
+    config_of,
+    default_of,
+    field_label,
+    field_names,
+    is_read,
+    readers_of,
+    registry_choices,
+)
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings
 from tlab.ui.settings.side_b import (
@@ -53,7 +62,7 @@ def choice(
     registry: Registry[Any], default: str, label: str, info: str | None, elem_id: str, code_links: list[CodeLink]
 ) -> gr.Component:
     """A choice among the entries of a registry, by label, with an explanation of the chosen one."""
-    choices: list[tuple[str, str]] = [(entry.label, key) for key, entry in registry.entries.items()]
+    choices = registry_choices(registry)
     kind = gr.Radio if len(choices) <= MAX_RADIO_CHOICES else gr.Dropdown
     with gr.Group():
         control = kind(choices, value=default, label=label, info=info, elem_id=elem_id, interactive=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tlab.config import options
 from tlab.nn.config import ModelConfig
+from tlab.registry import Registry
 from tlab.training.config import TrainConfig
 
 FROM_CORPUS = "vocab_size"  # the one field that no one chooses
@@ -34,6 +35,11 @@ def format_value(name: str, value: Any) -> str:
     if value is None:
         return option.default_words or "default"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def registry_choices(registry: Registry[Any]) -> list[tuple[str, str]]:
+    """(label, key) of each entry, as a control of Gradio takes them."""
+    return [(entry.label, key) for key, entry in registry.entries.items()]
 
 
 @functools.cache

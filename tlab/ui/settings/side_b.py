@@ -8,15 +8,15 @@ import gradio as gr
 
 from tlab.config import field_types, from_json_number, options, type_alternatives
 from tlab.registry import Entry
-from tlab.ui.settings.fields import config_of, field_label, field_names
+from tlab.ui.settings.fields import config_of, field_label, field_names, registry_choices
+from tlab.ui.widgets.component import formula_markdown
 
 NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # not the name of any field
 YES, NO = "yes", "no"
 
 
 def explanation(entry: Entry[Any]) -> str:
-    formula = f"\n\n$\\displaystyle {entry.formula}$" if entry.formula else ""
-    return f"{entry.summary}{formula}"
+    return "\n\n".join(filter(None, (entry.summary, formula_markdown(entry.formula))))
 
 
 def parse_side_b(given: dict[str, Any]) -> tuple[str, Any] | None:
@@ -44,9 +44,7 @@ def has_choices(name: str) -> bool:
 
 def choices_of(name: str) -> list[tuple[str, str]]:
     registry = options(config_of(name))[name].registry
-    if registry is None:
-        return [("yes", YES), ("no", NO)]
-    return [(entry.label, key) for key, entry in registry.entries.items()]
+    return registry_choices(registry) if registry is not None else [("yes", YES), ("no", NO)]
 
 
 def choice_update(name: str | None, value: Any) -> dict[str, Any]:

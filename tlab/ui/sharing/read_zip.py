@@ -106,7 +106,7 @@ def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
     first, last = sides[0].checkpoint.corpus, sides[-1].checkpoint.corpus
     if (first["sha256"], first["tokenizer"]) != (last["sha256"], last["tokenizer"]):
         raise ReopenError("Its two sides were trained on different texts.")
-    return KeptRun(plain_name(about["name"]), sides, read_text(archive, first, limits))
+    return KeptRun(plain_name(about["name"]), sides, read_training_text(archive, first, limits))
 
 
 def read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def check_model_size(content: bytes, limits: Limits) -> None:
         raise ReopenError("Its settings ask for more memory than a run may have here.")
 
 
-def read_text(archive: zipfile.ZipFile, corpus: Any, limits: Limits) -> str | None:
+def read_training_text(archive: zipfile.ZipFile, corpus: Any, limits: Limits) -> str | None:
     """The text that came along, if there is one, once it is found to be that of the weights."""
     if write_zip.TEXT not in archive.namelist():
         return None

@@ -171,7 +171,7 @@ def readme(run: KeptRun) -> str:
         "A run of the Transformer Intuition Lab: a small transformer, trained in plain NumPy.",
         "",
         f"Text: “{corpus['name']}”, {corpus['size']:,} characters. {own}",
-        *(side_words(letter, side) for letter, side in zip(FOLDERS, run.sides, strict=False)),
+        *(readme_line(letter, side) for letter, side in zip(FOLDERS, run.sides, strict=False)),
         *difference_words(run),
         "",
         "To look at it again: open the lab, choose the tab Compare, and open this zip as it is.",
@@ -185,7 +185,7 @@ def readme(run: KeptRun) -> str:
     return "\n".join(lines) + "\n"
 
 
-def side_words(letter: str, side: KeptSide) -> str:
+def readme_line(letter: str, side: KeptSide) -> str:
     checkpoint = side.checkpoint
     last = next((r.validation_loss for r in reversed(checkpoint.records) if r.validation_loss is not None), None)
     end = f"validation loss {last:.4f}" if last is not None else "no validation yet"

@@ -50,9 +50,14 @@ def error_toast(error: Exception) -> gr.Error:
     return gr.Error(html.escape(str(error)), title="This cannot be done", print_exception=False)
 
 
-def note_html(text: str) -> str:
+def note_html(text: str, classes: str = "tl-note") -> str:
     """A sentence beside a picture."""
-    return f'<p class="tl-note">{html.escape(text)}</p>'
+    return f'<p class="{classes}">{html.escape(text)}</p>'
+
+
+def formula_markdown(formula: str) -> str:
+    """LaTeX for gr.Markdown with `FORMULAS`; nothing where there is no formula."""
+    return f"$\\displaystyle {formula}$" if formula else ""
 
 
 def words_html(text: str) -> str:

@@ -38,7 +38,7 @@ def coloured(code: str) -> Iterator[tuple[int, int, str]]:
     for found in tokenize.generate_tokens(io.StringIO(code).readline):
         start = max(reached, line_starts[found.start[0] - 1] + found.start[1])
         reached = line_starts[found.end[0] - 1] + found.end[1]
-        colour = colour_of(found, before)
+        colour = token_colour(found, before)
         if colour and start < reached:
             yield start, reached, colour
         if found.type in STATEMENT_ENDS:
@@ -47,7 +47,7 @@ def coloured(code: str) -> Iterator[tuple[int, int, str]]:
             before = found.string
 
 
-def colour_of(found: tokenize.TokenInfo, before: str) -> str | None:
+def token_colour(found: tokenize.TokenInfo, before: str) -> str | None:
     """The name of a token's colour, by what it is and by the token before it: "" where a statement begins."""
     if found.type == token.COMMENT:
         return "comment"

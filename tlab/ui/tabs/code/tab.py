@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import html
-from typing import Any
 
 import gradio as gr
 
-from tlab.registry import REGISTRIES, Registry
+from tlab.registry import REGISTRIES
 from tlab.source import FIRST_PARTS, SourcePage, slots
 from tlab.source import page as source_page
+from tlab.ui.settings.fields import registry_choices
 from tlab.ui.tabs.code.highlight import highlight
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import FORMULAS, QUIET
+from tlab.ui.widgets.component import FORMULAS, QUIET, formula_markdown
 
 FIRST_SLOT = "norm"  # its forward and backward are short, and mirror each other line for line
 PART_WORDS = {
@@ -37,10 +37,10 @@ class CodeTab(Tab):
             choices = [(slot_label(slot), slot) for slot in slots()]
             self.slot = gr.Radio(choices, value=FIRST_SLOT, label="Switch", elem_id="code-slot")
             self.entry = gr.Radio(
-                choices_of(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
+                registry_choices(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
             )
         self.head = gr.HTML(head_html(shown), elem_id="code-head", apply_default_css=False)
-        self.formula = gr.Markdown(formula_of(shown), latex_delimiters=FORMULAS, elem_id="code-formula")
+        self.formula = gr.Markdown(formula_markdown(shown.formula), latex_delimiters=FORMULAS, elem_id="code-formula")
         self.body = gr.HTML(body_html(shown), elem_id="code-body", apply_default_css=False)
         shown_page = [self.head, self.formula, self.body]
         # "input" and not "change": a link from the Train tab sets both, and shows the page itself.
@@ -68,11 +68,11 @@ class CodeTab(Tab):
         return {**opened, **self.entries_of(slot, key), **self.shown(slot, key)}
 
     def entries_of(self, slot: str, key: str) -> Updates:
-        return {self.entry: gr.update(choices=choices_of(REGISTRIES[slot]), value=key)}
+        return {self.entry: gr.update(choices=registry_choices(REGISTRIES[slot]), value=key)}
 
     def shown(self, slot: str, key: str) -> Updates:
         shown = source_page(slot, key)
-        return {self.head: head_html(shown), self.formula: formula_of(shown), self.body: body_html(shown)}
+        return {self.head: head_html(shown), self.formula: formula_markdown(shown.formula), self.body: body_html(shown)}
 
 
 def known_page(slot: str | None, key: str | None) -> tuple[str, str]:
@@ -87,10 +87,6 @@ def slot_label(slot: str) -> str:
     return slot.replace("_", " ").capitalize()
 
 
-def choices_of(registry: Registry[Any]) -> list[tuple[str, str]]:
-    return [(entry.label, key) for key, entry in registry.entries.items()]
-
-
 # ------------------------------------------------------------------------------------------------ the page
 
 
@@ -102,10 +98,6 @@ def head_html(shown: SourcePage) -> str:
         f'<div class="tl-code-head"><h2>{html.escape(shown.title)}</h2>'
         f'<p class="tl-words">{html.escape(shown.summary)}</p>{notice}<p class="tl-note">{source}{place}</p></div>'
     )
-
-
-def formula_of(shown: SourcePage) -> str:
-    return f"$\\displaystyle {shown.formula}$" if shown.formula else ""
 
 
 def body_html(shown: SourcePage) -> str:

@@ -15,9 +15,9 @@ from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.tabs.compare.view import (
+    comparable_runs,
     config_table,
     list_value,
-    listed,
     overlay_value,
     settings_of,
 )  # fmt: skip
@@ -79,7 +79,7 @@ class CompareTab(Tab):
 
     def pictures(self, session: str, hidden: list[str], differences_only: bool | None) -> Updates:
         """List, chart, table, and whether to look again soon."""
-        found = listed(self.runs, session)
+        found = comparable_runs(self.runs, session)
         active = any(run.active for run in self.runs.history(session))
         return {
             self.list: list_value(found, hidden),
@@ -99,7 +99,7 @@ class CompareTab(Tab):
         session = request.session_hash or ""
         data = event._data if isinstance(event._data, dict) else {}
         action, asked, name = (str(data.get(key) or "") for key in ("action", "id", "name"))
-        run = listed(self.runs, session).get(asked)
+        run = comparable_runs(self.runs, session).get(asked)
         if run is None:
             raise error_toast(ValueError("This run is not there any more."))
         updates: Updates = {}
@@ -116,7 +116,7 @@ class CompareTab(Tab):
             if action == "delete" and self.runs.shown(session) is None:
                 updates = self.train.show(session, None)
         # What is gone is not hidden either: the list of ids never grows beyond the history.
-        known = listed(self.runs, session)
+        known = comparable_runs(self.runs, session)
         hidden = [other for other in hidden if other in known]
         return {**updates, self.hidden: hidden, **self.pictures(session, hidden, differences_only)}
 
@@ -136,7 +136,7 @@ class CompareTab(Tab):
             self.runs.forget(run)
 
     def settings(self, asked: str, session: str) -> Updates:
-        run = listed(self.runs, session)[asked]
+        run = comparable_runs(self.runs, session)[asked]
         settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
         switch = next(((key, value) for key, value in other.items() if value != settings[key]), None)
         if run.job.text is not None:
@@ -147,7 +147,7 @@ class CompareTab(Tab):
     def export(self, asked: str, session: str) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
         try:
-            content = write_export(kept_run(self.runs, asked, listed(self.runs, session)[asked]))
+            content = write_export(kept_run(self.runs, asked, comparable_runs(self.runs, session)[asked]))
         except ExportError as error:
             raise error_toast(error) from None
         folder = Path(self.file.GRADIO_CACHE) / secrets.token_hex(16)

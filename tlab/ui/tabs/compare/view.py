@@ -16,7 +16,7 @@ from tlab.ui.widgets.line_chart import COLOURS, DASHES, LOSS_UNIT, line, lines_v
 from tlab.wording import duration
 
 
-def listed(runs: Runs, session: str) -> dict[str, Run]:
+def comparable_runs(runs: Runs, session: str) -> dict[str, Run]:
     """What a session may look at, by id: its pinned runs, its other runs, each newest first, and the shipped one."""
     own = sorted(runs.history(session), key=lambda run: not run.pinned)
     return {**{run.id: run for run in own}, SHIPPED: demo_run()}

@@ -12,7 +12,7 @@ import gradio as gr
 
 from tlab.config import ConfigError, Option, field_types, options, type_alternatives
 from tlab.inside import PROBES, Probe
-from tlab.ui.settings.fields import field_label
+from tlab.ui.settings.fields import field_label, registry_choices
 
 PUBLIC_TIMES = 2  # times its default an amount may be on a page that many share
 MAX_TEXT = 2_000  # characters of an option
@@ -61,8 +61,7 @@ def option_control(key: str, name: str, public: bool) -> gr.Component:
     value, elem_id = default(kind, name), f"probe-{key}-{name}"
     shown: dict[str, Any] = {"label": field_label(name), "info": option.help, "elem_id": elem_id}
     if option.registry is not None:
-        choices: list[tuple[str, str]] = [(entry.label, entry.key) for entry in option.registry.entries.values()]
-        return gr.Dropdown(choices, value=value, interactive=True, **shown)
+        return gr.Dropdown(registry_choices(option.registry), value=value, interactive=True, **shown)
     kinds = type_alternatives(field_types(kind)[name])
     if str in kinds:
         return gr.Textbox(value or "", placeholder=option.default_words or None, max_lines=2, **shown)

@@ -24,14 +24,14 @@ from tlab.ui.inspection.selection import (
     serial_of,
     step_slider_value,
 )
-from tlab.ui.inspection.tasks import InspectionRequest, Intervention, OverTime
+from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect, OverTime
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
 from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import FORMULAS, QUIET, note_html
+from tlab.ui.widgets.component import FORMULAS, QUIET, formula_markdown, note_html
 from tlab.ui.widgets.line_chart import lines_chart, lines_value
 from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, scrubber, selection_component
 
@@ -67,14 +67,16 @@ class InsideTab(Tab):
             with gr.Column(scale=8, min_width=320):
                 kind, entry = PROBES[FIRST], PROBES.entries[FIRST]
                 self.about = gr.HTML(about_html(kind, entry.source), elem_id="inside-about", apply_default_css=False)
-                self.formula = gr.Markdown(formula_of(FIRST), latex_delimiters=FORMULAS, elem_id="inside-formula")
+                self.formula = gr.Markdown(
+                    formula_markdown(PROBES.entries[FIRST].formula), latex_delimiters=FORMULAS, elem_id="inside-formula"
+                )
                 rows = tasks.probe_rows(request, FIRST, {})
                 self.table = gr.HTML(probe_table(FIRST, rows), elem_id="inside-table", apply_default_css=False)
                 follow = gr.Button("Follow this table over the training", size="sm", elem_id="inside-follow")
                 found = tasks.probe_over_time(
                     [inspection_request(one, EXCERPT) for one in every_step(self.runs, None, of)], FIRST, {}
                 )
-                self.over_time = lines_chart(over_time(FIRST, found, of), "inside-over-time")
+                self.over_time = lines_chart(over_time_chart(FIRST, found, of), "inside-over-time")
         self.build_what_if(of, request)
         self.selection = selection_component("inside", {"serial": 0})
         self.checks = ChecksPanel(self.runs, page.find(TrainTab), self.inspector)
@@ -165,7 +167,7 @@ class InsideTab(Tab):
         empty = lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
         return {
             self.about: about_html(PROBES[key], PROBES.entries[key].source),
-            self.formula: formula_of(key),
+            self.formula: formula_markdown(PROBES.entries[key].formula),
             self.over_time: empty,
             **{group: gr.update(visible=key == other) for other, group in self.option_groups.items()},
         }
@@ -206,7 +208,7 @@ class InsideTab(Tab):
             found = self.inspector.call(tasks.probe_over_time, requests, key, self.asked_options(key, values))
         except ValueError as error:
             return lines_value(PROBES.entries[key].label, "", [], str(error))
-        return over_time(key, found, of)
+        return over_time_chart(key, found, of)
 
     def asked_options(self, key: str, values: tuple[Any, ...]) -> dict[str, Any]:
         given = {name: value for (of, name), value in zip(self.fields, values, strict=True) if of == key}
@@ -243,7 +245,7 @@ class InsideTab(Tab):
             return refused_html(str(error))
         return intervention_html(change_words(part, change), done)
 
-    def intervention(self, of: SelectedModel, text: str, part: str, change: str, other: str) -> Intervention:
+    def intervention(self, of: SelectedModel, text: str, part: str, change: str, other: str) -> InterventionEffect:
         """The same, made once."""
         what = json.dumps(["what if", part, change, other])
         kept = self.cache.recall(of.checkpoint, what, text)
@@ -267,10 +269,6 @@ def probe_choices(group: str) -> list[tuple[str, str]]:
     return [(PROBES.entries[key].label, key) for key in groups()[group]]
 
 
-def formula_of(key: str) -> str:
-    return f"$\\displaystyle {PROBES.entries[key].formula}$" if PROBES.entries[key].formula else ""
-
-
 def change_words(part: str, change: str) -> str:
     return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {INTERVENTIONS.entries[change].label}"
 
@@ -280,6 +278,6 @@ def other_text(text: str) -> str:
     return text.replace("name", "list", 1)
 
 
-def over_time(key: str, found: OverTime, of: SelectedModel) -> dict[str, Any]:
+def over_time_chart(key: str, found: OverTime, of: SelectedModel) -> dict[str, Any]:
     which = of.labels[of.side] if len(of.labels) > 1 else of.whose
     return over_time_value(f"{PROBES.entries[key].label} ({which})", found, PROBES[key].units.get(found.column, ""))

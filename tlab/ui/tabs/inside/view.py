@@ -9,12 +9,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tlab.checks import Check
+from tlab.checks import CheckResult
 from tlab.inside import PROBES, Probe
 from tlab.inside.probing import SHARE, Rows
 from tlab.inside.tables import as_csv, cell
 from tlab.profile import STEP, PartProfile, Profile
-from tlab.ui.inspection.tasks import Intervention, OverTime
+from tlab.ui.inspection.tasks import InterventionEffect, OverTime
 from tlab.ui.tabs.inside.options import probe_words
 from tlab.ui.widgets.component import note_html, words_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
@@ -32,7 +32,7 @@ PLAIN = [
 ]  # fmt: skip
 
 
-def plain(text: str) -> str:
+def without_latex(text: str) -> str:
     """LaTeX as people would type it; any other text as it is."""
     if "\\" not in text:
         return text
@@ -137,9 +137,9 @@ def cells(row: Any, numeric: set[str], scales: dict[str, tuple[float, bool]]) ->
             made.append(f'<td class="tl-in-number">{bar(value, *scales[name]) if name in scales else ""}'
                         f"<span>{html.escape(cell(value))}</span></td>")  # fmt: skip
         elif place == 0:
-            made.append(f'<th scope="row">{html.escape(plain(cell(value)))}</th>')
+            made.append(f'<th scope="row">{html.escape(without_latex(cell(value)))}</th>')
         else:
-            made.append(f"<td>{html.escape(plain(cell(value)))}</td>")
+            made.append(f"<td>{html.escape(without_latex(cell(value)))}</td>")
     return made
 
 
@@ -177,7 +177,7 @@ def over_time_value(label: str, found: OverTime, unit: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ an intervention
 
 
-def intervention_html(words: str, done: Intervention) -> str:
+def intervention_html(words: str, done: InterventionEffect) -> str:
     if done.loss is not None:
         mean, low, high = done.loss
         verdict = (
@@ -218,7 +218,7 @@ def chance(value: float, when: str) -> str:
 # ------------------------------------------------------------------------------------------------ checks
 
 
-def checks_html(checks: Sequence[Check], bug: str | None) -> str:
+def checks_html(checks: Sequence[CheckResult], bug: str | None) -> str:
     """Which checks passed; those that did not stand first. With a bug in it, those have caught it.
 
     Args:
@@ -242,7 +242,7 @@ def checks_html(checks: Sequence[Check], bug: str | None) -> str:
     )
 
 
-def check_row(check: Check) -> str:
+def check_row(check: CheckResult) -> str:
     """One check; the verdict in words, not in colours alone."""
     kind, verdict = ("passed", "✓ passed") if check.passed else ("failed", "✗ failed")
     return (

@@ -35,7 +35,7 @@ class ResultsError(ValueError):
     """A folder that holds no results that can be shown; the message says why."""
 
 
-class Configuration(NamedTuple):
+class ConfigurationRuns(NamedTuple):
     """All seeds of one combination of levels."""
 
     number: int  # its place in `Results.configurations`
@@ -68,13 +68,13 @@ class Results:
     cells: pd.DataFrame
     curves: pd.DataFrame
     effects: pd.DataFrame | None
-    configurations: list[Configuration] = field(default_factory=list)
+    configurations: list[ConfigurationRuns] = field(default_factory=list)
 
-    def settings(self, configuration: Configuration) -> dict[str, Any]:
+    def settings(self, configuration: ConfigurationRuns) -> dict[str, Any]:
         """What the controls have to say to train this configuration, with its first seed."""
         return {**self.fixed, **configuration.levels, "seed": int(configuration.cells.seed.iloc[0])}
 
-    def curve(self, configuration: Configuration, split: str) -> pd.DataFrame:
+    def curve(self, configuration: ConfigurationRuns, split: str) -> pd.DataFrame:
         """Loss by step over the seeds that went well: columns mean, min and max, in order of the steps."""
         ran = configuration.cells[configuration.cells.status == STATUS_OK]
         curves = self.curves[(self.curves.split == split) & self.curves.cell_id.isin(ran.ran_as)]
@@ -123,12 +123,12 @@ def read_results(folder: Folder, name: str) -> Results:
         raise ResultsError(f"{name}: no cell of this sweep is finished yet.")
     settable = defaults()
     columns = [column for column in cells.columns if column in settable and column != "seed"]
-    axes = {column: levels_of(cells[column]) for column in columns}
+    axes = {column: [python_value(level) for level in cells[column].drop_duplicates()] for column in columns}
     axes = {axis: levels for axis, levels in axes.items() if len(levels) > 1}
     # An alias is the same function as another cell, which alone was trained and alone has a curve.
     alias = cells["alias_of"] if "alias_of" in cells.columns else pd.Series(index=cells.index, dtype=object)
     cells["ran_as"] = alias.where(alias.notna() & (alias != ""), cells.cell_id)
-    fixed = {**fixed_settings(folder), **{c: plain(cells[c].iloc[0]) for c in columns if c not in axes}}
+    fixed = {**fixed_settings(folder), **{c: python_value(cells[c].iloc[0]) for c in columns if c not in axes}}
     fixed = {key: value for key, value in fixed.items() if key in settable and key not in axes and key != "seed"}
     curves = pd.DataFrame(curves[(curves.metric == "loss") & curves.value.notna()])
     results = Results(name, axes, fixed, cells, curves, read_effects(folder))
@@ -180,23 +180,18 @@ def fixed_settings(folder: Folder) -> dict[str, Any]:
     return {name: levels[0] for name, levels in values.items() if len(levels) == 1}
 
 
-def levels_of(column: pd.Series) -> list[Any]:
-    """The values of a column in the order in which they come."""
-    return [plain(value) for value in column.drop_duplicates()]
-
-
-def plain(value: Any) -> Any:
+def python_value(value: Any) -> Any:
     """A value of pandas as a plain Python object; a missing one as None."""
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
-def configurations_of(cells: pd.DataFrame, axes: dict[str, list[Any]]) -> Iterator[Configuration]:
+def configurations_of(cells: pd.DataFrame, axes: dict[str, list[Any]]) -> Iterator[ConfigurationRuns]:
     """The rows by their levels, in the order of the table."""
     if not axes:
-        yield Configuration(0, {}, cells)
+        yield ConfigurationRuns(0, {}, cells)
         return
     groups = cells.groupby(list(axes), sort=False, dropna=False)
     for number, (_, rows) in enumerate(groups):
-        yield Configuration(number, {axis: plain(rows[axis].iloc[0]) for axis in axes}, rows)
+        yield ConfigurationRuns(number, {axis: python_value(rows[axis].iloc[0]) for axis in axes}, rows)

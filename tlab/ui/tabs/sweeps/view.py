@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tlab.ui.settings.fields import field_label
-from tlab.ui.tabs.sweeps.results import Configuration, Results, level_words
+from tlab.ui.tabs.sweeps.results import ConfigurationRuns, Results, level_words
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, LOSS_UNIT, line, lines_value
 
@@ -32,7 +32,7 @@ def pictures(results: Results, chosen: Sequence[int], split: str) -> Pictures:
     """Map, words, curves, table of the chosen cells, and effects."""
     configurations = [results.configurations[number] for number in chosen]
     return Pictures(
-        grid_value(results, chosen), sweep_words(results), chart_value(results, configurations, split),
+        grid_value(results, chosen), sweep_words(results), curves_value(results, configurations, split),
         cells_table(configurations), effects_html(results),
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     return {"unit": f"mean over seeds, {LOSS_UNIT}", "low": low, "high": high, "beyond": beyond, "panels": panels}
 
 
-def grid_cell(one: Configuration, colours: dict[int, int]) -> dict[str, Any]:
+def grid_cell(one: ConfigurationRuns, colours: dict[int, int]) -> dict[str, Any]:
     """One button of the map. A mean never hides a seed that diverged: it stands below it."""
     mean = float(one.losses.mean()) if len(one.losses) else None
     place = colours.get(one.number)
@@ -90,7 +90,7 @@ def grid_cell(one: Configuration, colours: dict[int, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def chart_value(results: Results, configurations: Sequence[Configuration], split: str) -> dict[str, Any]:
+def curves_value(results: Results, configurations: Sequence[ConfigurationRuns], split: str) -> dict[str, Any]:
     """The curves of the chosen cells: mean over seeds in a band from the lowest to the highest."""
     lines = []
     for place, one in enumerate(configurations):
@@ -103,7 +103,7 @@ def chart_value(results: Results, configurations: Sequence[Configuration], split
     return lines_value(title, f"{LOSS_UNIT}, mean and range over seeds", lines, "Click a cell of the map.")
 
 
-def cells_table(configurations: Sequence[Configuration]) -> str:
+def cells_table(configurations: Sequence[ConfigurationRuns]) -> str:
     """The chosen cells, seed by seed; the one clicked last first."""
     if not configurations:
         return note_html("No cell is chosen.")

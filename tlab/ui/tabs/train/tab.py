@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import html
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,7 +33,7 @@ from tlab.ui.tabs.train.view import (
     why_panel,
     why_value,
 )
-from tlab.ui.widgets.component import QUIET, error_toast
+from tlab.ui.widgets.component import QUIET, error_toast, note_html
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
@@ -142,9 +141,9 @@ class TrainTab(Tab):
         """How long it would take and how large it would be, or why it cannot be."""
         try:
             job = self.controls.job(values)
-            return note(self.estimate_words(job))
+            return note_html(self.estimate_words(job))
         except ValueError as error:
-            return note(str(error), "tl-warning")
+            return note_html(str(error), "tl-note tl-warning")
 
     def estimate_words(self, job: Job) -> str:
         """Before the start: parameters, and seconds where the machine's pace is known.
@@ -304,10 +303,6 @@ def text_size(job: Job) -> tuple[int, int]:
     if not job.text:
         return GUESSED_VOCABULARY, 0
     return tokenizer_of(job.text, job.tokenizer).vocab_size, round(VALIDATION_SHARE * len(job.text))
-
-
-def note(words: str, kind: str = "") -> str:
-    return f'<p class="tl-note {kind}">{html.escape(words)}</p>'
 
 
 def demo_state(demo: Run) -> str:
