@@ -1,4 +1,4 @@
-"""How soon the app is there: from the command to the server, from the server to the first paint, to the first insight.
+"""How soon the app is there, from the command to the first insight, and how soon it does as it is told.
 
     python -m benchmarks.app [--times 5]
 
@@ -17,6 +17,13 @@ from typing import NamedTuple
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.visitors import Row, Server, finish, table
+from tlab.machine import one_blas_thread
+from tlab.ui.runs.live_trainer import insight_steps
+from tlab.ui.runs.messages import job_corpus
+from tlab.ui.runs.time_estimate import estimated_seconds, measure_pace
+from tlab.ui.runs.worker import make_trainers
+from tlab.ui.settings.plans import make_plans
+from tlab.ui.settings.presets import DEMO_PRESET, preset_job, preset_settings
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
@@ -27,6 +34,17 @@ SLIDER = """([slider, picture]) => new Promise((resolve) => {
   input.value = Number(input.value) === 1 ? 0.5 : 1;
   input.dispatchEvent(new Event('input', {bubbles: true}));
   const look = () => shown() !== before ? resolve((performance.now() - begun) / 1000) : requestAnimationFrame(look);
+  look();
+})"""
+# Seconds from a click on a head to the frame in which its map is drawn.
+HEAD = """(head) => new Promise((resolve) => {
+  const begun = performance.now();
+  document.querySelectorAll('#attention-heads [role=radio]')[head].click();
+  const drawn = () => document.querySelector('#attention-map .tl-plot canvas').dataset.drawn;
+  const look = () => {
+    if (drawn().endsWith(`@${head + 1}`)) resolve((performance.now() - begun) / 1000);
+    else requestAnimationFrame(look);
+  };
   look();
 })"""
 # Of the run that is shown: pictures a second until it is done, and the longest seconds between two animation frames.
@@ -61,6 +79,8 @@ class Visit(NamedTuple):
     paint: float
     usable: float
     slider: float  # in the browser
+    head: float  # from a click on a head to its map
+    stop: float  # from a click on Stop to the end of the process that trains
     insight: Insight | None
 
 
@@ -79,8 +99,13 @@ def visit(browser: Browser, insight: bool) -> Visit:
         page.wait_for_selector("#chain tbody tr")
         page.wait_for_timeout(500)
         slider = min(page.evaluate(SLIDER, ["#temperature input[type=range]", "#chain"]) for _ in range(5))
+        page.get_by_role("tab", name="Attention").click()
+        page.wait_for_selector("#attention-map canvas[data-drawn]")
+        page.wait_for_timeout(500)
+        head = statistics.median(page.evaluate(HEAD, number) for number in range(8))
+        stop = time_stop(page, server)
         page.close()
-        return Visit(server.seconds_to_start, paint, usable, slider, seen)
+        return Visit(server.seconds_to_start, paint, usable, slider, head, stop, seen)
 
 
 def first_insight(page: Page, began: float) -> Insight:
@@ -90,6 +115,49 @@ def first_insight(page: Page, began: float) -> Insight:
     pictures, gap = page.evaluate(STREAM)
     page.wait_for_function("document.querySelector('#why-panel .tl-why-at').textContent === 'step 400'")
     return Insight(time.perf_counter() - began, pictures, gap)
+
+
+def time_stop(page: Page, server: Server) -> float:
+    """Seconds from a click on Stop until one process less is there."""
+    page.get_by_role("tab", name="Train").click()
+    page.click("#start")
+    page.wait_for_selector("#run-state .tl-badge.running", timeout=120_000)
+    page.wait_for_timeout(1000)  # its first steps, and a spare process for the next run
+    before = server.workers()
+    began = time.perf_counter()
+    page.click("#stop")
+    while server.workers() >= before:
+        time.sleep(0.005)
+    return time.perf_counter() - began
+
+
+def looking_inside() -> float:
+    """Share of the first preset's training that goes into the figures of the why panel."""
+    job = preset_job(DEMO_PRESET)
+    trainer = make_trainers(job, job_corpus(job))[0]
+    looked = insight_steps(trainer.train_config.steps)
+    plain, with_look = [], []
+    for _ in range(60):
+        began = time.perf_counter()
+        step = trainer.train_step().step
+        trainer.take_insights()
+        (with_look if step in looked else plain).append(time.perf_counter() - began)
+    step = min(plain)
+    return (min(with_look) - step) * len(looked) / (step * trainer.train_config.steps)
+
+
+def estimate() -> float:
+    """What is said before the start over what it takes, for 20 steps of the first preset."""
+    pace = measure_pace()
+    job = preset_job(DEMO_PRESET)
+    job = job._replace(plans=make_plans({**preset_settings(DEMO_PRESET), "steps": 20, "validation_every": 0}))
+    corpus = job_corpus(job)
+    sides = [plan.configs(corpus.tokenizer.vocab_size) for plan in job.plans]
+    trainer = make_trainers(job, corpus)[0]
+    began = time.perf_counter()
+    for _ in trainer:
+        pass
+    return estimated_seconds(pace, sides, len(corpus.validation)) / (time.perf_counter() - began)
 
 
 def main() -> int:
@@ -103,19 +171,20 @@ def main() -> int:
         browser.close()
     insight = visits[0].insight
     assert insight is not None
+    with one_blas_thread():  # as in the process that trains
+        share, ratio = looking_inside(), estimate()
     rows = [
         seconds_row("server up after the command", 5, [v.server for v in visits]),
         seconds_row("first paint of the page's first visit", 1, [v.paint for v in visits]),
         seconds_row("usable", 2, [v.usable for v in visits]),
         seconds_row("a slider on Generate, in the browser", 0.25, [v.slider for v in visits]),
-        Row(
-            "opening to a finished Pre-LN or Post-LN, 1 click",
-            "< 60 s",
-            f"{insight.seconds:.1f} s",
-            insight.seconds < 60,
-        ),
+        seconds_row("a click on a head to its map", 0.25, [v.head for v in visits]),
+        seconds_row("a click on Stop to the end of the process that trains", 1, [v.stop for v in visits]),
+        seconds_row("opening to a finished Pre-LN or Post-LN, 1 click", 60, [insight.seconds]),
         Row("pictures a second meanwhile", ">= 5", f"{insight.pictures:.1f}", insight.pictures >= 5),
-        Row("longest time without a frame meanwhile", "< 0.25 s", f"{insight.gap:.2f} s", insight.gap < 0.25),
+        seconds_row("longest time without a frame meanwhile", 0.25, [insight.gap]),
+        Row("looking inside, of the training", "< 10 %", f"{share:.1%}", share < 0.1),
+        Row("the estimate before the start, of the time", "0.25 to 4", f"{ratio:.2f}", 0.25 < ratio < 4),
     ]
     print(table(f"the app, medians of {times} starts", rows))
     return finish(rows)

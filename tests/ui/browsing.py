@@ -58,7 +58,7 @@ def drawn(page, selector: str) -> bool:
     )
 
 
-def wait_until_gone(pid: int, seconds: float) -> bool:
+def wait_until_gone(pid: int, seconds: float = 20) -> bool:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:

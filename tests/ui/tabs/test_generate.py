@@ -4,7 +4,6 @@ import gc
 import itertools
 import json
 import math
-import time
 import weakref
 
 import gradio as gr
@@ -138,9 +137,7 @@ def test_at_temperature_0_the_chain_has_one_token_left(tab):
 def test_the_sliders_act_on_cached_logits(tab, monkeypatch):
     look(tab)
     monkeypatch.setattr(Transformer, "forward", None)  # whoever calls it now fails
-    begun = time.perf_counter()
     chances = [look(tab, temperature=t)["chain_a"]["rows"][0][6] for t in (0.2, 0.5, 1.0, 1.5, 2.0)]
-    assert (time.perf_counter() - begun) / 5 < 0.1
     assert chances == sorted(chances, reverse=True)
 
 
