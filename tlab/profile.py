@@ -70,12 +70,7 @@ class Profile(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
         rows = [{**row._asdict(), "share_of_peak": row.rate / self.gemm_rate} for row in self.rows]
-        return {
-            **self._asdict(),
-            "own_cost": self.own_cost,
-            "share_of_peak": self.share_of_peak,
-            "rows": rows,
-        }
+        return {**self._asdict(), "own_cost": self.own_cost, "share_of_peak": self.share_of_peak, "rows": rows}
 
 
 def profile(config: ModelConfig, train_config: TrainConfig, corpus: Corpus, *, steps: int = 20) -> Profile:

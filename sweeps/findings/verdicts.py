@@ -45,10 +45,7 @@ def interval_is_outside(_: Sequence[float], found: Estimate, low: float, high: f
 
 
 MEAN = Rule(
-    "the mean",
-    CONFIDENCE,
-    holds=lambda _, found, low, high: low <= found.mean <= high,
-    fails=interval_is_outside,
+    "the mean", CONFIDENCE, holds=lambda _, found, low, high: low <= found.mean <= high, fails=interval_is_outside
 )
 INTERVAL = Rule(
     "the whole 95 % interval",

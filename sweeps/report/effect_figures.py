@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from sweeps.grid.fields import REPLICATE
-from sweeps.report.run_figures import CellCurves, draw_levels, level_styles, levels_of
+from sweeps.report.run_figures import CellCurves, draw_levels, draw_losses_across, level_styles, levels_of, write_beside
 from sweeps.results.effects import Effect, interaction_residuals
 from sweeps.results.labels import axis_name, level_name, level_phrase
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
 from sweeps.results.table import Table
-from tlab.figures import BLUE, FAINT, FONT, GREY, LOSS_LABEL, escape, finish, tidy
+from tlab.figures import BLUE, FONT, GREY, LOSS_LABEL, escape, finish, new_figure, tidy
 
 GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss
 RESIDUAL_COLOURS = "PuOr"  # two hues that can be told apart with every kind of colour vision
@@ -55,21 +55,17 @@ def grid_figure(table: Table) -> Figure:
         means[i, j] = np.mean(losses) if losses else math.nan
     names = [escape(" · ".join(map(level_phrase, down, row))) for row in rows]
     width = 1.6 + 0.075 * max(map(len, names), default=0) + min(9.0, 0.85 * len(columns))
-    figure = Figure(figsize=(max(4.6, width), 1.9 + 0.27 * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(max(4.6, width), 1.9 + 0.27 * len(rows))
     colours = draw_squares(axes, means, GRID_COLOURS, loss_limits(means))
     for i, j in itertools.product(range(len(rows)), range(len(columns))):
         write_cell(axes, colours, i, j, means[i, j], count_statuses(cells.get((rows[i], columns[j]), ())), len(columns))
-    ticks = [escape(level_name(across, level)) for level in columns]
-    axes.set_xticks(range(len(columns)), ticks, rotation=0 if sum(map(len, ticks)) < 60 else 60)
-    axes.set_yticks(range(len(rows)), names)
+    label_squares(axes, names, [escape(level_name(across, level)) for level in columns], 60)
     axes.set_xlabel(escape(axis_name(across)))
     extend = "max" if np.nanmax(means, initial=0.0) > (colours.norm.vmax or 0.0) else "neither"
     draw_scale(figure, axes, colours, "final validation " + LOSS_LABEL, extend)
     averaged = [axis_name(axis) for axis in table.axes if axis != across and axis not in down]
     title = "Final validation loss of the grid" + (f", mean over {', '.join(averaged)}" if averaged else "")
-    finish(figure, axes, title)
-    return figure
+    return finish(figure, axes, title)
 
 
 def rows_of(table: Table, axes: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -99,6 +95,12 @@ def draw_squares(axes: Axes, values: np.ndarray, colours: str, limits: tuple[flo
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="both", length=0, labelsize=9)
     return image
+
+
+def label_squares(axes: Axes, rows: Sequence[str], columns: Sequence[str], room: int) -> None:
+    """room: characters that fit side by side below the squares."""
+    axes.set_xticks(range(len(columns)), columns, rotation=0 if sum(map(len, columns)) < room else 60)
+    axes.set_yticks(range(len(rows)), rows)
 
 
 def write_cell(
@@ -136,11 +138,9 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
     """
     drawn = list(effects)
     num_rows = max(3, len(drawn) + len({one.axis for one in drawn}))
-    figure = Figure(figsize=(5.8, 1.3 + 0.29 * num_rows), layout="constrained")
-    axes = figure.subplots()
-    tidy(axes)
+    figure, axes = new_figure(5.8, 1.3 + 0.29 * num_rows)
+    draw_losses_across(axes)
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
     ticks: list[tuple[float, str]] = []
     y = 0.0
@@ -153,30 +153,23 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
             draw_effect(axes, one, y)
         y += 1.2
     axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks], fontsize=9)
-    axes.set_ylim(max(y - 0.4, 1.0), -0.6)
     reach = axis_reach(drawn)
-    axes.set_xlim(-reach, reach)
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.set(ylim=(max(y - 0.4, 1.0), -0.6), xlim=(-reach, reach))
     axes.set_xlabel("loss minus the mean of all levels (nats per token); lower is better")
     seeds = max((one.estimate.n for one in drawn), default=0)
-    finish(
-        figure, axes, f"Main effects ({'one seed, so no intervals' if seeds < 2 else f'{seeds} seeds, 95 % intervals'})"
-    )
-    return figure
+    intervals = "one seed, so no intervals" if seeds < 2 else f"{seeds} seeds, 95 % intervals"
+    return finish(figure, axes, f"Main effects ({intervals})")
 
 
 def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
     mean, low, high, n = effect.estimate
-    remark = effect.counts.caveat
-    if n:
-        if math.isfinite(low):
-            axes.plot([low, high], [y, y], color=BLUE, linewidth=2.2, solid_capstyle="butt", alpha=0.6)
-        axes.plot([mean], [y], "o", color=BLUE, markersize=6, mew=0)
-        remark = "  ".join(filter(None, (f"{mean:+.3f}", remark)))
-    else:
-        remark = remark or "too few cells yet"
-    axes.annotate(remark, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
+    if not n:
+        write_beside(axes, y, "", effect.counts.caveat or "too few cells yet")
+        return
+    if math.isfinite(low):
+        axes.plot([low, high], [y, y], color=BLUE, linewidth=2.2, solid_capstyle="butt", alpha=0.6)
+    axes.plot([mean], [y], "o", color=BLUE, markersize=6, mew=0)
+    write_beside(axes, y, f"{mean:+.3f}", effect.counts.caveat)
 
 
 def axis_reach(effects: Sequence[Effect]) -> float:
@@ -192,20 +185,20 @@ def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
     first, second, values = interaction_residuals(table, axes_pair)
     if len(second) > len(first):  # the longer one runs down, where a phone has room
         axes_pair, first, second, values = (axes_pair[1], axes_pair[0]), second, first, values.T
-    figure = Figure(figsize=(max(4.4, 2.0 + 0.75 * len(second)), 1.75 + 0.3 * len(first)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(max(4.4, 2.0 + 0.75 * len(second)), 1.75 + 0.3 * len(first))
     largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1e-3
     colours = draw_squares(axes, values, RESIDUAL_COLOURS, (-largest, largest))
     if len(second) <= MAX_NUMBERED_COLUMNS:
         for (i, j), value in np.ndenumerate(values):
             text = f"{value:+.3f}" if math.isfinite(value) else "none"
             axes.text(j, i, text, ha="center", va="center", fontsize=8, color=ink_on(colours, value))
-    ticks = [escape(level_name(axes_pair[1], level)) for level in second]
-    axes.set_xticks(range(len(second)), ticks, rotation=0 if sum(map(len, ticks)) < 45 else 60)
-    axes.set_yticks(range(len(first)), [escape(level_name(axes_pair[0], level)) for level in first])
+    down, across = (
+        [escape(level_name(axis, one)) for one in levels]
+        for axis, levels in zip(axes_pair, (first, second), strict=True)
+    )
+    label_squares(axes, down, across, 45)
     draw_scale(figure, axes, colours, "deviation from the sum of effects (nats per token)")
-    finish(figure, axes, " with ".join(map(axis_name, axes_pair)))
-    return figure
+    return finish(figure, axes, " with ".join(map(axis_name, axes_pair)))
 
 
 # ------------------------------------------------------------------------------------------------ cost
@@ -229,17 +222,14 @@ def cost_figure(table: Table, column: str) -> Figure:
             shown.append((float(np.mean([row[column] for row in rows])), one))
     if not shown:
         return note_figure(f"no cell has a number of {COSTS[column]}")
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(5.2, 4.2)
     coloured = table.axes[0] if table.axes else REPLICATE
-    levels = levels_of(table, coloured)
-    styles = dict(zip(levels, level_styles(levels), strict=True))
-    for level in levels if table.axes else ():
-        axes.plot([], [], "o", color=styles[level]["color"], markersize=6, label=escape(level_phrase(coloured, level)))
+    colours = {level: style["color"] for level, style in level_styles(table, coloured).items()}
+    for level, colour in colours.items() if table.axes else ():
+        axes.plot([], [], "o", color=colour, markersize=6, label=escape(level_phrase(coloured, level)))
     for cost, one in shown:
-        level = one.levels[coloured][0] if table.axes else levels[0]
         losses = list(one.losses.values())
-        colour = styles[level]["color"]
+        colour = colours[one.levels[coloured][0]] if table.axes else next(iter(colours.values()))
         axes.plot([cost, cost], [min(losses), max(losses)], color=colour, linewidth=1, alpha=0.5)
         axes.plot([cost], [one.mean], "o", color=colour, markersize=6, mew=0, alpha=0.85)
     front = pareto([(cost, one.mean) for cost, one in shown])
@@ -247,12 +237,11 @@ def cost_figure(table: Table, column: str) -> Figure:
     tidy(axes)
     axes.margins(x=0.06)
     axes.set_xlabel(COSTS[column] + (" (mean over seeds)" if column == "wall_seconds" else ""))
-    axes.set_ylabel("final validation " + LOSS_LABEL)
+    axes.set_ylabel(f"final validation {LOSS_LABEL}")
     if column == "wall_seconds":
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    finish(figure, axes, f"Loss against {'time' if column == 'wall_seconds' else 'parameters'}")
-    return figure
+    return finish(figure, axes, f"Loss against {'time' if column == 'wall_seconds' else 'parameters'}")
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -275,8 +264,7 @@ def gradient_norm_figure(table: Table, norms: CellCurves, axis: str) -> Figure:
     logarithms = {
         cell_id: [(step, math.log10(norm)) for step, norm in points if norm > 0] for cell_id, points in norms.items()
     }
-    figure = Figure(figsize=(4.9, 3.7), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(4.9, 3.7)
     draw_levels(axes, table, logarithms, axis)
     low, high = axes.get_ylim()
     decades = range(math.floor(low), math.ceil(high) + 1)
@@ -284,10 +272,8 @@ def gradient_norm_figure(table: Table, norms: CellCurves, axis: str) -> Figure:
     axes.yaxis.set_major_locator(FixedLocator([decade + math.log10(m) for decade in decades for m in per_decade]))
     axes.set_ylim(low, high)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.2g}"))
-    axes.set_ylabel("gradient norm")
-    axes.set_xlabel("step")
-    finish(figure, axes, axis_name(axis))
-    return figure
+    axes.set(ylabel="gradient norm", xlabel="step")
+    return finish(figure, axes, axis_name(axis))
 
 
 def note_figure(note: str) -> Figure:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from sweeps.grid.fields import REPLICATE
 from sweeps.report.analysis import Analysis
 from sweeps.report.effect_figures import (
     COSTS,
@@ -84,14 +85,15 @@ def report_figures(analysis: Analysis) -> Iterator[ReportFigure]:
     yield ReportFigure("seeds", "seeds", final_losses_figure(table), caption)
     losses = analysis.curves.get(("train", "loss"), {})
     norms = analysis.curves.get(("train", "gradient_norm"), {})
-    for axis in table.axes or ("",) if losses else ():
+    for axis in table.axes or (None,) if losses else ():
         caption = (
-            f"Training loss by {axis_name(axis) or 'seed'}; the band spans the seeds, from lowest to highest. Below: "
-            "the same minus the mean of all levels within each seed, which removes the noise that the levels share."
+            f"Training loss by {axis_name(axis or REPLICATE)}; the band spans the seeds, from lowest to highest. "
+            "Below: the same minus the mean of all levels within each seed, which removes the noise that the levels "
+            "share."
         )
         if axis:
             caption += " Combinations of the other axes that some level lacks are left out for all levels."
-        figure = learning_curves_figure(table, losses, [axis] if axis else ())
+        figure = learning_curves_figure(table, losses, axis)
         yield ReportFigure("curves", f"curves_{axis or 'seeds'}", figure, caption)
     for axis in table.axes if norms else ():
         caption = f"Norm of all gradients before clipping, by {axis_name(axis)}, on a logarithmic scale."

@@ -87,10 +87,6 @@ def rates_section(analysis: Analysis) -> Rates | None:
         for one in comparisons(column, margin=margin):
             found = by_pair.setdefault((one.axes[0], frozenset(one.first)), {})
             found[name] = oriented(one, next(iter(found.values()), one))
-    pairs = []
-    for found in by_pair.values():
-        first = next(iter(found.values()))
-        pairs.append((subtraction(first), [found.get(name) for name in columns]))
     counts = Counter(row[RATE] for row in best.rows if not row["alias_of"])
     rate_of = {row["cell_id"]: row[RATE] for row in best.rows}
     return Rates(

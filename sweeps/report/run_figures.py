@@ -30,6 +30,7 @@ from tlab.figures import (
     escape,
     finish,
     moving_average,
+    new_figure,
     smoothing_window,
     tidy,
 )
@@ -47,29 +48,48 @@ LEGEND_CHARACTERS = 110  # that fit into one line of the legend
 # ------------------------------------------------------------------------------------------------ colours
 
 
-def level_styles(levels: Sequence[Any]) -> list[dict[str, Any]]:
-    """Colour and line style of each level: numbers have an order, and their colours show it."""
-    if len(levels) > 2 and all(isinstance(level, (int, float)) and not isinstance(level, bool) for level in levels):
-        places = np.linspace(0.0, 0.85, len(levels))  # not to the end: its yellow is too pale on white
-        ranks = np.argsort(np.argsort(levels))
-        return [{"color": colormaps[ORDERED_COLOURS](places[rank]), "linestyle": "-"} for rank in ranks]
-    return [
-        {"color": PALETTE[i % len(PALETTE)], "linestyle": LINE_STYLES[i // len(PALETTE) % len(LINE_STYLES)]}
-        for i in range(len(levels))
-    ]
-
-
 def levels_of(table: Table, axis: str) -> list[Any]:
     levels = list(dict.fromkeys(row[axis] for row in table.rows))
-    is_ordered = all(isinstance(level, (int, float)) for level in levels)
-    return sorted(levels) if is_ordered else levels
+    return sorted(levels) if are_numbers(levels) else levels
+
+
+def are_numbers(levels: Sequence[Any]) -> bool:
+    return all(isinstance(level, (int, float)) for level in levels)
+
+
+def level_styles(table: Table, axis: str) -> dict[Any, dict[str, Any]]:
+    """Colour and line style of each level: numbers have an order, and their colours show it."""
+    levels = levels_of(table, axis)
+    if len(levels) > 2 and are_numbers(levels):
+        places = np.linspace(0.0, 0.85, len(levels))  # not to the end: its yellow is too pale on white
+        colours, lines = colormaps[ORDERED_COLOURS](places), ["-"]
+    else:
+        colours, lines = PALETTE, LINE_STYLES
+    return {
+        level: {"color": colours[i % len(colours)], "linestyle": lines[i // len(colours) % len(lines)]}
+        for i, level in enumerate(levels)
+    }
+
+
+def draw_losses_across(axes: Axes) -> None:
+    """For a figure with a row per configuration or level: losses run across, with a grid for them."""
+    tidy(axes)
+    axes.grid(axis="x", color=FAINT, linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def write_beside(axes: Axes, row: float, number: str, remark: str) -> None:
+    """Right of a row, outside the axes: its number and what the number leaves out."""
+    text = "  ".join(filter(None, (number, remark)))
+    axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
 
 
 # ------------------------------------------------------------------------------------------------ learning curves
 
 
-def learning_curves_figure(table: Table, curves: CellCurves, axes_shown: Sequence[str] = ()) -> Figure:
-    """For each axis, the training loss of its levels, and below it how far each level is from the mean of all.
+def learning_curves_figure(table: Table, curves: CellCurves, axis: str | None) -> Figure:
+    """The training loss of each level of an axis, and below it how far each level is from the mean of all.
 
     A level's curve is the mean over those levels of all other axes at which every level has a loss, for each seed by
     itself: else a level would look better for its cells that diverged. The line is the mean over seeds and the band
@@ -79,56 +99,32 @@ def learning_curves_figure(table: Table, curves: CellCurves, axes_shown: Sequenc
     Args:
         table: the cells.
         curves: those of their training.
-        axes_shown: some of the table's axes; none stands for all.
+        axis: one of the table's axes; None for a sweep without any, in which only the seeds differ.
     """
-    if not table.axes:
-        return seeds_figure(table, curves)
-    axes_shown = axes_shown or table.axes
-    across = 2 if len(axes_shown) == 4 else min(PANELS_ACROSS, len(axes_shown))
-    down = -(-len(axes_shown) // across)
-    figure = Figure(figsize=(max(5.2, 4.3 * across), 0.4 + 5.2 * down), layout="constrained")
-    panels = figure.subplots(2 * down, across, squeeze=False, height_ratios=[3, 2] * down)
-    for i in range(across * down):
-        above, below = panels[2 * (i // across), i % across], panels[2 * (i // across) + 1, i % across]
-        if i < len(axes_shown):
-            draw_axis(above, below, table, curves, axes_shown[i])
-            finish(figure, above, axes_shown[i])
-        else:
-            above.set_visible(False)
-            below.set_visible(False)
-    num_seeds = len({row[REPLICATE] for row in table.rows})
-    words = "one seed" if num_seeds == 1 else f"{num_seeds} seeds, band from the lowest to the highest"
-    if len(axes_shown) > 1:  # above one panel there is no room for it
-        words = f"mean over the other axes; {words}"
-    figure.suptitle(f"Training loss by level ({words})", fontsize=10, x=0.01, ha="left", fontfamily=FONT)
-    return figure
-
-
-def seeds_figure(table: Table, curves: CellCurves) -> Figure:
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    draw_levels(axes, table, curves, REPLICATE)
-    axes.set_xlabel("step")
-    finish(figure, axes, "Training loss of each seed")
-    return figure
-
-
-def draw_axis(above: Axes, below: Axes, table: Table, curves: CellCurves, axis: str) -> None:
-    """One axis's two panels; the lower one only where there is something to compare."""
+    if axis is None:
+        figure, axes = new_figure(6.4, 4.0)
+        draw_levels(axes, table, curves, REPLICATE)
+        axes.set_xlabel("step")
+        return finish(figure, axes, "Training loss of each seed")
+    figure, (above, below) = new_figure(5.2, 5.6, nrows=2, height_ratios=(3, 2))
     drawn = draw_levels(above, table, curves, axis)
     seeds = sorted(set.intersection(*(set(of_level) for of_level, _ in drawn))) if drawn else []
-    if len(drawn) < 2 or not seeds:
+    if len(drawn) > 1 and seeds:
+        grand_mean = {seed: mean_curve([of_level[seed] for of_level, _ in drawn]) for seed in seeds}
+        for of_level, style in drawn:
+            draw_band(below, [curve_difference(of_level[seed], grand_mean[seed]) for seed in seeds], style)
+        tidy(below)
+        focus(below)
+        below.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+        below.set(ylabel="minus the mean\nof all levels", xlabel="step")
+    else:
         below.set_visible(False)
         above.set_xlabel("step")
-        return
-    grand_mean = {seed: mean_curve([of_level[seed] for of_level, _ in drawn]) for seed in seeds}
-    for of_level, style in drawn:
-        draw_band(below, [curve_difference(of_level[seed], grand_mean[seed]) for seed in seeds], style)
-    tidy(below)
-    focus(below)
-    below.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-    below.set_ylabel("minus the mean\nof all levels")
-    below.set_xlabel("step")
+    finish(figure, above, axis)
+    num_seeds = len({row[REPLICATE] for row in table.rows})
+    words = "one seed" if num_seeds == 1 else f"{num_seeds} seeds, band from the lowest to the highest"
+    figure.suptitle(f"Training loss by level ({words})", fontsize=10, x=0.01, ha="left", fontfamily=FONT)
+    return figure
 
 
 def draw_levels(
@@ -136,9 +132,8 @@ def draw_levels(
 ) -> list[tuple[dict[int, Array], dict[str, Any]]]:
     """A curve for each level; -> for each level that has one, seed -> curve, and its style."""
     drawn = []
-    levels = levels_of(table, axis)
     comparable = {id(row) for row in balanced_rows(table, axis)}
-    for level, style in zip(levels, level_styles(levels), strict=True):
+    for level, style in level_styles(table, axis).items():
         rows = [row for row in table.rows if row[axis] == level]
         ended = Counter(row["status"] for row in rows if row["status"] != OK)
         remarks = [f"{count} of {len(rows)} {status}" for status, count in ended.items()]
@@ -183,10 +178,8 @@ def draw_band(axes: Axes, by_seed: Sequence[Array], style: Mapping[str, Any], la
     steps, mean = mean_curve(by_seed).T
     axes.plot(steps, mean, label=label, linewidth=1.6, **style)
     if len(by_seed) > 1:
-        values = [curve[: len(steps), 1] for curve in by_seed]
-        axes.fill_between(
-            steps, np.min(values, axis=0), np.max(values, axis=0), color=style["color"], alpha=0.18, linewidth=0
-        )
+        values = np.array([curve[: len(steps), 1] for curve in by_seed])
+        axes.fill_between(steps, values.min(0), values.max(0), color=style["color"], alpha=0.18, linewidth=0)
 
 
 def focus(axes: Axes) -> None:
@@ -207,48 +200,33 @@ def final_losses_figure(table: Table) -> Figure:
     shown = configurations(table)
     left_out = max(0, len(shown) - MAX_CONFIGURATIONS)
     shown = shown[:MAX_CONFIGURATIONS]
-    figure = Figure(figsize=(8.4, 1.5 + 0.27 * max(4, len(shown))), layout="constrained")
-    axes = figure.subplots()
-    coloured = table.axes[0] if table.axes else REPLICATE  # without axes there is one row, and one colour
-    levels = levels_of(table, coloured) if table.axes else []
-    colours = {level: style["color"] for level, style in zip(levels, level_styles(levels), strict=True)}
+    figure, axes = new_figure(8.4, 1.5 + 0.27 * max(4, len(shown)))
+    coloured = table.axes[0] if table.axes else ""  # without axes there is one row, and one colour
+    colours = {level: style["color"] for level, style in level_styles(table, coloured).items()} if coloured else {}
     for y, configuration in enumerate(shown):
-        colour = colours[configuration.levels[coloured][0]] if table.axes else PALETTE[0]
+        colour = colours[configuration.levels[coloured][0]] if coloured else PALETTE[0]
         losses = list(configuration.losses.values())
         if losses:
             axes.plot(losses, [y] * len(losses), "o", color=colour, markersize=6, alpha=0.75, mew=0)
             axes.plot([configuration.mean] * 2, [y - 0.32, y + 0.32], color="black", linewidth=1.4, zorder=3)
-        remark = f"{configuration.mean:.3f}" if losses else ""
-        remark += f"  {configuration.caveat}" if configuration.caveat else ""
-        axes.annotate(
-            remark.strip(), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY
-        )
-    tidy(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.grid(axis="x", color=FAINT, linewidth=0.6)
-    axes.set_yticks(
-        range(len(shown)), [escape(configuration_name(configuration)) for configuration in shown], fontsize=9
-    )
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+        write_beside(axes, y, f"{configuration.mean:.3f}" if losses else "", configuration.caveat)
+    draw_losses_across(axes)
+    axes.set_yticks(range(len(shown)), [escape(configuration_name(one)) for one in shown], fontsize=9)
     axes.margins(x=0.04)
-    axes.set_xlabel("final validation " + LOSS_LABEL)
+    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"final validation {LOSS_LABEL}")
     finish(figure, axes, None)
     num_seeds = len({row[REPLICATE] for row in table.rows})
     words = [f"dots: {num_seeds} seeds; line and number: their mean"] if num_seeds > 1 else []
     words += [f"{left_out} more in cells.csv"] if left_out else []
     title = "Final validation loss" + (f" ({'; '.join(words)})" if words else "")
-    if len(levels) > 1:  # above the rows, where it hides none of them
+    if len(colours) > 1:  # above the rows, where it hides none of them
         dots = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for colour in colours.values()]
-        names = [escape(level_phrase(coloured, level)) for level in levels]
+        names = [escape(level_phrase(coloured, level)) for level in colours]
         across = max(1, LEGEND_CHARACTERS // (max(map(len, names)) + 6))
-        legend = figure.legend(dots, names, loc="outside upper left", ncols=across, frameon=False, prop=font(9))
-        legend.set_title(title, font(11))
+        font = FontProperties(FONT, size=9)
+        legend = figure.legend(dots, names, loc="outside upper left", ncols=across, frameon=False, prop=font)
+        legend.set_title(title, FontProperties(FONT, size=11))
         legend.set_alignment("left")
     else:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontfamily=FONT)
     return figure
-
-
-def font(size: int) -> FontProperties:
-    return FontProperties(family=FONT, size=size)

@@ -245,12 +245,7 @@ class Store:
         for result_id in names_in(self.folder / STARTED):
             try:
                 found[result_id] = int(json.loads(mark_path(self.folder, result_id).read_bytes())["attempts"])
-            except (
-                OSError,
-                ValueError,
-                KeyError,
-                TypeError,
-            ):  # cut short, but it was started
+            except (OSError, ValueError, KeyError, TypeError):  # cut short, but it was started
                 found[result_id] = 1
         return found
 

@@ -449,7 +449,7 @@ def test_aliases_are_one_configuration_also_where_another_of_them_was_trained_wi
 
 def test_a_level_says_how_many_of_its_runs_diverged():
     curves = {r["cell_id"]: [(1, 3.0), (2, 2.0)] for r in TABLE.rows}
-    labels = [line.get_label() for line in learning_curves_figure(TABLE, curves).axes[0].get_lines()]
+    labels = [line.get_label() for line in learning_curves_figure(TABLE, curves, "norm").axes[0].get_lines()]
     assert labels == ["LayerNorm", "RMSNorm (1 of 2 diverged)", "no norm"]
 
 
@@ -460,14 +460,14 @@ def test_a_level_does_not_look_better_for_the_cells_that_diverged():
         row("none", 0, 2.5), row("none", 0, None, "diverged", residual="post"),
     ]  # fmt: skip
     curves = {r["cell_id"]: [(1, r["val_loss"]), (2, r["val_loss"])] for r in rows if r["val_loss"]}
-    above = learning_curves_figure(Table(("norm", "residual"), rows), curves, ["norm"]).axes[0]
+    above = learning_curves_figure(Table(("norm", "residual"), rows), curves, "norm").axes[0]
     assert [line.get_ydata()[-1] for line in above.get_lines()] == [2.0, 2.5]
 
 
 def test_the_lower_panel_is_paired_by_seed():
     curves = {r["cell_id"]: [(1, 3.0 + r["seed"]), (2, r["seed"] + (r["norm"] == "rmsnorm"))] for r in TABLE.rows}
     table = Table(("norm",), [r | {"status": "ok"} for r in TABLE.rows if r["norm"] != "none"])
-    below = learning_curves_figure(table, curves).axes[1]
+    below = learning_curves_figure(table, curves, "norm").axes[1]
     drawn = [line.get_ydata()[-1] for line in below.get_lines()[:2]]
     assert drawn == [-0.5, 0.5]  # the seeds' own difference of 1 is gone
 
@@ -483,5 +483,6 @@ def test_the_lower_panel_is_paired_by_seed():
     ids=["nothing", "one run", "only failures", "nine learning rates"],
 )
 def test_any_table_can_be_drawn(table):
-    for figure in (learning_curves_figure(table, {}), final_losses_figure(table)):
+    axis = next(iter(table.axes), None)
+    for figure in (learning_curves_figure(table, {}, axis), final_losses_figure(table)):
         figure.draw_without_rendering()
