@@ -223,9 +223,9 @@ def final_losses_figure(table: Table) -> Figure:
         dots = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for colour in colours.values()]
         names = [escape(level_phrase(coloured, level)) for level in colours]
         across = max(1, LEGEND_CHARACTERS // (max(map(len, names)) + 6))
-        font = FontProperties(FONT, size=9)
+        font = FontProperties(family=FONT, size=9)
         legend = figure.legend(dots, names, loc="outside upper left", ncols=across, frameon=False, prop=font)
-        legend.set_title(title, FontProperties(FONT, size=11))
+        legend.set_title(title, FontProperties(family=FONT, size=11))
         legend.set_alignment("left")
     else:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontfamily=FONT)
