@@ -17,6 +17,7 @@ SAME_MEANING = {
     "__all__": "Python's own: what a package offers",
     "main": "Python's custom: where a program starts",
     "build": "makes the Gradio components of a page or a tab",
+    "INCONCLUSIVE": "the verdict where the seeds leave a question open",
     "DAY_ZERO": "the date of a file in a zip that has to be the same at any hour",
     "FORMAT": "the name and version of the files that the module writes",
     "ROOT": "the folder that holds the repository",

@@ -40,7 +40,7 @@ from sweeps.findings.setups import (
     measurements,
     short_context,
 )
-from sweeps.findings.verdicts import EQUIVALENT, EVERY_SEED, MEAN, Check, NotReal
+from sweeps.findings.verdicts import EQUIVALENCE, EVERY_SEED, MEAN, Check, NotReal
 
 # ------------------------------------------------------------------------------------------------ the claims
 
@@ -214,7 +214,7 @@ RMSNORM_PARITY = Claim(
     "p-value.",
     runs=measurements("trained", {"LayerNorm": SMALL, "RMSNorm": {**SMALL, "norm": "rmsnorm"}}),
     seeds=8,
-    checks=(Check("RMSNorm - LayerNorm", difference("RMSNorm", "LayerNorm"), low=-0.02, high=0.02, rule=EQUIVALENT,
+    checks=(Check("RMSNorm - LayerNorm", difference("RMSNorm", "LayerNorm"), low=-0.02, high=0.02, rule=EQUIVALENCE,
                   unit="nats"),),
     draw=draw.rmsnorm_parity,
 )  # fmt: skip

@@ -59,7 +59,7 @@ EVERY_SEED = Rule(
     holds=lambda values, _, low, high: all(low <= value <= high for value in values),
     fails=lambda values, _, low, high: not any(low <= value <= high for value in values),
 )
-EQUIVALENT = Rule(
+EQUIVALENCE = Rule(
     "the whole 90 % interval (two one-sided tests at 5 %)",
     EQUIVALENCE_CONFIDENCE,
     holds=lambda values, _, low, high: equality_p(values, high) <= ALPHA,

@@ -11,11 +11,11 @@ from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import largest_first, subtraction
 from sweeps.results.effects import Comparison, comparisons
 from sweeps.results.labels import level_name
-from sweeps.results.stats import BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN, Estimate
+from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate
 from sweeps.results.summary import BEST, RATE, Summary, at_best_rate, at_rate, summaries
 from tlab.wording import several
 
-VERDICT_COLOURS = {DIFFERENT: "different", BELOW_MARGIN: "different", EQUAL: "equal", UNKNOWN: "unknown", BEST: ""}
+VERDICT_COLOURS = {REAL: "different", BELOW_MARGIN: "different", EQUIVALENT: "equal", INCONCLUSIVE: "unknown", BEST: ""}
 """Verdict -> class in report.css."""
 
 
@@ -29,16 +29,16 @@ def colour_of(one: Comparison) -> str:
 def comparison_groups(analysis: Analysis) -> dict[str, list[Comparison]]:
     """Every comparison by what it allows to say, hints and the largest first; empty where there is none at all."""
     groups = {
-        "Real differences": (DIFFERENT, BELOW_MARGIN),
-        f"Equivalent within {analysis.margin:g} nats per token": (EQUAL,),
-        "Inconclusive": (UNKNOWN,),
+        "Real differences": (REAL, BELOW_MARGIN),
+        f"Equivalent within {analysis.margin:g} nats per token": (EQUIVALENT,),
+        "Inconclusive": (INCONCLUSIVE,),
     }
     ordered = sorted(largest_first(analysis.comparisons), key=lambda one: (not one.is_hint, one.estimate.n == 0))
     return {title: [one for one in ordered if one.verdict in verdicts] for title, verdicts in groups.items() if ordered}
 
 
 def real_interactions(analysis: Analysis) -> list[Comparison]:
-    return largest_first(one for one in analysis.interactions if one.verdict in (DIFFERENT, BELOW_MARGIN))
+    return largest_first(one for one in analysis.interactions if one.verdict in (REAL, BELOW_MARGIN))
 
 
 def reach_of(found: Sequence[Comparison], margin: float) -> float:

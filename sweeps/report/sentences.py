@@ -10,7 +10,7 @@ from typing import Any
 from sweeps.report.analysis import Analysis
 from sweeps.results.effects import Comparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
-from sweeps.results.stats import ALPHA, BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN, Estimate, seeds_needed
+from sweeps.results.stats import ALPHA, BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, seeds_needed
 from sweeps.results.summary import Summary, has_value
 from sweeps.results.table import Table
 from sweeps.store.record import OK
@@ -53,10 +53,10 @@ def comparison_sentence(one: Comparison, margin: float) -> str:
     first, second = (level_phrase(axis, level) for level in one.first)
     hint, unknown = f"{better} looks better than {worse} by {size}", f"{first} against {second}: inconclusive"
     sentences = {
-        DIFFERENT: f"{better} is better than {worse} by {size}",
+        REAL: f"{better} is better than {worse} by {size}",
         BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g}",
-        EQUAL: f"{first} and {second} are equivalent within {margin:g}",
-        UNKNOWN: hint if one.is_hint else unknown,
+        EQUIVALENT: f"{first} and {second} are equivalent within {margin:g}",
+        INCONCLUSIVE: hint if one.is_hint else unknown,
     }
     return sentences[one.verdict]
 
@@ -67,10 +67,10 @@ def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
     here, there = (level_phrase(other, level) for level in one.second or ())
     change = f"{size} {'lower' if one.estimate.mean < 0 else 'higher'} with {here} than with {there}"
     sentences = {
-        DIFFERENT: f"{difference} is {change}",
+        REAL: f"{difference} is {change}",
         BELOW_MARGIN: f"{difference} is {change}, which is less than {margin:g}",
-        EQUAL: f"{difference} is the same with {here} and with {there}, within {margin:g}",
-        UNKNOWN: f"{difference} may be {change}",
+        EQUIVALENT: f"{difference} is the same with {here} and with {there}, within {margin:g}",
+        INCONCLUSIVE: f"{difference} may be {change}",
     }
     return sentences[one.verdict]
 
@@ -138,7 +138,7 @@ def best_sentence(ranked: Sequence[Summary]) -> str:
     text = f"{configuration_name(best.configuration)} {what}: {mean:.3f} nats per token{interval}, {seeds}."
     if n < 2 or not others:
         return text
-    num_different = sum(one.verdict in (DIFFERENT, BELOW_MARGIN) for one in others)
+    num_different = sum(one.verdict in (REAL, BELOW_MARGIN) for one in others)
     if num_different == len(others):
         return f"{text} It differs from every other configuration."
     rest = f"{len(others) - num_different} of the {len(others)} others" if num_different else "any other configuration"
@@ -155,15 +155,15 @@ def comparison_sentences(found: Sequence[Comparison], margin: float) -> list[str
             "5, adds some."
         ]
     total = several(len(tested), "comparison")
-    real = largest_first(one for one in tested if one.verdict in (DIFFERENT, BELOW_MARGIN))
-    equal = sorted((one for one in tested if one.verdict == EQUAL), key=lambda one: one.p_equal)
+    real = largest_first(one for one in tested if one.verdict in (REAL, BELOW_MARGIN))
+    equal = sorted((one for one in tested if one.verdict == EQUIVALENT), key=lambda one: one.p_equal)
     hints = largest_first(one for one in tested if one.is_hint)
     sentences = [
         f"Real differences, after Holm's correction, in {len(real)} of {total} of levels{named(real, margin)}."
     ]
     if equal:
         sentences.append(f"Equivalence within {margin:g} nats per token in {len(equal)}{named(equal, margin)}.")
-    if unknown := sum(one.verdict == UNKNOWN for one in tested):
+    if unknown := sum(one.verdict == INCONCLUSIVE for one in tested):
         text = f"In {unknown} the sweep is inconclusive"
         text += (
             f"; {len(hints)} of them point one way, but this could be noise{named(hints, margin)}." if hints else "."
@@ -178,9 +178,9 @@ def interactions_sentence(analysis: Analysis) -> str:
     hints = sum(one.is_hint for one in found)
     return (
         "Does the difference between two levels depend on the level of another axis? Of "
-        f"{several(len(found), 'such question')}, the answer is yes for {counts[DIFFERENT] + counts[BELOW_MARGIN]} "
-        f"(after Holm's correction over all), no for {counts[EQUAL]} (within {analysis.margin:g} nats per token) "
-        f"and inconclusive for {counts[UNKNOWN]}, of which {hints} point one way. All are in comparisons.csv."
+        f"{several(len(found), 'such question')}, the answer is yes for {counts[REAL] + counts[BELOW_MARGIN]} "
+        f"(after Holm's correction over all), no for {counts[EQUIVALENT]} (within {analysis.margin:g} nats per token) "
+        f"and inconclusive for {counts[INCONCLUSIVE]}, of which {hints} point one way. All are in comparisons.csv."
     )
 
 

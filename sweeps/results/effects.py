@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sweeps.grid.fields import REPLICATE
-from sweeps.results.stats import MARGIN, UNKNOWN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
+from sweeps.results.stats import INCONCLUSIVE, MARGIN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
 from sweeps.results.table import Table
 
@@ -200,7 +200,7 @@ class Comparison(NamedTuple):
     @property
     def is_hint(self) -> bool:
         """Whether the interval leaves zero out, and yet it is not enough for one comparison of many."""
-        return self.verdict == UNKNOWN and self.estimate.excludes_zero
+        return self.verdict == INCONCLUSIVE and self.estimate.excludes_zero
 
     @property
     def verdict(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.grid.fields import registry_of
-from sweeps.results.stats import BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN
+from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL
 from sweeps.results.summary import BEST, Configuration
 from sweeps.store.provenance import without_folders
 
@@ -37,14 +37,14 @@ def configuration_name(configuration: Configuration) -> str:
 
 
 VERDICT_NAMES = {
-    DIFFERENT: "different",
+    REAL: "different",
     BELOW_MARGIN: "different, but by less than the margin",
-    EQUAL: "equivalent within the margin",
-    UNKNOWN: "inconclusive",
+    EQUIVALENT: "equivalent within the margin",
+    INCONCLUSIVE: "inconclusive",
     BEST: "best",
 }
 
 
 def verdict_name(verdict: str) -> str:
-    """What a reader sees for a verdict of the tables, whose words stay so that old tables can be read."""
+    """What a reader sees for a verdict of the tables."""
     return VERDICT_NAMES[verdict]

@@ -28,15 +28,18 @@ CONFIDENCE = 0.95
 ALPHA = 0.05
 """A claim is made where its p-value is at most this."""
 MARGIN = 0.02
-"""Nats per token. Losses that differ by less are called equal: about what five seeds of a small model can resolve."""
+"""Nats per token. Losses that differ by less are equivalent: about what five seeds of a small model can resolve."""
 
-DIFFERENT, BELOW_MARGIN, EQUAL, UNKNOWN = VERDICTS = (
+REAL, BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE = VERDICTS = (
     "different",
     "different, by less than the margin",
     "equal within the margin",
     "cannot tell",
 )
-"""All that can be said of two means. That neither test could show anything says only that one cannot tell."""
+"""All that can be said of two means, in the words of the tables, which stay so that old tables can be read.
+
+That neither test could show anything says only that one cannot tell.
+"""
 
 
 class Estimate(NamedTuple):
@@ -186,5 +189,5 @@ def verdict_of(p_different: float, p_equal: float) -> str:
     """
     equal = p_equal <= ALPHA
     if p_different <= ALPHA:
-        return BELOW_MARGIN if equal else DIFFERENT
-    return EQUAL if equal else UNKNOWN
+        return BELOW_MARGIN if equal else REAL
+    return EQUIVALENT if equal else INCONCLUSIVE

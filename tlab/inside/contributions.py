@@ -44,11 +44,11 @@ def neuron_outputs(mlp: Mlp, trace: MlpTrace, neurons: list[int]) -> Array:
     return np.moveaxis(hidden, -1, 0)[..., None] * mlp.down.weight.data[neurons][:, None, None, :]
 
 
-# With the mean and the size that it measured held fixed, a norm is linear but for its shift: norm(x) = L x + shift.
+# With the mean and the size that it measured held fixed, a norm is linear but for its shift: norm(x) = A x + shift.
 
 
 def linearized(norm: Norm, part: Array, cache: Any) -> Array:
-    """L part: what becomes of `part` (..., C), one of the addends of the x whose `cache` is given.
+    """A part: what becomes of `part` (..., C), one of the addends of the x whose `cache` is given.
 
     Raises:
         ProbeError: the norm does not state its form.

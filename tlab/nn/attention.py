@@ -48,14 +48,14 @@ def causal_mask(num_queries: int, num_keys: int, context_length: int, dtype: np.
 
     The queries are the last T of the S tokens.
     """
-    L = table_length(num_keys, context_length)
-    return square_mask(L, dtype.char)[num_keys - num_queries : num_keys, :num_keys]
+    length = table_length(num_keys, context_length)
+    return square_mask(length, dtype.char)[num_keys - num_queries : num_keys, :num_keys]
 
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
-def square_mask(L: int, dtype: str) -> Array:
-    """(L, L): 0 on and below the diagonal, -inf above it; read-only."""
-    mask = np.triu(np.full((L, L), -math.inf, dtype), k=1)
+def square_mask(length: int, dtype: str) -> Array:
+    """(length, length): 0 on and below the diagonal, -inf above it; read-only."""
+    mask = np.triu(np.full((length, length), -math.inf, dtype), k=1)
     mask.setflags(write=False)
     return mask
 

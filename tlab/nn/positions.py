@@ -100,9 +100,9 @@ class Sinusoidal(Position):
 
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
-def sinusoids(L: int, hidden_dim: int, dtype: str) -> Array:
-    """(L, C), made once per length."""
-    table = Sinusoidal.reference(L, hidden_dim).astype(dtype)
+def sinusoids(length: int, hidden_dim: int, dtype: str) -> Array:
+    """(length, C), made once per length."""
+    table = Sinusoidal.reference(length, hidden_dim).astype(dtype)
     table.setflags(write=False)
     return table
 
@@ -153,11 +153,11 @@ class Rope(Position):
 
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
-def rotations(L: int, head_dim: int, dtype: str) -> tuple[Array, Array, Array]:
-    """cos and sin of position times frequency, (L, D) each, halves alike; and the rotation by a right angle, (D, D)."""
+def rotations(length: int, head_dim: int, dtype: str) -> tuple[Array, Array, Array]:
+    """cos and sin of position times frequency, (length, D), halves alike; and the rotation by a right angle, (D, D)."""
     half = head_dim // 2
-    angle = np.arange(L)[:, None] * 10_000 ** (-np.arange(half) / half)
-    angle = np.concatenate([angle, angle], axis=1)  # (L, D)
+    angle = np.arange(length)[:, None] * 10_000 ** (-np.arange(half) / half)
+    angle = np.concatenate([angle, angle], axis=1)  # (length, D)
     zero, one = np.zeros((half, half)), np.eye(half)
     right_angle = np.block([[zero, one], [-one, zero]])  # channel i takes -(i + D/2), channel i + D/2 takes i
     tables = np.cos(angle).astype(dtype), np.sin(angle).astype(dtype), right_angle.astype(dtype)
@@ -189,14 +189,14 @@ class Alibi(Position):
         return np.concatenate([slopes, between[::2][: num_heads - power]])
 
     def score_bias(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
-        L = table_length(num_keys, self.context_length)
-        return alibi_bias(self.num_heads, L, dtype.char)[:, num_keys - num_queries : num_keys, :num_keys]
+        length = table_length(num_keys, self.context_length)
+        return alibi_bias(self.num_heads, length, dtype.char)[:, num_keys - num_queries : num_keys, :num_keys]
 
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
-def alibi_bias(num_heads: int, L: int, dtype: str) -> Array:
-    """(H, L, L): minus slope times distance."""
-    distance = np.arange(L)[:, None] - np.arange(L)[None, :]
+def alibi_bias(num_heads: int, length: int, dtype: str) -> Array:
+    """(H, length, length): minus slope times distance."""
+    distance = np.arange(length)[:, None] - np.arange(length)[None, :]
     bias = (-Alibi.reference(num_heads)[:, None, None] * distance).astype(dtype)
     bias.setflags(write=False)
     return bias

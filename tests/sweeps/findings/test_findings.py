@@ -20,7 +20,7 @@ from sweeps.findings.measures import MEASURES, copied_letters, prefix_matching, 
 from sweeps.findings.page import Finding, finding_as_text, number_in_words, page_as_markdown, write_page
 from sweeps.findings.trials import RUNS, read_trials, run_trials, trial_flops, trials_of
 from sweeps.findings.verdicts import (
-    EQUIVALENT,
+    EQUIVALENCE,
     EVERY_SEED,
     INCONCLUSIVE,
     INTERVAL,
@@ -170,9 +170,9 @@ def test_numbers_of_a_seed_are_what_their_names_say():
         (EVERY_SEED, [1.0, 5.0], (0, math.inf), REPRODUCED),
         (EVERY_SEED, [1.0, -5.0], (0, math.inf), INCONCLUSIVE),
         (EVERY_SEED, [-1.0, -5.0], (0, math.inf), NOT_REPRODUCED),
-        (EQUIVALENT, [0.001, -0.001, 0.002], (-0.02, 0.02), REPRODUCED),
-        (EQUIVALENT, [0.03, -0.03, 0.01], (-0.02, 0.02), INCONCLUSIVE),
-        (EQUIVALENT, [0.5, 0.51, 0.49], (-0.02, 0.02), NOT_REPRODUCED),
+        (EQUIVALENCE, [0.001, -0.001, 0.002], (-0.02, 0.02), REPRODUCED),
+        (EQUIVALENCE, [0.03, -0.03, 0.01], (-0.02, 0.02), INCONCLUSIVE),
+        (EQUIVALENCE, [0.5, 0.51, 0.49], (-0.02, 0.02), NOT_REPRODUCED),
         *[
             (rule, [1.0], (0, 2), INCONCLUSIVE) for rule in (INTERVAL, MEAN, EVERY_SEED)
         ],  # one seed says nothing of luck
@@ -194,7 +194,7 @@ def test_a_mean_that_holds_while_its_interval_extends_beyond_the_bound_is_called
 def test_equivalence_is_judged_by_the_ninety_percent_interval_that_is_shown():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        judged = check(EQUIVALENT, -0.02, 0.02).judge(one_number(rng.normal(0.01, 0.01, 4)))
+        judged = check(EQUIVALENCE, -0.02, 0.02).judge(one_number(rng.normal(0.01, 0.01, 4)))
         inside = judged.estimate.low >= -0.02 and judged.estimate.high <= 0.02
         assert (judged.verdict == REPRODUCED) == inside
 

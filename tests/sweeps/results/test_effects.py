@@ -19,7 +19,7 @@ from sweeps.results.effects import (
     main_effects,
     trivially_zero,
 )
-from sweeps.results.stats import BELOW_MARGIN, DIFFERENT, EQUAL, UNKNOWN, Estimate, difference_p, holm
+from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, difference_p, holm
 from sweeps.results.table import Table
 
 
@@ -182,7 +182,7 @@ def test_a_comparison_is_of_the_seeds_differences_with_its_spread():
 
 def test_one_seed_has_no_spread_and_claims_nothing():
     for one in comparisons(table({setting: losses[:1] for setting, losses in SMALL.items()})):
-        assert math.isnan(one.spread) and (one.p, one.p_holm, one.verdict) == (1.0, 1.0, UNKNOWN)
+        assert math.isnan(one.spread) and (one.p, one.p_holm, one.verdict) == (1.0, 1.0, INCONCLUSIVE)
 
 
 def test_a_test_that_has_no_numbers_does_not_count_against_the_others():
@@ -195,10 +195,10 @@ def test_a_test_that_has_no_numbers_does_not_count_against_the_others():
 @pytest.mark.parametrize(
     ("p_holm", "p_equal", "low", "verdict", "is_hint"),
     [
-        (0.06, 0.5, 0.01, UNKNOWN, True),
-        (0.06, 0.5, -0.01, UNKNOWN, False),
-        (0.04, 0.5, 0.01, DIFFERENT, False),
-        (0.06, 0.04, 0.01, EQUAL, False),
+        (0.06, 0.5, 0.01, INCONCLUSIVE, True),
+        (0.06, 0.5, -0.01, INCONCLUSIVE, False),
+        (0.04, 0.5, 0.01, REAL, False),
+        (0.06, 0.04, 0.01, EQUIVALENT, False),
         (0.04, 0.04, 0.01, BELOW_MARGIN, False),
     ],
 )

@@ -18,9 +18,9 @@ from benchmarks.statistics import (
 from sweeps.results.effects import balance, comparisons, interaction_residuals, interactions, main_effects
 from sweeps.results.stats import (
     BELOW_MARGIN,
-    DIFFERENT,
-    EQUAL,
-    UNKNOWN,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    REAL,
     Estimate,
     above_p,
     below_p,
@@ -131,12 +131,12 @@ def test_seeds_needed_are_those_at_which_the_test_would_succeed():
 
 
 def test_verdicts_tell_real_equal_and_unknown_apart():
-    assert verdict_of(0.01, 0.5) == DIFFERENT
+    assert verdict_of(0.01, 0.5) == REAL
     assert verdict_of(0.01, 0.01) == BELOW_MARGIN
-    assert verdict_of(0.5, 0.01) == EQUAL
-    assert verdict_of(0.5, 0.5) == UNKNOWN
+    assert verdict_of(0.5, 0.01) == EQUIVALENT
+    assert verdict_of(0.5, 0.5) == INCONCLUSIVE
     # A claim is made up to 5 %, and by default two losses are equal within 0.02 nats: what every report says.
-    assert verdict_of(0.05, 0.0501) == DIFFERENT and verdict_of(0.0501, 0.05) == EQUAL
+    assert verdict_of(0.05, 0.0501) == REAL and verdict_of(0.0501, 0.05) == EQUIVALENT
     assert equality_p(VALUES) == equality_p(VALUES, 0.02) and estimate(VALUES) == estimate(VALUES, confidence=0.95)
 
 
@@ -165,7 +165,7 @@ def test_holm_and_tost_are_wrong_in_at_most_5_percent():
 def test_real_effects_are_found_and_no_others():
     effects = (np.array([0.0, 0.0, 0.3]), np.zeros(4), np.zeros(3))
     found = comparisons(simulated_table(10, np.random.default_rng(0), effects))
-    real = {(one.axes[0], one.first) for one in found if one.verdict == DIFFERENT}
+    real = {(one.axes[0], one.first) for one in found if one.verdict == REAL}
     assert real == {("first", (0, 2)), ("first", (1, 2))}
 
 
@@ -268,7 +268,7 @@ def test_interactions_are_differences_of_differences():
         return additive(a, b, seed) + 0.25 * (a == "rmsnorm" and b == "post") + 1e-4 * seed * (b == "post")
 
     (one,) = interactions(grid(crossed))
-    assert one.axes == ("norm", "residual") and one.verdict == DIFFERENT
+    assert one.axes == ("norm", "residual") and one.verdict == REAL
     assert one.estimate.mean == pytest.approx(0.25)  # (layernorm - rmsnorm) at pre, minus that at post
     (none,) = interactions(grid(additive))
     assert none.estimate.mean == pytest.approx(0.0, abs=1e-12)
@@ -281,7 +281,7 @@ def test_holm_counts_only_what_was_tested():
     rows = table.rows + [row("none", b, 0, None, "failed") for b in ("pre", "post")]
     for one in comparisons(Table(table.axes, rows)):
         if one.estimate.n == 0:
-            assert (one.p_holm, one.verdict) == (1.0, UNKNOWN)
+            assert (one.p_holm, one.verdict) == (1.0, INCONCLUSIVE)
         else:
             assert one.p_holm <= 2 * one.p + 1e-15
 
@@ -292,7 +292,7 @@ def test_summaries_rank_count_and_compare_with_the_best():
 
     table = grid(loss, lost={("rmsnorm", "post", 2)})
     found = summaries(table)
-    assert [one.verdict for one in found][:2] == [BEST, DIFFERENT]
+    assert [one.verdict for one in found][:2] == [BEST, REAL]
     assert found[1].minus_best.mean == pytest.approx(0.1)
     frame = summary_frame(table, found)
     lost = frame[(frame["norm"] == "rmsnorm") & (frame["residual"] == "post")].iloc[0]

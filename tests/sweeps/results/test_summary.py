@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sweeps.results.stats import DIFFERENT, UNKNOWN, difference_p
+from sweeps.results.stats import INCONCLUSIVE, REAL, difference_p
 from sweeps.results.summary import BEST, Counts, at_best_rate, at_rate, configurations, summaries, summary_frame
 from sweeps.results.table import Table
 
@@ -80,9 +80,9 @@ def test_what_one_seed_has_is_no_test_and_takes_nothing_from_the_others():
     losses = {"a": [2.0, 2.0, 2.0], "b": [2.3, 2.4, 2.6]}
     assert 0.025 < difference_p([0.3, 0.4, 0.6]) <= 0.05  # enough for one test, and not for one of two
     _, second, _ = summaries(table({**losses, "c": [4.0, "failed", "failed"]}))
-    assert second.verdict == DIFFERENT
+    assert second.verdict == REAL
     _, second, _ = summaries(table({**losses, "c": [4.0, 3.0, 5.0]}))
-    assert second.verdict == UNKNOWN
+    assert second.verdict == INCONCLUSIVE
 
 
 def test_the_frame_has_a_rank_where_there_is_a_loss_and_an_interval_where_there_are_two():
