@@ -89,7 +89,7 @@ CONTESTANTS = {"tlab": Ours, "nanoGPT in PyTorch": theirs}
 
 
 def stepping(name: str) -> Job:
-    """A contestant's training steps and nothing else; a run that comes to its end is begun anew."""
+    """A contestant's training steps and nothing else; a run that comes to its end begins again."""
     contestant, done = CONTESTANTS[name](0), 0
 
     def work(steps: int) -> None:

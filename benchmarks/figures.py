@@ -90,6 +90,6 @@ def race_figure(finishes: list[Finish], target: float) -> Figure:
     axes.set_ylim(None, 2.6)
     axes.set_xlim(0, None)
     axes.set_xlabel("seconds of training, one thread, processor time", fontsize=9)
-    axes.set_ylabel("validation loss, nats a character", fontsize=9)
+    axes.set_ylabel("validation loss, nats per character", fontsize=9)
     axes.legend(frameon=False, fontsize=9)
     return figure

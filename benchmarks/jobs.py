@@ -63,7 +63,7 @@ def training(size: str, family: str, threads: str) -> Job:
 
 
 def generation(size: str, family: str, kind: str, prompt_length: str, text_length: str) -> Job:
-    """Sampled tokens, in texts of `text_length` behind a random prompt, which is read anew for each of them."""
+    """Sampled tokens, in texts of `text_length` after a random prompt, which is read again for each of them."""
     model = Transformer(size_of(size, family).config)
     corpus = random_corpus(model.config.vocab_size)
     prompt = corpus.tokenizer.decode(corpus.train[-int(prompt_length) :])

@@ -1,6 +1,6 @@
 """Peak memory of training, each side in a fresh process: `python -m benchmarks.memory_use JOB ARGUMENTS...` is one.
 
-A process tells three figures in bytes: the bare interpreter, behind its imports, and the peak of some training steps.
+A process reports three figures in bytes: the bare interpreter, after its imports, and the peak of some training steps.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """`python -m benchmarks.probes`: what each probe of the default model costs, on 256 tokens of text.
 
 The default model reads 64 tokens at once. A probe that looks at one text is asked for four windows, one after another;
-one that reads text by itself is asked once, for four windows; all other options are their defaults. Told is the median
-of the processor time of several turns, with everything that a first look needs (model, trace) made anew in each; beside
-it that of one look with every option at its default, which may read more.
+one that reads text by itself is asked once, for four windows; all other options are their defaults. Reported is the
+median of the processor time of several turns, each with a model and a trace made again, as at a first look; beside it
+that of one look with every option at its default, which may read more.
 """
 
 from __future__ import annotations

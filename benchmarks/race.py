@@ -1,6 +1,6 @@
 """The race: who comes first to a validation loss of 1.88 on tiny Shakespeare? `python -m benchmarks.race`.
 
-The steps that a run needs are the same on any quiet or busy machine; the time of a step is not. So both are told:
+The steps that a run needs are the same on any quiet or busy machine; the time of a step is not. So both are reported:
 the seconds of these very runs, and the steps times the time of a step, which `python -m benchmarks step` measures
 with both sides in turn.
 """

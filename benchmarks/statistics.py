@@ -21,7 +21,7 @@ from tlab.types import Array
 SIMULATIONS = 2000
 SEEDS = (3, 5, 10)
 SPREAD = 0.013
-"""Nats a token: the standard deviation over seeds at 62k weights and 1,000 steps, as it was measured."""
+"""Nats per token: the standard deviation over seeds at 62k weights and 1,000 steps, as it was measured."""
 TRUE_DIFFERENCE = 0.02
 LEVELS, BLOCKS = (3, 4, 3), ("first", "second", "third")
 MIN_COVERAGE, MAX_COVERAGE, MAX_ERROR = 0.93, 0.97, 0.05
@@ -160,18 +160,18 @@ def main(simulations: int = SIMULATIONS, seed: Annotated[int, tyro.conf.arg(meta
             shares = [coverage(method, noise, n, simulations, rng) for n in SEEDS]
             words = "  ".join(f"{100 * share:5.1f} %" for share in shares)
             promised = method == "Student's t" and noise == "normal"
-            told = (
+            reported = (
                 ", ".join(dict.fromkeys(verdict(share, least=MIN_COVERAGE, most=MAX_COVERAGE) for share in shares))
                 if promised
                 else ""
             )
-            print(f"  {noise:<12} {method:<22} {words}   {told}".rstrip(), flush=True)
+            print(f"  {noise:<12} {method:<22} {words}   {reported}".rstrip(), flush=True)
     few = max(1, simulations // 20)  # each has 12 comparisons and 10 effects
     shares = [effect_coverage(n, few, rng) for n in SEEDS]
     words = "  ".join(f"{100 * share:5.1f} %" for share in shares)
-    told = ", ".join(dict.fromkeys(verdict(share, least=MIN_COVERAGE, most=MAX_COVERAGE) for share in shares))
+    reported = ", ".join(dict.fromkeys(verdict(share, least=MIN_COVERAGE, most=MAX_COVERAGE) for share in shares))
     print(f"\nintervals of effects and comparisons of {few} whole sweeps hold the true ones in")
-    print(f"  {words}   {told}", flush=True)
+    print(f"  {words}   {reported}", flush=True)
     print("\nsomething false is claimed (at most 5 % wanted; the last digit may be chance)")
     rows = {
         "in sweeps without any difference, without Holm": uncorrected_error,
@@ -189,8 +189,8 @@ def show_errors(name: str, shares: list[float], simulations: int, promised: bool
     """A line: the share of false claims at each number of seeds."""
     chance = 2 * np.sqrt(MAX_ERROR * (1 - MAX_ERROR) / simulations)  # two standard errors of a share of 5 %
     words = "  ".join(f"{100 * share:5.2f} %" for share in shares)
-    told = ", ".join(dict.fromkeys(verdict(share, most=MAX_ERROR + chance) for share in shares)) if promised else ""
-    print(f"  {name:<66} {words}   {told}".rstrip(), flush=True)
+    reported = ", ".join(dict.fromkeys(verdict(share, most=MAX_ERROR + chance) for share in shares)) if promised else ""
+    print(f"  {name:<66} {words}   {reported}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

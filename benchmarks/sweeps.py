@@ -134,8 +134,8 @@ def memory(place: Path) -> None:
         peaks = [pool.apply(peak_of_driver, (place, number)) for number in numbers]
     growth = peaks[2] - peaks[1]
     target = f"at most {GROWTH_MIB:g} MiB more: {verdict(growth, most=GROWTH_MIB)}"
-    told = ", ".join(f"{peak:.0f} MiB with {number:,} cells" for number, peak in zip(numbers, peaks, strict=True))
-    print(f"memory of the driver: {told}; from the second to the third {target}")
+    reported = ", ".join(f"{peak:.0f} MiB with {number:,} cells" for number, peak in zip(numbers, peaks, strict=True))
+    print(f"memory of the driver: {reported}; from the second to the third {target}")
 
 
 def efficiency(place: Path, turns: int, steps: int) -> None:

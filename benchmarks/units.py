@@ -14,7 +14,7 @@ def duration(seconds: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """Two digits behind the point, or, where these say little, two that count."""
+    """Two digits after the point, or, where these say little, two that count."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 

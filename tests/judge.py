@@ -181,7 +181,7 @@ def told(residual: str, part: str, x: Tensor, run, norm, norm_out, tell: Tell) -
 
 
 def loss_and_gradients(config, weights: dict[str, np.ndarray], ids, targets) -> tuple[float, dict[str, np.ndarray]]:
-    """The mean loss in nats a token, and its gradient for every weight, by autograd."""
+    """The mean loss in nats per token, and its gradient for every weight, by autograd."""
     leaves = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
     scores = logits(config, leaves, torch.tensor(ids))
     loss = F.cross_entropy(scores.flatten(0, 1), torch.tensor(targets).flatten())

@@ -255,7 +255,7 @@ def test_the_cache_refuses_several_tokens_at_once_that_would_have_to_slide(rng):
     model = random_model(tiny(position="rope"), rng)
     cache = model.new_cache()
     model.forward(np.zeros((1, 6), int), cache)
-    with pytest.raises(ValueError, match="3 tokens at once do not fit behind the 6 cached ones in a window of 8"):
+    with pytest.raises(ValueError, match="3 tokens at once do not fit after the 6 cached ones in a window of 8"):
         model.forward(np.zeros((1, 3), int), cache)
 
 

@@ -1,4 +1,4 @@
-"""nanoGPT's recipe (Karpathy 2022) for a CPU on tiny Shakespeare, written anew in PyTorch.
+"""nanoGPT's recipe (Karpathy 2022) for a CPU on tiny Shakespeare, written again in PyTorch.
 
 Its configuration: 4 layers, 4 heads, 128 wide, context 64, batch 12, 2,000 updates, no dropout, no biases, not
 compiled. AdamW (0.9, 0.99) with decay 0.1 for matrices, clipping at 1, a learning rate of 1e-3 after 100 steps of

@@ -294,7 +294,7 @@ def generation(size: str, text_length: str) -> Job:
             for t in range(length):
                 scores = decoder.logits(token, t)[0]
                 # One draw by a race of exponentials: half the time of torch.multinomial.
-                chances = torch.softmax(scores / 0.8, dim=0)
-                token = int((chances / torch.empty_like(chances).exponential_()).argmax())
+                probabilities = torch.softmax(scores / 0.8, dim=0)
+                token = int((probabilities / torch.empty_like(probabilities).exponential_()).argmax())
 
     return work

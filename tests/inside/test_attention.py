@@ -73,7 +73,7 @@ def test_scores_with_the_bias_go_through_the_softmax_to_the_weights(reading: Att
 def test_a_model_that_is_not_finite_is_refused_in_words():
     model = model_of("none")
     model.parameters.data[...] = np.nan
-    with pytest.raises(ValueError, match="train it anew"):
+    with pytest.raises(ValueError, match="train it again"):
         read(model, IDS)
 
 

@@ -553,7 +553,7 @@ def test_a_walk_goes_from_a_character_to_its_loss(make, corpus):
     wanted = np.log(np.exp(logits).sum()) - logits[subject.ids[4]]
     assert rows[0].name == "token" and rows[-1].size == pytest.approx(wanted)
     assert [row.step for row in rows] == list(range(len(rows)))
-    with pytest.raises(ProbeError, match="none behind it"):
+    with pytest.raises(ProbeError, match="none after it"):
         probe("walk", subject.checkpoint, TEXT, place=len(TEXT) - 1)
 
 

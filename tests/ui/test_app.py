@@ -382,10 +382,10 @@ def losses_of(*losses: float) -> Run:
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
-        ((2.0, 3.0), "A (Pre-LN) is ahead on unseen text by 1.00 nats a token: compared with B (Post-LN), it gives the "
-                     "right token 2.7 times the chance"),
-        ((2.1, 2.0), "B (Post-LN) is ahead on unseen text by 0.10 nats a token: compared with A (Pre-LN), it gives the "
-                     "right token a chance 11% larger"),
+        ((2.0, 3.0), "A (Pre-LN) is ahead on unseen text by 1.00 nats per token: compared with B (Post-LN), it gives "
+                     "the right token 2.7 times the probability on average"),
+        ((2.1, 2.0), "B (Post-LN) is ahead on unseen text by 0.10 nats per token: compared with A (Pre-LN), it gives "
+                     "the right token a probability 11% larger on average"),
         ((2.0, 2.01), "as good as equal"),
     ],
 )  # fmt: skip

@@ -26,7 +26,7 @@ def test_a_table_a_chart_and_an_intervention_are_there_before_any_click(visit):
     assert page.locator("#inside-formula .katex").count() == 1
     page.wait_for_function("document.querySelector('#inside-over-time canvas').width > 50")
     assert drawn(page, "#inside-over-time canvas")
-    assert "nats a token" in page.inner_text("#what-if-effect")
+    assert "nats per token" in page.inner_text("#what-if-effect")
     assert not [words for words in page.complaints if "inside" in words.lower()]
 
 
@@ -83,7 +83,7 @@ def test_a_model_trained_here_is_looked_into(visit):
     page.locator("#inside-note").get_by_text("your run").wait_for()
     page.locator("#inside-table table").wait_for()
     page.click("#lab-profile")
-    page.locator("#lab-profiled").get_by_text("Being watched").wait_for()
+    page.locator("#lab-profiled").get_by_text("Timing the parts").wait_for()
 
 
 def test_no_table_is_wider_than_a_phone(visit):

@@ -166,7 +166,7 @@ def test_what_is_typed_while_the_tab_opens_stays(visit):
 
 def test_a_slider_moves_the_chain_with_one_call_of_the_server(visit):
     page = generating(visit)
-    cell = "document.querySelector('#chain tbody .tl-chance span').textContent"
+    cell = "document.querySelector('#chain tbody .tl-probability span').textContent"
     for temperature in (0.3, 0.6, 0.9, 1.2, 1.5, 1.8):
         called, before = calls_of(page), page.evaluate(cell)
         field = page.locator("#temperature input[type=number]")
@@ -196,7 +196,7 @@ def test_a_clicked_token_shows_its_alternatives_until_escape(visit):
     page.keyboard.press("ArrowRight")
     page.locator("#chain").get_by_text("token 22 of the text").wait_for()
     page.keyboard.press("Escape")
-    page.locator("#chain").get_by_text("next, behind the prompt").wait_for()
+    page.locator("#chain").get_by_text("next, after the prompt").wait_for()
     assert page.locator("#written-text .tl-query").count() == 0
 
 
@@ -219,7 +219,7 @@ def test_typing_a_prompt_moves_the_chain_and_forgets_the_clicked_token(visit):
     page.locator("#written-text .tl-token").nth(20).click()
     page.locator("#chain").get_by_text("token 21 of the text").wait_for()
     page.locator("#prompt textarea").fill("The impor")
-    page.locator("#chain").get_by_text("next, behind the prompt").wait_for()
+    page.locator("#chain").get_by_text("next, after the prompt").wait_for()
     page.wait_for_function("document.querySelectorAll('#written-text .tl-query').length === 0")
 
 

@@ -26,7 +26,7 @@ class AttentionData(NamedTuple):
     keys: Array  # (L, H, T, D), likewise
     weights: Array  # (L, H, T, T), each row sums to 1
     bias: Array  # (H, T, T), what positions and mask add to the scores: -inf where a query may not look
-    logits: Array  # (T, V), for the token behind each
+    logits: Array  # (T, V), for the token after each
     heads: list[HeadPortrait]  # layer by layer
 
     @property
@@ -55,7 +55,7 @@ def read(model: Transformer, ids: Ids) -> AttentionData:
     """
     logits, trace = model.forward(np.asarray(ids)[None])
     if not np.isfinite(logits).all():
-        raise ValueError("the model's scores are not finite: its weights are too large to look into; train it anew")
+        raise ValueError("the model's scores are not finite: its weights are too large to look into; train it again")
     attention = [block.attention for block in trace.blocks]
     weights = np.stack([a.weights[0] for a in attention])
     H, T = weights.shape[1:3]
@@ -192,7 +192,7 @@ class Likely(NamedTuple):
 
 
 def next_tokens(reading: AttentionData, count: int) -> list[Likely]:
-    """The `count` likeliest tokens behind the text, the likeliest first, at temperature 1."""
+    """The `count` likeliest tokens after the text, the likeliest first, at temperature 1."""
     probabilities = softmax(reading.logits[-1])
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [Likely(int(i), float(probabilities[i])) for i in order]
@@ -250,13 +250,13 @@ def target_masks(ids: Ids) -> dict[str, npt.NDArray[np.bool_]]:
     T = len(ids)
     earlier = np.tri(T, k=-1, dtype=bool)
     same = (ids[:, None] == ids[None, :]) & earlier
-    behind_same = np.zeros((T, T), bool)
-    behind_same[:, 1:] = same[:, :-1]
+    after_same = np.zeros((T, T), bool)
+    after_same[:, 1:] = same[:, :-1]
     return {
         "previous": np.eye(T, k=-1, dtype=bool),
         "itself": np.eye(T, dtype=bool),
         "first": np.arange(T)[None, :] == np.zeros((T, 1)),
         "same": same,
-        "induction": behind_same,
+        "induction": after_same,
         "near": np.tri(T, k=-3, dtype=bool) & ~np.tri(T, k=-9, dtype=bool),
     }

@@ -61,7 +61,7 @@ class NoMask(Bug):
     """Lets every token see those that come after it.
 
     Notice: the loss falls far below what is possible, as the answer is in view; the model has learned to look it up,
-    and writes nonsense as soon as there is nothing behind. A loss too good to be true is the sign.
+    and writes nonsense as soon as nothing comes after. A loss too good to be true is the sign.
     """
 
     def plant(self, model: Transformer) -> None:

@@ -125,7 +125,7 @@ class KVCache:
         forget = max(0, len(self) + T - self.window)
         if forget and T > 1:
             raise ValueError(
-                f"{T} tokens at once do not fit behind the {len(self)} cached ones in a window of {self.window}; "
+                f"{T} tokens at once do not fit after the {len(self)} cached ones in a window of {self.window}; "
                 "give them one at a time, or start a new cache"
             )
         self.begin += forget

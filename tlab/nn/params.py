@@ -130,7 +130,7 @@ class GradientRecord:
         """Gradients of the mean loss, by the names of the arrays that they are gradients of."""
 
     def within(self, part: str) -> GradientRecord:
-        """The record for a part of the model: its names stand behind the part's, as in "blocks.0.mlp.up"."""
+        """The record for a part of the model: its names come after the part's, as in "blocks.0.mlp.up"."""
         return self
 
 

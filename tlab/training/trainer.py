@@ -92,7 +92,7 @@ def total_loss(model: Transformer, batch: Batch) -> float:
 
 
 def mean_loss(totals: Iterable[float], tokens: Ids) -> float:
-    """Nats a token, from the `total_loss` of all `evaluation_batches` of the text, in their order."""
+    """Nats per token, from the `total_loss` of all `evaluation_batches` of the text, in their order."""
     return sum(totals) / (len(tokens) - 1)
 
 

@@ -53,7 +53,7 @@ class HeadView(TypedDict):
 
 
 class WrittenToken(TypedDict):
-    """A token, and the chance that it had when it was drawn."""
+    """A token, and the probability that it had when it was drawn."""
 
     text: str
     probability: float

@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tlab.ui.runs.limits import Limits
 from tlab.ui.widgets.component import error_toast
 
-BYTES_A_CHARACTER = 4  # at most, in UTF-8
+BYTES_PER_CHARACTER = 4  # at most, in UTF-8
 MAX_SETTINGS_BYTES = 2**20  # what all other settings of a request may take together
 UPLOADS = "/upload"  # of which Gradio itself counts the bytes, by `max_file_size`
 
 
 def largest_body(limits: Limits) -> int:
     """Bytes of a request with the longest text that is allowed."""
-    return BYTES_A_CHARACTER * limits.text + MAX_SETTINGS_BYTES
+    return BYTES_PER_CHARACTER * limits.text + MAX_SETTINGS_BYTES
 
 
 class TooMuchError(Exception):

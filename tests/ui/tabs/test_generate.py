@@ -86,13 +86,13 @@ def test_the_chain_shows_every_step_from_logit_to_chance(tab):
     steps = sampling_steps(logits, 0.5, 4)
     assert len(chain["rows"]) == generate_tab.CANDIDATES
     order = np.argsort(-logits, kind="stable")
-    for (token_id, name, logit, penalized, scaled, kept, chance), expected in zip(chain["rows"], order, strict=False):
+    for (token_id, name, logit, penalized, scaled, kept, share), expected in zip(chain["rows"], order, strict=False):
         assert token_id == expected and name == demo_checkpoint().tokenizer.tokens[token_id]
         assert logit == pytest.approx(logits[expected])
         assert penalized == logit
         assert scaled == pytest.approx((logits[expected] - logits.max()) / 0.5, abs=1e-5)
         assert kept == bool(np.isfinite(steps.filtered[expected]))
-        assert chance == pytest.approx(steps.probabilities[expected])
+        assert share == pytest.approx(steps.probabilities[expected])
     removed = 1 - softmax(logits / np.float32(0.5))[order[:4]].sum()
     assert f"{len(logits) - 4} of {len(logits)} tokens are cut, and with them {removed:.1%}" in chain["words"]
     json.dumps(chain, allow_nan=False)
@@ -106,7 +106,7 @@ def test_the_penalty_is_for_the_prompt_and_for_what_was_written_before_a_clicked
     selection = {"serial": 1, "a": {"number": text["number"], "place": 29}}
     chain = look(tab, repetition=1.3, temperature=1.5, selection=selection)["chain_a"]
     drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
-    assert drawn[6] == pytest.approx(text["tokens"][29][1], abs=1e-4)  # the chance with which it was written
+    assert drawn[6] == pytest.approx(text["tokens"][29][1], abs=1e-4)  # the probability with which it was written
 
 
 def test_a_text_of_an_earlier_alphabet_gives_way_to_the_prompt(tab):
@@ -137,15 +137,15 @@ def test_at_temperature_0_the_chain_has_one_token_left(tab):
 def test_the_sliders_act_on_cached_logits(tab, monkeypatch):
     look(tab)
     monkeypatch.setattr(Transformer, "forward", None)  # whoever calls it now fails
-    chances = [look(tab, temperature=t)["chain_a"]["rows"][0][6] for t in (0.2, 0.5, 1.0, 1.5, 2.0)]
-    assert chances == sorted(chances, reverse=True)
+    probabilities = [look(tab, temperature=t)["chain_a"]["rows"][0][6] for t in (0.2, 0.5, 1.0, 1.5, 2.0)]
+    assert probabilities == sorted(probabilities, reverse=True)
 
 
 def test_both_sides_show_the_same_prompt(tab):
     shown = look(tab)
     assert len(demo_run().sides) == SIDES
     assert shown["chain_a"]["rows"] != shown["chain_b"]["rows"]
-    assert shown["chain_a"]["where"] == shown["chain_b"]["where"] == "next, behind the prompt"
+    assert shown["chain_a"]["where"] == shown["chain_b"]["where"] == "next, after the prompt"
 
 
 @pytest.mark.parametrize(("prompt", "words"), [("", "empty"), (None, "empty"), ("日本", "no id for")])
@@ -200,13 +200,13 @@ def test_a_clicked_token_shows_what_it_was_chosen_by(tab):
     at = {"a": {"number": text["number"], "place": 12}, "serial": 1}
     chain = look(tab, temperature=0.8, selection=at)["chain_a"]
     drawn = next(row for row in chain["rows"] if row[0] == chain["drawn"])
-    assert drawn[6] == pytest.approx(text["tokens"][12][1], abs=1e-4)  # the chance that tints it
+    assert drawn[6] == pytest.approx(text["tokens"][12][1], abs=1e-4)  # the probability that tints it
     assert "token 13 of the text" in chain["where"]
     assert chain["place"] == 12
     assert look(tab, selection=at)["chain_b"]["place"] is None  # the other side's text was not clicked
 
 
-def test_who_types_another_prompt_sees_what_comes_behind_it_again(tab):
+def test_who_types_another_prompt_sees_what_comes_after_it_again(tab):
     text = write(tab)[-1][0]
     at = {"a": {"number": text["number"], "place": 12}, "serial": 1}
     shown = look(tab, selection=at)
@@ -222,12 +222,12 @@ def test_who_types_another_prompt_sees_what_comes_behind_it_again(tab):
     "at",
     [None, "x", {}, {"number": 3, "place": 0}, {"number": "guess", "place": 0}, {"number": None, "place": None}, [1]],
 )
-def test_a_place_that_is_none_is_the_one_behind_the_prompt(tab, at):
+def test_a_place_that_is_none_is_the_one_after_the_prompt(tab, at):
     assert look(tab, selection={"a": at, "serial": 1})["chain_a"]["place"] is None
 
 
 @pytest.mark.parametrize("place", [-1, 30, 10**12, "3", 2.0, True])
-def test_a_place_outside_the_text_is_the_one_behind_the_prompt(tab, place):
+def test_a_place_outside_the_text_is_the_one_after_the_prompt(tab, place):
     number = write(tab)[-1][0]["number"]
     assert look(tab, selection={"a": {"number": number, "place": place}, "serial": 1})["chain_a"]["place"] is None
 

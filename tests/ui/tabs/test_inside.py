@@ -233,12 +233,12 @@ def test_every_change_of_a_head_shows_its_cost_or_what_it_carries(tab, change):
     other = EXCERPT.replace("name", "list")
     shown = tab.on_what_if(None, EXCERPT[:30], {}, "attention.0.head.1", change, other[:30])
     assert "before" in shown and "<table" in shown and "tl-in-refused" not in shown
-    assert ("nats a token" in shown) != INTERVENTIONS[change].needs_reference
+    assert ("nats per token" in shown) != INTERVENTIONS[change].needs_reference
 
 
 @pytest.mark.parametrize("part", ["positions", "norms", "mlp.0.neuron.3", "mlp.7"])
 def test_positions_norms_and_neurons_can_be_taken_away(tab, part):
-    assert "nats a token" in tab.on_what_if(None, EXCERPT, {}, part, "zero", "")
+    assert "nats per token" in tab.on_what_if(None, EXCERPT, {}, part, "zero", "")
 
 
 def test_the_cost_is_that_of_the_probe(tab):
@@ -362,7 +362,7 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
 
 def test_a_profile_tells_each_part_and_what_it_cost_itself(tab):
     shown = tab.checks.on_profile(None, {})
-    assert "attention" in shown and "of peak" in shown and "Being watched" in shown
+    assert "attention" in shown and "of peak" in shown and "Timing the parts" in shown
 
 
 def test_a_step_that_takes_too_long_is_not_profiled(runs):

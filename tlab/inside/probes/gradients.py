@@ -153,7 +153,7 @@ class SaliencyRow(NamedTuple):
 class SaliencyProbe(Probe):
     """Which tokens of the text the probability of the next one depends on, to first order.
 
-    The gradient of the token's log chance with respect to what enters the first block, at each place: its norm, and
+    The gradient of the token's log probability with respect to what enters the first block, at each place: its norm and
     its product with the input itself. By default the token is the model's first choice.
     Notice: a gradient tells what an infinitesimal change would do, not what taking the token away would. Where the
     model is saturated it is near zero at what matters most; compare with `patch` before believing it.

@@ -114,7 +114,7 @@ class InductionProbe(Probe):
     """Which heads find what followed an earlier copy of a token, on random letters that come twice.
 
     The letters are some of the text's, in random order and none twice; then a space, where the model knows one, and
-    the same letters again. The score is the weight from each letter of the second copy to the one behind its first,
+    the same letters again. The score is the weight from each letter of the second copy to the one after its first,
     averaged over places and draws; a head that looks at everything alike has about 1/t. "previous" is the weight on
     the token before: an induction head needs such a head in an earlier layer.
     """

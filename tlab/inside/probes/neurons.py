@@ -17,7 +17,7 @@ from tlab.nn.mlp import MlpTrace
 from tlab.types import Array
 
 MOST_WINDOWS = 512
-BEFORE, BEHIND = 24, 6  # tokens of context shown around the one that set a unit off
+BEFORE, AFTER = 24, 6  # tokens of context shown around the one that set a unit off
 DEAD = 0.01  # of the layer's RMS: a unit that never gets this far does nothing
 UNBENT = 3.0  # from here on every activation but for a gate passes what comes in within 1 %
 
@@ -55,7 +55,7 @@ class ContextRow(NamedTuple):
 class NeuronProbe(Probe):
     """The positions in held-out text at which one hidden unit of an MLP is most active.
 
-    The activation is the unit's value behind the activation function, as the output matrix reads it. The token at
+    The activation is the unit's value after the activation function, as the output matrix reads it. The token at
     which it is read stands in ⟦brackets⟧, with what came before and after it; each window gives one place at most.
     """
 
@@ -76,8 +76,8 @@ class NeuronProbe(Probe):
         for n in np.argsort(-best, kind="stable")[: self.top]:
             t = int(where[n])
             before = "".join(tokens[i] for i in ids[n, max(0, t - BEFORE) : t])
-            behind = "".join(tokens[i] for i in ids[n, t + 1 : t + 1 + BEHIND])
-            table.append(ContextRow(float(best[n]), f"{before}⟦{tokens[ids[n, t]]}⟧{behind}", tokens[targets[n, t]]))
+            after = "".join(tokens[i] for i in ids[n, t + 1 : t + 1 + AFTER])
+            table.append(ContextRow(float(best[n]), f"{before}⟦{tokens[ids[n, t]]}⟧{after}", tokens[targets[n, t]]))
         return table
 
 

@@ -46,7 +46,7 @@ class StreamProbe(Probe):
     units: ClassVar[dict[str, str]] = {"share": "of 1"}
 
     depth: int | None = option(None, low=0, help="Blocks before the place that is looked at.",
-                               default_words="behind the final norm")  # fmt: skip
+                               default_words="after the final norm")  # fmt: skip
 
     def rows(self, subject: Subject) -> list[StreamRow]:
         depth = None if self.depth is None else min(self.depth, len(subject.model.blocks))
@@ -172,9 +172,9 @@ class LensProbe(Probe):
         table = []
         for depth, stream in enumerate(streams(subject.trace)):
             logprobs = log_softmax(lens_logits(subject.model, stream[0, place]))
-            best, chances = int(logprobs.argmax()), np.exp(logprobs)
+            best, probabilities = int(logprobs.argmax()), np.exp(logprobs)
             rank = 1 + int((logprobs > logprobs[followed]).sum())
-            entropy = float(-(chances * logprobs).sum())
-            table.append(LensRow(depth, tokens[best], float(chances[best]), tokens[followed], rank,
+            entropy = float(-(probabilities * logprobs).sum())
+            table.append(LensRow(depth, tokens[best], float(probabilities[best]), tokens[followed], rank,
                                  float(logprobs[followed]), entropy))  # fmt: skip
         return table

@@ -2,8 +2,8 @@
 
 Forward names are those of `tlab.inside.layers.named_arrays`, and the scores, which the core overwrites, besides:
 `blocks.1.attention.scores` before the mask, `blocks.1.attention.masked` with what positions and mask add. A gradient
-has the name of what it is the gradient of, and `.gradient` behind it: of the mean loss, where each token of the text
-has to be foretold from those before it.
+has the name of what it is the gradient of, and `.gradient` after it: of the mean loss, where each token of the text
+has to be predicted from those before it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ MADE = {
 }  # fmt: skip
 
 
-BY_LAYOUT = {"x": "what the sublayer reads", "added": "what it adds to the stream", "stream": "the stream behind it"}
+BY_LAYOUT = {"x": "what the sublayer reads", "added": "what it adds to the stream", "stream": "the stream after it"}
 """What the residual layout makes of a sublayer's input and output."""
 
 
@@ -128,7 +128,7 @@ def forward_arrays(model: Transformer, trace: Trace) -> Iterator[tuple[str, Arra
 
 
 class KeptGradients(GradientRecord):
-    """Keeps a copy of every gradient in `arrays`, under the name of its array with `.gradient` behind it."""
+    """Keeps a copy of every gradient in `arrays`, under the name of its array with `.gradient` after it."""
 
     def __init__(self, arrays: dict[str, Array], prefix: str = "") -> None:
         self.arrays, self.prefix = arrays, prefix
@@ -169,7 +169,7 @@ class TraceProbe(Probe):
     """Every array of a forward and a backward pass over the text: its shape, its numbers, and the line that made it.
 
     Mean, standard deviation, smallest and largest of its finite entries, and how many are exactly zero. The loss is
-    the mean over the text, each token foretold from those before it. Choose some by the beginning of their names.
+    the mean over the text, each token predicted from those before it. Choose some by the beginning of their names.
     """
 
     units: ClassVar[dict[str, str]] = {"zeros": "of 1"}
@@ -235,7 +235,7 @@ class WalkProbe(Probe):
     def rows(self, subject: Subject) -> list[StepRow]:
         place = subject.place(self.place)
         if place == len(subject.ids) - 1:
-            raise ProbeError("the last token of the text has none behind it to foretell; choose an earlier place")
+            raise ProbeError("the last token of the text has none after it to predict; choose an earlier place")
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
         residual = subject.checkpoint.model_config.residual
         token, identity = subject.tokens[place], int(subject.ids[place])

@@ -31,15 +31,15 @@ def main() -> None:
     job = preset_job(DEMO_PRESET)
     here, _ = multiprocessing.Pipe()  # nobody gives orders
     steps = sum(plan.training.steps for plan in job.plans)
-    told: list[Any] = []
+    messages: list[Any] = []
     with threadpool_limits(limits=1), tqdm(total=steps) as bar:  # as the workers of the app have it
         for message in run_job(job, here):
-            told.append(message)
+            messages.append(message)
             if isinstance(message, NewRecords):
                 bar.update(len(message.records))
-    *_, ended = told
+    *_, ended = messages
     assert isinstance(ended, RunEnded)
-    sides = [describe(job, side, told, last) for side, last in enumerate(ended.checkpoints)]
+    sides = [describe(job, side, messages, last) for side, last in enumerate(ended.checkpoints)]
     first = ended.checkpoints[0]
     about = {
         "corpus": dict(first.corpus),
@@ -48,17 +48,17 @@ def main() -> None:
         "sides": sides,
     }
     write_atomically(DEMO_RECORDS, json.dumps(about, separators=(",", ":")).encode())
-    write_atomically(DEMO_WEIGHTS, save(halved_weights(told, [side["steps"] for side in sides])))
+    write_atomically(DEMO_WEIGHTS, save(halved_weights(messages, [side["steps"] for side in sides])))
     size = DEMO_RECORDS.stat().st_size + DEMO_WEIGHTS.stat().st_size
     losses = [last.records[-1].validation_loss for last in ended.checkpoints]
     print(f"{size:,} bytes, validation losses {losses}")
 
 
-def describe(job: Job, side: int, told: list[Any], last: Checkpoint) -> dict[str, Any]:
+def describe(job: Job, side: int, messages: list[Any], last: Checkpoint) -> dict[str, Any]:
     """One side as `demo.demo_about` reads it."""
-    kept = sorted(m.checkpoint.step for m in told if isinstance(m, Snapshot) and m.keep and m.side == side)
+    kept = sorted(m.checkpoint.step for m in messages if isinstance(m, Snapshot) and m.keep and m.side == side)
     some = np.linspace(1, len(kept) - 1, SHIPPED_STEPS).round().astype(int)
-    samples = [m.text for m in told if isinstance(m, Sample) and m.side == side]
+    samples = [m.text for m in messages if isinstance(m, Sample) and m.side == side]
     plan = job.plans[side]
     return {
         "label": plan.label,
@@ -68,7 +68,7 @@ def describe(job: Job, side: int, told: list[Any], last: Checkpoint) -> dict[str
         "records": [shipped(record) for record in last.records],
         "insights": [
             [m.step, [[six_digits(value) for value in layer] for layer in m.layers]]
-            for m in told
+            for m in messages
             if isinstance(m, Insight) and m.side == side
         ],
         "sample": samples[-1],
@@ -86,11 +86,11 @@ def six_digits(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def halved_weights(told: list[Any], steps: list[list[int]]) -> dict[str, Any]:
+def halved_weights(messages: list[Any], steps: list[list[int]]) -> dict[str, Any]:
     """Arrays in float16 by "side/step/name", of the steps that are shipped."""
     return {
         f"{m.side}/{m.checkpoint.step}/{name}": np.ascontiguousarray(array.astype(np.float16))
-        for m in told
+        for m in messages
         if isinstance(m, Snapshot) and m.keep and m.checkpoint.step and m.checkpoint.step in steps[m.side]
         for name, array in m.checkpoint.weights.items()
     }

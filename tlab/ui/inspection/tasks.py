@@ -203,10 +203,10 @@ def other_trace(subject: Subject, other: str) -> Any:
 
 def next_rows(subject: Subject, before: Array, after: Array) -> list[NextRow]:
     """The likeliest next tokens before or after, by the larger probability; from logits (V,)."""
-    chances = [np.exp(log_softmax(logits)) for logits in (before, after)]
-    order = np.argsort(-np.maximum(*chances), kind="stable")[:MAX_CANDIDATES]
+    probabilities = [np.exp(log_softmax(logits)) for logits in (before, after)]
+    order = np.argsort(-np.maximum(*probabilities), kind="stable")[:MAX_CANDIDATES]
     tokens = subject.checkpoint.tokenizer.tokens
-    return [NextRow(tokens[i], float(chances[0][i]), float(chances[1][i])) for i in order]
+    return [NextRow(tokens[i], float(probabilities[0][i]), float(probabilities[1][i])) for i in order]
 
 
 def part_names(config: ModelConfig) -> list[str]:

@@ -30,7 +30,7 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
     for number, side in enumerate(run.sides):
         checkpoint = demo_checkpoint(number) if run_id == SHIPPED else runs.store.get((run.id, number))
         if checkpoint is None:
-            raise ExportError("The models of this run were put away to make room for others'. Train it anew.")
+            raise ExportError("The models of this run were put away to make room for others'. Train it again.")
         sides.append(KeptSide(side.label if len(run.sides) > 1 else run.name, checkpoint))
     return KeptRun(run_name(run_id, run), tuple(sides), run.job.text)
 

@@ -79,7 +79,7 @@ def entries(run: KeptRun) -> Iterator[tuple[str, bytes]]:
         records = side.checkpoint.records
         if not records or len(records) < side.checkpoint.step:
             raise ExportError(
-                f"“{side.label}” was stopped in the middle of a step and has no complete record. Train it anew to "
+                f"“{side.label}” was stopped in the middle of a step and has no complete record. Train it again to "
                 "export it."
             )
     yield README, readme(run).encode()
@@ -175,7 +175,7 @@ def readme(run: KeptRun) -> str:
         *difference_words(run),
         "",
         "To look at it again: open the lab, choose the tab Compare, and open this zip as it is.",
-        "To repeat it:        unzip it, and run  python repeat.py  where the lab is installed. It trains the run anew",
+        "To repeat it:        unzip it, and run  python repeat.py  where the lab is installed. It trains the run again",
         "                     from its seeds and says whether every loss is the same to the last digit.",
         f"To let it write:     tlab generate A/{FILE_NAME}",
         "",

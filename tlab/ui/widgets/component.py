@@ -19,7 +19,7 @@ UI = Path(__file__).parents[1]  # scripts and styles stand beside what they belo
 
 
 def js_component(
-    name: str, template: str, value: dict[str, Any], elem_id: str, *, behind: str | None = None, **props: Any
+    name: str, template: str, value: dict[str, Any], elem_id: str, *, after: str | None = None, **props: Any
 ) -> gr.HTML:
     """A component that its script draws from a JSON value; the template never changes, so it never flickers.
 
@@ -28,10 +28,10 @@ def js_component(
         template: HTML.
         value: what the script finds in `props.value`.
         elem_id: id of its element.
-        behind: a script that comes between common.js, which all have, and its own.
+        after: a script that comes between common.js, which all have, and its own.
         props: further ones for the script, and arguments of `gr.HTML`.
     """
-    scripts = ["widgets/common.js", behind, name]
+    scripts = ["widgets/common.js", after, name]
     return gr.HTML(
         value,  # pyright: ignore[reportArgumentType], any JSON is allowed
         html_template=template,

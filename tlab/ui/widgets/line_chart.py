@@ -23,7 +23,7 @@ TEMPLATE = """
 
 
 def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
-    return js_component("widgets/line_chart.js", TEMPLATE, value, elem_id, behind="widgets/axes.js")
+    return js_component("widgets/line_chart.js", TEMPLATE, value, elem_id, after="widgets/axes.js")
 
 
 def lines_value(title: str, unit: str, lines: list[dict[str, Any]], empty: str) -> dict[str, Any]:

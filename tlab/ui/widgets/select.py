@@ -19,7 +19,7 @@ REPLACE_IF_UNTOUCHED = "(text, instead) => instead && text === instead[0] ? inst
 
 def array_component(name: str, template: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:
     """A drawing with the tools of arrays.js at hand."""
-    return js_component(name, template, value, elem_id, behind="widgets/arrays.js", **props)
+    return js_component(name, template, value, elem_id, after="widgets/arrays.js", **props)
 
 
 def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:

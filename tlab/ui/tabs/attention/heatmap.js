@@ -114,7 +114,7 @@ const drawRow = (value, numbers) => {
   row.setAttribute("aria-label", `The row of ${words}.`);
 };
 
-// The nodes stay while the text stays: replacing one under the pointer would make it point anew, for ever.
+// The nodes stay while the text stays: replacing one under the pointer would make it point again, for ever.
 const drawReading = (value, numbers) => {
   const [query] = here();
   const count = T();

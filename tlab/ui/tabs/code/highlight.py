@@ -11,7 +11,7 @@ import token
 import tokenize
 from collections.abc import Iterator
 
-NAMERS = ("def", "class")  # the word behind them is what the page is about
+NAMERS = ("def", "class")  # the word after them is what the page is about
 BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("_"))
 # From Python 3.12 on an f-string is several tokens, of which those in braces are code like any other.
 STRINGS = {token.STRING, *(getattr(token, name, -1) for name in ("FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END"))}

@@ -101,7 +101,7 @@ def head_html(shown: SourcePage) -> str:
 
 
 def body_html(shown: SourcePage) -> str:
-    """The parts of the class, and behind them the whole of it. Forward and backward stand side by side."""
+    """The parts of the class, and after them the whole of it. Forward and backward stand side by side."""
     panels = [panel(name, code, PART_WORDS.get(name, "")) for name, code in shown.parts.items()]
     first = sum(name in FIRST_PARTS for name in shown.parts)
     whole = panel("class", shown.code, "all of it, as it stands in the file")

@@ -1,13 +1,13 @@
-// Written text, each token tinted by its chance. props.value: {title, prompt, tokens: [[text, chance], ...], number},
+// Written text, each token tinted by its probability. props.value: {title, prompt, tokens: [[text, probability], ...], number},
 // where the number tells one text from another. props.side: 0 for A, 1 for B.
 const page = find(".tl-page");
 let written = { number: null, count: 0 };
 let chosen = null; // the place of the token that is looked at
 
-const tokenNode = ([text, chance]) => {
+const tokenNode = ([text, probability]) => {
   const node = make("span", "tl-token", text);
-  node.style.background = `rgba(${colour("--tl-surprise")}, ${(0.55 * (1 - chance)).toFixed(3)})`;
-  node.title = `chance ${chance < 0.001 ? "under 0.001" : chance.toFixed(3)}`;
+  node.style.background = `rgba(${colour("--tl-surprise")}, ${(0.55 * (1 - probability)).toFixed(3)})`;
+  node.title = `probability ${probability < 0.001 ? "under 0.001" : probability.toFixed(3)}`;
   return node;
 };
 const tokens = () => page.getElementsByClassName("tl-token");
@@ -46,7 +46,7 @@ page.addEventListener("keydown", (event) => {
   event.preventDefault();
   choose(Math.max(0, Math.min(last, to)));
 });
-// The chain tells what it shows: behind a prompt that was typed anew no token is looked at any more.
+// The chain tells what it shows: after a prompt that was typed again no token is looked at any more.
 document.addEventListener("tl-shown", ({ detail }) => {
   if (detail.side !== props.side || detail.outdated || detail.place !== null || chosen === null) return;
   chosen = null;

@@ -1,4 +1,4 @@
-// How a token is chosen, step by step. props.value: {rows: [[id, name, logit, penalized, scaled, kept, chance], ...], where, drawn,
+// How a token is chosen, step by step. props.value: {rows: [[id, name, logit, penalized, scaled, kept, probability], ...], where, drawn,
 // words, number, place}; number and place are those of a written token, or "" and null.
 const body = find("tbody");
 
@@ -19,7 +19,7 @@ const draw = () => {
   const scaled = rows.map((row) => row[4]).filter((number) => number !== null);
   const lowest = Math.min(...scaled, -1e-9);
   const likeliest = Math.max(...rows.map((row) => row[6]), 1e-9);
-  body.replaceChildren(...rows.map(([id, name, logit, penalized, scaledLogit, kept, chance]) => {
+  body.replaceChildren(...rows.map(([id, name, logit, penalized, scaledLogit, kept, probability]) => {
     const row = make("tr", kept ? "" : "tl-cut");
     row.classList.toggle("tl-drawn", id === value.drawn);
     const head = make("th");
@@ -38,7 +38,7 @@ const draw = () => {
       cell(penalized === logit ? numberText(logit) : `${numberText(logit)} → ${numberText(penalized)}`, (penalized - least) / (most - least || 1), "tl-logit"),
       cell(scaledLogit === null ? "−∞" : numberText(scaledLogit), scaledLogit === null ? 0 : 1 - scaledLogit / lowest, "tl-scaled"),
       make("td", "tl-kept", kept ? "kept" : "cut"),
-      cell(chance < 0.0005 && chance > 0 ? "< 0.1%" : `${(100 * chance).toFixed(1)}%`, chance / likeliest, "tl-chance"),
+      cell(probability < 0.0005 && probability > 0 ? "< 0.1%" : `${(100 * probability).toFixed(1)}%`, probability / likeliest, "tl-probability"),
     );
     return row;
   }));

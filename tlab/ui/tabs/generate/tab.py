@@ -105,7 +105,7 @@ class GenerateTab(Tab):
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, elem_id="seed",
                               info="Same seed, same text.")  # fmt: skip
         with gr.Row(elem_classes="tl-buttons"):
-            self.write = gr.Button("Write", variant="primary", elem_id="write")
+            self.write = gr.Button("Generate", variant="primary", elem_id="write")
             self.halt = gr.Button("Stop", elem_id="halt")
 
     def opening(self, of: list[SelectedModel], side: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -141,7 +141,7 @@ class GenerateTab(Tab):
         new_model = of[0].key != writer
         if new_model:
             read = readable_text(of[0].checkpoint, given, PROMPT if of[0].run is None else of[0].excerpt[:12])
-        # Who types a prompt wants to see what comes behind it, and no longer the token that was clicked before.
+        # Who types a prompt wants to see what comes after it, and no longer the token that was clicked before.
         serial = clamp_int(selection.get("serial"), 0, LARGEST, 0)
         last_prompt, since = answered or (given, 0)
         since = since if read == last_prompt else serial
@@ -163,10 +163,10 @@ class GenerateTab(Tab):
     def chain(
         self, of: SelectedModel, prompt: str, sampling: Sampling, at: tuple[GeneratedText, int] | None
     ) -> dict[str, Any]:
-        """The likeliest tokens behind the prompt, or at a place of a text, on their way from logit to chance."""
+        """The likeliest tokens after the prompt, or at a place of a text, on their way from logit to probability."""
         names = of.checkpoint.tokenizer.tokens
         if at is None:
-            where, drawn, place, written = "next, behind the prompt", None, None, []
+            where, drawn, place, written = "next, after the prompt", None, None, []
             try:
                 logits = self.cache.next_logits(of.checkpoint, prompt)
             except ValueError as error:  # not a toast: it may be a word that is not typed to its end

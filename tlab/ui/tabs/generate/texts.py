@@ -1,4 +1,4 @@
-"""Texts that models have written for visitors, each with the scores behind every token, to look at again."""
+"""Texts that models have written for visitors, each with the scores of every token, to look at again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GeneratedText:
         owner: the session that it is written for.
         number: what a page knows it by; not to be guessed, for it opens a visitor's text.
         prompt: what the model goes on from.
-        tokens: text and chance of each token, as the page shows them.
+        tokens: text and probability of each token, as the page shows them.
         ids: of the tokens.
         logits: (V,) for each token, what it was chosen by.
     """
@@ -93,8 +93,8 @@ class GeneratedTexts:
             at: {"number", "place", "id"}: the old text, the place in it, and the token to put there.
             checkpoint: the model that is to go on.
             count: tokens that the new text will have.
-            sampling: its temperature and penalty are those at which the new token's chance is told. Not the filter: a
-                token may be put there that it would have cut.
+            sampling: its temperature and penalty are those of the new token's probability. Not the filter: a token may
+                be put there that it would have cut.
 
         Returns:
             the text so far, and the prompt from which the model goes on.
@@ -104,28 +104,28 @@ class GeneratedTexts:
         """
         found = self.place(at)
         if found is None:
-            raise ValueError("This text is no longer kept here; let the model write it anew.")
+            raise ValueError("This text is no longer kept here; let the model generate it again.")
         old, place = found
         if old.model() is not checkpoint:
-            raise ValueError("This text was written by an earlier model than the present one; let it write anew.")
+            raise ValueError("This text was written by an earlier model than the present one; generate it again.")
         tokenizer = checkpoint.tokenizer
         token_id = clamp_int(at.get("id"), -1, tokenizer.vocab_size, -1)
         if not 0 <= token_id < tokenizer.vocab_size:
             raise ValueError("There is no such token in this model's vocabulary.")
         new = self.begin(checkpoint, old.prompt, count, old.owner)
         for i in range(place):
-            text, chance = old.tokens[i]
-            new.append(old.ids[i], text, chance, old.logits[i])
+            text, probability = old.tokens[i]
+            new.append(old.ids[i], text, probability, old.logits[i])
         seen = seen_tokens(checkpoint, old.prompt, old.ids[:place])
         plain = sampling._replace(top_k=None, top_p=None)
-        chance = sampling_steps(old.logits[place], *plain, seen=seen).probabilities[token_id]
+        probability = sampling_steps(old.logits[place], *plain, seen=seen).probabilities[token_id]
         # What bytes of a broken character are shown as is no text that the model could read again.
         so_far = old.prompt + tokenizer.decode([*old.ids[:place], token_id])
-        new.append(token_id, tokenizer.decode([token_id]), float(chance), old.logits[place])
+        new.append(token_id, tokenizer.decode([token_id]), float(probability), old.logits[place])
         return new, so_far
 
 
 def seen_tokens(checkpoint: Checkpoint, prompt: str, written: Sequence[int]) -> Ids:
-    """What the repetition penalty is for behind a prompt and these ids: each token of the last context, once."""
+    """What the repetition penalty is for after a prompt and these ids: each token of the last context, once."""
     ids = np.append(checkpoint.tokenizer.encode(prompt), np.array(written, np.int64))
     return np.unique(ids[-checkpoint.model_config.context_length :])

@@ -21,7 +21,7 @@ WRITTEN = """
 
 
 def written_text(value: dict[str, Any], side: int) -> gr.HTML:
-    """A prompt and its continuation, each token tinted by its chance."""
+    """A prompt and its continuation, each token tinted by its probability."""
     elem_id = ("written-text", "written-text-b")[side]
     return array_component(
         "tabs/generate/generated_text.js",
@@ -47,7 +47,7 @@ CHAIN = """
 
 
 def chain_card(value: dict[str, Any], side: int) -> gr.HTML:
-    """The likeliest tokens on their way from logit to chance."""
+    """The likeliest tokens on their way from logit to probability."""
     elem_id = ("chain", "chain-b")[side]
     return array_component(
         "tabs/generate/sampling.js",

@@ -38,7 +38,7 @@ from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, scrubber, selection_com
 FIRST = "lens"  # what it would say after each block: a table that needs no knowledge of heads and neurons
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
-BYTES_A_CELL = 120  # of a table in memory
+BYTES_PER_CELL = 120  # of a table in memory
 
 WHAT_IF = """<div class="tl-in-head"><h3>What happens without it?</h3><p>Change one part of the model while it reads:
 the cost is how much worse it then predicts held-out text, and the bars are its predictions for the next token.
@@ -221,7 +221,7 @@ class InsideTab(Tab):
         if kept is not None:
             return kept
         rows = self.inspector.call(tasks.probe_rows, inspection_request(of, text), key, chosen)
-        return self.cache.remember(of.checkpoint, what, text, rows, BYTES_A_CELL * len(rows) * len(rows[0]))
+        return self.cache.remember(of.checkpoint, what, text, rows, BYTES_PER_CELL * len(rows) * len(rows[0]))
 
     # -------------------------------------------------------------------------------- interventions
 
@@ -252,7 +252,7 @@ class InsideTab(Tab):
         if kept is not None:
             return kept
         done = self.inspector.call(tasks.intervene, inspection_request(of, text), part, change, other, WINDOWS)
-        return self.cache.remember(of.checkpoint, what, text, done, BYTES_A_CELL * 3 * len(done.candidates))
+        return self.cache.remember(of.checkpoint, what, text, done, BYTES_PER_CELL * 3 * len(done.candidates))
 
 
 def changes(components: list[Any]) -> list[Any]:

@@ -23,6 +23,7 @@ BOUNDS = ("low", "high")  # of an interval, beside the number itself, which has 
 CUT = 3.0  # times what nine of ten values reach: a bar beyond it would leave nothing of the others
 ENOUGH = 10  # values, to tell which are far beyond the others
 MAX_DRAWN_LINES = 12  # more cannot be told apart
+SHOWN_AS = {"chance": "probability", "behind": "after"}  # of columns whose names stay for programs
 
 # What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
 PLAIN = [
@@ -67,12 +68,16 @@ def probe_table(key: str, rows: Rows) -> str:
     )
 
 
+def shown_name(column: str) -> str:
+    return SHOWN_AS.get(column, column).replace("_", " ")
+
+
 def key_words(rows: Rows, scales: dict[str, tuple[float, bool]]) -> str:
     """What the colours of the bars mean, where there are two, and where bars are cut."""
     both = any(signed for _, signed in scales.values())
     words = '; <i class="tl-in-plus"></i> above zero, <i class="tl-in-minus"></i> below' if both else ""
     cut = [
-        f"{name.replace('_', ' ')} at {cell(largest)}"
+        f"{shown_name(name)} at {cell(largest)}"
         for name, (largest, _) in scales.items()
         if any(abs(getattr(row, name)) > 1.001 * largest for row in rows)
     ]
@@ -112,7 +117,7 @@ def table(rows: Rows, units: dict[str, str], scales: dict[str, tuple[float, bool
     names = rows[0]._fields
     numeric = {name for name in names if all(is_number(getattr(row, name)) for row in rows)}
     heads = "".join(
-        f'<th scope="col"{css(name in numeric, name in scales)}>{html.escape(name.replace("_", " "))}'
+        f'<th scope="col"{css(name in numeric, name in scales)}>{html.escape(shown_name(name))}'
         f"{f'<small>{html.escape(units[name])}</small>' if name in units else ''}</th>"
         for name in names
     )
@@ -189,14 +194,14 @@ def intervention_html(words: str, done: InterventionEffect) -> str:
         )
         cost = (
             f"With this change the loss on {done.windows} windows of held-out text moves by <b>{mean:+.3f}</b> "
-            f"nats a token (95 % interval {low:+.3f} to {high:+.3f}). {verdict}."
+            f"nats per token (95 % interval {low:+.3f} to {high:+.3f}). {verdict}."
         )
     else:
         share = "" if done.share is None else f" It carries <b>{done.share:.0%}</b> of the difference between the two."
         cost = f"Its output comes from the other text; that says nothing on held-out text.{share}"
     rows = "".join(
         f'<tr><th scope="row">{html.escape(row.token)}</th>'
-        f"{chance(row.before, 'before')}{chance(row.after, 'after')}</tr>"
+        f"{probability_cell(row.before, 'before')}{probability_cell(row.after, 'after')}</tr>"
         for row in done.candidates
     )
     return (
@@ -207,7 +212,7 @@ def intervention_html(words: str, done: InterventionEffect) -> str:
     )
 
 
-def chance(value: float, when: str) -> str:
+def probability_cell(value: float, when: str) -> str:
     """A cell with a bar."""
     return (
         f'<td class="tl-in-number"><i class="tl-in-bar tl-in-{when}" style="left:0;width:{100 * value:.1f}%"></i>'
@@ -271,7 +276,7 @@ def profile_html(made: Profile) -> str:
         '<th scope="col" class="tl-in-number tl-in-barred">of peak<small>%</small></th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         + note_html(
-            f"Being watched made the step {made.own_cost:+.1%} longer. Own time is without the parts inside, of "
+            f"Timing the parts made the step {made.own_cost:+.1%} longer. Own time is without the parts inside, of "
             "all blocks together. The peak is a large product of matrices on the same core, measured between the steps."
         )
         + "</div>"

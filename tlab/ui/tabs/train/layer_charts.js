@@ -75,8 +75,8 @@ const drawChart = (number, step) => {
       context.fill();
     }
   });
-  const told = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map(short).join(", ")}`).filter(Boolean);
-  box.setAttribute("aria-label", told.length ? `${title} by layer at step ${step}, ${unit}. ${told.join(". ")}.` : `${title}, still empty.`);
+  const phrases = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map(short).join(", ")}`).filter(Boolean);
+  box.setAttribute("aria-label", phrases.length ? `${title} by layer at step ${step}, ${unit}. ${phrases.join(". ")}.` : `${title}, still empty.`);
   showTip(number, rows, x, layers);
 };
 
@@ -116,7 +116,7 @@ const draw = () => {
 
 // The first chart in words: how much of the gradient at the last layer is left at the first.
 const sentence = (step) => {
-  const told = sides.map((side) => {
+  const phrases = sides.map((side) => {
     const row = rowAt(side, step);
     if (!row || row.charts[0].length < 2) return null;
     const ratio = row.charts[0][0] / row.charts[0][row.charts[0].length - 1];
@@ -125,7 +125,7 @@ const sentence = (step) => {
     const times = ratio >= 1 ? `${rounded} times` : ratio > 0 ? `1/${rounded} of` : "none of";
     return `${times} the last layer's${sides.length > 1 ? ` in ${side.letter} (${side.label})` : ""}`;
   }).filter(Boolean);
-  return told.length ? `At step ${step.toLocaleString("en")} the first layer's gradient is ${told.join(", and ")}.` : "";
+  return phrases.length ? `At step ${step.toLocaleString("en")} the first layer's gradient is ${phrases.join(", and ")}.` : "";
 };
 
 const redraw = keepDrawn(boxes[0], draw); // all boxes have one size

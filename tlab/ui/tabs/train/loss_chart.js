@@ -85,7 +85,7 @@ const drawRun = (context, run, smooth) => {
   }
 };
 
-// The legend: built anew only when the runs change, so that nothing flickers.
+// The legend: built again only when the runs change, so that nothing flickers.
 const legend = find(".tl-legend");
 let named = "";
 const nameRuns = (runs) => {

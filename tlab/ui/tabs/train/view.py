@@ -20,7 +20,7 @@ from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPE
 from tlab.ui.widgets.component import js_component
 from tlab.wording import duration
 
-AS_GOOD = 0.02  # nats a token: what another seed moves a loss of this size by, at least
+AS_GOOD = 0.02  # nats per token: what another seed moves a loss of this size by, at least
 
 # ------------------------------------------------------------------------------------------------ loss chart
 
@@ -39,7 +39,7 @@ CHART = """
 
 def loss_chart(value: dict[str, Any]) -> gr.HTML:
     """Loss over steps of both sides: batches, their moving average, and validation."""
-    return js_component("tabs/train/loss_chart.js", CHART, value, "loss-chart", behind="widgets/axes.js")
+    return js_component("tabs/train/loss_chart.js", CHART, value, "loss-chart", after="widgets/axes.js")
 
 
 def chart_value(run: Run) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def why_template() -> str:
 
 def why_panel(value: dict[str, Any]) -> gr.HTML:
     """What goes on inside both sides, layer by layer, at any of the steps that were looked at."""
-    return js_component("tabs/train/layer_charts.js", why_template(), value, "why-panel", behind="widgets/axes.js")
+    return js_component("tabs/train/layer_charts.js", why_template(), value, "why-panel", after="widgets/axes.js")
 
 
 def why_value(run: Run) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def verdict_html(run: Run) -> str:
 
 
 def verdict(run: Run) -> str:
-    """Which side is ahead on unseen text, by how much, and what that means for a token's chance."""
+    """Which side is ahead on unseen text, by how much, and what that means for a token's probability."""
     if len(run.sides) < 2:
         return ""
     losses = [{int(step): loss for step, loss in side.curve.validation} for side in run.sides]
@@ -219,10 +219,10 @@ def verdict(run: Run) -> str:
     if abs(gap) < AS_GOOD:
         return f"After {step:,} steps A and B are as good as equal on unseen text; another seed may turn them round."
     times = math.exp(abs(gap))
-    chance = f"{times:.1f} times the chance" if times >= 1.5 else f"a chance {times - 1:.0%} larger"
+    times_words = f"{times:.1f} times the probability" if times >= 1.5 else f"a probability {times - 1:.0%} larger"
     return (
-        f"After {step:,} steps {ahead.letter} ({ahead.label}) is ahead on unseen text by {abs(gap):.2f} nats a token: "
-        f"compared with {behind.letter} ({behind.label}), it gives the right token {chance}."
+        f"After {step:,} steps {ahead.letter} ({ahead.label}) is ahead on unseen text by {abs(gap):.2f} nats per "
+        f"token: compared with {behind.letter} ({behind.label}), it gives the right token {times_words} on average."
     )
 
 
