@@ -107,8 +107,8 @@ class AttentionStep:
     """
 
     def __init__(self, attention: Attention, norm: Norm | None, cache: KVCache, layer: int) -> None:
-        self.split_qkv, self.position, self.cache = attention.split_qkv, attention.position, cache
-        self.keys, self.values = cache.keys[layer], cache.values[layer]  # (1, H, 2 windows, D)
+        self.num_heads, self.position, self.cache = attention.num_heads, attention.position, cache
+        self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (H, 2 windows, D)
         weight, bias = affine_of(attention.qkv, norm)
         C = len(weight)
         shrink = np.ones(3 * C, weight.dtype)
@@ -120,13 +120,13 @@ class AttentionStep:
     def __call__(self, x: Array) -> Array:
         """x (C,) -> (C,)."""
         cache, position = self.cache, self.position
-        query, key, value = self.split_qkv(self.qkv(x).reshape(1, 1, -1))  # (1, H, 1, D) each
-        query, key = position.rotate(query, key, cache.position)
+        heads = self.qkv(x).reshape(3, self.num_heads, 1, -1)  # (3, H, 1, D): query, key and value
+        query, key = position.rotate(heads[0], heads[1], cache.position)  # (H, 1, D) each
         begin, end = cache.begin, cache.end + 1
-        self.keys[:, :, cache.end : end] = key
-        self.values[:, :, cache.end : end] = value
+        self.keys[:, cache.end : end] = key
+        self.values[:, cache.end : end] = heads[2]
 
-        scores = np.matmul(query, self.keys[:, :, begin:end].swapaxes(2, 3))  # (1, H, 1, S)
+        scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (H, 1, S)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
         # root of the sum of all squares, which is known in a third of the time. A penalty comes after that, as in
         # `masked_softmax`: it makes scores smaller, but never the token's own.
@@ -136,7 +136,7 @@ class AttentionStep:
         if "scores" in position.acts_on:
             scores += position.score_bias(1, end - begin, scores.dtype)
         weights = np.exp(scores, out=scores)
-        attended = np.matmul(weights, self.values[:, :, begin:end])  # (1, H, 1, D)
+        attended = np.matmul(weights, self.values[:, begin:end])  # (H, 1, D)
         attended /= weights.dot(self.ones[: end - begin])
         return self.out(attended.reshape(-1))
 
