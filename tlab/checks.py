@@ -16,9 +16,8 @@ import numpy as np
 from tlab.nn.config import ModelConfig
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy
-from tlab.nn.model import Transformer
+from tlab.nn.model import Transformer, named_arrays
 from tlab.nn.norms import NORMS
-from tlab.nn.trace import named_arrays
 from tlab.types import Array, Ids
 
 GRADIENT_LIMIT = 1e-6

@@ -7,7 +7,7 @@ from support import tiny
 from tlab import Transformer
 from tlab.inside.attention import attention_statistics, attention_targets
 from tlab.inside.layers import dead_share, layer_insights, norm_of
-from tlab.nn.trace import first_nonfinite, named_arrays
+from tlab.nn.model import first_nonfinite, named_arrays
 
 
 @pytest.fixture

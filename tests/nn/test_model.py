@@ -13,7 +13,7 @@ from tlab.checks import random_model
 from tlab.machine import keep_freed_memory
 from tlab.nn import activations, attention, linear, mlp, norms, positions, residuals
 from tlab.nn.loss import CrossEntropy
-from tlab.nn.trace import walk
+from tlab.nn.model import walk
 
 # --- the public contract of names and shapes ---
 

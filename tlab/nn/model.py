@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.norms import NORMS, Norm
-from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
+from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace, check_shapes
 from tlab.nn.positions import POSITIONS, Position
 from tlab.nn.residuals import RESIDUALS, Branch, BranchTrace, ResidualTrace, RunForward, declare_norms
 from tlab.types import Array, Ids, Shape
@@ -56,6 +56,33 @@ class Trace(NamedTuple):
     final_norm: Any  # cache of the final norm; None where the layout has none
     output: Array  # (B, T, C), what the head reads
     logits: Array  # (B, T, V)
+
+
+def named_arrays(trace: Trace) -> Iterator[tuple[str, Array]]:
+    """Every array of a trace with its name, in the order of computation: ("blocks.0.attention.weights", ...)."""
+    yield "embedded", trace.embedded
+    for i, block in enumerate(trace.blocks):
+        for part, residual in (("attention", block.attention_residual), ("mlp", block.mlp_residual)):
+            yield from walk(residual.branch.sublayer, f"blocks.{i}.{part}")
+            yield f"blocks.{i}.{part}.added", residual.branch.added
+            yield f"blocks.{i}.{part}.stream", residual.y
+    yield "output", trace.output
+    yield "logits", trace.logits
+
+
+def walk(node: Any, name: str) -> Iterator[tuple[str, Array]]:
+    """The arrays inside nested tuples; fields of a NamedTuple go by name, others by number."""
+    if isinstance(node, np.ndarray):
+        yield name, node
+    elif isinstance(node, tuple):
+        fields = getattr(node, "_fields", range(len(node)))
+        for field, value in zip(fields, node, strict=True):
+            yield from walk(value, f"{name}.{field}")
+
+
+def first_nonfinite(trace: Trace) -> str | None:
+    """Name of the first array of a forward pass that holds NaN or infinity, or None."""
+    return next((name for name, array in named_arrays(trace) if not np.isfinite(array).all()), None)
 
 
 BlockEdit = Callable[[str, BranchTrace], Array]
@@ -363,13 +390,3 @@ class Transformer:
                 f"{end} tokens do not fit into a context of {c.context_length}: position {c.position!r} has no vector "
                 "for the rest; shorten the text, or train with another position kind or a longer context"
             )
-
-
-def check_shapes(weights: Mapping[str, Array], expected: Mapping[str, Shape]) -> None:
-    """Refuse weights whose names or shapes are not the expected ones; the ValueError names the first that differ."""
-    given = {name: np.shape(array) for name, array in weights.items()}
-    differing = sorted(set(given.items()) ^ set(expected.items()), key=lambda item: item[0])
-    names = list(dict.fromkeys(name for name, _ in differing))
-    if names:
-        details = ", ".join(f"{n} given {given.get(n, 'not')}, needs {expected.get(n, 'none')}" for n in names[:4])
-        raise ValueError(f"these weights are not this model's ({len(names)} differ): {details}")

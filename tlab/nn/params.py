@@ -120,6 +120,16 @@ class ParamSpace(Mapping[str, Param]):
         raise TypeError("a live model cannot be pickled or deep-copied; send a tlab.Checkpoint across the border")
 
 
+def check_shapes(weights: Mapping[str, Array], expected: Mapping[str, Shape]) -> None:
+    """Refuse weights whose names or shapes are not the expected ones; the ValueError names the first that differ."""
+    given = {name: np.shape(array) for name, array in weights.items()}
+    differing = sorted(set(given.items()) ^ set(expected.items()), key=lambda item: item[0])
+    names = list(dict.fromkeys(name for name, _ in differing))
+    if names:
+        details = ", ".join(f"{n} given {given.get(n, 'not')}, needs {expected.get(n, 'none')}" for n in names[:4])
+        raise ValueError(f"these weights are not this model's ({len(names)} differ): {details}")
+
+
 class GradientRecord:
     """Is told every gradient as soon as there is one, and looks at none of them: what training uses.
 

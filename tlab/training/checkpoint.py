@@ -19,7 +19,8 @@ import numpy as np
 from tlab.config import ConfigError
 from tlab.files import write_atomically
 from tlab.nn.config import ModelConfig
-from tlab.nn.model import Transformer, check_shapes
+from tlab.nn.model import Transformer
+from tlab.nn.params import check_shapes
 from tlab.registry import UnknownKeyError
 from tlab.text import Tokenizer, tokenizer_from_json
 from tlab.training.config import ComputeConfig, TrainConfig

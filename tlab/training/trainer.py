@@ -17,9 +17,8 @@ from tlab.config import ConfigError
 from tlab.cost import rough_forward_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
-from tlab.nn.model import Transformer
+from tlab.nn.model import Transformer, first_nonfinite
 from tlab.nn.params import ParamSpace
-from tlab.nn.trace import first_nonfinite
 from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig

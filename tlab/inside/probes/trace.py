@@ -1,6 +1,6 @@
 """Every number of a forward and a backward pass, under one name each, with the line of code that made it.
 
-Forward names are those of `tlab.inside.layers.named_arrays`, and the scores, which the core overwrites, besides:
+Forward names are those of `tlab.nn.model.named_arrays`, and the scores, which the core overwrites, besides:
 `blocks.1.attention.scores` before the mask, `blocks.1.attention.masked` with what positions and mask add. A gradient
 has the name of what it is the gradient of, and `.gradient` after it: of the mean loss, where each token of the text
 has to be predicted from those before it.
@@ -22,10 +22,9 @@ from tlab.config import option
 from tlab.inside.probes.heads import head_scores
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn import attention, loss, mlp, model
-from tlab.nn.model import Trace, Transformer
+from tlab.nn.model import Trace, Transformer, named_arrays
 from tlab.nn.params import GradientRecord
 from tlab.nn.residuals import RESIDUALS
-from tlab.nn.trace import named_arrays
 from tlab.types import Array, Ids
 
 GRADIENT = ".gradient"
