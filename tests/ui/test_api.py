@@ -111,5 +111,5 @@ def test_a_direct_post_that_would_skip_the_queue_is_refused(url):
 
 
 def test_every_preset_writes():
-    for preset in api.PRESETS:
+    for preset in api.SAMPLING_PRESETS:
         assert len(api.generate("The ", preset, 3)["tokens"]) == 3
