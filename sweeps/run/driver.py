@@ -304,8 +304,8 @@ class Driver:
         try:
             with warnings.catch_warnings(), closing(train(self.tasks(cells), alone)) as outcomes:  # pyright: ignore
                 # About an early end, which is reported in our own words.
-                for told in ("tasks have been successfully executed", "tasks which were still being processed"):
-                    warnings.filterwarnings("ignore", f".*{told}")
+                for message in ("tasks have been successfully executed", "tasks which were still being processed"):
+                    warnings.filterwarnings("ignore", f".*{message}")
                 for outcome in outcomes:
                     self.take(outcome)
                     if self.problem:

@@ -15,7 +15,7 @@ from tlab.nn.loss import softmax
 from tlab.nn.model import Trace, Transformer
 from tlab.types import Array, Ids
 
-SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: habits are told by the others
+SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: the others show habits
 
 
 class AttentionData(NamedTuple):

@@ -300,7 +300,7 @@ class Transformer:
     def backward(self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD) -> Array:
         """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C).
 
-        `record` is told the gradients of the trace's arrays on the way.
+        `record` receives the gradients of the trace's arrays on the way.
         """
         record(logits=dlogits)
         if self.head:

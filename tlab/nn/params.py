@@ -131,7 +131,7 @@ def check_shapes(weights: Mapping[str, Array], expected: Mapping[str, Shape]) ->
 
 
 class GradientRecord:
-    """Is told every gradient as soon as there is one, and looks at none of them: what training uses.
+    """Receives every gradient as soon as there is one, and looks at none of them: what training uses.
 
     A subclass may keep some. Backward goes on working in the same memory, so it has to copy what it keeps.
     """

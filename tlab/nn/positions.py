@@ -31,7 +31,7 @@ class Position:
     acts_on: ClassVar[frozenset[str]] = frozenset()
     """The places where it acts: "embedding", "heads", "scores"."""
     relative: ClassVar[bool] = True
-    """Whether places are told by distances alone, so that a full window can slide on over its cached keys."""
+    """Whether it depends on distances alone, so that a full window can slide on over its cached keys."""
     unbounded: ClassVar[bool] = True
     """Whether positions past the trained context length exist at all."""
     even_head_dim: ClassVar[bool] = False

@@ -35,7 +35,7 @@ class HeadRow(NamedTuple):
 
 
 def positional_share(weights: Array) -> float:
-    """How much of a head's weights (T, T) is told by distance alone: 1 - var(w - mean of w at that distance) / var(w).
+    """How much of a head's weights (T, T) distance alone explains: 1 - var(w - mean of w at that distance) / var(w).
 
     Over all visible pairs but those of the first rows. 1 where the weights do not vary at all.
     """
@@ -293,7 +293,7 @@ class DistanceProbe(Probe):
     """How a head's scores and weights fall with the distance, which the position encoding influences most.
 
     Averaged over all queries of the text that can look so far back. Distances 0 to 8, then powers of two. A score
-    is told less the mean of the scores that its query sees, which changes no weight.
+    is given less the mean of the scores that its query sees, which changes no weight.
     Notice: with ALiBi the scores fall along a line, with RoPE they wave, with none only content is left.
     """
 

@@ -82,7 +82,7 @@ class ChecksPanel:
         return checks_html(checks, BUGS.entries[bug].label if bug else None)
 
     def on_profile(self, run_id: str | None, selection: Any) -> str:
-        """Where the time of a step of the chosen run goes; or why it cannot be told."""
+        """Where the time of a step of the chosen run goes; or why that is not known."""
         of = selected_model(self.runs, run_id, selection)
         training = plan_of(of).training
         try:

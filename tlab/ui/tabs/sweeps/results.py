@@ -107,7 +107,7 @@ def own_results(folder: str) -> Results:
     """
     path = Path(folder.strip().strip("\"'")).expanduser()
     if not path.is_dir():
-        raise ResultsError(f"There is no folder {folder!r}. Give the one that a sweep was told with --out.")
+        raise ResultsError(f"There is no folder {folder!r}. Give the one that a sweep was given with --out.")
     return read_results(path, path.name)
 
 

@@ -69,9 +69,11 @@ def marker(side: Side) -> dict[str, Any] | None:
 
 def chart_words(run: Run) -> str:
     """The chart for those who cannot see it."""
-    told = [side_words(side, run) for side in run.sides if side.curve.bins]
+    losses = [side_words(side, run) for side in run.sides if side.curve.bins]
     return (
-        " ".join([f"Loss chart over {run.step} of {run.steps} steps.", *told]) if told else "Loss chart, still empty."
+        " ".join([f"Loss chart over {run.step} of {run.steps} steps.", *losses])
+        if losses
+        else "Loss chart, still empty."
     )
 
 
