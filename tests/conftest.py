@@ -17,7 +17,7 @@ from tlab.text import Corpus, corpus_from_text  # noqa: E402
 
 @pytest.fixture(scope="module")
 def leftovers_of_gradio():
-    """What Gradio leaves open is collected behind the module, and not in the middle of another one's test."""
+    """What Gradio leaves open is collected after the module, and not in the middle of another one's test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -1,7 +1,7 @@
 """The independent judge: the same transformer in PyTorch, from the papers' equations, in the plainest way.
 
 It shares nothing with `tlab` but parameter names and config fields: no code, no caches, no hand-written gradient.
-Import it only behind `pytest.importorskip("torch")`.
+Import it only after `pytest.importorskip("torch")`.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 Weights = dict[str, Tensor]
 Tell = Callable[[str, Tensor], object]
-"""Is told every tensor on the way, under the name that the lab's trace has for it."""
+"""Receives every tensor on the way, under the name that the lab's trace has for it."""
 
 
 def say_nothing(name: str, tensor: Tensor) -> None:
@@ -161,7 +161,7 @@ def logits(config, weights: Weights, ids: Tensor, tell: Tell = say_nothing) -> T
 
 
 def told(residual: str, part: str, x: Tensor, run, norm, norm_out, tell: Tell) -> Tensor:
-    """One sublayer in its layout; tells what it reads, what is added, and the stream behind it."""
+    """One sublayer in its layout; tells what it reads, what is added, and the stream after it."""
 
     def sublayer(h):
         h = h.clone()  # a tensor of its own: where no norm stands before it, the shortcut takes the same one

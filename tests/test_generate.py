@@ -1,4 +1,4 @@
-"""Generation: the chain from scores to chances, and a window that slides."""
+"""Generation: the chain from scores to probabilities, and a window that slides."""
 
 import math
 from collections import Counter
@@ -128,8 +128,8 @@ def test_the_chain_is_logits_then_scaled_then_filtered_then_probabilities():
 def test_tokens_are_drawn_by_their_chance(rng):
     counts = Counter(draw(np.array([0.5, 0.0, 0.3, 0.2], np.float32), rng) for _ in range(20_000))
     assert counts[1] == 0
-    for token, chance in {0: 0.5, 2: 0.3, 3: 0.2}.items():
-        assert counts[token] / 20_000 == pytest.approx(chance, abs=4 * math.sqrt(chance * (1 - chance) / 20_000))
+    for token, p in {0: 0.5, 2: 0.3, 3: 0.2}.items():
+        assert counts[token] / 20_000 == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 20_000))
 
 
 # --- generating ---

@@ -168,7 +168,7 @@ def test_nothing_calls_numpy_more_often_or_asks_for_more_memory_than_it_did(case
 
 @pytest.mark.parametrize("position", ["sinusoidal", "rope", "alibi", "learned"])
 def test_a_token_late_in_the_window_asks_for_no_more_than_its_attention_over_the_cache(position):
-    """Neither masks nor tables are made anew, nor the cache copied: the scores of each head grow, and nothing else."""
+    """Neither masks nor tables are made again, nor the cache copied: the scores of each head grow, and nothing else."""
     layers, heads, first, size_of_float32 = 2, 4, 10, 4
     early = count_token(place=first, position=position, context_length=1024)
     early_calls, early_bytes = early.calls.copy(), early.bytes

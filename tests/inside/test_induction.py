@@ -51,7 +51,7 @@ def test_without_the_head_the_second_copy_is_lost_and_without_one_outside_the_me
     assert len(found.costs) == 8 and found.others < IDLE
 
 
-def test_letters_that_no_copy_foretells_lose_far_less_by_it(repeat, findings):
+def test_letters_that_no_copy_predicts_lose_far_less_by_it(repeat, findings):
     checkpoint = Checkpoint.load(FOLDER / "2")
     head = findings[2].best
     part = f"attention.{head.replace('.', '.head.')}"

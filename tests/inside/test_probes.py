@@ -157,10 +157,10 @@ def test_the_last_row_of_the_lens_is_the_models_own_guess(make, corpus, residual
     subject = Subject(make(residual=residual), TEXT, corpus)
     last = probe("lens", subject.checkpoint, TEXT)[-1]
     logits = subject.trace.logits[0, -1]
-    chances = np.exp(logits) / np.exp(logits).sum()
+    probabilities = np.exp(logits) / np.exp(logits).sum()
     assert last.first == last.token == corpus.tokenizer.tokens[logits.argmax()]
-    assert last.rank == 1 and last.chance == pytest.approx(chances.max())
-    assert last.entropy == pytest.approx(-(chances * np.log(chances)).sum())
+    assert last.rank == 1 and last.chance == pytest.approx(probabilities.max())
+    assert last.entropy == pytest.approx(-(probabilities * np.log(probabilities)).sum())
 
 
 def test_a_model_without_blocks_work_says_the_same_at_every_depth(make):
@@ -292,8 +292,8 @@ def test_the_next_tokens_chances_before_and_after_are_those_of_the_two_passes(ma
     rows = probe("next", subject.checkpoint, TEXT, part="mlp.1")
     assert rows[0].before <= 1 and len(rows) == 10
     logits = subject.trace.logits[0, -1]
-    chances = dict(zip(corpus.tokenizer.tokens, np.exp(logits) / np.exp(logits).sum(), strict=True))
-    assert all(row.before == pytest.approx(chances[row.token]) for row in rows)
+    probabilities = dict(zip(corpus.tokenizer.tokens, np.exp(logits) / np.exp(logits).sum(), strict=True))
+    assert all(row.before == pytest.approx(probabilities[row.token]) for row in rows)
     assert any(row.before != row.after for row in rows)
 
 

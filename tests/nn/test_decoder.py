@@ -18,7 +18,7 @@ LONG = 20  # tokens: two and a half windows of a tiny model
 
 
 def decoded(model, tokens, prompt_length=1):
-    """(number of tokens, V): logits for the token after each, those behind the prompt from a decoder."""
+    """(number of tokens, V): logits for the token after each, those after the prompt from a decoder."""
     cache = model.new_cache()
     prompt, _ = model.forward(np.array([tokens[:prompt_length]]), cache)
     decoder = Decoder(model, cache)
@@ -112,7 +112,7 @@ def test_a_norm_or_a_layout_that_states_nothing_is_used_as_it_is(residual, plain
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("norm", ["layernorm", "rmsnorm", "none"])
-def test_a_folded_norm_leaves_the_layer_behind_it_as_it_was(norm, bias, rng):
+def test_a_folded_norm_leaves_the_layer_after_it_as_it_was(norm, bias, rng):
     norm = random_model(tiny(norm=norm), rng).final_norm
     x, weight, shift = rng.normal(3, 2, 12), rng.normal(size=(12, 5)), rng.normal(size=5)
     expected = norm.forward(x)[0] @ weight + (shift if bias else 0)

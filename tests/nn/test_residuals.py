@@ -200,7 +200,7 @@ def test_layouts_that_only_place_norms_say_so_and_others_do_not():
 
 
 @pytest.mark.parametrize("method", ["__init__", "forward", "backward"])
-def test_a_layout_that_defines_a_method_anew_no_longer_differs_in_its_norms_only(method):
+def test_a_layout_that_defines_a_method_again_no_longer_differs_in_its_norms_only(method):
     assert not type("Other", (PreNorm,), {method: getattr(PreNorm, method)}).only_norms_differ
     assert type("Same", (PreNorm,), {"norm_places": ("in", "sum")}).only_norms_differ
 

@@ -55,7 +55,7 @@ def test_steps_go_on_while_the_validation_text_is_read_and_it_is_through_before_
     _, trainer = trainers(verse, steps=30, validation_every=10, batch_size=2)
     waits = [known - thing.step for known, thing in watch(trainer)]
     assert all(0 < wait < 10 for wait in waits[:-1])
-    assert waits[-1] == 0  # behind the last step there is none to go on with
+    assert waits[-1] == 0  # after the last step there is none to go on with
 
 
 def test_a_sample_is_that_of_the_step_at_which_it_was_begun(verse):

@@ -80,7 +80,7 @@ def write(
 # ------------------------------------------------------------------------------------------------ the chain
 
 
-def test_the_chain_shows_every_step_from_logit_to_chance(tab):
+def test_the_chain_shows_every_step_from_logit_to_probability(tab):
     chain = look(tab, temperature=0.5, top_k=4)["chain_a"]
     logits = tab.cache.next_logits(demo_checkpoint(), PROMPT)
     steps = sampling_steps(logits, 0.5, 4)
