@@ -15,9 +15,9 @@ def test_what_a_break_by_hand_replaces_stands_once_in_its_file(file):
 
 
 def test_the_tests_that_judge_breaks_are_there():
-    folders = [folder for tests in ROOMS.values() for folder in tests]
+    judges = [judge for tests in ROOMS.values() for judge in tests]
     assert [name for name in TESTS if not (ROOT / "tests" / name).is_file()] == []
-    assert [room for room in [*ROOMS, *folders] if not (ROOT / room).is_dir()] == []
+    assert [room for room in [*ROOMS, *judges] if not (ROOT / room).exists()] == []
 
 
 @pytest.mark.parametrize(
