@@ -92,6 +92,22 @@ def test_the_role_of_a_head_is_the_place_that_gets_most_beyond_its_fair_share():
         assert fair == pytest.approx(attention_targets(alike, ids)[name])
 
 
+def test_the_first_four_tokens_tell_nothing_of_a_heads_role_where_there_are_more():
+    T = 8
+    weights = np.eye(T)
+    weights[:4] = np.eye(T, k=-1)[:4]  # the first four look at the token before, the others at themselves
+    weights[0, 0] = 1
+    assert head_roles(weights[None, None], np.arange(T))[0][:2] == ("itself", pytest.approx(1.0))
+    short = weights[:3, :3]  # of three tokens the last one alone tells
+    assert head_roles(short[None, None], np.arange(3))[0][:2] == ("previous", pytest.approx(1.0))
+    assert attention_targets(short, np.arange(3))["previous"] == pytest.approx(1.0)
+
+
+def test_a_fair_share_is_that_of_a_head_that_looks_at_all_alike():
+    (row,) = head_roles(np.eye(6)[None, None], np.arange(6))
+    assert row == ("itself", pytest.approx(1.0), pytest.approx((1 / 5 + 1 / 6) / 2))
+
+
 # --- one pair ---
 
 
@@ -152,6 +168,8 @@ def test_means_by_distance_are_those_of_the_diagonals():
 def test_a_thumbnail_keeps_the_largest_weight_of_each_tile():
     weights = np.zeros((2, 6, 6))
     weights[0, 5, 0], weights[1, 2, 3] = 0.9, 0.4
+    uneven = thumbnail(np.arange(25).reshape(1, 5, 5), 2)
+    assert uneven.tolist() == [[[6, 9], [21, 24]]]  # tiles of two and three tokens
     small = thumbnail(weights, 3)
     assert small.shape == (2, 3, 3)
     assert (small[0, 2, 0], small[1, 1, 1]) == (0.9, 0.4)
@@ -203,6 +221,42 @@ def test_every_kind_can_be_shown_at_the_sizes_of_any_model(kind):
     assert made.lengths == [2, 4, 8, 16, 32]  # up to four times the context
     assert made.reach.shape == (2, len(made.lengths))
     assert np.all(made.by_distance[:, 0] == 0)
+
+
+@pytest.mark.parametrize(
+    ("context", "rows", "distances", "farthest"), [(8, 8, 8, 32), (100, 96, 100, 256), (600, 96, 512, 512)]
+)
+def test_a_portrait_is_no_larger_than_can_be_seen_and_computed(context, rows, distances, farthest):
+    made = portrait(model_of("none", context_length=context, hidden_dim=4, num_layers=1), "alibi")
+    assert (len(made.pattern.values), made.by_distance.shape) == (rows, (2, distances))
+    assert made.lengths == [2**n for n in range(1, 10) if 2**n <= farthest]
+    assert made.nbytes == made.pattern.values.nbytes + made.by_distance.nbytes + made.reach.nbytes
+
+
+def test_a_kind_that_is_not_the_models_own_is_shown_as_it_is_before_any_training():
+    model = model_of("learned")
+    assert position_of(model, "learned") is model.position
+    other = position_of(model_of("none"), "learned")
+    values = pattern(other, SIZES, 8).values
+    assert values.dtype == np.float64 and 0 < np.abs(values).max() < 0.2
+
+
+def test_a_kind_that_acts_nowhere_has_a_column_of_zeros():
+    made = pattern(model_of("none").position, SIZES, 8)
+    assert (made.where, made.values.tolist()) == ("nowhere", [[0.0]] * 8)
+
+
+def test_what_is_added_to_embeddings_counts_as_query_and_key():
+    position = model_of("sinusoidal").position
+    added = Sinusoidal.reference(8, 12)
+    expected = math.sqrt(6) + added @ added[-1] / math.sqrt(12)
+    np.testing.assert_allclose(contentless_scores(position, SIZES, 8), np.tile(expected, (2, 1)), rtol=1e-5)
+
+
+def test_a_text_longer_than_all_positions_ends_with_them():
+    position = model_of("learned").position
+    assert contentless_scores(position, SIZES, 20).shape == score_by_distance(position, SIZES, 20).shape == (2, 8)
+    assert pattern(model_of("alibi").position, SIZES, 20).values.shape == (20, 2)
 
 
 def test_without_positions_equal_content_is_looked_at_alike():

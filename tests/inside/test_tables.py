@@ -1,8 +1,21 @@
-"""Numbers as tables show them."""
+"""Numbers and tables as they are shown and written."""
+
+from typing import NamedTuple
 
 import pytest
 
-from tlab.inside.tables import cell
+from tlab.inside.tables import as_csv, as_text, cell
+
+
+class Row(NamedTuple):
+    """A row of each kind of column."""
+
+    head: str
+    entropy: float
+    count: int
+
+
+ROWS = [Row("0.0", 1.25, 7), Row("10.11", 0.0001, 12345)]
 
 
 @pytest.mark.parametrize(
@@ -14,3 +27,27 @@ from tlab.inside.tables import cell
 )  # fmt: skip
 def test_a_number_has_the_digits_that_mean_something(value, shown):
     assert cell(value) == shown
+
+
+def test_words_stand_at_the_left_and_numbers_at_the_right_under_names_and_units():
+    assert as_text(ROWS, {"entropy": "nats"}).splitlines() == [
+        "head   entropy  count",
+        "          nats",
+        "0.0      1.250      7",
+        "10.11  1.0e-04  12345",
+    ]
+
+
+def test_a_table_without_units_has_no_line_for_them():
+    assert as_text(ROWS[:1], {}).splitlines() == ["head  entropy  count", "0.0     1.250      7"]
+
+
+def test_an_empty_row_stays_a_row():
+    class Word(NamedTuple):
+        token: str
+
+    assert as_text([Word(""), Word("a")], {}) == "token\n\na"
+
+
+def test_a_csv_keeps_every_digit():
+    assert as_csv([Row("a,b", 1 / 3, 7)]) == 'head,entropy,count\n"a,b",0.3333333333333333,7\n'
