@@ -51,6 +51,25 @@ def test_only_a_lost_gradient_is_a_wrong_gradient(bug):
     assert all(check.passed for check in gradients), "the mistake is meant to be one of meaning"
 
 
+def test_the_norm_over_the_wrong_axis_has_the_right_gradient_where_no_bias_comes_before_it():
+    gradients = [check for check in checks_with("batch-norm", tiny(position="none", bias=False))
+                 if check.group == "gradient"]  # fmt: skip
+    assert gradients and all(check.passed for check in gradients)
+
+
+def test_without_the_mask_a_head_of_equal_scores_looks_at_all_tokens_alike(ids):
+    model = Transformer(tiny(position="none"))
+    model.blocks[0].attention.qkv.weight.data[...] = 0
+    BUGS["no-mask"]().plant(model)
+    weights = model.forward(ids)[1].blocks[0].attention.weights
+    np.testing.assert_allclose(weights, np.full(weights.shape, 1 / ids.shape[1]), rtol=1e-6)
+
+
+def test_the_checks_of_a_bug_are_those_of_the_first_seed_unless_another_is_given():
+    errors = [[check.error for check in checks_with("no-scale", tiny(), *seed)] for seed in ((), (0,), (1,))]
+    assert errors[0] == errors[1] != errors[2]
+
+
 def losses(trainer):
     return [record.loss for record in trainer], trainer.records[-1].validation_loss
 

@@ -21,6 +21,7 @@ from tlab.inside.interventions import (
 )
 from tlab.nn.norms import NORMS
 from tlab.nn.params import ParamSpace
+from tlab.nn.residuals import RESIDUALS
 
 
 def total(contributions):
@@ -47,6 +48,21 @@ def test_a_stream_of_zeros_is_taken_apart_too(ids):
     model = Transformer(tiny(norm="none", position="none"))
     model.parameters.data[...] = 0
     assert not total(stream_contributions(model, model.forward(ids)[1])).any()
+
+
+def test_a_layout_that_does_more_than_to_add_is_refused(rng, ids):
+    class Halved(RESIDUALS["pre"]):
+        """Halves the stream on the way."""
+
+        def forward(self, x, attention, mlp):
+            y, (first, second) = super().forward(x, attention, mlp)
+            return y / 2, (first, second._replace(y=y / 2))
+
+    model = random_model(tiny(), rng)
+    for block in model.blocks:
+        block.layout.__class__ = Halved
+    with pytest.raises(ProbeError, match="Halved does more to the stream than to add to it and to norm it"):
+        stream_contributions(model, model.forward(ids)[1])
 
 
 def test_a_norm_that_does_not_state_its_form_is_refused():

@@ -52,3 +52,5 @@ def test_a_windows_loss_is_the_mean_of_its_chosen_tokens_and_a_window_without_an
     losses = np.array([[1.0, 2.0, 6.0], [4.0, 5.0, 6.0]])
     chosen = np.array([[True, False, True], [False, False, False]])
     assert window_losses(losses, chosen).tolist() == [3.5]
+    chosen[1, 1] = True  # one token is enough
+    assert window_losses(losses, chosen).tolist() == [3.5, 5.0]

@@ -1,6 +1,7 @@
 """Probes over training time: one table of all snapshots of a run, and its picture."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -78,6 +79,24 @@ def test_the_picture_has_a_line_for_each_row_from_step_0_on():
 def test_values_far_apart_are_drawn_on_a_logarithmic_axis_with_their_unit():
     figure = over_time_figure(Curves("now", "part", [0, 5], {"embedding": [2.0, 0.01]}), unit="norm")
     assert figure.axes[0].get_yscale() == "log" and figure.axes[0].get_ylabel() == "now (norm)"
+
+
+def test_of_one_snapshot_a_column_can_be_drawn_when_it_is_named(run, verse):
+    rows = over_time(run[1:2], PROBES["gradients"](), "the quick", verse)
+    drawn = curves(rows, "weights")
+    assert (drawn.lines, drawn.steps) == ("part", [1])
+    assert drawn.values == {row.part: [row.weights] for row in rows}
+    with pytest.raises(ProbeError, match="no column ''"):
+        curves(rows)
+
+
+def test_lines_that_are_called_alike_cannot_be_drawn():
+    class Row(NamedTuple):
+        step: int
+        value: float
+
+    with pytest.raises(ProbeError, match="cannot be distinguished"):
+        curves([Row(step, 1.0 * step + line) for step in (0, 1) for line in (0, 1)])
 
 
 def test_the_command_keeps_snapshots_and_draws_what_it_prints(text_file, tmp_path, capsys):

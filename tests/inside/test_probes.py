@@ -86,6 +86,19 @@ def test_a_probe_leaves_the_model_as_it_is(subject):
     np.testing.assert_array_equal(subject.model.parameters.data, before)
 
 
+def test_a_place_counts_from_either_end_as_in_python(subject):
+    T = len(TEXT)
+    assert [subject.place(number) for number in (0, T - 1, -1, -T)] == [0, T - 1, T - 1, 0]
+    for number in (T, -T - 1):
+        with pytest.raises(ProbeError, match=f"place {number} is not there, allowed are -{T} to {T - 1}"):
+            subject.place(number)
+
+
+def test_a_text_is_cut_to_the_context_and_needs_two_tokens(make, corpus):
+    assert len(Subject(make(), TEXT * 2, corpus).ids) == 16
+    assert len(Subject(make(), "th", corpus).ids) == 2
+
+
 def test_one_line_of_python_gives_a_table(make):
     rows = probe("lens", make(), TEXT, place=3)
     assert [row.depth for row in rows] == [0, 1, 2]
