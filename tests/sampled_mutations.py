@@ -15,6 +15,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -33,6 +34,7 @@ ROOMS = {
     "sweeps/results": ["tests/sweeps/results", "tests/sweeps/report", GOLDEN],
 }
 MIN_CAUGHT = 0.9
+MAX_BYTES = 16 << 30  # of addresses: a break may ask for any number of them, and gets an error
 
 # Breaks that change nothing that anyone can observe: (file, line, what is replaced, by what) and why.
 EQUIVALENT = {
@@ -172,6 +174,7 @@ def fork(function):
     if pid:
         return pid
     os.setpgid(0, 0)
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -180,6 +183,12 @@ def fork(function):
         code = function()
     finally:
         os._exit(code)
+
+
+def end_group(pid):
+    """End a child and all that it started."""
+    with contextlib.suppress(ProcessLookupError):  # all of it has ended, or it is not a group of its own yet
+        os.killpg(pid, signal.SIGKILL)
 
 
 def pytest_in(folder, arguments, plugins=()):
@@ -275,7 +284,7 @@ def watch_tests(folder, tests):
 
 def patience(tests, seconds):
     """How long these tests may take before they count as hanging, which is as good as a failure."""
-    return 60 + 4 * sum(seconds.get(name, 0.0) for name in tests)
+    return 30 + 4 * sum(seconds.get(name, 0.0) for name in tests)
 
 
 def main():
@@ -321,9 +330,9 @@ def main():
                 running[pid] = mutation, folder, time.monotonic() + patience(tests, seconds)
             pid, status = os.waitpid(-1, os.WNOHANG)
             for late in [one for one, (_, _, until) in running.items() if one != pid and time.monotonic() > until]:
-                with contextlib.suppress(ProcessLookupError):  # it has not come to be a group of its own
-                    os.killpg(late, signal.SIGKILL)
+                end_group(late)
             if pid in running:
+                end_group(pid)  # what it started may be waiting for it
                 mutation, folder, _ = running.pop(pid)
                 shutil.copy(ROOT / mutation.file, folder / mutation.file)
                 free.append(folder)

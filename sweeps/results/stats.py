@@ -118,13 +118,13 @@ def tail(distance: float, error: float, n: int) -> float:
 def difference_p(values: Sequence[float] | Array) -> float:
     """P-value of the two-sided t-test that the true mean is 0; 1 where there are fewer than two values."""
     mean, error, n = mean_and_error(values)
-    return min(1.0, 2 * tail(abs(mean), error, n)) if n > 1 else 1.0
+    return min(1.0, 2 * tail(abs(mean), error, n))
 
 
 def above_p(values: Sequence[float] | Array, bound: float) -> float:
     """P-value of the one-sided t-test whose claim is that the true mean lies above `bound`."""
     mean, error, n = mean_and_error(values)
-    return tail(mean - bound, error, n) if n > 1 else 1.0
+    return tail(mean - bound, error, n)
 
 
 def below_p(values: Sequence[float] | Array, bound: float) -> float:

@@ -158,6 +158,11 @@ def test_a_head_of_zero_queries_has_no_direction_and_no_size():
     assert (of.query_norm, of.cosine, of.size, of.largest, of.spread) == (0, 0, 0, 0, 0)
 
 
+def test_one_token_alone_has_no_spread():
+    of = statistics_of(made(np.ones((1, 4)), np.ones((1, 4))))
+    assert (of.size, of.spread) == (2.0, 0.0)
+
+
 def test_means_by_distance_are_those_of_the_diagonals():
     queries, keys = np.array([[1.0], [2], [3]]), np.array([[1.0], [10], [100]])
     of = by_distance(made(queries, keys), 0, 0)

@@ -155,6 +155,16 @@ def test_a_head_without_queries_is_a_head_that_looks_at_everything_alike(rng, id
     np.testing.assert_allclose(changed, model.forward(ids)[0], rtol=1e-9)
 
 
+def test_all_heads_of_a_layer_one_by_one_are_the_layer(rng, ids):
+    model = random_model(tiny(), rng)
+    uniform = INTERVENTIONS["uniform"]()
+    at_once, _ = run_changed(model, ids, {Part(0, "attention"): uniform})
+    one_by_one, _ = run_changed(model, ids, {part: uniform for part in all_heads(model) if part.layer == 0})
+    np.testing.assert_allclose(one_by_one, at_once, rtol=1e-9)
+    alone, _ = run_changed(model, ids, {Part(0, "attention", 1): uniform})
+    assert not np.allclose(alone, at_once)
+
+
 def test_taking_out_positions_or_norms_gives_the_model_that_never_had_them(rng, ids):
     for slot, value, take_out in [("position", "rope", without_positions), ("norm", "layernorm", without_norms)]:
         model = random_model(tiny(**{slot: value}), rng)
@@ -185,9 +195,18 @@ def test_the_mean_may_be_that_of_another_pass(rng, ids):
 
 def test_a_part_is_found_by_its_name_and_a_wrong_name_is_told(rng):
     model = random_model(tiny(), rng)
-    for part in [*all_heads(model), Part(0, "mlp"), Part(1, "attention"), Part(1, "mlp", 7)]:
+    for part in [*all_heads(model), Part(0, "mlp"), Part(1, "attention"), Part(1, "mlp", 29)]:
         assert find_part(model, str(part)) == part
-    for wrong in ("attention.2", "attention.0.head.3", "mlp.0.head.1", "mlp.0.neuron.99", "head", ""):
+    wrong_places = (
+        "attention.2",
+        "mlp.2",
+        "attention.2.head.0",
+        "attention.0.head.3",
+        "mlp.2.neuron.0",
+        "mlp.0.neuron.30",
+    )
+    no_places = ("attention.x", "attention.x.head.0", "attention.0.head.x", "mlp.x.neuron.0", "mlp.0.neuron.x")
+    for wrong in (*wrong_places, *no_places, "mlp.0.head.1", "norm.0", "head", ""):
         with pytest.raises(ValueError, match=r"attention\.N\.head\.M"):
             find_part(model, wrong)
 

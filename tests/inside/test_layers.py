@@ -5,7 +5,7 @@ import pytest
 
 from support import tiny
 from tlab import Transformer
-from tlab.inside.attention import attention_statistics, attention_targets
+from tlab.inside.attention import attention_statistics, attention_targets, target_masks
 from tlab.inside.layers import dead_share, layer_insights, norm_of
 from tlab.nn.model import first_nonfinite, named_arrays
 
@@ -168,3 +168,27 @@ def test_the_entropy_of_a_layer_that_looks_at_all_alike_is_the_mean_of_log_t(mod
 
 def test_the_norm_of_several_arrays_is_that_of_all_their_entries():
     assert norm_of([np.array([[3.0]]), np.array([0.0, 4.0])]) == 5.0
+
+
+def test_matrices_of_zeros_have_no_ratio_to_be_moved_by(model, ids):
+    for name, param in model.parameters.items():
+        if name.startswith("blocks.1.") and param.role == "matrix":
+            param.data[...] = 0
+    _, rows = insights_after(model, ids)
+    assert rows[1].update_ratio == 0
+
+
+def test_the_entropy_is_that_of_the_first_four_texts_of_a_batch(model):
+    model.blocks[0].attention.qkv.weight.data *= 50  # else all texts are looked at much alike
+    texts = np.array([[1, 2, 3, 4, 5, 6]] * 4 + [[7, 7, 7, 7, 7, 7]] * 4)
+    _, all_of_them = insights_after(model, texts)
+    _, the_first = insights_after(model, texts[:4])
+    assert [row.entropy for row in all_of_them] == pytest.approx([row.entropy for row in the_first])
+    _, three = insights_after(model, np.concatenate([texts[:3], texts[4:]]))
+    assert three[0].entropy != pytest.approx(the_first[0].entropy)
+
+
+def test_near_are_the_tokens_from_three_to_eight_places_before():
+    near = target_masks(np.arange(12))["near"]
+    assert np.flatnonzero(near[11]).tolist() == [3, 4, 5, 6, 7, 8]
+    assert np.flatnonzero(near[3]).tolist() == [0] and not near[2].any()

@@ -128,6 +128,11 @@ def test_the_shares_of_the_stream_add_up_to_one(make, residual, depth):
     assert {"token", "position", "offset"} <= {row.part for row in rows}
 
 
+def test_deeper_than_the_last_block_is_the_stream_after_it(make):
+    checkpoint = make()
+    assert probe("stream", checkpoint, TEXT, depth=99) == probe("stream", checkpoint, TEXT, depth=2)
+
+
 def test_at_depth_zero_there_are_token_and_position_alone(make):
     for position, has in [("learned", True), ("rope", False)]:
         rows = {row.part: row for row in probe("stream", make(position=position), TEXT, depth=0)}

@@ -153,6 +153,11 @@ def test_char_refuses_an_alphabet_that_does_not_number_its_characters(alphabet):
         CharTokenizer(alphabet)
 
 
+def test_char_names_all_of_five_unknown_characters():
+    with pytest.raises(UnknownCharacterError, match=r"'e' \(U\+0065\); allowed"):
+        CharTokenizer.from_text("0").encode("abcde0")
+
+
 def test_half_a_surrogate_pair_is_refused_because_json_could_not_keep_it():
     for give in (CharTokenizer.from_text, ByteTokenizer().encode):
         with pytest.raises(UnknownCharacterError, match=r"character 2 of the text is '\\ud83d'"):

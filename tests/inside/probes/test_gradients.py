@@ -1,8 +1,11 @@
 """The table of gradients, against norms taken by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
+import tlab.inside.probes.gradients
 from support import tiny
 from tlab import Checkpoint, TrainConfig, Transformer
 from tlab.checks import random_model
@@ -33,3 +36,31 @@ def test_every_part_has_its_norms_and_the_gradient_is_divided_by_the_weights(ver
     for row in rows:
         assert row.now_share == pytest.approx(row.now / row.weights)
     assert np.sqrt(sum(row.now**2 for row in rows)) == pytest.approx(norm(model.parameters.values(), "grad"))
+
+
+@pytest.mark.parametrize(
+    ("signal", "noise", "scale", "share"),
+    [(2.0, 8.0, 4.0, 0.2), (0.0, 8.0, math.inf, 1.0), (-2.0, 8.0, math.inf, 1.0), (0.5, 8.0, 16.0, 0.5)],
+)
+def test_the_noise_scale_is_infinite_where_no_signal_is_left(signal, noise, scale, share, verse, monkeypatch):
+    monkeypatch.setattr(tlab.inside.probes.gradients, "signal_and_noise", lambda *squares: (signal, noise))
+    model = Transformer(tiny(vocab_size=verse.tokenizer.vocab_size))
+    weights = {name: param.data for name, param in model.parameters.items()}
+    checkpoint = Checkpoint(model.config, TrainConfig(batch_size=16), verse.describe(), 0, weights)
+    assert probe("noise", checkpoint, "the", verse, batches=2) == [(signal, noise, scale, 16, share)]
+
+
+def test_noise_is_measured_on_small_batches_and_all_of_them_together(verse, rng):
+    model = random_model(tiny(vocab_size=verse.tokenizer.vocab_size), rng)
+    weights = {name: param.data.copy() for name, param in model.parameters.items()}
+    checkpoint = Checkpoint(model.config, TrainConfig(), verse.describe(), 0, weights)
+    (row,) = probe("noise", checkpoint, "the", verse, batches=3, batch_size=2, seed=4)
+    gradients = []
+    for step in range(3):
+        model.parameters.grad[...] = 0
+        model.accumulate_gradients(*draw_batch(verse.train, 2, 8, 4, step))
+        gradients.append(model.parameters.grad.copy())
+    small, big = np.mean([g @ g for g in gradients]), np.sum(np.mean(gradients, axis=0) ** 2)
+    # |G|^2 + S / 2 is the square of a small batch's gradient, |G|^2 + S / 6 that of all of them.
+    assert row.noise == pytest.approx((small - big) / (1 / 2 - 1 / 6))
+    assert row.signal == pytest.approx(big - row.noise / 6)
