@@ -37,9 +37,14 @@ MIN_CAUGHT = 0.9
 MAX_BYTES = 16 << 30  # of addresses: a break may ask for any number of them, and gets an error
 
 # Breaks that change nothing that anyone can observe: (file, line, what is replaced, by what) and why.
+TOO_LONG = "the scores of so many tokens fit into no memory"
 EQUIVALENT = {
-    ("tlab/inside/probes/lengths.py", "edges = [0, *(2**k for k in range(20) if 2**k < T), T]", "20", "(21)"):
-        "windows of 2 ** 20 tokens fit into no memory",
+    ("tlab/inside/probes/lengths.py", "edges = [0, *(2**k for k in range(20) if 2**k < T), T]", "20", "(21)"): TOO_LONG,
+    ("tlab/inside/probes/lengths.py", "edges = [0, *(2**k for k in range(20) if 2**k < T), T]", "20", "(19)"): TOO_LONG,
+    ("tlab/inside/probes/heads.py", "distances = [d for d in (*range(9), *(2**k for k in range(4, 16))) if d < T]",
+     "16", "(17)"): TOO_LONG,
+    ("tlab/inside/probes/heads.py", "distances = [d for d in (*range(9), *(2**k for k in range(4, 16))) if d < T]",
+     "16", "(15)"): TOO_LONG,
     ("tlab/text/tokenizers.py", "self.id_of = np.full(self.code_points[-1] + 2, -1, dtype=np.int32)", "2", "(3)"):
         "one more place that is never reached",
     ("tlab/text/corpora.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",

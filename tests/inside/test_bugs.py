@@ -7,6 +7,7 @@ from support import tiny
 from tlab import TrainConfig, Transformer
 from tlab.checks import run_checks
 from tlab.inside.bugs import BUGS, checks_with, trainer_with
+from tlab.nn.loss import softmax
 from tlab.text import corpus_from_text
 from tlab.training.trainer import Trainer
 
@@ -63,6 +64,22 @@ def test_without_the_mask_a_head_of_equal_scores_looks_at_all_tokens_alike(ids):
     BUGS["no-mask"]().plant(model)
     weights = model.forward(ids)[1].blocks[0].attention.weights
     np.testing.assert_allclose(weights, np.full(weights.shape, 1 / ids.shape[1]), rtol=1e-6)
+
+
+def test_without_the_scale_scores_are_plain_products(ids):
+    model = Transformer(tiny(position="none"), dtype=np.float64)
+    BUGS["no-scale"]().plant(model)
+    trace = model.forward(ids)[1].blocks[1].attention
+    scores = trace.queries @ trace.keys.swapaxes(-1, -2)
+    weights = softmax(np.where(np.tri(ids.shape[1], dtype=bool), scores, -np.inf))
+    np.testing.assert_allclose(trace.weights, weights, rtol=1e-9)
+
+
+def test_labels_that_are_not_shifted_ask_each_token_for_itself(ids):
+    sound, broken = Transformer(tiny()), Transformer(tiny())
+    BUGS["shifted-labels"]().plant(broken)
+    assert broken.accumulate_gradients(ids, 10 - ids)[0] == sound.accumulate_gradients(ids, ids)[0]
+    np.testing.assert_array_equal(broken.parameters.grad, sound.parameters.grad)
 
 
 def test_the_checks_of_a_bug_are_those_of_the_first_seed_unless_another_is_given():

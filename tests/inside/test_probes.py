@@ -1,5 +1,6 @@
 """Probes, on models whose answer follows from theory."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from tlab.inside.probes.trace import full_trace
 from tlab.inside.probing import log_softmax
 from tlab.nn.loss import CrossEntropy
 from tlab.registry import UnknownKeyError
-from tlab.text import corpus_from_text
+from tlab.text import corpus_from_text, load_corpus
 from tlab.training.trainer import draw_batch
 
 TEXT = "the quick brown"
@@ -454,6 +455,16 @@ def test_windows_are_of_held_out_text_and_a_text_too_short_for_one_is_told(make,
 def test_a_probe_that_needs_a_text_that_cannot_be_had_says_so(make):
     with pytest.raises(ProbeError, match="searches the text that the model was trained on"):
         probe("units", make(), TEXT)
+
+
+def test_a_corpus_is_looked_up_by_its_name_and_has_to_be_the_text_that_it_was(rng):
+    repeat = load_corpus("repeat")
+    model = random_model(tiny(vocab_size=repeat.tokenizer.vocab_size), rng)
+    checkpoint = checkpoint_of(model, repeat)
+    assert probe("units", checkpoint, "abcd") == probe("units", checkpoint, "abcd", repeat)
+    other = dataclasses.replace(checkpoint, corpus={**checkpoint.corpus, "sha256": "0" * 64})
+    with pytest.raises(ProbeError, match="'repeat', which is another text here than it was"):
+        probe("units", other, "abcd")
 
 
 # --- the full trace ---
