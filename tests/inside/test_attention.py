@@ -165,9 +165,11 @@ def test_one_token_alone_has_no_spread():
 
 def test_means_by_distance_are_those_of_the_diagonals():
     queries, keys = np.array([[1.0], [2], [3]]), np.array([[1.0], [10], [100]])
-    of = by_distance(made(queries, keys), 0, 0)
+    reading = made(queries, keys)
+    of = by_distance(reading, 0, 0)
     np.testing.assert_allclose(of.score, [(1 + 20 + 300) / 3, (2 + 30) / 2, 3])
-    assert of.weight.sum() > 0
+    weights = reading.weights[0, 0]
+    np.testing.assert_allclose(of.weight, [np.trace(weights) / 3, (weights[1, 0] + weights[2, 1]) / 2, weights[2, 0]])
 
 
 def test_a_thumbnail_keeps_the_largest_weight_of_each_tile():
