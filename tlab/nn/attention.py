@@ -43,6 +43,90 @@ def merge_heads(heads: Array) -> Array:
     return heads.transpose(0, 2, 1, 3).reshape(B, T, H * D)
 
 
+class Attention:
+    """y = softmax(Q K^T / sqrt(D) + mask) V W_out, per head, with Q, K, V = x W_qkv.
+
+    Notice: the division by sqrt(D) keeps the scores of random queries and keys at variance 1. Without it a wide
+    head's softmax starts out as a hard choice, and its gradient is nearly zero (Vaswani et al. 2017).
+    """
+
+    def __init__(
+        self,
+        space: ParamSpace,
+        name: str,
+        hidden_dim: int,
+        num_heads: int,
+        position: Position,
+        init: Init,
+        bias: bool,
+    ) -> None:
+        self.num_heads = num_heads
+        self.head_dim = hidden_dim // num_heads
+        self.scale = 1.0 / math.sqrt(self.head_dim)
+        self.position = position
+        self.softmax: Callable[[Array, Array], Array] = masked_softmax
+        self.softmax_backward: Callable[[Array, Array], Array] = softmax_backward
+        self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, 3 * hidden_dim), init.matrix, bias)
+        self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
+
+    def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, AttentionTrace]:
+        """x (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time."""
+        start = past.cache.position if past else 0
+
+        qkv, _ = self.qkv.forward(x)  # (B, T, 3 C)
+        queries, keys, values = self.split_qkv(qkv)  # (B, H, T, D) each
+        queries, keys = self.position.rotate(queries, keys, start)
+        if past:
+            keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
+
+        scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
+        scores *= self.scale  # 1 / sqrt(D)
+        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S), -inf: not to be seen
+        weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S), each row sums to 1
+
+        attended = np.empty(x.shape, x.dtype)  # (B, T, C)
+        np.matmul(weights, values, out=split_heads(attended, self.head_dim))
+        y, _ = self.out.forward(attended)  # (B, T, C)
+        return y, AttentionTrace(x, queries, keys, values, weights, attended, start)
+
+    def split_qkv(self, qkv: Array) -> tuple[Array, Array, Array]:
+        """(B, T, 3 C) -> queries, keys and values, (B, H, T, D) each: views, to read and to write through."""
+        H, heads = self.num_heads, split_heads(qkv, self.head_dim)  # (B, 3 H, T, D)
+        return heads[:, :H], heads[:, H : 2 * H], heads[:, 2 * H :]
+
+    def mask(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
+        """(T, S) or (H, T, S), to be added to the scores: the position's bias, and -inf where a query may not look."""
+        mask = causal_mask(num_queries, num_keys, self.position.context_length, dtype)
+        if "scores" in self.position.acts_on:
+            mask = mask + self.position.score_bias(num_queries, num_keys, dtype)
+        return mask
+
+    def backward(self, dy: Array, trace: AttentionTrace, record: GradientRecord = NO_RECORD) -> Array:
+        """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
+        x, queries, keys, values, weights, attended, start = trace
+
+        dattended = self.out.backward(dy, attended)  # (B, T, C)
+        record(attended=dattended)
+        dattended = split_heads(dattended, self.head_dim)  # (B, H, T, D)
+        dqkv = np.empty((*x.shape[:2], 3 * x.shape[2]), x.dtype)  # (B, T, 3 C)
+        dqueries, dkeys, dvalues = self.split_qkv(dqkv)  # (B, H, T, D) each
+        np.matmul(weights.swapaxes(-1, -2), dattended, out=dvalues)
+        dweights = dattended @ values.swapaxes(-1, -2)  # (B, H, T, S)
+        record(weights=dweights)
+        dscores = self.softmax_backward(dweights, weights)
+        record(masked=dscores, scores=dscores)
+        self.position.score_bias_backward(dscores)
+        dscores *= self.scale  # (B, H, T, S)
+        np.matmul(dscores, keys, out=dqueries)
+        np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)
+        record(values=dvalues, keys=dkeys, queries=dqueries)
+        if "heads" in self.position.acts_on:
+            dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
+        dx = self.qkv.backward(dqkv, x)  # (B, T, C)
+        record(x=dx)
+        return dx
+
+
 def causal_mask(num_queries: int, num_keys: int, context_length: int, dtype: np.dtype) -> Array:
     """(T, S), to be added to the scores: 0 where a query may look, -inf at the tokens that come after it.
 
@@ -78,9 +162,10 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
 
 def softmax_backward(dweights: Array, weights: Array) -> Array:
     """Gradient of the scores, (B, H, T, S), written over that of the weights."""
-    # Raising one score lowers the row's other weights: the mean gradient of the row, by weight, is taken out.
-    dweights -= np.einsum("bhts,bhts->bht", dweights, weights)[..., None]
-    dweights *= weights
+    # dscores = weights * (dweights - sum over s of weights * dweights). The sum is a row's mean gradient, by weight: it
+    # is taken out because raising one score lowers the row's other weights.
+    dweights -= np.einsum("bhts,bhts->bht", dweights, weights)[..., None]  # (B, H, T, 1)
+    dweights *= weights  # (B, H, T, S)
     return dweights
 
 
@@ -152,87 +237,3 @@ class LayerCache(NamedTuple):
 
     cache: KVCache
     layer: int
-
-
-class Attention:
-    """y = softmax(Q K^T / sqrt(D) + mask) V W_out, per head, with Q, K, V = x W_qkv.
-
-    Notice: the division by sqrt(D) keeps the scores of random queries and keys at variance 1. Without it a wide
-    head's softmax starts out as a hard choice, and its gradient is nearly zero (Vaswani et al. 2017).
-    """
-
-    def __init__(
-        self,
-        space: ParamSpace,
-        name: str,
-        hidden_dim: int,
-        num_heads: int,
-        position: Position,
-        init: Init,
-        bias: bool,
-    ) -> None:
-        self.num_heads = num_heads
-        self.head_dim = hidden_dim // num_heads
-        self.scale = 1.0 / math.sqrt(self.head_dim)
-        self.position = position
-        self.softmax: Callable[[Array, Array], Array] = masked_softmax
-        self.softmax_backward: Callable[[Array, Array], Array] = softmax_backward
-        self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, 3 * hidden_dim), init.matrix, bias)
-        self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
-
-    def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, AttentionTrace]:
-        """x (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time."""
-        start = past.cache.position if past else 0
-
-        qkv, _ = self.qkv.forward(x)  # (B, T, 3 C)
-        queries, keys, values = self.split_qkv(qkv)  # (B, H, T, D) each
-        queries, keys = self.position.rotate(queries, keys, start)
-        if past:
-            keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
-
-        scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
-        scores *= self.scale
-        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S)
-        weights = self.softmax(scores, mask)  # (B, H, T, S)
-
-        attended = np.empty(x.shape, x.dtype)  # (B, T, C)
-        np.matmul(weights, values, out=split_heads(attended, self.head_dim))
-        y, _ = self.out.forward(attended)  # (B, T, C)
-        return y, AttentionTrace(x, queries, keys, values, weights, attended, start)
-
-    def split_qkv(self, qkv: Array) -> tuple[Array, Array, Array]:
-        """(B, T, 3 C) -> queries, keys and values, (B, H, T, D) each: views, to read and to write through."""
-        H, heads = self.num_heads, split_heads(qkv, self.head_dim)  # (B, 3 H, T, D)
-        return heads[:, :H], heads[:, H : 2 * H], heads[:, 2 * H :]
-
-    def mask(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
-        """(T, S) or (H, T, S), to be added to the scores: the position's bias, and -inf where a query may not look."""
-        mask = causal_mask(num_queries, num_keys, self.position.context_length, dtype)
-        if "scores" in self.position.acts_on:
-            mask = mask + self.position.score_bias(num_queries, num_keys, dtype)
-        return mask
-
-    def backward(self, dy: Array, trace: AttentionTrace, record: GradientRecord = NO_RECORD) -> Array:
-        """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
-        x, queries, keys, values, weights, attended, start = trace
-
-        dattended = self.out.backward(dy, attended)  # (B, T, C)
-        record(attended=dattended)
-        dattended = split_heads(dattended, self.head_dim)  # (B, H, T, D)
-        dqkv = np.empty((*x.shape[:2], 3 * x.shape[2]), x.dtype)  # (B, T, 3 C)
-        dqueries, dkeys, dvalues = self.split_qkv(dqkv)  # (B, H, T, D) each
-        np.matmul(weights.swapaxes(-1, -2), dattended, out=dvalues)
-        dweights = dattended @ values.swapaxes(-1, -2)  # (B, H, T, S)
-        record(weights=dweights)
-        dscores = self.softmax_backward(dweights, weights)
-        record(masked=dscores, scores=dscores)
-        self.position.score_bias_backward(dscores)
-        dscores *= self.scale
-        np.matmul(dscores, keys, out=dqueries)
-        np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)
-        record(values=dvalues, keys=dkeys, queries=dqueries)
-        if "heads" in self.position.acts_on:
-            dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
-        dx = self.qkv.backward(dqkv, x)  # (B, T, C)
-        record(x=dx)
-        return dx

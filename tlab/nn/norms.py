@@ -52,9 +52,8 @@ class NormCache(NamedTuple):
     rstd: Array  # (N, 1), 1 / standard deviation or 1 / RMS of each token
 
 
-# Norms are short of arithmetic and rich in memory traffic, so three things below are written for speed. All tokens are
-# the rows of one matrix, (N, C). A mean over channels is a product with a vector of 1/C: NumPy's own reduction over the
-# last axis takes twice as long. And a large array is overwritten by the next step where it is no longer needed.
+# All tokens are the rows of one matrix, (N, C) with N = B T. A mean over channels is a product with a vector of 1/C:
+# NumPy's own reduction over the last axis takes twice as long.
 
 
 def mean_over_channels(rows: Array) -> Array:
@@ -62,9 +61,9 @@ def mean_over_channels(rows: Array) -> Array:
     return rows.dot(averaging(rows.shape[1], rows.dtype.char)[:, None])
 
 
-def scaled_mean(rows: Array, scale: Param) -> Array:
-    """(N, C) -> (N, 1): the mean over channels of `rows * scale`, without that product."""
-    return rows.dot(scale.data[:, None] * (1.0 / scale.size))
+def mean_of_product(rows: Array, scale: Array) -> Array:
+    """(N, C) and (C,) -> (N, 1): the mean over channels of rows * scale, without making that product."""
+    return rows.dot(scale[:, None] * (1 / len(scale)))
 
 
 @lru_cache(maxsize=32)
@@ -105,23 +104,24 @@ class LayerNorm(Norm):
         mean = mean_over_channels(rows)  # (N, 1)
         deviation = rows - mean  # (N, C)
         variance = mean_over_channels(deviation * deviation)  # (N, 1)
-        rstd = 1.0 / np.sqrt(variance + self.epsilon)  # (N, 1)
-        normalized = np.multiply(deviation, rstd, out=deviation)  # (N, C)
+        rstd = 1 / np.sqrt(variance + self.epsilon)  # (N, 1)
+        normalized = deviation * rstd  # (N, C)
         y = normalized * self.scale.data  # (N, C)
         y += self.shift.data
         return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), rstd)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)  # (N, C) each
-        dscale = dy_rows * normalized  # (N, C), of each token
+        dscale_by_token = dy_rows * normalized  # (N, C)
+        self.scale.grad += sum_rows(dscale_by_token)  # (C,)
         self.shift.grad += sum_rows(dy_rows)  # (C,)
-        self.scale.grad += sum_rows(dscale)  # (C,)
         dnormalized = dy_rows * self.scale.data  # (N, C)
-        # A change of x that only shifts a token or only stretches it is undone by the norm. So the gradient loses its
-        # part along (1, 1, ..., 1) and its part along the normalized vector.
+        # The norm undoes a change of x that only shifts the token or only stretches it. So the gradient loses its part
+        # along (1, 1, ..., 1), which is its mean, and its part along the normalized vector.
         along_ones = mean_over_channels(dnormalized)  # (N, 1)
-        along_normalized = scaled_mean(dscale, self.scale)  # (N, 1), the mean of dnormalized * normalized
-        dx = np.subtract(dnormalized, along_ones, out=dnormalized)  # (N, C)
+        along_normalized = mean_of_product(dscale_by_token, self.scale.data)  # (N, 1), of dnormalized * normalized
+        dx = dnormalized  # (N, C), in the same memory
+        dx -= along_ones
         dx -= normalized * along_normalized
         dx *= cache.rstd
         return dx.reshape(dy.shape)
@@ -152,19 +152,20 @@ class RmsNorm(Norm):
     def forward(self, x: Array) -> tuple[Array, NormCache]:
         rows = as_rows(x)  # (N, C), N = B T
         mean_square = mean_over_channels(rows * rows)  # (N, 1)
-        rstd = 1.0 / np.sqrt(mean_square + self.epsilon)  # (N, 1)
+        rstd = 1 / np.sqrt(mean_square + self.epsilon)  # (N, 1)
         normalized = rows * rstd  # (N, C)
         y = normalized * self.scale.data  # (N, C)
         return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), rstd)
 
     def backward(self, dy: Array, cache: NormCache) -> Array:
         dy_rows, normalized = as_rows(dy), as_rows(cache.normalized)  # (N, C) each
-        dscale = dy_rows * normalized  # (N, C), of each token
-        self.scale.grad += sum_rows(dscale)  # (C,)
+        dscale_by_token = dy_rows * normalized  # (N, C)
+        self.scale.grad += sum_rows(dscale_by_token)  # (C,)
         dnormalized = dy_rows * self.scale.data  # (N, C)
-        # A change of x that only stretches a token is undone by the norm: the gradient loses its part along it.
-        along_normalized = scaled_mean(dscale, self.scale)  # (N, 1), the mean of dnormalized * normalized
-        dx = np.subtract(dnormalized, normalized * along_normalized, out=dnormalized)  # (N, C)
+        # The norm undoes a change of x that only stretches the token: the gradient loses its part along it.
+        along_normalized = mean_of_product(dscale_by_token, self.scale.data)  # (N, 1), of dnormalized * normalized
+        dx = dnormalized  # (N, C), in the same memory
+        dx -= normalized * along_normalized
         dx *= cache.rstd
         return dx.reshape(dy.shape)
 

@@ -116,8 +116,9 @@ def sinusoids(length: int, hidden_dim: int, dtype: str) -> Array:
 class Rope(Position):
     """Rotates each pair of channels of a query and a key by an angle that grows with the position.
 
-    Notice: a query rotated by t and a key by s have a product that knows only t - s. The pairs are channel i with
-    channel i + D/2 (the half layout).
+    Notice: the query of token t is rotated t times, the key of token s is rotated s times, so their score depends on
+    the positions only through t - s. Each step rotates pair i, channels i and i + D/2 (the half layout), by theta_i =
+    10000^(-2i/D): the first by a radian, which tells neighbours apart, the last so slowly that far places differ.
     """
 
     acts_on = frozenset({"heads"})
@@ -125,14 +126,11 @@ class Rope(Position):
 
     @staticmethod
     def reference(heads: Array) -> Array:
-        """(T, D) -> (T, D), pair by pair as complex numbers."""
+        """(T, D) -> (T, D): each pair as one complex number, which a product with exp(i angle) rotates."""
         T, D = heads.shape
-        angle = np.arange(T)[:, None] * 10_000 ** (-np.arange(D // 2) / (D // 2))
-        rotated = (heads[:, : D // 2] + 1j * heads[:, D // 2 :]) * np.exp(1j * angle)
+        angle = np.arange(T)[:, None] * 10_000 ** (-np.arange(D // 2) / (D // 2))  # (T, D/2)
+        rotated = (heads[:, : D // 2] + 1j * heads[:, D // 2 :]) * np.exp(1j * angle)  # (T, D/2)
         return np.concatenate([rotated.real, rotated.imag], axis=1)
-
-    # By the angle a, a head h becomes cos(a) h + sin(a) J h, where J rotates each pair by a right angle. J h is a
-    # product with a small matrix: four times as fast as to work on half heads, of a few channels each.
 
     def rotate(self, queries: Array, keys: Array, start: int) -> tuple[Array, Array]:
         return self.rotate_by(+1, queries, keys, start)
@@ -144,11 +142,12 @@ class Rope(Position):
         """(..., T, D) each -> the same, rotated by plus or minus the angle of each position."""
         T, D = queries.shape[-2:]
         cos, sin, right_angle = rotations(table_length(start + T, self.context_length), D, queries.dtype.char)
-        heads = np.empty((2, *queries.shape), queries.dtype)  # (2, ..., T, D)
-        heads[0], heads[1] = queries, keys
+        heads = np.array((queries, keys))  # (2, ..., T, D)
+        # rotated = J(heads) sin + heads cos, where J rotates each pair by a right angle: (a, b) -> (-b, a). J is a
+        # product with a small matrix: four times as fast as to work on half heads, of a few channels each.
         rotated = heads @ (right_angle if direction > 0 else right_angle.T)  # (2, ..., T, D) @ (D, D)
         rotated *= sin[start : start + T]  # (T, D)
-        rotated += heads * cos[start : start + T]
+        rotated += heads * cos[start : start + T]  # (2, ..., T, D)
         return rotated[0], rotated[1]
 
 
@@ -190,13 +189,14 @@ class Alibi(Position):
 
     def score_bias(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
         length = table_length(num_keys, self.context_length)
-        return alibi_bias(self.num_heads, length, dtype.char)[:, num_keys - num_queries : num_keys, :num_keys]
+        bias = alibi_bias(self.num_heads, length, dtype.char)  # (H, length, length)
+        return bias[:, num_keys - num_queries : num_keys, :num_keys]  # (H, T, S)
 
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def alibi_bias(num_heads: int, length: int, dtype: str) -> Array:
     """(H, length, length): minus slope times distance."""
-    distance = np.arange(length)[:, None] - np.arange(length)[None, :]
+    distance = np.arange(length)[:, None] - np.arange(length)[None, :]  # (length, length), t - s
     bias = (-Alibi.reference(num_heads)[:, None, None] * distance).astype(dtype)
     bias.setflags(write=False)
     return bias

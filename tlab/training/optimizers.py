@@ -83,10 +83,10 @@ class Sgd(Optimizer):
     def step(self, space: ParamSpace, learning_rate: float) -> None:
         self.num_updates += 1
         self.add_weight_decay(space)
-        velocity = self.state["velocity"]
-        velocity *= self.momentum
-        velocity += space.grad
-        space.data -= learning_rate * velocity
+        v = self.state["velocity"]  # (num_parameters,), as are the gradient and the weights
+        v *= self.momentum
+        v += space.grad
+        space.data -= learning_rate * v
 
 
 ADAM_FORMULA = (
@@ -124,26 +124,18 @@ class Adam(Optimizer):
         self.follow_moments(space, learning_rate)
 
     def follow_moments(self, space: ParamSpace, learning_rate: float) -> None:
-        """The step of `reference` without the decay: in place, and with one array for all that is between."""
+        """The step of `reference` without the decay, in place; all arrays are (num_parameters,)."""
         self.num_updates += 1
-        beta1, beta2 = self.beta1, self.beta2
-        # Both averages start at zero; the corrections make up for that (hats in the formula).
-        correction1 = 1 - beta1**self.num_updates
-        correction2 = 1 - beta2**self.num_updates
-        grad, first, second = space.grad, self.state["first_moment"], self.state["second_moment"]
-        change = grad * (1 - beta1)
-        first *= beta1
-        first += change
-        np.multiply(grad, grad, out=change)
-        change *= 1 - beta2
-        second *= beta2
-        second += change
-        np.sqrt(second, out=change)
-        change *= 1 / math.sqrt(correction2)
-        change += self.epsilon
-        np.divide(first, change, out=change)
-        change *= learning_rate / correction1
-        space.data -= change
+        t, beta1, beta2 = self.num_updates, self.beta1, self.beta2
+        g, m, v = space.grad, self.state["first_moment"], self.state["second_moment"]
+        m *= beta1
+        m += (1 - beta1) * g  # running mean of the gradient
+        v *= beta2
+        v += (1 - beta2) * (g * g)  # and of its square
+        # Both started at zero and are too small by 1 - beta^t. The hats make up for that: here by factors, as a number
+        # is divided sooner than an array.
+        denominator = (1 / math.sqrt(1 - beta2**t)) * np.sqrt(v) + self.epsilon  # sqrt(v_hat) + epsilon
+        space.data -= (learning_rate / (1 - beta1**t)) * (m / denominator)  # learning_rate * m_hat / denominator
 
 
 @OPTIMIZERS.add(
