@@ -9,6 +9,10 @@ normal noise at any number of seeds from 2 on. `python -m benchmarks.statistics`
 from noise that is skewed or has heavy tails. One-sided tests suffer more: where the noise is strongly skewed, TOST at
 5 % errs in some 9 %.
 
+**Judging.** `verdict_of` calls a difference real where t says that it is not 0 (`difference_p`, after `holm` for all
+that are compared at once), equivalent where TOST says that it lies within the margin (`equality_p`), a real one below
+the margin where both hold, and inconclusive where neither does.
+
 **Few seeds.** One seed says nothing about chance: its interval is the whole line, its p-value 1. With two, Student's
 t has one degree of freedom, and only a difference of some thirteen times its standard error is significant.
 """

@@ -49,6 +49,8 @@ manifest.json: format, schema, grids (a list of {"values": {field: [...]}, "seed
 last one last, of began, command, grid, versions, blas, processor, git, source, corpora ...).
 
 Every file is written whole or not at all, so a sweep may be ended at any moment; the same command goes on with it.
+What is resumed are cells, not steps: one with a record is done, and all others are trained from their first step. Only
+a cell that was in flight too often when its process died is given up (`Execution.attempts`) and recorded as killed.
 """
 
 from __future__ import annotations

@@ -152,7 +152,11 @@ class Trainer:
             yield self.train_step()
 
     def train_step(self) -> StepRecord:
-        """Make one update; a step whose loss or gradient is not finite makes none and ends the run."""
+        """Make one update; a step whose loss or gradient is not finite makes none and ends the run.
+
+        `compute_gradients` draws a batch, runs it forward and backward, and clips the gradient. The optimizer, one of
+        optimizers.py, changes the weights by it at the schedule's learning rate. `validate` measures what came of it.
+        """
         began = time.perf_counter()
         step = self.step + 1
         learning_rate = self.train_config.learning_rate_at(step)
@@ -179,7 +183,10 @@ class Trainer:
         return self.records[-1]
 
     def compute_gradients(self, step: int) -> tuple[float, float]:
-        """Leave the step's gradient, clipped, in the model; -> its loss, and the norm before clipping."""
+        """Leave the step's gradient, clipped, in the model; -> its loss, and the norm before clipping.
+
+        Each thread runs `Transformer.accumulate_gradients`, forward, loss and backward, on its share of the batch.
+        """
         config, space = self.train_config, self.model.parameters
         batch = draw_batch(self.corpus.train, config.batch_size, self.config.context_length, config.batch_seed, step)
         space.grad[...] = 0

@@ -1,6 +1,10 @@
 """The settings of a run as controls, built from the config dataclasses and the registries when the page is built.
 
 A part that was registered a moment ago is offered like any other; no key is named here.
+
+Where a value goes: Start reads all controls with `Controls.job`, which makes a ModelConfig and a TrainConfig of them
+for each side (`make_plans`). `Runs.start` queues this `Job` and sends it to a worker process, where `make_trainers`
+gives the two configs to a `Trainer`.
 """
 
 from __future__ import annotations
