@@ -225,11 +225,7 @@ def copied(folder):
 
 
 def watch_tests(folder, tests):
-    """({(file, line): tests that run it}, {test: seconds}).
-
-    What a fixture runs that several tests share belongs to all of them. A line that only an import runs belongs to all
-    tests, those of its file first; so do lines that are part of no statement (0).
-    """
+    """Run tests with coverage in a child, for `watched` to read what they did; -> its pid."""
 
     def run():
         import coverage
@@ -273,7 +269,15 @@ def watch_tests(folder, tests):
         (folder / "watched.json").write_text(json.dumps([lines, recorder.seconds, recorder.failed]))
         return 0
 
-    os.waitpid(fork(run), 0)
+    return fork(run)
+
+
+def watched(folder):
+    """({(file, line): tests that run it}, {test: seconds}).
+
+    What a fixture runs that several tests share belongs to all of them. A line that only an import runs belongs to all
+    tests, those of its file first; so do lines that are part of no statement (0).
+    """
     lines, seconds, failed = json.loads((folder / "watched.json").read_text())
     if failed:
         print(f"left out, since they fail as they are: {', '.join(failed)}")
@@ -321,14 +325,19 @@ def main():
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         free = [copied(Path(temporary) / str(number)) for number in range(wanted.processes)]
-        watched = {room: watch_tests(free[0], ROOMS[room]) for room in sorted({files[m.file] for m in sample})}
+        rooms, of_room = sorted({files[m.file] for m in sample}), {}
+        for first in range(0, len(rooms), len(free)):
+            at_once = dict(zip(rooms[first:], free, strict=False))
+            for pid in [watch_tests(folder, ROOMS[room]) for room, folder in at_once.items()]:
+                os.waitpid(pid, 0)
+            of_room.update({room: watched(folder) for room, folder in at_once.items()})
         print(f"{len(sample)} breaks; the tests as they are took {time.monotonic() - began:.0f} s", flush=True)
         survivors, running = [], {}
         waiting = list(sample)
         while waiting or running:
             while waiting and free:
                 mutation, folder = waiting.pop(0), free.pop()
-                runs, seconds = watched[files[mutation.file]]
+                runs, seconds = of_room[files[mutation.file]]
                 tests = runs.get((mutation.file, mutation.line), runs.get((mutation.file, 0), []))
                 (folder / mutation.file).write_text(mutation.source, encoding="utf-8")
                 pid = fork(lambda: pytest_in(folder, ["-x", *tests]) if tests else 0)  # noqa: B023, it runs at once
