@@ -37,6 +37,12 @@ MIN_CAUGHT = 0.9
 MAX_BYTES = 16 << 30  # of addresses: a break may ask for any number of them, and gets an error
 
 # Breaks that change nothing that anyone can observe: (file, line, what is replaced, by what) and why.
+AT_ONCE = "how much is read at once decides over memory alone"
+ROWS, FIELD, CURVE = (
+    "ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole",
+    "MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long",
+    "CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written",
+)
 TOO_LONG = "the scores of so many tokens fit into no memory"
 EQUIVALENT = {
     ("tlab/inside/probes/lengths.py", "edges = [0, *(2**k for k in range(20) if 2**k < T), T]", "20", "(21)"): TOO_LONG,
@@ -45,6 +51,13 @@ EQUIVALENT = {
      "16", "(17)"): TOO_LONG,
     ("tlab/inside/probes/heads.py", "distances = [d for d in (*range(9), *(2**k for k in range(4, 16))) if d < T]",
      "16", "(15)"): TOO_LONG,
+    ("sweeps/results/read.py", ROWS, "500_000", "(500001)"): AT_ONCE,
+    ("sweeps/results/read.py", ROWS, "500_000", "(499999)"): AT_ONCE,
+    ("sweeps/results/read.py", FIELD, "1", "(2)"): AT_ONCE,
+    ("sweeps/results/read.py", FIELD, "24", "(25)"): AT_ONCE,
+    ("sweeps/results/write.py", CURVE, "1", "(2)"): AT_ONCE,
+    ("sweeps/results/write.py", CURVE, "20", "(21)"): AT_ONCE,
+    ("sweeps/results/write.py", CURVE, "20", "(19)"): AT_ONCE,
     ("tlab/text/tokenizers.py", "self.id_of = np.full(self.code_points[-1] + 2, -1, dtype=np.int32)", "2", "(3)"):
         "one more place that is never reached",
     ("tlab/text/corpora.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",
