@@ -58,6 +58,9 @@ EQUIVALENT = {
     ("sweeps/results/write.py", CURVE, "1", "(2)"): AT_ONCE,
     ("sweeps/results/write.py", CURVE, "20", "(21)"): AT_ONCE,
     ("sweeps/results/write.py", CURVE, "20", "(19)"): AT_ONCE,
+    ("tlab/inside/figures.py", "last = max(curves.steps[-1], 1)", "1", "(2)"): "the marks of 1 and 2 are the same",
+    ("tlab/training/parallel.py", 'self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")', "1", "(0)"):
+        "the pool starts no more threads than it gets work for",
     ("tlab/text/tokenizers.py", "self.id_of = np.full(self.code_points[-1] + 2, -1, dtype=np.int32)", "2", "(3)"):
         "one more place that is never reached",
     ("tlab/text/corpora.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",
