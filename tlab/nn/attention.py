@@ -31,18 +31,6 @@ class AttentionTrace(NamedTuple):
     start: int  # position of the first of the T tokens
 
 
-def split_heads(x: Array, head_dim: int) -> Array:
-    """(B, T, H D) -> (B, H, T, D): each head's channels by themselves; a view."""
-    B, T, _ = x.shape
-    return x.reshape(B, T, -1, head_dim).transpose(0, 2, 1, 3)
-
-
-def merge_heads(heads: Array) -> Array:
-    """(B, H, T, D) -> (B, T, H D): the heads' channels side by side; of what `split_heads` made, a view."""
-    B, H, T, D = heads.shape
-    return heads.transpose(0, 2, 1, 3).reshape(B, T, H * D)
-
-
 class Attention:
     """y = softmax(Q K^T / sqrt(D) + mask) V W_out, per head, with Q, K, V = x W_qkv.
 
@@ -75,17 +63,17 @@ class Attention:
 
         qkv, _ = self.qkv.forward(x)  # (B, T, 3 C)
         queries, keys, values = self.split_qkv(qkv)  # (B, H, T, D) each
-        queries, keys = self.position.rotate(queries, keys, start)
+        queries, keys = self.position.rotate(queries, keys, start)  # (B, H, T, D) each
         if past:
             keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
 
         scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
         scores *= self.scale  # 1 / sqrt(D)
-        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S), -inf: not to be seen
+        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S): -inf hides a key
         weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S), each row sums to 1
 
         attended = np.empty(x.shape, x.dtype)  # (B, T, C)
-        np.matmul(weights, values, out=split_heads(attended, self.head_dim))
+        np.matmul(weights, values, out=split_heads(attended, self.head_dim))  # through a view, (B, H, T, D)
         y, _ = self.out.forward(attended)  # (B, T, C)
         return y, AttentionTrace(x, queries, keys, values, weights, attended, start)
 
@@ -110,21 +98,33 @@ class Attention:
         dattended = split_heads(dattended, self.head_dim)  # (B, H, T, D)
         dqkv = np.empty((*x.shape[:2], 3 * x.shape[2]), x.dtype)  # (B, T, 3 C)
         dqueries, dkeys, dvalues = self.split_qkv(dqkv)  # (B, H, T, D) each
-        np.matmul(weights.swapaxes(-1, -2), dattended, out=dvalues)
+        np.matmul(weights.swapaxes(-1, -2), dattended, out=dvalues)  # (B, H, S, D)
         dweights = dattended @ values.swapaxes(-1, -2)  # (B, H, T, S)
         record(weights=dweights)
-        dscores = self.softmax_backward(dweights, weights)
+        dscores = self.softmax_backward(dweights, weights)  # (B, H, T, S)
         record(masked=dscores, scores=dscores)
         self.position.score_bias_backward(dscores)
         dscores *= self.scale  # (B, H, T, S)
-        np.matmul(dscores, keys, out=dqueries)
-        np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)
+        np.matmul(dscores, keys, out=dqueries)  # (B, H, T, D)
+        np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)  # (B, H, S, D)
         record(values=dvalues, keys=dkeys, queries=dqueries)
         if "heads" in self.position.acts_on:
             dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
         dx = self.qkv.backward(dqkv, x)  # (B, T, C)
         record(x=dx)
         return dx
+
+
+def split_heads(x: Array, head_dim: int) -> Array:
+    """(B, T, H D) -> (B, H, T, D): each head's channels by themselves; a view."""
+    B, T, _ = x.shape
+    return x.reshape(B, T, -1, head_dim).transpose(0, 2, 1, 3)
+
+
+def merge_heads(heads: Array) -> Array:
+    """(B, H, T, D) -> (B, T, H D): the heads' channels side by side; of what `split_heads` made, a view."""
+    B, H, T, D = heads.shape
+    return heads.transpose(0, 2, 1, 3).reshape(B, T, H * D)
 
 
 def causal_mask(num_queries: int, num_keys: int, context_length: int, dtype: np.dtype) -> Array:
