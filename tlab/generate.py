@@ -305,31 +305,10 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
 
 
 def generate_tokens(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    prompt: str,
-    *,
-    max_new_tokens: int = 200,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
-    seed: int = 0,
+    model: Transformer, tokenizer: Tokenizer, prompt: str, **settings: int | float | None
 ) -> Iterator[Token]:
-    """`generate`, for a live model, such as one in the middle of its training."""
-    rows = generate_samples(
-        model,
-        tokenizer,
-        prompt,
-        samples=1,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-    )
-    return (row[0] for row in rows)
+    """`generate`, with the same settings, for a live model, such as one in the middle of its training."""
+    return (row[0] for row in generate_samples(model, tokenizer, prompt, samples=1, **settings))  # pyright: ignore
 
 
 def generate_samples(

@@ -9,6 +9,7 @@ import platform
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,18 @@ def environment(threads: int) -> dict[str, Any]:
 # --- memory ---
 
 
+def call_glibc(name: str, *arguments: int) -> bool:
+    """Whether a function of the C library did what it was asked; False where there is none, as it is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    try:
+        return bool(getattr(ctypes.CDLL(None), name)(*arguments))
+    except (OSError, AttributeError):
+        return False
+
+
 @functools.cache
 def keep_freed_memory() -> bool:
     """Tell the C library's allocator, once a process, to reuse what is freed. A model calls it when it is made.
@@ -93,17 +106,9 @@ def keep_freed_memory() -> bool:
     Returns:
         whether it took effect: on Linux with glibc. Elsewhere nothing is changed.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    import ctypes
-
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
     ONE_GIB = 1 << 30
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, ONE_GIB)) and bool(mallopt(M_TRIM_THRESHOLD, ONE_GIB))
+    return call_glibc("mallopt", M_MMAP_THRESHOLD, ONE_GIB) and call_glibc("mallopt", M_TRIM_THRESHOLD, ONE_GIB)
 
 
 def share_heaps() -> bool:
@@ -114,16 +119,8 @@ def share_heaps() -> bool:
     Returns:
         whether it took effect: on Linux with glibc. Elsewhere nothing is changed.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    import ctypes
-
     M_ARENA_MAX = -8  # from malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_ARENA_MAX, 2))
+    return call_glibc("mallopt", M_ARENA_MAX, 2)
 
 
 def give_back_memory() -> bool:
@@ -132,31 +129,19 @@ def give_back_memory() -> bool:
     Returns:
         whether there was any to return: on Linux with glibc. Elsewhere nothing is done.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    import ctypes
-
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
-        return False
-    return bool(trim(0))
+    return call_glibc("malloc_trim", 0)
 
 
 def forget_peak_memory() -> None:
     """Reset the process's peak memory, where the system can do that (Linux)."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mib() -> float | None:
     """Peak memory of this process since `forget_peak_memory`, in MiB; None where the system does not report it."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            found = next(line.split() for line in file if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return None
-    return int(found[1]) / 1024  # the system counts in KiB
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text("ascii").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024  # the system counts in KiB
+    return None
