@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import joblib
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
 from sweeps import console
-from sweeps.findings.command import FindingsCommand
+from sweeps.findings.command import FindingsCommand, FindingsError
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid
 from sweeps.grid.parse import GRID_PRESETS, parse_grid
@@ -27,7 +27,7 @@ from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
 from sweeps.store.record import FAILURES
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
-from tlab.text.corpora import DEFAULT_CORPUS
+from tlab.text.corpora import DEFAULT_CORPUS, CorpusError
 from tlab.training.config import TrainConfig
 
 FolderArg = Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -99,6 +99,12 @@ class RunArgs:
             mixed_source=self.mixed_source,
         )
 
+    def run(self, grid: Grid | None, store: Store, argv: Sequence[str], **again: Any) -> SweepResult:
+        """Train what is missing, and what `again` names to `run_sweep`."""
+        execution = self.execution()
+        announce = functools.partial(announce_run, store, execution)
+        return run_sweep(grid, store, execution, command=["python", "-m", "sweeps", *argv], announce=announce, **again)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanCommand(GridArgs):
@@ -125,10 +131,9 @@ class RunCommand(RunArgs, GridArgs):
     """
 
     def execute(self, argv: Sequence[str]) -> int:
-        execution, grid = self.execution(), self.grid()
+        grid = self.grid()
         store = self.store(grid)
-        announce = functools.partial(announce_run, store, execution)
-        return report_outcome(run_sweep(grid, store, execution, command=command_line(argv), announce=announce), store)
+        return report_outcome(self.run(grid, store, argv), store)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +149,8 @@ class RetryCommand(RunArgs):
     """Only this cell, however it ended: its cell_id, or the start of it. May be given again."""
 
     def execute(self, argv: Sequence[str]) -> int:
-        execution, store = self.execution(), Store(self.folder, must_exist=True)
-        result = run_sweep(
-            None,
-            store,
-            execution,
-            command=command_line(argv),
-            again=self.cells or FAILURES,
-            only_again=True,
-            announce=functools.partial(announce_run, store, execution),
-        )
+        store = Store(self.folder, must_exist=True)
+        result = self.run(None, store, argv, again=self.cells or FAILURES, only_again=True)
         if not result.plan.missing:
             print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
             return EXIT_OK
@@ -229,7 +226,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     try:
         command = tyro.cli(AnyCommand, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
         return command.execute(argv)
-    except (GridError, StoreError, LockedError) as error:
+    except (GridError, StoreError, LockedError, FindingsError, CorpusError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
@@ -237,10 +234,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-
-
-def command_line(argv: Sequence[str]) -> list[str]:
-    return ["python", "-m", "sweeps", *argv]
 
 
 def announce_run(store: Store, execution: Execution, plan: SweepPlan) -> None:

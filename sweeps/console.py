@@ -72,8 +72,8 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
         begun = len(store.started())
         lines.append(f"process {holder['pid']} on {holder['host']} is running, with {several(begun, 'cell')} in flight")
     axes = differing_fields(plan.cells, [axis for grid in plan.grids for axis in grid.axes])
-    wrong = [cell for cell in plan.cells if not cell.alias_of and records.get(cell.cell_id, None) is not None]
-    wrong = [cell for cell in wrong if records[cell.cell_id].status in FAILURES]
+    failed = {cell_id for cell_id, record in records.items() if record.status in FAILURES}
+    wrong = [cell for cell in plan.cells if not cell.alias_of and cell.cell_id in failed]
     for cell in wrong[:MAX_LISTED]:
         record = records[cell.cell_id]
         message = f"{record.status} with {record.error_type}: {record.error_message}"

@@ -23,7 +23,7 @@ from sweeps.findings.page import Finding, finding_as_text, summary_as_text, writ
 from sweeps.findings.trials import read_trials, run_trials, trials_of
 from sweeps.grid.cell_id import Cell
 from sweeps.store.provenance import processor
-from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
 from tlab.wording import did_you_mean, several
 
@@ -55,17 +55,13 @@ class FindingsCommand:
     """The page to write, with its figures in images/ next to it."""
 
     def execute(self, argv: Sequence[str] = ()) -> int:
-        """Run it; -> the exit code: 0 all measured, whatever the verdicts; 1 a run failed; 2 wrong usage."""
-        try:
-            claims = chosen(self.names, quick=self.quick)
-            jobs = joblib.cpu_count() if self.jobs is None else self.jobs
-            for option, value in (("--jobs", jobs), ("--seeds", self.seeds)):
-                if value is not None and value < 1:
-                    raise FindingsError(f"{option} {value}: must be at least 1")
-            corpora = corpora_of(claims)
-        except (FindingsError, CorpusError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return EXIT_USAGE
+        """Run it; -> the exit code: 0 all measured, whatever the verdicts; 1 a run failed."""
+        claims = chosen(self.names, quick=self.quick)
+        jobs = joblib.cpu_count() if self.jobs is None else self.jobs
+        for option, value in (("--jobs", jobs), ("--seeds", self.seeds)):
+            if value is not None and value < 1:
+                raise FindingsError(f"{option} {value}: must be at least 1")
+        corpora = corpora_of(claims)
         trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
         print(f"{several(len(claims), 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
         try:

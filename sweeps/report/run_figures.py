@@ -40,7 +40,6 @@ CellCurves = Mapping[str, Sequence[tuple[int, float]]]
 """Id of a cell that ran -> (step, value) of one metric of its training."""
 
 ORDERED_COLOURS = "cividis"  # for levels that are numbers: dark to light, with every kind of colour vision
-PANELS_ACROSS = 3
 MAX_CONFIGURATIONS = 60  # rows that still fit a page
 LEGEND_CHARACTERS = 110  # that fit into one line of the legend
 

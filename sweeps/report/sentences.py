@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from sweeps.report.analysis import Analysis
 from sweeps.results.effects import Comparison
@@ -204,12 +203,8 @@ def failure_sentence(table: Table) -> str:
         f"every one with {axis_name(axis)} {level_name(axis, level)}"
         for axis in table.axes
         for level in dict.fromkeys(row[axis] for row in bad)
-        if all_bad(table.rows, axis, level)
+        if not any(has_value(row) for row in table.rows if row[axis] == level)
     ]
     return (
         f"{text}{': ' + listed(lost_levels) if lost_levels else ''}. No mean includes them; they are counted beside it."
     )
-
-
-def all_bad(rows: Iterable[Mapping[str, Any]], axis: str, level: Any) -> bool:
-    return not any(has_value(row) for row in rows if row[axis] == level)

@@ -43,7 +43,7 @@ class Cube(NamedTuple):
     """Of each row of the table, its (seed, level, block)."""
 
 
-def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -> Cube:
+def cube_of(table: Table, axis_or_pair: Sequence[str]) -> Cube:
     """Lay the table out by the levels of an axis, or by the pairs of levels of two; see `Cube`."""
     others = [axis for axis in table.axes if axis not in axis_or_pair]
     seeds: dict[Any, int] = {}
@@ -56,7 +56,7 @@ def cube_of(table: Table, axis_or_pair: Sequence[str], measure: str = MEASURE) -
         block = tuple(row[axis] for axis in others)
         keys = ((row[REPLICATE], seeds), (level if len(axis_or_pair) > 1 else level[0], levels), (block, blocks))
         places.append([index.setdefault(key, len(index)) for key, index in keys])
-        values.append(row[measure] if has_value(row, measure) else math.nan)
+        values.append(row[MEASURE] if has_value(row) else math.nan)
         ids.append(functions.setdefault(row["alias_of"] or row["cell_id"], len(functions)))
     shape = (len(seeds), len(levels), len(blocks))
     cube, which = np.full(shape, math.nan), np.full(shape, -1)
@@ -113,13 +113,13 @@ class Effect(NamedTuple):
     all_blocks: int
 
 
-def main_effects(table: Table, axis: str, measure: str = MEASURE) -> list[Effect]:
+def main_effects(table: Table, axis: str) -> list[Effect]:
     """The effect of each level of an axis, in the order of the table.
 
     Levels with few results would leave few blocks to all: the levels that leave the most numbers are averaged, and
     the others have an estimate of no values.
     """
-    cube = cube_of(table, [axis], measure)
+    cube = cube_of(table, [axis])
     chosen, kept = balanced_levels(cube)
     means = cube.values[np.ix_(kept.seeds, chosen, kept.blocks)].mean(axis=2) if kept.size else np.zeros((0, 0))
     deviations = {i: means[:, k] - means.mean(axis=1) for k, i in enumerate(chosen)}
@@ -208,21 +208,21 @@ class Comparison(NamedTuple):
         return verdict_of(self.p_holm, self.p_equal)
 
 
-def comparisons(table: Table, measure: str = MEASURE, margin: float = MARGIN) -> list[Comparison]:
+def comparisons(table: Table, margin: float = MARGIN) -> list[Comparison]:
     """Every pair of levels of every axis, averaged over the other axes within each seed; Holm over all of them."""
     found = []
     for axis in table.axes:
-        cube = cube_of(table, [axis], measure)
+        cube = cube_of(table, [axis])
         for i, j in itertools.combinations(range(len(cube.levels)), 2):
             found.append(compare(cube, [(i, j)], (axis,), (cube.levels[i], cube.levels[j]), None, margin))
     return with_holm(found)
 
 
-def interactions(table: Table, measure: str = MEASURE, margin: float = MARGIN) -> list[Comparison]:
+def interactions(table: Table, margin: float = MARGIN) -> list[Comparison]:
     """Every difference of differences of every two axes; Holm over all of them."""
     found = []
     for axes in itertools.combinations(table.axes, 2):
-        cube = cube_of(table, axes, measure)
+        cube = cube_of(table, axes)
         where = {level: i for i, level in enumerate(cube.levels)}
         firsts, seconds = (list(dict.fromkeys(level[k] for level in cube.levels)) for k in (0, 1))
         for a, b in itertools.combinations(firsts, 2):
@@ -289,14 +289,12 @@ def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
     return [one._replace(p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def interaction_residuals(
-    table: Table, axes: tuple[str, str], measure: str = MEASURE
-) -> tuple[list[Any], list[Any], Numbers]:
+def interaction_residuals(table: Table, axes: tuple[str, str]) -> tuple[list[Any], list[Any], Numbers]:
     """How far each pair of levels lies from what the two levels add up to; -> levels, levels, (levels, levels).
 
     Additive effects are fitted to the means over balanced blocks; pairs without any value are nan and take no part.
     """
-    cube = cube_of(table, axes, measure)
+    cube = cube_of(table, axes)
     finite: Numbers = np.isfinite(cube.values)
     usable: Numbers = np.any(finite, axis=(0, 2))
     kept = balance(np.all(finite[:, usable], axis=1)) if usable.any() else Balanced(np.arange(0), np.arange(0))

@@ -17,17 +17,10 @@ from sweeps.grid.fields import CONFIGS, REPLICATE, parse_value, sweepable
 from sweeps.grid.grid import Grid
 from sweeps.results.table import Table
 from sweeps.store.folder import MANIFEST, StoreError
+from sweeps.store.record import Record
+from tlab.config import field_types, type_alternatives
 
-WHOLE_NUMBERS = ("n_params", "steps_done", "attempts")
-NUMBERS = (
-    "val_loss",
-    "best_val_loss",
-    "train_loss",
-    "tokens_per_second",
-    "wall_seconds",
-    "cpu_seconds",
-    "peak_memory_mib",
-)
+RECORD_TYPES = {column: type_alternatives(kind)[0] for column, kind in field_types(Record).items()}
 ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole
 MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long
 
@@ -65,9 +58,8 @@ def value_of(column: str, text: str | None, axes: tuple[str, ...]) -> Any:
         return None
     if column in axes:
         return parse_value(column, text)
-    if column == REPLICATE or column in WHOLE_NUMBERS:
-        return int(float(text))
-    return float(text) if column in NUMBERS else text
+    kind = int if column == REPLICATE else RECORD_TYPES.get(column)
+    return int(float(text)) if kind is int else float(text) if kind is float else text
 
 
 def read_curves(folder: str | os.PathLike[str]) -> CurvesByCell:

@@ -131,11 +131,6 @@ def above_p(values: Sequence[float] | Array, bound: float) -> float:
     return tail(mean - bound, error, n)
 
 
-def below_p(values: Sequence[float] | Array, bound: float) -> float:
-    """P-value of the one-sided t-test whose claim is that the true mean lies below `bound`."""
-    return above_p(-np.asarray(values, dtype=np.float64), -bound)
-
-
 def equality_p(values: Sequence[float] | Array, margin: float = MARGIN) -> float:
     """P-value of the claim that the true mean lies within +/- margin: two one-sided tests (TOST, Schuirmann 1987).
 
@@ -146,7 +141,8 @@ def equality_p(values: Sequence[float] | Array, margin: float = MARGIN) -> float
     """
     if not margin > 0:
         raise ValueError(f"margin {margin} must be above 0: no finite sample shows that two means are exactly equal")
-    return max(above_p(values, -margin), below_p(values, margin))
+    values = np.asarray(values, dtype=np.float64)
+    return max(above_p(values, -margin), above_p(-values, -margin))
 
 
 def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: int = 100) -> int | None:

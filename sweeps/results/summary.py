@@ -43,9 +43,9 @@ def count_statuses(rows: Iterable[Mapping[str, Any]]) -> Counts:
     return Counts(ok, diverged, len(rows) - ok - diverged)
 
 
-def has_value(row: Mapping[str, Any], measure: str = MEASURE) -> bool:
+def has_value(row: Mapping[str, Any]) -> bool:
     """Whether the row is of a run that ended well and has a finite value."""
-    value = row[measure]
+    value = row[MEASURE]
     return row["status"] == OK and value is not None and math.isfinite(value)
 
 
@@ -179,25 +179,25 @@ def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------------ the rate
 
 
-def at_best_rate(table: Table, axis: str = RATE, measure: str = MEASURE) -> Table:
+def at_best_rate(table: Table) -> Table:
     """The table without that axis: each configuration with the rate that suits it best.
 
     Best is the one of which the most seeds have ended well by now, and of those the lowest mean over seeds; of equals
     the first in the table. Since it is picked by the same losses that are then shown, they are a little too low,
     and for all levels equally.
     """
-    others = tuple(other for other in table.axes if other != axis)
+    others = tuple(other for other in table.axes if other != RATE)
     groups: dict[tuple[Any, ...], dict[Any, list[dict[str, Any]]]] = {}
     for row in table.rows:
-        groups.setdefault(tuple(row[other] for other in others), {}).setdefault(row[axis], []).append(row)
+        groups.setdefault(tuple(row[other] for other in others), {}).setdefault(row[RATE], []).append(row)
 
     def badness(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float]:
-        values = [row[measure] for row in rows if has_value(row, measure)]
+        values = [row[MEASURE] for row in rows if has_value(row)]
         return -len(values), float(np.mean(values)) if values else math.inf
 
     return Table(others, [row for by_rate in groups.values() for row in min(by_rate.values(), key=badness)])
 
 
-def at_rate(table: Table, rate: Any, axis: str = RATE) -> Table:
+def at_rate(table: Table, rate: Any) -> Table:
     """The part of the table with that rate, without the axis."""
-    return Table(tuple(other for other in table.axes if other != axis), [r for r in table.rows if r[axis] == rate])
+    return Table(tuple(other for other in table.axes if other != RATE), [r for r in table.rows if r[RATE] == rate])

@@ -16,16 +16,8 @@ CIRCUMSTANCES = ("tokens_per_second", "wall_seconds", "cpu_seconds", "peak_memor
 """Fields of a `Record` that depend on the run; in all others two runs of a cell are the same."""
 
 OUTCOME_COLUMNS = (
-    "n_params",
-    "steps_done",
-    "val_loss",
-    "best_val_loss",
-    "train_loss",
-    "error_type",
-    "error_message",
-    "traceback_tail",
-    "source",
-    *CIRCUMSTANCES,
+    *("n_params", "steps_done", "val_loss", "best_val_loss", "train_loss"),
+    *("error_type", "error_message", "traceback_tail", "source", *CIRCUMSTANCES),
 )
 """Fields of a `Record` that are columns of the table of cells."""
 

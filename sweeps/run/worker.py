@@ -133,7 +133,7 @@ def watchdog(task: Task, shared: bool) -> Iterator[None]:
 
 
 def begin_worker(driver: int) -> None:
-    leave_interrupts_to_driver()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but the driver ends its workers
     configure_worker()
     threading.Thread(target=end_with_driver, args=(driver,), name="driver watch", daemon=True).start()
 
@@ -144,11 +144,6 @@ def configure_worker() -> None:
     BLAS is limited for good, not only within each cell: nothing else it does is worth a second thread.
     """
     _pinned.append(threadpool_limits(1, user_api="blas"))
-
-
-def leave_interrupts_to_driver() -> None:
-    """Ctrl-C reaches every process of a terminal. A worker ignores it: the driver ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def end_with_driver(driver: int) -> None:

@@ -67,25 +67,16 @@ def source_hash() -> str:
     for name in CORE:
         place = ROOT / "tlab" / name
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            drop_docstrings(tree)
+            tree = WithoutDocstrings().visit(ast.parse(path.read_text(encoding="utf-8")))
             digest.update(f"{path.relative_to(ROOT).as_posix()}\n{ast.dump(tree)}\n".encode())
     return digest.hexdigest()[:12]
 
 
-def drop_docstrings(tree: ast.AST) -> None:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [  # type: ignore[attr-defined]
-                statement
-                for statement in body
-                if not (
-                    isinstance(statement, ast.Expr)
-                    and isinstance(statement.value, ast.Constant)
-                    and isinstance(statement.value.value, str)
-                )
-            ]
+class WithoutDocstrings(ast.NodeTransformer):
+    """Removes every string that is a statement by itself."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
 
 
 def installed(package: str) -> str | None:

@@ -89,11 +89,6 @@ def test_cells_that_are_missing_have_no_value_and_no_function_and_aliases_share_
     assert cube_of(Table(("norm",), []), ["norm"]).values.shape == (0, 0, 0)
 
 
-def test_a_cube_may_be_of_another_measure():
-    rows = [row("none", "pre", seed, 3.0, train_loss=1.0 + seed) for seed in range(2)]
-    assert cube_of(Table(("norm", "residual"), rows), ["norm"], "train_loss").values.ravel().tolist() == [1.0, 2.0]
-
-
 def test_of_equally_many_numbers_those_of_more_seeds_are_kept():
     present = np.array([[1, 1], [1, 0]], bool)  # one seed with two blocks, or two seeds with one
     kept = balance(present)

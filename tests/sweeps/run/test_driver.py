@@ -361,9 +361,7 @@ def test_another_machine_than_last_time_is_a_warning(small, folder, monkeypatch,
 
 def test_comments_and_docstrings_are_no_other_code():
     def tree(text):
-        found = ast.parse(text)
-        sweeps.store.provenance.drop_docstrings(found)
-        return ast.dump(found)
+        return ast.dump(sweeps.store.provenance.WithoutDocstrings().visit(ast.parse(text)))
 
     assert tree("def f():\n    'says'\n    return 1  # one") == tree("def f():\n    return 1")
     assert tree("def f():\n    return 1") != tree("def f():\n    return 2")
