@@ -99,10 +99,7 @@ def backward_over_queries(dweights: Array, weights: Array) -> Array:
 
 
 @BUGS.add(
-    "shifted-labels",
-    label="labels not shifted",
-    formula=r"\text{target}_t = \mathrm{id}_t",
-    source="targets = ids",
+    "shifted-labels", label="labels not shifted", formula=r"\text{target}_t = \mathrm{id}_t", source="targets = ids"
 )
 class ShiftedLabels(Bug):
     """Asks each token for itself instead of the next one.

@@ -1,14 +1,6 @@
 """Text in, numbers out: the corpora to learn from and the tokenizers that turn them into ids."""
 
-from tlab.text.corpora import (
-    CORPORA,
-    DEFAULT_CORPUS,
-    Corpus,
-    CorpusError,
-    corpus_from_text,
-    corpus_names,
-    load_corpus,
-)
+from tlab.text.corpora import CORPORA, DEFAULT_CORPUS, Corpus, CorpusError, corpus_from_text, corpus_names, load_corpus
 from tlab.text.tokenizers import (
     TOKENIZERS,
     ByteTokenizer,

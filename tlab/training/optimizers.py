@@ -138,12 +138,7 @@ class Adam(Optimizer):
         space.data -= (learning_rate / (1 - beta1**t)) * (m / denominator)  # learning_rate * m_hat / denominator
 
 
-@OPTIMIZERS.add(
-    "adamw",
-    label="AdamW",
-    formula=ADAM_FORMULA + r" - \eta \lambda w",
-    source="Loshchilov & Hutter 2019",
-)
+@OPTIMIZERS.add("adamw", label="AdamW", formula=ADAM_FORMULA + r" - \eta \lambda w", source="Loshchilov & Hutter 2019")
 class AdamW(Adam):
     """Adam with decoupled weight decay: at each step all matrices also shrink by the same factor.
 

@@ -158,10 +158,7 @@ class PatchRow(NamedTuple):
 
 
 @PROBES.add(
-    "patch",
-    label="Activation patching",
-    formula=r"\Delta(z_A - z_B)",
-    source="Meng et al. 2022; Wang et al. 2022",
+    "patch", label="Activation patching", formula=r"\Delta(z_A - z_B)", source="Meng et al. 2022; Wang et al. 2022"
 )
 @dataclass(frozen=True)
 class PatchProbe(Probe):

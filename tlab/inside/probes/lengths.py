@@ -26,12 +26,7 @@ class PlaceRow(NamedTuple):
     high: float
 
 
-@PROBES.add(
-    "places",
-    label="Loss by position",
-    formula=r"\mathcal{L}(t)",
-    source="Kaplan et al. 2020, section 3.2",
-)
+@PROBES.add("places", label="Loss by position", formula=r"\mathcal{L}(t)", source="Kaplan et al. 2020, section 3.2")
 @dataclass(frozen=True)
 class PlacesProbe(Probe):
     """The loss at each position of the context: how much it helps to have read more.
@@ -66,12 +61,7 @@ class LengthRow(NamedTuple):
     high: float
 
 
-@PROBES.add(
-    "lengths",
-    label="Length extrapolation",
-    formula=r"\mathcal{L}(kT)",
-    source="Press et al. 2022, Fig. 1",
-)
+@PROBES.add("lengths", label="Length extrapolation", formula=r"\mathcal{L}(kT)", source="Press et al. 2022, Fig. 1")
 @dataclass(frozen=True)
 class LengthsProbe(Probe):
     """The loss on held-out text in windows shorter and longer than those the model was trained on.

@@ -131,10 +131,7 @@ class UnitsRow(NamedTuple):
 
 
 @PROBES.add(
-    "units",
-    label="Dead and saturated units",
-    formula=r"\max_t |h_{t,n}|",
-    source="Glorot et al. 2011; Lu et al. 2019",
+    "units", label="Dead and saturated units", formula=r"\max_t |h_{t,n}|", source="Glorot et al. 2011; Lu et al. 2019"
 )
 @dataclass(frozen=True)
 class UnitsProbe(Probe):
