@@ -1,4 +1,4 @@
-"""The table of a sweep: one row per cell that is done. `sweeps.store.folder` describes its columns."""
+"""The table of a sweep: one row per cell that is done. docs/sweeps.md describes its columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """The columns in order."""
         return ["cell_id", "alias_of", "status", *self.axes, REPLICATE, *OUTCOME_COLUMNS]
 
 

@@ -1,4 +1,4 @@
-"""The tables of a sweep, made from its records, as CSV and as Parquet. `sweeps.store.folder` lists their columns."""
+"""The tables of a sweep, made from its records, as CSV and as Parquet. docs/sweeps.md lists their columns."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is writ
 
 
 def write_cells(folder: Path, table: Table) -> None:
-    """Rewrite cells.csv and cells.parquet."""
     write_atomically(folder / "cells.csv", cells_text(table, table.columns).encode())
     with replaced(folder / "cells.parquet") as file:
         pd.DataFrame(table.rows, columns=table.columns).to_parquet(file, index=False)
 
 
 def cells_text(table: Table, columns: Sequence[str]) -> str:
-    """The cells as CSV, with these columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -60,7 +58,6 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
 
 
 def write_summary(folder: Path, table: Table) -> None:
-    """Rewrite summary.csv and summary.parquet."""
     frame = summary_frame(table, summaries(table)) if table.rows else summary_frame(table, [])
     write_atomically(folder / "summary.csv", frame.to_csv(index=False).encode())
     with replaced(folder / "summary.parquet") as file:

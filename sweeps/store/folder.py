@@ -8,45 +8,7 @@
     curves/<id>.csv    its learning curve
     started/<id>.json  a cell in flight: how often it was started without coming back
 
-Four tables, the first three as .csv and as .parquet, rewritten from the records at the end of every run:
-
-    cells      one row per cell, aliases included
-      cell_id         16 hex digits: the hash of everything that decides the numbers
-      alias_of        the cell_id whose numbers these are, where the cell was not run; else empty
-      status          ok, diverged, failed, killed or timeout
-      <field> ...     every axis, and every other config field that is not the same in all rows
-      seed            the replicate; runs of one seed share their batches and all weights that they can
-      n_params        number of weights
-      steps_done      updates made
-      val_loss        nats per token on the whole validation split after the last step; empty if there is none
-      best_val_loss   the lowest of all looks at the validation split
-      train_loss      mean of the last tenth of the steps
-      error_type, error_message, traceback_tail   of whatever is not ok
-      source          hash of the core's code that made the numbers
-      tokens_per_second, wall_seconds, cpu_seconds, peak_memory_mib, attempts, host
-                      how it went this time: the only columns in which two runs of the same cell may differ
-    curves     long form, one row per number
-      cell_id         never an alias
-      step            1 for the first update
-      split           train (before the update, on its batch) or validation (after it, on the whole split)
-      metric          loss or gradient_norm (over all weights, before clipping)
-      value
-    summary    one row per configuration (all its seeds), the best first; aliases share one row
-      <field> ...     the axes, as in cells; the levels of aliases in one: "pre = post = sandwich"
-      rank            1 for the lowest mean of those with the fewest seeds lost; empty where no seed is ok
-      n_ok, n_diverged, n_failed    cells; n_failed counts failed, killed and timeout
-      mean, sd        of val_loss over the seeds that are ok; sd with n - 1, empty for one seed
-      ci_low, ci_high 95 % interval of the mean; empty for one seed
-      minus_best      paired by seed, to the configuration of rank 1
-      against_best    whether it differs from that one, in words (sweeps.results.stats)
-    effects    only as .csv; one row per level of an axis
-      axis, level     norm, rmsnorm
-      effect          its mean val_loss minus that of all levels of the axis, over the others' combinations
-      ci_low, ci_high 95 % interval over the seeds; empty for one seed
-      n_seeds, n_blocks   what it rests on: seeds, and combinations of the other axes
-
-manifest.json: format, schema, grids (a list of {"values": {field: [...]}, "seeds": [...]}), and runs (a list, the
-last one last, of began, command, grid, versions, blas, processor, git, source, corpora ...).
+docs/sweeps.md describes the tables that are made from them at the end of every run.
 
 Every file is written whole or not at all, so a sweep may be ended at any moment; the same command goes on with it.
 What is resumed are cells, not steps: one with a record is done, and all others are trained from their first step. Only
