@@ -6,7 +6,7 @@ import pytest
 from support import tiny
 from tlab import TrainConfig, Transformer
 from tlab.checks import run_checks
-from tlab.inside.bugs import BUGS, checks_with, trainer_with
+from tlab.inside.bugs import BUGS, checks_with, planted
 from tlab.nn.loss import softmax
 from tlab.text import corpus_from_text
 from tlab.training.trainer import Trainer
@@ -100,8 +100,13 @@ def corpus():
 def curves(corpus):
     config = tiny(vocab_size=corpus.tokenizer.vocab_size, hidden_dim=24, num_heads=3, context_length=16)
     training = TrainConfig(steps=60, batch_size=8, validation_every=0)
-    healthy = losses(Trainer(config, training, corpus))
-    return healthy, {bug: losses(trainer_with(bug, config, training, corpus)) for bug in BUGS}
+
+    def losses_with(bug):
+        trainer = Trainer(config, training, corpus)
+        planted(bug, config)(trainer.model)
+        return losses(trainer)
+
+    return losses(Trainer(config, training, corpus)), {bug: losses_with(bug) for bug in BUGS}
 
 
 def test_every_bug_trains_on_without_a_word(curves):

@@ -21,7 +21,6 @@ from tlab.nn.norms import NORMS
 from tlab.nn.params import NO_RECORD, GradientRecord
 from tlab.nn.residuals import Branch, ResidualTrace
 from tlab.registry import Registry
-from tlab.training.trainer import Trainer
 from tlab.types import Array, Ids
 
 BUGS: Registry[type[Bug]] = Registry("bug")
@@ -233,18 +232,6 @@ class TiedGradient(Bug):
 
 
 # --- what comes of it ---
-
-
-def trainer_with(bug: str, *args: Any, **options: Any) -> Trainer:
-    """`Trainer(...)`, with this bug in its model.
-
-    Raises:
-        UnknownKeyError: no such bug.
-        ValueError: it cannot be made in this model.
-    """
-    trainer = Trainer(*args, **options)
-    planted(bug, trainer.config)(trainer.model)
-    return trainer
 
 
 def planted(bug: str, config: ModelConfig) -> Callable[[Transformer], None]:

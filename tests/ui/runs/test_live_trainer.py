@@ -7,7 +7,7 @@ import pytest
 
 from support import SMALL
 from tlab import ModelConfig, TrainConfig
-from tlab.inside.bugs import planted, trainer_with
+from tlab.inside.bugs import planted
 from tlab.training.trainer import Trainer, evaluate
 from tlab.ui.runs import live_trainer
 from tlab.ui.runs.checkpoint_store import CheckpointStore
@@ -143,7 +143,8 @@ def test_a_record_is_told_before_the_loss_that_completes_it(text_file):
 def test_a_planted_mistake_is_in_what_is_validated_too(verse):
     config = ModelConfig(vocab_size=verse.tokenizer.vocab_size, **SMALL)
     training = TrainConfig(steps=3, batch_size=4)
-    expected = trainer_with("no-mask", config, training, verse)
+    expected = Trainer(config, training, verse)
+    planted("no-mask", config)(expected.model)
     list(expected)
     trainer = LiveTrainer(config, training, verse)
     trainer.apply_bug = planted("no-mask", config)
