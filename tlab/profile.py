@@ -235,16 +235,8 @@ def summarize(watches: list[Watch], weigh: Watch, parts: list[PartFlops]) -> lis
         inside = [other for other in weigh.calls if other[:-1] == path]
         seconds = [watch.seconds[path] for watch in watches]
         own = [watch.seconds[path] - sum(watch.seconds[other] for other in inside) for watch in watches]
-        rows.append(
-            PartProfile(
-                path,
-                calls,
-                statistics.median(seconds),
-                statistics.median(own),
-                own_flops(path, parts),
-                weigh.bytes[path],
-            )
-        )
+        medians = statistics.median(seconds), statistics.median(own)
+        rows.append(PartProfile(path, calls, *medians, own_flops(path, parts), weigh.bytes[path]))
     return rows
 
 

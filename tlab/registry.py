@@ -15,8 +15,7 @@ from tlab.wording import did_you_mean
 Component = TypeVar("Component", bound=type)
 SameClass = TypeVar("SameClass", bound=type)
 
-REGISTRIES: dict[str, Registry] = {}
-"""Every registry by the name of its slot, in the order in which they were made."""
+REGISTRIES: dict[str, Registry] = {}  # every registry by the name of its slot, in the order in which they were made
 
 
 class UnknownKeyError(KeyError, ValueError):

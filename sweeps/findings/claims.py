@@ -97,6 +97,9 @@ RESIDUAL_GROWTH = Claim(
     quick=True,
 )  # fmt: skip
 
+WARMUP_NEEDED_BY_LAYOUT = minus(
+    difference("Post-LN, no warm-up", "Post-LN, warm-up"), difference("Pre-LN, no warm-up", "Pre-LN, warm-up")
+)
 WARMUP_LAYOUT = Claim(
     key="warmup-layout",
     claim="Post-LN needs learning-rate warm-up, Pre-LN does not.",
@@ -110,12 +113,9 @@ WARMUP_LAYOUT = Claim(
     }),
     seeds=8,
     checks=(
-        Check("(Post-LN without - with) - (Pre-LN without - with)",
-              minus(difference("Post-LN, no warm-up", "Post-LN, warm-up"),
-                    difference("Pre-LN, no warm-up", "Pre-LN, warm-up")), low=0.1, rule=MEAN, unit="nats"),
-        Check("the same",
-              minus(difference("Post-LN, no warm-up", "Post-LN, warm-up"),
-                    difference("Pre-LN, no warm-up", "Pre-LN, warm-up")), low=0, unit="nats"),
+        Check("(Post-LN without - with) - (Pre-LN without - with)", WARMUP_NEEDED_BY_LAYOUT, low=0.1, rule=MEAN,
+              unit="nats"),
+        Check("the same", WARMUP_NEEDED_BY_LAYOUT, low=0, unit="nats"),
         Check(f"Post-LN without warm-up, minus the unigram entropy of {UNIGRAM}",
               lambda results: loss(results["Post-LN, no warm-up"]) - UNIGRAM, low=-0.05, high=0.05, unit="nats"),
         Check("Pre-LN without - with", difference("Pre-LN, no warm-up", "Pre-LN, warm-up"), high=0.05, rule=MEAN,

@@ -77,7 +77,6 @@ class FindingsCommand:
         return self.report(claims, corpora)
 
     def trials(self, claim: Claim, corpora: Mapping[str, Corpus]) -> dict[str, list[Cell]]:
-        """What a claim needs: label -> one trial per seed."""
         num_seeds = self.seeds or claim.seeds
         return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
 
@@ -127,11 +126,7 @@ def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
 
 
 def corpora_of(claims: Sequence[Claim]) -> dict[str, Corpus]:
-    """Every corpus that the claims need.
-
-    Raises:
-        CorpusError: a text cannot be loaded.
-    """
+    """Every corpus that the claims need; a CorpusError where a text cannot be loaded."""
     names = dict.fromkeys(str(run.settings["corpus"]) for claim in claims for run in claim.runs.values())
     return {name: load_corpus(name) for name in names}
 

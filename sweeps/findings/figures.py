@@ -61,14 +61,7 @@ def draw_mean(axes: Axes, x: Sequence[float], values: Any, i: int, label: str) -
 def draw_depths(
     axes: Axes, seeds: Sequence[SeedResults], kinds: Mapping[str, str], number: Callable[[Any], float]
 ) -> None:
-    """A line for each kind of model; its runs are called "<kind> <number of layers>".
-
-    Args:
-        axes: where.
-        seeds: the results.
-        kinds: kind -> what the legend calls it.
-        number: takes the number from one outcome.
-    """
+    """A line for each of `kinds` (kind -> its name in the legend); its runs are called "<kind> <number of layers>"."""
     for i, (kind, label) in enumerate(kinds.items()):
         draw_mean(axes, DEPTHS, [[number(results[f"{kind} {L}"]) for L in DEPTHS] for results in seeds], i, label)
     tidy(axes)
@@ -193,11 +186,9 @@ def nanogpt_anchor(seeds: Sequence[SeedResults]) -> Figure:
 
 
 def draw_estimates(axes: Axes, rows: Sequence[tuple[str, Estimate, Sequence[float], str]]) -> None:
-    """Differences from zero, one row each, the first on top: every seed a dot, the mean with its interval below.
+    """Differences from zero, the first on top: every seed a dot, the mean with its interval below.
 
-    Args:
-        axes: where.
-        rows: label, estimate, the values that it was made of, and colour.
+    A row is a label, the estimate, the values that it was made of, and a colour.
     """
     for i, (_, found, values, color) in enumerate(rows):
         axes.plot(values, [i - 0.2] * len(values), "o", color=color, alpha=0.45, markersize=4, markeredgewidth=0)

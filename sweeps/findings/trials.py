@@ -26,13 +26,9 @@ RUNS = "runs"  # the folder of the records, beside the page
 
 
 def trials_of(measure: str, settings: Mapping[str, Any], num_seeds: int, corpora: Mapping[str, Corpus]) -> list[Cell]:
-    """A configuration with the seeds 0 to `num_seeds` - 1.
+    """A measure of a configuration with the seeds 0 to `num_seeds` - 1.
 
-    Args:
-        measure: a key of `MEASURES`.
-        settings: "corpus", and any fields of `ModelConfig` and `TrainConfig` that are not at their defaults.
-        num_seeds: how many.
-        corpora: the texts by their names.
+    `settings` are "corpus", and any fields of `ModelConfig` and `TrainConfig` that are not at their defaults.
 
     Raises:
         ConfigError: there is no such field or value.
@@ -65,13 +61,9 @@ def trial_flops(trial: Cell) -> float:
 
 
 def run_trials(trials: Sequence[Cell], folder: Path, corpora: Mapping[str, Corpus], *, jobs: int = 1) -> RunEnd:
-    """Make every trial that has no outcome yet, the costliest first. The same call again continues.
+    """Make every trial that has no outcome yet, each once, the costliest first. The same call again continues.
 
-    Args:
-        trials: what to measure; of equal ones only one is made.
-        folder: where outcomes are, and go.
-        corpora: the texts of all trials.
-        jobs: how many at once, each in a process with one BLAS thread; 1 works in this process.
+    `jobs` are made at once, each in a process with one BLAS thread; 1 works in this process.
     """
     return run_measures(
         trials,

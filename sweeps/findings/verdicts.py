@@ -141,7 +141,6 @@ class Contrast(NamedTuple):
 
 
 def contrasts(seeds: Sequence[SeedResults], number: Callable[[Outcome], float], baseline: str) -> list[Contrast]:
-    """Every configuration's difference from the baseline, paired by seed, with p-values after Holm."""
     labels = [label for label in seeds[0] if label != baseline]
     differences = [
         finite_values(number(results[label]) - number(results[baseline]) for results in seeds) for label in labels

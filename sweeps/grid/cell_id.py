@@ -57,7 +57,6 @@ class Cell:
         return {**vars(self.text), **vars(self.model), **vars(self.train)}
 
     def describe(self, axes: Sequence[str]) -> str:
-        """What sets it apart in a sweep over `axes`, such as "norm=none seed=1"."""
         return " ".join(f"{field}={self.value(field)}" for field in (*axes, "seed"))
 
 

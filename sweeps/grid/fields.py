@@ -31,7 +31,6 @@ def sweepable() -> dict[str, type[Config]]:
 
 
 def owner_of(field: str) -> type[Config]:
-    """The config class that has `field`; a GridError with the nearest name where none has."""
     known = sweepable()
     if field in known:
         return known[field]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +18,7 @@ from sweeps.store.folder import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, St
 from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import CurveRow
-from tlab.files import write_atomically
+from tlab.files import replaced
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables are made from, and what happened in a run
 PRIVATE = ("host", "traceback_tail")
@@ -52,15 +50,12 @@ def export(store: Store, to: Path | None = None) -> Path:
         (to / MANIFEST).write_text(manifest, "utf-8")
         return to
     to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
-        half = Path(folder) / to.name
-        with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in files:
-                archive.write(path, Path(store.folder.name) / path.relative_to(store.folder))
-            about = zipfile.ZipInfo(f"{store.folder.name}/{MANIFEST}", DAY_ZERO)
-            about.external_attr = 0o644 << 16
-            archive.writestr(about, manifest, zipfile.ZIP_DEFLATED)
-        half.replace(to)
+    with replaced(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, Path(store.folder.name) / path.relative_to(store.folder))
+        about = zipfile.ZipInfo(f"{store.folder.name}/{MANIFEST}", DAY_ZERO)
+        about.external_attr = 0o644 << 16
+        archive.writestr(about, manifest, zipfile.ZIP_DEFLATED)
     return to
 
 
@@ -113,12 +108,10 @@ def small_form(store: Store, to: Path | None = None) -> Path:
     files["cells.csv"] = cells_text(table, [column for column in table.columns if column not in PRIVATE])
     files["curves.csv"] = short_curves(store, ran)
     files["manifest.json"] = json.dumps({"grids": without_folders(store.manifest["grids"])}, indent=1)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, text in files.items():  # without the time, so that the same sweep makes the same bytes
             archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED, 9)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(to, content.getvalue())
     return to
 
 

@@ -131,11 +131,7 @@ def draw_scale(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, 
 
 
 def main_effects_figure(effects: Sequence[Effect]) -> Figure:
-    """Each level's mean minus that of all levels of its axis, with its 95 % interval; left of the line is better.
-
-    Args:
-        effects: of one axis or of several, from `effects.main_effects`.
-    """
+    """Each level's mean minus that of all levels of its axis, with its 95 % interval; left of the line is better."""
     drawn = list(effects)
     num_rows = max(3, len(drawn) + len({one.axis for one in drawn}))
     figure, axes = new_figure(5.8, 1.3 + 0.29 * num_rows)
@@ -208,12 +204,7 @@ COSTS = {"wall_seconds": "seconds per run", "n_params": "parameters"}  # column 
 
 
 def cost_figure(table: Table, column: str) -> Figure:
-    """A dot for each configuration: its loss against its cost; the line joins those that no other beats on both.
-
-    Args:
-        table: the cells.
-        column: a key of `COSTS`.
-    """
+    """A dot for each configuration: its loss against its cost; the line joins those that no other beats on both."""
     by_id = {row["cell_id"]: row for row in table.rows}
     shown = []
     for one in configurations(table):

@@ -56,7 +56,6 @@ class IntervalPlot(NamedTuple):
 
 
 def interval_plot(estimate: Estimate, reach: float, margin: float) -> IntervalPlot:
-    """Where the parts of the plot of an estimate go, on a line from -`reach` to `reach`."""
     values = (estimate.mean, estimate.low, estimate.high, margin)
     return IntervalPlot(*(round(100 * max(-1.0, min(1.0, value / reach)), 1) for value in values))
 

@@ -93,12 +93,7 @@ def learning_curves_figure(table: Table, curves: CellCurves, axis: str | None) -
     A level's curve is the mean over those levels of all other axes at which every level has a loss, for each seed by
     itself: else a level would look better for its cells that diverged. The line is the mean over seeds and the band
     reaches from the lowest seed to the highest. Since all cells of a seed read the same batches, the difference within
-    a seed is free of the batches' noise: the lower panel shows what the upper one hides.
-
-    Args:
-        table: the cells.
-        curves: those of their training.
-        axis: one of the table's axes; None for a sweep without any, in which only the seeds differ.
+    a seed is free of the batches' noise: the lower panel shows what the upper one hides. Without axes, seeds differ.
     """
     if axis is None:
         figure, axes = new_figure(6.4, 4.0)

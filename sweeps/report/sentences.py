@@ -88,12 +88,7 @@ def subtraction(one: Comparison) -> str:
 
 
 def basis_sentence(one: Comparison, num_tests: int) -> str:
-    """What a comparison rests on and, where that was not enough, how many seeds might be.
-
-    Args:
-        one: the comparison.
-        num_tests: the size of its family, for Holm's correction.
-    """
+    """What a comparison, one of `num_tests`, rests on and, where that was not enough, how many seeds might be."""
     words = [" with ".join(map(axis_name, one.axes)), several(one.estimate.n, "seed")]
     if one.all_blocks != 1 or one.blocks != 1:
         words.append(f"{one.blocks} of {several(one.all_blocks, 'combination')}")

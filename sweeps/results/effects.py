@@ -75,7 +75,6 @@ class Balanced(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers that are for each level."""
         return len(self.seeds) * len(self.blocks)
 
 
@@ -204,7 +203,6 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """One of `VERDICTS`."""
         return verdict_of(self.p_holm, self.p_equal)
 
 
@@ -244,13 +242,8 @@ def compare(
 ) -> Comparison:
     """Test the difference of two levels of a cube, or the difference of two such differences; before Holm's adjustment.
 
-    Args:
-        cube: the values.
-        pairs: the levels' indices. What is zero by its aliases alone (`trivially_zero`) is left out.
-        axes: the axes that the cube is laid out by.
-        first: the two levels of the first axis.
-        second: those of the second one, where there are two.
-        margin: for the test of equality.
+    `pairs` are the levels' indices; what is zero by its aliases alone (`trivially_zero`) is left out. `first` and
+    `second` are the levels of the first axis, and those of the second one, where there are two.
     """
     by_pair = [cube.values[:, i] - cube.values[:, j] for i, j in pairs]  # (seeds, blocks) each
     differences = by_pair[0] - by_pair[1] if len(by_pair) > 1 else by_pair[0]

@@ -26,7 +26,6 @@ def level_phrase(axis: str, value: Any) -> str:
 
 
 def axis_name(axis: str) -> str:
-    """A field's name in words: "learning rate"."""
     return axis.replace("_", " ")
 
 

@@ -53,7 +53,6 @@ def read_table(folder: str | os.PathLike[str]) -> Table:
 
 
 def value_of(column: str, text: str | None, axes: tuple[str, ...]) -> Any:
-    """What a field of cells.csv means; None for an empty one."""
     if not text:
         return None
     if column in axes:

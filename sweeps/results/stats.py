@@ -58,7 +58,6 @@ class Estimate(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
@@ -148,13 +147,8 @@ def equality_p(values: Sequence[float] | Array, margin: float = MARGIN) -> float
 def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: int = 100) -> int | None:
     """How many seeds would make this difference significant, if further seeds are like these; None above `most`.
 
-    A guess to plan with: both numbers come from the few seeds that there are.
-
-    Args:
-        difference: mean over seeds.
-        spread: its standard deviation over seeds.
-        alpha: what the p-value has to come down to: 5 %, divided by the number of tests.
-        most: where to give up.
+    A guess to plan with: the mean difference and its spread over seeds come from the few seeds that there are. `alpha`
+    is what the p-value has to come down to: 5 %, divided by the number of tests.
     """
     n = np.arange(2, most + 1)
     enough = 2 * student.sf(abs(difference) * np.sqrt(n) / spread, n - 1) <= alpha if spread > 0 else n == n[0]
@@ -181,12 +175,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict_of(p_different: float, p_equal: float) -> str:
-    """What two tests together allow to say: one of `VERDICTS`.
-
-    Args:
-        p_different: from `difference_p`, after `holm` where it is one of many.
-        p_equal: from `equality_p`.
-    """
+    """What `difference_p` (after `holm`, where it is one of many) and `equality_p` allow to say: one of `VERDICTS`."""
     equal = p_equal <= ALPHA
     if p_different <= ALPHA:
         return BELOW_MARGIN if equal else REAL

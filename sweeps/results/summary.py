@@ -67,17 +67,14 @@ class Configuration:
 
     @property
     def mean(self) -> float:
-        """Over the seeds that have a loss; infinite where none has."""
         return sum(self.losses.values()) / len(self.losses) if self.losses else float("inf")
 
     @property
     def caveat(self) -> str:
-        """What the mean leaves out, in words."""
         return self.counts.caveat
 
     @property
     def counts(self) -> Counts:
-        """How many seeds ended in which way."""
         return Counts(len(self.losses), len(self.diverged), len(self.failed))
 
 
@@ -132,7 +129,6 @@ class Summary(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        """The standard deviation over seeds; nan with fewer than two."""
         losses = list(self.configuration.losses.values())
         return float(np.std(losses, ddof=1)) if len(losses) > 1 else math.nan
 
@@ -199,5 +195,4 @@ def at_best_rate(table: Table) -> Table:
 
 
 def at_rate(table: Table, rate: Any) -> Table:
-    """The part of the table with that rate, without the axis."""
     return Table(tuple(other for other in table.axes if other != RATE), [r for r in table.rows if r[RATE] == rate])

@@ -61,15 +61,14 @@ class Execution:
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
-            known = ", ".join(BACKENDS)
-            hint = did_you_mean(self.backend, BACKENDS)
+            known, hint = ", ".join(BACKENDS), did_you_mean(self.backend, BACKENDS)
             raise GridError(f"unknown backend {self.backend!r}; allowed: {known}.{hint}")
         if self.scheduler is not None and self.backend == "loky":
             raise GridError("--scheduler is the address of a cluster; add --backend dask, or leave it out")
-        for name, least in (("jobs", 1), ("attempts", 1), ("max_failures", 1)):
+        for name in ("jobs", "attempts", "max_failures"):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise GridError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+            if value is not None and value < 1:
+                raise GridError(f"--{name.replace('_', '-')} {value}: must be at least 1")
         if self.timeout is not None and not self.timeout > 0:
             raise GridError(f"--timeout {self.timeout:g}: must be more than 0 seconds")
 
@@ -192,19 +191,11 @@ def run_measures(
     *,
     names: Mapping[str, str],
     work: Mapping[str, float],
-    command: Sequence[str] = (),
 ) -> RunEnd:
     """Measure every cell that has no result yet, or only a failure, with all that a sweep has: resume, log, retries.
 
-    Args:
-        cells: what to measure; equal ones only once.
-        corpora: their texts.
-        measures: the functions that the cells name.
-        store: where results are, and go.
-        execution: how.
-        names: cell id -> what to call it.
-        work: cell id -> operations, for the order and the time left.
-        command: what was typed, for the manifest.
+    Of equal cells only one is measured. `names` and `work` say by cell id what to call it, and how many operations it
+    takes, for the order and the time left.
 
     Raises:
         StoreError: the folder cannot hold them.
@@ -219,7 +210,7 @@ def run_measures(
         missing = [cell for cell in unique if cell.cell_id not in done]
         if missing:
             about = {"jobs": execution.jobs, "backend": execution.backend}
-            store.begin([], command, corpora.values(), **about)
+            store.begin([], (), corpora.values(), **about)
         plan = SweepPlan([], unique, unique, missing, corpora, records)
         driver = Driver(plan, store, execution, measures, names, work)
         driver.run()

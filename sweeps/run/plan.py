@@ -109,7 +109,6 @@ def steps_of(cell: Cell, corpus: Corpus) -> float:
 
 
 def work_of(cells: Iterable[Cell], corpora: dict[TextConfig, Corpus]) -> dict[str, float]:
-    """Operations in each cell, by id: what says which one is longest."""
     return {cell.cell_id: steps_of(cell, corpora[cell.text]) * step_flops(*shape_of(cell)) for cell in cells}
 
 
@@ -154,7 +153,6 @@ def estimate_cost(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs
 
 
 def evenly(items: list[CellShape], maximum: int) -> list[CellShape]:
-    """At most so many of the items, the first and the last among them."""
     if len(items) <= maximum:
         return items
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, maximum)]

@@ -67,7 +67,6 @@ class Progress:
             handler.close()
 
     def take(self, cell_id: str, status: str, message: str | None) -> None:
-        """A cell has ended; `message` if something is to be said about it."""
         self.counts[status] += 1
         if message:
             self.say(f"{self.names[cell_id]}: {message}")

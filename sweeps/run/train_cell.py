@@ -64,13 +64,9 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
 
 
 def measure_cell(cell: Cell, corpus: Corpus, measure: MeasureFunction, *, attempts: int = 1) -> Record:
-    """Measure the cell with one BLAS thread; -> its record. It never raises: an exception becomes a `failed` record.
+    """Measure the cell with one BLAS thread, as `train_cell` trains it; -> its record.
 
-    Args:
-        cell: what to measure.
-        corpus: the text that it was planned with.
-        measure: gives plain numbers and lists, as for JSON; "diverged" among them says why the run diverged.
-        attempts: how often it was started, this time included.
+    `measure` gives plain numbers and lists, as for JSON; "diverged" among them says why the run diverged.
     """
     began, cpu_began = time.perf_counter(), time.thread_time()
     forget_peak_memory()
@@ -99,7 +95,6 @@ def check_corpus(cell: Cell, corpus: Corpus) -> None:
 
 
 def error_fields(error: Exception) -> dict[str, Any]:
-    """The status of a run that raised; called while the exception is handled."""
     tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
     return failure(FAILED, type(error).__name__, str(error), "\n".join(tail))
 

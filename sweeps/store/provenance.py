@@ -87,7 +87,6 @@ def installed(package: str) -> str | None:
 
 
 def processor() -> str:
-    """The CPU's name, if the system reveals it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -68,11 +68,7 @@ class Record:
 
     @classmethod
     def from_json(cls, content: bytes, curve_bytes: int | None = None) -> Record:
-        """The inverse of `to_json`, without the curve.
-
-        Args:
-            content: what `to_json` gave.
-            curve_bytes: size of the curve's file; None does not compare it.
+        """The inverse of `to_json`, without the curve, whose file must have `curve_bytes` if they are given.
 
         Raises:
             ValueError: this is not a complete record, or not that of this curve.
@@ -96,7 +92,6 @@ class Record:
 
 
 def content_sha256(content: Mapping[str, Any]) -> str:
-    """The sha256 of a record's content, however it is formatted."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -57,7 +57,6 @@ def new_folder(out: str | None, corpus_name: str) -> Path:
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """The sessions of the run so far; [] where there is no readable record."""
     try:
         sessions = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))["sessions"]
         return [dict(session) for session in sessions]

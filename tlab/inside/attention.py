@@ -31,7 +31,6 @@ class AttentionData(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
         return sum(array.nbytes for array in self if isinstance(array, np.ndarray))
 
 

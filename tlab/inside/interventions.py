@@ -92,8 +92,7 @@ class Intervention:
     """The contract: what the part puts out instead, (B, T, C)."""
 
     needs_reference: ClassVar[bool] = False
-    kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")
-    """The kinds of part that it applies to."""
+    kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")  # the kinds of part that it applies to
 
     def apply(self, context: Context) -> Array:
         raise NotImplementedError

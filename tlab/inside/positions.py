@@ -137,7 +137,6 @@ class Portrait(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
         return self.pattern.values.nbytes + self.by_distance.nbytes + self.reach.nbytes
 
 

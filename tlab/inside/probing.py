@@ -111,8 +111,7 @@ class Probe(Config):
     The docstring says what it measures in one sentence, then how it is defined, in which units, and what to notice.
     """
 
-    units: ClassVar[dict[str, str]] = {}
-    """Column -> unit, of columns that have one."""
+    units: ClassVar[dict[str, str]] = {}  # column -> unit, of columns that have one
 
     def rows(self, subject: Subject) -> Rows:
         """The table, one NamedTuple a row.

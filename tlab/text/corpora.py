@@ -32,17 +32,13 @@ class Corpus:
     """A text as ids, split for training, with what its record has to say about it."""
 
     name: str
-    train: np.ndarray
-    """The first 90 % of the characters as ids: int32, shape (T,), read-only."""
-    validation: np.ndarray
-    """The last 10 %, likewise. It was never trained on, yet its characters all have ids."""
+    train: np.ndarray  # the first 90 % of the characters as ids: int32, shape (T,), read-only
+    validation: np.ndarray  # the last 10 %, likewise. It was never trained on, yet its characters all have ids.
     tokenizer: Tokenizer
-    sha256: str
-    """Of the whole text as used, in UTF-8."""
+    sha256: str  # of the whole text as used, in UTF-8
     licence: str
     origin: str
-    size: int
-    """Characters of the whole text."""
+    size: int  # characters of the whole text
 
     def describe(self) -> dict[str, Any]:
         """What goes into the record of every run, ready for JSON."""
@@ -162,8 +158,7 @@ class TextSource:
 
     licence: str
     origin: str
-    offline = True
-    """Whether the text can be had without network and without files."""
+    offline = True  # whether the text can be had without network and without files
 
     def text(self) -> str:
         """The whole text, the same on every call."""
@@ -197,8 +192,7 @@ class Download(TextSource):
 
     offline = False
     file_name: str
-    url: str
-    """Names a commit, so that what is there cannot change."""
+    url: str  # names a commit, so that what is there cannot change
     sha256: str
 
     def text(self) -> str:
@@ -292,7 +286,6 @@ class Repeat(Synthetic):
     shortest, longest = 8, 16  # two copies of the longest fit into a context of 64
 
     def text(self) -> str:
-        """Shuffle an alphabet for each line and take the beginning of it, twice."""
         rng = np.random.default_rng(self.seed)
         count = SYNTHETIC_CHARACTERS // (self.shortest + self.longest + 2)  # two copies, a space, a line's end
         letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
@@ -313,7 +306,6 @@ class Addition(Synthetic):
     limit = 140  # 140 * 140 lines are about 200,000 characters
 
     def text(self) -> str:
-        """Number all sums, shuffle the numbers, write the sums down."""
         order = np.random.default_rng(self.seed).permutation(self.limit * self.limit)
         first, second = np.divmod(order, self.limit)
         return "".join(f"{a}+{b}={a + b}\n" for a, b in zip(first.tolist(), second.tolist(), strict=True))
@@ -331,7 +323,6 @@ class Brackets(Synthetic):
     fewest, most = 4, 24  # pairs a line; the longest line fits into a context of 64
 
     def text(self) -> str:
-        """As many lines as come to about 200,000 characters."""
         rng = np.random.default_rng(self.seed)
         count = SYNTHETIC_CHARACTERS // (self.fewest + self.most + 1)  # twice the mean of pairs, a line's end
         numbers = rng.integers(self.fewest, self.most + 1, size=count).tolist()

@@ -48,7 +48,6 @@ class CharStream(TextStream):
         self.characters = dict(enumerate(tokenizer.alphabet))
 
     def __call__(self, token_id: int) -> str:
-        """The character of this id."""
         character = self.characters.get(token_id)
         return character if character is not None else super().__call__(token_id)  # which says what is wrong with it
 
@@ -61,11 +60,9 @@ class Utf8Stream(TextStream):
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def __call__(self, token_id: int) -> str:
-        """The character that this byte completes, "" as long as it is not whole."""
         return self.decoder.decode(self.tokenizer.checked([token_id]).astype(np.uint8).tobytes())
 
     def finish(self) -> str:
-        """A mark for the character that was broken off, "" if none was."""
         return self.decoder.decode(b"", final=True)
 
 
@@ -175,15 +172,12 @@ class CharTokenizer(Tokenizer):
         return ids
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """Put the code points in a row again."""
         return self.code_points[self.checked(ids)].tobytes().decode("utf-32-le", "surrogatepass")
 
     def stream(self) -> TextStream:
-        """A decoder for which each id is a whole character."""
         return CharStream(self)
 
     def fields(self) -> dict[str, Any]:
-        """The alphabet alone: its order gives the ids."""
         return {"alphabet": self.alphabet}
 
     def explain(self, unknown: set[str]) -> str:
@@ -212,19 +206,15 @@ class ByteTokenizer(Tokenizer):
 
     @classmethod
     def from_text(cls, text: str) -> ByteTokenizer:
-        """The one byte tokenizer there is, whatever the text."""
         return cls()
 
     def encode(self, text: str) -> np.ndarray:
-        """The bytes themselves are the ids."""
         return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of the bytes, with "�" where they are none."""
         return self.checked(ids).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def stream(self) -> TextStream:
-        """A decoder that waits until a character is whole."""
         return Utf8Stream(self)
 
 

@@ -45,8 +45,7 @@ class Checkpoint:
 
     model_config: ModelConfig
     train_config: TrainConfig
-    corpus: Mapping[str, Any]
-    """`Corpus.describe()`: name, sha256, size, licence, origin, tokenizer."""
+    corpus: Mapping[str, Any]  # `Corpus.describe()`: name, sha256, size, licence, origin, tokenizer
     step: int
     weights: Mapping[str, Array]
     optimizer_state: Mapping[str, Array] = field(default_factory=dict)
@@ -226,14 +225,9 @@ def records_from_table(table: Array, divergence: Divergence | None) -> list[Step
         raise CheckpointError(f"its records have shape {table.shape}; needed are {len(RECORD_COLUMNS)} columns")
     records = []
     for row in table.tolist():
-        values = dict(zip(RECORD_COLUMNS, row, strict=True))
-        validation_loss = values["validation_loss"]
-        values |= {
-            "step": int(values["step"]),
-            "tokens": int(values["tokens"]),
-            "validation_loss": None if np.isnan(validation_loss) else validation_loss,
-        }
-        records.append(StepRecord(**values))
+        record = StepRecord(**dict(zip(RECORD_COLUMNS, row, strict=True)))
+        loss = None if np.isnan(row[RECORD_COLUMNS.index("validation_loss")]) else record.validation_loss
+        records.append(record._replace(step=int(record.step), tokens=int(record.tokens), validation_loss=loss))
     if divergence and records:
         records[-1] = records[-1]._replace(divergence=divergence)
     return records

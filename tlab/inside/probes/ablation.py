@@ -198,7 +198,6 @@ class PatchProbe(Probe):
         return table
 
     def reference(self, subject: Subject) -> Trace:
-        """The trace of the other text."""
         ids = subject.ids.copy()
         if self.other is None:
             ids[0] = (ids[0] + 1) % subject.checkpoint.model_config.vocab_size
