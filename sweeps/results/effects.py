@@ -24,8 +24,7 @@ from sweeps.results.stats import INCONCLUSIVE, MARGIN, Estimate, difference_p, e
 from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
 from sweeps.results.table import Table
 
-Numbers = NDArray[Any]
-"""Any array: of values, of indices, or of bool."""
+Numbers = NDArray[Any]  # any array: of values, of indices, or of bool
 
 # ------------------------------------------------------------------------------------------------ balance
 
@@ -35,12 +34,10 @@ class Cube(NamedTuple):
 
     seeds: list[int]
     levels: list[Any]
-    values: Numbers
-    """(seeds, levels, blocks); nan where there is none."""
+    values: Numbers  # (seeds, levels, blocks); nan where there is none
     functions: Numbers
     """The same shape: a number for each cell that was trained, so that aliases have the same one; -1 for none."""
-    places: list[list[int]]
-    """Of each row of the table, its (seed, level, block)."""
+    places: list[list[int]]  # of each row of the table, its (seed, level, block)
 
 
 def cube_of(table: Table, axis_or_pair: Sequence[str]) -> Cube:
@@ -69,8 +66,7 @@ def cube_of(table: Table, axis_or_pair: Sequence[str]) -> Cube:
 class Balanced(NamedTuple):
     """The part of a table that is complete: every chosen block is there in every chosen seed."""
 
-    seeds: Numbers
-    """(number chosen,) indices."""
+    seeds: Numbers  # (number chosen,) indices
     blocks: Numbers
 
     @property
@@ -104,11 +100,9 @@ class Effect(NamedTuple):
 
     axis: str
     level: Any
-    estimate: Estimate
-    """Without values where the level's cells are too incomplete to be averaged with the others."""
+    estimate: Estimate  # without values where the level's cells are too incomplete to be averaged with the others
     counts: Counts
-    blocks: int
-    """Combinations of the other axes that it is averaged over."""
+    blocks: int  # combinations of the other axes that it is averaged over
     all_blocks: int
 
 
@@ -179,22 +173,17 @@ def effects_frame(table: Table) -> pd.DataFrame:
 class Comparison(NamedTuple):
     """One level against another, or one difference of levels against another; the family's Holm included."""
 
-    axes: tuple[str, ...]
-    """One axis; two for an interaction."""
-    first: tuple[Any, Any]
-    """The two levels of the first axis: the estimate is the one minus the other."""
+    axes: tuple[str, ...]  # one axis; two for an interaction
+    first: tuple[Any, Any]  # the two levels of the first axis: the estimate is the one minus the other
     second: tuple[Any, Any] | None
     """The two levels of the second axis: the estimate is the difference at the one minus that at the other."""
     estimate: Estimate
     p: float
     p_holm: float
-    p_equal: float
-    """That the true difference lies within the margin, by TOST."""
+    p_equal: float  # that the true difference lies within the margin, by TOST
     blocks: int
-    all_blocks: int
-    """Combinations of the other axes in which the two are different functions."""
-    spread: float
-    """Standard deviation of the difference over seeds; nan with fewer than two."""
+    all_blocks: int  # combinations of the other axes in which the two are different functions
+    spread: float  # standard deviation of the difference over seeds; nan with fewer than two
 
     @property
     def is_hint(self) -> bool:

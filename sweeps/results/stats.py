@@ -29,8 +29,7 @@ from scipy.stats import t as student
 from tlab.types import Array
 
 CONFIDENCE = 0.95
-ALPHA = 0.05
-"""A claim is made where its p-value is at most this."""
+ALPHA = 0.05  # A claim is made where its p-value is at most this
 MARGIN = 0.02
 """Nats per token. Losses that differ by less are equivalent: about what five seeds of a small model can resolve."""
 
@@ -49,12 +48,10 @@ That neither test could show anything says only that one cannot tell.
 class Estimate(NamedTuple):
     """A mean with the interval that holds the true one in 95 % of cases."""
 
-    mean: float
-    """nan if there is no value."""
+    mean: float  # nan if there is no value
     low: float
     high: float
-    n: int
-    """Seeds that it rests on."""
+    n: int  # seeds that it rests on
 
     @property
     def excludes_zero(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.stats import MARGIN, Estimate, difference_p, equality_p, estimate, holm, paired, verdict_of
@@ -25,8 +26,7 @@ class Counts(NamedTuple):
 
     ok: int
     diverged: int
-    failed: int
-    """Raised, was killed, or took too long."""
+    failed: int  # raised, was killed, or took too long
 
     @property
     def caveat(self) -> str:
@@ -56,10 +56,8 @@ def has_value(row: Mapping[str, Any]) -> bool:
 class Configuration:
     """The rows that differ in nothing but the seed, and those of their aliases."""
 
-    levels: dict[str, list[Any]]
-    """Axis -> the level; several where rows are aliases of each other."""
-    losses: dict[int, float] = field(default_factory=dict)
-    """Seed -> final validation loss."""
+    levels: dict[str, list[Any]]  # axis -> the level; several where rows are aliases of each other
+    losses: dict[int, float] = field(default_factory=dict)  # seed -> final validation loss
     diverged: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     ran: list[str] = field(default_factory=list)
@@ -85,24 +83,15 @@ def configurations(table: Table) -> list[Configuration]:
     seeds that were lucky is not to be compared with that of all.
     """
     settings = {row["cell_id"]: tuple(row[axis] for axis in table.axes) for row in table.rows}
-    stands_for: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-
-    def standing(setting: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The one setting that stands for all its aliases, whichever of them was trained with some seed."""
-        while setting in stands_for:
-            setting = stands_for[setting]
-        return setting
-
+    same = DisjointSet(settings.values())
     for row in table.rows:
         # Where levels were added after the first seeds, one of the aliases was trained with some seeds, another with
         # the rest; they are still one configuration.
-        one, other = standing(settings[row["cell_id"]]), standing(settings[row["alias_of"] or row["cell_id"]])
-        if one != other:
-            stands_for[one] = other
+        same.merge(settings[row["cell_id"]], settings[row["alias_of"] or row["cell_id"]])
     found: dict[tuple[Any, ...], Configuration] = {}
     for row in table.rows:
         own = settings[row["cell_id"]]
-        configuration = found.setdefault(standing(own), Configuration({}))
+        configuration = found.setdefault(same[own], Configuration({}))
         for axis, value in zip(table.axes, own, strict=True):
             known = configuration.levels.setdefault(axis, [])
             if value not in known:
@@ -122,10 +111,8 @@ class Summary(NamedTuple):
 
     configuration: Configuration
     estimate: Estimate
-    minus_best: Estimate
-    """Paired by seed, to the best configuration."""
-    verdict: str
-    """Whether it differs from the best one: one of `stats.VERDICTS`; for the best one itself, `BEST`."""
+    minus_best: Estimate  # paired by seed, to the best configuration
+    verdict: str  # whether it differs from the best one: one of `stats.VERDICTS`; for the best one itself, `BEST`
 
     @property
     def deviation(self) -> float:

@@ -26,8 +26,7 @@ OUTCOME_COLUMNS = (
 class Table:
     """The cells that are done, one row each: what cells.csv holds and the figures are drawn from."""
 
-    axes: tuple[str, ...]
-    """The config fields in which rows differ, besides the seed."""
+    axes: tuple[str, ...]  # the config fields in which rows differ, besides the seed
     rows: list[dict[str, Any]]
 
     @property
