@@ -68,11 +68,8 @@ class GradientsProbe(Probe):
         first, now = Transformer(config, training.seed, subject.checkpoint.dtype), subject.checkpoint.model()
         for model in (first, now):
             model.accumulate_gradients(*batch)
-        at_start, gradients, weights = (
-            norms_by_part(first, "grad"),
-            norms_by_part(now, "grad"),
-            norms_by_part(now, "data"),
-        )
+        at_start = norms_by_part(first, "grad")
+        gradients, weights = norms_by_part(now, "grad"), norms_by_part(now, "data")
         return [
             GradientRow(part, at_start[part], norm, weights[part], norm / max(weights[part], 1e-30))
             for part, norm in gradients.items()
