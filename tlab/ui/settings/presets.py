@@ -13,28 +13,19 @@ from tlab.ui.settings.plans import make_plans
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings that differ from the defaults, and what B changes.
+    """Settings with a name, and what B changes."""
 
-    Attributes:
-        label: on the button.
-        words: what it is, or what to look for, in a sentence or two.
-        settings: fields of both configs that differ from the defaults.
-        switch: the one field that B changes, and its value there; None for a run of one side.
-        corpus: the corpus that it needs; None if any will do.
-    """
-
-    label: str
-    words: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    switch: tuple[str, Any] | None = None
-    corpus: str | None = None
+    label: str  # on the button
+    words: str  # what it is, or what to look for, in a sentence or two
+    settings: dict[str, Any] = field(default_factory=dict)  # fields of both configs that differ from the defaults
+    switch: tuple[str, Any] | None = None  # the one field that B changes, and its value there; None for one side
+    corpus: str | None = None  # the one that it needs; None if any will do
 
 
 # Deep and narrow, with the initialization of the first papers: here the layouts differ most, in half a minute.
 DEEP: dict[str, Any] = {
     "num_layers": 8, "hidden_dim": 32, "num_heads": 4, "context_length": 32, "init": "xavier", "warmup_steps": 0,
-    "learning_rate": 6e-3,
-    "steps": 400, "validation_every": 100,
+    "learning_rate": 6e-3, "steps": 400, "validation_every": 100,
 }  # fmt: skip
 SHORT: dict[str, Any] = {"hidden_dim": 32, "context_length": 32, "steps": 400, "validation_every": 100}
 
@@ -84,44 +75,28 @@ COMPARISONS = (
         "Inside tab: Heads, Induction heads, followed over the training (Olsson et al. 2022).",
         # As of benchmarks/induction.py, but half as long: with this seed one head does it all.
         {
-            "position": "rope",
-            "init": "xavier",
-            "learning_rate": 5e-3,
-            "steps": 1500,
-            "seed": 5,
+            "position": "rope", "init": "xavier", "learning_rate": 5e-3, "steps": 1500, "seed": 5,
             "validation_every": 500,
         },
         ("num_layers", 1),
         corpus="repeat",
     ),
-)
+)  # fmt: skip
 
 MODELS = (
     Preset(
         "Original 2017",
         "Vaswani et al.: Post-LN, ReLU, sinusoidal positions, Xavier initialization, Adam with warm-up.",
         {
-            "residual": "post",
-            "activation": "relu",
-            "position": "sinusoidal",
-            "init": "xavier",
-            "optimizer": "adam",
-            "beta2": 0.98,
-            "weight_decay": 0.0,
-            "embedding_scale": 8.0,
-            "mlp_ratio": 4.0,
-            "warmup_steps": 200,
+            "residual": "post", "activation": "relu", "position": "sinusoidal", "init": "xavier", "optimizer": "adam",
+            "beta2": 0.98, "weight_decay": 0.0, "embedding_scale": 8.0, "mlp_ratio": 4.0, "warmup_steps": 200,
         },
     ),
     Preset(
         "GPT-2 style",
         "Radford et al. 2019: Pre-LN, GELU, learned positions, small initial weights.",
         {
-            "residual": "pre",
-            "activation": "gelu",
-            "position": "learned",
-            "init": "gpt2",
-            "embedding_scale": 1.0,
+            "residual": "pre", "activation": "gelu", "position": "learned", "init": "gpt2", "embedding_scale": 1.0,
             "mlp_ratio": 4.0,
         },
     ),
@@ -129,13 +104,8 @@ MODELS = (
         "Llama style",
         "Touvron et al. 2023: RMSNorm, SwiGLU, RoPE, no biases, untied head.",
         {
-            "norm": "rmsnorm",
-            "activation": "swiglu",
-            "position": "rope",
-            "bias": False,
-            "tied": False,
-            "embedding_scale": 1.0,
-            "mlp_ratio": 4.0,
+            "norm": "rmsnorm", "activation": "swiglu", "position": "rope", "bias": False, "tied": False,
+            "embedding_scale": 1.0, "mlp_ratio": 4.0,
         },
     ),
     Preset(
@@ -147,16 +117,11 @@ MODELS = (
         "Tiny and instant",
         "One layer of width 16: trained in a few seconds, and already better than a uniform guess.",
         {
-            "num_layers": 1,
-            "hidden_dim": 16,
-            "num_heads": 2,
-            "context_length": 32,
-            "steps": 300,
-            "validation_every": 100,
-            "embedding_scale": 4.0,
+            "num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 32, "steps": 300,
+            "validation_every": 100, "embedding_scale": 4.0,
         },
     ),
-)
+)  # fmt: skip
 
 PRESET_TEXTS = {preset.corpus for preset in (*COMPARISONS, *MODELS) if preset.corpus}
 PRESETS = {preset.label: preset for preset in (*COMPARISONS, *MODELS)}
