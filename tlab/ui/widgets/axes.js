@@ -30,15 +30,57 @@ const polyline = (context, points, style, width, dash = []) => {
   context.setLineDash([]);
 };
 
-// Steps below the axis of x, the first and the last kept inside the plot.
-const writeSteps = (context, last, width, x, right, top) => {
-  const step = Math.max(1, niceStep(last, width < 480 ? 4 : 8));
-  context.textBaseline = "top";
-  for (let tick = 0; tick <= last; tick += step) {
-    context.textAlign = tick === 0 ? "left" : x(tick) > right - 16 ? "right" : "center";
-    context.fillText(tick.toLocaleString("en"), x(tick), top);
-  }
+// A disc; or a square of twice `half`, as A and B are not told apart by colour alone.
+const drawDot = (context, x, y, radius, style, half = 0) => {
+  context.beginPath();
+  if (half) context.rect(x - half, y - half, 2 * half, 2 * half);
+  else context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fillStyle = style;
+  context.fill();
 };
+const outlineDot = (context) => {
+  context.strokeStyle = colour("--tl-surface");
+  context.lineWidth = 1.5;
+  context.stroke();
+};
+
+// A chart over steps from 0 to `last`, with values from low to high.
+const MARGIN = { left: 46, right: 14, top: 12, bottom: 30 };
+const scaleOf = (low, high, logarithmic, last, width, height) => {
+  const turn = logarithmic ? (v) => Math.log(Math.max(v, low)) : (v) => v;
+  const [from, to] = [turn(low), turn(high)];
+  const inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+  return {
+    low, high, logarithmic, last,
+    x: (step) => MARGIN.left + (step / last) * inner.width,
+    y: (value) => MARGIN.top + (1 - (turn(value) - from) / (to - from)) * inner.height,
+    step: (x) => ((x - MARGIN.left) / inner.width) * last,
+  };
+};
+
+const drawAxes = (context, scale, width, height) => {
+  const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
+  context.font = `12px ${getComputedStyle(element).fontFamily}`;
+  context.fillStyle = colour("--tl-axis");
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
+    polyline(context, [[MARGIN.left, scale.y(tick)], [right, scale.y(tick)]], colour("--tl-grid"), 1);
+    context.fillText(String(Number(tick.toPrecision(6))), MARGIN.left - 7, scale.y(tick));
+  }
+  // The first and the last step are kept inside the plot.
+  const step = Math.max(1, niceStep(scale.last, width < 480 ? 4 : 8));
+  context.textBaseline = "top";
+  for (let tick = 0; tick <= scale.last; tick += step) {
+    context.textAlign = tick === 0 ? "left" : scale.x(tick) > right - 16 ? "right" : "center";
+    context.fillText(tick.toLocaleString("en"), scale.x(tick), bottom + 8);
+  }
+  polyline(context, [[MARGIN.left, bottom], [right, bottom]], colour("--tl-axis"), 1);
+};
+
+// A line from top to bottom.
+const drawUpright = (context, x, height, style, width, dash) =>
+  polyline(context, [[x, MARGIN.top], [x, height - MARGIN.bottom]], style, width, dash);
 
 // Where the pointer is over a box: {x, y} in CSS pixels while `over`. Each move asks for a new drawing.
 const pointerOver = (box, redraw) => {

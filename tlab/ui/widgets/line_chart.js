@@ -1,10 +1,9 @@
 // Several curves over steps. props.value: {title, unit, alternative, empty, lines: [{name, colour, dash, points, band,
-// dots}]}: points [[x, y], ...], band [[x, lowest, highest], ...], dots [[x, y], ...] with their name in `dotsName`.
+// dots}]}: points [[x, y], ...], band [[x, lowest, highest], ...], dots [[x, y], ...].
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
 const key = find(".tl-lines-key");
-const margin = { left: 46, right: 14, top: 12, bottom: 30 };
 const DASHES = [[], [7, 4], [2, 3]];
 let scale = null;
 let strong = null; // the line whose name in the key is pointed at
@@ -19,31 +18,10 @@ const makeScale = (lines, width, height) => {
   if (!isFinite(low)) [low, high] = [0, 1];
   const logarithmic = low > 0 && high / low > 8;
   const turn = logarithmic ? Math.log : (v) => v;
-  let [from, to] = [turn(low), turn(high)];
-  const room = 0.05 * (to - from || 1);
-  [from, to] = [from - room, to + room];
-  const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
-  return {
-    low: logarithmic ? Math.exp(from) : from, high: logarithmic ? Math.exp(to) : to, logarithmic, last,
-    x: (step) => margin.left + (step / last) * inner.width,
-    y: (value) => margin.top + (1 - (turn(value) - from) / (to - from)) * inner.height,
-    step: (x) => ((x - margin.left) / inner.width) * last,
-  };
-};
-
-const drawAxes = (context, width, height, xName) => {
-  const [faint, text] = [colour("--tl-grid"), colour("--tl-axis")];
-  const [right, bottom] = [width - margin.right, height - margin.bottom];
-  context.font = `12px ${getComputedStyle(element).fontFamily}`;
-  context.fillStyle = text;
-  context.textAlign = "right";
-  context.textBaseline = "middle";
-  for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
-    polyline(context, [[margin.left, scale.y(tick)], [right, scale.y(tick)]], faint, 1);
-    context.fillText(String(Number(tick.toPrecision(6))), margin.left - 7, scale.y(tick));
-  }
-  writeSteps(context, scale.last, width, scale.x, right, bottom + 8);
-  polyline(context, [[margin.left, bottom], [right, bottom]], text, 1);
+  const room = 0.05 * (turn(high) - turn(low) || 1);
+  const [from, to] = [turn(low) - room, turn(high) + room];
+  const ends = logarithmic ? [Math.exp(from), Math.exp(to)] : [from, to];
+  return scaleOf(...ends, logarithmic, last, width, height);
 };
 
 const drawLine = (context, line, faded) => {
@@ -61,13 +39,8 @@ const drawLine = (context, line, faded) => {
   }
   polyline(context, line.points.map(([step, value]) => [x(step), y(value)]), style, 2.2, DASHES[line.dash % DASHES.length]);
   for (const [step, value] of line.dots || []) {
-    context.beginPath();
-    context.arc(x(step), y(value), 4, 0, 2 * Math.PI);
-    context.fillStyle = style;
-    context.fill();
-    context.strokeStyle = colour("--tl-surface");
-    context.lineWidth = 1.5;
-    context.stroke();
+    drawDot(context, x(step), y(value), 4, style);
+    outlineDot(context);
   }
   context.globalAlpha = 1;
 };
@@ -105,7 +78,7 @@ const draw = () => {
     return;
   }
   scale = makeScale(value.lines, width, height);
-  drawAxes(context, width, height);
+  drawAxes(context, scale, width, height);
   value.lines.forEach((line, i) => drawLine(context, line, strong !== null && strong !== i));
   canvas.dataset.drawn = value.lines.length;
   hover(context, value);
@@ -127,7 +100,7 @@ const hover = (context, value) => {
   if (!rows.length) return;
   rows.sort((a, b) => b.point[1] - a.point[1]);
   const at = scale.x(step);
-  polyline(context, [[at, margin.top], [at, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
+  drawUpright(context, at, box.clientHeight, colour("--tl-axis"), 1);
   tip.replaceChildren(make("div", "tl-tip-head", `step ${Math.round(step).toLocaleString("en")}`), ...rows.map(({ line, point }) => {
     const row = make("div", "tl-tip-row");
     const name = make("span", "", line.name);

@@ -65,15 +65,10 @@ const drawChart = (number, step) => {
   rows.forEach((row, i) => {
     if (!row) return;
     const isB = sides[i].letter === "B";
+    const style = colour(isB ? "--tl-b" : "--tl-a");
     const points = row.charts[number].map((v, layer) => [x(layer), y(v)]);
-    polyline(context, points, colour(isB ? "--tl-b" : "--tl-a"), 2, isB ? [6, 3] : []);
-    for (const [px, py] of points) {
-      context.beginPath();
-      if (isB) context.rect(px - 3, py - 3, 6, 6);
-      else context.arc(px, py, 3, 0, 2 * Math.PI);
-      context.fillStyle = colour(isB ? "--tl-b" : "--tl-a");
-      context.fill();
-    }
+    polyline(context, points, style, 2, isB ? [6, 3] : []);
+    for (const [px, py] of points) drawDot(context, px, py, 3, style, isB ? 3 : 0);
   });
   const phrases = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map(short).join(", ")}`).filter(Boolean);
   box.setAttribute("aria-label", phrases.length ? `${title} by layer at step ${step}, ${unit}. ${phrases.join(". ")}.` : `${title}, still empty.`);
@@ -103,10 +98,9 @@ const draw = () => {
   if (!props.value || !props.value.sides) return;
   sides = props.value.sides.map((side) => ({ ...side, rows: decodeRows(side.rows) }));
   const steps = stepsOf();
-  if (following || Number(slider.value) > steps.length - 1) slider.value = slider.max = Math.max(0, steps.length - 1);
   slider.max = Math.max(0, steps.length - 1);
   slider.disabled = steps.length < 2;
-  if (following) slider.value = slider.max;
+  if (following || Number(slider.value) > slider.max) slider.value = slider.max;
   const step = steps.length ? steps[Number(slider.value)] : 0;
   stepName.textContent = steps.length ? `step ${step.toLocaleString("en")}` : "no step yet";
   slider.setAttribute("aria-valuetext", stepName.textContent);

@@ -4,14 +4,12 @@
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
-const margin = { left: 46, right: 14, top: 12, bottom: 30 };
 let scale = null;
 let value = null; // what is drawn now
 const logBox = find(".tl-log");
 const smoothBox = find(".tl-smooth");
 
 const makeScale = (value, width, height) => {
-  const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
   let low = Infinity;
   let high = value.guess || 0;
   for (const run of value.runs) {
@@ -24,14 +22,7 @@ const makeScale = (value, width, height) => {
   const logarithmic = logBox.checked || (value.guess > 0 && high > 4 * value.guess);
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
   else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
-  const turn = logarithmic ? Math.log : (v) => v;
-  const [from, to] = [turn(low), turn(high)];
-  return {
-    low, high, logarithmic, inner,
-    x: (step) => margin.left + (step / value.steps) * inner.width,
-    y: (loss) => margin.top + (1 - (turn(Math.max(loss, logarithmic ? low : -Infinity)) - from) / (to - from)) * inner.height,
-    step: (x) => ((x - margin.left) / inner.width) * value.steps,
-  };
+  return scaleOf(low, high, logarithmic, value.steps, width, height);
 };
 
 // The last bin may be partly filled: it must not claim steps that were not made.
@@ -40,12 +31,7 @@ const middleOf = (run, i) => i * run.width + widthOf(run, i) / 2;
 const endOf = (run, i) => i * run.width + widthOf(run, i);
 
 const decode = (run) => ({
-  letter: run.letter,
-  label: run.label,
-  marker: run.marker,
-  width: run.width,
-  filled: run.filled,
-  validation: run.validation,
+  ...run,
   bins: (run.bins + run.last).split(";").filter(Boolean).map((bin) => bin.split(",").map(Number)),
 });
 
@@ -74,14 +60,8 @@ const drawRun = (context, run, smooth) => {
   const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
   polyline(context, points, own, 1.2, [2, 3]);
   for (const [px, py] of points) {
-    context.beginPath();
-    if (run.letter === "B") context.rect(px - 4.5, py - 4.5, 9, 9);
-    else context.arc(px, py, 5, 0, 2 * Math.PI);
-    context.fillStyle = own;
-    context.fill();
-    context.strokeStyle = colour("--tl-surface");
-    context.lineWidth = 1.5;
-    context.stroke();
+    drawDot(context, px, py, 5, own, run.letter === "B" ? 4.5 : 0);
+    outlineDot(context);
   }
 };
 
@@ -107,25 +87,12 @@ const draw = () => {
   const context = fit(canvas, width, height);
   scale = makeScale(value, width, height);
   const { x, y } = scale;
-  const right = width - margin.right;
-  const bottom = height - margin.bottom;
-  const [faint, text] = [colour("--tl-grid"), colour("--tl-axis")];
-  context.font = `12px ${getComputedStyle(element).fontFamily}`;
+  const [right, bottom, text] = [width - MARGIN.right, height - MARGIN.bottom, colour("--tl-axis")];
   context.lineJoin = "round";
-
-  context.textAlign = "right";
-  context.textBaseline = "middle";
-  for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
-    polyline(context, [[margin.left, y(tick)], [right, y(tick)]], faint, 1);
-    context.fillStyle = text;
-    context.fillText(String(Number(tick.toPrecision(6))), margin.left - 7, y(tick));
-  }
-  context.fillStyle = text;
-  writeSteps(context, value.steps, width, x, right, bottom + 8);
-  polyline(context, [[margin.left, bottom], [right, bottom]], text, 1);
+  drawAxes(context, scale, width, height);
 
   if (value.guess) {
-    polyline(context, [[margin.left, y(value.guess)], [right, y(value.guess)]], text, 1, [2, 4]);
+    polyline(context, [[MARGIN.left, y(value.guess)], [right, y(value.guess)]], text, 1, [2, 4]);
     context.textAlign = "right";
     context.textBaseline = "bottom";
     context.fillStyle = text;
@@ -133,18 +100,18 @@ const draw = () => {
   }
   context.save();
   context.beginPath();
-  context.rect(margin.left, 0, right - margin.left + 6, bottom + 1);
+  context.rect(MARGIN.left, 0, right - MARGIN.left + 6, bottom + 1);
   context.clip();
   for (const run of value.runs) drawRun(context, run, smoothBox.checked);
   for (const run of value.runs) {
     if (!run.marker) continue;
     const at = x(run.marker.step);
-    polyline(context, [[at, margin.top], [at, bottom]], colour("--tl-bad"), 1.5, [4, 3]);
+    drawUpright(context, at, height, colour("--tl-bad"), 1.5, [4, 3]);
     context.textAlign = at > width / 2 ? "right" : "left";
     context.textBaseline = "top";
     context.fillStyle = colour("--tl-bad");
     const lower = run.letter === "B" ? 18 : 2; // two words at one place would cover each other
-    context.fillText(run.marker.text, at + (at > width / 2 ? -6 : 6), margin.top + lower);
+    context.fillText(run.marker.text, at + (at > width / 2 ? -6 : 6), MARGIN.top + lower);
   }
   context.restore();
   box.setAttribute("aria-label", value.alternative);
@@ -182,9 +149,9 @@ const hover = () => {
   addRow("average", all.map((one) => one.average));
   if (all.some((one) => one.validation)) addRow("validation", all.map((one) => one.validation || "–"));
   tip.replaceChildren(table);
-  placeTip(tip, box, scale.x(middleOf(longest, bin)), pointer.y - 20);
   const x = scale.x(middleOf(longest, bin));
-  polyline(canvas.getContext("2d"), [[x, margin.top], [x, box.clientHeight - margin.bottom]], colour("--tl-axis"), 1);
+  placeTip(tip, box, x, pointer.y - 20);
+  drawUpright(canvas.getContext("2d"), x, box.clientHeight, colour("--tl-axis"), 1);
 };
 
 const redraw = keepDrawn(box, draw);
