@@ -30,12 +30,7 @@ class TooMuchError(Exception):
 
 
 class BodyLimit:
-    """Refuses a request that is larger than any page sends, before it is parsed.
-
-    Args:
-        app: what answers.
-        most: bytes of a request that is no upload.
-    """
+    """Refuses a request of more than `most` bytes, which is no upload, before it is parsed."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most

@@ -31,11 +31,7 @@ class InspectionError(ValueError):
 
 
 class Inspector:
-    """Runs tasks in one other process, one at a time. Safe to use from many threads.
-
-    Args:
-        limits: how much memory a task may take, and whether other visitors wait.
-    """
+    """Runs tasks in one other process, one at a time. Safe to use from many threads."""
 
     def __init__(self, limits: Limits) -> None:
         self.memory = limits.memory + BASE_MEMORY
@@ -87,12 +83,7 @@ class Inspector:
 
 
 def serve_inspections(connection: Connection, memory: int) -> None:
-    """The life of the process: run one task after another.
-
-    Args:
-        connection: for (function, args, kwargs), answered by (True, result) or (False, message).
-        memory: bytes that it may use.
-    """
+    """The life of the process: answer (function, args, kwargs) by (True, result) or (False, message), one at a time."""
     from threadpoolctl import threadpool_limits
 
     import tlab.ui.inspection.tasks  # noqa: F401, so that the first task does not wait for it

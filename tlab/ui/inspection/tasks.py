@@ -150,14 +150,9 @@ class InterventionEffect(NamedTuple):
 
 
 def intervene(request: InspectionRequest, part: str, change: str, other: str, count: int) -> InterventionEffect:
-    """Change one part, and measure what it costs on held-out text and what it does to the next token.
+    """Change one part: what it costs on `count` windows of held-out text, and what it does to the next token.
 
-    Args:
-        request: the model, and the text whose next token is asked for.
-        part: its name, "positions" or "norms".
-        change: a key of `INTERVENTIONS`.
-        other: the text that a patch takes its values from.
-        count: number of windows of held-out text.
+    `part` may also be "positions" or "norms"; `other` is the text that a patch takes its values from.
 
     Raises:
         ValueError: there is no such part, or the change does not apply to it.

@@ -40,14 +40,7 @@ class CheckpointStore:
         self.cache: ByteBudgetCache[tuple[SideKey, int], Stored] = ByteBudgetCache(budget, share)  # by side and step
 
     def put(self, owner: str, side: SideKey, checkpoint: Checkpoint, *, keep: bool = False) -> None:
-        """Add `checkpoint` as the latest of its side. It replaces the one before, unless that is to be kept.
-
-        Args:
-            owner: the session that it counts for.
-            side: run id and side.
-            checkpoint: its step is part of its key.
-            keep: whether it stays when the next one comes.
-        """
+        """Add `checkpoint` as the latest of its side. It replaces the one before, unless that is to be kept."""
         with self.cache.lock:
             stored = {step: self.cache.entries[side, step].value for step in self.steps(side)}
             for step, old in stored.items():

@@ -8,12 +8,7 @@ from typing import Any
 
 
 class ChildProcess:
-    """A process that runs `target(connection, *args)`, started at once.
-
-    Attributes:
-        connection: this side's end.
-        process: the process itself.
-    """
+    """A process that runs `target(connection, *args)`, started at once."""
 
     def __init__(self, name: str, target: Callable[..., None], *args: Any) -> None:
         # Spawned and not forked: a fork of a server with threads may inherit a lock that is never released.

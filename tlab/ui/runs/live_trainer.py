@@ -42,22 +42,17 @@ class LiveTrainer(Trainer):
     """A trainer that yields messages: what `layer_insights` needs at some steps, snapshots, validation in pieces.
 
     Call `tick` as long as it is `unfinished`, and send what it yields.
-
-    Attributes:
-        side: the number of the side that it trains, which its messages carry.
-        sample_seconds: how long the latest sample took.
-        apply_bug: of the bug lab: plants the bug, in the model and in each copy of it.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.side = 0
+        self.side = 0  # its number, which its messages carry
         self.unsent: list[StepRecord] = []
         self.observed: tuple[Array, Array, Trace, float] | None = None  # weights before, gradient, trace, clipped by
         self.evaluations: deque[Iterator[Validated | None]] = deque()  # started and not complete, oldest first
         self.sample: Iterator[Sample | None] | None = None
-        self.sample_seconds = 0.0
-        self.apply_bug: Callable[[Transformer], None] | None = None
+        self.sample_seconds = 0.0  # that the latest one took
+        self.apply_bug: Callable[[Transformer], None] | None = None  # to the model and each copy of it
 
     @functools.cached_property
     def loop(self) -> Iterator[StepRecord]:

@@ -48,12 +48,7 @@ class BusyError(RuntimeError):
 
 
 class Runs:
-    """All runs of all sessions, and the slots in which they train.
-
-    Args:
-        limits: what one run may cost.
-        slots: worker processes at once; by default as many as cores.
-    """
+    """All runs of all sessions, and the slots in which they train: worker processes, by default as many as cores."""
 
     def __init__(self, limits: Limits, slots: int | None = None) -> None:
         self.limits = limits

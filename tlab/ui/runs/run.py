@@ -40,33 +40,19 @@ ACTIVE = (WAITING, STARTING, RUNNING)
 
 
 class Side:
-    """One of the models that a run trains, and everything that is known about its training.
-
-    Attributes:
-        letter: "A" or "B".
-        label: what distinguishes it: "Post-LN", "Learning rate 0.01"; "this run" if there is one side.
-        model, training: its configs, the model's of ANY_VOCABULARY.
-        curve: the loss, as the chart draws it.
-        last: the latest record.
-        validation_loss: the latest, in nats per token.
-        divergence: how it ended early, or None.
-        num_parameters: of the model; None until it is made.
-        sample: the latest text that it generated.
-        insights: what `layer_insights` measured at some of the steps, oldest first.
-    """
+    """One of the models that a run trains, and everything that is known about its training."""
 
     def __init__(self, letter: str, plan: SidePlan) -> None:
-        self.letter = letter
-        self.label = plan.label
-        self.model = plan.model
-        self.training = plan.training
+        self.letter = letter  # "A" or "B"
+        self.label = plan.label  # what distinguishes it: "Post-LN", "Learning rate 0.01"; "this run" if it is alone
+        self.model, self.training = plan.model, plan.training  # configs, the model's of ANY_VOCABULARY
         self.curve = Curve()
         self.last: StepRecord | None = None
-        self.validation_loss: float | None = None
-        self.divergence: Divergence | None = None
-        self.num_parameters: int | None = None
-        self.sample: Sample | None = None
-        self.insights: list[Insight] = []
+        self.validation_loss: float | None = None  # the latest, in nats per token
+        self.divergence: Divergence | None = None  # how it ended early
+        self.num_parameters: int | None = None  # of the model, once it is made
+        self.sample: Sample | None = None  # the latest
+        self.insights: list[Insight] = []  # oldest first
 
     @property
     def steps(self) -> int:
@@ -104,36 +90,24 @@ class Side:
 
 
 class Run:
-    """One experiment. Its attributes are written by the thread that relays its messages, and read by all others.
-
-    Attributes:
-        id: all that a page keeps of it.
-        session: the session that owns it.
-        name: in the history; a visitor may change it.
-        pinned: whether it stays when the history is full.
-        job: what to train.
-        state: one of WAITING ... FAILED. DIVERGED only when no side finished.
-        sides: one or two.
-        vocab_size: of the text; None until it has been read.
-        excerpt: the beginning of the text that is never trained on.
-        error: why it FAILED, for the visitor.
-        note: one more sentence on how it ended.
-    """
+    """One experiment. Its attributes are written by the thread that relays its messages, and read by all others."""
 
     def __init__(self, session: str, job: Job, limits: Limits) -> None:
+        # All that a page keeps of it.
         self.id = secrets.token_urlsafe(12)
-        self.session = session
+        self.session = session  # that owns it
+        # In the history; a visitor may change it.
         self.name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.corpus
-        self.pinned = False
+        self.pinned = False  # whether it stays when the history is full
         self.begun_at = time.time()
         self.job = job
         self.limits = limits
-        self.state = WAITING
+        self.state = WAITING  # DIVERGED only when no side finished
         self.sides = [Side(letter, plan) for letter, plan in zip(SIDE_LETTERS, job.plans, strict=False)]
-        self.vocab_size: int | None = None
-        self.excerpt = ""
-        self.error = ""
-        self.note = ""
+        self.vocab_size: int | None = None  # of the text, once it has been read
+        self.excerpt = ""  # the beginning of the text that is never trained on
+        self.error = ""  # why it FAILED, for the visitor
+        self.note = ""  # one more sentence on how it ended
         self.worker: ChildProcess | None = None
         self.order: str | None = None
         self.terminate_at = float("inf")

@@ -70,12 +70,7 @@ def time_step(config: ModelConfig, batch_size: int) -> float:
 
 
 def update_pace(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]) -> Pace:
-    """The pace after a run: half-way, in ratio, between the estimate and what the run took.
-
-    Args:
-        pace: that of the estimate.
-        sides: config, batch size, steps and seconds of each.
-    """
+    """The pace after a run of (config, batch size, steps, seconds): half-way, in ratio, to what it took."""
     thought = sum(step * float(np.dot(pace, cost_terms(config, batch_size))) for config, batch_size, step, _ in sides)
     seen = sum(seconds for *_, seconds in sides)
     ratio = (seen / thought) ** 0.5 if thought > 0 and seen > 0 else 1.0

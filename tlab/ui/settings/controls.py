@@ -125,13 +125,7 @@ def slider_step(option: Option, default: float | None, whole: bool) -> float | N
 
 
 class Controls:
-    """Every setting of a run. A handler takes `components` as inputs, and gives their values to `job`.
-
-    Args:
-        settings: fields of both configs that differ from the defaults when the page opens.
-        switch: the one field that B changes, and its value there; None for a run of one side.
-        largest_text: characters of a visitor's own text.
-    """
+    """Every setting of a run. A handler takes `components` as inputs, and gives their values to `job`."""
 
     def __init__(self, settings: dict[str, Any], switch: tuple[str, Any] | None, max_text: int) -> None:
         self.settings = settings
@@ -215,13 +209,7 @@ class Controls:
         return [gr.update(visible=shown) for shown in visible.values()]
 
     def visible_fields(self, parts: dict[str, Any], switch: str, choice: Any) -> dict[str, bool]:
-        """Whether each conditional field matters: to A, to B, or because it is what B changes.
-
-        Args:
-            parts: slot -> key of A's part.
-            switch: the field that B changes.
-            choice: its value there, where it is chosen from a list.
-        """
+        """Whether each conditional field matters: to A, whose parts are given by slot; to B; or as what B changes."""
         sides = [parts, {**parts, switch: choice}]
         return {name: name == switch or is_read(name, sides) for name in conditional_fields()}
 
@@ -239,12 +227,7 @@ class Controls:
         }
 
     def preset_updates(self, preset: Preset, corpus: str | None = None) -> dict[Block, Any]:
-        """A value for each control that changes.
-
-        Args:
-            preset: some need a corpus of their own; otherwise the visitor's stays.
-            corpus: the present one. If an earlier preset brought it along, the default replaces it.
-        """
+        """A value for each control that changes. The corpus stays unless a preset needs its own."""
         name, value = preset.switch or (None, None)
         settings = {**preset_settings(preset), "switch": name or NOTHING}
         if preset.corpus or corpus in PRESET_TEXTS:

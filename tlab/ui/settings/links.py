@@ -53,10 +53,7 @@ def defaults() -> dict[str, Any]:
 def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None, hidden: Sequence[str] = ()) -> str:
     """The query string, without its question mark, that `read_query` turns back into these settings.
 
-    Args:
-        settings: name of a control -> value. Defaults, and what a link cannot carry, are left out.
-        other: the setting that side B changes, and its value there.
-        hidden: names of controls that the page should not show.
+    Defaults, and what a link cannot carry, are left out.
     """
     usual = defaults()
     full = {**usual, **{name: value for name, value in settings.items() if name in usual}}

@@ -18,11 +18,7 @@ def side_label(name: str, value: Any) -> str:
 
 
 def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) -> tuple[SidePlan, ...]:
-    """The sides of a run.
-
-    Args:
-        settings: fields of both configs; those that are missing have their defaults.
-        switch: the field that B changes, and its value there; None for a run of one side.
+    """The sides of a run: A has the settings, or their defaults, and B the value of `switch` instead.
 
     Raises:
         ConfigError: a setting that is not allowed, of A or of B.

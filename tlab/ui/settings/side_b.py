@@ -42,17 +42,14 @@ def has_choices(name: str) -> bool:
     return is_switch(name) or options(config_of(name))[name].registry is not None
 
 
-def choices_of(name: str) -> list[tuple[str, str]]:
-    registry = options(config_of(name))[name].registry
-    return registry_choices(registry) if registry is not None else [("yes", YES), ("no", NO)]
-
-
 def choice_update(name: str | None, value: Any) -> dict[str, Any]:
     """An update of the list of B's values; hidden if the field is a number."""
     if name is None or not has_choices(name):
         return gr.update(visible=False)
     shown = (YES if value else NO) if is_switch(name) else value
-    return gr.update(visible=True, choices=choices_of(name), value=shown, label=f"{field_label(name)} of B")
+    registry = options(config_of(name))[name].registry
+    choices = registry_choices(registry) if registry is not None else [("yes", YES), ("no", NO)]
+    return gr.update(visible=True, choices=choices, value=shown, label=f"{field_label(name)} of B")
 
 
 def number_update(name: str | None, value: Any) -> dict[str, Any]:

@@ -105,12 +105,10 @@ def about(run: KeptRun) -> dict[str, Any]:
         "sides": [{"folder": letter, "label": side.label} for letter, side in zip(FOLDERS, run.sides, strict=False)],
         "corpus": {**{key: corpus[key] for key in ("name", "sha256")}, "tokenizer": corpus["tokenizer"]["tokenizer"]},
         "made_with": {
-            "tlab": VERSION,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
+            "tlab": VERSION, "python": platform.python_version(), "numpy": np.__version__,
             "machine": platform.machine(),
         },
-    }
+    }  # fmt: skip
 
 
 def side_files(folder: Path, side: KeptSide) -> list[Path]:
@@ -199,10 +197,7 @@ def readme_line(letter: str, side: KeptSide) -> str:
 def difference_words(run: KeptRun) -> list[str]:
     if len(run.sides) < 2:
         return []
-    first, second = (all_settings(side.checkpoint) for side in run.sides)
+    kept = [side.checkpoint for side in run.sides]
+    first, second = ({**one.model_config.to_json(), **one.train_config.to_json()} for one in kept)
     differing = [f"{name} ({first[name]} and {second[name]})" for name in first if first[name] != second[name]]
     return [f"The two differ in {', '.join(differing) or 'nothing'}; seed, batches and shared first weights are equal."]
-
-
-def all_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {**checkpoint.model_config.to_json(), **checkpoint.train_config.to_json()}

@@ -22,35 +22,21 @@ KnownTab = TypeVar("KnownTab", bound="Tab")
 
 @dataclass(frozen=True)
 class Services:
-    """What is behind the tabs of one page.
+    """What is behind the tabs of one page."""
 
-    Attributes:
-        runs: what trains.
-        inspector: the process that looks into models.
-        cache: what has been computed of models.
-        run_id: the run that a visitor looks at; None for the shipped one. All tabs show the same run.
-    """
-
-    runs: Runs
-    inspector: Inspector
-    cache: InspectionCache
-    run_id: gr.State
+    runs: Runs  # what trains
+    inspector: Inspector  # the process that looks into models
+    cache: InspectionCache  # what has been computed of models
+    run_id: gr.State  # the run that a visitor looks at, in all tabs the same; None for the shipped one
 
 
 class Page(NamedTuple):
-    """The page while it is built: all that a tab needs in order to connect itself to the rest.
+    """The page while it is built: all that a tab needs in order to connect itself to the rest."""
 
-    Attributes:
-        blocks: the whole page.
-        bar: the row of tabs; a handler opens one with `gr.update(selected=key)`.
-        handle: the tab that is being built; its `select` event says that it comes into view.
-        tabs: all tabs, of which those further left are built already.
-    """
-
-    blocks: gr.Blocks
-    bar: gr.Tabs
-    handle: gr.Tab
-    tabs: Sequence[Tab]
+    blocks: gr.Blocks  # the whole page
+    bar: gr.Tabs  # the row of tabs; a handler opens one with `gr.update(selected=key)`
+    handle: gr.Tab  # the tab that is being built; its `select` event says that it comes into view
+    tabs: Sequence[Tab]  # all of them, of which those further left are built already
 
     def find(self, kind: type[KnownTab]) -> KnownTab:
         """The tab of this class, for tabs that bring something onto another."""
@@ -62,14 +48,10 @@ class Tab(ABC):
 
     A new tab is a folder beside this file (tab.py with a subclass; scripts, styles and templates beside it) and one
     entry in the list `TABS` of `tlab.ui.app`.
-
-    Attributes:
-        title: what the visitor reads.
-        key: its name in links and in `gr.update(selected=key)`.
     """
 
-    title: ClassVar[str]
-    key: ClassVar[str]
+    title: ClassVar[str]  # what the visitor reads
+    key: ClassVar[str]  # its name in links and in `gr.update(selected=key)`
 
     def __init__(self, services: Services) -> None:
         self.runs, self.inspector = services.runs, services.inspector
