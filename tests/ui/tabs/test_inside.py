@@ -20,7 +20,7 @@ from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import InspectionError, Inspector
-from tlab.ui.inspection.selection import find_model, inspection_request, selected_model, selection_note
+from tlab.ui.inspection.selection import find_model, selected_model
 from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
@@ -166,7 +166,7 @@ def test_the_same_look_is_taken_once(tab, monkeypatch):
 def test_a_model_of_another_alphabet_gets_a_text_that_it_can_read(tab):
     updates = tab.on_look(None, "日本", {"serial": 1}, FIRST, "another run", "mlp.99", *values_of(tab))
     assert (updates[tab.shown], updates[tab.instead]) == ("shipped", ["日本", EXCERPT])
-    assert "It reads the first 32 of the 63 tokens" in selection_note(find_model(tab.runs, None), EXCERPT)
+    assert "It reads the first 32 of the 63 tokens" in find_model(tab.runs, None).note(EXCERPT)
 
 
 def test_following_a_table_draws_its_first_number_at_every_kept_step(tab):
@@ -220,7 +220,7 @@ def test_equations_in_a_table_are_plain_text():
 
 
 def test_a_table_with_evil_tokens_is_escaped_with_its_file():
-    rows = PROBES["lens"]().rows(tasks.subject_of(inspection_request(find_model(Runs(LOCAL, 1), None), EXCERPT)))
+    rows = PROBES["lens"]().rows(tasks.subject_of(find_model(Runs(LOCAL, 1), None).request(EXCERPT)))
     shown = probe_table("lens", [row._replace(token=EVIL) for row in rows])
     assert "<img" not in shown
 
@@ -245,7 +245,7 @@ def test_the_cost_is_that_of_the_probe(tab):
     of = find_model(tab.runs, None)
     done = tab.intervention(of, EXCERPT, "mlp.0", "zero", "")
     (row,) = PROBES["effect"](part="mlp.0", change="zero", count=done.windows).rows(
-        tasks.subject_of(inspection_request(of, EXCERPT))
+        tasks.subject_of(of.request(EXCERPT))
     )
     assert done.loss == pytest.approx((row.loss, row.low, row.high), abs=1e-5)
     assert sum(candidate.before for candidate in done.candidates) < 1
@@ -349,7 +349,7 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
         time.sleep(0.05)
     assert run.state == "done", run.error
     of = selected_model(runs, run.id, {"side": 1})
-    assert "looked at without it" in selection_note(of, "the")
+    assert "looked at without it" in of.note("the")
     with pytest.raises(ExportError, match="planted bug"):
         kept_run(runs, run.id, run)
     tab = built(InsideTab, runs, inspector, after=[TrainTab])
@@ -366,7 +366,7 @@ def test_a_profile_tells_each_part_and_what_it_cost_itself(tab):
 
 
 def test_a_step_that_takes_too_long_is_not_profiled(runs):
-    request = inspection_request(find_model(runs, None), "")
+    request = find_model(runs, None).request("")
     training = request.checkpoint.train_config
     huge = type(training).from_json({**training.to_json(), "batch_size": 4096})
     with pytest.raises(ValueError, match="too long to profile"):

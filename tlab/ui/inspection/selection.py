@@ -45,6 +45,36 @@ class SelectedModel(NamedTuple):
         """A text in this model's vocabulary."""
         return (self.run or demo_run()).excerpt
 
+    @property
+    def job(self) -> Job:
+        return (self.run or demo_run()).job
+
+    @property
+    def plan(self) -> SidePlan:
+        """The settings of its side."""
+        return self.job.plans[self.side]
+
+    def request(self, text: str) -> InspectionRequest:
+        """What the inspector needs to look at this model reading a text; without what no probe reads."""
+        checkpoint = dataclasses.replace(self.checkpoint, optimizer_state={}, records=[])
+        return InspectionRequest(checkpoint, text, self.job.corpus, self.job.text, self.job.tokenizer)
+
+    def slider(self, serial: int) -> dict[str, Any]:
+        """What the slider over the training steps shows."""
+        step, side = self.checkpoint.step, self.side
+        return {"steps": self.steps, "step": step, "labels": self.labels, "side": side, "serial": serial}
+
+    def note(self, text: str) -> str:
+        """Which model it is, how much of the text it reads, and how it is looked at if it was trained with a bug."""
+        longest = self.checkpoint.model_config.context_length
+        try:
+            given = len(self.checkpoint.tokenizer.encode(text))
+        except ValueError:  # shown in place of the table
+            given = 0
+        read = f" It reads the first {longest} of the {given:,} tokens." if given > longest else ""
+        bug = " It was trained with the bug, and is looked at without it." if self.plan.bug else ""
+        return self.words + read + bug
+
 
 def selected_model(runs: Runs, run_id: str | None, selection: Any) -> SelectedModel:
     """The model that a page's selection names, from the visitor's run or the shipped one."""
@@ -70,14 +100,7 @@ def every_step(runs: Runs, run_id: str | None, selected: SelectedModel) -> list[
 def latest_checkpoint(
     runs: Runs, run_id: str | None, side: int = 0, step: int | None = None
 ) -> tuple[Checkpoint, Run | None]:
-    """The checkpoint to look into: of the visitor's run, or the shipped one (and None) while there is none.
-
-    Args:
-        runs: all of them.
-        run_id: from the page's state.
-        side: 0 for A, 1 for B; ignored if the run has one side.
-        step: the nearest one that is kept is taken; by default the latest.
-    """
+    """The checkpoint to look into, nearest to `step`, by default the latest; and its run, None for the shipped one."""
     run = runs.get(run_id)
     side = min(side, len(run.sides) - 1) if run else side
     checkpoint = runs.store.get((run.id, side), step) if run else None
@@ -90,21 +113,6 @@ def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]
     return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)
 
 
-def job_of(selected: SelectedModel) -> Job:
-    return (selected.run or demo_run()).job
-
-
-def plan_of(selected: SelectedModel) -> SidePlan:
-    return job_of(selected).plans[selected.side]
-
-
-def inspection_request(selected: SelectedModel, text: str) -> InspectionRequest:
-    """What the inspector needs to look at this model reading a text; without what no probe reads."""
-    job = job_of(selected)
-    checkpoint = dataclasses.replace(selected.checkpoint, optimizer_state={}, records=[])
-    return InspectionRequest(checkpoint, text, job.corpus, job.text, job.tokenizer)
-
-
 def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
     """`text` if this model knows its characters, else `otherwise`, else a text from its own vocabulary."""
     for candidate in (text, otherwise):
@@ -114,23 +122,6 @@ def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
         except ValueError:
             continue
     return checkpoint.tokenizer.decode(np.arange(min(32, checkpoint.model_config.vocab_size)))
-
-
-def step_slider_value(selected: SelectedModel, serial: int) -> dict[str, Any]:
-    step, side = selected.checkpoint.step, selected.side
-    return {"steps": selected.steps, "step": step, "labels": selected.labels, "side": side, "serial": serial}
-
-
-def selection_note(selected: SelectedModel, text: str) -> str:
-    """Which model it is, how much of the text it reads, and how it is looked at if it was trained with a bug."""
-    longest = selected.checkpoint.model_config.context_length
-    try:
-        given = len(selected.checkpoint.tokenizer.encode(text))
-    except ValueError:  # shown in place of the table
-        given = 0
-    read = f" It reads the first {longest} of the {given:,} tokens." if given > longest else ""
-    bug = " It was trained with the bug, and is looked at without it." if plan_of(selected).bug else ""
-    return selected.words + read + bug
 
 
 def serial_of(selection: Any) -> int:

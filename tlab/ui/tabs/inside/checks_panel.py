@@ -12,7 +12,7 @@ import gradio as gr
 from tlab.inside.bugs import BUGS
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import Inspector
-from tlab.ui.inspection.selection import SelectedModel, inspection_request, job_of, plan_of, selected_model
+from tlab.ui.inspection.selection import SelectedModel, selected_model
 from tlab.ui.runs.manager import BusyError, Runs
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
@@ -84,9 +84,9 @@ class ChecksPanel:
     def on_profile(self, run_id: str | None, selection: Any) -> str:
         """Where the time of a step of the chosen run goes; or why that is not known."""
         of = selected_model(self.runs, run_id, selection)
-        training = plan_of(of).training
+        training = of.plan.training
         try:
-            return profile_html(self.inspector.call(tasks.profile_step, inspection_request(of, ""), training))
+            return profile_html(self.inspector.call(tasks.profile_step, of.request(""), training))
         except ValueError as error:
             return refused_html(str(error))
 
@@ -121,7 +121,7 @@ def bug_job(of: SelectedModel, bug: str) -> Job:
         ValueError: no such bug, or it cannot be in this model.
     """
     BUGS[bug]  # an unknown one is refused with the names of all
-    plan = plan_of(of)
+    plan = of.plan
     reason = BUGS[bug]().why_not(plan.model)
     if reason:
         raise ValueError(f"“{BUGS.entries[bug].label}” cannot be planted: {reason}. Choose another, or another model.")
@@ -129,5 +129,5 @@ def bug_job(of: SelectedModel, bug: str) -> Job:
     training = dataclasses.replace(plan.training, steps=steps, validation_every=max(1, steps // 4))
     right = SidePlan("As it should be", plan.model, training)
     wrong = SidePlan(f"Bug: {BUGS.entries[bug].label}", plan.model, training, bug=bug)
-    job = job_of(of)
+    job = of.job
     return Job(job.corpus, job.text, job.tokenizer, (right, wrong))
