@@ -16,6 +16,7 @@ MAX_AMBIGUOUS = 2  # to be lowered, never raised
 SAME_MEANING = {
     "__all__": "Python's own: what a package offers",
     "main": "Python's custom: where a program starts",
+    "markup": "the macros of the template that stands beside the module",
     "build": "makes the Gradio components of a page or a tab",
     "INCONCLUSIVE": "the verdict where the seeds leave a question open",
     "DAY_ZERO": "the date of a file in a zip that has to be the same at any hour",

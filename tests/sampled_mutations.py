@@ -116,9 +116,9 @@ def broken(node):
             yield ast.Constant(node.value - 1)
     elif isinstance(node, ast.Constant) and type(node.value) is bool:
         yield ast.Constant(not node.value)
-    elif isinstance(node, ast.If | ast.IfExp) and ast.unparse(node.test) != "TYPE_CHECKING":
+    elif isinstance(node, ast.If | ast.IfExp):
         yield node.test, ast.UnaryOp(ast.Not(), node.test)
-    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
+    elif isinstance(node, ast.Return) and node.value is not None:
         yield ast.Return(ast.Constant(None))
     elif isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         yield from [] if ast.unparse(node) == "raise NotImplementedError" else [ast.Pass()]  # that is a contract

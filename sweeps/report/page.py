@@ -9,8 +9,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from sweeps.report.analysis import Analysis, comparison_frame
 from sweeps.report.gallery import ReportFigure, report_figures
 from sweeps.report.result_sections import (
@@ -36,6 +34,7 @@ from sweeps.results.read import read_curves, read_manifest, read_table
 from sweeps.results.stats import ALPHA, MARGIN
 from tlab.figures import save_figure
 from tlab.files import write_atomically
+from tlab.ui.widgets.markup import template_environment
 from tlab.wording import several
 
 REPORT, COMPARISONS_TABLE, FIGURES = "report.html", "comparisons.csv", "figures"
@@ -73,15 +72,9 @@ def write_report(folder: str | os.PathLike[str], *, margin: float = MARGIN) -> P
 
 
 def report_html(analysis: Analysis, figures: Sequence[ReportFigure]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,  # a misspelt name is an error, not a gap in the page
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"g": "{:g}".format, **{function.__name__: function for function in FILTERS}}
-    return environment.get_template("report.html").render(
+    templates = template_environment(Path(__file__).parent)
+    templates.filters |= {"g": "{:g}".format, **{function.__name__: function for function in FILTERS}}
+    return templates.get_template("report.html").render(
         analysis=analysis,
         alpha=ALPHA,
         colours=VERDICT_COLOURS,

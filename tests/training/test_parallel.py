@@ -15,7 +15,7 @@ from tlab import Checkpoint, ComputeConfig, ConfigError, TrainConfig, Trainer, T
 from tlab.checks import random_model
 from tlab.machine import one_blas_thread
 from tlab.nn.model import RecomputedBlock
-from tlab.training.parallel import BatchThreads, decide_threads
+from tlab.training.parallel import MIN_FLOPS_PER_THREAD, BatchThreads, decide_threads
 from tlab.training.trainer import evaluate
 
 QUICK = TrainConfig(steps=6, batch_size=5, validation_every=3, warmup_steps=2)
@@ -162,9 +162,8 @@ def test_by_default_there_are_no_more_threads_than_cores_or_sequences_and_none_f
     assert decided(ComputeConfig(micro_batches=4)) == 4
     assert decided(operations=1e6) == 1
     assert decided(batch_size=1) == 1
-    # A thread's part of each piece has to have 32 million operations.
-    assert (decided(operations=128e6), decided(operations=128e6 - 1)) == (4, 3)
-    assert decided(ComputeConfig(micro_batches=2), operations=128e6) == 2
+    assert decided(operations=4 * MIN_FLOPS_PER_THREAD) == 4  # each thread's part has to be worth it,
+    assert decided(ComputeConfig(micro_batches=2), operations=4 * MIN_FLOPS_PER_THREAD) == 2  # of every piece
 
 
 def test_where_nobody_has_decided_there_is_one_thread(rng):

@@ -31,7 +31,7 @@ from tlab.ui.tabs.tab import Page, Services, Tab
 from tlab.ui.tabs.train.link_bar import LinkBar
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.theme import lab_theme
-from tlab.ui.widgets.component import UI
+from tlab.ui.widgets.markup import UI
 
 # From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
 TABS: list[type[Tab]] = [TrainTab, AttentionTab, InsideTab, GenerateTab, CompareTab, SweepsTab, CodeTab]
@@ -44,12 +44,7 @@ QUEUE = 30  # events that may wait; who comes later is told so
 
 
 def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Blocks:
-    """The page, with every part that is registered now.
-
-    Args:
-        runs: what trains; by default with as many workers as there are cores, and with the limits of this machine.
-        inspector: the process that looks into models; by default one with the limits of `runs`.
-    """
+    """The page, with every part that is registered now, and with the limits of this machine if they are not given."""
     runs = runs or Runs(limits_here())
     inspector = inspector or Inspector(runs.limits)
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
@@ -84,11 +79,7 @@ def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Bl
 
 
 def launch(**options: Any) -> Any:
-    """Serve the page, and open it in the browser unless this is a hosted Space.
-
-    Args:
-        options: of `gr.Blocks.launch`, over those that are set here.
-    """
+    """Serve the page with options of `gr.Blocks.launch`; open it in the browser unless this is a hosted Space."""
     share_heaps()
     runs = Runs(limits_here())
     inspector = Inspector(runs.limits)

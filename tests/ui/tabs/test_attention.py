@@ -2,13 +2,13 @@
 
 import base64
 import gc
-import html
 import json
 import weakref
 
 import gradio as gr
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from pages import built
 from support import EVIL, GRADIO, tiny
@@ -25,6 +25,8 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
 from tlab.ui.tabs.attention.tab import AttentionTab, kind_words, surest_head
 from tlab.ui.tabs.attention.view import (
+    encode_signed,
+    encode_unit,
     head_words,
     heads_value,
     map_value,
@@ -32,8 +34,8 @@ from tlab.ui.tabs.attention.view import (
     pair_value,
     positions_value,
     role_caption,
+    rounded,
 )
-from tlab.ui.widgets.encode import encode_signed, encode_unit, rounded
 
 pytestmark = GRADIO
 
@@ -149,7 +151,7 @@ def test_every_kind_of_position_is_told_in_words_and_pictures(tab, kind):
 def test_tokens_and_samples_are_escaped_where_they_are_html():
     made = next_html([Likely(0, 0.5)], ("<u>",), EVIL, EVIL, 5)
     assert "<u>" not in made and "<img" not in made
-    assert html.escape("<u>") in made and html.escape(EVIL) in made
+    assert escape("<u>") in made and escape(EVIL) in made
 
 
 # ------------------------------------------------------------------------------------------------ what is asked
@@ -219,7 +221,7 @@ def test_each_side_of_a_run_can_be_looked_into(tab):
     assert [s["scrub"]["side"] for s in shown] == list(range(len(labels)))
     for side, label in zip(shown, labels, strict=True):
         assert side["scrub"]["labels"] == labels
-        assert html.escape(label) in side["note"]
+        assert escape(label) in side["note"]
     assert len({s["map"]["weights"] for s in shown}) == len(labels)
 
 

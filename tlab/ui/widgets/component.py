@@ -1,39 +1,53 @@
-"""The pieces that pages are made of: our own components on gr.HTML, and small HTML texts.
-
-Whatever comes from a visitor or a model is escaped here, or set as text by the scripts: gr.HTML executes what it is
-given.
-"""
+"""Our own components on gr.HTML, and the small texts around them."""
 
 from __future__ import annotations
 
 import html
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
+from tlab.ui.widgets.markup import TEMPLATES, UI, macros
+
 # For handlers of the page alone: no spinner over their outputs, and no entry among the public functions.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown sets as an equation
-UI = Path(__file__).parents[1]  # scripts and styles stand beside what they belong to
+AXES, ARRAYS = "widgets/axes.js", "widgets/arrays.js"  # what several scripts share, besides common.js
+
+STEP_SLIDER = "widgets/step_slider"  # over the checkpoints of a run, and its sides
+# What the server found instead of a text that a new model cannot read, unless the visitor has typed meanwhile.
+REPLACE_IF_UNTOUCHED = "(text, instead) => instead && text === instead[0] ? instead[1] : text"
+
+texts = macros("widgets/texts.html")
+note_html, words_html = texts.note, texts.words
+"""HTML of a sentence beside a picture; and of one that is the point of a picture."""
 
 
 def js_component(
-    name: str, template: str, value: dict[str, Any], elem_id: str, *, after: str | None = None, **props: Any
+    name: str,
+    value: Any,
+    elem_id: str,
+    library: str | None = None,
+    *,
+    context: Mapping[str, Any] | None = None,
+    **props: Any,
 ) -> gr.HTML:
     """A component that its script draws from a JSON value; the template never changes, so it never flickers.
 
     Args:
-        name: the script, a path inside of `tlab/ui`.
-        template: HTML.
+        name: path of its script, and its template if it shows anything, inside of `tlab/ui` and without their endings.
         value: what the script finds in `props.value`.
         elem_id: id of its element.
-        after: a script that comes between common.js, which all have, and its own.
+        library: a script that comes between common.js, which all have, and its own.
+        context: what the template reads.
         props: further ones for the script, and arguments of `gr.HTML`.
     """
-    scripts = ["widgets/common.js", after, name]
+    scripts = ["widgets/common.js", library, f"{name}.js"]
+    drawn = (UI / f"{name}.html").exists()
+    template = TEMPLATES.get_template(f"{name}.html").render(context or {}) if drawn else ""
     return gr.HTML(
-        value,  # pyright: ignore[reportArgumentType], any JSON is allowed
+        value,
         html_template=template,
         js_on_load="".join((UI / file).read_text("utf-8") for file in scripts if file),
         apply_default_css=False,
@@ -42,17 +56,13 @@ def js_component(
     )
 
 
-# ------------------------------------------------------------------------------------------------ words
+def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
+    """Where a tab's pictures leave what a visitor chooses: a side, a step, a head, a token. It shows nothing itself.
 
-
-def error_toast(error: Exception) -> gr.Error:
-    """A toast with these words. Gradio shows its text as HTML, and texts of visitors may be in it."""
-    return gr.Error(html.escape(str(error)), title="This cannot be done", print_exception=False)
-
-
-def note_html(text: str, classes: str = "tl-note") -> str:
-    """A sentence beside a picture."""
-    return f'<p class="{classes}">{html.escape(text)}</p>'
+    The scripts report to it, and it alone asks the server. So there is one question at a time, each with everything
+    that was chosen, and an answer can never be an older one's.
+    """
+    return js_component("widgets/select", value, f"{tab}-selection", tab=tab, elem_classes="tl-selection")
 
 
 def formula_markdown(formula: str) -> str:
@@ -60,6 +70,6 @@ def formula_markdown(formula: str) -> str:
     return f"$\\displaystyle {formula}$" if formula else ""
 
 
-def words_html(text: str) -> str:
-    """A sentence that is the point of a picture."""
-    return f'<p class="tl-words">{html.escape(text)}</p>'
+def error_toast(error: Exception) -> gr.Error:
+    """A toast with these words. Gradio shows its text as HTML, and texts of visitors may be in it."""
+    return gr.Error(html.escape(str(error)), title="This cannot be done", print_exception=False)

@@ -6,35 +6,19 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.widgets.component import js_component
+from tlab.ui.widgets.component import AXES, js_component
 
-COLOURS = 8  # `--tl-line-0` to `--tl-line-7` in keep.css
+COLOURS = 8  # `--tl-line-0` to `--tl-line-7` in style.css
 DASHES = 3  # solid, dashed, dotted
 LOSS_UNIT = "nats per token"
 
-TEMPLATE = """
-<div class="tl-card tl-chart tl-lines">
-  <div class="tl-title"><b class="tl-lines-title"></b><span class="tl-lines-unit"></span></div>
-  <div class="tl-plot" role="img" aria-label="Chart"><canvas></canvas><div class="tl-tip" hidden></div></div>
-  <div class="tl-axis-name">step</div>
-  <div class="tl-lines-key"></div>
-</div>
-"""
-
 
 def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
-    return js_component("widgets/line_chart.js", TEMPLATE, value, elem_id, after="widgets/axes.js")
+    return js_component("widgets/line_chart", value, elem_id, AXES)
 
 
 def lines_value(title: str, unit: str, lines: list[dict[str, Any]], empty: str) -> dict[str, Any]:
-    """What the chart draws.
-
-    Args:
-        title: above it.
-        unit: of the values.
-        lines: of `line`.
-        empty: what to say where there is none.
-    """
+    """What the chart draws: curves of `line`, or the words of `empty` where there is none."""
     ends = [f"{one['name']} ends at {one['points'][-1][1]:.3f}" for one in lines if one["points"]]
     alternative = f"{title}, {unit}, over steps. " + ("; ".join(ends) if ends else empty) + "."
     return {"title": title, "unit": unit, "lines": lines, "empty": empty, "alternative": alternative}

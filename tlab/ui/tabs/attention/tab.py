@@ -14,27 +14,23 @@ from tlab.source import notice
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection.cache import ForwardResult
-from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text
-from tlab.ui.tabs.attention.view import (
-    attention_map,
-    head_words,
-    heads_value,
-    map_value,
-    next_html,
-    pair_card,
-    pair_value,
-    positions_card,
-    positions_value,
-    statistics_html,
-    thumbs,
-)
+from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text, selected_model, serial_of
+from tlab.ui.tabs.attention import view
 from tlab.ui.tabs.tab import Page, Tab, Updates
-from tlab.ui.widgets.component import QUIET, error_toast, note_html, words_html
-from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, scrubber, selection_component
+from tlab.ui.widgets.component import (
+    ARRAYS,
+    QUIET,
+    REPLACE_IF_UNTOUCHED,
+    STEP_SLIDER,
+    error_toast,
+    js_component,
+    note_html,
+    selection_component,
+    words_html,
+)
 
 NEXT_TOKENS = 6
 MAX_CHARACTERS = 20_000  # of a text; a map reads far fewer
-MOST = 1_000_000_000  # of any number that a page may send
 
 
 class Shown(NamedTuple):
@@ -64,25 +60,31 @@ class AttentionTab(Tab):
         selection = {"layer": layer, "head": head, "serial": 0}
         drawn = self.pictures(of, selection, EXCERPT)
 
-        def text(name: str) -> gr.HTML:
-            return gr.HTML(drawn[name], elem_id=f"attention-{name}", apply_default_css=False)
+        self.drawn: dict[str, gr.HTML] = {}
+
+        def show(name: str, script: str | None = None) -> None:
+            value, elem_id = drawn[name], f"attention-{name}"
+            if script is None:
+                self.drawn[name] = gr.HTML(value, elem_id=elem_id, apply_default_css=False)
+            else:
+                self.drawn[name] = js_component(script, value, elem_id, ARRAYS, tab=self.key)
 
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="attention-text")
-                scrub = scrubber(drawn["scrub"], "attention")
-                next_tokens, heads, note = text("next"), thumbs(drawn["heads"]), text("note")
+                show("scrub", STEP_SLIDER)
+                show("next")
+                show("heads", "tabs/attention/heads")
+                show("note")
             with gr.Column(scale=7, min_width=320):
-                words, weights = text("words"), attention_map(drawn["map"])
+                show("words")
+                show("map", "tabs/attention/heatmap")
         with gr.Row(equal_height=True):
             with gr.Column(scale=5, min_width=320):
-                statistics = text("statistics")
+                show("statistics")
             with gr.Column(scale=7, min_width=320):
-                pair = pair_card(drawn["pair"])
-        self.drawn: dict[str, gr.HTML] = {
-            "scrub": scrub, "next": next_tokens, "heads": heads, "note": note, "words": words, "map": weights,
-            "statistics": statistics, "pair": pair, "positions": positions_card(drawn["positions"]),
-        }  # fmt: skip
+                show("pair", "tabs/attention/qk_pair")
+        show("positions", "tabs/attention/positions")
         self.selection = selection_component("attention", selection)
         # What is on the page, so that a tab that only comes into view again is sent nothing; and a text in the place
         # of one that a new model cannot read.
@@ -102,7 +104,7 @@ class AttentionTab(Tab):
     def on_look(self, run_id: str | None, text: str | None, selection: Any, shown: Any) -> Updates:
         """The pictures of what was selected: those that are not on the page already."""
         selection = selection if isinstance(selection, dict) else {}
-        of = self.find_model(run_id, selection)
+        of = selected_model(self.runs, run_id, selection)
         read = given = (text or "")[:MAX_CHARACTERS]
         if not isinstance(shown, Shown) or shown.run != of.key:  # a new model, perhaps of another alphabet
             read = readable_text(of.checkpoint, given, of.excerpt)
@@ -118,11 +120,6 @@ class AttentionTab(Tab):
         updates: Updates = {self.drawn[name]: pictures[name] for name in pictures if changed is None or name in changed}
         return {**updates, self.shown: now, self.instead: [text, read] if read != given else None}
 
-    def find_model(self, run_id: str | None, selection: dict[str, Any]) -> SelectedModel:
-        step = selection.get("step")
-        step = None if step is None else clamp_int(step, 0, MOST, 0)
-        return find_model(self.runs, run_id, clamp_int(selection.get("side"), 0, 1, 0), step)
-
     def pictures(self, of: SelectedModel, selection: dict[str, Any], text: str) -> dict[str, Any]:
         """What each component shows, by the names of `drawn`."""
         look = self.cache.look(of.checkpoint, text)
@@ -132,22 +129,21 @@ class AttentionTab(Tab):
         query = clamp_int(selection.get("query"), 0, T - 1, T - 1)
         likeliest = int(reading.weights[layer, head, query].argmax())
         key = clamp_int(selection.get("key"), 0, query, likeliest)
-        serial = clamp_int(selection.get("serial"), 0, MOST, 0)
+        serial = serial_of(selection)
         portrait = reading.heads[layer * H + head]
         statistics = score_statistics(reading.queries[layer, head], reading.keys[layer, head], reading.bias[head])
-        scrub = {"steps": of.steps, "step": of.checkpoint.step, "labels": of.labels, "side": of.side, "serial": serial}
         likely = next_tokens(reading, NEXT_TOKENS)
         names = of.checkpoint.tokenizer.tokens
         seen = of.checkpoint.tokenizer.decode(reading.ids)
         return {
-            "scrub": scrub,
-            "next": next_html(likely, names, seen, look.sample, of.checkpoint.step),
-            "heads": heads_value(reading, layer, head, serial),
+            "scrub": of.slider(serial),
+            "next": view.next_html(likely, names, seen, look.sample, of.checkpoint.step),
+            "heads": view.heads_value(reading, layer, head, serial),
             "note": note_html(of.words + reads_words(look)),
-            "words": words_html(head_words(portrait)),
-            "map": map_value(tokens, reading, layer, head, query, key, serial),
-            "statistics": statistics_html(statistics, portrait, T),
-            "pair": pair_value(tokens, reading, layer, head, query, key),
+            "words": words_html(view.head_words(portrait)),
+            "map": view.map_value(tokens, reading, layer, head, query, key, serial),
+            "statistics": view.statistics_html(statistics, portrait, T),
+            "pair": view.pair_value(tokens, reading, layer, head, query, key),
             "positions": self.positions_of(of.checkpoint, selection.get("kind"), look, layer, head),
         }
 
@@ -161,7 +157,7 @@ class AttentionTab(Tab):
         own = (look.reading, layer, head)
         made = self.cache.position(checkpoint, kind)
         end = None if POSITIONS[kind].unbounded else config.context_length
-        return positions_value(kinds, kind, kind_words(config, kind), made, own, end)
+        return view.positions_value(kinds, kind, kind_words(config, kind), made, own, end)
 
 
 def shown_of(of: SelectedModel, selection: dict[str, Any], text: str) -> Shown:

@@ -1,16 +1,11 @@
-"""The pictures of the Attention tab: what each component is sent, and the HTML around its drawing.
-
-Tokens and texts go into JSON values, which the scripts set as text, or are escaped here.
-"""
+"""What each picture of the Attention tab is sent."""
 
 from __future__ import annotations
 
 import base64
-import html
 import math
 from typing import Any
 
-import gradio as gr
 import numpy as np
 
 from tlab.inside.attention import (
@@ -25,9 +20,10 @@ from tlab.inside.attention import (
     thumbnail,
 )
 from tlab.inside.positions import Portrait
-from tlab.ui.widgets.encode import encode_signed, encode_unit, rounded
-from tlab.ui.widgets.select import array_component
+from tlab.types import Array
+from tlab.ui.widgets.markup import macros
 
+markup = macros("tabs/attention/view.html")
 MIN_FAVOURITE_SHARE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
 MIN_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
 SHOWN_TAIL = 24  # characters of the text that a sample goes on from
@@ -35,13 +31,6 @@ THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that 
 
 
 # ------------------------------------------------------------------------------------------------ heads
-
-HEADS_CARD = """
-<div class="tl-card tl-thumbs">
-  <div class="tl-title"><b>All heads</b><span>a row is a layer; with entropy and mean distance</span></div>
-  <div class="tl-grid" role="radiogroup" aria-label="Layer and head"></div>
-</div>
-"""
 
 ROLE_NAMES = {
     "previous": "token before",
@@ -77,11 +66,6 @@ def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> d
     }
 
 
-def thumbs(value: dict[str, Any]) -> gr.HTML:
-    """The heads of all layers as a choice."""
-    return array_component("tabs/attention/heads.js", HEADS_CARD, value, "attention-heads", tab="attention")
-
-
 def role_caption(portrait: HeadPortrait) -> str:
     return ROLE_NAMES[portrait.role] if has_favourite(portrait) else "spread"
 
@@ -107,29 +91,6 @@ def head_words(portrait: HeadPortrait) -> str:
 
 # ------------------------------------------------------------------------------------------------ the large map
 
-MAP = """
-<div class="tl-card tl-map">
-  <div class="tl-title"><b>Who looks at whom</b><span>rows: queries, columns: keys</span>
-    <span class="tl-views" role="group" aria-label="What the map shows">
-      <button type="button" data-view="weights" aria-pressed="true">weights</button>
-      <button type="button" data-view="scores" aria-pressed="false">scores before the mask</button>
-    </span>
-    <span class="tl-ramp"><span class="tl-low"></span><i></i><span class="tl-high"></span></span>
-  </div>
-  <div class="tl-plot" role="application" tabindex="0" aria-label="Attention map"><canvas></canvas>
-    <div class="tl-tip" hidden></div></div>
-  <div class="tl-title tl-rowname"><b>One row</b><span></span></div>
-  <div class="tl-row" role="img" aria-label="The row as bars"><canvas></canvas></div>
-  <div class="tl-reading" aria-hidden="true"></div>
-  <div class="tl-told" role="status"></div>
-</div>
-"""
-
-
-def attention_map(value: dict[str, Any]) -> gr.HTML:
-    """One head's weights and scores as a map, and the chosen token's row as bars and as tinted text."""
-    return array_component("tabs/attention/heatmap.js", MAP, value, "attention-map", tab="attention")
-
 
 def map_value(
     tokens: list[str], reading: AttentionData, layer: int, head: int, query: int, key: int, serial: int
@@ -146,19 +107,6 @@ def map_value(
 
 
 # ------------------------------------------------------------------------------------------------ one pair
-
-PAIR = """
-<div class="tl-card tl-pair">
-  <div class="tl-title"><b>From Q and K to a weight</b><span class="tl-who"></span></div>
-  <div class="tl-strips" role="img" aria-label="Query, key and their products"><canvas></canvas></div>
-  <ol class="tl-sum"></ol>
-</div>
-"""
-
-
-def pair_card(value: dict[str, Any]) -> gr.HTML:
-    """How the chosen query comes to its weight for the chosen key."""
-    return array_component("tabs/attention/qk_pair.js", PAIR, value, "attention-pair", tab="attention")
 
 
 def pair_value(
@@ -189,11 +137,7 @@ def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
         ("Score size", f"{of.size:.2f}", f"root mean square; the largest is {of.largest:.1f}"),
         ("Spread in a row", f"{of.spread:.2f}", spread_words(of.spread)),
     ]
-    body = "".join(f"<tr><th>{name}</th><td>{value}</td><td>{words}</td></tr>" for name, value, words in rows)
-    return (
-        f'<div class="tl-card tl-stats"><div class="tl-title"><b>Layer {portrait.layer + 1}, head {portrait.head + 1} '
-        f"in numbers</b></div><table><tbody>{body}</tbody></table></div>"
-    )
+    return markup.statistics(portrait, rows)
 
 
 def spread_words(spread: float) -> str:
@@ -207,37 +151,11 @@ def spread_words(spread: float) -> str:
 
 
 def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: str, step: int) -> str:
-    bars = "".join(
-        f'<tr><th>{html.escape(names[row.id])}</th><td><i class="tl-bar" style="width:{100 * row.probability:.1f}%">'
-        f"</i></td><td>{row.probability:.1%}</td></tr>"
-        for row in likely
-    )
     tail = ("…" if len(text) > SHOWN_TAIL else "") + text[-SHOWN_TAIL:]
-    return (
-        '<div class="tl-card tl-next"><div class="tl-title"><b>What comes next</b>'
-        f"<span>the likeliest tokens, and a sample, after {step:,} steps of training</span></div>"
-        f'<table aria-label="The likeliest next tokens"><tbody>{bars}</tbody></table>'
-        f'<p class="tl-goes-on"><b>{html.escape(tail)}</b>{html.escape(sample)}</p></div>'
-    )
+    return markup.next_tokens(likely, names, tail, sample, step)
 
 
 # ------------------------------------------------------------------------------------------------ positions
-
-POSITIONS_CARD = """
-<div class="tl-card tl-positions">
-  <div class="tl-title"><b>How it knows where a token stands</b><span class="tl-views" role="group"
-    aria-label="Kind of position"></span></div>
-  <p class="tl-note tl-kind"></p>
-  <div class="tl-three">
-    <figure><div class="tl-pattern" role="img" aria-label="Pattern"><canvas></canvas></div>
-      <figcaption></figcaption></figure>
-    <figure><div class="tl-distance" role="img" aria-label="Score by distance"><canvas></canvas></div>
-      <figcaption></figcaption></figure>
-    <figure><div class="tl-reach" role="img" aria-label="Reach by length"><canvas></canvas></div>
-      <figcaption></figcaption></figure>
-  </div>
-</div>
-"""
 
 PATTERN_WORDS = {
     "embedding": "What is added to the token at each position: a row is a position, a column a channel.",
@@ -245,11 +163,6 @@ PATTERN_WORDS = {
     "scores": "What the last token’s score loses by looking at each position: a row is a position, a column a head.",
     "nowhere": "Nothing is added, nothing is turned: only the mask tells a token how many came before.",
 }
-
-
-def positions_card(value: dict[str, Any]) -> gr.HTML:
-    """What a kind of position looks like, and what it does to scores with distance and length."""
-    return array_component("tabs/attention/positions.js", POSITIONS_CARD, value, "attention-positions", tab="attention")
 
 
 def positions_value(
@@ -260,16 +173,7 @@ def positions_value(
     own: tuple[AttentionData, int, int],
     end: int | None,
 ) -> dict[str, Any]:
-    """The three pictures of a kind.
-
-    Args:
-        kinds: (key, label) of all that can be chosen.
-        kind: the one that is shown.
-        words: what there is to say of it.
-        made: its pictures.
-        own: reading, layer and head whose measured scores are drawn beside it.
-        end: the number of positions that exist, or None.
-    """
+    """The three pictures of a kind; beside it the measured scores of `own`, a reading with its layer and head."""
     measured = by_distance(*own)
     return {
         "kinds": kinds,
@@ -283,3 +187,30 @@ def positions_value(
         "reach": rounded(made.reach),
         "end": end,
     }
+
+
+# ------------------------------------------------------------------------------------------------ arrays
+
+
+def encode_unit(array: Array) -> str:
+    """Numbers from 0 to 1 as base64 of sixteen bits each: 4,096 of them are 11 kB."""
+    return base64.b64encode(np.rint(np.clip(array, 0, 1) * 65535).astype("<u2").tobytes()).decode()
+
+
+def encode_signed(array: Array) -> dict[str, Any]:
+    """Any numbers as base64 of sixteen bits each, in parts of the largest."""
+    largest = float(np.abs(array).max(initial=0)) or 1.0
+    parts = np.rint(array / largest * 32767).astype("<i2")
+    return {"largest": largest, "parts": base64.b64encode(parts.tobytes()).decode()}
+
+
+def rounded(array: Array, digits: int = 4) -> list[Any]:
+    """As nested lists, None where a number is not finite."""
+    return [
+        rounded(row, digits)
+        if isinstance(row, np.ndarray)
+        else round(float(row), digits)
+        if math.isfinite(row)
+        else None
+        for row in array
+    ]

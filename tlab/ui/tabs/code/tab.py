@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import functools
-import html
 
 import gradio as gr
+import pygments
+from markupsafe import Markup
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers.python import PythonLexer
 
 from tlab.registry import REGISTRIES
 from tlab.source import FIRST_PARTS, SourcePage, slots
 from tlab.source import page as source_page
-from tlab.ui.settings.fields import registry_choices
-from tlab.ui.tabs.code.highlight import highlight
+from tlab.ui.settings.fields import field_label, registry_choices
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import FORMULAS, QUIET, formula_markdown
+from tlab.ui.widgets.markup import macros
 
+markup = macros("tabs/code/view.html")
+head_html = markup.head
+LEXER = PythonLexer(stripnl=False, ensurenl=False)
+FORMATTER = HtmlFormatter(nowrap=True, classprefix="tl-c-")
 FIRST_SLOT = "norm"  # its forward and backward are short, and mirror each other line for line
 PART_WORDS = {
     "reference": "the equation in plain NumPy; the tests compare the code that runs with it",
@@ -34,7 +41,7 @@ class CodeTab(Tab):
         entries = REGISTRIES[FIRST_SLOT].entries
         shown = source_page(FIRST_SLOT, next(iter(entries)))
         with gr.Row(elem_classes="tl-code-choice"):
-            choices = [(slot_label(slot), slot) for slot in slots()]
+            choices = [(field_label(slot), slot) for slot in slots()]
             self.slot = gr.Radio(choices, value=FIRST_SLOT, label="Switch", elem_id="code-slot")
             self.entry = gr.Radio(
                 registry_choices(REGISTRIES[FIRST_SLOT]), value=shown.key, label="Choice", elem_id="code-entry"
@@ -83,39 +90,17 @@ def known_page(slot: str | None, key: str | None) -> tuple[str, str]:
     return slot, key if key is not None and key in registry else next(iter(registry))
 
 
-def slot_label(slot: str) -> str:
-    return slot.replace("_", " ").capitalize()
-
-
 # ------------------------------------------------------------------------------------------------ the page
-
-
-def head_html(shown: SourcePage) -> str:
-    notice = f"<p><b>Notice:</b> {html.escape(shown.notice)}</p>" if shown.notice else ""
-    place = f"<code>{html.escape(shown.file)}</code>, line {shown.line}" if shown.file else "typed in"
-    source = f"{html.escape(shown.source)} · " if shown.source else ""
-    return (
-        f'<div class="tl-code-head"><h2>{html.escape(shown.title)}</h2>'
-        f'<p class="tl-words">{html.escape(shown.summary)}</p>{notice}<p class="tl-note">{source}{place}</p></div>'
-    )
 
 
 def body_html(shown: SourcePage) -> str:
     """The parts of the class, and after them the whole of it. Forward and backward stand side by side."""
-    panels = [panel(name, code, PART_WORDS.get(name, "")) for name, code in shown.parts.items()]
+    panels = [(name, highlight(code), PART_WORDS.get(name, "")) for name, code in shown.parts.items()]
     first = sum(name in FIRST_PARTS for name in shown.parts)
-    whole = panel("class", shown.code, "all of it, as it stands in the file")
-    if panels:
-        whole = f'<details class="tl-code-whole"><summary>The whole class</summary>{whole}</details>'
-    groups = [group for group in (panels[:first], panels[first:]) if group]
-    return "".join(f'<div class="tl-code-parts">{"".join(group)}</div>' for group in groups) + whole
+    return markup.body([panels[:first], panels[first:]], highlight(shown.code))
 
 
-def panel(name: str, code: str, words: str) -> str:
-    """One piece of code under its name. It can be focused, since it may have to be scrolled."""
-    note = f"<span>{html.escape(words)}</span>" if words else ""
-    return (
-        f'<section class="tl-card tl-code tl-code-{html.escape(name)}">'
-        f'<div class="tl-title"><b>{html.escape(name)}</b>{note}</div>'
-        f'<pre tabindex="0" aria-label="Code of {html.escape(name)}"><code>{highlight(code)}</code></pre></section>'
-    )
+def highlight(code: str) -> Markup:
+    """`code` escaped, with the colours of style.css. The formatter ends every line, the last one too."""
+    coloured = pygments.highlight(code, LEXER, FORMATTER)
+    return Markup(coloured if code.endswith("\n") else coloured.removesuffix("\n"))

@@ -14,13 +14,7 @@ from tlab.ui.settings.controls import OWN_TEXT
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
-from tlab.ui.tabs.compare.view import (
-    comparable_runs,
-    config_table,
-    list_value,
-    overlay_value,
-    settings_of,
-)  # fmt: skip
+from tlab.ui.tabs.compare.view import comparable_runs, config_table, list_value, overlay_value, settings_of
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
@@ -29,7 +23,6 @@ from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains
 
-LIST = '<div class="tl-history"><div class="tl-history-list"></div></div>'
 # The file is made when it is asked for. Every press ends here, and only a new file is fetched.
 FETCH = """file => {
   if (!file || !file.url || window.tlabFetched === file.url) return;
@@ -59,7 +52,7 @@ class CompareTab(Tab):
                         "Open an exported zip", file_types=[".zip"], file_count="single", elem_id="open-export"
                     )
                     self.file = gr.DownloadButton("Export", visible="hidden", elem_id="export-file")
-                self.list = js_component("tabs/compare/runs_table.js", LIST, list_value(found, []), "history")
+                self.list = js_component("tabs/compare/runs_table", list_value(found, []), "history")
             with gr.Column(scale=7, min_width=320, elem_classes="tl-keep-side"):
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")
                 self.differences = gr.Checkbox(True, label="Differences only", elem_id="differences-only")

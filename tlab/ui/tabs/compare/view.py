@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,10 @@ from tlab.ui.settings.fields import field_label, format_value, values_of
 from tlab.ui.sharing.convert import SHIPPED, run_name
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, LOSS_UNIT, line, lines_value
+from tlab.ui.widgets.markup import macros
 from tlab.wording import duration
+
+markup = macros("tabs/compare/view.html")
 
 
 def comparable_runs(runs: Runs, session: str) -> dict[str, Run]:
@@ -91,25 +93,15 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
         return note_html("No run is chosen.")
     rows = []
     for name in columns[0][2]:
-        values = [settings[name] for _, _, settings in columns]
-        differs = len(set(map(str, values))) > 1
+        values = [words(name, settings[name]) for _, _, settings in columns]
+        differs = len({str(settings[name]) for _, _, settings in columns}) > 1
         if differs or not differences_only:
-            cells = "".join(f"<td>{html.escape(words(name, value))}</td>" for value in values)
-            mark = ' class="tl-differs"' if differs and not differences_only else ""
-            rows.append(f'<tr{mark}><th scope="row">{html.escape(field_label(name))}</th>{cells}</tr>')
+            rows.append((field_label(name), values, differs and not differences_only))
     if not rows:
         return note_html(
             "These runs have the same settings." if len(columns) > 1 else "Choose a second run to compare."
         )
-    heads = "".join(
-        f'<th scope="col"><i class="tl-swatch" style="background:var(--tl-line-{place % COLOURS})"></i>'
-        f"{html.escape(name)}</th>"
-        for name, place, _ in columns
-    )
-    return (
-        '<div class="tl-card tl-scroll" tabindex="0" aria-label="Settings of the chosen runs"><table class="tl-table">'
-        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    return markup.settings([(name, place % COLOURS) for name, place, _ in columns], rows)
 
 
 def settings_of(run: Run, side: Side) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -10,15 +11,21 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.generate import Sampling, Token, candidates, check_sampling, generate, sampling_steps
+from tlab.generate import Chain, Sampling, Token, candidates, check_sampling, generate, sampling_steps
 from tlab.ui.demo.shipped_run import PROMPT
 from tlab.ui.inspection.cache import MAX_PROMPT
-from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text
+from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text, serial_of
 from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
-from tlab.ui.tabs.generate.view import chain_card, chain_value, written_text
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
-from tlab.ui.widgets.component import QUIET, error_toast, note_html
-from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, selection_component
+from tlab.ui.widgets.component import (
+    ARRAYS,
+    QUIET,
+    REPLACE_IF_UNTOUCHED,
+    error_toast,
+    js_component,
+    note_html,
+    selection_component,
+)
 
 MAX_TOKENS = 1000
 TOKENS_PER_FRAME = 6  # tokens in a frame
@@ -26,7 +33,6 @@ SECONDS_BETWEEN_FRAMES = 0.05  # with AT_ONCE a pace that an eye can follow; the
 MAX_SECONDS = 60.0
 TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
 CANDIDATES = 20  # rows of the chain
-LARGEST = 1_000_000_000  # of any whole number that a page may send
 SIDES = 2
 
 
@@ -51,8 +57,16 @@ class GenerateTab(Tab):
                     for side in range(SIDES):
                         with gr.Column(min_width=320, visible=side < len(of)) as column:
                             text, chain = self.opening(of, side)
-                            self.texts.append(written_text(text, side))
-                            self.chains.append(chain_card(chain, side))
+                            ending = ("", "-b")[side]
+                            props = {"tab": self.key, "side": side, "elem_classes": f"tl-side-{'ab'[side]}"}
+                            self.texts.append(
+                                js_component(
+                                    "tabs/generate/generated_text", text, f"written-text{ending}", ARRAYS, **props
+                                )
+                            )
+                            self.chains.append(
+                                js_component("tabs/generate/sampling", chain, f"chain{ending}", ARRAYS, **props)
+                            )
                         self.columns.append(column)
                 self.note = gr.HTML(note(of), elem_id="generate-note", apply_default_css=False)
         self.selection = selection_component("generate", {"serial": 0})
@@ -142,7 +156,7 @@ class GenerateTab(Tab):
         if new_model:
             read = readable_text(of[0].checkpoint, given, PROMPT if of[0].run is None else of[0].excerpt[:12])
         # Who types a prompt wants to see what comes after it, and no longer the token that was clicked before.
-        serial = clamp_int(selection.get("serial"), 0, LARGEST, 0)
+        serial = serial_of(selection)
         last_prompt, since = answered or (given, 0)
         since = since if read == last_prompt else serial
         sampling = sampling_of(temperature, top_k, top_p, repetition)
@@ -194,7 +208,7 @@ class GenerateTab(Tab):
         """Frames of growing texts, one a side; they grow at their ends only, so that Gradio sends what is new."""
         of = self.find_models(run_id)
         instead = instead if isinstance(instead, dict) else {}
-        serial = clamp_int(instead.get("serial"), 0, LARGEST, 0)
+        serial = serial_of(instead)
         only = clamp_int(instead.get("side"), 0, SIDES - 1, 0) if serial != branched else None
         count = min(max(int(count or 1), 1), MAX_TOKENS)
         sampling = sampling_of(temperature, top_k, top_p, repetition)
@@ -251,6 +265,20 @@ def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sa
     except ValueError as error:
         raise error_toast(error) from None
     return sampling
+
+
+def chain_value(chain: Chain, names: tuple[str, ...], where: str, drawn: int | None, V: int) -> dict[str, Any]:
+    rows = [
+        [c.id, names[c.id], c.logit, c.penalized, c.scaled if math.isfinite(c.scaled) else None, c.kept, c.probability]
+        for c in chain.candidates
+    ]
+    cut = V - chain.num_kept
+    removed = (
+        f"{cut} of {V} tokens are cut, and with them {chain.cut:.1%} of the probability." if cut else "Nothing is cut."
+    )
+    choice = f" The choice is as uncertain as one among {math.exp(chain.entropy):.1f} equally likely tokens."
+    rest = f" All others together: {chain.others:.1%}." if chain.others > 5e-4 else ""
+    return {"rows": rows, "where": where, "drawn": drawn, "words": removed + rest + choice}
 
 
 def text_value(writing: GeneratedText, heading: str) -> dict[str, Any]:

@@ -20,25 +20,16 @@ TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores
 
 
 class GeneratedText:
-    """One text as it grows. Attributes are written by one handler and read by others.
-
-    Attributes:
-        owner: the session that it is written for.
-        number: what a page knows it by; not to be guessed, for it opens a visitor's text.
-        prompt: what the model goes on from.
-        tokens: text and probability of each token, as the page shows them.
-        ids: of the tokens.
-        logits: (V,) for each token, what it was chosen by.
-    """
+    """One text as it grows. Attributes are written by one handler and read by others."""
 
     def __init__(self, checkpoint: Checkpoint, prompt: str, owner: str = "") -> None:
         self.owner = owner
-        self.number = secrets.token_urlsafe(9)
+        self.number = secrets.token_urlsafe(9)  # not to be guessed: it opens a visitor's text
         self.model = weakref.ref(checkpoint)  # not the checkpoint itself: it would outlive its place in the store
         self.prompt = prompt
-        self.tokens: list[list[Any]] = []
+        self.tokens: list[list[Any]] = []  # text and probability of each, as the page shows them
         self.ids: list[int] = []
-        self.logits: list[Array] = []
+        self.logits: list[Array] = []  # (V,) for each token, what it was chosen by
 
     def add(self, token: Token) -> None:
         self.append(token.id, token.text, token.probability, token.steps.logits)
@@ -87,17 +78,10 @@ class GeneratedTexts:
         return (writing, place) if writing is not None and 0 <= place < len(writing.tokens) else None
 
     def branch(self, at: Any, checkpoint: Checkpoint, count: int, sampling: Sampling) -> tuple[GeneratedText, str]:
-        """A new text that begins like an old one, up to a place, where it has another token.
+        """A new text like an old one up to a place, where it has another token; and the prompt to go on from.
 
-        Args:
-            at: {"number", "place", "id"}: the old text, the place in it, and the token to put there.
-            checkpoint: the model that is to go on.
-            count: tokens that the new text will have.
-            sampling: its temperature and penalty are those of the new token's probability. Not the filter: a token may
-                be put there that it would have cut.
-
-        Returns:
-            the text so far, and the prompt from which the model goes on.
+        The new token's probability is that of the temperature and penalty of `sampling`. Not of its filter: a token may
+        be put there that it would have cut.
 
         Raises:
             ValueError: the old text is gone, it is another model's, or there is no such token.

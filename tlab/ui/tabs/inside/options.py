@@ -77,12 +77,7 @@ def option_control(key: str, name: str, public: bool) -> gr.Component:
 
 
 def asked_options(key: str, values: dict[str, Any], public: bool) -> dict[str, Any]:
-    """The options that a page sent, as the probe takes them.
-
-    Args:
-        key: of a probe.
-        values: field -> what its control holds.
-        public: whether the limits of a shared page hold.
+    """The options of a probe, from what its controls hold, as the probe takes them.
 
     Raises:
         ConfigError: a value of the wrong type or out of its range; the message says which.

@@ -13,17 +13,7 @@ from tlab.inside.interventions import INTERVENTIONS
 from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.selection import (
-    SelectedModel,
-    every_step,
-    find_model,
-    inspection_request,
-    readable_text,
-    selected_model,
-    selection_note,
-    serial_of,
-    step_slider_value,
-)
+from tlab.ui.inspection.selection import SelectedModel, every_step, find_model, readable_text, selected_model, serial_of
 from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect, OverTime
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
@@ -31,12 +21,22 @@ from tlab.ui.tabs.inside.options import asked_options, group_words, groups, opti
 from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import FORMULAS, QUIET, formula_markdown, note_html
+from tlab.ui.widgets.component import (
+    ARRAYS,
+    FORMULAS,
+    QUIET,
+    REPLACE_IF_UNTOUCHED,
+    STEP_SLIDER,
+    formula_markdown,
+    js_component,
+    note_html,
+    selection_component,
+)
 from tlab.ui.widgets.line_chart import lines_chart, lines_value
-from tlab.ui.widgets.select import REPLACE_IF_UNTOUCHED, scrubber, selection_component
 
 FIRST = "lens"  # what it would say after each block: a table that needs no knowledge of heads and neurons
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
+OTHER_TEXT = EXCERPT.replace("name", "list", 1)  # as long, with another word: something to take a patch from
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
 BYTES_PER_CELL = 120  # of a table in memory
 
@@ -60,7 +60,7 @@ class InsideTab(Tab):
     def build(self, page: Page) -> None:
         """Lay it out with the first probe of the shipped model, and connect it."""
         of = find_model(self.runs, None)
-        request = inspection_request(of, EXCERPT)
+        request = of.request(EXCERPT)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 self.build_choice(of)
@@ -74,7 +74,7 @@ class InsideTab(Tab):
                 self.table = gr.HTML(probe_table(FIRST, rows), elem_id="inside-table", apply_default_css=False)
                 follow = gr.Button("Follow this table over the training", size="sm", elem_id="inside-follow")
                 found = tasks.probe_over_time(
-                    [inspection_request(one, EXCERPT) for one in every_step(self.runs, None, of)], FIRST, {}
+                    [one.request(EXCERPT) for one in every_step(self.runs, None, of)], FIRST, {}
                 )
                 self.over_time = lines_chart(over_time_chart(FIRST, found, of), "inside-over-time")
         self.build_what_if(of, request)
@@ -85,8 +85,8 @@ class InsideTab(Tab):
 
     def build_choice(self, of: SelectedModel) -> None:
         self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
-        self.scrub = scrubber(step_slider_value(of, 0), "inside")
-        self.note = gr.HTML(note_html(selection_note(of, EXCERPT)), elem_id="inside-note", apply_default_css=False)
+        self.scrub = js_component(STEP_SLIDER, of.slider(0), "inside-scrub", ARRAYS, tab=self.key)
+        self.note = gr.HTML(note_html(of.note(EXCERPT)), elem_id="inside-note", apply_default_css=False)
         first = next(group for group, keys in groups().items() if FIRST in keys)
         self.group = gr.Radio(
             [(group.capitalize(), group) for group in groups()], value=first, label="Look at", info=group_words(first),
@@ -116,7 +116,7 @@ class InsideTab(Tab):
                     choices, value=FIRST_CHANGE, label="What it does instead", elem_id="what-if-change"
                 )
                 self.other = gr.Textbox(
-                    other_text(EXCERPT), label="The other text", max_lines=3, visible=False, elem_id="what-if-other",
+                    OTHER_TEXT, label="The other text", max_lines=3, visible=False, elem_id="what-if-other",
                     info="Of the same number of tokens, best with only one of them another.",
                 )  # fmt: skip
             with gr.Column(scale=8, min_width=320):
@@ -190,8 +190,8 @@ class InsideTab(Tab):
             table = refused_html(str(error))
         return {
             **updates,
-            self.scrub: step_slider_value(of, serial_of(selection)),
-            self.note: note_html(selection_note(of, read)),
+            self.scrub: of.slider(serial_of(selection)),
+            self.note: note_html(of.note(read)),
             self.table: table,
             self.shown: of.key,
             self.instead: [text, read] if read != given else None,
@@ -204,7 +204,7 @@ class InsideTab(Tab):
         of = selected_model(self.runs, run_id, selection)
         key, read = known_probe(key), (text or "")[:MAX_CHARACTERS]
         try:
-            requests = [inspection_request(one, read) for one in every_step(self.runs, run_id, of)]
+            requests = [one.request(read) for one in every_step(self.runs, run_id, of)]
             found = self.inspector.call(tasks.probe_over_time, requests, key, self.asked_options(key, values))
         except ValueError as error:
             return lines_value(PROBES.entries[key].label, "", [], str(error))
@@ -220,7 +220,7 @@ class InsideTab(Tab):
         kept = self.cache.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        rows = self.inspector.call(tasks.probe_rows, inspection_request(of, text), key, chosen)
+        rows = self.inspector.call(tasks.probe_rows, of.request(text), key, chosen)
         return self.cache.remember(of.checkpoint, what, text, rows, BYTES_PER_CELL * len(rows) * len(rows[0]))
 
     # -------------------------------------------------------------------------------- interventions
@@ -251,7 +251,7 @@ class InsideTab(Tab):
         kept = self.cache.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        done = self.inspector.call(tasks.intervene, inspection_request(of, text), part, change, other, WINDOWS)
+        done = self.inspector.call(tasks.intervene, of.request(text), part, change, other, WINDOWS)
         return self.cache.remember(of.checkpoint, what, text, done, BYTES_PER_CELL * 3 * len(done.candidates))
 
 
@@ -271,11 +271,6 @@ def probe_choices(group: str) -> list[tuple[str, str]]:
 
 def change_words(part: str, change: str) -> str:
     return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {INTERVENTIONS.entries[change].label}"
-
-
-def other_text(text: str) -> str:
-    """The same text with another word in it, of the same length: something to take a patch from."""
-    return text.replace("name", "list", 1)
 
 
 def over_time_chart(key: str, found: OverTime, of: SelectedModel) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 // of the cell's curve, or null.
 const panels = find(".tl-grid-panels");
 
-const channels = (name) => colour(name).split(",").map(Number);
-
 // WCAG 2: above 0.179 black has the higher contrast, at least 4.58 to 1, and below it white.
 const luminance = (rgb) => rgb
   .map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
@@ -13,8 +11,7 @@ const luminance = (rgb) => rgb
 const tint = (value, low, high) => {
   // Lower is better, and better is darker.
   const share = high > low ? Math.max(0, (high - value) / (high - low)) : 0.5;
-  const [from, to] = [channels("--tl-map-from"), channels("--tl-map-to")];
-  const mixed = from.map((start, i) => start + (to[i] - start) * (0.08 + 0.84 * share));
+  const mixed = mix(channels("--tl-map-from"), channels("--tl-map-to"), 0.08 + 0.84 * share);
   return [`rgb(${mixed.map(Math.round).join(",")})`, luminance(mixed) > 0.179 ? "#000000" : "#ffffff"];
 };
 

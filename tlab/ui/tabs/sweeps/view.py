@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,9 +10,11 @@ import pandas as pd
 
 from tlab.ui.settings.fields import field_label
 from tlab.ui.tabs.sweeps.results import ConfigurationRuns, Results, level_words
-from tlab.ui.widgets.component import note_html
+from tlab.ui.widgets.component import note_html, words_html
 from tlab.ui.widgets.line_chart import COLOURS, LOSS_UNIT, line, lines_value
+from tlab.ui.widgets.markup import macros
 
+markup = macros("tabs/sweeps/view.html")
 MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
 
@@ -48,7 +49,7 @@ def sweep_words(results: Results) -> str:
         f"{'All with ' + fixed + '. ' if fixed else ''}The stronger its colour, the better a cell. "
         "Click cells for their curves."
     )
-    return f'<p class="tl-words">{html.escape(words[:1].upper() + words[1:])}</p>'
+    return words_html(words[:1].upper() + words[1:])
 
 
 def slot_words(axis: str) -> str:
@@ -114,15 +115,8 @@ def cells_table(configurations: Sequence[ConfigurationRuns]) -> str:
         each = ", ".join(f"{loss:.3f}" for loss in losses) + (f"; {one.accidents}" if one.accidents else "")
         parameters = one.cells["n_params"].iloc[0] if "n_params" in one.cells.columns else None
         count = "–" if parameters is None or parameters != parameters else f"{int(parameters):,}"
-        rows.append(
-            f'<tr><td><i class="tl-swatch" style="background:var(--tl-line-{place % COLOURS})"></i>'
-            f"{html.escape(one.label)}</td><td>{mean}</td><td>{html.escape(each)}</td><td>{count}</td></tr>"
-        )
-    return (
-        '<div class="tl-card tl-scroll" tabindex="0" aria-label="Chosen cells"><table class="tl-table"><thead><tr>'
-        "<th>Cell</th><th>Mean</th><th>Each seed</th><th>Parameters</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        rows.append((place % COLOURS, one.label, mean, each, count))
+    return markup.cells(rows)
 
 
 def effects_html(results: Results) -> str:
@@ -133,26 +127,9 @@ def effects_html(results: Results) -> str:
         )
     effects = results.effects.dropna(subset=["effect"]).to_dict("records")
     reach = max([1e-9, *(abs(row[end]) for row in effects for end in ("ci_low", "ci_high", "effect"))])
-    rows, before = [], None
+    rows = []
     for row in effects:
         axis = str(row["axis"])
-        first = f'<th scope="rowgroup">{html.escape(field_label(axis))}</th>' if axis != before else "<td></td>"
-        before = axis
-        level = html.escape(level_words(axis, row["level"]))
-        rows.append(f"<tr>{first}<td>{level}</td>{forest_cells(row, reach)}</tr>")
-    return (
-        '<div class="tl-card tl-scroll" tabindex="0" aria-label="Main effects"><div class="tl-title">'
-        f"<b>What a level changes on average</b><span>{LOSS_UNIT} against the mean of its axis; 95 % interval over "
-        'seeds; left is better</span></div><table class="tl-table tl-effects">'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def forest_cells(row: dict[Any, Any], reach: float) -> str:
-    """An effect as a dot on its interval, zero in the middle; and in words."""
-    low, effect, high = (50 + 46 * row[name] / reach for name in ("ci_low", "effect", "ci_high"))  # percent
-    words = f"{row['effect']:+.3f} ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
-    return (
-        f'<td><span class="tl-forest" role="img" aria-label="{words}"><i style="left:{low:.1f}%;'
-        f'width:{high - low:.1f}%"></i><b style="left:{effect:.1f}%"></b></span></td><td>{words}</td>'
-    )
+        level = level_words(axis, row["level"])
+        rows.append((field_label(axis), level, row["effect"], row["ci_low"], row["ci_high"]))
+    return markup.effects(rows, reach, LOSS_UNIT)

@@ -18,11 +18,7 @@ def settings_updates(
 ) -> Updates:
     """Updates of `train.settings`. What is not set gets its default; a visitor's own text stays.
 
-    Args:
-        train: the tab.
-        settings: name of a control -> value.
-        switch: the one field that B changes, and its value there; None for a run of one side.
-        words: where the settings come from, in place of a preset's words; Markdown.
+    `words`, in Markdown, say where the settings come from, in place of a preset's words.
     """
     name, value = switch or (None, None)
     values = {**defaults(), **settings, "switch": name or NOTHING}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import gradio as gr
@@ -16,6 +15,7 @@ from tlab.ui.settings.side_b import fields_of, parse_side_b
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.tabs.train.view import notice_html
 from tlab.ui.widgets.component import QUIET, error_toast
 
 # The page knows its own address; the server behind a proxy does not. The link goes into the address bar as well.
@@ -85,22 +85,5 @@ class LinkBar:
             return gr.skip()
         switch = next(iter(link.other.items()), None)
         updates = settings_updates(self.train, link.settings, switch, "These are the settings of the link.")
-        return {self.notice: notice_html(link.problems, link.hidden), **updates}
-
-
-def notice_html(problems: list[str], hidden: list[str]) -> str:
-    """What came of a link; and the style that hides what a teacher does not want to be seen."""
-    parts = []
-    if problems:
-        words = "".join(f"<li>{html.escape(problem)}</li>" for problem in problems)
-        parts.append(
-            '<div class="tl-card tl-notice" role="status"><b>Not everything in this link can be.</b> '
-            f"The rest is set.<ul>{words}</ul></div>"
-        )
-    if hidden:
-        # Names are those of our own controls by now; :has reaches the box around the control as well.
-        rules = ",".join(f"#field-{name},.gr-group:has(#field-{name})" for name in hidden)
-        words = ", ".join(field_label(name) for name in hidden)
-        parts.append(f"<style>{rules}{{display:none!important}}</style>")
-        parts.append(f'<p class="tl-note">Hidden by this link, each at its value: {html.escape(words)}.</p>')
-    return "".join(parts)
+        hidden = {name: field_label(name) for name in link.hidden}
+        return {self.notice: notice_html(link.problems, hidden), **updates}

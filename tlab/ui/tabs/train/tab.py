@@ -22,18 +22,9 @@ from tlab.ui.runs.time_estimate import estimated_seconds
 from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
-from tlab.ui.tabs.train.view import (
-    chart_value,
-    duration,
-    loss_chart,
-    numbers_html,
-    run_words,
-    samples_html,
-    state_html,
-    why_panel,
-    why_value,
-)
-from tlab.ui.widgets.component import QUIET, error_toast, note_html
+from tlab.ui.tabs.train import view
+from tlab.ui.widgets.component import AXES, QUIET, error_toast, js_component, note_html
+from tlab.wording import duration
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
@@ -68,10 +59,13 @@ class TrainTab(Tab):
                     self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.state = gr.HTML(demo_state(demo), elem_id="run-state", apply_default_css=False)
-                self.chart = loss_chart(chart_value(demo))
-                self.numbers = gr.HTML(numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
-                self.why = why_panel(why_value(demo))
-                self.samples = gr.HTML(samples_html(demo), elem_id="run-sample", apply_default_css=False)
+                self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", AXES)
+                self.numbers = gr.HTML(view.numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
+                charts = {"charts": view.WHY_CHARTS.values()}
+                self.why = js_component(
+                    "tabs/train/layer_charts", view.why_value(demo), "why-panel", AXES, context=charts
+                )
+                self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
         self.outputs = [self.run_id, *pictures, *buttons]
@@ -143,7 +137,7 @@ class TrainTab(Tab):
             job = self.controls.job(values)
             return note_html(self.estimate_words(job))
         except ValueError as error:
-            return note_html(str(error), "tl-note tl-warning")
+            return note_html(str(error), "tl-warning")
 
     def estimate_words(self, job: Job) -> str:
         """Before the start: parameters, and seconds where the machine's pace is known.
@@ -232,7 +226,7 @@ class TrainTab(Tab):
 
     def frame(self, run: Run) -> Updates:
         """All outputs for a run as it is now."""
-        return {**self.progress(run), self.samples: samples_html(run), **self.buttons(run)}
+        return {**self.progress(run), self.samples: view.samples_html(run), **self.buttons(run)}
 
     def shipped_frame(self) -> Updates:
         """All outputs of a page without a run: the shipped one, and no run id."""
@@ -241,16 +235,16 @@ class TrainTab(Tab):
             **self.pictures(demo),
             self.run_id: None,
             self.state: demo_state(demo),
-            self.samples: samples_html(demo),
+            self.samples: view.samples_html(demo),
             **self.buttons(None),
         }
 
     def progress(self, run: Run) -> Updates:
-        words = run_words(run, self.runs.queue_position(run), (run.id, 0) in self.runs.store)
-        return {self.run_id: run.id, self.state: state_html(run.state, words), **self.pictures(run)}
+        words = view.run_words(run, self.runs.queue_position(run), (run.id, 0) in self.runs.store)
+        return {self.run_id: run.id, self.state: view.state_html(run.state, words), **self.pictures(run)}
 
     def pictures(self, run: Run) -> Updates:
-        return {self.chart: chart_value(run), self.numbers: numbers_html(run), self.why: why_value(run)}
+        return {self.chart: view.chart_value(run), self.numbers: view.numbers_html(run), self.why: view.why_value(run)}
 
     def buttons(self, run: Run | None) -> Updates:
         state = run.state if run else None
@@ -280,7 +274,7 @@ class TrainTab(Tab):
             if state != shown_state:
                 frame |= self.buttons(run)
             if state != shown_state or samples != shown_samples:
-                frame[self.samples] = samples_html(run)
+                frame[self.samples] = view.samples_html(run)
             shown_state, shown_samples = state, samples
             yield frame
             if over:
@@ -308,6 +302,6 @@ def text_size(job: Job) -> tuple[int, int]:
 def demo_state(demo: Run) -> str:
     """What to say of the shipped run. After a reset the settings may be any, so it never says "these"."""
     labels = " and ".join(side.label for side in demo.sides)
-    return state_html(
+    return view.state_html(
         "shipped", f"A finished run on “{demo.job.corpus}”: {labels}, all else the same. Press Start to see it live."
     )

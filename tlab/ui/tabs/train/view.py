@@ -1,45 +1,23 @@
-"""What the Train tab shows of a run: values for its two drawings, and small HTML texts.
-
-Labels, samples and names may come from a visitor or a model: here they are escaped, or set as text by the scripts.
-"""
+"""What the Train tab shows of a run: values for its two drawings, and small texts."""
 
 from __future__ import annotations
 
-import html
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import gradio as gr
-
-from tlab.inside.layers import LayerInsight
 from tlab.training.records import Divergence
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
-from tlab.ui.widgets.component import js_component
+from tlab.ui.widgets.markup import macros
 from tlab.wording import duration
 
+markup = macros("tabs/train/view.html")
+state_html, samples_html, notice_html = markup.state, markup.samples, markup.notice
 AS_GOOD = 0.02  # nats per token: what another seed moves a loss of this size by, at least
 
 # ------------------------------------------------------------------------------------------------ loss chart
-
-CHART = """
-<div class="tl-card tl-chart">
-  <div class="tl-title"><b>Loss</b><span class="tl-legend"></span>
-    <span class="tl-signs">line: training, dots: validation; nats per token</span>
-    <span class="tl-toggles"><label><input type="checkbox" class="tl-smooth" checked> moving average</label>
-    <label><input type="checkbox" class="tl-log"> log scale</label></span>
-  </div>
-  <div class="tl-plot" role="img" aria-label="Loss chart"><canvas></canvas><div class="tl-tip" hidden></div></div>
-  <div class="tl-axis-name">step</div>
-</div>
-"""
-
-
-def loss_chart(value: dict[str, Any]) -> gr.HTML:
-    """Loss over steps of both sides: batches, their moving average, and validation."""
-    return js_component("tabs/train/loss_chart.js", CHART, value, "loss-chart", after="widgets/axes.js")
 
 
 def chart_value(run: Run) -> dict[str, Any]:
@@ -119,34 +97,11 @@ WHY_CHARTS = {
 }  # fmt: skip
 
 
-def why_template() -> str:
-    """The panel: a slider, a sentence, and a small chart with its caption for each field of `LayerInsight`."""
-    charts = "".join(
-        f'<figure class="tl-small"><figcaption><b>{chart.title}</b> <span>{chart.unit}'
-        f'{", log" if chart.logarithmic else ""}</span></figcaption><div class="tl-plot" role="img" '
-        f'aria-label="{chart.title}"><canvas></canvas><div class="tl-tip" hidden></div></div>'
-        f"<p>{chart.caption}</p></figure>"
-        for chart in (WHY_CHARTS[field] for field in LayerInsight._fields)
-    )
-    return (
-        '<div class="tl-card tl-why-panel"><div class="tl-title"><b>Why</b><span>inside the model, by layer</span>'
-        '<label class="tl-why-slider"><input type="range" class="tl-why-step" min="0" max="0" value="0" '
-        'aria-label="Step to look at"><output class="tl-why-at"></output></label></div>'
-        f'<p class="tl-why-words" aria-live="off"></p><div class="tl-smalls">{charts}</div></div>'
-    )
-
-
-def why_panel(value: dict[str, Any]) -> gr.HTML:
-    """What goes on inside both sides, layer by layer, at any of the steps that were looked at."""
-    return js_component("tabs/train/layer_charts.js", why_template(), value, "why-panel", after="widgets/axes.js")
-
-
 def why_value(run: Run) -> dict[str, Any]:
     """What the panel draws. Each side's rows are one text that only grows; see `Curve.to_json`."""
-    charts = [WHY_CHARTS[field] for field in LayerInsight._fields]
     return {
         "sides": [{**identity(side), "rows": insight_text(side.insights)} for side in run.sides],
-        "charts": [{"title": c.title, "unit": c.unit, "logarithmic": c.logarithmic} for c in charts],
+        "charts": [{"title": c.title, "unit": c.unit, "logarithmic": c.logarithmic} for c in WHY_CHARTS.values()],
     }
 
 
@@ -162,49 +117,28 @@ def insight_text(insights: Sequence[Insight]) -> str:
 # ------------------------------------------------------------------------------------------------ numbers
 
 
+SIDE_NUMBERS: list[tuple[str, str, Callable[[Side], float | None]]] = [
+    ("Validation loss", ".3f", lambda side: side.validation_loss),
+    ("Training loss, averaged", ".3f", lambda side: side.curve.bins[-1][3] if side.curve.bins else None),
+    ("Parameters", ",", lambda side: side.num_parameters),
+    ("Seconds of training", ",.1f", lambda side: side.seconds or None),
+    ("Milliseconds a step", ",.1f", lambda side: 1000 * side.seconds / side.step if side.seconds else None),
+    ("Tokens a second", ",.0f", lambda side: side.last.tokens / side.seconds if side.last and side.seconds else None),
+]
+"""Name, format, and how it is found."""
+
+
 def numbers_html(run: Run) -> str:
     """Both sides in numbers with their difference, and how far they are."""
-    two = len(run.sides) > 1
-    heads = "".join(f'<th scope="col">{badge(side) if two else ""}{html.escape(side.label)}</th>' for side in run.sides)
     rows = []
-    for name, values, pattern in measures(run):
-        cells = "".join(f"<td>{pattern.format(value) if value is not None else '–'}</td>" for value in values)
-        if two:
-            known = [value for value in values if value is not None]
-            signed = pattern.replace("{:", "{:+")
-            cells += f"<td>{signed.format(known[1] - known[0]) if len(known) == 2 else '–'}</td>"
-        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
-    difference = '<th scope="col">B − A</th>' if two else ""
-    share = 100 * min(1.0, run.step / run.steps)
-    table = (
-        f"<table><thead><tr><td></td>{heads}{difference}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f'<div class="tl-progress"><i style="width:{share:.1f}%"></i></div>'
-    )
-    return f'<div class="tl-card tl-numbers">{verdict_html(run)}{table}</div>'
-
-
-def badge(side: Side) -> str:
-    return f'<i class="tl-letter tl-{side.letter.lower()}">{side.letter}</i>'
-
-
-def measures(run: Run) -> list[tuple[str, list[float | None], str]]:
-    def of_each(measure: Any) -> list[float | None]:
-        return [measure(side) for side in run.sides]
-
-    return [
-        ("Validation loss", of_each(lambda s: s.validation_loss), "{:.3f}"),
-        ("Training loss, averaged", of_each(lambda s: s.curve.bins[-1][3] if s.curve.bins else None), "{:.3f}"),
-        ("Parameters", of_each(lambda s: s.num_parameters), "{:,}"),
-        ("Seconds of training", of_each(lambda s: s.seconds or None), "{:,.1f}"),
-        ("Milliseconds a step", of_each(lambda s: 1000 * s.seconds / s.step if s.seconds else None), "{:,.1f}"),
-        ("Tokens a second", of_each(lambda s: s.last.tokens / s.seconds if s.seconds else None), "{:,.0f}"),
-    ]
-
-
-def verdict_html(run: Run) -> str:
-    """The difference in words; nothing for one side, or before there is one."""
-    words = verdict(run)
-    return f'<p class="tl-words">{html.escape(words)}</p>' if words else ""
+    for name, written, measure in SIDE_NUMBERS:
+        values = [measure(side) for side in run.sides]
+        cells = ["–" if value is None else format(value, written) for value in values]
+        if len(run.sides) > 1:
+            a, b = values
+            cells.append("–" if a is None or b is None else format(b - a, f"+{written}"))
+        rows.append((name, cells))
+    return markup.numbers(run, rows, verdict(run))
 
 
 def verdict(run: Run) -> str:
@@ -228,14 +162,7 @@ def verdict(run: Run) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------ state and samples
-
-
-def state_html(badge: str, words: str) -> str:
-    return (
-        f'<div class="tl-state" role="status"><span class="tl-badge {html.escape(badge)}">{html.escape(badge)}</span>'
-        f"<span>{html.escape(words)}</span></div>"
-    )
+# ------------------------------------------------------------------------------------------------ state
 
 
 def run_words(run: Run, place: int, kept: bool = True) -> str:
@@ -283,20 +210,3 @@ def place_words(divergence: Divergence) -> str:
         r"blocks\.(\d+)\.(\S+)", lambda m: f"{m[2].replace('.', ' ')} of layer {int(m[1]) + 1}", divergence.where
     )
     return f", first seen in {place}"
-
-
-def samples_html(run: Run) -> str:
-    cards = "".join(sample_html(side, run) for side in run.sides)
-    return f'<div class="tl-samples">{cards}</div>'
-
-
-def sample_html(side: Side, run: Run) -> str:
-    who = badge(side) if len(run.sides) > 1 else ""
-    if side.sample is None:
-        title, text = "the first one comes a second after the start" if run.active else "the run ended before one", ""
-    else:
-        title, text = f"what the model writes after {side.sample.step:,} steps", side.sample.text.strip("\n")
-    return (
-        f'<div class="tl-card"><div class="tl-title"><b>{who}Sample</b><span>{title}</span></div>'
-        f'<pre class="tl-sample" tabindex="0" aria-label="Sample text {side.letter}">{html.escape(text)}</pre></div>'
-    )
