@@ -79,9 +79,7 @@ def choice(
     def explain(key: str | None) -> str:
         return explanation(registry.entries[key]) if key and key in registry else ""
 
-    control.change(
-        explain, control, words, queue=False, **QUIET
-    )  # fmt: skip
+    control.change(explain, control, words, queue=False, **QUIET)
     return control
 
 
@@ -256,9 +254,7 @@ class Controls:
             lambda name: (corpus_words(name), gr.update(visible=name == OWN_TEXT)),
             corpus, [words, text], queue=False, **QUIET,
         )  # fmt: skip
-        upload.upload(
-            self.on_upload, upload, [corpus, text], **QUIET,
-        )  # fmt: skip
+        upload.upload(self.on_upload, upload, [corpus, text], **QUIET)
 
     def on_upload(self, content: bytes | None) -> list[Any]:
         """Use an uploaded file as the visitor's own text, if it can be read."""

@@ -13,9 +13,7 @@ from tlab.ui.widgets.markup import TEMPLATES, UI, macros
 # For handlers of the page alone: no spinner over their outputs, and no entry among the public functions.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown sets as an equation
-AXES, ARRAYS = "widgets/axes.js", "widgets/arrays.js"  # what several scripts share, besides common.js
 
-STEP_SLIDER = "widgets/step_slider"  # over the checkpoints of a run, and its sides
 # What the server found instead of a text that a new model cannot read, unless the visitor has typed meanwhile.
 REPLACE_IF_UNTOUCHED = "(text, instead) => instead && text === instead[0] ? instead[1] : text"
 
@@ -39,17 +37,17 @@ def js_component(
         name: path of its script, and its template if it shows anything, inside of `tlab/ui` and without their endings.
         value: what the script finds in `props.value`.
         elem_id: id of its element.
-        library: a script that comes between common.js, which all have, and its own.
+        library: a script in `widgets` that comes between common.js, which all have, and its own: "axes" or "arrays".
         context: what the template reads.
         props: further ones for the script, and arguments of `gr.HTML`.
     """
-    scripts = ["widgets/common.js", library, f"{name}.js"]
+    scripts = [*(f"widgets/{file}" for file in ("common", library) if file), name]
     drawn = (UI / f"{name}.html").exists()
     template = TEMPLATES.get_template(f"{name}.html").render(context or {}) if drawn else ""
     return gr.HTML(
         value,
         html_template=template,
-        js_on_load="".join((UI / file).read_text("utf-8") for file in scripts if file),
+        js_on_load="".join((UI / f"{script}.js").read_text("utf-8") for script in scripts),
         apply_default_css=False,
         elem_id=elem_id,
         **props,

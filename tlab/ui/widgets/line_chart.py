@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.widgets.component import AXES, js_component
+from tlab.ui.widgets.component import js_component
 
 COLOURS = 8  # `--tl-line-0` to `--tl-line-7` in style.css
 DASHES = 3  # solid, dashed, dotted
@@ -14,7 +14,7 @@ LOSS_UNIT = "nats per token"
 
 
 def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
-    return js_component("widgets/line_chart", value, elem_id, AXES)
+    return js_component("widgets/line_chart", value, elem_id, "axes")
 
 
 def lines_value(title: str, unit: str, lines: list[dict[str, Any]], empty: str) -> dict[str, Any]:

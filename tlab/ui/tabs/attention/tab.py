@@ -18,10 +18,8 @@ from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, r
 from tlab.ui.tabs.attention import view
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.widgets.component import (
-    ARRAYS,
     QUIET,
     REPLACE_IF_UNTOUCHED,
-    STEP_SLIDER,
     error_toast,
     js_component,
     note_html,
@@ -67,12 +65,12 @@ class AttentionTab(Tab):
             if script is None:
                 self.drawn[name] = gr.HTML(value, elem_id=elem_id, apply_default_css=False)
             else:
-                self.drawn[name] = js_component(script, value, elem_id, ARRAYS, tab=self.key)
+                self.drawn[name] = js_component(script, value, elem_id, "arrays", tab=self.key)
 
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="attention-text")
-                show("scrub", STEP_SLIDER)
+                show("scrub", "widgets/step_slider")
                 show("next")
                 show("heads", "tabs/attention/heads")
                 show("note")

@@ -18,7 +18,6 @@ from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, r
 from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import (
-    ARRAYS,
     QUIET,
     REPLACE_IF_UNTOUCHED,
     error_toast,
@@ -61,11 +60,11 @@ class GenerateTab(Tab):
                             props = {"tab": self.key, "side": side, "elem_classes": f"tl-side-{'ab'[side]}"}
                             self.texts.append(
                                 js_component(
-                                    "tabs/generate/generated_text", text, f"written-text{ending}", ARRAYS, **props
+                                    "tabs/generate/generated_text", text, f"written-text{ending}", "arrays", **props
                                 )
                             )
                             self.chains.append(
-                                js_component("tabs/generate/sampling", chain, f"chain{ending}", ARRAYS, **props)
+                                js_component("tabs/generate/sampling", chain, f"chain{ending}", "arrays", **props)
                             )
                         self.columns.append(column)
                 self.note = gr.HTML(note(of), elem_id="generate-note", apply_default_css=False)

@@ -22,11 +22,9 @@ from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_va
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import (
-    ARRAYS,
     FORMULAS,
     QUIET,
     REPLACE_IF_UNTOUCHED,
-    STEP_SLIDER,
     formula_markdown,
     js_component,
     note_html,
@@ -85,7 +83,7 @@ class InsideTab(Tab):
 
     def build_choice(self, of: SelectedModel) -> None:
         self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
-        self.scrub = js_component(STEP_SLIDER, of.slider(0), "inside-scrub", ARRAYS, tab=self.key)
+        self.scrub = js_component("widgets/step_slider", of.slider(0), "inside-scrub", "arrays", tab=self.key)
         self.note = gr.HTML(note_html(of.note(EXCERPT)), elem_id="inside-note", apply_default_css=False)
         first = next(group for group, keys in groups().items() if FIRST in keys)
         self.group = gr.Radio(

@@ -12,7 +12,7 @@ from tlab.ui.tabs.sweeps.view import pictures
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import ARRAYS, QUIET, error_toast, js_component
+from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 MAX_CHOSEN = 6  # curves in one chart; the oldest choice makes room
@@ -42,7 +42,7 @@ class SweepsTab(Tab):
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 self.words = gr.HTML(drawn.words, elem_id="sweep-words", apply_default_css=False)
-                self.grid = js_component("tabs/sweeps/sweep_map", drawn.grid, "sweep-grid", ARRAYS)
+                self.grid = js_component("tabs/sweeps/sweep_map", drawn.grid, "sweep-grid", "arrays")
                 self.effects = gr.HTML(drawn.effects, elem_id="sweep-effects", apply_default_css=False)
             with gr.Column(scale=6, min_width=320, elem_classes="tl-keep-side"):
                 self.split = gr.Radio(SPLITS, value="validation", label="Loss on", elem_id="sweep-split")

@@ -23,7 +23,7 @@ from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
-from tlab.ui.widgets.component import AXES, QUIET, error_toast, js_component, note_html
+from tlab.ui.widgets.component import QUIET, error_toast, js_component, note_html
 from tlab.wording import duration
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
@@ -59,11 +59,11 @@ class TrainTab(Tab):
                     self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.state = gr.HTML(demo_state(demo), elem_id="run-state", apply_default_css=False)
-                self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", AXES)
+                self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes")
                 self.numbers = gr.HTML(view.numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
                 charts = {"charts": view.WHY_CHARTS.values()}
                 self.why = js_component(
-                    "tabs/train/layer_charts", view.why_value(demo), "why-panel", AXES, context=charts
+                    "tabs/train/layer_charts", view.why_value(demo), "why-panel", "axes", context=charts
                 )
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
