@@ -36,14 +36,18 @@ ROOMS = {
 MIN_CAUGHT = 0.9
 MAX_BYTES = 16 << 30  # of addresses: a break may ask for any number of them, and gets an error
 
-# Breaks that change nothing that anyone can observe: (file, line, what is replaced, by what) and why.
 AT_ONCE = "how much is read at once decides over memory alone"
 ROWS, FIELD, CURVE = (
     "ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole",
     "MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long",
     "CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written",
 )
+NOT_PRINTABLE = "characters 127 and 128 are written as their numbers anyway"
+BYTES = (
+    "DISPLAY.get(chr(b), chr(b) if chr(b).isprintable() and b < 128 else repr(bytes([b]))[2:-1]) for b in range(256)"
+)
 TOO_LONG = "the scores of so many tokens fit into no memory"
+# Breaks that change nothing that anyone can observe: (file, line, what is replaced, by what) and why.
 EQUIVALENT = {
     ("tlab/inside/probes/lengths.py", "edges = [0, *(2**k for k in range(20) if 2**k < T), T]", "20", "(21)"): TOO_LONG,
     ("tlab/inside/probes/lengths.py", "edges = [0, *(2**k for k in range(20) if 2**k < T), T]", "20", "(19)"): TOO_LONG,
@@ -61,6 +65,9 @@ EQUIVALENT = {
     ("tlab/inside/figures.py", "last = max(curves.steps[-1], 1)", "1", "(2)"): "the marks of 1 and 2 are the same",
     ("tlab/training/parallel.py", 'self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")', "1", "(0)"):
         "the pool starts no more threads than it gets work for",
+    ("tlab/text/tokenizers.py", BYTES, "128", "(129)"): NOT_PRINTABLE,
+    ("tlab/text/tokenizers.py", BYTES, "128", "(127)"): NOT_PRINTABLE,
+    ("tlab/text/tokenizers.py", BYTES, "b < 128", "(b <= 128)"): NOT_PRINTABLE,
     ("tlab/text/tokenizers.py", "self.id_of = np.full(self.code_points[-1] + 2, -1, dtype=np.int32)", "2", "(3)"):
         "one more place that is never reached",
     ("tlab/text/corpora.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",
