@@ -88,13 +88,16 @@ def quiet_run(folder: Path) -> tuple[object, float]:
     return numbers(folder), time.monotonic() - began
 
 
-def kill_driver(folder: Path, after: float) -> bool:
-    """SIGKILL to the driver after so many seconds, then the same command again; -> whether it was still at work.
+def kill_driver(folder: Path, after: float, cells: int = 0) -> bool:
+    """SIGKILL to the driver so many seconds after so many cells are done; -> whether it was still at work.
 
     Raises:
-        AssertionError: orphans compute on, or the second run fails.
+        AssertionError: orphans compute on.
     """
     sweep = Sweep(folder)
+    while len(list(folder.glob("cells/*.json"))) < cells:
+        assert sweep.process.poll() is None, folder.with_suffix(".txt").read_text()
+        time.sleep(0.02)
     time.sleep(after)
     hit = sweep.process.poll() is None
     sweep.process.kill()
@@ -103,8 +106,6 @@ def kill_driver(folder: Path, after: float) -> bool:
     while (orphans := sweep.training()) and time.monotonic() < end:
         time.sleep(0.05)
     assert not orphans, f"orphans compute on: {orphans}"
-    code = Sweep(folder).wait()
-    assert code == 0, folder.with_suffix(".txt").read_text()
     return hit
 
 
@@ -115,7 +116,7 @@ def kill_worker(folder: Path, after: float, rng: random.Random) -> bool:
         AssertionError: the sweep does not get over it by itself.
     """
     sweep = Sweep(folder)
-    while not (folder / "started").exists() or not any((folder / "started").iterdir()):
+    while not any(folder.glob("started/*")) or not sweep.training():
         assert sweep.process.poll() is None, folder.with_suffix(".txt").read_text()
         time.sleep(0.02)
     time.sleep(after)
@@ -141,7 +142,11 @@ def main() -> None:
                 assert tries <= 10 * moments, f"only {hits} of {tries} moments found the {who} at work"
                 folder = Path(place) / f"{who}{tries}"
                 after = rng.uniform(0.0, seconds)
-                hit = kill_driver(folder, after) if who == "driver" else kill_worker(folder, after, rng)
+                if who == "driver":
+                    hit = kill_driver(folder, after)
+                    assert Sweep(folder).wait() == 0, folder.with_suffix(".txt").read_text()
+                else:
+                    hit = kill_worker(folder, after, rng)
                 assert numbers(folder) == quiet, f"{who} killed after {after:.2f} s: the tables differ"
                 hits += hit
                 print(f"{who} {'killed' if hit else 'gone'} after {after:5.2f} s: same tables", flush=True)

@@ -46,6 +46,18 @@ def open_tab(page, name: str) -> None:
     tab.click()
 
 
+def settle(page, seconds: float = 20) -> None:
+    """Until the page waits for no answer of the server, and has drawn what came."""
+    until = time.monotonic() + seconds
+    while True:
+        page.wait_for_timeout(100)  # for what follows from the last answer
+        waits = [request.url for request in page.unanswered if "/heartbeat/" not in request.url]
+        if not waits:
+            break
+        assert time.monotonic() < until, f"still no answer from {waits}"
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def drawn(page, selector: str) -> bool:
     """Whether a canvas shows more than one colour."""
     return page.evaluate(

@@ -1,7 +1,9 @@
 """What tests of the app share: Gradio, imported once and quietly, and a browser on a page that is served."""
 
+import contextlib
 import gc
 import shutil
+import time
 import warnings
 
 import pytest
@@ -30,24 +32,37 @@ FLAGS = [
 SECONDS = 20_000  # milliseconds that anything may take on a busy machine
 
 
-@pytest.fixture(scope="module", autouse=True)
-def untraced_workers():
-    """Processes that the app starts are not traced for coverage, which would slow what these tests time."""
+def pytest_collection_modifyitems(items):
+    """What uses a browser comes last, so that its server and its browser stand beside no other test."""
+    items.sort(key=lambda item: "visit" in getattr(item, "fixturenames", ()))
+
+
+@contextlib.contextmanager
+def untraced():
+    """Processes that the app starts are not traced for coverage, which would slow down all of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
             patch.delenv(variable, raising=False)
         yield
 
 
-@pytest.fixture(scope="module")
-def runs(untraced_workers):
+@pytest.fixture(scope="module", autouse=True)
+def untraced_workers():
+    with untraced():
+        yield
+
+
+@pytest.fixture(scope="session")
+def runs():
+    """Of the one server that all browser tests visit, each as new visitors."""
     runs = Runs(LOCAL, slots=2)
-    runs.prepare()
+    with untraced():
+        runs.prepare()
     yield runs
     runs.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(runs):
     """The app as Gradio serves it."""
     page = build(runs)
@@ -59,12 +74,12 @@ def served(runs):
         gc.collect()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def url(served):
     return served.local_url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
     if CHROMIUM is None:
@@ -76,7 +91,7 @@ def browser():
 
 
 @pytest.fixture
-def visit(browser, url):
+def visit(browser, url, runs):
     """Opens the page as a new visitor: their page, what its console complained of, and where it sent requests."""
     contexts = []
 
@@ -85,10 +100,12 @@ def visit(browser, url):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SECONDS)
-        page.complaints, page.requested = [], []
+        page.complaints, page.requested, page.unanswered = [], [], set()
         page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda request: page.requested.append(request.url))
+        page.on("request", lambda request: page.requested.append(request.url) or page.unanswered.add(request))
+        page.on("requestfinished", lambda request: page.unanswered.discard(request))
+        page.on("requestfailed", lambda request: page.unanswered.discard(request))
         page.goto(url)
         page.wait_for_selector("#loss-chart canvas")
         return page
@@ -96,3 +113,7 @@ def visit(browser, url):
     yield open_page
     for context in contexts:
         context.close()
+    until = time.monotonic() + 20
+    while runs.runs:  # the server forgets them, and the next test finds no run of theirs
+        assert time.monotonic() < until, "a run outlives its visitor"
+        time.sleep(0.01)

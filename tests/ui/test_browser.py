@@ -10,6 +10,7 @@ from browsing import (
     drawn,
     open_tab,
     set_number,
+    settle,
     start,
     wait_for_state,
     wait_until_gone,
@@ -135,18 +136,20 @@ def test_reset_of_a_run_that_runs_leaves_the_shipped_one_on_every_tab(visit, run
     start(page, 100_000, "GPT-2 style")
     wait_for_state(page, "running")
     pid = worker_of_only_run(runs)
-    page.wait_for_timeout(700)  # some frames
+    shown = page.get_attribute("#loss-chart [role=img]", "aria-label")
+    page.wait_for_function(
+        "shown => document.querySelector('#loss-chart [role=img]').ariaLabel !== shown", arg=shown
+    )  # frames come
     page.click("#reset")
     wait_for_state(page, "shipped")
     assert wait_until_gone(pid)
-    page.wait_for_timeout(700)  # what the ended handler sends has come
+    settle(page)  # what the ended handler sends has come
     assert page.inner_text("#run-state .tl-badge") == "shipped"
     assert "Post-LN" in page.inner_text("#run-numbers")
     assert "over 400 of 400 steps" in page.get_attribute("#loss-chart [role=img]", "aria-label")
     assert [page.is_enabled(f"#{name}") for name in BUTTONS] == [True, False, True, False, False]
     open_tab(page, "Generate")
-    page.wait_for_timeout(300)
-    assert "the shipped run" in page.inner_text("#generate-note")
+    page.locator("#generate-note").get_by_text("the shipped run").wait_for()
     open_tab(page, "Train")
     start(page, 50)  # and the page is as good as new
     wait_for_state(page, "done")
@@ -333,9 +336,9 @@ def test_the_log_scale_redraws_the_chart(visit):
         page.wait_for_function(f"before => {picture} !== before", arg=before)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_whole_visit_leaves_the_console_empty_and_asks_nobody_outside(visit, url, scheme):
-    page = visit(color_scheme=scheme)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_a_whole_visit_fits_the_page_leaves_the_console_empty_and_asks_nobody_outside(visit, url, scheme, width):
+    page = visit(width=width, color_scheme=scheme)
     start(page, 50)
     wait_for_state(page, "done")
     open_tab(page, "Attention")
@@ -343,16 +346,17 @@ def test_a_whole_visit_leaves_the_console_empty_and_asks_nobody_outside(visit, u
     page.hover("#attention-map canvas")
     page.locator("#attention-heads [role=radio]").nth(1).click()
     page.get_by_text("Head 2 of layer").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     open_tab(page, "Generate")
     page.click("#write")
     page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length === 300")
+    page.locator("#written-text .tl-token").nth(5).click()
+    page.locator("#chain").get_by_text("token 6 of the text").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for tab in ("Compare", "Sweeps", "Code"):
+        open_tab(page, tab)
+        settle(page)
+    page.locator("#code-entry").get_by_text("RMSNorm").click()
+    page.locator("#code-head h2", has_text="RMSNorm").wait_for()
     assert page.complaints == []
     assert [to for to in page.requested if not to.startswith((url, "data:", "blob:"))] == []
-
-
-@pytest.mark.parametrize("tab", ["Train", "Attention", "Generate"])
-def test_a_phone_needs_no_sideways_scrolling(visit, tab):
-    page = visit(width=390, height=844)
-    open_tab(page, tab)
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390

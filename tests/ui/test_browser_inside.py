@@ -1,6 +1,6 @@
 """The Inside tab in a real browser: alive on load, one click a probe, and nothing that is typed becomes markup."""
 
-from browsing import drawn, open_tab, start, wait_for_state
+from browsing import drawn, open_tab, settle, start, wait_for_state
 from support import EVIL, GRADIO
 
 pytestmark = GRADIO
@@ -10,7 +10,7 @@ def inside(visit, **options):
     page = visit(**options)
     open_tab(page, "Inside")
     page.wait_for_selector("#inside-table table")
-    page.wait_for_timeout(500)  # what the tab's opening asks for has come
+    settle(page)  # what the tab's opening asks for has come
     return page
 
 

@@ -1,8 +1,6 @@
 """The Attention and Generate tabs in a real browser: every picture moves at once, together, and never backwards."""
 
-import pytest
-
-from browsing import open_tab, start, wait_for_state
+from browsing import open_tab, settle, start, wait_for_state
 from support import EVIL, GRADIO
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
 
@@ -15,7 +13,7 @@ def attention(visit, **options):
     page = visit(**options)
     open_tab(page, "Attention")
     page.wait_for_selector("#attention-map canvas[data-drawn]")
-    page.wait_for_timeout(300)  # what the tab's opening asks for has come
+    settle(page)  # what the tab's opening asks for has come
     return page
 
 
@@ -23,7 +21,7 @@ def generating(visit, **options):
     page = visit(**options)
     open_tab(page, "Generate")
     page.wait_for_selector("#chain tbody tr")
-    page.wait_for_timeout(300)
+    settle(page)
     return page
 
 
@@ -73,7 +71,7 @@ def test_the_last_of_many_quick_choices_is_what_stays(visit):
         page.keyboard.press("ArrowDown")
     assert head(page) == "4.4"  # at once, before any answer
     page.get_by_text("Head 4 of layer 4").first.wait_for()
-    page.wait_for_timeout(300)
+    settle(page)
     assert head(page) == "4.4"
     assert "layer 4, head 4" in page.get_attribute("#attention-map .tl-plot", "aria-label")
     assert "Layer 4, head 4" in page.inner_text("#attention-statistics")
@@ -145,7 +143,7 @@ def test_each_kind_of_position_has_its_pictures(visit):
         page.wait_for_function(
             f"document.querySelector('#attention-positions [data-kind={kind}]').getAttribute('aria-pressed') === 'true'"
         )
-        page.wait_for_timeout(250)
+        settle(page)
         seen.add(page.inner_text("#attention-positions .tl-kind"))
     assert len(seen) == 4
 
@@ -157,7 +155,7 @@ def test_what_is_typed_while_the_tab_opens_stays(visit):
     open_tab(page, "Attention")
     page.locator("#attention-text textarea").fill("import this")
     page.wait_for_function("document.querySelector('.tl-reading').textContent === 'import␣this'")
-    page.wait_for_timeout(500)
+    settle(page)
     assert page.input_value("#attention-text textarea") == "import this"
 
 
@@ -233,17 +231,3 @@ def test_markup_in_prompts_and_tokens_is_shown_and_not_obeyed(visit):
     page.click("#write")
     page.wait_for_function("document.querySelector('#written-text .tl-prompt').textContent.startsWith('<img')")
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_both_tabs_leave_the_console_empty_and_fit_the_page(visit, url, scheme, width):
-    page = attention(visit, width=width, color_scheme=scheme)
-    page.locator("#attention-heads [role=radio]").nth(2).click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    open_tab(page, "Generate")
-    page.locator("#written-text .tl-token").nth(5).click()
-    page.locator("#chain").get_by_text("token 6 of the text").wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.complaints == []
-    assert [to for to in page.requested if not to.startswith((url, "data:", "blob:"))] == []

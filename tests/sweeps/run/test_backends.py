@@ -12,6 +12,7 @@ import pytest
 
 import kill_sweeps
 import sweeps.run.worker
+from sweeps.__main__ import main
 from sweeps.grid.grid import cells_of
 from sweeps.run.driver import Execution, run_sweep
 from sweeps.store.folder import CELLS, Store
@@ -54,14 +55,12 @@ def test_a_cell_that_kills_its_process_is_killed_and_takes_no_other_with_it(smal
 
 
 @linux
-def test_after_a_kill_of_the_driver_no_orphan_computes_on_and_the_same_command_goes_on(tmp_path):
-    quiet, seconds = kill_sweeps.quiet_run(tmp_path / "quiet")
+def test_after_a_kill_of_the_driver_no_orphan_computes_on_and_the_same_command_gets_over_a_killed_worker(tmp_path):
+    assert main(["run", *kill_sweeps.GRID, "--jobs", "1", "--out", str(tmp_path / "quiet")]) == 0
     folder = tmp_path / "killed"
-    kill_sweeps.kill_driver(folder, 0.8 * seconds)
-    assert kill_sweeps.numbers(folder) == quiet
-    folder = tmp_path / "worker"
-    kill_sweeps.kill_worker(folder, 0.2, random.Random(0))
-    assert kill_sweeps.numbers(folder) == quiet
+    assert kill_sweeps.kill_driver(folder, after=0.0, cells=2)
+    assert kill_sweeps.kill_worker(folder, 0.0, random.Random(0))
+    assert kill_sweeps.numbers(folder) == kill_sweeps.numbers(tmp_path / "quiet")
 
 
 @dask
