@@ -267,6 +267,10 @@ class Driver:
         except PicklingError as error:
             why = f"a part of the model cannot be sent to another process: {error}"
             self.problem = f"{why}. Run it with one job and no timeout"
+        except RuntimeError as error:  # joblib's, over an interrupt that came while it was starting its workers
+            if not is_from_interrupt(error):
+                raise
+            self.interrupted = True
         for cell_id in self.in_flight:  # ended by us: they are not to blame
             if self.begun[cell_id] == 1:
                 remove_mark(self.store.folder, cell_id)
@@ -381,6 +385,15 @@ def written_at(folder: Path, cell_id: str) -> int | None:
         return record_path(folder, cell_id).stat().st_mtime_ns
     except OSError:
         return None
+
+
+def is_from_interrupt(error: BaseException) -> bool:
+    """Whether the error was raised while a KeyboardInterrupt was being handled."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, KeyboardInterrupt):
+            return True
+    return False
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class Gelu(Activation):
         slope += 2 * self.SLOPE
         # (1 + tanh(u)) / 2 = sigmoid(2u), so cdf' = cdf (1 - cdf) 2u', and y = x cdf has the derivative
         # cdf + x cdf' = cdf (1 + (x - x cdf) 2u') = cdf (1 + (x - y) 2u').
-        dx = (x - y) * slope
+        dx = np.multiply(x - y, slope, out=slope)  # in the same memory
         dx += 1
         dx *= cdf
         dx *= dy

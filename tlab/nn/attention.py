@@ -146,9 +146,10 @@ def square_mask(length: int, dtype: str) -> Array:
 
 def masked_softmax(scores: Array, mask: Array) -> Array:
     """softmax(scores + mask) over the last axis, written over the scores (B, H, T, S)."""
-    # Softmax does not change when a row is shifted, and a shift by its maximum keeps exp in range. But to find all the
-    # maxima takes as long as all the rest, and moderate scores need no shift: each row has the token's own, which no
-    # mask hides, so exp cannot overflow and no sum is too small to divide by. A learned bias has to be moderate too.
+    # Softmax does not change when a row is shifted, and a shift by its maximum keeps exp in range. A maximum per row is
+    # slow, one over the whole array is fast, and moderate scores need no shift: bounded above, exp cannot overflow; and
+    # no row's sum is near zero, as the token's own score, which no mask hides, is bounded below. A learned bias has to
+    # be moderate too.
     own = mask.diagonal(mask.shape[-1] - mask.shape[-2], -2, -1)  # what is added to each token's score for itself
     is_moderate = scores.max() <= NO_MAX_SHIFT_BELOW and scores.min() >= -NO_MAX_SHIFT_BELOW
     is_moderate = is_moderate and mask.max() <= NO_MAX_SHIFT_BELOW and own.min() >= -NO_MAX_SHIFT_BELOW

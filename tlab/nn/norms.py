@@ -105,7 +105,7 @@ class LayerNorm(Norm):
         deviation = rows - mean  # (N, C)
         variance = mean_over_channels(deviation * deviation)  # (N, 1)
         rstd = 1 / np.sqrt(variance + self.epsilon)  # (N, 1)
-        normalized = deviation * rstd  # (N, C)
+        normalized = np.multiply(deviation, rstd, out=deviation)  # (N, C), in the same memory
         y = normalized * self.scale.data  # (N, C)
         y += self.shift.data
         return y.reshape(x.shape), NormCache(normalized.reshape(x.shape), rstd)
@@ -117,7 +117,7 @@ class LayerNorm(Norm):
         self.shift.grad += sum_rows(dy_rows)  # (C,)
         dnormalized = dy_rows * self.scale.data  # (N, C)
         # The norm undoes a change of x that only shifts the token or only stretches it. So the gradient loses its part
-        # along (1, 1, ..., 1), which is its mean, and its part along the normalized vector.
+        # along (1, 1, ..., 1), which is its mean, and its part along the normalized vector, whose squared length is C.
         along_ones = mean_over_channels(dnormalized)  # (N, 1)
         along_normalized = mean_of_product(dscale_by_token, self.scale.data)  # (N, 1), of dnormalized * normalized
         dx = dnormalized  # (N, C), in the same memory

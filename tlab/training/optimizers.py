@@ -131,11 +131,17 @@ class Adam(Optimizer):
         m *= beta1
         m += (1 - beta1) * g  # running mean of the gradient
         v *= beta2
-        v += (1 - beta2) * (g * g)  # and of its square
-        # Both started at zero and are too small by 1 - beta^t. The hats make up for that: here by factors, as a number
-        # is divided sooner than an array.
-        denominator = (1 / math.sqrt(1 - beta2**t)) * np.sqrt(v) + self.epsilon  # sqrt(v_hat) + epsilon
-        space.data -= (learning_rate / (1 - beta1**t)) * (m / denominator)  # learning_rate * m_hat / denominator
+        squared = g * g
+        squared *= 1 - beta2
+        v += squared  # and of its square
+        # Both started at zero, so early on they are too small by the factor 1 - beta^t. The hats divide by it: here two
+        # numbers are divided instead of two arrays.
+        denominator = np.sqrt(v, out=squared)
+        denominator *= 1 / math.sqrt(1 - beta2**t)
+        denominator += self.epsilon  # sqrt(v_hat) + epsilon
+        update = np.divide(m, denominator, out=denominator)
+        update *= learning_rate / (1 - beta1**t)  # learning_rate * m_hat / (sqrt(v_hat) + epsilon)
+        space.data -= update
 
 
 @OPTIMIZERS.add("adamw", label="AdamW", formula=ADAM_FORMULA + r" - \eta \lambda w", source="Loshchilov & Hutter 2019")

@@ -1,6 +1,7 @@
 """Sweeps: what becomes of each cell, and that running a command again goes on with it."""
 
 import ast
+import contextlib
 import csv
 import json
 import os
@@ -64,6 +65,23 @@ def test_one_job_and_two_give_the_same_bits(small, folder, register):
         run_sweep(grid, Store(folder / str(jobs)), Execution(jobs=jobs))
     assert {row["status"] for row in rows_of(folder / "2")} == {"ok"}
     assert numbers_of(folder / "1") == numbers_of(folder / "2")
+
+
+def test_an_interrupt_that_joblib_stumbles_over_is_an_interrupt(small, folder, monkeypatch):
+    @contextlib.contextmanager
+    def starting(jobs, scheduler, corpora):
+        def train(tasks, alone):
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise RuntimeError("cannot join thread before it is started")
+            yield
+
+        yield train
+
+    monkeypatch.setitem(sweeps.run.driver.BACKENDS, "loky", starting)
+    assert run_sweep(small(), Store(folder), Execution()).interrupted
+    assert (folder / "cells.csv").exists()
 
 
 def test_a_cell_has_one_blas_thread(small, monkeypatch):
