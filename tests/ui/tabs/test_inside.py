@@ -185,6 +185,11 @@ def test_the_rows_that_move_farthest_are_drawn():
     assert "12 of 40 rows" in value["unit"]
 
 
+def test_the_chart_over_the_training_names_a_column_as_its_table_does():
+    value = over_time_value("x", OverTime("chance", [0, 1], {"a": [0.0, 1.0]}), "of 1")
+    assert value["unit"] == "probability, of 1"
+
+
 # ------------------------------------------------------------------------------------------------ tables
 
 

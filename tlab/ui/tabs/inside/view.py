@@ -140,7 +140,7 @@ def over_time_value(label: str, found: OverTime, unit: str) -> dict[str, Any]:
     rest = (
         "" if len(shown) == len(found.lines) else f"; the {len(shown)} of {len(found.lines)} rows that moved farthest"
     )
-    unit = f"{found.column.replace('_', ' ')}{f', {unit}' if unit else ''}{rest}"
+    unit = f"{shown_name(found.column)}{f', {unit}' if unit else ''}{rest}"
     return lines_value(f"{label}, over the training", unit, lines, "No step is kept.")
 
 
