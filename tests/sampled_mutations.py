@@ -72,9 +72,9 @@ EQUIVALENT = {
         "one more place that is never reached",
     ("tlab/text/corpora.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",
      "(rng.random(2 * pairs) <= 0.5)"): "no number that is drawn is 0.5",
-    ("tlab/inside/positions.py", "values = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]",
+    ("tlab/inside/positions.py", "values = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]",
      "1", "(2)"): "two texts instead of one, of which the first is looked at",
-    ("tlab/inside/positions.py", "added = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]",
+    ("tlab/inside/positions.py", "added = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]",
      "1", "(2)"): "two texts instead of one, of which the first is looked at",
 }  # fmt: skip
 

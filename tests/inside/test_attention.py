@@ -22,7 +22,6 @@ from tlab.inside.attention import (
     thumbnail,
 )
 from tlab.inside.positions import (
-    Sizes,
     contentless_scores,
     fits,
     pattern,
@@ -30,7 +29,6 @@ from tlab.inside.positions import (
     position_of,
     reach_by_length,
     score_by_distance,
-    sizes_of,
 )
 from tlab.nn.loss import softmax
 from tlab.nn.positions import POSITIONS, Alibi, Position, Rope, Sinusoidal
@@ -191,31 +189,31 @@ def test_the_likeliest_next_tokens_come_first_with_their_chance():
 
 # --- positions ---
 
-SIZES = Sizes(hidden_dim=12, head_dim=6, num_heads=2, context_length=8)
+CONFIG = tiny(hidden_dim=12, num_heads=2, context_length=8)
 
 
 def test_the_pattern_of_sinusoids_is_what_is_added_to_the_tokens():
-    made = pattern(model_of("sinusoidal").position, SIZES, 8)
+    made = pattern(model_of("sinusoidal").position, CONFIG, 8)
     assert made.where == "embedding"
     np.testing.assert_allclose(made.values, Sinusoidal.reference(8, 12), atol=1e-6)
 
 
 def test_the_pattern_of_rope_is_the_turned_vector():
-    made = pattern(model_of("rope").position, SIZES, 8)
+    made = pattern(model_of("rope").position, CONFIG, 8)
     vectors = np.tile([1.0, 1, 1, 0, 0, 0], (8, 1))
     np.testing.assert_allclose(made.values, Rope.reference(vectors), atol=1e-6)
 
 
 def test_the_pattern_of_alibi_is_the_penalty_of_each_head():
-    made = pattern(model_of("alibi").position, SIZES, 5)
+    made = pattern(model_of("alibi").position, CONFIG, 5)
     np.testing.assert_allclose(made.values, -np.arange(5)[::-1, None] * Alibi.reference(2)[None, :], atol=1e-7)
 
 
 def test_learned_positions_are_the_models_own_and_end_with_the_context():
     model = model_of("learned")
-    made = pattern(position_of(model, "learned"), SIZES, 100)
+    made = pattern(position_of(model, "learned"), CONFIG, 100)
     np.testing.assert_allclose(made.values, model.parameters["position.weight"].data, atol=1e-7)
-    reach = reach_by_length(model.position, SIZES, [4, 8, 16])
+    reach = reach_by_length(model.position, CONFIG, [4, 8, 16])
     assert np.isfinite(reach[:, :2]).all() and np.isnan(reach[:, 2]).all()
 
 
@@ -244,12 +242,12 @@ def test_a_kind_that_is_not_the_models_own_is_shown_as_it_is_before_any_training
     model = model_of("learned")
     assert position_of(model, "learned") is model.position
     other = position_of(model_of("none"), "learned")
-    values = pattern(other, SIZES, 8).values
+    values = pattern(other, CONFIG, 8).values
     assert values.dtype == np.float64 and 0 < np.abs(values).max() < 0.2
 
 
 def test_a_kind_that_acts_nowhere_has_a_column_of_zeros():
-    made = pattern(model_of("none").position, SIZES, 8)
+    made = pattern(model_of("none").position, CONFIG, 8)
     assert (made.where, made.values.tolist()) == ("nowhere", [[0.0]] * 8)
 
 
@@ -257,28 +255,28 @@ def test_what_is_added_to_embeddings_counts_as_query_and_key():
     position = model_of("sinusoidal").position
     added = Sinusoidal.reference(8, 12)
     expected = math.sqrt(6) + added @ added[-1] / math.sqrt(12)
-    np.testing.assert_allclose(contentless_scores(position, SIZES, 8), np.tile(expected, (2, 1)), rtol=1e-5)
+    np.testing.assert_allclose(contentless_scores(position, CONFIG, 8), np.tile(expected, (2, 1)), rtol=1e-5)
 
 
 def test_a_text_longer_than_all_positions_ends_with_them():
     position = model_of("learned").position
-    assert contentless_scores(position, SIZES, 20).shape == score_by_distance(position, SIZES, 20).shape == (2, 8)
-    assert pattern(model_of("alibi").position, SIZES, 20).values.shape == (20, 2)
+    assert contentless_scores(position, CONFIG, 20).shape == score_by_distance(position, CONFIG, 20).shape == (2, 8)
+    assert pattern(model_of("alibi").position, CONFIG, 20).values.shape == (20, 2)
 
 
 def test_without_positions_equal_content_is_looked_at_alike():
     position = model_of("none").position
-    assert np.ptp(contentless_scores(position, SIZES, 16)) == 0
-    np.testing.assert_allclose(reach_by_length(position, SIZES, [2, 16])[0], [0.5, 7.5])
+    assert np.ptp(contentless_scores(position, CONFIG, 16)) == 0
+    np.testing.assert_allclose(reach_by_length(position, CONFIG, [2, 16])[0], [0.5, 7.5])
 
 
 def test_the_score_of_alibi_falls_in_proportion_to_the_distance():
-    falls = score_by_distance(model_of("alibi").position, SIZES, 32)
+    falls = score_by_distance(model_of("alibi").position, CONFIG, 32)
     np.testing.assert_allclose(falls, -Alibi.reference(2)[:, None] * np.arange(32), atol=1e-5)
 
 
 def test_the_reach_of_alibi_stops_growing_with_the_text():
-    reach = reach_by_length(model_of("alibi").position, SIZES, [256, 512])
+    reach = reach_by_length(model_of("alibi").position, CONFIG, [256, 512])
     ratio = math.exp(-Alibi.reference(2)[0])  # weights of a geometric series: mean distance r / (1 - r)
     assert reach[0, 1] == pytest.approx(ratio / (1 - ratio), rel=1e-3)
     assert reach[0, 1] - reach[0, 0] < 0.01
@@ -286,7 +284,7 @@ def test_the_reach_of_alibi_stops_growing_with_the_text():
 
 def test_scores_of_rope_depend_on_the_distance_alone():
     position = model_of("rope").position
-    short, long = score_by_distance(position, SIZES, 8), score_by_distance(position, SIZES, 32)
+    short, long = score_by_distance(position, CONFIG, 8), score_by_distance(position, CONFIG, 32)
     np.testing.assert_allclose(short, long[:, :8], atol=1e-5)
     angles = 10_000 ** (-np.arange(3) / 3)
     expected = 2 * np.cos(5 * angles).sum() / math.sqrt(6) - math.sqrt(6)
@@ -294,9 +292,9 @@ def test_scores_of_rope_depend_on_the_distance_alone():
 
 
 def test_a_kind_that_needs_even_heads_is_not_offered_to_odd_ones():
-    odd = sizes_of(tiny())._replace(head_dim=3)
+    odd = tiny(hidden_dim=6, num_heads=2, position="none")
     assert [kind for kind in POSITIONS if not fits(odd, kind)] == [k for k in POSITIONS if POSITIONS[k].even_head_dim]
-    assert all(fits(SIZES, kind) for kind in POSITIONS)
+    assert all(fits(CONFIG, kind) for kind in POSITIONS)
 
 
 def test_a_kind_that_is_registered_at_run_time_is_shown_too():

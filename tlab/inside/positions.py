@@ -21,20 +21,6 @@ from tlab.nn.positions import POSITIONS, Position
 from tlab.types import Array
 
 
-class Sizes(NamedTuple):
-    """The sizes that a position works with."""
-
-    hidden_dim: int
-    head_dim: int
-    num_heads: int
-    context_length: int
-
-
-def sizes_of(config: ModelConfig) -> Sizes:
-    """The sizes of a model."""
-    return Sizes(config.hidden_dim, config.head_dim, config.num_heads, config.context_length)
-
-
 def position_of(model: Transformer, kind: str) -> Position:
     """The model's own position where it is of this kind; else one of its sizes, as it would be before any training."""
     config = model.config
@@ -47,9 +33,9 @@ def position_of(model: Transformer, kind: str) -> Position:
     return position
 
 
-def fits(sizes: Sizes, kind: str) -> bool:
-    """Whether a kind of position can work with heads of this width."""
-    return sizes.head_dim % 2 == 0 or not POSITIONS[kind].even_head_dim
+def fits(config: ModelConfig, kind: str) -> bool:
+    """Whether a kind of position can work with heads of this model's width."""
+    return config.head_dim % 2 == 0 or not POSITIONS[kind].even_head_dim
 
 
 def longest(position: Position, length: int) -> int:
@@ -64,7 +50,7 @@ class Pattern(NamedTuple):
     values: Array  # (T, columns)
 
 
-def pattern(position: Position, sizes: Sizes, length: int) -> Pattern:
+def pattern(position: Position, config: ModelConfig, length: int) -> Pattern:
     """What the kind does at each place, as a table.
 
     - "embedding": the vector that is added to the token at position t, (T, C).
@@ -77,20 +63,20 @@ def pattern(position: Position, sizes: Sizes, length: int) -> Pattern:
     T = longest(position, length)
     where = next((place for place in ("embedding", "heads", "scores") if place in position.acts_on), "nowhere")
     if where == "embedding":
-        values = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]
+        values = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]
     elif where == "heads":
-        probe = np.zeros((T, sizes.head_dim), np.float32)
-        probe[:, : sizes.head_dim // 2] = 1
+        probe = np.zeros((T, config.head_dim), np.float32)
+        probe[:, : config.head_dim // 2] = 1
         values, _ = position.rotate(probe, probe, 0)
     elif where == "scores":
         bias = position.score_bias(1, T, np.dtype(np.float32))
-        values = np.broadcast_to(bias, (sizes.num_heads, 1, T))[:, 0].T
+        values = np.broadcast_to(bias, (config.num_heads, 1, T))[:, 0].T
     else:
         values = np.zeros((T, 1), np.float32)
     return Pattern(where, values)
 
 
-def contentless_scores(position: Position, sizes: Sizes, length: int) -> Array:
+def contentless_scores(position: Position, config: ModelConfig, length: int) -> Array:
     """(H, T): scores of the last of `length` tokens for each of them, if all tokens had the same content.
 
     Query and key are then ones, rotated by the position: R(t) 1 . R(s) 1 / sqrt(D); what is added to embeddings counts
@@ -98,31 +84,31 @@ def contentless_scores(position: Position, sizes: Sizes, length: int) -> Array:
     stand in between; this is what the kind brings along.
     """
     T = longest(position, length)
-    ones = np.ones((T, sizes.head_dim), np.float32)
+    ones = np.ones((T, config.head_dim), np.float32)
     queries, keys = position.rotate(ones, ones, 0)
-    added = position.embed(np.zeros((1, T, sizes.hidden_dim), np.float32), 0)[0]
-    shared = keys @ queries[-1] / math.sqrt(sizes.head_dim) + added @ added[-1] / math.sqrt(sizes.hidden_dim)
+    added = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]
+    shared = keys @ queries[-1] / math.sqrt(config.head_dim) + added @ added[-1] / math.sqrt(config.hidden_dim)
     bias = position.score_bias(1, T, np.dtype(np.float32))
-    return shared + np.broadcast_to(bias, (sizes.num_heads, 1, T))[:, 0]
+    return shared + np.broadcast_to(bias, (config.num_heads, 1, T))[:, 0]
 
 
-def score_by_distance(position: Position, sizes: Sizes, length: int) -> Array:
+def score_by_distance(position: Position, config: ModelConfig, length: int) -> Array:
     """(H, T): `contentless_scores` by the distance 0, 1, 2 ..., relative to that of distance 0."""
-    back = contentless_scores(position, sizes, length)[:, ::-1]
+    back = contentless_scores(position, config, length)[:, ::-1]
     return back - back[:, :1]
 
 
-def reach_by_length(position: Position, sizes: Sizes, lengths: Sequence[int]) -> Array:
+def reach_by_length(position: Position, config: ModelConfig, lengths: Sequence[int]) -> Array:
     """(H, number of lengths): how far back the last token looks on average, in tokens, in texts of these lengths.
 
     The mean distance under softmax(contentless_scores). A kind that knows no distance looks back half the text,
     (T - 1) / 2; one that forgets by distance stays where it is however long the text. NaN past the last position
     that exists.
     """
-    reach = np.full((sizes.num_heads, len(lengths)), math.nan)
+    reach = np.full((config.num_heads, len(lengths)), math.nan)
     for i, length in enumerate(lengths):
         if longest(position, length) == length:
-            weights = softmax(contentless_scores(position, sizes, length))  # (H, T)
+            weights = softmax(contentless_scores(position, config, length))  # (H, T)
             reach[:, i] = weights @ np.arange(length)[::-1]
     return reach
 
@@ -149,13 +135,13 @@ def portrait(model: Transformer, kind: str) -> Portrait:
 
     Lengths are the powers of two from 2 up to four times the context, so that one sees what lies past its end.
     """
-    sizes = sizes_of(model.config)
+    config = model.config
     position = position_of(model, kind)
-    farthest = min(MAX_TEXT, 4 * sizes.context_length)
+    farthest = min(MAX_TEXT, 4 * config.context_length)
     lengths = [2**n for n in range(1, farthest.bit_length())]
     return Portrait(
-        pattern(position, sizes, min(MAX_PATTERN, sizes.context_length)),
-        score_by_distance(position, sizes, min(MAX_TEXT, sizes.context_length)),
+        pattern(position, config, min(MAX_PATTERN, config.context_length)),
+        score_by_distance(position, config, min(MAX_TEXT, config.context_length)),
         lengths,
-        reach_by_length(position, sizes, lengths),
+        reach_by_length(position, config, lengths),
     )

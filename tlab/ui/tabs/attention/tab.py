@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tlab.inside.attention import next_tokens, score_statistics
-from tlab.inside.positions import fits, sizes_of
+from tlab.inside.positions import fits
 from tlab.nn.config import ModelConfig
 from tlab.nn.positions import POSITIONS
 from tlab.source import notice
@@ -150,7 +150,7 @@ class AttentionTab(Tab):
     ) -> dict[str, Any]:
         """The pictures of the selected position kind, or of the model's own."""
         config = checkpoint.model_config
-        kinds = [(key, POSITIONS.entries[key].label) for key in POSITIONS if fits(sizes_of(config), key)]
+        kinds = [(key, POSITIONS.entries[key].label) for key in POSITIONS if fits(config, key)]
         kind = kind if isinstance(kind, str) and kind in dict(kinds) else config.position
         own = (look.reading, layer, head)
         made = self.cache.position(checkpoint, kind)
