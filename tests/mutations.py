@@ -129,7 +129,7 @@ MUTATIONS = [
     ("training/optimizers.py", "denominator += self.epsilon", "denominator -= 0.1"),
     ("training/optimizers.py", "space.data[: space.num_decayed] *= 1 -", "space.data *= 1 -"),
     ("training/optimizers.py", "        denominator *= 1 / math.sqrt(1 - beta2**t)\n", ""),
-    ("training/schedules.py", "learning_rate * step / (warmup_steps + 1)", "learning_rate * step / warmup_steps"),
+    ("training/config.py", "self.learning_rate * step / first", "self.learning_rate * step / self.warmup_steps"),
     ("training/trainer.py", "return Batch(windows[:, :-1], windows[:, 1:])", "return Batch(windows[:, :-1], windows[:, :-1])"),
     ("training/trainer.py", "rng = np.random.default_rng([seed, step])", "rng = np.random.default_rng([seed])"),
     ("training/trainer.py", "        space.grad[...] = 0\n", ""),

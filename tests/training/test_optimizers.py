@@ -9,7 +9,7 @@ from support import tiny
 from tlab import TrainConfig, Trainer
 from tlab.nn.params import ParamSpace, ones
 from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
-from tlab.training.schedules import SCHEDULES, learning_rate_at
+from tlab.training.schedules import SCHEDULES
 from tlab.training.trainer import make_optimizer
 
 
@@ -122,12 +122,8 @@ def test_a_short_gradient_or_no_limit_leaves_it_as_it_is(limit):
 
 
 def rates(schedule, steps=11, warmup=0, low=0.1):
-    return [
-        learning_rate_at(
-            step, schedule=schedule, steps=steps, warmup_steps=warmup, learning_rate=1.0, min_learning_rate=low
-        )
-        for step in range(1, steps + 1)
-    ]
+    config = TrainConfig(schedule=schedule, steps=steps, warmup_steps=warmup, learning_rate=1.0, min_learning_rate=low)
+    return [config.learning_rate_at(step) for step in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

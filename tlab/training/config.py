@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tlab.config import Config, chosen_from, option
 from tlab.training.optimizers import OPTIMIZERS
-from tlab.training.schedules import SCHEDULES, learning_rate_at
+from tlab.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,17 @@ class TrainConfig(Config):
         return self.learning_rate / 10 if self.min_learning_rate is None else self.min_learning_rate
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of update number `step`, counted from 1."""
-        return learning_rate_at(
-            step,
-            schedule=self.schedule,
-            steps=self.steps,
-            warmup_steps=self.warmup_steps,
-            learning_rate=self.learning_rate,
-            min_learning_rate=self.final_learning_rate,
-        )
+        """The learning rate of update number `step`, counted from 1 to `steps`.
+
+        It rises in a line over the first `warmup_steps` updates, then follows the schedule, down to the final one at
+        the last update (a constant schedule never leaves the peak).
+        """
+        first = self.warmup_steps + 1
+        if step < first:
+            return self.learning_rate * step / first
+        progress = (step - first) / max(1, self.steps - first)
+        lowest = self.final_learning_rate
+        return lowest + (self.learning_rate - lowest) * SCHEDULES[self.schedule].factor(progress)
 
     @property
     def batch_seed(self) -> int:

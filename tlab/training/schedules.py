@@ -1,4 +1,4 @@
-"""How the learning rate changes over a run: pure functions of the step."""
+"""How the learning rate falls once the warm-up is over: pure functions of the progress."""
 
 from __future__ import annotations
 
@@ -72,18 +72,3 @@ class CosineDecay(Schedule):
     @staticmethod
     def factor(progress: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def learning_rate_at(
-    step: int, *, schedule: str, steps: int, warmup_steps: int, learning_rate: float, min_learning_rate: float
-) -> float:
-    """The learning rate of update number `step`, counted from 1 to `steps`.
-
-    It rises in a line over the first `warmup_steps` updates, then follows the schedule, down to
-    `min_learning_rate` at the last update (a constant schedule never leaves the peak).
-    """
-    if step <= warmup_steps:
-        return learning_rate * step / (warmup_steps + 1)
-    first = warmup_steps + 1
-    progress = (step - first) / max(1, steps - first)
-    return min_learning_rate + (learning_rate - min_learning_rate) * SCHEDULES[schedule].factor(progress)
