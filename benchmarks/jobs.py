@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.cases import size_of
-from tlab.generate import draw, generate_tokens, sampling_steps
+from tlab.generate import Sampling, draw, generate_tokens, sampling_steps
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.text import Corpus, Tokenizer, corpus_from_text
@@ -94,7 +94,7 @@ def uncached_generation(model: Transformer, tokenizer: Tokenizer, prompt: str) -
         ids = tokenizer.encode(prompt).tolist()
         for _ in range(tokens):
             logits, _ = model.forward(np.array([ids[-model.config.context_length :]]))
-            ids.append(draw(sampling_steps(logits[0, -1], temperature=0.8).probabilities, rng))
+            ids.append(draw(sampling_steps(logits[0, -1], Sampling(0.8)).probabilities, rng))
 
     return work
 

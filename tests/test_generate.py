@@ -10,6 +10,7 @@ from support import tiny
 from tlab import TrainConfig, Trainer, generate
 from tlab.checks import random_model
 from tlab.generate import (
+    Sampling,
     candidates,
     draw,
     generate_samples,
@@ -51,13 +52,13 @@ def test_temperature_0_leaves_the_best_token_only():
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-50, 1e-30, 1e30, 1e300])
 def test_extreme_temperatures_stay_finite(temperature):
-    probabilities = sampling_steps(LOGITS.astype(np.float32), temperature).probabilities
+    probabilities = sampling_steps(LOGITS.astype(np.float32), Sampling(temperature)).probabilities
     assert probabilities.sum() == pytest.approx(1)
     assert probabilities == pytest.approx([1, 0, 0, 0] if temperature < 1 else [0.25] * 4)
 
 
 def test_the_chain_of_the_candidates_is_told_step_by_step():
-    chain = candidates(sampling_steps(LOGITS, 0.5, top_k=3), count=2)
+    chain = candidates(sampling_steps(LOGITS, Sampling(0.5, top_k=3)), count=2)
     first, second = chain.candidates
     assert (first.id, second.id) == (0, 1)
     assert first.scaled == 0 and second.scaled == pytest.approx(2 * math.log(0.3 / 0.5))
@@ -72,14 +73,14 @@ def test_the_chain_of_the_candidates_is_told_step_by_step():
 
 
 def test_a_token_that_was_drawn_is_among_the_candidates_however_unlikely():
-    chain = candidates(sampling_steps(LOGITS, 1.0, top_p=0.6), count=2, also=3)
+    chain = candidates(sampling_steps(LOGITS, Sampling(top_p=0.6)), count=2, also=3)
     assert [row.id for row in chain.candidates] == [0, 3]
     assert [row.kept for row in chain.candidates] == [True, False]
     assert chain.candidates[1].probability == 0
 
 
 def test_at_temperature_0_all_but_one_are_cut_and_nothing_is_open():
-    chain = candidates(sampling_steps(LOGITS, 0), count=9)
+    chain = candidates(sampling_steps(LOGITS, Sampling(0)), count=9)
     assert len(chain.candidates) == 4
     assert [row.kept for row in chain.candidates] == [True, False, False, False]
     assert chain.candidates[1].scaled == -math.inf
@@ -88,7 +89,7 @@ def test_at_temperature_0_all_but_one_are_cut_and_nothing_is_open():
 
 def test_scores_that_are_not_finite_are_told():
     with pytest.raises(ValueError, match="scores are not finite"):
-        sampling_steps(np.array([1.0, np.inf]))
+        sampling_steps(np.array([1.0, np.inf]), Sampling())
 
 
 def test_top_k_keeps_the_k_best():
@@ -104,7 +105,9 @@ def test_a_repetition_penalty_makes_seen_tokens_less_likely_whatever_their_sign(
 
 
 def test_the_chain_is_in_the_order_after_the_penalty():
-    first, second, *_ = candidates(sampling_steps(LOGITS, repetition_penalty=5.0, seen=np.array([0])), 4).candidates
+    first, second, *_ = candidates(
+        sampling_steps(LOGITS, Sampling(repetition_penalty=5.0), seen=np.array([0])), 4
+    ).candidates
     assert (first.id, first.penalized) == (1, first.logit)
     assert second.penalized == LOGITS[2]
 
@@ -118,7 +121,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(top_p, kept):
 
 
 def test_the_chain_is_logits_then_scaled_then_filtered_then_probabilities():
-    steps = sampling_steps(LOGITS, temperature=0.5, top_k=2)
+    steps = sampling_steps(LOGITS, Sampling(0.5, top_k=2))
     assert (steps.logits == LOGITS).all()
     assert steps.scaled == pytest.approx((LOGITS - LOGITS[0]) / 0.5)
     assert list(np.isfinite(steps.filtered)) == [True, True, False, False]
@@ -374,17 +377,17 @@ def test_without_a_penalty_nothing_is_kept_of_what_was_seen(checkpoint):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"temperature": -1}, "temperature = -1: must be 0"),
+        ({"temperature": -1}, "temperature = -1: must be at least 0"),
         ({"temperature": math.nan}, "temperature = nan"),
-        ({"top_k": 0}, "top_k = 0: must be a whole number of at least 1"),
+        ({"top_k": 0}, "top_k = 0: must be at least 1"),
         ({"top_p": 0}, "top_p = 0: must be more than 0"),
         ({"top_p": 1.5}, "at most 1"),
         ({"max_new_tokens": -1}, "max_new_tokens = -1"),
         ({"max_new_tokens": None}, "max_new_tokens = None"),
         ({"temperature": "hot"}, "temperature = 'hot'"),
-        ({"top_k": 2.5}, r"top_k = 2\.5: must be a whole number"),
+        ({"top_k": 2.5}, r"top_k = 2\.5: must be of type int"),
         ({"top_p": "most"}, "top_p = 'most'"),
-        ({"repetition_penalty": 0}, "repetition_penalty = 0: must be 0.1 to 10"),
+        ({"repetition_penalty": 0}, "repetition_penalty = 0: must be at least 0.1 and at most 10"),
         ({"repetition_penalty": math.nan}, "repetition_penalty = nan"),
         ({"seed": None}, "seed = None: must be a whole number"),
     ],

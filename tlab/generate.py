@@ -6,10 +6,12 @@ import math
 import numbers
 from collections import deque
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from tlab.config import Config, option
 from tlab.nn.decoder import Decoder
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer
@@ -34,13 +36,17 @@ class SamplingSteps(NamedTuple):
     probabilities: Array  # softmax of what is left
 
 
-class Sampling(NamedTuple):
-    """How to choose a token: see `generate` for what each setting means."""
+@dataclass(frozen=True)
+class Sampling(Config):
+    """How to choose a token."""
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float = 1.0
+    temperature: float = option(1.0, low=0, help="Below 1 favours likely tokens, above 1 evens out, 0 always takes the "
+        "most likely token.")  # fmt: skip
+    top_k: int | None = option(None, low=1, help="Choose among the k most likely tokens only.")
+    top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
+        "tokens that together have this probability.")  # fmt: skip
+    repetition_penalty: float = option(1.0, low=1 / MAX_PENALTY, high=MAX_PENALTY, help="Above 1, tokens that the "
+        "context already has become less likely.")  # fmt: skip
 
 
 class Token(NamedTuple):
@@ -55,7 +61,7 @@ class Token(NamedTuple):
     @property
     def steps(self) -> SamplingSteps:
         """How it was chosen; worked out when asked, for most tokens are only read."""
-        return sampling_steps(self.logits, *self.sampling, seen=self.seen)
+        return sampling_steps(self.logits, self.sampling, seen=self.seen)
 
     @property
     def probability(self) -> float:
@@ -113,7 +119,7 @@ def keep_top_p(logits: Array, top_p: float | None) -> Array:
     return kept
 
 
-def scale_and_filter(logits: Array, temperature: float, top_k: int | None, top_p: float | None) -> tuple[Array, Array]:
+def scale_and_filter(logits: Array, sampling: Sampling) -> tuple[Array, Array]:
     """Logits (V,) -> scaled, and of these what top-k and top-p leave; both (V,), the largest is 0.
 
     Raises:
@@ -123,26 +129,18 @@ def scale_and_filter(logits: Array, temperature: float, top_k: int | None, top_p
         raise ValueError(
             "the model's scores are not finite: its weights are too large to generate with; train it again"
         )
-    scaled = scale(logits, temperature)
-    return scaled, keep_top_p(keep_top_k(scaled, top_k), top_p)
+    scaled = scale(logits, sampling.temperature)
+    return scaled, keep_top_p(keep_top_k(scaled, sampling.top_k), sampling.top_p)
 
 
-def sampling_steps(
-    logits: Array,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
-    *,
-    seen: Ids = NO_TOKENS,
-) -> SamplingSteps:
+def sampling_steps(logits: Array, sampling: Sampling, seen: Ids = NO_TOKENS) -> SamplingSteps:
     """The whole chain from logits (V,) to probabilities, for one next token; `seen` are the tokens to be penalized.
 
     Raises:
         ValueError: the logits are not finite, as those of a model that diverged.
     """
-    penalized = penalize(logits, seen, repetition_penalty)
-    scaled, filtered = scale_and_filter(penalized, temperature, top_k, top_p)
+    penalized = penalize(logits, seen, sampling.repetition_penalty)
+    scaled, filtered = scale_and_filter(penalized, sampling)
     return SamplingSteps(logits, penalized, scaled, filtered, softmax(filtered))
 
 
@@ -171,10 +169,8 @@ class Chain(NamedTuple):
 def candidates(steps: SamplingSteps, count: int, also: int | None = None) -> Chain:
     """The `count` likeliest tokens with every step of their choice, and what became of the rest.
 
-    Args:
-        steps: of one token.
-        count: how many; all where the vocabulary is smaller.
-        also: a token that is to be among them, such as the one that was drawn: in the place of the last if need be.
+    A smaller vocabulary is listed whole. `also` is a token that is to be among them, such as the one that was drawn: in
+    the place of the last if need be.
     """
     order = np.argsort(-steps.penalized, kind="stable")[:count]
     if also is not None and also not in order:
@@ -213,22 +209,17 @@ def draw(probabilities: Array, rng: np.random.Generator) -> int:
 
 def choose(logits: Array, sampling: Sampling, seen: Ids, rng: np.random.Generator) -> int:
     """The next token's id: logits (V,) -> int. As `sampling_steps` and `draw`, but nothing is normalized."""
-    temperature, top_k, top_p, penalty = sampling
     if len(seen):
-        logits = penalize(logits, seen, penalty)
-    _, filtered = scale_and_filter(logits, temperature, top_k, top_p)
+        logits = penalize(logits, seen, sampling.repetition_penalty)
+    _, filtered = scale_and_filter(logits, sampling)
     return draw(np.exp(filtered), rng)
 
 
 class Writer:
     """What one text has to itself: its random numbers, and the bytes of a character that is not complete.
 
-    Args:
-        tokenizer: of the model.
-        sampling: how to choose.
-        seed: of the choices.
-        prompt_ids: (T,), what the text begins with.
-        window: how many of the last tokens the repetition penalty is for: those that the model may see.
+    The text begins with prompt_ids (T,). The repetition penalty is for the last `window` tokens: those that the model
+    may see.
     """
 
     def __init__(self, tokenizer: Tokenizer, sampling: Sampling, seed: int, prompt_ids: Ids, window: int) -> None:
@@ -247,22 +238,6 @@ class Writer:
         if is_last:
             text += self.stream.finish()
         return Token(token_id, text, logits, self.sampling, seen)
-
-
-def check_sampling(sampling: Sampling) -> None:
-    """Refuse settings that mean nothing."""
-    temperature, top_k, top_p, penalty = sampling
-    if not (isinstance(temperature, numbers.Real) and math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature = {temperature!r}: must be 0 (always the best token) or more")
-    if top_k is not None and not (isinstance(top_k, numbers.Integral) and top_k >= 1):
-        raise ValueError(f"top_k = {top_k!r}: must be a whole number of at least 1, or None for all tokens")
-    if top_p is not None and not (isinstance(top_p, numbers.Real) and 0 < top_p <= 1):
-        raise ValueError(f"top_p = {top_p!r}: must be more than 0 and at most 1, or None for all tokens")
-    if not (isinstance(penalty, numbers.Real) and 1 / MAX_PENALTY <= penalty <= MAX_PENALTY):
-        raise ValueError(
-            f"repetition_penalty = {penalty!r}: must be {1 / MAX_PENALTY:g} to {MAX_PENALTY:g}; "
-            "1 leaves the scores alone"
-        )
 
 
 def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> Generator[Array, list[int], None]:
@@ -332,12 +307,9 @@ def generate_samples(
     moves a draw from one token to its neighbour about once in a million tokens.)
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-    check_sampling(sampling)
-    for name, value, least in (("max_new_tokens", max_new_tokens, 0), ("samples", samples, 1)):
+    for name, value, least in (("max_new_tokens", max_new_tokens, 0), ("samples", samples, 1), ("seed", seed, 0)):
         if not (isinstance(value, numbers.Integral) and value >= least):
             raise ValueError(f"{name} = {value!r}: must be a whole number, {least} or more")
-    if not (isinstance(seed, numbers.Integral) and seed >= 0):
-        raise ValueError(f"seed = {seed!r}: must be a whole number, 0 or more; the same seed gives the same text")
     prompt_ids = tokenizer.encode(prompt)
     if not len(prompt_ids):
         raise ValueError("the prompt is empty; give at least one character for the model to go on from")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from tlab.cli.flags import (
     CheckConfig,
     Command,
-    CostConfig,
     ProfileConfig,
     ReadConfig,
     RunConfig,
@@ -170,7 +169,7 @@ def info(values: Any, argv: Sequence[str]) -> int:
     from tlab import cost
 
     _, config = text_and_model(values)
-    training, compute = CostConfig(**vars(values.training)), ComputeConfig(**vars(values.compute))
+    training, compute = TrainConfig(**vars(values.training)), ComputeConfig(**vars(values.compute))
     parameters = {row.part: row.parameters for row in cost.parameters_by_part(config)}
     flops = {row.part: row for row in cost.flops_by_part(config, training.batch_size)}
     none = cost.PartFlops("", 0, 0)
@@ -293,6 +292,7 @@ TEXT_AND_MODEL: dict[str, tuple[type[Config], tuple[str, ...]]] = {
     "text": (TextConfig, ()),
     "model": (ModelConfig, ("vocab_size",)),  # that is the corpus's
 }
+NOT_PRICED = tuple(options(TrainConfig).keys() - {"batch_size", "optimizer"})  # what a step costs is the same for all
 COMMANDS = {
     "train": Command(
         "Train a model, with a bar, validation and samples; Ctrl-C keeps what was learned.",
@@ -310,7 +310,7 @@ COMMANDS = {
     "info": Command(
         "Parameters, operations and memory by part.",
         info,
-        {**TEXT_AND_MODEL, "training": (CostConfig, ()), "compute": (ComputeConfig, ())},
+        {**TEXT_AND_MODEL, "training": (TrainConfig, NOT_PRICED), "compute": (ComputeConfig, ())},
     ),
     "profile": Command(
         "Where a training step's time goes, by part, against what the processor can do.",

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Union
 
 from tlab.config import Config, Option, field_types, option, options
+from tlab.generate import Sampling
 from tlab.nn.config import ModelConfig
 from tlab.text import Corpus, corpus_names, load_corpus
 from tlab.text.config import TextConfig
-from tlab.training.config import TrainConfig
 
 DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
 
@@ -34,18 +34,12 @@ class RunConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplingConfig(Config):
+class SamplingConfig(Sampling):
     """How text is generated; the values are checked where they are used."""
 
+    temperature: float = option(0.8, low=0, help=options(Sampling)["temperature"].help)
     prompt: str | None = option(None, help="Text to continue; by default the start of a line.")
     max_new_tokens: int = option(500, low=0, help="Tokens to generate.")
-    temperature: float = option(0.8, low=0, help="Below 1 favours likely tokens, above 1 evens out, 0 always takes the "
-        "most likely token.")  # fmt: skip
-    top_k: int | None = option(None, low=1, help="Choose among the k most likely tokens only.")
-    top_p: float | None = option(None, low=0, low_is_allowed=False, high=1, help="Choose among the most likely "
-        "tokens that together have this probability.")  # fmt: skip
-    repetition_penalty: float = option(1.0, low=0.1, high=10, help="Above 1, tokens that the context already has "
-        "become less likely.")  # fmt: skip
     seed: int = option(0, low=0, help="Same seed, same text.")
     samples: int = option(1, low=1, help="Texts to generate at once; each equals what its own seed gives alone, "
         "counting up from --seed.")  # fmt: skip
@@ -74,16 +68,6 @@ class CheckConfig(Config):
 
     bug: str | None = option(None, help="A classic bug to plant first, such as no-mask, to see which check finds "
                              "it; an unknown name lists them all.")  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class CostConfig(Config):
-    """What a training step's cost depends on besides the model."""
-
-    batch_size: int = option(TrainConfig.batch_size, low=1, help=options(TrainConfig)["batch_size"].help)
-    optimizer: str = option(
-        TrainConfig.optimizer, help="Its state takes memory.", registry=options(TrainConfig)["optimizer"].registry
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,7 +83,7 @@ def write(
 def test_the_chain_shows_every_step_from_logit_to_probability(tab):
     chain = look(tab, temperature=0.5, top_k=4)["chain_a"]
     logits = tab.cache.next_logits(demo_checkpoint(), PROMPT)
-    steps = sampling_steps(logits, 0.5, 4)
+    steps = sampling_steps(logits, Sampling(0.5, 4))
     assert len(chain["rows"]) == generate_tab.CANDIDATES
     order = np.argsort(-logits, kind="stable")
     for (token_id, name, logit, penalized, scaled, kept, share), expected in zip(chain["rows"], order, strict=False):

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.generate import Chain, Sampling, Token, candidates, check_sampling, generate, sampling_steps
+from tlab.generate import Chain, Sampling, Token, candidates, generate, sampling_steps
 from tlab.ui.demo.shipped_run import PROMPT
 from tlab.ui.inspection.cache import MAX_PROMPT
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text, serial_of
@@ -192,7 +192,7 @@ class GenerateTab(Tab):
             prompt, written = writing.prompt, writing.ids[:place]
             where = f"in place of “{names[drawn]}”, token {place + 1} of the text"
         try:
-            steps = sampling_steps(logits, *sampling, seen=seen_tokens(of.checkpoint, prompt, written))
+            steps = sampling_steps(logits, sampling, seen=seen_tokens(of.checkpoint, prompt, written))
         except ValueError as error:
             return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
         value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits))
@@ -223,7 +223,7 @@ class GenerateTab(Tab):
                     continue
                 left = max(0, count - len(writing.tokens))
                 tokens = generate(
-                    model.checkpoint, text, max_new_tokens=left, **sampling._asdict(), seed=int(seed or 0)
+                    model.checkpoint, text, max_new_tokens=left, **sampling.to_json(), seed=int(seed or 0)
                 )
                 sources[side] = (writing, tokens)
         except ValueError as error:
@@ -253,17 +253,15 @@ def frames(sources: dict[int, tuple[GeneratedText, Iterator[Token]]]) -> Iterato
 
 def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sampling:
     """What the sliders say; the words of a refusal where it is nonsense."""
-    sampling = Sampling(
-        0.0 if temperature is None else temperature,
-        int(top_k) if top_k else None,
-        top_p or None,
-        1.0 if repetition is None else repetition,
-    )
     try:
-        check_sampling(sampling)
+        return Sampling(
+            0.0 if temperature is None else temperature,
+            int(top_k) if top_k else None,
+            top_p or None,
+            1.0 if repetition is None else repetition,
+        )
     except ValueError as error:
         raise error_toast(error) from None
-    return sampling
 
 
 def chain_value(chain: Chain, names: tuple[str, ...], where: str, drawn: int | None, V: int) -> dict[str, Any]:

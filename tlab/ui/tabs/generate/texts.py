@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import weakref
 from collections.abc import Sequence
@@ -101,8 +102,8 @@ class GeneratedTexts:
             text, probability = old.tokens[i]
             new.append(old.ids[i], text, probability, old.logits[i])
         seen = seen_tokens(checkpoint, old.prompt, old.ids[:place])
-        plain = sampling._replace(top_k=None, top_p=None)
-        probability = sampling_steps(old.logits[place], *plain, seen=seen).probabilities[token_id]
+        plain = dataclasses.replace(sampling, top_k=None, top_p=None)
+        probability = sampling_steps(old.logits[place], plain, seen=seen).probabilities[token_id]
         # What bytes of a broken character are shown as is no text that the model could read again.
         so_far = old.prompt + tokenizer.decode([*old.ids[:place], token_id])
         new.append(token_id, tokenizer.decode([token_id]), float(probability), old.logits[place])
