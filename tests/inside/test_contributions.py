@@ -12,9 +12,9 @@ from tlab.inside.interventions import (
     INTERVENTIONS,
     Context,
     Part,
-    all_heads,
     find_part,
     part_output,
+    parts_of,
     run_changed,
     without_norms,
     without_positions,
@@ -26,6 +26,10 @@ from tlab.nn.residuals import RESIDUALS
 
 def total(contributions):
     return np.sum([contribution.value for contribution in contributions], axis=0)
+
+
+def heads_of(model):
+    return [part for part in parts_of(model) if part.unit is not None]
 
 
 @pytest.mark.parametrize("config", all_combinations())
@@ -121,7 +125,7 @@ def test_no_change_and_a_scale_of_one_change_nothing(residual, rng, ids):
     model = random_model(tiny(residual=residual), rng)
     logits, _ = model.forward(ids)
     np.testing.assert_array_equal(run_changed(model, ids, {})[0], logits)
-    same, _ = run_changed(model, ids, {part: INTERVENTIONS["scale"](1.0) for part in all_heads(model)})
+    same, _ = run_changed(model, ids, {part: INTERVENTIONS["scale"](1.0) for part in heads_of(model)})
     np.testing.assert_allclose(same, logits, rtol=1e-12)
 
 
@@ -159,7 +163,7 @@ def test_all_heads_of_a_layer_one_by_one_are_the_layer(rng, ids):
     model = random_model(tiny(), rng)
     uniform = INTERVENTIONS["uniform"]()
     at_once, _ = run_changed(model, ids, {Part(0, "attention"): uniform})
-    one_by_one, _ = run_changed(model, ids, {part: uniform for part in all_heads(model) if part.layer == 0})
+    one_by_one, _ = run_changed(model, ids, {part: uniform for part in heads_of(model) if part.layer == 0})
     np.testing.assert_allclose(one_by_one, at_once, rtol=1e-9)
     alone, _ = run_changed(model, ids, {Part(0, "attention", 1): uniform})
     assert not np.allclose(alone, at_once)
@@ -195,7 +199,7 @@ def test_the_mean_may_be_that_of_another_pass(rng, ids):
 
 def test_a_part_is_found_by_its_name_and_a_wrong_name_is_told(rng):
     model = random_model(tiny(), rng)
-    for part in [*all_heads(model), Part(0, "mlp"), Part(1, "attention"), Part(1, "mlp", 29)]:
+    for part in [*parts_of(model), Part(1, "mlp", 29)]:
         assert find_part(model, str(part)) == part
     wrong_places = (
         "attention.2",

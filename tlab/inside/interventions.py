@@ -46,27 +46,25 @@ def find_part(model: Transformer, name: str) -> Part:
         ValueError: there is none; the message says what there is.
     """
     c = model.config
-    match name.split("."):
-        case [("attention" | "mlp") as kind, layer] if layer.isdecimal() and int(layer) < c.num_layers:
-            return Part(int(layer), kind)
-        case ["attention", layer, "head", index] if (
-            layer.isdecimal() and index.isdecimal() and int(layer) < c.num_layers and int(index) < c.num_heads
-        ):
-            return Part(int(layer), "attention", int(index))
-        case ["mlp", layer, "neuron", index] if (
-            layer.isdecimal() and index.isdecimal() and int(layer) < c.num_layers and int(index) < c.mlp_dim
-        ):
-            return Part(int(layer), "mlp", int(index))
+    neurons = (Part(layer, "mlp", unit) for layer in range(c.num_layers) for unit in range(c.mlp_dim))
+    for part in (*parts_of(model), *neurons):
+        if str(part) == name:
+            return part
     raise ValueError(
         f"no part {name!r} here; this model has attention.N and mlp.N for N = 0 to {c.num_layers - 1}, "
         f"attention.N.head.M for M = 0 to {c.num_heads - 1}, and mlp.N.neuron.M for M = 0 to {c.mlp_dim - 1}"
     )
 
 
-def all_heads(model: Transformer) -> list[Part]:
-    """Every head, layer by layer."""
-    c = model.config
-    return [Part(layer, "attention", head) for layer in range(c.num_layers) for head in range(c.num_heads)]
+def parts_of(model: Transformer) -> list[Part]:
+    """Every head, and every sublayer as a whole, from the first block to the last."""
+    heads = range(model.config.num_heads)
+    return [
+        Part(layer, kind, unit)
+        for layer in range(model.config.num_layers)
+        for kind, units in (("attention", (None, *heads)), ("mlp", (None,)))
+        for unit in units
+    ]
 
 
 # --- interventions ---
@@ -181,11 +179,9 @@ def part_output(block: Block, trace: Any, part: Part) -> Array:
 
 # --- running ---
 
-Interventions = Mapping[Part, Intervention]
-
 
 def run_changed(
-    model: Transformer, ids: Ids, changes: Interventions, reference: Trace | None = None
+    model: Transformer, ids: Ids, changes: Mapping[Part, Intervention], reference: Trace | None = None
 ) -> tuple[Array, Trace]:
     """A forward pass in which these parts add something else.
 

@@ -7,8 +7,7 @@ from support import tiny
 from tlab import Checkpoint, TrainConfig
 from tlab.checks import random_model
 from tlab.inside import ProbeError, Subject, probe
-from tlab.inside.interventions import Part
-from tlab.inside.probes.ablation import parts_of
+from tlab.inside.interventions import Part, parts_of
 
 TEXT = "the quick"
 

@@ -14,8 +14,8 @@ from tlab.inside.interventions import (
     INTERVENTIONS,
     Intervention,
     Part,
-    all_heads,
     find_part,
+    parts_of,
     run_changed,
     without_norms,
     without_positions,
@@ -27,14 +27,6 @@ from tlab.types import Array
 ALL = "all"  # every head, every sublayer, and the mechanisms that go through the whole model
 MECHANISMS: dict[str, Callable[[Transformer], None]] = {"positions": without_positions, "norms": without_norms}
 MAX_WINDOWS = 512
-
-
-def parts_of(model: Transformer) -> list[Part]:
-    """Every head, and every sublayer as a whole, from the first block to the last."""
-    sublayers = [Part(layer, kind) for layer in range(len(model.blocks)) for kind in ("attention", "mlp")]
-    return sorted(
-        [*all_heads(model), *sublayers], key=lambda part: (part.layer, part.kind, part.unit is not None, part.unit)
-    )
 
 
 def make_change(name: str) -> Intervention:
