@@ -10,14 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
-from tlab.nn.model import Transformer
+from tlab.nn.model import Transformer, walk
 from tlab.training.config import ComputeConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.types import Array
@@ -166,7 +165,9 @@ def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list
     counted: set[int] = set()
     rows = []
     for name, node in named:
-        size = sum(owner.nbytes for owner in owners(node) if id(owner) not in counted and not counted.add(id(owner)))
+        held = {id(memory): memory.nbytes for memory in (owner(array) for _, array in walk(node, name))}
+        size = sum(held[address] for address in held.keys() - counted)
+        counted |= held.keys()
         rows.append(PartBytes(name.removeprefix("blocks."), size * copies(name, config)))
     return rows
 
@@ -181,15 +182,9 @@ def kept_numbers(config: ModelConfig, batch_size: int) -> int:
     return config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size
 
 
-def owners(node: Any) -> Iterator[Array]:
-    """The arrays inside nested tuples; for a view the array that holds its memory, which it keeps alive as a whole."""
-    if isinstance(node, np.ndarray):
-        while isinstance(node.base, np.ndarray):
-            node = node.base
-        yield node
-    elif isinstance(node, tuple):
-        for value in node:
-            yield from owners(value)
+def owner(array: Array) -> Array:
+    """The array that holds a view's memory, which the view keeps alive as a whole."""
+    return owner(array.base) if isinstance(array.base, np.ndarray) else array
 
 
 def weight_bytes_by_part(config: ModelConfig, optimizer: str, threads: int = 1) -> list[PartBytes]:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import statistics
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 from tlab.cost import PartFlops, flops_by_part
 from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
-from tlab.nn.model import Block
+from tlab.nn.model import Block, walk
 from tlab.text import Corpus
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.trainer import Trainer
@@ -131,9 +132,9 @@ class Watch:
     def __init__(self, weighs: bool = False) -> None:
         self.weighs = weighs
         self.path: Path = ()
-        self.calls: dict[Path, int] = {}
-        self.seconds: dict[Path, float] = {}
-        self.bytes: dict[Path, int] = {}
+        self.calls: Counter[Path] = Counter()
+        self.seconds: defaultdict[Path, float] = defaultdict(float)
+        self.bytes: Counter[Path] = Counter()
 
     def over(self, owner: Any, method: str, part: str) -> Callable[..., Any]:
         """The method of this object, with its time noted under `part` of whatever called it."""
@@ -143,35 +144,20 @@ class Watch:
         def watched_call(*args: Any) -> Any:
             before = self.path
             path = self.path = (*before, part)
-            self.calls.setdefault(path, 0)  # at the beginning, so that each part comes before those inside it
+            self.calls[path] += 1  # at the beginning, so that each part comes before those inside it
             began = CLOCK()
             try:
                 result = call(*args)
             finally:
                 seconds = CLOCK() - began
                 self.path = before
-            self.calls[path] += 1
-            self.seconds[path] = self.seconds.get(path, 0.0) + seconds
+            self.seconds[path] += seconds
             if self.weighs:
-                self.bytes[path] = self.bytes.get(path, 0) + weights + array_bytes((args, result))
+                arrays = {id(array): array.nbytes for _, array in walk((args, result), part)}  # each counted once
+                self.bytes[path] += weights + sum(arrays.values())
             return result
 
         return watched_call
-
-
-def array_bytes(node: Any) -> int:
-    """Bytes of the arrays in nested tuples, each counted once."""
-    found: dict[int, int] = {}
-
-    def walk(node: Any) -> None:
-        if isinstance(node, np.ndarray):
-            found[id(node)] = node.nbytes
-        elif isinstance(node, (tuple, list)):
-            for value in node:
-                walk(value)
-
-    walk(node)
-    return sum(found.values())
 
 
 @contextlib.contextmanager
