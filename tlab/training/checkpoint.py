@@ -21,7 +21,6 @@ from tlab.files import write_atomically
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.nn.params import check_shapes
-from tlab.registry import UnknownKeyError
 from tlab.text import Tokenizer, tokenizer_from_json
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS
@@ -132,12 +131,10 @@ class Checkpoint:
             raise CheckpointError(f"{path} is damaged: its content is not what was written; take it from a copy")
         try:
             return cls.from_tensors(json.loads(metadata["tlab"]), tensors)
-        except UnknownKeyError as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:  # an UnknownKeyError is a ValueError
             raise CheckpointError(f"{path} cannot be used: {error}") from error
         except KeyError as error:
             raise CheckpointError(f"{path} cannot be used: its header has no {error}") from error
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise CheckpointError(f"{path} cannot be used: {error}") from error
 
     @classmethod
     def from_tensors(cls, about: Mapping[str, Any], tensors: dict[str, Array]) -> Checkpoint:
