@@ -121,12 +121,6 @@ def split_heads(x: Array, head_dim: int) -> Array:
     return x.reshape(B, T, -1, head_dim).transpose(0, 2, 1, 3)
 
 
-def merge_heads(heads: Array) -> Array:
-    """(B, H, T, D) -> (B, T, H D): the heads' channels side by side; of what `split_heads` made, a view."""
-    B, H, T, D = heads.shape
-    return heads.transpose(0, 2, 1, 3).reshape(B, T, H * D)
-
-
 def causal_mask(num_queries: int, num_keys: int, context_length: int, dtype: np.dtype) -> Array:
     """(T, S), to be added to the scores: 0 where a query may look, -inf at the tokens that come after it.
 
