@@ -1,12 +1,14 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and tables as text for them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -24,6 +26,13 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             os.unlink(file.name)
             raise
     os.replace(file.name, path)
+
+
+def as_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Comma-separated under the names of the columns, every digit kept."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+    return file.getvalue()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

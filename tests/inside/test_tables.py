@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tlab.inside.tables import as_csv, as_text, cell
+from tlab.files import as_csv
+from tlab.inside.tables import as_text, cell
 
 
 class Row(NamedTuple):
@@ -50,4 +51,4 @@ def test_an_empty_row_stays_a_row():
 
 
 def test_a_csv_keeps_every_digit():
-    assert as_csv([Row("a,b", 1 / 3, 7)]) == 'head,entropy,count\n"a,b",0.3333333333333333,7\n'
+    assert as_csv(Row._fields, [Row("a,b", 1 / 3, 7)]) == 'head,entropy,count\n"a,b",0.3333333333333333,7\n'

@@ -30,7 +30,7 @@ from tlab.version import VERSION
 
 if TYPE_CHECKING:
     from tlab.inside import Probe
-    from tlab.inside.probing import Rows
+    from tlab.registry import Entry
     from tlab.training.trainer import Trainer
 
 MISUSED = 2  # exit code
@@ -233,7 +233,7 @@ def probe(argv: Sequence[str]) -> int:
     commands = {
         name: Command(
             entry.summary,
-            functools.partial(look_inside, entry.component),
+            functools.partial(look_inside, entry),
             {"reading": (ReadConfig, ()), "probe": (entry.component, ())},
             folder="Folder of a run.",
         )
@@ -242,14 +242,16 @@ def probe(argv: Sequence[str]) -> int:
     return run_command(commands, argv, "tlab probe", "Look inside a trained model: one small table per probe.")
 
 
-def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
+def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> int:
+    from tlab.files import as_csv
     from tlab.inside import Subject
-    from tlab.inside.over_time import over_time
-    from tlab.inside.tables import as_csv, as_text
+    from tlab.inside.over_time import curves, over_time
+    from tlab.inside.tables import as_text
     from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import Checkpoint
     from tlab.training.snapshots import load_snapshots
 
+    kind = entry.component
     reading, asked = ReadConfig(**vars(values.reading)), kind(**vars(values.probe))
     checkpoint = Checkpoint.load(values.folder)
     subject = Subject(checkpoint, reading.text or "")
@@ -262,24 +264,17 @@ def look_inside(kind: type[Probe], values: Any, argv: Sequence[str]) -> int:
         else:
             rows = asked.rows(subject)
     if reading.plot is not None:
-        draw_over_time(rows, kind, reading.plot, reading.column)
+        from tlab.figures import save_figure
+        from tlab.inside.figures import over_time_figure
+
+        drawn = curves(rows, reading.column)
+        save_figure(over_time_figure(drawn, unit=kind.units.get(drawn.column, ""), title=entry.label), reading.plot)
     if reading.csv:
-        print(as_csv(rows), end="")
+        print(as_csv(rows[0]._fields, rows), end="")
         return 0
     print(inspect.cleandoc(kind.__doc__ or ""), end="\n\n")
     print(as_text(rows, kind.units))
     return 0
-
-
-def draw_over_time(rows: Rows, kind: type[Probe], path: str, column: str | None) -> None:
-    from tlab.figures import save_figure
-    from tlab.inside import PROBES
-    from tlab.inside.figures import over_time_figure
-    from tlab.inside.over_time import curves
-
-    title = next(entry.label for entry in PROBES.entries.values() if entry.component is kind)
-    drawn = curves(rows, column)
-    save_figure(over_time_figure(drawn, unit=kind.units.get(drawn.column, ""), title=title), path)
 
 
 def sweep(argv: Sequence[str]) -> int:

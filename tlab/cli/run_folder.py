@@ -10,8 +10,6 @@ snapshots/0000100/...    the weights at step 100, where snapshots were asked for
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import math
 import re
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tlab.config import ConfigError
-from tlab.files import write_atomically
+from tlab.files import as_csv, write_atomically
 from tlab.machine import environment
 from tlab.training.checkpoint import RECORD_COLUMNS
 from tlab.training.trainer import Trainer
@@ -89,11 +87,8 @@ def save_state(folder: Path, trainer: Trainer) -> bool:
 
     Weights that are not finite are not: the checkpoint before them is worth more.
     """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(RECORD_COLUMNS)
-    writer.writerows(record[: len(RECORD_COLUMNS)] for record in trainer.records)
-    write_atomically(folder / METRICS_NAME, table.getvalue().encode())
+    table = as_csv(RECORD_COLUMNS, (record[: len(RECORD_COLUMNS)] for record in trainer.records))
+    write_atomically(folder / METRICS_NAME, table.encode())
     usable = bool(np.isfinite(trainer.model.parameters.data).all())
     if usable:
         trainer.checkpoint().save(folder)

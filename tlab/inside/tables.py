@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 from tlab.inside.probing import Rows
@@ -32,12 +30,3 @@ def as_text(rows: Rows, units: dict[str, str]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(line for i, line in enumerate(lines) if i != 1 or line)
-
-
-def as_csv(rows: Rows) -> str:
-    """Comma-separated, every digit kept."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(rows[0]._fields)
-    writer.writerows(rows)
-    return file.getvalue()

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlab.checks import CheckResult
+from tlab.files import as_csv
 from tlab.inside import PROBES, Probe
 from tlab.inside.probing import SHARE, Rows
-from tlab.inside.tables import as_csv, cell
+from tlab.inside.tables import cell
 from tlab.profile import STEP, Profile
 from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.tabs.inside.options import probe_words
@@ -60,7 +61,7 @@ def probe_table(key: str, rows: Rows) -> str:
         for name, (largest, _) in scales.items()
         if any(is_cut(getattr(row, name), largest) for row in rows)
     ]
-    file = base64.b64encode(as_csv(rows).encode("utf-8", "backslashreplace")).decode()
+    file = base64.b64encode(as_csv(rows[0]._fields, rows).encode("utf-8", "backslashreplace")).decode()
     return markup.probe(key, label, len(rows), signed, cut, file, table(rows, units, scales, label))
 
 
