@@ -15,7 +15,7 @@ from tlab.machine import forget_peak_memory, one_blas_thread, peak_memory_mib
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
 from tlab.training.config import TrainConfig
-from tlab.training.records import Divergence, StepRecord
+from tlab.training.records import StepRecord
 from tlab.training.trainer import Trainer
 
 MeasureFunction: TypeAlias = Callable[[ModelConfig, TrainConfig, Corpus], dict[str, Any]]
@@ -24,8 +24,15 @@ MeasureFunction: TypeAlias = Callable[[ModelConfig, TrainConfig, Corpus], dict[s
 TRACEBACK_LINES = 12  # its end, where the cause is
 
 
-def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, attempts: int = 1) -> Record:
-    """Train the cell with one BLAS thread; -> its record. It never raises: an exception becomes a `failed` record.
+def train_cell(
+    cell: Cell,
+    corpus: Corpus,
+    *,
+    measure: MeasureFunction | None = None,
+    timeout: float | None = None,
+    attempts: int = 1,
+) -> Record:
+    """Train the cell with one BLAS thread, or measure it; -> its record. An exception becomes a `failed` record.
 
     One thread is not for speed alone: two threads add up in a different order, and the last bits of every loss would
     depend on the machine's load and the number of jobs.
@@ -33,80 +40,48 @@ def train_cell(cell: Cell, corpus: Corpus, *, timeout: float | None = None, atte
     Args:
         cell: what to train.
         corpus: the text that it was planned with.
+        measure: what to do in place of a whole training. It gives plain numbers and lists, as for JSON; "diverged"
+            among them says why the run diverged.
         timeout: seconds after which no other step is started and the record says `timeout`; None for no limit.
         attempts: how often it was started, this time included.
     """
     began, cpu_began = time.perf_counter(), time.thread_time()
     forget_peak_memory()
-    records: list[StepRecord] = []
-    num_parameters = None
+    trainer, measured = None, None
     try:
+        if corpus.sha256 != cell.corpus_sha256:
+            raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
         with one_blas_thread():
-            check_corpus(cell, corpus)
-            trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
-            records = trainer.records
-            num_parameters = trainer.model.num_parameters
-            while not trainer.finished and (timeout is None or time.perf_counter() - began < timeout):
-                trainer.train_step()
-        outcome = outcome_fields(trainer.divergence) if trainer.finished else timeout_fields(timeout)
+            if measure is None:
+                trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
+                while not trainer.finished and (timeout is None or time.perf_counter() - began < timeout):
+                    trainer.train_step()
+                diverged, in_time = trainer.divergence, trainer.finished
+            else:
+                # Through JSON, so that nothing is returned which a record could not hold.
+                measured = json.loads(json.dumps(measure(cell.model, cell.train, corpus), allow_nan=False))
+                diverged, in_time = measured.get("diverged"), True
+        if not in_time:
+            outcome = failure(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
+        elif diverged is not None:
+            outcome = failure(DIVERGED, "Divergence", str(diverged))
+        else:
+            outcome = {"status": OK}
     except Exception as error:
-        outcome = error_fields(error)
+        tail = "\n".join(traceback.format_exc().splitlines()[-TRACEBACK_LINES:])
+        outcome = failure(FAILED, type(error).__name__, str(error), tail)
+    records = trainer.records if trainer is not None else []
     return Record(
         **cell_fields(cell, attempts),
         **outcome,
         **loss_summary(records),
-        n_params=num_parameters,
+        n_params=trainer.model.num_parameters if trainer is not None else None,
+        measured=measured,
         wall_seconds=time.perf_counter() - began,
         cpu_seconds=time.thread_time() - cpu_began,
         peak_memory_mib=peak_memory_mib(),
         curve=tuple(curve_points(cell.cell_id, records)),
     )
-
-
-def measure_cell(cell: Cell, corpus: Corpus, measure: MeasureFunction, *, attempts: int = 1) -> Record:
-    """Measure the cell with one BLAS thread, as `train_cell` trains it; -> its record.
-
-    `measure` gives plain numbers and lists, as for JSON; "diverged" among them says why the run diverged.
-    """
-    began, cpu_began = time.perf_counter(), time.thread_time()
-    forget_peak_memory()
-    measured = None
-    try:
-        with one_blas_thread():
-            check_corpus(cell, corpus)
-            # Through JSON, so that nothing is returned which a record could not hold.
-            measured = json.loads(json.dumps(measure(cell.model, cell.train, corpus), allow_nan=False))
-        outcome = outcome_fields(measured.get("diverged"))
-    except Exception as error:
-        outcome = error_fields(error)
-    return Record(
-        **cell_fields(cell, attempts),
-        **outcome,
-        measured=measured,
-        wall_seconds=time.perf_counter() - began,
-        cpu_seconds=time.thread_time() - cpu_began,
-        peak_memory_mib=peak_memory_mib(),
-    )
-
-
-def check_corpus(cell: Cell, corpus: Corpus) -> None:
-    if corpus.sha256 != cell.corpus_sha256:
-        raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
-
-
-def error_fields(error: Exception) -> dict[str, Any]:
-    tail = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
-    return failure(FAILED, type(error).__name__, str(error), "\n".join(tail))
-
-
-def timeout_fields(timeout: float | None) -> dict[str, Any]:
-    return failure(TIMEOUT, "Timeout", f"not done after {timeout:g} s")
-
-
-def outcome_fields(divergence: Divergence | str | None) -> dict[str, Any]:
-    if divergence is None:
-        return {"status": OK}
-    return {"status": DIVERGED, "error_type": "Divergence", "error_message": str(divergence)}
 
 
 def loss_summary(records: list[StepRecord]) -> dict[str, Any]:

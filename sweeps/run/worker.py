@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from threadpoolctl import threadpool_limits
 
 from sweeps.grid.cell_id import Cell, RegisteredPart, register_missing
-from sweeps.run.train_cell import MeasureFunction, measure_cell, train_cell
+from sweeps.run.train_cell import MeasureFunction, train_cell
 from sweeps.store.folder import add_record, read_record, remove_mark
 from sweeps.store.lock import driver_file
 from sweeps.store.provenance import source_hash
@@ -70,10 +70,7 @@ def run_task(task: Task, corpus: Corpus) -> TaskResult:
     _in_flight.update(folder=task.folder, cell_id=cell_id)
     if task.source == source_hash():
         with watchdog(task, shared):
-            if task.measure is None:
-                record = train_cell(task.cell, corpus, timeout=task.timeout, attempts=task.attempts)
-            else:
-                record = measure_cell(task.cell, corpus, task.measure, attempts=task.attempts)
+            record = train_cell(task.cell, corpus, measure=task.measure, timeout=task.timeout, attempts=task.attempts)
     else:
         what = failure(FAILED, "OtherSource", f"the code on {here[0]} is not the driver's; install the same version")
         record = Record(**cell_fields(task.cell, task.attempts), **what)
