@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import joblib
 import tyro
@@ -29,8 +28,6 @@ from sweeps.store.record import FAILURES
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tlab.text.corpora import DEFAULT_CORPUS, CorpusError
 from tlab.training.config import TrainConfig
-
-FolderArg = Annotated[Positional[Path], arg(metavar="FOLDER")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +56,25 @@ class GridArgs:
         return Store(self.out or Path("results") / (Path(self.sweep).stem or "-".join(grid.axes) or "seeds"))
 
 
-Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one per processor core)")]
+@dataclass(frozen=True, kw_only=True)
+class FolderArgs:
+    """The folder that most commands work on."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """The folder of a sweep."""
+
+    def store(self) -> Store:
+        return Store(self.folder, must_exist=True)
+
+
+Jobs = Annotated[int, arg(metavar="N", help_behavior_hint="(default: one per processor core)")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunArgs:
     """Flags about the execution. None of them changes a number."""
 
-    jobs: Jobs = None
+    jobs: Jobs = field(default_factory=joblib.cpu_count)
     """Cells trained at once, each in a process with one BLAS thread."""
     backend: Literal[tuple(BACKENDS)] = "loky"  # type: ignore[valid-type]
     """Processes of this machine (loky), or a dask or ray cluster."""
@@ -88,9 +96,8 @@ class RunArgs:
             raise GridError(
                 f"--on-error stop ends at the first failure and --max-failures {self.max_failures} later; give one"
             )
-        jobs = joblib.cpu_count() if self.jobs is None else self.jobs
         return Execution(
-            jobs=jobs,
+            jobs=self.jobs,
             backend=self.backend,
             scheduler=self.scheduler,
             timeout=self.timeout,
@@ -102,7 +109,11 @@ class RunArgs:
     def run(self, grid: Grid | None, store: Store, argv: Sequence[str], **again: Any) -> SweepResult:
         """Train what is missing, and what `again` names to `run_sweep`."""
         execution = self.execution()
-        announce = functools.partial(announce_run, store, execution)
+
+        def announce(plan: SweepPlan) -> None:
+            how = f"{execution.backend}, {execution.jobs} at once"
+            print(f"{console.plan_summary(plan)}; {how}; results in {store.folder}", flush=True)
+
         return run_sweep(grid, store, execution, command=["python", "-m", "sweeps", *argv], announce=announce, **again)
 
 
@@ -110,7 +121,7 @@ class RunArgs:
 class PlanCommand(GridArgs):
     """Check a grid, count its cells, estimate time and memory. Nothing is run, nothing is written."""
 
-    jobs: Jobs = None
+    jobs: Jobs = field(default_factory=joblib.cpu_count)
     """Cells that would be trained at once."""
 
     def execute(self, argv: Sequence[str]) -> int:
@@ -118,7 +129,7 @@ class PlanCommand(GridArgs):
         plan = make_plan(grid, self.store(grid))
         print(console.plan_details(grid, plan), flush=True)
         if plan.missing:
-            jobs = Execution(jobs=joblib.cpu_count() if self.jobs is None else self.jobs).jobs
+            jobs = Execution(jobs=self.jobs).jobs
             print(console.cost_summary(estimate_cost(plan.missing, plan.corpora, jobs), min(jobs, len(plan.missing))))
         return EXIT_OK
 
@@ -137,19 +148,17 @@ class RunCommand(RunArgs, GridArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryCommand(RunArgs):
+class RetryCommand(RunArgs, FolderArgs):
     """Train cells again that failed, were killed or took too long; or the cells that are named.
 
     Cells that were never started are left to the command that started the sweep.
     """
 
-    folder: FolderArg
-    """The folder of a sweep."""
     cells: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ID", help_behavior_hint="(default: none)")] = ()
     """Only this cell, however it ended: its cell_id, or the start of it. May be given again."""
 
     def execute(self, argv: Sequence[str]) -> int:
-        store = Store(self.folder, must_exist=True)
+        store = self.store()
         result = self.run(None, store, argv, again=self.cells or FAILURES, only_again=True)
         if not result.plan.missing:
             print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
@@ -158,15 +167,12 @@ class RetryCommand(RunArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusCommand:
+class StatusCommand(FolderArgs):
     """Count what is done in a folder, and list what went wrong; also while a sweep is running there."""
-
-    folder: FolderArg
-    """The folder of a sweep."""
 
     def execute(self, argv: Sequence[str]) -> int:
         """Print it; -> 0 where all cells are done and none failed, else 1."""
-        store = Store(self.folder, must_exist=True)
+        store = self.store()
         plan = make_plan(None, store)
         text, all_well = console.status_report(plan, store)
         print(text)
@@ -174,14 +180,11 @@ class StatusCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportCommand:
+class ReportCommand(FolderArgs):
     """Write the figures and the report of a sweep: one HTML file that can be shared."""
 
-    folder: FolderArg
-    """The folder of a sweep."""
-
     def execute(self, argv: Sequence[str]) -> int:
-        store = Store(self.folder, must_exist=True)
+        store = self.store()
         try:
             refresh(store)
         except (GridError, StoreError) as error:
@@ -191,33 +194,27 @@ class ReportCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportCommand:
+class ExportCommand(FolderArgs):
     """Pack tables, manifest, figures and report into one file; or only what the app shows into a small one."""
 
-    folder: FolderArg
-    """The folder of a sweep."""
     to: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: beside FOLDER)")] = None
     """A .zip, or a folder that does not exist yet."""
     small: FlagCreatePairsOff[bool] = False
     """Only what the app's Sweeps tab opens: the cells, and their curves in a few points each."""
 
     def execute(self, argv: Sequence[str]) -> int:
-        store = Store(self.folder, must_exist=True)
+        store = self.store()
         path = small_form(store, self.to) if self.small else export(store, self.to)
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
         print(f"wrote {path}, {size / 2**10:,.0f} KiB")
         return EXIT_OK
 
 
-AnyCommand = (
-    Annotated[PlanCommand, subcommand(name="plan")]
-    | Annotated[RunCommand, subcommand(name="run")]
-    | Annotated[StatusCommand, subcommand(name="status")]
-    | Annotated[RetryCommand, subcommand(name="retry")]
-    | Annotated[ReportCommand, subcommand(name="report")]
-    | Annotated[ExportCommand, subcommand(name="export")]
-    | Annotated[FindingsCommand, subcommand(name="findings")]
-)
+SUBCOMMANDS = {
+    "plan": PlanCommand, "run": RunCommand, "status": StatusCommand, "retry": RetryCommand, "report": ReportCommand,
+    "export": ExportCommand, "findings": FindingsCommand,
+}  # fmt: skip
+AnyCommand = Union[tuple(Annotated[command, subcommand(name)] for name, command in SUBCOMMANDS.items())]  # noqa: UP007
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> int:
@@ -234,13 +231,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-
-
-def announce_run(store: Store, execution: Execution, plan: SweepPlan) -> None:
-    print(
-        f"{console.plan_summary(plan)}; {execution.backend}, {execution.jobs} at once; results in {store.folder}",
-        flush=True,
-    )
 
 
 def report_outcome(result: SweepResult, store: Store) -> int:

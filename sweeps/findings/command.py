@@ -9,7 +9,7 @@ import contextlib
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +47,9 @@ class FindingsCommand:
     """Only the claims that take seconds."""
     seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as declared, 3 to 10)")] = None
     """Use the seeds 0 to N - 1 for every claim."""
-    jobs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one per processor core)")] = None
+    jobs: Annotated[int, arg(metavar="N", help_behavior_hint="(default: one per processor core)")] = field(
+        default_factory=joblib.cpu_count
+    )
     """Runs at a time, each in a process with one BLAS thread."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("results/findings")
     """Where the runs are kept."""
@@ -57,15 +59,13 @@ class FindingsCommand:
     def execute(self, argv: Sequence[str] = ()) -> int:
         """Run it; -> the exit code: 0 all measured, whatever the verdicts; 1 a run failed."""
         claims = chosen(self.names, quick=self.quick)
-        jobs = joblib.cpu_count() if self.jobs is None else self.jobs
-        for option, value in (("--jobs", jobs), ("--seeds", self.seeds)):
-            if value is not None and value < 1:
-                raise FindingsError(f"{option} {value}: must be at least 1")
+        if self.seeds is not None and self.seeds < 1:
+            raise FindingsError(f"--seeds {self.seeds}: must be at least 1")
         corpora = corpora_of(claims)
         trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
         print(f"{several(len(claims), 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
         try:
-            ended = run_trials(trials, self.out, corpora, jobs=jobs)
+            ended = run_trials(trials, self.out, corpora, jobs=self.jobs)
         except OSError as error:
             print(f"error: {error}; finished runs are kept, and the same command continues", file=sys.stderr)
             return EXIT_FAILED

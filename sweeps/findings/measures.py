@@ -45,20 +45,16 @@ def at_start(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> 
     _, trace = model.accumulate_gradients(*batch)
     last = f"blocks.{config.num_layers - 1}."
     gradients = {name: param.grad for name, param in model.parameters.items() if name.startswith(last)}
+    stream = (trace.embedded, *(block.y for block in trace.blocks))
     return {
         "last_down_gradient": gradient_norm([gradients[f"{last}mlp.down.weight"]]),
         "last_layer_gradient": gradient_norm(gradients.values()),
-        "stream": [mean_square(x) for x in (trace.embedded, *(block.y for block in trace.blocks))],
+        "stream": [float(np.square(x, dtype=np.float64).mean()) for x in stream],
     }
 
 
 def gradient_norm(arrays: Any) -> float:
     return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
-
-
-def mean_square(x: Array) -> float:
-    """The mean of x^2, which for a stream of C channels is |x|^2 / C of a token, averaged."""
-    return float(np.square(x, dtype=np.float64).mean())
 
 
 def first_steps(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
