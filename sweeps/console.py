@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from sweeps.grid.cell_id import Cell
+from sweeps.grid.fields import REPLICATE
 from sweeps.grid.grid import Grid
 from sweeps.results.labels import configuration_name
 from sweeps.results.summary import configurations
@@ -42,15 +42,11 @@ def plan_details(grid: Grid, plan: SweepPlan) -> str:
         other = by_id[cell.alias_of or ""]
         differing = differing_fields([cell, other], ())  # no axis where the other is of an earlier grid
         named = list(dict.fromkeys([*axes, *differing]))
-        lines.append(f"{'alias':>18}  {short_description(cell, named)}: as {short_description(other, differing)}")
+        lines.append(f"{'alias':>18}  {cell.describe(named)}: as {other.describe(differing)}")
     if len(first_seed) > MAX_LISTED:
         lines.append(f"{'':>18}  ... and {len(first_seed) - MAX_LISTED} more")
     configurations = several(len(grid) // len(grid.seeds), "configuration")
     return "\n".join([*lines, f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_summary(plan)}"])
-
-
-def short_description(cell: Cell, axes: Iterable[str]) -> str:
-    return " ".join(f"{axis}={cell.value(axis)}" for axis in axes)
 
 
 def cost_summary(cost: CostEstimate, jobs: int) -> str:
@@ -71,13 +67,13 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
     if holder := holder_of(store.folder):
         begun = len(store.started())
         lines.append(f"process {holder['pid']} on {holder['host']} is running, with {several(begun, 'cell')} in flight")
-    axes = differing_fields(plan.cells, [axis for grid in plan.grids for axis in grid.axes])
+    fields = (*differing_fields(plan.cells, [axis for grid in plan.grids for axis in grid.axes]), REPLICATE)
     failed = {cell_id for cell_id, record in records.items() if record.status in FAILURES}
     wrong = [cell for cell in plan.cells if not cell.alias_of and cell.cell_id in failed]
     for cell in wrong[:MAX_LISTED]:
         record = records[cell.cell_id]
         message = f"{record.status} with {record.error_type}: {record.error_message}"
-        lines.append(f"  {cell.cell_id}  {cell.describe(axes)}: {message}")
+        lines.append(f"  {cell.cell_id}  {cell.describe(fields)}: {message}")
     if len(wrong) > MAX_LISTED:
         lines.append(f"  ... and {len(wrong) - MAX_LISTED} more in cells.csv")
     return "\n".join(lines), not plan.missing and not wrong

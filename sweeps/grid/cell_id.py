@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -56,8 +56,8 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         return {**vars(self.text), **vars(self.model), **vars(self.train)}
 
-    def describe(self, axes: Sequence[str]) -> str:
-        return " ".join(f"{field}={self.value(field)}" for field in (*axes, "seed"))
+    def describe(self, fields: Iterable[str]) -> str:
+        return " ".join(f"{field}={self.value(field)}" for field in fields)
 
 
 class HashedConfig(Generic[OneConfig]):

@@ -17,7 +17,7 @@ from pickle import PicklingError
 from typing import Any, NamedTuple
 
 from sweeps.grid.cell_id import Cell, foreign_parts
-from sweeps.grid.fields import GridError
+from sweeps.grid.fields import REPLICATE, GridError
 from sweeps.grid.grid import Grid
 from sweeps.results.table import Table, differing_fields, table_of
 from sweeps.results.write import write_cells, write_curves, write_effects, write_summary
@@ -39,7 +39,7 @@ from sweeps.store.folder import (
 )
 from sweeps.store.lock import driver_file, locked
 from sweeps.store.provenance import changed_since, source_hash
-from sweeps.store.record import FAILURES, KILLED, lost_record
+from sweeps.store.record import FAILURES, KILLED, Record, lost_record
 from tlab.wording import did_you_mean, several
 
 ATTEMPTS = 3  # of a cell whose process dies
@@ -131,8 +131,7 @@ def run_sweep(
         store.make_folder()
         refuse_mixture(plan, store, execution)
         announce(plan)
-        about = {"jobs": execution.jobs, "backend": execution.backend}
-        before = store.begin(plan.grids, command, plan.corpora.values(), **about)
+        before = store.begin(plan.grids, command, plan.corpora.values(), jobs=execution.jobs, backend=execution.backend)
         driver = Driver(plan, store, execution)
         if before and (changed := changed_since(before, store.manifest["runs"][-1])):
             driver.progress.say(f"warning: not as in the last run: {'; '.join(changed)}. Last bits may differ")
@@ -194,7 +193,8 @@ def run_measures(
 ) -> RunEnd:
     """Measure every cell that has no result yet, or only a failure, with all that a sweep has: resume, log, retries.
 
-    Of equal cells only one is measured. `names` and `work` say by cell id what to call it, and how many operations it
+    A sweep leaves failures to `retry`; here the same command repeats them, as there is no other. Of equal cells only
+    one is measured. `names` and `work` say by cell id what to call it, and how many operations it
     takes, for the order and the time left.
 
     Raises:
@@ -206,12 +206,10 @@ def run_measures(
         store.manifest = store.read_manifest()
         unique = list({cell.cell_id: cell for cell in cells}.values())
         records = store.records(cell.cell_id for cell in unique)
-        done = {i for i, record in records.items() if record.status not in FAILURES}
-        missing = [cell for cell in unique if cell.cell_id not in done]
-        if missing:
-            about = {"jobs": execution.jobs, "backend": execution.backend}
-            store.begin([], (), corpora.values(), **about)
+        missing = [c for c in unique if c.cell_id not in records or records[c.cell_id].status in FAILURES]
         plan = SweepPlan([], unique, unique, missing, corpora, records)
+        if plan.missing:
+            store.begin([], (), corpora.values(), jobs=execution.jobs, backend=execution.backend)
         driver = Driver(plan, store, execution, measures, names, work)
         driver.run()
         return RunEnd(driver.interrupted, driver.problem)
@@ -237,8 +235,8 @@ class Driver:
         # Longest first: the other way round, the last one would run alone for long.
         self.pending = {c.cell_id: c for c in sorted(self.plan.missing, key=lambda c: -work[c.cell_id])}
         self.begun = {i: n for i, n in self.store.started().items() if i in self.pending}
-        axes = differing_fields(self.plan.cells, [axis for grid in self.plan.grids for axis in grid.axes])
-        names = self.names or {i: cell.describe(axes) for i, cell in self.pending.items()}
+        fields = (*differing_fields(self.plan.cells, [a for grid in self.plan.grids for a in grid.axes]), REPLICATE)
+        names = self.names or {i: cell.describe(fields) for i, cell in self.pending.items()}
         self.progress = Progress({i: work[i] for i in self.pending}, names, self.store.folder / LOG)
         # Of cells that are trained again: until it is replaced, what is there is not this run's.
         self.old = {i: written_at(self.store.folder, i) for i in self.pending}
@@ -344,22 +342,20 @@ class Driver:
             elif not self.adopt_result(cell_id):
                 self.keep(cell_id, outcome.status, outcome.lost)
             return
-        if outcome.record is not None:
-            try:
-                add_record(self.store.folder, outcome.record)
-            except OSError as error:
-                self.problem = f"the result of {self.progress.names[cell_id]} cannot be written: {error}"
-                return
-        self.settle(outcome)
+        if outcome.record is None or self.write(outcome.record):
+            self.settle(outcome)
 
     def keep(self, cell_id: str, status: str, why: str) -> None:
-        record = lost_record(self.pending[cell_id], self.begun.get(cell_id, 1), status, why)
+        if self.write(lost_record(self.pending[cell_id], self.begun.get(cell_id, 1), status, why)):
+            self.settle(TaskResult(cell_id, status, f"{status}: {why}"))
+
+    def write(self, record: Record) -> bool:
+        """Write a record that no worker could write; -> whether it was possible."""
         try:
             add_record(self.store.folder, record)
         except OSError as error:
-            self.problem = f"{self.store.folder} cannot be written: {error}"
-            return
-        self.settle(TaskResult(cell_id, record.status, f"{record.status}: {why}"))
+            self.problem = f"the result of {self.progress.names[record.cell_id]} cannot be written: {error}"
+        return self.problem is None
 
     def settle(self, outcome: TaskResult) -> None:
         del self.pending[outcome.cell_id]

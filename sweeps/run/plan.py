@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -61,7 +62,7 @@ def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), o
     named = set(chosen_cells([name for name in again if name not in STATUSES], cells))
     records = store.records(cell.result_id for cell in cells)
 
-    def is_missing(i: str) -> bool:
+    def is_missing(i: str) -> bool:  # a failure is a result, which `retry` repeats: most cells fail every time
         return i in named or (records[i].status in again if i in records else not only_again)
 
     by_id = {cell.cell_id: cell for cell in cells}
@@ -132,23 +133,20 @@ def estimate_cost(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs
     Of many shapes an even choice is taken for all: first to count their operations, then, from those spread evenly
     in operations, to time a step. Between two that were timed, time is taken to be linear in operations.
     """
-    steps: dict[CellShape, float] = {}
+    steps: defaultdict[CellShape, list[float]] = defaultdict(list)  # of each cell of that shape
     example: dict[CellShape, Cell] = {}
-    longest: dict[CellShape, float] = {}
     for cell in cells:
-        shape, num_steps = shape_of(cell), steps_of(cell, corpora[cell.text])
-        example.setdefault(shape, cell)
-        steps[shape] = steps.get(shape, 0.0) + num_steps
-        longest[shape] = max(longest.get(shape, 0.0), num_steps)
+        steps[shape_of(cell)].append(steps_of(cell, corpora[cell.text]))
+        example.setdefault(shape_of(cell), cell)
     counted = sorted(evenly(list(example), SHAPES_COUNTED), key=lambda shape: step_flops(*shape))
     timed = evenly(counted, SHAPES_MEASURED)
     seconds = [seconds_per_step(example[shape], corpora) for shape in timed]
     per_step = np.interp([step_flops(*shape) for shape in counted], [step_flops(*shape) for shape in timed], seconds)
-    share = sum(steps.values()) / sum(steps[shape] for shape in counted)  # of all the work to what was counted of it
-    total = share * sum(steps[shape] * t for shape, t in zip(counted, per_step, strict=True))
-    each = [longest[shape] * t for shape, t in zip(counted, per_step, strict=True)]
+    share = sum(map(sum, steps.values())) / sum(sum(steps[shape]) for shape in counted)  # of all work to that
+    total = share * sum(sum(steps[shape]) * t for shape, t in zip(counted, per_step, strict=True))
+    longest = max(max(steps[shape]) * t for shape, t in zip(counted, per_step, strict=True))
     return CostEstimate(
-        max(total / min(jobs, len(cells)), max(each)), max(each), memory_mib(example[counted[-1]]), len(timed)
+        max(total / min(jobs, len(cells)), longest), longest, memory_mib(example[counted[-1]]), len(timed)
     )
 
 

@@ -18,11 +18,12 @@ a cell that was in flight too often when its process died is given up (`Executio
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from sweeps.grid.cell_id import SCHEMA
 from sweeps.grid.grid import Grid
 from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import about_corpus, provenance
-from sweeps.store.record import Record, curve_points_in
+from sweeps.store.record import CurveRow, Record
 from tlab.files import write_atomically
 from tlab.text.corpora import Corpus
 
@@ -181,15 +182,10 @@ class Store:
                 for path in place.glob(".*"):
                     if TEMPORARY.fullmatch(path.name):  # other hidden files belong to the user
                         path.unlink()
-            self.write(MANIFEST, json.dumps(self.manifest, indent=1).encode())
+            write_atomically(self.folder / MANIFEST, json.dumps(self.manifest, indent=1).encode())
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error
         return before
-
-    def write(self, name: str, content: bytes) -> Path:
-        path = self.folder / name
-        write_atomically(path, content)
-        return path
 
     # ------------------------------------------------------------------------------------------------ cells
 
@@ -200,7 +196,7 @@ class Store:
         for result_id in dict.fromkeys(result_ids):
             record = read_record(self.folder, result_id) if result_id in present else None
             if record is not None:
-                found[result_id] = dataclasses.replace(record, settings=NO_SETTINGS)
+                found[result_id] = dataclasses.replace(record, settings={})
         return found
 
     def started(self) -> dict[str, int]:
@@ -214,10 +210,10 @@ class Store:
         return found
 
     def curve(self, result_id: str, split: str, metric: str) -> list[tuple[int, float]]:
-        return curve_points_in(curve_path(self.folder, result_id), split, metric)
-
-
-NO_SETTINGS: Mapping[str, Any] = {}
+        with open(curve_path(self.folder, result_id), newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file, CurveRow._fields)
+            wanted = [row for row in rows if (row["split"], row["metric"]) == (split, metric)]
+        return [(int(row["step"]), float(row["value"])) for row in wanted]
 
 
 def names_in(folder: Path) -> set[str]:

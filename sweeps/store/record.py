@@ -9,7 +9,6 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweeps.grid.cell_id import SCHEMA, Cell
@@ -93,13 +92,6 @@ class Record:
 
 def content_sha256(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def curve_points_in(path: Path, split: str, metric: str) -> list[tuple[int, float]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file, CurveRow._fields)
-        wanted = [row for row in rows if (row["split"], row["metric"]) == (split, metric)]
-    return [(int(row["step"]), float(row["value"])) for row in wanted]
 
 
 def cell_fields(cell: Cell, attempts: int) -> dict[str, Any]:
