@@ -106,6 +106,15 @@ def test_without_two_levels_to_compare_none_is_chosen():
     assert (levels.tolist(), kept.seeds.tolist(), kept.blocks.tolist()) == ([], [], [])
 
 
+def test_where_no_block_has_both_levels_none_is_chosen_and_none_has_an_effect():
+    nan = np.nan
+    levels, kept = balanced_levels(cube([[[1, nan], [nan, 2]]]))
+    assert (levels.tolist(), kept.seeds.tolist(), kept.blocks.tolist()) == ([], [], [])
+    apart = {("layernorm", "pre"): [2.0, 2.1], ("rmsnorm", "post"): [2.4, 2.5]}
+    effects = main_effects(table(apart), "norm")
+    assert [(effect.estimate.n, effect.blocks, effect.all_blocks) for effect in effects] == [(0, 0, 2), (0, 0, 2)]
+
+
 def test_of_equally_many_numbers_those_of_more_levels_are_kept():
     nan = np.nan
     # Two levels with three blocks are 6 numbers, and so are three levels with two.
