@@ -244,10 +244,10 @@ class Runs:
                 raise BusyError(f"{len(self.waiting)} runs are waiting already. Try again in a minute.")
             run.state = WAITING
             self.waiting.append(run)
-        threading.Thread(target=self.run_in_worker, args=(run,), daemon=True, name=f"tlab-run-{run.id}").start()
+        threading.Thread(target=self.supervise, args=(run,), daemon=True, name=f"tlab-run-{run.id}").start()
 
-    def run_in_worker(self, run: Run) -> None:
-        """Wait for a slot, train until the run ends or pauses, and free the slot."""
+    def supervise(self, run: Run) -> None:
+        """In a thread of the server: wait for a slot, let a worker process train until the run ends, free the slot."""
         with self.condition:
             self.condition.wait_for(lambda: run.order or (self.free_slots > 0 and self.waiting[0] is run))
             self.waiting.remove(run)
