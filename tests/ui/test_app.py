@@ -115,7 +115,7 @@ def controls() -> Controls:
 
 
 def component(controls: Controls, name: str):
-    return controls.components[controls.names.index(name)]
+    return controls.components[name]
 
 
 # ------------------------------------------------------------------------------------------------ controls
@@ -156,11 +156,11 @@ def test_an_activation_that_is_registered_at_run_time_is_a_choice_of_the_next_pa
 def test_every_field_of_the_configs_has_a_control_but_the_vocabulary(controls):
     fields = [*options(ModelConfig), *options(TrainConfig)]
     extra = {"corpus", "text", "tokenizer", "switch", "switch_choice", "switch_number"}
-    assert set(controls.names) == {*fields, *extra} - {"vocab_size"}
+    assert set(controls.components) == {*fields, *extra} - {"vocab_size"}
 
 
 def test_untouched_controls_ask_for_the_default_run(controls):
-    asked = controls.job([c.value for c in controls.components])
+    asked = controls.job([c.value for c in controls.inputs])
     (plan,) = asked.plans
     assert plan.configs(9) == (ModelConfig(vocab_size=9), TrainConfig())
     assert asked.text is None
@@ -168,7 +168,7 @@ def test_untouched_controls_ask_for_the_default_run(controls):
 
 def test_the_page_opens_on_the_run_that_start_would_repeat():
     tab = built(TrainTab, Runs(LOCAL, slots=1))
-    asked = tab.controls.job([c.value for c in tab.controls.components])
+    asked = tab.controls.job([c.value for c in tab.controls.inputs])
     assert asked.plans == demo_run().job.plans == preset_job(DEMO_PRESET).plans
 
 
@@ -245,7 +245,7 @@ def test_a_preset_that_sets_the_controls_asks_for_itself(label):
         controls.build()
     updates = controls.preset_updates(preset)
     values = []
-    for component in controls.components:
+    for component in controls.inputs:
         update = updates.get(component, component.value)
         values.append(update.get("value") if isinstance(update, dict) and "__type__" in update else update)
     assert controls.job(values).plans == preset_job(preset).plans
@@ -253,7 +253,7 @@ def test_a_preset_that_sets_the_controls_asks_for_itself(label):
 
 @pytest.mark.parametrize("name", field_names())
 def test_any_field_can_be_the_one_thing_that_b_changes(controls, name):
-    given = dict(zip(controls.names, (c.value for c in controls.components), strict=True))
+    given = {name: component.value for name, component in controls.components.items()}
     value = suggest_value(name, given[name])
     as_sent = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
     given |= {"switch": name, "switch_choice": as_sent, "switch_number": value}
@@ -278,7 +278,7 @@ def test_b_must_differ_from_a(controls):
 
 @pytest.mark.parametrize("name", ["vocab_size", "__class__", EVIL])
 def test_b_cannot_change_what_is_no_setting(controls, name):
-    given = dict(zip(controls.names, (c.value for c in controls.components), strict=True))
+    given = {name: component.value for name, component in controls.components.items()}
     with pytest.raises(ValueError, match="no setting called"):
         controls.job(list({**given, "switch": name}.values()))
 
@@ -583,7 +583,7 @@ def test_the_worker_checks_the_limits_with_the_vocabulary_that_it_finds():
 
 
 def test_an_emptied_field_is_named(controls):
-    given = [None if c.elem_id == "field-learning_rate" else c.value for c in controls.components]
+    given = [None if c.elem_id == "field-learning_rate" else c.value for c in controls.inputs]
     with pytest.raises(ValueError, match="“Learning rate” is empty"):
         controls.job(given)
 

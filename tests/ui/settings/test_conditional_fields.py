@@ -45,10 +45,10 @@ def readers() -> list[str]:
 
 def test_a_page_opens_with_what_its_optimizer_reads():
     made = form()
-    assert not made.component("momentum").visible and made.component("beta1").visible
+    assert not made.components["momentum"].visible and made.components["beta1"].visible
     made = form({"optimizer": "sgd"})
-    assert made.component("momentum").visible and not made.component("beta1").visible
-    assert made.component("weight_decay").visible and made.component("steps").visible
+    assert made.components["momentum"].visible and not made.components["beta1"].visible
+    assert made.components["weight_decay"].visible and made.components["steps"].visible
 
 
 def test_choosing_another_part_shows_what_it_reads():
@@ -60,15 +60,15 @@ def test_choosing_another_part_shows_what_it_reads():
 
 def test_what_only_side_b_reads_is_shown_too():
     made = form(switch=("optimizer", "sgd"))
-    assert made.component("momentum").visible and made.component("beta1").visible
+    assert made.components["momentum"].visible and made.components["beta1"].visible
     assert visible(made, switch="optimizer", choice="sgd")["momentum"]
     assert visible(made, switch="momentum")["momentum"]
 
 
 def test_a_hidden_field_keeps_its_value_and_goes_into_the_run():
     made = form({"momentum": 0.5})
-    assert not made.component("momentum").visible
-    (plan,) = made.job([component.value for component in made.components]).plans
+    assert not made.components["momentum"].visible
+    (plan,) = made.job([component.value for component in made.inputs]).plans
     assert (plan.training.optimizer, plan.training.momentum) == ("adamw", 0.5)
 
 

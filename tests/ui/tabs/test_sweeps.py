@@ -216,7 +216,7 @@ def test_a_cell_goes_into_the_controls_of_the_train_tab(tab):
     number = next(one.number for one in results.configurations if one.label == "RMSNorm · ReLU · Post-LN")
     updates = tab.on_train("", [number])
     controls = tab.train_tab.controls
-    values = {name: updates.get(control) for name, control in zip(controls.names, controls.components, strict=True)}
+    values = {name: updates.get(control) for name, control in controls.components.items()}
     assert updates[tab.bar]["selected"] == "train"
     assert (values["norm"], values["activation"], values["residual"]) == ("rmsnorm", "relu", "post")
     assert values["switch"] == ":nothing"

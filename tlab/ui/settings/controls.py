@@ -4,12 +4,12 @@ A part that was registered a moment ago is offered like any other; no key is nam
 
 Where a value goes: Start reads all controls with `Controls.job`, which makes a ModelConfig and a TrainConfig of them
 for each side (`make_plans`). `Runs.start` queues this `Job` and sends it to a worker process, where `make_trainers`
-gives the two configs to a `Trainer`.
+gives the two configs to a `Trainer`. Up to here a choice is its key, such as "rmsnorm" for `norm`. It becomes a class
+where the part is made, by a look into its registry: `NORMS[config.norm]` in `Block` of tlab/nn/model.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from tlab.config import Option, field_types, options, type_alternatives
+from tlab.config import Option, options
 from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
@@ -30,6 +30,7 @@ from tlab.ui.settings.fields import (
     field_label,
     field_names,
     is_read,
+    kinds_of,
     readers_of,
     registry_choices,
 )
@@ -47,7 +48,7 @@ from tlab.ui.settings.side_b import (
     switch_words,
     vars_of,
 )
-from tlab.ui.widgets.component import FORMULAS, QUIET, error_toast
+from tlab.ui.widgets.component import FORMULAS, QUIET, changes, error_toast
 
 OWN_TEXT = ":own"  # not a file name on any system, so it cannot clash with a corpus
 OWN_TEXT_NAME = "your own text"
@@ -83,18 +84,17 @@ def choice(
     return control
 
 
-def control_for(config_class: type, name: str, value: Any, code_links: list[CodeLink]) -> gr.Component:
+def control_for(name: str, value: Any, code_links: list[CodeLink]) -> gr.Component:
     """The control for a field, by its `Option` and type, at this value."""
-    option: Option = options(config_class)[name]
-    kinds = type_alternatives(field_types(config_class)[name])
-    default: Any = next(f.default for f in dataclasses.fields(config_class) if f.name == name)
+    option: Option = options(config_of(name))[name]
+    kinds = kinds_of(name)
     label, elem_id = field_label(name), f"field-{name}"
     if option.registry is not None:
         return choice(option.registry, value, label, option.help, elem_id, code_links)
     if bool in kinds:
         return gr.Checkbox(value, label=label, info=option.help, elem_id=elem_id)
     whole = int in kinds
-    step = slider_step(option, default, whole)
+    step = slider_step(option, default_of(name), whole)
     if step is not None:
         low, high = option.typical or (0, 0)
         return gr.Slider(low, high, value, step=step, label=label, info=option.help, elem_id=elem_id, buttons=[])
@@ -123,14 +123,13 @@ def slider_step(option: Option, default: float | None, whole: bool) -> float | N
 
 
 class Controls:
-    """Every setting of a run. A handler takes `components` as inputs, and gives their values to `job`."""
+    """Every setting of a run. A handler takes `inputs`, and gives their values to `job`."""
 
     def __init__(self, settings: dict[str, Any], switch: tuple[str, Any] | None, max_text: int) -> None:
         self.settings = settings
         self.switch = switch
         self.max_text = max_text
-        self.components: list[gr.Component] = []
-        self.names: list[str] = []
+        self.components: dict[str, gr.Component] = {}  # by the setting that each holds
         self.code_links: list[CodeLink] = []
 
     def build(self) -> None:
@@ -147,13 +146,15 @@ class Controls:
             self.build_switches(TrainConfig)
         with gr.Accordion("Everything else", open=False, elem_id="more-settings"):
             first = next(iter(TOKENIZERS))
-            self.add("tokenizer", choice(TOKENIZERS, first, "Tokenizer", None, "field-tokenizer", self.code_links))
+            tokenizer = choice(TOKENIZERS, first, "Tokenizer", None, "field-tokenizer", self.code_links)
+            self.components["tokenizer"] = tokenizer
             for config_class in (ModelConfig, TrainConfig):
-                self.build_fields(n for n in options(config_class) if n not in self.names and n != FROM_CORPUS)
+                rest = [name for name in options(config_class) if name not in (*self.components, FROM_CORPUS)]
+                self.build_fields(rest)
         name, value = self.switch or (NOTHING, None)
         opening = {slot: self.opening(slot) for slot in self.slots()}
         for field, visible in self.visible_fields(opening, name, value).items():
-            self.component(field).visible = visible
+            self.components[field].visible = visible
 
     def opening(self, name: str) -> Any:
         """The value of a field when the page opens."""
@@ -175,27 +176,25 @@ class Controls:
                 pick = gr.Dropdown(elem_id="switch-choice", interactive=True, **vars_of(choice_update(name, value)))
                 number = gr.Number(elem_id="switch-number", interactive=True, **vars_of(number_update(name, value)))
             words = gr.Markdown(switch_words(name, value), latex_delimiters=FORMULAS, elem_classes="tl-why")
-        self.add("switch", switch)
-        self.add("switch_choice", pick)
-        self.add("switch_number", number)
+        self.components |= {"switch": switch, "switch_choice": pick, "switch_number": number}
         pick.change(switch_words, [switch, pick], words, queue=False, **QUIET)
         self.switch_choice, self.switch_number, self.switch_note = pick, number, words
 
     def connect(self) -> None:
         """React to what is chosen; after `build`. Another change for B gets a proposed value that differs from A's."""
-        switch = self.component("switch")
+        switch = self.components["switch"]
         assert isinstance(switch, gr.Dropdown)
         outputs = [self.switch_choice, self.switch_number, self.switch_note]
-        switch.input(self.on_switch, self.components, outputs, queue=False, **QUIET)
+        switch.input(self.on_switch, self.inputs, outputs, queue=False, **QUIET)
         # What only some optimizers (norms, ...) read is shown with them alone; hidden, it keeps its value.
-        slots, fields = self.slots(), [self.component(name) for name in conditional_fields()]
+        fields = [self.components[name] for name in conditional_fields()]
         if fields:
-            inputs = [self.component(name) for name in ("switch", "switch_choice", *slots)]
-            changes = [getattr(component, "change") for component in inputs]  # noqa: B009, it has it at run time only
-            gr.on(changes, self.on_parts, inputs, fields, queue=False, trigger_mode="always_last", **QUIET)
+            parts = [self.components[name] for name in ("switch", "switch_choice", *self.slots())]
+            gr.on(changes(parts), self.on_parts, parts, fields, queue=False, trigger_mode="always_last", **QUIET)
 
-    def component(self, name: str) -> gr.Component:
-        return self.components[self.names.index(name)]
+    @property
+    def inputs(self) -> list[gr.Component]:
+        return list(self.components.values())
 
     def slots(self) -> list[str]:
         """The choices on which it depends what else is read."""
@@ -212,7 +211,7 @@ class Controls:
         return {name: name == switch or is_read(name, sides) for name in conditional_fields()}
 
     def on_switch(self, *values: Any) -> dict[Block, Any]:
-        given = dict(zip(self.names, values, strict=True))
+        given = dict(zip(self.components, values, strict=True))
         name = given["switch"] if given["switch"] in field_names() else None
         value = suggest_value(name, given.get(name)) if name else None
         return self.switch_updates(name, value)
@@ -230,8 +229,7 @@ class Controls:
         settings = {**preset_settings(preset), "switch": name or NOTHING}
         if preset.corpus or corpus in PRESET_TEXTS:
             settings["corpus"] = preset.corpus or DEFAULT_CORPUS
-        controls = zip(self.names, self.components, strict=True)
-        updates = {control: settings[field] for field, control in controls if field in settings}
+        updates = {control: settings[field] for field, control in self.components.items() if field in settings}
         return {**updates, **self.switch_updates(name, value)}
 
     def build_text(self) -> None:
@@ -248,8 +246,7 @@ class Controls:
             upload = gr.UploadButton(
                 "Use a text file", file_types=[".txt"], type="binary", size="sm", elem_id="upload-text"
             )
-        self.add("corpus", corpus)
-        self.add("text", text)
+        self.components |= {"corpus": corpus, "text": text}
         corpus.change(
             lambda name: (corpus_words(name), gr.update(visible=name == OWN_TEXT)),
             corpus, [words, text], queue=False, **QUIET,
@@ -267,27 +264,22 @@ class Controls:
     def build_switches(self, config_class: type) -> None:
         for name, option in options(config_class).items():
             if option.registry is not None:
-                self.add(name, control_for(config_class, name, self.opening(name), self.code_links))
+                self.components[name] = control_for(name, self.opening(name), self.code_links)
 
-    def build_fields(self, names: Sequence[str] | Any) -> None:
+    def build_fields(self, names: Sequence[str]) -> None:
         with gr.Group():
             for name in names:
-                self.add(name, control_for(config_of(name), name, self.opening(name), self.code_links))
-
-    def add(self, name: str, component: gr.Component) -> None:
-        self.names.append(name)
-        self.components.append(component)
+                self.components[name] = control_for(name, self.opening(name), self.code_links)
 
     def job(self, values: Sequence[Any]) -> Job:
-        """The run that these values of `components` describe; `Runs` checks whether it is allowed."""
-        given = dict(zip(self.names, values, strict=True))
+        """The run that these values of `inputs` describe; `Runs` checks whether it is allowed."""
+        given = dict(zip(self.components, values, strict=True))
         own = given["corpus"] == OWN_TEXT
-        settings = {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
         return Job(
             corpus=OWN_TEXT_NAME if own else str(given["corpus"]),
             text=str(given["text"] or "") if own else None,
             tokenizer=str(given["tokenizer"]),
-            plans=make_plans(settings, parse_side_b(given)),
+            plans=make_plans(fields_of(given), parse_side_b(given)),
         )
 
 

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlab.config import options
+from tlab.config import field_types, options, type_alternatives
 from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.training.config import TrainConfig
@@ -18,6 +18,11 @@ FROM_CORPUS = "vocab_size"  # the one field that no one chooses
 @functools.cache
 def config_of(name: str) -> type[ModelConfig] | type[TrainConfig]:
     return ModelConfig if name in options(ModelConfig) else TrainConfig
+
+
+def kinds_of(name: str) -> tuple[Any, ...]:
+    """The types that a field may have: for `int | None` both."""
+    return type_alternatives(field_types(config_of(name))[name])
 
 
 def field_label(name: str) -> str:

@@ -8,16 +8,16 @@ arrives is checked like anything else that a visitor sends: what is wrong is rep
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from tlab.config import Config, ConfigError, as_plain, field_types, options, type_alternatives
+from tlab.config import ConfigError, as_plain, options
 from tlab.nn.config import ModelConfig
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names, kinds_of
+from tlab.ui.settings.plans import fields_in
 
 OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
 MAX_PROBLEMS = 4  # in one message; a link that is all wrong need not be reported in full
@@ -33,12 +33,6 @@ class Link(NamedTuple):
     other: dict[str, Any]  # the same for side B, where it differs
     hidden: list[str]  # names of controls that are not shown
     problems: list[str]  # what was wrong, for the visitor; plain text, to be escaped
-
-
-@functools.cache
-def config_fields() -> dict[str, type[Config]]:
-    """Every field that a link can set -> its config."""
-    return {name: config_of(name) for name in field_names()}
 
 
 def defaults() -> dict[str, Any]:
@@ -115,7 +109,7 @@ def read_pair(link: Link, given: str, word: str) -> None:
             link.hidden.append(known(given.removesuffix(HIDE_ENDING)))
     elif given.startswith(OTHER):
         name = known(given.removeprefix(OTHER))
-        if name not in config_fields():
+        if name not in field_names():
             raise ValueError(f"{name} is the same for both sides, so that they can be compared")
         link.other[name] = read_word(name, word)
     else:
@@ -153,12 +147,10 @@ def read_word(name: str, word: str) -> Any:
         if word not in TOKENIZERS:
             raise ValueError(TOKENIZERS.explain(word))
         return word
-    config_class = config_fields()[name]
-    kinds = type_alternatives(field_types(config_class)[name])
     value: Any = None
     try:
-        value = as_plain(config_class.parse(name, word), kinds)
-        complaint = options(config_class)[name].complaint(value)
+        value = as_plain(config_of(name).parse(name, word), kinds_of(name))
+        complaint = options(config_of(name))[name].complaint(value)
     except (TypeError, OverflowError) as error:
         complaint = str(error)
     if complaint:
@@ -170,9 +162,8 @@ def complaints(settings: Mapping[str, Any]) -> list[str]:
     """Settings that do not fit together, although each of them is allowed."""
     found = []
     for config_class, given in ((ModelConfig, {FROM_CORPUS: 256}), (TrainConfig, {})):
-        values = {name: value for name, value in settings.items() if config_fields().get(name) is config_class}
         try:
-            config_class.from_json({**given, **values})
+            config_class.from_json({**given, **fields_in(config_class, settings)})
         except ConfigError as error:
             found.append(str(error))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tlab.config import options
@@ -40,6 +41,6 @@ def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) 
     return a, a._replace(label=side_label(name, value), **{slot: changed})
 
 
-def fields_in(config_class: type, settings: dict[str, Any]) -> dict[str, Any]:
+def fields_in(config_class: type, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that are fields of this config, but for the vocabulary."""
     return {name: settings[name] for name in options(config_class) if name in settings and name != FROM_CORPUS}

@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.config import field_types, from_json_number, options, type_alternatives
+from tlab.config import from_json_number, options
 from tlab.registry import Entry
-from tlab.ui.settings.fields import config_of, field_label, field_names, registry_choices
+from tlab.ui.settings.fields import config_of, field_label, field_names, kinds_of, registry_choices
 from tlab.ui.widgets.component import formula_markdown
 
 NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # not the name of any field
@@ -31,11 +31,11 @@ def parse_side_b(given: dict[str, Any]) -> tuple[str, Any] | None:
         value = {YES: True, NO: False}.get(value, value) if is_switch(name) else value
     else:
         value = given["switch_number"]
-    return name, fields_of(config_of(name), {name: value})[name]
+    return name, fields_of({name: value})[name]
 
 
 def is_switch(name: str) -> bool:
-    return bool in type_alternatives(field_types(config_of(name))[name])
+    return bool in kinds_of(name)
 
 
 def has_choices(name: str) -> bool:
@@ -81,7 +81,7 @@ def suggest_value(name: str, own: Any) -> Any:
         return next((key for key in registry if key != own), own)
     if is_switch(name):
         return not own
-    whole = float not in type_alternatives(field_types(config_of(name))[name])
+    whole = float not in kinds_of(name)
     typical = options(config_of(name))[name].typical
     if typical is None:  # a field that is best left alone: the smallest value that makes sense
         return int(own != 1) if whole else 0.0
@@ -93,13 +93,10 @@ def suggest_value(name: str, own: Any) -> Any:
     return own // 2 if whole else own / 2
 
 
-def fields_of(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
-    """The values of one config's fields, from the controls."""
-    values = {}
-    for name, expected in field_types(config_class).items():
-        if name in given:
-            kinds = type_alternatives(expected)
-            if given[name] is None and type(None) not in kinds:
-                raise ValueError(f"“{field_label(name)}” is empty: give it a value.")
-            values[name] = from_json_number(given[name], kinds)
-    return values
+def fields_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The values of the fields of both configs, from the controls."""
+    values = {name: given[name] for name in field_names() if name in given}
+    for name, value in values.items():
+        if value is None and type(None) not in kinds_of(name):
+            raise ValueError(f"“{field_label(name)}” is empty: give it a value.")
+    return {name: from_json_number(value, kinds_of(name)) for name, value in values.items()}

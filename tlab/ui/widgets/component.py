@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -61,6 +61,11 @@ def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
     that was chosen, and an answer can never be an older one's.
     """
     return js_component("widgets/select", value, f"{tab}-selection", tab=tab, elem_classes="tl-selection")
+
+
+def changes(components: Sequence[gr.Component]) -> list[Any]:
+    """The listeners for any change of these; a component has them at run time only."""
+    return [getattr(component, "change") for component in components]  # noqa: B009
 
 
 def formula_markdown(formula: str) -> str:

@@ -25,6 +25,7 @@ from tlab.ui.widgets.component import (
     FORMULAS,
     QUIET,
     REPLACE_IF_UNTOUCHED,
+    changes,
     formula_markdown,
     js_component,
     note_html,
@@ -251,11 +252,6 @@ class InsideTab(Tab):
             return kept
         done = self.inspector.call(tasks.intervene, of.request(text), part, change, other, WINDOWS)
         return self.cache.remember(of.checkpoint, what, text, done, BYTES_PER_CELL * 3 * len(done.candidates))
-
-
-def changes(components: list[Any]) -> list[Any]:
-    """The listeners for any change of these; a component has them at run time only."""
-    return [getattr(component, "change") for component in components]  # noqa: B009
 
 
 def known_probe(key: str | None) -> str:

@@ -22,7 +22,7 @@ def settings_updates(
     """
     name, value = switch or (None, None)
     values = {**defaults(), **settings, "switch": name or NOTHING}
-    controls = zip(train.controls.names, train.controls.components, strict=True)
+    controls = train.controls.components.items()
     return {
         train.comparisons: None,
         train.models: None,

@@ -6,8 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.nn.config import ModelConfig
-from tlab.training.config import TrainConfig
 from tlab.ui.settings.controls import OWN_TEXT
 from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults, query_of, read_query
@@ -52,21 +50,16 @@ class LinkBar:
             )  # fmt: skip
 
     def connect(self, demo: gr.Blocks) -> None:
-        inputs = [self.hide, *self.controls.components]
-        self.button.click(self.on_copy, inputs, [self.panel, self.link], **QUIET).then(
-            None, self.link, self.link, js=COPY, **QUIET
-        )
-        self.hide.input(self.on_copy, inputs, [self.panel, self.link], **QUIET).then(
-            None, self.link, self.link, js=COPY, **QUIET
-        )
+        asked = [self.button.click, self.hide.input]
+        copied = gr.on(asked, self.on_copy, [self.hide, *self.controls.inputs], [self.panel, self.link], **QUIET)
+        copied.then(None, self.link, self.link, js=COPY, **QUIET)
         demo.load(self.on_load, None, [self.notice, *self.train.settings], **QUIET)
 
     def on_copy(self, hidden: list[str] | None, *values: Any) -> Updates:
         """The query of these settings; the page makes a link of it."""
-        given = dict(zip(self.controls.names, values, strict=True))
+        given = dict(zip(self.controls.components, values, strict=True))
         try:
-            settings = {name: given[name] for name in ("corpus", "tokenizer")}
-            settings |= {**fields_of(ModelConfig, given), **fields_of(TrainConfig, given)}
+            settings = {"corpus": given["corpus"], "tokenizer": given["tokenizer"], **fields_of(given)}
             switch = parse_side_b(given)
         except ValueError as error:
             raise error_toast(error) from None

@@ -23,7 +23,7 @@ from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
-from tlab.ui.widgets.component import QUIET, error_toast, js_component, note_html
+from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html
 from tlab.wording import duration
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
@@ -72,7 +72,7 @@ class TrainTab(Tab):
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls()
         self.connect_buttons()
-        page.blocks.load(self.on_open, self.controls.components, self.estimate, queue=False, **QUIET)
+        page.blocks.load(self.on_open, self.controls.inputs, self.estimate, queue=False, **QUIET)
 
     def build_presets(self) -> None:
         with gr.Accordion("Begin with", open=True, elem_id="presets"), gr.Group():
@@ -89,21 +89,20 @@ class TrainTab(Tab):
         """Presets set the controls; any change of these renews the estimate."""
         self.controls.connect()
         self.settings: list[Block] = [
-            self.comparisons, self.models, self.words, *self.controls.components, self.controls.switch_note
+            self.comparisons, self.models, self.words, *self.controls.inputs, self.controls.switch_note
         ]  # fmt: skip
-        corpus = self.controls.components[self.controls.names.index("corpus")]
+        corpus = self.controls.components["corpus"]
         for radio in (self.comparisons, self.models):
             radio.input(self.on_preset, [radio, corpus], self.settings, queue=False, **QUIET)
-        inputs = self.controls.components
-        changes = [getattr(component, "change") for component in inputs]  # noqa: B009, it has it at run time only
+        inputs = self.controls.inputs
         # Not "once": the last of many changes counts, as when a preset sets all controls.
-        gr.on(changes, self.on_change, inputs, self.estimate, queue=False, trigger_mode="always_last", **QUIET)
+        gr.on(changes(inputs), self.on_change, inputs, self.estimate, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
         # No limit of Gradio's: a handler only waits for its run, and the runs have a queue of their own.
         # "multiple": while the page follows a resumed run, the same button has to pause it again.
         free: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple", **QUIET}
-        settings = self.controls.components
+        settings = self.controls.inputs
         self.start.click(self.on_start, settings, self.outputs, concurrency_limit=None, **QUIET)
         self.pause.click(self.on_pause, self.run_id, self.outputs, **free)
         self.step.click(self.on_step, [self.run_id, *settings], self.outputs, concurrency_limit=None, **QUIET)
@@ -158,19 +157,13 @@ class TrainTab(Tab):
 
     # -------------------------------------------------------------------------------- buttons
 
-    async def on_start(self, request: gr.Request, *values: Any) -> AsyncIterator[Updates]:
-        """Begin a new run with these settings, and show it until it ends."""
-        async for frame in self.begin(request, values, None):
-            yield frame
-
-    async def begin(
-        self, request: gr.Request, values: tuple[Any, ...], pause_after: int | None
+    async def on_start(
+        self, request: gr.Request, *values: Any, pause_after: int | None = None
     ) -> AsyncIterator[Updates]:
-        """The same; after `pause_after` steps it pauses."""
+        """Begin a new run with these settings, and show it until it ends; after `pause_after` steps it pauses."""
         try:
-            run = self.runs.start(
-                request.session_hash or "", self.controls.job(values)._replace(pause_after=pause_after)
-            )
+            job = self.controls.job(values)._replace(pause_after=pause_after)
+            run = self.runs.start(request.session_hash or "", job)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         async for frame in self.follow(run):
@@ -199,8 +192,11 @@ class TrainTab(Tab):
     async def on_step(self, run_id: str | None, request: gr.Request, *values: Any) -> AsyncIterator[Updates]:
         """One update of each side: of the run that pauses, or the first one of a new run."""
         run = self.runs.get(run_id)
-        stepping = self.go_on(run, 1) if run is not None and run.state == PAUSED else self.begin(request, values, 1)
-        async for frame in stepping:
+        if run is not None and run.state == PAUSED:
+            frames = self.go_on(run, 1)
+        else:
+            frames = self.on_start(request, *values, pause_after=1)
+        async for frame in frames:
             yield frame
 
     def on_stop(self, run_id: str | None) -> Any:
