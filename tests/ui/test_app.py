@@ -28,7 +28,7 @@ from tlab.training.records import StepRecord
 from tlab.ui import app
 from tlab.ui.app import build, launch_options
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
-from tlab.ui.inspection.selection import checkpoint_steps, latest_checkpoint
+from tlab.ui.inspection.selection import find_model
 from tlab.ui.runs import time_estimate
 from tlab.ui.runs.checkpoint_store import CheckpointStore, checkpoint_bytes
 from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
@@ -897,15 +897,21 @@ def test_an_adopted_run_is_looked_into_like_any_other(runs):
     run = finished("s")
     runs.adopt(run, [[demo_checkpoint(side, step) for step in demo_steps(side)] for side in (0, 1)])
     assert run.state == DONE
-    assert checkpoint_steps(runs, run.id, 1) == demo_steps(1)
-    checkpoint, found = latest_checkpoint(runs, run.id, 1, 0)
-    assert (checkpoint.step, found) == (0, run)
+    found = find_model(runs, run.id, 1, 0)
+    assert (found.checkpoint.step, found.run, found.steps) == (0, run, demo_steps(1))
 
 
 def test_without_a_run_the_shipped_one_is_looked_into(runs):
-    checkpoint, run = latest_checkpoint(runs, None, 1)
-    assert (checkpoint.step, run) == (demo_steps(1)[-1], None)
-    assert checkpoint_steps(runs, "no such run") == demo_steps(0)
+    found = find_model(runs, None, 1)
+    assert (found.checkpoint.step, found.run) == (demo_steps(1)[-1], None)
+    assert find_model(runs, "no such run").steps == demo_steps(0)
+
+
+def test_what_is_looked_into_is_of_the_side_that_is_named_also_in_place_of_a_run_of_one_side(runs):
+    run = Run("s", pair()._replace(plans=pair().plans[:1]), LOCAL)
+    runs.add(run)
+    found = find_model(runs, run.id, 1)
+    assert found.run is None and found.checkpoint is demo_checkpoint(found.side)
 
 
 def test_nobody_reaches_the_run_of_another_session(runs):

@@ -86,31 +86,20 @@ def selected_model(runs: Runs, run_id: str | None, selection: Any) -> SelectedMo
 
 def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> SelectedModel:
     """The model of a visitor's run, or the shipped one while there is none; of the step nearest to `step`."""
-    checkpoint, run = latest_checkpoint(runs, run_id, side, step)
-    labels = [s.label for s in (run or demo_run()).sides]
-    side = min(side, len(labels) - 1)
-    return SelectedModel(checkpoint, run, side, labels, checkpoint_steps(runs, run.id if run else None, side))
+    run = runs.get(run_id)
+    side = min(side, len((run or demo_run()).sides) - 1)
+    checkpoint = runs.store.get((run.id, side), step) if run else None
+    if run is None or checkpoint is None:  # it has no model yet, or that had to make room
+        labels = [plan.label for plan in demo_run().job.plans]
+        return SelectedModel(demo_checkpoint(side, step), None, side, labels, demo_steps(side))
+    labels = [plan.label for plan in run.job.plans]
+    steps = runs.store.steps((run.id, side)) or [checkpoint.step]
+    return SelectedModel(checkpoint, run, side, labels, steps)
 
 
 def every_step(runs: Runs, run_id: str | None, selected: SelectedModel) -> list[SelectedModel]:
     """The same side at each step that is kept."""
     return [find_model(runs, run_id, selected.side, step) for step in selected.steps]
-
-
-def latest_checkpoint(
-    runs: Runs, run_id: str | None, side: int = 0, step: int | None = None
-) -> tuple[Checkpoint, Run | None]:
-    """The checkpoint to look into, nearest to `step`, by default the latest; and its run, None for the shipped one."""
-    run = runs.get(run_id)
-    side = min(side, len(run.sides) - 1) if run else side
-    checkpoint = runs.store.get((run.id, side), step) if run else None
-    return (demo_checkpoint(side, step), None) if checkpoint is None else (checkpoint, run)
-
-
-def checkpoint_steps(runs: Runs, run_id: str | None, side: int = 0) -> list[int]:
-    """The steps that `latest_checkpoint` can give, in order."""
-    run = runs.get(run_id)
-    return (run and runs.store.steps((run.id, min(side, len(run.sides) - 1)))) or demo_steps(side)
 
 
 def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:
