@@ -381,13 +381,13 @@ def test_a_step_that_takes_too_long_is_not_profiled(runs):
 def test_a_look_that_takes_too_long_ends_with_its_process_and_the_next_is_answered():
     inspector = Inspector(PUBLIC)
     try:
-        inspector.call(tasks.sleep, 0)
+        inspector.call(time.sleep, 0)
         child, inspector.seconds = inspector.child, 0.2
         with pytest.raises(InspectionError, match="more than 0 seconds"):
-            inspector.call(tasks.sleep, 1e6)
+            inspector.call(time.sleep, 1e6)
         assert child is inspector.child and not child.alive
         inspector.seconds = 30
-        assert inspector.call(tasks.sleep, 0) is None
+        assert inspector.call(time.sleep, 0) is None
     finally:
         inspector.end()
 
@@ -397,7 +397,7 @@ def test_a_look_that_needs_too_much_memory_says_so_and_the_next_is_answered():
     try:
         with pytest.raises(InspectionError, match="memory"):
             inspector.call(np.ones, 2 * inspector.memory // 8)
-        assert inspector.call(tasks.sleep, 0) is None
+        assert inspector.call(time.sleep, 0) is None
     finally:
         inspector.end()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import time
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -246,8 +245,3 @@ def profile_step(request: InspectionRequest, training: TrainConfig) -> Profile:
             "model or batch, or use `tlab profile` on your own machine."
         )
     return profile(config, training, subject_of(request).corpus, steps=steps)
-
-
-def sleep(seconds: float) -> None:
-    """Do nothing for a while; for tests of the time limit."""
-    time.sleep(seconds)
