@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import gradio as gr
 from gradio.events import api
 
 import tlab
+from tlab.generate import Sampling
 from tlab.inside.attention import read
 from tlab.text import TOKENIZERS
 from tlab.ui.demo.shipped_run import demo_checkpoint
@@ -24,14 +25,6 @@ MAX_CHARACTERS = 2_000  # of a text or prompt
 MAX_NEW_TOKENS = 300  # a third of a second
 CONCURRENT_CALLS = 2  # calls that are worked on; the others wait in the queue of the page
 SHIPPED_MODEL = "model"  # in place of a tokenizer: its own
-
-
-class SamplingPreset(NamedTuple):
-    """How the next token is chosen."""
-
-    temperature: float
-    top_k: int | None
-    top_p: float | None
 
 
 class Tokens(TypedDict):
@@ -67,10 +60,10 @@ class Writing(TypedDict):
 
 
 SAMPLING_PRESETS = {
-    "likeliest": SamplingPreset(0.0, None, None),
-    "careful": SamplingPreset(0.5, None, 0.9),
-    "balanced": SamplingPreset(0.8, None, None),
-    "bold": SamplingPreset(1.2, None, None),
+    "likeliest": Sampling(temperature=0.0),
+    "careful": Sampling(temperature=0.5, top_p=0.9),
+    "balanced": Sampling(temperature=0.8),
+    "bold": Sampling(temperature=1.2),
 }
 
 
@@ -167,7 +160,7 @@ def generate(prompt: str, preset: str = "balanced", max_new_tokens: int = 100, s
     if not isinstance(preset, str) or preset not in SAMPLING_PRESETS:
         raise ValueError(f"preset = {str(preset)[:60]!r}: must be one of {', '.join(SAMPLING_PRESETS)}")
     count = check_whole("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
-    settings = SAMPLING_PRESETS[preset]._asdict()
+    settings = SAMPLING_PRESETS[preset].to_json()
     seed = check_whole("seed", seed, 0, 2**32 - 1)
     written = list(tlab.generate(demo_checkpoint(), prompt, max_new_tokens=count, seed=seed, **settings))
     tokens: list[WrittenToken] = [{"text": token.text, "probability": round(token.probability, 6)} for token in written]
