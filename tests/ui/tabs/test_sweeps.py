@@ -223,6 +223,11 @@ def test_a_cell_goes_into_the_controls_of_the_train_tab(tab):
     assert values["steps"]["value"] == 300
 
 
+def test_training_a_cell_that_the_folder_does_not_have_is_refused_in_words(tab, folder):
+    with pytest.raises(gr.Error, match="Click a cell of the map first"):
+        tab.on_train(str(folder), [99])
+
+
 def test_training_a_cell_of_a_text_that_is_not_here_is_refused_in_words(tab, folder):
     manifest = {"grids": [{"values": {"corpus": ["my-secret"]}, "seeds": [0]}]}
     (folder / "manifest.json").write_text(json.dumps(manifest))

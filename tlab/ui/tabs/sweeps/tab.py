@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import gradio as gr
+from gradio.blocks import Block
 
 from tlab.text import corpus_names
 from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own_results
@@ -51,37 +52,29 @@ class SweepsTab(Tab):
                 with gr.Row(elem_classes="tl-buttons"):
                     self.train = gr.Button("Train the cell clicked last", variant="primary", elem_id="sweep-train")
                     self.clear = gr.Button("Clear", elem_id="sweep-clear")
-        outputs = [self.chosen, self.grid, self.words, self.chart, self.table, self.effects]
+        self.outputs: list[Block] = [self.chosen, self.grid, self.words, self.chart, self.table, self.effects]
         where = [self.folder, self.chosen, self.split]
-        self.grid.select(self.on_select, where, outputs, **QUIET)
-        self.split.input(self.on_split, where, outputs, **QUIET)
-        self.clear.click(self.on_clear, [self.folder, self.split], outputs, **QUIET)
+        self.grid.select(self.on_select, where, self.outputs, **QUIET)
+        self.split.input(self.shown, where, self.outputs, **QUIET)
+        self.clear.click(self.on_clear, [self.folder, self.split], self.outputs, **QUIET)
         for event in (self.open.click, self.folder.submit):
-            event(self.on_open, [self.folder, self.split], outputs, **QUIET)
+            event(self.on_open, [self.folder, self.split], self.outputs, **QUIET)
         self.train.click(self.on_train, [self.folder, self.chosen], [self.bar, *self.train_tab.settings], **QUIET)
 
     def results(self, folder: str | None) -> Results:
         """The sweep that is looked at: an own one where that is allowed, else the shipped one."""
         if self.public or not (folder or "").strip():
             return demo_results()
-        return own_results(str(folder))
+        try:
+            return own_results(str(folder))
+        except (ResultsError, OSError) as error:
+            raise error_toast(error) from None
 
     def shown(self, folder: str | None, chosen: Sequence[int], split: str | None) -> Updates:
         split = "train" if split == "train" else "validation"
-        try:
-            results = self.results(folder)
-        except (ResultsError, OSError) as error:
-            raise error_toast(error) from None
+        results = self.results(folder)
         chosen = [number for number in chosen if 0 <= number < len(results.configurations)][-MAX_CHOSEN:]
-        drawn = pictures(results, chosen, split)
-        return {
-            self.chosen: chosen,
-            self.grid: drawn.grid,
-            self.words: drawn.words,
-            self.chart: drawn.chart,
-            self.table: drawn.table,
-            self.effects: drawn.effects,
-        }
+        return dict(zip(self.outputs, [chosen, *pictures(results, chosen, split)], strict=True))
 
     def on_select(self, folder: str | None, chosen: list[int], split: str, event: gr.EventData) -> Updates:
         """A cell was clicked: one more curve, or one less."""
@@ -91,29 +84,19 @@ class SweepsTab(Tab):
         rest = [other for other in chosen if other != number]
         return self.shown(folder, rest if number in chosen else [*rest, number], split)
 
-    def on_split(self, folder: str | None, chosen: list[int], split: str | None) -> Updates:
-        return self.shown(folder, chosen, split)
-
     def on_clear(self, folder: str | None, split: str | None) -> Updates:
         return self.shown(folder, [], split)
 
     def on_open(self, folder: str | None, split: str | None) -> Updates:
         """Another folder, with its best cells."""
-        try:
-            chosen = best_numbers(self.results(folder), 2)
-        except (ResultsError, OSError) as error:
-            raise error_toast(error) from None
-        return self.shown(folder, chosen, split)
+        return self.shown(folder, best_numbers(self.results(folder), 2), split)
 
     def on_train(self, folder: str | None, chosen: list[int]) -> Updates:
         """Set the controls of the Train tab to the cell that was clicked last, and go there."""
-        if not chosen:
+        results = self.results(folder)
+        if not chosen or chosen[-1] >= len(results.configurations):  # of a folder that was not opened
             raise error_toast(ValueError("Click a cell of the map first."))
-        try:
-            results = self.results(folder)
-            settings = results.settings(results.configurations[chosen[-1]])
-        except (ResultsError, OSError, IndexError) as error:
-            raise error_toast(error) from None
+        settings = results.settings(results.configurations[chosen[-1]])
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
