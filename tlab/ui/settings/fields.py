@@ -31,7 +31,9 @@ def field_label(name: str) -> str:
 
 
 def format_value(name: str, value: Any) -> str:
-    """A field's value for people: the label of a choice, a plain number, yes or no."""
+    """A field's value for people: the label of a choice, a plain number, yes or no; a corpus or tokenizer as it is."""
+    if name not in field_names():
+        return str(value)
     option = options(config_of(name))[name]
     if option.registry is not None and value in option.registry:
         return option.registry.entries[value].label

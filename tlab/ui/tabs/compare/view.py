@@ -29,21 +29,20 @@ def side_name(run_id: str, run: Run, side: Side) -> str:
     return f"{name} · {side.letter} {side.label}" if len(run.sides) > 1 else name
 
 
-def places(found: dict[str, Run], hidden: Sequence[str]) -> dict[tuple[str, str], int]:
-    """(run id, letter) -> the place of its colour, of every curve that is drawn. The first runs get the plainest."""
-    shown = [(run_id, side.letter) for run_id, run in found.items() if run_id not in hidden for side in run.sides]
-    return {key: place for place, key in enumerate(shown)}
+def drawn_sides(found: dict[str, Run], hidden: Sequence[str]) -> list[tuple[str, Run, Side]]:
+    """The curves that are drawn: run id, run, side. Their places are those of their colours, the plainest first."""
+    return [(run_id, run, side) for run_id, run in found.items() if run_id not in hidden for side in run.sides]
 
 
 def list_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
-    colours = places(found, hidden)
-    return {"runs": [run_value(run_id, run, run_id not in hidden, colours) for run_id, run in found.items()]}
+    places = {side: place for place, (_, _, side) in enumerate(drawn_sides(found, hidden))}
+    return {"runs": [run_value(run_id, run, run_id not in hidden, places) for run_id, run in found.items()]}
 
 
-def run_value(run_id: str, run: Run, chosen: bool, colours: dict[tuple[str, str], int]) -> dict[str, Any]:
+def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> dict[str, Any]:
     sides = []
     for side in run.sides:
-        place = colours.get((run_id, side.letter))
+        place = places.get(side)
         loss = "–" if side.validation_loss is None else f"{side.validation_loss:.3f}"
         sides.append({
             "name": f"{side.letter} {side.label}" if len(run.sides) > 1 else f"on “{run.job.corpus}”",
@@ -66,9 +65,7 @@ def run_value(run_id: str, run: Run, chosen: bool, colours: dict[tuple[str, str]
 def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
     """The chosen runs' curves: moving average of the training loss as a line, validation as dots."""
     lines = []
-    for (run_id, letter), place in places(found, hidden).items():
-        run = found[run_id]
-        side = next(side for side in run.sides if side.letter == letter)
+    for place, (run_id, run, side) in enumerate(drawn_sides(found, hidden)):
         width, bins = side.curve.width, side.curve.bins
         points = [[(i + 1) * width, round(bin[3], 4)] for i, bin in enumerate(bins[:-1])]
         if bins:
@@ -82,31 +79,21 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
 
 def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only: bool) -> str:
     """Every setting of the chosen runs, a column for each curve."""
-    columns = [
-        (side_name(run_id, run, side), place, settings_of(run, side))
-        for (run_id, letter), place in places(found, hidden).items()
-        for run in [found[run_id]]
-        for side in run.sides
-        if side.letter == letter
-    ]
-    if not columns:
+    drawn = drawn_sides(found, hidden)
+    if not drawn:
         return note_html("No run is chosen.")
+    columns = [settings_of(run, side) for _, run, side in drawn]
     rows = []
-    for name in columns[0][2]:
-        values = [words(name, settings[name]) for _, _, settings in columns]
-        differs = len({str(settings[name]) for _, _, settings in columns}) > 1
+    for name in columns[0]:
+        differs = len({str(settings[name]) for settings in columns}) > 1
         if differs or not differences_only:
+            values = [format_value(name, settings[name]) for settings in columns]
             rows.append((field_label(name), values, differs and not differences_only))
     if not rows:
-        return note_html(
-            "These runs have the same settings." if len(columns) > 1 else "Choose a second run to compare."
-        )
-    return markup.settings([(name, place % COLOURS) for name, place, _ in columns], rows)
+        return note_html("These runs have the same settings." if len(drawn) > 1 else "Choose a second run to compare.")
+    heads = [(side_name(run_id, run, side), place % COLOURS) for place, (run_id, run, side) in enumerate(drawn)]
+    return markup.settings(heads, rows)
 
 
 def settings_of(run: Run, side: Side) -> dict[str, Any]:
     return {"corpus": run.job.corpus, "tokenizer": run.job.tokenizer, **values_of(side.model, side.training)}
-
-
-def words(name: str, value: Any) -> str:
-    return format_value(name, value) if name not in ("corpus", "tokenizer") else str(value)

@@ -20,7 +20,7 @@ import pandas as pd
 
 from tlab.config import options
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
-from tlab.ui.settings.fields import config_of, field_label, format_value
+from tlab.ui.settings.fields import config_of, field_label, field_names, format_value
 from tlab.ui.settings.links import defaults
 
 CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")
@@ -83,11 +83,8 @@ class Results:
 
 def level_words(axis: str, value: Any) -> str:
     """A level for people: "Post-LN" says enough, "0.01" does not."""
-    try:
-        words = format_value(axis, value)
-    except KeyError:  # the corpus and the tokenizer are no fields of a config
-        return str(value)
-    is_choice = options(config_of(axis))[axis].registry is not None
+    words = format_value(axis, value)
+    is_choice = axis not in field_names() or options(config_of(axis))[axis].registry is not None
     return words if is_choice else f"{field_label(axis).lower()} {words}"
 
 
