@@ -27,8 +27,8 @@ from tlab.ui.widgets.component import (
 )
 
 MAX_TOKENS = 1000
-TOKENS_PER_FRAME = 6  # tokens in a frame
-SECONDS_BETWEEN_FRAMES = 0.05  # with AT_ONCE a pace that an eye can follow; the model itself would be ten times faster
+TOKENS_PER_FRAME = 6
+SECONDS_BETWEEN_FRAMES = 0.05  # a pace that an eye can follow; the model itself would be ten times faster
 MAX_SECONDS = 60.0
 TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
 CANDIDATES = 20  # rows of the chain
@@ -55,17 +55,7 @@ class GenerateTab(Tab):
                 with gr.Row(equal_height=False):
                     for side in range(SIDES):
                         with gr.Column(min_width=320, visible=side < len(of)) as column:
-                            text, chain = self.opening(of, side)
-                            ending = ("", "-b")[side]
-                            props = {"tab": self.key, "side": side, "elem_classes": f"tl-side-{'ab'[side]}"}
-                            self.texts.append(
-                                js_component(
-                                    "tabs/generate/generated_text", text, f"written-text{ending}", "arrays", **props
-                                )
-                            )
-                            self.chains.append(
-                                js_component("tabs/generate/sampling", chain, f"chain{ending}", "arrays", **props)
-                            )
+                            self.build_side(of, side)
                         self.columns.append(column)
                 self.note = gr.HTML(note(of), elem_id="generate-note", apply_default_css=False)
         self.selection = selection_component("generate", {"serial": 0})
@@ -97,6 +87,15 @@ class GenerateTab(Tab):
         )
         # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
         looking.success(None, [self.prompt, self.another], self.prompt, js=REPLACE_IF_UNTOUCHED)
+
+    def build_side(self, of: list[SelectedModel], side: int) -> None:
+        """A text, and below it how its tokens are chosen."""
+        text, chain = self.opening(of, side)
+        ending = ("", "-b")[side]
+        props = {"tab": self.key, "side": side, "elem_classes": f"tl-side-{'ab'[side]}"}
+        written, sampling = "tabs/generate/generated_text", "tabs/generate/sampling"
+        self.texts.append(js_component(written, text, f"written-text{ending}", "arrays", **props))
+        self.chains.append(js_component(sampling, chain, f"chain{ending}", "arrays", **props))
 
     def leave(self, session: str) -> None:
         self.writings.forget(session)
@@ -178,25 +177,21 @@ class GenerateTab(Tab):
     ) -> dict[str, Any]:
         """The likeliest tokens after the prompt, or at a place of a text, on their way from logit to probability."""
         names = of.checkpoint.tokenizer.tokens
-        if at is None:
-            where, drawn, place, written = "next, after the prompt", None, None, []
-            try:
-                logits = self.cache.next_logits(of.checkpoint, prompt)
-            except ValueError as error:  # not a toast: it may be a word that is not typed to its end
-                return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
-        else:
+        where, number, place = "next, after the prompt", "", None
+        drawn, written, logits = None, [], None
+        if at is not None and len(at[0].logits[at[1]]) == len(names):  # else of a run that was on the page before
             writing, place = at
-            logits, drawn = writing.logits[place], writing.ids[place]
-            if len(logits) != len(names):  # a text of another run's model, still on the page for a moment
-                return self.chain(of, prompt, sampling, None)
+            number, drawn, logits = writing.number, writing.ids[place], writing.logits[place]
             prompt, written = writing.prompt, writing.ids[:place]
             where = f"in place of “{names[drawn]}”, token {place + 1} of the text"
         try:
+            if logits is None:
+                logits = self.cache.next_logits(of.checkpoint, prompt)
             steps = sampling_steps(logits, sampling, seen=seen_tokens(of.checkpoint, prompt, written))
-        except ValueError as error:
+        except ValueError as error:  # not a toast: it may be a word that is not typed to its end
             return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
         value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits))
-        return {**value, "number": at[0].number if at else "", "place": place}
+        return {**value, "number": number, "place": place}
 
     # -------------------------------------------------------------------------------- writing
 
