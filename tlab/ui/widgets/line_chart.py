@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -29,12 +30,9 @@ def line(
     place: int,
     points: list[list[float]],
     *,
-    dash: int = 0,
-    band: list[list[float]] | None = None,
-    dots: list[list[float]] | None = None,
+    band: Sequence[list[float]] = (),
+    dots: Sequence[list[float]] = (),
 ) -> dict[str, Any]:
     """One curve: its name, the place of its colour, [x, y] points, [x, low, high] of a band, and [x, y] dots."""
-    return {
-        "name": name, "colour": place % COLOURS, "dash": (place // COLOURS + dash) % DASHES, "points": points,
-        "band": band or [], "dots": dots or [],
-    }  # fmt: skip
+    colour, dash = place % COLOURS, place // COLOURS % DASHES
+    return {"name": name, "colour": colour, "dash": dash, "points": points, "band": [*band], "dots": [*dots]}

@@ -204,13 +204,8 @@ def encode_signed(array: Array) -> dict[str, Any]:
     return {"largest": largest, "parts": base64.b64encode(parts.tobytes()).decode()}
 
 
-def rounded(array: Array, digits: int = 4) -> list[Any]:
-    """As nested lists, None where a number is not finite."""
-    return [
-        rounded(row, digits)
-        if isinstance(row, np.ndarray)
-        else round(float(row), digits)
-        if math.isfinite(row)
-        else None
-        for row in array
-    ]
+def rounded(array: Array) -> list[Any]:
+    """To four decimal places, as nested lists, None where a number is not finite."""
+    numbers = array.astype(float).round(4).astype(object)
+    numbers[~np.isfinite(array)] = None
+    return numbers.tolist()

@@ -30,6 +30,7 @@ have told you.</p></div>"""
 PROFILE_HEAD = """<div class="tl-in-head"><h3>Where does the time go?</h3><p>Some steps of training with these settings,
 part by part, forward and backward, on one core: the longer the bar, the more of the step is spent there. The share of
 the peak tells how near its matrix products come to what the core can do.</p></div>"""
+PRESS = note_html("Press the button: it takes about a second.")
 
 
 class ChecksPanel:
@@ -45,22 +46,19 @@ class ChecksPanel:
         gr.HTML(CHECK_HEAD, apply_default_css=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
-                choices: list[tuple[str, str]] = [("No bug", NO_BUG)]
-                choices += [(entry.label.capitalize(), key) for key, entry in BUGS.entries.items()]
-                bug = gr.Dropdown(choices, value=NO_BUG, label="Bug to plant", elem_id="lab-bug", interactive=True)
+                bugs = [("No bug", NO_BUG), *((entry.label.capitalize(), key) for key, entry in BUGS.entries.items())]
+                bug = gr.Dropdown(bugs, value=NO_BUG, label="Bug to plant", elem_id="lab-bug", interactive=True)
                 self.words = gr.Markdown(bug_words(NO_BUG), latex_delimiters=FORMULAS, elem_id="lab-bug-words")
                 check = gr.Button("Check this configuration", variant="primary", elem_id="lab-check")
                 self.train_bug = gr.Button("Train with the bug as B", interactive=False, elem_id="lab-train")
             with gr.Column(scale=8, min_width=320):
-                checks = gr.HTML(note_html("Press the button: it takes about a second."), elem_id="lab-checks",
-                                 apply_default_css=False)  # fmt: skip
+                checks = gr.HTML(PRESS, elem_id="lab-checks", apply_default_css=False)
         gr.HTML(PROFILE_HEAD, apply_default_css=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 profile = gr.Button("Profile a step", variant="primary", elem_id="lab-profile")
             with gr.Column(scale=8, min_width=320):
-                made = gr.HTML(note_html("Press the button: it takes about a second."), elem_id="lab-profiled",
-                               apply_default_css=False)  # fmt: skip
+                made = gr.HTML(PRESS, elem_id="lab-profiled", apply_default_css=False)
         bug.change(self.on_bug, bug, [self.words, self.train_bug], queue=False, **QUIET)
         check.click(self.on_check, [run_id, selection, bug], checks, **QUIET)
         profile.click(self.on_profile, [run_id, selection], made, **QUIET)

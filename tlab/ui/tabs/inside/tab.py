@@ -64,17 +64,14 @@ class InsideTab(Tab):
             with gr.Column(scale=4, min_width=320):
                 self.build_choice(of)
             with gr.Column(scale=8, min_width=320):
-                kind, entry = PROBES[FIRST], PROBES.entries[FIRST]
-                self.about = gr.HTML(about_html(kind, entry.source), elem_id="inside-about", apply_default_css=False)
-                self.formula = gr.Markdown(
-                    formula_markdown(PROBES.entries[FIRST].formula), latex_delimiters=FORMULAS, elem_id="inside-formula"
-                )
+                about, formula = about_html(FIRST), probe_formula(FIRST)
+                self.about = gr.HTML(about, elem_id="inside-about", apply_default_css=False)
+                self.formula = gr.Markdown(formula, latex_delimiters=FORMULAS, elem_id="inside-formula")
                 rows = tasks.probe_rows(request, FIRST, {})
                 self.table = gr.HTML(probe_table(FIRST, rows), elem_id="inside-table", apply_default_css=False)
                 follow = gr.Button("Follow this table over the training", size="sm", elem_id="inside-follow")
-                found = tasks.probe_over_time(
-                    [one.request(EXCERPT) for one in every_step(self.runs, None, of)], FIRST, {}
-                )
+                requests = [one.request(EXCERPT) for one in every_step(self.runs, None, of)]
+                found = tasks.probe_over_time(requests, FIRST, {})
                 self.over_time = lines_chart(over_time_chart(FIRST, found, of), "inside-over-time")
         self.build_what_if(of, request)
         self.selection = selection_component("inside", {"serial": 0})
@@ -108,11 +105,9 @@ class InsideTab(Tab):
                     parts, value=parts[0], label="Part", allow_custom_value=True, elem_id="what-if-part",
                     info="Layers, heads and neurons are counted from 0; a single neuron as mlp.0.neuron.7.",
                 )  # fmt: skip
-                choices: list[tuple[str, str]] = [
-                    (entry.label.capitalize(), key) for key, entry in INTERVENTIONS.entries.items()
-                ]
+                instead = [(entry.label.capitalize(), key) for key, entry in INTERVENTIONS.entries.items()]
                 self.change = gr.Radio(
-                    choices, value=FIRST_CHANGE, label="What it does instead", elem_id="what-if-change"
+                    instead, value=FIRST_CHANGE, label="What it does instead", elem_id="what-if-change"
                 )
                 self.other = gr.Textbox(
                     OTHER_TEXT, label="The other text", max_lines=3, visible=False, elem_id="what-if-other",
@@ -120,10 +115,8 @@ class InsideTab(Tab):
                 )  # fmt: skip
             with gr.Column(scale=8, min_width=320):
                 done = tasks.intervene(request, parts[0], FIRST_CHANGE, "", WINDOWS)
-                self.effect = gr.HTML(
-                    intervention_html(change_words(parts[0], FIRST_CHANGE), done), elem_id="what-if-effect",
-                    apply_default_css=False,
-                )  # fmt: skip
+                effect = intervention_html(change_words(parts[0], FIRST_CHANGE), done)
+                self.effect = gr.HTML(effect, elem_id="what-if-effect", apply_default_css=False)
 
     def connect(self, tab: gr.Tab, of: SelectedModel, follow: gr.Button) -> None:
         """One listener for the table and one for the intervention: the last question is always answered."""
@@ -165,8 +158,8 @@ class InsideTab(Tab):
         key = known_probe(key)
         empty = lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
         return {
-            self.about: about_html(PROBES[key], PROBES.entries[key].source),
-            self.formula: formula_markdown(PROBES.entries[key].formula),
+            self.about: about_html(key),
+            self.formula: probe_formula(key),
             self.over_time: empty,
             **{group: gr.update(visible=key == other) for other, group in self.option_groups.items()},
         }
@@ -226,9 +219,7 @@ class InsideTab(Tab):
 
     def on_change(self, change: str | None) -> Any:
         """A patch needs another text."""
-        return gr.update(
-            visible=change is not None and change in INTERVENTIONS and INTERVENTIONS[change].needs_reference
-        )
+        return gr.update(visible=bool(change) and change in INTERVENTIONS and INTERVENTIONS[change].needs_reference)
 
     def on_what_if(
         self, run_id: str | None, text: str | None, selection: Any, part: Any, change: Any, other: str | None
@@ -237,9 +228,8 @@ class InsideTab(Tab):
         of = selected_model(self.runs, run_id, selection)
         part, other = str(part or "")[:100], (other or "")[:MAX_CHARACTERS]
         change = change if change in INTERVENTIONS else FIRST_CHANGE
-        read = (text or "")[:MAX_CHARACTERS]
         try:
-            done = self.intervention(of, read, part, change, other)
+            done = self.intervention(of, (text or "")[:MAX_CHARACTERS], part, change, other)
         except ValueError as error:
             return refused_html(str(error))
         return intervention_html(change_words(part, change), done)
@@ -257,6 +247,10 @@ class InsideTab(Tab):
 def known_probe(key: str | None) -> str:
     """What a visitor asks for, or the first."""
     return key if key is not None and key in PROBES else FIRST
+
+
+def probe_formula(key: str) -> str:
+    return formula_markdown(PROBES.entries[key].formula)
 
 
 def probe_choices(group: str) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tlab.checks import CheckResult
 from tlab.files import as_csv
-from tlab.inside import PROBES, Probe
+from tlab.inside import PROBES
 from tlab.inside.probing import SHARE, Rows
 from tlab.inside.tables import cell
 from tlab.profile import STEP, Profile
@@ -47,8 +47,8 @@ def without_latex(text: str) -> str:
 # ------------------------------------------------------------------------------------------------ a probe
 
 
-def about_html(kind: type[Probe], source: str) -> str:
-    return markup.about(*probe_words(kind), source)
+def about_html(key: str) -> str:
+    return markup.about(*probe_words(PROBES[key]), PROBES.entries[key].source)
 
 
 def probe_table(key: str, rows: Rows) -> str:
@@ -138,10 +138,9 @@ def over_time_value(label: str, found: OverTime, unit: str) -> dict[str, Any]:
         line(name, place, [[step, round(value, 5)] for step, value in zip(found.steps, found.lines[name], strict=True)])
         for place, name in enumerate(name for name in found.lines if name in shown)
     ]
-    rest = (
-        "" if len(shown) == len(found.lines) else f"; the {len(shown)} of {len(found.lines)} rows that moved farthest"
-    )
-    unit = f"{shown_name(found.column)}{f', {unit}' if unit else ''}{rest}"
+    unit = f"{shown_name(found.column)}{f', {unit}' if unit else ''}"
+    if len(shown) < len(found.lines):
+        unit += f"; the {len(shown)} of {len(found.lines)} rows that moved farthest"
     return lines_value(f"{label}, over the training", unit, lines, "No step is kept.")
 
 

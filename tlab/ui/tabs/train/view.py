@@ -48,11 +48,8 @@ def marker(side: Side) -> dict[str, Any] | None:
 def chart_words(run: Run) -> str:
     """The chart for those who cannot see it."""
     losses = [side_words(side, run) for side in run.sides if side.curve.bins]
-    return (
-        " ".join([f"Loss chart over {run.step} of {run.steps} steps.", *losses])
-        if losses
-        else "Loss chart, still empty."
-    )
+    words = f"Loss chart over {run.step} of {run.steps} steps." if losses else "Loss chart, still empty."
+    return " ".join([words, *losses])
 
 
 def side_words(side: Side, run: Run) -> str:
