@@ -30,6 +30,17 @@ const polyline = (context, points, style, width, dash = []) => {
   context.setLineDash([]);
 };
 
+// The area between two lines of points.
+const drawBand = (context, upper, lower, style, opacity) => {
+  context.save();
+  context.beginPath();
+  for (const [x, y] of [...upper, ...lower.toReversed()]) context.lineTo(x, y);
+  context.fillStyle = style;
+  context.globalAlpha *= opacity;
+  context.fill();
+  context.restore();
+};
+
 // A disc; or a square of twice `half`, as A and B are not told apart by colour alone.
 const drawDot = (context, x, y, radius, style, half = 0) => {
   context.beginPath();
@@ -62,18 +73,15 @@ const drawAxes = (context, scale, width, height) => {
   const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
   context.font = `12px ${getComputedStyle(element).fontFamily}`;
   context.fillStyle = colour("--tl-axis");
-  context.textAlign = "right";
-  context.textBaseline = "middle";
   for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
     polyline(context, [[MARGIN.left, scale.y(tick)], [right, scale.y(tick)]], colour("--tl-grid"), 1);
-    context.fillText(String(Number(tick.toPrecision(6))), MARGIN.left - 7, scale.y(tick));
+    drawText(context, String(Number(tick.toPrecision(6))), MARGIN.left - 7, scale.y(tick), "right", "middle");
   }
   // The first and the last step are kept inside the plot.
   const step = Math.max(1, niceStep(scale.last, width < 480 ? 4 : 8));
-  context.textBaseline = "top";
   for (let tick = 0; tick <= scale.last; tick += step) {
-    context.textAlign = tick === 0 ? "left" : scale.x(tick) > right - 16 ? "right" : "center";
-    context.fillText(tick.toLocaleString("en"), scale.x(tick), bottom + 8);
+    const align = tick === 0 ? "left" : scale.x(tick) > right - 16 ? "right" : "center";
+    drawText(context, tick.toLocaleString("en"), scale.x(tick), bottom + 8, align, "top");
   }
   polyline(context, [[MARGIN.left, bottom], [right, bottom]], colour("--tl-axis"), 1);
 };

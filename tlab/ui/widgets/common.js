@@ -1,11 +1,18 @@
-// Comes before each component's own script. All text from the server is set as textContent, never as HTML.
+// Comes before each component's own script. All text from the server is set as text, never as HTML.
 const find = (selector) => element.querySelector(selector);
 
-const make = (tag, className, text) => {
+const make = (tag, className = "", ...content) => {
   const node = document.createElement(tag);
   if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
+  node.append(...content);
   return node;
+};
+
+const makeButton = (className, press, ...content) => {
+  const button = make("button", className, ...content);
+  button.type = "button";
+  button.addEventListener("click", press);
+  return button;
 };
 
 // Colours live in style.css alone, so that they follow the theme.
@@ -20,6 +27,13 @@ const fit = (canvas, width, height) => {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   return context;
+};
+
+// Text on a canvas; `align` and `baseline` say which of its points is at x and y.
+const drawText = (context, text, x, y, align, baseline) => {
+  context.textAlign = align;
+  context.textBaseline = baseline;
+  context.fillText(text, x, y);
 };
 
 // Draw now, when new data comes, when the size changes, and when the theme changes. At most once a frame.

@@ -11,7 +11,7 @@ let strong = null; // the line whose name in the key is pointed at
 const makeScale = (lines, width, height) => {
   let [low, high, last] = [Infinity, -Infinity, 1];
   for (const line of lines)
-    for (const [x, ...values] of [...line.points, ...(line.band || []), ...(line.dots || [])]) {
+    for (const [x, ...values] of [...line.points, ...line.band, ...line.dots]) {
       last = Math.max(last, x);
       for (const y of values) [low, high] = [Math.min(low, y), Math.max(high, y)];
     }
@@ -26,20 +26,12 @@ const makeScale = (lines, width, height) => {
 
 const drawLine = (context, line, faded) => {
   const style = colour(`--tl-line-${line.colour}`);
-  const { x, y } = scale;
+  const placed = (points, value = 1) => points.map((point) => [scale.x(point[0]), scale.y(point[value])]);
   context.globalAlpha = faded ? 0.15 : 1;
-  if (line.band && line.band.length) {
-    context.beginPath();
-    line.band.forEach(([step, , high]) => context.lineTo(x(step), y(high)));
-    [...line.band].reverse().forEach(([step, low]) => context.lineTo(x(step), y(low)));
-    context.fillStyle = style;
-    context.globalAlpha *= 0.16;
-    context.fill();
-    context.globalAlpha = faded ? 0.15 : 1;
-  }
-  polyline(context, line.points.map(([step, value]) => [x(step), y(value)]), style, 2.2, DASHES[line.dash % DASHES.length]);
-  for (const [step, value] of line.dots || []) {
-    drawDot(context, x(step), y(value), 4, style);
+  drawBand(context, placed(line.band, 2), placed(line.band), style, 0.16);
+  polyline(context, placed(line.points), style, 2.2, DASHES[line.dash % DASHES.length]);
+  for (const [x, y] of placed(line.dots)) {
+    drawDot(context, x, y, 4, style);
     outlineDot(context);
   }
   context.globalAlpha = 1;
@@ -50,10 +42,9 @@ const writeKey = (lines) => {
   if (key.dataset.names === names) return;
   key.dataset.names = names;
   key.replaceChildren(...lines.map((line, i) => {
-    const item = make("span", "tl-key");
-    const mark = make("i", "");
+    const mark = make("i");
     mark.style.borderTop = `3px ${["solid", "dashed", "dotted"][line.dash % 3]} var(--tl-line-${line.colour})`;
-    item.append(mark, make("span", "", line.name));
+    const item = make("span", "tl-key", mark, make("span", "", line.name));
     item.addEventListener("pointerenter", () => ((strong = i), redraw()));
     item.addEventListener("pointerleave", () => ((strong = null), redraw()));
     return item;
@@ -72,8 +63,7 @@ const draw = () => {
   if (!value.lines.length) {
     context.font = `14px ${getComputedStyle(element).fontFamily}`;
     context.fillStyle = colour("--tl-axis");
-    context.textAlign = "center";
-    context.fillText(value.empty, width / 2, height / 2);
+    drawText(context, value.empty, width / 2, height / 2, "center", "alphabetic");
     tip.hidden = true;
     return;
   }
@@ -93,7 +83,7 @@ const hover = (context, value) => {
   const step = Math.max(0, Math.min(scale.last, scale.step(pointer.x)));
   const rows = [];
   for (const line of value.lines) {
-    const points = line.points.length ? line.points : line.dots || [];
+    const points = line.points.length ? line.points : line.dots;
     if (!points.length || step > points[points.length - 1][0] + scale.last / 50) continue;
     rows.push({ line, point: nearest(points, step) });
   }
@@ -102,12 +92,10 @@ const hover = (context, value) => {
   const at = scale.x(step);
   drawUpright(context, at, box.clientHeight, colour("--tl-axis"), 1);
   tip.replaceChildren(make("div", "tl-tip-head", `step ${Math.round(step).toLocaleString("en")}`), ...rows.map(({ line, point }) => {
-    const row = make("div", "tl-tip-row");
     const name = make("span", "", line.name);
     name.style.borderLeft = `4px solid var(--tl-line-${line.colour})`;
     name.style.paddingLeft = "6px";
-    row.append(name, make("b", "", point[1].toFixed(3)));
-    return row;
+    return make("div", "tl-tip-row", name, make("b", "", point[1].toFixed(3)));
   }));
   placeTip(tip, box, at, 8);
 };

@@ -18,15 +18,10 @@ const tell = (steps) => {
 const drawSides = ({ labels, side }) => {
   sides.hidden = labels.length < 2;
   if (sides.childElementCount !== labels.length)
-    sides.replaceChildren(...labels.map((_, i) => {
-      const button = make("button", `tl-side-button tl-side-${"ab"[i]}`);
-      button.type = "button";
-      button.addEventListener("click", () => {
-        mark(i);
-        ask({ side: i });
-      });
-      return button;
-    }));
+    sides.replaceChildren(...labels.map((_, i) => makeButton(`tl-side-button tl-side-${"ab"[i]}`, () => {
+      mark(i);
+      ask({ side: i });
+    })));
   labels.forEach((label, i) => {
     sides.children[i].replaceChildren(make("b", "", "AB"[i]), make("span", "", label));
   });

@@ -27,13 +27,10 @@ const build = ({ layers, heads }) => {
   grid.classList.toggle("tl-many", heads > 6);
   grid.dataset.size = `${layers}x${heads}`;
   grid.replaceChildren(...Array.from({ length: layers * heads }, (_, i) => {
-    const button = make("button", "tl-thumb");
-    button.type = "button";
+    const name = make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`);
+    const words = make("span", "", name, make("i"), make("i"), make("i"));
+    const button = makeButton("tl-thumb", () => selectionFor(i, false), make("canvas"), words);
     button.setAttribute("role", "radio");
-    const words = make("span");
-    words.append(make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`), make("i"), make("i"), make("i"));
-    button.append(make("canvas"), words);
-    button.addEventListener("click", () => selectionFor(i, false));
     return button;
   }));
 };

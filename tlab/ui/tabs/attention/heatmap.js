@@ -28,6 +28,9 @@ const T = () => props.value.tokens.length;
 const here = () => (pointer ? [pointer.t, pointer.s] : chosen);
 const tokenName = (i) => `${props.value.tokens[i]} (${i + 1})`;
 
+// The key that a query gives most of its weight to.
+const likeliest = (t) => decoded.weights.subarray(t * T(), t * T() + t + 1).reduce((most, w, s, all) => (w > all[most] ? s : most), 0);
+
 const drawMap = (value, numbers) => {
   const count = T();
   const side = Math.min(box.clientWidth - LABEL, LARGEST);
@@ -56,18 +59,14 @@ const drawMap = (value, numbers) => {
   const size = Math.max(7, Math.min(13, cell));
   const every = Math.ceil((size * 0.9) / cell);
   context.font = `${size}px ui-monospace, Consolas, monospace`;
-  context.textAlign = "center";
-  context.textBaseline = "middle";
+  const label = (token, marked, x, y) => {
+    context.fillStyle = colour(marked ? "--tl-text" : "--tl-axis");
+    drawText(context, shortToken(token), x, y, "center", "middle");
+  };
   value.tokens.forEach((token, i) => {
     const at = LABEL + (i + 0.5) * cell;
-    if (i % every === 0 || i === key) {
-      context.fillStyle = colour(i === key ? "--tl-text" : "--tl-axis");
-      context.fillText(shortToken(token), at, LABEL / 2);
-    }
-    if (i % every === 0 || i === query) {
-      context.fillStyle = colour(i === query ? "--tl-text" : "--tl-axis");
-      context.fillText(shortToken(token), LABEL / 2, at);
-    }
+    if (i % every === 0 || i === key) label(token, i === key, at, LABEL / 2);
+    if (i % every === 0 || i === query) label(token, i === query, LABEL / 2, at);
   });
   context.strokeStyle = colour("--tl-mark");
   context.lineWidth = 1.5;
@@ -88,15 +87,13 @@ const drawRow = (value, numbers) => {
   const slot = width / count;
   const size = Math.max(7, Math.min(12, slot * 1.2));
   const every = Math.ceil((size * 0.75) / slot);
-  const inRow = numbers.weights.subarray(query * count, (query + 1) * count);
-  const most = inRow.reduce((best, weight, s) => (weight > inRow[best] ? s : best), 0);
+  const most = likeliest(query);
+  const largestWeight = numbers.weights[query * count + most];
   // A row that is spread over many tokens would be flat on an axis to 1.
-  const largest = view === "weights" ? [0.1, 0.25, 0.5, 1].find((top) => inRow[most] <= top) || 1 : value.scores.largest;
+  const largest = view === "weights" ? [0.1, 0.25, 0.5, 1].find((top) => largestWeight <= top) || 1 : value.scores.largest;
   const zero = view === "weights" ? height - foot : (height - foot) / 2;
   const tall = view === "weights" ? height - foot - 4 : (height - foot) / 2 - 3;
   context.font = `${size}px ui-monospace, Consolas, monospace`;
-  context.textAlign = "center";
-  context.textBaseline = "bottom";
   for (let s = 0; s < count; s++) {
     const number = numbers[view][query * count + s];
     const bar = (Math.abs(number) / largest) * tall;
@@ -104,12 +101,12 @@ const drawRow = (value, numbers) => {
     context.fillStyle = s === key ? colour("--tl-mark") : `rgb(${channels(view === "weights" ? "--tl-map-to" : number < 0 ? "--tl-minus" : "--tl-plus")})`;
     if (s <= query || view === "scores") context.fillRect(s * slot + 0.5, number < 0 ? zero : zero - bar, Math.max(1, slot - 1), bar);
     context.fillStyle = colour(s === query ? "--tl-text" : "--tl-axis");
-    if (s % every === 0) context.fillText(shortToken(value.tokens[s]), (s + 0.5) * slot, height);
+    if (s % every === 0) drawText(context, shortToken(value.tokens[s]), (s + 0.5) * slot, height, "center", "bottom");
   }
   context.globalAlpha = 1;
   context.fillStyle = colour("--tl-grid");
   context.fillRect(0, zero, width, 1);
-  const words = `${tokenName(query)} looks most at ${tokenName(most)}: weight ${inRow[most].toFixed(2)}`;
+  const words = `${tokenName(query)} looks most at ${tokenName(most)}: weight ${largestWeight.toFixed(2)}`;
   rowName.textContent = view === "weights" ? `${words}; bars to ${largest}` : `${words}; bars are scores to ±${largest.toFixed(1)}`;
   row.setAttribute("aria-label", `The row of ${words}.`);
 };
@@ -178,12 +175,11 @@ const point = (at) => {
   pointer = at;
   redraw();
 };
-const best = (t) => decoded.weights.subarray(t * T(), t * T() + t + 1).reduce((most, w, s, all) => (w > all[most] ? s : most), 0);
 box.addEventListener("pointermove", (event) => point(cellAt(event)));
 box.addEventListener("pointerleave", () => point(null));
 box.addEventListener("click", (event) => {
   const at = cellAt(event);
-  if (at) choose(at.t, at.s === null || at.s > at.t ? best(at.t) : at.s);
+  if (at) choose(at.t, at.s === null || at.s > at.t ? likeliest(at.t) : at.s);
 });
 box.addEventListener("keydown", (event) => {
   const by = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
@@ -199,7 +195,7 @@ reading.addEventListener("pointerover", (event) => {
 reading.addEventListener("pointerleave", () => point(null));
 reading.addEventListener("click", (event) => {
   const t = [...reading.children].indexOf(event.target);
-  if (t >= 0) choose(t, best(t));
+  if (t >= 0) choose(t, likeliest(t));
 });
 views.forEach((button) => button.addEventListener("click", () => {
   view = button.dataset.view;

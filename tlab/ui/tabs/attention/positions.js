@@ -8,13 +8,11 @@ const drawKinds = (value) => {
   if (kinds.dataset.kinds !== value.kinds.join()) {
     kinds.dataset.kinds = value.kinds.join();
     kinds.replaceChildren(...value.kinds.map(([kind, label]) => {
-      const button = make("button", "", label);
-      button.type = "button";
-      button.dataset.kind = kind;
-      button.addEventListener("click", () => {
+      const button = makeButton("", () => {
         mark(kind);
         ask({ kind });
-      });
+      }, label);
+      button.dataset.kind = kind;
       return button;
     }));
   }
@@ -43,17 +41,15 @@ const drawLines = (figure, lines, at, ticks) => {
   const y = (number) => margin.top + ((high - number) / span) * (height - margin.top - margin.bottom);
   context.font = `11px ${getComputedStyle(element).fontFamily}`;
   context.fillStyle = colour("--tl-axis");
-  context.textAlign = "right";
-  context.textBaseline = "middle";
   for (const tick of high - low ? [low, high] : [0]) {
-    context.fillText(Math.abs(tick) >= 100 ? tick.toFixed(0) : numberText(tick, 1), margin.left - 5, y(tick));
+    const name = Math.abs(tick) >= 100 ? tick.toFixed(0) : numberText(tick, 1);
+    drawText(context, name, margin.left - 5, y(tick), "right", "middle");
     context.fillRect(margin.left, y(tick), width - margin.left - margin.right, 0.5);
   }
   if (low < 0 && high > 0) context.fillRect(margin.left, y(0), width - margin.left - margin.right, 1);
-  context.textBaseline = "top";
   for (const [i, name] of ticks) {
-    context.textAlign = at(i) < 0.05 ? "left" : at(i) > 0.95 ? "right" : "center";
-    context.fillText(name, x(i), height - margin.bottom + 6);
+    const align = at(i) < 0.05 ? "left" : at(i) > 0.95 ? "right" : "center";
+    drawText(context, name, x(i), height - margin.bottom + 6, align, "top");
   }
   for (const { points, stroke, thick, dash } of lines) {
     context.beginPath();

@@ -5,9 +5,7 @@ const GAP = 16;
 
 const strip = (context, name, numbers, largest, top, height, width) => {
   context.fillStyle = colour("--tl-axis");
-  context.textAlign = "left";
-  context.textBaseline = "middle";
-  context.fillText(name, 0, top + height / 2);
+  drawText(context, name, 0, top + height / 2, "left", "middle");
   const [left, middle] = [48, top + height / 2];
   const slot = (width - left) / numbers.length;
   numbers.forEach((number, i) => {
@@ -31,11 +29,7 @@ const draw = () => {
     strip(context, name, decodeSigned(numbers), numbers.largest, i * (each + GAP), each, width);
   });
   find(".tl-who").textContent = `${value.who[0]} looks at ${value.who[1]}`;
-  const line = (name, result) => {
-    const item = make("li");
-    item.append(make("span", "", name), make("b", "", result));
-    return item;
-  };
+  const line = (name, result) => make("li", "", make("span", "", name), make("b", "", result));
   const masked = value.bias === null;
   sum.replaceChildren(
     line(`the ${value.channels} products add up to`, numberText(value.dot)),

@@ -6,11 +6,9 @@ let drawn = "";
 const act = (action, id, name = "") => trigger("select", { action, id, name });
 
 const pressable = (className, text, label, action) => {
-  const button = make("button", className, text);
-  button.type = "button";
+  const button = makeButton(className, action, text);
   button.setAttribute("aria-label", label);
   button.title = label;
-  button.addEventListener("click", action);
   return button;
 };
 
@@ -29,25 +27,21 @@ const nameNode = (run) => {
 };
 
 const sideNode = (side) => {
-  const row = make("div", "tl-history-side");
   const mark = make("i", "tl-swatch");
   if (side.colour !== null) mark.style.borderTop = `3px ${["solid", "dashed", "dotted"][side.dash]} var(--tl-line-${side.colour})`;
-  row.append(mark, make("span", "tl-history-label", side.name), make("span", "", `validation ${side.validation}`),
-    make("span", "", `${side.parameters} parameters`), make("span", "", side.seconds));
-  return row;
+  return make("div", "tl-history-side", mark, make("span", "tl-history-label", side.name),
+    make("span", "", `validation ${side.validation}`), make("span", "", `${side.parameters} parameters`),
+    make("span", "", side.seconds));
 };
 
 const runNode = (run) => {
-  const node = make("article", run.chosen ? "tl-run tl-run-chosen" : "tl-run");
-  const head = make("div", "tl-run-head");
   const box = make("input");
   box.type = "checkbox";
   box.checked = run.chosen;
   box.setAttribute("aria-label", `Show the curves of ${run.name}`);
   box.addEventListener("change", () => act("choose", run.id));
-  head.append(box, nameNode(run), make("span", `tl-badge ${run.state}`, run.state));
-  const tools = make("div", "tl-run-tools");
-  tools.append(make("span", "tl-note", run.words));
+  const head = make("div", "tl-run-head", box, nameNode(run), make("span", `tl-badge ${run.state}`, run.state));
+  const tools = make("div", "tl-run-tools", make("span", "tl-note", run.words));
   if (run.own) {
     const pin = pressable("tl-tool", run.pinned ? "★ Pinned" : "☆ Pin", run.pinned ? `Unpin ${run.name}` : `Pin ${run.name}`, () => act("pin", run.id));
     pin.setAttribute("aria-pressed", String(run.pinned));
@@ -57,8 +51,7 @@ const runNode = (run) => {
     pressable("tl-tool", "Settings", `Set the controls to those of ${run.name}`, () => act("settings", run.id)),
     pressable("tl-tool", "Export", `Export ${run.name} as a zip`, () => act("export", run.id)));
   if (run.own) tools.append(pressable("tl-tool tl-tool-delete", "Delete", `Delete ${run.name}`, () => act("delete", run.id)));
-  node.append(head, ...run.sides.map(sideNode), tools);
-  return node;
+  return make("article", run.chosen ? "tl-run tl-run-chosen" : "tl-run", head, ...run.sides.map(sideNode), tools);
 };
 
 const draw = () => {

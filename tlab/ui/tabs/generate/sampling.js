@@ -3,11 +3,9 @@
 const body = find("tbody");
 
 const cell = (text, share, className) => {
-  const node = make("td", className);
   const bar = make("i", "tl-bar");
   bar.style.setProperty("--tl-share", Math.max(0, Math.min(1, share)).toFixed(3));
-  node.append(bar, make("span", "", text));
-  return node;
+  return make("td", className, bar, make("span", "", text));
 };
 
 const draw = () => {
@@ -25,12 +23,10 @@ const draw = () => {
     const head = make("th");
     head.scope = "row";
     if (value.number) {
-      const button = make("button", "", name);
-      button.type = "button";
+      const button = makeButton("", () => branch({ side: props.side, number: value.number, place: value.place, id }), name);
       button.title = id === value.drawn ? "what was written" : "go on with this token instead";
       button.setAttribute("aria-label", `${name}: ${button.title}`);
       button.disabled = id === value.drawn;
-      button.addEventListener("click", () => branch({ side: props.side, number: value.number, place: value.place, id }));
       head.append(button);
     } else head.textContent = name;
     row.append(

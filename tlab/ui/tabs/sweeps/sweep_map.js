@@ -16,19 +16,21 @@ const tint = (value, low, high) => {
 };
 
 const cellNode = (cell, row, column, value) => {
-  const place = make("td");
-  if (!cell) return place;
-  const button = make("button", "tl-grid-cell", cell.text);
-  button.type = "button";
+  if (!cell) return make("td");
+  const button = makeButton("tl-grid-cell", () => trigger("select", { number: cell.number }), cell.text);
   if (cell.value === null) button.classList.add("tl-grid-empty");
   else [button.style.background, button.style.color] = tint(cell.value, value.low, value.high);
   if (cell.note) button.append(make("small", "", cell.note));
   if (cell.chosen !== null) button.style.setProperty("--tl-chosen", `var(--tl-line-${cell.chosen})`);
   button.setAttribute("aria-pressed", String(cell.chosen !== null));
   button.setAttribute("aria-label", `${row}, ${column}: ${cell.text} ${cell.note}`);
-  button.addEventListener("click", () => trigger("select", { number: cell.number }));
-  place.append(button);
-  return place;
+  return make("td", "", button);
+};
+
+const heading = (name, scope) => {
+  const cell = make("th", "", name);
+  cell.scope = scope;
+  return cell;
 };
 
 const draw = () => {
@@ -41,20 +43,12 @@ const draw = () => {
   panels.replaceChildren(...value.panels.map((panel) => {
     const table = make("table", "tl-cells");
     if (panel.title) table.append(make("caption", "", panel.title));
-    const head = make("tr");
-    head.append(make("td", "tl-grid-corner", panel.corner), ...panel.columns.map((name) => {
-      const cell = make("th", "", name);
-      cell.scope = "col";
-      return cell;
+    const heads = panel.columns.map((name) => heading(name, "col"));
+    table.append(make("tr", "", make("td", "tl-grid-corner", panel.corner), ...heads));
+    table.append(...panel.rows.map((row) => {
+      const cells = row.cells.map((cell, i) => cellNode(cell, `${panel.title} ${row.name}`, panel.columns[i], value));
+      return make("tr", "", heading(row.name, "row"), ...cells);
     }));
-    const rows = panel.rows.map((row) => {
-      const line = make("tr");
-      const name = make("th", "", row.name);
-      name.scope = "row";
-      line.append(name, ...row.cells.map((cell, i) => cellNode(cell, `${panel.title} ${row.name}`, panel.columns[i], value)));
-      return line;
-    });
-    table.append(head, ...rows);
     return table;
   }));
   if (focused) [...panels.querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === focused)?.focus();

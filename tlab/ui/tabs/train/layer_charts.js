@@ -49,19 +49,15 @@ const drawChart = (number, step) => {
   const [grid, text] = [colour("--tl-grid"), colour("--tl-axis")];
   context.font = `11px ${getComputedStyle(element).fontFamily}`;
   const ticks = logarithmic ? [low, Math.sqrt(low * high), high] : [0, high / 2, high];
-  context.textAlign = "right";
-  context.textBaseline = "middle";
   context.fillStyle = text;
   for (const tick of ticks) {
     polyline(context, [[margin.left, y(tick)], [width - margin.right, y(tick)]], grid, 1);
-    context.fillText(short(tick), margin.left - 5, Math.min(Math.max(y(tick), margin.top + 4), height - margin.bottom - 2));
+    const middle = Math.min(Math.max(y(tick), margin.top + 4), height - margin.bottom - 2);
+    drawText(context, short(tick), margin.left - 5, middle, "right", "middle");
   }
-  context.textBaseline = "top";
   const every = Math.max(1, Math.ceil(layers / 6));
-  for (let layer = 0; layer < layers; layer += every) {
-    context.textAlign = "center";
-    context.fillText(String(layer + 1), x(layer), height - margin.bottom + 6);
-  }
+  for (let layer = 0; layer < layers; layer += every)
+    drawText(context, String(layer + 1), x(layer), height - margin.bottom + 6, "center", "top");
   rows.forEach((row, i) => {
     if (!row) return;
     const isB = sides[i].letter === "B";
@@ -86,9 +82,8 @@ const showTip = (number, rows, x, layers) => {
   const layer = distances.indexOf(Math.min(...distances));
   const lines = rows.flatMap((row, i) => {
     if (!row || layer >= row.charts[number].length) return [];
-    const line = make("div", "tl-tip-row");
-    line.append(make("span", "", rows.length > 1 ? sides[i].letter : ""), make("b", "", String(Number(row.charts[number][layer].toPrecision(3)))));
-    return [line];
+    const name = make("span", "", rows.length > 1 ? sides[i].letter : "");
+    return [make("div", "tl-tip-row", name, make("b", "", String(Number(row.charts[number][layer].toPrecision(3)))))];
   });
   tip.replaceChildren(make("div", "tl-tip-head", `layer ${layer + 1}`), ...lines);
   placeTip(tip, box, x(layer), pointer.y - 20);

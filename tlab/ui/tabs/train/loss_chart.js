@@ -41,17 +41,9 @@ const drawRun = (context, run, smooth) => {
   const own = colour(run.letter === "B" ? "--tl-b" : "--tl-a");
   const faint = colour(run.letter === "B" ? "--tl-b-faint" : "--tl-a-faint");
   const dash = run.letter === "B" ? [8, 4] : [];
-  if (run.width > 1) {
-    context.beginPath();
-    run.bins.forEach((bin, i) => context.lineTo(x(middleOf(run, i)), y(bin[2])));
-    for (let i = run.bins.length - 1; i >= 0; i--) context.lineTo(x(middleOf(run, i)), y(run.bins[i][1]));
-    context.globalAlpha = 0.45;
-    context.fillStyle = faint;
-    context.fill();
-    context.globalAlpha = 1;
-  }
-  const batches = run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[0])]);
-  polyline(context, batches, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
+  const [means, lowest, highest] = [0, 1, 2].map((part) => run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[part])]));
+  if (run.width > 1) drawBand(context, highest, lowest, faint, 0.45);
+  polyline(context, means, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
   if (smooth) polyline(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), own, 2.5, dash);
   if (run.bins.length === 1) {
     context.fillStyle = own; // a line of one point would be invisible
@@ -73,9 +65,8 @@ const nameRuns = (runs) => {
   if (names === named) return;
   named = names;
   legend.replaceChildren(...runs.map((run) => {
-    const key = make("span", "tl-key");
-    key.append(make("i", `tl-line-${run.letter.toLowerCase()}`), make("b", "", runs.length > 1 ? `${run.letter}: ${run.label}` : run.label));
-    return key;
+    const name = make("b", "", runs.length > 1 ? `${run.letter}: ${run.label}` : run.label);
+    return make("span", "tl-key", make("i", `tl-line-${run.letter.toLowerCase()}`), name);
   }));
 };
 
@@ -93,10 +84,8 @@ const draw = () => {
 
   if (value.guess) {
     polyline(context, [[MARGIN.left, y(value.guess)], [right, y(value.guess)]], text, 1, [2, 4]);
-    context.textAlign = "right";
-    context.textBaseline = "bottom";
     context.fillStyle = text;
-    context.fillText(`a blind guess: ${value.guess.toFixed(2)}`, right, y(value.guess) - 3);
+    drawText(context, `a blind guess: ${value.guess.toFixed(2)}`, right, y(value.guess) - 3, "right", "bottom");
   }
   context.save();
   context.beginPath();
@@ -107,11 +96,10 @@ const draw = () => {
     if (!run.marker) continue;
     const at = x(run.marker.step);
     drawUpright(context, at, height, colour("--tl-bad"), 1.5, [4, 3]);
-    context.textAlign = at > width / 2 ? "right" : "left";
-    context.textBaseline = "top";
     context.fillStyle = colour("--tl-bad");
     const lower = run.letter === "B" ? 18 : 2; // two words at one place would cover each other
-    context.fillText(run.marker.text, at + (at > width / 2 ? -6 : 6), MARGIN.top + lower);
+    const [beside, align] = at > width / 2 ? [at - 6, "right"] : [at + 6, "left"];
+    drawText(context, run.marker.text, beside, MARGIN.top + lower, align, "top");
   }
   context.restore();
   box.setAttribute("aria-label", value.alternative);
@@ -138,12 +126,9 @@ const hover = () => {
   const at = bin * longest.width;
   const end = endOf(longest, bin);
   const all = value.runs.map((run) => readings(run, at));
-  const table = make("table", "");
-  const addRow = (name, cells, kind = "td") => {
-    const row = make("tr", "");
-    row.append(make("th", "", name), ...cells.map((cell) => make(kind, "", cell)));
-    table.append(row);
-  };
+  const table = make("table");
+  const addRow = (name, cells, kind = "td") =>
+    table.append(make("tr", "", make("th", "", name), ...cells.map((cell) => make(kind, "", cell))));
   addRow(end > at + 1 ? `steps ${at + 1} to ${end}` : `step ${end}`, value.runs.length > 1 ? value.runs.map((run) => run.letter) : [""], "th");
   addRow("batch", all.map((one) => one.batch));
   addRow("average", all.map((one) => one.average));
