@@ -19,6 +19,7 @@ from tlab.inside.attention import (
     read,
     score_statistics,
     scores,
+    target_masks,
     thumbnail,
 )
 from tlab.inside.positions import (
@@ -66,6 +67,13 @@ def test_scores_with_the_bias_go_through_the_softmax_to_the_weights(reading: Att
     for layer, head in np.ndindex(*reading.weights.shape[:2]):
         whole = scores(reading, layer, head) + reading.bias[head]
         np.testing.assert_allclose(softmax(whole), reading.weights[layer, head], atol=1e-12)
+
+
+def test_the_bias_of_a_reading_is_what_the_positions_add_and_minus_infinity_at_later_tokens():
+    reading = read(model_of("alibi", num_layers=1), IDS)
+    distance = np.arange(8)[:, None] - np.arange(8)[None, :]
+    expected = np.where(distance < 0, -np.inf, -Alibi.reference(2)[:, None, None] * distance)
+    np.testing.assert_allclose(reading.bias, expected, atol=1e-12)
 
 
 def test_a_model_that_is_not_finite_is_refused_in_words():
@@ -187,6 +195,18 @@ def test_the_likeliest_next_tokens_come_first_with_their_chance():
     assert [tuple(row) for row in next_tokens(reading, 2)] == [(1, pytest.approx(0.5)), (2, pytest.approx(0.3))]
 
 
+def test_scores_by_distance_are_those_with_what_the_positions_add():
+    reading = read(model_of("alibi"), IDS)
+    silent = reading._replace(queries=np.zeros_like(reading.queries))  # then the scores are the positions' part alone
+    np.testing.assert_allclose(by_distance(silent, 1, 1).score, -Alibi.reference(2)[1] * np.arange(8), atol=1e-12)
+
+
+def test_an_earlier_copy_is_at_least_one_token_back_and_induction_looks_at_what_followed_it():
+    masks = target_masks(np.array([5, 5, 5]))
+    assert masks["same"].astype(int).tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
+    assert masks["induction"].astype(int).tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
 # --- positions ---
 
 CONFIG = tiny(hidden_dim=12, num_heads=2, context_length=8)
@@ -229,7 +249,8 @@ def test_every_kind_can_be_shown_at_the_sizes_of_any_model(kind):
 
 
 @pytest.mark.parametrize(
-    ("context", "rows", "distances", "farthest"), [(8, 8, 8, 32), (100, 96, 100, 256), (600, 96, 512, 512)]
+    ("context", "rows", "distances", "farthest"),
+    [(8, 8, 8, 32), (13, 13, 13, 32), (100, 96, 100, 256), (600, 96, 512, 512)],
 )
 def test_a_portrait_is_no_larger_than_can_be_seen_and_computed(context, rows, distances, farthest):
     made = portrait(model_of("none", context_length=context, hidden_dim=4, num_layers=1), "alibi")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlab.inside import ProbeError
-from tlab.inside.held_out import interval, window_losses, windows
+from tlab.inside.held_out import SLICES, interval, window_losses, windows
 
 
 def subject_of(tokens: int, context_length: int = 4):
@@ -54,3 +54,9 @@ def test_a_windows_loss_is_the_mean_of_its_chosen_tokens_and_a_window_without_an
     assert window_losses(losses, chosen).tolist() == [3.5]
     chosen[1, 1] = True  # one token is enough
     assert window_losses(losses, chosen).tolist() == [3.5, 5.0]
+
+
+def test_a_repeated_token_followed_the_same_token_earlier_if_only_one_place_back():
+    ids, targets = np.array([[7, 7, 7, 8]]), np.array([[7, 7, 8, 7]])
+    assert SLICES["repeated"]().chosen(ids, targets).tolist() == [[False, True, False, False]]
+    assert SLICES["new"]().chosen(ids, targets).tolist() == [[True, False, True, True]]

@@ -12,7 +12,7 @@ import pytest
 from support import tiny
 from tlab import CheckpointError, ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.nn.loss import CrossEntropy
-from tlab.text import corpus_from_text
+from tlab.text import CharTokenizer, corpus_from_text
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.trainer import Batch, defer_interrupt, draw_batch, evaluate, evaluation_batches
 
@@ -117,6 +117,20 @@ def test_resuming_on_another_text_is_refused(verse):
     checkpoint = Trainer(model_for(verse), QUICK, verse).checkpoint()
     with pytest.raises(CheckpointError, match="was trained on corpus 'verse'"):
         Trainer.resume(checkpoint, corpus_from_text("another text altogether " * 30))
+
+
+def test_resuming_on_another_text_of_the_same_characters_is_refused(verse):
+    checkpoint = Trainer(model_for(verse), QUICK, verse).checkpoint()
+    text = verse.tokenizer.alphabet * 30
+    with pytest.raises(CheckpointError, match="was trained on corpus 'verse'"):
+        Trainer.resume(checkpoint, corpus_from_text(text, tokenizer=verse.tokenizer))
+
+
+def test_resuming_on_the_same_text_with_another_tokenizer_is_refused(verse):
+    checkpoint = Trainer(model_for(verse), QUICK, verse).checkpoint()
+    other = dataclasses.replace(verse, tokenizer=CharTokenizer(verse.tokenizer.alphabet + "\U0001f642"))
+    with pytest.raises(CheckpointError, match="with its tokenizer"):
+        Trainer.resume(checkpoint, other)
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (9, [5])])
