@@ -133,7 +133,7 @@ def check_shapes(weights: Mapping[str, Array], expected: Mapping[str, Shape]) ->
 class GradientRecord:
     """Receives every gradient as soon as there is one, and looks at none of them: what training uses.
 
-    A subclass may keep some. Backward goes on working in the same memory, so it has to copy what it keeps.
+    A subclass may keep some, and has to copy what it keeps: backward goes on working in the same memory.
     """
 
     def __call__(self, **gradients: Array) -> None:

@@ -143,8 +143,9 @@ class Rope(Position):
         T, D = queries.shape[-2:]
         cos, sin, right_angle = rotations(table_length(start + T, self.context_length), D, queries.dtype.char)
         heads = np.array((queries, keys))  # (2, ..., T, D)
-        # rotated = J(heads) sin + heads cos, where J rotates each pair by a right angle: (a, b) -> (-b, a). J is a
-        # product with a small matrix: four times as fast as to work on half heads, of a few channels each.
+        # Of each pair (a, b): a' = a cos - b sin, b' = b cos + a sin. So rotated = heads cos + J(heads) sin, where J
+        # rotates by a right angle: (a, b) -> (-b, a). As a product with a small matrix J takes a quarter of the time
+        # that half heads take, of a few channels each.
         rotated = heads @ (right_angle if direction > 0 else right_angle.T)  # (2, ..., T, D) @ (D, D)
         rotated *= sin[start : start + T]  # (T, D)
         rotated += heads * cos[start : start + T]  # (2, ..., T, D)

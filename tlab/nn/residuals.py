@@ -161,7 +161,7 @@ class PreNorm(Sequential):
 
 @RESIDUALS.add("post", label="Post-LN", formula="\\mathrm{norm}(x + f(x))", source="Vaswani et al. 2017")
 class PostNorm(Sequential):
-    """Normalizes the sum: the layout of the original transformer.
+    """Normalizes the sum: the layout of the original transformer. The head reads a normed sum: no final norm follows.
 
     Notice: every gradient passes through every norm on its way down. At the start the last blocks get large
     gradients whatever the depth, and without warm-up a deep model may never recover from its first steps.
