@@ -108,7 +108,7 @@ MUTATIONS = [
     # model
     ("nn/model.py", "self.position.embed_backward(dembedded, trace.start)", "pass"),
     ("nn/model.py", "dembedded * self.config.embedding_scale, trace.ids", "dembedded, trace.ids"),
-    ("nn/model.py", "dx = self.final_norm.backward(dx, trace.final_norm)", "pass"),
+    ("nn/model.py", "dx = self.final_norm.backward(dx, trace.final_norm_cache)", "pass"),
     ("nn/model.py", "for i in reversed(range(len(self.blocks)))", "for i in range(len(self.blocks))"),
     ("nn/model.py", "        space.grad[...] = 0\n", ""),
     ("nn/inits.py", "1.0 / math.sqrt(2 * self.num_layers)", "1.0 / math.sqrt(self.num_layers)"),

@@ -138,7 +138,7 @@ def stream_contributions(model: Transformer, trace: Trace, depth: int | None = N
             if branch.norm_sum is not None:
                 through(branch.norm_sum, residual.norm)
     if depth is None and model.final_norm is not None:
-        through(model.final_norm, trace.final_norm)
+        through(model.final_norm, trace.final_norm_cache)
     return [*(Contribution(name, part) for name, part in parts.items()), Contribution("offset", offset)]
 
 

@@ -53,7 +53,7 @@ class Trace(NamedTuple):
     start: int  # position of the first of the T tokens
     embedded: Array  # (B, T, C), tokens and positions: what enters the first block
     blocks: tuple[BlockTrace, ...]
-    final_norm: Any  # cache of the final norm; None where the layout has none
+    final_norm_cache: Any  # None where the layout has no final norm
     output: Array  # (B, T, C), what the head reads
     logits: Array  # (B, T, V)
 
@@ -293,14 +293,14 @@ class Transformer:
             traces.append(trace)
         if past is not None:
             past.advance(T)
-        x, final_norm = self.final_norm.forward(x) if self.final_norm else (x, None)
+        x, final_norm_cache = self.final_norm.forward(x) if self.final_norm else (x, None)
         logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
-        return logits, Trace(ids, start, embedded, tuple(traces), final_norm, x, logits)
+        return logits, Trace(ids, start, embedded, tuple(traces), final_norm_cache, x, logits)
 
     def backward(self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD) -> Array:
         """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C).
 
-        `record` receives the gradients of the trace's arrays on the way.
+        `record` receives the gradients of the trace's arrays on the way, and copies those that it keeps.
         """
         record(logits=dlogits)
         if self.head:
@@ -309,7 +309,7 @@ class Transformer:
             dx = self.embedding.unembed_backward(dlogits, trace.output)
         record(output=dx)
         if self.final_norm:
-            dx = self.final_norm.backward(dx, trace.final_norm)
+            dx = self.final_norm.backward(dx, trace.final_norm_cache)
         for i in reversed(range(len(self.blocks))):
             dx = self.blocks[i].backward(dx, trace.blocks[i], record.within(f"blocks.{i}"))
         dembedded = dx

@@ -50,7 +50,7 @@ MADE = {
     "mlp.up": Made(r"h W_\mathrm{up}", mlp.Mlp.forward, "inputs ="),
     "mlp.gate": Made(r"h W_\mathrm{gate}", mlp.Mlp.forward, "inputs ="),
     "mlp.hidden": Made(r"\phi(h W_\mathrm{up})", mlp.Mlp.forward, "hidden, activation_cache"),
-    "output": Made(r"\mathrm{norm}(x_L)\ \text{or}\ x_L", model.Transformer.forward_embedded, "x, final_norm ="),
+    "output": Made(r"\mathrm{norm}(x_L)\ \text{or}\ x_L", model.Transformer.forward_embedded, "x, final_norm_cache ="),
     "logits": Made(r"z = x U", model.Transformer.forward_embedded, "logits, _ ="),
     "probabilities": Made(r"p = \mathrm{softmax}(z)", loss.CrossEntropy.forward, "probabilities /="),
 }  # fmt: skip
@@ -94,20 +94,15 @@ class FullTrace(NamedTuple):
     loss: float
 
 
-def full_trace(checkpoint_model: Transformer, ids: Ids) -> FullTrace:
-    """Trace a text (T,) forward and backward; its tokens but the first are the targets.
-
-    Args:
-        checkpoint_model: a model of one's own: its `grad` is used.
-        ids: at least two.
-    """
+def full_trace(own_model: Transformer, ids: Ids) -> FullTrace:
+    """Trace a text (T,) forward and backward, with its tokens but the first as targets; uses the model's `grad`."""
     read, targets = ids[None, :-1], ids[None, 1:]
-    logits, trace = checkpoint_model.forward(read)
+    logits, trace = own_model.forward(read)
     value, cache = loss.CrossEntropy.forward(logits, targets)
-    arrays = dict(forward_arrays(checkpoint_model, trace))
+    arrays = dict(forward_arrays(own_model, trace))
     arrays["probabilities"] = cache.probabilities.reshape(logits.shape)
     dlogits = loss.CrossEntropy.backward(cache, logits.shape)
-    checkpoint_model.backward(dlogits, trace, KeptGradients(arrays))
+    own_model.backward(dlogits, trace, KeptGradients(arrays))
     return FullTrace(arrays, value)
 
 
