@@ -224,9 +224,7 @@ def finish(
 def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     """Write the figure; -> the files written.
 
-    Args:
-        figure: any of the above.
-        path: "loss.png" or "loss.svg" for the one, "loss" for both. Its folder must exist.
+    `path` is "loss.png" or "loss.svg" for the one, "loss" for both. Its folder must exist.
     """
     path = Path(path)
     files = [path] if path.suffix else [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]

@@ -16,10 +16,7 @@ SLICES: Registry[type[Slice]] = Registry("slice")
 def windows(subject: Subject, count: int, length: int | None = None) -> tuple[Ids, Ids]:
     """Ids and targets (N, T) of `count` windows, spread evenly over the validation split; fewer where it is short.
 
-    Args:
-        subject: its corpus is read.
-        count: windows wanted.
-        length: tokens in each; by default the context length.
+    T is `length`, by default the context length.
 
     Raises:
         ProbeError: the split has not one window of this length.

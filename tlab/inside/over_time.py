@@ -16,11 +16,8 @@ STEP_COLUMN = "step"
 def over_time(checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus: Corpus | None = None) -> Rows:
     """The rows of a probe at every checkpoint, with the step as their first column.
 
-    Args:
-        checkpoints: of one run, in any order; one at a time is held in memory.
-        probe: with its options.
-        text: what it reads.
-        corpus: what the run was trained on, for probes that need it; by default looked up by name.
+    The checkpoints are of one run, in any order; one at a time is held in memory. `corpus` is what the run was trained
+    on, for probes that need it; by default it is looked up by name.
 
     Raises:
         ProbeError: there is no checkpoint, the probe has no meaning for one of them, or its rows have a step already.
@@ -51,9 +48,7 @@ class Curves(NamedTuple):
 def curves(rows: Rows, column: str | None = None) -> Curves:
     """A line for each row of the probe's table: named by what is the same at every step and differs between lines.
 
-    Args:
-        rows: what `over_time` returns.
-        column: by default the first number that changes with time.
+    `rows` are what `over_time` returns. The default column is the first number that changes with time.
 
     Raises:
         ProbeError: no such column of numbers, or another number of rows at some step.

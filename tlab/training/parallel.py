@@ -131,12 +131,8 @@ def decide_threads(compute: ComputeConfig, batch_size: int, operations: float) -
     """`compute` with the number of threads decided: the requested one, or as many as make a step faster.
 
     How much of a machine a process may use is set by the thread limit of its BLAS: with OPENBLAS_NUM_THREADS or
-    threadpoolctl, as in joblib's workers and the app's. The default takes no more than that.
-
-    Args:
-        compute: the requested settings.
-        batch_size: sequences in a batch.
-        operations: of the forward pass over one batch, see `tlab.cost.rough_forward_flops`.
+    threadpoolctl, as in joblib's workers and the app's. The default takes no more than that. `operations` are those of
+    the forward pass over one batch, see `tlab.cost.rough_forward_flops`.
 
     Raises:
         ConfigError: more parts than the batch has sequences.
