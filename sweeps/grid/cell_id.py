@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import inspect
@@ -18,6 +17,7 @@ from tlab.nn.norms import NORMS
 from tlab.nn.residuals import RESIDUALS
 from tlab.registry import REGISTRIES, Entry
 from tlab.training.config import TrainConfig
+from tlab.training.optimizers import OPTIMIZERS
 
 SCHEMA = 2  # part of every cell's id: to be raised when the same config comes to mean other numbers
 
@@ -61,7 +61,7 @@ class Cell:
 
 
 class HashedConfig(Generic[OneConfig]):
-    """A config with the text that is hashed into a cell's id: computed once, used in thousands of cells."""
+    """A config with the texts that are hashed for ids and for aliases: made once, used in thousands of cells."""
 
     def __init__(self, config: OneConfig) -> None:
         self.config = config
@@ -71,6 +71,7 @@ class HashedConfig(Generic[OneConfig]):
         # A class from outside the lab counts by its source text: its key may stand for another class tomorrow.
         foreign = {f"{slot} {entry.key}": source_text_sha256(entry.component) for slot, entry in foreign_parts(config)}
         self.json = json.dumps([deciding, foreign], sort_keys=True, separators=(",", ":"))
+        self.function = json.dumps([effective(config), foreign], sort_keys=True, separators=(",", ":"))
 
 
 def identify(
@@ -84,8 +85,19 @@ def identify(
 
     The text counts by its sha256 and its tokenizer, not by its name or place. Host, time and number of jobs do not.
     """
-    decided = [str(SCHEMA), DTYPE, corpus_sha256, text.tokenizer, model.json, train.json, *filter(None, [measure])]
-    return hashlib.sha256("\n".join(decided).encode()).hexdigest()[:16]
+    return hashed(text, corpus_sha256, model.json, train.json, *filter(None, [measure]))
+
+
+def function_id(
+    text: TextConfig, model: HashedConfig[ModelConfig], train: HashedConfig[TrainConfig], corpus_sha256: str
+) -> str:
+    """The hash of what a cell computes: the same for all its aliases."""
+    return hashed(text, corpus_sha256, model.function, train.function)
+
+
+def hashed(text: TextConfig, corpus_sha256: str, *decided: str) -> str:
+    lines = [str(SCHEMA), DTYPE, corpus_sha256, text.tokenizer, *decided]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 # ------------------------------------------------------------------------------------------------ foreign parts
@@ -125,12 +137,25 @@ def source_text_sha256(component: type) -> str | None:
 # ------------------------------------------------------------------------------------------------ aliases
 
 
-def canonical(model: ModelConfig) -> ModelConfig:
-    """The config that stands for all those that are the same function of the same weights; often `model` itself.
+def effective(config: ModelConfig | TrainConfig) -> dict[str, Any]:
+    """What of a config decides what is computed: configs with the same are one function of the same weights.
 
-    Without a norm, layouts that place norms and do nothing else have nothing to place, and are all one function.
+    What no part reads is left out: every slot whose classes have `options` says which of them reads which. Beyond that,
+    without a norm all layouts that place norms and do nothing else are one.
     """
-    if not (NORMS[model.norm].is_identity and RESIDUALS[model.residual].only_norms_differ):
-        return model
-    first = next(key for key, layout in RESIDUALS.items() if layout.only_norms_differ)
-    return model if first == model.residual else dataclasses.replace(model, residual=first)
+    deciding = dict(vars(config))
+    for field, registry in chosen_fields(type(config)):
+        known = {name for part in registry.values() for name in getattr(part, "options", ())}
+        for unread in known.difference(getattr(registry[deciding[field]], "options", known)):
+            del deciding[unread]
+    if isinstance(config, TrainConfig):
+        deciding["data_seed"] = config.batch_seed
+        if "min_learning_rate" in deciding:
+            deciding["min_learning_rate"] = config.final_learning_rate
+        if config.weight_decay == 0:
+            deciding["optimizer"] = OPTIMIZERS[config.optimizer].without_decay or config.optimizer
+    else:
+        deciding["mlp_ratio"] = config.mlp_dim  # rounded: two ratios may be one width
+        if NORMS[config.norm].is_identity and RESIDUALS[config.residual].only_norms_differ:
+            deciding["residual"] = None
+    return deciding

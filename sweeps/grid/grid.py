@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.grid.cell_id import Cell, HashedConfig, canonical, identify
+from sweeps.grid.cell_id import Cell, HashedConfig, function_id, identify
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_of
 from tlab.config import Config, ConfigError, as_plain, field_types, type_alternatives
 from tlab.nn.config import ModelConfig
@@ -108,8 +108,8 @@ class GridExpander:
 
     def seeds_of(
         self, grid: Grid, settings: Mapping[str, Any]
-    ) -> Iterator[tuple[TextConfig, HashedConfig[ModelConfig], HashedConfig[ModelConfig], HashedConfig[TrainConfig]]]:
-        """For each seed: the text, the model, the model that stands for all its aliases, and the training."""
+    ) -> Iterator[tuple[TextConfig, HashedConfig[ModelConfig], HashedConfig[TrainConfig]]]:
+        """For each seed: the text, the model and the training."""
         parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
         for field, value in settings.items():
             parts[owner_of(field)][field] = value
@@ -118,22 +118,20 @@ class GridExpander:
         if text is None:
             return
 
-        def make_model() -> tuple[HashedConfig[ModelConfig], HashedConfig[ModelConfig]]:
+        def make_model() -> HashedConfig[ModelConfig]:
             corpus = self.corpora[text]
             model = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **parts[ModelConfig])
             check_fit(model, corpus)
-            twin = canonical(model)
-            half = HashedConfig(model)
-            return half, half if twin is model else HashedConfig(twin)
+            return HashedConfig(model)
 
-        halves = self.once((words[TextConfig], words[ModelConfig]), make_model)
+        model = self.once((words[TextConfig], words[ModelConfig]), make_model)
         for seed in grid.seeds:
             train = self.once(
                 (words[TrainConfig], repr(seed)),
                 lambda seed=seed: HashedConfig(TrainConfig(**parts[TrainConfig], seed=seed)),
             )
-            if halves is not None and train is not None:
-                yield text, *halves, train
+            if model is not None and train is not None:
+                yield text, model, train
 
 
 def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None = None) -> list[Cell]:
@@ -151,13 +149,12 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
         corpora = load_corpora(grids)
     expander = GridExpander(corpora)
     cells: dict[str, Cell] = {}
-    first_of: dict[str, str] = {}  # canonical id -> the id of the first cell that has it
+    first_of: dict[str, str] = {}  # what is computed -> the id of the first cell that computes it
     for grid, settings in ((one, settings) for one in grids for settings in one.settings()):
-        for text, model, twin, train in expander.seeds_of(grid, settings):
+        for text, model, train in expander.seeds_of(grid, settings):
             sha256 = corpora[text].sha256
             cell_id = identify(text, model, train, sha256)
-            canonical_id = cell_id if twin is model else identify(text, twin, train, sha256)
-            first = first_of.setdefault(canonical_id, cell_id)
+            first = first_of.setdefault(function_id(text, model, train, sha256), cell_id)
             if cell_id not in cells:
                 alias_of = None if first == cell_id else first
                 cells[cell_id] = Cell(cell_id, text, model.config, train.config, sha256, alias_of)

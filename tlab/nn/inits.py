@@ -20,12 +20,18 @@ class Init:
     two linear layers of a block that write into the residual stream (attention.out and mlp.down).
     """
 
+    options: ClassVar[tuple[str, ...]] = ("scale_residual",)
+    """The fields of the model config that it goes by, besides its shape."""
     starts_near_uniform: ClassVar[bool] = False
     """Whether the first logits are so small that the first loss is about log V."""
 
     def __init__(self, num_layers: int, scale_residual: bool) -> None:
         self.num_layers = num_layers
         self.scale_residual = scale_residual
+
+    def __init_subclass__(cls) -> None:
+        if not vars(cls).keys().isdisjoint({"__init__", "embedding", "matrix", "residual"}):  # another scheme
+            cls.options = vars(cls).get("options", Init.options)
 
     @property
     def depth_scale(self) -> float:
@@ -55,6 +61,7 @@ class Gpt2Init(Init):
     model starts with nearly silent blocks.
     """
 
+    options = ()
     starts_near_uniform = True
 
     def embedding(self, rng: np.random.Generator, shape: Shape) -> Array:

@@ -21,6 +21,8 @@ class Norm:
     `reference(x, epsilon)` is the norm before scale and shift.
     """
 
+    options: ClassVar[tuple[str, ...]] = ("norm_epsilon",)
+    """The fields of the model config that it goes by, besides its shape."""
     has_parameters: ClassVar[bool] = True
 
     # What a norm may state about itself. The decoder folds a norm of the stated form into the matrix after it, and
@@ -43,6 +45,7 @@ class Norm:
     def __init_subclass__(cls) -> None:
         if "forward" in vars(cls):  # another function: what the class that it inherits from states is not about it
             cls.is_identity, cls.centered = vars(cls).get("is_identity", False), vars(cls).get("centered")
+            cls.options = vars(cls).get("options", Norm.options)
 
 
 class NormCache(NamedTuple):
@@ -178,6 +181,7 @@ class NoNorm(Norm):
     start with large, uneven gradients.
     """
 
+    options = ()
     has_parameters = False
     is_identity = True
 

@@ -37,8 +37,14 @@ class Optimizer:
     options: ClassVar[tuple[str, ...]] = ("weight_decay",)
     """The fields of the training config that it reads; it has them as attributes."""
     state_names: ClassVar[tuple[str, ...]] = ()
+    without_decay: ClassVar[str | None] = None
+    """The key of the optimizer that it is where weight_decay is 0; None for itself."""
 
     weight_decay: float
+
+    def __init_subclass__(cls) -> None:
+        if "step" in vars(cls):  # another rule: what the class that it inherits from states is not about it
+            cls.without_decay = vars(cls).get("without_decay")
 
     def __init__(self, space: ParamSpace, **options: float) -> None:
         if options.keys() != set(self.options):
@@ -150,6 +156,8 @@ class AdamW(Adam):
 
     Notice: the optimizer nearly all transformers are trained with.
     """
+
+    without_decay = "adam"
 
     @staticmethod
     def reference(w, gradient, m, v, t, learning_rate, beta1, beta2, epsilon, weight_decay):

@@ -21,6 +21,10 @@ class Schedule:
     options: ClassVar[tuple[str, ...]] = ("warmup_steps", "min_learning_rate")
     """The fields of the training config that its curve goes by."""
 
+    def __init_subclass__(cls) -> None:
+        if "factor" in vars(cls):  # another curve: what the class that it inherits from states is not about it
+            cls.options = vars(cls).get("options", Schedule.options)
+
     @staticmethod
     def factor(progress: float) -> float:
         raise NotImplementedError

@@ -15,10 +15,13 @@ from sweeps.store.folder import CELLS, Store
 from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Gelu
 from tlab.nn.config import ModelConfig
+from tlab.nn.inits import INITS
 from tlab.nn.norms import NORMS
 from tlab.nn.params import ones
 from tlab.nn.residuals import RESIDUALS, PreNorm
 from tlab.training.config import TrainConfig
+from tlab.training.optimizers import OPTIMIZERS
+from tlab.training.schedules import SCHEDULES
 
 # ------------------------------------------------------------------------------------------------ the grid
 
@@ -199,14 +202,73 @@ def test_a_layout_with_weights_of_its_own_is_no_alias(small, register):
     assert [cell.alias_of for cell in cells] == [None, None]
 
 
-def test_aliases_are_the_same_run_to_the_last_bit(small):
-    grid = small(norm=("none",), residual=tuple(RESIDUALS), num_layers=(2,))
+ALIASES = [
+    ({"norm": ("none",), "residual": tuple(RESIDUALS)}, len(RESIDUALS) - 1),
+    ({"norm": ("none", "layernorm"), "norm_epsilon": (1e-5, 1e-3)}, 1),
+    ({"init": ("gpt2", "xavier"), "scale_residual": (True, False)}, 1),
+    ({"mlp_ratio": (2.0, 2.01)}, 1),  # one width
+    ({"optimizer": ("sgd", "adam"), "momentum": (0.5, 0.9)}, 1),
+    ({"optimizer": ("sgd", "adam"), "beta1": (0.5, 0.9)}, 1),
+    ({"optimizer": ("sgd", "adamw"), "beta2": (0.9, 0.99)}, 1),
+    ({"optimizer": ("sgd", "adamw"), "epsilon": (1e-8, 1e-6)}, 1),
+    ({"optimizer": ("adam", "adamw"), "weight_decay": (0.0, 0.1)}, 1),
+    ({"schedule": ("constant", "cosine"), "min_learning_rate": (1e-4, 1e-3)}, 1),
+    ({"min_learning_rate": (None, 1e-4), "learning_rate": (1e-3,)}, 1),
+]
+
+
+@pytest.mark.parametrize(("values", "number"), ALIASES, ids=["-".join(values) for values, _ in ALIASES])
+def test_an_option_that_has_no_effect_makes_aliases_that_are_the_same_run_to_the_last_bit(small, values, number):
+    grid = small(**{"num_layers": (2,), **values})
     cells, corpora = cells_of([grid]), load_corpora([grid])
-    curves = [
-        [point[1:] for point in train_cell(cell, corpora[cell.text]).curve]  # without its id
-        for cell in cells
-    ]
-    assert all(curve == curves[0] for curve in curves)
+    by_id = {cell.cell_id: cell for cell in cells}
+    aliases = [cell for cell in cells if cell.alias_of]
+    assert len(aliases) == number
+
+    def curve(cell):
+        return [point[1:] for point in train_cell(cell, corpora[cell.text]).curve]  # without its id
+
+    for cell in aliases:
+        assert curve(cell) == curve(by_id[cell.alias_of])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"norm": ("layernorm",), "norm_epsilon": (1e-5, 1e-3)},
+        {"init": ("xavier",), "scale_residual": (True, False)},
+        {"mlp_ratio": (2.0, 3.0)},
+        {"optimizer": ("sgd",), "momentum": (0.5, 0.9)},
+        {"optimizer": ("adam", "adamw"), "weight_decay": (0.1,)},
+        {"optimizer": ("sgd", "adam"), "weight_decay": (0.0,)},
+        {"schedule": ("linear", "cosine")},
+        {"schedule": ("cosine",), "min_learning_rate": (1e-4, 1e-3)},
+        {"warmup_steps": (0, 1)},
+        {"data_seed": (1, 2)},
+    ],
+    ids=lambda values: "-".join(values),
+)
+def test_an_option_that_has_an_effect_makes_no_alias(small, values):
+    assert not any(cell.alias_of for cell in cells_of([small(**values)]))
+
+
+@pytest.mark.parametrize(
+    ("registry", "parent", "method", "field", "values"),
+    [
+        (NORMS, NORMS["none"], "forward", "norm", {"norm_epsilon": (1e-5, 1e-3)}),
+        (INITS, INITS["gpt2"], "residual", "init", {"scale_residual": (True, False)}),
+        (SCHEDULES, SCHEDULES["constant"], "factor", "schedule", {"min_learning_rate": (1e-4, 1e-3)}),
+        (OPTIMIZERS, OPTIMIZERS["adamw"], "step", "optimizer", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_class_states_is_not_about_a_child_that_computes_something_else(
+    small, register, registry, parent, method, field, values
+):
+    register(registry, "mine", type("Child", (parent,), {method: vars(parent).get(method)}))
+    keys = ("adam", "mine") if field == "optimizer" else ("mine",)
+    cells = cells_of([small(**{field: keys, "weight_decay": (0.0,), **values})])
+    assert [cell.alias_of for cell in cells] == [None, None]
 
 
 def test_an_alias_is_not_trained_but_has_its_row_and_the_numbers(small, folder):
