@@ -16,10 +16,14 @@ CIRCUMSTANCES = ("tokens_per_second", "wall_seconds", "cpu_seconds", "peak_memor
 """Fields of a `Record` that depend on the run; in all others two runs of a cell are the same."""
 
 OUTCOME_COLUMNS = (
-    *("n_params", "steps_done", "val_loss", "best_val_loss", "train_loss"),
+    *("n_params", "steps_done", "val_loss", "best_val_loss", "train_loss", "tokens_per_character"),
     *("error_type", "error_message", "traceback_tail", "source", *CIRCUMSTANCES),
 )
 """Fields of a `Record` that are columns of the table of cells."""
+
+
+LOSSES = ("val_loss", "best_val_loss", "train_loss")
+PER_TOKEN, PER_CHARACTER = "nats per token", "nats per character"
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,34 @@ class Table:
 
     axes: tuple[str, ...]  # the config fields in which rows differ, besides the seed
     rows: list[dict[str, Any]]
+    unit: str = PER_TOKEN  # of the losses
+    left_out: int = 0  # rows whose losses could not be brought to the unit
 
     @property
     def columns(self) -> list[str]:
         return ["cell_id", "alias_of", "status", *self.axes, REPLICATE, *OUTCOME_COLUMNS]
+
+
+def in_one_unit(table: Table) -> Table:
+    """The table with losses that can be compared: per character, where it has several tokenizers.
+
+    A token of one tokenizer is not one of another, and neither is a loss per token. The validation split has the same
+    characters for all.
+    """
+    if len({row.get("tokenizer") for row in table.rows}) < 2 or table.unit != PER_TOKEN:
+        return table
+    ratios = {row["cell_id"]: tokens_per_character(row) for row in table.rows}
+    rows = []
+    for row in table.rows:
+        ratio, losses = ratios[row["cell_id"]], [name for name in LOSSES if row.get(name) is not None]
+        if ratio is not None or not losses:
+            rows.append({**row, **{name: row[name] * ratio for name in losses}})
+    return Table(table.axes, rows, PER_CHARACTER, len(table.rows) - len(rows))
+
+
+def tokens_per_character(row: Mapping[str, Any]) -> float | None:
+    """Of a row of the table; None where a record of an early version does not say."""
+    return row.get("tokens_per_character") or (1.0 if row.get("tokenizer", "char") == "char" else None)
 
 
 def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterable[Grid]) -> Table:

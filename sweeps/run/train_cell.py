@@ -76,6 +76,7 @@ def train_cell(
         **outcome,
         **loss_summary(records),
         n_params=trainer.model.num_parameters if trainer is not None else None,
+        tokens_per_character=corpus.tokens_per_character if trainer is not None else None,
         measured=measured,
         wall_seconds=time.perf_counter() - began,
         cpu_seconds=time.thread_time() - cpu_began,

@@ -43,6 +43,8 @@ class Record:
     val_loss: float | None = None  # on the whole validation split, after the last step
     best_val_loss: float | None = None  # the lowest of all evaluations on the validation split
     train_loss: float | None = None  # mean of the last tenth of the steps, since one batch alone says little
+    tokens_per_character: float | None = None
+    """Of the validation split, which is the same text for every tokenizer; None in a record of an early version."""
     tokens_per_second: float | None = None  # of the updates alone, without validation
     wall_seconds: float = 0.0  # of the whole cell: set-up, updates and validation
     cpu_seconds: float = 0.0  # of the thread that trained it, which has no other BLAS thread beside it

@@ -40,6 +40,11 @@ class Corpus:
     origin: str
     size: int  # characters of the whole text
 
+    @property
+    def tokens_per_character(self) -> float:
+        """Of the validation part: nats per token times this are nats per character, whatever the tokenizer."""
+        return len(self.validation) / len(self.tokenizer.decode(self.validation))
+
     def describe(self) -> dict[str, Any]:
         """What goes into the record of every run, ready for JSON."""
         return {
