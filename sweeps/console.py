@@ -11,7 +11,7 @@ from sweeps.grid.fields import REPLICATE
 from sweeps.grid.grid import Grid
 from sweeps.results.labels import configuration_name
 from sweeps.results.summary import configurations
-from sweeps.results.table import Table, differing_fields
+from sweeps.results.table import Table, differing_fields, in_one_unit
 from sweeps.run.driver import SweepResult
 from sweeps.run.plan import CostEstimate, SweepPlan
 from sweeps.store.folder import Store
@@ -80,11 +80,12 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
 
 
 def ranking(table: Table) -> str:
+    table = in_one_unit(table)
     ranked = configurations(table)
     if not ranked:
         return "no cell has a result yet"
     names = [configuration_name(configuration) for configuration in ranked]
-    heading = "final validation loss, nats per token"
+    heading = f"final validation loss, {table.unit}"
     width = max(map(len, [heading, *names]))
     lines = [f"\n{heading:<{width}}    mean  each seed"]
     for name, configuration in list(zip(names, ranked, strict=True))[:MAX_LISTED]:

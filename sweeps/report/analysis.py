@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from sweeps.results.labels import axis_name
 from sweeps.results.read import CurvesByCell, planned_cells
 from sweeps.results.stats import MARGIN
 from sweeps.results.summary import Summary, summaries
-from sweeps.results.table import Table
+from sweeps.results.table import Table, in_one_unit, tokens_per_character
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,24 @@ class Analysis:
     curves: CurvesByCell = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     margin: float = MARGIN
+
+    def __post_init__(self) -> None:
+        """Bring all losses to one unit."""
+        table = in_one_unit(self.table)
+        if table is not self.table:
+            ratios = {row["cell_id"]: tokens_per_character(row) or math.nan for row in table.rows}
+            curves = {
+                (split, metric): {
+                    cell: [(step, value * ratios[cell]) for step, value in points]
+                    for cell, points in of_metric.items()
+                    if cell in ratios
+                }
+                if metric == "loss"
+                else of_metric
+                for (split, metric), of_metric in self.curves.items()
+            }
+            object.__setattr__(self, "table", table)
+            object.__setattr__(self, "curves", curves)
 
     @cached_property
     def ranked(self) -> list[Summary]:
@@ -45,7 +64,7 @@ class Analysis:
     @property
     def planned(self) -> int:
         """How many cells the grids ask for, aliases included."""
-        return max(planned_cells(self.manifest), len(self.table.rows))
+        return max(planned_cells(self.manifest) - self.table.left_out, len(self.table.rows))
 
     @property
     def title(self) -> str:
@@ -54,9 +73,10 @@ class Analysis:
 
 COLUMNS = (
     *("axis", "first", "minus", "other_axis", "at", "minus_at", "mean", "ci_low", "ci_high", "n_seeds"),
-    *("blocks", "all_blocks", "p", "p_holm", "p_equal", "verdict"),
+    *("blocks", "all_blocks", "p", "p_holm", "p_equal", "verdict", "lost_first", "lost_minus"),
 )
-"""Of comparisons.csv. The mean is that of first minus `minus`; of an interaction, at one level minus at another."""
+"""Of comparisons.csv. The mean is that of first minus `minus`; of an interaction, at one level minus at another.
+`lost_first` and `lost_minus` are `Comparison.lost`."""
 
 
 def comparison_frame(found: Sequence[Comparison]) -> pd.DataFrame:
@@ -66,6 +86,6 @@ def comparison_frame(found: Sequence[Comparison]) -> pd.DataFrame:
         interaction = (one.axes[1], *one.second) if one.second else ("", "", "")
         mean, low, high, n = one.estimate
         ends = (low, high) if n > 1 else (None, None)
-        tests = (one.blocks, one.all_blocks, one.p, one.p_holm, one.p_equal, one.verdict)
+        tests = (one.blocks, one.all_blocks, one.p, one.p_holm, one.p_equal, one.verdict, *one.lost)
         rows.append((one.axes[0], *one.first, *interaction, mean, *ends, n, *tests))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -9,13 +9,20 @@ from typing import Any, NamedTuple
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import largest_first, subtraction
-from sweeps.results.effects import Comparison, comparisons
+from sweeps.results.effects import Comparison, comparisons, with_holm
 from sweeps.results.labels import level_name
 from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate
-from sweeps.results.summary import BEST, RATE, Summary, at_best_rate, at_rate, summaries
+from sweeps.results.summary import BEST, LOST_MORE, RATE, Summary, at_best_rate, at_rate, summaries
 from tlab.wording import several
 
-VERDICT_COLOURS = {REAL: "different", BELOW_MARGIN: "different", EQUIVALENT: "equal", INCONCLUSIVE: "unknown", BEST: ""}
+VERDICT_COLOURS = {
+    REAL: "different",
+    BELOW_MARGIN: "different",
+    EQUIVALENT: "equal",
+    INCONCLUSIVE: "unknown",
+    BEST: "",
+    LOST_MORE: "bad",
+}
 """Verdict -> class in report.css."""
 
 
@@ -30,7 +37,7 @@ def comparison_groups(analysis: Analysis) -> dict[str, list[Comparison]]:
     """Every comparison by what it allows to say, hints and the largest first; empty where there is none at all."""
     groups = {
         "Real differences": (REAL, BELOW_MARGIN),
-        f"Equivalent within {analysis.margin:g} nats per token": (EQUIVALENT,),
+        f"Equivalent within {analysis.margin:g} {analysis.table.unit}": (EQUIVALENT,),
         "Inconclusive": (INCONCLUSIVE,),
     }
     ordered = sorted(largest_first(analysis.comparisons), key=lambda one: (not one.is_hint, one.estimate.n == 0))
@@ -82,10 +89,10 @@ def rates_section(analysis: Analysis) -> Rates | None:
     columns = {f"rate {level_name(RATE, rate)}": at_rate(table, rate) for rate in rates}
     columns["each at its best rate"] = best
     by_pair: dict[tuple[str, frozenset[Any]], dict[str, Comparison]] = {}
-    for name, column in columns.items():
-        for one in comparisons(column, margin=margin):
-            found = by_pair.setdefault((one.axes[0], frozenset(one.first)), {})
-            found[name] = oriented(one, next(iter(found.values()), one))
+    named = [(name, one) for name, column in columns.items() for one in comparisons(column, margin=margin)]
+    for (name, _), one in zip(named, with_holm([one for _, one in named]), strict=True):
+        found = by_pair.setdefault((one.axes[0], frozenset(one.first)), {})
+        found[name] = oriented(one, next(iter(found.values()), one))
     counts = Counter(row[RATE] for row in best.rows if not row["alias_of"])
     rate_of = {row["cell_id"]: row[RATE] for row in best.rows}
     return Rates(
@@ -108,4 +115,4 @@ def oriented(one: Comparison, first: Comparison) -> Comparison:
     if one.first == first.first:
         return one
     mean, low, high, n = one.estimate
-    return one._replace(first=first.first, estimate=Estimate(-mean, -high, -low, n))
+    return one._replace(first=first.first, estimate=Estimate(-mean, -high, -low, n), lost=one.lost[::-1])

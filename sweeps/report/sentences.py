@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from sweeps.report.analysis import Analysis
 from sweeps.results.effects import Comparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
-from sweeps.results.stats import ALPHA, BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, seeds_needed
-from sweeps.results.summary import Summary, has_value
-from sweeps.results.table import Table
+from sweeps.results.stats import ALPHA, BELOW_MARGIN, CONFIDENCE, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, seeds_needed
+from sweeps.results.summary import LOST_MORE, Summary, count_statuses, has_value, outlying_runs
+from sweeps.results.table import PER_TOKEN, Table
 from sweeps.store.record import OK
 from tlab.wording import several
 
@@ -50,12 +50,16 @@ def comparison_sentence(one: Comparison, margin: float) -> str:
     better, worse = one.first if one.estimate.mean < 0 else one.first[::-1]
     better, worse = level_phrase(axis, better), level_phrase(axis, worse)
     first, second = (level_phrase(axis, level) for level in one.first)
-    hint, unknown = f"{better} looks better than {worse} by {size}", f"{first} against {second}: inconclusive"
+    unknown = f"{first} against {second}: inconclusive"
+    if one.is_hint:
+        unknown += f", though {better} may be better by {size}"
+    if one.is_flattered:
+        unknown = f"{better} lost more runs than {worse}, and where both ended well it is lower by {size}: inconclusive"
     sentences = {
         REAL: f"{better} is better than {worse} by {size}",
         BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g}",
         EQUIVALENT: f"{first} and {second} are equivalent within {margin:g}",
-        INCONCLUSIVE: hint if one.is_hint else unknown,
+        INCONCLUSIVE: unknown,
     }
     return sentences[one.verdict]
 
@@ -69,7 +73,7 @@ def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
         REAL: f"{difference} is {change}",
         BELOW_MARGIN: f"{difference} is {change}, which is less than {margin:g}",
         EQUIVALENT: f"{difference} is the same with {here} and with {there}, within {margin:g}",
-        INCONCLUSIVE: f"{difference} may be {change}",
+        INCONCLUSIVE: f"{difference} may be {change}, or the same",
     }
     return sentences[one.verdict]
 
@@ -95,8 +99,11 @@ def basis_sentence(one: Comparison, num_tests: int) -> str:
     if one.estimate.n > 1:
         words.append(f"p {p_in_words(one.p_holm)} after Holm")
         words.append(f"p {p_in_words(one.p_equal)} for equivalence")
+    if one.second is None and any(one.lost):
+        lost = [f"{level_phrase(one.axes[0], level)} {count}" for level, count in zip(one.first, one.lost, strict=True)]
+        words.append(f"runs lost on one side only: {listed(lost)}")
     if one.is_hint and (needed := seeds_needed(one.estimate.mean, one.spread, ALPHA / num_tests)):
-        words.append(f"about {needed} seeds might settle it")
+        words.append(f"if it is as large as it looks, about {needed} seeds would show it")
     return ", ".join(words)
 
 
@@ -114,32 +121,42 @@ def headline(analysis: Analysis) -> list[str]:
         sentences.append(
             f"Incomplete: {len(table.rows):,} of {several(planned, 'cell')} are done, and these results may change."
         )
+    if table.left_out:
+        sentences.append(
+            f"Left out are {several(table.left_out, 'cell')}: losses per token of two tokenizers cannot be compared, "
+            "and records of an early version do not say how many tokens a character has."
+        )
     if not ranked or not ranked[0].configuration.losses:
         return [*sentences, "No cell finished successfully." if table.rows else "No cell has a loss yet."]
-    sentences.append(best_sentence(ranked))
-    sentences += comparison_sentences(analysis.comparisons, analysis.margin)
-    failures = failure_sentence(table)
-    return [*sentences, failures] if failures else sentences
+    sentences.append(best_sentence(ranked, table.unit))
+    sentences += comparison_sentences(analysis.comparisons, analysis.margin, table.unit)
+    return [*sentences, *filter(None, (failure_sentence(table), lost_sentence(table), outlier_sentence(ranked)))]
 
 
-def best_sentence(ranked: Sequence[Summary]) -> str:
+def best_sentence(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> str:
     best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses]
     mean, low, high, n = best.estimate
     interval = f" ({low:.3f} to {high:.3f})" if n > 1 else ""
     seeds = "one seed" if n == 1 else f"the mean of {n} seeds with its 95 % interval"
     beaten = any(one.estimate.mean < mean for one in others)  # by a mean of fewer seeds, as some were lost
     what = "has the lowest loss of those that lost the fewest seeds" if beaten else "has the lowest loss"
-    text = f"{configuration_name(best.configuration)} {what}: {mean:.3f} nats per token{interval}, {seeds}."
+    text = f"{configuration_name(best.configuration)} {what}: {mean:.3f} {unit}{interval}, {seeds}."
     if n < 2 or not others:
         return text
-    num_different = sum(one.verdict in (REAL, BELOW_MARGIN) for one in others)
-    if num_different == len(others):
-        return f"{text} It differs from every other configuration."
-    rest = f"{len(others) - num_different} of the {len(others)} others" if num_different else "any other configuration"
-    return f"{text} It cannot be distinguished from {rest}."
+    rivals = [one for one in others if one.verdict != LOST_MORE]
+    behind = several(len(others) - len(rivals), "configuration")
+    text += f" {behind} lost more seeds." if len(rivals) < len(others) else ""
+    num_different = sum(one.verdict in (REAL, BELOW_MARGIN) for one in rivals)
+    if not rivals:
+        return text
+    which = " that lost no more" if len(rivals) < len(others) else ""
+    if num_different == len(rivals):
+        return f"{text} It differs from every other configuration{which}."
+    rest = f"{len(rivals) - num_different} of the {len(rivals)} others" if num_different else "any other configuration"
+    return f"{text} It cannot be distinguished from {rest}{which}."
 
 
-def comparison_sentences(found: Sequence[Comparison], margin: float) -> list[str]:
+def comparison_sentences(found: Sequence[Comparison], margin: float, unit: str = PER_TOKEN) -> list[str]:
     tested = [one for one in found if one.estimate.n]
     if not tested:
         return []
@@ -156,11 +173,15 @@ def comparison_sentences(found: Sequence[Comparison], margin: float) -> list[str
         f"Real differences, after Holm's correction, in {len(real)} of {total} of levels{named(real, margin)}."
     ]
     if equal:
-        sentences.append(f"Equivalence within {margin:g} nats per token in {len(equal)}{named(equal, margin)}.")
+        sentences.append(f"Equivalence within {margin:g} {unit} in {len(equal)}{named(equal, margin)}.")
     if unknown := sum(one.verdict == INCONCLUSIVE for one in tested):
         text = f"In {unknown} the sweep is inconclusive"
+        # Without Holm's correction these would be claims, and of so many comparisons some are expected to be false.
         text += (
-            f"; {len(hints)} of them point one way, but this could be noise{named(hints, margin)}." if hints else "."
+            f"; {len(hints)} of their intervals leave zero out, as {1 - CONFIDENCE:.0%} do by chance alone"
+            f"{named(hints, margin)}."
+            if hints
+            else "."
         )
         sentences.append(text)
     return sentences
@@ -173,8 +194,9 @@ def interactions_sentence(analysis: Analysis) -> str:
     return (
         "Does the difference between two levels depend on the level of another axis? Of "
         f"{several(len(found), 'such question')}, the answer is yes for {counts[REAL] + counts[BELOW_MARGIN]} "
-        f"(after Holm's correction over all), no for {counts[EQUIVALENT]} (within {analysis.margin:g} nats per token) "
-        f"and inconclusive for {counts[INCONCLUSIVE]}, of which {hints} point one way. All are in comparisons.csv."
+        f"(after Holm's correction over all), no for {counts[EQUIVALENT]} (within {analysis.margin:g} "
+        f"{analysis.table.unit}) and inconclusive for {counts[INCONCLUSIVE]}; {hints} of their intervals leave zero "
+        f"out, as {1 - CONFIDENCE:.0%} do by chance alone. All are in comparisons.csv."
     )
 
 
@@ -201,5 +223,31 @@ def failure_sentence(table: Table) -> str:
         if not any(has_value(row) for row in table.rows if row[axis] == level)
     ]
     return (
-        f"{text}{': ' + listed(lost_levels) if lost_levels else ''}. No mean includes them; they are counted beside it."
+        f"{text}{': ' + listed(lost_levels) if lost_levels else ''}. No mean includes them: a level that lost "
+        "more runs is never called better for it, and a configuration that did ranks lower."
+    )
+
+
+def lost_sentence(table: Table) -> str:
+    """How many runs each level lost, of the axes whose levels did not all lose as many."""
+    axes = []
+    for axis in table.axes:
+        rows = {level: [row for row in table.rows if row[axis] == level] for level in {r[axis]: 0 for r in table.rows}}
+        shares = {level: f"{count_statuses(found).lost} of {len(found)}" for level, found in rows.items()}
+        if len(set(shares.values())) > 1:
+            axes.append(", ".join(f"{level_phrase(axis, level)} {share}" for level, share in shares.items()))
+    return f"Runs lost, by level: {'; '.join(axes)}." if axes else ""
+
+
+def outlier_sentence(ranked: Sequence[Summary]) -> str:
+    """That some seeds make the intervals doubtful, where some do."""
+    found = outlying_runs([one.configuration for one in ranked])
+    if not found:
+        return ""
+    configuration, seed = found[0]
+    return (
+        f"{several(len(found), 'run')} ended far from the other seeds, such as seed {seed} of "
+        f"{configuration_name(configuration)} with {configuration.losses[seed]:.3f}. Where seeds are skewed or some "
+        "are stuck, a 95 % interval may hold the truth in 70 % of cases only, and p-values are as doubtful; look at "
+        "the learning curves, and take more seeds."
     )

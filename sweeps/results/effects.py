@@ -3,7 +3,11 @@
 **Balance.** A level's effect is averaged over the combinations of the other axes ("blocks") within a seed, and only
 then over seeds. Levels are compared over the same blocks in every seed that counts. Where cells are missing, because
 they diverged, failed or are still to come, the seeds and blocks are kept that leave the most numbers, and every result
-says how many of how many that is. So a diverged cell never improves a mean: the mean covers less, and says so.
+says how many of how many that is.
+
+**Lost runs.** A run that diverged or failed is a bad result, and not a missing one. It often is the run that would have
+been worst, so the mean of those that are left flatters a level that loses many. So lost runs are counted beside a
+difference; no level is called better than one that lost fewer runs, and none equivalent to one that lost others.
 
 **Aliases.** Where two levels are the same function in a block, there is nothing to compare, and it is left out.
 """
@@ -17,14 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from sweeps.grid.fields import REPLICATE
+from sweeps.results.balance import Balanced, Numbers, balance
 from sweeps.results.stats import INCONCLUSIVE, MARGIN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
 from sweeps.results.table import Table
-
-Numbers = NDArray[Any]  # any array: of values, of indices, or of bool
 
 # ------------------------------------------------------------------------------------------------ balance
 
@@ -38,6 +40,11 @@ class Cube(NamedTuple):
     functions: Numbers
     """The same shape: a number for each cell that was trained, so that aliases have the same one; -1 for none."""
     places: list[list[int]]  # of each row of the table, its (seed, level, block)
+
+    @property
+    def lost(self) -> Numbers:
+        """The same shape of bool: which cells ended without a value; not those that are still to come."""
+        return (self.functions >= 0) & ~np.isfinite(self.values)
 
 
 def cube_of(table: Table, axis_or_pair: Sequence[str]) -> Cube:
@@ -61,35 +68,6 @@ def cube_of(table: Table, axis_or_pair: Sequence[str]) -> Cube:
         at = tuple(np.transpose(places))
         cube[at], which[at] = values, ids
     return Cube(list(seeds), list(levels), cube, which, places)
-
-
-class Balanced(NamedTuple):
-    """The part of a table that is complete: every chosen block is there in every chosen seed."""
-
-    seeds: Numbers  # (number chosen,) indices
-    blocks: Numbers
-
-    @property
-    def size(self) -> int:
-        return len(self.seeds) * len(self.blocks)
-
-
-def balance(present: Numbers) -> Balanced:
-    """The seeds and blocks that are complete and leave the most numbers; more seeds where it is the same.
-
-    Seeds are taken in the order of how many blocks they have: best for up to two kinds of gaps, and never unbalanced.
-
-    Args:
-        present: (seeds, blocks) of bool.
-    """
-    order = np.argsort(-present.sum(axis=1), kind="stable")
-    best = Balanced(np.arange(0), np.arange(0))
-    for count in range(1, len(order) + 1):
-        seeds = np.sort(order[:count])
-        found = Balanced(seeds, np.flatnonzero(present[seeds].all(axis=0)))
-        if found.size and found.size >= best.size:
-            best = found
-    return best
 
 
 # ------------------------------------------------------------------------------------------------ effects
@@ -160,13 +138,13 @@ def balanced_rows(table: Table, axis: str) -> list[dict[str, Any]]:
 
 def effects_frame(table: Table) -> pd.DataFrame:
     """The main effects of all axes, one row per level; an interval is empty if there are fewer than two seeds."""
-    columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks")
+    columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks", "n_lost")
     axes = [axis for axis in table.axes if len({row[axis] for row in table.rows}) > 1]
     rows = []
     for effect in itertools.chain.from_iterable(main_effects(table, axis) for axis in axes):
         mean, low, high, n = effect.estimate
         ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (math.nan, math.nan)
-        rows.append((effect.axis, effect.level, mean, *ends, n, effect.blocks))
+        rows.append((effect.axis, effect.level, mean, *ends, n, effect.blocks, effect.counts.lost))
     return pd.DataFrame(rows, columns=list(columns))
 
 
@@ -184,15 +162,25 @@ class Comparison(NamedTuple):
     blocks: int
     all_blocks: int  # combinations of the other axes in which the two are different functions
     spread: float  # standard deviation of the difference over seeds; nan with fewer than two
+    lost: tuple[int, int] = (0, 0)
+    """Runs that diverged or failed, of the first level and of the other; of an interaction, where that raises the
+    difference and where it lowers it. Those lost on both sides are not counted."""
+
+    @property
+    def is_flattered(self) -> bool:
+        """Whether the side that looks better lost more runs, and so may look better for that alone."""
+        first, other = self.lost
+        return first > other if self.estimate.mean < 0 else other > first
 
     @property
     def is_hint(self) -> bool:
         """Whether the interval leaves zero out, and yet it is not enough for one comparison of many."""
-        return self.verdict == INCONCLUSIVE and self.estimate.excludes_zero
+        return self.verdict == INCONCLUSIVE and self.estimate.excludes_zero and not self.is_flattered
 
     @property
     def verdict(self) -> str:
-        return verdict_of(self.p_holm, self.p_equal)
+        """One of `VERDICTS`. A lost run is a bad result: it speaks against its level, and against equivalence."""
+        return verdict_of(1.0 if self.is_flattered else self.p_holm, 1.0 if any(self.lost) else self.p_equal)
 
 
 def comparisons(table: Table, margin: float = MARGIN) -> list[Comparison]:
@@ -234,15 +222,24 @@ def compare(
     `pairs` are the levels' indices; what is zero by its aliases alone (`trivially_zero`) is left out. `first` and
     `second` are the levels of the first axis, and those of the second one, where there are two.
     """
-    by_pair = [cube.values[:, i] - cube.values[:, j] for i, j in pairs]  # (seeds, blocks) each
-    differences = by_pair[0] - by_pair[1] if len(by_pair) > 1 else by_pair[0]
+
+    def difference(of_levels: Numbers) -> Numbers:
+        """(seeds, levels, blocks) -> (seeds, blocks)."""
+        by_pair = [of_levels[:, i] - of_levels[:, j] for i, j in pairs]
+        return by_pair[0] - by_pair[1] if len(by_pair) > 1 else by_pair[0]
+
+    differences = difference(cube.values)
     same = trivially_zero(cube.functions, pairs)
+    lost = np.where(same, 0, difference(cube.lost.astype(int)))
     kept = balance(np.isfinite(differences) & ~same)
     per_seed = differences[np.ix_(kept.seeds, kept.blocks)].mean(axis=1) if kept.size else np.zeros(0)
     p, p_equal = difference_p(per_seed), equality_p(per_seed, margin)
     all_blocks = int((~same.any(axis=0)).sum())
     spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan
-    return Comparison(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread)
+    return Comparison(
+        *(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread),
+        lost=(int(lost.clip(min=0).sum()), int(-lost.clip(max=0).sum())),
+    )
 
 
 def trivially_zero(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numbers:

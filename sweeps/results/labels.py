@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeps.grid.fields import registry_of
 from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL
-from sweeps.results.summary import BEST, Configuration
+from sweeps.results.summary import BEST, LOST_MORE, Configuration
 from sweeps.store.provenance import without_folders
 
 
@@ -41,6 +41,7 @@ VERDICT_NAMES = {
     EQUIVALENT: "equivalent within the margin",
     INCONCLUSIVE: "inconclusive",
     BEST: "best",
+    LOST_MORE: "lost more seeds",
 }
 
 

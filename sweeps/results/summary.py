@@ -12,13 +12,27 @@ import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 
 from sweeps.grid.fields import REPLICATE
-from sweeps.results.stats import MARGIN, Estimate, difference_p, equality_p, estimate, holm, paired, verdict_of
+from sweeps.results.balance import balance
+from sweeps.results.stats import (
+    MARGIN,
+    MAX_ROUNDING,
+    Estimate,
+    confidence_set,
+    equality_p,
+    estimate,
+    paired,
+    verdict_of,
+)
 from sweeps.results.table import Table
 from sweeps.store.record import DIVERGED, OK
 
 MEASURE = "val_loss"
 RATE = "learning_rate"
 BEST = "best"  # in place of a verdict, of the configuration that the others are compared with
+OUTLYING = 10.0
+"""Typical distances. In at most 5 % of sweeps of normal noise some run is that far out, whatever the grid and the
+seeds; of 15 % of stuck runs, ten standard deviations away, most are."""
+LOST_MORE = "lost more seeds"  # in place of a verdict, of one whose mean would be that of its lucky seeds
 
 
 class Counts(NamedTuple):
@@ -27,6 +41,11 @@ class Counts(NamedTuple):
     ok: int
     diverged: int
     failed: int  # raised, was killed, or took too long
+
+    @property
+    def lost(self) -> int:
+        """How many have no loss."""
+        return self.diverged + self.failed
 
     @property
     def caveat(self) -> str:
@@ -103,7 +122,26 @@ def configurations(table: Table) -> list[Configuration]:
             configuration.losses[seed] = row[MEASURE]
         else:
             (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
-    return sorted(found.values(), key=lambda one: (len(one.diverged) + len(one.failed), one.mean))
+    return sorted(found.values(), key=lambda one: (one.counts.lost, one.mean))
+
+
+def outlying_runs(found: Sequence[Configuration]) -> list[tuple[Configuration, int]]:
+    """Each run, as its configuration and seed, that ended far from the others: stuck, perhaps, or of skewed noise.
+
+    What a seed does to all configurations is taken off, and then what a configuration has in all seeds; far is
+    `OUTLYING` times as far from there as the typical run.
+    """
+    seeds = sorted({seed for one in found for seed in one.losses})
+    with_losses = [one for one in found if one.losses]
+    losses = np.array([[one.losses.get(seed, math.nan) for seed in seeds] for one in with_losses])
+    if losses.size == 0:
+        return []
+    rest = losses - np.nanmedian(losses, axis=0) if len(with_losses) > 1 else losses
+    distances = np.abs(rest - np.nanmedian(rest, axis=1, keepdims=True))
+    usual = distances[distances > MAX_ROUNDING]
+    if not len(usual):
+        return []
+    return [(with_losses[i], seeds[j]) for i, j in zip(*np.where(distances > OUTLYING * np.median(usual)), strict=True)]
 
 
 class Summary(NamedTuple):
@@ -112,7 +150,7 @@ class Summary(NamedTuple):
     configuration: Configuration
     estimate: Estimate
     minus_best: Estimate  # paired by seed, to the best configuration
-    verdict: str  # whether it differs from the best one: one of `stats.VERDICTS`; for the best one itself, `BEST`
+    verdict: str  # whether it differs from the best one: one of `stats.VERDICTS`, or `BEST` or `LOST_MORE`
 
     @property
     def deviation(self) -> float:
@@ -123,19 +161,26 @@ class Summary(NamedTuple):
 def summaries(table: Table, margin: float = MARGIN) -> list[Summary]:
     """A summary of each configuration, aliases together, in the order of `configurations`.
 
-    That the best one is best is in part luck, as it was picked for it; so the others' distances to it are a little
-    too large. Holm's correction is over all of them.
+    Whether one differs from the best is a question for `confidence_set`, among those that lost no more seeds.
     """
     ranked = configurations(table)
-    differences = [paired(one.losses, ranked[0].losses) for one in ranked]
-    adjusted = holm([difference_p(one) if len(one) > 1 else math.nan for one in differences[1:]])
-    verdicts = [
-        verdict_of(p, equality_p(difference, margin)) for p, difference in zip(adjusted, differences[1:], strict=True)
-    ]
-    return [
-        Summary(configuration, estimate(list(configuration.losses.values())), estimate(difference), verdict)
-        for configuration, difference, verdict in zip(ranked, differences, [BEST, *verdicts], strict=False)
-    ]
+    if not ranked:
+        return []
+    best = ranked[0]
+    seeds = sorted(best.losses)
+    values = np.array([[one.losses.get(seed, math.nan) for seed in seeds] for one in ranked]).T
+    rivals = np.array([one.counts.lost == best.counts.lost for one in ranked])
+    kept = balance(np.isfinite(values) & rivals)
+    differs = np.zeros(len(ranked), bool)
+    if len(kept.seeds) > 1:  # the best one has all the seeds, so it is the first that is kept
+        differs[kept.blocks] = np.logical_not(confidence_set(values[np.ix_(kept.seeds, kept.blocks)], 0))
+    found = []
+    for place, one in enumerate(ranked):
+        difference = paired(one.losses, best.losses)
+        verdict = verdict_of(0.0 if differs[place] else 1.0, equality_p(difference, margin))
+        verdict = BEST if place == 0 else verdict if rivals[place] else LOST_MORE
+        found.append(Summary(one, estimate(list(one.losses.values())), estimate(difference), verdict))
+    return found
 
 
 def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
@@ -178,7 +223,9 @@ def at_best_rate(table: Table) -> Table:
         values = [row[MEASURE] for row in rows if has_value(row)]
         return -len(values), float(np.mean(values)) if values else math.inf
 
-    return Table(others, [row for by_rate in groups.values() for row in min(by_rate.values(), key=badness)])
+    rows = [row for by_rate in groups.values() for row in min(by_rate.values(), key=badness)]
+    known = {None, *(row["cell_id"] for row in rows)}  # an alias may have its best rate where the other one has not
+    return Table(others, [row if row["alias_of"] in known else {**row, "alias_of": None} for row in rows])
 
 
 def at_rate(table: Table, rate: Any) -> Table:

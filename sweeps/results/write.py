@@ -13,7 +13,7 @@ import pandas as pd
 
 from sweeps.results.effects import effects_frame
 from sweeps.results.summary import summaries, summary_frame
-from sweeps.results.table import Table
+from sweeps.results.table import Table, in_one_unit
 from sweeps.store.record import CurveRow
 from tlab.files import replaced, write_atomically
 
@@ -58,7 +58,8 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
 
 
 def write_summary(folder: Path, table: Table) -> None:
-    frame = summary_frame(table, summaries(table)) if table.rows else summary_frame(table, [])
+    table = in_one_unit(table)
+    frame = summary_frame(table, summaries(table))
     write_atomically(folder / "summary.csv", frame.to_csv(index=False).encode())
     with replaced(folder / "summary.parquet") as file:
         frame.to_parquet(file, index=False)
@@ -66,4 +67,4 @@ def write_summary(folder: Path, table: Table) -> None:
 
 def write_effects(folder: Path, table: Table) -> None:
     """Rewrite effects.csv. Its levels have several types, which a column of Parquet cannot have."""
-    write_atomically(folder / "effects.csv", effects_frame(table).to_csv(index=False).encode())
+    write_atomically(folder / "effects.csv", effects_frame(in_one_unit(table)).to_csv(index=False).encode())

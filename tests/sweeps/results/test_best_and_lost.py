@@ -1,0 +1,206 @@
+"""Comparison with the best, runs that were lost, and numbers that are equal but for rounding: what may be claimed."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sweeps.report.analysis import Analysis
+from sweeps.report.result_sections import oriented
+from sweeps.report.sentences import (
+    basis_sentence,
+    best_sentence,
+    comparison_sentence,
+    headline,
+    lost_sentence,
+    outlier_sentence,
+)
+from sweeps.results.effects import comparisons, effects_frame, interactions
+from sweeps.results.stats import EQUIVALENT, INCONCLUSIVE, REAL, confidence_set, difference_p, equality_p, estimate
+from sweeps.results.summary import BEST, LOST_MORE, at_best_rate, configurations, outlying_runs, summaries
+from sweeps.results.table import Table
+
+CHANCE = 2 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def table(losses, axis="residual"):
+    """Level -> its loss in each seed, None where the run diverged."""
+    return Table(
+        (axis,),
+        [
+            {"cell_id": f"{level}-{seed}", "alias_of": None, "status": "ok" if loss is not None else "diverged",
+             axis: level, "seed": seed, "val_loss": loss}
+            for level, of_level in losses.items() for seed, loss in enumerate(of_level)
+        ],
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ the best of many
+
+
+@pytest.mark.parametrize(("num_configurations", "num_seeds"), [(3, 5), (12, 3), (28, 5)])
+def test_of_configurations_that_are_all_alike_none_is_told_from_the_best_in_more_than_5_percent(
+    num_configurations, num_seeds
+):
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(200):
+        found = summaries(table(dict(enumerate(2 + 0.03 * rng.standard_normal((num_configurations, num_seeds))))))
+        wrong += any(one.verdict not in (BEST, INCONCLUSIVE, EQUIVALENT) for one in found)
+    assert wrong / 200 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 200)
+
+
+def test_what_is_clearly_worse_than_the_best_is_told_from_it_step_by_step():
+    rng = np.random.default_rng(1)
+    means = np.array([0.0, 0.01, 0.5, 5.0, 5.1])  # the last two alone make the others look alike
+    values = means + 0.03 * rng.standard_normal((5, 5))
+    assert confidence_set(values, 0).tolist() == [True, True, False, False, False]
+
+
+def test_two_are_judged_by_the_t_test():
+    values = np.array([[1.0, 1.2], [1.0, 1.25], [1.0, 1.18]])
+    assert difference_p(values[:, 0] - values[:, 1]) < 0.05
+    assert confidence_set(values, 0).tolist() == [True, False]
+    assert confidence_set(values[:, ::-1], 1).tolist() == [False, True]
+
+
+def test_a_configuration_five_times_as_noisy_as_the_others_is_told_apart_in_a_tenth_at_most():
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        values = rng.standard_normal((5, 6)) * np.array([5, 1, 1, 1, 1, 1])
+        wrong += not confidence_set(values, int(values.mean(axis=0).argmin())).all()
+    assert wrong / 400 <= 0.1 + CHANCE
+
+
+def test_the_same_values_have_the_same_verdict():
+    values = np.random.default_rng(0).standard_normal((4, 9))
+    assert confidence_set(values, 0).tolist() == confidence_set(values, 0).tolist()
+
+
+# ------------------------------------------------------------------------------------------------ lost runs
+
+
+def test_a_level_that_lost_more_runs_is_never_called_better():
+    (one,) = comparisons(table({"pre": [2.1, 2.2, 2.15, 2.3, 2.4], "post": [2.0, 2.1, 2.05, None, 2.3]}))
+    assert one.lost == (0, 1) and one.p_holm <= 0.05 and one.estimate.mean > 0
+    assert (one.verdict, one.is_hint, one.is_flattered) == (INCONCLUSIVE, False, True)
+    assert comparison_sentence(one, 0.02) == (
+        "Post-LN lost more runs than Pre-LN, and where both ended well it is lower by 0.100: inconclusive"
+    )
+    assert "runs lost on one side only: Pre-LN 0 and Post-LN 1" in basis_sentence(one, 1)
+
+
+def test_a_level_may_be_better_than_one_that_lost_more():
+    (one,) = comparisons(table({"pre": [2.0, 2.1, 2.05, 2.2, 2.3], "post": [2.1, 2.2, 2.15, None, 2.4]}))
+    assert (one.verdict, one.is_flattered) == (REAL, False)
+    turned = oriented(one, one._replace(first=one.first[::-1]))
+    assert (turned.lost, turned.is_flattered, turned.verdict) == ((1, 0), False, REAL)
+
+
+def test_two_levels_of_which_one_lost_a_run_are_not_equivalent():
+    (one,) = comparisons(table({"pre": [2.0, 2.1, 2.05, 2.2], "post": [2.0, 2.1001, 2.05, None]}))
+    assert one.p_equal <= 0.05 and one.verdict == INCONCLUSIVE
+
+
+def test_runs_that_both_lost_are_no_difference():
+    (one,) = comparisons(table({"pre": [2.0, 2.1, 2.05, None], "post": [2.0, 2.1001, 2.05, None]}))
+    assert one.lost == (0, 0) and one.verdict == EQUIVALENT
+
+
+def test_a_level_that_loses_its_worst_runs_is_called_better_in_no_more_than_5_percent():
+    for num_seeds in (5, 10, 20):
+        rng = np.random.default_rng(0)
+        wrong = 0
+        for _ in range(400):
+            pre, post = 2 + 0.03 * rng.standard_normal((2, num_seeds))
+            kept = [loss if loss < 2 + 0.03 * 0.5244 else None for loss in post]  # but for its worst 30 %
+            found = table({"pre": pre.tolist(), "post": kept})
+            wrong += comparisons(found)[0].verdict == REAL or summaries(found)[1].verdict == REAL
+        assert wrong / 400 <= 0.05 + CHANCE
+
+
+def test_an_interaction_is_not_claimed_for_runs_that_were_lost():
+    rows = []
+    for norm, residual, shift in (("a", "c", 0), ("b", "c", 0), ("a", "d", 0), ("b", "d", -0.5)):
+        for seed in range(5):
+            lost = (norm, residual, seed) == ("b", "d", 4)
+            rows.append({"cell_id": f"{norm}{residual}{seed}", "alias_of": None, "norm": norm, "residual": residual,
+                         "status": "diverged" if lost else "ok", "seed": seed,
+                         "val_loss": None if lost else 2.0 + shift + 0.01 * (seed % 2) * (norm == "b")})  # fmt: skip
+    (one,) = interactions(Table(("norm", "residual"), rows))
+    assert one.p_holm < 0.05 and one.lost == (1, 0) and one.estimate.mean == pytest.approx(-0.5)
+    assert one.verdict == INCONCLUSIVE  # the run that was lost might have been the worst of them
+
+
+def test_a_configuration_that_lost_more_seeds_ranks_behind_and_is_called_so():
+    found = summaries(table({"pre": [2.1, 2.2, 2.15], "post": [2.0, 2.1, None], "sandwich": [2.5, 2.61, 2.53]}))
+    assert [one.configuration.levels["residual"][0] for one in found] == ["pre", "sandwich", "post"]
+    assert [one.verdict for one in found] == [BEST, REAL, LOST_MORE]
+    assert best_sentence(found).endswith(
+        "1 configuration lost more seeds. It differs from every other configuration that lost no more."
+    )
+
+
+def test_lost_runs_are_counted_by_level():
+    found = table({"pre": [2.1, 2.2], "post": [2.0, None]})
+    assert lost_sentence(found) == "Runs lost, by level: Pre-LN 0 of 2, Post-LN 1 of 2."
+    assert lost_sentence(found) in headline(Analysis(found))
+    assert lost_sentence(table({"pre": [2.1, None], "post": [2.0, None]})) == ""
+    assert effects_frame(found)["n_lost"].tolist() == [0, 1]
+
+
+def test_an_alias_keeps_its_row_where_the_other_one_has_another_best_rate():
+    rows = [
+        {"cell_id": f"{name}-{rate}", "alias_of": f"a-{rate}" if (name, rate) == ("b", 0.1) else None, "status": "ok",
+         "norm": name, "learning_rate": rate, "seed": 0, "val_loss": loss}
+        for name, rate, loss in (("a", 0.1, 2.0), ("a", 1.0, 1.9), ("b", 0.1, 2.0), ("b", 1.0, 2.2))
+    ]  # fmt: skip
+    best = at_best_rate(Table(("norm", "learning_rate"), rows))
+    assert [(row["cell_id"], row["alias_of"]) for row in best.rows] == [("a-1.0", None), ("b-0.1", None)]
+    assert len(summaries(best)) == 2
+
+
+# ------------------------------------------------------------------------------------------------ rounding
+
+
+def test_what_differs_by_rounding_alone_does_not_differ():
+    values = [5.6e-17] * 5
+    assert difference_p(values) == 1.0 and not estimate(values).excludes_zero
+    assert difference_p([5e-17, 4e-17, 6e-17]) == 1.0
+    assert equality_p(values) == 0.0
+    first = [2.1, 2.2, 2.3]
+    (one,) = comparisons(table({"pre": first, "post": [np.nextafter(loss, 3) for loss in first]}))
+    assert one.verdict == EQUIVALENT
+    assert summaries(table({"pre": first, "post": [np.nextafter(loss, 3) for loss in first]}))[1].verdict == EQUIVALENT
+
+
+# ------------------------------------------------------------------------------------------------ skewed or stuck seeds
+
+
+def test_a_stuck_run_is_warned_of():
+    rng = np.random.default_rng(0)
+    losses = 2 + 0.01 * rng.standard_normal((4, 5)) + 0.1 * rng.standard_normal(5)  # seeds differ: that is no outlier
+    assert outlier_sentence(summaries(table(dict(enumerate(losses.tolist()), pre=losses[0].tolist()), "norm"))) == ""
+    losses[2, 3] += 0.5
+    found = summaries(table(dict(zip(("pre", "post", "sandwich", "other"), losses.tolist(), strict=True))))
+    assert [(one.levels["residual"], seed) for one, seed in outlying_runs([one.configuration for one in found])] == [
+        (["sandwich"], 3)
+    ]
+    words = f"1 run ended far from the other seeds, such as seed 3 of Sandwich-LN with {losses[2, 3]:.3f}."
+    assert outlier_sentence(found).startswith(words)
+
+
+def test_normal_seeds_are_seldom_warned_of_and_stuck_ones_mostly():
+    rng = np.random.default_rng(0)
+    warned = {0.0: 0, 0.15: 0}
+    for share in warned:
+        for _ in range(200):
+            losses = rng.standard_normal((6, 5)) + 10 * (rng.random((6, 5)) < share)
+            warned[share] += bool(outlying_runs(configurations(table(dict(enumerate(losses.tolist()))))))
+    assert warned[0.0] / 200 <= 0.05 and warned[0.15] / 200 > 0.5
+
+
+def test_without_a_loss_nothing_is_outlying():
+    assert outlying_runs(configurations(table({"pre": [None, None]}))) == []
+    assert outlying_runs(configurations(table({"pre": [2.0, 2.0], "post": [2.0, 2.0]}))) == []
