@@ -15,12 +15,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from sweeps.grid.fields import REPLICATE
-from sweeps.report.run_figures import CellCurves, draw_levels, draw_losses_across, level_styles, levels_of, write_beside
+from sweeps.report.run_figures import (
+    CellCurves,
+    draw_levels,
+    draw_losses_across,
+    level_styles,
+    levels_of,
+    step_label,
+    write_beside,
+)
 from sweeps.results.effects import Effect, interaction_residuals
 from sweeps.results.labels import axis_name, level_name, level_phrase
+from sweeps.results.stats import MARGIN
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
-from sweeps.results.table import Table
-from tlab.figures import BLUE, FONT, GREY, LOSS_LABEL, escape, finish, new_figure, tidy
+from sweeps.results.table import PER_TOKEN, Table
+from tlab.figures import BLUE, FONT, GREY, escape, finish, new_figure, tidy
 
 GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss
 RESIDUAL_COLOURS = "PuOr"  # two hues that can be told apart with every kind of colour vision
@@ -56,13 +65,19 @@ def grid_figure(table: Table) -> Figure:
     names = [escape(" · ".join(map(level_phrase, down, row))) for row in rows]
     width = 1.6 + 0.075 * max(map(len, names), default=0) + min(9.0, 0.85 * len(columns))
     figure, axes = new_figure(max(4.6, width), 1.9 + 0.27 * len(rows))
-    colours = draw_squares(axes, means, GRID_COLOURS, loss_limits(means))
-    for i, j in itertools.product(range(len(rows)), range(len(columns))):
-        write_cell(axes, colours, i, j, means[i, j], count_statuses(cells.get((rows[i], columns[j]), ())), len(columns))
+    limits = loss_limits(means)
+    shades = means.copy()
+    for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
+        if np.isfinite(means[i, j]) and count_statuses(cells[row, column]).lost:
+            shades[i, j] = max(limits[1], means[i, j])  # a lost run is a bad result, whatever the mean of the others
+    colours = draw_squares(axes, shades, GRID_COLOURS, limits)
+    for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
+        counts = count_statuses(cells.get((row, column), ()))
+        write_cell(axes, ink_on(colours, shades[i, j]), i, j, means[i, j], counts, len(columns))
     label_squares(axes, names, [escape(level_name(across, level)) for level in columns], 60)
     axes.set_xlabel(escape(axis_name(across)))
     extend = "max" if np.nanmax(means, initial=0.0) > (colours.norm.vmax or 0.0) else "neither"
-    draw_scale(figure, axes, colours, "final validation " + LOSS_LABEL, extend)
+    draw_scale(figure, axes, colours, f"final validation loss ({table.unit})", extend)
     averaged = [axis_name(axis) for axis in table.axes if axis != across and axis not in down]
     title = "Final validation loss of the grid" + (f", mean over {', '.join(averaged)}" if averaged else "")
     return finish(figure, axes, title)
@@ -74,13 +89,16 @@ def rows_of(table: Table, axes: Sequence[str]) -> list[tuple[Any, ...]]:
     return sorted(found, key=lambda row: [place[level] for place, level in zip(places, row, strict=True)])
 
 
-def loss_limits(means: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest loss that have a colour of their own: one wild cell must not make all others look alike."""
+def loss_limits(means: np.ndarray, margin: float = MARGIN) -> tuple[float, float]:
+    """Lowest and highest loss that have a colour of their own: one wild cell must not make all others look alike.
+
+    They are at least a margin apart: what is called equivalent looks so.
+    """
     found = means[np.isfinite(means)]
     if not len(found):
         return 0.0, 1.0
     lowest, middle, highest = found.min(), np.median(found), found.max()
-    return float(lowest), float(min(highest, middle + OUTLIER * max(middle - lowest, 1e-3)))
+    return float(lowest), float(max(lowest + margin, min(highest, middle + OUTLIER * max(middle - lowest, 1e-3))))
 
 
 def draw_squares(axes: Axes, values: np.ndarray, colours: str, limits: tuple[float, float]) -> ScalarMappable:
@@ -103,14 +121,12 @@ def label_squares(axes: Axes, rows: Sequence[str], columns: Sequence[str], room:
     axes.set_yticks(range(len(rows)), rows)
 
 
-def write_cell(
-    axes: Axes, colours: ScalarMappable, i: int, j: int, mean: float, counts: Counts, num_columns: int
-) -> None:
+def write_cell(axes: Axes, ink: str, i: int, j: int, mean: float, counts: Counts, num_columns: int) -> None:
     remark = " ".join(f"{n} {w}" for n, w in ((counts.diverged, "div."), (counts.failed, "fail.")) if n)
     number = f"{mean:.3f}" if math.isfinite(mean) else ""
     text = remark if num_columns > MAX_NUMBERED_COLUMNS else " | ".join(filter(None, (number, remark)))
     size = 8 if not remark or num_columns <= 5 else 6.5
-    axes.text(j, i, text, ha="center", va="center", fontsize=size, color=ink_on(colours, mean))
+    axes.text(j, i, text, ha="center", va="center", fontsize=size, color=ink)
 
 
 def ink_on(colours: ScalarMappable, value: float) -> str:
@@ -130,8 +146,13 @@ def draw_scale(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, 
 # ------------------------------------------------------------------------------------------------ effects
 
 
-def main_effects_figure(effects: Sequence[Effect]) -> Figure:
-    """Each level's mean minus that of all levels of its axis, with its 95 % interval; left of the line is better."""
+def main_effects_figure(effects: Sequence[Effect], unit: str = PER_TOKEN) -> Figure:
+    """Each level's mean minus that of all levels of its axis, with its 95 % interval; left of the line is better.
+
+    Args:
+        effects: of one axis or of several, from `effects.main_effects`.
+        unit: of their losses.
+    """
     drawn = list(effects)
     num_rows = max(3, len(drawn) + len({one.axis for one in drawn}))
     figure, axes = new_figure(5.8, 1.3 + 0.29 * num_rows)
@@ -151,7 +172,7 @@ def main_effects_figure(effects: Sequence[Effect]) -> Figure:
     axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks], fontsize=9)
     reach = axis_reach(drawn)
     axes.set(ylim=(max(y - 0.4, 1.0), -0.6), xlim=(-reach, reach))
-    axes.set_xlabel("loss minus the mean of all levels (nats per token); lower is better")
+    axes.set_xlabel(f"loss minus the mean of all levels ({unit}); lower is better")
     seeds = max((one.estimate.n for one in drawn), default=0)
     intervals = "one seed, so no intervals" if seeds < 2 else f"{seeds} seeds, 95 % intervals"
     return finish(figure, axes, f"Main effects ({intervals})")
@@ -173,7 +194,7 @@ def axis_reach(effects: Sequence[Effect]) -> float:
     means = [abs(one.estimate.mean) for one in effects if one.estimate.n]
     ends = [max(-one.estimate.low, one.estimate.high) for one in effects if one.estimate.n > 1]
     largest = max(means, default=0.0)
-    return 1.08 * (min(max(ends, default=largest), 4 * largest) if ends else largest) or 0.01
+    return max(MARGIN, 1.08 * (min(max(ends, default=largest), 4 * largest) if ends else largest))
 
 
 def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
@@ -182,7 +203,7 @@ def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
     if len(second) > len(first):  # the longer one runs down, where a phone has room
         axes_pair, first, second, values = (axes_pair[1], axes_pair[0]), second, first, values.T
     figure, axes = new_figure(max(4.4, 2.0 + 0.75 * len(second)), 1.75 + 0.3 * len(first))
-    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1e-3
+    largest = float(np.nanmax(np.abs(values), initial=MARGIN))  # what is within the margin is pale
     colours = draw_squares(axes, values, RESIDUAL_COLOURS, (-largest, largest))
     if len(second) <= MAX_NUMBERED_COLUMNS:
         for (i, j), value in np.ndenumerate(values):
@@ -193,14 +214,15 @@ def interaction_figure(table: Table, axes_pair: tuple[str, str]) -> Figure:
         for axis, levels in zip(axes_pair, (first, second), strict=True)
     )
     label_squares(axes, down, across, 45)
-    draw_scale(figure, axes, colours, "deviation from the sum of effects (nats per token)")
+    draw_scale(figure, axes, colours, f"deviation from the sum of effects ({table.unit})")
     return finish(figure, axes, " with ".join(map(axis_name, axes_pair)))
 
 
 # ------------------------------------------------------------------------------------------------ cost
 
 
-COSTS = {"wall_seconds": "seconds per run", "n_params": "parameters"}  # column -> the label of its axis
+COSTS = {"cpu_seconds": "processor seconds per run", "n_params": "parameters"}
+"""Column -> the label of its axis. Time is the processor's: by the clock, a cell that shared it looks slower."""
 
 
 def cost_figure(table: Table, column: str) -> Figure:
@@ -222,17 +244,19 @@ def cost_figure(table: Table, column: str) -> Figure:
         losses = list(one.losses.values())
         colour = colours[one.levels[coloured][0]] if table.axes else next(iter(colours.values()))
         axes.plot([cost, cost], [min(losses), max(losses)], color=colour, linewidth=1, alpha=0.5)
-        axes.plot([cost], [one.mean], "o", color=colour, markersize=6, mew=0, alpha=0.85)
-    front = pareto([(cost, one.mean) for cost, one in shown])
+        inside = "none" if one.counts.lost else colour
+        axes.plot([cost], [one.mean], "o", color=colour, markerfacecolor=inside, markersize=6, alpha=0.85)
+    fewest = min(one.counts.lost for _, one in shown)
+    front = pareto([(cost, one.mean) for cost, one in shown if one.counts.lost == fewest])
     axes.plot(*zip(*front, strict=True), color=GREY, linewidth=1, linestyle="--", zorder=1)
     tidy(axes)
     axes.margins(x=0.06)
-    axes.set_xlabel(COSTS[column] + (" (mean over seeds)" if column == "wall_seconds" else ""))
-    axes.set_ylabel(f"final validation {LOSS_LABEL}")
-    if column == "wall_seconds":
+    axes.set_xlabel(COSTS[column] + (" (mean over seeds)" if column == "cpu_seconds" else ""))
+    axes.set_ylabel(f"final validation loss ({table.unit})")
+    if column == "cpu_seconds":
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    return finish(figure, axes, f"Loss against {'time' if column == 'wall_seconds' else 'parameters'}")
+    return finish(figure, axes, f"Loss against {'processor time' if column == 'cpu_seconds' else 'parameters'}")
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -263,7 +287,7 @@ def gradient_norm_figure(table: Table, norms: CellCurves, axis: str) -> Figure:
     axes.yaxis.set_major_locator(FixedLocator([decade + math.log10(m) for decade in decades for m in per_decade]))
     axes.set_ylim(low, high)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.2g}"))
-    axes.set(ylabel="gradient norm", xlabel="step")
+    axes.set(ylabel="gradient norm", xlabel=step_label(norms))
     return finish(figure, axes, axis_name(axis))
 
 

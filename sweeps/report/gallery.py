@@ -73,14 +73,14 @@ def report_figures(analysis: Analysis) -> Iterator[ReportFigure]:
     if table.axes:
         caption = (
             "Each square is one configuration. The number is the mean over seeds; diverged and failed seeds are "
-            "counted beside it."
+            "counted beside it, and a configuration that lost one has the colour of the highest losses."
         )
         yield ReportFigure("overview", "grid", grid_figure(table), caption)
         caption = (
             "How far each level lies from the mean of all levels of its axis, averaged over the other axes within each "
             "seed; further left is better. An interval that reaches the edge of the plot is longer than shown."
         )
-        yield ReportFigure("overview", "main_effects", main_effects_figure(analysis.effects), caption)
+        yield ReportFigure("overview", "main_effects", main_effects_figure(analysis.effects, table.unit), caption)
     caption = "One row per configuration, best first. Each dot is one seed; the vertical line is the mean."
     yield ReportFigure("seeds", "seeds", final_losses_figure(table), caption)
     losses = analysis.curves.get(("train", "loss"), {})
@@ -105,5 +105,9 @@ def report_figures(analysis: Analysis) -> Iterator[ReportFigure]:
         )
         yield ReportFigure("interactions", "interaction_" + "_".join(axes), interaction_figure(table, axes), caption)
     for cost, meaning in COSTS.items():
-        caption = f"Loss against {meaning}; the dashed line joins the configurations that no other one beats on both."
+        caption = (
+            f"Loss against {meaning}. A dot is the mean of a configuration; the bar through it spans its seeds, from "
+            "the lowest to the highest. The dashed line joins the configurations that no other one beats on both, of "
+            "those that lost the fewest seeds; a hollow dot has lost some."
+        )
         yield ReportFigure("cost", f"loss_against_{cost}", cost_figure(table, cost), caption)

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.effects import balanced_rows
 from sweeps.results.labels import configuration_name, level_name, level_phrase
+from sweeps.results.stats import MARGIN
 from sweeps.results.summary import configurations
 from sweeps.results.table import Table
 from sweeps.store.record import OK
@@ -25,7 +26,6 @@ from tlab.figures import (
     FONT,
     GREY,
     LINE_STYLES,
-    LOSS_LABEL,
     PALETTE,
     escape,
     finish,
@@ -98,7 +98,7 @@ def learning_curves_figure(table: Table, curves: CellCurves, axis: str | None) -
     if axis is None:
         figure, axes = new_figure(6.4, 4.0)
         draw_levels(axes, table, curves, REPLICATE)
-        axes.set_xlabel("step")
+        axes.set_xlabel(step_label(curves))
         return finish(figure, axes, "Training loss of each seed")
     figure, (above, below) = new_figure(5.2, 5.6, nrows=2, height_ratios=(3, 2))
     drawn = draw_levels(above, table, curves, axis)
@@ -110,15 +110,21 @@ def learning_curves_figure(table: Table, curves: CellCurves, axis: str | None) -
         tidy(below)
         focus(below)
         below.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-        below.set(ylabel="minus the mean\nof all levels", xlabel="step")
+        below.set(ylabel="minus the mean\nof all levels", xlabel=step_label(curves))
     else:
         below.set_visible(False)
-        above.set_xlabel("step")
+        above.set_xlabel(step_label(curves))
     finish(figure, above, axis)
     num_seeds = len({row[REPLICATE] for row in table.rows})
     words = "one seed" if num_seeds == 1 else f"{num_seeds} seeds, band from the lowest to the highest"
     figure.suptitle(f"Training loss by level ({words})", fontsize=10, x=0.01, ha="left", fontfamily=FONT)
     return figure
+
+
+def step_label(curves: CellCurves) -> str:
+    """The label of the steps, which says how the curves above it are smoothed."""
+    window = smoothing_window(max(map(len, curves.values()), default=0))
+    return f"step (curves: mean of up to {window} steps)" if window > 1 else "step"
 
 
 def draw_levels(
@@ -137,7 +143,7 @@ def draw_levels(
         if of_level:
             drawn.append((of_level, style))
     tidy(axes)
-    axes.set_ylabel(LOSS_LABEL)
+    axes.set_ylabel(f"loss ({table.unit})")
     return drawn
 
 
@@ -181,9 +187,8 @@ def focus(axes: Axes) -> None:
     values = [y[len(y) // 10 :] for line in axes.get_lines() if len(y := np.asarray(line.get_ydata(), float)) > 2]
     if values:
         lowest, highest = min(y.min() for y in values), max(y.max() for y in values)
-        if lowest < highest:
-            room = 0.25 * (highest - lowest)  # for the bands
-            axes.set_ylim(lowest - room, highest + room)
+        room = max(0.25 * (highest - lowest), MARGIN / 2)  # for the bands; what is within the margin stays flat
+        axes.set_ylim(lowest - room, highest + room)
 
 
 # ------------------------------------------------------------------------------------------------ final losses
@@ -207,7 +212,7 @@ def final_losses_figure(table: Table) -> Figure:
     draw_losses_across(axes)
     axes.set_yticks(range(len(shown)), [escape(configuration_name(one)) for one in shown], fontsize=9)
     axes.margins(x=0.04)
-    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"final validation {LOSS_LABEL}")
+    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"final validation loss ({table.unit})")
     finish(figure, axes, None)
     num_seeds = len({row[REPLICATE] for row in table.rows})
     words = [f"dots: {num_seeds} seeds; line and number: their mean"] if num_seeds > 1 else []

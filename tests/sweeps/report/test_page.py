@@ -26,13 +26,13 @@ from sweeps.results.table import Table
 from sweeps.store.folder import StoreError
 
 HEADS = ["cell_id", "alias_of", "status", "norm", "residual", "seed", "n_params", "steps_done", "val_loss",
-         "wall_seconds", "error_type", "error_message", "traceback_tail"]  # fmt: skip
+         "wall_seconds", "cpu_seconds", "error_type", "error_message", "traceback_tail"]  # fmt: skip
 EVIL = "<script>alert('$x$ & \"y\"')</script>"
 
 
 def cell(norm, residual, seed, loss=None, status="ok", alias_of="", **error):
     cell_id = f"{norm}-{residual}-{seed}"
-    outcome = {"n_params": 1000, "steps_done": 50, "val_loss": loss, "wall_seconds": 1.5}
+    outcome = {"n_params": 1000, "steps_done": 50, "val_loss": loss, "wall_seconds": 1.5, "cpu_seconds": 1.2}
     return {"cell_id": cell_id, "alias_of": alias_of, "status": status, "norm": norm, "residual": residual,
             "seed": seed, **outcome, **error}  # fmt: skip
 
@@ -280,7 +280,7 @@ def test_the_front_joins_what_nothing_beats_in_both():
 def test_many_levels_and_empty_tables_can_be_drawn():
     many = [
         {"cell_id": f"{i}-{j}-{s}", "alias_of": None, "status": "ok", "learning_rate": 10.0**-i, "num_layers": j,
-         "seed": s, "val_loss": 2.0 + 0.1 * i + 0.01 * s, "n_params": 100 * j, "wall_seconds": 1.0 * j}
+         "seed": s, "val_loss": 2.0 + 0.1 * i + 0.01 * s, "n_params": 100 * j, "cpu_seconds": 1.0 * j}
         for i in range(1, 13) for j in range(1, 8) for s in range(2)
     ]  # fmt: skip
     for table in (Table(("learning_rate", "num_layers"), many), Table((), many[:1]), Table(("num_layers",), [])):
