@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from tlab.config import options
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.settings.fields import config_of, field_label, field_names, format_value
 from tlab.ui.settings.links import defaults
+from tlab.ui.widgets.line_chart import LOSS_UNIT
 
 CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")
 CURVE_COLUMNS = ("cell_id", "step", "split", "metric", "value")
@@ -68,6 +70,7 @@ class Results:
     cells: pd.DataFrame
     curves: pd.DataFrame
     effects: pd.DataFrame | None
+    unit: str = LOSS_UNIT
     configurations: list[ConfigurationRuns] = field(default_factory=list)
 
     def settings(self, configuration: ConfigurationRuns) -> dict[str, Any]:
@@ -128,7 +131,20 @@ def read_results(folder: Folder, name: str) -> Results:
     fixed = {**fixed_settings(folder), **{c: python_value(cells[c].iloc[0]) for c in columns if c not in axes}}
     fixed = {key: value for key, value in fixed.items() if key in settable and key not in axes and key != "seed"}
     curves = pd.DataFrame(curves[(curves.metric == "loss") & curves.value.notna()])
-    results = Results(name, axes, fixed, cells, curves, read_effects(folder))
+    unit = LOSS_UNIT
+    if "tokenizer" in axes:  # a loss per token of one tokenizer cannot be compared with that of another
+        unit = "nats per character"
+        known = "tokens_per_character" in cells.columns
+        ratios = cells["tokens_per_character"] if known else pd.Series(math.nan, cells.index)
+        ratios = ratios.where(ratios.notna() | (cells.tokenizer != "char"), 1.0)
+        if (ratios.isna() & cells.val_loss.notna()).any():
+            raise ResultsError(
+                f"{name}: losses per token of two tokenizers cannot be compared, and cells.csv, of an earlier version, "
+                "does not say how many tokens a character has."
+            )
+        cells["val_loss"] *= ratios
+        curves["value"] *= curves.cell_id.map(dict(zip(cells.cell_id, ratios, strict=True)))
+    results = Results(name, axes, fixed, cells, curves, read_effects(folder), unit=unit)
     results.configurations.extend(configurations_of(cells, axes))
     return results
 

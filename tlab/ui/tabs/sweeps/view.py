@@ -11,12 +11,13 @@ import pandas as pd
 from tlab.ui.settings.fields import field_label
 from tlab.ui.tabs.sweeps.results import ConfigurationRuns, Results, level_words
 from tlab.ui.widgets.component import note_html, words_html
-from tlab.ui.widgets.line_chart import COLOURS, LOSS_UNIT, line, lines_value
+from tlab.ui.widgets.line_chart import COLOURS, line, lines_value
 from tlab.ui.widgets.markup import macros
 
 markup = macros("tabs/sweeps/view.html")
 MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
+COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
 
 class Pictures(NamedTuple):
@@ -64,29 +65,32 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     others = [(axis, levels) for axis, levels in others if axis]
     at = {tuple(one.levels.values()): one for one in results.configurations}
     means = [one.losses.mean() for one in results.configurations if len(one.losses)]
+    # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends. And it is not
+    # shorter than the margin within which losses are called equivalent: noise alone would then look like a result.
+    low, high = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
+    high = max(high, low + COLOUR_FLOOR)
     colours = {number: place for place, number in enumerate(chosen)}
     panels = []
     for levels in itertools.islice(itertools.product(*(levels for _, levels in others)), MAX_PANELS):
         lines = []
         for row in rows:
             found = [at.get((row, column, *levels)[: len(results.axes)]) for column in columns]
-            cells = [grid_cell(one, colours) if one else None for one in found]
+            cells = [grid_cell(one, colours, high) if one else None for one in found]
             lines.append({"name": level_words(row_axis, row) if row_axis else "", "cells": cells})
         title = " · ".join(level_words(axis, level) for (axis, _), level in zip(others, levels, strict=True))
         names = [level_words(column_axis, column) if column_axis else "all" for column in columns]
         panels.append({"title": title, "corner": "", "columns": names, "rows": lines})
-    # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends.
-    low, high = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
     beyond = " or more" if means and max(means) > high else ""
-    return {"unit": f"mean over seeds, {LOSS_UNIT}", "low": low, "high": high, "beyond": beyond, "panels": panels}
+    return {"unit": f"mean over seeds, {results.unit}", "low": low, "high": high, "beyond": beyond, "panels": panels}
 
 
-def grid_cell(one: ConfigurationRuns, colours: dict[int, int]) -> dict[str, Any]:
-    """One button of the map. A mean never hides a seed that diverged: it stands below it."""
+def grid_cell(one: ConfigurationRuns, colours: dict[int, int], worst: float) -> dict[str, Any]:
+    """One button of the map. A mean never hides a lost seed: that stands below it, and the colour is the worst."""
     mean = float(one.losses.mean()) if len(one.losses) else None
+    value = max(mean, worst) if mean is not None and one.accidents else mean
     place = colours.get(one.number)
     return {
-        "number": one.number, "value": mean, "text": "–" if mean is None else f"{mean:.3f}", "note": one.accidents,
+        "number": one.number, "value": value, "text": "–" if mean is None else f"{mean:.3f}", "note": one.accidents,
         "chosen": None if place is None else place % COLOURS,
     }  # fmt: skip
 
@@ -101,7 +105,7 @@ def curves_value(results: Results, configurations: Sequence[ConfigurationRuns], 
         band = [[step, round(low, 4), round(high, 4)] for step, _, low, high in rows]
         lines.append(line(one.label or "all", place, points, band=band))
     title = "Validation loss" if split == "validation" else "Training loss"
-    return lines_value(title, f"{LOSS_UNIT}, mean and range over seeds", lines, "Click a cell of the map.")
+    return lines_value(title, f"{results.unit}, mean and range over seeds", lines, "Click a cell of the map.")
 
 
 def cells_table(configurations: Sequence[ConfigurationRuns]) -> str:
@@ -126,10 +130,11 @@ def effects_html(results: Results) -> str:
             "What each level changes on average, with its interval, is shown here where the sweep wrote effects.csv."
         )
     effects = results.effects.dropna(subset=["effect"]).to_dict("records")
-    reach = max([1e-9, *(abs(row[end]) for row in effects for end in ("ci_low", "ci_high", "effect"))])
+    reach = max([COLOUR_FLOOR, *(abs(row[end]) for row in effects for end in ("ci_low", "ci_high", "effect"))])
     rows = []
     for row in effects:
         axis = str(row["axis"])
         level = level_words(axis, row["level"])
-        rows.append((field_label(axis), level, row["effect"], row["ci_low"], row["ci_high"]))
-    return markup.effects(rows, reach, LOSS_UNIT)
+        lost = row.get("n_lost") or 0  # older sweeps do not say
+        rows.append((field_label(axis), level, row["effect"], row["ci_low"], row["ci_high"], int(lost)))
+    return markup.effects(rows, reach, results.unit)
