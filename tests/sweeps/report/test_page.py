@@ -18,7 +18,9 @@ from sweeps.report.effect_figures import (
     main_effects_figure,
     pareto,
 )
+from sweeps.report.gallery import report_figures
 from sweeps.report.page import report_html, write_report
+from sweeps.report.run_figures import step_label
 from sweeps.report.sentences import comparison_sentence, headline
 from sweeps.results.effects import comparisons, main_effects
 from sweeps.results.read import planned_cells, read_curves, read_manifest, read_table
@@ -271,6 +273,31 @@ def test_the_grid_shows_each_mean_and_what_diverged(folder):
 def test_one_wild_cell_does_not_make_all_others_look_alike():
     low, high = loss_limits(pd.Series([2.0, 2.1, 2.2, 900.0]).to_numpy())
     assert low == 2.0 and high < 3.0
+
+
+def test_colours_have_a_floor_at_the_margin():
+    assert loss_limits(pd.Series([2.0, 2.001, 2.002]).to_numpy()) == pytest.approx((2.0, 2.02))
+    same = [cell(norm, residual, 0, 2.0) for norm in ("none", "rmsnorm") for residual in ("pre", "post")]
+    image = interaction_figure(Table(("norm", "residual"), same), ("norm", "residual")).axes[0].images[0]
+    assert image.get_clim() == (-0.02, 0.02)
+
+
+def test_a_configuration_that_lost_a_run_has_the_worst_colour_and_is_not_on_the_front():
+    found = [cell("none", "pre", seed, 2.0 + 0.1 * seed) for seed in (0, 1)]
+    found += [cell("none", "post", 0, 1.0), cell("none", "post", 1, None, "diverged")]
+    table = Table(("residual",), [row | {"alias_of": None} for row in found])
+    image = grid_figure(table).axes[0].images[0]
+    assert image.get_array().tolist() == [[pytest.approx(2.05), image.get_clim()[1]]]
+    (front,) = [line for line in cost_figure(table, "cpu_seconds").axes[0].get_lines() if line.get_linestyle() == "--"]
+    assert list(front.get_ydata()) == pytest.approx([2.05])
+
+
+def test_time_is_the_processors_and_curves_say_how_they_are_smoothed(folder):
+    assert "cpu_seconds" in COSTS and "wall_seconds" not in COSTS
+    assert step_label({"a": [(step, 1.0) for step in range(500)]}) == "step (curves: mean of up to 10 steps)"
+    assert step_label({"a": [(1, 1.0)]}) == step_label({}) == "step"
+    analysis = Analysis(read_table(folder))
+    assert "the bar through it spans its seeds" in report_html(analysis, list(report_figures(analysis)))
 
 
 def test_the_front_joins_what_nothing_beats_in_both():

@@ -165,6 +165,24 @@ def tokenizer_text(corpus):
 # ------------------------------------------------------------------------------------------------ showing
 
 
+def test_a_lost_seed_has_the_worst_colour_and_noise_no_strong_one(folder):
+    results = read_results(folder, "mine")
+    value = grid_value(results, [])
+    cells = [cell for panel in value["panels"] for line in panel["rows"] for cell in line["cells"] if cell]
+    lost = [cell for cell in cells if cell["note"]]
+    assert lost and all(cell["text"] == "1.000" and cell["value"] == value["high"] for cell in lost)
+    text = CELLS.replace("2.2", "2.0").replace("1.0,90", "2.001,90").replace("diverged,none,2,1,", "ok,none,2,1,2.001")
+    (folder / "cells.csv").write_text(text)
+    value = grid_value(read_results(folder, "mine"), [])
+    assert value["high"] - value["low"] == pytest.approx(0.02)
+
+
+def test_effects_say_how_many_runs_a_level_lost(folder):
+    (folder / "effects.csv").write_text("axis,level,effect,ci_low,ci_high,n_lost\nnorm,none,0.001,-0.001,0.003,2\n")
+    shown = pictures(read_results(folder, "mine"), [], "validation").effects
+    assert "2 runs lost" in shown and "left:52.3%" in shown  # of a line that reaches the margin
+
+
 def test_one_axis_two_axes_and_three_all_make_a_map(folder):
     results = own_results(str(folder))
     assert len(grid_value(results, [])["panels"]) == 1
