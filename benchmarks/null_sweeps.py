@@ -2,15 +2,17 @@
 
 Sweeps in which nothing differs are made up and judged as real ones are: five shapes of grid, normal and heavy-tailed
 noise, all runs ending well or the worst of one level diverging. Counted are the sweeps in which a kind of sentence
-appears at all, as each of them would be false. Then one level is made worse, and counted is how often that is found.
+appears at all, as each of them would be false. Then one level is made worse: by just the margin, and counted is how
+often it is called equivalent all the same; by more, and counted is how often that is found.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -22,11 +24,12 @@ from sweeps.report.analysis import Analysis
 from sweeps.report.result_sections import rates_section
 from sweeps.report.sentences import outlier_sentence
 from sweeps.results.effects import Comparison
-from sweeps.results.stats import BELOW_MARGIN, REAL
+from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, MARGIN, REAL
 from sweeps.results.table import Table
 from tlab.types import Array
 
 SWEEPS = 400
+REPEATS = 5
 SEEDS = (3, 5, 10)
 POWER_SEEDS = 5
 MAX_FALSE, MIN_FOUND = 0.05, 0.8
@@ -68,10 +71,13 @@ def made_up_table(
     rng: np.random.Generator,
     lost: float = 0.0,
     effect: float = 0.0,
+    effect_axes: int = 1,
+    spread: float = SPREAD,
 ) -> Table:
-    """The table of a sweep in which the first axis may differ, and nothing else does.
+    """The table of a sweep in which the first level of the first axis may differ, and nothing else does.
 
-    Each seed has a level of its own, which all runs share. Every run has noise, of the spread of a small model.
+    Each seed has a level of its own, which all runs share. Every run has noise, by itself of the spread of a small
+    model.
 
     Args:
         levels: axis -> its number of levels.
@@ -80,6 +86,8 @@ def made_up_table(
         rng: where it comes from.
         lost: share of the first level's runs, those that would have ended highest, that diverge.
         effect: nats per token that the first level is worse by.
+        effect_axes: of how many axes it has to be the first level for that: 2 make an interaction.
+        spread: standard deviation of the noise.
     """
     deviations = noise.draw(rng, (num_seeds, *levels.values()))
     seeds = 2.0 + 0.05 * rng.standard_normal(num_seeds)
@@ -87,6 +95,7 @@ def made_up_table(
     rows = []
     for at in np.ndindex(*deviations.shape):
         ended = at[1] > 0 or deviations[at] < highest
+        loss = float(seeds[at[0]] + spread * deviations[at]) + effect * (not any(at[1 : 1 + effect_axes]))
         rows.append(
             {
                 "cell_id": str(at),
@@ -94,7 +103,7 @@ def made_up_table(
                 "status": "ok" if ended else "diverged",
                 **dict(zip(levels, at[1:], strict=True)),
                 "seed": at[0],
-                "val_loss": float(seeds[at[0]] + SPREAD * deviations[at]) + effect * (at[1] == 0) if ended else None,
+                "val_loss": loss if ended else None,
             }
         )
     return Table(tuple(levels), rows)
@@ -108,35 +117,103 @@ def is_real(verdict: str) -> bool:
     return verdict in (REAL, BELOW_MARGIN)
 
 
+def is_small(verdict: str) -> bool:
+    """Whether a verdict claims that a difference, if there is any, is below the margin."""
+    return verdict in (EQUIVALENT, BELOW_MARGIN)
+
+
 def some_rate_differs(analysis: Analysis) -> bool:
     """Whether the table of learning rates claims a difference."""
     rates = rates_section(analysis)
     return rates is not None and any(one is not None and is_real(one.verdict) for _, row in rates.pairs for one in row)
 
 
-KINDS: dict[str, Callable[[Analysis], bool]] = {
-    "a configuration differs from the best": lambda analysis: any(is_real(one.verdict) for one in analysis.ranked),
-    "a difference of two levels is real": lambda analysis: any(is_real(one.verdict) for one in analysis.comparisons),
-    "a difference depends on another axis": lambda analysis: any(is_real(one.verdict) for one in analysis.interactions),
-    "a difference is real at some rate": some_rate_differs,
-    "seeds look skewed or stuck": lambda analysis: bool(outlier_sentence(analysis.ranked)),
-}
-"""Every sentence of a report that claims something and is not a count, and whether a report has it.
+class Kind(NamedTuple):
+    """A kind of sentence, and whether a report has one that is false."""
 
-That two levels are equivalent is true where nothing differs; `benchmarks.statistics` tests it a margin apart.
-"""
+    words: str
+    appears: Callable[[Analysis], bool]
+    most: float = MAX_FALSE  # share of sweeps that is promised
 
 
-def false_shares(
-    shape: str, noise: str, lost: float, num_seeds: int, sweeps: int, rng: np.random.Generator
-) -> dict[str, float]:
-    """Kind -> share of sweeps without any difference whose report has such a sentence."""
-    found = dict.fromkeys(KINDS, 0)
+DIFFERENT = (
+    Kind("a configuration differs from the best", lambda analysis: any(is_real(o.verdict) for o in analysis.ranked)),
+    Kind("a difference of two levels is real", lambda analysis: any(is_real(o.verdict) for o in analysis.comparisons)),
+    Kind(
+        "a difference depends on another axis", lambda analysis: any(is_real(o.verdict) for o in analysis.interactions)
+    ),
+    Kind("a difference is real at some rate", some_rate_differs),
+)
+"""False where nothing differs."""
+SKEWED = Kind("seeds look skewed or stuck", lambda analysis: bool(outlier_sentence(analysis.ranked)))
+"""False where noise is normal, and true where it has heavy tails."""
+EQUAL = (
+    Kind(
+        "a configuration is equivalent to the best",
+        lambda analysis: any(
+            is_small(o.verdict) and o.configuration.levels["num_layers"] == [0] for o in analysis.ranked
+        ),
+    ),
+    Kind(
+        "two levels are equivalent",
+        lambda analysis: any(is_small(o.verdict) and 0 in changed(o) for o in analysis.comparisons),
+    ),
+)
+"""False where the first level of the first axis is worse by the margin."""
+THE_SAME = (
+    Kind(
+        "a difference is the same at two levels",
+        lambda analysis: any(is_small(o.verdict) and differs_by_corner(o) for o in analysis.interactions),
+    ),
+)
+"""False where the first level of the first axis is worse by the margin at the first level of the second axis alone."""
+
+
+def changed(one: Comparison) -> tuple[int, ...]:
+    """The levels that are compared, where they are of the axis that differs."""
+    return one.first if one.axes == ("num_layers",) else ()
+
+
+def differs_by_corner(one: Comparison) -> bool:
+    """Whether an interaction has the configuration that differs in it, and its axes are the two that make it differ."""
+    return one.axes == ("num_layers", "num_heads") and 0 in one.first and 0 in (one.second or ())
+
+
+def false_shares(kinds: Sequence[Kind], sweeps: int, make: Callable[[], Table]) -> list[float]:
+    """Of each kind the share of sweeps whose report has such a sentence."""
+    found = np.zeros(len(kinds))
     for _ in range(sweeps):
-        analysis = Analysis(made_up_table(SHAPES[shape], num_seeds, NOISES[noise], rng, lost))
-        for kind, appears in KINDS.items():
-            found[kind] += appears(analysis)
-    return {kind: count / sweeps for kind, count in found.items()}
+        analysis = Analysis(make())
+        found += [kind.appears(analysis) for kind in kinds]
+    return (found / sweeps).tolist()
+
+
+def print_shares(kinds: Sequence[Kind], sweeps: int, makes: Sequence[Callable[[], Table]]) -> list[list[float]]:
+    """A line for each kind, with its share of each maker of tables, and whether that is at most 5 %; -> the shares.
+
+    Among so many shares some lie more than two standard errors above the truth. So each that does is found once more,
+    of `REPEATS` times as many new sweeps, and that one counts.
+    """
+    by_kind = np.transpose([false_shares(kinds, sweeps, make) for make in makes]).tolist()
+    for kind, shares in zip(kinds, by_kind, strict=True):
+        again = [
+            (share, false_shares([kind], REPEATS * sweeps, make)[0])
+            for share, make in zip(shares, makes, strict=True)
+            if share > highest_by_chance(sweeps) and kind.most < 1
+        ]
+        judged = verdict(max((new for _, new in again), default=0.0), most=highest_by_chance(REPEATS * sweeps))
+        remarks = [f"{share:.1%} is {new:.1%} of {REPEATS * sweeps:,} new ones" for share, new in again]
+        words = "  ".join(f"{100 * share:5.1f} %" for share in shares)
+        print(
+            f"  {kind.words:<42} {words}   {', '.join([judged if kind.most < 1 else '', *remarks])}".rstrip(),
+            flush=True,
+        )
+    return by_kind
+
+
+def highest_by_chance(sweeps: int) -> float:
+    """The share of so many sweeps that is two standard errors above 5 %."""
+    return MAX_FALSE + 2 * math.sqrt(MAX_FALSE * (1 - MAX_FALSE) / sweeps)
 
 
 # ------------------------------------------------------------------------------------------------ what is found
@@ -149,11 +226,6 @@ def found_share(shape: str, noise: str, sweeps: int, rng: np.random.Generator, e
         table = made_up_table(SHAPES[shape], POWER_SEEDS, NOISES[noise], rng, effect=effect * SPREAD)
         found += [is_real(one.verdict) and better(one) == 1 for one in Analysis(table).comparisons if 0 in changed(one)]
     return float(np.mean(found))
-
-
-def changed(one: Comparison) -> tuple[int, ...]:
-    """The levels that are compared, where they are of the axis that differs."""
-    return one.first if one.axes == ("num_layers",) else ()
 
 
 def better(one: Comparison) -> int:
@@ -172,27 +244,39 @@ def main(sweeps: int = SWEEPS, seed: int = 0) -> None:
         seed: of all noise.
     """
     rng = np.random.default_rng(seed)
-    chance = 3 * math.sqrt(MAX_FALSE * (1 - MAX_FALSE) / sweeps)  # three standard errors, as there are some 200 shares
-    print(f"{sweeps} sweeps without any difference each; a sentence is false in (3, 5 and 10 seeds; at most 5 %)\n")
+
+    def makers(shape: str, noise: str, **options: Any) -> list[Callable[[], Table]]:
+        return [partial(made_up_table, SHAPES[shape], n, NOISES[noise], rng, **options) for n in SEEDS]
+
+    shares: dict[
+        tuple[str, str], list[float]
+    ] = {}  # of what was made up and a kind, over shapes that can have it and seeds
+
+    def count(what: str, shape: str, kinds: Sequence[Kind], makes: Sequence[Callable[[], Table]]) -> None:
+        print(f"{shape}, {what}")
+        for kind, found in zip(kinds, print_shares(kinds, sweeps, makes), strict=True):
+            if any(found):  # else it cannot be in a sweep of this shape
+                shares.setdefault((what, kind.words), []).extend(found)
+
+    print(f"{sweeps} sweeps each; a sentence is false in (3, 5 and 10 seeds; at most 5 %)\n")
     for lost, noise, shape in itertools.product((0.0, SHARE_LOST), NOISES, SHAPES):
-        print(f"{shape}, {noise}, {f'{lost:.0%} of the first level diverge' if lost else 'all runs end well'}")
-        shares = [false_shares(shape, noise, lost, n, sweeps, rng) for n in SEEDS]
-        for kind in KINDS:
-            of_kind = [share[kind] for share in shares]
-            promised = kind != "seeds look skewed or stuck" or noise == "normal"  # heavy tails are what it warns of
-            words = "  ".join(f"{100 * share:5.1f} %" for share in of_kind)
-            judged = verdict(max(of_kind), most=MAX_FALSE + chance) if promised else ""
-            print(f"  {kind:<40} {words}   {judged}".rstrip(), flush=True)
-    print(
-        f"\none level worse by {EFFECT:g} standard deviations of a run, {POWER_SEEDS} seeds: found in (at least 80 %)"
-    )
+        words = f"{lost:.0%} of the first level diverge" if lost else "all runs end well"
+        kinds = (*DIFFERENT, SKEWED if noise == "normal" else SKEWED._replace(most=1.0))
+        count(f"{noise}, nothing differs, {words}", shape, kinds, makers(shape, noise, lost=lost))
+    quiet = {"effect": MARGIN, "spread": SPREAD / 4}  # else three seeds are too few for any claim of equivalence
     for noise, shape in itertools.product(NOISES, SHAPES):
-        share = found_share(shape, noise, sweeps, rng)
-        print(f"  {shape:<12} {noise:<12} {100 * share:5.1f} %   {verdict(share, least=MIN_FOUND)}", flush=True)
-    share = found_share("2", "normal", sweeps, rng, EFFECT * math.sqrt(2))
-    print(
-        f"  {'2':<12} {'normal':<12} {100 * share:5.1f} %   {verdict(share, least=MIN_FOUND)}   of a paired difference"
-    )
+        count(f"{noise}, one level is worse by the margin", shape, EQUAL, makers(shape, noise, **quiet))
+        if "num_heads" in SHAPES[shape]:
+            makes = makers(shape, noise, effect_axes=2, **quiet)
+            count(f"{noise}, one pair of levels is worse by the margin", shape, THE_SAME, makes)
+    print("\nmean of the shares above, and the largest")
+    for (what, words), found in shares.items():
+        print(f"  {what:<60} {words:<42} {100 * np.mean(found):5.1f} % ({100 * max(found):.1f} %)")
+    for effect, of in ((EFFECT, "a run"), (EFFECT * math.sqrt(2), "a paired difference")):
+        print(f"\none level worse by {EFFECT:g} standard deviations of {of}, {POWER_SEEDS} seeds: found in (80 %)")
+        for noise, shape in itertools.product(NOISES, SHAPES):
+            share = found_share(shape, noise, sweeps, rng, effect)
+            print(f"  {shape:<12} {noise:<12} {100 * share:5.1f} %   {verdict(share, least=MIN_FOUND)}", flush=True)
 
 
 if __name__ == "__main__":

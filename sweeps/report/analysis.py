@@ -73,7 +73,7 @@ class Analysis:
 
 COLUMNS = (
     *("axis", "first", "minus", "other_axis", "at", "minus_at", "mean", "ci_low", "ci_high", "n_seeds"),
-    *("blocks", "all_blocks", "p", "p_holm", "p_equal", "verdict", "lost_first", "lost_minus"),
+    *("blocks", "all_blocks", "p", "p_holm", "p_equal", "p_equal_holm", "verdict", "lost_first", "lost_minus"),
 )
 """Of comparisons.csv. The mean is that of first minus `minus`; of an interaction, at one level minus at another.
 `lost_first` and `lost_minus` are `Comparison.lost`."""
@@ -86,6 +86,6 @@ def comparison_frame(found: Sequence[Comparison]) -> pd.DataFrame:
         interaction = (one.axes[1], *one.second) if one.second else ("", "", "")
         mean, low, high, n = one.estimate
         ends = (low, high) if n > 1 else (None, None)
-        tests = (one.blocks, one.all_blocks, one.p, one.p_holm, one.p_equal, one.verdict, *one.lost)
+        tests = (one.blocks, one.all_blocks, one.p, one.p_holm, one.p_equal, one.p_equal_holm, one.verdict, *one.lost)
         rows.append((one.axes[0], *one.first, *interaction, mean, *ends, n, *tests))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -97,8 +97,8 @@ def basis_sentence(one: Comparison, num_tests: int) -> str:
     if one.all_blocks != 1 or one.blocks != 1:
         words.append(f"{one.blocks} of {several(one.all_blocks, 'combination')}")
     if one.estimate.n > 1:
-        words.append(f"p {p_in_words(one.p_holm)} after Holm")
-        words.append(f"p {p_in_words(one.p_equal)} for equivalence")
+        equal = f"p {p_in_words(one.p_equal_holm)} for equivalence"
+        words.append(f"p {p_in_words(one.p_holm)} for a difference and {equal}, both after Holm")
     if one.second is None and any(one.lost):
         lost = [f"{level_phrase(one.axes[0], level)} {count}" for level, count in zip(one.first, one.lost, strict=True)]
         words.append(f"runs lost on one side only: {listed(lost)}")
@@ -167,7 +167,7 @@ def comparison_sentences(found: Sequence[Comparison], margin: float, unit: str =
         ]
     total = several(len(tested), "comparison")
     real = largest_first(one for one in tested if one.verdict in (REAL, BELOW_MARGIN))
-    equal = sorted((one for one in tested if one.verdict == EQUIVALENT), key=lambda one: one.p_equal)
+    equal = sorted((one for one in tested if one.verdict == EQUIVALENT), key=lambda one: one.p_equal_holm)
     hints = largest_first(one for one in tested if one.is_hint)
     sentences = [
         f"Real differences, after Holm's correction, in {len(real)} of {total} of levels{named(real, margin)}."

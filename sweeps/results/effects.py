@@ -159,6 +159,7 @@ class Comparison(NamedTuple):
     p: float
     p_holm: float
     p_equal: float  # that the true difference lies within the margin, by TOST
+    p_equal_holm: float
     blocks: int
     all_blocks: int  # combinations of the other axes in which the two are different functions
     spread: float  # standard deviation of the difference over seeds; nan with fewer than two
@@ -180,7 +181,7 @@ class Comparison(NamedTuple):
     @property
     def verdict(self) -> str:
         """One of `VERDICTS`. A lost run is a bad result: it speaks against its level, and against equivalence."""
-        return verdict_of(1.0 if self.is_flattered else self.p_holm, 1.0 if any(self.lost) else self.p_equal)
+        return verdict_of(1.0 if self.is_flattered else self.p_holm, 1.0 if any(self.lost) else self.p_equal_holm)
 
 
 def comparisons(table: Table, margin: float = MARGIN) -> list[Comparison]:
@@ -237,7 +238,7 @@ def compare(
     all_blocks = int((~same.any(axis=0)).sum())
     spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan
     return Comparison(
-        *(axes, first, second, estimate(per_seed), p, 1.0, p_equal, len(kept.blocks), all_blocks, spread),
+        *(axes, first, second, estimate(per_seed), p, 1.0, p_equal, 1.0, len(kept.blocks), all_blocks, spread),
         lost=(int(lost.clip(min=0).sum()), int(-lost.clip(max=0).sum())),
     )
 
@@ -263,9 +264,15 @@ def trivially_zero(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numb
 
 
 def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same with the p-values of the whole family adjusted; what has no numbers was not tested."""
-    adjusted = holm([one.p if one.estimate.n > 1 else math.nan for one in found])
-    return [one._replace(p_holm=p) for one, p in zip(found, adjusted, strict=True)]
+    """The same with the p-values of the whole family adjusted, of differences and of equivalences each.
+
+    What has no numbers was not tested.
+    """
+    different = holm([one.p if one.estimate.n > 1 else math.nan for one in found])
+    equal = holm([one.p_equal if one.estimate.n > 1 else math.nan for one in found])
+    return [
+        one._replace(p_holm=p, p_equal_holm=p_equal) for one, p, p_equal in zip(found, different, equal, strict=True)
+    ]
 
 
 def interaction_residuals(table: Table, axes: tuple[str, str]) -> tuple[list[Any], list[Any], Numbers]:

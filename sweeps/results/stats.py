@@ -10,8 +10,8 @@ from noise that is skewed or has heavy tails. One-sided tests suffer more: where
 5 % errs in some 9 %.
 
 **Judging.** `verdict_of` calls a difference real where t says that it is not 0 (`difference_p`, after `holm` for all
-that are compared at once), equivalent where TOST says that it lies within the margin (`equality_p`), a real one below
-the margin where both hold, and inconclusive where neither does.
+that are compared at once), equivalent where TOST says that it lies within the margin (`equality_p`, after `holm`, too),
+a real one below the margin where both hold, and inconclusive where neither does.
 
 **Skewed seeds.** Where 15 % of runs are stuck, or the noise is as skewed as a lognormal one, Student's interval of a
 few seeds holds the truth in 70 to 80 %. No other interval of so few does well; a report warns of seeds that look so.
