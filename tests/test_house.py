@@ -33,7 +33,7 @@ FLOORS = [
     ["tlab.nn.config", "tlab.training.config"],
     ["tlab.nn.model"],
     ["tlab.nn.decoder"],
-    ["tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel"],
+    ["tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel", "tlab.training.shared_start"],
     ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots"],
     ["tlab.cli.run_folder", "tlab.profile", "tlab.inside"],
     ["tlab.inside.probes"],

@@ -28,7 +28,7 @@ from sweeps.report.sentences import (
     interactions_sentence,
     subtraction,
 )
-from sweeps.report.setup_sections import aliased, cell_name, failed_rows, setup_section
+from sweeps.report.setup_sections import aliased, cell_name, failed_rows, setup_section, shared_sentences
 from sweeps.results.labels import configuration_name, verdict_name
 from sweeps.results.read import read_curves, read_manifest, read_table
 from sweeps.results.stats import ALPHA, MARGIN
@@ -86,5 +86,6 @@ def report_html(analysis: Analysis, figures: Sequence[ReportFigure]) -> str:
         failures=failed_rows(analysis.table),
         aliases=aliased(analysis),
         setup=setup_section(analysis),
+        shared=shared_sentences(analysis),
         figures=figures,
     )

@@ -92,7 +92,7 @@ def learning_curves_figure(table: Table, curves: CellCurves, axis: str | None) -
 
     A level's curve is the mean over those levels of all other axes at which every level has a loss, for each seed by
     itself: else a level would look better for its cells that diverged. The line is the mean over seeds and the band
-    reaches from the lowest seed to the highest. Since all cells of a seed read the same batches, the difference within
+    reaches from the lowest seed to the highest. Where cells of a seed read the same batches, the difference within
     a seed is free of the batches' noise: the lower panel shows what the upper one hides. Without axes, seeds differ.
     """
     if axis is None:
@@ -103,7 +103,7 @@ def learning_curves_figure(table: Table, curves: CellCurves, axis: str | None) -
     figure, (above, below) = new_figure(5.2, 5.6, nrows=2, height_ratios=(3, 2))
     drawn = draw_levels(above, table, curves, axis)
     seeds = sorted(set.intersection(*(set(of_level) for of_level, _ in drawn))) if drawn else []
-    if len(drawn) > 1 and seeds:
+    if len(drawn) > 1 and seeds and axis in table.compared_axes:
         grand_mean = {seed: mean_curve([of_level[seed] for of_level, _ in drawn]) for seed in seeds}
         for of_level, style in drawn:
             draw_band(below, [curve_difference(of_level[seed], grand_mean[seed]) for seed in seeds], style)

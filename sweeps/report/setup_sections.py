@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sweeps.grid.fields import REPLICATE
+from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import listed
@@ -16,9 +16,15 @@ from sweeps.results.summary import Configuration, has_value
 from sweeps.results.table import Table
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import OK
+from tlab.config import Config, ConfigError
+from tlab.nn.config import ModelConfig
+from tlab.text.config import TextConfig
+from tlab.training.config import TrainConfig
+from tlab.training.shared_start import SharedStart, Start, shared_start
 from tlab.wording import duration, several
 
 MAX_LEVELS = 24  # of an axis that are named
+UNKNOWN_VOCABULARY = 256  # where the manifest does not say: whether weights are shared seldom depends on it
 
 
 # ------------------------------------------------------------------------------------------------ what was run
@@ -111,6 +117,59 @@ def readable_time(began: str) -> str:
         return datetime.fromisoformat(began).strftime("%Y-%m-%d %H:%M %Z")
     except ValueError:
         return began
+
+
+# ------------------------------------------------------------------------------------------------ what is shared
+
+
+def shared_sentences(analysis: Analysis) -> list[str]:
+    """What runs of one seed have in common before their first step, for the axes that they may differ in.
+
+    Nothing is said of settings that this version cannot read.
+    """
+    axes: dict[SharedStart, list[str]] = {}
+    for axis in analysis.table.axes:
+        try:
+            starts = [start_of(row, analysis) for row in rows_along(analysis.table, axis)]
+        except (ConfigError, GridError):
+            continue
+        if len(starts) > 1:
+            axes.setdefault(shared_start(starts), []).append(axis_name(axis))
+    return [found.sentence(f"Runs of one seed that differ in {either(names)} alone") for found, names in axes.items()]
+
+
+def either(words: Sequence[str]) -> str:
+    """a, b or c."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def rows_along(table: Table, axis: str) -> list[Mapping[str, Any]]:
+    """Rows that differ in this axis alone: as many of them as there are anywhere."""
+    others = [other for other in (*table.axes, REPLICATE) if other != axis]
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in table.rows:
+        groups.setdefault(tuple(row[other] for other in others), []).append(row)
+    return max(groups.values(), key=len, default=[])
+
+
+def start_of(row: Mapping[str, Any], analysis: Analysis) -> Start:
+    """What a run began with: what the row says and, of all else, what the grids fix."""
+    grids, runs = analysis.manifest.get("grids", ()), analysis.manifest.get("runs", ())
+    fixed = {field: values[0] for grid in grids for field, values in grid["values"].items()}
+    settings = {**fixed, **{field: row[field] for field in (*analysis.table.axes, REPLICATE)}}
+    parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
+    for field, value in settings.items():
+        parts[owner_of(field)][field] = value
+    text = TextConfig.from_json(parts[TextConfig])
+    sizes = {
+        (about.get("name"), about.get("tokenizer")): about.get("vocab_size")
+        for run in runs
+        for about in run.get("corpora", ())
+    }
+    of_tokenizer = [size for (_, tokenizer), size in sizes.items() if tokenizer == text.tokenizer]
+    size = sizes.get((text.corpus, text.tokenizer)) or next(filter(None, of_tokenizer), UNKNOWN_VOCABULARY)
+    model = ModelConfig.from_json({"vocab_size": size, **parts[ModelConfig]})
+    return Start(f"{text.corpus}, {text.tokenizer}", model, TrainConfig.from_json(parts[TrainConfig]))
 
 
 # ------------------------------------------------------------------------------------------------ what went wrong

@@ -1,6 +1,6 @@
 """The statistics of few seeds: numbers in, estimates with intervals and p-values out. Nothing here knows about tables.
 
-**Paired by seed.** All configurations of a seed read the same batches and share the weights that they can share. What
+**Paired by seed.** The configurations of a seed share batches and first weights (`tlab.training.shared_start`). What
 is compared is therefore the difference within a seed, one number per seed; the noise that both sides share is gone.
 
 **Intervals** are Student's t over the seeds' values. The textbook bootstrap is for tens of runs: three seeds have ten

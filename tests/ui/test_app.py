@@ -398,6 +398,16 @@ def test_the_numbers_of_both_sides_stand_beside_their_difference():
     assert "<td>2.000</td><td>3.250</td><td>+1.250</td>" in shown
 
 
+def test_what_both_sides_share_is_said_once_the_text_is_read():
+    run = Run("s", pair(), LOCAL)
+    assert "batches" not in numbers_html(run)
+    run.vocab_size = 65
+    assert "A and B read the same batches and start from the same first weights." in numbers_html(run)
+    side = run.sides[1]
+    side.training = dataclasses.replace(side.training, batch_size=side.training.batch_size + 1)
+    assert "A and B read different batches and start from the same first weights." in numbers_html(run)
+
+
 def test_every_insight_has_a_chart_with_a_caption():
     from tlab.inside.layers import LayerInsight
 

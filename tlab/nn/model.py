@@ -245,11 +245,16 @@ class Transformer:
         return other
 
     @classmethod
+    def declared_parameters(cls, config: ModelConfig) -> ParamSpace:
+        """Every parameter that such a model has, with its shape and initializer, without values."""
+        space = ParamSpace()
+        cls.__new__(cls)._declare(config, space)
+        return space
+
+    @classmethod
     def parameter_shapes(cls, config: ModelConfig) -> dict[str, Shape]:
         """Name -> shape of every parameter that such a model has, without making one."""
-        model = cls.__new__(cls)
-        model._declare(config, ParamSpace())
-        return {name: param.shape for name, param in model.parameters.items()}
+        return {name: param.shape for name, param in cls.declared_parameters(config).items()}
 
     @property
     def num_parameters(self) -> int:

@@ -22,6 +22,7 @@ from sweeps.report.gallery import report_figures
 from sweeps.report.page import report_html, write_report
 from sweeps.report.run_figures import step_label
 from sweeps.report.sentences import comparison_sentence, headline
+from sweeps.report.setup_sections import shared_sentences
 from sweeps.results.effects import comparisons, main_effects
 from sweeps.results.read import planned_cells, read_curves, read_manifest, read_table
 from sweeps.results.table import Table
@@ -318,3 +319,46 @@ def test_many_levels_and_empty_tables_can_be_drawn():
             drawn.append(interaction_figure(table, ("learning_rate", "num_layers")))
         for figure in drawn:
             figure.draw_without_rendering()
+
+
+# ------------------------------------------------------------------------------------------------ what is shared
+
+
+def test_what_runs_of_a_seed_share_is_worked_out_for_the_axes_at_hand():
+    rows = [
+        {"cell_id": f"{width}-{batch}-{residual}", "alias_of": None, "status": "ok", "hidden_dim": width, "seed": 0,
+         "batch_size": batch, "residual": residual, "val_loss": 2.0}
+        for width in (8, 16) for batch in (2, 4) for residual in ("pre", "post")
+    ]  # fmt: skip
+    grid = {"values": {"num_heads": [2], "num_layers": [1]}, "seeds": [0]}
+    table = Table(("hidden_dim", "batch_size", "residual"), rows)
+    assert shared_sentences(Analysis(table, {}, {"grids": [grid]})) == [
+        "Runs of one seed that differ in hidden dim alone read the same batches and have no first weights in common.",
+        "Runs of one seed that differ in batch size alone read different batches and start from the same first "
+        "weights.",
+        "Runs of one seed that differ in residual alone read the same batches and start from the same first weights.",
+    ]
+    both = Table(("norm", "residual"), [{"norm": norm, **row} for row in rows[:2] for norm in ("layernorm", "rmsnorm")])
+    assert shared_sentences(Analysis(both)) == [
+        "Runs of one seed that differ in norm or residual alone read the same batches and start from the same first "
+        "weights."
+    ]
+
+
+def test_the_vocabulary_of_each_text_counts_for_what_is_shared():
+    rows = [
+        {"cell_id": text, "alias_of": None, "status": "ok", "corpus": text, "seed": 0, "val_loss": 2.0}
+        for text in ("a.txt", "b.txt")
+    ]
+    manifest = {"runs": [{"corpora": [{"name": name, "tokenizer": "char", "vocab_size": size}
+                                      for name, size in (("a.txt", 5), ("b.txt", 6))]}]}  # fmt: skip
+    (sentence,) = shared_sentences(Analysis(Table(("corpus",), rows), {}, manifest))
+    assert sentence.endswith("read different batches and start from the same first weights but for embedding.")
+
+
+def test_of_settings_that_cannot_be_read_nothing_is_said_to_be_shared():
+    rows = [
+        {"cell_id": norm, "alias_of": None, "status": "ok", "norm": norm, "seed": 0, "val_loss": 2.0}
+        for norm in ("layernorm", "a norm of somebody else")
+    ]
+    assert shared_sentences(Analysis(Table(("norm",), rows))) == []

@@ -97,7 +97,8 @@ def test_an_export_holds_what_it_promises(exported):
 
 def test_the_readme_says_in_words_what_it_is_and_in_what_the_sides_differ(exported):
     words = contents(exported)["README.txt"].decode()
-    assert "The two differ in norm (layernorm and none)" in words
+    assert "The two differ in norm (layernorm and none).\n" in words
+    assert "They read the same batches and start from the same first weights.\n" in words
     assert "12 of 12 steps" in words
     assert "python repeat.py" in words
 

@@ -168,8 +168,8 @@ class Controls:
                 [(NOTHING_WORDS, NOTHING), *((field_label(field), field) for field in field_names())],
                 value=name or NOTHING,
                 label="B differs from A in",
-                info="A has the settings below. B has the same, the same first weights and the same batches, but for "
-                "this.",
+                info="A has the settings below, and B the same but for this. Which batches and first weights they "
+                "share is said beside their losses.",
                 elem_id="switch",
             )
             with gr.Row():

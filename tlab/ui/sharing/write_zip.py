@@ -30,6 +30,7 @@ import numpy as np
 from tlab.figures import comparison_figure, loss_figure, save_figure
 from tlab.text.tokenizers import utf8
 from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS, Checkpoint
+from tlab.training.shared_start import Start, shared_start
 from tlab.version import VERSION
 
 FORMAT = "tlab run 1"
@@ -200,4 +201,5 @@ def difference_words(run: KeptRun) -> list[str]:
     kept = [side.checkpoint for side in run.sides]
     first, second = ({**one.model_config.to_json(), **one.train_config.to_json()} for one in kept)
     differing = [f"{name} ({first[name]} and {second[name]})" for name in first if first[name] != second[name]]
-    return [f"The two differ in {', '.join(differing) or 'nothing'}; seed, batches and shared first weights are equal."]
+    starts = [Start("its text", one.model_config, one.train_config) for one in kept]  # both sides read the same
+    return [f"The two differ in {', '.join(differing) or 'nothing'}.", shared_start(starts).sentence("They")]

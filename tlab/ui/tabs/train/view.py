@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tlab.training.records import Divergence
+from tlab.training.shared_start import Start, shared_start
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
 from tlab.ui.widgets.markup import macros
@@ -135,7 +137,16 @@ def numbers_html(run: Run) -> str:
             a, b = values
             cells.append("–" if a is None or b is None else format(b - a, f"+{written}"))
         rows.append((name, cells))
-    return markup.numbers(run, rows, verdict(run))
+    return markup.numbers(run, rows, verdict(run), shared_words(run))
+
+
+def shared_words(run: Run) -> str:
+    """What the two sides have in common before their first step; known once the text is read."""
+    if len(run.sides) < 2 or run.vocab_size is None:
+        return ""
+    models = [dataclasses.replace(side.model, vocab_size=run.vocab_size) for side in run.sides]
+    starts = [Start(run.job.corpus, model, side.training) for model, side in zip(models, run.sides, strict=True)]
+    return shared_start(starts).sentence("A and B")
 
 
 def verdict(run: Run) -> str:
