@@ -47,8 +47,10 @@ def changed_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     def comparable(about: Mapping[str, Any], name: str) -> Any:
         if name != "blas":
             return about.get(name)
-        # The driver's own number of threads says nothing about its cells, which have one each.
-        return [{k: v for k, v in library.items() if k != "num_threads"} for library in about.get("blas") or []]
+        # The driver's own number of threads says nothing about its cells, which have one each; and libraries are listed
+        # in the order in which they happened to be loaded.
+        libraries = [{k: v for k, v in library.items() if k != "num_threads"} for library in about.get("blas") or []]
+        return sorted(libraries, key=str)
 
     return [
         f"{name} was {comparable(before, name)}, now {comparable(now, name)}"

@@ -377,6 +377,13 @@ def test_another_machine_than_last_time_is_a_warning(small, folder, monkeypatch,
     assert "now another processor" in capsys.readouterr().err
 
 
+def test_the_same_libraries_loaded_in_another_order_are_no_other_machine():
+    libraries = [{"internal_api": "openblas", "version": version, "num_threads": 2} for version in ("0.3.27", "0.3.29")]
+    changed_since = sweeps.store.provenance.changed_since
+    assert changed_since({"blas": libraries}, {"blas": libraries[::-1]}) == []
+    assert "0.3.29" in changed_since({"blas": libraries}, {"blas": libraries[:1]})[0]
+
+
 def test_comments_and_docstrings_are_no_other_code():
     def tree(text):
         return ast.dump(sweeps.store.provenance.WithoutDocstrings().visit(ast.parse(text)))
