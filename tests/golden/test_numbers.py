@@ -136,16 +136,23 @@ def both_sweeps(tmp_path_factory):
     return {name: (parent / "now" / name).read_text("utf-8") for name in golden}, golden
 
 
+def cells_of(tables):
+    """The cells of two editions, in the columns that the first one had."""
+    now, golden = (measure.cells(of_edition["cells.csv"]) for of_edition in tables)
+    return {key: {name: cell[name] for name in golden.get(key, cell)} for key, cell in now.items()}, golden
+
+
 @exactly
 def test_a_sweep_gives_the_same_tables_to_the_last_bit(both_sweeps):
     now, golden = both_sweeps
-    assert measure.cells(now["cells.csv"]) == measure.cells(golden["cells.csv"])
+    cells, golden_cells = cells_of(both_sweeps)
+    assert cells == golden_cells
     assert now["curves.csv"] == golden["curves.csv"]
     assert now["summary.csv"] == golden["summary.csv"]
 
 
 def test_a_sweep_gives_the_same_cells_within_a_tolerance(both_sweeps):
-    now, golden = (measure.cells(tables["cells.csv"]) for tables in both_sweeps)
+    now, golden = cells_of(both_sweeps)
     assert now.keys() == golden.keys()  # the ids hash what decides the numbers, and are no floats
 
     def numbers(cell):
