@@ -51,7 +51,7 @@ class Analysis:
 
     @cached_property
     def effects(self) -> list[Effect]:
-        return [effect for axis in self.table.axes for effect in main_effects(self.table, axis)]
+        return [effect for axis in self.table.compared_axes for effect in main_effects(self.table, axis)]
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

@@ -28,7 +28,7 @@ from sweeps.results.effects import Effect, interaction_residuals
 from sweeps.results.labels import axis_name, level_name, level_phrase
 from sweeps.results.stats import MARGIN
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
-from sweeps.results.table import PER_TOKEN, Table
+from sweeps.results.table import PER_TOKEN, UNCOMPARED, Table
 from tlab.figures import BLUE, FONT, GREY, escape, finish, new_figure, tidy
 
 GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss
@@ -46,12 +46,14 @@ def grid_figure(table: Table) -> Figure:
     """Every cell of the grid as a coloured, numbered square: the mean over seeds, and how many did not end well.
 
     The axis with the most levels runs across. The others run down, nested; those that would make too many rows are
-    averaged over.
+    averaged over, but no text is averaged with another. Of several texts, colours are of the distance to the lowest
+    loss of the same text.
     """
     if not table.axes or not table.rows:
         return note_figure("no grid to show: no axis, or no cells yet")
     across = max(table.axes, key=lambda axis: len(levels_of(table, axis)))
     down = [axis for axis in table.axes if axis != across]
+    down.sort(key=lambda axis: axis != UNCOMPARED)  # the text first, as the last ones may be averaged over
     while len(rows_of(table, down)) > MAX_ROWS:
         down.pop()
     columns, rows = levels_of(table, across), rows_of(table, down)
@@ -65,22 +67,36 @@ def grid_figure(table: Table) -> Figure:
     names = [escape(" · ".join(map(level_phrase, down, row))) for row in rows]
     width = 1.6 + 0.075 * max(map(len, names), default=0) + min(9.0, 0.85 * len(columns))
     figure, axes = new_figure(max(4.6, width), 1.9 + 0.27 * len(rows))
-    limits = loss_limits(means)
-    shades = means.copy()
+    has_texts = UNCOMPARED in (*down, across)
+    shades = above_best_of_text(means, rows, columns, (*down, across)) if has_texts else means.copy()
+    limits = loss_limits(shades)
     for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
         if np.isfinite(means[i, j]) and count_statuses(cells[row, column]).lost:
-            shades[i, j] = max(limits[1], means[i, j])  # a lost run is a bad result, whatever the mean of the others
+            shades[i, j] = max(limits[1], shades[i, j])  # a lost run is a bad result, whatever the mean of the others
     colours = draw_squares(axes, shades, GRID_COLOURS, limits)
     for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
         counts = count_statuses(cells.get((row, column), ()))
         write_cell(axes, ink_on(colours, shades[i, j]), i, j, means[i, j], counts, len(columns))
     label_squares(axes, names, [escape(level_name(across, level)) for level in columns], 60)
     axes.set_xlabel(escape(axis_name(across)))
-    extend = "max" if np.nanmax(means, initial=0.0) > (colours.norm.vmax or 0.0) else "neither"
-    draw_scale(figure, axes, colours, f"final validation loss ({table.unit})", extend)
+    extend = "max" if np.nanmax(shades, initial=0.0) > (colours.norm.vmax or 0.0) else "neither"
+    minus = ", minus the lowest of the same text" if has_texts else ""
+    draw_scale(figure, axes, colours, f"final validation loss{minus} ({table.unit})", extend)
     averaged = [axis_name(axis) for axis in table.axes if axis != across and axis not in down]
     title = "Final validation loss of the grid" + (f", mean over {', '.join(averaged)}" if averaged else "")
     return finish(figure, axes, title)
+
+
+def above_best_of_text(
+    means: np.ndarray, rows: Sequence[tuple[Any, ...]], columns: Sequence[Any], axes: Sequence[str]
+) -> np.ndarray:
+    """Each loss minus the lowest of its text: (rows, columns). `axes` are those of a row and, the last, of a column."""
+    place = list(axes).index(UNCOMPARED)
+    texts = np.array([[str((*row, column)[place]) for column in columns] for row in rows])
+    above = means.copy()
+    for text in np.unique(texts):
+        above[texts == text] -= np.nanmin(means[texts == text], initial=math.inf)
+    return above
 
 
 def rows_of(table: Table, axes: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -247,8 +263,9 @@ def cost_figure(table: Table, column: str) -> Figure:
         inside = "none" if one.counts.lost else colour
         axes.plot([cost], [one.mean], "o", color=colour, markerfacecolor=inside, markersize=6, alpha=0.85)
     fewest = min(one.counts.lost for _, one in shown)
-    front = pareto([(cost, one.mean) for cost, one in shown if one.counts.lost == fewest])
-    axes.plot(*zip(*front, strict=True), color=GREY, linewidth=1, linestyle="--", zorder=1)
+    for text in dict.fromkeys(one.text for _, one in shown):
+        front = pareto([(cost, one.mean) for cost, one in shown if one.text == text and one.counts.lost == fewest])
+        axes.plot(*zip(*front, strict=False), color=GREY, linewidth=1, linestyle="--", zorder=1)
     tidy(axes)
     axes.margins(x=0.06)
     axes.set_xlabel(COSTS[column] + (" (mean over seeds)" if column == "cpu_seconds" else ""))

@@ -22,6 +22,7 @@ from sweeps.report.effect_figures import (
 )
 from sweeps.report.run_figures import final_losses_figure, learning_curves_figure
 from sweeps.results.labels import axis_name
+from sweeps.results.table import UNCOMPARED
 
 MAX_PAIRS = 6  # of axes whose interaction is drawn; all are tested
 MAX_SVG_BYTES = 300_000  # a figure with more strokes than that is smaller as PNG
@@ -75,22 +76,29 @@ def report_figures(analysis: Analysis) -> Iterator[ReportFigure]:
             "Each square is one configuration. The number is the mean over seeds; diverged and failed seeds are "
             "counted beside it, and a configuration that lost one has the colour of the highest losses."
         )
+        if UNCOMPARED in table.axes:
+            caption += " Colours show how far a loss is above the lowest one of the same text."
         yield ReportFigure("overview", "grid", grid_figure(table), caption)
+    if table.compared_axes:
         caption = (
             "How far each level lies from the mean of all levels of its axis, averaged over the other axes within each "
             "seed; further left is better. An interval that reaches the edge of the plot is longer than shown."
         )
         yield ReportFigure("overview", "main_effects", main_effects_figure(analysis.effects, table.unit), caption)
-    caption = "One row per configuration, best first. Each dot is one seed; the vertical line is the mean."
+    of_text = " of each text" if UNCOMPARED in table.axes else ""
+    caption = (
+        f"One row per configuration, the best{of_text} first. Each dot is one seed; the vertical line is the mean."
+    )
     yield ReportFigure("seeds", "seeds", final_losses_figure(table), caption)
     losses = analysis.curves.get(("train", "loss"), {})
     norms = analysis.curves.get(("train", "gradient_norm"), {})
     for axis in table.axes or (None,) if losses else ():
-        caption = (
-            f"Training loss by {axis_name(axis or REPLICATE)}; the band spans the seeds, from lowest to highest. "
-            "Below: the same minus the mean of all levels within each seed, which removes the noise that the levels "
-            "share."
-        )
+        caption = f"Training loss by {axis_name(axis or REPLICATE)}; the band spans the seeds, from lowest to highest."
+        if axis in table.compared_axes:
+            caption += (
+                " Below: the same minus the mean of all levels within each seed, which removes the noise that the "
+                "levels share."
+            )
         if axis:
             caption += " Combinations of the other axes that some level lacks are left out for all levels."
         figure = learning_curves_figure(table, losses, axis)
@@ -108,6 +116,6 @@ def report_figures(analysis: Analysis) -> Iterator[ReportFigure]:
         caption = (
             f"Loss against {meaning}. A dot is the mean of a configuration; the bar through it spans its seeds, from "
             "the lowest to the highest. The dashed line joins the configurations that no other one beats on both, of "
-            "those that lost the fewest seeds; a hollow dot has lost some."
+            f"those{of_text} that lost the fewest seeds; a hollow dot has lost some."
         )
         yield ReportFigure("cost", f"loss_against_{cost}", cost_figure(table, cost), caption)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -126,11 +127,23 @@ def headline(analysis: Analysis) -> list[str]:
             f"Left out are {several(table.left_out, 'cell')}: losses per token of two tokenizers cannot be compared, "
             "and records of an early version do not say how many tokens a character has."
         )
-    if not ranked or not ranked[0].configuration.losses:
+    if not any(one.configuration.losses for one in ranked):
         return [*sentences, "No cell finished successfully." if table.rows else "No cell has a loss yet."]
-    sentences.append(best_sentence(ranked, table.unit))
+    sentences += best_sentences(ranked, table.unit)
     sentences += comparison_sentences(analysis.comparisons, analysis.margin, table.unit)
     return [*sentences, *filter(None, (failure_sentence(table), lost_sentence(table), outlier_sentence(ranked)))]
+
+
+def best_sentences(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> list[str]:
+    """The best configuration; of several texts, the one of each."""
+    by_text = [list(of_text) for _, of_text in itertools.groupby(ranked, key=lambda one: one.configuration.text)]
+    found = [best_sentence(of_text, unit) for of_text in by_text if of_text[0].configuration.losses]
+    if len(by_text) < 2:
+        return found
+    several_texts = (
+        "A loss is that of its text, so texts are not compared, and each has a best configuration of its own."
+    )
+    return [several_texts, *found[:MAX_NAMED], *(["More texts are in summary.csv."] if len(found) > MAX_NAMED else [])]
 
 
 def best_sentence(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> str:

@@ -137,9 +137,9 @@ def balanced_rows(table: Table, axis: str) -> list[dict[str, Any]]:
 
 
 def effects_frame(table: Table) -> pd.DataFrame:
-    """The main effects of all axes, one row per level; an interval is empty if there are fewer than two seeds."""
+    """The main effects of all axes but the text, one row per level; of fewer than two seeds without intervals."""
     columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks", "n_lost")
-    axes = [axis for axis in table.axes if len({row[axis] for row in table.rows}) > 1]
+    axes = [axis for axis in table.compared_axes if len({row[axis] for row in table.rows}) > 1]
     rows = []
     for effect in itertools.chain.from_iterable(main_effects(table, axis) for axis in axes):
         mean, low, high, n = effect.estimate
@@ -185,9 +185,9 @@ class Comparison(NamedTuple):
 
 
 def comparisons(table: Table, margin: float = MARGIN) -> list[Comparison]:
-    """Every pair of levels of every axis, averaged over the other axes within each seed; Holm over all of them."""
+    """Every pair of levels of every axis but the text, averaged over the others within each seed; Holm over all."""
     found = []
-    for axis in table.axes:
+    for axis in table.compared_axes:
         cube = cube_of(table, [axis])
         for i, j in itertools.combinations(range(len(cube.levels)), 2):
             found.append(compare(cube, [(i, j)], (axis,), (cube.levels[i], cube.levels[j]), None, margin))

@@ -217,9 +217,9 @@ def range_by_chance(values: Array, alpha: float) -> float:
     return float(np.quantile(ranges, 1 - alpha, method="higher"))
 
 
-def verdict_of(p_different: float, p_equal: float) -> str:
-    """What `difference_p` (after `holm`, where it is one of many) and `equality_p` allow to say: one of `VERDICTS`."""
-    equal = p_equal <= ALPHA
-    if p_different <= ALPHA:
+def verdict_of(p_different: float, p_equal: float, alpha: float = ALPHA) -> str:
+    """What `difference_p` and `equality_p`, each after `holm` where it is one of many, allow to say: of `VERDICTS`."""
+    equal = p_equal <= alpha
+    if p_different <= alpha:
         return BELOW_MARGIN if equal else REAL
     return EQUIVALENT if equal else INCONCLUSIVE

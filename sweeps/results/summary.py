@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,16 +15,18 @@ from scipy.cluster.hierarchy import DisjointSet
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.balance import balance
 from sweeps.results.stats import (
+    ALPHA,
     MARGIN,
     MAX_ROUNDING,
     Estimate,
     confidence_set,
     equality_p,
     estimate,
+    holm,
     paired,
     verdict_of,
 )
-from sweeps.results.table import Table
+from sweeps.results.table import UNCOMPARED, Table
 from sweeps.store.record import DIVERGED, OK
 
 MEASURE = "val_loss"
@@ -83,6 +86,11 @@ class Configuration:
     """The ids of its cells that were trained: of the aliases, those that they stand for."""
 
     @property
+    def text(self) -> str:
+        """What it was trained on, where the sweep has several texts."""
+        return self.levels.get(UNCOMPARED, [""])[0]
+
+    @property
     def mean(self) -> float:
         return sum(self.losses.values()) / len(self.losses) if self.losses else float("inf")
 
@@ -96,7 +104,7 @@ class Configuration:
 
 
 def configurations(table: Table) -> list[Configuration]:
-    """The table's rows by configuration: the best first, those that have no loss last.
+    """The table's rows by configuration: the best of each text first, those that have no loss last.
 
     Better is the one with fewer seeds lost, and of those with as many the one with the lower mean: the mean of those
     seeds that were lucky is not to be compared with that of all.
@@ -122,7 +130,8 @@ def configurations(table: Table) -> list[Configuration]:
             configuration.losses[seed] = row[MEASURE]
         else:
             (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
-    return sorted(found.values(), key=lambda one: (one.counts.lost, one.mean))
+    texts = list(dict.fromkeys(one.text for one in found.values()))
+    return sorted(found.values(), key=lambda one: (texts.index(one.text), one.counts.lost, one.mean))
 
 
 def outlying_runs(found: Sequence[Configuration]) -> list[tuple[Configuration, int]]:
@@ -148,8 +157,9 @@ class Summary(NamedTuple):
     """One configuration over its seeds."""
 
     configuration: Configuration
+    rank: int  # among those of its text, from 1
     estimate: Estimate
-    minus_best: Estimate  # paired by seed, to the best configuration
+    minus_best: Estimate  # paired by seed, to the best configuration of its text
     verdict: str  # whether it differs from the best one: one of `stats.VERDICTS`, or `BEST` or `LOST_MORE`
 
     @property
@@ -159,13 +169,17 @@ class Summary(NamedTuple):
 
 
 def summaries(table: Table, margin: float = MARGIN) -> list[Summary]:
-    """A summary of each configuration, aliases together, in the order of `configurations`.
+    """A summary of each configuration, aliases together, in the order of `configurations`: each text by itself.
 
-    Whether one differs from the best is a question for `confidence_set`, among those that lost no more seeds.
+    Whether one differs from the best is a question for `confidence_set`, among those that lost no more seeds. The
+    texts share the 5 %.
     """
-    ranked = configurations(table)
-    if not ranked:
-        return []
+    by_text = [list(of_text) for _, of_text in itertools.groupby(configurations(table), key=lambda one: one.text)]
+    return [one for ranked in by_text for one in against_best(ranked, margin, ALPHA / len(by_text))]
+
+
+def against_best(ranked: Sequence[Configuration], margin: float, alpha: float) -> list[Summary]:
+    """A summary of each configuration of one text, the best first, with an error of `alpha` for all together."""
     best = ranked[0]
     seeds = sorted(best.losses)
     values = np.array([[one.losses.get(seed, math.nan) for seed in seeds] for one in ranked]).T
@@ -173,25 +187,30 @@ def summaries(table: Table, margin: float = MARGIN) -> list[Summary]:
     kept = balance(np.isfinite(values) & rivals)
     differs = np.zeros(len(ranked), bool)
     if len(kept.seeds) > 1:  # the best one has all the seeds, so it is the first that is kept
-        differs[kept.blocks] = np.logical_not(confidence_set(values[np.ix_(kept.seeds, kept.blocks)], 0))
+        differs[kept.blocks] = np.logical_not(confidence_set(values[np.ix_(kept.seeds, kept.blocks)], 0, alpha))
+    differences = [paired(one.losses, best.losses) for one in ranked]
+    tested = rivals & (np.arange(len(ranked)) > 0)
+    equal = holm(
+        [equality_p(of_one, margin) if test else math.nan for of_one, test in zip(differences, tested, strict=True)]
+    )
     found = []
     for place, one in enumerate(ranked):
-        difference = paired(one.losses, best.losses)
-        verdict = verdict_of(0.0 if differs[place] else 1.0, equality_p(difference, margin))
+        verdict = verdict_of(0.0 if differs[place] else 1.0, equal[place], alpha)
         verdict = BEST if place == 0 else verdict if rivals[place] else LOST_MORE
-        found.append(Summary(one, estimate(list(one.losses.values())), estimate(difference), verdict))
+        estimates = estimate(list(one.losses.values())), estimate(differences[place])
+        found.append(Summary(one, place + 1, *estimates, verdict))
     return found
 
 
 def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
     """summary.csv: a row for each configuration, the best one first. The diverged seeds are shown beside the mean."""
     rows = []
-    for rank, one in enumerate(found, 1):
+    for one in found:
         bounded = math.isfinite(one.estimate.low)
         rows.append(
             {
                 **{axis: " = ".join(map(str, one.configuration.levels[axis])) for axis in table.axes},
-                "rank": rank if one.configuration.losses else None,
+                "rank": one.rank if one.configuration.losses else None,
                 **{f"n_{name}": count for name, count in one.configuration.counts._asdict().items()},
                 "mean": one.estimate.mean,
                 "sd": one.deviation,
@@ -225,8 +244,10 @@ def at_best_rate(table: Table) -> Table:
 
     rows = [row for by_rate in groups.values() for row in min(by_rate.values(), key=badness)]
     known = {None, *(row["cell_id"] for row in rows)}  # an alias may have its best rate where the other one has not
-    return Table(others, [row if row["alias_of"] in known else {**row, "alias_of": None} for row in rows])
+    rows = [row if row["alias_of"] in known else {**row, "alias_of": None} for row in rows]
+    return replace(table, axes=others, rows=rows)
 
 
 def at_rate(table: Table, rate: Any) -> Table:
-    return Table(tuple(other for other in table.axes if other != RATE), [r for r in table.rows if r[RATE] == rate])
+    others = tuple(other for other in table.axes if other != RATE)
+    return replace(table, axes=others, rows=[row for row in table.rows if row[RATE] == rate])

@@ -24,6 +24,8 @@ OUTCOME_COLUMNS = (
 
 LOSSES = ("val_loss", "best_val_loss", "train_loss")
 PER_TOKEN, PER_CHARACTER = "nats per token", "nats per character"
+UNCOMPARED = "corpus"
+"""The axis whose levels are not compared: one text is easier than another, whatever the model."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Table:
     @property
     def columns(self) -> list[str]:
         return ["cell_id", "alias_of", "status", *self.axes, REPLICATE, *OUTCOME_COLUMNS]
+
+    @property
+    def compared_axes(self) -> tuple[str, ...]:
+        """The axes whose levels have losses of the same text."""
+        return tuple(axis for axis in self.axes if axis != UNCOMPARED)
 
 
 def in_one_unit(table: Table) -> Table:
