@@ -31,6 +31,7 @@ FONT = "DejaVu Sans"  # comes with matplotlib, so a figure looks the same everyw
 MISSING = "\N{REPLACEMENT CHARACTER}"
 LOSS_LABEL = "loss (nats per token)"
 LOG_RATIO = 8.0  # losses that differ by more than this are drawn on a logarithmic axis
+MAX_NAMES_BELOW = 20  # each other, in a legend beside the axes
 DOTS_PER_INCH = 150
 
 
@@ -213,7 +214,8 @@ def finish(
     if axes.get_legend_handles_labels()[0]:
         place: dict[str, Any] = {"loc": legend}
         if legend == "beside":
-            place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+            columns = math.ceil(len(axes.get_legend_handles_labels()[0]) / MAX_NAMES_BELOW)
+            place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "ncols": columns}
         look = {"framealpha": 0.85, "edgecolor": "none", "fontsize": 9, "title_fontsize": 9, "alignment": "left"}
         axes.legend(title=legend_title, **look, **place)
     for text in figure.findobj(match=lambda artist: hasattr(artist, "set_fontfamily")):

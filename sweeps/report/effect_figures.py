@@ -19,6 +19,7 @@ from sweeps.report.run_figures import (
     CellCurves,
     draw_levels,
     draw_losses_across,
+    finish_levels,
     level_styles,
     levels_of,
     step_label,
@@ -273,7 +274,8 @@ def cost_figure(table: Table, column: str) -> Figure:
     if column == "cpu_seconds":
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    return finish(figure, axes, f"Loss against {'processor time' if column == 'cpu_seconds' else 'parameters'}")
+    title = f"Loss against {'processor time' if column == 'cpu_seconds' else 'parameters'}"
+    return finish_levels(figure, [axes], table, coloured, title) if table.axes else finish(figure, axes, title)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -305,7 +307,7 @@ def gradient_norm_figure(table: Table, norms: CellCurves, axis: str) -> Figure:
     axes.set_ylim(low, high)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.2g}"))
     axes.set(ylabel="gradient norm", xlabel=step_label(norms))
-    return finish(figure, axes, axis_name(axis))
+    return finish_levels(figure, [axes], table, axis, axis_name(axis))
 
 
 def note_figure(note: str) -> Figure:

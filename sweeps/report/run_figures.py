@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
@@ -16,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.effects import balanced_rows
-from sweeps.results.labels import configuration_name, level_name, level_phrase
+from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
 from sweeps.results.stats import MARGIN
 from sweeps.results.summary import configurations
 from sweeps.results.table import Table
@@ -26,6 +29,7 @@ from tlab.figures import (
     FONT,
     GREY,
     LINE_STYLES,
+    MAX_NAMES_BELOW,
     PALETTE,
     escape,
     finish,
@@ -40,6 +44,7 @@ CellCurves = Mapping[str, Sequence[tuple[int, float]]]
 """Id of a cell that ran -> (step, value) of one metric of its training."""
 
 ORDERED_COLOURS = "cividis"  # for levels that are numbers: dark to light, with every kind of colour vision
+MAX_INSIDE = 8  # levels whose names hide no curve
 MAX_CONFIGURATIONS = 60  # rows that still fit a page
 LEGEND_CHARACTERS = 110  # that fit into one line of the legend
 
@@ -68,6 +73,30 @@ def level_styles(table: Table, axis: str) -> dict[Any, dict[str, Any]]:
         level: {"color": colours[i % len(colours)], "linestyle": lines[i // len(colours) % len(lines)]}
         for i, level in enumerate(levels)
     }
+
+
+def finish_levels(figure: Figure, panels: Sequence[Axes], table: Table, axis: str, title: str) -> Figure:
+    """Title and names of the levels, of which the first panel has the curves; many of them beside it.
+
+    Many numbers are named by a scale of colours, in which some are written.
+    """
+    levels = levels_of(table, axis)
+    if len(levels) <= MAX_INSIDE:
+        return finish(figure, panels[0], title)
+    if not are_numbers(levels):
+        longest = max(len(level_name(axis, level)) for level in levels)
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width + math.ceil(len(levels) / MAX_NAMES_BELOW) * (0.5 + 0.08 * longest), height)
+        return finish(figure, panels[0], title, legend="beside")
+    for line in panels[0].get_lines():
+        line.set_label("_")  # named by the scale
+    colours = ListedColormap([style["color"] for style in level_styles(table, axis).values()])
+    norm = BoundaryNorm(np.arange(len(levels) + 1) - 0.5, len(levels))
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=list(panels), aspect=40, label=axis_name(axis))
+    written = np.linspace(0, len(levels) - 1, MAX_INSIDE).round().astype(int).tolist()
+    bar.set_ticks(written, labels=[escape(level_name(axis, levels[i])) for i in written], fontsize=9)
+    bar.minorticks_off()
+    return finish(figure, panels[0], title)
 
 
 def draw_losses_across(axes: Axes) -> None:
@@ -114,7 +143,7 @@ def learning_curves_figure(table: Table, curves: CellCurves, axis: str | None) -
     else:
         below.set_visible(False)
         above.set_xlabel(step_label(curves))
-    finish(figure, above, axis)
+    finish_levels(figure, [above, below], table, axis, axis_name(axis))
     num_seeds = len({row[REPLICATE] for row in table.rows})
     words = "one seed" if num_seeds == 1 else f"{num_seeds} seeds, band from the lowest to the highest"
     figure.suptitle(f"Training loss by level ({words})", fontsize=10, x=0.01, ha="left", fontfamily=FONT)
