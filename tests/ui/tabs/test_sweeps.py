@@ -177,6 +177,19 @@ def test_a_lost_seed_has_the_worst_colour_and_noise_no_strong_one(folder):
     assert value["high"] - value["low"] == pytest.approx(0.02)
 
 
+def test_of_several_texts_colours_start_anew_with_each(folder):
+    rows = ["cell_id,alias_of,status,corpus,norm,seed,val_loss"]
+    for text, easy in (("a.txt", 1.0), ("b.txt", 2.0)):
+        rows += [f"{text}-none,,ok,{text},none,0,{easy + 0.5}", f"{text}-rmsnorm,,ok,{text},rmsnorm,0,{easy}"]
+    (folder / "cells.csv").write_text("\n".join(rows))
+    value = grid_value(read_results(folder, "mine"), [])
+    cells = [cell for panel in value["panels"] for line in panel["rows"] for cell in line["cells"] if cell]
+    assert sorted((cell["text"], cell["value"]) for cell in cells) == [
+        ("1.000", 0.0), ("1.500", 0.5), ("2.000", 0.0), ("2.500", 0.5)
+    ]  # fmt: skip
+    assert value["unit"].endswith("colours: above the lowest of the same text") and value["low"] == 0.0
+
+
 def test_effects_say_how_many_runs_a_level_lost(folder):
     (folder / "effects.csv").write_text("axis,level,effect,ci_low,ci_high,n_lost\nnorm,none,0.001,-0.001,0.003,2\n")
     shown = pictures(read_results(folder, "mine"), [], "validation").effects

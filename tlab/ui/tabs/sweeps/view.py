@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from tlab.ui.widgets.markup import macros
 
 markup = macros("tabs/sweeps/view.html")
 MAX_PANELS = 24
+TEXT_AXIS = "corpus"
 SCALE_QUANTILE = 0.9
 COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
@@ -60,11 +62,24 @@ def slot_words(axis: str) -> str:
 
 
 def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
-    """The map: the first axis down, the second across, a panel for each combination of the others."""
+    """The map: the first axis down, the second across, a panel for each combination of the others.
+
+    A loss is that of its text: of several texts, colours are of the distance to the lowest loss of the same text.
+    """
     (row_axis, rows), (column_axis, columns), *others = [*results.axes.items(), ("", [None]), ("", [None])]
     others = [(axis, levels) for axis, levels in others if axis]
     at = {tuple(one.levels.values()): one for one in results.configurations}
-    means = [one.losses.mean() for one in results.configurations if len(one.losses)]
+    lowest: dict[Any, float] = {}  # of each text
+    for one in results.configurations if TEXT_AXIS in results.axes else ():
+        if len(one.losses):
+            text = one.levels[TEXT_AXIS]
+            lowest[text] = min(lowest.get(text, math.inf), one.losses.mean())
+    above = {
+        one.number: float(one.losses.mean()) - lowest.get(one.levels.get(TEXT_AXIS), 0.0)
+        for one in results.configurations
+        if len(one.losses)
+    }
+    means = list(above.values())
     # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends. And it is not
     # shorter than the margin within which losses are called equivalent: noise alone would then look like a result.
     low, high = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
@@ -75,19 +90,20 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
         lines = []
         for row in rows:
             found = [at.get((row, column, *levels)[: len(results.axes)]) for column in columns]
-            cells = [grid_cell(one, colours, high) if one else None for one in found]
+            cells = [grid_cell(one, above.get(one.number), colours, high) if one else None for one in found]
             lines.append({"name": level_words(row_axis, row) if row_axis else "", "cells": cells})
         title = " · ".join(level_words(axis, level) for (axis, _), level in zip(others, levels, strict=True))
         names = [level_words(column_axis, column) if column_axis else "all" for column in columns]
         panels.append({"title": title, "corner": "", "columns": names, "rows": lines})
     beyond = " or more" if means and max(means) > high else ""
-    return {"unit": f"mean over seeds, {results.unit}", "low": low, "high": high, "beyond": beyond, "panels": panels}
+    unit = f"mean over seeds, {results.unit}" + ("; colours: above the lowest of the same text" if lowest else "")
+    return {"unit": unit, "low": low, "high": high, "beyond": beyond, "panels": panels}
 
 
-def grid_cell(one: ConfigurationRuns, colours: dict[int, int], worst: float) -> dict[str, Any]:
+def grid_cell(one: ConfigurationRuns, value: float | None, colours: dict[int, int], worst: float) -> dict[str, Any]:
     """One button of the map. A mean never hides a lost seed: that stands below it, and the colour is the worst."""
     mean = float(one.losses.mean()) if len(one.losses) else None
-    value = max(mean, worst) if mean is not None and one.accidents else mean
+    value = max(value, worst) if value is not None and one.accidents else value
     place = colours.get(one.number)
     return {
         "number": one.number, "value": value, "text": "–" if mean is None else f"{mean:.3f}", "note": one.accidents,
