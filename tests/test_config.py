@@ -9,6 +9,7 @@ import pytest
 
 from tlab import ConfigError, ModelConfig, TrainConfig
 from tlab.config import options
+from tlab.cost import num_parameters, step_flops
 
 CLASSES = {"ModelConfig": lambda **values: ModelConfig(**{"vocab_size": 65, **values}), "TrainConfig": TrainConfig}
 
@@ -155,3 +156,25 @@ def test_json_may_write_an_integer_as_a_float_but_python_may_not():
         TrainConfig.from_json({"steps": 3.5})
     with pytest.raises(ConfigError, match="steps"):
         TrainConfig(steps=3.0)
+
+
+SIZES = ["vocab_size", "context_length", "hidden_dim", "num_layers", "num_heads", "mlp_ratio"]
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("value", [9_200_000_000_000_000_000, 10**16 + 61, 1.7976931348623157e308])
+def test_every_size_has_a_bound_that_is_checked_first(name, value):
+    with pytest.raises(ConfigError, match="and at most"):
+        ModelConfig.from_json({"vocab_size": 9, "num_heads": 3, "hidden_dim": 48, name: value})
+
+
+def test_the_largest_model_that_a_config_allows_has_a_cost():
+    sizes = {name: option.high for name, option in options(ModelConfig).items() if option.high < math.inf}
+    config = ModelConfig.from_json(sizes)
+    assert num_parameters(config) > 0 and step_flops(config, 1_000_000) > 0 and config.mlp_dim > 0
+
+
+@pytest.mark.parametrize("name", ["steps", "warmup_steps", "batch_size", "validation_every"])
+def test_what_is_counted_in_a_training_has_a_bound(name):
+    with pytest.raises(ConfigError, match="at most"):
+        TrainConfig.from_json({name: 9_200_000_000_000_000_000})

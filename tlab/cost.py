@@ -23,6 +23,7 @@ from tlab.types import Array
 
 BYTES = 4  # of a float32
 BACKWARD_RATIO = 2  # a product's gradient is two products of its size: one for each factor
+MAX_MEASURED = 2**26  # numbers of a model that is made to be measured: 256 MiB, a second
 FORWARD_SHARE = 1 / (1 + BACKWARD_RATIO)  # of a training step
 
 
@@ -130,9 +131,13 @@ def activation_bytes_by_part(
     These are the trace and the loss's probabilities; what backward makes and drops on its way is not in it. They are
     measured: one text through one block, each array counted once however many names it has. Of a batch in
     micro-batches one is held at a time, the largest. Recomputed blocks keep their inputs, and one of them all the rest,
-    while it is worked on.
+    while it is worked on. A model that is too large to be made for that is estimated, as one part.
     """
     held = -(-batch_size // compute.micro_batches)  # sequences, of all threads together
+    text = dataclasses.replace(config, context_length=context_length or config.context_length)
+    if num_parameters(one_block(text)) + kept_numbers(one_block(text), 1) > MAX_MEASURED:
+        kept = kept_numbers(one_block(text) if compute.recompute else text, held)
+        return [PartBytes("activations, estimated", BYTES * kept)]
     rows = kept_by_part(config, context_length)
     if compute.recompute:
         T = context_length or config.context_length

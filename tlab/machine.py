@@ -138,6 +138,14 @@ def forget_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def total_memory() -> int | None:
+    """Bytes of memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has none of it
+        return None
+
+
 def peak_memory_mib() -> float | None:
     """Peak memory of this process since `forget_peak_memory`, in MiB; None where the system does not report it."""
     with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -17,7 +18,7 @@ from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.store.folder import Store
 from sweeps.store.record import STATUSES, Record
 from tlab.cost import FORWARD_SHARE, activation_bytes_by_part, step_flops, weight_bytes_by_part
-from tlab.machine import one_blas_thread, peak_memory_mib
+from tlab.machine import one_blas_thread, peak_memory_mib, total_memory
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
 from tlab.training.trainer import Trainer
@@ -132,6 +133,9 @@ def estimate_cost(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs
 
     Of many shapes an even choice is taken for all: first to count their operations, then, from those spread evenly
     in operations, to time a step. Between two that were timed, time is taken to be linear in operations.
+
+    Raises:
+        GridError: a cell needs more memory than this machine has.
     """
     steps: defaultdict[CellShape, list[float]] = defaultdict(list)  # of each cell of that shape
     example: dict[CellShape, Cell] = {}
@@ -140,6 +144,8 @@ def estimate_cost(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs
         example.setdefault(shape_of(cell), cell)
     counted = sorted(evenly(list(example), SHAPES_COUNTED), key=lambda shape: step_flops(*shape))
     timed = evenly(counted, SHAPES_MEASURED)
+    for shape in timed:
+        check_memory(example[shape])
     seconds = [seconds_per_step(example[shape], corpora) for shape in timed]
     per_step = np.interp([step_flops(*shape) for shape in counted], [step_flops(*shape) for shape in timed], seconds)
     share = sum(map(sum, steps.values())) / sum(sum(steps[shape]) for shape in counted)  # of all work to that
@@ -168,6 +174,20 @@ def seconds_per_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
             trainer.train_step()
             took.append(time.perf_counter() - began)
     return min(took, default=0.0)
+
+
+def check_memory(cell: Cell) -> None:
+    """Refuse a cell that cannot be trained on this machine, before anything of it is made.
+
+    Raises:
+        GridError: it needs more memory than there is.
+    """
+    needed, there = memory_mib(cell) / 1024, (total_memory() or math.inf) / 2**30
+    if needed > there:
+        raise GridError(
+            f"cell {cell.cell_id} needs about {needed:,.1f} GiB of memory, and this machine has {there:,.1f} GiB; take "
+            "a smaller batch, a shorter context, or fewer and narrower layers"
+        )
 
 
 def memory_mib(cell: Cell) -> float:

@@ -471,8 +471,14 @@ def test_a_sample_cannot_command_the_terminal():
 
 
 def test_a_model_beyond_all_memory_is_told_in_one_line(capsys):
-    assert main(["info", "--hidden-dim", "100000000"]) == 2
+    assert main(["profile", "--corpus", "text.txt", "--hidden-dim", "1000000", "--num-heads", "1"]) == 2
     assert "more memory than there is; make it smaller" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layers", ["1", "10000"])
+def test_info_counts_the_largest_model_without_making_it(capsys, layers):
+    assert main(["info", "--hidden-dim", "1000000", "--num-heads", "1", "--num-layers", layers]) == 0
+    assert "activations, estimated" in capsys.readouterr().out
 
 
 def test_check_finds_a_planted_bug_and_fails(capsys):

@@ -140,6 +140,16 @@ def test_plan_counts_estimates_and_writes_nothing(words, folder, capsys):
     assert not folder.exists()
 
 
+def test_a_plan_of_what_no_memory_holds_says_how_much_it_needs(capsys):
+    assert main(["plan", "--set", "hidden_dim=65536", "--seeds", "1", "--steps", "10"]) == 2
+    assert "GiB of memory, and this machine has" in capsys.readouterr().err
+
+
+def test_a_plan_of_a_width_beyond_all_bounds_is_refused_at_once(capsys):
+    assert main(["plan", "--set", "hidden_dim=9200000000000000000", "--seeds", "1"]) == 2
+    assert "must be at least 1 and at most" in capsys.readouterr().err
+
+
 def test_a_plan_of_aliases_of_an_earlier_grid_counts_them_and_says_of_what(small, folder):
     store = Store(folder)
     store.make_folder()

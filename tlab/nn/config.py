@@ -13,18 +13,30 @@ from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 
+# Far beyond any model that was ever trained. With them whatever is computed from a config alone, its checks and costs,
+# takes moments for any config that there can be.
+MAX_WIDTH = 1_000_000
+MAX_LAYERS = 10_000
+MAX_MLP_RATIO = 1_000
+MAX_VOCABULARY = 100_000_000
+
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
     """The shape of a transformer and the choice for each of its switches."""
 
-    vocab_size: int = option(help="Number of different tokens; given by the corpus.", low=2)
+    vocab_size: int = option(help="Number of different tokens; given by the corpus.", low=2, high=MAX_VOCABULARY)
     context_length: int = option(
-        64, low=1, typical=(16, 256), help="Tokens that the model reads at once: how far it can look back."
+        64, low=1, high=MAX_WIDTH, typical=(16, 256), help="Tokens that the model reads at once: how far it can look "
+        "back."
+    )  # fmt: skip
+    hidden_dim: int = option(64, low=1, high=MAX_WIDTH, typical=(16, 512), help="Width of the residual stream.")
+    num_layers: int = option(
+        2, low=1, high=MAX_LAYERS, typical=(1, 12), help="Number of blocks, each attention and MLP."
     )
-    hidden_dim: int = option(64, low=1, typical=(16, 512), help="Width of the residual stream.")
-    num_layers: int = option(2, low=1, typical=(1, 12), help="Number of blocks, each attention and MLP.")
-    num_heads: int = option(4, low=1, typical=(1, 16), help="Attention heads in a block; divides hidden_dim.")
+    num_heads: int = option(
+        4, low=1, high=MAX_WIDTH, typical=(1, 16), help="Attention heads in a block; divides hidden_dim."
+    )
     norm: str = chosen_from(NORMS, "layernorm", "How each token's vector is normalized.")
     activation: str = chosen_from(ACTIVATIONS, "gelu", "The nonlinearity of the MLP.")
     residual: str = chosen_from(RESIDUALS, "pre", "Where the norms are placed around the residual stream.")
@@ -34,6 +46,7 @@ class ModelConfig(Config):
         # The papers have 4. With 3.5 the default model on a text of 65 characters has 96,000 parameters, under 100,000.
         3.5,
         low=0,
+        high=MAX_MLP_RATIO,
         low_is_allowed=False,
         typical=(1, 8),
         help="Width of the MLP over hidden_dim; a gated MLP is made narrower, so that it has as many parameters.",

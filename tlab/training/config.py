@@ -8,13 +8,18 @@ from tlab.config import Config, chosen_from, option
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.schedules import SCHEDULES
 
+MAX_STEPS = 1_000_000_000  # at a thousand a second, eleven days
+MAX_BATCH = 1_000_000
+
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
     """How a model is trained: how long, on how much at once, and by which rule."""
 
-    steps: int = option(1000, low=1, typical=(50, 5000), help="Number of updates.")
-    batch_size: int = option(16, low=1, typical=(1, 64), help="Sequences of context_length tokens in each update.")
+    steps: int = option(1000, low=1, high=MAX_STEPS, typical=(50, 5000), help="Number of updates.")
+    batch_size: int = option(
+        16, low=1, high=MAX_BATCH, typical=(1, 64), help="Sequences of context_length tokens in each update."
+    )
     learning_rate: float = option(
         3e-3, low=0, low_is_allowed=False, typical=(1e-5, 1e-1), help="Peak learning rate of the schedule."
     )
@@ -22,6 +27,7 @@ class TrainConfig(Config):
     warmup_steps: int = option(
         50,
         low=0,
+        high=MAX_STEPS,
         typical=(0, 500),
         help="Steps of linear warm-up to the peak learning rate, which a shorter run never reaches; 0 for none.",
     )
@@ -54,9 +60,13 @@ class TrainConfig(Config):
         help="Largest global gradient norm; longer gradients are scaled down to it. 0 for no clipping.",
     )
     validation_every: int = option(
-        250, low=0, typical=(0, 1000), help="Steps between evaluations on the whole validation split; the last "
-        "step always has one. 0 for the last step only.",
-    )  # fmt: skip
+        250,
+        low=0,
+        high=MAX_STEPS,
+        typical=(0, 1000),
+        help="Steps between evaluations on the whole validation split; the last step always has one. 0 for the last "
+        "step only.",
+    )
     max_loss: float = option(
         1000.0, low=0, low_is_allowed=False, typical=(10, 1000),
         help="Training loss, in nats per token, at which a run counts as diverged and ends.",
@@ -120,7 +130,10 @@ class ComputeConfig(Config):
         "no more than NumPy's own linear algebra may use.",
     )
     micro_batches: int = option(
-        1, low=1, help="Gradient accumulation: pieces that each batch is split into, one after another, to save memory."
+        1,
+        low=1,
+        high=MAX_BATCH,
+        help="Gradient accumulation: pieces that each batch is split into, one after another, to save memory.",
     )
     recompute: bool = option(
         False,

@@ -98,3 +98,10 @@ def test_a_link_of_nonsense_is_told_in_a_few_words():
 def test_every_field_of_the_configs_but_the_vocabulary_can_be_set():
     fields = {*ModelConfig.__dataclass_fields__, *TrainConfig.__dataclass_fields__, "corpus", "tokenizer"}
     assert defaults().keys() == fields - {"vocab_size"}
+
+
+@pytest.mark.parametrize(("name", "word"), [("hidden_dim", "513"), ("steps", "5001"), ("num_layers", "13")])
+def test_a_link_never_widens_what_the_page_allows(name, word):
+    link = read_query({name: word})
+    assert link.settings == {}
+    assert "the page has at most" in link.problems[0]

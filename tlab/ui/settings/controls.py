@@ -26,6 +26,7 @@ from tlab.ui.runs.messages import Job
 from tlab.ui.settings.fields import (
     FROM_CORPUS,
     config_of,
+    control_range,
     default_of,
     field_label,
     field_names,
@@ -33,6 +34,7 @@ from tlab.ui.settings.fields import (
     kinds_of,
     readers_of,
     registry_choices,
+    slider_step,
 )
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings
@@ -94,32 +96,20 @@ def control_for(name: str, value: Any, code_links: list[CodeLink]) -> gr.Compone
     if bool in kinds:
         return gr.Checkbox(value, label=label, info=option.help, elem_id=elem_id)
     whole = int in kinds
-    step = slider_step(option, default_of(name), whole)
+    step = slider_step(name)
+    low, high = control_range(name)
     if step is not None:
-        low, high = option.typical or (0, 0)
         return gr.Slider(low, high, value, step=step, label=label, info=option.help, elem_id=elem_id, buttons=[])
     return gr.Number(
         value,
         label=label,
         info=option.help,
         precision=0 if whole else None,
-        minimum=option.low if option.low > -math.inf else None,
-        maximum=option.high if option.high < math.inf else None,
+        minimum=low if low > -math.inf else None,
+        maximum=high if high < math.inf else None,
         placeholder=option.default_words or None,
         elem_id=elem_id,
     )
-
-
-def slider_step(option: Option, default: float | None, whole: bool) -> float | None:
-    """The coarsest step that hits both ends and the default; None where a number field is more useful."""
-    if option.typical is None or default is None:
-        return None
-    low, high = option.typical
-    if whole:
-        step = math.gcd(int(low), int(high), int(default))
-        return step if (high - low) / step >= 4 else None
-    # Over several powers of ten, everything of interest would be in the slider's first pixels.
-    return None if high > 20 * max(low, 0.1) or high - low < 0.5 else 0.05
 
 
 class Controls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,25 @@ def field_names() -> tuple[str, ...]:
 
 def default_of(name: str) -> Any:
     return next(f.default for f in dataclasses.fields(config_of(name)) if f.name == name)
+
+
+def slider_step(name: str) -> float | None:
+    """The coarsest step that hits both ends and the default; None where a number field is more useful."""
+    typical, default = options(config_of(name))[name].typical, default_of(name)
+    if typical is None or default is None:
+        return None
+    low, high = typical
+    if int in type_alternatives(field_types(config_of(name))[name]):
+        step = math.gcd(int(low), int(high), int(default))
+        return step if (high - low) / step >= 4 else None
+    # Over several powers of ten, everything of interest would be in the slider's first pixels.
+    return None if high > 20 * max(low, 0.1) or high - low < 0.5 else 0.05
+
+
+def control_range(name: str) -> tuple[float, float]:
+    """The smallest and the largest value that the control of a number takes: for a slider what is worth trying."""
+    option = options(config_of(name))[name]
+    return option.typical if option.typical is not None and slider_step(name) is not None else (option.low, option.high)
 
 
 def readers_of(name: str) -> dict[str, set[str]]:

@@ -16,7 +16,7 @@ from tlab.config import ConfigError, as_plain, options
 from tlab.nn.config import ModelConfig
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, default_of, field_names, kinds_of
+from tlab.ui.settings.fields import FROM_CORPUS, config_of, control_range, default_of, field_names, kinds_of
 from tlab.ui.settings.plans import fields_in
 
 OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
@@ -114,7 +114,11 @@ def read_pair(link: Link, given: str, word: str) -> None:
         link.other[name] = read_word(name, word)
     else:
         name = known(given)
-        link.settings[name] = read_word(name, word)
+        value = read_word(name, word)
+        complaint = control_complaint(name, value)
+        if complaint:
+            raise ValueError(f"{name} = “{word}”: {complaint}")
+        link.settings[name] = value
 
 
 def known(name: str) -> str:
@@ -156,6 +160,16 @@ def read_word(name: str, word: str) -> Any:
     if complaint:
         raise ValueError(f"{name} = “{word}”: {complaint}")
     return value
+
+
+def control_complaint(name: str, value: Any) -> str | None:
+    """Why the page's control cannot have this value, or None.
+
+    A link never lets its visitor choose more than the page does. Less is harmless: "?steps=5" is a quick look.
+    """
+    if type(value) not in (int, float) or value <= control_range(name)[1]:
+        return None
+    return f"the page has at most {control_range(name)[1]:g}"
 
 
 def complaints(settings: Mapping[str, Any]) -> list[str]:
