@@ -67,8 +67,8 @@ def add_record(folder: Path, record: Record) -> None:
 def read_record(folder: Path, result_id: str) -> Record | None:
     """The record of a cell that is done. A damaged file counts as missing: its cell will run again."""
     try:
-        curve_bytes = curve_path(folder, result_id).stat().st_size
-        record = Record.from_json(record_path(folder, result_id).read_bytes(), curve_bytes)
+        curve = curve_path(folder, result_id).read_bytes()
+        record = Record.from_json(record_path(folder, result_id).read_bytes(), curve)
     except (FileNotFoundError, ValueError):
         return None
     return record if record.cell_id == result_id and record.schema == SCHEMA else None

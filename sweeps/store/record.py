@@ -62,14 +62,15 @@ class Record:
     curve: tuple[CurveRow, ...] = field(default=(), compare=False)  # the learning curve. It has its own file.
 
     def to_json(self) -> bytes:
-        """Everything but the curve, of which it keeps the size; and a sha256 of it all, to detect damage."""
+        """Everything but the curve, of which it keeps size and sha256; and a sha256 of it all, to detect damage."""
         content = {name: value for name, value in vars(self).items() if name != "curve"}
-        content["curve_bytes"] = len(self.curve_as_csv())
+        curve = self.curve_as_csv()
+        content |= {"curve_bytes": len(curve), "curve_sha256": hashlib.sha256(curve).hexdigest()}
         return json.dumps({**content, "sha256": content_sha256(content)}, indent=1, allow_nan=False).encode()
 
     @classmethod
-    def from_json(cls, content: bytes, curve_bytes: int | None = None) -> Record:
-        """The inverse of `to_json`, without the curve, whose file must have `curve_bytes` if they are given.
+    def from_json(cls, content: bytes, curve: bytes | None = None) -> Record:
+        """The inverse of `to_json`, without the curve; if its file's content is given, it must be what was written.
 
         Raises:
             ValueError: this is not a complete record, or not that of this curve.
@@ -77,9 +78,14 @@ class Record:
         values = json.loads(content)
         if not isinstance(values, dict) or values.pop("sha256", None) != content_sha256(values):
             raise ValueError("not the record of a cell: its content is not what was written")
-        written_bytes = values.pop("curve_bytes", None)
-        if curve_bytes is not None and curve_bytes != written_bytes:
-            raise ValueError(f"not the record of a curve of {curve_bytes} bytes")
+        written_bytes, written_sha256 = values.pop("curve_bytes", None), values.pop("curve_sha256", None)
+        if curve is not None:
+            if len(curve) != written_bytes:
+                raise ValueError(f"not the record of a curve of {len(curve)} bytes")
+            if written_sha256 is None:  # an older version kept the size alone
+                check_curve(curve)
+            elif hashlib.sha256(curve).hexdigest() != written_sha256:
+                raise ValueError("the curve is not what was written")
         try:
             return cls(**values)
         except TypeError as error:  # of another version, with other fields
@@ -94,6 +100,18 @@ class Record:
 
 def content_sha256(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_curve(content: bytes) -> None:
+    """Refuse what is no curve.
+
+    Raises:
+        ValueError: it is not text, or a row has other columns, or no number where one belongs.
+    """
+    for row in csv.reader(io.StringIO(content.decode(), newline="")):
+        _, step, _, _, value = row
+        for number, kind in ((step, int), (value, float)):
+            kind(number)
 
 
 def cell_fields(cell: Cell, attempts: int) -> dict[str, Any]:

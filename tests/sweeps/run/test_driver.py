@@ -30,7 +30,7 @@ from sweeps.run.worker import Task, run_task
 from sweeps.store.folder import CELLS, CURVES, STARTED, Store, StoreError, add_record, mark_started, read_record
 from sweeps.store.lock import DRIVER, LOCK, LockedError, holder_of, locked
 from sweeps.store.provenance import source_hash
-from sweeps.store.record import Record
+from sweeps.store.record import Record, content_sha256
 from tlab.nn.activations import ACTIVATIONS, Gelu
 
 
@@ -189,7 +189,44 @@ def test_the_same_sweep_again_trains_nothing(small, folder):
     assert {path.name: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()} == before
 
 
-HARMS = ["removed", "without curve", "curve cut short", "cut short", "not JSON", "another cell's", "a loss in words"]
+HARMS = [
+    "removed",
+    "without curve",
+    "curve cut short",
+    "a bit of the curve",
+    "cut short",
+    "not JSON",
+    "another cell's",
+    "a loss in words",
+]
+
+
+def flip_last_digit(curve: Path) -> None:
+    """Another number of the same length."""
+    content = bytearray(curve.read_bytes())
+    content[-2] ^= 1
+    curve.write_bytes(bytes(content))
+
+
+def forget_curve_sha256(path: Path) -> None:
+    """Make a record as versions wrote it that kept only the size of its curve."""
+    content = json.loads(path.read_bytes())
+    del content["curve_sha256"], content["sha256"]
+    path.write_text(json.dumps({**content, "sha256": content_sha256(content)}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "counts"),
+    [(lambda curve: None, True), (lambda curve: curve.write_bytes(curve.read_bytes()[:-2] + b"x\n"), False)],
+    ids=["intact", "no number"],
+)
+def test_a_record_that_knows_only_the_size_of_its_curve_counts_if_that_is_one(small, folder, spoil, counts):
+    grid = small(seeds=(0,))
+    run_sweep(grid, Store(folder))
+    (path,) = (folder / CELLS).iterdir()
+    forget_curve_sha256(path)
+    spoil(folder / CURVES / f"{path.stem}.csv")
+    assert (read_record(folder, path.stem) is not None) == counts
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -210,6 +247,8 @@ def test_a_lost_or_damaged_result_alone_is_trained_again(small, folder, harm):
         harmed.write_bytes(content[harm])
     elif harm == "curve cut short":
         curve.write_bytes(curve.read_bytes()[:-5])
+    elif harm == "a bit of the curve":
+        flip_last_digit(curve)
     else:
         (harmed if harm == "removed" else curve).unlink()
     assert [cell.cell_id for cell in make_plan(grid, Store(folder)).missing] == [harmed.stem]
