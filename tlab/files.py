@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+RANDOM_LETTERS = 8  # that `tempfile` puts at the end of a name
 
 
 @contextmanager
@@ -26,6 +29,14 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             os.unlink(file.name)
             raise
     os.replace(file.name, path)
+
+
+def remove_half_written(folder: Path, names: Collection[str]) -> None:
+    """Remove what a killed process left of files of these names; for the one process that writes into the folder."""
+    for name in names:
+        for path in folder.rglob(f".{name}.{'?' * RANDOM_LETTERS}"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def as_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

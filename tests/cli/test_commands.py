@@ -157,6 +157,16 @@ def test_the_version_is_told(capsys):
 # --- what a run leaves behind ---
 
 
+def test_what_a_killed_save_left_goes_when_the_run_is_resumed_and_other_hidden_files_stay(monkeypatch):
+    press_ctrl_c_after(7, monkeypatch)
+    train("--out", "run")
+    half, mine = Path("run/.checkpoint.safetensors.a1b2c3d4"), Path("run/.notes.txt")
+    for path in (half, mine):
+        path.write_bytes(b"x")
+    assert main(["train", "--resume", "run", "--corpus", "text.txt"]) == 0
+    assert (half.exists(), mine.exists()) == (False, True)
+
+
 def test_a_run_folder_holds_everything(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {"checkpoint.safetensors", "config.json", "metrics.csv", "loss.png", "loss.svg"}

@@ -226,6 +226,16 @@ def test_a_failed_download_is_an_error_with_the_corpora_that_work_offline(failur
     assert str(failure) in str(caught.value) and ", ".join(OFFLINE) in str(caught.value)
 
 
+def test_a_failed_download_keeps_the_place_of_the_cache_to_itself(folder, monkeypatch):
+    def fail(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "/home/somebody/.cache/tlab")
+
+    monkeypatch.setattr("pooch.retrieve", fail)
+    with pytest.raises(CorpusError, match="Permission denied") as caught:
+        load_corpus("shakespeare")
+    assert "somebody" not in str(caught.value)
+
+
 def test_names_are_shuffled_so_that_both_parts_are_alike():
     require_file("names")
     names = CORPORA["names"]().text().splitlines()

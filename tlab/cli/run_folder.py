@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from tlab.config import ConfigError
-from tlab.files import as_csv, write_atomically
+from tlab.files import as_csv, remove_half_written, write_atomically
 from tlab.machine import environment
-from tlab.training.checkpoint import RECORD_COLUMNS
+from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS
 from tlab.training.trainer import Trainer
 
 CONFIG_NAME, METRICS_NAME, PLOT_NAME = "config.json", "metrics.csv", "loss"
@@ -68,7 +68,11 @@ def last_threads(folder: Path) -> int | None:
 
 
 def save_config(folder: Path, trainer: Trainer) -> None:
-    """Write config.json, with a new session that begins at the next step. Call it inside `one_blas_thread`."""
+    """Write config.json, with a new session that begins at the next step. Call it inside `one_blas_thread`.
+
+    What a session that was killed left half-written is removed.
+    """
+    remove_half_written(folder, (CONFIG_NAME, METRICS_NAME, FILE_NAME))
     compute = trainer.compute
     session = {"first_step": trainer.step + 1, **environment(compute.threads or 1), **compute.to_json()}
     content = {

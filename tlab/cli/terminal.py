@@ -33,7 +33,9 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     corpus, model, training, compute = trainer.corpus, trainer.config, trainer.train_config, trainer.compute
     V = corpus.tokenizer.vocab_size
     switches = ", ".join(str(getattr(model, name)) for name, o in options(ModelConfig).items() if o.registry)
-    print(f"corpus    {corpus.name}: {corpus.size:,} characters, sha256 {corpus.sha256[:12]}, vocabulary of {V}")
+    print(
+        f"corpus    {visible(corpus.name)}: {corpus.size:,} characters, sha256 {corpus.sha256[:12]}, vocabulary of {V}"
+    )
     print(f"model     {trainer.model.num_parameters:,} parameters: {several(model.num_layers, 'layer')}, "
           f"{several(model.num_heads, 'head')}, width {model.hidden_dim}, context {model.context_length}; "
           f"{switches}")  # fmt: skip
@@ -43,7 +45,7 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     pieces = f", a batch in {compute.micro_batches} pieces" if compute.micro_batches > 1 else ""
     again = ", blocks computed again in backward" if compute.recompute else ""
     print(f"compute   {several(compute.threads or 1, 'thread')}{pieces}{again}")
-    print(f"folder    {folder}")
+    print(f"folder    {visible(str(folder))}")
     print(f"to beat   {math.log(V):.3f} nats per token, the loss of a uniform guess", flush=True)
 
 
@@ -133,7 +135,10 @@ def stop_request() -> Iterator[Callable[[], bool]]:
 
 def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:
     where = shlex.quote(str(folder))
-    print(f"saved in {folder}: " + ("checkpoint, config, metrics, loss plot" if kept else "config, metrics, loss plot"))
+    print(
+        f"saved in {visible(str(folder))}: "
+        + ("checkpoint, config, metrics, loss plot" if kept else "config, metrics, loss plot")
+    )
     if trainer.divergence is not None:
         print(f"error: the run {trainer.divergence}. No update was made at that step", file=sys.stderr)
     if not kept:

@@ -225,8 +225,10 @@ class Download(TextSource):
             return Path(pooch.retrieve(self.url, f"sha256:{self.sha256}", fname=self.file_name, path=cache))
         except (ImportError, OSError, ValueError) as error:  # ValueError: pooch's word for a wrong sha256
             offline = ", ".join(key for key, source in CORPORA.items() if source.offline)
+            # The place of the cache is nobody's business where a stranger reads this.
+            reason = error.strerror if isinstance(error, OSError) and error.filename else error
             raise CorpusError(
-                f"{self.file_name} could not be downloaded from {self.url} ({error}); these corpora work offline: "
+                f"{self.file_name} could not be downloaded from {self.url} ({reason}); these corpora work offline: "
                 f"{offline}. Or put the file into the folder that TLAB_DATA_DIR names"
             ) from error
 
