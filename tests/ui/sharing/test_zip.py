@@ -1,6 +1,7 @@
 """Exports: one zip that repeats a run to the last digit, opens again, and harms nobody who opens it."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -199,6 +200,28 @@ def test_names_from_an_export_are_one_short_line(exported, opened):
     again = opened(zipped({**files, "run.json": json.dumps(about).encode()}))
     assert len(again.name) <= 60
     assert "\n" not in again.name
+
+
+def test_the_script_is_among_those_that_an_export_may_have():
+    script = Path(read_zip.__file__).with_name("repeat.py")
+    assert hashlib.sha256(script.read_bytes()).hexdigest() in read_zip.REPEAT_SHA256
+
+
+def test_a_script_that_the_lab_did_not_write_is_refused_and_without_it_the_run_opens(run, exported, opened):
+    files = contents(exported)
+    with pytest.raises(ReopenError, match="is none of the lab's: do not run it"):
+        opened(zipped({**files, "repeat.py": files["repeat.py"] + b"import os"}))
+    del files["repeat.py"]
+    assert opened(zipped(files)).name == run.name
+
+
+@pytest.mark.parametrize("half", ["\ud800", "x\udfff"])
+def test_half_a_character_in_a_name_is_refused_in_words(exported, opened, half):
+    files = contents(exported)
+    about = json.loads(files["run.json"])
+    about["sides"][0]["label"] = half
+    with pytest.raises(ReopenError, match="half of a character"):
+        opened(zipped({**files, "run.json": json.dumps(about).encode()}))
 
 
 def with_weights(files: dict, change) -> dict:

@@ -32,6 +32,11 @@ MAX_RATIO = 100  # weights do not pack at all, metrics to a third; a text of one
 FREE_BYTES = 2**20  # of these nobody asks how well they packed
 MAX_JSON = 2**22  # a vocabulary of the whole of Unicode has less
 MAX_NAME_LENGTH = 60
+# Of repeat.py as this and every earlier version of the lab wrote it: README.txt tells the reader to run it.
+REPEAT_SHA256 = {
+    "893d8f7ac51f30242880e653d23710cd199f1f67cf1785385b41c9403124311b",
+    "8c1646ac21d9563f6b8519e9c961b0b9ba45889fa760d807bf8d8b6af192de24",
+}
 SIDE_FILES = (write_zip.CONFIG, write_zip.METRICS, FILE_NAME, *(f"loss.{kind}" for kind in write_zip.PICTURE_KINDS))
 KNOWN = {
     write_zip.README, write_zip.RUN, write_zip.REPEAT, write_zip.TEXT,
@@ -60,6 +65,7 @@ def read_export(path: Path, limits: Limits) -> KeptRun:
             raise ReopenError(f"The file has more than {MAX_PACKED // 2**20} MB, the most that can be opened here.")
         with zipfile.ZipFile(path) as archive:
             check_entries(archive)
+            check_script(archive)
             return read_run(archive, limits)
     except ReopenError:
         raise
@@ -92,6 +98,15 @@ def check_entries(archive: zipfile.ZipFile) -> None:
             )
 
 
+def check_script(archive: zipfile.ZipFile) -> None:
+    """Refuse a program that the lab did not write: the zip says that it is the lab's."""
+    name = write_zip.REPEAT
+    if name not in archive.namelist():
+        return
+    if hashlib.sha256(read_bytes(archive, name, FREE_BYTES)).hexdigest() not in REPEAT_SHA256:
+        raise ReopenError(f"The {name} in it is none of the lab's: do not run it. Without it, the zip can be opened.")
+
+
 def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
     """The run, once the entries are known to be harmless in name and size."""
     about = read_json(archive, write_zip.RUN)
@@ -110,10 +125,20 @@ def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
 
 
 def read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
-    content = json.loads(read_bytes(archive, name, MAX_JSON))
+    content = checked_json(read_bytes(archive, name, MAX_JSON))
     if not isinstance(content, dict):
         raise ReopenError(f"{name} holds no settings.")
     return content
+
+
+def checked_json(content: bytes | str) -> Any:
+    """What JSON holds, of whole characters: half of one, which JSON can write, no page can be sent."""
+    found = json.loads(content)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ReopenError("A text in it holds half of a character.") from None
+    return found
 
 
 def read_bytes(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
@@ -163,7 +188,7 @@ def check_model_size(content: bytes, limits: Limits) -> None:
     (length,) = struct.unpack("<Q", content[:8])
     if length > min(MAX_JSON, len(content) - 8):
         raise ReopenError("Its weights are in no safetensors file.")
-    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["tlab"])
+    about = checked_json(json.loads(content[8 : 8 + length])["__metadata__"]["tlab"])
     config = ModelConfig.from_json(about["model_config"])
     training = TrainConfig.from_json(about["train_config"])
     if 4 * num_parameters(config) > len(content):

@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,10 +26,12 @@ from tlab.ui.settings.fields import config_of, field_label, field_names, format_
 from tlab.ui.settings.links import defaults
 from tlab.ui.widgets.line_chart import LOSS_UNIT
 
-CELL_COLUMNS = ("cell_id", "status", "seed", "val_loss")
-CURVE_COLUMNS = ("cell_id", "step", "split", "metric", "value")
-EFFECT_COLUMNS = ("axis", "level", "effect", "ci_low", "ci_high")
+# The columns that are needed, and whether each holds numbers.
+CELL_COLUMNS = {"cell_id": False, "status": False, "seed": True, "val_loss": True}
+CURVE_COLUMNS = {"cell_id": False, "step": True, "split": False, "metric": False, "value": True}
+EFFECT_COLUMNS = {"axis": False, "level": False, "effect": True, "ci_low": True, "ci_high": True}
 MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
+MAX_SEED = 2**32
 STATUS_OK = "ok"
 Folder = Path | zipfile.Path
 
@@ -105,7 +108,7 @@ def own_results(folder: str) -> Results:
     Raises:
         ResultsError: there are none, or they cannot be read.
     """
-    path = Path(folder.strip().strip("\"'")).expanduser()
+    path = Path(os.path.expanduser(folder.strip().strip("\"'")))
     if not path.is_dir():
         raise ResultsError(f"There is no folder {folder!r}. Give the one that a sweep was given with --out.")
     return read_results(path, path.name)
@@ -121,6 +124,8 @@ def read_results(folder: Folder, name: str) -> Results:
     curves = read_csv(folder, "curves.csv", CURVE_COLUMNS)
     if cells.empty:
         raise ResultsError(f"{name}: no cell of this sweep is finished yet.")
+    if not cells.seed.between(0, MAX_SEED).all() or cells.cell_id.isna().any():
+        raise ResultsError("cells.csv is damaged: a row has no cell_id, or no seed.")
     settable = defaults()
     columns = [column for column in cells.columns if column in settable and column != "seed"]
     axes = {column: [python_value(level) for level in cells[column].drop_duplicates()] for column in columns}
@@ -149,8 +154,8 @@ def read_results(folder: Folder, name: str) -> Results:
     return results
 
 
-def read_csv(folder: Folder, name: str, needed: tuple[str, ...]) -> pd.DataFrame:
-    """A table of the folder with at least these columns."""
+def read_csv(folder: Folder, name: str, needed: dict[str, bool]) -> pd.DataFrame:
+    """A table of the folder with at least these columns, those that are marked in numbers."""
     path = folder / name
     if not path.is_file():
         raise ResultsError(f"{folder.name}: there is no {name}; `python -m sweeps run` writes it at its end.")
@@ -160,11 +165,16 @@ def read_csv(folder: Folder, name: str, needed: tuple[str, ...]) -> pd.DataFrame
         with path.open("r", encoding="utf-8") as file:
             # "none" and "None" are names here, and nothing but an empty field is missing.
             table = pd.read_csv(file, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         raise ResultsError(f"{name} cannot be read: {error}") from error
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise ResultsError(f"{name} has no column {', '.join(missing)}: it is no table of a sweep.")
+    for column in (column for column, numbers in needed.items() if numbers):
+        try:
+            table[column] = pd.to_numeric(table[column])
+        except (ValueError, TypeError, OverflowError):
+            raise ResultsError(f"{name} is damaged: its column {column} holds what is no number.") from None
     return table
 
 
@@ -185,11 +195,11 @@ def fixed_settings(folder: Folder) -> dict[str, Any]:
     try:
         with path.open("r", encoding="utf-8") as file:
             grids = [grid["values"] for grid in json.load(file)["grids"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ResultsError(f"manifest.json cannot be read: {error}") from error
-    values: dict[str, list[Any]] = {}
-    for name, levels in itertools.chain.from_iterable(grid.items() for grid in grids):
-        values.setdefault(name, []).extend(level for level in levels if level not in values.get(name, []))
+        values: dict[str, list[Any]] = {}
+        for name, levels in itertools.chain.from_iterable(grid.items() for grid in grids):
+            values.setdefault(name, []).extend(level for level in levels if level not in values.get(name, []))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ResultsError(f"manifest.json cannot be read: {type(error).__name__}: {error}") from error
     return {name: levels[0] for name, levels in values.items() if len(levels) == 1}
 
 
