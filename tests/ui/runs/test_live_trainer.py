@@ -119,7 +119,7 @@ def test_a_page_says_at_which_step_a_validation_failed(verse, text_file, monkeyp
             run.apply_message(message, store)
     side = run.sides[0]
     assert (run.state, side.divergence.step) == ("diverged", 20)
-    assert "diverged at step 20: the validation loss is nan" in run_words(run, 0)
+    assert "diverged at step 20: the validation loss is nan" in run_words(run, None)
     assert [step for step, _ in side.curve.validation] == [10]
     assert math.isfinite(side.validation_loss)
     assert max(store.steps((run.id, 0))) == side.step < 30

@@ -18,33 +18,47 @@ process; so a visitor who leaves, or whose browser stops listening, delays no on
 
 from __future__ import annotations
 
+import functools
+import heapq
 import multiprocessing
 import threading
 import time
 from collections import OrderedDict, deque
+from typing import NamedTuple
 
 from tlab.inside.bugs import planted
-from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names
+from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names, load_corpus
 from tlab.text.corpora import MINIMUM_CHARACTERS
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.trainer import check_fit
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
-from tlab.ui.runs.messages import PAUSE, STOP, Job, RunEnded, RunFailed
-from tlab.ui.runs.run import FAILED, PAUSED, STARTING, STOPPED, WAITING, Run
+from tlab.ui.runs.messages import ANY_VOCABULARY, PAUSE, STOP, Job, RunEnded, RunFailed
+from tlab.ui.runs.run import FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import SpareWorker
-from tlab.ui.runs.time_estimate import Pace, update_pace
+from tlab.ui.runs.time_estimate import Pace, estimated_seconds, update_pace
 
 GUESSED_VOCABULARY = 256  # for a corpus that only the worker reads; it checks again with the real size
 MAX_RUNS = 500  # in all sessions; each has two curves of 300 points and two times 100 insights
 MAX_HISTORY = 12  # runs of one session
 STEPS_TO_LEARN_FROM = 20  # fewer say little about the speed of the machine
+SECONDS_OF_TURN = 60.0  # that a run trains on while others wait; then it pauses by itself, and waits as they do
+BYTES_PER_PARAMETER = 12  # of a paused run: the weight, and two moments
+SECONDS_TO_BEGIN = 1.5  # from a free worker to the first step: the text is read, and the model made
+VALIDATION_SHARE = 0.1  # of a text
 SESSION_SHARE = 8  # one session may use an eighth of the store
 
 
 class BusyError(RuntimeError):
     """No run can start now; the message says why."""
+
+
+class Place(NamedTuple):
+    """Of a run that waits."""
+
+    number: int  # 1 for the first
+    seconds: float | None  # until it begins, as far as that can be known now
 
 
 class Runs:
@@ -53,7 +67,8 @@ class Runs:
     def __init__(self, limits: Limits, slots: int | None = None) -> None:
         self.limits = limits
         self.store = CheckpointStore(limits.store, limits.store // SESSION_SHARE)
-        self.free_slots = slots or multiprocessing.cpu_count()
+        self.slots = slots or multiprocessing.cpu_count()
+        self.free_slots = self.slots
         self.condition = threading.Condition()
         self.waiting: deque[Run] = deque()
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
@@ -74,6 +89,7 @@ class Runs:
         self.check_queue(session)
         self.stop_others(session)  # last, so that a visitor who is refused keeps the present run
         run = Run(session, job._replace(limits=self.limits), self.limits)
+        run.seconds_expected = self.expected_seconds(job)
         self.add(run)
         self.enqueue(run)
         return run
@@ -87,18 +103,27 @@ class Runs:
         """
         if run.state != PAUSED:
             return
+        job = self.resumed_job(run)
+        self.check_queue(run.session)
+        self.stop_others(run.session)
+        run.job, run.seconds_used = job._replace(pause_after=pause_after), 0.0
+        self.shown_runs[run.session] = run
+        self.enqueue(run)
+
+    def resumed_job(self, run: Run) -> Job:
+        """The job of a paused run from where it is.
+
+        Raises:
+            ValueError: its models had to make room for those of other runs.
+        """
         checkpoints = [self.store.get((run.id, side)) for side in range(len(run.sides))]
         ready = [c for c in checkpoints if c and (c.optimizer_state or c.divergence)]
         if len(ready) < len(run.sides):
             raise ValueError(
                 "This run was removed to make room for other visitors' runs, so it cannot be resumed. Start it again."
             )
-        self.stop_others(run.session)
         plans = tuple(plan._replace(checkpoint=c) for plan, c in zip(run.job.plans, ready, strict=True))
-        run.job = run.job._replace(plans=plans, pause_after=pause_after)
-        run.order, run.terminate_at = None, float("inf")
-        self.shown_runs[run.session] = run
-        self.enqueue(run)
+        return run.job._replace(plans=plans)
 
     def adopt(self, run: Run, checkpoints: list[list[Checkpoint]]) -> None:
         """Add a run that was finished elsewhere (`Run.finished`), with some checkpoints of each side, in order."""
@@ -162,12 +187,14 @@ class Runs:
 
     def stop(self, run: Run) -> None:
         """End a run; its model is kept. Its worker process is gone within a second."""
+        run.gives_way = False
         if run.state == PAUSED:
             run.state = STOPPED
         self.order(run, STOP)
 
     def pause(self, run: Run) -> None:
         """Let a run finish its step and store its models, to be resumed later."""
+        run.gives_way = False
         self.order(run, PAUSE)
 
     def order(self, run: Run, order: str) -> None:
@@ -186,6 +213,8 @@ class Runs:
             raise TooLargeError(
                 f"Your text has {len(job.text):,} characters; {self.limits.text:,} are allowed here. Take a part of it."
             )
+        configs = [plan.configs(ANY_VOCABULARY) for plan in job.plans]
+        check_limits(self.limits, configs)  # before a text is read for a model that is too large with any vocabulary
         tokenizer = None if job.text is None else tokenizer_of(job.text, job.tokenizer)
         vocab_size = tokenizer.vocab_size if tokenizer else GUESSED_VOCABULARY
         configs = [plan.configs(vocab_size) for plan in job.plans]
@@ -205,10 +234,39 @@ class Runs:
             if others >= self.limits.waiting:
                 raise BusyError(f"{others} runs are waiting already. Try again in a minute.")
 
-    def queue_position(self, run: Run) -> int:
-        """Position in the queue, 1 for the first; 0 if the run is not waiting."""
+    # -------------------------------------------------------------------------------- the queue
+
+    def in_turn(self) -> list[Run]:
+        """Those who wait, in the order in which they will begin.
+
+        Short runs come first, so that nobody waits long for a little; and what a run has waited counts for it, so that
+        a long one waits for those who came later no longer than it takes itself. Call it with the condition in hand.
+        """
+        now = time.monotonic()
+        return sorted(self.waiting, key=lambda run: run.seconds_to_train - (now - run.waiting_since))
+
+    def place_in_queue(self, run: Run) -> Place | None:
+        """When the turn of a waiting run will come; None if it does not wait."""
         with self.condition:
-            return self.waiting.index(run) + 1 if run in self.waiting else 0
+            if run not in self.waiting:
+                return None
+            ahead = self.in_turn()
+            ahead = ahead[: ahead.index(run)]
+            others = [*(each for each in self.runs.values() if each.state in (STARTING, RUNNING)), *ahead]
+            if any(each.seconds_expected is None for each in others):
+                return Place(len(ahead) + 1, None)
+            free = [0.0] * self.slots  # seconds until each worker has time for the next run
+            for each in others:
+                begins = heapq.heappop(free)
+                heapq.heappush(free, begins + min(each.seconds_to_train + SECONDS_TO_BEGIN, SECONDS_OF_TURN))
+            return Place(len(ahead) + 1, free[0])
+
+    def expected_seconds(self, job: Job) -> float | None:
+        """How long a run will take from its start, if it has a worker for itself; None before the pace is known."""
+        if self.pace is None:
+            return None
+        vocab_size, validation_tokens = text_size(job)
+        return estimated_seconds(self.pace, [plan.configs(vocab_size) for plan in job.plans], validation_tokens)
 
     def prepare(self) -> None:
         """Have a worker process ready, so that the next run starts at once. The first one measures the pace."""
@@ -240,20 +298,20 @@ class Runs:
     def enqueue(self, run: Run) -> None:
         """Put a run into the queue, with a thread that sees it through."""
         with self.condition:
-            if len(self.waiting) >= self.limits.waiting:
-                raise BusyError(f"{len(self.waiting)} runs are waiting already. Try again in a minute.")
-            run.state = WAITING
+            run.order, run.terminate_at, run.state = None, float("inf"), WAITING
+            run.waiting_since = time.monotonic()
             self.waiting.append(run)
+            self.condition.notify_all()
         threading.Thread(target=self.supervise, args=(run,), daemon=True, name=f"tlab-run-{run.id}").start()
 
     def supervise(self, run: Run) -> None:
         """In a thread of the server: wait for a slot, let a worker process train until the run ends, free the slot."""
         with self.condition:
-            self.condition.wait_for(lambda: run.order or (self.free_slots > 0 and self.waiting[0] is run))
+            self.condition.wait_for(lambda: run.order or (self.free_slots > 0 and self.in_turn()[0] is run))
             self.waiting.remove(run)
+            self.condition.notify_all()  # whose turn it is now may have found another one's before
             if run.order:
                 run.state = STOPPED if run.order == STOP or run.step == 0 else PAUSED
-                self.condition.notify_all()
                 return
             run.state = STARTING
             self.free_slots -= 1
@@ -273,7 +331,27 @@ class Runs:
             with self.condition:
                 self.free_slots += 1
                 self.condition.notify_all()
+            self.take_up_again(run)
         self.spare.prepare()
+
+    def has_had_turn(self, run: Run, seconds: float) -> bool:
+        """Whether a run that has trained for so long has had its turn: others wait, and its models can be kept."""
+        numbers = sum(side.num_parameters or 0 for side in run.sides)
+        kept = BYTES_PER_PARAMETER * numbers < self.limits.store // SESSION_SHARE
+        return bool(self.waiting) and seconds > SECONDS_OF_TURN and run.job.pause_after is None and kept
+
+    def take_up_again(self, run: Run) -> None:
+        """Put a run that gave way back into the queue; one that was paused or stopped meanwhile stays where it is."""
+        if not run.gives_way:
+            return
+        try:
+            if run.state == PAUSED and run.id in self.runs:
+                run.job = self.resumed_job(run)
+                self.enqueue(run)
+        except ValueError as error:
+            run.note = str(error)
+        finally:
+            run.gives_way = False
 
     def relay_messages(self, run: Run, worker: ChildProcess) -> None:
         """Pass the worker's messages on to the run until it ends in one way or another."""
@@ -282,7 +360,8 @@ class Runs:
             worker.connection.send(run.job)
             if run.order:
                 worker.connection.send(run.order)
-        deadline = time.monotonic() + self.limits.seconds
+        began = time.monotonic()
+        deadline = began + self.limits.seconds - run.seconds_used
         last_word, state = None, FAILED
         while True:
             now = time.monotonic()
@@ -292,6 +371,9 @@ class Runs:
             if now > deadline and run.order is None:
                 run.note = f"Stopped after {self.limits.seconds:.0f} seconds, the most that one run may take here."
                 run.give_order(STOP)
+            if run.order is None and self.has_had_turn(run, now - began):
+                run.gives_way = True
+                run.give_order(PAUSE)
             if not worker.connection.poll(0.05):
                 continue
             try:
@@ -306,6 +388,7 @@ class Runs:
                 last_word = message
                 break
             run.apply_message(message, self.store)
+        run.seconds_used += time.monotonic() - began
         # First the process, then the state: whoever reads "stopped" may rely on it.
         with run.lock:
             run.worker = None
@@ -328,3 +411,18 @@ def tokenizer_of(text: str, name: str) -> Tokenizer:
     if tokenizer.vocab_size < 2:
         raise ValueError("Your text repeats a single character; give one with at least two different ones.")
     return tokenizer
+
+
+@functools.lru_cache(maxsize=64)
+def corpus_size(name: str, tokenizer: str) -> tuple[int, int]:
+    corpus = load_corpus(name, tokenizer)
+    return corpus.tokenizer.vocab_size, len(corpus.validation)
+
+
+def text_size(job: Job) -> tuple[int, int]:
+    """Vocabulary and validation tokens of what a run reads; a guess while an own text is still too short."""
+    if job.text is None:
+        return corpus_size(job.corpus, job.tokenizer)
+    if not job.text:
+        return GUESSED_VOCABULARY, 0
+    return tokenizer_of(job.text, job.tokenizer).vocab_size, round(VALIDATION_SHARE * len(job.text))

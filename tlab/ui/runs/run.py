@@ -113,6 +113,11 @@ class Run:
         self.terminate_at = float("inf")
         self.steps_before = 0  # of earlier stretches, before a pause
         self.running_since: float | None = None
+        self.waiting_since = time.monotonic()
+        self.seconds_expected: float | None = None  # of the whole run, from before its start; None where unknown
+        self.seconds_used = 0.0  # in earlier stretches since the start or the last pause
+        self.gives_way = False  # whether it pauses only so that others have a turn
+        self.followers = 0  # pages that show it as it trains
         self.lock = threading.Lock()  # for orders to the worker
 
     @classmethod
@@ -130,7 +135,7 @@ class Run:
     @property
     def active(self) -> bool:
         """Whether it is waiting or training."""
-        return self.state in ACTIVE
+        return self.state in ACTIVE or self.gives_way
 
     @property
     def steps(self) -> int:
@@ -150,6 +155,12 @@ class Run:
             return None
         going = [side.steps for side in self.sides if not side.finished]
         return (time.monotonic() - self.running_since) / made * max(0, max(going, default=0) - self.step)
+
+    @property
+    def seconds_to_train(self) -> float:
+        """What is left of it, as long as it has a worker for itself; 0 where nothing is known."""
+        left = self.seconds_left
+        return (self.seconds_expected or 0.0) * (1 - self.step / self.steps) if left is None else left
 
     def state_at_end(self, order: str | None = None) -> str:
         """Its state when its worker has ended, by itself or by an order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import html
 from collections.abc import AsyncIterator
@@ -94,7 +95,8 @@ class ChecksPanel:
         """Begin a run of the chosen settings against the same with the bug, and show it on the Train tab."""
         of = selected_model(self.runs, run_id, selection)
         try:
-            run = self.runs.start(request.session_hash or "", bug_job(of, bug or NO_BUG))
+            job = await asyncio.to_thread(bug_job, of, bug or NO_BUG)
+            run = await asyncio.to_thread(self.runs.start, request.session_hash or "", job)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         opened: Updates = {self.bar: gr.update(selected=self.train.key)}

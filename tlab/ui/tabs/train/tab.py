@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,10 +11,9 @@ import gradio as gr
 from gradio.blocks import Block
 
 from tlab.cost import num_parameters
-from tlab.text import load_corpus
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import check_limits
-from tlab.ui.runs.manager import GUESSED_VOCABULARY, BusyError, tokenizer_of
+from tlab.ui.runs.manager import BusyError, text_size
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
@@ -28,7 +26,7 @@ from tlab.wording import duration
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
-VALIDATION_SHARE = 0.1  # of a text
+MAX_SECONDS_BETWEEN_WORDS = 1.0  # while a run waits, when nothing but its time to wait changes
 
 
 class TrainTab(Tab):
@@ -128,7 +126,7 @@ class TrainTab(Tab):
         until = time.monotonic() + SECONDS_FOR_PACE
         while self.runs.pace is None and time.monotonic() < until:
             await asyncio.sleep(0.1)
-        return self.on_change(*values)
+        return await asyncio.to_thread(self.on_change, *values)
 
     def on_change(self, *values: Any) -> str:
         """How long it would take and how large it would be, or why it cannot be."""
@@ -161,9 +159,13 @@ class TrainTab(Tab):
         self, request: gr.Request, *values: Any, pause_after: int | None = None
     ) -> AsyncIterator[Updates]:
         """Begin a new run with these settings, and show it until it ends; after `pause_after` steps it pauses."""
-        try:
+
+        def start() -> Run:
             job = self.controls.job(values)._replace(pause_after=pause_after)
-            run = self.runs.start(request.session_hash or "", job)
+            return self.runs.start(request.session_hash or "", job)
+
+        try:
+            run = await asyncio.to_thread(start)  # a long text takes a while to check, and the server must not wait
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         async for frame in self.follow(run):
@@ -183,7 +185,7 @@ class TrainTab(Tab):
     async def go_on(self, run: Run, pause_after: int | None) -> AsyncIterator[Updates]:
         """Resume a run and show it; after `pause_after` steps it pauses again."""
         try:
-            self.runs.resume(run, pause_after)
+            await asyncio.to_thread(self.runs.resume, run, pause_after)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         async for frame in self.follow(run):
@@ -236,8 +238,11 @@ class TrainTab(Tab):
         }
 
     def progress(self, run: Run) -> Updates:
-        words = view.run_words(run, self.runs.queue_position(run), (run.id, 0) in self.runs.store)
-        return {self.run_id: run.id, self.state: view.state_html(run.state, words), **self.pictures(run)}
+        return {self.run_id: run.id, self.state: self.state_of(run), **self.pictures(run)}
+
+    def state_of(self, run: Run) -> str:
+        words = view.run_words(run, self.runs.place_in_queue(run), (run.id, 0) in self.runs.store)
+        return view.state_html(run.state, words, run.id)
 
     def pictures(self, run: Run) -> Updates:
         return {self.chart: view.chart_value(run), self.numbers: view.numbers_html(run), self.why: view.why_value(run)}
@@ -257,7 +262,18 @@ class TrainTab(Tab):
 
     async def follow(self, run: Run) -> AsyncIterator[Updates]:
         """A frame of everything, several times a second, until the run ends or pauses."""
-        shown_state, shown_samples = None, None
+        run.followers += 1
+        try:
+            async for frame in self.frames(run):
+                yield frame
+        finally:  # also where the page has gone
+            run.followers -= 1
+        if run.state == FAILED:
+            raise error_toast(RuntimeError(run.error))
+
+    async def frames(self, run: Run) -> AsyncIterator[Updates]:
+        """What changes on the page, until the run ends, pauses, or is no longer the one that is shown."""
+        shown_state, shown_samples, shown_words, pause = None, None, "", SECONDS_BETWEEN_FRAMES
         while True:
             over = not run.active  # asked before the picture is made, so that the last picture shows the end
             if self.runs.shown(run.session) is not run:
@@ -265,7 +281,14 @@ class TrainTab(Tab):
                 # what the page shows, or the end of this run would cover it.
                 yield self.unchanged if self.runs.shown(run.session) is not None else self.shipped_frame()
                 return
-            state, samples = run.state, [side.sample for side in run.sides]
+            state, words = run.state, self.state_of(run)
+            if state == shown_state == WAITING:  # nothing is drawn, and many may wait
+                if words != shown_words:
+                    yield {self.state: words}
+                shown_words, pause = words, min(1.3 * pause, MAX_SECONDS_BETWEEN_WORDS)
+                await asyncio.sleep(pause)
+                continue
+            samples = [side.sample for side in run.sides]
             frame = self.progress(run)
             if state != shown_state:
                 frame |= self.buttons(run)
@@ -274,25 +297,8 @@ class TrainTab(Tab):
             shown_state, shown_samples = state, samples
             yield frame
             if over:
-                break
+                return
             await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
-        if run.state == FAILED:
-            raise error_toast(RuntimeError(run.error))
-
-
-@functools.lru_cache(maxsize=64)
-def corpus_size(name: str, tokenizer: str) -> tuple[int, int]:
-    corpus = load_corpus(name, tokenizer)
-    return corpus.tokenizer.vocab_size, len(corpus.validation)
-
-
-def text_size(job: Job) -> tuple[int, int]:
-    """Vocabulary and validation tokens of what a run reads; a guess while an own text is still too short."""
-    if job.text is None:
-        return corpus_size(job.corpus, job.tokenizer)
-    if not job.text:
-        return GUESSED_VOCABULARY, 0
-    return tokenizer_of(job.text, job.tokenizer).vocab_size, round(VALIDATION_SHARE * len(job.text))
 
 
 def demo_state(demo: Run) -> str:

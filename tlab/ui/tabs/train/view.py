@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
+from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
 from tlab.ui.widgets.markup import macros
@@ -173,11 +174,12 @@ def verdict(run: Run) -> str:
 # ------------------------------------------------------------------------------------------------ state
 
 
-def run_words(run: Run, place: int, kept: bool = True) -> str:
+def run_words(run: Run, place: Place | None, kept: bool = True) -> str:
     """What goes on with a run, for people; `kept` says whether its models are still there to be looked into."""
     text = f"“{run.job.corpus}”"
     if run.state == WAITING and place:  # without one, its turn has come since the state was read
-        return f"Place {place} in the queue: the run begins as soon as a worker is free."
+        when = "as soon as a worker is free" if place.seconds is None else f"in about {rough_duration(place.seconds)}"
+        return f"Place {place.number} in the queue: the run begins {when}."
     if run.state in (WAITING, STARTING):
         return f"Reading {text} and making the model …"
     if run.state == FAILED:
@@ -197,6 +199,12 @@ def run_words(run: Run, place: int, kept: bool = True) -> str:
     else:
         parts.append(f"Trained on {text}. Look inside it under Attention, let it write under Generate.")
     return " ".join(parts)
+
+
+def rough_duration(seconds: float) -> str:
+    """For what changes while it is read: in steps of ten seconds, then of half minutes."""
+    step = 10 if seconds < 60 else 30
+    return duration(step * max(1, math.ceil(seconds / step)))
 
 
 def divergence_words(side: Side, run: Run) -> str:

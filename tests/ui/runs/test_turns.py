@@ -1,0 +1,109 @@
+"""Who trains next: short runs first, long ones in turns, and what those who wait are told."""
+
+import time
+
+import pytest
+
+from tlab.ui.runs import manager
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.messages import Job
+from tlab.ui.runs.run import DONE, PAUSED, RUNNING, Run
+from tlab.ui.settings.plans import make_plans
+from tlab.ui.settings.presets import DEMO_PRESET, preset_job, preset_settings
+
+
+def waiting_run(runs: Runs, session: str, seconds: float | None, waited: float = 0.0) -> Run:
+    """A run in the queue, which nothing will take out of it."""
+    run = Run(session, preset_job(DEMO_PRESET), LOCAL)
+    run.seconds_expected, run.waiting_since = seconds, time.monotonic() - waited
+    runs.runs[run.id] = run
+    runs.waiting.append(run)
+    return run
+
+
+@pytest.fixture
+def queue():
+    """Runs of which none begins: there is no worker."""
+    runs = Runs(LOCAL, slots=1)
+    runs.free_slots = 0
+    return runs
+
+
+def test_a_short_run_begins_before_a_long_one_that_came_first(queue):
+    long, short = waiting_run(queue, "a", 100), waiting_run(queue, "b", 10)
+    assert queue.in_turn() == [short, long]
+
+
+def test_a_run_waits_for_later_ones_no_longer_than_it_takes_itself(queue):
+    long, short = waiting_run(queue, "a", 100, waited=95), waiting_run(queue, "b", 10)
+    assert queue.in_turn() == [long, short]
+
+
+def test_without_estimates_who_came_first_begins_first(queue):
+    first, second = waiting_run(queue, "a", None, waited=2), waiting_run(queue, "b", None, waited=1)
+    assert queue.in_turn() == [first, second]
+    assert queue.place_in_queue(second) == (2, None)
+
+
+@pytest.mark.parametrize(("slots", "seconds"), [(1, 10 + 20), (2, 10)])
+def test_who_waits_is_told_when_those_before_are_through(queue, monkeypatch, slots, seconds):
+    monkeypatch.setattr(manager, "SECONDS_TO_BEGIN", 0.0)
+    queue.slots = slots
+    for session, left in zip("xy"[:slots], (10, 40), strict=False):
+        training = Run(session, preset_job(DEMO_PRESET), LOCAL)
+        training.state, training.seconds_expected = RUNNING, left
+        queue.runs[training.id] = training
+    if slots == 1:
+        waiting_run(queue, "b", 20)
+    place = queue.place_in_queue(waiting_run(queue, "c", 30))
+    assert place.seconds == pytest.approx(seconds)
+
+
+def test_a_run_that_does_not_wait_has_no_place(queue):
+    assert queue.place_in_queue(Run("a", preset_job(DEMO_PRESET), LOCAL)) is None
+
+
+def wait_for(condition) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def small_job(steps: int) -> Job:
+    sizes = {"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "steps": steps}
+    return preset_job(DEMO_PRESET)._replace(plans=make_plans({**preset_settings(DEMO_PRESET), **sizes}))
+
+
+@pytest.fixture
+def runs():
+    runs = Runs(LOCAL, slots=1)
+    yield runs
+    runs.close()
+
+
+def losses(run: Run) -> list[tuple]:
+    return [(side.step, side.last.loss, side.validation_loss) for side in run.sides]
+
+
+def test_a_long_run_gives_way_to_one_that_waits_and_ends_as_if_it_never_had(runs, monkeypatch):
+    alone = runs.start("a", small_job(3000))
+    wait_for(lambda: not alone.active)
+    monkeypatch.setattr(manager, "SECONDS_OF_TURN", 0.0)
+    long = runs.start("b", small_job(3000))
+    wait_for(lambda: long.state == RUNNING)
+    short = runs.start("c", small_job(20))
+    wait_for(lambda: not short.active)
+    assert (short.state, long.active) == (DONE, True)
+    wait_for(lambda: not long.active)
+    assert (long.state, losses(long)) == (DONE, losses(alone))
+
+
+def test_a_pause_while_a_run_gives_way_stays_a_pause(runs):
+    run = Run("a", small_job(5), LOCAL)
+    runs.add(run)
+    run.state, run.gives_way = PAUSED, True
+    runs.pause(run)
+    runs.take_up_again(run)
+    assert (run.state, run.active) == (PAUSED, False)
