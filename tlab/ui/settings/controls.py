@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -50,6 +51,7 @@ from tlab.ui.settings.side_b import (
     switch_words,
     vars_of,
 )
+from tlab.ui.upload_folder import remove
 from tlab.ui.widgets.component import FORMULAS, QUIET, changes, error_toast
 
 OWN_TEXT = ":own"  # not a file name on any system, so it cannot clash with a corpus
@@ -233,9 +235,7 @@ class Controls:
                 label="Your own text", lines=5, max_lines=10, visible=False, elem_id="field-text",
                 placeholder="Paste a few pages; the more text, the better.",
             )  # fmt: skip
-            upload = gr.UploadButton(
-                "Use a text file", file_types=[".txt"], type="binary", size="sm", elem_id="upload-text"
-            )
+            upload = gr.UploadButton("Use a text file", file_types=[".txt"], size="sm", elem_id="upload-text")
         self.components |= {"corpus": corpus, "text": text}
         corpus.change(
             lambda name: (corpus_words(name), gr.update(visible=name == OWN_TEXT)),
@@ -243,12 +243,16 @@ class Controls:
         )  # fmt: skip
         upload.upload(self.on_upload, upload, [corpus, text], **QUIET)
 
-    def on_upload(self, content: bytes | None) -> list[Any]:
-        """Use an uploaded file as the visitor's own text, if it can be read."""
+    def on_upload(self, path: str | None) -> list[Any]:
+        """Use an uploaded file as the visitor's own text, if it can be read; nothing of it stays on the disk."""
+        if not path:
+            return [gr.skip(), gr.skip()]
         try:
-            text = decoded(content or b"", min(self.max_text, MAX_UPLOAD_CHARACTERS))
+            text = decoded(Path(path).read_bytes(), min(self.max_text, MAX_UPLOAD_CHARACTERS))
         except ValueError as error:
             raise error_toast(error) from None
+        finally:
+            remove(Path(path))
         return [OWN_TEXT, gr.update(value=text, visible=True)]
 
     def build_switches(self, config_class: type) -> None:
@@ -301,7 +305,7 @@ def decoded(content: bytes, most: int) -> str:
 
 def corpus_words(name: str) -> str:
     if name == OWN_TEXT:
-        return "Nothing is stored: the text is gone when you close the page."
+        return "Your text is kept in memory alone, and is gone ten minutes after you close the page."
     if name in CORPORA:
         return CORPORA.entries[name].summary
     return "A text file in this lab's data folder."

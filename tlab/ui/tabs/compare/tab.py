@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 from pathlib import Path
 
@@ -15,9 +13,10 @@ from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.tabs.compare.view import comparable_runs, config_table, list_value, overlay_value, settings_of
-from tlab.ui.tabs.tab import Page, Tab, Updates
+from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.upload_folder import remove, upload_folder
 from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
@@ -38,6 +37,15 @@ class CompareTab(Tab):
     """Builds the tab and holds its handlers. A session's state is the ids of the runs that are not overlaid."""
 
     title, key = "Compare", "compare"
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self.exports: dict[str, list[Path]] = {}  # session -> the files that were made for it
+
+    def leave(self, session: str) -> None:
+        """Exports go with the visitor who asked for them."""
+        for path in self.exports.pop(session, []):
+            remove(path)
 
     def build(self, page: Page) -> None:
         """Lay it out with the shipped run alone, and connect it."""
@@ -143,10 +151,16 @@ class CompareTab(Tab):
             content = write_export(kept_run(self.runs, asked, comparable_runs(self.runs, session)[asked]))
         except ExportError as error:
             raise error_toast(error) from None
-        folder = Path(self.file.GRADIO_CACHE) / secrets.token_hex(16)
-        folder.mkdir(parents=True)
-        path = folder / "tlab-run.zip"
-        path.write_bytes(content)
+        uploads = upload_folder()
+        uploads.tidy(len(content))
+        path = uploads.folder / secrets.token_hex(16) / "tlab-run.zip"
+        self.exports.setdefault(session, []).append(path)
+        try:
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+        except OSError as error:
+            remove(path)
+            raise error_toast(RuntimeError(f"The zip cannot be written here: {error.strerror}.")) from None
         return str(path)
 
     def on_upload(
@@ -161,8 +175,7 @@ class CompareTab(Tab):
         except ReopenError as error:
             raise error_toast(error) from None
         finally:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            remove(Path(path))
         run, checkpoints = opened_run(session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
         return {**self.pictures(session, hidden, differences_only), **self.train.show(session, run)}
