@@ -39,9 +39,16 @@ FLOORS = [
     ["tlab.inside.probes"],
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app
-    ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme"],
+    ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder"],
     ["tlab.ui.demo.shipped_run"],
-    ["tlab.ui.settings", "tlab.ui.sharing", "tlab.ui.request_guard"],
+    [
+        "tlab.ui.settings",
+        "tlab.ui.sharing",
+        "tlab.ui.request_guard",
+        "tlab.ui.presence",
+        "tlab.ui.failure_log",
+    ],
+    ["tlab.ui.http_guard"],
     ["tlab.ui.inspection"],
     ["tlab.ui.tabs.tab"],
     ["tlab.ui.tabs.train"],

@@ -65,8 +65,8 @@ def runs():
 @pytest.fixture(scope="session")
 def served(runs):
     """The app as Gradio serves it."""
-    page = build(runs)
-    page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
+    page = build(runs, seconds_to_forget=0)  # tests look at what is left of those who have gone
+    page.launch(**launch_options(page), prevent_thread_lock=True, quiet=True)
     yield page
     page.close(verbose=False)
     with warnings.catch_warnings():

@@ -23,7 +23,7 @@ def url():
     page = build(runs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Uvicorn's websockets, which Gradio loads and never uses
-        _, url, _ = page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
+        _, url, _ = page.launch(**launch_options(page), prevent_thread_lock=True, quiet=True)
     yield url.rstrip("/")
     page.close(verbose=False)
     runs.close()

@@ -34,7 +34,7 @@ from tlab.ui.runs.checkpoint_store import CheckpointStore, checkpoint_bytes
 from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
 from tlab.ui.runs.live_trainer import insight_steps, kept_steps
 from tlab.ui.runs.loss_curve import MAX_BINS, Curve
-from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Runs
+from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Place, Runs
 from tlab.ui.runs.messages import Job, Sample, job_corpus
 from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Run
 from tlab.ui.runs.time_estimate import (
@@ -432,7 +432,7 @@ def test_a_frame_of_the_why_panel_only_adds_to_the_one_before():
     [
         lambda run: samples_html(run),
         lambda run: numbers_html(run),
-        lambda run: state_html(run.state, run_words(run, 0)),
+        lambda run: state_html(run.state, run_words(run, None)),
         lambda run: error_toast(ValueError(EVIL)).message,
     ],
     ids=["sample", "label", "state", "toast"],
@@ -654,22 +654,23 @@ def test_who_finds_all_workers_busy_is_told_the_place_in_the_queue_and_then_serv
     first = runs.start("a", job(steps=100_000))
     wait_for(lambda: first.state == RUNNING)
     second = runs.start("b", job())
-    assert (second.state, runs.queue_position(second)) == (WAITING, 1)
+    assert (second.state, runs.place_in_queue(second).number) == (WAITING, 1)
     runs.stop(first)
     wait_for(lambda: second.state == DONE)
 
 
 def test_no_run_is_ever_at_place_zero_of_the_queue(runs):
     run = Run("s", job(), LOCAL)
-    assert "queue" not in run_words(run, 0)
-    assert "Place 1 in the queue" in run_words(run, 1)
+    assert "queue" not in run_words(run, None)
+    assert "Place 1 in the queue: the run begins as soon as a worker is free" in run_words(run, Place(1, None))
+    assert "Place 3 in the queue: the run begins in about 2.5 min" in run_words(run, Place(3, 130.0))
 
 
 @pytest.mark.parametrize(("kept", "words"), [(True, "is kept for the other tabs"), (False, "no model to keep")])
 def test_a_stopped_run_says_whether_its_model_is_kept(kept, words):
     run = Run("s", job(), LOCAL)
     run.state = STOPPED
-    assert words in run_words(run, 0, kept)
+    assert words in run_words(run, None, kept)
 
 
 def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
@@ -763,7 +764,7 @@ def test_a_run_that_diverges_says_where_and_when(runs):
     run = runs.start("s", job(optimizer="sgd", learning_rate=1e4, gradient_clip=0.0, warmup_steps=0))
     wait_for(lambda: not run.active)
     assert run.state == DIVERGED
-    assert f"diverged at step {run.sides[0].divergence.step}" in run_words(run, 0)
+    assert f"diverged at step {run.sides[0].divergence.step}" in run_words(run, None)
 
 
 def test_a_run_past_its_deadline_is_stopped_and_told_why():
@@ -771,7 +772,7 @@ def test_a_run_past_its_deadline_is_stopped_and_told_why():
     run = runs.start("s", job(steps=100_000))
     wait_for(lambda: not run.active)
     runs.close()
-    assert "Stopped after" in run_words(run, 0)
+    assert "Stopped after" in run_words(run, None)
 
 
 def test_a_second_start_of_a_session_stops_its_first_run_and_keeps_it_in_the_history(runs):
@@ -825,7 +826,7 @@ def test_when_one_side_diverges_the_other_goes_on_and_both_are_told_of(runs):
     a, b = run.sides
     assert (run.state, a.step, a.divergence) == (DONE, 40, None)
     assert b.divergence is not None
-    assert f"B (Learning rate 10000) diverged at step {b.divergence.step}" in run_words(run, 0)
+    assert f"B (Learning rate 10000) diverged at step {b.divergence.step}" in run_words(run, None)
     assert chart_value(run)["runs"][1]["marker"]["step"] == b.divergence.step
 
 
@@ -974,7 +975,7 @@ def served():
     with warnings.catch_warnings():
         # Uvicorn's websockets module is deprecated by its own library; Gradio loads it and never uses it.
         warnings.simplefilter("ignore", DeprecationWarning)
-        _, url, _ = page.launch(**launch_options(), prevent_thread_lock=True, quiet=True)
+        _, url, _ = page.launch(**launch_options(page), prevent_thread_lock=True, quiet=True)
     yield page, url, runs
     page.close(verbose=False)
     runs.close()

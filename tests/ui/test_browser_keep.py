@@ -172,6 +172,44 @@ def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
 
 
+def test_a_page_that_lacks_its_links_settings_says_so_and_asks_again(visit, url):
+    page = visit()
+    refused = []
+
+    def refuse_the_first(route):
+        body = route.request.post_data or ""
+        if '"data":[]' not in body or refused:
+            route.continue_()
+        else:
+            refused.append(body)
+            route.fulfill(status=503, body='{"detail": "too many"}', content_type="application/json")
+
+    page.route("**/gradio_api/run/**", refuse_the_first)
+    page.goto(f"{url}?steps=123")
+    page.get_by_text("The page asks for them again").wait_for()
+    page.wait_for_function("document.querySelector('#field-steps input').value === '123'")
+    page.wait_for_function("document.querySelector('#link-late').hidden")
+    assert refused
+
+
+def test_a_page_that_comes_back_to_a_forgotten_run_says_that_it_is_gone(visit, runs):
+    page = visit()
+    train(page)
+    runs.end_session(last_run(runs).session)
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    page.get_by_text("The server no longer has this run").wait_for()
+    page.wait_for_selector("#start:enabled")
+
+
+def test_a_page_that_missed_the_end_of_its_run_shows_it_when_it_comes_back(visit, runs):
+    page = visit()
+    train(page)
+    page.evaluate("document.querySelector('#run-state .tl-badge').textContent = 'running'")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    wait_for_state(page, "done")
+    page.get_by_text("Look inside it under Attention").wait_for()
+
+
 def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
     page.get_by_text("each at its value: Seed, Norm").wait_for()

@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from support import GRADIO
-from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
+from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, take_turns, whole_characters
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 
 pytestmark = GRADIO
@@ -49,8 +49,29 @@ def test_a_request_that_lies_about_its_size_is_refused_where_it_goes_beyond(head
     assert request(10, [b"12345", b"678901"], headers)[0] == 413
 
 
-def test_an_upload_is_left_to_gradios_own_limit():
+def test_only_the_route_for_uploads_takes_what_is_larger_than_a_page_sends():
     assert request(1, [b"12345"], path="/gradio_api/upload")[0] == 200
+    for path in ("/gradio_api/run/upload", "/gradio_api/call/upload", "/upload", "/gradio_api/upload/"):
+        assert request(1, [b"12345"], path=path)[0] == 413
+
+
+def test_an_upload_of_many_files_has_the_limit_of_one():
+    assert request(1, [b"x" * 2**20] * 22, path="/gradio_api/upload")[0] == 413
+
+
+def test_a_full_disk_is_told_in_words():
+    sent = []
+
+    async def app(scope, receive, send):
+        raise OSError(28, "No space left on device", "/tmp/secret")
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/gradio_api/upload", "headers": []}
+    asyncio.run(BodyLimit(app, 10)(scope, None, send))
+    assert sent[0]["status"] == 507
+    assert b"No space left on device" in sent[1]["body"] and b"secret" not in sent[1]["body"]
 
 
 @pytest.mark.parametrize("limits", [PUBLIC, LOCAL])
@@ -70,3 +91,21 @@ def test_nonsense_is_refused_in_words_without_a_traceback():
         assert not refused.value.print_exception
         assert len(refused.value.message) > 15
     assert asyncio.run(demo.preprocess_data(function, [1, None], None)) == [1, None]
+
+
+def test_half_a_character_is_replaced_wherever_a_request_holds_it():
+    given = ["a\ud800", {"b\udc00": ["\ud83d\ude00", 1, None]}, "whole ü"]
+    assert whole_characters(given) == ["a\ufffd", {"b\ufffd": ["😀", 1, None]}, "whole ü"]
+
+
+class Waiting:
+    """An event in Gradio's queue."""
+
+    def __init__(self, session: str, number: int) -> None:
+        self.session_hash, self._id = session, f"{session}{number}"
+
+
+def test_visitors_take_turns_in_the_queue():
+    events = [Waiting("a", i) for i in range(4)] + [Waiting("b", 0), Waiting("c", 0), Waiting("b", 1)]
+    take_turns(events)
+    assert [event._id for event in events] == ["a0", "b0", "c0", "a1", "b1", "a2", "a3"]

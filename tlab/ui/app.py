@@ -10,15 +10,19 @@ from typing import Any
 
 # Before Gradio is imported: no look-ups of any kind, also for the one who only wants to see it run offline.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # statistics that no one reads, made anew at each failure
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from tlab.machine import give_back_memory, share_heaps
 from tlab.ui import api
+from tlab.ui.failure_log import answer_failures, log_each_kind_once
+from tlab.ui.http_guard import HttpGuard, names_here
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
-from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
+from tlab.ui.presence import SECONDS_TO_FORGET, Presence
+from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, share_queue
 from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.attention.tab import AttentionTab
@@ -29,8 +33,10 @@ from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.sweeps.tab import SweepsTab
 from tlab.ui.tabs.tab import Page, Services, Tab
 from tlab.ui.tabs.train.link_bar import LinkBar
+from tlab.ui.tabs.train.reconnect import Reconnect
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.theme import lab_theme
+from tlab.ui.upload_folder import upload_folder
 from tlab.ui.widgets.markup import UI
 
 # From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
@@ -40,41 +46,56 @@ HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
 MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
-QUEUE = 30  # events that may wait; who comes later is told so
 
 
-def build(runs: Runs | None = None, inspector: Inspector | None = None) -> gr.Blocks:
-    """The page, with every part that is registered now, and with the limits of this machine if they are not given."""
+class LabPage(gr.Blocks):
+    """The page as Gradio knows it, and who has it open."""
+
+    presence: Presence
+
+
+def build(
+    runs: Runs | None = None, inspector: Inspector | None = None, seconds_to_forget: float = SECONDS_TO_FORGET
+) -> LabPage:
+    """The page, with every part that is registered now, and with the limits of this machine if they are not given.
+
+    A visitor with runs is forgotten so many seconds after the page has gone.
+    """
+    upload_folder()  # before Gradio asks for the place of its files
     runs = runs or Runs(limits_here())
     inspector = inspector or Inspector(runs.limits)
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
+    with LabPage(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
         services = Services(runs, inspector, InspectionCache(), gr.State(None))
         tabs = [kind(services) for kind in TABS]
-        link = LinkBar(next(tab for tab in tabs if isinstance(tab, TrainTab)))
+        train = next(tab for tab in tabs if isinstance(tab, TrainTab))
+        link, reconnect = LinkBar(train), Reconnect(train)
         with gr.Row(elem_classes="tl-top"):
             gr.HTML(HEAD, apply_default_css=False)
             link.build_button()
         link.build_panel()
+        reconnect.build()
         with gr.Tabs() as bar:
             for tab in tabs:
                 with gr.Tab(tab.title, id=tab.key) as handle:
                     tab.build(Page(demo, bar, handle, tabs))
         link.connect(demo)
+        reconnect.connect(demo)
         api.build()
 
-        def leave(request: gr.Request) -> None:
-            session = request.session_hash or ""
-            runs.end_session(session)
-            for tab in tabs:
-                tab.leave(session)
-            # Gradio would keep what it knows of the page, a megabyte or more, until MAX_SESSIONS others have come.
-            demo.state_holder.session_data.pop(session, None)
-            demo.state_holder.time_last_used.pop(session, None)
+    def forget(session: str) -> None:
+        runs.end_session(session)
+        for tab in tabs:
+            tab.leave(session)
+        # Gradio would keep what it knows of the page, a megabyte or more, until MAX_SESSIONS others have come.
+        known = demo.state_holder.session_data.pop(session, None)
+        demo.state_holder.time_last_used.pop(session, None)
+        if known is not None:
             give_back_memory()
 
-        demo.unload(leave)
+    demo.presence = Presence(runs, forget, seconds_to_forget)
+    answer_failures(demo)
     refuse_quietly(demo)
-    demo.queue(max_size=QUEUE, api_open=False)
+    share_queue(demo)
     return demo
 
 
@@ -88,7 +109,8 @@ def launch(**options: Any) -> Any:
     runs.prepare()
     demo = build(runs, inspector)
     collect_garbage_seldom()
-    return demo.launch(**{**launch_options(), "inbrowser": not os.environ.get("SPACE_ID"), **options})
+    log_each_kind_once()
+    return demo.launch(**{**launch_options(demo), "inbrowser": not os.environ.get("SPACE_ID"), **options})
 
 
 def collect_garbage_seldom() -> None:
@@ -102,8 +124,12 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(*GARBAGE)
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(demo: LabPage) -> dict[str, Any]:
     """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
+    guards = [
+        Middleware(HttpGuard, names=names_here(), presence=demo.presence),
+        Middleware(BodyLimit, most=largest_body(limits_here())),
+    ]
     return {
         "theme": lab_theme(),
         "css_paths": [UI / "widgets/style.css", *sorted(UI.glob("tabs/*/style.css"))],
@@ -116,6 +142,6 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # where `gradio[mcp]` is installed
         "enable_monitoring": False,
         "max_file_size": "20mb",
-        "app_kwargs": {"middleware": [Middleware(BodyLimit, most=largest_body(limits_here()))]},
+        "app_kwargs": {"middleware": guards},
         "state_session_capacity": MAX_SESSIONS,
     }

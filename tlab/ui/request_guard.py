@@ -6,6 +6,9 @@ one visitor could fill a disk. And it reads a request of any size into memory, a
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import Counter
 from typing import Any
 
 import gradio as gr
@@ -13,11 +16,17 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tlab.ui.runs.limits import Limits
+from tlab.ui.upload_folder import upload_folder
 from tlab.ui.widgets.component import error_toast
 
 BYTES_PER_CHARACTER = 4  # at most, in UTF-8
 MAX_SETTINGS_BYTES = 2**20  # what all other settings of a request may take together
-UPLOADS = "/upload"  # of which Gradio itself counts the bytes, by `max_file_size`
+MAX_WAITING = 200  # events of all visitors that may wait for their handlers; who comes later is told so
+MAX_WAITING_OF_ONE = 8  # of one visitor: a page has one or two at a time
+UPLOAD = "/gradio_api/upload"
+MAX_UPLOAD_BYTES = 21 * 2**20  # the largest file, and what is written around it
+MAX_UPLOADS = 8  # at the same time
+MAX_UPLOAD_SECONDS = 120.0
 
 
 def largest_body(limits: Limits) -> int:
@@ -25,8 +34,8 @@ def largest_body(limits: Limits) -> int:
     return BYTES_PER_CHARACTER * limits.text + MAX_SETTINGS_BYTES
 
 
-class TooMuchError(Exception):
-    """A request has sent more than it may."""
+class RefusedError(Exception):
+    """A request that is not answered any further; the message says why."""
 
 
 class BodyLimit:
@@ -34,25 +43,46 @@ class BodyLimit:
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
+        self.uploads = 0  # that are on their way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the bytes: those that the request says it has, and those that really come."""
-        if scope["type"] != "http" or scope["path"].endswith(UPLOADS):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
+        elif scope["path"] != UPLOAD:
+            await self.limited(scope, receive, send, self.most)
+        elif self.uploads >= MAX_UPLOADS:
+            await refuse(scope, receive, send, 503, "Too many files are being sent. Try again in a moment.")
+        else:
+            self.uploads += 1
+            try:
+                await asyncio.to_thread(upload_folder().tidy, self.uploads * MAX_UPLOAD_BYTES)
+                await self.limited(scope, receive, send, MAX_UPLOAD_BYTES, MAX_UPLOAD_SECONDS)
+            finally:
+                self.uploads -= 1
+                if not self.uploads:
+                    upload_folder().remove_unfinished()
+
+    async def limited(
+        self, scope: Scope, receive: Receive, send: Send, most: int, seconds: float | None = None
+    ) -> None:
+        """Answer a request of at most so many bytes, which come within so many seconds."""
+        words = f"This is more than {most / 1e6:.0f} MB, the most that can be sent here at once. Take a part of it."
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.most:
-            await self.refuse(scope, receive, send)
+        if declared.isdigit() and int(declared) > most:
+            await refuse(scope, receive, send, 413, words)
             return
         came = 0
         answered = False
+        until = None if seconds is None else time.monotonic() + seconds
 
         async def counted() -> Message:
             nonlocal came
-            message = await receive()
+            left = None if until is None or answered else max(0.0, until - time.monotonic())
+            message = await asyncio.wait_for(receive(), left)
             came += len(message.get("body", b""))
-            if came > self.most:
-                raise TooMuchError
+            if came > most:
+                raise RefusedError(words)
             return message
 
         async def watched(message: Message) -> None:
@@ -62,28 +92,77 @@ class BodyLimit:
 
         try:
             await self.app(scope, counted, watched)
-        except TooMuchError:
+        except (RefusedError, asyncio.TimeoutError) as error:
             if not answered:
-                await self.refuse(scope, receive, send)
+                await refuse(scope, receive, send, 413, str(error) or "This takes too long to arrive. Try again.")
+        except OSError as error:
+            if answered:
+                raise
+            words = f"The server cannot keep this file: {error.strerror}. Try again later."
+            await refuse(scope, receive, send, 507, words)
 
-    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """In words, which the page shows."""
-        words = (
-            f"This is more than {self.most / 1e6:.0f} MB, the most that can be sent here at once. Take a part of it."
-        )
-        await JSONResponse({"detail": words, "error": words}, 413)(scope, receive, send)
+
+async def refuse(scope: Scope, receive: Receive, send: Send, status: int, words: str) -> None:
+    """In words, which the page shows."""
+    await JSONResponse({"detail": words, "error": words}, status)(scope, receive, send)
 
 
 def refuse_quietly(demo: gr.Blocks) -> None:
     """Answer values that no control of the page takes in words, and leave the log to what is wrong with the lab."""
     preprocess = demo.preprocess_data
 
-    async def checked(*args: Any, **options: Any) -> Any:
+    async def checked(block_fn: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         try:
-            return await preprocess(*args, **options)
+            return await preprocess(block_fn, whole_characters(inputs), *args, **options)
         except gr.Error as error:  # out of bounds, not among the choices
             raise error_toast(ValueError(error.message)) from None
         except Exception:  # whatever Gradio makes of nonsense, and of paths that are not the visitor's
             raise error_toast(ValueError("A control was sent something that it does not take.")) from None
 
     demo.preprocess_data = checked
+
+
+def whole_characters(value: Any) -> Any:
+    """What a request holds, with U+FFFD for half characters, which JSON can write and nothing else can."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [whole_characters(each) for each in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): whole_characters(each) for key, each in value.items()}
+    return value
+
+
+def share_queue(demo: gr.Blocks) -> None:
+    """Give each visitor a share of Gradio's queue, and let visitors take turns in it.
+
+    It is first come, first served, so that one visitor with many requests would keep all others waiting, or out.
+    """
+    demo.queue(max_size=MAX_WAITING, api_open=False)
+    queue = demo._queue
+    push = queue.push
+
+    async def push_share(body: Any, request: Any, username: str | None) -> Any:
+        queues = list(queue.event_queue_per_concurrency_id.values())
+        waiting = sum(event.session_hash == body.session_hash for each in queues for event in each.queue)
+        if waiting >= MAX_WAITING_OF_ONE:
+            return False, f"{waiting} requests of this page are waiting already. Try again in a moment.", "queue_full"
+        answer = await push(body=body, request=request, username=username)
+        for each in queue.event_queue_per_concurrency_id.values():
+            take_turns(each.queue)
+        return answer
+
+    queue.push = push_share
+
+
+def take_turns(events: list[Any]) -> None:
+    """Order waiting events so that the first of each session comes before the second of any."""
+    of_session: Counter[str] = Counter()
+    turns = {}
+    for event in events:
+        turns[event._id] = of_session[event.session_hash]
+        of_session[event.session_hash] += 1
+    events.sort(key=lambda event: turns[event._id])

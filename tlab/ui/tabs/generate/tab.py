@@ -43,6 +43,7 @@ class GenerateTab(Tab):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self.writings = GeneratedTexts()
+        self.latest: dict[str, object] = {}  # session -> its last call of `on_write`, which ends those before
 
     def build(self, page: Page) -> None:
         """Lay it out with a text of the shipped model's sides, and connect it."""
@@ -99,6 +100,7 @@ class GenerateTab(Tab):
 
     def leave(self, session: str) -> None:
         self.writings.forget(session)
+        self.latest.pop(session, None)
 
     def build_controls(self) -> None:
         self.prompt = gr.Textbox(PROMPT, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
@@ -224,10 +226,14 @@ class GenerateTab(Tab):
         except ValueError as error:
             raise error_toast(error) from None
         about: Updates = {self.note: note(of), self.writer: of[0].key, self.branched: serial}
+        session, call = request.session_hash or "", object()
+        self.latest[session] = call
         for frame in frames(sources):
             texts = {self.texts[side]: text_value(text, title(of, side)) for side, text in frame.items()}
             yield {**about, **texts}
             about = {}
+            if self.latest.get(session) is not call:
+                return
 
 
 def frames(sources: dict[int, tuple[GeneratedText, Iterator[Token]]]) -> Iterator[dict[int, GeneratedText]]:

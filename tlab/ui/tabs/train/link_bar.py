@@ -24,6 +24,23 @@ COPY = """query => {
   return link;
 }"""
 
+# A page that was asked for with settings has to get them, or say that it lacks them: what answers is marked.
+ASK_AGAIN = """() => {
+  const asked = [...new URLSearchParams(location.search).keys()].some(name => !/^(__|view$|logs$)/.test(name));
+  const late = () => document.getElementById("link-late");
+  let left = 10;
+  const look = () => {
+    const arrived = !asked || document.querySelector("#link-notice [data-link-read]");
+    if (late()) late().hidden = Boolean(arrived) || left === 10;
+    if (arrived || !left--) return;
+    if (left < 9) document.querySelector("#link-again")?.click();
+    setTimeout(look, 3000);
+  };
+  look();
+}"""
+LATE = """<p id="link-late" class="tl-card tl-notice" role="status" hidden>
+The settings of this link have not arrived yet. The page asks for them again.</p>"""
+
 
 class LinkBar:
     """Builds the button, the panel behind it and the notice, and holds their handlers."""
@@ -37,6 +54,8 @@ class LinkBar:
 
     def build_panel(self) -> None:
         """The link, what a teacher can hide, and what was wrong with the link that led here."""
+        gr.HTML(LATE, apply_default_css=False)
+        self.again = gr.Button(visible="hidden", elem_id="link-again")
         self.notice = gr.HTML("", elem_id="link-notice", apply_default_css=False)
         with gr.Row(visible=False, elem_id="link-panel") as self.panel:
             self.link = gr.Textbox(
@@ -53,7 +72,10 @@ class LinkBar:
         asked = [self.button.click, self.hide.input]
         copied = gr.on(asked, self.on_copy, [self.hide, *self.controls.inputs], [self.panel, self.link], **QUIET)
         copied.then(None, self.link, self.link, js=COPY, **QUIET)
-        demo.load(self.on_load, None, [self.notice, *self.train.settings], **QUIET)
+        # Not by the queue: a class that opens a link at the same time would be more than it holds.
+        opened = [self.notice, *self.train.settings]
+        gr.on([demo.load, self.again.click], self.on_load, None, opened, queue=False, **QUIET)
+        demo.load(None, js=ASK_AGAIN, **QUIET)
 
     def on_copy(self, hidden: list[str] | None, *values: Any) -> Updates:
         """The query of these settings; the page makes a link of it."""
@@ -75,7 +97,7 @@ class LinkBar:
         query = dict(request.query_params) if request else {}
         link = read_query(query)
         if not (link.settings or link.hidden or link.problems):
-            return gr.skip()
+            return {self.notice: notice_html([], {})}
         switch = next(iter(link.other.items()), None)
         updates = settings_updates(self.train, link.settings, switch, "These are the settings of the link.")
         hidden = {name: field_label(name) for name in link.hidden}

@@ -1,0 +1,200 @@
+"""What every request passes first, who is there, and what is logged."""
+
+import asyncio
+import logging
+import threading
+
+import gradio as gr
+import pytest
+from starlette.requests import ClientDisconnect
+
+from support import GRADIO
+from tlab.ui import failure_log
+from tlab.ui.failure_log import OncePerKind, answer_failures
+from tlab.ui.http_guard import HEADERS, HttpGuard, names_here
+from tlab.ui.presence import Presence
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import DONE, PAUSED, WAITING, Run
+from tlab.ui.settings.presets import DEMO_PRESET, preset_job
+
+pytestmark = GRADIO
+
+
+class Visits:
+    """Notes who comes and leaves, in place of `Presence`."""
+
+    def __init__(self):
+        self.seen = []
+        self.over = threading.Event()
+
+    def came(self, session):
+        self.seen.append(("came", session))
+
+    def left(self, session):
+        self.seen.append(("left", session))
+        self.over.set()
+
+
+def get(path="/", host=b"127.0.0.1:7860", names=frozenset({"localhost"}), visits=None, more=()):
+    """Status and headers of the answer."""
+    sent = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def send(message):
+        sent.append(message)
+
+    async def ask():
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", host), *more]}
+        await HttpGuard(app, names, visits)(scope, None, send)
+
+    asyncio.run(ask())
+    return sent[0]["status"], dict(sent[0]["headers"])
+
+
+@pytest.mark.parametrize("host", [b"localhost", b"localhost:7860", b"127.0.0.1:7860", b"[::1]:7860", b"192.168.1.4"])
+def test_a_local_server_answers_to_its_names_and_to_addresses(host):
+    assert get(host=host)[0] == 200
+
+
+@pytest.mark.parametrize("host", [b"evil.example:7860", b"localhost.evil.example", b"127.0.0.1.evil.example"])
+def test_a_local_server_does_not_answer_to_a_name_that_somebody_gave_it(host):
+    assert get(host=host)[0] == 400
+    assert get(host=host, names=None)[0] == 200
+
+
+@pytest.mark.parametrize("host", [b"a" * 60_000, b"", b"[", b"a b", b"a/b", b"\xff"])
+@pytest.mark.parametrize("names", [None, {"localhost"}])
+def test_what_is_no_host_is_refused(host, names):
+    assert get(host=host, names=names)[0] == 400
+    assert get(names=names, more=[(b"x-forwarded-host", host)])[0] == 400
+
+
+def test_a_further_name_can_be_given(monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setenv("TLAB_HOSTS", "lab.school.example, other")
+    assert {"lab.school.example", "other", "localhost"} <= names_here()
+    monkeypatch.setenv("SPACE_ID", "a/b")
+    assert names_here() is None
+
+
+def test_every_answer_has_the_security_headers_and_may_stand_in_a_frame():
+    names = {name.decode() for name in get()[1]}
+    assert names == {name.lower() for name in HEADERS} and "x-frame-options" not in names
+    assert "frame-ancestors" not in HEADERS["Content-Security-Policy"]
+
+
+def test_the_connection_of_a_page_says_when_it_comes_and_leaves():
+    visits = Visits()
+    get("/gradio_api/heartbeat/me", visits=visits)
+    assert visits.over.wait(20)
+    assert visits.seen == [("came", "me"), ("left", "me")]
+
+
+# ------------------------------------------------------------------------------------------------ who is there
+
+
+@pytest.fixture
+def runs():
+    return Runs(LOCAL, slots=1)
+
+
+@pytest.fixture
+def forgotten():
+    return []
+
+
+@pytest.fixture
+def presence(runs, forgotten):
+    presence = Presence(runs, forgotten.append)
+    yield presence
+    for timers in presence.timers.values():
+        for timer in timers:
+            timer.cancel()
+
+
+def a_run(runs, session, state=DONE):
+    run = Run(session, preset_job(DEMO_PRESET), LOCAL)
+    run.state = state
+    runs.add(run)
+    return run
+
+
+def test_a_visitor_with_runs_is_waited_for_when_the_connection_ends(runs, presence, forgotten):
+    a_run(runs, "me")
+    presence.came("me")
+    presence.left("me")
+    assert forgotten == []
+    presence.came("me")
+    assert presence.timers == {}
+
+
+def test_a_visitor_who_does_not_come_back_is_forgotten(runs, forgotten):
+    a_run(runs, "me")
+    over = threading.Event()
+    presence = Presence(runs, lambda session: (forgotten.append(session), over.set()), seconds_to_forget=1e-6)
+    presence.came("me")
+    presence.left("me")
+    assert over.wait(20)
+    assert forgotten == ["me"]
+
+
+def test_a_visitor_without_runs_is_forgotten_at_once(presence, forgotten):
+    presence.came("me")
+    presence.left("me")
+    assert forgotten == ["me"]
+
+
+def test_a_page_with_two_connections_is_there_until_both_have_ended(presence, forgotten):
+    presence.came("me")
+    presence.came("me")
+    presence.left("me")
+    assert forgotten == []
+
+
+def test_the_run_of_an_absent_visitor_pauses_and_makes_room(runs, presence):
+    run = a_run(runs, "me", WAITING)
+    presence.pause("me")
+    assert run.order == "pause" and run.state != PAUSED
+
+
+# ------------------------------------------------------------------------------------------------ the log
+
+
+def record_of(error: Exception) -> logging.LogRecord:
+    return logging.LogRecord("tlab.ui", logging.ERROR, "", 0, "failed", None, (type(error), error, error.__traceback__))
+
+
+def raised(kind: type[Exception]) -> Exception:
+    try:
+        raise kind
+    except kind as error:
+        return error
+
+
+def test_of_each_kind_of_failure_one_is_logged():
+    once = OncePerKind()
+    assert [once.filter(record_of(raised(kind))) for kind in (ValueError, ValueError, KeyError)] == [True, False, True]
+
+
+def test_a_closed_page_is_no_failure_and_words_are_always_logged():
+    once = OncePerKind()
+    assert not once.filter(record_of(raised(ClientDisconnect)))
+    words = logging.LogRecord("tlab.ui", logging.WARNING, "", 0, "words", None, None)
+    assert once.filter(words) and once.filter(words)
+
+
+def test_a_handler_that_fails_answers_in_words_and_is_logged(caplog):
+    def fails(_):
+        raise ZeroDivisionError("a secret path")
+
+    with gr.Blocks() as demo:
+        gr.Button().click(fails, gr.Textbox(), None)
+    answer_failures(demo)
+    with pytest.raises(gr.Error, match="Something went wrong") as refused:
+        asyncio.run(demo.process_api(demo.fns[0], ["x"]))
+    assert not refused.value.print_exception and "secret" not in refused.value.message
+    assert [record.name for record in caplog.records] == [failure_log.logger.name]
