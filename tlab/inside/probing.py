@@ -111,6 +111,9 @@ class Probe(Config):
     The docstring says what it measures in one sentence, then how it is defined, in which units, and what to notice.
     """
 
+    looks_at: ClassVar[tuple[str, ...]] = ()
+    """The parts of a model that it says something about: "tokens", "embedding", "position", "stream", "norm",
+    "attention", "mlp", "block", "head", "training"."""
     units: ClassVar[dict[str, str]] = {}  # column -> unit, of columns that have one
 
     def rows(self, subject: Subject) -> Rows:

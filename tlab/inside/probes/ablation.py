@@ -68,6 +68,7 @@ class EffectProbe(Probe):
     head it depends on; the probe `induction` finds both.
     """
 
+    looks_at = ("attention", "mlp", "norm")
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
 
     part: str = option(ALL, help="One part, such as attention.0.head.1, mlp.1, positions or norms; or all.")
@@ -126,6 +127,7 @@ class NextProbe(Probe):
     part adds to the stream replaced at every position.
     """
 
+    looks_at = ("attention", "mlp", "norm")
     units: ClassVar[dict[str, str]] = {"before": "of 1", "after": "of 1"}
 
     part: str = option("attention.0.head.0", help="The part, such as attention.0.head.1 or mlp.1.")
@@ -161,6 +163,7 @@ class PatchProbe(Probe):
     model predict what it predicts for the other text. By default A is the first choice for this text, B for the other.
     """
 
+    looks_at = ("attention", "mlp", "stream")
     units: ClassVar[dict[str, str]] = {"logit": "nats", "share": "of 1"}
 
     other: str | None = option(None, help="The other text, with as many tokens; best differing in one.",

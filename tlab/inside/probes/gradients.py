@@ -57,6 +57,7 @@ class GradientsProbe(Probe):
     a peak in attention where a mechanism forms.
     """
 
+    looks_at = ("block", "stream", "training")
     units: ClassVar[dict[str, str]] = {"at_start": "norm", "now": "norm", "weights": "norm"}
 
     batch_size: int = option(16, low=1, high=1024, help="Sequences in the batch, drawn from the training split.")
@@ -101,6 +102,7 @@ class NoiseProbe(Probe):
     training, where noise is nearly all, the signal may come out below zero; then the scale is reported as infinite.
     """
 
+    looks_at = ("training",)
     units: ClassVar[dict[str, str]] = {"noise_scale": "sequences", "batch_size": "sequences", "noise_in_batch": "of 1"}
 
     batches: int = option(16, low=2, high=256, help="Small batches.")
@@ -156,6 +158,7 @@ class SaliencyProbe(Probe):
     model is saturated it is near zero at what matters most; compare with `patch` before believing it.
     """
 
+    looks_at = ("tokens", "embedding")
     units: ClassVar[dict[str, str]] = {"product": "nats"}
 
     token: str | None = option(

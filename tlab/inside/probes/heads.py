@@ -66,6 +66,7 @@ class HeadsProbe(Probe):
     never reads, only counts.
     """
 
+    looks_at = ("attention",)
     units: ClassVar[dict[str, str]] = {
         "entropy": "nats", "distance": "tokens", "previous": "of 1", "itself": "of 1", "first": "of 1", "same": "of 1",
         "induction": "of 1", "positional": "of 1",
@@ -119,6 +120,7 @@ class InductionProbe(Probe):
     the token before: an induction head needs such a head in an earlier layer.
     """
 
+    looks_at = ("attention",)
     units: ClassVar[dict[str, str]] = {"induction": "of 1", "previous": "of 1"}
 
     length: int = option(16, low=FEWEST_LETTERS, high=1024, help="Letters in each copy; fewer where the text or the "
@@ -191,6 +193,7 @@ class QueryKeyProbe(Probe):
     softmax a hard choice; near 0 the head looks at everything alike.
     """
 
+    looks_at = ("attention",)
     units: ClassVar[dict[str, str]] = {"spread": "nats", "largest": "nats"}
 
     def rows(self, subject: Subject) -> list[QueryKeyRow]:
@@ -253,6 +256,8 @@ class CircuitsProbe(Probe):
     sizes and positions do (RoPE at distance 0), so for a head of a later layer they tell a part only.
     """
 
+    looks_at = ("attention", "embedding", "head")
+
     def rows(self, subject: Subject) -> list[CircuitRow]:
         model = subject.model
         embedded = model.embedding.weight.data.astype(np.float64)  # (V, C)
@@ -297,6 +302,7 @@ class DistanceProbe(Probe):
     Notice: with ALiBi the scores fall along a line, with RoPE they wave, with none only content is left.
     """
 
+    looks_at = ("attention", "position")
     units: ClassVar[dict[str, str]] = {"distance": "tokens", "weight": "of 1", "score": "nats"}
 
     head: str | None = option(None, help="One head only, as layer.head, such as 0.2.", default_words="all heads")

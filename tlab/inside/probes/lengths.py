@@ -37,6 +37,7 @@ class PlacesProbe(Probe):
     no use of what is further away.
     """
 
+    looks_at = ("position", "tokens")
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
 
     count: int = option(64, low=2, high=MAX_WINDOWS, help="Windows of held-out text.")
@@ -71,6 +72,7 @@ class LengthsProbe(Probe):
     Notice: ALiBi usually continues as before; RoPE degrades slowly, sinusoids and no positions fast.
     """
 
+    looks_at = ("position", "tokens")
     units: ClassVar[dict[str, str]] = {"length": "tokens", "loss": "nats", "low": "nats", "high": "nats"}
 
     tokens: int = option(8192, low=256, high=65_536, help="Tokens to read at each length.")

@@ -59,6 +59,8 @@ class NeuronProbe(Probe):
     which it is read stands in ⟦brackets⟧, with what came before and after it; each window gives one place at most.
     """
 
+    looks_at = ("mlp",)
+
     layer: int = option(0, low=0, help="Layer of the unit.")
     neuron: int = option(0, low=0, help="Number of the unit.")
     top: int = option(10, low=1, high=100, help="Places to show.")
@@ -98,6 +100,7 @@ class SaysProbe(Probe):
     Notice: what later blocks make of it is left out, and it matters more the earlier the unit's layer.
     """
 
+    looks_at = ("mlp", "head")
     units: ClassVar[dict[str, str]] = {"logit": "nats"}
 
     layer: int = option(0, low=0, help="Layer of the unit.")
@@ -142,6 +145,7 @@ class UnitsProbe(Probe):
     unit is linear. Active: the share of all values where the activation's input is above 0.
     """
 
+    looks_at = ("mlp",)
     units: ClassVar[dict[str, str]] = {"dead": "of 1", "unbent": "of 1", "active": "of 1"}
 
     count: int = option(16, low=1, high=MOST_WINDOWS, help="Windows of held-out text.")
@@ -177,6 +181,7 @@ class ActivationsProbe(Probe):
     activation, the gate's inputs, and the curve that the other input is multiplied with.
     """
 
+    looks_at = ("mlp",)
     units: ClassVar[dict[str, str]] = {"share": "of 1"}
 
     reach: float = option(

@@ -43,6 +43,7 @@ class StreamProbe(Probe):
     Notice: a share can be negative. Such a part takes away what others have written.
     """
 
+    looks_at = ("stream", "embedding")
     units: ClassVar[dict[str, str]] = {"share": "of 1"}
 
     depth: int | None = option(None, low=0, help="Blocks before the place that is looked at.",
@@ -81,6 +82,8 @@ class GrowthProbe(Probe):
     brings it back to one size.
     """
 
+    looks_at = ("stream", "norm")
+
     def rows(self, subject: Subject) -> list[GrowthRow]:
         table = []
         for layer, block in enumerate(subject.trace.blocks):
@@ -115,6 +118,7 @@ class AttributionProbe(Probe):
     mean of all. Direct means: by what a part writes itself, not by what later parts make of it.
     """
 
+    looks_at = ("head", "attention", "mlp")
     units: ClassVar[dict[str, str]] = {"logit": "nats"}
 
     token: str | None = option(None, help="The token A.", default_words="the model's first choice")
@@ -161,6 +165,7 @@ class LensProbe(Probe):
     Notice: with a tied head the first rows often say the token just read: the embedding is its own unembedding.
     """
 
+    looks_at = ("stream", "head")
     units: ClassVar[dict[str, str]] = {"chance": "of 1", "logprob": "nats", "entropy": "nats"}
 
     token: str | None = option(None, help="The token to follow.", default_words="the model's first choice")

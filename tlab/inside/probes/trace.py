@@ -166,6 +166,7 @@ class TraceProbe(Probe):
     the mean over the text, each token predicted from those before it. Choose some by the beginning of their names.
     """
 
+    looks_at = ("block", "embedding")
     units: ClassVar[dict[str, str]] = {"zeros": "of 1"}
 
     name: str = option("", help="Only names that begin so, such as blocks.1.attention; empty for all.")
@@ -223,6 +224,8 @@ class WalkProbe(Probe):
     Each step with its first numbers, their root mean square, and the root mean square of the loss's gradient at the
     same place: read downwards it is the forward pass, the gradient column upwards the backward pass.
     """
+
+    looks_at = ("block", "tokens", "head")
 
     place: int = option(0, low=0, help="The place in the text whose token is followed.")
 
