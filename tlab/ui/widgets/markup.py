@@ -9,7 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pygments
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers.python import PythonLexer
 
 from tlab.wording import several
 
@@ -29,3 +33,13 @@ TEMPLATES.filters["several"] = several
 def macros(name: str) -> Any:
     """The macros of a template inside of `tlab/ui`, to be called like functions that return HTML."""
     return TEMPLATES.get_template(name).module
+
+
+LEXER = PythonLexer(stripnl=False, ensurenl=False)
+FORMATTER = HtmlFormatter(nowrap=True, classprefix="tl-c-")
+
+
+def highlight(code: str) -> Markup:
+    """`code` escaped, with the colours of the Code tab. The formatter ends every line, the last one too."""
+    coloured = pygments.highlight(code, LEXER, FORMATTER)
+    return Markup(coloured if code.endswith("\n") else coloured.removesuffix("\n"))

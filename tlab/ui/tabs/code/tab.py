@@ -5,10 +5,6 @@ from __future__ import annotations
 import functools
 
 import gradio as gr
-import pygments
-from markupsafe import Markup
-from pygments.formatters.html import HtmlFormatter
-from pygments.lexers.python import PythonLexer
 
 from tlab.registry import REGISTRIES
 from tlab.source import FIRST_PARTS, SourcePage, slots
@@ -17,12 +13,10 @@ from tlab.ui.settings.fields import field_label, registry_choices
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import FORMULAS, QUIET, formula_markdown
-from tlab.ui.widgets.markup import macros
+from tlab.ui.widgets.markup import highlight, macros
 
 markup = macros("tabs/code/view.html")
 head_html = markup.head
-LEXER = PythonLexer(stripnl=False, ensurenl=False)
-FORMATTER = HtmlFormatter(nowrap=True, classprefix="tl-c-")
 FIRST_SLOT = "norm"  # its forward and backward are short, and mirror each other line for line
 PART_WORDS = {
     "reference": "the equation in plain NumPy; the tests compare the code that runs with it",
@@ -98,9 +92,3 @@ def body_html(shown: SourcePage) -> str:
     panels = [(name, highlight(code), PART_WORDS.get(name, "")) for name, code in shown.parts.items()]
     first = sum(name in FIRST_PARTS for name in shown.parts)
     return markup.body([panels[:first], panels[first:]], highlight(shown.code))
-
-
-def highlight(code: str) -> Markup:
-    """`code` escaped, with the colours of style.css. The formatter ends every line, the last one too."""
-    coloured = pygments.highlight(code, LEXER, FORMATTER)
-    return Markup(coloured if code.endswith("\n") else coloured.removesuffix("\n"))
