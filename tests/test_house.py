@@ -49,7 +49,7 @@ FLOORS = [
         "tlab.ui.failure_log",
     ],
     ["tlab.ui.http_guard"],
-    ["tlab.ui.inspection"],
+    ["tlab.ui.inspection", "tlab.ui.diagram"],
     ["tlab.ui.tabs.tab"],
     ["tlab.ui.tabs.train"],
     ["tlab.ui.tabs.attention"],

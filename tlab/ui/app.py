@@ -132,7 +132,7 @@ def launch_options(demo: LabPage) -> dict[str, Any]:
     ]
     return {
         "theme": lab_theme(),
-        "css_paths": [UI / "widgets/style.css", *sorted(UI.glob("tabs/*/style.css"))],
+        "css_paths": [UI / "widgets/style.css", UI / "diagram/style.css", *sorted(UI.glob("tabs/*/style.css"))],
         "share": False,
         "show_error": False,
         "footer_links": [],

@@ -23,7 +23,7 @@ from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.messages import Job
+from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.settings.fields import (
     FROM_CORPUS,
     config_of,
@@ -273,8 +273,17 @@ class Controls:
             corpus=OWN_TEXT_NAME if own else str(given["corpus"]),
             text=str(given["text"] or "") if own else None,
             tokenizer=str(given["tokenizer"]),
-            plans=make_plans(fields_of(given), parse_side_b(given)),
+            plans=self.plans(values),
         )
+
+    def plans(self, values: Sequence[Any]) -> tuple[SidePlan, ...]:
+        """The sides of that run, A and perhaps B.
+
+        Raises:
+            ValueError: a setting that is not allowed, or B the same as A.
+        """
+        given = dict(zip(self.components, values, strict=True))
+        return make_plans(fields_of(given), parse_side_b(given))
 
 
 def conditional_fields() -> list[str]:

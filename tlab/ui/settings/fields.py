@@ -50,6 +50,11 @@ def registry_choices(registry: Registry[Any]) -> list[tuple[str, str]]:
     return [(entry.label, key) for key, entry in registry.entries.items()]
 
 
+def registry_for(name: str) -> Registry[Any] | None:
+    """What a field chooses from; None for a number or a yes and no."""
+    return options(config_of(name))[name].registry
+
+
 @functools.cache
 def field_names() -> tuple[str, ...]:
     """Every field of both configs that people choose."""

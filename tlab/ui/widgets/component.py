@@ -54,6 +54,19 @@ def js_component(
     )
 
 
+def scripted_html(script: str, value: str, elem_id: str) -> gr.HTML:
+    """HTML from the server with a script beside it, for what is made of many small elements and seldom changes.
+
+    Args:
+        script: its path inside of `tlab/ui` without the ending.
+        value: HTML of one of our templates, which escape.
+        elem_id: id of its element.
+    """
+    scripts = ("widgets/common", script)
+    code = "".join((UI / f"{one}.js").read_text("utf-8") for one in scripts)
+    return gr.HTML(value, js_on_load=code, apply_default_css=False, elem_id=elem_id)
+
+
 def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
     """Where a tab's pictures leave what a visitor chooses: a side, a step, a head, a token. It shows nothing itself.
 

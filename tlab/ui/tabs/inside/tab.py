@@ -78,6 +78,9 @@ class InsideTab(Tab):
         self.checks = ChecksPanel(self.runs, page.find(TrainTab), self.inspector)
         self.checks.build(self.run_id, self.selection, page.bar)
         self.connect(page.handle, of, follow)
+        self.bar = page.bar
+        link = page.find(TrainTab).diagram.probe
+        link.input(self.on_link, link, [self.bar, self.group, self.probe], queue=False, **QUIET)
 
     def build_choice(self, of: SelectedModel) -> None:
         self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
@@ -152,6 +155,16 @@ class InsideTab(Tab):
         return {
             self.group: gr.update(info=group_words(group)),
             self.probe: gr.update(choices=probe_choices(group), value=groups()[group][0]),
+        }
+
+    def on_link(self, chosen: dict[str, Any] | None) -> Updates:
+        """Come here from a part of the model's drawing, with one of the probes that look at it."""
+        key = known_probe((chosen or {}).get("probe"))
+        group = next(group for group, keys in groups().items() if key in keys)
+        return {
+            self.bar: gr.update(selected=self.key),
+            self.group: gr.update(value=group, info=group_words(group)),
+            self.probe: gr.update(choices=probe_choices(group), value=key),
         }
 
     def on_probe(self, key: str | None) -> Updates:

@@ -101,6 +101,9 @@ const draw = () => {
   slider.setAttribute("aria-valuetext", stepName.textContent);
   words.textContent = sentence(step);
   boxes.forEach((_, number) => drawChart(number, step));
+  // The drawing of the model shows the gradient of the same step, which is the first chart.
+  const shown = sides.map((side) => ({ letter: side.letter, label: side.label, gradients: rowAt(side, step)?.charts[0] ?? [] }));
+  element.dispatchEvent(new CustomEvent("tl-step", { bubbles: true, detail: { step, sides: shown } }));
 };
 
 // The first chart in words: how much of the gradient at the last layer is left at the first.

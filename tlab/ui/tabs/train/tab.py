@@ -21,6 +21,7 @@ from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
+from tlab.ui.tabs.train.diagram_panel import DiagramPanel
 from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html
 from tlab.wording import duration
 
@@ -40,10 +41,12 @@ class TrainTab(Tab):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self.controls = Controls(DEMO_PRESET.settings, DEMO_PRESET.switch, self.runs.limits.text)
+        self.diagram = DiagramPanel(self.controls)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
         demo = demo_run()
+        self.diagram.build(demo.job.plans)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320, elem_classes="tl-settings"):
                 self.build_presets()
@@ -70,6 +73,7 @@ class TrainTab(Tab):
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls()
         self.connect_buttons()
+        self.diagram.connect()
         page.blocks.load(self.on_open, self.controls.inputs, self.estimate, queue=False, **QUIET)
 
     def build_presets(self) -> None:
@@ -94,7 +98,8 @@ class TrainTab(Tab):
             radio.input(self.on_preset, [radio, corpus], self.settings, queue=False, **QUIET)
         inputs = self.controls.inputs
         # Not "once": the last of many changes counts, as when a preset sets all controls.
-        gr.on(changes(inputs), self.on_change, inputs, self.estimate, queue=False, trigger_mode="always_last", **QUIET)
+        outputs = [self.estimate, self.diagram.picture]
+        gr.on(changes(inputs), self.on_change, inputs, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
         # No limit of Gradio's: a handler only waits for its run, and the runs have a queue of their own.
@@ -126,9 +131,13 @@ class TrainTab(Tab):
         until = time.monotonic() + SECONDS_FOR_PACE
         while self.runs.pace is None and time.monotonic() < until:
             await asyncio.sleep(0.1)
-        return await asyncio.to_thread(self.on_change, *values)
+        return await asyncio.to_thread(self.estimate_html, *values)
 
-    def on_change(self, *values: Any) -> str:
+    def on_change(self, *values: Any) -> Updates:
+        """The model as these settings make it, and what it would take."""
+        return {self.estimate: self.estimate_html(*values), self.diagram.picture: self.diagram.drawn(values)}
+
+    def estimate_html(self, *values: Any) -> str:
         """How long it would take and how large it would be, or why it cannot be."""
         try:
             job = self.controls.job(values)

@@ -1,0 +1,226 @@
+"""The drawing and the panel of a part: complete, with the one difference lit, and in words."""
+
+import re
+from html import unescape
+
+import pytest
+
+from support import EVIL
+from tlab.config import options
+from tlab.inside import PROBES
+from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.config import ModelConfig
+from tlab.nn.residuals import RESIDUALS, PreNorm, ResidualTrace
+from tlab.training.config import TrainConfig
+from tlab.ui.diagram.drawing import RIGHTWARDS, UPWARDS, draw_sides
+from tlab.ui.diagram.panel import panel_code, panel_formula, panel_html
+from tlab.ui.diagram.parts import PARTS, settable
+from tlab.ui.diagram.sides import sides_to_draw
+from tlab.ui.diagram.view import diagram_html
+from tlab.ui.diagram.words import sentences
+from tlab.ui.settings.fields import field_names, values_of
+from tlab.ui.settings.plans import make_plans
+
+BOTH = [RIGHTWARDS, UPWARDS]
+
+
+def boxes(switch=None, measures=RIGHTWARDS, side=0, **settings):
+    return draw_sides(sides_to_draw(make_plans(settings, switch)), measures)[side].boxes
+
+
+def names(found):
+    return [box.name for box in found]
+
+
+def lit(switch, side, **settings):
+    return [box.name for box in boxes(switch, side=side, **settings) if box.is_lit]
+
+
+# ------------------------------------------------------------------------------------------------ the drawing
+
+
+@pytest.mark.parametrize("measures", BOTH)
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_no_two_boxes_of_a_drawing_overlap(measures, residual):
+    found = boxes(measures=measures, residual=residual)
+    for i, a in enumerate(found):
+        for b in found[i + 1 :]:
+            apart = a.x + a.width <= b.x or b.x + b.width <= a.x or a.y + a.height <= b.y or b.y + b.height <= a.y
+            assert apart, f"{a.name} and {b.name}"
+
+
+@pytest.mark.parametrize("measures", BOTH)
+def test_everything_stands_within_the_picture(measures):
+    for residual in RESIDUALS:
+        for picture in draw_sides(sides_to_draw(make_plans({"residual": residual, "position": "alibi"})), measures):
+            for box in picture.boxes:
+                assert box.x >= 0 and box.y >= 0
+                assert box.x + box.width <= picture.width and box.y + box.height <= picture.height
+
+
+def test_rotating_positions_act_on_queries_and_keys_within_attention():
+    (attention,) = [box for box in boxes(position="rope") if box.part == "attention"]
+    (rotation,) = [box for box in boxes(position="rope") if box.part == "position"]
+    assert attention.x < rotation.x and rotation.x + rotation.width < attention.x + attention.width
+    assert rotation.name == "Positions: RoPE rotates queries and keys"
+
+
+def test_a_bias_of_positions_is_added_to_the_scores():
+    assert "Positions: ALiBi is added to the scores" in names(boxes(position="alibi"))
+
+
+def test_a_gate_is_a_second_matrix_up():
+    for activation, kind in ACTIVATIONS.items():
+        (mlp,) = [box for box in boxes(activation=activation) if box.part == "mlp"]
+        assert ("gate" in [cell.piece.text for cell in mlp.cells]) == kind.gated
+
+
+def test_heads_blocks_and_widths_are_said():
+    found = names(boxes(num_heads=8, num_layers=3, hidden_dim=32))
+    assert "Attention, 8 heads of width 4" in found
+    assert "3 blocks, one after another" in found
+    assert "Token embedding, 32 wide" in found
+
+
+class FromTheStart(PreNorm):
+    """The MLP reads what attention read, too."""
+
+    def forward(self, x, attention, mlp):
+        added, first = attention(x)
+        between = x + added
+        added, second = mlp(x)
+        y = between + added
+        return y, (ResidualTrace(x, first, between), ResidualTrace(between, second, y))
+
+
+def test_a_layout_that_is_registered_at_run_time_is_drawn_with_its_own_shape(register):
+    register(RESIDUALS, "from-the-start", FromTheStart)
+    found = boxes(residual="from-the-start", norm="none")
+    (attention,) = [box for box in found if box.part == "attention"]
+    (mlp,) = [box for box in found if box.part == "mlp"]
+    assert attention.x < mlp.x + mlp.width and mlp.x < attention.x + attention.width  # beside each other
+    assert attention.y + attention.height < mlp.y  # above the stream and below it
+    words = " ".join(sentences(sides_to_draw(make_plans({"residual": "from-the-start", "norm": "none"}))[0]))
+    assert words.count("reads the stream that enters the block") == 2
+
+
+# ------------------------------------------------------------------------------------------------ the difference
+
+
+def test_the_norms_that_stand_elsewhere_are_lit():
+    assert lit(("residual", "post"), 0) == [
+        "LayerNorm before attention", "LayerNorm before the MLP", "LayerNorm before the unembedding"
+    ]  # fmt: skip
+    assert lit(("residual", "post"), 1) == ["LayerNorm of the sum", "LayerNorm of the sum"]
+
+
+def test_where_norms_stand_alike_the_sublayer_that_reads_something_else_is_lit(register):
+    register(RESIDUALS, "from-the-start", FromTheStart)
+    for side in (0, 1):
+        (name,) = lit(("residual", "from-the-start"), side)
+        assert name.startswith("MLP")
+
+
+def another(name):
+    """A value of this field that is not the default."""
+    config = ModelConfig if name in options(ModelConfig) else TrainConfig
+    value, registry = default_values()[name], options(config)[name].registry
+    if registry is not None:
+        return next(key for key in registry if key != value)
+    if isinstance(value, bool):
+        return not value
+    return value / 2 if isinstance(value, float) else 2 * value if value else int(value == 0)
+
+
+def default_values():
+    (plan,) = make_plans({})
+    return values_of(plan.model, plan.training)
+
+
+@pytest.mark.parametrize("name", field_names())
+def test_any_one_difference_is_lit_on_both_sides(name):
+    assert lit((name, another(name)), 0)
+    assert lit((name, another(name)), 1)
+
+
+def test_one_run_alone_has_nothing_lit():
+    assert not [box for box in boxes() if box.is_lit]
+
+
+# ------------------------------------------------------------------------------------------------ parts and words
+
+
+def test_every_setting_belongs_to_a_part():
+    assert set(field_names()) == {name for part in PARTS.values() for name in settable(part)}
+
+
+@pytest.mark.parametrize("key", PARTS)
+def test_every_part_is_in_the_drawing_and_has_a_switch_and_code_or_a_formula(key):
+    plans = make_plans({})
+    assert key in {box.part for box in boxes()}
+    shown = panel_html(key, plans)
+    assert f'data-field="{PARTS[key].fields[0]}"' in shown
+    assert panel_formula(key, plans) or "<pre" in panel_code(key, plans)
+
+
+@pytest.mark.parametrize("key", PROBES)
+def test_every_probe_is_reached_from_a_part_that_it_looks_at(key):
+    parts = PROBES[key].looks_at
+    assert parts
+    assert all(f'data-probe="{key}"' in panel_html(part, make_plans({})) for part in parts)
+
+
+def test_the_panel_offers_the_choices_and_marks_that_of_a():
+    shown = panel_html("norm", make_plans({}, ("norm", "rmsnorm")))
+    pressed = re.findall(r'data-value="(\w+)" aria-pressed="true"', shown)
+    assert pressed == ["layernorm"]
+    assert "RMSNorm" in shown.partition("tl-d-other")[2]
+
+
+def test_the_code_of_the_panel_is_that_of_the_class_that_runs():
+    text = unescape(re.sub(r"<[^>]+>", "", panel_code("norm", make_plans({"norm": "rmsnorm"}))))
+    assert "RMSNorm: forward" in text
+    assert "def forward(self, x: Array)" in text
+
+
+def test_formulas_of_a_and_b_stand_together_where_they_differ():
+    shown = panel_formula("stream", make_plans({}, ("residual", "post")))
+    assert shown.startswith("A: ") and "\n\nB: " in shown
+
+
+def test_a_label_is_shown_and_not_obeyed():
+    RESIDUALS.add("evil", label=EVIL)(type("Evil", (PreNorm,), {}))
+    try:
+        shown = [
+            panel_html("stream", make_plans({"residual": "evil"})),
+            diagram_html(make_plans({}, ("residual", "evil"))),
+        ]
+    finally:
+        RESIDUALS.remove("evil")
+    assert all("<img" not in html and "&lt;img" in html for html in shown)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"residual": "pre"}, "attention (4 heads) reads LayerNorm of the stream that enters the block."),
+        ({"residual": "pre"}, "A final LayerNorm stands after the last block."),
+        ({"residual": "post"}, "The sum is normed (LayerNorm), and so the stream goes on."),
+        ({"residual": "post"}, "No norm stands after the last block."),
+        ({"residual": "sandwich"}, "LayerNorm of what attention made is added to the stream."),
+        ({"norm": "none"}, "attention (4 heads) reads the stream that enters the block."),
+        ({"position": "rope"}, "Positions (RoPE) rotate the queries and keys within attention."),
+        ({"position": "none"}, "There are no positions"),
+        ({"activation": "swiglu"}, "The MLP (gated, SwiGLU"),
+    ],
+)
+def test_the_same_is_said_in_words(settings, words):
+    (side,) = sides_to_draw(make_plans(settings))
+    assert words in " ".join(sentences(side))
+
+
+def test_the_page_has_each_drawing_twice_and_the_words_once():
+    shown = diagram_html(make_plans({}, ("residual", "post")))
+    assert shown.count("<svg") == 4
+    assert shown.count("<ol>") == 2
+    assert "One difference, lit: residual, Pre-LN in A and Post-LN in B." in shown

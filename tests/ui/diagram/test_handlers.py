@@ -1,0 +1,60 @@
+"""What the server answers when a part or a choice is clicked in the drawing."""
+
+import gradio as gr
+import pytest
+
+from pages import built
+from support import GRADIO
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.tabs.train.tab import TrainTab
+
+pytestmark = GRADIO
+
+
+@pytest.fixture(scope="module")
+def tab():
+    runs = Runs(LOCAL, slots=1)
+    yield built(TrainTab, runs)
+    runs.close()
+
+
+def values(tab, **changes):
+    """What the page sends of all controls: as it opens, but for these."""
+    return [changes.get(name, component.value) for name, component in tab.controls.components.items()]
+
+
+def test_a_part_is_shown_with_its_switch_its_formula_and_its_code(tab):
+    panel = tab.diagram
+    shown = panel.on_part({"part": "norm"}, *values(tab))
+    assert 'data-set="norm"' in shown[panel.head]
+    assert "\\sigma" in shown[panel.formula]
+    assert "<pre" in shown[panel.code]
+
+
+@pytest.mark.parametrize("chosen", [None, {}, {"part": ""}, {"part": "no such part"}])
+def test_no_part_empties_the_panel(tab, chosen):
+    panel = tab.diagram
+    assert panel.on_part(chosen, *values(tab)) == {panel.head: "", panel.formula: "", panel.code: ""}
+
+
+def test_settings_that_do_not_fit_together_leave_drawing_and_panel_as_they_are(tab):
+    wrong = values(tab, num_heads=7)
+    assert tab.diagram.drawn(wrong) == gr.skip()
+    assert tab.diagram.on_part({"part": "norm"}, *wrong) == {tab.diagram.head: gr.skip()}
+
+
+def test_any_change_of_the_controls_draws_the_model_again(tab):
+    shown = tab.on_change(*values(tab, norm="rmsnorm"))
+    assert "RMSNorm" in shown[tab.diagram.picture]
+
+
+def test_a_choice_sets_its_control(tab):
+    assert tab.diagram.on_set({"field": "norm", "key": "rmsnorm"}) == {tab.controls.components["norm"]: "rmsnorm"}
+
+
+@pytest.mark.parametrize(
+    "chosen", [None, {"field": "norm", "key": "<b>"}, {"field": "steps", "key": "1"}, {"field": "x", "key": "y"}]
+)
+def test_what_is_no_choice_sets_nothing(tab, chosen):
+    assert tab.diagram.on_set(chosen) == gr.skip()

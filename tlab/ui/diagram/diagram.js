@@ -1,0 +1,106 @@
+// The drawing of the model. It comes anew whenever a control changes; which part is chosen stays with the page.
+let chosen = ""; // key of a part, "" for none
+let side = "A"; // of the drawing in which it was: a second click there closes the panel
+
+const parts = () => [...element.querySelectorAll("[data-part]")];
+const toolbarOf = (button) => [...button.closest("svg").querySelectorAll("[data-part]")];
+
+const ask = () =>
+  element.dispatchEvent(new CustomEvent("tl-select", { bubbles: true, detail: { tab: "diagram", selection: { part: chosen } } }));
+
+// Of each drawing one part takes the focus by Tab, and the arrow keys go on from there.
+const mark = () => {
+  for (const button of parts()) button.setAttribute("aria-pressed", String(button.dataset.part === chosen));
+  for (const drawing of element.querySelectorAll("svg[role=toolbar]")) {
+    const buttons = [...drawing.querySelectorAll("[data-part]")];
+    const first = buttons.find((button) => button.dataset.part === chosen) ?? buttons[0];
+    for (const button of buttons) button.setAttribute("tabindex", button === first ? "0" : "-1");
+  }
+};
+
+const choose = (part, letter) => {
+  chosen = part === chosen && letter === side ? "" : part;
+  side = letter;
+  mark();
+  ask();
+};
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-part]");
+  if (button) choose(button.dataset.part, button.dataset.side);
+});
+element.addEventListener("keydown", (event) => {
+  const button = event.target.closest("[data-part]");
+  if (!button) return;
+  const moves = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
+  if (event.key === "Enter" || event.key === " ") choose(button.dataset.part, button.dataset.side);
+  else if (event.key === "Escape" && chosen) choose(chosen, side);
+  else if (event.key in moves || event.key === "Home" || event.key === "End") {
+    const buttons = toolbarOf(button);
+    const at = { Home: 0, End: buttons.length - 1 }[event.key] ?? buttons.indexOf(button) + moves[event.key];
+    const next = buttons[Math.min(Math.max(at, 0), buttons.length - 1)];
+    button.setAttribute("tabindex", "-1");
+    next.setAttribute("tabindex", "0");
+    next.focus();
+  } else return;
+  event.preventDefault();
+});
+document.addEventListener("tl-part-closed", () => {
+  if (chosen) choose(chosen, side);
+});
+
+// ---- the gradient by layer, at the step that the why panel shows
+
+let shown = null; // the latest {step, sides: [{letter, label, gradients}]} that the why panel has drawn
+
+const digits = (v) => (v === 0 ? "0" : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e4 ? v.toExponential(0) : String(Number(v.toPrecision(2))));
+
+// One bar for each layer, on a logarithmic scale of six powers of ten below the largest of both sides.
+const fillBars = (box, { letter, gradients }, largest) =>
+  box.replaceChildren(...gradients.map((v, layer) => {
+    const bar = make("i", `tl-d-bar-${letter.toLowerCase()}`);
+    bar.style.height = `${v > 0 ? Math.max(4, 100 * (1 + Math.log10(v / largest) / 6)) : 2}%`;
+    bar.title = `layer ${layer + 1}: ${digits(v)}`;
+    return bar;
+  }));
+
+const drawGradients = () => {
+  const sides = (shown?.sides ?? []).filter(({ gradients }) => gradients.some((v) => v > 0));
+  const largest = Math.max(0, ...sides.flatMap(({ gradients }) => gradients.filter(isFinite)));
+  const title = sides.length ? `Gradient norm by layer at step ${shown.step.toLocaleString("en")} of the run below` : "";
+  // Beside the name of a drawing only if the run below is of such a model.
+  for (const name of element.querySelectorAll(".tl-d-live")) {
+    const { letter, label, layers } = name.dataset;
+    const side = sides.find((one) => one.letter === letter && one.label === label && one.gradients.length === Number(layers));
+    name.hidden = !side;
+    name.title = title;
+    if (side) fillBars(name.firstElementChild, side, largest);
+  }
+  const box = document.querySelector("#diagram-panel .tl-d-gradient");
+  if (!box) return;
+  box.hidden = !sides.length;
+  box.replaceChildren(make("p", "tl-note", title), ...sides.map((side) => {
+    const { letter, label, gradients } = side;
+    const [row, bars, last] = [make("div", "tl-d-row"), make("span", "tl-d-bars"), gradients.length];
+    fillBars(bars, side, largest);
+    const ends = `${digits(gradients[0])} in layer 1${last > 1 ? `, ${digits(gradients[last - 1])} in layer ${last}` : ""}`;
+    row.append(make("b", "", sides.length > 1 ? `${letter} ${label}` : label), bars, make("span", "", ends));
+    return row;
+  }));
+  box.setAttribute("aria-label", `${title}. ${sides.map(({ letter, gradients }) => `${letter}: ${gradients.map(digits).join(", ")}`).join(". ")}.`);
+};
+document.addEventListener("tl-step", (event) => {
+  shown = event.detail;
+  drawGradients();
+});
+document.addEventListener("tl-part-shown", drawGradients);
+
+// Another drawing: its panel says what holds now.
+watch("value", () =>
+  requestAnimationFrame(() => {
+    mark();
+    drawGradients();
+    if (chosen) ask();
+  })
+);
+mark();

@@ -1,0 +1,102 @@
+"""What can be clicked in the drawing: the switch of each part, what else sets it, and the code that is run for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tlab.config import options
+from tlab.nn.attention import Attention
+from tlab.nn.linear import Embedding, Linear
+from tlab.nn.loss import CrossEntropy
+from tlab.nn.mlp import Mlp
+from tlab.nn.model import Block
+from tlab.source import SourcePage, code, page
+from tlab.training.config import TrainConfig
+from tlab.ui.settings.fields import field_names, registry_for
+
+
+class ClickablePart(NamedTuple):
+    """One thing that can be clicked. Its first field is its switch."""
+
+    title: str
+    words: str  # what it does, in one sentence
+    fields: tuple[str, ...]
+    formula: str = ""  # LaTeX, of a part that is the same whatever is chosen
+    methods: tuple[Any, ...] = ()  # code, likewise
+
+
+TRAINING_FIELDS = tuple(options(TrainConfig))
+PARTS: dict[str, ClickablePart] = {
+    "tokens": ClickablePart(
+        "Tokens", "The text as numbers: the model sees this many of them at once, and nothing before.",
+        ("context_length",), r"t_1, \dots, t_T \in \{0, \dots, V - 1\}",
+    ),
+    "embedding": ClickablePart(
+        "Token embedding", "Looks up a vector for each token: where the residual stream begins.",
+        ("embedding_scale", "hidden_dim"), r"x_t = s\,E[t]", (Embedding.forward,),
+    ),
+    "position": ClickablePart("Positions", "How the model knows the order of the tokens.", ("position",)),
+    "stream": ClickablePart(
+        "Residual stream", "One vector per token that passes through everything; sublayers read it and add to it.",
+        ("residual", "hidden_dim"),
+    ),
+    "norm": ClickablePart("Norm", "Brings each token's vector to a standard size.", ("norm", "norm_epsilon")),
+    "attention": ClickablePart(
+        "Attention", "The one place where tokens meet: each collects values from itself and from earlier ones.",
+        ("num_heads", "bias"),
+        r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
+        (Attention.forward,),
+    ),
+    "mlp": ClickablePart(
+        "MLP", "Works on what attention brought together, token by token.",
+        ("activation", "mlp_ratio", "bias"), methods=(Mlp.forward,),
+    ),
+    "block": ClickablePart(
+        "Block", "Attention and the MLP around the stream, repeated: each has weights of its own.",
+        ("num_layers", "init", "scale_residual"), methods=(Block.forward,),
+    ),
+    "head": ClickablePart(
+        "Unembedding", "Scores every token of the vocabulary as the next one: the logits.",
+        ("tied",), r"\mathrm{logits} = x\,E^\top \ \text{or} \ x\,W_\mathrm{head}", (Embedding.unembed, Linear.forward),
+    ),
+    "training": ClickablePart(
+        "Loss and optimizer", "Compares the logits with the token that came, and moves every weight downhill.",
+        ("optimizer", *(name for name in TRAINING_FIELDS if name != "optimizer")), methods=(CrossEntropy.forward,),
+    ),
+}  # fmt: skip
+"""Every field of both configs belongs to one part at least; the first that has it is lit when B changes it."""
+
+
+def parts_set_by(field: str) -> list[str]:
+    """The parts that a field sets, most directly first; one that nobody has claimed sets the block."""
+    found = [key for key, part in PARTS.items() if field in part.fields]
+    return found or ["block"]
+
+
+def page_of(part: ClickablePart, values: Mapping[str, Any]) -> SourcePage | None:
+    """The page of the class that is chosen for this part; None where there is nothing to choose."""
+    switch = part.fields[0]
+    registry = registry_for(switch)
+    return page(registry.slot, values[switch]) if registry is not None else None
+
+
+def code_of(part: ClickablePart, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Title and code: what is chosen, and what is run whatever is chosen."""
+    chosen = page_of(part, values)
+    shown = []
+    if chosen is not None:
+        names = [name for name in ("reference", "forward") if name in chosen.parts]
+        names = names or list(chosen.parts)[:2]
+        shown = [(f"{chosen.title}: {name}", chosen.parts[name]) for name in names]
+    return shown + [(method.__qualname__, code(method)) for method in part.methods]
+
+
+def formula_of(part: ClickablePart, values: Mapping[str, Any]) -> str:
+    chosen = page_of(part, values)
+    return chosen.formula if chosen is not None and chosen.formula else part.formula
+
+
+def settable(part: ClickablePart) -> list[str]:
+    """The part's fields that people choose."""
+    return [name for name in part.fields if name in field_names()]
