@@ -6,6 +6,11 @@ import time
 from tlab.ui.settings.presets import PRESETS
 
 
+def unfold(page, title: str) -> None:
+    """Open a part of the settings that is folded when the page opens."""
+    page.locator(".tl-settings").get_by_role("button", name=title).click()
+
+
 def set_number(page, name: str, value: float) -> None:
     field = page.locator(f"#field-{name} input[type=number]").first
     field.fill(str(value))

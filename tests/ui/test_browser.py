@@ -12,6 +12,7 @@ from browsing import (
     set_number,
     settle,
     start,
+    unfold,
     wait_for_state,
     wait_until_gone,
     worker_of_only_run,
@@ -41,6 +42,7 @@ def test_the_attention_map_is_there_when_its_tab_opens(visit):
 
 def test_a_choice_shows_its_sentence_and_its_formula(visit):
     page = visit()
+    unfold(page, "What it is made of")
     page.locator("#field-norm").get_by_text("RMSNorm").click()
     page.get_by_text("root mean square of 1").wait_for()
     assert page.locator(".tl-why .katex").count() >= 7
@@ -218,6 +220,7 @@ def test_markup_in_a_visitors_text_stays_text_on_every_tab(visit):
 
 def test_settings_that_do_not_fit_are_refused_in_words(visit):
     page = visit()
+    unfold(page, "How large it is")
     set_number(page, "num_heads", 7)
     page.click("#start")
     page.locator(".toast-wrap").get_by_text("must divide hidden_dim = 32").wait_for()
@@ -309,6 +312,7 @@ def test_the_estimate_follows_the_settings(visit):
     page = visit()
     words = page.locator("#estimate")
     words.get_by_text("both sides would take about").wait_for()
+    unfold(page, "How large it is")
     set_number(page, "num_heads", 7)
     words.get_by_text("must divide hidden_dim = 32").wait_for()
     choose_preset(page, "Tiny and instant")

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from browsing import choose_preset, drawn, open_tab, set_number, start, wait_for_state
+from browsing import choose_preset, drawn, open_tab, set_number, start, unfold, wait_for_state
 from support import EVIL, GRADIO
 
 pytestmark = GRADIO
@@ -145,6 +145,7 @@ def test_a_visitor_never_sees_another_visitors_history(visit, runs):
 def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(visit, runs, url):
     page = visit()
     choose_preset(page, "Tiny and instant")
+    unfold(page, "What it is made of")
     page.locator("#field-norm").get_by_text("RMSNorm").click()
     set_number(page, "seed", 5)
     set_number(page, "steps", 50)
@@ -214,8 +215,13 @@ def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
     page.get_by_text("each at its value: Seed, Norm").wait_for()
     assert not page.locator("#field-seed").is_visible()
+    unfold(page, "What it is made of")
+    page.locator("#field-activation").wait_for()
     assert not page.locator("#field-norm").is_visible()
     assert page.locator("#field-activation").is_visible()
+    page.locator("#diagram svg:visible").get_by_role("button", name="LayerNorm before attention").click()
+    page.locator("#diagram-part").get_by_role("button", name="Norm epsilon").wait_for()
+    assert not page.locator("#diagram-part [data-set=norm]").first.is_visible()
     page.click("#start")
     wait_for_state(page, "done")
     assert last_run(runs).sides[0].training.seed == 9
@@ -226,6 +232,7 @@ def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
 
 def test_the_code_of_a_choice_is_one_click_away(visit):
     page = visit()
+    unfold(page, "What it is made of")
     page.locator("#field-norm").get_by_text("RMSNorm").click()
     page.click("#field-norm-code")
     page.locator("#code-head h2", has_text="RMSNorm").wait_for()

@@ -129,9 +129,10 @@ class Controls:
         self.build_comparison()
         with gr.Accordion("What it reads", open=True):
             self.build_text()
-        with gr.Accordion("What it is made of", open=True):
+        # Folded: the drawing of the model leads to each of these.
+        with gr.Accordion("What it is made of", open=False):
             self.build_switches(ModelConfig)
-        with gr.Accordion("How large it is", open=True):
+        with gr.Accordion("How large it is", open=False):
             self.build_fields(SIZE)
         with gr.Accordion("How it is trained", open=True):
             self.build_fields(PACE)
