@@ -47,6 +47,7 @@ FLOORS = [
         "tlab.ui.request_guard",
         "tlab.ui.presence",
         "tlab.ui.failure_log",
+        "tlab.ui.page_cache",
     ],
     ["tlab.ui.http_guard"],
     ["tlab.ui.inspection", "tlab.ui.diagram"],

@@ -5,6 +5,7 @@ import logging
 import threading
 
 import gradio as gr
+import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 
@@ -12,6 +13,7 @@ from support import GRADIO
 from tlab.ui import failure_log
 from tlab.ui.failure_log import OncePerKind, answer_failures
 from tlab.ui.http_guard import HEADERS, HttpGuard, names_here
+from tlab.ui.page_cache import PageCache
 from tlab.ui.presence import Presence
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
@@ -92,6 +94,58 @@ def test_the_connection_of_a_page_says_when_it_comes_and_leaves():
     get("/gradio_api/heartbeat/me", visits=visits)
     assert visits.over.wait(20)
     assert visits.seen == [("came", "me"), ("left", "me")]
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+
+def pages_of(*requests: dict) -> list[bytes]:
+    """Bodies of the answers, of which each has a number: that of the time when it was made."""
+    made = []
+
+    async def app(scope, receive, send):
+        made.append(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(len(made)).encode()})
+
+    guarded = HttpGuard(PageCache(app), None, None)
+    bodies = []
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            bodies.append(message["body"])
+        else:
+            assert len(message["headers"]) == len(HEADERS)
+
+    for request in requests:
+        scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "query_string": b"", "app": None}
+        asyncio.run(guarded({**scope, "headers": [(b"host", b"localhost")], **request}, None, send))
+    return bodies
+
+
+def test_the_page_is_made_once_and_sent_to_all_whatever_settings_they_open_it_with():
+    assert pages_of({}, {"query_string": b"steps=5"}, {}) == [b"1", b"1", b"1"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"headers": [(b"host", b"other")]},
+        {"query_string": b"deep_link=x"},
+        {"path": "/config"},
+        {"method": "HEAD"},
+        {"app": Visits},
+    ],
+    ids=["address", "deep link", "path", "method", "with a password"],
+)
+def test_what_is_another_page_is_made_for_its_visitor(other, monkeypatch):
+    monkeypatch.setattr(Visits, "auth", [("user", "password")], raising=False)
+    assert pages_of({}, other, other)[1] == b"2"
+
+
+def test_the_page_of_the_lab_is_the_same_for_everybody(url):
+    made = [httpx.get(f"{url}config{query}").json() for query in ("", "?steps=5")]
+    assert made[0] == made[1]
 
 
 # ------------------------------------------------------------------------------------------------ who is there

@@ -21,6 +21,7 @@ from tlab.ui.failure_log import answer_failures, log_each_kind_once
 from tlab.ui.http_guard import HttpGuard, names_here
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
+from tlab.ui.page_cache import PageCache
 from tlab.ui.presence import SECONDS_TO_FORGET, Presence
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, share_queue
 from tlab.ui.runs.limits import limits_here
@@ -129,6 +130,7 @@ def launch_options(demo: LabPage) -> dict[str, Any]:
     guards = [
         Middleware(HttpGuard, names=names_here(), presence=demo.presence),
         Middleware(BodyLimit, most=largest_body(limits_here())),
+        Middleware(PageCache),
     ]
     return {
         "theme": lab_theme(),
