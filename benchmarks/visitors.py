@@ -32,10 +32,12 @@ class Server:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115, closed in __exit__
+        self.uploads = tempfile.TemporaryDirectory()  # where it keeps files of visitors
         began = time.perf_counter()
         self.process = subprocess.Popen(
             [python, "gradio_app.py"], cwd=root, stdout=self.log, stderr=subprocess.STDOUT,
-            env={**os.environ, "GRADIO_SERVER_PORT": str(port), "SPACE_ID": "bench/mark"},
+            env={**os.environ, "GRADIO_SERVER_PORT": str(port), "SPACE_ID": "bench/mark",
+                 "GRADIO_TEMP_DIR": self.uploads.name},
         )  # fmt: skip
         while not self.answers():
             if self.process.poll() is not None:
@@ -53,6 +55,11 @@ class Server:
         """Bytes that the server process holds, without its workers."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server process has taken, without its workers."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def workers(self) -> int:
         """Processes that it has started and not ended."""
@@ -80,6 +87,7 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.log.close()
+        self.uploads.cleanup()
 
 
 def cmdline(process: Path) -> bytes:
