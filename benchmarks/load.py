@@ -14,10 +14,11 @@ import threading
 import time
 
 from benchmarks.visitors import Refused, Row, Server, Visitor, Watch, finish, table
+from tlab.ui.presence import SECONDS_TO_FORGET
 
 STEPS = 60  # of the first visitor's runs; each other's are one more
 LAYERS = 2  # so that everybody's turn comes more than once in a minute
-SETTLE = 6.0  # seconds after the last visitor has left, for what is freed to be given back
+SETTLE = 6.0  # seconds for what is freed to be given back, once those who have left are forgotten
 MEGABYTE = 2**20
 
 
@@ -80,7 +81,8 @@ def measure(server: Server, sessions: int, seconds: float) -> list[Row]:
     for trainee in trainees:
         trainee.visitor.leave()
     look.leave()
-    time.sleep(SETTLE)
+    print(f"  waiting {SECONDS_TO_FORGET:.0f} s, until those who have left are forgotten", flush=True)
+    time.sleep(SECONDS_TO_FORGET + SETTLE)
     grown = (server.memory() - before) / MEGABYTE
     strange = [words for trainee in trainees for words in trainee.strange]
     finished = [trainee.finished for trainee in trainees]
