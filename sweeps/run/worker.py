@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import platform
 import signal
@@ -106,15 +107,16 @@ def watchdog(task: Task, shared: bool) -> Iterator[None]:
     """End this process if a single step hangs: `train_cell` looks at the clock only between two steps.
 
     The cell's record then says `timeout`, if the driver's folder is within reach; else the cell counts as one whose
-    process died. The driver itself is never ended.
+    process died, and so does one whose step lets no other thread run. The driver itself is never ended.
     """
     if task.timeout is None or not _pinned:
         yield
         return
     limit, finished = task.timeout, threading.Event()
+    grace = min(MAX_GRACE, max(1.0, limit))
 
     def watch() -> None:
-        if finished.wait(limit + min(MAX_GRACE, max(1.0, limit))):
+        if finished.wait(limit + grace):
             return
         if shared:
             with contextlib.suppress(OSError):
@@ -123,10 +125,14 @@ def watchdog(task: Task, shared: bool) -> Iterator[None]:
         os._exit(HUNG)
 
     threading.Thread(target=watch, name="watchdog", daemon=True).start()
-    try:
-        yield
-    finally:
-        finished.set()
+    with open(os.devnull, "w") as nowhere:
+        # This needs no turn of Python's: a step that holds its lock would keep `watch` waiting as well.
+        faulthandler.dump_traceback_later(limit + 2 * grace, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            finished.set()
+            faulthandler.cancel_dump_traceback_later()
 
 
 def begin_worker(driver: int) -> None:

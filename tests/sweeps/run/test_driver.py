@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import csv
+import ctypes
 import json
 import os
 import platform
@@ -354,6 +355,18 @@ def test_a_cell_that_hangs_in_a_step_is_a_timeout_and_the_sweep_goes_on(small, f
     register(ACTIVATIONS, "hangs", Hangs)
     run_sweep(small(activation=("hangs", "gelu")), Store(folder), Execution(jobs=jobs, timeout=1.0))
     assert [(row["activation"], row["status"]) for row in rows_of(folder)] == [("hangs", "timeout"), ("gelu", "ok")]
+
+
+def test_a_cell_that_hangs_and_lets_no_other_thread_run_is_ended_as_well(small, folder, register):
+    class Holds(Identity):
+        """Never comes back, and keeps Python's lock."""
+
+        def forward(self, x):
+            ctypes.PyDLL(None).sleep(10_000)
+
+    register(ACTIVATIONS, "holds", Holds)
+    run_sweep(small(activation=("holds", "gelu")), Store(folder), Execution(jobs=2, timeout=0.5, attempts=1))
+    assert [(row["activation"], row["status"]) for row in rows_of(folder)] == [("holds", "killed"), ("gelu", "ok")]
 
 
 def test_a_cell_that_takes_too_long_is_a_timeout_with_the_steps_that_it_made(small, folder, monkeypatch):
