@@ -48,6 +48,7 @@ FLOORS = [
         "tlab.ui.presence",
         "tlab.ui.failure_log",
         "tlab.ui.page_cache",
+        "tlab.ui.session_state",
     ],
     ["tlab.ui.http_guard"],
     ["tlab.ui.inspection", "tlab.ui.diagram"],

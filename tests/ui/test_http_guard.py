@@ -18,6 +18,7 @@ from tlab.ui.presence import Presence
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import DONE, PAUSED, WAITING, Run
+from tlab.ui.session_state import LightState
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 
 pytestmark = GRADIO
@@ -148,11 +149,20 @@ def test_the_page_of_the_lab_is_the_same_for_everybody(url):
     assert made[0] == made[1]
 
 
+def test_a_session_keeps_what_its_page_changed_and_no_description_of_the_rest(served):
+    state = LightState(served)
+    number = next(key for key, block in served.blocks.items() if getattr(block, "elem_id", "") == "field-steps")
+    changed = served.blocks[number].__class__(value=7)
+    state[number] = changed
+    state._update_value_in_config(number, 8)
+    assert state[number] is changed and state.config_values == {}
+
+
 # ------------------------------------------------------------------------------------------------ who is there
 
 
 @pytest.fixture
-def runs():
+def idle_runs():
     return Runs(LOCAL, slots=1)
 
 
@@ -162,23 +172,23 @@ def forgotten():
 
 
 @pytest.fixture
-def presence(runs, forgotten):
-    presence = Presence(runs, forgotten.append)
+def presence(idle_runs, forgotten):
+    presence = Presence(idle_runs, forgotten.append)
     yield presence
     for timers in presence.timers.values():
         for timer in timers:
             timer.cancel()
 
 
-def a_run(runs, session, state=DONE):
+def a_run(idle_runs, session, state=DONE):
     run = Run(session, preset_job(DEMO_PRESET), LOCAL)
     run.state = state
-    runs.add(run)
+    idle_runs.add(run)
     return run
 
 
-def test_a_visitor_with_runs_is_waited_for_when_the_connection_ends(runs, presence, forgotten):
-    a_run(runs, "me")
+def test_a_visitor_with_runs_is_waited_for_when_the_connection_ends(idle_runs, presence, forgotten):
+    a_run(idle_runs, "me")
     presence.came("me")
     presence.left("me")
     assert forgotten == []
@@ -186,10 +196,10 @@ def test_a_visitor_with_runs_is_waited_for_when_the_connection_ends(runs, presen
     assert presence.timers == {}
 
 
-def test_a_visitor_who_does_not_come_back_is_forgotten(runs, forgotten):
-    a_run(runs, "me")
+def test_a_visitor_who_does_not_come_back_is_forgotten(idle_runs, forgotten):
+    a_run(idle_runs, "me")
     over = threading.Event()
-    presence = Presence(runs, lambda session: (forgotten.append(session), over.set()), seconds_to_forget=1e-6)
+    presence = Presence(idle_runs, lambda session: (forgotten.append(session), over.set()), seconds_to_forget=1e-6)
     presence.came("me")
     presence.left("me")
     assert over.wait(20)
@@ -209,8 +219,8 @@ def test_a_page_with_two_connections_is_there_until_both_have_ended(presence, fo
     assert forgotten == []
 
 
-def test_the_run_of_an_absent_visitor_pauses_and_makes_room(runs, presence):
-    run = a_run(runs, "me", WAITING)
+def test_the_run_of_an_absent_visitor_pauses_and_makes_room(idle_runs, presence):
+    run = a_run(idle_runs, "me", WAITING)
     presence.pause("me")
     assert run.order == "pause" and run.state != PAUSED
 

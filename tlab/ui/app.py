@@ -26,6 +26,7 @@ from tlab.ui.presence import SECONDS_TO_FORGET, Presence
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, share_queue
 from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
+from tlab.ui.session_state import keep_light_states
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.code.tab import CodeTab
 from tlab.ui.tabs.compare.tab import CompareTab
@@ -63,6 +64,7 @@ def build(
     A visitor with runs is forgotten so many seconds after the page has gone.
     """
     upload_folder()  # before Gradio asks for the place of its files
+    keep_light_states()
     runs = runs or Runs(limits_here())
     inspector = inspector or Inspector(runs.limits)
     with LabPage(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:

@@ -91,8 +91,8 @@ def is_address(name: str) -> bool:
 
 
 def names_here() -> set[str] | None:
-    """By which names a browser may reach this machine; None on a Space, which a proxy stands before."""
-    if os.environ.get("SPACE_ID"):
+    """By which names a browser may reach this machine; None on a Space and elsewhere behind a proxy."""
+    if os.environ.get("SPACE_ID") or os.environ.get("GRADIO_ROOT_PATH"):
         return None
     own = socket.gethostname().lower()
     given = os.environ.get(HOSTS_VARIABLE, "").lower().split(",")
