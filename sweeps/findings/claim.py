@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sweeps.findings.measures import FIRST_STEPS, LENGTH_FACTORS, MEASURE_EVERY
 from sweeps.findings.setups import DEPTHS, Measurement
-from sweeps.findings.verdicts import Check, NotReal, Number, Outcome, SeedResults
+from sweeps.findings.verdicts import Check, Noise, Number, Outcome, SeedResults
 from sweeps.results.stats import MARGIN
 
 
@@ -25,10 +25,11 @@ class Claim:
     how: str  # what is run and measured here
     runs: Mapping[str, Measurement]  # label -> what is measured of which configuration
     seeds: int  # how many
-    checks: Sequence[Check | NotReal]  # the criteria, all of which have to hold
+    checks: Sequence[Check | Noise]  # the criteria, all of which have to hold
     draw: Callable[[Sequence[SeedResults]], Figure]  # the results of all seeds -> the figure
     quick: bool = False  # whether it takes only seconds
     tried: str = ""  # what was tried before this setup and did not work, or what else to know about it
+    changed: str = ""  # how it is judged otherwise than in the first edition of the page, and why
 
 
 @dataclass(frozen=True)

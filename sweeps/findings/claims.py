@@ -29,6 +29,7 @@ from sweeps.findings.claim import (
 )
 from sweeps.findings.measures import UNIGRAM
 from sweeps.findings.setups import (
+    AS_IN_LEMMA,
     AT_START,
     BASELINE,
     DEPTHS,
@@ -40,7 +41,13 @@ from sweeps.findings.setups import (
     measurements,
     short_context,
 )
-from sweeps.findings.verdicts import EQUIVALENCE, EVERY_SEED, MEAN, Check, NotReal
+from sweeps.findings.verdicts import EQUIVALENCE, EVERY_SEED, Check, Noise
+from sweeps.results.stats import MARGIN
+
+INTERVAL_FOR_MEAN = (
+    "the bounds are as planned, but the whole interval has to lie within them, where it was the mean; near a bound, "
+    "which seeds are run would decide about a mean."
+)
 
 # ------------------------------------------------------------------------------------------------ the claims
 
@@ -60,14 +67,20 @@ GRADIENT_DEPTH = Claim(
     ),
     seeds=10,
     checks=(
-        Check("slope under Pre-LN", slope("pre"), low=-0.7, high=-0.15),
-        Check("slope under Post-LN", slope("post"), low=-0.05),
+        Check("slope under Pre-LN", slope("pre"), high=-0.15, part="it shrinks with depth under Pre-LN"),
+        Check("the same, -0.5 by the theorem", slope("pre"), low=-0.55, high=-0.45, part="it does so as 1/sqrt(L)"),
+        Check("slope under Post-LN", slope("post"), low=-0.05, part="it does not shrink under Post-LN"),
         Check("gradient under Post-LN relative to Pre-LN, 16 layers", lambda results:
-              results["post 16"]["last_down_gradient"] / results["pre 16"]["last_down_gradient"], low=2),
+              results["post 16"]["last_down_gradient"] / results["pre 16"]["last_down_gradient"], low=2,
+              part="it does not shrink under Post-LN"),
     ),
     draw=draw.gradient_depth,
+    changed="Any slope between -0.7 and -0.15 was taken for 1/sqrt(L), whose slope is -0.5. Now -0.5 is asked for, to "
+    "a tenth of it.",
     tried="Before ReLU was chosen, as in the paper: GELU, an untied output head, and an MLP ratio of 1, with three "
-    "seeds each. The slopes were -0.2 to -0.4 under Pre-LN and above 0 under Post-LN in all of them.",
+    "seeds each. The slopes were -0.2 to -0.4 under Pre-LN and above 0 under Post-LN in all of them. With 16, 32 and "
+    "64 layers and an MLP ratio of 1 (ten seeds) the slope under Pre-LN was -0.384 [-0.523, -0.246], which leaves -0.5 "
+    "open.",
     quick=True,
 )  # fmt: skip
 
@@ -76,24 +89,30 @@ RESIDUAL_GROWTH = Claim(
     claim="Under Pre-LN the residual stream grows linearly with depth; residual matrices scaled by 1/sqrt(2L) keep it "
     "flat.",
     source="Xiong et al. 2020, Lemma 2: x²/d between 1 + L/2 and 1 + 3L/2; Radford et al. 2019 (GPT-2) for the scaling",
-    how="The same untrained Pre-LN models: the mean of x² after the last block. The sinusoids that are added to the "
-    "embeddings contribute 0.5, which is added to the upper bound.",
+    how="Untrained Pre-LN models as in gradient-depth, but as the lemma supposes them: with an MLP as wide as the "
+    "stream, and with embeddings alone before the first block, without positions. The mean of x² after the last block.",
     runs=measurements(
         "at_start",
-        {f"{kind} {L}": {**AT_START, "scale_residual": scaled, "num_layers": L}
+        {f"{kind} {L}": {**AS_IN_LEMMA, "scale_residual": scaled, "num_layers": L}
          for kind, scaled in (("plain", False), ("scaled", True)) for L in DEPTHS},
     ),
     seeds=10,
     checks=(
-        Check("R² of x² against L", r_squared, low=0.98),
+        Check("R² of x² against L", r_squared, low=0.98, part="it grows linearly"),
         *(Check(f"x² after {L} layers", lambda results, L=L: results[f"plain {L}"]["stream"][-1],
-                low=1 + L / 2, high=1 + 3 * L / 2 + 0.5) for L in DEPTHS),
-        Check("x² after 16 layers relative to 2", deepest_over_shallowest("plain", "stream"), low=3),
-        Check("the same, scaled by 1/sqrt(2L)", deepest_over_shallowest("scaled", "stream"), high=1.2),
+                low=1 + L / 2, high=1 + 3 * L / 2, part="it grows linearly") for L in DEPTHS),
+        Check("x² after 16 layers relative to 2", deepest_over_shallowest("plain", "stream"), low=3,
+              part="it grows linearly"),
+        Check("the same, scaled by 1/sqrt(2L)", deepest_over_shallowest("scaled", "stream"), high=1.2,
+              part="scaled matrices keep it flat"),
     ),
     draw=draw.residual_growth,
-    tried="With GELU instead of ReLU, x² after 16 layers was 9.3 (three seeds), just above the lower bound of 9: the "
-    "lemma is about ReLU.",
+    tried="The first edition had sinusoids, which add 0.5 to x², and an MLP four times as wide as the stream, which "
+    "adds less than the lemma's 1/2 per layer. Without the sinusoids' 0.5, x² was then 1.959, 3.040, 5.236 and 10.2 "
+    "after 2, 4, 8 and 16 layers, and only the last interval was within the bounds. With GELU instead of ReLU it was "
+    "still less (after 16 layers 9.3 with the sinusoids, three seeds): the lemma is about ReLU.",
+    changed="The share of the sinusoids was added to the upper bound alone, and the MLP was four times as wide as the "
+    "lemma supposes. The setup is now the lemma's, and so are both bounds.",
     quick=True,
 )  # fmt: skip
 
@@ -111,17 +130,20 @@ WARMUP_LAYOUT = Claim(
         for residual, label in (("post", "Post-LN"), ("pre", "Pre-LN"))
         for words, steps in (("no warm-up", 0), ("warm-up", 200))
     }),
-    seeds=8,
+    seeds=16,
     checks=(
-        Check("(Post-LN without - with) - (Pre-LN without - with)", WARMUP_NEEDED_BY_LAYOUT, low=0.1, rule=MEAN,
-              unit="nats"),
-        Check("the same", WARMUP_NEEDED_BY_LAYOUT, low=0, unit="nats"),
+        Check("(Post-LN without - with) - (Pre-LN without - with)", WARMUP_NEEDED_BY_LAYOUT, low=0.1, unit="nats",
+              part="Post-LN needs it"),
         Check(f"Post-LN without warm-up, minus the unigram entropy of {UNIGRAM}",
-              lambda results: loss(results["Post-LN, no warm-up"]) - UNIGRAM, low=-0.05, high=0.05, unit="nats"),
-        Check("Pre-LN without - with", difference("Pre-LN, no warm-up", "Pre-LN, warm-up"), high=0.05, rule=MEAN,
-              unit="nats"),
+              lambda results: loss(results["Post-LN, no warm-up"]) - UNIGRAM, low=-0.05, high=0.05, unit="nats",
+              part="Post-LN needs it"),
+        Check("Pre-LN without - with", difference("Pre-LN, no warm-up", "Pre-LN, warm-up"), high=MARGIN, unit="nats",
+              part="Pre-LN does not need it"),
     ),
     draw=draw.warmup_layout,
+    changed="That Pre-LN does not need warm-up was judged by the mean of eight seeds, which had to be below 0.05 nats "
+    "and was 0.048; of all choices of eight among the sixteen seeds here, a fifth is above that. Now the interval of "
+    f"all sixteen has to be below {MARGIN}, which everywhere in the lab is the margin of equivalence.",
     tried="With 100 steps of warm-up, the first length tried, one of two Post-LN runs learned (2.420) and the other "
     "stayed at the unigram entropy (3.351): even then, the learning rate was too high too soon.",
 )  # fmt: skip
@@ -160,8 +182,7 @@ SWIGLU = Claim(
     runs=measurements("trained", {"GELU": SMALL, "SwiGLU": {**SMALL, "activation": "swiglu"}}),
     seeds=8,
     checks=(
-        Check("SwiGLU - GELU", difference("SwiGLU", "GELU"), high=-0.02, rule=MEAN, unit="nats"),
-        Check("the same", difference("SwiGLU", "GELU"), high=0, unit="nats"),
+        Check("SwiGLU - GELU", difference("SwiGLU", "GELU"), high=-0.02, unit="nats", moved=INTERVAL_FOR_MEAN),
         Check("parameters of SwiGLU relative to GELU", parameter_ratio("SwiGLU", "GELU"), low=0.99, high=1.01,
               rule=EVERY_SEED),
     ),
@@ -200,8 +221,8 @@ NANOGPT_ANCHOR = Claim(
     runs=measurements("trained", {"nanoGPT's configuration": NANOGPT}),
     seeds=3,
     checks=(
-        Check("validation loss", lambda r: loss(r["nanoGPT's configuration"]), low=1.83, high=1.93, rule=MEAN,
-              unit="nats"),
+        Check("validation loss", lambda r: loss(r["nanoGPT's configuration"]), low=1.83, high=1.93, unit="nats",
+              moved=INTERVAL_FOR_MEAN),
     ),
     draw=draw.nanogpt_anchor,
 )  # fmt: skip
@@ -244,19 +265,19 @@ NO_NORM = Claim(
 
 NOISE_FLOOR = Claim(
     key="noise-floor",
-    claim="Not every published modification of a transformer rises above the noise; replacing LayerNorm by RMSNorm "
-    "does not.",
-    source="Narang et al. 2021, Do Transformer Modifications Transfer Across Implementations and Applications, who "
-    "find this for most of them",
+    claim="Most published modifications of a transformer do not rise above the noise.",
+    source="Narang et al. 2021, Do Transformer Modifications Transfer Across Implementations and Applications",
     how="Single changes to the small model, each compared with it, paired by seed; t-tests with Holm's correction over "
-    "all of them. Only what survives the correction is called real. The criterion is that RMSNorm, which is known to "
-    "be equivalent, is not called real. Whether most of them fail to survive is not graded, since that depends on "
-    "which ones are picked; how many survive is reported below.",
+    "all of them. Only what survives the correction is called real. This measures the noise and is not graded: how "
+    "many survive depends on which ones are picked and on the number of seeds. Shown is the difference of RMSNorm, "
+    "which rmsnorm-parity tests for equivalence.",
     runs=measurements("trained", {BASELINE: SMALL}
                       | {label: {**SMALL, **change} for label, change in MODIFICATIONS.items()}),
     seeds=5,
-    checks=(NotReal("RMSNorm - LayerNorm", loss, BASELINE, "RMSNorm", unit="nats"),),
+    checks=(Noise("RMSNorm - LayerNorm", loss, BASELINE, "RMSNorm", unit="nats"),),
     draw=draw.noise_floor,
+    changed="It counted as reproduced when no difference was found for RMSNorm, which is easier the fewer seeds there "
+    "are. Now it is a measurement of the noise; that RMSNorm is as good is graded in rmsnorm-parity.",
 )  # fmt: skip
 
 CLAIMS = {
@@ -266,7 +287,7 @@ CLAIMS = {
         RMSNORM_PARITY, NO_NORM, NOISE_FLOOR,
     )
 }  # fmt: skip
-"""Every graded claim by its key, in the order of the page."""
+"""Every claim by its key, in the order of the page."""
 
 
 # ------------------------------------------------------------------------------------------------ open questions

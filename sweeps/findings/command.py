@@ -36,7 +36,7 @@ class FindingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsCommand:
-    """Repeat published claims and judge each: reproduced, not reproduced, or inconclusive.
+    """Repeat published claims and judge each: reproduced, partly, not reproduced, or inconclusive.
 
     The same command again continues where it stopped: every finished run is kept. More seeds run only the new ones.
     """
@@ -45,7 +45,7 @@ class FindingsCommand:
     """Keys of claims, such as swiglu or no-norm."""
     quick: FlagCreatePairsOff[bool] = False
     """Only the claims that take seconds."""
-    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as declared, 3 to 10)")] = None
+    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as declared, 3 to 16)")] = None
     """Use the seeds 0 to N - 1 for every claim."""
     jobs: Annotated[int, arg(metavar="N", help_behavior_hint="(default: one per processor core)")] = field(
         default_factory=joblib.cpu_count

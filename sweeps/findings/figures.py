@@ -89,7 +89,7 @@ def gradient_depth(seeds: Sequence[SeedResults]) -> Figure:
 
 def residual_growth(seeds: Sequence[SeedResults]) -> Figure:
     figure, axes = new_figure(*NARROW)
-    lowest, highest = [1 + L / 2 for L in DEPTHS], [1 + 3 * L / 2 + 0.5 for L in DEPTHS]
+    lowest, highest = [1 + L / 2 for L in DEPTHS], [1 + 3 * L / 2 for L in DEPTHS]
     axes.fill_between(DEPTHS, lowest, highest, color=FAINT, alpha=0.6, linewidth=0, label="the lemma's bounds")
     kinds = {"plain": "Pre-LN", "scaled": "residual matrices / sqrt(2 layers)"}
     draw_depths(axes, seeds, kinds, lambda outcome: outcome["stream"][-1])
@@ -215,7 +215,7 @@ def one_difference(
 def swiglu(seeds: Sequence[SeedResults]) -> Figure:
     figure, axes = one_difference(seeds, "SwiGLU", "GELU")
     axes.axvline(-0.02, color=GREY, linewidth=1, linestyle=":")
-    return finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; dotted: the mean has to be left of it")
+    return finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval; dotted: it has to be left of this")
 
 
 def rmsnorm_parity(seeds: Sequence[SeedResults]) -> Figure:

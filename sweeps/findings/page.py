@@ -14,12 +14,16 @@ from sweeps.findings.claim import Claim, Question
 from sweeps.findings.claims import CLAIMS, QUESTIONS
 from sweeps.findings.verdicts import (
     INCONCLUSIVE,
+    NOT_GRADED,
     NOT_REPRODUCED,
+    PARTLY_REPRODUCED,
     REPRODUCED,
+    Check,
     Judged,
     SeedResults,
     finite_values,
-    verdict_of_all,
+    verdict_of_claim,
+    verdicts_of_parts,
 )
 from sweeps.results.labels import verdict_name
 from sweeps.results.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
@@ -27,7 +31,7 @@ from tlab.figures import save_figure
 from tlab.files import write_atomically
 from tlab.wording import duration
 
-SIGNS = {REPRODUCED: "✔", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?"}
+SIGNS = {REPRODUCED: "✔", PARTLY_REPRODUCED: "◐", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?", NOT_GRADED: "–"}
 """Beside the word, so that a long table can be read at a glance."""
 
 
@@ -45,7 +49,19 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        return verdict_of_all(self.judged)
+        return verdict_of_claim(self.judged)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The things that the claim says -> the verdict on each; none where there is one verdict on all."""
+        found = verdicts_of_parts(self.judged)
+        return found if len(set(found.values())) > 1 else {}
+
+    @property
+    def main_numbers(self) -> list[Judged]:
+        """The first number, or the first of each part where the verdicts on them differ."""
+        first = {check.part: check for check in reversed(self.judged)}
+        return [first[part] for part in self.parts] or self.judged[:1]
 
     @property
     def numbers(self) -> list[tuple[str, tuple[float, ...]]]:
@@ -79,6 +95,7 @@ def seeds_in_words(judged: Judged) -> str:
 
 def finding_as_text(finding: Finding) -> str:
     lines = [f"\n{SIGNS[finding.verdict]} {finding.claim.key}: {finding.verdict}", f"  {finding.claim.claim}"]
+    lines += [f"  {SIGNS[verdict]} {part}: {verdict}" for part, verdict in finding.parts.items()]
     for judged in finding.judged:
         found = measured_in_words(judged.estimate, judged.unit)
         lines.append(f"  {SIGNS[judged.verdict]} {judged.what}: {found}, {seeds_in_words(judged)} seeds")
@@ -120,10 +137,17 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    num_graded = sum(any(isinstance(check, Check) for check in claim.checks) for claim in CLAIMS.values())
     filters = (duration, measured_in_words, number_in_words, seeds_in_words)
     environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("page.md").render(
-        claims=CLAIMS, findings=findings, machine=machine, signs=SIGNS, answers=list(answers(findings)), alpha=ALPHA
+        claims=CLAIMS,
+        num_graded=num_graded,
+        findings=findings,
+        machine=machine,
+        signs=SIGNS,
+        answers=list(answers(findings)),
+        alpha=ALPHA,
     )
 
 

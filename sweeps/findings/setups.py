@@ -26,6 +26,9 @@ DEPTHS = (2, 4, 8, 16)
 AT_START: Settings = {**SHAKESPEARE, "activation": "relu", "mlp_ratio": 4.0, "init": "xavier"}
 """As in Xiong et al.: ReLU, Glorot's init, and embeddings of variance one (scale 8 at width 64)."""
 
+AS_IN_LEMMA: Settings = {**AT_START, "mlp_ratio": 1.0, "position": "none"}
+"""With what Lemma 2 of Xiong et al. supposes: an MLP as wide as the stream, and nothing added to the embeddings."""
+
 SMALL: Settings = {**SHAKESPEARE, "hidden_dim": 48, "mlp_ratio": 4.0, "tied": False}
 """62,880 weights, Pre-LN, LayerNorm, GELU, sinusoidal positions; 1,000 steps with AdamW and a cosine."""
 

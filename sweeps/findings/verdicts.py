@@ -2,20 +2,35 @@
 
 A claim is a set of checks. Each takes one number from every seed and requires it to lie between two bounds, by one of
 the rules below. Only when all checks hold is the claim reproduced; one that fails is enough for "not reproduced"; where
-the seeds leave both open, the verdict is "inconclusive", which is reported like any other.
+the seeds leave both open, the verdict is "inconclusive", which is reported like any other. A claim that says several
+things has a verdict for each of these parts, and is partly reproduced where they differ.
+
+No rule judges the mean alone: near a bound, which seeds were run would decide.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
+
+from scipy.optimize import root_scalar
+from scipy.stats import nct
+from scipy.stats import t as student
 
 from sweeps.results.stats import ALPHA, CONFIDENCE, Estimate, difference_p, equality_p, estimate, holm
 
-REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = ("reproduced", "not reproduced", "inconclusive")
+REPRODUCED, PARTLY_REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_GRADED = (
+    "reproduced",
+    "partly reproduced",
+    "not reproduced",
+    "inconclusive",
+    "not graded",
+)
 ANYTHING = math.inf
+POWER = 0.8  # the share of cases in which a test is asked to find what is there
 EQUIVALENCE_CONFIDENCE = 1 - 2 * ALPHA  # confidence of the interval that corresponds to two one-sided tests at 5 %
 
 Outcome = Mapping[str, Any]  # what a measure returned for one run
@@ -44,9 +59,6 @@ def interval_is_outside(_: Sequence[float], found: Estimate, low: float, high: f
     return found.high < low or found.low > high
 
 
-MEAN = Rule(
-    "the mean", CONFIDENCE, holds=lambda _, found, low, high: low <= found.mean <= high, fails=interval_is_outside
-)
 INTERVAL = Rule(
     "the whole 95 % interval",
     CONFIDENCE,
@@ -80,6 +92,7 @@ class Judged(NamedTuple):
     missing: int  # seeds without a number, because a run diverged
     estimate: Estimate
     verdict: str
+    part: str = ""
     moved: str = ""
     details: tuple[str, ...] = ()  # further remarks, one sentence each
 
@@ -94,6 +107,7 @@ class Check:
     high: float = ANYTHING
     rule: Rule = INTERVAL  # how the seeds are compared with the bounds
     unit: str = ""
+    part: str = ""  # which part of the claim it tests, where the claim says more than one thing
     moved: str = ""  # where the threshold is not the published or planned one: what it was, and why
 
     @property
@@ -110,13 +124,7 @@ class Check:
                 verdict = NOT_REPRODUCED
             elif not missing and self.rule.holds(values, found, self.low, self.high):
                 verdict = REPRODUCED
-        narrow = verdict == REPRODUCED and not (self.low <= found.low and found.high <= self.high)
-        details = (
-            f"A narrow result: the mean of {self.what} meets the criterion, but its interval extends beyond the bound.",
-        )
-        return Judged(
-            self.what, self.unit, self.criterion, values, missing, found, verdict, self.moved, details if narrow else ()
-        )
+        return Judged(self.what, self.unit, self.criterion, values, missing, found, verdict, self.part, self.moved)
 
 
 def bounds_in_words(low: float, high: float) -> str:
@@ -151,30 +159,62 @@ def contrasts(seeds: Sequence[SeedResults], number: Callable[[Outcome], float], 
 
 
 @dataclass(frozen=True)
-class NotReal:
-    """A check that one modification's difference from the baseline does not survive Holm's correction over all."""
+class Noise:
+    """The noise that modifications have to rise above, by one that has no effect; shown, never graded.
+
+    That no difference was found is no finding: with few seeds hardly any would be.
+    """
 
     what: str  # the difference, in words
     number: Callable[[Outcome], float]  # takes the number from one run
     baseline: str  # the label of what is compared with
-    label: str  # the modification that must not be called real
+    label: str  # the modification
     unit: str = ""
-    criterion: ClassVar[str] = f"p after Holm's correction above {ALPHA:g}"
+    criterion: str = "none"
 
     def judge(self, seeds: Sequence[SeedResults]) -> Judged:
         found = {contrast.label: contrast for contrast in contrasts(seeds, self.number, self.baseline)}
         mine = found[self.label]
-        missing = len(seeds) - len(mine.values)
-        verdict = INCONCLUSIVE
-        if len(mine.values) >= 2 and not missing:
-            verdict = NOT_REPRODUCED if mine.survives else REPRODUCED
-        criterion = f"{self.criterion}; it is {mine.p:.2g}"
         real, noise = [c for c in found.values() if c.survives], [c for c in found.values() if not c.survives]
         details = (
+            noise_in_words(mine, len(found), self.unit),
             summary_line("Real after Holm's correction", real, len(found)),
             summary_line("Within the noise", noise, len(found)),
         )
-        return Judged(self.what, self.unit, criterion, mine.values, missing, mine.estimate, verdict, details=details)
+        missing = len(seeds) - len(mine.values)
+        return Judged(
+            self.what, self.unit, self.criterion, mine.values, missing, mine.estimate, NOT_GRADED, details=details
+        )
+
+
+def noise_in_words(contrast: Contrast, num_tests: int, unit: str) -> str:
+    """How much one modification's difference varies, and how large one would have to be to be found."""
+    n = len(contrast.values)
+    if n < 2:
+        return "Fewer than two seeds say nothing about the noise."
+    spread = statistics.stdev(contrast.values)
+    found = [detectable(spread, n, alpha) for alpha in (ALPHA, ALPHA / num_tests)]
+    return (
+        f"The difference of {contrast.label} has a standard deviation of {spread:.3f} {unit} over the seeds. With so "
+        f"much noise, {n} seeds find a true difference of {found[0]:.3f} {unit} in {POWER * 100:.0f} % of cases if it "
+        f"alone is tested, and one of {found[1]:.3f} {unit} at Holm's strictest level for {num_tests} tests."
+    )
+
+
+def detectable(spread: float, n: int, alpha: float) -> float:
+    """The true difference that a paired t-test finds with probability `POWER`.
+
+    Args:
+        spread: standard deviation of the difference over seeds.
+        n: seeds.
+        alpha: the level of the test.
+    """
+    bound = student.ppf(1 - alpha / 2, n - 1)
+
+    def excess(effect: float) -> float:  # of the power to find an effect in units of the spread
+        return float(nct.sf(bound, n - 1, effect * math.sqrt(n))) - POWER
+
+    return spread * root_scalar(excess, bracket=(0.0, 4 * bound)).root
 
 
 def summary_line(what: str, some: Sequence[Contrast], number: int) -> str:
@@ -183,8 +223,22 @@ def summary_line(what: str, some: Sequence[Contrast], number: int) -> str:
     return f"{what}: {len(ranked)} of {number}{': ' if listed else ''}{listed}."
 
 
-def verdict_of_all(judged: Iterable[Judged]) -> str:
-    verdicts = {check.verdict for check in judged}
-    if NOT_REPRODUCED in verdicts:
+def verdicts_of_parts(judged: Iterable[Judged]) -> dict[str, str]:
+    """The parts of a claim -> their verdicts; a claim that says one thing has one part without a name."""
+    found: dict[str, list[str]] = {}
+    for check in judged:
+        found.setdefault(check.part, []).append(check.verdict)
+    return {part: verdict_of_all(verdicts) for part, verdicts in found.items()}
+
+
+def verdict_of_claim(judged: Iterable[Judged]) -> str:
+    verdicts = verdicts_of_parts(judged).values()
+    return PARTLY_REPRODUCED if {REPRODUCED, NOT_REPRODUCED} <= set(verdicts) else verdict_of_all(verdicts)
+
+
+def verdict_of_all(verdicts: Iterable[str]) -> str:
+    """What holds only if all of these hold."""
+    different = set(verdicts)
+    if NOT_REPRODUCED in different:
         return NOT_REPRODUCED
-    return REPRODUCED if verdicts == {REPRODUCED} else INCONCLUSIVE
+    return different.pop() if len(different) == 1 else INCONCLUSIVE
