@@ -76,6 +76,10 @@ def test_what_is_no_host_is_refused(host, names):
     assert get(names=names, more=[(b"x-forwarded-host", host)])[0] == 400
 
 
+def test_several_proxies_may_name_a_host_each():
+    assert get(more=[(b"x-forwarded-host", b"lab.example, proxy.internal:8080")])[0] == 200
+
+
 def test_a_further_name_can_be_given(monkeypatch):
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.setenv("TLAB_HOSTS", "lab.school.example, other")

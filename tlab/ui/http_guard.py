@@ -69,10 +69,9 @@ class HttpGuard:
 
 def complaint(headers: Headers, names: Collection[str] | None) -> str | None:
     """What is wrong with the address that a request names, or None."""
-    for header in ("host", "x-forwarded-host"):
-        given = headers.get(header)
-        if given is not None and not HOST.fullmatch(given):
-            return f"The header {header} names no host."
+    hosts = [headers.get("host", "localhost"), *headers.get("x-forwarded-host", "localhost").split(",")]
+    if not all(HOST.fullmatch(host.strip()) for host in hosts):
+        return "The address of this request names no host."
     found = HOST.fullmatch(headers.get("host", "localhost"))
     name = found["name"].lower() if found else ""
     if names is None or name in names or is_address(name):
