@@ -16,7 +16,16 @@ from sweeps.report.sentences import (
     outlier_sentence,
 )
 from sweeps.results.effects import comparisons, effects_frame, interactions
-from sweeps.results.stats import EQUIVALENT, INCONCLUSIVE, REAL, confidence_set, difference_p, equality_p, estimate
+from sweeps.results.stats import (
+    EQUIVALENT,
+    INCONCLUSIVE,
+    REAL,
+    confidence_set,
+    difference_p,
+    equality_p,
+    estimate,
+    studentized_range,
+)
 from sweeps.results.summary import BEST, LOST_MORE, at_best_rate, configurations, outlying_runs, summaries
 from sweeps.results.table import Table
 
@@ -64,13 +73,47 @@ def test_two_are_judged_by_the_t_test():
     assert confidence_set(values[:, ::-1], 1).tolist() == [False, True]
 
 
-def test_a_configuration_five_times_as_noisy_as_the_others_is_told_apart_in_a_tenth_at_most():
+@pytest.mark.parametrize(
+    ("factor", "number"), [(3, 1), (3, 4), (5, 1), (5, 4), (30, 1), (30, 4)], ids=lambda value: f"{value}"
+)
+def test_however_much_noisier_some_configurations_are_few_sweeps_tell_one_apart(factor, number):
     rng = np.random.default_rng(0)
     wrong = 0
     for _ in range(400):
-        values = rng.standard_normal((5, 6)) * np.array([5, 1, 1, 1, 1, 1])
+        values = rng.standard_normal((5, 12)) * np.where(np.arange(12) < number, factor, 1)
         wrong += not confidence_set(values, int(values.mean(axis=0).argmin())).all()
-    assert wrong / 400 <= 0.1 + CHANCE
+    assert wrong / 400 <= 0.07 + CHANCE
+
+
+def test_what_is_five_times_the_noise_above_the_best_is_found_with_three_seeds():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(50):
+        values = rng.standard_normal((3, 12)) + np.r_[np.zeros(6), 5 * np.ones(6)]
+        found.append(1 - confidence_set(values, int(values.mean(axis=0).argmin()))[6:].mean())
+    assert np.mean(found) > 0.8
+
+
+@pytest.mark.parametrize(("count", "degrees", "known"), [(3, 10, 3.877), (12, 22, 5.12), (28, 108, 5.40)])
+def test_the_range_of_equal_means_is_that_of_the_tables(count, degrees, known):
+    assert studentized_range(count, degrees, 0.05) == pytest.approx(known, rel=0.02)
+
+
+def test_a_configuration_that_nearly_diverged_hides_no_difference_among_the_others():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(50):
+        values = rng.standard_normal((5, 12)) * np.r_[100, np.ones(11)] + np.r_[50, 10 * np.ones(5), np.zeros(6)]
+        found.append(1 - confidence_set(values, 6 + int(values[:, 6:].mean(axis=0).argmin()))[1:6].mean())
+    assert np.mean(found) > 0.6
+
+
+def test_next_to_a_best_one_that_nearly_diverged_all_are_judged_by_the_t_test():
+    values = np.random.default_rng(0).standard_normal((5, 12)) * np.r_[100, np.ones(11)]
+    values[:, 0] -= values[:, 0].mean() + 5
+    assert confidence_set(values, 0).all()
+    values[:, 3] += 1e6
+    assert confidence_set(values, 0).tolist() == [True] * 3 + [False] + [True] * 8
 
 
 def test_the_same_values_have_the_same_verdict():
