@@ -81,8 +81,8 @@ def grid_figure(table: Table) -> Figure:
     label_squares(axes, names, [escape(level_name(across, level)) for level in columns], 60)
     axes.set_xlabel(escape(axis_name(across)))
     extend = "max" if np.nanmax(shades, initial=0.0) > (colours.norm.vmax or 0.0) else "neither"
-    minus = ", minus the lowest of the same text" if has_texts else ""
-    draw_scale(figure, axes, colours, f"final validation loss{minus} ({table.unit})", extend)
+    what = "above the lowest of the same text" if has_texts else "final validation loss"
+    draw_scale(figure, axes, colours, f"{what} ({table.unit})", extend)
     averaged = [axis_name(axis) for axis in table.axes if axis != across and axis not in down]
     title = "Final validation loss of the grid" + (f", mean over {', '.join(averaged)}" if averaged else "")
     return finish(figure, axes, title)

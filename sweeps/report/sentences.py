@@ -191,7 +191,7 @@ def comparison_sentences(found: Sequence[Comparison], margin: float, unit: str =
         text = f"In {unknown} the sweep is inconclusive"
         # Without Holm's correction these would be claims, and of so many comparisons some are expected to be false.
         text += (
-            f"; {len(hints)} of their intervals leave zero out, as {1 - CONFIDENCE:.0%} do by chance alone"
+            f"; zero lies outside {len(hints)} of their intervals, as it does in {1 - CONFIDENCE:.0%} by chance alone"
             f"{named(hints, margin)}."
             if hints
             else "."
@@ -208,8 +208,8 @@ def interactions_sentence(analysis: Analysis) -> str:
         "Does the difference between two levels depend on the level of another axis? Of "
         f"{several(len(found), 'such question')}, the answer is yes for {counts[REAL] + counts[BELOW_MARGIN]} "
         f"(after Holm's correction over all), no for {counts[EQUIVALENT]} (within {analysis.margin:g} "
-        f"{analysis.table.unit}) and inconclusive for {counts[INCONCLUSIVE]}; {hints} of their intervals leave zero "
-        f"out, as {1 - CONFIDENCE:.0%} do by chance alone. All are in comparisons.csv."
+        f"{analysis.table.unit}) and inconclusive for {counts[INCONCLUSIVE]}; zero lies outside {hints} of their "
+        f"intervals, as it does in {1 - CONFIDENCE:.0%} by chance alone. All are in comparisons.csv."
     )
 
 

@@ -77,7 +77,7 @@ def test_colours_of_the_map_start_anew_with_each_text():
     above = above_best_of_text(means, [("prose.txt",), ("lists.txt",)], ["post", "pre"], ("corpus", "residual"))
     assert above[0] == pytest.approx([0.3, 0.0]) and above[1, 0] == 0.0 and np.isnan(above[1, 1])
     figure = grid_figure(table())
-    assert "minus the lowest of the same text" in figure.axes[1].get_xlabel()
+    assert "above the lowest of the same text" in figure.axes[1].get_xlabel()
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1.011", "1.311", "2.511", "2.811"]
 
 
