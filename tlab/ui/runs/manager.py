@@ -4,7 +4,7 @@ What a run is, for all tabs:
 
 - A `Run` (run.py) is one experiment with one or two `run.sides`, A and B. A `Side` has a label, configs, a curve, the
   last record, validation loss, divergence, number of parameters, a sample, seconds, and `insights` for the charts by
-  layer. One worker process trains both sides in turns, with the same seed and batches (worker.py).
+  layer. One worker process trains both sides in turns (worker.py).
 - `Runs.store` (checkpoint_store.py) keeps checkpoints by (run id, side) and step: the latest of each side, and about a
   dozen at log-spaced steps from 0. Which of them a tab looks at is decided in tlab/ui/inspection/selection.py.
 - A session has a history, newest first: `history`, `get_owned`, `adopt`, `run.rename`, `run.pinned`, `forget`. At most
