@@ -25,6 +25,7 @@ from sweeps.report.result_sections import rates_section
 from sweeps.report.sentences import outlier_sentence
 from sweeps.results.effects import Comparison
 from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, MARGIN, REAL
+from sweeps.results.summary import Summary
 from sweeps.results.table import Table
 from tlab.types import Array
 
@@ -150,9 +151,7 @@ SKEWED = Kind("seeds look skewed or stuck", lambda analysis: bool(outlier_senten
 EQUAL = (
     Kind(
         "a configuration is equivalent to the best",
-        lambda analysis: any(
-            is_small(o.verdict) and o.configuration.levels["num_layers"] == [0] for o in analysis.ranked
-        ),
+        lambda analysis: any(is_small(o.verdict) and has_the_level(o) for o in analysis.ranked),
     ),
     Kind(
         "two levels are equivalent",
@@ -219,13 +218,27 @@ def highest_by_chance(sweeps: int) -> float:
 # ------------------------------------------------------------------------------------------------ what is found
 
 
-def found_share(shape: str, noise: str, sweeps: int, rng: np.random.Generator, effect: float = EFFECT) -> float:
-    """Share of the comparisons with a level that is worse by `effect` standard deviations which are called real."""
-    found: list[bool] = []
+def found_shares(
+    shape: str, noise: str, sweeps: int, rng: np.random.Generator, effect: float = EFFECT
+) -> tuple[float, float]:
+    """What is found of a level that is worse by `effect` standard deviations of a run.
+
+    Returns:
+        of its comparisons with other levels the share that is called real, and of the configurations that have it the
+        share that is told from the best one.
+    """
+    levels: list[bool] = []
+    configurations: list[bool] = []
     for _ in range(sweeps):
-        table = made_up_table(SHAPES[shape], POWER_SEEDS, NOISES[noise], rng, effect=effect * SPREAD)
-        found += [is_real(one.verdict) and better(one) == 1 for one in Analysis(table).comparisons if 0 in changed(one)]
-    return float(np.mean(found))
+        analysis = Analysis(made_up_table(SHAPES[shape], POWER_SEEDS, NOISES[noise], rng, effect=effect * SPREAD))
+        levels += [is_real(one.verdict) and better(one) == 1 for one in analysis.comparisons if 0 in changed(one)]
+        configurations += [is_real(one.verdict) for one in analysis.ranked if has_the_level(one)]
+    return float(np.mean(levels)), float(np.mean(configurations))
+
+
+def has_the_level(one: Summary) -> bool:
+    """Whether a configuration has the level that differs."""
+    return one.configuration.levels["num_layers"] == [0]
 
 
 def better(one: Comparison) -> int:
@@ -275,8 +288,10 @@ def main(sweeps: int = SWEEPS, seed: int = 0) -> None:
     for effect, of in ((EFFECT, "a run"), (EFFECT * math.sqrt(2), "a paired difference")):
         print(f"\none level worse by {EFFECT:g} standard deviations of {of}, {POWER_SEEDS} seeds: found in (80 %)")
         for noise, shape in itertools.product(NOISES, SHAPES):
-            share = found_share(shape, noise, sweeps, rng, effect)
-            print(f"  {shape:<12} {noise:<12} {100 * share:5.1f} %   {verdict(share, least=MIN_FOUND)}", flush=True)
+            levels, configurations = found_shares(shape, noise, sweeps, rng, effect)
+            judged = verdict(min(levels, configurations), least=MIN_FOUND)
+            words = f"{100 * levels:5.1f} % of comparisons, {100 * configurations:5.1f} % of configurations"
+            print(f"  {shape:<12} {noise:<12} {words}   {judged}", flush=True)
 
 
 if __name__ == "__main__":
