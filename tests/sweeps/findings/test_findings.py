@@ -204,6 +204,18 @@ def test_equivalence_is_judged_by_the_ninety_percent_interval_that_is_shown():
         assert (judged.verdict == REPRODUCED) == inside
 
 
+@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+def test_a_true_value_at_the_bound_is_reproduced_or_refuted_by_chance_in_one_case_of_twenty_at_most(num_seeds):
+    """So it is with every rule by which a number with noise is judged; parameters have none."""
+    noisy_checks = [one for claim in CLAIMS.values() for one in claim.checks if isinstance(one, Check)]
+    assert {one.what for one in noisy_checks if one.rule is EVERY_SEED} == {"parameters of SwiGLU relative to GELU"}
+    draws = np.random.default_rng(num_seeds).normal(1.0, 0.1, (2000, num_seeds))
+    for rule in {one.rule for one in noisy_checks} - {EVERY_SEED}:
+        verdicts = [check(rule, -1.0, 1.0).judge(one_number(values)).verdict for values in draws]
+        for verdict in (REPRODUCED, NOT_REPRODUCED):
+            assert verdicts.count(verdict) <= 0.06 * len(draws), (rule.words, verdict)  # 5 %, and two of its errors
+
+
 def judged_as(verdict, part=""):
     return Judged("x", "", "", (), 0, Estimate(0, 0, 0, 2), verdict, part)
 
