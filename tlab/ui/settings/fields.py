@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlab.config import field_types, options, type_alternatives
+from tlab.config import ConfigError, field_types, from_json_number, options, type_alternatives
 from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.training.config import TrainConfig
@@ -43,6 +43,24 @@ def format_value(name: str, value: Any) -> str:
     if value is None:
         return option.default_words or "default"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def field_value(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
+    """The value of a field of these types, from what its control holds; an empty one holds None or blank text.
+
+    Raises:
+        ValueError: empty where a value is needed, or (a ConfigError) text that is no number.
+    """
+    if isinstance(value, str) and not {str, bool} & set(kinds):
+        text = value.strip()
+        try:
+            value = (int(text) if float not in kinds else float(text)) if text else None
+        except ValueError:
+            expected = "a whole number" if float not in kinds else "a number"
+            raise ConfigError(f"“{field_label(name)}” is {text!r}: it must be {expected}, or empty.") from None
+    if value is None and type(None) not in kinds:
+        raise ValueError(f"“{field_label(name)}” is empty: give it a value.")
+    return from_json_number(value, kinds)
 
 
 def registry_choices(registry: Registry[Any]) -> list[tuple[str, str]]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.config import from_json_number, options
+from tlab.config import options
 from tlab.registry import Entry
-from tlab.ui.settings.fields import config_of, field_label, field_names, kinds_of, registry_choices
+from tlab.ui.settings.fields import config_of, field_label, field_names, field_value, kinds_of, registry_choices
 from tlab.ui.widgets.component import formula_markdown
 
 NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # not the name of any field
@@ -95,8 +95,4 @@ def suggest_value(name: str, own: Any) -> Any:
 
 def fields_of(given: dict[str, Any]) -> dict[str, Any]:
     """The values of the fields of both configs, from the controls."""
-    values = {name: given[name] for name in field_names() if name in given}
-    for name, value in values.items():
-        if value is None and type(None) not in kinds_of(name):
-            raise ValueError(f"“{field_label(name)}” is empty: give it a value.")
-    return {name: from_json_number(value, kinds_of(name)) for name, value in values.items()}
+    return {name: field_value(name, given[name], kinds_of(name)) for name in field_names() if name in given}

@@ -81,6 +81,15 @@ def changes(components: Sequence[gr.Component]) -> list[Any]:
     return [getattr(component, "change") for component in components]  # noqa: B009
 
 
+def optional_number(value: float | None, empty_words: str, **shown: Any) -> gr.Textbox:
+    """A field for a number, or for nothing, which means what `empty_words` say.
+
+    It is a text field, because Gradio 6.31 turns an empty gr.Number into 0 whenever the page shows it anew: opening a
+    fold would change the experiment.
+    """
+    return gr.Textbox(None if value is None else str(value), placeholder=empty_words, max_lines=1, **shown)
+
+
 def formula_markdown(formula: str) -> str:
     """LaTeX for gr.Markdown with `FORMULAS`; nothing where there is no formula."""
     return f"$\\displaystyle {formula}$" if formula else ""
