@@ -20,9 +20,11 @@ from safetensors.numpy import save
 
 from support import EVIL, GRADIO, SMALL, VERSE
 from tlab import Checkpoint, ModelConfig, TrainConfig, Trainer
+from tlab.inside.layers import LayerInsight
 from tlab.text import corpus_from_text, load_corpus
 from tlab.training.checkpoint import FILE_NAME
 from tlab.ui.runs.limits import LOCAL, PUBLIC
+from tlab.ui.runs.messages import Insight, Sample
 from tlab.ui.sharing import read_zip
 from tlab.ui.sharing.read_zip import KNOWN, ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide, write_export
@@ -107,6 +109,48 @@ def test_the_readme_says_in_words_what_it_is_and_in_what_the_sides_differ(export
 def test_metrics_hold_every_loss_to_the_last_digit(run, exported):
     rows = list(csv.DictReader(io.StringIO(contents(exported)["A/metrics.csv"].decode())))
     assert [float(row["loss"]) for row in rows] == [record.loss for record in run.sides[0].checkpoint.records]
+
+
+def looked_into(run: KeptRun) -> KeptRun:
+    """The run with what the app sees of a training: two looks inside each side, and a sample."""
+    layers = [LayerInsight(0.5 + layer, 1.25, 1e-3, 0.0, 2.0) for layer in range(SMALL["num_layers"])]
+    sides = [
+        side._replace(insights=[Insight(n, 1, layers), Insight(n, 12, layers[::-1])], sample=Sample(n, 12, "né\n↵"))
+        for n, side in enumerate(run.sides)
+    ]
+    return run._replace(sides=tuple(sides))
+
+
+def test_what_was_seen_inside_and_the_sample_come_back(run, opened):
+    kept = looked_into(run)
+    again = opened(write_export(kept))
+    for side, before in zip(again.sides, kept.sides, strict=True):
+        assert list(side.insights) == list(before.insights) and side.sample == before.sample
+
+
+def test_an_export_without_a_look_inside_opens_as_before(run, opened):
+    assert [(side.insights, side.sample) for side in opened(write_export(run)).sides] == [((), None)] * 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"insights": [[99, [[0.0] * 5]]]},
+        {"insights": [[1, [[0.0] * 5] * 3]]},
+        {"insights": [[1, [[0.0] * 4]]]},
+        {"insights": [[1, [[math.nan] * 5]]]},
+        {"insights": [[2, [[0.0] * 5]], [1, [[0.0] * 5]]]},
+        {"insights": "none"},
+        {"sample": {"step": 5, "text": 7}},
+        {"sample": {"step": 5, "text": "x" * 100_000}},
+        {"sample": {"step": 999, "text": "x"}},
+    ],
+)
+def test_a_look_inside_that_cannot_be_is_refused_in_words(run, opened, damage):
+    files = contents(write_export(looked_into(run)))
+    files["A/inside.json"] = json.dumps(json.loads(files["A/inside.json"]) | damage).encode()
+    with pytest.raises(ReopenError):
+        opened(zipped(files))
 
 
 def same_content(one: bytes, other: bytes) -> bool:

@@ -31,7 +31,8 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
         checkpoint = demo_checkpoint(number) if run_id == SHIPPED else runs.store.get((run.id, number))
         if checkpoint is None:
             raise ExportError("The models of this run were put away to make room for others'. Train it again.")
-        sides.append(KeptSide(side.label if len(run.sides) > 1 else run.name, checkpoint))
+        label = side.label if len(run.sides) > 1 else run.name
+        sides.append(KeptSide(label, checkpoint, side.insights, side.sample))
     return KeptRun(run_name(run_id, run), tuple(sides), run.job.text)
 
 
@@ -46,5 +47,7 @@ def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[
     checkpoints = [side.checkpoint for side in kept.sides]
     run = Run.finished(session, job, checkpoints, runs.limits)
     run.rename(kept.name)
+    for side, of in zip(run.sides, kept.sides, strict=True):
+        side.insights, side.sample = list(of.insights), of.sample
     run.excerpt = kept.text[-200:][:64] if kept.text else ""
     return run, [[checkpoint] for checkpoint in checkpoints]

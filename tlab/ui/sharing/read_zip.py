@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import struct
 import tempfile
 import zipfile
@@ -19,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from tlab.cost import num_parameters
+from tlab.inside.layers import LayerInsight
 from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory
+from tlab.ui.runs.messages import Insight, Sample
 from tlab.ui.sharing import write_zip
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide
 
@@ -37,7 +41,11 @@ REPEAT_SHA256 = {
     "893d8f7ac51f30242880e653d23710cd199f1f67cf1785385b41c9403124311b",
     "8c1646ac21d9563f6b8519e9c961b0b9ba45889fa760d807bf8d8b6af192de24",
 }
-SIDE_FILES = (write_zip.CONFIG, write_zip.METRICS, FILE_NAME, *(f"loss.{kind}" for kind in write_zip.PICTURE_KINDS))
+MAX_SAMPLE = 10_000  # characters; a sample has a few hundred
+SIDE_FILES = (
+    write_zip.CONFIG, write_zip.METRICS, write_zip.INSIDE, FILE_NAME,
+    *(f"loss.{kind}" for kind in write_zip.PICTURE_KINDS),
+)  # fmt: skip
 KNOWN = {
     write_zip.README, write_zip.RUN, write_zip.REPEAT, write_zip.TEXT,
     *(f"comparison.{kind}" for kind in write_zip.PICTURE_KINDS),
@@ -116,7 +124,8 @@ def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
     if folders not in ([*write_zip.FOLDERS[:1]], [*write_zip.FOLDERS]):
         raise ReopenError("It says that it has other sides than A, or A and B.")
     sides = tuple(
-        KeptSide(plain_name(side["label"]), read_side(archive, side["folder"], limits)) for side in about["sides"]
+        read_side(archive, number, side["folder"], plain_name(side["label"]), limits)
+        for number, side in enumerate(about["sides"])
     )
     first, last = sides[0].checkpoint.corpus, sides[-1].checkpoint.corpus
     if (first["sha256"], first["tokenizer"]) != (last["sha256"], last["tokenizer"]):
@@ -159,7 +168,36 @@ def plain_name(name: Any) -> str:
     return " ".join(name.split())[:MAX_NAME_LENGTH] or "opened run"
 
 
-def read_side(archive: zipfile.ZipFile, folder: str, limits: Limits) -> Checkpoint:
+def read_side(archive: zipfile.ZipFile, number: int, folder: str, label: str, limits: Limits) -> KeptSide:
+    """One side: its checkpoint and, where the export has it, what was seen inside and its last sample."""
+    checkpoint = read_checkpoint(archive, folder, limits)
+    if f"{folder}/{write_zip.INSIDE}" not in archive.namelist():  # exports of earlier versions have none
+        return KeptSide(label, checkpoint)
+    about = read_json(archive, f"{folder}/{write_zip.INSIDE}")
+    insights = [read_insight(number, checkpoint, step, rows) for step, rows in about["insights"]]
+    steps = [insight.step for insight in insights]
+    if steps != sorted(set(steps)):
+        raise ReopenError(f"Side {folder} was looked into at steps that are not in order.")
+    sample = about["sample"]
+    if sample is not None:
+        text = sample["text"]
+        if not isinstance(text, str) or len(text) > MAX_SAMPLE or not 0 <= sample["step"] <= checkpoint.step:
+            raise ReopenError(f"The sample of side {folder} is none of its training.")
+        sample = Sample(number, int(sample["step"]), text)
+    return KeptSide(label, checkpoint, insights, sample)
+
+
+def read_insight(number: int, checkpoint: Checkpoint, step: Any, rows: Any) -> Insight:
+    """What was seen in each layer at one step."""
+    layers = [LayerInsight(*map(float, row)) for row in rows]
+    if not 1 <= step <= checkpoint.step or len(layers) != checkpoint.model_config.num_layers:
+        raise ReopenError(f"It was looked into at step {step!r}, or at layers, that its training does not have.")
+    if not all(map(math.isfinite, itertools.chain(*layers))):
+        raise ReopenError(f"What it says of step {step} holds a value that is no finite number.")
+    return Insight(number, int(step), layers)
+
+
+def read_checkpoint(archive: zipfile.ZipFile, folder: str, limits: Limits) -> Checkpoint:
     """The checkpoint of one side, with all of its records."""
     name = f"{folder}/{FILE_NAME}"
     if name not in archive.namelist():

@@ -6,6 +6,7 @@ repeat.py           trains it again and compares every loss
 text.txt            only of a text that the visitor brought along: it is in nobody else's export
 A/config.json       the configs, seeds included
 A/metrics.csv       a row a step
+A/inside.json       what happened in each layer at the steps that were looked at, and the last sample
 A/checkpoint.safetensors, A/loss.png, A/loss.svg
 B/...               the other side, where there is one
 comparison.png, .svg    both validation losses
@@ -16,12 +17,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 import platform
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +33,12 @@ from tlab.figures import comparison_figure, loss_figure, save_figure
 from tlab.text.tokenizers import utf8
 from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS, Checkpoint
 from tlab.training.shared_start import Start, shared_start
+from tlab.ui.runs.messages import Insight, Sample
 from tlab.version import VERSION
 
 FORMAT = "tlab run 1"
-RUN, README, REPEAT, TEXT, CONFIG, METRICS = (
-    "run.json", "README.txt", "repeat.py", "text.txt", "config.json", "metrics.csv"
+RUN, README, REPEAT, TEXT, CONFIG, METRICS, INSIDE = (
+    "run.json", "README.txt", "repeat.py", "text.txt", "config.json", "metrics.csv", "inside.json"
 )  # fmt: skip
 FOLDERS = "AB"
 PICTURE_KINDS = ("png", "svg")
@@ -47,6 +50,8 @@ class KeptSide(NamedTuple):
 
     label: str  # what distinguishes it: "Post-LN"
     checkpoint: Checkpoint
+    insights: Sequence[Insight] = ()  # oldest first
+    sample: Sample | None = None  # the last one
 
 
 class KeptRun(NamedTuple):
@@ -119,6 +124,8 @@ def side_files(folder: Path, side: KeptSide) -> list[Path]:
     configs = {"model": checkpoint.model_config.to_json(), "training": checkpoint.train_config.to_json()}
     (folder / CONFIG).write_bytes(as_json(configs))
     (folder / METRICS).write_bytes(metrics(checkpoint))
+    if side.insights or side.sample:
+        (folder / INSIDE).write_bytes(as_json(inside(side)))
     # The optimizer's vectors are twice the weights, and only a training that goes on needs them.
     if is_finite(checkpoint):
         dataclasses.replace(checkpoint, optimizer_state={}).save(folder)
@@ -137,6 +144,18 @@ def comparison(run: KeptRun) -> Any:
         if record.validation_loss is not None
     ]
     return comparison_figure(rows, title=run.name)
+
+
+def inside(side: KeptSide) -> dict[str, Any]:
+    """inside.json: [step, rows of `LayerInsight`] of each look inside, and the sample with its step."""
+    return {
+        "insights": [
+            [insight.step, [list(layer) for layer in insight.layers]]
+            for insight in side.insights
+            if all(map(math.isfinite, itertools.chain(*insight.layers)))  # not the last ones of a divergence
+        ],
+        "sample": side.sample and {"step": side.sample.step, "text": side.sample.text},
+    }
 
 
 def metrics(checkpoint: Checkpoint) -> bytes:
