@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from tlab.inside.probing import Probe, ProbeError, Rows, Subject
@@ -27,6 +27,15 @@ def over_time(checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus
         subject = Subject(checkpoint, text, corpus)
         table += [(checkpoint.step, row) for row in probe.rows(subject)]
         corpus = corpus or subject.__dict__.get("corpus")  # one that was looked up need not be read once more
+    return with_steps(table)
+
+
+def with_steps(table: Sequence[tuple[int, Any]]) -> Rows:
+    """Rows of a probe, each with the step that it is of, in order of the steps.
+
+    Raises:
+        ProbeError: there are none, or they have a step already.
+    """
     if not table:
         raise ProbeError("no checkpoint, no table; give the snapshots of a run")
     kind = type(table[0][1])
@@ -46,7 +55,7 @@ class Curves(NamedTuple):
 
 
 def curves(rows: Rows, column: str | None = None) -> Curves:
-    """A line for each row of the probe's table: named by what is the same at every step and differs between lines.
+    """A line for each row of the probe's table: named by what is the same at every step and tells the lines apart.
 
     `rows` are what `over_time` returns. The default column is the first number that changes with time.
 
@@ -66,6 +75,10 @@ def curves(rows: Rows, column: str | None = None) -> Curves:
         name for name in steady
         if not isinstance(getattr(rows[0], name), float) and len({getattr(line[0], name) for line in lines}) > 1
     ]  # fmt: skip
+    for count in range(1, len(names)):  # no more of them than tell all lines apart
+        if len({tuple(getattr(line[0], name) for name in names[:count]) for line in lines}) == len(lines):
+            names = names[:count]
+            break
     moving = [name for name in numbers if name not in steady]
     chosen = column or next(iter(moving), "")
     if chosen not in numbers:

@@ -16,12 +16,12 @@ from tlab.config import ConfigError, options
 from tlab.inside import PROBES, Probe
 from tlab.inside.bugs import BUGS
 from tlab.inside.interventions import INTERVENTIONS
+from tlab.inside.over_time import Curves
 from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import InspectionError, Inspector
 from tlab.ui.inspection.selection import find_model, selected_model
-from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, NewRecords, job_corpus
@@ -170,23 +170,23 @@ def test_a_model_of_another_alphabet_gets_a_text_that_it_can_read(tab):
 
 
 def test_following_a_table_draws_its_first_number_at_every_kept_step(tab):
-    value = tab.on_follow(None, EXCERPT, {}, "heads", *values_of(tab))
+    value = tab.on_follow(None, EXCERPT, {}, "heads", *values_of(tab))["chart"]
     steps = find_model(tab.runs, None).steps
     assert value["lines"] and all([x for x, _ in line["points"]] == steps for line in value["lines"])
     assert "entropy" in value["unit"]
-    refused = tab.on_follow(None, EXCERPT, {}, "walk", *values_of(tab, walk__place=99))
+    refused = tab.on_follow(None, EXCERPT, {}, "walk", *values_of(tab, walk__place=99))["chart"]
     assert not refused["lines"] and "place 99" in refused["empty"]
 
 
 def test_the_rows_that_move_farthest_are_drawn():
     lines = {str(i): [0.0, float(i)] for i in range(40)}
-    value = over_time_value("x", OverTime("score", [0, 1], lines), "of 1")
+    value = over_time_value("x", Curves("score", "row", [0, 1], lines), "of 1")
     assert [line["name"] for line in value["lines"]] == [str(i) for i in range(28, 40)]
     assert "12 of 40 rows" in value["unit"]
 
 
 def test_the_chart_over_the_training_names_a_column_as_its_table_does():
-    value = over_time_value("x", OverTime("chance", [0, 1], {"a": [0.0, 1.0]}), "of 1")
+    value = over_time_value("x", Curves("chance", "row", [0, 1], {"a": [0.0, 1.0]}), "of 1")
     assert value["unit"] == "probability, of 1"
 
 

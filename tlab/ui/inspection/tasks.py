@@ -18,6 +18,7 @@ from tlab.cost import num_parameters, step_flops
 from tlab.inside import PROBES, ProbeError, Subject
 from tlab.inside.bugs import checks_with
 from tlab.inside.interventions import INTERVENTIONS, Part, find_part, run_changed
+from tlab.inside.over_time import Curves, curves, with_steps
 from tlab.inside.probes.ablation import ALL, MECHANISMS, EffectProbe, NextRow, PatchProbe
 from tlab.inside.probing import Rows, log_softmax
 from tlab.nn.config import ModelConfig
@@ -107,33 +108,15 @@ def probe_rows(request: InspectionRequest, name: str, options: dict[str, Any]) -
     return PROBES[name].from_json(options).rows(subject_of(request))
 
 
-class OverTime(NamedTuple):
-    """A column of a probe's table at several steps of the training."""
-
-    column: str
-    steps: list[int]
-    lines: dict[str, list[float]]  # a row's name -> its values
-
-
-def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[str, Any]) -> OverTime:
-    """One probe at every checkpoint of a run: its first column of fractional numbers, row by row.
+def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[str, Any]) -> Curves:
+    """One probe at every checkpoint of a run: the first of its numbers that changes, row by row.
 
     Raises:
-        ValueError: as for `probe_rows`; or its rows do not have the same names at each step.
+        ValueError: as for `probe_rows`; or the rows are others at each step.
     """
+    steps = [request.checkpoint.step for request in requests]
     tables = [probe_rows(request, name, options) for request in requests]
-    fields = tables[0][0]._fields
-    column = next((field for field in fields if isinstance(getattr(tables[0][0], field), float)), None)
-    names = [[str(row[0]) for row in rows] for rows in tables]
-    if (
-        column is None
-        or column == fields[0]
-        or any(one != names[0] for one in names)
-        or len({*names[0]}) < len(names[0])
-    ):
-        raise ProbeError("the rows of this table are others at each step, so there is nothing to follow")
-    values = {row: [float(getattr(rows[i], column)) for rows in tables] for i, row in enumerate(names[0])}
-    return OverTime(column, [request.checkpoint.step for request in requests], values)
+    return curves(with_steps([(step, row) for step, rows in zip(steps, tables, strict=True) for row in rows]))
 
 
 # --- interventions ---

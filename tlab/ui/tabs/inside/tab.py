@@ -10,11 +10,12 @@ import gradio as gr
 from tlab.config import options
 from tlab.inside import PROBES
 from tlab.inside.interventions import INTERVENTIONS
+from tlab.inside.over_time import Curves
 from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.selection import SelectedModel, every_step, find_model, readable_text, selected_model, serial_of
-from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect, OverTime
+from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
@@ -38,6 +39,9 @@ FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing 
 OTHER_TEXT = EXCERPT.replace("name", "list", 1)  # as long, with another word: something to take a patch from
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
 BYTES_PER_CELL = 120  # of a table in memory
+
+# The answer takes seconds; by then the visitor may look at another probe, whose chart it must not become.
+SHOW_IF_STILL_ASKED = "(followed, probe, chart) => followed && followed.probe === probe ? followed.chart : chart"
 
 WHAT_IF = """<div class="tl-in-head"><h3>What happens without it?</h3><p>Change one part of the model while it reads:
 the cost is how much worse it then predicts held-out text, and the bars are its predictions for the next token.
@@ -124,6 +128,7 @@ class InsideTab(Tab):
     def connect(self, tab: gr.Tab, of: SelectedModel, follow: gr.Button) -> None:
         """One listener for the table and one for the intervention: the last question is always answered."""
         self.shown, self.instead = gr.State(of.key), gr.JSON(None, visible=False)
+        self.followed = gr.JSON(None, visible=False)
         about = [self.about, self.formula, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
@@ -132,12 +137,14 @@ class InsideTab(Tab):
             [self.selection.input, self.text.change, self.probe.change, tab.select, *changes(self.options)],
             self.on_look,
             [*asked, self.shown, self.part, *self.options],
-            [self.scrub, self.note, self.table, self.part, self.shown, self.instead],
+            [self.scrub, self.note, self.table, self.over_time, self.part, self.shown, self.instead],
             trigger_mode="always_last",
             **QUIET,
         )
         answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
-        follow.click(self.on_follow, [*asked, *self.options], self.over_time, **QUIET)
+        follow.click(self.on_follow, [*asked, *self.options], self.followed, **QUIET).then(
+            None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET
+        )
         self.change.change(self.on_change, self.change, self.other, queue=False, **QUIET)
         gr.on(
             [self.selection.input, self.text.change, tab.select, *changes([self.part, self.change, self.other])],
@@ -169,11 +176,10 @@ class InsideTab(Tab):
 
     def on_probe(self, key: str | None) -> Updates:
         key = known_probe(key)
-        empty = lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
         return {
             self.about: about_html(key),
             self.formula: probe_formula(key),
-            self.over_time: empty,
+            self.over_time: nothing_followed(key),
             **{group: gr.update(visible=key == other) for other, group in self.option_groups.items()},
         }
 
@@ -187,6 +193,7 @@ class InsideTab(Tab):
         if shown != of.key:  # a new model, perhaps of another alphabet and size
             read = readable_text(of.checkpoint, given, of.excerpt)
             names = tasks.part_names(of.checkpoint.model_config)
+            updates[self.over_time] = nothing_followed(known_probe(key))
             updates[self.part] = gr.update(choices=names, value=part if part in names else names[0])
         key = known_probe(key)
         try:
@@ -205,15 +212,15 @@ class InsideTab(Tab):
     def on_follow(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, *values: Any
     ) -> dict[str, Any]:
-        """The table's first column at every step that is kept."""
+        """The table's first column at every step that is kept, with the probe that was asked for."""
         of = selected_model(self.runs, run_id, selection)
         key, read = known_probe(key), (text or "")[:MAX_CHARACTERS]
         try:
             requests = [one.request(read) for one in every_step(self.runs, run_id, of)]
             found = self.inspector.call(tasks.probe_over_time, requests, key, self.asked_options(key, values))
         except ValueError as error:
-            return lines_value(PROBES.entries[key].label, "", [], str(error))
-        return over_time_chart(key, found, of)
+            return {"probe": key, "chart": lines_value(PROBES.entries[key].label, "", [], str(error))}
+        return {"probe": key, "chart": over_time_chart(key, found, of)}
 
     def asked_options(self, key: str, values: tuple[Any, ...]) -> dict[str, Any]:
         given = {name: value for (of, name), value in zip(self.fields, values, strict=True) if of == key}
@@ -274,6 +281,11 @@ def change_words(part: str, change: str) -> str:
     return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {INTERVENTIONS.entries[change].label}"
 
 
-def over_time_chart(key: str, found: OverTime, of: SelectedModel) -> dict[str, Any]:
+def nothing_followed(key: str) -> dict[str, Any]:
+    """The chart over the training before it is asked for."""
+    return lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
+
+
+def over_time_chart(key: str, found: Curves, of: SelectedModel) -> dict[str, Any]:
     which = of.labels[of.side] if len(of.labels) > 1 else of.whose
     return over_time_value(f"{PROBES.entries[key].label} ({which})", found, PROBES[key].units.get(found.column, ""))

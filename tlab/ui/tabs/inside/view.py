@@ -11,10 +11,10 @@ from typing import Any
 from tlab.checks import CheckResult
 from tlab.files import as_csv
 from tlab.inside import PROBES
+from tlab.inside.over_time import Curves
 from tlab.inside.probing import SHARE, Rows
 from tlab.inside.tables import cell
 from tlab.profile import STEP, Profile
-from tlab.ui.inspection.tasks import OverTime
 from tlab.ui.tabs.inside.options import probe_words
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
 from tlab.ui.widgets.markup import macros
@@ -130,17 +130,19 @@ def bar(value: float, largest: float, signed: bool) -> str:
     return markup.bar("minus" if value < 0 else "plus" if signed else "share", left, width, is_cut(value, largest))
 
 
-def over_time_value(label: str, found: OverTime, unit: str) -> dict[str, Any]:
+def over_time_value(label: str, found: Curves, unit: str) -> dict[str, Any]:
     """What the chart over steps draws: the rows whose values moved farthest, in the order of the table."""
-    moved = {name: max(values) - min(values) for name, values in found.lines.items()}
+    moved = {name: max(values) - min(values) for name, values in found.values.items()}
     shown = sorted(moved, key=lambda name: -moved[name])[: min(MAX_DRAWN_LINES, COLOURS * DASHES)]
     lines = [
-        line(name, place, [[step, round(value, 5)] for step, value in zip(found.steps, found.lines[name], strict=True)])
-        for place, name in enumerate(name for name in found.lines if name in shown)
+        line(
+            name, place, [[step, round(value, 5)] for step, value in zip(found.steps, found.values[name], strict=True)]
+        )
+        for place, name in enumerate(name for name in found.values if name in shown)
     ]
     unit = f"{shown_name(found.column)}{f', {unit}' if unit else ''}"
-    if len(shown) < len(found.lines):
-        unit += f"; the {len(shown)} of {len(found.lines)} rows that moved farthest"
+    if len(shown) < len(found.values):
+        unit += f"; the {len(shown)} of {len(found.values)} rows that moved farthest"
     return lines_value(f"{label}, over the training", unit, lines, "No step is kept.")
 
 
