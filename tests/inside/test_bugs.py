@@ -128,3 +128,13 @@ def test_a_bug_that_has_no_place_in_a_model_is_told():
         checks_with("batch-norm", tiny(norm="none"))
     with pytest.raises(ValueError, match="not tied"):
         checks_with("tied-gradient", tiny(tied=False))
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_says_whether_a_token_sees_those_after_it(bug, ids):
+    model = Transformer(tiny())
+    planted(bug, model.config)(model)
+    changed = ids.copy()
+    changed[:, -1] = (changed[:, -1] + 1) % model.config.vocab_size
+    before, after = (model.forward(each)[0][:, :-1] for each in (ids, changed))
+    assert np.allclose(before, after, atol=1e-9) != BUGS[bug].sees_ahead

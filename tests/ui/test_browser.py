@@ -18,6 +18,7 @@ from browsing import (
     worker_of_only_run,
 )
 from support import EVIL, GRADIO
+from tlab.ui.demo.shipped_run import demo_run
 
 pytestmark = GRADIO
 
@@ -263,8 +264,9 @@ def test_the_first_comparison_needs_one_click_and_is_drawn_often_without_waste_a
     page.click("#start")
     page.wait_for_selector("#run-state .tl-badge.running", timeout=60_000)
     page.wait_for_selector("#run-state .tl-badge.done", timeout=240_000)
-    page.wait_for_function("document.querySelector('#why-panel .tl-why-at').textContent === 'step 400'")
-    assert "A (Pre-LN) is ahead on unseen text" in page.inner_text("#run-numbers")
+    # The panel opens where A and B part: where the gradient of the first layer breaks.
+    page.wait_for_function("document.querySelector('#why-panel .tl-why-at').textContent === 'step 10'")
+    assert "the validation loss of A (Pre-LN) is 1.19 nats per token lower" in page.inner_text("#run-numbers")
     assert all(drawn(page, f"#why-panel .tl-small:nth-child({i}) canvas") for i in range(1, 6))
     assert page.evaluate("window.pictures.size") >= 10
     assert page.evaluate("window.heights.size") == 1
@@ -285,11 +287,12 @@ def test_one_step_makes_one_step(visit):
 def test_the_slider_of_the_why_panel_goes_back_to_the_first_step(visit):
     page = visit()
     panel = page.locator("#why-panel")
-    panel.locator(".tl-why-at").get_by_text("step 400").wait_for()
+    panel.locator(".tl-why-at").get_by_text("step 10", exact=True).wait_for()
     before = panel.locator("[role=img]").first.get_attribute("aria-label")
     panel.get_by_role("slider", name="Step to look at").fill("0")
     panel.locator(".tl-why-at").get_by_text("step 1", exact=True).wait_for()
-    panel.get_by_text("At step 1 the first layer's gradient is").wait_for()
+    a, b = (side.insights[0].layers[0].gradient_norm for side in demo_run().sides)
+    panel.get_by_text(f"At step 1, gradient (norm), layer 1: A {a:.2g}, B {b:.2g}.").wait_for()
     page.wait_for_function("before => document.querySelector('#why-panel [role=img]').ariaLabel !== before", arg=before)
 
 

@@ -167,7 +167,7 @@ def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(vis
 
 def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):
     page = open_link(visit, url, "steps=7&norm=%3Cimg%20src%3Dx%20onerror%3D%22window.hacked%3D1%22%3E&nrm=1")
-    page.get_by_text("Not everything in this link can be").wait_for()
+    page.get_by_text("Some of this link could not be used").wait_for()
     assert "<img src=x" in page.inner_text("#link-notice")
     page.wait_for_function("document.querySelector('#field-steps input').value === '7'")
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
@@ -213,7 +213,7 @@ def test_a_page_that_missed_the_end_of_its_run_shows_it_when_it_comes_back(visit
 
 def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
-    page.get_by_text("each at its value: Seed, Norm").wait_for()
+    page.get_by_text("each at the value that it sets: Seed, Norm").wait_for()
     assert not page.locator("#field-seed").is_visible()
     unfold(page, "What it is made of")
     page.locator("#field-activation").wait_for()
@@ -253,10 +253,8 @@ def test_a_cell_of_the_shipped_sweep_shows_its_curve_and_is_trained(visit, runs)
     page.wait_for_selector("#sweep-chart canvas[data-drawn='3']")
     page.locator("#sweep-table").get_by_text("RMSNorm · ReLU · Post-LN").wait_for()
     page.click("#sweep-train")
+    wait_for_state(page, "starting", "running", "done")
     page.wait_for_function("document.querySelector('#field-steps input').value === '300'")
-    set_number(page, "steps", 5)
-    page.click("#start")
-    wait_for_state(page, "done")
     model = last_run(runs).sides[0].model
     assert (model.norm, model.activation, model.residual) == ("rmsnorm", "relu", "post")
 

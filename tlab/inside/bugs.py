@@ -29,6 +29,8 @@ BUGS: Registry[type[Bug]] = Registry("bug")
 class Bug:
     """The contract: `plant` makes the mistake in a model that nobody else uses."""
 
+    sees_ahead = False  # whether what the model says of a token depends on tokens after it: its loss means nothing
+
     def why_not(self, config: ModelConfig) -> str | None:
         """Why this mistake cannot be made in such a model, or None."""
         return None
@@ -63,6 +65,8 @@ class NoMask(Bug):
     and writes nonsense as soon as nothing comes after. A loss too good to be true is the sign.
     """
 
+    sees_ahead = True
+
     def plant(self, model: Transformer) -> None:
         usual = model.blocks[0].attention.mask
 
@@ -81,6 +85,8 @@ class WrongAxis(Bug):
     Notice: every shape fits. A key's weight now depends on who else looks at it, later tokens included: so it leaks
     from the future as well, and a token alone, in generation, gets weight 1 from everything.
     """
+
+    sees_ahead = True
 
     def plant(self, model: Transformer) -> None:
         for block in model.blocks:
@@ -128,6 +134,8 @@ class BatchNorm(Bug):
     Notice: it trains, and well. But each token now depends on the whole batch, the future included, and one token at
     a time is not what was trained.
     """
+
+    sees_ahead = True
 
     def why_not(self, config: ModelConfig) -> str | None:
         return None if NORMS[config.norm].has_parameters else "there is no norm in it"

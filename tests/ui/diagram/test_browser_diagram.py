@@ -57,7 +57,7 @@ def test_the_drawing_is_used_with_the_keyboard_alone(visit):
 def test_the_panel_shows_the_gradient_at_the_step_of_the_why_panel(visit):
     page = visit()
     drawing(page).first.get_by_role("button", name="Attention, 4 heads").click()
-    page.locator(PANEL).get_by_text("at step 400").wait_for()
+    page.locator(PANEL).get_by_text("at step 10 of").wait_for()
     page.get_by_role("slider", name="Step to look at").fill("0")
     page.locator(PANEL).get_by_text("at step 1 of").wait_for()
     assert page.locator(f"{PANEL} .tl-d-bars i").count() == 16

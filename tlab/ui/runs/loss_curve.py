@@ -9,6 +9,7 @@ from tlab.training.records import StepRecord
 
 MAX_BINS = 300  # points that can be distinguished in a chart
 AVERAGE_OVER = 20  # steps that the moving average looks back, on average
+STEEP = 5  # at first it looks back a fifth of all steps, so that it follows the fall; loss_chart.js
 
 
 class Curve:
@@ -31,8 +32,7 @@ class Curve:
         loss = record.loss
         if not math.isfinite(loss):
             return
-        # At first a mean that favours the latest steps, later an exponential one, so that it follows the steep start.
-        share = max(1 / AVERAGE_OVER, 2 / (record.step + 1))
+        share = max(1 / AVERAGE_OVER, min(1, STEEP / record.step))
         self.average = loss if self.average is None else self.average + share * (loss - self.average)
         if not self.bins or self.filled == self.width:
             if len(self.bins) == MAX_BINS:

@@ -38,6 +38,7 @@ class Job(NamedTuple):
     plans: tuple[SidePlan, ...]  # one, or two that train in turns
     limits: Limits | None = None  # what it may cost, once the vocabulary is known
     pause_after: int | None = None  # so many steps; None to go on to the end
+    name: str = ""  # what a run of one side is called at first
 
 
 class RunStarted(NamedTuple):

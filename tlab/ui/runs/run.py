@@ -97,7 +97,7 @@ class Run:
         self.id = secrets.token_urlsafe(12)
         self.session = session  # that owns it
         # In the history; a visitor may change it.
-        self.name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.corpus
+        self.name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.name or job.corpus
         self.pinned = False  # whether it stays when the history is full
         self.begun_at = time.time()
         self.job = job

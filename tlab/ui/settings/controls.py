@@ -24,6 +24,7 @@ from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.run import MAX_NAME_LENGTH
 from tlab.ui.settings.fields import (
     FROM_CORPUS,
     config_of,
@@ -38,7 +39,7 @@ from tlab.ui.settings.fields import (
     slider_step,
 )
 from tlab.ui.settings.plans import make_plans
-from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings
+from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings, settings_name
 from tlab.ui.settings.side_b import (
     NOTHING,
     NOTHING_WORDS,
@@ -52,7 +53,7 @@ from tlab.ui.settings.side_b import (
     vars_of,
 )
 from tlab.ui.upload_folder import remove
-from tlab.ui.widgets.component import FORMULAS, QUIET, changes, error_toast
+from tlab.ui.widgets.component import FORMULAS, QUIET, changes, error_toast, optional_number
 
 OWN_TEXT = ":own"  # not a file name on any system, so it cannot clash with a corpus
 OWN_TEXT_NAME = "your own text"
@@ -102,6 +103,8 @@ def control_for(name: str, value: Any, code_links: list[CodeLink]) -> gr.Compone
     low, high = control_range(name)
     if step is not None:
         return gr.Slider(low, high, value, step=step, label=label, info=option.help, elem_id=elem_id, buttons=[])
+    if type(None) in kinds:
+        return optional_number(value, option.default_words, label=label, info=option.help, elem_id=elem_id)
     return gr.Number(
         value,
         label=label,
@@ -109,7 +112,6 @@ def control_for(name: str, value: Any, code_links: list[CodeLink]) -> gr.Compone
         precision=0 if whole else None,
         minimum=low if low > -math.inf else None,
         maximum=high if high < math.inf else None,
-        placeholder=option.default_words or None,
         elem_id=elem_id,
     )
 
@@ -275,6 +277,7 @@ class Controls:
             text=str(given["text"] or "") if own else None,
             tokenizer=str(given["tokenizer"]),
             plans=self.plans(values),
+            name=settings_name(fields_of(given))[:MAX_NAME_LENGTH],
         )
 
     def plans(self, values: Sequence[Any]) -> tuple[SidePlan, ...]:

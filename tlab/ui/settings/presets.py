@@ -8,7 +8,7 @@ from typing import Any
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
 from tlab.ui.runs.messages import Job
 from tlab.ui.settings.fields import values_of
-from tlab.ui.settings.plans import make_plans
+from tlab.ui.settings.plans import make_plans, side_label
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,18 @@ SHORT: dict[str, Any] = {"hidden_dim": 32, "context_length": 32, "steps": 400, "
 COMPARISONS = (
     Preset(
         "Pre-LN or Post-LN",
-        "The same eight layers; only the place of the norm differs. Watch the gradient norm by layer: in Post-LN the "
-        "first layers get almost no gradient for a hundred steps, and the loss stalls (Xiong et al. 2020).",
+        "The same eight layers; only the place of the norm differs. At the first step the gradient is as even over the "
+        "layers in both. Then, without warm-up, large updates break Post-LN: by step 100 its first layer gets less "
+        "than a thousandth of the last layer's gradient, and the loss stalls. So it was in each of eight seeds. The "
+        "third comparison shows what a warm-up does.",
         DEEP,
         ("residual", "post"),
     ),
     Preset(
         "Norm or none",
-        "Eight layers with and without LayerNorm. Without it, nothing fixes the scale of what each sublayer reads.",
+        "Eight layers with and without LayerNorm. Without it, the residual stream is at least six times as large at "
+        "the first step, and how far the model gets depends on the seed: in eight of them it ended between 1.97 and "
+        "2.87, and with LayerNorm between 2.01 and 2.08.",
         DEEP,
         ("norm", "none"),
     ),
@@ -51,13 +55,15 @@ COMPARISONS = (
     ),
     Preset(
         "Does it need positions?",
-        "RoPE against no positions at all. A causal model can still infer a little from how much it can see.",
+        "RoPE against no positions at all. A causal model can still infer a little from how much it can see; in each "
+        "of eight seeds it ended about 0.1 nats per token higher.",
         {**SHORT, "position": "rope"},
         ("position", "none"),
     ),
     Preset(
         "AdamW or SGD",
-        "A step size for each weight, or one for all. The gradients of the tensors differ too much for one.",
+        "A step size for each weight, or one for all, both at the learning rate that suits AdamW. SGD needs a larger "
+        "one, so this does not say which is better: try SGD at 0.1 as well.",
         SHORT,
         ("optimizer", "sgd"),
     ),
@@ -115,7 +121,7 @@ MODELS = (
     ),
     Preset(
         "Tiny and instant",
-        "One layer of width 16: trained in a few seconds, and already better than a uniform guess.",
+        "One layer of width 16, trained in a few seconds: time for little more than how often each character occurs.",
         {
             "num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 32, "steps": 300,
             "validation_every": 100, "embedding_scale": 4.0,
@@ -132,6 +138,16 @@ def preset_settings(preset: Preset) -> dict[str, Any]:
     """Every field of both configs but the vocabulary, as the preset has it."""
     plan = make_plans(preset.settings)[0]
     return values_of(plan.model, plan.training)
+
+
+def settings_name(settings: dict[str, Any]) -> str:
+    """What a run of these settings is called: by the preset that is nearest, and what differs from it."""
+    names: list[list[str]] = []
+    for label, preset in {"": Preset("", ""), **{preset.label: preset for preset in MODELS}}.items():
+        own = preset_settings(preset)
+        changed = [side_label(name, value) for name, value in settings.items() if value != own[name]]
+        names.append([*filter(None, [label]), *changed])
+    return ", ".join(min(names, key=len)) or "Default settings"
 
 
 def preset_job(preset: Preset) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 
@@ -148,12 +149,13 @@ class CompareTab(Tab):
     def export(self, asked: str, session: str) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
         try:
-            content = write_export(kept_run(self.runs, asked, comparable_runs(self.runs, session)[asked]))
+            run = kept_run(self.runs, asked, comparable_runs(self.runs, session)[asked])
+            content = write_export(run)
         except ExportError as error:
             raise error_toast(error) from None
         uploads = upload_folder()
         uploads.tidy(len(content))
-        path = uploads.folder / secrets.token_hex(16) / "tlab-run.zip"
+        path = uploads.folder / secrets.token_hex(16) / f"{file_name(run.name)}.zip"
         self.exports.setdefault(session, []).append(path)
         try:
             path.parent.mkdir(parents=True)
@@ -179,3 +181,8 @@ class CompareTab(Tab):
         run, checkpoints = opened_run(session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
         return {**self.pictures(session, hidden, differences_only), **self.train.show(session, run)}
+
+
+def file_name(name: str) -> str:
+    """A run's name as that of a file: letters and digits of any script, and hyphens between them."""
+    return "-".join(re.findall(r"[\w.]+", name)).strip("-.") or "run"

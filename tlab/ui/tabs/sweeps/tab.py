@@ -59,7 +59,10 @@ class SweepsTab(Tab):
         self.clear.click(self.on_clear, [self.folder, self.split], self.outputs, **QUIET)
         for event in (self.open.click, self.folder.submit):
             event(self.on_open, [self.folder, self.split], self.outputs, **QUIET)
-        self.train.click(self.on_train, [self.folder, self.chosen], [self.bar, *self.train_tab.settings], **QUIET)
+        chosen = self.train.click(
+            self.on_train, [self.folder, self.chosen], [self.bar, *self.train_tab.settings], **QUIET
+        )
+        self.train_tab.start_after(chosen)
 
     def results(self, folder: str | None) -> Results:
         """The sweep that is looked at: an own one where that is allowed, else the shipped one."""
@@ -92,7 +95,7 @@ class SweepsTab(Tab):
         return self.shown(folder, best_numbers(self.results(folder), 2), split)
 
     def on_train(self, folder: str | None, chosen: list[int]) -> Updates:
-        """Set the controls of the Train tab to the cell that was clicked last, and go there."""
+        """Set the controls of the Train tab to the cell that was clicked last, and go there, where it then starts."""
         results = self.results(folder)
         if not chosen or chosen[-1] >= len(results.configurations):  # of a folder that was not opened
             raise error_toast(ValueError("Click a cell of the map first."))

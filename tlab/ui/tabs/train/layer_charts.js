@@ -1,12 +1,14 @@
-// The why panel. props.value: {sides: [{letter, label, rows}], charts: [{title, unit, logarithmic}]}, where rows is
-// "step|first chart's values, layer by layer|second chart's|...;" for each step that was looked at.
+// The why panel. props.value: {sides: [{letter, label, rows}], charts: [{title, unit, logarithmic}], words, parting, over},
+// where rows is "step|first chart's values, layer by layer|second chart's|...;" for each step that was looked at, and
+// parting says at which step A and B parted first, in which chart and layer.
 const slider = find(".tl-why-step");
 const stepName = find(".tl-why-at");
 const words = find(".tl-why-words");
 const boxes = [...element.querySelectorAll(".tl-small .tl-plot")];
 const margin = { left: 45, right: 8, top: 8, bottom: 20 };
 let sides = [];
-let following = true; // the latest step, until somebody takes the slider
+let shownRun = ""; // its sides, and their first rows
+let following = true; // the latest step and, at the end, the one where A and B parted; until somebody takes the slider
 
 const decodeRows = (text) => text.split(";").filter(Boolean).map((row) => {
   const [step, ...charts] = row.split("|");
@@ -92,37 +94,50 @@ const showTip = (number, rows, x, layers) => {
 const draw = () => {
   if (!props.value || !props.value.sides) return;
   sides = props.value.sides.map((side) => ({ ...side, rows: decodeRows(side.rows) }));
+  const run = props.value.sides.map(({ label, rows }) => label + rows.slice(0, rows.indexOf(";"))).join();
+  if (run !== shownRun) [shownRun, following] = [run, true];
   const steps = stepsOf();
   slider.max = Math.max(0, steps.length - 1);
   slider.disabled = steps.length < 2;
-  if (following || Number(slider.value) > slider.max) slider.value = slider.max;
+  const { parting, over } = props.value;
+  if (following) slider.value = parting && over ? steps.indexOf(parting.step) : slider.max;
   const step = steps.length ? steps[Number(slider.value)] : 0;
   stepName.textContent = steps.length ? `step ${step.toLocaleString("en")}` : "no step yet";
   slider.setAttribute("aria-valuetext", stepName.textContent);
-  words.textContent = sentence(step);
+  words.textContent = `${props.value.words} ${sentence(step)}`.trim();
   boxes.forEach((_, number) => drawChart(number, step));
   // The drawing of the model shows the gradient of the same step, which is the first chart.
   const shown = sides.map((side) => ({ letter: side.letter, label: side.label, gradients: rowAt(side, step)?.charts[0] ?? [] }));
   element.dispatchEvent(new CustomEvent("tl-step", { bubbles: true, detail: { step, sides: shown } }));
 };
 
-// The first chart in words: how much of the gradient at the last layer is left at the first.
+// What the slider's step shows of the place where A and B parted; of one run, how much of the last layer's gradient is
+// left at the first.
 const sentence = (step) => {
-  const phrases = sides.map((side) => {
-    const row = rowAt(side, step);
-    if (!row || row.charts[0].length < 2) return null;
-    const ratio = row.charts[0][0] / row.charts[0][row.charts[0].length - 1];
-    if (!isFinite(ratio)) return null;
-    const rounded = Number((ratio >= 1 ? ratio : 1 / ratio).toPrecision(2)).toLocaleString("en");
-    const times = ratio >= 1 ? `${rounded} times` : ratio > 0 ? `1/${rounded} of` : "none of";
-    return `${times} the last layer's${sides.length > 1 ? ` in ${side.letter} (${side.label})` : ""}`;
-  }).filter(Boolean);
-  return phrases.length ? `At step ${step.toLocaleString("en")} the first layer's gradient is ${phrases.join(", and ")}.` : "";
+  const { parting, charts } = props.value;
+  const rows = sides.map((side) => rowAt(side, step));
+  if (rows.some((row) => !row)) return "";
+  const at = `At step ${step.toLocaleString("en")}`;
+  if (parting) {
+    const { title, unit } = charts[parting.chart];
+    const values = rows.map((row, i) => {
+      const layer = Math.min(parting.layer, row.charts[parting.chart].length - 1);
+      const ended = row.step < step && sides[i].rows.at(-1) === row ? ` (its last, of step ${row.step.toLocaleString("en")})` : "";
+      return `${sides[i].letter} ${short(row.charts[parting.chart][layer])}${ended}`;
+    });
+    return `${at}, ${title.toLowerCase()} (${unit}), layer ${parting.layer + 1}: ${values.join(", ")}.`;
+  }
+  const gradients = rows[0].charts[0];
+  const ratio = gradients[0] / gradients.at(-1);
+  if (sides.length > 1 || gradients.length < 2 || !isFinite(ratio)) return "";
+  const rounded = Number((ratio >= 1 ? ratio : 1 / ratio).toPrecision(2)).toLocaleString("en");
+  const times = rounded === "1" ? "as large as" : ratio >= 1 ? `${rounded} times` : ratio > 0 ? `1/${rounded} of` : "none of";
+  return `${at} the first layer's gradient is ${times} the last layer's.`;
 };
 
 const redraw = keepDrawn(boxes[0], draw); // all boxes have one size
 const pointers = boxes.map((box) => pointerOver(box, redraw));
 slider.addEventListener("input", () => {
-  following = slider.value === slider.max;
+  following = slider.value === slider.max && !props.value.over;
   redraw();
 });

@@ -1,9 +1,10 @@
-// The loss chart. props.value: {steps, guess, alternative, runs: [{letter, label, marker, width, bins, last, filled,
+// The loss chart. props.value: {steps, guess, alternative, average_over, parted_at, runs: [{letter, label, marker, width, bins, last, filled,
 // validation}]}, one or two runs, A and B; where bins is "mean,lowest,highest,average;" for each bin that is full and
 // last the same for the one that fills, of which `filled` steps are made; curve.py.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
+const STEEP = 5; // at first the average is over a fifth of all steps, so that it follows the fall; loss_curve.py
 let scale = null;
 let value = null; // what is drawn now
 const logBox = find(".tl-log");
@@ -30,6 +31,9 @@ const widthOf = (run, i) => (i === run.bins.length - 1 ? run.filled : run.width)
 const middleOf = (run, i) => i * run.width + widthOf(run, i) / 2;
 const endOf = (run, i) => i * run.width + widthOf(run, i);
 
+// A moving average stands in the middle of the steps that it averages, where its loss is that of the curve.
+const averageAt = (run, i) => endOf(run, i) - Math.min(value.average_over, Math.max(1, endOf(run, i) / STEEP)) + 1;
+
 const decode = (run) => ({
   ...run,
   bins: (run.bins + run.last).split(";").filter(Boolean).map((bin) => bin.split(",").map(Number)),
@@ -44,7 +48,7 @@ const drawRun = (context, run, smooth) => {
   const [means, lowest, highest] = [0, 1, 2].map((part) => run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[part])]));
   if (run.width > 1) drawBand(context, highest, lowest, faint, 0.45);
   polyline(context, means, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
-  if (smooth) polyline(context, run.bins.map((bin, i) => [x(endOf(run, i)), y(bin[3])]), own, 2.5, dash);
+  if (smooth) polyline(context, run.bins.map((bin, i) => [x(averageAt(run, i)), y(bin[3])]), own, 2.5, dash);
   if (run.bins.length === 1) {
     context.fillStyle = own; // a line of one point would be invisible
     context.fillRect(x(endOf(run, 0)) - 2, y(run.bins[0][0]) - 2, 5, 5);
@@ -91,6 +95,13 @@ const draw = () => {
   context.beginPath();
   context.rect(MARGIN.left, 0, right - MARGIN.left + 6, bottom + 1);
   context.clip();
+  if (value.parted_at) {
+    const at = x(value.parted_at);
+    drawUpright(context, at, height, text, 1, [2, 3]);
+    context.textAlign = at > width / 2 ? "right" : "left";
+    context.textBaseline = "bottom";
+    context.fillText("A and B part inside", at + (at > width / 2 ? -5 : 5), bottom - 4);
+  }
   for (const run of value.runs) drawRun(context, run, smoothBox.checked);
   for (const run of value.runs) {
     if (!run.marker) continue;

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency
 
 from tlab.cost import num_parameters
 from tlab.ui.demo.shipped_run import demo_run
@@ -59,6 +60,7 @@ class TrainTab(Tab):
                     self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
                     self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
+                self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
                 self.state = gr.HTML(demo_state(demo), elem_id="run-state", apply_default_css=False)
                 self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes")
                 self.numbers = gr.HTML(view.numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
@@ -74,7 +76,8 @@ class TrainTab(Tab):
         self.connect_controls()
         self.connect_buttons()
         self.diagram.connect()
-        page.blocks.load(self.on_open, self.controls.inputs, self.estimate, queue=False, **QUIET)
+        page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
+        page.blocks.load(self.on_open, *self.before_start, queue=False, **QUIET)
 
     def build_presets(self) -> None:
         with gr.Accordion("Begin with", open=True, elem_id="presets"), gr.Group():
@@ -96,9 +99,10 @@ class TrainTab(Tab):
         corpus = self.controls.components["corpus"]
         for radio in (self.comparisons, self.models):
             radio.input(self.on_preset, [radio, corpus], self.settings, queue=False, **QUIET)
-        inputs = self.controls.inputs
+        inputs = [self.run_id, *self.controls.inputs]
+        self.before_start = inputs, [self.estimate, self.other]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
-        outputs = [self.estimate, self.diagram.picture]
+        outputs = [*self.before_start[1], self.diagram.picture]
         gr.on(changes(inputs), self.on_change, inputs, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
@@ -111,6 +115,10 @@ class TrainTab(Tab):
         self.step.click(self.on_step, [self.run_id, *settings], self.outputs, concurrency_limit=None, **QUIET)
         self.stop.click(self.on_stop, self.run_id, None, **free)
         self.reset.click(self.on_reset, self.run_id, self.outputs, concurrency_limit=None, **QUIET)
+
+    def start_after(self, event: Dependency) -> None:
+        """Start a run when another tab's handler has set the controls."""
+        event.success(self.on_start, self.controls.inputs, self.outputs, concurrency_limit=None, **QUIET)
 
     # -------------------------------------------------------------------------------- settings
 
@@ -126,24 +134,26 @@ class TrainTab(Tab):
             **self.controls.preset_updates(preset, corpus),
         }
 
-    async def on_open(self, *values: Any) -> str:
+    async def on_open(self, *values: Any) -> Updates:
         """The first estimate; a server that has just started needs a moment to know its pace."""
         until = time.monotonic() + SECONDS_FOR_PACE
         while self.runs.pace is None and time.monotonic() < until:
             await asyncio.sleep(0.1)
-        return await asyncio.to_thread(self.estimate_html, *values)
+        return await asyncio.to_thread(self.known_before, *values)
 
-    def on_change(self, *values: Any) -> Updates:
-        """The model as these settings make it, and what it would take."""
-        return {self.estimate: self.estimate_html(*values), self.diagram.picture: self.diagram.drawn(values)}
+    def on_change(self, run_id: str | None, *values: Any) -> Updates:
+        """The model as these settings make it, and what is to be known before the start."""
+        return {**self.known_before(run_id, *values), self.diagram.picture: self.diagram.drawn(values)}
 
-    def estimate_html(self, *values: Any) -> str:
-        """How long it would take and how large it would be, or why it cannot be."""
+    def known_before(self, run_id: str | None, *values: Any) -> Updates:
+        """How long it would take and how large it would be, or why it cannot be; and whether the pictures show it."""
         try:
             job = self.controls.job(values)
-            return note_html(self.estimate_words(job))
+            estimate = note_html(self.estimate_words(job))
         except ValueError as error:
-            return note_html(str(error), "tl-warning")
+            return {self.estimate: note_html(str(error), "tl-warning"), self.other: ""}
+        shown = self.runs.get(run_id) or demo_run()
+        return {self.estimate: estimate, self.other: "" if shows(shown, job) else note_html(view.other_words(shown))}
 
     def estimate_words(self, job: Job) -> str:
         """Before the start: parameters, and seconds where the machine's pace is known.
@@ -310,9 +320,17 @@ class TrainTab(Tab):
             await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
 
 
+def shows(run: Run, job: Job) -> bool:
+    """Whether a run is one of these settings; how far it was to go before a pause is none of them."""
+    made = [[*plan[:3], plan.bug] for plan in run.job.plans]
+    asked = [[*plan[:3], plan.bug] for plan in job.plans]
+    return made == asked and run.job[:3] == job[:3]
+
+
 def demo_state(demo: Run) -> str:
     """What to say of the shipped run. After a reset the settings may be any, so it never says "these"."""
     labels = " and ".join(side.label for side in demo.sides)
     return view.state_html(
-        "shipped", f"A finished run on “{demo.job.corpus}”: {labels}, all else the same. Press Start to see it live."
+        "shipped",
+        f"A finished run on “{demo.job.corpus}”: {labels}, all else the same. Start trains the chosen settings live.",
     )

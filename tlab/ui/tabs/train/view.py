@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
+from tlab.ui.runs.comparison import first_parting, parting_words, verdict
+from tlab.ui.runs.loss_curve import AVERAGE_OVER
 from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
@@ -18,7 +20,6 @@ from tlab.wording import duration
 
 markup = macros("tabs/train/view.html")
 state_html, samples_html, notice_html = markup.state, markup.samples, markup.notice
-AS_GOOD = 0.02  # nats per token: what another seed moves a loss of this size by, at least
 
 # ------------------------------------------------------------------------------------------------ loss chart
 
@@ -33,6 +34,8 @@ def chart_value(run: Run) -> dict[str, Any]:
         "steps": steps,
         "guess": round(math.log(run.vocab_size), 4) if run.vocab_size else 0,
         "alternative": chart_words(run),
+        "average_over": AVERAGE_OVER,
+        "parted_at": first.step if (first := first_parting(run)) else None,
         "runs": [{**identity(side), "marker": marker(side), **side.curve.to_json()} for side in run.sides],
     }
 
@@ -86,7 +89,7 @@ WHY_CHARTS = {
     ),
     "update_ratio": WhyChart(
         "Update", "share of the weight", True,
-        "Size of this step's update relative to the matrices; about 0.001 is usual.",
+        "Size of this step's update relative to the matrices; about 0.001 is a common rule of thumb.",
     ),
     "dead_share": WhyChart(
         "Dead units", "share", False, "MLP units with almost no output on any token of the batch."
@@ -99,9 +102,14 @@ WHY_CHARTS = {
 
 def why_value(run: Run) -> dict[str, Any]:
     """What the panel draws. Each side's rows are one text that only grows; see `Curve.to_json`."""
+    first = first_parting(run)
     return {
         "sides": [{**identity(side), "rows": insight_text(side.insights)} for side in run.sides],
         "charts": [{"title": c.title, "unit": c.unit, "logarithmic": c.logarithmic} for c in WHY_CHARTS.values()],
+        "words": parting_words(run),
+        "parting": first
+        and {"step": first.step, "layer": first.layer, "chart": list(WHY_CHARTS).index(first.quantity)},
+        "over": not run.active,
     }
 
 
@@ -150,27 +158,6 @@ def shared_words(run: Run) -> str:
     return shared_start(starts).sentence("A and B")
 
 
-def verdict(run: Run) -> str:
-    """Which side is ahead on unseen text, by how much, and what that means for a token's probability."""
-    if len(run.sides) < 2:
-        return ""
-    losses = [{int(step): loss for step, loss in side.curve.validation} for side in run.sides]
-    common = sorted(losses[0].keys() & losses[1].keys())
-    if not common:
-        return "Who is ahead on unseen text is known at the first validation." if run.active else ""
-    step = common[-1]
-    gap = losses[1][step] - losses[0][step]
-    ahead, behind = run.sides if gap > 0 else run.sides[::-1]
-    if abs(gap) < AS_GOOD:
-        return f"After {step:,} steps A and B are as good as equal on unseen text; another seed may turn them round."
-    times = math.exp(abs(gap))
-    times_words = f"{times:.1f} times the probability" if times >= 1.5 else f"a probability {times - 1:.0%} larger"
-    return (
-        f"After {step:,} steps {ahead.letter} ({ahead.label}) is ahead on unseen text by {abs(gap):.2f} nats per "
-        f"token: compared with {behind.letter} ({behind.label}), it gives the right token {times_words} on average."
-    )
-
-
 # ------------------------------------------------------------------------------------------------ state
 
 
@@ -205,6 +192,11 @@ def rough_duration(seconds: float) -> str:
     """For what changes while it is read: in steps of ten seconds, then of half minutes."""
     step = 10 if seconds < 60 else 30
     return duration(step * max(1, math.ceil(seconds / step)))
+
+
+def other_words(run: Run) -> str:
+    """What stands over the pictures of a run while the controls hold other settings."""
+    return f"These pictures are of another run: {run.name}. Press Start to train the settings that are chosen now."
 
 
 def divergence_words(side: Side, run: Run) -> str:

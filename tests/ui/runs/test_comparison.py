@@ -1,0 +1,206 @@
+"""What is said of A against B: true of their numbers, and nothing where another seed would do as much."""
+
+import gzip
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from support import SMALL
+from tlab.inside.layers import LayerInsight
+from tlab.training.records import StepRecord
+from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.comparison import (
+    LASTING,
+    QUANTITIES,
+    SEED_GAP,
+    distance,
+    first_lasting,
+    first_parting,
+    parting_words,
+    partings,
+    verdict,
+)
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.messages import Insight, Job
+from tlab.ui.runs.run import DONE, RUNNING, Run
+from tlab.ui.settings.plans import make_plans
+
+SEED_RUNS = json.loads(gzip.decompress((Path(__file__).parents[1] / "seed_runs.json.gz").read_bytes()))
+PLAIN = LayerInsight(gradient_norm=1.0, stream_rms=1.0, update_ratio=0.01, dead_share=0.0, entropy=2.0)
+STEPS = (1, 2, 5, 10, 20)
+
+
+def made(switch: tuple[str, object] | None = ("residual", "post"), **changes) -> Run:
+    run = Run("s", Job("a text", "a text", "char", make_plans({**SMALL, "num_layers": 2, **changes}, switch)), LOCAL)
+    run.state = DONE
+    return run
+
+
+def looked_into(run: Run, change: dict[tuple[int, int], LayerInsight] | None = None) -> Run:
+    """Both sides alike, but for B's layers at the (step, layer) of `change`."""
+    for number, side in enumerate(run.sides):
+        for step in STEPS:
+            layers = [(change or {}).get((step, layer), PLAIN) if number else PLAIN for layer in range(2)]
+            side.insights.append(Insight(number, step, layers))
+    return run
+
+
+def validated(run: Run, *losses: float, step: int = 40) -> Run:
+    for side, loss in zip(run.sides, losses, strict=True):
+        side.add(StepRecord(step, 2.5, loss, 0.001, 1.0, 100, 1.0))
+    return run
+
+
+# --- inside ---
+
+
+def test_a_ratio_and_a_difference_are_measured_in_what_another_seed_does_by_then():
+    first, *_, last = QUANTITIES["gradient_norm"].seed_gaps
+    assert distance("gradient_norm", 1, 2.0, 2.0 * math.exp(2 * first)) == pytest.approx(2)
+    assert distance("gradient_norm", 400, 2.0, 2.0 * math.exp(2 * last)) == pytest.approx(2)
+    assert distance("gradient_norm", 1, 2.0 * math.exp(first), 2.0) == pytest.approx(-1)
+    assert distance("entropy", 1, 2.0, 2.0 - 3 * QUANTITIES["entropy"].seed_gaps[0]) == pytest.approx(-3)
+    assert distance("gradient_norm", 1, 0.0, 1.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("distances", "start"),
+    [
+        ([0, 2, 2, 2], 1),
+        ([-2, -2, -2, 0], 0),
+        ([2, 2, 0.9, 2, 2], None),
+        ([2, 2, -2, 2, 2], None),
+        ([1, 1, 1], None),
+        ([2, 2], None),
+    ],
+)
+def test_sides_part_where_they_differ_for_three_looks_in_one_direction(distances, start):
+    assert LASTING == 3
+    assert first_lasting(distances) == start
+
+
+def test_the_first_parting_is_the_earliest_and_of_two_at_once_the_widest():
+    loud, louder, wide = (PLAIN._replace(gradient_norm=n) for n in (1e4, 1e5, 2.0))
+    late = {(step, 0): PLAIN._replace(entropy=0.01) for step in STEPS[1:]}
+    both = {(step, 1): louder for step in STEPS[2:]} | {(step, 0): loud._replace(entropy=0.01) for step in STEPS[2:]}
+    run = looked_into(made(), {(2, 0): late[2, 0], (1, 0): wide} | both)
+    assert partings(*run.sides) == [
+        ("entropy", 2, 0, 2.0, 0.01),
+        ("gradient_norm", 5, 1, 1.0, 1e5),
+    ]
+    assert first_parting(run).quantity == "entropy"
+
+
+def test_words_tell_quantity_layer_step_and_both_values():
+    run = looked_into(made(), {(step, 1): PLAIN._replace(gradient_norm=5e4) for step in STEPS[2:]})
+    words = parting_words(run)
+    assert "While they train, they part in the gradient norm of layer 2 (A 1, B 5e+04) from step 5 on." in words
+    assert "At the first step" not in words
+
+
+def test_what_differs_before_any_update_is_told_apart_from_what_training_makes_of_it():
+    still = PLAIN._replace(stream_rms=9.0)
+    change = {(step, 0): still for step in STEPS[:2]}
+    change |= {(step, 0): still._replace(gradient_norm=5e4, entropy=0.01) for step in STEPS[2:]}
+    run = looked_into(made(), change)
+    assert parting_words(run).startswith(
+        "At the first step, A and B differ in the size of the residual stream of layer 1 (A 1, B 9). While they "
+        "train, they part in the attention entropy of layer 1 (A 2, B 0.01) from step 5 on and the gradient norm of "
+        "layer 1 (A 1, B 5e+04) from step 5 on."
+    )
+    assert first_parting(run).quantity == "entropy"
+
+
+def test_sides_that_differ_no_more_than_by_a_seed_have_not_parted():
+    run = looked_into(made())
+    assert partings(*run.sides) == [] and first_parting(run) is None
+    assert "have not parted" in parting_words(run)
+
+
+def test_nothing_is_said_of_one_side_or_before_there_is_enough_to_see():
+    assert parting_words(made(None)) == "" and first_parting(made(None)) is None
+    assert parting_words(made()) == ""
+
+
+def test_models_of_different_depth_are_compared_at_their_first_and_last_layers():
+    run = made(("num_layers", 3))
+    for side, layers in zip(run.sides, (2, 3), strict=True):
+        for step in STEPS:
+            rows = [PLAIN] * (layers - 1) + [PLAIN._replace(stream_rms=90.0 if layers == 3 else 1.0)]
+            side.insights.append(Insight(0, step, rows))
+    assert partings(*run.sides) == [("stream_rms", 1, 2, 1.0, 90.0)]
+
+
+def test_the_shipped_run_parts_in_its_gradients_within_ten_steps():
+    gradients = {parting.quantity: parting for parting in partings(*demo_run().sides)}["gradient_norm"]
+    assert gradients.step <= 10
+
+
+# --- losses ---
+
+
+def test_a_gap_that_a_seed_would_make_names_no_winner():
+    words = verdict(validated(made(), 2.0, 2.0 + 0.9 * SEED_GAP))
+    assert "names no winner" in words and "lower" not in words
+
+
+@pytest.mark.parametrize(("losses", "low", "high"), [((2.0, 3.0), "A (Pre-LN)", "B (Post-LN)"),
+                                                     ((3.0, 2.0), "B (Post-LN)", "A (Pre-LN)")])  # fmt: skip
+def test_a_wider_gap_is_told_with_its_size_and_with_what_a_seed_would_do(losses, low, high):
+    words = verdict(validated(made(), *losses))
+    assert f"validation loss of {low} is 1.00 nats per token lower than that of {high}" in words
+    assert "2.7 times the probability" in words
+    assert "One run of each" in words
+
+
+def test_losses_are_compared_at_the_last_step_that_both_were_validated_at():
+    run = validated(made(), 2.0, 3.0, step=40)
+    run.sides[0].add(StepRecord(80, 2.5, 1.0, 0.001, 1.0, 200, 2.0))
+    assert verdict(run).startswith("After 40 steps") and "1.00 nats" in verdict(run)
+
+
+def test_before_the_first_validation_there_is_nothing_to_compare():
+    run = made()
+    assert verdict(run) == "" and verdict(made(None)) == ""
+    run.state = RUNNING
+    assert "first validation" in verdict(run)
+
+
+@pytest.mark.parametrize(("bug", "sees"), [("no-mask", True), ("no-scale", False)])
+def test_a_side_with_a_bug_is_never_praised(bug, sees):
+    run = validated(made(), 2.0, 0.05)
+    run.job = run.job._replace(plans=(run.job.plans[0], run.job.plans[1]._replace(bug=bug)))
+    words = verdict(run)
+    assert "planted" in words and "not to be compared" in words and "lower" not in words
+    assert ("sees the tokens that it has to predict" in words) == sees
+
+
+# --- two runs that differ in their seed alone ---
+
+
+def stored(run: dict, side, number: int) -> None:
+    for step, loss in run["validation"]:
+        side.curve.add_validation(step, loss)
+    side.insights = [Insight(number, step, [LayerInsight(*row) for row in rows]) for step, rows in run["insights"]]
+
+
+def pairs_of_seeds():
+    for name, group in SEED_RUNS.items():
+        for pair in itertools.combinations(group, 2):
+            run = made()
+            for number, (side, of) in enumerate(zip(run.sides, pair, strict=True)):
+                stored(of, side, number)
+            yield name, run
+
+
+def test_of_two_runs_that_differ_in_their_seed_alone_a_winner_is_named_in_one_of_twenty_at_most():
+    named = ["names no winner" not in verdict(run) for _, run in pairs_of_seeds()]
+    assert len(named) >= 200 and sum(named) <= 0.05 * len(named)
+
+
+def test_two_runs_that_differ_in_their_seed_alone_part_inside_in_one_of_twenty_at_most():
+    parted = [bool(partings(*run.sides)) for _, run in pairs_of_seeds()]
+    assert len(parted) >= 200 and sum(parted) <= 0.05 * len(parted)

@@ -1,0 +1,81 @@
+"""Presets: what they are called, and that their words are true of runs trained from several seeds."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support import GRADIO
+from tlab.inside.layers import LayerInsight
+from tlab.text import load_corpus
+from tlab.ui.settings.presets import COMPARISONS, MODELS, PRESETS, preset_settings, settings_name
+
+pytestmark = GRADIO
+
+SEED_RUNS = json.loads(gzip.decompress((Path(__file__).parents[1] / "seed_runs.json.gz").read_bytes()))
+PRE, POST, NO_NORM, ROPE, NO_POSITIONS = (
+    SEED_RUNS[name]
+    for name in (
+        "Pre-LN or Post-LN: Pre-LN",
+        "Pre-LN or Post-LN: Post-LN",
+        "Norm or none: no norm",
+        "Does it need positions?: RoPE",
+        "Does it need positions?: no positions",
+    )
+)
+
+
+def ends(runs) -> np.ndarray:
+    """The last validation loss of each seed."""
+    return np.array([run["validation"][-1][1] for run in runs])
+
+
+def over_layers(runs, step: int, name: str) -> np.ndarray:
+    """(seeds, layers)"""
+    number = LayerInsight._fields.index(name)
+    return np.array([[layer[number] for layer in dict(run["insights"])[step]] for run in runs])
+
+
+@pytest.mark.parametrize("preset", MODELS, ids=lambda preset: preset.label)
+def test_a_run_of_a_preset_has_its_name(preset):
+    assert settings_name(preset_settings(preset)) == preset.label
+
+
+def test_a_run_is_named_after_the_nearest_preset_and_what_differs():
+    tiny = preset_settings(MODELS[-1])
+    assert settings_name(tiny | {"learning_rate": 0.01, "seed": 3}) == "Tiny and instant, Learning rate 0.01, Seed 3"
+    short = next(preset for preset in COMPARISONS if preset.label == "AdamW or SGD")
+    assert settings_name(preset_settings(short)).startswith("Context length 32, Hidden dim 32")
+
+
+def test_the_words_on_post_ln_are_true_of_every_seed():
+    assert len(PRE) == len(POST) == 8
+    for runs in (PRE, POST):
+        gradients = over_layers(runs, 1, "gradient_norm")
+        assert (np.abs(np.log(gradients[:, 0] / gradients[:, -1])) < np.log(2.1)).all()
+    later = over_layers(POST, 100, "gradient_norm")
+    assert (later[:, 0] < later[:, -1] / 1000).all()
+    assert (ends(POST) - ends(PRE) > 0.8).all()
+
+
+def test_the_words_on_no_norm_have_the_numbers_of_the_seeds():
+    words = PRESETS["Norm or none"].words
+    assert (over_layers(NO_NORM, 1, "stream_rms").max(1) > 6 * over_layers(PRE, 1, "stream_rms").max(1)).all()
+    named = [float(number) for number in re.findall(r"\d\.\d\d", words)]
+    found = [f(ends(runs)) for runs in (NO_NORM, PRE) for f in (np.min, np.max)]
+    assert named == [round(value, 2) for value in found]
+
+
+def test_the_words_on_positions_are_true_of_every_seed():
+    gaps = ends(NO_POSITIONS) - ends(ROPE)
+    assert (gaps > 0.05).all() and round(gaps.mean(), 1) == 0.1
+
+
+def test_the_tiny_model_learns_little_more_than_how_often_each_character_occurs():
+    corpus = load_corpus("python-docs")
+    counts = np.bincount(corpus.train, minlength=corpus.tokenizer.vocab_size) + 1
+    unigram = -np.log(counts / counts.sum())[corpus.validation].mean()
+    assert (np.abs(ends(SEED_RUNS["Tiny and instant: this run"]) - unigram) < 0.05).all()

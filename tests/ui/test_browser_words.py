@@ -1,0 +1,101 @@
+"""What the page says and asks for is what the visitor set, and what the run shows."""
+
+from browsing import choose_preset, open_tab, set_number, settle, start, wait_for_state
+from support import GRADIO
+
+pytestmark = GRADIO
+
+EMPTY = "fields => fields.map(id => document.querySelector(`#${id} :is(input, textarea)`).value)"
+
+
+def test_a_field_that_was_left_empty_stays_so_when_it_is_shown(visit, runs):
+    page = visit()
+    page.click("#more-settings > button")
+    page.wait_for_selector("#field-data_seed :is(input, textarea)")
+    settle(page)
+    assert page.evaluate(EMPTY, ["field-data_seed", "field-min_learning_rate"]) == ["", ""]
+    start(page, steps=50)
+    wait_for_state(page, "done")
+    (run,) = runs.runs.values()
+    assert run.sides[0].training.data_seed is None and run.sides[0].training.min_learning_rate is None
+
+
+def test_a_field_that_a_visitor_empties_stays_so_when_it_comes_back(visit):
+    page = visit()
+    page.click("#more-settings > button")
+    page.fill("#field-data_seed :is(input, textarea)", "3")
+    page.fill("#field-data_seed :is(input, textarea)", "")
+    page.click("#more-settings > button")
+    page.wait_for_selector("#field-data_seed :is(input, textarea)", state="hidden")
+    page.click("#more-settings > button")
+    page.wait_for_selector("#field-data_seed :is(input, textarea)")
+    settle(page)
+    assert page.evaluate(EMPTY, ["field-data_seed"]) == [""]
+
+
+def test_an_option_of_a_probe_that_was_left_empty_stays_so(visit):
+    page = visit()
+    open_tab(page, "Inside")
+    page.wait_for_selector("#inside-table table")
+    page.locator("#inside-group").get_by_role("radio", name="Residual", exact=True).check()
+    page.locator("#inside-probe").get_by_role("radio", name="Residual stream decomposition", exact=True).check()
+    page.locator("#inside-table .tl-title b").get_by_text("Residual stream decomposition", exact=True).wait_for()
+    settle(page)
+    assert page.input_value("#probe-stream-depth input, #probe-stream-depth textarea") == ""
+    assert page.locator("#inside-table tbody tr").count() > 3  # every part of the model, not the embeddings alone
+
+
+def test_a_chart_that_comes_late_is_not_drawn_under_another_probe(visit):
+    page = visit()
+    open_tab(page, "Inside")
+    page.wait_for_selector("#inside-table table")
+    page.locator("#inside-group").get_by_role("radio", name="Ablation", exact=True).check()
+    page.locator("#inside-table .tl-title b").get_by_text("Ablation effect").wait_for()
+    page.click("#inside-follow")
+    page.locator("#inside-group").get_by_role("radio", name="Gradients", exact=True).check()
+    settle(page, seconds=30)
+    assert page.inner_text("#inside-over-time .tl-title b") == "Gradient norm by depth, over the training"
+
+
+def test_a_chart_over_the_training_does_not_stay_under_another_model(visit):
+    page = visit()
+    open_tab(page, "Inside")
+    page.wait_for_function("document.querySelector('#inside-over-time').innerText.includes('Pre-LN')")
+    open_tab(page, "Train")
+    start(page, steps=50)
+    wait_for_state(page, "done")
+    open_tab(page, "Inside")
+    page.locator("#inside-note").get_by_text("after 50 steps").wait_for()
+    settle(page)
+    assert "Pre-LN" not in page.inner_text("#inside-over-time")
+
+
+def test_the_why_panel_follows_a_new_run_after_its_slider_was_used(visit):
+    page = visit()
+    page.locator(".tl-why-step").focus()
+    page.keyboard.press("Home")
+    page.locator(".tl-why-at").get_by_text("step 1", exact=True).wait_for()
+    start(page, steps=50)
+    wait_for_state(page, "done")
+    page.locator(".tl-why-at").get_by_text("step 50", exact=True).wait_for()
+
+
+def test_pictures_of_other_settings_say_so_until_the_settings_are_trained(visit):
+    page = visit()
+    choose_preset(page, "Tiny and instant")
+    page.locator("#other-settings").get_by_text("These pictures are of another run: Pre-LN or Post-LN").wait_for()
+    start(page, steps=50)
+    wait_for_state(page, "done")
+    page.locator("#other-settings p").wait_for(state="detached")
+    set_number(page, "steps", 60)
+    page.locator("#other-settings").get_by_text("These pictures are of another run").wait_for()
+
+
+def test_a_cell_of_a_sweep_is_trained_at_once_and_seen_from_the_top(visit):
+    page = visit()
+    open_tab(page, "Sweeps")
+    page.wait_for_selector("#sweep-grid canvas, #sweep-grid table, #sweep-grid svg")
+    page.click("#sweep-train")
+    wait_for_state(page, "waiting", "starting", "running")
+    assert page.locator("#start").is_visible() and page.evaluate("window.scrollY") == 0
+    page.click("#stop")

@@ -1,0 +1,181 @@
+"""What one run of A and one of B can tell: how far their losses are apart, and where inside the models parted first.
+
+Two runs that differ in their seed alone differ too. What that amounts to was measured by `python -m
+benchmarks.seed_noise`, on sides of the app's presets with eight seeds each. Only what goes beyond it is told as a
+difference between A and B.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tlab.inside.bugs import BUGS
+from tlab.ui.runs.run import Run, Side
+
+SEED_GAP = 0.32  # nats per token; validation losses of two seeds were no further apart in 95 % of the pairs
+LASTING = 3  # looked-at steps in a row, all in one direction, for which sides differ before they count as parted
+
+
+class Quantity(NamedTuple):
+    """A number of `LayerInsight`, and how two sides are compared by it."""
+
+    words: str  # in a sentence
+    as_ratio: bool  # by log(b / a), which suits what spans powers of ten; else by b - a
+    seed_gaps: tuple[float, float, float, float]  # what another seed does, for steps up to each of UP_TO
+
+
+UP_TO = (2, 10, 50, math.inf)  # seeds part ever further while they train: the gap of a step is that of its range
+QUANTITIES = {
+    "gradient_norm": Quantity("gradient norm", True, (1.2, 4.5, 7.5, 8.2)),
+    "stream_rms": Quantity("size of the residual stream", True, (0.51, 0.94, 3.6, 3.8)),
+    "update_ratio": Quantity("relative update", True, (0.08, 0.15, 1.8, 2.9)),
+    "dead_share": Quantity("share of dead units", False, (0.05, 0.10, 0.17, 0.23)),
+    "entropy": Quantity("attention entropy", False, (0.45, 0.65, 1.9, 2.4)),
+}
+"""With gaps that 99.5 % or more of the measured pairs kept within, for LASTING steps in a row."""
+
+
+class Parting(NamedTuple):
+    """The first step from which on a quantity of one layer differs by more than another seed would make it differ."""
+
+    quantity: str  # a key of QUANTITIES
+    step: int
+    layer: int  # of B, from 0
+    a: float
+    b: float
+
+    def phrase(self) -> str:
+        """The quantity, its layer and both values, for the middle of a sentence."""
+        words = QUANTITIES[self.quantity].words
+        return f"the {words} of layer {self.layer + 1} (A {self.a:.2g}, B {self.b:.2g})"
+
+
+def distance(quantity: str, step: int, a: float, b: float) -> float:
+    """How far B is from A at a step, signed, in units of what another seed does; 0 where a ratio is not defined."""
+    kind = QUANTITIES[quantity]
+    seed_gap = next(gap for limit, gap in zip(UP_TO, kind.seed_gaps, strict=True) if step <= limit)
+    if not kind.as_ratio:
+        return (b - a) / seed_gap
+    return math.log(b / a) / seed_gap if a > 0 and b > 0 else 0.0
+
+
+def partings(a: Side, b: Side) -> list[Parting]:
+    """For each quantity in which the sides part, where it does so first; the earliest comes first."""
+    rows = [{insight.step: insight.layers for insight in side.insights} for side in (a, b)]
+    steps = sorted(rows[0].keys() & rows[1].keys())
+    found: list[tuple[int, float, Parting]] = []
+    for quantity in QUANTITIES:
+        for of_a, of_b in compared_layers(rows, steps):
+            pairs = [(getattr(rows[0][s][of_a], quantity), getattr(rows[1][s][of_b], quantity)) for s in steps]
+            distances = [distance(quantity, step, *pair) for step, pair in zip(steps, pairs, strict=True)]
+            start = first_lasting(distances)
+            if start is not None:
+                parting = Parting(quantity, steps[start], of_b, *pairs[start])
+                found.append((steps[start], -abs(distances[start]), parting))
+    found.sort(key=lambda each: each[:2])
+    firsts: dict[str, Parting] = {}
+    for _, _, parting in found:
+        firsts.setdefault(parting.quantity, parting)
+    return list(firsts.values())
+
+
+def compared_layers(rows: Sequence[dict[int, list]], steps: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of layers of A and B: each with its like, or the first and the last where there are not as many."""
+    if not steps:
+        return []
+    a, b = (len(side[steps[0]]) for side in rows)
+    return [(layer, layer) for layer in range(a)] if a == b else [(0, 0), (a - 1, b - 1)]
+
+
+def first_lasting(distances: Sequence[float]) -> int | None:
+    """Where they first exceed 1, or fall below -1, for LASTING in a row."""
+    for start in range(len(distances) - LASTING + 1):
+        some = distances[start : start + LASTING]
+        if min(some) > 1 or max(some) < -1:
+            return start
+    return None
+
+
+def first_parting(run: Run) -> Parting | None:
+    """Where the sides of a run parted first while they trained; else, where they differed from the start.
+
+    None where they did not part, or where there is one side only.
+    """
+    found = partings(*run.sides) if len(run.sides) > 1 else []
+    return next((parting for parting in found if parting.step > 1), found[0] if found else None)
+
+
+def parting_words(run: Run) -> str:
+    """Where inside the two models parted, and what followed; nothing for a run of one side."""
+    if len(run.sides) < 2 or len(run.sides[0].insights) < LASTING:
+        return ""
+    found = partings(*run.sides)
+    if not found:
+        return "Inside, A and B have not parted: layer by layer they differ no more than another seed can make them."
+    from_start = [parting.phrase() for parting in found if parting.step == 1]
+    later = [f"{parting.phrase()} from step {parting.step:,} on" for parting in found if parting.step > 1]
+    words = ""
+    if from_start:
+        words = f"At the first step, A and B differ in {joined(from_start)}. "
+    if later:
+        words += f"While they train, they part in {joined(later)}. "
+    return words + "Another seed changed none of this as much in the runs that were measured."
+
+
+def joined(phrases: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    *most, last = phrases
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+# --- the losses ---
+
+
+def last_losses(run: Run) -> tuple[int, float, float] | None:
+    """The last step at which both sides were validated, and their losses there, in nats per token."""
+    losses = [{int(step): loss for step, loss in side.curve.validation} for side in run.sides]
+    common = losses[0].keys() & losses[1].keys()
+    return (step := max(common), losses[0][step], losses[1][step]) if common else None
+
+
+def verdict(run: Run) -> str:
+    """How far the validation losses of A and B are apart, and whether that is more than another seed would do."""
+    if len(run.sides) < 2:
+        return ""
+    bug = planted_words(run)
+    if bug:
+        return bug
+    found = last_losses(run)
+    if found is None:
+        return "Their losses on unseen text are known at the first validation." if run.active else ""
+    step, a, b = found
+    low, high = run.sides if a <= b else run.sides[::-1]
+    gap = abs(b - a)
+    if gap < SEED_GAP:
+        return (
+            f"After {step:,} steps the validation losses of A and B differ by {gap:.2f} nats per token. Another seed "
+            f"alone can change a loss by up to {SEED_GAP:.2g}, so one run of each names no winner."
+        )
+    return (
+        f"After {step:,} steps the validation loss of {low.letter} ({low.label}) is {gap:.2f} nats per token lower "
+        f"than that of {high.letter} ({high.label}): it gives the right token {times_words(math.exp(gap))}, as a "
+        f"geometric mean. One run of each; another seed alone changed a loss by up to {SEED_GAP:.2g}."
+    )
+
+
+def times_words(times: float) -> str:
+    return f"{times:.1f} times the probability" if times >= 1.5 else f"a probability {times - 1:.0%} larger"
+
+
+def planted_words(run: Run) -> str:
+    """What is to be said in place of a verdict where a side has a bug: its loss is no score."""
+    for side, plan in zip(run.sides, run.job.plans, strict=True):
+        if plan.bug is not None:
+            leaks = "it sees the tokens that it has to predict. " if BUGS[plan.bug].sees_ahead else ""
+            return (
+                f"{side.letter} has a bug that was planted ({BUGS.entries[plan.bug].label}), so its loss is not to be "
+                f"compared: {leaks or 'it is here to be found. '}Look at its sample, and at the checks under Inside."
+            )
+    return ""
