@@ -1,7 +1,7 @@
-"""What models made of texts, kept for the next time: attention, next tokens, pictures of positions.
+"""What models make of texts: attention, next tokens, pictures of positions, computed here, in the server's process.
 
-A slider that moves asks for the same text again and again, so results are kept by model and text, within a budget of
-bytes for all visitors; the least recently used goes first.
+A slider that moves asks for the same text again and again, so results are kept for the next time by model and text,
+within a budget of bytes for all visitors; the least recently used goes first.
 """
 
 from __future__ import annotations
