@@ -137,6 +137,51 @@ def default_values():
     return values_of(plan.model, plan.training)
 
 
+def test_positions_are_lit_where_each_side_has_them():
+    assert lit(("position", "rope"), 0) == ["Positions: sinusoidal, added to the embeddings"]
+    assert lit(("position", "rope"), 1) == ["Positions: RoPE rotates queries and keys"]
+
+
+class MlpFirst(PreNorm):
+    """The sublayers in the other order."""
+
+    def forward(self, x, attention, mlp):
+        added, second = mlp(x)
+        between = x + added
+        added, first = attention(between)
+        y = between + added
+        return y, (ResidualTrace(x, first, between), ResidualTrace(between, second, y))
+
+
+def test_sublayers_in_another_order_are_lit_and_drawn_so(register):
+    register(RESIDUALS, "mlp-first", MlpFirst)
+    for side in (0, 1):
+        assert {name.partition(",")[0] for name in lit(("residual", "mlp-first"), side)} == {"Attention", "MLP"}
+    (attention,) = [box for box in boxes(residual="mlp-first") if box.part == "attention"]
+    (mlp,) = [box for box in boxes(residual="mlp-first") if box.part == "mlp"]
+    assert mlp.x + mlp.width < attention.x
+
+
+class Again(PreNorm):
+    """Adds what entered once more, at the end."""
+
+    def forward(self, x, attention, mlp):
+        added, first = attention(x)
+        between = x + added
+        added, second = mlp(between)
+        y = between + added + x
+        return y, (ResidualTrace(x, first, between), ResidualTrace(between, second, y))
+
+
+def test_a_wire_past_the_stream_has_a_lane_of_its_own_and_is_lit_with_its_sum(register):
+    register(RESIDUALS, "again", Again)
+    a, b = draw_sides(sides_to_draw(make_plans({}, ("residual", "again"))), RIGHTWARDS)
+    assert b.height > a.height
+    assert [line.kind for line in b.lines if line.is_lit and line.kind == "wire"] == ["wire"]
+    assert len([box for box in b.boxes if box.is_lit]) == 1
+    assert not [box for box in a.boxes if box.is_lit]
+
+
 @pytest.mark.parametrize("name", field_names())
 def test_any_one_difference_is_lit_on_both_sides(name):
     assert lit((name, another(name)), 0)

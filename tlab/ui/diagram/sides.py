@@ -119,22 +119,26 @@ def differing_field(plans: Sequence[SidePlan]) -> str | None:
 
 
 def lit_by(own: Dataflow, other: Dataflow, field: str) -> Lit:
-    """The parts that the field sets; or if it sets how they are connected, the nodes and wires of one side alone."""
-    wires, others = only_in(own, other), only_in(other, own)
-    if not wires and not others:
-        return Lit(frozenset(parts_set_by(field)[:1]))
+    """The nodes and wires of one side alone, from the block on; where there are none, the parts that the field sets."""
+    wires = frozenset(only_in(own, other))
     # Norms that stand elsewhere say it best; then what a branch is multiplied with, then what a sublayer reads.
     for kinds in ({NORM}, {*OPERATIONS} - {"add"}, {*SUBLAYERS}, {"add"}):
         nodes = new_roles(own, other, kinds)
         if nodes or new_roles(other, own, kinds):
-            return Lit(frozenset(), frozenset(nodes), frozenset(wires))
-    return Lit(frozenset(), frozenset(), frozenset(wires))
+            return Lit(nodes=frozenset(nodes), wires=wires)
+    if wires or only_in(other, own):
+        return Lit(wires=wires)
+    return Lit(frozenset(parts_set_by(field)[:1]))
 
 
 def new_roles(own: Dataflow, other: Dataflow, kinds: set[str]) -> list[int]:
-    """The nodes of these kinds whose role no node of the other dataflow has."""
-    known = {role(place, other) for place, node in enumerate(other.nodes) if node.kind in kinds}
-    return [place for place, node in enumerate(own.nodes) if node.kind in kinds and role(place, own) not in known]
+    """The nodes of these kinds, from the block on, whose role no node of the other dataflow has."""
+    known = {role(place, other) for place in after_entrance(other, kinds)}
+    return [place for place in after_entrance(own, kinds) if role(place, own) not in known]
+
+
+def after_entrance(flow: Dataflow, kinds: set[str]) -> list[int]:
+    return [place for place, node in enumerate(flow.nodes) if node.kind in kinds and place > flow.enters]
 
 
 def role(place: int, flow: Dataflow) -> tuple[object, ...]:
@@ -150,7 +154,7 @@ def role(place: int, flow: Dataflow) -> tuple[object, ...]:
         stream = [at for at in flow.stream() if flow.nodes[at].kind == "add" and flow.nodes[at].in_block]
         begin = source_on_stream(place, flow)
         return (node.kind, sum(at <= begin for at in stream))
-    return (node.kind, node.constant, *sorted(sources), *readers)
+    return (node.kind, node.constant, *sorted(name_in(source, flow) for source in node.inputs))
 
 
 def source_on_stream(place: int, flow: Dataflow) -> int:
@@ -164,10 +168,10 @@ def source_on_stream(place: int, flow: Dataflow) -> int:
 
 
 def only_in(own: Dataflow, other: Dataflow) -> set[Wire]:
-    """The wires of a dataflow that the other has not, by what they connect."""
+    """The wires of a dataflow, from the block on, that the other has not, by what they connect."""
     left = Counter(described(wire, other) for wire in other.wires())
     found = set()
-    for wire in own.wires():
+    for wire in [wire for wire in own.wires() if wire[1] > own.enters]:
         description = described(wire, own)
         if left[description]:
             left[description] -= 1
@@ -181,5 +185,6 @@ def described(wire: Wire, flow: Dataflow) -> tuple[str, str]:
 
 
 def name_in(place: int, flow: Dataflow) -> str:
+    """A node as the end of a wire: whatever enters the block is the same."""
     node = flow.nodes[place]
-    return f"{node.kind} in the block" if node.in_block else node.kind
+    return "stream" if place == flow.enters else f"{node.kind} in the block" if node.in_block else node.kind
