@@ -195,6 +195,9 @@ def test_of_several_texts_colours_start_anew_with_each(folder):
         ("1.000", 0.0), ("1.500", 0.5), ("2.000", 0.0), ("2.500", 0.5)
     ]  # fmt: skip
     assert value["unit"].endswith("colours: above the lowest of the same text") and value["low"] == 0.0
+    results = read_results(folder, "mine")
+    best = [results.configurations[number].levels for number in best_numbers(results, 2)]
+    assert best == [{"corpus": "b.txt", "norm": "rmsnorm"}, {"corpus": "a.txt", "norm": "rmsnorm"}]
 
 
 def test_effects_say_how_many_runs_a_level_lost(folder):

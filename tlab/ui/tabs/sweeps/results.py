@@ -33,6 +33,7 @@ EFFECT_COLUMNS = {"axis": False, "level": False, "effect": True, "ci_low": True,
 MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
 MAX_SEED = 2**32
 STATUS_OK = "ok"
+TEXT_AXIS = "corpus"  # losses of different texts are not compared
 Folder = Path | zipfile.Path
 
 
@@ -79,6 +80,18 @@ class Results:
     def settings(self, configuration: ConfigurationRuns) -> dict[str, Any]:
         """What the controls have to say to train this configuration, with its first seed."""
         return {**self.fixed, **configuration.levels, "seed": int(configuration.cells.seed.iloc[0])}
+
+    def comparable_losses(self) -> dict[int, float]:
+        """Mean loss by number of the configuration; of several texts, how far it is above the lowest of its text."""
+        means = {one.number: float(one.losses.mean()) for one in self.configurations if len(one.losses)}
+        lowest: dict[Any, float] = {}
+        for number in means if TEXT_AXIS in self.axes else ():
+            text = self.configurations[number].levels[TEXT_AXIS]
+            lowest[text] = min(lowest.get(text, math.inf), means[number])
+        return {
+            number: mean - lowest.get(self.configurations[number].levels.get(TEXT_AXIS), 0.0)
+            for number, mean in means.items()
+        }
 
     def curve(self, configuration: ConfigurationRuns, split: str) -> pd.DataFrame:
         """Loss by step over the seeds that went well: columns mean, min and max, in order of the steps."""

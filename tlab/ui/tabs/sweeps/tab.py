@@ -110,9 +110,10 @@ class SweepsTab(Tab):
 
 def best_numbers(results: Results, count: int) -> list[int]:
     """The best configurations, as a report ranks them (fewest seeds lost, then lowest mean), the very best one last."""
+    losses = results.comparable_losses()
     found = [
-        (len(one.cells) - len(one.losses), one.losses.mean(), one.number)
+        (len(one.cells) - len(one.losses), losses[one.number], one.number)
         for one in results.configurations
-        if len(one.losses)
+        if one.number in losses
     ]
     return [number for _, _, number in sorted(found)[:count]][::-1]

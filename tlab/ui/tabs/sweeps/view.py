@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from tlab.ui.settings.fields import field_label
-from tlab.ui.tabs.sweeps.results import ConfigurationRuns, Results, level_words
+from tlab.ui.tabs.sweeps.results import TEXT_AXIS, ConfigurationRuns, Results, level_words
 from tlab.ui.widgets.component import note_html, words_html
 from tlab.ui.widgets.line_chart import COLOURS, line, lines_value
 from tlab.ui.widgets.markup import macros
 
 markup = macros("tabs/sweeps/view.html")
 MAX_PANELS = 24
-TEXT_AXIS = "corpus"
 SCALE_QUANTILE = 0.9
 COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
@@ -69,16 +67,7 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     (row_axis, rows), (column_axis, columns), *others = [*results.axes.items(), ("", [None]), ("", [None])]
     others = [(axis, levels) for axis, levels in others if axis]
     at = {tuple(one.levels.values()): one for one in results.configurations}
-    lowest: dict[Any, float] = {}  # of each text
-    for one in results.configurations if TEXT_AXIS in results.axes else ():
-        if len(one.losses):
-            text = one.levels[TEXT_AXIS]
-            lowest[text] = min(lowest.get(text, math.inf), one.losses.mean())
-    above = {
-        one.number: float(one.losses.mean()) - lowest.get(one.levels.get(TEXT_AXIS), 0.0)
-        for one in results.configurations
-        if len(one.losses)
-    }
+    above = results.comparable_losses()
     means = list(above.values())
     # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends. And it is not
     # shorter than the margin within which losses are called equivalent: noise alone would then look like a result.
@@ -96,7 +85,9 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
         names = [level_words(column_axis, column) if column_axis else "all" for column in columns]
         panels.append({"title": title, "corner": "", "columns": names, "rows": lines})
     beyond = " or more" if means and max(means) > high else ""
-    unit = f"mean over seeds, {results.unit}" + ("; colours: above the lowest of the same text" if lowest else "")
+    unit = f"mean over seeds, {results.unit}" + (
+        "; colours: above the lowest of the same text" if TEXT_AXIS in results.axes else ""
+    )
     return {"unit": unit, "low": low, "high": high, "beyond": beyond, "panels": panels}
 
 
