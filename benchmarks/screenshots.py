@@ -43,6 +43,12 @@ def tab(name: str) -> Callable[[Page], None]:
     return lambda page: page.get_by_role("tab", name=name, exact=True).click()
 
 
+def part(page: Page) -> None:
+    """The panel of the residual stream, in which the shipped sides differ."""
+    page.locator("#diagram svg:visible [data-part=stream]").first.click()
+    page.wait_for_selector("#diagram-part .tl-d-bars i")
+
+
 def nothing(_: Page) -> None:
     """The page as it opens."""
 
@@ -51,6 +57,7 @@ PICTURES: dict[str, tuple[tuple[int, int], str, Callable[[Page], None]]] = {
     "app-train-running": (WIDE, "light", running),
     "app-train-done": (WIDE, "light", done),
     "app-train-dark": (WIDE, "dark", nothing),
+    "app-model": (WIDE, "light", part),
     "app-attention": (WIDE, "light", tab("Attention")),
     "app-generate": (WIDE, "light", tab("Generate")),
     "app-inside": (WIDE, "light", tab("Inside")),
