@@ -56,13 +56,15 @@ let shown = null; // the latest {step, sides: [{letter, label, gradients}]} that
 const digits = (v) => (v === 0 ? "0" : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e4 ? v.toExponential(0) : String(Number(v.toPrecision(2))));
 
 // One bar for each layer, on a logarithmic scale of six powers of ten below the largest of both sides.
-const fillBars = (box, { letter, gradients }, largest) =>
+const fillBars = (box, { letter, gradients }, largest) => {
+  box.style.gap = gradients.length > 20 ? "0" : "2px";
   box.replaceChildren(...gradients.map((v, layer) => {
     const bar = make("i", `tl-d-bar-${letter.toLowerCase()}`);
     bar.style.height = `${v > 0 ? Math.max(4, 100 * (1 + Math.log10(v / largest) / 6)) : 2}%`;
     bar.title = `layer ${layer + 1}: ${digits(v)}`;
     return bar;
   }));
+};
 
 const drawGradients = () => {
   const sides = (shown?.sides ?? []).filter(({ gradients }) => gradients.some((v) => v > 0));
