@@ -165,6 +165,20 @@ def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(vis
     assert last_run(runs).sides[0].model.norm == "rmsnorm"
 
 
+def test_what_a_link_hides_keeps_its_value_whatever_is_pressed(visit, url, runs):
+    page = open_link(visit, url, "steps=60&seed=77&hidden_dim=16&num_heads=2&hide=steps,seed,hidden_dim")
+    page.get_by_text("each at the value that it sets").wait_for()
+    choose_preset(page, "Llama style")
+    page.click("#start")
+    wait_for_state(page, "done")
+    (side,) = last_run(runs).sides
+    assert (side.training.steps, side.training.seed, side.model.hidden_dim) == (60, 77, 16)
+    assert (side.model.norm, side.model.activation) == ("rmsnorm", "swiglu")
+    page.click("#switch input")
+    page.get_by_role("option", name="Learning rate", exact=True).wait_for()
+    assert not page.get_by_role("option", name="Hidden dim", exact=True).count()
+
+
 def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):
     page = open_link(visit, url, "steps=7&norm=%3Cimg%20src%3Dx%20onerror%3D%22window.hacked%3D1%22%3E&nrm=1")
     page.get_by_text("Some of this link could not be used").wait_for()

@@ -42,13 +42,13 @@ from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings, settings_name
 from tlab.ui.settings.side_b import (
     NOTHING,
-    NOTHING_WORDS,
     choice_update,
     explanation,
     fields_of,
     number_update,
     parse_side_b,
     suggest_value,
+    switch_choices,
     switch_words,
     vars_of,
 )
@@ -160,7 +160,7 @@ class Controls:
         name, value = self.switch or (None, None)
         with gr.Accordion("Change exactly one thing", open=True, elem_id="comparison"), gr.Group():
             switch = gr.Dropdown(
-                [(NOTHING_WORDS, NOTHING), *((field_label(field), field) for field in field_names())],
+                switch_choices(),
                 value=name or NOTHING,
                 label="B differs from A in",
                 info="A has the settings below, and B the same but for this. Which batches and first weights they "

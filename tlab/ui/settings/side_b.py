@@ -15,6 +15,11 @@ NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # not the name of
 YES, NO = "yes", "no"
 
 
+def switch_choices() -> list[tuple[str, str]]:
+    """(label, key) of everything that B can change."""
+    return [(NOTHING_WORDS, NOTHING), *((field_label(field), field) for field in field_names())]
+
+
 def explanation(entry: Entry[Any]) -> str:
     return "\n\n".join(filter(None, (entry.summary, formula_markdown(entry.formula))))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 import gradio as gr
@@ -72,7 +73,7 @@ class CompareTab(Tab):
         self.clock.tick(self.on_open, seen, pictures, **QUIET)
         self.differences.input(self.on_open, seen, pictures, **QUIET)
         changed = [self.hidden, self.file, self.bar, *pictures, *self.train.outputs, *self.train.settings]
-        self.list.select(self.on_act, seen, changed, concurrency_limit=2, **QUIET).then(
+        self.list.select(self.on_act, [*seen, self.train.locked], changed, concurrency_limit=2, **QUIET).then(
             None, self.file, None, js=FETCH, **QUIET
         )
         self.upload.upload(
@@ -95,7 +96,12 @@ class CompareTab(Tab):
         return self.pictures(request.session_hash or "", hidden, differences_only)
 
     def on_act(
-        self, hidden: list[str], differences_only: bool | None, request: gr.Request, event: gr.EventData
+        self,
+        hidden: list[str],
+        differences_only: bool | None,
+        request: gr.Request,
+        event: gr.EventData,
+        locked: Collection[str] = (),
     ) -> Updates:
         """Something was pressed in the list. Of an id that is not this session's nothing is known here."""
         session = request.session_hash or ""
@@ -110,7 +116,7 @@ class CompareTab(Tab):
         elif action == "open":
             updates = {**self.opened, **self.train.show(session, None if asked == SHIPPED else run)}
         elif action == "settings":
-            updates = {**self.opened, **self.settings(asked, session)}
+            updates = {**self.opened, **self.settings(asked, session, locked)}
         elif action == "export":
             updates = {self.file: self.export(asked, session)}
         elif asked != SHIPPED:
@@ -137,14 +143,14 @@ class CompareTab(Tab):
         elif action == "delete":
             self.runs.forget(run)
 
-    def settings(self, asked: str, session: str) -> Updates:
+    def settings(self, asked: str, session: str, locked: Collection[str]) -> Updates:
         run = comparable_runs(self.runs, session)[asked]
         settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
         switch = next(((key, value) for key, value in other.items() if value != settings[key]), None)
         if run.job.text is not None:
             settings |= {"corpus": OWN_TEXT, "text": run.job.text}
         words = "These are the settings of a run of your history."
-        return settings_updates(self.train, settings, switch, words)
+        return settings_updates(self.train, settings, switch, words, locked)
 
     def export(self, asked: str, session: str) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import gradio as gr
 from gradio.blocks import Block
@@ -60,7 +60,10 @@ class SweepsTab(Tab):
         for event in (self.open.click, self.folder.submit):
             event(self.on_open, [self.folder, self.split], self.outputs, **QUIET)
         chosen = self.train.click(
-            self.on_train, [self.folder, self.chosen], [self.bar, *self.train_tab.settings], **QUIET
+            self.on_train,
+            [self.folder, self.chosen, self.train_tab.locked],
+            [self.bar, *self.train_tab.settings],
+            **QUIET,
         )
         self.train_tab.start_after(chosen)
 
@@ -94,7 +97,7 @@ class SweepsTab(Tab):
         """Another folder, with its best cells."""
         return self.shown(folder, best_numbers(self.results(folder), 2), split)
 
-    def on_train(self, folder: str | None, chosen: list[int]) -> Updates:
+    def on_train(self, folder: str | None, chosen: list[int], locked: Collection[str] = ()) -> Updates:
         """Set the controls of the Train tab to the cell that was clicked last, and go there, where it then starts."""
         results = self.results(folder)
         if not chosen or chosen[-1] >= len(results.configurations):  # of a folder that was not opened
@@ -105,7 +108,7 @@ class SweepsTab(Tab):
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
         words = "These are the settings of a cell of the sweep."
         opened: Updates = {self.bar: gr.update(selected=self.train_tab.key)}
-        return {**opened, **settings_updates(self.train_tab, settings, None, words)}
+        return {**opened, **settings_updates(self.train_tab, settings, None, words, locked)}
 
 
 def best_numbers(results: Results, count: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import gradio as gr
@@ -14,20 +14,25 @@ from tlab.ui.tabs.train.tab import TrainTab
 
 
 def settings_updates(
-    train: TrainTab, settings: Mapping[str, Any], switch: tuple[str, Any] | None, words: str
+    train: TrainTab,
+    settings: Mapping[str, Any],
+    switch: tuple[str, Any] | None,
+    words: str,
+    locked: Collection[str] = (),
 ) -> Updates:
-    """Updates of `train.settings`. What is not set gets its default; a visitor's own text stays.
+    """Updates of `train.settings`. What is not set gets its default; a visitor's own text and what is `locked` stay.
 
     `words`, in Markdown, say where the settings come from, in place of a preset's words.
     """
-    name, value = switch or (None, None)
+    name, value = switch if switch and switch[0] not in locked else (None, None)
     values = {**defaults(), **settings, "switch": name or NOTHING}
     controls = train.controls.components.items()
+    updates: Updates = {control: value_update(control, values[field]) for field, control in controls if field in values}
     return {
         train.comparisons: None,
         train.models: None,
         train.words: words,
-        **{control: value_update(control, values[field]) for field, control in controls if field in values},
+        **train.unlocked(updates, locked),
         **train.controls.switch_updates(name, value),
     }
 

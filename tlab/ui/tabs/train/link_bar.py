@@ -9,7 +9,7 @@ import gradio as gr
 from tlab.ui.settings.controls import OWN_TEXT
 from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults, query_of, read_query
-from tlab.ui.settings.side_b import fields_of, parse_side_b
+from tlab.ui.settings.side_b import NOTHING, fields_of, parse_side_b, switch_choices
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
@@ -73,7 +73,7 @@ class LinkBar:
         copied = gr.on(asked, self.on_copy, [self.hide, *self.controls.inputs], [self.panel, self.link], **QUIET)
         copied.then(None, self.link, self.link, js=COPY, **QUIET)
         # Not by the queue: a class that opens a link at the same time would be more than it holds.
-        opened = [self.notice, *self.train.settings]
+        opened = [self.notice, self.train.locked, *self.train.settings]
         gr.on([demo.load, self.again.click], self.on_load, None, opened, queue=False, **QUIET)
         demo.load(None, js=ASK_AGAIN, **QUIET)
 
@@ -101,4 +101,8 @@ class LinkBar:
         switch = next(iter(link.other.items()), None)
         updates = settings_updates(self.train, link.settings, switch, "These are the settings of the link.")
         hidden = {name: field_label(name) for name in link.hidden}
-        return {self.notice: notice_html(link.problems, hidden), **updates}
+        updates[self.controls.components["switch"]] = gr.update(
+            value=switch[0] if switch else NOTHING,
+            choices=[choice for choice in switch_choices() if choice[1] not in hidden or choice[1] in link.other],
+        )
+        return {self.notice: notice_html(link.problems, hidden), self.train.locked: [*hidden], **updates}

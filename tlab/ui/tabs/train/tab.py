@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import gradio as gr
@@ -47,6 +48,7 @@ class TrainTab(Tab):
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
         demo = demo_run()
+        self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320, elem_classes="tl-settings"):
@@ -98,7 +100,7 @@ class TrainTab(Tab):
         ]  # fmt: skip
         corpus = self.controls.components["corpus"]
         for radio in (self.comparisons, self.models):
-            radio.input(self.on_preset, [radio, corpus], self.settings, queue=False, **QUIET)
+            radio.input(self.on_preset, [radio, corpus, self.locked], self.settings, queue=False, **QUIET)
         inputs = [self.run_id, *self.controls.inputs]
         self.before_start = inputs, [self.estimate, self.other]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
@@ -122,17 +124,24 @@ class TrainTab(Tab):
 
     # -------------------------------------------------------------------------------- settings
 
-    def on_preset(self, label: str | None, corpus: str | None = None) -> Updates:
-        """All controls as the preset has them."""
+    def on_preset(self, label: str | None, corpus: str | None = None, locked: Collection[str] = ()) -> Updates:
+        """All controls as the preset has them, but for those that a link hides."""
         preset = PRESETS.get(label or "")
         if preset is None:
             return gr.skip()
+        switch = None if preset.switch and preset.switch[0] in locked else preset.switch
+        updates = self.controls.preset_updates(dataclasses.replace(preset, switch=switch), corpus)
         return {
             self.comparisons: label if preset in COMPARISONS else None,
             self.models: label if preset in MODELS else None,
             self.words: preset.words,
-            **self.controls.preset_updates(preset, corpus),
+            **self.unlocked(updates, locked),
         }
+
+    def unlocked(self, updates: Updates, locked: Collection[str]) -> Updates:
+        """Without what would change a setting that a link hides."""
+        kept = {self.controls.components[name] for name in locked}
+        return {component: update for component, update in updates.items() if component not in kept}
 
     async def on_open(self, *values: Any) -> Updates:
         """The first estimate; a server that has just started needs a moment to know its pace."""
