@@ -72,7 +72,7 @@ def status(place: Path) -> None:
     store = Store(place / "status")
     plan = make_plan(grid, store)
     store.make_folder()
-    store.begin(plan.grids, [], plan.corpora.values())
+    store.begin(plan.grids, [], plan.corpora)
     record = train_cell(plan.missing[0], plan.corpora[plan.missing[0].text])
     for cell in plan.missing:
         (store.folder / "curves" / f"{cell.cell_id}.csv").write_bytes(record.curve_as_csv())

@@ -156,10 +156,13 @@ class RetryCommand(RunArgs, FolderArgs):
 
     cells: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ID", help_behavior_hint="(default: none)")] = ()
     """Only this cell, however it ended: its cell_id, or the start of it. May be given again."""
+    corpus: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: where it was)")] = None
+    """Where the text is now, if it was moved; it is known by its sha256."""
 
     def execute(self, argv: Sequence[str]) -> int:
         store = self.store()
-        result = self.run(None, store, argv, again=self.cells or FAILURES, only_again=True)
+        again = self.cells or FAILURES
+        result = self.run(None, store, argv, again=again, only_again=True, moved_to=self.corpus)
         if not result.plan.missing:
             print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
             return EXIT_OK
@@ -186,9 +189,12 @@ class ReportCommand(FolderArgs):
     def execute(self, argv: Sequence[str]) -> int:
         store = self.store()
         try:
-            refresh(store)
+            result = refresh(store)
         except (GridError, StoreError) as error:
             print(f"the tables are used as they are: {error}", file=sys.stderr)
+        else:
+            for line in console.notes_on_records(result):
+                print(line, file=sys.stderr)
         print(f"wrote {write_report(self.folder)}")
         return EXIT_OK
 
@@ -204,7 +210,9 @@ class ExportCommand(FolderArgs):
 
     def execute(self, argv: Sequence[str]) -> int:
         store = self.store()
-        path = small_form(store, self.to) if self.small else export(store, self.to)
+        path, result = (small_form if self.small else export)(store, self.to)
+        for line in console.notes_on_records(result):
+            print(line, file=sys.stderr)
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
         print(f"wrote {path}, {size / 2**10:,.0f} KiB")
         return EXIT_OK

@@ -61,7 +61,7 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
     """What is done in a folder and what went wrong; -> the text, and whether every cell is done and none failed."""
     records = plan.records
     counts = Counter(record.status for record in records.values())
-    lines = [f"{store.folder}: {plan_summary(plan)}"]
+    lines = [f"{store.folder}: {plan_summary(plan)}", *plan.notes]
     if counts:
         lines.append(", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status]))
     if holder := holder_of(store.folder):
@@ -97,7 +97,13 @@ def ranking(table: Table) -> str:
     return "\n".join(lines)
 
 
+def notes_on_records(result: SweepResult) -> list[str]:
+    """What a reader of the tables has to know about records that are not in them, or no longer."""
+    return [*result.plan.notes, *filter(None, [result.tables_kept])]
+
+
 def problem_lines(result: SweepResult, folder: Path) -> Iterator[str]:
+    yield from notes_on_records(result)
     to_go = f"{several(result.missing, 'cell')} to go; the same command goes on"
     if result.interrupted:
         yield f"interrupted with {to_go}"

@@ -6,12 +6,12 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sweeps.grid.fields import TextConfig
-from tlab.config import Config, options
+from tlab.config import Config, ConfigError, options
 from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS
 from tlab.nn.residuals import RESIDUALS
@@ -98,6 +98,25 @@ def function_id(
 def hashed(text: TextConfig, corpus_sha256: str, *decided: str) -> str:
     lines = [str(SCHEMA), DTYPE, corpus_sha256, text.tokenizer, *decided]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def identify_settings(settings: Mapping[str, Any], corpus_sha256: str) -> str | None:
+    """The id that a cell with these settings has in this version of the lab, in which a new field has its default.
+
+    None where this version knows a field no longer, or does not allow its value.
+    """
+
+    def part(owner: type[Config]) -> dict[str, Any]:
+        return {name: settings[name] for name in options(owner) if name in settings}
+
+    parts = part(TextConfig), part(ModelConfig), part(TrainConfig)
+    if sum(map(len, parts)) < len(settings):
+        return None
+    try:
+        text, model, train = TextConfig(**parts[0]), ModelConfig.from_json(parts[1]), TrainConfig.from_json(parts[2])
+    except ConfigError:
+        return None
+    return identify(text, HashedConfig(model), HashedConfig(train), corpus_sha256)
 
 
 # ------------------------------------------------------------------------------------------------ foreign parts

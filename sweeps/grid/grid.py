@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeps.grid.cell_id import Cell, HashedConfig, function_id, identify
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_of
@@ -88,11 +88,20 @@ def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
 # ------------------------------------------------------------------------------------------------ cells
 
 
+class KnownText(NamedTuple):
+    """What of a text decides the numbers of a cell; a sweep's folder keeps it, so that cells are known without it."""
+
+    sha256: str
+    vocab_size: int
+
+
 class GridExpander:
     """Expands grids into cells. Configs are checked and hashed once, however many cells share them."""
 
-    def __init__(self, corpora: Mapping[TextConfig, Corpus]) -> None:
+    def __init__(self, corpora: Mapping[TextConfig, Corpus], known: Mapping[TextConfig, KnownText]) -> None:
         self.corpora = corpora
+        read = {text: KnownText(corpus.sha256, corpus.tokenizer.vocab_size) for text, corpus in corpora.items()}
+        self.texts = {**known, **read}
         self.made: dict[Any, Any] = {}  # what was asked for -> the result, or None if it is invalid
         self.complaints: dict[str, None] = {}  # a set that keeps its order
 
@@ -119,9 +128,9 @@ class GridExpander:
             return
 
         def make_model() -> HashedConfig[ModelConfig]:
-            corpus = self.corpora[text]
-            model = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **parts[ModelConfig])
-            check_fit(model, corpus)
+            model = ModelConfig(vocab_size=self.texts[text].vocab_size, **parts[ModelConfig])
+            if text in self.corpora:
+                check_fit(model, self.corpora[text])
             return HashedConfig(model)
 
         model = self.once((words[TextConfig], words[ModelConfig]), make_model)
@@ -134,12 +143,20 @@ class GridExpander:
                 yield text, model, train
 
 
-def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None = None) -> list[Cell]:
+NO_TEXTS: Mapping[TextConfig, KnownText] = {}
+
+
+def cells_of(
+    grids: Sequence[Grid],
+    corpora: Mapping[TextConfig, Corpus] | None = None,
+    known: Mapping[TextConfig, KnownText] = NO_TEXTS,
+) -> list[Cell]:
     """Every cell of one or more grids, each once, aliases marked; the seed changes fastest.
 
     Args:
         grids: what to expand. Of cells that are the same function, only the first is run.
         corpora: the texts; loaded where they are not given.
+        known: what was kept about texts that are not among `corpora`.
 
     Raises:
         GridError: a value or a combination of values that the configs, or the text, do not allow. Every different
@@ -147,12 +164,12 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
     """
     if corpora is None:
         corpora = load_corpora(grids)
-    expander = GridExpander(corpora)
+    expander = GridExpander(corpora, known)
     cells: dict[str, Cell] = {}
     first_of: dict[str, str] = {}  # what is computed -> the id of the first cell that computes it
     for grid, settings in ((one, settings) for one in grids for settings in one.settings()):
         for text, model, train in expander.seeds_of(grid, settings):
-            sha256 = corpora[text].sha256
+            sha256 = expander.texts[text].sha256
             cell_id = identify(text, model, train, sha256)
             first = first_of.setdefault(function_id(text, model, train, sha256), cell_id)
             if cell_id not in cells:
@@ -166,14 +183,32 @@ def cells_of(grids: Sequence[Grid], corpora: Mapping[TextConfig, Corpus] | None 
 
 
 def load_corpora(grids: Iterable[Grid]) -> dict[TextConfig, Corpus]:
+    return load_texts(texts_of(grids))
+
+
+def texts_of(grids: Iterable[Grid]) -> list[TextConfig]:
+    """Every text of the grids, each once.
+
+    Raises:
+        GridError: an unknown tokenizer.
+    """
     default = TextConfig()
-    loaded: dict[TextConfig, Corpus] = {}
+    found: dict[TextConfig, None] = {}
     for grid in grids:
         names = grid.values.get("corpus", (default.corpus,))
         for corpus, tokenizer in itertools.product(names, grid.values.get("tokenizer", (default.tokenizer,))):
             try:
-                text = TextConfig(corpus, tokenizer)
-                loaded[text] = loaded[text] if text in loaded else load_corpus(corpus, tokenizer)
-            except (ConfigError, CorpusError, LookupError) as error:
+                found.setdefault(TextConfig(corpus, tokenizer))
+            except ConfigError as error:
                 raise GridError(f"corpus {corpus!r}: {error}") from error
+    return list(found)
+
+
+def load_texts(texts: Iterable[TextConfig]) -> dict[TextConfig, Corpus]:
+    loaded = {}
+    for text in texts:
+        try:
+            loaded[text] = load_corpus(text.corpus, text.tokenizer)
+        except (CorpusError, LookupError) as error:
+            raise GridError(f"corpus {text.corpus!r}: {error}") from error
     return loaded

@@ -8,11 +8,12 @@ import shutil
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sweeps.report.page import write_report
-from sweeps.results.table import Table
+from sweeps.results.read import read_table
 from sweeps.results.write import cells_text
-from sweeps.run.driver import write_tables
+from sweeps.run.driver import SweepResult, write_tables
 from sweeps.run.plan import make_plan
 from sweeps.store.folder import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, StoreError, curve_path
 from sweeps.store.lock import DRIVER, LOCK
@@ -22,13 +23,12 @@ from tlab.files import replaced
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables are made from, and what happened in a run
 PRIVATE = ("host", "traceback_tail")
-DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # the time of every file made for the archive
 CURVE_POINTS = 40  # of a training curve, each the mean of the steps before it: more than a plot of many can show
 DIGITS = 4  # decimals of a loss; seeds differ in the second
 
 
-def export(store: Store, to: Path | None = None) -> Path:
-    """Write tables, manifest, figures and report, all regenerated, to a .zip or a new folder; -> where.
+def export(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]:
+    """Write tables, manifest, figures and report, all regenerated, to a .zip or a new folder; -> where, and of what.
 
     Manifest, report and tables then name files on this machine without their folders. The name of the machine and the
     tracebacks of failed cells are included; the small form leaves them out.
@@ -38,30 +38,33 @@ def export(store: Store, to: Path | None = None) -> Path:
     """
     to = to or store.folder.with_name(f"{store.folder.name}.zip")
     refuse_existing(to)
-    refresh(store)
-    write_report(store.folder)
-    manifest = json.dumps(without_folders(store.manifest), indent=1)
-    files = [path for path in sorted(store.folder.rglob("*")) if path.is_file() and is_exported(path, store.folder)]
-    if to.suffix != ".zip":
-        for path in files:
-            place = to / path.relative_to(store.folder)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
-        (to / MANIFEST).write_text(manifest, "utf-8")
-        return to
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files:
-            archive.write(path, Path(store.folder.name) / path.relative_to(store.folder))
-        about = zipfile.ZipInfo(f"{store.folder.name}/{MANIFEST}", DAY_ZERO)
-        about.external_attr = 0o644 << 16
-        archive.writestr(about, manifest, zipfile.ZIP_DEFLATED)
-    return to
+    with TemporaryDirectory() as place:  # the sweep's own folder may be one that can only be read
+        made = Path(place)
+        result = refresh(store, made)
+        (made / MANIFEST).write_text(json.dumps(without_folders(store.manifest), indent=1), "utf-8")
+        write_report(made)
+        files = {**exported_files(store.folder), **exported_files(made)}
+        if to.suffix != ".zip":
+            for name, path in files.items():
+                (to / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, to / name)
+            return to, result
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, path in sorted(files.items()):
+                archive.write(path, Path(store.folder.name) / name)
+    return to, result
+
+
+def exported_files(folder: Path) -> dict[Path, Path]:
+    """What is exported of a folder: its name there -> the file."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and is_exported(path, folder)]
+    return {path.relative_to(folder): path for path in paths}
 
 
 def is_exported(path: Path, folder: Path) -> bool:
     first = path.relative_to(folder).parts[0]
-    return first not in NOT_EXPORTED and first != MANIFEST and not path.name.startswith(".")
+    return first not in NOT_EXPORTED and not path.name.startswith(".")
 
 
 def refuse_existing(to: Path) -> None:
@@ -69,12 +72,11 @@ def refuse_existing(to: Path) -> None:
         raise StoreError(f"{to} exists already; choose another --to, or remove it")
 
 
-def refresh(store: Store) -> Table:
-    """Regenerate the tables: a driver that was killed had no time to.
+def refresh(store: Store, folder: Path | None = None) -> SweepResult:
+    """Regenerate the tables: a driver that was killed had no time to. `folder`: where they go, if not where they are.
 
     Raises:
-        StoreError: there are no records to make them from, and empty tables would replace them.
-        GridError: the text that the cells were trained on is missing.
+        StoreError: there are no records to make them from, or they cannot be written.
     """
     if not (store.folder / CELLS).is_dir():
         raise StoreError(
@@ -82,17 +84,17 @@ def refresh(store: Store) -> Table:
             "Copy it as it is, or export the folder that the sweep was run in"
         )
     plan = make_plan(None, store)
-    result = write_tables(plan, store)
+    result = write_tables(plan, store, folder=folder)
     if result.problem:
-        raise OSError(result.problem)
-    return result.table
+        raise StoreError(f"{result.problem}. Write them elsewhere with sweeps export {store.folder} --to FILE.zip")
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ the small form
 
 
-def small_form(store: Store, to: Path | None = None) -> Path:
-    """A zip of a few kilobytes that the app's Sweeps tab opens: tables as CSV, with short curves. -> where.
+def small_form(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]:
+    """A zip of a few kilobytes that the app's Sweeps tab opens: tables as CSV, with short curves. -> where, of what.
 
     Of each curve it has at most `CURVE_POINTS` points: of training losses the mean since the point before, of
     validation the values themselves. On whose machine it ran is left out.
@@ -102,9 +104,10 @@ def small_form(store: Store, to: Path | None = None) -> Path:
     """
     to = to or store.folder.with_name(f"{store.folder.name}-small.zip")
     refuse_existing(to)
-    table = refresh(store)
+    with TemporaryDirectory() as place:
+        result, table = refresh(store, Path(place)), read_table(place)
+        files = {name: (Path(place) / name).read_text("utf-8") for name in ("summary.csv", "effects.csv")}
     ran = list(dict.fromkeys(row["alias_of"] or row["cell_id"] for row in table.rows))
-    files = {name: (store.folder / name).read_text("utf-8") for name in ("summary.csv", "effects.csv")}
     files["cells.csv"] = cells_text(table, [column for column in table.columns if column not in PRIVATE])
     files["curves.csv"] = short_curves(store, ran)
     files["manifest.json"] = json.dumps({"grids": without_folders(store.manifest["grids"])}, indent=1)
@@ -112,7 +115,7 @@ def small_form(store: Store, to: Path | None = None) -> Path:
     with replaced(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, text in files.items():  # without the time, so that the same sweep makes the same bytes
             archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED, 9)
-    return to
+    return to, result
 
 
 def short_curves(store: Store, ran: Iterable[str]) -> str:

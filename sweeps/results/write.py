@@ -20,6 +20,15 @@ from tlab.files import replaced, write_atomically
 CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written
 
 
+TABLES = ("cells", "summary", "effects", "curves")
+
+
+def table_files(folder: Path) -> list[Path]:
+    """The tables that are in a folder."""
+    paths = [folder / f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")]
+    return [path for path in paths if path.exists()]
+
+
 def write_cells(folder: Path, table: Table) -> None:
     write_atomically(folder / "cells.csv", cells_text(table, table.columns).encode())
     with replaced(folder / "cells.parquet") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
 import signal
 import threading
 import warnings
@@ -19,8 +20,9 @@ from typing import Any, NamedTuple
 from sweeps.grid.cell_id import Cell, foreign_parts
 from sweeps.grid.fields import REPLICATE, GridError
 from sweeps.grid.grid import Grid
+from sweeps.results.read import read_table
 from sweeps.results.table import Table, differing_fields, table_of
-from sweeps.results.write import write_cells, write_curves, write_effects, write_summary
+from sweeps.results.write import table_files, write_cells, write_curves, write_effects, write_summary
 from sweeps.run.backends import BACKENDS, BackendError, Corpora, RunTasks, WorkerDied
 from sweeps.run.plan import SweepPlan, make_plan, work_of
 from sweeps.run.progress import Progress
@@ -82,6 +84,7 @@ class SweepResult:
     missing: int  # wanted cells that still have no result
     interrupted: bool = False
     problem: str | None = None  # what ended the run early, other than the user
+    tables_kept: str | None = None  # why the tables are as they were, where new ones would have held less
 
     @property
     def counts(self) -> Counter[str]:
@@ -96,6 +99,7 @@ def run_sweep(
     command: Sequence[str] = (),
     again: Iterable[str] = (),
     only_again: bool = False,
+    moved_to: str | None = None,
     announce: Callable[[SweepPlan], None] = lambda plan: None,
 ) -> SweepResult:
     """Train every cell of the grid that has no result yet, and write the tables.
@@ -110,6 +114,7 @@ def run_sweep(
         again: statuses, or ids or their beginnings, of cells to train again although they have a result.
         only_again: whether cells that were never started are left for another time. Where no cell is to be trained
             again, nothing is written.
+        moved_to: where the text of the cells to train again is now; by default where it was.
         announce: called with the plan before anything is trained.
 
     Raises:
@@ -119,19 +124,20 @@ def run_sweep(
     """
     again = tuple(again)
     # A grid that cannot be trained leaves no empty folder behind.
-    plan = None if store.folder.exists() else make_plan(grid, store, again=again, only_again=only_again)
+    which: dict[str, Any] = {"again": again, "only_again": only_again, "moved_to": moved_to}
+    plan = None if store.folder.exists() else make_plan(grid, store, **which)
     if not only_again:  # what is exported has no folder of cells, and stays so where there is nothing to retry
         store.make_folder()
     with locked(store.folder):
         store.manifest = store.read_manifest()  # another driver may have been here since this one looked
         if plan is None or store.grids:
-            plan = make_plan(grid, store, again=again, only_again=only_again)
+            plan = make_plan(grid, store, **which)
         if only_again and not plan.missing:
             return SweepResult(plan, table_of(plan.cells, plan.records, plan.grids), missing=0)
         store.make_folder()
         refuse_mixture(plan, store, execution)
         announce(plan)
-        before = store.begin(plan.grids, command, plan.corpora.values(), jobs=execution.jobs, backend=execution.backend)
+        before = store.begin(plan.grids, command, plan.corpora, jobs=execution.jobs, backend=execution.backend)
         driver = Driver(plan, store, execution)
         if before and (changed := changed_since(before, store.manifest["runs"][-1])):
             driver.progress.say(f"warning: not as in the last run: {'; '.join(changed)}. Last bits may differ")
@@ -158,20 +164,49 @@ def refuse_mixture(plan: SweepPlan, store: Store, execution: Execution) -> None:
         )
 
 
-def write_tables(plan: SweepPlan, store: Store, interrupted: bool = False, problem: str | None = None) -> SweepResult:
-    """Write the tables from the records, those of the plan and the new ones; a full disk is one more problem."""
+def write_tables(
+    plan: SweepPlan,
+    store: Store,
+    interrupted: bool = False,
+    problem: str | None = None,
+    folder: Path | None = None,
+) -> SweepResult:
+    """Write the tables from the records, those of the plan and the new ones; a full disk is one more problem.
+
+    Tables that hold more cells than there are records for are never replaced; in another `folder` than the store's
+    they are copied.
+    """
+    folder = folder or store.folder
     found = {**plan.records, **store.records(cell.cell_id for cell in plan.missing)}
     records = {i: found[i] for i in dict.fromkeys(cell.result_id for cell in plan.cells) if i in found}
     table = table_of(plan.cells, records, plan.grids)
+    missing = sum(cell.result_id not in records for cell in plan.wanted)
+    if (before := rows_in(store.folder)) > len(table.rows):
+        tables_kept = (
+            f"the tables in {store.folder} hold {several(before, 'cell')}, of which only {len(table.rows):,} have a "
+            "record that can be read, so they were left as they are. The command that began the sweep trains the "
+            "others again; to do without them, remove cells.csv"
+        )
+        if folder != store.folder:
+            for path in table_files(store.folder):
+                shutil.copyfile(path, folder / path.name)
+        return SweepResult(plan, table, missing, interrupted, problem, tables_kept)
     try:
-        write_cells(store.folder, table)
-        write_summary(store.folder, table)
-        write_effects(store.folder, table)
-        write_curves(store.folder, [curve_path(store.folder, result_id) for result_id in records])
+        write_cells(folder, table)
+        write_summary(folder, table)
+        write_effects(folder, table)
+        write_curves(folder, [curve_path(store.folder, result_id) for result_id in records])
     except OSError as error:
         problem = problem or f"the tables could not be written: {error}"
-    missing = sum(cell.result_id not in records for cell in plan.wanted)
     return SweepResult(plan, table, missing, interrupted, problem)
+
+
+def rows_in(folder: Path) -> int:
+    """How many cells the folder's table holds; 0 where there is none that can be read."""
+    try:
+        return len(read_table(folder).rows)
+    except StoreError:
+        return 0
 
 
 class RunEnd(NamedTuple):
@@ -209,7 +244,7 @@ def run_measures(
         missing = [c for c in unique if c.cell_id not in records or records[c.cell_id].status in FAILURES]
         plan = SweepPlan([], unique, unique, missing, corpora, records)
         if plan.missing:
-            store.begin([], (), corpora.values(), jobs=execution.jobs, backend=execution.backend)
+            store.begin([], (), corpora, jobs=execution.jobs, backend=execution.backend)
         driver = Driver(plan, store, execution, measures, names, work)
         driver.run()
         return RunEnd(driver.interrupted, driver.problem)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import platform
 import time
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.grid.cell_id import DTYPE, Cell
+from sweeps.grid.cell_id import DTYPE, Cell, identify_settings
 from sweeps.grid.fields import GridError, TextConfig
-from sweeps.grid.grid import Grid, cells_of, load_corpora
-from sweeps.store.folder import Store
+from sweeps.grid.grid import Grid, KnownText, cells_of, load_corpora, load_texts, texts_of
+from sweeps.store.folder import CELLS, Store, read_record
 from sweeps.store.record import STATUSES, Record
 from tlab.cost import FORWARD_SHARE, activation_bytes_by_part, step_flops, weight_bytes_by_part
 from tlab.machine import one_blas_thread, peak_memory_mib, total_memory
 from tlab.nn.config import ModelConfig
-from tlab.text.corpora import Corpus
+from tlab.text.corpora import CORPORA, Corpus
 from tlab.training.trainer import Trainer
-from tlab.wording import did_you_mean
+from tlab.wording import did_you_mean, several
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,23 @@ class SweepPlan:
     cells: list[Cell]  # of all grids, aliases included
     wanted: list[Cell]  # those of this run, aliases included
     missing: list[Cell]  # what is left to train, each function once
-    corpora: dict[TextConfig, Corpus]
+    corpora: dict[TextConfig, Corpus]  # of what is left to train, and of the grid of this run
     records: dict[str, Record]  # what is on the disk already: result id -> record
+    notes: list[str] = field(default_factory=list)  # about results on the disk that belong to no cell
 
     @property
     def num_aliases(self) -> int:
         return sum(cell.alias_of is not None for cell in self.wanted)
 
 
-def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), only_again: bool = False) -> SweepPlan:
+def make_plan(
+    grid: Grid | None,
+    store: Store,
+    *,
+    again: Collection[str] = (),
+    only_again: bool = False,
+    moved_to: str | None = None,
+) -> SweepPlan:
     """What this grid asks for and what of it is still to be trained.
 
     Args:
@@ -49,16 +58,24 @@ def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), o
         store: the folder.
         again: statuses, or ids or their beginnings, of cells to train again although they have a result.
         only_again: whether cells that were never started are left for another time.
+        moved_to: where the text of the cells to train again is now; by default where it was.
+
+    Texts are read only where something is to be trained: what is done is known without them.
 
     Raises:
-        GridError: a cell of the grid is not possible, or `again` names no cell.
+        GridError: a cell of the grid is not possible, `again` names no cell, or a text is another one by now.
     """
+    known = store.texts()
+    corpora = {} if grid is None else load_corpora([grid])
+    if grid is not None:
+        grid, corpora = as_named_before(grid, corpora, store, known)
     grids = store.grids if grid is None or grid in store.grids else [*store.grids, grid]
-    corpora = load_corpora(grids)
-    cells = cells_of(grids, corpora)
-    wanted = cells
+    corpora |= load_texts(text for text in texts_of(grids) if text not in corpora and text not in known)
+    cells = cells_of(grids, corpora, known)
+    own_ids, notes = results_elsewhere(cells, store)
+    cells = wanted = as_kept(cells, own_ids)
     if grid is not None and len(grids) > 1:
-        wanted_ids = {cell.cell_id for cell in cells_of([grid], corpora)}
+        wanted_ids = {cell.cell_id for cell in as_kept(cells_of([grid], corpora, known), own_ids)}
         wanted = [cell for cell in cells if cell.cell_id in wanted_ids]
     named = set(chosen_cells([name for name in again if name not in STATUSES], cells))
     records = store.records(cell.result_id for cell in cells)
@@ -68,7 +85,107 @@ def make_plan(grid: Grid | None, store: Store, *, again: Collection[str] = (), o
 
     by_id = {cell.cell_id: cell for cell in cells}
     needed = dict.fromkeys(cell.result_id for cell in wanted)
-    return SweepPlan(grids, cells, wanted, [by_id[i] for i in needed if is_missing(i)], corpora, records)
+    missing = [by_id[i] for i in needed if is_missing(i)]
+    if again:
+        corpora |= texts_to_train_again(missing, corpora, known, moved_to)
+    return SweepPlan(grids, cells, wanted, missing, corpora, records, notes)
+
+
+def as_named_before(
+    grid: Grid, corpora: Mapping[TextConfig, Corpus], store: Store, known: Mapping[TextConfig, KnownText]
+) -> tuple[Grid, dict[TextConfig, Corpus]]:
+    """The grid with the names that its texts have in the folder already: a text that was moved is the same text.
+
+    Raises:
+        GridError: a name stands for another text by now, whose losses cannot be compared with those in the folder.
+    """
+    first_name: dict[str, str] = {}
+    for text, about in known.items():
+        first_name.setdefault(about.sha256, text.corpus)
+    for text, corpus in corpora.items():
+        if text in known and known[text].sha256 != corpus.sha256:
+            before, now = store.manifest["runs"][-1].get("python"), platform.python_version()
+            pythons = (f", Python {before}", f", Python {now}") if text.corpus in CORPORA else ("", "")
+            raise GridError(
+                f"{text.corpus} is another text than the results in {store.folder} are of (sha256 "
+                f"{known[text].sha256[:12]}{pythons[0]}; now {corpus.sha256[:12]}{pythons[1]}), so their losses cannot "
+                "be compared: choose another --out"
+            )
+    renamed = {text.corpus: first_name.get(corpus.sha256, text.corpus) for text, corpus in corpora.items()}
+    if "corpus" not in grid.values or len(set(renamed.values())) < len(renamed):  # the latter: one text under two names
+        return grid, dict(corpora)
+    names = tuple(renamed[name] for name in grid.values["corpus"])
+    grid = dataclasses.replace(grid, values={**grid.values, "corpus": names})
+    return grid, {dataclasses.replace(text, corpus=renamed[text.corpus]): one for text, one in corpora.items()}
+
+
+def results_elsewhere(cells: list[Cell], store: Store) -> tuple[dict[str, str], list[str]]:
+    """Results that are not kept under the id of one of the cells.
+
+    A version of the lab with one field fewer gave the same cell another id; its record has the settings themselves.
+
+    Returns:
+        The id of a cell -> the id that its result is kept under; and what belongs to no cell, in sentences.
+    """
+    ids = {cell.cell_id for cell in cells}
+    own_ids, of_other_texts, unreadable = {}, Counter(), 0
+    texts = {cell.corpus_sha256 for cell in cells}
+    for result_id in store.result_ids() - ids:
+        record = read_record(store.folder, result_id)
+        if record is None:
+            unreadable += 1
+        elif (today := identify_settings(record.settings, record.corpus_sha256)) in ids:
+            own_ids[today] = result_id
+        else:
+            of_other_texts[record.corpus_sha256] += record.corpus_sha256 not in texts
+    notes = [
+        f"{several(count, 'record')} in {CELLS}/ {'is' if count == 1 else 'are'} of another text (sha256 {sha256[:12]})"
+        for sha256, count in of_other_texts.items()
+        if count
+    ]
+    if unreadable:
+        notes.append(f"{several(unreadable, 'file')} in {CELLS}/ cannot be read as the record of a cell")
+    return own_ids, notes
+
+
+def as_kept(cells: list[Cell], own_ids: Mapping[str, str]) -> list[Cell]:
+    """The cells under the ids that their results are kept under."""
+    if not own_ids:
+        return cells
+    return [
+        dataclasses.replace(
+            cell,
+            cell_id=own_ids.get(cell.cell_id, cell.cell_id),
+            alias_of=cell.alias_of and own_ids.get(cell.alias_of, cell.alias_of),
+        )
+        for cell in cells
+    ]
+
+
+def texts_to_train_again(
+    cells: Iterable[Cell],
+    corpora: Mapping[TextConfig, Corpus],
+    known: Mapping[TextConfig, KnownText],
+    moved_to: str | None,
+) -> dict[TextConfig, Corpus]:
+    """The texts of cells that are asked for by their outcome, not by a grid that names a text.
+
+    Raises:
+        GridError: a text is not there, or is another one by now.
+    """
+    found = {}
+    for text in dict.fromkeys(cell.text for cell in cells if cell.text not in corpora):
+        place = text if moved_to is None else dataclasses.replace(text, corpus=moved_to)
+        try:
+            (found[text],) = load_texts([place]).values()
+        except GridError as error:
+            raise GridError(f"{error}. If the text was moved, say where to with --corpus") from error
+        if found[text].sha256 != known[text].sha256:
+            raise GridError(
+                f"{place.corpus} is another text than these cells were trained on (sha256 {known[text].sha256[:12]}, "
+                f"now {found[text].sha256[:12]}); name that one with --corpus"
+            )
+    return found
 
 
 def chosen_cells(names: Iterable[str], cells: Sequence[Cell]) -> list[str]:

@@ -20,20 +20,22 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from sweeps.grid.cell_id import SCHEMA
-from sweeps.grid.grid import Grid
+from sweeps.grid.grid import Grid, KnownText, texts_of
 from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import about_corpus, provenance
 from sweeps.store.record import CurveRow, Record
 from tlab.files import write_atomically
+from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
@@ -140,6 +142,17 @@ class Store:
     def grids(self) -> list[Grid]:
         return [Grid.from_json(content) for content in self.manifest["grids"]]
 
+    def texts(self) -> dict[TextConfig, KnownText]:
+        """The texts of the grids as they were when they were last read: what the runs noted about them."""
+        listed, found = texts_of(self.grids), {}
+        for run in self.manifest["runs"]:
+            # Runs of 0.1 noted the texts of all grids there were, in this order, without the grids' names for them.
+            for text, about in itertools.zip_longest(listed, run.get("corpora", ())):
+                if about is not None and "vocab_size" in about:
+                    text = TextConfig(about["corpus"], about["tokenizer"]) if "corpus" in about else text
+                    found[text] = KnownText(about["sha256"], about["vocab_size"])
+        return {text: found[text] for text in listed if text in found}
+
     # ------------------------------------------------------------------------------------------------ a run
 
     def make_folder(self) -> None:
@@ -155,7 +168,7 @@ class Store:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error
 
     def begin(
-        self, grids: Iterable[Grid], command: Sequence[str], corpora: Iterable[Corpus], **about: Any
+        self, grids: Iterable[Grid], command: Sequence[str], corpora: Mapping[TextConfig, Corpus], **about: Any
     ) -> dict[str, Any] | None:
         """Note in the manifest that these grids are run now, by what and where; -> what it says of the last run.
 
@@ -174,7 +187,7 @@ class Store:
                 "grid": contents[-1] if contents else None,
                 **about,
                 **provenance(),
-                "corpora": [about_corpus(corpus) for corpus in corpora],
+                "corpora": [about_corpus(text, corpus) for text, corpus in corpora.items()],
             }
         )
         try:
@@ -192,12 +205,16 @@ class Store:
     def records(self, result_ids: Iterable[str]) -> dict[str, Record]:
         """The records of those cells that are done, without their settings, which the cells have."""
         found = {}
-        present = names_in(self.folder / CELLS)
+        present = self.result_ids()
         for result_id in dict.fromkeys(result_ids):
             record = read_record(self.folder, result_id) if result_id in present else None
             if record is not None:
                 found[result_id] = dataclasses.replace(record, settings={})
         return found
+
+    def result_ids(self) -> set[str]:
+        """The ids of all results on the disk, readable or not."""
+        return names_in(self.folder / CELLS)
 
     def started(self) -> dict[str, int]:
         """The cells that were started and have not come back -> how often they were started."""
@@ -217,6 +234,7 @@ class Store:
 
 
 def names_in(folder: Path) -> set[str]:
+    """The ids that the files of a folder are named after."""
     try:
         return {name[: -len(".json")] for name in os.listdir(folder) if name.endswith(".json") and name[0] != "."}
     except OSError:

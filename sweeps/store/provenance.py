@@ -16,6 +16,7 @@ from typing import Any
 
 from sweeps.grid.cell_id import DTYPE
 from tlab.machine import environment
+from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +127,7 @@ def without_folders(value: Any) -> Any:
     return FOLDERS_OF_PATH.sub(r"\1", value) if isinstance(value, str) else value
 
 
-def about_corpus(corpus: Corpus) -> dict[str, Any]:
-    """The corpus's own record, with the vocabulary's size in place of the vocabulary."""
-    about = corpus.describe()
-    return {**about, "tokenizer": corpus.tokenizer.to_json()["tokenizer"], "vocab_size": corpus.tokenizer.vocab_size}
+def about_corpus(text: TextConfig, corpus: Corpus) -> dict[str, Any]:
+    """The corpus's own record, with the grid's name for it, and the vocabulary's size in place of the vocabulary."""
+    about = {**corpus.describe(), "corpus": text.corpus, "tokenizer": text.tokenizer}
+    return {**about, "vocab_size": corpus.tokenizer.vocab_size}

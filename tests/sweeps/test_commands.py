@@ -153,7 +153,7 @@ def test_a_plan_of_a_width_beyond_all_bounds_is_refused_at_once(capsys):
 def test_a_plan_of_aliases_of_an_earlier_grid_counts_them_and_says_of_what(small, folder):
     store = Store(folder)
     store.make_folder()
-    store.begin([small(norm=("none",), residual=("post",))], [], [])  # its driver was killed before it trained any
+    store.begin([small(norm=("none",), residual=("post",))], [], {})  # its driver was killed before it trained any
     plan = make_plan(small(norm=("none",), residual=("pre",)), store)
     told = plan_details(plan.grids[-1], plan)
     assert "residual=pre: as residual=post" in told
