@@ -53,6 +53,19 @@ def batch(rng):
     return rng.integers(0, 11, (2, 5, 8))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_goes_on_with_threads_of_its_own(verse):
+    trainer = trainer_on(verse, ComputeConfig(threads=2))
+    next(iter(trainer))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # a helper that is not there would be waited for to the end of time
+        list(trainer)
+        os._exit(0 if trainer.finished else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 # --- right ---
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -58,12 +59,19 @@ class BatchThreads:
         self.replicas = [model.replica(grad, recompute=compute.recompute) for grad in grads]
         if not compute.recompute:
             self.replicas[0] = model
-        # The caller's own thread does the first part. Idle helpers end with the pool, when nobody holds it any more.
         self.pool: ThreadPoolExecutor | None = None
-        if self.threads > 1:
-            from concurrent.futures import ThreadPoolExecutor  # takes time, and most runs have one thread
+        self.pool_process = 0
 
-            self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")
+    def helpers(self) -> ThreadPoolExecutor:
+        """The threads beside the caller's own, which does the first part; a forked child has none, and makes its own.
+
+        Idle ones end with the pool, when nobody holds it any more.
+        """
+        from concurrent.futures import ThreadPoolExecutor  # takes time, and most runs have one thread
+
+        if self.pool is None or self.pool_process != os.getpid():
+            self.pool, self.pool_process = ThreadPoolExecutor(self.threads - 1, "tlab-batch"), os.getpid()
+        return self.pool
 
     def accumulate_gradients(self, ids: Ids, targets: Ids) -> float:
         """Add the gradients of one batch, (B, T) each, to the model's; -> its mean loss in nats per token."""
@@ -98,9 +106,11 @@ class BatchThreads:
         An error, or Ctrl-C, is raised after every thread has finished its current item: none keeps working.
         """
         with one_blas_thread():
-            if self.pool is None:
+            if self.threads == 1:
                 return [task(item) for item in items]
             from concurrent.futures import wait
+
+            pool = self.helpers()
 
             errors: Any = np.geterr()  # the caller's; NumPy keeps them for each thread
             stop = threading.Event()
@@ -112,7 +122,7 @@ class BatchThreads:
             others: list[Future[list[Result]]] = []
             try:
                 with defer_interrupt():
-                    others += [self.pool.submit(serve, i) for i in range(1, self.threads)]
+                    others += [pool.submit(serve, i) for i in range(1, self.threads)]
                 results = [serve(0)]
             except BaseException:
                 stop.set()
