@@ -82,7 +82,7 @@ MUTATIONS = [
     # decoder
     ("nn/decoder.py", "shrink[:C] = attention.scale", "shrink[C:] = attention.scale"),
     ("nn/decoder.py", "begin, end = cache.begin, cache.end + 1", "begin, end = 0, cache.end + 1"),
-    ("nn/decoder.py", "if not flat.dot(flat) < NO_MAX_SHIFT_BELOW_NORM * NO_MAX_SHIFT_BELOW_NORM:", "if False:"),
+    ("nn/decoder.py", "if not is_moderate:\n            scores -= np.max", "if False:\n            scores -= np.max"),
     ("nn/decoder.py", 'if "scores" in position.acts_on:', "if False:"),
     ("nn/decoder.py", "self.values[:, cache.end : end] = heads[2]", "self.values[:, cache.end : end] = key"),
     ("nn/decoder.py", "position.rotate(heads[0], heads[1], cache.position)", "position.rotate(heads[0], heads[1], cache.end)"),

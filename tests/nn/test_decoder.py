@@ -78,6 +78,26 @@ def test_scores_too_large_for_a_bare_exp_are_no_trouble(position, rng):
     assert np.isfinite(decoded(in_float32(model), tokens)).all()
 
 
+def test_the_largest_score_may_be_one_that_a_penalty_hides(rng):
+    """A far key that would have weight 1 without ALiBi's penalty has none with it, and the others all the more."""
+    config = tiny(vocab_size=2, context_length=500, hidden_dim=16, num_layers=1, num_heads=8, norm="none",
+                  position="alibi", activation="relu", embedding_scale=1.0, bias=False, tied=False)  # fmt: skip
+    model = Transformer(config)
+    for param in model.parameters.values():
+        param.data[...] = 0.01
+    embedding, qkv = (model.parameters[name].data for name in ("embedding.weight", "blocks.0.attention.qkv.weight"))
+    embedding[...] = np.eye(2, 16)
+    qkv[...] = 0
+    root = 2**0.25
+    qkv[1, 0:16:2] = 12 * root  # what the second token asks for
+    qkv[0, 16:32:2] = 12 * root  # the first one has much of,
+    qkv[1, 16:32:2] = -8 * root  # and it has little itself
+    qkv[:, 32:] = 1
+    tokens = [0] + [1] * 490
+    full, _ = model.forward(np.array([tokens]))
+    assert decoded(model, tokens)[-1] == pytest.approx(full[0, -1], rel=1e-5)
+
+
 class PlainNorm(Norm):
     """LayerNorm as somebody would write it who never heard of decoding."""
 

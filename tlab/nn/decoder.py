@@ -128,13 +128,14 @@ class AttentionStep:
 
         scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (H, 1, S)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
-        # root of the sum of all squares, which is known in a third of the time. A penalty comes after that, as in
-        # `masked_softmax`: it makes scores smaller, but never the token's own.
+        # root of the sum of all squares, which is known in a third of the time. A penalty makes scores smaller, but
+        # never the token's own; so it matters for the maximum, and not for whether one is needed.
         flat = scores.reshape(-1)
-        if not flat.dot(flat) < NO_MAX_SHIFT_BELOW_NORM * NO_MAX_SHIFT_BELOW_NORM:
-            scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+        is_moderate = flat.dot(flat) < NO_MAX_SHIFT_BELOW_NORM * NO_MAX_SHIFT_BELOW_NORM
         if "scores" in position.acts_on:
             scores += position.score_bias(1, end - begin, scores.dtype)
+        if not is_moderate:
+            scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
         weights = np.exp(scores, out=scores)
         attended = np.matmul(weights, self.values[:, begin:end])  # (H, 1, D)
         attended /= weights.dot(self.ones[: end - begin])
