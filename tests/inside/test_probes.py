@@ -368,6 +368,59 @@ def test_dead_and_unbent_units_are_counted(make, corpus):
     assert row.dead == pytest.approx(3 / row.units) and row.unbent == pytest.approx(2 / row.units)
 
 
+def test_in_a_layer_that_is_wholly_dead_all_units_are(make, corpus):
+    checkpoint = make(activation="relu")
+    checkpoint.weights["blocks.0.mlp.up.bias"][:] = -100
+    first, second = probe("units", checkpoint, TEXT, corpus)
+    assert (first.dead, first.rms) == (1.0, 0.0) and second.dead < 1
+
+
+@pytest.mark.parametrize("kind", ["attention", "mlp"])
+@pytest.mark.parametrize("norm", ["layernorm", "rmsnorm"])
+def test_what_a_whole_part_carries_over_is_what_it_added_there(make, corpus, norm, kind):
+    checkpoint = make(residual="sandwich", norm=norm)
+    here, there = (Subject(checkpoint, text, corpus) for text in (TEXT, TEXT.replace("t", "j")))
+    rows = probe("patch", checkpoint, TEXT, corpus, other=there.text, token="a", versus="b")
+    a, b = (corpus.tokenizer.encode(token)[0] for token in "ab")
+
+    def edit(layer, sublayer, trace):
+        block = there.trace.blocks[layer]
+        other = block.attention_residual if sublayer == "attention" else block.mlp_residual
+        return other.branch.added if (layer, sublayer) == (1, kind) else trace.added
+
+    logits = here.model.forward(here.ids[None], edit=edit)[0][0, -1]
+    before = here.trace.logits[0, -1]
+    row = next(row for row in rows if row.part == f"{kind}.1")
+    assert row.logit == pytest.approx((logits[a] - logits[b]) - (before[a] - before[b]))
+
+
+def test_heads_carry_over_what_the_norm_made_of_them_there(make, corpus):
+    checkpoint = make(residual="sandwich", norm="rmsnorm", bias=False)
+    subject = Subject(checkpoint, TEXT, corpus)
+    other = subject.model.forward((subject.ids[None] + 1) % 20)[1]
+    heads = {Part(0, "attention", h): INTERVENTIONS["patch"]() for h in range(checkpoint.model_config.num_heads)}
+    whole = {Part(0, "attention"): INTERVENTIONS["patch"]()}
+    by_heads, at_once = (run_changed(subject.model, subject.ids[None], each, other)[0] for each in (heads, whole))
+    assert by_heads == pytest.approx(at_once)
+
+
+@pytest.mark.parametrize("name", ["says", "circuits"])
+def test_in_post_ln_the_scales_of_the_streams_norms_count(make, corpus, name):
+    model = make(residual="post", norm="rmsnorm", num_layers=1, tied=False).model()
+    block = model.blocks[0]
+    scale = block.mlp_branch.norm_sum.scale.data  # the last norm before the head
+    options = {"top": 50} if name == "says" else {}
+    before = probe(name, checkpoint_of(model, corpus), TEXT, **options)
+    model.parameters["head.weight"].data[...] *= scale[:, None]
+    if name == "circuits":
+        model.parameters["head.weight"].data[...] *= block.attention_branch.norm_sum.scale.data[:, None]
+        block.attention_branch.norm_sum.scale.data[...] = 1
+    scale[...] = 1
+    after = probe(name, checkpoint_of(model, corpus), TEXT, **options)
+    number = "logit" if name == "says" else "copying"
+    assert [getattr(row, number) for row in before] == pytest.approx([getattr(row, number) for row in after], abs=1e-6)
+
+
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_the_histogram_counts_everything_once_beside_the_curve(make, corpus, activation):
     rows = probe("activations", make(activation=activation), TEXT, corpus, bins=8)

@@ -90,6 +90,7 @@ class Intervention:
     """The contract: what the part puts out instead, (B, T, C)."""
 
     needs_reference: ClassVar[bool] = False
+    keeps_norm: ClassVar[bool] = True  # whether the norm of what was added is held as it is here
     kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")  # the kinds of part that it applies to
 
     def apply(self, context: Context) -> Array:
@@ -134,9 +135,13 @@ class Scale(Intervention):
 
 @INTERVENTIONS.add("patch", label="patch from another text", formula=r"c_\mathrm{other}")
 class Patch(Intervention):
-    """Adds what the part added in another text, place by place; the two texts need the same number of tokens."""
+    """Adds what the part added in another text, place by place; the two texts need the same number of tokens.
+
+    Where a norm follows, as in Sandwich-LN, it is what that norm made of it there.
+    """
 
     needs_reference = True
+    keeps_norm = False
 
     def apply(self, context: Context) -> Array:
         output = context.reference_output()
@@ -180,6 +185,12 @@ def part_output(block: Block, trace: Any, part: Part) -> Array:
 # --- running ---
 
 
+def branch_trace(trace: Trace, layer: int, kind: str) -> BranchTrace:
+    """What attention or the MLP of a layer left in a pass."""
+    block = trace.blocks[layer]
+    return (block.attention_residual if kind == "attention" else block.mlp_residual).branch
+
+
 def run_changed(
     model: Transformer, ids: Ids, changes: Mapping[Part, Intervention], reference: Trace | None = None
 ) -> tuple[Array, Trace]:
@@ -209,9 +220,19 @@ def run_changed(
         for part, change in changes.items():
             if (part.layer, part.kind) == (layer, kind):
                 output = part_output(block, trace.sublayer, part)
-                difference = change.apply(Context(output, part, block, trace.sublayer, reference)) - output
-                if branch.norm_out is not None:
-                    difference = linearized(branch.norm_out, difference, trace.norm_out)
+                changed = change.apply(Context(output, part, block, trace.sublayer, reference))
+                if branch.norm_out is None:
+                    difference = changed - output
+                elif change.keeps_norm or reference is None:
+                    difference = linearized(branch.norm_out, changed - output, trace.norm_out)
+                else:
+                    there = branch_trace(reference, layer, kind)
+                    difference = (
+                        there.added - trace.added  # with what the norm makes of the bias, which is no head's
+                        if part.unit is None
+                        else linearized(branch.norm_out, changed, there.norm_out)
+                        - linearized(branch.norm_out, output, trace.norm_out)
+                    )
                 added = added + difference
         return added
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -229,6 +230,18 @@ def fixed(norm: Norm, rows: Array) -> Array:
     return linearized(norm, rows, NormCache(rows, np.ones((len(rows), 1), rows.dtype)))
 
 
+def passed(norms: Iterable[Norm | None], rows: Array) -> Array:
+    """What several norms do to rows (N, C), one after another."""
+    for norm in norms:
+        rows = rows if norm is None else fixed(norm, rows)
+    return rows
+
+
+def norms_of_stream(model: Transformer) -> list[Norm | None]:
+    """The norm of the stream itself after each sublayer, attention and MLP in turns; None where there is none."""
+    return [branch.norm_sum for block in model.blocks for branch in (block.attention_branch, block.mlp_branch)]
+
+
 def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Array, Array, Array]:
     """Q, K, V (C, D) and O (D, C) of one head in float64, with the fixed parts of the norms around attention."""
     block, C, D = model.blocks[layer], model.config.hidden_dim, model.config.head_dim
@@ -262,16 +275,17 @@ class CircuitsProbe(Probe):
         model = subject.model
         embedded = model.embedding.weight.data.astype(np.float64)  # (V, C)
         unembedded = unembedding(model).astype(np.float64)  # (C, V)
-        if model.final_norm is not None:
-            unembedded = fixed(model.final_norm, np.eye(len(unembedded))) @ unembedded
+        on_the_way, unit = norms_of_stream(model), np.eye(len(unembedded))
         table = []
         for layer, (block, trace) in enumerate(zip(model.blocks, subject.trace.blocks, strict=True)):
             check_reading(block.layout, block.attention_branch, trace.attention_residual)
+            read = embedded @ passed(on_the_way[: 2 * layer], unit)
+            written = passed((*on_the_way[2 * layer :], model.final_norm), unit) @ unembedded
             for head in range(model.config.num_heads):
                 queries, keys, values, out = head_matrices(model, layer, head)
                 # The V x V circuits have the same eigenvalues but zeros as these small D x D ones.
-                copying = positive_share(out @ unembedded @ embedded @ values)
-                matching = positive_share(keys.T @ embedded.T @ embedded @ queries)
+                copying = positive_share(out @ written @ read @ values)
+                matching = positive_share(keys.T @ read.T @ read @ queries)
                 size = np.linalg.norm(queries @ keys.T) / np.sqrt(model.config.head_dim)
                 table.append(CircuitRow(f"{layer}.{head}", copying, matching,
                                         float(np.linalg.norm(values @ out)), float(size)))  # fmt: skip

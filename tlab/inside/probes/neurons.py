@@ -10,7 +10,7 @@ import numpy as np
 from tlab.config import option
 from tlab.inside.contributions import unembedding
 from tlab.inside.held_out import windows
-from tlab.inside.probes.heads import fixed
+from tlab.inside.probes.heads import norms_of_stream, passed
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.mlp import MlpTrace
@@ -112,8 +112,7 @@ class SaysProbe(Probe):
         model = subject.model
         block = model.blocks[self.layer]
         row = block.mlp.down.weight.data[self.neuron][None]  # (1, C)
-        for norm in (block.mlp_branch.norm_out, model.final_norm):
-            row = fixed(norm, row) if norm is not None else row
+        row = passed((block.mlp_branch.norm_out, *norms_of_stream(model)[2 * self.layer + 1 :], model.final_norm), row)
         logits = (row @ unembedding(model))[0]
         logits = logits - logits.mean()
         order = np.argsort(-logits, kind="stable")
@@ -157,7 +156,8 @@ class UnitsProbe(Probe):
             hidden, bent = block.mlp.hidden, bend(block.mlp)
             rms = float(np.sqrt(np.mean(hidden * hidden)))
             largest, lowest = np.abs(hidden).max((0, 1)), bent.min((0, 1))  # (F,)
-            dead, unbent = float((largest < DEAD * rms).mean()), float((lowest > UNBENT).mean())
+            # Not less than: in a layer that is silent both sides are 0.
+            dead, unbent = float((largest <= DEAD * rms).mean()), float((lowest > UNBENT).mean())
             table.append(UnitsRow(layer, hidden.shape[-1], dead, unbent, float((bent > 0).mean()), rms))
         return table
 
