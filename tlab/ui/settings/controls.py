@@ -22,6 +22,7 @@ from tlab.config import Option, options
 from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
+from tlab.text.corpora import with_plain_lines
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import MAX_NAME_LENGTH
@@ -313,7 +314,7 @@ def decoded(content: bytes, most: int) -> str:
         raise ValueError("This file contains null bytes, so it is not text. Save it as plain text in UTF-8.")
     if len(text) > most:
         raise ValueError(f"This text has {len(text):,} characters; {most:,} are allowed. Take a part of it.")
-    return text.replace("\r\n", "\n")
+    return with_plain_lines(text)
 
 
 def corpus_words(name: str) -> str:
