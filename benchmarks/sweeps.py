@@ -23,9 +23,8 @@ from sweeps.run.driver import Execution, run_sweep
 from sweeps.run.plan import make_plan, work_of
 from sweeps.run.train_cell import curve_points, loss_summary, train_cell
 from sweeps.store.folder import Store, add_record, mark_started
-from tlab.machine import peak_memory_mib
+from tlab.machine import VERSION, peak_memory_mib
 from tlab.training.trainer import Trainer
-from tlab.version import VERSION
 
 TINY = {"context_length": (8,), "hidden_dim": (8,), "num_heads": (2,), "num_layers": (1,), "corpus": ("brackets",)}
 EFFICIENCY, OVERHEAD, PLAN_SECONDS, STATUS_SECONDS, GROWTH_MIB = 0.9, 0.02, 5.0, 2.0, 10.0

@@ -25,6 +25,7 @@ from sweeps.run.plan import SweepPlan, estimate_cost, make_plan
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
 from sweeps.store.record import FAILURES
+from tlab.cli.output import lasting_output, prepare_streams, words_typed
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tlab.text.corpora import DEFAULT_CORPUS, CorpusError
 from tlab.training.config import TrainConfig
@@ -46,13 +47,15 @@ class GridArgs:
     """Updates in each run; short for --set steps=N."""
     corpus: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=f"(default: {DEFAULT_CORPUS})")] = None
     """A registered corpus, or the path of a UTF-8 text file."""
-    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ and the name)")] = None
+    out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ and the name)")] = None
     """Where the results go, and where an earlier part of them is."""
 
     def grid(self) -> Grid:
         return parse_grid(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None)
 
     def store(self, grid: Grid) -> Store:
+        if self.out == "":
+            raise GridError("--out is empty, and names no folder; leave it out or give a path")
         return Store(self.out or Path("results") / (Path(self.sweep).stem or "-".join(grid.axes) or "seeds"))
 
 
@@ -227,10 +230,12 @@ AnyCommand = Union[tuple(Annotated[command, subcommand(name)] for name, command 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> int:
     """Run one command; -> the exit code: 0 all well, 1 some cells failed, 2 wrong usage, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    prepare_streams()
+    argv = words_typed() if argv is None else list(argv)
     try:
-        command = tyro.cli(AnyCommand, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
-        return command.execute(argv)
+        with lasting_output():
+            command = tyro.cli(AnyCommand, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
+            return command.execute(argv)
     except (GridError, StoreError, LockedError, FindingsError, CorpusError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

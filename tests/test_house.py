@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 # Lower floors first. A file may import from the floors below its own, and from its own room (entry) alone on its floor.
 FLOORS = [
-    ["tlab.wording", "tlab.version"],
+    ["tlab.wording", "tlab.cli.output"],
     ["tlab.types", "tlab.files", "tlab.machine", "tlab.registry", "tlab.training.records"],
     ["tlab.nn.params", "tlab.config"],
     [
@@ -72,6 +72,7 @@ FLOORS = [
     ["sweeps.report", "sweeps.findings", "sweeps.console"],
     ["sweeps.__main__"],
     ["tlab.cli.commands"],
+    ["tlab.__main__"],
 ]
 
 

@@ -2,6 +2,7 @@
 
 from tlab.config import ConfigError
 from tlab.generate import generate, generate_samples
+from tlab.machine import VERSION
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.text import load_corpus
@@ -9,7 +10,6 @@ from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.records import StepRecord
 from tlab.training.trainer import Trainer
-from tlab.version import VERSION
 
 __version__ = VERSION
 

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tlab.registry import Registry
-from tlab.wording import did_you_mean
+from tlab.wording import did_you_mean, number
+
+MAX_COUNT = 2**63 - 1  # what no array can count is more
 
 
 class ConfigError(ValueError):
@@ -44,11 +46,14 @@ class Option:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return None
         too_low = value < self.low or (value == self.low and not self.low_is_allowed)
-        too_large = value > self.high or (isinstance(value, int) and value >= 2**63)  # what no array can count
-        if too_low or too_large or (isinstance(value, float) and not math.isfinite(value)):
-            lower = f"{'at least' if self.low_is_allowed else 'more than'} {self.low:g}"
-            upper = f" and at most {self.high:g}" if self.high < math.inf else ""
-            return f"must be {lower}{upper}"
+        high = min(self.high, MAX_COUNT) if isinstance(value, int) else self.high
+        if too_low or value > high or (isinstance(value, float) and not math.isfinite(value)):
+            limits = []
+            if self.low > -math.inf:
+                limits.append(f"{'at least' if self.low_is_allowed else 'more than'} {number(self.low)}")
+            if self.high < math.inf or value > high:
+                limits.append(f"at most {number(high)}")
+            return f"must be {' and '.join(limits) or 'finite'}"
         return None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tlab.version import VERSION
+VERSION = "0.1.0"  # of the lab
 
 # --- threads ---
 

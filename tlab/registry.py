@@ -6,6 +6,8 @@ line offer it, the sweep can grid over it, the tests run on it, the README lists
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
@@ -38,7 +40,12 @@ class Entry(Generic[Component]):
     @property
     def summary(self) -> str:
         """The first line of the class's docstring: one plain sentence."""
-        return (self.component.__doc__ or "").strip().partition("\n")[0]
+        return self.description.partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The class's docstring; nothing under `python -OO`, where a dataclass has its signature in place of one."""
+        return "" if sys.flags.optimize > 1 else inspect.cleandoc(self.component.__doc__ or "")
 
 
 class Registry(Mapping[str, Component]):

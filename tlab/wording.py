@@ -10,6 +10,11 @@ def several(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def number(value: float) -> str:
+    """4294967295 and 1e-05, neither 4.3e+09 nor 1.0."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them: 20 ms, 3.2 s, 14 s, 2.5 min, 13 min, 3.0 h."""
     if seconds < 0.1:

@@ -90,6 +90,8 @@ def every_key(field: str, place: str) -> tuple[str, ...]:
 
 
 def first_seeds(number: Any, place: str) -> tuple[int, ...]:
+    if isinstance(number, list):
+        raise GridError(f"{place} is how many, from 0 on; to name them, write seed = {number} in [set]")
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise GridError(f"{place} {number!r}: must be a number and at least 1")
     return tuple(range(number))
@@ -109,7 +111,7 @@ def values_from_file(name: str) -> Values:
     """
     path = GRID_PRESETS.get(name) or Path(name)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a mark first
     except FileNotFoundError:
         raise GridError(
             f"{name!r} is neither a preset nor a file; presets are {', '.join(GRID_PRESETS)}."

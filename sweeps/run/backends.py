@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
@@ -85,6 +86,8 @@ def dask(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTask
             options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
             cluster: Any = stack.enter_context(LocalCluster(n_workers=jobs, **options))
             scheduler = cluster.scheduler_address
+        if not re.fullmatch(r"(\w+://)?[^/:]+:\d+", scheduler or ""):
+            raise BackendError(f"{scheduler!r} is no address of a dask scheduler, such as tcp://host:8786")
         try:
             client = stack.enter_context(Client(scheduler, timeout=10, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:

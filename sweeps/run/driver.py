@@ -42,6 +42,7 @@ from sweeps.store.folder import (
 from sweeps.store.lock import driver_file, locked
 from sweeps.store.provenance import changed_since, source_hash
 from sweeps.store.record import FAILURES, KILLED, Record, lost_record
+from tlab.cli.terminal import END_SIGNALS
 from tlab.wording import did_you_mean, several
 
 ATTEMPTS = 3  # of a cell whose process dies
@@ -429,7 +430,7 @@ def is_from_interrupt(error: BaseException) -> bool:
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does. Only a main thread receives signals; in others nothing is done."""
+    """Let other ends do what Ctrl-C does. Only a main thread receives signals; in others nothing is done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -437,8 +438,12 @@ def signals_as_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    usual = signal.signal(signal.SIGTERM, interrupt)
+    usual = {number: signal.getsignal(number) for number in END_SIGNALS if number != signal.SIGINT}
+    caught = {number: handler for number, handler in usual.items() if handler is not signal.SIG_IGN}  # as by nohup
+    for number in caught:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, usual)
+        for number, handler in caught.items():
+            signal.signal(number, handler)

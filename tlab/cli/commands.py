@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,12 +20,13 @@ from tlab.cli.flags import (
     parse,
     text_and_model,
 )
+from tlab.cli.output import lasting_output, prepare_streams, words_typed
 from tlab.config import Config, ConfigError, options
+from tlab.machine import VERSION
 from tlab.nn.config import ModelConfig
 from tlab.text import default_prompt, load_corpus
 from tlab.text.config import TextConfig
 from tlab.training.config import ComputeConfig, TrainConfig
-from tlab.version import VERSION
 
 if TYPE_CHECKING:
     from tlab.inside import Probe
@@ -54,18 +54,25 @@ def train(values: Any, argv: Sequence[str]) -> int:
         folder = Path(run.resume)
         folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
         trainer = resumed(folder, values, flags_given(argv))
+        if trainer.finished and not run_folder.has_plot(folder):  # it was killed between its last step and its end
+            kept = run_folder.save_state(folder, trainer)
+            run_folder.save_plot(folder, trainer)
+            return terminal.conclude(trainer, folder, kept)
+        refuse_finished(trainer, folder)
     prompt = run.prompt if run.prompt is not None else default_prompt(trainer.corpus.tokenizer)
+    terminal.check_prompt(prompt, trainer.corpus.tokenizer)
     terminal.sample(trainer, prompt, 0)  # an invalid prompt is an error now, not after some hundred steps
     if folder is None:
         folder = run_folder.new_folder(run.out, trainer.corpus.name)
 
-    terminal.introduce(trainer, folder)
-    with one_blas_thread(), terminal.stop_request() as stop_requested:  # a step's threads are the trainer's
-        run_folder.save_config(folder, trainer)
-        terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
-        kept = run_folder.save_state(folder, trainer)
-        run_folder.save_plot(folder, trainer)
-    return terminal.conclude(trainer, folder, kept)
+    with lasting_output():
+        terminal.introduce(trainer, folder)
+        with one_blas_thread(), terminal.stop_request() as stop_requested:  # a step's threads are the trainer's
+            run_folder.save_config(folder, trainer)
+            terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
+            kept = run_folder.save_state(folder, trainer)
+            run_folder.save_plot(folder, trainer)
+        return terminal.conclude(trainer, folder, kept)
 
 
 def flags_given(argv: Sequence[str]) -> dict[str, str]:
@@ -78,7 +85,7 @@ def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
     """The trainer of an earlier run, `given` the flags that were typed.
 
     Raises:
-        ConfigError: flags that belong to a new run, a text that cannot be had, or a run that has nothing left to do.
+        ConfigError: flags that belong to a new run, or a text that cannot be had.
         CheckpointError: no usable checkpoint, or the text is another one.
     """
     from tlab.training.checkpoint import Checkpoint
@@ -95,11 +102,13 @@ def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
         corpus = load_corpus(name, trained_on["tokenizer"]["tokenizer"])
     except ValueError as error:
         raise ConfigError(f"{error}. To resume, name the text of the run with --corpus") from error
-    trainer = Trainer.resume(checkpoint, corpus, compute=resumed_compute(folder, checkpoint.compute, values, given))
+    return Trainer.resume(checkpoint, corpus, compute=resumed_compute(folder, checkpoint.compute, values, given))
+
+
+def refuse_finished(trainer: Trainer, folder: Path) -> None:
     if trainer.finished:
         why = trainer.divergence or f"all of its {trainer.train_config.steps} steps are made"
         raise ConfigError(f"the run in {folder} has nothing left to do ({why}); start a new one for more")
-    return trainer
 
 
 def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dict[str, str]) -> ComputeConfig:
@@ -118,7 +127,7 @@ def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dic
 
 
 def generate(values: Any, argv: Sequence[str]) -> int:
-    from tlab.cli.terminal import visible
+    from tlab.cli.terminal import check_prompt, visible
     from tlab.generate import generate_samples
     from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import Checkpoint
@@ -127,6 +136,7 @@ def generate(values: Any, argv: Sequence[str]) -> int:
     checkpoint = Checkpoint.load(values.folder)
     if sampling["prompt"] is None:
         sampling["prompt"] = default_prompt(checkpoint.tokenizer)
+    check_prompt(sampling["prompt"], checkpoint.tokenizer)
     rows = generate_samples(checkpoint.model(), checkpoint.tokenizer, **sampling)
     shown = visible if sys.stdout.isatty() else str
     prompt = shown(sampling["prompt"]).lstrip("\n")
@@ -167,13 +177,15 @@ def check(values: Any, argv: Sequence[str]) -> int:
 
 def info(values: Any, argv: Sequence[str]) -> int:
     from tlab import cost
+    from tlab.text.overlap import overlap_sentence
 
-    _, config = text_and_model(values)
+    corpus, config = text_and_model(values)
     training, compute = TrainConfig(**vars(values.training)), ComputeConfig(**vars(values.compute))
     parameters = {row.part: row.parameters for row in cost.parameters_by_part(config)}
     flops = {row.part: row for row in cost.flops_by_part(config, training.batch_size)}
     none = cost.PartFlops("", 0, 0)
     total = cost.PartFlops("total", sum(f.forward for f in flops.values()), sum(f.training for f in flops.values()))
+    print(f"Text {corpus.name}: {corpus.size:,} characters. {overlap_sentence(corpus)}.")
     print(
         f"One step: {training.batch_size} x {config.context_length} tokens. Operations are those of matrix products.\n"
     )
@@ -246,6 +258,7 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
     from tlab.files import as_csv
     from tlab.inside import Subject
     from tlab.inside.over_time import curves, over_time
+    from tlab.inside.probing import trained_on
     from tlab.inside.tables import as_text
     from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import Checkpoint
@@ -254,7 +267,8 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
     kind = entry.component
     reading, asked = ReadConfig(**vars(values.reading)), kind(**vars(values.probe))
     checkpoint = Checkpoint.load(values.folder)
-    subject = Subject(checkpoint, reading.text or "")
+    corpus = trained_on(checkpoint, reading.corpus) if reading.corpus is not None else None
+    subject = Subject(checkpoint, reading.text or "", corpus)
     if reading.text is None:
         held_out = subject.corpus.validation[: checkpoint.model_config.context_length]
         subject = Subject(checkpoint, checkpoint.tokenizer.decode(held_out), subject.corpus)
@@ -272,7 +286,7 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
     if reading.csv:
         print(as_csv(rows[0]._fields, rows), end="")
         return 0
-    print(inspect.cleandoc(kind.__doc__ or ""), end="\n\n")
+    print(entry.description, end="\n\n")
     print(as_text(rows, kind.units))
     return 0
 
@@ -334,7 +348,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     What the user can correct (every ValueError of the core) is reported in one line. Ctrl-C and a closed pipe end
     quietly.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    prepare_streams()
+    argv = words_typed() if argv is None else list(argv)
     try:
         if argv == ["--version"]:
             print(f"tlab {VERSION}")

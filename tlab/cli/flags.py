@@ -12,8 +12,15 @@ from tlab.generate import Sampling
 from tlab.nn.config import ModelConfig
 from tlab.text import Corpus, corpus_names, load_corpus
 from tlab.text.config import TextConfig
+from tlab.wording import number
 
 DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
+
+
+def unnamed(config: Config, *names: str) -> list[str]:
+    """Complaints about paths that are empty, as "$FOLDER" is where the variable was never set."""
+    return [f"{name} is empty, and names no place; leave it out or give a path" for name in names
+            if getattr(config, name) == ""]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +38,9 @@ class RunConfig(Config):
         0, low=0, high=1000, help="Number of steps at which the weights are kept, ever further apart, "
         "for tlab probe --over-time; give it again when resuming."
     )  # fmt: skip
+
+    def cross_check(self) -> list[str]:
+        return unnamed(self, "out", "resume")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +60,8 @@ class ReadConfig(Config):
     """What a probe reads, and how its table is written."""
 
     text: str | None = option(None, help="The text to look at; by default the beginning of the validation split.")
+    corpus: str | None = option(None, help="The text that the model was trained on, where it was a file, or is "
+                                "elsewhere now; it is known by its sha256.")  # fmt: skip
     csv: bool = option(False, help="Comma-separated, with every digit.")
     over_time: bool = option(False, help="The table at every snapshot of the run, which are kept when it is trained "
                              "with --snapshots.")  # fmt: skip
@@ -57,7 +69,7 @@ class ReadConfig(Config):
     column: str | None = option(None, help="The column to draw; by default the first number that changes.")
 
     def cross_check(self) -> list[str]:
-        return ["plot and column draw a table over time; add --over-time"] * (
+        return unnamed(self, "plot") + ["plot and column draw a table over time; add --over-time"] * (
             not self.over_time and (self.plot or self.column) is not None
         )
 
@@ -79,6 +91,9 @@ class ProfileConfig(Config):
     )
     out: str | None = option(None, help="Also write profile.json, and the figure as profile.png and profile.svg, into "
         "this folder.")  # fmt: skip
+
+    def cross_check(self) -> list[str]:
+        return unnamed(self, "out")
 
 
 def flags(name: str, config_class: type[Config], leave_out: Sequence[str] = ()) -> type:
@@ -108,11 +123,6 @@ def help_text(details: Option) -> str:
     if details.typical:
         limits.append(f"typical: {' to '.join(map(number, details.typical))}")
     return f"{details.help} [{', '.join(limits)}]" if limits else details.help
-
-
-def number(value: float) -> str:
-    """4294967295 and 1e-05, neither 4.3e+09 nor 1.0."""
-    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ snapshots/0000100/...    the weights at step 100, where snapshots were asked for
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
@@ -22,6 +21,7 @@ from tlab.config import ConfigError
 from tlab.files import as_csv, remove_half_written, write_atomically
 from tlab.machine import environment
 from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS
+from tlab.training.snapshots import SNAPSHOTS_NAME
 from tlab.training.trainer import Trainer
 
 CONFIG_NAME, METRICS_NAME, PLOT_NAME = "config.json", "metrics.csv", "loss"
@@ -38,19 +38,31 @@ def new_folder(out: str | None, corpus_name: str) -> Path:
         stem = re.sub(r"[^\w.-]+", "-", corpus_name)
         for number in range(1, 10_000):
             folder = PARENT / f"{stem}-{number:03}"
-            with contextlib.suppress(FileExistsError):
+            try:
                 folder.mkdir(parents=True)  # fails where it is there already, so two runs cannot share one
                 return folder
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ConfigError(f"{folder} cannot be made: {error.strerror}; name a folder with --out") from error
         raise ConfigError(f"{PARENT} is full of runs on {corpus_name!r}; name a folder with --out")
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder with --out")
-    if (folder / CONFIG_NAME).exists():
+    if (folder / FILE_NAME).exists():
         raise ConfigError(
             f"{folder} holds a run already, and runs are not overwritten; choose another --out, or continue with "
             f"--resume {folder}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    if any((folder / name).exists() for name in (METRICS_NAME, SNAPSHOTS_NAME)):  # config.json alone tells of no result
+        raise ConfigError(
+            f"{folder} holds a run already, which ended without a checkpoint to resume; choose another --out, or "
+            "remove the folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}; name another with --out") from error
     return folder
 
 
@@ -97,6 +109,10 @@ def save_state(folder: Path, trainer: Trainer) -> bool:
     if usable:
         trainer.checkpoint().save(folder)
     return usable
+
+
+def has_plot(folder: Path) -> bool:
+    return (folder / f"{PLOT_NAME}.png").exists()
 
 
 def save_plot(folder: Path, trainer: Trainer) -> None:

@@ -6,6 +6,7 @@ import math
 import shlex
 import signal
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +16,18 @@ import numpy as np
 from tqdm import tqdm
 
 from tlab.cli.run_folder import save_state
-from tlab.config import options
+from tlab.config import ConfigError, options
 from tlab.generate import generate_tokens
 from tlab.nn.config import ModelConfig
+from tlab.text import Tokenizer, UnknownCharacterError
+from tlab.text.overlap import overlap_sentence
 from tlab.training.snapshots import save_snapshot, snapshot_steps
 from tlab.training.trainer import Trainer
 from tlab.wording import duration, several
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 128 + signal.SIGINT  # the last as shells have it
+END_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Ctrl-C; the end of a container or a job; a terminal that was closed, which Windows has no signal for."""
 SAMPLE_TOKENS = 160  # two lines or three
 RECENT_STEPS = 20  # over which the training loss is averaged
 MEASURED_STEPS = 10  # for an estimate of the time: enough to be steady,
@@ -36,6 +41,7 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     print(
         f"corpus    {visible(corpus.name)}: {corpus.size:,} characters, sha256 {corpus.sha256[:12]}, vocabulary of {V}"
     )
+    print(f"unseen?   {overlap_sentence(corpus)}")
     print(f"model     {trainer.model.num_parameters:,} parameters: {several(model.num_layers, 'layer')}, "
           f"{several(model.num_heads, 'head')}, width {model.hidden_dim}, context {model.context_length}; "
           f"{switches}")  # fmt: skip
@@ -111,26 +117,56 @@ def sample(trainer: Trainer, prompt: str, num_tokens: int) -> str:
         return "(no sample: the model's scores are not finite)"
 
 
+def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
+    """Refuse a prompt with characters that are not in the vocabulary.
+
+    Raises:
+        ConfigError: a line end was typed as it is written in Python.
+        UnknownCharacterError: any other.
+    """
+    try:
+        tokenizer.encode(prompt)
+    except UnknownCharacterError as error:
+        if "\\n" not in prompt:
+            raise
+        raise ConfigError(f"{error}. For the end of a line, type --prompt $'\\n'") from error
+
+
+OVERRIDES = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""What turns the direction of the text around it; a letter of a language that is written so needs none of them."""
+
+
 def visible(text: str) -> str:
     """`text` without characters that a terminal would obey instead of showing: a model may generate any it has seen."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join("\N{REPLACEMENT CHARACTER}" if is_obeyed(c) else c for c in text)
+
+
+def is_obeyed(character: str) -> bool:
+    return character in OVERRIDES or (unicodedata.category(character) == "Cc" and character not in "\n\t")
 
 
 @contextmanager
 def stop_request() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C is a request, which the work honours at its next step; the second interrupts as usual."""
+    """The first Ctrl-C is a request, which the work honours at its next step; the second interrupts as usual.
+
+    So is every signal that asks a process to end. One that is ignored, as by nohup, stays so.
+    """
     requests: list[int] = []
 
     def note(signal_number: int, frame: Any) -> None:
-        if requests:
+        if requests and signal_number == signal.SIGINT:
             raise KeyboardInterrupt
         requests.append(signal_number)
 
-    usual = signal.signal(signal.SIGINT, note)
+    usual = {number: signal.getsignal(number) for number in END_SIGNALS}
+    caught = {number: handler for number, handler in usual.items() if handler is not signal.SIG_IGN}
+    for number in caught:
+        signal.signal(number, note)
     try:
         yield lambda: bool(requests)
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in caught.items():
+            signal.signal(number, handler)
 
 
 def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from tlab.config import Config
 from tlab.nn.model import Trace, Transformer
 from tlab.registry import Registry
-from tlab.text import Corpus, load_corpus
+from tlab.text import Corpus, UnknownCharacterError, load_corpus
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
 
@@ -70,16 +70,7 @@ class Subject:
         Raises:
             ProbeError: it cannot be had here, or it is another text by now.
         """
-        record = self.checkpoint.corpus
-        if self.given_corpus is not None:
-            return self.given_corpus
-        try:
-            corpus = load_corpus(record["name"], self.checkpoint.tokenizer)
-        except (ValueError, OSError) as error:
-            raise ProbeError(f"this probe searches the text that the model was trained on: {error}") from error
-        if corpus.sha256 != record["sha256"]:
-            raise ProbeError(f"this probe searches corpus {record['name']!r}, which is another text here than it was")
-        return corpus
+        return self.given_corpus or trained_on(self.checkpoint)
 
     def token_id(self, token: str) -> int:
         """The id of a token that somebody named.
@@ -123,6 +114,28 @@ class Probe(Config):
             ProbeError: it has no meaning here.
         """
         raise NotImplementedError
+
+
+def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
+    """The text that a model was trained on: the corpus of its name, or the one at `place`, known by its sha256.
+
+    Raises:
+        ProbeError: there is none, or it is another text.
+    """
+    record = checkpoint.corpus
+    place = place or str(record["name"])
+    why = "this probe searches the text that the model was trained on"
+    try:
+        corpus = load_corpus(place, checkpoint.tokenizer)
+    except UnknownCharacterError:  # letters that the model never saw
+        corpus = None
+    except (ValueError, OSError) as error:
+        raise ProbeError(f"{why}: {error}. Name it with --corpus PATH") from error
+    if corpus is None or corpus.sha256 != record["sha256"]:
+        raise ProbeError(
+            f"{why}, and {place} is another one; name the one with sha256 {record['sha256'][:12]} with --corpus PATH"
+        )
+    return corpus
 
 
 def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = None, /, **options: Any) -> Rows:

@@ -118,7 +118,10 @@ class Checkpoint:
         path = Path(folder)
         path = path / FILE_NAME if path.is_dir() else path
         if not path.is_file():
-            raise CheckpointError(f"no checkpoint at {path}; expected a run folder with a {FILE_NAME} in it")
+            raise CheckpointError(
+                f"no checkpoint at {path}; expected a run folder with a {FILE_NAME} in it. A run that ended before its "
+                "first validation has none; start it again"
+            )
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}

@@ -118,7 +118,7 @@ def attention(text: str, layer: int = 1, head: int = 1) -> HeadView:
     """Tell where one attention head of the shipped model looks in a text.
 
     Args:
-        text: 2 to 2,000 characters, of which the model reads the first 64.
+        text: 2 to 2,000 characters, of which the model reads the first 32.
         layer: counted from 1.
         head: counted from 1.
 

@@ -63,7 +63,7 @@ def test_controls_can_be_hidden_one_by_one():
         ("learning_rate", "inf", "must be more than 0"),
         ("learning_rate", "1" * 61, "has 61 characters"),
         ("bias", "maybe", "must be of type bool"),
-        ("seed", "9" * 50, "at most 4.29497e+09"),
+        ("seed", "9" * 50, "at most 4294967295"),
         ("corpus", "/etc/passwd", "no text called “/etc/passwd”"),
         ("corpus", "../data/names", "no text called"),
         ("tokenizer", "wordpiece", "unknown tokenizer"),

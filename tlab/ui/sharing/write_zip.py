@@ -30,11 +30,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.figures import comparison_figure, loss_figure, save_figure
+from tlab.machine import VERSION
 from tlab.text.tokenizers import utf8
 from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS, Checkpoint
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.runs.messages import Insight, Sample
-from tlab.version import VERSION
 
 FORMAT = "tlab run 1"
 RUN, README, REPEAT, TEXT, CONFIG, METRICS, INSIDE = (

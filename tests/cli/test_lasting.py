@@ -1,0 +1,248 @@
+"""Nothing around a run ends it or loses it: no letter, no encoding, no reader who left, no signal, no failed start."""
+
+import io
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.run.driver import signals_as_interrupts
+from tlab import Checkpoint, Trainer
+from tlab.cli import run_folder
+from tlab.cli.commands import main
+from tlab.cli.output import LastingStream, prepare_streams, words_typed
+from tlab.cli.terminal import END_SIGNALS, stop_request, visible
+
+ROOT = Path(__file__).parents[2]
+SHORT = shlex.split(
+    "--hidden-dim 8 --num-heads 2 --num-layers 1 --context-length 8 --batch-size 2 "
+    "--steps 20 --warmup-steps 2 --validation-every 0"
+)
+FRENCH = "Qui est là\u00a0? C’est moi\u00a0!\n" * 40
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "save_plot", lambda folder, trainer: (folder / "loss.png").touch())
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text(FRENCH, encoding="utf-8")
+
+
+def train(*arguments):
+    return main(["train", "--corpus", "text.txt", *SHORT, "--out", "run", *arguments])
+
+
+# --- letters and encodings ---
+
+
+def test_training_ends_well_where_no_sample_can_be_encoded(monkeypatch):
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    assert train("--sample-every", "5") == 0
+    ascii_only.flush()
+    assert rb"\xe0" in ascii_only.buffer.getvalue() and Path("run/checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize("words", ["-m tlab --help", "-m tlab probe --help", "-m sweeps --help"])
+def test_help_is_printed_on_ascii(words):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *words.split()], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and len(done.stdout) > 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["là\u00a0?", "10\u202f000", "\u3000床前明月光", "می\u200cخواهم", "\U0001f468\u200d\U0001f469", "a\tb\n", "\u200f"],
+    ids=ascii,
+)
+def test_letters_and_spaces_of_a_language_are_shown(text):
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\x07", "\r", "\0", "\x7f", "\u202e", "\u2066"], ids=ascii)
+def test_what_a_terminal_obeys_is_not_shown(character):
+    assert visible(f"a{character}b") == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_a_corpus_named_like_a_command_of_the_terminal_does_not_command_it(capsys):
+    Path("a\x1b[2Jb.txt").write_text(FRENCH, encoding="utf-8")
+    train("--corpus", "a\x1b[2Jb.txt", "--out", "x\x1b[1m")
+    assert "\x1b" not in capsys.readouterr().out.partition("to beat")[0]
+
+
+def test_without_standard_streams_everything_works(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    try:
+        assert train() == 0
+        assert main(["generate", "run"]) == 0
+    finally:
+        sys.stdout.close(), sys.stderr.close()
+
+
+def test_what_was_typed_is_utf_8_where_the_locale_knows_ascii_alone(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tlab", "généré".encode().decode("utf-8", "surrogateescape"), "plain"])
+    monkeypatch.setattr(os, "fsencode", lambda word: word.encode("utf-8", "surrogateescape"))
+    assert words_typed() == ["généré", "plain"]
+    monkeypatch.setattr(sys, "argv", ["tlab", "é".encode().decode("ascii", "surrogateescape")])
+    assert words_typed() == ["é"]
+
+
+def test_a_stream_of_another_kind_is_left_alone(monkeypatch):
+    other = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", other)
+    prepare_streams()
+    assert sys.stdout is other
+
+
+# --- readers who leave ---
+
+
+class Gone(io.StringIO):
+    """Nobody reads it any more; as a pipe, or as a terminal that was closed."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def flush(self):
+        raise OSError(5, "Input/output error")
+
+
+def test_training_goes_on_without_a_reader(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert train("--sample-every", "5", "--validation-every", "5") == 0
+    assert Checkpoint.load("run").step == 20
+
+
+def test_a_sweep_and_its_plan_go_on_without_a_reader(monkeypatch, words, folder):
+    import sweeps.__main__
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert sweeps.__main__.main(["plan", *words]) == 0
+    assert sweeps.__main__.main(["run", *words, "--out", str(folder)]) == 0
+    assert (folder / "cells.csv").exists()
+
+
+def test_a_real_pipe_without_a_reader_makes_no_noise_at_the_end():
+    program = (
+        "import sys\nfrom tlab.cli.output import lasting_output\n"
+        "with lasting_output():\n    for i in range(9): print('line', i)\nprint('end')\nsys.exit(3)"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, env=environment)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
+def test_a_stream_with_a_reader_is_as_it_was():
+    stream = LastingStream(io.StringIO())
+    stream.write("half a line")
+    stream.flush()
+    assert stream.getvalue() == "half a line" and not stream.isatty()
+
+
+# --- signals ---
+
+
+@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
+def test_every_request_to_end_keeps_the_run(number, monkeypatch):
+    original = Trainer.train_step
+
+    def train_step(self):
+        record = original(self)
+        if record.step == 7:
+            signal.raise_signal(number)
+            if number != signal.SIGINT:
+                signal.raise_signal(number)  # impatience is no reason to lose it
+        return record
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    assert train() == 130
+    assert Checkpoint.load("run").step == 7
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without this signal")
+@pytest.mark.parametrize("during", [stop_request, signals_as_interrupts])
+def test_under_nohup_a_closed_terminal_is_ignored(during):
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with during():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+
+
+@pytest.mark.parametrize("number", [n for n in END_SIGNALS if n != signal.SIGINT], ids=lambda number: number.name)
+def test_a_sweep_is_interrupted_by_every_request_to_end(number):
+    usual = signal.getsignal(number)
+    with signals_as_interrupts(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is usual
+
+
+# --- failed starts ---
+
+
+def test_a_folder_of_a_run_that_failed_at_once_is_free_again(monkeypatch):
+    def fail(self):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", fail)
+        assert train() == 2
+    assert [path.name for path in Path("run").iterdir()] == ["config.json"]
+    assert train() == 0 and Checkpoint.load("run").step == 20
+
+
+@pytest.mark.parametrize("left", ["metrics.csv", "snapshots"])
+def test_a_folder_with_results_but_no_checkpoint_is_neither_overwritten_nor_a_dead_end(left, capsys):
+    Path("run").mkdir()
+    (Path("run") / left).touch()
+    assert train() == 2
+    told = capsys.readouterr().err
+    assert "--resume" not in told and "remove the folder" in told
+
+
+def test_resuming_without_a_checkpoint_says_what_to_do(capsys):
+    Path("run").mkdir()
+    assert main(["train", "--resume", "run"]) == 2
+    assert "start it again" in capsys.readouterr().err
+
+
+def test_a_run_that_was_killed_after_its_last_step_gets_its_plot(capsys):
+    train()
+    Path("run/loss.png").unlink()
+    Path("run/metrics.csv").unlink()
+    assert main(["train", "--resume", "run", "--corpus", "text.txt"]) == 0
+    assert Path("run/loss.png").exists() and Path("run/metrics.csv").exists()
+    assert main(["train", "--resume", "run", "--corpus", "text.txt"]) == 2
+
+
+# --- probes on one's own text ---
+
+
+def test_a_run_on_a_file_is_probed_with_the_file_wherever_it_is(capsys):
+    train()
+    Path("text.txt").rename("moved.txt")
+    assert main(["probe", "lens", "run"]) == 2
+    assert "--corpus PATH" in capsys.readouterr().err
+    for probe in ("lens", "effect", "places"):
+        assert main(["probe", probe, "run", "--corpus", "moved.txt"]) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("text", ["Qui est moi !\n" * 40, "東京は日本の首都である\n" * 40])
+def test_another_text_is_not_probed_as_the_one_of_the_run(text, capsys):
+    train()
+    Path("other.txt").write_text(text, encoding="utf-8")
+    assert main(["probe", "lens", "run", "--corpus", "other.txt"]) == 2
+    assert re.search("other.txt is another one; name the one with sha256 [0-9a-f]{12}", capsys.readouterr().err)

@@ -1,3 +1,0 @@
-"""The version, in a file that needs nothing else."""
-
-VERSION = "0.1.0"
