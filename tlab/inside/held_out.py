@@ -92,7 +92,10 @@ def window_losses(losses: Array, chosen: Array) -> Array:
 
 
 def interval(values: Array) -> tuple[float, float, float]:
-    """Mean of values (N,), and two standard errors below and above it; with one value alone the interval is open."""
+    """Mean of values (N,), and two standard errors below and above it; with one value alone the interval is open.
+
+    About 95 % where there are a dozen windows or more; with fewer it is too narrow, for it is not Student's t.
+    """
     mean = float(values.mean())
     if len(values) < 2:
         return mean, -np.inf, np.inf

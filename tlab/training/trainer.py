@@ -98,8 +98,9 @@ def mean_loss(totals: Iterable[float], tokens: Ids) -> float:
 class Trainer:
     """Trains a new model; iterate over it for a `StepRecord` an update.
 
-    The same configs, corpus and machine give the same bits, also with a checkpoint and `resume` in between. Iterating
-    may stop and go on at will.
+    The same configs, corpus, machine and number of threads give the same bits, also with a checkpoint and `resume` in
+    between. By default that number depends on the cores that the process may use; name it to be sure of the last bits.
+    Iterating may stop and go on at will.
 
     Args:
         config: the model. Its vocab_size must be that of the corpus.

@@ -66,6 +66,10 @@ class EffectProbe(Probe):
     Notice: the effects of single parts do not add up. Two heads may do the same, and then removing either costs
     nothing. On repeated tokens alone, removing an induction head costs much, and so does removing the previous-token
     head it depends on; the probe `induction` finds both.
+    Unlike the papers: the bias of attention's output is no head's, and stays when a whole layer is zeroed, which takes
+    it too in TransformerLens; the mean is over the windows that are evaluated and all their places, where Wang et al.
+    take another data set, place by place; in Sandwich-LN the norm after the part is held at its size, where Michel et
+    al. and Wang et al. let it act.
     """
 
     looks_at = ("attention", "mlp", "norm")

@@ -156,6 +156,7 @@ class SaliencyProbe(Probe):
     its product with the input itself. By default the token is the model's first choice.
     Notice: a gradient tells what an infinitesimal change would do, not what taking the token away would. Where the
     model is saturated it is near zero at what matters most; compare with `patch` before believing it.
+    Unlike Simonyan et al., who take the class score, the logit: a log probability also falls where another token gains.
     """
 
     looks_at = ("tokens", "embedding")

@@ -119,6 +119,7 @@ class InductionProbe(Probe):
     the same letters again. The score is the weight from each letter of the second copy to the one after its first,
     averaged over places and draws; a head that looks at everything alike has about 1/t. "previous" is the weight on
     the token before: an induction head needs such a head in an earlier layer.
+    Unlike Olsson et al., whose tokens are random and may repeat: with none twice there is one place to find.
     """
 
     looks_at = ("attention",)

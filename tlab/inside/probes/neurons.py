@@ -142,6 +142,8 @@ class UnitsProbe(Probe):
     Over windows of held-out text. Dead: the unit's value never reaches 1 % of the layer's RMS. Unbent: its
     activation (of a gated one, the gate) never falls below 3, where the curve is as good as a straight line, so the
     unit is linear. Active: the share of all values where the activation's input is above 0.
+    Unlike Lu et al., for whom a dead unit is exactly 0 on all data: GELU and Swish hardly ever are, and the windows are
+    a sample, so a rare unit counts as dead.
     """
 
     looks_at = ("mlp",)
