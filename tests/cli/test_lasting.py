@@ -232,6 +232,7 @@ def test_a_run_that_was_killed_after_its_last_step_gets_its_plot(capsys):
 
 def test_a_run_on_a_file_is_probed_with_the_file_wherever_it_is(capsys):
     train()
+    assert main(["probe", "lens", "run"]) == 0
     Path("text.txt").rename("moved.txt")
     assert main(["probe", "lens", "run"]) == 2
     assert "--corpus PATH" in capsys.readouterr().err
@@ -245,4 +246,7 @@ def test_another_text_is_not_probed_as_the_one_of_the_run(text, capsys):
     train()
     Path("other.txt").write_text(text, encoding="utf-8")
     assert main(["probe", "lens", "run", "--corpus", "other.txt"]) == 2
-    assert re.search("other.txt is another one; name the one with sha256 [0-9a-f]{12}", capsys.readouterr().err)
+    assert re.search(
+        "'other.txt', which is another text here than it was: name the one with sha256 [0-9a-f]{12}",
+        capsys.readouterr().err,
+    )

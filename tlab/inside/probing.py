@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from tlab.config import Config
 from tlab.nn.model import Trace, Transformer
 from tlab.registry import Registry
-from tlab.text import Corpus, UnknownCharacterError, load_corpus
+from tlab.text import Corpus, UnknownCharacterError, corpus_names, load_corpus
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
 
@@ -117,13 +118,17 @@ class Probe(Config):
 
 
 def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
-    """The text that a model was trained on: the corpus of its name, or the one at `place`, known by its sha256.
+    """The text that a model was trained on, known by its sha256.
+
+    It is the one at `place`; if that is None the corpus of its name, or the file of its name in the current folder.
 
     Raises:
         ProbeError: there is none, or it is another text.
     """
     record = checkpoint.corpus
-    place = place or str(record["name"])
+    if place is None:
+        file_name = str(record.get("origin", "")).removeprefix("the file ")
+        place = file_name if record["name"] not in corpus_names() and os.path.isfile(file_name) else str(record["name"])
     why = "this probe searches the text that the model was trained on"
     try:
         corpus = load_corpus(place, checkpoint.tokenizer)
@@ -133,7 +138,8 @@ def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
         raise ProbeError(f"{why}: {error}. Name it with --corpus PATH") from error
     if corpus is None or corpus.sha256 != record["sha256"]:
         raise ProbeError(
-            f"{why}, and {place} is another one; name the one with sha256 {record['sha256'][:12]} with --corpus PATH"
+            f"{why}, and not {place!r}, which is another text here than it was: name the one with sha256 "
+            f"{record['sha256'][:12]} with --corpus PATH"
         )
     return corpus
 
