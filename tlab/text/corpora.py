@@ -174,7 +174,7 @@ def read_text(path: Path) -> str:
         if content.startswith(start):
             raise CorpusError(f"{path} is packed ({kind}); unpack it first")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path} is not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}; "
