@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from tlab.registry import Registry
 from tlab.wording import did_you_mean, number
 
-MAX_COUNT = 2**63 - 1  # what no array can count is more
+MAX_COUNT = 2**63 - 1  # more is what no array can count
 
 
 class ConfigError(ValueError):
@@ -46,14 +46,12 @@ class Option:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return None
         too_low = value < self.low or (value == self.low and not self.low_is_allowed)
-        high = min(self.high, MAX_COUNT) if isinstance(value, int) else self.high
-        if too_low or value > high or (isinstance(value, float) and not math.isfinite(value)):
-            limits = []
-            if self.low > -math.inf:
-                limits.append(f"{'at least' if self.low_is_allowed else 'more than'} {number(self.low)}")
-            if self.high < math.inf or value > high:
-                limits.append(f"at most {number(high)}")
-            return f"must be {' and '.join(limits) or 'finite'}"
+        if isinstance(value, int) and MAX_COUNT < value <= self.high:
+            return f"must be at most {MAX_COUNT}"
+        if too_low or value > self.high or (isinstance(value, float) and not math.isfinite(value)):
+            lower = f"{'at least' if self.low_is_allowed else 'more than'} {number(self.low)}"
+            upper = f" and at most {number(self.high)}" if self.high < math.inf else ""
+            return f"must be {lower}{upper}"
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 
@@ -12,7 +13,7 @@ def several(count: int, noun: str) -> str:
 
 def number(value: float) -> str:
     """4294967295 and 1e-05, neither 4.3e+09 nor 1.0."""
-    return str(int(value)) if value == int(value) else f"{value:g}"
+    return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
 
 
 def duration(seconds: float) -> str:
