@@ -63,7 +63,7 @@ EQUIVALENT = {
     ("sweeps/results/write.py", CURVE, "20", "(21)"): AT_ONCE,
     ("sweeps/results/write.py", CURVE, "20", "(19)"): AT_ONCE,
     ("tlab/inside/figures.py", "last = max(curves.steps[-1], 1)", "1", "(2)"): "the marks of 1 and 2 are the same",
-    ("tlab/training/parallel.py", 'ThreadPoolExecutor(self.threads - 1, "tlab-batch")', "1", "(0)"):
+    ("tlab/training/parallel.py", 'self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")', "1", "(0)"):
         "the pool starts no more threads than it gets work for",
     ("tlab/text/tokenizers.py", BYTES, "128", "(129)"): NOT_PRINTABLE,
     ("tlab/text/tokenizers.py", BYTES, "128", "(127)"): NOT_PRINTABLE,

@@ -70,7 +70,8 @@ class BatchThreads:
         from concurrent.futures import ThreadPoolExecutor  # takes time, and most runs have one thread
 
         if self.pool is None or self.pool_process != os.getpid():
-            self.pool, self.pool_process = ThreadPoolExecutor(self.threads - 1, "tlab-batch"), os.getpid()
+            self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")
+            self.pool_process = os.getpid()
         return self.pool
 
     def accumulate_gradients(self, ids: Ids, targets: Ids) -> float:
