@@ -198,7 +198,11 @@ class ReportCommand(FolderArgs):
         else:
             for line in console.notes_on_records(result):
                 print(line, file=sys.stderr)
-        print(f"wrote {write_report(self.folder)}")
+        try:
+            print(f"wrote {write_report(self.folder)}")
+        except OSError as error:
+            way_on = f"write the report elsewhere with sweeps export {self.folder} --to FILE.zip"
+            raise StoreError(f"{self.folder} cannot be written: {error}; {way_on}") from error
         return EXIT_OK
 
 

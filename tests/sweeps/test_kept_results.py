@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import sweeps.__main__
 from sweeps.__main__ import main
 from sweeps.grid.cell_id import identify_settings
 from sweeps.report.archive import export
@@ -159,6 +160,15 @@ def test_tables_that_somebody_removed_are_made_of_what_is_left(swept, capsys):
     (swept / "cells.csv").unlink()
     assert main(["report", str(swept)]) == 0
     assert len((swept / "cells.csv").read_text().splitlines()) == 4
+
+
+def test_a_report_that_cannot_be_written_says_where_else_it_can(swept, monkeypatch, capsys):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(sweeps.__main__, "write_report", refuse)
+    assert main(["report", str(swept)]) == 2
+    assert f"sweeps export {swept} --to FILE.zip" in capsys.readouterr().err
 
 
 def test_what_can_only_be_read_is_exported_elsewhere(swept, tmp_path, monkeypatch):
