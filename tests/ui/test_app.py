@@ -648,7 +648,7 @@ def test_no_run_is_ever_at_place_zero_of_the_queue(runs):
     run = Run("s", job(), LOCAL)
     assert "queue" not in run_words(run, None)
     assert "Place 1 in the queue: the run begins as soon as a worker is free" in run_words(run, Place(1, None))
-    assert "Place 3 in the queue: the run begins in about 2.5 min" in run_words(run, Place(3, 130.0))
+    assert "Place 3 in the queue: the run begins in about 2 min" in run_words(run, Place(3, 130.0))
 
 
 @pytest.mark.parametrize(("kept", "words"), [(True, "is kept for the other tabs"), (False, "no model to keep")])

@@ -60,6 +60,23 @@ def test_who_waits_is_told_when_those_before_are_through(queue, monkeypatch, slo
     assert place.seconds == pytest.approx(seconds)
 
 
+def test_what_is_told_follows_what_runs_before_have_taken(queue, monkeypatch):
+    monkeypatch.setattr(manager, "SECONDS_TO_BEGIN", 0.0)
+    ended = Run("a", preset_job(DEMO_PRESET), LOCAL)
+    ended.state, ended.seconds_expected = DONE, 10.0
+    for _ in range(50):
+        queue.learn_from(ended, 20.0)
+    waiting_run(queue, "b", 15)
+    assert queue.place_in_queue(waiting_run(queue, "c", 30)).seconds == pytest.approx(30)
+
+
+def test_a_run_that_was_stopped_teaches_nothing(queue):
+    ended = Run("a", preset_job(DEMO_PRESET), LOCAL)
+    ended.state, ended.seconds_expected = PAUSED, 10.0
+    queue.learn_from(ended, 1.0)
+    assert queue.taken_ratio == 1.0
+
+
 def test_a_run_that_does_not_wait_has_no_place(queue):
     assert queue.place_in_queue(Run("a", preset_job(DEMO_PRESET), LOCAL)) is None
 

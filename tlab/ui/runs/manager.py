@@ -35,7 +35,7 @@ from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
 from tlab.ui.runs.messages import ANY_VOCABULARY, PAUSE, STOP, Job, RunEnded, RunFailed
-from tlab.ui.runs.run import FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
+from tlab.ui.runs.run import DONE, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import SpareWorker
 from tlab.ui.runs.time_estimate import Pace, estimated_seconds, update_pace
 
@@ -45,7 +45,7 @@ MAX_HISTORY = 12  # runs of one session
 STEPS_TO_LEARN_FROM = 20  # fewer say little about the speed of the machine
 SECONDS_OF_TURN = 60.0  # that a run trains on while others wait; then it pauses by itself, and waits as they do
 BYTES_PER_PARAMETER = 12  # of a paused run: the weight, and two moments
-SECONDS_TO_BEGIN = 1.5  # from a free worker to the first step: the text is read, and the model made
+SECONDS_TO_BEGIN = 0.7  # from a free worker to the first step: the text is read, and the model made
 VALIDATION_SHARE = 0.1  # of a text
 SESSION_SHARE = 8  # one session may use an eighth of the store
 
@@ -75,6 +75,7 @@ class Runs:
         self.shown_runs: dict[str, Run] = {}  # session -> the run on its Train tab
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
+        self.taken_ratio = 1.0  # seconds that runs took lately over those that were expected
 
     # -------------------------------------------------------------------------------- a visitor's runs
 
@@ -258,8 +259,18 @@ class Runs:
             free = [0.0] * self.slots  # seconds until each worker has time for the next run
             for each in others:
                 begins = heapq.heappop(free)
-                heapq.heappush(free, begins + min(each.seconds_to_train + SECONDS_TO_BEGIN, SECONDS_OF_TURN))
+                heapq.heappush(free, begins + min(self.seconds_in_worker(each), SECONDS_OF_TURN))
             return Place(len(ahead) + 1, free[0])
+
+    def seconds_in_worker(self, run: Run) -> float:
+        """How long a run will keep its worker from now on: by its own pace, or as those before it took."""
+        left = run.seconds_left
+        return self.taken_ratio * (run.seconds_to_train + SECONDS_TO_BEGIN) if left is None else left
+
+    def learn_from(self, run: Run, seconds: float) -> None:
+        """Correct what others are told by what a run has taken, if it was one from its first step to its last."""
+        if run.state == DONE and not run.steps_before and run.seconds_expected is not None:
+            self.taken_ratio = (self.taken_ratio * seconds / (run.seconds_expected + SECONDS_TO_BEGIN)) ** 0.5
 
     def expected_seconds(self, job: Job) -> float | None:
         """How long a run will take from its start, if it has a worker for itself; None before the pace is known."""
@@ -315,7 +326,7 @@ class Runs:
                 return
             run.state = STARTING
             self.free_slots -= 1
-        worker = None
+        began, worker = time.monotonic(), None
         try:
             worker = self.spare.take()
             self.relay_messages(run, worker)
@@ -328,6 +339,7 @@ class Runs:
                 run.worker = None
             if worker is not None:
                 worker.end()
+            self.learn_from(run, time.monotonic() - began)
             with self.condition:
                 self.free_slots += 1
                 self.condition.notify_all()

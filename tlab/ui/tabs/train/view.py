@@ -189,9 +189,9 @@ def run_words(run: Run, place: Place | None, kept: bool = True) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """For what changes while it is read: in steps of ten seconds, then of half minutes."""
-    step = 10 if seconds < 60 else 30
-    return duration(step * max(1, math.ceil(seconds / step)))
+    """For what changes while it is read: in steps of five seconds, then of half minutes."""
+    step = 5 if seconds < 60 else 30
+    return duration(step * max(1, round(seconds / step)))
 
 
 def other_words(run: Run) -> str:
