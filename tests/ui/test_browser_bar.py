@@ -8,6 +8,7 @@ import pytest
 
 from browsing import open_tab, set_number, settle, start, wait_for_state
 from support import GRADIO
+from tlab.ui.diagram.parts import PARTS
 
 pytestmark = GRADIO
 
@@ -103,6 +104,21 @@ def test_axe_finds_nothing_serious_on_any_tab(visit, axe, scheme, options, width
         ]
         assert len(result["passes"]) > (0 if options else 5)  # it did look
     assert found == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_finds_nothing_serious_in_the_panel_of_any_part(visit, axe, width):
+    page = visit(width=width)
+    page.evaluate(axe)
+    found = []
+    for key, part in PARTS.items():
+        page.locator(f"#diagram svg:visible [data-part={key}]").first.click()
+        page.locator("#diagram-part .tl-title b").get_by_text(part.title, exact=True).wait_for()
+        settle(page)
+        result = page.evaluate("axe.run('#diagram-panel', {resultTypes: ['violations']})")
+        found += [f"{key}: {one['id']}" for one in result["violations"] if one["impact"] in ("serious", "critical")]
+    assert found == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_charts_have_words_for_those_who_do_not_see_them(visit):
