@@ -94,6 +94,22 @@ def test_every_answer_has_the_security_headers_and_may_stand_in_a_frame():
     assert "frame-ancestors" not in HEADERS["Content-Security-Policy"]
 
 
+def test_a_request_that_nothing_can_read_is_answered_in_words(caplog):
+    sent = []
+
+    async def app(scope, receive, send):
+        raise ValueError("a secret path")
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(HttpGuard(app, None, None)(scope, None, send))
+    assert sent[0]["status"] == 400 and dict(sent[0]["headers"])[b"x-content-type-options"] == b"nosniff"
+    assert b"cannot make anything of this" in sent[1]["body"]
+    assert [record.exc_info[0] for record in caplog.records] == [ValueError]
+
+
 def test_the_connection_of_a_page_says_when_it_comes_and_leaves():
     visits = Visits()
     get("/gradio_api/heartbeat/me", visits=visits)

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tlab.ui.failure_log import logger
 from tlab.ui.presence import Presence
 from tlab.ui.request_guard import refuse
 
@@ -51,20 +52,33 @@ class HttpGuard:
             await refuse(scope, receive, send, 400, words)
             return
 
+        session = scope["path"].removeprefix(HEARTBEAT) if scope["path"].startswith(HEARTBEAT) else None
+        if session is None:
+            await self.answer(scope, receive, send)
+            return
+        self.presence.came(session)
+        try:
+            await self.answer(scope, receive, send)
+        finally:
+            asyncio.get_running_loop().run_in_executor(None, self.presence.left, session)  # it ends processes
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """With what a browser has to know; in words also where a request was nonsense to all that read it."""
+        answered = False
+
         async def with_headers(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        session = scope["path"].removeprefix(HEARTBEAT) if scope["path"].startswith(HEARTBEAT) else None
-        if session is None:
-            await self.app(scope, receive, with_headers)
-            return
-        self.presence.came(session)
         try:
             await self.app(scope, receive, with_headers)
-        finally:
-            asyncio.get_running_loop().run_in_executor(None, self.presence.left, session)  # it ends processes
+        except Exception as error:
+            logger.error("a request failed", exc_info=error)
+            if not answered:
+                await refuse(scope, receive, with_headers, 400, "The server cannot make anything of this request.")
 
 
 def complaint(headers: Headers, names: Collection[str] | None) -> str | None:
