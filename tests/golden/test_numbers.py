@@ -38,6 +38,9 @@ OWN_BACKWARD = ("trace", "walk")
 """Probes that the first edition gave a backward pass of their own. Now they record that of training, which multiplies
 in another order: these tables are compared within the tolerance alone."""
 
+MENDED = {"patch": "sandwich"}
+"""Probe -> the layout in which the first edition took the size of a norm from the wrong text."""
+
 MEASURES = {
     "training": measure.training,
     "generation": measure.generation,
@@ -58,10 +61,20 @@ def numbers_now(part: str, number: int):
     return MEASURES[part](*(case[name] for name in ("settings", "dtype") if name in case))
 
 
+def compared(part: str, number: int):
+    """The numbers of now, and those of the first edition; of probes without those that were mended in this layout."""
+    case = GOLDEN[part][number]
+    both = numbers_now(part, number), case["values"]
+    if part != "probes":
+        return both
+    layout = case["settings"].get("residual", "pre")
+    return tuple({name: table for name, table in one.items() if MENDED.get(name) != layout} for one in both)
+
+
 @exactly
 @pytest.mark.parametrize(("part", "number"), CASES)
 def test_numbers_are_those_of_the_first_edition_to_the_last_bit(part, number):
-    now, golden = numbers_now(part, number), GOLDEN[part][number]["values"]
+    now, golden = compared(part, number)
     if part == "probes":
         now, golden = (
             {name: table for name, table in all.items() if name not in OWN_BACKWARD} for all in (now, golden)
@@ -74,7 +87,7 @@ def test_numbers_are_those_of_the_first_edition_within_a_tolerance(part, number)
     case = GOLDEN[part][number]
     kind = case.get("dtype", part)
     left_out = (*ROUNDED, *MAGNIFIED) if kind == "float32" else ROUNDED
-    assert not list(differences(numbers_now(part, number), case["values"], TOLERANCES[kind], left_out))
+    assert not list(differences(*compared(part, number), TOLERANCES[kind], left_out))
 
 
 def differences(found, golden, tolerance, left_out=ROUNDED, place=""):

@@ -239,8 +239,9 @@ def passed(norms: Iterable[Norm | None], rows: Array) -> Array:
 
 
 def norms_of_stream(model: Transformer) -> list[Norm | None]:
-    """The norm of the stream itself after each sublayer, attention and MLP in turns; None where there is none."""
-    return [branch.norm_sum for block in model.blocks for branch in (block.attention_branch, block.mlp_branch)]
+    """The norm of the stream itself after each sublayer, attention and MLP in turns; None where nothing is done."""
+    norms = [branch.norm_sum for block in model.blocks for branch in (block.attention_branch, block.mlp_branch)]
+    return [None if norm is None or norm.is_identity else norm for norm in norms]
 
 
 def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Array, Array, Array]:
@@ -280,8 +281,9 @@ class CircuitsProbe(Probe):
         table = []
         for layer, (block, trace) in enumerate(zip(model.blocks, subject.trace.blocks, strict=True)):
             check_reading(block.layout, block.attention_branch, trace.attention_residual)
-            read = embedded @ passed(on_the_way[: 2 * layer], unit)
-            written = passed((*on_the_way[2 * layer :], model.final_norm), unit) @ unembedded
+            before, after = on_the_way[: 2 * layer], [*on_the_way[2 * layer :], model.final_norm]
+            read = embedded @ passed(before, unit) if any(before) else embedded
+            written = passed(after, unit) @ unembedded if any(after) else unembedded
             for head in range(model.config.num_heads):
                 queries, keys, values, out = head_matrices(model, layer, head)
                 # The V x V circuits have the same eigenvalues but zeros as these small D x D ones.
