@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from tlab.files import write_atomically
+from tlab.text.baselines import baseline_losses
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS
-from tlab.ui.runs.messages import Insight, Job, NewRecords, RunEnded, Sample, Snapshot
+from tlab.ui.runs.messages import Insight, Job, NewRecords, RunEnded, Sample, Snapshot, job_corpus
 from tlab.ui.runs.worker import run_job
 from tlab.ui.settings.fields import FROM_CORPUS
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
@@ -45,6 +46,7 @@ def main() -> None:
         "corpus": dict(first.corpus),
         "tokenizer": job.tokenizer,
         "vocab_size": first.model_config.vocab_size,
+        "baselines": {name: six_digits(loss) for name, loss in baseline_losses(job_corpus(job)).items()},
         "sides": sides,
     }
     write_atomically(DEMO_RECORDS, json.dumps(about, separators=(",", ":")).encode())

@@ -91,7 +91,7 @@ def demo_run() -> Run:
     corpus = about["corpus"]
     job = Job(corpus["name"], None, about["tokenizer"], plans)
     run = Run.finished("", job, [demo_checkpoint(side) for side in range(len(plans))], LOCAL)
-    run.excerpt = EXCERPT
+    run.excerpt, run.baselines = EXCERPT, about["baselines"]
     for number, (side, of) in enumerate(zip(run.sides, about["sides"], strict=True)):
         side.sample = Sample(number, side.step, of["sample"])
         side.insights = [Insight(number, step, [LayerInsight(*row) for row in rows]) for step, rows in of["insights"]]

@@ -47,6 +47,7 @@ class RunStarted(NamedTuple):
     num_parameters: list[int]  # of each side
     vocab_size: int
     excerpt: str  # the beginning of the text that is never trained on
+    baselines: dict[str, float]  # what it has to beat, by name: losses of `baseline_losses`
 
 
 class NewRecords(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import threading
 import time
@@ -106,6 +107,7 @@ class Run:
         self.sides = [Side(letter, plan) for letter, plan in zip(SIDE_LETTERS, job.plans, strict=False)]
         self.vocab_size: int | None = None  # of the text, once it has been read
         self.excerpt = ""  # the beginning of the text that is never trained on
+        self.baselines: dict[str, float] = {}  # losses that it has to beat, by name
         self.error = ""  # why it FAILED, for the visitor
         self.note = ""  # one more sentence on how it ended
         self.worker: ChildProcess | None = None
@@ -129,6 +131,7 @@ class Run:
                 side.add(record)
             side.num_parameters = sum(array.size for array in checkpoint.weights.values())
             run.vocab_size = checkpoint.model_config.vocab_size
+            run.baselines = {"uniform guess": math.log(run.vocab_size)}
         run.state = run.state_at_end()
         return run
 
@@ -186,7 +189,7 @@ class Run:
 
     def apply_message(self, message: Any, store: CheckpointStore) -> None:
         if isinstance(message, RunStarted):
-            self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
+            self.vocab_size, self.excerpt, self.baselines = message.vocab_size, message.excerpt, message.baselines
             for side, count in zip(self.sides, message.num_parameters, strict=True):
                 side.num_parameters = count
             self.running_since = time.monotonic()

@@ -15,6 +15,7 @@ from typing import cast
 
 from tlab.inside.bugs import planted
 from tlab.text import Corpus
+from tlab.text.baselines import baseline_losses
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
 from tlab.ui.runs.messages import (
@@ -66,7 +67,8 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
     corpus = job_corpus(job)
     trainers = make_trainers(job, corpus)
     excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
-    yield RunStarted([t.model.num_parameters for t in trainers], corpus.tokenizer.vocab_size, excerpt)
+    sizes = [t.model.num_parameters for t in trainers]
+    yield RunStarted(sizes, corpus.tokenizer.vocab_size, excerpt, baseline_losses(corpus))
     for trainer in trainers:
         if trainer.step == 0:
             yield from trainer.snapshot(keep=True)

@@ -1,4 +1,4 @@
-// The loss chart. props.value: {steps, guess, alternative, average_over, parted_at, runs: [{letter, label, marker, width, bins, last, filled,
+// The loss chart. props.value: {steps, baselines, alternative, average_over, parted_at, runs: [{letter, label, marker, width, bins, last, filled,
 // validation}]}, one or two runs, A and B; where bins is "mean,lowest,highest,average;" for each bin that is full and
 // last the same for the one that fills, of which `filled` steps are made; curve.py.
 const box = find(".tl-plot");
@@ -12,15 +12,16 @@ const smoothBox = find(".tl-smooth");
 
 const makeScale = (value, width, height) => {
   let low = Infinity;
-  let high = value.guess || 0;
+  const guess = value.baselines.length ? value.baselines[0][1] : 0; // the uniform one, from where a model begins
+  let high = guess;
   for (const run of value.runs) {
     for (const bin of run.bins) [low, high] = [Math.min(low, bin[1]), Math.max(high, bin[2])];
     for (const point of run.validation) [low, high] = [Math.min(low, point[1]), Math.max(high, point[1])];
   }
-  if (!isFinite(low)) [low, high] = [0, value.guess || 5];
+  if (!isFinite(low)) [low, high] = [0, guess || 5];
   if (high - low < 0.2) [low, high] = [low - 0.5, high + 0.5]; // a first step alone has no height
   // Of a run that exploded, a linear axis would show nothing but the explosion.
-  const logarithmic = logBox.checked || (value.guess > 0 && high > 4 * value.guess);
+  const logarithmic = logBox.checked || (guess > 0 && high > 4 * guess);
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
   else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
   return scaleOf(low, high, logarithmic, value.steps, width, height);
@@ -86,10 +87,11 @@ const draw = () => {
   context.lineJoin = "round";
   drawAxes(context, scale, width, height);
 
-  if (value.guess) {
-    polyline(context, [[MARGIN.left, y(value.guess)], [right, y(value.guess)]], text, 1, [2, 4]);
+  for (const [name, loss] of value.baselines) {
+    if (y(loss) > bottom) continue;
+    polyline(context, [[MARGIN.left, y(loss)], [right, y(loss)]], text, 1, [2, 4]);
     context.fillStyle = text;
-    drawText(context, `a blind guess: ${value.guess.toFixed(2)}`, right, y(value.guess) - 3, "right", "bottom");
+    drawText(context, `${name}: ${loss.toFixed(2)}`, right, y(loss) - 3, "right", "bottom");
   }
   context.save();
   context.beginPath();

@@ -32,7 +32,7 @@ def chart_value(run: Run) -> dict[str, Any]:
         steps = max(10, min(steps, round(1.2 * run.step)))
     return {
         "steps": steps,
-        "guess": round(math.log(run.vocab_size), 4) if run.vocab_size else 0,
+        "baselines": [[name, round(loss, 4)] for name, loss in run.baselines.items()],
         "alternative": chart_words(run),
         "average_over": AVERAGE_OVER,
         "parted_at": first.step if (first := first_parting(run)) else None,

@@ -1,0 +1,52 @@
+"""What a model has to beat: three losses, each against a count by hand."""
+
+import itertools
+import json
+import math
+
+import pytest
+
+from tlab.text import corpus_from_text, load_corpus
+from tlab.text.baselines import baseline_losses
+from tlab.ui.demo.shipped_run import DEMO_RECORDS
+
+
+def by_hand(text: str) -> dict[str, float]:
+    """The same from a dictionary of counts."""
+    corpus = corpus_from_text(text)
+    train, validation, V = corpus.train.tolist(), corpus.validation.tolist(), corpus.tokenizer.vocab_size
+    frequency = [(train.count(token) + 1) / (len(train) + V) for token in range(V)]
+
+    def after(a: int, b: int) -> float:
+        followers = [y for x, y in itertools.pairwise(train) if x == a]
+        weight = max(1, len(set(followers)))
+        return (followers.count(b) + weight * frequency[b]) / (len(followers) + weight)
+
+    pairs = list(itertools.pairwise(validation))
+    return {
+        "uniform guess": math.log(V),
+        "token frequencies": -sum(math.log(frequency[token]) for token in validation) / len(validation),
+        "token pairs": -sum(math.log(after(a, b)) for a, b in pairs) / len(pairs),
+    }
+
+
+@pytest.mark.parametrize("text", ["abcab" * 40 + "cabbage " * 5, "one two three " * 20 + "xyz" * 9, "ab" * 100])
+def test_every_baseline_is_what_counting_by_hand_gives(text):
+    assert baseline_losses(corpus_from_text(text)) == pytest.approx(by_hand(text))
+
+
+def test_chances_of_all_followers_sum_to_one():
+    import numpy as np
+
+    from tlab.text.baselines import pair_probability
+
+    train = np.array([0, 1, 0, 2, 0, 1, 3, 3])
+    frequency = np.array([0.4, 0.3, 0.2, 0.1])
+    for before in range(4):
+        chances = pair_probability(train, np.full(4, before), np.arange(4), frequency)
+        assert chances.sum() == pytest.approx(1) and (chances > 0).all()
+
+
+def test_the_shipped_run_has_the_baselines_of_its_text():
+    shipped = json.loads(DEMO_RECORDS.read_text("utf-8"))["baselines"]
+    assert shipped == pytest.approx(baseline_losses(load_corpus("python-docs")), rel=1e-5)
