@@ -180,9 +180,9 @@ FOREIGN = {
     "a step before the first": (lambda about, tensors: about.update(step=-5), "its step is -5, but"),
     "a step past the records": (lambda about, tensors: about.update(step=2), "its step is 2, but"),
     "infinite steps in the records": (lambda about, tensors: tensors["records"].fill(np.inf), "cannot be used"),
-    "more layers than arrays": (lambda about, tensors: about["model_config"].update(num_layers=10**9), "more than it"),
+    "more layers than arrays": (lambda about, tensors: about["model_config"].update(num_layers=10**4), "more than it"),
     "a model beyond all memory": (
-        lambda about, tensors: about["model_config"].update(hidden_dim=3 * 10**12),
+        lambda about, tensors: about["model_config"].update(hidden_dim=999_999),
         "not this model's",
     ),
     "a divergence of two numbers": (lambda about, tensors: about.update(divergence=[1, 2]), "needed are a step"),

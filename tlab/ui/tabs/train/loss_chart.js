@@ -87,12 +87,8 @@ const draw = () => {
   context.lineJoin = "round";
   drawAxes(context, scale, width, height);
 
-  for (const [name, loss] of value.baselines) {
-    if (y(loss) > bottom) continue;
-    polyline(context, [[MARGIN.left, y(loss)], [right, y(loss)]], text, 1, [2, 4]);
-    context.fillStyle = text;
-    drawText(context, `${name}: ${loss.toFixed(2)}`, right, y(loss) - 3, "right", "bottom");
-  }
+  const beaten = value.baselines.filter(([, loss]) => y(loss) <= bottom);
+  for (const [, loss] of beaten) polyline(context, [[MARGIN.left, y(loss)], [right, y(loss)]], text, 1, [2, 4]);
   context.save();
   context.beginPath();
   context.rect(MARGIN.left, 0, right - MARGIN.left + 6, bottom + 1);
@@ -115,6 +111,15 @@ const draw = () => {
     drawText(context, run.marker.text, beside, MARGIN.top + lower, align, "top");
   }
   context.restore();
+  for (const [name, loss] of beaten) {
+    const words = `${name}: ${loss.toFixed(2)}`;
+    context.fillStyle = colour("--tl-surface"); // the words stand on the curves, so they have a ground of their own
+    context.globalAlpha = 0.8;
+    context.fillRect(right - context.measureText(words).width - 4, y(loss) - 17, context.measureText(words).width + 6, 14);
+    context.globalAlpha = 1;
+    context.fillStyle = text;
+    drawText(context, words, right, y(loss) - 4, "right", "bottom");
+  }
   box.setAttribute("aria-label", value.alternative);
   hover();
 };
