@@ -128,7 +128,7 @@ def test_the_settings_of_a_cell_are_those_it_was_trained_with(folder):
         ("effects.csv", EFFECTS.replace("0.15", "abc"), "its column ci_high holds what is no number"),
         ("cells.csv", CELLS.replace("2.2", "low"), "its column val_loss holds what is no number"),
         ("cells.csv", CELLS.replace("2,1,2.2", "2,,2.2"), "a row has no cell_id, or no seed"),
-        ("cells.csv", CELLS.replace("2,1,2.2", "2,1e999,2.2"), "a row has no cell_id, or no seed"),
+        ("cells.csv", CELLS.replace("2,1,2.2", "2,1e999,2.2"), "cells.csv is damaged: .*seed"),
         ("curves.csv", CURVES.replace("a1,10", "a1,ten"), "its column step holds what is no number"),
     ],
 )
