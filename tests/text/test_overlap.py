@@ -43,7 +43,7 @@ def test_a_validation_part_of_empty_lines_has_no_known_ones():
 
 def test_the_default_corpus_is_one_eighth_known_and_its_card_says_so():
     share = overlap(load_corpus("python-docs"))
-    assert 0.12 < share.in_passages < 0.15
+    assert share.in_passages == pytest.approx(0.13, abs=0.02)  # each Python has a documentation of its own
     assert "13 %" in (CORPORA["python-docs"].__doc__ or "")
 
 

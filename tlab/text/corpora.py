@@ -212,8 +212,8 @@ class PythonDocs(TextSource):
     """The language reference that `help("topics")` shows: English prose and code, about half a million characters.
 
     Notice: it is the text of the Python that runs, so its sha256 differs between Python versions. One topic in four is
-    also printed inside another, so 13 % of the validation text was trained on word for word (`tlab.text.overlap`), and
-    the validation loss is lower than on unseen prose.
+    also printed inside another, so some 13 % of the validation text was trained on word for word
+    (`tlab.text.overlap`), and the validation loss is lower than on unseen prose.
     """
 
     licence = "PSF-2.0"
