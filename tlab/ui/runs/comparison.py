@@ -15,6 +15,7 @@ from tlab.inside.bugs import BUGS
 from tlab.ui.runs.run import Run, Side
 
 SEED_GAP = 0.32  # nats per token; validation losses of two seeds were no further apart in 95 % of the pairs
+SEED_WORDS = f"Another seed alone moved it by up to {SEED_GAP:.2g} in 19 of 20 pairs of the runs that were measured"
 LASTING = 3  # looked-at steps in a row, all in one direction, for which sides differ before they count as parted
 
 
@@ -121,7 +122,7 @@ def parting_words(run: Run) -> str:
         words = f"At the first step, A and B differ in {joined(from_start)}. "
     if later:
         words += f"While they train, they part in {joined(later)}. "
-    return words + "Another seed changed none of this as much in the runs that were measured."
+    return words + "Another seed alone changed each of these less, in 99 of 100 pairs of the runs that were measured."
 
 
 def joined(phrases: Sequence[str]) -> str:
@@ -155,13 +156,13 @@ def verdict(run: Run) -> str:
     gap = abs(b - a)
     if gap < SEED_GAP:
         return (
-            f"After {step:,} steps the validation losses of A and B differ by {gap:.2f} nats per token. Another seed "
-            f"alone can change a loss by up to {SEED_GAP:.2g}, so one run of each names no winner."
+            f"After {step:,} steps the validation losses of A and B differ by {gap:.2f} nats per token. {SEED_WORDS}, "
+            f"so one run of each names no winner."
         )
     return (
         f"After {step:,} steps the validation loss of {low.letter} ({low.label}) is {gap:.2f} nats per token lower "
         f"than that of {high.letter} ({high.label}): it gives the right token {times_words(math.exp(gap))}, as a "
-        f"geometric mean. One run of each; another seed alone changed a loss by up to {SEED_GAP:.2g}."
+        f"geometric mean. One run of each. {SEED_WORDS}."
     )
 
 
@@ -173,9 +174,10 @@ def planted_words(run: Run) -> str:
     """What is to be said in place of a verdict where a side has a bug: its loss is no score."""
     for side, plan in zip(run.sides, run.job.plans, strict=True):
         if plan.bug is not None:
-            leaks = "it sees the tokens that it has to predict. " if BUGS[plan.bug].sees_ahead else ""
+            sees_ahead = BUGS[plan.bug].sees_ahead
+            reason = "it sees the tokens that it has to predict" if sees_ahead else "it is here to be found"
             return (
                 f"{side.letter} has a bug that was planted ({BUGS.entries[plan.bug].label}), so its loss is not to be "
-                f"compared: {leaks or 'it is here to be found. '}Look at its sample, and at the checks under Inside."
+                f"compared: {reason}. Look at its sample, and at the checks under Inside."
             )
     return ""
