@@ -204,3 +204,15 @@ def test_of_two_runs_that_differ_in_their_seed_alone_a_winner_is_named_in_one_of
 def test_two_runs_that_differ_in_their_seed_alone_part_inside_in_one_of_twenty_at_most():
     parted = [bool(partings(*run.sides)) for _, run in pairs_of_seeds()]
     assert len(parted) >= 200 and sum(parted) <= 0.05 * len(parted)
+
+
+def test_where_sides_part_is_worked_out_once_for_each_look(monkeypatch):
+    run = looked_into(made())
+    asked = []
+    monkeypatch.setattr("tlab.ui.runs.comparison.partings", lambda a, b: asked.append((a, b)) or [])
+    for _ in range(3):
+        assert first_parting(run) is None and parting_words(run)
+    assert len(asked) == 1
+    run.sides[0].insights.append(Insight(0, 30, [PLAIN, PLAIN]))
+    assert first_parting(run) is None
+    assert len(asked) == 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
 from tlab.ui.runs.run import Run, Side
@@ -53,6 +54,10 @@ class Parting(NamedTuple):
         return f"the {words} of layer {self.layer + 1} (A {self.a:.2g}, B {self.b:.2g})"
 
 
+FOUND: WeakKeyDictionary[Run, tuple[list[int], list[Parting]]] = WeakKeyDictionary()
+"""Run -> how often each side was looked into, and where they had parted by then; a page asks several times a second."""
+
+
 def distance(quantity: str, step: int, a: float, b: float) -> float:
     """How far B is from A at a step, signed, in units of what another seed does; 0 where a ratio is not defined."""
     kind = QUANTITIES[quantity]
@@ -82,6 +87,14 @@ def partings(a: Side, b: Side) -> list[Parting]:
     return list(firsts.values())
 
 
+def partings_of(run: Run) -> list[Parting]:
+    """`partings` of the sides of a run, none for one side; worked out again only when a step more was looked at."""
+    looks = [len(side.insights) for side in run.sides]
+    if run not in FOUND or FOUND[run][0] != looks:
+        FOUND[run] = looks, partings(*run.sides) if len(run.sides) > 1 else []
+    return FOUND[run][1]
+
+
 def compared_layers(rows: Sequence[dict[int, list]], steps: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of layers of A and B: each with its like, or the first and the last where there are not as many."""
     if not steps:
@@ -104,7 +117,7 @@ def first_parting(run: Run) -> Parting | None:
 
     None where they did not part, or where there is one side only.
     """
-    found = partings(*run.sides) if len(run.sides) > 1 else []
+    found = partings_of(run)
     return next((parting for parting in found if parting.step > 1), found[0] if found else None)
 
 
@@ -112,7 +125,7 @@ def parting_words(run: Run) -> str:
     """Where inside the two models parted, and what followed; nothing for a run of one side."""
     if len(run.sides) < 2 or len(run.sides[0].insights) < LASTING:
         return ""
-    found = partings(*run.sides)
+    found = partings_of(run)
     if not found:
         return "Inside, A and B have not parted: layer by layer they differ no more than another seed can make them."
     from_start = [parting.phrase() for parting in found if parting.step == 1]
