@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def several(count: int, noun: str) -> str:
@@ -14,6 +14,11 @@ def several(count: int, noun: str) -> str:
 def number(value: float) -> str:
     """4294967295 and 1e-05, neither 4.3e+09 nor 1.0."""
     return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """a; a and b; a, b and c; nothing for nothing."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
 def duration(seconds: float) -> str:

@@ -14,15 +14,10 @@ from sweeps.results.stats import ALPHA, BELOW_MARGIN, CONFIDENCE, EQUIVALENT, IN
 from sweeps.results.summary import LOST_MORE, Summary, count_statuses, has_value, outlying_runs
 from sweeps.results.table import PER_TOKEN, Table
 from sweeps.store.record import OK
-from tlab.wording import several
+from tlab.wording import listed, several
 
 MAX_NAMED = 3  # of a kind, in the headline; all are in the tables below it
 MINUS = "\N{MINUS SIGN}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
 def estimate_in_words(estimate: Estimate, signed: bool = True) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
-from sweeps.report.sentences import listed
 from sweeps.results.labels import axis_name, level_name, level_phrase
 from sweeps.results.summary import Configuration, has_value
 from sweeps.results.table import Table
@@ -21,7 +20,7 @@ from tlab.nn.config import ModelConfig
 from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig
 from tlab.training.shared_start import SharedStart, Start, shared_start
-from tlab.wording import duration, several
+from tlab.wording import duration, listed, several
 
 MAX_LEVELS = 24  # of an axis that are named
 UNKNOWN_VOCABULARY = 256  # where the manifest does not say: whether weights are shared seldom depends on it

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
 from tlab.ui.runs.run import Run, Side
+from tlab.wording import listed
 
 SEED_GAP = 0.32  # nats per token; validation losses of two seeds were no further apart in 95 % of the pairs
 SEED_WORDS = f"Another seed alone moved it by up to {SEED_GAP:.2g} in 19 of 20 pairs of the runs that were measured"
@@ -132,16 +133,10 @@ def parting_words(run: Run) -> str:
     later = [f"{parting.phrase()} from step {parting.step:,} on" for parting in found if parting.step > 1]
     words = ""
     if from_start:
-        words = f"At the first step, A and B differ in {joined(from_start)}. "
+        words = f"At the first step, A and B differ in {listed(from_start)}. "
     if later:
-        words += f"While they train, they part in {joined(later)}. "
+        words += f"While they train, they part in {listed(later)}. "
     return words + "Another seed alone changed each of these less, in 99 of 100 pairs of the runs that were measured."
-
-
-def joined(phrases: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
-    *most, last = phrases
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 # --- the losses ---
