@@ -10,7 +10,6 @@ where the part is made, by a look into its registry: `NORMS[config.norm]` in `Bl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ from tlab.ui.settings.side_b import (
     vars_of,
 )
 from tlab.ui.upload_folder import remove
-from tlab.ui.widgets.component import FORMULAS, QUIET, changes, error_toast, optional_number
+from tlab.ui.widgets.component import FORMULAS, QUIET, changes, error_toast, number_field
 
 OWN_TEXT = ":own"  # not a file name on any system, so it cannot clash with a corpus
 OWN_TEXT_NAME = "your own text"
@@ -99,22 +98,11 @@ def control_for(name: str, value: Any, code_links: list[CodeLink]) -> gr.Compone
         return choice(option.registry, value, label, option.help, elem_id, code_links)
     if bool in kinds:
         return gr.Checkbox(value, label=label, info=option.help, elem_id=elem_id)
-    whole = int in kinds
     step = slider_step(name)
     low, high = control_range(name)
     if step is not None:
         return gr.Slider(low, high, value, step=step, label=label, info=option.help, elem_id=elem_id, buttons=[])
-    if type(None) in kinds:
-        return optional_number(value, option.default_words, label=label, info=option.help, elem_id=elem_id)
-    return gr.Number(
-        value,
-        label=label,
-        info=option.help,
-        precision=0 if whole else None,
-        minimum=low if low > -math.inf else None,
-        maximum=high if high < math.inf else None,
-        elem_id=elem_id,
-    )
+    return number_field(value, kinds, low, high, option.default_words, label=label, info=option.help, elem_id=elem_id)
 
 
 class Controls:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,13 +82,23 @@ def changes(components: Sequence[gr.Component]) -> list[Any]:
     return [getattr(component, "change") for component in components]  # noqa: B009
 
 
-def optional_number(value: float | None, empty_words: str, **shown: Any) -> gr.Textbox:
-    """A field for a number, or for nothing, which means what `empty_words` say.
+def number_field(
+    value: float | None, kinds: Sequence[type], low: float, high: float, empty_words: str, **shown: Any
+) -> gr.Component:
+    """A field for a number of these types, from `low` to `high`; where None is among them, empty as `empty_words` say.
 
-    It is a text field, because Gradio 6.31 turns an empty gr.Number into 0 whenever the page shows it anew: opening a
-    fold would change the experiment.
+    Such a field is a text, because Gradio 6.31 turns an empty gr.Number into 0 whenever the page shows it anew: opening
+    a fold would change the experiment.
     """
-    return gr.Textbox(None if value is None else str(value), placeholder=empty_words, max_lines=1, **shown)
+    if type(None) in kinds:
+        return gr.Textbox(None if value is None else str(value), placeholder=empty_words, max_lines=1, **shown)
+    return gr.Number(
+        value,
+        precision=0 if int in kinds else None,
+        minimum=low if low > -math.inf else None,
+        maximum=high if high < math.inf else None,
+        **shown,
+    )
 
 
 def formula_markdown(formula: str) -> str:

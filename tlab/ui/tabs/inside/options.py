@@ -13,7 +13,7 @@ import gradio as gr
 from tlab.config import ConfigError, Option, field_types, options, type_alternatives
 from tlab.inside import PROBES, Probe
 from tlab.ui.settings.fields import field_label, field_value, registry_choices
-from tlab.ui.widgets.component import optional_number
+from tlab.ui.widgets.component import number_field
 
 PUBLIC_TIMES = 2  # times its default an amount may be on a page that many share
 MAX_TEXT = 2_000  # characters of an option
@@ -66,16 +66,7 @@ def option_control(key: str, name: str, public: bool) -> gr.Component:
     kinds = type_alternatives(field_types(kind)[name])
     if str in kinds:
         return gr.Textbox(value or "", placeholder=option.default_words or None, max_lines=2, **shown)
-    if type(None) in kinds:
-        return optional_number(value, option.default_words, **shown)
-    high = most(kind, name, public)
-    return gr.Number(
-        value,
-        precision=0 if int in kinds else None,
-        minimum=option.low if option.low > -math.inf else None,
-        maximum=high if high < math.inf else None,
-        **shown,
-    )
+    return number_field(value, kinds, option.low, most(kind, name, public), option.default_words, **shown)
 
 
 def asked_options(key: str, values: dict[str, Any], public: bool) -> dict[str, Any]:
