@@ -9,7 +9,7 @@ from tlab.training.records import StepRecord
 
 MAX_BINS = 300  # points that can be distinguished in a chart
 AVERAGE_OVER = 20  # steps that the moving average looks back, on average
-STEEP = 5  # at first it looks back a fifth of all steps, so that it follows the fall; loss_chart.js
+STEEP = 5  # at first it looks back a fifth of all steps, so that it follows the fall
 
 
 class Curve:

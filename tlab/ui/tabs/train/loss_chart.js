@@ -1,10 +1,10 @@
-// The loss chart. props.value: {steps, baselines, alternative, average_over, parted_at, runs: [{letter, label, marker, width, bins, last, filled,
-// validation}]}, one or two runs, A and B; where bins is "mean,lowest,highest,average;" for each bin that is full and
-// last the same for the one that fills, of which `filled` steps are made; curve.py.
+// The loss chart. props.value: {steps, baselines, alternative, average_over, steep, parted_at, runs: [{letter, label,
+// marker, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
+// "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills, of which `filled`
+// steps are made; loss_curve.py. `average_over` and `steep` say over how many steps the average is.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
-const STEEP = 5; // at first the average is over a fifth of all steps, so that it follows the fall; loss_curve.py
 let scale = null;
 let value = null; // what is drawn now
 const logBox = find(".tl-log");
@@ -33,7 +33,7 @@ const middleOf = (run, i) => i * run.width + widthOf(run, i) / 2;
 const endOf = (run, i) => i * run.width + widthOf(run, i);
 
 // A moving average stands in the middle of the steps that it averages, where its loss is that of the curve.
-const averageAt = (run, i) => endOf(run, i) - Math.min(value.average_over, Math.max(1, endOf(run, i) / STEEP)) + 1;
+const averageAt = (run, i) => endOf(run, i) - Math.min(value.average_over, Math.max(1, endOf(run, i) / value.steep)) + 1;
 
 const decode = (run) => ({
   ...run,

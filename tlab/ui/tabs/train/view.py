@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.runs.comparison import first_parting, parting_words, verdict
-from tlab.ui.runs.loss_curve import AVERAGE_OVER
+from tlab.ui.runs.loss_curve import AVERAGE_OVER, STEEP
 from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
@@ -35,6 +35,7 @@ def chart_value(run: Run) -> dict[str, Any]:
         "baselines": [[name, round(loss, 4)] for name, loss in run.baselines.items()],
         "alternative": chart_words(run),
         "average_over": AVERAGE_OVER,
+        "steep": STEEP,
         "parted_at": first.step if (first := first_parting(run)) else None,
         "runs": [{**identity(side), "marker": marker(side), **side.curve.to_json()} for side in run.sides],
     }
