@@ -17,7 +17,7 @@ from tlab.ui.runs.run import Run, Side
 from tlab.wording import listed
 
 SEED_GAP = 0.32  # nats per token; validation losses of two seeds were no further apart in 95 % of the pairs
-SEED_WORDS = f"Another seed alone moved it by up to {SEED_GAP:.2g} in 19 of 20 pairs of the runs that were measured"
+SEED_WORDS = f"Another seed alone moved a loss by up to {SEED_GAP:.2g} in 19 of 20 pairs of the runs that were measured"
 LASTING = 3  # looked-at steps in a row, all in one direction, for which sides differ before they count as parted
 
 

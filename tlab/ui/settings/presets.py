@@ -34,16 +34,16 @@ COMPARISONS = (
         "Pre-LN or Post-LN",
         "The same eight layers; only the place of the norm differs. At the first step the gradient is as even over the "
         "layers in both. Then, without warm-up, large updates break Post-LN: by step 100 its first layer gets less "
-        "than a thousandth of the last layer's gradient, and the loss stalls. So it was in each of eight seeds. The "
-        "third comparison shows what a warm-up does.",
+        "than a thousandth of the last layer's gradient, and the loss stalls. So it was in each of eight seeds on "
+        "Python's documentation. The third comparison shows what a warm-up does.",
         DEEP,
         ("residual", "post"),
     ),
     Preset(
         "Norm or none",
         "Eight layers with and without LayerNorm. Without it, the residual stream is at least six times as large at "
-        "the first step, and how far the model gets depends on the seed: in eight of them it ended between 1.97 and "
-        "2.87, and with LayerNorm between 2.01 and 2.08.",
+        "the first step, and how far the model gets depends on the seed: in eight of them on Python's documentation it "
+        "ended between 1.97 and 2.87, and with LayerNorm between 2.01 and 2.08.",
         DEEP,
         ("norm", "none"),
     ),
@@ -56,7 +56,7 @@ COMPARISONS = (
     Preset(
         "Does it need positions?",
         "RoPE against no positions at all. A causal model can still infer a little from how much it can see; in each "
-        "of eight seeds it ended about 0.1 nats per token higher.",
+        "of eight seeds on Python's documentation it ended about 0.1 nats per token higher.",
         {**SHORT, "position": "rope"},
         ("position", "none"),
     ),
@@ -121,7 +121,8 @@ MODELS = (
     ),
     Preset(
         "Tiny and instant",
-        "One layer of width 16, trained in a few seconds: time for little more than how often each character occurs.",
+        "One layer of width 16, trained in a few seconds. On Python's documentation that is time for little more than "
+        "how often each character occurs.",
         {
             "num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 32, "steps": 300,
             "validation_every": 100, "embedding_scale": 4.0,
