@@ -86,8 +86,8 @@ def averaging(C: int, dtype: str) -> Array:
 class LayerNorm(Norm):
     """Shifts each token's vector to mean 0 and scales it to variance 1, then to a learned scale and shift.
 
-    Notice: mean and variance are taken over one token's channels, never over tokens or the batch. So no token
-    learns of another here, and one token at a time gives the same as a thousand.
+    Notice: mean and variance are taken over one token's channels, never over tokens or the batch. So no information
+    passes between tokens here, and one token at a time gives the same as a thousand.
     """
 
     centered = True

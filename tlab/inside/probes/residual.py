@@ -113,7 +113,7 @@ class AttributionRow(NamedTuple):
 class AttributionProbe(Probe):
     """Who speaks for a token: what each part adds directly to its logit, and what it subtracts.
 
-    u is a token's column of the unembedding, c an addend of what the head reads. With two tokens the rows answer
+    u is a token's column of the unembedding, c an addend of what the unembedding reads. With two tokens the rows answer
     why A rather than B, and add up to the difference of their logits; with one, they add up to its logit less the
     mean of all. Direct means: by what a part writes itself, not by what later parts make of it.
     """

@@ -81,7 +81,9 @@ def read_export(path: Path, limits: Limits) -> KeptRun:
         raise ReopenError("The run needs more memory than there is here.") from None
     except DAMAGE as error:
         what = " ".join(str(error).split())[:300]
-        raise ReopenError(f"This is no export of the lab, or it is damaged: {what or type(error).__name__}") from error
+        raise ReopenError(
+            f"This is not an export of the lab, or it is damaged: {what or type(error).__name__}"
+        ) from error
 
 
 def check_entries(archive: zipfile.ZipFile) -> None:

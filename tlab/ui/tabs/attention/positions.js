@@ -86,8 +86,8 @@ const draw = () => {
     lengths.map((length, i) => [i, String(length)]).filter((_, i) => i % 2 === 0 || i === lengths.length - 1));
   const texts = [
     value.pattern_words,
-    "Score against distance, relative to the token itself: what the kind alone brings (solid, a line for each head where they differ), and the mean of the chosen head in this text (dashed).",
-    `How many tokens back the last token looks on average if all have the same content, against the length of the text; dotted: all alike.${value.end ? ` There are only ${value.end} positions: a longer text cannot be read.` : ""}`,
+    "Score against distance, relative to the token itself: what this kind of position contributes by itself (solid, a line for each head where they differ), and the mean of the chosen head in this text (dashed).",
+    `How many tokens back the last token looks on average if all have the same content, against the length of the text; dotted: uniform attention.${value.end ? ` There are only ${value.end} positions: a longer text cannot be read.` : ""}`,
   ];
   captions.forEach((caption, i) => (caption.textContent = texts[i]));
   [pattern, distance, reach].forEach((figure, i) => figure.setAttribute("aria-label", texts[i]));

@@ -34,7 +34,7 @@ const draw = () => {
   sum.replaceChildren(
     line(`the ${value.channels} products add up to`, numberText(value.dot)),
     line(`divided by √${value.channels}: the score`, numberText(value.score)),
-    line("with what positions and mask add", masked ? "−∞" : `${value.bias < 0 ? "−" : "+"} ${Math.abs(value.bias).toFixed(2)} = ${numberText(value.score + value.bias)}`),
+    line("after position bias and mask", masked ? "−∞" : `${value.bias < 0 ? "−" : "+"} ${Math.abs(value.bias).toFixed(2)} = ${numberText(value.score + value.bias)}`),
     line(`softmax over ${value.allowed} token${value.allowed === 1 ? "" : "s"}: the weight`, value.weight.toFixed(3)),
   );
   box.setAttribute("aria-label", `Query of ${value.who[0]}, key of ${value.who[1]} and their products in ${value.channels} channels; they add up to ${numberText(value.dot)}.`);

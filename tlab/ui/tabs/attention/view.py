@@ -82,7 +82,7 @@ def head_words(portrait: HeadPortrait) -> str:
         alike = f"{portrait.fair:.0%} if attention were uniform"
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
     spread = f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average"
-    words = f"{name} has no single favourite here: its weight is spread as if over {spread}."
+    words = f"{name} has no single favourite, on average over this text: its weight is spread as if over {spread}."
     if portrait.share < MIN_LIFT * portrait.fair:
         return words
     shares = f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if attention were uniform"
@@ -135,7 +135,7 @@ def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
         ("|q|, |k|", f"{of.query_norm:.2f}, {of.key_norm:.2f}", "mean length of queries and of keys"),
         ("cos(q, k)", f"{of.cosine:+.2f}", "how far they point the same way"),
         ("Score size", f"{of.size:.2f}", f"root mean square; the largest is {of.largest:.1f}"),
-        ("Spread in a row", f"{of.spread:.2f}", spread_words(of.spread)),
+        ("Spread of the scores in a row", f"{of.spread:.2f}", spread_words(of.spread)),
     ]
     return markup.statistics(portrait, rows)
 
@@ -144,7 +144,7 @@ def spread_words(spread: float) -> str:
     """What a softmax makes of scores of this standard deviation."""
     if spread < 0.5:
         return "so small that attention is nearly uniform"
-    return "enough to choose" if spread < 3 else "so large that it is nearly a hard choice"
+    return "large enough to prefer some tokens" if spread < 3 else "so large that it is nearly a hard choice"
 
 
 # ------------------------------------------------------------------------------------------------ what comes next
