@@ -1,8 +1,9 @@
-"""Numbers in plain words, and suggestions for mistyped names."""
+"""Numbers and parts of a model in plain words, and suggestions for mistyped names."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -30,6 +31,52 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.2g} min"
     return f"{seconds / 3600:.1f} h"
+
+
+# --- parts of a model: keys count from 0, as the code does; words and pictures from 1, as people do ---
+
+LAYER_KEY = re.compile(r"blocks\.(\d+)(?:\.(.+))?")
+PART_KEY = re.compile(r"(attention|mlp)\.(\d+)(?:\.(head|neuron)\.(\d+))?")
+HEAD_KEY = re.compile(r"(\d+)\.(\d+)")
+
+
+def layer_name(layer: int) -> str:
+    """What people call the layer of this index."""
+    return f"layer {layer + 1}"
+
+
+def head_name(layer: int, head: int) -> str:
+    """What people call the head of these indices."""
+    return f"head {head + 1} of {layer_name(layer)}"
+
+
+def short_head_name(layer: int, head: int) -> str:
+    """The same where there is no room; not "2.3", which would be a key."""
+    return f"L{layer + 1} H{head + 1}"
+
+
+def part_name(key: str) -> str:
+    """What people call the part of this key; a key of nothing that has layers is its own name.
+
+    >>> [part_name(key) for key in ("attention.1.head.0", "mlp.0", "blocks.3.mlp.up.weight", "1.0", "embedding")]
+    ['head 1 of layer 2', 'MLP of layer 1', 'MLP up weight of layer 4', 'head 1 of layer 2', 'embedding']
+    """
+    if found := PART_KEY.fullmatch(key):
+        kind, layer, unit_kind, unit = found.groups()
+        name = sublayer_name(kind) if unit is None else f"{unit_kind} {int(unit) + 1}"
+    elif found := HEAD_KEY.fullmatch(key):
+        return head_name(*map(int, found.groups()))
+    elif found := LAYER_KEY.fullmatch(key):
+        layer, rest = found.groups()
+        name = sublayer_name(rest) if rest else ""
+    else:
+        return key
+    return f"{name} of {layer_name(int(layer))}" if name else layer_name(int(layer))
+
+
+def sublayer_name(key: str) -> str:
+    """What of a layer it is: "MLP up weight" for "mlp.up.weight"."""
+    return re.sub(r"^mlp\b", "MLP", key).replace(".", " ").replace("_", " ")
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -73,8 +73,8 @@ def test_the_last_of_many_quick_choices_is_what_stays(visit):
     page.get_by_text("Head 4 of layer 4").first.wait_for()
     settle(page)
     assert head(page) == "4.4"
-    assert "layer 4, head 4" in page.get_attribute("#attention-map .tl-plot", "aria-label")
-    assert "Layer 4, head 4" in page.inner_text("#attention-statistics")
+    assert "head 4 of layer 4" in page.get_attribute("#attention-map .tl-plot", "aria-label")
+    assert "Head 4 of layer 4" in page.inner_text("#attention-statistics")
 
 
 def test_the_slider_moves_map_bars_and_sample_together(visit):

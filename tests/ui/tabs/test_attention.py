@@ -101,7 +101,7 @@ def test_the_map_carries_weights_and_the_scores_before_the_mask():
     queries, keys = reading.queries[1, 2], reading.keys[1, 2]
     np.testing.assert_allclose(scores, queries @ keys.T / 2, atol=1e-4)
     assert (value["chosen"], value["serial"]) == ([4, 3], 9)
-    assert "layer 2, head 3" in value["alternative"]
+    assert "head 3 of layer 2" in value["alternative"]
 
 
 def test_a_thumbnail_is_the_root_of_a_heads_weights_in_bytes():
@@ -167,7 +167,7 @@ def test_a_selection_changes_layer_head_and_pair_together(tab):
     shown = look(tab, selection={"layer": 1, "head": 2, "query": 9, "key": 4, "serial": 3})
     assert shown["heads"]["chosen"] == [1, 2]
     assert shown["map"]["chosen"] == [9, 4]
-    assert "Layer 2, head 3" in shown["statistics"]
+    assert "Head 3 of layer 2" in shown["statistics"]
     assert shown["map"]["serial"] == shown["heads"]["serial"] == shown["scrub"]["serial"] == 3
 
 

@@ -61,7 +61,7 @@ const fillBars = (box, { letter, gradients }, largest) => {
   box.replaceChildren(...gradients.map((v, layer) => {
     const bar = make("i", `tl-d-bar-${letter.toLowerCase()}`);
     bar.style.height = `${v > 0 ? Math.max(4, 100 * (1 + Math.log10(v / largest) / 6)) : 2}%`;
-    bar.title = `layer ${layer + 1}: ${digits(v)}`;
+    bar.title = `${layerName(layer)}: ${digits(v)}`;
     return bar;
   }));
 };
@@ -85,7 +85,7 @@ const drawGradients = () => {
     const { letter, label, gradients } = side;
     const [row, bars, last] = [make("div", "tl-d-row"), make("span", "tl-d-bars"), gradients.length];
     fillBars(bars, side, largest);
-    const ends = `${digits(gradients[0])} in layer 1${last > 1 ? `, ${digits(gradients[last - 1])} in layer ${last}` : ""}`;
+    const ends = `${digits(gradients[0])} in ${layerName(0)}${last > 1 ? `, ${digits(gradients[last - 1])} in ${layerName(last - 1)}` : ""}`;
     row.append(make("b", "", sides.length > 1 ? `${letter} ${label}` : label), bars, make("span", "", ends));
     return row;
   }));

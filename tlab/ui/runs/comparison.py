@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
 from tlab.ui.runs.run import Run, Side
-from tlab.wording import listed
+from tlab.wording import layer_name, listed
 
 SEED_GAP = 0.32  # nats per token; validation losses of two seeds were no further apart in 95 % of the pairs
 SEED_WORDS = f"Another seed alone moved a loss by up to {SEED_GAP:.2g} in 19 of 20 pairs of the runs that were measured"
@@ -52,7 +52,7 @@ class Parting(NamedTuple):
     def phrase(self) -> str:
         """The quantity, its layer and both values, for the middle of a sentence."""
         words = QUANTITIES[self.quantity].words
-        return f"the {words} of layer {self.layer + 1} (A {self.a:.2g}, B {self.b:.2g})"
+        return f"the {words} of {layer_name(self.layer)} (A {self.a:.2g}, B {self.b:.2g})"
 
 
 FOUND: WeakKeyDictionary[Run, tuple[list[int], list[Parting]]] = WeakKeyDictionary()

@@ -15,6 +15,9 @@ const makeButton = (className, press, ...content) => {
   return button;
 };
 
+// What people call the layer of this index, as `layer_name` in tlab/wording.py does.
+const layerName = (layer) => `layer ${layer + 1}`;
+
 // Colours live in style.css alone, so that they follow the theme.
 const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
 

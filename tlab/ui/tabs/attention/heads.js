@@ -1,4 +1,4 @@
-// All heads, small. props.value: {layers, heads, side, tiles, captions, titles, chosen, serial}; tiles are bytes, the
+// All heads, small. props.value: {layers, heads, side, tiles, names, captions, titles, chosen, serial}; tiles are bytes, the
 // square roots of weights, head by head.
 const grid = find(".tl-grid");
 let chosen = 0;
@@ -27,7 +27,7 @@ const build = ({ layers, heads }) => {
   grid.classList.toggle("tl-many", heads > 6);
   grid.dataset.size = `${layers}x${heads}`;
   grid.replaceChildren(...Array.from({ length: layers * heads }, (_, i) => {
-    const name = make("b", "", `${Math.floor(i / heads) + 1}.${(i % heads) + 1}`);
+    const name = make("b", "", props.value.names[i]);
     const words = make("span", "", name, make("i"), make("i"), make("i"));
     const button = makeButton("tl-thumb", () => selectionFor(i, false), make("canvas"), words);
     button.setAttribute("role", "radio");

@@ -22,6 +22,7 @@ from tlab.inside.attention import (
 from tlab.inside.positions import Portrait
 from tlab.types import Array
 from tlab.ui.widgets.markup import macros
+from tlab.wording import head_name, short_head_name
 
 markup = macros("tabs/attention/view.html")
 MIN_FAVOURITE_SHARE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
@@ -59,6 +60,7 @@ def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> d
         "heads": small.shape[1],
         "side": small.shape[2],
         "tiles": base64.b64encode(tiles.tobytes()).decode(),
+        "names": [short_head_name(of.layer, of.head) for of in reading.heads],
         "captions": [[role_caption(of), f"{of.entropy:.1f} nats", f"{of.distance:.1f} back"] for of in reading.heads],
         "titles": [f"{head_words(of)} Entropy {of.entropy:.2f} nats." for of in reading.heads],
         "chosen": [layer, head],
@@ -76,7 +78,7 @@ def has_favourite(portrait: HeadPortrait) -> bool:
 
 
 def head_words(portrait: HeadPortrait) -> str:
-    name = f"Head {portrait.head + 1} of layer {portrait.layer + 1}"
+    name = head_name(portrait.layer, portrait.head).capitalize()
     place = ROLE_WORDS[portrait.role]
     if has_favourite(portrait):
         alike = f"{portrait.fair:.0%} if attention were uniform"
@@ -95,7 +97,7 @@ def head_words(portrait: HeadPortrait) -> str:
 def map_value(
     tokens: list[str], reading: AttentionData, layer: int, head: int, query: int, key: int, serial: int
 ) -> dict[str, Any]:
-    words = f"Attention map of layer {layer + 1}, head {head + 1}, over {len(tokens)} tokens."
+    words = f"Attention map of {head_name(layer, head)}, over {len(tokens)} tokens."
     return {
         "tokens": tokens,
         "weights": encode_unit(reading.weights[layer, head]),
@@ -137,7 +139,7 @@ def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
         ("Score size", f"{of.size:.2f}", f"root mean square; the largest is {of.largest:.1f}"),
         ("Spread of the scores in a row", f"{of.spread:.2f}", spread_words(of.spread)),
     ]
-    return markup.statistics(portrait, rows)
+    return markup.statistics(head_name(portrait.layer, portrait.head), rows)
 
 
 def spread_words(spread: float) -> str:

@@ -59,7 +59,7 @@ const drawChart = (number, step) => {
   }
   const every = Math.max(1, Math.ceil(layers / 6));
   for (let layer = 0; layer < layers; layer += every)
-    drawText(context, String(layer + 1), x(layer), height - margin.bottom + 6, "center", "top");
+    drawText(context, layerName(layer).replace("layer ", ""), x(layer), height - margin.bottom + 6, "center", "top");
   rows.forEach((row, i) => {
     if (!row) return;
     const isB = sides[i].letter === "B";
@@ -87,7 +87,7 @@ const showTip = (number, rows, x, layers) => {
     const name = make("span", "", rows.length > 1 ? sides[i].letter : "");
     return [make("div", "tl-tip-row", name, make("b", "", String(Number(row.charts[number][layer].toPrecision(3)))))];
   });
-  tip.replaceChildren(make("div", "tl-tip-head", `layer ${layer + 1}`), ...lines);
+  tip.replaceChildren(make("div", "tl-tip-head", layerName(layer)), ...lines);
   placeTip(tip, box, x(layer), pointer.y - 20);
 };
 
@@ -125,7 +125,7 @@ const sentence = (step) => {
       const ended = row.step < step && sides[i].rows.at(-1) === row ? ` (its last, of step ${row.step.toLocaleString("en")})` : "";
       return `${sides[i].letter} ${short(row.charts[parting.chart][layer])}${ended}`;
     });
-    return `${at}, ${title.toLowerCase()} (${unit}), layer ${parting.layer + 1}: ${values.join(", ")}.`;
+    return `${at}, ${title.toLowerCase()} (${unit}), ${layerName(parting.layer)}: ${values.join(", ")}.`;
   }
   const gradients = rows[0].charts[0];
   const ratio = gradients[0] / gradients.at(-1);

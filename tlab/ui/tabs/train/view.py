@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
 from tlab.ui.widgets.markup import macros
-from tlab.wording import duration
+from tlab.wording import duration, part_name
 
 markup = macros("tabs/train/view.html")
 state_html, samples_html, notice_html = markup.state, markup.samples, markup.notice
@@ -212,10 +211,7 @@ def divergence_words(side: Side, run: Run) -> str:
 
 
 def place_words(divergence: Divergence) -> str:
-    """`blocks.3.mlp.up` -> ", first seen in mlp up of layer 4", as people count layers; the loss itself is no place."""
+    """`blocks.3.mlp.up` -> ", first seen in MLP up of layer 4"; the loss itself is no place."""
     if divergence.where == "loss":
         return ""
-    place = re.sub(
-        r"blocks\.(\d+)\.(\S+)", lambda m: f"{m[2].replace('.', ' ')} of layer {int(m[1]) + 1}", divergence.where
-    )
-    return f", first seen in {place}"
+    return f", first seen in {' '.join(map(part_name, divergence.where.split(' ')))}"
