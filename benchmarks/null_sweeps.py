@@ -24,9 +24,9 @@ from sweeps.report.analysis import Analysis
 from sweeps.report.result_sections import rates_section
 from sweeps.report.sentences import outlier_sentence
 from sweeps.results.effects import Comparison
-from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, MARGIN, REAL
 from sweeps.results.summary import Summary
 from sweeps.results.table import Table
+from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, MARGIN, REAL
 from tlab.types import Array
 
 SWEEPS = 400

@@ -14,8 +14,8 @@ import tyro
 
 from benchmarks.units import verdict
 from sweeps.results.effects import comparisons, main_effects
-from sweeps.results.stats import ALPHA, MARGIN, Estimate, difference_p, equality_p, estimate, holm
 from sweeps.results.table import Table
+from tlab.judging.few_seeds import ALPHA, MARGIN, Estimate, difference_p, equality_p, estimate, holm
 from tlab.types import Array
 
 SIMULATIONS = 2000

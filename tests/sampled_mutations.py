@@ -1,6 +1,6 @@
 """Break what reads, trains and judges in places drawn by a seed; nine breaks in ten have to fail a test.
 
-Run: python tests/sampled_mutations.py [--count 160] [--seed 0] [--processes 2] [--file sweeps/results/stats.py]
+Run: python tests/sampled_mutations.py [--count 160] [--seed 0] [--processes 2] [--file tlab/judging/few_seeds.py]
 
 `mutations.py` has breaks of the core, chosen by hand. This one makes its own, of the rooms in ROOMS: a comparison
 flipped, a number moved by one, a condition negated, a statement removed, a result replaced. First the tests of each
@@ -31,6 +31,7 @@ ROOMS = {
     "tlab/inside": ["tests/inside", GOLDEN],
     "tlab/training": ["tests/training", "tests/test_config.py", GOLDEN],
     "tlab/text": ["tests/text", GOLDEN],
+    "tlab/judging": ["tests/judging", "tests/sweeps/results"],
     "sweeps/results": ["tests/sweeps/results", "tests/sweeps/report", GOLDEN],
 }
 MIN_CAUGHT = 0.9

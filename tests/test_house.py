@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["tlab.wording", "tlab.cli.output"],
     ["tlab.types", "tlab.files", "tlab.machine", "tlab.registry", "tlab.training.records"],
-    ["tlab.nn.params", "tlab.config"],
+    ["tlab.nn.params", "tlab.config", "tlab.judging"],
     [
         "tlab.nn.inits",
         "tlab.nn.linear",
@@ -194,7 +194,7 @@ ONLY_IMPORTERS = {
     "joblib": ("sweeps",),
     "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.ui", "sweeps"),
     "pandas": ("tlab.cli.commands", "tlab.ui", "sweeps", "tlab.figures"),
-    "scipy": ("sweeps",),
+    "scipy": ("tlab.judging", "sweeps"),
     "torch": (),
 }
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sweeps.findings.measures import FIRST_STEPS, LENGTH_FACTORS, MEASURE_EVERY
 from sweeps.findings.setups import DEPTHS, Measurement
 from sweeps.findings.verdicts import Check, Noise, Number, Outcome, SeedResults
-from sweeps.results.stats import MARGIN
+from tlab.judging.few_seeds import MARGIN
 
 
 @dataclass(frozen=True)

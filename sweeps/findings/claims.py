@@ -42,7 +42,7 @@ from sweeps.findings.setups import (
     short_context,
 )
 from sweeps.findings.verdicts import EQUIVALENCE, EVERY_SEED, Check, Noise
-from sweeps.results.stats import MARGIN
+from tlab.judging.few_seeds import MARGIN
 
 INTERVAL_FOR_MEAN = (
     "the bounds are as planned, but the whole interval has to lie within them, where it was the mean; near a bound, "

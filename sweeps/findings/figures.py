@@ -19,7 +19,6 @@ from sweeps.findings.claim import difference, loss
 from sweeps.findings.measures import LENGTH_FACTORS, UNIGRAM
 from sweeps.findings.setups import BASELINE, DEPTHS
 from sweeps.findings.verdicts import EQUIVALENCE_CONFIDENCE, SeedResults, contrasts, finite_values
-from sweeps.results.stats import CONFIDENCE, MARGIN, Estimate, estimate
 from tlab.figures import (
     BLUE,
     FAINT,
@@ -33,6 +32,7 @@ from tlab.figures import (
     new_figure,
     tidy,
 )
+from tlab.judging.few_seeds import CONFIDENCE, MARGIN, Estimate, estimate
 
 MARKERS = "os^D"
 WIDE, NARROW = (8.4, 3.6), (7.0, 3.8)  # inches

@@ -26,9 +26,9 @@ from sweeps.findings.verdicts import (
     verdicts_of_parts,
 )
 from sweeps.results.labels import verdict_name
-from sweeps.results.stats import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from tlab.figures import save_figure
 from tlab.files import write_atomically
+from tlab.judging.few_seeds import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from tlab.wording import duration
 
 SIGNS = {REPRODUCED: "✔", PARTLY_REPRODUCED: "◐", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?", NOT_GRADED: "–"}

@@ -20,7 +20,7 @@ from scipy.optimize import root_scalar
 from scipy.stats import nct
 from scipy.stats import t as student
 
-from sweeps.results.stats import ALPHA, CONFIDENCE, Estimate, difference_p, equality_p, estimate, holm
+from tlab.judging.few_seeds import ALPHA, CONFIDENCE, Estimate, difference_p, equality_p, estimate, holm
 
 REPRODUCED, PARTLY_REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_GRADED = (
     "reproduced",

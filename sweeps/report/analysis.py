@@ -13,9 +13,9 @@ import pandas as pd
 from sweeps.results.effects import Comparison, Effect, comparisons, interactions, main_effects
 from sweeps.results.labels import axis_name
 from sweeps.results.read import CurvesByCell, planned_cells
-from sweeps.results.stats import MARGIN
 from sweeps.results.summary import Summary, summaries
 from sweeps.results.table import Table, in_one_unit, tokens_per_character
+from tlab.judging.few_seeds import MARGIN
 
 
 @dataclass(frozen=True)

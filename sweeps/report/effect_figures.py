@@ -27,10 +27,10 @@ from sweeps.report.run_figures import (
 )
 from sweeps.results.effects import Effect, interaction_residuals
 from sweeps.results.labels import axis_name, level_name, level_phrase
-from sweeps.results.stats import MARGIN
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
 from sweeps.results.table import PER_TOKEN, UNCOMPARED, Table
 from tlab.figures import BLUE, FONT, GREY, escape, finish, new_figure, tidy
+from tlab.judging.few_seeds import MARGIN
 
 GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss
 RESIDUAL_COLOURS = "PuOr"  # two hues that can be told apart with every kind of colour vision

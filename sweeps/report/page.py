@@ -31,9 +31,9 @@ from sweeps.report.sentences import (
 from sweeps.report.setup_sections import aliased, cell_name, failed_rows, setup_section, shared_sentences
 from sweeps.results.labels import configuration_name, verdict_name
 from sweeps.results.read import read_curves, read_manifest, read_table
-from sweeps.results.stats import ALPHA, MARGIN
 from tlab.figures import save_figure
 from tlab.files import write_atomically
+from tlab.judging.few_seeds import ALPHA, MARGIN
 from tlab.ui.widgets.markup import template_environment
 from tlab.wording import several
 

@@ -11,8 +11,8 @@ from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import largest_first, subtraction
 from sweeps.results.effects import Comparison, comparisons, with_holm
 from sweeps.results.labels import level_name
-from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate
 from sweeps.results.summary import BEST, LOST_MORE, RATE, Summary, at_best_rate, at_rate, summaries
+from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate
 from tlab.wording import several
 
 VERDICT_COLOURS = {

@@ -20,7 +20,6 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.effects import balanced_rows
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
-from sweeps.results.stats import MARGIN
 from sweeps.results.summary import configurations
 from sweeps.results.table import Table
 from sweeps.store.record import OK
@@ -38,6 +37,7 @@ from tlab.figures import (
     smoothing_window,
     tidy,
 )
+from tlab.judging.few_seeds import MARGIN
 from tlab.types import Array
 
 CellCurves = Mapping[str, Sequence[tuple[int, float]]]

@@ -10,10 +10,19 @@ from collections.abc import Iterable, Sequence
 from sweeps.report.analysis import Analysis
 from sweeps.results.effects import Comparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
-from sweeps.results.stats import ALPHA, BELOW_MARGIN, CONFIDENCE, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, seeds_needed
 from sweeps.results.summary import LOST_MORE, Summary, count_statuses, has_value, outlying_runs
 from sweeps.results.table import PER_TOKEN, Table
 from sweeps.store.record import OK
+from tlab.judging.few_seeds import (
+    ALPHA,
+    BELOW_MARGIN,
+    CONFIDENCE,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    REAL,
+    Estimate,
+    seeds_needed,
+)
 from tlab.wording import listed, several
 
 MAX_NAMED = 3  # of a kind, in the headline; all are in the tables below it

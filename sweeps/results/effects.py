@@ -24,9 +24,9 @@ import pandas as pd
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.balance import Balanced, Numbers, balance
-from sweeps.results.stats import INCONCLUSIVE, MARGIN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
 from sweeps.results.table import Table
+from tlab.judging.few_seeds import INCONCLUSIVE, MARGIN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 
 # ------------------------------------------------------------------------------------------------ balance
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.grid.fields import registry_of
-from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL
 from sweeps.results.summary import BEST, LOST_MORE, Configuration
 from sweeps.store.provenance import without_folders
+from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL
 
 
 def level_name(axis: str, value: Any) -> str:

@@ -14,7 +14,9 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.balance import balance
-from sweeps.results.stats import (
+from sweeps.results.table import UNCOMPARED, Table
+from sweeps.store.record import DIVERGED, OK
+from tlab.judging.few_seeds import (
     ALPHA,
     MARGIN,
     MAX_ROUNDING,
@@ -26,8 +28,6 @@ from sweeps.results.stats import (
     paired,
     verdict_of,
 )
-from sweeps.results.table import UNCOMPARED, Table
-from sweeps.store.record import DIVERGED, OK
 
 MEASURE = "val_loss"
 RATE = "learning_rate"
@@ -160,7 +160,7 @@ class Summary(NamedTuple):
     rank: int  # among those of its text, from 1
     estimate: Estimate
     minus_best: Estimate  # paired by seed, to the best configuration of its text
-    verdict: str  # whether it differs from the best one: one of `stats.VERDICTS`, or `BEST` or `LOST_MORE`
+    verdict: str  # whether it differs from the best one: one of `few_seeds.VERDICTS`, or `BEST` or `LOST_MORE`
 
     @property
     def deviation(self) -> float:

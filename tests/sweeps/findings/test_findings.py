@@ -37,9 +37,9 @@ from sweeps.findings.verdicts import (
     verdict_of_claim,
     verdicts_of_parts,
 )
-from sweeps.results.stats import Estimate
 from sweeps.run.driver import RunEnd
 from sweeps.store.folder import record_path
+from tlab.judging.few_seeds import Estimate
 from tlab.nn.model import Transformer
 from tlab.text import corpus_from_text, load_corpus
 from tlab.training.config import TrainConfig

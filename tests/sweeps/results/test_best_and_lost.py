@@ -16,7 +16,9 @@ from sweeps.report.sentences import (
     outlier_sentence,
 )
 from sweeps.results.effects import comparisons, effects_frame, interactions
-from sweeps.results.stats import (
+from sweeps.results.summary import BEST, LOST_MORE, at_best_rate, configurations, outlying_runs, summaries
+from sweeps.results.table import Table
+from tlab.judging.few_seeds import (
     EQUIVALENT,
     INCONCLUSIVE,
     REAL,
@@ -26,8 +28,6 @@ from sweeps.results.stats import (
     estimate,
     studentized_range,
 )
-from sweeps.results.summary import BEST, LOST_MORE, at_best_rate, configurations, outlying_runs, summaries
-from sweeps.results.table import Table
 
 CHANCE = 2 * math.sqrt(0.05 * 0.95 / 400)
 

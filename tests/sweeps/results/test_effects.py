@@ -19,8 +19,8 @@ from sweeps.results.effects import (
     main_effects,
     trivially_zero,
 )
-from sweeps.results.stats import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, difference_p, holm
 from sweeps.results.table import Table
+from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, difference_p, holm
 
 
 def cube(values):

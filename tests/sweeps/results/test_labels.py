@@ -1,8 +1,8 @@
 """How levels, configurations and verdicts are called where a person reads."""
 
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase, verdict_name
-from sweeps.results.stats import VERDICTS
 from sweeps.results.summary import BEST, Configuration
+from tlab.judging.few_seeds import VERDICTS
 
 
 def test_a_level_has_the_label_of_its_class_and_a_number_its_digits():

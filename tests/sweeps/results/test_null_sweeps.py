@@ -20,7 +20,7 @@ from benchmarks.null_sweeps import (
     print_shares,
 )
 from benchmarks.statistics import SPREAD
-from sweeps.results.stats import MARGIN
+from tlab.judging.few_seeds import MARGIN
 
 SWEEPS = 60
 HIGHEST = 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / SWEEPS)

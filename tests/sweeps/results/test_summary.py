@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from sweeps.results.stats import INCONCLUSIVE, REAL, difference_p
 from sweeps.results.summary import BEST, Counts, at_best_rate, at_rate, configurations, summaries, summary_frame
 from sweeps.results.table import Table
+from tlab.judging.few_seeds import INCONCLUSIVE, REAL, difference_p
 
 
 def row(norm, seed, loss, status="ok", alias_of=None, **more):

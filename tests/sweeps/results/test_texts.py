@@ -9,9 +9,9 @@ from sweeps.report.effect_figures import above_best_of_text, cost_figure, grid_f
 from sweeps.report.gallery import report_figures
 from sweeps.report.sentences import headline
 from sweeps.results.effects import effects_frame
-from sweeps.results.stats import BELOW_MARGIN, INCONCLUSIVE, REAL
 from sweeps.results.summary import BEST, summaries, summary_frame
 from sweeps.results.table import Table
+from tlab.judging.few_seeds import BELOW_MARGIN, INCONCLUSIVE, REAL
 
 
 def table(num_seeds=3):

@@ -16,7 +16,9 @@ from benchmarks.statistics import (
     simulated_table,
 )
 from sweeps.results.effects import balance, comparisons, interaction_residuals, interactions, main_effects
-from sweeps.results.stats import (
+from sweeps.results.summary import BEST, at_best_rate, at_rate, count_statuses, summaries, summary_frame
+from sweeps.results.table import Table
+from tlab.judging.few_seeds import (
     BELOW_MARGIN,
     EQUIVALENT,
     INCONCLUSIVE,
@@ -31,8 +33,6 @@ from sweeps.results.stats import (
     seeds_needed,
     verdict_of,
 )
-from sweeps.results.summary import BEST, at_best_rate, at_rate, count_statuses, summaries, summary_frame
-from sweeps.results.table import Table
 
 VALUES = np.array([0.01, 0.03, 0.02, 0.05])
 

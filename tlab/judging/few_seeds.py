@@ -65,6 +65,7 @@ class Estimate(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval, by more than rounding."""
         return self.low > MAX_ROUNDING or self.high < -MAX_ROUNDING
 
     def __str__(self) -> str:
