@@ -1,15 +1,30 @@
 """The code pages and the README's table: made of what is registered, complete, and true to the files."""
 
+import itertools
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tlab.nn.activations import ACTIVATIONS, Activation, Gelu
 from tlab.nn.residuals import RESIDUALS, Residual
 from tlab.registry import REGISTRIES, UnknownKeyError
-from tlab.source import BEGIN, END, PAGE, page, slots, switches_table, update_page
+from tlab.source import (
+    BEGIN,
+    CORE,
+    CORE_PARTS,
+    END,
+    PAGE,
+    bare_code,
+    difference,
+    page,
+    slots,
+    switches_table,
+    update_page,
+)
 
 ROOT = Path(__file__).parents[1]
 EVERYTHING = [(slot, key) for slot, registry in REGISTRIES.items() for key in registry]
@@ -76,6 +91,51 @@ def test_methods_of_the_contract_are_no_parts():
 def test_inherited_parts_are_shown_as_well(newcomer):
     parts = page("activation", "newcomer").parts
     assert "super()" in parts["forward"] and parts["backward"] == page("activation", "gelu").parts["backward"]
+
+
+@pytest.mark.parametrize("key", CORE_PARTS)
+def test_a_page_of_the_core_shows_each_function_as_it_stands_in_its_file(key):
+    shown = page(CORE, key)
+    assert shown.summary and shown.formula and shown.file.startswith("tlab/")
+    for function, (name, code) in zip(CORE_PARTS[key].functions, shown.parts.items(), strict=True):
+        file = Path(function.__code__.co_filename).read_text(encoding="utf-8")
+        assert f"def {name.split('.')[-1]}(" in code
+        assert code in file or textwrap.indent(code, "    ") in file
+
+
+def test_the_core_has_pages_for_the_way_from_tokens_to_an_update():
+    names = {name for key in CORE_PARTS for name in page(CORE, key).parts}
+    assert {"forward", "backward", "causal_mask", "masked_softmax", "train_step", "choose"} <= names
+
+
+@pytest.mark.parametrize("slot", REGISTRIES)
+def test_a_comparison_holds_both_classes_whole(slot):
+    for first, second in itertools.permutations(REGISTRIES[slot].values(), 2):
+        old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
+        lines = difference(first, second)
+        assert [line.number for line in lines if line.sign != "+"] == list(range(len(old)))
+        kept = [new[line.number] if line.sign == "+" else old[line.number] for line in lines if line.sign != "-"]
+        assert kept == new
+
+
+def test_pre_and_post_norm_differ_in_where_the_norm_stands():
+    first, second = RESIDUALS["pre"], RESIDUALS["post"]
+    old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
+    lines = difference(first, second)
+    assert [old[line.number].strip() for line in lines if line.sign == "-"] == [
+        "class PreNorm(Sequential):", 'norm_places = ("in",)', "final_norm = True", "return x + f(norm(x))"
+    ]  # fmt: skip
+    assert [new[line.number].strip() for line in lines if line.sign == "+"] == [
+        "class PostNorm(Sequential):", 'norm_places = ("sum",)', "final_norm = False", "return norm(x + f(x))"
+    ]  # fmt: skip
+
+
+def test_code_without_words_does_the_same(newcomer):
+    bare = bare_code(newcomer)
+    assert "@" not in bare and '"""' not in bare and "Notice" not in bare
+    scope = {"Gelu": Gelu}
+    exec(bare, scope)
+    assert scope["Newcomer"]().forward(np.ones(3))[0] == pytest.approx(newcomer().forward(np.ones(3))[0])
 
 
 def test_the_notice_is_one_paragraph(newcomer):

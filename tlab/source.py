@@ -1,20 +1,32 @@
-"""The page of a registered class: its name, its formula, and its code as it is in the file."""
+"""The page of a registered class or a part of the core: its name, its formula, and its code as it is in the file."""
 
 from __future__ import annotations
 
+import ast
+import difflib
 import inspect
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tlab.inside  # with tlab.text, so that every registry is filled
 import tlab.text  # noqa: F401
 from tlab.config import options
+from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps
+from tlab.nn.attention import Attention, causal_mask, masked_softmax, softmax_backward, split_heads
 from tlab.nn.config import ModelConfig
+from tlab.nn.linear import Embedding, Linear
+from tlab.nn.loss import CrossEntropy
+from tlab.nn.mlp import Mlp
+from tlab.nn.model import Block, Transformer
+from tlab.nn.residuals import Branch, Sequential
 from tlab.registry import REGISTRIES, Entry, UnknownKeyError
 from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig
+from tlab.training.optimizers import clip_gradient
+from tlab.training.trainer import Trainer, draw_batch, evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_PARTS = ("reference", "forward", "backward")  # the order in which a component is best read
@@ -22,8 +34,65 @@ PAGE = ROOT / "docs" / "switches.md"
 BEGIN, END = "<!-- switches -->", "<!-- /switches -->"
 
 
+CORE = "core"  # the slot of what is no switch
+
+
+class CorePart(NamedTuple):
+    """A part that is the same whatever is chosen."""
+
+    label: str
+    component: type  # what the page is about
+    functions: tuple[Callable[..., Any], ...]  # what it shows, in the order in which it is best read
+    formula: str = ""
+    source: str = ""
+
+
+CORE_PARTS = {
+    "model": CorePart(
+        "Model", Transformer, (Transformer.forward, Transformer.forward_embedded, Transformer.backward),
+        r"\mathrm{logits} = \mathrm{head}(\mathrm{block}_L(\dots \mathrm{block}_1(\mathrm{embed}(\mathrm{tokens}))))",
+        "Vaswani et al. 2017; Radford et al. 2019 (GPT-2)",
+    ),
+    "block": CorePart(
+        "Block", Block,
+        (Block.forward, Block.backward, Sequential.forward, Sequential.backward, Branch.forward, Branch.backward),
+        r"x \leftarrow x + f_\mathrm{attention}(x), \quad x \leftarrow x + f_\mathrm{MLP}(x)",
+    ),
+    "attention": CorePart(
+        "Attention", Attention,
+        (Attention.forward, Attention.backward, causal_mask, masked_softmax, softmax_backward, split_heads),
+        r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
+        "Vaswani et al. 2017",
+    ),
+    "mlp": CorePart(
+        "MLP", Mlp, (Mlp.forward, Mlp.backward), r"\mathrm{activation}(x\,W_\mathrm{up})\,W_\mathrm{down}"
+    ),
+    "linear": CorePart("Linear layer", Linear, (Linear.forward, Linear.backward), r"x\,W + b"),
+    "embedding": CorePart(
+        "Embedding", Embedding,
+        (Embedding.forward, Embedding.backward, Embedding.unembed, Embedding.unembed_backward), r"x_t = E[t]",
+    ),
+    "loss": CorePart(
+        "Loss", CrossEntropy, (CrossEntropy.reference, CrossEntropy.forward, CrossEntropy.backward),
+        r"-\frac{1}{N} \sum_t \log p(\mathrm{target}_t)",
+    ),
+    "step": CorePart(
+        "Training step", Trainer,
+        (
+            Trainer.train_step, Trainer.compute_gradients, draw_batch, Transformer.accumulate_gradients, clip_gradient,
+            evaluate,
+        ),
+        r"\theta \leftarrow \theta - \mathrm{optimizer}(\nabla_\theta\,\mathrm{loss})",
+    ),
+    "sampling": CorePart(
+        "Choice of a token", Writer, (Writer.__call__, choose, sampling_steps, keep_top_k, keep_top_p, draw),
+        r"t \sim \mathrm{softmax}(\mathrm{logits} / \mathrm{temperature})",
+    ),
+}  # fmt: skip
+
+
 class SourcePage(NamedTuple):
-    """Everything a viewer shows of one registered class."""
+    """Everything a viewer shows of one registered class, or of one part of the core."""
 
     title: str
     slot: str
@@ -39,15 +108,23 @@ class SourcePage(NamedTuple):
 
 
 def page(slot: str, key: str) -> SourcePage:
-    """The page of the class that is registered under `key` in the registry of `slot`.
+    """The page of the class that is registered under `key` in the registry of `slot`, or of a part of `CORE`.
 
     Raises:
         UnknownKeyError: there is no such slot, or no such key in it.
     """
-    if slot not in REGISTRIES:
-        raise UnknownKeyError(f"unknown slot {slot!r}; allowed: {', '.join(REGISTRIES)}")
-    component = REGISTRIES[slot][key]
-    entry = REGISTRIES[slot].entries[key]
+    if slot == CORE and key in CORE_PARTS:
+        part = CORE_PARTS[key]
+        entry = Entry(key, part.component, part.label, part.formula, part.source)
+        shown = {name_within(part.component, function): code(function) for function in part.functions}
+    elif slot in REGISTRIES:
+        REGISTRIES[slot][key]  # the helpful error, where there is none
+        entry = REGISTRIES[slot].entries[key]
+        shown = parts(entry.component)
+    else:
+        known = CORE_PARTS if slot == CORE else [CORE, *REGISTRIES]
+        raise UnknownKeyError(f"unknown page {slot!r}, {key!r}; allowed: {', '.join(known)}")
+    component = entry.component
     file, line = place(component)
     return SourcePage(
         title=entry.label,
@@ -60,8 +137,13 @@ def page(slot: str, key: str) -> SourcePage:
         file=file,
         line=line,
         code=code(component),
-        parts=parts(component),
+        parts=shown,
     )
+
+
+def name_within(component: type, function: Callable[..., Any]) -> str:
+    """A method of the component by its name alone; of another class, with that."""
+    return function.__qualname__.removeprefix(f"{component.__qualname__}.")
 
 
 def notice(component: type) -> str:
@@ -105,6 +187,40 @@ def parts(component: type) -> dict[str, str]:
         if inspect.isfunction(function):
             found[name] = code(function)
     return found
+
+
+class Line(NamedTuple):
+    """One line of a comparison of two classes."""
+
+    sign: Literal[" ", "-", "+"]  # in both, in the first alone, in the second alone
+    number: int  # counted from 0, in `bare_code` of the class that it is taken from: the first, where both have it
+
+
+def difference(first: type, second: type) -> list[Line]:
+    """What has to be changed in the code of one class to make it the other's, with the lines that stay."""
+    old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
+    lines: list[Line] = []
+    for kind, begin, end, new_begin, new_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            lines += [Line(" ", i) for i in range(begin, end)]
+        else:
+            lines += [Line("-", i) for i in range(begin, end)]
+            lines += [Line("+", i) for i in range(new_begin, new_end)]
+    return lines
+
+
+def bare_code(component: type) -> str:
+    """The class without its decorator and docstrings: what it does, and not what is said of it."""
+    text = code(component)
+    lines = text.splitlines()
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            left_out.update(range(min((mark.lineno for mark in node.decorator_list), default=node.lineno), node.lineno))
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            end = node.body[0].end_lineno or 0
+            left_out.update(range(node.body[0].lineno, end + (end < len(lines) and not lines[end].strip()) + 1))
+    return "".join(f"{line}\n" for number, line in enumerate(lines, 1) if number not in left_out)
 
 
 def slots() -> list[str]:

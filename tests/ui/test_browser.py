@@ -365,5 +365,7 @@ def test_a_whole_visit_fits_the_page_leaves_the_console_empty_and_asks_nobody_ou
         settle(page)
     page.locator("#code-entry").get_by_text("RMSNorm").click()
     page.locator("#code-head h2", has_text="RMSNorm").wait_for()
+    page.locator("#code-other").get_by_text("LayerNorm").click()
+    page.locator("#code-difference", has_text="RMSNorm to LayerNorm").wait_for()
     assert page.complaints == []
     assert [to for to in page.requested if not to.startswith((url, "data:", "blob:"))] == []

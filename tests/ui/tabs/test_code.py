@@ -10,7 +10,7 @@ from pages import built
 from support import GRADIO
 from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.registry import REGISTRIES
-from tlab.source import page
+from tlab.source import CORE, CORE_PARTS, page
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.code.tab import CodeTab, body_html, head_html, highlight, known_page
@@ -64,6 +64,11 @@ def test_reference_comes_before_forward_and_backward():
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize(("slot", "key", "is_wide"), [("activation", "relu", False), (CORE, "attention", True)])
+def test_code_stands_side_by_side_only_where_no_line_would_be_cut(slot, key, is_wide):
+    assert ("tl-code-wide" in body_html(page(slot, key))) == is_wide
+
+
 def test_a_part_that_was_registered_a_moment_ago_has_its_page(tab):
     class Marked(Relu):
         """Says <b>bold</b> things."""
@@ -87,6 +92,8 @@ def test_a_part_that_was_registered_a_moment_ago_has_its_page(tab):
     [
         ("norm", "rmsnorm", ("norm", "rmsnorm")),
         ("norm", "gelu", ("norm", "layernorm")),
+        ("core", "attention", ("core", "attention")),
+        ("core", "layernorm", ("core", "model")),
         ("../x", None, ("norm", "layernorm")),
         (None, None, ("norm", "layernorm")),
     ],
@@ -101,3 +108,27 @@ def test_a_link_opens_the_page_of_what_is_chosen(tab):
     assert (updates[tab.bar]["selected"], updates[tab.slot], updates[tab.entry]["value"]) == ("code", "norm", "rmsnorm")
     assert "RMSNorm" in head
     assert "sqrt" in formula
+
+
+def test_the_model_itself_has_pages_beside_the_switches(tab):
+    choices = tab.on_slot(CORE)[tab.entry]["choices"]
+    assert [key for _, key in choices] == list(CORE_PARTS)
+    updates = tab.on_entry(CORE, "attention")
+    assert "causal_mask" in updates[tab.body] and "def forward" in text_of(updates[tab.body])
+    assert not updates[tab.other]["visible"]  # there is one attention: nothing to compare it with
+
+
+def test_two_alternatives_are_compared_line_by_line(tab):
+    assert [key for _, key in tab.on_entry("residual", "pre")[tab.other]["choices"]] == ["post", "sandwich"]
+    shown = tab.on_other("residual", "pre", "post")[tab.difference]
+    assert "Pre-LN to Post-LN" in shown
+    assert "− 4 lines only in Pre-LN, + 4 lines only in Post-LN" in " ".join(text_of(shown).split())
+    signs = re.findall(r'class="tl-code-(old|new|same)"><i>(.)</i>', shown)
+    assert {("old", "−"), ("new", "+"), ("same", " ")} == set(signs)
+
+
+@pytest.mark.parametrize(
+    ("slot", "key", "other"), [("residual", "pre", None), ("residual", "pre", "gelu"), (CORE, "mlp", "mlp")]
+)
+def test_a_comparison_with_nothing_that_can_be_compared_shows_none(tab, slot, key, other):
+    assert tab.on_other(slot, key, other)[tab.difference] == ""
