@@ -51,7 +51,7 @@ FLOORS = [
         "tlab.ui.session_state",
     ],
     ["tlab.ui.http_guard"],
-    ["tlab.ui.inspection", "tlab.ui.diagram"],
+    ["tlab.ui.inspection", "tlab.ui.diagram", "tlab.ui.glossary"],
     ["tlab.ui.tabs.tab"],
     ["tlab.ui.tabs.train"],
     ["tlab.ui.tabs.attention"],

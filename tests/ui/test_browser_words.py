@@ -99,3 +99,40 @@ def test_a_cell_of_a_sweep_is_trained_at_once_and_seen_from_the_top(visit):
     wait_for_state(page, "waiting", "starting", "running")
     assert page.locator("#start").is_visible() and page.evaluate("window.scrollY") == 0
     page.click("#stop")
+
+
+MARKED = """within => [...CSS.highlights.get("tl-word")]
+  .filter(range => range.startContainer.parentElement?.closest(within))
+  .map(range => range.startContainer.data.slice(range.startOffset, range.endOffset))"""
+PLACE = """([within, word]) => {
+  const marked = [...CSS.highlights.get("tl-word")].find(range =>
+    range.startContainer.parentElement?.closest(within)
+    && range.startContainer.data.slice(range.startOffset, range.endOffset) === word);
+  const live = document.createRange();
+  live.setStart(marked.startContainer, marked.startOffset);
+  live.setEnd(marked.endContainer, marked.endOffset);
+  live.startContainer.parentElement.scrollIntoView({ block: "center" });
+  const { x, y, width, height } = live.getBoundingClientRect();
+  return [x + width / 2, y + height / 2];
+}"""
+
+
+def test_the_words_of_the_verdict_have_tips(visit):
+    page = visit()
+    page.wait_for_function(f"({MARKED})('#run-numbers').length > 4")
+    assert {"validation loss", "nats", "Pre-LN", "Post-LN", "seed"} <= set(page.evaluate(MARKED, "#run-numbers"))
+    page.mouse.move(*page.evaluate(PLACE, ["#run-numbers", "nats"]))
+    page.locator(".tl-word-tip").get_by_text("natural logarithms").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".tl-word-tip").wait_for(state="hidden")
+
+
+def test_the_list_of_words_is_reached_and_searched_by_keyboard(visit):
+    page = visit()
+    page.locator(".tl-words-open").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.type("residual stream")
+    page.locator(".tl-glossary dt").get_by_text("residual stream", exact=True).wait_for()
+    assert page.locator(".tl-glossary dl > div:visible").count() < 10
+    page.keyboard.press("Escape")
+    page.locator(".tl-glossary").wait_for(state="hidden")

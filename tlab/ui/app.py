@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 from tlab.machine import give_back_memory, share_heaps
 from tlab.ui import api
 from tlab.ui.failure_log import answer_failures, log_each_kind_once
+from tlab.ui.glossary.terms import all_terms
 from tlab.ui.http_guard import HttpGuard, names_here
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
@@ -39,7 +40,8 @@ from tlab.ui.tabs.train.reconnect import Reconnect
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.theme import lab_theme
 from tlab.ui.upload_folder import upload_folder
-from tlab.ui.widgets.markup import UI
+from tlab.ui.widgets.component import scripted_html
+from tlab.ui.widgets.markup import UI, macros
 
 # From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
 TABS: list[type[Tab]] = [TrainTab, AttentionTab, InsideTab, GenerateTab, CompareTab, SweepsTab, CodeTab]
@@ -74,6 +76,7 @@ def build(
         link, reconnect = LinkBar(train), Reconnect(train)
         with gr.Row(elem_classes="tl-top"):
             gr.HTML(HEAD, apply_default_css=False)
+            scripted_html("glossary/glossary", macros("glossary/view.html").glossary(all_terms()), "glossary")
             link.build_button()
         link.build_panel()
         reconnect.build()
@@ -136,7 +139,10 @@ def launch_options(demo: LabPage) -> dict[str, Any]:
     ]
     return {
         "theme": lab_theme(),
-        "css_paths": [UI / "widgets/style.css", UI / "diagram/style.css", *sorted(UI.glob("tabs/*/style.css"))],
+        "css_paths": [
+            *(UI / part / "style.css" for part in ("widgets", "diagram", "glossary")),
+            *sorted(UI.glob("tabs/*/style.css")),
+        ],
         "share": False,
         "show_error": False,
         "footer_links": [],

@@ -1,0 +1,49 @@
+"""What the words of the page mean: every one has a tip, and no word has two."""
+
+import pytest
+
+from tlab.nn.norms import NORMS
+from tlab.ui.glossary.terms import TERMS, all_terms
+
+
+def test_no_word_has_two_meanings():
+    forms = [form for term in all_terms() for form in (term.name, *term.forms)]
+    assert sorted(set(forms), key=forms.index) == forms
+
+
+def test_no_meaning_is_only_the_word_again():
+    for term in TERMS:
+        assert not term.meaning.lower().startswith(term.name.lower()) and term.meaning.endswith(".")
+
+
+ASKED = (
+    *("nats", "token", "Pre-LN", "Post-LN", "residual stream", "blind guess", "entropy", "validation loss", "warm-up"),
+    *(
+        "gradient",
+        "token frequencies",
+        "seed",
+        "layer",
+        "head",
+        "logit lens",
+        "perplexity",
+        "RMSNorm",
+        "SwiGLU",
+        "RoPE",
+    ),
+)
+
+
+@pytest.mark.parametrize("word", ASKED)
+def test_what_a_first_visitor_asks_about_is_there(word):
+    assert any(word in (term.name, *term.forms) for term in all_terms())
+
+
+def test_a_part_that_was_registered_a_moment_ago_has_its_tip():
+    @NORMS.add("marked", label="MarkedNorm")
+    class Marked(NORMS["rmsnorm"]):
+        """Says what it does."""
+
+    try:
+        assert [term.meaning for term in all_terms() if term.name == "MarkedNorm"] == ["Says what it does."]
+    finally:
+        NORMS.remove("marked")

@@ -1,0 +1,114 @@
+// Marks the words of the list wherever they stand on the page, whoever wrote the text there. The marks are ranges of the
+// browser's own (the CSS Custom Highlight API), so no element is changed: Gradio and the other scripts own theirs.
+const dialog = find("dialog");
+const search = find("input");
+const tip = find(".tl-word-tip");
+const entries = [...dialog.querySelectorAll("dl > div")];
+const meanings = new Map(); // form -> its entry
+for (const entry of entries) {
+  for (const form of entry.dataset.forms.split("|")) {
+    meanings.set(form, entry);
+    if (!("name" in entry.dataset)) meanings.set(form[0].toUpperCase() + form.slice(1), entry); // a sentence may begin with it
+  }
+}
+
+// The longest form first: "validation loss" is not a "loss".
+const forms = [...meanings.keys()].sort((a, b) => b.length - a.length);
+const pattern = new RegExp(`(?<![\\w-])(${forms.map((form) => form.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|")})s?(?![\\w-])`, "gu");
+
+// ---- the list
+
+find(".tl-words-open").addEventListener("click", () => {
+  dialog.showModal();
+  search.focus();
+});
+find(".tl-glossary-close").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
+search.addEventListener("input", () => {
+  const asked = search.value.trim().toLowerCase();
+  for (const entry of entries) entry.hidden = !entry.textContent.toLowerCase().includes(asked);
+});
+
+// ---- the words on the page
+
+const NOT_IN = "pre, code, textarea, input, svg, script, style, dialog, .katex, .tl-sample, .tl-token, .tl-tip";
+const PIECE = ".tl-card, .block, .tl-why, .tab-nav, [role=tablist]";
+const highlights = "highlights" in CSS ? new Highlight() : null;
+if (highlights) CSS.highlights.set("tl-word", highlights);
+
+// In each piece of the page the first occurrence of each word: a line under every "loss" would only be noise.
+const mark = () => {
+  highlights.clear();
+  const seen = new WeakMap(); // piece -> the entries that are marked in it
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT, (node) =>
+    node.data.trim().length < 2 || node.parentElement.closest(NOT_IN) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT,
+  );
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    const piece = node.parentElement.closest(PIECE) ?? node.parentElement;
+    for (const match of node.data.matchAll(pattern)) {
+      const entry = meanings.get(match[1]);
+      if (!seen.has(piece)) seen.set(piece, new Set());
+      if (seen.get(piece).has(entry)) continue;
+      seen.get(piece).add(entry);
+      const range = new StaticRange({
+        startContainer: node, startOffset: match.index, endContainer: node, endOffset: match.index + match[0].length,
+      });
+      highlights.add(range);
+    }
+  }
+};
+
+// The word under a point, and where it stands.
+const wordAt = (x, y) => {
+  const caret = document.caretPositionFromPoint
+    ? document.caretPositionFromPoint(x, y)
+    : document.caretRangeFromPoint(x, y);
+  const node = caret?.offsetNode ?? caret?.startContainer;
+  const offset = caret?.offset ?? caret?.startOffset;
+  if (!node || node.nodeType !== Node.TEXT_NODE || node.parentElement.closest(NOT_IN)) return null;
+  for (const match of node.data.matchAll(pattern)) {
+    if (offset < match.index || offset > match.index + match[0].length) continue;
+    const range = document.createRange();
+    range.setStart(node, match.index);
+    range.setEnd(node, match.index + match[0].length);
+    const box = [...range.getClientRects()].find((one) => x >= one.left - 1 && x <= one.right + 1 && y >= one.top && y <= one.bottom);
+    if (box) return { entry: meanings.get(match[1]), box };
+  }
+  return null;
+};
+
+const show = (found) => {
+  tip.hidden = !found;
+  if (!found) return;
+  const [name, meaning] = ["dt", "dd"].map((kind) => found.entry.querySelector(kind).textContent);
+  tip.replaceChildren(make("b", "", `${name}: `), meaning);
+  const { box } = found;
+  tip.style.left = `${Math.max(8, Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8))}px`;
+  const below = box.bottom + 6 + tip.offsetHeight < window.innerHeight;
+  tip.style.top = `${below ? box.bottom + 6 : box.top - 6 - tip.offsetHeight}px`;
+};
+
+let asked = 0;
+document.addEventListener("pointermove", (event) => {
+  cancelAnimationFrame(asked);
+  if (event.pointerType === "mouse") asked = requestAnimationFrame(() => show(wordAt(event.clientX, event.clientY)));
+});
+document.addEventListener("click", (event) => {
+  // A touch on a button or a label has its own effect.
+  const own = event.target.closest?.("button, a, label, input, textarea, summary, [role]");
+  show(own ? null : wordAt(event.clientX, event.clientY));
+});
+for (const kind of ["scroll", "keydown"]) document.addEventListener(kind, () => show(null), { capture: true, passive: true });
+
+// While a run is shown, texts change seven times a second: marking waits until the browser has nothing better to do.
+if (highlights) {
+  let waiting = false;
+  const later = () => {
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => requestIdleCallback(() => ((waiting = false), mark()), { timeout: 1000 }), 400);
+  };
+  new MutationObserver(later).observe(document.body, { childList: true, characterData: true, subtree: true });
+  later();
+}

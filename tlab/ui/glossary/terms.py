@@ -1,0 +1,129 @@
+"""The field's words in one plain sentence each; those of the registered parts come from the parts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tlab.registry import REGISTRIES
+from tlab.source import slots
+
+
+class Term(NamedTuple):
+    """One word, as the list shows it and as texts write it."""
+
+    name: str
+    meaning: str
+    forms: tuple[str, ...] = ()  # further ways in which it is written; a plural in -s needs none
+    is_name: bool = False  # written in no other way: "Learned" is a kind of position, "learned" is not
+
+
+TERMS = (
+    Term("activation", "The nonlinear function between the two matrices of an MLP.", ("activation function",)),
+    Term("ablation", "Taking a part out, to see by how much the model gets worse without it."),
+    Term(
+        "attention",
+        "Where tokens meet: each collects a weighted mean of what earlier tokens offer. The weights sum to 1.",
+        ("attention weight",),
+    ),
+    Term("attribution", "Splitting a result, such as a logit, into what each part has added to it."),
+    Term("backward pass", "Going from the loss back through every step of the model, to find all gradients."),
+    Term("batch", "The pieces of text that one training step learns from.", ("batches", "batch size")),
+    Term(
+        "bigram model",
+        "Guesses each token from the one before it alone, by how often the two follow each other in the training text.",
+        ("bigram", "letter pairs"),
+    ),
+    Term("bits", "A unit of loss: the loss in bits is the loss in nats divided by ln 2 = 0.693."),
+    Term("block", "One layer of the transformer: attention and an MLP, each adding to the residual stream."),
+    Term(
+        "blind guess",
+        "The same probability for every token of the vocabulary: a loss of log V, that of a model that knows nothing.",
+        ("uniform guess",),
+    ),
+    Term("causal mask", "Hides later tokens from attention, so that the model cannot read the answer.", ("mask",)),
+    Term(
+        "confidence interval",
+        "A range made so that it holds the true value in 95 of 100 experiments.",
+        ("95 % interval", "interval"),
+    ),
+    Term("context", "The tokens that the model sees at once: as many as the context length.", ("context length",)),
+    Term("checkpoint", "All weights of a model at one step of its training."),
+    Term("corpus", "The text that a model is trained on.", ("corpora",)),
+    Term("dead unit", "A unit of the MLP that gives almost nothing on any token: it learns no more.", ("dead units",)),
+    Term("diverged", "The loss grew without bound or stopped being a number: the training failed.", ("diverges",)),
+    Term("embedding", "The table with one learned vector for each token: how text enters the model."),
+    Term("entropy", "How spread out a probability distribution is, in nats: 0 where one thing is certain."),
+    Term("FLOP", "One addition or multiplication of numbers: what a training costs, whatever the machine."),
+    Term(
+        "gradient",
+        "For each weight, how the loss changes when the weight is changed a little. Training moves against it.",
+        ("gradient norm",),
+    ),
+    Term(
+        "head",
+        "One of several attentions that work side by side in a layer, each on its own share of the channels.",
+        ("attention head",),
+    ),
+    Term("hidden dim", "How many numbers the vector of each token has: the width of the residual stream.", ("width",)),
+    Term(
+        "induction head",
+        "A head that finds an earlier place like this one and copies what came after it.",
+        ("induction",),
+    ),
+    Term("KV cache", "Keys and values of past tokens, kept so that each new token needs one step only."),
+    Term("layer", "One block of the transformer; the tokens pass through all of them in turn."),
+    Term("learning rate", "How far each training step moves the weights."),
+    Term("logit", "A score before softmax: the higher, the more probable the token."),
+    Term("logit lens", "Reading the residual stream after each layer as if the model ended there."),
+    Term(
+        "loss",
+        "How surprised the model is by the next token, -log of the probability it gave it. Lower is better; "
+        "0 would be perfect.",
+    ),
+    Term("MLP", "Two matrices with an activation between them, applied to each token by itself."),
+    Term("moving average", "The mean over the last steps, because single batches scatter."),
+    Term("nats", "The unit of loss with natural logarithms: 1 nat more means 2.7 times less probability."),
+    Term("norm", "Brings each token's vector to a standard size, so that no layer gets too much or too little."),
+    Term("optimizer", "The rule that turns gradients into steps of the weights."),
+    Term("parameter", "One learned number of the model. Also called a weight.", ("weights",)),
+    Term("perplexity", "exp(loss): as unsure as a choice among that many equally likely tokens."),
+    Term("query", "What a token looks for, a vector compared with the key of each earlier token.", ("queries",)),
+    Term("residual stream", "One vector for each token that passes through all layers; each reads it and adds to it."),
+    Term("root mean square", "The typical size of the numbers in a vector.", ("RMS",)),
+    Term("seed", "The number from which all random choices follow: the same seed gives the same run."),
+    Term("softmax", "Turns scores into probabilities that sum to 1."),
+    Term("step", "One batch, one gradient, one change of all weights.", ("training step",)),
+    Term("temperature", "Divides the logits before softmax: below 1 the text is safer, above 1 it is wilder."),
+    Term("token", "The piece of text that the model reads and writes at a time: here a character, or as chosen."),
+    Term("tokenizer", "Cuts text into tokens."),
+    Term("top-k", "Only the k most probable tokens may be chosen."),
+    Term("top-p", "Only the most probable tokens that together reach the probability p may be chosen."),
+    Term("training loss", "The loss on the text that the model learns from."),
+    Term("unembedding", "The matrix that turns the last vector of each token into logits."),
+    Term(
+        "unigram model",
+        "Gives each token its frequency in the training text, whatever comes before it.",
+        ("unigram", "token frequencies", "letter frequencies"),
+    ),
+    Term("validation loss", "The loss on text that the model never learns from: whether it has learned to generalize."),
+    Term("vocabulary", "All tokens that there are."),
+    Term("warm-up", "A learning rate that rises from 0 over the first steps, so that early gradients do no harm."),
+    Term("weight decay", "Shrinks every weight a little at each step."),
+)  # fmt: skip
+
+
+PART_SLOTS = ("tokenizer", "norm", "activation", "residual", "position", "schedule", "optimizer")
+"""Slots whose parts are told of in texts by their labels."""
+
+
+def all_terms() -> list[Term]:
+    """The field's words and the parts that are registered now, by name. Where both have a word, the field's counts."""
+    ours = {form.lower() for term in TERMS for form in (term.name, *term.forms)}
+    parts = [
+        Term(entry.label, entry.summary, is_name=True)
+        for slot in slots()
+        if slot in PART_SLOTS
+        for entry in REGISTRIES[slot].entries.values()
+        if entry.label.lower() not in ours and entry.summary
+    ]
+    return sorted([*TERMS, *parts], key=lambda term: term.name.lower())
