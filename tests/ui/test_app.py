@@ -47,8 +47,9 @@ from tlab.ui.runs.time_estimate import (
     update_pace,
 )
 from tlab.ui.runs.worker import make_trainers
-from tlab.ui.settings.controls import OWN_TEXT, Controls, decoded
+from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.fields import field_names, values_of
+from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
 from tlab.ui.settings.side_b import suggest_value
@@ -280,25 +281,6 @@ def test_b_cannot_change_what_is_no_setting(controls, name):
     given = {name: component.value for name, component in controls.components.items()}
     with pytest.raises(ValueError, match="no setting called"):
         controls.job(list({**given, "switch": name}.values()))
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"\xff\xfe\x00bad", "not UTF-8 text"),
-        (b"ab\x00cd", "null bytes"),
-        (b"x" * 101, "101 characters; 100 are allowed"),
-        (b"x" * 401, "401 bytes; 100 characters are allowed"),
-    ],
-    ids=["encoding", "binary", "long", "huge"],
-)
-def test_a_file_that_is_no_text_is_refused_in_words(content, words):
-    with pytest.raises(ValueError, match=words):
-        decoded(content, 100)
-
-
-def test_an_uploaded_text_is_read_as_it_was_written():
-    assert decoded("\ufeffé line\r\nand 日本".encode(), 100) == "é line\nand 日本"
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -539,11 +521,11 @@ def test_a_path_is_no_corpus(runs):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is empty; give 20 characters"),
+        ("", "is empty; give 72 characters"),
         ("abc", "only 3 characters"),
         ("a" * 100, "repeats a single character"),
         ("".join(map(chr, range(0x4E00, 0x9E00))) * 4, "GB of memory"),
-        ("ab" * 20, "take a longer text"),
+        ("ab" * 20, "give 72 or more"),
     ],
     ids=["empty", "short", "one", "alphabet", "context"],
 )

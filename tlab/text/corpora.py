@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tlab.registry import Registry, UnknownKeyError
+from tlab.text.encodings import packed_kind
 from tlab.text.tokenizers import TOKENIZERS, Tokenizer, utf8
 
 CORPORA: Registry[type[TextSource]] = Registry("corpus")
@@ -122,6 +123,11 @@ def corpus_names() -> tuple[str, ...]:
     return (*CORPORA, *local_texts())
 
 
+def needs_download(name: str) -> bool:
+    """Whether `load_corpus` would need the network for it."""
+    return name in CORPORA and not CORPORA[name].is_here()
+
+
 # ------------------------------------------------------------------------------------------------ files
 
 
@@ -160,19 +166,15 @@ def unusual_file(name: str) -> Path | None:
     return Path(name)
 
 
-PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\xfd7zXZ\x00": "xz"}
-"""How a packed file begins -> what it is."""
-
-
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file; line ends and byte order marks of other systems are not part of it."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}; allowed is a readable text file") from error
-    for start, kind in PACKED.items():
-        if content.startswith(start):
-            raise CorpusError(f"{path} is packed ({kind}); unpack it first")
+    kind = packed_kind(content)
+    if kind:
+        raise CorpusError(f"{path} is packed ({kind}); unpack it first")
     try:
         text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -205,6 +207,11 @@ class TextSource:
     def text(self) -> str:
         """The whole text, the same on every call."""
         raise NotImplementedError
+
+    @classmethod
+    def is_here(cls) -> bool:
+        """Whether the text can be had at once, without network."""
+        return True
 
 
 @CORPORA.add("python-docs", label="Python's documentation", source="Python Software Foundation")
@@ -257,21 +264,41 @@ class Download(TextSource):
             )
         return read_text(path)
 
+    @classmethod
+    def is_here(cls) -> bool:
+        """Whether it lies in a data folder or in the cache."""
+        return any(os.path.isfile(folder / cls.file_name) for folder in [*data_folders(), cls.cache()])
+
+    @staticmethod
+    def cache() -> Path:
+        """Where downloads stay."""
+        import pooch
+
+        return Path(pooch.os_cache("tlab"))
+
     def download(self) -> Path:
         """Download the file unless the cache holds it; returns its place there."""
         try:
             import pooch
 
-            cache = pooch.os_cache("tlab")
+            cache = self.cache()
             return Path(pooch.retrieve(self.url, f"sha256:{self.sha256}", fname=self.file_name, path=cache))
         except (ImportError, OSError, ValueError) as error:  # ValueError: pooch's word for a wrong sha256
             offline = ", ".join(key for key, source in CORPORA.items() if source.offline)
+            cause = first_cause(error)
             # The place of the cache is nobody's business where a stranger reads this.
-            reason = error.strerror if isinstance(error, OSError) and error.filename else error
+            reason = (isinstance(cause, OSError) and cause.strerror) or cause
             raise CorpusError(
                 f"{self.file_name} could not be downloaded from {self.url} ({reason}); these corpora work offline: "
                 f"{offline}. Or put the file into the folder that TLAB_DATA_DIR names"
             ) from error
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What began it: of a failed request, "Name or service not known" instead of all that was tried then."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
 
 
 @CORPORA.add("shakespeare", label="Shakespeare", source="Karpathy 2015, char-rnn")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import math
 import multiprocessing
 import threading
 import time
@@ -27,10 +28,9 @@ from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from tlab.inside.bugs import planted
-from tlab.text import TOKENIZERS, Tokenizer, corpus_from_text, corpus_names, load_corpus
-from tlab.text.corpora import MINIMUM_CHARACTERS
+from tlab.text import TOKENIZERS, Corpus, Tokenizer, corpus_from_text, corpus_names, load_corpus
+from tlab.text.corpora import MINIMUM_CHARACTERS, needs_download
 from tlab.training.checkpoint import Checkpoint
-from tlab.training.trainer import check_fit
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
@@ -38,6 +38,7 @@ from tlab.ui.runs.messages import ANY_VOCABULARY, PAUSE, STOP, Job, RunEnded, Ru
 from tlab.ui.runs.run import DONE, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import SpareWorker
 from tlab.ui.runs.time_estimate import Pace, estimated_seconds, update_pace
+from tlab.wording import several
 
 GUESSED_VOCABULARY = 256  # for a corpus that only the worker reads; it checks again with the real size
 MAX_RUNS = 500  # in all sessions; each has two curves of 300 points and two times 100 insights
@@ -216,24 +217,23 @@ class Runs:
             )
         configs = [plan.configs(ANY_VOCABULARY) for plan in job.plans]
         check_limits(self.limits, configs)  # before a text is read for a model that is too large with any vocabulary
-        tokenizer = None if job.text is None else tokenizer_of(job.text, job.tokenizer)
-        vocab_size = tokenizer.vocab_size if tokenizer else GUESSED_VOCABULARY
+        vocab_size = GUESSED_VOCABULARY
+        if job.text is not None:
+            longest = max(config.context_length for config, _ in configs)
+            vocab_size = own_corpus(job.text, job.tokenizer, longest).tokenizer.vocab_size
         configs = [plan.configs(vocab_size) for plan in job.plans]
         check_limits(self.limits, configs)
         for plan, (config, _) in zip(job.plans, configs, strict=True):
             if plan.bug:
                 planted(plan.bug, config)
-        if job.text is not None and tokenizer is not None:
-            corpus = corpus_from_text(job.text, job.corpus, tokenizer=tokenizer)
-            for config, _ in configs:
-                check_fit(config, corpus)
 
     def check_queue(self, session: str) -> None:
         """Refuse a run for which the queue has no room; a waiting run of the same session would leave it."""
         with self.condition:
             others = sum(run.session != session for run in self.waiting)
             if others >= self.limits.waiting:
-                raise BusyError(f"{others} runs are waiting already. Try again in a minute.")
+                waiting = "1 run is" if others == 1 else f"{others} runs are"
+                raise BusyError(f"{waiting} waiting already. Try again in a minute.")
 
     # -------------------------------------------------------------------------------- the queue
 
@@ -415,14 +415,34 @@ class Runs:
 
 
 def tokenizer_of(text: str, name: str) -> Tokenizer:
-    """A tokenizer for a visitor's text, which is refused if there is nothing in it to learn."""
-    if len(text) < MINIMUM_CHARACTERS:
-        given = f"has only {len(text)} characters" if text else "is empty"
-        raise ValueError(f"Your text {given}; give {MINIMUM_CHARACTERS} characters or more.")
+    """A tokenizer for a visitor's text, which is refused if it has one character only."""
     tokenizer = TOKENIZERS[name].from_text(text)
     if tokenizer.vocab_size < 2:
         raise ValueError("Your text repeats a single character; give one with at least two different ones.")
     return tokenizer
+
+
+def own_corpus(text: str, tokenizer: str, context_length: int) -> Corpus:
+    """A visitor's text, refused if there is nothing in it to learn, or less than one sequence to train on."""
+    if len(text) < MINIMUM_CHARACTERS:
+        given = f"has only {several(len(text), 'character')}" if text else "is empty"
+        needed = max(MINIMUM_CHARACTERS, characters_to_train_on(context_length + 1))
+        raise ValueError(f"Your text {given}; give {needed:,} characters or more.")
+    corpus = corpus_from_text(text, tokenizer=tokenizer_of(text, tokenizer))
+    tokens = len(corpus.train)
+    if tokens <= context_length:
+        trained = len(text) - len(text) // 10
+        needed = characters_to_train_on(math.ceil((context_length + 1) * trained / tokens))
+        raise ValueError(
+            f"Your text has {len(text):,} characters, too few for a context length of {context_length:,}: "
+            f"give {needed:,} or more, or take a context length of at most {tokens - 1:,}."
+        )
+    return corpus
+
+
+def characters_to_train_on(count: int) -> int:
+    """Length of the shortest text with so many characters before its last tenth."""
+    return count + (count - 1) // 9
 
 
 @functools.lru_cache(maxsize=64)
@@ -432,9 +452,11 @@ def corpus_size(name: str, tokenizer: str) -> tuple[int, int]:
 
 
 def text_size(job: Job) -> tuple[int, int]:
-    """Vocabulary and validation tokens of what a run reads; a guess while an own text is still too short."""
-    if job.text is None:
-        return corpus_size(job.corpus, job.tokenizer)
-    if not job.text:
-        return GUESSED_VOCABULARY, 0
-    return tokenizer_of(job.text, job.tokenizer).vocab_size, round(VALIDATION_SHARE * len(job.text))
+    """Vocabulary and validation tokens of what a run reads; a guess while they are not known.
+
+    Raises:
+        ValueError: nothing can be learned from a visitor's text.
+    """
+    if job.text is not None:
+        return tokenizer_of(job.text, job.tokenizer).vocab_size, round(VALIDATION_SHARE * len(job.text))
+    return (GUESSED_VOCABULARY, 0) if needs_download(job.corpus) else corpus_size(job.corpus, job.tokenizer)

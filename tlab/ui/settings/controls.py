@@ -21,7 +21,7 @@ from tlab.config import Option, options
 from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
-from tlab.text.corpora import with_plain_lines
+from tlab.text.corpora import needs_download
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import MAX_NAME_LENGTH
@@ -38,6 +38,7 @@ from tlab.ui.settings.fields import (
     registry_choices,
     slider_step,
 )
+from tlab.ui.settings.own_text import MAX_UPLOAD_CHARACTERS, OWN_TEXT, OWN_TEXT_NAME, read_file, text_card
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings, settings_name
 from tlab.ui.settings.side_b import (
@@ -53,11 +54,8 @@ from tlab.ui.settings.side_b import (
     vars_of,
 )
 from tlab.ui.upload_folder import remove
-from tlab.ui.widgets.component import FORMULAS, QUIET, changes, error_toast, number_field
+from tlab.ui.widgets.component import FORMULAS, QUIET, changes, number_field
 
-OWN_TEXT = ":own"  # not a file name on any system, so it cannot clash with a corpus
-OWN_TEXT_NAME = "your own text"
-MAX_UPLOAD_CHARACTERS = 1_000_000  # characters that a browser's text box can handle smoothly
 # Besides the switches, these are the settings that people look for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
 PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
@@ -118,7 +116,7 @@ class Controls:
     def build(self) -> None:
         """Create the controls inside the caller's `with` block."""
         self.build_comparison()
-        with gr.Accordion("What it reads", open=True):
+        with gr.Accordion("What it reads", open=True, elem_id="text-settings", elem_classes="tl-with-corpus"):
             self.build_text()
         # Folded: the drawing of the model leads to each of these.
         with gr.Accordion("What it is made of", open=False):
@@ -170,6 +168,7 @@ class Controls:
         assert isinstance(switch, gr.Dropdown)
         outputs = [self.switch_choice, self.switch_number, self.switch_note]
         switch.input(self.on_switch, self.inputs, outputs, queue=False, **QUIET)
+        self.connect_text()
         # What only some optimizers (norms, ...) read is shown with them alone; hidden, it keeps its value.
         fields = [self.components[name] for name in conditional_fields()]
         if fields:
@@ -217,35 +216,47 @@ class Controls:
         return {**updates, **self.switch_updates(name, value)}
 
     def build_text(self) -> None:
-        names = corpus_names()
-        labels = {key: entry.label for key, entry in CORPORA.entries.items()}
-        choices = [*((labels.get(name, name), name) for name in names), ("Your own text", OWN_TEXT)]
+        """The choice of a text, the box for one's own, and what is known of it."""
+        self.source = gr.State(None)
         with gr.Group():
-            corpus = gr.Dropdown(choices, value=DEFAULT_CORPUS, label="Text", elem_id="field-corpus", interactive=True)
+            corpus = gr.Dropdown(
+                corpus_choices(), value=DEFAULT_CORPUS, label="Text", elem_id="field-corpus", interactive=True
+            )
             words = gr.Markdown(corpus_words(DEFAULT_CORPUS), elem_classes="tl-why")
             text = gr.Textbox(
                 label="Your own text", lines=5, max_lines=10, visible=False, elem_id="field-text",
                 placeholder="Paste a few pages; the more text, the better.",
             )  # fmt: skip
-            upload = gr.UploadButton("Use a text file", file_types=[".txt"], size="sm", elem_id="upload-text")
+            self.upload = gr.UploadButton("Use a text file of your own", size="sm", elem_id="upload-text")
+            opening = text_card(DEFAULT_CORPUS, next(iter(TOKENIZERS)), self.opening("context_length"), "", None)
+            self.card = gr.HTML(opening, elem_id="text-card", apply_default_css=False)
         self.components |= {"corpus": corpus, "text": text}
         corpus.change(
             lambda name: (corpus_words(name), gr.update(visible=name == OWN_TEXT)),
             corpus, [words, text], queue=False, **QUIET,
         )  # fmt: skip
-        upload.upload(self.on_upload, upload, [corpus, text], **QUIET)
+
+    def connect_text(self) -> None:
+        """Keep the card of the text in step with it, and take files."""
+        names = ("corpus", "tokenizer", "context_length", "text")
+        about = [*(self.components[name] for name in names), self.source]
+        gr.on(changes(about), text_card, about, self.card, queue=False, trigger_mode="always_last", **QUIET)
+        refusal = gr.State("")
+        outputs = [self.components["corpus"], self.components["text"], self.source, refusal]
+        read = self.upload.upload(self.on_upload, self.upload, outputs, **QUIET)
+        read.then(text_card, [*about, refusal], self.card, queue=False, **QUIET)
 
     def on_upload(self, path: str | None) -> list[Any]:
-        """Use an uploaded file as the visitor's own text, if it can be read; nothing of it stays on the disk."""
+        """Use an uploaded file as the visitor's own text, or say why not; nothing of it stays on the disk."""
         if not path:
-            return [gr.skip(), gr.skip()]
+            return [gr.skip()] * 4
         try:
-            text = decoded(Path(path).read_bytes(), min(self.max_text, MAX_UPLOAD_CHARACTERS))
+            text, source = read_file(Path(path), min(self.max_text, MAX_UPLOAD_CHARACTERS))
         except ValueError as error:
-            raise error_toast(error) from None
+            return [gr.skip(), gr.skip(), gr.skip(), str(error)]
         finally:
             remove(Path(path))
-        return [OWN_TEXT, gr.update(value=text, visible=True)]
+        return [OWN_TEXT, gr.update(value=text, visible=True), source, ""]
 
     def build_switches(self, config_class: type) -> None:
         for name, option in options(config_class).items():
@@ -284,25 +295,13 @@ def conditional_fields() -> list[str]:
     return [name for name in field_names() if readers_of(name)]
 
 
-def decoded(content: bytes, most: int) -> str:
-    """The text in a visitor's file.
-
-    Raises:
-        ValueError: too long, not UTF-8, or not text at all.
-    """
-    if len(content) > 4 * most:  # a character has four bytes at most
-        raise ValueError(f"This file has {len(content):,} bytes; {most:,} characters are allowed. Take a part of it.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"This file is not UTF-8 text (byte {error.start:,} is invalid). Save it as plain text in UTF-8."
-        ) from None
-    if "\0" in text:
-        raise ValueError("This file contains null bytes, so it is not text. Save it as plain text in UTF-8.")
-    if len(text) > most:
-        raise ValueError(f"This text has {len(text):,} characters; {most:,} are allowed. Take a part of it.")
-    return with_plain_lines(text)
+def corpus_choices() -> list[tuple[str, str]]:
+    """(label, key) of the visitor's own text and of every text that is offered here."""
+    choices = [("Your own text", OWN_TEXT)]
+    for name in corpus_names():
+        label = CORPORA.entries[name].label if name in CORPORA else name
+        choices.append((f"{label} (needs a download)" if needs_download(name) else label, name))
+    return choices
 
 
 def corpus_words(name: str) -> str:

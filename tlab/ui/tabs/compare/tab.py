@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from tlab.ui.demo.shipped_run import demo_run
-from tlab.ui.settings.controls import OWN_TEXT
+from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export

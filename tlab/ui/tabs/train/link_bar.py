@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.settings.controls import OWN_TEXT
 from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults, query_of, read_query
+from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.side_b import NOTHING, fields_of, parse_side_b, switch_choices
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates

@@ -13,6 +13,7 @@ from gradio.blocks import Block
 from gradio.events import Dependency
 
 from tlab.cost import num_parameters
+from tlab.text.corpora import needs_download
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.manager import BusyError, text_size
@@ -20,6 +21,7 @@ from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
 from tlab.ui.settings.controls import Controls
+from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
@@ -30,6 +32,12 @@ from tlab.wording import duration
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
 MAX_SECONDS_BETWEEN_WORDS = 1.0  # while a run waits, when nothing but its time to wait changes
+
+# The button stands above, where a visitor begins; the box for the text is among the settings.
+SHOW_OWN_TEXT = f"""() => {{
+  document.getElementById("text-settings").scrollIntoView({{ block: "center" }});
+  return "{OWN_TEXT}";
+}}"""
 
 
 class TrainTab(Tab):
@@ -83,6 +91,7 @@ class TrainTab(Tab):
 
     def build_presets(self) -> None:
         with gr.Accordion("Begin with", open=True, elem_id="presets"), gr.Group():
+            self.own_text = gr.Button("Your own text …", size="sm", elem_id="own-text", elem_classes="tl-with-corpus")
             self.comparisons = gr.Radio(
                 [preset.label for preset in COMPARISONS],
                 value=DEMO_PRESET.label,
@@ -101,6 +110,7 @@ class TrainTab(Tab):
         corpus = self.controls.components["corpus"]
         for radio in (self.comparisons, self.models):
             radio.input(self.on_preset, [radio, corpus, self.locked], self.settings, queue=False, **QUIET)
+        self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET)
         inputs = [self.run_id, *self.controls.inputs]
         self.before_start = inputs, [self.estimate, self.other]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
@@ -170,6 +180,9 @@ class TrainTab(Tab):
         Raises:
             ValueError: the settings are wrong, or too much.
         """
+        self.runs.check(job)
+        if job.text is None and needs_download(job.corpus):
+            return "Start downloads this text first; its vocabulary, and so the number of weights, is known then."
         vocab_size, validation_tokens = text_size(job)
         configs = [plan.configs(vocab_size) for plan in job.plans]
         check_limits(self.runs.limits, configs)
