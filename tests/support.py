@@ -1,7 +1,9 @@
 """What tests share that is no fixture: tiny models, a text, and marks."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
 
 from tlab import ModelConfig
@@ -56,3 +58,20 @@ def all_combinations() -> list:
         )
         for norm, activation, residual, position in itertools.product(NORMS, ACTIVATIONS, RESIDUALS, POSITIONS)
     ]
+
+
+# ------------------------------------------------------------------------------------------ losses over learning rates
+
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
+
+
+def parabola(optimum, curvature=0.1, seeds=3, rates=RATES, noise=0.0, lowest=2.0):
+    """Losses on a parabola over log rate; a seed moves them all by a tenth of its number, and some noise each."""
+    rng = np.random.default_rng(0)
+    return {
+        rate: {
+            seed: lowest + seed / 10 + curvature * math.log(rate / optimum) ** 2 + noise * rng.standard_normal()
+            for seed in range(seeds)
+        }
+        for rate in rates
+    }

@@ -1,0 +1,173 @@
+"""`python -m benchmarks.valleys`: how often is right what is said of learning rates?
+
+Valleys with a known optimum are made up: parabolas, lopsided ones, and the one of a sweep over ten rates with six seeds
+(width 32, context 32, RoPE, 400 steps), whose noise they all have. Counted is how often the interval of the optimum
+holds it, how often an optimum beyond the rates that were tried is called so, and how often one of two models that are
+equally good is called better.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tyro
+from scipy.interpolate import CubicSpline
+
+from benchmarks.null_sweeps import highest_by_chance
+from benchmarks.units import verdict
+from tlab.judging.learning_rates import fit_valley
+from tlab.judging.two_models import compare, comparison_words
+from tlab.types import Array
+
+SIMULATIONS = 2_000
+COMPARISONS = 400
+SEEDS = (3, 5)
+NUM_RATES = 5
+FACTORS = (2.0, 3.0)  # from one rate to the next
+CENTRE = 3e-3
+SEED_SPREAD = 0.016  # nats: standard deviation of what a seed does to all rates
+RUN_SPREAD = 0.02  # and of what is left of a run
+GROWTH = 0.3  # further spread for each nat that a rate above the optimum is worse: near divergence runs vary more
+MIN_COVERED, MAX_COVERED, MIN_CALLED = 0.93, 0.97, 0.95
+NAMES = ("A", "B")
+
+MEASURED = {
+    0.000333: 3.164, 0.000577: 2.971, 0.001: 2.710, 0.00173: 2.525, 0.003: 2.268, 0.0052: 2.107, 0.009: 1.956,
+    0.0156: 1.887, 0.027: 1.968, 0.0468: 2.126,
+}  # fmt: skip
+"""Rate -> mean loss of six seeds, without norms. With LayerNorm it is much the same."""
+
+
+class Shape(NamedTuple):
+    """A valley: the loss that is added at a distance in log rate from the optimum."""
+
+    above: Callable[[Array], Array]
+    is_parabola: bool = True
+
+
+def measured_shape() -> Shape:
+    """The measured valley, moved so that its lowest point is at 0; its ends go on as they were."""
+    rates = np.log(list(MEASURED))
+    losses = list(MEASURED.values())
+    spline = CubicSpline(rates, losses, bc_type="natural")
+    fine = np.linspace(rates[0], rates[-1], 10_001)
+    lowest = float(fine[spline(fine).argmin()])
+    ends = [(rates[0], spline(rates[0], 1)), (rates[-1], spline(rates[-1], 1))]
+
+    def above(distance: Array) -> Array:
+        at = distance + lowest
+        inside = np.clip(at, rates[0], rates[-1])
+        beyond = np.where(at < rates[0], (at - rates[0]) * ends[0][1], (at - inside) * ends[1][1])
+        return spline(inside) + beyond - spline(lowest)
+
+    return Shape(above, is_parabola=False)
+
+
+SHAPES = {
+    "parabola, flat": Shape(lambda x: 0.05 * x**2),
+    "parabola": Shape(lambda x: 0.1 * x**2),
+    "parabola, steep": Shape(lambda x: 0.3 * x**2),
+    "lopsided": Shape(lambda x: 0.25 * (np.exp(0.9 * x) - 1 - 0.9 * x), is_parabola=False),
+    "measured": measured_shape(),
+}
+
+
+def made_up_runs(
+    shape: Shape, rates: Array, optimum: float, num_seeds: int, rng: np.random.Generator
+) -> dict[float, dict[int, float | None]]:
+    """The losses of one model whose valley has its lowest point, 2 nats, at `optimum`."""
+    distances = np.log(rates) - math.log(optimum)
+    above = shape.above(distances)
+    spread = RUN_SPREAD + (0.0 if shape.is_parabola else GROWTH) * above * (distances > 0)
+    noise = SEED_SPREAD * rng.standard_normal((num_seeds, 1)) + spread * rng.standard_normal((num_seeds, len(rates)))
+    losses = 2 + above + noise
+    return {rate: dict(enumerate(of_rate)) for rate, of_rate in zip(rates.tolist(), losses.T.tolist(), strict=True)}
+
+
+def rates_apart(factor: float) -> Array:
+    """The rates that are tried, around `CENTRE`."""
+    return CENTRE * factor ** np.arange(-(NUM_RATES // 2), NUM_RATES // 2 + 1)
+
+
+def covered_share(
+    shape: Shape, factor: float, num_seeds: int, simulations: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """How often the interval holds the optimum, which is within a step of the centre, and how often it is bounded."""
+    held = bounded = 0
+    for _ in range(simulations):
+        optimum = CENTRE * factor ** rng.uniform(-1, 1)
+        valley = fit_valley(made_up_runs(shape, rates_apart(factor), optimum, num_seeds, rng))
+        held += valley.low <= optimum <= valley.high
+        bounded += valley.is_inside
+    return held / simulations, bounded / simulations
+
+
+def called_share(shape: Shape, factor: float, num_seeds: int, simulations: int, rng: np.random.Generator) -> float:
+    """How often an optimum up to two steps beyond the rates is said to be, or perhaps to be, on that side of them."""
+    called = 0
+    for _ in range(simulations):
+        side = rng.choice([-1, 1])
+        optimum = CENTRE * factor ** (side * (NUM_RATES // 2 + rng.uniform(0, 2)))
+        valley = fit_valley(made_up_runs(shape, rates_apart(factor), optimum, num_seeds, rng))
+        called += valley.may_be_above if side > 0 else valley.may_be_below
+    return called / simulations
+
+
+def false_winner_shares(
+    shape: Shape, factor: float, num_seeds: int, shift: float, comparisons: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """How often one of two models that are equally good at their best is called better: at the centre, at their best.
+
+    `shift` is how many times the best rate of B is that of A. At one rate the two are equal only where it is 1.
+    """
+    said = np.zeros(2)
+    for _ in range(comparisons):
+        optimum = CENTRE * factor ** rng.uniform(-1, 1)
+        sides = [made_up_runs(shape, rates_apart(factor), best, num_seeds, rng) for best in (optimum, shift * optimum)]
+        found = compare(*sides, rate=CENTRE)
+        said += [" is better than " in words for words in comparison_words(found, NAMES)[:2]]
+    at_rate, at_best = (said / comparisons).tolist()
+    return at_rate, at_best
+
+
+def main(simulations: int = SIMULATIONS, comparisons: int = COMPARISONS, seed: int = 0) -> None:
+    """Make valleys up, judge them, and say how often that was right.
+
+    Args:
+        simulations: of each shape, distance of rates and number of seeds.
+        comparisons: of two models, likewise.
+        seed: of all noise.
+    """
+    rng = np.random.default_rng(seed)
+    cases = list(itertools.product(SHAPES, FACTORS, SEEDS))
+    print(f"{simulations:,} valleys each: the interval holds the optimum (93 to 97 %), and lies within the rates")
+    for name, factor, num_seeds in cases:
+        shape = SHAPES[name]
+        held, bounded = covered_share(shape, factor, num_seeds, simulations, rng)
+        judged = verdict(held, least=MIN_COVERED)
+        if shape.is_parabola:
+            judged = verdict(held, least=MIN_COVERED, most=MAX_COVERED)
+        print(f"  {name:<16} x{factor:g} {num_seeds} seeds {held:7.1%} {bounded:7.1%}   {judged}", flush=True)
+    print(f"\n{simulations:,} valleys each: an optimum beyond the rates is called so (95 %)")
+    for name, factor, num_seeds in cases:
+        called = called_share(SHAPES[name], factor, num_seeds, simulations, rng)
+        print(
+            f"  {name:<16} x{factor:g} {num_seeds} seeds {called:7.1%}   {verdict(called, least=MIN_CALLED)}",
+            flush=True,
+        )
+    for shift, words in ((1.0, "two models that are the same"), (2.0, "B as good at twice the rate")):
+        print(f"\n{comparisons:,} pairs each, {words}: one is called better at one rate, at their best (at most 5 %)")
+        for name, factor, num_seeds in cases:
+            at_rate, at_best = false_winner_shares(SHAPES[name], factor, num_seeds, shift, comparisons, rng)
+            worst = max(at_rate, at_best) if shift == 1 else at_best
+            judged = verdict(worst, most=highest_by_chance(comparisons))
+            shown = f"{at_rate:7.1%}" if shift == 1 else "      -"
+            print(f"  {name:<16} x{factor:g} {num_seeds} seeds {shown} {at_best:7.1%}   {judged}", flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,150 @@
+"""The curve of losses over learning rates: its optimum, what bounds it, and what cannot be told."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.valleys import SHAPES, called_share, covered_share, made_up_runs, main, rates_apart
+from support import RATES, parabola
+from tlab.judging.learning_rates import RateError, fit_valley, optimum_words
+
+
+def test_without_noise_the_optimum_is_found_to_the_digit_and_so_is_the_loss_of_each_seed():
+    valley = fit_valley(parabola(3e-3))
+    assert valley.optimum == pytest.approx(3e-3, rel=0.01) and valley.is_inside
+    assert (valley.low, valley.high) == pytest.approx((3e-3, 3e-3), rel=1e-6)
+    assert [valley.losses[seed] for seed in range(3)] == pytest.approx([2.0, 2.1, 2.2], abs=1e-4)
+    assert valley.best_tried == 4e-3 and valley.losses_tried[0] == pytest.approx(2 + 0.1 * math.log(4 / 3) ** 2)
+
+
+def test_the_curve_goes_over_the_rates_about_as_good_as_the_best_and_has_its_lowest_point_at_the_optimum():
+    valley = fit_valley(parabola(4e-3, curvature=0.25))
+    rates, losses = zip(*valley.curve, strict=True)
+    assert (rates[0], rates[-1]) == pytest.approx((2e-3, 8e-3)), "the outer ones are 0.48 nats above the lowest"
+    assert rates[losses.index(min(losses))] == valley.optimum
+    assert min(losses) == pytest.approx(2.1, abs=1e-6), "the mean of the seeds"
+
+
+@pytest.mark.parametrize("shape", ["parabola", "parabola, steep"])
+def test_the_interval_holds_the_optimum_in_95_of_100_valleys(shape):
+    held, bounded = covered_share(SHAPES[shape], 2.0, 5, 2_000, np.random.default_rng(0))
+    assert 0.93 <= held <= 0.97
+    assert bounded > 0.9, "and is no interval without ends"
+
+
+@pytest.mark.parametrize("shape", ["parabola, flat", "lopsided", "measured"])
+def test_an_optimum_beyond_the_rates_is_called_so(shape):
+    assert called_share(SHAPES[shape], 2.0, 3, 400, np.random.default_rng(0)) >= 0.95
+
+
+def test_where_the_valley_is_lopsided_the_interval_is_wider_and_holds_the_optimum_still():
+    rng = np.random.default_rng(0)
+    runs = made_up_runs(SHAPES["lopsided"], rates_apart(3.0), 3e-3, 5, rng)
+    valley = fit_valley(runs)
+    assert valley.is_lopsided and valley.low <= 3e-3 <= valley.high
+    assert "no parabola" in optimum_words(valley, "A")
+    assert not fit_valley(parabola(3e-3, noise=0.01)).is_lopsided
+
+
+@pytest.mark.parametrize(
+    ("optimum", "words", "is_above"),
+    [
+        (0.1, "is above 0.016, the highest that was tried: try higher ones", True),
+        (1e-5, "is below 0.001, the lowest that was tried: try lower ones", False),
+    ],
+)
+def test_a_loss_that_only_falls_or_only_rises_says_on_which_side_the_optimum_is(optimum, words, is_above):
+    valley = fit_valley(parabola(optimum))
+    assert not valley.is_inside
+    assert (valley.may_be_above, valley.may_be_below) == (is_above, not is_above)
+    assert words in optimum_words(valley, "A")
+
+
+def test_an_optimum_that_may_be_beyond_the_rates_is_said_to_be_perhaps_there():
+    losses = parabola(14e-3, noise=0.01, seeds=3)
+    valley = fit_valley(losses)
+    assert valley.may_be_above and valley.low < 16e-3
+    assert "may be above 0.016, the highest that was tried: try higher ones" in optimum_words(valley, "A")
+    downwards = {1 / rate: of_rate for rate, of_rate in losses.items()}
+    assert "may be below 62, the lowest that was tried: try lower ones" in optimum_words(fit_valley(downwards), "A")
+
+
+def test_losses_that_hardly_differ_tell_nothing():
+    valley = fit_valley(parabola(4e-3, curvature=0.0, noise=0.01))
+    assert valley.may_be_above and valley.may_be_below
+    assert "These runs cannot tell which learning rate suits A" in optimum_words(valley, "A")
+
+
+def test_losses_that_rise_and_then_fall_have_no_best_rate():
+    valley = fit_valley(parabola(4e-3, curvature=-0.01))
+    assert "no best rate to find" in valley.problem and not valley.is_inside
+
+
+def test_the_optimum_is_never_beyond_a_rate_that_lost_more_runs_and_they_are_counted():
+    losses = parabola(14e-3, noise=0.01)
+    losses[32e-3] = {0: 5.0, 1: None, 2: math.nan}
+    valley = fit_valley(losses)
+    assert valley.is_inside and valley.high == 32e-3 and valley.lost == (0, 0, 0, 0, 0, 2)
+    assert "Runs of A that diverged or failed: 2 at 0.032." in optimum_words(valley, "A")
+    assert valley.means[-1] == 5.0, "which is no reason to call the rate a good one"
+    losses[1e-4] = {0: None, 1: None, 2: None}
+    assert fit_valley(losses).low >= 1e-4
+
+
+def test_a_rate_that_lost_a_run_is_never_the_best_one():
+    losses = parabola(4e-3)
+    losses[4e-3] = {0: None, 1: 1.0, 2: 1.0}
+    valley = fit_valley(losses)
+    assert valley.best_tried in (2e-3, 8e-3)
+    assert valley.optimum == pytest.approx(4e-3, rel=0.01), "the others are still on their parabola"
+
+
+def test_where_all_rates_lost_a_run_the_seeds_count_that_all_of_them_have():
+    losses = {rate: {**of_rate, 0: None} for rate, of_rate in parabola(3e-3, seeds=4).items()}
+    assert sorted(fit_valley(losses).losses) == [1, 2, 3]
+
+
+def test_rates_without_runs_so_far_do_not_count():
+    losses = {**parabola(3e-3), 1.0: {}}
+    assert fit_valley(losses) == fit_valley(parabola(3e-3))
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-3, math.inf, math.nan])
+def test_a_rate_that_is_not_positive_is_refused_in_words(rate):
+    with pytest.raises(RateError, match="has to be above 0"):
+        fit_valley({**parabola(3e-3), rate: {0: 2.0}})
+
+
+def test_no_runs_at_all_are_refused_in_words():
+    with pytest.raises(RateError, match="no runs"):
+        fit_valley({})
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ({1e-3: {0: 2.0, 1: 2.1}}, "With 1 learning rate there is no curve"),
+        ({1e-3: {0: 2.0}, 2e-3: {0: 2.0}}, "With 2 learning rates there is no curve"),
+        ({rate: {0: None, 1: math.nan} for rate in RATES}, "Every run diverged or failed"),
+        ({rate: {0: 2.0 if rate < 3e-3 else None} for rate in RATES}, "At only 2 of 5 learning rates"),
+        (parabola(3e-3, seeds=1), "One seed says nothing about chance"),
+        ({rate: {seed: None if seed == place else 2.0 for seed in range(3)} for place, rate in enumerate(RATES[:3])},
+         "No seed ended well at all of these"),
+    ],
+)  # fmt: skip
+def test_what_has_no_interval_says_why(losses, words):
+    valley = fit_valley(losses)
+    assert words in valley.problem and optimum_words(valley, "A").startswith(valley.problem)
+    assert not valley.is_inside and not valley.may_be_above and not valley.may_be_below
+
+
+def test_one_seed_has_a_curve_all_the_same():
+    valley = fit_valley(parabola(3e-3, seeds=1))
+    assert valley.optimum == pytest.approx(3e-3, rel=0.01) and (valley.low, valley.high) == (0, math.inf)
+
+
+def test_the_benchmark_says_what_was_reached(capsys):
+    main(simulations=2, comparisons=2)
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 4 * (1 + 20) + 3 and printed.count("reached") > 40

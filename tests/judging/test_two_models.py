@@ -1,0 +1,96 @@
+"""Two models over learning rates: which is better at one rate, which at its best, and when nobody can tell."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.null_sweeps import highest_by_chance
+from benchmarks.valleys import SHAPES, false_winner_shares
+from support import RATES, parabola
+from tlab.judging.few_seeds import EQUIVALENT, INCONCLUSIVE, REAL
+from tlab.judging.two_models import compare, comparison_words
+
+NAMES = ("ReLU", "GELU")
+
+
+def words_of(a, b, rate=4e-3):
+    return comparison_words(compare(a, b, rate), NAMES)
+
+
+def test_a_difference_at_one_rate_may_be_none_at_the_best_one():
+    a, b = parabola(2e-3, noise=1e-3), parabola(8e-3, noise=1e-3, curvature=0.1)
+    at_rate, at_best = compare(a, b, 8e-3)[:2]
+    assert at_rate.verdict == REAL and at_rate.rates == (8e-3, 8e-3)
+    assert at_rate.estimate.mean == pytest.approx(-0.1 * math.log(4) ** 2, abs=0.005)
+    assert at_best.verdict == EQUIVALENT and at_best.rates == pytest.approx((2e-3, 8e-3), rel=0.05)
+
+
+def test_what_is_better_at_its_best_is_said_with_its_interval_and_rates():
+    worse = {rate: {seed: loss + 0.1 for seed, loss in of_rate.items()} for rate, of_rate in parabola(3e-3).items()}
+    noise = np.random.default_rng(1)
+    worse = {
+        rate: {seed: loss + 0.01 * noise.standard_normal() for seed, loss in s.items()} for rate, s in worse.items()
+    }
+    at_rate, at_best = words_of(worse, parabola(3e-3))
+    assert at_rate.startswith("At the same learning rate, 0.004: GELU is better than ReLU by 0.")
+    assert at_best.startswith("Each at its best (ReLU at 0.003, GELU at 0.003): GELU is better than ReLU by 0.")
+    assert at_best.endswith(", 3 seeds).")
+
+
+def test_few_noisy_seeds_cannot_tell():
+    a = parabola(3e-3, noise=0.05)
+    b = {rate: {seed: loss + 0.01 * (-1) ** seed for seed, loss in of_rate.items()} for rate, of_rate in a.items()}
+    assert compare(a, b, 4e-3).at_rate.verdict == INCONCLUSIVE
+    assert "3 seeds cannot tell: GELU minus ReLU is +0.003 nats per token" in words_of(a, b)[0]
+
+
+def test_the_side_that_lost_more_runs_is_never_better_and_the_runs_are_counted():
+    a, b = parabola(3e-3), parabola(3e-3, lowest=1.0)
+    b[4e-3][0] = None
+    found = compare(a, b, 4e-3)
+    assert found.at_rate.lost == (0, 1) and found.at_rate.verdict == INCONCLUSIVE
+    assert words_of(a, b)[0].endswith(", and ReLU lost 0 runs, GELU 1.")
+    assert compare(b, a, 4e-3).at_rate.verdict == INCONCLUSIVE
+    assert compare(a, {r: {s: x and x + 3 for s, x in of.items()} for r, of in b.items()}, 4e-3).at_rate.verdict == REAL
+
+
+def test_models_that_are_the_same_are_equivalent_and_an_edge_is_said_after_the_verdict():
+    same, at_best, edge = words_of(parabola(1.0), parabola(1.0))
+    assert "equivalent within 0.02" in same and "equivalent within 0.02" in at_best
+    assert edge == "But the best learning rate of ReLU and of GELU was not found within the rates that were tried."
+
+
+def test_a_curve_and_the_best_rates_tried_have_to_agree():
+    a, b = parabola(4e-3), parabola(math.sqrt(2) * 4e-3, lowest=1.995)
+    tried = compare(a, b).valleys[1].losses_tried[0] - compare(a, b).valleys[0].losses_tried[0]
+    assert tried > 0 > compare(a, b).at_best.estimate.mean
+    assert compare(a, b).at_best.verdict == EQUIVALENT, "within the margin by either, and better by none"
+
+
+def test_where_every_run_of_a_side_was_lost_there_is_nothing_to_compare():
+    lost = {rate: {0: None, 1: None} for rate in RATES}
+    at_rate, at_best, _ = words_of(lost, parabola(3e-3))
+    assert "cannot be compared: no seed ended well in both, and ReLU lost 2 runs, GELU 0" in at_rate
+    assert at_best.startswith("Each at its best (GELU at 0.003): ReLU and GELU cannot be compared")
+
+
+def test_one_seed_names_no_winner():
+    at_rate = words_of(parabola(3e-3, seeds=1), parabola(3e-3, seeds=1, lowest=1.0))[0]
+    assert at_rate.endswith(": GELU minus ReLU is -1.000 nats per token with one seed, which names no winner.")
+
+
+def test_a_rate_that_one_side_was_not_trained_at_has_no_comparison():
+    found = compare(parabola(3e-3), parabola(3e-3, rates=RATES[1:]), 1e-3)
+    assert found.at_rate is None and compare(parabola(3e-3), parabola(3e-3)).at_rate is None
+
+
+@pytest.mark.parametrize(("shape", "factor", "num_seeds"), [("parabola", 2.0, 3), ("measured", 3.0, 5)])
+def test_two_models_that_are_the_same_seldom_have_a_winner(shape, factor, num_seeds):
+    shares = false_winner_shares(SHAPES[shape], factor, num_seeds, 1.0, 400, np.random.default_rng(0))
+    assert max(shares) <= 0.05
+
+
+def test_of_two_that_are_as_good_at_different_rates_none_is_better_at_its_best():
+    at_best = false_winner_shares(SHAPES["parabola, steep"], 2.0, 5, 2.0, 400, np.random.default_rng(0))[1]
+    assert at_best <= highest_by_chance(400)

@@ -1,0 +1,273 @@
+"""Which learning rate suits a model: a curve through its losses, and how well they tell where its lowest point is.
+
+**The valley.** The final validation loss of a model falls with the learning rate, and rises again. Its bottom is close
+to a parabola over log rate (`fit_valley`): through the tried rate with the lowest mean, its two neighbours, and further
+rates that are about as good. Each seed has a parabola of its own, and so a slope at every rate. The optimum is above
+the rates at which Student's t says that the slope is negative, and below those at which it is positive: what lies
+between is the 95 % interval of the optimum. Where a slope does not leave zero within the rates that were tried, the
+optimum may be beyond them.
+
+Valleys are lopsided: steep towards rates at which runs diverge. Where the seeds agree on a cubic term, the interval
+reaches as far as twice that term moves it, and a model's lowest loss is that of the best rate tried, not that of a
+curve. `python -m benchmarks.valleys` measures how often all this is right.
+
+**Lost runs.** A run that diverged or failed is a bad result. Only the rates that lost the fewest runs have a place on
+the curve, and the optimum is never beyond a rate that lost more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.special import stdtrit
+
+from tlab.judging.few_seeds import CONFIDENCE, MAX_ROUNDING, estimate
+from tlab.types import Array
+from tlab.wording import several
+
+MIN_RATES = 3  # of a parabola
+MAX_DEPTH = 0.15  # nats per token above the lowest mean: the bottom of a valley is a parabola, its flanks are not
+LOPSIDED_CONFIDENCE = 0.9  # of the interval of the cubic term that has to leave zero out
+LOPSIDED_REACH = 2.0  # times the cubic term that the seeds agree on: the terms after it are of its size at most
+PLACES = 201  # rates, evenly over log rate, at which slopes are looked at; between them they are straight
+
+LossesByRate = Mapping[float, Mapping[int, float | None]]
+"""Rate -> seed -> final validation loss in nats; None of a run that diverged or failed."""
+
+
+class RateError(ValueError):
+    """Learning rates to which no curve can be fitted, in words."""
+
+
+# ------------------------------------------------------------------------------------------------ one model
+
+
+@dataclass(frozen=True)
+class Valley:
+    """How the final loss of one model depends on the learning rate."""
+
+    rates: tuple[float, ...]  # all that were tried, the lowest first
+    means: tuple[float, ...]  # of each, over the seeds that ended well; nan where there is none
+    lost: tuple[int, ...]  # of each, the runs that diverged or failed
+    best_tried: float  # the rate with the lowest mean of those that lost the fewest runs; nan where all runs were lost
+    losses: Mapping[int, float] = field(default_factory=dict)
+    """Seed -> its loss at the optimum, on its curve; without a curve that at the best rate tried."""
+    losses_tried: Mapping[int, float] = field(default_factory=dict)  # seed -> its loss at the best rate tried
+    optimum: float = math.nan  # the rate of the lowest point of the mean curve; nan where there is no curve
+    low: float = 0.0  # 95 % interval of the optimum: 0 where it may lie below all rates that were tried
+    high: float = math.inf  # and infinite where it may lie above them
+    curve: tuple[tuple[float, float], ...] = ()  # (rate, mean loss) of the parabola over the rates it was fitted to
+    is_lopsided: bool = False
+    problem: str = ""  # why there is no interval, as a sentence; else empty
+
+    @property
+    def may_be_below(self) -> bool:
+        """Whether the optimum may lie below all rates that were tried."""
+        return not self.problem and self.low == 0
+
+    @property
+    def may_be_above(self) -> bool:
+        """Whether the optimum may lie above all rates that were tried."""
+        return not self.problem and self.high == math.inf
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the optimum lies within the rates that were tried, as far as one can tell."""
+        return not self.problem and self.low > 0 and self.high < math.inf
+
+
+def fit_valley(losses: LossesByRate) -> Valley:
+    """The curve of one model's losses, its optimum with an interval, or why there is none.
+
+    Raises:
+        RateError: there are no runs, or a rate is not a positive number.
+    """
+    rates = tuple(sorted(rate for rate, of_rate in losses.items() if of_rate))  # the others are still to come
+    if not rates:
+        raise RateError("There are no runs to compare learning rates by.")
+    wrong = [rate for rate in rates if not 0 < rate < math.inf]
+    if wrong:
+        raise RateError(f"A learning rate has to be above 0, and {wrong[0]:g} is not: it has no place on a log axis.")
+    ended = {rate: ended_well(losses[rate]) for rate in rates}
+    lost = tuple(len(losses[rate]) - len(ended[rate]) for rate in rates)
+    means = tuple(float(np.mean(list(ended[rate].values()))) if ended[rate] else math.nan for rate in rates)
+    kept = [rate for rate, count in zip(rates, lost, strict=True) if count == min(lost) and ended[rate]]
+    if not kept:
+        return Valley(rates, means, lost, math.nan, problem="Every run diverged or failed; try lower learning rates.")
+    best = min(kept, key=lambda rate: means[rates.index(rate)])
+    found = Valley(rates, means, lost, best, losses=ended[best], losses_tried=ended[best])
+    if len(rates) < MIN_RATES:
+        words = f"With {several(len(rates), 'learning rate')} there is no curve; it takes {MIN_RATES} or more."
+        return replace(found, problem=words)
+    if len(kept) < MIN_RATES:
+        words = f"At only {len(kept)} of {len(rates)} learning rates did no more runs diverge or fail than elsewhere"
+        return replace(found, problem=f"{words}; a curve takes {MIN_RATES}, so try some nearby.")
+    seeds = sorted(set.intersection(*(set(ended[rate]) for rate in kept)))
+    if not seeds:
+        return replace(found, problem="No seed ended well at all of these learning rates, so there is no curve.")
+    values = np.array([[ended[rate][seed] for rate in kept] for seed in seeds], dtype=np.float64)
+    return with_curve(found, kept, seeds, values)
+
+
+def ended_well(losses: Mapping[int, float | None]) -> dict[int, float]:
+    """Seed -> loss of the runs that have one."""
+    return {seed: loss for seed, loss in losses.items() if loss is not None and math.isfinite(loss)}
+
+
+def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], values: Array) -> Valley:
+    """The valley with a parabola through its bottom.
+
+    Args:
+        valley: without one.
+        kept: the rates that the curve may go through, the lowest first.
+        seeds: those that have a loss at each of them.
+        values: their losses, (seeds, rates).
+    """
+    logs = np.log(kept) - math.log(valley.best_tried)
+    means = values.mean(axis=0)
+    first, last = bottom(means)
+    places = np.linspace(logs[0], logs[-1], PLACES)
+    inside = (places >= logs[first] - MAX_ROUNDING) & (places <= logs[last] + MAX_ROUNDING)
+    polynomials = fitted(logs[first : last + 1], values[:, first : last + 1], 2)
+    slopes = heights(slopes_of(polynomials), places)
+    low, high = optimum_bounds(slopes, places)
+    wider = [(start, stop) for start, stop in ((first - 1, last), (first, last + 1)) if start >= 0 and stop < len(kept)]
+    wider.sort(key=lambda ends: means[ends[0]] + means[ends[1]])  # a rate that is not much worse tells more
+    is_lopsided = False
+    for start, stop in wider:
+        cubics = fitted(logs[start : stop + 1], values[:, start : stop + 1], 3)
+        if not estimate(cubics[:, 3], confidence=LOPSIDED_CONFIDENCE).excludes_zero:
+            continue
+        bend = heights(slopes_of(cubics), places) - slopes
+        bent = optimum_bounds((slopes + LOPSIDED_REACH * bend)[:, inside], places[inside])
+        low, high = min(low, bent[0]), max(high, bent[1])
+        polynomials, is_lopsided = polynomials if is_lopsided else cubics, True
+    curves = heights(polynomials, places[inside])
+    lowest = int(curves.mean(axis=0).argmin())
+    curve = tuple(
+        (valley.best_tried * math.exp(place), loss)
+        for place, loss in zip(places[inside].tolist(), curves.mean(axis=0).tolist(), strict=True)
+    )
+    valley = replace(
+        valley,
+        losses=dict(zip(seeds, curves[:, lowest].tolist(), strict=True)),
+        losses_tried=dict(zip(seeds, values[:, list(kept).index(valley.best_tried)].tolist(), strict=True)),
+        optimum=curve[lowest][0],
+        curve=curve,
+        is_lopsided=is_lopsided,
+    )
+    if len(seeds) < 2:
+        return replace(valley, problem="One seed says nothing about chance; an interval takes two or more.")
+    if low > high:
+        return replace(valley, problem="The losses do not fall and then rise again, so there is no best rate to find.")
+    limits = [rate for rate in valley.rates if not kept[0] <= rate <= kept[-1]]  # these lost more runs
+    low, high = (valley.best_tried * math.exp(bound) for bound in (low, high))
+    low = max([low, *(rate for rate in limits if rate < kept[0])])
+    return replace(valley, low=low, high=min([high, *(rate for rate in limits if rate > kept[-1])]))
+
+
+def bottom(means: Array) -> tuple[int, int]:
+    """The first and the last index of the lowest mean, its two neighbours, and what is about as low beside them."""
+    lowest = int(means.argmin())
+    middle = min(max(lowest, 1), len(means) - 2)
+    first, last = middle - 1, middle + 1
+    while first > 0 and means[first - 1] <= means[lowest] + MAX_DEPTH:
+        first -= 1
+    while last < len(means) - 1 and means[last + 1] <= means[lowest] + MAX_DEPTH:
+        last += 1
+    return first, last
+
+
+def fitted(places: Array, values: Array, degree: int) -> Array:
+    """A polynomial for each row by least squares: (seeds, places) -> (seeds, degree + 1), the constant first."""
+    return values @ np.linalg.pinv(np.vander(places, degree + 1, increasing=True)).T
+
+
+def heights(polynomials: Array, places: Array) -> Array:
+    """The values of some polynomials: (seeds, coefficients), (places,) -> (seeds, places)."""
+    return polynomials @ np.vander(places, polynomials.shape[1], increasing=True).T
+
+
+def slopes_of(polynomials: Array) -> Array:
+    """The derivatives of some polynomials."""
+    return polynomials[:, 1:] * np.arange(1, polynomials.shape[1])
+
+
+def optimum_bounds(slopes: Array, places: Array) -> tuple[float, float]:
+    """Where the lowest point is: from the last place with a negative slope to the first with a positive one.
+
+    Args:
+        slopes: (seeds, places); one is negative or positive where its own 95 % interval is.
+        places: ascending.
+
+    Returns:
+        the bounds; infinite where no slope says so.
+    """
+    num_seeds = len(slopes)
+    if num_seeds < 2:
+        return -math.inf, math.inf
+    means = slopes.mean(axis=0)
+    reach = float(stdtrit(num_seeds - 1, (1 + CONFIDENCE) / 2)) * slopes.std(axis=0, ddof=1) / math.sqrt(num_seeds)
+    lower, upper = means - reach, means + reach
+    falling, rising = np.flatnonzero(upper < 0), np.flatnonzero(lower > 0)
+    low, high = -math.inf, math.inf
+    if len(falling):
+        at = int(falling[-1])
+        low = float(places[at] if at == len(places) - 1 else crossing(places[at : at + 2], upper[at : at + 2]))
+    if len(rising):
+        at = int(rising[0])
+        high = float(places[at] if at == 0 else crossing(places[at - 1 : at + 1], lower[at - 1 : at + 1]))
+    return low, high
+
+
+def crossing(places: Array, values: Array) -> float:
+    """Where the line through two points is zero."""
+    return float(places[0] - values[0] * (places[1] - places[0]) / (values[1] - values[0]))
+
+
+# ------------------------------------------------------------------------------------------------ in words
+
+
+def rate_words(rate: float) -> str:
+    """A learning rate for people: what its interval can tell is two digits."""
+    return f"{rate:.2g}"
+
+
+def optimum_words(valley: Valley, name: str) -> str:
+    """Which rate suits the model called `name`, and how well that is known; one to three sentences."""
+    lowest, highest = (rate_words(rate) for rate in (valley.rates[0], valley.rates[-1]))
+    interval = f"95 % interval {rate_words(valley.low)} to {rate_words(valley.high)}"
+    if valley.problem:
+        words = valley.problem
+    elif valley.is_inside:
+        words = f"The best learning rate of {name} is about {rate_words(valley.optimum)} ({interval})."
+    elif valley.may_be_below and valley.may_be_above:
+        words = f"These runs cannot tell which learning rate suits {name}: take more seeds, or rates farther apart."
+    elif valley.may_be_above and valley.low >= valley.rates[-1]:
+        words = f"The best learning rate of {name} is above {highest}, the highest that was tried: try higher ones."
+    elif valley.may_be_below and valley.high <= valley.rates[0]:
+        words = f"The best learning rate of {name} is below {lowest}, the lowest that was tried: try lower ones."
+    elif valley.may_be_above:
+        words = (
+            f"The best learning rate of {name} is above {rate_words(valley.low)}, and may be above {highest}, the "
+            "highest that was tried: try higher ones."
+        )
+    else:
+        words = (
+            f"The best learning rate of {name} is below {rate_words(valley.high)}, and may be below {lowest}, the "
+            "lowest that was tried: try lower ones."
+        )
+    if valley.is_lopsided and not valley.problem:
+        words += " Its losses are no parabola over log rate, so the interval is a wide one."
+    return " ".join([words, *lost_words(valley, name)])
+
+
+def lost_words(valley: Valley, name: str) -> list[str]:
+    """Where runs were lost, as a sentence in a list; an empty list where none was."""
+    if not any(valley.lost):
+        return []
+    places = [f"{count} at {rate_words(rate)}" for rate, count in zip(valley.rates, valley.lost, strict=True) if count]
+    return [f"Runs of {name} that diverged or failed: {', '.join(places)}."]

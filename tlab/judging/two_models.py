@@ -1,0 +1,157 @@
+"""Which of two models is better: at the same learning rate, and each at its best, as `fit_valley` finds it.
+
+They are compared by Student's t, paired by seed. Holm's method pays for asking twice: of two models that are alike, one
+is called better in at most 5 % of cases, whether in one sentence or the other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from tlab.judging.few_seeds import (
+    BELOW_MARGIN,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    MARGIN,
+    REAL,
+    Estimate,
+    difference_p,
+    equality_p,
+    estimate,
+    holm,
+    paired,
+    verdict_of,
+)
+from tlab.judging.learning_rates import LossesByRate, Valley, ended_well, fit_valley, rate_words
+from tlab.wording import several
+
+
+class Difference(NamedTuple):
+    """One model against another, each at a rate: the loss of B minus that of A, paired by seed."""
+
+    rates: tuple[float, float]  # of A and B; nan where there is none
+    estimate: Estimate
+    lost: tuple[int, int]  # runs of A and of B, at these rates, that diverged or failed
+    p: float = 1.0  # of the two-sided test that there is no difference, after Holm's correction where there are several
+    p_equal: float = 1.0  # of the claim that the difference is within the margin, likewise
+
+    @property
+    def verdict(self) -> str:
+        """One of `few_seeds.VERDICTS`: who lost more runs is never better, and then nothing is equivalent."""
+        a, b = self.lost
+        is_flattered = a > b if self.estimate.mean > 0 else b > a
+        return verdict_of(1.0 if is_flattered else self.p, 1.0 if a != b else self.p_equal)
+
+
+class Comparison(NamedTuple):
+    """Two models: at one rate, where both were trained at it, and each at its best."""
+
+    at_rate: Difference | None
+    at_best: Difference
+    valleys: tuple[Valley, Valley]
+
+
+def compare(a: LossesByRate, b: LossesByRate, rate: float | None = None, margin: float = MARGIN) -> Comparison:
+    """Which of two models is better at `rate`, and which is, each at its best.
+
+    Pairs are of the same seed; of models whose seeds have nothing in common, any numbers may pair them.
+
+    Raises:
+        RateError: of `fit_valley`.
+    """
+    valleys = fit_valley(a), fit_valley(b)
+    of_curves = paired(valleys[1].losses, valleys[0].losses)
+    of_tried = paired(valleys[1].losses_tried, valleys[0].losses_tried)
+    agree = len(of_curves) == 0 or of_curves.mean() * of_tried.mean() > 0
+    tests = [
+        (
+            max(difference_p(of_curves), difference_p(of_tried)) if agree else 1.0,
+            max(equality_p(of_curves, margin), equality_p(of_tried, margin)),
+        )
+    ]
+    found = [
+        Difference(
+            (rate_at_best(valleys[0]), rate_at_best(valleys[1])),
+            estimate(of_curves),
+            (lost_at_best(valleys[0]), lost_at_best(valleys[1])),
+        )
+    ]
+    if rate is not None and a.get(rate) and b.get(rate):
+        of_a, of_b = ended_well(a[rate]), ended_well(b[rate])
+        differences = paired(of_b, of_a)
+        tests.append((difference_p(differences), equality_p(differences, margin)))
+        lost = len(a[rate]) - len(of_a), len(b[rate]) - len(of_b)
+        found.append(Difference((rate, rate), estimate(differences), lost))
+    different, equal = (holm(p_values) for p_values in zip(*tests, strict=True))
+    found = [one._replace(p=p, p_equal=q) for one, p, q in zip(found, different, equal, strict=True)]
+    return Comparison(found[1] if len(found) > 1 else None, found[0], valleys)
+
+
+def rate_at_best(valley: Valley) -> float:
+    """The rate of `Valley.losses`: the optimum, without a curve the best rate tried; nan where all runs were lost."""
+    return valley.best_tried if math.isnan(valley.optimum) else valley.optimum
+
+
+def lost_at_best(valley: Valley) -> int:
+    """How many runs were lost at the best rate tried; all of them where no run ended well at any."""
+    if math.isnan(valley.best_tried):
+        return sum(valley.lost)
+    return valley.lost[valley.rates.index(valley.best_tried)]
+
+
+# ------------------------------------------------------------------------------------------------ in words
+
+
+def difference_words(one: Difference, names: tuple[str, str], unit: str, margin: float = MARGIN) -> str:
+    """Who is better, or that nobody can tell, with the interval; the middle of a sentence.
+
+    Args:
+        one: B minus A.
+        names: of A and B.
+        unit: of the losses.
+        margin: within which they are called equivalent.
+    """
+    mean, low, high, n = one.estimate
+    a, b = one.lost
+    lost = f", and {names[0]} lost {several(a, 'run')}, {names[1]} {b}" if a or b else ""
+    if not n:
+        return f"{names[0]} and {names[1]} cannot be compared: no seed ended well in both{lost}"
+    better, worse = names if mean > 0 else names[::-1]
+    seeds = several(n, "seed")
+    if n < 2:
+        return f"{names[1]} minus {names[0]} is {mean:+.3f} {unit} with one seed, which names no winner{lost}"
+    ends = sorted((abs(low), abs(high))) if low * high > 0 else ()
+    interval = f"{low:+.3f} to {high:+.3f}"
+    size = f"{abs(mean):.3f} {unit} ({ends[0]:.3f} to {ends[1]:.3f}, {seeds})" if ends else ""
+    words = {
+        REAL: f"{better} is better than {worse} by {size}",
+        BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g}",
+        EQUIVALENT: f"{names[0]} and {names[1]} are equivalent within {margin:g} {unit} ({interval}, {seeds})",
+        INCONCLUSIVE: f"{seeds} cannot tell: {names[1]} minus {names[0]} is {mean:+.3f} {unit} ({interval})",
+    }
+    return words[one.verdict] + lost
+
+
+def comparison_words(
+    found: Comparison, names: tuple[str, str], unit: str = "nats per token", margin: float = MARGIN
+) -> list[str]:
+    """The verdict in sentences: at the same rate, where both were trained at one; and each at its best."""
+    sentences = []
+    if found.at_rate is not None:
+        words = difference_words(found.at_rate, names, unit, margin)
+        sentences.append(f"At the same learning rate, {rate_words(found.at_rate.rates[0])}: {words}.")
+    words = difference_words(found.at_best, names, unit, margin)
+    at = [
+        f"{name} at {rate_words(rate)}"
+        for name, rate in zip(names, found.at_best.rates, strict=True)
+        if not math.isnan(rate)
+    ]
+    place = f" ({', '.join(at)})" if at else ""
+    sentences.append(f"Each at its best{place}: {words}.")
+    unsure = [name for name, valley in zip(names, found.valleys, strict=True) if not valley.is_inside]
+    if unsure:
+        sentences.append(
+            f"But the best learning rate of {' and of '.join(unsure)} was not found within the rates that were tried."
+        )
+    return sentences
