@@ -40,7 +40,7 @@ FLOORS = [
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app
     ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder"],
-    ["tlab.ui.demo.shipped_run"],
+    ["tlab.ui.demo.shipped_run", "tlab.ui.studies"],
     [
         "tlab.ui.settings",
         "tlab.ui.sharing",

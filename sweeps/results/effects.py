@@ -26,7 +26,17 @@ from sweeps.grid.fields import REPLICATE
 from sweeps.results.balance import Balanced, Numbers, balance
 from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
 from sweeps.results.table import Table
-from tlab.judging.few_seeds import INCONCLUSIVE, MARGIN, Estimate, difference_p, equality_p, estimate, holm, verdict_of
+from tlab.judging.few_seeds import (
+    INCONCLUSIVE,
+    MARGIN,
+    Estimate,
+    difference_p,
+    equality_p,
+    estimate,
+    holm,
+    is_flattered,
+    verdict_of,
+)
 
 # ------------------------------------------------------------------------------------------------ balance
 
@@ -170,8 +180,7 @@ class Comparison(NamedTuple):
     @property
     def is_flattered(self) -> bool:
         """Whether the side that looks better lost more runs, and so may look better for that alone."""
-        first, other = self.lost
-        return first > other if self.estimate.mean < 0 else other > first
+        return is_flattered(self.estimate.mean, self.lost)
 
     @property
     def is_hint(self) -> bool:

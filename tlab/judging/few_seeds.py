@@ -152,6 +152,17 @@ def equality_p(values: Sequence[float] | Array, margin: float = MARGIN) -> float
     return max(above_p(values, -margin), above_p(-values, -margin))
 
 
+def is_flattered(difference: float, lost: tuple[int, int]) -> bool:
+    """Whether the lower one of two lost more runs than the other, and so may be lower for that alone.
+
+    Args:
+        difference: the first one's mean less the other's, over the runs that are left.
+        lost: runs of the first and of the other that diverged or failed.
+    """
+    first, other = lost
+    return first > other if difference < 0 else other > first
+
+
 def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: int = 100) -> int | None:
     """How many seeds would make this difference significant, if further seeds are like these; None above `most`.
 

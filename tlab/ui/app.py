@@ -140,7 +140,7 @@ def launch_options(demo: LabPage) -> dict[str, Any]:
     return {
         "theme": lab_theme(),
         "css_paths": [
-            *(UI / part / "style.css" for part in ("widgets", "diagram", "glossary")),
+            *(UI / part / "style.css" for part in ("widgets", "diagram", "glossary", "studies")),
             *sorted(UI.glob("tabs/*/style.css")),
         ],
         "share": False,

@@ -154,3 +154,12 @@ def test_a_planted_mistake_is_in_what_is_validated_too(verse):
     while trainer.unfinished:
         list(trainer.run_background())
     assert trainer.records[-1].validation_loss == expected.records[-1].validation_loss
+
+
+def test_a_run_of_which_only_the_losses_are_asked_for_sends_nothing_else():
+    plans = make_plans({"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "steps": 20, "validation_every": 10})
+    here, _ = multiprocessing.Pipe()
+    messages = list(run_job(Job("python-docs", None, "char", plans, losses_only=True), here))
+    assert {type(message).__name__ for message in messages} == {
+        "RunStarted", "NewRecords", "Validated", "RunEnded",
+    }  # fmt: skip

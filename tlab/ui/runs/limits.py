@@ -24,6 +24,7 @@ class Limits:
 
     steps: int
     operations: float
+    study_operations: float  # of all runs of a study together
     memory: int  # bytes of the worker's arrays
     text: int  # characters of a visitor's own text
     seconds: float  # by the clock, after which a run is stopped
@@ -34,13 +35,14 @@ class Limits:
 
 GB = 2**30
 LOCAL = Limits(
-    steps=1_000_000, operations=1e18, memory=8 * GB, text=50_000_000, seconds=7 * 86400, waiting=30, store=4 * GB,
-    public=False,
+    steps=1_000_000, operations=1e18, study_operations=1e19, memory=8 * GB, text=50_000_000, seconds=7 * 86400,
+    waiting=30, store=4 * GB, public=False,
 )  # fmt: skip
 # A core of a hosted machine does about 3e10 operations per second, so the longest run takes under three minutes.
 PUBLIC = Limits(
-    steps=5_000, operations=5e12, memory=GB // 2, text=300_000, seconds=180, waiting=30, store=GB // 2, public=True
-)
+    steps=5_000, operations=5e12, study_operations=1e13, memory=GB // 2, text=300_000, seconds=180, waiting=30,
+    store=GB // 2, public=True,
+)  # fmt: skip
 
 
 def limits_here() -> Limits:
@@ -76,4 +78,20 @@ def check_limits(limits: Limits, sides: Sequence[tuple[ModelConfig, TrainConfig]
         raise TooLargeError(
             f"This run would take {operations / limits.operations:.1f} times the arithmetic that {here} allows in one "
             f"run. At this size that is {allowed:,} steps; take fewer steps or a smaller model.{advice}"
+        )
+
+
+def check_study_limits(limits: Limits, runs: Sequence[tuple[ModelConfig, TrainConfig]]) -> None:
+    """Refuse a study whose runs, each allowed by itself, cost too much together.
+
+    Raises:
+        TooLargeError: they do.
+    """
+    operations = sum(training.steps * step_flops(config, training.batch_size) for config, training in runs)
+    if operations > limits.study_operations:
+        here = "this public page" if limits.public else "this app"
+        advice = " On your own machine the lab has no such limit." if limits.public else ""
+        raise TooLargeError(
+            f"These {len(runs)} runs would take {operations / limits.study_operations:.1f} times the arithmetic that "
+            f"{here} allows for one comparison. Take fewer steps or a smaller model.{advice}"
         )

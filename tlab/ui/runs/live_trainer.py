@@ -47,6 +47,7 @@ class LiveTrainer(Trainer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.side = 0  # its number, which its messages carry
+        self.losses_only = False  # whether nobody looks inside
         self.unsent: list[StepRecord] = []
         self.observed: tuple[Array, Array, Trace, float] | None = None  # weights before, gradient, trace, clipped by
         self.evaluations: deque[Iterator[Validated | None]] = deque()  # started and not complete, oldest first
@@ -103,7 +104,7 @@ class LiveTrainer(Trainer):
 
     def snapshot(self, *, keep: bool) -> Iterator[Snapshot]:
         """The weights of now, unless there are so many that sending them would delay the training."""
-        if self.model.parameters.data.nbytes <= MAX_SNAPSHOT_BYTES:
+        if not self.losses_only and self.model.parameters.data.nbytes <= MAX_SNAPSHOT_BYTES:
             yield Snapshot(self.side, self.light_checkpoint(), keep)
 
     def light_checkpoint(self, *, records: bool = False) -> Checkpoint:
@@ -161,7 +162,7 @@ class LiveTrainer(Trainer):
 
     def observe(self, step: int, gradient_norm: float, batch: Batch) -> None:
         """Copy what the update is about to change, and run the model forward again, as a step keeps no trace."""
-        if step in insight_steps(self.train_config.steps) and self.divergence is None:
+        if not self.losses_only and step in insight_steps(self.train_config.steps) and self.divergence is None:
             space = self.model.parameters
             clip = self.train_config.gradient_clip
             clipped = gradient_norm / clip if 0 < clip < gradient_norm else 1.0

@@ -96,6 +96,12 @@ class Runs:
         self.enqueue(run)
         return run
 
+    def start_unlisted(self, run: Run) -> None:
+        """Put a run into the queue that has no place in the history, nor on the Train tab."""
+        run.listed, run.seconds_expected = False, self.expected_seconds(run.job)
+        self.runs[run.id] = run
+        self.enqueue(run)
+
     def resume(self, run: Run, pause_after: int | None = None) -> None:
         """Resume a paused run, bit for bit as if it had never paused; after `pause_after` steps it pauses again.
 
@@ -135,6 +141,10 @@ class Runs:
                 self.store.put(run.session, (run.id, side), checkpoint, keep=True)
 
     def history(self, session: str) -> list[Run]:
+        """Every run of a session that is still known, newest first; those of a study have no place of their own."""
+        return [run for run in self.of_session(session) if run.listed]
+
+    def of_session(self, session: str) -> list[Run]:
         """Every run of a session that is still known, newest first."""
         return [run for run in reversed(list(self.runs.values())) if run.session == session]
 
@@ -175,15 +185,15 @@ class Runs:
 
     def end_session(self, session: str) -> None:
         """A visitor has left: end the active run, and drop everything of all of them."""
-        for run in self.history(session):
+        for run in self.of_session(session):
             self.forget(run)
         self.shown_runs.pop(session, None)
 
     # -------------------------------------------------------------------------------- orders
 
     def stop_others(self, session: str) -> None:
-        """End what is active in a session, which may have one run at a time. A paused run may stay."""
-        for run in self.history(session):
+        """End what is active in a session, which may have one run or study at a time. A paused run may stay."""
+        for run in self.of_session(session):
             if run.active:
                 self.stop(run)
 
@@ -241,10 +251,15 @@ class Runs:
         """Those who wait, in the order in which they will begin.
 
         Short runs come first, so that nobody waits long for a little; and what a run has waited counts for it, so that
-        a long one waits for those who came later no longer than it takes itself. Call it with the condition in hand.
+        a long one waits for those who came later no longer than it takes itself. A run of a study counts as all that is
+        left of the study. Call it with the condition in hand.
         """
         now = time.monotonic()
-        return sorted(self.waiting, key=lambda run: run.seconds_to_train - (now - run.waiting_since))
+
+        def key(run: Run) -> float:
+            return run.seconds_to_train + run.seconds_after - (now - run.waiting_since)
+
+        return sorted(self.waiting, key=key)
 
     def place_in_queue(self, run: Run) -> Place | None:
         """When the turn of a waiting run will come; None if it does not wait."""

@@ -39,6 +39,7 @@ class Job(NamedTuple):
     limits: Limits | None = None  # what it may cost, once the vocabulary is known
     pause_after: int | None = None  # so many steps; None to go on to the end
     name: str = ""  # what a run of one side is called at first
+    losses_only: bool = False  # whether nobody looks inside or reads samples, as in the runs of a study
 
 
 class RunStarted(NamedTuple):

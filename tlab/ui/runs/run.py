@@ -100,6 +100,7 @@ class Run:
         # In the history; a visitor may change it.
         self.name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.name or job.corpus
         self.pinned = False  # whether it stays when the history is full
+        self.listed = True  # whether it is in the history: a run of a study is not
         self.begun_at = time.time()
         self.job = job
         self.limits = limits
@@ -117,6 +118,7 @@ class Run:
         self.running_since: float | None = None
         self.waiting_since = time.monotonic()
         self.seconds_expected: float | None = None  # of the whole run, from before its start; None where unknown
+        self.seconds_after = 0.0  # that the study which it is part of takes without it
         self.seconds_used = 0.0  # in earlier stretches since the start or the last pause
         self.gives_way = False  # whether it pauses only so that others have a turn
         self.followers = 0  # pages that show it as it trains

@@ -84,7 +84,8 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
             send_at = now + SECONDS_BETWEEN_RECORDS
             for trainer in trainers:
                 yield from trainer.new_records()
-        yield from samples.begin_if_due(now)
+        if not job.losses_only:
+            yield from samples.begin_if_due(now)
         if connection.poll():
             order = connection.recv()
         elif rounds == job.pause_after:
@@ -94,7 +95,7 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
         yield from trainer.new_records()
         if order == PAUSE:  # a run that goes on has no gap
             yield from trainer.finish_background()
-        if trainer.divergence is None and order != STOP:
+        if trainer.divergence is None and order != STOP and not job.losses_only:
             yield Sample(trainer.side, trainer.step, generate_sample(trainer.model, corpus))
     goes_on = order == PAUSE
     yield RunEnded(order, [t.checkpoint() if goes_on else t.light_checkpoint(records=True) for t in trainers])
@@ -133,7 +134,7 @@ def make_trainers(job: Job, corpus: Corpus) -> list[LiveTrainer]:
             trainer = cast(LiveTrainer, LiveTrainer.resume(plan.checkpoint, corpus))
         else:
             trainer = LiveTrainer(*config, corpus)
-        trainer.side = side
+        trainer.side, trainer.losses_only = side, job.losses_only
         if plan.bug:
             trainer.apply_bug = planted(plan.bug, trainer.config)
             trainer.apply_bug(trainer.model)

@@ -1,7 +1,8 @@
-// The loss chart. props.value: {steps, baselines, alternative, average_over, steep, parted_at, runs: [{letter, label,
-// marker, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
+// The loss chart. props.value: {steps, baselines, alternative, average_over, steep, parted_at, bands, runs: [{letter,
+// label, marker, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
 // "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills, of which `filled`
-// steps are made; loss_curve.py. `average_over` and `steep` say over how many steps the average is.
+// steps are made; loss_curve.py. `average_over` and `steep` say over how many steps the average is. `bands` is what is
+// known of other seeds: [{letter, width, seeds, ranges, validation}], where ranges is "lowest,highest;..." of the average.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
@@ -9,6 +10,7 @@ let scale = null;
 let value = null; // what is drawn now
 const logBox = find(".tl-log");
 const smoothBox = find(".tl-smooth");
+const ofSeeds = find(".tl-of-seeds");
 
 const makeScale = (value, width, height) => {
   let low = Infinity;
@@ -18,6 +20,8 @@ const makeScale = (value, width, height) => {
     for (const bin of run.bins) [low, high] = [Math.min(low, bin[1]), Math.max(high, bin[2])];
     for (const point of run.validation) [low, high] = [Math.min(low, point[1]), Math.max(high, point[1])];
   }
+  for (const band of value.bands)
+    for (const [, loss] of band.validation) [low, high] = [Math.min(low, loss), Math.max(high, Math.min(loss, guess))];
   if (!isFinite(low)) [low, high] = [0, guess || 5];
   if (high - low < 0.2) [low, high] = [low - 0.5, high + 0.5]; // a first step alone has no height
   // Of a run that exploded, a linear axis would show nothing but the explosion.
@@ -38,6 +42,11 @@ const averageAt = (run, i) => endOf(run, i) - Math.min(value.average_over, Math.
 const decode = (run) => ({
   ...run,
   bins: (run.bins + run.last).split(";").filter(Boolean).map((bin) => bin.split(",").map(Number)),
+});
+
+const decodeBand = (band) => ({
+  ...band,
+  ranges: band.ranges.split(";").filter(Boolean).map((range) => range.split(",").map(Number)),
 });
 
 // A is a full line with round points, B a broken one with square points: not told apart by colour alone.
@@ -62,6 +71,21 @@ const drawRun = (context, run, smooth) => {
   }
 };
 
+// What other seeds did: from the lowest to the highest average, and a small ring for each validation.
+const drawSeeds = (context, band) => {
+  const { x, y } = scale;
+  const own = colour(band.letter === "B" ? "--tl-b" : "--tl-a");
+  const at = (_, i) => x(averageAt({ ...band, filled: band.width, bins: band.ranges }, i));
+  const line = (part) => band.ranges.map((range, i) => [at(range, i), y(range[part])]);
+  drawBand(context, line(1), line(0), own, 0.22);
+  for (const [step, loss] of band.validation) {
+    drawDot(context, x(step), y(loss), 3, colour("--tl-surface"), band.letter === "B" ? 3 : 0);
+    context.strokeStyle = own;
+    context.lineWidth = 1;
+    context.stroke();
+  }
+};
+
 // The legend: built again only when the runs change, so that nothing flickers.
 const legend = find(".tl-legend");
 let named = "";
@@ -77,8 +101,11 @@ const nameRuns = (runs) => {
 
 const draw = () => {
   if (!props.value || !props.value.runs) return;
-  value = { ...props.value, runs: props.value.runs.map(decode) };
+  value = { ...props.value, runs: props.value.runs.map(decode), bands: props.value.bands.map(decodeBand) };
   nameRuns(value.runs);
+  const most = Math.max(0, ...value.bands.map((band) => band.seeds));
+  ofSeeds.hidden = !most;
+  ofSeeds.textContent = `shaded: averages of ${most} seeds; rings: their validation`;
   const [width, height] = [box.clientWidth, box.clientHeight];
   const context = fit(canvas, width, height);
   scale = makeScale(value, width, height);
@@ -100,6 +127,7 @@ const draw = () => {
     context.textBaseline = "bottom";
     context.fillText("A and B part inside", at + (at > width / 2 ? -5 : 5), bottom - 4);
   }
+  for (const band of value.bands) drawSeeds(context, band);
   for (const run of value.runs) drawRun(context, run, smoothBox.checked);
   for (const run of value.runs) {
     if (!run.marker) continue;

@@ -23,9 +23,11 @@ from tlab.ui.runs.time_estimate import estimated_seconds
 from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
+from tlab.ui.studies.studies import Studies
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
 from tlab.ui.tabs.train.diagram_panel import DiagramPanel
+from tlab.ui.tabs.train.panels.seeds import SeedsPanel
 from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html
 from tlab.wording import duration
 
@@ -52,6 +54,12 @@ class TrainTab(Tab):
         super().__init__(services)
         self.controls = Controls(DEMO_PRESET.settings, DEMO_PRESET.switch, self.runs.limits.text)
         self.diagram = DiagramPanel(self.controls)
+        self.studies = Studies(self.runs)
+        self.seeds = SeedsPanel(self.studies)
+
+    def leave(self, session: str) -> None:
+        """Their studies go with a visitor."""
+        self.studies.forget(session)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
@@ -74,6 +82,7 @@ class TrainTab(Tab):
                 self.state = gr.HTML(demo_state(demo), elem_id="run-state", apply_default_css=False)
                 self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes")
                 self.numbers = gr.HTML(view.numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
+                self.seeds.build()
                 charts = {"charts": view.WHY_CHARTS.values()}
                 self.why = js_component(
                     "tabs/train/layer_charts", view.why_value(demo), "why-panel", "axes", context=charts
@@ -81,10 +90,11 @@ class TrainTab(Tab):
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
-        self.outputs = [self.run_id, *pictures, *buttons]
+        self.outputs = [self.run_id, *pictures, *buttons, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls()
         self.connect_buttons()
+        self.seeds.connect(self.run_id, self.chart, self.chart_of)
         self.diagram.connect()
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
         page.blocks.load(self.on_open, *self.before_start, queue=False, **QUIET)
@@ -254,24 +264,30 @@ class TrainTab(Tab):
         if run is not None:
             self.runs.stop(run)
             self.runs.show(run.session, None)
-        return self.shipped_frame()
+        return self.shipped_frame(run.session if run else "")
 
     # -------------------------------------------------------------------------------- frames
 
     def show(self, session: str, run: Run | None) -> Updates:
         """All outputs for a run of the history, or for the shipped one."""
         self.runs.show(session, run)
-        return self.shipped_frame() if run is None else self.frame(run)
+        return self.shipped_frame(session) if run is None else self.frame(run)
 
     def frame(self, run: Run) -> Updates:
         """All outputs for a run as it is now."""
-        return {**self.progress(run), self.samples: view.samples_html(run), **self.buttons(run)}
+        return {
+            **self.progress(run),
+            self.samples: view.samples_html(run),
+            **self.buttons(run),
+            **self.seeds.shown(run.session, run),
+        }
 
-    def shipped_frame(self) -> Updates:
+    def shipped_frame(self, session: str) -> Updates:
         """All outputs of a page without a run: the shipped one, and no run id."""
         demo = demo_run()
         return {
-            **self.pictures(demo),
+            **self.pictures(demo, session),
+            **self.seeds.shown(session, demo),
             self.run_id: None,
             self.state: demo_state(demo),
             self.samples: view.samples_html(demo),
@@ -279,14 +295,22 @@ class TrainTab(Tab):
         }
 
     def progress(self, run: Run) -> Updates:
-        return {self.run_id: run.id, self.state: self.state_of(run), **self.pictures(run)}
+        return {self.run_id: run.id, self.state: self.state_of(run), **self.pictures(run, run.session)}
 
     def state_of(self, run: Run) -> str:
         words = view.run_words(run, self.runs.place_in_queue(run), (run.id, 0) in self.runs.store)
         return view.state_html(run.state, words, run.id)
 
-    def pictures(self, run: Run) -> Updates:
-        return {self.chart: view.chart_value(run), self.numbers: view.numbers_html(run), self.why: view.why_value(run)}
+    def pictures(self, run: Run, session: str) -> Updates:
+        return {
+            self.chart: self.chart_of(session, run),
+            self.numbers: view.numbers_html(run),
+            self.why: view.why_value(run),
+        }
+
+    def chart_of(self, session: str, run: Run) -> dict[str, Any]:
+        """The curves of a run, and what the session knows of other seeds."""
+        return view.chart_value(run, self.seeds.bands(session, run))
 
     def buttons(self, run: Run | None) -> Updates:
         state = run.state if run else None
@@ -320,7 +344,7 @@ class TrainTab(Tab):
             if self.runs.shown(run.session) is not run:
                 # Another is shown by now. When a generator ends, Gradio sends its last frame once more: that must be
                 # what the page shows, or the end of this run would cover it.
-                yield self.unchanged if self.runs.shown(run.session) is not None else self.shipped_frame()
+                yield self.unchanged if self.runs.shown(run.session) is not None else self.shipped_frame(run.session)
                 return
             state, words = run.state, self.state_of(run)
             if state == shown_state == WAITING:  # nothing is drawn, and many may wait
@@ -332,7 +356,7 @@ class TrainTab(Tab):
             samples = [side.sample for side in run.sides]
             frame = self.progress(run)
             if state != shown_state:
-                frame |= self.buttons(run)
+                frame |= {**self.buttons(run), **self.seeds.shown(run.session, run)}
             if state != shown_state or samples != shown_samples:
                 frame[self.samples] = view.samples_html(run)
             shown_state, shown_samples = state, samples

@@ -23,8 +23,11 @@ state_html, samples_html, notice_html = markup.state, markup.samples, markup.not
 # ------------------------------------------------------------------------------------------------ loss chart
 
 
-def chart_value(run: Run) -> dict[str, Any]:
-    """What the chart draws of a run. It grows at its end only, so that Gradio sends what is new and no more."""
+def chart_value(run: Run, bands: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """What the chart draws of a run, and as `bands` of others that differ in their seed.
+
+    It grows at its end only, so that Gradio sends what is new and no more.
+    """
     steps = run.steps
     if all(side.divergence for side in run.sides):
         # Of a run that diverged early, the whole axis would show nothing but a stroke.
@@ -36,6 +39,7 @@ def chart_value(run: Run) -> dict[str, Any]:
         "average_over": AVERAGE_OVER,
         "steep": STEEP,
         "parted_at": first.step if (first := first_parting(run)) else None,
+        "bands": list(bands),
         "runs": [{**identity(side), "marker": marker(side), **side.curve.to_json()} for side in run.sides],
     }
 

@@ -1,0 +1,30 @@
+"""Five seeds in a real browser, from the button to the verdict."""
+
+from browsing import set_number, start, wait_for_state
+from support import GRADIO
+
+pytestmark = GRADIO
+
+
+def test_five_seeds_go_from_a_button_through_a_stop_to_a_verdict(visit):
+    page = visit()
+    start(page, 50, "Does it need positions?")
+    wait_for_state(page, "done")
+    page.complaints.clear()
+    page.click("#repeat-seeds")
+    page.wait_for_selector("#seeds .tl-badge.running")
+    page.click("#stop-seeds")
+    page.wait_for_selector("#seeds .tl-badge.stopped")
+    page.get_by_role("button", name="Train the other").click()
+    page.wait_for_selector("#seeds .tl-badge.done")
+    rows = page.locator("#seeds tbody tr")
+    assert rows.count() == 6
+    assert rows.nth(0).locator("td").nth(0).inner_text()[:5] == page.locator("#run-numbers td").nth(1).inner_text()
+    page.wait_for_function("document.querySelector('.tl-of-seeds').innerText.includes('5 seeds')")
+    with page.expect_download() as download:
+        page.click("#seeds .tl-file")
+    assert download.value.suggested_filename == "five-seeds.csv"
+    assert page.complaints == []
+    set_number(page, "steps", 60)
+    page.wait_for_selector("#other-settings p")
+    assert page.evaluate("getComputedStyle(document.querySelector('#seeds')).opacity") == "0.5"

@@ -1,0 +1,154 @@
+"""The same comparison from five seeds: which trials that takes, and what may be said of their losses.
+
+The statistics are those of the sweeps (`tlab.judging.few_seeds`): what is judged is the difference of B and A within
+each seed, and the interval is Student's t. No winner is named before all five seeds are there: who looks after each one
+and stops when it suits finds winners that are none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tlab.judging.few_seeds import (
+    BELOW_MARGIN,
+    EQUIVALENT,
+    MARGIN,
+    REAL,
+    Estimate,
+    difference_p,
+    equality_p,
+    estimate,
+    is_flattered,
+    verdict_of,
+)
+from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.run import SIDE_LETTERS
+from tlab.ui.studies.study import SEEDS, Ended, Study, Trial, losses_by_seed, trial_of
+from tlab.wording import listed
+
+NUM_SEEDS = 5
+SEED_RANGE = 2**32  # a seed is below it
+
+
+def seeds_study(session: str, job: Job, known: Mapping[Trial, Ended]) -> Study:
+    """Both sides from five seeds: that of the comparison itself, of which something may be known, and the next four."""
+    trials = [
+        trial_of(side, plan)._replace(seed=(plan.training.seed + more) % SEED_RANGE)
+        for more in range(NUM_SEEDS)
+        for side, plan in enumerate(job.plans)
+    ]
+    return Study(session, SEEDS, job, trials, known)
+
+
+def why_not(job: Job) -> str:
+    """Why seeds would not tell anything about a comparison; nothing where they would."""
+    if len(job.plans) < 2:
+        return "There is nothing to compare: this run has one side."
+    if any(plan.bug for plan in job.plans):
+        return "A side has a bug that was planted, so its loss is not to be compared."
+    a, b = map(without_seed, job.plans)
+    if a == b:
+        return (
+            "A and B differ in their seed alone: they are one model trained twice. What is between them is what a seed "
+            "does, and more seeds cannot tell which of the two is better."
+        )
+    return ""
+
+
+def without_seed(plan: SidePlan) -> tuple[object, object]:
+    return plan.model, dataclasses.replace(plan.training, seed=0, data_seed=None)
+
+
+class SeedPair(NamedTuple):
+    """Both losses of a seed; None where the run diverged."""
+
+    seed: int
+    a: float | None
+    b: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """B - A, where both are known."""
+        return None if self.a is None or self.b is None else self.b - self.a
+
+    @property
+    def lower(self) -> str:
+        """The side that did better; a run that diverged did worse than one that did not. Neither: empty."""
+        a, b = (math.inf if loss is None else loss for loss in (self.a, self.b))
+        return "" if a == b else "A" if a < b else "B"
+
+
+def pairs_of(study: Study) -> list[SeedPair]:
+    """Of every seed of which both runs have ended, in the order of the trials."""
+    a, b = (losses_by_seed(study.outcomes, [t for t in study.trials if t.side == side]) for side in (0, 1))
+    seeds = dict.fromkeys(trial.seed for trial in study.trials)
+    return [SeedPair(seed, a[seed], b[seed]) for seed in seeds if seed in a and seed in b]
+
+
+class Judgement(NamedTuple):
+    """What the pairs say."""
+
+    pairs: list[SeedPair]
+    difference: Estimate  # B - A over the seeds where neither diverged
+    lost: tuple[int, int]  # runs of A and of B that diverged
+    verdict: str  # one of `tlab.judging.few_seeds.VERDICTS`
+
+    @property
+    def winner(self) -> str:
+        """The letter of the side that is better, or nothing where that cannot be told."""
+        if self.verdict not in (REAL, BELOW_MARGIN):
+            return ""
+        return "B" if self.difference.mean < 0 else "A"
+
+
+def judge(pairs: Sequence[SeedPair]) -> Judgement:
+    """By the paired t-test of the sweeps, to which a run that diverged is a bad result and not a missing one."""
+    differences = [pair.difference for pair in pairs if pair.difference is not None]
+    difference = estimate(differences)
+    lost = sum(pair.a is None for pair in pairs), sum(pair.b is None for pair in pairs)
+    p = 1.0 if is_flattered(difference.mean, (lost[1], lost[0])) else difference_p(differences)
+    p_equal = 1.0 if any(lost) else equality_p(differences)
+    return Judgement(list(pairs), difference, lost, verdict_of(p, p_equal))
+
+
+def words_of(judgement: Judgement, labels: Sequence[str]) -> str:
+    """The verdict over all seeds, in a sentence or two."""
+    count = len(judgement.pairs)
+    sentences = [lost_words(judgement.lost, count)] if any(judgement.lost) else []
+    difference = judgement.difference
+    if difference.n < 2:
+        sentences.append("There are too few pairs of losses to compare.")
+        return " ".join(sentences)
+    half = (difference.high - difference.low) / 2
+    digits = digits_for(half)
+    between = f"between {difference.low:+.{digits}f} and {difference.high:+.{digits}f} nats per token"
+    if judgement.winner:
+        wins = sum(pair.lower == judgement.winner for pair in judgement.pairs)
+        label = labels[SIDE_LETTERS.index(judgement.winner)]
+        sentences.append(
+            f"{judgement.winner} ({label}) is lower on {wins} of {count} seeds, by "
+            f"{abs(difference.mean):.{digits}f} ± {half:.{digits}f} nats per token (mean and 95 % interval)."
+        )
+        if judgement.verdict == BELOW_MARGIN:
+            sentences.append(f"That is less than the {MARGIN:g} which the lab calls equal.")
+    elif judgement.verdict == EQUIVALENT:
+        sentences.append(f"A and B are equal, but for less than {MARGIN:g}: the difference B − A lies {between}.")
+    else:
+        sentences.append(f"These {count} seeds cannot tell A and B apart: the difference B − A lies {between}.")
+    return " ".join(sentences)
+
+
+def lost_words(lost: tuple[int, int], count: int) -> str:
+    """How many runs diverged, each of which counts against its side."""
+    each = [
+        f"{letter} on {number} of {count} seeds" for letter, number in zip(SIDE_LETTERS, lost, strict=True) if number
+    ]
+    return f"Diverged, which counts as higher: {listed(each)}."
+
+
+def digits_for(half: float) -> int:
+    """Decimal places that show an interval of this half width with one or two digits."""
+    return 2 if half >= 0.01 or half == 0 else min(6, 1 - math.floor(math.log10(half)))

@@ -1,0 +1,175 @@
+"""What a page shows of a study: one card, and what it adds to the loss chart."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tlab.ui.runs.messages import Job
+from tlab.ui.runs.run import DONE, FAILED, RUNNING, SIDE_LETTERS, STOPPED, WAITING
+from tlab.ui.studies.csv_link import csv_link
+from tlab.ui.studies.five_seeds import NUM_SEEDS, SEED_RANGE, Judgement, judge, pairs_of, why_not, words_of
+from tlab.ui.studies.study import Study
+from tlab.ui.widgets.markup import macros
+from tlab.wording import duration, several
+
+markup = macros("studies/view.html")
+
+MARGIN_SHARE = 0.06  # of the strip, left and right of what is on it
+NOT_YET = "No winner is named before all five seeds are there."
+
+
+class Strip(NamedTuple):
+    """Places on a line, in per cent of its width."""
+
+    zero: float
+    dots: list[float]
+    mean: float | None
+    interval: tuple[float, float] | None  # left end and width
+    alternative: str
+
+
+class Card(NamedTuple):
+    """All that the template reads."""
+
+    title: str
+    words: Sequence[str]  # a sentence or two each
+    state: str = ""
+    progress: str = ""
+    share: float | None = None  # of the work that is done; None where nothing goes on
+    note: str = ""
+    columns: Sequence[tuple[str, str]] = ()  # the letter of a side, or none, and the words
+    rows: Sequence[Sequence[str]] = ()
+    strip: Strip | None = None
+    file: str = ""
+    file_name: str = ""
+    is_other: bool = False  # whether the controls have other settings by now
+
+
+def seeds_html(job: Job, study: Study | None, seconds: float | None) -> str:
+    """The card under the verdict of a run; nothing where the run has one side. `seconds` are what five seeds take."""
+    if len(job.plans) < 2:
+        return ""
+    return markup.study(empty_card(job, seconds) if study is None else seeds_card(study))
+
+
+def empty_card(job: Job, seconds: float | None) -> Card:
+    """Before the button is pressed, or where there is none."""
+    reason = why_not(job)
+    if reason:
+        return Card("One seed each", [reason])
+    first, last = (f"{(job.plans[0].training.seed + more) % SEED_RANGE}" for more in (0, NUM_SEEDS - 1))
+    takes = "" if seconds is None else f" This takes about {duration(seconds)} here."
+    return Card(
+        "One seed each",
+        [
+            f"The losses above are of one seed each. Repeated with five ({first} to {last}), the same comparison tells "
+            f"whether the difference is more than chance.{takes}"
+        ],
+    )
+
+
+def seeds_card(study: Study) -> Card:
+    judgement = judge(pairs_of(study))
+    labels = [plan.label for plan in study.job.plans]
+    done = study.state == DONE
+    words = words_of(judgement, labels) if done else words_so_far(judgement)
+    return Card(
+        "Five seeds",
+        [words],
+        state=study.state,
+        progress=progress_words(study),
+        share=None if done else min(1.0, study.steps_made / study.steps),
+        note="" if study.active else study.words,
+        columns=[("", "Seed"), *zip(SIDE_LETTERS, labels, strict=False), ("", "B − A")],
+        rows=seed_rows(judgement),
+        strip=strip_of(judgement),
+        file="" if study.active or not study.outcomes else csv_link(study),
+        file_name="five-seeds.csv",
+    )
+
+
+def progress_words(study: Study) -> str:
+    """How far it is, for people."""
+    ended = f"{len(study.outcomes)} of {several(len(study.trials), 'run')}"
+    if study.state == WAITING:
+        return f"{ended}; the next begins when a worker is free"
+    if study.state == RUNNING:
+        left = study.seconds_left
+        return ended if left is None else f"{ended}, {duration(math.ceil(left))} left"
+    if study.state in (STOPPED, FAILED):
+        return f"{ended}; what is there is kept"
+    return ended
+
+
+def words_so_far(judgement: Judgement) -> str:
+    """What the pairs say that are there, without a verdict."""
+    count = len(judgement.pairs)
+    if not count:
+        return f"The first pair of losses comes soon. {NOT_YET}"
+    a, b = (sum(pair.lower == letter for pair in judgement.pairs) for letter in SIDE_LETTERS)
+    return f"{several(count, 'seed')} so far: A is lower on {a} and B on {b}. {NOT_YET}"
+
+
+def seed_rows(judgement: Judgement) -> list[list[str]]:
+    """Seed, A, B and their difference; and the mean with its interval, in the digits of the sweeps' tables."""
+    rows = [
+        [str(pair.seed), loss_words(pair.a), loss_words(pair.b), signed(pair.difference)] for pair in judgement.pairs
+    ]
+    if judgement.difference.n > 1:
+        mean, low, high, _ = judgement.difference
+        rows.append(["Mean [95 %]", f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"])
+    return rows
+
+
+def loss_words(loss: float | None) -> str:
+    return "diverged" if loss is None else f"{loss:.4f}"
+
+
+def signed(difference: float | None) -> str:
+    return "–" if difference is None else f"{difference:+.4f}"
+
+
+def strip_of(judgement: Judgement) -> Strip | None:
+    """The differences on a line; none before there is one."""
+    differences = [pair.difference for pair in judgement.pairs if pair.difference is not None]
+    if not differences:
+        return None
+    mean, low, high, n = judgement.difference
+    marked = [0.0, *differences, *((low, high) if n > 1 else ())]
+    from_, to = min(marked), max(marked)
+    span = (to - from_) or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (MARGIN_SHARE + (1 - 2 * MARGIN_SHARE) * (value - from_) / span), 2)
+
+    alternative = "B − A by seed: " + ", ".join(signed(difference) for difference in differences)
+    interval = (place(low), round(place(high) - place(low), 2)) if n > 1 else None
+    return Strip(place(0.0), [place(d) for d in differences], place(mean) if n > 1 else None, interval, alternative)
+
+
+# ------------------------------------------------------------------------------------------------ loss chart
+
+
+def bands_value(study: Study | None) -> list[dict[str, Any]]:
+    """For each side, the range over its seeds of the averaged training loss, and each seed's validation losses."""
+    if study is None:
+        return []
+    bands = []
+    for side, letter in enumerate(SIDE_LETTERS[: len(study.job.plans)]):
+        curves = [
+            study.outcomes[trial].curve for trial in study.trials if trial in study.outcomes and trial.side == side
+        ]
+        width = max((curve.width for curve in curves), default=1)
+        alike = [curve.bins for curve in curves if curve.width == width]  # a run that diverged early has finer ones
+        ranges = []
+        for of_bin in itertools.zip_longest(*alike):
+            averages = [bin[3] for bin in of_bin if bin is not None]
+            ranges.append(f"{min(averages):.4g},{max(averages):.4g}")
+        dots = [point for curve in curves for point in curve.validation]
+        bands.append(
+            {"letter": letter, "width": width, "seeds": len(curves), "ranges": ";".join(ranges), "validation": dots}
+        )
+    return bands

@@ -1,0 +1,1 @@
+"""Panels of the Train tab about many runs at once."""

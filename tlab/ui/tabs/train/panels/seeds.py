@@ -1,0 +1,105 @@
+"""Five seeds of the comparison that is shown: the card under its verdict, the buttons, and the bands in its chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.manager import BusyError
+from tlab.ui.runs.run import Run
+from tlab.ui.studies.five_seeds import seeds_study, why_not
+from tlab.ui.studies.studies import Studies
+from tlab.ui.studies.study import SEEDS, Study, known_trials
+from tlab.ui.studies.view import bands_value, seeds_html
+from tlab.ui.tabs.tab import Updates
+from tlab.ui.widgets.component import QUIET, error_toast
+from tlab.wording import several
+
+SECONDS_BETWEEN_CARDS = 0.7  # of a page at a study that trains
+
+
+class SeedsPanel:
+    """Builds the card and its buttons, and holds their handlers."""
+
+    def __init__(self, studies: Studies) -> None:
+        self.studies = studies
+
+    def build(self) -> None:
+        demo = demo_run()
+        self.card = gr.HTML(seeds_html(demo.job, None, None), elem_id="seeds", apply_default_css=False)
+        with gr.Row(elem_classes="tl-buttons"):
+            self.button = gr.Button("Repeat with 5 seeds", elem_id="repeat-seeds")
+            self.stop = gr.Button("Stop the repeats", elem_id="stop-seeds", visible=False)
+        self.clock = gr.Timer(SECONDS_BETWEEN_CARDS, active=False)
+        self.ended = gr.State(0)  # runs of the study that the chart shows
+
+    def connect(self, run_id: gr.State, chart: gr.HTML, chart_of: Callable[[str, Run], Any]) -> None:
+        """`chart_of` is what the loss chart shows of a run to a session."""
+        self.chart, self.chart_of = chart, chart_of
+        outputs = [self.card, self.button, self.stop, self.clock, self.ended, chart]
+        self.button.click(self.on_repeat, run_id, outputs, queue=False, **QUIET)
+        self.stop.click(self.on_stop, run_id, outputs, queue=False, **QUIET)
+        self.clock.tick(self.on_look, [run_id, self.ended], outputs, queue=False, **QUIET)
+
+    @property
+    def outputs(self) -> list[gr.Component | gr.Timer]:
+        """What `shown` may change."""
+        return [self.card, self.button, self.stop, self.clock]
+
+    # -------------------------------------------------------------------------------- handlers
+
+    def on_repeat(self, run_id: str | None, request: gr.Request) -> Updates:
+        """Train what is missing of the five seeds."""
+        session, run = request.session_hash or "", self.run_of(run_id)
+        study = self.study_of(session, run) or seeds_study(session, run.job, known_trials(run))
+        try:
+            self.studies.start(study)
+        except (ValueError, BusyError) as error:
+            raise error_toast(error) from None
+        return self.shown(session, run)
+
+    def on_stop(self, run_id: str | None, request: gr.Request) -> Updates:
+        session, run = request.session_hash or "", self.run_of(run_id)
+        study = self.study_of(session, run)
+        if study is not None:
+            self.studies.stop(study)
+        return self.shown(session, run)
+
+    def on_look(self, run_id: str | None, ended: int, request: gr.Request) -> Updates:
+        """While a study trains: how far it is; and the chart, where another run has ended."""
+        session, run = request.session_hash or "", self.run_of(run_id)
+        study = self.study_of(session, run)
+        updates = self.shown(session, run)
+        now = len(study.outcomes) if study else 0
+        return updates if now == ended else {**updates, self.ended: now, self.chart: self.chart_of(session, run)}
+
+    # -------------------------------------------------------------------------------- what is shown
+
+    def run_of(self, run_id: str | None) -> Run:
+        """The run on the page: a visitor's own, or the shipped one."""
+        return self.studies.runs.get(run_id) or demo_run()
+
+    def study_of(self, session: str, run: Run) -> Study | None:
+        return self.studies.get(session, SEEDS, run.job)
+
+    def bands(self, session: str, run: Run) -> list[dict[str, Any]]:
+        """For the chart of a run."""
+        return bands_value(self.study_of(session, run))
+
+    def shown(self, session: str, run: Run) -> Updates:
+        """The card of a run's comparison, and which buttons it has."""
+        study = self.study_of(session, run)
+        possible = not why_not(run.job)
+        missing = None if study is None else len(study.trials) - len(study.outcomes)
+        open_ = possible and (study is None or (not study.active and bool(missing)))
+        seconds = self.studies.expected_seconds(seeds_study(session, run.job, {})) if open_ and study is None else None
+        words = "Repeat with 5 seeds" if study is None else f"Train the other {several(missing or 0, 'run')}"
+        return {
+            self.card: seeds_html(run.job, study, seconds),
+            self.button: gr.update(value=words, visible=open_, interactive=not run.active),
+            self.stop: gr.update(visible=bool(study and study.active)),
+            self.clock: gr.Timer(active=bool(study and study.active)),
+        }
