@@ -14,12 +14,12 @@ from tlab.nn.residuals import RESIDUALS, Residual
 from tlab.registry import REGISTRIES, UnknownKeyError
 from tlab.source import (
     BEGIN,
-    CORE,
     CORE_PARTS,
+    CORE_SLOT,
     END,
     PAGE,
     bare_code,
-    difference,
+    compare_code,
     page,
     slots,
     switches_table,
@@ -95,7 +95,7 @@ def test_inherited_parts_are_shown_as_well(newcomer):
 
 @pytest.mark.parametrize("key", CORE_PARTS)
 def test_a_page_of_the_core_shows_each_function_as_it_stands_in_its_file(key):
-    shown = page(CORE, key)
+    shown = page(CORE_SLOT, key)
     assert shown.summary and shown.formula and shown.file.startswith("tlab/")
     for function, (name, code) in zip(CORE_PARTS[key].functions, shown.parts.items(), strict=True):
         file = Path(function.__code__.co_filename).read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def test_a_page_of_the_core_shows_each_function_as_it_stands_in_its_file(key):
 
 
 def test_the_core_has_pages_for_the_way_from_tokens_to_an_update():
-    names = {name for key in CORE_PARTS for name in page(CORE, key).parts}
+    names = {name for key in CORE_PARTS for name in page(CORE_SLOT, key).parts}
     assert {"forward", "backward", "causal_mask", "masked_softmax", "train_step", "choose"} <= names
 
 
@@ -112,7 +112,7 @@ def test_the_core_has_pages_for_the_way_from_tokens_to_an_update():
 def test_a_comparison_holds_both_classes_whole(slot):
     for first, second in itertools.permutations(REGISTRIES[slot].values(), 2):
         old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
-        lines = difference(first, second)
+        lines = compare_code(first, second)
         assert [line.number for line in lines if line.sign != "+"] == list(range(len(old)))
         kept = [new[line.number] if line.sign == "+" else old[line.number] for line in lines if line.sign != "-"]
         assert kept == new
@@ -121,7 +121,7 @@ def test_a_comparison_holds_both_classes_whole(slot):
 def test_pre_and_post_norm_differ_in_where_the_norm_stands():
     first, second = RESIDUALS["pre"], RESIDUALS["post"]
     old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
-    lines = difference(first, second)
+    lines = compare_code(first, second)
     assert [old[line.number].strip() for line in lines if line.sign == "-"] == [
         "class PreNorm(Sequential):", 'norm_places = ("in",)', "final_norm = True", "return x + f(norm(x))"
     ]  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from support import tiny
 from tlab.inside.interventions import Part, parts_of
-from tlab.inside.probes.gradients import part_name as parameter_part
+from tlab.inside.probes.gradients import parameter_part
 from tlab.nn.model import Transformer
 from tlab.wording import head_name, layer_name, part_name
 

@@ -34,7 +34,7 @@ PAGE = ROOT / "docs" / "switches.md"
 BEGIN, END = "<!-- switches -->", "<!-- /switches -->"
 
 
-CORE = "core"  # the slot of what is no switch
+CORE_SLOT = "core"  # the slot of what is no switch
 
 
 class CorePart(NamedTuple):
@@ -108,12 +108,12 @@ class SourcePage(NamedTuple):
 
 
 def page(slot: str, key: str) -> SourcePage:
-    """The page of the class that is registered under `key` in the registry of `slot`, or of a part of `CORE`.
+    """The page of the class that is registered under `key` in the registry of `slot`, or of a part of `CORE_SLOT`.
 
     Raises:
         UnknownKeyError: there is no such slot, or no such key in it.
     """
-    if slot == CORE and key in CORE_PARTS:
+    if slot == CORE_SLOT and key in CORE_PARTS:
         part = CORE_PARTS[key]
         entry = Entry(key, part.component, part.label, part.formula, part.source)
         shown = {name_within(part.component, function): code(function) for function in part.functions}
@@ -122,7 +122,7 @@ def page(slot: str, key: str) -> SourcePage:
         entry = REGISTRIES[slot].entries[key]
         shown = parts(entry.component)
     else:
-        known = CORE_PARTS if slot == CORE else [CORE, *REGISTRIES]
+        known = CORE_PARTS if slot == CORE_SLOT else [CORE_SLOT, *REGISTRIES]
         raise UnknownKeyError(f"unknown page {slot!r}, {key!r}; allowed: {', '.join(known)}")
     component = entry.component
     file, line = place(component)
@@ -189,23 +189,23 @@ def parts(component: type) -> dict[str, str]:
     return found
 
 
-class Line(NamedTuple):
+class DiffLine(NamedTuple):
     """One line of a comparison of two classes."""
 
     sign: Literal[" ", "-", "+"]  # in both, in the first alone, in the second alone
     number: int  # counted from 0, in `bare_code` of the class that it is taken from: the first, where both have it
 
 
-def difference(first: type, second: type) -> list[Line]:
+def compare_code(first: type, second: type) -> list[DiffLine]:
     """What has to be changed in the code of one class to make it the other's, with the lines that stay."""
     old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
-    lines: list[Line] = []
+    lines: list[DiffLine] = []
     for kind, begin, end, new_begin, new_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
-            lines += [Line(" ", i) for i in range(begin, end)]
+            lines += [DiffLine(" ", i) for i in range(begin, end)]
         else:
-            lines += [Line("-", i) for i in range(begin, end)]
-            lines += [Line("+", i) for i in range(new_begin, new_end)]
+            lines += [DiffLine("-", i) for i in range(begin, end)]
+            lines += [DiffLine("+", i) for i in range(new_begin, new_end)]
     return lines
 
 

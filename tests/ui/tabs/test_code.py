@@ -10,7 +10,7 @@ from pages import built
 from support import GRADIO
 from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.registry import REGISTRIES
-from tlab.source import CORE, CORE_PARTS, page
+from tlab.source import CORE_PARTS, CORE_SLOT, page
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.tabs.code.tab import CodeTab, body_html, head_html, highlight, known_page
@@ -64,7 +64,7 @@ def test_reference_comes_before_forward_and_backward():
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize(("slot", "key", "is_wide"), [("activation", "relu", False), (CORE, "attention", True)])
+@pytest.mark.parametrize(("slot", "key", "is_wide"), [("activation", "relu", False), (CORE_SLOT, "attention", True)])
 def test_code_stands_side_by_side_only_where_no_line_would_be_cut(slot, key, is_wide):
     assert ("tl-code-wide" in body_html(page(slot, key))) == is_wide
 
@@ -111,9 +111,9 @@ def test_a_link_opens_the_page_of_what_is_chosen(tab):
 
 
 def test_the_model_itself_has_pages_beside_the_switches(tab):
-    choices = tab.on_slot(CORE)[tab.entry]["choices"]
+    choices = tab.on_slot(CORE_SLOT)[tab.entry]["choices"]
     assert [key for _, key in choices] == list(CORE_PARTS)
-    updates = tab.on_entry(CORE, "attention")
+    updates = tab.on_entry(CORE_SLOT, "attention")
     assert "causal_mask" in updates[tab.body] and "def forward" in text_of(updates[tab.body])
     assert not updates[tab.other]["visible"]  # there is one attention: nothing to compare it with
 
@@ -128,7 +128,7 @@ def test_two_alternatives_are_compared_line_by_line(tab):
 
 
 @pytest.mark.parametrize(
-    ("slot", "key", "other"), [("residual", "pre", None), ("residual", "pre", "gelu"), (CORE, "mlp", "mlp")]
+    ("slot", "key", "other"), [("residual", "pre", None), ("residual", "pre", "gelu"), (CORE_SLOT, "mlp", "mlp")]
 )
 def test_a_comparison_with_nothing_that_can_be_compared_shows_none(tab, slot, key, other):
     assert tab.on_other(slot, key, other)[tab.difference] == ""

@@ -15,7 +15,7 @@ from tlab.training.trainer import draw_batch
 from tlab.types import Array, Ids
 
 
-def part_name(parameter: str) -> str:
+def parameter_part(parameter: str) -> str:
     """The part that a parameter belongs to: "blocks.1.mlp" for "blocks.1.mlp.up.weight"."""
     pieces = parameter.split(".")
     return ".".join(pieces[:3] if pieces[0] == "blocks" else pieces[:1])
@@ -26,7 +26,7 @@ def norms_by_part(model: Transformer, field: str) -> dict[str, float]:
     squares: dict[str, float] = {}
     for name, param in model.parameters.items():
         values = getattr(param, field).ravel()
-        squares[part_name(name)] = squares.get(part_name(name), 0.0) + float(values @ values)
+        squares[parameter_part(name)] = squares.get(parameter_part(name), 0.0) + float(values @ values)
     return {part: math.sqrt(square) for part, square in squares.items()}
 
 

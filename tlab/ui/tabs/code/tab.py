@@ -8,7 +8,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from tlab.registry import REGISTRIES
-from tlab.source import CORE, CORE_PARTS, FIRST_PARTS, SourcePage, bare_code, difference, slots
+from tlab.source import CORE_PARTS, CORE_SLOT, FIRST_PARTS, SourcePage, bare_code, compare_code, slots
 from tlab.source import page as source_page
 from tlab.ui.settings.fields import field_label, registry_choices
 from tlab.ui.tabs.tab import Page, Tab, Updates
@@ -36,7 +36,7 @@ class CodeTab(Tab):
         """Lay it out with the first part of the first slot, and connect it and the buttons that lead here."""
         slot, key = known_page(None, None)
         with gr.Row(elem_classes="tl-code-choice"):
-            choices = [("The model itself", CORE), *((field_label(slot), slot) for slot in slots())]
+            choices = [("The model itself", CORE_SLOT), *((field_label(slot), slot) for slot in slots())]
             self.slot = gr.Radio(choices, value=slot, label="Part of the lab", elem_id="code-slot")
             with gr.Column(min_width=320):
                 self.entry = gr.Radio(entries_of(slot), value=key, label="Page", elem_id="code-entry")
@@ -96,22 +96,22 @@ class CodeTab(Tab):
 
 def known_page(slot: str | None, key: str | None) -> tuple[str, str]:
     """What a visitor asks for, or the nearest that there is."""
-    if slot != CORE and (slot is None or slot not in REGISTRIES):
+    if slot != CORE_SLOT and (slot is None or slot not in REGISTRIES):
         slot = FIRST_SLOT
-    known = CORE_PARTS if slot == CORE else REGISTRIES[slot]
+    known = CORE_PARTS if slot == CORE_SLOT else REGISTRIES[slot]
     return slot, key if key is not None and key in known else next(iter(known))
 
 
 def entries_of(slot: str) -> list[tuple[str, str]]:
     """Label and key of every page of a slot."""
-    if slot == CORE:
+    if slot == CORE_SLOT:
         return [(part.label, key) for key, part in CORE_PARTS.items()]
     return registry_choices(REGISTRIES[slot])
 
 
 def others_of(slot: str, key: str) -> list[tuple[str, str]]:
     """What a page can be compared with: the alternatives to a part. Parts of the core have none."""
-    return [] if slot == CORE else [choice for choice in entries_of(slot) if choice[1] != key]
+    return [] if slot == CORE_SLOT else [choice for choice in entries_of(slot) if choice[1] != key]
 
 
 # ------------------------------------------------------------------------------------------------ the page
@@ -130,5 +130,5 @@ def difference_html(slot: str, key: str, other: str) -> str:
     pages = source_page(slot, key), source_page(slot, other)
     classes = REGISTRIES[slot][key], REGISTRIES[slot][other]
     old, new = (highlight(bare_code(component)).splitlines() for component in classes)
-    lines = [(line.sign, Markup((new if line.sign == "+" else old)[line.number])) for line in difference(*classes)]
+    lines = [(line.sign, Markup((new if line.sign == "+" else old)[line.number])) for line in compare_code(*classes)]
     return markup.difference(*(page.title for page in pages), lines)
