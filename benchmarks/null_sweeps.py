@@ -23,11 +23,12 @@ from benchmarks.units import verdict
 from sweeps.report.analysis import Analysis
 from sweeps.report.result_sections import rates_section
 from sweeps.report.sentences import outlier_sentence
-from sweeps.results.effects import Comparison
+from sweeps.results.effects import Comparison, effects_frame
 from sweeps.results.summary import Summary
 from sweeps.results.table import Table
 from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, MARGIN, REAL
 from tlab.types import Array
+from tlab.ui.tabs.sweeps.results import apart_words
 
 SWEEPS = 400
 REPEATS = 5
@@ -129,6 +130,11 @@ def some_rate_differs(analysis: Analysis) -> bool:
     return rates is not None and any(one is not None and is_real(one.verdict) for _, row in rates.pairs for one in row)
 
 
+def app_tells_apart(analysis: Analysis) -> bool:
+    """Whether the app's Sweeps tab names a level that differs from the mean of its axis."""
+    return apart_words(effects_frame(analysis.table), 0).startswith("Told")
+
+
 class Kind(NamedTuple):
     """A kind of sentence, and whether a report has one that is false."""
 
@@ -144,6 +150,7 @@ DIFFERENT = (
         "a difference depends on another axis", lambda analysis: any(is_real(o.verdict) for o in analysis.interactions)
     ),
     Kind("a difference is real at some rate", some_rate_differs),
+    Kind("a level is told from the mean of its axis", app_tells_apart),
 )
 """False where nothing differs."""
 SKEWED = Kind("seeds look skewed or stuck", lambda analysis: bool(outlier_sentence(analysis.ranked)))

@@ -19,11 +19,11 @@ from sweeps.store.record import DIVERGED, OK
 from tlab.judging.few_seeds import (
     ALPHA,
     MARGIN,
-    MAX_ROUNDING,
     Estimate,
     confidence_set,
     equality_p,
     estimate,
+    far_from_others,
     holm,
     paired,
     verdict_of,
@@ -32,9 +32,6 @@ from tlab.judging.few_seeds import (
 MEASURE = "val_loss"
 RATE = "learning_rate"
 BEST = "best"  # in place of a verdict, of the configuration that the others are compared with
-OUTLYING = 10.0
-"""Typical distances. In at most 5 % of sweeps of normal noise some run is that far out, whatever the grid and the
-seeds; of 15 % of stuck runs, ten standard deviations away, most are."""
 LOST_MORE = "lost more seeds"  # in place of a verdict, of one whose mean would be that of its lucky seeds
 
 
@@ -135,22 +132,11 @@ def configurations(table: Table) -> list[Configuration]:
 
 
 def outlying_runs(found: Sequence[Configuration]) -> list[tuple[Configuration, int]]:
-    """Each run, as its configuration and seed, that ended far from the others: stuck, perhaps, or of skewed noise.
-
-    What a seed does to all configurations is taken off, and then what a configuration has in all seeds; far is
-    `OUTLYING` times as far from there as the typical run.
-    """
+    """Each run, as its configuration and seed, that ended far from the others: stuck, perhaps, or of skewed noise."""
     seeds = sorted({seed for one in found for seed in one.losses})
     with_losses = [one for one in found if one.losses]
     losses = np.array([[one.losses.get(seed, math.nan) for seed in seeds] for one in with_losses])
-    if losses.size == 0:
-        return []
-    rest = losses - np.nanmedian(losses, axis=0) if len(with_losses) > 1 else losses
-    distances = np.abs(rest - np.nanmedian(rest, axis=1, keepdims=True))
-    usual = distances[distances > MAX_ROUNDING]
-    if not len(usual):
-        return []
-    return [(with_losses[i], seeds[j]) for i, j in zip(*np.where(distances > OUTLYING * np.median(usual)), strict=True)]
+    return [(with_losses[i], seeds[j]) for i, j in np.argwhere(far_from_others(losses))]
 
 
 class Summary(NamedTuple):

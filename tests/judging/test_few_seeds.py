@@ -28,7 +28,9 @@ from tlab.judging.few_seeds import (
     difference_p,
     equality_p,
     estimate,
+    far_from_others,
     holm,
+    interval_p,
     paired,
     seeds_needed,
     verdict_of,
@@ -323,3 +325,17 @@ def test_a_rate_whose_seeds_have_not_all_ended_is_not_yet_the_best():
     rows = [row("layernorm", "pre", seed, 2.0, learning_rate=0.1) for seed in range(3)]
     rows += [row("layernorm", "pre", 0, 1.0, learning_rate=1.0)]
     assert at_best_rate(Table(("learning_rate",), rows)).rows == rows[:3]
+
+
+def test_the_p_value_of_an_interval_is_that_of_its_values():
+    assert interval_p(estimate(VALUES)) == pytest.approx(difference_p(VALUES))
+    assert interval_p(estimate(VALUES[:1])) == 1.0 == interval_p(Estimate(0.3, 0.1, 0.5, 1))
+
+
+def test_a_stuck_run_is_far_from_the_others_and_what_a_seed_does_to_all_is_not():
+    losses = np.array([[2.0, 2.11, 2.2], [2.01, 2.1, 2.21], [2.5, 2.61, 4.0]])
+    assert np.argwhere(far_from_others(losses)).tolist() == [[2, 2]]
+    losses[2, 2] = np.nan
+    assert not far_from_others(losses).any()
+    assert far_from_others(np.zeros((0, 3))).shape == (0, 3)
+    assert not far_from_others(np.ones((2, 3))).any()

@@ -39,6 +39,9 @@ CONFIDENCE = 0.95
 ALPHA = 0.05  # A claim is made where its p-value is at most this
 MAX_ROUNDING = 1e-12  # what differs by no more than this differs by the order in which it was added up
 MUCH_NOISIER = 25.0  # times the usual variance over seeds: of normal noise hardly any is that by chance
+OUTLYING = 10.0
+"""Typical distances. In at most 5 % of sweeps of normal noise some run is that far out, whatever the grid and the
+seeds; of 15 % of stuck runs, ten standard deviations away, most are."""
 RANGES = 4000  # simulated: they tell 5 % to +/- 0.4 %
 MARGIN = 0.02
 """Nats per token. Losses that differ by less are equivalent: about what five seeds of a small model can resolve."""
@@ -132,6 +135,14 @@ def difference_p(values: Sequence[float] | Array) -> float:
     return min(1.0, 2 * tail(abs(mean), error, n))
 
 
+def interval_p(found: Estimate) -> float:
+    """The same of values that are known by the interval of their mean alone, as a table shows it."""
+    if found.n < 2 or math.isinf(found.low):
+        return 1.0
+    error = (found.high - found.low) / 2 / float(stdtrit(found.n - 1, (1 + CONFIDENCE) / 2))
+    return min(1.0, 2 * tail(abs(found.mean), error, found.n))
+
+
 def above_p(values: Sequence[float] | Array, bound: float) -> float:
     """P-value of the one-sided t-test whose claim is that the true mean lies above `bound`."""
     mean, error, n = mean_and_error(values)
@@ -172,6 +183,20 @@ def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: i
     n = np.arange(2, most + 1)
     enough = 2 * stdtr(n - 1, -abs(difference) * np.sqrt(n) / spread) <= alpha if spread > 0 else n == n[0]
     return int(n[enough][0]) if enough.any() else None
+
+
+def far_from_others(losses: Array) -> Array:
+    """Which runs ended far from the others, stuck perhaps: (configurations, seeds), nan where there is none -> of bool.
+
+    What a seed does to all configurations is taken off, and then what a configuration has in all seeds; far is
+    `OUTLYING` times as far from there as the typical run. Each row and each column has a number.
+    """
+    if losses.size == 0:
+        return np.zeros(losses.shape, bool)
+    rest = losses - np.nanmedian(losses, axis=0) if len(losses) > 1 else losses
+    distances = np.abs(rest - np.nanmedian(rest, axis=1, keepdims=True))
+    usual = distances[distances > MAX_ROUNDING]
+    return distances > OUTLYING * np.median(usual) if len(usual) else np.zeros(losses.shape, bool)
 
 
 # ------------------------------------------------------------------------------------------------ many tests

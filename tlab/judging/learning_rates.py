@@ -32,7 +32,7 @@ MIN_RATES = 3  # of a parabola
 MAX_DEPTH = 0.15  # nats per token above the lowest mean: the bottom of a valley is a parabola, its flanks are not
 LOPSIDED_CONFIDENCE = 0.9  # of the interval of the cubic term that has to leave zero out
 LOPSIDED_REACH = 2.0  # times the cubic term that the seeds agree on: the terms after it are of its size at most
-PLACES = 201  # rates, evenly over log rate, at which slopes are looked at; between them they are straight
+SLOPE_PLACES = 201  # rates, evenly over log rate, at which slopes are looked at; between them they are straight
 
 LossesByRate = Mapping[float, Mapping[int, float | None]]
 """Rate -> seed -> final validation loss in nats; None of a run that diverged or failed."""
@@ -129,7 +129,7 @@ def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], valu
     logs = np.log(kept) - math.log(valley.best_tried)
     means = values.mean(axis=0)
     first, last = bottom(means)
-    places = np.linspace(logs[0], logs[-1], PLACES)
+    places = np.linspace(logs[0], logs[-1], SLOPE_PLACES)
     inside = (places >= logs[first] - MAX_ROUNDING) & (places <= logs[last] + MAX_ROUNDING)
     polynomials = fitted(logs[first : last + 1], values[:, first : last + 1], 2)
     slopes = heights(slopes_of(polynomials), places)

@@ -103,7 +103,7 @@ def lost_at_best(valley: Valley) -> int:
 # ------------------------------------------------------------------------------------------------ in words
 
 
-def difference_words(one: Difference, names: tuple[str, str], unit: str, margin: float = MARGIN) -> str:
+def winner_words(one: Difference, names: tuple[str, str], unit: str, margin: float = MARGIN) -> str:
     """Who is better, or that nobody can tell, with the interval; the middle of a sentence.
 
     Args:
@@ -139,9 +139,9 @@ def comparison_words(
     """The verdict in sentences: at the same rate, where both were trained at one; and each at its best."""
     sentences = []
     if found.at_rate is not None:
-        words = difference_words(found.at_rate, names, unit, margin)
+        words = winner_words(found.at_rate, names, unit, margin)
         sentences.append(f"At the same learning rate, {rate_words(found.at_rate.rates[0])}: {words}.")
-    words = difference_words(found.at_best, names, unit, margin)
+    words = winner_words(found.at_best, names, unit, margin)
     at = [
         f"{name} at {rate_words(rate)}"
         for name, rate in zip(names, found.at_best.rates, strict=True)

@@ -206,6 +206,44 @@ def test_effects_say_how_many_runs_a_level_lost(folder):
     assert "2 runs lost" in shown and "left:52.3%" in shown  # of a line that reaches the margin
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "lost", "words"),
+    [
+        (-0.01, 0.21, 0, "3 seeds cannot tell any of these levels from the mean of its axis."),
+        (
+            0.09,
+            0.11,
+            0,
+            "Told from the mean of its axis by 3 seeds, after Holm&#39;s correction: no norm higher; no other",
+        ),
+        (0.09, 0.11, 1, ""),
+    ],
+)
+def test_which_levels_the_seeds_tell_apart_is_said_above_the_intervals(folder, low, high, lost, words):
+    rows = f"norm,none,0.1,{low},{high},3,{lost}\nnorm,layernorm,-0.01,-0.2,0.18,3,0\n"
+    (folder / "effects.csv").write_text("axis,level,effect,ci_low,ci_high,n_seeds,n_lost\n" + rows)
+    shown = pictures(read_results(folder, "mine"), [], "validation").effects
+    assert words in shown and ("tl-effects-words" in shown) == bool(words)
+
+
+def test_the_shipped_sweep_says_what_it_was_trained_with_and_which_cells_are_not_what_they_seem():
+    results = demo_results()
+    shown = pictures(results, [], "validation")
+    assert "corpus python-docs, hidden dim 64, layers 2, steps 300, learning rate 0.003" in shown.words
+    assert "8 cells share the runs of another one" in shown.words
+    assert "no norm · ReLU · Post-LN is no norm · ReLU · Pre-LN" in shown.words
+    assert "Some seeds of LayerNorm · SwiGLU · Post-LN ended far from the other runs." in shown.words
+    cells = [cell for panel in shown.grid["panels"] for line in panel["rows"] for cell in line["cells"]]
+    beyond = [cell for cell in cells if cell["value"] > shown.grid["high"]]
+    assert [(cell["text"], cell["note"]) for cell in beyond] == [("2.732", "2.24 to 3.25")]
+    assert "3 seeds cannot tell any of these levels" in shown.effects
+
+
+def test_a_curve_of_one_validation_is_a_dot(folder):
+    lines = pictures(own_results(str(folder)), [2], "validation").chart["lines"]
+    assert len(lines[0]["points"]) == 1 and lines[0]["dots"] == lines[0]["points"]
+
+
 def test_one_axis_two_axes_and_three_all_make_a_map(folder):
     results = own_results(str(folder))
     assert len(grid_value(results, [])["panels"]) == 1

@@ -18,13 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tlab.config import options
+from tlab.judging.few_seeds import ALPHA, Estimate, far_from_others, holm, interval_p
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.settings.fields import config_of, field_label, field_names, format_value
 from tlab.ui.settings.links import defaults
 from tlab.ui.widgets.line_chart import LOSS_UNIT
+from tlab.wording import listed, several
 
 # The columns that are needed, and whether each holds numbers.
 CELL_COLUMNS = {"cell_id": False, "status": False, "seed": True, "val_loss": True}
@@ -93,11 +96,51 @@ class Results:
             for number, mean in means.items()
         }
 
+    def far_seeds(self) -> dict[int, list[int]]:
+        """By number of the configuration, the seeds that ended far from the others, such as those that are stuck."""
+        with_losses = [one for one in self.configurations if len(one.losses)]
+        seeds = sorted({int(seed) for one in with_losses for seed in one.losses.index})
+        losses = np.array([[one.losses.get(seed, math.nan) for seed in seeds] for one in with_losses], dtype=float)
+        found: dict[int, list[int]] = {}
+        for i, j in np.argwhere(far_from_others(losses)):
+            found.setdefault(with_losses[i].number, []).append(seeds[j])
+        return found
+
+    def same_functions(self) -> list[tuple[str, str]]:
+        """Pairs of configurations that are one function, by their labels: one not run, and the one it stands for."""
+        ran_in = {str(cell): one.label for one in self.configurations for cell in one.cells.cell_id}
+        pairs = [(one.label, ran_in.get(str(one.cells.ran_as.iloc[0]))) for one in self.configurations]
+        return [(label, other) for label, other in pairs if other is not None and other != label]
+
     def curve(self, configuration: ConfigurationRuns, split: str) -> pd.DataFrame:
         """Loss by step over the seeds that went well: columns mean, min and max, in order of the steps."""
         ran = configuration.cells[configuration.cells.status == STATUS_OK]
         curves = self.curves[(self.curves.split == split) & self.curves.cell_id.isin(ran.ran_as)]
         return curves.groupby("step").value.agg(["mean", "min", "max"]).sort_index()
+
+
+def apart_words(effects: pd.DataFrame, num_seeds: int) -> str:
+    """Which levels differ from the mean of their axis, after Holm's method for all of them; nothing for one seed.
+
+    An axis whose levels lost runs, and not as many each, is left out: luckier runs make no level a better one.
+    """
+    found: list[tuple[str, Estimate]] = []
+    for axis, rows in effects.dropna(subset=["effect"]).groupby("axis", sort=False):
+        if "n_lost" in rows.columns and rows.n_lost.nunique() > 1:
+            continue
+        for row in rows.to_dict("records"):
+            n = int(row.get("n_seeds", num_seeds))
+            found.append(
+                (level_words(str(axis), row["level"]), Estimate(row["effect"], row["ci_low"], row["ci_high"], n))
+            )
+    if not found or max(one.n for _, one in found) < 2:
+        return ""
+    judged = zip(found, holm([interval_p(one) for _, one in found]), strict=True)
+    apart = [f"{level} {'lower' if one.mean < 0 else 'higher'}" for (level, one), p in judged if p <= ALPHA]
+    seeds = several(max(one.n for _, one in found), "seed")
+    if not apart:
+        return f"{seeds} cannot tell any of these levels from the mean of its axis."
+    return f"Told from the mean of its axis by {seeds}, after Holm's correction: {listed(apart)}; no other level is."
 
 
 def level_words(axis: str, value: Any) -> str:

@@ -20,6 +20,7 @@ const cellNode = (cell, row, column, value) => {
   const button = makeButton("tl-grid-cell", () => trigger("select", { number: cell.number }), cell.text);
   if (cell.value === null) button.classList.add("tl-grid-empty");
   else [button.style.background, button.style.color] = tint(cell.value, value.low, value.high);
+  if (cell.value !== null && cell.value > value.high) button.classList.add("tl-grid-beyond");
   if (cell.note) button.append(make("small", "", cell.note));
   if (cell.chosen !== null) button.style.setProperty("--tl-chosen", `var(--tl-line-${cell.chosen})`);
   button.setAttribute("aria-pressed", String(cell.chosen !== null));

@@ -33,13 +33,6 @@ class SweepsTab(Tab):
         first = best_numbers(results, 2)
         drawn = pictures(results, first, "validation")
         self.chosen = gr.State(first)
-        # A path is the business of the machine's owner alone: on a public page there is no such box, and no such input.
-        with gr.Row(visible=not self.public, elem_classes="tl-sweep-folder"):
-            self.folder = gr.Textbox(
-                label="Folder of a sweep", placeholder="results/norm-activation; empty for the shipped sweep",
-                elem_id="sweep-folder", scale=5, max_lines=1,
-            )  # fmt: skip
-            self.open = gr.Button("Open", elem_id="sweep-open", scale=1, min_width=90)
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 self.words = gr.HTML(drawn.words, elem_id="sweep-words", apply_default_css=False)
@@ -52,6 +45,13 @@ class SweepsTab(Tab):
                 with gr.Row(elem_classes="tl-buttons"):
                     self.train = gr.Button("Train the cell clicked last", variant="primary", elem_id="sweep-train")
                     self.clear = gr.Button("Clear", elem_id="sweep-clear")
+        # A path is the business of the machine's owner alone: on a public page there is no such box, and no such input.
+        with gr.Row(visible=not self.public, elem_classes="tl-sweep-folder"):
+            self.folder = gr.Textbox(
+                label="Folder of a sweep", placeholder="results/norm-activation; empty for the shipped sweep",
+                elem_id="sweep-folder", scale=5, max_lines=1,
+            )  # fmt: skip
+            self.open = gr.Button("Open", elem_id="sweep-open", scale=1, min_width=90)
         self.outputs: list[Block] = [self.chosen, self.grid, self.words, self.chart, self.table, self.effects]
         where = [self.folder, self.chosen, self.split]
         self.grid.select(self.on_select, where, self.outputs, **QUIET)

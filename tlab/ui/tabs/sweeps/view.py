@@ -8,15 +8,20 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tlab.ui.settings.fields import field_label
-from tlab.ui.tabs.sweeps.results import TEXT_AXIS, ConfigurationRuns, Results, level_words
+from tlab.ui.settings.fields import field_label, format_value
+from tlab.ui.settings.links import defaults
+from tlab.ui.tabs.sweeps.results import TEXT_AXIS, ConfigurationRuns, Results, apart_words, level_words
 from tlab.ui.widgets.component import note_html, words_html
 from tlab.ui.widgets.line_chart import COLOURS, line, lines_value
 from tlab.ui.widgets.markup import macros
+from tlab.wording import listed, several
 
 markup = macros("tabs/sweeps/view.html")
 MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
+SCALE_REACH = 1.5  # times the distance from the lowest loss to that quantile: what is worse than that is marked
+MAX_LISTED = 3
+ALWAYS_SAID = ("corpus", "num_layers", "hidden_dim", "learning_rate", "steps")  # also where they are at their defaults
 COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
 
@@ -43,14 +48,34 @@ def sweep_words(results: Results) -> str:
     axes = (
         " x ".join(f"{len(levels)} {slot_words(axis)}" for axis, levels in results.axes.items()) or "one configuration"
     )
-    seeds = results.cells.seed.nunique()
-    fixed = ", ".join(level_words(name, value) for name, value in results.fixed.items())
+    seeds = several(results.cells.seed.nunique(), "seed")
+    usual = {name: value for name, value in defaults().items() if name in ALWAYS_SAID and name not in results.axes}
+    fixed = ", ".join(
+        f"{field_label(name).lower()} {format_value(name, value)}" if name in ALWAYS_SAID else level_words(name, value)
+        for name, value in {**usual, **results.fixed}.items()
+    )
     words = (
-        f"{results.name}: {axes}, {seeds} seed{'s' if seeds > 1 else ''} each. "
-        f"{'All with ' + fixed + '. ' if fixed else ''}The stronger its colour, the better a cell. "
-        "Click cells for their curves."
+        f"{results.name}: {axes}, {seeds} each. {'All with ' + fixed + '. ' if fixed else ''}"
+        f"The stronger its colour, the better a cell. {' '.join(caveats(results))} Click cells for their curves."
     )
     return words_html(words[:1].upper() + words[1:])
+
+
+def caveats(results: Results) -> list[str]:
+    """What else to know before one reads the map, in sentences: cells that share their runs, and seeds far apart."""
+    sentences = []
+    if same := results.same_functions():
+        sentences.append(
+            f"{several(len(same), 'cell')} share the runs of another one, as they are the same function: "
+            f"{same[0][0]} is {same[0][1]}."
+        )
+    if far := results.far_seeds():
+        names = listed([results.configurations[number].label for number in far][:MAX_LISTED])
+        sentences.append(
+            f"Some seeds of {names}{' and others' if len(far) > MAX_LISTED else ''} ended far from the other runs. "
+            "Where runs are stuck, or much worse than the rest, an interval may hold the truth in 70 % of cases only."
+        )
+    return sentences
 
 
 def slot_words(axis: str) -> str:
@@ -69,17 +94,21 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     at = {tuple(one.levels.values()): one for one in results.configurations}
     above = results.comparable_losses()
     means = list(above.values())
-    # One cell that went badly must not paint all others alike: beyond most of the losses the scale ends. And it is not
-    # shorter than the margin within which losses are called equivalent: noise alone would then look like a result.
-    low, high = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
-    high = max(high, low + COLOUR_FLOOR)
+    # One cell that went badly must not paint all others alike: well beyond most of the losses the scale ends. And it is
+    # not shorter than the margin within which losses are called equivalent: noise alone would then look like a result.
+    low, most = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
+    high = max(min(max(means, default=0.0), low + SCALE_REACH * (most - low)), low + COLOUR_FLOOR)
     colours = {number: place for place, number in enumerate(chosen)}
+    far = results.far_seeds()
     panels = []
     for levels in itertools.islice(itertools.product(*(levels for _, levels in others)), MAX_PANELS):
         lines = []
         for row in rows:
             found = [at.get((row, column, *levels)[: len(results.axes)]) for column in columns]
-            cells = [grid_cell(one, above.get(one.number), colours, high) if one else None for one in found]
+            cells = [
+                grid_cell(one, above.get(one.number), colours, high, one.number in far) if one else None
+                for one in found
+            ]
             lines.append({"name": level_words(row_axis, row) if row_axis else "", "cells": cells})
         title = " · ".join(level_words(axis, level) for (axis, _), level in zip(others, levels, strict=True))
         names = [level_words(column_axis, column) if column_axis else "all" for column in columns]
@@ -91,13 +120,17 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     return {"unit": unit, "low": low, "high": high, "beyond": beyond, "panels": panels}
 
 
-def grid_cell(one: ConfigurationRuns, value: float | None, colours: dict[int, int], worst: float) -> dict[str, Any]:
-    """One button of the map. A mean never hides a lost seed: that stands below it, and the colour is the worst."""
+def grid_cell(
+    one: ConfigurationRuns, value: float | None, colours: dict[int, int], worst: float, is_far: bool
+) -> dict[str, Any]:
+    """One button of the map. A mean hides no lost seed, which makes its colour the worst, nor one far off."""
     mean = float(one.losses.mean()) if len(one.losses) else None
     value = max(value, worst) if value is not None and one.accidents else value
     place = colours.get(one.number)
+    spread = f"{one.losses.min():.2f} to {one.losses.max():.2f}" if is_far else ""
     return {
-        "number": one.number, "value": value, "text": "–" if mean is None else f"{mean:.3f}", "note": one.accidents,
+        "number": one.number, "value": value, "text": "–" if mean is None else f"{mean:.3f}",
+        "note": ", ".join(filter(None, (one.accidents, spread))),
         "chosen": None if place is None else place % COLOURS,
     }  # fmt: skip
 
@@ -110,7 +143,8 @@ def curves_value(results: Results, configurations: Sequence[ConfigurationRuns], 
         rows = [(int(step), *map(float, values)) for step, *values in curve.itertuples()]
         points = [[step, round(mean, 4)] for step, mean, _, _ in rows]
         band = [[step, round(low, 4), round(high, 4)] for step, _, low, high in rows]
-        lines.append(line(one.label or "all", place, points, band=band))
+        dots = points if len(points) == 1 else []  # a line through one point cannot be seen
+        lines.append(line(one.label or "all", place, points, band=band, dots=dots))
     title = "Validation loss" if split == "validation" else "Training loss"
     return lines_value(title, f"{results.unit}, mean and range over seeds", lines, "Click a cell of the map.")
 
@@ -144,4 +178,5 @@ def effects_html(results: Results) -> str:
         level = level_words(axis, row["level"])
         lost = row.get("n_lost") or 0  # older sweeps do not say
         rows.append((field_label(axis), level, row["effect"], row["ci_low"], row["ci_high"], int(lost)))
-    return markup.effects(rows, reach, results.unit)
+    words = apart_words(results.effects, results.cells.seed.nunique())
+    return markup.effects(rows, reach, results.unit, words)
