@@ -1,7 +1,13 @@
 """What the page says and asks for is what the visitor set, and what the run shows."""
 
+import math
+
+import pytest
+
 from browsing import choose_preset, open_tab, set_number, settle, start, wait_for_state
 from support import GRADIO
+from tlab.cost import step_flops
+from tlab.ui.demo.shipped_run import demo_run
 
 pytestmark = GRADIO
 
@@ -136,3 +142,25 @@ def test_the_list_of_words_is_reached_and_searched_by_keyboard(visit):
     assert page.locator(".tl-glossary dl > div:visible").count() < 10
     page.keyboard.press("Escape")
     page.locator(".tl-glossary").wait_for(state="hidden")
+
+
+def test_the_loss_is_drawn_in_the_unit_and_over_the_cost_that_are_chosen(visit):
+    page = visit()
+    page.wait_for_selector("#loss-chart canvas")
+    shown = {}
+    for unit, axis in (("nats", "steps"), ("bits", "tokens"), ("perplexity", "FLOPs"), ("nats", "seconds")):
+        page.select_option(".tl-unit", unit)
+        page.select_option(".tl-axis", axis)
+        page.hover("#loss-chart canvas")
+        page.locator("#loss-chart .tl-tip th").first.get_by_text(axis.removesuffix("s")).wait_for()
+        row = page.locator("#loss-chart .tl-tip tr").nth(1).inner_text().split()
+        shown[unit, axis] = page.locator("#loss-chart .tl-tip th").first.inner_text(), float(row[1])
+    (at_step, nats), (at_token, bits) = shown["nats", "steps"], shown["bits", "tokens"]
+    (at_flop, perplexity) = shown["perplexity", "FLOPs"]
+    assert bits == pytest.approx(nats / math.log(2), abs=2e-3)
+    assert perplexity == pytest.approx(math.exp(nats), rel=2e-3)
+    step = int(at_step.split()[-1])
+    run = demo_run()
+    assert int(at_token.split()[0].replace(",", "")) == step * run.sides[0].last.tokens // run.sides[0].step
+    flops = step * step_flops(run.sides[0].model.with_vocab(run.vocab_size), run.sides[0].training.batch_size)
+    assert at_flop == f"{flops / 1e9:.1f}B FLOPs"

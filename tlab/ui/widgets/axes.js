@@ -69,6 +69,10 @@ const scaleOf = (low, high, logarithmic, last, width, height) => {
   };
 };
 
+// 200, 204,800, 3.2M.
+const amount = (number) =>
+  number < 1e6 ? number.toLocaleString("en", { maximumFractionDigits: 1 }) : number.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
+
 const drawAxes = (context, scale, width, height) => {
   const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
   context.font = `12px ${getComputedStyle(element).fontFamily}`;
@@ -81,7 +85,7 @@ const drawAxes = (context, scale, width, height) => {
   const step = Math.max(1, niceStep(scale.last, width < 480 ? 4 : 8));
   for (let tick = 0; tick <= scale.last; tick += step) {
     const align = tick === 0 ? "left" : scale.x(tick) > right - 16 ? "right" : "center";
-    drawText(context, tick.toLocaleString("en"), scale.x(tick), bottom + 8, align, "top");
+    drawText(context, amount(tick), scale.x(tick), bottom + 8, align, "top");
   }
   polyline(context, [[MARGIN.left, bottom], [right, bottom]], colour("--tl-axis"), 1);
 };

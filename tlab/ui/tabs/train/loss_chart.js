@@ -1,5 +1,5 @@
 // The loss chart. props.value: {steps, baselines, alternative, average_over, steep, parted_at, bands, runs: [{letter,
-// label, marker, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
+// label, marker, per_step, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
 // "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills, of which `filled`
 // steps are made; loss_curve.py. `average_over` and `steep` say over how many steps the average is. `bands` is what is
 // known of other seeds: [{letter, width, seeds, ranges, validation}], where ranges is "lowest,highest;..." of the average.
@@ -11,6 +11,16 @@ let value = null; // what is drawn now
 const logBox = find(".tl-log");
 const smoothBox = find(".tl-smooth");
 const ofSeeds = find(".tl-of-seeds");
+const unitBox = find(".tl-unit");
+const axisBox = find(".tl-axis");
+
+// All losses come in nats per token and are drawn in the unit that is chosen; all steps at what they cost by then.
+const UNITS = {
+  nats: (loss) => loss,
+  bits: (loss) => loss / Math.LN2,
+  perplexity: (loss) => Math.exp(Math.min(loss, 100)),
+};
+const inUnit = (loss) => UNITS[unitBox.value](loss);
 
 const makeScale = (value, width, height) => {
   let low = Infinity;
@@ -24,11 +34,14 @@ const makeScale = (value, width, height) => {
     for (const [, loss] of band.validation) [low, high] = [Math.min(low, loss), Math.max(high, Math.min(loss, guess))];
   if (!isFinite(low)) [low, high] = [0, guess || 5];
   if (high - low < 0.2) [low, high] = [low - 0.5, high + 0.5]; // a first step alone has no height
+  [low, high] = [inUnit(low), inUnit(high)];
   // Of a run that exploded, a linear axis would show nothing but the explosion.
-  const logarithmic = logBox.checked || (guess > 0 && high > 4 * guess);
+  const logarithmic = logBox.checked || (guess > 0 && high > 4 * inUnit(guess));
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
   else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
-  return scaleOf(low, high, logarithmic, value.steps, width, height);
+  const last = value.steps * Math.max(...value.runs.map((run) => run.pace)) || 1; // nothing has a cost before the first step
+  const scale = scaleOf(low, high, logarithmic, last, width, height);
+  return { ...scale, at: (run, step) => scale.x(step * run.pace), loss: (loss) => scale.y(inUnit(loss)) };
 };
 
 // The last bin may be partly filled: it must not claim steps that were not made.
@@ -41,17 +54,19 @@ const averageAt = (run, i) => endOf(run, i) - Math.min(value.average_over, Math.
 
 const decode = (run) => ({
   ...run,
+  pace: run.per_step[axisBox.value],
   bins: (run.bins + run.last).split(";").filter(Boolean).map((bin) => bin.split(",").map(Number)),
 });
 
 const decodeBand = (band) => ({
   ...band,
+  pace: props.value.runs.find((run) => run.letter === band.letter).per_step[axisBox.value],
   ranges: band.ranges.split(";").filter(Boolean).map((range) => range.split(",").map(Number)),
 });
 
 // A is a full line with round points, B a broken one with square points: not told apart by colour alone.
 const drawRun = (context, run, smooth) => {
-  const { x, y } = scale;
+  const [x, y] = [(step) => scale.at(run, step), scale.loss];
   const own = colour(run.letter === "B" ? "--tl-b" : "--tl-a");
   const faint = colour(run.letter === "B" ? "--tl-b-faint" : "--tl-a-faint");
   const dash = run.letter === "B" ? [8, 4] : [];
@@ -73,7 +88,7 @@ const drawRun = (context, run, smooth) => {
 
 // What other seeds did: from the lowest to the highest average, and a small ring for each validation.
 const drawSeeds = (context, band) => {
-  const { x, y } = scale;
+  const [x, y] = [(step) => scale.at(band, step), scale.loss];
   const own = colour(band.letter === "B" ? "--tl-b" : "--tl-a");
   const at = (_, i) => x(averageAt({ ...band, filled: band.width, bins: band.ranges }, i));
   const line = (part) => band.ranges.map((range, i) => [at(range, i), y(range[part])]);
@@ -109,7 +124,7 @@ const draw = () => {
   const [width, height] = [box.clientWidth, box.clientHeight];
   const context = fit(canvas, width, height);
   scale = makeScale(value, width, height);
-  const { x, y } = scale;
+  const y = scale.loss;
   const [right, bottom, text] = [width - MARGIN.right, height - MARGIN.bottom, colour("--tl-axis")];
   context.lineJoin = "round";
   drawAxes(context, scale, width, height);
@@ -120,8 +135,8 @@ const draw = () => {
   context.beginPath();
   context.rect(MARGIN.left, 0, right - MARGIN.left + 6, bottom + 1);
   context.clip();
-  if (value.parted_at) {
-    const at = x(value.parted_at);
+  if (value.parted_at && value.runs.every((run) => run.pace === value.runs[0].pace)) {
+    const at = scale.at(value.runs[0], value.parted_at);
     drawUpright(context, at, height, text, 1, [2, 3]);
     context.textAlign = at > width / 2 ? "right" : "left";
     context.textBaseline = "bottom";
@@ -131,7 +146,7 @@ const draw = () => {
   for (const run of value.runs) drawRun(context, run, smoothBox.checked);
   for (const run of value.runs) {
     if (!run.marker) continue;
-    const at = x(run.marker.step);
+    const at = scale.at(run, run.marker.step);
     drawUpright(context, at, height, colour("--tl-bad"), 1.5, [4, 3]);
     context.fillStyle = colour("--tl-bad");
     const lower = run.letter === "B" ? 18 : 2; // two words at one place would cover each other
@@ -140,7 +155,7 @@ const draw = () => {
   }
   context.restore();
   for (const [name, loss] of beaten) {
-    const words = `${name}: ${loss.toFixed(2)}`;
+    const words = `${name}: ${inUnit(loss).toFixed(2)}`;
     context.fillStyle = colour("--tl-surface"); // the words stand on the curves, so they have a ground of their own
     context.globalAlpha = 0.8;
     context.fillRect(right - context.measureText(words).width - 4, y(loss) - 17, context.measureText(words).width + 6, 14);
@@ -157,34 +172,39 @@ const readings = (run, at) => {
   const i = Math.floor(at / run.width);
   if (at < 0 || i >= run.bins.length) return { batch: "–", average: "–" };
   const [mean, , , average] = run.bins[i];
-  const near = run.validation.filter((point) => Math.abs(scale.x(point[0]) - pointer.x) < 12).pop();
-  return { i, batch: mean.toFixed(3), average: average.toFixed(3), validation: near && near[1].toFixed(3) };
+  const near = run.validation.filter((point) => Math.abs(scale.at(run, point[0]) - pointer.x) < 12).pop();
+  const written = (loss) => inUnit(loss).toFixed(3);
+  return { i, batch: written(mean), average: written(average), validation: near && written(near[1]) };
 };
 
+const reach = (run) => run.pace * endOf(run, run.bins.length - 1);
+
 const hover = () => {
-  const longest = value.runs.reduce((most, run) => (endOf(run, run.bins.length - 1) > endOf(most, most.bins.length - 1) ? run : most), value.runs[0]);
+  const longest = value.runs.reduce((most, run) => (reach(run) > reach(most) ? run : most), value.runs[0]);
   if (!pointer.over || !longest.bins.length) {
     tip.hidden = true;
     return;
   }
   const last = longest.bins.length - 1;
-  const bin = Math.max(0, Math.min(last, Math.floor(scale.step(pointer.x) / longest.width)));
+  const bin = Math.max(0, Math.min(last, Math.floor(scale.step(pointer.x) / longest.pace / longest.width)));
   const at = bin * longest.width;
   const end = endOf(longest, bin);
-  const all = value.runs.map((run) => readings(run, at));
+  const all = value.runs.map((run) => readings(run, (at * longest.pace) / run.pace));
   const table = make("table");
   const addRow = (name, cells, kind = "td") =>
     table.append(make("tr", "", make("th", "", name), ...cells.map((cell) => make(kind, "", cell))));
-  addRow(end > at + 1 ? `steps ${at + 1} to ${end}` : `step ${end}`, value.runs.length > 1 ? value.runs.map((run) => run.letter) : [""], "th");
+  const steps = end > at + 1 ? `steps ${at + 1} to ${end}` : `step ${end}`;
+  const where = axisBox.value === "steps" ? steps : `${amount(end * longest.pace)} ${axisBox.value}`;
+  addRow(where, value.runs.length > 1 ? value.runs.map((run) => run.letter) : [""], "th");
   addRow("batch", all.map((one) => one.batch));
   addRow("average", all.map((one) => one.average));
   if (all.some((one) => one.validation)) addRow("validation", all.map((one) => one.validation || "–"));
   tip.replaceChildren(table);
-  const x = scale.x(middleOf(longest, bin));
+  const x = scale.at(longest, middleOf(longest, bin));
   placeTip(tip, box, x, pointer.y - 20);
   drawUpright(canvas.getContext("2d"), x, box.clientHeight, colour("--tl-axis"), 1);
 };
 
 const redraw = keepDrawn(box, draw);
 const pointer = pointerOver(box, redraw);
-for (const toggle of [logBox, smoothBox]) toggle.addEventListener("change", redraw);
+for (const toggle of [logBox, smoothBox, unitBox, axisBox]) toggle.addEventListener("change", redraw);

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tlab.cost import step_flops
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.runs.comparison import first_parting, parting_words, verdict
@@ -40,12 +41,27 @@ def chart_value(run: Run, bands: Sequence[dict[str, Any]] = ()) -> dict[str, Any
         "steep": STEEP,
         "parted_at": first.step if (first := first_parting(run)) else None,
         "bands": list(bands),
-        "runs": [{**identity(side), "marker": marker(side), **side.curve.to_json()} for side in run.sides],
+        "runs": [
+            {**identity(side), "marker": marker(side), "per_step": per_step(side, run), **side.curve.to_json()}
+            for side in run.sides
+        ],
     }
 
 
 def identity(side: Side) -> dict[str, str]:
     return {"letter": side.letter, "label": side.label}
+
+
+def per_step(side: Side, run: Run) -> dict[str, float]:
+    """What a step of this side costs, in each unit of the chart's horizontal axis: in seconds its mean so far."""
+    training = side.training
+    config = side.model.with_vocab(run.vocab_size or 2)  # known before the first step
+    return {
+        "steps": 1,
+        "tokens": training.batch_size * config.context_length,
+        "seconds": round(side.seconds / side.step, 6) if side.step else 0,
+        "FLOPs": step_flops(config, training.batch_size),
+    }
 
 
 def marker(side: Side) -> dict[str, Any] | None:
