@@ -5,12 +5,15 @@ import random
 
 import pytest
 
+from support import GRADIO
 from tlab.text import CORPORA, TOKENIZERS
 from tlab.text.tokenizers import utf8
 from tlab.ui.runs.manager import own_corpus
 from tlab.ui.settings import own_text
 from tlab.ui.settings.controls import corpus_choices
 from tlab.ui.settings.own_text import OWN_TEXT, read_file, text_card
+
+pytestmark = GRADIO
 
 WORDS = "It was a bright cold day in April, and the clocks were striking thirteen. "
 

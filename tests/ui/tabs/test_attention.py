@@ -64,7 +64,7 @@ def own_checkpoint(alphabet: str = " ab<>=", step: int = 7, **changes) -> Checkp
 
 def look(tab, text=EXCERPT, selection=None, shown=None, run_id=None) -> dict:
     """What is sent, by name; skipped is what is not."""
-    components = {**tab.drawn, "shown": tab.shown, "instead": tab.instead}
+    components = {**tab.drawn, "shown": tab.shown, "instead": tab.instead, "selection": tab.selection}
     updates = tab.on_look(run_id, text, selection or {}, shown)
     return {name: updates.get(component, gr.skip()) for name, component in components.items()}
 
@@ -149,7 +149,7 @@ def test_every_kind_of_position_is_told_in_words_and_pictures(tab, kind):
 
 
 def test_tokens_and_samples_are_escaped_where_they_are_html():
-    made = next_html([Likely(0, 0.5)], ("<u>",), EVIL, EVIL, 5)
+    made = next_html([Likely(0, 0.5)], ("<u>",), EVIL, EVIL, 5, "a")
     assert "<u>" not in made and "<img" not in made
     assert escape("<u>") in made and escape(EVIL) in made
 
@@ -256,23 +256,62 @@ def test_a_text_that_a_new_model_cannot_read_gives_way_but_only_in_its_own_place
     before, after = shown["instead"]
     assert before == EXCERPT
     assert set(after) <= set(" ab<>=")
-    assert look(tab, after, shown=shown["shown"], run_id=run.id)["map"] == gr.skip()  # the page now has that text
-    with pytest.raises(gr.Error, match="no id for"):  # what is typed later is the visitor's, and never replaced
-        look(tab, EXCERPT, shown=shown["shown"], run_id=run.id)
+    again = look(tab, after, shown["selection"], shown["shown"], run.id)
+    assert again["map"] == gr.skip()  # the page now has that text
+    typed = look(tab, EXCERPT, shown=shown["shown"], run_id=run.id)
+    assert "no id for" in typed["note"] and typed["instead"] is None  # what is typed is the visitor's, never replaced
+
+
+def test_of_a_long_text_the_end_is_read_and_goes_on(tab):
+    length = demo_checkpoint().model_config.context_length
+    whole, end = look(tab, EXCERPT * 3), look(tab, (EXCERPT * 3)[-length:])
+    assert whole["next"] == end["next"] and whole["map"] == end["map"]
+
+
+def test_a_text_that_nobody_typed_gives_way_to_the_new_models_own(tab):
+    run = Run("visitor", demo_run().job, LOCAL)
+    run.excerpt = "a = b"
+    tab.runs.adopt(run, [[own_checkpoint()]])
+    first, old = find_model(tab.runs, None).excerpt, look(tab)["shown"]
+    assert look(tab, first, shown=old, run_id=run.id)["instead"] == [first, run.excerpt]
+    assert look(tab, "b < a", shown=old, run_id=run.id)["instead"] is None
+
+
+def test_a_new_model_is_shown_by_its_surest_head(tab):
+    run = Run("visitor", demo_run().job, LOCAL)
+    run.excerpt = "a = b < a"
+    tab.runs.adopt(run, [[own_checkpoint(num_layers=2)]])
+    shown = look(tab, shown=look(tab)["shown"], selection={"layer": 5, "head": 1, "serial": 3}, run_id=run.id)
+    layer, head = surest_head(tab.cache.look(find_model(tab.runs, run.id).checkpoint, run.excerpt))
+    assert shown["heads"]["chosen"] == [layer, head]
+    assert (shown["selection"]["layer"], shown["selection"]["head"], shown["selection"]["serial"]) == (layer, head, 3)
+
+
+def test_the_text_of_the_opening_is_as_long_as_the_model_can_read(tab):
+    of = find_model(tab.runs, None)
+    assert len(of.checkpoint.tokenizer.encode(of.excerpt)) <= of.checkpoint.model_config.context_length
+    assert "It reads" not in look(tab, of.excerpt)["note"]
+
+
+def test_b_has_its_own_colour_in_what_comes_next(tab):
+    assert "tl-side-a" in look(tab)["next"] and "tl-side-b" in look(tab, selection={"side": 1})["next"]
 
 
 def test_a_long_text_says_how_much_of_it_is_read(tab):
     length = min(MAX_TOKENS, demo_checkpoint().model_config.context_length)
     note = look(tab, EXCERPT * 40)["note"]
-    assert f"It reads the first {length} of the {len(EXCERPT) * 40:,} tokens." in note
+    assert f"It reads the last {length} of the {len(EXCERPT) * 40:,} tokens." in note
     assert "It reads" not in look(tab, EXCERPT[: length - 1])["note"]
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "two characters"), ("a", "two characters"), ("日本", "no id for")])
 def test_a_text_that_cannot_be_read_is_refused_in_words(tab, text, words):
     shown = look(tab)["shown"]
-    with pytest.raises(gr.Error, match=words):
-        look(tab, text, shown=shown)
+    refused = look(tab, text, shown=shown)
+    assert words in refused["note"] and "tl-old-pictures" in refused["note"]
+    assert refused["map"] == gr.skip()
+    again = look(tab, EXCERPT, shown=refused["shown"])  # what greys the pictures is gone when the text is back
+    assert "tl-old-pictures" not in again["note"] and again["map"] != gr.skip()
 
 
 def test_a_text_that_a_model_cannot_read_gives_way_to_one_that_it_can():

@@ -17,6 +17,7 @@ from tlab.generate import Sampling, sampling_steps
 from tlab.nn.loss import softmax
 from tlab.text import ByteTokenizer, CharTokenizer
 from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run
+from tlab.ui.inspection.selection import SelectedModel, find_model
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
@@ -86,15 +87,15 @@ def test_the_chain_shows_every_step_from_logit_to_probability(tab):
     steps = sampling_steps(logits, Sampling(0.5, 4))
     assert len(chain["rows"]) == generate_tab.CANDIDATES
     order = np.argsort(-logits, kind="stable")
-    for (token_id, name, logit, penalized, scaled, kept, share), expected in zip(chain["rows"], order, strict=False):
+    for (token_id, name, logit, penalized, divided, kept, share), expected in zip(chain["rows"], order, strict=False):
         assert token_id == expected and name == demo_checkpoint().tokenizer.tokens[token_id]
         assert logit == pytest.approx(logits[expected])
         assert penalized == logit
-        assert scaled == pytest.approx((logits[expected] - logits.max()) / 0.5, abs=1e-5)
+        assert divided == pytest.approx(logits[expected] / 0.5)
         assert kept == bool(np.isfinite(steps.filtered[expected]))
         assert share == pytest.approx(steps.probabilities[expected])
     removed = 1 - softmax(logits / np.float32(0.5))[order[:4]].sum()
-    assert f"{len(logits) - 4} of {len(logits)} tokens are cut, and with them {removed:.1%}" in chain["words"]
+    assert f"Top-k 4 cuts {len(logits) - 4} of {len(logits)} tokens, and with them {removed:.1%}" in chain["words"]
     json.dumps(chain, allow_nan=False)
 
 
@@ -132,6 +133,34 @@ def test_at_temperature_0_the_chain_has_one_token_left(tab):
     assert [row[6] for row in chain["rows"][:2]] == [1, 0]
     assert chain["rows"][1][4] is None
     assert "one among 1.0 equal" in chain["words"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0}, {"top_k": 0, "top_p": 1.0}], ids=str)
+def test_nothing_is_called_cut_by_what_is_off(tab, settings):
+    chain = look(tab, **settings)["chain_a"]
+    assert not chain["filtered"] and "cut" not in chain["words"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"top_p": 0.5}, "Top-p 0.5 cuts"),
+        ({"top_k": 3, "top_p": 0.9}, "Top-k 3 and top-p 0.9 cuts"),
+        ({"top_k": 1000}, "Top-k 1000 cuts nothing"),
+    ],
+)
+def test_what_cuts_is_called_by_its_name(tab, settings, words):
+    chain = look(tab, **settings)["chain_a"]
+    assert chain["filtered"] and words in chain["words"]
+
+
+def test_a_prompt_that_nobody_typed_gives_way_to_the_new_models_own(tab):
+    run = Run("visitor", demo_run().job, LOCAL)
+    run.excerpt = "a = b"
+    tab.runs.adopt(run, [[own_checkpoint()]])
+    before = find_model(tab.runs, None).prompt
+    assert look(tab, before, run_id=run.id, writer="shipped")["another"] == [before, run.excerpt]
+    assert look(tab, "b < a", run_id=run.id, writer="shipped")["another"] is None
 
 
 def test_the_sliders_act_on_cached_logits(tab, monkeypatch):
@@ -295,8 +324,6 @@ def test_bytes_that_are_no_text_are_chosen_and_shown_all_the_same(tab, monkeypat
 
 
 def model_of_tab(tab, checkpoint):
-    from tlab.ui.inspection.selection import SelectedModel
-
     return SelectedModel(checkpoint, None, 0, ["this run"], [checkpoint.step])
 
 

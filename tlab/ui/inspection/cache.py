@@ -26,7 +26,7 @@ class ForwardResult(NamedTuple):
     """The result of a forward pass over a text."""
 
     tokens: list[str]  # as shown
-    given: int  # tokens of the whole text, of which `tokens` is the beginning
+    given: int  # tokens of the whole text, of which `tokens` is the end
     reading: AttentionData
     sample: str  # how the model continues
 
@@ -38,7 +38,7 @@ class InspectionCache:
         self.memory = ByteBudgetCache(budget)
 
     def look(self, checkpoint: Checkpoint, text: str) -> ForwardResult:
-        """What the model attends to in the beginning of a text, and how it continues.
+        """What the model attends to in the last context of a text, and how it continues.
 
         Raises:
             ValueError: fewer than two tokens, characters without an id, or a model that is not finite.
@@ -51,7 +51,7 @@ class InspectionCache:
         if len(ids) < 2:
             raise ValueError("Give at least two characters to look at.")
         model = checkpoint.model()
-        seen = ids[: min(config.context_length, MAX_TOKENS)]
+        seen = ids[-min(config.context_length, MAX_TOKENS) :]
         reading = read(model, seen)
         written = generate_tokens(model, tokenizer, tokenizer.decode(seen), max_new_tokens=SAMPLE_TOKENS, seed=0)
         tokens = [tokenizer.tokens[i] for i in seen]

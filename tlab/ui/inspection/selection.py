@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.training.checkpoint import Checkpoint
-from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run, demo_steps
+from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run, demo_steps
 from tlab.ui.inspection.tasks import InspectionRequest
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import Run
+from tlab.wording import several
 
+PROMPT_CHARACTERS = 12  # a word or two
 MAX_NUMBER = 1_000_000_000  # of any number that a page may send
 
 
@@ -33,7 +35,7 @@ class SelectedModel(NamedTuple):
     @property
     def words(self) -> str:
         which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
-        return f"The model is {which} of {self.whose}, after {self.checkpoint.step:,} steps."
+        return f"The model is {which} of {self.whose}, after {several(self.checkpoint.step, 'step')}."
 
     @property
     def key(self) -> str:
@@ -42,8 +44,13 @@ class SelectedModel(NamedTuple):
 
     @property
     def excerpt(self) -> str:
-        """A text in this model's vocabulary."""
-        return (self.run or demo_run()).excerpt
+        """A piece of the text that it was tested on, as long as it can read."""
+        return readable_beginning(self.checkpoint, (self.run or demo_run()).excerpt)
+
+    @property
+    def prompt(self) -> str:
+        """The beginning of a text for it to go on with."""
+        return PROMPT if self.run is None else self.excerpt[:PROMPT_CHARACTERS]
 
     @property
     def job(self) -> Job:
@@ -100,6 +107,27 @@ def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None =
 def every_step(runs: Runs, run_id: str | None, selected: SelectedModel) -> list[SelectedModel]:
     """The same side at each step that is kept."""
     return [find_model(runs, run_id, selected.side, step) for step in selected.steps]
+
+
+def readable_beginning(checkpoint: Checkpoint, text: str) -> str:
+    """As much of the beginning of a text as the model can read at once; all of a text that it cannot read."""
+    try:
+        ids = checkpoint.tokenizer.encode(text)
+    except ValueError:
+        return text
+    return checkpoint.tokenizer.decode(ids[: checkpoint.model_config.context_length])
+
+
+def text_for_new_model(model: SelectedModel, given: str, own: str, before: str) -> str:
+    """What a tab lets a new model read: what a visitor has typed, if it can, and else what is its own.
+
+    Args:
+        model: the new one.
+        given: what is in the box.
+        own: what the new model offers by itself.
+        before: what the model before offered; in the box it is nobody's choice.
+    """
+    return readable_text(model.checkpoint, own if given == before else given, own)
 
 
 def readable_text(checkpoint: Checkpoint, text: str, otherwise: str) -> str:

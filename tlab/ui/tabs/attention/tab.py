@@ -12,15 +12,20 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.positions import POSITIONS
 from tlab.source import notice
 from tlab.training.checkpoint import Checkpoint
-from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection.cache import ForwardResult
-from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text, selected_model, serial_of
+from tlab.ui.inspection.selection import (
+    SelectedModel,
+    clamp_int,
+    find_model,
+    selected_model,
+    serial_of,
+    text_for_new_model,
+)
 from tlab.ui.tabs.attention import view
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.widgets.component import (
     QUIET,
     REPLACE_IF_UNTOUCHED,
-    error_toast,
     js_component,
     note_html,
     selection_component,
@@ -54,9 +59,9 @@ class AttentionTab(Tab):
     def build(self, page: Page) -> None:
         """Lay it out with the head of the shipped model that is surest where to look, and connect it."""
         of = find_model(self.runs, None)
-        layer, head = surest_head(self.cache.look(of.checkpoint, EXCERPT))
-        selection = {"layer": layer, "head": head, "serial": 0}
-        drawn = self.pictures(of, selection, EXCERPT)
+        text = of.excerpt
+        selection = {**self.surest(of, text), "serial": 0}
+        drawn = self.pictures(of, selection, text)
 
         self.drawn: dict[str, gr.HTML] = {}
 
@@ -69,11 +74,11 @@ class AttentionTab(Tab):
 
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
-                self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="attention-text")
+                self.text = gr.Textbox(text, label="Text to read", lines=2, max_lines=5, elem_id="attention-text")
+                show("note")
                 show("scrub", "widgets/step_slider")
                 show("next")
                 show("heads", "tabs/attention/heads")
-                show("note")
             with gr.Column(scale=7, min_width=320):
                 show("words")
                 show("map", "tabs/attention/heatmap")
@@ -86,13 +91,13 @@ class AttentionTab(Tab):
         self.selection = selection_component("attention", selection)
         # What is on the page, so that a tab that only comes into view again is sent nothing; and a text in the place
         # of one that a new model cannot read.
-        self.shown, self.instead = gr.State(shown_of(of, selection, EXCERPT)), gr.JSON(None, visible=False)
+        self.shown, self.instead = gr.State(shown_of(of, selection, text)), gr.JSON(None, visible=False)
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
         answered = gr.on(
             [self.selection.input, self.text.change, page.handle.select],
             self.on_look,
             [self.run_id, self.text, self.selection, self.shown],
-            [*self.drawn.values(), self.shown, self.instead],
+            [*self.drawn.values(), self.shown, self.instead, self.selection],
             trigger_mode="always_last",
             **QUIET,
         )
@@ -104,19 +109,34 @@ class AttentionTab(Tab):
         selection = selection if isinstance(selection, dict) else {}
         of = selected_model(self.runs, run_id, selection)
         read = given = (text or "")[:MAX_CHARACTERS]
-        if not isinstance(shown, Shown) or shown.run != of.key:  # a new model, perhaps of another alphabet
-            read = readable_text(of.checkpoint, given, of.excerpt)
+        updates: Updates = {}
+        if not isinstance(shown, Shown):
+            shown = None
+        elif shown.run != of.key:  # a new model, perhaps of another alphabet, whose heads have other tasks
+            read = text_for_new_model(of, given, of.excerpt, find_model(self.runs, shown.run).excerpt)
+            selection = {**selection, "query": None, "key": None, **self.surest(of, read)}
+            updates[self.selection] = selection
         now = shown_of(of, selection, read)
         if now == shown:
             return gr.skip()
+        updates |= {self.shown: now, self.instead: [text, read] if read != given else None}
         try:
             pictures = self.pictures(of, selection, read)
-        except ValueError as error:
-            raise error_toast(error) from None
+        except ValueError as error:  # no toast: it may be a word that is not typed to its end
+            words = f"{error} The pictures are still of the text before."
+            return {**updates, self.drawn["note"]: note_html(words, "tl-old-pictures")}
         # Most of the time goes into drawing, in the browser: so it is given only what has changed.
-        changed = changed_pictures(shown if isinstance(shown, Shown) else None, now)
-        updates: Updates = {self.drawn[name]: pictures[name] for name in pictures if changed is None or name in changed}
-        return {**updates, self.shown: now, self.instead: [text, read] if read != given else None}
+        changed = changed_pictures(shown, now)
+        changed_ones = {self.drawn[name]: pictures[name] for name in pictures if changed is None or name in changed}
+        return {**updates, **changed_ones}
+
+    def surest(self, of: SelectedModel, text: str) -> dict[str, int]:
+        """The head to begin with, as a selection; the first where none can be looked at."""
+        try:
+            layer, head = surest_head(self.cache.look(of.checkpoint, text))
+        except ValueError:
+            layer, head = 0, 0
+        return {"layer": layer, "head": head}
 
     def pictures(self, of: SelectedModel, selection: dict[str, Any], text: str) -> dict[str, Any]:
         """What each component shows, by the names of `drawn`."""
@@ -135,7 +155,7 @@ class AttentionTab(Tab):
         seen = of.checkpoint.tokenizer.decode(reading.ids)
         return {
             "scrub": of.slider(serial),
-            "next": view.next_html(likely, names, seen, look.sample, of.checkpoint.step),
+            "next": view.next_html(likely, names, seen, look.sample, of.checkpoint.step, "ab"[of.side]),
             "heads": view.heads_value(reading, layer, head, serial),
             "note": note_html(of.words + reads_words(look)),
             "words": words_html(view.head_words(portrait)),
@@ -188,7 +208,7 @@ def surest_head(look: ForwardResult) -> tuple[int, int]:
 
 def reads_words(look: ForwardResult) -> str:
     read = len(look.tokens)
-    return f" It reads the first {read} of the {look.given:,} tokens." if look.given > read else ""
+    return f" It reads the last {read} of the {look.given:,} tokens." if look.given > read else ""
 
 
 def kind_words(config: ModelConfig, kind: str) -> str:

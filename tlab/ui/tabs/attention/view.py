@@ -152,9 +152,9 @@ def spread_words(spread: float) -> str:
 # ------------------------------------------------------------------------------------------------ what comes next
 
 
-def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: str, step: int) -> str:
+def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: str, step: int, side: str) -> str:
     tail = ("…" if len(text) > SHOWN_TAIL else "") + text[-SHOWN_TAIL:]
-    return markup.next_tokens(likely, names, tail, sample, step)
+    return markup.next_tokens(likely, names, tail, sample, step, side)
 
 
 # ------------------------------------------------------------------------------------------------ positions

@@ -1,5 +1,6 @@
-// How a token is chosen, step by step. props.value: {rows: [[id, name, logit, penalized, scaled, kept, probability], ...], where, drawn,
-// words, number, place}; number and place are those of a written token, or "" and null.
+// How a token is chosen, step by step. props.value: {rows: [[id, name, logit, penalized, divided, kept, probability], ...], where, drawn,
+// filtered, words, number, place}; `divided` by the temperature, null where that is 0; `filtered` says whether top-k or
+// top-p are on; number and place are those of a written token, or "" and null.
 const body = find("tbody");
 
 const cell = (text, share, className) => {
@@ -14,11 +15,11 @@ const draw = () => {
   const { rows } = value;
   const logits = rows.map((row) => row[3]);
   const [least, most] = [Math.min(...logits), Math.max(...logits)];
-  const scaled = rows.map((row) => row[4]).filter((number) => number !== null);
-  const lowest = Math.min(...scaled, -1e-9);
   const likeliest = Math.max(...rows.map((row) => row[6]), 1e-9);
-  body.replaceChildren(...rows.map(([id, name, logit, penalized, scaledLogit, kept, probability]) => {
-    const row = make("tr", kept ? "" : "tl-cut");
+  body.replaceChildren(...rows.map(([id, name, logit, penalized, divided, kept, probability]) => {
+    const share = (penalized - least) / (most - least || 1); // of both columns: dividing moves no token past another
+    const cut = value.filtered && !kept;
+    const row = make("tr", cut ? "tl-cut" : "");
     row.classList.toggle("tl-drawn", id === value.drawn);
     const head = make("th");
     head.scope = "row";
@@ -31,9 +32,9 @@ const draw = () => {
     } else head.textContent = name;
     row.append(
       head,
-      cell(penalized === logit ? numberText(logit) : `${numberText(logit)} → ${numberText(penalized)}`, (penalized - least) / (most - least || 1), "tl-logit"),
-      cell(scaledLogit === null ? "−∞" : numberText(scaledLogit), scaledLogit === null ? 0 : 1 - scaledLogit / lowest, "tl-scaled"),
-      make("td", "tl-kept", kept ? "kept" : "cut"),
+      cell(penalized === logit ? numberText(logit) : `${numberText(logit)} → ${numberText(penalized)}`, share, "tl-logit"),
+      divided === null ? make("td", "tl-scaled", "–") : cell(numberText(divided), share, "tl-scaled"),
+      make("td", "tl-kept", !value.filtered ? "–" : cut ? "cut" : "kept"),
       cell(probability < 0.0005 && probability > 0 ? "< 0.1%" : `${(100 * probability).toFixed(1)}%`, probability / likeliest, "tl-probability"),
     );
     return row;

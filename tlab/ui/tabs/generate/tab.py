@@ -14,7 +14,7 @@ import gradio as gr
 from tlab.generate import Chain, Sampling, Token, candidates, generate, sampling_steps
 from tlab.ui.demo.shipped_run import PROMPT
 from tlab.ui.inspection.cache import MAX_PROMPT
-from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, readable_text, serial_of
+from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, serial_of, text_for_new_model
 from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import (
@@ -25,6 +25,7 @@ from tlab.ui.widgets.component import (
     note_html,
     selection_component,
 )
+from tlab.wording import listed, several
 
 MAX_TOKENS = 1000
 TOKENS_PER_FRAME = 6
@@ -154,7 +155,7 @@ class GenerateTab(Tab):
         read = given = str(prompt or "")[-MAX_PROMPT:]
         new_model = of[0].key != writer
         if new_model:
-            read = readable_text(of[0].checkpoint, given, PROMPT if of[0].run is None else of[0].excerpt[:12])
+            read = text_for_new_model(of[0], given, of[0].prompt, find_model(self.runs, writer).prompt)
         # Who types a prompt wants to see what comes after it, and no longer the token that was clicked before.
         serial = serial_of(selection)
         last_prompt, since = answered or (given, 0)
@@ -192,7 +193,7 @@ class GenerateTab(Tab):
             steps = sampling_steps(logits, sampling, seen=seen_tokens(of.checkpoint, prompt, written))
         except ValueError as error:  # not a toast: it may be a word that is not typed to its end
             return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
-        value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits))
+        value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits), sampling)
         return {**value, "number": number, "place": place}
 
     # -------------------------------------------------------------------------------- writing
@@ -265,18 +266,39 @@ def sampling_of(temperature: Any, top_k: Any, top_p: Any, repetition: Any) -> Sa
         raise error_toast(error) from None
 
 
-def chain_value(chain: Chain, names: tuple[str, ...], where: str, drawn: int | None, V: int) -> dict[str, Any]:
+def chain_value(
+    chain: Chain, names: tuple[str, ...], where: str, drawn: int | None, V: int, sampling: Sampling
+) -> dict[str, Any]:
+    """What the table of a chain shows; at temperature 0 nothing is divided, and nothing is left to filter."""
+    temperature, filters = sampling.temperature, filters_of(sampling)
     rows = [
-        [c.id, names[c.id], c.logit, c.penalized, c.scaled if math.isfinite(c.scaled) else None, c.kept, c.probability]
+        [
+            c.id, names[c.id], c.logit, c.penalized, c.penalized / temperature if temperature else None,
+            c.kept, c.probability,
+        ]
         for c in chain.candidates
-    ]
+    ]  # fmt: skip
     cut = V - chain.num_kept
-    removed = (
-        f"{cut} of {V} tokens are cut, and with them {chain.cut:.1%} of the probability." if cut else "Nothing is cut."
-    )
+    if not temperature:
+        removed = "At temperature 0 the likeliest token is always taken."
+    elif not filters:
+        removed = "Top-k and top-p are off: every token can come."
+    elif not cut:
+        removed = f"{filters} cuts nothing here."
+    else:
+        removed = f"{filters} cuts {cut} of {several(V, 'token')}, and with them {chain.cut:.1%} of the probability."
     choice = f" The choice is as uncertain as one among {math.exp(chain.entropy):.1f} equally likely tokens."
     rest = f" All others together: {chain.others:.1%}." if chain.others > 5e-4 else ""
-    return {"rows": rows, "where": where, "drawn": drawn, "words": removed + rest + choice}
+    filtered = bool(filters and temperature)
+    return {"rows": rows, "where": where, "drawn": drawn, "filtered": filtered, "words": removed + rest + choice}
+
+
+def filters_of(sampling: Sampling) -> str:
+    """What removes unlikely tokens, as the beginning of a sentence."""
+    top_k = f"Top-k {sampling.top_k}" if sampling.top_k else ""
+    top_p = f"top-p {sampling.top_p:g}" if sampling.top_p and sampling.top_p < 1 else ""
+    both = listed([name for name in (top_k, top_p) if name])
+    return both[:1].upper() + both[1:]
 
 
 def text_value(writing: GeneratedText, heading: str) -> dict[str, Any]:
@@ -294,4 +316,4 @@ def title(of: list[SelectedModel], side: int) -> str:
 def note(of: list[SelectedModel]) -> str:
     if len({model.checkpoint.step for model in of}) > 1 or len(of) == 1:
         return note_html(" ".join(model.words for model in of))
-    return note_html(f"The models are those of {of[0].whose}, after {of[0].checkpoint.step:,} steps.")
+    return note_html(f"The models are those of {of[0].whose}, after {several(of[0].checkpoint.step, 'step')}.")

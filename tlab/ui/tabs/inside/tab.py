@@ -14,7 +14,14 @@ from tlab.inside.over_time import Curves
 from tlab.inside.probing import Rows
 from tlab.ui.demo.shipped_run import EXCERPT
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.selection import SelectedModel, every_step, find_model, readable_text, selected_model, serial_of
+from tlab.ui.inspection.selection import (
+    SelectedModel,
+    every_step,
+    find_model,
+    selected_model,
+    serial_of,
+    text_for_new_model,
+)
 from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
@@ -191,7 +198,8 @@ class InsideTab(Tab):
         read = given = (text or "")[:MAX_CHARACTERS]
         updates: Updates = {}
         if shown != of.key:  # a new model, perhaps of another alphabet and size
-            read = readable_text(of.checkpoint, given, of.excerpt)
+            before = EXCERPT if given == EXCERPT else find_model(self.runs, shown).excerpt
+            read = text_for_new_model(of, given, of.excerpt, before)
             names = tasks.part_names(of.checkpoint.model_config)
             updates[self.over_time] = nothing_followed(known_probe(key))
             updates[self.part] = gr.update(choices=names, value=part if part in names else names[0])
