@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import itertools
 import math
 import multiprocessing
 import threading
@@ -168,6 +169,8 @@ class Runs:
 
     def add(self, run: Run) -> None:
         """Add a run to the history; the oldest that is not pinned makes room."""
+        taken = {other.place + side for other in self.history(run.session) for side in range(len(other.sides))}
+        run.place = next(i for i in itertools.count() if taken.isdisjoint(range(i, i + len(run.sides))))
         self.runs[run.id] = self.shown_runs[run.session] = run
         mine = self.history(run.session)
         for old in [r for r in reversed(mine) if not r.pinned and r is not run][: max(0, len(mine) - MAX_HISTORY)]:

@@ -10,7 +10,8 @@ const niceStep = (span, count) => {
 const ticksOf = (low, high, logarithmic) => {
   const ticks = [];
   if (logarithmic && high / low > 5) {
-    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
+    const powers = Math.max(1, Math.ceil(Math.log10(high / low) / 8)); // eight labels at most, where there are many
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += powers)
       for (const factor of high / low > 1000 ? [1] : [1, 2, 5]) ticks.push(factor * 10 ** power);
     return ticks.filter((tick) => tick >= low && tick <= high);
   }
@@ -18,6 +19,15 @@ const ticksOf = (low, high, logarithmic) => {
   for (let i = Math.ceil(low / step); i * step <= high + step / 1000; i++) ticks.push(i * step);
   return ticks;
 };
+
+// As short as the margin is wide: 0.002, 12,500 and 2e15.
+const tickText = (value) => {
+  const size = Math.abs(value);
+  return size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace(/(\.\d)\d*/, "$1").replace("+", "") : String(Number(value.toPrecision(4)));
+};
+
+// A loss in the tip of a chart: three places, but of one that exploded.
+const valueText = (value) => (Math.abs(value) < 1e5 ? value.toFixed(3) : value.toExponential(2).replace("+", ""));
 
 // A line through points, in CSS pixels.
 const polyline = (context, points, style, width, dash = []) => {
@@ -79,7 +89,7 @@ const drawAxes = (context, scale, width, height) => {
   context.fillStyle = colour("--tl-axis");
   for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
     polyline(context, [[MARGIN.left, scale.y(tick)], [right, scale.y(tick)]], colour("--tl-grid"), 1);
-    drawText(context, String(Number(tick.toPrecision(6))), MARGIN.left - 7, scale.y(tick), "right", "middle");
+    drawText(context, tickText(tick), MARGIN.left - 7, scale.y(tick), "right", "middle");
   }
   // The first and the last step are kept inside the plot.
   const step = Math.max(1, niceStep(scale.last, width < 480 ? 4 : 8));

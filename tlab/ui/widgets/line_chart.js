@@ -1,11 +1,14 @@
-// Several curves over steps. props.value: {title, unit, alternative, empty, lines: [{name, colour, dash, points, band,
-// dots}]}: points [[x, y], ...], band [[x, lowest, highest], ...], dots [[x, y], ...].
+// Several curves over steps. props.value: {title, unit, alternative, empty, highest, lines: [{name, colour, dash, points,
+// band, dots}]}: points [[x, y], ...], band [[x, lowest, highest], ...], dots [[x, y], ...]. `highest` ends a linear axis.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
 const key = find(".tl-lines-key");
 const DASHES = [[], [7, 4], [2, 3]];
 let scale = null;
+const logBox = find(".tl-log");
+const above = find(".tl-lines-above");
+let chosenLog = null; // by the visitor; until then the data decide
 let strong = null; // the line whose name in the key is pointed at
 
 const makeScale = (lines, width, height) => {
@@ -16,7 +19,11 @@ const makeScale = (lines, width, height) => {
       for (const y of values) [low, high] = [Math.min(low, y), Math.max(high, y)];
     }
   if (!isFinite(low)) [low, high] = [0, 1];
-  const logarithmic = low > 0 && high / low > 8;
+  const end = props.value.highest ?? Infinity;
+  if (chosenLog === null) logBox.checked = low > 0 && Math.min(high, end) / low > 8;
+  logBox.disabled = low <= 0;
+  const logarithmic = logBox.checked && low > 0;
+  if (!logarithmic) high = Math.max(Math.min(high, end), low);
   const turn = logarithmic ? Math.log : (v) => v;
   const room = 0.05 * (turn(high) - turn(low) || 1);
   const [from, to] = [turn(low) - room, turn(high) + room];
@@ -69,7 +76,17 @@ const draw = () => {
   }
   scale = makeScale(value.lines, width, height);
   drawAxes(context, scale, width, height);
-  value.lines.forEach((line, i) => drawLine(context, line, strong !== null && strong !== i));
+  const cut = value.lines.filter((line) => line.points.some((point) => point[1] > scale.high));
+  above.hidden = !cut.length;
+  above.textContent = cut.length ? `Above the axis: ${cut.map((line) => line.name).join("; ")}. The log scale shows all.` : "";
+  context.save();
+  context.beginPath();
+  context.rect(MARGIN.left, MARGIN.top, width - MARGIN.left, height - MARGIN.top - MARGIN.bottom + 2);
+  context.clip();
+  // Full lines first: what lies under a broken line is seen between its dashes.
+  const order = value.lines.map((_, i) => i).sort((i, j) => value.lines[i].dash - value.lines[j].dash);
+  for (const i of order) drawLine(context, value.lines[i], strong !== null && strong !== i);
+  context.restore();
   canvas.dataset.drawn = value.lines.length;
   hover(context, value);
 };
@@ -95,10 +112,14 @@ const hover = (context, value) => {
     const name = make("span", "", line.name);
     name.style.borderLeft = `4px solid var(--tl-line-${line.colour})`;
     name.style.paddingLeft = "6px";
-    return make("div", "tl-tip-row", name, make("b", "", point[1].toFixed(3)));
+    return make("div", "tl-tip-row", name, make("b", "", valueText(point[1])));
   }));
   placeTip(tip, box, at, 8);
 };
 
 const redraw = keepDrawn(box, draw);
 const pointer = pointerOver(box, redraw);
+logBox.addEventListener("change", () => {
+  chosenLog = logBox.checked;
+  redraw();
+});

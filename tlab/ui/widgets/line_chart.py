@@ -18,11 +18,18 @@ def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
     return js_component("widgets/line_chart", value, elem_id, "axes")
 
 
-def lines_value(title: str, unit: str, lines: list[dict[str, Any]], empty: str) -> dict[str, Any]:
-    """What the chart draws: curves of `line`, or the words of `empty` where there is none."""
+def lines_value(
+    title: str, unit: str, lines: list[dict[str, Any]], empty: str, highest: float | None = None
+) -> dict[str, Any]:
+    """What the chart draws: curves of `line`, or the words of `empty` where there is none.
+
+    A linear axis ends at `highest`, if it is given; what lies above is cut off, with a word.
+    """
     ends = [f"{one['name']} ends at {one['points'][-1][1]:.3f}" for one in lines if one["points"]]
     alternative = f"{title}, {unit}, over steps. " + ("; ".join(ends) if ends else empty) + "."
-    return {"title": title, "unit": unit, "lines": lines, "empty": empty, "alternative": alternative}
+    return {
+        "title": title, "unit": unit, "lines": lines, "empty": empty, "alternative": alternative, "highest": highest
+    }  # fmt: skip
 
 
 def line(
@@ -34,5 +41,5 @@ def line(
     dots: Sequence[list[float]] = (),
 ) -> dict[str, Any]:
     """One curve: its name, the place of its colour, [x, y] points, [x, low, high] of a band, and [x, y] dots."""
-    colour, dash = place % COLOURS, place // COLOURS % DASHES
+    colour, dash = place % COLOURS, place % DASHES  # 8 and 3 have no common factor: 24 pairs
     return {"name": name, "colour": colour, "dash": dash, "points": points, "band": [*band], "dots": [*dots]}

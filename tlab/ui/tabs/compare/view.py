@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.manager import Runs
@@ -16,6 +16,7 @@ from tlab.ui.widgets.markup import macros
 from tlab.wording import duration
 
 markup = macros("tabs/compare/view.html")
+ROOM_ABOVE_START = 1.5  # times the largest first loss: higher, a run has exploded, and would press the others flat
 
 
 def comparable_runs(runs: Runs, session: str) -> dict[str, Run]:
@@ -29,13 +30,28 @@ def side_name(run_id: str, run: Run, side: Side) -> str:
     return f"{name} · {side.letter} {side.label}" if len(run.sides) > 1 else name
 
 
-def drawn_sides(found: dict[str, Run], hidden: Sequence[str]) -> list[tuple[str, Run, Side]]:
-    """The curves that are drawn: run id, run, side. Their places are those of their colours, the plainest first."""
-    return [(run_id, run, side) for run_id, run in found.items() if run_id not in hidden for side in run.sides]
+class PlacedCurve(NamedTuple):
+    """A curve that is drawn."""
+
+    run_id: str
+    run: Run
+    side: Side
+    place: int  # that of its colour and dash
+
+
+def drawn_sides(found: dict[str, Run], hidden: Sequence[str]) -> list[PlacedCurve]:
+    """The curves that are drawn. Each keeps its place, whatever else is pinned, hidden or deleted."""
+    shipped = len(demo_run().sides)
+    return [
+        PlacedCurve(run_id, run, side, i if run_id == SHIPPED else shipped + run.place + i)
+        for run_id, run in found.items()
+        if run_id not in hidden
+        for i, side in enumerate(run.sides)
+    ]
 
 
 def list_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
-    places = {side: place for place, (_, _, side) in enumerate(drawn_sides(found, hidden))}
+    places = {drawn.side: drawn.place for drawn in drawn_sides(found, hidden)}
     return {"runs": [run_value(run_id, run, run_id not in hidden, places) for run_id, run in found.items()]}
 
 
@@ -47,7 +63,7 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
         sides.append({
             "name": f"{side.letter} {side.label}" if len(run.sides) > 1 else f"on “{run.job.corpus}”",
             "colour": None if place is None else place % COLOURS,
-            "dash": 0 if place is None else place // COLOURS % DASHES,
+            "dash": 0 if place is None else place % DASHES,
             "validation": "diverged" if side.divergence else loss,
             "parameters": f"{side.num_parameters:,}" if side.num_parameters else "–",
             "seconds": duration(side.seconds),
@@ -64,16 +80,17 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
 
 def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
     """The chosen runs' curves: moving average of the training loss as a line, validation as dots."""
-    lines = []
-    for place, (run_id, run, side) in enumerate(drawn_sides(found, hidden)):
+    lines, starts = [], []
+    for run_id, run, side, place in drawn_sides(found, hidden):
         width, bins = side.curve.width, side.curve.bins
         points = [[(i + 1) * width, round(bin[3], 4)] for i, bin in enumerate(bins[:-1])]
         if bins:
+            starts.append(bins[0][0])
             points.append([(len(bins) - 1) * width + side.curve.filled, round(bins[-1][3], 4)])
         lines.append(line(side_name(run_id, run, side), place, points, dots=side.curve.validation))
     return lines_value(
         "Loss of the chosen runs", f"{LOSS_UNIT}; line: training, moving average; dots: validation", lines,
-        "Choose runs by their boxes.",
+        "Choose runs by their boxes.", highest=ROOM_ABOVE_START * max(starts, default=1.0),
     )  # fmt: skip
 
 
@@ -82,7 +99,7 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
     drawn = drawn_sides(found, hidden)
     if not drawn:
         return note_html("No run is chosen.")
-    columns = [settings_of(run, side) for _, run, side in drawn]
+    columns = [settings_of(one.run, one.side) for one in drawn]
     rows = []
     for name in columns[0]:
         differs = len({str(settings[name]) for settings in columns}) > 1
@@ -91,7 +108,7 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
             rows.append((field_label(name), values, differs and not differences_only))
     if not rows:
         return note_html("These runs have the same settings." if len(drawn) > 1 else "Choose a second run to compare.")
-    heads = [(side_name(run_id, run, side), place % COLOURS) for place, (run_id, run, side) in enumerate(drawn)]
+    heads = [(side_name(one.run_id, one.run, one.side), one.place % COLOURS) for one in drawn]
     return markup.settings(heads, rows)
 
 

@@ -173,7 +173,7 @@ const readings = (run, at) => {
   if (at < 0 || i >= run.bins.length) return { batch: "–", average: "–" };
   const [mean, , , average] = run.bins[i];
   const near = run.validation.filter((point) => Math.abs(scale.at(run, point[0]) - pointer.x) < 12).pop();
-  const written = (loss) => inUnit(loss).toFixed(3);
+  const written = (loss) => valueText(inUnit(loss));
   return { i, batch: written(mean), average: written(average), validation: near && written(near[1]) };
 };
 

@@ -154,19 +154,33 @@ SIDE_NUMBERS: list[tuple[str, str, Callable[[Side], float | None]]] = [
     ("Tokens a second", ",.0f", lambda side: side.last.tokens / side.seconds if side.last and side.seconds else None),
 ]
 """Name, format, and how it is found."""
+MANY = 1e5  # a loss from here on is read by its power of ten
 
 
 def numbers_html(run: Run) -> str:
-    """Both sides in numbers with their difference, and how far they are."""
+    """Both sides in numbers with their difference, and how far they are.
+
+    Losses after different numbers of steps have none here: the sentence compares them at the last common one.
+    """
+    same_steps = len({side.training.steps for side in run.sides}) == 1
     rows = []
     for name, written, measure in SIDE_NUMBERS:
         values = [measure(side) for side in run.sides]
-        cells = ["–" if value is None else format(value, written) for value in values]
+        cells = ["–" if value is None else measured(value, written) for value in values]
         if len(run.sides) > 1:
             a, b = values
-            cells.append("–" if a is None or b is None else format(b - a, f"+{written}"))
+            if a is None or b is None or ("loss" in name and not same_steps):
+                cells.append("–")
+            else:
+                cells.append(measured(b - a, f"+{written}"))
         rows.append((name, cells))
     return markup.numbers(run, rows, verdict(run), shared_words(run))
+
+
+def measured(value: float, written: str) -> str:
+    """A number as its row is written; the loss of a run that exploded with its power of ten."""
+    exploded = written.endswith(".3f") and abs(value) >= MANY
+    return format(value, written.replace(".3f", ".2e") if exploded else written)
 
 
 def shared_words(run: Run) -> str:
@@ -224,7 +238,8 @@ def divergence_words(side: Side, run: Run) -> str:
     if side.divergence is None:
         return ""
     who = f"{side.letter} ({side.label})" if len(run.sides) > 1 else "The run"
-    words = f"{who} diverged at step {side.divergence.step:,}: {side.divergence.what}{place_words(side.divergence)}."
+    what = side.divergence.what.replace("above max_loss =", "above the limit of")
+    words = f"{who} diverged at step {side.divergence.step:,}: {what}{place_words(side.divergence)}."
     if len(run.sides) == 1 or run.state == DIVERGED:
         return words
     return words + (" The other one goes on." if run.active else " The other one went on.")
@@ -234,4 +249,6 @@ def place_words(divergence: Divergence) -> str:
     """`blocks.3.mlp.up` -> ", first seen in MLP up of layer 4"; the loss itself is no place."""
     if divergence.where == "loss":
         return ""
-    return f", first seen in {' '.join(map(part_name, divergence.where.split(' ')))}"
+    gradient = "the gradient of the " if divergence.where.startswith("gradient of ") else ""
+    name = part_name(divergence.where.removeprefix("gradient of ")).replace(".", " ")
+    return f", first seen in {gradient}{name}"

@@ -1,0 +1,112 @@
+"""The Compare tab: which curve has which colour, and where the axis of its chart ends."""
+
+import dataclasses
+import math
+
+import pytest
+
+from support import GRADIO
+from tlab.training.records import Divergence, StepRecord
+from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.checkpoint_store import CheckpointStore
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.messages import NewRecords
+from tlab.ui.runs.run import Run
+from tlab.ui.tabs.compare.view import comparable_runs, drawn_sides, overlay_value
+from tlab.ui.tabs.train.view import measured, numbers_html, place_words
+from tlab.ui.widgets.line_chart import COLOURS, DASHES, line
+
+pytestmark = GRADIO
+
+
+@pytest.fixture
+def runs():
+    """Three finished runs of one side."""
+    runs = Runs(LOCAL, slots=1)
+    job = demo_run().job
+    for _ in range(3):
+        runs.add(Run("s", job._replace(plans=job.plans[:1]), LOCAL))
+    yield runs
+    runs.close()
+
+
+def places(runs, hidden=()):
+    """Of each curve, by run and letter."""
+    return {(one.run_id, one.side.letter): one.place for one in drawn_sides(comparable_runs(runs, "s"), hidden)}
+
+
+def look(run, *losses):
+    records = [StepRecord(i + 1, loss, None, 1e-3, 1.0, i, 0.1) for i, loss in enumerate(losses)]
+    run.apply_message(NewRecords(0, records), CheckpointStore(1, 1))
+
+
+def test_each_curve_has_its_own_place(runs):
+    assert sorted(places(runs).values()) == list(range(3 + len(demo_run().sides)))
+
+
+@pytest.mark.parametrize("change", ["pin", "hide", "delete"])
+def test_a_curve_keeps_its_place_whatever_becomes_of_another(runs, change):
+    before = places(runs)
+    newest, *_ = runs.history("s")
+    oldest = runs.history("s")[-1]
+    hidden = [oldest.id] if change == "hide" else []
+    if change == "pin":
+        oldest.pinned = True
+    if change == "delete":
+        runs.forget(oldest)
+    after = places(runs, hidden)
+    assert after[newest.id, "A"] == before[newest.id, "A"]
+    assert all(before[key] == place for key, place in after.items())
+
+
+def test_a_new_run_takes_the_place_that_a_deleted_one_has_left(runs):
+    oldest = runs.history("s")[-1]
+    place = oldest.place
+    runs.forget(oldest)
+    new = Run("s", oldest.job, LOCAL)
+    runs.add(new)
+    assert new.place == place
+
+
+def test_no_two_of_the_first_curves_look_alike():
+    looks = {(drawn["colour"], drawn["dash"]) for drawn in (line("", place, []) for place in range(COLOURS * DASHES))}
+    assert len(looks) == COLOURS * DASHES
+
+
+def test_a_run_that_exploded_does_not_take_the_axis(runs):
+    newest, other, *_ = runs.history("s")
+    look(newest, 4.0, 1e15)
+    look(other, 5.0, 2.0)
+    value = overlay_value(comparable_runs(runs, "s"), [])
+    assert 5.0 < value["highest"] < 10
+    assert any(point[1] > 1e14 for one in value["lines"] for point in one["points"])  # the log scale shows all
+
+
+def test_a_loss_that_exploded_is_written_with_its_power_of_ten():
+    assert measured(1874513422363308.25, ".3f") == "1.87e+15"
+    assert [measured(2.0654, ".3f"), measured(-0.5, "+.3f"), measured(123456, ",")] == ["2.065", "-0.500", "123,456"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_losses_after_different_numbers_of_steps_are_not_subtracted_in_the_table(same):
+    job = demo_run().job
+    a, b = (plan._replace(training=dataclasses.replace(plan.training, steps=2)) for plan in job.plans)
+    b = b if same else b._replace(training=dataclasses.replace(b.training, steps=4))
+    run = Run("s", job._replace(plans=(a, b)), LOCAL)
+    for side in range(2):
+        run.apply_message(NewRecords(side, [StepRecord(1, 4.0 - side, None, 1e-3, 1.0, 9, 0.1)]), CheckpointStore(1, 1))
+    assert ("-1.000" in numbers_html(run)) == same
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("gradient of blocks.0.mlp.up.bias", ", first seen in the gradient of the MLP up bias of layer 1"),
+        ("blocks.3.mlp.up", ", first seen in MLP up of layer 4"),
+        ("gradient of embedding.weight", ", first seen in the gradient of the embedding weight"),
+        ("loss", ""),
+    ],
+)
+def test_where_numbers_ended_is_said_in_plain_words(where, words):
+    assert place_words(Divergence(3, where, f"the loss is {math.nan}")) == words
