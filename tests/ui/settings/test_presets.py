@@ -11,6 +11,7 @@ import pytest
 from support import GRADIO
 from tlab.inside.layers import LayerInsight
 from tlab.text import load_corpus
+from tlab.ui.settings.fields import control_range, field_names, slider_step
 from tlab.ui.settings.presets import COMPARISONS, MODELS, PRESETS, preset_settings, settings_name
 
 pytestmark = GRADIO
@@ -79,3 +80,11 @@ def test_the_tiny_model_learns_little_more_than_how_often_each_character_occurs(
     counts = np.bincount(corpus.train, minlength=corpus.tokenizer.vocab_size) + 1
     unigram = -np.log(counts / counts.sum())[corpus.validation].mean()
     assert (np.abs(ends(SEED_RUNS["Tiny and instant: this run"]) - unigram) < 0.05).all()
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_every_number_of_a_preset_is_a_stop_of_its_slider(preset):
+    for name, value in preset_settings(preset).items():
+        step = slider_step(name) if name in field_names() else None
+        if step is not None and isinstance(value, int):
+            assert (value - control_range(name)[0]) % step == 0, f"{name} = {value}, but the slider has steps of {step}"

@@ -13,6 +13,7 @@ from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
 from tlab.training.config import TrainConfig
 
+MIN_STOPS = 20  # of a slider, where its numbers are round enough
 FROM_CORPUS = "vocab_size"  # the one field that no one chooses
 
 
@@ -91,7 +92,11 @@ def slider_step(name: str) -> float | None:
     low, high = typical
     if int in type_alternatives(field_types(config_of(name))[name]):
         step = math.gcd(int(low), int(high), int(default))
-        return step if (high - low) / step >= 4 else None
+        if (high - low) / step < 4:
+            return None
+        while (high - low) / step < MIN_STOPS and step % 5 == 0:  # else a preset's value would lie between two stops
+            step //= 5
+        return step
     # Over several powers of ten, everything of interest would be in the slider's first pixels.
     return None if high > 20 * max(low, 0.1) or high - low < 0.5 else 0.05
 
