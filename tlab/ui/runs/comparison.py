@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
 from tlab.ui.runs.run import Run, Side
-from tlab.wording import layer_name, listed
+from tlab.wording import layer_name, listed, several
 
 SEED_GAP = 0.32  # nats per token; validation losses of two seeds were no further apart in 95 % of the pairs
 SEED_WORDS = f"Another seed alone moved a loss by up to {SEED_GAP:.2g} in 19 of 20 pairs of the runs that were measured"
@@ -162,13 +162,14 @@ def verdict(run: Run) -> str:
     step, a, b = found
     low, high = run.sides if a <= b else run.sides[::-1]
     gap = abs(b - a)
+    after = f"After {several(step, 'step')}"
     if gap < SEED_GAP:
         return (
-            f"After {step:,} steps the validation losses of A and B differ by {gap:.2f} nats per token. {SEED_WORDS}, "
+            f"{after} the validation losses of A and B differ by {gap:.2f} nats per token. {SEED_WORDS}, "
             f"so one run of each names no winner."
         )
     return (
-        f"After {step:,} steps the validation loss of {low.letter} ({low.label}) is {gap:.2f} nats per token lower "
+        f"{after} the validation loss of {low.letter} ({low.label}) is {gap:.2f} nats per token lower "
         f"than that of {high.letter} ({high.label}): it gives the right token {times_words(math.exp(gap))}, as a "
         f"geometric mean. One run of each. {SEED_WORDS}."
     )
