@@ -23,7 +23,7 @@ from benchmarks.units import verdict
 from sweeps.report.analysis import Analysis
 from sweeps.report.result_sections import rates_section
 from sweeps.report.sentences import outlier_sentence
-from sweeps.results.effects import Comparison, effects_frame
+from sweeps.results.effects import LevelComparison, effects_frame
 from sweeps.results.summary import Summary
 from sweeps.results.table import Table
 from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, MARGIN, REAL
@@ -175,12 +175,12 @@ THE_SAME = (
 """False where the first level of the first axis is worse by the margin at the first level of the second axis alone."""
 
 
-def changed(one: Comparison) -> tuple[int, ...]:
+def changed(one: LevelComparison) -> tuple[int, ...]:
     """The levels that are compared, where they are of the axis that differs."""
     return one.first if one.axes == ("num_layers",) else ()
 
 
-def differs_by_corner(one: Comparison) -> bool:
+def differs_by_corner(one: LevelComparison) -> bool:
     """Whether an interaction has the configuration that differs in it, and its axes are the two that make it differ."""
     return one.axes == ("num_layers", "num_heads") and 0 in one.first and 0 in (one.second or ())
 
@@ -248,7 +248,7 @@ def has_the_level(one: Summary) -> bool:
     return one.configuration.levels["num_layers"] == [0]
 
 
-def better(one: Comparison) -> int:
+def better(one: LevelComparison) -> int:
     """1 where the second level is better, else 0."""
     return int(one.estimate.mean > 0)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.results.effects import Comparison, Effect, comparisons, interactions, main_effects
+from sweeps.results.effects import Effect, LevelComparison, comparisons, interactions, main_effects
 from sweeps.results.labels import axis_name
 from sweeps.results.read import CurvesByCell, planned_cells
 from sweeps.results.summary import Summary, summaries
@@ -54,11 +54,11 @@ class Analysis:
         return [effect for axis in self.table.compared_axes for effect in main_effects(self.table, axis)]
 
     @cached_property
-    def comparisons(self) -> list[Comparison]:
+    def comparisons(self) -> list[LevelComparison]:
         return comparisons(self.table, margin=self.margin)
 
     @cached_property
-    def interactions(self) -> list[Comparison]:
+    def interactions(self) -> list[LevelComparison]:
         return interactions(self.table, margin=self.margin)
 
     @property
@@ -76,10 +76,10 @@ COLUMNS = (
     *("blocks", "all_blocks", "p", "p_holm", "p_equal", "p_equal_holm", "verdict", "lost_first", "lost_minus"),
 )
 """Of comparisons.csv. The mean is that of first minus `minus`; of an interaction, at one level minus at another.
-`lost_first` and `lost_minus` are `Comparison.lost`."""
+`lost_first` and `lost_minus` are `LevelComparison.lost`."""
 
 
-def comparison_frame(found: Sequence[Comparison]) -> pd.DataFrame:
+def comparison_frame(found: Sequence[LevelComparison]) -> pd.DataFrame:
     """comparisons.csv: one row per test, with all digits."""
     rows = []
     for one in found:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import largest_first, subtraction
-from sweeps.results.effects import Comparison, comparisons, with_holm
+from sweeps.results.effects import LevelComparison, comparisons, with_holm
 from sweeps.results.labels import level_name
 from sweeps.results.summary import BEST, LOST_MORE, RATE, Summary, at_best_rate, at_rate, summaries
 from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate
@@ -26,14 +26,14 @@ VERDICT_COLOURS = {
 """Verdict -> class in report.css."""
 
 
-def colour_of(one: Comparison) -> str:
+def colour_of(one: LevelComparison) -> str:
     return "hint" if one.is_hint else VERDICT_COLOURS[one.verdict]
 
 
 # ------------------------------------------------------------------------------------------------ comparisons
 
 
-def comparison_groups(analysis: Analysis) -> dict[str, list[Comparison]]:
+def comparison_groups(analysis: Analysis) -> dict[str, list[LevelComparison]]:
     """Every comparison by what it allows to say, hints and the largest first; empty where there is none at all."""
     groups = {
         "Real differences": (REAL, BELOW_MARGIN),
@@ -44,11 +44,11 @@ def comparison_groups(analysis: Analysis) -> dict[str, list[Comparison]]:
     return {title: [one for one in ordered if one.verdict in verdicts] for title, verdicts in groups.items() if ordered}
 
 
-def real_interactions(analysis: Analysis) -> list[Comparison]:
+def real_interactions(analysis: Analysis) -> list[LevelComparison]:
     return largest_first(one for one in analysis.interactions if one.verdict in (REAL, BELOW_MARGIN))
 
 
-def reach_of(found: Sequence[Comparison], margin: float) -> float:
+def reach_of(found: Sequence[LevelComparison], margin: float) -> float:
     """How far the plots of intervals go: to the largest difference and a little more, not to the longest line."""
     return 1.25 * max([2 * margin, *(abs(one.estimate.mean) for one in found if one.estimate.n)])
 
@@ -74,7 +74,7 @@ class Rates(NamedTuple):
     """The comparisons of the other axes at each fixed rate, and with each configuration at its own best rate."""
 
     columns: list[str]
-    pairs: list[tuple[str, list[Comparison | None]]]
+    pairs: list[tuple[str, list[LevelComparison | None]]]
     """A subtraction, and its comparison in each column: None where there is none."""
     chosen: str  # how often each rate was best, in words
     at_best: list[tuple[str, Summary]]  # each configuration's best rate, and its summary at it
@@ -88,7 +88,7 @@ def rates_section(analysis: Analysis) -> Rates | None:
     best = at_best_rate(table)
     columns = {f"rate {level_name(RATE, rate)}": at_rate(table, rate) for rate in rates}
     columns["each at its best rate"] = best
-    by_pair: dict[tuple[str, frozenset[Any]], dict[str, Comparison]] = {}
+    by_pair: dict[tuple[str, frozenset[Any]], dict[str, LevelComparison]] = {}
     named = [(name, one) for name, column in columns.items() for one in comparisons(column, margin=margin)]
     for (name, _), one in zip(named, with_holm([one for _, one in named]), strict=True):
         found = by_pair.setdefault((one.axes[0], frozenset(one.first)), {})
@@ -110,7 +110,7 @@ def rates_section(analysis: Analysis) -> Rates | None:
     )
 
 
-def oriented(one: Comparison, first: Comparison) -> Comparison:
+def oriented(one: LevelComparison, first: LevelComparison) -> LevelComparison:
     """The same comparison, subtracted the same way round as another one of the same pair of levels."""
     if one.first == first.first:
         return one

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from sweeps.report.analysis import Analysis
-from sweeps.results.effects import Comparison
+from sweeps.results.effects import LevelComparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
 from sweeps.results.summary import LOST_MORE, Summary, count_statuses, has_value, outlying_runs
 from sweeps.results.table import PER_TOKEN, Table
@@ -44,7 +44,7 @@ def estimate_in_words(estimate: Estimate, signed: bool = True) -> str:
 # ------------------------------------------------------------------------------------------------ one comparison
 
 
-def comparison_sentence(one: Comparison, margin: float) -> str:
+def comparison_sentence(one: LevelComparison, margin: float) -> str:
     """What a comparison allows to say: a claim where a test supports it, what is seen where none does."""
     if one.estimate.n == 0:
         return f"{names_of(one)}: no combination in which both have a loss"
@@ -69,7 +69,7 @@ def comparison_sentence(one: Comparison, margin: float) -> str:
     return sentences[one.verdict]
 
 
-def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
+def interaction_sentence(one: LevelComparison, size: str, margin: float) -> str:
     axis, other = one.axes
     difference = " minus ".join(level_phrase(axis, level) for level in one.first)
     here, there = (level_phrase(other, level) for level in one.second or ())
@@ -83,12 +83,12 @@ def interaction_sentence(one: Comparison, size: str, margin: float) -> str:
     return sentences[one.verdict]
 
 
-def names_of(one: Comparison) -> str:
+def names_of(one: LevelComparison) -> str:
     first = " and ".join(level_phrase(one.axes[0], level) for level in one.first)
     return first if one.second is None else f"{first}, {' and '.join(level_phrase(one.axes[1], v) for v in one.second)}"
 
 
-def subtraction(one: Comparison) -> str:
+def subtraction(one: LevelComparison) -> str:
     """A comparison as a subtraction: "ReLU - GELU"; of an interaction, at one level minus at the other."""
     name = f" {MINUS} ".join(level_phrase(one.axes[0], level) for level in one.first)
     if one.second is None:
@@ -96,7 +96,7 @@ def subtraction(one: Comparison) -> str:
     return f"{name}, {' minus '.join(level_phrase(one.axes[1], level) for level in one.second)}"
 
 
-def basis_sentence(one: Comparison, num_tests: int) -> str:
+def basis_sentence(one: LevelComparison, num_tests: int) -> str:
     """What a comparison, one of `num_tests`, rests on and, where that was not enough, how many seeds might be."""
     words = [" with ".join(map(axis_name, one.axes)), several(one.estimate.n, "seed")]
     if one.all_blocks != 1 or one.blocks != 1:
@@ -173,7 +173,7 @@ def best_sentence(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> str:
     return f"{text} It cannot be distinguished from {rest}{which}."
 
 
-def comparison_sentences(found: Sequence[Comparison], margin: float, unit: str = PER_TOKEN) -> list[str]:
+def comparison_sentences(found: Sequence[LevelComparison], margin: float, unit: str = PER_TOKEN) -> list[str]:
     tested = [one for one in found if one.estimate.n]
     if not tested:
         return []
@@ -217,11 +217,11 @@ def interactions_sentence(analysis: Analysis) -> str:
     )
 
 
-def largest_first(found: Iterable[Comparison]) -> list[Comparison]:
+def largest_first(found: Iterable[LevelComparison]) -> list[LevelComparison]:
     return sorted(found, key=lambda one: -abs(one.estimate.mean))
 
 
-def named(found: Sequence[Comparison], margin: float) -> str:
+def named(found: Sequence[LevelComparison], margin: float) -> str:
     more = "; and more" if len(found) > MAX_NAMED else ""
     return (": " + "; ".join(comparison_sentence(one, margin) for one in found[:MAX_NAMED]) + more) if found else ""
 

@@ -158,7 +158,7 @@ def effects_frame(table: Table) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
 
 
-class Comparison(NamedTuple):
+class LevelComparison(NamedTuple):
     """One level against another, or one difference of levels against another; the family's Holm included."""
 
     axes: tuple[str, ...]  # one axis; two for an interaction
@@ -193,17 +193,17 @@ class Comparison(NamedTuple):
         return verdict_of(1.0 if self.is_flattered else self.p_holm, 1.0 if any(self.lost) else self.p_equal_holm)
 
 
-def comparisons(table: Table, margin: float = MARGIN) -> list[Comparison]:
+def comparisons(table: Table, margin: float = MARGIN) -> list[LevelComparison]:
     """Every pair of levels of every axis but the text, averaged over the others within each seed; Holm over all."""
     found = []
     for axis in table.compared_axes:
         cube = cube_of(table, [axis])
         for i, j in itertools.combinations(range(len(cube.levels)), 2):
-            found.append(compare(cube, [(i, j)], (axis,), (cube.levels[i], cube.levels[j]), None, margin))
+            found.append(compare_levels(cube, [(i, j)], (axis,), (cube.levels[i], cube.levels[j]), None, margin))
     return with_holm(found)
 
 
-def interactions(table: Table, margin: float = MARGIN) -> list[Comparison]:
+def interactions(table: Table, margin: float = MARGIN) -> list[LevelComparison]:
     """Every difference of differences of every two axes; Holm over all of them."""
     found = []
     for axes in itertools.combinations(table.axes, 2):
@@ -215,18 +215,18 @@ def interactions(table: Table, margin: float = MARGIN) -> list[Comparison]:
                 corners = [(a, c), (b, c), (a, d), (b, d)]
                 if all(corner in where for corner in corners):
                     i, j, k, m = (where[corner] for corner in corners)
-                    found.append(compare(cube, [(i, j), (k, m)], axes, (a, b), (c, d), margin))
+                    found.append(compare_levels(cube, [(i, j), (k, m)], axes, (a, b), (c, d), margin))
     return with_holm(found)
 
 
-def compare(
+def compare_levels(
     cube: Cube,
     pairs: Sequence[tuple[int, int]],
     axes: tuple[str, ...],
     first: tuple[Any, Any],
     second: tuple[Any, Any] | None,
     margin: float,
-) -> Comparison:
+) -> LevelComparison:
     """Test the difference of two levels of a cube, or the difference of two such differences; before Holm's adjustment.
 
     `pairs` are the levels' indices; what is zero by its aliases alone (`trivially_zero`) is left out. `first` and
@@ -246,7 +246,7 @@ def compare(
     p, p_equal = difference_p(per_seed), equality_p(per_seed, margin)
     all_blocks = int((~same.any(axis=0)).sum())
     spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan
-    return Comparison(
+    return LevelComparison(
         *(axes, first, second, estimate(per_seed), p, 1.0, p_equal, 1.0, len(kept.blocks), all_blocks, spread),
         lost=(int(lost.clip(min=0).sum()), int(-lost.clip(max=0).sum())),
     )
@@ -272,7 +272,7 @@ def trivially_zero(functions: Numbers, pairs: Sequence[tuple[int, int]]) -> Numb
     return within | (one(i, k) & one(j, m))
 
 
-def with_holm(found: Sequence[Comparison]) -> list[Comparison]:
+def with_holm(found: Sequence[LevelComparison]) -> list[LevelComparison]:
     """The same with the p-values of the whole family adjusted, of differences and of equivalences each.
 
     What has no numbers was not tested.

@@ -262,10 +262,10 @@ def optimum_words(valley: Valley, name: str) -> str:
         )
     if valley.is_lopsided and not valley.problem:
         words += " Its losses are no parabola over log rate, so the interval is a wide one."
-    return " ".join([words, *lost_words(valley, name)])
+    return " ".join([words, *lost_runs_words(valley, name)])
 
 
-def lost_words(valley: Valley, name: str) -> list[str]:
+def lost_runs_words(valley: Valley, name: str) -> list[str]:
     """Where runs were lost, as a sentence in a list; an empty list where none was."""
     if not any(valley.lost):
         return []

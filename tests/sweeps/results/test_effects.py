@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sweeps.results.effects import (
-    Comparison,
     Cube,
+    LevelComparison,
     balance,
     balanced_levels,
     balanced_rows,
@@ -207,7 +207,9 @@ def test_a_test_that_has_no_numbers_does_not_count_against_the_others():
     ],
 )
 def test_a_hint_is_an_interval_without_zero_that_is_not_enough_for_a_claim(p_holm, p_equal, low, verdict, is_hint):
-    one = Comparison(("norm",), ("a", "b"), None, Estimate(0.02, low, 0.03, 3), 0.03, p_holm, 0.01, p_equal, 1, 1, 0.01)
+    one = LevelComparison(
+        ("norm",), ("a", "b"), None, Estimate(0.02, low, 0.03, 3), 0.03, p_holm, 0.01, p_equal, 1, 1, 0.01
+    )
     assert (one.verdict, one.is_hint) == (verdict, is_hint)
 
 

@@ -20,7 +20,7 @@ markup = macros("tabs/sweeps/view.html")
 MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
 SCALE_REACH = 1.5  # times the distance from the lowest loss to that quantile: what is worse than that is marked
-MAX_LISTED = 3
+MAX_NAMED_CELLS = 3
 ALWAYS_SAID = ("corpus", "num_layers", "hidden_dim", "learning_rate", "steps")  # also where they are at their defaults
 COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
@@ -70,9 +70,10 @@ def caveats(results: Results) -> list[str]:
             f"{same[0][0]} is {same[0][1]}."
         )
     if far := results.far_seeds():
-        names = listed([results.configurations[number].label for number in far][:MAX_LISTED])
+        names = listed([results.configurations[number].label for number in far][:MAX_NAMED_CELLS])
+        more = " and others" if len(far) > MAX_NAMED_CELLS else ""
         sentences.append(
-            f"Some seeds of {names}{' and others' if len(far) > MAX_LISTED else ''} ended far from the other runs. "
+            f"Some seeds of {names}{more} ended far from the other runs. "
             "Where runs are stuck, or much worse than the rest, an interval may hold the truth in 70 % of cases only."
         )
     return sentences
