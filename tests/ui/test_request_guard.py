@@ -93,6 +93,16 @@ def test_nonsense_is_refused_in_words_without_a_traceback():
     assert asyncio.run(demo.preprocess_data(function, [1, None], None)) == [1, None]
 
 
+def test_an_event_outside_of_the_queue_is_given_what_no_control_takes_and_finds_words_for_it():
+    with gr.Blocks() as demo:
+        number, slider, choice, state = gr.Number(minimum=0), gr.Slider(0, 1), gr.Dropdown(["a", "b"]), gr.State(3)
+        number.change(lambda *_: None, [number, slider, choice, state], queue=False)
+    refuse_quietly(demo)
+    assert asyncio.run(demo.preprocess_data(demo.fns[0], [-1, None, "c", None], None)) == [-1, None, "c", 3]
+    with pytest.raises(gr.Error):
+        asyncio.run(demo.preprocess_data(demo.fns[0], [1, [], "a", None], None))
+
+
 def test_half_a_character_is_replaced_wherever_a_request_holds_it():
     given = ["a\ud800", {"b\udc00": ["\ud83d\ude00", 1, None]}, "whole ü"]
     assert whole_characters(given) == ["a\ufffd", {"b\ufffd": ["😀", 1, None]}, "whole ü"]

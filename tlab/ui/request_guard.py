@@ -7,11 +7,13 @@ one visitor could fill a disk. And it reads a request of any size into memory, a
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import Counter
 from typing import Any
 
 import gradio as gr
+from gradio.components import FormComponent
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -108,18 +110,36 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, words:
 
 
 def refuse_quietly(demo: gr.Blocks) -> None:
-    """Answer values that no control of the page takes in words, and leave the log to what is wrong with the lab."""
+    """Answer values that no control of the page takes in words, and leave the log to what is wrong with the lab.
+
+    A page sends such values too: a number while it is typed, and half of a preset, of which each control tells by
+    itself. Events outside of the queue only say what would come of the settings. Their handlers find words for any
+    settings, so they are given these; Gradio would answer with status 500, and what is said would stay the old.
+    """
     preprocess = demo.preprocess_data
 
     async def checked(block_fn: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         try:
-            return await preprocess(block_fn, whole_characters(inputs), *args, **options)
-        except gr.Error as error:  # out of bounds, not among the choices
+            values = whole_characters(inputs)
+            try:
+                return await preprocess(block_fn, values, *args, **options)
+            except Exception:  # out of bounds, not among the choices, nothing where a slider has a number
+                if block_fn.queue or not all(map(is_plain, block_fn.inputs, values)):
+                    raise
+                unchecked = copy.copy(block_fn)
+                unchecked.preprocess = False
+                return await preprocess(unchecked, values, *args, **options)
+        except gr.Error as error:
             raise error_toast(ValueError(error.message)) from None
         except Exception:  # whatever Gradio makes of nonsense, and of paths that are not the visitor's
             raise error_toast(ValueError("A control was sent something that it does not take.")) from None
 
     demo.preprocess_data = checked
+
+
+def is_plain(component: Any, value: Any) -> bool:
+    """Whether a control of the settings could send this, as far as its kind goes."""
+    return not isinstance(component, FormComponent) or not isinstance(value, (list, dict))
 
 
 def whole_characters(value: Any) -> Any:
