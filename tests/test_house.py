@@ -146,6 +146,7 @@ def test_no_two_files_import_each_other_even_by_a_detour():
 LATE_IMPORTS = {
     ("tlab.cli.commands", "*"): "`tlab --help` takes as long as what it imports: a command loads what it needs",
     ("tlab.cli.run_folder", "tlab.figures"): "matplotlib, for the one picture at the end of a training",
+    ("tlab.ui.sharing.write_zip", "tlab.figures"): "matplotlib, for the visitors who export a run",
     ("tlab.ui.inspection.process", "tlab.ui.inspection.tasks"): "loaded in the child process alone, before it is asked",
     ("sweeps.run.backends", "sweeps.run.dask_backend"): "dask, which need not be installed",
 }

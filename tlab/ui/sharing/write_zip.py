@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.figures import comparison_figure, loss_figure, save_figure
 from tlab.machine import VERSION
 from tlab.text.tokenizers import utf8
 from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS, Checkpoint
@@ -98,7 +97,7 @@ def entries(run: KeptRun) -> Iterator[tuple[str, bytes]]:
             for path in side_files(Path(folder) / letter, side):
                 yield f"{letter}/{path.name}", path.read_bytes()
         if len(run.sides) > 1:
-            for path in save_figure(comparison(run), Path(folder) / "comparison"):
+            for path in save_comparison(run, Path(folder)):
                 yield path.name, path.read_bytes()
 
 
@@ -129,21 +128,29 @@ def side_files(folder: Path, side: KeptSide) -> list[Path]:
     # The optimizer's vectors are twice the weights, and only a training that goes on needs them.
     if is_finite(checkpoint):
         dataclasses.replace(checkpoint, optimizer_state={}).save(folder)
-    uniform = math.log(checkpoint.model_config.vocab_size)
-    figure = loss_figure(checkpoint.records, uniform_loss=uniform, title=side.label)
-    save_figure(figure, folder / "loss")
+    save_losses(side, folder)
     return sorted(folder.iterdir())
 
 
-def comparison(run: KeptRun) -> Any:
-    """Both validation losses over steps."""
+def save_losses(side: KeptSide, folder: Path) -> None:
+    """The curves of one side as pictures."""
+    from tlab.figures import loss_figure, save_figure
+
+    uniform = math.log(side.checkpoint.model_config.vocab_size)
+    save_figure(loss_figure(side.checkpoint.records, uniform_loss=uniform, title=side.label), folder / "loss")
+
+
+def save_comparison(run: KeptRun, folder: Path) -> Sequence[Path]:
+    """Both validation losses over steps as pictures; -> their paths."""
+    from tlab.figures import comparison_figure, save_figure
+
     rows = [
         (side.label, 0, record.step, record.validation_loss)
         for side in run.sides
         for record in side.checkpoint.records
         if record.validation_loss is not None
     ]
-    return comparison_figure(rows, title=run.name)
+    return save_figure(comparison_figure(rows, title=run.name), folder / "comparison")
 
 
 def inside(side: KeptSide) -> dict[str, Any]:
