@@ -1,6 +1,7 @@
 """Who trains next: short runs first, long ones in turns, and what those who wait are told."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,6 +69,23 @@ def test_what_is_told_follows_what_runs_before_have_taken(queue, monkeypatch):
         queue.learn_from(ended, 20.0)
     waiting_run(queue, "b", 15)
     assert queue.place_in_queue(waiting_run(queue, "c", 30)).seconds == pytest.approx(30)
+
+
+def test_one_slow_run_among_ten_does_not_double_what_is_told(queue):
+    for seconds in (10.0,) * 9 + (40.0,):
+        ended = Run("a", preset_job(DEMO_PRESET), LOCAL)
+        ended.state, ended.seconds_expected = DONE, 10.0 - manager.SECONDS_TO_BEGIN
+        queue.learn_from(ended, seconds)
+    assert 1.0 < queue.taken_ratio < 2.0
+
+
+def test_what_is_told_follows_runs_that_still_train(queue, monkeypatch):
+    monkeypatch.setattr(manager.time, "monotonic", lambda: 100.0)
+    training = Run("a", preset_job(DEMO_PRESET), LOCAL)
+    training.state, training.seconds_expected, training.running_since = RUNNING, 10.0, 70.0
+    training.sides[0].last = SimpleNamespace(step=training.steps // 2)
+    queue.runs[training.id] = training
+    assert queue.taken_ratio == pytest.approx(6.0)  # 30 seconds instead of 5
 
 
 def test_a_run_that_was_stopped_teaches_nothing(queue):

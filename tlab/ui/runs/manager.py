@@ -47,6 +47,7 @@ MAX_HISTORY = 12  # runs of one session
 STEPS_TO_LEARN_FROM = 20  # fewer say little about the speed of the machine
 SECONDS_OF_TURN = 60.0  # that a run trains on while others wait; then it pauses by itself, and waits as they do
 BYTES_PER_PARAMETER = 12  # of a paused run: the weight, and two moments
+KEPT_OF_OLDER = 0.85  # of what is known of earlier runs, when another ends
 SECONDS_TO_BEGIN = 0.7  # from a free worker to the first step: the text is read, and the model made
 VALIDATION_SHARE = 0.1  # of a text
 SESSION_SHARE = 8  # one session may use an eighth of the store
@@ -77,7 +78,8 @@ class Runs:
         self.shown_runs: dict[str, Run] = {}  # session -> the run on its Train tab
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
-        self.taken_ratio = 1.0  # seconds that runs took lately over those that were expected
+        # Of whole runs that ended: what they took and what was expected of them, the older the less.
+        self.seconds_taken = self.seconds_foreseen = 0.0
 
     # -------------------------------------------------------------------------------- a visitor's runs
 
@@ -274,21 +276,33 @@ class Runs:
             others = [*(each for each in self.runs.values() if each.state in (STARTING, RUNNING)), *ahead]
             if any(each.seconds_expected is None for each in others):
                 return Place(len(ahead) + 1, None)
+            ratio = self.taken_ratio
             free = [0.0] * self.slots  # seconds until each worker has time for the next run
             for each in others:
-                begins = heapq.heappop(free)
-                heapq.heappush(free, begins + min(self.seconds_in_worker(each), SECONDS_OF_TURN))
+                left = each.seconds_left  # by its own pace
+                seconds = ratio * (each.seconds_to_train + SECONDS_TO_BEGIN) if left is None else left
+                heapq.heappush(free, heapq.heappop(free) + min(seconds, SECONDS_OF_TURN))
             return Place(len(ahead) + 1, free[0])
 
-    def seconds_in_worker(self, run: Run) -> float:
-        """How long a run will keep its worker from now on: by its own pace, or as those before it took."""
-        left = run.seconds_left
-        return self.taken_ratio * (run.seconds_to_train + SECONDS_TO_BEGIN) if left is None else left
+    @property
+    def taken_ratio(self) -> float:
+        """Seconds that runs take over those that were expected: those that ended lately, and those that train now.
+
+        The sums and not the last run alone: those who wait wait for several, and where others are at work on the
+        machine one run may take three times as long as the next.
+        """
+        taken, expected = self.seconds_taken, self.seconds_foreseen
+        for run in list(self.runs.values()):
+            if run.state == RUNNING and run.running_since and run.seconds_expected and not run.steps_before:
+                taken += time.monotonic() - run.running_since
+                expected += run.seconds_expected * run.step / run.steps
+        return taken / expected if taken and expected else 1.0
 
     def learn_from(self, run: Run, seconds: float) -> None:
         """Correct what others are told by what a run has taken, if it was one from its first step to its last."""
         if run.state == DONE and not run.steps_before and run.seconds_expected is not None:
-            self.taken_ratio = (self.taken_ratio * seconds / (run.seconds_expected + SECONDS_TO_BEGIN)) ** 0.5
+            self.seconds_taken = KEPT_OF_OLDER * self.seconds_taken + seconds
+            self.seconds_foreseen = KEPT_OF_OLDER * self.seconds_foreseen + run.seconds_expected + SECONDS_TO_BEGIN
 
     def expected_seconds(self, job: Job) -> float | None:
         """How long a run will take from its start, if it has a worker for itself; None before the pace is known."""
