@@ -129,7 +129,10 @@ def test_a_class_that_opens_a_link_at_once_has_its_settings(served, url):
     with ThreadPoolExecutor(60) as pupils:
         answers = list(pupils.map(lambda i: post(at, {**body, "session_hash": f"pupil-{i}"}), range(60)))
     assert [status for status, _ in answers] == [200] * 60
-    assert all(b"These are the settings of the link." in words and b'"value":32' in words for _, words in answers)
+    outputs = [getattr(block, "elem_id", None) for block in served.fns[body["fn_index"]].outputs]
+    sent = [json.loads(words)["data"] for _, words in answers]
+    assert all("These are the settings of the link." in data for data in sent)
+    assert [data[outputs.index("field-hidden_dim")] for data in sent] == [32] * 60
 
 
 def test_one_session_with_many_requests_leaves_the_queue_to_the_others(served, url):

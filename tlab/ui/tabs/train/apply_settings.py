@@ -38,8 +38,11 @@ def settings_updates(
 
 
 def value_update(component: gr.Component, value: Any) -> Any:
-    """The value; a slider that has only what is worth trying stretches to it."""
-    if isinstance(component, gr.Slider):
+    """The value; a slider that has only what is worth trying stretches to it.
+
+    A new range makes Gradio build the slider anew, which would be half of the time that opening a link takes.
+    """
+    if isinstance(component, gr.Slider) and not component.minimum <= value <= component.maximum:
         low, high = min(component.minimum, value), max(component.maximum, value)
         return gr.update(value=value, minimum=low, maximum=high)
     return value
