@@ -47,7 +47,7 @@ FLOORS = [
         "tlab.ui.request_guard",
         "tlab.ui.presence",
         "tlab.ui.failure_log",
-        "tlab.ui.page_cache",
+        "tlab.ui.page",
         "tlab.ui.session_state",
     ],
     ["tlab.ui.http_guard"],

@@ -22,7 +22,8 @@ from tlab.ui.glossary.terms import all_terms
 from tlab.ui.http_guard import HttpGuard, names_here
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
-from tlab.ui.page_cache import PageCache
+from tlab.ui.page.cache import PageCache
+from tlab.ui.page.styles import styles_of
 from tlab.ui.presence import SECONDS_TO_FORGET, Presence
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, share_queue
 from tlab.ui.runs.limits import limits_here
@@ -135,7 +136,7 @@ def launch_options(demo: LabPage) -> dict[str, Any]:
     guards = [
         Middleware(HttpGuard, names=names_here(), presence=demo.presence),
         Middleware(BodyLimit, most=largest_body(limits_here())),
-        Middleware(PageCache),
+        Middleware(PageCache, head=styles_of({block.get_block_name() for block in demo.blocks.values()})),
     ]
     return {
         "theme": lab_theme(),

@@ -125,6 +125,7 @@ class Controls:
             self.build_fields(SIZE)
         with gr.Accordion("How it is trained", open=True):
             self.build_fields(PACE)
+        with gr.Accordion("Optimizer and schedule", open=False):
             self.build_switches(TrainConfig)
         with gr.Accordion("Everything else", open=False, elem_id="more-settings"):
             first = next(iter(TOKENIZERS))
@@ -157,7 +158,7 @@ class Controls:
             with gr.Row():
                 pick = gr.Dropdown(elem_id="switch-choice", interactive=True, **vars_of(choice_update(name, value)))
                 number = gr.Number(elem_id="switch-number", interactive=True, **vars_of(number_update(name, value)))
-            words = gr.Markdown(switch_words(name, value), latex_delimiters=FORMULAS, elem_classes="tl-why")
+            words = gr.Markdown(switch_words(name, value), elem_classes="tl-why")
         self.components |= {"switch": switch, "switch_choice": pick, "switch_number": number}
         pick.change(switch_words, [switch, pick], words, queue=False, **QUIET)
         self.switch_choice, self.switch_number, self.switch_note = pick, number, words

@@ -75,7 +75,8 @@ def switch_words(name: str | None, value: Any) -> str:
         return "One run alone; choose a setting to compare two."
     option = options(config_of(name))[name]
     if option.registry is not None:
-        return explanation(option.registry.entries[value]) if value in option.registry else ""
+        # Without its formula, which the drawing has: a page without an equation in sight loads nothing to set one.
+        return option.registry.entries[value].summary if value in option.registry else ""
     return option.help or ""
 
 
