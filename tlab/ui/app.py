@@ -22,6 +22,7 @@ from tlab.ui.glossary.terms import all_terms
 from tlab.ui.http_guard import HttpGuard, names_here
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
+from tlab.ui.page import scripts
 from tlab.ui.page.cache import PageCache
 from tlab.ui.page.styles import styles_of
 from tlab.ui.presence import SECONDS_TO_FORGET, Presence
@@ -47,8 +48,9 @@ from tlab.ui.widgets.markup import UI, macros
 # From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
 TABS: list[type[Tab]] = [TrainTab, AttentionTab, InsideTab, GenerateTab, CompareTab, SweepsTab, CodeTab]
 TITLE = "Transformer Intuition Lab"
-HEAD = f"""<div class="tl-head"><h1>{TITLE}</h1>
-<p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.</p></div>"""
+HEAD = f"""<div class="tl-head">{scripts.SKIP}<h1>{TITLE}</h1>
+<p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.
+{scripts.SHORTCUT}</p></div>"""
 MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 
@@ -79,6 +81,7 @@ def build(
             gr.HTML(HEAD, apply_default_css=False)
             scripted_html("glossary/glossary", macros("glossary/view.html").glossary(all_terms()), "glossary")
             link.build_button()
+        gr.HTML(scripts.AWAY, apply_default_css=False)
         link.build_panel()
         reconnect.build()
         with gr.Tabs() as bar:
@@ -87,6 +90,7 @@ def build(
                     tab.build(Page(demo, bar, handle, tabs))
         link.connect(demo)
         reconnect.connect(demo)
+        scripts.connect(demo)
         api.build()
 
     def forget(session: str) -> None:

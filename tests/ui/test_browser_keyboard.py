@@ -1,0 +1,65 @@
+"""The page by keyboard, and a page whose server is away."""
+
+from browsing import choose_preset, set_number, start, wait_for_state
+from support import GRADIO
+
+pytestmark = GRADIO
+
+
+def focused(page) -> str:
+    return page.evaluate("document.activeElement.id")
+
+
+def test_start_is_two_keys_away_and_hands_the_focus_on(visit):
+    page = visit()
+    choose_preset(page, "Tiny and instant")
+    set_number(page, "steps", 20)
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    page.locator("h1").click()
+    page.evaluate("getSelection().removeAllRanges()")
+    page.keyboard.press("Shift+Tab")
+    page.locator(".tl-skip:focus").wait_for()
+    page.keyboard.press("Enter")
+    assert focused(page) == "start"
+    page.keyboard.press("Enter")
+    page.wait_for_function("['pause', 'start', 'reset'].includes(document.activeElement.id)")
+    wait_for_state(page, "done")
+    page.wait_for_function("!document.activeElement.disabled && document.activeElement.closest('.tl-buttons')")
+
+
+def test_control_and_enter_starts_from_a_text_field_and_types_nothing(visit):
+    page = visit()
+    choose_preset(page, "Tiny and instant")
+    assert page.locator(".tl-shortcut").is_visible()
+    set_number(page, "steps", 20)
+    page.locator("#field-seed input").fill("5")
+    page.keyboard.press("Control+Enter")
+    wait_for_state(page, "done")
+    assert page.locator("#field-seed input").input_value() == "5"
+
+
+def test_tab_passes_a_list_without_opening_it(visit):
+    page = visit()
+    field = page.locator("#switch input")
+    options = page.locator("[role=option], ul.options")
+    page.locator("#comparison button").first.focus()
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.activeElement.matches('#switch input')")
+    page.wait_for_timeout(150)  # a list that would open
+    assert options.count() == 0
+    page.keyboard.press("ArrowDown")
+    options.first.wait_for()
+    page.keyboard.press("Tab")
+    options.first.wait_for(state="detached")
+    assert field.input_value() == "Residual"
+
+
+def test_a_page_says_that_the_server_is_away_and_goes_on_by_itself(visit):
+    page = visit()
+    page.context.set_offline(True)
+    page.locator("#server-away").wait_for()
+    page.context.set_offline(False)
+    page.locator("#server-away").wait_for(state="hidden")
+    page.wait_for_selector("#loss-chart canvas")
+    start(page, 20)
+    wait_for_state(page, "done")

@@ -1,0 +1,43 @@
+// The page by keyboard: a way past the drawing, a shortcut to Start, and the focus where the next step is.
+() => {
+  const shown = element => element && element.offsetParent;
+  const usable = element => shown(element) && !element.disabled;
+  const button = name => document.getElementById(name);
+
+  document.addEventListener("click", event => {
+    if (!event.target.closest?.(".tl-skip")) return;
+    const inside = [...document.querySelectorAll("[role=tabpanel] :is(input, textarea, button, [tabindex='0'])")];
+    (usable(button("start")) ? button("start") : inside.find(usable))?.focus();
+  });
+
+  // Gradio opens a list that Tab only passes, and opens it once more when Tab has left it.
+  const passing = ["Tab", "Shift", "Control", "Alt", "Meta"];
+  let last = "";
+  addEventListener("keydown", event => {
+    last = event.key;
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && usable(button("start"))) {
+      event.preventDefault();
+      event.stopPropagation();
+      button("start").click();
+      button("start").focus({ preventScroll: true });
+    } else if (passing.includes(event.key) && event.target.role === "combobox") {
+      event.stopPropagation();
+    }
+  }, true);
+  addEventListener("pointerdown", () => (last = ""), true);
+  document.addEventListener("focusin", event => {
+    if (last !== "Tab" || event.target.role !== "combobox") return;
+    const close = new KeyboardEvent("keydown", { key: "Escape", bubbles: true });
+    requestAnimationFrame(() => event.target.dispatchEvent(close));
+  });
+
+  // A button that was pressed may not be pressed again at once; the focus goes to the one that may.
+  let pressed = null;
+  document.addEventListener("focusin", event => (pressed = event.target.closest(".tl-buttons button")));
+  new MutationObserver(() => {
+    const lost = document.activeElement === document.body || document.activeElement === pressed;
+    if (!pressed?.disabled || !lost) return;
+    const next = ["pause", "start", "step", "reset"].map(button).find(usable);
+    next?.focus({ preventScroll: true });
+  }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["disabled"] });
+}

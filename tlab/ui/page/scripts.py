@@ -1,0 +1,22 @@
+"""What a page does by itself in the browser, in whatever tab its visitor is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from tlab.ui.widgets.component import QUIET
+
+SCRIPTS = Path(__file__).parent
+SKIP = '<button type="button" class="tl-skip">Skip to Start</button>'
+SHORTCUT = '<span class="tl-shortcut"><kbd>Ctrl</kbd> <kbd>Enter</kbd> starts, from wherever you type.</span>'
+AWAY = """<p id="server-away" class="tl-card tl-notice" role="alert" hidden>
+The server does not answer. What you see is the last that came of it. The page looks for the server every two seconds,
+and goes on by itself: there is no need to reload it.</p>"""
+
+
+def connect(demo: gr.Blocks) -> None:
+    """Let the scripts run when the page is there."""
+    for name in ("keyboard", "server_away"):
+        demo.load(None, js=(SCRIPTS / f"{name}.js").read_text("utf-8"), **QUIET)
