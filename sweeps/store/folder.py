@@ -23,7 +23,6 @@ import dataclasses
 import itertools
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -34,14 +33,14 @@ from sweeps.grid.grid import Grid, KnownText, texts_of
 from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import about_corpus, provenance
 from sweeps.store.record import CurveRow, Record
-from tlab.files import write_atomically
+from tlab.files import remove_half_written, write_atomically
 from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
 MANIFEST_FORMAT = "tlab sweep 2"
-TEMPORARY = re.compile(r"\..+\.(json|csv|parquet|html)\.\w{8}")
-"""The name of a file of a sweep while it is written: its own name between a dot and eight characters (`tempfile`)."""
+OWN_FILES = ("*.json", "*.csv", "*.parquet", "*.html")
+"""Whose half-written copies are the sweep's own; other hidden files belong to the user."""
 
 
 def record_path(folder: Path, result_id: str) -> Path:
@@ -192,9 +191,7 @@ class Store:
         )
         try:
             for place in (self.folder, self.folder / CELLS, self.folder / CURVES):
-                for path in place.glob(".*"):
-                    if TEMPORARY.fullmatch(path.name):  # other hidden files belong to the user
-                        path.unlink()
+                remove_half_written(place, *OWN_FILES)
             write_atomically(self.folder / MANIFEST, json.dumps(self.manifest, indent=1).encode())
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error

@@ -84,7 +84,8 @@ def save_config(folder: Path, trainer: Trainer) -> None:
 
     What a session that was killed left half-written is removed.
     """
-    remove_half_written(folder, (CONFIG_NAME, METRICS_NAME, FILE_NAME))
+    for place in (folder, *folder.glob(f"{SNAPSHOTS_NAME}/*")):
+        remove_half_written(place, CONFIG_NAME, METRICS_NAME, FILE_NAME)
     compute = trainer.compute
     session = {"first_step": trainer.step + 1, **environment(compute.threads or 1), **compute.to_json()}
     content = {

@@ -1,0 +1,102 @@
+"""Files: written whole or not at all, by whoever lives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tlab.files
+from tlab.files import remove_half_written, replaced, write_atomically
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "table[1].csv"
+
+
+def killed_while_writing(path):
+    """What a process leaves that ends in the middle of a write."""
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom tlab.files import replaced\n"
+        "with replaced(Path(sys.argv[1])) as file:\n    file.write(b'half')\n    file.flush()\n    os._exit(9)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", program, str(path)], env=environment).returncode == 9
+    (left,) = path.parent.glob(".*")
+    return left
+
+
+# --- half-written files ---
+
+
+def test_whoever_writes_a_file_next_removes_what_a_killed_process_left_of_it(path):
+    left = killed_while_writing(path)
+    other = path.with_name(f".other.csv.{left.name[-8:]}")
+    other.write_text("of another file")
+    write_atomically(path, b"whole")
+    assert sorted(path.parent.iterdir()) == sorted([other, path]) and path.read_bytes() == b"whole"
+
+
+def test_a_file_that_somebody_is_writing_is_left_alone(path):
+    with replaced(path) as first:
+        first.write(b"first")
+        remove_half_written(path.parent, "*")
+        write_atomically(path, b"second")
+        assert os.path.exists(first.name) and path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_was_taken_for_left_over_before_it_was_locked_is_made_again(path, monkeypatch):
+    lock, taken = tlab.files.fcntl.flock, []
+
+    def taken_once(file, how):
+        if not taken:
+            taken.append(file.name)
+            os.unlink(file.name)
+        lock(file, how)
+
+    monkeypatch.setattr(tlab.files.fcntl, "flock", taken_once)
+    write_atomically(path, b"whole")
+    assert path.read_bytes() == b"whole" and len(taken) == 1
+
+
+def test_where_files_cannot_be_locked_they_are_written_and_nothing_is_removed(path, monkeypatch):
+    left = path.with_name(f".{path.name}.abcdefgh")
+    left.touch()
+
+    def no_locks(file, how):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(tlab.files.fcntl, "flock", no_locks)
+    write_atomically(path, b"whole")
+    assert path.read_bytes() == b"whole" and left.exists()
+
+
+def test_where_an_open_file_cannot_be_replaced_it_is_closed_before(path, monkeypatch):
+    path.with_name(f".{path.name}.abcdefgh").touch()
+    replace = os.replace
+
+    def windows(source, target):
+        assert file.closed
+        replace(source, target)
+
+    monkeypatch.setattr(tlab.files, "fcntl", None)
+    monkeypatch.setattr(os, "replace", windows)
+    with replaced(path) as file:
+        file.write(b"whole")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(path):
+    path.write_bytes(b"old")
+
+    def interrupted():
+        with replaced(path) as file:
+            file.write(b"new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
