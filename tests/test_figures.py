@@ -120,6 +120,14 @@ def test_one_seed_alone_has_no_band():
     assert not comparison_figure(rows(seeds=(0,))).axes[0].collections
 
 
+def test_the_same_figure_is_the_same_file(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        save_figure(loss_figure(run(falling(4, 2))), tmp_path / name / "loss")
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"first/loss.{kind}").read_bytes() == (tmp_path / f"second/loss.{kind}").read_bytes()
+
+
 def test_no_two_curves_look_the_same():
     labels = [f"curve {i}" for i in range(2 * len(PALETTE))]
     lines = comparison_figure(rows(labels=labels)).axes[0].lines

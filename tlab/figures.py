@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from tlab.files import replaced
 from tlab.training.records import StepRecord
 from tlab.types import Array
 
@@ -33,6 +35,9 @@ LOSS_LABEL = "loss (nats per token)"
 LOG_RATIO = 8.0  # losses that differ by more than this are drawn on a logarithmic axis
 MAX_NAMES_BELOW = 20  # each other, in a legend beside the axes
 DOTS_PER_INCH = 150
+PICTURE_KINDS = ("png", "svg")
+SAME_IDS: Any = {"svg.hashsalt": "tlab"}
+"""Settings with which the ids in an SVG are those of its content, instead of random ones."""
 
 
 # --- training ---
@@ -229,9 +234,11 @@ def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     `path` is "loss.png" or "loss.svg" for the one, "loss" for both. Its folder must exist.
     """
     path = Path(path)
-    files = [path] if path.suffix else [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
-    for file in files:
-        # Without a date, the same figure is the same picture today and tomorrow.
-        metadata = {"Date": None} if file.suffix == ".svg" else None
-        figure.savefig(file, dpi=DOTS_PER_INCH, metadata=metadata)
+    files = [path] if path.suffix else [path.with_name(f"{path.name}.{kind}") for kind in PICTURE_KINDS]
+    for file in reversed(files):  # where the first one is, all are
+        # Without a date and with the same ids, the same figure is the same picture today and tomorrow.
+        kind = file.suffix[1:]
+        metadata = {"Date": None} if kind == "svg" else None
+        with replaced(file) as picture, rc_context(SAME_IDS):
+            figure.savefig(picture, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
     return files

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from sweeps.grid.fields import REPLICATE
@@ -23,6 +24,7 @@ from sweeps.report.effect_figures import (
 from sweeps.report.run_figures import final_losses_figure, learning_curves_figure
 from sweeps.results.labels import axis_name
 from sweeps.results.table import UNCOMPARED
+from tlab.figures import SAME_IDS
 
 MAX_PAIRS = 6  # of axes whose interaction is drawn; all are tested
 MAX_SVG_BYTES = 300_000  # a figure with more strokes than that is smaller as PNG
@@ -63,7 +65,8 @@ class ReportFigure:
 
 def saved(figure: Figure, **options: object) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, transparent=True, **options)
+    with rc_context(SAME_IDS):
+        figure.savefig(content, transparent=True, **options)
     return content.getvalue()
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tlab.cost import num_parameters
+from tlab.figures import PICTURE_KINDS
 from tlab.inside.layers import LayerInsight
 from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
@@ -44,11 +45,11 @@ REPEAT_SHA256 = {
 MAX_SAMPLE = 10_000  # characters; a sample has a few hundred
 SIDE_FILES = (
     write_zip.CONFIG, write_zip.METRICS, write_zip.INSIDE, FILE_NAME,
-    *(f"loss.{kind}" for kind in write_zip.PICTURE_KINDS),
+    *(f"loss.{kind}" for kind in PICTURE_KINDS),
 )  # fmt: skip
 KNOWN = {
     write_zip.README, write_zip.RUN, write_zip.REPEAT, write_zip.TEXT,
-    *(f"comparison.{kind}" for kind in write_zip.PICTURE_KINDS),
+    *(f"comparison.{kind}" for kind in PICTURE_KINDS),
     *(f"{folder}/{name}" for folder in write_zip.FOLDERS for name in ("", *SIDE_FILES)),
 }  # fmt: skip
 DAMAGE = (

@@ -40,7 +40,6 @@ RUN, README, REPEAT, TEXT, CONFIG, METRICS, INSIDE = (
     "run.json", "README.txt", "repeat.py", "text.txt", "config.json", "metrics.csv", "inside.json"
 )  # fmt: skip
 FOLDERS = "AB"
-PICTURE_KINDS = ("png", "svg")
 DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # a run's files do not change with the hour of their export
 
 
