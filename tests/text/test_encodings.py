@@ -51,11 +51,12 @@ def test_plain_letters_are_called_utf_8():
     [
         (gzip.compress(b"text"), r"is packed \(gzip\); unpack it first"),
         (zipped(), r"is packed \(zip\); unpack it first"),
+        (b"%PDF-1.7\n" + b"text " * 99, "is a PDF; save it as plain text"),
         (b"ab\0cd", "contains null bytes, so it is not text"),
         (random.Random(0).randbytes(3000), "is not text in any known encoding"),
         (b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(3000), "is not text in any known encoding"),
     ],
-    ids=["gzip", "zip", "null", "noise", "picture"],
+    ids=["gzip", "zip", "pdf", "null", "noise", "picture"],
 )
 def test_what_is_no_text_is_refused_in_words(content, words):
     with pytest.raises(ValueError, match=words):

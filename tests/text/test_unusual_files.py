@@ -1,6 +1,8 @@
 """Text files as they come: packed, half-encoded, from other systems, folders, pipes; each is read or told in words."""
 
+import bz2
 import gzip
+import lzma
 import os
 import threading
 import zipfile
@@ -68,6 +70,21 @@ def test_a_packed_file_is_to_be_unpacked():
         archive.writestr("mine.txt", TEXT)
     assert "is packed (gzip); unpack it first" in message_of("mine.txt.gz")
     assert "is packed (zip); unpack it first" in message_of("mine.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (bz2.compress(TEXT.encode()), "packed (bzip2); unpack it first"),
+        (lzma.compress(TEXT.encode()), "packed (xz); unpack it first"),
+        (b"%PDF-1.7\n" + TEXT.encode(), "a PDF; save it as plain text"),
+        (b"{\\rtf1\\ansi " + TEXT.encode(), "a document in Rich Text Format; save it as plain text"),
+    ],
+    ids=["bzip2", "xz", "pdf", "rtf"],
+)
+def test_a_file_that_is_no_plain_text_is_called_what_it_is(content, told):
+    Path("mine.txt").write_bytes(content)
+    assert f"mine.txt is {told}" in message_of("mine.txt")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tlab.registry import Registry, UnknownKeyError
-from tlab.text.encodings import packed_kind
+from tlab.text.encodings import other_kind
 from tlab.text.tokenizers import TOKENIZERS, Tokenizer, utf8
 
 CORPORA: Registry[type[TextSource]] = Registry("corpus")
@@ -172,9 +172,9 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}; allowed is a readable text file") from error
-    kind = packed_kind(content)
+    kind = other_kind(content)
     if kind:
-        raise CorpusError(f"{path} is packed ({kind}); unpack it first")
+        raise CorpusError(f"{path} is {kind}")
     try:
         text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
