@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from support import all_combinations, tiny
-from tlab import ComputeConfig, ModelConfig, Transformer
+from tlab import ComputeConfig, ModelConfig, Transformer, cost
 from tlab.cost import (
     activation_bytes_by_part,
     flops_by_part,
@@ -88,6 +88,24 @@ def test_the_closed_form_of_what_a_step_keeps_is_on_the_safe_side(sizes, switche
 def test_the_rough_count_of_a_forward_pass_is_near_the_exact_one(config):
     config = dataclasses.replace(config, hidden_dim=48, context_length=32)
     assert rough_forward_flops(config, 2) == pytest.approx(total(flops_by_part(config, 2), "forward"), rel=0.1)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("size", ["hidden_dim", "context_length"])
+def test_what_is_made_to_be_measured_stays_near_its_limit_however_large_the_model(config, size, monkeypatch):
+    monkeypatch.setattr(cost, "MAX_MEASURED", 2**17)
+    sizes = [24 * 2**k for k in range(12)]
+    for value in sizes:
+        config = dataclasses.replace(config, **{size: value})
+        tracemalloc.start()
+        try:
+            rows = activation_bytes_by_part(config, 4)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        # Weights are drawn in float64, and a pass holds more for a moment than it leaves.
+        assert most < 4 * cost.BYTES * 2**17
+    assert [row.part for row in rows] == ["activations, estimated"]
 
 
 def test_parts_without_parameters_are_not_listed():

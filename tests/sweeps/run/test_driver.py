@@ -357,6 +357,22 @@ def test_a_cell_that_hangs_in_a_step_is_a_timeout_and_the_sweep_goes_on(small, f
     assert [(row["activation"], row["status"]) for row in rows_of(folder)] == [("hangs", "timeout"), ("gelu", "ok")]
 
 
+def test_a_cell_that_hangs_where_no_exception_comes_through_is_a_timeout(small, folder, register):
+    class Called(Identity):
+        """Hangs in a function that C calls, where Python drops every exception."""
+
+        def forward(self, x):
+            def hang():
+                while True:
+                    pass
+
+            ctypes.CFUNCTYPE(None)(hang)()
+
+    register(ACTIVATIONS, "called", Called)
+    run_sweep(small(activation=("called", "gelu")), Store(folder), Execution(jobs=2, timeout=0.5))
+    assert [(row["activation"], row["status"]) for row in rows_of(folder)] == [("called", "timeout"), ("gelu", "ok")]
+
+
 def test_a_cell_that_hangs_and_lets_no_other_thread_run_is_ended_as_well(small, folder, register):
     class Holds(Identity):
         """Never comes back, and keeps Python's lock."""
