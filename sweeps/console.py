@@ -17,6 +17,7 @@ from sweeps.run.plan import CostEstimate, SweepPlan
 from sweeps.store.folder import Store
 from sweeps.store.lock import holder_of
 from sweeps.store.record import FAILURES, STATUSES
+from tlab.files import damaged_files
 from tlab.wording import duration, several
 
 MAX_LISTED = 20  # of configurations, or of failures; all are in cells.csv
@@ -67,6 +68,11 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
     if holder := holder_of(store.folder):
         begun = len(store.started())
         lines.append(f"process {holder['pid']} on {holder['host']} is running, with {several(begun, 'cell')} in flight")
+    if damaged := damaged_files(store.folder):
+        lines.append(
+            f"damaged or changed since written: {', '.join(sorted(damaged))}; "
+            f"written again by python -m sweeps report {shlex.quote(str(store.folder))}"
+        )
     fields = (*differing_fields(plan.cells, [axis for grid in plan.grids for axis in grid.axes]), REPLICATE)
     failed = {cell_id for cell_id, record in records.items() if record.status in FAILURES}
     wrong = [cell for cell in plan.cells if not cell.alias_of and cell.cell_id in failed]

@@ -1,6 +1,7 @@
-"""Files: written whole or not at all, by whoever lives."""
+"""Files: written whole or not at all, by whoever lives; and known again by their checksums."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,17 @@ from pathlib import Path
 import pytest
 
 import tlab.files
-from tlab.files import remove_half_written, replaced, write_atomically
+from tlab.files import (
+    SUMS_NAME,
+    DamagedFileError,
+    check_file,
+    damaged_files,
+    read_checksums,
+    remove_half_written,
+    replaced,
+    with_checksums,
+    write_atomically,
+)
 
 
 @pytest.fixture
@@ -100,3 +111,60 @@ def test_an_error_leaves_the_old_file_and_nothing_else(path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
+
+
+# --- checksums ---
+
+
+@pytest.fixture
+def summed(tmp_path):
+    with with_checksums(tmp_path, ["a.csv", "b/c.png", "never.csv"]):
+        (tmp_path / "a.csv").write_bytes(b"1,2\n")
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b/c.png").write_bytes(b"picture")
+    return tmp_path
+
+
+def test_a_changed_byte_is_found_and_what_has_no_checksum_is_taken_as_it_is(summed):
+    assert sorted(read_checksums(summed)) == ["a.csv", "b/c.png"] and damaged_files(summed) == []
+    check_file(summed / "a.csv")
+    (summed / "a.csv").write_bytes(b"1,3\n")
+    (summed / "own.csv").write_bytes(b"1,3\n")
+    with pytest.raises(DamagedFileError, match=SUMS_NAME):
+        check_file(summed / "a.csv")
+    check_file(summed / "own.csv")
+    assert damaged_files(summed) == ["a.csv"]
+
+
+def test_a_file_that_was_removed_is_not_damaged(summed):
+    (summed / "a.csv").unlink()
+    assert damaged_files(summed) == []
+
+
+def test_no_checksum_outlives_the_writer_that_was_to_renew_it(summed):
+    def failing():
+        with with_checksums(summed, ["a.csv"]):
+            (summed / "a.csv").write_bytes(b"new\n")
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        failing()
+    assert sorted(read_checksums(summed)) == ["b/c.png"]
+    check_file(summed / "a.csv")
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
+def test_the_checksums_are_those_of_sha256sum(summed):
+    words = ["sha256sum", "--check", "--quiet", SUMS_NAME]
+    assert subprocess.run(words, cwd=summed).returncode == 0
+    (summed / "b/c.png").write_bytes(b"pictures")
+    assert subprocess.run(words, cwd=summed, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no checksum at all", b"\xff\xfe  a.csv\n"])
+def test_damaged_checksums_are_no_reason_to_stop(summed, content):
+    (summed / SUMS_NAME).write_bytes(content)
+    read_checksums(summed)
+    with with_checksums(summed, ["a.csv"]):
+        (summed / "a.csv").write_bytes(b"new\n")
+    check_file(summed / "a.csv")

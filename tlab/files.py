@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and tables as text for them."""
+"""Files that are written whole or not at all, checksums that lie beside them, and tables as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 import glob
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,13 @@ except ImportError:  # Windows, where a file that is open can be neither removed
     fcntl = None
 
 RANDOM_LETTERS = 8  # that `tempfile` puts at the end of a name
+SUMS_NAME = "SHA256SUMS"
+"""Checksums of files beside it, in the form that `sha256sum --check` reads."""
+READ_AT_ONCE = 1 << 20
+
+
+class DamagedFileError(ValueError):
+    """A file whose content is not what was written."""
 
 
 # --- whole files ---
@@ -80,6 +87,66 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary file beside `path`, and put it in its place only when it is whole and on the disk."""
     with replaced(path) as file:
         file.write(content)
+
+
+# --- checksums ---
+
+
+@contextmanager
+def with_checksums(folder: Path, names: Collection[str]) -> Iterator[None]:
+    """Write files of `folder` inside; those of `names` that are there afterwards get a checksum in SHA256SUMS.
+
+    In between they have none, so a process that is killed leaves no file beside the checksum of another one.
+    """
+    others = {name: checksum for name, checksum in read_checksums(folder).items() if name not in names}
+    if (folder / SUMS_NAME).exists():
+        write_checksums(folder, others)
+    yield
+    write_checksums(folder, others | {name: file_sha256(folder / name) for name in names if (folder / name).is_file()})
+
+
+def write_checksums(folder: Path, checksums: dict[str, str]) -> None:
+    """Write SHA256SUMS."""
+    lines = [f"{checksum}  {name}\n" for name, checksum in sorted(checksums.items())]
+    write_atomically(folder / SUMS_NAME, "".join(lines).encode())
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Name of a file -> the sha256 of what was written; nothing of a folder of an early version."""
+    try:
+        lines = (folder / SUMS_NAME).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return {}
+    return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that has a checksum beside it, and another content.
+
+    Raises:
+        DamagedFileError: it has.
+        OSError: it cannot be read.
+    """
+    written = read_checksums(path.parent).get(path.name)
+    if written is not None and file_sha256(path) != written:
+        raise DamagedFileError(f"it was damaged or changed since it was written: its sha256 is not that in {SUMS_NAME}")
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """The names of the files that are not what was written."""
+    written = read_checksums(folder)
+    return [name for name in written if (folder / name).is_file() and file_sha256(folder / name) != written[name]]
+
+
+def file_sha256(path: Path) -> str:
+    """Read a part at a time: curves may not fit into memory."""
+    import hashlib  # a twentieth of the time that `import tlab` takes
+
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(READ_AT_ONCE):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 # --- tables ---

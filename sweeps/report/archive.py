@@ -15,7 +15,7 @@ from sweeps.results.read import read_table
 from sweeps.results.write import cells_text
 from sweeps.run.driver import SweepResult, write_tables
 from sweeps.run.plan import make_plan
-from sweeps.store.folder import CELLS, CURVES, LOG, MANIFEST, STARTED, Store, StoreError, curve_path
+from sweeps.store.folder import CELLS, CURVES, LOG, STARTED, Store, StoreError, curve_path, write_manifest
 from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import CurveRow
@@ -41,7 +41,7 @@ def export(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]:
     with TemporaryDirectory() as place:  # the sweep's own folder may be one that can only be read
         made = Path(place)
         result = refresh(store, made)
-        (made / MANIFEST).write_text(json.dumps(without_folders(store.manifest), indent=1), "utf-8")
+        write_manifest(made, without_folders(store.manifest))
         write_report(made)
         files = {**exported_files(store.folder), **exported_files(made)}
         if to.suffix != ".zip":

@@ -31,8 +31,8 @@ from sweeps.report.sentences import (
 from sweeps.report.setup_sections import aliased, cell_name, failed_rows, setup_section, shared_sentences
 from sweeps.results.labels import configuration_name, verdict_name
 from sweeps.results.read import read_curves, read_manifest, read_table
-from tlab.figures import save_figure
-from tlab.files import write_atomically
+from tlab.figures import PICTURE_KINDS, save_figure
+from tlab.files import with_checksums, write_atomically
 from tlab.judging.few_seeds import ALPHA, MARGIN
 from tlab.ui.widgets.markup import template_environment
 from tlab.wording import several
@@ -61,14 +61,15 @@ def write_report(folder: str | os.PathLike[str], *, margin: float = MARGIN) -> P
     folder = Path(folder)
     analysis = Analysis(read_table(folder), read_curves(folder), read_manifest(folder), margin)
     figures = list(report_figures(analysis))
+    pictures = [f"{FIGURES}/{one.name}.{kind}" for one in figures for kind in PICTURE_KINDS]
     (folder / FIGURES).mkdir(exist_ok=True)
-    for one in figures:
-        save_figure(one.figure, folder / FIGURES / one.name)
-    frame = comparison_frame([*analysis.comparisons, *analysis.interactions])
-    write_atomically(folder / COMPARISONS_TABLE, frame.to_csv(index=False).encode())
-    path = folder / REPORT
-    write_atomically(path, report_html(analysis, figures).encode())
-    return path
+    with with_checksums(folder, [REPORT, COMPARISONS_TABLE, *pictures]):
+        for one in figures:
+            save_figure(one.figure, folder / FIGURES / one.name)
+        frame = comparison_frame([*analysis.comparisons, *analysis.interactions])
+        write_atomically(folder / COMPARISONS_TABLE, frame.to_csv(index=False).encode())
+        write_atomically(folder / REPORT, report_html(analysis, figures).encode())
+    return folder / REPORT
 
 
 def report_html(analysis: Analysis, figures: Sequence[ReportFigure]) -> str:

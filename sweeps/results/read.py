@@ -19,8 +19,10 @@ from sweeps.results.table import Table
 from sweeps.store.folder import MANIFEST, StoreError
 from sweeps.store.record import Record
 from tlab.config import field_types, type_alternatives
+from tlab.files import check_file
 
 RECORD_TYPES = {column: type_alternatives(kind)[0] for column, kind in field_types(Record).items()}
+CELLS_TABLE = "cells.csv"
 ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole
 MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long
 
@@ -32,24 +34,56 @@ def read_table(folder: str | os.PathLike[str]) -> Table:
     """What cells.csv holds, every value with the type of its field.
 
     Raises:
-        StoreError: there is no such table, or it was not written by this lab.
+        StoreError: there is no such table, it was not written by this lab, or it was changed since.
     """
-    path = Path(folder) / "cells.csv"
-    csv.field_size_limit(MAX_FIELD_SIZE)
+    path = Path(folder) / CELLS_TABLE
+    check_written(path)
+    columns, texts = cells_as_text(folder)
+    axes = tuple(column for column in columns if column in sweepable() and column != REPLICATE)
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            axes = tuple(column for column in columns if column in sweepable() and column != REPLICATE)
-            rows = [{column: value_of(column, text, axes) for column, text in row.items()} for row in reader]
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing; `python -m sweeps run ... --out {folder}` writes it") from error
-    except (OSError, ValueError, csv.Error) as error:
-        raise StoreError(f"{path} cannot be read: {error}; run the sweep's command again, which rewrites it") from error
+        rows = [{column: value_of(column, text, axes) for column, text in row.items()} for row in texts]
+    except ValueError as error:
+        raise unreadable(path, error) from error
     missing = {"cell_id", "alias_of", "status", REPLICATE, "val_loss"}.difference(columns)
     if missing:
         raise StoreError(f"{path} is not the table of a sweep: it has no column {', '.join(sorted(missing))}")
     return Table(axes, rows)
+
+
+def cells_as_text(folder: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of cells.csv, and its rows as text.
+
+    Raises:
+        StoreError: there is no such table, or it cannot be read.
+    """
+    path = Path(folder) / CELLS_TABLE
+    csv.field_size_limit(MAX_FIELD_SIZE)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or ()), list(reader)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing; `python -m sweeps run ... --out {folder}` writes it") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise unreadable(path, error) from error
+
+
+def check_written(path: Path) -> None:
+    """Refuse a table that is not what was written.
+
+    Raises:
+        StoreError: it is not.
+    """
+    try:
+        check_file(path)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path} cannot be read: {error}; run the sweep's command again, which rewrites it")
 
 
 def value_of(column: str, text: str | None, axes: tuple[str, ...]) -> Any:
@@ -74,6 +108,7 @@ def read_curves(folder: str | os.PathLike[str]) -> CurvesByCell:
 
 def curve_parts(path: Path) -> Iterator[pd.DataFrame]:
     """The rows of curves.csv, some at a time; what is not finite is left out."""
+    check_written(path)
     try:
         kinds = {"cell_id": str, "split": str, "metric": str, "step": int, "value": float}
         with pd.read_csv(path, dtype=kinds, chunksize=ROWS_AT_ONCE) as reader:  # pyright: ignore[reportArgumentType]
@@ -82,7 +117,7 @@ def curve_parts(path: Path) -> Iterator[pd.DataFrame]:
     except FileNotFoundError:
         return
     except (ValueError, KeyError) as error:
-        raise StoreError(f"{path} cannot be read: {error}; run the sweep's command again, which rewrites it") from error
+        raise unreadable(path, error) from error
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Mapping[str, Any]:

@@ -18,15 +18,12 @@ from sweeps.store.record import CurveRow
 from tlab.files import replaced, write_atomically
 
 CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written
-
-
-TABLES = ("cells", "summary", "effects", "curves")
+TABLE_NAMES = [f"{name}.{kind}" for name in ("cells", "summary", "effects", "curves") for kind in ("csv", "parquet")]
 
 
 def table_files(folder: Path) -> list[Path]:
     """The tables that are in a folder."""
-    paths = [folder / f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")]
-    return [path for path in paths if path.exists()]
+    return [folder / name for name in TABLE_NAMES if (folder / name).exists()]
 
 
 def write_cells(folder: Path, table: Table) -> None:

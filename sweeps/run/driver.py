@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 from sweeps.grid.cell_id import Cell, foreign_parts
 from sweeps.grid.fields import REPLICATE, GridError
 from sweeps.grid.grid import Grid
-from sweeps.results.read import read_table
+from sweeps.results.read import cells_as_text, check_written
 from sweeps.results.table import Table, differing_fields, table_of
-from sweeps.results.write import table_files, write_cells, write_curves, write_effects, write_summary
+from sweeps.results.write import TABLE_NAMES, table_files, write_cells, write_curves, write_effects, write_summary
 from sweeps.run.backends import BACKENDS, BackendError, Corpora, RunTasks, WorkerDied
 from sweeps.run.plan import SweepPlan, make_plan, work_of
 from sweeps.run.progress import Progress
@@ -43,6 +43,7 @@ from sweeps.store.lock import driver_file, locked
 from sweeps.store.provenance import changed_since, source_hash
 from sweeps.store.record import FAILURES, KILLED, Record, lost_record
 from tlab.cli.terminal import END_SIGNALS
+from tlab.files import with_checksums
 from tlab.wording import did_you_mean, several
 
 ATTEMPTS = 3  # of a cell whose process dies
@@ -190,22 +191,24 @@ def write_tables(
         )
         if folder != store.folder:
             for path in table_files(store.folder):
+                check_written(path)
                 shutil.copyfile(path, folder / path.name)
         return SweepResult(plan, table, missing, interrupted, problem, tables_kept)
     try:
-        write_cells(folder, table)
-        write_summary(folder, table)
-        write_effects(folder, table)
-        write_curves(folder, [curve_path(store.folder, result_id) for result_id in records])
+        with with_checksums(folder, TABLE_NAMES):
+            write_cells(folder, table)
+            write_summary(folder, table)
+            write_effects(folder, table)
+            write_curves(folder, [curve_path(store.folder, result_id) for result_id in records])
     except OSError as error:
         problem = problem or f"the tables could not be written: {error}"
     return SweepResult(plan, table, missing, interrupted, problem)
 
 
 def rows_in(folder: Path) -> int:
-    """How many cells the folder's table holds; 0 where there is none that can be read."""
+    """How many cells the folder's table holds, damaged or not; 0 where there is none that can be read."""
     try:
-        return len(read_table(folder).rows)
+        return len(cells_as_text(folder)[1])
     except StoreError:
         return 0
 

@@ -33,13 +33,13 @@ from sweeps.grid.grid import Grid, KnownText, texts_of
 from sweeps.store.lock import DRIVER, LOCK
 from sweeps.store.provenance import about_corpus, provenance
 from sweeps.store.record import CurveRow, Record
-from tlab.files import remove_half_written, write_atomically
+from tlab.files import SUMS_NAME, check_file, remove_half_written, with_checksums, write_atomically
 from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
 MANIFEST_FORMAT = "tlab sweep 2"
-OWN_FILES = ("*.json", "*.csv", "*.parquet", "*.html")
+OWN_FILES = ("*.json", "*.csv", "*.parquet", "*.html", SUMS_NAME)
 """Whose half-written copies are the sweep's own; other hidden files belong to the user."""
 
 
@@ -86,6 +86,11 @@ def remove_mark(folder: Path, result_id: str) -> None:
         mark_path(folder, result_id).unlink()
 
 
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    with with_checksums(folder, [MANIFEST]):
+        write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
 class StoreError(ValueError):
     """A folder that cannot hold this sweep; the message says why and what to do."""
 
@@ -122,14 +127,16 @@ class Store:
         if not path.exists():
             return {"format": MANIFEST_FORMAT, "schema": SCHEMA, "grids": [], "runs": []}
         try:
+            check_file(path)
             content = json.loads(path.read_bytes())
             found = content["format"]
             [Grid.from_json(grid) for grid in content["grids"]]
             [run["began"] for run in content["runs"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{path} is damaged or does not belong to a sweep: {error}. The results beside it are not touched; "
-                f"put an intact {MANIFEST} there, or choose another folder"
+                f"{path} is damaged or does not belong to a sweep: {error}. The results beside it are not touched: "
+                f"put an intact {MANIFEST} there; or move {CELLS} and {CURVES} into a new folder, and name that one "
+                "with --out in the command that began the sweep, which finds them"
             ) from error
         if found != MANIFEST_FORMAT:
             raise StoreError(
@@ -192,7 +199,7 @@ class Store:
         try:
             for place in (self.folder, self.folder / CELLS, self.folder / CURVES):
                 remove_half_written(place, *OWN_FILES)
-            write_atomically(self.folder / MANIFEST, json.dumps(self.manifest, indent=1).encode())
+            write_manifest(self.folder, self.manifest)
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error
         return before

@@ -65,7 +65,10 @@ def holder_of(folder: Path) -> dict[str, Any]:
 
 
 def read_driver(folder: Path) -> dict[str, Any]:
-    return json.loads(driver_file(folder) or b"{}")
+    try:
+        return dict(json.loads(driver_file(folder)))
+    except (ValueError, TypeError):  # it is not there, or damaged
+        return {}
 
 
 def driver_file(folder: Path) -> bytes:

@@ -11,7 +11,7 @@ from sweeps.__main__ import main
 from sweeps.grid.cell_id import identify_settings
 from sweeps.report.archive import export
 from sweeps.run.plan import make_plan
-from sweeps.store.folder import CELLS, Store, add_record, read_record
+from sweeps.store.folder import CELLS, Store, add_record, read_record, write_manifest
 from sweeps.store.record import Record
 
 TABLES = [f"{name}.csv" for name in ("cells", "curves", "summary", "effects")]
@@ -87,7 +87,7 @@ def test_the_pythons_are_named_where_their_documentation_differs(words, folder, 
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["runs"][0]["python"] = "3.1.4"
     manifest["runs"][0]["corpora"][0]["sha256"] = "0" * 64
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder, manifest)
     capsys.readouterr()
     assert main(["run", *words, "--out", str(folder)]) == 2
     assert "000000000000, Python 3.1.4; now" in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_the_pythons_are_named_where_their_documentation_differs(words, folder, 
 def test_a_manifest_of_0_1_does_not_say_which_text_is_which_and_is_read(swept, tmp_path):
     manifest = json.loads((swept / "manifest.json").read_text())
     del manifest["runs"][0]["corpora"][0]["corpus"]
-    (swept / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(swept, manifest)
     (tmp_path / "verse.txt").unlink()
     assert not make_plan(None, Store(swept)).missing
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tlab.config import options
+from tlab.files import check_file
 from tlab.judging.few_seeds import ALPHA, Estimate, far_from_others, holm, interval_p
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.settings.fields import config_of, field_label, field_names, format_value
@@ -218,6 +219,7 @@ def read_csv(folder: Folder, name: str, needed: dict[str, bool]) -> pd.DataFrame
     if isinstance(path, Path) and path.stat().st_size > MAX_TABLE_BYTES:
         raise ResultsError(f"{name} has more than {MAX_TABLE_BYTES // 2**20} MB, too much for a page.")
     try:
+        refuse_damaged(path)
         with path.open("r", encoding="utf-8") as file:
             # "none" and "None" are names here, and nothing but an empty field is missing.
             table = pd.read_csv(file, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False)
@@ -232,6 +234,12 @@ def read_csv(folder: Folder, name: str, needed: dict[str, bool]) -> pd.DataFrame
         except (ValueError, TypeError, OverflowError):
             raise ResultsError(f"{name} is damaged: its column {column} holds what is no number.") from None
     return table
+
+
+def refuse_damaged(path: Folder) -> None:
+    """Refuse a file that is not what was written; in a zip each has a checksum of the zip's own."""
+    if isinstance(path, Path):
+        check_file(path)
 
 
 def read_effects(folder: Folder) -> pd.DataFrame | None:
@@ -249,6 +257,7 @@ def fixed_settings(folder: Folder) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
+        refuse_damaged(path)
         with path.open("r", encoding="utf-8") as file:
             grids = [grid["values"] for grid in json.load(file)["grids"]]
         values: dict[str, list[Any]] = {}
