@@ -117,7 +117,7 @@ def values_from_file(name: str) -> Values:
             f"{name!r} is neither a preset nor a file; presets are {', '.join(GRID_PRESETS)}."
             f"{did_you_mean(name, GRID_PRESETS)} A file is named by its path, such as my_sweep.toml"
         ) from None
-    except (OSError, ValueError) as error:  # TOML's and UTF-8's errors are both ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are both ValueErrors
         raise GridError(f"{name} cannot be read as TOML: {error}") from error
     for key in content:
         if key not in FILE_KEYS:

@@ -101,6 +101,12 @@ def test_a_grid_is_read_with_the_mark_that_some_editors_put_first():
     assert parse_grid(base="grid.toml").axes == ("norm",)
 
 
+def test_a_grid_that_is_nested_without_end_is_told(capsys):
+    Path("deep.toml").write_text("axes = " + "[" * 5000)
+    assert sweeps.__main__.main(["plan", "deep.toml"]) == 2
+    assert "deep.toml cannot be read as TOML" in capsys.readouterr().err
+
+
 def test_named_seeds_are_told_where_they_belong(capsys):
     Path("grid.toml").write_text("seeds = [1, 5, 9]\n")
     assert sweeps.__main__.main(["plan", "grid.toml"]) == 2
