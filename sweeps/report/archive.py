@@ -50,9 +50,10 @@ def export(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]:
                 shutil.copyfile(path, to / name)
             return to, result
         to.parent.mkdir(parents=True, exist_ok=True)
+        inside = Path(store.folder.name.encode("utf-8", "replace").decode())  # a zip's names are UTF-8, a folder's any
         with replaced(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, path in sorted(files.items()):
-                archive.write(path, Path(store.folder.name) / name)
+                archive.write(path, inside / name)
     return to, result
 
 

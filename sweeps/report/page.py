@@ -68,7 +68,7 @@ def write_report(folder: str | os.PathLike[str], *, margin: float = MARGIN) -> P
             save_figure(one.figure, folder / FIGURES / one.name)
         frame = comparison_frame([*analysis.comparisons, *analysis.interactions])
         write_atomically(folder / COMPARISONS_TABLE, frame.to_csv(index=False).encode())
-        write_atomically(folder / REPORT, report_html(analysis, figures).encode())
+        write_atomically(folder / REPORT, report_html(analysis, figures).encode("utf-8", "replace"))
     return folder / REPORT
 
 

@@ -58,7 +58,11 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
     with replaced(folder / "curves.parquet") as file, pyarrow.parquet.ParquetWriter(file, schema) as parquet:
         if os.path.getsize(folder / "curves.csv") > len(",".join(CurveRow._fields)) + 1:
             kinds = pyarrow.csv.ConvertOptions(column_types=columns)
-            with pyarrow.csv.open_csv(folder / "curves.csv", read_options=reading, convert_options=kinds) as batches:
+            # Opened here, as pyarrow opens no file in a folder whose name is not UTF-8.
+            with (
+                open(folder / "curves.csv", "rb") as content,
+                pyarrow.csv.open_csv(content, read_options=reading, convert_options=kinds) as batches,
+            ):
                 for batch in batches:
                     parquet.write_batch(batch)
 

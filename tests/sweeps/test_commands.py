@@ -213,6 +213,16 @@ def test_a_folder_without_a_sweep_is_exit_2(tmp_path, capsys, command):
 # ------------------------------------------------------------------------------------------------ export
 
 
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="a system whose names are all UTF-8")
+def test_a_folder_whose_name_is_not_utf_8_holds_a_sweep_as_any_other(words, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    assert main(["run", *words, "--seeds", "1", "--out", str(folder)]) == 0
+    assert main(["report", str(folder)]) == 0
+    assert main(["export", str(folder), "--to", str(tmp_path / "sweep.zip")]) == 0
+    with zipfile.ZipFile(tmp_path / "sweep.zip") as archive:
+        assert "caf?/cells.csv" in archive.namelist()
+
+
 def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder, capsys):
     main(["run", "--seeds", "2", "--out", str(folder), *words])
     assert main(["export", str(folder)]) == 0
