@@ -150,6 +150,15 @@ def test_a_stream_with_a_reader_is_as_it_was():
     assert stream.getvalue() == "half a line" and not stream.isatty()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without a disk that is always full")
+@pytest.mark.parametrize("words", ["-m tlab --version", "-m tlab generate --help", "-m sweeps --help"])
+def test_what_a_full_disk_did_not_take_is_told(words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, *words.split()], env=environment, stdout=full, stderr=subprocess.PIPE)
+    assert b"No space left on device" in done.stderr and b"Exception ignored" not in done.stderr
+
+
 # --- signals ---
 
 

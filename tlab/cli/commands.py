@@ -20,7 +20,7 @@ from tlab.cli.flags import (
     parse,
     text_and_model,
 )
-from tlab.cli.output import lasting_output, prepare_streams, words_typed
+from tlab.cli.output import delivered_output, lasting_output, prepare_streams, words_typed
 from tlab.config import Config, ConfigError, options
 from tlab.machine import VERSION
 from tlab.nn.config import ModelConfig
@@ -351,10 +351,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     argv = words_typed() if argv is None else list(argv)
     try:
-        if argv == ["--version"]:
-            print(f"tlab {VERSION}")
-            return 0
-        return run_command(COMMANDS, argv)
+        with delivered_output():
+            if argv == ["--version"]:
+                print(f"tlab {VERSION}")
+                return 0
+            return run_command(COMMANDS, argv)
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             sys.stdout = None  # `tlab generate ... | head`: the reader is gone, and the buffer has no one to go to

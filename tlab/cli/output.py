@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+READER_LEFT = (None, errno.EPIPE, errno.EIO)  # of a pipe or a terminal; Python's own BrokenPipeError has no number
 MIN_COLUMNS = 40  # of help: tyro never ends where no column is left for a word
 
 
@@ -43,6 +45,30 @@ def as_utf8(word: str) -> str:
     return os.fsencode(word).decode("utf-8", "surrogateescape")
 
 
+def to_nowhere(stream: Any) -> None:
+    """Point a stream to nowhere, if it is a file. Python's own way: it flushes its streams once more at the end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+@contextlib.contextmanager
+def delivered_output() -> Iterator[None]:
+    """Send on what was printed, also before an end by SystemExit: at the end of the process nobody hears of an error.
+
+    Raises:
+        OSError: it cannot be written, though somebody reads; it is given up.
+    """
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            to_nowhere(sys.stdout)
+            if error.errno not in READER_LEFT:
+                raise
+
+
 class LastingStream:
     """A stream that may be written to for ever: once its reader is gone, what is written goes nowhere."""
 
@@ -58,21 +84,25 @@ class LastingStream:
             self.stream.write(text)
             if text.endswith("\n"):
                 self.stream.flush()
-        except OSError:
-            self.let_go()
+        except OSError as error:
+            self.let_go(error)
         return len(text)
 
     def flush(self) -> None:
         """Send on what was written."""
         try:
             self.stream.flush()
-        except OSError:
-            self.let_go()
+        except OSError as error:
+            self.let_go(error)
 
-    def let_go(self) -> None:
-        """Point the stream to nowhere. Python's own way: it flushes its streams once more at the end."""
-        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), self.stream.fileno())
+    def let_go(self, error: OSError) -> None:
+        """Write nowhere from now on.
+
+        That a reader left is no news to whoever sent him off; anything else is, such as a full disk.
+        """
+        to_nowhere(self.stream)
+        if error.errno not in READER_LEFT and self is not sys.stderr:
+            print(f"warning: what is printed from here on is lost: {error}", file=sys.stderr)
 
 
 @contextlib.contextmanager
