@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import tlab.files
 from sweeps.run.driver import signals_as_interrupts
 from tlab import Checkpoint, Trainer
 from tlab.cli import run_folder
 from tlab.cli.commands import main
 from tlab.cli.output import LastingStream, prepare_streams, words_typed
+from tlab.cli.run_folder import sole_trainer
 from tlab.cli.terminal import END_SIGNALS, stop_request, visible
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +33,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "save_plot", lambda folder, trainer: (folder / "loss.png").touch())
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text(FRENCH, encoding="utf-8")
+    return tmp_path
 
 
 def train(*arguments):
@@ -162,19 +165,23 @@ def test_what_a_full_disk_did_not_take_is_told(words):
 # --- signals ---
 
 
-@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
-def test_every_request_to_end_keeps_the_run(number, monkeypatch):
+def stop_after(step, monkeypatch, number=signal.SIGINT):
     original = Trainer.train_step
 
     def train_step(self):
         record = original(self)
-        if record.step == 7:
+        if record.step == step:
             signal.raise_signal(number)
             if number != signal.SIGINT:
                 signal.raise_signal(number)  # impatience is no reason to lose it
         return record
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
+
+
+@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
+def test_every_request_to_end_keeps_the_run(number, monkeypatch):
+    stop_after(7, monkeypatch, number)
     assert train() == 130
     assert Checkpoint.load("run").step == 7
 
@@ -198,6 +205,107 @@ def test_a_sweep_is_interrupted_by_every_request_to_end(number):
     assert signal.getsignal(number) is usual
 
 
+# --- two at once ---
+
+
+def test_two_runs_do_not_share_a_folder(capsys):
+    Path("run").mkdir()
+    with sole_trainer(Path("run")):
+        assert train() == 2
+    assert "another process trains in run" in capsys.readouterr().err
+    assert train() == 0
+    with sole_trainer(Path("run")):
+        assert main(["train", "--resume", "run", "--corpus", "text.txt"]) == 2
+    assert "another process trains in run" in capsys.readouterr().err
+
+
+def test_a_run_that_ended_while_another_one_waited_is_not_overwritten(monkeypatch, capsys):
+    new_folder = run_folder.new_folder
+
+    def overtaken(out, name):
+        folder = new_folder(out, name)
+        monkeypatch.setattr(run_folder, "new_folder", new_folder)
+        assert train("--seed", "5") == 0
+        return folder
+
+    monkeypatch.setattr(run_folder, "new_folder", overtaken)
+    assert train() == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert Checkpoint.load("run").train_config.seed == 5
+
+
+def test_whoever_trains_in_a_folder_removes_what_a_killed_save_left_and_no_file_of_another_kind():
+    train()
+    left = [Path("run") / f".{name}.a1b2c3d4" for name in ("checkpoint.safetensors", "metrics.csv", "loss.svg")]
+    own = Path("run/.notes.txt.a1b2c3d4")
+    for path in (*left, own):
+        path.touch()
+    main(["train", "--resume", "run", "--corpus", "text.txt"])  # there is nothing to go on with
+    assert [path for path in Path("run").iterdir() if path.name[0] == "."] == [own]
+
+
+# --- full disks ---
+
+
+def fill_disk(monkeypatch, *names):
+    """From now on nothing can be written whose name begins so."""
+    open_beside = tlab.files.open_beside
+
+    def full(path):
+        if path.name.startswith(names):
+            raise OSError(28, "No space left on device")
+        return open_beside(path)
+
+    monkeypatch.setattr(tlab.files, "open_beside", full)
+
+
+def fill_disk_after(step, monkeypatch, *names):
+    original = Trainer.train_step
+
+    def train_step(self):
+        if self.step == step:
+            fill_disk(monkeypatch, *names)
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+
+
+def test_training_outlasts_a_disk_that_is_full_for_a_while(monkeypatch, capsys):
+    open_beside = tlab.files.open_beside
+    fill_disk_after(3, monkeypatch, "metrics", "checkpoint")
+    filled = Trainer.train_step
+
+    def train_step(self):
+        if self.step == 12:
+            monkeypatch.setattr(tlab.files, "open_beside", open_beside)
+        return filled(self)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    assert train("--validation-every", "5") == 0
+    told = capsys.readouterr().out
+    assert "warning: not saved at step 5: [Errno 28]" in told and "at step 15" not in told
+    assert Checkpoint.load("run").step == 20
+
+
+@pytest.mark.parametrize("step", [0, 20])
+def test_a_snapshot_that_could_not_be_written_is_told(here, monkeypatch, capsys, step):
+    fill_disk(monkeypatch, "checkpoint")
+    assert train("--snapshots", "4") == 2
+    told = capsys.readouterr()
+    assert f"warning: no snapshot of step {step}: [Errno 28]" in told.out
+    assert "run cannot be written: [Errno 28] No space left on device; nothing of this run is kept" in told.err
+    monkeypatch.undo()
+    monkeypatch.setattr(run_folder, "save_plot", lambda folder, trainer: None)
+    assert main(["train", "--corpus", str(here / "text.txt"), *SHORT, "--out", str(here / "run")]) == 0  # it is free
+
+
+def test_on_a_disk_that_stays_full_the_last_checkpoint_is_kept_and_named(monkeypatch, capsys):
+    fill_disk_after(12, monkeypatch, "metrics", "checkpoint")
+    assert train("--validation-every", "5") == 2
+    assert "the last checkpoint of this run is kept" in capsys.readouterr().err
+    assert Checkpoint.load("run").step == 10
+
+
 # --- failed starts ---
 
 
@@ -208,13 +316,13 @@ def test_a_folder_of_a_run_that_failed_at_once_is_free_again(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", fail)
         assert train() == 2
-    assert [path.name for path in Path("run").iterdir()] == ["config.json"]
+    assert {path.name for path in Path("run").iterdir()} == {"config.json", "lock"}
     assert train() == 0 and Checkpoint.load("run").step == 20
 
 
-@pytest.mark.parametrize("left", ["metrics.csv", "snapshots"])
+@pytest.mark.parametrize("left", ["metrics.csv", "snapshots/0000001/checkpoint.safetensors"])
 def test_a_folder_with_results_but_no_checkpoint_is_neither_overwritten_nor_a_dead_end(left, capsys):
-    Path("run").mkdir()
+    (Path("run") / left).parent.mkdir(parents=True)
     (Path("run") / left).touch()
     assert train() == 2
     told = capsys.readouterr().err
@@ -234,6 +342,17 @@ def test_a_run_that_was_killed_after_its_last_step_gets_its_plot(capsys):
     assert main(["train", "--resume", "run", "--corpus", "text.txt"]) == 0
     assert Path("run/loss.png").exists() and Path("run/metrics.csv").exists()
     assert main(["train", "--resume", "run", "--corpus", "text.txt"]) == 2
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"sessions": [7]}'])
+def test_a_damaged_config_is_told_and_the_run_goes_on(content, monkeypatch, capsys):
+    stop_after(7, monkeypatch)
+    train()
+    Path("run/config.json").write_text(content)
+    assert main(["train", "--resume", "run", "--corpus", "text.txt"]) == 0
+    assert "run/config.json is damaged" in capsys.readouterr().err
+    (session,) = run_folder.read_sessions(Path("run"))
+    assert session["first_step"] == 8
 
 
 # --- probes on one's own text ---

@@ -41,7 +41,6 @@ MISUSED = 2  # exit code
 
 def train(values: Any, argv: Sequence[str]) -> int:
     from tlab.cli import run_folder, terminal
-    from tlab.machine import one_blas_thread
     from tlab.training.trainer import Trainer
 
     run = RunConfig(**vars(values.run))
@@ -49,29 +48,50 @@ def train(values: Any, argv: Sequence[str]) -> int:
         corpus, config = text_and_model(values)
         compute = ComputeConfig(**vars(values.compute))
         trainer = Trainer(config, TrainConfig(**vars(values.training)), corpus, compute=compute)
-        folder = None
-    else:
-        folder = Path(run.resume)
-        folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
+        prompt = checked_prompt(run, trainer)
+        folder = run_folder.new_folder(run.out, corpus.name)
+        with run_folder.sole_trainer(folder):
+            run_folder.refuse_used(folder)  # a run may have ended here since
+            return train_in(folder, trainer, run, prompt)
+    folder = Path(run.resume)
+    folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
+    with run_folder.sole_trainer(folder):
         trainer = resumed(folder, values, flags_given(argv))
         if trainer.finished and not run_folder.has_plot(folder):  # it was killed between its last step and its end
             kept = run_folder.save_state(folder, trainer)
             run_folder.save_plot(folder, trainer)
             return terminal.conclude(trainer, folder, kept)
         refuse_finished(trainer, folder)
+        return train_in(folder, trainer, run, checked_prompt(run, trainer))
+
+
+def checked_prompt(run: RunConfig, trainer: Trainer) -> str:
+    """What samples begin with; an invalid one is an error now, not after some hundred steps."""
+    from tlab.cli import terminal
+
     prompt = run.prompt if run.prompt is not None else default_prompt(trainer.corpus.tokenizer)
     terminal.check_prompt(prompt, trainer.corpus.tokenizer)
-    terminal.sample(trainer, prompt, 0)  # an invalid prompt is an error now, not after some hundred steps
-    if folder is None:
-        folder = run_folder.new_folder(run.out, trainer.corpus.name)
+    terminal.sample(trainer, prompt, 0)
+    return prompt
+
+
+def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> int:
+    """Train to the end, or until somebody asks to stop, and keep it all in the folder; -> exit code."""
+    from tlab.cli import run_folder, terminal
+    from tlab.machine import one_blas_thread
+    from tlab.training.checkpoint import FILE_NAME
 
     with lasting_output():
         terminal.introduce(trainer, folder)
         with one_blas_thread(), terminal.stop_request() as stop_requested:  # a step's threads are the trainer's
             run_folder.save_config(folder, trainer)
             terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
-            kept = run_folder.save_state(folder, trainer)
-            run_folder.save_plot(folder, trainer)
+            try:
+                kept = run_folder.save_state(folder, trainer)
+                run_folder.save_plot(folder, trainer)
+            except OSError as error:
+                last = "the last checkpoint" if (folder / FILE_NAME).exists() else "nothing"
+                raise ConfigError(f"{folder} cannot be written: {error}; {last} of this run is kept") from error
         return terminal.conclude(trainer, folder, kept)
 
 
@@ -88,6 +108,7 @@ def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
         ConfigError: flags that belong to a new run, or a text that cannot be had.
         CheckpointError: no usable checkpoint, or the text is another one.
     """
+    from tlab.cli.run_folder import CONFIG_NAME, has_damaged_config
     from tlab.training.checkpoint import Checkpoint
     from tlab.training.trainer import Trainer
 
@@ -96,6 +117,8 @@ def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
     if refused:
         raise ConfigError(f"a resumed run has its own settings; leave out {', '.join(refused)}, or start a new run")
     checkpoint = Checkpoint.load(folder)
+    if has_damaged_config(folder):
+        print(f"note: {folder / CONFIG_NAME} is damaged; what it said of earlier sessions is not kept", file=sys.stderr)
     trained_on = checkpoint.corpus
     try:
         name = values.text.corpus if "corpus" in given else trained_on["name"]

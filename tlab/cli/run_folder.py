@@ -5,6 +5,7 @@ config.json              configs, corpus, and on which machine and libraries eac
 metrics.csv              one row per step
 loss.png, loss.svg       the picture of metrics.csv
 snapshots/0000100/...    the weights at step 100, where snapshots were asked for
+lock                     held by the process that trains here
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from tlab.config import ConfigError
 from tlab.files import as_csv, remove_half_written, write_atomically
@@ -24,7 +28,7 @@ from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS
 from tlab.training.snapshots import SNAPSHOTS_NAME
 from tlab.training.trainer import Trainer
 
-CONFIG_NAME, METRICS_NAME, PLOT_NAME = "config.json", "metrics.csv", "loss"
+CONFIG_NAME, METRICS_NAME, PLOT_NAME, LOCK_NAME = "config.json", "metrics.csv", "loss", "lock"
 PARENT = Path("runs")
 
 
@@ -49,21 +53,55 @@ def new_folder(out: str | None, corpus_name: str) -> Path:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder with --out")
-    if (folder / FILE_NAME).exists():
-        raise ConfigError(
-            f"{folder} holds a run already, and runs are not overwritten; choose another --out, or continue with "
-            f"--resume {folder}"
-        )
-    if any((folder / name).exists() for name in (METRICS_NAME, SNAPSHOTS_NAME)):  # config.json alone tells of no result
-        raise ConfigError(
-            f"{folder} holds a run already, which ended without a checkpoint to resume; choose another --out, or "
-            "remove the folder"
-        )
+    refuse_used(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}; name another with --out") from error
     return folder
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder with a run in it; config.json alone tells of no result.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if (folder / FILE_NAME).exists():
+        raise ConfigError(
+            f"{folder} holds a run already, and runs are not overwritten; choose another --out, or continue with "
+            f"--resume {folder}"
+        )
+    if (folder / METRICS_NAME).exists() or any(folder.glob(f"{SNAPSHOTS_NAME}/*/{FILE_NAME}")):
+        raise ConfigError(
+            f"{folder} holds a run already, which ended without a checkpoint to resume; choose another --out, or "
+            "remove the folder"
+        )
+
+
+@contextmanager
+def sole_trainer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: two runs in one folder would overwrite each other's checkpoints.
+
+    The lock is the operating system's, so it ends with its process, even with one that was killed. What such a one left
+    half-written is removed.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    if not folder.is_dir():  # nobody trains there; what is to be resumed there says more
+        yield
+        return
+    try:
+        lock = FileLock(folder / LOCK_NAME).acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"another process trains in {folder}; wait for it or end it, or choose another --out"
+        ) from None
+    with lock:
+        for place in (folder, *folder.glob(f"{SNAPSHOTS_NAME}/*")):
+            remove_half_written(place, CONFIG_NAME, METRICS_NAME, FILE_NAME, f"{PLOT_NAME}.*")
+        yield
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
@@ -74,18 +112,18 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
+def has_damaged_config(folder: Path) -> bool:
+    """Whether config.json is there and names no session; none was ever written so."""
+    return (folder / CONFIG_NAME).exists() and not read_sessions(folder)
+
+
 def last_threads(folder: Path) -> int | None:
     threads = (read_sessions(folder) or [{}])[-1].get("threads")
     return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def save_config(folder: Path, trainer: Trainer) -> None:
-    """Write config.json, with a new session that begins at the next step. Call it inside `one_blas_thread`.
-
-    What a session that was killed left half-written is removed.
-    """
-    for place in (folder, *folder.glob(f"{SNAPSHOTS_NAME}/*")):
-        remove_half_written(place, CONFIG_NAME, METRICS_NAME, FILE_NAME)
+    """Write config.json, with a new session that begins at the next step. Call it inside `one_blas_thread`."""
     compute = trainer.compute
     session = {"first_step": trainer.step + 1, **environment(compute.threads or 1), **compute.to_json()}
     content = {
@@ -102,13 +140,14 @@ def save_config(folder: Path, trainer: Trainer) -> None:
 def save_state(folder: Path, trainer: Trainer) -> bool:
     """Write the checkpoint and metrics.csv; -> whether the checkpoint was written.
 
-    Weights that are not finite are not: the checkpoint before them is worth more.
+    Weights that are not finite are not: the checkpoint before them is worth more. It goes first: where there is no room
+    for it, no metrics.csv makes the folder look like one with results.
     """
-    table = as_csv(RECORD_COLUMNS, (record[: len(RECORD_COLUMNS)] for record in trainer.records))
-    write_atomically(folder / METRICS_NAME, table.encode())
     usable = bool(np.isfinite(trainer.model.parameters.data).all())
     if usable:
         trainer.checkpoint().save(folder)
+    table = as_csv(RECORD_COLUMNS, (record[: len(RECORD_COLUMNS)] for record in trainer.records))
+    write_atomically(folder / METRICS_NAME, table.encode())
     return usable
 
 

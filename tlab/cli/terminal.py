@@ -68,7 +68,7 @@ def train_and_tell(
     before = trainer.records[-1] if trainer.records else None
     kept = snapshot_steps(steps, num_snapshots)
     if first == 0 and kept:
-        save_snapshot(folder, trainer.checkpoint())
+        keep_snapshot(trainer, folder)
     with tqdm(total=steps, initial=first, unit="step", disable=None, dynamic_ncols=True) as bar:
         for record in trainer:
             bar.set_postfix_str(f"loss {record.loss:.3f}", refresh=False)
@@ -83,13 +83,23 @@ def train_and_tell(
                 loss = sum(r.loss for r in recent) / len(recent)
                 say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  validation {record.validation_loss:.3f}  "
                     f"{tokens / seconds:,.0f} tokens/s")  # fmt: skip
-                save_state(folder, trainer)
+                try:
+                    save_state(folder, trainer)
+                except OSError as error:  # a full disk may have room again by the next one
+                    say(f"warning: not saved at step {step}: {error}")
             if step in kept and np.isfinite(trainer.model.parameters.data).all():
-                save_snapshot(folder, trainer.checkpoint())
+                keep_snapshot(trainer, folder)
             if sample_every and step % sample_every == 0 and trainer.divergence is None:
                 say("\n".join(f"    {line}" for line in sample(trainer, prompt, SAMPLE_TOKENS).split("\n")))
             if stop_requested():
                 return
+
+
+def keep_snapshot(trainer: Trainer, folder: Path) -> None:
+    try:
+        save_snapshot(folder, trainer.checkpoint())
+    except OSError as error:
+        tqdm.write(f"warning: no snapshot of step {trainer.step}: {error}")
 
 
 def seconds_left(trainer: Trainer) -> float:
