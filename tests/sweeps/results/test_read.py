@@ -5,8 +5,9 @@ import json
 import pytest
 
 import sweeps.results.read
-from sweeps.results.read import planned_cells, read_curves, read_manifest, read_table
+from sweeps.results.read import cells_as_text, planned_cells, read_curves, read_manifest, read_table
 from sweeps.store.folder import StoreError
+from tlab.files import with_checksums
 
 HEAD = "cell_id,alias_of,status,norm,learning_rate,seed,n_params,steps_done,attempts,val_loss,train_loss,error_message"
 
@@ -70,6 +71,18 @@ def test_a_sweep_without_curves_has_none_and_damaged_ones_are_told(tmp_path):
     assert read_curves(tmp_path) == {}
     with pytest.raises(StoreError, match=r"curves\.csv cannot be read"):
         curves_of(tmp_path, "a,first,train,loss,3.5")
+
+
+def test_a_table_that_is_not_as_it_was_written_is_refused_and_can_still_be_counted(tmp_path):
+    with with_checksums(tmp_path, ["cells.csv", "curves.csv"]):
+        read_back(tmp_path, "a,,ok,none,1,0,,0,1,2.5,,")
+        curves_of(tmp_path, "a,1,train,loss,3.5")
+    assert len(read_table(tmp_path).rows) == len(read_curves(tmp_path)) == 1
+    with pytest.raises(StoreError, match=r"cells\.csv cannot be read: it was damaged or changed since"):
+        read_back(tmp_path, "a,,ok,none,1,0,,0,1,1.5,,")
+    with pytest.raises(StoreError, match=r"curves\.csv cannot be read: it was damaged or changed since"):
+        curves_of(tmp_path, "a,1,train,loss,4.5")
+    assert [row["val_loss"] for row in cells_as_text(tmp_path)[1]] == ["1.5"]
 
 
 @pytest.mark.parametrize(("content", "read"), [('{"runs": []}', {"runs": []}), ("[1]", {}), ("{", {}), (None, {})])

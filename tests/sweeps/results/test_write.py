@@ -6,7 +6,15 @@ import pytest
 from sweeps.results.effects import effects_frame
 from sweeps.results.summary import summaries, summary_frame
 from sweeps.results.table import OUTCOME_COLUMNS, Table
-from sweeps.results.write import cells_text, write_cells, write_curves, write_effects, write_summary
+from sweeps.results.write import (
+    TABLE_NAMES,
+    cells_text,
+    table_files,
+    write_cells,
+    write_curves,
+    write_effects,
+    write_summary,
+)
 
 
 @pytest.fixture
@@ -70,3 +78,10 @@ def test_a_sweep_of_which_nothing_is_done_has_tables_without_rows(tmp_path):
     write_effects(tmp_path, nothing)
     assert len(pd.read_csv(tmp_path / "cells.csv")) == len(pd.read_csv(tmp_path / "effects.csv")) == 0
     assert len(pd.read_parquet(tmp_path / "summary.parquet")) == 0
+
+
+def test_the_tables_of_a_folder_are_those_that_are_there(table, tmp_path):
+    write_cells(tmp_path, table)
+    (tmp_path / "notes.csv").touch()
+    assert [path.name for path in table_files(tmp_path)] == ["cells.csv", "cells.parquet"]
+    assert len(TABLE_NAMES) == 8 and {"curves.parquet", "effects.csv"} < set(TABLE_NAMES)
