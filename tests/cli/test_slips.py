@@ -49,6 +49,10 @@ def test_a_seed_that_is_too_large_is_told_the_largest(capsys):
     assert "at most 9223372036854775807" in told(capsys, "generate", ".", "--seed", "9" * 20)
 
 
+def test_more_samples_than_memory_holds_are_refused_at_once(capsys):
+    assert "at most 10000" in told(capsys, "generate", ".", "--samples", "99999999")
+
+
 @pytest.mark.parametrize("flag", ["--out", "--resume"])
 def test_a_folder_named_by_an_empty_variable_is_an_error_and_nothing_is_written(flag, capsys):
     assert f"{flag[2:]} is empty" in told(capsys, *SHORT, flag, "")

@@ -51,8 +51,10 @@ class SamplingConfig(Sampling):
     prompt: str | None = option(None, help="Text to continue; by default the start of a line.")
     max_new_tokens: int = option(500, low=0, help="Tokens to generate.")
     seed: int = option(0, low=0, help="Same seed, same text.")
-    samples: int = option(1, low=1, help="Texts to generate at once; each equals what its own seed gives alone, "
-        "counting up from --seed.")  # fmt: skip
+    samples: int = option(
+        1, low=1, high=10_000, help="Texts to generate at once; each equals what its own seed gives alone, counting up "
+        "from --seed."
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
