@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeps.results.effects import Cube, compare, with_holm
+from sweeps.results.effects import Cube, compare_levels, with_holm
 from tlab.judging.few_seeds import MARGIN
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.loss_curve import Curve
@@ -39,7 +39,7 @@ def by_the_sweeps(a, b):
     values = np.array([[math.nan if loss is None else loss for loss in side] for side in (b, a)]).T[..., None]
     functions = np.arange(values.size).reshape(values.shape)
     cube = Cube(list(range(len(a))), ["b", "a"], values, functions, [])
-    return with_holm([compare(cube, [(0, 1)], ("norm",), ("b", "a"), None, MARGIN)])[0]
+    return with_holm([compare_levels(cube, [(0, 1)], ("norm",), ("b", "a"), None, MARGIN)])[0]
 
 
 @pytest.mark.parametrize(
