@@ -47,11 +47,13 @@ class GridArgs:
     """Updates in each run; short for --set steps=N."""
     corpus: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=f"(default: {DEFAULT_CORPUS})")] = None
     """A registered corpus, or the path of a UTF-8 text file."""
+    tune: Annotated[Literal["learning_rate"] | None, arg(help_behavior_hint="(default: none)")] = None
+    """Train each configuration at five learning rates around its own, and report how they compare at their best."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ and the name)")] = None
     """Where the results go, and where an earlier part of them is."""
 
     def grid(self) -> Grid:
-        return parse_grid(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None)
+        return parse_grid(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None, self.tune)
 
     def store(self, grid: Grid) -> Store:
         if self.out == "":

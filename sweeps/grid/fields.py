@@ -14,6 +14,7 @@ from tlab.training.config import TrainConfig
 from tlab.wording import did_you_mean
 
 GIVEN_BY_CORPUS = "vocab_size"
+RATE = "learning_rate"  # the field that can be tuned
 REPLICATE = "seed"  # the field that repeats a configuration and so is never an axis
 
 

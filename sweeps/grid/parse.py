@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.grid.fields import REPLICATE, GridError, owner_of, parse_value, registry_axes, registry_of
+from sweeps.grid.fields import RATE, REPLICATE, GridError, owner_of, parse_value, registry_axes, registry_of
 from sweeps.grid.grid import Grid
+from tlab.judging.learning_rates import rates_around
+from tlab.training.config import TrainConfig
 from tlab.wording import did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -30,6 +33,7 @@ def parse_grid(
     steps: int | None = None,
     corpus: str | None = None,
     base: str | None = None,
+    tune: str | None = None,
 ) -> Grid:
     """The grid that a command line describes.
 
@@ -41,6 +45,7 @@ def parse_grid(
         corpus: likewise, and the only way to name a file with a comma in its path.
         base: a preset, or the path of a TOML file, to start from. Whatever else is given overrides what it says
             about the same field.
+        tune: "learning_rate" for an axis of rates around the one that is given, or else the default.
 
     Raises:
         GridError: an unknown field, one that is given twice, or no values.
@@ -71,12 +76,28 @@ def parse_grid(
             raise GridError(f"--seeds {seeds} and --set seed=... both choose the seeds; give one of them")
         values[REPLICATE] = first_seeds(seeds, "--seeds")
     values = {**(values_from_file(base) if base else {}), **values}
+    if tune is not None:
+        values[tune] = rates_to_tune(tune, values.get(tune))
     if not values:
         raise GridError(
             "nothing to sweep over; name axes (--axes norm,residual), values (--set position=rope,alibi), seeds "
             f"(--seeds 3), or a preset: {', '.join(GRID_PRESETS)}"
         )
     return Grid(values, values.pop(REPLICATE, (0,)))
+
+
+def rates_to_tune(field: str, given: tuple[Any, ...] | None) -> tuple[float, ...]:
+    """The rates around the one that was given, or around the default."""
+    if field != RATE:
+        raise GridError(f"--tune {field}: only {RATE} can be tuned")
+    centre, *more = given if given is not None else (TrainConfig.learning_rate,)
+    if more:
+        raise GridError(
+            f"--tune {RATE} makes {RATE} an axis around one value, and {len(more) + 1} were given; give one"
+        )
+    if isinstance(centre, str | bool) or not 0 < centre < math.inf:
+        raise GridError(f"--tune {RATE}: there are no rates around {centre!r}; it has to be a number above 0")
+    return rates_around(float(centre))
 
 
 def every_key(field: str, place: str) -> tuple[str, ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import largest_first, subtraction
 from sweeps.results.effects import LevelComparison, comparisons, with_holm
-from sweeps.results.labels import level_name
+from sweeps.results.labels import level_name, level_phrase
 from sweeps.results.summary import BEST, LOST_MORE, RATE, Summary, at_best_rate, at_rate, summaries
+from sweeps.results.tuned import valleys
 from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate
+from tlab.judging.learning_rates import optimum_words
 from tlab.wording import several
 
 VERDICT_COLOURS = {
@@ -78,6 +80,7 @@ class Rates(NamedTuple):
     """A subtraction, and its comparison in each column: None where there is none."""
     chosen: str  # how often each rate was best, in words
     at_best: list[tuple[str, Summary]]  # each configuration's best rate, and its summary at it
+    found: list[str]  # which rate suits each configuration, in words
 
 
 def rates_section(analysis: Analysis) -> Rates | None:
@@ -107,7 +110,13 @@ def rates_section(analysis: Analysis) -> Rates | None:
             for one in summaries(best, margin)
             if one.configuration.ran
         ],
+        [optimum_words(valley, levels_name(levels)) for levels, valley in valleys(table)],
     )
+
+
+def levels_name(levels: Mapping[str, Any]) -> str:
+    """What a configuration is called by the levels of some axes."""
+    return " · ".join(level_phrase(axis, level) for axis, level in levels.items()) or "the model"
 
 
 def oriented(one: LevelComparison, first: LevelComparison) -> LevelComparison:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 
-from sweeps.grid.fields import REPLICATE
+from sweeps.grid.fields import RATE, REPLICATE
 from sweeps.results.balance import balance
 from sweeps.results.table import UNCOMPARED, Table
 from sweeps.store.record import DIVERGED, OK
@@ -30,7 +30,6 @@ from tlab.judging.few_seeds import (
 )
 
 MEASURE = "val_loss"
-RATE = "learning_rate"
 BEST = "best"  # in place of a verdict, of the configuration that the others are compared with
 LOST_MORE = "lost more seeds"  # in place of a verdict, of one whose mean would be that of its lucky seeds
 

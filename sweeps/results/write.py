@@ -14,11 +14,13 @@ import pandas as pd
 from sweeps.results.effects import effects_frame
 from sweeps.results.summary import summaries, summary_frame
 from sweeps.results.table import Table, in_one_unit
+from sweeps.results.tuned import rates_frame
 from sweeps.store.record import CurveRow
 from tlab.files import replaced, write_atomically
 
 CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written
-TABLE_NAMES = [f"{name}.{kind}" for name in ("cells", "summary", "effects", "curves") for kind in ("csv", "parquet")]
+TABLES = ("cells", "summary", "effects", "rates", "curves")
+TABLE_NAMES = [f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")]
 
 
 def table_files(folder: Path) -> list[Path]:
@@ -78,3 +80,13 @@ def write_summary(folder: Path, table: Table) -> None:
 def write_effects(folder: Path, table: Table) -> None:
     """Rewrite effects.csv. Its levels have several types, which a column of Parquet cannot have."""
     write_atomically(folder / "effects.csv", effects_frame(in_one_unit(table)).to_csv(index=False).encode())
+
+
+def write_rates(folder: Path, table: Table) -> None:
+    """Write the learning rate that suits each configuration, where the rate is an axis."""
+    frame = rates_frame(in_one_unit(table))
+    if frame.empty:
+        return
+    write_atomically(folder / "rates.csv", frame.to_csv(index=False).encode())
+    with replaced(folder / "rates.parquet") as file:
+        frame.to_parquet(file, index=False)

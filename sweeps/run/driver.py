@@ -22,7 +22,15 @@ from sweeps.grid.fields import REPLICATE, GridError
 from sweeps.grid.grid import Grid
 from sweeps.results.read import cells_as_text, check_written
 from sweeps.results.table import Table, differing_fields, table_of
-from sweeps.results.write import TABLE_NAMES, table_files, write_cells, write_curves, write_effects, write_summary
+from sweeps.results.write import (
+    TABLE_NAMES,
+    table_files,
+    write_cells,
+    write_curves,
+    write_effects,
+    write_rates,
+    write_summary,
+)
 from sweeps.run.backends import BACKENDS, BackendError, Corpora, RunTasks, WorkerDied
 from sweeps.run.plan import SweepPlan, make_plan, work_of
 from sweeps.run.progress import Progress
@@ -199,6 +207,7 @@ def write_tables(
             write_cells(folder, table)
             write_summary(folder, table)
             write_effects(folder, table)
+            write_rates(folder, table)
             write_curves(folder, [curve_path(store.folder, result_id) for result_id in records])
     except OSError as error:
         problem = problem or f"the tables could not be written: {error}"

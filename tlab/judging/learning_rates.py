@@ -28,6 +28,7 @@ from tlab.judging.few_seeds import CONFIDENCE, MAX_ROUNDING, estimate
 from tlab.types import Array
 from tlab.wording import several
 
+RATES_TO_TRY, FACTOR_TO_TRY = 5, 2.5  # that are tried around a rate, and from one to the next
 MIN_RATES = 3  # of a parabola
 MAX_DEPTH = 0.15  # nats per token above the lowest mean: the bottom of a valley is a parabola, its flanks are not
 LOPSIDED_CONFIDENCE = 0.9  # of the interval of the cubic term that has to leave zero out
@@ -40,6 +41,12 @@ LossesByRate = Mapping[float, Mapping[int, float | None]]
 
 class RateError(ValueError):
     """Learning rates to which no curve can be fitted, in words."""
+
+
+def rates_around(centre: float) -> tuple[float, ...]:
+    """The rates to try around one: far enough apart to span a valley, close enough for its bottom to be a parabola."""
+    steps = range(-(RATES_TO_TRY // 2), RATES_TO_TRY // 2 + 1)
+    return tuple(float(f"{centre * FACTOR_TO_TRY**step:.3g}") if step else centre for step in steps)
 
 
 # ------------------------------------------------------------------------------------------------ one model

@@ -84,4 +84,4 @@ def test_the_tables_of_a_folder_are_those_that_are_there(table, tmp_path):
     write_cells(tmp_path, table)
     (tmp_path / "notes.csv").touch()
     assert [path.name for path in table_files(tmp_path)] == ["cells.csv", "cells.parquet"]
-    assert len(TABLE_NAMES) == 8 and {"curves.parquet", "effects.csv"} < set(TABLE_NAMES)
+    assert len(TABLE_NAMES) == 10 and {"curves.parquet", "effects.csv", "rates.csv"} < set(TABLE_NAMES)
