@@ -6,7 +6,7 @@ import math
 import pytest
 
 from tlab.text import corpus_from_text, load_corpus
-from tlab.text.baselines import baseline_losses
+from tlab.text.baselines import baseline_losses, training_pair_loss
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run
 
 
@@ -51,3 +51,18 @@ def test_the_shipped_run_has_the_baselines_of_its_text():
     if corpus.sha256 != demo_checkpoint().corpus["sha256"]:
         pytest.skip("the shipped run has read the documentation of another Python")
     assert demo_run().baselines == pytest.approx(baseline_losses(corpus), rel=1e-5)
+
+
+@pytest.mark.parametrize("text", ["abcab" * 40 + "cabbage " * 5, "one two three " * 20 + "xyz" * 9])
+def test_pairs_of_the_training_part_are_guessed_from_all_others_of_it(text):
+    corpus = corpus_from_text(text)
+    train, V = corpus.train.tolist(), corpus.tokenizer.vocab_size
+    pairs = list(itertools.pairwise(train))
+    losses = []
+    for place, (a, b) in enumerate(pairs):
+        others = pairs[:place] + pairs[place + 1 :]
+        followers = [y for x, y in others if x == a]
+        weight = max(1, len(set(followers)))
+        frequency = train.count(b) / (len(train) - 1 + V)  # one of them is left out, and one is added
+        losses.append(-math.log((followers.count(b) + weight * frequency) / (len(followers) + weight)))
+    assert training_pair_loss(corpus) == pytest.approx(sum(losses) / len(losses))

@@ -28,6 +28,22 @@ def baseline_losses(corpus: Corpus) -> dict[str, float]:
     }
 
 
+def training_pair_loss(corpus: Corpus) -> float:
+    """The loss of "token pairs" on the training split, in nats per token: how hard that text is, beside the other one.
+
+    Each pair is guessed from all others of the split, since a guess from itself would be no guess.
+    """
+    train, V = corpus.train, corpus.tokenizer.vocab_size
+    pairs, counts = np.unique(train[:-1].astype(np.int64) * V + train[1:], return_counts=True)
+    before, after = np.divmod(pairs, V)
+    total = np.bincount(before, weights=counts, minlength=V)[before] - 1
+    followers = np.bincount(before, minlength=V)[before] - (counts == 1)
+    weight = np.maximum(followers, 1)
+    frequency = np.bincount(train, minlength=V)[after] / (len(train) - 1 + V)
+    probability = (counts - 1 + weight * frequency) / (total + weight)
+    return float(-np.average(np.log(probability), weights=counts))
+
+
 def pair_probability(train: Ids, before: Ids, after: Ids, frequency: Array) -> Array:
     """P(after | before), each (N,), from the pairs in `train`."""
     V = len(frequency)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
+from tlab.judging.one_run import PAIRS, Point, heart_words, level_words, text_words
 from tlab.ui.runs.run import Run, Side
 from tlab.wording import layer_name, listed, several
 
@@ -150,12 +151,15 @@ def last_losses(run: Run) -> tuple[int, float, float] | None:
 
 
 def verdict(run: Run) -> str:
-    """How far the validation losses of A and B are apart, and whether that is more than another seed would do."""
-    if len(run.sides) < 2:
-        return ""
+    """How far the validation losses of A and B are apart, and whether that is more than another seed would do.
+
+    Of a run of one side, how its loss compares with simple guesses, and whether it learns by heart.
+    """
     bug = planted_words(run)
     if bug:
         return bug
+    if len(run.sides) < 2:
+        return single_words(run)
     found = last_losses(run)
     if found is None:
         return "Their losses on unseen text are known at the first validation." if run.active else ""
@@ -173,6 +177,26 @@ def verdict(run: Run) -> str:
         f"than that of {high.letter} ({high.label}): it gives the right token {times_words(math.exp(gap))}, as a "
         f"geometric mean. One run of each. {SEED_WORDS}."
     )
+
+
+def single_words(run: Run) -> str:
+    """What the curves of a run of one side say."""
+    (side,) = run.sides
+    if not side.curve.validation or not run.baselines:
+        return "Its loss on unseen text is known at the first validation." if run.active else ""
+    points = [Point(int(step), loss, side.curve.training_at(int(step))) for step, loss in side.curve.validation]
+    last = points[-1]
+    words = f"After {last.step:,} steps the validation loss is {last.validation:.2f} nats per token, "
+    text_gap = run.baselines[PAIRS] - run.training_pairs if run.training_pairs is not None else 0.0
+    by_heart = heart_words(points, text_gap)
+    return " ".join(filter(None, [f"{words}{level_words(last.validation, run.baselines)}.", by_heart]))
+
+
+def easier_part(run: Run) -> str:
+    """Which part of the text is easier, so that nobody wonders at validation below training; else nothing."""
+    if run.training_pairs is None or PAIRS not in run.baselines:
+        return ""
+    return text_words(run.training_pairs, run.baselines[PAIRS])
 
 
 def times_words(times: float) -> str:

@@ -49,6 +49,11 @@ class Curve:
         if math.isfinite(loss):
             self.validation.append([step, shown(loss)])
 
+    def training_at(self, step: int) -> float:
+        """The moving average of the training loss over the steps around this one, as far as they were made."""
+        end = step + min(AVERAGE_OVER, max(1, step // STEEP)) - 1  # its loss is that of the middle of what it averages
+        return self.bins[min(math.ceil(end / self.width), len(self.bins)) - 1][3]
+
     def halve(self) -> None:
         pairs = zip(self.bins[::2], self.bins[1::2], strict=True)
         self.bins = [[(a[0] + b[0]) / 2, min(a[1], b[1]), max(a[2], b[2]), b[3]] for a, b in pairs]

@@ -49,6 +49,7 @@ class RunStarted(NamedTuple):
     vocab_size: int
     excerpt: str  # the beginning of the text that is never trained on
     baselines: dict[str, float]  # what it has to beat, by name: losses of `baseline_losses`
+    training_pairs: float  # the loss of "token pairs" on what it trains on
 
 
 class NewRecords(NamedTuple):

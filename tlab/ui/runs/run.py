@@ -110,6 +110,7 @@ class Run:
         self.vocab_size: int | None = None  # of the text, once it has been read
         self.excerpt = ""  # the beginning of the text that is never trained on
         self.baselines: dict[str, float] = {}  # losses that it has to beat, by name
+        self.training_pairs: float | None = None  # the loss of the last of them on what it trains on
         self.error = ""  # why it FAILED, for the visitor
         self.note = ""  # one more sentence on how it ended
         self.worker: ChildProcess | None = None
@@ -192,7 +193,8 @@ class Run:
 
     def apply_message(self, message: Any, store: CheckpointStore) -> None:
         if isinstance(message, RunStarted):
-            self.vocab_size, self.excerpt, self.baselines = message.vocab_size, message.excerpt, message.baselines
+            self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
+            self.baselines, self.training_pairs = message.baselines, message.training_pairs
             for side, count in zip(self.sides, message.num_parameters, strict=True):
                 side.num_parameters = count
             self.running_since = time.monotonic()

@@ -15,7 +15,7 @@ from typing import cast
 
 from tlab.inside.bugs import planted
 from tlab.text import Corpus
-from tlab.text.baselines import baseline_losses
+from tlab.text.baselines import baseline_losses, training_pair_loss
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
 from tlab.ui.runs.messages import (
@@ -68,7 +68,8 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
     trainers = make_trainers(job, corpus)
     excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
     sizes = [t.model.num_parameters for t in trainers]
-    yield RunStarted(sizes, corpus.tokenizer.vocab_size, excerpt, baseline_losses(corpus))
+    baselines = baseline_losses(corpus), training_pair_loss(corpus)
+    yield RunStarted(sizes, corpus.tokenizer.vocab_size, excerpt, *baselines)
     for trainer in trainers:
         if trainer.step == 0:
             yield from trainer.snapshot(keep=True)

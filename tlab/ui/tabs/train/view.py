@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tlab.cost import step_flops
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
-from tlab.ui.runs.comparison import first_parting, parting_words, verdict
+from tlab.ui.runs.comparison import easier_part, first_parting, parting_words, verdict
 from tlab.ui.runs.loss_curve import AVERAGE_OVER, STEEP
 from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
@@ -174,7 +174,8 @@ def numbers_html(run: Run) -> str:
             else:
                 cells.append(measured(b - a, f"+{written}"))
         rows.append((name, cells))
-    return markup.numbers(run, rows, verdict(run), shared_words(run))
+    notes = [shared_words(run), easier_part(run)]
+    return markup.numbers(run, rows, verdict(run), " ".join(filter(None, notes)))
 
 
 def measured(value: float, written: str) -> str:
