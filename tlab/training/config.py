@@ -107,6 +107,11 @@ class TrainConfig(Config):
         lowest = self.final_learning_rate
         return lowest + (self.learning_rate - lowest) * SCHEDULES[self.schedule].factor(progress)
 
+    def decays_after(self, step: int) -> bool:
+        """Whether the learning rate is still to fall, after so many updates, below its highest."""
+        highest = self.learning_rate_at(min(self.warmup_steps + 1, self.steps))
+        return step < self.steps and self.learning_rate_at(self.steps) < highest
+
     @property
     def batch_seed(self) -> int:
         """The seed that the batches are drawn with."""

@@ -1,5 +1,5 @@
-// The loss chart. props.value: {steps, baselines, alternative, average_over, steep, parted_at, bands, runs: [{letter,
-// label, marker, per_step, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
+// The loss chart. props.value: {steps, baselines, alternative, average_over, steep, provisional, parted_at, bands, runs:
+// [{letter, label, marker, per_step, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
 // "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills, of which `filled`
 // steps are made; loss_curve.py. `average_over` and `steep` say over how many steps the average is. `bands` is what is
 // known of other seeds: [{letter, width, seeds, ranges, validation}], where ranges is "lowest,highest;..." of the average.
@@ -163,6 +163,7 @@ const draw = () => {
     context.fillStyle = text;
     drawText(context, words, right, y(loss) - 4, "right", "bottom");
   }
+  find(".tl-provisional").textContent = value.provisional;
   box.setAttribute("aria-label", value.alternative);
   hover();
 };

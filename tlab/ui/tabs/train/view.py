@@ -39,6 +39,7 @@ def chart_value(run: Run, bands: Sequence[dict[str, Any]] = ()) -> dict[str, Any
         "alternative": chart_words(run),
         "average_over": AVERAGE_OVER,
         "steep": STEEP,
+        "provisional": provisional_words(run),
         "parted_at": first.step if (first := first_parting(run)) else None,
         "bands": list(bands),
         "runs": [
@@ -46,6 +47,17 @@ def chart_value(run: Run, bands: Sequence[dict[str, Any]] = ()) -> dict[str, Any
             for side in run.sides
         ],
     }
+
+
+def provisional_words(run: Run) -> str:
+    """Which curves are not to be judged yet, since losses fall and change places while the learning rate decays."""
+    early = [s for s in run.sides if s.step and s.divergence is None and s.training.decays_after(s.step)]
+    if not early:
+        return ""
+    who = f"{early[0].letter} is provisional" if len(early) < len(run.sides) else "Provisional"
+    if run.active or run.state == PAUSED:
+        return f"{who} until the learning rate has decayed"
+    return f"{who}: the run ended before the learning rate had decayed"
 
 
 def identity(side: Side) -> dict[str, str]:
@@ -75,7 +87,8 @@ def chart_words(run: Run) -> str:
     """The chart for those who cannot see it."""
     losses = [side_words(side, run) for side in run.sides if side.curve.bins]
     words = f"Loss chart over {run.step} of {run.steps} steps." if losses else "Loss chart, still empty."
-    return " ".join([words, *losses])
+    provisional = provisional_words(run)
+    return " ".join([words, *losses, *([f"{provisional}."] if provisional else [])])
 
 
 def side_words(side: Side, run: Run) -> str:

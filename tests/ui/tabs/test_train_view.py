@@ -1,0 +1,58 @@
+"""The words beside the loss chart: what is provisional."""
+
+import pytest
+
+from support import GRADIO, SMALL
+from tlab.training.config import TrainConfig
+from tlab.training.records import StepRecord
+from tlab.training.schedules import SCHEDULES
+from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.messages import Job
+from tlab.ui.runs.run import DONE, RUNNING, STOPPED, Run
+from tlab.ui.settings.plans import make_plans
+from tlab.ui.tabs.train.view import chart_value
+
+pytestmark = GRADIO
+
+
+def half_way(state=RUNNING, switch=("residual", "post"), **changes) -> Run:
+    """A run of 40 steps after 20 of them."""
+    settings = {**SMALL, "num_layers": 2, "steps": 40, "warmup_steps": 5, **changes}
+    run = Run("s", Job("a text", "a text", "char", make_plans(settings, switch)), LOCAL)
+    run.state = state
+    for side in run.sides:
+        side.add(StepRecord(20, 2.5, None, 0.001, 1.0, 100, 1.0))
+    return run
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_curves_are_provisional_while_a_schedule_that_decays_is_still_to_end(schedule):
+    words = chart_value(half_way(schedule=schedule))["provisional"]
+    assert words == ("" if schedule == "constant" else "Provisional until the learning rate has decayed")
+
+
+def test_of_two_sides_the_one_that_still_decays_is_named():
+    run = half_way(switch=("schedule", "constant"))
+    assert chart_value(run)["provisional"] == "A is provisional until the learning rate has decayed"
+    run = half_way(switch=("steps", 20))
+    assert chart_value(run)["provisional"] == "A is provisional until the learning rate has decayed"
+
+
+def test_nothing_is_provisional_at_the_end_and_what_was_stopped_stays_so():
+    assert chart_value(demo_run())["provisional"] == ""
+    assert "ended before the learning rate had decayed" in chart_value(half_way(STOPPED))["provisional"]
+    assert chart_value(half_way(DONE, steps=20))["provisional"] == ""
+
+
+def test_who_cannot_see_the_chart_hears_that_it_is_provisional():
+    assert chart_value(half_way())["alternative"].endswith("Provisional until the learning rate has decayed.")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0, 5, 30])
+def test_a_learning_rate_decays_after_a_step_where_a_later_one_is_below_the_highest(schedule, warmup):
+    config = TrainConfig(steps=20, warmup_steps=warmup, schedule=schedule)
+    rates = [config.learning_rate_at(step) for step in range(1, 21)]
+    for step in range(1, 21):
+        assert config.decays_after(step) == (step < 20 and rates[-1] < max(rates))
