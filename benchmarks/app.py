@@ -25,7 +25,7 @@ from tlab.ui.runs.messages import job_corpus
 from tlab.ui.runs.time_estimate import estimated_seconds, measure_pace
 from tlab.ui.runs.worker import make_trainers
 from tlab.ui.settings.plans import make_plans
-from tlab.ui.settings.presets import DEMO_PRESET, preset_job, preset_settings
+from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
 from tlab.ui.studies.five_seeds import seeds_study
 from tlab.ui.studies.studies import Studies
 
@@ -49,6 +49,15 @@ HEAD = """(head) => new Promise((resolve) => {
     if (drawn().endsWith(`@${head + 1}`)) resolve((performance.now() - begun) / 1000);
     else requestAnimationFrame(look);
   };
+  look();
+})"""
+# Seconds from a click on a preset to the frame in which the chart is that of its finished run.
+PRESET = """(label) => new Promise((resolve) => {
+  const named = (radio) => radio.closest('label').innerText.trim() === label;
+  const plot = document.querySelector('#loss-chart .tl-plot'), before = plot.ariaLabel, begun = performance.now();
+  [...document.querySelectorAll('#presets input[type=radio]')].find(named).click();
+  const seconds = () => (performance.now() - begun) / 1000;
+  const look = () => plot.ariaLabel !== before ? resolve(seconds()) : requestAnimationFrame(look);
   look();
 })"""
 # Of the run that is shown: pictures a second until it is done, and the longest seconds between two animation frames.
@@ -84,6 +93,7 @@ class Visit(NamedTuple):
     usable: float
     slider: float  # in the browser
     head: float  # from a click on a head to its map
+    preset: float  # from a click on a preset to its finished run
     stop: float  # from a click on Stop to the end of the process that trains
     insight: Insight | None
 
@@ -98,6 +108,9 @@ def visit(browser: Browser, insight: bool) -> Visit:
         page.wait_for_selector("#start:enabled")
         usable = time.perf_counter() - began
         paint = float(page.evaluate(PAINT))
+        page.wait_for_timeout(500)
+        labels = [*PRESETS][1:]
+        preset = statistics.median([timed_preset(page, label) for label in (*labels, DEMO_PRESET.label)])
         seen = first_insight(page, began) if insight else None
         page.get_by_role("tab", name="Generate").click()
         page.wait_for_selector("#chain tbody tr")
@@ -109,7 +122,14 @@ def visit(browser: Browser, insight: bool) -> Visit:
         head = statistics.median(page.evaluate(HEAD, number) for number in range(8))
         stop = time_stop(page, server)
         page.close()
-        return Visit(server.seconds_to_start, paint, usable, slider, head, stop, seen)
+        return Visit(server.seconds_to_start, paint, usable, slider, head, preset, stop, seen)
+
+
+def timed_preset(page: Page, label: str) -> float:
+    """Seconds until a preset shows its run; the controls have time to follow before the next."""
+    seconds = float(page.evaluate(PRESET, label))
+    page.wait_for_timeout(500)
+    return seconds
 
 
 def first_insight(page: Page, began: float) -> Insight:
@@ -198,6 +218,7 @@ def main() -> int:
         seconds_row("usable", 2, [v.usable for v in visits]),
         seconds_row("a slider on Generate, in the browser", 0.25, [v.slider for v in visits]),
         seconds_row("a click on a head to its map", 0.25, [v.head for v in visits]),
+        seconds_row("a click on a preset to its finished run", 0.1, [v.preset for v in visits]),
         seconds_row("a click on Stop to the end of the process that trains", 1, [v.stop for v in visits]),
         seconds_row("opening to a finished Pre-LN or Post-LN, 1 click", 60, [insight.seconds]),
         Row("pictures a second meanwhile", ">= 5", f"{insight.pictures:.1f}", insight.pictures >= 5),

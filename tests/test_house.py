@@ -40,9 +40,9 @@ FLOORS = [
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app
     ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder"],
+    ["tlab.ui.demo.eight_bits", "tlab.ui.settings"],
     ["tlab.ui.demo.shipped_run", "tlab.ui.studies"],
     [
-        "tlab.ui.settings",
         "tlab.ui.sharing",
         "tlab.ui.request_guard",
         "tlab.ui.presence",

@@ -27,7 +27,7 @@ from tlab.text import CORPORA, TOKENIZERS
 from tlab.training.records import StepRecord
 from tlab.ui import app
 from tlab.ui.app import build, launch_options
-from tlab.ui.demo.shipped_run import DEMO_RECORDS, DEMO_WEIGHTS, demo_checkpoint, demo_run, demo_steps
+from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run, demo_steps
 from tlab.ui.inspection.selection import find_model
 from tlab.ui.runs import time_estimate
 from tlab.ui.runs.checkpoint_store import CheckpointStore, checkpoint_bytes
@@ -172,50 +172,6 @@ def test_the_page_opens_on_the_run_that_start_would_repeat():
     assert asked.plans == demo_run().job.plans == preset_job(DEMO_PRESET).plans
 
 
-def test_the_shipped_run_is_shown_whole():
-    run = demo_run()
-    assert (run.state, run.step, len(run.sides)) == (DONE, run.steps, 2)
-    assert all(len(side.sample.text) > 100 and len(side.insights) > 30 for side in run.sides)
-
-
-def test_the_shipped_comparison_shows_its_difference():
-    pre, post = (side.validation_loss for side in demo_run().sides)
-    assert post - pre > 0.5
-
-
-def skip_another_edition(corpus):
-    if corpus.sha256 != demo_checkpoint().corpus["sha256"]:
-        pytest.skip("the shipped run has read the documentation of another Python")
-
-
-@pytest.mark.parametrize("side", [0, 1])
-def test_the_shipped_weights_give_the_loss_of_the_shipped_records(side):
-    from tlab.text import load_corpus
-    from tlab.training.trainer import evaluate
-
-    checkpoint = demo_checkpoint(side)
-    corpus = load_corpus(checkpoint.corpus["name"])
-    skip_another_edition(corpus)
-    loss = evaluate(checkpoint.model(), corpus.validation)
-    assert loss == pytest.approx(checkpoint.records[-1].validation_loss, abs=1e-3)
-
-
-def test_the_shipped_run_begins_where_training_did():
-    from tlab.text import load_corpus
-    from tlab.training.trainer import Trainer
-
-    start = demo_checkpoint(1, 0)
-    corpus = load_corpus(start.corpus["name"])
-    skip_another_edition(corpus)
-    again = Trainer(start.model_config, start.train_config, corpus).train_step()
-    assert again.loss == pytest.approx(demo_checkpoint(1).records[0].loss, rel=1e-5)
-
-
-def test_the_shipped_losses_have_all_their_digits_for_an_export_to_compare():
-    losses = [record.loss for side in (0, 1) for record in demo_checkpoint(side).records]
-    assert losses == [float(np.float32(loss)) for loss in losses]  # six digits would not come back from float32
-
-
 def test_the_collector_leaves_alone_what_stands_when_the_server_begins():
     from tlab.ui.app import collect_garbage_seldom
 
@@ -226,10 +182,6 @@ def test_the_collector_leaves_alone_what_stands_when_the_server_begins():
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
-
-
-def test_what_is_shipped_is_small():
-    assert DEMO_RECORDS.stat().st_size + DEMO_WEIGHTS.stat().st_size < 1_900_000
 
 
 @pytest.mark.parametrize("label", PRESETS)
@@ -652,7 +604,9 @@ def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
                 tab.on_reset(run.id)
         return frames[-1]
 
-    assert asyncio.run(last_frame()) == tab.shipped_frame()
+    last, shipped = asyncio.run(last_frame()), tab.shipped_frame("s", DEMO_PRESET)
+    assert last.keys() == shipped.keys()
+    assert all(last[part] == shipped[part] for part in shipped if part is not tab.seeds.clock)  # one is a new object
 
 
 @pytest.mark.parametrize("state", [None, WAITING, RUNNING])
@@ -881,7 +835,7 @@ def test_an_adopted_run_is_looked_into_like_any_other(runs):
 
 def test_without_a_run_the_shipped_one_is_looked_into(runs):
     found = find_model(runs, None, 1)
-    assert (found.checkpoint.step, found.run) == (demo_steps(1)[-1], None)
+    assert (found.checkpoint.step, found.run) == (demo_steps(1)[-1], demo_run())
     assert find_model(runs, "no such run").steps == demo_steps(0)
 
 
@@ -889,7 +843,7 @@ def test_what_is_looked_into_is_of_the_side_that_is_named_also_in_place_of_a_run
     run = Run("s", pair()._replace(plans=pair().plans[:1]), LOCAL)
     runs.add(run)
     found = find_model(runs, run.id, 1)
-    assert found.run is None and found.checkpoint is demo_checkpoint(found.side)
+    assert found.run is demo_run() and found.checkpoint is demo_checkpoint(found.side)
 
 
 def test_nobody_reaches_the_run_of_another_session(runs):

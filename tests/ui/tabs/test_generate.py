@@ -53,8 +53,11 @@ def own_checkpoint(tokenizer=None, **changes) -> Checkpoint:
     return Checkpoint(config, TrainConfig(), {"name": "mine", "tokenizer": tokenizer.to_json()}, 7, weights)
 
 
+SHIPPED = demo_run().id
+
+
 def look(
-    tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, selection=None, writer="shipped", answered=None,
+    tab, prompt=PROMPT, temperature=1.0, top_k=0, top_p=1.0, selection=None, writer=SHIPPED, answered=None,
     run_id=None, repetition=1.0,
 ):  # fmt: skip
     """What is sent, by name; skipped is what is not."""
@@ -324,7 +327,7 @@ def test_bytes_that_are_no_text_are_chosen_and_shown_all_the_same(tab, monkeypat
 
 
 def model_of_tab(tab, checkpoint):
-    return SelectedModel(checkpoint, None, 0, ["this run"], [checkpoint.step])
+    return SelectedModel(checkpoint, demo_run(), 0, ["this run"], [checkpoint.step])
 
 
 def test_texts_beyond_the_budget_go_the_oldest_first_and_the_pages_own_never():

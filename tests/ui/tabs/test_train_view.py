@@ -1,4 +1,4 @@
-"""The words beside the loss chart: what is provisional."""
+"""The words beside the loss chart: what is provisional, and why one part of a text is easier."""
 
 import pytest
 
@@ -11,7 +11,8 @@ from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import DONE, RUNNING, STOPPED, Run
 from tlab.ui.settings.plans import make_plans
-from tlab.ui.tabs.train.view import chart_value
+from tlab.ui.settings.presets import PRESETS
+from tlab.ui.tabs.train.view import chart_value, numbers_html
 
 pytestmark = GRADIO
 
@@ -56,3 +57,15 @@ def test_a_learning_rate_decays_after_a_step_where_a_later_one_is_below_the_high
     rates = [config.learning_rate_at(step) for step in range(1, 21)]
     for step in range(1, 21):
         assert config.decays_after(step) == (step < 20 and rates[-1] < max(rates))
+
+
+def test_times_of_another_machine_are_not_shown():
+    assert "Milliseconds a step" not in numbers_html(demo_run())
+    assert "Milliseconds a step" in numbers_html(half_way())
+
+
+def test_the_easier_part_of_the_text_is_named_beside_both_losses():
+    shown = numbers_html(demo_run())
+    assert "The validation part of this text is the easier one" in shown
+    assert f"loses {demo_run().baselines['token pairs']:.2f} nats per token there" in shown
+    assert "easier" not in numbers_html(demo_run(PRESETS["Induction heads appear"]))

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.text import DEFAULT_CORPUS
 from tlab.training.checkpoint import Checkpoint
-from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run, demo_steps
+from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run, demo_steps, is_shipped, shipped_preset
 from tlab.ui.inspection.tasks import InspectionRequest
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, SidePlan
@@ -23,38 +24,43 @@ class SelectedModel(NamedTuple):
     """The model that a tab looks into."""
 
     checkpoint: Checkpoint
-    run: Run | None  # None for the shipped one
+    run: Run  # a visitor's, or a shipped one
     side: int
     labels: list[str]  # of the sides of the run, A first; one or two
     steps: list[int]  # of the checkpoints that there are, in order
 
     @property
     def whose(self) -> str:
-        return "the shipped run" if self.run is None else f"your run on “{self.run.job.corpus}”"
+        text = self.job.corpus
+        return f"the shipped run “{self.run.name}” on “{text}”" if is_shipped(self.run) else f"your run on “{text}”"
 
     @property
     def words(self) -> str:
         which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
-        return f"The model is {which} of {self.whose}, after {several(self.checkpoint.step, 'step')}."
+        step = self.checkpoint.step
+        losses = [loss for at, loss in self.run.sides[self.side].curve.validation if at == step]
+        known = f" (validation loss {losses[0]:.2f})" if losses else ""
+        return f"The model is {which} of {self.whose}, after {several(step, 'step')}{known}."
 
     @property
     def key(self) -> str:
         """Identifies the run, whatever the step and the side."""
-        return self.run.id if self.run else "shipped"
+        return self.run.id
 
     @property
     def excerpt(self) -> str:
         """A piece of the text that it was tested on, as long as it can read."""
-        return readable_beginning(self.checkpoint, (self.run or demo_run()).excerpt)
+        return readable_beginning(self.checkpoint, self.run.excerpt)
 
     @property
     def prompt(self) -> str:
         """The beginning of a text for it to go on with."""
-        return PROMPT if self.run is None else self.excerpt[:PROMPT_CHARACTERS]
+        has_own = is_shipped(self.run) and self.job.corpus == DEFAULT_CORPUS
+        return PROMPT if has_own else self.excerpt[:PROMPT_CHARACTERS]
 
     @property
     def job(self) -> Job:
-        return (self.run or demo_run()).job
+        return self.run.job
 
     @property
     def plan(self) -> SidePlan:
@@ -92,16 +98,21 @@ def selected_model(runs: Runs, run_id: str | None, selection: Any) -> SelectedMo
 
 
 def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None = None) -> SelectedModel:
-    """The model of a visitor's run, or the shipped one while there is none; of the step nearest to `step`."""
+    """The model of a visitor's run or a shipped one, of the step nearest to `step`.
+
+    It is that of the page's opening where there is no run, or where that has no model yet or not any more.
+    """
     run = runs.get(run_id)
-    side = min(side, len((run or demo_run()).sides) - 1)
-    checkpoint = runs.store.get((run.id, side), step) if run else None
-    if run is None or checkpoint is None:  # it has no model yet, or that had to make room
-        labels = [plan.label for plan in demo_run().job.plans]
-        return SelectedModel(demo_checkpoint(side, step), None, side, labels, demo_steps(side))
+    own = min(side, len(run.sides) - 1) if run else 0
+    checkpoint = runs.store.get((run.id, own), step) if run else None
+    if run is not None and checkpoint is not None:
+        steps = runs.store.steps((run.id, own)) or [checkpoint.step]
+        return SelectedModel(checkpoint, run, own, [plan.label for plan in run.job.plans], steps)
+    preset = shipped_preset(run_id)
+    run = demo_run(preset)
+    side = min(side, len(run.sides) - 1)
     labels = [plan.label for plan in run.job.plans]
-    steps = runs.store.steps((run.id, side)) or [checkpoint.step]
-    return SelectedModel(checkpoint, run, side, labels, steps)
+    return SelectedModel(demo_checkpoint(side, step, preset), run, side, labels, demo_steps(side, preset))
 
 
 def every_step(runs: Runs, run_id: str | None, selected: SelectedModel) -> list[SelectedModel]:

@@ -11,7 +11,7 @@ from tlab.ui.settings.fields import values_of
 from tlab.ui.settings.plans import make_plans, side_label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # there is one of each, so that what is made of it can be kept by it
 class Preset:
     """Settings with a name, and what B changes."""
 
@@ -89,6 +89,11 @@ COMPARISONS = (
     ),
 )  # fmt: skip
 
+LLAMA: dict[str, Any] = {
+    "norm": "rmsnorm", "activation": "swiglu", "position": "rope", "bias": False, "tied": False,
+    "embedding_scale": 1.0, "mlp_ratio": 4.0,
+}  # fmt: skip
+
 MODELS = (
     Preset(
         "Original 2017",
@@ -109,10 +114,7 @@ MODELS = (
     Preset(
         "Llama style",
         "Touvron et al. 2023: RMSNorm, SwiGLU, RoPE, no biases, untied head.",
-        {
-            "norm": "rmsnorm", "activation": "swiglu", "position": "rope", "bias": False, "tied": False,
-            "embedding_scale": 1.0, "mlp_ratio": 4.0,
-        },
+        LLAMA,
     ),
     Preset(
         "No norm at all",
@@ -128,6 +130,16 @@ MODELS = (
             "validation_every": 100, "embedding_scale": 4.0,
         },
     ),
+)  # fmt: skip
+
+# Seven times the weights of the other models and twice their context: too long to wait for, so it comes with the lab.
+TRAINED = Preset(
+    "Trained longer",
+    "Llama style, four layers of width 128.",
+    {
+        **LLAMA, "num_layers": 4, "hidden_dim": 128, "context_length": 128, "steps": 1500, "learning_rate": 3e-3,
+        "warmup_steps": 100,
+    },
 )  # fmt: skip
 
 PRESET_TEXTS = {preset.corpus for preset in (*COMPARISONS, *MODELS) if preset.corpus}

@@ -23,7 +23,7 @@ import math
 import platform
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,9 +70,14 @@ def write_export(run: KeptRun) -> bytes:
     Raises:
         ExportError: a side has not all of its records, since its worker was ended in the middle of a step.
     """
+    return zipped(entries(run))
+
+
+def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip of (name, content); the same files give the same bytes."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in entries(run):
+        for name, data in files:
             archive.writestr(zipfile.ZipInfo(name, DAY_ZERO), data, zipfile.ZIP_DEFLATED)
     return content.getvalue()
 

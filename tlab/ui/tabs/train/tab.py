@@ -14,7 +14,7 @@ from gradio.events import Dependency
 
 from tlab.cost import num_parameters
 from tlab.text.corpora import needs_download
-from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.demo.shipped_run import demo_run, shipped_preset
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.manager import BusyError, text_size
 from tlab.ui.runs.messages import Job
@@ -22,7 +22,7 @@ from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
 from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.own_text import OWN_TEXT
-from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS
+from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS, Preset, preset_job
 from tlab.ui.studies.studies import Studies
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
@@ -56,10 +56,12 @@ class TrainTab(Tab):
         self.diagram = DiagramPanel(self.controls)
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
+        self.shipped: dict[str, Preset] = {}  # session -> whose run it sees, where that is not the opening's
 
     def leave(self, session: str) -> None:
         """Their studies go with a visitor."""
         self.studies.forget(session)
+        self.shipped.pop(session, None)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
@@ -79,7 +81,7 @@ class TrainTab(Tab):
                     self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
-                self.state = gr.HTML(demo_state(demo), elem_id="run-state", apply_default_css=False)
+                self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
                 self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes")
                 self.numbers = gr.HTML(view.numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
                 self.seeds.build()
@@ -119,7 +121,12 @@ class TrainTab(Tab):
         ]  # fmt: skip
         corpus = self.controls.components["corpus"]
         for radio in (self.comparisons, self.models):
-            radio.input(self.on_preset, [radio, corpus, self.locked], self.settings, queue=False, **QUIET)
+            at_once: dict[str, Any] = {"queue": False, **QUIET}
+            # First the pictures, which need not wait for the controls: of these there are many.
+            asked = [radio, self.run_id]
+            shown = radio.input(self.on_preset_run, asked, self.outputs, trigger_mode="always_last", **at_once)
+            then: Any = shown.then  # which takes any blocks at run time
+            then(self.on_preset, [radio, corpus, self.locked], self.settings, **at_once)
         self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET)
         inputs = [self.run_id, *self.controls.inputs]
         self.before_start = inputs, [self.estimate, self.other]
@@ -158,6 +165,13 @@ class TrainTab(Tab):
             **self.unlocked(updates, locked),
         }
 
+    def on_preset_run(self, label: str | None, run_id: str | None, request: gr.Request) -> Updates:
+        """The finished run of the preset; a run that trains or pauses keeps its place."""
+        preset, run = PRESETS.get(label or ""), self.runs.get(run_id)
+        if preset is None or (run is not None and (run.active or run.state == PAUSED)):
+            return self.unchanged
+        return self.show(request.session_hash or "", None, preset)
+
     def unlocked(self, updates: Updates, locked: Collection[str]) -> Updates:
         """Without what would change a setting that a link hides."""
         kept = {self.controls.components[name] for name in locked}
@@ -181,8 +195,11 @@ class TrainTab(Tab):
             estimate = note_html(self.estimate_words(job))
         except ValueError as error:
             return {self.estimate: note_html(str(error), "tl-warning"), self.other: ""}
-        shown = self.runs.get(run_id) or demo_run()
-        return {self.estimate: estimate, self.other: "" if shows(shown, job) else note_html(view.other_words(shown))}
+        shown = self.runs.get(run_id) or demo_run(shipped_preset(run_id))
+        return {
+            self.estimate: estimate,
+            self.other: "" if same_run(shown.job, job) else note_html(view.other_words(shown)),
+        }
 
     def estimate_words(self, job: Job) -> str:
         """Before the start: parameters, and seconds where the machine's pace is known.
@@ -259,19 +276,23 @@ class TrainTab(Tab):
             self.runs.stop(run)
 
     def on_reset(self, run_id: str | None) -> Updates:
-        """Show the shipped run again; the history keeps this one. The settings stay, so Start gives the same curve."""
+        """Show a shipped run again, of the same settings if there is one; the history keeps what was here.
+
+        The settings stay, so Start gives the same curve.
+        """
         run = self.runs.get(run_id)
-        if run is not None:
-            self.runs.stop(run)
-            self.runs.show(run.session, None)
-        return self.shipped_frame(run.session if run else "")
+        if run is None:
+            return self.shipped_frame("", shipped_preset(run_id))
+        self.runs.stop(run)
+        return self.show(run.session, None, shipped_twin(run.job))
 
     # -------------------------------------------------------------------------------- frames
 
-    def show(self, session: str, run: Run | None) -> Updates:
-        """All outputs for a run of the history, or for the shipped one."""
+    def show(self, session: str, run: Run | None, preset: Preset = DEMO_PRESET) -> Updates:
+        """All outputs for a run of the history, or for the shipped one of a preset."""
         self.runs.show(session, run)
-        return self.shipped_frame(session) if run is None else self.frame(run)
+        self.shipped[session] = preset
+        return self.shipped_frame(session, preset) if run is None else self.frame(run)
 
     def frame(self, run: Run) -> Updates:
         """All outputs for a run as it is now."""
@@ -282,15 +303,15 @@ class TrainTab(Tab):
             **self.seeds.shown(run.session, run),
         }
 
-    def shipped_frame(self, session: str) -> Updates:
-        """All outputs of a page without a run: the shipped one, and no run id."""
-        demo = demo_run()
+    def shipped_frame(self, session: str, preset: Preset) -> Updates:
+        """All outputs of a page without a run of its own."""
+        shipped = demo_run(preset)
         return {
-            **self.pictures(demo, session),
-            **self.seeds.shown(session, demo),
-            self.run_id: None,
-            self.state: demo_state(demo),
-            self.samples: view.samples_html(demo),
+            **self.pictures(shipped, session),
+            **self.seeds.shown(session, shipped),
+            self.run_id: shipped.id,
+            self.state: shipped_state(shipped),
+            self.samples: view.samples_html(shipped),
             **self.buttons(None),
         }
 
@@ -344,7 +365,10 @@ class TrainTab(Tab):
             if self.runs.shown(run.session) is not run:
                 # Another is shown by now. When a generator ends, Gradio sends its last frame once more: that must be
                 # what the page shows, or the end of this run would cover it.
-                yield self.unchanged if self.runs.shown(run.session) is not None else self.shipped_frame(run.session)
+                if self.runs.shown(run.session) is not None:
+                    yield self.unchanged
+                else:
+                    yield self.shipped_frame(run.session, self.shipped.get(run.session, DEMO_PRESET))
                 return
             state, words = run.state, self.state_of(run)
             if state == shown_state == WAITING:  # nothing is drawn, and many may wait
@@ -366,17 +390,21 @@ class TrainTab(Tab):
             await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
 
 
-def shows(run: Run, job: Job) -> bool:
-    """Whether a run is one of these settings; how far it was to go before a pause is none of them."""
-    made = [[*plan[:3], plan.bug] for plan in run.job.plans]
-    asked = [[*plan[:3], plan.bug] for plan in job.plans]
-    return made == asked and run.job[:3] == job[:3]
+def same_run(made: Job, asked: Job) -> bool:
+    """Whether two jobs are of the same settings; how far one was to go before a pause is none of them."""
+    sides = [[[*plan[:3], plan.bug] for plan in job.plans] for job in (made, asked)]
+    return sides[0] == sides[1] and made[:3] == asked[:3]
 
 
-def demo_state(demo: Run) -> str:
-    """What to say of the shipped run. After a reset the settings may be any, so it never says "these"."""
-    labels = " and ".join(side.label for side in demo.sides)
-    return view.state_html(
-        "shipped",
-        f"A finished run on “{demo.job.corpus}”: {labels}, all else the same. Start trains the chosen settings live.",
-    )
+def shipped_twin(job: Job) -> Preset:
+    """The preset whose run is one of these settings, else that of the page's opening."""
+    return next((preset for preset in PRESETS.values() if same_run(preset_job(preset), job)), DEMO_PRESET)
+
+
+def shipped_state(run: Run) -> str:
+    """What to say of a shipped run. After a reset the settings may be any, so it never says "these"."""
+    sides = [side.label for side in run.sides]
+    what = f"{' and '.join(sides)}, all else the same" if len(sides) > 1 else run.name
+    words = f"A finished run that comes with the lab, on “{run.job.corpus}”: {what}."
+    diverged = [view.divergence_words(side, run) for side in run.sides if side.divergence]
+    return view.state_html("shipped", " ".join([words, *diverged, "Start trains the chosen settings live."]))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tlab.cost import step_flops
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
+from tlab.ui.demo.shipped_run import is_shipped
 from tlab.ui.runs.comparison import easier_part, first_parting, parting_words, verdict
 from tlab.ui.runs.loss_curve import AVERAGE_OVER, STEEP
 from tlab.ui.runs.manager import Place
@@ -167,6 +168,7 @@ SIDE_NUMBERS: list[tuple[str, str, Callable[[Side], float | None]]] = [
     ("Tokens a second", ",.0f", lambda side: side.last.tokens / side.seconds if side.last and side.seconds else None),
 ]
 """Name, format, and how it is found."""
+TIMES = ("Seconds of training", "Milliseconds a step", "Tokens a second")
 MANY = 1e5  # a loss from here on is read by its power of ten
 
 
@@ -177,7 +179,9 @@ def numbers_html(run: Run) -> str:
     """
     same_steps = len({side.training.steps for side in run.sides}) == 1
     rows = []
-    for name, written, measure in SIDE_NUMBERS:
+    # What a shipped run took, it took on another machine.
+    measures = [row for row in SIDE_NUMBERS if not (is_shipped(run) and row[0] in TIMES)]
+    for name, written, measure in measures:
         values = [measure(side) for side in run.sides]
         cells = ["–" if value is None else measured(value, written) for value in values]
         if len(run.sides) > 1:

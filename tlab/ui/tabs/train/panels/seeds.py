@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.demo.shipped_run import demo_run, shipped_preset
 from tlab.ui.runs.manager import BusyError
 from tlab.ui.runs.run import Run
 from tlab.ui.studies.five_seeds import seeds_study, why_not
@@ -80,7 +80,7 @@ class SeedsPanel:
 
     def run_of(self, run_id: str | None) -> Run:
         """The run on the page: a visitor's own, or the shipped one."""
-        return self.studies.runs.get(run_id) or demo_run()
+        return self.studies.runs.get(run_id) or demo_run(shipped_preset(run_id))
 
     def study_of(self, session: str, run: Run) -> Study | None:
         return self.studies.get(session, SEEDS, run.job)
