@@ -53,6 +53,7 @@ FLOORS = [
     ["tlab.ui.http_guard"],
     ["tlab.ui.inspection", "tlab.ui.diagram", "tlab.ui.glossary"],
     ["tlab.ui.tabs.tab"],
+    ["tlab.ui.tabs.model_choice"],
     ["tlab.ui.tabs.train"],
     ["tlab.ui.tabs.attention"],
     [

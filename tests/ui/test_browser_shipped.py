@@ -2,6 +2,7 @@
 
 from browsing import choose_preset, open_tab, settle, start, wait_for_state
 from support import GRADIO
+from tlab.ui.settings.presets import TRAINED
 
 pytestmark = GRADIO
 
@@ -10,6 +11,11 @@ def chart_says(page, words: str) -> None:
     page.wait_for_function(
         "words => document.querySelector('#loss-chart [role=img]').ariaLabel.includes(words)", arg=words
     )
+
+
+def choose_model(page, tab: str, name: str) -> None:
+    page.locator(f"#{tab}-model input").click()
+    page.get_by_role("option", name=name, exact=True).click()
 
 
 def test_a_preset_shows_its_finished_run_on_every_tab_and_nothing_is_trained_for_it(visit, runs):
@@ -40,3 +46,20 @@ def test_a_run_that_trains_keeps_its_place_when_a_preset_is_chosen(visit):
     wait_for_state(page, "running")
     page.click("#stop")
     wait_for_state(page, "stopped")
+
+
+def test_the_tabs_open_with_the_model_that_was_trained_longer_and_another_can_be_chosen(visit):
+    page = visit()
+    open_tab(page, "Attention")
+    page.locator("#attention-note").get_by_text(f"the shipped run “{TRAINED.label}”").wait_for()
+    choose_model(page, "attention", "Does it need positions?")
+    page.locator("#attention-note").get_by_text("A (RoPE) of the shipped run").wait_for()
+    open_tab(page, "Generate")
+    page.locator("#generate-note").get_by_text("the shipped run “Does it need positions?”").wait_for()
+    open_tab(page, "Train")
+    start(page, 50)
+    wait_for_state(page, "done")
+    open_tab(page, "Generate")
+    page.locator("#generate-note").get_by_text("your run on “python-docs”").wait_for()
+    choose_model(page, "generate", "Does it need positions?")
+    page.locator("#generate-note").get_by_text("the shipped run “Does it need positions?”").wait_for()

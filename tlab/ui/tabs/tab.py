@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import gradio as gr
 from gradio.blocks import Block
 
+from tlab.ui.demo.shipped_run import shipped_id
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
 from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.presets import TRAINED
 
 Updates = dict[Block, Any]
 """What a handler returns: a value for each component that changes. All others stay as they are."""
@@ -27,7 +29,9 @@ class Services:
     runs: Runs  # what trains
     inspector: Inspector  # the process that looks into models
     cache: InspectionCache  # what has been computed of models
-    run_id: gr.State  # the run that a visitor looks at, in all tabs the same; None for the shipped one
+    run_id: gr.State  # the run on the Train tab, a visitor's or a shipped one; None for that of the opening
+    model_id: gr.State = field(default_factory=lambda: gr.State(shipped_id(TRAINED)))
+    """The run whose models the other tabs look into: the one on the Train tab, until another is chosen there."""
 
 
 class Page(NamedTuple):
@@ -55,7 +59,7 @@ class Tab(ABC):
 
     def __init__(self, services: Services) -> None:
         self.runs, self.inspector = services.runs, services.inspector
-        self.cache, self.run_id = services.cache, services.run_id
+        self.cache, self.run_id, self.model_id = services.cache, services.run_id, services.model_id
 
     @abstractmethod
     def build(self, page: Page) -> None:

@@ -22,7 +22,8 @@ from tlab.ui.inspection.selection import (
     text_for_new_model,
 )
 from tlab.ui.tabs.attention import view
-from tlab.ui.tabs.tab import Page, Tab, Updates
+from tlab.ui.tabs.model_choice import ModelChoice
+from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import (
     QUIET,
     REPLACE_IF_UNTOUCHED,
@@ -56,9 +57,13 @@ class AttentionTab(Tab):
 
     title, key = "Attention", "attention"
 
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self.choice = ModelChoice(self.runs, self.model_id)
+
     def build(self, page: Page) -> None:
         """Lay it out with the head of the shipped model that is surest where to look, and connect it."""
-        of = find_model(self.runs, None)
+        of = find_model(self.runs, self.model_id.value)
         text = of.excerpt
         selection = {**self.surest(of, text), "serial": 0}
         drawn = self.pictures(of, selection, text)
@@ -74,6 +79,7 @@ class AttentionTab(Tab):
 
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
+                self.choice.build(self.key)
                 self.text = gr.Textbox(text, label="Text to read", lines=2, max_lines=5, elem_id="attention-text")
                 show("note")
                 show("scrub", "widgets/step_slider")
@@ -93,16 +99,15 @@ class AttentionTab(Tab):
         # of one that a new model cannot read.
         self.shown, self.instead = gr.State(shown_of(of, selection, text)), gr.JSON(None, visible=False)
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
-        answered = gr.on(
-            [self.selection.input, self.text.change, page.handle.select],
-            self.on_look,
-            [self.run_id, self.text, self.selection, self.shown],
-            [*self.drawn.values(), self.shown, self.instead, self.selection],
-            trigger_mode="always_last",
-            **QUIET,
-        )
-        # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
-        answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
+        asked = [self.model_id, self.text, self.selection, self.shown]
+        shown = [*self.drawn.values(), self.shown, self.instead, self.selection]
+        looked = [self.selection.input, self.text.change, page.handle.select]
+        for answered in (
+            gr.on(looked, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
+            self.choice.connect(page).success(self.on_look, asked, shown, **QUIET),
+        ):
+            # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
+            answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
 
     def on_look(self, run_id: str | None, text: str | None, selection: Any, shown: Any) -> Updates:
         """The pictures of what was selected: those that are not on the page already."""

@@ -16,6 +16,7 @@ from tlab.ui.demo.shipped_run import PROMPT
 from tlab.ui.inspection.cache import MAX_PROMPT
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, serial_of, text_for_new_model
 from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
+from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import (
     QUIET,
@@ -44,11 +45,12 @@ class GenerateTab(Tab):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self.writings = GeneratedTexts()
+        self.choice = ModelChoice(self.runs, self.model_id)
         self.latest: dict[str, object] = {}  # session -> its last call of `on_write`, which ends those before
 
     def build(self, page: Page) -> None:
         """Lay it out with a text of the shipped model's sides, and connect it."""
-        of = self.find_models(None)
+        of = self.find_models(self.model_id.value)
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
                 self.build_controls()
@@ -67,11 +69,12 @@ class GenerateTab(Tab):
         self.branched = gr.State(0)  # the last selection for another token
         self.another = gr.JSON(None, visible=False)  # a prompt in the place of one that a new model cannot read
 
+        chosen = self.choice.connect(page)
         settings = [self.temperature, self.top_k, self.top_p, self.repetition]
         writing = gr.on(
             [self.write.click, self.instead.input],
             self.on_write,
-            [self.run_id, self.prompt, *settings, self.count, self.seed, self.instead, self.branched],
+            [self.model_id, self.prompt, *settings, self.count, self.seed, self.instead, self.branched],
             [*self.texts, self.note, self.writer, self.branched],
             concurrency_limit=4,
             trigger_mode="always_last",
@@ -79,16 +82,15 @@ class GenerateTab(Tab):
         )
         self.halt.click(None, cancels=[writing], **QUIET)
         state = [self.writer, self.answered]
-        looking = gr.on(
-            [self.selection.input, self.prompt.change, *(slider.input for slider in settings), page.handle.select],
-            self.on_look,
-            [self.run_id, self.prompt, *settings, self.selection, *state],
-            [*self.chains, *self.texts, *self.columns, self.note, *state, self.another],
-            trigger_mode="always_last",
-            **QUIET,
-        )
-        # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
-        looking.success(None, [self.prompt, self.another], self.prompt, js=REPLACE_IF_UNTOUCHED)
+        moved = [self.selection.input, self.prompt.change, *(slider.input for slider in settings), page.handle.select]
+        asked = [self.model_id, self.prompt, *settings, self.selection, *state]
+        shown = [*self.chains, *self.texts, *self.columns, self.note, *state, self.another]
+        for looking in (
+            gr.on(moved, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
+            chosen.success(self.on_look, asked, shown, **QUIET),
+        ):
+            # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
+            looking.success(None, [self.prompt, self.another], self.prompt, js=REPLACE_IF_UNTOUCHED)
 
     def build_side(self, of: list[SelectedModel], side: int) -> None:
         """A text, and below it how its tokens are chosen."""
@@ -104,6 +106,7 @@ class GenerateTab(Tab):
         self.latest.pop(session, None)
 
     def build_controls(self) -> None:
+        self.choice.build(self.key)
         self.prompt = gr.Textbox(PROMPT, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
                                  info="The model goes on from here.")  # fmt: skip
         self.temperature = gr.Slider(

@@ -27,6 +27,7 @@ from tlab.ui.tabs.attention.tab import MAX_CHARACTERS
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
 from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
+from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import (
@@ -62,6 +63,7 @@ class InsideTab(Tab):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
+        self.choice = ModelChoice(self.runs, self.model_id)
         self.public = self.runs.limits.public
         self.fields = [(key, name) for key, kind in PROBES.items() for name in options(kind)]
 
@@ -69,7 +71,7 @@ class InsideTab(Tab):
 
     def build(self, page: Page) -> None:
         """Lay it out with the first probe of the shipped model, and connect it."""
-        of = find_model(self.runs, None)
+        of = find_model(self.runs, self.model_id.value)
         request = of.request(EXCERPT)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
@@ -81,19 +83,20 @@ class InsideTab(Tab):
                 rows = tasks.probe_rows(request, FIRST, {})
                 self.table = gr.HTML(probe_table(FIRST, rows), elem_id="inside-table", apply_default_css=False)
                 follow = gr.Button("Follow this table over the training", size="sm", elem_id="inside-follow")
-                requests = [one.request(EXCERPT) for one in every_step(self.runs, None, of)]
+                requests = [one.request(EXCERPT) for one in every_step(self.runs, of.key, of)]
                 found = tasks.probe_over_time(requests, FIRST, {})
                 self.over_time = lines_chart(over_time_chart(FIRST, found, of), "inside-over-time")
         self.build_what_if(of, request)
         self.selection = selection_component("inside", {"serial": 0})
         self.checks = ChecksPanel(self.runs, page.find(TrainTab), self.inspector)
-        self.checks.build(self.run_id, self.selection, page.bar)
-        self.connect(page.handle, of, follow)
+        self.checks.build(self.model_id, self.selection, page.bar)
+        self.connect(page, of, follow)
         self.bar = page.bar
         link = page.find(TrainTab).diagram.probe
         link.input(self.on_link, link, [self.bar, self.group, self.probe], queue=False, **QUIET)
 
     def build_choice(self, of: SelectedModel) -> None:
+        self.choice.build(self.key)
         self.text = gr.Textbox(EXCERPT, label="Text to read", lines=2, max_lines=5, elem_id="inside-text")
         self.scrub = js_component("widgets/step_slider", of.slider(0), "inside-scrub", "arrays", tab=self.key)
         self.note = gr.HTML(note_html(of.note(EXCERPT)), elem_id="inside-note", apply_default_css=False)
@@ -132,35 +135,31 @@ class InsideTab(Tab):
                 effect = intervention_html(change_words(parts[0], FIRST_CHANGE), done)
                 self.effect = gr.HTML(effect, elem_id="what-if-effect", apply_default_css=False)
 
-    def connect(self, tab: gr.Tab, of: SelectedModel, follow: gr.Button) -> None:
+    def connect(self, page: Page, of: SelectedModel, follow: gr.Button) -> None:
         """One listener for the table and one for the intervention: the last question is always answered."""
         self.shown, self.instead = gr.State(of.key), gr.JSON(None, visible=False)
         self.followed = gr.JSON(None, visible=False)
         about = [self.about, self.formula, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
-        asked = [self.run_id, self.text, self.selection, self.probe]
-        answered = gr.on(
-            [self.selection.input, self.text.change, self.probe.change, tab.select, *changes(self.options)],
-            self.on_look,
-            [*asked, self.shown, self.part, *self.options],
-            [self.scrub, self.note, self.table, self.over_time, self.part, self.shown, self.instead],
-            trigger_mode="always_last",
-            **QUIET,
-        )
-        answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
+        chosen, selected = self.choice.connect(page), page.handle.select
+        asked = [self.model_id, self.text, self.selection, self.probe]
+        looked = [self.selection.input, self.text.change, self.probe.change, selected, *changes(self.options)]
+        inputs = [*asked, self.shown, self.part, *self.options]
+        outputs = [self.scrub, self.note, self.table, self.over_time, self.part, self.shown, self.instead]
+        for answered in (
+            gr.on(looked, self.on_look, inputs, outputs, trigger_mode="always_last", **QUIET),
+            chosen.success(self.on_look, inputs, outputs, **QUIET),
+        ):
+            answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
         follow.click(self.on_follow, [*asked, *self.options], self.followed, **QUIET).then(
             None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET
         )
         self.change.change(self.on_change, self.change, self.other, queue=False, **QUIET)
-        gr.on(
-            [self.selection.input, self.text.change, tab.select, *changes([self.part, self.change, self.other])],
-            self.on_what_if,
-            [self.run_id, self.text, self.selection, self.part, self.change, self.other],
-            self.effect,
-            trigger_mode="always_last",
-            **QUIET,
-        )
+        changed = [self.selection.input, self.text.change, selected, *changes([self.part, self.change, self.other])]
+        what_if = [self.model_id, self.text, self.selection, self.part, self.change, self.other]
+        gr.on(changed, self.on_what_if, what_if, self.effect, trigger_mode="always_last", **QUIET)
+        chosen.success(self.on_what_if, what_if, self.effect, **QUIET)
 
     # -------------------------------------------------------------------------------- probes
 

@@ -92,7 +92,7 @@ class TrainTab(Tab):
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
-        self.outputs = [self.run_id, *pictures, *buttons, *self.seeds.outputs]
+        self.outputs = [self.run_id, self.model_id, *pictures, *buttons, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls()
         self.connect_buttons()
@@ -298,6 +298,7 @@ class TrainTab(Tab):
         """All outputs for a run as it is now."""
         return {
             **self.progress(run),
+            self.model_id: run.id,
             self.samples: view.samples_html(run),
             **self.buttons(run),
             **self.seeds.shown(run.session, run),
@@ -310,6 +311,7 @@ class TrainTab(Tab):
             **self.pictures(shipped, session),
             **self.seeds.shown(session, shipped),
             self.run_id: shipped.id,
+            self.model_id: shipped.id,
             self.state: shipped_state(shipped),
             self.samples: view.samples_html(shipped),
             **self.buttons(None),
@@ -379,6 +381,8 @@ class TrainTab(Tab):
                 continue
             samples = [side.sample for side in run.sides]
             frame = self.progress(run)
+            if shown_state is None:
+                frame[self.model_id] = run.id  # once: meanwhile a visitor may look into another one
             if state != shown_state:
                 frame |= {**self.buttons(run), **self.seeds.shown(run.session, run)}
             if state != shown_state or samples != shown_samples:
