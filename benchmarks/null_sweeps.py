@@ -20,6 +20,7 @@ from scipy.stats import norm, t
 
 from benchmarks.statistics import SPREAD
 from benchmarks.units import verdict
+from sweeps.grid.fields import RATE
 from sweeps.report.analysis import Analysis
 from sweeps.report.result_sections import rates_section
 from sweeps.report.sentences import outlier_sentence
@@ -103,7 +104,7 @@ def made_up_table(
                 "cell_id": str(at),
                 "alias_of": None,
                 "status": "ok" if ended else "diverged",
-                **dict(zip(levels, at[1:], strict=True)),
+                **{axis: place + (axis == RATE) for axis, place in zip(levels, at[1:], strict=True)},  # no rate is 0
                 "seed": at[0],
                 "val_loss": loss if ended else None,
             }

@@ -267,7 +267,7 @@ def optimum_words(valley: Valley, name: str) -> str:
             f"The best learning rate of {name} is below {rate_words(valley.high)}, and may be below {lowest}, the "
             "lowest that was tried: try lower ones."
         )
-    if valley.is_lopsided and not valley.problem:
+    if valley.is_lopsided and valley.is_inside:
         words += " Its losses are no parabola over log rate, so the interval is a wide one."
     return " ".join([words, *lost_runs_words(valley, name)])
 
