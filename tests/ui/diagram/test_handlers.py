@@ -45,7 +45,7 @@ def test_settings_that_do_not_fit_together_leave_drawing_and_panel_as_they_are(t
 
 
 def test_any_change_of_the_controls_draws_the_model_again(tab):
-    shown = tab.on_change(None, *values(tab, norm="rmsnorm"))
+    shown = tab.on_change(gr.Request(session_hash="me"), None, *values(tab, norm="rmsnorm"))
     assert "RMSNorm" in shown[tab.diagram.picture]
 
 

@@ -117,7 +117,7 @@ def judge(pairs: Sequence[SeedPair]) -> Judgement:
 def words_of(judgement: Judgement, labels: Sequence[str]) -> str:
     """The verdict over all seeds, in a sentence or two."""
     count = len(judgement.pairs)
-    sentences = [lost_words(judgement.lost, count)] if any(judgement.lost) else []
+    sentences = [diverged_words(judgement.lost, count)] if any(judgement.lost) else []
     difference = judgement.difference
     if difference.n < 2:
         sentences.append("There are too few pairs of losses to compare.")
@@ -141,7 +141,7 @@ def words_of(judgement: Judgement, labels: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
-def lost_words(lost: tuple[int, int], count: int) -> str:
+def diverged_words(lost: tuple[int, int], count: int) -> str:
     """How many runs diverged, each of which counts against its side."""
     each = [
         f"{letter} on {number} of {count} seeds" for letter, number in zip(SIDE_LETTERS, lost, strict=True) if number

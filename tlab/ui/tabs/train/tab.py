@@ -27,6 +27,7 @@ from tlab.ui.studies.studies import Studies
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
 from tlab.ui.tabs.train.diagram_panel import DiagramPanel
+from tlab.ui.tabs.train.panels.rates import RatesPanel
 from tlab.ui.tabs.train.panels.seeds import SeedsPanel
 from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html
 from tlab.wording import duration
@@ -57,6 +58,7 @@ class TrainTab(Tab):
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
         self.shipped: dict[str, Preset] = {}  # session -> whose run it sees, where that is not the opening's
+        self.rates = RatesPanel(self.studies, self.controls)
 
     def leave(self, session: str) -> None:
         """Their studies go with a visitor."""
@@ -79,8 +81,10 @@ class TrainTab(Tab):
                     self.step = gr.Button("One step", elem_id="step")
                     self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
                     self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
+                    self.rates.build_button()
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
+                self.rates.build()
                 self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
                 self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes")
                 self.numbers = gr.HTML(view.numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
@@ -92,10 +96,11 @@ class TrainTab(Tab):
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
-        self.outputs = [self.run_id, self.model_id, *pictures, *buttons, *self.seeds.outputs]
+        self.outputs = [self.run_id, self.model_id, *pictures, *buttons, self.rates.button, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls()
         self.connect_buttons()
+        self.rates.connect()
         self.seeds.connect(self.run_id, self.chart, self.chart_of)
         self.diagram.connect()
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
@@ -131,7 +136,7 @@ class TrainTab(Tab):
         inputs = [self.run_id, *self.controls.inputs]
         self.before_start = inputs, [self.estimate, self.other]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
-        outputs = [*self.before_start[1], self.diagram.picture]
+        outputs = [*self.before_start[1], self.diagram.picture, self.rates.card, self.rates.is_other]
         gr.on(changes(inputs), self.on_change, inputs, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
@@ -184,9 +189,13 @@ class TrainTab(Tab):
             await asyncio.sleep(0.1)
         return await asyncio.to_thread(self.known_before, *values)
 
-    def on_change(self, run_id: str | None, *values: Any) -> Updates:
+    def on_change(self, request: gr.Request, run_id: str | None, *values: Any) -> Updates:
         """The model as these settings make it, and what is to be known before the start."""
-        return {**self.known_before(run_id, *values), self.diagram.picture: self.diagram.drawn(values)}
+        return {
+            **self.known_before(run_id, *values),
+            self.diagram.picture: self.diagram.drawn(values),
+            **self.rates.marked(request.session_hash or "", values),
+        }
 
     def known_before(self, run_id: str | None, *values: Any) -> Updates:
         """How long it would take and how large it would be, or why it cannot be; and whether the pictures show it."""
@@ -346,6 +355,7 @@ class TrainTab(Tab):
             self.step: gr.update(interactive=not busy),
             self.stop: gr.update(interactive=busy or state == PAUSED),
             self.reset: gr.update(interactive=run is not None),
+            self.rates.button: gr.update(interactive=not busy),
         }
 
     async def follow(self, run: Run) -> AsyncIterator[Updates]:

@@ -101,5 +101,5 @@ class SeedsPanel:
             self.card: seeds_html(run.job, study, seconds),
             self.button: gr.update(value=words, visible=open_, interactive=not run.active),
             self.stop: gr.update(visible=bool(study and study.active)),
-            self.clock: gr.Timer(active=bool(study and study.active)),
+            self.clock: gr.update(active=bool(study and study.active)),
         }

@@ -1,0 +1,25 @@
+"""Both sides tuned in a real browser, from the button to the verdict."""
+
+from browsing import choose_preset, drawn, set_number
+from support import GRADIO
+
+pytestmark = GRADIO
+
+
+def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_settings_change(visit):
+    page = visit()
+    choose_preset(page, "Does it need positions?")
+    set_number(page, "steps", 50)
+    page.click("#tune")
+    page.locator("#tuning-card .tl-badge.running").wait_for()
+    page.click("#stop-tuning")
+    page.locator("#tuning-card .tl-badge.stopped").wait_for()
+    page.click("#go-on-tuning")
+    page.locator("#tuning-card .tl-badge.done").wait_for()
+    words = page.inner_text("#tuning-card")
+    assert "At the same learning rate, 0.003: " in words
+    assert "Each at its best (A (RoPE) at " in words
+    assert page.locator("#tuning-card tbody tr").count() == 5
+    assert drawn(page, "#rates-chart canvas")
+    set_number(page, "steps", 60)
+    page.get_by_text("These runs are of other settings").wait_for()

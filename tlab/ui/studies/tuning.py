@@ -1,0 +1,174 @@
+"""Both sides at several learning rates: which runs that takes, and what may be said of their losses.
+
+A comparison at one rate may say no more than that the rate suits one side better. So each side is trained at the same
+grid of rates around its own, with a few seeds, in runs of half the steps; the curve through the losses, the interval of
+its lowest point and the words are those of the sweeps (`tlab.judging`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+from tlab.judging.learning_rates import LossesByRate, Valley, optimum_words
+from tlab.judging.two_models import Comparison, compare, comparison_words
+from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.run import SIDE_LETTERS
+from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
+from tlab.ui.studies.study import RATES, Study, Trial
+from tlab.wording import several
+
+NUM_RATES = 5  # an odd number: the setting's own is in the middle
+NUM_SEEDS_TUNED = 3
+FACTOR = 2.5  # from a rate to the next
+MOST_RATES = 11  # of a grid that was made wider
+RATE_DIGITS = 3  # of a rate that is not the setting's own
+SHORTER = 2  # times fewer steps than the comparison has
+
+
+class CannotTuneError(ValueError):
+    """Learning rates would not tell anything about this comparison; the message says why."""
+
+
+def tuning_study(session: str, job: Job) -> Study:
+    """Each side at a grid of rates around its own.
+
+    Seed by seed, so that there is something of every rate after the first one.
+
+    Raises:
+        CannotTuneError: there is nothing to compare.
+    """
+    check_tunable(job)
+    shorter = job._replace(plans=tuple(map(short_plan, job.plans)))
+    return Study(session, RATES, shorter, trials_at(shorter, grid_around(own_rate(job))))
+
+
+def check_tunable(job: Job) -> None:
+    """Refuse what has no two sides that differ in more than their rate or seed.
+
+    Raises:
+        CannotTuneError: it is so.
+    """
+    if len(job.plans) < 2:
+        raise CannotTuneError("There is nothing to compare: choose in what B differs from A.")
+    a, b = map(without_seed, job.plans)
+    if a == b:
+        raise CannotTuneError(
+            "A and B differ in their seed alone: they are one model, so both have the same best rate."
+        )
+    if without_rate(job.plans[0]) == without_rate(job.plans[1]):
+        raise CannotTuneError(
+            "A and B differ in their learning rate alone, so each at its best they are the same. Choose another "
+            "difference; both sides are then trained at several rates."
+        )
+
+
+def without_rate(plan: SidePlan) -> tuple[object, object]:
+    return plan.model, dataclasses.replace(plan.training, learning_rate=1.0, min_learning_rate=None)
+
+
+def short_plan(plan: SidePlan) -> SidePlan:
+    """With fewer steps, and a validation after the last one alone."""
+    steps = max(1, plan.training.steps // SHORTER)
+    return plan._replace(training=dataclasses.replace(plan.training, steps=steps, validation_every=0))
+
+
+def own_rate(job: Job) -> float:
+    """The learning rate of the settings."""
+    return job.plans[0].training.learning_rate
+
+
+def grid_around(rate: float) -> list[float]:
+    """NUM_RATES rates with this one in the middle, the lowest first."""
+    half = NUM_RATES // 2
+    return [rate if power == 0 else round_rate(rate * FACTOR**power) for power in range(-half, half + 1)]
+
+
+def round_rate(rate: float) -> float:
+    return float(f"{rate:.{RATE_DIGITS}g}")
+
+
+def trials_at(job: Job, rates: list[float]) -> list[Trial]:
+    seeds = [(job.plans[0].training.seed + more) % SEED_RANGE for more in range(NUM_SEEDS_TUNED)]
+    nearest = sorted(rates, key=lambda rate: abs(math.log(rate / own_rate(job))))  # the setting's own first
+    return [Trial(side, seed, rate) for seed in seeds for rate in nearest for side in range(len(job.plans))]
+
+
+def rates_of(study: Study) -> list[float]:
+    """The grid, the lowest first."""
+    return sorted({trial.learning_rate for trial in study.trials})
+
+
+# ------------------------------------------------------------------------------------------------ what is known
+
+
+class Tuned(NamedTuple):
+    """What the runs of a study say, as far as they have ended."""
+
+    seeds: list[int]  # of which every run has ended
+    losses: tuple[LossesByRate, LossesByRate]  # of A and B, of these seeds
+    found: Comparison
+
+
+def judge_tuning(study: Study) -> Tuned | None:
+    """Of the seeds that are complete; None before the first one is."""
+    seeds = dict.fromkeys(trial.seed for trial in study.trials)
+    ended = study.outcomes.keys()
+    complete = [seed for seed in seeds if all(trial in ended for trial in study.trials if trial.seed == seed)]
+    if not complete:
+        return None
+    a, b = (losses_of(study, side, complete) for side in (0, 1))
+    return Tuned(complete, (a, b), compare(a, b, own_rate(study.job)))
+
+
+def losses_of(study: Study, side: int, seeds: list[int]) -> dict[float, dict[int, float | None]]:
+    """Rate -> seed -> loss of a side, None where it diverged."""
+    return {rate: {seed: study.outcomes[Trial(side, seed, rate)].loss for seed in seeds} for rate in rates_of(study)}
+
+
+def verdict_words(study: Study) -> list[str]:
+    """What may be said now, a sentence each; a winner only when all runs have ended."""
+    tuned = judge_tuning(study)
+    count = several(NUM_SEEDS_TUNED, "seed")
+    if tuned is None:
+        return ["The first comparison comes when each rate has been tried with one seed."]
+    if len(tuned.seeds) < NUM_SEEDS_TUNED:
+        at_rate, at_best = tuned.found.at_rate, tuned.found.at_best
+        both = [
+            f"{one.estimate.mean:+.3f} {where}"
+            for one, where in ((at_rate, "at the same rate"), (at_best, "each at its best"))
+            if one is not None and one.estimate.n
+        ]
+        so_far = (
+            f"After {len(tuned.seeds)} of {count}, B − A is {' and '.join(both)}, in nats per token. " if both else ""
+        )
+        return [f"{so_far}No winner is named before all {count} are there."]
+    sides = zip(SIDE_LETTERS, study.job.plans, strict=False)
+    a, b = (f"{letter} ({plan.label})" for letter, plan in sides)
+    return comparison_words(tuned.found, (a, b))
+
+
+def valley_words(tuned: Tuned) -> list[str]:
+    """Where the best rate of each side is, with its interval."""
+    return [optimum_words(valley, letter) for letter, valley in zip(SIDE_LETTERS, tuned.found.valleys, strict=True)]
+
+
+# ------------------------------------------------------------------------------------------------ a wider grid
+
+
+def missing_rates(study: Study) -> list[float]:
+    """The rates by which the grid has to grow: where a best rate may lie beyond its edge."""
+    tuned = judge_tuning(study)
+    rates = rates_of(study)
+    if tuned is None or len(tuned.seeds) < NUM_SEEDS_TUNED:
+        return []
+    valleys: tuple[Valley, ...] = tuned.found.valleys
+    below = [round_rate(rates[0] / FACTOR)] if any(valley.may_be_below for valley in valleys) else []
+    above = [round_rate(rates[-1] * FACTOR)] if any(valley.may_be_above for valley in valleys) else []
+    return [*below, *above] if len(rates) < MOST_RATES else []
+
+
+def widen(study: Study) -> None:
+    """Add the rates that are missing to both sides."""
+    study.trials = trials_at(study.job, [*rates_of(study), *missing_rates(study)])
