@@ -465,6 +465,25 @@ def test_a_run_that_took_four_times_as_long_doubles_the_next_estimate():
     assert estimated_seconds(slower, [(config, training)], 0) == pytest.approx(2 * thought)
 
 
+def test_an_estimate_says_that_no_run_was_timed_until_one_was(runs):
+    tab = built(TrainTab, runs)
+    asked = pair()
+    assert "would take" not in tab.estimate_words(asked)
+    runs.pace = Pace(1e-4, 1e-11, 1e-9)
+    assert "no run was timed here yet" in tab.estimate_words(asked)
+    run = runs.start("s", asked)
+    wait_for(lambda: run.state == DONE and runs.pace_is_tried)
+    assert "would take about" in tab.estimate_words(asked) and "timed" not in tab.estimate_words(asked)
+
+
+def test_what_is_said_of_the_weights_is_what_is_made(runs):
+    tab = built(TrainTab, runs)
+    for switch in (("norm", "rmsnorm"), ("bias", False), ("tied", False), ("activation", "swiglu")):
+        asked = pair(switch)
+        made = [f"{trainer.model.num_parameters:,}" for trainer in make_trainers(asked, job_corpus(asked))]
+        assert tab.estimate_words(asked).startswith(" and ".join(dict.fromkeys(made)) + " weights")
+
+
 def test_a_path_is_no_corpus(runs):
     with pytest.raises(ValueError, match="no text called '/etc/passwd'"):
         runs.start("s", job()._replace(corpus="/etc/passwd", text=None))

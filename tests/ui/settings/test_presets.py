@@ -75,6 +75,20 @@ def test_the_words_on_positions_are_true_of_every_seed():
     assert (gaps > 0.05).all() and round(gaps.mean(), 1) == 0.1
 
 
+def test_the_words_on_adamw_and_sgd_have_the_numbers_of_their_best_rates():
+    rates = json.loads((Path(__file__).parents[1] / "optimizer_rates.json").read_text())
+    means = {name: {float(rate): np.mean(losses) for rate, losses in runs.items()} for name, runs in rates.items()}
+    assert {len(losses) for runs in rates.values() for losses in runs.values()} == {3}
+    best = {name: min(of, key=of.get) for name, of in means.items()}
+    words = PRESETS["AdamW or SGD"].words
+    for label, name in (("AdamW", "adamw"), ("SGD", "sgd")):
+        number, rate = re.search(rf"{label} (?:ended )?at (\d\.\d\d)[^(]*\(rate ([\d.]+)\)", words).groups()
+        assert float(rate) == best[name] and float(number) == round(means[name][best[name]], 2)
+    at_one = [float(number) for number in re.findall(r"\d\.\d\d", words.rpartition("at 0.003")[2])]
+    assert at_one == [round(means[name][0.003], 2) for name in ("adamw", "sgd")]
+    assert means["sgd"][best["sgd"]] - means["adamw"][best["adamw"]] < means["sgd"][0.003] - means["adamw"][0.003]
+
+
 def test_the_tiny_model_learns_little_more_than_how_often_each_character_occurs():
     corpus = load_corpus("python-docs")
     counts = np.bincount(corpus.train, minlength=corpus.tokenizer.vocab_size) + 1

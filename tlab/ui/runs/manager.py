@@ -78,6 +78,7 @@ class Runs:
         self.shown_runs: dict[str, Run] = {}  # session -> the run on its Train tab
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
+        self.pace_is_tried = False  # whether a run has corrected it
         # Of whole runs that ended: what they took and what was expected of them, the older the less.
         self.seconds_taken = self.seconds_foreseen = 0.0
 
@@ -329,7 +330,7 @@ class Runs:
             (config, training.batch_size, side.step, side.seconds)
             for (config, training), side in zip(configs, run.sides, strict=True)
         ]
-        self.pace = update_pace(self.pace, seen)
+        self.pace, self.pace_is_tried = update_pace(self.pace, seen), True
 
     def close(self) -> None:
         for run in list(self.runs.values()):

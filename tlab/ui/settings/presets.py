@@ -62,8 +62,10 @@ COMPARISONS = (
     ),
     Preset(
         "AdamW or SGD",
-        "A step size for each weight, or one for all, both at the learning rate that suits AdamW. SGD needs a larger "
-        "one, so this does not say which is better: try SGD at 0.1 as well.",
+        "A step size for each weight, or one for all, both at a rate of 0.003: a third of the best for AdamW, and a "
+        "thirtieth of the best for SGD. So only part of this gap is the optimizer's. At the best of the rates tried, "
+        "with three seeds each on Python's documentation, AdamW ended at 2.23 on average (rate 0.01) and SGD at 2.75 "
+        "(rate 0.1); at 0.003, at 2.38 and 3.14.",
         SHORT,
         ("optimizer", "sgd"),
     ),

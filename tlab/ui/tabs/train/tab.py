@@ -228,7 +228,8 @@ class TrainTab(Tab):
             return f"{words}."
         seconds = estimated_seconds(self.runs.pace, configs, validation_tokens)
         both = "both sides" if len(configs) > 1 else "the run"
-        return f"{words}; {both} would take about {duration(seconds)} here."
+        untried = "" if self.runs.pace_is_tried else " Half or twice that may be true: no run was timed here yet."
+        return f"{words}; {both} would take about {duration(seconds)} here.{untried}"
 
     # -------------------------------------------------------------------------------- buttons
 
