@@ -299,7 +299,7 @@ def test_a_cell_goes_into_the_controls_of_the_train_tab(tab):
     assert updates[tab.bar]["selected"] == "train"
     assert (values["norm"], values["activation"], values["residual"]) == ("rmsnorm", "relu", "post")
     assert values["switch"] == ":nothing"
-    assert values["steps"]["value"] == 300
+    assert values["steps"] == 300
 
 
 def test_training_a_cell_that_the_folder_does_not_have_is_refused_in_words(tab, folder):
