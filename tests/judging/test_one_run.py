@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tlab.judging.one_run import PARTED, RISEN, SAME, Point, heart_words, level_words, text_words
+from tlab.judging.one_run import PARTED, RISEN, SAME, Point, guesses_words, heart_words, text_words
 
 GUESSES = ("uniform guess", "token frequencies", "token pairs")
 
@@ -27,7 +27,7 @@ def rounded_is(written: str, value: float) -> bool:
 @pytest.mark.parametrize("seed", range(200))
 def test_every_comparison_with_a_guess_is_true_of_the_numbers(seed):
     loss, guesses = random_losses(seed)
-    words = level_words(loss, guesses)
+    words = guesses_words(loss, guesses)
     names = {"a uniform guess": GUESSES[0], "a guess by token frequencies": GUESSES[1],
              "a guess from the token before": GUESSES[2]}  # fmt: skip
     for name, number in re.findall(r"(a (?:uniform )?guess(?: \w+)*) \((\d+\.\d\d)\)", words):

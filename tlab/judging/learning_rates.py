@@ -46,7 +46,12 @@ class RateError(ValueError):
 def rates_around(centre: float) -> tuple[float, ...]:
     """The rates to try around one: far enough apart to span a valley, close enough for its bottom to be a parabola."""
     steps = range(-(RATES_TO_TRY // 2), RATES_TO_TRY // 2 + 1)
-    return tuple(float(f"{centre * FACTOR_TO_TRY**step:.3g}") if step else centre for step in steps)
+    return tuple(rate_beside(centre, step) if step else centre for step in steps)
+
+
+def rate_beside(rate: float, steps: int) -> float:
+    """The rate so many steps of the grid above this one, or below it where negative; in three digits."""
+    return float(f"{rate * FACTOR_TO_TRY**steps:.3g}")
 
 
 # ------------------------------------------------------------------------------------------------ one model

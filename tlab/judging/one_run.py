@@ -34,7 +34,7 @@ class Point(NamedTuple):
         return self.validation - self.training
 
 
-def level_words(loss: float, baselines: Mapping[str, float]) -> str:
+def guesses_words(loss: float, baselines: Mapping[str, float]) -> str:
     """How a validation loss compares with the guesses, as the end of a sentence that begins with that loss."""
 
     def named(names: Sequence[str]) -> str:

@@ -16,7 +16,6 @@ from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.study import Ended, Study
 from tlab.ui.studies.tuning import (
     CannotTuneError,
-    grid_around,
     missing_rates,
     rates_of,
     tuning_study,
@@ -56,8 +55,8 @@ def valley(side: int, seed: int, rate: float, best=(0.004, 0.009), lowest=(2.0, 
 
 
 def test_the_settings_rate_is_in_the_middle_and_the_others_are_a_factor_apart():
-    rates = grid_around(0.006)
-    assert rates == [0.00096, 0.0024, 0.006, 0.015, 0.0375]
+    study = tuning_study("s", job_of(learning_rate=0.006))
+    assert rates_of(study) == [0.00096, 0.0024, 0.006, 0.015, 0.0375]
 
 
 def test_each_side_has_each_rate_with_three_seeds_and_the_first_seed_comes_first():

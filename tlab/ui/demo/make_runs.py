@@ -22,7 +22,7 @@ from tlab.files import write_atomically
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
 from tlab.ui.demo.eight_bits import to_eight_bits
-from tlab.ui.demo.shipped_run import COLUMNS, CONTENTS, SHIPPED_PRESETS, SHIPPED_RUNS
+from tlab.ui.demo.shipped_run import CONTENTS, RECORDED, SHIPPED_PRESETS, SHIPPED_RUNS
 from tlab.ui.runs.messages import Insight, Job, NewRecords, RunEnded, RunStarted, Sample, SidePlan, Snapshot
 from tlab.ui.runs.worker import run_job
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job
@@ -48,15 +48,15 @@ def main(labels: list[str]) -> None:
             name = names.setdefault((job.corpus, plan.model, plan.training), new)
             sides.append(name)
             if name == new and (not labels or preset.label in labels):
-                entries |= side_entries(name, train(job, plan), STEPS_BETWEEN if preset in FOLLOWED else 0)
+                entries |= side_entries(name, train_side(job, plan), STEPS_BETWEEN if preset in FOLLOWED else 0)
         contents[preset.label] = sides
     known = {name for sides in contents.values() for name in sides}
     files = {name: data for name, data in entries.items() if name.rpartition(".")[0] in known}
-    write_atomically(SHIPPED_RUNS, zipped([(CONTENTS, as_json(contents)), *sorted(files.items())]))
+    write_atomically(SHIPPED_RUNS, zipped([(CONTENTS, small_json(contents)), *sorted(files.items())]))
     print(f"{SHIPPED_RUNS}: {SHIPPED_RUNS.stat().st_size:,} bytes")
 
 
-def train(job: Job, plan: SidePlan) -> list[Any]:
+def train_side(job: Job, plan: SidePlan) -> list[Any]:
     """The messages of a worker that trains this side alone."""
     here, _ = multiprocessing.Pipe()  # nobody gives orders
     messages: list[Any] = []
@@ -94,9 +94,9 @@ def side_entries(name: str, messages: list[Any], between: int) -> dict[str, byte
                      if isinstance(m, Insight)],
         "sample": samples[-1] if samples else None,
     }  # fmt: skip
-    arrays = {column: np.array([getattr(r, column) for r in last.records]) for column in COLUMNS}
+    arrays = {column: np.array([getattr(r, column) for r in last.records]) for column in RECORDED}
     arrays |= packed_weights([kept[step] for step in chosen if step > 0])
-    return {f"{name}.json": as_json(about), f"{name}.safetensors": save(arrays)}
+    return {f"{name}.json": small_json(about), f"{name}.safetensors": save(arrays)}
 
 
 def packed_weights(checkpoints: list[Checkpoint]) -> dict[str, Array]:
@@ -113,7 +113,7 @@ def six_digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def as_json(value: Any) -> bytes:
+def small_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 

@@ -31,7 +31,7 @@ FOLDER = Path(__file__).parent
 SHIPPED_RUNS = FOLDER / "runs.zip"
 DEMO_SWEEP = FOLDER / "sweep.zip"  # what the Sweeps tab opens with, made by `python -m tlab.ui.demo.make_sweep`
 CONTENTS = "contents.json"  # in SHIPPED_RUNS: what else is there
-COLUMNS = ("loss", "gradient_norm", "seconds")  # of a StepRecord; the others follow from the configs
+RECORDED = ("loss", "gradient_norm", "seconds")  # of a StepRecord; the others follow from the configs
 EXCERPT = "the name is bound to the object in the current local namespace."
 PROMPT = "The import statement"
 
@@ -90,7 +90,7 @@ def side_records(name: str) -> list[StepRecord]:
     training = TrainConfig.from_json(about["training"])
     tokens = training.batch_size * ModelConfig.from_json(about["model"]).context_length
     validation = dict(about["validation"])
-    numbers = zip(*(arrays[column].tolist() for column in COLUMNS), strict=True)
+    numbers = zip(*(arrays[column].tolist() for column in RECORDED), strict=True)
     records = [
         StepRecord(step, loss, validation.get(step), training.learning_rate_at(step), norm, step * tokens, seconds)
         for step, (loss, norm, seconds) in enumerate(numbers, 1)

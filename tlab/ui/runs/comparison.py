@@ -13,7 +13,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
-from tlab.judging.one_run import PAIRS, Point, heart_words, level_words, text_words
+from tlab.judging.one_run import PAIRS, Point, guesses_words, heart_words, text_words
 from tlab.ui.runs.run import Run, Side
 from tlab.wording import layer_name, listed, several
 
@@ -189,7 +189,7 @@ def single_words(run: Run) -> str:
     words = f"After {last.step:,} steps the validation loss is {last.validation:.2f} nats per token, "
     text_gap = run.baselines[PAIRS] - run.training_pairs if run.training_pairs is not None else 0.0
     by_heart = heart_words(points, text_gap)
-    return " ".join(filter(None, [f"{words}{level_words(last.validation, run.baselines)}.", by_heart]))
+    return " ".join(filter(None, [f"{words}{guesses_words(last.validation, run.baselines)}.", by_heart]))
 
 
 def easier_part(run: Run) -> str:

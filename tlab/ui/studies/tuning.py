@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from tlab.judging.learning_rates import LossesByRate, Valley, optimum_words
+from tlab.judging.learning_rates import LossesByRate, Valley, optimum_words, rate_beside, rates_around
 from tlab.judging.two_models import Comparison, compare, comparison_words
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
@@ -19,11 +20,8 @@ from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
 from tlab.ui.studies.study import RATES, Study, Trial
 from tlab.wording import several
 
-NUM_RATES = 5  # an odd number: the setting's own is in the middle
 NUM_SEEDS_TUNED = 3
-FACTOR = 2.5  # from a rate to the next
 MOST_RATES = 11  # of a grid that was made wider
-RATE_DIGITS = 3  # of a rate that is not the setting's own
 SHORTER = 2  # times fewer steps than the comparison has
 
 
@@ -41,7 +39,7 @@ def tuning_study(session: str, job: Job) -> Study:
     """
     check_tunable(job)
     shorter = job._replace(plans=tuple(map(short_plan, job.plans)))
-    return Study(session, RATES, shorter, trials_at(shorter, grid_around(own_rate(job))))
+    return Study(session, RATES, shorter, trials_at(shorter, rates_around(own_rate(job))))
 
 
 def check_tunable(job: Job) -> None:
@@ -79,17 +77,7 @@ def own_rate(job: Job) -> float:
     return job.plans[0].training.learning_rate
 
 
-def grid_around(rate: float) -> list[float]:
-    """NUM_RATES rates with this one in the middle, the lowest first."""
-    half = NUM_RATES // 2
-    return [rate if power == 0 else round_rate(rate * FACTOR**power) for power in range(-half, half + 1)]
-
-
-def round_rate(rate: float) -> float:
-    return float(f"{rate:.{RATE_DIGITS}g}")
-
-
-def trials_at(job: Job, rates: list[float]) -> list[Trial]:
+def trials_at(job: Job, rates: Sequence[float]) -> list[Trial]:
     seeds = [(job.plans[0].training.seed + more) % SEED_RANGE for more in range(NUM_SEEDS_TUNED)]
     nearest = sorted(rates, key=lambda rate: abs(math.log(rate / own_rate(job))))  # the setting's own first
     return [Trial(side, seed, rate) for seed in seeds for rate in nearest for side in range(len(job.plans))]
@@ -164,8 +152,8 @@ def missing_rates(study: Study) -> list[float]:
     if tuned is None or len(tuned.seeds) < NUM_SEEDS_TUNED:
         return []
     valleys: tuple[Valley, ...] = tuned.found.valleys
-    below = [round_rate(rates[0] / FACTOR)] if any(valley.may_be_below for valley in valleys) else []
-    above = [round_rate(rates[-1] * FACTOR)] if any(valley.may_be_above for valley in valleys) else []
+    below = [rate_beside(rates[0], -1)] if any(valley.may_be_below for valley in valleys) else []
+    above = [rate_beside(rates[-1], 1)] if any(valley.may_be_above for valley in valleys) else []
     return [*below, *above] if len(rates) < MOST_RATES else []
 
 
