@@ -38,6 +38,7 @@ class Option:
     typical: tuple[float, float] | None = None  # the range worth trying, for a slider
     default_words: str = ""  # what None means, where it is the default
     registry: Registry | None = None
+    label: str = ""  # what people call it, where its name alone says too little
 
     def complaint(self, value: Any) -> str | None:
         """Why `value` is not allowed, or None."""
@@ -60,9 +61,9 @@ def option(default: Any = dataclasses.MISSING, **details: Any) -> Any:
     return field(default=default, metadata={"option": Option(**details)})
 
 
-def chosen_from(registry: Registry, default: str, help: str) -> Any:
+def chosen_from(registry: Registry, default: str, help: str, label: str = "") -> Any:
     """A dataclass field whose value is a key of `registry`."""
-    return option(default, help=help, registry=registry)
+    return option(default, help=help, registry=registry, label=label)
 
 
 @functools.cache

@@ -311,6 +311,8 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
         return 0
     print(entry.description, end="\n\n")
     print(as_text(rows, kind.units))
+    if not reading.over_time and (remark := asked.remark(subject)):
+        print(f"\n{remark}")
     return 0
 
 

@@ -93,6 +93,13 @@ class Intervention:
     keeps_norm: ClassVar[bool] = True  # whether the norm of what was added is held as it is here
     kinds: ClassVar[tuple[str, ...]] = ("attention", "mlp")  # the kinds of part that it applies to
 
+    takes_factor: ClassVar[bool] = False  # whether `made` reads its argument
+
+    @classmethod
+    def made(cls, factor: float) -> Intervention:
+        """One of these; `factor` is of those that multiply."""
+        return cls()
+
     def apply(self, context: Context) -> Array:
         raise NotImplementedError
 
@@ -122,12 +129,17 @@ class Mean(Intervention):
         return np.broadcast_to(output.mean((0, 1)), context.output.shape)
 
 
-@INTERVENTIONS.add("scale", label="scale", formula=r"k\,c")
+@INTERVENTIONS.add("scale", label="multiply", formula=r"k\,c")
 @dataclass(frozen=True)
 class Scale(Intervention):
     """Adds a multiple of what it would have added, twice as much by default."""
 
+    takes_factor = True
     factor: float = 2.0
+
+    @classmethod
+    def made(cls, factor: float) -> Scale:
+        return cls(factor)
 
     def apply(self, context: Context) -> Array:
         return context.output * self.factor

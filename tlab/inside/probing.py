@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from tlab.config import Config
+from tlab.inside.pictures import PictureKind
 from tlab.nn.model import Trace, Transformer
 from tlab.registry import Registry
 from tlab.text import Corpus, UnknownCharacterError, corpus_names, load_corpus
@@ -107,6 +108,12 @@ class Probe(Config):
     """The parts of a model that it says something about: "tokens", "embedding", "position", "stream", "norm",
     "attention", "mlp", "block", "head", "training"."""
     units: ClassVar[dict[str, str]] = {}  # column -> unit, of columns that have one
+    picture: ClassVar[PictureKind | None] = None  # what to draw of the table; of a short one, or one of words, nothing
+    steady: ClassVar[bool] = True  # whether its rows are of the same things at every step, so that they can be followed
+
+    def remark(self, subject: Subject) -> str:
+        """What has to be known of this table before it is read, in sentences; usually nothing."""
+        return ""
 
     def rows(self, subject: Subject) -> Rows:
         """The table, one NamedTuple a row.

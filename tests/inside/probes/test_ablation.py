@@ -6,8 +6,9 @@ import pytest
 from support import tiny
 from tlab import Checkpoint, TrainConfig
 from tlab.checks import random_model
-from tlab.inside import ProbeError, Subject, probe
+from tlab.inside import PROBES, ProbeError, Subject, probe
 from tlab.inside.interventions import Part, parts_of
+from tlab.inside.probes.ablation import NO_SHARES, TOO_LITTLE
 
 TEXT = "the quick"
 
@@ -41,14 +42,34 @@ def test_the_ten_likeliest_of_either_pass_are_shown_by_their_larger_probability(
     assert sum(row.before for row in rows) < 1
 
 
-def test_the_other_text_is_this_one_with_another_first_token_unless_it_is_given(checkpoint, verse):
+@pytest.mark.parametrize(("place", "changed"), [(-1, -1), (4, 4), (0, 0)])
+def test_the_other_text_is_this_one_with_the_token_at_the_place_changed(checkpoint, verse, place, changed):
+    ids = Subject(checkpoint, TEXT, verse).ids.copy()
+    ids[changed] = (ids[changed] + 1) % verse.tokenizer.vocab_size
+    other = verse.tokenizer.decode(ids)
+    assert probe("patch", checkpoint, TEXT, place=place) == probe("patch", checkpoint, TEXT, other=other, place=place)
+
+
+def test_after_the_last_token_of_the_vocabulary_comes_the_first_one(checkpoint, verse):
+    first, last = (verse.tokenizer.decode([token]) for token in (0, verse.tokenizer.vocab_size - 1))
+    text, other = (f"the {letter}" for letter in (last, first))
+    assert probe("patch", checkpoint, text) == probe("patch", checkpoint, text, other=other)
+
+
+def test_both_texts_of_a_patch_are_cut_to_the_context(checkpoint, verse):
+    longer = TEXT * 20
+    other = longer.replace("q", "x", 1)
+    assert len(longer) > checkpoint.model_config.context_length
+    assert probe("patch", checkpoint, longer, other=other)
+
+
+def test_a_difference_too_small_to_share_out_is_marked(checkpoint, verse):
     subject = Subject(checkpoint, TEXT, verse)
-    size = verse.tokenizer.vocab_size
-    other = verse.tokenizer.decode([(subject.ids[0] + 1) % size, *subject.ids[1:]])
-    assert probe("patch", checkpoint, TEXT) == probe("patch", checkpoint, TEXT, other=other)
-    last = verse.tokenizer.decode([size - 1])  # after the last token of the vocabulary comes the first one
-    first = verse.tokenizer.decode([0])
-    assert probe("patch", checkpoint, last + TEXT) == probe("patch", checkpoint, last + TEXT, other=first + TEXT)
+    for other in (TEXT, "xxx quick"):
+        asked = PROBES["patch"](other=other)
+        small = abs(asked.compare(subject).whole) < TOO_LITTLE
+        assert (NO_SHARES in asked.remark(subject)) == small
+    assert NO_SHARES in PROBES["patch"](other=TEXT).remark(subject)
 
 
 def test_by_default_a_patch_asks_for_this_texts_first_choice_against_that_of_the_other(checkpoint, verse):

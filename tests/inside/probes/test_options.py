@@ -8,8 +8,8 @@ from tlab.config import ConfigError, options
 from tlab.inside import PROBES
 
 NUMBERS = {  # probe -> option -> the default, the smallest and the largest number
-    "effect": {"count": (16, 2, 512)},
-    "next": {"place": (-1, -math.inf, math.inf)},
+    "effect": {"factor": (2.0, -math.inf, math.inf), "count": (16, 2, 512)},
+    "next": {"factor": (2.0, -math.inf, math.inf), "place": (-1, -math.inf, math.inf)},
     "patch": {"place": (-1, -math.inf, math.inf)},
     "gradients": {"batch_size": (16, 1, 1024), "seed": (0, 0, math.inf)},
     "noise": {"batches": (16, 2, 256), "batch_size": (4, 1, 256), "seed": (0, 0, math.inf)},
@@ -24,6 +24,7 @@ NUMBERS = {  # probe -> option -> the default, the smallest and the largest numb
     "stream": {"depth": (None, 0, math.inf)},
     "attribution": {"place": (-1, -math.inf, math.inf)},
     "lens": {"place": (-1, -math.inf, math.inf)},
+    "lens_map": {"places": (32, 1, 512)},
     "walk": {"place": (0, 0, math.inf)},
 }
 

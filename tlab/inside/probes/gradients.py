@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from tlab.config import option
+from tlab.inside.pictures import Estimates, Lines
 from tlab.inside.probing import PROBES, Probe, Subject, log_softmax
 from tlab.nn.model import Transformer
 from tlab.training.trainer import draw_batch
@@ -58,10 +59,11 @@ class GradientsProbe(Probe):
     """
 
     looks_at = ("block", "stream", "training")
+    picture = Estimates("part", "now", beside="at_start")
     units: ClassVar[dict[str, str]] = {"at_start": "norm", "now": "norm", "weights": "norm"}
 
     batch_size: int = option(16, low=1, high=1024, help="Sequences in the batch, drawn from the training split.")
-    seed: int = option(0, low=0, help="Of the batch.")
+    seed: int = option(0, low=0, help="Of the draw of the batch: another one draws other sequences.")
 
     def rows(self, subject: Subject) -> list[GradientRow]:
         config, training = subject.checkpoint.model_config, subject.checkpoint.train_config
@@ -105,9 +107,9 @@ class NoiseProbe(Probe):
     looks_at = ("training",)
     units: ClassVar[dict[str, str]] = {"noise_scale": "sequences", "batch_size": "sequences", "noise_in_batch": "of 1"}
 
-    batches: int = option(16, low=2, high=256, help="Small batches.")
-    batch_size: int = option(4, low=1, high=256, help="Sequences in each.")
-    seed: int = option(0, low=0, help="Of the batches.")
+    batches: int = option(16, low=2, high=256, help="How many small batches are compared with all of them together.")
+    batch_size: int = option(4, low=1, high=256, help="Sequences in each small batch.")
+    seed: int = option(0, low=0, help="Of the draw of the batches: another one draws other sequences.")
 
     def rows(self, subject: Subject) -> list[NoiseRow]:
         model = subject.checkpoint.model()
@@ -155,11 +157,12 @@ class SaliencyProbe(Probe):
     The gradient of the token's log probability with respect to what enters the first block, at each place: its norm and
     its product with the input itself. By default the token is the model's first choice.
     Notice: a gradient tells what an infinitesimal change would do, not what taking the token away would. Where the
-    model is saturated it is near zero at what matters most; compare with `patch` before believing it.
+    model is saturated it is near zero at what matters most; compare with the probe `patch` before believing it.
     Unlike Simonyan et al., who take the class score, the logit: a log probability also falls where another token gains.
     """
 
     looks_at = ("tokens", "embedding")
+    picture = Lines("place", ("product",), x_name="token")
     units: ClassVar[dict[str, str]] = {"product": "nats"}
 
     token: str | None = option(

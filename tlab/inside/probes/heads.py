@@ -11,6 +11,7 @@ import numpy as np
 from tlab.config import option
 from tlab.inside.attention import SETTLED_ROWS, attention_statistics, attention_targets, score_statistics
 from tlab.inside.contributions import check_reading, linearized, unembedding
+from tlab.inside.pictures import Lines, Matrix, Points
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject
 from tlab.nn.attention import AttentionTrace
 from tlab.nn.model import Block, Transformer
@@ -68,6 +69,7 @@ class HeadsProbe(Probe):
     """
 
     looks_at = ("attention",)
+    picture = Matrix("head", ("previous", "itself", "first", "same", "induction", "positional"))
     units: ClassVar[dict[str, str]] = {
         "entropy": "nats", "distance": "tokens", "previous": "of 1", "itself": "of 1", "first": "of 1", "same": "of 1",
         "induction": "of 1", "positional": "of 1",
@@ -123,12 +125,13 @@ class InductionProbe(Probe):
     """
 
     looks_at = ("attention",)
+    picture = Points("head", "previous", "induction")
     units: ClassVar[dict[str, str]] = {"induction": "of 1", "previous": "of 1"}
 
-    length: int = option(16, low=FEWEST_LETTERS, high=1024, help="Letters in each copy; fewer where the text or the "
-                         "context has not so many.")  # fmt: skip
-    draws: int = option(16, low=1, high=256, help="Random texts to average over.")
-    seed: int = option(0, low=0, help="Of the random texts.")
+    length: int = option(16, low=FEWEST_LETTERS, high=1024, label="Letters in a copy",
+                         help="Fewer where the text or the context has not so many.")  # fmt: skip
+    draws: int = option(16, low=1, high=256, label="Random texts", help="How many are averaged over.")
+    seed: int = option(0, low=0, help="Of the draw of the random texts.")
 
     def rows(self, subject: Subject) -> list[InductionRow]:
         tokenizer, context = subject.checkpoint.tokenizer, subject.checkpoint.model_config.context_length
@@ -196,6 +199,7 @@ class QueryKeyProbe(Probe):
     """
 
     looks_at = ("attention",)
+    picture = Points("head", "cosine", "spread")
     units: ClassVar[dict[str, str]] = {"spread": "nats", "largest": "nats"}
 
     def rows(self, subject: Subject) -> list[QueryKeyRow]:
@@ -272,6 +276,7 @@ class CircuitsProbe(Probe):
     """
 
     looks_at = ("attention", "embedding", "head")
+    picture = Points("head", "copying", "matching")
 
     def rows(self, subject: Subject) -> list[CircuitRow]:
         model = subject.model
@@ -320,9 +325,12 @@ class DistanceProbe(Probe):
     """
 
     looks_at = ("attention", "position")
+    picture = Lines("distance", ("weight",), by="head", doubling=True)
     units: ClassVar[dict[str, str]] = {"distance": "tokens", "weight": "of 1", "score": "nats"}
 
-    head: str | None = option(None, help="One head only, as layer.head, such as 0.2.", default_words="all heads")
+    head: str | None = option(
+        None, help="One head only, by its key, layer.head from 0: 0.2 is head 3 of layer 1.", default_words="all heads"
+    )
 
     def rows(self, subject: Subject) -> list[DistanceRow]:
         T = len(subject.ids)

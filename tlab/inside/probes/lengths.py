@@ -10,6 +10,7 @@ import numpy as np
 
 from tlab.config import option
 from tlab.inside.held_out import interval, token_losses, windows
+from tlab.inside.pictures import Lines
 from tlab.inside.probing import PROBES, Probe, Subject
 
 MAX_WINDOWS = 512
@@ -38,9 +39,12 @@ class PlacesProbe(Probe):
     """
 
     looks_at = ("position", "tokens")
+    picture = Lines("last", ("loss",), low="low", high="high", doubling=True)
     units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
 
-    count: int = option(64, low=2, high=MAX_WINDOWS, help="Windows of held-out text.")
+    count: int = option(
+        64, low=2, high=MAX_WINDOWS, label="Windows to read", help="How many windows of held-out text are read."
+    )
 
     def rows(self, subject: Subject) -> list[PlaceRow]:
         ids, targets = windows(subject, self.count)
@@ -73,9 +77,10 @@ class LengthsProbe(Probe):
     """
 
     looks_at = ("position", "tokens")
+    picture = Lines("length", ("loss",), low="low", high="high", doubling=True)
     units: ClassVar[dict[str, str]] = {"length": "tokens", "loss": "nats", "low": "nats", "high": "nats"}
 
-    tokens: int = option(8192, low=256, high=65_536, help="Tokens to read at each length.")
+    tokens: int = option(8192, low=256, high=65_536, label="Tokens to read", help="How many at each length, about.")
 
     def rows(self, subject: Subject) -> list[LengthRow]:
         trained = subject.checkpoint.model_config.context_length

@@ -10,6 +10,7 @@ import numpy as np
 from tlab.config import option
 from tlab.inside.contributions import unembedding
 from tlab.inside.held_out import windows
+from tlab.inside.pictures import Estimates, Histogram, Lines
 from tlab.inside.probes.heads import norms_of_stream, passed
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject
 from tlab.nn.activations import ACTIVATIONS
@@ -60,11 +61,14 @@ class NeuronProbe(Probe):
     """
 
     looks_at = ("mlp",)
+    steady = False
 
-    layer: int = option(0, low=0, help="Layer of the unit.")
-    neuron: int = option(0, low=0, help="Number of the unit.")
-    top: int = option(10, low=1, high=100, help="Places to show.")
-    count: int = option(64, low=1, high=MOST_WINDOWS, help="Windows of held-out text to search.")
+    layer: int = option(0, low=0, help="Layer of the unit, counted from 0 as in its key, mlp.0.neuron.0.")
+    neuron: int = option(0, low=0, help="Number of the unit in its layer, counted from 0.")
+    top: int = option(10, low=1, high=100, label="Places to show", help="How many, the strongest first.")
+    count: int = option(
+        64, low=1, high=MOST_WINDOWS, label="Windows to search", help="How many windows of held-out text."
+    )
 
     def rows(self, subject: Subject) -> list[ContextRow]:
         check_neuron(subject, self.layer, self.neuron)
@@ -101,11 +105,13 @@ class SaysProbe(Probe):
     """
 
     looks_at = ("mlp", "head")
+    picture = Estimates("token", "logit")
+    steady = False
     units: ClassVar[dict[str, str]] = {"logit": "nats"}
 
-    layer: int = option(0, low=0, help="Layer of the unit.")
-    neuron: int = option(0, low=0, help="Number of the unit.")
-    top: int = option(5, low=1, high=50, help="Tokens to show at either end.")
+    layer: int = option(0, low=0, help="Layer of the unit, counted from 0 as in its key, mlp.0.neuron.0.")
+    neuron: int = option(0, low=0, help="Number of the unit in its layer, counted from 0.")
+    top: int = option(5, low=1, high=50, label="Tokens to show", help="How many at either end.")
 
     def rows(self, subject: Subject) -> list[SaysRow]:
         check_neuron(subject, self.layer, self.neuron)
@@ -147,9 +153,12 @@ class UnitsProbe(Probe):
     """
 
     looks_at = ("mlp",)
+    picture = Lines("layer", ("dead", "unbent", "active"))
     units: ClassVar[dict[str, str]] = {"dead": "of 1", "unbent": "of 1", "active": "of 1"}
 
-    count: int = option(16, low=1, high=MOST_WINDOWS, help="Windows of held-out text.")
+    count: int = option(
+        16, low=1, high=MOST_WINDOWS, label="Windows to read", help="How many windows of held-out text are read."
+    )
 
     def rows(self, subject: Subject) -> list[UnitsRow]:
         _, trace = subject.model.forward(windows(subject, self.count)[0])
@@ -184,13 +193,18 @@ class ActivationsProbe(Probe):
     """
 
     looks_at = ("mlp",)
+    picture = Histogram("low", "high", "share", "curve", panel="layer")
+    steady = False
     units: ClassVar[dict[str, str]] = {"share": "of 1"}
 
     reach: float = option(
-        4.0, low=0, low_is_allowed=False, high=1000, help="The histogram goes from minus to plus this."
+        4.0, low=0, low_is_allowed=False, high=1000, label="Largest input shown",
+        help="The histogram goes from minus to plus this.",
+    )  # fmt: skip
+    bins: int = option(16, low=2, high=200, label="Number of bars", help="Into so many the inputs are sorted.")
+    count: int = option(
+        16, low=1, high=MOST_WINDOWS, label="Windows to read", help="How many windows of held-out text are read."
     )
-    bins: int = option(16, low=2, high=200, help="Bins.")
-    count: int = option(16, low=1, high=MOST_WINDOWS, help="Windows of held-out text.")
 
     def rows(self, subject: Subject) -> list[HistogramRow]:
         _, trace = subject.model.forward(windows(subject, self.count)[0])

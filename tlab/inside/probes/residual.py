@@ -9,6 +9,7 @@ import numpy as np
 
 from tlab.config import option
 from tlab.inside.contributions import stream_contributions, unembedding
+from tlab.inside.pictures import Estimates, Lines, Map
 from tlab.inside.probing import PROBES, Probe, Subject, log_softmax
 from tlab.nn.model import Trace, Transformer
 from tlab.types import Array
@@ -44,9 +45,10 @@ class StreamProbe(Probe):
     """
 
     looks_at = ("stream", "embedding")
+    picture = Estimates("part", "share")
     units: ClassVar[dict[str, str]] = {"share": "of 1"}
 
-    depth: int | None = option(None, low=0, help="Blocks before the place that is looked at.",
+    depth: int | None = option(None, low=0, label="After how many blocks", help="Where the stream is looked at.",
                                default_words="after the final norm")  # fmt: skip
 
     def rows(self, subject: Subject) -> list[StreamRow]:
@@ -83,6 +85,7 @@ class GrowthProbe(Probe):
     """
 
     looks_at = ("stream", "norm")
+    picture = Lines("part", ("behind", "added"))
 
     def rows(self, subject: Subject) -> list[GrowthRow]:
         table = []
@@ -119,10 +122,13 @@ class AttributionProbe(Probe):
     """
 
     looks_at = ("head", "attention", "mlp")
+    picture = Estimates("part", "logit")
     units: ClassVar[dict[str, str]] = {"logit": "nats"}
 
     token: str | None = option(None, help="The token A.", default_words="the model's first choice")
-    versus: str | None = option(None, help="The token B.", default_words="the mean of all tokens")
+    versus: str | None = option(
+        None, label="Compared with token", help="The token B.", default_words="the mean of all tokens"
+    )
     place: int = option(-1, help="The place in the text whose next token is asked for; -1 is the last.")
 
     def rows(self, subject: Subject) -> list[AttributionRow]:
@@ -166,6 +172,7 @@ class LensProbe(Probe):
     """
 
     looks_at = ("stream", "head")
+    picture = Lines("depth", ("logprob",))
     units: ClassVar[dict[str, str]] = {"chance": "of 1", "logprob": "nats", "entropy": "nats"}
 
     token: str | None = option(None, help="The token to follow.", default_words="the model's first choice")
@@ -182,4 +189,60 @@ class LensProbe(Probe):
             entropy = float(-(probabilities * logprobs).sum())
             table.append(LensRow(depth, tokens[best], float(probabilities[best]), tokens[followed], rank,
                                  float(logprobs[followed]), entropy))  # fmt: skip
+        return table
+
+
+class PlaceLensRow(NamedTuple):
+    """What the head would say at one place and one depth."""
+
+    place: int
+    read: str  # the token there
+    depth: int  # blocks passed
+    first: str  # the likeliest next token
+    probability: float  # of it
+    entropy: float  # of the whole guess, nats
+
+
+@PROBES.add(
+    "lens_map",
+    label="Logit lens at every place",
+    formula=r"\mathrm{softmax}(\mathrm{norm}(x_{\ell,t})\,U)",
+    source="nostalgebraist 2020",
+)
+@dataclass(frozen=True)
+class PlaceLensProbe(Probe):
+    """What the model would predict after each block at each place of the text, if it stopped there.
+
+    The stream at every place and depth goes through the final norm and the head, as if it were the last: shown is the
+    likeliest next token with its probability. Depth 0 is what enters the first block.
+    Notice: read a column upwards to see a guess form. With a tied head the first rows often say the token just read:
+    the embedding is its own unembedding.
+    """
+
+    looks_at = ("stream", "head")
+    picture = Map("place", "depth", "probability", text="first", x_name="read")
+    steady = False
+    units: ClassVar[dict[str, str]] = {"probability": "of 1", "entropy": "nats"}
+
+    places: int = option(32, low=1, high=512, help="How many places at most, the last ones of the text.")
+
+    def rows(self, subject: Subject) -> list[PlaceLensRow]:
+        tokens, T = subject.checkpoint.tokenizer.tokens, len(subject.ids)
+        first_place = max(0, T - self.places)
+        logprobs = [log_softmax(lens_logits(subject.model, x[0, first_place:])) for x in streams(subject.trace)]
+        table = []
+        for place in range(first_place, T):
+            for depth, of_depth in enumerate(logprobs):
+                values = of_depth[place - first_place]  # (V,)
+                best, probabilities = int(values.argmax()), np.exp(values)
+                table.append(
+                    PlaceLensRow(
+                        place,
+                        subject.tokens[place],
+                        depth,
+                        tokens[best],
+                        float(probabilities[best]),
+                        float(-(probabilities * values).sum()),
+                    )
+                )
         return table

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from tlab.config import option
+from tlab.inside.pictures import LayerMap
 from tlab.inside.probes.heads import head_scores
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn import attention, loss, mlp, model
@@ -167,9 +168,12 @@ class TraceProbe(Probe):
     """
 
     looks_at = ("block", "embedding")
+    picture = LayerMap("name", "deviation")
     units: ClassVar[dict[str, str]] = {"zeros": "of 1"}
 
-    name: str = option("", help="Only names that begin so, such as blocks.1.attention; empty for all.")
+    name: str = option(
+        "", label="Beginning of the name", help="Only names that begin so, such as blocks.1.attention; empty for all."
+    )
 
     def rows(self, subject: Subject) -> list[ArrayRow]:
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
@@ -226,6 +230,8 @@ class WalkProbe(Probe):
     """
 
     looks_at = ("block", "tokens", "head")
+    picture = LayerMap("name", "size")
+    steady = False
 
     place: int = option(0, low=0, help="The place in the text whose token is followed.")
 
