@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from inside.probe_claims import ASKED
 from support import tiny
 from tlab import Checkpoint, TrainConfig
 from tlab.cli.commands import main
@@ -119,3 +120,11 @@ def test_a_run_without_snapshots_says_how_to_get_some(run, tmp_path, capsys):
     assert isinstance(Checkpoint.load(tmp_path), Checkpoint)
     assert main(["probe", "growth", str(tmp_path), "--text", "the quick", "--over-time"]) == 2
     assert "--snapshots" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name, kind in PROBES.items() if kind.steady])
+def test_a_probe_of_steady_rows_is_followed_by_the_column_of_its_picture(run, verse, name):
+    asked = PROBES[name].from_json(ASKED.get(name, {}))
+    column = asked.picture and asked.picture.followed
+    found = curves(over_time(run, asked, "the quick brown", verse), column)
+    assert len(found.values) >= 1 and column in (None, found.column)
