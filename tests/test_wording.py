@@ -23,7 +23,10 @@ def test_the_key_of_every_part_has_a_name_that_counts_from_one():
     assert len(set(names)) == len(keys)
     assert not any(re.search(r"\b0\b|\.", name) for name in names)
     assert part_name("attention.1.head.0") == part_name("1.0") == head_name(1, 0) == "head 1 of layer 2"
-    assert {part_name(parameter_part(name)) for name in model.parameters} >= {"attention of layer 1", "MLP of layer 2"}
+    assert {part_name(parameter_part(name)) for name in model.parameters} >= {
+        "attention of layer 1",
+        "MLP of layer 2",
+    }
 
 
 @pytest.mark.parametrize("name", ["positions", "norms", "embedding", "token", "offset", "loss", "logits", ""])

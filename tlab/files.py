@@ -7,6 +7,7 @@ import csv
 import glob
 import io
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +151,11 @@ def file_sha256(path: Path) -> str:
 
 
 # --- tables ---
+
+
+def file_name(name: str) -> str:
+    """A run's name as that of a file: letters and digits of any script, and hyphens between them."""
+    return "-".join(re.findall(r"[\w.]+", name)).strip("-.") or "run"
 
 
 def as_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -55,6 +55,14 @@ def short_head_name(layer: int, head: int) -> str:
     return f"L{layer + 1} H{head + 1}"
 
 
+def head_of(key: str) -> tuple[int, int] | None:
+    """Layer and head, from 0, of the key of a head, in either of its forms; None of another key."""
+    part, head = PART_KEY.fullmatch(key), HEAD_KEY.fullmatch(key)
+    if part and part[3] == "head":
+        return int(part[2]), int(part[4])
+    return (int(head[1]), int(head[2])) if head else None
+
+
 def part_name(key: str) -> str:
     """What people call the part of this key; a key of nothing that has layers is its own name.
 

@@ -1,5 +1,8 @@
 """The Inside tab in a real browser: alive on load, one click a probe, and nothing that is typed becomes markup."""
 
+import re
+from xml.etree import ElementTree
+
 from browsing import drawn, open_tab, settle, start, wait_for_state
 from support import EVIL, GRADIO
 
@@ -9,7 +12,7 @@ pytestmark = GRADIO
 def inside(visit, **options):
     page = visit(**options)
     open_tab(page, "Inside")
-    page.wait_for_selector("#inside-table table")
+    page.wait_for_selector("#inside-picture canvas")
     settle(page)  # what the tab's opening asks for has come
     return page
 
@@ -20,12 +23,12 @@ def choose(page, group: str, probe: str) -> None:
     page.locator("#inside-table .tl-title b").get_by_text(probe, exact=True).wait_for()
 
 
-def test_a_table_a_chart_and_an_intervention_are_there_before_any_click(visit):
+def test_a_picture_its_table_and_an_intervention_are_there_before_any_click(visit):
     page = inside(visit)
     assert page.locator("#inside-table tbody tr").count() > 3
     assert page.locator("#inside-formula .katex").count() == 1
-    page.wait_for_function("document.querySelector('#inside-over-time canvas').width > 50")
-    assert drawn(page, "#inside-over-time canvas")
+    page.wait_for_function("document.querySelector('#inside-picture canvas').width > 50")
+    assert drawn(page, "#inside-picture canvas")
     assert "nats per token" in page.inner_text("#what-if-effect")
     assert not [words for words in page.complaints if "inside" in words.lower()]
 
@@ -35,19 +38,19 @@ def test_a_probe_is_two_clicks_and_shows_its_own_options(visit):
     choose(page, "Neurons", "Neuron output logits")
     assert page.locator("#probe-says-neuron input").is_visible()
     assert not page.locator("#probe-lens-place").is_visible()
-    before = page.inner_text("#inside-table")
+    before = page.text_content("#inside-table")
     page.fill("#probe-says-neuron input", "7")
     page.keyboard.press("Tab")
-    page.wait_for_function("before => document.querySelector('#inside-table').innerText !== before", arg=before)
+    page.wait_for_function("before => document.querySelector('#inside-table').textContent !== before", arg=before)
 
 
 def test_the_slider_shows_an_earlier_model(visit):
     page = inside(visit)
-    before = page.inner_text("#inside-table")
+    before = page.text_content("#inside-table")
     page.locator("#inside-scrub input").focus()
     page.keyboard.press("Home")
     page.locator("#inside-note").get_by_text("after 0 steps").wait_for()
-    assert page.inner_text("#inside-table") != before
+    assert page.text_content("#inside-table") != before
 
 
 def test_what_is_typed_stays_text(visit):
@@ -59,6 +62,41 @@ def test_what_is_typed_stays_text(visit):
     page.keyboard.press("Tab")
     page.locator("#inside-table .tl-in-refused").get_by_text("no part").wait_for()
     assert page.evaluate("window.hacked") is None
+
+
+def test_a_picture_is_a_file_of_three_kinds_with_a_name_that_says_what_it_is(visit, tmp_path):
+    page = inside(visit, color_scheme="dark", accept_downloads=True)
+    choose(page, "Heads", "QK and OV circuits")
+    files = {}
+    for kind in ("PNG", "SVG", "CSV"):
+        with page.expect_download() as download:
+            page.locator("#inside-picture").get_by_role("button", name=kind).click()
+        files[kind] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[kind])
+    for kind, file in files.items():
+        assert re.fullmatch(rf".+_QK-and-OV-circuits_step-\d+\.{kind.lower()}", file.name)
+    assert files["PNG"].read_bytes().startswith(b"\x89PNG")
+    drawing = ElementTree.parse(files["SVG"]).getroot()
+    words = [node.text for node in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "QK and OV circuits" in words and "L1 H1" in words and "PNG" not in words
+    assert drawing[0].get("fill") == "#ffffff" and drawing.find(".//{http://www.w3.org/2000/svg}image") is None
+    lines = files["CSV"].read_text("utf-8").splitlines()
+    assert lines[0] == "head,copying,matching,output,query_key" and lines[1].startswith("0.0,")
+    assert page.evaluate("document.body.classList.contains('dark')")  # the page keeps its own colours
+
+
+def test_a_head_leads_from_its_map_to_what_it_costs_and_from_a_table_back_to_its_map(visit):
+    page = visit()
+    open_tab(page, "Attention")
+    page.locator("#attention-heads .tl-thumb").nth(1).click()
+    page.locator("#attention-words").get_by_text("Head 2 of layer 1").wait_for()
+    page.get_by_role("button", name="What is lost without head 2 of layer 1?").click()
+    page.locator("#what-if-effect").get_by_text("head 2 of layer 1: replace by its mean").wait_for()
+    choose(page, "Heads", "Induction heads")
+    page.locator("#inside-table summary").click()
+    page.locator("#inside-table").get_by_role("button", name="head 1 of layer 2").click()
+    page.locator("#attention-words").get_by_text("Head 1 of layer 2").wait_for()
+    page.locator("#attention-heads .tl-thumb[aria-checked=true]").get_by_text("L2 H1").wait_for()
 
 
 def test_a_planted_bug_is_caught_and_trained_beside_the_right_model(visit):
@@ -81,7 +119,7 @@ def test_a_model_trained_here_is_looked_into(visit):
     wait_for_state(page, "done")
     open_tab(page, "Inside")
     page.locator("#inside-note").get_by_text("your run").wait_for()
-    page.locator("#inside-table table").wait_for()
+    page.locator("#inside-picture canvas").wait_for()
     page.click("#lab-profile")
     page.locator("#lab-profiled").get_by_text("Timing the parts").wait_for()
 

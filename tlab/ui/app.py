@@ -42,7 +42,7 @@ from tlab.ui.tabs.train.reconnect import Reconnect
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.theme import lab_theme
 from tlab.ui.upload_folder import upload_folder
-from tlab.ui.widgets.component import scripted_html
+from tlab.ui.widgets.component import js_component, scripted_html
 from tlab.ui.widgets.markup import UI, macros
 
 # From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
@@ -90,6 +90,7 @@ def build(
                     tab.build(Page(demo, bar, handle, tabs))
         link.connect(demo)
         reconnect.connect(demo)
+        js_component("widgets/pictures/files", None, "files", elem_classes="tl-selection")
         scripts.connect(demo)
         api.build()
 

@@ -13,15 +13,18 @@ from pages import built
 from support import EVIL, GRADIO, VERSE
 from tlab.checks import CheckResult
 from tlab.config import ConfigError, options
+from tlab.files import file_name
 from tlab.inside import PROBES, Probe
 from tlab.inside.bugs import BUGS
 from tlab.inside.interventions import INTERVENTIONS
 from tlab.inside.over_time import Curves
+from tlab.inside.pictures import Points
 from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import InspectionError, Inspector
 from tlab.ui.inspection.selection import find_model, selected_model
+from tlab.ui.inspection.tasks import InterventionEffect
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, NewRecords, job_corpus
@@ -31,10 +34,23 @@ from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, PRESETS, preset_job
 from tlab.ui.sharing.convert import kept_run
 from tlab.ui.sharing.write_zip import ExportError
+from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.inside.checks_panel import MAX_BUG_STEPS, bug_job, bug_words
 from tlab.ui.tabs.inside.options import asked_options, default, groups, most, option_control, probe_words
-from tlab.ui.tabs.inside.tab import FIRST, InsideTab
-from tlab.ui.tabs.inside.view import bar, bar_scales, checks_html, over_time_value, probe_table, table, without_latex
+from tlab.ui.tabs.inside.pictures import picture_value
+from tlab.ui.tabs.inside.tab import FIRST, OTHER_TEXT, InsideTab
+from tlab.ui.tabs.inside.view import (
+    about_html,
+    bar,
+    bar_scales,
+    checks_html,
+    intervention_html,
+    linked,
+    over_time_value,
+    probe_table,
+    table,
+    without_latex,
+)
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -60,7 +76,7 @@ def inspector():
 
 @pytest.fixture(scope="module")
 def tab(runs, inspector):
-    return built(InsideTab, runs, inspector, after=[TrainTab])
+    return built(InsideTab, runs, inspector, after=[TrainTab, AttentionTab])
 
 
 def values_of(tab, **given):
@@ -84,6 +100,78 @@ def test_every_probe_renders_for_the_shipped_model(tab, key):
     shown = look(tab, key)
     assert "<table" in shown and "tl-in-refused" not in shown
     assert 'scope="col"' in shown and f'download="{key}.csv"' in shown
+
+
+@pytest.mark.parametrize("key", PROBES)
+def test_the_picture_of_a_probe_is_made_of_the_rows_of_its_table(tab, key):
+    shown = tab.on_look(None, EXCERPT, {"serial": 1}, key, "shipped", None, *values_of(tab))[tab.picture]
+    rows = tab.result(find_model(tab.runs, None), EXCERPT, key, {}).rows
+    if PROBES[key].picture is None or len(rows) < 2:
+        assert shown == {"kind": ""}
+        return
+    assert [tuple(row) for row in shown["rows"]] == [tuple(row) for row in rows]
+    assert [column["key"] for column in shown["columns"]] == [*rows[0]._fields]
+    of = find_model(tab.runs, None)
+    label = file_name(PROBES.entries[key].label)
+    assert shown["file"].startswith(file_name(of.run.name)) and shown["file"].endswith(
+        f"_{label}_step-{of.checkpoint.step}"
+    )
+
+
+def test_a_probe_that_is_registered_later_gets_the_picture_that_it_declares(register):
+    class Later(Probe):
+        """Something new."""
+
+        picture = Points("token", "share", "change")
+
+    register(PROBES, "later", Later)
+    shown = picture_value("later", [Row("a", 0.5, -1.0, 3), Row("b", 0.25, 2.0, 4)], "name")
+    assert (shown["kind"], shown["x"], shown["y"], shown["shorts"]) == ("points", 1, 2, ["a", "b"])
+
+
+def test_what_is_far_beyond_all_else_is_left_to_an_arrow_and_said():
+    rows = tuple(Effect(f"attention.0.head.{i}", float(i % 3), -1.0, 1.0) for i in range(11))
+    usual, cut = picture_value("effect", rows, "x"), picture_value("effect", (*rows, Effect("norms", 500.0, 1, 2)), "x")
+    assert usual["cut"] is None and "arrow" not in usual["words"]
+    assert 2.0 <= cut["cut"] < 500 and "beyond the axis, 1 row" in cut["words"]
+
+
+def test_a_part_is_called_the_same_in_table_picture_and_chart_and_its_key_is_at_hand():
+    rows = (Effect("attention.1.head.0", 0.1, 0.0, 0.2), Effect("mlp.0", 0.1, 0.0, 0.2))
+    shown = probe_table("effect", rows)
+    assert 'title="attention.1.head.0"' in shown and "head 1 of layer 2" in shown and "MLP of layer 1" in shown
+    assert picture_value("effect", rows, "x")["shown"][0] == {"0": "head 1 of layer 2"}
+    lines = over_time_value("x", Curves("loss", "part", [0, 1], {"attention.1.head.0": [0.0, 1.0]}), "nats")["lines"]
+    assert [line["name"] for line in lines] == ["head 1 of layer 2"]
+
+
+def test_one_line_far_beyond_the_others_does_not_flatten_them():
+    lines = {f"mlp.{i}": [0.0, 1.0 + i / 100] for i in range(11)}
+    assert over_time_value("x", Curves("loss", "part", [0, 1], lines), "nats")["highest"] is None
+    value = over_time_value("x", Curves("loss", "part", [0, 1], {**lines, "norms": [0.0, 25_000.0]}), "nats")
+    assert value["highest"] == 1.1  # the largest of the others; the chart says what lies above
+
+
+def test_a_sentence_that_names_a_probe_leads_to_it_by_its_label():
+    label = PROBES.entries["induction"].label
+    assert linked("see `induction`, or `x`.") == [
+        ("see ", ""),
+        (label, "induction"),
+        (", or ", ""),
+        ("x", ""),
+        (".", ""),
+    ]
+    assert 'data-probe="induction"' in about_html("effect") and "`" not in about_html("effect")
+
+
+def test_a_head_leads_to_its_map_and_the_map_to_what_the_head_costs(tab):
+    bar, selection, _ = tab.on_map({"key": "attention.1.head.2"}, {"serial": 4, "step": 9})
+    assert (bar["selected"], selection) == ("attention", {"serial": 4, "step": 9, "layer": 1, "head": 2})
+    assert tab.on_map({"key": "1.2"}, None)[1] == {"layer": 1, "head": 2}
+    for nonsense in (None, [], {"key": EVIL}, {"key": "mlp.0"}, "x"):
+        assert [type(one) for one in tab.on_map(nonsense, {})] == [type(gr.skip())] * 3
+    updates = tab.on_head({"part": "attention.1.head.2"})
+    assert updates[tab.part] == "attention.1.head.2" and updates[tab.bar]["selected"] == "inside"
 
 
 def test_every_probe_is_in_one_group_and_has_a_caption():
@@ -193,6 +281,13 @@ def test_the_chart_over_the_training_names_a_column_as_its_table_does():
 # ------------------------------------------------------------------------------------------------ tables
 
 
+class Effect(NamedTuple):
+    part: str
+    loss: float
+    low: float
+    high: float
+
+
 class Row(NamedTuple):
     token: str
     share: float
@@ -244,6 +339,24 @@ def test_every_change_of_a_head_shows_its_cost_or_what_it_carries(tab, change):
 @pytest.mark.parametrize("part", ["positions", "norms", "mlp.0.neuron.3", "mlp.7"])
 def test_positions_norms_and_neurons_can_be_taken_away(tab, part):
     assert "nats per token" in tab.on_what_if(None, EXCERPT, {}, part, "zero", "")
+
+
+def test_the_other_text_that_is_offered_can_be_patched_from(tab):
+    assert "tl-in-refused" not in tab.on_what_if(None, EXCERPT, {}, "mlp.0", "patch", OTHER_TEXT)
+
+
+def test_what_is_multiplied_by_one_is_said_to_have_no_effect(tab):
+    shown = tab.on_what_if(None, EXCERPT, {}, "mlp.0", "scale", "", 1.0)
+    assert "no effect is shown" in shown and "multiply by 1" in shown
+    assert "multiply by 2" in tab.on_what_if(None, EXCERPT, {}, "mlp.0", "scale", "", EVIL)
+
+
+def test_what_the_words_say_of_a_change_is_what_its_interval_shows():
+    for low, high, says in ((0.1, 0.3, "predicts worse"), (-0.3, -0.1, "predicts better"), (-0.1, 0.3, "no effect")):
+        shown = intervention_html("x", InterventionEffect((0.1, low, high), 16, [], None, None))
+        assert [words in shown for words in ("predicts worse", "predicts better", "no effect")] == [
+            words == says for words in ("predicts worse", "predicts better", "no effect")
+        ]
 
 
 def test_the_cost_is_that_of_the_probe(tab):
@@ -357,7 +470,7 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
     assert "looked at without it" in of.note("the")
     with pytest.raises(ExportError, match="planted bug"):
         kept_run(runs, run.id, run)
-    tab = built(InsideTab, runs, inspector, after=[TrainTab])
+    tab = built(InsideTab, runs, inspector, after=[TrainTab, AttentionTab])
     shown = look(tab, "effect", text="the quick", run_id=run.id)  # searches the visitor's own text
     assert "<table" in shown, shown
 

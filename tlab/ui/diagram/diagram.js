@@ -53,15 +53,13 @@ document.addEventListener("tl-part-closed", () => {
 
 let shown = null; // the latest {step, sides: [{letter, label, gradients}]} that the why panel has drawn
 
-const digits = (v) => (v === 0 ? "0" : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e4 ? v.toExponential(0) : String(Number(v.toPrecision(2))));
-
 // One bar for each layer, on a logarithmic scale of six powers of ten below the largest of both sides.
 const fillBars = (box, { letter, gradients }, largest) => {
   box.style.gap = gradients.length > 20 ? "0" : "2px";
   box.replaceChildren(...gradients.map((v, layer) => {
     const bar = make("i", `tl-d-bar-${letter.toLowerCase()}`);
     bar.style.height = `${v > 0 ? Math.max(4, 100 * (1 + Math.log10(v / largest) / 6)) : 2}%`;
-    bar.title = `${layerName(layer)}: ${digits(v)}`;
+    bar.title = `${layerName(layer)}: ${shortNumber(v)}`;
     return bar;
   }));
 };
@@ -85,11 +83,11 @@ const drawGradients = () => {
     const { letter, label, gradients } = side;
     const [row, bars, last] = [make("div", "tl-d-row"), make("span", "tl-d-bars"), gradients.length];
     fillBars(bars, side, largest);
-    const ends = `${digits(gradients[0])} in ${layerName(0)}${last > 1 ? `, ${digits(gradients[last - 1])} in ${layerName(last - 1)}` : ""}`;
+    const ends = `${shortNumber(gradients[0])} in ${layerName(0)}${last > 1 ? `, ${shortNumber(gradients[last - 1])} in ${layerName(last - 1)}` : ""}`;
     row.append(make("b", "", sides.length > 1 ? `${letter} ${label}` : label), bars, make("span", "", ends));
     return row;
   }));
-  box.setAttribute("aria-label", `${title}. ${sides.map(({ letter, gradients }) => `${letter}: ${gradients.map(digits).join(", ")}`).join(". ")}.`);
+  box.setAttribute("aria-label", `${title}. ${sides.map(({ letter, gradients }) => `${letter}: ${gradients.map((v) => shortNumber(v)).join(", ")}`).join(". ")}.`);
 };
 document.addEventListener("tl-step", (event) => {
   shown = event.detail;

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.files import file_name
 from tlab.text import DEFAULT_CORPUS
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run, demo_steps, is_shipped, shipped_preset
@@ -66,6 +67,12 @@ class SelectedModel(NamedTuple):
     def plan(self) -> SidePlan:
         """The settings of its side."""
         return self.job.plans[self.side]
+
+    def file_name(self, what: str) -> str:
+        """Of a file with a picture of this model, without an ending: which run, which side, what, and at which step."""
+        side = f"{'AB'[self.side]} {self.labels[self.side]}" if len(self.labels) > 1 else ""
+        parts = (self.run.name, side, what, f"step {self.checkpoint.step}")
+        return "_".join(file_name(part) for part in parts if part)
 
     def request(self, text: str) -> InspectionRequest:
         """What the inspector needs to look at this model reading a text; without what no probe reads."""

@@ -19,7 +19,7 @@ from tlab.inside import PROBES, ProbeError, Subject
 from tlab.inside.bugs import checks_with
 from tlab.inside.interventions import INTERVENTIONS, Part, find_part, run_changed
 from tlab.inside.over_time import Curves, curves, with_steps
-from tlab.inside.probes.ablation import ALL, MECHANISMS, EffectProbe, NextRow, PatchProbe
+from tlab.inside.probes.ablation import ALL, MECHANISMS, TOO_LITTLE, EffectProbe, NextRow, PatchProbe
 from tlab.inside.probing import Rows, log_softmax
 from tlab.nn.config import ModelConfig
 from tlab.profile import Profile, profile
@@ -99,24 +99,34 @@ def subject_of(request: InspectionRequest) -> RequestSubject:
     return RequestSubject(request.checkpoint, request.text, request=request)
 
 
-def probe_rows(request: InspectionRequest, name: str, options: dict[str, Any]) -> Rows:
+class ProbeResult(NamedTuple):
+    """The table of a probe, and what has to be known before it is read."""
+
+    rows: Rows
+    remark: str
+
+
+def probe_result(request: InspectionRequest, name: str, options: dict[str, Any]) -> ProbeResult:
     """The table of a probe.
 
     Raises:
         ValueError: an option is not allowed, or the probe does not apply here (`ProbeError`); the message says why.
     """
-    return PROBES[name].from_json(options).rows(subject_of(request))
+    subject, asked = subject_of(request), PROBES[name].from_json(options)
+    return ProbeResult(asked.rows(subject), asked.remark(subject))
 
 
 def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[str, Any]) -> Curves:
     """One probe at every checkpoint of a run: the first of its numbers that changes, row by row.
 
     Raises:
-        ValueError: as for `probe_rows`; or the rows are others at each step.
+        ValueError: as for `probe_result`; or the rows are others at each step.
     """
     steps = [request.checkpoint.step for request in requests]
-    tables = [probe_rows(request, name, options) for request in requests]
-    return curves(with_steps([(step, row) for step, rows in zip(steps, tables, strict=True) for row in rows]))
+    kind = PROBES[name]
+    tables = [kind.from_json(options).rows(subject_of(request)) for request in requests]
+    rows = with_steps([(step, row) for step, rows in zip(steps, tables, strict=True) for row in rows])
+    return curves(rows, kind.picture and kind.picture.followed)
 
 
 # --- interventions ---
@@ -129,12 +139,16 @@ class InterventionEffect(NamedTuple):
     windows: int  # on which the loss was measured
     candidates: list[NextRow]
     share: float | None  # of the difference between the two texts that a patch restores
+    difference: float | None  # between the two texts, nats of a patch's two logits
 
 
-def intervene(request: InspectionRequest, part: str, change: str, other: str, count: int) -> InterventionEffect:
+def intervene(
+    request: InspectionRequest, part: str, change: str, other: str, count: int, factor: float = 2.0
+) -> InterventionEffect:
     """Change one part: what it costs on `count` windows of held-out text, and what it does to the next token.
 
-    `part` may also be "positions" or "norms"; `other` is the text that a patch takes its values from.
+    `part` may also be "positions" or "norms"; `other` is the text that a patch takes its values from, `factor` what a
+    scaled part is multiplied with.
 
     Raises:
         ValueError: there is no such part, or the change does not apply to it.
@@ -148,34 +162,20 @@ def intervene(request: InspectionRequest, part: str, change: str, other: str, co
         MECHANISMS[part](bare)
         after = bare.forward(subject.ids[None])[0][0, -1]
     else:
-        what = INTERVENTIONS[change]()
-        reference = other_trace(subject, other) if what.needs_reference else None
+        what, patch = INTERVENTIONS[change].made(factor), PatchProbe(other=other)
+        compared = patch.compare(subject) if what.needs_reference else None
+        reference = compared.reference if compared else None
         after = run_changed(subject.model, subject.ids[None], {find_part(subject.model, part): what}, reference)[0][
             0, -1
         ]
-        if reference is not None:
-            rows = PatchProbe(other=other).rows(subject)
-            share = next((row.share for row in rows if row.part == part), None)
-            return InterventionEffect(None, 0, next_rows(subject, before, after), share)
-    chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change})}
+        if compared is not None:
+            moved = float(after[compared.a] - after[compared.b]) - compared.here
+            share = moved / compared.whole if abs(compared.whole) >= TOO_LITTLE else None
+            return InterventionEffect(None, 0, next_rows(subject, before, after), share, compared.whole)
+    chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change, "factor": factor})}
     asked = EffectProbe.from_json(chosen)
     row = asked.rows(subject)[0]
-    return InterventionEffect((row.loss, row.low, row.high), count, next_rows(subject, before, after), None)
-
-
-def other_trace(subject: Subject, other: str) -> Any:
-    """The trace of a forward pass over the other text, which must be as long.
-
-    Raises:
-        ProbeError: it is not.
-    """
-    ids = subject.checkpoint.tokenizer.encode(other)
-    if len(ids) != len(subject.ids):
-        raise ProbeError(
-            f"the other text has {len(ids)} tokens, this one {len(subject.ids)}; a patch goes place by place, so give "
-            "two texts of the same number of tokens"
-        )
-    return subject.model.forward(ids[None])[1]
+    return InterventionEffect((row.loss, row.low, row.high), count, next_rows(subject, before, after), None, None)
 
 
 def next_rows(subject: Subject, before: Array, after: Array) -> list[NextRow]:

@@ -30,6 +30,12 @@ const signColours = (largest) => {
   return (number) => mix(zero, number < 0 ? minus : plus, Math.min(1, Math.abs(number) / (largest || 1)));
 };
 
+// WCAG 2: above 0.179 black has the higher contrast, at least 4.58 to 1, and below it white.
+const luminance = (rgb) => rgb
+  .map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const inkOn = (rgb) => (luminance(rgb) > 0.179 ? "#000000" : "#ffffff");
+
 // A table of numbers, one pixel each; drawn large by the canvas without smoothing.
 const bitmap = (rows, columns, colourAt) => {
   const image = new ImageData(columns, rows);

@@ -29,6 +29,24 @@ const tickText = (value) => {
 // A loss in the tip of a chart: three places, but of one that exploded.
 const valueText = (value) => (Math.abs(value) < 1e5 ? value.toFixed(3) : value.toExponential(2).replace("+", ""));
 
+// Limits that hold all of these values, with room around them. What is never below zero needs no axis below it, a share
+// none above 1, and values that are all the same an axis all the same.
+const limitsOf = (values, { share = false, zero = false } = {}) => {
+  const finite = values.filter(Number.isFinite);
+  if (!finite.length) return [0, 1];
+  let [low, high] = [Math.min(...finite), Math.max(...finite)];
+  if (zero || share) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
+  if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) {
+    const about = Math.abs(high) / 2 || 1;
+    return share && high <= 1 ? [0, 1] : [high > 0 ? high - about : low - (low < 0 ? about : 0), high + about];
+  }
+  const room = 0.05 * (high - low);
+  const top = high <= 0 ? 0 : share && high <= 1 ? 1 : Infinity;
+  return [low >= 0 ? Math.max(0, low - room) : low - room, Math.min(top, high + room)];
+};
+
+const logLimitsOf = (low, high) => [low / (high / low) ** 0.05, high * (high / low) ** 0.05];
+
 // A line through points, in CSS pixels.
 const polyline = (context, points, style, width, dash = []) => {
   context.beginPath();

@@ -21,8 +21,11 @@ const layerName = (layer) => `layer ${layer + 1}`;
 // Colours live in style.css alone, so that they follow the theme.
 const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
 
-// Fit a canvas to its box in device pixels; the drawing then counts in CSS pixels.
+// Fit a canvas to its box in device pixels; the drawing then counts in CSS pixels. While a file is made, what is drawn
+// on goes into the file instead.
+let contextOfFile = null;
 const fit = (canvas, width, height) => {
+  if (contextOfFile) return contextOfFile(canvas, width, height);
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
@@ -55,6 +58,14 @@ const keepDrawn = (box, draw) => {
   new MutationObserver(ask).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   ask();
   return ask;
+};
+
+// A number with two digits that mean something, or more.
+const shortNumber = (v, digits = 2) => {
+  if (v === 0) return "0";
+  const size = Math.abs(v);
+  const text = size < 1e-3 || size >= 1e5 ? size.toExponential(Math.max(0, digits - 2)) : String(Number(size.toPrecision(digits)));
+  return v < 0 ? `−${text}` : text;
 };
 
 // Keep a tooltip inside its box, beside the pointer.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -27,8 +28,7 @@ def js_component(
     name: str,
     value: Any,
     elem_id: str,
-    library: str | None = None,
-    *,
+    *libraries: str,
     context: Mapping[str, Any] | None = None,
     **props: Any,
 ) -> gr.HTML:
@@ -38,17 +38,17 @@ def js_component(
         name: path of its script, and its template if it shows anything, inside of `tlab/ui` and without their endings.
         value: what the script finds in `props.value`.
         elem_id: id of its element.
-        library: a script in `widgets` that comes between common.js, which all have, and its own: "axes" or "arrays".
+        libraries: scripts in `widgets` that come between common.js, which all have, and its own: "axes", "arrays".
         context: what the template reads.
         props: further ones for the script, and arguments of `gr.HTML`.
     """
-    scripts = [*(f"widgets/{file}" for file in ("common", library) if file), name]
+    scripts = [*(f"widgets/{file}" for file in ("common", *libraries)), name]
     drawn = (UI / f"{name}.html").exists()
     template = TEMPLATES.get_template(f"{name}.html").render(context or {}) if drawn else ""
     return gr.HTML(
         value,
         html_template=template,
-        js_on_load="".join((UI / f"{script}.js").read_text("utf-8") for script in scripts),
+        js_on_load=script_code(scripts),
         apply_default_css=False,
         elem_id=elem_id,
         **props,
@@ -63,9 +63,14 @@ def scripted_html(script: str, value: str, elem_id: str) -> gr.HTML:
         value: HTML of one of our templates, which escape.
         elem_id: id of its element.
     """
-    scripts = ("widgets/common", script)
-    code = "".join((UI / f"{one}.js").read_text("utf-8") for one in scripts)
+    code = script_code(("widgets/common", script))
     return gr.HTML(value, js_on_load=code, apply_default_css=False, elem_id=elem_id)
+
+
+def script_code(scripts: Iterable[str]) -> str:
+    """The code of these scripts, one after another, without the indentation and the lines that are for readers."""
+    code = "".join((UI / f"{script}.js").read_text("utf-8") for script in scripts)
+    return re.sub(r"^[ \t]*(//.*\n)?", "", code, flags=re.MULTILINE)
 
 
 def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:

@@ -1,4 +1,4 @@
-// Several curves over steps. props.value: {title, unit, alternative, empty, highest, lines: [{name, colour, dash, points,
+// Several curves over steps. props.value: {title, unit, alternative, empty, highest, share, lines: [{name, colour, dash, points,
 // band, dots}]}: points [[x, y], ...], band [[x, lowest, highest], ...], dots [[x, y], ...]. `highest` ends a linear axis.
 const box = find(".tl-plot");
 const canvas = find("canvas");
@@ -18,16 +18,12 @@ const makeScale = (lines, width, height) => {
       last = Math.max(last, x);
       for (const y of values) [low, high] = [Math.min(low, y), Math.max(high, y)];
     }
-  if (!isFinite(low)) [low, high] = [0, 1];
   const end = props.value.highest ?? Infinity;
   if (chosenLog === null) logBox.checked = low > 0 && Math.min(high, end) / low > 8;
   logBox.disabled = low <= 0;
   const logarithmic = logBox.checked && low > 0;
   if (!logarithmic) high = Math.max(Math.min(high, end), low);
-  const turn = logarithmic ? Math.log : (v) => v;
-  const room = 0.05 * (turn(high) - turn(low) || 1);
-  const [from, to] = [turn(low) - room, turn(high) + room];
-  const ends = logarithmic ? [Math.exp(from), Math.exp(to)] : [from, to];
+  const ends = logarithmic ? logLimitsOf(low, high) : limitsOf([low, high], { share: props.value.share });
   return scaleOf(...ends, logarithmic, last, width, height);
 };
 
@@ -123,3 +119,8 @@ logBox.addEventListener("change", () => {
   chosenLog = logBox.checked;
   redraw();
 });
+
+offerFiles(find(".tl-card"), draw, () => fileName(props.value.title), () => [
+  ["line", "step", "value", "lowest", "highest"],
+  ...props.value.lines.flatMap((line) => [...line.points, ...line.dots].map(([x, y], i) => [line.name, x, y, ...(line.band[i] || []).slice(1)])),
+]);

@@ -14,8 +14,8 @@ DASHES = 3  # solid, dashed, dotted
 LOSS_UNIT = "nats per token"
 
 
-def lines_chart(value: dict[str, Any], elem_id: str) -> gr.HTML:
-    return js_component("widgets/line_chart", value, elem_id, "axes")
+def lines_chart(value: dict[str, Any], elem_id: str, **props: Any) -> gr.HTML:
+    return js_component("widgets/line_chart", value, elem_id, "axes", "pictures/offer", **props)
 
 
 def lines_value(

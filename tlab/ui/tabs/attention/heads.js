@@ -1,6 +1,7 @@
-// All heads, small. props.value: {layers, heads, side, tiles, names, captions, titles, chosen, serial}; tiles are bytes, the
+// All heads, small. props.value: {layers, heads, side, tiles, names, full_names, captions, titles, chosen, serial}; tiles are bytes, the
 // square roots of weights, head by head.
 const grid = find(".tl-grid");
+const cost = find(".tl-cost");
 let chosen = 0;
 
 const choose = (index, focus) => {
@@ -11,9 +12,7 @@ const choose = (index, focus) => {
     button.tabIndex = i === chosen ? 0 : -1; // one stop for Tab, arrows inside
   });
   if (focus) grid.children[chosen].focus();
-  const { offsetTop, offsetHeight } = grid.children[chosen];
-  const top = offsetTop - grid.offsetTop; // inside the grid only: the page must not jump
-  if (top < grid.scrollTop || top + offsetHeight > grid.scrollTop + grid.clientHeight) grid.scrollTop = top - 4;
+  cost.textContent = `What is lost without ${props.value.full_names[chosen]}?`;
 };
 
 const selectionFor = (index, focus) => {
@@ -61,5 +60,10 @@ grid.addEventListener("keydown", (event) => {
   if (by === undefined) return;
   event.preventDefault();
   if (chosen + by >= 0 && chosen + by < grid.childElementCount) selectionFor(chosen + by, true);
+});
+cost.addEventListener("click", () => {
+  const { heads } = props.value;
+  const part = `attention.${Math.floor(chosen / heads)}.head.${chosen % heads}`;
+  element.dispatchEvent(new CustomEvent("tl-select", { bubbles: true, detail: { tab: "attention-to-inside", selection: { part } } }));
 });
 keepDrawn(grid, draw);

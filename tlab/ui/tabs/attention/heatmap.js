@@ -1,4 +1,4 @@
-// One head, large. props.value: {tokens, weights, scores, chosen: [query, key], alternative, serial}.
+// One head, large. props.value: {tokens, weights, scores, chosen: [query, key], alternative, file, serial}.
 // The map shows weights after the softmax, or scores before the mask; below it one row as bars, and as tinted text.
 const box = find(".tl-plot");
 const canvas = box.querySelector("canvas");
@@ -202,3 +202,9 @@ views.forEach((button) => button.addEventListener("click", () => {
   views.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
   redraw();
 }));
+
+offerFiles(find(".tl-card"), draw, () => props.value.file, () => [
+  ["query place", "query", "key place", "key", "score", "weight"],
+  ...props.value.tokens.flatMap((query, t) => props.value.tokens.slice(0, t + 1).map((key, s) =>
+    [t + 1, query, s + 1, key, decoded.scores[t * T() + s], decoded.weights[t * T() + s]])),
+]);

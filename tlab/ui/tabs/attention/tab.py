@@ -32,6 +32,7 @@ from tlab.ui.widgets.component import (
     selection_component,
     words_html,
 )
+from tlab.wording import head_name
 
 NEXT_TOKENS = 6
 MAX_CHARACTERS = 20_000  # of a text; a map reads far fewer
@@ -70,12 +71,12 @@ class AttentionTab(Tab):
 
         self.drawn: dict[str, gr.HTML] = {}
 
-        def show(name: str, script: str | None = None) -> None:
+        def show(name: str, script: str | None = None, *libraries: str) -> None:
             value, elem_id = drawn[name], f"attention-{name}"
             if script is None:
                 self.drawn[name] = gr.HTML(value, elem_id=elem_id, apply_default_css=False)
             else:
-                self.drawn[name] = js_component(script, value, elem_id, "arrays", tab=self.key)
+                self.drawn[name] = js_component(script, value, elem_id, "arrays", *libraries, tab=self.key)
 
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
@@ -87,7 +88,7 @@ class AttentionTab(Tab):
                 show("heads", "tabs/attention/heads")
             with gr.Column(scale=7, min_width=320):
                 show("words")
-                show("map", "tabs/attention/heatmap")
+                show("map", "tabs/attention/heatmap", "pictures/offer")
         with gr.Row(equal_height=True):
             with gr.Column(scale=5, min_width=320):
                 show("statistics")
@@ -95,6 +96,7 @@ class AttentionTab(Tab):
                 show("pair", "tabs/attention/qk_pair")
         show("positions", "tabs/attention/positions")
         self.selection = selection_component("attention", selection)
+        self.to_inside = selection_component("attention-to-inside", {})
         # What is on the page, so that a tab that only comes into view again is sent nothing; and a text in the place
         # of one that a new model cannot read.
         self.shown, self.instead = gr.State(shown_of(of, selection, text)), gr.JSON(None, visible=False)
@@ -164,7 +166,10 @@ class AttentionTab(Tab):
             "heads": view.heads_value(reading, layer, head, serial),
             "note": note_html(of.words + reads_words(look)),
             "words": words_html(view.head_words(portrait)),
-            "map": view.map_value(tokens, reading, layer, head, query, key, serial),
+            "map": {
+                **view.map_value(tokens, reading, layer, head, query, key, serial),
+                "file": of.file_name(head_name(layer, head)),
+            },
             "statistics": view.statistics_html(statistics, portrait, T),
             "pair": view.pair_value(tokens, reading, layer, head, query, key),
             "positions": self.positions_of(of.checkpoint, selection.get("kind"), look, layer, head),

@@ -61,6 +61,7 @@ def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> d
         "side": small.shape[2],
         "tiles": base64.b64encode(tiles.tobytes()).decode(),
         "names": [short_head_name(of.layer, of.head) for of in reading.heads],
+        "full_names": [head_name(of.layer, of.head) for of in reading.heads],
         "captions": [[role_caption(of), f"{of.entropy:.1f} nats", f"{of.distance:.1f} back"] for of in reading.heads],
         "titles": [f"{head_words(of)} Entropy {of.entropy:.2f} nats." for of in reading.heads],
         "chosen": [layer, head],

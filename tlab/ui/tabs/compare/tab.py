@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Collection
 from pathlib import Path
 
 import gradio as gr
 
+from tlab.files import file_name
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
@@ -187,8 +187,3 @@ class CompareTab(Tab):
         run, checkpoints = opened_run(session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
         return {**self.pictures(session, hidden, differences_only), **self.train.show(session, run)}
-
-
-def file_name(name: str) -> str:
-    """A run's name as that of a file: letters and digits of any script, and hyphens between them."""
-    return "-".join(re.findall(r"[\w.]+", name)).strip("-.") or "run"

@@ -60,7 +60,7 @@ def option_control(key: str, name: str, public: bool) -> gr.Component:
     kind = PROBES[key]
     option: Option = options(kind)[name]
     value, elem_id = default(kind, name), f"probe-{key}-{name}"
-    shown: dict[str, Any] = {"label": field_label(name), "info": option.help, "elem_id": elem_id}
+    shown: dict[str, Any] = {"label": option.label or field_label(name), "info": option.help, "elem_id": elem_id}
     if option.registry is not None:
         return gr.Dropdown(registry_choices(option.registry), value=value, interactive=True, **shown)
     kinds = type_alternatives(field_types(kind)[name])

@@ -22,11 +22,19 @@ from tlab.ui.inspection.selection import (
     serial_of,
     text_for_new_model,
 )
-from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect
-from tlab.ui.tabs.attention.tab import MAX_CHARACTERS
+from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect, ProbeResult
+from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, AttentionTab
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
-from tlab.ui.tabs.inside.view import about_html, intervention_html, over_time_value, probe_table, refused_html
+from tlab.ui.tabs.inside.pictures import picture_value
+from tlab.ui.tabs.inside.view import (
+    about_html,
+    intervention_html,
+    over_time_value,
+    probe_table,
+    refused_html,
+    remark_html,
+)
 from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
@@ -38,11 +46,14 @@ from tlab.ui.widgets.component import (
     formula_markdown,
     js_component,
     note_html,
+    scripted_html,
     selection_component,
 )
 from tlab.ui.widgets.line_chart import lines_chart, lines_value
+from tlab.wording import head_of, part_name
 
-FIRST = "lens"  # what it would say after each block: a table that needs no knowledge of heads and neurons
+FIRST = "lens_map"  # what it would say after each block: a picture that needs no knowledge of heads and neurons
+FIRST_FACTOR, MAX_FACTOR = 2.0, 1000.0  # of a part that is multiplied
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
 OTHER_TEXT = EXCERPT.replace("name", "list", 1)  # as long, with another word: something to take a patch from
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
@@ -78,22 +89,25 @@ class InsideTab(Tab):
                 self.build_choice(of)
             with gr.Column(scale=8, min_width=320):
                 about, formula = about_html(FIRST), probe_formula(FIRST)
-                self.about = gr.HTML(about, elem_id="inside-about", apply_default_css=False)
+                self.about = scripted_html("tabs/inside/links", about, "inside-about")
                 self.formula = gr.Markdown(formula, latex_delimiters=FORMULAS, elem_id="inside-formula")
-                rows = tasks.probe_rows(request, FIRST, {})
-                self.table = gr.HTML(probe_table(FIRST, rows), elem_id="inside-table", apply_default_css=False)
-                follow = gr.Button("Follow this table over the training", size="sm", elem_id="inside-follow")
-                requests = [one.request(EXCERPT) for one in every_step(self.runs, of.key, of)]
-                found = tasks.probe_over_time(requests, FIRST, {})
-                self.over_time = lines_chart(over_time_chart(FIRST, found, of), "inside-over-time")
+                # Its first answer comes when the tab is opened: the page would be a tenth larger for all who never do.
+                self.remark = gr.HTML("", elem_id="inside-remark", apply_default_css=False)
+                libraries = ("axes", "arrays", "pictures/offer")
+                self.picture = js_component("tabs/inside/picture", {"kind": ""}, "inside-picture", *libraries)
+                self.table = scripted_html("tabs/inside/links", "", "inside-table")
+                steady = PROBES[FIRST].steady
+                self.follow = gr.Button(
+                    "Follow this table over the training", size="sm", elem_id="inside-follow", visible=steady
+                )
+                self.over_time = lines_chart(nothing_followed(FIRST), "inside-over-time", visible=steady)
         self.build_what_if(of, request)
         self.selection = selection_component("inside", {"serial": 0})
         self.checks = ChecksPanel(self.runs, page.find(TrainTab), self.inspector)
         self.checks.build(self.model_id, self.selection, page.bar)
-        self.connect(page, of, follow)
+        self.connect(page, of)
         self.bar = page.bar
-        link = page.find(TrainTab).diagram.probe
-        link.input(self.on_link, link, [self.bar, self.group, self.probe], queue=False, **QUIET)
+        self.connect_links(page)
 
     def build_choice(self, of: SelectedModel) -> None:
         self.choice.build(self.key)
@@ -119,47 +133,77 @@ class InsideTab(Tab):
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 self.part = gr.Dropdown(
-                    parts, value=parts[0], label="Part", allow_custom_value=True, elem_id="what-if-part",
-                    info="Layers, heads and neurons are counted from 0; a single neuron as mlp.0.neuron.7.",
+                    part_choices(parts), value=parts[0], label="Part", allow_custom_value=True, elem_id="what-if-part",
+                    info="A key may be typed, too, also of a single neuron; keys count from 0: mlp.0.neuron.7 is "
+                    "neuron 8 of layer 1.",
                 )  # fmt: skip
                 instead = [(entry.label.capitalize(), key) for key, entry in INTERVENTIONS.entries.items()]
                 self.change = gr.Radio(
                     instead, value=FIRST_CHANGE, label="What it does instead", elem_id="what-if-change"
                 )
+                self.factor = gr.Number(
+                    FIRST_FACTOR, label="Times", visible=False, elem_id="what-if-factor",
+                    info="What its output is multiplied with: 0 switches it off, 1 changes nothing, −1 turns it round.",
+                )  # fmt: skip
                 self.other = gr.Textbox(
                     OTHER_TEXT, label="The other text", max_lines=3, visible=False, elem_id="what-if-other",
                     info="Of the same number of tokens, best with only one of them another.",
                 )  # fmt: skip
             with gr.Column(scale=8, min_width=320):
                 done = tasks.intervene(request, parts[0], FIRST_CHANGE, "", WINDOWS)
-                effect = intervention_html(change_words(parts[0], FIRST_CHANGE), done)
+                effect = intervention_html(change_words(parts[0], FIRST_CHANGE, FIRST_FACTOR), done)
                 self.effect = gr.HTML(effect, elem_id="what-if-effect", apply_default_css=False)
 
-    def connect(self, page: Page, of: SelectedModel, follow: gr.Button) -> None:
+    def connect(self, page: Page, of: SelectedModel) -> None:
         """One listener for the table and one for the intervention: the last question is always answered."""
         self.shown, self.instead = gr.State(of.key), gr.JSON(None, visible=False)
         self.followed = gr.JSON(None, visible=False)
-        about = [self.about, self.formula, self.over_time, *self.option_groups.values()]
+        about = [self.about, self.formula, self.follow, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
         chosen, selected = self.choice.connect(page), page.handle.select
         asked = [self.model_id, self.text, self.selection, self.probe]
         looked = [self.selection.input, self.text.change, self.probe.change, selected, *changes(self.options)]
+        answer = [self.remark, self.picture, self.table]
         inputs = [*asked, self.shown, self.part, *self.options]
-        outputs = [self.scrub, self.note, self.table, self.over_time, self.part, self.shown, self.instead]
+        outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
         for answered in (
             gr.on(looked, self.on_look, inputs, outputs, trigger_mode="always_last", **QUIET),
             chosen.success(self.on_look, inputs, outputs, **QUIET),
         ):
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
-        follow.click(self.on_follow, [*asked, *self.options], self.followed, **QUIET).then(
+        self.follow.click(self.on_follow, [*asked, *self.options], self.followed, **QUIET).then(
             None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET
         )
-        self.change.change(self.on_change, self.change, self.other, queue=False, **QUIET)
-        changed = [self.selection.input, self.text.change, selected, *changes([self.part, self.change, self.other])]
-        what_if = [self.model_id, self.text, self.selection, self.part, self.change, self.other]
+        change = [self.part, self.change, self.other, self.factor]
+        self.change.change(self.on_change, self.change, [self.other, self.factor], queue=False, **QUIET)
+        changed = [self.selection.input, self.text.change, selected, *changes(change)]
+        what_if = [self.model_id, self.text, self.selection, *change]
         gr.on(changed, self.on_what_if, what_if, self.effect, trigger_mode="always_last", **QUIET)
         chosen.success(self.on_what_if, what_if, self.effect, **QUIET)
+
+    def connect_links(self, page: Page) -> None:
+        """From the drawing of the model and from sentences to a probe, and to and fro between heads and their maps."""
+        attention = page.find(AttentionTab)
+        probe = selection_component("inside-probe", {})
+        for link in (page.find(TrainTab).diagram.probe, probe):
+            link.input(self.on_link, link, [self.bar, self.group, self.probe], queue=False, **QUIET)
+        attention.to_inside.input(self.on_head, attention.to_inside, [self.bar, self.part], queue=False, **QUIET)
+        to_map = selection_component("inside-head", {})
+        there = [self.bar, attention.selection, attention.shown]
+        to_map.input(self.on_map, [to_map, attention.selection], there, queue=False, **QUIET)
+
+    def on_head(self, chosen: Any) -> Updates:
+        """Come here from a head of the Attention tab, with what is lost without it."""
+        return {self.bar: gr.update(selected=self.key), self.part: chosen_text(chosen, "part")}
+
+    def on_map(self, chosen: Any, selection: Any) -> list[Any]:
+        """Go to the map of the head that was clicked; all of that tab is drawn again, its small maps too."""
+        found = head_of(chosen_text(chosen, "key"))
+        if found is None:
+            return [gr.skip()] * 3
+        kept = selection if isinstance(selection, dict) else {}
+        return [gr.update(selected=AttentionTab.key), {**kept, "layer": found[0], "head": found[1]}, None]
 
     # -------------------------------------------------------------------------------- probes
 
@@ -170,9 +214,9 @@ class InsideTab(Tab):
             self.probe: gr.update(choices=probe_choices(group), value=groups()[group][0]),
         }
 
-    def on_link(self, chosen: dict[str, Any] | None) -> Updates:
+    def on_link(self, chosen: Any) -> Updates:
         """Come here from a part of the model's drawing, with one of the probes that look at it."""
-        key = known_probe((chosen or {}).get("probe"))
+        key = known_probe(chosen_text(chosen, "probe"))
         group = next(group for group, keys in groups().items() if key in keys)
         return {
             self.bar: gr.update(selected=self.key),
@@ -185,7 +229,8 @@ class InsideTab(Tab):
         return {
             self.about: about_html(key),
             self.formula: probe_formula(key),
-            self.over_time: nothing_followed(key),
+            self.follow: gr.update(visible=PROBES[key].steady),
+            self.over_time: gr.update(value=nothing_followed(key), visible=PROBES[key].steady),
             **{group: gr.update(visible=key == other) for other, group in self.option_groups.items()},
         }
 
@@ -201,20 +246,27 @@ class InsideTab(Tab):
             read = text_for_new_model(of, given, of.excerpt, before)
             names = tasks.part_names(of.checkpoint.model_config)
             updates[self.over_time] = nothing_followed(known_probe(key))
-            updates[self.part] = gr.update(choices=names, value=part if part in names else names[0])
+            updates[self.part] = gr.update(choices=part_choices(names), value=part if part in names else names[0])
         key = known_probe(key)
         try:
-            table = probe_table(key, self.rows(of, read, key, self.asked_options(key, values)))
+            found = self.result(of, read, key, self.asked_options(key, values))
+            remark, picture = found.remark, self.picture_of(of, key, found.rows)
+            table = probe_table(key, found.rows)
         except ValueError as error:
-            table = refused_html(str(error))
+            remark, picture, table = "", {"kind": ""}, refused_html(str(error))
         return {
             **updates,
             self.scrub: of.slider(serial_of(selection)),
             self.note: note_html(of.note(read)),
+            self.remark: remark_html(remark),
+            self.picture: picture,
             self.table: table,
             self.shown: of.key,
             self.instead: [text, read] if read != given else None,
         }
+
+    def picture_of(self, of: SelectedModel, key: str, rows: Rows) -> dict[str, Any]:
+        return picture_value(key, rows, of.file_name(PROBES.entries[key].label))
 
     def on_follow(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, *values: Any
@@ -233,42 +285,77 @@ class InsideTab(Tab):
         given = {name: value for (of, name), value in zip(self.fields, values, strict=True) if of == key}
         return asked_options(key, given, self.public)
 
-    def rows(self, of: SelectedModel, text: str, key: str, chosen: dict[str, Any]) -> Rows:
+    def result(self, of: SelectedModel, text: str, key: str, chosen: dict[str, Any]) -> ProbeResult:
         """The table of a probe, made once for each model, text and choice."""
         what = f"{key} {json.dumps(chosen, sort_keys=True)}"
         kept = self.cache.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        rows = self.inspector.call(tasks.probe_rows, of.request(text), key, chosen)
-        return self.cache.remember(of.checkpoint, what, text, rows, BYTES_PER_CELL * len(rows) * len(rows[0]))
+        found = self.inspector.call(tasks.probe_result, of.request(text), key, chosen)
+        size = BYTES_PER_CELL * len(found.rows) * len(found.rows[0])
+        return self.cache.remember(of.checkpoint, what, text, found, size)
 
     # -------------------------------------------------------------------------------- interventions
 
-    def on_change(self, change: str | None) -> Any:
-        """A patch needs another text."""
-        return gr.update(visible=bool(change) and change in INTERVENTIONS and INTERVENTIONS[change].needs_reference)
+    def on_change(self, change: str | None) -> Updates:
+        """A patch needs another text, a multiplication its factor."""
+        what = INTERVENTIONS[known_change(change)]
+        return {
+            self.other: gr.update(visible=what.needs_reference),
+            self.factor: gr.update(visible=what.takes_factor),
+        }
 
     def on_what_if(
-        self, run_id: str | None, text: str | None, selection: Any, part: Any, change: Any, other: str | None
+        self,
+        run_id: str | None,
+        text: str | None,
+        selection: Any,
+        part: Any,
+        change: Any,
+        other: str | None,
+        by: Any = FIRST_FACTOR,
     ) -> str:
         """What the change costs, and the next token before and after; or why it cannot be."""
         of = selected_model(self.runs, run_id, selection)
         part, other = str(part or "")[:100], (other or "")[:MAX_CHARACTERS]
-        change = change if change in INTERVENTIONS else FIRST_CHANGE
+        change, factor = known_change(change), known_factor(by)
         try:
-            done = self.intervention(of, (text or "")[:MAX_CHARACTERS], part, change, other)
+            done = self.intervention(of, (text or "")[:MAX_CHARACTERS], part, change, other, factor)
         except ValueError as error:
             return refused_html(str(error))
-        return intervention_html(change_words(part, change), done)
+        return intervention_html(change_words(part, change, factor), done)
 
-    def intervention(self, of: SelectedModel, text: str, part: str, change: str, other: str) -> InterventionEffect:
+    def intervention(
+        self, of: SelectedModel, text: str, part: str, change: str, other: str, factor: float = FIRST_FACTOR
+    ) -> InterventionEffect:
         """The same, made once."""
-        what = json.dumps(["what if", part, change, other])
+        what = json.dumps(["what if", part, change, other, factor])
         kept = self.cache.recall(of.checkpoint, what, text)
         if kept is not None:
             return kept
-        done = self.inspector.call(tasks.intervene, of.request(text), part, change, other, WINDOWS)
+        done = self.inspector.call(tasks.intervene, of.request(text), part, change, other, WINDOWS, factor)
         return self.cache.remember(of.checkpoint, what, text, done, BYTES_PER_CELL * 3 * len(done.candidates))
+
+
+def known_change(key: Any) -> str:
+    """What a visitor asks for, or the first."""
+    return key if isinstance(key, str) and key in INTERVENTIONS else FIRST_CHANGE
+
+
+def known_factor(value: Any) -> float:
+    """A number that a part can be multiplied with, or the default."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_FACTOR
+    return float(value) if is_number else FIRST_FACTOR
+
+
+def chosen_text(chosen: Any, name: str) -> str:
+    """What a link of the page names, within bounds; a page may send anything."""
+    return str(chosen.get(name, ""))[:100] if isinstance(chosen, dict) else ""
+
+
+def part_choices(keys: list[str]) -> list[tuple[str, str]]:
+    """What people call parts, with the keys that can be typed."""
+    return [(part_name(key) if part_name(key) == key else f"{part_name(key)} ({key})", key) for key in keys]
 
 
 def known_probe(key: str | None) -> str:
@@ -284,8 +371,11 @@ def probe_choices(group: str) -> list[tuple[str, str]]:
     return [(PROBES.entries[key].label, key) for key in groups()[group]]
 
 
-def change_words(part: str, change: str) -> str:
-    return f"{part}: taken out" if part in tasks.MECHANISMS else f"{part}: {INTERVENTIONS.entries[change].label}"
+def change_words(part: str, change: str, factor: float) -> str:
+    if part in tasks.MECHANISMS:
+        return f"{part_name(part)}: taken out"
+    times = f" by {factor:g}" if INTERVENTIONS[change].takes_factor else ""
+    return f"{part_name(part)}: {INTERVENTIONS.entries[change].label}{times}"
 
 
 def nothing_followed(key: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import base64
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlab.checks import CheckResult
 from tlab.files import as_csv
@@ -16,16 +16,15 @@ from tlab.inside.probing import SHARE, Rows
 from tlab.inside.tables import cell
 from tlab.profile import STEP, Profile
 from tlab.ui.tabs.inside.options import probe_words
+from tlab.ui.tabs.inside.words import KEY_COLUMNS, column_name, largest_in_sight, usual_size
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
 from tlab.ui.widgets.markup import macros
+from tlab.wording import head_of, part_name
 
 markup = macros("tabs/inside/view.html")
-refused_html, intervention_html = markup.refused, markup.intervention
+refused_html, intervention_html, remark_html = markup.refused, markup.intervention, markup.remark
 BOUNDS = ("low", "high")  # of an interval, beside the number itself, which has the bar
-CUT = 3.0  # times what nine of ten values reach: a bar beyond it would leave nothing of the others
-ENOUGH = 10  # values, to tell which are far beyond the others
 MAX_DRAWN_LINES = 12  # more cannot be told apart
-SHOWN_AS = {"chance": "probability", "behind": "after"}  # of columns whose names stay for programs
 
 # What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
 PLAIN = [
@@ -48,25 +47,32 @@ def without_latex(text: str) -> str:
 
 
 def about_html(key: str) -> str:
-    return markup.about(*probe_words(PROBES[key]), PROBES.entries[key].source)
+    first, rest = probe_words(PROBES[key])
+    return markup.about(linked(first), [linked(part) for part in rest], PROBES.entries[key].source)
+
+
+def linked(text: str) -> list[tuple[str, str]]:
+    """A sentence in pieces: its text, and the probes that it names in backticks by their labels, with their keys."""
+    pieces = []
+    for i, piece in enumerate(text.split("`")):
+        is_probe = i % 2 == 1 and piece in PROBES
+        pieces.append((PROBES.entries[piece].label, piece) if is_probe else (piece, ""))
+    return pieces
 
 
 def probe_table(key: str, rows: Rows) -> str:
-    """The table of a probe, with bars behind what can be compared, and itself as a file."""
+    """The table of a probe, with bars beside what can be compared, and itself as a file."""
     units, label = PROBES[key].units, PROBES.entries[key].label
     scales = bar_scales(rows, units)
     signed = any(negative for _, negative in scales.values())
     cut = [
-        f"{shown_name(name)} at {cell(largest)}"
+        f"{column_name(name)} at {cell(largest)}"
         for name, (largest, _) in scales.items()
         if any(is_cut(getattr(row, name), largest) for row in rows)
     ]
     file = base64.b64encode(as_csv(rows[0]._fields, rows).encode("utf-8", "backslashreplace")).decode()
-    return markup.probe(key, label, len(rows), signed, cut, file, table(rows, units, scales, label))
-
-
-def shown_name(column: str) -> str:
-    return SHOWN_AS.get(column, column).replace("_", " ")
+    made, is_open = table(rows, units, scales, label), PROBES[key].picture is None
+    return markup.probe(key, label, len(rows), signed, cut, file, made, is_open)
 
 
 def is_cut(value: float, largest: float) -> bool:
@@ -90,33 +96,45 @@ def bar_scales(rows: Rows, units: dict[str, str]) -> dict[str, tuple[float, bool
     scales = {}
     for name in named or numeric:
         values = sorted(value for row in rows if math.isfinite(value := getattr(row, name)))
-        sizes = sorted(map(abs, values))
-        largest = sizes[-1] if sizes else 0.0
-        if len(sizes) >= ENOUGH and (usual := sizes[int(0.9 * (len(sizes) - 1))]) > 0:
-            largest = min(largest, CUT * usual)
+        largest = usual_size(sorted(map(abs, values)))
         if units.get(name) == SHARE:
             largest = max(largest, 1.0)
-        if sizes and largest > 0 and len(rows) > 1:
+        if largest > 0 and len(rows) > 1:
             scales[name] = (largest, values[0] < 0)
     return scales
+
+
+class TableCell(NamedTuple):
+    """One cell of a table."""
+
+    kind: str  # "head", "text" or "number"
+    text: str
+    bar: str = ""
+    key: str = ""  # of the part that it names
+    head: bool = False  # whether that is a head, which has a map
 
 
 def table(rows: Rows, units: dict[str, str], scales: dict[str, tuple[float, bool]], label: str) -> str:
     """Rows as an accessible table: numbers to the right, units in the head, names as heads of their rows."""
     names = rows[0]._fields
-    numeric = {name for name in names if all(is_number(getattr(row, name)) for row in rows)}
+    numeric = {name for name in names if name not in KEY_COLUMNS and all(is_number(getattr(row, name)) for row in rows)}
     columns = []
     for name in names:
         kind = "tl-in-number tl-in-barred" if name in scales else "tl-in-number" if name in numeric else ""
-        columns.append((shown_name(name), units.get(name), kind))
+        columns.append((column_name(name), units.get(name), kind))
     body = []
     for row in rows:
         cells = []
         for name, value in row._asdict().items():
-            if name in numeric:
-                cells.append(("number", cell(value), bar(value, *scales[name]) if name in scales else ""))
+            if name in KEY_COLUMNS:
+                is_head = head_of(str(value)) is not None
+                cells.append(
+                    TableCell("text" if cells else "head", KEY_COLUMNS[name](value), key=str(value), head=is_head)
+                )
+            elif name in numeric:
+                cells.append(TableCell("number", cell(value), bar(value, *scales[name]) if name in scales else ""))
             else:
-                cells.append(("text" if cells else "head", without_latex(cell(value)), ""))
+                cells.append(TableCell("text" if cells else "head", without_latex(cell(value))))
         body.append(cells)
     return markup.cells(label, columns, body)
 
@@ -134,16 +152,19 @@ def over_time_value(label: str, found: Curves, unit: str) -> dict[str, Any]:
     """What the chart over steps draws: the rows whose values moved farthest, in the order of the table."""
     moved = {name: max(values) - min(values) for name, values in found.values.items()}
     shown = sorted(moved, key=lambda name: -moved[name])[: min(MAX_DRAWN_LINES, COLOURS * DASHES)]
-    lines = [
-        line(
-            name, place, [[step, round(value, 5)] for step, value in zip(found.steps, found.values[name], strict=True)]
-        )
-        for place, name in enumerate(name for name in found.values if name in shown)
-    ]
-    unit = f"{shown_name(found.column)}{f', {unit}' if unit else ''}"
+    lines = []
+    for place, name in enumerate(name for name in found.values if name in shown):
+        points = [[step, round(value, 5)] for step, value in zip(found.steps, found.values[name], strict=True)]
+        lines.append(line(part_name(name), place, points))
+    is_share = unit == SHARE
+    unit = f"{column_name(found.column)}{f', {unit}' if unit else ''}"
     if len(shown) < len(found.values):
         unit += f"; the {len(shown)} of {len(found.values)} rows that moved farthest"
-    return lines_value(f"{label}, over the training", unit, lines, "No step is kept.")
+    sizes = sorted(max(map(abs, found.values[name])) for name in shown)
+    limit = largest_in_sight([size for size in sizes if math.isfinite(size)])
+    highest = limit if any(size > limit for size in sizes) else None
+    value = lines_value(f"{label}, over the training", unit, lines, "No step is kept.", highest)
+    return {**value, "share": is_share}
 
 
 # ------------------------------------------------------------------------------------------------ checks

@@ -3,16 +3,11 @@
 // of the cell's curve, or null.
 const panels = find(".tl-grid-panels");
 
-// WCAG 2: above 0.179 black has the higher contrast, at least 4.58 to 1, and below it white.
-const luminance = (rgb) => rgb
-  .map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-
 const tint = (value, low, high) => {
   // Lower is better, and better is darker.
   const share = high > low ? Math.max(0, (high - value) / (high - low)) : 0.5;
   const mixed = mix(channels("--tl-map-from"), channels("--tl-map-to"), 0.08 + 0.84 * share);
-  return [`rgb(${mixed.map(Math.round).join(",")})`, luminance(mixed) > 0.179 ? "#000000" : "#ffffff"];
+  return [`rgb(${mixed.map(Math.round).join(",")})`, inkOn(mixed)];
 };
 
 const cellNode = (cell, row, column, value) => {
@@ -58,3 +53,9 @@ const draw = () => {
 watch("value", draw);
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 draw();
+
+offerFiles(find(".tl-card"), () => {}, () => fileName(find(".tl-title b").textContent), () => [
+  ["panel", "row", "column", "value", "note"],
+  ...props.value.panels.flatMap((panel) => panel.rows.flatMap((row) =>
+    row.cells.map((cell, i) => [panel.title, row.name, panel.columns[i], cell?.value, cell?.note]))),
+]);

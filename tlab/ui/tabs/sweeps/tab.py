@@ -36,7 +36,7 @@ class SweepsTab(Tab):
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 self.words = gr.HTML(drawn.words, elem_id="sweep-words", apply_default_css=False)
-                self.grid = js_component("tabs/sweeps/sweep_map", drawn.grid, "sweep-grid", "arrays")
+                self.grid = js_component("tabs/sweeps/sweep_map", drawn.grid, "sweep-grid", "arrays", "pictures/offer")
                 self.effects = gr.HTML(drawn.effects, elem_id="sweep-effects", apply_default_css=False)
             with gr.Column(scale=6, min_width=320, elem_classes="tl-keep-side"):
                 self.split = gr.Radio(SPLITS, value="validation", label="Loss on", elem_id="sweep-split")

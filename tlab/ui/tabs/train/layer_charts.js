@@ -30,12 +30,6 @@ const rangeOf = (chart, logarithmic) => {
   return [0, high > 0 ? high * 1.08 : 1];
 };
 
-const short = (v) => {
-  if (v === 0) return "0";
-  if (Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5) return v.toExponential(0);
-  return String(Number(v.toPrecision(2)));
-};
-
 const drawChart = (number, step) => {
   const box = boxes[number];
   const { title, unit, logarithmic } = props.value.charts[number];
@@ -55,7 +49,7 @@ const drawChart = (number, step) => {
   for (const tick of ticks) {
     polyline(context, [[margin.left, y(tick)], [width - margin.right, y(tick)]], grid, 1);
     const middle = Math.min(Math.max(y(tick), margin.top + 4), height - margin.bottom - 2);
-    drawText(context, short(tick), margin.left - 5, middle, "right", "middle");
+    drawText(context, shortNumber(tick), margin.left - 5, middle, "right", "middle");
   }
   const every = Math.max(1, Math.ceil(layers / 6));
   for (let layer = 0; layer < layers; layer += every)
@@ -68,7 +62,7 @@ const drawChart = (number, step) => {
     polyline(context, points, style, 2, isB ? [6, 3] : []);
     for (const [px, py] of points) drawDot(context, px, py, 3, style, isB ? 3 : 0);
   });
-  const phrases = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map(short).join(", ")}`).filter(Boolean);
+  const phrases = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map((v) => shortNumber(v)).join(", ")}`).filter(Boolean);
   box.setAttribute("aria-label", phrases.length ? `${title} by layer at step ${step}, ${unit}. ${phrases.join(". ")}.` : `${title}, still empty.`);
   showTip(number, rows, x, layers);
 };
@@ -123,7 +117,7 @@ const sentence = (step) => {
     const values = rows.map((row, i) => {
       const layer = Math.min(parting.layer, row.charts[parting.chart].length - 1);
       const ended = row.step < step && sides[i].rows.at(-1) === row ? ` (its last, of step ${row.step.toLocaleString("en")})` : "";
-      return `${sides[i].letter} ${short(row.charts[parting.chart][layer])}${ended}`;
+      return `${sides[i].letter} ${shortNumber(row.charts[parting.chart][layer])}${ended}`;
     });
     return `${at}, ${title.toLowerCase()} (${unit}), ${layerName(parting.layer)}: ${values.join(", ")}.`;
   }
@@ -141,3 +135,15 @@ slider.addEventListener("input", () => {
   following = slider.value === slider.max && !props.value.over;
   redraw();
 });
+
+const shownStep = () => (stepsOf().length ? stepsOf()[Number(slider.value)] : 0);
+offerFiles(find(".tl-card"), draw,
+  () => fileName(...sides.map((side) => (sides.length > 1 ? `${side.letter} ${side.label}` : side.label)), "by layer", `step ${shownStep()}`),
+  () => [
+    ["side", "step", "quantity", "layer", "value"],
+    ...sides.flatMap((side) => {
+      const row = rowAt(side, shownStep());
+      return !row ? [] : row.charts.flatMap((values, chart) =>
+        values.map((v, layer) => [side.label, row.step, props.value.charts[chart].title, layerName(layer), v]));
+    }),
+  ]);

@@ -209,3 +209,14 @@ const hover = () => {
 const redraw = keepDrawn(box, draw);
 const pointer = pointerOver(box, redraw);
 for (const toggle of [logBox, smoothBox, unitBox, axisBox]) toggle.addEventListener("change", redraw);
+
+const namedLabels = (runs) => runs.map((run) => (runs.length > 1 ? `${run.letter} ${run.label}` : run.label));
+offerFiles(find(".tl-card"), draw,
+  () => fileName(...namedLabels(value.runs), "loss", `step ${Math.max(...value.runs.map((run) => (run.bins.length ? endOf(run, run.bins.length - 1) : 0)))}`),
+  () => [
+    ["run", "kind", "step", "loss (nats)", "lowest", "highest", "average"],
+    ...value.runs.flatMap((run, i) => [
+      ...run.bins.map(([mean, low, high, average], bin) => [namedLabels(value.runs)[i], "training", endOf(run, bin), mean, low, high, average]),
+      ...run.validation.map(([step, loss]) => [namedLabels(value.runs)[i], "validation", step, loss, "", "", ""]),
+    ]),
+  ]);

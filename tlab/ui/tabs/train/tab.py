@@ -86,12 +86,19 @@ class TrainTab(Tab):
                 self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
                 self.rates.build()
                 self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
-                self.chart = js_component("tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes")
+                self.chart = js_component(
+                    "tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes", "pictures/offer"
+                )
                 self.numbers = gr.HTML(view.numbers_html(demo), elem_id="run-numbers", apply_default_css=False)
                 self.seeds.build()
                 charts = {"charts": view.WHY_CHARTS.values()}
                 self.why = js_component(
-                    "tabs/train/layer_charts", view.why_value(demo), "why-panel", "axes", context=charts
+                    "tabs/train/layer_charts",
+                    view.why_value(demo),
+                    "why-panel",
+                    "axes",
+                    "pictures/offer",
+                    context=charts,
                 )
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
