@@ -2,11 +2,14 @@
 
 from browsing import choose_preset, drawn, set_number
 from support import GRADIO
+from tlab.ui.studies import tuning
 
 pytestmark = GRADIO
 
 
-def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_settings_change(visit):
+def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_settings_change(visit, monkeypatch):
+    monkeypatch.setattr(tuning, "NUM_RATES", 3)  # a third of the runs shows as much
+    monkeypatch.setattr(tuning, "NUM_SEEDS_TUNED", 2)
     page = visit()
     choose_preset(page, "Does it need positions?")
     set_number(page, "steps", 50)
@@ -19,7 +22,7 @@ def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_setting
     words = page.inner_text("#tuning-card")
     assert "At the same learning rate, 0.003: " in words
     assert "Each at its best (A (RoPE) at " in words
-    assert page.locator("#tuning-card tbody tr").count() == 5
+    assert page.locator("#tuning-card tbody tr").count() == 3
     assert drawn(page, "#rates-chart canvas")
     set_number(page, "steps", 60)
     page.get_by_text("These runs are of other settings").wait_for()
