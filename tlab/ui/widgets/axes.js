@@ -23,7 +23,7 @@ const ticksOf = (low, high, logarithmic) => {
 // As short as the margin is wide: 0.002, 12,500 and 2e15.
 const tickText = (value) => {
   const size = Math.abs(value);
-  return size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace(/(\.\d)\d*/, "$1").replace("+", "") : String(Number(value.toPrecision(4)));
+  return size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace(/(\.\d)\d*/, "$1").replace("+", "") : String(Number(value.toPrecision(6)));
 };
 
 // A loss in the tip of a chart: three places, but of one that exploded.

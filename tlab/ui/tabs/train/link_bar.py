@@ -68,7 +68,10 @@ class LinkBar:
                 info="For a class: what is hidden keeps its value.",
             )  # fmt: skip
 
+            self.close = gr.Button("Close", size="sm", scale=0, min_width=80, elem_id="link-close")
+
     def connect(self, demo: gr.Blocks) -> None:
+        self.close.click(lambda: gr.update(visible=False), None, self.panel, queue=False, **QUIET)
         asked = [self.button.click, self.hide.input]
         copied = gr.on(asked, self.on_copy, [self.hide, *self.controls.inputs], [self.panel, self.link], **QUIET)
         copied.then(None, self.link, self.link, js=COPY, **QUIET)

@@ -70,22 +70,23 @@ class TrainTab(Tab):
         demo = demo_run()
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
-        with gr.Row(equal_height=False):
+        with gr.Row(equal_height=False, elem_classes="tl-train"):
             with gr.Column(scale=4, min_width=320, elem_classes="tl-settings"):
                 self.build_presets()
                 self.controls.build()
             with gr.Column(scale=9, min_width=320, elem_classes="tl-pictures"):
-                with gr.Row(elem_classes="tl-buttons"):
-                    self.start = gr.Button("Start", variant="primary", elem_id="start")
-                    self.pause = gr.Button("Pause", interactive=False, elem_id="pause")
-                    self.step = gr.Button("One step", elem_id="step")
-                    self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
-                    self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
-                    self.rates.build_button()
+                with gr.Column(elem_id="run-bar", min_width=0):  # on a phone it floats above all else
+                    with gr.Row(elem_classes="tl-buttons"):
+                        self.start = gr.Button("Start", variant="primary", elem_id="start")
+                        self.pause = gr.Button("Pause", interactive=False, elem_id="pause")
+                        self.step = gr.Button("One step", elem_id="step")
+                        self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
+                        self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
+                        self.rates.build_button()
+                    self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
                 self.rates.build()
-                self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
                 self.chart = js_component(
                     "tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes", "pictures/offer"
                 )

@@ -1,0 +1,54 @@
+"""The page on a phone: the buttons at hand, what is touched as large as a finger, and nothing wider than the page."""
+
+import pytest
+
+from browsing import open_tab, start, wait_for_state
+from support import GRADIO
+
+pytestmark = GRADIO
+
+PHONE = {"width": 390, "height": 844}
+FINGER = 43.5  # pixels, of which 44 leave half a one for rounding
+
+# What is touched, but for words within a sentence and the parts of the drawing; a box with a label is touched there.
+SMALL = """finger => {
+  const touched = document.querySelectorAll('button, input, select, textarea, summary, [role=radio]');
+  return [...touched].filter((e) => !e.closest('svg, [inert], [aria-hidden=true]') && e.type !== 'file'
+      && e.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
+    .map((e) => [e, (e.matches('[type=checkbox], [type=radio]') && e.closest('label') || e).getBoundingClientRect()])
+    .filter(([, box]) => box.width > 2 && box.height > 2 && Math.min(box.width, box.height) < finger)
+    .map(([e, box]) => `${e.tagName} #${e.id} "${e.textContent.trim().slice(0, 20)}" ${box.width} x ${box.height}`);
+}"""
+
+
+@pytest.mark.parametrize("tab", ["Train", "Attention", "Inside", "Generate", "Compare", "Sweeps", "Code"])
+def test_what_is_touched_is_as_large_as_a_finger_and_the_page_does_not_scroll_sideways(visit, tab):
+    page = visit(**PHONE)
+    open_tab(page, tab)
+    page.wait_for_timeout(300)  # what the tab asks for has been drawn
+    assert page.evaluate(SMALL, FINGER) == []
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_start_pause_and_the_state_stay_in_view_while_the_page_scrolls(visit):
+    page = visit(**PHONE)
+    start(page, 20)
+    wait_for_state(page, "done")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    for selector in ("#start", "#pause", "#stop", "#run-state .tl-badge"):
+        box = page.locator(selector).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+        assert box["y"] >= 0 and box["y"] + box["height"] <= PHONE["height"]
+
+
+def test_the_presets_come_before_the_curves(visit):
+    page = visit(**PHONE)
+    boxes = [page.locator(selector).bounding_box()["y"] for selector in ("#presets", "#loss-chart", "#comparison")]
+    assert boxes == sorted(boxes)
+
+
+def test_the_last_setting_is_not_covered_by_the_buttons(visit):
+    page = visit(**PHONE)
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    last, bar = (page.locator(selector).bounding_box() for selector in ("#more-settings", "#run-bar"))
+    assert last["y"] + last["height"] <= bar["y"]
