@@ -3,6 +3,7 @@
 from browsing import open_tab, settle, start, wait_for_state
 from support import EVIL, GRADIO
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
+from tlab.wording import short_head_name
 
 pytestmark = GRADIO
 
@@ -58,7 +59,7 @@ def test_a_click_on_a_head_shows_it_with_one_call_of_the_server(visit):
         page.locator("#attention-heads [role=radio]").nth(i).click()
         page.wait_for_function(f"{MAP}.endsWith('@{i + 1}')")
         assert calls_of(page) == called + 1
-    assert head(page) == f"{7 // config.num_heads + 1}.{7 % config.num_heads + 1}"
+    assert head(page) == short_head_name(7 // config.num_heads, 7 % config.num_heads)
     assert "Head 4 of layer 2" in page.inner_text("#attention-words")
 
 
@@ -69,10 +70,10 @@ def test_the_last_of_many_quick_choices_is_what_stays(visit):
         page.keyboard.press("ArrowRight")
     for _ in range(3):
         page.keyboard.press("ArrowDown")
-    assert head(page) == "4.4"  # at once, before any answer
+    assert head(page) == short_head_name(3, 3)  # at once, before any answer
     page.get_by_text("Head 4 of layer 4").first.wait_for()
     settle(page)
-    assert head(page) == "4.4"
+    assert head(page) == short_head_name(3, 3)
     assert "head 4 of layer 4" in page.get_attribute("#attention-map .tl-plot", "aria-label")
     assert "Head 4 of layer 4" in page.inner_text("#attention-statistics")
 
