@@ -51,6 +51,13 @@ def open_tab(page, name: str) -> None:
     tab.click()
 
 
+def choose_model(page, tab: str, name: str) -> None:
+    """In the list above the pictures of a tab; its answer has come when the note names it."""
+    page.locator(f"#{tab}-model input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+    page.locator(f"#{tab}-note").get_by_text(f"the shipped run “{name}”").wait_for()
+
+
 def settle(page, seconds: float = 10) -> None:
     """Until the page waits for no answer of the server, and has drawn what came.
 

@@ -1,8 +1,9 @@
 """The Attention and Generate tabs in a real browser: every picture moves at once, together, and never backwards."""
 
-from browsing import open_tab, settle, start, wait_for_state
+from browsing import choose_model, open_tab, settle, start, wait_for_state
 from support import EVIL, GRADIO
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
+from tlab.ui.settings.presets import DEMO_PRESET, TRAINED
 from tlab.wording import short_head_name
 
 pytestmark = GRADIO
@@ -10,18 +11,25 @@ pytestmark = GRADIO
 MAP = "document.querySelector('#attention-map .tl-plot canvas').dataset.drawn"
 
 
-def attention(visit, **options):
-    page = visit(**options)
+def attention(visit):
+    """The tab on the comparison that the page opens with: two sides, at several steps."""
+    page = visit()
     open_tab(page, "Attention")
     page.wait_for_selector("#attention-map canvas[data-drawn]")
-    settle(page)  # what the tab's opening asks for has come
+    choose_model(page, "attention", DEMO_PRESET.label)
+    settle(page)
     return page
 
 
-def generating(visit, **options):
-    page = visit(**options)
+def generating(visit):
+    """The tab with a text of both sides of that comparison."""
+    page = visit()
     open_tab(page, "Generate")
     page.wait_for_selector("#chain tbody tr")
+    choose_model(page, "generate", DEMO_PRESET.label)
+    page.click("#write")
+    for text in ("#written-text", "#written-text-b"):
+        page.wait_for_function(f"document.querySelectorAll('{text} .tl-token').length === 300")
     settle(page)
     return page
 
@@ -34,7 +42,10 @@ def head(page) -> str:
 
 
 def test_every_picture_of_the_attention_tab_is_there_before_any_click(visit):
-    page = attention(visit)
+    page = visit()
+    open_tab(page, "Attention")
+    page.wait_for_selector("#attention-map canvas[data-drawn]")
+    settle(page)  # what the tab's opening asks for has come
     for selector in ("#attention-map .tl-plot canvas", "#attention-map .tl-row canvas", "#attention-pair canvas",
                      "#attention-positions .tl-pattern canvas", "#attention-positions .tl-distance canvas",
                      "#attention-positions .tl-reach canvas", "#attention-heads canvas >> nth=0"):  # fmt: skip
@@ -42,7 +53,7 @@ def test_every_picture_of_the_attention_tab_is_there_before_any_click(visit):
             "canvas => new Set(new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)"
             ".data.buffer)).size > 2"
         ), selector
-    config = demo_checkpoint().model_config
+    config = demo_checkpoint(preset=TRAINED).model_config
     assert page.locator("#attention-heads [role=radio]").count() == config.num_layers * config.num_heads
 
 

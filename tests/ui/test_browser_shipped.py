@@ -1,6 +1,6 @@
 """Finished runs in a real browser: a preset shows its own, and the tabs look into the model that is chosen."""
 
-from browsing import choose_preset, open_tab, settle, start, wait_for_state
+from browsing import choose_model, choose_preset, open_tab, settle, start, wait_for_state
 from support import GRADIO
 from tlab.ui.settings.presets import TRAINED
 
@@ -11,11 +11,6 @@ def chart_says(page, words: str) -> None:
     page.wait_for_function(
         "words => document.querySelector('#loss-chart [role=img]').ariaLabel.includes(words)", arg=words
     )
-
-
-def choose_model(page, tab: str, name: str) -> None:
-    page.locator(f"#{tab}-model input").click()
-    page.get_by_role("option", name=name, exact=True).click()
 
 
 def test_a_preset_shows_its_finished_run_on_every_tab_and_nothing_is_trained_for_it(visit, runs):

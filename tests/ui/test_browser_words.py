@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from browsing import choose_preset, open_tab, set_number, settle, start, wait_for_state
+from browsing import choose_model, choose_preset, open_tab, set_number, settle, start, wait_for_state
 from support import GRADIO
 from tlab.cost import step_flops
 from tlab.ui.demo.shipped_run import demo_run
@@ -66,6 +66,10 @@ def test_a_chart_that_comes_late_is_not_drawn_under_another_probe(visit):
 def test_a_chart_over_the_training_does_not_stay_under_another_model(visit):
     page = visit()
     open_tab(page, "Inside")
+    choose_model(page, "inside", "Pre-LN or Post-LN")
+    page.locator("#inside-group").get_by_role("radio", name="Gradients", exact=True).check()
+    page.locator("#inside-table .tl-title b").get_by_text("Gradient norm by depth", exact=True).wait_for()
+    page.click("#inside-follow")
     page.wait_for_function("document.querySelector('#inside-over-time').innerText.includes('Pre-LN')")
     open_tab(page, "Train")
     start(page, steps=50)
@@ -88,8 +92,10 @@ def test_the_why_panel_follows_a_new_run_after_its_slider_was_used(visit):
 
 def test_pictures_of_other_settings_say_so_until_the_settings_are_trained(visit):
     page = visit()
-    choose_preset(page, "Tiny and instant")
+    set_number(page, "steps", 60)
     page.locator("#other-settings").get_by_text("These pictures are of another run: Pre-LN or Post-LN").wait_for()
+    choose_preset(page, "Tiny and instant")
+    page.locator("#other-settings p").wait_for(state="detached")  # it has a finished run of its own
     start(page, steps=50)
     wait_for_state(page, "done")
     page.locator("#other-settings p").wait_for(state="detached")
