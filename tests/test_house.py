@@ -39,7 +39,7 @@ FLOORS = [
     ["tlab.inside.probes"],
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app
-    ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder"],
+    ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder", "tlab.ui.visit"],
     ["tlab.ui.demo.eight_bits", "tlab.ui.settings"],
     ["tlab.ui.demo.shipped_run", "tlab.ui.studies"],
     [

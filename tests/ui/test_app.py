@@ -68,6 +68,7 @@ from tlab.ui.widgets.component import error_toast
 
 pytestmark = GRADIO
 
+PAGE = gr.Request(session_hash="s")
 TEXT = "the quick brown fox jumps over the lazy dog; " * 40
 
 
@@ -517,6 +518,7 @@ def test_a_full_queue_leaves_the_earlier_run_alone():
     mine = Run("s", job(), LOCAL)
     mine.state = RUNNING
     runs.add(mine)
+    runs.show("s", mine)
     with pytest.raises(BusyError):
         runs.start("s", job())
     assert (runs.history("s"), runs.shown("s"), mine.order) == ([mine], mine, None)
@@ -617,10 +619,10 @@ def test_who_follows_a_forgotten_run_last_sees_the_shipped_one(runs):
     async def last_frame() -> dict:
         frames = []
         run = runs.start("s", job(steps=100_000))
-        async for frame in tab.follow(run):
+        async for frame in tab.follow(run, "s"):
             frames.append(frame)
             if run.step:
-                tab.on_reset(run.id)
+                tab.on_reset(run.id, PAGE)
         return frames[-1]
 
     assert asyncio.run(last_frame()) == tab.shipped_frame("s", DEMO_PRESET)
@@ -634,7 +636,7 @@ def test_pause_never_ends_without_a_frame_which_would_empty_the_buttons(runs, st
         wait_for(lambda: run.step)
 
     async def frames() -> list:
-        return [frame async for frame in tab.on_pause(run and run.id)]
+        return [frame async for frame in tab.on_pause(run and run.id, PAGE)]
 
     (frame,) = asyncio.run(frames())
     assert all(value == gr.skip() for value in frame.values())

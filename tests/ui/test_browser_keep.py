@@ -68,7 +68,10 @@ def test_runs_are_named_pinned_overlaid_and_deleted(visit, runs):
     count = len(runs.runs)
     page.get_by_role("button", name="Delete <img").click()
     page.wait_for_function("document.querySelectorAll('#history .tl-run').length === 1")
-    assert len(runs.runs) == count - 1
+    assert len(runs.history(last_run(runs).session)) == count - 1
+    page.get_by_role("button", name="Bring <img").click()
+    page.wait_for_function("document.querySelectorAll('#history .tl-run').length === 2")
+    assert len(runs.history(last_run(runs).session)) == count
     assert page.complaints == []
 
 
@@ -239,6 +242,41 @@ def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     page.click("#start")
     wait_for_state(page, "done")
     assert last_run(runs).sides[0].training.seed == 9
+
+
+def test_a_link_to_a_result_opens_with_it_until_it_is_deleted(visit, runs, url):
+    page = visit()
+    train(page)
+    open_tab(page, "Compare")
+    page.get_by_role("button", name="Make a link to the result").click()
+    page.wait_for_function("document.querySelector('#result-link textarea, #result-link input')?.value.includes('://')")
+    link = page.locator("#result-link textarea, #result-link input").input_value()
+    other = open_link(visit, url, link.partition("?")[2])
+    wait_for_state(other, "done")
+    assert other.locator("#run-state [data-run]").get_attribute("data-run") == last_run(runs).id
+    other.wait_for_function("document.querySelector('#field-steps input').value === '50'")
+    runs.delete(last_run(runs))
+    late = open_link(visit, url, link.partition("?")[2])
+    late.get_by_text("The server no longer has the result of this link").wait_for()
+    late.wait_for_function("document.querySelector('#field-steps input').value === '50'")
+
+
+def test_the_address_is_always_that_of_the_chosen_settings(visit):
+    page = visit()
+    fresh = page.url
+    choose_preset(page, "Tiny and instant")
+    page.wait_for_function("location.search.includes('hidden_dim=16')")
+    set_number(page, "seed", 5)
+    page.wait_for_function("location.search.includes('seed=5')")
+    page.reload()
+    page.wait_for_function("document.querySelector('#field-seed input').value === '5'")
+    set_number(page, "seed", 0)
+    page.wait_for_function("!location.search.includes('seed')")
+    page.reload()
+    page.wait_for_function("document.querySelector('#presets input[value=\"Tiny and instant\"]').checked")
+    choose_preset(page, "Pre-LN or Post-LN")
+    page.wait_for_function("location.search === ''")
+    assert page.url == fresh
 
 
 # ------------------------------------------------------------------------------------------------ code and sweeps

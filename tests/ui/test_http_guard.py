@@ -14,7 +14,7 @@ from tlab.ui import failure_log
 from tlab.ui.failure_log import OncePerKind, answer_failures
 from tlab.ui.http_guard import HEADERS, HttpGuard, names_here
 from tlab.ui.page.cache import PageCache
-from tlab.ui.presence import Presence
+from tlab.ui.presence import MAX_AWAITED, Presence
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import DONE, PAUSED, WAITING, Run
@@ -31,11 +31,11 @@ class Visits:
         self.seen = []
         self.over = threading.Event()
 
-    def came(self, session):
-        self.seen.append(("came", session))
+    def came(self, page, session):
+        self.seen.append(("came", page))
 
-    def left(self, session):
-        self.seen.append(("left", session))
+    def left(self, page):
+        self.seen.append(("left", page))
         self.over.set()
 
 
@@ -89,7 +89,7 @@ def test_a_further_name_can_be_given(monkeypatch):
 
 
 def test_every_answer_has_the_security_headers_and_may_stand_in_a_frame():
-    names = {name.decode() for name in get()[1]}
+    names = {name.decode() for name in get("/config")[1]}
     assert names == {name.lower() for name in HEADERS} and "x-frame-options" not in names
     assert "frame-ancestors" not in HEADERS["Content-Security-Policy"]
 
@@ -137,6 +137,8 @@ def pages_of(*requests: dict) -> list[bytes]:
             bodies.append(message["body"])
         else:
             assert {name.lower().encode() for name in HEADERS} <= {name for name, _ in message["headers"]}
+            names = [name for name, _ in message["headers"]]
+            assert len(set(names)) == len(names)
 
     for request in requests:
         scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "query_string": b"", "app": None}
@@ -243,6 +245,39 @@ def test_the_run_of_an_absent_visitor_pauses_and_makes_room(idle_runs, presence)
     run = a_run(idle_runs, "me", WAITING)
     presence.pause("me")
     assert run.order == "pause" and run.state != PAUSED
+
+
+def test_what_another_page_of_the_browser_shows_goes_on(idle_runs, presence):
+    run = a_run(idle_runs, "me", WAITING)
+    presence.came("first", "me")
+    presence.came("second", "me")
+    idle_runs.show("second", run)
+    presence.left("first")
+    presence.pause("me")
+    assert run.order is None
+    presence.left("second")
+    presence.pause("me")
+    assert run.order == "pause" and run.awaits_page
+
+
+def test_a_page_that_is_loaded_again_is_forgotten_and_its_visitor_is_not(idle_runs, presence, forgotten):
+    a_run(idle_runs, "me")
+    presence.came("first", "me")
+    presence.left("first")
+    presence.came("again", "me")
+    presence.give_up("me")
+    assert forgotten == ["first"] and len(idle_runs.history("me")) == 1
+    presence.left("again")
+    presence.give_up("me")
+    assert forgotten == ["first", "again"] and idle_runs.history("me") == []
+
+
+def test_a_browser_that_loads_its_page_again_and_again_costs_a_few_pages(idle_runs, presence, forgotten):
+    a_run(idle_runs, "me")
+    for number in range(3 * MAX_AWAITED):
+        presence.came(f"page {number}", "me")
+        presence.left(f"page {number}")
+    assert len(forgotten) == 2 * MAX_AWAITED and len(presence.timers["me"]) == 2
 
 
 # ------------------------------------------------------------------------------------------------ the log

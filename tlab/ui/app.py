@@ -6,6 +6,8 @@ import atexit
 import gc
 import importlib.util
 import os
+import signal
+import sys
 from typing import Any
 
 # Before Gradio is imported: no look-ups of any kind, also for the one who only wants to see it run offline.
@@ -30,6 +32,7 @@ from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, share
 from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
 from tlab.ui.session_state import keep_light_states
+from tlab.ui.sharing.run_archive import archive_here
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.code.tab import CodeTab
 from tlab.ui.tabs.compare.tab import CompareTab
@@ -94,17 +97,21 @@ def build(
         scripts.connect(demo)
         api.build()
 
-    def forget(session: str) -> None:
-        runs.end_session(session)
+    def forget(page: str) -> None:
         for tab in tabs:
-            tab.leave(session)
+            tab.leave(page)
         # Gradio would keep what it knows of the page, a megabyte or more, until MAX_SESSIONS others have come.
-        known = demo.state_holder.session_data.pop(session, None)
-        demo.state_holder.time_last_used.pop(session, None)
+        known = demo.state_holder.session_data.pop(page, None)
+        demo.state_holder.time_last_used.pop(page, None)
         if known is not None:
             give_back_memory()
 
-    demo.presence = Presence(runs, forget, seconds_to_forget)
+    def end_session(session: str) -> None:
+        for tab in tabs:
+            tab.end(session)
+        runs.end_session(session)
+
+    demo.presence = Presence(runs, forget, seconds_to_forget, end_session)
     answer_failures(demo)
     refuse_quietly(demo)
     share_queue(demo)
@@ -115,7 +122,9 @@ def launch(**options: Any) -> Any:
     """Serve the page with options of `gr.Blocks.launch`; open it in the browser unless this is a hosted Space."""
     share_heaps()
     runs = Runs(limits_here())
+    runs.archive = archive_here(runs, runs.limits)
     inspector = Inspector(runs.limits)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # a container that ends: what trains is kept, as at Ctrl-C
     atexit.register(runs.close)
     atexit.register(inspector.end)
     runs.prepare()

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tlab.ui.failure_log import logger
 from tlab.ui.presence import Presence
 from tlab.ui.request_guard import refuse
+from tlab.ui.visit import cookie_for, session_in
 
 HEARTBEAT = "/gradio_api/heartbeat/"
 HOST = re.compile(r"(?P<name>[\w.-]{1,255}|\[[0-9a-fA-F:.]{2,45}\])(:\d{1,5})?", re.ASCII)
@@ -47,30 +48,36 @@ class HttpGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        words = complaint(Headers(scope=scope), self.names)
+        headers = Headers(scope=scope)
+        words = complaint(headers, self.names)
         if words:
             await refuse(scope, receive, send, 400, words)
             return
 
-        session = scope["path"].removeprefix(HEARTBEAT) if scope["path"].startswith(HEARTBEAT) else None
-        if session is None:
+        page = scope["path"].removeprefix(HEARTBEAT) if scope["path"].startswith(HEARTBEAT) else None
+        if page is None:
             await self.answer(scope, receive, send)
             return
-        self.presence.came(session)
+        self.presence.came(page, session_in(headers.get("cookie"), page))
         try:
             await self.answer(scope, receive, send)
         finally:
-            asyncio.get_running_loop().run_in_executor(None, self.presence.left, session)  # it ends processes
+            asyncio.get_running_loop().run_in_executor(None, self.presence.left, page)  # it ends processes
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """With what a browser has to know; in words also where a request was nonsense to all that read it."""
         answered = False
+        opens_page = (scope["method"], scope["path"]) == ("GET", "/")
 
         async def with_headers(message: Message) -> None:
             nonlocal answered
             answered = True
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                if opens_page:
+                    headers.append("Set-Cookie", cookie_for(Headers(scope=scope).get("cookie")))
+                    headers["Cache-Control"] = "private"
             await send(message)
 
         try:

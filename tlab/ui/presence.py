@@ -1,7 +1,7 @@
 """Which pages are open, and what becomes of those that are not: a connection that breaks is no goodbye.
 
-A page keeps one connection open. Where it ends, the page may have been closed, or a train has gone into a tunnel; the
-server cannot tell. So a visitor who has trained something is waited for, before it is forgotten.
+A page keeps one connection open. Where it ends, the page may have been closed or loaded again, or a train has gone into
+a tunnel; the server cannot tell. So a visitor who has trained something is waited for, before it is forgotten.
 """
 
 from __future__ import annotations
@@ -14,55 +14,98 @@ from tlab.ui.runs.manager import Runs
 
 SECONDS_WITHOUT_PAGE = 30.0  # without its page a run goes on for so long
 SECONDS_TO_FORGET = 600.0
+MAX_AWAITED = 8  # pages of one browser that are waited for at the same time
 
 
 class Presence:
     """Follows the pages of one server; safe to use from many threads.
 
     Args:
-        runs: in which the run of an absent visitor pauses.
-        forget: called with the session of a visitor who has not come back.
+        runs: in which what an absent visitor trains pauses, and which forget who does not come back.
+        forget: called with a page that is gone for good.
         seconds_to_forget: how long a visitor with runs is waited for.
+        end_session: called with a session that has no page any more; by default its runs are forgotten.
     """
 
-    def __init__(self, runs: Runs, forget: Callable[[str], None], seconds_to_forget: float = SECONDS_TO_FORGET) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        forget: Callable[[str], None],
+        seconds_to_forget: float = SECONDS_TO_FORGET,
+        end_session: Callable[[str], None] | None = None,
+    ) -> None:
         self.runs, self.forget, self.seconds_to_forget = runs, forget, seconds_to_forget
+        self.end_session = end_session or runs.end_session
         self.lock = threading.Lock()
-        self.open: Counter[str] = Counter()  # connections of each session
-        self.timers: dict[str, list[threading.Timer]] = {}  # of the absent
+        self.open: Counter[str] = Counter()  # connections of each page
+        self.sessions: dict[str, str] = {}  # page -> whose it is, for those that are open or waited for; oldest first
+        self.timers: dict[str, list[threading.Timer]] = {}  # of sessions with pages that are waited for
 
-    def came(self, session: str) -> None:
-        """A connection has opened, perhaps again."""
+    def came(self, page: str, session: str = "") -> None:
+        """A connection of a page has opened, perhaps again; without a session the page is one of its own."""
         with self.lock:
-            self.open[session] += 1
-            for timer in self.timers.pop(session, []):
-                timer.cancel()
+            self.open[page] += 1
+            self.sessions[page] = session or page
+            if not self.awaited(self.sessions[page]):
+                self.cancel(self.sessions[page])
 
-    def left(self, session: str) -> None:
+    def left(self, page: str) -> None:
         """A connection has ended. Who has nothing to lose is forgotten at once."""
         with self.lock:
-            self.open[session] -= 1
-            if self.open[session] > 0:
+            self.open[page] -= 1
+            if self.open[page] > 0:
                 return
-            del self.open[session]
-            if self.seconds_to_forget and self.runs.history(session):
-                orders = [(SECONDS_WITHOUT_PAGE, self.pause), (self.seconds_to_forget, self.end)]
-                self.timers[session] = [threading.Timer(seconds, do, [session]) for seconds, do in orders]
-                for timer in self.timers[session]:
-                    timer.daemon = True
-                    timer.start()
-                return
-        self.forget(session)
+            del self.open[page]
+            session = self.sessions[page]
+            gone = [page]
+            if self.seconds_to_forget and self.runs.of_session(session):
+                self.wait(session)
+                gone = self.awaited(session)[:-MAX_AWAITED]
+        for each in gone:
+            self.end(each)
+
+    def awaited(self, session: str) -> list[str]:
+        """The pages of a session that are gone and may come back."""
+        return [page for page, of in self.sessions.items() if of == session and not self.open[page]]
+
+    def wait(self, session: str) -> None:
+        """Let the time begin in which pages of a session may come back."""
+        self.cancel(session)
+        orders = [(SECONDS_WITHOUT_PAGE, self.pause), (self.seconds_to_forget, self.give_up)]
+        self.timers[session] = [threading.Timer(seconds, do, [session]) for seconds, do in orders]
+        for timer in self.timers[session]:
+            timer.daemon = True
+            timer.start()
+
+    def cancel(self, session: str) -> None:
+        for timer in self.timers.pop(session, []):
+            timer.cancel()
 
     def pause(self, session: str) -> None:
-        """Give the worker of an absent visitor to others; the run can be resumed."""
+        """Give the worker of an absent visitor to others; the run goes on when a page shows it again."""
+        with self.lock:
+            open_pages = list(self.open)
         for run in self.runs.history(session):
-            if run.active:
+            if run.active and not any(self.runs.shown(page) is run for page in open_pages):
+                run.awaits_page = True
                 self.runs.pause(run)
 
-    def end(self, session: str) -> None:
+    def give_up(self, session: str) -> None:
+        """Forget the pages that have not come back."""
         with self.lock:
-            if self.open[session]:
-                return
             self.timers.pop(session, None)
-        self.forget(session)
+            gone = self.awaited(session)
+        for page in gone:
+            self.end(page)
+
+    def end(self, page: str) -> None:
+        """Forget a page, and its visitor with the last one."""
+        with self.lock:
+            if self.open[page]:
+                return
+            session = self.sessions.pop(page, page)
+            is_last = session not in self.sessions.values()
+        if is_last:
+            self.end_session(session)
+        self.runs.show(page, None)
+        self.forget(page)

@@ -1,5 +1,7 @@
 """What the server answers when a part or a choice is clicked in the drawing."""
 
+from urllib.parse import parse_qsl
+
 import gradio as gr
 import pytest
 
@@ -7,9 +9,14 @@ from pages import built
 from support import GRADIO
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.links import read_query
+from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_settings
+from tlab.ui.settings.side_b import NOTHING
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
+
+PAGE = gr.Request(session_hash="me")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +52,28 @@ def test_settings_that_do_not_fit_together_leave_drawing_and_panel_as_they_are(t
 
 
 def test_any_change_of_the_controls_draws_the_model_again(tab):
-    shown = tab.on_change(gr.Request(session_hash="me"), None, *values(tab, norm="rmsnorm"))
+    shown = tab.on_change(PAGE, [], None, *values(tab, norm="rmsnorm"))
     assert "RMSNorm" in shown[tab.diagram.picture]
+
+
+@pytest.mark.parametrize("label", PRESETS)
+def test_the_address_of_a_preset_opens_with_its_settings(tab, label):
+    preset = PRESETS[label]
+    name, value = preset.switch or (NOTHING, None)
+    settings = preset_settings(preset)
+    chosen = values(tab, **settings, switch=name, switch_choice=value, switch_number=value)
+    query = tab.on_change(PAGE, [], None, *chosen)[tab.address]
+    link = read_query(dict(parse_qsl(query)))
+    assert query == "" if preset is DEMO_PRESET else {**settings, **link.settings} == settings
+    assert link.problems == [] and (query == "" or link.other == dict(filter(None, [preset.switch])))
+
+
+def test_what_a_link_hides_stays_in_the_address(tab):
+    assert "hide=seed" in tab.on_change(PAGE, ["seed"], None, *values(tab))[tab.address]
+
+
+def test_while_settings_do_not_fit_together_the_address_stays_as_it_was(tab):
+    assert tab.on_change(PAGE, [], None, *values(tab, num_heads=7))[tab.address] == gr.skip()
 
 
 def test_a_choice_sets_its_control(tab):

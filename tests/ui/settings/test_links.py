@@ -47,6 +47,12 @@ def test_a_visitors_own_text_never_goes_into_a_link():
     assert "secret" not in query_of({**defaults(), "text": "a secret"})
 
 
+def test_a_result_is_no_setting():
+    query = query_of({**defaults(), "norm": "rmsnorm"}, result="x" * 16)
+    assert query == f"norm=rmsnorm&result={'x' * 16}"
+    assert read_query(pairs(query)) == ({"norm": "rmsnorm"}, {}, [], [])
+
+
 def test_controls_can_be_hidden_one_by_one():
     assert read_query({"seed_hide": "true", "steps_hide": "false"}).hidden == ["seed"]
 

@@ -7,8 +7,9 @@ What a run is, for all tabs:
   layer. One worker process trains both sides in turns (worker.py).
 - `Runs.store` (checkpoint_store.py) keeps checkpoints by (run id, side) and step: the latest of each side, and about a
   dozen at log-spaced steps from 0. Which of them a tab looks at is decided in tlab/ui/inspection/selection.py.
-- A session has a history, newest first: `history`, `get_owned`, `adopt`, `run.rename`, `run.pinned`, `forget`. At most
-  one of its runs is active. `shown(session)` is the run on the Train tab, or None for the shipped one.
+- A session (visit.py) has a history, newest first: `history`, `get_owned`, `adopt`, `run.rename`, `run.pinned`,
+  `forget`. It may have several pages open. Of what a page has started, at most one run is active. `shown(page)` is the
+  run on its Train tab, or None for the shipped one.
 - A page's `gr.State` holds only the id of a run. A handler asks `runs.get(run_id)`; one that changes or deletes a run
   asks `runs.get_owned(session, run_id)`, so that no one can reach another visitor's run.
 
@@ -46,6 +47,7 @@ MAX_RUNS = 500  # in all sessions; each has two curves of 300 points and two tim
 MAX_HISTORY = 12  # runs of one session
 STEPS_TO_LEARN_FROM = 20  # fewer say little about the speed of the machine
 SECONDS_OF_TURN = 60.0  # that a run trains on while others wait; then it pauses by itself, and waits as they do
+SECONDS_TO_CLOSE = 5.0  # that what trains has to pause in when the server ends
 BYTES_PER_PARAMETER = 12  # of a paused run: the weight, and two moments
 KEPT_OF_OLDER = 0.85  # of what is known of earlier runs, when another ends
 SECONDS_TO_BEGIN = 0.7  # from a free worker to the first step: the text is read, and the model made
@@ -55,6 +57,29 @@ SESSION_SHARE = 8  # one session may use an eighth of the store
 
 class BusyError(RuntimeError):
     """No run can start now; the message says why."""
+
+
+class Archive:
+    """Where runs outlive the memory of this server. This one keeps none; for what keeps them see run_archive.py."""
+
+    lasts = False  # whether it keeps anything
+    own_text_words = "Your text is kept in memory alone, and is gone ten minutes after you close the page."
+
+    def keep(self, run: Run) -> None:
+        """A run has ended, or pauses."""
+
+    def note(self, run: Run) -> None:
+        """What a visitor may change of a run has changed: its name, and whether it is pinned, shared or deleted."""
+
+    def remove(self, run: Run) -> None:
+        """A run was deleted, or has made room for others in the history."""
+
+    def recall(self, session: str) -> list[str]:
+        """Bring back what is not in memory; -> names of runs that are damaged."""
+        return []
+
+    def recall_linked(self, run_id: str) -> None:
+        """Bring back a run of any browser, if there is a link to it and it is not in memory."""
 
 
 class Place(NamedTuple):
@@ -75,7 +100,8 @@ class Runs:
         self.condition = threading.Condition()
         self.waiting: deque[Run] = deque()
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
-        self.shown_runs: dict[str, Run] = {}  # session -> the run on its Train tab
+        self.shown_runs: dict[str, Run] = {}  # page -> the run on its Train tab
+        self.archive = Archive()
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
         self.pace_is_tried = False  # whether a run has corrected it
@@ -84,19 +110,22 @@ class Runs:
 
     # -------------------------------------------------------------------------------- a visitor's runs
 
-    def start(self, session: str, job: Job) -> Run:
-        """Start a run, or put it into the queue; an active run of the session ends, and stays in its history.
+    def start(self, session: str, job: Job, page: str = "") -> Run:
+        """Start a run, or put it into the queue; an active run of the page ends, and stays in the history.
+
+        Without a page the session is one of a single page.
 
         Raises:
             ValueError: the settings are not allowed, or cost too much (`TooLargeError`).
             BusyError: too many are waiting already.
         """
         self.check(job)
-        self.check_queue(session)
-        self.stop_others(session)  # last, so that a visitor who is refused keeps the present run
-        run = Run(session, job._replace(limits=self.limits), self.limits)
+        self.check_queue(page or session)
+        self.stop_others(session, page or session)  # last, so that a visitor who is refused keeps the present run
+        run = Run(session, job._replace(limits=self.limits), self.limits, page)
         run.seconds_expected = self.expected_seconds(job)
         self.add(run)
+        self.show(run.page, run)
         self.enqueue(run)
         return run
 
@@ -116,10 +145,10 @@ class Runs:
         if run.state != PAUSED:
             return
         job = self.resumed_job(run)
-        self.check_queue(run.session)
-        self.stop_others(run.session)
-        run.job, run.seconds_used = job._replace(pause_after=pause_after), 0.0
-        self.shown_runs[run.session] = run
+        self.check_queue(run.page)
+        self.stop_others(run.session, run.page)
+        run.job, run.seconds_used, run.awaits_page = job._replace(pause_after=pause_after), 0.0, False
+        self.show(run.page, run)
         self.enqueue(run)
 
     def resumed_job(self, run: Run) -> Job:
@@ -145,8 +174,8 @@ class Runs:
                 self.store.put(run.session, (run.id, side), checkpoint, keep=True)
 
     def history(self, session: str) -> list[Run]:
-        """Every run of a session that is still known, newest first; those of a study have no place of their own."""
-        return [run for run in self.of_session(session) if run.listed]
+        """Every run of a session, newest first, but those that are deleted, and those of a study."""
+        return [run for run in self.of_session(session) if run.listed and not run.deleted]
 
     def of_session(self, session: str) -> list[Run]:
         """Every run of a session that is still known, newest first."""
@@ -156,51 +185,84 @@ class Runs:
         return self.runs.get(run_id) if run_id else None
 
     def get_owned(self, session: str, run_id: str | None) -> Run | None:
-        """The run with this id, but only if it belongs to this session."""
+        """The run with this id, but only if it belongs to this session, and is not deleted."""
         run = self.get(run_id)
-        return run if run is not None and run.session == session else None
+        return run if run is not None and run.session == session and not run.deleted else None
 
-    def shown(self, session: str) -> Run | None:
-        """The run on the Train tab of a session; None for the shipped one."""
-        return self.shown_runs.get(session)
+    def get_visible(self, session: str, run_id: str | None) -> Run | None:
+        """The run with this id, if it belongs to this session or whoever made it has made a link to it."""
+        run = self.get(run_id)
+        is_linked = run is not None and run.shared and not run.active and not run.deleted
+        return run if is_linked else self.get_owned(session, run_id)
 
-    def show(self, session: str, run: Run | None) -> None:
+    def shown(self, page: str) -> Run | None:
+        """The run on the Train tab of a page; None for the shipped one."""
+        return self.shown_runs.get(page)
+
+    def show(self, page: str, run: Run | None) -> None:
         if run is None:
-            self.shown_runs.pop(session, None)
+            self.shown_runs.pop(page, None)
         else:
-            self.shown_runs[session] = run
+            self.shown_runs[page] = run
+            run.page = page
 
     def add(self, run: Run) -> None:
         """Add a run to the history; the oldest that is not pinned makes room."""
-        taken = {other.place + side for other in self.history(run.session) for side in range(len(other.sides))}
+        others = [other for other in self.of_session(run.session) if other.listed]  # a deleted one may come back
+        taken = {other.place + side for other in others for side in range(len(other.sides))}
         run.place = next(i for i in itertools.count() if taken.isdisjoint(range(i, i + len(run.sides))))
-        self.runs[run.id] = self.shown_runs[run.session] = run
+        self.runs[run.id] = run
         mine = self.history(run.session)
         for old in [r for r in reversed(mine) if not r.pinned and r is not run][: max(0, len(mine) - MAX_HISTORY)]:
-            self.forget(old)
+            self.drop(old)
         while len(self.runs) > MAX_RUNS:
             self.forget(next(iter(self.runs.values())))
 
+    def drop(self, run: Run) -> None:
+        """End a run and remove everything that is kept of it, wherever."""
+        self.forget(run)
+        self.archive.remove(run)
+
     def forget(self, run: Run) -> None:
-        """End a run and drop everything that is kept of it."""
-        self.stop(run)
+        """End a run and remove everything of it from memory."""
+        run.gives_way = False
+        self.order(run, STOP)
         self.runs.pop(run.id, None)
         self.store.discard(run.id)
-        if self.shown_runs.get(run.session) is run:
-            del self.shown_runs[run.session]
+        for page in [page for page, shown in self.shown_runs.items() if shown is run]:
+            self.show(page, None)
 
     def end_session(self, session: str) -> None:
         """A visitor has left: end the active run, and drop everything of all of them."""
         for run in self.of_session(session):
             self.forget(run)
-        self.shown_runs.pop(session, None)
+
+    def delete(self, run: Run) -> None:
+        """End a run and take it out of the history; the last one can be brought back."""
+        self.stop(run)
+        for other in self.of_session(run.session):
+            if other.deleted:
+                self.drop(other)
+        run.deleted = True
+        self.archive.note(run)
+        for page in [page for page, shown in self.shown_runs.items() if shown is run]:
+            self.show(page, None)
+
+    def last_deleted(self, session: str) -> Run | None:
+        """What `restore` would bring back."""
+        return next((run for run in self.of_session(session) if run.deleted), None)
+
+    def restore(self, run: Run) -> None:
+        """Bring a run back that was deleted."""
+        run.deleted = False
+        self.archive.note(run)
 
     # -------------------------------------------------------------------------------- orders
 
-    def stop_others(self, session: str) -> None:
-        """End what is active in a session, which may have one run or study at a time. A paused run may stay."""
+    def stop_others(self, session: str, page: str) -> None:
+        """End what a page has started, which may have one run at a time, and any study. A paused run may stay."""
         for run in self.of_session(session):
-            if run.active:
+            if run.active and (run.page == page or not run.listed):
                 self.stop(run)
 
     def stop(self, run: Run) -> None:
@@ -208,6 +270,7 @@ class Runs:
         run.gives_way = False
         if run.state == PAUSED:
             run.state = STOPPED
+            self.archive.note(run)
         self.order(run, STOP)
 
     def pause(self, run: Run) -> None:
@@ -243,10 +306,10 @@ class Runs:
             if plan.bug:
                 planted(plan.bug, config)
 
-    def check_queue(self, session: str) -> None:
-        """Refuse a run for which the queue has no room; a waiting run of the same session would leave it."""
+    def check_queue(self, page: str) -> None:
+        """Refuse a run for which the queue has no room; a waiting run of the same page would leave it."""
         with self.condition:
-            others = sum(run.session != session for run in self.waiting)
+            others = sum(run.page != page for run in self.waiting)
             if others >= self.limits.waiting:
                 waiting = "1 run is" if others == 1 else f"{others} runs are"
                 raise BusyError(f"{waiting} waiting already. Try again in a minute.")
@@ -333,6 +396,13 @@ class Runs:
         self.pace, self.pace_is_tried = update_pace(self.pace, seen), True
 
     def close(self) -> None:
+        """End all that trains; where runs outlive the server it pauses, and the next server can resume it."""
+        if self.archive.lasts:
+            for run in list(self.runs.values()):
+                if run.active and run.listed and not run.deleted:
+                    self.pause(run)
+            with self.condition:
+                self.condition.wait_for(lambda: self.free_slots == self.slots, SECONDS_TO_CLOSE)
         for run in list(self.runs.values()):
             self.forget(run)
         self.spare.end()
@@ -373,11 +443,17 @@ class Runs:
             if worker is not None:
                 worker.end()
             self.learn_from(run, time.monotonic() - began)
+            self.archive_if_ended(run)
             with self.condition:
                 self.free_slots += 1
                 self.condition.notify_all()
             self.take_up_again(run)
         self.spare.prepare()
+
+    def archive_if_ended(self, run: Run) -> None:
+        """Let a run of the history outlive the server, unless it only gives way to others."""
+        if run in self.history(run.session) and not run.active:
+            self.archive.keep(run)
 
     def has_had_turn(self, run: Run, seconds: float) -> bool:
         """Whether a run that has trained for so long has had its turn: others wait, and its models can be kept."""

@@ -93,14 +93,17 @@ class Side:
 class Run:
     """One experiment. Its attributes are written by the thread that relays its messages, and read by all others."""
 
-    def __init__(self, session: str, job: Job, limits: Limits) -> None:
+    def __init__(self, session: str, job: Job, limits: Limits, page: str = "") -> None:
         # All that a page keeps of it.
         self.id = secrets.token_urlsafe(12)
         self.session = session  # that owns it
+        self.page = page or session  # of the session, on which it was shown last; of one page, one run is active
         # In the history; a visitor may change it.
         self.name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.name or job.corpus
         self.pinned = False  # whether it stays when the history is full
         self.listed = True  # whether it is in the history: a run of a study is not
+        self.deleted = False  # out of the history, from where it may be brought back
+        self.shared = False  # whether a link opens it for others
         self.begun_at = time.time()
         self.job = job
         self.limits = limits
@@ -123,7 +126,8 @@ class Run:
         self.seconds_after = 0.0  # that the study which it is part of takes without it
         self.seconds_used = 0.0  # in earlier stretches since the start or the last pause
         self.gives_way = False  # whether it pauses only so that others have a turn
-        self.followers = 0  # pages that show it as it trains
+        self.followers: set[str] = set()  # pages that show it as it trains
+        self.awaits_page = False  # whether it pauses only because no page shows it
         self.lock = threading.Lock()  # for orders to the worker
 
     @classmethod

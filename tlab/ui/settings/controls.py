@@ -38,6 +38,7 @@ from tlab.ui.settings.fields import (
     registry_choices,
     slider_step,
 )
+from tlab.ui.settings.links import as_word, query_of, read_word
 from tlab.ui.settings.own_text import MAX_UPLOAD_CHARACTERS, OWN_TEXT, OWN_TEXT_NAME, read_file, text_card
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings, settings_name
@@ -106,10 +107,13 @@ def control_for(name: str, value: Any, code_links: list[CodeLink]) -> gr.Compone
 class Controls:
     """Every setting of a run. A handler takes `inputs`, and gives their values to `job`."""
 
-    def __init__(self, settings: dict[str, Any], switch: tuple[str, Any] | None, max_text: int) -> None:
+    def __init__(
+        self, settings: dict[str, Any], switch: tuple[str, Any] | None, max_text: int, own_text_words: str = ""
+    ) -> None:
         self.settings = settings
         self.switch = switch
         self.max_text = max_text
+        self.own_text_words = own_text_words  # what becomes of a visitor's own text
         self.components: dict[str, gr.Component] = {}  # by the setting that each holds
         self.code_links: list[CodeLink] = []
 
@@ -223,7 +227,7 @@ class Controls:
             corpus = gr.Dropdown(
                 corpus_choices(), value=DEFAULT_CORPUS, label="Text", elem_id="field-corpus", interactive=True
             )
-            words = gr.Markdown(corpus_words(DEFAULT_CORPUS), elem_classes="tl-why")
+            words = gr.Markdown(self.corpus_words(DEFAULT_CORPUS), elem_classes="tl-why")
             text = gr.Textbox(
                 label="Your own text", lines=5, max_lines=10, visible=False, elem_id="field-text",
                 placeholder="Paste a few pages; the more text, the better.",
@@ -233,7 +237,7 @@ class Controls:
             self.card = gr.HTML(opening, elem_id="text-card", apply_default_css=False)
         self.components |= {"corpus": corpus, "text": text}
         corpus.change(
-            lambda name: (corpus_words(name), gr.update(visible=name == OWN_TEXT)),
+            lambda name: (self.corpus_words(name), gr.update(visible=name == OWN_TEXT)),
             corpus, [words, text], queue=False, **QUIET,
         )  # fmt: skip
 
@@ -246,6 +250,11 @@ class Controls:
         outputs = [self.components["corpus"], self.components["text"], self.source, refusal]
         read = self.upload.upload(self.on_upload, self.upload, outputs, **QUIET)
         read.then(text_card, [*about, refusal], self.card, queue=False, **QUIET)
+
+    def corpus_words(self, name: str) -> str:
+        if name == OWN_TEXT:
+            return self.own_text_words
+        return CORPORA.entries[name].summary if name in CORPORA else "A text file in this lab's data folder."
 
     def on_upload(self, path: str | None) -> list[Any]:
         """Use an uploaded file as the visitor's own text, or say why not; nothing of it stays on the disk."""
@@ -281,6 +290,27 @@ class Controls:
             name=settings_name(fields_of(given))[:MAX_NAME_LENGTH],
         )
 
+    def query(self, values: Sequence[Any], hidden: Sequence[str] = ()) -> str:
+        """The query of an address that opens with these values of `inputs`, but for a visitor's own text.
+
+        Raises:
+            ValueError: a setting that is not allowed, or B the same as A.
+        """
+        self.plans(values)
+        given = dict(zip(self.components, values, strict=True))
+        settings = {"tokenizer": given["tokenizer"], **fields_of(given)}
+        if given["corpus"] != OWN_TEXT:
+            settings["corpus"] = given["corpus"]
+        other = dict(filter(None, [parse_side_b(given)]))
+        # As a link reads them, so that settings have one address: a page may send 4 for 4.0.
+        sides = [{name: read_word(name, as_word(side[name])) for name in side} for side in (settings, other)]
+        return query_of(sides[0], sides[1], hidden)
+
+    def address(self, query: str) -> str:
+        """What the address of the page says of settings: nothing of those with which it opens by itself."""
+        opening = query_of(self.settings, dict(filter(None, [self.switch])))
+        return "" if query == opening else query
+
     def plans(self, values: Sequence[Any]) -> tuple[SidePlan, ...]:
         """The sides of that run, A and perhaps B.
 
@@ -303,11 +333,3 @@ def corpus_choices() -> list[tuple[str, str]]:
         label = CORPORA.entries[name].label if name in CORPORA else name
         choices.append((f"{label} (needs a download)" if needs_download(name) else label, name))
     return choices
-
-
-def corpus_words(name: str) -> str:
-    if name == OWN_TEXT:
-        return "Your text is kept in memory alone, and is gone ten minutes after you close the page."
-    if name in CORPORA:
-        return CORPORA.entries[name].summary
-    return "A text file in this lab's data folder."

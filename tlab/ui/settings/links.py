@@ -1,8 +1,9 @@
 """Links that carry settings: `?norm=rmsnorm&steps=300&b.norm=none&hide=seed`.
 
 A link holds only what differs from the defaults, so that it stays short and can be typed. `b.` before a name makes it
-the one setting that side B changes; `hide` lists settings that the page does not show, for use in class. Whatever
-arrives is checked like anything else that a visitor sends: what is wrong is reported, and the rest of the link is used.
+the one setting that side B changes; `hide` lists settings that the page does not show, for use in class; `result` names
+a finished run of these settings, which the page opens with if the server still has it. Whatever arrives is checked like
+anything else that a visitor sends: what is wrong is reported, and the rest of the link is used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tlab.training.config import TrainConfig
 from tlab.ui.settings.fields import FROM_CORPUS, config_of, control_range, default_of, field_names, kinds_of
 from tlab.ui.settings.plans import fields_in
 
-OTHER, HIDE, HIDE_ENDING = "b.", "hide", "_hide"
+OTHER, HIDE, HIDE_ENDING, RESULT = "b.", "hide", "_hide", "result"
 MAX_PROBLEMS = 4  # in one message; a link that is all wrong need not be reported in full
 MAX_CHARACTERS = 60  # of a value; keys and numbers are shorter
 FOREIGN = ("__", "fbclid", "gclid", "utm_", "view", "session_hash", "deep_link", "logs")
@@ -44,7 +45,12 @@ def defaults() -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ out
 
 
-def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None, hidden: Sequence[str] = ()) -> str:
+def query_of(
+    settings: Mapping[str, Any],
+    other: Mapping[str, Any] | None = None,
+    hidden: Sequence[str] = (),
+    result: str | None = None,
+) -> str:
     """The query string, without its question mark, that `read_query` turns back into these settings.
 
     Defaults, and what a link cannot carry, are left out.
@@ -57,6 +63,8 @@ def query_of(settings: Mapping[str, Any], other: Mapping[str, Any] | None = None
             pairs.append((OTHER + name, as_word(value)))
     if hidden:
         pairs.append((HIDE, ",".join(hidden)))
+    if result:
+        pairs.append((RESULT, result))
     # A page without a link opens with a preset, so a link to the defaults has to say so.
     pairs = pairs or [("corpus", usual["corpus"])]
     return urlencode(pairs, safe=",")
@@ -76,7 +84,7 @@ def read_query(query: Mapping[str, str]) -> Link:
     """What the query of an address sets. It never raises: what is wrong becomes one of the `problems`."""
     link = Link({}, {}, [], [])
     for given, word in query.items():
-        if given.startswith(FOREIGN):
+        if given.startswith(FOREIGN) or given == RESULT:
             continue
         try:
             read_pair(link, str(given), str(word))

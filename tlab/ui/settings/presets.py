@@ -7,7 +7,7 @@ from typing import Any
 
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
 from tlab.ui.runs.messages import Job
-from tlab.ui.settings.fields import values_of
+from tlab.ui.settings.fields import field_names, values_of
 from tlab.ui.settings.plans import make_plans, side_label
 
 
@@ -147,6 +147,13 @@ TRAINED = Preset(
 PRESET_TEXTS = {preset.corpus for preset in (*COMPARISONS, *MODELS) if preset.corpus}
 PRESETS = {preset.label: preset for preset in (*COMPARISONS, *MODELS)}
 DEMO_PRESET = COMPARISONS[0]
+
+
+def preset_with(settings: dict[str, Any], switch: tuple[str, Any] | None) -> Preset | None:
+    """The preset that has these settings, whatever the text, and this difference of B; None if there is none."""
+    fields = {name: value for name, value in settings.items() if name in field_names()}
+    same = (preset for preset in PRESETS.values() if (preset_settings(preset), preset.switch) == (fields, switch))
+    return next(same, None)
 
 
 def preset_settings(preset: Preset) -> dict[str, Any]:

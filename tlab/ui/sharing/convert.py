@@ -20,12 +20,21 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
     """What an export of this run holds.
 
     Raises:
+        ExportError: it still trains, it has a bug, or its models had to make room for others'.
+    """
+    if any(plan.bug for plan in run.job.plans):
+        raise ExportError("A run with a planted bug cannot be exported: what is exported can be repeated as it was.")
+    return ended_run(runs, run_id, run)
+
+
+def ended_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
+    """All that is known of a run, also of one with a bug.
+
+    Raises:
         ExportError: it still trains, or its models had to make room for others'.
     """
     if run.active:
         raise ExportError("This run still trains. Pause or stop it, and then export it.")
-    if any(plan.bug for plan in run.job.plans):
-        raise ExportError("A run with a planted bug cannot be exported: what is exported can be repeated as it was.")
     sides = []
     for number, side in enumerate(run.sides):
         checkpoint = demo_checkpoint(number) if run_id == SHIPPED else runs.store.get((run.id, number))
@@ -33,7 +42,7 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
             raise ExportError("The models of this run were put away to make room for others'. Train it again.")
         label = side.label if len(run.sides) > 1 else run.name
         sides.append(KeptSide(label, checkpoint, side.insights, side.sample))
-    return KeptRun(run_name(run_id, run), tuple(sides), run.job.text)
+    return KeptRun(run_name(run_id, run), tuple(sides), run.job.text, run.excerpt, run.baselines)
 
 
 def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[Checkpoint]]]:
@@ -49,5 +58,6 @@ def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[
     run.rename(kept.name)
     for side, of in zip(run.sides, kept.sides, strict=True):
         side.insights, side.sample = list(of.insights), of.sample
-    run.excerpt = kept.text[-200:][:64] if kept.text else ""
+    run.excerpt = kept.excerpt or (kept.text[-200:][:64] if kept.text else "")
+    run.baselines = {**run.baselines, **kept.baselines}
     return run, [[checkpoint] for checkpoint in checkpoints]

@@ -42,6 +42,7 @@ REPEAT_SHA256 = {
     "893d8f7ac51f30242880e653d23710cd199f1f67cf1785385b41c9403124311b",
     "8c1646ac21d9563f6b8519e9c961b0b9ba45889fa760d807bf8d8b6af192de24",
 }
+MAX_EXCERPT, MAX_BASELINES = 1_000, 10
 MAX_SAMPLE = 10_000  # characters; a sample has a few hundred
 SIDE_FILES = (
     write_zip.CONFIG, write_zip.METRICS, write_zip.INSIDE, FILE_NAME,
@@ -63,8 +64,8 @@ class ReopenError(ValueError):
     """An upload that is not opened; the message says why, in words for the visitor."""
 
 
-def read_export(path: Path, limits: Limits) -> KeptRun:
-    """The run in an exported zip.
+def read_export(path: Path, limits: Limits, *, resumable: bool = False) -> KeptRun:
+    """The run in an exported zip; with what a training goes on from, if it is to be `resumable`.
 
     Raises:
         ReopenError: it is no export, it is damaged, or it is more than `limits` allow.
@@ -75,7 +76,8 @@ def read_export(path: Path, limits: Limits) -> KeptRun:
         with zipfile.ZipFile(path) as archive:
             check_entries(archive)
             check_script(archive)
-            return read_run(archive, limits)
+            run = read_run(archive, limits)
+            return run if resumable else without_optimizers(run)
     except ReopenError:
         raise
     except MemoryError:
@@ -133,7 +135,32 @@ def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
     first, last = sides[0].checkpoint.corpus, sides[-1].checkpoint.corpus
     if (first["sha256"], first["tokenizer"]) != (last["sha256"], last["tokenizer"]):
         raise ReopenError("Its two sides were trained on different texts.")
-    return KeptRun(plain_name(about["name"]), sides, read_training_text(archive, first, limits))
+    excerpt, baselines = read_excerpt(about), read_baselines(about)
+    text = read_training_text(archive, first, limits)
+    return KeptRun(plain_name(about["name"]), sides, text, excerpt, baselines)
+
+
+def without_optimizers(run: KeptRun) -> KeptRun:
+    """The run with checkpoints that are for use and not for resuming."""
+    light = [dataclasses.replace(side.checkpoint, optimizer_state={}) for side in run.sides]
+    sides = [side._replace(checkpoint=checkpoint) for side, checkpoint in zip(run.sides, light, strict=True)]
+    return run._replace(sides=tuple(sides))
+
+
+def read_excerpt(about: dict[str, Any]) -> str:
+    """The beginning of what was never trained on; exports of earlier versions have none."""
+    excerpt = about.get("excerpt", "")
+    if not isinstance(excerpt, str) or len(excerpt) > MAX_EXCERPT:
+        raise ReopenError("Its excerpt is no short text.")
+    return excerpt
+
+
+def read_baselines(about: dict[str, Any]) -> dict[str, float]:
+    """The losses that the run has to beat, by name; exports of earlier versions have none."""
+    baselines = {plain_name(name): float(loss) for name, loss in about.get("baselines", {}).items()}
+    if len(baselines) > MAX_BASELINES or not all(map(math.isfinite, baselines.values())):
+        raise ReopenError("The losses that it has to beat are no few numbers.")
+    return baselines
 
 
 def read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
@@ -218,7 +245,7 @@ def read_checkpoint(archive: zipfile.ZipFile, folder: str, limits: Limits) -> Ch
             raise ReopenError(f"Side {folder} cannot be used. {str(error).replace(str(path), 'Its file')}") from error
     if [record.step for record in checkpoint.records] != list(range(1, len(checkpoint.records) + 1)):
         raise ReopenError(f"Side {folder} has not one record for each of its steps.")
-    return dataclasses.replace(checkpoint, optimizer_state={})
+    return checkpoint
 
 
 def check_model_size(content: bytes, limits: Limits) -> None:

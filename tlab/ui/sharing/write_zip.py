@@ -23,8 +23,9 @@ import math
 import platform
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,19 +59,21 @@ class KeptRun(NamedTuple):
     name: str
     sides: tuple[KeptSide, ...]  # one or two
     text: str | None  # what the visitor brought along, where the run read that
+    excerpt: str = ""  # the beginning of the text that is never trained on
+    baselines: Mapping[str, float] = MappingProxyType({})  # losses that it has to beat, by name
 
 
 class ExportError(ValueError):
     """A run that cannot be exported; the message says why."""
 
 
-def write_export(run: KeptRun) -> bytes:
-    """The zip.
+def write_export(run: KeptRun, *, resumable: bool = False) -> bytes:
+    """The zip; one that is to be resumed has what that needs besides, and no pictures.
 
     Raises:
         ExportError: a side has not all of its records, since its worker was ended in the middle of a step.
     """
-    return zipped(entries(run))
+    return zipped(entries(run, resumable))
 
 
 def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
@@ -82,7 +85,7 @@ def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
     return content.getvalue()
 
 
-def entries(run: KeptRun) -> Iterator[tuple[str, bytes]]:
+def entries(run: KeptRun, resumable: bool = False) -> Iterator[tuple[str, bytes]]:
     """(name, content) of every file of the zip."""
     for side in run.sides:
         records = side.checkpoint.records
@@ -98,9 +101,9 @@ def entries(run: KeptRun) -> Iterator[tuple[str, bytes]]:
         yield TEXT, utf8(run.text)
     with tempfile.TemporaryDirectory() as folder:
         for letter, side in zip(FOLDERS, run.sides, strict=False):
-            for path in side_files(Path(folder) / letter, side):
+            for path in side_files(Path(folder) / letter, side, resumable):
                 yield f"{letter}/{path.name}", path.read_bytes()
-        if len(run.sides) > 1:
+        if len(run.sides) > 1 and not resumable:
             for path in save_comparison(run, Path(folder)):
                 yield path.name, path.read_bytes()
 
@@ -112,6 +115,8 @@ def about(run: KeptRun) -> dict[str, Any]:
         "format": FORMAT,
         "name": run.name,
         "sides": [{"folder": letter, "label": side.label} for letter, side in zip(FOLDERS, run.sides, strict=False)],
+        "excerpt": run.excerpt,
+        "baselines": dict(run.baselines),
         "corpus": {**{key: corpus[key] for key in ("name", "sha256")}, "tokenizer": corpus["tokenizer"]["tokenizer"]},
         "made_with": {
             "tlab": VERSION, "python": platform.python_version(), "numpy": np.__version__,
@@ -120,7 +125,7 @@ def about(run: KeptRun) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def side_files(folder: Path, side: KeptSide) -> list[Path]:
+def side_files(folder: Path, side: KeptSide, resumable: bool) -> list[Path]:
     """Write the files of one side into `folder`; -> their paths."""
     folder.mkdir()
     checkpoint = side.checkpoint
@@ -131,8 +136,9 @@ def side_files(folder: Path, side: KeptSide) -> list[Path]:
         (folder / INSIDE).write_bytes(as_json(inside(side)))
     # The optimizer's vectors are twice the weights, and only a training that goes on needs them.
     if is_finite(checkpoint):
-        dataclasses.replace(checkpoint, optimizer_state={}).save(folder)
-    save_losses(side, folder)
+        (checkpoint if resumable else dataclasses.replace(checkpoint, optimizer_state={})).save(folder)
+    if not resumable:
+        save_losses(side, folder)
     return sorted(folder.iterdir())
 
 

@@ -45,8 +45,10 @@ class Studies:
         with self.lock:
             self.by_session[study.session].move_to_end((study.kind, experiment_of(study.job)))
 
-    def start(self, study: Study) -> None:
-        """Train what the study is missing; an active run or study of the session ends.
+    def start(self, study: Study, page: str = "") -> None:
+        """Train what the study is missing; an active run of the page and an active study of the session end.
+
+        Without a page the session is one of a single page.
 
         Raises:
             ValueError: its settings are not allowed, or cost too much (`TooLargeError`).
@@ -57,8 +59,8 @@ class Studies:
             self.runs.check(study.job_of(trial))
         vocab_size, _ = text_size(study.job)
         check_study_limits(self.runs.limits, [job.plans[0].configs(vocab_size) for job in jobs])
-        self.runs.check_queue(study.session)
-        self.runs.stop_others(study.session)
+        self.runs.check_queue(page or study.session)
+        self.runs.stop_others(study.session, page or study.session)
         study.seconds_expected = self.expected_seconds(study)
         study.go_on()
         with self.lock:

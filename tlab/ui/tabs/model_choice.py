@@ -13,6 +13,7 @@ from tlab.ui.inspection.selection import find_model
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.presets import TRAINED
 from tlab.ui.tabs.tab import Page
+from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET
 
 SHIPPED_IDS = {shipped_id(preset) for preset in SHIPPED_PRESETS.values()}
@@ -41,7 +42,7 @@ class ModelChoice:
 
     def on_open(self, model_id: str | None, request: gr.Request) -> Any:
         """What there is by now, and which of it is looked at."""
-        own = self.runs.history(request.session_hash or "")
+        own = self.runs.history(visit_of(request).session)
         named = [(f"Your run: {run.name}", run.id) for run in own if (run.id, 0) in self.runs.store]
         return gr.update(choices=[*named, *shipped_choices()], value=find_model(self.runs, model_id).key)
 

@@ -65,5 +65,8 @@ class Tab(ABC):
     def build(self, page: Page) -> None:
         """Lay the tab out where the `with` of the caller is, and connect its handlers."""
 
-    def leave(self, session: str) -> None:  # noqa: B027, most tabs keep nothing
-        """A visitor has left: forget what was kept for them."""
+    def leave(self, page: str) -> None:  # noqa: B027, most tabs keep nothing
+        """A page has been closed: forget what was kept for it."""
+
+    def end(self, session: str) -> None:  # noqa: B027
+        """A visitor has left: forget what was kept for all of its pages."""

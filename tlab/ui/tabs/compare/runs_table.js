@@ -1,5 +1,5 @@
 // The session's runs. props.value: {runs: [{id, name, own, pinned, chosen, state, words, sides: [{name, colour, dash,
-// loss, validation, parameters, seconds}]}]}. A press sends {action, id, name}; nothing changes here before the answer.
+// loss, validation, parameters, seconds}]}], deleted: name or null}. A press sends {action, id, name}; nothing changes here before the answer.
 const list = find(".tl-history-list");
 let drawn = "";
 
@@ -50,9 +50,13 @@ const runNode = (run) => {
   tools.append(pressable("tl-tool", "Open", `Open ${run.name} in the other tabs`, () => act("open", run.id)),
     pressable("tl-tool", "Settings", `Set the controls to those of ${run.name}`, () => act("settings", run.id)),
     pressable("tl-tool", "Export", `Export ${run.name} as a zip`, () => act("export", run.id)));
+  if (run.own) tools.append(pressable("tl-tool", "Link", `Make a link to the result ${run.name}`, () => act("link", run.id)));
   if (run.own) tools.append(pressable("tl-tool tl-tool-delete", "Delete", `Delete ${run.name}`, () => act("delete", run.id)));
   return make("article", run.chosen ? "tl-run tl-run-chosen" : "tl-run", head, ...run.sides.map(sideNode), tools);
 };
+
+const deletedNode = (name) => make("p", "tl-note tl-run-deleted", make("span", "", `“${name}” was deleted.`),
+  pressable("tl-tool", "Undo", `Bring ${name} back`, () => act("undo", "")));
 
 const draw = () => {
   const value = props.value;
@@ -61,7 +65,7 @@ const draw = () => {
   if (text === drawn || (element.contains(document.activeElement) && document.activeElement.type === "text")) return;
   drawn = text;
   const focused = element.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
-  list.replaceChildren(...value.runs.map(runNode));
+  list.replaceChildren(...(value.deleted ? [deletedNode(value.deleted)] : []), ...value.runs.map(runNode));
   if (focused) [...list.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === focused)?.focus();
 };
 

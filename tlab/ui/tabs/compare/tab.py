@@ -10,6 +10,8 @@ import gradio as gr
 
 from tlab.files import file_name
 from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.runs.run import PAUSED
+from tlab.ui.settings.links import query_of
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
@@ -17,8 +19,10 @@ from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.tabs.compare.view import comparable_runs, config_table, list_value, overlay_value, settings_of
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
+from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.upload_folder import remove, upload_folder
+from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
@@ -42,11 +46,11 @@ class CompareTab(Tab):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self.exports: dict[str, list[Path]] = {}  # session -> the files that were made for it
+        self.exports: dict[str, list[Path]] = {}  # page -> the files that were made for it
 
-    def leave(self, session: str) -> None:
-        """Exports go with the visitor who asked for them."""
-        for path in self.exports.pop(session, []):
+    def leave(self, page: str) -> None:
+        """Exports go with the page that asked for them."""
+        for path in self.exports.pop(page, []):
             remove(path)
 
     def build(self, page: Page) -> None:
@@ -62,6 +66,12 @@ class CompareTab(Tab):
                         "Open an exported zip", file_types=[".zip"], file_count="single", elem_id="open-export"
                     )
                     self.file = gr.DownloadButton("Export", visible="hidden", elem_id="export-file")
+                self.link = gr.Textbox(
+                    label="Link to the result", visible=False, buttons=["copy"], interactive=False, max_lines=1,
+                    elem_id="result-link",
+                    info="It is in the clipboard. Whoever opens it sees the run, and your own text if it read one, "
+                    "until you delete the run or the server forgets it; then it has the settings alone.",
+                )  # fmt: skip
                 self.list = js_component("tabs/compare/runs_table", list_value(found, []), "history")
             with gr.Column(scale=7, min_width=320, elem_classes="tl-keep-side"):
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")
@@ -72,10 +82,10 @@ class CompareTab(Tab):
         page.handle.select(self.on_open, seen, pictures, **QUIET)
         self.clock.tick(self.on_open, seen, pictures, **QUIET)
         self.differences.input(self.on_open, seen, pictures, **QUIET)
-        changed = [self.hidden, self.file, self.bar, *pictures, *self.train.outputs, *self.train.settings]
+        changed = [self.hidden, self.file, self.link, self.bar, *pictures, *self.train.outputs, *self.train.settings]
         self.list.select(self.on_act, [*seen, self.train.locked], changed, concurrency_limit=2, **QUIET).then(
             None, self.file, None, js=FETCH, **QUIET
-        )
+        ).then(None, self.link, self.link, js=COPY, **QUIET)
         self.upload.upload(
             self.on_upload, [self.upload, *seen], pictures + self.train.outputs, concurrency_limit=1, **QUIET
         )
@@ -85,7 +95,7 @@ class CompareTab(Tab):
         found = comparable_runs(self.runs, session)
         active = any(run.active for run in self.runs.history(session))
         return {
-            self.list: list_value(found, hidden),
+            self.list: list_value(found, hidden, self.runs.last_deleted(session)),
             self.chart: overlay_value(found, hidden),
             self.table: config_table(found, hidden, differences_only is not False),
             self.clock: gr.Timer(active=active),
@@ -93,7 +103,7 @@ class CompareTab(Tab):
 
     def on_open(self, hidden: list[str], differences_only: bool | None, request: gr.Request) -> Updates:
         """The tab comes into view, or time has gone by."""
-        return self.pictures(request.session_hash or "", hidden, differences_only)
+        return self.pictures(visit_of(request).session, hidden, differences_only)
 
     def on_act(
         self,
@@ -104,9 +114,14 @@ class CompareTab(Tab):
         locked: Collection[str] = (),
     ) -> Updates:
         """Something was pressed in the list. Of an id that is not this session's nothing is known here."""
-        session = request.session_hash or ""
+        session, page = visit = visit_of(request)
         data = event._data if isinstance(event._data, dict) else {}
         action, asked, name = (str(data.get(key) or "") for key in ("action", "id", "name"))
+        if action == "undo":
+            deleted = self.runs.last_deleted(session)
+            if deleted is not None:
+                self.runs.restore(deleted)
+            return self.pictures(session, hidden, differences_only)
         run = comparable_runs(self.runs, session).get(asked)
         if run is None:
             raise error_toast(ValueError("This run is not there any more."))
@@ -114,15 +129,17 @@ class CompareTab(Tab):
         if action == "choose":
             hidden = [*hidden, asked] if asked not in hidden else [other for other in hidden if other != asked]
         elif action == "open":
-            updates = {**self.opened, **self.train.show(session, None if asked == SHIPPED else run)}
+            updates = {**self.opened, **self.train.show(visit, None if asked == SHIPPED else run)}
         elif action == "settings":
             updates = {**self.opened, **self.settings(asked, session, locked)}
         elif action == "export":
-            updates = {self.file: self.export(asked, session)}
+            updates = {self.file: self.export(asked, session, page)}
+        elif action == "link":
+            updates = {self.link: gr.update(value=self.result_query(asked, session), visible=True)}
         elif asked != SHIPPED:
             self.change(action, asked, name, session)
-            if action == "delete" and self.runs.shown(session) is None:
-                updates = self.train.show(session, None)
+            if action == "delete" and self.runs.shown(page) is None:
+                updates = self.train.show(visit, None)
         # What is gone is not hidden either: the list of ids never grows beyond the history.
         known = comparable_runs(self.runs, session)
         hidden = [other for other in hidden if other in known]
@@ -136,12 +153,14 @@ class CompareTab(Tab):
         run = self.runs.get_owned(session, asked)
         if run is None:
             return
+        if action == "delete":
+            self.runs.delete(run)
+            return
         if action == "rename":
             run.rename(name)
         elif action == "pin":
             run.pinned = not run.pinned
-        elif action == "delete":
-            self.runs.forget(run)
+        self.runs.archive.note(run)
 
     def settings(self, asked: str, session: str, locked: Collection[str]) -> Updates:
         run = comparable_runs(self.runs, session)[asked]
@@ -152,7 +171,23 @@ class CompareTab(Tab):
         words = "These are the settings of a run of your history."
         return settings_updates(self.train, settings, switch, words, locked)
 
-    def export(self, asked: str, session: str) -> str:
+    def result_query(self, asked: str, session: str) -> str:
+        """The query of a link that opens with this run, from now on for whoever has it."""
+        run = self.runs.get_owned(session, asked)
+        if run is None or run.active or run.state == PAUSED:
+            raise error_toast(ValueError("A link opens what has ended. Stop this run, or let it train to its end."))
+        try:
+            kept_run(self.runs, asked, run)
+        except ExportError as error:
+            raise error_toast(error) from None
+        run.shared = True
+        self.runs.archive.note(run)
+        settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
+        if run.job.text is not None:
+            del settings["corpus"]
+        return query_of(settings, other, result=run.id)
+
+    def export(self, asked: str, session: str, page: str) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
         try:
             run = kept_run(self.runs, asked, comparable_runs(self.runs, session)[asked])
@@ -162,7 +197,7 @@ class CompareTab(Tab):
         uploads = upload_folder()
         uploads.tidy(len(content))
         path = uploads.folder / secrets.token_hex(16) / f"{file_name(run.name)}.zip"
-        self.exports.setdefault(session, []).append(path)
+        self.exports.setdefault(page, []).append(path)
         try:
             path.parent.mkdir(parents=True)
             path.write_bytes(content)
@@ -175,7 +210,8 @@ class CompareTab(Tab):
         self, path: str | None, hidden: list[str], differences_only: bool | None, request: gr.Request
     ) -> Updates:
         """Open an export, and put it on top of the history."""
-        session = request.session_hash or ""
+        visit = visit_of(request)
+        session = visit.session
         if not path:
             return gr.skip()
         try:
@@ -186,4 +222,5 @@ class CompareTab(Tab):
             remove(Path(path))
         run, checkpoints = opened_run(session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
-        return {**self.pictures(session, hidden, differences_only), **self.train.show(session, run)}
+        self.runs.archive.keep(run)
+        return {**self.pictures(session, hidden, differences_only), **self.train.show(visit, run)}

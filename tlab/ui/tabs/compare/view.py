@@ -50,9 +50,11 @@ def drawn_sides(found: dict[str, Run], hidden: Sequence[str]) -> list[PlacedCurv
     ]
 
 
-def list_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
+def list_value(found: dict[str, Run], hidden: Sequence[str], deleted: Run | None = None) -> dict[str, Any]:
+    """What the list shows, and the name of the run that can be brought back."""
     places = {drawn.side: drawn.place for drawn in drawn_sides(found, hidden)}
-    return {"runs": [run_value(run_id, run, run_id not in hidden, places) for run_id, run in found.items()]}
+    runs = [run_value(run_id, run, run_id not in hidden, places) for run_id, run in found.items()]
+    return {"runs": runs, "deleted": deleted.name if deleted else None}
 
 
 def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class GenerateTab(Tab):
         super().__init__(services)
         self.writings = GeneratedTexts()
         self.choice = ModelChoice(self.runs, self.model_id)
-        self.latest: dict[str, object] = {}  # session -> its last call of `on_write`, which ends those before
+        self.latest: dict[str, object] = {}  # page -> its last call of `on_write`, which ends those before
 
     def build(self, page: Page) -> None:
         """Lay it out with a text of the shipped model's sides, and connect it."""
@@ -101,9 +101,9 @@ class GenerateTab(Tab):
         self.texts.append(js_component(written, text, f"written-text{ending}", "arrays", **props))
         self.chains.append(js_component(sampling, chain, f"chain{ending}", "arrays", **props))
 
-    def leave(self, session: str) -> None:
-        self.writings.forget(session)
-        self.latest.pop(session, None)
+    def leave(self, page: str) -> None:
+        self.writings.forget(page)
+        self.latest.pop(page, None)
 
     def build_controls(self) -> None:
         self.choice.build(self.key)
@@ -230,13 +230,13 @@ class GenerateTab(Tab):
         except ValueError as error:
             raise error_toast(error) from None
         about: Updates = {self.note: note(of), self.writer: of[0].key, self.branched: serial}
-        session, call = request.session_hash or "", object()
-        self.latest[session] = call
+        page, call = request.session_hash or "", object()
+        self.latest[page] = call
         for frame in frames(sources):
             texts = {self.texts[side]: text_value(text, title(of, side)) for side, text in frame.items()}
             yield {**about, **texts}
             about = {}
-            if self.latest.get(session) is not call:
+            if self.latest.get(page) is not call:
                 return
 
 

@@ -50,7 +50,7 @@ class GeneratedTexts:
         self.shipped: dict[str, GeneratedText] = {}  # of the page's opening: they never go
 
     def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> GeneratedText:
-        """A text that will have `count` tokens, of the session `owner`."""
+        """A text that will have `count` tokens, for the page `owner`."""
         writing = GeneratedText(checkpoint, prompt, owner)
         size = count * (checkpoint.model_config.vocab_size * checkpoint.dtype.itemsize + TOKEN_BYTES) + 4 * len(prompt)
         self.memory.put(writing.number, writing, size, owner)

@@ -19,6 +19,7 @@ from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import FORMULAS, QUIET, error_toast, note_html
 
 NO_BUG = ":none"  # no key of a registry
@@ -93,14 +94,14 @@ class ChecksPanel:
         self, run_id: str | None, selection: Any, bug: str | None, request: gr.Request
     ) -> AsyncIterator[Updates]:
         """Begin a run of the chosen settings against the same with the bug, and show it on the Train tab."""
-        of = selected_model(self.runs, run_id, selection)
+        of, visit = selected_model(self.runs, run_id, selection), visit_of(request)
         try:
             job = await asyncio.to_thread(bug_job, of, bug or NO_BUG)
-            run = await asyncio.to_thread(self.runs.start, request.session_hash or "", job)
+            run = await asyncio.to_thread(self.runs.start, visit.session, job, visit.page)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         opened: Updates = {self.bar: gr.update(selected=self.train.key)}
-        async for frame in self.train.follow(run):
+        async for frame in self.train.follow(run, visit.page):
             yield {**opened, **frame}
             opened = {}
 

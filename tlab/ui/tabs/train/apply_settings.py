@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.ui.settings.links import defaults
+from tlab.ui.settings.presets import COMPARISONS, MODELS, preset_with
 from tlab.ui.settings.side_b import NOTHING
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
@@ -22,16 +23,18 @@ def settings_updates(
 ) -> Updates:
     """Updates of `train.settings`. What is not set gets its default; a visitor's own text and what is `locked` stay.
 
-    `words`, in Markdown, say where the settings come from, in place of a preset's words.
+    `words`, in Markdown, say where the settings come from, unless they are those of a preset, which says more.
     """
     name, value = switch if switch and switch[0] not in locked else (None, None)
     values = {**defaults(), **settings, "switch": name or NOTHING}
     controls = train.controls.components.items()
     updates: Updates = {control: value_update(control, values[field]) for field, control in controls if field in values}
+    preset = preset_with({key: value for key, value in values.items() if key != "switch"}, switch)
+    label = preset and preset.label
     return {
-        train.comparisons: None,
-        train.models: None,
-        train.words: words,
+        train.comparisons: label if preset in COMPARISONS else None,
+        train.models: label if preset in MODELS else None,
+        train.words: preset.words if preset else words,
         **train.unlocked(updates, locked),
         **train.controls.switch_updates(name, value),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import gradio as gr
@@ -9,19 +10,31 @@ import gradio as gr
 from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults, query_of, read_query
 from tlab.ui.settings.own_text import OWN_TEXT
-from tlab.ui.settings.side_b import NOTHING, fields_of, parse_side_b, switch_choices
+from tlab.ui.settings.side_b import NOTHING, switch_choices
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import notice_html
 from tlab.ui.widgets.component import QUIET, error_toast
 
-# The page knows its own address; the server behind a proxy does not. The link goes into the address bar as well.
+# The page knows its own address; the server behind a proxy does not.
 COPY = """query => {
+  if (!query || query.includes("://")) return query;
   const link = location.origin + location.pathname + (query ? "?" + query : "");
   navigator.clipboard?.writeText(link).catch(() => {});
-  history.replaceState(null, "", link);
   return link;
+}"""
+
+# Settings of a link arrive one after the other: until all have, or the visitor does something, the address stays as it
+# was. What the frame of a Space has put there always stays.
+KEEP_IN_STEP = """query => {
+  const arrived = document.querySelector("#link-notice [data-link-read]");
+  if (!arrived) return;
+  window.tlabInStep ||= arrived.dataset.linkRead === query || navigator.userActivation?.hasBeenActive;
+  if (!window.tlabInStep) return;
+  const kept = [...new URLSearchParams(location.search)].filter(([name]) => /^(__|view$|logs$)/.test(name));
+  const all = [query, new URLSearchParams(kept).toString()].filter(Boolean).join("&");
+  history.replaceState(history.state, "", location.pathname + (all && `?${all}`) + location.hash);
 }"""
 
 # A page that was asked for with settings has to get them, or say that it lacks them: what answers is marked.
@@ -59,7 +72,7 @@ class LinkBar:
         self.notice = gr.HTML("", elem_id="link-notice", apply_default_css=False)
         with gr.Row(visible=False, elem_id="link-panel") as self.panel:
             self.link = gr.Textbox(
-                label="Link to these settings", info="It is in the clipboard and in the address bar.", elem_id="link",
+                label="Link to these settings", info="It is in the clipboard.", elem_id="link",
                 buttons=["copy"], interactive=False, max_lines=1, scale=6,
             )  # fmt: skip
             names = [(field_label(name), name) for name in defaults()]
@@ -73,26 +86,24 @@ class LinkBar:
     def connect(self, demo: gr.Blocks) -> None:
         self.close.click(lambda: gr.update(visible=False), None, self.panel, queue=False, **QUIET)
         asked = [self.button.click, self.hide.input]
-        copied = gr.on(asked, self.on_copy, [self.hide, *self.controls.inputs], [self.panel, self.link], **QUIET)
+        inputs = [self.train.locked, self.hide, *self.controls.inputs]
+        copied = gr.on(asked, self.on_copy, inputs, [self.panel, self.link], **QUIET)
         copied.then(None, self.link, self.link, js=COPY, **QUIET)
+        self.train.address.change(None, self.train.address, None, js=KEEP_IN_STEP, **QUIET)
         # Not by the queue: a class that opens a link at the same time would be more than it holds.
         opened = [self.notice, self.train.locked, *self.train.settings]
         gr.on([demo.load, self.again.click], self.on_load, None, opened, queue=False, **QUIET)
         demo.load(None, js=ASK_AGAIN, **QUIET)
 
-    def on_copy(self, hidden: list[str] | None, *values: Any) -> Updates:
+    def on_copy(self, locked: Collection[str], hidden: list[str] | None, *values: Any) -> Updates:
         """The query of these settings; the page makes a link of it."""
-        given = dict(zip(self.controls.components, values, strict=True))
+        known = [name for name in defaults() if name in {*locked, *(hidden or [])}]
         try:
-            settings = {"corpus": given["corpus"], "tokenizer": given["tokenizer"], **fields_of(given)}
-            switch = parse_side_b(given)
+            query = self.controls.query(values, known)
         except ValueError as error:
             raise error_toast(error) from None
-        if settings["corpus"] == OWN_TEXT:  # nobody else has it
+        if OWN_TEXT in values:  # nobody else has it
             gr.Info("The link has your settings, but not your own text.")
-            del settings["corpus"]
-        known = [name for name in hidden or [] if name in defaults()]
-        query = query_of(settings, dict([switch]) if switch else {}, known)
         return {self.panel: gr.update(visible=True), self.link: query}
 
     def on_load(self, request: gr.Request) -> Updates:
@@ -108,4 +119,5 @@ class LinkBar:
             value=switch[0] if switch else NOTHING,
             choices=[choice for choice in switch_choices() if choice[1] not in hidden or choice[1] in link.other],
         )
-        return {self.notice: notice_html(link.problems, hidden), self.train.locked: [*hidden], **updates}
+        address = self.controls.address(query_of(link.settings, link.other, [*hidden]))
+        return {self.notice: notice_html(link.problems, hidden, address), self.train.locked: [*hidden], **updates}

@@ -1,18 +1,40 @@
-"""A page whose connection broke: it asks what has become of its run, follows it again, or says that it is gone."""
+"""A page that is loaded again, or whose connection broke: it shows its run, follows it, or says that it is gone."""
 
 from __future__ import annotations
 
+import asyncio
+import html
 from collections.abc import AsyncIterator
 
 import gradio as gr
 
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import PAUSED, Run
+from tlab.ui.settings.links import RESULT
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import state_html
+from tlab.ui.visit import Visit, visit_of
 from tlab.ui.widgets.component import QUIET
+from tlab.wording import listed
 
-LOST = "The server no longer has this run: this page was away for too long, or the server was started again. The \
-pictures here are the last that came. Your settings are as they were: Start trains the same run once more."
+AGAIN = "Your settings are as they were: Start trains the same run once more."
+LOST = (
+    "The server no longer has this run: this page was away for too long, or the server was started again. The \
+pictures here are the last that came. "
+    + AGAIN
+)
+NO_RESULT = "The server no longer has the result of this link, and shows the run that it came with. The settings are \
+those of the link: Start trains the same run."
+NOT_FOUND = "The server no longer has the run that was here, and shows the one that it came with. " + AGAIN
+# A tab of a browser remembers which run it shows for as long as the tab is there, also while it is loaded again.
+REMEMBERED = """() => {
+  const shown = () => document.querySelector("#run-state [data-run]")?.dataset.run ?? "";
+  const remember = () => { try { sessionStorage.setItem("tlab-run", shown()); } catch {} };
+  addEventListener("pagehide", remember);
+  document.addEventListener("visibilitychange", remember);
+  try { return [sessionStorage.getItem("tlab-run") ?? ""]; } catch { return [""]; }
+}"""
 # What the page shows, and what it asks when it may have missed something. A question opens a broken connection again.
 SHOWN = """() => {
   const shown = document.querySelector("#run-state [data-run]");
@@ -22,6 +44,10 @@ ASK = """() => {
   const ask = () => {
     if (document.querySelector("#run-state [data-run]")?.dataset.run) document.querySelector("#reconnect")?.click();
   };
+  addEventListener("beforeunload", event => {
+    if (document.querySelector("#run-state [data-unkept]")) event.preventDefault();
+  });
+  ask();
   let minutes = 0;
   setInterval(() => {
     const goes = document.querySelector("#run-state .tl-badge:is(.running, .waiting, .starting)");
@@ -34,7 +60,7 @@ ASK = """() => {
 
 
 class Reconnect:
-    """Builds the hidden button that a page presses by itself, and holds its handler."""
+    """Builds the hidden button that a page presses by itself, and holds its handlers."""
 
     def __init__(self, train: TrainTab) -> None:
         self.train = train
@@ -48,18 +74,56 @@ class Reconnect:
         self.button.click(
             self.on_reconnect, shown, self.train.outputs, js=SHOWN, concurrency_limit=None, **QUIET
         )  # fmt: skip
-        demo.load(None, js=ASK, **QUIET)
+        # Not by the queue, as every visitor comes this way; a run that still trains is then followed by the button.
+        arrived = demo.load(self.on_arrive, self.shown_run, self.train.outputs, js=REMEMBERED, queue=False, **QUIET)
+        arrived.then(None, js=ASK, **QUIET)
+
+    def on_arrive(self, remembered: str | None, request: gr.Request) -> Updates:
+        """The run of the link, the one that this tab showed before, or one that trains and that no page shows."""
+        visit = visit_of(request)
+        linked = str(dict(request.query_params).get(RESULT) or "")
+        asked = linked or remembered
+        run = self.recalled(visit, asked)
+        if not asked:
+            run = abandoned_run(self.train.runs, visit)
+        if run is not None:
+            return self.train.show(visit, run)
+        words = NO_RESULT if linked else NOT_FOUND
+        return {self.train.state: state_html("lost", words) if asked else gr.skip()}
+
+    def recalled(self, visit: Visit, run_id: str | None) -> Run | None:
+        """The run with this id, once all that the disk has of this browser is in memory."""
+        runs = self.train.runs
+        damaged = runs.archive.recall(visit.session)
+        if damaged:
+            gr.Warning(html.escape(f"On the disk, {listed(damaged)} cannot be read any more, and is left out."))
+        if run_id:
+            runs.archive.recall_linked(run_id)
+        return runs.get_visible(visit.session, run_id)
 
     async def on_reconnect(
         self, shown_run: str | None, shown_state: str | None, request: gr.Request
     ) -> AsyncIterator[Updates]:
         """Nothing where the page shows what is; else the run as it goes on, or that it is gone."""
-        runs, session = self.train.runs, request.session_hash or ""
-        run = runs.get_owned(session, shown_run)
-        if run is None and shown_run:
-            yield {self.train.state: state_html("lost", LOST), self.train.run_id: None, **self.train.buttons(None)}
-        elif run is None or runs.shown(session) is not run or run.followers or run.state == shown_state:
+        runs, visit = self.train.runs, visit_of(request)
+        run = runs.get_visible(visit.session, shown_run)
+        if run is None and shown_run:  # the server may have been started again
+            run = await asyncio.to_thread(self.recalled, visit, shown_run)
+            lost = {self.train.state: state_html("lost", LOST, shown_run), self.train.run_id: None}
+            yield self.train.show(visit, run) if run else {**lost, **self.train.buttons(None)}
+        elif run is None or runs.shown(visit.page) is not run or visit.page in run.followers:
+            yield self.train.unchanged
+        elif run.state == PAUSED and run.awaits_page:
+            async for frame in self.train.go_on(run, visit.page):
+                yield frame
+        elif run.state == shown_state and not run.active:
             yield self.train.unchanged
         else:
-            async for frame in self.train.follow(run):
+            async for frame in self.train.follow(run, visit.page):
                 yield frame
+
+
+def abandoned_run(runs: Runs, visit: Visit) -> Run | None:
+    """A run of this browser that trains, or waits for a page to go on, and that none of its pages shows."""
+    going = (run for run in runs.history(visit.session) if run.active or (run.state == PAUSED and run.awaits_page))
+    return next((run for run in going if not run.followers), None)

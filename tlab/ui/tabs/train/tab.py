@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import gradio as gr
@@ -29,6 +29,7 @@ from tlab.ui.tabs.train import view
 from tlab.ui.tabs.train.diagram_panel import DiagramPanel
 from tlab.ui.tabs.train.panels.rates import RatesPanel
 from tlab.ui.tabs.train.panels.seeds import SeedsPanel
+from tlab.ui.visit import Visit, lasts, visit_of
 from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html
 from tlab.wording import duration
 
@@ -53,21 +54,26 @@ class TrainTab(Tab):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self.controls = Controls(DEMO_PRESET.settings, DEMO_PRESET.switch, self.runs.limits.text)
+        self.controls = Controls(
+            DEMO_PRESET.settings, DEMO_PRESET.switch, self.runs.limits.text, self.runs.archive.own_text_words
+        )
         self.diagram = DiagramPanel(self.controls)
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
-        self.shipped: dict[str, Preset] = {}  # session -> whose run it sees, where that is not the opening's
+        self.shipped: dict[str, Preset] = {}  # page -> whose run it sees, where that is not the opening's
         self.rates = RatesPanel(self.studies, self.controls)
 
-    def leave(self, session: str) -> None:
+    def end(self, session: str) -> None:
         """Their studies go with a visitor."""
         self.studies.forget(session)
-        self.shipped.pop(session, None)
+
+    def leave(self, page: str) -> None:
+        self.shipped.pop(page, None)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
         demo = demo_run()
+        self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
         with gr.Row(equal_height=False, elem_classes="tl-train"):
@@ -144,8 +150,11 @@ class TrainTab(Tab):
         inputs = [self.run_id, *self.controls.inputs]
         self.before_start = inputs, [self.estimate, self.other]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
-        outputs = [*self.before_start[1], self.diagram.picture, self.rates.card, self.rates.is_other]
-        gr.on(changes(inputs), self.on_change, inputs, outputs, queue=False, trigger_mode="always_last", **QUIET)
+        outputs = [
+            *self.before_start[1], self.diagram.picture, self.address, self.rates.card, self.rates.is_other
+        ]  # fmt: skip
+        told = [self.locked, *inputs]
+        gr.on(changes(inputs), self.on_change, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
         # No limit of Gradio's: a handler only waits for its run, and the runs have a queue of their own.
@@ -183,7 +192,7 @@ class TrainTab(Tab):
         preset, run = PRESETS.get(label or ""), self.runs.get(run_id)
         if preset is None or (run is not None and (run.active or run.state == PAUSED)):
             return self.unchanged
-        return self.show(request.session_hash or "", None, preset)
+        return self.show(visit_of(request), None, preset)
 
     def unlocked(self, updates: Updates, locked: Collection[str]) -> Updates:
         """Without what would change a setting that a link hides."""
@@ -197,13 +206,21 @@ class TrainTab(Tab):
             await asyncio.sleep(0.1)
         return await asyncio.to_thread(self.known_before, *values)
 
-    def on_change(self, request: gr.Request, run_id: str | None, *values: Any) -> Updates:
-        """The model as these settings make it, and what is to be known before the start."""
+    def on_change(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
+        """The model as these settings make it, what is to be known before the start, and the address for them."""
         return {
             **self.known_before(run_id, *values),
             self.diagram.picture: self.diagram.drawn(values),
-            **self.rates.marked(request.session_hash or "", values),
+            self.address: self.query(values, locked),
+            **self.rates.marked(visit_of(request).session, values),
         }
+
+    def query(self, values: Sequence[Any], locked: Collection[str]) -> Any:
+        """What the address of the page is to say; while the settings do not fit together, it stays as it was."""
+        try:
+            return self.controls.address(self.controls.query(values, list(locked)))
+        except ValueError:
+            return gr.skip()
 
     def known_before(self, run_id: str | None, *values: Any) -> Updates:
         """How long it would take and how large it would be, or why it cannot be; and whether the pictures show it."""
@@ -245,43 +262,45 @@ class TrainTab(Tab):
         self, request: gr.Request, *values: Any, pause_after: int | None = None
     ) -> AsyncIterator[Updates]:
         """Begin a new run with these settings, and show it until it ends; after `pause_after` steps it pauses."""
+        visit = visit_of(request)
 
         def start() -> Run:
             job = self.controls.job(values)._replace(pause_after=pause_after)
-            return self.runs.start(request.session_hash or "", job)
+            return self.runs.start(visit.session, job, visit.page)
 
         try:
             run = await asyncio.to_thread(start)  # a long text takes a while to check, and the server must not wait
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
-        async for frame in self.follow(run):
+        async for frame in self.follow(run, visit.page):
             yield frame
 
-    async def on_pause(self, run_id: str | None) -> AsyncIterator[Updates]:
+    async def on_pause(self, run_id: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """Pause a run that runs, go on with one that pauses."""
         run = self.runs.get(run_id)
         if run is not None and not run.active:
-            async for frame in self.go_on(run, None):
+            async for frame in self.go_on(run, visit_of(request).page):
                 yield frame
             return
         if run is not None:
             self.runs.pause(run)
         yield self.unchanged  # Gradio empties all outputs of a generator that ends without a frame
 
-    async def go_on(self, run: Run, pause_after: int | None) -> AsyncIterator[Updates]:
-        """Resume a run and show it; after `pause_after` steps it pauses again."""
+    async def go_on(self, run: Run, page: str, pause_after: int | None = None) -> AsyncIterator[Updates]:
+        """Resume a run and show it on a page; after `pause_after` steps it pauses again."""
+        self.runs.show(page, run)
         try:
             await asyncio.to_thread(self.runs.resume, run, pause_after)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
-        async for frame in self.follow(run):
+        async for frame in self.follow(run, page):
             yield frame
 
     async def on_step(self, run_id: str | None, request: gr.Request, *values: Any) -> AsyncIterator[Updates]:
         """One update of each side: of the run that pauses, or the first one of a new run."""
         run = self.runs.get(run_id)
         if run is not None and run.state == PAUSED:
-            frames = self.go_on(run, 1)
+            frames = self.go_on(run, visit_of(request).page, pause_after=1)
         else:
             frames = self.on_start(request, *values, pause_after=1)
         async for frame in frames:
@@ -293,24 +312,24 @@ class TrainTab(Tab):
         if run is not None:
             self.runs.stop(run)
 
-    def on_reset(self, run_id: str | None) -> Updates:
+    def on_reset(self, run_id: str | None, request: gr.Request) -> Updates:
         """Show a shipped run again, of the same settings if there is one; the history keeps what was here.
 
         The settings stay, so Start gives the same curve.
         """
-        run = self.runs.get(run_id)
+        visit, run = visit_of(request), self.runs.get(run_id)
         if run is None:
-            return self.shipped_frame("", shipped_preset(run_id))
+            return self.shipped_frame(visit.session, shipped_preset(run_id))
         self.runs.stop(run)
-        return self.show(run.session, None, shipped_twin(run.job))
+        return self.show(visit, None, shipped_twin(run.job))
 
     # -------------------------------------------------------------------------------- frames
 
-    def show(self, session: str, run: Run | None, preset: Preset = DEMO_PRESET) -> Updates:
+    def show(self, visit: Visit, run: Run | None, preset: Preset = DEMO_PRESET) -> Updates:
         """All outputs for a run of the history, or for the shipped one of a preset."""
-        self.runs.show(session, run)
-        self.shipped[session] = preset
-        return self.shipped_frame(session, preset) if run is None else self.frame(run)
+        self.runs.show(visit.page, run)
+        self.shipped[visit.page] = preset
+        return self.shipped_frame(visit.session, preset) if run is None else self.frame(run)
 
     def frame(self, run: Run) -> Updates:
         """All outputs for a run as it is now."""
@@ -340,7 +359,7 @@ class TrainTab(Tab):
 
     def state_of(self, run: Run) -> str:
         words = view.run_words(run, self.runs.place_in_queue(run), (run.id, 0) in self.runs.store)
-        return view.state_html(run.state, words, run.id)
+        return view.state_html(run.state, words, run.id, run.active and not lasts(run.session))
 
     def pictures(self, run: Run, session: str) -> Updates:
         return {
@@ -367,29 +386,29 @@ class TrainTab(Tab):
             self.rates.button: gr.update(interactive=not busy),
         }
 
-    async def follow(self, run: Run) -> AsyncIterator[Updates]:
+    async def follow(self, run: Run, page: str) -> AsyncIterator[Updates]:
         """A frame of everything, several times a second, until the run ends or pauses."""
-        run.followers += 1
+        run.followers.add(page)
         try:
-            async for frame in self.frames(run):
+            async for frame in self.frames(run, page):
                 yield frame
         finally:  # also where the page has gone
-            run.followers -= 1
+            run.followers.discard(page)
         if run.state == FAILED:
             raise error_toast(RuntimeError(run.error))
 
-    async def frames(self, run: Run) -> AsyncIterator[Updates]:
+    async def frames(self, run: Run, page: str) -> AsyncIterator[Updates]:
         """What changes on the page, until the run ends, pauses, or is no longer the one that is shown."""
         shown_state, shown_samples, shown_words, pause = None, None, "", SECONDS_BETWEEN_FRAMES
         while True:
             over = not run.active  # asked before the picture is made, so that the last picture shows the end
-            if self.runs.shown(run.session) is not run:
+            if self.runs.shown(page) is not run:
                 # Another is shown by now. When a generator ends, Gradio sends its last frame once more: that must be
                 # what the page shows, or the end of this run would cover it.
-                if self.runs.shown(run.session) is not None:
+                if self.runs.shown(page) is not None:
                     yield self.unchanged
                 else:
-                    yield self.shipped_frame(run.session, self.shipped.get(run.session, DEMO_PRESET))
+                    yield self.shipped_frame(run.session, self.shipped.get(page, DEMO_PRESET))
                 return
             state, words = run.state, self.state_of(run)
             if state == shown_state == WAITING:  # nothing is drawn, and many may wait
@@ -415,7 +434,7 @@ class TrainTab(Tab):
 
 def same_run(made: Job, asked: Job) -> bool:
     """Whether two jobs are of the same settings; how far one was to go before a pause is none of them."""
-    sides = [[[*plan[:3], plan.bug] for plan in job.plans] for job in (made, asked)]
+    sides = [[(plan.model, plan.training, plan.bug) for plan in job.plans] for job in (made, asked)]
     return sides[0] == sides[1] and made[:3] == asked[:3]
 
 

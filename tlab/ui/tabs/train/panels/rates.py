@@ -17,6 +17,7 @@ from tlab.ui.studies.study import RATES, Study
 from tlab.ui.studies.tuning import missing_rates, tuning_study, widen
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.panels.seeds import SECONDS_BETWEEN_CARDS
+from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.wording import listed, several
 
@@ -55,12 +56,12 @@ class RatesPanel:
 
     def on_tune(self, request: gr.Request, *values: Any) -> Updates:
         """Train both sides of these settings at several rates; what is known of them already is kept."""
-        session = request.session_hash or ""
+        session = visit_of(request).session
         try:
             asked = tuning_study(session, self.controls.job(values))
             study = self.studies.get(session, RATES, asked.job) or asked
             if (study.missing and not study.active) or study is asked:
-                self.studies.start(study)
+                self.studies.start(study, visit_of(request).page)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         self.studies.put_first(study)
@@ -68,18 +69,18 @@ class RatesPanel:
 
     def on_more(self, is_other: bool, request: gr.Request) -> Updates:
         """Go on with what was stopped; or, where all is there, with rates beyond the edge."""
-        session = request.session_hash or ""
+        session = visit_of(request).session
         study = self.studies.latest(session, RATES)
         if study is not None:
             try:
                 widen(study)
-                self.studies.start(study)
+                self.studies.start(study, visit_of(request).page)
             except (ValueError, BusyError) as error:
                 raise error_toast(error) from None
         return self.shown(session, is_other)
 
     def on_stop(self, is_other: bool, request: gr.Request) -> Updates:
-        session = request.session_hash or ""
+        session = visit_of(request).session
         study = self.studies.latest(session, RATES)
         if study is not None:
             self.studies.stop(study)
@@ -87,7 +88,7 @@ class RatesPanel:
 
     def on_look(self, is_other: bool, request: gr.Request) -> Updates:
         """While a study trains: how far it is, and what it knows."""
-        return self.shown(request.session_hash or "", is_other)
+        return self.shown(visit_of(request).session, is_other)
 
     # -------------------------------------------------------------------------------- what is shown
 

@@ -15,6 +15,7 @@ from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.study import SEEDS, Study, known_trials
 from tlab.ui.studies.view import bands_value, seeds_html
 from tlab.ui.tabs.tab import Updates
+from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET, error_toast
 from tlab.wording import several
 
@@ -53,16 +54,16 @@ class SeedsPanel:
 
     def on_repeat(self, run_id: str | None, request: gr.Request) -> Updates:
         """Train what is missing of the five seeds."""
-        session, run = request.session_hash or "", self.run_of(run_id)
+        session, run = visit_of(request).session, self.run_of(run_id)
         study = self.study_of(session, run) or seeds_study(session, run.job, known_trials(run))
         try:
-            self.studies.start(study)
+            self.studies.start(study, visit_of(request).page)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         return self.shown(session, run)
 
     def on_stop(self, run_id: str | None, request: gr.Request) -> Updates:
-        session, run = request.session_hash or "", self.run_of(run_id)
+        session, run = visit_of(request).session, self.run_of(run_id)
         study = self.study_of(session, run)
         if study is not None:
             self.studies.stop(study)
@@ -70,7 +71,7 @@ class SeedsPanel:
 
     def on_look(self, run_id: str | None, ended: int, request: gr.Request) -> Updates:
         """While a study trains: how far it is; and the chart, where another run has ended."""
-        session, run = request.session_hash or "", self.run_of(run_id)
+        session, run = visit_of(request).session, self.run_of(run_id)
         study = self.study_of(session, run)
         updates = self.shown(session, run)
         now = len(study.outcomes) if study else 0

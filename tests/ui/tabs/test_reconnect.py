@@ -1,0 +1,86 @@
+"""A page that comes again: it gets its run back, nobody else's, and is told what is gone."""
+
+import asyncio
+
+import gradio as gr
+import pytest
+
+from pages import built
+from support import GRADIO
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import DONE, PAUSED, RUNNING, Run
+from tlab.ui.settings.presets import DEMO_PRESET, preset_job
+from tlab.ui.tabs.train.reconnect import LOST, NO_RESULT, NOT_FOUND, Reconnect
+from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.visit import COOKIE
+
+pytestmark = GRADIO
+
+ME, OTHER = "m" * 43, "o" * 43
+
+
+@pytest.fixture
+def page():
+    """The handlers of a page that comes, with a finished run of mine."""
+    runs = Runs(LOCAL, slots=1)
+    page = Reconnect(built(TrainTab, runs))
+    run = Run(ME, preset_job(DEMO_PRESET), LOCAL)
+    run.state = DONE
+    runs.add(run)
+    return page, run
+
+
+def request(number: str, page: str = "again", **query) -> gr.Request:
+    return gr.Request(session_hash=page, headers={"cookie": f"{COOKIE}={number}"}, query_params=query)
+
+
+def test_a_page_that_is_loaded_again_shows_its_run(page):
+    page, run = page
+    shown = page.on_arrive(run.id, request(ME))
+    assert shown[page.train.run_id] == run.id and page.train.runs.shown("again") is run
+
+
+@pytest.mark.parametrize("number", [OTHER, "", "page first", "x" * 50_000])
+def test_nobody_else_is_shown_it_by_its_id(page, number):
+    page, run = page
+    assert NOT_FOUND in page.on_arrive(run.id, request(number))[page.train.state]
+    assert NO_RESULT in page.on_arrive("", request(number, result=run.id))[page.train.state]
+
+    async def asked():
+        return [frame async for frame in page.on_reconnect(run.id, "", request(number))]
+
+    assert LOST in asyncio.run(asked())[-1][page.train.state]
+    assert page.train.runs.shown("again") is None
+
+
+def test_a_new_page_shows_what_came_with_the_lab(page):
+    page, _ = page
+    assert page.on_arrive("", request(ME)) == {page.train.state: gr.skip()}
+
+
+@pytest.mark.parametrize(
+    ("state", "waits", "taken"), [(RUNNING, False, True), (PAUSED, True, True), (PAUSED, False, False)]
+)
+def test_a_new_page_takes_up_what_trains_and_no_page_shows(page, state, waits, taken):
+    page, run = page
+    run.state, run.awaits_page = state, waits
+    page.on_arrive("", request(ME))
+    assert (page.train.runs.shown("again") is run) == taken
+
+
+def test_a_run_that_another_page_shows_is_left_to_it(page):
+    page, run = page
+    run.state = RUNNING
+    run.followers.add("first")
+    page.on_arrive("", request(ME))
+    assert page.train.runs.shown("again") is None
+
+
+@pytest.mark.parametrize(("session", "warned"), [(ME, False), ("page first", True)])
+def test_leaving_a_run_is_warned_of_only_where_it_would_be_lost(page, session, warned):
+    page, run = page
+    run.session, run.state = session, RUNNING
+    assert ("data-unkept" in page.train.state_of(run)) == warned
+    run.state = DONE
+    assert "data-unkept" not in page.train.state_of(run)

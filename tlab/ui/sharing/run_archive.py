@@ -1,0 +1,212 @@
+"""Runs on the disk, where a server that is started again finds them: each is an export, as Compare opens it.
+
+<folder>/<browser>/<run>.zip    the run as `write_export` makes it, and what a paused one goes on from
+<folder>/<browser>/<run>.json   what a visitor may change of it, and what an export does not say
+
+A browser's folder is called by a digest of its number, so that reading the disk opens nobody's session. Files are
+written whole or not at all, and read with the checks of an upload. What is damaged is renamed and left out. When there
+is no room, the oldest go first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from tlab.files import write_atomically
+from tlab.inside.bugs import BUGS
+from tlab.ui.runs.limits import GB, Limits
+from tlab.ui.runs.manager import SESSION_SHARE, Archive, Runs
+from tlab.ui.runs.run import PAUSED, STOPPED, Run
+from tlab.ui.sharing.convert import ended_run, opened_run
+from tlab.ui.sharing.read_zip import MAX_PACKED, ReopenError, read_export
+from tlab.ui.sharing.write_zip import ExportError, write_export
+from tlab.ui.visit import SECONDS_KNOWN, lasts
+
+RUNS_VARIABLE, OFF = "TLAB_RUNS_DIR", "off"  # a folder, or this word for none
+MAX_NOTE = 10_000  # bytes
+RUN_ID = re.compile(r"[\w-]{16}", re.ASCII)
+NOBODY = "nobody "  # before the id of a run: no session that a request can have
+
+archive_log = logging.getLogger("tlab.ui")
+
+
+class RunArchive(Archive):
+    """The runs of all browsers below one folder, within a budget of bytes, for as long as a browser is known.
+
+    Args:
+        runs: in which they are brought back.
+        folder: made when the first run is kept.
+        budget: bytes of all files; of one browser's, an eighth.
+    """
+
+    lasts = True
+
+    def __init__(self, runs: Runs, folder: Path, budget: int = 2 * GB) -> None:
+        self.runs, self.folder, self.budget = runs, folder, budget
+        self.lock = threading.Lock()
+        where = "server" if runs.limits.public else f"computer, in {folder}"
+        self.own_text_words = (
+            f"Runs on your text are kept with it on the disk of this {where}, for "
+            f"{SECONDS_KNOWN // 86400} days or until you delete them under Compare. {RUNS_VARIABLE}={OFF} keeps none."
+        )
+
+    def place_of(self, session: str) -> Path:
+        return self.folder / hashlib.sha256(session.encode()).hexdigest()[:32]
+
+    def path_of(self, run: Run) -> Path:
+        return self.place_of(run.session) / f"{run.id}.zip"
+
+    # -------------------------------------------------------------------------------- out
+
+    def keep(self, run: Run) -> None:
+        """Write a run that has ended or pauses, unless its browser will not be known again."""
+        if not lasts(run.session):
+            return
+        try:
+            content = write_export(ended_run(self.runs, run.id, run), resumable=True)
+        except ExportError:  # it has no model, or not one record
+            return
+        if len(content) > min(MAX_PACKED, self.budget // SESSION_SHARE):
+            return
+        path = self.path_of(run)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.make_room(path.parent, len(content))
+            write_atomically(path, content)
+            self.note(run)
+        except OSError as error:
+            archive_log.warning("a run cannot be kept in %s: %s", self.folder, error.strerror)
+
+    def note(self, run: Run) -> None:
+        path = self.path_of(run)
+        if not path.exists():
+            return
+        about = {
+            "name": run.name, "pinned": run.pinned, "deleted": run.deleted, "shared": run.shared, "state": run.state,
+            "begun_at": run.begun_at, "note": run.note, "bugs": [plan.bug for plan in run.job.plans],
+        }  # fmt: skip
+        with contextlib.suppress(OSError):
+            write_atomically(path.with_suffix(".json"), json.dumps(about).encode())
+
+    def remove(self, run: Run) -> None:
+        remove_run(self.path_of(run))
+
+    def make_room(self, place: Path, size: int) -> None:
+        """Remove what is old, then the oldest: of this browser, and of all."""
+        own, left = self.budget // SESSION_SHARE - size, self.budget - size
+        oldest = time.time() - SECONDS_KNOWN
+        for changed, path, bytes_of in sorted(self.files(), reverse=True):
+            left -= bytes_of
+            own -= bytes_of if path.parent == place else 0
+            if changed < oldest or left < 0 or (own < 0 and path.parent == place):
+                remove_run(path)
+
+    def files(self) -> Iterator[tuple[float, Path, int]]:
+        """When each run was written, where, and its bytes."""
+        for path in self.folder.glob("*/*.zip*"):
+            with contextlib.suppress(OSError):  # it has just gone
+                about = path.stat()
+                yield about.st_mtime, path, about.st_size
+
+    # -------------------------------------------------------------------------------- back
+
+    def recall(self, session: str) -> list[str]:
+        """Bring a browser's runs back that are not in memory, the oldest first; -> names of those that are damaged."""
+        if not lasts(session):
+            return []
+        with self.lock:  # two pages of a browser may come at the same time
+            return self.bring_back_all(session)
+
+    def bring_back_all(self, session: str) -> list[str]:
+        damaged = []
+        found = [path for path in self.place_of(session).glob("*.zip") if RUN_ID.fullmatch(path.stem)]
+        for path in sorted(found, key=lambda path: read_note(path).get("begun_at", 0.0)):
+            known = self.runs.get(path.stem)
+            if known is not None:
+                known.session = session
+                continue
+            about = read_note(path)
+            if about.get("deleted"):
+                remove_run(path)
+                continue
+            try:
+                self.bring_back(session, path, about)
+            except ReopenError as error:
+                archive_log.warning("%s is damaged and left out: %s", path, error)
+                damaged.append(str(about.get("name") or path.stem))
+                with contextlib.suppress(OSError):
+                    path.rename(path.with_suffix(".zip.damaged"))
+        return damaged
+
+    def bring_back(self, session: str, path: Path, about: dict[str, Any]) -> None:
+        """Add the run of a file to those in memory.
+
+        Raises:
+            ReopenError: it is damaged, or more than this server allows.
+        """
+        kept = read_export(path, self.runs.limits, resumable=True)
+        run, checkpoints = opened_run(session, kept, self.runs)
+        run.id, run.pinned, run.shared = path.stem, about.get("pinned") is True, about.get("shared") is True
+        run.rename(str(about.get("name", "")))
+        run.note, run.begun_at = str(about.get("note", "")), about.get("begun_at", run.begun_at)
+        bugs = about.get("bugs")
+        if isinstance(bugs, list) and len(bugs) == len(run.job.plans):
+            known = [bug if isinstance(bug, str) and bug in BUGS else None for bug in bugs]
+            plans = (plan._replace(bug=bug) for plan, bug in zip(run.job.plans, known, strict=True))
+            run.job = run.job._replace(plans=tuple(plans))
+        can_go_on = all(c.optimizer_state or c.divergence for side in checkpoints for c in side)
+        if run.state == STOPPED and about.get("state") == PAUSED and can_go_on:
+            run.state = PAUSED
+        self.runs.adopt(run, checkpoints)
+
+    def recall_linked(self, run_id: str) -> None:
+        """Bring back a run of any browser, if there is a link to it and it is not in memory.
+
+        Until that browser comes and takes it over, it belongs to nobody.
+        """
+        if not RUN_ID.fullmatch(run_id):  # a name, never a path
+            return
+        with self.lock:
+            for path in self.folder.glob(f"*/{run_id}.zip"):
+                about = read_note(path)
+                if run_id not in self.runs.runs and about.get("shared") is True and not about.get("deleted"):
+                    with contextlib.suppress(ReopenError):
+                        self.bring_back(NOBODY + run_id, path, about)
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What stands beside a run; nothing where that is damaged."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        with path.with_suffix(".json").open("rb") as file:
+            about = json.loads(file.read(MAX_NOTE))
+        if isinstance(about, dict) and isinstance(about.get("begun_at", 0.0), float):
+            return about
+    return {}
+
+
+def remove_run(path: Path) -> None:
+    """A run with what stands beside it, and the folder of its browser if nothing else is in it."""
+    with contextlib.suppress(OSError):
+        path.with_suffix(".json").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+
+
+def archive_here(runs: Runs, limits: Limits) -> Archive:
+    """Below the cache of this user or where the variable says; on a public page none, unless it names a folder."""
+    given = os.environ.get(RUNS_VARIABLE) or (OFF if limits.public else "")
+    if given == OFF:
+        return Archive()
+    return RunArchive(runs, Path(given or Path(platformdirs.user_cache_dir("tlab")) / "runs").expanduser().absolute())
