@@ -207,7 +207,7 @@ def test_markup_in_a_visitors_text_stays_text_on_every_tab(visit):
     assert page.locator("#run-sample pre *").count() == 0
     open_tab(page, "Attention")
     page.wait_for_function("document.querySelector('#attention-text textarea').value.includes('<img')")  # it has opened
-    page.locator("#attention-text textarea").fill(f"x{EVIL}")  # not how the tab opens
+    page.locator("#attention-text textarea").fill("x<img src=x onerror=hacked=1>")  # short: only the end is read
     page.wait_for_function("document.querySelector('.tl-reading').textContent.startsWith('x<img␣src=x')")
     open_tab(page, "Generate")
     page.locator("#prompt textarea").fill(EVIL)
