@@ -42,7 +42,7 @@ def test_a_field_that_a_visitor_empties_stays_so_when_it_comes_back(visit):
 def test_an_option_of_a_probe_that_was_left_empty_stays_so(visit):
     page = visit()
     open_tab(page, "Inside")
-    page.wait_for_selector("#inside-table table")
+    page.wait_for_selector("#inside-table table", state="attached")  # folded under its picture
     page.locator("#inside-group").get_by_role("radio", name="Residual", exact=True).check()
     page.locator("#inside-probe").get_by_role("radio", name="Residual stream decomposition", exact=True).check()
     page.locator("#inside-table .tl-title b").get_by_text("Residual stream decomposition", exact=True).wait_for()
@@ -54,7 +54,7 @@ def test_an_option_of_a_probe_that_was_left_empty_stays_so(visit):
 def test_a_chart_that_comes_late_is_not_drawn_under_another_probe(visit):
     page = visit()
     open_tab(page, "Inside")
-    page.wait_for_selector("#inside-table table")
+    page.wait_for_selector("#inside-table table", state="attached")  # folded under its picture
     page.locator("#inside-group").get_by_role("radio", name="Ablation", exact=True).check()
     page.locator("#inside-table .tl-title b").get_by_text("Ablation effect").wait_for()
     page.click("#inside-follow")
