@@ -29,7 +29,7 @@ from tlab.training.config import TrainConfig
 from tlab.types import Array
 from tlab.ui.runs.messages import Job, job_corpus
 
-MAX_WEIGHTS_CHECKED = 300_000  # there are about a hundred checks, each of at least two passes through the model
+MAX_WEIGHTS_CHECKED = 1_000_000  # there are about a hundred checks, each of at least two passes through the model
 OPERATIONS_PER_SECOND = 3e9  # of a slow core that is shared
 SECONDS_TO_PROFILE = 1.5
 MAX_PROFILED_STEPS, MIN_PROFILED_STEPS = 10, 3  # steps; fewer than three have no median
