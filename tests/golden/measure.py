@@ -139,7 +139,8 @@ def probes(settings: dict, dtype: str, names: list[str] | None = None) -> dict:
     found = {}
     for name in names or PROBES:
         try:
-            rows = probe(name, trainer.checkpoint(), READ, trainer.corpus)
+            given = {"other": first_token_changed(READ, trainer.corpus.tokenizer)} if name == "patch" else {}
+            rows = probe(name, trainer.checkpoint(), READ, trainer.corpus, **given)
         except ProbeError:
             found[name] = None
             continue
@@ -149,6 +150,13 @@ def probes(settings: dict, dtype: str, names: list[str] | None = None) -> dict:
             if column not in NO_NUMBER
         }
     return found
+
+
+def first_token_changed(text: str, tokenizer) -> str:
+    """The other text of the first edition's patch: its first token is the next one of the vocabulary."""
+    ids = tokenizer.encode(text)
+    ids[0] = (ids[0] + 1) % tokenizer.vocab_size
+    return tokenizer.decode(ids)
 
 
 def plain(value):

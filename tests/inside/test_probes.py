@@ -320,7 +320,7 @@ def test_the_only_part_that_sees_the_difference_carries_all_of_it(make, corpus):
     # Attention of layer 0 is the only way from the first token to the last; all else is silent.
     checkpoint = make(num_layers=1, norm="none")
     checkpoint.weights["blocks.0.mlp.down.weight"][...] = 0
-    table = {row.part: row for row in probe("patch", checkpoint, TEXT, token="o", versus="e")}
+    table = {row.part: row for row in probe("patch", checkpoint, TEXT, other="o" + TEXT[1:], token="o", versus="e")}
     assert table["attention.0"].share == pytest.approx(1)
     assert table["mlp.0"].logit == pytest.approx(0, abs=1e-12)
     assert sum(table[f"attention.0.head.{h}"].share for h in range(3)) == pytest.approx(1)
