@@ -31,7 +31,7 @@ search.addEventListener("input", () => {
 
 // ---- the words on the page
 
-const NOT_IN = "button, pre, code, textarea, input, svg, script, style, dialog, .katex, .tl-sample, .tl-token, .tl-tip";
+const NOT_IN = "button, pre, code, textarea, input, svg, script, style, dialog, .katex, .tl-sample, .tl-goes-on, .tl-token, .tl-tip";
 const PIECE = ".tl-card, .block, .tl-why, .tab-nav, [role=tablist]";
 const highlights = "highlights" in CSS ? new Highlight() : null;
 if (highlights) CSS.highlights.set("tl-word", highlights);

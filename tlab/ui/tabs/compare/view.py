@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.demo.shipped_run import demo_run, is_shipped
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run, Side
 from tlab.ui.settings.fields import field_label, format_value, values_of
@@ -68,7 +68,7 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
             "dash": 0 if place is None else place % DASHES,
             "validation": "diverged" if side.divergence else loss,
             "parameters": f"{side.num_parameters:,}" if side.num_parameters else "–",
-            "seconds": duration(side.seconds),
+            "seconds": "" if is_shipped(run) else duration(side.seconds),  # what it took, it took on another machine
         })  # fmt: skip
     return {
         "id": run_id, "name": run_name(run_id, run), "own": run_id != SHIPPED, "pinned": run.pinned, "chosen": chosen,
