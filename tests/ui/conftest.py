@@ -34,7 +34,7 @@ SECONDS = 60_000  # milliseconds that anything may take on a busy machine
 
 def pytest_collection_modifyitems(items):
     """What uses a browser comes last, so that its server and its browser stand beside no other test."""
-    items.sort(key=lambda item: "visit" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
 
 
 @contextlib.contextmanager
