@@ -1,6 +1,6 @@
 """The drawing of the model on the page: alive with the controls, by pointer and by keyboard, at any width."""
 
-from browsing import choose_preset, settle
+from browsing import choose_preset, set_number, settle, unfold
 from support import GRADIO
 
 pytestmark = GRADIO
@@ -68,7 +68,8 @@ def test_the_gradient_stands_beside_a_drawing_only_while_the_run_below_is_of_suc
     live = page.locator("#diagram .tl-d-wide .tl-d-live:visible")
     live.first.wait_for()
     assert live.count() == 2
-    choose_preset(page, "Llama style")
+    unfold(page, "How large it is")
+    set_number(page, "num_layers", 3)
     live.first.wait_for(state="hidden")
 
 

@@ -2,13 +2,14 @@
 
 from browsing import choose_preset, drawn, set_number
 from support import GRADIO
+from tlab.judging import learning_rates
 from tlab.ui.studies import tuning
 
 pytestmark = GRADIO
 
 
 def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_settings_change(visit, monkeypatch):
-    monkeypatch.setattr(tuning, "NUM_RATES", 3)  # a third of the runs shows as much
+    monkeypatch.setattr(learning_rates, "RATES_TO_TRY", 3)  # a third of the runs shows as much
     monkeypatch.setattr(tuning, "NUM_SEEDS_TUNED", 2)
     page = visit()
     choose_preset(page, "Does it need positions?")
