@@ -34,7 +34,7 @@ from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component,
 from tlab.wording import duration
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
-SECONDS_FOR_PACE = 4.0  # measuring it takes one, where nobody else is at work
+SECONDS_FOR_PACE = 20.0  # measuring it takes one, where nobody else is at work
 MAX_SECONDS_BETWEEN_WORDS = 1.0  # while a run waits, when nothing but its time to wait changes
 
 # The button stands above, where a visitor begins; the box for the text is among the settings.
