@@ -35,7 +35,7 @@ from tlab.judging.few_seeds import (
     estimate,
     holm,
     is_flattered,
-    verdict_of,
+    verdict_with_lost,
 )
 
 # ------------------------------------------------------------------------------------------------ balance
@@ -190,7 +190,7 @@ class LevelComparison(NamedTuple):
     @property
     def verdict(self) -> str:
         """One of `VERDICTS`. A lost run is a bad result: it speaks against its level, and against equivalence."""
-        return verdict_of(1.0 if self.is_flattered else self.p_holm, 1.0 if any(self.lost) else self.p_equal_holm)
+        return verdict_with_lost(self.p_holm, self.p_equal_holm, self.estimate.mean, self.lost)
 
 
 def comparisons(table: Table, margin: float = MARGIN) -> list[LevelComparison]:

@@ -276,3 +276,15 @@ def verdict_of(p_different: float, p_equal: float, alpha: float = ALPHA) -> str:
     if p_different <= alpha:
         return BELOW_MARGIN if equal else REAL
     return EQUIVALENT if equal else INCONCLUSIVE
+
+
+def verdict_with_lost(p_different: float, p_equal: float, difference: float, lost: tuple[int, int]) -> str:
+    """`verdict_of`, where runs were lost: that speaks against who lost more, and against equivalence.
+
+    Args:
+        p_different: as `verdict_of` takes it.
+        p_equal: likewise.
+        difference: the first one's mean less the other's.
+        lost: runs of the first and of the other that diverged or failed.
+    """
+    return verdict_of(1.0 if is_flattered(difference, lost) else p_different, 1.0 if any(lost) else p_equal)

@@ -21,7 +21,7 @@ from tlab.judging.few_seeds import (
     estimate,
     holm,
     paired,
-    verdict_of,
+    verdict_with_lost,
 )
 from tlab.judging.learning_rates import LossesByRate, Valley, ended_well, fit_valley, rate_words
 from tlab.wording import several
@@ -40,8 +40,8 @@ class Difference(NamedTuple):
     def verdict(self) -> str:
         """One of `few_seeds.VERDICTS`: who lost more runs is never better, and then nothing is equivalent."""
         a, b = self.lost
-        is_flattered = a > b if self.estimate.mean > 0 else b > a
-        return verdict_of(1.0 if is_flattered else self.p, 1.0 if a != b else self.p_equal)
+        both = min(a, b)
+        return verdict_with_lost(self.p, self.p_equal, self.estimate.mean, (b - both, a - both))
 
 
 class Comparison(NamedTuple):

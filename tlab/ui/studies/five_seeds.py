@@ -21,8 +21,7 @@ from tlab.judging.few_seeds import (
     difference_p,
     equality_p,
     estimate,
-    is_flattered,
-    verdict_of,
+    verdict_with_lost,
 )
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
@@ -109,9 +108,9 @@ def judge(pairs: Sequence[SeedPair]) -> Judgement:
     differences = [pair.difference for pair in pairs if pair.difference is not None]
     difference = estimate(differences)
     lost = sum(pair.a is None for pair in pairs), sum(pair.b is None for pair in pairs)
-    p = 1.0 if is_flattered(difference.mean, (lost[1], lost[0])) else difference_p(differences)
-    p_equal = 1.0 if any(lost) else equality_p(differences)
-    return Judgement(list(pairs), difference, lost, verdict_of(p, p_equal))
+    p, p_equal = difference_p(differences), equality_p(differences)
+    verdict = verdict_with_lost(p, p_equal, difference.mean, (lost[1], lost[0]))
+    return Judgement(list(pairs), difference, lost, verdict)
 
 
 def words_of(judgement: Judgement, labels: Sequence[str]) -> str:
