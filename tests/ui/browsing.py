@@ -3,6 +3,8 @@
 import os
 import time
 
+import playwright.sync_api
+
 from tlab.ui.settings.presets import PRESETS
 
 
@@ -33,7 +35,10 @@ def start(page, steps: int = 100, preset: str = "Tiny and instant") -> None:
 
 
 def wait_for_state(page, *states: str) -> None:
-    page.wait_for_selector(", ".join(f"#run-state .tl-badge.{state}" for state in states))
+    try:
+        page.wait_for_selector(", ".join(f"#run-state .tl-badge.{state}" for state in states))
+    except playwright.sync_api.TimeoutError as error:
+        raise AssertionError(f"waited for {states}, saw {page.inner_text('#run-state')!r} at {page.url}") from error
 
 
 def open_tab(page, name: str) -> None:

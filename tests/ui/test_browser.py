@@ -206,7 +206,9 @@ def test_markup_in_a_visitors_text_stays_text_on_every_tab(visit):
     assert "<" in page.inner_text("#run-sample pre")
     assert page.locator("#run-sample pre *").count() == 0
     open_tab(page, "Attention")
-    page.wait_for_function("document.querySelector('#attention-text textarea').value.includes('<img')")  # it has opened
+    page.wait_for_function(
+        "document.querySelector('#attention-text textarea')?.value.includes('<img')"
+    )  # it has opened
     page.locator("#attention-text textarea").fill("x<img src=x onerror=hacked=1>")  # short: only the end is read
     page.wait_for_function("document.querySelector('.tl-reading').textContent.startsWith('x<img␣src=x')")
     open_tab(page, "Generate")

@@ -82,7 +82,7 @@ def test_the_last_of_many_quick_choices_is_what_stays(visit):
     for _ in range(3):
         page.keyboard.press("ArrowDown")
     assert head(page) == short_head_name(3, 3)  # at once, before any answer
-    page.get_by_text("Head 4 of layer 4").first.wait_for()
+    page.wait_for_selector("#attention-map .tl-plot[aria-label*='head 4 of layer 4']")
     settle(page)
     assert head(page) == short_head_name(3, 3)
     assert "head 4 of layer 4" in page.get_attribute("#attention-map .tl-plot", "aria-label")

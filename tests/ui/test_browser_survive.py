@@ -125,7 +125,7 @@ class Visitor:
         self.page.goto(f"{self.server.url}/?{query}")
         self.page.wait_for_selector("#link-notice [data-link-read]", state="attached")
         steps = dict(pair.split("=") for pair in query.split("&"))["steps"]
-        self.page.wait_for_function("steps => document.querySelector('#field-steps input').value === steps", arg=steps)
+        self.page.wait_for_function("steps => document.querySelector('#field-steps input')?.value === steps", arg=steps)
         self.page.wait_for_function("query => location.search === `?${query}`", arg=query)
 
     def finished_runs(self) -> list[str]:
@@ -185,7 +185,7 @@ def assert_all_is_there(visitor) -> None:
     assert len(visitor.finished) == (visitor.state != "empty")
     page.wait_for_function("address => location.href === address", arg=address)
     seed = "5" if "seed=5" in address else "0"
-    page.wait_for_function("seed => document.querySelector('#field-seed input').value === seed", arg=seed)
+    page.wait_for_function("seed => document.querySelector('#field-seed input')?.value === seed", arg=seed)
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_a_chart_over_the_training_does_not_stay_under_another_model(visit):
     page.locator("#inside-group").get_by_role("radio", name="Gradients", exact=True).check()
     page.locator("#inside-table .tl-title b").get_by_text("Gradient norm by depth", exact=True).wait_for()
     page.click("#inside-follow")
-    page.wait_for_function("document.querySelector('#inside-over-time').innerText.includes('Pre-LN')")
+    page.wait_for_function("document.querySelector('#inside-over-time')?.innerText.includes('Pre-LN')")
     open_tab(page, "Train")
     start(page, steps=50)
     wait_for_state(page, "done")

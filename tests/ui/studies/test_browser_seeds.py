@@ -20,7 +20,7 @@ def test_five_seeds_go_from_a_button_through_a_stop_to_a_verdict(visit):
     rows = page.locator("#seeds tbody tr")
     assert rows.count() == 6
     assert rows.nth(0).locator("td").nth(0).inner_text()[:5] == page.locator("#run-numbers td").nth(1).inner_text()
-    page.wait_for_function("document.querySelector('.tl-of-seeds').innerText.includes('5 seeds')")
+    page.wait_for_function("document.querySelector('.tl-of-seeds')?.innerText.includes('5 seeds')")
     with page.expect_download() as download:
         page.click("#seeds .tl-file")
     assert download.value.suggested_filename == "five-seeds.csv"
