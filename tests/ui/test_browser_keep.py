@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from browsing import choose_preset, drawn, open_tab, set_number, start, unfold, wait_for_state
+from browsing import choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
 from support import EVIL, GRADIO
 
 pytestmark = GRADIO
@@ -161,7 +161,7 @@ def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(vis
     expected = losses(runs)
 
     other = open_link(visit, url, link.partition("?")[2])
-    other.wait_for_function("document.querySelector('#field-seed input').value === '5'")
+    other.wait_for_function("document.querySelector('#field-seed input')?.value === '5'")
     other.click("#start")
     wait_for_state(other, "done")
     assert losses(runs) == expected
@@ -186,7 +186,7 @@ def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):
     page = open_link(visit, url, "steps=7&norm=%3Cimg%20src%3Dx%20onerror%3D%22window.hacked%3D1%22%3E&nrm=1")
     page.get_by_text("Some of this link could not be used").wait_for()
     assert "<img src=x" in page.inner_text("#link-notice")
-    page.wait_for_function("document.querySelector('#field-steps input').value === '7'")
+    page.wait_for_function("document.querySelector('#field-steps input')?.value === '7'")
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
 
 
@@ -205,8 +205,8 @@ def test_a_page_that_lacks_its_links_settings_says_so_and_asks_again(visit, url)
     page.route("**/gradio_api/run/**", refuse_the_first)
     page.goto(f"{url}?steps=123")
     page.get_by_text("The page asks for them again").wait_for()
-    page.wait_for_function("document.querySelector('#field-steps input').value === '123'")
-    page.wait_for_function("document.querySelector('#link-late').hidden")
+    page.wait_for_function("document.querySelector('#field-steps input')?.value === '123'")
+    page.wait_for_function("document.querySelector('#link-late')?.hidden")
     assert refused
 
 
@@ -254,11 +254,11 @@ def test_a_link_to_a_result_opens_with_it_until_it_is_deleted(visit, runs, url):
     other = open_link(visit, url, link.partition("?")[2])
     wait_for_state(other, "done")
     assert other.locator("#run-state [data-run]").get_attribute("data-run") == last_run(runs).id
-    other.wait_for_function("document.querySelector('#field-steps input').value === '50'")
+    other.wait_for_function("document.querySelector('#field-steps input')?.value === '50'")
     runs.delete(last_run(runs))
     late = open_link(visit, url, link.partition("?")[2])
     late.get_by_text("The server no longer has the result of this link").wait_for()
-    late.wait_for_function("document.querySelector('#field-steps input').value === '50'")
+    late.wait_for_function("document.querySelector('#field-steps input')?.value === '50'")
 
 
 def test_the_address_is_always_that_of_the_chosen_settings(visit):
@@ -269,17 +269,33 @@ def test_the_address_is_always_that_of_the_chosen_settings(visit):
     set_number(page, "seed", 5)
     page.wait_for_function("location.search.includes('seed=5')")
     page.reload()
-    page.wait_for_function("document.querySelector('#field-seed input').value === '5'")
+    page.wait_for_function("document.querySelector('#field-seed input')?.value === '5'")
     set_number(page, "seed", 0)
     page.wait_for_function("!location.search.includes('seed')")
     page.reload()
-    page.wait_for_function("document.querySelector('#presets input[value=\"Tiny and instant\"]').checked")
+    page.wait_for_function("document.querySelector('#presets input[value=\"Tiny and instant\"]')?.checked")
     choose_preset(page, "Pre-LN or Post-LN")
     page.wait_for_function("location.search === ''")
     assert page.url == fresh
 
 
 # ------------------------------------------------------------------------------------------------ code and sweeps
+
+
+def test_the_address_never_names_settings_of_which_half_have_arrived(visit, url):
+    query = "hidden_dim=128&num_layers=4&steps=4000&seed=5"
+    page = open_link(visit, url, query)
+    open_tab(page, "Compare")  # a click, which the browser remembers over the loading
+    page.add_init_script(
+        "window.written = []; const put = history.replaceState.bind(history);"
+        "history.replaceState = (...given) => (window.written.push(given[2]), put(...given));"
+    )
+    page.reload()
+    page.wait_for_selector("#link-notice [data-link-read]", state="attached")
+    open_tab(page, "Compare")
+    page.wait_for_function("window.written.length")
+    settle(page)
+    assert {*page.evaluate("window.written")} == {f"/?{query}"}
 
 
 def test_the_code_of_a_choice_is_one_click_away(visit):
@@ -306,7 +322,7 @@ def test_a_cell_of_the_shipped_sweep_shows_its_curve_and_is_trained(visit, runs)
     page.locator("#sweep-table").get_by_text("RMSNorm · ReLU · Post-LN").wait_for()
     page.click("#sweep-train")
     wait_for_state(page, "starting", "running", "done")
-    page.wait_for_function("document.querySelector('#field-steps input').value === '300'")
+    page.wait_for_function("document.querySelector('#field-steps input')?.value === '300'")
     model = last_run(runs).sides[0].model
     assert (model.norm, model.activation, model.residual) == ("rmsnorm", "relu", "post")
 

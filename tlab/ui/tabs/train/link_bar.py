@@ -25,19 +25,21 @@ COPY = """query => {
   return link;
 }"""
 
-# Settings of a link arrive one after the other: until all have, or the visitor does something, the address stays as it
-# was. What the frame of a Space has put there always stays.
+# Settings of a link arrive one after the other: until all have, or the visitor changes something, the address stays as
+# it was. (That a page has been active at all, a browser remembers when it is loaded again.) What the frame of a Space
+# has put there always stays.
 KEEP_IN_STEP = """query => {
   const arrived = document.querySelector("#link-notice [data-link-read]");
   if (!arrived) return;
-  window.tlabInStep ||= arrived.dataset.linkRead === query || navigator.userActivation?.hasBeenActive;
+  window.tlabInStep ||= arrived.dataset.linkRead === query || window.tlabTouched;
   if (!window.tlabInStep) return;
   const kept = [...new URLSearchParams(location.search)].filter(([name]) => /^(__|view$|logs$)/.test(name));
   const all = [query, new URLSearchParams(kept).toString()].filter(Boolean).join("&");
   history.replaceState(history.state, "", location.pathname + (all && `?${all}`) + location.hash);
 }"""
 
-# A page that was asked for with settings has to get them, or say that it lacks them: what answers is marked.
+# A page that was asked for with settings has to get them, or say that it lacks them: what answers is marked. And
+# whether the visitor has touched anything in a tab is known from here on.
 ASK_AGAIN = """() => {
   const asked = [...new URLSearchParams(location.search).keys()].some(name => !/^(__|view$|logs$)/.test(name));
   const late = () => document.getElementById("link-late");
@@ -50,6 +52,8 @@ ASK_AGAIN = """() => {
     setTimeout(look, 3000);
   };
   look();
+  const touched = (event) => (window.tlabTouched ||= Boolean(event.target.closest?.("[role=tabpanel]")));
+  for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, touched, { capture: true, passive: true });
 }"""
 LATE = """<p id="link-late" class="tl-card tl-notice" role="status" hidden>
 The settings of this link have not arrived yet. The page asks for them again.</p>"""
