@@ -104,11 +104,12 @@ def test_the_map_carries_weights_and_the_scores_before_the_mask():
     assert "head 3 of layer 2" in value["alternative"]
 
 
-def test_a_thumbnail_is_the_root_of_a_heads_weights_in_bytes():
+def test_a_thumbnail_is_the_root_of_a_heads_weights_in_sixteen_shades():
     reading = read(Transformer(tiny()), np.arange(6))
     value = heads_value(reading, 1, 0, 0)
-    tiles = decoded(value["tiles"], "u1").reshape(2, 3, 6, 6) / 255
-    np.testing.assert_allclose(tiles**2, reading.weights, atol=0.01)
+    tiles = decoded(value["tiles"], "u1").reshape(2, 3, 6, 6)
+    assert {*np.unique(tiles % 17)} == {0}
+    np.testing.assert_allclose(tiles / 255, np.sqrt(reading.weights), atol=0.5 / 15 + 1e-6)
     assert len(value["captions"]) == len(value["titles"]) == 6
 
 

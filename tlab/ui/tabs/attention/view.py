@@ -29,6 +29,7 @@ MIN_FAVOURITE_SHARE = 0.3  # share of a head's weight from which on a place coun
 MIN_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
 SHOWN_TAIL = 24  # characters of the text that a sample goes on from
 THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that many pixels
+SHADES = 16  # of a tile: what is sent is half as long as with all that a byte can name
 
 
 # ------------------------------------------------------------------------------------------------ heads
@@ -52,9 +53,10 @@ ROLE_WORDS = {
 
 
 def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> dict[str, Any]:
-    """Every head as a small picture, eight bits a tile."""
+    """Every head as a small picture, a byte a tile."""
     small = thumbnail(reading.weights, THUMBNAIL)  # (L, H, side, side)
-    tiles = np.rint(np.sqrt(np.clip(small, 0, 1)) * 255).astype(np.uint8)
+    steps = np.rint(np.sqrt(np.clip(small, 0, 1)) * (SHADES - 1))
+    tiles = (steps * (255 // (SHADES - 1))).astype(np.uint8)
     return {
         "layers": small.shape[0],
         "heads": small.shape[1],
