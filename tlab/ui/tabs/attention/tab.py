@@ -17,6 +17,7 @@ from tlab.ui.inspection.selection import (
     SelectedModel,
     clamp_int,
     find_model,
+    readable_text,
     selected_model,
     serial_of,
     text_for_new_model,
@@ -117,8 +118,8 @@ class AttentionTab(Tab):
         of = selected_model(self.runs, run_id, selection)
         read = given = (text or "")[:MAX_CHARACTERS]
         updates: Updates = {}
-        if not isinstance(shown, Shown):
-            shown = None
+        if not isinstance(shown, Shown):  # a link has led here, perhaps to a head of another model
+            shown, read = None, readable_text(of.checkpoint, given, of.excerpt)
         elif shown.run != of.key:  # a new model, perhaps of another alphabet, whose heads have other tasks
             read = text_for_new_model(of, given, of.excerpt, find_model(self.runs, shown.run).excerpt)
             selection = {**selection, "query": None, "key": None, **self.surest(of, read)}
