@@ -228,6 +228,26 @@ def test_a_visitor_who_does_not_come_back_is_forgotten(idle_runs, forgotten):
     assert forgotten == ["me"]
 
 
+def test_a_visitor_with_something_else_to_lose_is_waited_for_too(idle_runs, forgotten):
+    presence = Presence(idle_runs, forgotten.append, has_trained={"me"}.__contains__)
+    for page in ("me", "other"):
+        presence.came(page)
+        presence.left(page)
+    assert forgotten == ["other"]
+    presence.came("me")  # which ends its timer
+    assert presence.timers == {}
+
+
+def test_of_too_many_pages_that_are_waited_for_the_first_to_leave_is_forgotten(idle_runs, presence, forgotten):
+    a_run(idle_runs, "session")
+    pages = [f"page {number}" for number in range(MAX_AWAITED + 1)]
+    for page in reversed(pages):
+        presence.came(page, "session")
+    for page in pages:
+        presence.left(page)
+    assert forgotten == pages[:1]
+
+
 def test_a_visitor_without_runs_is_forgotten_at_once(presence, forgotten):
     presence.came("me")
     presence.left("me")

@@ -111,7 +111,10 @@ def build(
             tab.end(session)
         runs.end_session(session)
 
-    demo.presence = Presence(runs, forget, seconds_to_forget, end_session)
+    def has_trained(session: str) -> bool:
+        return bool(runs.of_session(session)) or any(tab.keeps(session) for tab in tabs)
+
+    demo.presence = Presence(runs, forget, seconds_to_forget, end_session, has_trained)
     answer_failures(demo)
     refuse_quietly(demo)
     share_queue(demo)

@@ -25,6 +25,7 @@ class Presence:
         forget: called with a page that is gone for good.
         seconds_to_forget: how long a visitor with runs is waited for.
         end_session: called with a session that has no page any more; by default its runs are forgotten.
+        has_trained: whether a session has something to lose; by default whether it has runs.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class Presence:
         forget: Callable[[str], None],
         seconds_to_forget: float = SECONDS_TO_FORGET,
         end_session: Callable[[str], None] | None = None,
+        has_trained: Callable[[str], object] | None = None,
     ) -> None:
         self.runs, self.forget, self.seconds_to_forget = runs, forget, seconds_to_forget
         self.end_session = end_session or runs.end_session
+        self.has_trained = has_trained or runs.of_session
         self.lock = threading.Lock()
         self.open: Counter[str] = Counter()  # connections of each page
-        self.sessions: dict[str, str] = {}  # page -> whose it is, for those that are open or waited for; oldest first
+        self.sessions: dict[str, str] = {}  # page -> whose it is, for those that are open or waited for; these in order
         self.timers: dict[str, list[threading.Timer]] = {}  # of sessions with pages that are waited for
 
     def came(self, page: str, session: str = "") -> None:
@@ -56,9 +59,9 @@ class Presence:
             if self.open[page] > 0:
                 return
             del self.open[page]
-            session = self.sessions[page]
+            session = self.sessions[page] = self.sessions.pop(page)  # the last one to leave is the last to be forgotten
             gone = [page]
-            if self.seconds_to_forget and self.runs.of_session(session):
+            if self.seconds_to_forget and self.has_trained(session):
                 self.wait(session)
                 gone = self.awaited(session)[:-MAX_AWAITED]
         for each in gone:

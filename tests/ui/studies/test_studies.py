@@ -73,6 +73,26 @@ def test_what_a_stopped_study_knows_is_kept_and_the_rest_is_trained_later(studie
     assert all(study.outcomes[trial] is outcome for trial, outcome in kept.items())
 
 
+def test_a_study_that_two_pages_start_is_trained_once(studies):
+    study = seeds_study("s", small_job(steps=100_000), {})
+    studies.start(study, "page one")
+    thread = study.thread
+    studies.start(study, "page two")
+    assert study.thread is thread
+    studies.stop(study)
+
+
+def test_a_study_that_goes_on_at_once_after_its_stop_has_one_supervisor(studies):
+    study = seeds_study("s", small_job(), {})
+    studies.start(study)
+    before = study.thread
+    studies.stop(study)
+    studies.start(study)
+    assert not before.is_alive()
+    wait_for(lambda: not study.active)
+    assert len(study.outcomes) == 10
+
+
 def test_a_run_that_is_started_ends_the_study_of_its_visitor(runs, studies):
     study = seeds_study("s", small_job(steps=100_000), {})
     studies.start(study)

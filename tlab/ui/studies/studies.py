@@ -54,6 +54,10 @@ class Studies:
             ValueError: its settings are not allowed, or cost too much (`TooLargeError`).
             BusyError: too many runs are waiting already.
         """
+        if study.active and study.thread is not None:  # another page of the browser has started it
+            return
+        if study.thread is not None:
+            study.thread.join()  # it puts away the runs of before the stop
         jobs = [study.job_of(trial) for trial in study.missing]
         for trial in study.one_of_each_side:  # no seed and no rate makes a run larger
             self.runs.check(study.job_of(trial))
@@ -72,7 +76,8 @@ class Studies:
             mine.move_to_end((study.kind, experiment_of(study.job)))
             while len(mine) > MAX_STUDIES:
                 mine.popitem(last=False)
-        threading.Thread(target=self.supervise, args=(study,), daemon=True, name="tlab-study").start()
+        study.thread = threading.Thread(target=self.supervise, args=(study,), daemon=True, name="tlab-study")
+        study.thread.start()
 
     def stop(self, study: Study) -> None:
         """End a study; what it knows is kept, and `start` goes on with the rest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -48,6 +49,7 @@ class Study:
         self.session, self.kind, self.job, self.trials = session, kind, job, list(trials)
         self.outcomes: dict[Trial, Ended] = {trial: one for trial, one in (known or {}).items() if trial in trials}
         self.training: dict[Trial, Run] = {}  # those that wait or train now
+        self.thread: threading.Thread | None = None  # that sees it through, or did last
         self.end: str | None = None  # DONE, STOPPED or FAILED; None as long as it goes on
         self.words = ""  # why it ended, for the visitor, where it did not by itself
         self.seconds_expected: float | None = None  # of all trials on all cores; None where the pace is unknown

@@ -65,6 +65,10 @@ class Tab(ABC):
     def build(self, page: Page) -> None:
         """Lay the tab out where the `with` of the caller is, and connect its handlers."""
 
+    def keeps(self, session: str) -> bool:
+        """Whether it has something of a visitor for which the visitor is to be waited."""
+        return False
+
     def leave(self, page: str) -> None:  # noqa: B027, most tabs keep nothing
         """A page has been closed: forget what was kept for it."""
 

@@ -60,8 +60,12 @@ class TrainTab(Tab):
         self.diagram = DiagramPanel(self.controls)
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
-        self.shipped: dict[str, Preset] = {}  # page -> whose run it sees, where that is not the opening's
+        self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
         self.rates = RatesPanel(self.studies, self.controls)
+
+    def keeps(self, session: str) -> bool:
+        """Studies, whose runs are in no history."""
+        return bool(self.studies.by_session.get(session))
 
     def end(self, session: str) -> None:
         """Their studies go with a visitor."""
@@ -229,7 +233,7 @@ class TrainTab(Tab):
             estimate = note_html(self.estimate_words(job))
         except ValueError as error:
             return {self.estimate: note_html(str(error), "tl-warning"), self.other: ""}
-        shown = self.runs.get(run_id) or demo_run(shipped_preset(run_id))
+        shown = self.seeds.run_of(run_id)
         return {
             self.estimate: estimate,
             self.other: "" if same_run(shown.job, job) else note_html(view.other_words(shown)),
@@ -329,16 +333,16 @@ class TrainTab(Tab):
         """All outputs for a run of the history, or for the shipped one of a preset."""
         self.runs.show(visit.page, run)
         self.shipped[visit.page] = preset
-        return self.shipped_frame(visit.session, preset) if run is None else self.frame(run)
+        return self.shipped_frame(visit.session, preset) if run is None else self.frame(run, visit.session)
 
-    def frame(self, run: Run) -> Updates:
-        """All outputs for a run as it is now."""
+    def frame(self, run: Run, session: str) -> Updates:
+        """All outputs for a run as it is now; it may be another visitor's, which a link has opened."""
         return {
-            **self.progress(run),
+            **self.progress(run, session),
             self.model_id: run.id,
             self.samples: view.samples_html(run),
             **self.buttons(run),
-            **self.seeds.shown(run.session, run),
+            **self.seeds.shown(session, run),
         }
 
     def shipped_frame(self, session: str, preset: Preset) -> Updates:
@@ -354,8 +358,8 @@ class TrainTab(Tab):
             **self.buttons(None),
         }
 
-    def progress(self, run: Run) -> Updates:
-        return {self.run_id: run.id, self.state: self.state_of(run), **self.pictures(run, run.session)}
+    def progress(self, run: Run, session: str) -> Updates:
+        return {self.run_id: run.id, self.state: self.state_of(run), **self.pictures(run, session)}
 
     def state_of(self, run: Run) -> str:
         words = view.run_words(run, self.runs.place_in_queue(run), (run.id, 0) in self.runs.store)
@@ -418,7 +422,7 @@ class TrainTab(Tab):
                 await asyncio.sleep(pause)
                 continue
             samples = [side.sample for side in run.sides]
-            frame = self.progress(run)
+            frame = self.progress(run, run.session)
             if shown_state is None:
                 frame[self.model_id] = run.id  # once: meanwhile a visitor may look into another one
             if state != shown_state:

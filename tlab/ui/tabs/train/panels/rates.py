@@ -46,7 +46,8 @@ class RatesPanel:
     def connect(self) -> None:
         outputs: list[Block] = [self.panel, self.card, self.chart, self.stop, self.more, self.close, self.clock]
         settings = self.controls.inputs  # a text of any length among them, so nothing asks for them often
-        self.button.click(self.on_tune, settings, [*outputs, self.is_other], queue=False, **QUIET)
+        # In the queue, as Start: what the controls refuse is refused before anything trains.
+        self.button.click(self.on_tune, settings, [*outputs, self.is_other], concurrency_limit=None, **QUIET)
         self.more.click(self.on_more, self.is_other, outputs, queue=False, **QUIET)
         self.stop.click(self.on_stop, self.is_other, outputs, queue=False, **QUIET)
         self.clock.tick(self.on_look, self.is_other, outputs, queue=False, **QUIET)
@@ -56,12 +57,12 @@ class RatesPanel:
 
     def on_tune(self, request: gr.Request, *values: Any) -> Updates:
         """Train both sides of these settings at several rates; what is known of them already is kept."""
-        session = visit_of(request).session
+        session, page = visit_of(request)
         try:
             asked = tuning_study(session, self.controls.job(values))
             study = self.studies.get(session, RATES, asked.job) or asked
             if (study.missing and not study.active) or study is asked:
-                self.studies.start(study, visit_of(request).page)
+                self.studies.start(study, page)
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
         self.studies.put_first(study)
@@ -69,12 +70,12 @@ class RatesPanel:
 
     def on_more(self, is_other: bool, request: gr.Request) -> Updates:
         """Go on with what was stopped; or, where all is there, with rates beyond the edge."""
-        session = visit_of(request).session
+        session, page = visit_of(request)
         study = self.studies.latest(session, RATES)
         if study is not None:
             try:
                 widen(study)
-                self.studies.start(study, visit_of(request).page)
+                self.studies.start(study, page)
             except (ValueError, BusyError) as error:
                 raise error_toast(error) from None
         return self.shown(session, is_other)
