@@ -11,7 +11,7 @@ from support import GRADIO, SMALL, VERSE
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Archive, Runs
 from tlab.ui.runs.messages import Job
-from tlab.ui.runs.run import DIVERGED, DONE, PAUSED, RUNNING, STOPPED
+from tlab.ui.runs.run import DIVERGED, DONE, PAUSED, RUNNING, STOPPED, WAITING
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.sharing.run_archive import RUNS_VARIABLE, RunArchive, archive_here
 
@@ -134,6 +134,30 @@ def test_a_server_that_ends_keeps_what_trains_as_paused(tmp_path):
     after.archive.recall(ME)
     (again,) = after.history(ME)
     assert again.state == PAUSED and again.step > 3
+
+
+def test_a_run_that_paused_while_it_waited_to_go_on_is_kept_as_it_is(tmp_path):
+    runs = server(tmp_path)
+    paused = trained(runs, small_job()._replace(pause_after=7))
+    first_in_turn = runs.start(OTHER, small_job(steps=100_000))
+    wait_for(lambda: first_in_turn.state == RUNNING)
+    runs.resume(paused)
+    assert paused.state == WAITING
+    runs.close()
+    after = server(tmp_path)
+    after.archive.recall(ME)
+    assert [(run.state, run.step) for run in after.history(ME)] == [(PAUSED, 7)]
+
+
+def test_a_run_that_was_deleted_while_it_trained_and_brought_back_is_kept(tmp_path):
+    runs = server(tmp_path)
+    run = runs.start(ME, small_job(steps=100_000))
+    wait_for(lambda: run.state == RUNNING and run.step > 3)
+    runs.delete(run)
+    wait_for(lambda: not run.active and runs.free_slots == runs.slots)
+    runs.restore(run)
+    assert [path.stem for path in tmp_path.rglob("*.zip")] == [run.id]
+    runs.close()
 
 
 def test_a_paused_run_that_was_stopped_comes_back_as_stopped(tmp_path):

@@ -206,6 +206,12 @@ class Runs:
             self.shown_runs[page] = run
             run.page = page
 
+    def hide(self, run: Run) -> None:
+        """Take a run off the Train tab of every page."""
+        for page, shown in list(self.shown_runs.items()):
+            if shown is run:
+                self.show(page, None)
+
     def add(self, run: Run) -> None:
         """Add a run to the history; the oldest that is not pinned makes room."""
         others = [other for other in self.of_session(run.session) if other.listed]  # a deleted one may come back
@@ -229,13 +235,12 @@ class Runs:
         self.order(run, STOP)
         self.runs.pop(run.id, None)
         self.store.discard(run.id)
-        for page in [page for page, shown in self.shown_runs.items() if shown is run]:
-            self.show(page, None)
+        self.hide(run)
 
     def end_session(self, session: str) -> None:
-        """A visitor has left: end the active run, and drop everything of all of them."""
+        """A visitor has left: end the active run, and drop everything of all; a deletion can no longer be undone."""
         for run in self.of_session(session):
-            self.forget(run)
+            (self.drop if run.deleted else self.forget)(run)
 
     def delete(self, run: Run) -> None:
         """End a run and take it out of the history; the last one can be brought back."""
@@ -245,8 +250,7 @@ class Runs:
                 self.drop(other)
         run.deleted = True
         self.archive.note(run)
-        for page in [page for page, shown in self.shown_runs.items() if shown is run]:
-            self.show(page, None)
+        self.hide(run)
 
     def last_deleted(self, session: str) -> Run | None:
         """What `restore` would bring back."""
@@ -255,7 +259,8 @@ class Runs:
     def restore(self, run: Run) -> None:
         """Bring a run back that was deleted."""
         run.deleted = False
-        self.archive.note(run)
+        if not run.active:  # else it is kept when it ends
+            self.archive.keep(run)
 
     # -------------------------------------------------------------------------------- orders
 
@@ -398,11 +403,14 @@ class Runs:
     def close(self) -> None:
         """End all that trains; where runs outlive the server it pauses, and the next server can resume it."""
         if self.archive.lasts:
+            waited = list(self.waiting)
             for run in list(self.runs.values()):
-                if run.active and run.listed and not run.deleted:
-                    self.pause(run)
+                if run.active:
+                    (self.pause if run.listed and not run.deleted else self.stop)(run)
             with self.condition:
                 self.condition.wait_for(lambda: self.free_slots == self.slots, SECONDS_TO_CLOSE)
+            for run in waited:  # they had no worker whose end could be waited for
+                self.archive_if_ended(run)
         for run in list(self.runs.values()):
             self.forget(run)
         self.spare.end()
@@ -426,9 +434,12 @@ class Runs:
             self.condition.notify_all()  # whose turn it is now may have found another one's before
             if run.order:
                 run.state = STOPPED if run.order == STOP or run.step == 0 else PAUSED
-                return
-            run.state = STARTING
-            self.free_slots -= 1
+            else:
+                run.state = STARTING
+                self.free_slots -= 1
+        if not run.active:
+            self.archive_if_ended(run)  # it may have trained before it waited
+            return
         began, worker = time.monotonic(), None
         try:
             worker = self.spare.take()
