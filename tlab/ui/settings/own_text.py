@@ -13,6 +13,7 @@ from tlab.text.corpora import needs_download, sha256_of, with_plain_lines
 from tlab.text.encodings import decode_text
 from tlab.text.overlap import PASSAGE, overlap
 from tlab.text.tokenizers import utf8
+from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.manager import own_corpus
 from tlab.ui.widgets.markup import macros
 from tlab.wording import several
@@ -106,14 +107,23 @@ def label_of(corpus: str) -> str:
     return CORPORA.entries[corpus].label if corpus in CORPORA else corpus
 
 
-@functools.lru_cache(maxsize=4)
+OWN_FACTS: ByteBudgetCache[tuple[str, str], Facts] = ByteBudgetCache(16)
+"""By digest and tokenizer, each of size 1: so the cache keeps no visitor's text."""
+
+
 def own_facts(text: str, tokenizer: str, context_length: int) -> Facts:
     """Those of a visitor's text.
 
     Raises:
         ValueError: no model can learn from it.
     """
-    return facts_of(own_corpus(text, tokenizer, context_length))
+    corpus = own_corpus(text, tokenizer, context_length)
+    key = corpus.sha256, tokenizer
+    facts = OWN_FACTS.get(key)
+    if facts is None:
+        facts = facts_of(corpus)
+        OWN_FACTS.put(key, facts, 1)
+    return facts
 
 
 @functools.lru_cache(maxsize=16)

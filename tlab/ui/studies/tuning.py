@@ -11,13 +11,14 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from tlab.judging.learning_rates import LossesByRate, Valley, optimum_words, rate_beside, rates_around
 from tlab.judging.two_models import Comparison, compare, comparison_words
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
-from tlab.ui.studies.study import RATES, Study, Trial
+from tlab.ui.studies.study import RATES, Study, Trial, with_rate
 from tlab.wording import several
 
 NUM_SEEDS_TUNED = 3
@@ -63,7 +64,7 @@ def check_tunable(job: Job) -> None:
 
 
 def without_rate(plan: SidePlan) -> tuple[object, object]:
-    return plan.model, dataclasses.replace(plan.training, learning_rate=1.0, min_learning_rate=None)
+    return plan.model, with_rate(plan.training, 1.0)
 
 
 def short_plan(plan: SidePlan) -> SidePlan:
@@ -99,8 +100,19 @@ class Tuned(NamedTuple):
     found: Comparison
 
 
+JUDGED: WeakKeyDictionary[Study, tuple[tuple[int, int], Tuned | None]] = WeakKeyDictionary()
+"""What was found last, and of how many outcomes and trials."""
+
+
 def judge_tuning(study: Study) -> Tuned | None:
-    """Of the seeds that are complete; None before the first one is."""
+    """Of the seeds that are complete; None before the first one is. Found once for each state of a study."""
+    known = len(study.outcomes), len(study.trials)
+    if study not in JUDGED or JUDGED[study][0] != known:
+        JUDGED[study] = known, judge_complete_seeds(study)
+    return JUDGED[study][1]
+
+
+def judge_complete_seeds(study: Study) -> Tuned | None:
     seeds = dict.fromkeys(trial.seed for trial in study.trials)
     ended = study.outcomes.keys()
     complete = [seed for seed in seeds if all(trial in ended for trial in study.trials if trial.seed == seed)]
