@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from tlab.files import replaced
+from tlab.files import PICTURE_KINDS, replaced
 from tlab.training.records import StepRecord
 from tlab.types import Array
 
@@ -35,7 +35,6 @@ LOSS_LABEL = "loss (nats per token)"
 LOG_RATIO = 8.0  # losses that differ by more than this are drawn on a logarithmic axis
 MAX_NAMES_BELOW = 20  # each other, in a legend beside the axes
 DOTS_PER_INCH = 150
-PICTURE_KINDS = ("png", "svg")
 SAME_IDS: Any = {"svg.hashsalt": "tlab"}
 """Settings with which the ids in an SVG are those of its content, instead of random ones."""
 

@@ -22,6 +22,7 @@ RANDOM_LETTERS = 8  # that `tempfile` puts at the end of a name
 SUMS_NAME = "SHA256SUMS"
 """Checksums of files beside it, in the form that `sha256sum --check` reads."""
 READ_AT_ONCE = 1 << 20
+PICTURE_KINDS = ("png", "svg")  # as which every figure is written
 
 
 class DamagedFileError(ValueError):

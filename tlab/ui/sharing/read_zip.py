@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tlab.cost import num_parameters
-from tlab.figures import PICTURE_KINDS
+from tlab.files import PICTURE_KINDS
 from tlab.inside.layers import LayerInsight
 from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
