@@ -109,6 +109,7 @@ if (highlights) {
     waiting = true;
     setTimeout(() => requestIdleCallback(() => ((waiting = false), mark()), { timeout: 1000 }), 400);
   };
-  new MutationObserver(later).observe(document.body, { childList: true, characterData: true, subtree: true });
+  const mayBeMarked = ({ target }) => !(target.nodeType === Node.TEXT_NODE ? target.parentElement : target)?.closest(NOT_IN);
+  new MutationObserver((changes) => changes.some(mayBeMarked) && later()).observe(document.body, { childList: true, characterData: true, subtree: true });
   later();
 }

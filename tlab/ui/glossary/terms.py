@@ -49,7 +49,7 @@ TERMS = (
     Term("context", "The tokens that the model sees at once: as many as the context length.", ("context length",)),
     Term("checkpoint", "All weights of a model at one step of its training."),
     Term("corpus", "The text that a model is trained on.", ("corpora",)),
-    Term("dead unit", "A unit of the MLP that gives almost nothing on any token: it learns no more.", ("dead units",)),
+    Term("dead unit", "A unit of the MLP that gives almost nothing on any token."),
     Term("diverged", "The loss grew without bound or stopped being a number: the training failed.", ("diverges",)),
     Term("embedding", "The table with one learned vector for each token: how text enters the model."),
     Term("entropy", "How spread out a probability distribution is, in nats: 0 where one thing is certain."),
@@ -57,14 +57,14 @@ TERMS = (
     Term(
         "gradient",
         "For each weight, how the loss changes when the weight is changed a little. Training moves against it.",
-        ("gradient norm",),
     ),
+    Term("gradient norm", "The length of the vector of all gradients of a part.", ("Euclidean norm",)),
     Term(
         "head",
         "One of several attentions that work side by side in a layer, each on its own share of the channels.",
         ("attention head",),
     ),
-    Term("hidden dim", "How many numbers the vector of each token has: the width of the residual stream.", ("width",)),
+    Term("hidden dim", "How many numbers the vector of each token has: the width of the residual stream."),
     Term(
         "induction head",
         "A head that finds an earlier place like this one and copies what came after it.",
@@ -108,7 +108,7 @@ TERMS = (
     Term("validation loss", "The loss on text that the model never learns from: whether it has learned to generalize."),
     Term("vocabulary", "All tokens that there are."),
     Term("warm-up", "A learning rate that rises from 0 over the first steps, so that early gradients do no harm."),
-    Term("weight decay", "Shrinks every weight a little at each step."),
+    Term("weight decay", "Shrinks the weights of all matrices a little at each step."),
 )  # fmt: skip
 
 
