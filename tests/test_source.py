@@ -112,7 +112,7 @@ def test_the_core_has_pages_for_the_way_from_tokens_to_an_update():
 def test_a_comparison_holds_both_classes_whole(slot):
     for first, second in itertools.permutations(REGISTRIES[slot].values(), 2):
         old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
-        lines = compare_code(first, second)
+        lines = compare_code(bare_code(first), bare_code(second))
         assert [line.number for line in lines if line.sign != "+"] == list(range(len(old)))
         kept = [new[line.number] if line.sign == "+" else old[line.number] for line in lines if line.sign != "-"]
         assert kept == new
@@ -121,7 +121,7 @@ def test_a_comparison_holds_both_classes_whole(slot):
 def test_pre_and_post_norm_differ_in_where_the_norm_stands():
     first, second = RESIDUALS["pre"], RESIDUALS["post"]
     old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
-    lines = compare_code(first, second)
+    lines = compare_code(bare_code(first), bare_code(second))
     assert [old[line.number].strip() for line in lines if line.sign == "-"] == [
         "class PreNorm(Sequential):", 'norm_places = ("in",)', "final_norm = True", "return x + f(norm(x))"
     ]  # fmt: skip

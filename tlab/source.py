@@ -193,12 +193,12 @@ class DiffLine(NamedTuple):
     """One line of a comparison of two classes."""
 
     sign: Literal[" ", "-", "+"]  # in both, in the first alone, in the second alone
-    number: int  # counted from 0, in `bare_code` of the class that it is taken from: the first, where both have it
+    number: int  # counted from 0, in the code that it is taken from: the first, where both have it
 
 
-def compare_code(first: type, second: type) -> list[DiffLine]:
-    """What has to be changed in the code of one class to make it the other's, with the lines that stay."""
-    old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
+def compare_code(first: str, second: str) -> list[DiffLine]:
+    """What has to be changed in the one code to make it the other, with the lines that stay."""
+    old, new = first.splitlines(), second.splitlines()
     lines: list[DiffLine] = []
     for kind, begin, end, new_begin, new_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":

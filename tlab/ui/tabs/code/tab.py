@@ -127,8 +127,8 @@ def body_html(shown: SourcePage) -> str:
 
 def difference_html(slot: str, key: str, other: str) -> str:
     """The two classes as one text, with what only one of them has marked."""
-    pages = source_page(slot, key), source_page(slot, other)
-    classes = REGISTRIES[slot][key], REGISTRIES[slot][other]
-    old, new = (highlight(bare_code(component)).splitlines() for component in classes)
-    lines = [(line.sign, Markup((new if line.sign == "+" else old)[line.number])) for line in compare_code(*classes)]
-    return markup.difference(*(page.title for page in pages), lines)
+    entries = [REGISTRIES[slot].entries[one] for one in (key, other)]
+    codes = [bare_code(entry.component) for entry in entries]
+    old, new = (highlight(code).splitlines() for code in codes)
+    lines = [(line.sign, Markup((new if line.sign == "+" else old)[line.number])) for line in compare_code(*codes)]
+    return markup.difference(*(entry.label for entry in entries), lines)
