@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Lines(NamedTuple):
-    """Curves over `x`, one for each of the columns `y` and each value of `by`; a panel for each value of `panel`."""
+    """Curves over `x`, one for each of the columns `y` and each value of `by`; heads have a panel for each layer."""
 
     x: str
     y: tuple[str, ...]

@@ -60,7 +60,7 @@ class GradientsProbe(Probe):
 
     looks_at = ("block", "stream", "training")
     picture = Estimates("part", "now", beside="at_start")
-    units: ClassVar[dict[str, str]] = {"at_start": "norm", "now": "norm", "weights": "norm"}
+    units: ClassVar[dict[str, str]] = dict.fromkeys(("at_start", "now", "weights"), "Euclidean norm")
 
     batch_size: int = option(16, low=1, high=1024, help="Sequences in the batch, drawn from the training split.")
     seed: int = option(0, low=0, help="Of the draw of the batch: another one draws other sequences.")

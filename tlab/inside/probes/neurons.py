@@ -97,7 +97,7 @@ class SaysRow(NamedTuple):
 @PROBES.add("says", label="Neuron output logits", formula=r"W_\mathrm{down}[n]\,U", source="Geva et al. 2022")
 @dataclass(frozen=True)
 class SaysProbe(Probe):
-    """The tokens whose logits one hidden unit raises most, and those it lowers most, directly through the head.
+    """The tokens whose logits one hidden unit raises most, and those it lowers most, directly through the unembedding.
 
     For a unit at activation 1, less the mean over all tokens; the scales of the norms on the way count, their sizes,
     which depend on the text, do not. The largest and the smallest are shown.

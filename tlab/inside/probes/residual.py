@@ -1,4 +1,4 @@
-"""Probes of the residual stream: what is in it, who put it there, and what the head would make of it so far."""
+"""Probes of the residual stream: what is in it, who put it there, and what the unembedding would make of it so far."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StreamRow(NamedTuple):
             source="Elhage et al. 2021")  # fmt: skip
 @dataclass(frozen=True)
 class StreamProbe(Probe):
-    """How much of what the head reads comes from each part of the model.
+    """How much of what the unembedding reads comes from each part of the model.
 
     x is the stream and c one of its addends, with the sizes that the norms measured held fast. The share is the
     addend's part along x, as a fraction of x, averaged over the places of the text: so the shares add up to 1.
@@ -166,9 +166,9 @@ def lens_logits(model: Transformer, stream: Array) -> Array:
 class LensProbe(Probe):
     """What the model would predict if it stopped after each block, and where a token becomes the first choice.
 
-    The stream at every depth goes through the final norm and the head, as if it were the last. By default the token
-    that is followed is the one that the model says in the end.
-    Notice: with a tied head the first rows often say the token just read: the embedding is its own unembedding.
+    The stream at every depth goes through the final norm and the unembedding, as if it were the last. By default the
+    token that is followed is the one that the model says in the end.
+    Notice: with tied embeddings the first rows often say the token just read: the embedding is its own unembedding.
     """
 
     looks_at = ("stream", "head")
@@ -213,10 +213,10 @@ class PlaceLensRow(NamedTuple):
 class PlaceLensProbe(Probe):
     """What the model would predict after each block at each place of the text, if it stopped there.
 
-    The stream at every place and depth goes through the final norm and the head, as if it were the last: shown is the
-    likeliest next token with its probability. Depth 0 is what enters the first block.
-    Notice: read a column upwards to see a guess form. With a tied head the first rows often say the token just read:
-    the embedding is its own unembedding.
+    The stream at every place and depth goes through the final norm and the unembedding, as if it were the last: shown
+    is the likeliest next token with its probability. Depth 0 is what enters the first block.
+    Notice: read a column upwards to see a guess form. With tied embeddings the first rows often say the token just
+    read: the embedding is its own unembedding.
     """
 
     looks_at = ("stream", "head")

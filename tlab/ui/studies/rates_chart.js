@@ -29,7 +29,7 @@ const draw = () => {
   context.fillStyle = colour("--tl-axis");
   for (const tick of ticksOf(low, high, logarithmic)) {
     polyline(context, [[left, scale.y(tick)], [right, scale.y(tick)]], colour("--tl-grid"), 1);
-    drawText(context, String(Number(tick.toPrecision(4))), left - 7, scale.y(tick), "right", "middle");
+    drawText(context, tickText(tick), left - 7, scale.y(tick), "right", "middle");
   }
   for (const [rate, words] of value.rates) {
     drawUpright(context, x(rate), height, rate === value.own ? colour("--tl-axis") : colour("--tl-grid"), 1, rate === value.own ? [3, 3] : []);

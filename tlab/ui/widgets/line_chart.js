@@ -121,6 +121,9 @@ logBox.addEventListener("change", () => {
 });
 
 offerFiles(find(".tl-card"), draw, () => fileName(props.value.title), () => [
-  ["line", "step", "value", "lowest", "highest"],
-  ...props.value.lines.flatMap((line) => [...line.points, ...line.dots].map(([x, y], i) => [line.name, x, y, ...(line.band[i] || []).slice(1)])),
+  ["line", "drawn as", "step", "value", "lowest", "highest"],
+  ...props.value.lines.flatMap((line) => [
+    ...line.points.map(([x, y], i) => [line.name, "line", x, y, ...(line.band[i] || []).slice(1)]),
+    ...line.dots.map(([x, y]) => [line.name, "dot", x, y]),
+  ]),
 ]);

@@ -15,7 +15,8 @@ const DASHES = [[], [7, 4], [2, 3]];
 const cellWords = (column, value, row) => {
   const name = props.value.shown[row]?.[column];
   if (name !== undefined) return name;
-  return typeof value === "number" ? shortNumber(value, 3) : value === null ? "–" : String(value);
+  const isCount = Number.isInteger(value) && Math.abs(value) < 1e5; // which is told whole
+  return typeof value === "number" && !isCount ? shortNumber(value, 3) : value === null ? "–" : String(value);
 };
 const axisName = (column) => {
   const { name, unit } = props.value.columns[column];
@@ -46,7 +47,7 @@ const drawUpAxis = (context, scale, left, right) => {
   font(context, 11);
   for (const tick of ticksOf(...scale.limits, scale.limits[0] > 0 && scale.limits[1] / scale.limits[0] > 50)) {
     polyline(context, [[left, scale.at(tick)], [right, scale.at(tick)]], colour(Math.abs(tick) < 1e-12 ? "--tl-axis" : "--tl-grid"), 1);
-    write(context, shortNumber(Number(tick.toPrecision(6)), 6), left - 6, scale.at(tick), "right", "middle");
+    write(context, tickText(tick), left - 6, scale.at(tick), "right", "middle");
   }
 };
 
@@ -102,7 +103,7 @@ const drawLinesPicture = ({ rows, x, x_name: xName, y, low, high, doubling, pane
   const all = rows.flatMap((row) => [...y, low, high].filter((column) => column !== null).map((column) => row[column]));
   const limits = limitsOf(all, { share: columns[y[0]].share });
   const turn = doubling ? (v) => Math.log2(v + 1) : (v) => v;
-  const named = typeof rows[0][x] !== "number" || columns[x].key === "layer";
+  const named = typeof rows[0][x] !== "number";
   const across = (row, i) => (named ? i : row[x]);
   const names = [...new Set(lines)];
   drawPanels([...grouped(rows, (_, i) => panels[i])].map(([title, own]) => ({ title, own })), 280, (context, { own }, area) => {
@@ -155,7 +156,7 @@ const drawHistogram = ({ rows, low, high, bar, curve, panels }) => {
     polyline(context, own.map((i) => [along.at((rows[i][low] + rows[i][high]) / 2), onCurve.at(rows[i][curve])]), lineColour(1), 2, DASHES[0]);
     polyline(context, [[along.at(0), area.top], [along.at(0), area.bottom]], colour("--tl-axis"), 1, [2, 3]);
     const ends = [rows[own[0]][low], 0, rows[own.at(-1)][high]];
-    drawNames(context, ends.map((end) => shortNumber(end)), ends.map(along.at), area.bottom + 5, area.right + 8);
+    drawNames(context, ends.map(tickText), ends.map(along.at), area.bottom + 5, area.right + 8);
   });
   return [`bars: ${axisName(bar)}`, `line: ${axisName(curve)}, from ${shortNumber(bent[0])} to ${shortNumber(bent[1])}`];
 };
@@ -185,7 +186,7 @@ const drawEstimates = ({ rows, name, value, low, high, beside, cut, logarithmic,
     polyline(context, [[scale.at(tick), head - 4], [scale.at(tick), height - foot]], colour(Math.abs(tick) < 1e-12 ? "--tl-axis" : "--tl-grid"), 1);
     for (const [y, baseline] of [[head - 8, "bottom"], [height - foot + 5, "top"]]) {
       font(context, 11);
-      write(context, shortNumber(Number(tick.toPrecision(6)), 6), scale.at(tick), y, "center", baseline);
+      write(context, tickText(tick), scale.at(tick), y, "center", baseline);
     }
   }
   write(context, axisName(value), (left + right) / 2, height - foot + 20, "center", "top");
@@ -273,7 +274,7 @@ const drawPoints = ({ rows, x, y, shorts, columns }) => {
   drawUpAxis(context, upwards, area.left, area.right);
   for (const tick of ticksOf(...along.limits)) {
     polyline(context, [[along.at(tick), area.top], [along.at(tick), area.bottom]], colour(Math.abs(tick) < 1e-12 ? "--tl-axis" : "--tl-grid"), 1);
-    write(context, shortNumber(Number(tick.toPrecision(6)), 6), along.at(tick), area.bottom + 5, "center", "top");
+    write(context, tickText(tick), along.at(tick), area.bottom + 5, "center", "top");
   }
   write(context, `${axisName(x)} →`, (area.left + area.right) / 2, area.bottom + 22, "center", "top");
   const taken = [];
@@ -345,6 +346,7 @@ const pointed = () => {
 const hover = (value) => {
   const mark = pointer.over ? pointed() : null;
   tip.hidden = !mark;
+  box.style.cursor = mark && value.heads[mark.row] ? "pointer" : "";
   if (!mark) return;
   const row = value.rows[mark.row];
   const cells = value.columns.map(({ name, unit, key }, column) => {
@@ -352,7 +354,6 @@ const hover = (value) => {
     const shown = make("b", "", words);
     return make("div", "tl-tip-row", make("span", "", unit && typeof row[column] === "number" ? `${name} (${unit})` : name), shown);
   });
-  box.style.cursor = value.heads[mark.row] ? "pointer" : "";
   if (value.heads[mark.row]) cells.push(make("div", "", "Click for its attention map."));
   tip.replaceChildren(...cells);
   placeTip(tip, box, mark.width ? mark.x + mark.width / 2 : mark.x, Math.max(0, (mark.height ? mark.y + mark.height : mark.y) + 6));
