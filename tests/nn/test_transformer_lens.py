@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the judge needs PyTorch: pip install '.[parity]'")
-pytest.importorskip("transformer_lens", reason="the judge of the probes is not here: pip install transformer-lens")
+pytest.importorskip("transformer_lens", reason="the judge of the probes is not here: pip install '.[parity]'")
 
 import torch
 from transformer_lens.config import TransformerBridgeConfig
