@@ -19,10 +19,10 @@ def styles_of(kinds: Collection[str]) -> str:
 
     Gradio's loader fetches a sheet unless the page has a link to it. A link that is disabled is not followed.
     """
-    sheets = [name for name in sheet_names(kinds) if "url(" not in (Path(BUILD_PATH_LIB) / name).read_text("utf-8")]
-    text = "".join((Path(BUILD_PATH_LIB) / name).read_text("utf-8") for name in sheets)
-    links = "".join(f'<link rel="stylesheet" href="./assets/{name}" disabled>' for name in sheets)
-    return f"{links}<style>{text}</style>"
+    texts = {name: (Path(BUILD_PATH_LIB) / name).read_text("utf-8") for name in sheet_names(kinds)}
+    whole = {name: text for name, text in texts.items() if "url(" not in text}  # what needs no other file
+    links = "".join(f'<link rel="stylesheet" href="./assets/{name}" disabled>' for name in whole)
+    return f"{links}<style>{''.join(whole.values())}</style>"
 
 
 def sheet_names(kinds: Collection[str]) -> list[str]:

@@ -131,23 +131,22 @@ class RunArchive(Archive):
 
     def bring_back_all(self, session: str) -> list[str]:
         damaged = []
-        found = [path for path in self.place_of(session).glob("*.zip") if RUN_ID.fullmatch(path.stem)]
-        for path in sorted(found, key=lambda path: read_note(path).get("begun_at", 0.0)):
+        files = self.place_of(session).glob("*.zip")
+        found = [(path, read_note(path)) for path in files if RUN_ID.fullmatch(path.stem)]
+        for path, about in sorted(found, key=lambda one: one[1].get("begun_at", 0.0)):
             known = self.runs.get(path.stem)
             if known is not None:
                 known.session = session
-                continue
-            about = read_note(path)
-            if about.get("deleted"):
+            elif about.get("deleted"):
                 remove_run(path)
-                continue
-            try:
-                self.bring_back(session, path, about)
-            except ReopenError as error:
-                archive_log.warning("%s is damaged and left out: %s", path, error)
-                damaged.append(str(about.get("name") or path.stem))
-                with contextlib.suppress(OSError):
-                    path.rename(path.with_suffix(".zip.damaged"))
+            else:
+                try:
+                    self.bring_back(session, path, about)
+                except ReopenError as error:
+                    archive_log.warning("%s is damaged and left out: %s", path, error)
+                    damaged.append(str(about.get("name") or path.stem))
+                    with contextlib.suppress(OSError):
+                        path.rename(path.with_suffix(".zip.damaged"))
         return damaged
 
     def bring_back(self, session: str, path: Path, about: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
 const key = find(".tl-lines-key");
-const DASHES = [[], [7, 4], [2, 3]];
 let scale = null;
 const logBox = find(".tl-log");
 const above = find(".tl-lines-above");

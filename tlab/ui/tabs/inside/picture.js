@@ -11,7 +11,6 @@ let marks = []; // what can be pointed at: {x, y, width, height} or a point {x, 
 let strong = null; // the line whose name in the key is pointed at
 
 const lineColour = (i) => colour(`--tl-line-${i % 8}`);
-const DASHES = [[], [7, 4], [2, 3]];
 const cellWords = (column, value, row) => {
   const name = props.value.shown[row]?.[column];
   if (name !== undefined) return name;

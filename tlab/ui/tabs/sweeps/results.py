@@ -15,6 +15,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +98,7 @@ class Results:
             for number, mean in means.items()
         }
 
+    @cached_property
     def far_seeds(self) -> dict[int, list[int]]:
         """By number of the configuration, the seeds that ended far from the others, such as those that are stuck."""
         with_losses = [one for one in self.configurations if len(one.losses)]
@@ -107,6 +109,7 @@ class Results:
             found.setdefault(with_losses[i].number, []).append(seeds[j])
         return found
 
+    @cached_property
     def same_functions(self) -> list[tuple[str, str]]:
         """Pairs of configurations that are one function, by their labels: one not run, and the one it stands for."""
         ran_in = {str(cell): one.label for one in self.configurations for cell in one.cells.cell_id}

@@ -64,12 +64,12 @@ def sweep_words(results: Results) -> str:
 def caveats(results: Results) -> list[str]:
     """What else to know before one reads the map, in sentences: cells that share their runs, and seeds far apart."""
     sentences = []
-    if same := results.same_functions():
+    if same := results.same_functions:
         sentences.append(
             f"{several(len(same), 'cell')} share the runs of another one, as they are the same function: "
             f"{same[0][0]} is {same[0][1]}."
         )
-    if far := results.far_seeds():
+    if far := results.far_seeds:
         names = listed([results.configurations[number].label for number in far][:MAX_NAMED_CELLS])
         more = " and others" if len(far) > MAX_NAMED_CELLS else ""
         sentences.append(
@@ -100,7 +100,7 @@ def grid_value(results: Results, chosen: Sequence[int]) -> dict[str, Any]:
     low, most = pd.Series(means, dtype=float).quantile([0, SCALE_QUANTILE]) if means else (0.0, 0.0)
     high = max(min(max(means, default=0.0), low + SCALE_REACH * (most - low)), low + COLOUR_FLOOR)
     colours = {number: place for place, number in enumerate(chosen)}
-    far = results.far_seeds()
+    far = results.far_seeds
     panels = []
     for levels in itertools.islice(itertools.product(*(levels for _, levels in others)), MAX_PANELS):
         lines = []
