@@ -10,10 +10,10 @@ pytestmark = GRADIO
 PHONE = {"width": 390, "height": 844}
 FINGER = 43.5  # pixels, of which 44 leave half a one for rounding
 
-# What is touched, but for words within a sentence and the parts of the drawing; a box with a label is touched there.
+# What is touched, but for words within a sentence; a box with a label is touched there.
 SMALL = """finger => {
-  const touched = document.querySelectorAll('button, input, select, textarea, summary, [role=radio]');
-  return [...touched].filter((e) => !e.closest('svg, [inert], [aria-hidden=true]') && e.type !== 'file'
+  const touched = document.querySelectorAll('button, input, select, textarea, summary, [role=radio], [data-part]');
+  return [...touched].filter((e) => !e.closest('[inert], [aria-hidden=true]') && e.type !== 'file'
       && e.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
     .map((e) => [e, (e.matches('[type=checkbox], [type=radio]') && e.closest('label') || e).getBoundingClientRect()])
     .filter(([, box]) => box.width > 2 && box.height > 2 && Math.min(box.width, box.height) < finger)

@@ -10,6 +10,7 @@ from tlab.config import options
 from tlab.inside import PROBES
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
+from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS, PreNorm, ResidualTrace
 from tlab.training.config import TrainConfig
 from tlab.ui.diagram.drawing import RIGHTWARDS, UPWARDS, draw_sides
@@ -56,6 +57,28 @@ def test_everything_stands_within_the_picture(measures):
             for box in picture.boxes:
                 assert box.x >= 0 and box.y >= 0
                 assert box.x + box.width <= picture.width and box.y + box.height <= picture.height
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_finger_hits_each_part_of_an_upright_drawing_alone(residual, position):
+    """But for positions within attention, which leave more of it than a finger needs."""
+    finger = UPWARDS.finger
+    found = [box for box in boxes(measures=UPWARDS, residual=residual, position=position) if box.part]
+    attention = next(box for box in found if box.part == "attention")
+    within = [box for box in found if attention.x < box.x < attention.x + attention.width and box.height < 20]
+    assert finger >= 44 and attention.height - sum(box.target(finger).height for box in within) >= finger
+    targets = [(box.name, box.target(finger)) for box in found if box not in within]
+    for i, (name, a) in enumerate(targets):
+        assert min(a.width, a.height) >= finger
+        for other, b in targets[i + 1 :]:
+            apart = (
+                a.x + a.width <= b.x
+                or b.x + b.width <= a.x
+                or a.y + a.height <= b.y + 1e-9
+                or b.y + b.height <= a.y + 1e-9
+            )
+            assert apart, f"{name} and {other}"
 
 
 def test_rotating_positions_act_on_queries_and_keys_within_attention():

@@ -49,10 +49,11 @@ class Measures(NamedTuple):
     lane: float  # from the stream to the middle of the first lane
     next_lane: float  # from there to the middle of the next one
     edge: float  # of the picture
+    finger: float  # least width and height of what can be touched, without what is next to it
 
 
-RIGHTWARDS = Measures(False, 17, 14, (80, 30), 68, 16, 7, 60, 98, 6)
-UPWARDS = Measures(True, 13, 12, (84, 26), 112, 18, 6, 76, 124, 6)
+RIGHTWARDS = Measures(False, 17, 14, (80, 30), 68, 16, 7, 60, 98, 6, 0)
+UPWARDS = Measures(True, 13, 12, (84, 26), 112, 18, 6, 76, 124, 6, 46)  # narrow pages draw it at its size, or nearly
 
 SIZES: dict[str, Size] = {TOKEN_IDS: (70, 34), EMBEDDING: (80, 34), UNEMBEDDING: (88, 34), "add": (22, 22)}
 TRAINING_SIZE: Size = (98, 34)
@@ -76,6 +77,12 @@ class Box(NamedTuple):
     cells: Sequence[PlacedPiece] = ()
     wires: Sequence[str] = ()  # paths within
     sheets: int = 0  # more of the same behind it
+
+    def target(self, finger: float) -> Rectangle:
+        """Where a finger of this size hits it: around a box that is smaller, though never beyond the left edge."""
+        width, height = max(self.width, finger), max(self.height, finger)
+        x, y = self.x - (width - self.width) / 2, self.y - (height - self.height) / 2
+        return Rectangle(max(0.0, x), y, width, height)
 
 
 class Line(NamedTuple):
@@ -102,6 +109,7 @@ class Picture(NamedTuple):
     width: float
     height: float
     upright: bool
+    finger: float  # as in Measures
     boxes: list[Box]  # in the order in which they come along the stream
     lines: list[Line]
     frame: Rectangle  # around the block
@@ -162,7 +170,7 @@ class Drawing:
             boxes.append(box)
             lines += wire
         boxes.sort(key=lambda box: -box.y - box.height if measures.upright else box.x)
-        return Picture(self.side, self.width, self.height, measures.upright, boxes, lines, frame)
+        return Picture(self.side, self.width, self.height, measures.upright, measures.finger, boxes, lines, frame)
 
     # ---------------------------------------------------------------------------------------- places
 
@@ -183,11 +191,12 @@ class Drawing:
         return size[0] if self.measures.upright else size[1]
 
     def length_of(self, column: int) -> float:
-        """That of the longest box in a column; 0 where it is empty."""
-        if column == self.last_column:
-            return self.along(TRAINING_SIZE)
+        """That of the longest box in a column, or what a finger needs between two gaps; 0 where it is empty."""
         places = [place for place, own in enumerate(self.placement.columns) if own == column]
-        return max((self.along(self.size(place)) for place in places), default=0.0)
+        lengths = [self.along(self.size(place)) for place in places]
+        if column == self.last_column:
+            lengths = [self.along(TRAINING_SIZE)]
+        return max(*lengths, self.measures.finger - self.measures.gap) if lengths else 0.0
 
     def middle_of(self, column: int) -> float:
         return self.begins[column] + self.lengths[column] / 2
