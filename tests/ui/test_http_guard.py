@@ -17,9 +17,12 @@ from tlab.ui.page.cache import PageCache
 from tlab.ui.presence import MAX_AWAITED, Presence
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.messages import STOP
 from tlab.ui.runs.run import DONE, PAUSED, WAITING, Run
 from tlab.ui.session_state import LightState
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
+from tlab.ui.studies.five_seeds import seeds_study
+from tlab.ui.studies.studies import Studies
 
 pytestmark = GRADIO
 
@@ -246,6 +249,23 @@ def test_of_too_many_pages_that_are_waited_for_the_first_to_leave_is_forgotten(i
     for page in pages:
         presence.left(page)
     assert forgotten == pages[:1]
+
+
+def test_what_a_visitor_who_has_left_asked_for_last_is_not_trained():
+    runs = Runs(LOCAL, slots=1)
+    studies = Studies(runs)
+    presence = Presence(runs, lambda page: None)
+    job = preset_job(DEMO_PRESET)
+    presence.came("page", "me")
+    presence.left("page")
+    assert runs.start("me", job, "page").order == STOP
+    study = seeds_study("me", job, {})
+    studies.start(study, "page")
+    study.thread.join(60)
+    assert not studies.by_session and not runs.runs
+    presence.came("page", "me")
+    assert runs.start("me", job, "page").id in runs.runs
+    runs.close()
 
 
 def test_a_visitor_without_runs_is_forgotten_at_once(presence, forgotten):

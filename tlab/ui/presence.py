@@ -49,6 +49,7 @@ class Presence:
         with self.lock:
             self.open[page] += 1
             self.sessions[page] = session or page
+            self.runs.mark_gone(self.sessions[page], False)
             if not self.awaited(self.sessions[page]):
                 self.cancel(self.sessions[page])
 
@@ -108,6 +109,8 @@ class Presence:
                 return
             session = self.sessions.pop(page, page)
             is_last = session not in self.sessions.values()
+            if is_last:
+                self.runs.mark_gone(session, True)
         if is_last:
             self.end_session(session)
         self.runs.show(page, None)

@@ -45,6 +45,7 @@ from tlab.wording import several
 GUESSED_VOCABULARY = 256  # for a corpus that only the worker reads; it checks again with the real size
 MAX_RUNS = 500  # in all sessions; each has two curves of 300 points and two times 100 insights
 MAX_HISTORY = 12  # runs of one session
+MAX_GONE = 1000  # sessions of which it is known that they have left
 STEPS_TO_LEARN_FROM = 20  # fewer say little about the speed of the machine
 SECONDS_OF_TURN = 60.0  # that a run trains on while others wait; then it pauses by itself, and waits as they do
 SECONDS_TO_CLOSE = 5.0  # that what trains has to pause in when the server ends
@@ -101,6 +102,7 @@ class Runs:
         self.waiting: deque[Run] = deque()
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
         self.shown_runs: dict[str, Run] = {}  # page -> the run on its Train tab
+        self.gone: OrderedDict[str, None] = OrderedDict()  # sessions that have left lately, in this order
         self.archive = Archive()
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
@@ -127,6 +129,8 @@ class Runs:
         self.add(run)
         self.show(run.page, run)
         self.enqueue(run)
+        if session in self.gone:  # the page was closed while its last order waited
+            self.end_session(session)
         return run
 
     def start_unlisted(self, run: Run) -> None:
@@ -236,6 +240,14 @@ class Runs:
         self.runs.pop(run.id, None)
         self.store.discard(run.id)
         self.hide(run)
+
+    def mark_gone(self, session: str, gone: bool) -> None:
+        """Note that a visitor has left, or is here again."""
+        self.gone.pop(session, None)
+        if gone:
+            self.gone[session] = None
+        while len(self.gone) > MAX_GONE:
+            self.gone.popitem(last=False)
 
     def end_session(self, session: str) -> None:
         """A visitor has left: end the active run, and drop everything of all; a deletion can no longer be undone."""

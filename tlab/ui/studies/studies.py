@@ -78,6 +78,8 @@ class Studies:
                 mine.popitem(last=False)
         study.thread = threading.Thread(target=self.supervise, args=(study,), daemon=True, name="tlab-study")
         study.thread.start()
+        if study.session in self.runs.gone:  # the page was closed while its last order waited
+            self.forget(study.session)
 
     def stop(self, study: Study) -> None:
         """End a study; what it knows is kept, and `start` goes on with the rest."""
