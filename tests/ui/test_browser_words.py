@@ -131,9 +131,9 @@ PLACE = """([within, word]) => {
 
 def test_the_words_of_the_verdict_have_tips(visit):
     page = visit()
-    page.wait_for_function(f"({MARKED})('#run-numbers').length > 4")
-    assert {"validation loss", "nats", "Pre-LN", "Post-LN", "seed"} <= set(page.evaluate(MARKED, "#run-numbers"))
-    page.mouse.move(*page.evaluate(PLACE, ["#run-numbers", "nats"]))
+    page.wait_for_function(f"({MARKED})('#verdict').length > 4")
+    assert {"validation loss", "nats", "Pre-LN", "Post-LN", "seed"} <= set(page.evaluate(MARKED, "#verdict"))
+    page.mouse.move(*page.evaluate(PLACE, ["#verdict", "nats"]))
     page.locator(".tl-word-tip").get_by_text("natural logarithms").wait_for()
     page.keyboard.press("Escape")
     page.locator(".tl-word-tip").wait_for(state="hidden")

@@ -97,6 +97,8 @@ class TrainTab(Tab):
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
                 self.rates.build()
+                # Above the chart: what a stranger reads first.
+                self.verdict = gr.HTML(view.verdict_html(demo), elem_id="verdict", apply_default_css=False)
                 self.chart = js_component(
                     "tabs/train/loss_chart", view.chart_value(demo), "loss-chart", "axes", "pictures/offer"
                 )
@@ -112,7 +114,7 @@ class TrainTab(Tab):
                     context=charts,
                 )
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
-        pictures: list[Block] = [self.state, self.chart, self.numbers, self.why, self.samples]
+        pictures: list[Block] = [self.state, self.verdict, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
         self.outputs = [self.run_id, self.model_id, *pictures, *buttons, self.rates.button, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
@@ -368,6 +370,7 @@ class TrainTab(Tab):
     def pictures(self, run: Run, session: str) -> Updates:
         return {
             self.chart: self.chart_of(session, run),
+            self.verdict: view.verdict_html(run),
             self.numbers: view.numbers_html(run),
             self.why: view.why_value(run),
         }

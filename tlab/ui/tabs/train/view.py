@@ -16,6 +16,7 @@ from tlab.ui.runs.loss_curve import AVERAGE_OVER, STEEP
 from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
+from tlab.ui.widgets.component import words_html
 from tlab.ui.widgets.markup import macros
 from tlab.wording import duration, part_name
 
@@ -192,7 +193,13 @@ def numbers_html(run: Run) -> str:
                 cells.append(measured(b - a, f"+{written}"))
         rows.append((name, cells))
     notes = [shared_words(run), easier_part(run)]
-    return markup.numbers(run, rows, verdict(run), " ".join(filter(None, notes)))
+    return markup.numbers(run, rows, " ".join(filter(None, notes)))
+
+
+def verdict_html(run: Run) -> str:
+    """What came of it, in a sentence; nothing as long as there is nothing to say."""
+    words = verdict(run)
+    return words_html(words) if words else ""
 
 
 def measured(value: float, written: str) -> str:
