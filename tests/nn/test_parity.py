@@ -4,8 +4,6 @@ Every parameter is drawn from N(0, 0.3), scales, shifts and biases too: at 1 and
 use of them would not show.
 """
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip in
 from torch import tensor
 
 from judge import alibi_slopes, cannot_judge, logits, loss_and_gradients
+from support import SWITCHES, combinations
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
@@ -21,8 +20,7 @@ from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS, Alibi
 from tlab.nn.residuals import RESIDUALS
 
-COMBINATIONS = list(itertools.product(NORMS, ACTIVATIONS, RESIDUALS, POSITIONS))
-SWITCHES = ["norm", "activation", "residual", "position"]
+COMBINATIONS = combinations(tuple(NORMS), tuple(ACTIVATIONS), tuple(RESIDUALS), tuple(POSITIONS))
 SMALL = {"vocab_size": 11, "context_length": 9, "hidden_dim": 12, "num_layers": 2, "num_heads": 2, "mlp_ratio": 2}
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}  # of the largest entry of each gradient
 
