@@ -42,6 +42,9 @@ ACTIVATIONS = {
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "swish": F.silu,
     "swiglu": lambda x, gate: F.silu(gate) * x,  # Shazeer 2020
+    "geglu": lambda x, gate: F.gelu(gate, approximate="tanh") * x,  # likewise
+    "reglu": lambda x, gate: F.relu(gate) * x,  # likewise
+    "relu2": lambda x: F.relu(x).square(),  # So et al. 2021
 }
 
 # f is the sublayer; norm and norm_out are the two norms that a layout may use.

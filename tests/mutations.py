@@ -29,6 +29,8 @@ MUTATIONS = [
     ("nn/activations.py", "dx = dy * activated_gate", "dx = dy * gate"),
     ("nn/activations.py", "        dgate *= x\n", ""),
     ("nn/activations.py", "        u *= self.CUBIC", "        u *= 2 * self.CUBIC"),
+    ("nn/activations.py", "        dx *= 2\n", ""),
+    ("nn/activations.py", "dactivated_gate = dy * cache.x", "dactivated_gate = dy"),
     # norms
     ("nn/norms.py", "        dx -= along_ones\n", ""),
     ("nn/norms.py", "        dx -= along_ones\n        dx -= normalized * along_normalized\n", "        dx -= along_ones\n"),

@@ -9,7 +9,7 @@ import pytest
 from support import all_combinations, tiny
 from tlab import ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.checks import check_meaning, random_model
-from tlab.nn.activations import ACTIVATIONS, Gelu, Relu, SwiGlu, Swish
+from tlab.nn.activations import ACTIVATIONS, GeGlu, Gelu, ReGlu, Relu, ReluSquared, SwiGlu, Swish
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy, softmax
 from tlab.nn.norms import NORMS, LayerNorm, NoNorm, RmsNorm
@@ -118,6 +118,7 @@ def test_no_norm_changes_nothing_and_has_no_parameters(rng):
         (Relu, {-2.0: 0.0, 0.0: 0.0, 1.5: 1.5}),
         (Gelu, {-1.0: -0.158808, 0.0: 0.0, 1.0: 0.841192, 3.0: 2.996363}),  # of the tanh form
         (Swish, {-1.0: -0.268941, 0.0: 0.0, 1.0: 0.731059}),
+        (ReluSquared, {-2.0: 0.0, 0.0: 0.0, 0.5: 0.25, 3.0: 9.0}),
     ],
 )
 def test_activations_have_their_known_values(activation, expected):
@@ -125,9 +126,22 @@ def test_activations_have_their_known_values(activation, expected):
     assert y == pytest.approx(list(expected.values()), abs=1e-6)
 
 
-def test_swiglu_is_the_swish_of_the_gate_times_the_other_input(rng):
+@pytest.mark.parametrize(("gated", "plain"), [(SwiGlu, Swish), (GeGlu, Gelu), (ReGlu, Relu)])
+def test_a_gated_unit_is_its_activation_of_the_gate_times_the_other_input(gated, plain, rng):
     x, gate = rng.standard_normal((2, 5)), rng.standard_normal((2, 5))
-    assert SwiGlu().forward(x, gate)[0] == pytest.approx(Swish().forward(gate)[0] * x)
+    assert gated().forward(x, gate)[0] == pytest.approx(plain().forward(gate)[0] * x)
+
+
+def test_a_closed_gate_of_reglu_leaves_both_projections_without_a_gradient(rng):
+    x, gate = rng.standard_normal((2, 5)), -rng.random((2, 5))
+    y, cache = ReGlu().forward(x, gate)
+    assert not np.any([y, *ReGlu().backward(x, cache)])
+
+
+@pytest.mark.parametrize(("gated", "deepest"), [(GeGlu, -0.17), (SwiGlu, -0.28)])
+def test_a_negative_gate_lets_as_much_pass_as_its_page_says(gated, deepest):
+    gate = np.linspace(-6, 0, 10_001)
+    assert gated().forward(np.ones_like(gate), gate)[0].min() == pytest.approx(deepest, abs=0.005)
 
 
 @pytest.mark.parametrize("key", ACTIVATIONS)
@@ -141,10 +155,11 @@ def test_activations_stay_finite_for_huge_inputs(key):
 
 @pytest.mark.parametrize("hidden_dim", [16, 32, 64, 128, 512])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_gated_model_has_the_parameters_of_one_without_gate_within_1_percent(hidden_dim, bias):
+@pytest.mark.parametrize("activation", [key for key, activation in ACTIVATIONS.items() if activation.gated])
+def test_a_gated_model_has_the_parameters_of_one_without_gate_within_1_percent(activation, hidden_dim, bias):
     config = ModelConfig(65, hidden_dim=hidden_dim, bias=bias, num_layers=2)
     gelu = Transformer(dataclasses.replace(config, activation="gelu")).num_parameters
-    gated = Transformer(dataclasses.replace(config, activation="swiglu")).num_parameters
+    gated = Transformer(dataclasses.replace(config, activation=activation)).num_parameters
     assert gated == pytest.approx(gelu, rel=0.01)
 
 

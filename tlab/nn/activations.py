@@ -188,3 +188,89 @@ class SwiGlu(Activation):
         dgate *= x
         dgate *= dy
         return dx, dgate
+
+
+@ACTIVATIONS.add("relu2", label="ReLU squared", formula=r"\max(0,\ x)^2", source="So et al. 2021 (Primer)")
+class ReluSquared(Activation):
+    """Passes what is positive, squared, and silences the rest.
+
+    Notice: its slope is not 1 but grows with the input, and starts from 0: there is no kink. So a unit that is large
+    for a token also learns most from it, and one that is just above zero next to nothing.
+    """
+
+    @staticmethod
+    def reference(x: Array) -> Array:
+        return np.where(x > 0, x * x, 0)
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        positive = np.maximum(x, 0)
+        return positive * positive, positive
+
+    def backward(self, dy: Array, positive: Array) -> Array:
+        dx = dy * positive
+        dx *= 2
+        return dx
+
+
+class GatedCache(NamedTuple):
+    """What an activation of the gate keeps of a forward pass."""
+
+    x: Array
+    activated_gate: Array  # what x was multiplied with, of its shape
+    gate: Any  # the cache of the gate's own activation
+
+
+class GatedLinearUnit(Activation):
+    """The product of one projection and an activation of another; which one is all that a subclass says."""
+
+    gated = True
+
+    gate_activation: ClassVar[Activation]
+
+    def forward(self, x: Array, gate: Array) -> tuple[Array, GatedCache]:
+        activated_gate, gate_cache = self.gate_activation.forward(gate)
+        return x * activated_gate, GatedCache(x, activated_gate, gate_cache)
+
+    def backward(self, dy: Array, cache: GatedCache) -> tuple[Array, Array]:
+        dactivated_gate = dy * cache.x
+        return dy * cache.activated_gate, self.gate_activation.backward(dactivated_gate, cache.gate)
+
+
+@ACTIVATIONS.add(
+    "geglu",
+    label="GEGLU",
+    formula=r"\mathrm{gelu}(x W_\mathrm{gate}) \odot (x W_\mathrm{up})",
+    source="Shazeer 2020",
+)
+class GeGlu(GatedLinearUnit):
+    """Multiplies one projection of the token by the GELU of another, which acts as a gate.
+
+    Notice: SwiGLU with a sharper bend: a negative gate turns the sign of what it lets pass, of 0.17 of it at most,
+    where SwiGLU's lets 0.28 pass.
+    """
+
+    gate_activation = Gelu()
+
+    @staticmethod
+    def reference(x: Array, gate: Array) -> Array:
+        return x * Gelu.reference(gate)
+
+
+@ACTIVATIONS.add(
+    "reglu",
+    label="ReGLU",
+    formula=r"\max(0,\ x W_\mathrm{gate}) \odot (x W_\mathrm{up})",
+    source="Shazeer 2020",
+)
+class ReGlu(GatedLinearUnit):
+    """Multiplies one projection of the token by the positive part of another, which acts as a gate.
+
+    Notice: no curve but the gate's kink. While the gate is negative the unit is silent, and neither of its two
+    projections gets any gradient from that token.
+    """
+
+    gate_activation = Relu()
+
+    @staticmethod
+    def reference(x: Array, gate: Array) -> Array:
+        return x * Relu.reference(gate)
