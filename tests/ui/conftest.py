@@ -113,7 +113,7 @@ def visit(browser, url, runs):
     yield open_page
     for context in contexts:
         context.close()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while runs.runs:  # the server forgets them, and the next test finds no run of theirs
         assert time.monotonic() < until, "a run outlives its visitor"
         time.sleep(0.01)

@@ -41,7 +41,7 @@ if __name__ == "__main__":
 """
 FINISHED = "context_length=32&hidden_dim=16&num_layers=1&num_heads=2&steps=20&validation_every=10"
 LONG = "hidden_dim=128&num_layers=4&steps=4000&seed=5"
-SECONDS = 60_000  # milliseconds that anything may take on a busy machine
+SECONDS = 120_000  # milliseconds that anything may take on a busy machine
 BADGES = {"empty": "shipped", "running": "running", "paused": "paused", "done": "done", "failed": "failed"}
 
 

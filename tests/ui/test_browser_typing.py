@@ -39,7 +39,7 @@ def quiet_page(visit):
     failed = []
     page.on("response", lambda answer: answer.status >= 400 and failed.append((answer.status, answer.url)))
     yield page
-    settle(page, seconds=60)  # each of many events has its answer
+    settle(page)  # each of many events has its answer
     assert failed == [] and page.complaints == []
 
 

@@ -59,7 +59,7 @@ def test_a_chart_that_comes_late_is_not_drawn_under_another_probe(visit):
     page.locator("#inside-table .tl-title b").get_by_text("Ablation effect").wait_for()
     page.click("#inside-follow")
     page.locator("#inside-group").get_by_role("radio", name="Gradients", exact=True).check()
-    settle(page, seconds=30)
+    settle(page)
     assert page.inner_text("#inside-over-time .tl-title b") == "Gradient norm by depth, over the training"
 
 
