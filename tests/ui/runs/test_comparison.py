@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.seed_noise import loss_gap, pair_gaps, seed_gaps
 from support import SMALL
 from tlab.inside.layers import LayerInsight
 from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.comparison import (
     LASTING,
+    MEASURED_PAIRS,
     QUANTITIES,
     SEED_GAP,
+    STEADY_GAP,
     distance,
     first_lasting,
     first_parting,
@@ -199,6 +202,28 @@ def pairs_of_seeds():
 def test_of_two_runs_that_differ_in_their_seed_alone_a_winner_is_named_in_one_of_twenty_at_most():
     named = ["names no winner" not in verdict(run) for _, run in pairs_of_seeds()]
     assert len(named) >= 200 and sum(named) <= 0.05 * len(named)
+
+
+def test_one_run_of_each_names_no_winner_whatever_the_losses_are():
+    for losses in ((2.0, 2.0), (2.0, 2.5), (2.0, 9.0), (9.0, 2.0)):
+        assert "One run of each names no winner" in verdict(validated(made(), *losses))
+
+
+def test_what_is_said_of_another_seed_is_what_the_measured_runs_have():
+    """In the steadiest and the noisiest model; and inside, all pairs keep within the gaps, which are no wider."""
+    largest = [loss_gap(group) for group in SEED_RUNS.values()]
+    assert pytest.approx((min(largest), max(largest)), abs=0.01) == (STEADY_GAP, SEED_GAP) and max(largest) <= SEED_GAP
+    pairs = [pair_gaps(*pair) for group in SEED_RUNS.values() for pair in itertools.combinations(group, 2)]
+    assert len(pairs) == MEASURED_PAIRS
+    for quantity, measured in seed_gaps(pairs).items():
+        for gap, size in zip(QUANTITIES[quantity].seed_gaps, measured, strict=True):
+            assert size <= gap <= size * 1.05 + 0.01, quantity
+
+
+@pytest.mark.parametrize("name", SEED_RUNS)
+def test_of_each_model_two_seeds_part_inside_in_one_pair_of_twenty_at_most(name):
+    parted = [bool(partings(*run.sides)) for of, run in pairs_of_seeds() if of == name]
+    assert len(parted) == 28 and sum(parted) <= 0.05 * len(parted)
 
 
 def test_two_runs_that_differ_in_their_seed_alone_part_inside_in_one_of_twenty_at_most():
