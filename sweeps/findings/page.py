@@ -22,6 +22,7 @@ from sweeps.findings.verdicts import (
     Judged,
     SeedResults,
     finite_values,
+    judge_checks,
     verdict_of_claim,
     verdicts_of_parts,
 )
@@ -29,6 +30,7 @@ from sweeps.results.labels import verdict_name
 from tlab.figures import save_figure
 from tlab.files import write_atomically
 from tlab.judging.few_seeds import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
+from tlab.judging.few_seeds import INCONCLUSIVE as UNDECIDED
 from tlab.wording import duration
 
 SIGNS = {REPRODUCED: "✔", PARTLY_REPRODUCED: "◐", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?", NOT_GRADED: "–"}
@@ -45,7 +47,7 @@ class Finding:
 
     @cached_property
     def judged(self) -> list[Judged]:
-        return [check.judge(self.seeds) for check in self.claim.checks]
+        return judge_checks(self.claim.checks, self.seeds)
 
     @property
     def verdict(self) -> str:
@@ -155,8 +157,26 @@ def answers(findings: Mapping[str, Finding]) -> Iterator[tuple[Question, Estimat
     """Each open question with its number, how many seeds diverged, of how many, and what the tests allow to say."""
     asked = [question for question in QUESTIONS if question.claim.key in findings]
     numbers = [finite_values(map(question.number, findings[question.claim.key].seeds)) for question in asked]
-    adjusted = holm([difference_p(values) for values in numbers])
-    for question, values, p in zip(asked, numbers, adjusted, strict=True):
-        num_seeds = len(findings[question.claim.key].seeds)
-        result = verdict_name(verdict_of(p, equality_p(values, question.margin)))
-        yield question, estimate(values), num_seeds - len(values), num_seeds, result
+    seeds = [len(findings[question.claim.key].seeds) for question in asked]
+    verdicts = verdicts_of_questions(numbers, seeds, [question.margin for question in asked])
+    for question, values, num_seeds, result in zip(asked, numbers, seeds, verdicts, strict=True):
+        yield question, estimate(values), num_seeds - len(values), num_seeds, verdict_name(result)
+
+
+def verdicts_of_questions(
+    numbers: Sequence[Sequence[float]], seeds: Sequence[int], margins: Sequence[float]
+) -> list[str]:
+    """What the numbers of all questions allow to say, Holm's method over all; nothing where a seed has no number.
+
+    Args:
+        numbers: of each question, those of the seeds that have one.
+        seeds: how many there are.
+        margins: differences too small to matter.
+    """
+    complete = [len(values) == count for values, count in zip(numbers, seeds, strict=True)]
+    different = holm([difference_p(values) for values in numbers])
+    equal = holm([equality_p(values, margin) for values, margin in zip(numbers, margins, strict=True)])
+    return [
+        verdict_of(p, p_equal) if has_all else UNDECIDED
+        for p, p_equal, has_all in zip(different, equal, complete, strict=True)
+    ]

@@ -5,6 +5,15 @@ the rules below. Only when all checks hold is the claim reproduced; one that fai
 the seeds leave both open, the verdict is "inconclusive", which is reported like any other. A claim that says several
 things has a verdict for each of these parts, and is partly reproduced where they differ.
 
+**Chance.** Each rule gives two p-values, one for the statement that the check holds and one for the statement that it
+fails. Those of all checks of a claim are adjusted by Holm's method, the ones for holding and the ones for failing each
+(`judge_checks`). So in at most 5 % of findings any check, any part, or the claim itself is said to hold although it
+does not, and in at most 5 % to fail although it holds: a claim of seven checks that all are just true would otherwise
+be refuted in one case of six. `python -m benchmarks.null_findings` counts it.
+
+**Lost seeds.** A seed that has no number, because a run diverged, leaves a check open. Nobody knows on which side of
+the bounds it would have been, and those that are left may be on their side for that alone.
+
 No rule judges the mean alone: near a bound, which seeds were run would decide.
 """
 
@@ -16,11 +25,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from scipy.optimize import root_scalar
 from scipy.stats import nct
 from scipy.stats import t as student
 
-from tlab.judging.few_seeds import ALPHA, CONFIDENCE, Estimate, difference_p, equality_p, estimate, holm
+from tlab.judging.few_seeds import (
+    ALPHA,
+    CONFIDENCE,
+    Estimate,
+    above_p,
+    difference_p,
+    estimate,
+    holm,
+    is_flattered,
+)
+from tlab.types import Array
 
 REPRODUCED, PARTLY_REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_GRADED = (
     "reproduced",
@@ -50,32 +70,35 @@ class Rule(NamedTuple):
     """How the numbers of all seeds are compared with two bounds."""
 
     words: str  # what has to lie between the bounds
-    confidence: float  # of the interval that is shown and, by most rules, judged
-    holds: Callable[[Sequence[float], Estimate, float, float], bool]
-    fails: Callable[[Sequence[float], Estimate, float, float], bool]
+    confidence: float  # of the interval that is shown; of one check alone, it is what is judged
+    holds: Callable[[Array, float, float], float]  # values, low, high -> p-value of the claim that it holds
+    fails: Callable[[Array, float, float], float]  # likewise, that it fails
 
 
-def interval_is_outside(_: Sequence[float], found: Estimate, low: float, high: float) -> bool:
-    return found.high < low or found.low > high
+def between_p(values: Array, low: float, high: float) -> float:
+    """P-value of the claim that the true mean lies between the bounds: each by a one-sided test."""
+    return max(above_p(values, low), above_p(-values, -high))
+
+
+def outside_p(values: Array, low: float, high: float) -> float:
+    """P-value of the claim that the true mean lies beyond one of them."""
+    return min(1.0, 2 * min(above_p(values, high), above_p(-values, -low)))
 
 
 INTERVAL = Rule(
     "the whole 95 % interval",
     CONFIDENCE,
-    holds=lambda _, found, low, high: low <= found.low and found.high <= high,
-    fails=interval_is_outside,
+    holds=lambda values, low, high: min(1.0, 2 * between_p(values, low, high)),
+    fails=outside_p,
 )
 EVERY_SEED = Rule(  # for numbers without noise: of three seeds at the bound, all lie within in one case of eight
     "every seed",
     CONFIDENCE,
-    holds=lambda values, _, low, high: all(low <= value <= high for value in values),
-    fails=lambda values, _, low, high: not any(low <= value <= high for value in values),
+    holds=lambda values, low, high: 0.0 if np.all((low <= values) & (values <= high)) else 1.0,
+    fails=lambda values, low, high: 1.0 if np.any((low <= values) & (values <= high)) else 0.0,
 )
 EQUIVALENCE = Rule(
-    "the whole 90 % interval (two one-sided tests at 5 %)",
-    EQUIVALENCE_CONFIDENCE,
-    holds=lambda values, _, low, high: equality_p(values, high) <= ALPHA,
-    fails=interval_is_outside,
+    "the whole 90 % interval (two one-sided tests at 5 %)", EQUIVALENCE_CONFIDENCE, holds=between_p, fails=outside_p
 )
 
 
@@ -95,6 +118,12 @@ class Judged(NamedTuple):
     part: str = ""
     moved: str = ""
     details: tuple[str, ...] = ()  # further remarks, one sentence each
+    p_holds: float = math.nan  # p-value of the claim that the check holds; nan for what is no test
+    p_fails: float = math.nan
+
+    @property
+    def is_graded(self) -> bool:
+        return self.verdict != NOT_GRADED
 
 
 @dataclass(frozen=True)
@@ -118,13 +147,36 @@ class Check:
         values = finite_values(map(self.number, seeds))
         missing = len(seeds) - len(values)
         found = estimate(values, confidence=self.rule.confidence)
-        verdict = INCONCLUSIVE
-        if len(values) >= 2:  # one seed says nothing about noise
-            if self.rule.fails(values, found, self.low, self.high):
-                verdict = NOT_REPRODUCED
-            elif not missing and self.rule.holds(values, found, self.low, self.high):
-                verdict = REPRODUCED
-        return Judged(self.what, self.unit, self.criterion, values, missing, found, verdict, self.part, self.moved)
+        p_holds, p_fails = 1.0, 1.0
+        if not missing and len(values) >= 2:  # one seed says nothing about noise
+            p_holds, p_fails = (
+                test(np.array(values), self.low, self.high) for test in (self.rule.holds, self.rule.fails)
+            )
+        return Judged(
+            *(self.what, self.unit, self.criterion, values, missing, found, verdict_of_check(p_holds, p_fails)),
+            *(self.part, self.moved),
+            p_holds=p_holds,
+            p_fails=p_fails,
+        )
+
+
+def verdict_of_check(p_holds: float, p_fails: float) -> str:
+    """What the p-values of the claims that it holds, and that it fails, allow to say."""
+    if p_fails <= ALPHA:
+        return NOT_REPRODUCED
+    return REPRODUCED if p_holds <= ALPHA else INCONCLUSIVE
+
+
+def judge_checks(checks: Iterable[Check | Noise], seeds: Sequence[SeedResults]) -> list[Judged]:
+    """The verdicts on all checks of a claim, which share the 5 % for what holds, and the 5 % for what fails."""
+    judged = [check.judge(seeds) for check in checks]
+    holds, fails = holm([one.p_holds for one in judged]), holm([one.p_fails for one in judged])
+    return [
+        one._replace(verdict=verdict_of_check(p_holds, p_fails), p_holds=p_holds, p_fails=p_fails)
+        if one.is_graded
+        else one
+        for one, p_holds, p_fails in zip(judged, holds, fails, strict=True)
+    ]
 
 
 def bounds_in_words(low: float, high: float) -> str:
@@ -142,20 +194,26 @@ class Contrast(NamedTuple):
     values: tuple[float, ...]  # one per seed
     estimate: Estimate
     p: float  # after Holm's correction for the number of modifications
+    lost: tuple[int, int]  # runs of the modification, and of the baseline, that have no number where the other has one
 
     @property
     def survives(self) -> bool:
-        return self.p <= ALPHA
+        """Whether it is real: a side that lost more runs is never the better one."""
+        return self.p <= ALPHA and not is_flattered(self.estimate.mean, self.lost)
 
 
 def contrasts(seeds: Sequence[SeedResults], number: Callable[[Outcome], float], baseline: str) -> list[Contrast]:
     labels = [label for label in seeds[0] if label != baseline]
-    differences = [
-        finite_values(number(results[label]) - number(results[baseline]) for results in seeds) for label in labels
+    numbers = {label: np.array([number(results[label]) for results in seeds]) for label in seeds[0]}
+    missing = {label: np.isnan(values) for label, values in numbers.items()}
+    differences = [finite_values(numbers[label] - numbers[baseline]) for label in labels]
+    lost = [
+        (int((missing[label] & ~missing[baseline]).sum()), int((missing[baseline] & ~missing[label]).sum()))
+        for label in labels
     ]
     adjusted = holm([difference_p(values) for values in differences])
-    compared = zip(labels, differences, adjusted, strict=True)
-    return [Contrast(label, values, estimate(values), p) for label, values, p in compared]
+    compared = zip(labels, differences, adjusted, lost, strict=True)
+    return [Contrast(label, values, estimate(values), p, of_label) for label, values, p, of_label in compared]
 
 
 @dataclass(frozen=True)

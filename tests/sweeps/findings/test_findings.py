@@ -15,10 +15,18 @@ from support import VERSE, tiny
 from sweeps.__main__ import main
 from sweeps.findings import measures, setups
 from sweeps.findings.claim import extrapolation_gap, largest_jump, loss, r_squared, slope, spike, step_time
-from sweeps.findings.claims import CLAIMS, QUESTIONS
+from sweeps.findings.claims import CLAIMS, NOISE_FLOOR, QUESTIONS
 from sweeps.findings.command import chosen
 from sweeps.findings.measures import MEASURES, copied_letters, prefix_matching, repeated_lines
-from sweeps.findings.page import SIGNS, Finding, finding_as_text, number_in_words, page_as_markdown, write_page
+from sweeps.findings.page import (
+    SIGNS,
+    Finding,
+    finding_as_text,
+    number_in_words,
+    page_as_markdown,
+    verdicts_of_questions,
+    write_page,
+)
 from sweeps.findings.trials import RUNS, read_trials, run_trials, trial_flops, trials_of
 from sweeps.findings.verdicts import (
     EQUIVALENCE,
@@ -34,12 +42,14 @@ from sweeps.findings.verdicts import (
     Noise,
     contrasts,
     detectable,
+    judge_checks,
     verdict_of_claim,
     verdicts_of_parts,
 )
 from sweeps.run.driver import RunEnd
 from sweeps.store.folder import record_path
-from tlab.judging.few_seeds import Estimate
+from tlab.judging.few_seeds import EQUIVALENT, REAL, Estimate
+from tlab.judging.few_seeds import INCONCLUSIVE as UNDECIDED
 from tlab.nn.model import Transformer
 from tlab.text import corpus_from_text, load_corpus
 from tlab.training.config import TrainConfig
@@ -176,7 +186,7 @@ def test_numbers_of_a_seed_are_what_their_names_say():
         (EQUIVALENCE, [0.5, 0.51, 0.49], (-0.02, 0.02), NOT_REPRODUCED),
         *[(rule, [1.0], (0, 2), INCONCLUSIVE) for rule in (INTERVAL, EVERY_SEED)],  # one seed says nothing of luck
         (INTERVAL, [1.0, 1.1, 0.9, math.nan], (0, 2), INCONCLUSIVE),  # a run without a number leaves it open
-        (INTERVAL, [1.0, 1.1, 0.9, math.nan], (2, 3), NOT_REPRODUCED),
+        (INTERVAL, [1.0, 1.1, 0.9, math.nan], (2, 3), INCONCLUSIVE),  # it might have been where the claim holds
     ],
 )
 def test_a_check_says_what_its_numbers_allow(rule, values, bounds, verdict):
@@ -214,6 +224,28 @@ def test_a_true_value_at_the_bound_is_reproduced_or_refuted_by_chance_in_one_cas
         verdicts = [check(rule, -1.0, 1.0).judge(one_number(values)).verdict for values in draws]
         for verdict in (REPRODUCED, NOT_REPRODUCED):
             assert verdicts.count(verdict) <= 0.06 * len(draws), (rule.words, verdict)  # 5 %, and two of its errors
+
+
+def test_the_checks_of_a_claim_share_the_chance_of_being_refuted_and_that_of_holding():
+    """What is enough for one check alone is not for one of four, unless the others are beyond doubt as well."""
+    values = [1.0, 1.1, 0.9]  # the interval reaches to 1.25
+    alone, others = check(INTERVAL, high=1.27), [check(INTERVAL, low=0.8), check(INTERVAL, low=0.5, high=1.5)]
+    assert [one.verdict for one in judge_checks([alone], one_number(values))] == [REPRODUCED]
+    open_too = judge_checks([alone, check(INTERVAL, low=0.95), *others[:1]], one_number(values))
+    assert [one.verdict for one in open_too] == [INCONCLUSIVE] * 3
+    certain = [check(INTERVAL, low=-9.0)] * 3
+    assert [one.verdict for one in judge_checks([alone, *certain], one_number(values))] == [REPRODUCED] * 4
+    refuted = check(INTERVAL, low=1.27)
+    assert judge_checks([refuted], one_number(values))[0].verdict == NOT_REPRODUCED
+    assert judge_checks([refuted, *certain], one_number(values))[0].verdict == INCONCLUSIVE
+
+
+def test_what_is_only_measured_takes_no_share_of_the_chance():
+    noise = Noise("b", lambda outcome: outcome["value"], "x", "x")
+    seeds = [{"x": {"value": value}, "y": {"value": 0.0}} for value in (1.0, 1.1, 0.9)]
+    noise = dataclasses.replace(noise, baseline="y")
+    judged = judge_checks([check(INTERVAL, high=1.27), noise], seeds)
+    assert [one.verdict for one in judged] == [REPRODUCED, NOT_GRADED]
 
 
 def judged_as(verdict, part=""):
@@ -304,6 +336,22 @@ def test_what_is_detectable_is_found_in_four_of_five_cases(n, alpha):
     values = np.random.default_rng(n).normal(detectable(0.01, n, alpha), 0.01, (20_000, n))
     found = ttest_1samp(values, 0, axis=1).pvalue <= alpha
     assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize(("label", "survives"), [("base", True), ("b", False)])
+def test_a_modification_that_lost_runs_is_never_really_better(label, survives):
+    seeds = noisy(-0.2)
+    seeds[2][label]["val_loss"] = None
+    assert {contrast.label: contrast.survives for contrast in contrasts(seeds, loss, "base")}["b"] == survives
+
+
+def test_questions_share_the_chance_of_an_answer_and_a_lost_run_leaves_one_open():
+    close, apart = [0.001, -0.001, 0.0], [1.0, 1.1, 0.9]
+    assert verdicts_of_questions([close, apart], [3, 3], [0.02, 0.02]) == [EQUIVALENT, REAL]
+    assert verdicts_of_questions([close, apart], [4, 4], [0.02, 0.02]) == [UNDECIDED] * 2
+    nearly = [0.004, -0.004, 0.0]
+    assert verdicts_of_questions([nearly], [3], [0.012]) == [EQUIVALENT]
+    assert verdicts_of_questions([nearly, nearly, nearly], [3] * 3, [0.012] * 3) == [UNDECIDED] * 3
 
 
 def test_a_modification_that_diverged_is_missing_from_the_noise():
@@ -533,3 +581,22 @@ def test_the_committed_page_is_about_the_claims_as_they_are_declared():
         assert all(check.what in part and check.criterion in part for check in claim.checks), key
         assert (docs / "images" / f"finding-{key}.png").exists()
     assert "python -m sweeps findings" in text
+
+
+@pytest.mark.parametrize("claim", [claim for claim in CLAIMS.values() if claim is not NOISE_FLOOR], ids=lambda c: c.key)
+def test_the_committed_verdicts_are_those_of_the_numbers_per_seed_beside_them(claim):
+    text = (Path(__file__).parents[3] / "docs" / "findings.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {claim.key}\n")[2].partition("\n## ")[0]
+    shown = {what: numbers.split(", ") for what, numbers in re.findall(r"^- (.+): (-?\d[-\d., ]*)$", section, re.M)}
+    columns: list[list[float]] = []
+    for one in claim.checks:  # two checks of the same numbers have them once
+        columns.append([float(n.replace(",", "")) for n in shown[one.what]] if one.what in shown else columns[-1])
+    checks = [
+        dataclasses.replace(one, number=lambda results, i=i: results["x"][str(i)]) for i, one in enumerate(claim.checks)
+    ]
+    seeds = [{"x": {str(i): column[seed] for i, column in enumerate(columns)}} for seed in range(claim.seeds)]
+    judged = judge_checks(checks, seeds)
+    assert f"**{verdict_of_claim(judged).capitalize()}**, {claim.seeds} seeds" in section
+    for one in judged:
+        (row,) = [line for line in section.splitlines() if line.startswith(f"| {one.what} | {one.criterion} |")]
+        assert row.endswith(f"| {SIGNS[one.verdict]} {one.verdict} |")
