@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +13,9 @@ from sweeps.results.effects import Effect, LevelComparison, comparisons, interac
 from sweeps.results.labels import axis_name
 from sweeps.results.read import CurvesByCell, planned_cells
 from sweeps.results.summary import Summary, summaries
-from sweeps.results.table import Table, in_one_unit, tokens_per_character
+from sweeps.results.table import Table, in_one_unit
 from tlab.judging.few_seeds import MARGIN
+from tlab.text.units import bits_per_nat
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,16 @@ class Analysis:
         """Bring all losses to one unit."""
         table = in_one_unit(self.table)
         if table is not self.table:
-            ratios = {row["cell_id"]: tokens_per_character(row) or math.nan for row in table.rows}
+            cells = [row["cell_id"] for row in self.table.rows]
+            factors = {
+                split: dict(zip(cells, bits_per_nat(self.table.rows, part), strict=True))
+                for split, part in (("train", "train"), ("validation", "val"))
+            }
             curves = {
                 (split, metric): {
-                    cell: [(step, value * ratios[cell]) for step, value in points]
+                    cell: [(step, value * factor) for step, value in points]
                     for cell, points in of_metric.items()
-                    if cell in ratios
+                    if (factor := factors[split].get(cell)) is not None
                 }
                 if metric == "loss"
                 else of_metric

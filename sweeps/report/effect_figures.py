@@ -28,9 +28,10 @@ from sweeps.report.run_figures import (
 from sweeps.results.effects import Effect, interaction_residuals
 from sweeps.results.labels import axis_name, level_name, level_phrase
 from sweeps.results.summary import Counts, configurations, count_statuses, has_value
-from sweeps.results.table import PER_TOKEN, UNCOMPARED, Table
+from sweeps.results.table import UNCOMPARED, Table
 from tlab.figures import BLUE, FONT, GREY, escape, finish, new_figure, tidy
 from tlab.judging.few_seeds import MARGIN
+from tlab.text.units import NATS_PER_TOKEN
 
 GRID_COLOURS = "cividis"  # made to look the same with every kind of colour vision; pale is a high loss
 RESIDUAL_COLOURS = "PuOr"  # two hues that can be told apart with every kind of colour vision
@@ -163,7 +164,7 @@ def draw_scale(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, 
 # ------------------------------------------------------------------------------------------------ effects
 
 
-def main_effects_figure(effects: Sequence[Effect], unit: str = PER_TOKEN) -> Figure:
+def main_effects_figure(effects: Sequence[Effect], unit: str = NATS_PER_TOKEN) -> Figure:
     """Each level's mean minus that of all levels of its axis, with its 95 % interval; left of the line is better.
 
     Args:

@@ -11,7 +11,7 @@ from sweeps.report.analysis import Analysis
 from sweeps.results.effects import LevelComparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
 from sweeps.results.summary import LOST_MORE, Summary, count_statuses, has_value, outlying_runs
-from sweeps.results.table import PER_TOKEN, Table
+from sweeps.results.table import Table
 from sweeps.store.record import OK
 from tlab.judging.few_seeds import (
     ALPHA,
@@ -23,6 +23,7 @@ from tlab.judging.few_seeds import (
     Estimate,
     seeds_needed,
 )
+from tlab.text.units import NATS_PER_TOKEN
 from tlab.wording import listed, several
 
 MAX_NAMED = 3  # of a kind, in the headline; all are in the tables below it
@@ -129,7 +130,7 @@ def headline(analysis: Analysis) -> list[str]:
     if table.left_out:
         sentences.append(
             f"Left out are {several(table.left_out, 'cell')}: losses per token of two tokenizers cannot be compared, "
-            "and records of an early version do not say how many tokens a character has."
+            "and records of an early version do not say how many bytes a token has."
         )
     if not any(one.configuration.losses for one in ranked):
         return [*sentences, "No cell finished successfully." if table.rows else "No cell has a loss yet."]
@@ -138,7 +139,7 @@ def headline(analysis: Analysis) -> list[str]:
     return [*sentences, *filter(None, (failure_sentence(table), lost_sentence(table), outlier_sentence(ranked)))]
 
 
-def best_sentences(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> list[str]:
+def best_sentences(ranked: Sequence[Summary], unit: str = NATS_PER_TOKEN) -> list[str]:
     """The best configuration; of several texts, the one of each."""
     by_text = [list(of_text) for _, of_text in itertools.groupby(ranked, key=lambda one: one.configuration.text)]
     found = [best_sentence(of_text, unit) for of_text in by_text if of_text[0].configuration.losses]
@@ -150,7 +151,7 @@ def best_sentences(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> list[str
     return [several_texts, *found[:MAX_NAMED], *(["More texts are in summary.csv."] if len(found) > MAX_NAMED else [])]
 
 
-def best_sentence(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> str:
+def best_sentence(ranked: Sequence[Summary], unit: str = NATS_PER_TOKEN) -> str:
     best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses]
     mean, low, high, n = best.estimate
     interval = f" ({low:.3f} to {high:.3f})" if n > 1 else ""
@@ -173,7 +174,7 @@ def best_sentence(ranked: Sequence[Summary], unit: str = PER_TOKEN) -> str:
     return f"{text} It cannot be distinguished from {rest}{which}."
 
 
-def comparison_sentences(found: Sequence[LevelComparison], margin: float, unit: str = PER_TOKEN) -> list[str]:
+def comparison_sentences(found: Sequence[LevelComparison], margin: float, unit: str = NATS_PER_TOKEN) -> list[str]:
     tested = [one for one in found if one.estimate.n]
     if not tested:
         return []

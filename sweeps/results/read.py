@@ -22,6 +22,7 @@ from tlab.config import field_types, type_alternatives
 from tlab.files import check_file
 
 RECORD_TYPES = {column: type_alternatives(kind)[0] for column, kind in field_types(Record).items()}
+RECORD_TYPES["val_bits_per_byte"] = float  # which a record works out
 CELLS_TABLE = "cells.csv"
 ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole
 MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long

@@ -76,6 +76,7 @@ class Configuration:
 
     levels: dict[str, list[Any]]  # axis -> the level; several where rows are aliases of each other
     losses: dict[int, float] = field(default_factory=dict)  # seed -> final validation loss
+    bits_per_byte: dict[int, float | None] = field(default_factory=dict)  # seed -> that loss; None where not known
     diverged: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     ran: list[str] = field(default_factory=list)
@@ -89,6 +90,12 @@ class Configuration:
     @property
     def mean(self) -> float:
         return sum(self.losses.values()) / len(self.losses) if self.losses else float("inf")
+
+    @property
+    def mean_bits_per_byte(self) -> float:
+        """Of the same seeds as `mean`; NaN where that of any is not known."""
+        known = [math.nan if bits is None else bits for bits in self.bits_per_byte.values()]
+        return sum(known) / len(known) if known else math.nan
 
     @property
     def caveat(self) -> str:
@@ -124,6 +131,7 @@ def configurations(table: Table) -> list[Configuration]:
             configuration.ran.append(row["cell_id"])
         if has_value(row):
             configuration.losses[seed] = row[MEASURE]
+            configuration.bits_per_byte[seed] = row.get("val_bits_per_byte")
         else:
             (configuration.diverged if row["status"] == DIVERGED else configuration.failed).add(seed)
     texts = list(dict.fromkeys(one.text for one in found.values()))
@@ -203,6 +211,7 @@ def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
                 "ci_high": one.estimate.high if bounded else None,
                 "minus_best": one.minus_best.mean,
                 "against_best": one.verdict,
+                "bits_per_byte": one.configuration.mean_bits_per_byte,
             }
         )
     return pd.DataFrame(rows)

@@ -11,19 +11,20 @@ from sweeps.grid.fields import REPLICATE, sweepable
 from sweeps.grid.grid import Grid
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import Record
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat
 
 CIRCUMSTANCES = ("tokens_per_second", "wall_seconds", "cpu_seconds", "peak_memory_mib", "attempts", "host")
 """Fields of a `Record` that depend on the run; in all others two runs of a cell are the same."""
 
 OUTCOME_COLUMNS = (
-    *("n_params", "steps_done", "val_loss", "best_val_loss", "train_loss", "tokens_per_character"),
+    *("n_params", "steps_done", "val_loss", "best_val_loss", "train_loss", "val_bits_per_byte"),
+    *("tokens_per_character", "train_bytes_per_token", "val_bytes_per_token"),
     *("error_type", "error_message", "traceback_tail", "source", *CIRCUMSTANCES),
 )
-"""Fields of a `Record` that are columns of the table of cells."""
+"""What of a `Record` is in the table of cells, each in a column."""
 
-
-LOSSES = ("val_loss", "best_val_loss", "train_loss")
-PER_TOKEN, PER_CHARACTER = "nats per token", "nats per character"
+LOSSES = {"val_loss": "val", "best_val_loss": "val", "train_loss": "train"}
+"""Column -> the part of the text that it is of, as `bits_per_nat` calls it."""
 UNCOMPARED = "corpus"
 """The axis whose levels are not compared: one text is easier than another, whatever the model."""
 
@@ -34,7 +35,7 @@ class Table:
 
     axes: tuple[str, ...]  # the config fields in which rows differ, besides the seed
     rows: list[dict[str, Any]]
-    unit: str = PER_TOKEN  # of the losses
+    unit: str = NATS_PER_TOKEN  # of the losses
     left_out: int = 0  # rows whose losses could not be brought to the unit
 
     @property
@@ -48,25 +49,23 @@ class Table:
 
 
 def in_one_unit(table: Table) -> Table:
-    """The table with losses that can be compared: per character, where it has several tokenizers.
+    """The table with losses that can be compared: in bits per byte, where it has several tokenizers.
 
-    A token of one tokenizer is not one of another, and neither is a loss per token. The validation split has the same
-    characters for all.
+    Rows whose losses cannot be converted are left out.
     """
-    if len({row.get("tokenizer") for row in table.rows}) < 2 or table.unit != PER_TOKEN:
+    if len({row.get("tokenizer") for row in table.rows}) < 2 or table.unit != NATS_PER_TOKEN:
         return table
-    ratios = {row["cell_id"]: tokens_per_character(row) for row in table.rows}
+    factors = {part: bits_per_nat(table.rows, part) for part in ("val", "train")}
     rows = []
-    for row in table.rows:
-        ratio, losses = ratios[row["cell_id"]], [name for name in LOSSES if row.get(name) is not None]
-        if ratio is not None or not losses:
-            rows.append({**row, **{name: row[name] * ratio for name in losses}})
-    return Table(table.axes, rows, PER_CHARACTER, len(table.rows) - len(rows))
-
-
-def tokens_per_character(row: Mapping[str, Any]) -> float | None:
-    """Of a row of the table; None where a record of an early version does not say."""
-    return row.get("tokens_per_character") or (1.0 if row.get("tokenizer", "char") == "char" else None)
+    for i, row in enumerate(table.rows):
+        converted = {
+            name: row[name] * factor if (factor := factors[part][i]) is not None else None
+            for name, part in LOSSES.items()
+            if row.get(name) is not None
+        }
+        if None not in converted.values():
+            rows.append({**row, **converted})
+    return Table(table.axes, rows, BITS_PER_BYTE, len(table.rows) - len(rows))
 
 
 def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterable[Grid]) -> Table:

@@ -77,6 +77,8 @@ def train_cell(
         **loss_summary(records),
         n_params=trainer.model.num_parameters if trainer is not None else None,
         tokens_per_character=corpus.tokens_per_character if trainer is not None else None,
+        train_bytes_per_token=corpus.bytes_per_token.train if trainer is not None else None,
+        val_bytes_per_token=corpus.bytes_per_token.validation if trainer is not None else None,
         measured=measured,
         wall_seconds=time.perf_counter() - began,
         cpu_seconds=time.thread_time() - cpu_began,

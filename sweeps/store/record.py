@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sweeps.grid.cell_id import SCHEMA, Cell
 from sweeps.store.provenance import source_hash
+from tlab.text.units import bits_per_byte
 
 OK, DIVERGED, FAILED, KILLED, TIMEOUT = STATUSES = ("ok", "diverged", "failed", "killed", "timeout")
 """How a cell can end. `diverged` is a result like `ok`; the others are failures."""
@@ -45,6 +46,8 @@ class Record:
     train_loss: float | None = None  # mean of the last tenth of the steps, since one batch alone says little
     tokens_per_character: float | None = None
     """Of the validation split, which is the same text for every tokenizer; None in a record of an early version."""
+    train_bytes_per_token: float | None = None  # of each split, without its first token, which nobody predicts;
+    val_bytes_per_token: float | None = None  # None in a record of an early version
     tokens_per_second: float | None = None  # of the updates alone, without validation
     wall_seconds: float = 0.0  # of the whole cell: set-up, updates and validation
     cpu_seconds: float = 0.0  # of the thread that trained it, which has no other BLAS thread beside it
@@ -60,6 +63,13 @@ class Record:
     """What the cell's measure returned; None for a cell that is trained to the end."""
     schema: int = SCHEMA
     curve: tuple[CurveRow, ...] = field(default=(), compare=False)  # the learning curve. It has its own file.
+
+    @property
+    def val_bits_per_byte(self) -> float | None:
+        """`val_loss` in the unit that all tokenizers share."""
+        if self.val_loss is None or self.val_bytes_per_token is None:
+            return None
+        return bits_per_byte(self.val_loss, self.val_bytes_per_token)
 
     def to_json(self) -> bytes:
         """Everything but the curve, of which it keeps size and sha256; and a sha256 of it all, to detect damage."""

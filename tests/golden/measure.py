@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import hashlib
+import io
 import os
 import platform
 import warnings
@@ -189,3 +190,12 @@ def cells(table: str) -> dict:
     """Of the text of a cells.csv: cell_id -> its columns, but for those that tell of the hour."""
     rows = list(csv.DictReader(table.splitlines()))
     return {row["cell_id"]: {k: v for k, v in row.items() if k not in THIS_TIME} for row in rows}
+
+
+def in_columns_of(old, now):
+    """A CSV in the columns that the old one has: later ones may be new."""
+    header, rows = next(csv.reader(io.StringIO(old))), list(csv.reader(io.StringIO(now)))
+    places = [rows[0].index(name) for name in header]
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows([row[place] for place in places] for row in rows)
+    return written.getvalue()

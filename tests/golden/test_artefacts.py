@@ -1,7 +1,6 @@
 """What people have of the first edition still opens: run folders, checkpoints, exported zips, sweep folders, links."""
 
 import csv
-import io
 import json
 import shutil
 import zipfile
@@ -122,7 +121,7 @@ def test_an_old_sweep_is_reported_and_exported_with_the_same_tables(here):
     with zipfile.ZipFile("whole.zip") as archive:
         now = {name: archive.read(f"sweep/{name}").decode() for name in names}
         assert "RMSNorm" in archive.read("sweep/report.html").decode()
-    now = {name: in_columns_of(old[name], table) for name, table in now.items()}
+    now = {name: measure.in_columns_of(old[name], table) for name, table in now.items()}
     assert (now["cells.csv"], now["curves.csv"]) == (old["cells.csv"], old["curves.csv"])
     for name in ("summary.csv", "effects.csv"):  # means and intervals: as exact as the sums
         assert not list(differences(numbered(now[name]), numbered(old[name]), TOLERANCES["float64"]))
@@ -137,15 +136,6 @@ def test_the_small_form_of_an_old_sweep_has_the_same_cells(here):
     columns = {name for cell in old.values() for name in cell}  # later ones may be new
     now = {i: {name: value for name, value in cell.items() if name in columns} for i, cell in now.items()}
     assert now == {i: {k: v for k, v in cell.items() if k in now[i]} for i, cell in old.items()}
-
-
-def in_columns_of(old, now):
-    """A CSV in the columns that the old one has: later ones may be new."""
-    header, rows = next(csv.reader(io.StringIO(old))), list(csv.reader(io.StringIO(now)))
-    places = [rows[0].index(name) for name in header]
-    written = io.StringIO()
-    csv.writer(written, lineterminator="\n").writerows([row[place] for place in places] for row in rows)
-    return written.getvalue()
 
 
 def numbered(text):

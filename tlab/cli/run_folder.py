@@ -22,9 +22,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tlab.config import ConfigError
-from tlab.files import as_csv, remove_half_written, write_atomically
+from tlab.files import remove_half_written, write_atomically
 from tlab.machine import environment
-from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS
+from tlab.training.checkpoint import FILE_NAME, records_as_csv
 from tlab.training.snapshots import SNAPSHOTS_NAME
 from tlab.training.trainer import Trainer
 
@@ -146,7 +146,7 @@ def save_state(folder: Path, trainer: Trainer) -> bool:
     usable = bool(np.isfinite(trainer.model.parameters.data).all())
     if usable:
         trainer.checkpoint().save(folder)
-    table = as_csv(RECORD_COLUMNS, (record[: len(RECORD_COLUMNS)] for record in trainer.records))
+    table = records_as_csv(trainer.records, trainer.corpus.bytes_per_token)
     write_atomically(folder / METRICS_NAME, table.encode())
     return usable
 

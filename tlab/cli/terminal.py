@@ -21,6 +21,7 @@ from tlab.generate import generate_tokens
 from tlab.nn.config import ModelConfig
 from tlab.text import Tokenizer, UnknownCharacterError
 from tlab.text.overlap import overlap_sentence
+from tlab.text.units import bits_per_byte
 from tlab.training.snapshots import save_snapshot, snapshot_steps
 from tlab.training.trainer import Trainer
 from tlab.wording import duration, several
@@ -52,7 +53,8 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     again = ", blocks computed again in backward" if compute.recompute else ""
     print(f"compute   {several(compute.threads or 1, 'thread')}{pieces}{again}")
     print(f"folder    {visible(str(folder))}")
-    print(f"to beat   {math.log(V):.3f} nats per token, the loss of a uniform guess", flush=True)
+    bits = bits_per_byte(math.log(V), corpus.bytes_per_token.validation)
+    print(f"to beat   {math.log(V):.3f} nats per token, {bits:.3f} bits per byte: a uniform guess", flush=True)
 
 
 def train_and_tell(
@@ -81,8 +83,9 @@ def train_and_tell(
                 seconds = record.seconds - (before.seconds if before else 0.0)
                 recent = trainer.records[-RECENT_STEPS:]
                 loss = sum(r.loss for r in recent) / len(recent)
-                say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  validation {record.validation_loss:.3f}  "
-                    f"{tokens / seconds:,.0f} tokens/s")  # fmt: skip
+                bits = bits_per_byte(record.validation_loss, trainer.corpus.bytes_per_token.validation)
+                say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  validation {record.validation_loss:.3f}, "
+                    f"{bits:.3f} bits per byte  {tokens / seconds:,.0f} tokens/s")  # fmt: skip
                 try:
                     save_state(folder, trainer)
                 except OSError as error:  # a full disk may have room again by the next one

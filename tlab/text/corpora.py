@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from tlab.registry import Registry, UnknownKeyError
 from tlab.text.encodings import other_kind
 from tlab.text.tokenizers import TOKENIZERS, Tokenizer, utf8
+from tlab.text.units import BytesPerToken
 
 CORPORA: Registry[type[TextSource]] = Registry("corpus")
 DEFAULT_CORPUS = "python-docs"  # comes with Python itself: it needs neither network nor files
@@ -48,6 +50,12 @@ class Corpus:
         """Of the validation part: nats per token times this are nats per character, whatever the tokenizer."""
         return len(self.validation) / len(self.tokenizer.decode(self.validation))
 
+    @cached_property
+    def bytes_per_token(self) -> BytesPerToken:
+        """Of all tokens but the first, which nobody predicts: what `bits_per_byte` needs besides a loss."""
+        parts = (self.train, self.validation)
+        return BytesPerToken(*(self.tokenizer.num_bytes(ids[1:]) / max(len(ids) - 1, 1) for ids in parts))
+
     def describe(self) -> dict[str, Any]:
         """What goes into the record of every run, ready for JSON."""
         return {
@@ -57,6 +65,7 @@ class Corpus:
             "licence": self.licence,
             "origin": self.origin,
             "tokenizer": self.tokenizer.to_json(),
+            "bytes_per_token": self.bytes_per_token._asdict(),
         }
 
 

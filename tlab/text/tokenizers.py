@@ -94,6 +94,10 @@ class Tokenizer:
         """
         raise NotImplementedError
 
+    def num_bytes(self, ids: np.ndarray) -> int:
+        """How many bytes of UTF-8 the text has that `ids` stand for, shape (T,); a part of a character counts, too."""
+        return len(utf8(self.decode(ids)))
+
     def stream(self) -> TextStream:
         """A fresh decoder for ids that come one at a time, as from generation."""
         return TextStream(self)
@@ -213,6 +217,9 @@ class ByteTokenizer(Tokenizer):
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self.checked(ids).astype(np.uint8).tobytes().decode("utf-8", "replace")
+
+    def num_bytes(self, ids: np.ndarray) -> int:
+        return len(ids)
 
     def stream(self) -> TextStream:
         return Utf8Stream(self)

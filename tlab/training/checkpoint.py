@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from tlab.config import ConfigError
-from tlab.files import write_atomically
+from tlab.files import as_csv, write_atomically
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.nn.params import check_shapes
 from tlab.text import Tokenizer, tokenizer_from_json
+from tlab.text.units import BytesPerToken, bits_per_byte
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.records import Divergence, StepRecord
@@ -57,6 +58,12 @@ class Checkpoint:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the model was trained with."""
         return tokenizer_from_json(self.corpus["tokenizer"])
+
+    @property
+    def bytes_per_token(self) -> BytesPerToken | None:
+        """By which its losses become bits per byte; None in checkpoints of early versions."""
+        recorded = self.corpus.get("bytes_per_token")
+        return BytesPerToken(**recorded) if recorded is not None else None
 
     @property
     def divergence(self) -> Divergence | None:
@@ -150,6 +157,7 @@ class Checkpoint:
         for name, kind in {"name": str, "sha256": str, "size": int}.items():
             if not isinstance(about["corpus"][name], kind):
                 raise CheckpointError(f"its corpus has the {name} {about['corpus'][name]!r}")
+        check_bytes_per_token(about["corpus"].get("bytes_per_token"))
         tokenizer = tokenizer_from_json(about["corpus"]["tokenizer"])
         if tokenizer.vocab_size != model_config.vocab_size:
             raise ConfigError(f"vocab_size = {model_config.vocab_size}, but its tokenizer has {tokenizer.vocab_size}")
@@ -185,6 +193,15 @@ def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_p
         raise CheckpointError(f"its optimizer state is {given}; {config.optimizer!r} needs {needed}")
 
 
+def check_bytes_per_token(recorded: Any) -> None:
+    """Refuse what bits per byte cannot be computed with; none at all is of an early version."""
+    if recorded is None:
+        return
+    ratios = BytesPerToken(**recorded)
+    if not all(type(ratio) in (int, float) and 0 < ratio < math.inf for ratio in ratios):
+        raise CheckpointError(f"its tokens have {ratios.train!r} and {ratios.validation!r} bytes on average")
+
+
 def read_divergence(values: Any) -> Divergence | None:
     """The divergence recorded in a header, or None."""
     if values is None:
@@ -211,6 +228,18 @@ def fingerprint(header: str, tensors: Mapping[str, Array]) -> str:
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
         digest.update(tensors[name].tobytes())
     return digest.hexdigest()
+
+
+def records_as_csv(records: Sequence[StepRecord], bytes_per_token: BytesPerToken | None) -> str:
+    """metrics.csv: a row a step, in the fewest digits that give the same float again; bits per byte where known."""
+    columns = [*RECORD_COLUMNS]
+    rows = [[*record[: len(RECORD_COLUMNS)]] for record in records]
+    if bytes_per_token is not None:
+        columns.append("validation_bits_per_byte")
+        for row, record in zip(rows, records, strict=True):
+            loss = record.validation_loss
+            row.append(None if loss is None else bits_per_byte(loss, bytes_per_token.validation))
+    return as_csv(columns, rows)
 
 
 def records_as_table(records: list[StepRecord]) -> Array:

@@ -9,11 +9,12 @@ from sweeps.report.analysis import Analysis
 from sweeps.report.page import write_report
 from sweeps.report.sentences import headline
 from sweeps.results.read import read_table
-from sweeps.results.table import PER_CHARACTER, PER_TOKEN, Table, in_one_unit
+from sweeps.results.table import Table, in_one_unit
 from sweeps.run.driver import run_sweep
 from sweeps.store.folder import Store
 from tlab.files import SUMS_NAME
 from tlab.text.corpora import corpus_from_text
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN
 from tlab.ui.tabs.sweeps.results import ResultsError, own_results
 
 CHINESE = "山高月小水落石出天長地久春花秋月何時了往事知多少\n" * 200
@@ -23,9 +24,22 @@ def rows(bytes_per_character=3.0):
     """Characters are better; but per token bytes look so."""
     return [
         {"cell_id": f"{tokenizer}-{seed}", "alias_of": None, "status": "ok", "tokenizer": tokenizer, "seed": seed,
-         "val_loss": loss + 0.01 * seed, "tokens_per_character": ratio}
-        for tokenizer, loss, ratio in (("char", 6.0, 1.0), ("byte", 4.0, bytes_per_character)) for seed in range(3)
+         "val_loss": loss + 0.01 * seed, "train_bytes_per_token": ratio, "val_bytes_per_token": ratio}
+        for tokenizer, loss, ratio in (("char", 6.0, bytes_per_character), ("byte", 4.0, 1.0)) for seed in range(3)
     ]  # fmt: skip
+
+
+def old_rows(bytes_per_character):
+    """The same of a version that counted the tokens of a character."""
+    return [
+        {name: value for name, value in row.items() if "bytes" not in name}
+        | {"tokens_per_character": 1.0 if row["tokenizer"] == "char" else bytes_per_character}
+        for row in rows()
+    ]
+
+
+def bits(nats, bytes_per_token):
+    return nats / math.log(2) / bytes_per_token
 
 
 def test_the_tokens_of_a_character_are_counted_exactly():
@@ -34,29 +48,35 @@ def test_the_tokens_of_a_character_are_counted_exactly():
     assert corpus_from_text(CHINESE, tokenizer="byte").tokens_per_character == len(part.encode()) / len(part)
 
 
-def test_losses_of_two_tokenizers_are_compared_per_character():
+def test_losses_of_two_tokenizers_are_compared_in_bits_per_byte():
     table = Table(("tokenizer",), rows())
     analysis = Analysis(
         table, {("train", "loss"): {"byte-0": [(1, 5.0)]}, ("train", "gradient_norm"): {"byte-0": [(1, 5.0)]}}
     )
-    assert analysis.table.unit == PER_CHARACTER
+    assert analysis.table.unit == BITS_PER_BYTE
     (one,) = analysis.comparisons
-    assert one.estimate.mean == pytest.approx(6.01 - 3 * 4.01)
+    assert one.estimate.mean == pytest.approx(bits(6.01, 3) - bits(4.01, 1))
     assert analysis.ranked[0].configuration.levels == {"tokenizer": ["char"]}
     assert analysis.curves == {
-        ("train", "loss"): {"byte-0": [(1, 15.0)]},
+        ("train", "loss"): {"byte-0": [(1, pytest.approx(bits(5.0, 1)))]},
         ("train", "gradient_norm"): {"byte-0": [(1, 5.0)]},
     }
     first, second, *_ = headline(analysis)
-    assert first.startswith("Characters has the lowest loss: 6.010 nats per character")
-    assert "Characters is better than Bytes by 6.020" in second
-    assert "final validation loss, nats per character" in ranking(table)
+    assert first.startswith("Characters has the lowest loss: 2.890 bits per byte")
+    assert "Characters is better than Bytes by 2.895" in second
+    assert "final validation loss, bits per byte" in ranking(table)
+
+
+def test_rows_of_an_early_version_are_compared_in_bits_per_byte_too():
+    now, then = (in_one_unit(Table(("tokenizer",), given)).rows for given in (rows(), old_rows(3.0)))
+    assert [row["val_loss"] for row in then] == pytest.approx([row["val_loss"] for row in now])
 
 
 def test_losses_of_one_tokenizer_stay_per_token():
     table = Table(("tokenizer",), rows()[:3])
-    assert in_one_unit(table) is table and table.unit == PER_TOKEN
-    assert in_one_unit(in_one_unit(Table(("tokenizer",), rows()))).rows[-1]["val_loss"] == pytest.approx(12.06)
+    assert in_one_unit(table) is table and table.unit == NATS_PER_TOKEN
+    twice = in_one_unit(in_one_unit(Table(("tokenizer",), rows())))
+    assert twice.rows[-1]["val_loss"] == pytest.approx(bits(4.02, 1))
 
 
 def test_losses_that_cannot_be_converted_are_left_out_and_it_is_said():
@@ -68,22 +88,26 @@ def test_losses_that_cannot_be_converted_are_left_out_and_it_is_said():
     assert not analysis.comparisons
 
 
-def test_a_sweep_over_tokenizers_says_per_character_everywhere(small, folder, tmp_path):
+def test_a_sweep_over_tokenizers_says_bits_per_byte_everywhere(small, folder, tmp_path):
     (tmp_path / "text.txt").write_text(CHINESE, encoding="utf-8")
     grid = small(corpus=(str(tmp_path / "text.txt"),), tokenizer=("char", "byte"), seeds=(0, 1))
     run_sweep(grid, Store(folder))
     by_name = {row["tokenizer"]: row for row in read_table(folder).rows}
-    assert by_name["char"]["tokens_per_character"] == 1.0 and 2.8 < by_name["byte"]["tokens_per_character"] < 3.0
+    assert 2.8 < by_name["char"]["val_bytes_per_token"] < 3.0 and by_name["byte"]["val_bytes_per_token"] == 1.0
     report = write_report(folder).read_text(encoding="utf-8")
-    assert "nats per character" in report and "nats per token" not in report
+    assert "bits per byte" in report and "nats per token" not in report
     lines = (folder / "summary.csv").read_text().splitlines()
     assert lines[1].startswith("char,1") and lines[2].startswith("byte,2")
     shown = own_results(str(folder))
-    assert shown.unit == "nats per character"
-    per_token, ratio = by_name["byte"]["val_loss"], by_name["byte"]["tokens_per_character"]
-    assert math.isclose(shown.cells[shown.cells.tokenizer == "byte"].val_loss.iloc[-1], per_token * ratio)
+    assert shown.unit == "bits per byte"
+    for tokenizer, row in by_name.items():
+        in_bytes = bits(row["val_loss"], row["val_bytes_per_token"])
+        assert shown.cells[shown.cells.tokenizer == tokenizer].val_loss.iloc[-1] == pytest.approx(in_bytes)
+        assert row["val_bits_per_byte"] == pytest.approx(in_bytes)
     (folder / SUMS_NAME).unlink()  # early versions wrote none
-    text = (folder / "cells.csv").read_text().replace("tokens_per_character", "forgotten")
+    text = (folder / "cells.csv").read_text()
+    for name in ("tokens_per_character", "train_bytes_per_token", "val_bytes_per_token"):
+        text = text.replace(name, f"forgotten_{name[:3]}")
     (folder / "cells.csv").write_text(text)
     with pytest.raises(ResultsError, match="losses per token of two tokenizers cannot be compared"):
         own_results(str(folder))

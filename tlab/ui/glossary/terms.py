@@ -34,6 +34,10 @@ TERMS = (
         ("bigram", "letter pairs"),
     ),
     Term("bits", "A unit of loss: the loss in bits is the loss in nats divided by ln 2 = 0.693."),
+    Term(
+        "bits per byte",
+        "A loss that models of any tokenizer share: the bits that a text costs over its length in UTF-8.",
+    ),
     Term("block", "One layer of the transformer: attention and an MLP, each adding to the residual stream."),
     Term(
         "blind guess",

@@ -7,6 +7,7 @@ from typing import NamedTuple, Union
 from tlab.inside.layers import LayerInsight
 from tlab.nn.config import ModelConfig
 from tlab.text import Corpus, corpus_from_text, load_corpus
+from tlab.text.units import BytesPerToken
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
@@ -50,6 +51,7 @@ class RunStarted(NamedTuple):
     excerpt: str  # the beginning of the text that is never trained on
     baselines: dict[str, float]  # what it has to beat, by name: losses of `baseline_losses`
     training_pairs: float  # the loss of "token pairs" on what it trains on
+    bytes_per_token: BytesPerToken  # by which its losses become bits per byte
 
 
 class NewRecords(NamedTuple):

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Any
 
+from tlab.text.units import BytesPerToken, bits_per_byte
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.records import Divergence, StepRecord
 from tlab.ui.runs.checkpoint_store import CheckpointStore
@@ -114,6 +115,7 @@ class Run:
         self.excerpt = ""  # the beginning of the text that is never trained on
         self.baselines: dict[str, float] = {}  # losses that it has to beat, by name
         self.training_pairs: float | None = None  # the loss of the last of them on what it trains on
+        self.bytes_per_token: BytesPerToken | None = None  # by which its losses become bits per byte
         self.error = ""  # why it FAILED, for the visitor
         self.note = ""  # one more sentence on how it ended
         self.worker: ChildProcess | None = None
@@ -139,9 +141,14 @@ class Run:
                 side.add(record)
             side.num_parameters = sum(array.size for array in checkpoint.weights.values())
             run.vocab_size = checkpoint.model_config.vocab_size
+            run.bytes_per_token = checkpoint.bytes_per_token
             run.baselines = {"uniform guess": math.log(run.vocab_size)}
         run.state = run.state_at_end()
         return run
+
+    def bits_per_byte(self, validation_loss: float) -> float | None:
+        """A validation loss in the unit that all tokenizers share; None where the text's bytes are not known."""
+        return bits_per_byte(validation_loss, self.bytes_per_token.validation) if self.bytes_per_token else None
 
     @property
     def active(self) -> bool:
@@ -199,6 +206,7 @@ class Run:
         if isinstance(message, RunStarted):
             self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
             self.baselines, self.training_pairs = message.baselines, message.training_pairs
+            self.bytes_per_token = message.bytes_per_token
             for side, count in zip(self.sides, message.num_parameters, strict=True):
                 side.num_parameters = count
             self.running_since = time.monotonic()

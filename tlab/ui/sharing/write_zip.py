@@ -14,7 +14,6 @@ comparison.png, .svg    both validation losses
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import itertools
@@ -32,7 +31,8 @@ import numpy as np
 
 from tlab.machine import VERSION
 from tlab.text.tokenizers import utf8
-from tlab.training.checkpoint import FILE_NAME, RECORD_COLUMNS, Checkpoint
+from tlab.text.units import bits_per_byte
+from tlab.training.checkpoint import FILE_NAME, Checkpoint, records_as_csv
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.runs.messages import Insight, Sample
 
@@ -131,7 +131,7 @@ def side_files(folder: Path, side: KeptSide, resumable: bool) -> list[Path]:
     checkpoint = side.checkpoint
     configs = {"model": checkpoint.model_config.to_json(), "training": checkpoint.train_config.to_json()}
     (folder / CONFIG).write_bytes(as_json(configs))
-    (folder / METRICS).write_bytes(metrics(checkpoint))
+    (folder / METRICS).write_bytes(records_as_csv(checkpoint.records, checkpoint.bytes_per_token).encode())
     if side.insights or side.sample:
         (folder / INSIDE).write_bytes(as_json(inside(side)))
     # The optimizer's vectors are twice the weights, and only a training that goes on needs them.
@@ -175,15 +175,6 @@ def inside(side: KeptSide) -> dict[str, Any]:
     }
 
 
-def metrics(checkpoint: Checkpoint) -> bytes:
-    """One row a step; floats in the fewest digits that give the same float again."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(RECORD_COLUMNS)
-    writer.writerows(record[: len(RECORD_COLUMNS)] for record in checkpoint.records)
-    return table.getvalue().encode()
-
-
 def as_json(values: Any) -> bytes:
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
@@ -223,7 +214,9 @@ def readme(run: KeptRun) -> str:
 def readme_line(letter: str, side: KeptSide) -> str:
     checkpoint = side.checkpoint
     last = next((r.validation_loss for r in reversed(checkpoint.records) if r.validation_loss is not None), None)
-    end = f"validation loss {last:.4f}" if last is not None else "no validation yet"
+    end = f"validation loss {last:.4f} nats per token" if last is not None else "no validation yet"
+    if last is not None and checkpoint.bytes_per_token is not None:
+        end += f", {bits_per_byte(last, checkpoint.bytes_per_token.validation):.4f} bits per byte"
     if checkpoint.divergence is not None:
         end = str(checkpoint.divergence)
     if not is_finite(checkpoint):

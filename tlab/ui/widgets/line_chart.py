@@ -11,7 +11,6 @@ from tlab.ui.widgets.component import js_component
 
 COLOURS = 8  # `--tl-line-0` to `--tl-line-7` in style.css
 DASHES = 3  # solid, dashed, dotted
-LOSS_UNIT = "nats per token"
 
 
 def lines_chart(value: dict[str, Any], elem_id: str, **props: Any) -> gr.HTML:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
 from tlab.ui.demo.shipped_run import demo_run, is_shipped
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run, Side
 from tlab.ui.settings.fields import field_label, format_value, values_of
 from tlab.ui.sharing.convert import SHIPPED, run_name
 from tlab.ui.widgets.component import note_html
-from tlab.ui.widgets.line_chart import COLOURS, DASHES, LOSS_UNIT, line, lines_value
+from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
 from tlab.ui.widgets.markup import macros
-from tlab.wording import duration
+from tlab.wording import duration, listed
 
 markup = macros("tabs/compare/view.html")
 ROOM_ABOVE_START = 1.5  # times the largest first loss: higher, a run has exploded, and would press the others flat
@@ -62,6 +63,8 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
     for side in run.sides:
         place = places.get(side)
         loss = "–" if side.validation_loss is None else f"{side.validation_loss:.3f}"
+        bits = None if side.validation_loss is None else run.bits_per_byte(side.validation_loss)
+        loss += "" if bits is None else f" ({bits:.3f} bits per byte)"
         sides.append({
             "name": f"{side.letter} {side.label}" if len(run.sides) > 1 else f"on “{run.job.corpus}”",
             "colour": None if place is None else place % COLOURS,
@@ -81,19 +84,40 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
 
 
 def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
-    """The chosen runs' curves: moving average of the training loss as a line, validation as dots."""
-    lines, starts = [], []
-    for run_id, run, side, place in drawn_sides(found, hidden):
+    """The chosen runs' curves: moving average of the training loss as a line, validation as dots.
+
+    Runs of several tokenizers are drawn in bits per byte: their losses per token cannot be compared.
+    """
+    lines, starts, left_out = [], [], []
+    drawn = drawn_sides(found, hidden)
+    in_bytes = len({one.run.job.tokenizer for one in drawn}) > 1
+    for run_id, run, side, place in drawn:
+        name = side_name(run_id, run, side)
+        if in_bytes and run.bytes_per_token is None:
+            left_out.append(name)
+            continue
+        training, validation = map(per_nat, run.bytes_per_token) if in_bytes and run.bytes_per_token else (1.0, 1.0)
         width, bins = side.curve.width, side.curve.bins
-        points = [[(i + 1) * width, round(bin[3], 4)] for i, bin in enumerate(bins[:-1])]
+        points = [[(i + 1) * width, round(bin[3] * training, 4)] for i, bin in enumerate(bins[:-1])]
         if bins:
-            starts.append(bins[0][0])
-            points.append([(len(bins) - 1) * width + side.curve.filled, round(bins[-1][3], 4)])
-        lines.append(line(side_name(run_id, run, side), place, points, dots=side.curve.validation))
+            starts.append(bins[0][0] * training)
+            points.append([(len(bins) - 1) * width + side.curve.filled, round(bins[-1][3] * training, 4)])
+        dots = [[step, round(loss * validation, 4)] for step, loss in side.curve.validation]
+        lines.append(line(name, place, points, dots=dots))
+    unit = f"{BITS_PER_BYTE if in_bytes else NATS_PER_TOKEN}; line: training, moving average; dots: validation"
+    if in_bytes:
+        unit += "; losses per token of several tokenizers cannot be compared"
+    if left_out:
+        unit += f"; not drawn, since their bytes are not known: {listed(left_out)}"
     return lines_value(
-        "Loss of the chosen runs", f"{LOSS_UNIT}; line: training, moving average; dots: validation", lines,
-        "Choose runs by their boxes.", highest=ROOM_ABOVE_START * max(starts, default=1.0),
+        "Loss of the chosen runs", unit, lines, "Choose runs by their boxes.",
+        highest=ROOM_ABOVE_START * max(starts, default=1.0),
     )  # fmt: skip
+
+
+def per_nat(bytes_per_token: float) -> float:
+    """What a nat per token is in bits per byte."""
+    return bits_per_byte(1.0, bytes_per_token)
 
 
 def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only: bool) -> str:

@@ -25,16 +25,17 @@ import pandas as pd
 from tlab.config import options
 from tlab.files import check_file
 from tlab.judging.few_seeds import ALPHA, Estimate, far_from_others, holm, interval_p
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.settings.fields import config_of, field_label, field_names, format_value
 from tlab.ui.settings.links import defaults
-from tlab.ui.widgets.line_chart import LOSS_UNIT
 from tlab.wording import listed, several
 
 # The columns that are needed, and whether each holds numbers.
 CELL_COLUMNS = {"cell_id": False, "status": False, "seed": True, "val_loss": True}
 CURVE_COLUMNS = {"cell_id": False, "step": True, "split": False, "metric": False, "value": True}
 EFFECT_COLUMNS = {"axis": False, "level": False, "effect": True, "ci_low": True, "ci_high": True}
+RATIO_COLUMNS = {"tokens_per_character", "train_bytes_per_token", "val_bytes_per_token"}
 MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
 MAX_SEED = 2**32
 STATUS_OK = "ok"
@@ -79,7 +80,7 @@ class Results:
     cells: pd.DataFrame
     curves: pd.DataFrame
     effects: pd.DataFrame | None
-    unit: str = LOSS_UNIT
+    unit: str = NATS_PER_TOKEN
     configurations: list[ConfigurationRuns] = field(default_factory=list)
 
     def settings(self, configuration: ConfigurationRuns) -> dict[str, Any]:
@@ -196,19 +197,23 @@ def read_results(folder: Folder, name: str) -> Results:
     fixed = {**fixed_settings(folder), **{c: python_value(cells[c].iloc[0]) for c in columns if c not in axes}}
     fixed = {key: value for key, value in fixed.items() if key in settable and key not in axes and key != "seed"}
     curves = pd.DataFrame(curves[(curves.metric == "loss") & curves.value.notna()])
-    unit = LOSS_UNIT
+    unit = NATS_PER_TOKEN
     if "tokenizer" in axes:  # a loss per token of one tokenizer cannot be compared with that of another
-        unit = "nats per character"
-        known = "tokens_per_character" in cells.columns
-        ratios = cells["tokens_per_character"] if known else pd.Series(math.nan, cells.index)
-        ratios = ratios.where(ratios.notna() | (cells.tokenizer != "char"), 1.0)
-        if (ratios.isna() & cells.val_loss.notna()).any():
+        unit = BITS_PER_BYTE
+        for column in RATIO_COLUMNS & {*cells.columns}:
+            cells[column] = pd.to_numeric(cells[column], errors="coerce")
+        rows = [dict(zip(cells.columns, row, strict=True)) for row in cells.itertuples(index=False)]
+        training, validation = (pd.Series(bits_per_nat(rows, part), cells.index, float) for part in ("train", "val"))
+        if (validation.isna() & cells.val_loss.notna()).any():
             raise ResultsError(
                 f"{name}: losses per token of two tokenizers cannot be compared, and cells.csv, of an earlier version, "
-                "does not say how many tokens a character has."
+                "does not say how many bytes a token has."
             )
-        cells["val_loss"] *= ratios
-        curves["value"] *= curves.cell_id.map(dict(zip(cells.cell_id, ratios, strict=True)))
+        cells["val_loss"] *= validation
+        of_split = {"train": training, "validation": validation}
+        factors = {split: dict(zip(cells.cell_id, of, strict=True)) for split, of in of_split.items()}
+        places = zip(curves.split, curves.cell_id, strict=True)
+        curves["value"] *= [factors.get(split, {}).get(cell, math.nan) for split, cell in places]
     results = Results(name, axes, fixed, cells, curves, read_effects(folder), unit=unit)
     results.configurations.extend(configurations_of(cells, axes))
     return results

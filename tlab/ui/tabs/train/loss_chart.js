@@ -1,4 +1,4 @@
-// The loss chart. props.value: {steps, baselines, alternative, average_over, steep, provisional, parted_at, bands, runs:
+// The loss chart. props.value: {steps, baselines, bytes_per_token, alternative, average_over, steep, provisional, parted_at, bands, runs:
 // [{letter, label, marker, per_step, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
 // "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills, of which `filled`
 // steps are made; loss_curve.py. `average_over` and `steep` say over how many steps the average is. `bands` is what is
@@ -15,12 +15,16 @@ const unitBox = find(".tl-unit");
 const axisBox = find(".tl-axis");
 
 // All losses come in nats per token and are drawn in the unit that is chosen; all steps at what they cost by then.
+// bytes_per_token is [of the training text, of the validation text], or null where a run of an early version does not say.
+const TRAINING = 0;
+const VALIDATION = 1;
 const UNITS = {
   nats: (loss) => loss,
   bits: (loss) => loss / Math.LN2,
+  bytes: (loss, part) => loss / Math.LN2 / value.bytes_per_token[part],
   perplexity: (loss) => Math.exp(Math.min(loss, 100)),
 };
-const inUnit = (loss) => UNITS[unitBox.value](loss);
+const inUnit = (loss, part = VALIDATION) => UNITS[unitBox.value](loss, part);
 
 const makeScale = (value, width, height) => {
   let low = Infinity;
@@ -34,14 +38,15 @@ const makeScale = (value, width, height) => {
     for (const [, loss] of band.validation) [low, high] = [Math.min(low, loss), Math.max(high, Math.min(loss, guess))];
   if (!isFinite(low)) [low, high] = [0, guess || 5];
   if (high - low < 0.2) [low, high] = [low - 0.5, high + 0.5]; // a first step alone has no height
-  [low, high] = [inUnit(low), inUnit(high)];
+  const both = [TRAINING, VALIDATION];
+  [low, high] = [Math.min(...both.map((part) => inUnit(low, part))), Math.max(...both.map((part) => inUnit(high, part)))];
   // Of a run that exploded, a linear axis would show nothing but the explosion.
   const logarithmic = logBox.checked || (guess > 0 && high > 4 * inUnit(guess));
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
   else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
   const last = value.steps * Math.max(...value.runs.map((run) => run.pace)) || 1; // nothing has a cost before the first step
   const scale = scaleOf(low, high, logarithmic, last, width, height);
-  return { ...scale, at: (run, step) => scale.x(step * run.pace), loss: (loss) => scale.y(inUnit(loss)) };
+  return { ...scale, at: (run, step) => scale.x(step * run.pace), loss: (loss, part) => scale.y(inUnit(loss, part)) };
 };
 
 // The last bin may be partly filled: it must not claim steps that were not made.
@@ -70,13 +75,13 @@ const drawRun = (context, run, smooth) => {
   const own = colour(run.letter === "B" ? "--tl-b" : "--tl-a");
   const faint = colour(run.letter === "B" ? "--tl-b-faint" : "--tl-a-faint");
   const dash = run.letter === "B" ? [8, 4] : [];
-  const [means, lowest, highest] = [0, 1, 2].map((part) => run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[part])]));
+  const [means, lowest, highest] = [0, 1, 2].map((part) => run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[part], TRAINING)]));
   if (run.width > 1) drawBand(context, highest, lowest, faint, 0.45);
   polyline(context, means, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
-  if (smooth) polyline(context, run.bins.map((bin, i) => [x(averageAt(run, i)), y(bin[3])]), own, 2.5, dash);
+  if (smooth) polyline(context, run.bins.map((bin, i) => [x(averageAt(run, i)), y(bin[3], TRAINING)]), own, 2.5, dash);
   if (run.bins.length === 1) {
     context.fillStyle = own; // a line of one point would be invisible
-    context.fillRect(x(endOf(run, 0)) - 2, y(run.bins[0][0]) - 2, 5, 5);
+    context.fillRect(x(endOf(run, 0)) - 2, y(run.bins[0][0], TRAINING) - 2, 5, 5);
   }
   const points = run.validation.map((point) => [x(point[0]), y(point[1])]);
   polyline(context, points, own, 1.2, [2, 3]);
@@ -91,7 +96,7 @@ const drawSeeds = (context, band) => {
   const [x, y] = [(step) => scale.at(band, step), scale.loss];
   const own = colour(band.letter === "B" ? "--tl-b" : "--tl-a");
   const at = (_, i) => x(averageAt({ ...band, filled: band.width, bins: band.ranges }, i));
-  const line = (part) => band.ranges.map((range, i) => [at(range, i), y(range[part])]);
+  const line = (part) => band.ranges.map((range, i) => [at(range, i), y(range[part], TRAINING)]);
   drawBand(context, line(1), line(0), own, 0.22);
   for (const [step, loss] of band.validation) {
     drawDot(context, x(step), y(loss), 3, colour("--tl-surface"), band.letter === "B" ? 3 : 0);
@@ -118,6 +123,9 @@ const draw = () => {
   if (!props.value || !props.value.runs) return;
   value = { ...props.value, runs: props.value.runs.map(decode), bands: props.value.bands.map(decodeBand) };
   nameRuns(value.runs);
+  const inBytes = unitBox.querySelector("[value=bytes]");
+  inBytes.disabled = !value.bytes_per_token;
+  if (inBytes.disabled && inBytes.selected) unitBox.value = "nats";
   const most = Math.max(0, ...value.bands.map((band) => band.seeds));
   ofSeeds.hidden = !most;
   ofSeeds.textContent = `shaded: averages of ${most} seeds; rings: their validation`;
@@ -174,8 +182,8 @@ const readings = (run, at) => {
   if (at < 0 || i >= run.bins.length) return { batch: "–", average: "–" };
   const [mean, , , average] = run.bins[i];
   const near = run.validation.filter((point) => Math.abs(scale.at(run, point[0]) - pointer.x) < 12).pop();
-  const written = (loss) => valueText(inUnit(loss));
-  return { i, batch: written(mean), average: written(average), validation: near && written(near[1]) };
+  const written = (loss, part) => valueText(inUnit(loss, part));
+  return { i, batch: written(mean, TRAINING), average: written(average, TRAINING), validation: near && written(near[1]) };
 };
 
 const reach = (run) => run.pace * endOf(run, run.bins.length - 1);
@@ -210,13 +218,14 @@ const redraw = keepDrawn(box, draw);
 const pointer = pointerOver(box, redraw);
 for (const toggle of [logBox, smoothBox, unitBox, axisBox]) toggle.addEventListener("change", redraw);
 
+const bitsPerByte = (loss, part) => (value.bytes_per_token ? UNITS.bytes(loss, part) : "");
 const namedLabels = (runs) => runs.map((run) => (runs.length > 1 ? `${run.letter} ${run.label}` : run.label));
 offerFiles(find(".tl-card"), draw,
   () => fileName(...namedLabels(value.runs), "loss", `step ${Math.max(...value.runs.map((run) => (run.bins.length ? endOf(run, run.bins.length - 1) : 0)))}`),
   () => [
-    ["run", "kind", "step", "loss (nats)", "lowest", "highest", "average"],
+    ["run", "kind", "step", "loss (nats)", "lowest", "highest", "average", "loss (bits per byte)"],
     ...value.runs.flatMap((run, i) => [
-      ...run.bins.map(([mean, low, high, average], bin) => [namedLabels(value.runs)[i], "training", endOf(run, bin), mean, low, high, average]),
-      ...run.validation.map(([step, loss]) => [namedLabels(value.runs)[i], "validation", step, loss, "", "", ""]),
+      ...run.bins.map(([mean, low, high, average], bin) => [namedLabels(value.runs)[i], "training", endOf(run, bin), mean, low, high, average, bitsPerByte(mean, TRAINING)]),
+      ...run.validation.map(([step, loss]) => [namedLabels(value.runs)[i], "validation", step, loss, "", "", "", bitsPerByte(loss, VALIDATION)]),
     ]),
   ]);

@@ -38,6 +38,7 @@ def chart_value(run: Run, bands: Sequence[dict[str, Any]] = ()) -> dict[str, Any
     return {
         "steps": steps,
         "baselines": [[name, round(loss, 4)] for name, loss in run.baselines.items()],
+        "bytes_per_token": list(run.bytes_per_token) if run.bytes_per_token else None,
         "alternative": chart_words(run),
         "average_over": AVERAGE_OVER,
         "steep": STEEP,
@@ -98,7 +99,8 @@ def side_words(side: Side, run: Run) -> str:
     words = f"{name} loss began at {side.curve.bins[0][0]:.2f}, "
     words += f"and its moving average is now {side.curve.bins[-1][3]:.2f} nats per token."
     if side.validation_loss is not None:
-        words += f" Validation loss: {side.validation_loss:.2f}."
+        bits = run.bits_per_byte(side.validation_loss)
+        words += f" Validation loss: {side.validation_loss:.2f}{f', {bits:.2f} bits per byte' if bits else ''}."
     return words
 
 
