@@ -47,13 +47,17 @@ ACTIVATIONS = {
     "relu2": lambda x: F.relu(x).square(),  # So et al. 2021
 }
 
-# f is the sublayer; norm and norm_out are the two norms that a layout may use.
+# x is the stream, and enters what it was before the block; f is the sublayer; norm and norm_out are the two norms that
+# a layout may use.
 RESIDUALS = {
-    "pre": lambda x, f, norm, norm_out: x + f(norm(x)),  # Radford et al. 2019
-    "post": lambda x, f, norm, norm_out: norm(x + f(x)),  # Vaswani et al. 2017
-    "sandwich": lambda x, f, norm, norm_out: x + norm_out(f(norm(x))),  # Ding et al. 2021
+    "pre": lambda x, enters, f, norm, norm_out: x + f(norm(x)),  # Radford et al. 2019
+    "post": lambda x, enters, f, norm, norm_out: norm(x + f(x)),  # Vaswani et al. 2017
+    "sandwich": lambda x, enters, f, norm, norm_out: x + norm_out(f(norm(x))),  # Ding et al. 2021
+    "inside": lambda x, enters, f, norm, norm_out: x + norm_out(f(x)),  # Liu et al. 2021
+    "parallel": lambda x, enters, f, norm, norm_out: x + f(norm(enters)),  # Black et al. 2022
 }
-WITH_FINAL_NORM = {"pre", "sandwich"}
+WITH_FINAL_NORM = {"pre", "sandwich", "inside", "parallel"}
+ONE_NORM = {"inside"}  # their norm_out is the only one of the sublayer, and is named so
 
 POSITIONS = {"sinusoidal", "rope", "alibi", "learned", "none"}
 
@@ -148,13 +152,14 @@ def logits(config, weights: Weights, ids: Tensor, tell: Tell = say_nothing) -> T
         return lambda x: NORMS[config.norm](x, weights, name, config.norm_epsilon)
 
     for i in range(config.num_layers):
-        first, second = f"blocks.{i}.attention", f"blocks.{i}.mlp"
+        first, second, enters = f"blocks.{i}.attention", f"blocks.{i}.mlp", x
+        out = "" if config.residual in ONE_NORM else "_out"
         for part, number, run in (
             (first, 1, lambda h, name=first: attention(h, weights, name, config.num_heads, config.position, tell)),
             (second, 2, lambda h, name=second: mlp(h, weights, name, config.activation, tell)),
         ):
-            x = told(config.residual, part, x, run, norm(f"blocks.{i}.norm{number}"),
-                     norm(f"blocks.{i}.norm{number}_out"), tell)  # fmt: skip
+            x = told(config.residual, part, x, enters, run, norm(f"blocks.{i}.norm{number}"),
+                     norm(f"blocks.{i}.norm{number}{out}"), tell)  # fmt: skip
     if config.residual in WITH_FINAL_NORM:
         x = norm("final_norm")(x)
     tell("output", x)
@@ -163,7 +168,7 @@ def logits(config, weights: Weights, ids: Tensor, tell: Tell = say_nothing) -> T
     return scores
 
 
-def told(residual: str, part: str, x: Tensor, run, norm, norm_out, tell: Tell) -> Tensor:
+def told(residual: str, part: str, x: Tensor, enters: Tensor, run, norm, norm_out, tell: Tell) -> Tensor:
     """One sublayer in its layout; tells what it reads, what is added, and the stream after it."""
 
     def sublayer(h):
@@ -178,7 +183,7 @@ def told(residual: str, part: str, x: Tensor, run, norm, norm_out, tell: Tell) -
         tell(f"{part}.added", added)  # not f, where a norm stands between it and the stream
         return added
 
-    y = RESIDUALS[residual](x, sublayer, norm, outer)
+    y = RESIDUALS[residual](x, enters, sublayer, norm, outer)
     tell(f"{part}.stream", y)
     return y
 

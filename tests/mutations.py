@@ -98,6 +98,8 @@ MUTATIONS = [
     # residual layouts
     ("nn/decoder.py", "            x = x + added\n", "            x = added\n"),
     ("nn/decoder.py", "if block.layout.only_norms_differ:", "if True:"),
+    ("nn/residuals.py", "added, mlp_trace = mlp(x)", "added, mlp_trace = mlp(between)"),
+    ("nn/residuals.py", "dx + attention(dy, trace[0].branch)", "dx + attention(dx, trace[0].branch)"),
     ("nn/residuals.py", "dy = dtotal + run(dtotal, residual.branch)", "dy = dtotal - run(dtotal, residual.branch)"),
     ("nn/residuals.py", "dy = dtotal + run(dtotal, residual.branch)", "dy = dtotal + run(dy, residual.branch)"),
     ("nn/residuals.py", "df = self.norm_out.backward(dadded, trace.norm_out) if self.norm_out else dadded", "df = dadded"),

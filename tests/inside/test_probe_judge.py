@@ -100,8 +100,9 @@ def held_stream(config, weights, tensors, without):
             if without == f"{kind}.{i}":
                 kept[...] = 0
             f = f_then + (kept - hidden) @ matrix
-            if config.residual == "sandwich":
-                f = held_fast(config, weights, f"blocks.{i}.norm{number}_out", f_then)(f)
+            if config.residual in ("sandwich", "inside"):
+                out = "" if config.residual in judge.ONE_NORM else "_out"
+                f = held_fast(config, weights, f"blocks.{i}.norm{number}{out}", f_then)(f)
             x = x + f
             if config.residual == "post":
                 x = held_fast(config, weights, f"blocks.{i}.norm{number}", before + f_then)(x)

@@ -24,35 +24,13 @@ from tlab.source import page
 ROOT = Path(__file__).parents[2]
 
 
-def parallel():
+def parallel_one_norm():
     """The class that CONTRIBUTING shows."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     ((_, example),) = re.findall(r"```python\n(@RESIDUALS[^\n]*\n)(class Parallel.*?)```", text, re.DOTALL)
     scope = {"Residual": Residual, "ResidualTrace": ResidualTrace}
     exec(example, scope)
-    return scope["Parallel"]
-
-
-class ParallelOneNorm(Residual):
-    """Attention and the MLP read the same norm of the stream, which the layout runs itself, as in GPT-J and PaLM."""
-
-    final_norm = True
-
-    def __init__(self, space, name, branches, make_norm):
-        super().__init__(space, name, branches, make_norm)
-        self.norm = make_norm(space, f"{name}.norm")
-
-    def forward(self, x, attention, mlp):
-        h, cache = self.norm.forward(x)
-        added, attention_trace = attention(h)
-        between = x + added
-        added, mlp_trace = mlp(h)
-        y = between + added
-        return y, (ResidualTrace(x, attention_trace, between, cache), ResidualTrace(between, mlp_trace, y))
-
-    def backward(self, dy, trace, attention, mlp):
-        dh = attention(dy, trace[0].branch) + mlp(dy, trace[1].branch)
-        return dy + self.norm.backward(dh, trace[0].norm)
+    return scope["ParallelOneNorm"]
 
 
 class Weighed(Sequential):
@@ -81,13 +59,14 @@ class Weighed(Sequential):
         return dy
 
 
-LAYOUTS = {"parallel": parallel(), "one-norm": ParallelOneNorm, "weighed": Weighed}
+REGISTERED = {"one-norm": parallel_one_norm(), "weighed": Weighed}
+LAYOUTS = ["parallel", *REGISTERED]
 SUMS = ["parallel", "one-norm"]  # those that only add, and so can be taken apart
 
 
 @pytest.fixture(autouse=True)
 def registered(register):
-    for key, layout in LAYOUTS.items():
+    for key, layout in REGISTERED.items():
         register(RESIDUALS, key, layout)
 
 
@@ -196,12 +175,18 @@ def test_its_page_shows_its_own_forward():
 
 
 def test_layouts_that_only_place_norms_say_so_and_others_do_not():
-    assert {key for key, layout in RESIDUALS.items() if layout.only_norms_differ} == {"pre", "post", "sandwich"}
+    assert {key for key, layout in RESIDUALS.items() if layout.only_norms_differ} == {
+        "pre",
+        "post",
+        "sandwich",
+        "inside",
+    }
 
 
 @pytest.mark.parametrize("method", ["__init__", "forward", "backward"])
 def test_a_layout_that_defines_a_method_again_no_longer_differs_in_its_norms_only(method):
-    assert not type("Other", (PreNorm,), {method: getattr(PreNorm, method)}).only_norms_differ
+    other = type("Other", (PreNorm,), {method: getattr(PreNorm, method)})
+    assert not other.only_norms_differ and other.mlp_reads_sum is None
     assert type("Same", (PreNorm,), {"norm_places": ("in", "sum")}).only_norms_differ
 
 

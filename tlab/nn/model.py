@@ -136,8 +136,8 @@ class Block:
 
         def mlp(dadded: Array, trace: BranchTrace) -> Array:
             dx = self.mlp_branch.backward(dadded, trace, record_mlp)
-            if record is not NO_RECORD and self.layout.only_norms_differ:  # the MLP reads what attention was added to
-                record_attention(stream=dadded + dx)
+            if record is not NO_RECORD and self.layout.mlp_reads_sum is not None:
+                record_attention(stream=dadded + dx if self.layout.mlp_reads_sum else dadded)
             return dx
 
         return self.layout.backward(dy, trace, attention, mlp)

@@ -104,6 +104,9 @@ class Residual:
     """Whether the stream needs one more norm before the head."""
     only_norms_differ: ClassVar[bool] = False
     """Whether this is `Sequential` in all but `norm_places`: without norms, all such layouts are one function."""
+    mlp_reads_sum: ClassVar[bool | None] = None
+    """Whether the MLP reads the stream that attention was added to (True) or what attention read (False), and both are
+    added as they are; None for any other form."""
 
     def __init__(self, space: ParamSpace, name: str, branches: tuple[Branch, Branch], make_norm: MakeNorm) -> None:
         self.branches = branches
@@ -113,6 +116,7 @@ class Residual:
             raise ValueError(f"{cls.__name__}.norm_places = {cls.norm_places}: allowed are {', '.join(PLACES)}")
         if not vars(cls).keys().isdisjoint({"__init__", "forward", "backward"}):  # it differs in more
             cls.only_norms_differ = vars(cls).get("only_norms_differ", False)
+            cls.mlp_reads_sum = vars(cls).get("mlp_reads_sum")
 
     def forward(self, x: Array, attention: RunForward, mlp: RunForward) -> tuple[Array, TwoResiduals]:
         raise NotImplementedError
@@ -125,6 +129,7 @@ class Sequential(Residual):
     """x = norm_sum(x + branch(x)), for attention and then for the MLP, which works on what has come of it."""
 
     only_norms_differ = True
+    mlp_reads_sum = True
 
     def forward(self, x: Array, attention: RunForward, mlp: RunForward) -> tuple[Array, TwoResiduals]:
         residuals = []
@@ -194,3 +199,57 @@ class SandwichNorm(Sequential):
     @staticmethod
     def reference(x: Array, f: Apply, norm: Apply, norm_out: Apply) -> Array:
         return x + norm_out(f(norm(x)))
+
+
+@RESIDUALS.add(
+    "inside",
+    label="Norm inside",
+    formula="x + \\mathrm{norm}(f(x))",
+    source="Liu et al. 2021 (Swin Transformer V2); OLMo 2 2024",
+)
+class InsideNorm(Sequential):
+    """Normalizes only what the sublayer adds; the sublayer itself reads the stream as it is.
+
+    Notice: as in Pre-LN the stream passes unchanged, and as in Sandwich-LN each block adds at a learned size. But a
+    stream that has grown reaches attention and the MLP at its full size.
+    """
+
+    norm_places = ("out",)
+    final_norm = True
+
+    @staticmethod
+    def reference(x: Array, f: Apply, norm: Apply) -> Array:
+        return x + norm(f(x))
+
+
+@RESIDUALS.add(
+    "parallel",
+    label="Parallel",
+    formula="x + \\mathrm{attention}(\\mathrm{norm}_1(x)) + \\mathrm{mlp}(\\mathrm{norm}_2(x))",
+    source="Wang & Komatsuzaki 2021 (GPT-J); Black et al. 2022 (GPT-NeoX)",
+)
+class Parallel(Residual):
+    """Lets attention and the MLP read the same stream, each through its norm, and adds both to it.
+
+    Notice: the MLP works on what earlier blocks have brought together, and not on what attention brings in its own
+    block: along the depth there are half as many steps. Both could be computed at the same time.
+    """
+
+    norm_places = ("in",)
+    final_norm = True
+    mlp_reads_sum = False
+
+    @staticmethod
+    def reference(x: Array, attention: Apply, norm1: Apply, mlp: Apply, norm2: Apply) -> Array:
+        return x + attention(norm1(x)) + mlp(norm2(x))
+
+    def forward(self, x: Array, attention: RunForward, mlp: RunForward) -> tuple[Array, TwoResiduals]:
+        added, attention_trace = attention(x)
+        between = x + added  # (B, T, C)
+        added, mlp_trace = mlp(x)
+        y = between + added  # (B, T, C)
+        return y, (ResidualTrace(x, attention_trace, between), ResidualTrace(between, mlp_trace, y))
+
+    def backward(self, dy: Array, trace: TwoResiduals, attention: RunBackward, mlp: RunBackward) -> Array:
+        dx = dy + mlp(dy, trace[1].branch)  # along the shortcut, and through the branches
+        return dx + attention(dy, trace[0].branch)

@@ -167,9 +167,12 @@ def test_the_id_of_a_foreign_part_changes_with_its_source(register):
     assert id_of(model=config(MODEL, activation="mine")) != first
 
 
-def test_without_a_norm_all_layouts_are_one_cell(small):
-    cells = cells_of([small(norm=("none",), residual=tuple(RESIDUALS))])
-    assert [cell.alias_of for cell in cells] == [None] + [cells[0].cell_id] * (len(RESIDUALS) - 1)
+ONE_AFTER_THE_OTHER = ("pre", "post", "sandwich", "inside")
+
+
+def test_without_a_norm_all_layouts_of_sublayers_in_sequence_are_one_cell(small):
+    cells = cells_of([small(norm=("none",), residual=ONE_AFTER_THE_OTHER)])
+    assert [cell.alias_of for cell in cells] == [None] + [cells[0].cell_id] * (len(ONE_AFTER_THE_OTHER) - 1)
 
 
 def test_with_a_norm_every_layout_is_its_own(small):
@@ -204,7 +207,8 @@ def test_a_layout_with_weights_of_its_own_is_no_alias(small, register):
 
 
 ALIASES = [
-    ({"norm": ("none",), "residual": tuple(RESIDUALS)}, len(RESIDUALS) - 1),
+    ({"norm": ("none",), "residual": ONE_AFTER_THE_OTHER}, len(ONE_AFTER_THE_OTHER) - 1),
+    ({"norm": ("none",), "residual": ("pre", "parallel")}, 0),
     ({"norm": ("none", "layernorm"), "norm_epsilon": (1e-5, 1e-3)}, 1),
     ({"init": ("gpt2", "xavier"), "scale_residual": (True, False)}, 1),
     ({"mlp_ratio": (2.0, 2.01)}, 1),  # one width

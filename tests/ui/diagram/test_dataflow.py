@@ -1,6 +1,5 @@
 """The drawing follows what a model does, and not what its parts are called."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from tlab import ModelConfig
 from tlab.nn.norms import NORMS
 from tlab.nn.params import ones
 from tlab.nn.positions import POSITIONS, Position
-from tlab.nn.residuals import RESIDUALS, PreNorm, Residual, ResidualTrace
+from tlab.nn.residuals import RESIDUALS, PreNorm, ResidualTrace
 from tlab.ui.diagram.dataflow import dataflow
 from tlab.ui.diagram.placement import placements
 
@@ -36,12 +35,8 @@ def place_of(found, kind):
 
 @pytest.fixture
 def parallel(register):
-    """The class that CONTRIBUTING shows, under a name that says nothing."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    ((_, example),) = re.findall(r"```python\n(@RESIDUALS[^\n]*\n)(class Parallel.*?)```", text, re.DOTALL)
-    scope = {"Residual": Residual, "ResidualTrace": ResidualTrace}
-    exec(example, scope)
-    register(RESIDUALS, "of-this-test", scope["Parallel"])
+    """The parallel layout, under a name that says nothing."""
+    register(RESIDUALS, "of-this-test", RESIDUALS["parallel"])
     return flow(residual="of-this-test")
 
 
@@ -51,6 +46,7 @@ def parallel(register):
         ("pre", ["norm", "attention", "add", "norm", "mlp", "add"], ["norm", "head"]),
         ("post", ["attention", "add", "norm", "mlp", "add", "norm"], ["head"]),
         ("sandwich", ["norm", "attention", "norm", "add", "norm", "mlp", "norm", "add"], ["norm", "head"]),
+        ("inside", ["attention", "norm", "add", "mlp", "norm", "add"], ["norm", "head"]),
     ],
 )
 def test_norms_stand_where_the_layout_runs_them(residual, block, final):
