@@ -2,6 +2,7 @@
 
 from browsing import choose_preset, set_number, start, wait_for_state
 from support import GRADIO
+from tlab.ui.settings.presets import PRESETS
 
 pytestmark = GRADIO
 
@@ -25,6 +26,27 @@ def test_start_is_two_keys_away_and_hands_the_focus_on(visit):
     page.wait_for_function("['pause', 'start', 'reset'].includes(document.activeElement.id)")
     wait_for_state(page, "done")
     page.wait_for_function("!document.activeElement.disabled && document.activeElement.closest('.tl-buttons')")
+
+
+def test_start_is_at_most_ten_tabs_from_the_top_of_the_page(visit):
+    page = visit()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if focused(page) == "start":
+            break
+    assert focused(page) == "start"
+
+
+def test_arrows_go_from_tab_to_tab_and_from_preset_to_preset(visit):
+    page = visit()
+    page.get_by_role("tab", name="Train", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.textContent") == "Attention"
+    page.get_by_role("radio", name="Pre-LN or Post-LN").focus()
+    page.keyboard.press("ArrowDown")
+    page.locator("#presets .tl-why").get_by_text(PRESETS["Norm or none"].words[:40]).wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('fieldset').id") == "model"
 
 
 def test_control_and_enter_starts_from_a_text_field_and_types_nothing(visit):

@@ -30,15 +30,17 @@ def test_what_is_touched_is_as_large_as_a_finger_and_the_page_does_not_scroll_si
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
-def test_start_pause_and_the_state_stay_in_view_while_the_page_scrolls(visit):
-    page = visit(**PHONE)
+@pytest.mark.parametrize("window", [PHONE, {"width": 1440, "height": 900}], ids=["phone", "wide"])
+def test_start_pause_and_the_state_stay_in_view_while_the_page_scrolls(visit, window):
+    page = visit(**window)
     start(page, 20)
     wait_for_state(page, "done")
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.evaluate("scrollY") > 500
     for selector in ("#start", "#pause", "#stop", "#run-state .tl-badge"):
         box = page.locator(selector).bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
-        assert box["y"] >= 0 and box["y"] + box["height"] <= PHONE["height"]
+        assert box["x"] >= 0 and box["x"] + box["width"] <= window["width"]
+        assert box["y"] >= 0 and box["y"] + box["height"] <= window["height"]
 
 
 def test_the_presets_come_before_the_curves(visit):

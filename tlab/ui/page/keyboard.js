@@ -1,4 +1,4 @@
-// The page by keyboard: a way past the drawing, a shortcut to Start, and the focus where the next step is.
+// The page by keyboard: few stops and a shortcut to Start, and the focus where the next step is.
 () => {
   const shown = element => element && element.offsetParent;
   const usable = element => shown(element) && !element.disabled;
@@ -8,6 +8,21 @@
     if (!event.target.closest?.(".tl-skip")) return;
     const inside = [...document.querySelectorAll("[role=tabpanel] :is(input, textarea, button, [tabindex='0'])")];
     (usable(button("start")) ? button("start") : inside.find(usable))?.focus();
+  });
+
+  // Tabs, and radio buttons of one question, are one stop each: from there the arrow keys go on. Gradio gives every radio
+  // button a name of its own, so the browser does not know which belong together.
+  const gather = () => {
+    for (const tab of document.querySelectorAll("[role=tab]")) tab.tabIndex = tab.ariaSelected === "true" ? 0 : -1;
+    for (const group of document.querySelectorAll("fieldset[id]"))
+      for (const radio of group.querySelectorAll("[type=radio]")) radio.name = group.id;
+  };
+  gather();
+  addEventListener("keydown", event => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by || event.target.role !== "tab") return;
+    const tabs = [...event.target.parentElement.querySelectorAll("[role=tab]")].filter(usable);
+    tabs.at((tabs.indexOf(event.target) + by) % tabs.length).focus();
   });
 
   // Gradio opens a list that Tab only passes, and opens it once more when Tab has left it.
@@ -35,9 +50,10 @@
   let pressed = null;
   document.addEventListener("focusin", event => (pressed = event.target.closest(".tl-buttons button")));
   new MutationObserver(() => {
+    gather();
     const lost = document.activeElement === document.body || document.activeElement === pressed;
     if (!pressed?.disabled || !lost) return;
     const next = ["pause", "start", "step", "reset"].map(button).find(usable);
     next?.focus({ preventScroll: true });
-  }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["disabled"] });
+  }).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ["disabled", "aria-selected"] });
 }

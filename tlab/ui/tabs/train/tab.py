@@ -80,20 +80,12 @@ class TrainTab(Tab):
         self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
+        self.build_bar(demo)
         with gr.Row(equal_height=False, elem_classes="tl-train"):
             with gr.Column(scale=4, min_width=320, elem_classes="tl-settings"):
                 self.build_presets()
                 self.controls.build()
             with gr.Column(scale=9, min_width=320, elem_classes="tl-pictures"):
-                with gr.Column(elem_id="run-bar", min_width=0):  # on a phone it floats above all else
-                    with gr.Row(elem_classes="tl-buttons"):
-                        self.start = gr.Button("Start", variant="primary", elem_id="start")
-                        self.pause = gr.Button("Pause", interactive=False, elem_id="pause")
-                        self.step = gr.Button("One step", elem_id="step")
-                        self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
-                        self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
-                        self.rates.build_button()
-                    self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
                 self.rates.build()
@@ -125,6 +117,18 @@ class TrainTab(Tab):
         self.diagram.connect()
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
         page.blocks.load(self.on_open, *self.before_start, queue=False, **QUIET)
+
+    def build_bar(self, demo: Run) -> None:
+        """The buttons and the state of the run, before all settings, so that few keys lead there."""
+        with gr.Column(elem_id="run-bar", min_width=0):  # on a phone it floats above all else
+            with gr.Row(elem_classes="tl-buttons"):
+                self.start = gr.Button("Start", variant="primary", elem_id="start")
+                self.pause = gr.Button("Pause", interactive=False, elem_id="pause")
+                self.step = gr.Button("One step", elem_id="step")
+                self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
+                self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
+                self.rates.build_button()
+            self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
 
     def build_presets(self) -> None:
         with gr.Accordion("Begin with", open=True, elem_id="presets"), gr.Group():
