@@ -126,4 +126,4 @@ def test_what_is_no_address_of_a_scheduler_is_told_at_once(address, words, capsy
 
 def test_the_api_says_how_much_of_a_text_the_shipped_model_reads():
     length = demo_checkpoint().model_config.context_length
-    assert f"of which the model reads the first {length}." in (api.attention.__doc__ or "")
+    assert f"of which the model reads the last {length}." in (api.attention.__doc__ or "")

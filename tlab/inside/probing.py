@@ -44,13 +44,13 @@ class Subject:
 
     @cached_property
     def ids(self) -> Ids:
-        """The text (T,), cut to the context length.
+        """The end of the text (T,), as long as the context at most.
 
         Raises:
             UnknownCharacterError: the model's vocabulary has not all of its characters.
             ProbeError: fewer than two tokens.
         """
-        ids = self.checkpoint.tokenizer.encode(self.text)[: self.checkpoint.model_config.context_length]
+        ids = self.checkpoint.last_ids(self.text)
         if len(ids) < 2:
             raise ProbeError("a probe needs a text of at least two tokens; give a longer one")
         return ids
@@ -157,7 +157,7 @@ def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = 
     Args:
         name: a key of `PROBES`.
         checkpoint: a trained model.
-        text: what it reads; cut to the context length.
+        text: what it reads, the end of it if it is longer than the context.
         corpus: what it was trained on, for probes that need it; by default looked up by name.
         options: the fields of the probe's class.
 

@@ -26,7 +26,7 @@ from tlab.text.units import BytesPerToken, bits_per_byte
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.records import Divergence, StepRecord
-from tlab.types import Array
+from tlab.types import Array, Ids
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT = "tlab 1"
@@ -80,6 +80,14 @@ class Checkpoint:
         model = Transformer(self.model_config, dtype=self.dtype)
         model.load(self.weights)
         return model
+
+    def last_ids(self, text: str) -> Ids:
+        """The ids (T,) of the end of a text, of as many tokens as the model reads at once.
+
+        Raises:
+            UnknownCharacterError: the vocabulary has not all of its characters.
+        """
+        return self.tokenizer.encode(text)[-self.model_config.context_length :]
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `checkpoint.safetensors` into `folder`, made where it is missing; -> the file's path.

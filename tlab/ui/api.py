@@ -118,7 +118,7 @@ def attention(text: str, layer: int = 1, head: int = 1) -> HeadView:
     """Tell where one attention head of the shipped model looks in a text.
 
     Args:
-        text: 2 to 2,000 characters, of which the model reads the first 32.
+        text: 2 to 2,000 characters, of which the model reads the last 32.
         layer: counted from 1.
         head: counted from 1.
 
@@ -130,7 +130,7 @@ def attention(text: str, layer: int = 1, head: int = 1) -> HeadView:
     checkpoint = demo_checkpoint()
     config = checkpoint.model_config
     layer, head = check_whole("layer", layer, 1, config.num_layers), check_whole("head", head, 1, config.num_heads)
-    ids = checkpoint.tokenizer.encode(text)[: config.context_length]
+    ids = checkpoint.last_ids(text)
     if len(ids) < 2:
         raise ValueError("text: give at least two characters to look at")
     reading = read(checkpoint.model(), ids)

@@ -253,8 +253,8 @@ def test_the_same_look_is_taken_once(tab, monkeypatch):
 
 def test_a_model_of_another_alphabet_gets_a_text_that_it_can_read(tab):
     updates = tab.on_look(None, "日本", {"serial": 1}, FIRST, "another run", "mlp.99", *values_of(tab))
-    assert (updates[tab.shown], updates[tab.instead]) == (demo_run().id, ["日本", find_model(tab.runs, None).excerpt])
-    assert "It reads the first 32 of the 63 tokens" in find_model(tab.runs, None).note(EXCERPT)
+    assert (updates[tab.shown], updates[tab.instead]) == (demo_run().id, ["日本", EXCERPT])
+    assert "It reads the last 32 of the 63 tokens" in find_model(tab.runs, None).note(EXCERPT)
 
 
 def test_following_a_table_draws_its_first_number_at_every_kept_step(tab):
@@ -534,3 +534,13 @@ def test_the_induction_preset_brings_its_text_and_the_next_one_takes_it_away(run
     assert corpus not in handler.fn(other, "mine")  # a visitor's choice stays
     del page, handler
     gc.collect()
+
+
+def test_attention_and_inside_read_the_same_end_of_a_long_text(tab):
+    of = find_model(tab.runs, None)
+    length = of.checkpoint.model_config.context_length
+    text = EXCERPT * 3
+    subject = tasks.subject_of(of.request(text))
+    assert tab.cache.look(of.checkpoint, text).tokens == subject.tokens
+    assert of.checkpoint.tokenizer.decode(subject.ids) == text[-length:]
+    assert f"It reads the last {length} of the {len(text)} tokens." in of.note(text)

@@ -178,7 +178,7 @@ def ids_of_other_text(subject: Subject, other: str) -> Ids:
     Raises:
         ProbeError: it has not as many tokens.
     """
-    ids = subject.checkpoint.tokenizer.encode(other)[: subject.checkpoint.model_config.context_length]
+    ids = subject.checkpoint.last_ids(other)
     if len(ids) != len(subject.ids):
         raise ProbeError(
             f"the other text has {len(ids)} tokens, this one {len(subject.ids)}; patching goes position by "

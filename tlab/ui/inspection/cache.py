@@ -26,7 +26,6 @@ class ForwardResult(NamedTuple):
     """The result of a forward pass over a text."""
 
     tokens: list[str]  # as shown
-    given: int  # tokens of the whole text, of which `tokens` is the end
     reading: AttentionData
     sample: str  # how the model continues
 
@@ -46,16 +45,15 @@ class InspectionCache:
         kept = self.recall(checkpoint, "look", text)
         if kept is not None:
             return kept
-        tokenizer, config = checkpoint.tokenizer, checkpoint.model_config
-        ids = tokenizer.encode(text)
-        if len(ids) < 2:
+        tokenizer = checkpoint.tokenizer
+        seen = checkpoint.last_ids(text)[-MAX_TOKENS:]
+        if len(seen) < 2:
             raise ValueError("Give at least two characters to look at.")
         model = checkpoint.model()
-        seen = ids[-min(config.context_length, MAX_TOKENS) :]
         reading = read(model, seen)
         written = generate_tokens(model, tokenizer, tokenizer.decode(seen), max_new_tokens=SAMPLE_TOKENS, seed=0)
         tokens = [tokenizer.tokens[i] for i in seen]
-        look = ForwardResult(tokens, len(ids), reading, "".join(map(str, written)))
+        look = ForwardResult(tokens, reading, "".join(map(str, written)))
         return self.remember(checkpoint, "look", text, look, reading.nbytes)
 
     def next_logits(self, checkpoint: Checkpoint, prompt: str) -> Array:

@@ -84,14 +84,17 @@ class SelectedModel(NamedTuple):
         step, side = self.checkpoint.step, self.side
         return {"steps": self.steps, "step": step, "labels": self.labels, "side": side, "serial": serial}
 
-    def note(self, text: str) -> str:
-        """Which model it is, how much of the text it reads, and how it is looked at if it was trained with a bug."""
-        longest = self.checkpoint.model_config.context_length
+    def note(self, text: str, most: int = MAX_NUMBER) -> str:
+        """Which model it is, how much of the text it reads, and how it is looked at if it was trained with a bug.
+
+        `most` tokens at most are read, where a picture has no room for all of a long context.
+        """
+        longest = min(self.checkpoint.model_config.context_length, most)
         try:
             given = len(self.checkpoint.tokenizer.encode(text))
         except ValueError:  # shown in place of the table
             given = 0
-        read = f" It reads the first {longest} of the {given:,} tokens." if given > longest else ""
+        read = f" It reads the last {longest} of the {given:,} tokens." if given > longest else ""
         bug = " It was trained with the bug, and is looked at without it." if self.plan.bug else ""
         return self.words + read + bug
 

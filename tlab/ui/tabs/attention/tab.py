@@ -12,7 +12,7 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.positions import POSITIONS
 from tlab.source import notice
 from tlab.training.checkpoint import Checkpoint
-from tlab.ui.inspection.cache import ForwardResult
+from tlab.ui.inspection.cache import MAX_TOKENS, ForwardResult
 from tlab.ui.inspection.selection import (
     SelectedModel,
     clamp_int,
@@ -165,7 +165,7 @@ class AttentionTab(Tab):
             "scrub": of.slider(serial),
             "next": view.next_html(likely, names, seen, look.sample, of.checkpoint.step, "ab"[of.side]),
             "heads": view.heads_value(reading, layer, head, serial),
-            "note": note_html(of.words + reads_words(look)),
+            "note": note_html(of.note(text, MAX_TOKENS)),
             "words": words_html(view.head_words(portrait)),
             "map": {
                 **view.map_value(tokens, reading, layer, head, query, key, serial),
@@ -215,11 +215,6 @@ def surest_head(look: ForwardResult) -> tuple[int, int]:
     """Layer and head, from 0, of least entropy."""
     best = min(look.reading.heads, key=lambda portrait: portrait.entropy)
     return best.layer, best.head
-
-
-def reads_words(look: ForwardResult) -> str:
-    read = len(look.tokens)
-    return f" It reads the last {read} of the {look.given:,} tokens." if look.given > read else ""
 
 
 def kind_words(config: ModelConfig, kind: str) -> str:

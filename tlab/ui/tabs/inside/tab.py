@@ -55,7 +55,7 @@ from tlab.wording import head_of, part_name
 FIRST = "lens_map"  # what it would say after each block: a picture that needs no knowledge of heads and neurons
 FIRST_FACTOR, MAX_FACTOR = 2.0, 1000.0  # of a part that is multiplied
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
-OTHER_TEXT = EXCERPT.replace("name", "list", 1)  # as long, with another word: something to take a patch from
+OTHER_TEXT = EXCERPT.replace("local", "outer")  # as long, with another word: something to take a patch from
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
 BYTES_PER_CELL = 120  # of a table in memory
 
@@ -242,8 +242,8 @@ class InsideTab(Tab):
         read = given = (text or "")[:MAX_CHARACTERS]
         updates: Updates = {}
         if shown != of.key:  # a new model, perhaps of another alphabet and size
-            before = EXCERPT if given == EXCERPT else find_model(self.runs, shown).excerpt
-            read = text_for_new_model(of, given, of.excerpt, before)
+            # The whole excerpt, of which it reads the end as it does of the other text for a patch.
+            read = text_for_new_model(of, given, of.run.excerpt, find_model(self.runs, shown).run.excerpt)
             names = tasks.part_names(of.checkpoint.model_config)
             updates[self.over_time] = nothing_followed(known_probe(key))
             updates[self.part] = gr.update(choices=part_choices(names), value=part if part in names else names[0])
