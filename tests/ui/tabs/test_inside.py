@@ -164,14 +164,17 @@ def test_a_sentence_that_names_a_probe_leads_to_it_by_its_label():
     assert 'data-probe="induction"' in about_html("effect") and "`" not in about_html("effect")
 
 
-def test_a_head_leads_to_its_map_and_the_map_to_what_the_head_costs(tab):
-    bar, selection, _ = tab.on_map({"key": "attention.1.head.2"}, {"serial": 4, "step": 9})
-    assert (bar["selected"], selection) == ("attention", {"serial": 4, "step": 9, "layer": 1, "head": 2})
-    assert tab.on_map({"key": "1.2"}, None)[1] == {"layer": 1, "head": 2}
+def test_a_head_leads_to_its_map_and_back_with_the_same_side_and_step(tab):
+    own, of_map = {"serial": 7, "side": 1, "step": 9}, {"serial": 4, "query": 3}
+    bar, selection, _ = tab.on_map({"key": "attention.1.head.2"}, own, of_map)
+    there = {"serial": 4, "query": 3, "side": 1, "step": 9, "layer": 1, "head": 2}
+    assert (bar["selected"], selection) == ("attention", there)
+    assert tab.on_map({"key": "1.2"}, None, None)[1] == {"side": None, "step": None, "layer": 1, "head": 2}
     for nonsense in (None, [], {"key": EVIL}, {"key": "mlp.0"}, "x"):
-        assert [type(one) for one in tab.on_map(nonsense, {})] == [type(gr.skip())] * 3
-    updates = tab.on_head({"part": "attention.1.head.2"})
+        assert [type(one) for one in tab.on_map(nonsense, {}, {})] == [type(gr.skip())] * 3
+    updates = tab.on_head({"part": "attention.1.head.2"}, {"serial": 7}, there)
     assert updates[tab.part] == "attention.1.head.2" and updates[tab.bar]["selected"] == "inside"
+    assert updates[tab.selection] == {"serial": 7, "side": 1, "step": 9}
 
 
 def test_every_probe_is_in_one_group_and_has_a_caption():

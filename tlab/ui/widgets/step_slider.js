@@ -1,11 +1,10 @@
 // Which model: a side, and a step of its training. props.value: {steps, step, labels, side, serial}.
 const sides = find(".tl-sides");
 const play = find(".tl-play");
+const few = find(".tl-few");
 const range = find("input");
 const told = find(".tl-step");
 let timer = null;
-let chosen = null; // the step that the visitor chose; null follows the training
-let shownSteps = "";
 
 const stepWords = (step) => `after ${step.toLocaleString("en")} step${step === 1 ? "" : "s"}`;
 
@@ -32,25 +31,21 @@ const mark = (side) => [...sides.children].forEach((button, i) => button.setAttr
 const draw = () => {
   const value = props.value;
   if (!value || !value.steps || outdated(value)) return;
-  const { steps } = value;
+  const { steps, step } = value;
   drawSides(value);
   range.max = String(Math.max(0, steps.length - 1));
-  range.disabled = play.disabled = steps.length < 2;
-  // The slider is the visitor's: it moves by itself only when there are other steps to choose from.
-  if (shownSteps !== steps.join()) {
-    shownSteps = steps.join();
-    const at = chosen === null ? steps.length - 1 : steps.findLastIndex((step) => step <= chosen);
-    range.value = String(Math.max(0, at));
-  }
+  range.disabled = steps.length < 2;
+  play.hidden = steps.length < 3;
+  few.hidden = !play.hidden;
+  range.value = String(steps.indexOf(step)); // also where a link of another tab has chosen it
   tell(steps);
 };
 
 const move = (index) => {
   const { steps } = props.value;
   range.value = String(index);
-  chosen = index === steps.length - 1 ? null : steps[index];
   tell(steps);
-  ask({ step: chosen });
+  ask({ step: index === steps.length - 1 ? null : steps[index] }); // without a step it is the latest, as the training goes on
 };
 
 const stop = () => {

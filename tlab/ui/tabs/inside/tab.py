@@ -188,22 +188,29 @@ class InsideTab(Tab):
         probe = selection_component("inside-probe", {})
         for link in (page.find(TrainTab).diagram.probe, probe):
             link.input(self.on_link, link, [self.bar, self.group, self.probe], queue=False, **QUIET)
-        attention.to_inside.input(self.on_head, attention.to_inside, [self.bar, self.part], queue=False, **QUIET)
-        to_map = selection_component("inside-head", {})
-        there = [self.bar, attention.selection, attention.shown]
-        to_map.input(self.on_map, [to_map, attention.selection], there, queue=False, **QUIET)
+        to_map, both = selection_component("inside-head", {}), [self.selection, attention.selection]
+        here, there = [self.bar, self.selection, self.part], [self.bar, attention.selection, attention.shown]
+        attention.to_inside.input(self.on_head, [attention.to_inside, *both], here, queue=False, **QUIET)
+        to_map.input(self.on_map, [to_map, *both], there, queue=False, **QUIET)
 
-    def on_head(self, chosen: Any) -> Updates:
-        """Come here from a head of the Attention tab, with what is lost without it."""
-        return {self.bar: gr.update(selected=self.key), self.part: chosen_text(chosen, "part")}
+    def on_head(self, chosen: Any, own: Any, of_map: Any) -> Updates:
+        """Come here from a head of the Attention tab, with what is lost without it in the model that was shown there.
 
-    def on_map(self, chosen: Any, selection: Any) -> list[Any]:
+        `own` and `of_map` are what is selected here and there.
+        """
+        return {
+            self.bar: gr.update(selected=self.key),
+            self.selection: with_model_of(of_map, own),
+            self.part: chosen_text(chosen, "part"),
+        }
+
+    def on_map(self, chosen: Any, own: Any, of_map: Any) -> list[Any]:
         """Go to the map of the head that was clicked; all of that tab is drawn again, its small maps too."""
         found = head_of(chosen_text(chosen, "key"))
         if found is None:
             return [gr.skip()] * 3
-        kept = selection if isinstance(selection, dict) else {}
-        return [gr.update(selected=AttentionTab.key), {**kept, "layer": found[0], "head": found[1]}, None]
+        selection = {**with_model_of(own, of_map), "layer": found[0], "head": found[1]}
+        return [gr.update(selected=AttentionTab.key), selection, None]
 
     # -------------------------------------------------------------------------------- probes
 
@@ -351,6 +358,12 @@ def known_factor(value: Any) -> float:
 def chosen_text(chosen: Any, name: str) -> str:
     """What a link of the page names, within bounds; a page may send anything."""
     return str(chosen.get(name, ""))[:100] if isinstance(chosen, dict) else ""
+
+
+def with_model_of(other: Any, selection: Any) -> dict[str, Any]:
+    """A tab's selection, of the side and the step that another tab has selected."""
+    own, other = (value if isinstance(value, dict) else {} for value in (selection, other))
+    return {**own, "side": other.get("side"), "step": other.get("step")}
 
 
 def part_choices(keys: list[str]) -> list[tuple[str, str]]:
