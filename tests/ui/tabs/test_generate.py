@@ -16,13 +16,13 @@ from tlab import Checkpoint, TrainConfig, Transformer, generate
 from tlab.generate import Sampling, sampling_steps
 from tlab.nn.loss import softmax
 from tlab.text import ByteTokenizer, CharTokenizer
-from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run
+from tlab.ui.demo.shipped_run import PROMPT, SHIPPED_PRESETS, demo_checkpoint, demo_run
 from tlab.ui.inspection.selection import SelectedModel, find_model
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
 from tlab.ui.tabs.generate import tab as generate_tab
-from tlab.ui.tabs.generate.tab import SIDES, GenerateTab
+from tlab.ui.tabs.generate.tab import SIDES, TOKENS, GenerateTab
 from tlab.ui.tabs.generate.texts import GeneratedTexts
 
 pytestmark = GRADIO
@@ -304,6 +304,17 @@ def test_a_text_of_an_earlier_model_is_not_gone_on_with_by_a_later_one():
 
 
 # ------------------------------------------------------------------------------------------------ other models
+
+
+@pytest.mark.parametrize("preset", list(SHIPPED_PRESETS.values()), ids=lambda preset: preset.label)
+def test_a_shipped_model_shows_what_it_writes_at_once_and_the_same_each_time(tab, preset):
+    run = demo_run(preset)
+    shown, again = (look(tab, run_id=run.id, writer="another run") for _ in range(2))
+    for letter, side in zip("ab", run.sides, strict=False):
+        text = shown[f"text_{letter}"]
+        assert len(text["tokens"]) == TOKENS
+        assert side.label in text["title"] or len(run.sides) == 1
+        assert again[f"text_{letter}"] == text
 
 
 def test_a_new_model_gets_an_empty_page_its_own_alphabet_and_one_side(tab):

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.generate import Chain, Sampling, Token, candidates, generate, sampling_steps
-from tlab.ui.demo.shipped_run import PROMPT
+from tlab.ui.demo.shipped_run import PROMPT, is_shipped
 from tlab.ui.inspection.cache import MAX_PROMPT
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, serial_of, text_for_new_model
 from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
@@ -130,12 +130,19 @@ class GenerateTab(Tab):
         """The text and the chain of a side when the page opens; empty where the shipped run has no such side."""
         if side >= len(of):
             return empty_text(""), {"rows": []}
-        checkpoint = of[side].checkpoint
-        writing = self.writings.ship(checkpoint, PROMPT)
-        for token in generate(checkpoint, PROMPT, max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=0):
-            writing.add(token)
-        chain = self.chain(of[side], PROMPT, Sampling(TEMPERATURE), None)
-        return text_value(writing, title(of, side)), chain
+        return self.first_text(of, side), self.chain(of[side], of[side].prompt, Sampling(TEMPERATURE), None)
+
+    def first_text(self, of: list[SelectedModel], side: int) -> dict[str, Any]:
+        """What is there before anything was asked for: of a shipped model its own text, of another none."""
+        if side >= len(of) or not is_shipped(of[side].run):
+            return empty_text(title(of, side))
+        checkpoint, prompt = of[side].checkpoint, of[side].prompt
+        writing = self.writings.shipped_by(checkpoint)
+        if writing is None:
+            writing = self.writings.ship(checkpoint, prompt)
+            for token in generate(checkpoint, prompt, max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=0):
+                writing.add(token)
+        return text_value(writing, title(of, side))
 
     def find_models(self, run_id: str | None) -> list[SelectedModel]:
         """The models that write: one a side; of a side whose model had to make room, none."""
@@ -174,7 +181,7 @@ class GenerateTab(Tab):
             at = selection.get("ab"[side]) if serial > since else None
             updates[self.chains[side]] = self.chain(model, read, sampling, self.writings.place(at))
         if new_model:
-            updates |= {text: empty_text(title(of, side)) for side, text in enumerate(self.texts)}
+            updates |= {text: self.first_text(of, side) for side, text in enumerate(self.texts)}
             updates |= {column: gr.update(visible=side < len(of)) for side, column in enumerate(self.columns)}
         return updates
 

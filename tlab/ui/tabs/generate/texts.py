@@ -47,7 +47,7 @@ class GeneratedTexts:
 
     def __init__(self, budget: int = MAX_KEPT_BYTES) -> None:
         self.memory: ByteBudgetCache[str, GeneratedText] = ByteBudgetCache(budget)
-        self.shipped: dict[str, GeneratedText] = {}  # of the page's opening: they never go
+        self.shipped: dict[str, GeneratedText] = {}  # of shipped models: they never go
 
     def begin(self, checkpoint: Checkpoint, prompt: str, count: int, owner: str = "") -> GeneratedText:
         """A text that will have `count` tokens, for the page `owner`."""
@@ -57,10 +57,14 @@ class GeneratedTexts:
         return writing
 
     def ship(self, checkpoint: Checkpoint, prompt: str) -> GeneratedText:
-        """A text of the page's opening."""
+        """A text of a shipped model, for all visitors."""
         writing = GeneratedText(checkpoint, prompt)
         self.shipped[writing.number] = writing
         return writing
+
+    def shipped_by(self, checkpoint: Checkpoint) -> GeneratedText | None:
+        """The text that a shipped model has written already."""
+        return next((writing for writing in self.shipped.values() if writing.model() is checkpoint), None)
 
     def forget(self, owner: str) -> None:
         self.memory.drop_owner(owner)
