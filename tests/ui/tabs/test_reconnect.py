@@ -1,16 +1,19 @@
 """A page that comes again: it gets its run back, nobody else's, and is told what is gone."""
 
 import asyncio
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
 
 from pages import built
 from support import GRADIO
+from tlab.ui.demo.shipped_run import shipped_id
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import DONE, PAUSED, RUNNING, Run
-from tlab.ui.settings.presets import DEMO_PRESET, preset_job
+from tlab.ui.settings.links import query_of
+from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job
 from tlab.ui.tabs.train.reconnect import LOST, NO_RESULT, NOT_FOUND, Reconnect
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import COOKIE
@@ -57,6 +60,16 @@ def test_nobody_else_is_shown_it_by_its_id(page, number):
 def test_a_new_page_shows_what_came_with_the_lab(page):
     page, _ = page
     assert page.on_arrive("", request(ME)) == {page.train.state: gr.skip()}
+
+
+@pytest.mark.parametrize("preset", list(PRESETS.values())[1:], ids=lambda preset: preset.label)
+def test_a_page_with_the_settings_of_a_preset_shows_the_run_of_it(page, preset):
+    page, _ = page
+    settings = {**preset.settings, **({"corpus": preset.corpus} if preset.corpus else {})}
+    query = dict(parse_qsl(query_of(settings, dict(filter(None, [preset.switch])))))
+    assert page.on_arrive("", request(ME, **query))[page.train.run_id] == shipped_id(preset)
+    for other in ({"seed": "7"}, {"nonsense": "1"}):
+        assert page.on_arrive("", request(ME, **{**query, **other})) == {page.train.state: gr.skip()}
 
 
 @pytest.mark.parametrize(

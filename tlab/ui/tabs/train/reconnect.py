@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator
 import gradio as gr
 
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import PAUSED, Run
-from tlab.ui.settings.links import RESULT
+from tlab.ui.settings.links import RESULT, Link, defaults, read_query
+from tlab.ui.settings.plans import make_plans
+from tlab.ui.settings.presets import DEMO_PRESET, Preset
+from tlab.ui.settings.side_b import fields_of
 from tlab.ui.tabs.tab import Updates
-from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.tabs.train.tab import TrainTab, shipped_twin
 from tlab.ui.tabs.train.view import state_html
 from tlab.ui.visit import Visit, visit_of
 from tlab.ui.widgets.component import QUIET
@@ -79,7 +83,10 @@ class Reconnect:
         arrived.then(None, js=ASK, **QUIET)
 
     def on_arrive(self, remembered: str | None, request: gr.Request) -> Updates:
-        """The run of the link, the one that this tab showed before, or one that trains and that no page shows."""
+        """The run of the link, the one that this tab showed before, or one that trains and that no page shows.
+
+        Without any, the shipped run of the preset whose settings the address has.
+        """
         visit = visit_of(request)
         linked = str(dict(request.query_params).get(RESULT) or "")
         asked = linked or remembered
@@ -88,8 +95,10 @@ class Reconnect:
             run = abandoned_run(self.train.runs, visit)
         if run is not None:
             return self.train.show(visit, run)
-        words = NO_RESULT if linked else NOT_FOUND
-        return {self.train.state: state_html("lost", words) if asked else gr.skip()}
+        preset = linked_preset(read_query(dict(request.query_params)))
+        shown = self.train.show(visit, None, preset) if preset is not DEMO_PRESET else {}
+        lost = {self.train.state: state_html("lost", NO_RESULT if linked else NOT_FOUND)} if asked else {}
+        return {**shown, **lost} or {self.train.state: gr.skip()}
 
     def recalled(self, visit: Visit, run_id: str | None) -> Run | None:
         """The run with this id, once all that the disk has of this browser is in memory."""
@@ -121,6 +130,15 @@ class Reconnect:
         else:
             async for frame in self.train.follow(run, visit.page):
                 yield frame
+
+
+def linked_preset(link: Link) -> Preset:
+    """The preset whose settings a link has; that of the page's opening where none has."""
+    if link.problems or not link.settings:
+        return DEMO_PRESET
+    given = {**defaults(), **link.settings}
+    plans = make_plans(fields_of(given), next(iter(link.other.items()), None))
+    return shipped_twin(Job(given["corpus"], None, given["tokenizer"], plans))
 
 
 def abandoned_run(runs: Runs, visit: Visit) -> Run | None:
