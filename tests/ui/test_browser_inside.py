@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from browsing import drawn, open_tab, settle, start, wait_for_state
+from browsing import choose_model, drawn, open_tab, settle, start, wait_for_state
 from support import EVIL, GRADIO
 
 pytestmark = GRADIO
@@ -88,15 +88,25 @@ def test_a_picture_is_a_file_of_three_kinds_with_a_name_that_says_what_it_is(vis
 def test_a_head_leads_from_its_map_to_what_it_costs_and_from_a_table_back_to_its_map(visit):
     page = visit()
     open_tab(page, "Attention")
+    choose_model(page, "attention", "Pre-LN or Post-LN")
     page.locator("#attention-heads .tl-thumb").nth(1).click()
     page.locator("#attention-words").get_by_text("Head 2 of layer 1").wait_for()
+    page.locator("#attention-scrub .tl-side-b").click()
+    page.locator("#attention-scrub input").focus()
+    page.keyboard.press("Home")
+    page.locator("#attention-note").get_by_text("B (Post-LN)").and_(page.get_by_text("after 0 steps")).wait_for()
     page.get_by_role("button", name="What is lost without head 2 of layer 1?").click()
     page.locator("#what-if-effect").get_by_text("head 2 of layer 1: replace by its mean").wait_for()
+    page.locator("#inside-note").get_by_text("B (Post-LN)").and_(page.get_by_text("after 0 steps")).wait_for()
+    assert page.locator("#inside-scrub input").input_value() == "0"
+    page.locator("#inside-scrub .tl-side-a").click()
+    page.locator("#inside-note").get_by_text("A (Pre-LN)").wait_for()
     choose(page, "Heads", "Induction heads")
     page.locator("#inside-table summary").click()
     page.locator("#inside-table").get_by_role("button", name="head 1 of layer 2").click()
     page.locator("#attention-words").get_by_text("Head 1 of layer 2").wait_for()
     page.locator("#attention-heads .tl-thumb[aria-checked=true]").get_by_text("L2 H1").wait_for()
+    page.locator("#attention-note").get_by_text("A (Pre-LN)").and_(page.get_by_text("after 0 steps")).wait_for()
 
 
 def test_a_planted_bug_is_caught_and_trained_beside_the_right_model(visit):
