@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from browsing import choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
-from support import EVIL, GRADIO
+from support import EVIL, GRADIO, VERSE
 
 pytestmark = GRADIO
 
@@ -280,6 +280,19 @@ def test_the_address_is_always_that_of_the_chosen_settings(visit):
 
 
 # ------------------------------------------------------------------------------------------------ code and sweeps
+
+
+def test_a_text_of_ones_own_is_still_there_after_a_reload_and_never_in_the_address(visit):
+    page = visit()
+    page.click("#own-text")
+    text = page.locator("#field-text textarea")
+    text.fill(VERSE * 5)
+    page.locator("#text-card").get_by_text("pasted or typed text").wait_for()
+    settle(page)
+    page.reload()
+    page.locator("#text-card").get_by_text("pasted or typed text").wait_for()
+    assert text.input_value() == VERSE * 5
+    assert "own" not in page.url and VERSE[:8] not in page.url
 
 
 def test_the_address_never_names_settings_of_which_half_have_arrived(visit, url):

@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency
 
 from tlab.config import Option, options
 from tlab.nn.config import ModelConfig
@@ -39,7 +40,15 @@ from tlab.ui.settings.fields import (
     slider_step,
 )
 from tlab.ui.settings.links import as_word, query_of, read_word
-from tlab.ui.settings.own_text import MAX_UPLOAD_CHARACTERS, OWN_TEXT, OWN_TEXT_NAME, read_file, text_card
+from tlab.ui.settings.own_text import (
+    BRING_TEXT_BACK,
+    KEEP_TEXT,
+    MAX_UPLOAD_CHARACTERS,
+    OWN_TEXT,
+    OWN_TEXT_NAME,
+    read_file,
+    text_card,
+)
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings, settings_name
 from tlab.ui.settings.side_b import (
@@ -246,14 +255,21 @@ class Controls:
         names = ("corpus", "tokenizer", "context_length", "text")
         about = [*(self.components[name] for name in names), self.source]
         gr.on(changes(about), text_card, about, self.card, queue=False, trigger_mode="always_last", **QUIET)
+        own = [self.components["corpus"], self.components["text"]]
+        gr.on(changes(own), None, own, None, js=KEEP_TEXT, **QUIET)
         refusal = gr.State("")
         outputs = [self.components["corpus"], self.components["text"], self.source, refusal]
         read = self.upload.upload(self.on_upload, self.upload, outputs, **QUIET)
         read.then(text_card, [*about, refusal], self.card, queue=False, **QUIET)
 
+    def bring_text_back(self, arrived: Dependency) -> None:
+        """Once the settings of the address have arrived: the text that was there before the page was loaded again."""
+        own = [self.components["corpus"], self.components["text"]]
+        arrived.then(None, own, own, js=BRING_TEXT_BACK, **QUIET)
+
     def corpus_words(self, name: str) -> str:
         if name == OWN_TEXT:
-            return self.own_text_words
+            return f"{self.own_text_words} This tab of your browser has it, too, until you close it.".strip()
         return CORPORA.entries[name].summary if name in CORPORA else "A text file in this lab's data folder."
 
     def on_upload(self, path: str | None) -> list[Any]:

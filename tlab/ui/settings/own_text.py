@@ -25,6 +25,29 @@ MAX_FILE_NAME = 60  # characters of it that are shown
 SHARE_TO_WARN_OF = 0.2  # of the validation part, verbatim in training; of an English book it is below 0.01
 PACKED_TO_WARN_OF = 0.1  # of the bytes, left by gzip; of English it is about 0.35, of random DNA 0.3
 
+# A tab of a browser keeps the text and whether it is chosen, until the tab is closed: no address can have it. Settings
+# from elsewhere, with another address, do not choose it again; and before the page has its settings nothing is kept.
+KEEP_TEXT = f"""(corpus, text) => {{
+  if (!window.tlabText) return;
+  window.tlabText = {{ own: corpus === "{OWN_TEXT}", text }};
+}}"""
+BRING_TEXT_BACK = f"""(corpus, text) => {{
+  const before = window.tlabText;
+  window.tlabText ||= {{ own: false, text }};
+  if (before) return [corpus, text];
+  let kept = null;
+  try {{
+    kept = JSON.parse(sessionStorage.getItem("tlab-text"));
+    addEventListener("pagehide", () => {{
+      try {{
+        sessionStorage.setItem("tlab-text", JSON.stringify({{ ...window.tlabText, address: location.search }}));
+      }} catch {{}}
+    }});
+  }} catch {{}}
+  if (!kept?.text) return [corpus, text];
+  return [kept.own && kept.address === location.search ? "{OWN_TEXT}" : corpus, text || kept.text];
+}}"""
+
 markup = macros("settings/text_card.html")
 
 

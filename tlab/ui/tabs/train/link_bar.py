@@ -96,7 +96,8 @@ class LinkBar:
         self.train.address.change(None, self.train.address, None, js=KEEP_IN_STEP, **QUIET)
         # Not by the queue: a class that opens a link at the same time would be more than it holds.
         opened = [self.notice, self.train.locked, *self.train.settings]
-        gr.on([demo.load, self.again.click], self.on_load, None, opened, queue=False, **QUIET)
+        arrived = gr.on([demo.load, self.again.click], self.on_load, None, opened, queue=False, **QUIET)
+        self.controls.bring_text_back(arrived)
         demo.load(None, js=ASK_AGAIN, **QUIET)
 
     def on_copy(self, locked: Collection[str], hidden: list[str] | None, *values: Any) -> Updates:
