@@ -31,6 +31,8 @@ MUTATIONS = [
     ("nn/activations.py", "        u *= self.CUBIC", "        u *= 2 * self.CUBIC"),
     ("nn/activations.py", "        dx *= 2\n", ""),
     ("nn/activations.py", "dactivated_gate = dy * cache.x", "dactivated_gate = dy"),
+    # schedules
+    ("training/schedules.py", "DECAY_SHARE: ClassVar[float] = 0.2", "DECAY_SHARE: ClassVar[float] = 0.25"),
     # norms
     ("nn/norms.py", "        dx -= along_ones\n", ""),
     ("nn/norms.py", "        dx -= along_ones\n        dx -= normalized * along_normalized\n", "        dx -= along_ones\n"),

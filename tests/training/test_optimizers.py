@@ -132,7 +132,7 @@ def test_the_first_rate_without_warmup_is_the_peak(schedule):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "middle", "last"), [("constant", 1, 1), ("linear", 0.55, 0.1), ("cosine", 0.55, 0.1)]
+    ("schedule", "middle", "last"), [("constant", 1, 1), ("linear", 0.55, 0.1), ("cosine", 0.55, 0.1), ("wsd", 1, 0.1)]
 )
 def test_schedules_have_their_middle_and_their_end(schedule, middle, last):
     assert rates(schedule)[5] == pytest.approx(middle)
@@ -141,6 +141,14 @@ def test_schedules_have_their_middle_and_their_end(schedule, middle, last):
 
 def test_cosine_follows_the_cosine():
     assert rates("cosine", low=0.0)[2] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.2)))
+
+
+def test_wsd_is_flat_for_four_fifths_and_then_falls_in_a_line():
+    assert rates("wsd", low=0.0) == pytest.approx([1.0] * 9 + [0.5, 0.0])
+
+
+def test_before_its_fall_wsd_knows_nothing_of_the_length_of_the_run():
+    assert rates("wsd", steps=1001, warmup=4)[:800] == rates("wsd", steps=2001, warmup=4)[:800]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -76,3 +76,26 @@ class CosineDecay(Schedule):
     @staticmethod
     def factor(progress: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@SCHEDULES.add(
+    "wsd",
+    label="warm-up, stable, decay",
+    formula=r"\eta_{\min} + (\eta - \eta_{\min})\,\min\left(1,\ \tfrac{1 - p}{0.2}\right)",
+    source="Hu et al. 2024 (MiniCPM); Haegele et al. 2024",
+)
+class WarmupStableDecay(Schedule):
+    """Keeps the learning rate as it is, and lowers it in a line over the last fifth of the steps after the warm-up.
+
+    Notice: until the fall begins nothing depends on how long the run will be, so a run can be made longer from there.
+    """
+
+    DECAY_SHARE: ClassVar[float] = 0.2
+
+    @staticmethod
+    def reference(progress, peak, lowest):
+        return lowest + (peak - lowest) * np.minimum(1, (1 - progress) / 0.2)
+
+    @staticmethod
+    def factor(progress: float) -> float:
+        return min(1.0, (1.0 - progress) / WarmupStableDecay.DECAY_SHARE)
