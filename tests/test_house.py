@@ -35,7 +35,7 @@ FLOORS = [
     ["tlab.nn.decoder"],
     ["tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel", "tlab.training.shared_start"],
     ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots"],
-    ["tlab.cli.run_folder", "tlab.profile", "tlab.inside"],
+    ["tlab.cli.run_folder", "tlab.profile", "tlab.inside", "tlab.false_winners"],
     ["tlab.inside.probes"],
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app

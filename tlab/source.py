@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import tlab.inside  # with tlab.text, so that every registry is filled
+import tlab.false_winners.mistakes
+import tlab.inside  # with those beside it, so that every registry is filled
 import tlab.text  # noqa: F401
 from tlab.config import options
 from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps

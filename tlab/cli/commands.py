@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tlab.cli.flags import (
     CheckConfig,
     Command,
+    FalseWinnersConfig,
     ProfileConfig,
     ReadConfig,
     RunConfig,
@@ -198,6 +199,30 @@ def check(values: Any, argv: Sequence[str]) -> int:
     return EXIT_FAILED if failed else 0
 
 
+def false_winners(values: Any, argv: Sequence[str]) -> int:
+    """Print how often each mistake of method finds a winner between equal models; or one contest."""
+    from tlab.false_winners.mistakes import MISTAKES, drawn_contest, winner_shares
+
+    asked = FalseWinnersConfig(**vars(values.contest))
+    if asked.mistake is not None:
+        contest, shares = drawn_contest(asked.mistake, asked.contest_seed), winner_shares(asked.mistake, asked.contests)
+        entry = MISTAKES.entries[asked.mistake]
+        print(f"{entry.label.capitalize()} ({entry.source})\n\n{entry.description}\n")
+        print(f"A and B are the same model. With the mistake: {contest.mistaken.words}")
+        print(f"Without it: {contest.honest.words}\n")
+        print(
+            f"In {asked.contests:,} contests the mistake finds a winner in {shares.mistaken:.1%}, the honest method in "
+            f"{shares.honest:.1%}."
+        )
+        return 0
+    print(f"A winner between two models that are the same, in {asked.contests:,} contests each:\n")
+    print(f"{'mistake':<24} {'what it does':<36} {'with it':>8} {'without':>8}")
+    for key, entry in MISTAKES.entries.items():
+        shares = winner_shares(key, asked.contests)
+        print(f"{key:<24} {entry.label:<36} {shares.mistaken:>8.1%} {shares.honest:>8.1%}", flush=True)
+    return 0
+
+
 def info(values: Any, argv: Sequence[str]) -> int:
     from tlab import cost
     from tlab.text.overlap import overlap_sentence
@@ -340,6 +365,11 @@ COMMANDS = {
         "Check one configuration: every gradient, and what every part promises.",
         check,
         {**TEXT_AND_MODEL, "checking": (CheckConfig, ())},
+    ),
+    "false-winners": Command(
+        "How mistakes of method find a winner between two models that are the same.",
+        false_winners,
+        {"contest": (FalseWinnersConfig, ())},
     ),
     "info": Command(
         "Parameters, operations and memory by part.",

@@ -85,6 +85,16 @@ class CheckConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class FalseWinnersConfig(Config):
+    """Which mistake is shown, and how often it is made."""
+
+    mistake: str | None = option(None, help="A mistake to see in one contest, such as best-seed; by default a table of "
+                                 "all. An unknown name lists them.")  # fmt: skip
+    contest_seed: int = option(0, low=0, help="Which runs are drawn for that contest.")
+    contests: int = option(400, low=1, high=100_000, help="Contests in which winners are counted.")
+
+
+@dataclasses.dataclass(frozen=True)
 class ProfileConfig(Config):
     """How a step is profiled, and what is kept of it."""
 
