@@ -32,9 +32,9 @@ KEEP_TEXT = f"""(corpus, text) => {{
   window.tlabText = {{ own: corpus === "{OWN_TEXT}", text }};
 }}"""
 BRING_TEXT_BACK = f"""(corpus, text) => {{
-  const before = window.tlabText;
-  window.tlabText ||= {{ own: false, text }};
-  if (before) return [corpus, text];
+  const unchanged = [{{ __type__: "update" }}, {{ __type__: "update" }}]; // a value would count as a change
+  if (window.tlabText) return unchanged;
+  window.tlabText = {{ own: false, text }};
   let kept = null;
   try {{
     kept = JSON.parse(sessionStorage.getItem("tlab-text"));
@@ -44,7 +44,7 @@ BRING_TEXT_BACK = f"""(corpus, text) => {{
       }} catch {{}}
     }});
   }} catch {{}}
-  if (!kept?.text) return [corpus, text];
+  if (!kept?.text) return unchanged;
   return [kept.own && kept.address === location.search ? "{OWN_TEXT}" : corpus, text || kept.text];
 }}"""
 
