@@ -75,6 +75,34 @@ def test_runs_are_named_pinned_overlaid_and_deleted(visit, runs):
     assert page.complaints == []
 
 
+def test_a_part_of_the_curves_is_enlarged_by_dragging_or_keys_and_all_of_it_comes_back(visit):
+    page = visit()
+    open_tab(page, "Compare")
+    chart = page.locator("#history-chart .tl-plot")
+    page.wait_for_selector("#history-chart canvas[data-drawn='2']")
+    box = chart.bounding_box()
+
+    def step_at_left() -> int:
+        page.mouse.move(box["x"] + 50, box["y"] + 150)
+        return int(page.locator("#history-chart .tl-tip-head").inner_text().removeprefix("step "))
+
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 100)
+    page.mouse.up()
+    every = page.get_by_role("button", name="All steps")
+    every.wait_for()
+    assert step_at_left() > 150
+    every.click()
+    every.wait_for(state="hidden")
+    assert step_at_left() < 10
+    chart.press("+")
+    every.wait_for()
+    assert step_at_left() >= 100
+    chart.press("Escape")
+    every.wait_for(state="hidden")
+
+
 def test_the_table_shows_the_differences_alone_until_all_is_asked_for(visit):
     page = visit()
     open_tab(page, "Compare")

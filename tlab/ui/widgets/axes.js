@@ -85,17 +85,17 @@ const outlineDot = (context) => {
   context.stroke();
 };
 
-// A chart over steps from 0 to `last`, with values from low to high.
+// A chart over steps from `first` to `last`, with values from low to high.
 const MARGIN = { left: 46, right: 14, top: 12, bottom: 30 };
-const scaleOf = (low, high, logarithmic, last, width, height) => {
+const scaleOf = (low, high, logarithmic, last, width, height, first = 0) => {
   const turn = logarithmic ? (v) => Math.log(Math.max(v, low)) : (v) => v;
   const [from, to] = [turn(low), turn(high)];
   const inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
   return {
-    low, high, logarithmic, last,
-    x: (step) => MARGIN.left + (step / last) * inner.width,
+    low, high, logarithmic, first, last,
+    x: (step) => MARGIN.left + ((step - first) / (last - first)) * inner.width,
     y: (value) => MARGIN.top + (1 - (turn(value) - from) / (to - from)) * inner.height,
-    step: (x) => ((x - MARGIN.left) / inner.width) * last,
+    step: (x) => first + ((x - MARGIN.left) / inner.width) * (last - first),
   };
 };
 
@@ -112,9 +112,9 @@ const drawAxes = (context, scale, width, height) => {
     drawText(context, tickText(tick), MARGIN.left - 7, scale.y(tick), "right", "middle");
   }
   // The first and the last step are kept inside the plot.
-  const step = Math.max(1, niceStep(scale.last, width < 480 ? 4 : 8));
-  for (let tick = 0; tick <= scale.last; tick += step) {
-    const align = tick === 0 ? "left" : scale.x(tick) > right - 16 ? "right" : "center";
+  const step = Math.max(1, niceStep(scale.last - scale.first, width < 480 ? 4 : 8));
+  for (let tick = Math.ceil(scale.first / step) * step; tick <= scale.last; tick += step) {
+    const align = scale.x(tick) < MARGIN.left + 8 ? "left" : scale.x(tick) > right - 16 ? "right" : "center";
     drawText(context, amount(tick), scale.x(tick), bottom + 8, align, "top");
   }
   polyline(context, [[MARGIN.left, bottom], [right, bottom]], colour("--tl-axis"), 1);
