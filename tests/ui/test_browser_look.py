@@ -243,3 +243,12 @@ def test_markup_in_prompts_and_tokens_is_shown_and_not_obeyed(visit):
     page.click("#write")
     page.wait_for_function("document.querySelector('#written-text .tl-prompt').textContent.startsWith('<img')")
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+
+
+def test_the_tip_of_a_chart_by_layer_leaves_its_curves_free(visit):
+    plot = visit().locator("#why-panel .tl-plot").nth(1)
+    plot.hover()
+    tip = plot.locator(".tl-tip")
+    tip.wait_for()
+    below = tip.bounding_box()
+    assert below["y"] + below["height"] <= plot.bounding_box()["y"] + 1

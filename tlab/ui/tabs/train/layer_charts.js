@@ -82,7 +82,8 @@ const showTip = (number, rows, x, layers) => {
     return [make("div", "tl-tip-row", name, make("b", "", String(Number(row.charts[number][layer].toPrecision(3)))))];
   });
   tip.replaceChildren(make("div", "tl-tip-head", layerName(layer)), ...lines);
-  placeTip(tip, box, x(layer), pointer.y - 20);
+  placeTip(tip, box, x(layer), 0);
+  tip.style.top = `${-tip.offsetHeight}px`; // above the plot, clear of its curves
 };
 
 const draw = () => {
