@@ -95,6 +95,7 @@ TERMS = (
     Term("residual stream", "One vector for each token that passes through all layers; each reads it and adds to it."),
     Term("root mean square", "The typical size of the numbers in a vector.", ("RMS",)),
     Term("seed", "The number from which all random choices follow: the same seed gives the same run."),
+    Term("shipped", "A finished run that comes with the lab: something to see before you train.", ("shipped run",)),
     Term("softmax", "Turns scores into probabilities that sum to 1."),
     Term("step", "One batch, one gradient, one change of all weights.", ("training step",)),
     Term("temperature", "Divides the logits before softmax: below 1 the text is safer, above 1 it is wilder."),

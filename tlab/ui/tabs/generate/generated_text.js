@@ -28,6 +28,7 @@ const draw = () => {
   const grown = written.number === value.number && written.count === before && value.tokens.length >= before && before > 0;
   if (!grown) page.replaceChildren(make("span", "tl-prompt", value.prompt));
   page.append(...value.tokens.slice(grown ? before : 0).map(tokenNode));
+  if (!value.prompt && !value.tokens.length) page.append(make("span", "tl-note", "Nothing is written yet: press Generate."));
   const another = written.number !== null && written.number !== value.number;
   written = { number: value.number, count: value.tokens.length };
   if (another) choose(null); // another text: what was clicked in the one before is gone

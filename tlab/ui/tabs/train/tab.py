@@ -126,7 +126,7 @@ class TrainTab(Tab):
                 self.pause = gr.Button("Pause", interactive=False, elem_id="pause")
                 self.step = gr.Button("One step", elem_id="step")
                 self.stop = gr.Button("Stop", interactive=False, elem_id="stop")
-                self.reset = gr.Button("Reset", interactive=False, elem_id="reset")
+                self.reset = gr.Button("Shipped run", interactive=False, elem_id="reset")
                 self.rates.build_button()
             self.state = gr.HTML(shipped_state(demo), elem_id="run-state", apply_default_css=False)
 
