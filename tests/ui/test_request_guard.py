@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 
 from support import GRADIO
+from tlab.ui import request_guard
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, take_turns, whole_characters
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 
@@ -57,6 +58,46 @@ def test_only_the_route_for_uploads_takes_what_is_larger_than_a_page_sends():
 
 def test_an_upload_of_many_files_has_the_limit_of_one():
     assert request(1, [b"x" * 2**20] * 22, path="/gradio_api/upload")[0] == 413
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join"])
+def test_a_request_that_never_ends_is_refused(path, monkeypatch):
+    monkeypatch.setattr(request_guard, "MAX_SECONDS_TO_ARRIVE", 0.01)
+    sent, first = [], [{"type": "http.request", "body": b"1", "more_body": True}]
+
+    async def receive():
+        return first.pop() if first else await asyncio.Future()
+
+    async def send(message):
+        sent.append(message)
+
+    async def app(scope, receive, send):
+        while True:
+            await receive()
+
+    asyncio.run(BodyLimit(app, 10)({"type": "http", "path": path, "headers": []}, receive, send))
+    assert sent[0]["status"] == 413 and b"too long to arrive" in sent[1]["body"]
+
+
+def test_who_has_sent_a_whole_request_may_stay_as_long_as_the_answer_takes(monkeypatch):
+    limits = []
+
+    async def wait_for(waiting, seconds):
+        limits.append(seconds)
+        return await waiting
+
+    monkeypatch.setattr(request_guard.asyncio, "wait_for", wait_for)
+    messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive():
+        return messages.pop()
+
+    async def app(scope, receive, send):
+        await receive()
+        await receive()
+
+    asyncio.run(BodyLimit(app, 10)({"type": "http", "path": "/gradio_api/queue/data", "headers": []}, receive, None))
+    assert limits[0] is not None and limits[1] is None
 
 
 def test_a_full_disk_is_told_in_words():

@@ -28,7 +28,7 @@ MAX_WAITING_OF_ONE = 8  # of one visitor: a page has one or two at a time
 UPLOAD = "/gradio_api/upload"
 MAX_UPLOAD_BYTES = 21 * 2**20  # the largest file, and what is written around it
 MAX_UPLOADS = 8  # at the same time
-MAX_UPLOAD_SECONDS = 120.0
+MAX_SECONDS_TO_ARRIVE = 120.0  # of a whole request; a body that never ends would be kept for ever
 
 
 def largest_body(limits: Limits) -> int:
@@ -59,30 +59,30 @@ class BodyLimit:
             self.uploads += 1
             try:
                 await asyncio.to_thread(upload_folder().tidy, self.uploads * MAX_UPLOAD_BYTES)
-                await self.limited(scope, receive, send, MAX_UPLOAD_BYTES, MAX_UPLOAD_SECONDS)
+                await self.limited(scope, receive, send, MAX_UPLOAD_BYTES)
             finally:
                 self.uploads -= 1
                 if not self.uploads:
                     upload_folder().remove_unfinished()
 
-    async def limited(
-        self, scope: Scope, receive: Receive, send: Send, most: int, seconds: float | None = None
-    ) -> None:
-        """Answer a request of at most so many bytes, which come within so many seconds."""
+    async def limited(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+        """Answer a request of at most so many bytes, which come within `MAX_SECONDS_TO_ARRIVE`."""
         words = f"This is more than {most / 1e6:.0f} MB, the most that can be sent here at once. Take a part of it."
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
             await refuse(scope, receive, send, 413, words)
             return
         came = 0
-        answered = False
-        until = None if seconds is None else time.monotonic() + seconds
+        arrived = answered = False
+        until = time.monotonic() + MAX_SECONDS_TO_ARRIVE
 
         async def counted() -> Message:
-            nonlocal came
-            left = None if until is None or answered else max(0.0, until - time.monotonic())
+            nonlocal came, arrived
+            # What is awaited after the whole body is that the visitor leaves, which may take hours.
+            left = None if arrived or answered else max(0.0, until - time.monotonic())
             message = await asyncio.wait_for(receive(), left)
             came += len(message.get("body", b""))
+            arrived = not message.get("more_body", False)
             if came > most:
                 raise RefusedError(words)
             return message
