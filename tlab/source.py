@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import difflib
 import inspect
@@ -14,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import tlab.false_winners.mistakes
 import tlab.inside  # with those beside it, so that every registry is filled
 import tlab.text  # noqa: F401
+from tlab.cli.output import delivered_output, prepare_streams
 from tlab.config import options
 from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps
 from tlab.nn.attention import Attention, causal_mask, masked_softmax, softmax_backward, split_heads
@@ -270,12 +272,20 @@ def update_page(path: str | Path) -> bool:
     return True
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        sys.exit(f"usage: python -m tlab.source [FILE]; without a file, {PAGE.relative_to(ROOT)}")
-    target = Path(sys.argv[1]) if len(sys.argv) == 2 else PAGE
+def main() -> None:
+    """Bring the table of switches of a page up to date."""
+    prepare_streams()
+    parser = argparse.ArgumentParser(prog="python -m tlab.source", description=main.__doc__)
+    parser.add_argument("page", nargs="?", type=Path, default=PAGE, help=f"by default {PAGE.relative_to(ROOT)}")
+    page = parser.parse_args().page
     try:
-        changed = update_page(target)
+        with delivered_output():
+            changed = update_page(page)
+            print(f"{page}: the table of switches {'has been updated' if changed else 'is up to date'}")
     except (OSError, ValueError) as error:
-        sys.exit(str(error))
-    print(f"{target}: the table of switches {'has been updated' if changed else 'is up to date'}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
