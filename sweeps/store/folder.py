@@ -108,6 +108,13 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str], *, must_exist: bool = False) -> None:
         self.folder = Path(folder)
+        try:
+            self.refuse_what_is_no_sweep(must_exist)
+        except OSError as error:  # a name that is too long, or no right to look into it
+            raise StoreError(f"{self.folder} cannot be read: {error.strerror}; choose another folder") from error
+        self.manifest = self.read_manifest()
+
+    def refuse_what_is_no_sweep(self, must_exist: bool) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file; choose a folder")
         if must_exist and not (self.folder / MANIFEST).exists():
@@ -119,7 +126,6 @@ class Store:
                 raise StoreError(
                     f"{self.folder} holds files but no {MANIFEST}, so it is not the folder of a sweep; choose a new one"
                 )
-        self.manifest = self.read_manifest()
 
     def read_manifest(self) -> dict[str, Any]:
         """What the manifest says; of a new folder, an empty one."""

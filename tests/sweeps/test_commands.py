@@ -84,6 +84,14 @@ def test_a_folder_that_cannot_be_written_is_exit_2(words, tmp_path, capsys):
     assert "choose another folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["status", "retry", "report", "export", "run --out"])
+def test_a_folder_of_a_name_that_no_disk_takes_is_exit_2(words, command, capsys):
+    given = words if command.startswith("run") else []
+    assert main([*command.split(), "x" * 300, *given]) == 2
+    told = capsys.readouterr().err
+    assert f"error: {'x' * 300}" in told and "finished cells" not in told
+
+
 def test_a_failed_cell_is_exit_1_and_has_a_line_at_once(words, folder, monkeypatch, capsys):
     monkeypatch.setattr(sweeps.run.train_cell, "Trainer", None)
     assert main(["run", "--out", str(folder), *words]) == 1
