@@ -16,6 +16,7 @@ from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
+from tlab.ui.tabs.compare.game import FalseWinnersGame
 from tlab.ui.tabs.compare.view import comparable_runs, config_table, list_value, overlay_value, settings_of
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.apply_settings import settings_updates
@@ -77,6 +78,7 @@ class CompareTab(Tab):
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")
                 self.differences = gr.Checkbox(True, label="Differences only", elem_id="differences-only")
                 self.table = gr.HTML(config_table(found, [], True), elem_id="config-table", apply_default_css=False)
+        FalseWinnersGame().build()
         pictures = [self.list, self.chart, self.table, self.clock]
         seen = [self.hidden, self.differences]
         page.handle.select(self.on_open, seen, pictures, **QUIET)
