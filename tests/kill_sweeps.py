@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -31,11 +32,11 @@ MAX_SECONDS = 120.0
 class Sweep:
     """`python -m sweeps run` in a process of its own, its output in the folder's neighbour."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, grid: Sequence[str] = GRID) -> None:
         self.mark = uuid.uuid4().hex
         self.output = open(folder.with_suffix(".txt"), "ab")  # noqa: SIM115, closed in `wait`
         environment = {**os.environ, MARK: self.mark, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "sweeps", "run", *GRID, "--out", str(folder)]
+        command = [sys.executable, "-m", "sweeps", "run", *grid, "--out", str(folder)]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self.output, stderr=self.output)
 
     def workers(self) -> list[int]:
@@ -88,13 +89,13 @@ def quiet_run(folder: Path) -> tuple[object, float]:
     return numbers(folder), time.monotonic() - began
 
 
-def kill_driver(folder: Path, after: float, cells: int = 0) -> bool:
+def kill_driver(folder: Path, after: float, cells: int = 0, grid: Sequence[str] = GRID) -> bool:
     """SIGKILL to the driver so many seconds after so many cells are done; -> whether it was still at work.
 
     Raises:
         AssertionError: orphans compute on.
     """
-    sweep = Sweep(folder)
+    sweep = Sweep(folder, grid)
     while len(list(folder.glob("cells/*.json"))) < cells:
         assert sweep.process.poll() is None, folder.with_suffix(".txt").read_text()
         time.sleep(0.02)
