@@ -16,12 +16,18 @@ import pytest
 import sweeps.run.train_cell
 import sweeps.run.worker
 import tlab.cli.commands
+from support import FIRST_EDITION
 from sweeps.__main__ import main
 from sweeps.console import plan_details
 from sweeps.run.plan import make_plan
 from sweeps.run.progress import Progress
 from sweeps.store.folder import CELLS, Store
 from sweeps.store.provenance import without_folders
+
+# Of later parts the numbers below know nothing.
+NORMS_AND_LAYOUTS = [
+    word for slot in ("norm", "residual") for word in ("--set", f"{slot}={','.join(FIRST_EDITION[slot])}")
+]
 
 
 def rows_of(folder):
@@ -141,7 +147,7 @@ def test_sigterm_ends_driver_and_workers_with_tables_and_exit_130(folder):
 
 
 def test_plan_counts_estimates_and_writes_nothing(words, folder, capsys):
-    assert main(["plan", "--axes", "norm,residual", "--out", str(folder), *words]) == 0
+    assert main(["plan", *NORMS_AND_LAYOUTS, "--out", str(folder), *words]) == 0
     told = capsys.readouterr().out
     assert "9 configurations x 1 seed = 9 cells, 2 of them the same function as another: 7 to train" in told
     assert "norm=none residual=post: as residual=pre" in told and "MiB per job" in told
@@ -308,7 +314,7 @@ def test_the_small_form_is_the_tables_with_short_curves_and_no_word_of_the_machi
 
 
 def test_a_sweep_writes_the_main_effects_of_its_axes(words, folder):
-    main(["run", "--axes", "norm,residual", "--seeds", "2", "--out", str(folder), *words])
+    main(["run", *NORMS_AND_LAYOUTS, "--seeds", "2", "--out", str(folder), *words])
     with open(folder / "effects.csv", encoding="utf-8") as file:
         effects = list(csv.DictReader(file))
     assert [row["axis"] for row in effects] == ["norm"] * 3 + ["residual"] * 3
