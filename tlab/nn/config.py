@@ -39,7 +39,7 @@ class ModelConfig(Config):
     )
     norm: str = chosen_from(NORMS, "layernorm", "How each token's vector is normalized.")
     activation: str = chosen_from(ACTIVATIONS, "gelu", "The nonlinearity of the MLP.")
-    residual: str = chosen_from(RESIDUALS, "pre", "Where the norms are placed around the residual stream.")
+    residual: str = chosen_from(RESIDUALS, "pre", "How sublayers and norms are placed around the residual stream.")
     position: str = chosen_from(POSITIONS, "sinusoidal", "How the model knows the order of the tokens.")
     init: str = chosen_from(INITS, "gpt2", "How the initial weights are drawn.")
     mlp_ratio: float = option(
