@@ -9,6 +9,7 @@ import pytest
 from pages import built
 from support import GRADIO
 from tlab.nn.activations import ACTIVATIONS, Relu
+from tlab.nn.residuals import RESIDUALS
 from tlab.registry import REGISTRIES
 from tlab.source import CORE_PARTS, CORE_SLOT, page
 from tlab.ui.runs.limits import LOCAL
@@ -119,7 +120,8 @@ def test_the_model_itself_has_pages_beside_the_switches(tab):
 
 
 def test_two_alternatives_are_compared_line_by_line(tab):
-    assert [key for _, key in tab.on_entry("residual", "pre")[tab.other]["choices"]] == ["post", "sandwich"]
+    others = [key for key in RESIDUALS if key != "pre"]
+    assert [key for _, key in tab.on_entry("residual", "pre")[tab.other]["choices"]] == others
     shown = tab.on_other("residual", "pre", "post")[tab.difference]
     assert "Pre-LN to Post-LN" in shown
     assert "− 4 lines only in Pre-LN, + 4 lines only in Post-LN" in " ".join(text_of(shown).split())
