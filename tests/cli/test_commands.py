@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shlex
 import signal
 import subprocess
@@ -177,6 +178,15 @@ def test_metrics_have_one_row_a_step(finished):
     rows = metrics(finished)
     assert [int(row["step"]) for row in rows] == [*range(1, 21)]
     assert [row["step"] for row in rows if row["validation_loss"]] == ["10", "20"]
+
+
+def test_metrics_hold_bits_per_byte_where_there_is_a_validation(finished):
+    of_validation = Path("text.txt").read_text(encoding="utf-8")
+    of_validation = of_validation[len(of_validation) - len(of_validation) // 10 :]
+    bytes_per_token = len(of_validation[1:].encode()) / len(of_validation[1:])
+    for row in metrics(finished):
+        loss, bits = row["validation_loss"], row["validation_bits_per_byte"]
+        assert bits == loss == "" or float(bits) == pytest.approx(float(loss) / math.log(2) / bytes_per_token)
 
 
 def test_metrics_hold_every_digit(finished):

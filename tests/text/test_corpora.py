@@ -72,7 +72,7 @@ def test_sha256_and_size_are_those_of_the_text(key):
 def test_a_corpus_describes_itself_for_the_record(key):
     description = json.loads(json.dumps(load_corpus(key).describe()))
     assert description["name"] == key
-    assert set(description) == {"name", "sha256", "size", "licence", "origin", "tokenizer"}
+    assert set(description) == {"name", "sha256", "size", "licence", "origin", "tokenizer", "bytes_per_token"}
     assert all(description.values())
 
 

@@ -177,6 +177,10 @@ FOREIGN = {
         lambda about, tensors: about["corpus"]["tokenizer"].update(tokenizer="bpe"),
         "cannot be used: unknown tokenizer 'bpe'",
     ),
+    "tokens without bytes": (
+        lambda about, tensors: about["corpus"]["bytes_per_token"].update(validation=0),
+        "1.0 and 0 bytes on average",
+    ),
     "a step before the first": (lambda about, tensors: about.update(step=-5), "its step is -5, but"),
     "a step past the records": (lambda about, tensors: about.update(step=2), "its step is 2, but"),
     "infinite steps in the records": (lambda about, tensors: tensors["records"].fill(np.inf), "cannot be used"),

@@ -7,6 +7,7 @@ import pytest
 from browsing import choose_model, choose_preset, open_tab, set_number, settle, start, wait_for_state
 from support import GRADIO
 from tlab.cost import step_flops
+from tlab.text.units import bits_per_byte
 from tlab.ui.demo.shipped_run import demo_run
 
 pytestmark = GRADIO
@@ -154,7 +155,8 @@ def test_the_loss_is_drawn_in_the_unit_and_over_the_cost_that_are_chosen(visit):
     page = visit()
     page.wait_for_selector("#loss-chart canvas")
     shown = {}
-    for unit, axis in (("nats", "steps"), ("bits", "tokens"), ("perplexity", "FLOPs"), ("nats", "seconds")):
+    chosen = (("nats", "steps"), ("bits", "tokens"), ("bytes", "steps"), ("perplexity", "FLOPs"), ("nats", "seconds"))
+    for unit, axis in chosen:
         page.select_option(".tl-unit", unit)
         page.select_option(".tl-axis", axis)
         page.hover("#loss-chart canvas")
@@ -167,6 +169,8 @@ def test_the_loss_is_drawn_in_the_unit_and_over_the_cost_that_are_chosen(visit):
     assert perplexity == pytest.approx(math.exp(nats), rel=2e-3)
     step = int(at_step.split()[-1])
     run = demo_run()
+    (_, in_bytes) = shown["bytes", "steps"]
+    assert in_bytes == pytest.approx(bits_per_byte(nats, run.bytes_per_token.train), abs=2e-3)
     assert int(at_token.split()[0].replace(",", "")) == step * run.sides[0].last.tokens // run.sides[0].step
     flops = step * step_flops(run.sides[0].model.with_vocab(run.vocab_size), run.sides[0].training.batch_size)
     assert at_flop == f"{flops / 1e9:.1f}B FLOPs"

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from support import GRADIO
+from tlab.text.units import BytesPerToken
 from tlab.training.records import Divergence, StepRecord
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.checkpoint_store import CheckpointStore
@@ -110,3 +111,24 @@ def test_losses_after_different_numbers_of_steps_are_not_subtracted_in_the_table
 )
 def test_where_numbers_ended_is_said_in_plain_words(where, words):
     assert place_words(Divergence(3, where, f"the loss is {math.nan}")) == words
+
+
+def test_runs_of_two_tokenizers_are_drawn_in_bits_per_byte(runs):
+    chars, of_bytes, unknown = runs.history("s")
+    chars.bytes_per_token, of_bytes.bytes_per_token = BytesPerToken(2.0, 4.0), BytesPerToken(1.0, 1.0)
+    of_bytes.job = of_bytes.job._replace(tokenizer="byte")
+    for run in (chars, of_bytes, unknown):
+        look(run, 3.0)
+        run.sides[0].curve.add_validation(1, 2.0)
+    found = {run.id: run for run in (chars, of_bytes, unknown)}
+    value = overlay_value(found, [])
+    assert value["unit"].startswith("bits per byte") and "cannot be compared; not drawn" in value["unit"]
+    drawn = [(one["points"][0][1], one["dots"][0][1]) for one in value["lines"]]
+    by_hand = [(3 / 2, 2 / 4), (3, 2)]  # nats of a byte, in training and in validation
+    assert drawn == [pytest.approx([nats / math.log(2) for nats in pair], abs=1e-4) for pair in by_hand]
+
+
+def test_runs_of_one_tokenizer_stay_in_nats(runs):
+    look(runs.history("s")[0], 3.0)
+    value = overlay_value({run.id: run for run in runs.history("s")}, [])
+    assert value["unit"].startswith("nats per token") and value["lines"][0]["points"][0][1] == 3.0
