@@ -1,5 +1,6 @@
 """Text in, numbers out: the corpora to learn from and the tokenizers that turn them into ids."""
 
+from tlab.text.bpe import BpeTokenizer
 from tlab.text.corpora import CORPORA, DEFAULT_CORPUS, Corpus, CorpusError, corpus_from_text, corpus_names, load_corpus
 from tlab.text.tokenizers import (
     TOKENIZERS,
@@ -16,6 +17,7 @@ __all__ = [
     "CORPORA",
     "DEFAULT_CORPUS",
     "TOKENIZERS",
+    "BpeTokenizer",
     "ByteTokenizer",
     "CharTokenizer",
     "Corpus",

@@ -115,6 +115,11 @@ def corpus_from_text(
     # Characters are split and not ids, so every tokenizer gets the same two texts and none is cut in a character.
     border = len(text) - len(text) // 10
     train, validation = tokenizer.encode(text[:border]), tokenizer.encode(text[border:])
+    if len(validation) < 2:
+        raise CorpusError(
+            f"the last tenth of corpus {name!r}, which is kept for validation, is a single token, so that there is "
+            "nothing to predict: give more text"
+        )
     for ids in (train, validation):
         ids.setflags(write=False)
     return Corpus(name, train, validation, tokenizer, sha256, licence, origin, len(text))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,13 @@ class CharStream(TextStream):
 class Utf8Stream(TextStream):
     """Holds bytes back until they make a character; bytes that never can become U+FFFD, "�"."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, bytes_of: Callable[[Sequence[int]], bytes]) -> None:
         super().__init__(tokenizer)
+        self.bytes_of = bytes_of
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def __call__(self, token_id: int) -> str:
-        return self.decoder.decode(self.tokenizer.checked([token_id]).astype(np.uint8).tobytes())
+        return self.decoder.decode(self.bytes_of([token_id]))
 
     def finish(self) -> str:
         return self.decoder.decode(b"", final=True)
@@ -215,14 +216,17 @@ class ByteTokenizer(Tokenizer):
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
 
+    def bytes_of(self, ids: Sequence[int] | np.ndarray) -> bytes:
+        return self.checked(ids).astype(np.uint8).tobytes()
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        return self.checked(ids).astype(np.uint8).tobytes().decode("utf-8", "replace")
+        return self.bytes_of(ids).decode("utf-8", "replace")
 
     def num_bytes(self, ids: np.ndarray) -> int:
         return len(ids)
 
     def stream(self) -> TextStream:
-        return Utf8Stream(self)
+        return Utf8Stream(self, self.bytes_of)
 
 
 def tokenizer_from_json(data: Mapping[str, Any]) -> Tokenizer:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from support import GRADIO
-from tlab.text import CORPORA, TOKENIZERS
+from tlab.text import CORPORA
 from tlab.text.tokenizers import utf8
 from tlab.ui.runs.manager import own_corpus
 from tlab.ui.settings import own_text
@@ -81,7 +81,7 @@ def test_a_text_that_repeats_itself_is_called_so(text, warns):
 
 
 @pytest.mark.parametrize("context_length", [8, 17, 32, 90, 256])
-@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@pytest.mark.parametrize("tokenizer", ["char", "byte"])  # of others the text decides what a token is
 def test_a_text_too_short_for_the_context_is_told_the_number_of_characters_that_it_takes(tokenizer, context_length):
     with pytest.raises(ValueError, match="give ") as caught:
         own_corpus(varied(context_length + 1)[: context_length + 1], tokenizer, context_length)
@@ -92,6 +92,12 @@ def test_a_text_too_short_for_the_context_is_told_the_number_of_characters_that_
     assert str(caught.value).split("give ")[0] in card_of(varied(context_length + 1), context_length).replace(
         "&#39;", "'"
     )
+
+
+def test_of_a_text_whose_tokens_are_learned_it_is_told_about_how_many_characters_it_takes():
+    with pytest.raises(ValueError, match="give about "):
+        own_corpus(varied(100), "bpe-512", 90)
+    own_corpus(varied(5000), "bpe-512", 90)
 
 
 def test_the_card_says_at_once_that_a_text_is_too_short():

@@ -30,7 +30,7 @@ from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from tlab.inside.bugs import planted
-from tlab.text import TOKENIZERS, Corpus, Tokenizer, corpus_from_text, corpus_names, load_corpus
+from tlab.text import TOKENIZERS, BpeTokenizer, Corpus, Tokenizer, corpus_from_text, corpus_names, load_corpus
 from tlab.text.corpora import MINIMUM_CHARACTERS, needs_download
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.runs.checkpoint_store import CheckpointStore
@@ -565,9 +565,10 @@ def own_corpus(text: str, tokenizer: str, context_length: int) -> Corpus:
     if tokens <= context_length:
         trained = len(text) - len(text) // 10
         needed = characters_to_train_on(math.ceil((context_length + 1) * trained / tokens))
+        about = "about " if isinstance(corpus.tokenizer, BpeTokenizer) else ""  # its tokens depend on the text
         raise ValueError(
             f"Your text has {len(text):,} characters, too few for a context length of {context_length:,}: "
-            f"give {needed:,} or more, or take a context length of at most {tokens - 1:,}."
+            f"give {about}{needed:,} or more, or take a context length of at most {tokens - 1:,}."
         )
     return corpus
 

@@ -49,5 +49,12 @@ const bitmap = (rows, columns, colourAt) => {
   return small;
 };
 
-const shortToken = (token) => (token.length > 2 ? token.slice(0, 2) : token);
+// Where there is no room for a space, the letters after it tell more.
+const shortToken = (token, room = 2) => {
+  const letters = [...token];
+  if (letters.length <= Math.max(2, room)) return token;
+  return (letters[0] === "␣" ? letters.slice(1) : letters).slice(0, Math.max(2, room)).join("");
+};
+// As tokens of byte pairs have; a tab is one letter, however it is written.
+const haveSeveralLetters = (tokens) => tokens.some((token) => [...token].length > 1 && !token.startsWith("\\"));
 const numberText = (number, digits = 2) => (number < 0 ? "−" : "") + Math.abs(number).toFixed(digits);

@@ -8,7 +8,7 @@ const rowName = find(".tl-rowname span");
 const reading = find(".tl-reading");
 const told = find(".tl-told");
 const views = [...element.querySelectorAll("[data-view]")];
-const LABEL = 22;
+let labelRoom = 22; // beside the map; for tokens of several letters more, see drawMap
 const LARGEST = 580;
 let view = "weights";
 let pointer = null; // {t, s} under the mouse
@@ -33,9 +33,11 @@ const likeliest = (t) => decoded.weights.subarray(t * T(), t * T() + t + 1).redu
 
 const drawMap = (value, numbers) => {
   const count = T();
-  const side = Math.min(box.clientWidth - LABEL, LARGEST);
+  const severalLetters = haveSeveralLetters(value.tokens);
+  labelRoom = severalLetters ? 52 : 22;
+  const side = Math.min(box.clientWidth - labelRoom, LARGEST);
   cell = side / count;
-  const height = Math.ceil(LABEL + side) + 2;
+  const height = Math.ceil(labelRoom + side) + 2;
   box.style.height = `${height}px`;
   const context = fit(canvas, box.clientWidth, height);
   const colours = view === "weights" ? weightColours() : signColours(value.scores.largest);
@@ -44,14 +46,14 @@ const drawMap = (value, numbers) => {
   const picture = bitmap(count, count, (t, s) => (s > t && view === "weights" ? null : colours(table[t * count + s])));
   context.imageSmoothingEnabled = false;
   context.globalAlpha = 1;
-  context.drawImage(picture, LABEL, LABEL, side, side);
+  context.drawImage(picture, labelRoom, labelRoom, side, side);
   if (view === "scores") {
     context.strokeStyle = colour("--tl-text");
     context.lineWidth = 1;
     context.beginPath(); // the mask's edge
     for (let t = 0; t < count; t++) {
-      context.lineTo(LABEL + (t + 1) * cell, LABEL + t * cell);
-      context.lineTo(LABEL + (t + 1) * cell, LABEL + (t + 1) * cell);
+      context.lineTo(labelRoom + (t + 1) * cell, labelRoom + t * cell);
+      context.lineTo(labelRoom + (t + 1) * cell, labelRoom + (t + 1) * cell);
     }
     context.stroke();
   }
@@ -59,21 +61,25 @@ const drawMap = (value, numbers) => {
   const size = Math.max(7, Math.min(13, cell));
   const every = Math.ceil((size * 0.9) / cell);
   context.font = `${size}px ui-monospace, Consolas, monospace`;
-  const label = (token, marked, x, y) => {
+  const label = (token, marked, x, y, turn = 0) => {
     context.fillStyle = colour(marked ? "--tl-text" : "--tl-axis");
-    drawText(context, shortToken(token), x, y, "center", "middle");
+    context.save();
+    context.translate(x, y);
+    context.rotate(turn);
+    drawText(context, shortToken(token, Math.floor(labelRoom / size / 0.65)), 0, 0, "center", "middle");
+    context.restore();
   };
   value.tokens.forEach((token, i) => {
-    const at = LABEL + (i + 0.5) * cell;
-    if (i % every === 0 || i === key) label(token, i === key, at, LABEL / 2);
-    if (i % every === 0 || i === query) label(token, i === query, LABEL / 2, at);
+    const at = labelRoom + (i + 0.5) * cell;
+    if (i % every === 0 || i === key) label(token, i === key, at, labelRoom / 2, severalLetters ? -Math.PI / 2 : 0);
+    if (i % every === 0 || i === query) label(token, i === query, labelRoom / 2, at);
   });
   context.strokeStyle = colour("--tl-mark");
   context.lineWidth = 1.5;
-  context.strokeRect(LABEL, LABEL + query * cell, (view === "weights" ? query + 1 : count) * cell, cell);
+  context.strokeRect(labelRoom, labelRoom + query * cell, (view === "weights" ? query + 1 : count) * cell, cell);
   if (key !== null) {
     context.lineWidth = 2.5;
-    context.strokeRect(LABEL + key * cell, LABEL + query * cell, cell, cell);
+    context.strokeRect(labelRoom + key * cell, labelRoom + query * cell, cell, cell);
   }
   box.setAttribute("aria-label", `${value.alternative} Arrow keys move from pair to pair.`);
   canvas.dataset.drawn = `${count}@${value.serial}`;
@@ -116,6 +122,7 @@ const drawReading = (value, numbers) => {
   const [query] = here();
   const count = T();
   const tint = colour("--tl-map-to");
+  reading.classList.toggle("tl-cut", haveSeveralLetters(value.tokens));
   if (reading.childElementCount !== count) reading.replaceChildren(...value.tokens.map((token) => make("span", "tl-token", token)));
   [...reading.children].forEach((node, s) => {
     const weight = s > query ? 0 : numbers.weights[query * count + s];
@@ -139,7 +146,7 @@ const drawTip = (numbers) => {
   }
   const [who, where, score, weight] = pairWords(numbers, pointer.t, pointer.s);
   tip.replaceChildren(make("div", "tl-tip-head", who), make("div", "", where), make("div", "", `${score}, ${weight}`));
-  placeTip(tip, box, LABEL + (pointer.s + 1) * cell, LABEL + pointer.t * cell);
+  placeTip(tip, box, labelRoom + (pointer.s + 1) * cell, labelRoom + pointer.t * cell);
 };
 
 const draw = () => {
@@ -165,7 +172,7 @@ const choose = (t, s) => {
 };
 const cellAt = (event) => {
   const area = box.getBoundingClientRect();
-  const index = (offset) => Math.floor((offset - LABEL) / cell);
+  const index = (offset) => Math.floor((offset - labelRoom) / cell);
   const [s, t] = [index(event.clientX - area.left), index(event.clientY - area.top)];
   if (t < 0 || t >= T() || s >= T()) return null;
   return { t, s: s >= 0 && (s <= t || view === "scores") ? s : null };

@@ -27,6 +27,7 @@ const draw = () => {
   const before = tokens().length;
   const grown = written.number === value.number && written.count === before && value.tokens.length >= before && before > 0;
   if (!grown) page.replaceChildren(make("span", "tl-prompt", value.prompt));
+  page.classList.toggle("tl-cut", haveSeveralLetters(value.tokens.map(([text]) => text)));
   page.append(...value.tokens.slice(grown ? before : 0).map(tokenNode));
   if (!value.prompt && !value.tokens.length) page.append(make("span", "tl-note", "Nothing is written yet: press Generate."));
   const another = written.number !== null && written.number !== value.number;
