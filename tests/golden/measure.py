@@ -21,7 +21,7 @@ from tlab.text import corpus_from_text
 
 FOLDER = Path(__file__).parent
 TEXT = (FOLDER / "text.txt").read_text(encoding="utf-8")
-READ = "The gate was locked, and the key"  # what the probes look at, cut to the context length
+READ = "The gate was locked, and the key"  # the probes look at as much of its beginning as the context holds
 SIZES = {"context_length": 16, "hidden_dim": 24, "num_layers": 2, "num_heads": 3, "mlp_ratio": 2.5}
 TRAINING = {"steps": 6, "batch_size": 4, "warmup_steps": 2, "validation_every": 3}
 DTYPES = ("float64", "float32")
@@ -137,11 +137,13 @@ def generation(settings: dict, dtype: str) -> dict:
 def probes(settings: dict, dtype: str, names: list[str] | None = None) -> dict:
     """The table of every probe; None where it has no meaning for the model."""
     trainer = trained(settings, dtype)
+    tokenizer = trainer.corpus.tokenizer
+    text = tokenizer.decode(tokenizer.encode(READ)[: trainer.config.context_length])
     found = {}
     for name in names or PROBES:
         try:
-            given = {"other": first_token_changed(READ, trainer.corpus.tokenizer)} if name == "patch" else {}
-            rows = probe(name, trainer.checkpoint(), READ, trainer.corpus, **given)
+            given = {"other": first_token_changed(text, tokenizer)} if name == "patch" else {}
+            rows = probe(name, trainer.checkpoint(), text, trainer.corpus, **given)
         except ProbeError:
             found[name] = None
             continue
