@@ -345,6 +345,18 @@ def test_the_log_scale_redraws_the_chart(visit):
         page.wait_for_function(f"before => {picture} !== before", arg=before)
 
 
+def test_a_logarithmic_axis_is_ticked_and_can_be_left(visit):
+    page = visit()
+    ticked = page.get_by_role("checkbox", name="log scale")
+    assert not ticked.is_checked()
+    choose_preset(page, "Too fast")  # its losses are of many sizes
+    page.wait_for_function("document.querySelector('#loss-chart .tl-log').checked")
+    picture = "document.querySelector('#loss-chart canvas').toDataURL()"
+    before = page.evaluate(picture)
+    ticked.uncheck()
+    page.wait_for_function(f"before => {picture} !== before", arg=before)
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
 def test_a_whole_visit_fits_the_page_leaves_the_console_empty_and_asks_nobody_outside(visit, url, scheme, width):
     page = visit(width=width, color_scheme=scheme)

@@ -53,7 +53,7 @@ ASK_AGAIN = """() => {
   };
   look();
   const touched = (event) => (window.tlabTouched ||= Boolean(event.target.closest?.("[role=tabpanel]")));
-  for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, touched, { capture: true, passive: true });
+  for (const kind of ["pointerdown", "keydown", "input"]) addEventListener(kind, touched, { capture: true });
 }"""
 LATE = """<p id="link-late" class="tl-card tl-notice" role="status" hidden>
 The settings of this link have not arrived yet. The page asks for them again.</p>"""

@@ -9,6 +9,7 @@ const tip = find(".tl-tip");
 let scale = null;
 let value = null; // what is drawn now
 const logBox = find(".tl-log");
+let chosenLog = null; // by the visitor; until then the data decide
 const smoothBox = find(".tl-smooth");
 const ofSeeds = find(".tl-of-seeds");
 const unitBox = find(".tl-unit");
@@ -41,7 +42,8 @@ const makeScale = (value, width, height) => {
   const both = [TRAINING, VALIDATION];
   [low, high] = [Math.min(...both.map((part) => inUnit(low, part))), Math.max(...both.map((part) => inUnit(high, part)))];
   // Of a run that exploded, a linear axis would show nothing but the explosion.
-  const logarithmic = logBox.checked || (guess > 0 && high > 4 * inUnit(guess));
+  if (chosenLog === null) logBox.checked = guess > 0 && high > 4 * inUnit(guess);
+  const logarithmic = logBox.checked;
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
   else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
   const last = value.steps * Math.max(...value.runs.map((run) => run.pace)) || 1; // nothing has a cost before the first step
@@ -119,6 +121,17 @@ const nameRuns = (runs) => {
   }));
 };
 
+// Words that stand on curves and lines have a ground of their own.
+const onGround = (context, words, x, y, align) => {
+  const width = context.measureText(words).width;
+  context.fillStyle = colour("--tl-surface");
+  context.globalAlpha = 0.8;
+  context.fillRect((align === "right" ? x - width : x) - 4, y - 13, width + 6, 14);
+  context.globalAlpha = 1;
+  context.fillStyle = colour("--tl-axis");
+  drawText(context, words, x, y, align, "bottom");
+};
+
 const draw = () => {
   if (!props.value || !props.value.runs) return;
   value = { ...props.value, runs: props.value.runs.map(decode), bands: props.value.bands.map(decodeBand) };
@@ -146,9 +159,8 @@ const draw = () => {
   if (value.parted_at && value.runs.every((run) => run.pace === value.runs[0].pace)) {
     const at = scale.at(value.runs[0], value.parted_at);
     drawUpright(context, at, height, text, 1, [2, 3]);
-    context.textAlign = at > width / 2 ? "right" : "left";
-    context.textBaseline = "bottom";
-    context.fillText("A and B part inside", at + (at > width / 2 ? -5 : 5), bottom - 4);
+    const isLate = at > width / 2;
+    onGround(context, "A and B part inside", at + (isLate ? -5 : 5), bottom - 4, isLate ? "right" : "left");
   }
   for (const band of value.bands) drawSeeds(context, band);
   for (const run of value.runs) drawRun(context, run, smoothBox.checked);
@@ -162,14 +174,13 @@ const draw = () => {
     drawText(context, run.marker.text, beside, MARGIN.top + lower, align, "top");
   }
   context.restore();
-  for (const [name, loss] of beaten) {
+  let beside = { y: -Infinity, left: right };
+  for (const [name, loss] of beaten.sort((one, other) => other[1] - one[1])) {
     const words = `${name}: ${inUnit(loss).toFixed(2)}`;
-    context.fillStyle = colour("--tl-surface"); // the words stand on the curves, so they have a ground of their own
-    context.globalAlpha = 0.8;
-    context.fillRect(right - context.measureText(words).width - 4, y(loss) - 17, context.measureText(words).width + 6, 14);
-    context.globalAlpha = 1;
-    context.fillStyle = text;
-    drawText(context, words, right, y(loss) - 4, "right", "bottom");
+    const width = context.measureText(words).width;
+    const end = y(loss) - beside.y < 15 ? beside.left - 14 : right; // lines that are close have their words in a row
+    beside = { y: y(loss), left: end - width };
+    onGround(context, words, end, y(loss) - 4, "right");
   }
   find(".tl-provisional").textContent = value.provisional;
   box.setAttribute("aria-label", value.alternative);
@@ -216,6 +227,7 @@ const hover = () => {
 
 const redraw = keepDrawn(box, draw);
 const pointer = pointerOver(box, redraw);
+logBox.addEventListener("change", () => (chosenLog = logBox.checked));
 for (const toggle of [logBox, smoothBox, unitBox, axisBox]) toggle.addEventListener("change", redraw);
 
 const bitsPerByte = (loss, part) => (value.bytes_per_token ? UNITS.bytes(loss, part) : "");
