@@ -1,4 +1,4 @@
-"""The words beside the loss chart: what is provisional, and why one part of a text is easier."""
+"""The words beside the charts: what is provisional, why one part of a text is easier, what A and B are made to do."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import DONE, RUNNING, STOPPED, Run
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESETS
-from tlab.ui.tabs.train.view import chart_value, numbers_html
+from tlab.ui.tabs.train.view import chart_value, differing_parts, numbers_html
 
 pytestmark = GRADIO
 
@@ -69,3 +69,29 @@ def test_the_easier_part_of_the_text_is_named_beside_both_losses():
     assert "The validation part of this text is the easier one" in shown
     assert f"loses {demo_run().baselines['token pairs']:.2f} nats per token there" in shown
     assert "easier" not in numbers_html(demo_run(PRESETS["Induction heads appear"]))
+
+
+@pytest.mark.parametrize(
+    ("switch", "labels", "words", "source"),
+    [
+        (("residual", "post"), ["Pre-LN", "Post-LN"], "Every gradient passes through every norm", "Vaswani"),
+        (("norm", "rmsnorm"), ["LayerNorm", "RMSNorm"], "root mean square of 1", "Zhang"),
+        (("optimizer", "sgd"), ["AdamW", "SGD with momentum"], "One step size for all weights", "Polyak"),
+    ],
+)
+def test_what_the_two_differing_parts_do_is_told_with_its_source(switch, labels, words, source):
+    a, b = differing_parts(half_way(switch=switch))
+    assert [(part["letter"], part["label"]) for part in (a, b)] == [*zip("AB", labels, strict=True)]
+    assert words in b["words"] and words not in a["words"] and source in b["source"]
+
+
+@pytest.mark.parametrize("switch", [None, ("steps", 20), ("tied", False), ("num_layers", 3)])
+def test_nothing_is_told_of_parts_where_there_is_one_side_or_a_number_differs(switch):
+    assert differing_parts(half_way(switch=switch)) == []
+
+
+def test_nothing_is_told_of_the_place_of_norms_that_are_not_there_or_of_parts_with_a_planted_bug():
+    assert differing_parts(half_way(norm="none")) == []
+    run = half_way()
+    run.job = run.job._replace(plans=(run.job.plans[0], run.job.plans[1]._replace(bug="no-mask")))
+    assert differing_parts(run) == []

@@ -1,13 +1,15 @@
-// The why panel. props.value: {sides: [{letter, label, rows}], charts: [{title, unit, logarithmic}], words, parting, over},
-// where rows is "step|first chart's values, layer by layer|second chart's|...;" for each step that was looked at, and
+// The why panel. props.value: {sides: [{letter, label, rows}], charts: [{title, unit, logarithmic}], words, parts, parting,
+// over},// where rows is "step|first chart's values, layer by layer|second chart's|...;" for each step that was looked at, and
 // parting says at which step A and B parted first, in which chart and layer.
 const slider = find(".tl-why-step");
 const stepName = find(".tl-why-at");
 const words = find(".tl-why-words");
+const partsBox = find(".tl-why-parts");
 const boxes = [...element.querySelectorAll(".tl-small .tl-plot")];
 const margin = { left: 45, right: 8, top: 8, bottom: 20 };
 let sides = [];
 let shownRun = ""; // its sides, and their first rows
+let shownParts = ""; // as JSON
 let following = true; // the latest step and, at the end, the one where A and B parted; until somebody takes the slider
 
 const decodeRows = (text) => text.split(";").filter(Boolean).map((row) => {
@@ -99,11 +101,24 @@ const draw = () => {
   const step = steps.length ? steps[Number(slider.value)] : 0;
   stepName.textContent = steps.length ? `step ${step.toLocaleString("en")}` : "no step yet";
   slider.setAttribute("aria-valuetext", stepName.textContent);
+  drawParts(props.value.parts);
   words.textContent = `${props.value.words} ${sentence(step)}`.trim();
   boxes.forEach((_, number) => drawChart(number, step));
   // The drawing of the model shows the gradient of the same step, which is the first chart.
   const shown = sides.map((side) => ({ letter: side.letter, label: side.label, gradients: rowAt(side, step)?.charts[0] ?? [] }));
   element.dispatchEvent(new CustomEvent("tl-step", { bubbles: true, detail: { step, sides: shown } }));
+};
+
+// What A and B are by construction comes before what came of it.
+const drawParts = (parts) => {
+  const text = JSON.stringify(parts);
+  if (text === shownParts) return;
+  shownParts = text;
+  partsBox.hidden = !parts.length;
+  partsBox.replaceChildren(make("b", "", "What is known of the two, from their construction and the source named, not from this run"),
+    ...parts.map(({ letter, label, words, source }) =>
+      make("p", "", make("i", `tl-letter tl-${letter.toLowerCase()}`, letter), make("b", "", `${label}: `), words, make("span", "", source && ` (${source})`))),
+    make("b", "", "What this run showed"));
 };
 
 // What the slider's step shows of the place where A and B parted; of one run, how much of the last layer's gradient is

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tlab.cost import step_flops
+from tlab.nn.norms import NORMS
+from tlab.source import notice
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.demo.shipped_run import is_shipped
@@ -16,6 +18,7 @@ from tlab.ui.runs.loss_curve import AVERAGE_OVER, STEEP
 from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
+from tlab.ui.settings.fields import field_names, registry_for, values_of
 from tlab.ui.widgets.component import words_html
 from tlab.ui.widgets.markup import macros
 from tlab.wording import duration, part_name
@@ -144,10 +147,33 @@ def why_value(run: Run) -> dict[str, Any]:
         "sides": [{**identity(side), "rows": insight_text(side.insights)} for side in run.sides],
         "charts": [{"title": c.title, "unit": c.unit, "logarithmic": c.logarithmic} for c in WHY_CHARTS.values()],
         "words": parting_words(run),
+        "parts": differing_parts(run),
         "parting": first
         and {"step": first.step, "layer": first.layer, "chart": list(WHY_CHARTS).index(first.quantity)},
         "over": not run.active,
     }
+
+
+def differing_parts(run: Run) -> list[dict[str, str]]:
+    """What is known of the parts in which A and B differ, whatever this run shows; nothing of plain numbers.
+
+    Nor of a planted bug, which makes a part another than it says, or of a layout that has no norms to place.
+    """
+    if len(run.sides) < 2 or any(plan.bug for plan in run.job.plans):
+        return []
+    values = [values_of(side.model, side.training) for side in run.sides]
+    is_bare = any(NORMS[own["norm"]].is_identity for own in values)
+    found = []
+    for name in field_names():
+        registry = registry_for(name)
+        if registry is None or values[0][name] == values[1][name] or (name == "residual" and is_bare):
+            continue
+        for side, own in zip(run.sides, values, strict=True):
+            entry = registry.entries[own[name]]
+            remark = notice(entry.component)
+            words = f"{entry.summary} {remark[:1].upper()}{remark[1:]}".strip()
+            found.append({"letter": side.letter, "label": entry.label, "words": words, "source": entry.source})
+    return found
 
 
 def insight_text(insights: Sequence[Insight]) -> str:
