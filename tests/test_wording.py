@@ -9,7 +9,7 @@ from support import tiny
 from tlab.inside.interventions import Part, parts_of
 from tlab.inside.probes.gradients import parameter_part
 from tlab.nn.model import Transformer
-from tlab.wording import head_name, layer_name, part_name
+from tlab.wording import head_name, layer_name, part_name, short_number
 
 ROOT = Path(__file__).parents[1]
 NAMING = {"tlab/wording.py", "tlab/ui/widgets/common.js"}  # the two that turn an index into a name
@@ -44,3 +44,16 @@ def test_no_page_and_no_command_makes_up_a_name_of_a_layer_or_head():
         if path.suffix in (".py", ".js", ".html") and str(path.relative_to(ROOT)) not in NAMING:
             for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
                 assert not WRITTEN_BY_HAND.search(line), f"{path}:{number} names a layer or head itself: {line.strip()}"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "0"), (0.0555, "0.0555"), (0.000119, "1.19e-4"), (0.0009999, "0.001"), (2.4479, "2.45"), (54321, "54300"),
+     (99999, "1e+5"), (-1e6, "−1e+6"), (float("inf"), "inf")],
+)  # fmt: skip
+def test_a_short_number_has_three_digits_and_a_power_of_ten_only_where_it_is_short_so(value, words):
+    assert short_number(value) == words
+
+
+def test_a_short_number_can_have_fewer_digits():
+    assert (short_number(0.000119, 2), short_number(2.4479, 2)) == ("1.2e-4", "2.4")

@@ -17,6 +17,20 @@ def number(value: float) -> str:
     return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
 
 
+def short_number(value: float, digits: int = 3) -> str:
+    """A measured number with so many digits that mean something, as `shortNumber` in common.js writes it on the page.
+
+    >>> [short_number(value) for value in (0.0555, 0.000119, 2.4479, 54321, 1.0, -1e6)]
+    ['0.0555', '1.19e-4', '2.45', '54300', '1', '−1e+6']
+    """
+    size = float(f"{abs(value):.{digits}g}")
+    text = f"{size:.15g}"
+    if math.isfinite(size) and size and not 1e-3 <= size < 1e5:
+        mantissa, exponent = f"{size:.{digits - 1}e}".split("e")
+        text = f"{float(mantissa):g}e{int(exponent):+d}"
+    return f"−{text}" if value < 0 else text
+
+
 def listed(words: Sequence[str]) -> str:
     """a; a and b; a, b and c; nothing for nothing."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""

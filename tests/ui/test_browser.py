@@ -2,6 +2,7 @@
 
 import os
 import time
+from xml.etree import ElementTree
 
 import pytest
 
@@ -19,6 +20,7 @@ from browsing import (
 )
 from support import EVIL, GRADIO
 from tlab.ui.demo.shipped_run import demo_run
+from tlab.wording import short_number
 
 pytestmark = GRADIO
 
@@ -294,8 +296,30 @@ def test_the_slider_of_the_why_panel_goes_back_to_the_first_step(visit):
     panel.get_by_role("slider", name="Step to look at").fill("0")
     panel.locator(".tl-why-at").get_by_text("step 1", exact=True).wait_for()
     a, b = (side.insights[0].layers[0].gradient_norm for side in demo_run().sides)
-    panel.get_by_text(f"At step 1, gradient (norm), layer 1: A {a:.2g}, B {b:.2g}.").wait_for()
+    panel.get_by_text(f"At step 1, gradient (norm), layer 1: A {short_number(a)}, B {short_number(b)}.").wait_for()
     page.wait_for_function("before => document.querySelector('#why-panel [role=img]').ariaLabel !== before", arg=before)
+
+
+def test_a_value_of_the_why_panel_is_the_same_wherever_it_is_written(visit):
+    page = visit()
+    page.locator("#why-panel .tl-why-at").get_by_text("step 10", exact=True).wait_for()
+    a, b = (next(look for look in side.insights if look.step == 10).layers[0] for side in demo_run().sides)
+    values = f"A {short_number(a.gradient_norm)}, B {short_number(b.gradient_norm)}"
+    assert page.inner_text("#why-panel .tl-why-words").count(values) == 2
+    heard = page.locator("#why-panel [role=img]").first.get_attribute("aria-label")
+    assert f"A: {short_number(a.gradient_norm)}," in heard and f"B: {short_number(b.gradient_norm)}," in heard
+
+
+def test_the_axis_of_a_chart_by_layer_holds_the_smallest_value_of_all_steps(visit, tmp_path):
+    page = visit(accept_downloads=True)
+    page.locator("#why-panel .tl-why-at").get_by_text("step 10", exact=True).wait_for()
+    with page.expect_download() as download:
+        page.locator("#why-panel").get_by_role("button", name="SVG").click()
+    download.value.save_as(tmp_path / "why.svg")
+    texts = [node.text for node in ElementTree.parse(tmp_path / "why.svg").iter("{http://www.w3.org/2000/svg}text")]
+    looks = [look for side in demo_run().sides for look in side.insights]
+    lowest = min(layer.gradient_norm for look in looks for layer in look.layers)
+    assert short_number(0.8 * float(f"{lowest:.3g}"), 2) in texts
 
 
 def test_the_thing_that_b_changes_can_be_any_setting(visit):

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from tlab.inside.bugs import BUGS
 from tlab.judging.one_run import PAIRS, Point, guesses_words, heart_words, text_words
 from tlab.ui.runs.run import Run, Side
-from tlab.wording import layer_name, listed, several
+from tlab.wording import layer_name, listed, several, short_number
 
 STEADY_GAP, SEED_GAP = 0.03, 0.91
 """Nats per token: how far apart validation losses of two seeds were at most, in the steadiest and noisiest model."""
@@ -60,7 +60,7 @@ class Parting(NamedTuple):
     def phrase(self) -> str:
         """The quantity, its layer and both values, for the middle of a sentence."""
         words = QUANTITIES[self.quantity].words
-        return f"the {words} of {layer_name(self.layer)} (A {self.a:.2g}, B {self.b:.2g})"
+        return f"the {words} of {layer_name(self.layer)} (A {short_number(self.a)}, B {short_number(self.b)})"
 
 
 FOUND: WeakKeyDictionary[Run, tuple[list[int], list[Parting]]] = WeakKeyDictionary()

@@ -60,11 +60,11 @@ const keepDrawn = (box, draw) => {
   return ask;
 };
 
-// A number with two digits that mean something, or more.
-const shortNumber = (v, digits = 2) => {
+// A number with so many digits that mean something, as `short_number` in tlab/wording.py writes it.
+const shortNumber = (v, digits = 3) => {
   if (v === 0) return "0";
-  const size = Math.abs(v);
-  const text = size < 1e-3 || size >= 1e5 ? size.toExponential(Math.max(0, digits - 2)) : String(Number(size.toPrecision(digits)));
+  const size = Number(Math.abs(v).toPrecision(digits));
+  const text = size < 1e-3 || size >= 1e5 ? size.toExponential() : String(size);
   return v < 0 ? `−${text}` : text;
 };
 

@@ -42,7 +42,7 @@ const drawLines = (figure, lines, at, ticks) => {
   context.font = `11px ${getComputedStyle(element).fontFamily}`;
   context.fillStyle = colour("--tl-axis");
   for (const tick of high - low ? [low, high] : [0]) {
-    drawText(context, shortNumber(tick, 3), margin.left - 5, y(tick), "right", "middle");
+    drawText(context, shortNumber(tick), margin.left - 5, y(tick), "right", "middle");
     context.fillRect(margin.left, y(tick), width - margin.left - margin.right, 0.5);
   }
   if (low < 0 && high > 0) context.fillRect(margin.left, y(0), width - margin.left - margin.right, 1);

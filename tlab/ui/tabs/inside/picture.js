@@ -15,7 +15,7 @@ const cellWords = (column, value, row) => {
   const name = props.value.shown[row]?.[column];
   if (name !== undefined) return name;
   const isCount = Number.isInteger(value) && Math.abs(value) < 1e5; // which is told whole
-  return typeof value === "number" && !isCount ? shortNumber(value, 3) : value === null ? "–" : String(value);
+  return typeof value === "number" && !isCount ? shortNumber(value) : value === null ? "–" : String(value);
 };
 const axisName = (column) => {
   const { name, unit } = props.value.columns[column];
@@ -157,7 +157,7 @@ const drawHistogram = ({ rows, low, high, bar, curve, panels }) => {
     const ends = [rows[own[0]][low], 0, rows[own.at(-1)][high]];
     drawNames(context, ends.map(tickText), ends.map(along.at), area.bottom + 5, area.right + 8);
   });
-  return [`bars: ${axisName(bar)}`, `line: ${axisName(curve)}, from ${shortNumber(bent[0])} to ${shortNumber(bent[1])}`];
+  return [`bars: ${axisName(bar)}`, `line: ${axisName(curve)}, from ${shortNumber(bent[0], 2)} to ${shortNumber(bent[1], 2)}`];
 };
 
 // ------------------------------------------------------------------------------------------------ a forest plot
@@ -209,7 +209,7 @@ const drawEstimates = ({ rows, name, value, low, high, beside, cut, logarithmic,
       const [tipAt, back] = scale.at(row[value]) > right ? [right + 4, -7] : [left - 4, 7];
       polyline(context, [[tipAt + back, y - 5], [tipAt, y], [tipAt + back, y + 5]], paint, 2);
     } else drawDot(context, at(row[value]), y, 4, paint);
-    write(context, shortNumber(row[value], 3), width, y, "right", "middle", "--tl-text");
+    write(context, shortNumber(row[value]), width, y, "right", "middle", "--tl-text");
   });
   return beside === null ? [] : [`full: ${columns[value].name}`, `hollow: ${columns[beside].name}`];
 };

@@ -28,7 +28,7 @@ const rangeOf = (chart, logarithmic) => {
   if (!values.length) return logarithmic ? [0.1, 1] : [0, 1];
   const high = values.reduce((a, b) => Math.max(a, b));
   const low = values.reduce((a, b) => Math.min(a, b));
-  if (logarithmic) return [Math.max(low * 0.8, high / 1e6), high * 1.25];
+  if (logarithmic) return [low * 0.8, high * 1.25];
   return [0, high > 0 ? high * 1.08 : 1];
 };
 
@@ -51,7 +51,7 @@ const drawChart = (number, step) => {
   for (const tick of ticks) {
     polyline(context, [[margin.left, y(tick)], [width - margin.right, y(tick)]], grid, 1);
     const middle = Math.min(Math.max(y(tick), margin.top + 4), height - margin.bottom - 2);
-    drawText(context, shortNumber(tick), margin.left - 5, middle, "right", "middle");
+    drawText(context, shortNumber(tick, 2), margin.left - 5, middle, "right", "middle");
   }
   const every = Math.max(1, Math.ceil(layers / 6));
   for (let layer = 0; layer < layers; layer += every)
@@ -81,7 +81,7 @@ const showTip = (number, rows, x, layers) => {
   const lines = rows.flatMap((row, i) => {
     if (!row || layer >= row.charts[number].length) return [];
     const name = make("span", "", rows.length > 1 ? sides[i].letter : "");
-    return [make("div", "tl-tip-row", name, make("b", "", String(Number(row.charts[number][layer].toPrecision(3)))))];
+    return [make("div", "tl-tip-row", name, make("b", "", shortNumber(row.charts[number][layer])))];
   });
   tip.replaceChildren(make("div", "tl-tip-head", layerName(layer)), ...lines);
   placeTip(tip, box, x(layer), 0);
