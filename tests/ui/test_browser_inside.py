@@ -138,3 +138,13 @@ def test_no_table_is_wider_than_a_phone(visit):
     page = inside(visit, width=390, height=844)
     choose(page, "Trace", "One token's path")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_another_family_right_after_the_list_of_models_was_closed_brings_no_error(visit):
+    page = inside(visit)
+    page.locator("#inside-model input").click()
+    page.keyboard.press("Escape")  # which counts as a choice of the same model
+    page.locator("#inside-group").get_by_role("radio", name="Gradients").check()
+    page.locator("#inside-table .tl-title b").get_by_text("Gradient norm by depth").wait_for()
+    settle(page)
+    assert page.locator(".toast-body").count() == 0

@@ -9,6 +9,7 @@ from support import GRADIO
 from tlab.ui import request_guard
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, take_turns, whole_characters
 from tlab.ui.runs.limits import LOCAL, PUBLIC
+from tlab.ui.session_state import LightState
 
 pytestmark = GRADIO
 
@@ -142,6 +143,32 @@ def test_an_event_outside_of_the_queue_is_given_what_no_control_takes_and_finds_
     assert asyncio.run(demo.preprocess_data(demo.fns[0], [-1, None, "c", None], None)) == [-1, None, "c", 3]
     with pytest.raises(gr.Error):
         asyncio.run(demo.preprocess_data(demo.fns[0], [1, [], "a", None], None))
+
+
+@pytest.mark.parametrize("kind", [gr.Radio, gr.Dropdown])
+def test_a_choice_of_a_list_that_was_replaced_meanwhile_becomes_what_the_control_shows_now(kind):
+    with gr.Blocks() as demo:
+        choice = kind(["a", "b"], value="a")
+        gr.Button().click(lambda: gr.update(choices=["c", "d", "e"], value="d"), None, choice)
+        gr.Button().click(lambda *_: None, [choice])
+    refuse_quietly(demo)
+    replace, ask = demo.fns.values()
+    state = LightState(demo)
+
+    async def answers():
+        await demo.postprocess_data(replace, replace.fn(), state)
+        return [await demo.preprocess_data(ask, [value], state) for value in ("a", "e", "b")]
+
+    assert asyncio.run(answers()) == [["d"], ["e"], ["e"]]
+
+
+def test_a_choice_that_no_list_ever_had_is_refused_in_words():
+    with gr.Blocks() as demo:
+        gr.Button().click(lambda *_: None, [gr.Radio(["a", "b"])])
+    refuse_quietly(demo)
+    with pytest.raises(gr.Error, match="Choose again") as refused:
+        asyncio.run(demo.preprocess_data(demo.fns[0], ["c"], LightState(demo)))
+    assert "class" not in refused.value.message
 
 
 def test_half_a_character_is_replaced_wherever_a_request_holds_it():

@@ -10,10 +10,12 @@ import asyncio
 import copy
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components import FormComponent
+from gradio.state_holder import SessionState
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +30,7 @@ MAX_WAITING_OF_ONE = 8  # of one visitor: a page has one or two at a time
 UPLOAD = "/gradio_api/upload"
 MAX_UPLOAD_BYTES = 21 * 2**20  # the largest file, and what is written around it
 MAX_UPLOADS = 8  # at the same time
+UNKNOWN_CHOICE = "What was chosen is not in the list any more. Choose again, or load the page anew."
 MAX_SECONDS_TO_ARRIVE = 120.0  # of a whole request; a body that never ends would be kept for ever
 
 
@@ -118,23 +121,42 @@ def refuse_quietly(demo: gr.Blocks) -> None:
     """
     preprocess = demo.preprocess_data
 
-    async def checked(block_fn: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+    async def checked(block_fn: Any, inputs: Any, state: SessionState | None, *args: Any, **options: Any) -> Any:
         try:
             values = whole_characters(inputs)
+            if block_fn.queue and state is not None:
+                values = present_choices(block_fn.inputs, values, state)
             try:
-                return await preprocess(block_fn, values, *args, **options)
+                return await preprocess(block_fn, values, state, *args, **options)
             except Exception:  # out of bounds, not among the choices, nothing where a slider has a number
                 if block_fn.queue or not all(map(is_plain, block_fn.inputs, values)):
                     raise
                 unchecked = copy.copy(block_fn)
                 unchecked.preprocess = False
-                return await preprocess(unchecked, values, *args, **options)
+                return await preprocess(unchecked, values, state, *args, **options)
         except gr.Error as error:
-            raise error_toast(ValueError(error.message)) from None
+            words = UNKNOWN_CHOICE if "not in the list of choices" in error.message else error.message
+            raise error_toast(ValueError(words)) from None
         except Exception:  # whatever Gradio makes of nonsense, and of paths that are not the visitor's
             raise error_toast(ValueError("A control was sent something that it does not take.")) from None
 
     demo.preprocess_data = checked
+
+
+def present_choices(components: Sequence[Any], values: list[Any], state: SessionState) -> list[Any]:
+    """The values, with what a control shows by now in place of a choice that has just gone from its list.
+
+    An event that a visitor causes while the answer with the new list is on its way still carries the old choice.
+    """
+    present = list(values)
+    for i, (component, value) in enumerate(zip(components, values, strict=False)):
+        if not isinstance(component, (gr.Dropdown, gr.Radio)):
+            continue
+        control = state[component._id]  # the page's own, once its list has been replaced
+        allowed = value is None or getattr(control, "allow_custom_value", False) or not isinstance(value, str)
+        if control is not component and not allowed and value not in [key for _, key in control.choices]:
+            present[i] = control.value  # see `LightState`
+    return present
 
 
 def is_plain(component: Any, value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio.state_holder
 from gradio.blocks import Blocks
+from gradio.components import Dropdown, Radio
 from gradio.state_holder import SessionState
 
 
@@ -16,6 +17,7 @@ class LightState(SessionState):
     def __init__(self, blocks: Blocks) -> None:
         described: Any = SimpleNamespace(default_config=blocks.default_config, blocks={})
         super().__init__(described)
+        self.shared = blocks.default_config.blocks  # components as they were built, the same for all pages
 
     def __setitem__(self, key: int, value: Any) -> None:
         super().__setitem__(key, value)
@@ -25,7 +27,10 @@ class LightState(SessionState):
         pass
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
-        pass
+        """Only of a control whose list of choices may be another on this page: what is chosen there by now."""
+        control = self.blocks_config.blocks.get(key)
+        if isinstance(control, (Dropdown, Radio)) and control is not self.shared.get(key):
+            control.value = value
 
 
 def keep_light_states() -> None:
