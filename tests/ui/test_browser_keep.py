@@ -260,6 +260,8 @@ def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
     page.get_by_text("each at the value that it sets: Seed, Norm").wait_for()
     assert not page.locator("#field-seed").is_visible()
+    for beside in ("steps", "batch_size", "learning_rate", "warmup_steps"):
+        assert page.locator(f"#field-{beside}").is_visible()
     unfold(page, "What it is made of")
     page.locator("#field-activation").wait_for()
     assert not page.locator("#field-norm").is_visible()

@@ -123,8 +123,9 @@ def test_a_pair_ahead_of_the_query_is_sent_as_masked():
     ("portrait", "caption", "words"),
     [
         (HeadPortrait(0, 3, 0.1, 1.0, "previous", 1.0, 0.1), "token before", "looks at the token before: 100%"),
-        (HeadPortrait(1, 0, 3.0, 9.0, "near", 0.35, 0.34), "spread", "no single favourite"),
+        (HeadPortrait(1, 0, 3.0, 9.0, "near", 0.35, 0.34), "spread", "spreads its weight"),
         (HeadPortrait(1, 0, 3.0, 9.0, "same", 0.2, 0.01), "spread", "as if over 20 tokens"),
+        (HeadPortrait(1, 0, 0.6, 2.2, "previous", 0.18, 0.01), "elsewhere", "at few tokens at a time, as if at 1.8"),
     ],
 )  # fmt: skip
 def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption, words):
@@ -132,9 +133,10 @@ def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption,
     assert words in head_words(portrait)
 
 
-def test_a_head_leans_only_to_what_gets_more_than_its_fair_share():
-    assert "leans most to earlier copies" in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
-    assert "leans" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
+def test_a_kind_of_place_is_named_only_where_it_gets_more_than_its_fair_share():
+    named = "Of the kinds of places that have a name here, most goes to earlier copies"
+    assert named in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
+    assert "most goes to" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

@@ -181,7 +181,8 @@ def rows(facts: Facts) -> list[tuple[str, str]]:
         ("gzip", f"leaves {facts.packed:.1%} of the bytes"),
     ]
     if facts.validation >= PASSAGE:
-        found.insert(3, ("Repeated", f"{facts.known:.1%} of the validation part stands in training word for word"))
+        passages = f"in passages of {PASSAGE} tokens or more that stand in training word for word"
+        found.insert(3, ("Repeated", f"{facts.known:.1%} of the validation part, {passages}"))
     return found
 
 

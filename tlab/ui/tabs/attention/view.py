@@ -27,6 +27,7 @@ from tlab.wording import head_name, short_head_name
 markup = macros("tabs/attention/view.html")
 MIN_FAVOURITE_SHARE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
 MIN_LIFT = 1.5  # if that is so many times what a head would give it that looks at all alike
+MIN_SPREAD = 4.0  # tokens from which on weight is called spread
 SHOWN_TAIL = 24  # characters of the text that a sample goes on from
 THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that many pixels
 SHADES = 16  # of a tile: what is sent is half as long as with all that a byte can name
@@ -72,7 +73,9 @@ def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> d
 
 
 def role_caption(portrait: HeadPortrait) -> str:
-    return ROLE_NAMES[portrait.role] if has_favourite(portrait) else "spread"
+    if has_favourite(portrait):
+        return ROLE_NAMES[portrait.role]
+    return "spread" if math.exp(portrait.entropy) >= MIN_SPREAD else "elsewhere"
 
 
 def has_favourite(portrait: HeadPortrait) -> bool:
@@ -86,12 +89,15 @@ def head_words(portrait: HeadPortrait) -> str:
     if has_favourite(portrait):
         alike = f"{portrait.fair:.0%} if attention were uniform"
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
-    spread = f"{math.exp(portrait.entropy):.0f} tokens, {portrait.distance:.1f} back on average"
-    words = f"{name} has no single favourite, on average over this text: its weight is spread as if over {spread}."
+    count, back = math.exp(portrait.entropy), f"{portrait.distance:.1f} back on average"
+    if count >= MIN_SPREAD:
+        words = f"{name} spreads its weight, on average over this text, as if over {count:.0f} tokens, {back}."
+    else:
+        words = f"{name} looks at few tokens at a time, as if at {count:.1f}, {back}, but at no one kind of place."
     if portrait.share < MIN_LIFT * portrait.fair:
         return words
     shares = f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if attention were uniform"
-    return f"{words} It leans most to {place}: {shares}."
+    return f"{words} Of the kinds of places that have a name here, most goes to {place}: {shares}."
 
 
 # ------------------------------------------------------------------------------------------------ the large map
