@@ -140,6 +140,18 @@ def test_the_words_of_the_verdict_have_tips(visit):
     page.locator(".tl-word-tip").wait_for(state="hidden")
 
 
+def test_a_touch_on_a_marked_word_shows_its_tip_and_a_touch_elsewhere_hides_it(visit):
+    page = visit(390, 844, is_mobile=True, has_touch=True)
+    page.wait_for_function(f"({MARKED})('#verdict').length > 4")
+    settle(page)
+    tip = page.locator(".tl-word-tip")
+    for word, meaning in (("nats", "natural logarithms"), ("validation loss", "never learns from")):
+        page.touchscreen.tap(*page.evaluate(PLACE, ["#verdict", word]))
+        tip.get_by_text(meaning).wait_for()
+        page.touchscreen.tap(5, 5)
+        tip.wait_for(state="hidden")
+
+
 def test_the_list_of_words_is_reached_and_searched_by_keyboard(visit):
     page = visit()
     page.locator(".tl-words-open").focus()

@@ -89,6 +89,9 @@ const show = (found) => {
   tip.style.top = `${below ? box.bottom + 6 : box.top - 6 - tip.offsetHeight}px`;
 };
 
+// Other roles, such as that of the tab that everything is in, only say what a piece of the page is.
+const ACTING = ["button", "link", "tab", "radio", "checkbox", "switch", "slider", "option"].map((role) => `[role=${role}]`).join();
+
 let asked = 0;
 document.addEventListener("pointermove", (event) => {
   cancelAnimationFrame(asked);
@@ -96,7 +99,7 @@ document.addEventListener("pointermove", (event) => {
 });
 document.addEventListener("click", (event) => {
   // A touch on a button or a label has its own effect.
-  const own = event.target.closest?.("button, a, label, input, textarea, summary, [role]");
+  const own = event.target.closest?.(`button, a, label, input, textarea, summary, ${ACTING}`);
   show(own ? null : wordAt(event.clientX, event.clientY));
 });
 for (const kind of ["scroll", "keydown"]) document.addEventListener(kind, () => show(null), { capture: true, passive: true });
