@@ -30,6 +30,8 @@ ASKED = (
         "SwiGLU",
         "RoPE",
     ),
+    *("geometric mean", "tied", "sinusoidal", "GELU", "AdamW", "residual", "residual connection", "uniform guess"),
+    *("token pairs", "Tune both sides"),
 )
 
 

@@ -31,7 +31,7 @@ TERMS = (
     Term(
         "bigram model",
         "Guesses each token from the one before it alone, by how often the two follow each other in the training text.",
-        ("bigram", "letter pairs"),
+        ("bigram", "token pairs", "letter pairs"),
     ),
     Term("bits", "A unit of loss: the loss in bits is the loss in nats divided by ln 2 = 0.693."),
     Term(
@@ -62,6 +62,7 @@ TERMS = (
         "gradient",
         "For each weight, how the loss changes when the weight is changed a little. Training moves against it.",
     ),
+    Term("geometric mean", "The n-th root of the product of n numbers: the mean for ratios: twice and half cancel."),
     Term("gradient norm", "The length of the vector of all gradients of a part.", ("Euclidean norm",)),
     Term(
         "head",
@@ -92,6 +93,7 @@ TERMS = (
     Term("parameter", "One learned number of the model. Also called a weight.", ("weights",)),
     Term("perplexity", "exp(loss): as unsure as a choice among that many equally likely tokens."),
     Term("query", "What a token looks for, a vector compared with the key of each earlier token.", ("queries",)),
+    Term("residual connection", "Adds what a sublayer gives to what it read: nothing is lost.", ("residual",)),
     Term("residual stream", "One vector for each token that passes through all layers; each reads it and adds to it."),
     Term("root mean square", "The typical size of the numbers in a vector.", ("RMS",)),
     Term("seed", "The number from which all random choices follow: the same seed gives the same run."),
@@ -99,11 +101,13 @@ TERMS = (
     Term("softmax", "Turns scores into probabilities that sum to 1."),
     Term("step", "One batch, one gradient, one change of all weights.", ("training step",)),
     Term("temperature", "Divides the logits before softmax: below 1 the text is safer, above 1 it is wilder."),
+    Term("tied", "Embedding and unembedding are one matrix, learned from both ends.", ("tied weights",)),
     Term("token", "The piece of text that the model reads and writes at a time: here a character, or as chosen."),
     Term("tokenizer", "Cuts text into tokens."),
     Term("top-k", "Only the k most probable tokens may be chosen."),
     Term("top-p", "Only the most probable tokens that together reach the probability p may be chosen."),
     Term("training loss", "The loss on the text that the model learns from."),
+    Term("Tune both sides", "Trains A and B at several learning rates each, to compare them at the best of each."),
     Term("unembedding", "The matrix that turns the last vector of each token into logits."),
     Term(
         "unigram model",
