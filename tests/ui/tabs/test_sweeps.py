@@ -13,9 +13,7 @@ import pytest
 
 from pages import built
 from support import EVIL, GRADIO
-from tlab.nn.activations import ACTIVATIONS
-from tlab.nn.norms import NORMS
-from tlab.nn.residuals import RESIDUALS
+from sweeps.grid.parse import parse_grid
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
@@ -71,9 +69,10 @@ def tab():
 # ------------------------------------------------------------------------------------------------ reading
 
 
-def test_the_shipped_sweep_is_the_full_grid_with_seeds_and_small():
+def test_the_shipped_sweep_is_the_default_grid_with_seeds_and_small():
     results = demo_results()
-    assert results.axes == {"norm": [*NORMS], "activation": [*ACTIVATIONS], "residual": [*RESIDUALS]}
+    grid = parse_grid(base="default")
+    assert results.axes == {axis: [*values] for axis, values in grid.values.items()}
     assert {len(one.losses) for one in results.configurations} == {3}
     assert DEMO_SWEEP.stat().st_size < 300_000
     for one in results.configurations:
@@ -146,7 +145,6 @@ def test_a_folder_that_is_none_is_refused_in_words():
 
 
 def test_the_small_form_of_a_real_sweep_is_what_the_tab_opens(tmp_path, verse):
-    from sweeps.grid.parse import parse_grid
     from sweeps.report.archive import small_form
     from sweeps.run.driver import Execution, run_sweep
     from sweeps.store.folder import Store
