@@ -93,3 +93,4 @@ def test_a_probe_of_a_part_opens_in_the_inside_tab(visit):
     page.locator(PANEL).get_by_role("button", name="Dead and saturated units").click()
     page.locator("#inside-about").get_by_text("How many hidden units of each MLP are dead").wait_for()
     assert page.locator("#inside-probe input:checked").get_attribute("value") == "units"
+    page.locator("#inside-note").get_by_text("the shipped run “Pre-LN or Post-LN”").wait_for()  # that of the Train tab

@@ -31,7 +31,7 @@ from tlab.ui.runs.messages import Job, NewRecords, job_corpus
 from tlab.ui.runs.run import ACTIVE
 from tlab.ui.runs.worker import make_trainers, run_job
 from tlab.ui.settings.plans import make_plans
-from tlab.ui.settings.presets import PRESET_TEXTS, PRESETS, preset_job
+from tlab.ui.settings.presets import DEMO_PRESET, PRESET_TEXTS, PRESETS, preset_job
 from tlab.ui.sharing.convert import kept_run
 from tlab.ui.sharing.write_zip import ExportError
 from tlab.ui.tabs.attention.tab import AttentionTab
@@ -305,6 +305,19 @@ def test_every_cell_is_escaped_and_numbers_stand_to_the_right_under_their_units(
     assert "<img" not in shown and "&lt;img" in shown
     assert scales == {"share": (1.0, False)} and "width:50.0%" in shown
     assert shown.count("<small>of 1</small>") == 1 and shown.count('<td class="tl-in-number">') == 6
+
+
+def test_only_a_table_with_a_striped_bar_says_that_bars_are_cut():
+    usual = [Row("a", 0.0, 0.5, 0)] * 10
+    assert "striped" not in probe_table("effect", usual)
+    shown = probe_table("effect", [*usual, Row("a", 0.0, 1000.0, 0)])
+    assert "striped" in shown and shown.count("tl-in-cut") == 1
+
+
+def test_a_probe_of_the_drawing_looks_into_the_run_that_is_shown_below_it(tab):
+    of_opening, of_own = (tab.on_drawing({"probe": "units"}, run_id) for run_id in (None, "own"))
+    assert find_model(tab.runs, of_opening[tab.model_id]).run.name == DEMO_PRESET.label
+    assert of_own[tab.model_id] == "own" and of_own[tab.probe]["value"] == "units"
 
 
 def test_bars_go_to_the_side_of_the_sign_and_far_outliers_are_cut():

@@ -12,7 +12,7 @@ from tlab.inside import PROBES
 from tlab.inside.interventions import INTERVENTIONS
 from tlab.inside.over_time import Curves
 from tlab.inside.probing import Rows
-from tlab.ui.demo.shipped_run import EXCERPT
+from tlab.ui.demo.shipped_run import EXCERPT, shipped_id
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.selection import (
     SelectedModel,
@@ -23,6 +23,7 @@ from tlab.ui.inspection.selection import (
     text_for_new_model,
 )
 from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect, ProbeResult
+from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, AttentionTab
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
 from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
@@ -186,8 +187,10 @@ class InsideTab(Tab):
         """From the drawing of the model and from sentences to a probe, and to and fro between heads and their maps."""
         attention = page.find(AttentionTab)
         probe = selection_component("inside-probe", {})
-        for link in (page.find(TrainTab).diagram.probe, probe):
-            link.input(self.on_link, link, [self.bar, self.group, self.probe], queue=False, **QUIET)
+        opened = [self.bar, self.group, self.probe]
+        probe.input(self.on_link, probe, opened, queue=False, **QUIET)
+        drawn = page.find(TrainTab).diagram.probe
+        drawn.input(self.on_drawing, [drawn, self.run_id], [*opened, self.model_id], queue=False, **QUIET)
         to_map, both = selection_component("inside-head", {}), [self.selection, attention.selection]
         here, there = [self.bar, self.selection, self.part], [self.bar, attention.selection, attention.shown]
         attention.to_inside.input(self.on_head, [attention.to_inside, *both], here, queue=False, **QUIET)
@@ -222,7 +225,7 @@ class InsideTab(Tab):
         }
 
     def on_link(self, chosen: Any) -> Updates:
-        """Come here from a part of the model's drawing, with one of the probes that look at it."""
+        """Show the probe that is named, here or where the visitor comes from."""
         key = known_probe(chosen_text(chosen, "probe"))
         group = next(group for group, keys in groups().items() if key in keys)
         return {
@@ -230,6 +233,10 @@ class InsideTab(Tab):
             self.group: gr.update(value=group, info=group_words(group)),
             self.probe: gr.update(choices=probe_choices(group), value=key),
         }
+
+    def on_drawing(self, chosen: Any, run_id: str | None) -> Updates:
+        """Come here from a part of the model's drawing, with one of its probes, and look into the run below it."""
+        return {**self.on_link(chosen), self.model_id: run_id or shipped_id(DEMO_PRESET)}
 
     def on_probe(self, key: str | None) -> Updates:
         key = known_probe(key)
