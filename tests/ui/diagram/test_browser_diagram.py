@@ -68,6 +68,7 @@ def test_the_gradient_stands_beside_a_drawing_only_while_the_run_below_is_of_suc
     live = page.locator("#diagram .tl-d-wide .tl-d-live:visible")
     live.first.wait_for()
     assert live.count() == 2
+    assert live.first.inner_text().split("\n") == ["gradient by layer,", "step 10, log scale"]
     unfold(page, "How large it is")
     set_number(page, "num_layers", 3)
     live.first.wait_for(state="hidden")

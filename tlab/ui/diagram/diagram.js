@@ -53,12 +53,13 @@ document.addEventListener("tl-part-closed", () => {
 
 let shown = null; // the latest {step, sides: [{letter, label, gradients}]} that the why panel has drawn
 
-// One bar for each layer, on a logarithmic scale of six powers of ten below the largest of both sides.
-const fillBars = (box, { letter, gradients }, largest) => {
+// One bar for each layer, on a logarithmic scale down from the largest of both sides: by six powers of ten, or as many as
+// the smallest needs.
+const fillBars = (box, { letter, gradients }, largest, powers) => {
   box.style.gap = gradients.length > 20 ? "0" : "2px";
   box.replaceChildren(...gradients.map((v, layer) => {
     const bar = make("i", `tl-d-bar-${letter.toLowerCase()}`);
-    bar.style.height = `${v > 0 ? Math.max(4, 100 * (1 + Math.log10(v / largest) / 6)) : 2}%`;
+    bar.style.height = `${v > 0 ? Math.max(4, 100 * (1 + Math.log10(v / largest) / powers)) : 2}%`;
     bar.title = `${layerName(layer)}: ${shortNumber(v)}`;
     return bar;
   }));
@@ -67,14 +68,19 @@ const fillBars = (box, { letter, gradients }, largest) => {
 const drawGradients = () => {
   const sides = (shown?.sides ?? []).filter(({ gradients }) => gradients.some((v) => v > 0));
   const largest = Math.max(0, ...sides.flatMap(({ gradients }) => gradients.filter(isFinite)));
+  const smallest = Math.min(largest, ...sides.flatMap(({ gradients }) => gradients.filter((v) => v > 0)));
+  const powers = Math.max(6, Math.log10(largest / smallest));
   const title = sides.length ? `Gradient norm by layer at step ${shown.step.toLocaleString("en")} of the run below` : "";
   // Beside the name of a drawing only if the run below is of such a model.
   for (const name of element.querySelectorAll(".tl-d-live")) {
     const { letter, label, layers } = name.dataset;
     const side = sides.find((one) => one.letter === letter && one.label === label && one.gradients.length === Number(layers));
     name.hidden = !side;
-    name.title = title;
-    if (side) fillBars(name.firstElementChild, side, largest);
+    if (side && name.title !== title) {
+      name.title = title;
+      name.lastElementChild.textContent = `gradient by layer,\nstep ${shown.step.toLocaleString("en")}, log scale`;
+    }
+    if (side) fillBars(name.firstElementChild, side, largest, powers);
   }
   const box = document.querySelector("#diagram-panel .tl-d-gradient");
   if (!box) return;
@@ -82,7 +88,7 @@ const drawGradients = () => {
   box.replaceChildren(make("p", "tl-note", title), ...sides.map((side) => {
     const { letter, label, gradients } = side;
     const [row, bars, last] = [make("div", "tl-d-row"), make("span", "tl-d-bars"), gradients.length];
-    fillBars(bars, side, largest);
+    fillBars(bars, side, largest, powers);
     const ends = `${shortNumber(gradients[0])} in ${layerName(0)}${last > 1 ? `, ${shortNumber(gradients[last - 1])} in ${layerName(last - 1)}` : ""}`;
     row.append(make("b", "", sides.length > 1 ? `${letter} ${label}` : label), bars, make("span", "", ends));
     return row;
