@@ -245,6 +245,22 @@ def test_the_panel_offers_the_choices_and_marks_that_of_a():
     assert "RMSNorm" in shown.partition("tl-d-other")[2]
 
 
+@pytest.mark.parametrize(
+    ("part", "switch", "first"),
+    [
+        ("norm", ("residual", "post"), "residual"),
+        ("norm", ("norm", "rmsnorm"), "norm"),
+        ("mlp", ("residual", "post"), "activation"),  # it is not lit
+        ("training", ("steps", 20), "steps"),
+        ("norm", None, "norm"),
+    ],
+)
+def test_the_panel_of_a_lit_part_begins_with_the_switch_that_differs(part, switch, first):
+    fields = re.findall(r'data-field="(\w+)"', panel_html(part, make_plans({}, switch)))
+    assert fields[0] == first and len(set(fields)) == len(fields)
+    assert PARTS[part].fields[0] in fields
+
+
 def test_the_code_of_the_panel_is_that_of_the_class_that_runs():
     text = unescape(re.sub(r"<[^>]+>", "", panel_code("norm", make_plans({"norm": "rmsnorm"}))))
     assert "RMSNorm: forward" in text

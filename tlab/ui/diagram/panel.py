@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tlab.inside import PROBES
 from tlab.ui.diagram.parts import PARTS, code_of, formula_of, settable
+from tlab.ui.diagram.sides import differing_field, lit_parts
 from tlab.ui.runs.messages import SidePlan
 from tlab.ui.settings.fields import field_label, format_value, registry_choices, registry_for, values_of
 from tlab.ui.widgets.component import formula_markdown
@@ -30,9 +31,17 @@ class FieldRow(NamedTuple):
 
 def panel_html(key: str, plans: Sequence[SidePlan]) -> str:
     part = PARTS[key]
-    rows = [field_row(name, plans) for name in shown_fields(settable(part), plans)]
+    rows = [field_row(name, plans) for name in offered_fields(key, plans)]
     probes = [(entry.label, name) for name, entry in PROBES.entries.items() if key in entry.component.looks_at]
     return markup.head(part, rows, key in IN_BLOCK, probes)
+
+
+def offered_fields(key: str, plans: Sequence[SidePlan]) -> list[str]:
+    """Of a part that is lit, the field that lights it comes first: of a norm it may be the layout that places it."""
+    names, field = shown_fields(settable(PARTS[key]), plans), differing_field(plans)
+    if field is None or key not in lit_parts(plans):
+        return names
+    return [field, *(name for name in names if name != field)]
 
 
 def shown_fields(names: Sequence[str], plans: Sequence[SidePlan]) -> list[str]:

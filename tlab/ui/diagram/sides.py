@@ -106,6 +106,12 @@ def sides_to_draw(plans: Sequence[SidePlan]) -> list[DrawnSide]:
     return sides
 
 
+def lit_parts(plans: Sequence[SidePlan]) -> set[str]:
+    """The parts that the difference lights in either drawing, be it for what they are or for where they stand."""
+    sides = sides_to_draw(plans)
+    return {part for side in sides for part in (*side.lit.parts, *map(side.part, side.lit.nodes))}
+
+
 def differing_field(plans: Sequence[SidePlan]) -> str | None:
     """The field that B changes; None for a run of one side."""
     if len(plans) < 2:
