@@ -77,7 +77,7 @@ def heart_words(points: Sequence[Point], text_gap: float = 0.0) -> str:
         return ""
     (closest, first), last = parted, points[-1]
     words = (
-        f"From step {first.step:,} on, training and validation part: validation minus training was "
+        f"From step {first.step:,} on, the two losses move apart: validation minus training was "
         f"{closest.gap:+.2f} at step {closest.step:,} and is {last.gap:+.2f} at step {last.step:,}."
     )
     lowest = min(points, key=lambda point: point.validation)

@@ -11,8 +11,10 @@ import pytest
 from support import GRADIO
 from tlab.inside.layers import LayerInsight
 from tlab.text import load_corpus
+from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.settings.fields import control_range, field_names, slider_step
 from tlab.ui.settings.presets import COMPARISONS, MODELS, PRESETS, preset_settings, settings_name
+from tlab.ui.tabs.train.view import WHY_CHARTS
 
 pytestmark = GRADIO
 
@@ -60,6 +62,20 @@ def test_the_words_on_post_ln_are_true_of_every_seed():
     later = over_layers(POST, 100, "gradient_norm")
     assert (later[:, 0] < later[:, -1] / 1000).all()
     assert (ends(POST) - ends(PRE) > 0.8).all()
+
+
+def test_the_words_on_post_ln_are_true_of_the_shipped_run():
+    looks = demo_run(PRESETS["Pre-LN or Post-LN"]).sides[1].insights
+    broken = [look.step for look in looks if look.layers[0].gradient_norm < look.layers[-1].gradient_norm / 1000]
+    assert broken == [look.step for look in looks if look.step >= 10]
+    assert "from step 10 on" in PRESETS["Pre-LN or Post-LN"].words
+
+
+def test_under_adam_early_layers_have_updates_of_usual_size_where_their_gradients_are_small():
+    ten = next(look for look in demo_run().sides[1].insights if look.step == 10)
+    first, last = ten.layers[0], ten.layers[-1]
+    assert first.gradient_norm < last.gradient_norm / 1000 and first.update_ratio > last.update_ratio / 2
+    assert "updates can be of usual size all the same" in WHY_CHARTS["gradient_norm"].caption
 
 
 def test_the_words_on_no_norm_have_the_numbers_of_the_seeds():

@@ -121,7 +121,9 @@ class WhyChart(NamedTuple):
 
 WHY_CHARTS = {
     "gradient_norm": WhyChart(
-        "Gradient", "norm", True, "Gradient norm by layer: where the line falls to the left, early layers barely learn."
+        "Gradient", "norm", True,
+        "Gradient norm by layer: where the line falls to the left, early layers get a smaller one. Adam scales each "
+        "weight's step by the gradient's own size, so their updates can be of usual size all the same.",
     ),
     "stream_rms": WhyChart(
         "Residual stream", "root mean square", False,
