@@ -12,7 +12,7 @@ from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import DONE, RUNNING, STOPPED, Run
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESETS
-from tlab.ui.tabs.train.view import chart_value, differing_parts, numbers_html
+from tlab.ui.tabs.train.view import chart_value, differing_parts, numbers_html, verdict_html
 
 pytestmark = GRADIO
 
@@ -95,3 +95,12 @@ def test_nothing_is_told_of_the_place_of_norms_that_are_not_there_or_of_parts_wi
     run = half_way()
     run.job = run.job._replace(plans=(run.job.plans[0], run.job.plans[1]._replace(bug="no-mask")))
     assert differing_parts(run) == []
+
+
+def test_the_verdict_begins_with_its_result_and_then_says_how_much_that_is_worth():
+    first, rest = verdict_html(demo_run()).removeprefix('<p class="tl-words"><b>').split("</b>")
+    assert first == (
+        "After 400 steps the validation loss of A (Pre-LN) is 1.19 nats per token lower than that of B (Post-LN)."
+    )
+    assert "3.3 times the probability" in rest and "One run of each names no winner" in rest
+    assert verdict_html(half_way(DONE)) == ""

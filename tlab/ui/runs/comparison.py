@@ -190,8 +190,8 @@ def verdict(run: Run) -> str:
         return f"{after} the validation losses of A and B differ by {gap:.2f} nats per token. {SEED_WORDS}."
     return (
         f"{after} the validation loss of {low.letter} ({low.label}) is {gap:.2f} nats per token lower "
-        f"than that of {high.letter} ({high.label}): it gives the right token {times_words(math.exp(gap))}, as a "
-        f"geometric mean. {SEED_WORDS}."
+        f"than that of {high.letter} ({high.label}). {low.letter} gives the right token {times_words(math.exp(gap))}, "
+        f"as a geometric mean. {SEED_WORDS}."
     )
 
 

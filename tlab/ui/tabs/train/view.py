@@ -19,7 +19,6 @@ from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
 from tlab.ui.settings.fields import field_names, registry_for, values_of
-from tlab.ui.widgets.component import words_html
 from tlab.ui.widgets.markup import macros
 from tlab.wording import duration, part_name
 
@@ -227,9 +226,10 @@ def numbers_html(run: Run) -> str:
 
 
 def verdict_html(run: Run) -> str:
-    """What came of it, in a sentence; nothing as long as there is nothing to say."""
+    """What came of it, its first sentence before all; nothing as long as there is nothing to say."""
     words = verdict(run)
-    return words_html(words) if words else ""
+    first, stop, rest = words.partition(". ")
+    return markup.verdict(f"{first}{stop.strip()}", rest) if words else ""
 
 
 def measured(value: float, written: str) -> str:
