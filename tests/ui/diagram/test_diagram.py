@@ -308,3 +308,9 @@ def test_the_page_has_each_drawing_twice_and_the_words_once():
     assert shown.count("<svg") == 4
     assert shown.count("<ol>") == 2
     assert "One difference, lit: residual, Pre-LN in A and Post-LN in B." in shown
+
+
+def test_the_scale_in_the_formula_of_the_embedding_is_told_of_beside_it():
+    plans = make_plans({})
+    assert r"s\,E[t]" in panel_formula("embedding", plans)
+    assert "multiplies by the embedding scale s" in panel_html("embedding", plans)

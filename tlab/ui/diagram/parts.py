@@ -33,7 +33,9 @@ PARTS: dict[str, ClickablePart] = {
         ("context_length",), r"t_1, \dots, t_T \in \{0, \dots, V - 1\}",
     ),
     "embedding": ClickablePart(
-        "Token embedding", "Looks up a vector for each token: where the residual stream begins.",
+        "Token embedding",
+        "Looks up a vector for each token, which the model multiplies by the embedding scale s before it adds "
+        "positions: where the residual stream begins.",
         ("embedding_scale", "hidden_dim"), r"x_t = s\,E[t]", (Embedding.forward,),
     ),
     "position": ClickablePart("Positions", "How the model knows the order of the tokens.", ("position",)),
