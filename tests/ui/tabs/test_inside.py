@@ -52,6 +52,7 @@ from tlab.ui.tabs.inside.view import (
     without_latex,
 )
 from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.widgets.markup import UI
 
 pytestmark = GRADIO
 
@@ -312,6 +313,18 @@ def test_only_a_table_with_a_striped_bar_says_that_bars_are_cut():
     assert "striped" not in probe_table("effect", usual)
     shown = probe_table("effect", [*usual, Row("a", 0.0, 1000.0, 0)])
     assert "striped" in shown and shown.count("tl-in-cut") == 1
+    assert shown.index("tl-in-legend") < shown.index("striped")  # a folded table hides its legend
+    assert ".tl-in-card:not([open]) .tl-in-legend { display: none; }" in (UI / "tabs/inside/style.css").read_text(
+        "utf-8"
+    )
+
+
+def test_the_first_layer_of_a_map_is_at_the_bottom_and_its_caption_says_that_it_goes_up():
+    rows = PROBES["lens_map"]().rows(tasks.subject_of(find_model(Runs(LOCAL, 1), None).request(EXCERPT)))
+    shown = picture_value("lens_map", rows, "x")
+    assert shown["up_name"] == "blocks passed" and shown["down"][-1] == "0"
+    assert [int(depth) for depth in shown["down"]] == sorted(map(int, shown["down"]), reverse=True)
+    assert "`up: ${upName}`" in (UI / "tabs/inside/picture.js").read_text("utf-8")
 
 
 def test_a_probe_of_the_drawing_looks_into_the_run_that_is_shown_below_it(tab):

@@ -216,7 +216,7 @@ const drawEstimates = ({ rows, name, value, low, high, beside, cut, logarithmic,
 
 // ------------------------------------------------------------------------------------------------ cells
 
-const drawCells = ({ rows, across, down, cells, tokens, scale, across_name: acrossName, down_name: downName }) => {
+const drawCells = ({ rows, across, down, cells, tokens, scale, across_name: acrossName, up_name: upName }) => {
   const width = box.clientWidth;
   let context = canvas.getContext("2d");
   font(context, 11);
@@ -256,7 +256,7 @@ const drawCells = ({ rows, across, down, cells, tokens, scale, across_name: acro
     marks.push({ x: px, y: py, width: cell, height: each, row });
   }
   font(context, 11);
-  write(context, [acrossName && `across: ${acrossName}`, downName && `down: ${downName}`].filter(Boolean).join("; "), left, height - 14, "left", "top");
+  write(context, [acrossName && `across: ${acrossName}`, upName && `up: ${upName}`].filter(Boolean).join("; "), left, height - 14, "left", "top");
   return [];
 };
 

@@ -186,7 +186,7 @@ def cells(
         "scale": scale,
         "tokens": False,
         "across_name": "",
-        "down_name": "",
+        "up_name": "",
     }
 
 
@@ -211,7 +211,7 @@ def map_picture(kind: Map, table: DrawnTable) -> Parts:
     ]  # fmt: skip
     made = cells([str(i) for i in order.values()], [str(y) for y in down], places, is_share(table, kind.colour))
     made["across"] = [str(name) for name in across.values()]
-    made["across_name"], made["down_name"] = column_name(kind.x_name), column_name(kind.y)
+    made["across_name"], made["up_name"] = column_name(kind.x_name), column_name(kind.y)
     return {**made, "tokens": True, "words": scale_words(made, column_name(kind.colour))}
 
 
