@@ -104,3 +104,8 @@ def test_the_verdict_begins_with_its_result_and_then_says_how_much_that_is_worth
     )
     assert "3.3 times the probability" in rest and "One run of each names no winner" in rest
     assert verdict_html(half_way(DONE)) == ""
+
+
+def test_what_five_seeds_tell_stands_in_place_of_what_one_run_of_each_does():
+    shown = verdict_html(demo_run(), "A (Pre-LN) is lower on 5 of 5 seeds, by 1.1 ± 0.1 nats per token. More.")
+    assert "<b>A (Pre-LN) is lower on 5 of 5 seeds" in shown and "names no winner" not in shown

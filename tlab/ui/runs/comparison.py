@@ -143,8 +143,8 @@ def parting_words(run: Run) -> str:
     found = partings_of(run)
     if not found:
         return (
-            "Inside, A and B have not parted: layer by layer they differ no more than another seed made the runs that "
-            "were measured."
+            "By what is drawn here, A and B have not parted inside: in each layer that both have they differ no more "
+            "than another seed made the runs that were measured."
         )
     from_start = [parting.phrase() for parting in found if parting.step == 1]
     later = [f"{parting.phrase()} from step {parting.step:,} on" for parting in found if parting.step > 1]
@@ -188,10 +188,12 @@ def verdict(run: Run) -> str:
     after = f"After {several(step, 'step')}"
     if gap < SEED_GAP:
         return f"{after} the validation losses of A and B differ by {gap:.2f} nats per token. {SEED_WORDS}."
+    beside = f" {high.letter}'s is {guesses_words(max(a, b), run.baselines)}." if run.baselines else ""
     return (
         f"{after} the validation loss of {low.letter} ({low.label}) is {gap:.2f} nats per token lower "
-        f"than that of {high.letter} ({high.label}). {low.letter} gives the right token {times_words(math.exp(gap))}, "
-        f"as a geometric mean. {SEED_WORDS}."
+        f"than that of {high.letter} ({high.label}).{beside} {low.letter} gives the right token "
+        f"{times_words(math.exp(gap))}, as a geometric mean. One run of each names no winner, though no two seeds of a "
+        f"model that was measured were so far apart (at most {SEED_GAP:.2f})."
     )
 
 

@@ -71,14 +71,20 @@ def empty_card(job: Job, seconds: float | None) -> Card:
     )
 
 
+def seeds_words(study: Study | None) -> str:
+    """What five seeds tell, in a sentence or two; nothing before all are there."""
+    if study is None or study.state != DONE:
+        return ""
+    return words_of(judge(pairs_of(study)), [plan.label for plan in study.job.plans])
+
+
 def seeds_card(study: Study) -> Card:
     judgement = judge(pairs_of(study))
     labels = [plan.label for plan in study.job.plans]
     done = study.state == DONE
-    words = words_of(judgement, labels) if done else words_so_far(judgement)
     return Card(
         "Five seeds",
-        [words],
+        [seeds_words(study) or words_so_far(judgement)],
         state=study.state,
         progress=progress_words(study),
         share=None if done else min(1.0, study.steps_made / study.steps),

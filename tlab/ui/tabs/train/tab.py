@@ -113,7 +113,7 @@ class TrainTab(Tab):
         self.connect_controls()
         self.connect_buttons()
         self.rates.connect()
-        self.seeds.connect(self.run_id, self.chart, self.chart_of)
+        self.seeds.connect(self.run_id, {self.chart: self.chart_of, self.verdict: self.verdict_of})
         self.diagram.connect()
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
         page.blocks.load(self.on_open, *self.before_start, queue=False, **QUIET)
@@ -374,10 +374,14 @@ class TrainTab(Tab):
     def pictures(self, run: Run, session: str) -> Updates:
         return {
             self.chart: self.chart_of(session, run),
-            self.verdict: view.verdict_html(run),
+            self.verdict: self.verdict_of(session, run),
             self.numbers: view.numbers_html(run),
             self.why: view.why_value(run),
         }
+
+    def verdict_of(self, session: str, run: Run) -> str:
+        """What five seeds tell, where they are known; else what one run of each does."""
+        return view.verdict_html(run, self.seeds.words(session, run))
 
     def chart_of(self, session: str, run: Run) -> dict[str, Any]:
         """The curves of a run, and what the session knows of other seeds."""

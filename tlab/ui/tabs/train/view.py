@@ -225,9 +225,14 @@ def numbers_html(run: Run) -> str:
     return markup.numbers(run, rows, " ".join(filter(None, notes)))
 
 
-def verdict_html(run: Run) -> str:
-    """What came of it, its first sentence before all; nothing as long as there is nothing to say."""
-    words = verdict(run)
+def verdict_html(run: Run, of_seeds: str = "") -> str:
+    """What came of it, its first sentence before all; nothing as long as there is nothing to say.
+
+    Args:
+        run: whose comparison it is.
+        of_seeds: what five seeds tell of it, which one run of each cannot.
+    """
+    words = of_seeds or verdict(run)
     first, stop, rest = words.partition(". ")
     return markup.verdict(f"{first}{stop.strip()}", rest) if words else ""
 

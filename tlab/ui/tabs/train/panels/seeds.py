@@ -13,7 +13,7 @@ from tlab.ui.runs.run import Run
 from tlab.ui.studies.five_seeds import seeds_study, why_not
 from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.study import SEEDS, Study, known_trials
-from tlab.ui.studies.view import bands_value, seeds_html
+from tlab.ui.studies.view import bands_value, seeds_html, seeds_words
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET, error_toast
@@ -35,12 +35,12 @@ class SeedsPanel:
             self.button = gr.Button("Repeat with 5 seeds", elem_id="repeat-seeds")
             self.stop = gr.Button("Stop the repeats", elem_id="stop-seeds", visible=False)
         self.clock = gr.Timer(SECONDS_BETWEEN_CARDS, active=False)
-        self.ended = gr.State(0)  # runs of the study that the chart shows
+        self.ended = gr.State(0)  # runs of the study that the pictures show
 
-    def connect(self, run_id: gr.State, chart: gr.HTML, chart_of: Callable[[str, Run], Any]) -> None:
-        """`chart_of` is what the loss chart shows of a run to a session."""
-        self.chart, self.chart_of = chart, chart_of
-        outputs = [self.card, self.button, self.stop, self.clock, self.ended, chart]
+    def connect(self, run_id: gr.State, pictures: dict[gr.HTML, Callable[[str, Run], Any]]) -> None:
+        """`pictures` are what else shows the seeds of a run: component -> its value for a session."""
+        self.pictures = pictures
+        outputs = [self.card, self.button, self.stop, self.clock, self.ended, *pictures]
         self.button.click(self.on_repeat, run_id, outputs, queue=False, **QUIET)
         self.stop.click(self.on_stop, run_id, outputs, queue=False, **QUIET)
         self.clock.tick(self.on_look, [run_id, self.ended], outputs, queue=False, **QUIET)
@@ -70,12 +70,15 @@ class SeedsPanel:
         return self.shown(session, run)
 
     def on_look(self, run_id: str | None, ended: int, request: gr.Request) -> Updates:
-        """While a study trains: how far it is; and the chart, where another run has ended."""
+        """While a study trains: how far it is; and the other pictures, where another run has ended."""
         session, run = visit_of(request).session, self.run_of(run_id)
         study = self.study_of(session, run)
         updates = self.shown(session, run)
         now = len(study.outcomes) if study else 0
-        return updates if now == ended else {**updates, self.ended: now, self.chart: self.chart_of(session, run)}
+        if now == ended:
+            return updates
+        pictures = {picture: value_of(session, run) for picture, value_of in self.pictures.items()}
+        return {**updates, self.ended: now, **pictures}
 
     # -------------------------------------------------------------------------------- what is shown
 
@@ -89,6 +92,10 @@ class SeedsPanel:
     def bands(self, session: str, run: Run) -> list[dict[str, Any]]:
         """For the chart of a run."""
         return bands_value(self.study_of(session, run))
+
+    def words(self, session: str, run: Run) -> str:
+        """What five seeds of a run's comparison tell; nothing before all are there."""
+        return seeds_words(self.study_of(session, run))
 
     def shown(self, session: str, run: Run) -> Updates:
         """The card of a run's comparison, and which buttons it has."""
