@@ -56,8 +56,8 @@ def test_the_last_point_of_the_chart_claims_no_step_that_was_not_made(visit):
     page = visit()
     start(page, 301)  # one more than there are bins: each is two steps wide, and the last is half full
     wait_for_state(page, "done")
-    area = page.locator("#loss-chart canvas").bounding_box()
-    page.mouse.move(area["x"] + area["width"] - 15, area["y"] + 100)
+    chart = page.locator("#loss-chart canvas")
+    chart.hover(position={"x": chart.bounding_box()["width"] - 15, "y": 100})
     page.locator("#loss-chart .tl-tip").get_by_text("step 301", exact=True).wait_for()
 
 

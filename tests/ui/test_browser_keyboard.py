@@ -1,6 +1,6 @@
 """The page by keyboard, and a page whose server is away."""
 
-from browsing import choose_preset, set_number, start, wait_for_state
+from browsing import choose_preset, set_number, settle, start, wait_for_state
 from support import GRADIO
 from tlab.ui.settings.presets import PRESETS
 
@@ -39,6 +39,7 @@ def test_start_is_at_most_ten_tabs_from_the_top_of_the_page(visit):
 
 def test_arrows_go_from_tab_to_tab_and_from_preset_to_preset(visit):
     page = visit()
+    settle(page)
     page.get_by_role("tab", name="Train", exact=True).focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.textContent") == "Attention"
