@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tlab.false_winners.stored_runs as stored_runs_module
 from tlab.cli.commands import main
+from tlab.false_winners import make_runs
 from tlab.false_winners.make_runs import looks, merged_length, settings, tiny_run
 from tlab.false_winners.mistakes import CONTESTS, MISTAKES, Draw, drawn_contest, winner_shares
 from tlab.false_winners.stored_runs import SEEDS_PER_ORDER, SOUND, packed, stored_runs, unpacked
@@ -66,6 +68,18 @@ def test_the_stored_runs_are_what_training_gives():
     early = slice(4)  # later on the order of additions, another on each machine, has grown to a difference
     assert validation[early] == pytest.approx(stored.groups[SOUND].validation[0, early], abs=2e-3)
     assert training[early] == pytest.approx(stored.groups[SOUND].training[0, early], abs=2e-3)
+
+
+def test_what_the_script_writes_is_read_as_it_was_trained(monkeypatch, tmp_path):
+    few = {name: setting._replace(seeds=setting.seeds[:2]) for name, setting in settings(stored_runs().text).items()}
+    monkeypatch.setattr(make_runs, "settings", lambda text: few)
+    for module in (make_runs, stored_runs_module):
+        monkeypatch.setattr(module, "FILE", tmp_path / "runs.npz")
+    make_runs.main()
+    made, stored = stored_runs.__wrapped__(), stored_runs()
+    assert made._replace(groups={}) == stored._replace(groups={})
+    assert made.groups.keys() == stored.groups.keys()
+    assert all(group.validation.shape == (2, len(made.steps)) for group in made.groups.values())
 
 
 def test_losses_are_stored_to_four_digits_and_so_is_that_a_run_diverged():

@@ -138,6 +138,7 @@ def main() -> None:
         "characters": len(validation),
         "tokens": merged_length(validation),
         "parameters": {name: num_parameters(groups[name].model) for name in (SOUND, TWICE_AS_WIDE)},
+        "text": text,
     }
     arrays[ABOUT] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     file = io.BytesIO()
