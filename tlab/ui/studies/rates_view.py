@@ -24,7 +24,6 @@ def rates_html(study: Study | None, is_other: bool = False) -> str:
 def rates_card(study: Study, is_other: bool) -> Card:
     tuned = judge_tuning(study)
     done = study.state == DONE
-    labels = [plan.label for plan in study.job.plans]
     steps = " and ".join(dict.fromkeys(f"{plan.training.steps:,}" for plan in study.job.plans))
     how = f"Runs of {steps} steps, {'half' if SHORTER == 2 else f'1/{SHORTER}'} of the setting's."
     notes = [OTHER_SETTINGS if is_other else "", "" if study.active else study.words, how]
@@ -35,7 +34,7 @@ def rates_card(study: Study, is_other: bool) -> Card:
         progress=progress_words(study),
         share=None if done else min(1.0, study.steps_made / study.steps),
         note=" ".join(filter(None, notes)),
-        columns=[("", "Learning rate"), *zip(SIDE_LETTERS, labels, strict=False)],
+        columns=[("", "Learning rate"), *zip(SIDE_LETTERS, study.labels, strict=False)],
         rows=[[rate_words(rate), *(mean_words(study, side, rate) for side in (0, 1))] for rate in rates_of(study)],
         file="" if study.active or not study.outcomes else csv_link(study),
         file_name="learning-rates.csv",

@@ -69,6 +69,11 @@ class Study:
         return RUNNING if begun else WAITING
 
     @property
+    def labels(self) -> list[str]:
+        """Of its sides."""
+        return [plan.label for plan in self.job.plans]
+
+    @property
     def missing(self) -> list[Trial]:
         """The trials without an outcome that do not train, in order."""
         return [trial for trial in self.trials if trial not in self.outcomes and trial not in self.training]

@@ -75,21 +75,20 @@ def seeds_words(study: Study | None) -> str:
     """What five seeds tell, in a sentence or two; nothing before all are there."""
     if study is None or study.state != DONE:
         return ""
-    return words_of(judge(pairs_of(study)), [plan.label for plan in study.job.plans])
+    return words_of(judge(pairs_of(study)), study.labels)
 
 
 def seeds_card(study: Study) -> Card:
     judgement = judge(pairs_of(study))
-    labels = [plan.label for plan in study.job.plans]
     done = study.state == DONE
     return Card(
         "Five seeds",
-        [seeds_words(study) or words_so_far(judgement)],
+        [words_of(judgement, study.labels) if done else words_so_far(judgement)],
         state=study.state,
         progress=progress_words(study),
         share=None if done else min(1.0, study.steps_made / study.steps),
         note="" if study.active else study.words,
-        columns=[("", "Seed"), *zip(SIDE_LETTERS, labels, strict=False), ("", "B − A")],
+        columns=[("", "Seed"), *zip(SIDE_LETTERS, study.labels, strict=False), ("", "B − A")],
         rows=seed_rows(judgement),
         strip=strip_of(judgement),
         file="" if study.active or not study.outcomes else csv_link(study),
