@@ -35,6 +35,7 @@ LIGHT_AND_DARK = {
     "button_secondary_border_color": ("#c9d4e0", "#33435c"),
     "input_background_fill": ("#ffffff", "#111a2a"),
     "input_border_color": ("#c9d4e0", "#33435c"),
+    "checkbox_border_color": ("#8b9bb0", "#7d8ea6"),
 }
 
 
