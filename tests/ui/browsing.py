@@ -15,8 +15,15 @@ def unfold(page, title: str) -> None:
     page.locator(".tl-settings").get_by_role("button", name=title).click()
 
 
+def come_to_rest(page) -> None:
+    """Until the page has nothing to do: Gradio sets a field that it has just shown once more, milliseconds later."""
+    page.evaluate("new Promise(done => requestIdleCallback(() => requestIdleCallback(done)))")
+
+
 def set_number(page, name: str, value: float) -> None:
     field = page.locator(f"#field-{name} input[type=number]").first
+    field.wait_for()
+    come_to_rest(page)
     field.fill(str(value))
     field.press("Tab")
 

@@ -91,7 +91,7 @@ def browser():
 
 
 @pytest.fixture
-def visit(browser, url, runs):
+def visit(browser, url, runs, served):
     """Opens the page as a new visitor: their page, what its console complained of, and where it sent requests."""
     contexts = []
 
@@ -115,5 +115,9 @@ def visit(browser, url, runs):
         context.close()
     until = time.monotonic() + 60
     while runs.runs:  # the server forgets them, and the next test finds no run of theirs
-        assert time.monotonic() < until, "a run outlives its visitor"
+        presence = served.presence
+        assert time.monotonic() < until, (
+            f"runs outlive their visitor: {[(run.session, run.page, run.state) for run in runs.runs.values()]}; "
+            f"pages that are open: {dict(presence.open)}, of {presence.sessions}; who has left: {list(runs.gone)[-5:]}"
+        )
         time.sleep(0.01)

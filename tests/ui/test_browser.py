@@ -348,6 +348,22 @@ def test_the_estimate_follows_the_settings(visit):
     words.get_by_text("the run would take about").wait_for()
 
 
+def test_a_late_answer_never_covers_a_newer_one(visit):
+    page = visit()
+    held, holding = [], True
+    page.route("**/run/predict*", lambda route: held.append(route) if holding else route.continue_())
+    page.reload()
+    unfold(page, "How large it is")
+    set_number(page, "num_heads", 7)
+    page.wait_for_timeout(300)  # for the request that follows, if there is one
+    holding = False
+    for route in reversed(held):  # the newest first
+        route.fulfill(response=route.fetch())
+    page.locator("#estimate").get_by_text("must divide hidden_dim = 32").wait_for()
+    settle(page)
+    assert "must divide hidden_dim = 32" in page.inner_text("#estimate")
+
+
 def test_an_uploaded_file_is_what_is_trained_on(visit, tmp_path):
     file = tmp_path / "own.txt"
     file.write_text(f"ü {EVIL} and so on. " * 80, "utf-8")

@@ -110,13 +110,12 @@ class TrainTab(Tab):
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
         self.outputs = [self.run_id, self.model_id, *pictures, *buttons, self.rates.button, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
-        self.connect_controls()
+        self.connect_controls(page)
         self.connect_buttons()
         self.rates.connect()
         self.seeds.connect(self.run_id, {self.chart: self.chart_of, self.verdict: self.verdict_of})
         self.diagram.connect()
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
-        page.blocks.load(self.on_open, *self.before_start, queue=False, **QUIET)
 
     def build_bar(self, demo: Run) -> None:
         """The buttons and the state of the run, before all settings, so that few keys lead there."""
@@ -142,7 +141,7 @@ class TrainTab(Tab):
             self.models = gr.Radio([preset.label for preset in MODELS], label="A model people know", elem_id="model")
             self.words = gr.Markdown(DEMO_PRESET.words, elem_classes="tl-why")
 
-    def connect_controls(self) -> None:
+    def connect_controls(self, page: Page) -> None:
         """Presets set the controls; any change of these renews the estimate."""
         self.controls.connect()
         self.settings: list[Block] = [
@@ -158,13 +157,13 @@ class TrainTab(Tab):
             then(self.on_preset, [radio, corpus, self.locked], self.settings, **at_once)
         self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET)
         inputs = [self.run_id, *self.controls.inputs]
-        self.before_start = inputs, [self.estimate, self.other]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
         outputs = [
-            *self.before_start[1], self.diagram.picture, self.address, self.rates.card, self.rates.is_other
+            self.estimate, self.other, self.diagram.picture, self.address, self.rates.card, self.rates.is_other
         ]  # fmt: skip
         told = [self.locked, *inputs]
-        gr.on(changes(inputs), self.on_change, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
+        triggers = [page.blocks.load, *changes(inputs)]
+        gr.on(triggers, self.on_settings, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
         # No limit of Gradio's: a handler only waits for its run, and the runs have a queue of their own.
@@ -209,12 +208,16 @@ class TrainTab(Tab):
         kept = {self.controls.components[name] for name in locked}
         return {component: update for component, update in updates.items() if component not in kept}
 
-    async def on_open(self, *values: Any) -> Updates:
-        """The first estimate; a server that has just started needs a moment to know its pace."""
+    async def on_settings(self, request: gr.Request, *told: Any) -> Updates:
+        """What the page says of its settings, the first time and after any change.
+
+        One event for all of these: of two that write the same words, the one that was asked first could answer last. A
+        server that has just started needs a moment to know its pace.
+        """
         until = time.monotonic() + SECONDS_FOR_PACE
         while self.runs.pace is None and time.monotonic() < until:
             await asyncio.sleep(0.1)
-        return await asyncio.to_thread(self.known_before, *values)
+        return await asyncio.to_thread(self.on_change, request, *told)
 
     def on_change(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
         """The model as these settings make it, what is to be known before the start, and the address for them."""
