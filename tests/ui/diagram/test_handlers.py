@@ -1,5 +1,6 @@
 """What the server answers when a part or a choice is clicked in the drawing."""
 
+import asyncio
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -54,6 +55,16 @@ def test_settings_that_do_not_fit_together_leave_drawing_and_panel_as_they_are(t
 def test_any_change_of_the_controls_draws_the_model_again(tab):
     shown = tab.on_change(PAGE, [], None, *values(tab, norm="rmsnorm"))
     assert "RMSNorm" in shown[tab.diagram.picture]
+
+
+def test_what_is_asked_many_times_at_once_is_answered_once(tab):
+    async def ask(*of_norms):
+        return await asyncio.gather(*(tab.on_settings(PAGE, [], None, *values(tab, norm=norm)) for norm in of_norms))
+
+    answers = asyncio.run(ask("layernorm", "layernorm", "rmsnorm", "rmsnorm"))
+    assert [answer == gr.skip() for answer in answers] == [False, True, False, True]
+    assert "RMSNorm" in answers[2][tab.diagram.picture]
+    assert asyncio.run(ask("rmsnorm")) != [gr.skip()]  # asked again later, it is answered again
 
 
 @pytest.mark.parametrize("label", PRESETS)

@@ -60,6 +60,7 @@ class TrainTab(Tab):
         self.diagram = DiagramPanel(self.controls)
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
+        self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
         self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -211,13 +212,21 @@ class TrainTab(Tab):
     async def on_settings(self, request: gr.Request, *told: Any) -> Updates:
         """What the page says of its settings, the first time and after any change.
 
-        One event for all of these: of two that write the same words, the one that was asked first could answer last. A
-        server that has just started needs a moment to know its pace.
+        One event for all of these: of two that write the same words, the one that was asked first could answer last.
+        For a preset Gradio asks once for each control that is set, all at once with equal values: one answer will do.
         """
-        until = time.monotonic() + SECONDS_FOR_PACE
-        while self.runs.pace is None and time.monotonic() < until:
-            await asyncio.sleep(0.1)
-        return await asyncio.to_thread(self.on_change, request, *told)
+        page = visit_of(request).page
+        if self.asked.get(page) == told:
+            return gr.skip()
+        self.asked[page] = told
+        try:
+            until = time.monotonic() + SECONDS_FOR_PACE
+            while self.runs.pace is None and time.monotonic() < until:  # the server has just started
+                await asyncio.sleep(0.1)
+            return await asyncio.to_thread(self.on_change, request, *told)
+        finally:
+            if self.asked.get(page) is told:
+                del self.asked[page]
 
     def on_change(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
         """The model as these settings make it, what is to be known before the start, and the address for them."""
