@@ -62,6 +62,12 @@ def test_every_validation_loss_is_drawn_at_its_step():
     np.testing.assert_allclose(drawn.get_ydata(), 4.1)
 
 
+def test_the_average_of_a_straight_fall_lies_on_it():
+    drawn = line(loss_figure(run(falling(4, 2, 400))).axes[0], "training, moving average")
+    steps, averages = drawn.get_xdata()[250:], drawn.get_ydata()[250:]
+    np.testing.assert_allclose(averages, 4 - 2 * (steps - 1) / 399, atol=1e-3)
+
+
 def test_the_axis_names_its_unit():
     assert "nats per token" in loss_figure(run(falling(4, 2))).axes[0].get_ylabel()
 

@@ -18,7 +18,14 @@ ROOT = Path(__file__).parents[1]
 # Lower floors first. A file may import from the floors below its own, and from its own room (entry) alone on its floor.
 FLOORS = [
     ["tlab.wording", "tlab.cli.output"],
-    ["tlab.types", "tlab.files", "tlab.machine", "tlab.registry", "tlab.training.records"],
+    [
+        "tlab.types",
+        "tlab.files",
+        "tlab.machine",
+        "tlab.registry",
+        "tlab.training.moving_average",
+        "tlab.training.records",
+    ],
     ["tlab.nn.params", "tlab.config", "tlab.judging"],
     [
         "tlab.nn.inits",

@@ -20,6 +20,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tlab.files import PICTURE_KINDS, replaced
+from tlab.training.moving_average import next_average, place_of_average
 from tlab.training.records import StepRecord
 from tlab.types import Array
 
@@ -60,12 +61,14 @@ def loss_figure(
 
     if uniform_loss is not None:
         axes.axhline(uniform_loss, color=GREY, linewidth=1, linestyle=":", label=f"blind guess, {uniform_loss:.2f}")
-    window = smoothing_window(len(losses))
-    if window > 1:
+    if len(losses) > 1:
+        averages: list[float] = []
+        for step, loss in zip(steps, losses, strict=True):
+            averages.append(next_average(averages[-1] if averages else None, step, loss))
         axes.plot(steps, losses, color=BLUE, linewidth=0.6, alpha=0.35)
-        axes.plot(steps, moving_average(losses, window), color=BLUE, label=f"training, mean of up to {window} steps")
-    elif losses:
-        axes.plot(steps, losses, color=BLUE, label="training", marker="." if len(losses) == 1 else "")
+        axes.plot([place_of_average(step) for step in steps], averages, color=BLUE, label="training, moving average")
+    else:
+        axes.plot(steps, losses, color=BLUE, label="training" if losses else None, marker=".")
     if validated:
         style = {"color": VERMILLION, "marker": "o", "markersize": 5, "markeredgecolor": "white"}
         axes.plot([r.step for r in validated], validation, label=f"validation, last {validation[-1]:.3f}", **style)

@@ -174,8 +174,8 @@ def test_the_file_has_a_row_for_each_run_that_ended():
 def test_a_band_spans_the_averages_of_the_seeds():
     study = study_with([2.0, 3.0, 2.5])
     for place, outcome in enumerate(study.outcomes.values()):
-        outcome.curve.bins = [[0.0, 0.0, 0.0, 4.0], [0.0, 0.0, 0.0, 3.0 - place]]
+        outcome.curve.bins, outcome.curve.filled = [[0.0, 0.0, 0.0, 4.0], [0.0, 0.0, 0.0, 3.0 - place]], 1
         outcome.curve.validation = [[2, 1.0]]
     assert bands_value(study)[0] == {
-        "letter": "A", "width": 1, "seeds": 2, "ranges": "4,4;1,3", "validation": [[2, 1.0], [2, 1.0]],
+        "letter": "A", "seeds": 2, "ranges": "4,4,1.0;1,3,2.0", "validation": [[2, 1.0], [2, 1.0]],
     }  # fmt: skip

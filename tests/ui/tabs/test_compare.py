@@ -128,6 +128,16 @@ def test_runs_of_two_tokenizers_are_drawn_in_bits_per_byte(runs):
     assert drawn == [pytest.approx([nats / math.log(2) for nats in pair], abs=1e-4) for pair in by_hand]
 
 
+def test_the_average_is_drawn_where_the_chart_of_its_own_run_has_it(runs):
+    run = runs.history("s")[0]
+    look(run, *(5 - step / 500 for step in range(1, 701)))
+    (drawn,) = overlay_value({run.id: run}, [])["lines"]
+    chart = run.sides[0].curve.to_json()
+    bins = [[float(number) for number in bin.split(",")] for bin in (chart["bins"] + chart["last"]).split(";")]
+    assert drawn["points"] == [[place, average] for _, _, _, average, place in bins]
+    assert drawn["points"][-1] == pytest.approx([681, 5 - 681 / 500], abs=1e-4)  # on the straight line that it averages
+
+
 def test_runs_of_one_tokenizer_stay_in_nats(runs):
     look(runs.history("s")[0], 3.0)
     value = overlay_value({run.id: run for run in runs.history("s")}, [])

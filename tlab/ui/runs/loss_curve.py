@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tlab.training.moving_average import AVERAGE_OVER, STEEP, next_average, place_of_average
 from tlab.training.records import StepRecord
 
 MAX_BINS = 300  # points that can be distinguished in a chart
-AVERAGE_OVER = 20  # steps that the moving average looks back, on average
-STEEP = 5  # at first it looks back a fifth of all steps, so that it follows the fall
 
 
 class Curve:
@@ -32,8 +31,7 @@ class Curve:
         loss = record.loss
         if not math.isfinite(loss):
             return
-        share = max(1 / AVERAGE_OVER, min(1, STEEP / record.step))
-        self.average = loss if self.average is None else self.average + share * (loss - self.average)
+        self.average = next_average(self.average, record.step, loss)
         if not self.bins or self.filled == self.width:
             if len(self.bins) == MAX_BINS:
                 self.halve()
@@ -49,6 +47,12 @@ class Curve:
         if math.isfinite(loss):
             self.validation.append([step, shown(loss)])
 
+    def places(self) -> list[float]:
+        """The step at which the moving average of each bin is drawn."""
+        ends = [(i + 1) * self.width for i in range(len(self.bins))]
+        ends[-1:] = [end - self.width + self.filled for end in ends[-1:]]  # the last may be filled in part
+        return [round(place_of_average(end), 1) for end in ends]
+
     def training_at(self, step: int) -> float:
         """The moving average of the training loss over the steps around this one, as far as they were made."""
         end = step + min(AVERAGE_OVER, max(1, step // STEEP)) - 1  # its loss is that of the middle of what it averages
@@ -60,14 +64,15 @@ class Curve:
         self.width *= 2
 
     def to_json(self) -> dict[str, Any]:
-        """What the chart draws: the bins as one text, "mean,lowest,highest,average;" each, and the last one by itself.
+        """What the chart draws: the bins as one text, and the last one by itself.
 
-        `filled` is how many steps the last one has so far.
+        A bin is "mean,lowest,highest,average,its place;" and `filled` is how many steps the last one has so far.
 
         Gradio sends only what differs from the frame before, so a text that grows costs what it grew by. Nested lists
         would not do: Gradio 6.31 removes the wrong members when one becomes shorter, as it does in `halve`.
         """
-        texts = [",".join(f"{shown(value)}" for value in bin) for bin in self.bins]
+        numbers = ([*map(shown, bin), place] for bin, place in zip(self.bins, self.places(), strict=True))
+        texts = [",".join(map(str, bin)) for bin in numbers]
         return {
             "width": self.width,
             "bins": "".join(f"{text};" for text in texts[:-1]),

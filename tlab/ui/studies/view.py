@@ -168,13 +168,12 @@ def bands_value(study: Study | None) -> list[dict[str, Any]]:
             study.outcomes[trial].curve for trial in study.trials if trial in study.outcomes and trial.side == side
         ]
         width = max((curve.width for curve in curves), default=1)
-        alike = [curve.bins for curve in curves if curve.width == width]  # a run that diverged early has finer ones
+        alike = [curve for curve in curves if curve.width == width]  # a run that diverged early has finer ones
+        places = max((curve.places() for curve in alike), key=len, default=[])
         ranges = []
-        for of_bin in itertools.zip_longest(*alike):
+        for place, of_bin in zip(places, itertools.zip_longest(*(curve.bins for curve in alike)), strict=True):
             averages = [bin[3] for bin in of_bin if bin is not None]
-            ranges.append(f"{min(averages):.4g},{max(averages):.4g}")
+            ranges.append(f"{min(averages):.4g},{max(averages):.4g},{place}")
         dots = [point for curve in curves for point in curve.validation]
-        bands.append(
-            {"letter": letter, "width": width, "seeds": len(curves), "ranges": ";".join(ranges), "validation": dots}
-        )
+        bands.append({"letter": letter, "seeds": len(curves), "ranges": ";".join(ranges), "validation": dots})
     return bands

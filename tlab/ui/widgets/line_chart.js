@@ -109,7 +109,9 @@ const hover = (context, value) => {
   const rows = [];
   for (const line of value.lines) {
     const points = line.points.length ? line.points : line.dots;
-    if (!points.length || step > points[points.length - 1][0] + (scale.last - scale.first) / 50) continue;
+    // A line of averages ends before its last dot.
+    const end = Math.max(...[line.points, line.dots].map((some) => some.at(-1)?.[0] ?? -Infinity));
+    if (step > end + (scale.last - scale.first) / 50) continue;
     rows.push({ line, point: nearest(points, step) });
   }
   if (!rows.length) return;

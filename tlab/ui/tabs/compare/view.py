@@ -97,11 +97,10 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
             left_out.append(name)
             continue
         training, validation = map(per_nat, run.bytes_per_token) if in_bytes and run.bytes_per_token else (1.0, 1.0)
-        width, bins = side.curve.width, side.curve.bins
-        points = [[(i + 1) * width, round(bin[3] * training, 4)] for i, bin in enumerate(bins[:-1])]
+        bins = side.curve.bins
+        points = [[at, round(bin[3] * training, 4)] for at, bin in zip(side.curve.places(), bins, strict=True)]
         if bins:
             starts.append(bins[0][0] * training)
-            points.append([(len(bins) - 1) * width + side.curve.filled, round(bins[-1][3] * training, 4)])
         dots = [[step, round(loss * validation, 4)] for step, loss in side.curve.validation]
         lines.append(line(name, place, points, dots=dots))
     unit = f"{BITS_PER_BYTE if in_bytes else NATS_PER_TOKEN}; line: training, moving average; dots: validation"

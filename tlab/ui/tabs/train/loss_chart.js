@@ -1,8 +1,9 @@
-// The loss chart. props.value: {steps, baselines, bytes_per_token, alternative, average_over, steep, provisional, parted_at, bands, runs:
+// The loss chart. props.value: {steps, baselines, bytes_per_token, alternative, provisional, parted_at, bands, runs:
 // [{letter, label, marker, per_step, width, bins, last, filled, validation}]}, one or two runs, A and B; where bins is
-// "mean,lowest,highest,average;" for each bin that is full and last the same for the one that fills, of which `filled`
-// steps are made; loss_curve.py. `average_over` and `steep` say over how many steps the average is. `bands` is what is
-// known of other seeds: [{letter, width, seeds, ranges, validation}], where ranges is "lowest,highest;..." of the average.
+// "mean,lowest,highest,average,its place;" for each bin that is full and last the same for the one that fills, of which
+// `filled` steps are made; loss_curve.py. A moving average stands in the middle of the steps that it averages, where its
+// loss is that of the curve. `bands` is what is known of other seeds: [{letter, seeds, ranges, validation}], where ranges
+// is "lowest,highest,place;..." of the average.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
@@ -56,9 +57,6 @@ const widthOf = (run, i) => (i === run.bins.length - 1 ? run.filled : run.width)
 const middleOf = (run, i) => i * run.width + widthOf(run, i) / 2;
 const endOf = (run, i) => i * run.width + widthOf(run, i);
 
-// A moving average stands in the middle of the steps that it averages, where its loss is that of the curve.
-const averageAt = (run, i) => endOf(run, i) - Math.min(value.average_over, Math.max(1, endOf(run, i) / value.steep)) + 1;
-
 const decode = (run) => ({
   ...run,
   pace: run.per_step[axisBox.value],
@@ -80,7 +78,7 @@ const drawRun = (context, run, smooth) => {
   const [means, lowest, highest] = [0, 1, 2].map((part) => run.bins.map((bin, i) => [x(middleOf(run, i)), y(bin[part], TRAINING)]));
   if (run.width > 1) drawBand(context, highest, lowest, faint, 0.45);
   polyline(context, means, smooth ? faint : own, smooth ? 1 : 1.5, smooth ? [] : dash);
-  if (smooth) polyline(context, run.bins.map((bin, i) => [x(averageAt(run, i)), y(bin[3], TRAINING)]), own, 2.5, dash);
+  if (smooth) polyline(context, run.bins.map((bin) => [x(bin[4]), y(bin[3], TRAINING)]), own, 2.5, dash);
   if (run.bins.length === 1) {
     context.fillStyle = own; // a line of one point would be invisible
     context.fillRect(x(endOf(run, 0)) - 2, y(run.bins[0][0], TRAINING) - 2, 5, 5);
@@ -97,8 +95,7 @@ const drawRun = (context, run, smooth) => {
 const drawSeeds = (context, band) => {
   const [x, y] = [(step) => scale.at(band, step), scale.loss];
   const own = colour(band.letter === "B" ? "--tl-b" : "--tl-a");
-  const at = (_, i) => x(averageAt({ ...band, filled: band.width, bins: band.ranges }, i));
-  const line = (part) => band.ranges.map((range, i) => [at(range, i), y(range[part], TRAINING)]);
+  const line = (part) => band.ranges.map((range) => [x(range[2]), y(range[part], TRAINING)]);
   drawBand(context, line(1), line(0), own, 0.22);
   for (const [step, loss] of band.validation) {
     drawDot(context, x(step), y(loss), 3, colour("--tl-surface"), band.letter === "B" ? 3 : 0);

@@ -14,7 +14,6 @@ from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.demo.shipped_run import is_shipped
 from tlab.ui.runs.comparison import easier_part, first_parting, parting_words, verdict
-from tlab.ui.runs.loss_curve import AVERAGE_OVER, STEEP
 from tlab.ui.runs.manager import Place
 from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
@@ -42,8 +41,6 @@ def chart_value(run: Run, bands: Sequence[dict[str, Any]] = ()) -> dict[str, Any
         "baselines": [[name, round(loss, 4)] for name, loss in run.baselines.items()],
         "bytes_per_token": list(run.bytes_per_token) if run.bytes_per_token else None,
         "alternative": chart_words(run),
-        "average_over": AVERAGE_OVER,
-        "steep": STEEP,
         "provisional": provisional_words(run),
         "parted_at": first.step if (first := first_parting(run)) else None,
         "bands": list(bands),
