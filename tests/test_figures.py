@@ -17,6 +17,7 @@ from tlab.figures import (
     moving_average,
     save_figure,
 )
+from tlab.text.units import bits_per_byte
 from tlab.training.records import Divergence, StepRecord
 
 
@@ -70,6 +71,16 @@ def test_the_average_of_a_straight_fall_lies_on_it():
 
 def test_the_axis_names_its_unit():
     assert "nats per token" in loss_figure(run(falling(4, 2))).axes[0].get_ylabel()
+
+
+def test_the_right_axis_reads_the_validation_loss_in_bits_per_byte():
+    figure = loss_figure(run(falling(4, 2)), bytes_per_token=2.5)
+    (right,) = figure.axes[0].child_axes
+    figure.draw_without_rendering()
+    assert "bits per byte" in right.get_ylabel()
+    left = figure.axes[0].get_ylim()
+    assert right.get_ylim() == pytest.approx([bits_per_byte(nats, 2.5) for nats in left])
+    assert not loss_figure(run(falling(4, 2))).axes[0].child_axes
 
 
 def test_the_learning_rate_has_a_panel_of_its_own():

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
 
 from tlab.files import PICTURE_KINDS, replaced
+from tlab.text.units import BITS_PER_BYTE, bits_per_byte
 from tlab.training.moving_average import next_average, place_of_average
 from tlab.training.records import StepRecord
 from tlab.types import Array
@@ -44,13 +47,18 @@ SAME_IDS: Any = {"svg.hashsalt": "tlab"}
 
 
 def loss_figure(
-    records: Sequence[StepRecord], *, uniform_loss: float | None = None, title: str | None = None
+    records: Sequence[StepRecord],
+    *,
+    uniform_loss: float | None = None,
+    bytes_per_token: float | None = None,
+    title: str | None = None,
 ) -> Figure:
     """Training and validation loss by step, and the learning rate below them.
 
     Args:
         records: of one run; may be empty.
         uniform_loss: log V, what a model that knows nothing loses; drawn as a line of reference.
+        bytes_per_token: of the validation text: with it, the right of the picture reads its loss in bits per byte.
         title: above everything.
     """
     figure, (axes, below) = new_figure(7.0, 4.8, nrows=2, sharex=True, height_ratios=(4, 1))
@@ -83,10 +91,29 @@ def loss_figure(
     below.set_yticks([0, peak], ["0", f"{peak:.3g}"])
     for ax in (axes, below):
         tidy(ax)
+    if bytes_per_token is not None:
+        add_bits_per_byte(axes, bytes_per_token)
     if not records:
         axes.set_xlim(0, 1)
     rises = len(losses) > 1 and losses[-1] > losses[0]
     return finish(figure, axes, title, legend="upper left" if rises else "upper right")
+
+
+def add_bits_per_byte(axes: Axes, bytes_per_token: float) -> None:
+    """A second axis on the right: losses of a text in the unit in which those of all tokenizers are compared."""
+    bits_of_a_nat = bits_per_byte(1.0, bytes_per_token)
+
+    def in_bits(nats: ArrayLike) -> ArrayLike:
+        return np.multiply(nats, bits_of_a_nat)
+
+    def in_nats(bits: ArrayLike) -> ArrayLike:
+        return np.divide(bits, bits_of_a_nat)
+
+    right = axes.secondary_yaxis("right", functions=(in_bits, in_nats))
+    right.set_ylabel(f"validation: {BITS_PER_BYTE}")
+    right.spines["right"].set_visible(False)
+    if axes.get_yscale() == "log":
+        write_out_powers(right.yaxis)
 
 
 def smoothing_window(num_values: int) -> int:
@@ -147,9 +174,14 @@ def choose_loss_axis(axes: Axes, values: Sequence[float]) -> None:
     positive = [value for value in values if value > 0]
     if positive and max(positive) / min(positive) > LOG_RATIO:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        write_out_powers(axes.yaxis)
+
+
+def write_out_powers(axis: Axis) -> None:
+    """Plain numbers along a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 # --- time ---

@@ -270,7 +270,7 @@ def test_the_first_comparison_needs_one_click_and_is_drawn_often_without_waste_a
     page.wait_for_selector("#run-state .tl-badge.done", timeout=240_000)
     # The panel opens where A and B part: where the gradient of the first layer breaks.
     page.wait_for_function("document.querySelector('#why-panel .tl-why-at').textContent === 'step 10'")
-    assert "the validation loss of A (Pre-LN) is 1.19 nats per token lower" in page.inner_text("#verdict")
+    assert "A (Pre-LN) is 1.19 nats per token (1.71 bits per byte) lower" in page.inner_text("#verdict")
     assert all(drawn(page, f"#why-panel .tl-small:nth-child({i}) canvas") for i in range(1, 6))
     assert page.evaluate("window.pictures.size") >= 10
     assert page.evaluate("window.heights.size") == 1

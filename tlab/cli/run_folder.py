@@ -160,4 +160,6 @@ def save_plot(folder: Path, trainer: Trainer) -> None:
 
     title = f"{trainer.corpus.name}, {trainer.model.num_parameters:,} parameters"
     uniform_loss = math.log(trainer.corpus.tokenizer.vocab_size)
-    save_figure(loss_figure(trainer.records, uniform_loss=uniform_loss, title=title), folder / PLOT_NAME)
+    bytes_per_token = trainer.corpus.bytes_per_token.validation
+    figure = loss_figure(trainer.records, uniform_loss=uniform_loss, bytes_per_token=bytes_per_token, title=title)
+    save_figure(figure, folder / PLOT_NAME)

@@ -12,6 +12,7 @@ import pytest
 
 from sweeps.results.effects import Cube, compare_levels, with_holm
 from tlab.judging.few_seeds import MARGIN
+from tlab.text.units import bits_per_byte
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.loss_curve import Curve
 from tlab.ui.runs.run import DONE, FAILED, STOPPED, WAITING, Run
@@ -61,6 +62,15 @@ def test_a_difference_is_told_with_its_interval_and_its_seeds():
     assert said([2.1, 2.2, 2.15, 2.3, 2.05], [2.0, 2.08, 2.06, 2.2, 1.97]) == (
         "B (Post-LN) is lower on 5 of 5 seeds, by 0.10 ± 0.02 nats per token (mean and 95 % interval)."
     )
+
+
+def test_a_difference_is_told_in_the_unit_of_all_tokenizers_too():
+    losses = [2.1, 2.2, 2.15, 2.3, 2.05]
+    assert "by 0.10 ± 0.02 nats per token, 0.07 ± 0.01 bits per byte (mean" in words_of(
+        judge(pairs(losses, [2.0, 2.08, 2.06, 2.2, 1.97])), LABELS, bytes_per_token=2.0
+    )
+    words = words_of(judge(pairs(losses, [2.2, 2.08, 2.26, 2.2, 1.97])), LABELS, bytes_per_token=2.0)
+    assert words.endswith("between -0.16 and +0.12 nats per token (-0.11 and +0.09 bits per byte).")
 
 
 def test_what_five_seeds_cannot_tell_is_said_with_its_interval():
@@ -169,6 +179,15 @@ def test_the_file_has_a_row_for_each_run_that_ended():
         ("A", "0", "2.0612345678901", ""),
         ("B", "0", "", "7"),
     ]
+
+
+def test_the_file_has_each_loss_in_bits_per_byte_where_the_bytes_are_known():
+    study = study_with([2.0, 3.0, None])
+    first, *others = study.outcomes
+    study.outcomes[first] = study.outcomes[first]._replace(bytes_per_token=2.5)
+    study.outcomes[others[-1]] = study.outcomes[others[-1]]._replace(bytes_per_token=2.5)
+    rows = list(csv.DictReader(io.StringIO(csv_of(study))))
+    assert [row["validation_bits_per_byte"] for row in rows] == [str(bits_per_byte(2.0, 2.5)), "", ""]
 
 
 def test_a_band_spans_the_averages_of_the_seeds():

@@ -3,6 +3,7 @@
 import pytest
 
 from support import GRADIO, SMALL
+from tlab.text.units import bits_per_byte
 from tlab.training.config import TrainConfig
 from tlab.training.records import StepRecord
 from tlab.training.schedules import SCHEDULES
@@ -64,6 +65,16 @@ def test_times_of_another_machine_are_not_shown():
     assert "Milliseconds a step" in numbers_html(half_way())
 
 
+def test_the_numbers_have_the_losses_in_the_unit_of_all_tokenizers():
+    run = demo_run()
+    a, b = (bits_per_byte(side.validation_loss, run.bytes_per_token.validation) for side in run.sides)
+    cells = f"<td>{a:.3f}</td><td>{b:.3f}</td><td>{b - a:+.3f}</td>"
+    assert f'<th scope="row">Validation loss, bits per byte</th>{cells}' in numbers_html(run)
+    run = half_way(DONE)
+    run.bytes_per_token = None
+    assert '<th scope="row">Validation loss, bits per byte</th><td>–</td>' in numbers_html(run)
+
+
 def test_the_easier_part_of_the_text_is_named_beside_both_losses():
     shown = numbers_html(demo_run())
     assert "The validation part of this text is the easier one" in shown
@@ -100,7 +111,8 @@ def test_nothing_is_told_of_the_place_of_norms_that_are_not_there_or_of_parts_wi
 def test_the_verdict_begins_with_its_result_and_then_says_how_much_that_is_worth():
     first, rest = verdict_html(demo_run()).removeprefix('<p class="tl-words"><b>').split("</b>")
     assert first == (
-        "After 400 steps the validation loss of A (Pre-LN) is 1.19 nats per token lower than that of B (Post-LN)."
+        "After 400 steps the validation loss of A (Pre-LN) is 1.19 nats per token (1.71 bits per byte) lower than that "
+        "of B (Post-LN)."
     )
     assert "3.3 times the probability" in rest and "One run of each names no winner" in rest
     assert verdict_html(half_way(DONE)) == ""

@@ -187,14 +187,20 @@ def verdict(run: Run) -> str:
     gap = abs(b - a)
     after = f"After {several(step, 'step')}"
     if gap < SEED_GAP:
-        return f"{after} the validation losses of A and B differ by {gap:.2f} nats per token. {SEED_WORDS}."
+        return f"{after} the validation losses of A and B differ by {in_both_units(run, gap)}. {SEED_WORDS}."
     beside = f" {high.letter}'s is {guesses_words(max(a, b), run.baselines)}." if run.baselines else ""
     return (
-        f"{after} the validation loss of {low.letter} ({low.label}) is {gap:.2f} nats per token lower "
+        f"{after} the validation loss of {low.letter} ({low.label}) is {in_both_units(run, gap)} lower "
         f"than that of {high.letter} ({high.label}).{beside} {low.letter} gives the right token "
         f"{times_words(math.exp(gap))}, as a geometric mean. One run of each names no winner, though no two seeds of a "
         f"model that was measured were so far apart (at most {SEED_GAP:.2f})."
     )
+
+
+def in_both_units(run: Run, nats: float) -> str:
+    """A validation loss or a difference of two: per token, and where that is known per byte, for other tokenizers."""
+    bits = run.bits_per_byte(nats)
+    return f"{nats:.2f} nats per token" + ("" if bits is None else f" ({bits:.2f} bits per byte)")
 
 
 def single_words(run: Run) -> str:
@@ -204,7 +210,7 @@ def single_words(run: Run) -> str:
         return "Its loss on unseen text is known at the first validation." if run.active else ""
     points = [Point(int(step), loss, side.curve.training_at(int(step))) for step, loss in side.curve.validation]
     last = points[-1]
-    words = f"After {last.step:,} steps the validation loss is {last.validation:.2f} nats per token, "
+    words = f"After {last.step:,} steps the validation loss is {in_both_units(run, last.validation)}, "
     text_gap = run.baselines[PAIRS] - run.training_pairs if run.training_pairs is not None else 0.0
     by_heart = heart_words(points, text_gap)
     return " ".join(filter(None, [f"{words}{guesses_words(last.validation, run.baselines)}.", by_heart]))

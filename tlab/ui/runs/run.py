@@ -146,9 +146,14 @@ class Run:
         run.state = run.state_at_end()
         return run
 
-    def bits_per_byte(self, validation_loss: float) -> float | None:
-        """A validation loss in the unit that all tokenizers share; None where the text's bytes are not known."""
-        return bits_per_byte(validation_loss, self.bytes_per_token.validation) if self.bytes_per_token else None
+    def bits_per_byte(self, nats: float | None) -> float | None:
+        """A validation loss, or a difference of two, in the unit that all tokenizers share.
+
+        None where it, or the bytes of the text, are not known.
+        """
+        if nats is None or self.bytes_per_token is None:
+            return None
+        return bits_per_byte(nats, self.bytes_per_token.validation)
 
     @property
     def active(self) -> bool:

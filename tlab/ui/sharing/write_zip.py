@@ -146,8 +146,14 @@ def save_losses(side: KeptSide, folder: Path) -> None:
     """The curves of one side as pictures."""
     from tlab.figures import loss_figure, save_figure
 
-    uniform = math.log(side.checkpoint.model_config.vocab_size)
-    save_figure(loss_figure(side.checkpoint.records, uniform_loss=uniform, title=side.label), folder / "loss")
+    checkpoint = side.checkpoint
+    figure = loss_figure(
+        checkpoint.records,
+        uniform_loss=math.log(checkpoint.model_config.vocab_size),
+        bytes_per_token=checkpoint.bytes_per_token.validation if checkpoint.bytes_per_token else None,
+        title=side.label,
+    )
+    save_figure(figure, folder / "loss")
 
 
 def save_comparison(run: KeptRun, folder: Path) -> Sequence[Path]:

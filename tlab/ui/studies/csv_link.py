@@ -6,10 +6,14 @@ import base64
 import csv
 import io
 
+from tlab.text.units import bits_per_byte
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.study import Study
 
-TRIAL_COLUMNS = ("side", "label", "seed", "learning_rate", "steps", "validation_loss", "diverged_at")
+TRIAL_COLUMNS = (
+    *("side", "label", "seed", "learning_rate", "steps", "validation_loss", "diverged_at"),
+    "validation_bits_per_byte",
+)
 
 
 def csv_of(study: Study) -> str:
@@ -23,7 +27,10 @@ def csv_of(study: Study) -> str:
             plan = study.job.plans[trial.side]
             steps = plan.training.steps
             ran = (SIDE_LETTERS[trial.side], plan.label, trial.seed, trial.learning_rate, steps)
-            writer.writerow([*ran, outcome.loss, outcome.diverged_at])
+            bits = None
+            if outcome.loss is not None and outcome.bytes_per_token is not None:
+                bits = bits_per_byte(outcome.loss, outcome.bytes_per_token)
+            writer.writerow([*ran, outcome.loss, outcome.diverged_at, bits])
     return table.getvalue()
 
 

@@ -23,6 +23,7 @@ from tlab.judging.few_seeds import (
     estimate,
     verdict_with_lost,
 )
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.study import SEEDS, Ended, Study, Trial, losses_by_seed, trial_of
@@ -113,23 +114,26 @@ def judge(pairs: Sequence[SeedPair]) -> Judgement:
     return Judgement(list(pairs), difference, lost, verdict)
 
 
-def words_of(judgement: Judgement, labels: Sequence[str]) -> str:
-    """The verdict over all seeds, in a sentence or two."""
+def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float | None = None) -> str:
+    """The verdict over all seeds, in a sentence or two; with the bytes of a token in bits per byte as well."""
     count = len(judgement.pairs)
     sentences = [diverged_words(judgement.lost, count)] if any(judgement.lost) else []
     difference = judgement.difference
     if difference.n < 2:
         sentences.append("There are too few pairs of losses to compare.")
         return " ".join(sentences)
-    half = (difference.high - difference.low) / 2
-    digits = digits_for(half)
-    between = f"between {difference.low:+.{digits}f} and {difference.high:+.{digits}f} nats per token"
+    between = f"between {interval_words(difference, NATS_PER_TOKEN)}"
+    size = size_words(difference, NATS_PER_TOKEN)
+    if bytes_per_token is not None:
+        mean, low, high = (bits_per_byte(nats, bytes_per_token) for nats in difference[:3])
+        in_bits = Estimate(mean, low, high, difference.n)
+        between += f" ({interval_words(in_bits, BITS_PER_BYTE)})"
+        size += f", {size_words(in_bits, BITS_PER_BYTE)}"
     if judgement.winner:
         wins = sum(pair.lower == judgement.winner for pair in judgement.pairs)
         label = labels[SIDE_LETTERS.index(judgement.winner)]
         sentences.append(
-            f"{judgement.winner} ({label}) is lower on {wins} of {count} seeds, by "
-            f"{abs(difference.mean):.{digits}f} ± {half:.{digits}f} nats per token (mean and 95 % interval)."
+            f"{judgement.winner} ({label}) is lower on {wins} of {count} seeds, by {size} (mean and 95 % interval)."
         )
         if judgement.verdict == BELOW_MARGIN:
             sentences.append(f"That is less than the {MARGIN:g} which the lab calls equal.")
@@ -138,6 +142,17 @@ def words_of(judgement: Judgement, labels: Sequence[str]) -> str:
     else:
         sentences.append(f"These {count} seeds cannot tell A and B apart: the difference B − A lies {between}.")
     return " ".join(sentences)
+
+
+def size_words(difference: Estimate, unit: str) -> str:
+    half = (difference.high - difference.low) / 2
+    digits = digits_for(half)
+    return f"{abs(difference.mean):.{digits}f} ± {half:.{digits}f} {unit}"
+
+
+def interval_words(difference: Estimate, unit: str) -> str:
+    digits = digits_for((difference.high - difference.low) / 2)
+    return f"{difference.low:+.{digits}f} and {difference.high:+.{digits}f} {unit}"
 
 
 def diverged_words(lost: tuple[int, int], count: int) -> str:

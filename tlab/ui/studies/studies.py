@@ -140,7 +140,7 @@ class Studies:
             if run.active:
                 continue
             if run.state in (DONE, DIVERGED):
-                study.outcomes[trial] = outcome_of(run.sides[0])
+                study.outcomes[trial] = outcome_of(run, run.sides[0])
             elif study.active and run.state == FAILED:
                 study.end, study.words = FAILED, run.error
             elif study.active:

@@ -30,6 +30,7 @@ class Ended(NamedTuple):
     loss: float | None  # on the validation text after the last step, in nats per token; None if it diverged
     diverged_at: int | None  # the step
     curve: Curve
+    bytes_per_token: float | None = None  # of the validation text, by which the loss becomes bits per byte
 
 
 class Study:
@@ -72,6 +73,11 @@ class Study:
     def labels(self) -> list[str]:
         """Of its sides."""
         return [plan.label for plan in self.job.plans]
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Of the validation text that all trials share; None before the first has ended."""
+        return next((outcome.bytes_per_token for outcome in self.outcomes.values()), None)
 
     @property
     def missing(self) -> list[Trial]:
@@ -131,17 +137,18 @@ def experiment_of(job: Job) -> Job:
     return Job(job.corpus, job.text, job.tokenizer, plans)
 
 
-def outcome_of(side: Side) -> Ended:
-    """Of a side that has ended by itself."""
+def outcome_of(run: Run, side: Side) -> Ended:
+    """Of a side of a run that has ended by itself."""
     diverged_at = side.divergence.step if side.divergence else None
-    return Ended(None if side.divergence else side.validation_loss, diverged_at, side.curve)
+    loss = None if side.divergence else side.validation_loss
+    return Ended(loss, diverged_at, side.curve, run.bytes_per_token.validation if run.bytes_per_token else None)
 
 
 def known_trials(run: Run) -> dict[Trial, Ended]:
     """What a finished run tells of its own seed and rate; nothing if it did not end by itself."""
     if run.state not in (DONE, DIVERGED):
         return {}
-    return {trial_of(number, plan): outcome_of(run.sides[number]) for number, plan in enumerate(run.job.plans)}
+    return {trial_of(number, plan): outcome_of(run, run.sides[number]) for number, plan in enumerate(run.job.plans)}
 
 
 def trial_of(side: int, plan: SidePlan) -> Trial:

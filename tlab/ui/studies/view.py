@@ -75,7 +75,7 @@ def seeds_words(study: Study | None) -> str:
     """What five seeds tell, in a sentence or two; nothing before all are there."""
     if study is None or study.state != DONE:
         return ""
-    return words_of(judge(pairs_of(study)), study.labels)
+    return words_of(judge(pairs_of(study)), study.labels, study.bytes_per_token)
 
 
 def seeds_card(study: Study) -> Card:
@@ -83,7 +83,7 @@ def seeds_card(study: Study) -> Card:
     done = study.state == DONE
     return Card(
         "Five seeds",
-        [words_of(judgement, study.labels) if done else words_so_far(judgement)],
+        [words_of(judgement, study.labels, study.bytes_per_token) if done else words_so_far(judgement)],
         state=study.state,
         progress=progress_words(study),
         share=None if done else min(1.0, study.steps_made / study.steps),

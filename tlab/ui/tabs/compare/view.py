@@ -63,7 +63,7 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
     for side in run.sides:
         place = places.get(side)
         loss = "–" if side.validation_loss is None else f"{side.validation_loss:.3f}"
-        bits = None if side.validation_loss is None else run.bits_per_byte(side.validation_loss)
+        bits = run.bits_per_byte(side.validation_loss)
         loss += "" if bits is None else f" ({bits:.3f} bits per byte)"
         sides.append({
             "name": f"{side.letter} {side.label}" if len(run.sides) > 1 else f"on “{run.job.corpus}”",

@@ -186,14 +186,16 @@ def insight_text(insights: Sequence[Insight]) -> str:
 # ------------------------------------------------------------------------------------------------ numbers
 
 
-SIDE_NUMBERS: list[tuple[str, str, Callable[[Side], float | None]]] = [
-    ("Validation loss", ".3f", lambda side: side.validation_loss),
-    ("Training loss, averaged", ".3f", lambda side: side.curve.bins[-1][3] if side.curve.bins else None),
-    ("Parameters", ",", lambda side: side.num_parameters),
-    ("Seconds of training", ",.1f", lambda side: side.seconds or None),
-    ("Milliseconds a step", ",.1f", lambda side: 1000 * side.seconds / side.step if side.seconds else None),
-    ("Tokens a second", ",.0f", lambda side: side.last.tokens / side.seconds if side.last and side.seconds else None),
-]
+SIDE_NUMBERS: list[tuple[str, str, Callable[[Side, Run], float | None]]] = [
+    ("Validation loss", ".3f", lambda side, _: side.validation_loss),
+    ("Validation loss, bits per byte", ".3f", lambda side, run: run.bits_per_byte(side.validation_loss)),
+    ("Training loss, averaged", ".3f", lambda side, _: side.curve.bins[-1][3] if side.curve.bins else None),
+    ("Parameters", ",", lambda side, _: side.num_parameters),
+    ("Seconds of training", ",.1f", lambda side, _: side.seconds or None),
+    ("Milliseconds a step", ",.1f", lambda side, _: 1000 * side.seconds / side.step if side.seconds else None),
+    ("Tokens a second", ",.0f",
+     lambda side, _: side.last.tokens / side.seconds if side.last and side.seconds else None),
+]  # fmt: skip
 """Name, format, and how it is found."""
 TIMES = ("Seconds of training", "Milliseconds a step", "Tokens a second")
 MANY = 1e5  # a loss from here on is read by its power of ten
@@ -209,7 +211,7 @@ def numbers_html(run: Run) -> str:
     # What a shipped run took, it took on another machine.
     measures = [row for row in SIDE_NUMBERS if not (is_shipped(run) and row[0] in TIMES)]
     for name, written, measure in measures:
-        values = [measure(side) for side in run.sides]
+        values = [measure(side, run) for side in run.sides]
         cells = ["–" if value is None else measured(value, written) for value in values]
         if len(run.sides) > 1:
             a, b = values
