@@ -294,7 +294,7 @@ def test_what_is_not_finite_never_reaches_the_chart():
     run = Run("s", job(), LOCAL)
     for step, loss in enumerate([3.0, math.inf, math.nan], 1):
         run.sides[0].add(record(step, loss))
-    assert json.loads(json.dumps(chart_value(run), allow_nan=False))["runs"][0]["last"] == "3.0,3.0,3.0,3.0"
+    assert json.loads(json.dumps(chart_value(run), allow_nan=False))["runs"][0]["last"] == "3.0,3.0,3.0,3.0,1.0"
 
 
 def test_the_chart_has_words_for_those_who_cannot_see_it():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from browsing import open_tab, start, wait_for_state
+from browsing import choose_preset, open_tab, start, wait_for_state
 from support import GRADIO
 
 pytestmark = GRADIO
@@ -28,6 +28,14 @@ def test_what_is_touched_is_as_large_as_a_finger_and_the_page_does_not_scroll_si
     page.wait_for_timeout(300)  # what the tab asks for has been drawn
     assert page.evaluate(SMALL, FINGER) == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_no_column_of_the_result_runs_off_its_card(visit):
+    page = visit(**PHONE)
+    choose_preset(page, "Post-LN and its warm-up")
+    page.locator("#run-numbers").get_by_text("Warmup steps 100").wait_for()
+    over = "[...document.querySelectorAll('#run-numbers table')].map(t => t.scrollWidth - t.parentElement.clientWidth)"
+    assert max(page.evaluate(over)) <= 0
 
 
 @pytest.mark.parametrize("window", [PHONE, {"width": 1440, "height": 900}], ids=["phone", "wide"])

@@ -8,6 +8,7 @@ import pytest
 
 from pages import built
 from support import GRADIO
+from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.links import read_query
@@ -65,6 +66,17 @@ def test_what_is_asked_many_times_at_once_is_answered_once(tab):
     assert [answer == gr.skip() for answer in answers] == [False, True, False, True]
     assert "RMSNorm" in answers[2][tab.diagram.picture]
     assert asyncio.run(ask("rmsnorm")) != [gr.skip()]  # asked again later, it is answered again
+
+
+def test_a_run_that_ends_changes_what_the_estimate_hangs_on(tab):
+    run = demo_run()
+    tab.runs.show("me", run)
+
+    async def frames():
+        return [frame async for frame in tab.follow(run, "me")]
+
+    (last,) = asyncio.run(frames())
+    assert last[tab.ended] == f"{run.id} {run.state}"
 
 
 @pytest.mark.parametrize("label", PRESETS)

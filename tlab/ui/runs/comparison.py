@@ -143,8 +143,9 @@ def parting_words(run: Run) -> str:
     found = partings_of(run)
     if not found:
         return (
-            "By what is drawn here, A and B have not parted inside: in each layer that both have they differ no more "
-            "than another seed made the runs that were measured."
+            "Inside, A and B have not parted by more than their seeds could explain: no difference that lasts, in a "
+            "layer that both have, is larger than the largest of another seed alone in "
+            f"{MEASURED_PAIRS} measured pairs of runs."
         )
     from_start = [parting.phrase() for parting in found if parting.step == 1]
     later = [f"{parting.phrase()} from step {parting.step:,} on" for parting in found if parting.step > 1]

@@ -79,6 +79,7 @@ class TrainTab(Tab):
         """Lay it out, and connect the buttons."""
         demo = demo_run()
         self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
+        self.ended = gr.State(None)  # the run that has ended last: it tells what the next one takes
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
         self.build_bar(demo)
@@ -109,7 +110,8 @@ class TrainTab(Tab):
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.verdict, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
-        self.outputs = [self.run_id, self.model_id, *pictures, *buttons, self.rates.button, *self.seeds.outputs]
+        about: list[Block] = [self.run_id, self.model_id, self.ended]
+        self.outputs = [*about, *pictures, *buttons, self.rates.button, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls(page)
         self.connect_buttons()
@@ -163,7 +165,7 @@ class TrainTab(Tab):
             self.estimate, self.other, self.diagram.picture, self.address, self.rates.card, self.rates.is_other
         ]  # fmt: skip
         told = [self.locked, *inputs]
-        triggers = [page.blocks.load, *changes(inputs)]
+        triggers = [page.blocks.load, *changes([self.ended, *inputs])]
         gr.on(triggers, self.on_settings, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
@@ -453,6 +455,8 @@ class TrainTab(Tab):
             if state != shown_state or samples != shown_samples:
                 frame[self.samples] = view.samples_html(run)
             shown_state, shown_samples = state, samples
+            if over:
+                frame[self.ended] = f"{run.id} {state}"
             yield frame
             if over:
                 return

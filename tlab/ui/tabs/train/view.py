@@ -119,7 +119,7 @@ WHY_CHARTS = {
     "gradient_norm": WhyChart(
         "Gradient", "norm", True,
         "Gradient norm by layer: where the line falls to the left, early layers get a smaller one. Adam scales each "
-        "weight's step by the gradient's own size, so their updates can be of usual size all the same.",
+        "weight's step by the gradient's own size, so their updates can be of usual size all the same: see Update.",
     ),
     "stream_rms": WhyChart(
         "Residual stream", "root mean square", False,
@@ -127,7 +127,8 @@ WHY_CHARTS = {
     ),
     "update_ratio": WhyChart(
         "Update", "share of the weight", True,
-        "Size of this step's update relative to the matrices; about 0.001 is a common rule of thumb.",
+        "Size of this step's update, weight decay included, relative to the matrices; about 0.001 is a common rule of "
+        "thumb.",
     ),
     "dead_share": WhyChart(
         "Dead units", "share", False, "MLP units with almost no output on any token of the batch."
@@ -289,7 +290,8 @@ def rough_duration(seconds: float) -> str:
 
 def other_words(run: Run) -> str:
     """What stands over the pictures of a run while the controls hold other settings."""
-    return f"These pictures are of another run: {run.name}. Press Start to train the settings that are chosen now."
+    text = "" if run.job.text is not None else f", on “{run.job.corpus}”"
+    return f"These pictures are of another run: {run.name}{text}. Press Start to train the settings chosen now."
 
 
 def divergence_words(side: Side, run: Run) -> str:

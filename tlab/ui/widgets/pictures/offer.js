@@ -12,10 +12,10 @@ const offerFiles = (card, draw, name, table) => {
     const detail = { card, kind, name: name(), table: kind === "CSV" ? table() : null, draw: drawOn };
     card.dispatchEvent(new CustomEvent("tl-file", { bubbles: true, detail }));
   };
-  const words = { PNG: "as an image", SVG: "as vectors", CSV: "its numbers" };
+  const words = { PNG: "this picture as an image", SVG: "this picture as vectors", CSV: "the numbers of this picture" };
   const buttons = Object.entries(words).map(([kind, what]) => {
     const button = makeButton("", () => send(kind), kind);
-    button.title = `Download this picture ${what}`;
+    button.title = `Download ${what}`;
     return button;
   });
   const files = make("span", "tl-files", ...buttons);
