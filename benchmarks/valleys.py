@@ -1,15 +1,16 @@
 """`python -m benchmarks.valleys`: how often is right what is said of learning rates?
 
-Valleys with a known optimum are made up: parabolas, lopsided ones, and the one of a sweep over ten rates with six seeds
-(width 32, context 32, RoPE, 400 steps), whose noise they all have. Counted is how often the interval of the optimum
-holds it, how often an optimum beyond the rates that were tried is called so, and how often one of two models that are
-equally good is called better.
+Valleys with a known optimum are made up: parabolas, lopsided ones, two with a cliff, and the one of a sweep over ten
+rates with six seeds (width 32, context 32, RoPE, 400 steps), whose noise they all have. Counted is how often the
+interval of the optimum holds it, how often an optimum beyond the rates that were tried is called so, and how often one
+of two models that are equally good is called better.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ SIMULATIONS = 2_000
 COMPARISONS = 400
 SEEDS = (3, 5)
 NUM_RATES = 5
-FACTORS = (2.0, 3.0)  # from one rate to the next
+GRIDS = ((2.0, 5), (3.0, 5), (2.5, 7))  # the factor from one rate to the next, and how many there are
 CENTRE = 3e-3
 SEED_SPREAD = 0.016  # nats: standard deviation of what a seed does to all rates
 RUN_SPREAD = 0.02  # and of what is left of a run
@@ -47,6 +48,12 @@ class Shape(NamedTuple):
 
     above: Callable[[Array], Array]
     is_parabola: bool = True
+
+
+def steeper_and_steeper(x: Array) -> Array:
+    """A slow fall, and a rise that soon breaks every run; with its lowest point, 0 nats, at 0."""
+    broken = np.minimum(np.exp(4 * (x - 1.2)), 20.0)
+    return 0.06 * x**2 + broken - math.exp(-4.8) * (1 + 4 * np.minimum(x, 2.0))
 
 
 def measured_shape() -> Shape:
@@ -72,6 +79,9 @@ SHAPES = {
     "parabola": Shape(lambda x: 0.1 * x**2),
     "parabola, steep": Shape(lambda x: 0.3 * x**2),
     "lopsided": Shape(lambda x: 0.25 * (np.exp(0.9 * x) - 1 - 0.9 * x), is_parabola=False),
+    "lopsided, more": Shape(lambda x: 0.1 * (np.exp(1.5 * x) - 1 - 1.5 * x), is_parabola=False),
+    "cliff, rounded": Shape(steeper_and_steeper, is_parabola=False),
+    "cliff, sharp": Shape(lambda x: 0.1 * x**2 + (x > 0.9), is_parabola=False),
     "measured": measured_shape(),
 }
 
@@ -88,37 +98,60 @@ def made_up_runs(
     return {rate: dict(enumerate(of_rate)) for rate, of_rate in zip(rates.tolist(), losses.T.tolist(), strict=True)}
 
 
-def rates_apart(factor: float) -> Array:
+def rates_apart(factor: float, num_rates: int = NUM_RATES) -> Array:
     """The rates that are tried, around `CENTRE`."""
-    return CENTRE * factor ** np.arange(-(NUM_RATES // 2), NUM_RATES // 2 + 1)
+    return CENTRE * factor ** np.arange(-(num_rates // 2), num_rates // 2 + 1)
 
 
 def covered_share(
-    shape: Shape, factor: float, num_seeds: int, simulations: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """How often the interval holds the optimum, which is within a step of the centre, and how often it is bounded."""
-    held = bounded = 0
+    shape: Shape,
+    factor: float,
+    num_seeds: int,
+    simulations: int,
+    rng: np.random.Generator,
+    num_rates: int = NUM_RATES,
+) -> tuple[float, float, float]:
+    """How often the interval holds the optimum, which is within a step of the centre, and how often it is bounded.
+
+    The last of the three is the median of the bounded ones' widths: how many times the lower end the upper one is.
+    """
+    held = 0
+    widths = []
     for _ in range(simulations):
         optimum = CENTRE * factor ** rng.uniform(-1, 1)
-        valley = fit_valley(made_up_runs(shape, rates_apart(factor), optimum, num_seeds, rng))
+        valley = fit_valley(made_up_runs(shape, rates_apart(factor, num_rates), optimum, num_seeds, rng))
         held += valley.low <= optimum <= valley.high
-        bounded += valley.is_inside
-    return held / simulations, bounded / simulations
+        if valley.is_inside:
+            widths.append(valley.high / valley.low)
+    return held / simulations, len(widths) / simulations, statistics.median(widths) if widths else math.nan
 
 
-def called_share(shape: Shape, factor: float, num_seeds: int, simulations: int, rng: np.random.Generator) -> float:
+def called_share(
+    shape: Shape,
+    factor: float,
+    num_seeds: int,
+    simulations: int,
+    rng: np.random.Generator,
+    num_rates: int = NUM_RATES,
+) -> float:
     """How often an optimum up to two steps beyond the rates is said to be, or perhaps to be, on that side of them."""
     called = 0
     for _ in range(simulations):
         side = rng.choice([-1, 1])
-        optimum = CENTRE * factor ** (side * (NUM_RATES // 2 + rng.uniform(0, 2)))
-        valley = fit_valley(made_up_runs(shape, rates_apart(factor), optimum, num_seeds, rng))
+        optimum = CENTRE * factor ** (side * (num_rates // 2 + rng.uniform(0, 2)))
+        valley = fit_valley(made_up_runs(shape, rates_apart(factor, num_rates), optimum, num_seeds, rng))
         called += valley.may_be_above if side > 0 else valley.may_be_below
     return called / simulations
 
 
 def false_winner_shares(
-    shape: Shape, factor: float, num_seeds: int, shift: float, comparisons: int, rng: np.random.Generator
+    shape: Shape,
+    factor: float,
+    num_seeds: int,
+    shift: float,
+    comparisons: int,
+    rng: np.random.Generator,
+    num_rates: int = NUM_RATES,
 ) -> tuple[float, float]:
     """How often one of two models that are equally good at their best is called better: at the centre, at their best.
 
@@ -127,7 +160,8 @@ def false_winner_shares(
     said = np.zeros(2)
     for _ in range(comparisons):
         optimum = CENTRE * factor ** rng.uniform(-1, 1)
-        sides = [made_up_runs(shape, rates_apart(factor), best, num_seeds, rng) for best in (optimum, shift * optimum)]
+        rates = rates_apart(factor, num_rates)
+        sides = [made_up_runs(shape, rates, best, num_seeds, rng) for best in (optimum, shift * optimum)]
         found = compare(*sides, rate=CENTRE)
         said += [" is better than " in words for words in comparison_words(found, NAMES)[:2]]
     at_rate, at_best = (said / comparisons).tolist()
@@ -143,30 +177,37 @@ def main(simulations: int = SIMULATIONS, comparisons: int = COMPARISONS, seed: i
         seed: of all noise.
     """
     rng = np.random.default_rng(seed)
-    cases = list(itertools.product(SHAPES, FACTORS, SEEDS))
-    print(f"{simulations:,} valleys each: the interval holds the optimum (93 to 97 %), and lies within the rates")
-    for name, factor, num_seeds in cases:
+    cases = list(itertools.product(SHAPES, GRIDS, SEEDS))
+    print(
+        f"{simulations:,} valleys each: the interval holds the optimum (93 to 97 %), how often it is bounded, its width"
+    )
+    for name, (factor, num_rates), num_seeds in cases:
         shape = SHAPES[name]
-        held, bounded = covered_share(shape, factor, num_seeds, simulations, rng)
+        held, bounded, width = covered_share(shape, factor, num_seeds, simulations, rng, num_rates)
         judged = verdict(held, least=MIN_COVERED)
         if shape.is_parabola:
             judged = verdict(held, least=MIN_COVERED, most=MAX_COVERED)
-        print(f"  {name:<16} x{factor:g} {num_seeds} seeds {held:7.1%} {bounded:7.1%}   {judged}", flush=True)
+        words = f"{held:7.1%} {bounded:7.1%}   x{width:.2f}"
+        print(f"  {case_words(name, factor, num_rates, num_seeds)} {words}   {judged}", flush=True)
     print(f"\n{simulations:,} valleys each: an optimum beyond the rates is called so (95 %)")
-    for name, factor, num_seeds in cases:
-        called = called_share(SHAPES[name], factor, num_seeds, simulations, rng)
-        print(
-            f"  {name:<16} x{factor:g} {num_seeds} seeds {called:7.1%}   {verdict(called, least=MIN_CALLED)}",
-            flush=True,
-        )
+    for name, (factor, num_rates), num_seeds in cases:
+        called = called_share(SHAPES[name], factor, num_seeds, simulations, rng, num_rates)
+        judged = verdict(called, least=MIN_CALLED)
+        print(f"  {case_words(name, factor, num_rates, num_seeds)} {called:7.1%}   {judged}", flush=True)
     for shift, words in ((1.0, "two models that are the same"), (2.0, "B as good at twice the rate")):
         print(f"\n{comparisons:,} pairs each, {words}: one is called better at one rate, at their best (at most 5 %)")
-        for name, factor, num_seeds in cases:
-            at_rate, at_best = false_winner_shares(SHAPES[name], factor, num_seeds, shift, comparisons, rng)
+        for name, (factor, num_rates), num_seeds in cases:
+            shares = false_winner_shares(SHAPES[name], factor, num_seeds, shift, comparisons, rng, num_rates)
+            at_rate, at_best = shares
             worst = max(at_rate, at_best) if shift == 1 else at_best
             judged = verdict(worst, most=highest_by_chance(comparisons))
             shown = f"{at_rate:7.1%}" if shift == 1 else "      -"
-            print(f"  {name:<16} x{factor:g} {num_seeds} seeds {shown} {at_best:7.1%}   {judged}", flush=True)
+            print(f"  {case_words(name, factor, num_rates, num_seeds)} {shown} {at_best:7.1%}   {judged}", flush=True)
+
+
+def case_words(name: str, factor: float, num_rates: int, num_seeds: int) -> str:
+    """A valley and how it is looked at, in a column."""
+    return f"{name:<16} {num_rates} rates x{factor:<3g} {num_seeds} seeds"
 
 
 if __name__ == "__main__":
