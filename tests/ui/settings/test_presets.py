@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.preset_rates import FACTOR, MEASURED, RATES_FILE, own_rate, row
 from support import GRADIO
 from tlab.inside.layers import LayerInsight
+from tlab.judging.learning_rates import fit_valley, rate_words
 from tlab.text import load_corpus
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.settings.fields import control_range, field_names, slider_step
@@ -103,6 +105,32 @@ def test_the_words_on_adamw_and_sgd_have_the_numbers_of_their_best_rates():
     at_one = [float(number) for number in re.findall(r"\d\.\d\d", words.rpartition("at 0.003")[2])]
     assert at_one == [round(means[name][0.003], 2) for name in ("adamw", "sgd")]
     assert means["sgd"][best["sgd"]] - means["adamw"][best["adamw"]] < means["sgd"][0.003] - means["adamw"][0.003]
+
+
+@pytest.mark.parametrize("label", ["Does it need positions?", "Tiny and instant"])
+def test_the_words_on_a_rate_that_is_low_have_the_numbers_of_the_best_that_was_tried(label):
+    losses = stored_losses()[label]
+    valley = fit_valley(losses)
+    means = dict(zip(valley.rates, valley.means, strict=True))
+    assert valley.low > FACTOR * own_rate(label) and {len(seeds) for seeds in losses.values()} == {3}
+    own, best, lower, higher = re.search(
+        r"rate of ([\d.]+) is low: at ([\d.]+) .*ends at (\d\.\d\d) instead of (\d\.\d\d)", PRESETS[label].words
+    ).groups()
+    assert (own, best) == (rate_words(own_rate(label)), rate_words(valley.best_tried))
+    assert (lower, higher) == (f"{means[valley.best_tried]:.2f}", f"{means[own_rate(label)]:.2f}")
+
+
+def test_the_page_on_learning_rates_has_the_rows_that_the_stored_runs_make():
+    page = (Path(__file__).parents[3] / "docs" / "learning-rates.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith(tuple(f"| {label} |" for label in MEASURED))] == [
+        row(label, own_rate(label), losses) for label, losses in stored_losses().items()
+    ]
+
+
+def stored_losses():
+    """Preset -> rate -> seed -> loss."""
+    found = json.loads(RATES_FILE.read_text())
+    return {label: {float(rate): dict(enumerate(seeds)) for rate, seeds in of.items()} for label, of in found.items()}
 
 
 def test_the_tiny_model_learns_little_more_than_how_often_each_character_occurs():

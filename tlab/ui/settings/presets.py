@@ -56,7 +56,8 @@ COMPARISONS = (
     Preset(
         "Does it need positions?",
         "RoPE against no positions at all. A causal model can still infer a little from how much it can see; in each "
-        "of eight seeds on Python's documentation it ended about 0.1 nats per token higher.",
+        "of eight seeds on Python's documentation it ended about 0.1 nats per token higher. Their rate of 0.003 is "
+        "low: at 0.019 RoPE ends at 1.92 instead of 2.19, on average of three seeds.",
         {**SHORT, "position": "rope"},
         ("position", "none"),
     ),
@@ -126,7 +127,8 @@ MODELS = (
     Preset(
         "Tiny and instant",
         "One layer of width 16, trained in a few seconds. On Python's documentation that is time for little more than "
-        "how often each character occurs.",
+        "how often each character occurs, for its rate of 0.003 is low: at 0.019 it ends at 2.55 instead of 3.22, on "
+        "average of three seeds.",
         {
             "num_layers": 1, "hidden_dim": 16, "num_heads": 2, "context_length": 32, "steps": 300,
             "validation_every": 100, "embedding_scale": 4.0,
