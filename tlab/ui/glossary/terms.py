@@ -31,7 +31,7 @@ TERMS = (
     Term(
         "bigram model",
         "Guesses each token from the one before it alone, by how often the two follow each other in the training text.",
-        ("bigram", "token pairs", "letter pairs"),
+        ("bigram", "token pairs", "letter pairs", "guess from the token before"),
     ),
     Term("bits", "A unit of loss: the loss in bits is the loss in nats divided by ln 2 = 0.693."),
     Term(
@@ -78,6 +78,7 @@ TERMS = (
     Term("KV cache", "Keys and values of past tokens, kept so that each new token needs one step only."),
     Term("layer", "One block of the transformer; the tokens pass through all of them in turn."),
     Term("learning rate", "How far each training step moves the weights."),
+    Term("log scale", "An axis on which equal distances are equal factors: 1, 10 and 100 stand equally far apart."),
     Term("logit", "A score before softmax: the higher, the more probable the token."),
     Term("logit lens", "Reading the residual stream after each layer as if the model ended there."),
     Term(
