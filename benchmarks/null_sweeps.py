@@ -1,9 +1,10 @@
 """`python -m benchmarks.null_sweeps`: how often does a sweep's report say what is false, and how often does it see?
 
 Sweeps in which nothing differs are made up and judged as real ones are: five shapes of grid, normal and heavy-tailed
-noise, all runs ending well or the worst of one level diverging. Counted are the sweeps in which a kind of sentence
-appears at all, as each of them would be false. Then one level is made worse: by just the margin, and counted is how
-often it is called equivalent all the same; by more, and counted is how often that is found.
+noise, of one size or larger in one level, all runs ending well or the worst of one level diverging. Counted are the
+sweeps in which a kind of sentence appears at all, as each of them would be false. Then one level is made worse: by just
+the margin, and counted is how often it is called equivalent all the same; by more, and counted is how often that is
+found.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ MAX_FALSE, MIN_FOUND = 0.05, 0.8
 EFFECT = 2.0
 """Standard deviations of one run over seeds."""
 SHARE_LOST = 0.3
+UNEVEN = 4.0
+"""Times the noise of the other levels, where one is noisier."""
 DEGREES = 3  # of freedom of the heavy-tailed noise: a run in a hundred is 4.5 of its standard deviations out
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -76,6 +79,7 @@ def made_up_table(
     effect: float = 0.0,
     effect_axes: int = 1,
     spread: float = SPREAD,
+    uneven: float = 1.0,
 ) -> Table:
     """The table of a sweep in which the first level of the first axis may differ, and nothing else does.
 
@@ -91,10 +95,12 @@ def made_up_table(
         effect: nats per token that the first level is worse by.
         effect_axes: of how many axes it has to be the first level for that: 2 make an interaction.
         spread: standard deviation of the noise.
+        uneven: how many times as noisy the first level of the first axis is.
     """
     deviations = noise.draw(rng, (num_seeds, *levels.values()))
+    deviations[:, 0] *= uneven
     seeds = 2.0 + 0.05 * rng.standard_normal(num_seeds)
-    highest = noise.quantile(1 - lost) if lost else math.inf
+    highest = uneven * noise.quantile(1 - lost) if lost else math.inf
     rows = []
     for at in np.ndindex(*deviations.shape):
         ended = at[1] > 0 or deviations[at] < highest
@@ -257,12 +263,13 @@ def better(one: LevelComparison) -> int:
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def main(sweeps: int = SWEEPS, seed: int = 0) -> None:
+def main(sweeps: int = SWEEPS, seed: int = 0, only: str = "") -> None:
     """Make sweeps up, judge them, and say whether what is false is said in at most 5 % of them.
 
     Args:
         sweeps: of each shape, noise, share of lost runs and number of seeds. 400 tell 5 % to +/- 2 %.
         seed: of all noise.
+        only: count the kinds of sentences that have this in their words.
     """
     rng = np.random.default_rng(seed)
 
@@ -274,16 +281,20 @@ def main(sweeps: int = SWEEPS, seed: int = 0) -> None:
     ] = {}  # of what was made up and a kind, over shapes that can have it and seeds
 
     def count(what: str, shape: str, kinds: Sequence[Kind], makes: Sequence[Callable[[], Table]]) -> None:
+        kinds = [kind for kind in kinds if only in kind.words]
+        if not kinds:
+            return
         print(f"{shape}, {what}")
         for kind, found in zip(kinds, print_shares(kinds, sweeps, makes), strict=True):
             if any(found):  # else it cannot be in a sweep of this shape
                 shares.setdefault((what, kind.words), []).extend(found)
 
     print(f"{sweeps} sweeps each; a sentence is false in (3, 5 and 10 seeds; at most 5 %)\n")
-    for lost, noise, shape in itertools.product((0.0, SHARE_LOST), NOISES, SHAPES):
-        words = f"{lost:.0%} of the first level diverge" if lost else "all runs end well"
-        kinds = (*DIFFERENT, SKEWED if noise == "normal" else SKEWED._replace(most=1.0))
-        count(f"{noise}, nothing differs, {words}", shape, kinds, makers(shape, noise, lost=lost))
+    for uneven, lost, noise, shape in itertools.product((1.0, UNEVEN), (0.0, SHARE_LOST), NOISES, SHAPES):
+        words = "nothing differs" if uneven == 1 else f"nothing differs, but one level is {uneven:g} times as noisy"
+        words += f", {lost:.0%} of the first level diverge" if lost else ", all runs end well"
+        kinds = (*DIFFERENT, SKEWED if (noise, uneven) == ("normal", 1.0) else SKEWED._replace(most=1.0))
+        count(f"{noise}, {words}", shape, kinds, makers(shape, noise, lost=lost, uneven=uneven))
     quiet = {"effect": MARGIN, "spread": SPREAD / 4}  # else three seeds are too few for any claim of equivalence
     for noise, shape in itertools.product(NOISES, SHAPES):
         count(f"{noise}, one level is worse by the margin", shape, EQUAL, makers(shape, noise, **quiet))
@@ -292,7 +303,7 @@ def main(sweeps: int = SWEEPS, seed: int = 0) -> None:
             count(f"{noise}, one pair of levels is worse by the margin", shape, THE_SAME, makes)
     print("\nmean of the shares above, and the largest")
     for (what, words), found in shares.items():
-        print(f"  {what:<60} {words:<42} {100 * np.mean(found):5.1f} % ({100 * max(found):.1f} %)")
+        print(f"  {what:<100} {words:<42} {100 * np.mean(found):5.1f} % ({100 * max(found):.1f} %)")
     for effect, of in ((EFFECT, "a run"), (EFFECT * math.sqrt(2), "a paired difference")):
         print(f"\none level worse by {EFFECT:g} standard deviations of {of}, {POWER_SEEDS} seeds: found in (80 %)")
         for noise, shape in itertools.product(NOISES, SHAPES):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
 from sweeps.report.sentences import largest_first, subtraction
-from sweeps.results.effects import LevelComparison, comparisons, with_holm
+from sweeps.results.effects import LevelComparison, comparisons_of
 from sweeps.results.labels import level_name, level_phrase
 from sweeps.results.summary import BEST, LOST_MORE, RATE, Summary, at_best_rate, at_rate, summaries
 from sweeps.results.tuned import valleys
@@ -92,10 +92,10 @@ def rates_section(analysis: Analysis) -> Rates | None:
     columns = {f"rate {level_name(RATE, rate)}": at_rate(table, rate) for rate in rates}
     columns["each at its best rate"] = best
     by_pair: dict[tuple[str, frozenset[Any]], dict[str, LevelComparison]] = {}
-    named = [(name, one) for name, column in columns.items() for one in comparisons(column, margin=margin)]
-    for (name, _), one in zip(named, with_holm([one for _, one in named]), strict=True):
-        found = by_pair.setdefault((one.axes[0], frozenset(one.first)), {})
-        found[name] = oriented(one, next(iter(found.values()), one))
+    for name, of_column in zip(columns, comparisons_of(list(columns.values()), margin), strict=True):
+        for one in of_column:
+            found = by_pair.setdefault((one.axes[0], frozenset(one.first)), {})
+            found[name] = oriented(one, next(iter(found.values()), one))
     counts = Counter(row[RATE] for row in best.rows if not row["alias_of"])
     rate_of = {row["cell_id"]: row[RATE] for row in best.rows}
     return Rates(

@@ -37,6 +37,7 @@ from tlab.judging.few_seeds import (
     is_flattered,
     verdict_with_lost,
 )
+from tlab.judging.level_pairs import numbers_of_equal_pairs, pair_p_values
 
 # ------------------------------------------------------------------------------------------------ balance
 
@@ -194,13 +195,63 @@ class LevelComparison(NamedTuple):
 
 
 def comparisons(table: Table, margin: float = MARGIN) -> list[LevelComparison]:
-    """Every pair of levels of every axis but the text, averaged over the others within each seed; Holm over all."""
-    found = []
-    for axis in table.compared_axes:
-        cube = cube_of(table, [axis])
-        for i, j in itertools.combinations(range(len(cube.levels)), 2):
-            found.append(compare_levels(cube, [(i, j)], (axis,), (cube.levels[i], cube.levels[j]), None, margin))
-    return with_holm(found)
+    """Every pair of levels of every axis but the text, averaged over the others within each seed; adjusted over all."""
+    return comparisons_of([table], margin)[0]
+
+
+def comparisons_of(tables: Sequence[Table], margin: float = MARGIN) -> list[list[LevelComparison]]:
+    """The same of several tables that are judged at once, such as one for each learning rate."""
+    found: list[list[LevelComparison]] = []
+    p_values: list[float] = []
+    possible = {0}
+    for table in tables:
+        of_axes = [compare_axis(table, axis, margin) for axis in table.compared_axes]
+        found.append([one for of_axis in of_axes for one in of_axis.found])
+        p_values += [p for of_axis in of_axes for p in of_axis.p_values]
+        for of_axis in of_axes:
+            possible = {so_far + more for so_far in possible for more in of_axis.possible}
+    every = with_holm(list(itertools.chain.from_iterable(found)))
+    adjusted = zip(every, holm(p_values, possible), strict=True)
+    judged = iter([one._replace(p_holm=max(one.p, p)) for one, p in adjusted])
+    return [[next(judged) for _ in of_table] for of_table in found]
+
+
+class AxisPairs(NamedTuple):
+    """The comparisons of an axis, and what it takes to adjust them."""
+
+    found: list[LevelComparison]  # not adjusted
+    p_values: list[float]  # that they are judged by; nan where there are too few numbers to test
+    possible: set[int]  # how many of the differences that are tested can all be zero
+
+
+def compare_axis(table: Table, axis: str, margin: float) -> AxisPairs:
+    """Every pair of levels of an axis; before it is adjusted.
+
+    Levels of which nothing is missing are judged together (`pair_p_values`), and every other pair by its own t-test.
+    """
+    cube = cube_of(table, [axis])
+    pairs = list(itertools.combinations(range(len(cube.levels)), 2))
+    found = [compare_levels(cube, [(i, j)], (axis,), (cube.levels[i], cube.levels[j]), None, margin) for i, j in pairs]
+    judged = {pair: one.p for pair, one in zip(pairs, found, strict=True) if one.estimate.n > 1}
+    whole, values = whole_levels(cube)
+    of_whole = list(itertools.combinations(whole.tolist(), 2)) if len(whole) > 2 and len(values) > 1 else []
+    judged |= dict(zip(of_whole, pair_p_values(values).tolist() if of_whole else [], strict=True))
+    possible = numbers_of_equal_pairs(len(whole)) if of_whole else {0}
+    others = range(len(judged) - len(of_whole) + 1)
+    return AxisPairs(
+        found, [judged.get(pair, math.nan) for pair in pairs], {equal + more for equal in possible for more in others}
+    )
+
+
+def whole_levels(cube: Cube) -> tuple[Numbers, Numbers]:
+    """The levels that have all that any level has, none an alias of another: (whole,); their means: (seeds, whole)."""
+    finite: Numbers = np.isfinite(cube.values)
+    present: Numbers = np.any(finite, axis=1)
+    one, other = cube.functions[:, :, None], cube.functions[:, None]
+    same = (one == other) & (one >= 0) & ~np.eye(len(cube.levels), dtype=bool)[:, :, None]
+    whole = np.flatnonzero((finite == present[:, None]).all(axis=(0, 2)) & ~same.any(axis=(0, 1, 3)))
+    kept = balance(present)
+    return whole, cube.values[np.ix_(kept.seeds, whole, kept.blocks)].mean(axis=2) if kept.size else np.zeros((0, 0))
 
 
 def interactions(table: Table, margin: float = MARGIN) -> list[LevelComparison]:

@@ -25,9 +25,10 @@ t has one degree of freedom, and only a difference of some thirteen times its st
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -202,18 +203,26 @@ def far_from_others(losses: Array) -> Array:
 # ------------------------------------------------------------------------------------------------ many tests
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], possible: Iterable[int] | None = None) -> list[float]:
     """P-values adjusted for their number (Holm 1979), in the order given.
 
     To claim what has an adjusted p of at most 5 % makes any false claim at all in at most 5 % of sweeps, whatever the
     tests' dependence: the smallest p is multiplied by the number of tests, the next one by one less, and so on. A nan
     is not a test: it does not count, and comes back as 1.
+
+    Args:
+        p_values: of the tests.
+        possible: how many of the differences that are tested can all be zero, where not any number can. Of three pairs
+            of three levels it is 3, 1 or none, and so after the first claim there is no more to be multiplied (Shaffer
+            1986).
     """
     adjusted = [1.0] * len(p_values)
     tested = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    numbers = range(len(tested) + 1) if possible is None else sorted(possible)
     highest = 0.0
     for rank, i in enumerate(sorted(tested, key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(tested) - rank) * p_values[i]))
+        number = numbers[bisect.bisect_right(numbers, len(tested) - rank) - 1]
+        highest = max(highest, min(1.0, number * p_values[i]))
         adjusted[i] = highest
     return adjusted
 

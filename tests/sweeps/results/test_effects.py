@@ -12,6 +12,7 @@ from sweeps.results.effects import (
     balanced_levels,
     balanced_rows,
     comparisons,
+    comparisons_of,
     cube_of,
     effects_frame,
     interaction_residuals,
@@ -21,6 +22,7 @@ from sweeps.results.effects import (
 )
 from sweeps.results.table import Table
 from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL, Estimate, difference_p, holm
+from tlab.judging.level_pairs import numbers_of_equal_pairs, pair_p_values
 
 
 def cube(values):
@@ -194,6 +196,44 @@ def test_a_test_that_has_no_numbers_does_not_count_against_the_others():
     one, *others = comparisons(table({**alone, ("none", "pre"): [None, 3.0]}))
     assert one.first == ("layernorm", "rmsnorm") and [other.estimate.n for other in others] == [1, 1]
     assert one.p_holm == one.p < 1 and [other.p_holm for other in others] == [1.0, 1.0]
+
+
+def noisy(levels, seeds=5):
+    """A table of one axis whose last level is worse by about twice the noise."""
+    losses = 2 + 0.01 * np.random.default_rng(0).standard_normal((len(levels), seeds))
+    losses[-1] += 0.03
+    return {(level, "pre"): losses[i].tolist() for i, level in enumerate(levels)}
+
+
+NORMS = ("layernorm", "rmsnorm", "dyt", "none")
+
+
+def test_levels_of_one_axis_are_judged_by_the_noise_of_all_and_by_how_many_pairs_can_be_equal():
+    losses = noisy(NORMS)
+    found = comparisons(table(losses))
+    values = np.array(list(losses.values())).T
+    expected = holm(pair_p_values(values).tolist(), numbers_of_equal_pairs(4))
+    assert [one.p_holm for one in found] == pytest.approx(
+        [max(one.p, p) for one, p in zip(found, expected, strict=True)]
+    )
+    assert sum(p <= 0.05 for p in holm([one.p for one in found])) < sum(one.p_holm <= 0.05 for one in found)
+
+
+def test_a_level_with_a_lost_run_is_judged_by_itself_and_the_others_together():
+    losses = noisy(NORMS)
+    losses["layernorm", "pre"][1] = None
+    found = comparisons(table(losses))
+    together = pair_p_values(np.array(list(losses.values())[1:], float).T).tolist()
+    p_values = [one.p for one in found[:3]] + together  # the first three are the pairs of the first level
+    expected = holm(p_values, {equal + more for equal in (0, 1, 3) for more in range(4)})
+    assert [one.p_holm for one in found] == pytest.approx(
+        [max(one.p, p) for one, p in zip(found, expected, strict=True)]
+    )
+
+
+def test_several_tables_share_the_error_of_all():
+    first, second = comparisons_of([table(noisy(NORMS[:2])), table(noisy(NORMS[1:3]))])
+    assert [first[0].p_holm, second[0].p_holm] == holm([first[0].p, second[0].p])
 
 
 @pytest.mark.parametrize(
