@@ -22,7 +22,7 @@ from scipy.stats import studentized_range
 from benchmarks.null_sweeps import MIN_FOUND, NOISES, POWER_SEEDS, REPEATS, highest_by_chance
 from benchmarks.units import verdict
 from tlab.judging.few_seeds import ALPHA, holm
-from tlab.judging.level_pairs import moderated, numbers_of_equal_pairs, pair_p_values, pairs_of, t_p_values
+from tlab.judging.level_pairs import index_pairs, moderated, numbers_of_equal_pairs, pair_p_values, t_p_values
 from tlab.types import Array
 
 SIMULATIONS = 2000
@@ -51,7 +51,7 @@ Procedure = Callable[[Array, Array], Told]
 
 def differences_of(values: Array) -> Array:
     """(simulations, seeds, pairs)."""
-    first, second = pairs_of(values.shape[2])
+    first, second = index_pairs(values.shape[2])
     return values[:, :, first] - values[:, :, second]
 
 
@@ -123,7 +123,7 @@ def by_range(values: Array, _: Array) -> Told:
 def by_careful_range(values: Array, _: Array) -> Told:
     """The same, but noisier pairs have to be farther apart, and to differ in their own t-test: as `confidence_set`."""
     noise = (values - np.median(values, axis=2, keepdims=True)).var(axis=1, ddof=1)
-    first, second = pairs_of(values.shape[2])
+    first, second = index_pairs(values.shape[2])
     variances = np.maximum(pooled_variance(values), (noise[:, first] + noise[:, second]) / 2)
     limit = range_limit(values.shape[2], degrees_of(values))
     return (gaps(values) > limit * np.sqrt(variances / values.shape[1])) & (own_p(values) <= ALPHA)
@@ -146,7 +146,7 @@ def made_up(
     """Values without any difference, (simulations, seeds, levels), and the true spreads of differences, (pairs,)."""
     sizes = SPREADS[spreads](num_levels)
     values = sizes * NOISES[noise].draw(rng, (simulations, num_seeds, num_levels))
-    first, second = pairs_of(num_levels)
+    first, second = index_pairs(num_levels)
     of_pairs = np.sqrt(sizes[first] ** 2 + sizes[second] ** 2)
     if spreads == TWINS:
         values[:, :, -1] = values[:, :, -2] + OWN_NOISE * values[:, :, -1]
@@ -168,7 +168,7 @@ def shares(
     same, one with the other, in units of the spread of their difference.
     """
     values, of_pairs = made_up(noise, spreads, simulations, rng, num_levels, num_seeds)
-    _, second = pairs_of(num_levels)
+    _, second = index_pairs(num_levels)
     asked = second == num_levels - 1 if spreads != TWINS else np.arange(len(second)) == len(second) - 1
     unit = of_pairs[-1] / math.sqrt(2)
     found: dict[str, tuple[float, ...]] = {}

@@ -43,7 +43,7 @@ def pair_p_values(values: Array) -> Array:
     their number. Of less than four levels, or of two seeds, they are those of the paired t-tests.
     """
     num_seeds, num_levels = values.shape[-2:]
-    first, second = pairs_of(num_levels)
+    first, second = index_pairs(num_levels)
     differences = values[..., first] - values[..., second]
     means, variances = differences.mean(axis=-2), differences.var(axis=-2, ddof=1)
     own = t_p_values(means, variances / num_seeds, num_seeds - 1)
@@ -57,7 +57,7 @@ def pair_p_values(values: Array) -> Array:
 
 
 @functools.cache
-def pairs_of(num_levels: int) -> tuple[Ids, Ids]:
+def index_pairs(num_levels: int) -> tuple[Ids, Ids]:
     """The first and the second level of each pair, by number: (pairs,) each."""
     first, second = np.array(list(itertools.combinations(range(num_levels), 2)), int).reshape(-1, 2).T
     return first, second
