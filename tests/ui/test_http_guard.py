@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sys
 import threading
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
@@ -172,6 +174,15 @@ def test_what_is_another_page_is_made_for_its_visitor(other, monkeypatch):
 def test_the_page_of_the_lab_is_the_same_for_everybody(url):
     made = [httpx.get(f"{url}config{query}").json() for query in ("", "?steps=5")]
     assert made[0] == made[1]
+
+
+def test_no_handler_waits_for_gradio_to_import_matplotlib(url, served, monkeypatch):
+    asked = []
+    matplotlib = SimpleNamespace(get_backend=lambda: asked.append("backend"), use=asked.append)
+    monkeypatch.setitem(sys.modules, "matplotlib", matplotlib)
+    handler = next(number for number, function in served.fns.items() if function.api_name == "on_load")
+    answer = httpx.post(f"{url}gradio_api/run/predict", json={"data": [], "fn_index": handler, "session_hash": "me"})
+    assert answer.status_code == 200 and not asked
 
 
 def test_a_session_keeps_what_its_page_changed_and_no_description_of_the_rest(served):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib.util
 import os
@@ -15,6 +16,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # statistics that no one reads, made anew at each failure
 
 import gradio as gr
+import gradio.utils
 from starlette.middleware import Middleware
 
 from tlab.machine import give_back_memory, share_heaps
@@ -73,6 +75,7 @@ def build(
     """
     upload_folder()  # before Gradio asks for the place of its files
     keep_light_states()
+    leave_matplotlib_alone()
     runs = runs or Runs(limits_here())
     inspector = inspector or Inspector(runs.limits)
     with LabPage(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as demo:
@@ -146,6 +149,14 @@ def collect_garbage_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
+
+
+def leave_matplotlib_alone() -> None:
+    """Spare the first visitors Gradio's import of matplotlib, half a second and more in which no page comes.
+
+    Gradio chooses a backend around every handler, for those that draw with pyplot. None does here.
+    """
+    vars(gradio.utils)["MatplotlibBackendMananger"] = contextlib.nullcontext
 
 
 def launch_options(demo: LabPage) -> dict[str, Any]:
