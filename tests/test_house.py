@@ -57,7 +57,7 @@ FLOORS = [
         "tlab.ui.page",
         "tlab.ui.session_state",
     ],
-    ["tlab.ui.http_guard"],
+    ["tlab.ui.http_guard", "tlab.ui.visitor_share"],
     ["tlab.ui.inspection", "tlab.ui.diagram", "tlab.ui.glossary"],
     ["tlab.ui.tabs.tab"],
     ["tlab.ui.tabs.model_choice"],

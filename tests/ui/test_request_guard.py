@@ -7,7 +7,7 @@ import pytest
 
 from support import GRADIO
 from tlab.ui import request_guard
-from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, take_turns, whole_characters
+from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, whole_characters
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.session_state import LightState
 
@@ -174,16 +174,3 @@ def test_a_choice_that_no_list_ever_had_is_refused_in_words():
 def test_half_a_character_is_replaced_wherever_a_request_holds_it():
     given = ["a\ud800", {"b\udc00": ["\ud83d\ude00", 1, None]}, "whole ü"]
     assert whole_characters(given) == ["a\ufffd", {"b\ufffd": ["😀", 1, None]}, "whole ü"]
-
-
-class Waiting:
-    """An event in Gradio's queue."""
-
-    def __init__(self, session: str, number: int) -> None:
-        self.session_hash, self._id = session, f"{session}{number}"
-
-
-def test_visitors_take_turns_in_the_queue():
-    events = [Waiting("a", i) for i in range(4)] + [Waiting("b", 0), Waiting("c", 0), Waiting("b", 1)]
-    take_turns(events)
-    assert [event._id for event in events] == ["a0", "b0", "c0", "a1", "b1", "a2", "a3"]

@@ -30,7 +30,7 @@ from tlab.ui.page import scripts
 from tlab.ui.page.cache import PageCache
 from tlab.ui.page.styles import styles_of
 from tlab.ui.presence import SECONDS_TO_FORGET, Presence
-from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, share_queue
+from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
 from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
 from tlab.ui.session_state import keep_light_states
@@ -47,6 +47,7 @@ from tlab.ui.tabs.train.reconnect import Reconnect
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.theme import lab_theme
 from tlab.ui.upload_folder import upload_folder
+from tlab.ui.visitor_share import ConnectionLimit, share_queue
 from tlab.ui.widgets.component import js_component, scripted_html
 from tlab.ui.widgets.markup import UI, macros
 
@@ -156,13 +157,14 @@ def leave_matplotlib_alone() -> None:
 
     Gradio chooses a backend around every handler, for those that draw with pyplot. None does here.
     """
-    vars(gradio.utils)["MatplotlibBackendMananger"] = contextlib.nullcontext
+    gradio.utils.__dict__["MatplotlibBackendMananger"] = contextlib.nullcontext
 
 
 def launch_options(demo: LabPage) -> dict[str, Any]:
     """How the page is served: as small and as closed as Gradio can be, the same locally and on a Space."""
     guards = [
         Middleware(HttpGuard, names=names_here(), presence=demo.presence),
+        Middleware(ConnectionLimit),
         Middleware(BodyLimit, most=largest_body(limits_here())),
         Middleware(PageCache, head=styles_of({block.get_block_name() for block in demo.blocks.values()})),
     ]

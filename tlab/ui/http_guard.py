@@ -18,9 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tlab.ui.failure_log import logger
 from tlab.ui.presence import Presence
 from tlab.ui.request_guard import refuse
-from tlab.ui.visit import cookie_for, session_in
+from tlab.ui.visit import behind_proxy, cookie_for, heartbeat_page, session_in
 
-HEARTBEAT = "/gradio_api/heartbeat/"
 HOST = re.compile(r"(?P<name>[\w.-]{1,255}|\[[0-9a-fA-F:.]{2,45}\])(:\d{1,5})?", re.ASCII)
 HOSTS_VARIABLE = "TLAB_HOSTS"  # further names of this machine, separated by commas
 # No word on frames: a Space is shown in one.
@@ -54,7 +53,7 @@ class HttpGuard:
             await refuse(scope, receive, send, 400, words)
             return
 
-        page = scope["path"].removeprefix(HEARTBEAT) if scope["path"].startswith(HEARTBEAT) else None
+        page = heartbeat_page(scope["path"])
         if page is None:
             await self.answer(scope, receive, send)
             return
@@ -112,7 +111,7 @@ def is_address(name: str) -> bool:
 
 def names_here() -> set[str] | None:
     """By which names a browser may reach this machine; None on a Space and elsewhere behind a proxy."""
-    if os.environ.get("SPACE_ID") or os.environ.get("GRADIO_ROOT_PATH"):
+    if behind_proxy():
         return None
     own = socket.gethostname().lower()
     given = os.environ.get(HOSTS_VARIABLE, "").lower().split(",")

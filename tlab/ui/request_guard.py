@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +24,6 @@ from tlab.ui.widgets.component import error_toast
 
 BYTES_PER_CHARACTER = 4  # at most, in UTF-8
 MAX_SETTINGS_BYTES = 2**20  # what all other settings of a request may take together
-MAX_WAITING = 200  # events of all visitors that may wait for their handlers; who comes later is told so
-MAX_WAITING_OF_ONE = 8  # of one visitor: a page has one or two at a time
 UPLOAD = "/gradio_api/upload"
 MAX_UPLOAD_BYTES = 21 * 2**20  # the largest file, and what is written around it
 MAX_UPLOADS = 8  # at the same time
@@ -176,35 +173,3 @@ def whole_characters(value: Any) -> Any:
     if isinstance(value, dict):
         return {whole_characters(key): whole_characters(each) for key, each in value.items()}
     return value
-
-
-def share_queue(demo: gr.Blocks) -> None:
-    """Give each visitor a share of Gradio's queue, and let visitors take turns in it.
-
-    It is first come, first served, so that one visitor with many requests would keep all others waiting, or out.
-    """
-    demo.queue(max_size=MAX_WAITING, api_open=False)
-    queue = demo._queue
-    push = queue.push
-
-    async def push_share(body: Any, request: Any, username: str | None) -> Any:
-        queues = list(queue.event_queue_per_concurrency_id.values())
-        waiting = sum(event.session_hash == body.session_hash for each in queues for event in each.queue)
-        if waiting >= MAX_WAITING_OF_ONE:
-            return False, f"{waiting} requests of this page are waiting already. Try again in a moment.", "queue_full"
-        answer = await push(body=body, request=request, username=username)
-        for each in queue.event_queue_per_concurrency_id.values():
-            take_turns(each.queue)
-        return answer
-
-    queue.push = push_share
-
-
-def take_turns(events: list[Any]) -> None:
-    """Order waiting events so that the first of each session comes before the second of any."""
-    of_session: Counter[str] = Counter()
-    turns = {}
-    for event in events:
-        turns[event._id] = of_session[event.session_hash]
-        of_session[event.session_hash] += 1
-    events.sort(key=lambda event: turns[event._id])

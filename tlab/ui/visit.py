@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from starlette.requests import cookie_parser
 
+HEARTBEAT = "/gradio_api/heartbeat/"  # what a page keeps open for as long as it is there
 COOKIE = "tlab-session"
 NUMBER_BYTES = 32  # of the random number
 NUMBER = re.compile(r"[\w-]{43}", re.ASCII)
@@ -37,6 +38,16 @@ def session_in(cookies: str | None, page: str) -> str:
     """That of the cookie, or one for this page alone."""
     number = cookie_parser(cookies or "").get(COOKIE, "")
     return number if NUMBER.fullmatch(number) else f"page {page}"  # no cookie has a space in it
+
+
+def heartbeat_page(path: str) -> str | None:
+    """The page that says by this path that it is there; None for any other path."""
+    return path.removeprefix(HEARTBEAT) if path.startswith(HEARTBEAT) else None
+
+
+def behind_proxy() -> bool:
+    """Whether visitors reach this server by another one, as on a Space."""
+    return bool(os.environ.get("SPACE_ID") or os.environ.get("GRADIO_ROOT_PATH"))
 
 
 def lasts(session: str) -> bool:
