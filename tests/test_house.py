@@ -47,13 +47,12 @@ FLOORS = [
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app
     ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder", "tlab.ui.visit"],
-    ["tlab.ui.demo.eight_bits", "tlab.ui.settings"],
+    ["tlab.ui.demo.eight_bits", "tlab.ui.settings", "tlab.ui.failure_log"],
     ["tlab.ui.demo.shipped_run", "tlab.ui.studies"],
     [
         "tlab.ui.sharing",
         "tlab.ui.request_guard",
         "tlab.ui.presence",
-        "tlab.ui.failure_log",
         "tlab.ui.page",
         "tlab.ui.session_state",
     ],

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from support import GRADIO
 from tlab.ui import failure_log
+from tlab.ui.app import build
 from tlab.ui.failure_log import OncePerKind, answer_failures
 from tlab.ui.http_guard import HEADERS, HttpGuard, names_here
 from tlab.ui.page.cache import PageCache
@@ -25,6 +26,7 @@ from tlab.ui.session_state import LightState
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 from tlab.ui.studies.five_seeds import seeds_study
 from tlab.ui.studies.studies import Studies
+from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
 
@@ -34,14 +36,12 @@ class Visits:
 
     def __init__(self):
         self.seen = []
-        self.over = threading.Event()
 
     def came(self, page, session):
         self.seen.append(("came", page))
 
-    def left(self, page):
+    def say_farewell(self, page):
         self.seen.append(("left", page))
-        self.over.set()
 
 
 def get(path="/", host=b"127.0.0.1:7860", names=frozenset({"localhost"}), visits=None, more=()):
@@ -118,7 +118,6 @@ def test_a_request_that_nothing_can_read_is_answered_in_words(caplog):
 def test_the_connection_of_a_page_says_when_it_comes_and_leaves():
     visits = Visits()
     get("/gradio_api/heartbeat/me", visits=visits)
-    assert visits.over.wait(20)
     assert visits.seen == [("came", "me"), ("left", "me")]
 
 
@@ -277,6 +276,52 @@ def test_what_a_visitor_who_has_left_asked_for_last_is_not_trained():
     presence.came("page", "me")
     assert runs.start("me", job, "page").id in runs.runs
     runs.close()
+
+
+def test_a_run_whose_page_never_comes_is_forgotten(idle_runs, presence):
+    a_run(idle_runs, "me", WAITING)
+    [timer] = presence.timers["me"]
+    assert timer.interval == presence.seconds_to_forget
+    timer.function(*timer.args)
+    assert not idle_runs.runs and not presence.timers
+
+
+def test_a_page_that_comes_late_keeps_its_run(idle_runs, presence):
+    run = a_run(idle_runs, "session", WAITING)
+    [timer] = presence.timers["session"]
+    presence.came("page", "session")
+    timer.function(*timer.args)
+    assert run.id in idle_runs.runs and not presence.timers
+
+
+def test_a_page_whose_browser_has_got_another_number_keeps_its_run(idle_runs, presence, monkeypatch):
+    monkeypatch.setattr(idle_runs, "enqueue", lambda run: None)
+    earlier = a_run(idle_runs, "first number")
+    presence.came("page", "first number")
+    idle_runs.mark_gone("second number", True)
+    run = idle_runs.start("second number", preset_job(DEMO_PRESET), "page")
+    assert run.order is None and list(presence.timers) == ["first number"]
+    presence.give_up("first number")
+    assert earlier.id not in idle_runs.runs and run.id in idle_runs.runs
+    presence.left("page")
+    presence.give_up("second number")
+    assert not idle_runs.runs
+
+
+def test_a_tab_that_cannot_forget_a_visitor_keeps_no_run_alive_and_is_logged(idle_runs, forgotten, caplog):
+    def fail(session):
+        raise ZeroDivisionError
+
+    page = build(idle_runs, seconds_to_forget=0)
+    page.presence.forget = forgotten.append
+    a_run(idle_runs, "me")
+    page.presence.came("page", "me")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainTab, "end", lambda tab, session: fail(session))
+        page.presence.say_farewell("page")
+        page.presence.farewells.shutdown()
+    assert not idle_runs.runs and forgotten == ["page"]
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
 
 def test_a_visitor_without_runs_is_forgotten_at_once(presence, forgotten):

@@ -111,9 +111,10 @@ def build(
             give_back_memory()
 
     def end_session(session: str) -> None:
-        for tab in tabs:
-            tab.end(session)
-        runs.end_session(session)
+        with contextlib.ExitStack() as all_of_it:  # a tab that fails keeps no run alive
+            all_of_it.callback(runs.end_session, session)
+            for tab in tabs:
+                all_of_it.callback(tab.end, session)
 
     def has_trained(session: str) -> bool:
         return bool(runs.of_session(session)) or any(tab.keeps(session) for tab in tabs)

@@ -5,7 +5,6 @@ It also notices when a visitor leaves: a page keeps one request open for as long
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import re
@@ -61,7 +60,7 @@ class HttpGuard:
         try:
             await self.answer(scope, receive, send)
         finally:
-            asyncio.get_running_loop().run_in_executor(None, self.presence.left, page)  # it ends processes
+            self.presence.say_farewell(page)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """With what a browser has to know; in words also where a request was nonsense to all that read it."""

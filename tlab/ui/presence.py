@@ -6,10 +6,13 @@ a tunnel; the server cannot tell. So a visitor who has trained something is wait
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+from tlab.ui.failure_log import logger
 from tlab.ui.runs.manager import Runs
 
 SECONDS_WITHOUT_PAGE = 30.0  # without its page a run goes on for so long
@@ -43,6 +46,29 @@ class Presence:
         self.open: Counter[str] = Counter()  # connections of each page
         self.sessions: dict[str, str] = {}  # page -> whose it is, for those that are open or waited for; these in order
         self.timers: dict[str, list[threading.Timer]] = {}  # of sessions with pages that are waited for
+        # Of its own: no farewell waits until a large file has been compressed.
+        self.farewells = ThreadPoolExecutor(2, "tlab-farewell")
+        runs.expect = self.expect
+
+    def expect(self, session: str, page: str) -> None:
+        """A visitor gets a run on a page: without any page it is waited for, as if the last had just been closed.
+
+        A page may have been closed before its connection could open; its end would never be noticed. And one that is
+        open belongs to whoever has its runs, also where another page has given the browser a new number meanwhile.
+        """
+        with self.lock:
+            before = self.sessions.get(page)
+            if self.open[page] and before not in (session, None):
+                self.sessions[page] = session
+                self.runs.mark_gone(session, False)
+                self.wait_if_absent(before)
+            self.wait_if_absent(session)
+
+    def wait_if_absent(self, session: str) -> None:
+        """Let the time begin in which the first page of a session may come."""
+        is_here = any(of == session and self.open[page] for page, of in self.sessions.items())
+        if not (is_here or session in self.timers or session in self.runs.gone):
+            self.wait(session, (max(self.seconds_to_forget, SECONDS_WITHOUT_PAGE), self.give_up))
 
     def came(self, page: str, session: str = "") -> None:
         """A connection of a page has opened, perhaps again; without a session the page is one of its own."""
@@ -52,6 +78,17 @@ class Presence:
             self.runs.mark_gone(self.sessions[page], False)
             if not self.awaited(self.sessions[page]):
                 self.cancel(self.sessions[page])
+
+    def say_farewell(self, page: str) -> None:
+        """A connection has ended; what that ends waits for processes, so a thread does it."""
+
+        def leave() -> None:
+            try:
+                self.left(page)
+            except Exception as error:
+                logger.error("a page could not be forgotten", exc_info=error)
+
+        self.farewells.submit(leave)
 
     def left(self, page: str) -> None:
         """A connection has ended. Who has nothing to lose is forgotten at once."""
@@ -63,7 +100,7 @@ class Presence:
             session = self.sessions[page] = self.sessions.pop(page)  # the last one to leave is the last to be forgotten
             gone = [page]
             if self.seconds_to_forget and self.has_trained(session):
-                self.wait(session)
+                self.wait(session, (SECONDS_WITHOUT_PAGE, self.pause), (self.seconds_to_forget, self.give_up))
                 gone = self.awaited(session)[:-MAX_AWAITED]
         for each in gone:
             self.end(each)
@@ -72,10 +109,9 @@ class Presence:
         """The pages of a session that are gone and may come back."""
         return [page for page, of in self.sessions.items() if of == session and not self.open[page]]
 
-    def wait(self, session: str) -> None:
-        """Let the time begin in which pages of a session may come back."""
+    def wait(self, session: str, *orders: tuple[float, Callable[[str], None]]) -> None:
+        """Let the time begin in which pages of a session may come back: what happens to it after how many seconds."""
         self.cancel(session)
-        orders = [(SECONDS_WITHOUT_PAGE, self.pause), (self.seconds_to_forget, self.give_up)]
         self.timers[session] = [threading.Timer(seconds, do, [session]) for seconds, do in orders]
         for timer in self.timers[session]:
             timer.daemon = True
@@ -95,15 +131,15 @@ class Presence:
                 self.runs.pause(run)
 
     def give_up(self, session: str) -> None:
-        """Forget the pages that have not come back."""
+        """Forget the pages that have not come back, or the session alone if none ever came."""
         with self.lock:
             self.timers.pop(session, None)
-            gone = self.awaited(session)
+            gone = self.awaited(session) or [session]
         for page in gone:
             self.end(page)
 
     def end(self, page: str) -> None:
-        """Forget a page, and its visitor with the last one."""
+        """Forget a page, and its visitor with the last one; a failure at one thing leaves no other undone."""
         with self.lock:
             if self.open[page]:
                 return
@@ -111,7 +147,8 @@ class Presence:
             is_last = session not in self.sessions.values()
             if is_last:
                 self.runs.mark_gone(session, True)
-        if is_last:
-            self.end_session(session)
-        self.runs.show(page, None)
-        self.forget(page)
+        with contextlib.ExitStack() as all_of_it:  # from the last to the first
+            all_of_it.callback(self.forget, page)
+            all_of_it.callback(self.runs.show, page, None)
+            if is_last:
+                all_of_it.callback(self.end_session, session)

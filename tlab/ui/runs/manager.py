@@ -27,6 +27,7 @@ import multiprocessing
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tlab.inside.bugs import planted
@@ -104,6 +105,7 @@ class Runs:
         self.shown_runs: dict[str, Run] = {}  # page -> the run on its Train tab
         self.gone: OrderedDict[str, None] = OrderedDict()  # sessions that have left lately, in this order
         self.archive = Archive()
+        self.expect: Callable[[str, str], None] = lambda session, page: None  # told of each new run; see presence.py
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
         self.pace_is_tried = False  # whether a run has corrected it
@@ -137,6 +139,7 @@ class Runs:
         """Put a run into the queue that has no place in the history, nor on the Train tab."""
         run.listed, run.seconds_expected = False, self.expected_seconds(run.job)
         self.runs[run.id] = run
+        self.expect(run.session, run.page)
         self.enqueue(run)
 
     def resume(self, run: Run, pause_after: int | None = None) -> None:
@@ -222,6 +225,7 @@ class Runs:
         taken = {other.place + side for other in others for side in range(len(other.sides))}
         run.place = next(i for i in itertools.count() if taken.isdisjoint(range(i, i + len(run.sides))))
         self.runs[run.id] = run
+        self.expect(run.session, run.page)
         mine = self.history(run.session)
         for old in [r for r in reversed(mine) if not r.pinned and r is not run][: max(0, len(mine) - MAX_HISTORY)]:
             self.drop(old)
