@@ -8,6 +8,7 @@ import platform
 import shutil
 import signal
 import threading
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ from tlab.files import with_checksums
 from tlab.wording import did_you_mean, several
 
 ATTEMPTS = 3  # of a cell whose process dies
+SECONDS_TO_TIDY_UP = 10.0  # after an interrupt, for workers to end and tables to be written
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,9 @@ def run_sweep(
         driver = Driver(plan, store, execution)
         if before and (changed := changed_since(before, store.manifest["runs"][-1])):
             driver.progress.say(f"warning: not as in the last run: {'; '.join(changed)}. Last bits may differ")
-        driver.run()
-        return write_tables(plan, store, driver.interrupted, driver.problem)
+        with signals_as_interrupts():
+            driver.run()
+            return write_tables(plan, store, driver.interrupted, driver.problem)
 
 
 def refuse_mixture(plan: SweepPlan, store: Store, execution: Execution) -> None:
@@ -259,7 +262,8 @@ def run_measures(
         if plan.missing:
             store.begin([], (), corpora, jobs=execution.jobs, backend=execution.backend)
         driver = Driver(plan, store, execution, measures, names, work)
-        driver.run()
+        with signals_as_interrupts():
+            driver.run()
         return RunEnd(driver.interrupted, driver.problem)
 
 
@@ -300,10 +304,7 @@ class Driver:
     def train_pending(self) -> None:
         execution = self.execution
         try:
-            with (
-                signals_as_interrupts(),
-                BACKENDS[execution.backend](execution.jobs, execution.scheduler, self.plan.corpora) as train,
-            ):
+            with BACKENDS[execution.backend](execution.jobs, execution.scheduler, self.plan.corpora) as train:
                 while self.pending and self.problem is None:
                     self.round(train)
         except KeyboardInterrupt:
@@ -441,16 +442,25 @@ def is_from_interrupt(error: BaseException) -> bool:
 
 
 @contextmanager
-def signals_as_interrupts() -> Iterator[None]:
-    """Let other ends do what Ctrl-C does. Only a main thread receives signals; in others nothing is done."""
+def signals_as_interrupts(patience: float = SECONDS_TO_TIDY_UP) -> Iterator[None]:
+    """Let other ends do what Ctrl-C does. Only a main thread receives signals; in others nothing is done.
+
+    Whatever comes within `patience` seconds of the first is the same end, so that workers are ended and tables written;
+    one after that interrupts these too.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    came: list[float] = []
 
     def interrupt(number: int, frame: Any) -> None:
+        now = time.monotonic()
+        if came and now - came[-1] < patience:
+            return
+        came.append(now)
         raise KeyboardInterrupt
 
-    usual = {number: signal.getsignal(number) for number in END_SIGNALS if number != signal.SIGINT}
+    usual = {number: signal.getsignal(number) for number in END_SIGNALS}
     caught = {number: handler for number, handler in usual.items() if handler is not signal.SIG_IGN}  # as by nohup
     for number in caught:
         signal.signal(number, interrupt)

@@ -1,6 +1,7 @@
 """Nothing around a run ends it or loses it: no letter, no encoding, no reader who left, no signal, no failed start."""
 
 import io
+import itertools
 import os
 import re
 import shlex
@@ -8,13 +9,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import tlab.files
 from sweeps.run.driver import signals_as_interrupts
 from tlab import Checkpoint, Trainer
-from tlab.cli import run_folder
+from tlab.cli import run_folder, terminal
 from tlab.cli.commands import main
 from tlab.cli.output import LastingStream, prepare_streams, words_typed
 from tlab.cli.run_folder import sole_trainer
@@ -174,8 +176,7 @@ def stop_after(step, monkeypatch, number=signal.SIGINT):
         record = original(self)
         if record.step == step:
             signal.raise_signal(number)
-            if number != signal.SIGINT:
-                signal.raise_signal(number)  # impatience is no reason to lose it
+            signal.raise_signal(number)  # impatience is no reason to lose it
         return record
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
@@ -186,6 +187,22 @@ def test_every_request_to_end_keeps_the_run(number, monkeypatch):
     stop_after(7, monkeypatch, number)
     assert train() == 130
     assert Checkpoint.load("run").step == 7
+
+
+@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
+def test_no_request_to_end_takes_the_time_in_which_a_run_is_saved(number, monkeypatch):
+    save_state = run_folder.save_state
+
+    def asked_meanwhile(folder, trainer):
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        return save_state(folder, trainer)
+
+    monkeypatch.setattr(run_folder, "save_state", asked_meanwhile)
+    seconds = itertools.count(0, 2 * terminal.SECONDS_OF_PATIENCE)
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    assert train() == 0
+    assert Checkpoint.load("run").step == 20
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without this signal")
@@ -199,12 +216,29 @@ def test_under_nohup_a_closed_terminal_is_ignored(during):
         signal.signal(signal.SIGHUP, usual)
 
 
-@pytest.mark.parametrize("number", [n for n in END_SIGNALS if n != signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
 def test_a_sweep_is_interrupted_by_every_request_to_end(number):
     usual = signal.getsignal(number)
     with signals_as_interrupts(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
     assert signal.getsignal(number) is usual
+
+
+@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
+def test_a_sweep_that_was_interrupted_ends_its_workers_and_writes_its_tables_whatever_comes_next(number):
+    with signals_as_interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        for again in END_SIGNALS:
+            signal.raise_signal(again)
+
+
+@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
+def test_a_sweep_that_does_not_end_can_be_interrupted_once_more(number):
+    with signals_as_interrupts(patience=0):
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
 
 
 # --- two at once ---

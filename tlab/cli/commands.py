@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -88,8 +89,11 @@ def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> int
             run_folder.save_config(folder, trainer)
             terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
             try:
-                kept = run_folder.save_state(folder, trainer)
-                run_folder.save_plot(folder, trainer)
+                with terminal.stop_request(
+                    patience=math.inf
+                ):  # what has been trained is not given up while it is saved
+                    kept = run_folder.save_state(folder, trainer)
+                    run_folder.save_plot(folder, trainer)
             except OSError as error:
                 last = "the last checkpoint" if (folder / FILE_NAME).exists() else "nothing"
                 raise ConfigError(f"{folder} cannot be written: {error}; {last} of this run is kept") from error

@@ -6,6 +6,7 @@ import math
 import shlex
 import signal
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from tlab.wording import duration, several
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 128 + signal.SIGINT  # the last as shells have it
 END_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Ctrl-C; the end of a container or a job; a terminal that was closed, which Windows has no signal for."""
+SECONDS_OF_PATIENCE = 1.0  # after a Ctrl-C, before another one means that the run shall end at any price
 SAMPLE_TOKENS = 160  # two lines or three
 RECENT_STEPS = 20  # over which the training loss is averaged
 MEASURED_STEPS = 10  # for an estimate of the time: enough to be steady,
@@ -159,17 +161,22 @@ def is_obeyed(character: str) -> bool:
 
 
 @contextmanager
-def stop_request() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C is a request, which the work honours at its next step; the second interrupts as usual.
+def stop_request(patience: float = SECONDS_OF_PATIENCE) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C is a request, which the work honours at its next step; a later one interrupts as usual.
 
     So is every signal that asks a process to end. One that is ignored, as by nohup, stays so.
+
+    Args:
+        patience: seconds after the first in which others are the same request: a key pressed twice, or a container and
+            its terminal that end together.
     """
-    requests: list[int] = []
+    requests: list[float] = []
 
     def note(signal_number: int, frame: Any) -> None:
-        if requests and signal_number == signal.SIGINT:
+        now = time.monotonic()
+        if requests and signal_number == signal.SIGINT and now - requests[0] >= patience:
             raise KeyboardInterrupt
-        requests.append(signal_number)
+        requests.append(now)
 
     usual = {number: signal.getsignal(number) for number in END_SIGNALS}
     caught = {number: handler for number, handler in usual.items() if handler is not signal.SIG_IGN}
