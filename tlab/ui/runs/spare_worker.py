@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from tlab.ui.runs.child_process import ChildProcess
@@ -21,6 +22,7 @@ class SpareWorker:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.worker: ChildProcess | None = None
+        self.measuring: ChildProcess | None = None
         self.ended = False
 
     def prepare(self) -> None:
@@ -41,23 +43,26 @@ class SpareWorker:
     def measure(self) -> Pace | None:
         """How fast this machine is, measured by the spare worker; None if it ends meanwhile."""
         worker = self.take()
-        try:
-            worker.connection.send(MEASURE_PACE)
-            pace = worker.connection.recv()
-        except (EOFError, OSError):
-            worker.end()
-            return None
         with self.lock:
-            if self.worker is None and not self.ended:
-                self.worker, worker = worker, None
-        if worker is not None:
-            worker.end()
+            self.measuring, is_over = worker, self.ended
+        pace = None
+        with contextlib.suppress(EOFError, OSError):
+            if not is_over:
+                worker.connection.send(MEASURE_PACE)
+                pace = worker.connection.recv()
+        with self.lock:
+            self.measuring = None
+            if pace is not None and self.worker is None and not self.ended:
+                self.worker = worker
+                return pace
+        worker.end()
         return pace
 
     def end(self) -> None:
         """End it for good: the server shuts down."""
         with self.lock:
             self.ended = True
-            worker, self.worker = self.worker, None
-        if worker is not None:
-            worker.end()
+            workers, self.worker = (self.worker, self.measuring), None
+        for worker in workers:
+            if worker is not None:
+                worker.end()
