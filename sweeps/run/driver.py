@@ -8,7 +8,6 @@ import platform
 import shutil
 import signal
 import threading
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +50,7 @@ from sweeps.store.folder import (
 from sweeps.store.lock import driver_file, locked
 from sweeps.store.provenance import changed_since, source_hash
 from sweeps.store.record import FAILURES, KILLED, Record, lost_record
-from tlab.cli.terminal import END_SIGNALS
+from tlab.cli.terminal import catch_end_signals
 from tlab.files import with_checksums
 from tlab.wording import did_you_mean, several
 
@@ -451,19 +450,11 @@ def signals_as_interrupts(patience: float = SECONDS_TO_TIDY_UP) -> Iterator[None
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[float] = []
 
-    def interrupt(number: int, frame: Any) -> None:
-        now = time.monotonic()
-        if came and now - came[-1] < patience:
-            return
-        came.append(now)
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
-    usual = {number: signal.getsignal(number) for number in END_SIGNALS}
-    caught = {number: handler for number, handler in usual.items() if handler is not signal.SIG_IGN}  # as by nohup
-    for number in caught:
-        signal.signal(number, interrupt)
+    caught = catch_end_signals(interrupt, patience)
     try:
         yield
     finally:

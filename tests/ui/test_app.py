@@ -20,6 +20,7 @@ import pytest
 from pages import built
 from support import EVIL, GRADIO, SMALL
 from tlab import ModelConfig, TrainConfig
+from tlab.cli.terminal import END_SIGNALS
 from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.nn.model import Transformer
@@ -689,6 +690,39 @@ def test_a_killed_worker_fails_its_run_in_words_and_no_other(runs):
     assert "ended unexpectedly" in run.error
     after = runs.start("t", job())
     wait_for(lambda: after.state == DONE)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without this signal")
+def test_a_terminal_that_is_closed_ends_no_worker_before_its_server_has_kept_the_run(runs):
+    run = runs.start("s", job(steps=100_000))
+    wait_for(lambda: run.state == RUNNING)
+    os.kill(run.worker.process.pid, signal.SIGHUP)
+    runs.pause(run)
+    wait_for(lambda: not run.active)
+    assert run.state == PAUSED
+
+
+@pytest.mark.parametrize("number", END_SIGNALS, ids=lambda number: number.name)
+def test_the_server_ends_once_whoever_asks_and_however_often(number, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setenv("TLAB_RUNS_DIR", "off")
+    monkeypatch.setattr(app.atexit, "register", lambda function: None)
+    monkeypatch.setattr(app, "share_heaps", lambda: None)
+    monkeypatch.setattr(app.Runs, "prepare", lambda runs: None)
+    monkeypatch.setattr(app, "build", fail)
+    usual = {number: signal.getsignal(number) for number in END_SIGNALS}
+    try:
+        with pytest.raises(ZeroDivisionError):
+            app.launch()
+        with pytest.raises(SystemExit):
+            signal.raise_signal(number)
+        for again in END_SIGNALS:
+            signal.raise_signal(again)
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
 
 
 def test_settings_that_only_the_corpus_shows_to_be_wrong_fail_in_words(runs, tmp_path, monkeypatch):

@@ -189,6 +189,27 @@ def stop_request(patience: float = SECONDS_OF_PATIENCE) -> Iterator[Callable[[],
             signal.signal(number, handler)
 
 
+def catch_end_signals(act: Callable[[], Any], patience: float) -> dict[int, Any]:
+    """Let every signal that asks a process to end do one thing; -> what each of them did before.
+
+    Those within `patience` seconds of one that acted are the same request, so that the end itself is not interrupted.
+    One that is ignored, as by nohup, stays so.
+    """
+    acted: list[float] = []
+
+    def once(signal_number: int, frame: Any) -> None:
+        now = time.monotonic()
+        if not acted or now - acted[-1] >= patience:
+            acted.append(now)
+            act()
+
+    usual = {number: signal.getsignal(number) for number in END_SIGNALS}
+    caught = {number: handler for number, handler in usual.items() if handler is not signal.SIG_IGN}
+    for number in caught:
+        signal.signal(number, once)
+    return caught
+
+
 def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:
     where = shlex.quote(str(folder))
     print(

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import importlib.util
 import os
-import signal
 import sys
 from typing import Any
 
@@ -19,6 +18,7 @@ import gradio as gr
 import gradio.utils
 from starlette.middleware import Middleware
 
+from tlab.cli.terminal import catch_end_signals
 from tlab.machine import give_back_memory, share_heaps
 from tlab.ui import api
 from tlab.ui.failure_log import answer_failures, log_each_kind_once
@@ -58,6 +58,9 @@ HEAD = f"""<div class="tl-head">{scripts.SKIP}<h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.
 {scripts.SHORTCUT}</p></div>"""
 MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
+SECONDS_TO_END = (
+    10.0  # after a signal, in which what trains pauses and is written; only another one after that interrupts
+)
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 
 
@@ -132,7 +135,7 @@ def launch(**options: Any) -> Any:
     runs = Runs(limits_here())
     runs.archive = archive_here(runs, runs.limits)
     inspector = Inspector(runs.limits)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # a container that ends: what trains is kept, as at Ctrl-C
+    catch_end_signals(sys.exit, SECONDS_TO_END)  # whoever asks and however often: what trains is kept
     atexit.register(runs.close)
     atexit.register(inspector.end)
     runs.prepare()

@@ -44,6 +44,8 @@ def serve(connection: Connection) -> None:
     from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers itself
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # so does the end of a terminal
     threadpool_limits(limits=1)  # as many workers as cores: more threads would only compete with each other
     if hasattr(os, "nice"):
         os.nice(NICENESS)
