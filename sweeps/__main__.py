@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -203,7 +204,9 @@ class ReportCommand(FolderArgs):
         try:
             print(f"wrote {write_report(self.folder)}")
         except OSError as error:
-            way_on = f"write the report elsewhere with sweeps export {self.folder} --to FILE.zip"
+            way_on = (
+                f"write the report elsewhere with python -m sweeps export {shlex.quote(str(self.folder))} --to FILE.zip"
+            )
             raise StoreError(f"{self.folder} cannot be written: {error}; {way_on}") from error
         return EXIT_OK
 
@@ -261,7 +264,7 @@ def report_outcome(result: SweepResult, store: Store) -> int:
     if result.interrupted:
         return EXIT_INTERRUPTED
     if result.table.rows:
-        print(f"figures and a report: python -m sweeps report {store.folder}")
+        print(f"figures and a report: python -m sweeps report {shlex.quote(str(store.folder))}")
     failed = sum(result.counts[status] for status in FAILURES)
     return EXIT_FAILED if failed or result.missing or result.problem else EXIT_OK
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -87,7 +88,10 @@ def refresh(store: Store, folder: Path | None = None) -> SweepResult:
     plan = make_plan(None, store)
     result = write_tables(plan, store, folder=folder)
     if result.problem:
-        raise StoreError(f"{result.problem}. Write them elsewhere with sweeps export {store.folder} --to FILE.zip")
+        raise StoreError(
+            f"{result.problem}. Write them elsewhere with "
+            f"python -m sweeps export {shlex.quote(str(store.folder))} --to FILE.zip"
+        )
     return result
 
 

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def cells_as_text(folder: str | os.PathLike[str]) -> tuple[list[str], list[dict[
             reader = csv.DictReader(file)
             return list(reader.fieldnames or ()), list(reader)
     except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing; `python -m sweeps run ... --out {folder}` writes it") from error
+        where = shlex.quote(str(folder))
+        raise StoreError(f"{path} is missing; `python -m sweeps run ... --out {where}` writes it") from error
     except (OSError, ValueError, csv.Error) as error:
         raise unreadable(path, error) from error
 

@@ -1,6 +1,9 @@
 """Small mistakes at the terminal: each is told in a line that says what to do."""
 
+import ast
+import itertools
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -80,6 +83,30 @@ def test_a_line_end_typed_as_in_python_is_told_how_to_type_it(command, capsys):
     capsys.readouterr()
     words = ["generate", "run"] if command == "generate" else SHORT
     assert "--prompt $'\\n'" in told(capsys, *words, "--prompt", "\\n")
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_is_told_with_the_way_out(capsys, monkeypatch):
+    def refuse(lock, **_):
+        raise PermissionError(13, "Permission denied", lock.lock_file)
+
+    assert main([*SHORT, "--out", "run"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(run_folder.FileLock, "acquire", refuse)
+    error = told(capsys, "train", "--resume", "run", "--corpus", "text.txt")
+    assert "run cannot be written: Permission denied" in error and "resume a copy" in error
+
+
+def test_every_command_that_is_shown_can_be_pasted_whatever_the_folder_is_called():
+    shown, unquoted = re.compile(r"((sweeps|tlab) [a-z]+( --[a-z]+)?|--resume|--out) $"), []
+    for path in [path for part in ("tlab", "sweeps") for path in (ROOT / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                for words, given in itertools.pairwise(node.values):
+                    if isinstance(words, ast.Constant) and shown.search(words.value):
+                        source = ast.unparse(getattr(given, "value", given))
+                        if "shlex.quote" not in source and source != "where":  # which is quoted where it is made
+                            unquoted.append(f"{path.name}:{node.lineno} {source}")
+    assert not unquoted
 
 
 def test_python_m_tlab_is_the_command():

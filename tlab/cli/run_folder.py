@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,7 @@ def refuse_used(folder: Path) -> None:
     if (folder / FILE_NAME).exists():
         raise ConfigError(
             f"{folder} holds a run already, and runs are not overwritten; choose another --out, or continue with "
-            f"--resume {folder}"
+            f"--resume {shlex.quote(str(folder))}"
         )
     if (folder / METRICS_NAME).exists() or any(folder.glob(f"{SNAPSHOTS_NAME}/*/{FILE_NAME}")):
         raise ConfigError(
@@ -87,7 +88,7 @@ def sole_trainer(folder: Path) -> Iterator[None]:
     half-written is removed.
 
     Raises:
-        ConfigError: another process has it.
+        ConfigError: another process has it, or the folder cannot be written.
     """
     if not folder.is_dir():  # nobody trains there; what is to be resumed there says more
         yield
@@ -98,6 +99,10 @@ def sole_trainer(folder: Path) -> Iterator[None]:
         raise ConfigError(
             f"another process trains in {folder}; wait for it or end it, or choose another --out"
         ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written: {error.strerror}; train in another one, or resume a copy of it"
+        ) from error
     with lock:
         for place in (folder, *folder.glob(f"{SNAPSHOTS_NAME}/*")):
             remove_half_written(place, CONFIG_NAME, METRICS_NAME, FILE_NAME, f"{PLOT_NAME}.*")
