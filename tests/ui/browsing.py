@@ -32,7 +32,8 @@ def choose_preset(page, label: str) -> None:
     """Its settings have arrived when the sentence below the presets is its own."""
     page.get_by_role("radio", name=label, exact=True).check()
     page.wait_for_function(
-        "words => document.querySelector('#presets .tl-why').innerText.includes(words)", arg=PRESETS[label].words[:40]
+        "words => document.querySelector('#presets .tl-why').innerText.trim().startsWith(words)",
+        arg=PRESETS[label].words[:40],
     )
 
 

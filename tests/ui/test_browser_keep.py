@@ -210,6 +210,33 @@ def test_what_a_link_hides_keeps_its_value_whatever_is_pressed(visit, url, runs)
     assert not page.get_by_role("option", name="Hidden dim", exact=True).count()
 
 
+def chosen_preset(page) -> list[str]:
+    return page.locator("#presets input:checked").evaluate_all("found => found.map(r => r.parentElement.innerText)")
+
+
+def test_a_preset_is_no_longer_chosen_once_a_setting_is_changed_by_hand_until_it_is_changed_back(visit):
+    page = visit()
+    choose_preset(page, "AdamW or SGD")
+    words = page.locator("#presets .tl-why")
+    set_number(page, "learning_rate", 0.01)
+    words.get_by_text("“AdamW or SGD” but for Learning rate 0.01.").wait_for()
+    assert chosen_preset(page) == []
+    set_number(page, "learning_rate", 0.003)
+    page.wait_for_selector("#presets input:checked")
+    assert chosen_preset(page) == ["AdamW or SGD"]
+    page.click("#switch input")
+    page.get_by_role("option", name="Norm", exact=True).click()
+    words.get_by_text("but for what B changes.").wait_for()
+    assert chosen_preset(page) == []
+
+
+def test_a_preset_says_what_it_does_not_set_as_the_link_hides_it(visit, url):
+    page = open_link(visit, url, "position=learned&hide=position")
+    page.get_by_text("each at the value that it sets").wait_for()
+    choose_preset(page, "Llama style")
+    page.get_by_text("Position stays learned instead of RoPE").wait_for()
+
+
 def test_what_is_wrong_in_a_link_is_said_and_stays_text(visit, url):
     page = open_link(visit, url, "steps=7&norm=%3Cimg%20src%3Dx%20onerror%3D%22window.hacked%3D1%22%3E&nrm=1")
     page.get_by_text("Some of this link could not be used").wait_for()

@@ -15,7 +15,16 @@ from tlab.judging.learning_rates import fit_valley, rate_words
 from tlab.text import load_corpus
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.settings.fields import control_range, field_names, slider_step
-from tlab.ui.settings.presets import COMPARISONS, MODELS, PRESETS, preset_settings, settings_name
+from tlab.ui.settings.presets import (
+    COMPARISONS,
+    MODELS,
+    PRESETS,
+    own_settings_words,
+    preset_settings,
+    preset_with,
+    settings_name,
+    unset_words,
+)
 from tlab.ui.tabs.train.view import WHY_CHARTS
 
 pytestmark = GRADIO
@@ -146,3 +155,30 @@ def test_every_number_of_a_preset_is_a_stop_of_its_slider(preset):
         step = slider_step(name) if name in field_names() else None
         if step is not None and isinstance(value, int):
             assert (value - control_range(name)[0]) % step == 0, f"{name} = {value}, but the slider has steps of {step}"
+
+
+def test_settings_with_one_change_are_near_their_preset_and_none_of_them():
+    preset = PRESETS["Pre-LN or Post-LN"]
+    own = {**preset_settings(preset), "corpus": "names"}
+    assert preset_with(own, preset.switch) is preset
+    changed = {**own, "learning_rate": 0.01}
+    assert preset_with(changed, preset.switch) is None
+    assert "“Pre-LN or Post-LN” but for Learning rate 0.01." in own_settings_words(changed, preset.switch)
+    assert "but for what B changes." in own_settings_words(own, None)
+    other = {**own, "num_heads": 1, "batch_size": 3, "init": "small", "seed": 7, "beta2": 0.9}
+    assert own_settings_words(other, None) == "These settings are those of no preset."
+
+
+def test_a_preset_with_a_text_of_its_own_is_none_on_another_text():
+    preset = PRESETS["Induction heads appear"]
+    own = preset_settings(preset)
+    assert preset_with({**own, "corpus": preset.corpus}, preset.switch) is preset
+    assert preset_with({**own, "corpus": "names"}, preset.switch) is None
+
+
+def test_what_a_link_hides_of_a_preset_is_named_with_both_values():
+    preset = PRESETS["Does it need positions?"]
+    words = unset_words(preset, {"position": "learned", "seed": 0})
+    assert "Position stays learned instead of RoPE; B, which would change Position, changes nothing." in words
+    assert "Seed" not in words
+    assert unset_words(preset, {"seed": 0}) == ""

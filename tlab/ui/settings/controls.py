@@ -176,18 +176,23 @@ class Controls:
         pick.change(switch_words, [switch, pick], words, queue=False, **QUIET)
         self.switch_choice, self.switch_number, self.switch_note = pick, number, words
 
-    def connect(self) -> None:
-        """React to what is chosen; after `build`. Another change for B gets a proposed value that differs from A's."""
+    def connect(self) -> list[Dependency]:
+        """React to what is chosen; after `build`. Another change for B gets a proposed value that differs from A's.
+
+        Returns:
+            The events after which settings are others because a visitor wanted so, beside those of the controls.
+        """
         switch = self.components["switch"]
         assert isinstance(switch, gr.Dropdown)
         outputs = [self.switch_choice, self.switch_number, self.switch_note]
-        switch.input(self.on_switch, self.inputs, outputs, queue=False, **QUIET)
-        self.connect_text()
+        proposed = switch.input(self.on_switch, self.inputs, outputs, queue=False, **QUIET)
+        read = self.connect_text()
         # What only some optimizers (norms, ...) read is shown with them alone; hidden, it keeps its value.
         fields = [self.components[name] for name in conditional_fields()]
         if fields:
             parts = [self.components[name] for name in ("switch", "switch_choice", *self.slots())]
             gr.on(changes(parts), self.on_parts, parts, fields, queue=False, trigger_mode="always_last", **QUIET)
+        return [proposed, read]
 
     @property
     def inputs(self) -> list[gr.Component]:
@@ -250,8 +255,8 @@ class Controls:
             corpus, [words, text], queue=False, **QUIET,
         )  # fmt: skip
 
-    def connect_text(self) -> None:
-        """Keep the card of the text in step with it, and take files."""
+    def connect_text(self) -> Dependency:
+        """Keep the card of the text in step with it, and take files; returns what happens when a file has come."""
         names = ("corpus", "tokenizer", "context_length", "text")
         about = [*(self.components[name] for name in names), self.source]
         gr.on(changes(about), text_card, about, self.card, queue=False, trigger_mode="always_last", **QUIET)
@@ -261,6 +266,7 @@ class Controls:
         outputs = [self.components["corpus"], self.components["text"], self.source, refusal]
         read = self.upload.upload(self.on_upload, self.upload, outputs, **QUIET)
         read.then(text_card, [*about, refusal], self.card, queue=False, **QUIET)
+        return read
 
     def bring_text_back(self, arrived: Dependency) -> None:
         """Once the settings of the address have arrived: the text that was there before the page was loaded again."""
@@ -305,6 +311,15 @@ class Controls:
             plans=self.plans(values),
             name=settings_name(fields_of(given))[:MAX_NAME_LENGTH],
         )
+
+    def chosen(self, values: Sequence[Any]) -> tuple[dict[str, Any], tuple[str, Any] | None]:
+        """The settings that these values of `inputs` are, with the text's name, and what B changes.
+
+        Raises:
+            ValueError: a value that cannot be read.
+        """
+        given = dict(zip(self.components, values, strict=True))
+        return {"corpus": given["corpus"], **fields_of(given)}, parse_side_b(given)
 
     def query(self, values: Sequence[Any], hidden: Sequence[str] = ()) -> str:
         """The query of an address that opens with these values of `inputs`, but for a visitor's own text.

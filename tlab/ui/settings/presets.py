@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
 from tlab.ui.runs.messages import Job
-from tlab.ui.settings.fields import field_names, values_of
+from tlab.ui.settings.fields import field_label, format_value, values_of
 from tlab.ui.settings.plans import make_plans, side_label
+from tlab.wording import listed
 
 
 @dataclass(frozen=True, eq=False)  # there is one of each, so that what is made of it can be kept by it
@@ -146,16 +148,60 @@ TRAINED = Preset(
     },
 )  # fmt: skip
 
+MAX_DIFFERENCES = 4  # from a preset, for settings that are still near it
 PRESET_TEXTS = {preset.corpus for preset in (*COMPARISONS, *MODELS) if preset.corpus}
 PRESETS = {preset.label: preset for preset in (*COMPARISONS, *MODELS)}
 DEMO_PRESET = COMPARISONS[0]
 
 
-def preset_with(settings: dict[str, Any], switch: tuple[str, Any] | None) -> Preset | None:
-    """The preset that has these settings, whatever the text, and this difference of B; None if there is none."""
-    fields = {name: value for name, value in settings.items() if name in field_names()}
-    same = (preset for preset in PRESETS.values() if (preset_settings(preset), preset.switch) == (fields, switch))
-    return next(same, None)
+def preset_with(settings: Mapping[str, Any], switch: tuple[str, Any] | None) -> Preset | None:
+    """The preset that has these settings and this difference of B; None if there is none."""
+    return next((preset for preset in PRESETS.values() if not differences(preset, settings, switch)), None)
+
+
+def own_settings_words(settings: Mapping[str, Any], switch: tuple[str, Any] | None) -> str:
+    """What there is to say of settings that are no preset's: which one is near, and what differs from it.
+
+    What is said of that one stays, so that the settings below do not move under the hand that changes them.
+    """
+    near = min(PRESETS.values(), key=lambda preset: len(differences(preset, settings, switch)))
+    changed = differences(near, settings, switch)
+    if len(changed) > MAX_DIFFERENCES:
+        return "These settings are those of no preset."
+    return f"Not quite a preset: “{near.label}” but for {listed(changed)}. Of the preset itself:\n\n{near.words}"
+
+
+def differences(preset: Preset, settings: Mapping[str, Any], switch: tuple[str, Any] | None) -> list[str]:
+    """What differs from a preset, in words. Any text will do, where the preset does not need its own."""
+    found = [f"{field_label(name)} {format_value(name, settings[name])}" for name in changed_fields(preset, settings)]
+    if preset.corpus and settings.get("corpus", preset.corpus) != preset.corpus:
+        found.append("the text")
+    return found if switch == preset.switch else [*found, "what B changes"]
+
+
+def changed_fields(preset: Preset, settings: Mapping[str, Any]) -> list[str]:
+    """The fields of which a preset has another value."""
+    own = preset_settings(preset)
+    return [name for name, value in settings.items() if name in own and value != own[name]]
+
+
+def unset_words(preset: Preset, hidden: Mapping[str, Any]) -> str:
+    """What a preset does not set, since a link hides it; nothing where all is as the preset has it.
+
+    Args:
+        preset: what was chosen.
+        hidden: the settings that the link hides, with the values that they keep.
+    """
+    own = preset_settings(preset)
+    kept = [
+        f"{field_label(name)} stays {format_value(name, hidden[name])} instead of {format_value(name, own[name])}"
+        for name in changed_fields(preset, hidden)
+    ]
+    if preset.corpus and hidden.get("corpus", preset.corpus) != preset.corpus:
+        kept.append(f"the text stays “{hidden['corpus']}” instead of “{preset.corpus}”")
+    if preset.switch and preset.switch[0] in hidden:
+        kept.append(f"B, which would change {field_label(preset.switch[0])}, changes nothing")
+    return f"This link hides settings, which the preset does not set: {'; '.join(kept)}." if kept else ""
 
 
 def preset_settings(preset: Preset) -> dict[str, Any]:
@@ -167,10 +213,9 @@ def preset_settings(preset: Preset) -> dict[str, Any]:
 def settings_name(settings: dict[str, Any]) -> str:
     """What a run of these settings is called: by the preset that is nearest, and what differs from it."""
     names: list[list[str]] = []
-    for label, preset in {"": Preset("", ""), **{preset.label: preset for preset in MODELS}}.items():
-        own = preset_settings(preset)
-        changed = [side_label(name, value) for name, value in settings.items() if value != own[name]]
-        names.append([*filter(None, [label]), *changed])
+    for preset in (Preset("", ""), *MODELS):
+        changed = [side_label(name, settings[name]) for name in changed_fields(preset, settings)]
+        names.append([*filter(None, [preset.label]), *changed])
     return ", ".join(min(names, key=len)) or "Default settings"
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import gradio as gr
 
+from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults
-from tlab.ui.settings.presets import COMPARISONS, MODELS, preset_with
 from tlab.ui.settings.side_b import NOTHING
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
+from tlab.wording import listed
 
 
 def settings_updates(
@@ -29,12 +30,13 @@ def settings_updates(
     values = {**defaults(), **settings, "switch": name or NOTHING}
     controls = train.controls.components.items()
     updates: Updates = {control: value_update(control, values[field]) for field, control in controls if field in values}
-    preset = preset_with({key: value for key, value in values.items() if key != "switch"}, switch)
-    label = preset and preset.label
+    if locked:  # the settings are no longer those that came: of which preset they are is not known
+        kept = listed([field_label(name) for name in locked])
+        told = {train.comparisons: None, train.models: None, train.words: f"{words} Hidden, and not set: {kept}."}
+    else:
+        told = train.named(values, switch, words)
     return {
-        train.comparisons: label if preset in COMPARISONS else None,
-        train.models: label if preset in MODELS else None,
-        train.words: preset.words if preset else words,
+        **told,
         **train.unlocked(updates, locked),
         **train.controls.switch_updates(name, value),
     }

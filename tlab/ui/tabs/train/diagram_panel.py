@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency
 
 from tlab.ui.diagram.panel import panel_code, panel_formula, panel_html
 from tlab.ui.diagram.parts import PARTS
@@ -36,13 +37,13 @@ class DiagramPanel:
                 self.formula = gr.Markdown("", latex_delimiters=FORMULAS, elem_id="diagram-formula")
                 self.code = gr.HTML("", elem_id="diagram-code", apply_default_css=False)
 
-    def connect(self) -> None:
-        """After the controls are built."""
+    def connect(self) -> Dependency:
+        """After the controls are built; returns what happens when a part was chosen in the drawing."""
         shown: list[Block] = [self.head, self.formula, self.code]
         inputs = [self.part, *self.controls.inputs]
         self.part.input(self.on_part, inputs, shown, queue=False, trigger_mode="always_last", **QUIET)
         choices = list(self.choices().values())
-        self.setting.input(self.on_set, self.setting, choices, queue=False, trigger_mode="always_last", **QUIET)
+        return self.setting.input(self.on_set, self.setting, choices, queue=False, trigger_mode="always_last", **QUIET)
 
     def choices(self) -> dict[str, gr.Component]:
         """The controls that choose from a list of parts, by field."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -21,8 +21,19 @@ from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
 from tlab.ui.settings.controls import Controls
+from tlab.ui.settings.links import defaults
 from tlab.ui.settings.own_text import OWN_TEXT
-from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, PRESETS, Preset, preset_job
+from tlab.ui.settings.presets import (
+    COMPARISONS,
+    DEMO_PRESET,
+    MODELS,
+    PRESETS,
+    Preset,
+    own_settings_words,
+    preset_job,
+    preset_with,
+    unset_words,
+)
 from tlab.ui.studies.studies import Studies
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
@@ -80,6 +91,7 @@ class TrainTab(Tab):
         demo = demo_run()
         self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
         self.ended = gr.State(None)  # the run that has ended last: it tells what the next one takes
+        self.clicked = gr.State(None)  # the preset whose radio button was clicked last
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
         self.build_bar(demo)
@@ -117,7 +129,6 @@ class TrainTab(Tab):
         self.connect_buttons()
         self.rates.connect()
         self.seeds.connect(self.run_id, {self.chart: self.chart_of, self.verdict: self.verdict_of})
-        self.diagram.connect()
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
 
     def build_bar(self, demo: Run) -> None:
@@ -146,19 +157,26 @@ class TrainTab(Tab):
 
     def connect_controls(self, page: Page) -> None:
         """Presets set the controls; any change of these renews the estimate."""
-        self.controls.connect()
-        self.settings: list[Block] = [
-            self.comparisons, self.models, self.words, *self.controls.inputs, self.controls.switch_note
-        ]  # fmt: skip
-        corpus = self.controls.components["corpus"]
+        by_hand = self.controls.connect()
+        preset: list[Any] = [self.comparisons, self.models, self.words]
+        self.settings: list[Block] = [*preset, *self.controls.inputs, self.controls.switch_note]
+        components = self.controls.components
+        corpus = components["corpus"]
+        at_once: dict[str, Any] = {"queue": False, **QUIET}
         for radio in (self.comparisons, self.models):
-            at_once: dict[str, Any] = {"queue": False, **QUIET}
-            # First the pictures, which need not wait for the controls: of these there are many.
-            asked = [radio, self.run_id]
-            shown = radio.input(self.on_preset_run, asked, self.outputs, trigger_mode="always_last", **at_once)
+            # First the pictures, which need not wait for the controls: of these there are many. What was clicked is
+            # kept until then, as a setting that was changed right before may by its answer still empty the radio.
+            asked, shown_first = [radio, self.run_id], [*self.outputs, self.clicked]
+            shown = radio.input(self.on_preset_run, asked, shown_first, trigger_mode="always_last", **at_once)
             then: Any = shown.then  # which takes any blocks at run time
-            then(self.on_preset, [radio, corpus, self.locked], self.settings, **at_once)
-        self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET)
+            hideable = [components[name] for name in defaults()]
+            then(self.on_preset, [self.clicked, corpus, self.locked, *hideable], self.settings, **at_once)
+        by_hand += [self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET), self.diagram.connect()]
+        inputs: Any = self.controls.inputs
+        for event in by_hand:
+            event.then(self.on_changed_by_hand, inputs, preset, **at_once)
+        touched = [getattr(control, "input") for name, control in components.items() if name != "switch"]  # noqa: B009
+        gr.on(touched, self.on_changed_by_hand, inputs, preset, trigger_mode="always_last", **at_once)
         inputs = [self.run_id, *self.controls.inputs]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
         outputs = [
@@ -185,26 +203,46 @@ class TrainTab(Tab):
 
     # -------------------------------------------------------------------------------- settings
 
-    def on_preset(self, label: str | None, corpus: str | None = None, locked: Collection[str] = ()) -> Updates:
-        """All controls as the preset has them, but for those that a link hides."""
+    def on_preset(
+        self, label: str | None, corpus: str | None = None, locked: Collection[str] = (), *values: Any
+    ) -> Updates:
+        """All controls as the preset has them, but for those that a link hides: `values` are those of `defaults`."""
         preset = PRESETS.get(label or "")
         if preset is None:
             return gr.skip()
         switch = None if preset.switch and preset.switch[0] in locked else preset.switch
+        hidden = {name: value for name, value in zip(defaults(), values, strict=False) if name in locked}
         updates = self.controls.preset_updates(dataclasses.replace(preset, switch=switch), corpus)
         return {
             self.comparisons: label if preset in COMPARISONS else None,
             self.models: label if preset in MODELS else None,
-            self.words: preset.words,
+            self.words: "\n\n".join(filter(None, [preset.words, unset_words(preset, hidden)])),
             **self.unlocked(updates, locked),
+        }
+
+    def on_changed_by_hand(self, *values: Any) -> Updates:
+        """The preset that the settings are by now, or that they are none."""
+        try:
+            return self.named(*self.controls.chosen(values))
+        except ValueError:  # a number that is still being typed
+            return {self.comparisons: None, self.models: None}
+
+    def named(self, settings: Mapping[str, Any], switch: tuple[str, Any] | None, origin: str = "") -> Updates:
+        """The preset of these settings, marked among the others; else their `origin`, and which preset is near."""
+        preset = preset_with(settings, switch)
+        own = " ".join(filter(None, [origin, own_settings_words(settings, switch)]))
+        return {
+            self.comparisons: preset.label if preset and preset in COMPARISONS else None,
+            self.models: preset.label if preset and preset in MODELS else None,
+            self.words: preset.words if preset else own,
         }
 
     def on_preset_run(self, label: str | None, run_id: str | None, request: gr.Request) -> Updates:
         """The finished run of the preset; a run that trains or pauses keeps its place."""
         preset, run = PRESETS.get(label or ""), self.runs.get(run_id)
         if preset is None or (run is not None and (run.active or run.state == PAUSED)):
-            return self.unchanged
-        return self.show(visit_of(request), None, preset)
+            return {self.clicked: label}
+        return {self.clicked: label, **self.show(visit_of(request), None, preset)}
 
     def unlocked(self, updates: Updates, locked: Collection[str]) -> Updates:
         """Without what would change a setting that a link hides."""
