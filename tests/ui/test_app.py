@@ -755,6 +755,29 @@ def test_a_second_start_of_a_session_stops_its_first_run_and_keeps_it_in_the_his
     pid = first.worker.process.pid
     second = runs.start("s", job())
     wait_for(lambda: not second.active)
+def test_a_run_that_fails_before_its_first_step_leaves_on_the_page_what_was_there(runs, tmp_path, monkeypatch):
+    (tmp_path / "short.txt").write_text("too short for this context")
+    monkeypatch.setenv("TLAB_DATA_DIR", str(tmp_path))
+    too_short = job(text=None)._replace(corpus="short", plans=make_plans({"context_length": 64}))
+    tab = built(TrainTab, runs)
+    tab.shipped["t"] = PRESETS["AdamW or SGD"]
+
+    async def last_frame(run: Run, before: Run | None) -> dict:
+        frames = []
+        with contextlib.suppress(gr.Error):  # in words, as a toast
+            async for frame in tab.follow(run, run.session, before):
+                frames.append(frame)
+        return frames[-1]
+
+    before = runs.start("s", job(), "s")
+    wait_for(lambda: before.state == DONE)
+    last = asyncio.run(last_frame(runs.start("s", too_short, "s"), before))
+    assert last[tab.run_id] == before.id and last[tab.chart] == tab.chart_of("s", before)
+    assert "take a longer text" in last[tab.state]
+    last = asyncio.run(last_frame(runs.start("t", too_short, "t"), None))
+    assert last[tab.chart] == tab.chart_of("t", demo_run(PRESETS["AdamW or SGD"]))
+
+
     assert gone(pid)
     assert first.state == STOPPED
     assert runs.history("s") == [second, first]

@@ -325,6 +325,7 @@ class TrainTab(Tab):
     ) -> AsyncIterator[Updates]:
         """Begin a new run with these settings, and show it until it ends; after `pause_after` steps it pauses."""
         visit = visit_of(request)
+        before = self.runs.shown(visit.page)
 
         def start() -> Run:
             job = self.controls.job(values)._replace(pause_after=pause_after)
@@ -334,7 +335,7 @@ class TrainTab(Tab):
             run = await asyncio.to_thread(start)  # a long text takes a while to check, and the server must not wait
         except (ValueError, BusyError) as error:
             raise error_toast(error) from None
-        async for frame in self.follow(run, visit.page):
+        async for frame in self.follow(run, visit.page, before):
             yield frame
 
     async def on_pause(self, run_id: str | None, request: gr.Request) -> AsyncIterator[Updates]:
@@ -453,14 +454,20 @@ class TrainTab(Tab):
             self.rates.button: gr.update(interactive=not busy),
         }
 
-    async def follow(self, run: Run, page: str) -> AsyncIterator[Updates]:
-        """A frame of everything, several times a second, until the run ends or pauses."""
+    async def follow(self, run: Run, page: str, before: Run | None = None) -> AsyncIterator[Updates]:
+        """A frame of everything, several times a second, until the run ends or pauses.
+
+        A run that fails before its first step leaves nothing to be seen: then the page again shows the one `before`.
+        """
         run.followers.add(page)
         try:
             async for frame in self.frames(run, page):
                 yield frame
         finally:  # also where the page has gone
             run.followers.discard(page)
+        if run.state == FAILED and not run.step and self.runs.shown(page) is run:
+            again = self.show(Visit(run.session, page), before, self.shipped.get(page, DEMO_PRESET))
+            yield {**again, self.state: view.state_html(FAILED, run.error, before.id if before else "")}
         if run.state == FAILED:
             raise error_toast(RuntimeError(run.error))
 
