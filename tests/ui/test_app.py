@@ -39,8 +39,10 @@ from tlab.ui.runs.manager import MAX_HISTORY, BusyError, Place, Runs
 from tlab.ui.runs.messages import Job, Sample, job_corpus
 from tlab.ui.runs.run import DIVERGED, DONE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Run
 from tlab.ui.runs.time_estimate import (
+    CALIBRATION_MODELS,
     FORWARD_SHARE,
     OVERHEAD,
+    ROUNDS,
     Pace,
     cost_terms,
     estimated_seconds,
@@ -446,14 +448,33 @@ def test_two_sides_count_twice():
         check_limits(PUBLIC, 4 * half)
 
 
+def machine_that_costs(pace: Pace, monkeypatch, disturbed=lambda call: 1.0):
+    """What a step takes on a machine of these prices, if the factor for its n-th call is 1."""
+
+    def seconds_of(config: ModelConfig, batch_size: int) -> float:
+        return float(np.dot(pace, cost_terms(config, batch_size)))
+
+    calls = itertools.count()
+    monkeypatch.setattr(time_estimate, "step_of", lambda *model: lambda: model)
+    monkeypatch.setattr(time_estimate, "time_call", lambda step: seconds_of(*step()) * disturbed(next(calls)))
+    return seconds_of
+
+
+def test_a_machine_that_is_busy_for_two_thirds_of_the_measurement_has_its_own_pace_all_the_same(monkeypatch):
+    true = Pace(1e-4, 1e-11, 1e-9)
+    calls = len(CALIBRATION_MODELS) * (ROUNDS + 1)
+    machine_that_costs(true, monkeypatch, lambda call: 3.0 if call < 2 * calls / 3 else 1.0)
+    assert measure_pace() == pytest.approx(true)
+
+
 def test_the_estimate_before_the_start_is_exact_where_a_step_costs_what_it_is_made_of(monkeypatch):
     """How far a real machine is from that: `python -m benchmarks.app`."""
     true = Pace(1e-4, 1e-11, 1e-9)
-    monkeypatch.setattr(time_estimate, "time_step", lambda *model: float(np.dot(true, cost_terms(*model))))
+    seconds_of = machine_that_costs(true, monkeypatch)
     pace = measure_pace()
     assert pace == pytest.approx(true)
     config, training = ModelConfig(vocab_size=103), TrainConfig(steps=20, validation_every=10)
-    step = time_estimate.time_step(config, training.batch_size)
+    step = seconds_of(config, training.batch_size)
     validations = 2 * FORWARD_SHARE * 300 / (training.batch_size * config.context_length)
     expected = OVERHEAD * step * (20 + validations)
     assert estimated_seconds(pace, [(config, training)], 300) == pytest.approx(expected)
@@ -734,27 +755,6 @@ def test_settings_that_only_the_corpus_shows_to_be_wrong_fail_in_words(runs, tmp
     assert "take a longer text" in run.error
 
 
-def test_a_run_that_diverges_says_where_and_when(runs):
-    run = runs.start("s", job(optimizer="sgd", learning_rate=1e4, gradient_clip=0.0, warmup_steps=0))
-    wait_for(lambda: not run.active)
-    assert run.state == DIVERGED
-    assert f"diverged at step {run.sides[0].divergence.step}" in run_words(run, None)
-
-
-def test_a_run_past_its_deadline_is_stopped_and_told_why():
-    runs = Runs(dataclasses.replace(LOCAL, seconds=0.2), slots=1)
-    run = runs.start("s", job(steps=100_000))
-    wait_for(lambda: not run.active)
-    runs.close()
-    assert "Stopped after" in run_words(run, None)
-
-
-def test_a_second_start_of_a_session_stops_its_first_run_and_keeps_it_in_the_history(runs):
-    first = runs.start("s", job(steps=100_000))
-    wait_for(lambda: first.step > 0)
-    pid = first.worker.process.pid
-    second = runs.start("s", job())
-    wait_for(lambda: not second.active)
 def test_a_run_that_fails_before_its_first_step_leaves_on_the_page_what_was_there(runs, tmp_path, monkeypatch):
     (tmp_path / "short.txt").write_text("too short for this context")
     monkeypatch.setenv("TLAB_DATA_DIR", str(tmp_path))
@@ -778,6 +778,27 @@ def test_a_run_that_fails_before_its_first_step_leaves_on_the_page_what_was_ther
     assert last[tab.chart] == tab.chart_of("t", demo_run(PRESETS["AdamW or SGD"]))
 
 
+def test_a_run_that_diverges_says_where_and_when(runs):
+    run = runs.start("s", job(optimizer="sgd", learning_rate=1e4, gradient_clip=0.0, warmup_steps=0))
+    wait_for(lambda: not run.active)
+    assert run.state == DIVERGED
+    assert f"diverged at step {run.sides[0].divergence.step}" in run_words(run, None)
+
+
+def test_a_run_past_its_deadline_is_stopped_and_told_why():
+    runs = Runs(dataclasses.replace(LOCAL, seconds=0.2), slots=1)
+    run = runs.start("s", job(steps=100_000))
+    wait_for(lambda: not run.active)
+    runs.close()
+    assert "Stopped after" in run_words(run, None)
+
+
+def test_a_second_start_of_a_session_stops_its_first_run_and_keeps_it_in_the_history(runs):
+    first = runs.start("s", job(steps=100_000))
+    wait_for(lambda: first.step > 0)
+    pid = first.worker.process.pid
+    second = runs.start("s", job())
+    wait_for(lambda: not second.active)
     assert gone(pid)
     assert first.state == STOPPED
     assert runs.history("s") == [second, first]

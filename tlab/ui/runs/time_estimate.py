@@ -6,8 +6,9 @@ its matrix products, and a cost per number that it writes. The three prices are 
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ CALIBRATION_MODELS = (
     (ModelConfig(vocab_size=64, context_length=64, hidden_dim=192, num_layers=1, num_heads=4), 8),
     (ModelConfig(vocab_size=64, context_length=128, hidden_dim=32, num_layers=1, num_heads=8), 8),
 )
-STEPS = 4  # of each, after one for warm-up; the fastest counts, since disturbances only slow it down
+ROUNDS = 4  # of a step of each, after one for warm-up
 OVERHEAD = 1.1  # samples, insights and messages
 
 
@@ -41,9 +42,14 @@ def cost_terms(config: ModelConfig, batch_size: int) -> tuple[float, float, floa
 
 
 def measure_pace() -> Pace:
-    """Time some steps of each model, and solve for the prices; about half a second."""
+    """Time some steps of each model, and solve for the prices; about half a second.
+
+    The fastest step of each counts, since disturbances only slow it down; and the models take turns, so that one
+    disturbance does not meet all steps of the same model, whose price alone would then be too high.
+    """
     matrix = np.array([cost_terms(config, batch_size) for config, batch_size in CALIBRATION_MODELS])
-    seconds = np.array([time_step(config, batch_size) for config, batch_size in CALIBRATION_MODELS])
+    steps = [step_of(config, batch_size) for config, batch_size in CALIBRATION_MODELS]
+    seconds = np.array([[time_call(step) for step in steps] for _ in range(ROUNDS + 1)])[1:].min(0)
     # Fit relative errors, with no negative price: a term whose price would be negative is left out.
     rows = matrix / seconds[:, None]
     prices = np.zeros(3)
@@ -57,16 +63,17 @@ def measure_pace() -> Pace:
     return Pace(*prices.tolist())
 
 
-def time_step(config: ModelConfig, batch_size: int) -> float:
-    """Seconds of one forward and backward pass."""
-    model = Transformer(config)
+def step_of(config: ModelConfig, batch_size: int) -> Callable[[], object]:
+    """One forward and backward pass of a new model."""
     ids = np.random.default_rng(0).integers(0, config.vocab_size, (batch_size, config.context_length))
-    taken = []
-    for _ in range(STEPS + 1):
-        began = time.perf_counter()
-        model.accumulate_gradients(ids, ids)
-        taken.append(time.perf_counter() - began)
-    return min(taken[1:])
+    return functools.partial(Transformer(config).accumulate_gradients, ids, ids)
+
+
+def time_call(call: Callable[[], object]) -> float:
+    """Its seconds."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def update_pace(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]) -> Pace:
