@@ -31,6 +31,16 @@ def short_number(value: float, digits: int = 3) -> str:
     return f"−{text}" if value < 0 else text
 
 
+def written(value: float, specification: str) -> str:
+    """A number as `format` writes it, but with a true minus, as a hyphen is narrower than a plus.
+
+    >>> [written(value, "+.2f") for value in (0.5, -0.5)]
+    ['+0.50', '−0.50']
+    """
+    text = format(value, specification)
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
 def listed(words: Sequence[str]) -> str:
     """a; a and b; a, b and c; nothing for nothing."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""

@@ -70,13 +70,13 @@ def test_a_difference_is_told_in_the_unit_of_all_tokenizers_too():
         judge(pairs(losses, [2.0, 2.08, 2.06, 2.2, 1.97])), LABELS, bytes_per_token=2.0
     )
     words = words_of(judge(pairs(losses, [2.2, 2.08, 2.26, 2.2, 1.97])), LABELS, bytes_per_token=2.0)
-    assert words.endswith("between -0.16 and +0.12 nats per token (-0.11 and +0.09 bits per byte).")
+    assert words.endswith("between −0.16 and +0.12 nats per token (−0.11 and +0.09 bits per byte).")
 
 
 def test_what_five_seeds_cannot_tell_is_said_with_its_interval():
     words = said([2.1, 2.2, 2.15, 2.3, 2.05], [2.2, 2.08, 2.26, 2.2, 1.97])
     assert words == (
-        "These 5 seeds cannot tell A and B apart: the difference B − A lies between -0.16 and +0.12 nats per token."
+        "These 5 seeds cannot tell A and B apart: the difference B − A lies between −0.16 and +0.12 nats per token."
     )
 
 

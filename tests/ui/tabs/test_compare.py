@@ -86,7 +86,7 @@ def test_a_run_that_exploded_does_not_take_the_axis(runs):
 
 def test_a_loss_that_exploded_is_written_with_its_power_of_ten():
     assert measured(1874513422363308.25, ".3f") == "1.87e+15"
-    assert [measured(2.0654, ".3f"), measured(-0.5, "+.3f"), measured(123456, ",")] == ["2.065", "-0.500", "123,456"]
+    assert [measured(2.0654, ".3f"), measured(-0.5, "+.3f"), measured(123456, ",")] == ["2.065", "−0.500", "123,456"]
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -97,7 +97,7 @@ def test_losses_after_different_numbers_of_steps_are_not_subtracted_in_the_table
     run = Run("s", job._replace(plans=(a, b)), LOCAL)
     for side in range(2):
         run.apply_message(NewRecords(side, [StepRecord(1, 4.0 - side, None, 1e-3, 1.0, 9, 0.1)]), CheckpointStore(1, 1))
-    assert ("-1.000" in numbers_html(run)) == same
+    assert ("−1.000" in numbers_html(run)) == same
 
 
 @pytest.mark.parametrize(

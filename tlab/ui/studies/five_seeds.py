@@ -27,7 +27,7 @@ from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.study import SEEDS, Ended, Study, Trial, losses_by_seed, trial_of
-from tlab.wording import listed
+from tlab.wording import listed, written
 
 NUM_SEEDS = 5
 SEED_RANGE = 2**32  # a seed is below it
@@ -152,7 +152,7 @@ def size_words(difference: Estimate, unit: str) -> str:
 
 def interval_words(difference: Estimate, unit: str) -> str:
     digits = digits_for((difference.high - difference.low) / 2)
-    return f"{difference.low:+.{digits}f} and {difference.high:+.{digits}f} {unit}"
+    return f"{written(difference.low, f'+.{digits}f')} and {written(difference.high, f'+.{digits}f')} {unit}"
 
 
 def diverged_words(lost: tuple[int, int], count: int) -> str:

@@ -19,7 +19,7 @@ from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
 from tlab.ui.studies.study import RATES, Study, Trial, with_rate
-from tlab.wording import several
+from tlab.wording import several, written
 
 NUM_SEEDS_TUNED = 3
 MOST_RATES = 11  # of a grid that was made wider
@@ -136,7 +136,7 @@ def verdict_words(study: Study) -> list[str]:
     if len(tuned.seeds) < NUM_SEEDS_TUNED:
         at_rate, at_best = tuned.found.at_rate, tuned.found.at_best
         both = [
-            f"{one.estimate.mean:+.3f} {where}"
+            f"{written(one.estimate.mean, '+.3f')} {where}"
             for one, where in ((at_rate, "at the same rate"), (at_best, "each at its best"))
             if one is not None and one.estimate.n
         ]

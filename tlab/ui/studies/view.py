@@ -13,7 +13,7 @@ from tlab.ui.studies.csv_link import csv_link
 from tlab.ui.studies.five_seeds import NUM_SEEDS, SEED_RANGE, Judgement, judge, pairs_of, why_not, words_of
 from tlab.ui.studies.study import Study
 from tlab.ui.widgets.markup import macros
-from tlab.wording import duration, several
+from tlab.wording import duration, several, written
 
 markup = macros("studies/view.html")
 
@@ -125,7 +125,7 @@ def seed_rows(judgement: Judgement) -> list[list[str]]:
     ]
     if judgement.difference.n > 1:
         mean, low, high, _ = judgement.difference
-        rows.append(["Mean [95 %]", f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"])
+        rows.append(["Mean [95 %]", f"{signed(mean)} [{signed(low)}, {signed(high)}]"])
     return rows
 
 
@@ -134,7 +134,7 @@ def loss_words(loss: float | None) -> str:
 
 
 def signed(difference: float | None) -> str:
-    return "–" if difference is None else f"{difference:+.4f}"
+    return "–" if difference is None else written(difference, "+.4f")
 
 
 def strip_of(judgement: Judgement) -> Strip | None:

@@ -22,14 +22,16 @@ const ticksOf = (low, high, logarithmic) => {
   return ticks;
 };
 
+const withMinus = (text) => text.replace(/^-/, "−");
+
 // As short as the margin is wide: 0.002, 12,500 and 2e15.
 const tickText = (value) => {
   const size = Math.abs(value);
-  return size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace(/(\.\d)\d*/, "$1").replace("+", "") : String(Number(value.toPrecision(6)));
+  return withMinus(size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace(/(\.\d)\d*/, "$1").replace("+", "") : String(Number(value.toPrecision(6))));
 };
 
 // A loss in the tip of a chart: three places, but of one that exploded.
-const valueText = (value) => (Math.abs(value) < 1e5 ? value.toFixed(3) : value.toExponential(2).replace("+", ""));
+const valueText = (value) => withMinus(Math.abs(value) < 1e5 ? value.toFixed(3) : value.toExponential(2).replace("+", ""));
 
 // Limits that hold all of these values, with room around them. What is never below zero needs no axis below it, a share
 // none above 1, and values that are all the same an axis all the same.

@@ -22,7 +22,7 @@ from tlab.inside.attention import (
 from tlab.inside.positions import Portrait
 from tlab.types import Array
 from tlab.ui.widgets.markup import macros
-from tlab.wording import head_name, short_head_name
+from tlab.wording import head_name, short_head_name, written
 
 markup = macros("tabs/attention/view.html")
 MIN_FAVOURITE_SHARE = 0.3  # share of a head's weight from which on a place counts as what it looks at,
@@ -144,7 +144,7 @@ def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
         ("Entropy", f"{portrait.entropy:.2f} nats", f"of {most:.2f} if attention were uniform"),
         ("Mean distance", f"{portrait.distance:.1f} tokens", "how far back it looks"),
         ("|q|, |k|", f"{of.query_norm:.2f}, {of.key_norm:.2f}", "mean length of queries and of keys"),
-        ("cos(q, k)", f"{of.cosine:+.2f}", "how far they point the same way"),
+        ("cos(q, k)", written(of.cosine, "+.2f"), "how far they point the same way"),
         ("Score size", f"{of.size:.2f}", f"root mean square; the largest is {of.largest:.1f}"),
         ("Spread of the scores in a row", f"{of.spread:.2f}", spread_words(of.spread)),
     ]

@@ -19,7 +19,7 @@ from tlab.ui.runs.messages import Insight
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
 from tlab.ui.settings.fields import field_names, registry_for, values_of
 from tlab.ui.widgets.markup import macros
-from tlab.wording import duration, part_name
+from tlab.wording import duration, part_name, written
 
 markup = macros("tabs/train/view.html")
 state_html, samples_html, notice_html = markup.state, markup.samples, markup.notice
@@ -211,15 +211,15 @@ def numbers_html(run: Run) -> str:
     rows = []
     # What a shipped run took, it took on another machine.
     measures = [row for row in SIDE_NUMBERS if not (is_shipped(run) and row[0] in TIMES)]
-    for name, written, measure in measures:
+    for name, specification, measure in measures:
         values = [measure(side, run) for side in run.sides]
-        cells = ["–" if value is None else measured(value, written) for value in values]
+        cells = ["–" if value is None else measured(value, specification) for value in values]
         if len(run.sides) > 1:
             a, b = values
             if a is None or b is None or ("loss" in name and not same_steps):
                 cells.append("–")
             else:
-                cells.append(measured(b - a, f"+{written}"))
+                cells.append(measured(b - a, f"+{specification}"))
         rows.append((name, cells))
     notes = [shared_words(run), easier_part(run)]
     return markup.numbers(run, rows, " ".join(filter(None, notes)))
@@ -237,10 +237,10 @@ def verdict_html(run: Run, of_seeds: str = "") -> str:
     return markup.verdict(f"{first}{stop.strip()}", rest) if words else ""
 
 
-def measured(value: float, written: str) -> str:
+def measured(value: float, specification: str) -> str:
     """A number as its row is written; the loss of a run that exploded with its power of ten."""
-    exploded = written.endswith(".3f") and abs(value) >= MANY
-    return format(value, written.replace(".3f", ".2e") if exploded else written)
+    exploded = specification.endswith(".3f") and abs(value) >= MANY
+    return written(value, specification.replace(".3f", ".2e") if exploded else specification)
 
 
 def shared_words(run: Run) -> str:
