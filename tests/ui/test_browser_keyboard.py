@@ -61,6 +61,21 @@ def test_control_and_enter_starts_from_a_text_field_and_types_nothing(visit):
     assert page.locator("#field-seed input").input_value() == "5"
 
 
+def test_the_choice_that_has_the_focus_has_a_ring_in_light_and_dark(visit):
+    for scheme in ("light", "dark"):
+        page = visit(color_scheme=scheme)
+        page.locator("#compare input:checked").focus()
+        page.keyboard.press("ArrowRight")
+        ring = {"light": "2px solid rgb(15, 23, 42)", "dark": "2px solid rgb(255, 255, 255)"}[scheme]
+        page.wait_for_function(
+            """ring => {
+              const style = getComputedStyle(document.querySelector("label:has(> input:focus-visible)"));
+              return `${style.outlineWidth} ${style.outlineStyle} ${style.outlineColor}` === ring;
+            }""",
+            arg=ring,
+        )
+
+
 def test_tab_passes_a_list_without_opening_it(visit):
     page = visit()
     field = page.locator("#switch input")
