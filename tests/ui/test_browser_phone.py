@@ -51,6 +51,12 @@ def test_start_pause_and_the_state_stay_in_view_while_the_page_scrolls(visit, wi
         assert box["y"] >= 0 and box["y"] + box["height"] <= window["height"]
 
 
+def test_what_came_of_the_run_is_read_on_the_first_screen(visit):
+    page = visit(**PHONE)
+    verdict, bar = (page.locator(selector).bounding_box() for selector in ("#verdict p", "#run-bar"))
+    assert verdict["y"] > 0 and verdict["y"] + verdict["height"] <= bar["y"]
+
+
 def test_the_presets_come_before_the_curves(visit):
     page = visit(**PHONE)
     boxes = [page.locator(selector).bounding_box()["y"] for selector in ("#presets", "#loss-chart", "#comparison")]
