@@ -20,6 +20,7 @@ from browsing import (
 )
 from support import EVIL, GRADIO
 from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.tabs.train.view import WHY_CHARTS
 from tlab.wording import short_number
 
 pytestmark = GRADIO
@@ -308,6 +309,35 @@ def test_a_value_of_the_why_panel_is_the_same_wherever_it_is_written(visit):
     assert page.inner_text("#why-panel .tl-why-words").count(values) == 2
     heard = page.locator("#why-panel [role=img]").first.get_attribute("aria-label")
     assert f"A: {short_number(a.gradient_norm)}," in heard and f"B: {short_number(b.gradient_norm)}," in heard
+
+
+def test_an_exported_chart_names_its_axes_and_units(visit, tmp_path):
+    page = visit(accept_downloads=True)
+    page.select_option("#loss-chart .tl-unit", "bits")
+    page.select_option("#loss-chart .tl-axis", "tokens")
+    words = {}
+    for chart in ("#loss-chart", "#why-panel"):
+        with page.expect_download() as download:
+            page.locator(chart).get_by_role("button", name="SVG").click()
+        download.value.save_as(tmp_path / "chart.svg")
+        texts = ElementTree.parse(tmp_path / "chart.svg").iter("{http://www.w3.org/2000/svg}text")
+        words[chart] = [node.text for node in texts]
+    assert "Unit of the loss: bits per token" in words["#loss-chart"]
+    assert "Horizontal axis: tokens" in words["#loss-chart"]
+    assert words["#why-panel"].count("layer") == len(WHY_CHARTS)
+    assert {chart.title for chart in WHY_CHARTS.values()} <= {*words["#why-panel"]}
+
+
+def test_no_place_among_the_charts_by_layer_is_empty(visit):
+    page = visit()
+    rows = """[...document.querySelectorAll('#why-panel .tl-small')].reduce((rows, chart) => {
+      const { top, right } = chart.getBoundingClientRect();
+      return { ...rows, [top]: Math.round(right) };
+    }, {})"""
+    for width in (1440, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        edge = page.evaluate("Math.round(document.querySelector('.tl-smalls').getBoundingClientRect().right)")
+        assert {*page.evaluate(rows).values()} == {edge}, width
 
 
 def test_the_axis_of_a_chart_by_layer_holds_the_smallest_value_of_all_steps(visit, tmp_path):

@@ -53,6 +53,7 @@ const drawChart = (number, step) => {
     const middle = Math.min(Math.max(y(tick), margin.top + 4), height - margin.bottom - 2);
     drawText(context, shortNumber(tick, 2), margin.left - 5, middle, "right", "middle");
   }
+  drawText(context, "layer", margin.left - 8, height - margin.bottom + 6, "right", "top");
   const every = Math.max(1, Math.ceil(layers / 6));
   for (let layer = 0; layer < layers; layer += every)
     drawText(context, layerName(layer).replace("layer ", ""), x(layer), height - margin.bottom + 6, "center", "top");

@@ -3,7 +3,7 @@
 // taken from the page. Always in the light colours: a file is for paper and slides.
 const SVG = "http://www.w3.org/2000/svg";
 const FEWEST_PIXELS = 1920; // across a PNG
-const NOT_IN_A_FILE = ".tl-files, select, .tl-tip, .tl-toggles, .tl-views, .tl-told, [hidden], input, output";
+const NOT_IN_A_FILE = ".tl-files, .tl-tip, .tl-toggles, .tl-views, .tl-told, .tl-axis-name small, [hidden], input, output";
 
 const node = (name, attributes, ...content) => {
   const made = document.createElementNS(SVG, name);
@@ -153,6 +153,16 @@ const addText = (svg, text, at) => {
   }
 };
 
+// Of a list what is chosen, under the list's name: it is an axis of the picture, and its unit.
+const addChosen = (svg, select, at) => {
+  const [style, box] = [getComputedStyle(select), select.getBoundingClientRect()];
+  const size = parseFloat(style.fontSize);
+  const isLate = box.left + box.right > svg.getAttribute("width"); // then the words end where the list does
+  const { x, y } = at(isLate ? box.right : box.left, (box.top + box.bottom) / 2 + 0.35 * size);
+  const words = `${select.ariaLabel}: ${select.selectedOptions[0].textContent}`;
+  svg.append(node("text", { x, y, "font-size": size, "font-family": style.fontFamily, fill: style.color, "text-anchor": isLate ? "end" : null }, words));
+};
+
 // The card as it is on the page: grounds, words, and in place of each canvas its drawing.
 const vectorsOf = (card, draw) => {
   const drawings = new Map();
@@ -167,7 +177,9 @@ const vectorsOf = (card, draw) => {
   const svg = node("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` }, node("rect", { width, height, fill: "#ffffff" }));
   const walk = (part) => {
     if (part.nodeType === Node.TEXT_NODE) return addText(svg, part, at);
-    if (part.nodeType !== Node.ELEMENT_NODE || part.matches(NOT_IN_A_FILE)) return undefined;
+    if (part.nodeType !== Node.ELEMENT_NODE) return undefined;
+    if (part.matches("select")) return addChosen(svg, part, at);
+    if (part.matches(NOT_IN_A_FILE)) return part.querySelectorAll("select").forEach(walk);
     if (part !== card) addElement(svg, part, at);
     const drawing = drawings.get(part);
     if (drawing) {
