@@ -122,12 +122,12 @@ const drawParts = (parts) => {
     make("b", "", "What this run showed"));
 };
 
-// What the slider's step shows of the place where A and B parted; of one run, how much of the last layer's gradient is
-// left at the first.
+// What another step than that of the words shows of the place where A and B parted; of one run, how much of the last
+// layer's gradient is left at the first.
 const sentence = (step) => {
   const { parting, charts } = props.value;
   const rows = sides.map((side) => rowAt(side, step));
-  if (rows.some((row) => !row)) return "";
+  if (rows.some((row) => !row) || parting?.step === step) return "";
   const at = `At step ${step.toLocaleString("en")}`;
   if (parting) {
     const { title, unit } = charts[parting.chart];
@@ -146,7 +146,7 @@ const sentence = (step) => {
   return `${at} the first layer's gradient is ${times} the last layer's.`;
 };
 
-const redraw = keepDrawn(boxes[0], draw); // all boxes have one size
+const redraw = keepDrawn(boxes[0], draw); // all boxes change their size together
 const pointers = boxes.map((box) => pointerOver(box, redraw));
 slider.addEventListener("input", () => {
   following = slider.value === slider.max && !props.value.over;
