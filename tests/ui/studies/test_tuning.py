@@ -110,7 +110,7 @@ def test_the_verdict_is_told_at_the_same_rate_and_for_each_at_its_best():
 def test_no_winner_is_named_before_the_last_seed():
     words = verdict_words(tuned(valley, seeds=2))
     assert len(words) == 1
-    assert words[0].startswith("After 2 of 3 seeds, B − A is +0.296 at the same rate and +0.300 each at its best")
+    assert words[0].startswith("After 2 of 3 seeds, B − A is +0.296 at the same rate and +0.302 each at its best")
     assert words[0].endswith("No winner is named before all 3 seeds are there.")
 
 
