@@ -44,6 +44,7 @@ class HeadPortrait(NamedTuple):
     role: str  # the place of `attention_targets` that gets most beyond its fair share of the weight
     share: float  # how much it gets, of 1
     fair: float  # how much it would get of a head that looks at all alike
+    settled: int = SETTLED_ROWS  # the token from which on `share` and `fair` are means
 
 
 def read(model: Transformer, ids: Ids) -> AttentionData:
@@ -61,12 +62,17 @@ def read(model: Transformer, ids: Ids) -> AttentionData:
     bias = np.broadcast_to(model.blocks[0].attention.mask(T, T, weights.dtype), (H, T, T))
     statistics = attention_statistics(trace)
     heads = [
-        HeadPortrait(row.layer, row.head, row.entropy, row.distance, *role)
+        HeadPortrait(row.layer, row.head, row.entropy, row.distance, *role, settled_from(T))
         for row, role in zip(statistics, head_roles(weights, trace.ids[0]), strict=True)
     ]
     queries = np.stack([a.queries[0] for a in attention])
     keys = np.stack([a.keys[0] for a in attention])
     return AttentionData(trace.ids[0], queries, keys, weights, bias, logits[0], heads)
+
+
+def settled_from(T: int) -> int:
+    """The first token of a text whose look shows a habit: of a short text, the last."""
+    return min(SETTLED_ROWS, T - 1)
 
 
 def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
@@ -77,7 +83,7 @@ def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
     """
     T = len(ids)
     masks = target_masks(ids)
-    rows = slice(min(SETTLED_ROWS, T - 1), None)
+    rows = slice(settled_from(T), None)
     places = np.stack([mask[rows].ravel() for mask in masks.values()], axis=1).astype(weights.dtype)
     alike = np.tri(T, dtype=weights.dtype) / np.arange(1, T + 1, dtype=weights.dtype)[:, None]
     heads = weights[:, :, rows].reshape(-1, len(places))  # (L * H, rows * T)
@@ -240,7 +246,7 @@ def attention_targets(weights: Array, ids: Ids) -> dict[str, float]:
         "previous" (the token before), "itself", "first" (of the text), "same" (earlier copies of the token),
         "induction" (what followed an earlier copy; Olsson et al. 2022), "near" (three to eight tokens before).
     """
-    rows = slice(min(SETTLED_ROWS, len(ids) - 1), None)
+    rows = slice(settled_from(len(ids)), None)
     return {name: float((weights * mask)[rows].sum(-1).mean()) for name, mask in target_masks(ids).items()}
 
 

@@ -13,7 +13,7 @@ from markupsafe import escape
 from pages import built
 from support import EVIL, GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer
-from tlab.inside.attention import HeadPortrait, Likely, read
+from tlab.inside.attention import HeadPortrait, Likely, attention_targets, read
 from tlab.nn.positions import POSITIONS
 from tlab.text import CharTokenizer
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run, demo_steps
@@ -134,9 +134,22 @@ def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption,
 
 
 def test_a_kind_of_place_is_named_only_where_it_gets_more_than_its_fair_share():
-    named = "Of the kinds of places that have a name here, most goes to earlier copies"
+    named = "Of the kinds of places that have a name here, it favours earlier copies of the same token most"
     assert named in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
-    assert "most goes to" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
+    assert "favours" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
+
+
+@pytest.mark.parametrize(("text", "place"), [("the", 3), ("the bound", 5)])
+def test_the_words_of_a_head_say_over_which_tokens_both_of_its_shares_are(text, place):
+    reading = InspectionCache().look(demo_checkpoint(), text).reading
+    uniform = np.tri(len(text)) / np.arange(1, len(text) + 1)[:, None]
+    favourites = [portrait for portrait in reading.heads if " looks at the " in head_words(portrait)]
+    assert favourites
+    for portrait in favourites:
+        weights = reading.weights[portrait.layer, portrait.head]
+        share, alike = (attention_targets(table, reading.ids)[portrait.role] for table in (weights, uniform))
+        shares = f"{share:.0%} of its weight goes there, {alike:.0%} if attention were uniform"
+        assert f"{shares}, both from the token at place {place} on." in head_words(portrait)
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from tlab.config import option
-from tlab.inside.attention import SETTLED_ROWS, attention_statistics, attention_targets, score_statistics
+from tlab.inside.attention import attention_statistics, attention_targets, score_statistics, settled_from
 from tlab.inside.contributions import check_reading, linearized, unembedding
 from tlab.inside.pictures import Lines, Matrix, Points
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject
@@ -43,7 +43,7 @@ def positional_share(weights: Array) -> float:
     """
     T = len(weights)
     queries, keys = np.tril_indices(T)
-    enough = queries >= min(SETTLED_ROWS, T - 1)
+    enough = queries >= settled_from(T)
     queries, keys = queries[enough], keys[enough]
     w, distance = weights[queries, keys].astype(np.float64), queries - keys
     mean_at = np.bincount(distance, w) / np.maximum(np.bincount(distance), 1)

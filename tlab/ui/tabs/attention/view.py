@@ -86,8 +86,9 @@ def has_favourite(portrait: HeadPortrait) -> bool:
 def head_words(portrait: HeadPortrait) -> str:
     name = head_name(portrait.layer, portrait.head).capitalize()
     place = ROLE_WORDS[portrait.role]
+    where = f"from the token at place {portrait.settled + 1} on"  # those before have hardly a choice
+    alike = f"{portrait.fair:.0%} if attention were uniform, both {where}"
     if has_favourite(portrait):
-        alike = f"{portrait.fair:.0%} if attention were uniform"
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
     count, back = math.exp(portrait.entropy), f"{portrait.distance:.1f} back on average"
     if count >= MIN_SPREAD:
@@ -96,8 +97,8 @@ def head_words(portrait: HeadPortrait) -> str:
         words = f"{name} looks at few tokens at a time, as if at {count:.1f}, {back}, but at no one kind of place."
     if portrait.share < MIN_LIFT * portrait.fair:
         return words
-    shares = f"{portrait.share:.0%} of the weight, {portrait.fair:.0%} if attention were uniform"
-    return f"{words} Of the kinds of places that have a name here, most goes to {place}: {shares}."
+    shares = f"{portrait.share:.0%} of the weight, {alike}"
+    return f"{words} Of the kinds of places that have a name here, it favours {place} most: {shares}."
 
 
 # ------------------------------------------------------------------------------------------------ the large map
