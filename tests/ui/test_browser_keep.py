@@ -350,6 +350,9 @@ def test_a_text_of_ones_own_is_still_there_after_a_reload_and_never_in_the_addre
     page.locator("#text-card").get_by_text("pasted or typed text").wait_for()
     assert text.input_value() == VERSE * 5
     assert "own" not in page.url and VERSE[:8] not in page.url
+    page.click("#copy-link")
+    page.locator("#link-panel").get_by_text("Your own text is not in it.").wait_for()
+    assert page.locator(".toast-body").count() == 0  # it would cover the buttons
 
 
 def test_the_address_never_names_settings_of_which_half_have_arrived(visit, url):

@@ -55,6 +55,7 @@ ASK_AGAIN = """() => {
   const touched = (event) => (window.tlabTouched ||= Boolean(event.target.closest?.("[role=tabpanel]")));
   for (const kind of ["pointerdown", "keydown", "input"]) addEventListener(kind, touched, { capture: true });
 }"""
+IN_CLIPBOARD = "It is in the clipboard."
 LATE = """<p id="link-late" class="tl-card tl-notice" role="status" hidden>
 The settings of this link have not arrived yet. The page asks for them again.</p>"""
 
@@ -76,7 +77,7 @@ class LinkBar:
         self.notice = gr.HTML("", elem_id="link-notice", apply_default_css=False)
         with gr.Row(visible=False, elem_id="link-panel") as self.panel:
             self.link = gr.Textbox(
-                label="Link to these settings", info="It is in the clipboard.", elem_id="link",
+                label="Link to these settings", info=IN_CLIPBOARD, elem_id="link",
                 buttons=["copy"], interactive=False, max_lines=1, scale=6,
             )  # fmt: skip
             names = [(field_label(name), name) for name in defaults()]
@@ -107,9 +108,9 @@ class LinkBar:
             query = self.controls.query(values, known)
         except ValueError as error:
             raise error_toast(error) from None
-        if OWN_TEXT in values:  # nobody else has it
-            gr.Info("The link has your settings, but not your own text.")
-        return {self.panel: gr.update(visible=True), self.link: query}
+        # Beside the link, and not a toast, which would cover what stands at the top of the page.
+        words = f"{IN_CLIPBOARD} Your own text is not in it." if OWN_TEXT in values else IN_CLIPBOARD
+        return {self.panel: gr.update(visible=True), self.link: gr.update(value=query, info=words)}
 
     def on_load(self, request: gr.Request) -> Updates:
         """Set the controls to what the address asks for, and say what of it cannot be."""
