@@ -368,7 +368,51 @@ def test_the_address_never_names_settings_of_which_half_have_arrived(visit, url)
     open_tab(page, "Compare")
     page.wait_for_function("window.written.length")
     settle(page)
-    assert {*page.evaluate("window.written")} == {f"/?{query}"}
+    assert {*page.evaluate("window.written")} == {f"/?{query}#compare"}
+
+
+SHOWN = "document.querySelector('[role=tab][aria-selected=true]')?.textContent"
+
+
+def test_the_chosen_tab_is_in_the_address_and_the_way_back_leads_through_the_tabs(visit):
+    page = visit()
+    fresh = page.url
+    open_tab(page, "Attention")
+    page.wait_for_function("location.hash === '#attention'")
+    open_tab(page, "Compare")
+    page.wait_for_function("location.hash === '#compare'")
+    page.reload()
+    page.wait_for_function(f"{SHOWN} === 'Compare'")
+    page.go_back()
+    page.wait_for_function(f"{SHOWN} === 'Attention'")
+    page.go_back()
+    page.wait_for_function(f"{SHOWN} === 'Train'")
+    assert page.url == fresh
+    page.go_forward()
+    page.wait_for_function(f"{SHOWN} === 'Attention'")
+
+
+def test_the_way_back_to_another_tab_keeps_the_settings(visit):
+    page = visit()
+    open_tab(page, "Attention")
+    page.wait_for_function("location.hash === '#attention'")
+    open_tab(page, "Train")
+    page.wait_for_function("location.hash === ''")
+    set_number(page, "seed", 5)
+    page.wait_for_function("location.search.includes('seed=5')")
+    page.go_back()
+    page.wait_for_function(f"{SHOWN} === 'Attention' && location.search.includes('seed=5')")
+
+
+def test_a_copied_link_opens_the_tab_that_it_was_copied_on(visit):
+    page = visit()
+    open_tab(page, "Attention")
+    page.wait_for_function("location.hash === '#attention'")
+    page.click("#copy-link")
+    page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('://')")
+    page.goto(page.input_value("#link :is(textarea, input)"))
+    page.reload()  # the same address but for its end would not load anything
+    page.wait_for_function(f"{SHOWN} === 'Attention'")
 
 
 def test_the_code_of_a_choice_is_one_click_away(visit):

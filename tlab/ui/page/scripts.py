@@ -18,5 +18,5 @@ and goes on by itself: there is no need to reload it.</p>"""
 
 def connect(demo: gr.Blocks) -> None:
     """Let the scripts run when the page is there."""
-    for name in ("keyboard", "server_away"):
+    for name in ("keyboard", "server_away", "tab_in_address"):
         demo.load(None, js=(SCRIPTS / f"{name}.js").read_text("utf-8"), **QUIET)

@@ -20,7 +20,8 @@ from tlab.ui.widgets.component import QUIET, error_toast
 # The page knows its own address; the server behind a proxy does not.
 COPY = """query => {
   if (!query || query.includes("://")) return query;
-  const link = location.origin + location.pathname + (query ? "?" + query : "");
+  const tab = /(^|&)result=/.test(query) ? "" : location.hash;  // a result is on the first tab
+  const link = location.origin + location.pathname + (query ? "?" + query : "") + tab;
   navigator.clipboard?.writeText(link).catch(() => {});
   return link;
 }"""
@@ -35,7 +36,8 @@ KEEP_IN_STEP = """query => {
   if (!window.tlabInStep) return;
   const kept = [...new URLSearchParams(location.search)].filter(([name]) => /^(__|view$|logs$)/.test(name));
   const all = [query, new URLSearchParams(kept).toString()].filter(Boolean).join("&");
-  history.replaceState(history.state, "", location.pathname + (all && `?${all}`) + location.hash);
+  window.tlabSearch = all && `?${all}`;
+  history.replaceState(history.state, "", location.pathname + window.tlabSearch + location.hash);
 }"""
 
 # A page that was asked for with settings has to get them, or say that it lacks them: what answers is marked. And

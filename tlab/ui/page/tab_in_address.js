@@ -1,0 +1,21 @@
+// The chosen tab is in the address, after the #, and the browser's way back leads through the tabs.
+() => {
+  const tabs = () => [...document.querySelectorAll("[role=tab]")];
+  const chosen = () => tabs().find(tab => tab.ariaSelected === "true")?.dataset.tabId;
+  const first = tabs()[0]?.dataset.tabId;
+  let shown = chosen();
+  const open = () => tabs().find(tab => tab.dataset.tabId === (location.hash.slice(1) || first))?.click();
+  if (location.hash) open();
+  addEventListener("popstate", () => {
+    // An older entry has the settings of its time; what is chosen stays.
+    if ("tlabSearch" in window) history.replaceState(history.state, "", location.pathname + window.tlabSearch + location.hash);
+    open();
+  });
+  new MutationObserver(() => {
+    const tab = chosen();
+    if (!tab || tab === shown) return;
+    shown = tab;
+    const hash = tab === first ? "" : `#${tab}`;
+    if (hash !== location.hash) history.pushState(null, "", location.pathname + location.search + hash);
+  }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
+}
