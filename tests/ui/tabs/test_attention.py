@@ -3,6 +3,7 @@
 import base64
 import gc
 import json
+import math
 import weakref
 
 import gradio as gr
@@ -13,7 +14,7 @@ from markupsafe import escape
 from pages import built
 from support import EVIL, GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer
-from tlab.inside.attention import HeadPortrait, Likely, attention_targets, read
+from tlab.inside.attention import HeadPortrait, Likely, ScoreStatistics, attention_targets, read
 from tlab.nn.positions import POSITIONS
 from tlab.text import CharTokenizer
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run, demo_steps
@@ -35,6 +36,7 @@ from tlab.ui.tabs.attention.view import (
     positions_value,
     role_caption,
     rounded,
+    statistics_html,
 )
 
 pytestmark = GRADIO
@@ -150,6 +152,13 @@ def test_the_words_of_a_head_say_over_which_tokens_both_of_its_shares_are(text, 
         share, alike = (attention_targets(table, reading.ids)[portrait.role] for table in (weights, uniform))
         shares = f"{share:.0%} of its weight goes there, {alike:.0%} if attention were uniform"
         assert f"{shares}, both from the token at place {place} on." in head_words(portrait)
+
+
+def test_how_sharp_the_softmax_is_said_to_be_is_measured_on_its_weights():
+    portrait = InspectionCache().look(demo_checkpoint(), "the bound").reading.heads[0]
+    width = f"as wide as over {math.exp(portrait.entropy):.1f} tokens"
+    statistics = ScoreStatistics(1.0, 1.0, 0.0, 9.0, 12.0, spread=9.0)  # a large spread alone is no hard choice
+    assert width in statistics_html(statistics, portrait, 9)
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

@@ -49,7 +49,7 @@ class StreamProbe(Probe):
     units: ClassVar[dict[str, str]] = {"share": "of 1"}
 
     depth: int | None = option(None, low=0, label="After how many blocks", help="Where the stream is looked at.",
-                               default_words="after the final norm")  # fmt: skip
+                               default_words="what the unembedding reads")  # fmt: skip
 
     def rows(self, subject: Subject) -> list[StreamRow]:
         depth = None if self.depth is None else min(self.depth, len(subject.model.blocks))
@@ -166,8 +166,8 @@ def lens_logits(model: Transformer, stream: Array) -> Array:
 class LensProbe(Probe):
     """What the model would predict if it stopped after each block, and where a token becomes the first choice.
 
-    The stream at every depth goes through the final norm and the unembedding, as if it were the last. By default the
-    token that is followed is the one that the model says in the end.
+    The stream at every depth goes through the final norm, if there is one, and the unembedding, as if it were the last.
+    By default the token that is followed is the one that the model says in the end.
     Notice: with tied embeddings the first rows often say the token just read: the embedding is its own unembedding.
     """
 
@@ -213,8 +213,8 @@ class PlaceLensRow(NamedTuple):
 class PlaceLensProbe(Probe):
     """What the model would predict after each block at each place of the text, if it stopped there.
 
-    The stream at every place and depth goes through the final norm and the unembedding, as if it were the last: shown
-    is the likeliest next token with its probability. Depth 0 is what enters the first block.
+    The stream at every place and depth goes through the final norm, if there is one, and the unembedding, as if it were
+    the last: shown is the likeliest next token with its probability. Depth 0 is what enters the first block.
     Notice: read a column upwards to see a guess form. With tied embeddings the first rows often say the token just
     read: the embedding is its own unembedding.
     """

@@ -218,12 +218,10 @@ class StepRow(NamedTuple):
 SHOWN_NUMBERS = 4
 
 
-@PROBES.add(
-    "walk", label="One token's path", formula=r"\text{character} \to p \to \partial \mathcal{L}", source="this lab"
-)
+@PROBES.add("walk", label="One token's path", formula=r"\text{token} \to p \to \partial \mathcal{L}", source="this lab")
 @dataclass(frozen=True)
 class WalkProbe(Probe):
-    """One token's path through the model, step by step: from a character to the probabilities of the next, and back.
+    """One token's path through the model, step by step: from the token to the probabilities of the next, and back.
 
     Each step with its first numbers, their root mean square, and the root mean square of the loss's gradient at the
     same place: read downwards it is the forward pass, the gradient column upwards the backward pass.

@@ -38,6 +38,7 @@ TERMS = (
         "bits per byte",
         "A loss that models of any tokenizer share: the bits that a text costs over its length in UTF-8.",
     ),
+    Term("cosine", "How far two vectors point the same way: 1 for the same, 0 for a right angle, -1 for the opposite."),
     Term("block", "One layer of the transformer: attention and an MLP, each adding to the residual stream."),
     Term(
         "blind guess",
@@ -57,6 +58,7 @@ TERMS = (
     Term("diverged", "The loss grew without bound or stopped being a number: the training failed.", ("diverges",)),
     Term("embedding", "The table with one learned vector for each token: how text enters the model."),
     Term("entropy", "How spread out a probability distribution is, in nats: 0 where one thing is certain."),
+    Term("finite differences", "A gradient by trial: change one number a little, and see what becomes of the loss."),
     Term("FLOP", "One addition or multiplication of numbers: what a training costs, whatever the machine."),
     Term(
         "gradient",
@@ -68,6 +70,11 @@ TERMS = (
         "head",
         "One of several attentions that work side by side in a layer, each on its own share of the channels.",
         ("attention head",),
+    ),
+    Term(
+        "held-out text",
+        "Text that the model never learns from, kept to measure what it has learned.",
+        ("validation split",),
     ),
     Term("hidden dim", "How many numbers the vector of each token has: the width of the residual stream."),
     Term(
@@ -92,6 +99,11 @@ TERMS = (
     Term("norm", "Brings each token's vector to a standard size, so that no layer gets too much or too little."),
     Term("optimizer", "The rule that turns gradients into steps of the weights."),
     Term("parameter", "One learned number of the model. Also called a weight.", ("weights",)),
+    Term(
+        "patching",
+        "Giving a part what it gave in another text, to see what of the difference it carries.",
+        ("activation patching", "patch"),
+    ),
     Term("perplexity", "exp(loss): as unsure as a choice among that many equally likely tokens."),
     Term("query", "What a token looks for, a vector compared with the key of each earlier token.", ("queries",)),
     Term("residual connection", "Adds what a sublayer gives to what it read: nothing is lost.", ("residual",)),
@@ -100,6 +112,7 @@ TERMS = (
     Term("seed", "The number from which all random choices follow: the same seed gives the same run."),
     Term("shipped", "A finished run that comes with the lab: something to see before you train.", ("shipped run",)),
     Term("softmax", "Turns scores into probabilities that sum to 1."),
+    Term("standard error", "By how much a mean is typically off, as other samples would have another mean."),
     Term("step", "One batch, one gradient, one change of all weights.", ("training step",)),
     Term("temperature", "Divides the logits before softmax: below 1 the text is safer, above 1 it is wilder."),
     Term("tied", "Embedding and unembedding are one matrix, learned from both ends.", ("tied weights",)),

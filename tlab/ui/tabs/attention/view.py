@@ -147,16 +147,14 @@ def statistics_html(of: ScoreStatistics, portrait: HeadPortrait, T: int) -> str:
         ("|q|, |k|", f"{of.query_norm:.2f}, {of.key_norm:.2f}", "mean length of queries and of keys"),
         ("cos(q, k)", written(of.cosine, "+.2f"), "how far they point the same way"),
         ("Score size", f"{of.size:.2f}", f"root mean square; the largest is {of.largest:.1f}"),
-        ("Spread of the scores in a row", f"{of.spread:.2f}", spread_words(of.spread)),
+        ("Spread of the scores in a row", f"{of.spread:.2f}", softmax_words(portrait.entropy)),
     ]
     return markup.statistics(head_name(portrait.layer, portrait.head), rows)
 
 
-def spread_words(spread: float) -> str:
-    """What a softmax makes of scores of this standard deviation."""
-    if spread < 0.5:
-        return "so small that attention is nearly uniform"
-    return "large enough to prefer some tokens" if spread < 3 else "so large that it is nearly a hard choice"
+def softmax_words(entropy: float) -> str:
+    """What the softmax has made of scores: weights of this entropy."""
+    return f"standard deviation; the softmax makes it attention as wide as over {math.exp(entropy):.1f} tokens"
 
 
 # ------------------------------------------------------------------------------------------------ what comes next
