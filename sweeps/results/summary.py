@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -197,6 +198,7 @@ def against_best(ranked: Sequence[Configuration], margin: float, alpha: float) -
 
 def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
     """summary.csv: a row for each configuration, the best one first. The diverged seeds are shown beside the mean."""
+    far = Counter(id(configuration) for configuration, _ in outlying_runs([one.configuration for one in found]))
     rows = []
     for one in found:
         bounded = math.isfinite(one.estimate.low)
@@ -212,6 +214,7 @@ def summary_frame(table: Table, found: Sequence[Summary]) -> pd.DataFrame:
                 "minus_best": one.minus_best.mean,
                 "against_best": one.verdict,
                 "bits_per_byte": one.configuration.mean_bits_per_byte,
+                "n_far": far[id(one.configuration)],
             }
         )
     return pd.DataFrame(rows)

@@ -16,7 +16,15 @@ from sweeps.report.sentences import (
     outlier_sentence,
 )
 from sweeps.results.effects import comparisons, effects_frame, interactions
-from sweeps.results.summary import BEST, LOST_MORE, at_best_rate, configurations, outlying_runs, summaries
+from sweeps.results.summary import (
+    BEST,
+    LOST_MORE,
+    at_best_rate,
+    configurations,
+    outlying_runs,
+    summaries,
+    summary_frame,
+)
 from sweeps.results.table import Table
 from tlab.judging.few_seeds import (
     EQUIVALENT,
@@ -232,6 +240,14 @@ def test_a_stuck_run_is_warned_of():
     ]
     words = f"1 run ended far from the other seeds, such as seed 3 of Sandwich-LN with {losses[2, 3]:.3f}."
     assert outlier_sentence(found).startswith(words)
+
+
+def test_the_table_counts_the_seeds_that_ended_far_from_the_others():
+    losses = 2 + 0.01 * np.random.default_rng(0).standard_normal((3, 5))
+    losses[2, [1, 3]] += 0.5
+    sweep = table(dict(zip(("pre", "post", "sandwich"), losses.tolist(), strict=True)))
+    frame = summary_frame(sweep, summaries(sweep))
+    assert dict(zip(frame["residual"], frame["n_far"], strict=True)) == {"pre": 0, "post": 0, "sandwich": 2}
 
 
 def test_normal_seeds_are_seldom_warned_of_and_stuck_ones_mostly():

@@ -90,7 +90,7 @@ def test_the_frame_has_a_rank_where_there_is_a_loss_and_an_interval_where_there_
     frame = summary_frame(given, summaries(given))
     assert list(frame.columns) == [
         "norm", "rank", "n_ok", "n_diverged", "n_failed", "mean", "sd", "ci_low", "ci_high", "minus_best",
-        "against_best", "bits_per_byte",
+        "against_best", "bits_per_byte", "n_far",
     ]  # fmt: skip
     assert frame["norm"].tolist() == ["a", "b", "c", "d"]
     assert frame["rank"].tolist()[:3] == [1, 2, 3] and math.isnan(frame["rank"][3])
