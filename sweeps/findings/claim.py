@@ -13,6 +13,7 @@ from sweeps.findings.measures import FIRST_STEPS, LENGTH_FACTORS, MEASURE_EVERY
 from sweeps.findings.setups import DEPTHS, Measurement
 from sweeps.findings.verdicts import Check, Noise, Number, Outcome, SeedResults
 from tlab.judging.few_seeds import MARGIN
+from tlab.text.units import bits_per_byte
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,17 @@ def loss(outcome: Outcome) -> float:
     return math.nan if value is None else value
 
 
+def loss_per_byte(outcome: Outcome) -> float:
+    """The same in bits per byte, by which models of two tokenizers can be compared."""
+    return bits_per_byte(loss(outcome), outcome["val_bytes_per_token"])
+
+
 def difference(first: str, second: str) -> Number:
     return lambda results: loss(results[first]) - loss(results[second])
+
+
+def per_byte_difference(first: str, second: str) -> Number:
+    return lambda results: loss_per_byte(results[first]) - loss_per_byte(results[second])
 
 
 def minus(first: Number, second: Number) -> Number:

@@ -6,6 +6,7 @@ The command line has `FindingsCommand` among its commands and calls `execute`.
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,17 @@ import joblib
 import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from sweeps.findings.both_ways import SEEDS_TO_TUNE, SETTING_PAIRS, SettingPair, TunedPair, judge_pair
 from sweeps.findings.claim import Claim
 from sweeps.findings.claims import CLAIMS
 from sweeps.findings.page import Finding, finding_as_text, summary_as_text, write_page
-from sweeps.findings.trials import read_trials, run_trials, trials_of
+from sweeps.findings.trials import read_trials, run_trials, text_of, trials_of
 from sweeps.grid.cell_id import Cell
 from sweeps.store.provenance import processor
+from sweeps.store.record import Record
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from tlab.judging.learning_rates import LossesByRate
+from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
 from tlab.wording import did_you_mean, several
 
@@ -47,6 +52,8 @@ class FindingsCommand:
     """Only the claims that take seconds."""
     seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as declared, 3 to 16)")] = None
     """Use the seeds 0 to N - 1 for every claim."""
+    tune: FlagCreatePairsOff[bool] = False
+    """Train what a claim compares at several learning rates, too, and judge it with each setting at its best."""
     jobs: Annotated[int, arg(metavar="N", help_behavior_hint="(default: one per processor core)")] = field(
         default_factory=joblib.cpu_count
     )
@@ -61,8 +68,11 @@ class FindingsCommand:
         claims = chosen(self.names, quick=self.quick)
         if self.seeds is not None and self.seeds < 1:
             raise FindingsError(f"--seeds {self.seeds}: must be at least 1")
-        corpora = corpora_of(claims)
+        keys = {claim.key for claim in claims}
+        pairs = [pair for pair in SETTING_PAIRS if self.tune and pair.claim in keys]
+        corpora = corpora_of(claims, pairs)
         trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
+        trials += [trial for pair in pairs for trial in self.trials_of_pair(pair, corpora)]
         print(f"{several(len(claims), 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
         try:
             ended = run_trials(trials, self.out, corpora, jobs=self.jobs)
@@ -76,11 +86,20 @@ class FindingsCommand:
             print(f"{ended.problem}; the same command continues", file=sys.stderr)
         return self.report(claims, corpora)
 
-    def trials(self, claim: Claim, corpora: Mapping[str, Corpus]) -> dict[str, list[Cell]]:
+    def trials(self, claim: Claim, corpora: Mapping[TextConfig, Corpus]) -> dict[str, list[Cell]]:
         num_seeds = self.seeds or claim.seeds
         return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
 
-    def report(self, claims: Sequence[Claim], corpora: Mapping[str, Corpus]) -> int:
+    def trials_of_pair(self, pair: SettingPair, corpora: Mapping[TextConfig, Corpus]) -> list[Cell]:
+        """Those of A, then those of B; none where it has no sides."""
+        return [
+            trial
+            for side in pair.sides or ()
+            for rate in pair.rates
+            for trial in trials_of("trained", {**side, "learning_rate": rate}, self.seeds or SEEDS_TO_TUNE, corpora)
+        ]
+
+    def report(self, claims: Sequence[Claim], corpora: Mapping[TextConfig, Corpus]) -> int:
         findings = {}
         for claim in CLAIMS.values():  # the page has all results, whichever claims were asked for
             with contextlib.suppress(CorpusError):  # without its text a claim has no results
@@ -91,11 +110,22 @@ class FindingsCommand:
         for finding in complete:
             print(finding_as_text(finding))
         page = self.page or self.out / PAGE
-        files = write_page(page, findings, machine())
-        print(f"\n{summary_as_text(complete)}\n{page}, with {several(len(files) - 1, 'figure')} in {files[0].parent}")
+        files = write_page(page, findings, self.tuned(corpora), machine())
+        print(f"\n{summary_as_text(complete)}\n{page}, with {several(len(findings), 'figure')} in {files[0].parent}")
         return EXIT_OK if len(complete) == len(claims) else EXIT_FAILED
 
-    def finding(self, claim: Claim, corpora: Mapping[str, Corpus]) -> Finding | None:
+    def tuned(self, corpora: Mapping[TextConfig, Corpus]) -> dict[SettingPair, TunedPair]:
+        """The pairs of which every run has ended."""
+        found = {}
+        for pair in SETTING_PAIRS:
+            with contextlib.suppress(CorpusError):
+                trials = self.trials_of_pair(pair, {**corpora_of([], [pair]), **corpora})
+                records = read_trials(trials, self.out)
+                if trials and all(trial.cell_id in records for trial in trials):
+                    found[pair] = judge_pair(pair, losses_by_side(pair, trials, records))
+        return found
+
+    def finding(self, claim: Claim, corpora: Mapping[TextConfig, Corpus]) -> Finding | None:
         """A claim with its results; None where a run is missing."""
         trials = self.trials(claim, corpora)
         records = read_trials([trial for each in trials.values() for trial in each], self.out)
@@ -125,10 +155,27 @@ def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
     return claims
 
 
-def corpora_of(claims: Sequence[Claim]) -> dict[str, Corpus]:
-    """Every corpus that the claims need; a CorpusError where a text cannot be loaded."""
-    names = dict.fromkeys(str(run.settings["corpus"]) for claim in claims for run in claim.runs.values())
-    return {name: load_corpus(name) for name in names}
+def corpora_of(claims: Sequence[Claim], pairs: Sequence[SettingPair] = ()) -> dict[TextConfig, Corpus]:
+    """Every corpus that they need; a CorpusError where a text cannot be loaded."""
+    settings = [run.settings for claim in claims for run in claim.runs.values()]
+    settings += [side for pair in pairs for side in pair.sides or ()]
+    return {text: load_corpus(text.corpus, text.tokenizer) for text in dict.fromkeys(map(text_of, settings))}
+
+
+def losses_by_side(
+    pair: SettingPair, trials: Sequence[Cell], records: Mapping[str, Record]
+) -> tuple[LossesByRate, LossesByRate]:
+    """The losses of A and B in the pair's unit, None of a run that diverged; `trials` are A's, then B's."""
+
+    def of_side(trials: Sequence[Cell]) -> LossesByRate:
+        found: dict[float, dict[int, float | None]] = {}
+        for trial in trials:
+            loss = pair.loss(records[trial.cell_id].measured or {})
+            found.setdefault(trial.train.learning_rate, {})[trial.seed] = loss if math.isfinite(loss) else None
+        return found
+
+    half = len(trials) // 2
+    return of_side(trials[:half]), of_side(trials[half:])
 
 
 def machine() -> str:

@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from sweeps.findings.claim import difference, loss
+from sweeps.findings.claim import difference, loss, per_byte_difference
 from sweeps.findings.measures import LENGTH_FACTORS, UNIGRAM
 from sweeps.findings.setups import BASELINE, DEPTHS
 from sweeps.findings.verdicts import EQUIVALENCE_CONFIDENCE, SeedResults, contrasts, finite_values
@@ -210,6 +210,17 @@ def one_difference(
     draw_estimates(axes, [(f"{label} - {baseline}", estimate(values, confidence=confidence), values, BLUE)])
     axes.set_xlabel("difference of the validation loss (nats per token)")
     return figure, axes
+
+
+def tokenizers(seeds: Sequence[SeedResults]) -> Figure:
+    figure, axes = new_figure(7.0, 2.4)
+    rows = []
+    for other in ("characters", "bytes"):
+        values = finite_values(map(per_byte_difference("BPE", other), seeds))
+        rows.append((f"BPE - {other}", estimate(values), values, BLUE))
+    draw_estimates(axes, rows)
+    axes.set_xlabel("difference of the validation loss (bits per byte)")
+    return finish(figure, axes, f"{len(seeds)} seeds, mean and 95 % interval, at equal compute")
 
 
 def swiglu(seeds: Sequence[SeedResults]) -> Figure:

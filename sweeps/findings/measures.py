@@ -95,13 +95,15 @@ def final_outcome(trainer: Trainer) -> dict[str, Any]:
         val_loss: on the whole validation split, nats per token; None where the run diverged;
         losses: of every step's batch, before its update;
         diverged: why, or None;
-        n_params: number of weights.
+        n_params: number of weights;
+        val_bytes_per_token: of the validation split, by which its loss becomes bits per byte.
     """
     return {
         "val_loss": trainer.records[-1].validation_loss if trainer.divergence is None else None,
         "losses": [record.loss for record in trainer.records if math.isfinite(record.loss)],
         "diverged": None if trainer.divergence is None else str(trainer.divergence),
         "n_params": trainer.model.num_parameters,
+        "val_bytes_per_token": trainer.corpus.bytes_per_token.validation,
     }
 
 

@@ -10,6 +10,15 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from sweeps.findings.both_ways import (
+    NOTHING_TO_TUNE,
+    SETTING_PAIRS,
+    SettingPair,
+    TunedPair,
+    best_rate_words,
+    losses_as_csv,
+    pairs_by_verdict,
+)
 from sweeps.findings.claim import Claim, Question
 from sweeps.findings.claims import CLAIMS, QUESTIONS
 from sweeps.findings.verdicts import (
@@ -31,8 +40,10 @@ from tlab.figures import save_figure
 from tlab.files import write_atomically
 from tlab.judging.few_seeds import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from tlab.judging.few_seeds import INCONCLUSIVE as UNDECIDED
+from tlab.judging.two_models import Difference
 from tlab.wording import duration
 
+RATES_FILE = "findings-rates.csv"  # of runs at several learning rates, beside the page
 SIGNS = {REPRODUCED: "✔", PARTLY_REPRODUCED: "◐", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?", NOT_GRADED: "–"}
 """Beside the word, so that a long table can be read at a glance."""
 
@@ -92,6 +103,14 @@ def seeds_in_words(judged: Judged) -> str:
     return f"{len(judged.values)}{f', {judged.missing} diverged' if judged.missing else ''}"
 
 
+def difference_in_words(one: Difference | None, unit: str) -> str:
+    """B minus A at a rate or at the best ones: its interval, its verdict, and lost runs."""
+    if one is None or not one.estimate.n:
+        return "no seed ended well in both"
+    lost = f"; diverged: A {one.lost[0]}, B {one.lost[1]}" if any(one.lost) else ""
+    return f"{measured_in_words(one.estimate, unit)}: {verdict_name(one.verdict)}{lost}"
+
+
 # ------------------------------------------------------------------------------------------------ the terminal
 
 
@@ -113,12 +132,15 @@ def summary_as_text(findings: Sequence[Finding]) -> str:
 # ------------------------------------------------------------------------------------------------ the page
 
 
-def write_page(page: Path, findings: Mapping[str, Finding], machine: str) -> list[Path]:
-    """Write the page and its figures; -> the files written.
+def write_page(
+    page: Path, findings: Mapping[str, Finding], tuned: Mapping[SettingPair, TunedPair], machine: str
+) -> list[Path]:
+    """Write the page, its figures, and the losses at other rates; -> the files written, the figures first.
 
     Args:
         page: the Markdown file; figures go into `images` beside it.
         findings: claim key -> what is known; a claim that is missing is listed as not run.
+        tuned: what is known of pairs at other learning rates; what is missing is listed as not tuned yet.
         machine: what it was measured on, in one line.
     """
     images = page.parent / "images"
@@ -126,11 +148,13 @@ def write_page(page: Path, findings: Mapping[str, Finding], machine: str) -> lis
     written = []
     for key, finding in findings.items():
         written += save_figure(finding.claim.draw(finding.seeds), images / f"finding-{key}.png")
-    write_atomically(page, page_as_markdown(findings, machine).encode())
-    return [*written, page]
+    losses = page.parent / RATES_FILE
+    write_atomically(losses, losses_as_csv(tuned).encode())
+    write_atomically(page, page_as_markdown(findings, tuned, machine).encode())
+    return [*written, losses, page]
 
 
-def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
+def page_as_markdown(findings: Mapping[str, Finding], tuned: Mapping[SettingPair, TunedPair], machine: str) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # it is Markdown
@@ -140,12 +164,17 @@ def page_as_markdown(findings: Mapping[str, Finding], machine: str) -> str:
         keep_trailing_newline=True,
     )
     num_graded = sum(any(isinstance(check, Check) for check in claim.checks) for claim in CLAIMS.values())
-    filters = (duration, measured_in_words, number_in_words, seeds_in_words)
+    filters = (duration, measured_in_words, number_in_words, seeds_in_words, best_rate_words, difference_in_words)
     environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("page.md").render(
         claims=CLAIMS,
         num_graded=num_graded,
         findings=findings,
+        tuned=tuned,
+        setting_pairs=SETTING_PAIRS,
+        nothing_to_tune=NOTHING_TO_TUNE,
+        pairs_by_verdict=pairs_by_verdict(tuned),
+        losses=RATES_FILE,
         machine=machine,
         signs=SIGNS,
         answers=list(answers(findings)),

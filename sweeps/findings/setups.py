@@ -48,6 +48,20 @@ MODIFICATIONS: Mapping[str, Settings] = {
 
 BASELINE = "baseline"
 
+BRIEF: Settings = {**SMALL, "steps": 250}
+"""A quarter of the small model's training: short enough for several learning rates."""
+
+BY_TOKENIZER: Mapping[str, Settings] = {
+    label: {**SMALL, "tokenizer": tokenizer, "steps": steps, "warmup_steps": steps // 8}
+    for label, tokenizer, steps in (("characters", "char", 300), ("bytes", "byte", 256), ("BPE", "bpe-1024", 162))
+}
+"""The small model by three tokenizers, all for the same number of operations: a larger vocabulary has a larger head."""
+
+TUNED_BY_TOKENIZER: Mapping[str, Settings] = {
+    label: {**settings, "learning_rate": 0.0075} for label, settings in BY_TOKENIZER.items()
+}
+"""The best of five rates for characters and for byte pairs, with three seeds; not tuned for bytes."""
+
 
 def deep(residual: str, warmup_steps: int) -> Settings:
     """Eight layers with a learning rate that Post-LN tolerates only if it is raised slowly."""

@@ -25,18 +25,25 @@ from tlab.training.config import TrainConfig
 RUNS = "runs"  # the folder of the records, beside the page
 
 
-def trials_of(measure: str, settings: Mapping[str, Any], num_seeds: int, corpora: Mapping[str, Corpus]) -> list[Cell]:
+def text_of(settings: Mapping[str, Any]) -> TextConfig:
+    """What these settings read, by characters unless they say otherwise."""
+    return TextConfig(**{field: settings[field] for field in options(TextConfig) if field in settings})
+
+
+def trials_of(
+    measure: str, settings: Mapping[str, Any], num_seeds: int, corpora: Mapping[TextConfig, Corpus]
+) -> list[Cell]:
     """A measure of a configuration with the seeds 0 to `num_seeds` - 1.
 
-    `settings` are "corpus", and any fields of `ModelConfig` and `TrainConfig` that are not at their defaults.
+    `settings` are any fields of `TextConfig`, `ModelConfig` and `TrainConfig` that are not at their defaults.
 
     Raises:
         ConfigError: there is no such field or value.
     """
-    corpus = corpora[settings["corpus"]]
+    text = text_of(settings)
+    corpus = corpora[text]
     of_training = {field: value for field, value in settings.items() if field in options(TrainConfig)}
-    of_model = {field: value for field, value in settings.items() if field not in {"corpus", *of_training}}
-    text = TextConfig(corpus=settings["corpus"])
+    of_model = {field: value for field, value in settings.items() if field not in {*options(TextConfig), *of_training}}
     model = ModelConfig.from_json({"vocab_size": corpus.tokenizer.vocab_size, **of_model})
     train = TrainConfig.from_json(of_training)
     hashed, cells = HashedConfig(model), []
@@ -60,14 +67,14 @@ def trial_flops(trial: Cell) -> float:
     return steps * step_flops(trial.model, trial.train.batch_size)
 
 
-def run_trials(trials: Sequence[Cell], folder: Path, corpora: Mapping[str, Corpus], *, jobs: int = 1) -> RunEnd:
+def run_trials(trials: Sequence[Cell], folder: Path, corpora: dict[TextConfig, Corpus], *, jobs: int = 1) -> RunEnd:
     """Make every trial that has no outcome yet, each once, the costliest first. The same call again continues.
 
     `jobs` are made at once, each in a process with one BLAS thread; 1 works in this process.
     """
     return run_measures(
         trials,
-        {TextConfig(corpus=name): corpus for name, corpus in corpora.items()},
+        corpora,
         {key: measure.run for key, measure in MEASURES.items()},
         Store(folder / RUNS),
         Execution(jobs=jobs),

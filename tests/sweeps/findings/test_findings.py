@@ -27,7 +27,7 @@ from sweeps.findings.page import (
     verdicts_of_questions,
     write_page,
 )
-from sweeps.findings.trials import RUNS, read_trials, run_trials, trial_flops, trials_of
+from sweeps.findings.trials import RUNS, read_trials, run_trials, text_of, trial_flops, trials_of
 from sweeps.findings.verdicts import (
     EQUIVALENCE,
     EVERY_SEED,
@@ -52,6 +52,7 @@ from tlab.judging.few_seeds import EQUIVALENT, REAL, Estimate
 from tlab.judging.few_seeds import INCONCLUSIVE as UNDECIDED
 from tlab.nn.model import Transformer
 from tlab.text import corpus_from_text, load_corpus
+from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig
 
 TINY = {"corpus": "verse", "hidden_dim": 8, "num_heads": 2, "num_layers": 1, "context_length": 8, "steps": 5}
@@ -366,7 +367,8 @@ def test_a_modification_that_diverged_is_missing_from_the_noise():
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
 def test_a_claim_is_complete_and_its_runs_can_be_made(claim, repeat):
     verse = corpus_from_text(VERSE * 40, name="shakespeare")
-    corpora = {"shakespeare": verse, "repeat": repeat}
+    named = {"shakespeare": verse, "repeat": repeat}
+    corpora = {text_of(run.settings): named[run.settings["corpus"]] for run in claim.runs.values()}
     assert re.search(r"\d{4}", claim.source), "the source has its year"
     assert claim.claim.endswith(".") and claim.how.endswith(".")
     assert claim.checks and claim.seeds >= 3
@@ -376,15 +378,15 @@ def test_a_claim_is_complete_and_its_runs_can_be_made(claim, repeat):
         assert trial_flops(trials[0]) > 0 and run.measure in MEASURES
 
 
-def test_nine_claims_are_graded_and_the_noise_is_measured_and_every_question_rests_on_one():
+def test_ten_claims_are_graded_and_the_noise_is_measured_and_every_question_rests_on_one():
     graded = {key for key, claim in CLAIMS.items() if all(isinstance(one, Check) for one in claim.checks)}
-    assert len(graded) == 9 and set(CLAIMS) - graded == {"noise-floor"}
+    assert len(graded) == 10 and set(CLAIMS) - graded == {"noise-floor"}
     assert all(CLAIMS[question.claim.key] is question.claim for question in QUESTIONS)
 
 
 def test_swiglu_and_gelu_have_the_same_number_of_weights_within_one_percent(repeat):
     runs = CLAIMS["swiglu"].runs
-    corpora = {"shakespeare": repeat}
+    corpora = {TextConfig(corpus="shakespeare"): repeat}
     sizes = [
         Transformer(trials_of(run.measure, run.settings, 1, corpora)[0].model).num_parameters for run in runs.values()
     ]
@@ -395,7 +397,7 @@ def test_swiglu_and_gelu_have_the_same_number_of_weights_within_one_percent(repe
 
 
 def test_the_same_run_has_the_same_name_and_another_one_another(verse):
-    corpora = {"verse": verse}
+    corpora = {TextConfig(corpus="verse"): verse}
     first, second = trials_of("trained", TINY, 2, corpora)
     assert first.cell_id != second.cell_id
     assert trials_of("trained", {**TINY, "hidden_dim": 8}, 1, corpora)[0].cell_id == first.cell_id
@@ -404,7 +406,7 @@ def test_the_same_run_has_the_same_name_and_another_one_another(verse):
 
 
 def test_running_again_measures_only_what_is_missing_or_damaged(verse, tmp_path, capsys):
-    corpora = {"verse": verse}
+    corpora = {TextConfig(corpus="verse"): verse}
     trials = trials_of("trained", TINY, 3, corpora)
     assert run_trials(trials[:2], tmp_path, corpora) == RunEnd(interrupted=False, problem=None)
     files = {trial: record_path(tmp_path / RUNS, trial.cell_id) for trial in trials}
@@ -426,7 +428,7 @@ def test_a_trial_that_raises_is_reported_and_the_others_go_on(verse, tmp_path, c
         return {"value": 1}
 
     monkeypatch.setitem(measures.MEASURES, "trained", measures.Measure(raising))
-    corpora = {"verse": verse}
+    corpora = {TextConfig(corpus="verse"): verse}
     trials = trials_of("trained", TINY, 2, corpora)
     run_trials(trials, tmp_path, corpora)
     assert list(read_trials(trials, tmp_path)) == [trials[1].cell_id]
@@ -440,7 +442,7 @@ def test_a_trial_that_raises_is_reported_and_the_others_go_on(verse, tmp_path, c
 @pytest.fixture
 def small_claims(verse, monkeypatch):
     """The claims read a short text in place of tiny Shakespeare, which not every machine has."""
-    monkeypatch.setattr(sweeps.findings.command, "load_corpus", lambda name: verse)
+    monkeypatch.setattr(sweeps.findings.command, "load_corpus", lambda name, tokenizer: verse)
 
 
 def test_a_quick_claim_is_run_judged_drawn_and_reported(small_claims, tmp_path, capsys):
@@ -496,7 +498,7 @@ def made_up(claim, value):
         "last_down_gradient": value, "last_layer_gradient": value, "stream": [value, value], "val_loss": value,
         "losses": [3.0, 2.5, 2.2], "diverged": None, "n_params": 100, "step_seconds": 0.01 * value,
         "longer_losses": [value, value + 0.1, value + 0.2, value + 0.3], "steps": [0, 50, 100],
-        "accuracy": [0.0, 0.5, 1.0], "prefix_matching": [0.0, 0.3, 0.9],
+        "accuracy": [0.0, 0.5, 1.0], "prefix_matching": [0.0, 0.3, 0.9], "val_bytes_per_token": 1.0,
     }  # fmt: skip
     return {label: outcome | {"n_params": 100 + i, "stream": [value, value + i]} for i, label in enumerate(claim.runs)}
 
@@ -510,7 +512,7 @@ def findings():
 
 
 def test_the_page_has_every_claim_with_its_verdict_figure_and_seeds(findings, tmp_path):
-    files = write_page(tmp_path / "findings.md", findings, "a test")
+    files = write_page(tmp_path / "findings.md", findings, {}, "a test")
     text = (tmp_path / "findings.md").read_text(encoding="utf-8")
     for key, finding in findings.items():
         assert f"## {key}\n" in text and f"**{finding.verdict}**" in text
@@ -530,14 +532,14 @@ def test_a_moved_threshold_and_a_diverged_run_are_reported(findings):
     seeds = [{label: dict(outcome) for label, outcome in results.items()} for results in finding.seeds]
     seeds[1]["SwiGLU"]["val_loss"] = None
     changed = Finding(claim, seeds, 1.0)
-    text = page_as_markdown({"swiglu": changed}, "a test")
+    text = page_as_markdown({"swiglu": changed}, {}, "a test")
     assert "it was -0.05, and that was a slip" in text
     assert "7, 1 diverged" in text
     assert "1 diverged" in finding_as_text(changed)
 
 
 def test_the_page_says_which_claims_are_judged_otherwise_than_in_the_first_edition(findings):
-    changes = page_as_markdown(findings, "a test").partition("## Since the first edition\n")[2]
+    changes = page_as_markdown(findings, {}, "a test").partition("## Since the first edition\n")[2]
     for key, claim in CLAIMS.items():
         row = f"| [{key}](#{key}) | {SIGNS[findings[key].verdict]} {findings[key].verdict} | {claim.changed} |\n"
         assert (row in changes) == bool(claim.changed), key
@@ -560,7 +562,7 @@ def test_a_claim_that_holds_in_part_shows_the_number_of_each_part():
     assert [number.what for number in finding.main_numbers] == [
         "slope under Pre-LN", "the same, -0.5 by the theorem", "slope under Post-LN",
     ]  # fmt: skip
-    row, *_ = [line for line in page_as_markdown({"gradient-depth": finding}, "").splitlines() if "<br>" in line]
+    row, *_ = [line for line in page_as_markdown({"gradient-depth": finding}, {}, "").splitlines() if "<br>" in line]
     assert "<br>✔ it shrinks with depth under Pre-LN<br>✘ it does so as 1/sqrt(L)<br>" in row
     assert row.count("-0.300 [-0.300, -0.300]") == 2 and row.count("0.100 [0.100, 0.100]") == 1
 
