@@ -72,6 +72,7 @@ class TrainTab(Tab):
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
         self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
+        self.met: set[str] = set()  # pages that have asked
         self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -85,6 +86,7 @@ class TrainTab(Tab):
 
     def leave(self, page: str) -> None:
         self.shipped.pop(page, None)
+        self.met.discard(page)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
@@ -263,7 +265,11 @@ class TrainTab(Tab):
             until = time.monotonic() + SECONDS_FOR_PACE
             while self.runs.pace is None and time.monotonic() < until:  # the server has just started
                 await asyncio.sleep(0.1)
-            return await asyncio.to_thread(self.on_change, request, *told)
+            answer = await asyncio.to_thread(self.on_change, request, *told)
+            if page not in self.met and list(told[2:]) == [control.value for control in self.controls.inputs]:
+                del answer[self.diagram.picture]  # the page came with it
+            self.met.add(page)
+            return answer
         finally:
             if self.asked.get(page) is told:
                 del self.asked[page]
