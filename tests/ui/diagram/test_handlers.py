@@ -11,6 +11,7 @@ from support import GRADIO
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.time_estimate import Pace
 from tlab.ui.settings.links import read_query
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_settings
 from tlab.ui.settings.side_b import NOTHING
@@ -76,7 +77,19 @@ def test_a_run_that_ends_changes_what_the_estimate_hangs_on(tab):
         return [frame async for frame in tab.follow(run, "me")]
 
     (last,) = asyncio.run(frames())
-    assert last[tab.ended] == f"{run.id} {run.state}"
+    assert last[tab.told_pace] == f"{run.id} {run.state}"
+
+
+def test_a_page_that_opens_before_the_pace_is_known_asks_again_once_it_is(tab, monkeypatch):
+    async def opened():
+        monkeypatch.setattr(tab.runs, "pace", None)
+        opening = asyncio.create_task(tab.on_open())
+        await asyncio.sleep(0)  # it begins to wait
+        monkeypatch.setattr(tab.runs, "pace", Pace(1e-4, 1e-11, 1e-9))
+        return await opening
+
+    assert asyncio.run(opened()) != gr.skip()
+    assert asyncio.run(tab.on_open()) == gr.skip()
 
 
 @pytest.mark.parametrize("label", PRESETS)

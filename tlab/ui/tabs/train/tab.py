@@ -92,7 +92,7 @@ class TrainTab(Tab):
         """Lay it out, and connect the buttons."""
         demo = demo_run()
         self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
-        self.ended = gr.State(None)  # the run that has ended last: it tells what the next one takes
+        self.told_pace = gr.State(None)  # what has told last how fast this machine is: the start, or a run that ended
         self.clicked = gr.State(None)  # the preset whose radio button was clicked last
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
@@ -124,7 +124,7 @@ class TrainTab(Tab):
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.verdict, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
-        about: list[Block] = [self.run_id, self.model_id, self.ended]
+        about: list[Block] = [self.run_id, self.model_id, self.told_pace]
         self.outputs = [*about, *pictures, *buttons, self.rates.button, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls(page)
@@ -132,6 +132,7 @@ class TrainTab(Tab):
         self.rates.connect()
         self.seeds.connect(self.run_id, {self.chart: self.chart_of, self.verdict: self.verdict_of})
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
+        page.blocks.load(self.on_open, None, self.told_pace, queue=False, **QUIET)
 
     def build_bar(self, demo: Run) -> None:
         """The buttons and the state of the run, before all settings, so that few keys lead there."""
@@ -185,7 +186,7 @@ class TrainTab(Tab):
             self.estimate, self.other, self.diagram.picture, self.address, self.rates.card, self.rates.is_other
         ]  # fmt: skip
         told = [self.locked, *inputs]
-        triggers = [page.blocks.load, *changes([self.ended, *inputs])]
+        triggers = [page.blocks.load, *changes([self.told_pace, *inputs])]
         gr.on(triggers, self.on_settings, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
@@ -251,6 +252,15 @@ class TrainTab(Tab):
         kept = {self.controls.components[name] for name in locked}
         return {component: update for component, update in updates.items() if component not in kept}
 
+    async def on_open(self) -> Any:
+        """A server that has just started needs a moment to know its pace; then the page asks for the estimate anew."""
+        if self.runs.pace is not None:
+            return gr.skip()
+        until = time.monotonic() + SECONDS_FOR_PACE
+        while self.runs.pace is None and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        return "pace"
+
     async def on_settings(self, request: gr.Request, *told: Any) -> Updates:
         """What the page says of its settings, the first time and after any change.
 
@@ -262,9 +272,6 @@ class TrainTab(Tab):
             return gr.skip()
         self.asked[page] = told
         try:
-            until = time.monotonic() + SECONDS_FOR_PACE
-            while self.runs.pace is None and time.monotonic() < until:  # the server has just started
-                await asyncio.sleep(0.1)
             answer = await asyncio.to_thread(self.on_change, request, *told)
             if page not in self.met and list(told[2:]) == [control.value for control in self.controls.inputs]:
                 del answer[self.diagram.picture]  # the page came with it
@@ -507,7 +514,7 @@ class TrainTab(Tab):
                 frame[self.samples] = view.samples_html(run)
             shown_state, shown_samples = state, samples
             if over:
-                frame[self.ended] = f"{run.id} {state}"
+                frame[self.told_pace] = f"{run.id} {state}"
             yield frame
             if over:
                 return
