@@ -311,6 +311,33 @@ def test_a_value_of_the_why_panel_is_the_same_wherever_it_is_written(visit):
     assert f"A: {short_number(a.gradient_norm)}," in heard and f"B: {short_number(b.gradient_norm)}," in heard
 
 
+def test_the_loss_chart_is_enlarged_by_dragging_and_by_keys(visit):
+    page = visit()
+    chart = page.locator("#loss-chart .tl-plot")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    every = page.locator("#loss-chart .tl-all")
+
+    def first_step() -> int:
+        page.mouse.move(box["x"] + 50, box["y"] + 150)
+        return int(page.locator("#loss-chart .tl-tip th").first.inner_text().split()[1])
+
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 100)
+    page.mouse.up()
+    every.wait_for()
+    assert first_step() > 150
+    every.click()
+    every.wait_for(state="hidden")
+    assert first_step() < 10
+    chart.press("+")
+    every.wait_for()
+    assert first_step() >= 99
+    chart.press("Escape")
+    every.wait_for(state="hidden")
+
+
 def test_an_exported_chart_names_its_axes_and_units(visit, tmp_path):
     page = visit(accept_downloads=True)
     page.select_option("#loss-chart .tl-unit", "bits")

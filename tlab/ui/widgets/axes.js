@@ -140,3 +140,49 @@ const pointerOver = (box, redraw) => {
   });
   return pointer;
 };
+
+// The part of a chart's steps that is enlarged: by dragging over its box, by + − and the arrow keys; `all` is the button
+// that shows all again. `ends` says between which steps to draw, where `whole` is the last that there is.
+const zoomOver = (box, all, pointer, redraw, stepAt) => {
+  const zoom = { whole: 1, part: null, dragged: null };
+  zoom.ends = (whole) => {
+    zoom.whole = whole;
+    if (zoom.part && zoom.part[0] >= whole) zoom.part = null; // of what was here before
+    all.hidden = !zoom.part;
+    return zoom.part ?? [0, whole];
+  };
+  zoom.to = ([first, last]) => {
+    const ends = [Math.max(0, first), Math.min(zoom.whole, last)];
+    zoom.part = ends[1] - ends[0] < zoom.whole ? ends : null;
+    redraw();
+  };
+  zoom.shade = (context) => {
+    if (zoom.dragged === null || !pointer.over) return;
+    context.fillStyle = colour("--tl-grid");
+    context.globalAlpha = 0.5;
+    context.fillRect(zoom.dragged, MARGIN.top, pointer.x - zoom.dragged, box.clientHeight - MARGIN.top - MARGIN.bottom);
+    context.globalAlpha = 1;
+  };
+  box.addEventListener("pointerdown", () => (zoom.dragged = pointer.x));
+  addEventListener("pointerup", () => {
+    const from = zoom.dragged;
+    zoom.dragged = null;
+    if (from !== null && Math.abs(pointer.x - from) > 8) zoom.to([from, pointer.x].map(stepAt).sort((a, b) => a - b));
+  });
+  const showAll = () => zoom.to([0, zoom.whole]);
+  box.addEventListener("dblclick", showAll);
+  all.addEventListener("click", showAll);
+  box.addEventListener("keydown", (event) => {
+    const [first, last] = zoom.part ?? [0, zoom.whole];
+    const by = (last - first) / 4;
+    const [left, right] = [Math.min(by, first), Math.min(by, zoom.whole - last)];
+    const to = {
+      "+": [first + by, last - by], "-": [first - 2 * by, last + 2 * by], Escape: [0, zoom.whole],
+      ArrowLeft: [first - left, last - left], ArrowRight: [first + right, last + right],
+    }[event.key];
+    if (!to) return;
+    event.preventDefault();
+    zoom.to(to);
+  });
+  return zoom;
+};

@@ -9,18 +9,11 @@ const logBox = find(".tl-log");
 const above = find(".tl-lines-above");
 let chosenLog = null; // by the visitor; until then the data decide
 let strong = null; // the line whose name in the key is pointed at
-const all = find(".tl-all");
-let whole = 1; // the last step that there is
-let part = null; // [first, last] of the steps that are zoomed into
-let dragged = null; // where in the box a pointer that is down began
 
 const makeScale = (lines, width, height) => {
   let [low, high] = [Infinity, -Infinity];
   const rows = lines.flatMap((line) => [...line.points, ...line.band, ...line.dots]);
-  whole = rows.reduce((last, [x]) => Math.max(last, x), 1);
-  if (part && part[0] >= whole) part = null; // of lines that were here before
-  const [first, last] = part ?? [0, whole];
-  all.hidden = !part;
+  const [first, last] = zoom.ends(rows.reduce((last, [x]) => Math.max(last, x), 1));
   for (const [x, ...values] of rows)
     if (x >= first && x <= last) for (const y of values) [low, high] = [Math.min(low, y), Math.max(high, y)];
   if (low > high) [low, high] = [0, 1]; // no point lies in this part
@@ -83,7 +76,7 @@ const draw = () => {
   above.textContent = cut.length ? `Above the axis: ${cut.map((line) => line.name).join("; ")}. The log scale shows all.` : "";
   context.save();
   context.beginPath();
-  context.rect(MARGIN.left, MARGIN.top, width - MARGIN.left - (part ? MARGIN.right : 0), height - MARGIN.top - MARGIN.bottom + 2);
+  context.rect(MARGIN.left, MARGIN.top, width - MARGIN.left - (zoom.part ? MARGIN.right : 0), height - MARGIN.top - MARGIN.bottom + 2);
   context.clip();
   // Full lines first: what lies under a broken line is seen between its dashes.
   const order = value.lines.map((_, i) => i).sort((i, j) => value.lines[i].dash - value.lines[j].dash);
@@ -100,12 +93,7 @@ const hover = (context, value) => {
   tip.hidden = true;
   if (!pointer.over) return;
   const step = Math.max(scale.first, Math.min(scale.last, scale.step(pointer.x)));
-  if (dragged !== null) {
-    context.fillStyle = colour("--tl-grid");
-    context.globalAlpha = 0.5;
-    context.fillRect(dragged, MARGIN.top, pointer.x - dragged, box.clientHeight - MARGIN.top - MARGIN.bottom);
-    context.globalAlpha = 1;
-  }
+  zoom.shade(context);
   const rows = [];
   for (const line of value.lines) {
     const points = line.points.length ? line.points : line.dots;
@@ -129,35 +117,10 @@ const hover = (context, value) => {
 
 const redraw = keepDrawn(box, draw);
 const pointer = pointerOver(box, redraw);
+const zoom = zoomOver(box, find(".tl-all"), pointer, redraw, (x) => scale.step(x));
 logBox.addEventListener("change", () => {
   chosenLog = logBox.checked;
   redraw();
-});
-
-const zoomTo = ([first, last]) => {
-  const ends = [Math.max(0, first), Math.min(whole, last)];
-  part = ends[1] - ends[0] < whole ? ends : null;
-  redraw();
-};
-box.addEventListener("pointerdown", () => (dragged = pointer.x));
-addEventListener("pointerup", () => {
-  const from = dragged;
-  dragged = null;
-  if (from !== null && scale && Math.abs(pointer.x - from) > 8) zoomTo([from, pointer.x].map(scale.step).sort((a, b) => a - b));
-});
-box.addEventListener("dblclick", () => zoomTo([0, whole]));
-all.addEventListener("click", () => zoomTo([0, whole]));
-box.addEventListener("keydown", (event) => {
-  const [first, last] = part ?? [0, whole];
-  const by = (last - first) / 4;
-  const to = {
-    "+": [first + by, last - by], "-": [first - 2 * by, last + 2 * by], Escape: [0, whole],
-    ArrowLeft: [first - Math.min(by, first), last - Math.min(by, first)],
-    ArrowRight: [first + Math.min(by, whole - last), last + Math.min(by, whole - last)],
-  }[event.key];
-  if (!to) return;
-  event.preventDefault();
-  zoomTo(to);
 });
 
 offerFiles(find(".tl-card"), draw, () => fileName(props.value.title), () => [

@@ -29,15 +29,18 @@ const UNITS = {
 const inUnit = (loss, part = VALIDATION) => UNITS[unitBox.value](loss, part);
 
 const makeScale = (value, width, height) => {
-  let low = Infinity;
+  const last = value.steps * Math.max(...value.runs.map((run) => run.pace)) || 1; // nothing has a cost before the first step
+  const ends = zoom.ends(last);
+  const within = (run, step) => step * run.pace >= ends[0] && step * run.pace <= ends[1];
   const guess = value.baselines.length ? value.baselines[0][1] : 0; // the uniform one, from where a model begins
-  let high = guess;
+  let [low, high] = [Infinity, zoom.part ? -Infinity : guess];
+  const hold = (least, most) => ([low, high] = [Math.min(low, least), Math.max(high, most)]);
   for (const run of value.runs) {
-    for (const bin of run.bins) [low, high] = [Math.min(low, bin[1]), Math.max(high, bin[2])];
-    for (const point of run.validation) [low, high] = [Math.min(low, point[1]), Math.max(high, point[1])];
+    run.bins.forEach((bin, i) => within(run, middleOf(run, i)) && hold(bin[1], bin[2]));
+    for (const [step, loss] of run.validation) if (within(run, step)) hold(loss, loss);
   }
   for (const band of value.bands)
-    for (const [, loss] of band.validation) [low, high] = [Math.min(low, loss), Math.max(high, Math.min(loss, guess))];
+    for (const [step, loss] of band.validation) if (within(band, step)) hold(loss, Math.min(loss, guess));
   if (!isFinite(low)) [low, high] = [0, guess || 5];
   if (high - low < 0.2) [low, high] = [low - 0.5, high + 0.5]; // a first step alone has no height
   const both = [TRAINING, VALIDATION];
@@ -47,8 +50,7 @@ const makeScale = (value, width, height) => {
   const logarithmic = logBox.checked;
   if (logarithmic) [low, high] = [Math.max(low, 1e-3) * 0.8, high * 1.2];
   else [low, high] = [Math.max(0, low - 0.06 * (high - low)), high + 0.06 * (high - low)];
-  const last = value.steps * Math.max(...value.runs.map((run) => run.pace)) || 1; // nothing has a cost before the first step
-  const scale = scaleOf(low, high, logarithmic, last, width, height);
+  const scale = scaleOf(low, high, logarithmic, ends[1], width, height, ends[0]);
   return { ...scale, at: (run, step) => scale.x(step * run.pace), loss: (loss, part) => scale.y(inUnit(loss, part)) };
 };
 
@@ -147,11 +149,11 @@ const draw = () => {
   context.lineJoin = "round";
   drawAxes(context, scale, width, height);
 
-  const beaten = value.baselines.filter(([, loss]) => y(loss) <= bottom);
+  const beaten = value.baselines.filter(([, loss]) => y(loss) <= bottom && y(loss) >= MARGIN.top);
   for (const [, loss] of beaten) polyline(context, [[MARGIN.left, y(loss)], [right, y(loss)]], text, 1, [2, 4]);
   context.save();
   context.beginPath();
-  context.rect(MARGIN.left, 0, right - MARGIN.left + 6, bottom + 1);
+  context.rect(MARGIN.left, 0, right - MARGIN.left + (zoom.part ? 0 : 6), bottom + 1); // the last dots are whole
   context.clip();
   if (value.parted_at && value.runs.every((run) => run.pace === value.runs[0].pace)) {
     const at = scale.at(value.runs[0], value.parted_at);
@@ -197,6 +199,7 @@ const readings = (run, at) => {
 const reach = (run) => run.pace * endOf(run, run.bins.length - 1);
 
 const hover = () => {
+  zoom.shade(canvas.getContext("2d"));
   const longest = value.runs.reduce((most, run) => (reach(run) > reach(most) ? run : most), value.runs[0]);
   if (!pointer.over || !longest.bins.length) {
     tip.hidden = true;
@@ -224,6 +227,8 @@ const hover = () => {
 
 const redraw = keepDrawn(box, draw);
 const pointer = pointerOver(box, redraw);
+const zoom = zoomOver(box, find(".tl-all"), pointer, redraw, (x) => scale.step(x));
+axisBox.addEventListener("change", () => (zoom.part = null)); // which was counted in another unit
 logBox.addEventListener("change", () => (chosenLog = logBox.checked));
 for (const toggle of [logBox, smoothBox, unitBox, axisBox]) toggle.addEventListener("change", redraw);
 
