@@ -163,6 +163,23 @@ def test_the_list_of_words_is_reached_and_searched_by_keyboard(visit):
     page.locator(".tl-glossary").wait_for(state="hidden")
 
 
+def test_each_word_with_a_tip_is_reached_by_the_arrow_keys_from_one_stop(visit):
+    page = visit()
+    page.wait_for_function(f"({MARKED})('#verdict').length > 4")
+    page.locator(".tl-words-open").focus()
+    tip, told = page.locator(".tl-word-tip"), []
+    for _ in range(len(page.evaluate(MARKED, "body"))):
+        page.keyboard.press("ArrowDown")
+        tip.wait_for()
+        told.append(tip.locator("b").inner_text().strip().removesuffix(":"))
+    assert {"validation loss", "nats", "Pre-LN", "Post-LN", "seed"} <= {*told}
+    page.keyboard.press("ArrowUp")
+    tip.get_by_text(told[-2]).first.wait_for()
+    page.keyboard.press("Escape")
+    tip.wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.textContent") == "Words"
+
+
 def test_the_loss_is_drawn_in_the_unit_and_over_the_cost_that_are_chosen(visit):
     page = visit()
     page.wait_for_selector("#loss-chart canvas")

@@ -18,7 +18,8 @@ const pattern = new RegExp(`(?<![\\w-])(${forms.map((form) => form.replace(/[.*+
 
 // ---- the list
 
-find(".tl-words-open").addEventListener("click", () => {
+const opener = find(".tl-words-open");
+opener.addEventListener("click", () => {
   dialog.showModal();
   search.focus();
 });
@@ -34,7 +35,9 @@ search.addEventListener("input", () => {
 const NOT_IN = "button, pre, code, textarea, input, svg, script, style, dialog, .katex, .tl-sample, .tl-goes-on, .tl-token, .tl-tip";
 const PIECE = ".tl-card, .block, .tl-why, .tab-nav, [role=tablist]";
 const highlights = "highlights" in CSS ? new Highlight() : null;
-if (highlights) CSS.highlights.set("tl-word", highlights);
+const current = highlights && new Highlight(); // the word whose tip the arrow keys have brought up
+if (highlights) CSS.highlights.set("tl-word", highlights).set("tl-word-current", current);
+const entryOf = new WeakMap(); // mark -> what it means
 
 // In each piece of the page the first occurrence of each word: a line under every "loss" would only be noise.
 const mark = () => {
@@ -55,6 +58,7 @@ const mark = () => {
         startContainer: node, startOffset: match.index, endContainer: node, endOffset: match.index + match[0].length,
       });
       highlights.add(range);
+      entryOf.set(range, entry);
     }
   }
 };
@@ -80,6 +84,7 @@ const wordAt = (x, y) => {
 
 const show = (found) => {
   tip.hidden = !found;
+  current?.clear();
   if (!found) return;
   const [name, meaning] = ["dt", "dd"].map((kind) => found.entry.querySelector(kind).textContent);
   tip.replaceChildren(make("b", "", `${name}: `), meaning);
@@ -88,6 +93,35 @@ const show = (found) => {
   const below = box.bottom + 6 + tip.offsetHeight < window.innerHeight;
   tip.style.top = `${below ? box.bottom + 6 : box.top - 6 - tip.offsetHeight}px`;
 };
+
+// By keyboard: one stop for all words, from which the arrow keys lead to each that is on the page.
+const shownWords = () => [...(highlights ?? [])].flatMap((mark) => {
+  const node = mark.startContainer;
+  if (!node.parentElement?.checkVisibility() || mark.endOffset > node.length) return []; // of another tab, or of an old text
+  const range = document.createRange();
+  range.setStart(node, mark.startOffset);
+  range.setEnd(node, mark.endOffset);
+  return [{ entry: entryOf.get(mark), range }];
+});
+let reached = null; // index of the word
+opener.addEventListener("keydown", (event) => {
+  const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+  const words = shownWords();
+  if (!by || !words.length) return;
+  event.preventDefault();
+  reached = reached === null ? Math.max(0, words.findIndex(({ range }) => range.getBoundingClientRect().top > 0)) : reached + by;
+  reached = (reached + words.length) % words.length;
+  const { entry, range } = words[reached];
+  range.startContainer.parentElement.scrollIntoView({ block: "center" });
+  requestAnimationFrame(() => { // after the event of this scrolling, which hides tips
+    show({ entry, box: range.getBoundingClientRect() });
+    current.add(range);
+  });
+});
+opener.addEventListener("blur", () => {
+  reached = null;
+  show(null);
+});
 
 // Other roles, such as that of the tab that everything is in, only say what a piece of the page is.
 const ACTING = ["button", "link", "tab", "radio", "checkbox", "switch", "slider", "option"].map((role) => `[role=${role}]`).join();
