@@ -9,6 +9,7 @@ import json
 import math
 import os
 import signal
+import threading
 import time
 import urllib.request
 import warnings
@@ -291,6 +292,14 @@ def test_a_frame_says_how_full_its_last_bin_is():
         curve.add(record(step, 2.0))
     frame = curve.to_json()
     assert (frame["bins"].count(";"), frame["width"], frame["filled"]) == (150, 4, 1)
+
+
+def test_a_frame_is_of_one_moment_while_another_thread_adds_to_its_curve():
+    curve = Curve()
+    adding = threading.Thread(target=lambda: [curve.add(record(step, 2.0)) for step in range(1, 60_000)])
+    adding.start()
+    while adding.is_alive():
+        assert all(bin.count(",") == 4 for bin in curve.to_json()["bins"].split(";") if bin)
 
 
 def test_what_is_not_finite_never_reaches_the_chart():
@@ -762,20 +771,21 @@ def test_a_run_that_fails_before_its_first_step_leaves_on_the_page_what_was_ther
     tab = built(TrainTab, runs)
     tab.shipped["t"] = PRESETS["AdamW or SGD"]
 
-    async def last_frame(run: Run, before: Run | None) -> dict:
-        frames = []
+    async def left_by(run: Run, before: Run | None) -> dict:
+        """What its frames leave on the page."""
+        page = {}
         with contextlib.suppress(gr.Error):  # in words, as a toast
             async for frame in tab.follow(run, run.session, before):
-                frames.append(frame)
-        return frames[-1]
+                page |= frame
+        return page
 
     before = runs.start("s", job(), "s")
     wait_for(lambda: before.state == DONE)
-    last = asyncio.run(last_frame(runs.start("s", too_short, "s"), before))
-    assert last[tab.run_id] == before.id and last[tab.chart] == tab.chart_of("s", before)
-    assert "take a longer text" in last[tab.state]
-    last = asyncio.run(last_frame(runs.start("t", too_short, "t"), None))
-    assert last[tab.chart] == tab.chart_of("t", demo_run(PRESETS["AdamW or SGD"]))
+    left = asyncio.run(left_by(runs.start("s", too_short, "s"), before))
+    assert left[tab.model_id] == before.id and left[tab.chart] == tab.chart_of("s", before)
+    assert "take a longer text" in left[tab.state]
+    left = asyncio.run(left_by(runs.start("t", too_short, "t"), None))
+    assert left[tab.chart] == tab.chart_of("t", demo_run(PRESETS["AdamW or SGD"]))
 
 
 def test_a_run_that_diverges_says_where_and_when(runs):

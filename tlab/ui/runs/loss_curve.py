@@ -47,11 +47,15 @@ class Curve:
         if math.isfinite(loss):
             self.validation.append([step, shown(loss)])
 
-    def places(self) -> list[float]:
-        """The step at which the moving average of each bin is drawn."""
-        ends = [(i + 1) * self.width for i in range(len(self.bins))]
+    def placed_bins(self) -> list[tuple[float, list[float]]]:
+        """The step at which the moving average of each bin is drawn, and the bin, as they are at this moment.
+
+        Another thread adds to them while a run trains, so whoever pairs them takes both from here.
+        """
+        bins = list(self.bins)
+        ends = [(i + 1) * self.width for i in range(len(bins))]
         ends[-1:] = [end - self.width + self.filled for end in ends[-1:]]  # the last may be filled in part
-        return [round(place_of_average(end), 1) for end in ends]
+        return [(round(place_of_average(end), 1), bin) for end, bin in zip(ends, bins, strict=True)]
 
     def training_at(self, step: int) -> float:
         """The moving average of the training loss over the steps around this one, as far as they were made."""
@@ -71,8 +75,7 @@ class Curve:
         Gradio sends only what differs from the frame before, so a text that grows costs what it grew by. Nested lists
         would not do: Gradio 6.31 removes the wrong members when one becomes shorter, as it does in `halve`.
         """
-        numbers = ([*map(shown, bin), place] for bin, place in zip(self.bins, self.places(), strict=True))
-        texts = [",".join(map(str, bin)) for bin in numbers]
+        texts = [",".join(map(str, [*map(shown, bin), place])) for place, bin in self.placed_bins()]
         return {
             "width": self.width,
             "bins": "".join(f"{text};" for text in texts[:-1]),

@@ -169,11 +169,11 @@ def bands_value(study: Study | None) -> list[dict[str, Any]]:
         ]
         width = max((curve.width for curve in curves), default=1)
         alike = [curve for curve in curves if curve.width == width]  # a run that diverged early has finer ones
-        places = max((curve.places() for curve in alike), key=len, default=[])
         ranges = []
-        for place, of_bin in zip(places, itertools.zip_longest(*(curve.bins for curve in alike)), strict=True):
-            averages = [bin[3] for bin in of_bin if bin is not None]
-            ranges.append(f"{min(averages):.4g},{max(averages):.4g},{place}")
+        for of_place in itertools.zip_longest(*(curve.placed_bins() for curve in alike)):
+            there = list(filter(None, of_place))
+            averages = [bin[3] for _, bin in there]
+            ranges.append(f"{min(averages):.4g},{max(averages):.4g},{max(place for place, _ in there)}")
         dots = [point for curve in curves for point in curve.validation]
         bands.append({"letter": letter, "seeds": len(curves), "ranges": ";".join(ranges), "validation": dots})
     return bands

@@ -97,10 +97,9 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
             left_out.append(name)
             continue
         training, validation = map(per_nat, run.bytes_per_token) if in_bytes and run.bytes_per_token else (1.0, 1.0)
-        bins = side.curve.bins
-        points = [[at, round(bin[3] * training, 4)] for at, bin in zip(side.curve.places(), bins, strict=True)]
-        if bins:
-            starts.append(bins[0][0] * training)
+        bins = side.curve.placed_bins()
+        points = [[at, round(bin[3] * training, 4)] for at, bin in bins]
+        starts += [bin[0] * training for _, bin in bins[:1]]
         dots = [[step, round(loss * validation, 4)] for step, loss in side.curve.validation]
         lines.append(line(name, place, points, dots=dots))
     unit = f"{BITS_PER_BYTE if in_bytes else NATS_PER_TOKEN}; line: training, moving average; dots: validation"

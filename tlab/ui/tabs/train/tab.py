@@ -470,7 +470,7 @@ class TrainTab(Tab):
     async def follow(self, run: Run, page: str, before: Run | None = None) -> AsyncIterator[Updates]:
         """A frame of everything, several times a second, until the run ends or pauses.
 
-        A run that fails before its first step leaves nothing to be seen: then the page again shows the one `before`.
+        A run that fails before its first step leaves nothing to be seen: then the pictures are those of `before` again.
         """
         run.followers.add(page)
         try:
@@ -479,8 +479,8 @@ class TrainTab(Tab):
         finally:  # also where the page has gone
             run.followers.discard(page)
         if run.state == FAILED and not run.step and self.runs.shown(page) is run:
-            again = self.show(Visit(run.session, page), before, self.shipped.get(page, DEMO_PRESET))
-            yield {**again, self.state: view.state_html(FAILED, run.error, before.id if before else "")}
+            seen = before or demo_run(self.shipped.get(page, DEMO_PRESET))
+            yield {**self.pictures(seen, run.session), self.samples: view.samples_html(seen), self.model_id: seen.id}
         if run.state == FAILED:
             raise error_toast(RuntimeError(run.error))
 
