@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import shutil
+import socket
 import time
 import warnings
 
@@ -66,7 +67,9 @@ def runs():
 def served(runs):
     """The app as Gradio serves it."""
     page = build(runs, seconds_to_forget=0)  # tests look at what is left of those who have gone
-    page.launch(**launch_options(page), prevent_thread_lock=True, quiet=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:  # Gradio's own search for one may find what another test finds
+        port = free.getsockname()[1]
+    page.launch(**launch_options(page), server_port=port, prevent_thread_lock=True, quiet=True)
     yield page
     page.close(verbose=False)
     with warnings.catch_warnings():

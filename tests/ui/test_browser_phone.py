@@ -2,7 +2,7 @@
 
 import pytest
 
-from browsing import choose_preset, open_tab, start, wait_for_state
+from browsing import choose_preset, open_tab, settle, start, wait_for_state
 from support import GRADIO
 
 pytestmark = GRADIO
@@ -65,6 +65,7 @@ def test_the_presets_come_before_the_curves(visit):
 
 def test_the_last_setting_is_not_covered_by_the_buttons(visit):
     page = visit(**PHONE)
+    settle(page)  # what comes later may make it longer
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     last, bar = (page.locator(selector).bounding_box() for selector in ("#more-settings", "#run-bar"))
     assert last["y"] + last["height"] <= bar["y"]

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import playwright.sync_api
 import pytest
 
 from browsing import open_tab, wait_for_state
@@ -130,6 +131,14 @@ class Visitor:
 
     def finished_runs(self) -> list[str]:
         """What Compare lists as done, with its losses; the page is on the Train tab again afterwards."""
+        try:
+            return self.listed_as_done()
+        except playwright.sync_api.Error as error:
+            if "context was destroyed" not in str(error):
+                raise
+            return self.listed_as_done()  # Gradio has found a stream broken, and has loaded the page again meanwhile
+
+    def listed_as_done(self) -> list[str]:
         open_tab(self.page, "Compare")
         done = self.page.locator("#history .tl-run:has(.tl-badge.done)")
         if self.state != "empty":
