@@ -110,7 +110,7 @@ def test_who_calls_itself_another_browser_each_time_waits_for_everybody_else():
 @pytest.fixture
 def connect():
     """Opens a connection that stays; -> the status of the answer, and how to close it."""
-    loop = asyncio.new_event_loop()
+    loop, tasks = asyncio.new_event_loop(), []  # a task that only waits would be collected if nobody else held it
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -127,6 +127,7 @@ def connect():
 
         query = f"session_hash={page}"
         task = loop.create_task(limit(scope_of(path=path, query=query, **request), None, send))
+        tasks.append(task)
         answer = loop.run_until_complete(status)
 
         def close():
