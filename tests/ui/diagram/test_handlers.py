@@ -83,13 +83,13 @@ def test_a_run_that_ends_changes_what_the_estimate_hangs_on(tab):
 def test_a_page_that_opens_before_the_pace_is_known_asks_again_once_it_is(tab, monkeypatch):
     async def opened():
         monkeypatch.setattr(tab.runs, "pace", None)
-        opening = asyncio.create_task(tab.on_open())
+        opening = asyncio.create_task(tab.on_open(None))
         await asyncio.sleep(0)  # it begins to wait
         monkeypatch.setattr(tab.runs, "pace", Pace(1e-4, 1e-11, 1e-9))
         return await opening
 
     assert asyncio.run(opened()) != gr.skip()
-    assert asyncio.run(tab.on_open()) == gr.skip()
+    assert asyncio.run(tab.on_open(None)) == gr.skip()
 
 
 @pytest.mark.parametrize("label", PRESETS)

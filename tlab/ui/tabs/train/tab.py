@@ -132,7 +132,7 @@ class TrainTab(Tab):
         self.rates.connect()
         self.seeds.connect(self.run_id, {self.chart: self.chart_of, self.verdict: self.verdict_of})
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
-        page.blocks.load(self.on_open, None, self.told_pace, queue=False, **QUIET)
+        page.blocks.load(self.on_open, self.told_pace, self.told_pace, queue=False, **QUIET)
 
     def build_bar(self, demo: Run) -> None:
         """The buttons and the state of the run, before all settings, so that few keys lead there."""
@@ -252,9 +252,9 @@ class TrainTab(Tab):
         kept = {self.controls.components[name] for name in locked}
         return {component: update for component, update in updates.items() if component not in kept}
 
-    async def on_open(self) -> Any:
+    async def on_open(self, told: str | None) -> Any:
         """A server that has just started needs a moment to know its pace; then the page asks for the estimate anew."""
-        if self.runs.pace is not None:
+        if told or self.runs.pace is not None:
             return gr.skip()
         until = time.monotonic() + SECONDS_FOR_PACE
         while self.runs.pace is None and time.monotonic() < until:
