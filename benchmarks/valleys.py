@@ -86,31 +86,40 @@ SHAPES = {
 }
 
 
-def made_up_runs(
-    shape: Shape, rates: Array, optimum: float, num_seeds: int, rng: np.random.Generator
-) -> dict[float, dict[int, float | None]]:
-    """The losses of one model whose valley has its lowest point, 2 nats, at `optimum`."""
-    distances = np.log(rates) - math.log(optimum)
-    above = shape.above(distances)
-    spread = RUN_SPREAD + (0.0 if shape.is_parabola else GROWTH) * above * (distances > 0)
-    noise = SEED_SPREAD * rng.standard_normal((num_seeds, 1)) + spread * rng.standard_normal((num_seeds, len(rates)))
-    losses = 2 + above + noise
-    return {rate: dict(enumerate(of_rate)) for rate, of_rate in zip(rates.tolist(), losses.T.tolist(), strict=True)}
+class Look(NamedTuple):
+    """A valley, and how it is looked at."""
+
+    shape: str
+    factor: float  # from one rate to the next
+    num_seeds: int
+    num_rates: int = NUM_RATES
+
+    @property
+    def rates(self) -> Array:
+        """Those that are tried, around `CENTRE`."""
+        return CENTRE * self.factor ** np.arange(-(self.num_rates // 2), self.num_rates // 2 + 1)
+
+    def optimum(self, rng: np.random.Generator) -> float:
+        """One that is within a step of the centre."""
+        return CENTRE * self.factor ** rng.uniform(-1, 1)
+
+    def runs(self, optimum: float, rng: np.random.Generator) -> dict[float, dict[int, float | None]]:
+        """The losses of one model whose valley has its lowest point, 2 nats, at `optimum`."""
+        shape = SHAPES[self.shape]
+        distances = np.log(self.rates) - math.log(optimum)
+        above = shape.above(distances)
+        spread = RUN_SPREAD + (0.0 if shape.is_parabola else GROWTH) * above * (distances > 0)
+        of_seeds = SEED_SPREAD * rng.standard_normal((self.num_seeds, 1))
+        losses = 2 + above + (of_seeds + spread * rng.standard_normal((self.num_seeds, self.num_rates)))
+        by_rate = zip(self.rates.tolist(), losses.T.tolist(), strict=True)
+        return {rate: dict(enumerate(of_rate)) for rate, of_rate in by_rate}
+
+    def __str__(self) -> str:
+        """In a column."""
+        return f"{self.shape:<16} {self.num_rates} rates x{self.factor:<3g} {self.num_seeds} seeds"
 
 
-def rates_apart(factor: float, num_rates: int = NUM_RATES) -> Array:
-    """The rates that are tried, around `CENTRE`."""
-    return CENTRE * factor ** np.arange(-(num_rates // 2), num_rates // 2 + 1)
-
-
-def covered_share(
-    shape: Shape,
-    factor: float,
-    num_seeds: int,
-    simulations: int,
-    rng: np.random.Generator,
-    num_rates: int = NUM_RATES,
-) -> tuple[float, float, float]:
+def covered_share(look: Look, simulations: int, rng: np.random.Generator) -> tuple[float, float, float]:
     """How often the interval holds the optimum, which is within a step of the centre, and how often it is bounded.
 
     The last of the three is the median of the bounded ones' widths: how many times the lower end the upper one is.
@@ -118,51 +127,34 @@ def covered_share(
     held = 0
     widths = []
     for _ in range(simulations):
-        optimum = CENTRE * factor ** rng.uniform(-1, 1)
-        valley = fit_valley(made_up_runs(shape, rates_apart(factor, num_rates), optimum, num_seeds, rng))
+        optimum = look.optimum(rng)
+        valley = fit_valley(look.runs(optimum, rng))
         held += valley.low <= optimum <= valley.high
         if valley.is_inside:
             widths.append(valley.high / valley.low)
     return held / simulations, len(widths) / simulations, statistics.median(widths) if widths else math.nan
 
 
-def called_share(
-    shape: Shape,
-    factor: float,
-    num_seeds: int,
-    simulations: int,
-    rng: np.random.Generator,
-    num_rates: int = NUM_RATES,
-) -> float:
+def called_share(look: Look, simulations: int, rng: np.random.Generator) -> float:
     """How often an optimum up to two steps beyond the rates is said to be, or perhaps to be, on that side of them."""
     called = 0
     for _ in range(simulations):
         side = rng.choice([-1, 1])
-        optimum = CENTRE * factor ** (side * (num_rates // 2 + rng.uniform(0, 2)))
-        valley = fit_valley(made_up_runs(shape, rates_apart(factor, num_rates), optimum, num_seeds, rng))
+        optimum = CENTRE * look.factor ** (side * (look.num_rates // 2 + rng.uniform(0, 2)))
+        valley = fit_valley(look.runs(optimum, rng))
         called += valley.may_be_above if side > 0 else valley.may_be_below
     return called / simulations
 
 
-def false_winner_shares(
-    shape: Shape,
-    factor: float,
-    num_seeds: int,
-    shift: float,
-    comparisons: int,
-    rng: np.random.Generator,
-    num_rates: int = NUM_RATES,
-) -> tuple[float, float]:
+def false_winner_shares(look: Look, shift: float, comparisons: int, rng: np.random.Generator) -> tuple[float, float]:
     """How often one of two models that are equally good at their best is called better: at the centre, at their best.
 
     `shift` is how many times the best rate of B is that of A. At one rate the two are equal only where it is 1.
     """
     said = np.zeros(2)
     for _ in range(comparisons):
-        optimum = CENTRE * factor ** rng.uniform(-1, 1)
-        rates = rates_apart(factor, num_rates)
-        sides = [made_up_runs(shape, rates, best, num_seeds, rng) for best in (optimum, shift * optimum)]
-        found = compare(*sides, rate=CENTRE)
+        optimum = look.optimum(rng)
+        found = compare(look.runs(optimum, rng), look.runs(shift * optimum, rng), rate=CENTRE)
         said += [" is better than " in words for words in comparison_words(found, NAMES)[:2]]
     at_rate, at_best = (said / comparisons).tolist()
     return at_rate, at_best
@@ -177,37 +169,31 @@ def main(simulations: int = SIMULATIONS, comparisons: int = COMPARISONS, seed: i
         seed: of all noise.
     """
     rng = np.random.default_rng(seed)
-    cases = list(itertools.product(SHAPES, GRIDS, SEEDS))
+    looks = [
+        Look(shape, factor, num_seeds, num_rates)
+        for shape, (factor, num_rates), num_seeds in itertools.product(SHAPES, GRIDS, SEEDS)
+    ]
     print(
         f"{simulations:,} valleys each: the interval holds the optimum (93 to 97 %), how often it is bounded, its width"
     )
-    for name, (factor, num_rates), num_seeds in cases:
-        shape = SHAPES[name]
-        held, bounded, width = covered_share(shape, factor, num_seeds, simulations, rng, num_rates)
+    for look in looks:
+        held, bounded, width = covered_share(look, simulations, rng)
         judged = verdict(held, least=MIN_COVERED)
-        if shape.is_parabola:
+        if SHAPES[look.shape].is_parabola:
             judged = verdict(held, least=MIN_COVERED, most=MAX_COVERED)
-        words = f"{held:7.1%} {bounded:7.1%}   x{width:.2f}"
-        print(f"  {case_words(name, factor, num_rates, num_seeds)} {words}   {judged}", flush=True)
+        print(f"  {look} {held:7.1%} {bounded:7.1%}   x{width:.2f}   {judged}", flush=True)
     print(f"\n{simulations:,} valleys each: an optimum beyond the rates is called so (95 %)")
-    for name, (factor, num_rates), num_seeds in cases:
-        called = called_share(SHAPES[name], factor, num_seeds, simulations, rng, num_rates)
-        judged = verdict(called, least=MIN_CALLED)
-        print(f"  {case_words(name, factor, num_rates, num_seeds)} {called:7.1%}   {judged}", flush=True)
+    for look in looks:
+        called = called_share(look, simulations, rng)
+        print(f"  {look} {called:7.1%}   {verdict(called, least=MIN_CALLED)}", flush=True)
     for shift, words in ((1.0, "two models that are the same"), (2.0, "B as good at twice the rate")):
         print(f"\n{comparisons:,} pairs each, {words}: one is called better at one rate, at their best (at most 5 %)")
-        for name, (factor, num_rates), num_seeds in cases:
-            shares = false_winner_shares(SHAPES[name], factor, num_seeds, shift, comparisons, rng, num_rates)
-            at_rate, at_best = shares
+        for look in looks:
+            at_rate, at_best = false_winner_shares(look, shift, comparisons, rng)
             worst = max(at_rate, at_best) if shift == 1 else at_best
             judged = verdict(worst, most=highest_by_chance(comparisons))
             shown = f"{at_rate:7.1%}" if shift == 1 else "      -"
-            print(f"  {case_words(name, factor, num_rates, num_seeds)} {shown} {at_best:7.1%}   {judged}", flush=True)
-
-
-def case_words(name: str, factor: float, num_rates: int, num_seeds: int) -> str:
-    """A valley and how it is looked at, in a column."""
-    return f"{name:<16} {num_rates} rates x{factor:<3g} {num_seeds} seeds"
+            print(f"  {look} {shown} {at_best:7.1%}   {judged}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.valleys import SHAPES, called_share, covered_share, made_up_runs, main, rates_apart
+from benchmarks.valleys import Look, called_share, covered_share, main
 from support import RATES, parabola
 from tlab.judging.learning_rates import RateError, fit_valley, optimum_words
 
@@ -28,7 +28,7 @@ def test_the_curve_goes_over_the_rates_about_as_good_as_the_best_and_has_its_low
 
 @pytest.mark.parametrize(("shape", "num_seeds"), [("parabola", 5), ("parabola, steep", 3)])
 def test_the_interval_holds_the_optimum_in_95_of_100_valleys(shape, num_seeds):
-    held, bounded, width = covered_share(SHAPES[shape], 2.0, num_seeds, 1_000, np.random.default_rng(0))
+    held, bounded, width = covered_share(Look(shape, 2.0, num_seeds), 1_000, np.random.default_rng(0))
     assert 0.93 <= held <= 0.97
     assert bounded > 0.9, "and is no interval without ends"
     assert width < 1.4, "and a narrow one"
@@ -36,7 +36,7 @@ def test_the_interval_holds_the_optimum_in_95_of_100_valleys(shape, num_seeds):
 
 @pytest.mark.parametrize("shape", ["lopsided", "lopsided, more", "cliff, rounded", "cliff, sharp"])
 def test_the_interval_holds_the_optimum_of_valleys_that_are_no_parabolas(shape):
-    held, bounded, width = covered_share(SHAPES[shape], 2.5, 5, 300, np.random.default_rng(0))
+    held, bounded, width = covered_share(Look(shape, 2.5, 5), 300, np.random.default_rng(0))
     assert held >= 0.93
     assert bounded > 0.9
     assert width < 2.5**2, "no more than a step of the rates to each side"
@@ -44,7 +44,7 @@ def test_the_interval_holds_the_optimum_of_valleys_that_are_no_parabolas(shape):
 
 @pytest.mark.parametrize("shape", ["parabola, flat", "lopsided", "measured"])
 def test_an_optimum_beyond_the_rates_is_called_so(shape):
-    assert called_share(SHAPES[shape], 2.0, 3, 400, np.random.default_rng(0)) >= 0.95
+    assert called_share(Look(shape, 2.0, 3), 400, np.random.default_rng(0)) >= 0.95
 
 
 def test_a_cliff_beside_the_best_rate_bounds_the_optimum_and_moves_it_no_farther():
@@ -56,7 +56,7 @@ def test_a_cliff_beside_the_best_rate_bounds_the_optimum_and_moves_it_no_farther
 
 def test_where_the_valley_is_lopsided_the_interval_is_wider_and_holds_the_optimum_still():
     rng = np.random.default_rng(0)
-    runs = made_up_runs(SHAPES["lopsided"], rates_apart(3.0), 3e-3, 5, rng)
+    runs = Look("lopsided", 3.0, 5).runs(3e-3, rng)
     valley = fit_valley(runs)
     assert valley.is_lopsided and valley.low <= 3e-3 <= valley.high
     assert "no parabola" in optimum_words(valley, "A")

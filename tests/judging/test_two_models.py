@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.null_sweeps import highest_by_chance
-from benchmarks.valleys import SHAPES, false_winner_shares
+from benchmarks.valleys import Look, false_winner_shares
 from support import RATES, parabola
 from tlab.judging.few_seeds import EQUIVALENT, INCONCLUSIVE, REAL
 from tlab.judging.two_models import compare, comparison_words
@@ -87,10 +87,10 @@ def test_a_rate_that_one_side_was_not_trained_at_has_no_comparison():
 
 @pytest.mark.parametrize(("shape", "factor", "num_seeds"), [("parabola", 2.0, 3), ("measured", 3.0, 5)])
 def test_two_models_that_are_the_same_seldom_have_a_winner(shape, factor, num_seeds):
-    shares = false_winner_shares(SHAPES[shape], factor, num_seeds, 1.0, 400, np.random.default_rng(0))
+    shares = false_winner_shares(Look(shape, factor, num_seeds), 1.0, 400, np.random.default_rng(0))
     assert max(shares) <= 0.05
 
 
 def test_of_two_that_are_as_good_at_different_rates_none_is_better_at_its_best():
-    at_best = false_winner_shares(SHAPES["parabola, steep"], 2.0, 5, 2.0, 400, np.random.default_rng(0))[1]
+    at_best = false_winner_shares(Look("parabola, steep", 2.0, 5), 2.0, 400, np.random.default_rng(0))[1]
     assert at_best <= highest_by_chance(400)
