@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.polynomial.polynomial import polyder, polyfit, polyval
 from scipy.special import fdtrc, stdtrit  # of F: the integral from a value on; of Student's t: the inverse
 
 from tlab.judging.few_seeds import CONFIDENCE, MAX_ROUNDING, estimate
@@ -267,22 +268,17 @@ def turned_before(places: Array, values: Array) -> float:
 
 def fitted(places: Array, values: Array, degree: int) -> Array:
     """A polynomial for each row by least squares: (seeds, places) -> (seeds, degree + 1), the constant first."""
-    return values @ np.linalg.pinv(np.vander(places, degree + 1, increasing=True)).T
+    return polyfit(places, values.T, degree).T
 
 
 def heights(polynomials: Array, places: Array) -> Array:
     """The values of some polynomials: (seeds, coefficients), (places,) -> (seeds, places)."""
-    return polynomials @ np.vander(places, polynomials.shape[1], increasing=True).T
-
-
-def slopes_of(polynomials: Array) -> Array:
-    """The derivatives of some polynomials."""
-    return polynomials[:, 1:] * np.arange(1, polynomials.shape[1])
+    return polyval(places, polynomials.T)
 
 
 def optimum_bounds(polynomials: Array, places: Array, confidence: float) -> tuple[float, float]:
     """Where the lowest point of some polynomials, one for each seed, is: from where they fall to where they rise."""
-    return sign_bounds(slopes_of(polynomials), places, confidence)
+    return sign_bounds(polyder(polynomials, axis=1), places, confidence)
 
 
 def sign_bounds(polynomials: Array, places: Array, confidence: float) -> tuple[float, float]:
