@@ -20,6 +20,7 @@ from tlab.ui.tabs.train.tab import TrainTab
 pytestmark = GRADIO
 
 PAGE = gr.Request(session_hash="me")
+OPENED = gr.EventData(None, None)  # of a page; of a change the target is the control
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +62,23 @@ def test_any_change_of_the_controls_draws_the_model_again(tab):
 
 def test_what_is_asked_many_times_at_once_is_answered_once(tab):
     async def ask(*of_norms):
-        return await asyncio.gather(*(tab.on_settings(PAGE, [], None, *values(tab, norm=norm)) for norm in of_norms))
+        return await asyncio.gather(
+            *(tab.on_settings(PAGE, OPENED, [], None, *values(tab, norm=norm)) for norm in of_norms)
+        )
 
     answers = asyncio.run(ask("layernorm", "layernorm", "rmsnorm", "rmsnorm"))
     assert [answer == gr.skip() for answer in answers] == [False, True, False, True]
     assert "RMSNorm" in answers[2][tab.diagram.picture]
     assert asyncio.run(ask("rmsnorm")) != [gr.skip()]  # asked again later, it is answered again
+
+
+def test_a_page_is_sent_no_drawing_that_it_came_with(tab):
+    def answer(target, **changes):
+        return asyncio.run(tab.on_settings(PAGE, gr.EventData(target, None), [], None, *values(tab, **changes)))
+
+    assert tab.diagram.picture not in answer(None) and tab.estimate in answer(None)
+    assert tab.diagram.picture in answer(None, norm="rmsnorm"), "opened by a link"
+    assert tab.diagram.picture in answer(tab.controls.components["norm"]), "changed back"
 
 
 def test_a_run_that_ends_changes_what_the_estimate_hangs_on(tab):

@@ -72,7 +72,6 @@ class TrainTab(Tab):
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
         self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
-        self.met: set[str] = set()  # pages that have asked
         self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -86,7 +85,6 @@ class TrainTab(Tab):
 
     def leave(self, page: str) -> None:
         self.shipped.pop(page, None)
-        self.met.discard(page)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
@@ -261,7 +259,7 @@ class TrainTab(Tab):
             await asyncio.sleep(0.1)
         return "pace"
 
-    async def on_settings(self, request: gr.Request, *told: Any) -> Updates:
+    async def on_settings(self, request: gr.Request, event: gr.EventData, *told: Any) -> Updates:
         """What the page says of its settings, the first time and after any change.
 
         One event for all of these: of two that write the same words, the one that was asked first could answer last.
@@ -272,20 +270,24 @@ class TrainTab(Tab):
             return gr.skip()
         self.asked[page] = told
         try:
-            answer = await asyncio.to_thread(self.on_change, request, *told)
-            if page not in self.met and list(told[2:]) == [control.value for control in self.controls.inputs]:
-                del answer[self.diagram.picture]  # the page came with it
-            self.met.add(page)
-            return answer
+            is_as_built = list(told[2:]) == [control.value for control in self.controls.inputs]
+            has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
+            return await asyncio.to_thread(self.before_start if has_drawing else self.on_change, request, *told)
         finally:
             if self.asked.get(page) is told:
                 del self.asked[page]
 
     def on_change(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
-        """The model as these settings make it, what is to be known before the start, and the address for them."""
+        """The model as these settings make it, and what there is to know of them."""
+        return {
+            self.diagram.picture: self.diagram.drawn(values),
+            **self.before_start(request, locked, run_id, *values),
+        }
+
+    def before_start(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
+        """What is to be known before the start, and the address for these settings."""
         return {
             **self.known_before(run_id, *values),
-            self.diagram.picture: self.diagram.drawn(values),
             self.address: self.query(values, locked),
             **self.rates.marked(visit_of(request).session, values),
         }
