@@ -117,3 +117,25 @@ def worker_of_only_run(runs) -> int:
     active = [run for run in list(runs.runs.values()) if run.active]
     assert len(active) == 1
     return active[0].worker.process.pid
+
+
+def assert_enlarges(page, chart, every, step_at_left, least_by_keys: int) -> None:
+    """By dragging from its middle to the right, or by a key; all of it comes back by the button `every`, or a key.
+
+    `step_at_left` reads the first step that is drawn; after a key it is no less than `least_by_keys`.
+    """
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 100)
+    page.mouse.up()
+    every.wait_for()
+    assert step_at_left() > 150
+    every.click()
+    every.wait_for(state="hidden")
+    assert step_at_left() < 10
+    chart.press("+")
+    every.wait_for()
+    assert step_at_left() >= least_by_keys
+    chart.press("Escape")
+    every.wait_for(state="hidden")

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from browsing import (
+    assert_enlarges,
     choose_preset,
     drawn,
     open_tab,
@@ -316,26 +317,12 @@ def test_the_loss_chart_is_enlarged_by_dragging_and_by_keys(visit):
     chart = page.locator("#loss-chart .tl-plot")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
-    every = page.locator("#loss-chart .tl-all")
 
     def first_step() -> int:
         page.mouse.move(box["x"] + 50, box["y"] + 150)
         return int(page.locator("#loss-chart .tl-tip th").first.inner_text().split()[1])
 
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 100)
-    page.mouse.up()
-    every.wait_for()
-    assert first_step() > 150
-    every.click()
-    every.wait_for(state="hidden")
-    assert first_step() < 10
-    chart.press("+")
-    every.wait_for()
-    assert first_step() >= 99
-    chart.press("Escape")
-    every.wait_for(state="hidden")
+    assert_enlarges(page, chart, page.locator("#loss-chart .tl-all"), first_step, least_by_keys=99)
 
 
 def test_an_exported_chart_names_its_axes_and_units(visit, tmp_path):

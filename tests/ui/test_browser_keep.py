@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from browsing import choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
+from browsing import assert_enlarges, choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
 from support import EVIL, GRADIO, VERSE
 
 pytestmark = GRADIO
@@ -86,21 +86,7 @@ def test_a_part_of_the_curves_is_enlarged_by_dragging_or_keys_and_all_of_it_come
         page.mouse.move(box["x"] + 50, box["y"] + 150)
         return int(page.locator("#history-chart .tl-tip-head").inner_text().removeprefix("step "))
 
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 100)
-    page.mouse.up()
-    every = page.get_by_role("button", name="All steps")
-    every.wait_for()
-    assert step_at_left() > 150
-    every.click()
-    every.wait_for(state="hidden")
-    assert step_at_left() < 10
-    chart.press("+")
-    every.wait_for()
-    assert step_at_left() >= 100
-    chart.press("Escape")
-    every.wait_for(state="hidden")
+    assert_enlarges(page, chart, page.get_by_role("button", name="All steps"), step_at_left, least_by_keys=100)
 
 
 def test_the_table_shows_the_differences_alone_until_all_is_asked_for(visit):
