@@ -89,9 +89,7 @@ def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> int
             run_folder.save_config(folder, trainer)
             terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
             try:
-                with terminal.stop_request(
-                    patience=math.inf
-                ):  # what has been trained is not given up while it is saved
+                with terminal.stop_request(patience=math.inf):  # nothing interrupts the saving of what was trained
                     kept = run_folder.save_state(folder, trainer)
                     run_folder.save_plot(folder, trainer)
             except OSError as error:

@@ -58,9 +58,7 @@ HEAD = f"""<div class="tl-head">{scripts.SKIP}<h1>{TITLE}</h1>
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.
 {scripts.SHORTCUT}</p></div>"""
 MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
-SECONDS_TO_END = (
-    10.0  # after a signal, in which what trains pauses and is written; only another one after that interrupts
-)
+SECONDS_TO_END = 10.0  # after a signal, for what trains to pause and to be written; only a later one interrupts that
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 
 
