@@ -755,6 +755,26 @@ def test_the_server_ends_once_whoever_asks_and_however_often(number, monkeypatch
             signal.signal(each, handler)
 
 
+def test_what_trains_has_paused_before_python_shuts_down_and_pages_get_no_answer(monkeypatch):
+    """Then handlers can no more be run in threads, and each page would be told of a failure."""
+
+    def end(*_, **options):
+        raise SystemExit
+
+    closed = []
+    monkeypatch.setenv("TLAB_RUNS_DIR", "off")
+    for name in ("share_heaps", "collect_garbage_seldom", "log_each_kind_once"):
+        monkeypatch.setattr(app, name, lambda: None)
+    monkeypatch.setattr(app, "catch_end_signals", lambda act, patience: None)
+    monkeypatch.setattr(app.atexit, "register", lambda function: None)
+    monkeypatch.setattr(app.Runs, "prepare", lambda runs: None)
+    monkeypatch.setattr(app.Runs, "close", lambda runs: closed.append(runs))
+    monkeypatch.setattr(app.LabPage, "launch", end)
+    with pytest.raises(SystemExit):
+        app.launch()
+    assert len(closed) == 1
+
+
 def test_settings_that_only_the_corpus_shows_to_be_wrong_fail_in_words(runs, tmp_path, monkeypatch):
     (tmp_path / "short.txt").write_text("too short for this context")
     monkeypatch.setenv("TLAB_DATA_DIR", str(tmp_path))

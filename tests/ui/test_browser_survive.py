@@ -158,7 +158,12 @@ def visitors(browser, server):
 
 
 def load_again(visitor) -> None:
-    visitor.page.reload()
+    try:
+        visitor.page.reload()
+    except playwright.sync_api.Error as error:  # the page itself has just begun to load again
+        if "ERR_ABORTED" not in str(error):
+            raise
+        visitor.page.reload()
 
 
 def go_away_and_back(visitor) -> None:
@@ -203,7 +208,7 @@ def restarted(visitors, server):
     server.end(signal.SIGTERM)
     server.begin()
     for visitor in visitors.values():
-        visitor.page.reload()
+        load_again(visitor)
     return visitors
 
 

@@ -121,6 +121,7 @@ def build(
         return bool(runs.of_session(session)) or any(tab.keeps(session) for tab in tabs)
 
     demo.presence = Presence(runs, forget, seconds_to_forget, end_session, has_trained)
+    demo.presence.forget_late_orders(demo)
     answer_failures(demo)
     refuse_quietly(demo)
     share_queue(demo)
@@ -140,7 +141,12 @@ def launch(**options: Any) -> Any:
     demo = build(runs, inspector)
     collect_garbage_seldom()
     log_each_kind_once()
-    return demo.launch(**{**launch_options(demo), "inbrowser": not os.environ.get("SPACE_ID"), **options})
+    options = {**launch_options(demo), "inbrowser": not os.environ.get("SPACE_ID"), **options}
+    try:
+        return demo.launch(**options)
+    except SystemExit:  # a signal: pages are answered while what trains pauses, and after that Python runs no handler
+        runs.close()
+        raise
 
 
 def collect_garbage_seldom() -> None:
