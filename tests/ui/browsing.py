@@ -74,19 +74,19 @@ def choose_model(page, tab: str, name: str) -> None:
 
 
 def settle(page) -> None:
-    """Until the page waits for no answer of the server, and has drawn what came.
+    """Until the page waits for no answer of the server, twice in a row when it had nothing to do, and has drawn it.
 
     Gradio may leave the stream of a session's answers open without a need, so the wait for it alone has an end.
     """
-    began = time.monotonic()
-    while True:
+    began, at_rest = time.monotonic(), 0
+    while at_rest < 2:
+        come_to_rest(page)  # so that what was clicked has asked, and what came has been put in place
         page.wait_for_timeout(100)  # for what follows from the last answer
         waits = [request.url for request in page.unanswered if "/heartbeat/" not in request.url]
         calls = [url for url in waits if "/queue/data" not in url]
         waited = time.monotonic() - began
         assert not calls or waited < SECONDS_FOR_ANSWERS, f"still no answer from {calls}"
-        if not waits or (not calls and waited > SECONDS_FOR_STREAM):
-            break
+        at_rest = at_rest + 1 if not waits or (not calls and waited > SECONDS_FOR_STREAM) else 0
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

@@ -95,7 +95,9 @@ def browser():
 
 @pytest.fixture
 def visit(browser, url, runs, served):
-    """Opens the page as a new visitor: their page, what its console complained of, and where it sent requests."""
+    """Opens the page as a new visitor, at rest: their page, what its console complained of, and where it asked."""
+    from browsing import settle  # it needs Playwright
+
     contexts = []
 
     def open_page(width: int = 1440, height: int = 900, **options):
@@ -111,6 +113,7 @@ def visit(browser, url, runs, served):
         page.on("requestfailed", lambda request: page.unanswered.discard(request))
         page.goto(url)
         page.wait_for_selector("#loss-chart canvas")
+        settle(page)
         return page
 
     yield open_page

@@ -106,7 +106,7 @@ def test_gradio_keeps_nothing_of_a_closed_tab(visit, served):
     others = set(known)
     page = visit()
     set_number(page, "steps", 70)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not (own := set(known) - others) and time.monotonic() < until:
         time.sleep(0.05)
     assert own

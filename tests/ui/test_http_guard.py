@@ -1,6 +1,7 @@
 """What every request passes first, who is there, and what is logged."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -220,6 +221,31 @@ def a_run(idle_runs, session, state=DONE):
     run.state = state
     idle_runs.add(run)
     return run
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_done_for_a_page_after_it_was_forgotten_is_forgotten_too(presence, forgotten, fails):
+    async def process(**_):
+        if fails:
+            raise ZeroDivisionError
+
+    demo = SimpleNamespace(process_api=process)
+    presence.forget_late_orders(demo)
+
+    def do(page):
+        with contextlib.suppress(ZeroDivisionError):
+            asyncio.run(demo.process_api(session_hash=page))
+
+    for page in ("gone", "back", "here"):
+        presence.came(page)
+    for page in ("gone", "back"):
+        presence.left(page)
+    presence.came("back")
+    before = forgotten[:]
+    for page in ("gone", "back", "here", "never seen"):
+        do(page)
+    assert before == ["gone", "back"]
+    assert forgotten == ["gone", "back", "gone"]
 
 
 def test_a_visitor_with_runs_is_waited_for_when_the_connection_ends(idle_runs, presence, forgotten):

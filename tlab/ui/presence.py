@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import gradio as gr
 
 from tlab.ui.failure_log import logger
 from tlab.ui.runs.manager import Runs
@@ -18,6 +21,7 @@ from tlab.ui.runs.manager import Runs
 SECONDS_WITHOUT_PAGE = 30.0  # without its page a run goes on for so long
 SECONDS_TO_FORGET = 600.0
 MAX_AWAITED = 8  # pages of one browser that are waited for at the same time
+MAX_FORGOTTEN = 1000  # pages of which it is known that they have been forgotten
 
 
 class Presence:
@@ -46,6 +50,7 @@ class Presence:
         self.open: Counter[str] = Counter()  # connections of each page
         self.sessions: dict[str, str] = {}  # page -> whose it is, for those that are open or waited for; these in order
         self.timers: dict[str, list[threading.Timer]] = {}  # of sessions with pages that are waited for
+        self.forgotten: OrderedDict[str, None] = OrderedDict()  # pages, lately
         # Of its own: no farewell waits until a large file has been compressed.
         self.farewells = ThreadPoolExecutor(2, "tlab-farewell")
         runs.expect = self.expect
@@ -74,6 +79,7 @@ class Presence:
         """A connection of a page has opened, perhaps again; without a session the page is one of its own."""
         with self.lock:
             self.open[page] += 1
+            self.forgotten.pop(page, None)
             self.sessions[page] = session or page
             self.runs.mark_gone(self.sessions[page], False)
             if not self.awaited(self.sessions[page]):
@@ -143,6 +149,9 @@ class Presence:
         with self.lock:
             if self.open[page]:
                 return
+            self.forgotten[page] = None
+            while len(self.forgotten) > MAX_FORGOTTEN:
+                self.forgotten.popitem(last=False)
             session = self.sessions.pop(page, page)
             is_last = session not in self.sessions.values()
             if is_last:
@@ -152,3 +161,17 @@ class Presence:
             all_of_it.callback(self.runs.show, page, None)
             if is_last:
                 all_of_it.callback(self.end_session, session)
+
+    def forget_late_orders(self, demo: gr.Blocks) -> None:
+        """Forget a page once more after each order that its server carries out when it has been closed already."""
+        process = demo.process_api
+
+        async def processed(*args: Any, **options: Any) -> Any:
+            try:
+                return await process(*args, **options)
+            finally:
+                page = options.get("session_hash")
+                if page in self.forgotten:
+                    self.forget(page)
+
+        demo.process_api = processed
