@@ -104,6 +104,17 @@ def test_pictures_of_other_settings_say_so_until_the_settings_are_trained(visit)
     page.locator("#other-settings").get_by_text("These pictures are of another run").wait_for()
 
 
+def test_the_settings_of_the_run_that_is_shown_are_named_and_one_click_away(visit):
+    page = visit()
+    set_number(page, "steps", 60)
+    page.locator("#other-settings").get_by_text("Steps 400 instead of 60").wait_for()
+    page.click("#take-settings")
+    page.locator("#other-settings p").wait_for(state="detached")
+    page.locator("#take-settings").wait_for(state="hidden")
+    assert page.locator("#field-steps input[type=number]").input_value() == "400"
+    page.get_by_role("radio", name="Pre-LN or Post-LN").and_(page.locator(":checked")).wait_for()
+
+
 def test_a_cell_of_a_sweep_is_trained_at_once_and_seen_from_the_top(visit):
     page = visit()
     open_tab(page, "Sweeps")

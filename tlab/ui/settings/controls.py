@@ -113,6 +113,17 @@ def control_for(name: str, value: Any, code_links: list[CodeLink]) -> gr.Compone
     return number_field(value, kinds, low, high, option.default_words, label=label, info=option.help, elem_id=elem_id)
 
 
+def value_update(component: gr.Component, value: Any) -> Any:
+    """The value; a slider that has only what is worth trying stretches to it.
+
+    A new range makes Gradio build the slider anew, which would be half of the time that opening a link takes.
+    """
+    if isinstance(component, gr.Slider) and not component.minimum <= value <= component.maximum:
+        low, high = min(component.minimum, value), max(component.maximum, value)
+        return gr.update(value=value, minimum=low, maximum=high)
+    return value
+
+
 class Controls:
     """Every setting of a run. A handler takes `inputs`, and gives their values to `job`."""
 

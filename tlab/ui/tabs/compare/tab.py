@@ -12,14 +12,13 @@ from tlab.files import file_name
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.run import PAUSED
 from tlab.ui.settings.links import query_of
-from tlab.ui.settings.own_text import OWN_TEXT
+from tlab.ui.settings.run_settings import settings_of, switch_of
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.tabs.compare.game import FalseWinnersGame
-from tlab.ui.tabs.compare.view import comparable_runs, config_table, list_value, overlay_value, settings_of
+from tlab.ui.tabs.compare.view import comparable_runs, config_table, list_value, overlay_value
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
-from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.upload_folder import remove, upload_folder
@@ -133,7 +132,8 @@ class CompareTab(Tab):
         elif action == "open":
             updates = {**self.opened, **self.train.show(visit, None if asked == SHIPPED else run)}
         elif action == "settings":
-            updates = {**self.opened, **self.settings(asked, session, locked)}
+            words = "These are the settings of a run of your history."
+            updates = {**self.opened, **self.train.run_settings_updates(run, words, locked)}
         elif action == "export":
             updates = {self.file: self.export(asked, session, page)}
         elif action == "link":
@@ -164,15 +164,6 @@ class CompareTab(Tab):
             run.pinned = not run.pinned
         self.runs.archive.note(run)
 
-    def settings(self, asked: str, session: str, locked: Collection[str]) -> Updates:
-        run = comparable_runs(self.runs, session)[asked]
-        settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
-        switch = next(((key, value) for key, value in other.items() if value != settings[key]), None)
-        if run.job.text is not None:
-            settings |= {"corpus": OWN_TEXT, "text": run.job.text}
-        words = "These are the settings of a run of your history."
-        return settings_updates(self.train, settings, switch, words, locked)
-
     def result_query(self, asked: str, session: str) -> str:
         """The query of a link that opens with this run, from now on for whoever has it."""
         run = self.runs.get_owned(session, asked)
@@ -184,10 +175,10 @@ class CompareTab(Tab):
             raise error_toast(error) from None
         run.shared = True
         self.runs.archive.note(run)
-        settings, other = settings_of(run, run.sides[0]), settings_of(run, run.sides[-1])
+        settings = settings_of(run.job)
         if run.job.text is not None:
             del settings["corpus"]
-        return query_of(settings, other, result=run.id)
+        return query_of(settings, dict(filter(None, [switch_of(run.job)])), result=run.id)
 
     def export(self, asked: str, session: str, page: str) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""

@@ -9,7 +9,8 @@ from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
 from tlab.ui.demo.shipped_run import demo_run, is_shipped
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run, Side
-from tlab.ui.settings.fields import field_label, format_value, values_of
+from tlab.ui.settings.fields import field_label, format_value
+from tlab.ui.settings.run_settings import settings_of
 from tlab.ui.sharing.convert import SHIPPED, run_name
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
@@ -123,7 +124,7 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
     drawn = drawn_sides(found, hidden)
     if not drawn:
         return note_html("No run is chosen.")
-    columns = [settings_of(one.run, one.side) for one in drawn]
+    columns = [settings_of(one.run.job, one.run.sides.index(one.side)) for one in drawn]
     rows = []
     for name in columns[0]:
         differs = len({str(settings[name]) for settings in columns}) > 1
@@ -134,7 +135,3 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
         return note_html("These runs have the same settings." if len(drawn) > 1 else "Choose a second run to compare.")
     heads = [(side_name(one.run_id, one.run, one.side), one.place % COLOURS) for one in drawn]
     return markup.settings(heads, rows)
-
-
-def settings_of(run: Run, side: Side) -> dict[str, Any]:
-    return {"corpus": run.job.corpus, "tokenizer": run.job.tokenizer, **values_of(side.model, side.training)}

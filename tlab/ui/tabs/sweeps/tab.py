@@ -11,7 +11,6 @@ from tlab.text import corpus_names
 from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own_results
 from tlab.ui.tabs.sweeps.view import pictures
 from tlab.ui.tabs.tab import Page, Tab, Updates
-from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
@@ -108,7 +107,7 @@ class SweepsTab(Tab):
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
         words = "These are the settings of a cell of the sweep."
         opened: Updates = {self.bar: gr.update(selected=self.train_tab.key)}
-        return {**opened, **settings_updates(self.train_tab, settings, None, words, locked)}
+        return {**opened, **self.train_tab.settings_updates(settings, None, words, locked)}
 
 
 def best_numbers(results: Results, count: int) -> list[int]:

@@ -12,7 +12,6 @@ from tlab.ui.settings.links import defaults, query_of, read_query
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.side_b import NOTHING, switch_choices
 from tlab.ui.tabs.tab import Updates
-from tlab.ui.tabs.train.apply_settings import settings_updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import notice_html
 from tlab.ui.widgets.component import QUIET, error_toast
@@ -121,7 +120,7 @@ class LinkBar:
         if not (link.settings or link.hidden or link.problems):
             return {self.notice: notice_html([], {})}
         switch = next(iter(link.other.items()), None)
-        updates = settings_updates(self.train, link.settings, switch, "These are the settings of the link.")
+        updates = self.train.settings_updates(link.settings, switch, "These are the settings of the link.")
         hidden = {name: field_label(name) for name in link.hidden}
         updates[self.controls.components["switch"]] = gr.update(
             value=switch[0] if switch else NOTHING,

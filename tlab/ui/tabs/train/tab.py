@@ -20,7 +20,8 @@ from tlab.ui.runs.manager import BusyError, text_size
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
-from tlab.ui.settings.controls import Controls
+from tlab.ui.settings.controls import Controls, value_update
+from tlab.ui.settings.fields import field_label
 from tlab.ui.settings.links import defaults
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import (
@@ -34,6 +35,8 @@ from tlab.ui.settings.presets import (
     preset_with,
     unset_words,
 )
+from tlab.ui.settings.run_settings import control_values, switch_of
+from tlab.ui.settings.side_b import NOTHING
 from tlab.ui.studies.studies import Studies
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
@@ -42,7 +45,7 @@ from tlab.ui.tabs.train.panels.rates import RatesPanel
 from tlab.ui.tabs.train.panels.seeds import SeedsPanel
 from tlab.ui.visit import Visit, lasts, visit_of
 from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html
-from tlab.wording import duration
+from tlab.wording import duration, listed
 
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 20.0  # measuring it takes one, where nobody else is at work
@@ -102,6 +105,7 @@ class TrainTab(Tab):
             with gr.Column(scale=9, min_width=320, elem_classes="tl-pictures"):
                 self.estimate = gr.HTML(elem_id="estimate", apply_default_css=False)
                 self.other = gr.HTML(elem_id="other-settings", apply_default_css=False)
+                self.take = gr.Button("Take its settings", size="sm", visible=False, elem_id="take-settings")
                 self.rates.build()
                 # Above the chart: what a stranger reads first.
                 self.verdict = gr.HTML(view.verdict_html(demo), elem_id="verdict", apply_default_css=False)
@@ -181,7 +185,8 @@ class TrainTab(Tab):
         inputs = [self.run_id, *self.controls.inputs]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
         outputs = [
-            self.estimate, self.other, self.diagram.picture, self.address, self.rates.card, self.rates.is_other
+            self.estimate, self.other, self.take, self.diagram.picture, self.address, self.rates.card,
+            self.rates.is_other,
         ]  # fmt: skip
         told = [self.locked, *inputs]
         triggers = [page.blocks.load, *changes([self.told_pace, *inputs])]
@@ -197,6 +202,7 @@ class TrainTab(Tab):
         self.step.click(self.on_step, [self.run_id, *settings], self.outputs, concurrency_limit=None, **QUIET)
         self.stop.click(self.on_stop, self.run_id, None, **free)
         self.reset.click(self.on_reset, self.run_id, self.outputs, concurrency_limit=None, **QUIET)
+        self.take.click(self.on_take, [self.run_id, self.locked], self.settings, queue=False, **QUIET)
 
     def start_after(self, event: Dependency) -> None:
         """Start a run when another tab's handler has set the controls."""
@@ -237,6 +243,31 @@ class TrainTab(Tab):
             self.models: preset.label if preset and preset in MODELS else None,
             self.words: preset.words if preset else own,
         }
+
+    def settings_updates(
+        self, settings: Mapping[str, Any], switch: tuple[str, Any] | None, words: str, locked: Collection[str] = ()
+    ) -> Updates:
+        """Updates of `settings` to what comes from elsewhere: a link, a cell of a sweep, a run.
+
+        What is not set gets its default; a visitor's own text and what is `locked` stay. `words`, in Markdown, say
+        where the settings come from, unless they are those of a preset, which says more.
+        """
+        name, value = switch if switch and switch[0] not in locked else (None, None)
+        values = {**defaults(), **settings, "switch": name or NOTHING}
+        controls = self.controls.components.items()
+        updates: Updates = {
+            control: value_update(control, values[field]) for field, control in controls if field in values
+        }
+        if locked:  # the settings are no longer those that came: of which preset they are is not known
+            kept = listed([field_label(name) for name in locked])
+            told = {self.comparisons: None, self.models: None, self.words: f"{words} Hidden, and not set: {kept}."}
+        else:
+            told = self.named(values, switch, words)
+        return {**told, **self.unlocked(updates, locked), **self.controls.switch_updates(name, value)}
+
+    def run_settings_updates(self, run: Run, words: str, locked: Collection[str]) -> Updates:
+        """Updates of `settings` to those of a run."""
+        return self.settings_updates(control_values(run.job), switch_of(run.job), words, locked)
 
     def on_preset_run(self, label: str | None, run_id: str | None, request: gr.Request) -> Updates:
         """The finished run of the preset; a run that trains or pauses keeps its place."""
@@ -305,11 +336,17 @@ class TrainTab(Tab):
             job = self.controls.job(values)
             estimate = note_html(self.estimate_words(job))
         except ValueError as error:
-            return {self.estimate: note_html(str(error), "tl-warning"), self.other: ""}
+            return {
+                self.estimate: note_html(str(error), "tl-warning"),
+                self.other: "",
+                self.take: gr.update(visible=False),
+            }
         shown = self.seeds.run_of(run_id)
+        is_other = not same_run(shown.job, job)
         return {
             self.estimate: estimate,
-            self.other: "" if same_run(shown.job, job) else note_html(view.other_words(shown)),
+            self.other: note_html(view.other_words(shown, job)) if is_other else "",
+            self.take: gr.update(visible=is_other),
         }
 
     def estimate_words(self, job: Job) -> str:
@@ -400,6 +437,11 @@ class TrainTab(Tab):
             return self.shipped_frame(visit.session, shipped_preset(run_id))
         self.runs.stop(run)
         return self.show(visit, None, shipped_twin(run.job))
+
+    def on_take(self, run_id: str | None, locked: Collection[str]) -> Updates:
+        """Set the controls to what the run was made of that is shown."""
+        words = "These are the settings of the run that is shown."
+        return self.run_settings_updates(self.seeds.run_of(run_id), words, locked)
 
     # -------------------------------------------------------------------------------- frames
 

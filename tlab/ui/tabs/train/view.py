@@ -15,11 +15,12 @@ from tlab.training.shared_start import Start, shared_start
 from tlab.ui.demo.shipped_run import is_shipped
 from tlab.ui.runs.comparison import easier_part, first_parting, parting_words, verdict
 from tlab.ui.runs.manager import Place
-from tlab.ui.runs.messages import Insight
+from tlab.ui.runs.messages import Insight, Job
 from tlab.ui.runs.run import DIVERGED, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run, Side
 from tlab.ui.settings.fields import field_names, registry_for, values_of
+from tlab.ui.settings.run_settings import other_settings_words
 from tlab.ui.widgets.markup import macros
-from tlab.wording import duration, part_name, written
+from tlab.wording import duration, listed, part_name, written
 
 markup = macros("tabs/train/view.html")
 state_html, samples_html, notice_html = markup.state, markup.samples, markup.notice
@@ -288,10 +289,12 @@ def rough_duration(seconds: float) -> str:
     return duration(step * max(1, round(seconds / step)))
 
 
-def other_words(run: Run) -> str:
-    """What stands over the pictures of a run while the controls hold other settings."""
+def other_words(run: Run, chosen: Job) -> str:
+    """What stands over the pictures of a run while the controls, and the drawing of the model, hold other settings."""
     text = "" if run.job.text is not None else f", on “{run.job.corpus}”"
-    return f"These pictures are of another run: {run.name}{text}. Press Start to train the settings chosen now."
+    found = other_settings_words(run.job, chosen)
+    its = f" Its settings are others than those chosen now: {listed(found)}." if found else ""
+    return f"These pictures are of another run: {run.name}{text}.{its} Press Start to train the settings chosen now."
 
 
 def divergence_words(side: Side, run: Run) -> str:

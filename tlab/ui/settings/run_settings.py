@@ -1,0 +1,54 @@
+"""The settings that a run was made of: told from its job, as the controls take them, and against others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlab.ui.runs.messages import Job
+from tlab.ui.settings.fields import field_label, format_value, values_of
+from tlab.ui.settings.own_text import OWN_TEXT
+from tlab.ui.settings.plans import side_label
+
+MAX_NAMED_SETTINGS = 4  # settings in one sentence
+
+
+def settings_of(job: Job, side: int = 0) -> dict[str, Any]:
+    """Text, tokenizer and every field of a side, by name."""
+    plan = job.plans[side]
+    return {"corpus": job.corpus, "tokenizer": job.tokenizer, **values_of(plan.model, plan.training)}
+
+
+def switch_of(job: Job) -> tuple[str, Any] | None:
+    """What B changes, and to which value; None where there is no B, or nothing that a control has."""
+    a, b = settings_of(job), settings_of(job, -1)
+    return next(((name, value) for name, value in b.items() if value != a[name]), None)
+
+
+def control_values(job: Job) -> dict[str, Any]:
+    """What the controls have to hold for side A, with a visitor's own text."""
+    own = {} if job.text is None else {"corpus": OWN_TEXT, "text": job.text}
+    return {**settings_of(job), **own}
+
+
+def other_settings_words(shown: Job, chosen: Job) -> list[str]:
+    """Which settings of a run that is shown are others than the chosen ones, both values of each; at most a few."""
+    has, wants = settings_of(shown), settings_of(chosen)
+    found = [
+        f"{field_label(name)} {format_value(name, has[name])} instead of {format_value(name, wants[name])}"
+        for name in has
+        if has[name] != wants[name]
+    ]
+    if has["corpus"] == wants["corpus"] and shown.text != chosen.text:
+        found.append("another text of your own")
+    if switch_of(shown) != switch_of(chosen):
+        found.append(f"{side_b_words(shown)} instead of {side_b_words(chosen)}")
+    more = len(found) - MAX_NAMED_SETTINGS
+    return found if more < 2 else [*found[:MAX_NAMED_SETTINGS], f"{more} more"]
+
+
+def side_b_words(job: Job) -> str:
+    """Such as: B with Post-LN."""
+    switch = switch_of(job)
+    if switch is not None:
+        return f"B with {side_label(*switch)}"
+    return "no B" if len(job.plans) < 2 else "a B of the same settings"
