@@ -1,9 +1,12 @@
 """The worker process that is ready for the next run."""
 
+import contextlib
 import multiprocessing
 import threading
+from types import SimpleNamespace
 
 from tlab.ui.runs import spare_worker
+from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.messages import MEASURE_PACE
 from tlab.ui.runs.spare_worker import SpareWorker
 
@@ -13,11 +16,13 @@ class Worker:
 
     def __init__(self):
         self.connection, self.theirs = multiprocessing.Pipe()
-        self.alive = True
+        self.lock, self.alive = threading.Lock(), True
 
     def end(self):
-        self.alive = False
-        self.theirs.close()
+        with self.lock:
+            self.alive = False
+            if not self.theirs.closed:
+                self.theirs.close()
 
 
 def test_a_server_that_ends_waits_for_no_measurement_and_ends_its_worker(monkeypatch):
@@ -41,3 +46,27 @@ def test_a_server_that_has_ended_measures_nothing(monkeypatch):
     spare.end()
     assert spare.measure() is None and not worker.alive and spare.worker is None
     worker.connection.close()
+
+
+def test_a_process_that_two_threads_end_is_ended_once():
+    class Connection:
+        closed, closings, both = False, 0, threading.Barrier(2)
+
+        def close(self):
+            self.closings += 1
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.both.wait(0.2)  # until the other one is here too, if it can come so far
+            self.closed = True
+
+    def nothing(*_):
+        pass
+
+    child = ChildProcess.__new__(ChildProcess)
+    child.lock, child.connection = threading.Lock(), Connection()
+    child.process = SimpleNamespace(terminate=nothing, join=nothing, is_alive=bool, close=nothing)
+    threads = [threading.Thread(target=child.end) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert child.connection.closings == 1 and not child.alive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ class ChildProcess:
     def __init__(self, name: str, target: Callable[..., None], *args: Any) -> None:
         # Spawned and not forked: a fork of a server with threads may inherit a lock that is never released.
         context = multiprocessing.get_context("spawn")
+        self.lock = threading.Lock()
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, *args), daemon=True, name=name)
         self.process.start()
@@ -23,13 +25,14 @@ class ChildProcess:
         return not self.connection.closed and self.process.is_alive()
 
     def end(self) -> None:
-        """Make sure that the process is gone. Calling it again does no harm."""
-        if self.connection.closed:
-            return
-        self.connection.close()
-        self.process.terminate()
-        self.process.join(0.5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
+        """Make sure that the process is gone. Calling it again does no harm, in whichever thread."""
+        with self.lock:
+            if self.connection.closed:
+                return
+            self.connection.close()
+            self.process.terminate()
+            self.process.join(0.5)
+            if self.process.is_alive():
+                self.process.kill()
+                self.process.join()
+            self.process.close()
