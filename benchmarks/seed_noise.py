@@ -168,19 +168,22 @@ def stored_runs() -> Runs:
     return json.loads(gzip.decompress(RUNS_FILE.read_bytes()))
 
 
-def main(seeds: int = 8, jobs: int = 1, stored: bool = False) -> None:
+def main(labels: tuple[str, ...] = PRESETS, seeds: int = 8, jobs: int = 1, stored: bool = False) -> None:
     """Train all sides from seeds 0, 1, ..., write the runs, and say what they tell.
 
     Args:
+        labels: the presets whose sides to train; those of the others stay as they were written before.
         seeds: how many of each side.
         jobs: how many to train at a time.
         stored: train nothing, and read the runs that were written before.
     """
     if not stored:
         sides = sides_of_presets()
-        work = [(name, seed) for name in sides for seed in range(seeds)]
+        work = [(name, seed) for name in sides if name.partition(": ")[0] in labels for seed in range(seeds)]
         trained = Parallel(n_jobs=jobs, verbose=5)(delayed(train)(*sides[name], seed) for name, seed in work)
-        runs: dict[str, list[Any]] = {name: [] for name in sides}
+        new = {name for name, _ in work}
+        kept = {} if new == set(sides) else stored_runs()
+        runs: dict[str, list[Any]] = {name: [] if name in new else kept[name] for name in sides}
         for (name, _), run in zip(work, trained, strict=True):
             runs[name].append(run)
         RUNS_FILE.parent.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,7 @@ def test_the_tabs_look_into_the_run_that_a_preset_shows():
     )
     assert found.words == (
         "The model is B (SGD with momentum) of the shipped run “AdamW or SGD” on “python-docs”, after 400 steps "
-        "(validation loss 3.14)."
+        "(validation loss 2.93)."
     )
 
 

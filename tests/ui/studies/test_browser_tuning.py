@@ -21,7 +21,7 @@ def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_setting
     page.click("#go-on-tuning")
     page.locator("#tuning-card .tl-badge.done").wait_for()
     words = page.inner_text("#tuning-card")
-    assert "At the same learning rate, 0.003: " in words
+    assert "At the same learning rate, 0.02: " in words
     assert "Each at its best (A (RoPE) at " in words
     assert page.locator("#tuning-card tbody tr").count() == 3
     assert drawn(page, "#rates-chart canvas")
