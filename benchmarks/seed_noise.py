@@ -183,7 +183,7 @@ def main(labels: tuple[str, ...] = PRESETS, seeds: int = 8, jobs: int = 1, store
         trained = Parallel(n_jobs=jobs, verbose=5)(delayed(train)(*sides[name], seed) for name, seed in work)
         new = {name for name, _ in work}
         kept = {} if new == set(sides) else stored_runs()
-        runs: dict[str, list[Any]] = {name: [] if name in new else kept[name] for name in sides}
+        runs: dict[str, list[Any]] = {name: [] if name in new else list(kept[name]) for name in sides}
         for (name, _), run in zip(work, trained, strict=True):
             runs[name].append(run)
         RUNS_FILE.parent.mkdir(parents=True, exist_ok=True)
