@@ -14,7 +14,7 @@ from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import NewRecords
 from tlab.ui.runs.run import Run
-from tlab.ui.tabs.compare.view import comparable_runs, drawn_sides, overlay_value
+from tlab.ui.tabs.compare.view import comparable_runs, comparison_warning, config_table, drawn_sides, overlay_value
 from tlab.ui.tabs.train.view import measured, numbers_html, place_words
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line
 
@@ -142,3 +142,42 @@ def test_runs_of_one_tokenizer_stay_in_nats(runs):
     look(runs.history("s")[0], 3.0)
     value = overlay_value({run.id: run for run in runs.history("s")}, [])
     assert value["unit"].startswith("nats per token") and value["lines"][0]["points"][0][1] == 3.0
+
+
+def runs_of(runs, *changes):
+    """Two of the runs, each with some of its job changed, by id."""
+    found = runs.history("s")[: len(changes)]
+    for run, change in zip(found, changes, strict=True):
+        run.job = run.job._replace(**change)
+    return {run.id: run for run in found}
+
+
+OWN = {"corpus": "your own text", "text": "one"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        (
+            {},
+            {"corpus": "another"},
+            "different texts (“python-docs” and “another”), so their losses cannot be compared",
+        ),
+        ({}, {"corpus": "another", "tokenizer": "byte"}, "so their losses cannot be compared"),
+        (OWN, {**OWN, "text": "another"}, "different texts, each “your own text”, so their losses cannot be compared"),
+        ({}, {"tokenizer": "byte"}, "The chart has bits per byte, which can."),
+        ({}, {}, None),
+        (OWN, OWN, None),
+    ],
+)
+def test_what_cannot_be_compared_is_said_above_the_chart(runs, one, other, words):
+    found = runs_of(runs, one, other)
+    said = comparison_warning(found, [])
+    assert words in said if words else said == ""
+    assert comparison_warning(found, [next(iter(found))]) == ""  # of one run alone
+
+
+def test_two_texts_of_ones_own_are_not_called_the_same_settings(runs):
+    found = runs_of(runs, OWN, {**OWN, "text": "another"})
+    table = config_table(found, [], True)
+    assert "your own text, 3 characters" in table and "your own text, 7 characters" in table

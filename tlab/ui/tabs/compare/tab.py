@@ -17,7 +17,7 @@ from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.tabs.compare.game import FalseWinnersGame
-from tlab.ui.tabs.compare.view import comparable_runs, config_table, list_value, overlay_value
+from tlab.ui.tabs.compare.view import comparable_runs, comparison_warning, config_table, list_value, overlay_value
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
@@ -74,11 +74,12 @@ class CompareTab(Tab):
                 )  # fmt: skip
                 self.list = js_component("tabs/compare/runs_table", list_value(found, []), "history")
             with gr.Column(scale=7, min_width=320, elem_classes="tl-keep-side"):
+                self.warning = gr.HTML(comparison_warning(found, []), elem_id="not-comparable", apply_default_css=False)
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")
                 self.differences = gr.Checkbox(True, label="Differences only", elem_id="differences-only")
                 self.table = gr.HTML(config_table(found, [], True), elem_id="config-table", apply_default_css=False)
         FalseWinnersGame().build()
-        pictures = [self.list, self.chart, self.table, self.clock]
+        pictures = [self.list, self.warning, self.chart, self.table, self.clock]
         seen = [self.hidden, self.differences]
         page.handle.select(self.on_open, seen, pictures, **QUIET)
         self.clock.tick(self.on_open, seen, pictures, **QUIET)
@@ -92,11 +93,12 @@ class CompareTab(Tab):
         )
 
     def pictures(self, session: str, hidden: list[str], differences_only: bool | None) -> Updates:
-        """List, chart, table, and whether to look again soon."""
+        """List, chart with what it cannot say, table, and whether to look again soon."""
         found = comparable_runs(self.runs, session)
         active = any(run.active for run in self.runs.history(session))
         return {
             self.list: list_value(found, hidden, self.runs.last_deleted(session)),
+            self.warning: comparison_warning(found, hidden),
             self.chart: overlay_value(found, hidden),
             self.table: config_table(found, hidden, differences_only is not False),
             self.clock: gr.Timer(active=active),

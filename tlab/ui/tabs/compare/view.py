@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
 from tlab.ui.demo.shipped_run import demo_run, is_shipped
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run, Side
 from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.settings.run_settings import settings_of
@@ -84,6 +85,26 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
 # ------------------------------------------------------------------------------------------------ overlay and table
 
 
+def comparison_warning(found: dict[str, Run], hidden: Sequence[str]) -> str:
+    """HTML of why the losses of the chosen runs, or some of them, cannot be compared; nothing where all can."""
+    chosen = [run.job for run_id, run in found.items() if run_id not in hidden]
+    texts = list(dict.fromkeys((job.corpus, job.text) for job in chosen))
+    if len(texts) > 1:
+        names = listed([f"“{name}”" for name in dict.fromkeys(name for name, _ in texts)])
+        which = (
+            f"different texts ({names})" if len({name for name, _ in texts}) > 1 else f"different texts, each {names}"
+        )
+        words = f"These runs read {which}, so their losses cannot be compared: one text is easier than another."
+    elif len({job.tokenizer for job in chosen}) > 1:
+        words = (
+            "These runs have different tokenizers, so their losses per token cannot be compared. The chart has bits "
+            "per byte, which can."
+        )
+    else:
+        return ""
+    return note_html(words, "tl-notice")
+
+
 def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
     """The chosen runs' curves: moving average of the training loss as a line, validation as dots.
 
@@ -119,12 +140,19 @@ def per_nat(bytes_per_token: float) -> float:
     return bits_per_byte(1.0, bytes_per_token)
 
 
+def text_name(job: Job) -> str:
+    """The text of a run; one of a visitor's own with its length, by which two of them can be told apart."""
+    return job.corpus if job.text is None else f"{job.corpus}, {len(job.text):,} characters"
+
+
 def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only: bool) -> str:
     """Every setting of the chosen runs, a column for each curve."""
     drawn = drawn_sides(found, hidden)
     if not drawn:
         return note_html("No run is chosen.")
-    columns = [settings_of(one.run.job, one.run.sides.index(one.side)) for one in drawn]
+    columns = [
+        {**settings_of(one.run.job, one.run.sides.index(one.side)), "corpus": text_name(one.run.job)} for one in drawn
+    ]
     rows = []
     for name in columns[0]:
         differs = len({str(settings[name]) for settings in columns}) > 1
