@@ -3,8 +3,10 @@
 import dataclasses
 import math
 
+import gradio as gr
 import pytest
 
+from pages import built
 from support import GRADIO
 from tlab.text.units import BytesPerToken
 from tlab.training.records import Divergence, StepRecord
@@ -13,9 +15,14 @@ from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import NewRecords
-from tlab.ui.runs.run import Run
+from tlab.ui.runs.run import DONE, Run
+from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET
+from tlab.ui.sharing.convert import SHIPPED, kept_run
+from tlab.ui.tabs.compare.tab import CompareTab
 from tlab.ui.tabs.compare.view import comparable_runs, comparison_warning, config_table, drawn_sides, overlay_value
+from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import measured, numbers_html, place_words
+from tlab.ui.visit import COOKIE, visit_of
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line
 
 pytestmark = GRADIO
@@ -181,3 +188,35 @@ def test_two_texts_of_ones_own_are_not_called_the_same_settings(runs):
     found = runs_of(runs, OWN, {**OWN, "text": "another"})
     table = config_table(found, [], True)
     assert "your own text, 3 characters" in table and "your own text, 7 characters" in table
+
+
+def asked_by(page: str, session: str = "m" * 43) -> gr.Request:
+    return gr.Request(session_hash=page, headers={"cookie": f"{COOKIE}={session}"}, query_params={})
+
+
+def listed(tab, page: str) -> list[str]:
+    """The ids of the runs that a page has to compare."""
+    shown = tab.on_open([], True, asked_by(page))[tab.list]["runs"]
+    return [run["id"] for run in shown]
+
+
+def test_the_pair_of_a_preset_stands_in_the_list_once_its_page_shows_it(runs):
+    tab, preset = built(CompareTab, runs, after=[TrainTab]), COMPARISONS[1]
+    tab.train.show(visit_of(asked_by("page")), None, preset)
+    found = tab.comparable(visit_of(asked_by("page")))
+    assert found[SHIPPED].name == preset.label
+    assert tab.comparable(visit_of(asked_by("other")))[SHIPPED].name == DEMO_PRESET.label
+    assert kept_run(runs, SHIPPED, found[SHIPPED]).sides[0].checkpoint.train_config.steps == preset.settings["steps"]
+
+
+def test_a_run_that_a_link_has_opened_stays_in_the_list_of_its_page_and_of_no_other(runs):
+    tab = built(CompareTab, runs, after=[TrainTab])
+    linked = runs.history("s")[0]
+    linked.shared, linked.state = True, DONE
+    tab.train.show(visit_of(asked_by("page")), linked)
+    tab.train.show(visit_of(asked_by("page")), None)  # the visitor goes on to something else
+    assert listed(tab, "page") == [linked.id, SHIPPED] and listed(tab, "other") == [SHIPPED]
+    (shown, _) = tab.on_open([], True, asked_by("page"))[tab.list]["runs"]
+    assert not shown["own"] and "opened by a link" in shown["words"]
+    linked.shared = False
+    assert listed(tab, "page") == [SHIPPED]

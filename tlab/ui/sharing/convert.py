@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlab.training.checkpoint import Checkpoint
-from tlab.ui.demo.shipped_run import demo_checkpoint
+from tlab.ui.demo.shipped_run import demo_checkpoint, shipped_preset
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import ANY_VOCABULARY, Job, SidePlan
 from tlab.ui.runs.run import Run
@@ -37,7 +37,11 @@ def ended_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
         raise ExportError("This run still trains. Pause or stop it, and then export it.")
     sides = []
     for number, side in enumerate(run.sides):
-        checkpoint = demo_checkpoint(number) if run_id == SHIPPED else runs.store.get((run.id, number))
+        checkpoint = (
+            demo_checkpoint(number, preset=shipped_preset(run.id))
+            if run_id == SHIPPED
+            else runs.store.get((run.id, number))
+        )
         if checkpoint is None:
             raise ExportError("The models of this run were put away to make room for others'. Train it again.")
         label = side.label if len(run.sides) > 1 else run.name

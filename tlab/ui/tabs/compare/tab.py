@@ -10,8 +10,9 @@ import gradio as gr
 
 from tlab.files import file_name
 from tlab.ui.demo.shipped_run import demo_run
-from tlab.ui.runs.run import PAUSED
+from tlab.ui.runs.run import PAUSED, Run
 from tlab.ui.settings.links import query_of
+from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.settings.run_settings import settings_of, switch_of
 from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
@@ -22,7 +23,7 @@ from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.upload_folder import remove, upload_folder
-from tlab.ui.visit import visit_of
+from tlab.ui.visit import Visit, visit_of
 from tlab.ui.widgets.component import QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
@@ -92,12 +93,17 @@ class CompareTab(Tab):
             self.on_upload, [self.upload, *seen], pictures + self.train.outputs, concurrency_limit=1, **QUIET
         )
 
-    def pictures(self, session: str, hidden: list[str], differences_only: bool | None) -> Updates:
+    def comparable(self, visit: Visit) -> dict[str, Run]:
+        """The runs that a page may look at."""
+        preset = self.train.shipped.get(visit.page, DEMO_PRESET)
+        return comparable_runs(self.runs, visit.session, self.train.linked.get(visit.page), preset)
+
+    def pictures(self, visit: Visit, hidden: list[str], differences_only: bool | None) -> Updates:
         """List, chart with what it cannot say, table, and whether to look again soon."""
-        found = comparable_runs(self.runs, session)
-        active = any(run.active for run in self.runs.history(session))
+        found = self.comparable(visit)
+        active = any(run.active for run in self.runs.history(visit.session))
         return {
-            self.list: list_value(found, hidden, self.runs.last_deleted(session)),
+            self.list: list_value(found, hidden, visit.session, self.runs.last_deleted(visit.session)),
             self.warning: comparison_warning(found, hidden),
             self.chart: overlay_value(found, hidden),
             self.table: config_table(found, hidden, differences_only is not False),
@@ -106,7 +112,7 @@ class CompareTab(Tab):
 
     def on_open(self, hidden: list[str], differences_only: bool | None, request: gr.Request) -> Updates:
         """The tab comes into view, or time has gone by."""
-        return self.pictures(visit_of(request).session, hidden, differences_only)
+        return self.pictures(visit_of(request), hidden, differences_only)
 
     def on_act(
         self,
@@ -124,20 +130,21 @@ class CompareTab(Tab):
             deleted = self.runs.last_deleted(session)
             if deleted is not None:
                 self.runs.restore(deleted)
-            return self.pictures(session, hidden, differences_only)
-        run = comparable_runs(self.runs, session).get(asked)
+            return self.pictures(visit, hidden, differences_only)
+        run = self.comparable(visit).get(asked)
         if run is None:
             raise error_toast(ValueError("This run is not there any more."))
         updates: Updates = {}
         if action == "choose":
             hidden = [*hidden, asked] if asked not in hidden else [other for other in hidden if other != asked]
         elif action == "open":
-            updates = {**self.opened, **self.train.show(visit, None if asked == SHIPPED else run)}
+            preset = self.train.shipped.get(page, DEMO_PRESET)
+            updates = {**self.opened, **self.train.show(visit, None if asked == SHIPPED else run, preset)}
         elif action == "settings":
             words = "These are the settings of a run of your history."
             updates = {**self.opened, **self.train.run_settings_updates(run, words, locked)}
         elif action == "export":
-            updates = {self.file: self.export(asked, session, page)}
+            updates = {self.file: self.export(asked, run, page)}
         elif action == "link":
             updates = {self.link: gr.update(value=self.result_query(asked, session), visible=True)}
         elif asked != SHIPPED:
@@ -145,9 +152,9 @@ class CompareTab(Tab):
             if action == "delete" and self.runs.shown(page) is None:
                 updates = self.train.show(visit, None)
         # What is gone is not hidden either: the list of ids never grows beyond the history.
-        known = comparable_runs(self.runs, session)
+        known = self.comparable(visit)
         hidden = [other for other in hidden if other in known]
-        return {**updates, self.hidden: hidden, **self.pictures(session, hidden, differences_only)}
+        return {**updates, self.hidden: hidden, **self.pictures(visit, hidden, differences_only)}
 
     @property
     def opened(self) -> Updates:
@@ -182,16 +189,16 @@ class CompareTab(Tab):
             del settings["corpus"]
         return query_of(settings, dict(filter(None, [switch_of(run.job)])), result=run.id)
 
-    def export(self, asked: str, session: str, page: str) -> str:
+    def export(self, asked: str, run: Run, page: str) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
         try:
-            run = kept_run(self.runs, asked, comparable_runs(self.runs, session)[asked])
-            content = write_export(run)
+            kept = kept_run(self.runs, asked, run)
+            content = write_export(kept)
         except ExportError as error:
             raise error_toast(error) from None
         uploads = upload_folder()
         uploads.tidy(len(content))
-        path = uploads.folder / secrets.token_hex(16) / f"{file_name(run.name)}.zip"
+        path = uploads.folder / secrets.token_hex(16) / f"{file_name(kept.name)}.zip"
         self.exports.setdefault(page, []).append(path)
         try:
             path.parent.mkdir(parents=True)
@@ -206,7 +213,6 @@ class CompareTab(Tab):
     ) -> Updates:
         """Open an export, and put it on top of the history."""
         visit = visit_of(request)
-        session = visit.session
         if not path:
             return gr.skip()
         try:
@@ -215,7 +221,7 @@ class CompareTab(Tab):
             raise error_toast(error) from None
         finally:
             remove(Path(path))
-        run, checkpoints = opened_run(session, kept, self.runs)
+        run, checkpoints = opened_run(visit.session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
         self.runs.archive.keep(run)
-        return {**self.pictures(session, hidden, differences_only), **self.train.show(visit, run)}
+        return {**self.pictures(visit, hidden, differences_only), **self.train.show(visit, run)}

@@ -11,6 +11,7 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run, Side
 from tlab.ui.settings.fields import field_label, format_value
+from tlab.ui.settings.presets import DEMO_PRESET, Preset
 from tlab.ui.settings.run_settings import settings_of
 from tlab.ui.sharing.convert import SHIPPED, run_name
 from tlab.ui.widgets.component import note_html
@@ -22,10 +23,17 @@ markup = macros("tabs/compare/view.html")
 ROOM_ABOVE_START = 1.5  # times the largest first loss: higher, a run has exploded, and would press the others flat
 
 
-def comparable_runs(runs: Runs, session: str) -> dict[str, Run]:
-    """What a session may look at, by id: its pinned runs, its other runs, each newest first, and the shipped one."""
+def comparable_runs(
+    runs: Runs, session: str, linked: str | None = None, preset: Preset = DEMO_PRESET
+) -> dict[str, Run]:
+    """What a session may look at, by id: its pinned runs, its other runs, each newest first, and what it came with.
+
+    That is the run with the id `linked`, where a link has brought one, and the shipped run of the page's `preset`.
+    """
     own = sorted(runs.history(session), key=lambda run: not run.pinned)
-    return {**{run.id: run for run in own}, SHIPPED: demo_run()}
+    brought = runs.get_visible(session, linked)
+    listed_runs = own if brought is None or brought in own else [*own, brought]
+    return {**{run.id: run for run in listed_runs}, SHIPPED: demo_run(preset)}
 
 
 def side_name(run_id: str, run: Run, side: Side) -> str:
@@ -53,14 +61,16 @@ def drawn_sides(found: dict[str, Run], hidden: Sequence[str]) -> list[PlacedCurv
     ]
 
 
-def list_value(found: dict[str, Run], hidden: Sequence[str], deleted: Run | None = None) -> dict[str, Any]:
-    """What the list shows, and the name of the run that can be brought back."""
+def list_value(
+    found: dict[str, Run], hidden: Sequence[str], session: str = "", deleted: Run | None = None
+) -> dict[str, Any]:
+    """What the list shows a session, and the name of the run that can be brought back."""
     places = {drawn.side: drawn.place for drawn in drawn_sides(found, hidden)}
-    runs = [run_value(run_id, run, run_id not in hidden, places) for run_id, run in found.items()]
+    runs = [run_value(run_id, run, session, run_id not in hidden, places) for run_id, run in found.items()]
     return {"runs": runs, "deleted": deleted.name if deleted else None}
 
 
-def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> dict[str, Any]:
+def run_value(run_id: str, run: Run, session: str, chosen: bool, places: dict[Side, int]) -> dict[str, Any]:
     sides = []
     for side in run.sides:
         place = places.get(side)
@@ -75,10 +85,12 @@ def run_value(run_id: str, run: Run, chosen: bool, places: dict[Side, int]) -> d
             "parameters": f"{side.num_parameters:,}" if side.num_parameters else "–",
             "seconds": "" if is_shipped(run) else duration(side.seconds),  # what it took, it took on another machine
         })  # fmt: skip
+    is_own = run_id != SHIPPED and run.session == session
+    from_link = "" if is_own or run_id == SHIPPED else ", opened by a link"
     return {
-        "id": run_id, "name": run_name(run_id, run), "own": run_id != SHIPPED, "pinned": run.pinned, "chosen": chosen,
-        "state": SHIPPED if run_id == SHIPPED else run.state, "words": f"{run.step:,} of {run.steps:,} steps",
-        "sides": sides,
+        "id": run_id, "name": run_name(run_id, run), "own": is_own, "pinned": is_own and run.pinned, "chosen": chosen,
+        "state": SHIPPED if run_id == SHIPPED else run.state,
+        "words": f"{run.step:,} of {run.steps:,} steps{from_link}", "sides": sides,
     }  # fmt: skip
 
 

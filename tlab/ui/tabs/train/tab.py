@@ -76,6 +76,7 @@ class TrainTab(Tab):
         self.seeds = SeedsPanel(self.studies)
         self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
         self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
+        self.linked: dict[str, str] = {}  # page -> the run of another visitor that a link opened on it last
         self.rates = RatesPanel(self.studies, self.controls)
 
     def keeps(self, session: str) -> bool:
@@ -88,6 +89,7 @@ class TrainTab(Tab):
 
     def leave(self, page: str) -> None:
         self.shipped.pop(page, None)
+        self.linked.pop(page, None)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
@@ -449,6 +451,8 @@ class TrainTab(Tab):
         """All outputs for a run of the history, or for the shipped one of a preset."""
         self.runs.show(visit.page, run)
         self.shipped[visit.page] = preset
+        if run is not None and run.session != visit.session:
+            self.linked[visit.page] = run.id
         return self.shipped_frame(visit.session, preset) if run is None else self.frame(run, visit.session)
 
     def frame(self, run: Run, session: str) -> Updates:
