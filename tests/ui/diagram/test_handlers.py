@@ -1,6 +1,7 @@
 """What the server answers when a part or a choice is clicked in the drawing."""
 
 import asyncio
+import html
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -11,6 +12,7 @@ from support import GRADIO
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import DONE, RUNNING, Run
 from tlab.ui.runs.time_estimate import Pace
 from tlab.ui.settings.links import read_query
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_settings
@@ -63,7 +65,7 @@ def test_any_change_of_the_controls_draws_the_model_again(tab):
 def test_what_is_asked_many_times_at_once_is_answered_once(tab):
     async def ask(*of_norms):
         return await asyncio.gather(
-            *(tab.on_settings(PAGE, OPENED, [], None, *values(tab, norm=norm)) for norm in of_norms)
+            *(tab.on_settings(PAGE, OPENED, None, [], None, *values(tab, norm=norm)) for norm in of_norms)
         )
 
     answers = asyncio.run(ask("layernorm", "layernorm", "rmsnorm", "rmsnorm"))
@@ -74,7 +76,7 @@ def test_what_is_asked_many_times_at_once_is_answered_once(tab):
 
 def test_a_page_is_sent_no_drawing_that_it_came_with(tab):
     def answer(target, **changes):
-        return asyncio.run(tab.on_settings(PAGE, gr.EventData(target, None), [], None, *values(tab, **changes)))
+        return asyncio.run(tab.on_settings(PAGE, gr.EventData(target, None), None, [], None, *values(tab, **changes)))
 
     assert tab.diagram.picture not in answer(None) and tab.estimate in answer(None)
     assert tab.diagram.picture in answer(None, norm="rmsnorm"), "opened by a link"
@@ -89,7 +91,42 @@ def test_a_run_that_ends_changes_what_the_estimate_hangs_on(tab):
         return [frame async for frame in tab.follow(run, "me")]
 
     (last,) = asyncio.run(frames())
-    assert last[tab.told_pace] == f"{run.id} {run.state}"
+    assert last[tab.renewed_by] == f"{run.id} {run.state}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"switch": NOTHING}, "“Tune both sides” is off. There is nothing to compare"),
+        ({"switch": "seed", "switch_number": 7}, "“Tune both sides” is off. A and B differ in their seed alone"),
+        ({"num_heads": 7}, "num_heads"),
+    ],
+)
+def test_both_sides_can_be_tuned_where_there_are_two_to_tune_else_the_page_says_why_not(tab, settings, words):
+    shown = tab.on_change(PAGE, [], None, *values(tab, **settings))
+    assert shown[tab.rates.button]["interactive"] == (not words)
+    assert words in html.unescape(shown[tab.estimate]) and ("is off" in words or "is off" not in shown[tab.estimate])
+
+
+def test_nothing_is_tuned_while_the_run_that_is_shown_trains_and_then_it_is_asked_again(tab):
+    run = Run("me", demo_run().job, LOCAL)
+    run.state = RUNNING
+    tab.runs.add(run)
+
+    def can_tune():
+        return tab.on_change(PAGE, [], run.id, *values(tab))[tab.rates.button]["interactive"]
+
+    async def first_frame():
+        tab.runs.show("me", run)
+        frames = tab.follow(run, "me")
+        frame = await anext(frames)
+        await frames.aclose()
+        return frame
+
+    assert not can_tune() and tab.renewed_by in asyncio.run(first_frame())
+    run.state = DONE
+    assert can_tune() and tab.renewed_by in asyncio.run(first_frame())
 
 
 def test_a_page_that_opens_before_the_pace_is_known_asks_again_once_it_is(tab, monkeypatch):

@@ -38,29 +38,26 @@ def tuning_study(session: str, job: Job) -> Study:
     Raises:
         CannotTuneError: there is nothing to compare.
     """
-    check_tunable(job)
+    reason = why_not_tuned(job)
+    if reason:
+        raise CannotTuneError(reason)
     shorter = job._replace(plans=tuple(map(short_plan, job.plans)))
     return Study(session, RATES, shorter, trials_at(shorter, rates_around(own_rate(job))))
 
 
-def check_tunable(job: Job) -> None:
-    """Refuse what has no two sides that differ in more than their rate or seed.
-
-    Raises:
-        CannotTuneError: it is so.
-    """
+def why_not_tuned(job: Job) -> str:
+    """Why there are no two sides that differ in more than their rate or seed; nothing where there are."""
     if len(job.plans) < 2:
-        raise CannotTuneError("There is nothing to compare: choose in what B differs from A.")
+        return "There is nothing to compare: choose in what B differs from A."
     a, b = map(without_seed, job.plans)
     if a == b:
-        raise CannotTuneError(
-            "A and B differ in their seed alone: they are one model, so both have the same best rate."
-        )
+        return "A and B differ in their seed alone: they are one model, so both have the same best rate."
     if without_rate(job.plans[0]) == without_rate(job.plans[1]):
-        raise CannotTuneError(
+        return (
             "A and B differ in their learning rate alone, so each at its best they are the same. Choose another "
             "difference; both sides are then trained at several rates."
         )
+    return ""
 
 
 def without_rate(plan: SidePlan) -> tuple[object, object]:

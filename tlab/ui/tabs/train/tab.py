@@ -38,6 +38,7 @@ from tlab.ui.settings.presets import (
 from tlab.ui.settings.run_settings import control_values, switch_of
 from tlab.ui.settings.side_b import NOTHING
 from tlab.ui.studies.studies import Studies
+from tlab.ui.studies.tuning import why_not_tuned
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
 from tlab.ui.tabs.train.diagram_panel import DiagramPanel
@@ -95,7 +96,7 @@ class TrainTab(Tab):
         """Lay it out, and connect the buttons."""
         demo = demo_run()
         self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
-        self.told_pace = gr.State(None)  # what has told last how fast this machine is: the start, or a run that ended
+        self.renewed_by = gr.State(None)  # what came last that is told beside the settings: the pace, a start, an end
         self.clicked = gr.State(None)  # the preset whose radio button was clicked last
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
@@ -128,15 +129,15 @@ class TrainTab(Tab):
                 self.samples = gr.HTML(view.samples_html(demo), elem_id="run-sample", apply_default_css=False)
         pictures: list[Block] = [self.state, self.verdict, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
-        about: list[Block] = [self.run_id, self.model_id, self.told_pace]
-        self.outputs = [*about, *pictures, *buttons, self.rates.button, *self.seeds.outputs]
+        about: list[Block] = [self.run_id, self.model_id, self.renewed_by]
+        self.outputs = [*about, *pictures, *buttons, *self.seeds.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls(page)
         self.connect_buttons()
         self.rates.connect()
         self.seeds.connect(self.run_id, {self.chart: self.chart_of, self.verdict: self.verdict_of})
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
-        page.blocks.load(self.on_open, self.told_pace, self.told_pace, queue=False, **QUIET)
+        page.blocks.load(self.on_open, self.renewed_by, self.renewed_by, queue=False, **QUIET)
 
     def build_bar(self, demo: Run) -> None:
         """The buttons and the state of the run, before all settings, so that few keys lead there."""
@@ -187,11 +188,11 @@ class TrainTab(Tab):
         inputs = [self.run_id, *self.controls.inputs]
         # Not "once": the last of many changes counts, as when a preset sets all controls.
         outputs = [
-            self.estimate, self.other, self.take, self.diagram.picture, self.address, self.rates.card,
-            self.rates.is_other,
+            self.estimate, self.other, self.take, self.diagram.picture, self.address, self.rates.button,
+            self.rates.card, self.rates.is_other,
         ]  # fmt: skip
-        told = [self.locked, *inputs]
-        triggers = [page.blocks.load, *changes([self.told_pace, *inputs])]
+        told = [self.renewed_by, self.locked, *inputs]
+        triggers = [page.blocks.load, *changes([self.renewed_by, *inputs])]
         gr.on(triggers, self.on_settings, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
@@ -292,22 +293,25 @@ class TrainTab(Tab):
             await asyncio.sleep(0.1)
         return "pace"
 
-    async def on_settings(self, request: gr.Request, event: gr.EventData, *told: Any) -> Updates:
+    async def on_settings(
+        self, request: gr.Request, event: gr.EventData, renewed_by: str | None, *told: Any
+    ) -> Updates:
         """What the page says of its settings, the first time and after any change.
 
         One event for all of these: of two that write the same words, the one that was asked first could answer last.
         For a preset Gradio asks once for each control that is set, all at once with equal values: one answer will do.
         """
         page = visit_of(request).page
-        if self.asked.get(page) == told:
+        asked = (renewed_by, *told)
+        if self.asked.get(page) == asked:
             return gr.skip()
-        self.asked[page] = told
+        self.asked[page] = asked
         try:
             is_as_built = list(told[2:]) == [control.value for control in self.controls.inputs]
             has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
             return await asyncio.to_thread(self.before_start if has_drawing else self.on_change, request, *told)
         finally:
-            if self.asked.get(page) is told:
+            if self.asked.get(page) is asked:
                 del self.asked[page]
 
     def on_change(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
@@ -336,17 +340,21 @@ class TrainTab(Tab):
         """How long it would take and how large it would be, or why it cannot be; and whether the pictures show it."""
         try:
             job = self.controls.job(values)
-            estimate = note_html(self.estimate_words(job))
+            estimate = self.estimate_words(job)
         except ValueError as error:
             return {
                 self.estimate: note_html(str(error), "tl-warning"),
                 self.other: "",
                 self.take: gr.update(visible=False),
+                self.rates.button: gr.update(interactive=False),
             }
         shown = self.seeds.run_of(run_id)
         is_other = not same_run(shown.job, job)
+        untuned = why_not_tuned(job)
+        off = f"“{self.rates.button.value}” is off. {untuned}" if untuned else ""
         return {
-            self.estimate: estimate,
+            self.estimate: note_html(f"{estimate} {off}".strip()),
+            self.rates.button: gr.update(interactive=not untuned and not shown.active),
             self.other: note_html(view.other_words(shown, job)) if is_other else "",
             self.take: gr.update(visible=is_other),
         }
@@ -512,7 +520,6 @@ class TrainTab(Tab):
             self.step: gr.update(interactive=not busy),
             self.stop: gr.update(interactive=busy or state == PAUSED),
             self.reset: gr.update(interactive=run is not None),
-            self.rates.button: gr.update(interactive=not busy),
         }
 
     async def follow(self, run: Run, page: str, before: Run | None = None) -> AsyncIterator[Updates]:
@@ -556,13 +563,14 @@ class TrainTab(Tab):
             frame = self.progress(run, run.session)
             if shown_state is None:
                 frame[self.model_id] = run.id  # once: meanwhile a visitor may look into another one
+                frame[self.renewed_by] = f"{run.id} goes on"
             if state != shown_state:
                 frame |= {**self.buttons(run), **self.seeds.shown(run.session, run)}
             if state != shown_state or samples != shown_samples:
                 frame[self.samples] = view.samples_html(run)
             shown_state, shown_samples = state, samples
             if over:
-                frame[self.told_pace] = f"{run.id} {state}"
+                frame[self.renewed_by] = f"{run.id} {state}"
             yield frame
             if over:
                 return
