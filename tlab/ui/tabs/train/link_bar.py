@@ -57,6 +57,7 @@ ASK_AGAIN = """() => {
   for (const kind of ["pointerdown", "keydown", "input"]) addEventListener(kind, touched, { capture: true });
 }"""
 IN_CLIPBOARD = "It is in the clipboard."
+COMPARED = "in which B differs from A: whoever opens it is told the value of B, and has no control for that of A."
 LATE = """<p id="link-late" class="tl-card tl-notice" role="status" hidden>
 The settings of this link have not arrived yet. The page asks for them again.</p>"""
 
@@ -110,8 +111,13 @@ class LinkBar:
         except ValueError as error:
             raise error_toast(error) from None
         # Beside the link, and not a toast, which would cover what stands at the top of the page.
-        words = f"{IN_CLIPBOARD} Your own text is not in it." if OWN_TEXT in values else IN_CLIPBOARD
-        return {self.panel: gr.update(visible=True), self.link: gr.update(value=query, info=words)}
+        words = [IN_CLIPBOARD]
+        if OWN_TEXT in values:
+            words.append("Your own text is not in it.")
+        _, switch = self.controls.chosen(values)
+        if switch is not None and switch[0] in known:
+            words.append(f"It hides “{field_label(switch[0])}”, {COMPARED}")
+        return {self.panel: gr.update(visible=True), self.link: gr.update(value=query, info=" ".join(words))}
 
     def on_load(self, request: gr.Request) -> Updates:
         """Set the controls to what the address asks for, and say what of it cannot be."""

@@ -355,7 +355,7 @@ class TrainTab(Tab):
         return {
             self.estimate: note_html(f"{estimate} {off}".strip()),
             self.rates.button: gr.update(interactive=not untuned and not shown.active),
-            self.other: note_html(view.other_words(shown, job)) if is_other else "",
+            self.other: note_html(view.other_words(shown, job), "tl-notice") if is_other else "",
             self.take: gr.update(visible=is_other),
         }
 
