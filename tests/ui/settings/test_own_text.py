@@ -11,7 +11,7 @@ from tlab.text.tokenizers import utf8
 from tlab.ui.runs.manager import own_corpus
 from tlab.ui.settings import own_text
 from tlab.ui.settings.controls import corpus_choices
-from tlab.ui.settings.own_text import OWN_TEXT, read_file, text_card
+from tlab.ui.settings.own_text import OWN_TEXT, read_file, source_of, source_words, text_card
 
 pytestmark = GRADIO
 
@@ -130,3 +130,16 @@ def test_a_text_that_needs_a_download_is_marked_and_not_fetched_for_the_card(mon
 
 def test_the_visitors_own_text_is_the_first_of_the_list():
     assert corpus_choices()[0][1] == OWN_TEXT
+
+
+def test_the_name_of_a_file_comes_back_from_what_a_browser_keeps_of_it(tmp_path):
+    file = tmp_path / "my own  text.txt"
+    file.write_text(varied(500))
+    text, source = read_file(file, 1000)
+    assert source_of(source_words(source)) == source
+    assert "my own  text.txt" in card_of(text, source=source_of(source_words(source)))
+
+
+@pytest.mark.parametrize("line", [None, "", "one", " ", "x" * 10_000])
+def test_of_anything_else_no_file_is_known(line):
+    assert source_of(line) is None

@@ -9,7 +9,7 @@ from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.settings.side_b import NOTHING
-from tlab.ui.tabs.train.link_bar import COMPARED, LinkBar
+from tlab.ui.tabs.train.link_bar import HIDES_DIFFERENCE, LinkBar
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -40,4 +40,4 @@ def bar():
 def test_a_link_that_hides_what_is_compared_says_so_when_it_is_made(bar, hidden, locked, changes, warned):
     values = [changes.get(name, control.value) for name, control in bar.controls.components.items()]
     said = bar.on_copy(locked, hidden, *values)[bar.link]["info"]
-    assert (COMPARED in said) == warned
+    assert (HIDES_DIFFERENCE in said) == warned

@@ -47,6 +47,8 @@ from tlab.ui.settings.own_text import (
     OWN_TEXT,
     OWN_TEXT_NAME,
     read_file,
+    source_of,
+    source_words,
     text_card,
 )
 from tlab.ui.settings.plans import make_plans
@@ -247,7 +249,7 @@ class Controls:
 
     def build_text(self) -> None:
         """The choice of a text, the box for one's own, and what is known of it."""
-        self.source = gr.State(None)
+        self.source = gr.Textbox(visible="hidden")  # of the file that was read last; see `source_words`
         with gr.Group():
             corpus = gr.Dropdown(
                 corpus_choices(), value=DEFAULT_CORPUS, label="Text", elem_id="field-corpus", interactive=True
@@ -270,19 +272,25 @@ class Controls:
         """Keep the card of the text in step with it, and take files; returns what happens when a file has come."""
         names = ("corpus", "tokenizer", "context_length", "text")
         about = [*(self.components[name] for name in names), self.source]
-        gr.on(changes(about), text_card, about, self.card, queue=False, trigger_mode="always_last", **QUIET)
-        own = [self.components["corpus"], self.components["text"]]
+        gr.on(changes(about), self.text_card, about, self.card, queue=False, trigger_mode="always_last", **QUIET)
+        own = [self.components["corpus"], self.components["text"], self.source]
         gr.on(changes(own), None, own, None, js=KEEP_TEXT, **QUIET)
         refusal = gr.State("")
         outputs = [self.components["corpus"], self.components["text"], self.source, refusal]
         read = self.upload.upload(self.on_upload, self.upload, outputs, **QUIET)
-        read.then(text_card, [*about, refusal], self.card, queue=False, **QUIET)
+        read.then(self.text_card, [*about, refusal], self.card, queue=False, **QUIET)
         return read
 
     def bring_text_back(self, arrived: Dependency) -> None:
         """Once the settings of the address have arrived: the text that was there before the page was loaded again."""
-        own = [self.components["corpus"], self.components["text"]]
+        own = [self.components["corpus"], self.components["text"], self.source]
         arrived.then(None, own, own, js=BRING_TEXT_BACK, **QUIET)
+
+    def text_card(
+        self, corpus: str, tokenizer: str, context_length: int, text: str, source: str | None, refusal: str = ""
+    ) -> str:
+        """The card of the chosen text; `source` is what a browser has kept of it."""
+        return text_card(corpus, tokenizer, context_length, text, source_of(source), refusal)
 
     def corpus_words(self, name: str) -> str:
         if name == OWN_TEXT:
@@ -299,7 +307,7 @@ class Controls:
             return [gr.skip(), gr.skip(), gr.skip(), str(error)]
         finally:
             remove(Path(path))
-        return [OWN_TEXT, gr.update(value=text, visible=True), source, ""]
+        return [OWN_TEXT, gr.update(value=text, visible=True), source_words(source), ""]
 
     def build_switches(self, config_class: type) -> None:
         for name, option in options(config_class).items():

@@ -22,19 +22,21 @@ OWN_TEXT = ":own"  # not a file name on any system, so it cannot clash with a co
 OWN_TEXT_NAME = "your own text"
 MAX_UPLOAD_CHARACTERS = 1_000_000  # characters that a browser's text box can handle smoothly
 MAX_FILE_NAME = 60  # characters of it that are shown
+MAX_SOURCE = 300  # characters of what is said of a file: more than any has
 SHARE_TO_WARN_OF = 0.2  # of the validation part, verbatim in training; of an English book it is below 0.01
 PACKED_TO_WARN_OF = 0.1  # of the bytes, left by gzip; of English it is about 0.35, of random DNA 0.3
 
-# A tab of a browser keeps the text and whether it is chosen, until the tab is closed: no address can have it. Settings
-# from elsewhere, with another address, do not choose it again; and before the page has its settings nothing is kept.
-KEEP_TEXT = f"""(corpus, text) => {{
+# A tab of a browser keeps the text, the file that it came from, and whether it is chosen, until the tab is closed: no
+# address can have it. Settings from elsewhere, with another address, do not choose it again; and before the page has
+# its settings nothing is kept.
+KEEP_TEXT = f"""(corpus, text, source) => {{
   if (!window.tlabText) return;
-  window.tlabText = {{ own: corpus === "{OWN_TEXT}", text }};
+  window.tlabText = {{ own: corpus === "{OWN_TEXT}", text, source }};
 }}"""
-BRING_TEXT_BACK = f"""(corpus, text) => {{
-  const unchanged = [{{ __type__: "update" }}, {{ __type__: "update" }}]; // a value would count as a change
+BRING_TEXT_BACK = f"""(corpus, text, source) => {{
+  const unchanged = Array(3).fill({{ __type__: "update" }}); // a value would count as a change
   if (window.tlabText) return unchanged;
-  window.tlabText = {{ own: false, text }};
+  window.tlabText = {{ own: false, text, source }};
   let kept = null;
   try {{
     kept = JSON.parse(sessionStorage.getItem("tlab-text"));
@@ -45,7 +47,8 @@ BRING_TEXT_BACK = f"""(corpus, text) => {{
     }});
   }} catch {{}}
   if (!kept?.text) return unchanged;
-  return [kept.own && kept.address === location.search ? "{OWN_TEXT}" : corpus, text || kept.text];
+  const chosen = kept.own && kept.address === location.search ? "{OWN_TEXT}" : corpus;
+  return text ? [chosen, text, source] : [chosen, kept.text, kept.source ?? ""];
 }}"""
 
 markup = macros("settings/text_card.html")
@@ -56,6 +59,17 @@ class Source(NamedTuple):
 
     sha256: str  # of the text; another one in the box is no longer this file's
     words: str
+
+
+def source_words(source: Source) -> str:
+    """A source as one line, which a browser can keep."""
+    return " ".join(source)
+
+
+def source_of(line: str | None) -> Source | None:
+    """The source of such a line; None of an empty one, or of any other."""
+    sha256, _, words = (line or "").partition(" ")
+    return Source(sha256, words[:MAX_SOURCE]) if words else None
 
 
 def read_file(path: Path, limit: int) -> tuple[str, Source]:

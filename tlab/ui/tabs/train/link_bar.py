@@ -57,7 +57,9 @@ ASK_AGAIN = """() => {
   for (const kind of ["pointerdown", "keydown", "input"]) addEventListener(kind, touched, { capture: true });
 }"""
 IN_CLIPBOARD = "It is in the clipboard."
-COMPARED = "in which B differs from A: whoever opens it is told the value of B, and has no control for that of A."
+HIDES_DIFFERENCE = (
+    "in which B differs from A: whoever opens it is told the value of B, and has no control for that of A."
+)
 LATE = """<p id="link-late" class="tl-card tl-notice" role="status" hidden>
 The settings of this link have not arrived yet. The page asks for them again.</p>"""
 
@@ -116,7 +118,7 @@ class LinkBar:
             words.append("Your own text is not in it.")
         _, switch = self.controls.chosen(values)
         if switch is not None and switch[0] in known:
-            words.append(f"It hides “{field_label(switch[0])}”, {COMPARED}")
+            words.append(f"It hides “{field_label(switch[0])}”, {HIDES_DIFFERENCE}")
         return {self.panel: gr.update(visible=True), self.link: gr.update(value=query, info=" ".join(words))}
 
     def on_load(self, request: gr.Request) -> Updates:
