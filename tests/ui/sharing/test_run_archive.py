@@ -2,18 +2,23 @@
 
 import dataclasses
 import json
+import math
+import multiprocessing
 import os
 import time
 
+import numpy as np
 import pytest
 
 from support import GRADIO, SMALL, VERSE
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Archive, Runs
-from tlab.ui.runs.messages import Job
+from tlab.ui.runs.messages import Job, Kept
 from tlab.ui.runs.run import DIVERGED, DONE, PAUSED, RUNNING, STOPPED, WAITING
+from tlab.ui.runs.worker import run_job
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.sharing.run_archive import RUNS_VARIABLE, RunArchive, archive_here
+from tlab.ui.tabs.train.view import run_words
 
 pytestmark = GRADIO
 
@@ -134,6 +139,54 @@ def test_a_server_that_ends_keeps_what_trains_as_paused(tmp_path):
     after.archive.recall(ME)
     (again,) = after.history(ME)
     assert again.state == PAUSED and again.step > 3
+
+
+def test_a_server_that_is_killed_loses_no_more_than_what_came_after_a_run_was_kept(tmp_path):
+    runs = server(tmp_path)
+    runs.archive.seconds_between_kept = 0.1
+    run = runs.start(ME, small_job(steps=100_000))
+    wait_for(lambda: list(tmp_path.rglob("*.json")))
+    runs.archive = Archive()  # as if it were killed now
+    runs.close()
+    after = server(tmp_path)
+    after.archive.recall(ME)
+    (again,) = after.history(ME)
+    step = again.step
+    assert (again.id, again.state) == (run.id, PAUSED) and step > 0
+    assert f"The server ended while this run trained. Resume goes on from step {step:,}" in run_words(again, None)
+    assert all(insight.step <= step for side in again.sides for insight in side.insights)
+    after.resume(again, pause_after=3)
+    wait_for(lambda: not again.active)
+    assert (again.state, again.step, again.note) == (PAUSED, step + 3, "")
+    after.close()
+
+
+def test_what_is_kept_meanwhile_changes_nothing_of_a_training():
+    here, _nobody = multiprocessing.Pipe()
+    plain, kept = (
+        list(run_job(small_job()._replace(seconds_between_kept=seconds), here)) for seconds in (math.inf, 0.0)
+    )
+    ends = [run[-1].checkpoints for run in (plain, kept)]
+    assert sum(isinstance(message, Kept) for message in plain) == 0
+    assert sum(isinstance(message, Kept) for message in kept) >= 30
+    for a, b in zip(*ends, strict=True):
+        assert all(np.array_equal(weight, b.weights[name]) for name, weight in a.weights.items())
+        assert [(r.loss, r.validation_loss) for r in a.records] == [(r.loss, r.validation_loss) for r in b.records]
+
+
+def test_a_run_that_is_deleted_while_it_is_kept_leaves_nothing(tmp_path):
+    runs = server(tmp_path)
+    run = trained(runs, small_job()._replace(pause_after=3))
+    keep = runs.archive.keep
+
+    def keep_and_drop(run):
+        keep(run)
+        runs.forget(run)
+
+    runs.archive.keep = keep_and_drop
+    runs.keep_meanwhile(run)
+    assert list(tmp_path.rglob("*.zip")) == []
+    runs.close()
 
 
 def test_a_run_that_paused_while_it_waited_to_go_on_is_kept_as_it_is(tmp_path):

@@ -99,6 +99,9 @@ class LiveTrainer(Trainer):
     def finish_background(self) -> Iterator[Message]:
         """Complete all validations at once; a sample that is not done is given up."""
         self.sample = None
+        yield from self.finish_validations()
+
+    def finish_validations(self) -> Iterator[Message]:
         while self.evaluations:
             yield from self.run_background()
 

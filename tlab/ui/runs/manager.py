@@ -37,7 +37,7 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
-from tlab.ui.runs.messages import ANY_VOCABULARY, PAUSE, STOP, Job, RunEnded, RunFailed
+from tlab.ui.runs.messages import ANY_VOCABULARY, PAUSE, STOP, Job, Kept, RunEnded, RunFailed
 from tlab.ui.runs.run import DONE, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import SpareWorker
 from tlab.ui.runs.time_estimate import Pace, estimated_seconds, update_pace
@@ -65,10 +65,11 @@ class Archive:
     """Where runs outlive the memory of this server. This one keeps none; for what keeps them see run_archive.py."""
 
     lasts = False  # whether it keeps anything
+    seconds_between_kept = math.inf  # of training, the most that is lost when a server is killed
     own_text_words = "Your text is kept in memory alone, and is gone ten minutes after you close the page."
 
     def keep(self, run: Run) -> None:
-        """A run has ended, or pauses."""
+        """A run has ended, or pauses, or has trained for another while."""
 
     def note(self, run: Run) -> None:
         """What a visitor may change of a run has changed: its name, and whether it is pinned, shared or deleted."""
@@ -126,7 +127,8 @@ class Runs:
         self.check(job)
         self.check_queue(page or session)
         self.stop_others(session, page or session)  # last, so that a visitor who is refused keeps the present run
-        run = Run(session, job._replace(limits=self.limits), self.limits, page)
+        job = job._replace(limits=self.limits, seconds_between_kept=self.archive.seconds_between_kept)
+        run = Run(session, job, self.limits, page)
         run.seconds_expected = self.expected_seconds(job)
         self.add(run)
         self.show(run.page, run)
@@ -154,7 +156,8 @@ class Runs:
         job = self.resumed_job(run)
         self.check_queue(run.page)
         self.stop_others(run.session, run.page)
-        run.job, run.seconds_used, run.awaits_page = job._replace(pause_after=pause_after), 0.0, False
+        run.job = job._replace(pause_after=pause_after, seconds_between_kept=self.archive.seconds_between_kept)
+        run.seconds_used, run.awaits_page, run.note = 0.0, False, ""
         self.show(run.page, run)
         self.enqueue(run)
 
@@ -482,6 +485,13 @@ class Runs:
         if run in self.history(run.session) and not run.active:
             self.archive.keep(run)
 
+    def keep_meanwhile(self, run: Run) -> None:
+        """Let what a run has reached outlive a server that is killed while it trains on."""
+        if run in self.history(run.session):
+            self.archive.keep(run)
+            if run.id not in self.runs or run.deleted:  # since then
+                self.archive.remove(run)
+
     def has_had_turn(self, run: Run, seconds: float) -> bool:
         """Whether a run that has trained for so long has had its turn: others wait, and its models can be kept."""
         numbers = sum(side.num_parameters or 0 for side in run.sides)
@@ -536,6 +546,8 @@ class Runs:
                 last_word = message
                 break
             run.apply_message(message, self.store)
+            if isinstance(message, Kept):
+                self.keep_meanwhile(run)
         run.seconds_used += time.monotonic() - began
         # First the process, then the state: whoever reads "stopped" may rely on it.
         with run.lock:

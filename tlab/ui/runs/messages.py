@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Union
 
 from tlab.inside.layers import LayerInsight
@@ -41,6 +42,7 @@ class Job(NamedTuple):
     pause_after: int | None = None  # so many steps; None to go on to the end
     name: str = ""  # what a run of one side is called at first
     losses_only: bool = False  # whether nobody looks inside or reads samples, as in the runs of a study
+    seconds_between_kept: float = math.inf  # after which it sends all that it could go on from
 
 
 class RunStarted(NamedTuple):
@@ -94,6 +96,12 @@ class Snapshot(NamedTuple):
     keep: bool  # for the slider over the training, or only until the next one comes
 
 
+class Kept(NamedTuple):
+    """All that a run could go on from, should this be the last that is heard of it."""
+
+    checkpoints: list[Checkpoint]  # of each side
+
+
 class RunEnded(NamedTuple):
     """The last message: the whole run. After a pause it can be resumed from here."""
 
@@ -107,7 +115,9 @@ class RunFailed(NamedTuple):
     message: str
 
 
-Message = Union[RunStarted, NewRecords, Validated, Insight, Sample, Snapshot, RunEnded, RunFailed]  # noqa: UP007, for Python 3.10 at run time
+Message = Union[  # noqa: UP007, for Python 3.10 at run time
+    RunStarted, NewRecords, Validated, Insight, Sample, Snapshot, Kept, RunEnded, RunFailed
+]
 
 
 PAUSE, STOP = "pause", "stop"  # the orders that a worker takes while it trains

@@ -21,6 +21,7 @@ from tlab.ui.runs.messages import (
     STOP,
     Insight,
     Job,
+    Kept,
     NewRecords,
     RunEnded,
     RunFailed,
@@ -228,6 +229,9 @@ class Run:
             self.sides[message.side].sample = message
         elif isinstance(message, Snapshot):
             store.put(self.session, (self.id, message.side), message.checkpoint, keep=message.keep)
+        elif isinstance(message, Kept):
+            for number, checkpoint in enumerate(message.checkpoints):
+                store.put(self.session, (self.id, number), checkpoint)
         elif isinstance(message, RunEnded):
             for number, checkpoint in enumerate(message.checkpoints):
                 store.put(self.session, (self.id, number), checkpoint)

@@ -23,6 +23,7 @@ from tlab.ui.runs.messages import (
     PAUSE,
     STOP,
     Job,
+    Kept,
     Message,
     RunEnded,
     RunFailed,
@@ -78,7 +79,8 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
 
     order, rounds = None, 0
     samples = SampleClock(trainers)
-    send_at = time.perf_counter() + SECONDS_BETWEEN_RECORDS
+    began = time.perf_counter()
+    send_at, keep_at = began + SECONDS_BETWEEN_RECORDS, began + job.seconds_between_kept
     while order is None and any(trainer.unfinished for trainer in trainers):
         for trainer in trainers:
             yield from trainer.tick()
@@ -89,6 +91,9 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
                 yield from trainer.new_records()
         if not job.losses_only:
             yield from samples.begin_if_due(now)
+        if now >= keep_at:
+            keep_at = now + job.seconds_between_kept
+            yield from keep(trainers)
         if connection.poll():
             order = connection.recv()
         elif rounds == job.pause_after:
@@ -102,6 +107,14 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
             yield Sample(trainer.side, trainer.step, generate_sample(trainer.model, corpus))
     goes_on = order == PAUSE
     yield RunEnded(order, [t.checkpoint() if goes_on else t.light_checkpoint(records=True) for t in trainers])
+
+
+def keep(trainers: list[LiveTrainer]) -> Iterator[Message]:
+    """What a run could go on from, with nothing started that is not complete."""
+    for trainer in trainers:
+        yield from trainer.new_records()
+        yield from trainer.finish_validations()
+    yield Kept([trainer.checkpoint() for trainer in trainers])
 
 
 class SampleClock:

@@ -35,6 +35,15 @@ def ended_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
     """
     if run.active:
         raise ExportError("This run still trains. Pause or stop it, and then export it.")
+    return stored_run(runs, run_id, run)
+
+
+def stored_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
+    """What is known of a run up to the latest models that are stored of it.
+
+    Raises:
+        ExportError: its models had to make room for others'.
+    """
     sides = []
     for number, side in enumerate(run.sides):
         checkpoint = (
@@ -45,7 +54,8 @@ def ended_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
         if checkpoint is None:
             raise ExportError("The models of this run were put away to make room for others'. Train it again.")
         label = side.label if len(run.sides) > 1 else run.name
-        sides.append(KeptSide(label, checkpoint, side.insights, side.sample))
+        insights = [insight for insight in side.insights if insight.step <= checkpoint.step]
+        sides.append(KeptSide(label, checkpoint, insights, side.sample))
     return KeptRun(run_name(run_id, run), tuple(sides), run.job.text, run.excerpt, run.baselines)
 
 

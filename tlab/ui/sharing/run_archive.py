@@ -28,8 +28,8 @@ from tlab.files import write_atomically
 from tlab.inside.bugs import BUGS
 from tlab.ui.runs.limits import GB, Limits
 from tlab.ui.runs.manager import SESSION_SHARE, Archive, Runs
-from tlab.ui.runs.run import PAUSED, STOPPED, Run
-from tlab.ui.sharing.convert import ended_run, opened_run
+from tlab.ui.runs.run import PAUSED, RUNNING, STOPPED, Run
+from tlab.ui.sharing.convert import opened_run, stored_run
 from tlab.ui.sharing.read_zip import MAX_PACKED, ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.visit import SECONDS_KNOWN, lasts
@@ -52,6 +52,7 @@ class RunArchive(Archive):
     """
 
     lasts = True
+    seconds_between_kept = 60.0
 
     def __init__(self, runs: Runs, folder: Path, budget: int = 2 * GB) -> None:
         self.runs, self.folder, self.budget = runs, folder, budget
@@ -71,11 +72,11 @@ class RunArchive(Archive):
     # -------------------------------------------------------------------------------- out
 
     def keep(self, run: Run) -> None:
-        """Write a run that has ended or pauses, unless its browser will not be known again."""
+        """Write a run as it was stored last, unless its browser will not be known again."""
         if not lasts(run.session):
             return
         try:
-            content = write_export(ended_run(self.runs, run.id, run), resumable=True)
+            content = write_export(stored_run(self.runs, run.id, run), resumable=True)
         except ExportError:  # it has no model, or not one record
             return
         if len(content) > min(MAX_PACKED, self.budget // SESSION_SHARE):
@@ -166,8 +167,10 @@ class RunArchive(Archive):
             plans = (plan._replace(bug=bug) for plan, bug in zip(run.job.plans, known, strict=True))
             run.job = run.job._replace(plans=tuple(plans))
         can_go_on = all(c.optimizer_state or c.divergence for side in checkpoints for c in side)
-        if run.state == STOPPED and about.get("state") == PAUSED and can_go_on:
+        if run.state == STOPPED and about.get("state") in (PAUSED, RUNNING) and can_go_on:
             run.state = PAUSED
+            if about["state"] == RUNNING:
+                run.note = f"The server ended while this run trained. Resume goes on from step {run.step:,}, kept last."
         self.runs.adopt(run, checkpoints)
 
     def recall_linked(self, run_id: str) -> None:

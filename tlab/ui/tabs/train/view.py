@@ -272,7 +272,8 @@ def run_words(run: Run, place: Place | None, kept: bool = True) -> str:
         left = f", {duration(math.ceil(seconds))} left" if seconds else ""
         parts.append(f"Step {run.step:,} of {run.steps:,} on {text}{left}.")
     elif run.state == PAUSED:
-        parts.append(f"Paused at step {run.step:,}. Resume goes on exactly as if it had never paused.")
+        paused = f"Paused at step {run.step:,}. Resume goes on exactly as if it had never paused."
+        parts.append(run.note or paused)
     elif run.state == DIVERGED:
         parts.append("Try a lower learning rate, a longer warm-up, or another norm.")
     elif run.state == STOPPED:
