@@ -103,7 +103,29 @@ def lost_at_best(valley: Valley) -> int:
 # ------------------------------------------------------------------------------------------------ in words
 
 
-def winner_words(one: Difference, names: tuple[str, str], unit: str, margin: float = MARGIN) -> str:
+class SecondUnit(NamedTuple):
+    """Another unit in which losses are told as well."""
+
+    name: str
+    per_first: float  # how many of it one of the first unit is
+
+    def words(self, difference: Estimate, is_signed: bool, margin: float | None = None) -> str:
+        """A difference with its interval, to stand after the same in the first unit; with a margin in its place."""
+        mean, low, high = (value * self.per_first for value in difference[:3])
+        if not is_signed:
+            nearer, farther = sorted((abs(low), abs(high)))
+            return f", or {abs(mean):.3f} {self.name} ({nearer:.3f} to {farther:.3f})"
+        size = f"{mean:+.3f}" if margin is None else f"{margin * self.per_first:.2g}"
+        return f", or {size} {self.name}" + (f" ({low:+.3f} to {high:+.3f})" if difference.n > 1 else "")
+
+
+def winner_words(
+    one: Difference,
+    names: tuple[str, str],
+    unit: str,
+    margin: float = MARGIN,
+    second_unit: SecondUnit | None = None,
+) -> str:
     """Who is better, or that nobody can tell, with the interval; the middle of a sentence.
 
     Args:
@@ -111,6 +133,7 @@ def winner_words(one: Difference, names: tuple[str, str], unit: str, margin: flo
         names: of A and B.
         unit: of the losses.
         margin: within which they are called equivalent.
+        second_unit: in which the difference is said as well, where there is one.
     """
     mean, low, high, n = one.estimate
     a, b = one.lost
@@ -119,29 +142,39 @@ def winner_words(one: Difference, names: tuple[str, str], unit: str, margin: flo
         return f"{names[0]} and {names[1]} cannot be compared: no seed ended well in both{lost}"
     better, worse = names if mean > 0 else names[::-1]
     seeds = several(n, "seed")
+
+    def also(is_signed: bool, margin: float | None = None) -> str:
+        return "" if second_unit is None else second_unit.words(one.estimate, is_signed, margin)
+
+    difference = f"{names[1]} minus {names[0]} is {mean:+.3f} {unit}"
     if n < 2:
-        return f"{names[1]} minus {names[0]} is {mean:+.3f} {unit} with one seed, which names no winner{lost}"
+        return f"{difference}{also(True)} with one seed, which names no winner{lost}"
     ends = sorted((abs(low), abs(high))) if low * high > 0 else ()
     interval = f"{low:+.3f} to {high:+.3f}"
-    size = f"{abs(mean):.3f} {unit} ({ends[0]:.3f} to {ends[1]:.3f}, {seeds})" if ends else ""
+    size = f"{abs(mean):.3f} {unit} ({ends[0]:.3f} to {ends[1]:.3f}, {seeds}){also(False)}" if ends else ""
+    equal = f"equivalent within {margin:g} {unit} ({interval}, {seeds}){also(True, margin)}"
     words = {
         REAL: f"{better} is better than {worse} by {size}",
-        BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g}",
-        EQUIVALENT: f"{names[0]} and {names[1]} are equivalent within {margin:g} {unit} ({interval}, {seeds})",
-        INCONCLUSIVE: f"{seeds} cannot tell: {names[1]} minus {names[0]} is {mean:+.3f} {unit} ({interval})",
+        BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g} {unit}",
+        EQUIVALENT: f"{names[0]} and {names[1]} are {equal}",
+        INCONCLUSIVE: f"{seeds} cannot tell: {difference} ({interval}){also(True)}",
     }
     return words[one.verdict] + lost
 
 
 def comparison_words(
-    found: Comparison, names: tuple[str, str], unit: str = "nats per token", margin: float = MARGIN
+    found: Comparison,
+    names: tuple[str, str],
+    unit: str = "nats per token",
+    margin: float = MARGIN,
+    second_unit: SecondUnit | None = None,
 ) -> list[str]:
     """The verdict in sentences: at the same rate, where both were trained at one; and each at its best."""
     sentences = []
     if found.at_rate is not None:
-        words = winner_words(found.at_rate, names, unit, margin)
+        words = winner_words(found.at_rate, names, unit, margin, second_unit)
         sentences.append(f"At the same learning rate, {rate_words(found.at_rate.rates[0])}: {words}.")
-    words = winner_words(found.at_best, names, unit, margin)
+    words = winner_words(found.at_best, names, unit, margin, second_unit)
     at = [
         f"{name} at {rate_words(rate)}"
         for name, rate in zip(names, found.at_best.rates, strict=True)

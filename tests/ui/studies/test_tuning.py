@@ -1,10 +1,12 @@
 """Both sides at several learning rates: which runs, what is said of them, and how the grid grows."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
+from tlab.text.units import bits_per_byte
 from tlab.ui.runs.limits import PUBLIC, TooLargeError
 from tlab.ui.runs.loss_curve import Curve
 from tlab.ui.runs.manager import Runs
@@ -105,6 +107,28 @@ def test_the_verdict_is_told_at_the_same_rate_and_for_each_at_its_best():
     at_rate, at_best = verdict_words(tuned(valley))[:2]
     assert at_rate.startswith("At the same learning rate, 0.006: A (Pre-LN) is better than B (Post-LN) by 0.3")
     assert at_best.startswith("Each at its best (A (Pre-LN) at 0.0041, B (Post-LN) at 0.0083): A (Pre-LN) is better")
+
+
+def test_verdict_and_table_are_told_in_bits_per_byte_as_well():
+    study = tuned(valley)
+    for trial, ended in study.outcomes.items():
+        study.outcomes[trial] = ended._replace(bytes_per_token=2.0)
+    words = " ".join(verdict_words(study))
+    found = re.findall(r"by ([\d.]+) nats per token \(.*?\), or ([\d.]+) bits per byte \(", words)
+    assert len(found) == 2  # at the same rate, and each at its best
+    for nats, bits in found:
+        assert float(bits) == pytest.approx(bits_per_byte(float(nats), 2.0), abs=1e-3)
+    mean = rates_value(study)["sides"][0]["means"][0][1]
+    assert f"{mean:.3f} ({bits_per_byte(mean, 2.0):.3f})" in rates_html(study)
+    assert "in brackets in bits per byte" in rates_html(study)
+
+
+@pytest.mark.parametrize("lowest", [(2.0, 2.0), (2.0, 2.02)])
+def test_what_names_no_winner_is_told_in_bits_per_byte_too(lowest):
+    study = tuned(lambda side, seed, rate: valley(side, seed, rate, best=(0.006, 0.006), lowest=lowest))
+    for trial, ended in study.outcomes.items():
+        study.outcomes[trial] = ended._replace(bytes_per_token=2.0)
+    assert all(" bits per byte (" in words for words in verdict_words(study)[:2])
 
 
 def test_no_winner_is_named_before_the_last_seed():

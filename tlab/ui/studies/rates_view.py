@@ -6,10 +6,20 @@ import math
 from typing import Any
 
 from tlab.judging.learning_rates import Valley, rate_words
+from tlab.text.units import NATS_PER_TOKEN
 from tlab.ui.runs.run import DONE, SIDE_LETTERS
 from tlab.ui.studies.csv_link import csv_link
 from tlab.ui.studies.study import Study
-from tlab.ui.studies.tuning import NUM_SEEDS_TUNED, SHORTER, judge_tuning, rates_of, valley_words, verdict_words
+from tlab.ui.studies.tuning import (
+    NUM_SEEDS_TUNED,
+    SHORTER,
+    bits_unit,
+    brackets,
+    judge_tuning,
+    rates_of,
+    valley_words,
+    verdict_words,
+)
 from tlab.ui.studies.view import Card, markup, progress_words
 from tlab.wording import several
 
@@ -26,7 +36,9 @@ def rates_card(study: Study, is_other: bool) -> Card:
     done = study.state == DONE
     steps = " and ".join(dict.fromkeys(f"{plan.training.steps:,}" for plan in study.job.plans))
     how = f"Runs of {steps} steps, {'half' if SHORTER == 2 else f'1/{SHORTER}'} of the setting's."
-    notes = [OTHER_SETTINGS if is_other else "", "" if study.active else study.words, how]
+    bits = bits_unit(study)
+    units = f"Losses in {NATS_PER_TOKEN}" + ("." if bits is None else f", in brackets in {bits.name}.")
+    notes = [OTHER_SETTINGS if is_other else "", "" if study.active else study.words, how, units]
     return Card(
         "Each side at its best learning rate",
         [*verdict_words(study), *(valley_words(tuned) if tuned and done else [])],
@@ -49,13 +61,19 @@ def ended_at(study: Study, side: int, rate: float) -> list[float | None]:
 
 
 def mean_words(study: Study, side: int, rate: float) -> str:
-    """The mean loss at a rate, of how many seeds if not of all, and how many diverged."""
+    """The mean loss at a rate, in both units; of how many seeds if not of all, and how many diverged."""
     losses = ended_at(study, side, rate)
     finite = [loss for loss in losses if loss is not None]
     lost = len(losses) - len(finite)
-    count = "" if len(finite) == NUM_SEEDS_TUNED else f" ({several(len(finite), 'seed')})"
-    words = [f"{math.fsum(finite) / len(finite):.3f}{count}"] if finite else []
-    return ", ".join([*words, *([f"{lost} diverged"] if lost else [])]) or "–"
+    words = []
+    if finite:
+        mean = math.fsum(finite) / len(finite)
+        words.append(f"{mean:.3f}{brackets(mean, bits_unit(study), '.3f')}")
+        if len(finite) < NUM_SEEDS_TUNED:
+            words.append(several(len(finite), "seed"))
+    if lost:
+        words.append(f"{lost} diverged")
+    return ", ".join(words) or "–"
 
 
 # ------------------------------------------------------------------------------------------------ chart

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.judging.learning_rates import LossesByRate, Valley, optimum_words, rate_beside, rates_around
-from tlab.judging.two_models import Comparison, compare, comparison_words
+from tlab.judging.two_models import Comparison, SecondUnit, compare, comparison_words
+from tlab.text.units import BITS_PER_BYTE, bits_per_byte
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
@@ -132,18 +133,33 @@ def verdict_words(study: Study) -> list[str]:
         return ["The first comparison comes when each rate has been tried with one seed."]
     if len(tuned.seeds) < NUM_SEEDS_TUNED:
         at_rate, at_best = tuned.found.at_rate, tuned.found.at_best
+        bits = bits_unit(study)
+        in_bits = "" if bits is None else f", or {bits.name} in brackets"
         both = [
-            f"{written(one.estimate.mean, '+.3f')} {where}"
+            f"{written(one.estimate.mean, '+.3f')}{brackets(one.estimate.mean, bits, '+.3f')} {where}"
             for one, where in ((at_rate, "at the same rate"), (at_best, "each at its best"))
             if one is not None and one.estimate.n
         ]
         so_far = (
-            f"After {len(tuned.seeds)} of {count}, B − A is {' and '.join(both)}, in nats per token. " if both else ""
+            f"After {len(tuned.seeds)} of {count}, B − A is {' and '.join(both)}, in nats per token{in_bits}. "
+            if both
+            else ""
         )
         return [f"{so_far}No winner is named before all {count} are there."]
     sides = zip(SIDE_LETTERS, study.job.plans, strict=False)
     a, b = (f"{letter} ({plan.label})" for letter, plan in sides)
-    return comparison_words(tuned.found, (a, b))
+    return comparison_words(tuned.found, (a, b), second_unit=bits_unit(study))
+
+
+def bits_unit(study: Study) -> SecondUnit | None:
+    """Bits per byte, where the bytes of a token are known."""
+    per_token = study.bytes_per_token
+    return None if per_token is None else SecondUnit(BITS_PER_BYTE, bits_per_byte(1.0, per_token))
+
+
+def brackets(nats: float, bits: SecondUnit | None, specification: str) -> str:
+    """A loss or a difference in bits per byte, to stand after the same in nats per token."""
+    return "" if bits is None else f" ({written(nats * bits.per_first, specification)})"
 
 
 def valley_words(tuned: Tuned) -> list[str]:
