@@ -1,6 +1,7 @@
 """The Sweeps tab: what is read from a sweep's files, and what it shows of them."""
 
 import copy
+import dataclasses
 import gc
 import json
 import warnings
@@ -17,10 +18,13 @@ from sweeps.grid.parse import parse_grid
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.settings.links import defaults
+from tlab.ui.settings.presets import DEMO_PRESET, preset_job
+from tlab.ui.settings.run_settings import settings_of
 from tlab.ui.tabs.sweeps.results import ResultsError, demo_results, own_results, read_results
 from tlab.ui.tabs.sweeps.tab import SweepsTab, best_numbers
-from tlab.ui.tabs.sweeps.view import grid_value, pictures
+from tlab.ui.tabs.sweeps.view import grid_value, pictures, unlike_opening
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -310,3 +314,18 @@ def test_training_a_cell_of_a_text_that_is_not_here_is_refused_in_words(tab, fol
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(gr.Error, match="not among the texts here"):
         tab.on_train(str(folder), [0])
+
+
+def test_the_settings_that_are_not_those_of_the_page_s_opening_are_named_and_no_others():
+    results = demo_results()
+    words, opening = unlike_opening(results), settings_of(preset_job(DEMO_PRESET))
+    shared = {**defaults(), **results.fixed}
+    for name in opening.keys() - results.axes.keys() - {"seed"}:
+        said = f"{field_label(name)} {format_value(name, shared[name])} instead of"
+        assert (said in words) == (shared[name] != opening[name]), name
+    assert not any(f"{field_label(axis)} " in words for axis in results.axes)
+
+
+def test_of_a_sweep_with_the_settings_of_the_page_s_opening_nothing_is_said():
+    settings = settings_of(preset_job(DEMO_PRESET))
+    assert unlike_opening(dataclasses.replace(demo_results(), fixed=settings)) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tlab.ui.runs.messages import Job
@@ -33,17 +34,22 @@ def control_values(job: Job) -> dict[str, Any]:
 def other_settings_words(shown: Job, chosen: Job) -> list[str]:
     """Which settings of a run that is shown are others than the chosen ones, both values of each; at most a few."""
     has, wants = settings_of(shown), settings_of(chosen)
-    found = [
-        f"{field_label(name)} {format_value(name, has[name])} instead of {format_value(name, wants[name])}"
-        for name in has
-        if has[name] != wants[name]
-    ]
+    found = differing_words(has, wants)
     if has["corpus"] == wants["corpus"] and shown.text != chosen.text:
         found.append("another text of your own")
     if switch_of(shown) != switch_of(chosen):
         found.append(f"{side_b_words(shown)} instead of {side_b_words(chosen)}")
     more = len(found) - MAX_NAMED_SETTINGS
     return found if more < 2 else [*found[:MAX_NAMED_SETTINGS], f"{more} more"]
+
+
+def differing_words(has: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """The settings that differ from the same ones of `others`, both values of each."""
+    return [
+        f"{field_label(name)} {format_value(name, value)} instead of {format_value(name, others[name])}"
+        for name, value in has.items()
+        if value != others[name]
+    ]
 
 
 def side_b_words(job: Job) -> str:

@@ -10,6 +10,8 @@ import pandas as pd
 
 from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.settings.links import defaults
+from tlab.ui.settings.presets import DEMO_PRESET, preset_job
+from tlab.ui.settings.run_settings import differing_words, settings_of
 from tlab.ui.tabs.sweeps.results import TEXT_AXIS, ConfigurationRuns, Results, apart_words, level_words
 from tlab.ui.widgets.component import note_html, words_html
 from tlab.ui.widgets.line_chart import COLOURS, line, lines_value
@@ -56,7 +58,8 @@ def sweep_words(results: Results) -> str:
     )
     words = (
         f"{results.name}: {axes}, {seeds} each. {'All with ' + fixed + '. ' if fixed else ''}"
-        f"The stronger its colour, the better a cell. {' '.join(caveats(results))} Click cells for their curves."
+        f"The stronger its colour, the better a cell. {' '.join([*caveats(results), unlike_opening(results)])} "
+        "Click cells for their curves."
     )
     return words_html(words[:1].upper() + words[1:])
 
@@ -77,6 +80,19 @@ def caveats(results: Results) -> list[str]:
             "Where runs are stuck, or much worse than the rest, an interval may hold the truth in 70 % of cases only."
         )
     return sentences
+
+
+def unlike_opening(results: Results) -> str:
+    """How the settings that all cells share differ from those of the pair that the Train tab opens with."""
+    job = preset_job(DEMO_PRESET)
+    opening, b = settings_of(job), settings_of(job, -1)
+    compared = {name for name in opening if opening[name] != b[name]}  # of no one value there
+    shared = {**defaults(), **results.fixed}
+    own = {name: shared[name] for name in opening if name not in {*results.axes, *compared, "seed"}}
+    found = differing_words(own, opening)
+    if not found:
+        return ""
+    return f"These are not the settings with which the Train tab opens (“{DEMO_PRESET.label}”): {listed(found)}."
 
 
 def slot_words(axis: str) -> str:
