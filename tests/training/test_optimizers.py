@@ -57,6 +57,20 @@ def test_adamw_decays_by_the_same_share_whatever_the_gradient(space):
 
 
 @pytest.mark.parametrize("key", OPTIMIZERS)
+def test_an_optimizer_whose_decay_is_decoupled_says_so_and_no_other(key, space):
+    optimizer = make(key, space, weight_decay=0.5)
+    optimizer.step(space, 0.1)  # with a gradient, so that there is something to remember
+    space.grad[...] = 0
+    optimizer.state = {name: np.zeros_like(array) for name, array in optimizer.state.items()}
+    shares = []
+    for _ in range(2):
+        before = space["matrix"].data.copy()
+        optimizer.step(space, 0.1)
+        shares += list((before - space["matrix"].data).ravel() / before.ravel())
+    assert (shares == pytest.approx([0.1 * 0.5] * 4)) == optimizer.decouples_decay
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
 def test_optimizers_keep_float32(key):
     space = ParamSpace()
     space.declare("matrix", (2, 2), ones)

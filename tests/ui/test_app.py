@@ -347,6 +347,27 @@ def test_every_insight_has_a_chart_with_a_caption():
     assert all(chart.caption.endswith(".") for chart in WHY_CHARTS.values())
 
 
+def test_the_picture_of_updates_shows_which_layers_move_by_weight_decay_alone():
+    run = demo_run()
+    assert [chart["title"] for chart in why_value(run)["charts"] if chart["has_decay"]] == ["Update"]
+    by_layer = {}
+    for side, shown in zip(run.sides, why_value(run)["sides"], strict=True):
+        shares = [float(share) for share in shown["decay"].split(";")[:-1]]
+        assert len(shares) == len(side.insights)
+        by_layer[side.letter] = [layer.update_ratio / shares[-1] for layer in side.insights[-1].layers]
+    assert min(by_layer["A"]) > 10
+    assert by_layer["B"][:2] == pytest.approx([1, 1], rel=0.01) and by_layer["B"][-1] > 10  # Post-LN's first layers
+
+
+@pytest.mark.parametrize(("optimizer", "weight_decay"), [("sgd", 0.1), ("adam", 0.1), ("adamw", 0.0)])
+def test_no_share_of_weight_decay_is_drawn_where_it_has_none_of_its_own(optimizer, weight_decay):
+    job = demo_run().job
+    settings = {"optimizer": optimizer, "weight_decay": weight_decay}
+    run = Run("s", job._replace(plans=make_plans(settings)), LOCAL)
+    run.sides[0].insights = demo_run().sides[0].insights
+    assert why_value(run)["sides"][0]["decay"] == ""
+
+
 def test_a_frame_of_the_why_panel_only_adds_to_the_one_before():
     run, shipped = Run("s", pair(), LOCAL), demo_run()
     frames = []

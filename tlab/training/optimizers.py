@@ -39,12 +39,15 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]] = ()
     without_decay: ClassVar[str | None] = None
     """The key of the optimizer that it is where weight_decay is 0; None for itself."""
+    decouples_decay: ClassVar[bool] = False
+    """Whether weight decay shrinks the matrices at each step by learning_rate * weight_decay, whatever the gradient."""
 
     weight_decay: float
 
     def __init_subclass__(cls) -> None:
         if "step" in vars(cls):  # another rule: what the class that it inherits from states is not about it
             cls.without_decay = vars(cls).get("without_decay")
+            cls.decouples_decay = vars(cls).get("decouples_decay", False)
 
     def __init__(self, space: ParamSpace, **options: float) -> None:
         if options.keys() != set(self.options):
@@ -158,6 +161,7 @@ class AdamW(Adam):
     """
 
     without_decay = "adam"
+    decouples_decay = True
 
     @staticmethod
     def reference(w, gradient, m, v, t, learning_rate, beta1, beta2, epsilon, weight_decay):

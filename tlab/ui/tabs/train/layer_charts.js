@@ -1,6 +1,7 @@
-// The why panel. props.value: {sides: [{letter, label, rows}], charts: [{title, unit, logarithmic}], words, parts, parting,
+// The why panel. props.value: {sides: [{letter, label, rows, decay}], charts: [{title, unit, logarithmic, has_decay}], words, parts, parting,
 // over},// where rows is "step|first chart's values, layer by layer|second chart's|...;" for each step that was looked at, and
-// parting says at which step A and B parted first, in which chart and layer.
+// decay has a number for each of these steps, or none at all; parting says at which step A and B parted first, in which
+// chart and layer.
 const slider = find(".tl-why-step");
 const stepName = find(".tl-why-at");
 const words = find(".tl-why-words");
@@ -12,9 +13,9 @@ let shownRun = ""; // its sides, and their first rows
 let shownParts = ""; // as JSON
 let following = true; // the latest step and, at the end, the one where A and B parted; until somebody takes the slider
 
-const decodeRows = (text) => text.split(";").filter(Boolean).map((row) => {
+const decodeRows = ({ rows, decay }) => rows.split(";").filter(Boolean).map((row, i) => {
   const [step, ...charts] = row.split("|");
-  return { step: Number(step), charts: charts.map((values) => values.split(",").map(Number)) };
+  return { step: Number(step), decay: Number(decay.split(";")[i]), charts: charts.map((values) => values.split(",").map(Number)) };
 });
 
 const stepsOf = () => [...new Set(sides.flatMap((side) => side.rows.map((row) => row.step)))].sort((a, b) => a - b);
@@ -34,7 +35,7 @@ const rangeOf = (chart, logarithmic) => {
 
 const drawChart = (number, step) => {
   const box = boxes[number];
-  const { title, unit, logarithmic } = props.value.charts[number];
+  const { title, unit, logarithmic, has_decay } = props.value.charts[number];
   const [width, height] = [box.clientWidth, box.clientHeight];
   const context = fit(box.querySelector("canvas"), width, height);
   const [low, high] = rangeOf(number, logarithmic);
@@ -61,11 +62,12 @@ const drawChart = (number, step) => {
     if (!row) return;
     const isB = sides[i].letter === "B";
     const style = colour(isB ? "--tl-b" : "--tl-a");
+    if (has_decay && row.decay >= low) polyline(context, [[margin.left, y(row.decay)], [width - margin.right, y(row.decay)]], style, 1, [1, 3]);
     const points = row.charts[number].map((v, layer) => [x(layer), y(v)]);
     polyline(context, points, style, 2, isB ? [6, 3] : []);
     for (const [px, py] of points) drawDot(context, px, py, 3, style, isB ? 3 : 0);
   });
-  const phrases = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map((v) => shortNumber(v)).join(", ")}`).filter(Boolean);
+  const phrases = rows.map((row, i) => row && `${sides[i].letter}: ${row.charts[number].map((v) => shortNumber(v)).join(", ")}${has_decay && row.decay ? `; weight decay alone ${shortNumber(row.decay)}` : ""}`).filter(Boolean);
   box.setAttribute("aria-label", phrases.length ? `${title} by layer at step ${step}, ${unit}. ${phrases.join(". ")}.` : `${title}, still empty.`);
   showTip(number, rows, x, layers);
 };
@@ -91,7 +93,7 @@ const showTip = (number, rows, x, layers) => {
 
 const draw = () => {
   if (!props.value || !props.value.sides) return;
-  sides = props.value.sides.map((side) => ({ ...side, rows: decodeRows(side.rows) }));
+  sides = props.value.sides.map((side) => ({ ...side, rows: decodeRows(side) }));
   const run = props.value.sides.map(({ label, rows }) => label + rows.slice(0, rows.indexOf(";"))).join();
   if (run !== shownRun) [shownRun, following] = [run, true];
   const steps = stepsOf();

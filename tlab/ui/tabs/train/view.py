@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tlab.cost import step_flops
 from tlab.nn.norms import NORMS
 from tlab.source import notice
+from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.records import Divergence
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.demo.shipped_run import is_shipped
@@ -114,6 +115,7 @@ class WhyChart(NamedTuple):
     unit: str
     logarithmic: bool
     caption: str
+    has_decay: bool = False  # whether what weight decay alone would be is drawn as well
 
 
 WHY_CHARTS = {
@@ -129,7 +131,8 @@ WHY_CHARTS = {
     "update_ratio": WhyChart(
         "Update", "share of the weight", True,
         "Size of this step's update, weight decay included, relative to the matrices; about 0.001 is a common rule of "
-        "thumb.",
+        "thumb. Dotted: what weight decay alone moves, where it is decoupled from the gradient, as in AdamW.",
+        has_decay=True,
     ),
     "dead_share": WhyChart(
         "Dead units", "share", False, "MLP units with almost no output on any token of the batch."
@@ -144,8 +147,13 @@ def why_value(run: Run) -> dict[str, Any]:
     """What the panel draws. Each side's rows are one text that only grows; see `Curve.to_json`."""
     first = first_parting(run)
     return {
-        "sides": [{**identity(side), "rows": insight_text(side.insights)} for side in run.sides],
-        "charts": [{"title": c.title, "unit": c.unit, "logarithmic": c.logarithmic} for c in WHY_CHARTS.values()],
+        "sides": [
+            {**identity(side), "rows": insight_text(side.insights), "decay": decay_text(side)} for side in run.sides
+        ],
+        "charts": [
+            {"title": c.title, "unit": c.unit, "logarithmic": c.logarithmic, "has_decay": c.has_decay}
+            for c in WHY_CHARTS.values()
+        ],
         "words": parting_words(run),
         "parts": differing_parts(run),
         "parting": first
@@ -183,6 +191,18 @@ def insight_text(insights: Sequence[Insight]) -> str:
         columns = zip(*insight.layers, strict=True)
         rows.append("|".join([str(insight.step), *(",".join(f"{v:.3g}" for v in column) for column in columns)]))
     return "".join(f"{row};" for row in rows)
+
+
+def decay_text(side: Side) -> str:
+    """For each insight what weight decay alone makes of the matrices, as a share of them, as "share;share;...".
+
+    Empty where the optimizer has no decay of its own, apart from the gradient.
+    """
+    training = side.training
+    if not training.weight_decay or not OPTIMIZERS[training.optimizer].decouples_decay:
+        return ""
+    shares = (training.weight_decay * training.learning_rate_at(insight.step) for insight in side.insights)
+    return "".join(f"{share:.3g};" for share in shares)
 
 
 # ------------------------------------------------------------------------------------------------ numbers
