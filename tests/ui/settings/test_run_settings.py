@@ -29,7 +29,7 @@ def test_a_run_is_said_to_have_every_setting_that_differs_and_no_other():
     assert len(words) == 3
     assert "Norm LayerNorm instead of RMSNorm" in words
     assert f"Steps {DEMO.plans[0].training.steps} instead of 60" in words
-    assert words[-1] == "B with Post-LN instead of no B"
+    assert words[0] == "B with Post-LN instead of no B"
     assert other_settings_words(DEMO, DEMO) == []
 
 
@@ -38,6 +38,12 @@ def test_of_many_settings_a_few_are_named_and_the_others_counted():
     words = other_settings_words(DEMO, DEMO._replace(plans=make_plans(many, DEMO_PRESET.switch)))
     assert len(words) == MAX_NAMED_SETTINGS + 1
     assert words[-1].endswith(" more")
+
+
+def test_a_planted_bug_is_named_as_what_b_has():
+    a = DEMO.plans[0]
+    bugged = DEMO._replace(plans=(a, a._replace(bug="no_mask")))
+    assert other_settings_words(bugged, DEMO._replace(plans=(a,))) == ["B with a planted bug instead of no B"]
 
 
 def test_a_text_of_ones_own_is_another_than_the_one_before():

@@ -32,13 +32,16 @@ def control_values(job: Job) -> dict[str, Any]:
 
 
 def other_settings_words(shown: Job, chosen: Job) -> list[str]:
-    """Which settings of a run that is shown are others than the chosen ones, both values of each; at most a few."""
+    """In what a run that is shown differs from the chosen settings, both values of each; at most a few.
+
+    What is compared comes first, and is always named.
+    """
     has, wants = settings_of(shown), settings_of(chosen)
-    found = differing_words(has, wants)
+    pairs = [side_b_words(shown), side_b_words(chosen)]
+    found = [" instead of ".join(pairs)] if pairs[0] != pairs[1] else []
+    found += differing_words(has, wants)
     if has["corpus"] == wants["corpus"] and shown.text != chosen.text:
         found.append("another text of your own")
-    if switch_of(shown) != switch_of(chosen):
-        found.append(f"{side_b_words(shown)} instead of {side_b_words(chosen)}")
     more = len(found) - MAX_NAMED_SETTINGS
     return found if more < 2 else [*found[:MAX_NAMED_SETTINGS], f"{more} more"]
 
@@ -55,6 +58,8 @@ def differing_words(has: Mapping[str, Any], others: Mapping[str, Any]) -> list[s
 def side_b_words(job: Job) -> str:
     """Such as: B with Post-LN."""
     switch = switch_of(job)
+    if job.plans[-1].bug is not None:
+        return "B with a planted bug"
     if switch is not None:
         return f"B with {side_label(*switch)}"
     return "no B" if len(job.plans) < 2 else "a B of the same settings"
