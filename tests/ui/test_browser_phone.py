@@ -1,5 +1,7 @@
 """The page on a phone: the buttons at hand, what is touched as large as a finger, and nothing wider than the page."""
 
+from xml.etree import ElementTree
+
 import pytest
 
 from browsing import choose_preset, open_tab, settle, start, wait_for_state
@@ -25,7 +27,7 @@ SMALL = """finger => {
 def test_what_is_touched_is_as_large_as_a_finger_and_the_page_does_not_scroll_sideways(visit, tab):
     page = visit(**PHONE)
     open_tab(page, tab)
-    page.wait_for_timeout(300)  # what the tab asks for has been drawn
+    settle(page)
     assert page.evaluate(SMALL, FINGER) == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
@@ -49,6 +51,44 @@ def test_start_pause_and_the_state_stay_in_view_while_the_page_scrolls(visit, wi
         box = page.locator(selector).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= window["width"]
         assert box["y"] >= 0 and box["y"] + box["height"] <= window["height"]
+
+
+def test_a_text_above_its_cells_has_every_letter(visit):
+    """And not every second one, which is read as another text."""
+    page = visit(**PHONE)
+    open_tab(page, "Inside")
+    settle(page)
+    read = page.locator("#inside-text textarea").input_value()
+    with page.expect_download() as download:
+        page.locator("#inside-picture").get_by_role("button", name="SVG").click()
+    drawing = ElementTree.parse(download.value.path()).getroot()
+    texts = [(float(node.get("y")), node.text) for node in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    letters = [(y, text) for y, text in texts if len(text) == 1 and not text.isdigit()]
+    highest = min(y for y, _ in letters)
+    above = "".join(text for y, text in letters if y == highest)
+    assert above.replace("␣", " ") == read[-32:]
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_what_is_said_of_a_head_stays_in_its_frame(visit, width):
+    page = visit(width=width)
+    open_tab(page, "Attention")
+    settle(page)
+    over = """[...document.querySelectorAll('.tl-thumb')].map((thumb) =>
+      Math.max(...[...thumb.querySelectorAll('b, i')].map((e) => e.getBoundingClientRect().right))
+      - thumb.getBoundingClientRect().right)"""
+    found = page.evaluate(over)
+    assert len(found) == 16 and max(found) < 0
+
+
+def test_the_words_on_a_heads_numbers_have_the_width_of_the_phone(visit):
+    page = visit(**PHONE)
+    open_tab(page, "Attention")
+    settle(page)
+    widths = page.evaluate(
+        "[...document.querySelectorAll('.tl-stats td:last-child')].map((e) => e.getBoundingClientRect().width)"
+    )
+    assert widths and min(widths) > 300
 
 
 def test_what_came_of_the_run_is_read_on_the_first_screen(visit):

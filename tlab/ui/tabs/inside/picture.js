@@ -235,8 +235,17 @@ const drawCells = ({ rows, across, down, cells, tokens, scale, across_name: acro
     const share = scale.high > scale.low ? (turn(Math.max(v, scale.low)) - turn(scale.low)) / (turn(scale.high) - turn(scale.low)) : 0.5;
     return mix(from, to, Math.max(0, Math.min(1, share)));
   };
+  const cellFont = `${Math.max(8, Math.min(13, each - 5))}px ui-monospace, Consolas, monospace`;
+  const centres = across.map((_, i) => left + (i + 0.5) * cell);
+  context.font = cellFont;
+  // All of them or, where they have no room, some: a text without every second letter would be read as another one.
+  if (tokens && across.every((name) => context.measureText(shortToken(name)).width <= cell)) {
+    across.forEach((name, i) => write(context, shortToken(name), centres[i], 3, "center", "top"));
+  } else {
+    font(context, 11);
+    drawNames(context, across, centres, 3, width);
+  }
   font(context, 11);
-  drawNames(context, across, across.map((_, i) => left + (i + 0.5) * cell), 3, width);
   down.forEach((label, i) => {
     const every = each < 12 ? 2 : 1;
     if (i % every === 0) write(context, shorten(context, label, left - 12), left - 6, head + (i + 0.5) * each, "right", "middle", "--tl-text");
@@ -247,7 +256,7 @@ const drawCells = ({ rows, across, down, cells, tokens, scale, across_name: acro
     context.fillStyle = ground ? `rgb(${ground.join(",")})` : colour("--tl-grid");
     context.fillRect(px, py, cell - 0.75, each - 0.75);
     if (ground && text !== "") {
-      context.font = `${Math.max(8, Math.min(13, each - 5))}px ui-monospace, Consolas, monospace`;
+      context.font = cellFont;
       // Of a token the beginning tells something, of a number it would be another number.
       const words = tokens ? shortToken(text) : text;
       context.fillStyle = inkOn(ground);
