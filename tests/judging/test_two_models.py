@@ -77,7 +77,7 @@ def test_where_every_run_of_a_side_was_lost_there_is_nothing_to_compare():
 
 def test_one_seed_names_no_winner():
     at_rate = words_of(parabola(3e-3, seeds=1), parabola(3e-3, seeds=1, lowest=1.0))[0]
-    assert at_rate.endswith(": GELU minus ReLU is -1.000 nats per token with one seed, which names no winner.")
+    assert at_rate.endswith(": GELU minus ReLU is −1.000 nats per token with one seed, which names no winner.")
 
 
 def test_a_rate_that_one_side_was_not_trained_at_has_no_comparison():

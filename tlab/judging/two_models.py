@@ -24,7 +24,7 @@ from tlab.judging.few_seeds import (
     verdict_with_lost,
 )
 from tlab.judging.learning_rates import LossesByRate, Valley, ended_well, fit_valley, rate_words
-from tlab.wording import several
+from tlab.wording import several, written
 
 
 class Difference(NamedTuple):
@@ -115,8 +115,9 @@ class SecondUnit(NamedTuple):
         if not is_signed:
             nearer, farther = sorted((abs(low), abs(high)))
             return f", or {abs(mean):.3f} {self.name} ({nearer:.3f} to {farther:.3f})"
-        size = f"{mean:+.3f}" if margin is None else f"{margin * self.per_first:.2g}"
-        return f", or {size} {self.name}" + (f" ({low:+.3f} to {high:+.3f})" if difference.n > 1 else "")
+        size = written(mean, "+.3f") if margin is None else f"{margin * self.per_first:.2g}"
+        interval = f" ({written(low, '+.3f')} to {written(high, '+.3f')})" if difference.n > 1 else ""
+        return f", or {size} {self.name}{interval}"
 
 
 def winner_words(
@@ -146,11 +147,11 @@ def winner_words(
     def also(is_signed: bool, margin: float | None = None) -> str:
         return "" if second_unit is None else second_unit.words(one.estimate, is_signed, margin)
 
-    difference = f"{names[1]} minus {names[0]} is {mean:+.3f} {unit}"
+    difference = f"{names[1]} minus {names[0]} is {written(mean, '+.3f')} {unit}"
     if n < 2:
         return f"{difference}{also(True)} with one seed, which names no winner{lost}"
     ends = sorted((abs(low), abs(high))) if low * high > 0 else ()
-    interval = f"{low:+.3f} to {high:+.3f}"
+    interval = f"{written(low, '+.3f')} to {written(high, '+.3f')}"
     size = f"{abs(mean):.3f} {unit} ({ends[0]:.3f} to {ends[1]:.3f}, {seeds}){also(False)}" if ends else ""
     equal = f"equivalent within {margin:g} {unit} ({interval}, {seeds}){also(True, margin)}"
     words = {
