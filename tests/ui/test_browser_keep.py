@@ -8,6 +8,7 @@ from pathlib import Path
 
 from browsing import assert_enlarges, choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
 from support import EVIL, GRADIO, VERSE
+from tlab.ui.settings.presets import PRESETS, preset_job
 
 pytestmark = GRADIO
 
@@ -59,10 +60,10 @@ def test_runs_are_named_pinned_overlaid_and_deleted(visit, runs):
     page.get_by_role("button", name="Pin <img").click()
     page.get_by_role("button", name="Unpin <img").wait_for()
     assert (last_run(runs).name, last_run(runs).pinned) == (EVIL, True)
-    lines = len(last_run(runs).sides) + 2
-    page.wait_for_selector(f"#history-chart canvas[data-drawn='{lines}']")
+    own, shipped = len(last_run(runs).sides), len(preset_job(PRESETS["Tiny and instant"]).plans)
+    page.wait_for_selector(f"#history-chart canvas[data-drawn='{own + shipped}']")
     page.get_by_label("Show the curves of Shipped").click()
-    page.wait_for_selector(f"#history-chart canvas[data-drawn='{lines - 2}']")
+    page.wait_for_selector(f"#history-chart canvas[data-drawn='{own}']")
     assert "<img src=x" in page.inner_text("#config-table") or page.locator("#config-table .tl-note").count()
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x]').length]") == [None, 0]
     count = len(runs.runs)
