@@ -45,6 +45,7 @@ ACTIVATIONS = {
     "geglu": lambda x, gate: F.gelu(gate, approximate="tanh") * x,  # likewise
     "reglu": lambda x, gate: F.relu(gate) * x,  # likewise
     "relu2": lambda x: F.relu(x).square(),  # So et al. 2021
+    "gelu_exact": F.gelu,
 }
 
 # x is the stream, and enters what it was before the block; f is the sublayer; norm and norm_out are the two norms that

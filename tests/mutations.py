@@ -31,6 +31,8 @@ MUTATIONS = [
     ("nn/activations.py", "        u *= self.CUBIC", "        u *= 2 * self.CUBIC"),
     ("nn/activations.py", "        dx *= 2\n", ""),
     ("nn/activations.py", "dactivated_gate = dy * cache.x", "dactivated_gate = dy"),
+    ("nn/activations.py", "cdf = np.where(x > 0, 1 - tail, tail)", "cdf = 1 - tail"),
+    ("nn/activations.py", "        dx *= self.PEAK\n", ""),
     # schedules
     ("training/schedules.py", "DECAY_SHARE: ClassVar[float] = 0.2", "DECAY_SHARE: ClassVar[float] = 0.25"),
     # norms

@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from support import all_combinations, tiny
 from tlab import ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.checks import check_meaning, random_model
-from tlab.nn.activations import ACTIVATIONS, GeGlu, Gelu, ReGlu, Relu, ReluSquared, SwiGlu, Swish
+from tlab.nn.activations import ACTIVATIONS, ExactGelu, GeGlu, Gelu, ReGlu, Relu, ReluSquared, SwiGlu, Swish
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy, softmax
 from tlab.nn.norms import NORMS, LayerNorm, NoNorm, RmsNorm
@@ -118,12 +119,24 @@ def test_no_norm_changes_nothing_and_has_no_parameters(rng):
         (Relu, {-2.0: 0.0, 0.0: 0.0, 1.5: 1.5}),
         (Gelu, {-1.0: -0.158808, 0.0: 0.0, 1.0: 0.841192, 3.0: 2.996363}),  # of the tanh form
         (Swish, {-1.0: -0.268941, 0.0: 0.0, 1.0: 0.731059}),
+        (ExactGelu, {-1.0: -0.158655, 0.0: 0.0, 1.0: 0.841345, 3.0: 2.995950}),
         (ReluSquared, {-2.0: 0.0, 0.0: 0.0, 0.5: 0.25, 3.0: 9.0}),
     ],
 )
 def test_activations_have_their_known_values(activation, expected):
     y, _ = activation().forward(np.array(list(expected)))
     assert y == pytest.approx(list(expected.values()), abs=1e-6)
+
+
+def test_the_exact_gelu_weights_by_the_normal_distribution_to_the_last_digits():
+    x = np.linspace(-45, 45, 100_001)
+    _, cache = ExactGelu().forward(x)
+    assert np.abs(cache.cdf - ndtr(x)).max() <= 1e-15
+
+
+def test_the_tanh_of_gelu_is_as_near_to_the_exact_one_as_its_page_says():
+    x = np.linspace(-8, 8, 100_001)
+    assert 0.0004 < np.abs(ExactGelu().forward(x)[0] - Gelu().forward(x)[0]).max() < 0.0005
 
 
 @pytest.mark.parametrize(("gated", "plain"), [(SwiGlu, Swish), (GeGlu, Gelu), (ReGlu, Relu)])
