@@ -34,6 +34,7 @@ MUTATIONS = [
     ("nn/activations.py", "cdf = np.where(x > 0, 1 - tail, tail)", "cdf = 1 - tail"),
     ("nn/activations.py", "        dx *= self.PEAK\n", ""),
     # schedules
+    ("training/schedules.py", "peak * math.sqrt(first / step)", "peak * math.sqrt(1 / step)"),
     ("training/schedules.py", "DECAY_SHARE: ClassVar[float] = 0.2", "DECAY_SHARE: ClassVar[float] = 0.25"),
     # norms
     ("nn/norms.py", "        dx -= along_ones\n", ""),

@@ -116,10 +116,15 @@ def test_an_optimizer_refuses_options_that_it_does_not_state(key, space):
         OPTIMIZERS[key](space, **options, nesterov=1.0)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", [key for key, kind in SCHEDULES.items() if "factor" in vars(kind)])
 def test_the_rates_are_those_of_the_reference(schedule):
     expected = SCHEDULES[schedule].reference(np.linspace(0, 1, 11), 1.0, 0.1)
     assert rates(schedule, low=0.1) == pytest.approx(expected)
+
+
+def test_the_rates_of_the_inverse_square_root_are_those_of_its_reference():
+    expected = SCHEDULES["inverse_sqrt"].reference(np.arange(3, 12), 3, 1.0)
+    assert rates("inverse_sqrt", warmup=2)[2:] == pytest.approx(expected)
 
 
 def test_a_long_gradient_is_shortened_to_the_limit_and_its_length_told():
@@ -163,6 +168,12 @@ def test_wsd_is_flat_for_four_fifths_and_then_falls_in_a_line():
 
 def test_before_its_fall_wsd_knows_nothing_of_the_length_of_the_run():
     assert rates("wsd", steps=1001, warmup=4)[:800] == rates("wsd", steps=2001, warmup=4)[:800]
+
+
+def test_the_inverse_square_root_falls_to_half_in_four_times_the_steps_and_knows_no_end():
+    short, long = (rates("inverse_sqrt", steps=steps, warmup=24) for steps in (100, 1000))
+    assert short == long[:100]
+    assert (long[24], long[99], long[399]) == pytest.approx((1, 1 / 2, 1 / 4))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -97,15 +97,14 @@ class TrainConfig(Config):
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 1 to `steps`.
 
-        It rises in a line over the first `warmup_steps` updates, then follows the schedule, down to the final one at
-        the last update (a constant schedule never leaves the peak).
+        It rises in a line over the first `warmup_steps` updates, then follows the schedule: for most down to the final
+        one at the last update.
         """
         first = self.warmup_steps + 1
         if step < first:
             return self.learning_rate * step / first
-        progress = (step - first) / max(1, self.steps - first)
-        lowest = self.final_learning_rate
-        return lowest + (self.learning_rate - lowest) * SCHEDULES[self.schedule].factor(progress)
+        schedule = SCHEDULES[self.schedule]
+        return schedule.rate(step, first, self.steps, self.learning_rate, self.final_learning_rate)
 
     def decays_after(self, step: int) -> bool:
         """Whether the learning rate is still to fall, after so many updates, below its highest."""

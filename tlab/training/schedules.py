@@ -1,4 +1,4 @@
-"""How the learning rate falls once the warm-up is over: pure functions of the progress."""
+"""How the learning rate falls once the warm-up is over: pure functions of the step."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
 class Schedule:
     """The contract: `factor(progress)`, 1 where the warm-up ends (progress 0) and at best 0 at the end (progress 1).
 
-    `reference` is the learning rate itself after the warm-up, for an array of progress.
+    `reference` is the learning rate itself after the warm-up, for an array of progress. A curve that does not stretch
+    with the run has `rate` instead, and its `reference` takes steps.
     """
 
     options: ClassVar[tuple[str, ...]] = ("warmup_steps", "min_learning_rate")
     """The fields of the training config that its curve goes by."""
 
     def __init_subclass__(cls) -> None:
-        if "factor" in vars(cls):  # another curve: what the class that it inherits from states is not about it
+        if (
+            not vars(cls).keys().isdisjoint({"factor", "rate"})
+        ):  # another curve: what the class that it inherits from states is not about it
             cls.options = vars(cls).get("options", Schedule.options)
 
     @staticmethod
     def factor(progress: float) -> float:
         raise NotImplementedError
+
+    @classmethod
+    def rate(cls, step: int, first: int, last: int, peak: float, lowest: float) -> float:
+        """The learning rate of a step, of which `first` has the peak and `last` is the end of the run."""
+        progress = (step - first) / max(1, last - first)
+        return lowest + (peak - lowest) * cls.factor(progress)
 
 
 @SCHEDULES.add("constant", label="constant", formula=r"\eta", source="")
@@ -99,3 +108,28 @@ class WarmupStableDecay(Schedule):
     @staticmethod
     def factor(progress: float) -> float:
         return min(1.0, (1.0 - progress) / WarmupStableDecay.DECAY_SHARE)
+
+
+@SCHEDULES.add(
+    "inverse_sqrt",
+    label="inverse square root",
+    formula=r"\eta\,\sqrt{s_1 / s}",
+    source="Vaswani et al. 2017",
+)
+class InverseSquareRoot(Schedule):
+    """Lowers the learning rate as one over the root of the step s, from the first one at the peak, s1, on.
+
+    Notice: it never ends. Nothing depends on how long the run will be, and after four times the steps of the warm-up
+    the rate is still half of its peak. So a longer warm-up also makes all that follows higher, and no warm-up at all
+    leaves a tenth of the peak after a hundred steps.
+    """
+
+    options = ("warmup_steps",)
+
+    @staticmethod
+    def reference(step, first, peak):
+        return peak / np.sqrt(step / first)
+
+    @classmethod
+    def rate(cls, step: int, first: int, last: int, peak: float, lowest: float) -> float:
+        return peak * math.sqrt(first / step)
