@@ -99,11 +99,15 @@ def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
     return y + weights[f"{name}.bias"] if f"{name}.bias" in weights else y
 
 
-def attention(
-    x: Tensor, weights: Weights, name: str, num_heads: int, position: str, tell: Tell = say_nothing
-) -> Tensor:
+def soft_cap(scores: Tensor, cap: float) -> Tensor:
+    """Gemma 2, 2024; a cap of 0 is none."""
+    return cap * torch.tanh(scores / cap) if cap else scores
+
+
+def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_nothing) -> Tensor:
     """Vaswani et al. 2017, section 3.2, with a causal mask."""
     B, T, C = x.shape
+    num_heads, position = config.num_heads, config.position
     D = C // num_heads
     queries, keys, values = (
         part.reshape(B, T, num_heads, D).permute(0, 2, 1, 3) for part in linear(x, weights, f"{name}.qkv").chunk(3, -1)
@@ -115,6 +119,7 @@ def attention(
     tell(f"{name}.values", values)
     scores = torch.einsum("bhtd,bhsd->bhts", queries, keys) / math.sqrt(D)
     tell(f"{name}.scores", scores)
+    scores = soft_cap(scores, config.score_cap)
     distance = torch.arange(T)[:, None] - torch.arange(T)[None, :]  # (T, S), from the key to the query
     if position == "alibi":
         scores = scores - torch.tensor(alibi_slopes(num_heads), dtype=x.dtype)[:, None, None] * distance
@@ -156,7 +161,7 @@ def logits(config, weights: Weights, ids: Tensor, tell: Tell = say_nothing) -> T
         first, second, enters = f"blocks.{i}.attention", f"blocks.{i}.mlp", x
         out = "" if config.residual in ONE_NORM else "_out"
         for part, number, run in (
-            (first, 1, lambda h, name=first: attention(h, weights, name, config.num_heads, config.position, tell)),
+            (first, 1, lambda h, name=first: attention(h, weights, name, config, tell)),
             (second, 2, lambda h, name=second: mlp(h, weights, name, config.activation, tell)),
         ):
             x = told(config.residual, part, x, enters, run, norm(f"blocks.{i}.norm{number}"),
@@ -165,6 +170,7 @@ def logits(config, weights: Weights, ids: Tensor, tell: Tell = say_nothing) -> T
         x = norm("final_norm")(x)
     tell("output", x)
     scores = x @ (weights["embedding.weight"].T if config.tied else weights["head.weight"])
+    scores = soft_cap(scores, config.logit_cap)
     tell("logits", scores)
     return scores
 

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # The quickest first: most breaks are seen within a second or two.
 TESTS = ["training/test_optimizers.py", "training/test_trainer.py", "nn/test_model.py", "training/test_parallel.py",
-         "nn/test_gradients.py", "nn/test_residuals.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py"]  # fmt: skip
+         "nn/test_gradients.py", "nn/test_residuals.py", "nn/test_further_switches.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py"]  # fmt: skip
 
 MUTATIONS = [
     # activations
@@ -86,6 +86,10 @@ MUTATIONS = [
     ("nn/attention.py", "scores.max() <= NO_MAX_SHIFT_BELOW and scores.min() >= -NO_MAX_SHIFT_BELOW", "scores.max() <= NO_MAX_SHIFT_BELOW"),
     ("nn/attention.py", "expanded.begin, expanded.end = self.position, self.begin, self.end", "expanded.begin, expanded.end = self.end, self.begin, self.end"),
     ("nn/attention.py", "self.position = self.begin = self.end = 0", "self.begin = self.end = 0"),
+    ("nn/attention.py", "            dscores = self.score_cap.backward(dscores, cap)\n", "            pass\n"),
+    ("nn/scores/caps.py", "        np.subtract(1, dx, out=dx)\n", ""),
+    ("nn/decoder.py", "            scores, _ = self.score_cap.forward(scores)\n", "            pass\n"),
+    ("nn/model.py", "dlogits = self.logit_cap.backward(dlogits, trace.logit_cap_cache)", "pass"),
     # decoder
     ("nn/decoder.py", "shrink[:C] = attention.scale", "shrink[C:] = attention.scale"),
     ("nn/decoder.py", "begin, end = cache.begin, cache.end + 1", "begin, end = 0, cache.end + 1"),

@@ -87,6 +87,46 @@ def combinations(*slots: tuple[str, ...]) -> list[tuple[str, ...]]:
     return rows
 
 
+def covering(fields: dict[str, list], strength: int = 2) -> list[dict]:
+    """Settings of these fields, so many that any two of their values meet, or any three; the same at every call."""
+
+    def meetings(row):
+        return set(itertools.combinations(enumerate(row), strength))
+
+    slots = itertools.combinations(range(len(fields)), strength)
+    values = list(fields.values())
+    missing = {
+        tuple(zip(slot, chosen, strict=True))
+        for slot in slots
+        for chosen in itertools.product(*(range(len(values[i])) for i in slot))
+    }
+    rng, rows = np.random.default_rng(0), []
+    while missing:
+        drawn = [[int(rng.integers(len(choices))) for choices in values] for _ in range(40)]
+        for row in drawn:  # each brings one together that has not met yet
+            for i, value in sorted(missing)[int(rng.integers(len(missing)))]:
+                row[i] = value
+        rows.append(max(drawn, key=lambda row: len(meetings(row) & missing)))
+        missing -= meetings(rows[-1])
+    return [{name: choices[i] for (name, choices), i in zip(fields.items(), row, strict=True)} for row in rows]
+
+
+FURTHER = {"score_cap": [0.0, 0.7], "logit_cap": [0.0, 1.5]}
+"""Fields that switch a part on, with their values for tests, the default first."""
+
+
+def further_combinations() -> list:
+    """Configs in which any two values of `FURTHER` and of the classic switches meet."""
+    slots = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}
+    fields = {
+        **FURTHER,
+        **{slot: list(known) for slot, known in slots.items()},
+        "bias": [True, False],
+        "tied": [True, False],
+    }
+    return [pytest.param(tiny(**row), id="-".join(map(str, row.values()))) for row in covering(fields)]
+
+
 # ------------------------------------------------------------------------------------------ losses over learning rates
 
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)

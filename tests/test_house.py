@@ -35,7 +35,7 @@ FLOORS = [
         "tlab.training.optimizers",
         "tlab.text",
     ],
-    ["tlab.nn.norms", "tlab.nn.positions", "tlab.nn.loss"],
+    ["tlab.nn.norms", "tlab.nn.positions", "tlab.nn.loss", "tlab.nn.scores"],
     ["tlab.nn.attention", "tlab.nn.mlp", "tlab.nn.residuals"],
     ["tlab.nn.config", "tlab.training.config"],
     ["tlab.nn.model"],

@@ -18,6 +18,7 @@ from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer, named_arrays
 from tlab.nn.norms import NORMS
+from tlab.nn.scores.caps import SoftCap
 from tlab.types import Array, Ids
 
 GRADIENT_LIMIT = 1e-6
@@ -178,14 +179,15 @@ def attention_against_reference(case: Case) -> float:
     """Largest difference between a head's weights and softmax(Q K^T / sqrt(D) + bias) one query at a time."""
     model, ids = case.model(), case.ids()
     _, trace = model.forward(ids)
-    D, T = case.config.head_dim, ids.shape[1]
+    D, T, cap = case.config.head_dim, ids.shape[1], case.config.score_cap
     errors = []
     for own, block in zip(model.blocks, trace.blocks, strict=True):
         biases = np.broadcast_to(own.attention.mask(T, T, np.dtype(np.float64)), (case.config.num_heads, T, T))
         queries, keys, weights = block.attention.queries, block.attention.keys, block.attention.weights
         for b, h, t in np.ndindex(weights.shape[:3]):
-            scores = [queries[b, h, t] @ keys[b, h, s] / math.sqrt(D) + biases[h, t, s] for s in range(t + 1)]
-            exponentials = np.exp(np.array(scores) - max(scores))
+            products = np.array([queries[b, h, t] @ keys[b, h, s] for s in range(t + 1)]) / math.sqrt(D)
+            scores = (SoftCap.reference(products, cap) if cap else products) + biases[h, t, : t + 1]
+            exponentials = np.exp(scores - scores.max())
             errors.append(largest_difference(weights[b, h, t, : t + 1], exponentials / exponentials.sum()))
     return max(errors)
 

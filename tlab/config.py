@@ -39,6 +39,9 @@ class Option:
     default_words: str = ""  # what None means, where it is the default
     registry: Registry | None = None
     label: str = ""  # what people call it, where its name alone says too little
+    formula: str = ""  # what a number switches on, in LaTeX; of what is chosen from a registry, each choice has its own
+    source: str = ""  # the paper, likewise
+    is_extra: bool = False  # whether the app folds it away under "More switches"
 
     def complaint(self, value: Any) -> str | None:
         """Why `value` is not allowed, or None."""

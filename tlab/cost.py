@@ -166,7 +166,10 @@ def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list
             ("blocks.mlp", block.mlp),
             ("blocks.residual stream", block),
         ]
-    named += [("final norm", (trace.final_norm_cache, trace.output)), ("head and loss", (logits, loss_cache))]
+    named += [
+        ("final norm", (trace.final_norm_cache, trace.output)),
+        ("head and loss", (logits, trace.logit_cap_cache, loss_cache)),
+    ]
     counted: set[int] = set()
     rows = []
     for name, node in named:

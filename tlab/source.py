@@ -25,6 +25,7 @@ from tlab.nn.loss import CrossEntropy
 from tlab.nn.mlp import Mlp
 from tlab.nn.model import Block, Transformer
 from tlab.nn.residuals import Branch, Sequential
+from tlab.nn.scores.caps import SoftCap
 from tlab.registry import REGISTRIES, Entry, UnknownKeyError
 from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig
@@ -66,6 +67,9 @@ CORE_PARTS = {
         (Attention.forward, Attention.backward, causal_mask, masked_softmax, softmax_backward, split_heads),
         r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
         "Vaswani et al. 2017",
+    ),
+    "soft_cap": CorePart(
+        "Soft cap", SoftCap, (SoftCap.reference, SoftCap.forward, SoftCap.backward), r"c \tanh(s / c)", "Gemma 2, 2024"
     ),
     "mlp": CorePart(
         "MLP", Mlp, (Mlp.forward, Mlp.backward), r"\mathrm{activation}(x\,W_\mathrm{up})\,W_\mathrm{down}"
@@ -238,18 +242,29 @@ def slots() -> list[str]:
 
 
 def switches_table() -> str:
-    """Every alternative of every registry as a Markdown table, slot by slot, each in its order of registration."""
+    """Every alternative of every registry as a Markdown table, slot by slot, each in its order of registration.
+
+    Then the fields that switch something on by their value alone.
+    """
     lines = ["| switch | key | name | formula | what it does | source |", "| --- | --- | --- | --- | --- | --- |"]
     for slot in slots():
         lines += [table_row(slot, entry) for entry in REGISTRIES[slot].entries.values()]
+    for config in (ModelConfig, TrainConfig):  # what a value alone switches on
+        for name, known in options(config).items():
+            if known.formula:
+                lines.append(markdown_row(name, "", known.label, known.formula, known.help, known.source))
     return "\n".join(lines)
 
 
 def table_row(slot: str, entry: Entry) -> str:
-    """One line of the table."""
+    """One line of the table, for a class."""
+    return markdown_row(slot, f"`{entry.key}`", entry.label, entry.formula, entry.summary, entry.source)
+
+
+def markdown_row(switch: str, key: str, label: str, formula: str, summary: str, source: str) -> str:
+    """A line of a table in Markdown."""
     # Dollar and backtick: inside them GitHub leaves backslashes and underscores alone.
-    formula = f"$`{entry.formula}`$" if entry.formula else ""
-    cells = [slot, f"`{entry.key}`", entry.label, formula, entry.summary, entry.source]
+    cells = [switch, key, label, f"$`{formula}`$" if formula else "", summary, source]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

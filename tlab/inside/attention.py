@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tlab.nn.loss import softmax
 from tlab.nn.model import Trace, Transformer
+from tlab.nn.scores.caps import SoftCap
 from tlab.types import Array, Ids
 
 SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: the others show habits
@@ -28,6 +29,7 @@ class AttentionData(NamedTuple):
     bias: Array  # (H, T, T), what positions and mask add to the scores: -inf where a query may not look
     logits: Array  # (T, V), for the token after each
     heads: list[HeadPortrait]  # layer by layer
+    score_cap: float = 0.0  # the soft limit of the scores; 0 for none
 
     @property
     def nbytes(self) -> int:
@@ -67,7 +69,7 @@ def read(model: Transformer, ids: Ids) -> AttentionData:
     ]
     queries = np.stack([a.queries[0] for a in attention])
     keys = np.stack([a.keys[0] for a in attention])
-    return AttentionData(trace.ids[0], queries, keys, weights, bias, logits[0], heads)
+    return AttentionData(trace.ids[0], queries, keys, weights, bias, logits[0], heads, model.config.score_cap)
 
 
 def settled_from(T: int) -> int:
@@ -95,12 +97,17 @@ def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
 
 
 def scores(reading: AttentionData, layer: int, head: int) -> Array:
-    """(T, T): q k^T / sqrt(D) of one head, before positions are added and before the mask.
+    """(T, T): q k^T / sqrt(D) of one head, capped where the model caps, before positions are added and the mask.
 
     Above the diagonal is what the head would have said of tokens that it may not see.
     """
     queries, keys = reading.queries[layer, head], reading.keys[layer, head]
-    return queries @ keys.T / math.sqrt(queries.shape[1])
+    return capped(queries @ keys.T / math.sqrt(queries.shape[1]), reading.score_cap)
+
+
+def capped(scores: Array, cap: float) -> Array:
+    """Scores within their soft limit; 0 for none."""
+    return SoftCap.reference(scores, cap) if cap else scores
 
 
 class Pair(NamedTuple):
@@ -110,7 +117,7 @@ class Pair(NamedTuple):
     key: Array  # (D,)
     products: Array  # (D,), channel by channel; they add up to `dot`
     dot: float
-    score: float  # dot / sqrt(D)
+    score: float  # dot / sqrt(D), capped where the model caps
     bias: float  # what the positions add to the score; -inf where the mask forbids
     weight: float  # after the softmax over all keys
 
@@ -122,7 +129,8 @@ def pair(reading: AttentionData, layer: int, head: int, query: int, key: int) ->
     dot = float(products.sum())
     bias = float(reading.bias[head, query, key])
     weight = float(reading.weights[layer, head, query, key])
-    return Pair(q, k, products, dot, dot / math.sqrt(len(q)), bias, weight)
+    score = float(capped(np.float64(dot / math.sqrt(len(q))), reading.score_cap))  # pyright: ignore[reportArgumentType]
+    return Pair(q, k, products, dot, score, bias, weight)
 
 
 class ScoreStatistics(NamedTuple):
@@ -131,12 +139,12 @@ class ScoreStatistics(NamedTuple):
     query_norm: float  # mean length of the queries
     key_norm: float  # mean length of the keys
     cosine: float  # mean of q k / (|q| |k|): how far they point the same way
-    size: float  # root mean square of the scores, after the division by sqrt(D) and with the positions' part
+    size: float  # root mean square of the scores, after the division by sqrt(D), any cap, and with the positions' part
     largest: float  # the largest of them in absolute value
     spread: float  # standard deviation of the scores in one row, mean over the rows: what the softmax goes by
 
 
-def score_statistics(queries: Array, keys: Array, bias: Array) -> ScoreStatistics:
+def score_statistics(queries: Array, keys: Array, bias: Array, cap: float = 0.0) -> ScoreStatistics:
     """Sizes of Q, K and Q K^T / sqrt(D) of one head: queries and keys (T, D), bias (T, T) as `AttentionData` has them.
 
     Notice: a softmax over scores of spread far below 1 looks at all alike, over one far above 1 at one token only. So
@@ -147,7 +155,7 @@ def score_statistics(queries: Array, keys: Array, bias: Array) -> ScoreStatistic
     size = lengths[:, None] * key_lengths[None, :]
     products = queries @ keys.T
     cosines = np.divide(products, size, out=np.zeros_like(size), where=size > 0)
-    whole = products / math.sqrt(queries.shape[1]) + np.where(seen, bias, 0)
+    whole = capped(products / math.sqrt(queries.shape[1]), cap) + np.where(seen, bias, 0)
     visible = whole[seen]
     spreads = [row[mask].std() for row, mask in zip(whole, seen, strict=True) if mask.sum() > 1]
     return ScoreStatistics(

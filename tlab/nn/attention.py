@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tlab.nn.linear import Linear
 from tlab.nn.loss import softmax
 from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
 from tlab.nn.positions import Position, table_length
+from tlab.nn.scores.caps import soft_cap
 from tlab.types import Array
 
 NO_MAX_SHIFT_BELOW = 16.0  # exp multiplies its argument's rounding error by the argument: here to 1e-6, in float32
@@ -29,6 +30,7 @@ class AttentionTrace(NamedTuple):
     weights: Array  # (B, H, T, S), each row sums to 1
     attended: Array  # (B, T, C), the heads' results side by side
     start: int  # position of the first of the T tokens
+    cap: Any  # (B, H, T, S), what the cap keeps of the scores, where there is one
 
 
 class Attention:
@@ -47,11 +49,13 @@ class Attention:
         position: Position,
         init: Init,
         bias: bool,
+        score_cap: float = 0.0,
     ) -> None:
         self.num_heads = num_heads
         self.head_dim = hidden_dim // num_heads
         self.scale = 1.0 / math.sqrt(self.head_dim)
         self.position = position
+        self.score_cap = soft_cap(score_cap)
         self.softmax: Callable[[Array, Array], Array] = masked_softmax
         self.softmax_backward: Callable[[Array, Array], Array] = softmax_backward
         self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, 3 * hidden_dim), init.matrix, bias)
@@ -69,13 +73,19 @@ class Attention:
 
         scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
         scores *= self.scale  # 1 / sqrt(D)
+        scores, cap = self.score_cap.forward(scores) if self.score_cap else (scores, None)
         mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S): -inf hides a key
         weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S), each row sums to 1
 
         attended = np.empty(x.shape, x.dtype)  # (B, T, C)
         np.matmul(weights, values, out=split_heads(attended, self.head_dim))  # through a view, (B, H, T, D)
         y, _ = self.out.forward(attended)  # (B, T, C)
-        return y, AttentionTrace(x, queries, keys, values, weights, attended, start)
+        return y, AttentionTrace(x, queries, keys, values, weights, attended, start, cap)
+
+    def scores(self, queries: Array, keys: Array) -> Array:
+        """What is compared, (..., T, S), before position biases and the mask are added: for those who look inside."""
+        scores = queries @ keys.swapaxes(-1, -2) * self.scale
+        return self.score_cap.forward(scores)[0] if self.score_cap else scores
 
     def split_qkv(self, qkv: Array) -> tuple[Array, Array, Array]:
         """(B, T, 3 C) -> queries, keys and values, (B, H, T, D) each: views, to read and to write through."""
@@ -91,7 +101,7 @@ class Attention:
 
     def backward(self, dy: Array, trace: AttentionTrace, record: GradientRecord = NO_RECORD) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
-        x, queries, keys, values, weights, attended, start = trace
+        x, queries, keys, values, weights, attended, start, cap = trace
 
         dattended = self.out.backward(dy, attended)  # (B, T, C)
         record(attended=dattended)
@@ -102,8 +112,11 @@ class Attention:
         dweights = dattended @ values.swapaxes(-1, -2)  # (B, H, T, S)
         record(weights=dweights)
         dscores = self.softmax_backward(dweights, weights)  # (B, H, T, S)
-        record(masked=dscores, scores=dscores)
+        record(masked=dscores)
         self.position.score_bias_backward(dscores)
+        if self.score_cap:
+            dscores = self.score_cap.backward(dscores, cap)
+        record(scores=dscores)
         dscores *= self.scale  # (B, H, T, S)
         np.matmul(dscores, keys, out=dqueries)  # (B, H, T, D)
         np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)  # (B, H, S, D)

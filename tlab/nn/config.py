@@ -74,6 +74,27 @@ class ModelConfig(Config):
         False, help="With xavier: scale attention.out and mlp.down by 1/sqrt(2 num_layers), as gpt2 always does."
     )
 
+    score_cap: float = option(
+        0.0,
+        low=0,
+        typical=(0, 100),
+        label="Soft cap of the scores",
+        help="Soft limit of the attention scores, before the mask: Gemma 2 has 50. 0 for none.",
+        formula=r"c \tanh(s / c)",
+        source="Gemma 2, 2024",
+        is_extra=True,
+    )
+    logit_cap: float = option(
+        0.0,
+        low=0,
+        typical=(0, 100),
+        label="Soft cap of the logits",
+        help="Soft limit of the logits: Gemma 2 has 30. 0 for none.",
+        formula=r"c \tanh(z / c)",
+        source="Gemma 2, 2024",
+        is_extra=True,
+    )
+
     def cross_check(self) -> list[str]:
         """Heads have to divide the width, and some positions want an even width per head."""
         if self.hidden_dim % self.num_heads:

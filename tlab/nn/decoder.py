@@ -108,6 +108,7 @@ class AttentionStep:
 
     def __init__(self, attention: Attention, norm: Norm | None, cache: KVCache, layer: int) -> None:
         self.num_heads, self.position, self.cache = attention.num_heads, attention.position, cache
+        self.score_cap = attention.score_cap
         self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (H, 2 windows, D)
         weight, bias = affine_of(attention.qkv, norm)
         C = len(weight)
@@ -127,6 +128,8 @@ class AttentionStep:
         self.values[:, cache.end : end] = heads[2]
 
         scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (H, 1, S)
+        if self.score_cap:
+            scores, _ = self.score_cap.forward(scores)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
         # root of the sum of all squares, which is known in a third of the time. A penalty makes scores smaller, but
         # never the token's own; so it matters for the maximum, and not for whether one is needed.
@@ -209,6 +212,7 @@ class Decoder:
         head = model.head.weight.data if model.head else model.embedding.weight.data.T  # (C, V)
         weight, bias = fold(model.final_norm, head, None) if model.final_norm else (head, None)
         self.head = Affine(np.ascontiguousarray(weight), bias)
+        self.logit_cap = model.logit_cap
 
     def logits(self, token: int) -> Array:
         """The newest token -> logits (V,) for the one after it; its keys and values are added to the cache."""
@@ -218,4 +222,5 @@ class Decoder:
         for block in self.blocks:
             x = block(x)
         cache.advance(1)
-        return self.head(self.final_norm(x) if self.final_norm else x)
+        logits = self.head(self.final_norm(x) if self.final_norm else x)
+        return self.logit_cap.forward(logits)[0] if self.logit_cap else logits

@@ -21,6 +21,7 @@ from tlab.nn.norms import NORMS, Norm
 from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace, check_shapes
 from tlab.nn.positions import POSITIONS, Position
 from tlab.nn.residuals import RESIDUALS, Branch, BranchTrace, ResidualTrace, RunForward, declare_norms
+from tlab.nn.scores.caps import soft_cap
 from tlab.types import Array, Ids, Shape
 
 
@@ -55,7 +56,8 @@ class Trace(NamedTuple):
     blocks: tuple[BlockTrace, ...]
     final_norm_cache: Any  # None where the layout has no final norm
     output: Array  # (B, T, C), what the head reads
-    logits: Array  # (B, T, V)
+    logits: Array  # (B, T, V), after the cap, where there is one
+    logit_cap_cache: Any  # None where there is no cap
 
 
 def named_arrays(trace: Trace) -> Iterator[tuple[str, Array]]:
@@ -102,7 +104,7 @@ class Block:
             return NORMS[config.norm](space, name, C, config.norm_epsilon)
 
         norms = declare_norms(layout, space, f"{name}.norm1", make_norm)
-        self.attention = Attention(space, f"{name}.attention", C, H, position, init, config.bias)
+        self.attention = Attention(space, f"{name}.attention", C, H, position, init, config.bias, config.score_cap)
         self.attention_branch = Branch(self.attention, norms)
 
         norms = declare_norms(layout, space, f"{name}.norm2", make_norm)
@@ -217,6 +219,7 @@ class Transformer:
             if RESIDUALS[config.residual].final_norm
             else None
         )
+        self.logit_cap = soft_cap(config.logit_cap)
         self.loss = CrossEntropy()
         self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, False, "embedding")
 
@@ -300,7 +303,8 @@ class Transformer:
             past.advance(T)
         x, final_norm_cache = self.final_norm.forward(x) if self.final_norm else (x, None)
         logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
-        return logits, Trace(ids, start, embedded, tuple(traces), final_norm_cache, x, logits)
+        logits, logit_cap_cache = self.logit_cap.forward(logits) if self.logit_cap else (logits, None)
+        return logits, Trace(ids, start, embedded, tuple(traces), final_norm_cache, x, logits, logit_cap_cache)
 
     def backward(self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD) -> Array:
         """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C).
@@ -308,6 +312,8 @@ class Transformer:
         `record` receives the gradients of the trace's arrays on the way, and copies those that it keeps.
         """
         record(logits=dlogits)
+        if self.logit_cap:
+            dlogits = self.logit_cap.backward(dlogits, trace.logit_cap_cache)
         if self.head:
             dx = self.head.backward(dlogits, trace.output)  # (B, T, C), and so it stays
         else:

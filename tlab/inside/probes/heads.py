@@ -170,7 +170,7 @@ def head_scores(block: Block, attention: AttentionTrace) -> Array:
     queries, keys = attention.queries[0], attention.keys[0]  # (H, T, D)
     T = queries.shape[1]
     mask = block.attention.mask(T, T, queries.dtype)
-    return np.where(np.tri(T, dtype=bool), queries @ keys.swapaxes(-1, -2) * block.attention.scale + mask, 0)
+    return np.where(np.tri(T, dtype=bool), block.attention.scores(queries, keys) + mask, 0)
 
 
 class QueryKeyRow(NamedTuple):
@@ -209,7 +209,7 @@ class QueryKeyProbe(Probe):
             queries, keys = trace.attention.queries[0], trace.attention.keys[0]  # (H, T, D)
             bias = np.broadcast_to(block.attention.mask(T, T, queries.dtype), (len(queries), T, T))
             for h in range(len(queries)):
-                found = score_statistics(queries[h], keys[h], bias[h])
+                found = score_statistics(queries[h], keys[h], bias[h], subject.model.config.score_cap)
                 table.append(QueryKeyRow(f"{layer}.{h}", found.query_norm, found.key_norm, found.cosine, found.spread,
                                          found.largest))  # fmt: skip
         return table

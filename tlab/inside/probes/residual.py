@@ -118,7 +118,8 @@ class AttributionProbe(Probe):
 
     u is a token's column of the unembedding, c an addend of what the unembedding reads. With two tokens the rows answer
     why A rather than B, and add up to the difference of their logits; with one, they add up to its logit less the
-    mean of all. Direct means: by what a part writes itself, not by what later parts make of it.
+    mean of all. Direct means: by what a part writes itself, not by what later parts make of it. Where logits are capped
+    these are the logits before the cap, which alone is no sum.
     """
 
     looks_at = ("head", "attention", "mlp")
@@ -154,9 +155,10 @@ class LensRow(NamedTuple):
 
 
 def lens_logits(model: Transformer, stream: Array) -> Array:
-    """What the head makes of a stream (..., C) from any depth: final norm, where there is one, and unembedding."""
+    """What the head makes of a stream (..., C) from any depth: final norm, where there is one, unembedding and cap."""
     x = model.final_norm.forward(stream)[0] if model.final_norm else stream
-    return x @ unembedding(model)
+    logits = x @ unembedding(model)
+    return model.logit_cap.forward(logits)[0] if model.logit_cap else logits
 
 
 @PROBES.add(

@@ -46,7 +46,7 @@ PARTS: dict[str, ClickablePart] = {
     "norm": ClickablePart("Norm", "Brings each token's vector to a standard size.", ("norm", "norm_epsilon")),
     "attention": ClickablePart(
         "Attention", "The one place where tokens meet: each collects values from itself and from earlier ones.",
-        ("num_heads", "bias"),
+        ("num_heads", "bias", "score_cap"),
         r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
         (Attention.forward,),
     ),
@@ -60,7 +60,8 @@ PARTS: dict[str, ClickablePart] = {
     ),
     "head": ClickablePart(
         "Unembedding", "Scores every token of the vocabulary as the next one: the logits.",
-        ("tied",), r"\mathrm{logits} = x\,E^\top \ \text{or} \ x\,W_\mathrm{head}", (Embedding.unembed, Linear.forward),
+        ("tied", "logit_cap"), r"\mathrm{logits} = x\,E^\top \ \text{or} \ x\,W_\mathrm{head}",
+        (Embedding.unembed, Linear.forward),
     ),
     "training": ClickablePart(
         "Loss and optimizer", "Compares the logits with the token that came, and moves every weight downhill.",

@@ -96,6 +96,8 @@ def attention_stages(side: DrawnSide) -> list[Stage]:
     if "heads" in side.acts_on:
         stages.append(Stage(52, (Piece(*BOTH, f"↻ {label}", "rotation", "position", (THIRD / 2, 3 * THIRD / 2)),)))
     stages.append(Stage(34, (Piece(*BOTH, "QKᵀ"),)))
+    if side.config.score_cap:
+        stages.append(Stage(34, (Piece(*BOTH, "cap"),)))
     if "scores" in side.acts_on:
         stages.append(Stage(52, (Piece(*BOTH, f"+ {label}", "bias", "position"),)))
     return [*stages, Stage(54, (Piece(*BOTH, "softmax"),)), Stage(22, (Piece(0, 1, "· V"),))]

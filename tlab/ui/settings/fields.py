@@ -28,7 +28,10 @@ def kinds_of(name: str) -> tuple[Any, ...]:
 
 
 def field_label(name: str) -> str:
-    """`num_layers` -> "Layers", `learning_rate` -> "Learning rate"."""
+    """What people call it, or its name as words: `num_layers` -> "Layers", `learning_rate` -> "Learning rate"."""
+    known = options(config_of(name)).get(name)  # a text and its tokenizer are no fields of the two configs
+    if known is not None and known.label:
+        return known.label
     return name.removeprefix("num_").replace("_", " ").capitalize()
 
 

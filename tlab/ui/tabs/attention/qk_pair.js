@@ -33,7 +33,7 @@ const draw = () => {
   const masked = value.bias === null;
   sum.replaceChildren(
     line(`the ${value.channels} products add up to`, numberText(value.dot)),
-    line(`divided by √${value.channels}: the score`, numberText(value.score)),
+    line(`divided by √${value.channels}${value.cap ? `, capped at ${value.cap}` : ""}: the score`, numberText(value.score)),
     line("after position bias and mask", masked ? "−∞" : `${value.bias < 0 ? "−" : "+"} ${Math.abs(value.bias).toFixed(2)} = ${numberText(value.score + value.bias)}`),
     line(`softmax over ${value.allowed} token${value.allowed === 1 ? "" : "s"}: the weight`, value.weight.toFixed(3)),
   );

@@ -157,7 +157,8 @@ class AttentionTab(Tab):
         key = clamp_int(selection.get("key"), 0, query, likeliest)
         serial = serial_of(selection)
         portrait = reading.heads[layer * H + head]
-        statistics = score_statistics(reading.queries[layer, head], reading.keys[layer, head], reading.bias[head])
+        statistics = score_statistics(reading.queries[layer, head], reading.keys[layer, head], reading.bias[head],
+                                      reading.score_cap)  # fmt: skip
         likely = next_tokens(reading, NEXT_TOKENS)
         names = of.checkpoint.tokenizer.tokens
         seen = of.checkpoint.tokenizer.decode(reading.ids)

@@ -133,6 +133,7 @@ def pair_value(
         "channels": len(of.query),
         "dot": of.dot,
         "score": of.score,
+        "cap": reading.score_cap,
         "bias": of.bias if math.isfinite(of.bias) else None,
         "weight": of.weight,
         "allowed": len(reading.ids[: query + 1]),

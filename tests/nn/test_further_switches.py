@@ -1,0 +1,76 @@
+"""What a field of the model switches on: its gradients, its decoding, and what it means.
+
+Any two of their values, and of the classic slots, meet in the rows of one covering array; test_further_parity.py
+has their judge in PyTorch.
+"""
+
+import numpy as np
+import pytest
+
+from support import further_combinations, tiny
+from tlab import Transformer
+from tlab.checks import check_gradients, check_meaning, random_model
+from tlab.inside.contributions import stream_contributions
+from tlab.nn.decoder import Decoder
+from tlab.nn.scores.caps import SoftCap
+
+ROWS = further_combinations()
+
+
+@pytest.mark.parametrize("config", ROWS)
+def test_gradients_are_the_slopes_of_the_loss_and_every_part_means_what_it_says(config):
+    results = [*check_gradients(config), *check_meaning(config)]
+    assert not [f"{check.name}: {check.error:.1e}" for check in results if not check.passed]
+
+
+@pytest.mark.parametrize("config", ROWS)
+def test_the_decoder_gives_the_scores_of_a_full_forward_pass(config, rng):
+    model = random_model(config, rng)
+    tokens = rng.integers(0, config.vocab_size, 8)
+    full, _ = model.forward(tokens[None])
+    decoder = Decoder(model, model.new_cache())
+    assert np.array([decoder.logits(int(token)) for token in tokens]) == pytest.approx(full[0], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("config", ROWS)
+def test_contributions_add_up_to_what_the_head_reads(config, rng):
+    model = random_model(config, rng)
+    _, trace = model.forward(rng.integers(0, config.vocab_size, (2, 6)))
+    total = np.sum([part.value for part in stream_contributions(model, trace)], axis=0)
+    assert total == pytest.approx(trace.output, rel=1e-9, abs=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ soft caps
+
+
+def test_a_soft_cap_lets_small_scores_pass_and_holds_large_ones():
+    x = np.array([-1e30, -3.0, 0.0, 1e-4, 3.0, 1e30])
+    y, _ = SoftCap(2.0).forward(x)
+    assert y == pytest.approx([-2, -2 * np.tanh(1.5), 0, 1e-4, 2 * np.tanh(1.5), 2], rel=1e-8)
+
+
+def test_no_logit_passes_its_cap_however_large_the_weights(rng):
+    model = random_model(tiny(logit_cap=1.5), rng)
+    model.parameters.data *= 10
+    logits, _ = model.forward(rng.integers(0, 11, (2, 8)))
+    assert 1.4 < np.abs(logits).max() <= 1.5
+
+
+def test_no_two_weights_of_a_head_are_further_apart_than_the_cap_of_scores_allows(rng):
+    model = random_model(tiny(score_cap=0.7, position="none"), rng)
+    for block in model.blocks:
+        block.attention.qkv.weight.data *= 30
+    _, trace = model.forward(rng.integers(0, 11, (2, 8)))
+    for block in trace.blocks:
+        last = block.attention.weights[:, :, -1]
+        assert (last.max(-1) / last.min(-1)).max() <= np.exp(2 * 0.7) * (1 + 1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ defaults
+
+
+def test_switched_off_they_leave_no_trace_in_the_default_model():
+    off = {"score_cap": 0.0, "logit_cap": 0.0}
+    assert Transformer.parameter_shapes(tiny()) == Transformer.parameter_shapes(tiny(**off))
+    model = Transformer(tiny())
+    assert model.logit_cap is None and model.blocks[0].attention.score_cap is None

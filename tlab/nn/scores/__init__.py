@@ -1,0 +1,1 @@
+"""What is done to scores before and while they become probabilities."""
