@@ -112,6 +112,8 @@ def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_n
     queries, keys, values = (
         part.reshape(B, T, num_heads, D).permute(0, 2, 1, 3) for part in linear(x, weights, f"{name}.qkv").chunk(3, -1)
     )
+    queries = NORMS[config.qk_norm](queries, weights, f"{name}.q_norm", config.norm_epsilon)  # Henry et al. 2020
+    keys = NORMS[config.qk_norm](keys, weights, f"{name}.k_norm", config.norm_epsilon)
     if position == "rope":
         queries, keys = rotate(queries), rotate(keys)
     tell(f"{name}.queries", queries)

@@ -64,9 +64,9 @@ def option(default: Any = dataclasses.MISSING, **details: Any) -> Any:
     return field(default=default, metadata={"option": Option(**details)})
 
 
-def chosen_from(registry: Registry, default: str, help: str, label: str = "") -> Any:
+def chosen_from(registry: Registry, default: str, help: str, label: str = "", **details: Any) -> Any:
     """A dataclass field whose value is a key of `registry`."""
-    return option(default, help=help, registry=registry, label=label)
+    return option(default, help=help, registry=registry, label=label, **details)
 
 
 @functools.cache

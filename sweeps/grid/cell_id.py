@@ -163,10 +163,14 @@ def effective(config: ModelConfig | TrainConfig) -> dict[str, Any]:
     without a norm all layouts that place norms and do nothing else are one.
     """
     deciding = dict(vars(config))
+    known: set[str] = set()
+    read: set[str] = set()
     for field, registry in chosen_fields(type(config)):
-        known = {name for part in registry.values() for name in getattr(part, "options", ())}
-        for unread in known.difference(getattr(registry[deciding[field]], "options", known)):
-            del deciding[unread]
+        known_here = {name for part in registry.values() for name in getattr(part, "options", ())}
+        known |= known_here
+        read |= set(getattr(registry[deciding[field]], "options", known_here))
+    for unread in known - read:
+        del deciding[unread]
     if isinstance(config, TrainConfig):
         deciding["data_seed"] = config.batch_seed
         if "min_learning_rate" in deciding:

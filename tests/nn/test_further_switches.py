@@ -66,11 +66,27 @@ def test_no_two_weights_of_a_head_are_further_apart_than_the_cap_of_scores_allow
         assert (last.max(-1) / last.min(-1)).max() <= np.exp(2 * 0.7) * (1 + 1e-9)
 
 
+# ------------------------------------------------------------------------------------------------ queries and keys
+
+
+@pytest.mark.parametrize("qk_norm", ["layernorm", "rmsnorm"])
+@pytest.mark.parametrize("position", ["rope", "none"])
+def test_queries_and_keys_have_one_length_however_large_the_weights(position, qk_norm, rng):
+    model = Transformer(tiny(qk_norm=qk_norm, position=position, norm_epsilon=1e-12), dtype=np.float64)
+    model.parameters.data *= 30
+    for name, param in model.parameters.items():
+        param.data[...] = 1 if name.endswith("scale") else param.data
+    _, trace = model.forward(rng.integers(0, 11, (2, 8)))
+    for block in trace.blocks:
+        for heads in (block.attention.queries, block.attention.keys):
+            assert np.linalg.norm(heads, axis=-1) == pytest.approx(np.full(heads.shape[:3], 2.0))  # sqrt(D)
+
+
 # ------------------------------------------------------------------------------------------------ defaults
 
 
 def test_switched_off_they_leave_no_trace_in_the_default_model():
-    off = {"score_cap": 0.0, "logit_cap": 0.0}
+    off = {"score_cap": 0.0, "logit_cap": 0.0, "qk_norm": "none"}
     assert Transformer.parameter_shapes(tiny()) == Transformer.parameter_shapes(tiny(**off))
     model = Transformer(tiny())
     assert model.logit_cap is None and model.blocks[0].attention.score_cap is None

@@ -266,7 +266,11 @@ def without_positions(model: Transformer) -> None:
 def without_norms(model: Transformer) -> None:
     """Take every norm out of this model for good: each vector passes as it is."""
     none = NORMS["none"](ParamSpace(), "none", model.config.hidden_dim, 0.0)
-    holders = [holder for block in model.blocks for holder in (block.attention_branch, block.mlp_branch, block.layout)]
+    holders = [
+        holder
+        for block in model.blocks
+        for holder in (block.attention_branch, block.mlp_branch, block.layout, block.attention)
+    ]
     for holder in [*holders, model]:
         for name, part in list(vars(holder).items()):
             if isinstance(part, Norm):

@@ -12,6 +12,7 @@ import numpy as np
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
 from tlab.nn.loss import softmax
+from tlab.nn.norms import Norm
 from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
 from tlab.nn.positions import Position, table_length
 from tlab.nn.scores.caps import soft_cap
@@ -31,6 +32,7 @@ class AttentionTrace(NamedTuple):
     attended: Array  # (B, T, C), the heads' results side by side
     start: int  # position of the first of the T tokens
     cap: Any  # (B, H, T, S), what the cap keeps of the scores, where there is one
+    norms: Any  # what the norms of queries and keys keep, where there are some
 
 
 class Attention:
@@ -50,6 +52,7 @@ class Attention:
         init: Init,
         bias: bool,
         score_cap: float = 0.0,
+        make_norm: Callable[[ParamSpace, str, int], Norm] | None = None,
     ) -> None:
         self.num_heads = num_heads
         self.head_dim = hidden_dim // num_heads
@@ -59,6 +62,8 @@ class Attention:
         self.softmax: Callable[[Array, Array], Array] = masked_softmax
         self.softmax_backward: Callable[[Array, Array], Array] = softmax_backward
         self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, 3 * hidden_dim), init.matrix, bias)
+        self.q_norm = make_norm(space, f"{name}.q_norm", self.head_dim) if make_norm else None
+        self.k_norm = make_norm(space, f"{name}.k_norm", self.head_dim) if make_norm else None
         self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
 
     def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, AttentionTrace]:
@@ -67,6 +72,7 @@ class Attention:
 
         qkv, _ = self.qkv.forward(x)  # (B, T, 3 C)
         queries, keys, values = self.split_qkv(qkv)  # (B, H, T, D) each
+        queries, keys, norms = self.normalize(queries, keys)  # (B, H, T, D) each
         queries, keys = self.position.rotate(queries, keys, start)  # (B, H, T, D) each
         if past:
             keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
@@ -80,7 +86,14 @@ class Attention:
         attended = np.empty(x.shape, x.dtype)  # (B, T, C)
         np.matmul(weights, values, out=split_heads(attended, self.head_dim))  # through a view, (B, H, T, D)
         y, _ = self.out.forward(attended)  # (B, T, C)
-        return y, AttentionTrace(x, queries, keys, values, weights, attended, start, cap)
+        return y, AttentionTrace(x, queries, keys, values, weights, attended, start, cap, norms)
+
+    def normalize(self, queries: Array, keys: Array) -> tuple[Array, Array, Any]:
+        """Queries and keys (..., T, D) through their norms, each head by itself, where there are norms."""
+        if not (self.q_norm and self.k_norm):
+            return queries, keys, None
+        (queries, q_cache), (keys, k_cache) = self.q_norm.forward(queries), self.k_norm.forward(keys)
+        return queries, keys, (q_cache, k_cache)
 
     def scores(self, queries: Array, keys: Array) -> Array:
         """What is compared, (..., T, S), before position biases and the mask are added: for those who look inside."""
@@ -101,7 +114,7 @@ class Attention:
 
     def backward(self, dy: Array, trace: AttentionTrace, record: GradientRecord = NO_RECORD) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
-        x, queries, keys, values, weights, attended, start, cap = trace
+        x, queries, keys, values, weights, attended, start, cap, norms = trace
 
         dattended = self.out.backward(dy, attended)  # (B, T, C)
         record(attended=dattended)
@@ -123,6 +136,8 @@ class Attention:
         record(values=dvalues, keys=dkeys, queries=dqueries)
         if "heads" in self.position.acts_on:
             dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
+        if self.q_norm and self.k_norm:
+            dqueries[...], dkeys[...] = self.q_norm.backward(dqueries, norms[0]), self.k_norm.backward(dkeys, norms[1])
         dx = self.qkv.backward(dqkv, x)  # (B, T, C)
         record(x=dx)
         return dx

@@ -74,6 +74,13 @@ class ModelConfig(Config):
         False, help="With xavier: scale attention.out and mlp.down by 1/sqrt(2 num_layers), as gpt2 always does."
     )
 
+    qk_norm: str = chosen_from(
+        NORMS,
+        "none",
+        "How each head's query and key are normalized, over the head's width and before any rotation.",
+        "Norm of queries and keys",
+        is_extra=True,
+    )
     score_cap: float = option(
         0.0,
         low=0,

@@ -108,12 +108,13 @@ class AttentionStep:
 
     def __init__(self, attention: Attention, norm: Norm | None, cache: KVCache, layer: int) -> None:
         self.num_heads, self.position, self.cache = attention.num_heads, attention.position, cache
-        self.score_cap = attention.score_cap
+        self.score_cap, self.scale = attention.score_cap, attention.scale
+        self.normalize = attention.normalize if attention.q_norm else None
         self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (H, 2 windows, D)
         weight, bias = affine_of(attention.qkv, norm)
         C = len(weight)
         shrink = np.ones(3 * C, weight.dtype)
-        shrink[:C] = attention.scale
+        shrink[:C] = 1.0 if attention.q_norm else attention.scale  # a norm would undo it
         self.qkv = Affine(weight * shrink, None if bias is None else bias * shrink)
         self.out = affine_of(attention.out)
         self.ones = np.ones((cache.window, 1), weight.dtype)
@@ -122,7 +123,11 @@ class AttentionStep:
         """x (C,) -> (C,)."""
         cache, position = self.cache, self.position
         heads = self.qkv(x).reshape(3, self.num_heads, 1, -1)  # (3, H, 1, D): query, key and value
-        query, key = position.rotate(heads[0], heads[1], cache.position)  # (H, 1, D) each
+        query, key = heads[0], heads[1]
+        if self.normalize:
+            query, key, _ = self.normalize(query, key)
+            query *= self.scale
+        query, key = position.rotate(query, key, cache.position)  # (H, 1, D) each
         begin, end = cache.begin, cache.end + 1
         self.keys[:, cache.end : end] = key
         self.values[:, cache.end : end] = heads[2]

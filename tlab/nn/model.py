@@ -103,8 +103,14 @@ class Block:
         def make_norm(space: ParamSpace, name: str) -> Norm:
             return NORMS[config.norm](space, name, C, config.norm_epsilon)
 
+        def make_head_norm(space: ParamSpace, name: str, head_dim: int) -> Norm:
+            return NORMS[config.qk_norm](space, name, head_dim, config.norm_epsilon)
+
+        head_norm = None if NORMS[config.qk_norm].is_identity else make_head_norm
         norms = declare_norms(layout, space, f"{name}.norm1", make_norm)
-        self.attention = Attention(space, f"{name}.attention", C, H, position, init, config.bias, config.score_cap)
+        self.attention = Attention(
+            space, f"{name}.attention", C, H, position, init, config.bias, config.score_cap, head_norm
+        )
         self.attention_branch = Branch(self.attention, norms)
 
         norms = declare_norms(layout, space, f"{name}.norm2", make_norm)

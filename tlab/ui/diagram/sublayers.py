@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tlab.nn.norms import NORMS
 from tlab.ui.diagram.dataflow import MLP
 from tlab.ui.diagram.sides import DrawnSide
 
@@ -93,6 +94,8 @@ def attention_stages(side: DrawnSide) -> list[Stage]:
     """Queries, keys and values; then scores, weights, and the values' weighted sum."""
     label = side.position_label
     stages = [Stage(18, tuple(Piece(i * THIRD, (i + 1) * THIRD, name) for i, name in enumerate("QKV")))]
+    if not NORMS[side.config.qk_norm].is_identity:
+        stages.append(Stage(34, (Piece(*BOTH, "norm", leaves=(THIRD / 2, 3 * THIRD / 2)),)))
     if "heads" in side.acts_on:
         stages.append(Stage(52, (Piece(*BOTH, f"↻ {label}", "rotation", "position", (THIRD / 2, 3 * THIRD / 2)),)))
     stages.append(Stage(34, (Piece(*BOTH, "QKᵀ"),)))
