@@ -75,14 +75,19 @@ def sinusoidal_table(num_positions: int, hidden_dim: int) -> Tensor:
     return table
 
 
-def rotate(x: Tensor) -> Tensor:
-    """Su et al. 2021: channels i and i + D/2 of (B, H, T, D) are one complex number, turned by position x theta_i."""
+def rotate(x: Tensor, base: float, fraction: float) -> Tensor:
+    """Su et al. 2021: channels i and i + D/2 of (B, H, T, D) are one complex number, turned by position x theta_i.
+
+    Black et al. 2022: so are the first channels alone, a fraction of D, and the others pass.
+    """
+    width = int(x.shape[-1] * fraction)
+    x, passed = x[..., :width], x[..., width:]
     T, D = x.shape[-2:]
-    theta = torch.tensor([10_000 ** (-2 * i / D) for i in range(D // 2)], dtype=torch.float64)
+    theta = torch.tensor([base ** (-2 * i / D) for i in range(D // 2)], dtype=torch.float64)
     angle = torch.outer(torch.arange(T, dtype=torch.float64), theta)
     turn = torch.polar(torch.ones_like(angle), angle).to(torch.complex(x[:0], x[:0]).dtype)
     turned = torch.complex(*x.chunk(2, dim=-1)) * turn
-    return torch.cat([turned.real, turned.imag], dim=-1)
+    return torch.cat([turned.real, turned.imag, passed], dim=-1)
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
@@ -115,7 +120,7 @@ def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_n
     queries = NORMS[config.qk_norm](queries, weights, f"{name}.q_norm", config.norm_epsilon)  # Henry et al. 2020
     keys = NORMS[config.qk_norm](keys, weights, f"{name}.k_norm", config.norm_epsilon)
     if position == "rope":
-        queries, keys = rotate(queries), rotate(keys)
+        queries, keys = (rotate(x, config.rope_base, config.rope_fraction) for x in (queries, keys))
     tell(f"{name}.queries", queries)
     tell(f"{name}.keys", keys)
     tell(f"{name}.values", values)

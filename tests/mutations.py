@@ -62,6 +62,7 @@ MUTATIONS = [
     ("nn/positions.py", "rotate_by(-1, dqueries", "rotate_by(+1, dqueries"),
     ("nn/positions.py", "[[zero, one], [-one, zero]]", "[[zero, one], [one, zero]]"),
     ("nn/positions.py", "[[zero, one], [-one, zero]]", "[[zero, -one], [one, zero]]"),
+    ("nn/positions.py", "base ** (-np.arange(half) / half)\n    angle", "10_000 ** (-np.arange(half) / half)\n    angle"),
     ("nn/positions.py", "+= dx.sum(axis=0)", "+= dx.mean(axis=0)"),
     ("nn/positions.py", "return rotated[0], rotated[1]", "return rotated[0], rotated[0]"),
     ("nn/positions.py", "[:, None, None] * distance)", "[:, None, None] * distance[::-1])"),

@@ -111,7 +111,13 @@ def covering(fields: dict[str, list], strength: int = 2) -> list[dict]:
     return [{name: choices[i] for (name, choices), i in zip(fields.items(), row, strict=True)} for row in rows]
 
 
-FURTHER = {"score_cap": [0.0, 0.7], "logit_cap": [0.0, 1.5], "qk_norm": ["none", "layernorm", "rmsnorm"]}
+FURTHER = {
+    "score_cap": [0.0, 0.7],
+    "logit_cap": [0.0, 1.5],
+    "qk_norm": ["none", "layernorm", "rmsnorm"],
+    "rope_base": [10_000.0, 50.0],
+    "rope_fraction": [1.0, 0.5],
+}
 """Fields that switch a part on, with their values for tests, the default first."""
 
 

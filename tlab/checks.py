@@ -99,8 +99,9 @@ def directional_error(f: Callable[[Array], float], x: Array, gradient: Array, rn
     above, below = f(x + h * direction), f(x - h * direction)
     numeric = (above - below) / (2 * h)
     analytic = float(np.sum(gradient * direction))
-    # Rounding alone moves `numeric` by about as much. Of a slope of 0, as a shift of all keys has, nothing else is left.
-    noise = np.finfo(np.float64).eps * max(1.0, abs(above)) / h
+    # Rounding, a few times in each pass, moves `numeric` by this much: of a slope of 0, as a shift of all keys has, no
+    # more is left.
+    noise = 4 * np.finfo(np.float64).eps * max(1.0, abs(above)) / h
     return abs(numeric - analytic) / max(abs(numeric), abs(analytic), noise / GRADIENT_LIMIT)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from support import further_combinations, tiny
-from tlab import Transformer
+from tlab import ConfigError, Transformer
 from tlab.checks import check_gradients, check_meaning, random_model
 from tlab.inside.contributions import stream_contributions
 from tlab.nn.decoder import Decoder
+from tlab.nn.positions import Rope, rotations
 from tlab.nn.scores.caps import SoftCap
 
 ROWS = further_combinations()
@@ -82,11 +83,35 @@ def test_queries_and_keys_have_one_length_however_large_the_weights(position, qk
             assert np.linalg.norm(heads, axis=-1) == pytest.approx(np.full(heads.shape[:3], 2.0))  # sqrt(D)
 
 
+def test_channels_that_rope_does_not_rotate_are_as_the_matrix_made_them(rng):
+    model = random_model(tiny(position="rope", rope_fraction=0.5, rope_base=50.0), rng)
+    _, trace = model.forward(rng.integers(0, 11, (1, 8)))
+    attention = trace.blocks[0].attention
+    plain, _, _ = model.blocks[0].attention.split_qkv(model.blocks[0].attention.qkv.forward(attention.x)[0])
+    assert attention.queries[..., 2:] == pytest.approx(plain[..., 2:], rel=1e-12)
+    for head in range(3):
+        expected = Rope.reference(plain[0, head], base=50.0, fraction=0.5)
+        assert attention.queries[0, head] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_larger_base_turns_the_last_pair_less_and_the_first_as_before():
+    small, large = (rotations(9, 8, "d", base, 8)[0] for base in (100.0, 1e6))
+    assert (small[:, 0] == large[:, 0]).all()
+    assert (large[1:, 3] > small[1:, 3]).all()
+
+
+@pytest.mark.parametrize(("fraction", "words"), [(0.3, "rotates 1 channel"), (0.1, "rotates 0 channels")])
+def test_a_share_that_rotates_no_whole_pairs_is_refused_with_those_that_do(fraction, words):
+    with pytest.raises(ConfigError, match=f"{words}, and has to rotate pairs; allowed: 0.5, 1$"):
+        tiny(position="rope", rope_fraction=fraction)
+    assert tiny(position="alibi", rope_fraction=fraction).rope_fraction == fraction  # nobody reads it
+
+
 # ------------------------------------------------------------------------------------------------ defaults
 
 
 def test_switched_off_they_leave_no_trace_in_the_default_model():
-    off = {"score_cap": 0.0, "logit_cap": 0.0, "qk_norm": "none"}
+    off = {"score_cap": 0.0, "logit_cap": 0.0, "qk_norm": "none", "rope_base": 10_000.0, "rope_fraction": 1.0}
     assert Transformer.parameter_shapes(tiny()) == Transformer.parameter_shapes(tiny(**off))
     model = Transformer(tiny())
     assert model.logit_cap is None and model.blocks[0].attention.score_cap is None

@@ -6,18 +6,20 @@ is shown as soon as it is registered.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from tlab.config import ConfigError
 from tlab.nn.config import ModelConfig
 from tlab.nn.inits import INITS
 from tlab.nn.loss import softmax
-from tlab.nn.model import Transformer
+from tlab.nn.model import Transformer, make_position
 from tlab.nn.params import ParamSpace
-from tlab.nn.positions import POSITIONS, Position
+from tlab.nn.positions import Position
 from tlab.types import Array
 
 
@@ -28,14 +30,18 @@ def position_of(model: Transformer, kind: str) -> Position:
         return model.position
     space = ParamSpace()
     init = INITS[config.init](config.num_layers, config.scale_residual)
-    position = POSITIONS[kind](space, "position", config.context_length, config.hidden_dim, config.num_heads, init)
+    position = make_position(kind, config, space, init)
     space.pack(0, model.dtype)
     return position
 
 
 def fits(config: ModelConfig, kind: str) -> bool:
     """Whether a kind of position can work with heads of this model's width."""
-    return config.head_dim % 2 == 0 or not POSITIONS[kind].even_head_dim
+    try:
+        dataclasses.replace(config, position=kind)
+    except ConfigError:
+        return False
+    return True
 
 
 def longest(position: Position, length: int) -> int:

@@ -10,8 +10,9 @@ from tlab.config import Config, chosen_from, option
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.inits import INITS
 from tlab.nn.norms import NORMS
-from tlab.nn.positions import POSITIONS
+from tlab.nn.positions import POSITIONS, rotated_width
 from tlab.nn.residuals import RESIDUALS
+from tlab.wording import several
 
 # Far beyond any model that was ever trained. With them whatever is computed from a config alone, its checks and costs,
 # takes moments for any config that there can be.
@@ -74,6 +75,29 @@ class ModelConfig(Config):
         False, help="With xavier: scale attention.out and mlp.down by 1/sqrt(2 num_layers), as gpt2 always does."
     )
 
+    rope_base: float = option(
+        10_000.0,
+        low=1,
+        low_is_allowed=False,
+        typical=(100, 1_000_000),
+        label="Base of RoPE",
+        help="Base of RoPE's angles: the larger, the slower the slowest of them turns. Llama 3 has 500,000.",
+        formula=r"\theta_i = b^{-2i/D}",
+        source="Su et al. 2021",
+        is_extra=True,
+    )
+    rope_fraction: float = option(
+        1.0,
+        low=0,
+        high=1,
+        low_is_allowed=False,
+        typical=(0.25, 1),
+        label="Share that RoPE rotates",
+        help="Share of each head's width that RoPE rotates, its first channels. GPT-NeoX has 0.25.",
+        formula=r"D \to \rho D",
+        source="Black et al. 2022 (GPT-NeoX)",
+        is_extra=True,
+    )
     qk_norm: str = chosen_from(
         NORMS,
         "none",
@@ -111,7 +135,16 @@ class ModelConfig(Config):
                 f"num_heads = {self.num_heads}: must divide hidden_dim = {self.hidden_dim}; "
                 f"allowed: {', '.join(map(str, allowed))}"
             ]
-        if POSITIONS[self.position].even_head_dim and self.head_dim % 2:
+        position = POSITIONS[self.position]
+        width = rotated_width(self.head_dim, self.rope_fraction)
+        if "rope_fraction" in position.options and self.rope_fraction < 1 and (width % 2 or not width):
+            even = [f"{n / self.head_dim:g}" for n in range(2, self.head_dim + 1, 2)]
+            allowed = f"allowed: {', '.join(even)}" if even else "make the heads wider"
+            return [
+                f"rope_fraction = {self.rope_fraction:g} of heads of width {self.head_dim} rotates "
+                f"{several(width, 'channel')}, and has to rotate pairs; {allowed}"
+            ]
+        if position.even_head_dim and self.head_dim % 2 and self.rope_fraction == 1:
             return [
                 f"position = {self.position!r} turns pairs of channels and needs an even width per head, "
                 f"but hidden_dim / num_heads = {self.hidden_dim} / {self.num_heads} = {self.head_dim}; change one"

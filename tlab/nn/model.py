@@ -189,6 +189,13 @@ class RecomputedBlock:
         return self.block.backward(dx, trace, record)
 
 
+def make_position(kind: str, config: ModelConfig, space: ParamSpace, init: Init) -> Position:
+    """A position of this kind for a model of this config, which may have another."""
+    cls = POSITIONS[kind]
+    options = {name: getattr(config, name) for name in cls.options}
+    return cls(space, "position", config.context_length, config.hidden_dim, config.num_heads, init, **options)
+
+
 class Transformer:
     """A decoder-only transformer language model.
 
@@ -216,7 +223,7 @@ class Transformer:
         C, V = config.hidden_dim, config.vocab_size
 
         self.embedding = Embedding(space, "embedding", (V, C), init.embedding)
-        self.position = POSITIONS[config.position](space, "position", config.context_length, C, config.num_heads, init)
+        self.position = make_position(config.position, config, space, init)
         self.blocks: list[Any] = [  # of Block, or in a replica RecomputedBlock
             Block(space, f"blocks.{i}", config, self.position, init) for i in range(config.num_layers)
         ]

@@ -36,12 +36,18 @@ class Position:
     """Whether positions past the trained context length exist at all."""
     even_head_dim: ClassVar[bool] = False
     """Whether the width of a head has to be even."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """The fields of the model config that its `__init__` takes by name, besides the shape."""
 
     def __init__(
         self, space: ParamSpace, name: str, context_length: int, hidden_dim: int, num_heads: int, init: Init
     ) -> None:
         self.context_length = context_length
         self.num_heads = num_heads
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):  # it takes what it says itself, not what the class that it inherits from takes
+            cls.options = vars(cls).get("options", ())
 
     def embed(self, x: Array, start: int) -> Array:
         """Token embeddings (B, T, C) -> (B, T, C)."""
@@ -51,7 +57,7 @@ class Position:
         """Gradient of what `embed` added, from dx (B, T, C). What goes on to the tokens is dx itself."""
 
     def rotate(self, queries: Array, keys: Array, start: int) -> tuple[Array, Array]:
-        """Queries and keys (..., T, D) -> the same, rotated."""
+        """Queries and keys (..., T, D) -> the same, rotated. Where heads share keys, there are fewer of these."""
         return queries, keys
 
     def rotate_backward(self, dqueries: Array, dkeys: Array, start: int) -> tuple[Array, Array]:
@@ -118,19 +124,37 @@ class Rope(Position):
 
     Notice: the query of token t is rotated t times, the key of token s is rotated s times, so their score depends on
     the positions only through t - s. Each step rotates pair i, channels i and i + D/2 (the half layout), by theta_i =
-    10000^(-2i/D): the first by a radian, which tells neighbours apart, the last so slowly that far places differ.
+    10000^(-2i/D): the first by a radian, which tells neighbours apart, the last so slowly that far places differ. A
+    larger base slows the slow ones further, for longer texts. Where only a share of D is rotated, its first channels,
+    i + D/2 and D are those of that share, and the other channels compare content alone.
     """
 
     acts_on = frozenset({"heads"})
     even_head_dim = True
+    options = ("rope_base", "rope_fraction")
+
+    def __init__(
+        self,
+        space: ParamSpace,
+        name: str,
+        context_length: int,
+        hidden_dim: int,
+        num_heads: int,
+        init: Init,
+        rope_base: float = 10_000.0,
+        rope_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(space, name, context_length, hidden_dim, num_heads, init)
+        self.base, self.fraction = rope_base, rope_fraction
 
     @staticmethod
-    def reference(heads: Array) -> Array:
+    def reference(heads: Array, base: float = 10_000, fraction: float = 1) -> Array:
         """(T, D) -> (T, D): each pair as one complex number, which a product with exp(i angle) rotates."""
         T, D = heads.shape
-        angle = np.arange(T)[:, None] * 10_000 ** (-np.arange(D // 2) / (D // 2))  # (T, D/2)
-        rotated = (heads[:, : D // 2] + 1j * heads[:, D // 2 :]) * np.exp(1j * angle)  # (T, D/2)
-        return np.concatenate([rotated.real, rotated.imag], axis=1)
+        half = rotated_width(D, fraction) // 2
+        angle = np.arange(T)[:, None] * base ** (-np.arange(half) / half)  # (T, half)
+        rotated = (heads[:, :half] + 1j * heads[:, half : 2 * half]) * np.exp(1j * angle)  # (T, half)
+        return np.concatenate([rotated.real, rotated.imag, heads[:, 2 * half :]], axis=1)
 
     def rotate(self, queries: Array, keys: Array, start: int) -> tuple[Array, Array]:
         return self.rotate_by(+1, queries, keys, start)
@@ -141,7 +165,8 @@ class Rope(Position):
     def rotate_by(self, direction: int, queries: Array, keys: Array, start: int) -> tuple[Array, Array]:
         """(..., T, D) each -> the same, rotated by plus or minus the angle of each position."""
         T, D = queries.shape[-2:]
-        cos, sin, right_angle = rotations(table_length(start + T, self.context_length), D, queries.dtype.char)
+        length = table_length(start + T, self.context_length)
+        cos, sin, right_angle = rotations(length, D, queries.dtype.char, self.base, rotated_width(D, self.fraction))
         heads = np.array((queries, keys))  # (2, ..., T, D)
         # Of each pair (a, b): a' = a cos - b sin, b' = b cos + a sin. So rotated = heads cos + J(heads) sin, where J
         # rotates by a right angle: (a, b) -> (-b, a). As a product with a small matrix J takes a quarter of the time
@@ -152,14 +177,23 @@ class Rope(Position):
         return rotated[0], rotated[1]
 
 
+def rotated_width(head_dim: int, fraction: float) -> int:
+    """How many of a head's channels are rotated."""
+    return int(fraction * head_dim + 1e-9)  # 0.29 * 100 is 28.999999999999996
+
+
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
-def rotations(length: int, head_dim: int, dtype: str) -> tuple[Array, Array, Array]:
-    """cos and sin of position times frequency, (length, D), halves alike; and the rotation by a right angle, (D, D)."""
-    half = head_dim // 2
-    angle = np.arange(length)[:, None] * 10_000 ** (-np.arange(half) / half)
-    angle = np.concatenate([angle, angle], axis=1)  # (length, D)
+def rotations(length: int, head_dim: int, dtype: str, base: float, width: int) -> tuple[Array, Array, Array]:
+    """cos and sin of position times frequency, (length, D), halves alike; and the rotation by a right angle, (D, D).
+
+    Of D channels the first `width` are rotated: the angle of all others is 0.
+    """
+    half = width // 2
+    angle = np.arange(length)[:, None] * base ** (-np.arange(half) / half)
+    angle = np.concatenate([angle, angle, np.zeros((length, head_dim - width))], axis=1)  # (length, D)
     zero, one = np.zeros((half, half)), np.eye(half)
-    right_angle = np.block([[zero, one], [-one, zero]])  # channel i takes -(i + D/2), channel i + D/2 takes i
+    right_angle = np.zeros((head_dim, head_dim))
+    right_angle[:width, :width] = np.block([[zero, one], [-one, zero]])  # i takes -(i + half), i + half takes i
     tables = np.cos(angle).astype(dtype), np.sin(angle).astype(dtype), right_angle.astype(dtype)
     for table in tables:
         table.setflags(write=False)

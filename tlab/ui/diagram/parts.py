@@ -38,7 +38,9 @@ PARTS: dict[str, ClickablePart] = {
         "positions: where the residual stream begins.",
         ("embedding_scale", "hidden_dim"), r"x_t = s\,E[t]", (Embedding.forward,),
     ),
-    "position": ClickablePart("Positions", "How the model knows the order of the tokens.", ("position",)),
+    "position": ClickablePart(
+        "Positions", "How the model knows the order of the tokens.", ("position", "rope_base", "rope_fraction")
+    ),
     "stream": ClickablePart(
         "Residual stream", "One vector per token that passes through everything; sublayers read it and add to it.",
         ("residual", "hidden_dim"),
