@@ -114,13 +114,16 @@ def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_n
     B, T, C = x.shape
     num_heads, position = config.num_heads, config.position
     D = C // num_heads
+    shared = config.num_kv_heads or num_heads  # Ainslie et al. 2023
     queries, keys, values = (
-        part.reshape(B, T, num_heads, D).permute(0, 2, 1, 3) for part in linear(x, weights, f"{name}.qkv").chunk(3, -1)
+        part.reshape(B, T, -1, D).permute(0, 2, 1, 3)
+        for part in linear(x, weights, f"{name}.qkv").split([num_heads * D, shared * D, shared * D], -1)
     )
     queries = NORMS[config.qk_norm](queries, weights, f"{name}.q_norm", config.norm_epsilon)  # Henry et al. 2020
     keys = NORMS[config.qk_norm](keys, weights, f"{name}.k_norm", config.norm_epsilon)
     if position == "rope":
         queries, keys = (rotate(x, config.rope_base, config.rope_fraction) for x in (queries, keys))
+    keys, values = (heads.repeat_interleave(num_heads // shared, dim=1) for heads in (keys, values))
     tell(f"{name}.queries", queries)
     tell(f"{name}.keys", keys)
     tell(f"{name}.values", values)

@@ -117,6 +117,7 @@ FURTHER = {
     "qk_norm": ["none", "layernorm", "rmsnorm"],
     "rope_base": [10_000.0, 50.0],
     "rope_fraction": [1.0, 0.5],
+    "num_kv_heads": [None, 1],
 }
 """Fields that switch a part on, with their values for tests, the default first."""
 
@@ -130,7 +131,13 @@ def further_combinations() -> list:
         "bias": [True, False],
         "tied": [True, False],
     }
-    return [pytest.param(tiny(**row), id="-".join(map(str, row.values()))) for row in covering(fields)]
+    grouped = {"num_heads": 6, "norm": "rmsnorm"}  # heads share keys and values, but not all of them the same
+    rows = [
+        *covering(fields),
+        {**grouped, "num_kv_heads": 2, "position": "alibi"},
+        {**grouped, "num_kv_heads": 3, "position": "rope", "qk_norm": "rmsnorm"},
+    ]
+    return [pytest.param(tiny(**row), id="-".join(map(str, row.values()))) for row in rows]
 
 
 # ------------------------------------------------------------------------------------------ losses over learning rates

@@ -107,11 +107,53 @@ def test_a_share_that_rotates_no_whole_pairs_is_refused_with_those_that_do(fract
     assert tiny(position="alibi", rope_fraction=fraction).rope_fraction == fraction  # nobody reads it
 
 
+# ------------------------------------------------------------------------------------------------ shared keys
+
+
+def test_as_many_keys_and_values_as_heads_are_the_model_of_none_to_the_bit(rng):
+    ids, targets = rng.integers(0, 11, (2, 2, 8))
+    plain, grouped = Transformer(tiny(position="rope")), Transformer(tiny(position="rope", num_kv_heads=3))
+    assert plain.loss_and_gradients(ids, targets)[0] == grouped.loss_and_gradients(ids, targets)[0]
+    assert (plain.parameters.grad == grouped.parameters.grad).all()
+
+
+def test_heads_that_share_a_key_and_a_value_are_heads_with_copies_of_them(rng):
+    model = random_model(tiny(num_heads=6, num_kv_heads=2, position="alibi"), rng)
+    copied = Transformer(tiny(num_heads=6, position="alibi"), dtype=np.float64)
+    weights = {name: param.data for name, param in model.parameters.items()}
+    columns = np.arange(20).reshape(10, 2)  # of the heads: six of queries, two of keys, two of values
+    columns = columns[[*range(6), 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9]].ravel()
+    for name, array in weights.items():
+        if ".qkv." in name:
+            weights[name] = array[..., columns]
+    copied.load(weights)
+    ids = rng.integers(0, 11, (2, 8))
+    assert model.forward(ids)[0] == pytest.approx(copied.forward(ids)[0], rel=1e-12)
+
+
+def test_the_cache_holds_shared_keys_and_values_once():
+    model = Transformer(tiny(num_heads=6, num_kv_heads=2))
+    assert model.new_cache().keys.shape[2] == 2
+    assert model.new_cache().both.nbytes * 3 == Transformer(tiny(num_heads=6)).new_cache().both.nbytes
+
+
+def test_keys_and_values_that_heads_cannot_share_are_refused_with_those_that_they_can():
+    with pytest.raises(ConfigError, match=r"num_kv_heads = 4: must divide num_heads = 6; allowed: 1, 2, 3, 6$"):
+        tiny(num_heads=6, num_kv_heads=4)
+
+
 # ------------------------------------------------------------------------------------------------ defaults
 
 
 def test_switched_off_they_leave_no_trace_in_the_default_model():
-    off = {"score_cap": 0.0, "logit_cap": 0.0, "qk_norm": "none", "rope_base": 10_000.0, "rope_fraction": 1.0}
+    off = {
+        "score_cap": 0.0,
+        "logit_cap": 0.0,
+        "qk_norm": "none",
+        "rope_base": 10_000.0,
+        "rope_fraction": 1.0,
+        "num_kv_heads": None,
+    }
     assert Transformer.parameter_shapes(tiny()) == Transformer.parameter_shapes(tiny(**off))
     model = Transformer(tiny())
     assert model.logit_cap is None and model.blocks[0].attention.score_cap is None

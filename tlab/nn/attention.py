@@ -26,7 +26,7 @@ class AttentionTrace(NamedTuple):
 
     x: Array  # (B, T, C)
     queries: Array  # (B, H, T, D), rotated where the position rotates
-    keys: Array  # (B, H, S, D), likewise; keys and values are those that each query head reads
+    keys: Array  # (B, H, S, D), likewise; keys and values are those that each query head reads, shared or its own
     values: Array  # (B, H, S, D)
     weights: Array  # (B, H, T, S), each row sums to 1
     attended: Array  # (B, T, C), the heads' results side by side
@@ -53,15 +53,19 @@ class Attention:
         bias: bool,
         score_cap: float = 0.0,
         make_norm: Callable[[ParamSpace, str, int], Norm] | None = None,
+        num_kv_heads: int | None = None,
     ) -> None:
         self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads or num_heads
+        self.group_size = num_heads // self.num_kv_heads  # query heads that read one key and value head
         self.head_dim = hidden_dim // num_heads
         self.scale = 1.0 / math.sqrt(self.head_dim)
         self.position = position
         self.score_cap = soft_cap(score_cap)
         self.softmax: Callable[[Array, Array], Array] = masked_softmax
         self.softmax_backward: Callable[[Array, Array], Array] = softmax_backward
-        self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, 3 * hidden_dim), init.matrix, bias)
+        width = (num_heads + 2 * self.num_kv_heads) * self.head_dim  # of queries, keys and values: 3 C, or less
+        self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, width), init.matrix, bias)
         self.q_norm = make_norm(space, f"{name}.q_norm", self.head_dim) if make_norm else None
         self.k_norm = make_norm(space, f"{name}.k_norm", self.head_dim) if make_norm else None
         self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
@@ -70,12 +74,13 @@ class Attention:
         """x (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time."""
         start = past.cache.position if past else 0
 
-        qkv, _ = self.qkv.forward(x)  # (B, T, 3 C)
+        qkv, _ = self.qkv.forward(x)  # (B, T, 3 C), or less where heads share keys and values
         queries, keys, values = self.split_qkv(qkv)  # (B, H, T, D) each
         queries, keys, norms = self.normalize(queries, keys)  # (B, H, T, D) each
         queries, keys = self.position.rotate(queries, keys, start)  # (B, H, T, D) each
         if past:
             keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
+        keys, values = self.per_query_head(keys), self.per_query_head(values)
 
         scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
         scores *= self.scale  # 1 / sqrt(D)
@@ -101,9 +106,21 @@ class Attention:
         return self.score_cap.forward(scores)[0] if self.score_cap else scores
 
     def split_qkv(self, qkv: Array) -> tuple[Array, Array, Array]:
-        """(B, T, 3 C) -> queries, keys and values, (B, H, T, D) each: views, to read and to write through."""
-        H, heads = self.num_heads, split_heads(qkv, self.head_dim)  # (B, 3 H, T, D)
-        return heads[:, :H], heads[:, H : 2 * H], heads[:, 2 * H :]
+        """(B, T, 3 C) -> queries, keys and values, (B, H, T, D) each: views, to read and to write through.
+
+        Where heads share keys and values, there are as many fewer of these.
+        """
+        H, Hk, heads = self.num_heads, self.num_kv_heads, split_heads(qkv, self.head_dim)  # (B, H + 2 Hk, T, D)
+        return heads[:, :H], heads[:, H : H + Hk], heads[:, H + Hk :]
+
+    def per_query_head(self, heads: Array) -> Array:
+        """Keys or values (B, Hk, S, D) -> those that each query head reads, (B, H, S, D): head h those of h // G."""
+        return heads if self.group_size == 1 else np.repeat(heads, self.group_size, axis=1)
+
+    def sum_over_readers(self, dheads: Array) -> Array:
+        """Gradients of what each query head read, (B, H, S, D) -> those of the shared keys or values (B, Hk, S, D)."""
+        B, _, S, D = dheads.shape
+        return dheads.reshape(B, self.num_kv_heads, self.group_size, S, D).sum(axis=2)
 
     def mask(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
         """(T, S) or (H, T, S), to be added to the scores: the position's bias, and -inf where a query may not look."""
@@ -119,8 +136,10 @@ class Attention:
         dattended = self.out.backward(dy, attended)  # (B, T, C)
         record(attended=dattended)
         dattended = split_heads(dattended, self.head_dim)  # (B, H, T, D)
-        dqkv = np.empty((*x.shape[:2], 3 * x.shape[2]), x.dtype)  # (B, T, 3 C)
-        dqueries, dkeys, dvalues = self.split_qkv(dqkv)  # (B, H, T, D) each
+        dqkv = np.empty((*x.shape[:2], self.qkv.weight.shape[1]), x.dtype)  # (B, T, 3 C)
+        dqueries, dkeys, dvalues = dshared = self.split_qkv(dqkv)  # (B, H, T, D) each
+        if self.group_size > 1:
+            dkeys, dvalues = np.empty_like(keys), np.empty_like(values)  # of each reader, before they are summed
         np.matmul(weights.swapaxes(-1, -2), dattended, out=dvalues)  # (B, H, S, D)
         dweights = dattended @ values.swapaxes(-1, -2)  # (B, H, T, S)
         record(weights=dweights)
@@ -134,6 +153,9 @@ class Attention:
         np.matmul(dscores, keys, out=dqueries)  # (B, H, T, D)
         np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)  # (B, H, S, D)
         record(values=dvalues, keys=dkeys, queries=dqueries)
+        if self.group_size > 1:
+            dshared[1][...], dshared[2][...] = self.sum_over_readers(dkeys), self.sum_over_readers(dvalues)
+            dkeys = dshared[1]  # (B, Hk, S, D)
         if "heads" in self.position.acts_on:
             dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
         if self.q_norm and self.k_norm:

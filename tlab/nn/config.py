@@ -75,6 +75,18 @@ class ModelConfig(Config):
         False, help="With xavier: scale attention.out and mlp.down by 1/sqrt(2 num_layers), as gpt2 always does."
     )
 
+    num_kv_heads: int | None = option(
+        None,
+        low=1,
+        high=MAX_WIDTH,
+        default_words="as many as heads",
+        label="Key and value heads",
+        help="Heads of keys and values, each read by as many query heads; divides num_heads. Fewer make the cache of "
+        "generation smaller; 1 is multi-query attention.",
+        formula=r"q_h \cdot k_{\lfloor h H_k / H \rfloor}",
+        source="Ainslie et al. 2023 (GQA); Shazeer 2019 (MQA)",
+        is_extra=True,
+    )
     rope_base: float = option(
         10_000.0,
         low=1,
@@ -135,6 +147,12 @@ class ModelConfig(Config):
                 f"num_heads = {self.num_heads}: must divide hidden_dim = {self.hidden_dim}; "
                 f"allowed: {', '.join(map(str, allowed))}"
             ]
+        if self.num_heads % self.kv_heads:
+            allowed = [n for n in range(1, self.num_heads + 1) if self.num_heads % n == 0]
+            return [
+                f"num_kv_heads = {self.num_kv_heads}: must divide num_heads = {self.num_heads}; "
+                f"allowed: {', '.join(map(str, allowed))}"
+            ]
         position = POSITIONS[self.position]
         width = rotated_width(self.head_dim, self.rope_fraction)
         if "rope_fraction" in position.options and self.rope_fraction < 1 and (width % 2 or not width):
@@ -159,6 +177,11 @@ class ModelConfig(Config):
     def head_dim(self) -> int:
         """Width of one attention head, D."""
         return self.hidden_dim // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values, Hk."""
+        return self.num_kv_heads or self.num_heads
 
     @property
     def mlp_dim(self) -> int:

@@ -107,13 +107,14 @@ class AttentionStep:
     """
 
     def __init__(self, attention: Attention, norm: Norm | None, cache: KVCache, layer: int) -> None:
-        self.num_heads, self.position, self.cache = attention.num_heads, attention.position, cache
+        self.num_heads, self.num_kv_heads = attention.num_heads, attention.num_kv_heads
+        self.position, self.cache = attention.position, cache
         self.score_cap, self.scale = attention.score_cap, attention.scale
         self.normalize = attention.normalize if attention.q_norm else None
-        self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (H, 2 windows, D)
+        self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (Hk, 2 windows, D)
         weight, bias = affine_of(attention.qkv, norm)
         C = len(weight)
-        shrink = np.ones(3 * C, weight.dtype)
+        shrink = np.ones(weight.shape[1], weight.dtype)
         shrink[:C] = 1.0 if attention.q_norm else attention.scale  # a norm would undo it
         self.qkv = Affine(weight * shrink, None if bias is None else bias * shrink)
         self.out = affine_of(attention.out)
@@ -122,17 +123,19 @@ class AttentionStep:
     def __call__(self, x: Array) -> Array:
         """x (C,) -> (C,)."""
         cache, position = self.cache, self.position
-        heads = self.qkv(x).reshape(3, self.num_heads, 1, -1)  # (3, H, 1, D): query, key and value
-        query, key = heads[0], heads[1]
+        H, Hk = self.num_heads, self.num_kv_heads
+        heads = self.qkv(x).reshape(H + 2 * Hk, 1, -1)  # (H + 2 Hk, 1, D): queries, keys and values
+        query, key, value = heads[:H], heads[H : H + Hk], heads[H + Hk :]
         if self.normalize:
             query, key, _ = self.normalize(query, key)
             query *= self.scale
-        query, key = position.rotate(query, key, cache.position)  # (H, 1, D) each
+        query, key = position.rotate(query, key, cache.position)  # (H, 1, D) and (Hk, 1, D)
         begin, end = cache.begin, cache.end + 1
         self.keys[:, cache.end : end] = key
-        self.values[:, cache.end : end] = heads[2]
+        self.values[:, cache.end : end] = value
 
-        scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (H, 1, S)
+        query = query.reshape(Hk, H // Hk, -1)  # (Hk, G, D): each group reads the same keys and values
+        scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (Hk, G, S)
         if self.score_cap:
             scores, _ = self.score_cap.forward(scores)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
@@ -141,11 +144,12 @@ class AttentionStep:
         flat = scores.reshape(-1)
         is_moderate = flat.dot(flat) < NO_MAX_SHIFT_BELOW_NORM * NO_MAX_SHIFT_BELOW_NORM
         if "scores" in position.acts_on:
-            scores += position.score_bias(1, end - begin, scores.dtype)
+            by_head = scores.reshape(H, 1, -1)  # a view
+            by_head += position.score_bias(1, end - begin, scores.dtype)
         if not is_moderate:
             scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
         weights = np.exp(scores, out=scores)
-        attended = np.matmul(weights, self.values[:, begin:end])  # (H, 1, D)
+        attended = np.matmul(weights, self.values[:, begin:end])  # (Hk, G, D)
         attended /= weights.dot(self.ones[: end - begin])
         return self.out(attended.reshape(-1))
 

@@ -109,7 +109,16 @@ class Block:
         head_norm = None if NORMS[config.qk_norm].is_identity else make_head_norm
         norms = declare_norms(layout, space, f"{name}.norm1", make_norm)
         self.attention = Attention(
-            space, f"{name}.attention", C, H, position, init, config.bias, config.score_cap, head_norm
+            space,
+            f"{name}.attention",
+            C,
+            H,
+            position,
+            init,
+            config.bias,
+            config.score_cap,
+            head_norm,
+            config.num_kv_heads,
         )
         self.attention_branch = Branch(self.attention, norms)
 
@@ -376,7 +385,7 @@ class Transformer:
     def new_cache(self, batch_size: int = 1) -> KVCache:
         """An empty cache for decoding `batch_size` texts at once."""
         c = self.config
-        return KVCache(c.num_layers, batch_size, c.num_heads, c.head_dim, c.context_length, self.dtype)
+        return KVCache(c.num_layers, batch_size, c.kv_heads, c.head_dim, c.context_length, self.dtype)
 
     def load(self, weights: Mapping[str, Array]) -> None:
         """Take over every weight by name.
@@ -394,10 +403,10 @@ class Transformer:
     def _check_cache(self, past: KVCache, B: int) -> None:
         c = self.config
         L, cached_B, H, _, D = past.keys.shape
-        if (L, cached_B, H, D) != (c.num_layers, B, c.num_heads, c.head_dim):
+        if (L, cached_B, H, D) != (c.num_layers, B, c.kv_heads, c.head_dim):
             raise ValueError(
                 f"this cache is for {L} layers, a batch of {cached_B}, {H} heads of width {D}; needed are "
-                f"{c.num_layers}, {B}, {c.num_heads} and {c.head_dim}: make one with new_cache(batch_size={B})"
+                f"{c.num_layers}, {B}, {c.kv_heads} and {c.head_dim}: make one with new_cache(batch_size={B})"
             )
 
     def _check_ids(self, ids: Ids, start: int) -> None:

@@ -254,7 +254,8 @@ def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Arr
     qkv = block.attention.split_qkv(block.attention.qkv.weight.data[None].astype(np.float64))  # (1, H, C, D) each
     norm_in, norm_out = block.attention_branch.norm_in, block.attention_branch.norm_out
     reading = np.eye(C) if norm_in is None else fixed(norm_in, np.eye(C))
-    queries, keys, values = (reading @ part[0, head] for part in qkv)  # (C, D) each
+    read = head // block.attention.group_size  # the head of keys and values that it reads
+    queries, keys, values = (reading @ part[0, h] for part, h in zip(qkv, (head, read, read), strict=True))  # (C, D)
     queries, keys = passed([block.attention.q_norm], queries), passed([block.attention.k_norm], keys)
     out = block.attention.out.weight.data[head * D : (head + 1) * D].astype(np.float64)  # (D, C)
     return queries, keys, values, out if norm_out is None else fixed(norm_out, out)
