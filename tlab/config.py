@@ -41,7 +41,7 @@ class Option:
     label: str = ""  # what people call it, where its name alone says too little
     formula: str = ""  # what a number switches on, in LaTeX; of what is chosen from a registry, each choice has its own
     source: str = ""  # the paper, likewise
-    is_extra: bool = False  # whether the app folds it away under "More switches"
+    is_extra: bool = False  # of a part that few models have: folded away in the app, and unsaid at its default
 
     def complaint(self, value: Any) -> str | None:
         """Why `value` is not allowed, or None."""
@@ -106,8 +106,13 @@ class Config:
         return []
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary that `from_json` turns back into an equal config."""
-        return dataclasses.asdict(self)
+        """A plain dictionary that `from_json` turns back into an equal config.
+
+        Extra fields are in it only where they are set: so what earlier versions wrote, and ids made of it, stay.
+        """
+        known, defaults = options(type(self)), {f.name: f.default for f in dataclasses.fields(self)}
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if not known[name].is_extra or value != defaults[name]}
 
     @classmethod
     def parse(cls, name: str, text: str) -> Any:

@@ -65,7 +65,7 @@ class HashedConfig(Generic[OneConfig]):
 
     def __init__(self, config: OneConfig) -> None:
         self.config = config
-        deciding: dict[str, Any] = dict(vars(config))
+        deciding = config.to_json()
         if isinstance(config, TrainConfig):  # a data_seed that is left out counts as the seed it then is
             deciding["data_seed"] = config.batch_seed
         # A class from outside the lab counts by its source text: its key may stand for another class tomorrow.

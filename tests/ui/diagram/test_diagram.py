@@ -152,7 +152,9 @@ def another(name):
         return next(key for key in registry if key != value)
     if isinstance(value, bool):
         return not value
-    return value / 2 if isinstance(value, float) else 2 * value if value else int(value == 0)
+    if isinstance(value, float):
+        return value / 2 or 1.0
+    return 2 * value if value else int(value == 0)
 
 
 def default_values():

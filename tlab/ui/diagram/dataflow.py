@@ -67,8 +67,9 @@ class Dataflow(NamedTuple):
 def dataflow(config: ModelConfig) -> Dataflow:
     """What a model of this config does, however small it is: sizes change nothing about it."""
     small = dataclasses.replace(
-        config, vocab_size=2, context_length=4, hidden_dim=16, num_heads=2, num_layers=1, mlp_ratio=1.0
-    )
+        config, vocab_size=2, context_length=4, hidden_dim=16, num_heads=2, num_layers=1, mlp_ratio=1.0,
+        num_kv_heads=None, rope_fraction=1.0,
+    )  # fmt: skip
     model = Transformer(small)
     recorder = Recorder()
     recorder.watch(model.embedding, "forward", EMBEDDING)
