@@ -135,7 +135,12 @@ def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_n
         scores = scores - torch.tensor(alibi_slopes(num_heads), dtype=x.dtype)[:, None, None] * distance
     scores = scores.masked_fill(distance < 0, -math.inf)
     tell(f"{name}.masked", scores)
-    shares = torch.softmax(scores, -1)
+    rest = {  # a score that belongs to no key
+        "softmax": lambda: torch.full((num_heads,), -math.inf, dtype=x.dtype),
+        "plus_one": lambda: torch.zeros(num_heads, dtype=x.dtype),  # Miller 2023
+        "sink": lambda: weights[f"{name}.sink"],  # gpt-oss 2025
+    }[config.attention_softmax]()
+    shares = torch.softmax(torch.cat([scores, rest.reshape(1, -1, 1, 1).expand(B, -1, T, 1)], -1), -1)[..., :-1]
     tell(f"{name}.weights", shares)
     attended = torch.einsum("bhts,bhsd->bthd", shares, values).reshape(B, T, C)
     tell(f"{name}.attended", attended)

@@ -118,6 +118,7 @@ FURTHER = {
     "rope_base": [10_000.0, 50.0],
     "rope_fraction": [1.0, 0.5],
     "num_kv_heads": [None, 1],
+    "attention_softmax": ["softmax", "plus_one", "sink"],
 }
 """Fields that switch a part on, with their values for tests, the default first."""
 

@@ -191,8 +191,10 @@ def attention_against_reference(case: Case) -> float:
         for b, h, t in np.ndindex(weights.shape[:3]):
             products = np.array([queries[b, h, t] @ keys[b, h, s] for s in range(t + 1)]) / math.sqrt(D)
             scores = (SoftCap.reference(products, cap) if cap else products) + biases[h, t, : t + 1]
-            exponentials = np.exp(scores - scores.max())
-            errors.append(largest_difference(weights[b, h, t, : t + 1], exponentials / exponentials.sum()))
+            rest = own.attention.weighting.rest
+            rest = rest if rest is None else np.broadcast_to(rest, (case.config.num_heads,))[h]
+            expected = own.attention.weighting.reference(scores, rest)
+            errors.append(largest_difference(weights[b, h, t, : t + 1], expected))
     return max(errors)
 
 
@@ -238,9 +240,12 @@ def leak_across_batch(case: Case) -> float:
 
 
 def attention_row_sums(case: Case) -> float:
-    """Largest distance from 1 of the sum of any token's attention weights."""
-    _, trace = case.model().forward(case.ids())
-    return max(float(np.abs(block.attention.weights.sum(-1) - 1).max()) for block in trace.blocks)
+    """Largest distance from 1 of the sum of any token's attention weights, or what it is above 1 if there is a rest."""
+    model = case.model()
+    _, trace = model.forward(case.ids())
+    beyond = np.array([block.attention.weights.sum(-1) - 1 for block in trace.blocks])
+    has_rest = model.blocks[0].attention.weighting.rest is not None
+    return float(beyond.max(initial=0.0) if has_rest else np.abs(beyond).max())
 
 
 def cached_against_full(case: Case) -> float:

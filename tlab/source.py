@@ -18,7 +18,7 @@ import tlab.text  # noqa: F401
 from tlab.cli.output import delivered_output, prepare_streams
 from tlab.config import options
 from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps
-from tlab.nn.attention import Attention, causal_mask, masked_softmax, softmax_backward, split_heads
+from tlab.nn.attention import Attention, causal_mask, split_heads
 from tlab.nn.config import ModelConfig
 from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy
@@ -26,6 +26,7 @@ from tlab.nn.mlp import Mlp
 from tlab.nn.model import Block, Transformer
 from tlab.nn.residuals import Branch, Sequential
 from tlab.nn.scores.caps import SoftCap
+from tlab.nn.scores.softmaxes import masked_softmax, softmax_backward
 from tlab.registry import REGISTRIES, Entry, UnknownKeyError
 from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig

@@ -7,8 +7,8 @@ has their judge in PyTorch.
 import numpy as np
 import pytest
 
-from support import further_combinations, tiny
-from tlab import ConfigError, Transformer
+from support import FURTHER, further_combinations, tiny
+from tlab import ConfigError, ModelConfig, Transformer
 from tlab.checks import check_gradients, check_meaning, random_model
 from tlab.inside.contributions import stream_contributions
 from tlab.nn.decoder import Decoder
@@ -142,18 +142,42 @@ def test_keys_and_values_that_heads_cannot_share_are_refused_with_those_that_the
         tiny(num_heads=6, num_kv_heads=4)
 
 
+# ------------------------------------------------------------------------------------------------ softmax with a rest
+
+
+@pytest.mark.parametrize("key", ["plus_one", "sink"])
+def test_a_token_can_attend_to_nothing(key):
+    weighting = Transformer(tiny(attention_softmax=key)).blocks[0].attention.weighting
+    scores = np.full((1, 3, 1, 4), -50.0)
+    assert weighting.forward(scores, np.zeros((1, 4))).sum(-1).max() < 1e-20
+    scores = np.full((1, 3, 1, 4), 50.0)
+    assert weighting.forward(scores, np.zeros((1, 4))).sum(-1) == pytest.approx(np.ones((1, 3, 1)))
+
+
+@pytest.mark.parametrize("size", [1.0, 500.0])
+def test_the_one_of_plus_one_is_shifted_with_the_scores(size, rng):
+    scores = -size * np.abs(rng.standard_normal((2, 3, 4, 4)))
+    weighting = Transformer(tiny(attention_softmax="plus_one")).blocks[0].attention.weighting
+    weights = weighting.forward(scores.copy(), np.zeros((4, 4)))
+    assert weights == pytest.approx(np.exp(scores) / (1 + np.exp(scores).sum(-1, keepdims=True)), abs=1e-15)
+
+
+def test_a_sink_starts_as_the_softmax_plus_one(rng):
+    ids = rng.integers(0, 11, (2, 8))
+    one, sink = (Transformer(tiny(attention_softmax=key)).forward(ids)[0] for key in ("plus_one", "sink"))
+    assert (one == sink).all()
+
+
 # ------------------------------------------------------------------------------------------------ defaults
 
 
 def test_switched_off_they_leave_no_trace_in_the_default_model():
-    off = {
-        "score_cap": 0.0,
-        "logit_cap": 0.0,
-        "qk_norm": "none",
-        "rope_base": 10_000.0,
-        "rope_fraction": 1.0,
-        "num_kv_heads": None,
-    }
-    assert Transformer.parameter_shapes(tiny()) == Transformer.parameter_shapes(tiny(**off))
-    model = Transformer(tiny())
-    assert model.logit_cap is None and model.blocks[0].attention.score_cap is None
+    off = {name: values[0] for name, values in FURTHER.items()}
+    assert tiny(**off) == tiny()
+    assert not FURTHER.keys() & tiny(**off).to_json().keys()  # what earlier versions wrote, they wrote without them
+
+
+def test_switched_on_they_are_in_the_json_and_come_back():
+    on = tiny(**{name: values[-1] for name, values in FURTHER.items()})
+    assert on.to_json().keys() >= FURTHER.keys()
+    assert ModelConfig.from_json(on.to_json()) == on

@@ -25,7 +25,7 @@ class AttentionData(NamedTuple):
     ids: Ids  # (T,)
     queries: Array  # (L, H, T, D), rotated where the position rotates
     keys: Array  # (L, H, T, D), likewise
-    weights: Array  # (L, H, T, T), each row sums to 1
+    weights: Array  # (L, H, T, T), each row sums to 1, or to less where the softmax has a rest
     bias: Array  # (H, T, T), what positions and mask add to the scores: -inf where a query may not look
     logits: Array  # (T, V), for the token after each
     heads: list[HeadPortrait]  # layer by layer

@@ -11,14 +11,12 @@ import numpy as np
 
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
-from tlab.nn.loss import softmax
 from tlab.nn.norms import Norm
 from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
 from tlab.nn.positions import Position, table_length
 from tlab.nn.scores.caps import soft_cap
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.types import Array
-
-NO_MAX_SHIFT_BELOW = 16.0  # exp multiplies its argument's rounding error by the argument: here to 1e-6, in float32
 
 
 class AttentionTrace(NamedTuple):
@@ -28,7 +26,7 @@ class AttentionTrace(NamedTuple):
     queries: Array  # (B, H, T, D), rotated where the position rotates
     keys: Array  # (B, H, S, D), likewise; keys and values are those that each query head reads, shared or its own
     values: Array  # (B, H, S, D)
-    weights: Array  # (B, H, T, S), each row sums to 1
+    weights: Array  # (B, H, T, S), each row sums to 1, or to less where the softmax has a rest
     attended: Array  # (B, T, C), the heads' results side by side
     start: int  # position of the first of the T tokens
     cap: Any  # (B, H, T, S), what the cap keeps of the scores, where there is one
@@ -54,6 +52,7 @@ class Attention:
         score_cap: float = 0.0,
         make_norm: Callable[[ParamSpace, str, int], Norm] | None = None,
         num_kv_heads: int | None = None,
+        softmax: str = "softmax",
     ) -> None:
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads or num_heads
@@ -62,8 +61,9 @@ class Attention:
         self.scale = 1.0 / math.sqrt(self.head_dim)
         self.position = position
         self.score_cap = soft_cap(score_cap)
-        self.softmax: Callable[[Array, Array], Array] = masked_softmax
-        self.softmax_backward: Callable[[Array, Array], Array] = softmax_backward
+        self.weighting = ATTENTION_SOFTMAXES[softmax](space, name, num_heads)
+        self.softmax: Callable[[Array, Array], Array] = self.weighting.forward
+        self.softmax_backward: Callable[[Array, Array], Array] = self.weighting.backward
         width = (num_heads + 2 * self.num_kv_heads) * self.head_dim  # of queries, keys and values: 3 C, or less
         self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, width), init.matrix, bias)
         self.q_norm = make_norm(space, f"{name}.q_norm", self.head_dim) if make_norm else None
@@ -86,7 +86,7 @@ class Attention:
         scores *= self.scale  # 1 / sqrt(D)
         scores, cap = self.score_cap.forward(scores) if self.score_cap else (scores, None)
         mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S): -inf hides a key
-        weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S), each row sums to 1
+        weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S)
 
         attended = np.empty(x.shape, x.dtype)  # (B, T, C)
         np.matmul(weights, values, out=split_heads(attended, self.head_dim))  # through a view, (B, H, T, D)
@@ -186,32 +186,6 @@ def square_mask(length: int, dtype: str) -> Array:
     mask = np.triu(np.full((length, length), -math.inf, dtype), k=1)
     mask.setflags(write=False)
     return mask
-
-
-def masked_softmax(scores: Array, mask: Array) -> Array:
-    """softmax(scores + mask) over the last axis, written over the scores (B, H, T, S)."""
-    # Softmax does not change when a row is shifted, and a shift by its maximum keeps exp in range. A maximum per row is
-    # slow, one over the whole array is fast, and moderate scores need no shift: bounded above, exp cannot overflow; and
-    # no row's sum is near zero, as the token's own score, which no mask hides, is bounded below. A learned bias has to
-    # be moderate too.
-    own = mask.diagonal(mask.shape[-1] - mask.shape[-2], -2, -1)  # what is added to each token's score for itself
-    is_moderate = scores.max() <= NO_MAX_SHIFT_BELOW and scores.min() >= -NO_MAX_SHIFT_BELOW
-    is_moderate = is_moderate and mask.max() <= NO_MAX_SHIFT_BELOW and own.min() >= -NO_MAX_SHIFT_BELOW
-    scores += mask
-    if not is_moderate:
-        return softmax(scores)
-    weights = np.exp(scores, out=scores)
-    weights /= weights @ np.ones((weights.shape[-1], 1), weights.dtype)  # (B, H, T, 1), the sum of each row
-    return weights
-
-
-def softmax_backward(dweights: Array, weights: Array) -> Array:
-    """Gradient of the scores, (B, H, T, S), written over that of the weights."""
-    # dscores = weights * (dweights - sum over s of weights * dweights). The sum is a row's mean gradient, by weight: it
-    # is taken out because raising one score lowers the row's other weights.
-    dweights -= np.einsum("bhts,bhts->bht", dweights, weights)[..., None]  # (B, H, T, 1)
-    dweights *= weights  # (B, H, T, S)
-    return dweights
 
 
 class KVCache:

@@ -12,6 +12,7 @@ from tlab.nn.inits import INITS
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS, rotated_width
 from tlab.nn.residuals import RESIDUALS
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.wording import several
 
 # Far beyond any model that was ever trained. With them whatever is computed from a config alone, its checks and costs,
@@ -115,6 +116,13 @@ class ModelConfig(Config):
         "none",
         "How each head's query and key are normalized, over the head's width and before any rotation.",
         "Norm of queries and keys",
+        is_extra=True,
+    )
+    attention_softmax: str = chosen_from(
+        ATTENTION_SOFTMAXES,
+        "softmax",
+        "How attention scores become weights; with a rest, a token can attend to nothing.",
+        "Softmax of attention",
         is_extra=True,
     )
     score_cap: float = option(

@@ -110,6 +110,8 @@ class AttentionStep:
         self.num_heads, self.num_kv_heads = attention.num_heads, attention.num_kv_heads
         self.position, self.cache = attention.position, cache
         self.score_cap, self.scale = attention.score_cap, attention.scale
+        # A softmax with a rest is computed as in training: the short way below knows none.
+        self.weigh = attention.softmax if attention.weighting.rest is not None else None
         self.normalize = attention.normalize if attention.q_norm else None
         self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (Hk, 2 windows, D)
         weight, bias = affine_of(attention.qkv, norm)
@@ -138,6 +140,10 @@ class AttentionStep:
         scores = np.matmul(query, self.keys[:, begin:end].swapaxes(1, 2))  # (Hk, G, S)
         if self.score_cap:
             scores, _ = self.score_cap.forward(scores)
+        if self.weigh:
+            bias = position.score_bias(1, end - begin, scores.dtype)
+            weights = self.weigh(scores.reshape(1, H, 1, -1), bias).reshape(scores.shape)
+            return self.out(np.matmul(weights, self.values[:, begin:end]).reshape(-1))
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
         # root of the sum of all squares, which is known in a third of the time. A penalty makes scores smaller, but
         # never the token's own; so it matters for the maximum, and not for whether one is needed.

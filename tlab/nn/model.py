@@ -119,6 +119,7 @@ class Block:
             config.score_cap,
             head_norm,
             config.num_kv_heads,
+            config.attention_softmax,
         )
         self.attention_branch = Branch(self.attention, norms)
 

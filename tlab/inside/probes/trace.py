@@ -26,6 +26,7 @@ from tlab.nn import attention, loss, mlp, model
 from tlab.nn.model import Trace, Transformer, named_arrays
 from tlab.nn.params import GradientRecord
 from tlab.nn.residuals import RESIDUALS
+from tlab.nn.scores.softmaxes import masked_softmax
 from tlab.types import Array, Ids
 
 GRADIENT = ".gradient"
@@ -45,7 +46,7 @@ MADE = {
     "attention.keys": Made(r"K = h W_K", attention.Attention.forward, "queries, keys = self.position"),
     "attention.values": Made(r"V = h W_V", attention.Attention.forward, "queries, keys, values ="),
     "attention.scores": Made(r"S = Q K^\top / \sqrt{D}", attention.Attention.forward, "scores *= self.scale"),
-    "attention.masked": Made(r"S + \text{mask}", attention.masked_softmax, "scores += mask"),
+    "attention.masked": Made(r"S + \text{mask}", masked_softmax, "scores += mask"),
     "attention.weights": Made(r"A = \mathrm{softmax}(S + \text{mask})", attention.Attention.forward, "weights ="),
     "attention.attended": Made(r"A V", attention.Attention.forward, "np.matmul(weights, values"),
     "mlp.up": Made(r"h W_\mathrm{up}", mlp.Mlp.forward, "inputs ="),

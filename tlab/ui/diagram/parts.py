@@ -48,7 +48,7 @@ PARTS: dict[str, ClickablePart] = {
     "norm": ClickablePart("Norm", "Brings each token's vector to a standard size.", ("norm", "norm_epsilon")),
     "attention": ClickablePart(
         "Attention", "The one place where tokens meet: each collects values from itself and from earlier ones.",
-        ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap"),
+        ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap", "attention_softmax"),
         r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
         (Attention.forward,),
     ),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tlab.nn.norms import NORMS
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.ui.diagram.dataflow import MLP
 from tlab.ui.diagram.sides import DrawnSide
 
@@ -103,7 +104,8 @@ def attention_stages(side: DrawnSide) -> list[Stage]:
         stages.append(Stage(34, (Piece(*BOTH, "cap"),)))
     if "scores" in side.acts_on:
         stages.append(Stage(52, (Piece(*BOTH, f"+ {label}", "bias", "position"),)))
-    return [*stages, Stage(54, (Piece(*BOTH, "softmax"),)), Stage(22, (Piece(0, 1, "· V"),))]
+    softmax = ATTENTION_SOFTMAXES.entries[side.config.attention_softmax].label
+    return [*stages, Stage(54, (Piece(*BOTH, softmax),)), Stage(22, (Piece(0, 1, "· V"),))]
 
 
 def mlp_stages(side: DrawnSide) -> list[Stage]:
