@@ -58,6 +58,8 @@ MUTATIONS = [
     ("nn/loss.py", "dlogits = probabilities * (share / N)", "dlogits = -probabilities * (share / N)"),
     ("nn/loss.py", "dlogits = probabilities * (share / N)", "dlogits = probabilities * (1.0 / N)"),
     ("nn/loss.py", "np.mean(np.log(totals[:, 0]) - target_logits)", "np.sum(np.log(totals[:, 0]) - target_logits)"),
+    ("nn/loss.py", "2 * self.weight * share / len(dlogits)", "2 * self.weight / len(dlogits)"),
+    ("nn/model.py", "        other.loss = self.loss\n", ""),
     # positions
     ("nn/positions.py", "rotate_by(-1, dqueries", "rotate_by(+1, dqueries"),
     ("nn/positions.py", "[[zero, one], [-one, zero]]", "[[zero, one], [one, zero]]"),

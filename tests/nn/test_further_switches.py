@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from support import FURTHER, further_combinations, tiny
-from tlab import ConfigError, ModelConfig, Transformer
-from tlab.checks import check_gradients, check_meaning, random_model
+from tlab import ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
+from tlab.checks import GRADIENT_LIMIT, check_gradients, check_meaning, directional_error, random_model
 from tlab.inside.contributions import stream_contributions
 from tlab.nn.decoder import Decoder
+from tlab.nn.loss import CrossEntropy, ZLoss
 from tlab.nn.positions import Rope, rotations
 from tlab.nn.scores.caps import SoftCap
+from tlab.training.config import ComputeConfig
 
 ROWS = further_combinations()
 
@@ -166,6 +168,51 @@ def test_a_sink_starts_as_the_softmax_plus_one(rng):
     ids = rng.integers(0, 11, (2, 8))
     one, sink = (Transformer(tiny(attention_softmax=key)).forward(ids)[0] for key in ("plus_one", "sink"))
     assert (one == sink).all()
+
+
+# ------------------------------------------------------------------------------------------------ z-loss
+
+
+def test_the_gradient_of_the_z_loss_is_the_slope_of_its_definition_and_its_loss_the_cross_entropy(rng):
+    logits, targets, weight = rng.normal(1, 3, (2, 3, 5)), rng.integers(0, 5, (2, 3)), 0.3
+    loss, cache = ZLoss(weight).forward(logits, targets)
+    assert loss == CrossEntropy.forward(logits, targets)[0]
+    gradient = ZLoss(weight).backward(cache, logits.shape)
+    error = directional_error(lambda x: float(ZLoss.reference(x, targets, weight)), logits, gradient, rng)
+    assert error < GRADIENT_LIMIT
+
+
+def test_the_z_loss_alone_brings_log_z_to_0_and_leaves_what_is_predicted(rng):
+    logits, targets = rng.normal(20, 1, (1, 4, 5)), rng.integers(0, 5, (1, 4))
+    _, cache = ZLoss(1.0).forward(logits, targets)
+    pull = ZLoss(1.0).backward(cache, logits.shape) - CrossEntropy.backward(cache.cross_entropy, logits.shape)
+    assert (pull > 0).all()  # all logits go down together
+    assert pull.sum(-1) == pytest.approx(2 * np.log(np.exp(logits).sum(-1)) / 4)
+
+
+def test_logits_beyond_the_range_of_exp_have_a_z_loss():
+    logits = np.array([[[1000.0, 0.0], [-1000.0, -1000.0]]], np.float32)
+    _, cache = ZLoss(1.0).forward(logits, np.array([[1, 0]]))
+    assert cache.log_partition == pytest.approx([1000, np.log(2) - 1000])
+    assert ZLoss(1.0).backward(cache, logits.shape).dtype == np.float32
+
+
+@pytest.mark.parametrize("compute", [{"threads": 2}, {"threads": 1, "micro_batches": 4}])
+def test_every_thread_and_piece_has_the_z_loss_of_its_share(compute, verse):
+    config = tiny(vocab_size=verse.tokenizer.vocab_size)
+    training = TrainConfig(steps=3, batch_size=8, warmup_steps=0, z_loss=0.1)
+    weights = []
+    for how, one in (
+        ({"threads": 1}, training),
+        (compute, training),
+        ({"threads": 1}, TrainConfig(steps=3, batch_size=8, warmup_steps=0)),
+    ):
+        trainer = Trainer(config, one, verse, compute=ComputeConfig(**how), dtype="float64")
+        list(trainer)
+        weights.append(trainer.model.parameters.data)
+    whole, parts, without = weights
+    assert parts == pytest.approx(whole, rel=1e-9, abs=1e-9)
+    assert np.abs(without - whole).max() > 1e-4
 
 
 # ------------------------------------------------------------------------------------------------ defaults

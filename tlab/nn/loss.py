@@ -57,3 +57,41 @@ class CrossEntropy:
         dlogits = probabilities * (share / N)  # (N, V)
         dlogits[np.arange(N), targets] -= share / N
         return dlogits.reshape(shape)
+
+
+class ZLossCache(NamedTuple):
+    """What the loss with a penalty on log Z keeps of a forward pass."""
+
+    cross_entropy: CrossEntropyCache
+    log_partition: Array  # (N,), log Z
+
+
+class ZLoss(CrossEntropy):
+    """The cross-entropy, trained together with a weight times the mean of (log Z)^2, Z the sum of exp(logits).
+
+    Notice: the cross-entropy does not see it when all logits of a token rise together, so nothing stops them from
+    drifting to where rounding hurts; this pulls log Z back to 0. The loss that is reported is the cross-entropy alone,
+    so that runs with and without it compare.
+    """
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    @staticmethod
+    def reference(logits: Array, targets: Ids, weight: float = 0.0) -> Array:
+        log_partition = np.log(np.exp(logits).sum(-1))
+        return CrossEntropy.reference(logits, targets) + weight * (log_partition * log_partition).mean()
+
+    def forward(self, logits: Array, targets: Ids) -> tuple[float, ZLossCache]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Logits (B, T, V) and targets (B, T) -> cross-entropy in nats per token."""
+        loss, cache = CrossEntropy.forward(logits, targets)
+        # Of the likeliest token p = exp(logit) / Z is never 0, so log Z = logit - log p.
+        log_partition = as_rows(logits).max(axis=-1) - np.log(cache.probabilities.max(axis=-1))  # (N,)
+        return loss, ZLossCache(cache, log_partition)
+
+    def backward(self, cache: ZLossCache, shape: tuple[int, ...], share: float = 1.0) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """-> dlogits of `shape` (B, T, V), times the share that these tokens have in a larger batch."""
+        dlogits = as_rows(CrossEntropy.backward(cache.cross_entropy, shape, share))  # (N, V)
+        dlog_partition = cache.log_partition * (2 * self.weight * share / len(dlogits))  # (N,)
+        dlogits += cache.cross_entropy.probabilities * dlog_partition[:, None]  # (N, V), p is the gradient of log Z
+        return dlogits.reshape(shape)

@@ -243,7 +243,7 @@ class Transformer:
             else None
         )
         self.logit_cap = soft_cap(config.logit_cap)
-        self.loss = CrossEntropy()
+        self.loss: CrossEntropy = CrossEntropy()
         self.head = None if config.tied else Linear(space, "head", (C, V), init.matrix, False, "embedding")
 
     def replica(self, grad: Array, *, recompute: bool = False) -> Transformer:
@@ -257,6 +257,7 @@ class Transformer:
         other.dtype = self.dtype
         other._declare(self.config, ParamSpace())
         other.parameters.lay_out(self.parameters.data, grad)
+        other.loss = self.loss
         if recompute:
             other.blocks = [RecomputedBlock(block) for block in other.blocks]
         return other

@@ -59,6 +59,17 @@ class TrainConfig(Config):
         typical=(0, 10),
         help="Largest global gradient norm; longer gradients are scaled down to it. 0 for no clipping.",
     )
+    z_loss: float = option(
+        0.0,
+        low=0,
+        typical=(0, 0.01),
+        label="z-loss",
+        help="Weight of a pull of log Z, of the softmax over the vocabulary, towards 0: PaLM has 0.0001. 0 for none. "
+        "The loss that is reported is without it.",
+        formula=r"+\,c\,\overline{(\log Z)^2}",
+        source="Chowdhery et al. 2022 (PaLM)",
+        is_extra=True,
+    )
     validation_every: int = option(
         250,
         low=0,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tlab.config import ConfigError
 from tlab.cost import rough_forward_flops
 from tlab.nn.config import ModelConfig
-from tlab.nn.loss import CrossEntropy
+from tlab.nn.loss import CrossEntropy, ZLoss
 from tlab.nn.model import Transformer, first_nonfinite
 from tlab.nn.params import ParamSpace
 from tlab.text import Corpus
@@ -133,6 +133,8 @@ class Trainer:
         self.train_config = train_config
         self.corpus = corpus
         self.model = Transformer(config, train_config.seed, dtype)
+        if train_config.z_loss:
+            self.model.loss = ZLoss(train_config.z_loss)
         operations = rough_forward_flops(self.config, train_config.batch_size)
         self.compute = decide_threads(compute, train_config.batch_size, operations)
         self.batch_threads = BatchThreads(self.model, self.compute)
