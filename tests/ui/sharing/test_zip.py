@@ -1,6 +1,7 @@
 """Exports: one zip that repeats a run to the last digit, opens again, and harms nobody who opens it."""
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -27,7 +28,7 @@ from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.messages import Insight, Sample
 from tlab.ui.sharing import read_zip
 from tlab.ui.sharing.read_zip import KNOWN, ReopenError, read_export
-from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide, write_export
+from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide, difference_words, write_export
 
 pytestmark = GRADIO
 
@@ -104,6 +105,19 @@ def test_the_readme_says_in_words_what_it_is_and_in_what_the_sides_differ(export
     assert "They read the same batches and start from the same first weights.\n" in words
     assert "12 of 12 steps" in words
     assert "python repeat.py" in words
+
+
+@pytest.mark.parametrize("sides", [(0.0, 5.0), (5.0, 0.0)])
+def test_a_field_that_only_one_side_sets_is_a_difference(run, sides):
+    kept = [
+        side._replace(checkpoint=dataclasses.replace(
+            run.sides[0].checkpoint,
+            model_config=dataclasses.replace(run.sides[0].checkpoint.model_config, score_cap=cap),
+        ))
+        for side, cap in zip(run.sides, sides, strict=True)
+    ]  # fmt: skip
+    words = difference_words(run._replace(sides=tuple(kept)))
+    assert words[0] == f"The two differ in score_cap ({sides[0]} and {sides[1]})."
 
 
 def test_metrics_hold_every_loss_to_the_last_digit(run, exported):

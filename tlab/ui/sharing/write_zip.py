@@ -234,7 +234,7 @@ def difference_words(run: KeptRun) -> list[str]:
     if len(run.sides) < 2:
         return []
     kept = [side.checkpoint for side in run.sides]
-    first, second = ({**one.model_config.to_json(), **one.train_config.to_json()} for one in kept)
+    first, second = ({**vars(one.model_config), **vars(one.train_config)} for one in kept)
     differing = [f"{name} ({first[name]} and {second[name]})" for name in first if first[name] != second[name]]
     starts = [Start("its text", one.model_config, one.train_config) for one in kept]  # both sides read the same
     return [f"The two differ in {', '.join(differing) or 'nothing'}.", shared_start(starts).sentence("They")]
