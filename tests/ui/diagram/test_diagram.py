@@ -154,7 +154,7 @@ def another(name):
         return not value
     if isinstance(value, float):
         return value / 2 or 1.0
-    return 2 * value if value else int(value == 0)
+    return 2 * value if value else max(int(value == 0), options(config)[name].low)
 
 
 def default_values():

@@ -65,10 +65,13 @@ class Dataflow(NamedTuple):
 
 
 def dataflow(config: ModelConfig) -> Dataflow:
-    """What a model of this config does, however small it is: sizes change nothing about it."""
+    """What a model of this config does, however small it is: sizes change nothing about it.
+
+    A cap of the logits counts as a part of the unembedding.
+    """
     small = dataclasses.replace(
         config, vocab_size=2, context_length=4, hidden_dim=16, num_heads=2, num_layers=1, mlp_ratio=1.0,
-        num_kv_heads=None, rope_fraction=1.0,
+        num_kv_heads=None, rope_fraction=1.0, logit_cap=0.0,
     )  # fmt: skip
     model = Transformer(small)
     recorder = Recorder()

@@ -27,6 +27,7 @@ def node_words(place: int, side: DrawnSide) -> tuple[tuple[str, ...], str]:
     node, config = side.flow.nodes[place], side.config
     weights = "tied" if config.tied else "own weights"
     heads = several(config.num_heads, "head")
+    cap = f", logits capped at {config.logit_cap:g}" if config.logit_cap else ""
     gated = "gated, " if side.is_gated else ""
     known: dict[str, tuple[tuple[str, ...], str]] = {
         TOKEN_IDS: (("Tokens", f"{config.context_length} at once"), f"Tokens, {config.context_length} at once"),
@@ -34,7 +35,7 @@ def node_words(place: int, side: DrawnSide) -> tuple[tuple[str, ...], str]:
         NORM: ((side.norm_label,), f"{side.norm_label} {norm_place(place, side)}"),
         ATTENTION: ((f"Attention · {heads}",), f"Attention, {heads} of width {config.head_dim}"),
         MLP: ((f"MLP · {config.mlp_dim} units",), f"MLP, {gated}{side.activation_label}, {config.mlp_dim} units"),
-        UNEMBEDDING: (("Unembedding", weights), f"Unembedding, {weights}"),
+        UNEMBEDDING: (("Unembedding", weights), f"Unembedding, {weights}{cap}"),
         "add": (("+",), "Sum: what was added goes into the residual stream"),
     }
     if node.kind in known:
