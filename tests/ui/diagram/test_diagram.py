@@ -12,11 +12,13 @@ from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS, PreNorm, ResidualTrace
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.training.config import TrainConfig
 from tlab.ui.diagram.drawing import RIGHTWARDS, UPWARDS, draw_sides
 from tlab.ui.diagram.panel import panel_code, panel_formula, panel_html
 from tlab.ui.diagram.parts import PARTS, settable
 from tlab.ui.diagram.sides import sides_to_draw
+from tlab.ui.diagram.sublayers import CHARACTER
 from tlab.ui.diagram.view import diagram_html
 from tlab.ui.diagram.words import sentences
 from tlab.ui.settings.fields import field_names, values_of
@@ -96,6 +98,20 @@ def test_a_gate_is_a_second_matrix_up():
     for activation, kind in ACTIVATIONS.items():
         (mlp,) = [box for box in boxes(activation=activation) if box.part == "mlp"]
         assert ("gate" in [cell.piece.text for cell in mlp.cells]) == kind.gated
+
+
+@pytest.mark.parametrize(
+    ("field", "choice"),
+    [("activation", key) for key in ACTIVATIONS] + [("attention_softmax", key) for key in ATTENTION_SOFTMAXES],
+)
+def test_the_label_of_a_step_stands_within_it(field, choice):
+    found = [
+        (cell.width, len(cell.piece.text))
+        for box in boxes(**{field: choice})
+        for cell in box.cells
+        if cell.piece.shape == "cell" and len(cell.piece.text) > 3
+    ]
+    assert found and all(characters * CHARACTER <= width for width, characters in found)
 
 
 def test_heads_blocks_and_widths_are_said():
@@ -298,6 +314,10 @@ def test_a_label_is_shown_and_not_obeyed():
         ({"position": "rope"}, "Positions (RoPE) rotate the queries and keys within attention."),
         ({"position": "none"}, "There are no positions"),
         ({"activation": "swiglu"}, "The MLP (gated, SwiGLU"),
+        ({"num_kv_heads": 2}, "attention (4 heads, which share 2 heads of keys and values) reads"),
+        ({"num_kv_heads": 4}, "attention (4 heads) reads"),
+        ({"qk_norm": "rmsnorm", "score_cap": 50.0}, "(4 heads, queries and keys normed, scores capped at 50) reads"),
+        ({"attention_softmax": "sink"}, "attention (4 heads, softmax, sink) reads"),
     ],
 )
 def test_the_same_is_said_in_words(settings, words):

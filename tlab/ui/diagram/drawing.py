@@ -21,11 +21,12 @@ from tlab.ui.diagram.dataflow import (
 )
 from tlab.ui.diagram.placement import Placement, placements
 from tlab.ui.diagram.sides import OPERATIONS, DrawnSide
+from tlab.ui.diagram.sublayers import CHARACTER as SMALL_CHARACTER
 from tlab.ui.diagram.sublayers import PlacedPiece, Room, cells_in, stages_of, whole_length
 from tlab.ui.diagram.words import node_words, training_line
 from tlab.wording import several
 
-CHARACTER, SMALL_CHARACTER = 6.4, 5.6  # wide, at most, in the size of a box's text and in that of what is within
+CHARACTER = 6.4  # of a box's text: wide, at most
 CORNER = 7.0  # radius of a wire's corner
 ARROW = 6.0  # length of its head
 DOT = 2.6  # radius, where a wire leaves the stream

@@ -14,6 +14,7 @@ THIRD = 1 / 3  # of the room across: queries, keys and values are side by side
 BOTH = (0, 2 * THIRD)  # queries and keys
 SLANT = 0.2  # of a matrix's longer side: what is missing on either side at its narrow end
 GAP = 6.0  # between two steps
+CHARACTER = 5.6  # of a step's label: wide, at most
 INSET = 1.5  # of a cell from its neighbours across
 UPRIGHT_LENGTH = 17.0  # of a step that is read upwards, where the text does not need its length
 
@@ -105,7 +106,12 @@ def attention_stages(side: DrawnSide) -> list[Stage]:
     if "scores" in side.acts_on:
         stages.append(Stage(52, (Piece(*BOTH, f"+ {label}", "bias", "position"),)))
     softmax = ATTENTION_SOFTMAXES.entries[side.config.attention_softmax].label
-    return [*stages, Stage(54, (Piece(*BOTH, softmax),)), Stage(22, (Piece(0, 1, "· V"),))]
+    return [*stages, Stage(max(54, length_for(softmax)), (Piece(*BOTH, softmax),)), Stage(22, (Piece(0, 1, "· V"),))]
+
+
+def length_for(label: str) -> float:
+    """Of a step, so that its label stands within it."""
+    return CHARACTER * len(label) + 2 * GAP
 
 
 def mlp_stages(side: DrawnSide) -> list[Stage]:
@@ -114,7 +120,7 @@ def mlp_stages(side: DrawnSide) -> list[Stage]:
     gated = (Piece(0, 0.5, "up", "widens"), Piece(0.5, 1, "gate", "widens"))
     return [
         Stage(36, gated if side.is_gated else (up,)),
-        Stage(58, (Piece(0, 1, side.activation_label, part="mlp"),)),
+        Stage(max(58, length_for(side.activation_label)), (Piece(0, 1, side.activation_label, part="mlp"),)),
         Stage(36, (Piece(0, 1, "down", "narrows"),)),
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tlab.config import options
+from tlab.nn.norms import NORMS
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.training.config import TrainConfig
 from tlab.ui.diagram.dataflow import (
     ATTENTION,
@@ -33,7 +35,7 @@ def node_words(place: int, side: DrawnSide) -> tuple[tuple[str, ...], str]:
         TOKEN_IDS: (("Tokens", f"{config.context_length} at once"), f"Tokens, {config.context_length} at once"),
         EMBEDDING: (("Embedding", f"{config.hidden_dim} wide"), f"Token embedding, {config.hidden_dim} wide"),
         NORM: ((side.norm_label,), f"{side.norm_label} {norm_place(place, side)}"),
-        ATTENTION: ((f"Attention · {heads}",), f"Attention, {heads} of width {config.head_dim}"),
+        ATTENTION: ((f"Attention · {heads}",), f"Attention, {heads} of width {config.head_dim}{besides_words(side)}"),
         MLP: ((f"MLP · {config.mlp_dim} units",), f"MLP, {gated}{side.activation_label}, {config.mlp_dim} units"),
         UNEMBEDDING: (("Unembedding", weights), f"Unembedding, {weights}{cap}"),
         "add": (("+",), "Sum: what was added goes into the residual stream"),
@@ -43,6 +45,19 @@ def node_words(place: int, side: DrawnSide) -> tuple[tuple[str, ...], str]:
     constant = "" if node.constant == POSITION else node.constant
     line = f"{OPERATIONS.get(node.kind, node.kind)} {constant}".strip()
     return (line,), f"{'Residual stream' if node.in_block else 'Embedding scale'}: {line}"
+
+
+def besides_words(side: DrawnSide) -> str:
+    """What attention has besides the usual, to stand after its heads."""
+    config = side.config
+    softmax = ATTENTION_SOFTMAXES.entries[config.attention_softmax]
+    found = [
+        f"which share {several(config.kv_heads, 'head')} of keys and values" * (config.kv_heads < config.num_heads),
+        "queries and keys normed" * (not NORMS[config.qk_norm].is_identity),
+        f"scores capped at {config.score_cap:g}" * bool(config.score_cap),
+        softmax.label * (softmax.label != "softmax"),
+    ]
+    return "".join(f", {words}" for words in found if words)
 
 
 def training_line(side: DrawnSide) -> str:
@@ -95,7 +110,7 @@ def block_sentences(side: DrawnSide) -> list[str]:
     config, flow = side.config, side.flow
     gated = "gated, " if side.is_gated else ""
     sublayers = {
-        ATTENTION: f"attention ({several(config.num_heads, 'head')})",
+        ATTENTION: f"attention ({several(config.num_heads, 'head')}{besides_words(side)})",
         MLP: f"the MLP ({gated}{side.activation_label}, {config.mlp_dim} units)",
     }
     found = []
