@@ -15,7 +15,7 @@ from sweeps.report.sentences import (
     lost_sentence,
     outlier_sentence,
 )
-from sweeps.results.effects import comparisons, effects_frame, interactions
+from sweeps.results.effects import LevelComparison, comparisons, effects_frame, interactions
 from sweeps.results.summary import (
     BEST,
     LOST_MORE,
@@ -30,10 +30,12 @@ from tlab.judging.few_seeds import (
     EQUIVALENT,
     INCONCLUSIVE,
     REAL,
+    Estimate,
     confidence_set,
     difference_p,
     equality_p,
     estimate,
+    seeds_needed,
     studentized_range,
 )
 
@@ -140,6 +142,15 @@ def test_a_level_that_lost_more_runs_is_never_called_better():
         "Post-LN lost more runs than Pre-LN, and where both ended well it is lower by 0.100: inconclusive"
     )
     assert "runs lost on one side only: Pre-LN 0 and Post-LN 1" in basis_sentence(one, 1)
+
+
+def test_the_number_of_seeds_that_a_hint_names_is_that_of_a_t_test_of_its_own():
+    estimate = Estimate(0.02, 0.01, 0.03, 3)
+    one = LevelComparison(("norm",), ("layernorm", "none"), None, estimate, 0.03, 0.06, 0.01, 0.5, 1, 1, 0.01)
+    assert one.is_hint
+    for num_tests in (1, 15):
+        needed = seeds_needed(0.02, 0.01, 0.05 / num_tests)
+        assert f"about {needed} seeds would show it in a t-test of its own" in basis_sentence(one, num_tests)
 
 
 def test_a_level_may_be_better_than_one_that_lost_more():
