@@ -19,7 +19,7 @@ LOCK, DRIVER = "lock", "driver.json"
 
 
 class LockedError(ValueError):
-    """Another driver is at work in the folder; the message says which."""
+    """Another driver is at work in the folder, or nobody may write there; the message says which."""
 
 
 @contextmanager
@@ -31,8 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
     compare it to find out whether they share the folder with the driver (`driver_file`).
 
     Raises:
-        LockedError: another driver has it.
-        OSError: the folder cannot be written, or its file system has no locks.
+        LockedError: another driver has it, or the folder cannot be written, or its file system has no locks.
     """
     try:
         lock = FileLock(folder / LOCK).acquire(timeout=0)
@@ -42,6 +41,10 @@ def locked(folder: Path) -> Iterator[None]:
             f"another sweep is running in {folder}: process {holder.get('pid', 'unknown')} on "
             f"{holder.get('host', 'an unknown host')}. Wait for it or end it, or choose another folder"
         ) from None
+    except OSError as error:
+        raise LockedError(
+            f"{folder} cannot be written: {error.strerror}. Copy it to where you may write, or choose another folder"
+        ) from error
     with lock:
         mine = {"pid": os.getpid(), "host": platform.node(), "began": time.time()}
         write_atomically(folder / DRIVER, json.dumps(mine).encode())

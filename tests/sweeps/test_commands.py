@@ -1,6 +1,7 @@
 """`python -m sweeps`: what its commands print, write and return."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import sweeps.run.train_cell
 import sweeps.run.worker
@@ -356,3 +358,24 @@ def test_on_a_terminal_one_line_is_written_over(tmp_path):
 def test_a_log_that_cannot_be_written_ends_no_sweep(tmp_path):
     with Progress({"a": 1.0}, {"a": "seed=0"}, tmp_path / "gone" / "log.txt", StringIO()) as progress:
         progress.take("a", "failed", "failed with MemoryError: no")
+
+
+@pytest.mark.parametrize("command", ["run", "retry"])
+def test_a_folder_that_nobody_may_write_is_named_with_a_way_on_that_can_work(
+    words, folder, command, capsys, monkeypatch
+):
+    """The same command would fail again."""
+    assert main(["run", "--out", str(folder), "--set", "norm=none", "--seeds", "1", *words]) == 0
+    capsys.readouterr()
+
+    def refuse(self, **_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    given = (
+        ["retry", str(folder)] if command == "retry" else ["run", "--out", str(folder), "--set", "norm=none", *words]
+    )
+    assert main(given) == 2
+    told = capsys.readouterr().err
+    assert f"{folder} cannot be written: Read-only file system. Copy it to where you may write" in told
+    assert "same command" not in told
