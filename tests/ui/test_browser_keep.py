@@ -205,10 +205,10 @@ def test_a_preset_is_no_longer_chosen_once_a_setting_is_changed_by_hand_until_it
     page = visit()
     choose_preset(page, "AdamW or SGD")
     words = page.locator("#presets .tl-why")
-    set_number(page, "learning_rate", 0.01)
-    words.get_by_text("“AdamW or SGD” but for Learning rate 0.01.").wait_for()
+    set_number(page, "learning_rate", 0.02)
+    words.get_by_text("“AdamW or SGD” but for Learning rate 0.02.").wait_for()
     assert chosen_preset(page) == []
-    set_number(page, "learning_rate", 0.003)
+    set_number(page, "learning_rate", 0.01)
     page.wait_for_selector("#presets input:checked")
     assert chosen_preset(page) == ["AdamW or SGD"]
     page.click("#switch input")

@@ -10,7 +10,7 @@ pytestmark = GRADIO
 
 def test_five_seeds_go_from_a_button_through_a_stop_to_a_verdict(visit):
     page = visit()
-    start(page, 50, "Does it need positions?")
+    start(page, 200, "Does it need positions?")
     wait_for_state(page, "done")
     page.complaints.clear()
     page.click("#repeat-seeds")
@@ -29,6 +29,6 @@ def test_five_seeds_go_from_a_button_through_a_stop_to_a_verdict(visit):
         page.click("#seeds .tl-file")
     assert download.value.suggested_filename == "five-seeds.csv"
     assert page.complaints == []
-    set_number(page, "steps", 60)
+    set_number(page, "steps", 210)
     page.wait_for_selector("#other-settings p")
     assert page.evaluate("getComputedStyle(document.querySelector('#seeds')).opacity") == "0.5"

@@ -73,6 +73,18 @@ def test_what_a_stopped_study_knows_is_kept_and_the_rest_is_trained_later(studie
     assert all(study.outcomes[trial] is outcome for trial, outcome in kept.items())
 
 
+def test_a_stop_that_comes_when_all_runs_have_ended_leaves_nothing_to_go_on_with(studies):
+    study = seeds_study("s", small_job(), {})
+    study.outcomes = {trial: object() for trial in study.trials[1:]}
+    run = Run("s", study.job_of(study.trials[0]), LOCAL)
+    run.state = DONE
+    study.training[study.trials[0]] = run
+    studies.stop(study)
+    assert study.end == STOPPED
+    studies.collect(study)
+    assert (study.end, study.missing) == (DONE, [])
+
+
 def test_a_study_that_two_pages_start_is_trained_once(studies):
     study = seeds_study("s", small_job(steps=100_000), {})
     studies.start(study, "page one")

@@ -147,3 +147,5 @@ class Studies:
                 study.end, study.words = STOPPED, run.note or LEFT
             del study.training[trial]
             self.runs.forget(run)
+        if study.end == STOPPED and len(study.outcomes) == len(study.trials):
+            study.end, study.words = DONE, ""  # the order to stop came too late
