@@ -98,6 +98,7 @@ class RatesPanel:
         study = self.studies.latest(session, RATES)
         if study is None:
             return {self.panel: gr.update(visible=False), self.clock: gr.update(active=False)}
+        active = study.active  # read once, before all else, as in the panel of the seeds
         rates = missing_rates(study)
         left = len(study.trials) - len(study.outcomes)
         beyond = listed([f"{rate:g}" for rate in rates])
@@ -106,10 +107,10 @@ class RatesPanel:
             self.panel: gr.update(visible=True),
             self.card: rates_html(study, is_other),
             self.chart: rates_value(study),
-            self.stop: gr.update(visible=study.active),
-            self.more: gr.update(visible=not study.active and bool(left or rates), value=words),
-            self.close: gr.update(visible=not study.active),
-            self.clock: gr.update(active=study.active),
+            self.stop: gr.update(visible=active),
+            self.more: gr.update(visible=not active and bool(left or rates), value=words),
+            self.close: gr.update(visible=not active),
+            self.clock: gr.update(active=active),
         }
 
     def marked(self, session: str, values: Sequence[Any]) -> Updates:

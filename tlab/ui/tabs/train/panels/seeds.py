@@ -100,14 +100,16 @@ class SeedsPanel:
     def shown(self, session: str, run: Run) -> Updates:
         """The card of a run's comparison, and which buttons it has."""
         study = self.study_of(session, run)
+        # Read once, before all else: a study that ends meanwhile keeps the clock, whose next tick shows its end.
+        active = study is not None and study.active
         possible = not why_not(run.job)
         missing = None if study is None else len(study.trials) - len(study.outcomes)
-        open_ = possible and (study is None or (not study.active and bool(missing)))
+        open_ = possible and (study is None or (not active and bool(missing)))
         seconds = self.studies.expected_seconds(seeds_study(session, run.job, {})) if open_ and study is None else None
         words = "Repeat with 5 seeds" if study is None else f"Train the other {several(missing or 0, 'run')}"
         return {
             self.card: seeds_html(run.job, study, seconds),
             self.button: gr.update(value=words, visible=open_, interactive=not run.active),
-            self.stop: gr.update(visible=bool(study and study.active)),
-            self.clock: gr.update(active=bool(study and study.active)),
+            self.stop: gr.update(visible=active),
+            self.clock: gr.update(active=active),
         }
