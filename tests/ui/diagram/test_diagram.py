@@ -18,7 +18,7 @@ from tlab.ui.diagram.drawing import RIGHTWARDS, UPWARDS, draw_sides
 from tlab.ui.diagram.panel import panel_code, panel_formula, panel_html
 from tlab.ui.diagram.parts import PARTS, settable
 from tlab.ui.diagram.sides import sides_to_draw
-from tlab.ui.diagram.sublayers import CHARACTER
+from tlab.ui.diagram.sublayers import SMALL_CHARACTER
 from tlab.ui.diagram.view import diagram_html
 from tlab.ui.diagram.words import sentences
 from tlab.ui.settings.fields import field_names, values_of
@@ -111,7 +111,7 @@ def test_the_label_of_a_step_stands_within_it(field, choice):
         for cell in box.cells
         if cell.piece.shape == "cell" and len(cell.piece.text) > 3
     ]
-    assert found and all(characters * CHARACTER <= width for width, characters in found)
+    assert found and all(characters * SMALL_CHARACTER <= width for width, characters in found)
 
 
 def test_heads_blocks_and_widths_are_said():

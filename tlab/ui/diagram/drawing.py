@@ -21,8 +21,7 @@ from tlab.ui.diagram.dataflow import (
 )
 from tlab.ui.diagram.placement import Placement, placements
 from tlab.ui.diagram.sides import OPERATIONS, DrawnSide
-from tlab.ui.diagram.sublayers import CHARACTER as SMALL_CHARACTER
-from tlab.ui.diagram.sublayers import PlacedPiece, Room, cells_in, stages_of, whole_length
+from tlab.ui.diagram.sublayers import SMALL_CHARACTER, PlacedPiece, Room, cells_in, stages_of, whole_length
 from tlab.ui.diagram.words import node_words, training_line
 from tlab.wording import several
 

@@ -14,7 +14,7 @@ THIRD = 1 / 3  # of the room across: queries, keys and values are side by side
 BOTH = (0, 2 * THIRD)  # queries and keys
 SLANT = 0.2  # of a matrix's longer side: what is missing on either side at its narrow end
 GAP = 6.0  # between two steps
-CHARACTER = 5.6  # of a step's label: wide, at most
+SMALL_CHARACTER = 5.6  # of a step's label: wide, at most
 INSET = 1.5  # of a cell from its neighbours across
 UPRIGHT_LENGTH = 17.0  # of a step that is read upwards, where the text does not need its length
 
@@ -111,7 +111,7 @@ def attention_stages(side: DrawnSide) -> list[Stage]:
 
 def length_for(label: str) -> float:
     """Of a step, so that its label stands within it."""
-    return CHARACTER * len(label) + 2 * GAP
+    return SMALL_CHARACTER * len(label) + 2 * GAP
 
 
 def mlp_stages(side: DrawnSide) -> list[Stage]:
