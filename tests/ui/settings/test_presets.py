@@ -12,8 +12,6 @@ from benchmarks.preset_rates import FACTOR, MEASURED, RATES_FILE, own_rate, row
 from support import GRADIO
 from tlab.inside.layers import LayerInsight
 from tlab.judging.learning_rates import fit_valley
-from tlab.text import load_corpus
-from tlab.text.baselines import baseline_losses
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.settings.fields import control_range, field_names, slider_step
 from tlab.ui.settings.presets import (
@@ -143,7 +141,7 @@ def stored_losses():
 
 def test_the_words_on_the_tiny_model_have_the_numbers_of_its_seeds_and_of_the_guesses():
     losses = ends(SEED_RUNS["Tiny and instant: this run"])
-    guesses = baseline_losses(load_corpus("python-docs"))
+    guesses = demo_run(PRESETS["Tiny and instant"]).baselines  # of the documentation that the seeds read
     named = [float(number) for number in re.findall(r"\d\.\d\d", PRESETS["Tiny and instant"].words)]
     found = [losses.min(), losses.max(), guesses["token frequencies"], guesses["token pairs"]]
     assert len(losses) == 8 and named == [round(float(value), 2) for value in found]
