@@ -119,10 +119,14 @@ def merged_length(text: str) -> int:
     return len(text)
 
 
-def main() -> None:
-    """Train all groups, and write the file."""
+def beginning_of_source() -> str:
+    """The text to train on; Python's documentation is another one in each version of Python."""
     corpus = load_corpus(SOURCE)
-    text = corpus.tokenizer.decode(corpus.train)[:CHARACTERS]
+    return corpus.tokenizer.decode(corpus.train)[:CHARACTERS]
+
+
+def write_runs(text: str) -> None:
+    """Train all groups on this text, and write the file."""
     groups = settings(text)
     jobs = [(name, seeds) for name, setting in groups.items() for seeds in setting.seeds]
     losses = [tiny_run(groups[name], seeds) for name, seeds in tqdm(jobs)]
@@ -148,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_runs(beginning_of_source())
