@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from support import GRADIO, SMALL, VERSE
+from tlab.ui.runs import manager
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Archive, Runs
 from tlab.ui.runs.messages import Job, Kept
-from tlab.ui.runs.run import DIVERGED, DONE, PAUSED, RUNNING, STOPPED, WAITING
+from tlab.ui.runs.run import ACTIVE, DIVERGED, DONE, PAUSED, RUNNING, STOPPED, WAITING
 from tlab.ui.runs.worker import run_job
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.sharing.run_archive import RUNS_VARIABLE, RunArchive, archive_here
@@ -153,7 +154,7 @@ def test_a_server_that_is_killed_loses_no_more_than_what_came_after_a_run_was_ke
     (again,) = after.history(ME)
     step = again.step
     assert (again.id, again.state) == (run.id, PAUSED) and step > 0
-    assert f"The server ended while this run trained. Resume goes on from step {step:,}" in run_words(again, None)
+    assert f"The server ended before this run did. Resume goes on from step {step:,}" in run_words(again, None)
     assert all(insight.step <= step for side in again.sides for insight in side.insights)
     after.resume(again, pause_after=3)
     wait_for(lambda: not again.active)
@@ -174,18 +175,60 @@ def test_what_is_kept_meanwhile_changes_nothing_of_a_training():
         assert [(r.loss, r.validation_loss) for r in a.records] == [(r.loss, r.validation_loss) for r in b.records]
 
 
+@pytest.mark.parametrize("state", ACTIVE)
+def test_whatever_a_run_was_about_to_do_when_the_server_was_killed_it_can_go_on(state, tmp_path):
+    runs = server(tmp_path)
+    paused = trained(runs, small_job()._replace(pause_after=3))
+    paused.state = state
+    runs.archive.note(paused)  # as a rename does
+    after = server(tmp_path)
+    after.archive.recall(ME)
+    (again,) = after.history(ME)
+    assert (again.state, again.step) == (PAUSED, 3)
+    assert "The server ended before this run did. Resume goes on from step 3" in run_words(again, None)
+    runs.close()
+
+
+def test_runs_that_take_turns_are_kept_at_the_end_of_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(manager, "SECONDS_OF_TURN", 0.0)
+    runs = server(tmp_path)
+    runs.archive.seconds_between_kept = math.inf
+    ids = {runs.start(session, small_job(steps=100_000)).id for session in (ME, OTHER)}
+    wait_for(lambda: {path.stem for path in tmp_path.rglob("*.zip")} == ids)
+    runs.archive = Archive()  # as if it were killed now
+    runs.close()
+    after = server(tmp_path)
+    for session in (ME, OTHER):
+        after.archive.recall(session)
+        assert [(run.state, run.step > 0) for run in after.history(session)] == [(PAUSED, True)]
+
+
+def keep_and(runs: Runs, then) -> None:
+    """Have something happen while a run is being written."""
+    keep = runs.archive.keep
+
+    def keep_then(run):
+        keep(run)
+        then(run)
+
+    runs.archive.keep = keep_then
+
+
 def test_a_run_that_is_deleted_while_it_is_kept_leaves_nothing(tmp_path):
     runs = server(tmp_path)
     run = trained(runs, small_job()._replace(pause_after=3))
-    keep = runs.archive.keep
-
-    def keep_and_drop(run):
-        keep(run)
-        runs.forget(run)
-
-    runs.archive.keep = keep_and_drop
-    runs.keep_meanwhile(run)
+    keep_and(runs, runs.drop)
+    runs.keep(run)
     assert list(tmp_path.rglob("*.zip")) == []
+    runs.close()
+
+
+def test_a_run_whose_visitor_leaves_while_it_is_kept_is_there_when_he_returns(tmp_path):
+    runs = server(tmp_path)
+    run = trained(runs, small_job()._replace(pause_after=3))
+    keep_and(runs, lambda run: runs.end_session(run.session))
+    runs.keep(run)
+    assert runs.archive.recall(ME) == [] and [again.id for again in runs.history(ME)] == [run.id]
     runs.close()
 
 

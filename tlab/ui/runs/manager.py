@@ -237,6 +237,7 @@ class Runs:
 
     def drop(self, run: Run) -> None:
         """End a run and remove everything that is kept of it, wherever."""
+        run.deleted = True  # for the one who writes it meanwhile; see `keep`
         self.forget(run)
         self.archive.remove(run)
 
@@ -429,7 +430,7 @@ class Runs:
             with self.condition:
                 self.condition.wait_for(lambda: self.free_slots == self.slots, SECONDS_TO_CLOSE)
             for run in waited:  # they had no worker whose end could be waited for
-                self.archive_if_ended(run)
+                self.keep(run)
         for run in list(self.runs.values()):
             self.forget(run)
         self.spare.end()
@@ -457,7 +458,7 @@ class Runs:
                 run.state = STARTING
                 self.free_slots -= 1
         if not run.active:
-            self.archive_if_ended(run)  # it may have trained before it waited
+            self.keep(run)  # it may have trained before it waited
             return
         began, worker = time.monotonic(), None
         try:
@@ -473,23 +474,18 @@ class Runs:
             if worker is not None:
                 worker.end()
             self.learn_from(run, time.monotonic() - began)
-            self.archive_if_ended(run)
+            self.keep(run)
             with self.condition:
                 self.free_slots += 1
                 self.condition.notify_all()
             self.take_up_again(run)
         self.spare.prepare()
 
-    def archive_if_ended(self, run: Run) -> None:
-        """Let a run of the history outlive the server, unless it only gives way to others."""
-        if run in self.history(run.session) and not run.active:
-            self.archive.keep(run)
-
-    def keep_meanwhile(self, run: Run) -> None:
-        """Let what a run has reached outlive a server that is killed while it trains on."""
+    def keep(self, run: Run) -> None:
+        """Let a run of the history outlive the server, whether it has ended, waits or trains on."""
         if run in self.history(run.session):
             self.archive.keep(run)
-            if run.id not in self.runs or run.deleted:  # since then
+            if run.deleted and run.id not in self.runs:  # since then
                 self.archive.remove(run)
 
     def has_had_turn(self, run: Run, seconds: float) -> bool:
@@ -547,7 +543,7 @@ class Runs:
                 break
             run.apply_message(message, self.store)
             if isinstance(message, Kept):
-                self.keep_meanwhile(run)
+                self.keep(run)
         run.seconds_used += time.monotonic() - began
         # First the process, then the state: whoever reads "stopped" may rely on it.
         with run.lock:

@@ -229,14 +229,12 @@ class Run:
             self.sides[message.side].sample = message
         elif isinstance(message, Snapshot):
             store.put(self.session, (self.id, message.side), message.checkpoint, keep=message.keep)
-        elif isinstance(message, Kept):
-            for number, checkpoint in enumerate(message.checkpoints):
-                store.put(self.session, (self.id, number), checkpoint)
-        elif isinstance(message, RunEnded):
+        elif isinstance(message, (Kept, RunEnded)):
             for number, checkpoint in enumerate(message.checkpoints):
                 store.put(self.session, (self.id, number), checkpoint)
                 self.sides[number].divergence = checkpoint.divergence
-            self.state = self.state_at_end(message.order)
+            if isinstance(message, RunEnded):
+                self.state = self.state_at_end(message.order)
         elif isinstance(message, RunFailed):
             self.error = message.message
             self.state = FAILED

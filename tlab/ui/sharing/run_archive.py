@@ -28,7 +28,7 @@ from tlab.files import write_atomically
 from tlab.inside.bugs import BUGS
 from tlab.ui.runs.limits import GB, Limits
 from tlab.ui.runs.manager import SESSION_SHARE, Archive, Runs
-from tlab.ui.runs.run import PAUSED, RUNNING, STOPPED, Run
+from tlab.ui.runs.run import ACTIVE, PAUSED, STOPPED, Run
 from tlab.ui.sharing.convert import opened_run, stored_run
 from tlab.ui.sharing.read_zip import MAX_PACKED, ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
@@ -167,10 +167,10 @@ class RunArchive(Archive):
             plans = (plan._replace(bug=bug) for plan, bug in zip(run.job.plans, known, strict=True))
             run.job = run.job._replace(plans=tuple(plans))
         can_go_on = all(c.optimizer_state or c.divergence for side in checkpoints for c in side)
-        if run.state == STOPPED and about.get("state") in (PAUSED, RUNNING) and can_go_on:
+        if run.state == STOPPED and about.get("state") in (PAUSED, *ACTIVE) and can_go_on:
             run.state = PAUSED
-            if about["state"] == RUNNING:
-                run.note = f"The server ended while this run trained. Resume goes on from step {run.step:,}, kept last."
+            if about["state"] in ACTIVE:
+                run.note = f"The server ended before this run did. Resume goes on from step {run.step:,}, kept last."
         self.runs.adopt(run, checkpoints)
 
     def recall_linked(self, run_id: str) -> None:
