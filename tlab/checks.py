@@ -18,7 +18,7 @@ from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer, named_arrays
 from tlab.nn.norms import NORMS
-from tlab.nn.scores.caps import SoftCap
+from tlab.nn.scores.caps import capped
 from tlab.types import Array, Ids
 
 GRADIENT_LIMIT = 1e-6
@@ -190,7 +190,7 @@ def attention_against_reference(case: Case) -> float:
         queries, keys, weights = block.attention.queries, block.attention.keys, block.attention.weights
         for b, h, t in np.ndindex(weights.shape[:3]):
             products = np.array([queries[b, h, t] @ keys[b, h, s] for s in range(t + 1)]) / math.sqrt(D)
-            scores = (SoftCap.reference(products, cap) if cap else products) + biases[h, t, : t + 1]
+            scores = capped(products, cap) + biases[h, t, : t + 1]
             rest = own.attention.weighting.rest
             rest = rest if rest is None else np.broadcast_to(rest, (case.config.num_heads,))[h]
             expected = own.attention.weighting.reference(scores, rest)

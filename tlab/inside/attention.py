@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tlab.nn.loss import softmax
 from tlab.nn.model import Trace, Transformer
-from tlab.nn.scores.caps import SoftCap
+from tlab.nn.scores.caps import capped
 from tlab.types import Array, Ids
 
 SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: the others show habits
@@ -103,11 +103,6 @@ def scores(reading: AttentionData, layer: int, head: int) -> Array:
     """
     queries, keys = reading.queries[layer, head], reading.keys[layer, head]
     return capped(queries @ keys.T / math.sqrt(queries.shape[1]), reading.score_cap)
-
-
-def capped(scores: Array, cap: float) -> Array:
-    """Scores within their soft limit; 0 for none."""
-    return SoftCap.reference(scores, cap) if cap else scores
 
 
 class Pair(NamedTuple):

@@ -37,3 +37,8 @@ class SoftCap:
 def soft_cap(cap: float) -> SoftCap | None:
     """The cap of a config's field, in which 0 stands for none."""
     return SoftCap(cap) if cap else None
+
+
+def capped(scores: Array, cap: float) -> Array:
+    """Scores of any shape within the cap of a config's field, as the reference has them."""
+    return SoftCap.reference(scores, cap) if cap else scores
