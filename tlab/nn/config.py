@@ -149,18 +149,9 @@ class ModelConfig(Config):
     def cross_check(self) -> list[str]:
         """Heads have to divide the width, and some positions want an even width per head."""
         if self.hidden_dim % self.num_heads:
-            small = [n for n in range(1, math.isqrt(self.hidden_dim) + 1) if self.hidden_dim % n == 0]
-            allowed = sorted({*small, *(self.hidden_dim // n for n in small)})
-            return [
-                f"num_heads = {self.num_heads}: must divide hidden_dim = {self.hidden_dim}; "
-                f"allowed: {', '.join(map(str, allowed))}"
-            ]
+            return [f"num_heads = {self.num_heads}: must divide hidden_dim = {divisors_said(self.hidden_dim)}"]
         if self.num_heads % self.kv_heads:
-            allowed = [n for n in range(1, self.num_heads + 1) if self.num_heads % n == 0]
-            return [
-                f"num_kv_heads = {self.num_kv_heads}: must divide num_heads = {self.num_heads}; "
-                f"allowed: {', '.join(map(str, allowed))}"
-            ]
+            return [f"num_kv_heads = {self.num_kv_heads}: must divide num_heads = {divisors_said(self.num_heads)}"]
         position = POSITIONS[self.position]
         width = rotated_width(self.head_dim, self.rope_fraction)
         if "rope_fraction" in position.options and self.rope_fraction < 1 and (width % 2 or not width):
@@ -200,3 +191,9 @@ class ModelConfig(Config):
         # Weights a hidden unit has: C in and C out and a bias, or with a gate C in twice, C out and two biases.
         C, bias = self.hidden_dim, int(self.bias)
         return max(1, round(plain * (2 * C + bias) / (3 * C + 2 * bias)))
+
+
+def divisors_said(number: int) -> str:
+    """A number with what divides it, to end an error."""
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return f"{number}; allowed: {', '.join(map(str, sorted({*small, *(number // n for n in small)})))}"

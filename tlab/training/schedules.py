@@ -23,9 +23,8 @@ class Schedule:
     """The fields of the training config that its curve goes by."""
 
     def __init_subclass__(cls) -> None:
-        if (
-            not vars(cls).keys().isdisjoint({"factor", "rate"})
-        ):  # another curve: what the class that it inherits from states is not about it
+        # Of another curve what the class that it inherits from states is not true.
+        if not vars(cls).keys().isdisjoint({"factor", "rate"}):
             cls.options = vars(cls).get("options", Schedule.options)
 
     @staticmethod
