@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LIMIT = 1e-9  # of the largest entry, in float64
+
 Weights = dict[str, Tensor]
 Tell = Callable[[str, Tensor], object]
 """Receives every tensor on the way, under the name that the lab's trace has for it."""
@@ -226,3 +228,12 @@ def cannot_judge(config) -> str | None:
     known = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}
     unknown = [f"{slot} {getattr(config, slot)!r}" for slot, keys in known.items() if getattr(config, slot) not in keys]
     return f"tests/judge.py has no {', '.join(unknown)}: write it there as well, from its paper" if unknown else None
+
+
+def agree(name: str, ours: np.ndarray, theirs: Tensor) -> None:
+    """Fail unless both have the same numbers, in float64."""
+    expected = theirs.detach().numpy()
+    seen = np.isfinite(expected)  # what is masked is minus infinity
+    np.testing.assert_array_equal(np.isfinite(ours), seen, err_msg=name)
+    error = np.abs(ours[seen] - expected[seen]).max()
+    assert error <= LIMIT * max(1.0, np.abs(expected[seen]).max()), f"{name}: {error:.1e} apart"

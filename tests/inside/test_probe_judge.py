@@ -3,7 +3,6 @@
 TransformerLens knows Pre-LN alone (test_transformer_lens.py); here all layouts are asked.
 """
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip install '.[parity]'")
@@ -19,8 +18,6 @@ from tlab.inside.probes.residual import lens_logits, streams
 from tlab.inside.probes.trace import GRADIENT, full_trace
 from tlab.nn.norms import NORMS
 from tlab.nn.residuals import RESIDUALS
-
-LIMIT = 1e-9  # of the largest entry, in float64
 
 
 def heard(config, weights, ids):
@@ -39,14 +36,6 @@ def make(config, rng):
     return model, {name: param.data.copy() for name, param in model.parameters.items()}
 
 
-def agree(name, ours, theirs):
-    theirs = theirs.detach().numpy()
-    seen = np.isfinite(theirs)  # what is masked is minus infinity
-    np.testing.assert_array_equal(np.isfinite(ours), seen, err_msg=name)
-    error = np.abs(ours[seen] - theirs[seen]).max()
-    assert error <= LIMIT * max(1.0, np.abs(theirs[seen]).max()), f"{name}: {error:.1e} apart"
-
-
 @pytest.mark.parametrize("config", all_combinations())
 def test_pytorch_has_the_same_arrays_and_the_same_gradients_of_each(config, rng):
     model, weights = make(config, rng)
@@ -61,10 +50,10 @@ def test_pytorch_has_the_same_arrays_and_the_same_gradients_of_each(config, rng)
     names = [name for name in arrays if not name.endswith(GRADIENT)]
     assert set(names) == set(tensors)
     for name in names:
-        agree(name, arrays[name], tensors[name])
+        judge.agree(name, arrays[name], tensors[name])
     for name in set(names) - {"probabilities"}:  # no gradient passes through them: the loss takes the logits
         assert tensors[name].grad is not None, name
-        agree(name + GRADIENT, arrays[name + GRADIENT], tensors[name].grad)
+        judge.agree(name + GRADIENT, arrays[name + GRADIENT], tensors[name].grad)
 
 
 # --- addends of the stream ---
@@ -120,10 +109,10 @@ def test_an_addend_is_what_the_stream_lacks_without_it(residual, norm, rng):
     tensors, _ = heard(config, arrays, ids)
     tensors["token"] = config.embedding_scale * weights["embedding.weight"][torch.tensor(ids)]
     whole = held_stream(config, weights, tensors, None)
-    agree("output", model.forward(ids)[1].output, whole)
+    judge.agree("output", model.forward(ids)[1].output, whole)
     for addend in stream_contributions(model, model.forward(ids)[1]):
         if addend.name != "offset":  # what is left when all the others are gone
-            agree(addend.name, addend.value, whole - held_stream(config, weights, tensors, addend.name))
+            judge.agree(addend.name, addend.value, whole - held_stream(config, weights, tensors, addend.name))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -138,6 +127,6 @@ def test_pytorch_has_the_same_logit_lens(residual, norm, rng):
     has_final = residual in judge.WITH_FINAL_NORM
     for depth, (ours, stream) in enumerate(zip(streams(model.forward(ids)[1]), depths, strict=True)):
         read = judge.NORMS[norm](stream, weights, "final_norm", config.norm_epsilon) if has_final else stream
-        agree(f"depth {depth}", lens_logits(model, ours), read @ weights["head.weight"])
-    agree("the last depth", lens_logits(model, ours), logits)
+        judge.agree(f"depth {depth}", lens_logits(model, ours), read @ weights["head.weight"])
+    judge.agree("the last depth", lens_logits(model, ours), logits)
     assert unembedding(model).shape == (config.hidden_dim, config.vocab_size)
