@@ -293,23 +293,21 @@ class TrainTab(Tab):
             await asyncio.sleep(0.1)
         return "pace"
 
-    async def on_settings(
-        self, request: gr.Request, event: gr.EventData, renewed_by: str | None, *told: Any
-    ) -> Updates:
+    async def on_settings(self, request: gr.Request, event: gr.EventData, *asked: Any) -> Updates:
         """What the page says of its settings, the first time and after any change.
 
         One event for all of these: of two that write the same words, the one that was asked first could answer last.
         For a preset Gradio asks once for each control that is set, all at once with equal values: one answer will do.
         """
-        page = visit_of(request).page
-        asked = (renewed_by, *told)
+        page, (_, locked, run_id, *values) = visit_of(request).page, asked
         if self.asked.get(page) == asked:
             return gr.skip()
         self.asked[page] = asked
         try:
-            is_as_built = list(told[2:]) == [control.value for control in self.controls.inputs]
+            is_as_built = values == [control.value for control in self.controls.inputs]
             has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
-            return await asyncio.to_thread(self.before_start if has_drawing else self.on_change, request, *told)
+            answer = self.before_start if has_drawing else self.on_change
+            return await asyncio.to_thread(answer, request, locked, run_id, *values)
         finally:
             if self.asked.get(page) is asked:
                 del self.asked[page]
