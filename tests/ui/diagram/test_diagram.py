@@ -336,3 +336,17 @@ def test_the_scale_in_the_formula_of_the_embedding_is_told_of_beside_it():
     plans = make_plans({})
     assert r"s\,E[t]" in panel_formula("embedding", plans)
     assert "multiplies by the embedding scale s" in panel_html("embedding", plans)
+    assert "self.config.embedding_scale" in unescape(re.sub(r"<[^>]+>", "", panel_code("embedding", plans)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("qk_norm", "rmsnorm", r"\hat Q, \hat K = \mathrm{norm}(Q), \mathrm{norm}(K)"),
+        ("score_cap", 50.0, r"50 \tanh"),
+        *(("attention_softmax", name, ATTENTION_SOFTMAXES.entries[name].formula) for name in ("plus_one", "sink")),
+    ],
+)
+def test_the_formula_of_attention_has_what_is_chosen_on_the_way(field, value, says):
+    plain, shown = (panel_formula("attention", make_plans(settings)) for settings in ({}, {field: value}))
+    assert says in shown and says not in plain

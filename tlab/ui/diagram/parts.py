@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tlab.config import options
@@ -10,7 +10,9 @@ from tlab.nn.attention import Attention
 from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.mlp import Mlp
-from tlab.nn.model import Block
+from tlab.nn.model import Block, Transformer
+from tlab.nn.norms import NORMS
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES, UsualSoftmax
 from tlab.source import SourcePage, code, page
 from tlab.training.config import TrainConfig
 from tlab.ui.settings.fields import field_names, registry_for
@@ -22,8 +24,22 @@ class ClickablePart(NamedTuple):
     title: str
     words: str  # what it does, in one sentence
     fields: tuple[str, ...]
-    formula: str = ""  # LaTeX, of a part that is the same whatever is chosen
-    methods: tuple[Any, ...] = ()  # code, likewise
+    formula: str | Callable[[Mapping[str, Any]], str] = ""  # LaTeX, or what makes it of the values of all settings
+    methods: tuple[Any, ...] = ()  # code that is run whatever is chosen
+
+
+def attention_formula(values: Mapping[str, Any]) -> str:
+    """From queries, keys and values to what attention adds, with all that is chosen on the way."""
+    queries, keys = ("Q", "K") if NORMS[values["qk_norm"]].is_identity else (r"\hat Q", r"\hat K")
+    scores, cap = rf"\frac{{{queries} {keys}^\top}}{{\sqrt{{D}}}}", values["score_cap"]
+    if cap:
+        scores = rf"{cap:g} \tanh\!\left(\frac{{1}}{{{cap:g}}} {scores}\right)"
+    softmax = ATTENTION_SOFTMAXES.entries[values["attention_softmax"]]
+    if softmax.component is UsualSoftmax:
+        formula = rf"\mathrm{{softmax}}\!\left({scores} + \mathrm{{mask}}\right) V\,W_\mathrm{{out}}"
+    else:
+        formula = rf"A\,V\,W_\mathrm{{out}}, \quad A = {softmax.formula}, \quad s = {scores} + \mathrm{{mask}}"
+    return formula if queries == "Q" else rf"{formula}, \quad \hat Q, \hat K = \mathrm{{norm}}(Q), \mathrm{{norm}}(K)"
 
 
 TRAINING_FIELDS = tuple(options(TrainConfig))
@@ -36,7 +52,7 @@ PARTS: dict[str, ClickablePart] = {
         "Token embedding",
         "Looks up a vector for each token, which the model multiplies by the embedding scale s before it adds "
         "positions: where the residual stream begins.",
-        ("embedding_scale", "hidden_dim"), r"x_t = s\,E[t]", (Embedding.forward,),
+        ("embedding_scale", "hidden_dim"), r"x_t = s\,E[t]", (Embedding.forward, Transformer.forward),
     ),
     "position": ClickablePart(
         "Positions", "How the model knows the order of the tokens.", ("position", "rope_base", "rope_fraction")
@@ -49,8 +65,7 @@ PARTS: dict[str, ClickablePart] = {
     "attention": ClickablePart(
         "Attention", "The one place where tokens meet: each collects values from itself and from earlier ones.",
         ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap", "attention_softmax"),
-        r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
-        (Attention.forward,),
+        attention_formula, (Attention.forward,),
     ),
     "mlp": ClickablePart(
         "MLP", "Works on what attention brought together, token by token.",
@@ -99,7 +114,9 @@ def code_of(part: ClickablePart, values: Mapping[str, Any]) -> list[tuple[str, s
 
 def formula_of(part: ClickablePart, values: Mapping[str, Any]) -> str:
     chosen = page_of(part, values)
-    return chosen.formula if chosen is not None and chosen.formula else part.formula
+    if chosen is not None and chosen.formula:
+        return chosen.formula
+    return part.formula(values) if callable(part.formula) else part.formula
 
 
 def settable(part: ClickablePart) -> list[str]:
