@@ -18,6 +18,11 @@
       for (const radio of group.querySelectorAll("[type=radio]")) radio.name = group.id;
   };
   gather();
+  let willGather = false; // once for all that changes between two pictures of the page
+  const gatherSoon = () => {
+    if (!willGather) requestAnimationFrame(() => ((willGather = false), gather()));
+    willGather = true;
+  };
   addEventListener("keydown", event => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by || event.target.role !== "tab") return;
@@ -50,7 +55,7 @@
   let pressed = null;
   document.addEventListener("focusin", event => (pressed = event.target.closest(".tl-buttons button")));
   new MutationObserver(() => {
-    gather();
+    gatherSoon();
     const lost = document.activeElement === document.body || document.activeElement === pressed;
     if (!pressed?.disabled || !lost) return;
     const next = ["pause", "start", "step", "reset"].map(button).find(usable);
