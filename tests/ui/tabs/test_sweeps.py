@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import gc
 import json
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -232,6 +233,7 @@ def test_the_shipped_sweep_says_what_it_was_trained_with_and_which_cells_are_not
     results = demo_results()
     shown = pictures(results, [], "validation")
     assert "corpus python-docs, hidden dim 64, layers 2, steps 300, learning rate 0.003" in shown.words
+    assert max(map(len, re.findall(r"[^<>]+", shown.words))) < 400, "a paragraph each, so that they are read"
     assert "8 cells share the runs of another one" in shown.words
     assert "no norm · ReLU · Post-LN is no norm · ReLU · Pre-LN" in shown.words
     assert "Some seeds of LayerNorm · SwiGLU · Post-LN ended far from the other runs." in shown.words

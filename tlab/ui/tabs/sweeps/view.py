@@ -56,12 +56,10 @@ def sweep_words(results: Results) -> str:
         f"{field_label(name).lower()} {format_value(name, value)}" if name in ALWAYS_SAID else level_words(name, value)
         for name, value in {**usual, **results.fixed}.items()
     )
-    words = (
-        f"{results.name}: {axes}, {seeds} each. {'All with ' + fixed + '. ' if fixed else ''}"
-        f"The stronger its colour, the better a cell. {' '.join([*caveats(results), unlike_opening(results)])} "
-        "Click cells for their curves."
-    )
-    return words_html(words[:1].upper() + words[1:])
+    what = f"{results.name}: {axes}, {seeds} each."
+    words = f"{what[:1].upper()}{what[1:]} The stronger its colour, the better a cell. Click cells for their curves."
+    beside = [*caveats(results), f"All with {fixed}." if fixed else "", unlike_opening(results)]
+    return "".join([words_html(words), *(note_html(sentence) for sentence in beside if sentence)])
 
 
 def caveats(results: Results) -> list[str]:
