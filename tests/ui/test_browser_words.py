@@ -159,6 +159,7 @@ def test_a_touch_on_a_marked_word_shows_its_tip_and_a_touch_elsewhere_hides_it(v
     for word, meaning in (("nats", "natural logarithms"), ("validation loss", "never learns from")):
         page.touchscreen.tap(*page.evaluate(PLACE, ["#verdict", word]))
         tip.get_by_text(meaning).wait_for()
+        assert tip.bounding_box()["width"] > 300, "as wide as it may be, wherever the word stands"
         page.touchscreen.tap(5, 5)
         tip.wait_for(state="hidden")
 
