@@ -14,7 +14,7 @@ from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.units import duration, ratio
 
-Name = Literal["step", "families", "threads", "decode", "import", "limit", "sinks", "memory", "switches", "race"]
+Name = Literal["step", "families", "threads", "decode", "bpe", "import", "limit", "sinks", "memory", "switches", "race"]
 
 
 def line(result: Result) -> str:

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
+from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
 
 NANO = ModelConfig(
@@ -33,7 +34,11 @@ class Size(NamedTuple):
         return f"{c.num_layers} layers, {c.hidden_dim} wide, batch {self.batch_size} x {c.context_length}"
 
 
-SIZES = {"default": Size(DEFAULT, 16), "nano": Size(NANO, 12), "small": Size(SMALL, 16), "long": Size(LONG, 1)}
+BPE_SIZE = "default, vocabulary 1,024"
+SIZES = {
+    "default": Size(DEFAULT, 16), "nano": Size(NANO, 12), "small": Size(SMALL, 16), "long": Size(LONG, 1),
+    BPE_SIZE: Size(dataclasses.replace(DEFAULT, vocab_size=1024), 16),
+}  # fmt: skip
 TRAINED = ("default", "nano", "small")
 
 SHARE_TARGETS = {"default": 0.40, "nano": 0.50}  # of the rate of large products
@@ -220,6 +225,34 @@ DECODE_CASES = (
 )  # fmt: skip
 
 
+BPE_OPERATIONS = step_flops(*SIZES[BPE_SIZE]) / step_flops(*SIZES["default"])
+
+BPE_CASES = (
+    Case(
+        "bpe",
+        f"the default size with 1,024 tokens, {BPE_OPERATIONS:.2f} times the operations",
+        "training step",
+        UNITS["default"],
+        (
+            Side("1,024 tokens", OURS, (BPE_SIZE, "own", "1")),
+            Side("65 characters", OURS, ("default", "own", "1"), target=BPE_OPERATIONS + 0.3),
+        ),
+        size="default",
+    ),
+    *(
+        Case(
+            "bpe",
+            f"byte pairs of 1 MB of text, {size:,} tokens",
+            "text",
+            1,
+            (Side("learned", "benchmarks.jobs:learning_bpe", (str(size),)),),
+            most_seconds=2.0,
+        )
+        for size in (1024, 8192)
+    ),
+)
+
+
 def import_case(what: str, title: str) -> Case:
     """Imports in fresh processes, against NumPy's own and against PyTorch's."""
     job = "benchmarks.jobs:importing"
@@ -307,6 +340,7 @@ CASES: tuple[Case, ...] = (
     *(family_case(size, family) for size in ("nano", "default") for family in FAMILY_WORDS),
     *(two_thread_case(size) for size in TRAINED),
     *DECODE_CASES,
+    *BPE_CASES,
     import_case("statement", "the import statement alone, each in a fresh process"),
     import_case("process", "the whole process, from its start to its end"),
     START_CASE,

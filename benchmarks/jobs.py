@@ -16,6 +16,8 @@ from tlab.generate import Sampling, draw, generate_tokens, sampling_steps
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.text import Corpus, Tokenizer, corpus_from_text
+from tlab.text.bpe import count_merges
+from tlab.text.corpora import CORPORA
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.trainer import Trainer
 from tlab.types import Array
@@ -23,6 +25,7 @@ from tlab.types import Array
 Job = Callable[[int], "float | None"]
 """Does n units of work; returns the seconds itself where the caller's clock would see more than the work."""
 
+MEGABYTE = 1_000_000
 ENDLESS = 1_000_000  # steps: a trainer that never comes to its end
 
 
@@ -95,6 +98,17 @@ def uncached_generation(model: Transformer, tokenizer: Tokenizer, prompt: str) -
         for _ in range(tokens):
             logits, _ = model.forward(np.array([ids[-model.config.context_length :]]))
             ids.append(draw(sampling_steps(logits[0, -1], Sampling(0.8)).probabilities, rng))
+
+    return work
+
+
+def learning_bpe(vocab_size: str) -> Job:
+    """Byte pairs of a megabyte of text, counted anew; the lab keeps them for a text that it has seen."""
+    text = CORPORA["shakespeare"]().text()[:MEGABYTE]
+
+    def work(texts: int) -> None:
+        for _ in range(texts):
+            count_merges(text, int(vocab_size))
 
     return work
 

@@ -178,6 +178,7 @@ SECTIONS = (
     ("The families that people use", "families", None, None),
     ("Training steps, two threads", "threads", None, None),
     ("Writing, token by token", "decode", None, None),
+    ("Byte pairs", "bpe", None, None),
     ("Import and start", "import", None, None),
     ("The physical limit", "limit", limit_words, "limit"),
     ("Peak memory", "memory", memory_words, None),
@@ -190,6 +191,8 @@ NOTES = {
     "`benchmarks/peers/textbook.py`.",
     "families": "glassllm is a NumPy library for learners, with an autograd of its own. Its weights are "
     "float32, but on NumPy 2 its constants, arrays without axes, turn all activations to float64.",
+    "bpe": "A step with more tokens has a larger head: it may take 1.3 times as long as one with 65 characters, and "
+    "what its further operations take at the same rate.",
     "limit": "The rate is that of large products on one thread in the same turns; operations are those of the step's "
     'products (`tlab info`). "Lost in small products": the products alone, in their real shapes, against the full '
     'rate. "All else": everything in a step that is no product. Both in shares of the step.',

@@ -7,15 +7,17 @@ import json
 import math
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import benchmarks.jobs
 from benchmarks import search
 from benchmarks.__main__ import selected
-from benchmarks.cases import CASES, FAMILY_WORDS, SINK_CASES, SIZES, Case, Side, size_of
+from benchmarks.cases import BPE_CASES, CASES, FAMILY_WORDS, SINK_CASES, SIZES, Case, Side, size_of
 from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
-from benchmarks.jobs import cached_generation, initial_weights, random_corpus, uncached_generation
+from benchmarks.jobs import cached_generation, initial_weights, learning_bpe, random_corpus, uncached_generation
 from benchmarks.limit import large_products, product_calls
 from benchmarks.machine import describe
 from benchmarks.memory_use import measured
@@ -148,6 +150,23 @@ def test_the_products_of_a_step_are_all_its_operations(family):
     assert operations == step_flops(config, batch_size)
 
 
+def test_a_larger_vocabulary_may_take_its_operations_longer_and_three_tenths_of_a_step():
+    (large, batch_size), (small, same) = (size_of(side.arguments[0]) for side in BPE_CASES[0].sides)
+    assert batch_size == same and small == dataclasses.replace(large, vocab_size=65)
+    operations = step_flops(large, batch_size) / step_flops(small, batch_size)
+    assert BPE_CASES[0].sides[1].target == pytest.approx(operations + 0.3)
+
+
+def test_byte_pairs_are_counted_anew_each_time(monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        benchmarks.jobs, "CORPORA", {"shakespeare": lambda: SimpleNamespace(text=lambda: "ab" * 600_000)}
+    )
+    monkeypatch.setattr(benchmarks.jobs, "count_merges", lambda text, size: counted.append((len(text), size)))
+    learning_bpe("1024")(3)
+    assert counted == [(1_000_000, 1024)] * 3
+
+
 def test_large_products_make_as_many_operations_as_a_step(monkeypatch):
     done = []
     work = large_products("default", "own")
@@ -236,7 +255,7 @@ def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path):
         assert f"performance-{name}.png" in page
     assert page.count("Not measured yet") == 0
     empty = render({"machine": describe(), "results": []}, "images")
-    assert empty.count("Not measured yet") == 10 and "png" not in empty
+    assert empty.count("Not measured yet") == 11 and "png" not in empty
 
 
 def test_memory_is_counted_in_a_fresh_process():
