@@ -19,9 +19,10 @@ from tlab.ui.runs.run import DONE, FAILED, STOPPED, WAITING, Run
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job, preset_settings
 from tlab.ui.studies.csv_link import csv_of
-from tlab.ui.studies.five_seeds import SeedPair, judge, seeds_study, why_not, words_of
+from tlab.ui.studies.five_seeds import SeedPair, judge, pairs_of, seeds_study, why_not, words_of
 from tlab.ui.studies.study import Ended
 from tlab.ui.studies.view import bands_value, seeds_html
+from tlab.wording import written
 
 RUNS = Path(__file__).parents[1] / "seed_runs.json.gz"
 LABELS = ("Pre-LN", "Post-LN")
@@ -99,10 +100,10 @@ def test_of_two_sides_that_are_alike_hardly_any_is_called_better():
     losses = [[run["validation"][-1][1] for run in group] for group in sides.values()]
     rng = np.random.default_rng(0)
     named = 0
-    for number in range(200):
+    for number in range(400):
         drawn = rng.choice(losses[number % len(losses)], (2, 5))
         named += said(*drawn.tolist()).startswith(("A (", "B ("))
-    assert named <= 0.05 * 200
+    assert named <= 0.05 * 400
 
 
 # ------------------------------------------------------------------------------------------------ the study
@@ -149,6 +150,21 @@ def test_the_card_of_all_seeds_has_the_verdict_and_each_loss():
     assert "B (Post-LN) is lower on 5 of 5 seeds" in card
     assert card.count("diverged") == 1
     assert "2.3000" in card
+
+
+def test_the_table_has_each_loss_difference_and_interval_in_bits_per_byte_too():
+    study = study_with([2.1, 2.0, 2.2, 2.08, 2.3, None])
+    in_nats = seeds_html(study.job, study, None)
+    assert "bits per byte" not in in_nats and "<td>2.1000</td><td>2.0000</td><td>−0.1000</td>" in in_nats
+    for trial, ended in study.outcomes.items():
+        study.outcomes[trial] = ended._replace(bytes_per_token=2.0)
+    card = seeds_html(study.job, study, None)
+    assert "in brackets in bits per byte" in card
+    assert "<td>2.1000 (1.5148)</td><td>2.0000 (1.4427)</td><td>−0.1000 (−0.0721)</td>" in card
+    assert "<td>2.3000 (1.6591)</td><td>diverged</td><td>–</td>" in card
+    mean, low, high, _ = judge(pairs_of(study)).difference
+    bits = [written(bits_per_byte(value, 2.0), "+.4f") for value in (mean, low, high)]
+    assert "({} [{}, {}])</td>".format(*bits) in card
 
 
 @pytest.mark.parametrize(("end", "words"), [(FAILED, "out of memory"), (STOPPED, "Another run was started.")])

@@ -6,15 +6,13 @@ import math
 from typing import Any
 
 from tlab.judging.learning_rates import Valley, rate_words
-from tlab.text.units import NATS_PER_TOKEN
 from tlab.ui.runs.run import DONE, SIDE_LETTERS
 from tlab.ui.studies.csv_link import csv_link
+from tlab.ui.studies.loss_units import bits_unit, brackets, units_words
 from tlab.ui.studies.study import Study
 from tlab.ui.studies.tuning import (
     NUM_SEEDS_TUNED,
     SHORTER,
-    bits_unit,
-    brackets,
     judge_tuning,
     rates_of,
     valley_words,
@@ -36,9 +34,12 @@ def rates_card(study: Study, is_other: bool) -> Card:
     done = study.state == DONE
     steps = " and ".join(dict.fromkeys(f"{plan.training.steps:,}" for plan in study.job.plans))
     how = f"Runs of {steps} steps, {'half' if SHORTER == 2 else f'1/{SHORTER}'} of the setting's."
-    bits = bits_unit(study)
-    units = f"Losses in {NATS_PER_TOKEN}" + ("." if bits is None else f", in brackets in {bits.name}.")
-    notes = [OTHER_SETTINGS if is_other else "", "" if study.active else study.words, how, units]
+    notes = [
+        OTHER_SETTINGS if is_other else "",
+        "" if study.active else study.words,
+        how,
+        units_words(bits_unit(study)),
+    ]
     return Card(
         "Each side at its best learning rate",
         [*verdict_words(study), *(valley_words(tuned) if tuned and done else [])],

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.judging.learning_rates import LossesByRate, Valley, optimum_words, rate_beside, rates_around
-from tlab.judging.two_models import Comparison, SecondUnit, compare, comparison_words
-from tlab.text.units import BITS_PER_BYTE, bits_per_byte
+from tlab.judging.two_models import Comparison, compare, comparison_words
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
+from tlab.ui.studies.loss_units import bits_unit, brackets
 from tlab.ui.studies.study import RATES, Study, Trial, with_rate
 from tlab.wording import several, written
 
@@ -149,17 +149,6 @@ def verdict_words(study: Study) -> list[str]:
     sides = zip(SIDE_LETTERS, study.job.plans, strict=False)
     a, b = (f"{letter} ({plan.label})" for letter, plan in sides)
     return comparison_words(tuned.found, (a, b), second_unit=bits_unit(study))
-
-
-def bits_unit(study: Study) -> SecondUnit | None:
-    """Bits per byte, where the bytes of a token are known."""
-    per_token = study.bytes_per_token
-    return None if per_token is None else SecondUnit(BITS_PER_BYTE, bits_per_byte(1.0, per_token))
-
-
-def brackets(nats: float, bits: SecondUnit | None, specification: str) -> str:
-    """A loss or a difference in bits per byte, to stand after the same in nats per token."""
-    return "" if bits is None else f" ({written(nats * bits.per_first, specification)})"
 
 
 def valley_words(tuned: Tuned) -> list[str]:

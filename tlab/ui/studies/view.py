@@ -7,10 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tlab.judging.few_seeds import Estimate
+from tlab.judging.two_models import SecondUnit
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import DONE, FAILED, RUNNING, SIDE_LETTERS, STOPPED, WAITING
 from tlab.ui.studies.csv_link import csv_link
 from tlab.ui.studies.five_seeds import NUM_SEEDS, SEED_RANGE, Judgement, judge, pairs_of, why_not, words_of
+from tlab.ui.studies.loss_units import bits_unit, brackets, units_words
 from tlab.ui.studies.study import Study
 from tlab.ui.widgets.markup import macros
 from tlab.wording import duration, several, written
@@ -18,6 +21,7 @@ from tlab.wording import duration, several, written
 markup = macros("studies/view.html")
 
 MARGIN_SHARE = 0.06  # of the strip, left and right of what is on it
+DIFFERENCE = "+.4f"  # how one is written
 NOT_YET = "No winner is named before all five seeds are there."
 
 
@@ -81,15 +85,17 @@ def seeds_words(study: Study | None) -> str:
 def seeds_card(study: Study) -> Card:
     judgement = judge(pairs_of(study))
     done = study.state == DONE
+    bits = bits_unit(study)
+    notes = ["" if study.active else study.words, units_words(bits) if judgement.pairs else ""]
     return Card(
         "Five seeds",
         [words_of(judgement, study.labels, study.bytes_per_token) if done else words_so_far(judgement)],
         state=study.state,
         progress=progress_words(study),
         share=None if done else min(1.0, study.steps_made / study.steps),
-        note="" if study.active else study.words,
+        note=" ".join(filter(None, notes)),
         columns=[("", "Seed"), *zip(SIDE_LETTERS, study.labels, strict=False), ("", "B − A")],
-        rows=seed_rows(judgement),
+        rows=seed_rows(judgement, bits),
         strip=strip_of(judgement),
         file="" if study.active or not study.outcomes else csv_link(study),
         file_name="five-seeds.csv",
@@ -118,23 +124,35 @@ def words_so_far(judgement: Judgement) -> str:
     return f"{several(count, 'seed')} so far: A is lower on {a} and B on {b}. {NOT_YET}"
 
 
-def seed_rows(judgement: Judgement) -> list[list[str]]:
+def seed_rows(judgement: Judgement, bits: SecondUnit | None) -> list[list[str]]:
     """Seed, A, B and their difference; and the mean with its interval, in the digits of the sweeps' tables."""
     rows = [
-        [str(pair.seed), loss_words(pair.a), loss_words(pair.b), signed(pair.difference)] for pair in judgement.pairs
+        [str(pair.seed), loss_words(pair.a, bits), loss_words(pair.b, bits), difference_words(pair.difference, bits)]
+        for pair in judgement.pairs
     ]
     if judgement.difference.n > 1:
-        mean, low, high, _ = judgement.difference
-        rows.append(["Mean [95 %]", f"{signed(mean)} [{signed(low)}, {signed(high)}]"])
+        interval = mean_with_interval(judgement.difference, 1.0)
+        in_bits = "" if bits is None else f" ({mean_with_interval(judgement.difference, bits.per_first)})"
+        rows.append(["Mean [95 %]", f"{interval}{in_bits}"])
     return rows
 
 
-def loss_words(loss: float | None) -> str:
-    return "diverged" if loss is None else f"{loss:.4f}"
+def mean_with_interval(difference: Estimate, factor: float) -> str:
+    """A mean with its interval, `factor` times as large."""
+    mean, low, high = (signed(factor * value) for value in difference[:3])
+    return f"{mean} [{low}, {high}]"
 
 
-def signed(difference: float | None) -> str:
-    return "–" if difference is None else written(difference, "+.4f")
+def loss_words(loss: float | None, bits: SecondUnit | None) -> str:
+    return "diverged" if loss is None else f"{loss:.4f}{brackets(loss, bits, '.4f')}"
+
+
+def difference_words(difference: float | None, bits: SecondUnit | None) -> str:
+    return "–" if difference is None else f"{signed(difference)}{brackets(difference, bits, DIFFERENCE)}"
+
+
+def signed(difference: float) -> str:
+    return written(difference, DIFFERENCE)
 
 
 def strip_of(judgement: Judgement) -> Strip | None:
