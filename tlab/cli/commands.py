@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from tlab.cli.flags import (
     CheckConfig,
     Command,
     FalseWinnersConfig,
+    ImportConfig,
     ProfileConfig,
     ReadConfig,
     RunConfig,
@@ -29,6 +32,7 @@ from tlab.nn.config import ModelConfig
 from tlab.text import default_prompt, load_corpus
 from tlab.text.config import TextConfig
 from tlab.training.config import ComputeConfig, TrainConfig
+from tlab.wording import several
 
 if TYPE_CHECKING:
     from tlab.inside import Probe
@@ -120,6 +124,8 @@ def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
     if refused:
         raise ConfigError(f"a resumed run has its own settings; leave out {', '.join(refused)}, or start a new run")
     checkpoint = Checkpoint.load(folder)
+    if checkpoint.is_imported:
+        raise ConfigError(f"the model in {folder} was imported: there is no training of it to resume")
     if has_damaged_config(folder):
         print(f"note: {folder / CONFIG_NAME} is damaged; what it said of earlier sessions is not kept", file=sys.stderr)
     trained_on = checkpoint.corpus
@@ -178,6 +184,31 @@ def generate(values: Any, argv: Sequence[str]) -> int:
             texts = [text + shown(token.text) for text, token in zip(texts, row, strict=True)]
     for seed, text in enumerate(texts, start=sampling["seed"]):
         print(f"--- seed {seed} ---\n{text}\n")
+    return 0
+
+
+def import_pretrained(values: Any, argv: Sequence[str]) -> int:
+    """Write a model of Hugging Face as a run of the lab; nothing is written before all of it was read."""
+    from tlab.cli.run_folder import new_folder
+    from tlab.pretrained.reading import read_pretrained
+    from tlab.training.checkpoint import Checkpoint
+
+    asked = ImportConfig(**vars(values.importing))
+    name = Path(values.folder).resolve().name
+    model = read_pretrained(values.folder, asked.context_length)
+    checkpoint = Checkpoint.of_pretrained(model, name)
+    for remark in model.remarks:
+        print(f"note: {remark}")
+    folder = new_folder(asked.out, name)
+    try:
+        checkpoint.save(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where it is empty
+        raise ConfigError(f"{folder} cannot be written: {error}; name another one with --out") from error
+    size = sum(array.size for array in model.weights.values())
+    print(f"{name}: {model.architecture}, {size:,} parameters, {several(model.config.num_layers, 'layer')}")
+    print(f"saved in {folder}; generate text with\n    tlab generate {shlex.quote(str(folder))}")
     return 0
 
 
@@ -362,6 +393,12 @@ COMMANDS = {
     ),
     "generate": Command(
         "Generate text from a trained model.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
+    ),
+    "import": Command(
+        "Make a run of a pretrained model: GPT-2, Llama, Pythia and others of Hugging Face, from a folder.",
+        import_pretrained,
+        {"importing": (ImportConfig, ())},
+        folder="Folder with config.json and safetensors files.",
     ),
     "check": Command(
         "Check one configuration: every gradient, and what every part promises.",

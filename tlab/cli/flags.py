@@ -77,6 +77,19 @@ class ReadConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class ImportConfig(Config):
+    """Where an imported model goes, and how much it reads."""
+
+    out: str | None = option(None, help="Folder for the model; by default a new one in runs/.")
+    context_length: int | None = option(
+        None, low=1, help="Tokens that the model reads at once; by default its own limit, or 2048 where that is higher."
+    )  # fmt: skip
+
+    def cross_check(self) -> list[str]:
+        return unnamed(self, "out")
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckConfig(Config):
     """What is checked besides the model as it is."""
 

@@ -125,7 +125,7 @@ class Probe(Config):
 
 
 def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
-    """The text that a model was trained on, known by its sha256.
+    """The text that a model was trained on, known by its sha256; for a model that was imported, any that is named.
 
     It is the one at `place`; if that is None the corpus of its name, or the file of its name in the current folder.
 
@@ -134,6 +134,11 @@ def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
     """
     record = checkpoint.corpus
     if place is None:
+        if checkpoint.is_imported:
+            raise ProbeError(
+                "this model was imported without the text that it was trained on: say with --text what it reads, or "
+                "with --corpus PATH on which text to look"
+            )
         file_name = str(record.get("origin", "")).removeprefix("the file ")
         place = file_name if record["name"] not in corpus_names() and os.path.isfile(file_name) else str(record["name"])
     why = "this probe searches the text that the model was trained on"
@@ -143,7 +148,7 @@ def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
         corpus = None
     except (ValueError, OSError) as error:
         raise ProbeError(f"{why}: {error}. Name it with --corpus PATH") from error
-    if corpus is None or corpus.sha256 != record["sha256"]:
+    if corpus is None or not (checkpoint.is_imported or corpus.sha256 == record["sha256"]):
         raise ProbeError(
             f"{why}, and not {place!r}, which is another text here than it was: name the one with sha256 "
             f"{record['sha256'][:12]} with --corpus PATH"

@@ -2,7 +2,9 @@
 
 from tlab.text.bpe import BpeTokenizer
 from tlab.text.corpora import CORPORA, DEFAULT_CORPUS, Corpus, CorpusError, corpus_from_text, corpus_names, load_corpus
+from tlab.text.given import IdsTokenizer, JsonTokenizer
 from tlab.text.tokenizers import (
+    GIVEN_TOKENIZERS,
     TOKENIZERS,
     ByteTokenizer,
     CharTokenizer,
@@ -16,12 +18,15 @@ from tlab.text.tokenizers import (
 __all__ = [
     "CORPORA",
     "DEFAULT_CORPUS",
+    "GIVEN_TOKENIZERS",
     "TOKENIZERS",
     "BpeTokenizer",
     "ByteTokenizer",
     "CharTokenizer",
     "Corpus",
     "CorpusError",
+    "IdsTokenizer",
+    "JsonTokenizer",
     "TextStream",
     "Tokenizer",
     "UnknownCharacterError",

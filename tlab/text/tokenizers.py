@@ -15,6 +15,8 @@ import numpy as np
 from tlab.registry import Registry
 
 TOKENIZERS: Registry[type[Tokenizer]] = Registry("tokenizer")
+GIVEN_TOKENIZERS: Registry[type[Tokenizer]] = Registry("given_tokenizer")
+"""Those that come with a model from elsewhere: no text makes one, so they are not offered for a new model."""
 
 SHOWN_UNKNOWN = 5  # enough to see what kind of text it is
 SHOWN_ALPHABET = 120  # all of an English text's alphabet, the beginning of a Chinese one's
@@ -109,7 +111,8 @@ class Tokenizer:
 
     def to_json(self) -> dict[str, Any]:
         """What `tokenizer_from_json` makes an equal tokenizer from."""
-        key = next(key for key, component in TOKENIZERS.items() if component is type(self))
+        known = [*TOKENIZERS.items(), *GIVEN_TOKENIZERS.items()]
+        key = next(key for key, component in known if component is type(self))
         return {"tokenizer": key, **self.fields()}
 
     def checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -240,7 +243,7 @@ def tokenizer_from_json(data: Mapping[str, Any]) -> Tokenizer:
             f"{str(data)[:60]!r} describes no tokenizer; allowed is an object with the key 'tokenizer', "
             "as to_json() makes it"
         )
-    component = TOKENIZERS[data["tokenizer"]]
+    component = (GIVEN_TOKENIZERS if data["tokenizer"] in GIVEN_TOKENIZERS else TOKENIZERS)[data["tokenizer"]]
     try:
         return component(**{name: value for name, value in data.items() if name != "tokenizer"})
     except (TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.records import Divergence, StepRecord
 from tlab.types import Array, Ids
+
+if TYPE_CHECKING:
+    from tlab.pretrained.reading import Pretrained
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT = "tlab 1"
@@ -66,6 +69,11 @@ class Checkpoint:
         return BytesPerToken(**recorded) if recorded is not None else None
 
     @property
+    def is_imported(self) -> bool:
+        """Whether it was trained elsewhere, on a text that is not known here."""
+        return not self.corpus["sha256"]
+
+    @property
     def divergence(self) -> Divergence | None:
         """Why the run ended early, or None."""
         return self.records[-1].divergence if self.records else None
@@ -88,6 +96,36 @@ class Checkpoint:
             UnknownCharacterError: the vocabulary has not all of its characters.
         """
         return self.tokenizer.encode(text)[-self.model_config.context_length :]
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], context_length: int | None = None) -> Checkpoint:
+        """A model of Hugging Face, from a folder as `save_pretrained` writes it: to look into and to generate with.
+
+        Its weights are parts of the files where these hold them in float32: leave the files as they are.
+
+        Args:
+            folder: with config.json, safetensors files and, where the model is to read text, tokenizer.json.
+            context_length: tokens that it reads at once; by default its own limit, or 2,048 where that is higher.
+
+        Raises:
+            PretrainedError: there is no such model, it is damaged, or the lab cannot represent it exactly.
+        """
+        from tlab.pretrained.reading import read_pretrained
+
+        return cls.of_pretrained(read_pretrained(folder, context_length), Path(folder).resolve().name)
+
+    @classmethod
+    def of_pretrained(cls, model: Pretrained, name: str) -> Checkpoint:
+        """A checkpoint, of no step and no text of ours, of a model that was read."""
+        corpus = {
+            "name": f"that of {name}",
+            "sha256": "",
+            "size": 0,
+            "licence": "unknown",
+            "origin": f"imported from {name}, of the architecture {model.architecture}",
+            "tokenizer": model.tokenizer.to_json(),
+        }
+        return cls(model.config, TrainConfig(), corpus, 0, model.weights)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `checkpoint.safetensors` into `folder`, made where it is missing; -> the file's path.

@@ -1,0 +1,1 @@
+"""One file a group of pretrained models that are laid out alike."""

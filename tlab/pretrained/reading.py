@@ -1,0 +1,160 @@
+"""A folder of Hugging Face -> config, weights and tokenizer of the lab."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlab.machine import total_memory
+from tlab.nn.config import ModelConfig
+from tlab.nn.model import Transformer
+from tlab.pretrained.families import gpt2, gpt_neox, llama  # noqa: F401, they fill the registry
+from tlab.pretrained.family import FAMILIES, Family
+from tlab.pretrained.fields import ContextLength, PretrainedError
+from tlab.pretrained.safetensors_files import PICKLES, StoredTensor, json_object, stored_tensors
+from tlab.text import Tokenizer
+from tlab.text.given import EXAMPLE_IDS, IdsTokenizer, JsonTokenizer
+from tlab.types import Array, Shape
+from tlab.wording import several
+
+CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
+COPIES = 3  # of the weights in float32 that are in memory at once while a model is imported and written
+
+
+class Pretrained(NamedTuple):
+    """A model from elsewhere, as the lab has it."""
+
+    config: ModelConfig
+    weights: dict[str, Array]  # of the lab's names and shapes; parts of the files where these are in float32
+    tokenizer: Tokenizer
+    architecture: str  # a key of `FAMILIES`
+    remarks: tuple[str, ...]  # what is not as it was, or was not read, in sentences
+
+
+def read_pretrained(folder: str | os.PathLike[str], context_length: int | None = None) -> Pretrained:
+    """Read a folder as `save_pretrained` of Transformers writes it.
+
+    Args:
+        folder: with config.json, safetensors files and, where the model is to read text, tokenizer.json.
+        context_length: of the model in the lab, by default its own, or 2,048 where that is longer.
+
+    Raises:
+        PretrainedError: there is no such model, it is damaged, or it cannot be represented exactly.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    theirs = json_object(folder / CONFIG_FILE)
+    family = family_of(folder, theirs)
+    config = family.model_config(theirs, context_length)
+    stored = weights_among(family, stored_tensors(folder))
+    head = tied_head(family, config)
+    check_shapes_of(folder, family.their_shapes(config, theirs), {n: t.shape for n, t in stored.items() if n != head})
+    check_machine(config)
+    arrays = {name: tensor.numbers() for name, tensor in stored.items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise PretrainedError(f"{name} in {stored[name].file} holds NaN or infinity")
+    weights = family.weights(arrays, config)
+    if head in arrays and not np.array_equal(arrays[head], weights["embedding.weight"]):
+        raise PretrainedError(f"config.json says that {head} is the embedding's, but in {folder} it is another one")
+    tokenizer, remarks = read_tokenizer(folder, config.vocab_size)
+    remarks = [*remarks_on_config(family, theirs, config), *remarks]
+    return Pretrained(config, weights, tokenizer, str(theirs["model_type"]), tuple(remarks))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what is no folder of a model; no file is opened."""
+    if folder.suffix in PICKLES and folder.is_file():
+        raise PretrainedError(
+            f"{folder} is a pickle: opening one runs whatever code is in it, so it was not opened. Name a folder of "
+            "safetensors files"
+        )
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "is not there"
+        raise PretrainedError(
+            f"{folder} {what}; name a folder with {CONFIG_FILE} and safetensors files. A model of the Hugging Face hub "
+            "has to be downloaded first: hf download NAME --local-dir FOLDER"
+        )
+    if not (folder / CONFIG_FILE).is_file():
+        raise PretrainedError(f"{folder} has no {CONFIG_FILE}, so it is no folder of a model of Hugging Face")
+
+
+def family_of(folder: Path, theirs: Mapping[str, Any]) -> type[Family]:
+    """The declaration of the architecture that their config names."""
+    name = theirs.get("model_type")
+    if name is None:
+        raise PretrainedError(f"{folder / CONFIG_FILE} names no model_type, so it is of no model of Hugging Face")
+    if name not in FAMILIES:
+        raise PretrainedError(f"{FAMILIES.explain(name)} What it would need is not in the lab, or was never compared")
+    return FAMILIES[name]
+
+
+def weights_among(family: type[Family], stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The tensors that are weights, by their names of now."""
+    is_trunk = not any(name.startswith(family.trunk) for name in stored)
+    named = {family.their_name(name, is_trunk): tensor for name, tensor in stored.items()}
+    return {name: tensor for name, tensor in named.items() if name is not None}
+
+
+def tied_head(family: type[Family], config: ModelConfig) -> str | None:
+    """What a head is called that a file may have beside the embedding, though both are one."""
+    if not config.tied:
+        return None
+    untied = family.tensors(dataclasses.replace(config, tied=False))
+    return next(tensor.theirs[0] for tensor in untied if tensor.ours == "head.weight")
+
+
+def check_shapes_of(folder: Path, needed: Mapping[str, Shape], given: Mapping[str, Shape]) -> None:
+    """Refuse a folder whose tensors are not those that its config describes; the first that differ are named."""
+    for what, names in (("lacks", needed.keys() - given.keys()), ("also has", given.keys() - needed.keys())):
+        if names:
+            shown = ", ".join(sorted(names)[:4]) + (" ..." if len(names) > 4 else "")
+            raise PretrainedError(f"{folder} {what} {several(len(names), 'tensor')} by what its config says: {shown}")
+    differing = sorted(name for name in needed if needed[name] != given[name])
+    if differing:
+        details = ", ".join(f"{name} has {given[name]}, needs {needed[name]}" for name in differing[:4])
+        raise PretrainedError(
+            f"{folder}: {several(len(differing), 'tensor')} of another shape than its config says: {details}"
+        )
+
+
+def needed_bytes(config: ModelConfig) -> int:
+    """Memory that importing and writing such a model takes at its peak."""
+    return COPIES * 4 * sum(math.prod(shape) for shape in Transformer.parameter_shapes(config).values())
+
+
+def check_machine(config: ModelConfig) -> None:
+    """Refuse a model that this machine cannot hold, before it is read."""
+    there = total_memory()
+    if there is not None and (needed := needed_bytes(config)) > there:
+        raise PretrainedError(
+            f"this model needs {needed / 2**30:.0f} GiB of memory at its import, and this machine has "
+            f"{there / 2**30:.0f}; take a smaller one"
+        )
+
+
+def remarks_on_config(family: type[Family], theirs: Mapping[str, Any], config: ModelConfig) -> Iterator[str]:
+    """What of their config is not as it was, or was not read."""
+    longest = next(theirs[field.theirs] for field in family.fields if isinstance(field, ContextLength))
+    if longest > config.context_length:
+        yield f"It reads {config.context_length:,} tokens at once; its own limit is {longest:,} (--context-length)."
+    if unread := family.unread(theirs):
+        said = ", ".join(f"{name} = {str(value)[:40]}" for name, value in unread.items())
+        yield f"Not read, as the lab does not know it: {said}."
+
+
+def read_tokenizer(folder: Path, vocab_size: int) -> tuple[Tokenizer, list[str]]:
+    """The tokenizer of a folder, or one that shows ids; and what there is to say about it."""
+    path = folder / TOKENIZER_FILE
+    if not path.is_file():
+        return IdsTokenizer(vocab_size), [f"There is no {TOKENIZER_FILE}: texts are ids, such as {EXAMPLE_IDS!r}."]
+    try:
+        return JsonTokenizer(path.read_text(encoding="utf-8"), vocab_size), []
+    except ValueError as error:
+        return IdsTokenizer(vocab_size), [f"{path} cannot be used ({error}): texts are ids, such as {EXAMPLE_IDS!r}."]
