@@ -127,7 +127,7 @@ def words_so_far(judgement: Judgement) -> str:
 def seed_rows(judgement: Judgement, bits: SecondUnit | None) -> list[list[str]]:
     """Seed, A, B and their difference; and the mean with its interval, in the digits of the sweeps' tables."""
     rows = [
-        [str(pair.seed), loss_words(pair.a, bits), loss_words(pair.b, bits), difference_words(pair.difference, bits)]
+        [str(pair.seed), loss_words(pair.a, bits), loss_words(pair.b, bits), difference_cell(pair.difference, bits)]
         for pair in judgement.pairs
     ]
     if judgement.difference.n > 1:
@@ -147,7 +147,7 @@ def loss_words(loss: float | None, bits: SecondUnit | None) -> str:
     return "diverged" if loss is None else f"{loss:.4f}{brackets(loss, bits, '.4f')}"
 
 
-def difference_words(difference: float | None, bits: SecondUnit | None) -> str:
+def difference_cell(difference: float | None, bits: SecondUnit | None) -> str:
     return "–" if difference is None else f"{signed(difference)}{brackets(difference, bits, DIFFERENCE)}"
 
 
