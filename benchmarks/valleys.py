@@ -2,8 +2,8 @@
 
 Valleys with a known optimum are made up: parabolas, lopsided ones, two with a cliff, and the one of a sweep over ten
 rates with six seeds (width 32, context 32, RoPE, 400 steps), whose noise they all have. Counted is how often the
-interval of the optimum holds it, how often an optimum beyond the rates that were tried is called so, and how often one
-of two models that are equally good is called better.
+interval of the optimum holds it, how often an optimum beyond the rates that were tried is called so, how often one of
+two models that are equally good is called better, and how often one that is worse is found.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ SIMULATIONS = 2_000
 COMPARISONS = 400
 SEEDS = (3, 5)
 NUM_RATES = 5
-GRIDS = ((2.0, 5), (3.0, 5), (2.5, 7))  # the factor from one rate to the next, and how many there are
+GRIDS = ((2.0, 5), (2.5, 5), (3.0, 5), (2.5, 7))  # the factor from one rate to the next, and how many there are
 CENTRE = 3e-3
 SEED_SPREAD = 0.016  # nats: standard deviation of what a seed does to all rates
 RUN_SPREAD = 0.02  # and of what is left of a run
 GROWTH = 0.3  # further spread for each nat that a rate above the optimum is worse: near divergence runs vary more
 MIN_COVERED, MAX_COVERED, MIN_CALLED = 0.93, 0.97, 0.95
 NAMES = ("A", "B")
+WORSE = 0.1  # nats per token
 
 MEASURED = {
     0.000333: 3.164, 0.000577: 2.971, 0.001: 2.710, 0.00173: 2.525, 0.003: 2.268, 0.0052: 2.107, 0.009: 1.956,
@@ -103,7 +104,7 @@ class Look(NamedTuple):
         """One that is within a step of the centre."""
         return CENTRE * self.factor ** rng.uniform(-1, 1)
 
-    def runs(self, optimum: float, rng: np.random.Generator) -> dict[float, dict[int, float | None]]:
+    def runs(self, optimum: float, rng: np.random.Generator) -> dict[float, dict[int, float]]:
         """The losses of one model whose valley has its lowest point, 2 nats, at `optimum`."""
         shape = SHAPES[self.shape]
         distances = np.log(self.rates) - math.log(optimum)
@@ -160,6 +161,17 @@ def false_winner_shares(look: Look, shift: float, comparisons: int, rng: np.rand
     return at_rate, at_best
 
 
+def found_share(look: Look, shift: float, comparisons: int, rng: np.random.Generator) -> float:
+    """How often B, which is worse by `WORSE` at its best and has it at `shift` times the rate of A, is called so."""
+    found = 0
+    for _ in range(comparisons):
+        optimum = look.optimum(rng)
+        b = look.runs(shift * optimum, rng)
+        b = {rate: {seed: loss + WORSE for seed, loss in of_rate.items()} for rate, of_rate in b.items()}
+        found += "A is better than B" in comparison_words(compare(look.runs(optimum, rng), b, rate=CENTRE), NAMES)[1]
+    return found / comparisons
+
+
 def main(simulations: int = SIMULATIONS, comparisons: int = COMPARISONS, seed: int = 0) -> None:
     """Make valleys up, judge them, and say how often that was right.
 
@@ -194,6 +206,11 @@ def main(simulations: int = SIMULATIONS, comparisons: int = COMPARISONS, seed: i
             judged = verdict(worst, most=highest_by_chance(comparisons))
             shown = f"{at_rate:7.1%}" if shift == 1 else "      -"
             print(f"  {look} {shown} {at_best:7.1%}   {judged}", flush=True)
+    print(
+        f"\n{comparisons:,} pairs each, B worse by {WORSE:g} nats, with its best at twice the rate: found at its best"
+    )
+    for look in looks:
+        print(f"  {look} {found_share(look, 2.0, comparisons, rng):7.1%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,31 @@ def test_a_cliff_beside_the_best_rate_bounds_the_optimum_and_moves_it_no_farther
     assert valley.is_lopsided and valley.low <= 4e-3 and valley.high == pytest.approx(8e-3)
 
 
+def straight_flanks(optimum: float) -> dict[float, dict[int, float]]:
+    """Losses of three seeds that fall and rise along straight lines, at rates a factor 3 apart."""
+    rates = [3e-3 * 3.0**step for step in range(-2, 3)]
+    return {rate: {seed: 2 + 0.1 * seed + 0.3 * abs(math.log(rate / optimum)) for seed in range(3)} for rate in rates}
+
+
+@pytest.mark.parametrize("optimum", [3e-3, 4.5e-3, 2e-3])
+def test_between_rates_that_are_far_apart_the_loss_may_be_what_straight_flanks_have(optimum):
+    valley = fit_valley(straight_flanks(optimum))
+    assert valley.is_coarse
+    assert valley.highest_losses == valley.losses_tried
+    at_most = [2 + 0.1 * seed for seed in range(3)]
+    assert all(low <= true + 0.002 for low, true in zip(valley.lowest_losses.values(), at_most, strict=True))
+    if optimum != 3e-3:  # at a rate that was tried, lines on one side of it say nothing of the other
+        assert list(valley.lowest_losses.values()) == pytest.approx(at_most, abs=0.01)
+
+
+def test_between_rates_that_are_close_or_on_a_parabola_the_curve_tells_the_loss():
+    close = {rate**0.8: of_rate for rate, of_rate in straight_flanks(4.5e-3).items()}
+    for losses in (close, parabola(3e-3, rates=[3e-3 * 4.0**step for step in range(-2, 3)])):
+        valley = fit_valley(losses)
+        assert not valley.is_coarse
+        assert valley.losses == valley.lowest_losses == valley.highest_losses
+
+
 def test_where_the_valley_is_lopsided_the_interval_is_wider_and_holds_the_optimum_still():
     rng = np.random.default_rng(0)
     runs = Look("lopsided", 3.0, 5).runs(3e-3, rng)
@@ -87,7 +112,8 @@ def test_an_optimum_that_may_be_beyond_the_rates_is_said_to_be_perhaps_there():
 
 
 def test_losses_that_hardly_differ_tell_nothing():
-    valley = fit_valley(parabola(4e-3, curvature=0.0, noise=0.01))
+    apart = dict(zip(RATES, (0.01, -0.02, 0.015, 0.0, -0.01), strict=True))  # one seed says the opposite of the other
+    valley = fit_valley({rate: {0: 2 + distance, 1: 2 - distance} for rate, distance in apart.items()})
     assert valley.may_be_above and valley.may_be_below
     assert "These runs cannot tell which learning rate suits A" in optimum_words(valley, "A")
 
@@ -163,4 +189,4 @@ def test_one_seed_has_a_curve_all_the_same():
 def test_the_benchmark_says_what_was_reached(capsys):
     main(simulations=2, comparisons=2)
     printed = capsys.readouterr().out
-    assert len(printed.splitlines()) == 4 * (1 + 8 * 3 * 2) + 3 and printed.count("reached") > 40
+    assert len(printed.splitlines()) == 5 * (1 + 8 * 4 * 2) + 4 and printed.count("reached") > 40

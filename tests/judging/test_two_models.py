@@ -94,3 +94,26 @@ def test_two_models_that_are_the_same_seldom_have_a_winner(shape, factor, num_se
 def test_of_two_that_are_as_good_at_different_rates_none_is_better_at_its_best():
     at_best = false_winner_shares(Look("parabola, steep", 2.0, 5), 2.0, 400, np.random.default_rng(0))[1]
     assert at_best <= highest_by_chance(400)
+
+
+def test_between_rates_that_are_far_apart_none_of_two_equal_models_is_better_at_its_best():
+    at_best = false_winner_shares(Look("measured", 3.0, 5), 2.0, 400, np.random.default_rng(0))[1]
+    assert at_best <= highest_by_chance(400)
+
+
+def test_what_rates_far_apart_leave_open_is_said_with_a_way_on_and_what_they_show_is_told():
+    rates = [3e-3 * 3.0**step for step in range(-2, 3)]
+
+    def losses(optimum, lowest):
+        return {
+            rate: {seed: lowest + 0.1 * seed + 0.3 * abs(math.log(rate / optimum)) for seed in range(3)}
+            for rate in rates
+        }
+
+    open_question = comparison_words(compare(losses(3e-3, 2.0), losses(5e-3, 1.99)), NAMES)
+    assert open_question[-1] == (
+        "The rates are too far apart to tell how low the loss of ReLU and of GELU is between them: try some between."
+    )
+    assert " is better than " not in " ".join(open_question)
+    far_apart = comparison_words(compare(losses(3e-3, 2.0), losses(5e-3, 3.0)), NAMES)
+    assert "ReLU is better than GELU" in far_apart[0] and len(far_apart) == 1

@@ -9,10 +9,14 @@ may be beyond them.
 
 Valleys are lopsided: steep towards rates at which runs diverge, sometimes a cliff. A parabola that misses this is wrong
 by more than the seeds show, and a test that looks for it may miss it, too. So the interval spans those of two curves:
-the parabola, and a cubic through one rate more. Each is of 83 %, the two together and the test hold the optimum in 93
+the parabola, and a cubic through one rate more. Each is of 82 %, the two together and the test hold the optimum in 93
 to 97 %. Where an F-test doubts that the losses lie on a parabola, the interval reaches as far as any valley allows
 (`bounds_of_any_valley`): mostly about a step of the grid to each side. Then it holds the optimum more often than that.
 `python -m benchmarks.valleys` measures how often all this is right.
+
+**Between two rates.** Where the losses lie on no parabola and the best rate's neighbours are more than a factor
+`FAR_APART` away, no curve tells how low the loss gets between them. It is no higher than at the best rate
+tried, and no lower than where flanks meet that go on straight (`floor_of`).
 
 **Lost runs.** A run that diverged or failed is a bad result. Only the rates that lost the fewest runs have a place on
 the curve, and the optimum is never beyond a rate that lost more.
@@ -35,8 +39,9 @@ from tlab.wording import several
 RATES_TO_TRY, FACTOR_TO_TRY = 5, 2.5  # that are tried around a rate, and from one to the next
 MIN_RATES = 3  # of a parabola
 MAX_DEPTH = 0.15  # nats per token above the lowest mean: the bottom of a valley is a parabola, its flanks are not
-CURVE_CONFIDENCE = 0.83  # of the interval of one of two curves
-NO_PARABOLA = 0.2  # p-value at and below which the losses are taken to lie on no parabola
+CURVE_CONFIDENCE = 0.82  # of the interval of one of two curves
+NO_PARABOLA, NO_PARABOLA_FAR_APART = 0.2, 0.25  # p-values at and below which the losses are taken to lie on no parabola
+FAR_APART = 2.6  # a little above the usual one: rates farther apart show less of a valley
 SLOPE_PLACES = 201  # rates, evenly over log rate, at which slopes are looked at; between them they are straight
 
 LossesByRate = Mapping[float, Mapping[int, float | None]]
@@ -72,11 +77,15 @@ class Valley:
     losses: Mapping[int, float] = field(default_factory=dict)
     """Seed -> its loss at the optimum, on its curve; without a curve that at the best rate tried."""
     losses_tried: Mapping[int, float] = field(default_factory=dict)  # seed -> its loss at the best rate tried
+    lowest_losses: Mapping[int, float] = field(default_factory=dict)
+    """Seed -> the least that its loss at the optimum may be: `losses` where the curve can tell."""
+    highest_losses: Mapping[int, float] = field(default_factory=dict)  # and the most
     optimum: float = math.nan  # the rate of the lowest point of the mean curve; nan where there is no curve
     low: float = 0.0  # 95 % interval of the optimum: 0 where it may lie below all rates that were tried
     high: float = math.inf  # and infinite where it may lie above them
     curve: tuple[tuple[float, float], ...] = ()  # (rate, mean loss) of the parabola over the rates it was fitted to
     is_lopsided: bool = False
+    is_coarse: bool = False  # whether rates are too far apart for the curve to tell what the loss is between them
     problem: str = ""  # why there is no interval, as a sentence; else empty
 
     @property
@@ -114,7 +123,10 @@ def fit_valley(losses: LossesByRate) -> Valley:
     if not kept:
         return Valley(rates, means, lost, math.nan, problem="Every run diverged or failed; try lower learning rates.")
     best = min(kept, key=lambda rate: means[rates.index(rate)])
-    found = Valley(rates, means, lost, best, losses=ended[best], losses_tried=ended[best])
+    at_best = ended[best]
+    found = Valley(
+        rates, means, lost, best, losses=at_best, losses_tried=at_best, lowest_losses=at_best, highest_losses=at_best
+    )
     if len(rates) < MIN_RATES:
         words = f"With {several(len(rates), 'learning rate')} there is no curve; it takes {MIN_RATES} or more."
         return replace(found, problem=words)
@@ -150,7 +162,10 @@ def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], valu
     polynomials = fitted(logs[first : last + 1], values[:, first : last + 1], 2)
     wider = wider_windows(means, first, last)
     low, high = optimum_bounds(polynomials, places, CURVE_CONFIDENCE if wider else CONFIDENCE)
-    is_lopsided = any(parabola_p(logs[start:stop], values[:, start:stop]) <= NO_PARABOLA for start, stop in wider)
+    best = list(kept).index(valley.best_tried)
+    far_apart = float(np.diff(logs[max(best - 1, 0) : best + 2]).max()) > math.log(FAR_APART)
+    doubtful = NO_PARABOLA_FAR_APART if far_apart else NO_PARABOLA
+    is_lopsided = any(parabola_p(logs[start:stop], values[:, start:stop]) <= doubtful for start, stop in wider)
     if wider:
         start, stop = wider[0]
         cubics = fitted(logs[start:stop], values[:, start:stop], 3)
@@ -165,13 +180,22 @@ def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], valu
         (valley.best_tried * math.exp(place), loss)
         for place, loss in zip(places[inside].tolist(), curves.mean(axis=0).tolist(), strict=True)
     )
+    is_coarse = is_lopsided and far_apart
+    of_curve, tried = curves[:, lowest], values[:, best]
+
+    def by_seed(losses: Array) -> dict[int, float]:
+        return dict(zip(seeds, losses.tolist(), strict=True))
+
     valley = replace(
         valley,
-        losses=dict(zip(seeds, curves[:, lowest].tolist(), strict=True)),
-        losses_tried=dict(zip(seeds, values[:, list(kept).index(valley.best_tried)].tolist(), strict=True)),
+        losses=by_seed(of_curve),
+        losses_tried=by_seed(tried),
+        lowest_losses=by_seed(floor_of(logs, values) if is_coarse else of_curve),
+        highest_losses=by_seed(tried if is_coarse else of_curve),
         optimum=curve[lowest][0],
         curve=curve,
         is_lopsided=is_lopsided,
+        is_coarse=is_coarse,
     )
     if len(seeds) < 2:
         return replace(valley, problem="One seed says nothing about chance; an interval takes two or more.")
@@ -264,6 +288,33 @@ def turned_before(places: Array, values: Array) -> float:
         return float(places[first])
     lines = np.stack([above_best[:, first] - slopes * places[first], slopes], axis=1)
     return sign_bounds(lines, np.linspace(places[first - 1], places[first], SLOPE_PLACES), CONFIDENCE)[1]
+
+
+def floor_of(places: Array, values: Array) -> Array:
+    """The least that the lowest loss beside the best rate may be, of a loss that falls ever less and rises ever more.
+
+    Between two rates it lies above the lines through the two before and the two after them.
+
+    Args:
+        places: of the rates, ascending, four or more.
+        values: the losses, (seeds, rates).
+
+    Returns:
+        of each seed, (seeds,).
+    """
+    best = int(values.mean(axis=0).argmin())
+    found = [values[:, best]]
+    for left in range(max(best - 1, 0), min(best + 1, len(places) - 1)):
+        between = np.linspace(places[left], places[left + 1], SLOPE_PLACES)
+        lines = [
+            heights(fitted(places[start : start + 2], values[:, start : start + 2], 1), between)
+            for start in (left - 1, left + 1)
+            if 0 <= start < len(places) - 1
+        ]
+        means = np.stack([line.mean(axis=0) for line in lines])  # (lines, places)
+        at = int(means.max(axis=0).argmin())
+        found.append(lines[int(means[:, at].argmax())][:, at])
+    return min(found, key=np.mean)
 
 
 def fitted(places: Array, values: Array, degree: int) -> Array:

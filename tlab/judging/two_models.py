@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from tlab.judging.few_seeds import (
     BELOW_MARGIN,
     EQUIVALENT,
@@ -24,6 +26,7 @@ from tlab.judging.few_seeds import (
     verdict_with_lost,
 )
 from tlab.judging.learning_rates import LossesByRate, Valley, ended_well, fit_valley, rate_words
+from tlab.types import Array
 from tlab.wording import several, written
 
 
@@ -61,19 +64,18 @@ def compare(a: LossesByRate, b: LossesByRate, rate: float | None = None, margin:
         RateError: of `fit_valley`.
     """
     valleys = fit_valley(a), fit_valley(b)
-    of_curves = paired(valleys[1].losses, valleys[0].losses)
-    of_tried = paired(valleys[1].losses_tried, valleys[0].losses_tried)
-    agree = len(of_curves) == 0 or of_curves.mean() * of_tried.mean() > 0
+    at_best = differences_at_best(*valleys)
+    agree = len({np.sign(one.mean()) for one in at_best if len(one)}) == 1
     tests = [
         (
-            max(difference_p(of_curves), difference_p(of_tried)) if agree else 1.0,
-            max(equality_p(of_curves, margin), equality_p(of_tried, margin)),
+            max(map(difference_p, at_best)) if agree else 1.0,
+            max(equality_p(one, margin) for one in at_best),
         )
     ]
     found = [
         Difference(
             (rate_at_best(valleys[0]), rate_at_best(valleys[1])),
-            estimate(of_curves),
+            estimate(at_best[0]),
             (lost_at_best(valleys[0]), lost_at_best(valleys[1])),
         )
     ]
@@ -86,6 +88,19 @@ def compare(a: LossesByRate, b: LossesByRate, rate: float | None = None, margin:
     different, equal = (holm(p_values) for p_values in zip(*tests, strict=True))
     found = [one._replace(p=p, p_equal=q) for one, p, q in zip(found, different, equal, strict=True)]
     return Comparison(found[1] if len(found) > 1 else None, found[0], valleys)
+
+
+def differences_at_best(a: Valley, b: Valley) -> list[Array]:
+    """B - A by seed, each at its best: by their curves, by the best rates tried, and as small and large as may be.
+
+    What is said of two models has to be true of all of them.
+    """
+    return [
+        paired(b.losses, a.losses),
+        paired(b.losses_tried, a.losses_tried),
+        paired(b.lowest_losses, a.highest_losses),
+        paired(b.highest_losses, a.lowest_losses),
+    ]
 
 
 def rate_at_best(valley: Valley) -> float:
@@ -187,5 +202,11 @@ def comparison_words(
     if unsure:
         sentences.append(
             f"But the best learning rate of {' and of '.join(unsure)} was not found within the rates that were tried."
+        )
+    coarse = [name for name, valley in zip(names, found.valleys, strict=True) if valley.is_coarse]
+    if coarse and found.at_best.verdict == INCONCLUSIVE:
+        sentences.append(
+            f"The rates are too far apart to tell how low the loss of {' and of '.join(coarse)} is between them: try "
+            "some between."
         )
     return sentences
