@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sweeps.findings.claim import loss, loss_per_byte
-from sweeps.findings.setups import BRIEF, BY_TOKENIZER, Settings, deep
+from sweeps.findings.claim import loss, loss_of_longest, loss_per_byte
+from sweeps.findings.setups import BRIEF, BY_TOKENIZER, Settings, copier, deep, short_context
 from sweeps.findings.verdicts import Outcome
 from tlab.judging.few_seeds import (
     ALPHA,
@@ -42,13 +41,14 @@ class SettingPair:
 
     claim: str  # its key
     names: tuple[str, str]  # of A and B
-    sides: tuple[Settings, Settings] | None = None  # None where it costs too much to be tuned yet
+    sides: tuple[Settings, Settings]
     centre: float = 0.0075  # of the rates to try: short trainings want more than long ones
+    measure: str = "trained"  # a key of `sweeps.findings.measures.MEASURES`
 
     @property
     def rate(self) -> float:
         """That of the claim, at which both are compared as well."""
-        return self.sides[0].get("learning_rate", TrainConfig().learning_rate) if self.sides else math.nan
+        return self.sides[0].get("learning_rate", TrainConfig().learning_rate)
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -62,14 +62,17 @@ class SettingPair:
     @property
     def unit(self) -> str:
         """Losses of two tokenizers are compared by what they have in common."""
-        in_bytes = self.sides and self.sides[0].get("tokenizer") != self.sides[1].get("tokenizer")
+        in_bytes = self.sides[0].get("tokenizer") != self.sides[1].get("tokenizer")
         return BITS_PER_BYTE if in_bytes else NATS_PER_TOKEN
 
     def loss(self, outcome: Outcome) -> float:
+        """What is compared of a run; nan where it diverged."""
+        if self.measure == "extrapolated":
+            return loss_of_longest(outcome)
         return loss_per_byte(outcome) if self.unit == BITS_PER_BYTE else loss(outcome)
 
 
-def against(claim: str, names: tuple[str, str], **change: str) -> SettingPair:
+def against(claim: str, names: tuple[str, str], **change: str | bool) -> SettingPair:
     """The small model, briefly trained, against itself with one change."""
     return SettingPair(claim, names, (BRIEF, {**BRIEF, **change}))
 
@@ -98,13 +101,18 @@ SETTING_PAIRS = (
     by_tokenizer("characters", "bytes"),
     by_tokenizer("characters", "BPE"),
     by_tokenizer("bytes", "BPE"),
-    SettingPair("noise-floor", ("GELU", "Swish")),
-    SettingPair("noise-floor", ("Pre-LN", "Sandwich-LN")),
-    SettingPair("noise-floor", ("biases", "no biases")),
-    SettingPair("extrapolation", ("ALiBi, longer texts", "RoPE, longer texts")),
-    SettingPair("induction", ("two layers, copying", "one layer, copying")),
+    against("noise-floor", ("GELU", "Swish"), activation="swish"),
+    against("noise-floor", ("Pre-LN", "Sandwich-LN"), residual="sandwich"),
+    against("noise-floor", ("biases", "no biases"), bias=False),
+    SettingPair(
+        "extrapolation",
+        ("ALiBi, longer texts", "RoPE, longer texts"),
+        (short_context("alibi"), short_context("rope")),
+        measure="extrapolated",
+    ),
+    SettingPair("induction", ("two layers, copying", "one layer, copying"), (copier(2), copier(1)), centre=0.01),
 )
-"""In the order of the page; those without sides have not been tuned yet."""
+"""In the order of the page."""
 
 NOTHING_TO_TUNE = {
     "gradient-depth": "the models are not trained",

@@ -60,6 +60,11 @@ def loss_per_byte(outcome: Outcome) -> float:
     return bits_per_byte(loss(outcome), outcome["val_bytes_per_token"])
 
 
+def loss_of_longest(outcome: Outcome) -> float:
+    """The validation loss with the longest windows, of an outcome that has them; nan where the run diverged."""
+    return math.nan if outcome["diverged"] else outcome["longer_losses"][-1]
+
+
 def difference(first: str, second: str) -> Number:
     return lambda results: loss(results[first]) - loss(results[second])
 

@@ -91,12 +91,12 @@ class FindingsCommand:
         return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
 
     def trials_of_pair(self, pair: SettingPair, corpora: Mapping[TextConfig, Corpus]) -> list[Cell]:
-        """Those of A, then those of B; none where it has no sides."""
+        """Those of A, then those of B."""
         return [
             trial
-            for side in pair.sides or ()
+            for side in pair.sides
             for rate in pair.rates
-            for trial in trials_of("trained", {**side, "learning_rate": rate}, self.seeds or SEEDS_TO_TUNE, corpora)
+            for trial in trials_of(pair.measure, {**side, "learning_rate": rate}, self.seeds or SEEDS_TO_TUNE, corpora)
         ]
 
     def report(self, claims: Sequence[Claim], corpora: Mapping[TextConfig, Corpus]) -> int:
@@ -121,7 +121,7 @@ class FindingsCommand:
             with contextlib.suppress(CorpusError):
                 trials = self.trials_of_pair(pair, {**corpora_of([], [pair]), **corpora})
                 records = read_trials(trials, self.out)
-                if trials and all(trial.cell_id in records for trial in trials):
+                if all(trial.cell_id in records for trial in trials):
                     found[pair] = judge_pair(pair, losses_by_side(pair, trials, records))
         return found
 
@@ -158,7 +158,7 @@ def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
 def corpora_of(claims: Sequence[Claim], pairs: Sequence[SettingPair] = ()) -> dict[TextConfig, Corpus]:
     """Every corpus that they need; a CorpusError where a text cannot be loaded."""
     settings = [run.settings for claim in claims for run in claim.runs.values()]
-    settings += [side for pair in pairs for side in pair.sides or ()]
+    settings += [side for pair in pairs for side in pair.sides]
     return {text: load_corpus(text.corpus, text.tokenizer) for text in dict.fromkeys(map(text_of, settings))}
 
 

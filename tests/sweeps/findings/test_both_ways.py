@@ -1,5 +1,6 @@
 """Findings judged both ways: what tuning does to a difference is said of the numbers, and the page has those."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -78,14 +79,19 @@ def test_every_claim_is_tuned_or_said_to_have_nothing_to_tune():
 
 def test_a_pair_is_tried_at_the_rate_of_its_claim():
     for pair in SETTING_PAIRS:
-        assert pair.sides is None or pair.rate in pair.rates, pair.label
+        assert pair.rate in pair.rates, pair.label
 
 
 def test_the_sides_of_a_pair_differ_and_only_those_of_two_tokenizers_are_compared_by_the_byte():
     for pair in SETTING_PAIRS:
-        if pair.sides is not None:
-            assert pair.sides[0] != pair.sides[1]
-            assert pair.unit == (BITS_PER_BYTE if pair.claim == "tokenizers" else NATS_PER_TOKEN)
+        assert pair.sides[0] != pair.sides[1]
+        assert pair.unit == (BITS_PER_BYTE if pair.claim == "tokenizers" else NATS_PER_TOKEN)
+
+
+def test_of_longer_texts_the_loss_with_the_longest_windows_is_compared():
+    (pair,) = [pair for pair in SETTING_PAIRS if pair.claim == "extrapolation"]
+    assert pair.loss({"val_loss": 2.0, "longer_losses": [2.0, 2.1, 2.3, 2.7], "diverged": None}) == 2.7
+    assert math.isnan(pair.loss({"val_loss": None, "longer_losses": [9.0] * 4, "diverged": "at step 3"}))
 
 
 def test_the_tokenizers_have_the_same_number_of_operations():
