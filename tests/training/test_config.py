@@ -23,12 +23,12 @@ ALLOWED = {  # the smallest and the largest value
     "gradient_clip": (0, math.inf), "validation_every": (0, math.inf), "seed": (0, 2**32 - 1),
     "data_seed": (0, 2**32 - 1), "z_loss": (0, math.inf),
 }  # fmt: skip
-ABOVE_ZERO = ("learning_rate", "epsilon", "max_loss")
+ABOVE_ZERO = ("learning_rate", "epsilon", "max_loss", "adam_ratio")
 OFFERED = {
     "steps": (50, 5000), "batch_size": (1, 64), "learning_rate": (1e-5, 1e-1), "warmup_steps": (0, 500),
     "beta1": (0, 0.99), "beta2": (0.9, 0.9999), "epsilon": (1e-10, 1e-4), "momentum": (0, 0.99), "weight_decay": (0, 1),
     "gradient_clip": (0, 10), "validation_every": (0, 1000), "max_loss": (10, 1000), "seed": (0, 100),
-    "z_loss": (0, 0.01),
+    "z_loss": (0, 0.01), "adam_ratio": (0.01, 10),
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from judge import loss_and_gradients
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer
+from tlab.nn.params import ROLES, ParamSpace, ones
 from tlab.training.config import TrainConfig
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
 from tlab.training.trainer import make_optimizer
@@ -34,14 +35,45 @@ def adamw(groups, config):
     return torch.optim.AdamW(groups, lr=1.0, betas=(config.beta1, config.beta2), eps=config.epsilon)
 
 
-PYTORCH = {"sgd": sgd, "adam": adam, "adamw": adamw}
+class DirectionsOfMatrices(torch.optim.Optimizer):
+    """Muon as its authors wrote it down: the momentum a sum of gradients, the weights (out, in); the rest by AdamW."""
+
+    def __init__(self, groups, config):
+        self.adamw = adamw([group for group in groups if group["role"] != "matrix"], config)
+        self.ratio = config.adam_ratio
+        super().__init__([group for group in groups if group["role"] == "matrix"], {"lr": 1.0})
+
+    @torch.no_grad()
+    def step(self):  # pyright: ignore[reportIncompatibleMethodOverride]
+        for group in self.adamw.param_groups:
+            group["lr"] = self.ratio * self.param_groups[0]["lr"]
+        self.adamw.step()
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                gradient, weight = tensor.grad.T, tensor.T  # a view: what is done to it is done to the tensor
+                memory = self.state[tensor].setdefault("momentum", torch.zeros_like(gradient))
+                memory.mul_(0.95).add_(gradient)
+                x = gradient + 0.95 * memory
+                x = x / x.norm()
+                for _ in range(5):
+                    square = x @ x.T
+                    x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.sub_(group["lr"] * max(1, weight.shape[0] / weight.shape[1]) ** 0.5 * x)
 
 
-def decay_groups(tensors, weight_decay):
-    """Weight decay for the matrices only."""
+PYTORCH = {"sgd": sgd, "adam": adam, "adamw": adamw, "muon": DirectionsOfMatrices}
+
+
+def groups_by_role(space, tensors, weight_decay):
+    """Weight decay for matrices and embeddings only."""
     return [
-        {"params": [tensor for tensor in tensors if tensor.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [tensor for tensor in tensors if tensor.ndim < 2], "weight_decay": 0.0},
+        {
+            "params": [tensors[name] for name, param in space.items() if param.role == role],
+            "weight_decay": 0.0 if role == "vector" else weight_decay,
+            "role": role,
+        }
+        for role in ROLES
     ]
 
 
@@ -60,7 +92,7 @@ def test_ten_updates_end_at_pytorchs_weights(optimizer, weight_decay):
     model = random_model()
     ours = make_optimizer(config, model.parameters)
     tensors = {name: torch.tensor(param.data) for name, param in model.parameters.items()}
-    theirs = PYTORCH[optimizer](decay_groups(tensors.values(), weight_decay), config)
+    theirs = PYTORCH[optimizer](groups_by_role(model.parameters, tensors, weight_decay), config)
 
     rng = np.random.default_rng(2)
     for step in range(NUM_UPDATES):
@@ -76,6 +108,25 @@ def test_ten_updates_end_at_pytorchs_weights(optimizer, weight_decay):
             np.testing.assert_allclose(
                 param.data, tensors[name].numpy(), rtol=1e-10, atol=1e-12, err_msg=f"{name} after update {step + 1}"
             )
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon of its own")
+@pytest.mark.parametrize("shape", [(8, 24), (12, 12), (24, 8)])
+def test_ten_updates_of_muon_end_where_pytorchs_own_does_but_for_its_bfloat16(shape):
+    space = ParamSpace()
+    space.declare("matrix", shape, ones)
+    space.pack(0, np.dtype(np.float64))
+    ours = make_optimizer(TrainConfig(optimizer="muon", weight_decay=0.1), space)
+    weight = torch.nn.Parameter(torch.ones(shape[::-1], dtype=torch.float64))  # (out, in)
+    theirs = torch.optim.Muon([weight], lr=0.1, weight_decay=0.1)
+    rng = np.random.default_rng(6)
+    for _ in range(NUM_UPDATES):
+        space.grad[...] = rng.standard_normal(space.grad.size)
+        weight.grad = torch.tensor(space["matrix"].grad.T.copy())
+        ours.step(space, 0.1)
+        theirs.step()
+    moved = np.abs(space["matrix"].data - 1).max()
+    assert np.abs(space["matrix"].data.T - weight.detach().numpy()).max() < 0.03 * moved
 
 
 @pytest.mark.parametrize("max_norm", [0.01, 1.0, 1e6])
@@ -115,7 +166,7 @@ def test_a_whole_training_ends_at_pytorchs_weights():
     model = random_model()
     ours = make_optimizer(config, model.parameters)
     tensors = {name: torch.tensor(param.data) for name, param in model.parameters.items()}
-    theirs = adamw(decay_groups(tensors.values(), config.weight_decay), config)
+    theirs = adamw(groups_by_role(model.parameters, tensors, config.weight_decay), config)
     rng = np.random.default_rng(5)
     for _ in range(NUM_UPDATES):
         ids, targets = rng.integers(0, CONFIG.vocab_size, (2, 4, CONFIG.context_length))

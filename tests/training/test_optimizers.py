@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from support import tiny
-from tlab import TrainConfig, Trainer
+from tlab import ConfigError, TrainConfig, Trainer
 from tlab.nn.params import ParamSpace, ones
-from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
+from tlab.training.optimizers import OPTIMIZERS, Muon, Optimizer, clip_gradient
 from tlab.training.schedules import SCHEDULES
 from tlab.training.trainer import make_optimizer
 
@@ -20,6 +20,18 @@ def space():
     space.declare("matrix", (1, 2), ones)
     space.pack(0, np.dtype(np.float64))
     space.grad[...] = 0.5
+    return space
+
+
+@pytest.fixture
+def every_role(rng):
+    space = ParamSpace()
+    space.declare("table", (5, 2), ones, "embedding")
+    space.declare("wide", (2, 3), ones)
+    space.declare("vector", (3,), ones)
+    space.declare("tall", (4, 2), ones)
+    space.pack(0, np.dtype(np.float64))
+    space.data[...] = rng.standard_normal(space.data.size)
     return space
 
 
@@ -81,22 +93,77 @@ def test_optimizers_keep_float32(key):
 
 
 @pytest.mark.parametrize("key", OPTIMIZERS)
-def test_ten_steps_are_those_of_the_reference(key, space, rng):
-    config = TrainConfig(optimizer=key, weight_decay=0.1, epsilon=1e-3)
-    optimizer, decayed = make_optimizer(config, space), np.arange(4) < space.num_decayed
+def test_ten_steps_are_those_of_the_reference(key, every_role, rng):
+    space, config = every_role, TrainConfig(optimizer=key, weight_decay=0.1, epsilon=1e-3)
+    optimizer = make_optimizer(config, space)
     options = {name: getattr(config, name) for name in optimizer.options}
-    weights, state = space.data.copy(), list(optimizer.state.values())
-    state = [vector.copy() for vector in state]
+    # Flat, but for hidden matrices.
+    shapes = {name: param.shape if param.role == "matrix" else (param.size,) for name, param in space.items()}
+
+    def now():
+        vectors = [space.split(vector) for vector in (space.data, *optimizer.state.values())]
+        return {name: [parts[name].reshape(shape).copy() for parts in vectors] for name, shape in shapes.items()}
+
+    expected = now()
     for t in range(1, 11):
-        gradient = space.grad[...] = rng.standard_normal(4)
-        gradient, rate = gradient.copy(), 0.1 / t
+        space.grad[...], rate = rng.standard_normal(space.grad.size), 0.1 / t
+        for name, (weights, *state) in expected.items():
+            decay = {"weight_decay": 0.1 if space[name].is_decayed else 0.0}
+            gradient = space[name].grad.reshape(shapes[name]).copy()
+            expected[name] = type(optimizer).reference(weights, gradient, *state, t, rate, **{**options, **decay})
         optimizer.step(space, rate)
-        with_decay = type(optimizer).reference(weights, gradient, *state, t, rate, **options)
-        without = type(optimizer).reference(weights, gradient, *state, t, rate, **{**options, "weight_decay": 0.0})
-        weights, *state = (np.where(decayed, a, b) for a, b in zip(with_decay, without, strict=True))
-        assert space.data == pytest.approx(weights, rel=1e-12)
-        for ours, theirs in zip(optimizer.state.values(), state, strict=True):
-            assert ours == pytest.approx(theirs, rel=1e-12)
+        for name, arrays in now().items():
+            for ours, theirs in zip(arrays, expected[name], strict=True):
+                assert ours == pytest.approx(theirs, rel=1e-11, abs=1e-13), name
+
+
+def test_the_singular_values_of_muons_update_are_near_1_however_large_the_gradients_are(rng):
+    space = ParamSpace()
+    for name, shape in {"square": (24, 24), "wide": (16, 48), "tall": (48, 16)}.items():
+        space.declare(name, shape, ones)
+    space.pack(0, np.dtype(np.float64))
+    for name, param in space.items():
+        left, right = (np.linalg.qr(rng.standard_normal((n, 16)))[0] for n in param.shape)
+        param.grad[...] = left @ np.diag(np.geomspace(1, 0.01, 16)) @ right.T * {"wide": 1e4, "tall": 1e-4}.get(name, 1)
+    before = space.data.copy()
+    make("muon", space).step(space, 0.1)
+    for name, update in space.split((before - space.data) / 0.1).items():
+        expected = np.sqrt(3) if name == "wide" else 1  # sqrt(out / in), where that is above 1
+        sizes = np.linalg.svd(update, compute_uv=False)[:16] / expected
+        assert sizes.min() > 0.68 and sizes.max() < 1.14, name
+
+
+def test_muon_turns_no_direction_of_the_gradient_into_another(rng):
+    gradient = rng.standard_normal((6, 4))
+    left, _, right = np.linalg.svd(gradient, full_matrices=False)
+    sizes = left.T @ Muon.orthogonalize(gradient) @ right.T
+    assert sizes == pytest.approx(np.diag(np.diag(sizes)), abs=1e-12)
+
+
+def test_muon_leaves_a_matrix_without_gradient_where_it_is(every_role):
+    before = every_role.data.copy()
+    every_role.grad[...] = 0
+    make("muon", every_role).step(every_role, 0.1)
+    assert (every_role.data == before).all()
+
+
+def test_all_but_hidden_matrices_follow_adamw_at_a_rate_of_their_own_in_muon(every_role, rng):
+    space, gradient = every_role, rng.standard_normal(every_role.data.size)
+    start, ends = space.data.copy(), []
+    for key, rate in (("muon", 0.1), ("adamw", 0.1 * 0.2)):
+        space.data[...], space.grad[...] = start, gradient
+        make(key, space, weight_decay=0.5, adam_ratio=0.2).step(space, rate)
+        ends.append({name: param.data.copy() for name, param in space.items()})
+    same = {name for name in space if np.array_equal(ends[0][name], ends[1][name])}
+    assert same == {"table", "vector"}
+
+
+def test_muon_says_what_to_do_where_there_is_no_hidden_matrix():
+    space = ParamSpace()
+    space.declare("table", (3, 2), ones, "embedding")
+    space.pack(0, np.dtype(np.float64))
+    with pytest.raises(ConfigError, match=r"no hidden matrix.*take 'adamw'"):
+        make("muon", space)
 
 
 @pytest.mark.parametrize("key", OPTIMIZERS)

@@ -47,6 +47,16 @@ class TrainConfig(Config):
     epsilon: float = option(
         1e-8, low=0, low_is_allowed=False, typical=(1e-10, 1e-4), help="Added to Adam's denominator."
     )
+    adam_ratio: float = option(
+        0.3,
+        low=0,
+        low_is_allowed=False,
+        typical=(0.01, 10),
+        label="AdamW's rate beside Muon's",
+        help="With Muon: the learning rate of AdamW, which embeddings, the head and vectors follow, over that of the "
+        "hidden matrices.",
+        is_extra=True,
+    )
     momentum: float = option(
         0.9, low=0, high=0.9999, typical=(0, 0.99), help="Momentum of SGD: the share of the last update that is kept."
     )

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from tlab.config import ConfigError
+from tlab.machine import one_blas_thread
 from tlab.nn.params import ParamSpace
 from tlab.registry import Registry
 from tlab.types import Array
@@ -31,7 +33,7 @@ class Optimizer:
 
     `state` holds whatever the next step needs, as flat vectors by name: a checkpoint stores it. `num_updates` counts
     the steps made. `reference` is one step for weights that all decay: (weights, gradient, *state, number of the step,
-    learning rate, *options) -> (weights, *state).
+    learning rate, *options) -> (weights, *state). They have one axis, but for a hidden matrix, (in, out).
     """
 
     options: ClassVar[tuple[str, ...]] = ("weight_decay",)
@@ -129,14 +131,13 @@ class Adam(Optimizer):
         return w - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
 
     def step(self, space: ParamSpace, learning_rate: float) -> None:
-        self.add_weight_decay(space)
-        self.follow_moments(space, learning_rate)
-
-    def follow_moments(self, space: ParamSpace, learning_rate: float) -> None:
-        """The step of `reference` without the decay, in place; all arrays are (num_parameters,)."""
         self.num_updates += 1
+        self.add_weight_decay(space)
+        self.follow_moments(learning_rate, space.data, space.grad, *self.state.values())
+
+    def follow_moments(self, learning_rate: float, w: Array, g: Array, m: Array, v: Array) -> None:
+        """The step of `reference` without the decay, in place, for weights of any one shape."""
         t, beta1, beta2 = self.num_updates, self.beta1, self.beta2
-        g, m, v = space.grad, self.state["first_moment"], self.state["second_moment"]
         m *= beta1
         m += (1 - beta1) * g  # running mean of the gradient
         v *= beta2
@@ -150,7 +151,7 @@ class Adam(Optimizer):
         denominator += self.epsilon  # sqrt(v_hat) + epsilon
         update = np.divide(m, denominator, out=denominator)
         update *= learning_rate / (1 - beta1**t)  # learning_rate * m_hat / (sqrt(v_hat) + epsilon)
-        space.data -= update
+        w -= update
 
 
 @OPTIMIZERS.add("adamw", label="AdamW", formula=ADAM_FORMULA + r" - \eta \lambda w", source="Loshchilov & Hutter 2019")
@@ -172,5 +173,99 @@ class AdamW(Adam):
         return w - learning_rate * (m_hat / (np.sqrt(v_hat) + epsilon) + weight_decay * w), m, v
 
     def step(self, space: ParamSpace, learning_rate: float) -> None:
+        self.num_updates += 1
         space.data[: space.num_decayed] *= 1 - learning_rate * self.weight_decay
-        self.follow_moments(space, learning_rate)
+        self.follow_moments(learning_rate, space.data, space.grad, *self.state.values())
+
+
+@OPTIMIZERS.add(
+    "muon",
+    label="Muon",
+    formula=(
+        r"m \leftarrow \mu m + (1-\mu) g,\quad w \leftarrow w - \eta \sqrt{\max(1, d_\mathrm{out} / d_\mathrm{in})}\ "
+        r"\mathrm{orth}(\mu m + (1-\mu) g) - \eta \lambda w"
+    ),
+    source="Jordan et al. 2024; weight decay: Liu et al. 2025",
+)
+class Muon(Adam):
+    """Moves each hidden matrix equally far in all directions that its averaged gradient has, strong or weak.
+
+    Embeddings, the head, biases, scales and shifts follow AdamW, at adam_ratio times the learning rate.
+
+    Notice: a gradient is mostly a few strong directions, which Adam's update is as well. Here every singular value of
+    the update is near 1, so directions that hardly show in the gradient are learned as fast as those that dominate it.
+    """
+
+    options = ("adam_ratio", "beta1", "beta2", "epsilon", "weight_decay")
+    decouples_decay = True
+
+    MOMENTUM: ClassVar[float] = 0.95
+    COEFFICIENTS: ClassVar[tuple[float, float, float]] = (3.4445, -4.7750, 2.0315)
+    MIN_NORM: ClassVar[float] = 1e-7  # what is smaller is no direction, only rounding
+
+    adam_ratio: float
+
+    def __init__(self, space: ParamSpace, **options: float) -> None:
+        super().__init__(space, **options)
+        if not any(param.role == "matrix" for param in space.values()):
+            raise ConfigError(
+                "optimizer = 'muon': this model has no hidden matrix, and Muon is for nothing else; take 'adamw', "
+                "which Muon leaves all other parameters to"
+            )
+
+    @staticmethod
+    def reference(  # pyright: ignore[reportIncompatibleMethodOverride]
+        w, gradient, m, v, t, learning_rate, adam_ratio, beta1, beta2, epsilon, weight_decay
+    ):
+        if w.ndim == 1:
+            rate = adam_ratio * learning_rate
+            return AdamW.reference(w, gradient, m, v, t, rate, beta1, beta2, epsilon, weight_decay)
+        m = 0.95 * m + 0.05 * gradient  # running mean of the gradient
+        x = 0.95 * m + 0.05 * gradient  # Nesterov: as it will be, should this gradient come again
+        x = x / max(np.linalg.norm(x), 1e-7)
+        for _ in range(5):  # a singular value s becomes 3.4445 s - 4.775 s^3 + 2.0315 s^5
+            x = 3.4445 * x - 4.7750 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
+        factor = math.sqrt(max(1, w.shape[1] / w.shape[0]))
+        return w - learning_rate * (factor * x + weight_decay * w), m, v
+
+    def step(self, space: ParamSpace, learning_rate: float) -> None:
+        self.num_updates += 1
+        adam_rate = self.adam_ratio * learning_rate
+        first, second = (space.split(self.state[name]) for name in self.state_names)
+        with one_blas_thread():  # so the last bits do not depend on how many there are
+            for name, param in space.items():
+                rate = learning_rate if param.role == "matrix" else adam_rate
+                if param.is_decayed:
+                    param.data *= 1 - rate * self.weight_decay
+                if param.role == "matrix":
+                    self.follow_directions(rate, param.data, param.grad, first[name])
+                else:
+                    self.follow_moments(rate, param.data, param.grad, first[name], second[name])
+
+    def follow_directions(self, learning_rate: float, w: Array, g: Array, m: Array) -> None:
+        """The step of `reference` without the decay, in place; all arrays are (in, out)."""
+        m *= self.MOMENTUM
+        m += (1 - self.MOMENTUM) * g
+        update = self.orthogonalize(self.MOMENTUM * m + (1 - self.MOMENTUM) * g)
+        update *= learning_rate * math.sqrt(max(1, w.shape[1] / w.shape[0]))
+        w -= update
+
+    @classmethod
+    def orthogonalize(cls, matrix: Array) -> Array:
+        """About U V^T of a matrix U S V^T, its singular values all made one: five Newton-Schulz steps.
+
+        Each step makes of a singular value s the polynomial a s + b s^3 + c s^5. The coefficients are chosen to lift
+        small ones fast, and not to hit 1 exactly: in the end they lie between 0.68 and 1.13.
+        """
+        a, b, c = cls.COEFFICIENTS
+        x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T  # the smaller side first: cheaper products
+        x = x / max(math.sqrt(np.vdot(x, x)), cls.MIN_NORM)  # now none is above 1
+        for _ in range(5):
+            squared = x @ x.T
+            polynomial = squared @ squared
+            polynomial *= c
+            squared *= b
+            polynomial += squared
+            polynomial.ravel()[:: len(x) + 1] += a  # along the diagonal
+            x = polynomial @ x
+        return x if x.shape == matrix.shape else x.T

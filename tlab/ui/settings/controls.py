@@ -147,8 +147,6 @@ class Controls:
         # Folded: the drawing of the model leads to each of these.
         with gr.Accordion("What it is made of", open=False):
             self.build_switches(ModelConfig)
-            with gr.Accordion("More switches", open=False, elem_id="more-switches"):
-                self.build_fields([name for name, option in options(ModelConfig).items() if option.is_extra])
         with gr.Accordion("How large it is", open=False):
             self.build_fields(SIZE)
         with gr.Accordion("How it is trained", open=True):
@@ -312,9 +310,13 @@ class Controls:
         return [OWN_TEXT, gr.update(value=text, visible=True), source_words(source), ""]
 
     def build_switches(self, config_class: type) -> None:
-        for name, option in options(config_class).items():
+        """What is chosen from a registry; below it, folded, what few models have."""
+        known = options(config_class).items()
+        for name, option in known:
             if option.registry is not None and not option.is_extra:
                 self.components[name] = control_for(name, self.opening(name), self.code_links)
+        with gr.Accordion("More switches", open=False, elem_classes="tl-more-switches"):
+            self.build_fields([name for name, option in known if option.is_extra])
 
     def build_fields(self, names: Sequence[str]) -> None:
         with gr.Group():
