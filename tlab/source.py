@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import tlab.false_winners.mistakes
 import tlab.inside  # with those beside it, so that every registry is filled
-import tlab.pretrained.reading
+import tlab.pretrained.writing
 import tlab.text  # noqa: F401
 from tlab.cli.output import delivered_output, prepare_streams
 from tlab.config import options

@@ -25,6 +25,7 @@ MODELS = {
     "gpt_neox, one after the other": ("gpt_neox", {**NEOX, "residual": "pre", "rope_fraction": 1.0}),
     "llama": ("llama", LLAMA),
     "llama, tied and with biases": ("llama", {**LLAMA, "tied": True, "bias": True, "activation": "reglu"}),
+    "arcee": ("arcee", {**LLAMA, "activation": "relu2"}),
     "mistral": ("mistral", LLAMA),
     "qwen3": ("qwen3", {**LLAMA, "qk_norm": "rmsnorm"}),
     "gemma2": ("gemma2", {**LLAMA, "residual": "sandwich", "activation": "geglu", "score_cap": 2.0, "logit_cap": 3.0,

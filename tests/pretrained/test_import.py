@@ -121,14 +121,14 @@ def test_a_file_of_the_trunk_alone_with_masks_in_it_is_the_same_model(folder, rn
     assert all(np.array_equal(model.weights[n], weights[n]) for n in weights)
 
 
-def test_older_names_of_a_head_and_of_ropes_settings_are_known(folder, rng):
-    """As the files of Pythia have them."""
+def test_other_names_of_a_head_and_of_ropes_settings_are_known(folder, rng):
+    """As the files of Pythia have them, and newer ones."""
     config, weights = write_folder(
         folder, "gpt_neox", rng, rope_parameters="left out", rotary_pct=2 / 6, rotary_emb_base=10000
     )
     change_config(folder)
     theirs = load_file(folder / "model.safetensors")
-    write_tensors(folder, {name.replace("lm_head", "embed_out"): array for name, array in theirs.items()})
+    write_tensors(folder, {name.replace("embed_out", "lm_head"): array for name, array in theirs.items()})
     model = read_pretrained(folder)
     assert model.config == config and np.array_equal(model.weights["head.weight"], weights["head.weight"])
 

@@ -33,6 +33,7 @@ STOCK = {
     "llama": ("Llama", LLAMA),
     "llama, tied and with biases": ("Llama", {**LLAMA, "tie_word_embeddings": True, "attention_bias": True,
                                               "mlp_bias": True}),
+    "arcee": ("Arcee", LLAMA),
     "mistral": ("Mistral", {**LLAMA, "sliding_window": 90}),
     "qwen3": ("Qwen3", LLAMA),
     "gemma2": ("Gemma2", {**LLAMA, "query_pre_attn_scalar": 6, "sliding_window": 90, "attn_logit_softcapping": 2.0,
@@ -83,8 +84,8 @@ def test_an_imported_model_has_the_same_loss_and_gradients(both, rng):
         stock(torch.tensor(ids[:, :-1])).logits.flatten(0, 1), torch.tensor(ids[:, 1:]).flatten()
     )
     theirs.backward()
-    named = {name: weights.grad.numpy() for name, weights in stock.named_parameters()}
     family, config = FAMILIES[stock.config.model_type], checkpoint.model_config
+    named = {family.their_name(name, False): weights.grad.numpy() for name, weights in stock.named_parameters()}
     blank = family.weights({name: np.zeros_like(array) for name, array in named.items()}, config)
     expected = {name: array - blank[name] for name, array in family.weights(named, config).items()}
     assert abs(loss - theirs.item()) <= 1e-5

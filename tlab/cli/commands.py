@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tlab.cli.flags import (
     CheckConfig,
     Command,
+    ExportConfig,
     FalseWinnersConfig,
     ImportConfig,
     ProfileConfig,
@@ -212,6 +213,21 @@ def import_pretrained(values: Any, argv: Sequence[str]) -> int:
     return 0
 
 
+def export_run(values: Any, argv: Sequence[str]) -> int:
+    """Write a run's model for other programs, or say why they cannot have it."""
+    from tlab.training.checkpoint import Checkpoint
+
+    asked = ExportConfig(**vars(values.exporting))
+    checkpoint = Checkpoint.load(values.folder)
+    run = Path(values.folder).resolve()
+    run = run.parent if run.is_file() else run
+    folder = Path(asked.out) if asked.out is not None else run.with_name(f"{run.name}-{asked.to}")
+    words = checkpoint.export(folder, asked.to)
+    print(f"saved in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    print("\n".join(words))
+    return 0
+
+
 def check(values: Any, argv: Sequence[str]) -> int:
     """Print a row for every check as it is made; the exit code is 1 when one fails."""
     from tlab.checks import run_checks
@@ -399,6 +415,12 @@ COMMANDS = {
         import_pretrained,
         {"importing": (ImportConfig, ())},
         folder="Folder with config.json and safetensors files.",
+    ),
+    "export": Command(
+        "Write a run's model for other programs: a folder for Hugging Face's Transformers.",
+        export_run,
+        {"exporting": (ExportConfig, ())},
+        folder="Folder of a run.",
     ),
     "check": Command(
         "Check one configuration: every gradient, and what every part promises.",

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Union
 
-from tlab.config import Config, Option, field_types, option, options
+from tlab.config import Config, Option, chosen_from, field_types, option, options
 from tlab.generate import Sampling
 from tlab.nn.config import ModelConfig
+from tlab.pretrained.writing import EXPORTS
 from tlab.text import Corpus, corpus_names, load_corpus
 from tlab.text.config import TextConfig
 from tlab.wording import number
@@ -84,6 +85,17 @@ class ImportConfig(Config):
     context_length: int | None = option(
         None, low=1, help="Tokens that the model reads at once; by default its own limit, or 2048 where that is higher."
     )  # fmt: skip
+
+    def cross_check(self) -> list[str]:
+        return unnamed(self, "out")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig(Config):
+    """For which programs a model is written, and where to."""
+
+    to: str = chosen_from(EXPORTS, "hf", "The format.")
+    out: str | None = option(None, help="Folder for the files; by default one beside the run, named after both.")
 
     def cross_check(self) -> list[str]:
         return unnamed(self, "out")

@@ -41,7 +41,9 @@ class Family:
     trunk: ClassVar[str]
     """What their names begin with, but for the head's; a file of the trunk alone leaves it out."""
     early_names: ClassVar[Mapping[str, str]] = {}
-    """How tensors begin in older files -> what they are called now."""
+    """How tensors begin in some versions' files -> what they are called here."""
+    dropouts: ClassVar[tuple[str, ...]] = ()
+    """Shares of dropout that are not 0 unless their config says so; the lab has no dropout."""
     buffers: ClassVar[str] = r"\.(attn|attention)\.(masked_)?bias$|\.rotary_emb\.inv_freq$"
     """Tensors of older files that are no weights: masks and tables."""
 
@@ -79,10 +81,22 @@ class Family:
         Raises:
             PretrainedError: it is none that this family has.
         """
+        entries, complaints = cls.written(ours)
+        if complaints:
+            raise PretrainedError("; ".join(complaints))
+        return {**entries, **dict.fromkeys(cls.dropouts, 0.0)}
+
+    @classmethod
+    def written(cls, ours: ModelConfig) -> tuple[dict[str, Any], list[str]]:
+        """Entries of their config, and why there are none for some fields of ours."""
         entries: dict[str, Any] = {}
+        complaints: list[str] = []
         for field in cls.fields:
-            entries.update(field.write(ours))
-        return entries
+            try:
+                entries.update(field.write(ours))
+            except PretrainedError as error:
+                complaints.append(str(error))
+        return entries, complaints
 
     @classmethod
     def unread(cls, theirs: Entries) -> dict[str, Any]:

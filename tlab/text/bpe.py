@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlab.text.byte_names import NUM_BYTES, library_name
 from tlab.text.tokenizers import DISPLAY, TOKENIZERS, Tokenizer, Utf8Stream, utf8
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Cutter
 
-NUM_BYTES = 256  # the first ids: every byte is a token, so that no text is unknown
 MAX_MERGES = 8192
 MAX_TOKEN_BYTES = 32  # in a text of rules and tables, tokens would else become whole lines
 MAX_TEXTS = 16  # texts whose merges are kept
@@ -72,6 +72,13 @@ class BpeTokenizer(Tokenizer):
 
     def stream(self) -> Utf8Stream:
         return Utf8Stream(self, self.bytes_of)
+
+    def as_library(self) -> Cutter:
+        from tokenizers.decoders import ByteLevel
+
+        copy = type(self.cutter).from_str(self.cutter.to_str())
+        copy.decoder = ByteLevel()
+        return copy
 
     def fields(self) -> dict[str, Any]:
         return {"merges": [list(pair) for pair in self.merges]}
@@ -186,21 +193,6 @@ def new_cutter(model: Any) -> Cutter:
     cutter = Cutter(model)
     cutter.pre_tokenizer = ByteLevel(add_prefix_space=False)
     return cutter
-
-
-def byte_names() -> list[str]:
-    """How the library writes each byte: printable Latin-1 as it is, all others from U+0100 on."""
-    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = iter(range(NUM_BYTES, 2 * NUM_BYTES))
-    return [chr(b) if b in printable else chr(next(others)) for b in range(NUM_BYTES)]
-
-
-BYTE_NAMES = byte_names()
-
-
-def library_name(token: bytes) -> str:
-    """How the library writes a token."""
-    return "".join(BYTE_NAMES[b] for b in token)
 
 
 def displayed(token: bytes) -> str:

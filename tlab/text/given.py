@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlab.text.bpe import BYTE_NAMES, displayed
+from tlab.text.bpe import displayed
+from tlab.text.byte_names import BYTE_NAMES
 from tlab.text.tokenizers import GIVEN_TOKENIZERS, TextStream, Tokenizer, UnknownCharacterError, utf8
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ class JsonTokenizer(Tokenizer):
 
     def stream(self) -> TextStream:
         return JsonStream(self)
+
+    def as_library(self) -> Cutter:
+        return self.cutter
 
     def fields(self) -> dict[str, Any]:
         return {"json": self.json, "vocab_size": self.vocab_size}

@@ -8,11 +8,15 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlab.registry import Registry
+from tlab.text.byte_names import BYTE_NAMES
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Cutter
 
 TOKENIZERS: Registry[type[Tokenizer]] = Registry("tokenizer")
 GIVEN_TOKENIZERS: Registry[type[Tokenizer]] = Registry("given_tokenizer")
@@ -115,6 +119,10 @@ class Tokenizer:
         key = next(key for key, component in known if component is type(self))
         return {"tokenizer": key, **self.fields()}
 
+    def as_library(self) -> Cutter | None:
+        """The same tokenizer of the library `tokenizers`, for tokenizer.json; None where it can have none."""
+        return None
+
     def checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """`ids` as an array of shape (T,), or the error that says what is wrong with them."""
         array = np.asarray(ids)
@@ -188,6 +196,17 @@ class CharTokenizer(Tokenizer):
     def fields(self) -> dict[str, Any]:
         return {"alphabet": self.alphabet}
 
+    def as_library(self) -> Cutter:
+        from tokenizers import Regex, decoders, models, pre_tokenizers
+        from tokenizers import Tokenizer as Cutter
+
+        # The name of an unknown token is none of the vocabulary, so there, too, an unknown character is an error.
+        ids = {character: number for number, character in enumerate(self.alphabet)}
+        cutter = Cutter(models.WordLevel(ids, unk_token="<unk>"))
+        cutter.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        cutter.decoder = decoders.Fuse()  # without it there would be spaces between characters
+        return cutter
+
     def explain(self, unknown: set[str]) -> str:
         """The error message for a text with `unknown` characters."""
         named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in sorted(unknown)[:SHOWN_UNKNOWN])
@@ -230,6 +249,15 @@ class ByteTokenizer(Tokenizer):
 
     def stream(self) -> TextStream:
         return Utf8Stream(self, self.bytes_of)
+
+    def as_library(self) -> Cutter:
+        from tokenizers import Tokenizer as Cutter
+        from tokenizers import decoders, models, pre_tokenizers
+
+        cutter = Cutter(models.BPE({name: byte for byte, name in enumerate(BYTE_NAMES)}, []))  # which joins none
+        cutter.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        cutter.decoder = decoders.ByteLevel()
+        return cutter
 
 
 def tokenizer_from_json(data: Mapping[str, Any]) -> Tokenizer:

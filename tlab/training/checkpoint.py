@@ -127,6 +127,23 @@ class Checkpoint:
         }
         return cls(model.config, TrainConfig(), corpus, 0, model.weights)
 
+    def export(self, folder: str | os.PathLike[str], to: str = "hf") -> list[str]:
+        """Write the model for other programs into a new folder; -> what there is to say about it, in sentences.
+
+        Args:
+            folder: where to; it may be there, but has to be empty.
+            to: a key of `tlab.pretrained.writing.EXPORTS`.
+
+        Raises:
+            PretrainedError: the format cannot represent the model exactly, a package is missing, or the folder cannot
+                be written. Nothing is left of it then.
+        """
+        from tlab.pretrained.writing import EXPORTS, Model, new_folder_of_files
+
+        export = EXPORTS[to]()
+        with new_folder_of_files(Path(folder)) as beside:
+            return export.write(Model(self.model_config, self.weights, self.tokenizer), beside)
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `checkpoint.safetensors` into `folder`, made where it is missing; -> the file's path.
 

@@ -58,6 +58,7 @@ class Gpt2(Family):
         Only("add_cross_attention", False, "attention to a second text"),
     )
     stock_class = "GPT2LMHeadModel"
+    dropouts = ("attn_pdrop", "embd_pdrop", "resid_pdrop")
     trunk = "transformer."
 
     @classmethod
@@ -105,6 +106,7 @@ class Opt(Family):
         Width("word_embed_proj_dim", "hidden_dim", "embeddings of another width than hidden_size"),
     )
     stock_class = "OPTForCausalLM"
+    dropouts = ("dropout",)
     trunk = "model."
 
     @classmethod

@@ -40,7 +40,7 @@ class GptNeoX(Family):
     )
     stock_class = "GPTNeoXForCausalLM"
     trunk = "gpt_neox."
-    early_names: ClassVar[Mapping[str, str]] = {"embed_out.": "lm_head."}
+    early_names: ClassVar[Mapping[str, str]] = {"lm_head.": "embed_out."}
 
     @classmethod
     def tensors(cls, config: ModelConfig) -> Iterator[Tensor]:
@@ -54,4 +54,4 @@ class GptNeoX(Family):
             yield from linear(f"{theirs}.mlp.dense_h_to_4h", f"{ours}.mlp.up", True)
             yield from linear(f"{theirs}.mlp.dense_4h_to_h", f"{ours}.mlp.down", True)
         yield from layer_norm("gpt_neox.final_layer_norm", "final_norm")
-        yield from head("lm_head.weight", config)
+        yield from head("embed_out.weight", config)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from tlab.nn.config import ModelConfig
-from tlab.pretrained.families.gpt2 import PLAIN_ATTENTION
+from tlab.pretrained.families.gpt2 import ACTIVATION_NAMES, PLAIN_ATTENTION
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import (
     Always,
@@ -31,7 +31,7 @@ GATED_NAMES = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu"
 
 
 def fields_of_llama(
-    *more: Field, tied: bool = False, kv_heads: int | None = None, head_dim: int | None = None
+    *more: Field, tied: bool = False, kv_heads: int | None = None, head_dim: int | None = None, epsilon: float = 1e-6
 ) -> tuple[Field, ...]:
     """What all of these have, around what one of them has for itself; the defaults are those of its class."""
     return (
@@ -42,7 +42,7 @@ def fields_of_llama(
         Same("num_attention_heads", "num_heads"),
         KvHeads(kv_heads),
         Width("head_dim", "head_dim", "heads of another width than hidden_size / num_attention_heads", head_dim),
-        Same("rms_norm_eps", "norm_epsilon", 1e-6),
+        Same("rms_norm_eps", "norm_epsilon", epsilon),
         Same("tie_word_embeddings", "tied", tied),
         Always("norm", "rmsnorm"),
         RopeParameters(),
@@ -67,6 +67,7 @@ class Llama(Family):
     norms: ClassVar[dict[str, str]] = {"input_layernorm": "norm1", "post_attention_layernorm": "norm2"}
     """Norms of a layer -> those of a block."""
     norm_form: ClassVar[Form] = Form()
+    mlp: ClassVar[tuple[str, ...]] = ("up", "gate", "down")
 
     @classmethod
     def tensors(cls, config: ModelConfig) -> Iterator[Tensor]:
@@ -76,12 +77,28 @@ class Llama(Family):
             parts = [f"{theirs}.self_attn.{part}_proj" for part in "qkv"]
             yield from linear(parts, f"{ours}.attention.qkv", config.bias, QueriesKeysValues())
             yield from linear(f"{theirs}.self_attn.o_proj", f"{ours}.attention.out", config.bias)
-            for part in ("up", "gate", "down"):
+            for part in cls.mlp:
                 yield from linear(f"{theirs}.mlp.{part}_proj", f"{ours}.mlp.{part}", config.bias)
             for name, own in cls.norms.items():
                 yield from rms_norm(f"{theirs}.{name}", f"{ours}.{own}", cls.norm_form)
         yield from rms_norm("model.norm", "final_norm", cls.norm_form)
         yield from head("lm_head.weight", config)
+
+
+@FAMILIES.add("arcee", label="Arcee", source="Arcee AI 2025")
+class Arcee(Llama):
+    """Llama without a gate in the MLP, and with ReLU squared."""
+
+    fields = fields_of_llama(
+        Renamed("hidden_act", "activation", ACTIVATION_NAMES, "relu2"),
+        Biases("attention_bias", "mlp_bias"),
+        Always("residual", "pre"),
+        Always("embedding_scale", 1.0),
+        *PLAIN_ATTENTION,
+        epsilon=1e-5,
+    )
+    stock_class = "ArceeForCausalLM"
+    mlp = ("up", "down")
 
 
 @FAMILIES.add("mistral", label="Mistral", source="Jiang et al. 2023")

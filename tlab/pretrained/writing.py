@@ -1,0 +1,163 @@
+"""A model of the lab -> files for other programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlab.files import write_atomically
+from tlab.nn.config import ModelConfig
+from tlab.pretrained.family import FAMILIES, Family
+from tlab.pretrained.fields import PretrainedError
+from tlab.pretrained.reading import CONFIG_FILE, TOKENIZER_FILE
+from tlab.pretrained.rewriting import Rewriting, rewritten, rewritten_config, ways_to_write
+from tlab.pretrained.safetensors_files import ONE_FILE
+from tlab.registry import Registry
+from tlab.text import Tokenizer
+from tlab.types import Array
+
+EXPORTS: Registry[type[Export]] = Registry("export")
+
+
+class Model(NamedTuple):
+    """What is exported."""
+
+    config: ModelConfig
+    weights: Mapping[str, Array]
+    tokenizer: Tokenizer
+
+
+class Export:
+    """The contract: one format."""
+
+    def write(self, model: Model, folder: Path) -> list[str]:
+        """Write the model's files into a new folder; -> what there is to say about them, in sentences.
+
+        Raises:
+            PretrainedError: this format cannot represent the model, or a package is missing.
+        """
+        raise NotImplementedError
+
+
+class Target(NamedTuple):
+    """A stock class, and the model as it is written for it."""
+
+    key: str
+    config: ModelConfig
+    way: Sequence[Rewriting]
+    complaints: Sequence[str]  # what of the model the class does not have
+
+    @property
+    def family(self) -> type[Family]:
+        """The declaration of the class."""
+        return FAMILIES[self.key]
+
+
+def targets(config: ModelConfig) -> Iterator[Target]:
+    """Every stock class with every way to write such a model, the ways with the fewest rewritings first."""
+    for way in ways_to_write(config):
+        as_written = rewritten_config(config, way)
+        for key, family in FAMILIES.items():
+            yield Target(key, as_written, way, family.written(as_written)[1])
+
+
+def target_of(config: ModelConfig) -> Target:
+    """The stock class that computes exactly what such a model does.
+
+    Raises:
+        PretrainedError: there is none; the message names the nearest, and what it lacks.
+    """
+    nearest = min(targets(config), key=lambda target: len(target.complaints))
+    if nearest.complaints:
+        raise PretrainedError(
+            "no stock class of Transformers computes what this model does. The nearest is "
+            f"{nearest.family.stock_class}, but {'; '.join(nearest.complaints)}"
+        )
+    return nearest
+
+
+@EXPORTS.add("hf", label="Hugging Face", source="the library Transformers")
+class HuggingFace(Export):
+    """A folder that AutoModelForCausalLM and AutoTokenizer open, where a stock class computes exactly the same."""
+
+    def write(self, model: Model, folder: Path) -> list[str]:
+        from safetensors.numpy import save
+
+        target = target_of(model.config)
+        about = {
+            "model_type": target.key,
+            "architectures": [target.family.stock_class],
+            **target.family.their_config(target.config),
+            **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),  # a class's own are not the tokenizer's
+            "dtype": "float32",
+        }
+        theirs = target.family.their_weights(rewritten(model.weights, model.config, target.way), target.config)
+        tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in theirs.items()}
+        write_atomically(folder / ONE_FILE, save(tensors, metadata={"format": "pt"}))
+        write_json(folder / CONFIG_FILE, about)
+        words = [f"AutoModelForCausalLM opens it as {target.family.stock_class}."]
+        words += [f"Written for it: {rewriting.words}." for rewriting in target.way]
+        return [*words, *rounding(model), *write_tokenizer(model, folder)]
+
+
+def rounding(model: Model) -> list[str]:
+    """What there is to say of numbers that the format rounds."""
+    kind = model.weights["embedding.weight"].dtype
+    return [] if kind == np.float32 else [f"Its weights, of {kind}, are rounded to float32."]
+
+
+def write_tokenizer(model: Model, folder: Path) -> list[str]:
+    """Write tokenizer.json, and beside it what lets AutoTokenizer take it as it is; -> what there is to say."""
+    cutter = model.tokenizer.as_library()
+    if cutter is None:
+        return [f"There is no {TOKENIZER_FILE}, as the model has no tokenizer."]
+    write_atomically(folder / TOKENIZER_FILE, cutter.to_str(pretty=False).encode())
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": model.config.context_length,
+        },
+    )
+    return []
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """An object as a JSON file."""
+    write_atomically(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def new_folder_of_files(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder` once all is written; an error leaves nothing.
+
+    Raises:
+        PretrainedError: `folder` holds something already, or cannot be made.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise PretrainedError(f"{folder} is there already, and nothing is overwritten; name another one with --out")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise PretrainedError(f"{folder} cannot be made: {error.strerror}; name another one with --out") from error
+    try:
+        yield beside
+        os.chmod(beside, 0o755)  # temporary folders are private
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+        beside.rename(folder)
+    except OSError as error:
+        raise PretrainedError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
