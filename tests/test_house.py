@@ -154,6 +154,7 @@ def test_no_two_files_import_each_other_even_by_a_detour():
 LATE_IMPORTS = {
     ("tlab.training.checkpoint", "tlab.pretrained.reading"): "the declarations of all architectures, for who imports",
     ("tlab.training.checkpoint", "tlab.pretrained.writing"): "the same, for who exports",
+    ("tlab.pretrained.writing", "tlab.pretrained.torch_model"): "PyTorch, which need not be installed",
     ("tlab.cli.commands", "*"): "`tlab --help` takes as long as what it imports: a command loads what it needs",
     ("tlab.cli.run_folder", "tlab.figures"): "matplotlib, for the one picture at the end of a training",
     ("tlab.ui.sharing.write_zip", "tlab.figures"): "matplotlib, for the visitors who export a run",
@@ -206,7 +207,7 @@ ONLY_IMPORTERS = {
     "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.ui", "sweeps"),
     "pandas": ("tlab.cli.commands", "tlab.ui", "sweeps", "tlab.figures"),
     "scipy": ("tlab.judging", "sweeps"),
-    "torch": (),
+    "torch": ("tlab.pretrained.writing", "tlab.pretrained.torch_model"),
 }
 
 

@@ -417,7 +417,7 @@ COMMANDS = {
         folder="Folder with config.json and safetensors files.",
     ),
     "export": Command(
-        "Write a run's model for other programs: a folder for Hugging Face's Transformers.",
+        "Write a run's model for other programs: Hugging Face's Transformers, or PyTorch alone.",
         export_run,
         {"exporting": (ExportConfig, ())},
         folder="Folder of a run.",

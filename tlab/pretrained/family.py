@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tlab.config import ConfigError
 from tlab.nn.config import MAX_WIDTH, ModelConfig
 from tlab.nn.model import Transformer
-from tlab.pretrained.fields import ContextLength, Entries, Field, PretrainedError
+from tlab.pretrained.fields import ContextLength, Entries, Field, PretrainedError, parts_beyond
 from tlab.pretrained.tensors import Tensor
 from tlab.registry import Registry
 from tlab.types import Array, Shape
@@ -90,7 +90,9 @@ class Family:
     def written(cls, ours: ModelConfig) -> tuple[dict[str, Any], list[str]]:
         """Entries of their config, and why there are none for some fields of ours."""
         entries: dict[str, Any] = {}
-        complaints: list[str] = []
+        complaints = parts_beyond(
+            ours, {n for field in cls.fields for n in (*field.our_names, getattr(field, "ours", ""))}
+        )
         for field in cls.fields:
             try:
                 entries.update(field.write(ours))

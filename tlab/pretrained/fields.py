@@ -6,14 +6,16 @@ ours is called there. What cannot be said on the other side is refused by name.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
-from tlab.nn.positions import rotated_width
+from tlab.nn.positions import POSITIONS, rotated_width
 
 Entries = Mapping[Any, Any]
 
@@ -41,6 +43,8 @@ class Field:
 
     names: ClassVar[tuple[str, ...]] = ()
     """Names of their config that it reads, besides `theirs`."""
+    our_names: ClassVar[tuple[str, ...]] = ()
+    """Fields of ours that it is about, besides `ours`."""
 
     def read(self, theirs: Entries, ours: Entries) -> dict[str, Any]:
         """Fields of a `ModelConfig`, from their config and from what the fields before this one have given.
@@ -98,6 +102,19 @@ class Renamed(Field):
             if value == chosen:
                 return {self.theirs: theirs}
         raise PretrainedError(f"{self.ours} = {chosen!r} is none of {listed_values(self.values)}")
+
+
+def parts_beyond(config: ModelConfig, known: Collection[str]) -> list[str]:
+    """Parts that a config has switched on by fields which are not among the known ones."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    of_positions = {name for position in POSITIONS.values() for name in position.options}
+    without_effect = of_positions - set(POSITIONS[config.position].options)
+    return [
+        f"{name} = {getattr(config, name)!r} is a part that it does not have"
+        for name, about in options(ModelConfig).items()
+        if about.is_extra and name not in known and name not in without_effect
+        if getattr(config, name) != defaults[name]
+    ]
 
 
 def listed_values(values: Entries) -> str:
@@ -165,6 +182,7 @@ class KvHeads(Field):
 
     default: int | None = None
     theirs: str = "num_key_value_heads"
+    our_names = ("num_kv_heads",)
 
     def read(self, theirs: Entries, ours: Entries) -> dict[str, Any]:
         given = theirs.get(self.theirs, self.default)
@@ -222,6 +240,7 @@ class RopeParameters(Field):
     default_base: float = 10_000.0
     default_fraction: float = 1.0
     theirs: str = "rope_parameters"
+    our_names = ("position", "rope_base", "rope_fraction")
     names = ("rope_scaling", "rope_theta", "rotary_emb_base", "partial_rotary_factor", "rotary_pct")
 
     def read(self, theirs: Entries, ours: Entries) -> dict[str, Any]:

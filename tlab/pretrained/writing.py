@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -15,9 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.files import write_atomically
+from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
+from tlab.nn.model import Transformer
+from tlab.nn.positions import rotated_width
+from tlab.nn.residuals import RESIDUALS
 from tlab.pretrained.family import FAMILIES, Family
-from tlab.pretrained.fields import PretrainedError
+from tlab.pretrained.fields import PretrainedError, parts_beyond
 from tlab.pretrained.reading import CONFIG_FILE, TOKENIZER_FILE
 from tlab.pretrained.rewriting import Rewriting, rewritten, rewritten_config, ways_to_write
 from tlab.pretrained.safetensors_files import ONE_FILE
@@ -107,6 +112,69 @@ class HuggingFace(Export):
         words = [f"AutoModelForCausalLM opens it as {target.family.stock_class}."]
         words += [f"Written for it: {rewriting.words}." for rewriting in target.way]
         return [*words, *rounding(model), *write_tokenizer(model, folder)]
+
+
+@EXPORTS.add("torch", label="PyTorch", source="the library PyTorch")
+class Torch(Export):
+    """A state dict and one readable file with its nn.Module, which runs without the lab: for any model."""
+
+    def write(self, model: Model, folder: Path) -> list[str]:
+        try:
+            import torch
+
+            from tlab.pretrained import torch_model
+        except ImportError as error:
+            raise PretrainedError(f"this needs PyTorch, which is not here ({error}): pip install torch") from error
+
+        config = model.config
+        known = {
+            "norm": torch_model.NORM_CLASSES,
+            "qk_norm": torch_model.NORM_CLASSES,
+            "activation": torch_model.NONLINEARITIES,
+            "residual": torch_model.ADDITIONS,
+            "position": torch_model.PLACES_OF_ORDER,
+            "attention_softmax": torch_model.WEIGHTINGS,
+        }
+        for field, parts in known.items():
+            if (chosen := getattr(config, field)) not in parts:
+                raise PretrainedError(f"{field} = {chosen!r}: the module in PyTorch has {', '.join(parts)} alone")
+        if beyond := parts_beyond(config, torch_model.FIELDS):
+            raise PretrainedError(f"of the module in PyTorch: {'; '.join(beyond)}")
+        matrices = {
+            name
+            for name, param in Transformer.declared_parameters(config).items()
+            if param.role == "matrix" or name == "head.weight"
+        }
+        state = {
+            torch_name(name): torch.from_numpy(np.array(array.T if name in matrices else array, order="C"))
+            for name, array in model.weights.items()
+        }
+        torch.save(state, folder / "weights.pt")
+        write_json(
+            folder / CONFIG_FILE,
+            {
+                **dataclasses.asdict(config),
+                "head_dim": config.head_dim,
+                "kv_heads": config.kv_heads,
+                "mlp_dim": config.mlp_dim,
+                "gated": ACTIVATIONS[config.activation].gated,
+                "rotated_width": rotated_width(config.head_dim, config.rope_fraction),
+                "final_norm": RESIDUALS[config.residual].final_norm,
+            },
+        )
+        write_atomically(folder / "model.py", Path(torch_model.__file__).read_bytes())
+        return [
+            "In that folder: from model import load; load()(torch.tensor([[0, 1]])) are the logits.",
+            *write_tokenizer(model, folder),
+        ]
+
+
+def torch_name(name: str) -> str:
+    """What a parameter of the lab is called in the module: scale and shift of a norm as PyTorch has them."""
+    for ours, theirs in ((".scale", ".weight"), (".shift", ".bias")):
+        if name.endswith(ours):
+            return name.removesuffix(ours) + theirs
+    return name
 
 
 def rounding(model: Model) -> list[str]:
