@@ -59,6 +59,9 @@ MUTATIONS = [
     ("nn/loss.py", "dlogits = probabilities * (share / N)", "dlogits = probabilities * (1.0 / N)"),
     ("nn/loss.py", "np.mean(np.log(totals[:, 0]) - target_logits)", "np.sum(np.log(totals[:, 0]) - target_logits)"),
     ("nn/loss.py", "2 * self.weight * share / len(dlogits)", "2 * self.weight / len(dlogits)"),
+    ("nn/loss.py", "        dlogits -= moved / V\n", ""),
+    ("nn/loss.py", "moved = self.smoothing * share / N", "moved = self.smoothing / N"),
+    ("nn/loss.py", "as_rows(self.cross_entropy.backward(", "as_rows(CrossEntropy.backward("),
     ("nn/model.py", "        other.loss = self.loss\n", ""),
     # positions
     ("nn/positions.py", "rotate_by(-1, dqueries", "rotate_by(+1, dqueries"),

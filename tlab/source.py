@@ -22,7 +22,7 @@ from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling
 from tlab.nn.attention import Attention, causal_mask, split_heads
 from tlab.nn.config import ModelConfig
 from tlab.nn.linear import Embedding, Linear
-from tlab.nn.loss import CrossEntropy, ZLoss
+from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.mlp import Mlp
 from tlab.nn.model import Block, Transformer
 from tlab.nn.residuals import Branch, Sequential
@@ -84,6 +84,10 @@ CORE_PARTS = {
     "loss": CorePart(
         "Loss", CrossEntropy, (CrossEntropy.reference, CrossEntropy.forward, CrossEntropy.backward),
         r"-\frac{1}{N} \sum_t \log p(\mathrm{target}_t)",
+    ),
+    "label_smoothing": CorePart(
+        "Label smoothing", LabelSmoothing, (LabelSmoothing.reference, LabelSmoothing.backward),
+        r"y \to (1 - \alpha)\,y + \alpha / V", "Szegedy et al. 2016",
     ),
     "z_loss": CorePart(
         "z-loss", ZLoss, (ZLoss.reference, ZLoss.forward, ZLoss.backward), r"+\,c\,\overline{(\log Z)^2}",

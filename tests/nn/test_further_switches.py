@@ -4,6 +4,8 @@ Any two of their values, and of the classic slots, meet in the rows of one cover
 has their judge in PyTorch.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,10 +14,11 @@ from tlab import ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.checks import GRADIENT_LIMIT, check_gradients, check_meaning, directional_error, random_model
 from tlab.inside.contributions import stream_contributions
 from tlab.nn.decoder import Decoder
-from tlab.nn.loss import CrossEntropy, ZLoss
+from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.positions import Rope, rotations
 from tlab.nn.scores.caps import SoftCap
 from tlab.training.config import ComputeConfig
+from tlab.training.trainer import evaluate
 
 ROWS = further_combinations()
 
@@ -197,22 +200,66 @@ def test_logits_beyond_the_range_of_exp_have_a_z_loss():
     assert ZLoss(1.0).backward(cache, logits.shape).dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "changes", [{"z_loss": 0.1}, {"label_smoothing": 0.3}], ids=lambda changes: next(iter(changes))
+)
 @pytest.mark.parametrize("compute", [{"threads": 2}, {"threads": 1, "micro_batches": 4}])
-def test_every_thread_and_piece_has_the_z_loss_of_its_share(compute, verse):
+def test_every_thread_and_piece_has_the_loss_of_its_share(compute, changes, verse):
     config = tiny(vocab_size=verse.tokenizer.vocab_size)
-    training = TrainConfig(steps=3, batch_size=8, warmup_steps=0, z_loss=0.1)
+    plain = TrainConfig(steps=3, batch_size=8, warmup_steps=0)
+    training = dataclasses.replace(plain, **changes)
     weights = []
-    for how, one in (
-        ({"threads": 1}, training),
-        (compute, training),
-        ({"threads": 1}, TrainConfig(steps=3, batch_size=8, warmup_steps=0)),
-    ):
+    for how, one in (({"threads": 1}, training), (compute, training), ({"threads": 1}, plain)):
         trainer = Trainer(config, one, verse, compute=ComputeConfig(**how), dtype="float64")
         list(trainer)
         weights.append(trainer.model.parameters.data)
     whole, parts, without = weights
     assert parts == pytest.approx(whole, rel=1e-9, abs=1e-9)
     assert np.abs(without - whole).max() > 1e-4
+
+
+# ------------------------------------------------------------------------------------------------ label smoothing
+
+
+def test_the_gradient_of_label_smoothing_is_the_slope_of_its_definition_and_its_loss_the_cross_entropy(rng):
+    logits, targets, smoothing = rng.normal(1, 3, (2, 3, 5)), rng.integers(0, 5, (2, 3)), 0.2
+    loss, cache = LabelSmoothing(smoothing).forward(logits, targets)
+    assert loss == CrossEntropy.forward(logits, targets)[0]
+    gradient = LabelSmoothing(smoothing).backward(cache, logits.shape)
+    error = directional_error(lambda x: float(LabelSmoothing.reference(x, targets, smoothing)), logits, gradient, rng)
+    assert error < GRADIENT_LIMIT
+
+
+def test_label_smoothing_and_the_z_loss_add_up(rng):
+    logits, targets = rng.normal(1, 3, (2, 3, 5)), rng.integers(0, 5, (2, 3))
+
+    def gradient(loss):
+        return loss.backward(loss.forward(logits, targets)[1], logits.shape)
+
+    plain, smoothed, pulled = map(gradient, (CrossEntropy(), LabelSmoothing(0.2), ZLoss(0.3)))
+    assert gradient(ZLoss(0.3, LabelSmoothing(0.2))) == pytest.approx(smoothed + pulled - plain)
+
+
+def test_a_prediction_of_the_smoothed_targets_is_the_best_and_a_surer_one_is_pulled_back():
+    smoothing, V = 0.2, 4
+    best = np.log([[[1 - smoothing + smoothing / V, *[smoothing / V] * (V - 1)]]])
+    for logits, sign in ((best, 0), (3 * best, 1)):
+        _, cache = LabelSmoothing(smoothing).forward(logits, np.array([[0]]))
+        gradient = LabelSmoothing(smoothing).backward(cache, logits.shape)
+        assert np.sign(gradient[0, 0, 0].round(12)) == sign  # what training subtracts from the target's logit
+
+
+def test_label_smoothing_keeps_float32(rng):
+    logits = rng.normal(size=(1, 2, 5)).astype(np.float32)
+    _, cache = LabelSmoothing(0.1).forward(logits, np.array([[1, 0]]))
+    assert LabelSmoothing(0.1).backward(cache, logits.shape).dtype == np.float32
+
+
+def test_validation_is_without_label_smoothing(verse):
+    training = TrainConfig(steps=2, batch_size=4, warmup_steps=0, label_smoothing=0.5)
+    trainer = Trainer(tiny(vocab_size=verse.tokenizer.vocab_size), training, verse)
+    last = list(trainer)[-1]
+    assert last.validation_loss == evaluate(trainer.checkpoint().model(), verse.validation)
 
 
 # ------------------------------------------------------------------------------------------------ defaults

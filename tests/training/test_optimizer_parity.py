@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from judge import loss_and_gradients
 from tlab.nn.config import ModelConfig
-from tlab.nn.loss import CrossEntropy
+from tlab.nn.loss import CrossEntropy, LabelSmoothing
 from tlab.nn.model import Transformer
 from tlab.nn.params import ROLES, ParamSpace, ones
 from tlab.training.config import TrainConfig
@@ -158,6 +158,20 @@ def test_cross_entropy_and_its_gradient_are_pytorchs(size):
     assert loss == pytest.approx(expected.item(), rel=1e-12)
     np.testing.assert_allclose(CrossEntropy.backward(cache, logits.shape), leaf.grad.numpy(), rtol=1e-9, atol=1e-15)
     assert math.isfinite(loss)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+def test_label_smoothing_and_its_gradient_are_pytorchs(smoothing):
+    rng = np.random.default_rng(7)
+    logits, targets = rng.normal(0.0, 2.0, (3, 5, 13)), rng.integers(0, 13, (3, 5))
+    ours = LabelSmoothing(smoothing)
+    leaf = torch.tensor(logits, requires_grad=True)
+    expected = F.cross_entropy(leaf.flatten(0, 1), torch.tensor(targets).flatten(), label_smoothing=smoothing)
+    expected.backward()
+    assert leaf.grad is not None
+    assert float(ours.reference(logits, targets, smoothing)) == pytest.approx(expected.item(), rel=1e-12)
+    gradient = ours.backward(ours.forward(logits, targets)[1], logits.shape)
+    np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=1e-9, atol=1e-15)
 
 
 def test_a_whole_training_ends_at_pytorchs_weights():

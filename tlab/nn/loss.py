@@ -59,6 +59,32 @@ class CrossEntropy:
         return dlogits.reshape(shape)
 
 
+class LabelSmoothing(CrossEntropy):
+    """The cross-entropy, trained towards targets of which a share is spread over all tokens of the vocabulary alike.
+
+    Notice: a prediction can be too sure now, while the cross-entropy alone always wants the target's logit to rise
+    further above the others. The loss that is reported is the cross-entropy alone, so that runs with and without it
+    compare.
+    """
+
+    def __init__(self, smoothing: float) -> None:
+        self.smoothing = smoothing
+
+    @staticmethod
+    def reference(logits: Array, targets: Ids, smoothing: float = 0.0) -> Array:
+        log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        return (1 - smoothing) * CrossEntropy.reference(logits, targets) - smoothing * log_probabilities.mean()
+
+    def backward(self, cache: CrossEntropyCache, shape: tuple[int, ...], share: float = 1.0) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """-> dlogits of `shape` (B, T, V), times the share that these tokens have in a larger batch."""
+        dlogits = as_rows(CrossEntropy.backward(cache, shape, share))  # (N, V)
+        N, V = dlogits.shape
+        moved = self.smoothing * share / N  # from each target to all tokens
+        dlogits[np.arange(N), cache.targets] += moved
+        dlogits -= moved / V
+        return dlogits.reshape(shape)
+
+
 class ZLossCache(NamedTuple):
     """What the loss with a penalty on log Z keeps of a forward pass."""
 
@@ -74,8 +100,9 @@ class ZLoss(CrossEntropy):
     so that runs with and without it compare.
     """
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float, cross_entropy: CrossEntropy = CrossEntropy()) -> None:  # noqa: B008, no state
         self.weight = weight
+        self.cross_entropy = cross_entropy
 
     @staticmethod
     def reference(logits: Array, targets: Ids, weight: float = 0.0) -> Array:
@@ -84,14 +111,14 @@ class ZLoss(CrossEntropy):
 
     def forward(self, logits: Array, targets: Ids) -> tuple[float, ZLossCache]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Logits (B, T, V) and targets (B, T) -> cross-entropy in nats per token."""
-        loss, cache = CrossEntropy.forward(logits, targets)
+        loss, cache = self.cross_entropy.forward(logits, targets)
         # Of the likeliest token p = exp(logit) / Z is never 0, so log Z = logit - log p.
         log_partition = as_rows(logits).max(axis=-1) - np.log(cache.probabilities.max(axis=-1))  # (N,)
         return loss, ZLossCache(cache, log_partition)
 
     def backward(self, cache: ZLossCache, shape: tuple[int, ...], share: float = 1.0) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         """-> dlogits of `shape` (B, T, V), times the share that these tokens have in a larger batch."""
-        dlogits = as_rows(CrossEntropy.backward(cache.cross_entropy, shape, share))  # (N, V)
+        dlogits = as_rows(self.cross_entropy.backward(cache.cross_entropy, shape, share))  # (N, V)
         dlog_partition = cache.log_partition * (2 * self.weight * share / len(dlogits))  # (N,)
         dlogits += cache.cross_entropy.probabilities * dlog_partition[:, None]  # (N, V), p is the gradient of log Z
         return dlogits.reshape(shape)

@@ -69,6 +69,18 @@ class TrainConfig(Config):
         typical=(0, 10),
         help="Largest global gradient norm; longer gradients are scaled down to it. 0 for no clipping.",
     )
+    label_smoothing: float = option(
+        0.0,
+        low=0,
+        high=0.99,
+        typical=(0, 0.5),
+        label="Label smoothing",
+        help="Share of each target that is spread over all tokens of the vocabulary alike: Vaswani et al. have 0.1. "
+        "0 for none. The loss that is reported is without it.",
+        formula=r"y \to (1 - \alpha)\,y + \alpha / V",
+        source="Szegedy et al. 2016",
+        is_extra=True,
+    )
     z_loss: float = option(
         0.0,
         low=0,

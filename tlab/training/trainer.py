@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tlab.config import ConfigError
 from tlab.cost import rough_forward_flops
 from tlab.nn.config import ModelConfig
-from tlab.nn.loss import CrossEntropy, ZLoss
+from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.model import Transformer, first_nonfinite
 from tlab.nn.params import ParamSpace
 from tlab.text import Corpus
@@ -133,8 +133,7 @@ class Trainer:
         self.train_config = train_config
         self.corpus = corpus
         self.model = Transformer(config, train_config.seed, dtype)
-        if train_config.z_loss:
-            self.model.loss = ZLoss(train_config.z_loss)
+        self.model.loss = make_loss(train_config)
         operations = rough_forward_flops(self.config, train_config.batch_size)
         self.compute = decide_threads(compute, train_config.batch_size, operations)
         self.batch_threads = BatchThreads(self.model, self.compute)
@@ -294,6 +293,12 @@ def make_optimizer(config: TrainConfig, space: ParamSpace) -> Optimizer:
     """The config's optimizer, with the options that it reads."""
     optimizer = OPTIMIZERS[config.optimizer]
     return optimizer(space, **{name: getattr(config, name) for name in optimizer.options})
+
+
+def make_loss(config: TrainConfig) -> CrossEntropy:
+    """What the config's training makes gradients of."""
+    loss = LabelSmoothing(config.label_smoothing) if config.label_smoothing else CrossEntropy()
+    return ZLoss(config.z_loss, loss) if config.z_loss else loss
 
 
 def check_fit(config: ModelConfig, corpus: Corpus) -> None:

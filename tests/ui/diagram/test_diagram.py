@@ -169,7 +169,7 @@ def another(name):
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
-        return value / 2 or 1.0
+        return value / 2 or min(1.0, options(config)[name].high)
     return 2 * value if value else max(int(value == 0), options(config)[name].low)
 
 
