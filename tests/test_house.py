@@ -26,7 +26,7 @@ FLOORS = [
         "tlab.training.moving_average",
         "tlab.training.records",
     ],
-    ["tlab.nn.params", "tlab.config", "tlab.judging"],
+    ["tlab.nn.params", "tlab.config", "tlab.judging", "tlab.training.dropout"],
     [
         "tlab.nn.inits",
         "tlab.nn.linear",

@@ -31,6 +31,7 @@ from tlab.nn.scores.softmaxes import masked_softmax, softmax_backward
 from tlab.registry import REGISTRIES, Entry, UnknownKeyError
 from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig
+from tlab.training.dropout import Dropout
 from tlab.training.optimizers import clip_gradient
 from tlab.training.trainer import Trainer, draw_batch, evaluate
 
@@ -84,6 +85,11 @@ CORE_PARTS = {
     "loss": CorePart(
         "Loss", CrossEntropy, (CrossEntropy.reference, CrossEntropy.forward, CrossEntropy.backward),
         r"-\frac{1}{N} \sum_t \log p(\mathrm{target}_t)",
+    ),
+    "dropout": CorePart(
+        "Dropout", Dropout, (Dropout.__call__, Dropout.from_row),
+        r"x \to \tfrac{x \odot m}{1 - p},\quad m \sim \mathrm{Bernoulli}(1 - p)",
+        "Srivastava et al. 2014; Vaswani et al. 2017",
     ),
     "label_smoothing": CorePart(
         "Label smoothing", LabelSmoothing, (LabelSmoothing.reference, LabelSmoothing.backward),

@@ -81,10 +81,10 @@ def test_a_batch_depends_on_seed_and_step_alone(verse):
     assert len({ids.tobytes() for ids in batches.values()}) == 4
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("changes", [*({"optimizer": key} for key in OPTIMIZERS), {"dropout": 0.3}], ids=str)
 @pytest.mark.parametrize("stop_after", [1, 5])
-def test_resume_continues_bit_by_bit(optimizer, stop_after, verse, tmp_path):
-    config = dataclasses.replace(QUICK, optimizer=optimizer)
+def test_resume_continues_bit_by_bit(changes, stop_after, verse, tmp_path):
+    config = dataclasses.replace(QUICK, **changes)
     whole = Trainer(model_for(verse), config, verse)
     list(whole)
 

@@ -16,7 +16,7 @@ from tlab.checks import CheckResult, run_checks
 from tlab.nn.attention import LayerCache
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import softmax
-from tlab.nn.model import Block, BlockTrace, Transformer
+from tlab.nn.model import Block, BlockTrace, Drop, Transformer
 from tlab.nn.norms import NORMS
 from tlab.nn.params import NO_RECORD, GradientRecord
 from tlab.nn.residuals import Branch, ResidualTrace
@@ -116,8 +116,8 @@ class ShiftedLabels(Bug):
     def plant(self, model: Transformer) -> None:
         usual = model.accumulate_gradients
 
-        def accumulate_gradients(ids: Ids, targets: Ids, share: float = 1.0) -> Any:
-            return usual(ids, ids, share)
+        def accumulate_gradients(ids: Ids, targets: Ids, *others: Any) -> Any:
+            return usual(ids, ids, *others)
 
         model.accumulate_gradients = accumulate_gradients  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -189,13 +189,21 @@ def without_shortcuts(block: Block) -> None:
         for branch in (block.attention_branch, block.mlp_branch)
     )
 
-    def forward(x: Array, past: LayerCache | None = None, _edit: None = None) -> tuple[Array, BlockTrace]:
+    def left(part: str, x: Array, drop: Drop | None) -> Array:
+        return drop(f"{block.name}.{part}", x) if drop is not None else x
+
+    def forward(
+        x: Array, past: LayerCache | None = None, _edit: None = None, drop: Drop | None = None
+    ) -> tuple[Array, BlockTrace]:
         between, attention_trace = attention.forward(x, past)
+        between = left("attention", between, drop)
         y, mlp_trace = mlp.forward(between)
+        y = left("mlp", y, drop)
         return y, BlockTrace(ResidualTrace(x, attention_trace, between), ResidualTrace(between, mlp_trace, y))
 
-    def backward(dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD) -> Array:
-        dbetween = mlp.backward(dy, trace.mlp_residual.branch, record.within("mlp"))
+    def backward(dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD, drop: Drop | None = None) -> Array:
+        dbetween = mlp.backward(left("mlp", dy, drop), trace.mlp_residual.branch, record.within("mlp"))
+        dbetween = left("attention", dbetween, drop)
         return attention.backward(dbetween, trace.attention_residual.branch, record.within("attention"))
 
     block.forward, block.backward = forward, backward  # pyright: ignore[reportAttributeAccessIssue]

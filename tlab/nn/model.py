@@ -93,10 +93,15 @@ Edit = Callable[[int, str, BranchTrace], Array]
 """The same with the layer before it, from 0."""
 
 
+Drop = Callable[[str, Array], Array]
+"""(place, what enters the stream there) -> what is left of it, as in dropout; both (B, T, C)."""
+
+
 class Block:
     """Attention and the MLP, put around the residual stream as the chosen layout does."""
 
     def __init__(self, space: ParamSpace, name: str, config: ModelConfig, position: Position, init: Init) -> None:
+        self.name = name
         layout = RESIDUALS[config.residual]
         C, H, F = config.hidden_dim, config.num_heads, config.mlp_dim
 
@@ -130,30 +135,35 @@ class Block:
         self.layout = layout(space, f"{name}.layout", (self.attention_branch, self.mlp_branch), make_norm)
 
     def forward(
-        self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None
+        self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None, drop: Drop | None = None
     ) -> tuple[Array, BlockTrace]:
-        """x (B, T, C) -> (B, T, C)."""
+        """x (B, T, C) -> (B, T, C); it takes an edit or a drop."""
 
         def attention(x: Array) -> tuple[Array, BranchTrace]:
             return self.attention_branch.forward(x, past)
 
         mlp = self.mlp_branch.forward
+        edit = partial(drop_added, drop, self.name) if drop is not None else edit
         if edit is None:
             y, residuals = self.layout.forward(x, attention, mlp)
         else:
             y, residuals = self.layout.forward(x, edited(attention, edit, "attention"), edited(mlp, edit, "mlp"))
         return y, BlockTrace(*residuals)
 
-    def backward(self, dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD) -> Array:
+    def backward(
+        self, dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD, drop: Drop | None = None
+    ) -> Array:
         """The gradient of the stream after the block -> that of the stream before it; both (B, T, C)."""
         record_attention, record_mlp = record.within("attention"), record.within("mlp")
         record_mlp(stream=dy)
 
         def attention(dadded: Array, trace: BranchTrace) -> Array:
+            dadded = drop(f"{self.name}.attention", dadded) if drop is not None else dadded
             return self.attention_branch.backward(dadded, trace, record_attention)
 
         def mlp(dadded: Array, trace: BranchTrace) -> Array:
-            dx = self.mlp_branch.backward(dadded, trace, record_mlp)
+            dbranch = drop(f"{self.name}.mlp", dadded) if drop is not None else dadded
+            dx = self.mlp_branch.backward(dbranch, trace, record_mlp)
             if record is not NO_RECORD and self.layout.mlp_reads_sum is not None:
                 record_attention(stream=dadded + dx if self.layout.mlp_reads_sum else dadded)
             return dx
@@ -178,6 +188,11 @@ def edited(run: RunForward, edit: BlockEdit, kind: str) -> RunForward:
     return run_edited
 
 
+def drop_added(drop: Drop, block: str, kind: str, trace: BranchTrace) -> Array:
+    """What a branch adds, as the edit that dropout is."""
+    return drop(f"{block}.{kind}", trace.added)
+
+
 class RecomputedBlock:
     """A block that keeps its input alone, and computes the rest once more when backward asks for it.
 
@@ -190,13 +205,15 @@ class RecomputedBlock:
     def __init__(self, block: Block) -> None:
         self.block = block
 
-    def forward(self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None) -> tuple[Array, Array]:
-        y, _ = self.block.forward(x, past, edit)
+    def forward(
+        self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None, drop: Drop | None = None
+    ) -> tuple[Array, Array]:
+        y, _ = self.block.forward(x, past, edit, drop)
         return y, x
 
-    def backward(self, dx: Array, x: Array, record: GradientRecord = NO_RECORD) -> Array:
-        _, trace = self.block.forward(x)
-        return self.block.backward(dx, trace, record)
+    def backward(self, dx: Array, x: Array, record: GradientRecord = NO_RECORD, drop: Drop | None = None) -> Array:
+        _, trace = self.block.forward(x, None, None, drop)
+        return self.block.backward(dx, trace, record, drop)
 
 
 def make_position(kind: str, config: ModelConfig, space: ParamSpace, init: Init) -> Position:
@@ -288,13 +305,16 @@ class Transformer:
         """Number of weights, each counted once."""
         return self.parameters.data.size
 
-    def forward(self, ids: Ids, past: KVCache | None = None, edit: Edit | None = None) -> tuple[Array, Trace]:
+    def forward(
+        self, ids: Ids, past: KVCache | None = None, edit: Edit | None = None, drop: Drop | None = None
+    ) -> tuple[Array, Trace]:
         """Score every next token.
 
         Args:
             ids: (B, T) token ids. T may exceed the context length where the positions allow it.
             past: keys and values of the tokens before these; they are added to it.
             edit: decides what each branch adds to the stream, see `Edit`; for interventions.
+            drop: leaves something of what enters the stream out, see `Drop`; for training, and instead of an edit.
 
         Returns:
             logits (B, T, V), unnormalized, in nats; and the trace of everything on the way.
@@ -307,10 +327,10 @@ class Transformer:
         self._check_ids(ids, start)
         tokens, _ = self.embedding.forward(ids)  # (B, T, C)
         x = self.position.embed(tokens * self.config.embedding_scale, start)
-        return self.forward_embedded(x, ids, past, edit)
+        return self.forward_embedded(x, ids, past, edit, drop)
 
     def forward_embedded(
-        self, x: Array, ids: Ids, past: KVCache | None = None, edit: Edit | None = None
+        self, x: Array, ids: Ids, past: KVCache | None = None, edit: Edit | None = None, drop: Drop | None = None
     ) -> tuple[Array, Trace]:
         """The same from the first block on: for probes that change what enters it, x (B, T, C)."""
         T = x.shape[1]
@@ -318,10 +338,12 @@ class Transformer:
         if past is not None:
             self._check_cache(past, len(x))
             past.make_room(T)
+        x = drop("embedded", x) if drop is not None else x
         embedded, traces = x, []
         for i, block in enumerate(self.blocks):
             layer_past = LayerCache(past, i) if past is not None else None
-            x, trace = block.forward(x, layer_past, partial(edit, i) if edit is not None else None)  # (B, T, C)
+            layer_edit = partial(edit, i) if edit is not None else None
+            x, trace = block.forward(x, layer_past, layer_edit, drop)  # (B, T, C)
             traces.append(trace)
         if past is not None:
             past.advance(T)
@@ -330,10 +352,13 @@ class Transformer:
         logits, logit_cap_cache = self.logit_cap.forward(logits) if self.logit_cap else (logits, None)
         return logits, Trace(ids, start, embedded, tuple(traces), final_norm_cache, x, logits, logit_cap_cache)
 
-    def backward(self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD) -> Array:
+    def backward(
+        self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD, drop: Drop | None = None
+    ) -> Array:
         """Add the gradients of all parameters to their `grad`; -> gradient of `trace.embedded`, (B, T, C).
 
-        `record` receives the gradients of the trace's arrays on the way, and copies those that it keeps.
+        `record` receives the gradients of the trace's arrays on the way, and copies those that it keeps. `drop` is
+        what forward was given.
         """
         record(logits=dlogits)
         if self.logit_cap:
@@ -346,26 +371,30 @@ class Transformer:
         if self.final_norm:
             dx = self.final_norm.backward(dx, trace.final_norm_cache)
         for i in reversed(range(len(self.blocks))):
-            dx = self.blocks[i].backward(dx, trace.blocks[i], record.within(f"blocks.{i}"))
+            dx = self.blocks[i].backward(dx, trace.blocks[i], record.within(f"blocks.{i}"), drop)
         dembedded = dx
         record(embedded=dembedded)
-        self.position.embed_backward(dembedded, trace.start)
-        self.embedding.backward(dembedded * self.config.embedding_scale, trace.ids)
+        dx = drop("embedded", dx) if drop is not None else dx
+        self.position.embed_backward(dx, trace.start)
+        self.embedding.backward(dx * self.config.embedding_scale, trace.ids)
         return dembedded
 
-    def accumulate_gradients(self, ids: Ids, targets: Ids, share: float = 1.0) -> tuple[float, Trace]:
+    def accumulate_gradients(
+        self, ids: Ids, targets: Ids, share: float = 1.0, drop: Drop | None = None
+    ) -> tuple[float, Trace]:
         """Add one batch's gradients to `parameters.grad`; -> mean loss in nats per token, and the trace.
 
         Where the batch is a part of a larger one, `share` is its share of the tokens: then the gradients of all
-        parts add up to those of the whole. The loss is the part's own.
+        parts add up to those of the whole. The loss is the part's own. With `drop` something of what enters the stream
+        is left out.
         """
         ids, targets = np.asarray(ids), np.asarray(targets)
         self._check_ids(targets, 0)
         if targets.shape != ids.shape:
             raise ValueError(f"targets of shape {targets.shape} for ids of shape {ids.shape}; each token needs one")
-        logits, trace = self.forward(ids)
+        logits, trace = self.forward(ids, None, None, drop)
         loss, cache = self.loss.forward(logits, targets)
-        self.backward(self.loss.backward(cache, logits.shape, share), trace)
+        self.backward(self.loss.backward(cache, logits.shape, share), trace, NO_RECORD, drop)
         return loss, trace
 
     def loss_and_gradients(self, ids: Ids, targets: Ids) -> tuple[float, dict[str, Array]]:

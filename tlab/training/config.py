@@ -69,6 +69,18 @@ class TrainConfig(Config):
         typical=(0, 10),
         help="Largest global gradient norm; longer gradients are scaled down to it. 0 for no clipping.",
     )
+    dropout: float = option(
+        0.0,
+        low=0,
+        high=0.99,
+        typical=(0, 0.5),
+        label="Dropout",
+        help="Probability with which each number that enters the residual stream, from the embedding or a branch, is "
+        "left out of a training step. 0 for none. Validation and generation are without it.",
+        formula=r"x \to \tfrac{x \odot m}{1 - p},\quad m \sim \mathrm{Bernoulli}(1 - p)",
+        source="Srivastava et al. 2014; Vaswani et al. 2017",
+        is_extra=True,
+    )
     label_smoothing: float = option(
         0.0,
         low=0,

@@ -22,6 +22,7 @@ from tlab.config import ConfigError
 from tlab.machine import allowed_threads, one_blas_thread
 from tlab.nn.model import Transformer
 from tlab.training.config import ComputeConfig
+from tlab.training.dropout import Dropout
 from tlab.types import Ids
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class BatchPart(NamedTuple):
     ids: Ids  # (b, T)
     targets: Ids  # (b, T)
     share: float  # b / B, its share of the batch
+    dropout: Dropout | None  # of its sequences
 
 
 class BatchThreads:
@@ -74,9 +76,9 @@ class BatchThreads:
             self.pool_process = os.getpid()
         return self.pool
 
-    def accumulate_gradients(self, ids: Ids, targets: Ids) -> float:
+    def accumulate_gradients(self, ids: Ids, targets: Ids, dropout: Dropout | None = None) -> float:
         """Add the gradients of one batch, (B, T) each, to the model's; -> its mean loss in nats per token."""
-        work = self.split(ids, targets)
+        work = self.split(ids, targets, dropout)
 
         def task(i: int) -> float:
             replica = self.replicas[i]
@@ -90,7 +92,7 @@ class BatchThreads:
             grads[0] += other
         return sum(losses)
 
-    def split(self, ids: Ids, targets: Ids) -> list[list[BatchPart]]:
+    def split(self, ids: Ids, targets: Ids, dropout: Dropout | None) -> list[list[BatchPart]]:
         """For each thread the parts that it reads one after another: its share of every piece of the batch."""
         B = len(ids)
         work: list[list[BatchPart]] = [[] for _ in range(self.threads)]
@@ -98,7 +100,8 @@ class BatchThreads:
             for parts, rows in zip(work, np.array_split(piece, self.threads), strict=True):
                 if len(rows):
                     some = slice(rows[0], rows[-1] + 1)
-                    parts.append(BatchPart(ids[some], targets[some], len(rows) / B))
+                    own = dropout.from_row(int(rows[0])) if dropout is not None else None
+                    parts.append(BatchPart(ids[some], targets[some], len(rows) / B, own))
         return work
 
     def map(self, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

@@ -22,6 +22,7 @@ from tlab.nn.params import ParamSpace
 from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
+from tlab.training.dropout import Dropout
 from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
 from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt
 from tlab.training.records import Divergence, StepRecord
@@ -192,7 +193,8 @@ class Trainer:
         config, space = self.train_config, self.model.parameters
         batch = draw_batch(self.corpus.train, config.batch_size, self.config.context_length, config.batch_seed, step)
         space.grad[...] = 0
-        loss = self.batch_threads.accumulate_gradients(*batch)
+        dropout = Dropout(config.dropout, config.seed, step) if config.dropout else None
+        loss = self.batch_threads.accumulate_gradients(*batch, dropout)
         gradient_norm = clip_gradient(space.grad, config.gradient_clip)
         self.divergence = self.find_divergence(step, loss, gradient_norm, batch)
         self.observe(step, gradient_norm, batch)
