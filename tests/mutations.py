@@ -140,6 +140,9 @@ MUTATIONS = [
     ("nn/model.py", "other.parameters.lay_out(self.parameters.data, grad)", "other.parameters.lay_out(self.parameters.data.copy(), grad)"),
     # threads and pieces
     ("training/parallel.py", "                replica.parameters.grad[...] = 0\n", "                pass\n"),
+    ("training/trainer.py", "share = 1 - self.train_config.ema_decay if self.step > 1 else 1", "share = 1 - self.train_config.ema_decay"),
+    ("training/trainer.py", "evaluate(self.result, self.corpus", "evaluate(self.model, self.corpus"),
+    ("training/trainer.py", "return {**self.optimizer.state, **live}", "return self.optimizer.state"),
     ("training/parallel.py", "for other in grads[1:]:", "for other in grads[2:]:"),
     ("training/parallel.py", "len(rows) / B, own))", "1 / self.threads, own))"),
     ("training/parallel.py", "dropout.from_row(int(rows[0]))", "dropout"),

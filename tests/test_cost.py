@@ -203,10 +203,15 @@ def test_operations_grow_with_batch_and_depth():
     assert twice == [6 * flops for flops in block]
 
 
-@pytest.mark.parametrize(("optimizer", "vectors"), [("sgd", 3), ("adam", 4), ("adamw", 4)])
+@pytest.mark.parametrize(("optimizer", "vectors"), [("sgd", 3), ("adam", 4), ("adamw", 4), ("muon", 4)])
 def test_every_vector_of_the_optimizer_is_as_large_as_the_weights(optimizer, vectors):
     size = Transformer(tiny()).parameters.data.nbytes
     assert [row.bytes for row in weight_bytes_by_part(tiny(), optimizer)] == [size] * vectors
+
+
+def test_an_average_of_the_weights_takes_as_much_memory_as_they_do():
+    rows = weight_bytes_by_part(tiny(), "sgd", averaged=True)
+    assert rows[-1] == ("average of the weights", rows[0].bytes)
 
 
 def test_an_unknown_optimizer_is_an_error_that_names_the_known_ones():

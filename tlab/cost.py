@@ -195,14 +195,17 @@ def owner(array: Array) -> Array:
     return owner(array.base) if isinstance(array.base, np.ndarray) else array
 
 
-def weight_bytes_by_part(config: ModelConfig, optimizer: str, threads: int = 1) -> list[PartBytes]:
+def weight_bytes_by_part(
+    config: ModelConfig, optimizer: str, threads: int = 1, *, averaged: bool = False
+) -> list[PartBytes]:
     """Memory of everything that has a number for each weight: weights, gradients, the optimizer's own vectors.
 
-    Each thread has gradients of its own.
+    Each thread has gradients of its own. An average of the weights is one more vector.
 
     Raises:
         UnknownKeyError: there is no such optimizer.
     """
     vector = BYTES * num_parameters(config)
     state = [PartBytes(f"{optimizer}: {name.replace('_', ' ')}", vector) for name in OPTIMIZERS[optimizer].state_names]
-    return [PartBytes("weights", vector), PartBytes("gradients", vector * threads), *state]
+    average = [PartBytes("average of the weights", vector)] * averaged
+    return [PartBytes("weights", vector), PartBytes("gradients", vector * threads), *state, *average]

@@ -86,6 +86,10 @@ CORE_PARTS = {
         "Loss", CrossEntropy, (CrossEntropy.reference, CrossEntropy.forward, CrossEntropy.backward),
         r"-\frac{1}{N} \sum_t \log p(\mathrm{target}_t)",
     ),
+    "average": CorePart(
+        "Average of the weights", Trainer, (Trainer.update_average,),
+        r"\bar w \leftarrow \beta \bar w + (1 - \beta)\,w", "Polyak & Juditsky 1992; Morales-Brotons et al. 2024",
+    ),
     "dropout": CorePart(
         "Dropout", Dropout, (Dropout.__call__, Dropout.from_row),
         r"x \to \tfrac{x \odot m}{1 - p},\quad m \sim \mathrm{Bernoulli}(1 - p)",

@@ -310,7 +310,7 @@ def check_memory(cell: Cell) -> None:
 def memory_mib(cell: Cell) -> float:
     """What a process that trains this cell holds: Python with the lab as it is here, weights and activations."""
     arrays = [
-        *weight_bytes_by_part(cell.model, cell.train.optimizer),
+        *weight_bytes_by_part(cell.model, cell.train.optimizer, averaged=cell.train.ema_decay > 0),
         *activation_bytes_by_part(cell.model, cell.train.batch_size),
     ]
     return (peak_memory_mib() or 0.0) + sum(row.bytes for row in arrays) / 2**20

@@ -21,14 +21,16 @@ ALLOWED = {  # the smallest and the largest value
     "steps": (1, math.inf), "batch_size": (1, math.inf), "warmup_steps": (0, math.inf), "min_learning_rate": (0, 3e-3),
     "beta1": (0, 0.9999), "beta2": (0, 0.99999), "momentum": (0, 0.9999), "weight_decay": (0, math.inf),
     "gradient_clip": (0, math.inf), "validation_every": (0, math.inf), "seed": (0, 2**32 - 1),
-    "data_seed": (0, 2**32 - 1), "z_loss": (0, math.inf), "label_smoothing": (0, 0.99), "dropout": (0, 0.99),
+    "data_seed": (0, 2**32 - 1), "z_loss": (0, math.inf), "label_smoothing": (0, 0.99),
+    "dropout": (0, 0.99), "ema_decay": (0, 0.99999),
 }  # fmt: skip
 ABOVE_ZERO = ("learning_rate", "epsilon", "max_loss", "adam_ratio")
 OFFERED = {
     "steps": (50, 5000), "batch_size": (1, 64), "learning_rate": (1e-5, 1e-1), "warmup_steps": (0, 500),
     "beta1": (0, 0.99), "beta2": (0.9, 0.9999), "epsilon": (1e-10, 1e-4), "momentum": (0, 0.99), "weight_decay": (0, 1),
     "gradient_clip": (0, 10), "validation_every": (0, 1000), "max_loss": (10, 1000), "seed": (0, 100),
-    "z_loss": (0, 0.01), "label_smoothing": (0, 0.5), "dropout": (0, 0.5), "adam_ratio": (0.01, 10),
+    "z_loss": (0, 0.01), "label_smoothing": (0, 0.5), "dropout": (0, 0.5), "ema_decay": (0, 0.995),
+    "adam_ratio": (0.01, 10),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The optimizers, clipping and the loss are those of PyTorch, over several updates of a real model in float64."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -15,9 +16,10 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy, LabelSmoothing
 from tlab.nn.model import Transformer
 from tlab.nn.params import ROLES, ParamSpace, ones
+from tlab.text import corpus_from_text
 from tlab.training.config import TrainConfig
 from tlab.training.optimizers import OPTIMIZERS, clip_gradient
-from tlab.training.trainer import make_optimizer
+from tlab.training.trainer import Trainer, make_optimizer
 
 NUM_UPDATES = 10
 CONFIG = ModelConfig(vocab_size=11, context_length=8, hidden_dim=12, num_layers=2, num_heads=3, position="learned")
@@ -172,6 +174,20 @@ def test_label_smoothing_and_its_gradient_are_pytorchs(smoothing):
     assert float(ours.reference(logits, targets, smoothing)) == pytest.approx(expected.item(), rel=1e-12)
     gradient = ours.backward(ours.forward(logits, targets)[1], logits.shape)
     np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=1e-9, atol=1e-15)
+
+
+def test_the_average_of_the_weights_is_pytorchs():
+    corpus = corpus_from_text("a tale of two cities " * 20)
+    training = TrainConfig(steps=8, batch_size=2, warmup_steps=0, ema_decay=0.9)
+    config = dataclasses.replace(CONFIG, vocab_size=corpus.tokenizer.vocab_size)
+    trainer = Trainer(config, training, corpus, dtype="float64")
+    module = torch.nn.Linear(1, trainer.model.num_parameters, bias=False, dtype=torch.float64)
+    average = torch.optim.swa_utils.AveragedModel(module, avg_fn=torch.optim.swa_utils.get_ema_avg_fn(0.9))
+    for _ in trainer:
+        module.weight.data[:, 0] = torch.tensor(trainer.model.parameters.data)
+        average.update_parameters(module)
+    theirs = average.module.weight.detach().numpy()[:, 0]
+    np.testing.assert_allclose(trainer.result.parameters.data, theirs, rtol=1e-12, atol=1e-15)
 
 
 def test_a_whole_training_ends_at_pytorchs_weights():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support import tiny
-from tlab import CheckpointError, ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
+from tlab import Checkpoint, CheckpointError, ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.nn.loss import CrossEntropy
 from tlab.text import CharTokenizer, corpus_from_text
 from tlab.training.optimizers import OPTIMIZERS
@@ -81,7 +81,9 @@ def test_a_batch_depends_on_seed_and_step_alone(verse):
     assert len({ids.tobytes() for ids in batches.values()}) == 4
 
 
-@pytest.mark.parametrize("changes", [*({"optimizer": key} for key in OPTIMIZERS), {"dropout": 0.3}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [*({"optimizer": key} for key in OPTIMIZERS), {"dropout": 0.3}, {"ema_decay": 0.9}], ids=str
+)
 @pytest.mark.parametrize("stop_after", [1, 5])
 def test_resume_continues_bit_by_bit(changes, stop_after, verse, tmp_path):
     config = dataclasses.replace(QUICK, **changes)
@@ -93,13 +95,45 @@ def test_resume_continues_bit_by_bit(changes, stop_after, verse, tmp_path):
         if record.step == stop_after:
             break
     part.checkpoint().save(tmp_path)
-    from tlab import Checkpoint
-
     resumed = Trainer.resume(Checkpoint.load(tmp_path), verse)
     assert resumed.step == stop_after
     list(resumed)
     assert numbers(resumed.records) == numbers(whole.records)
     assert (resumed.model.parameters.data == whole.model.parameters.data).all()
+    assert (resumed.result.parameters.data == whole.result.parameters.data).all()
+
+
+def test_the_result_is_the_average_of_the_weights_after_each_step_and_they_are_what_they_are_without_it(verse):
+    averaged = Trainer(model_for(verse), dataclasses.replace(QUICK, ema_decay=0.8), verse)
+    plain = Trainer(model_for(verse), QUICK, verse)
+    weights = []
+    for _ in zip(averaged, plain, strict=True):
+        weights.append(plain.model.parameters.data.copy())
+        assert (averaged.model.parameters.data == weights[-1]).all()
+        expected = weights[0]
+        for later in weights[1:]:
+            expected = 0.8 * expected + 0.2 * later
+        assert averaged.result.parameters.data == pytest.approx(expected, rel=1e-5, abs=1e-7)
+        assert averaged.result.parameters.data.dtype == np.float32
+
+
+def test_the_average_is_what_is_validated_kept_and_generated_from(verse, tmp_path):
+    averaged = Trainer(model_for(verse), dataclasses.replace(QUICK, ema_decay=0.8, learning_rate=0.03), verse)
+    last = list(averaged)[-1]
+    assert (
+        last.validation_loss
+        == evaluate(averaged.result, verse.validation)
+        != evaluate(averaged.model, verse.validation)
+    )
+    averaged.checkpoint().save(tmp_path)
+    kept = Checkpoint.load(tmp_path)
+    assert (kept.model().parameters.data == averaged.result.parameters.data).all()
+    assert (kept.optimizer_state["live_weights"] == averaged.model.parameters.data).all()
+
+
+def test_without_an_average_the_result_is_the_live_model(verse):
+    trainer = Trainer(model_for(verse), QUICK, verse)
+    assert trainer.result is trainer.model and "live_weights" not in trainer.checkpoint().optimizer_state
 
 
 def test_a_checkpoint_is_not_changed_by_later_steps(verse):
@@ -236,8 +270,6 @@ def test_a_loss_above_the_limit_ends_the_run(verse):
 
 
 def test_a_diverged_run_stays_ended_after_a_resume(verse, tmp_path):
-    from tlab import Checkpoint
-
     trainer = Trainer(model_for(verse), dataclasses.replace(QUICK, max_loss=0.5), verse)
     list(trainer)
     trainer.checkpoint().save(tmp_path)

@@ -293,7 +293,7 @@ def info(values: Any, argv: Sequence[str]) -> int:
     print(f"{'total':<24} {sum(parameters.values()):>12,} {total.forward / 1e6:>14,.1f} {total.training / 1e6:>15,.1f}")
     print(f"\n{'memory, float32':<24} {'MiB':>12}")
     memory = [
-        *cost.weight_bytes_by_part(config, training.optimizer, compute.threads or 1),
+        *cost.weight_bytes_by_part(config, training.optimizer, compute.threads or 1, averaged=training.ema_decay > 0),
         *cost.activation_bytes_by_part(config, training.batch_size, compute=compute),
     ]
     for part, size in [*memory, ("total", sum(row.bytes for row in memory))]:
@@ -400,7 +400,9 @@ TEXT_AND_MODEL: dict[str, tuple[type[Config], tuple[str, ...]]] = {
     "text": (TextConfig, ()),
     "model": (ModelConfig, ("vocab_size",)),  # that is the corpus's
 }
-NOT_PRICED = tuple(options(TrainConfig).keys() - {"batch_size", "optimizer"})  # what a step costs is the same for all
+NOT_PRICED = tuple(
+    options(TrainConfig).keys() - {"batch_size", "optimizer", "ema_decay"}
+)  # what a step costs is the same for all
 COMMANDS = {
     "train": Command(
         "Train a model, with a bar, validation and samples; Ctrl-C keeps what was learned.",

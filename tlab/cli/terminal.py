@@ -124,7 +124,7 @@ def sample(trainer: Trainer, prompt: str, num_tokens: int) -> str:
     Raises:
         ValueError: the prompt is empty, or has characters that are not in the vocabulary.
     """
-    tokens = generate_tokens(trainer.model, trainer.corpus.tokenizer, prompt, max_new_tokens=num_tokens)
+    tokens = generate_tokens(trainer.result, trainer.corpus.tokenizer, prompt, max_new_tokens=num_tokens)
     try:
         with np.errstate(all="ignore"):
             return visible(prompt + "".join(map(str, tokens))).strip("\n")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FILE_NAME = "checkpoint.safetensors"
 FORMAT = "tlab 1"
 OPTIMIZER_PREFIX = "optimizer."
+LIVE_WEIGHTS = "live_weights"  # in the optimizer's state, where the weights are an average of them
 RECORDS_NAME = "records"
 RECORD_COLUMNS = StepRecord._fields[:-1]  # all but the divergence, which is text
 
@@ -44,7 +45,10 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, eq=False)  # eq would compare arrays
 class Checkpoint:
-    """A run at one step: configs, corpus record, weights, optimizer state, and all records up to it."""
+    """A run at one step: configs, corpus record, weights, optimizer state, and all records up to it.
+
+    With ema_decay the weights are the average that was validated, and those that are trained on are in the state.
+    """
 
     model_config: ModelConfig
     train_config: TrainConfig
@@ -250,7 +254,8 @@ def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_p
     """Refuse an optimizer state of another optimizer or another model. None at all is for use, not for resuming."""
     if not state:
         return
-    needed = dict.fromkeys(OPTIMIZERS[config.optimizer].state_names, (num_parameters,))
+    names = [*OPTIMIZERS[config.optimizer].state_names, *[LIVE_WEIGHTS] * (config.ema_decay > 0)]
+    needed = dict.fromkeys(names, (num_parameters,))
     given = {name: vector.shape for name, vector in state.items()}
     if given != needed:
         raise CheckpointError(f"its optimizer state is {given}; {config.optimizer!r} needs {needed}")

@@ -69,6 +69,18 @@ class TrainConfig(Config):
         typical=(0, 10),
         help="Largest global gradient norm; longer gradients are scaled down to it. 0 for no clipping.",
     )
+    ema_decay: float = option(
+        0.0,
+        low=0,
+        high=0.99999,
+        typical=(0, 0.995),
+        label="Average of the weights",
+        help="Decay rate of an average of the weights over the steps, which is validated and generates in their place: "
+        "0.99 is of about the last 100 steps. 0 for none. What is trained stays the same.",
+        formula=r"\bar w \leftarrow \beta \bar w + (1 - \beta)\,w",
+        source="Polyak & Juditsky 1992; Morales-Brotons et al. 2024",
+        is_extra=True,
+    )
     dropout: float = option(
         0.0,
         low=0,

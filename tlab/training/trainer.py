@@ -20,13 +20,13 @@ from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.model import Transformer, first_nonfinite
 from tlab.nn.params import ParamSpace
 from tlab.text import Corpus
-from tlab.training.checkpoint import Checkpoint, CheckpointError
+from tlab.training.checkpoint import LIVE_WEIGHTS, Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.dropout import Dropout
 from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
 from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt
 from tlab.training.records import Divergence, StepRecord
-from tlab.types import Ids
+from tlab.types import Array, Ids
 
 VALIDATION_TOKENS = 4096  # read at once: enough for large matrix products, small enough for the caches
 
@@ -112,6 +112,8 @@ class Trainer:
 
     Attributes:
         model: the live model; its weights are those after `step` updates.
+        result: the model that is validated, generates and goes into a checkpoint: the live one, or with ema_decay one
+            that has the average of its weights.
         compute: as given, with the number of threads decided.
         records: every record so far.
         divergence: why the run ended early, or None.
@@ -135,6 +137,7 @@ class Trainer:
         self.corpus = corpus
         self.model = Transformer(config, train_config.seed, dtype)
         self.model.loss = make_loss(train_config)
+        self.result = self.model.frozen_copy() if train_config.ema_decay else self.model
         operations = rough_forward_flops(self.config, train_config.batch_size)
         self.compute = decide_threads(compute, train_config.batch_size, operations)
         self.batch_threads = BatchThreads(self.model, self.compute)
@@ -170,6 +173,7 @@ class Trainer:
                 if self.divergence is None:
                     self.optimizer.step(self.model.parameters, learning_rate)
                     self.step = step
+                    self.update_average()
                 before = self.records[-1] if self.records else None
                 record = StepRecord(
                     step=step,
@@ -203,6 +207,13 @@ class Trainer:
     def observe(self, step: int, gradient_norm: float, batch: Batch) -> None:
         """Nothing; a subclass may look at the model here, between the gradient, clipped by now, and the update."""
 
+    def update_average(self) -> None:
+        """Let the result follow the live weights; it begins with those after the first step."""
+        if self.result is not self.model:
+            average, weights = self.result.parameters.data, self.model.parameters.data
+            share = 1 - self.train_config.ema_decay if self.step > 1 else 1
+            average += share * (weights - average)
+
     @property
     def tokens_per_step(self) -> int:
         """Tokens that one update learns from."""
@@ -214,8 +225,8 @@ class Trainer:
         A loss that is not finite is a divergence: the batch's loss was fine, so the last update went too far.
         """
         if self.validation_is_due:
-            loss = evaluate(self.model, self.corpus.validation, threads=self.batch_threads)
-            self.complete_record(self.step, loss, self.model)
+            loss = evaluate(self.result, self.corpus.validation, threads=self.batch_threads)
+            self.complete_record(self.step, loss, self.result)
 
     @property
     def validation_is_due(self) -> bool:
@@ -249,6 +260,12 @@ class Trainer:
             return Divergence(step, "loss", f"the loss of {loss:.4g} nats per token is above max_loss = {limit:g}")
         return None
 
+    @property
+    def state(self) -> dict[str, Array]:
+        """What the next step needs besides the result's weights: flat vectors, which a step changes in place."""
+        live = {LIVE_WEIGHTS: self.model.parameters.data} if self.result is not self.model else {}
+        return {**self.optimizer.state, **live}
+
     def checkpoint(self) -> Checkpoint:
         """Everything needed to generate, probe, or go on training: a copy that later steps do not change."""
         return Checkpoint(
@@ -256,8 +273,8 @@ class Trainer:
             train_config=self.train_config,
             corpus=self.corpus.describe(),
             step=self.step,
-            weights={name: param.data.copy() for name, param in self.model.parameters.items()},
-            optimizer_state={name: vector.copy() for name, vector in self.optimizer.state.items()},
+            weights={name: param.data.copy() for name, param in self.result.parameters.items()},
+            optimizer_state={name: vector.copy() for name, vector in self.state.items()},
             records=list(self.records),
             compute=self.compute,
         )
@@ -280,10 +297,10 @@ class Trainer:
             )
         compute = compute or checkpoint.compute
         trainer = cls(checkpoint.model_config, checkpoint.train_config, corpus, compute=compute, dtype=checkpoint.dtype)
-        trainer.model.load(checkpoint.weights)
-        if trainer.optimizer.state.keys() != checkpoint.optimizer_state.keys():
+        trainer.result.load(checkpoint.weights)
+        if trainer.state.keys() != checkpoint.optimizer_state.keys():
             raise CheckpointError("this checkpoint holds no optimizer state: it can be used, but not trained on")
-        for name, vector in trainer.optimizer.state.items():
+        for name, vector in trainer.state.items():
             vector[...] = checkpoint.optimizer_state[name]
         trainer.optimizer.num_updates = trainer.step = checkpoint.step
         trainer.records = list(checkpoint.records)

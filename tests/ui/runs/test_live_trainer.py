@@ -39,9 +39,10 @@ def watch(trainer: LiveTrainer) -> list:
     return found
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("every", [1, 4, 7, 100])
-def test_the_validation_losses_are_those_of_any_other_trainer_to_the_last_digit(verse, every):
-    plain, watched_one = trainers(verse, steps=25, validation_every=every, batch_size=2)
+def test_the_validation_losses_are_those_of_any_other_trainer_to_the_last_digit(verse, every, ema_decay):
+    plain, watched_one = trainers(verse, steps=25, validation_every=every, batch_size=2, ema_decay=ema_decay)
     for _ in plain:
         pass
     found = watch(watched_one)
@@ -58,11 +59,12 @@ def test_steps_go_on_while_the_validation_text_is_read_and_it_is_through_before_
     assert waits[-1] == 0  # after the last step there is none to go on with
 
 
-def test_a_sample_is_that_of_the_step_at_which_it_was_begun(verse):
-    _, trainer = trainers(verse, steps=100, validation_every=0, batch_size=2)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_sample_is_that_of_the_step_at_which_it_was_begun(verse, ema_decay):
+    _, trainer = trainers(verse, steps=100, validation_every=0, batch_size=2, ema_decay=ema_decay)
     for _ in range(3):
         trainer.train_step()
-    expected = generate_sample(trainer.model, verse)
+    expected = generate_sample(trainer.result, verse)
     trainer.begin_sample()
     found = []
     while not found:

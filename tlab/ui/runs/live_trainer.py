@@ -118,8 +118,8 @@ class LiveTrainer(Trainer):
     # -------------------------------------------------------------------------------- work between the steps
 
     def copy_model(self) -> Transformer:
-        """The model as it is now, its bug included."""
-        copy = self.model.frozen_copy()
+        """The result as it is now, its bug included."""
+        copy = self.result.frozen_copy()
         if self.apply_bug is not None:
             self.apply_bug(copy)
         return copy

@@ -104,7 +104,7 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
         if order == PAUSE:  # a run that goes on has no gap
             yield from trainer.finish_background()
         if trainer.divergence is None and order != STOP and not job.losses_only:
-            yield Sample(trainer.side, trainer.step, generate_sample(trainer.model, corpus))
+            yield Sample(trainer.side, trainer.step, generate_sample(trainer.copy_model(), corpus))
     goes_on = order == PAUSE
     yield RunEnded(order, [t.checkpoint() if goes_on else t.light_checkpoint(records=True) for t in trainers])
 

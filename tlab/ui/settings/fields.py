@@ -100,8 +100,13 @@ def slider_step(name: str) -> float | None:
         while (high - low) / step < MIN_STOPS and step % 5 == 0:  # else a preset's value would lie between two stops
             step //= 5
         return step
-    # Over several powers of ten, everything of interest would be in the slider's first pixels.
-    return None if high > 20 * max(low, 0.1) or high - low < 0.5 else 0.05
+    # Over several powers of ten, everything of interest would be in the slider's first pixels; or in its last ones.
+    return None if high > 20 * max(low, 0.1) or high - low < 0.5 or nears_one(high) else 0.05
+
+
+def nears_one(high: float) -> bool:
+    """Whether what is worth trying crowds just below 1, as decay rates of long averages do."""
+    return 0 < 1 - high < 0.01
 
 
 def control_range(name: str) -> tuple[float, float]:

@@ -8,7 +8,15 @@ import gradio as gr
 
 from tlab.config import options
 from tlab.registry import Entry
-from tlab.ui.settings.fields import config_of, field_label, field_names, field_value, kinds_of, registry_choices
+from tlab.ui.settings.fields import (
+    config_of,
+    field_label,
+    field_names,
+    field_value,
+    kinds_of,
+    nears_one,
+    registry_choices,
+)
 from tlab.ui.widgets.component import formula_markdown
 
 NOTHING, NOTHING_WORDS = ":nothing", "nothing: one run alone"  # not the name of any field
@@ -93,7 +101,7 @@ def suggest_value(name: str, own: Any) -> Any:
         return int(own != 1) if whole else 0.0
     high = typical[1]
     if not own:
-        return max(1, int(high) // 5) if whole else high / 5
+        return max(1, int(high) // 5) if whole else high if nears_one(high) else high / 5
     if own * 2 <= high:
         return own * 2
     return own // 2 if whole else own / 2
