@@ -194,6 +194,8 @@ class Muon(Adam):
 
     Notice: a gradient is mostly a few strong directions, which Adam's update is as well. Here every singular value of
     the update is near 1, so directions that hardly show in the gradient are learned as fast as those that dominate it.
+    Its learning rate has to be larger than Adam's: an entry of the update is about the rate divided by the root of the
+    matrix's longer side, where Adam's is about the rate itself.
     """
 
     options = ("adam_ratio", "beta1", "beta2", "epsilon", "weight_decay")
