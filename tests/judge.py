@@ -146,6 +146,10 @@ def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_n
     tell(f"{name}.weights", shares)
     attended = torch.einsum("bhts,bhsd->bthd", shares, values).reshape(B, T, C)
     tell(f"{name}.attended", attended)
+    if config.attention_gate:  # Qiu et al. 2025
+        gate = torch.sigmoid(x @ weights[f"{name}.gate.weight"])
+        tell(f"{name}.gate", gate)
+        attended = attended * gate
     return linear(attended, weights, f"{name}.out")
 
 

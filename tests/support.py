@@ -119,6 +119,7 @@ FURTHER = {
     "rope_fraction": [1.0, 0.5],
     "num_kv_heads": [None, 1],
     "attention_softmax": ["softmax", "plus_one", "sink"],
+    "attention_gate": [False, True],
 }
 """Fields that switch a part on, with their values for tests, the default first."""
 

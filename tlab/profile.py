@@ -200,7 +200,8 @@ def step_parts(trainer: Trainer) -> Iterator[tuple[Any, str, str]]:
 
 def block_parts(block: Block) -> list[tuple[Any, str]]:
     """The components of a block."""
-    linears = [block.attention.qkv, block.attention.out, *block.mlp.inputs, block.mlp.down]
+    gate = [block.attention.gate.linear] if block.attention.gate else []
+    linears = [block.attention.qkv, *gate, block.attention.out, *block.mlp.inputs, block.mlp.down]
     return [
         (block, "blocks"),
         (block.attention, "attention"),

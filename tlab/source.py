@@ -19,7 +19,7 @@ import tlab.text  # noqa: F401
 from tlab.cli.output import delivered_output, prepare_streams
 from tlab.config import options
 from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps
-from tlab.nn.attention import Attention, causal_mask, split_heads
+from tlab.nn.attention import Attention, AttentionGate, causal_mask, split_heads
 from tlab.nn.config import ModelConfig
 from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
@@ -70,6 +70,11 @@ CORE_PARTS = {
         (Attention.forward, Attention.backward, causal_mask, masked_softmax, softmax_backward, split_heads),
         r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
         "Vaswani et al. 2017",
+    ),
+    "attention_gate": CorePart(
+        "Gate of attention", AttentionGate,
+        (AttentionGate.reference, AttentionGate.forward, AttentionGate.backward),
+        r"(a \odot \sigma(h W_\mathrm{gate}))\,W_\mathrm{out}", "Qiu et al. 2025",
     ),
     "soft_cap": CorePart(
         "Soft cap", SoftCap, (SoftCap.reference, SoftCap.forward, SoftCap.backward), r"c \tanh(s / c)", "Gemma 2, 2024"

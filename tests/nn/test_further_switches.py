@@ -13,6 +13,8 @@ from support import FURTHER, further_combinations, tiny
 from tlab import ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.checks import GRADIENT_LIMIT, check_gradients, check_meaning, directional_error, random_model
 from tlab.inside.contributions import stream_contributions
+from tlab.inside.interventions import INTERVENTIONS, Part, run_changed
+from tlab.nn.attention import AttentionGate
 from tlab.nn.decoder import Decoder
 from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.positions import Rope, rotations
@@ -171,6 +173,44 @@ def test_a_sink_starts_as_the_softmax_plus_one(rng):
     ids = rng.integers(0, 11, (2, 8))
     one, sink = (Transformer(tiny(attention_softmax=key)).forward(ids)[0] for key in ("plus_one", "sink"))
     assert (one == sink).all()
+
+
+# ------------------------------------------------------------------------------------------------ gate
+
+
+def test_the_gate_computes_its_definition(rng):
+    attention = random_model(tiny(attention_gate=True), rng).blocks[0].attention
+    attended, h = rng.normal(0, 2, (2, 2, 4, 12))
+    gated, gate = attention.gate.forward(attended, h)
+    assert gated == pytest.approx(AttentionGate.reference(attended, h, attention.gate.linear.weight.data), rel=1e-12)
+    assert (gate > 0).all() and (gate < 1).all()
+
+
+def test_a_gate_of_weights_0_is_half_open_in_every_channel(rng):
+    model, ids = random_model(tiny(attention_gate=True), rng), rng.integers(0, 11, (2, 8))
+    plain = Transformer(tiny(), dtype=np.float64)
+    weights = {name: param.data.copy() for name, param in model.parameters.items() if ".gate." not in name}
+    for block in model.blocks:
+        block.attention.gate.linear.weight.data[...] = 0
+    plain.load({name: array / 2 if name.endswith("attention.out.weight") else array for name, array in weights.items()})
+    assert model.forward(ids)[0] == pytest.approx(plain.forward(ids)[0], rel=1e-12)
+
+
+def test_a_shut_gate_lets_nothing_of_what_a_head_has_collected_through(rng):
+    attention = random_model(tiny(attention_gate=True, bias=False), rng).blocks[0].attention
+    x = np.abs(rng.normal(1, 1, (2, 4, 12)))
+    attention.gate.linear.weight.data[...] = -100
+    y, trace = attention.forward(x)
+    assert np.abs(trace.attended).max() > 0.1 and np.abs(y).max() < 1e-20
+
+
+def test_attention_that_is_made_uniform_passes_the_gate_that_there_is(rng):
+    model, ids = random_model(tiny(attention_gate=True, num_layers=1), rng), rng.integers(0, 11, (2, 8))
+    _, changed = run_changed(model, ids, {Part(0, "attention"): INTERVENTIONS["uniform"]()})
+    block = model.blocks[0]
+    block.attention.qkv.weight.data[:, :12] = 0  # no query, so every score is 0
+    block.attention.qkv.bias.data[:12] = 0
+    assert changed.logits == pytest.approx(model.forward(ids)[0], rel=1e-9, abs=1e-9)
 
 
 # ------------------------------------------------------------------------------------------------ z-loss

@@ -32,8 +32,8 @@ class Contribution(NamedTuple):
 
 
 def head_outputs(attention: Attention, trace: AttentionTrace) -> Array:
-    """What each head puts out, (H, B, T, C): what it attended to through its own rows of the output matrix."""
-    by_head = split_heads(trace.attended, attention.head_dim).swapaxes(0, 1)  # (H, B, T, D)
+    """What each head puts out, (H, B, T, C): what it attended to, gated, through its own rows of the output matrix."""
+    by_head = split_heads(trace.gated, attention.head_dim).swapaxes(0, 1)  # (H, B, T, D)
     rows = attention.out.weight.data.reshape(attention.num_heads, 1, attention.head_dim, -1)  # (H, 1, D, C)
     return by_head @ rows
 

@@ -167,7 +167,7 @@ class Patch(Intervention):
 
 @INTERVENTIONS.add("uniform", label="uniform attention", formula=r"\tfrac{1}{t}\sum_{s \le t} v_s")
 class Uniform(Intervention):
-    """Makes a head, or all heads of a layer, attend to every visible token with equal weight."""
+    """Makes a head, or all heads of a layer, attend to every visible token with equal weight; a gate stays as it is."""
 
     kinds = ("attention",)
 
@@ -175,7 +175,9 @@ class Uniform(Intervention):
         values = context.trace.values  # (B, H, T, D)
         _, H, T, D = values.shape
         weights = np.tri(T, dtype=values.dtype) / np.arange(1, T + 1, dtype=values.dtype)[:, None]
-        mixed = (weights @ values).transpose(0, 2, 1, 3)  # (B, T, H, D)
+        attended = (weights @ values).transpose(0, 2, 1, 3)  # (B, T, H, D)
+        gate = context.trace.gate
+        mixed = attended if gate is None else attended * gate.reshape(attended.shape)
         rows = context.block.attention.out.weight.data.reshape(H, D, -1)
         heads = range(H) if context.part.unit is None else [context.part.unit]
         return np.sum([mixed[:, :, h] @ rows[h] for h in heads], axis=0)

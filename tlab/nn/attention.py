@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.nn.activations import sigmoid
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
 from tlab.nn.norms import Norm
@@ -31,6 +32,40 @@ class AttentionTrace(NamedTuple):
     start: int  # position of the first of the T tokens
     cap: Any  # (B, H, T, S), what the cap keeps of the scores, where there is one
     norms: Any  # what the norms of queries and keys keep, where there are some
+    gate: Any = None  # (B, T, C), what `attended` is multiplied with, where there is a gate
+
+    @property
+    def gated(self) -> Array:
+        """(B, T, C), what the output matrix reads."""
+        return self.attended if self.gate is None else self.attended * self.gate
+
+
+class AttentionGate:
+    """Multiplies each channel of what the heads have collected by a number from 0 to 1 that the reading token chooses.
+
+    Notice: a weighted mean of values is never nothing. Through the gate a token can refuse what it was brought, channel
+    by channel, so no head needs a first token as a place to look at in vain. At the start every gate is half open.
+    """
+
+    def __init__(self, space: ParamSpace, name: str, hidden_dim: int, init: Init) -> None:
+        self.linear = Linear(space, name, (hidden_dim, hidden_dim), init.matrix, False)
+
+    @staticmethod
+    def reference(attended: Array, h: Array, weight: Array) -> Array:
+        return attended / (1 + np.exp(-h @ weight))
+
+    def forward(self, attended: Array, h: Array) -> tuple[Array, Array]:
+        """What the heads have collected and what the sublayer reads, (B, T, C) each -> gated, and the gate."""
+        gate = sigmoid(self.linear.forward(h)[0])  # (B, T, C)
+        return attended * gate, gate
+
+    def backward(self, dgated: Array, attended: Array, h: Array, gate: Array) -> tuple[Array, Array, Array]:
+        """-> the gradients of `attended`, of `gate` and, by way of the gate, of h; (B, T, C) each."""
+        dgate = dgated * attended
+        dlinear = 1 - gate  # sigmoid' = sigmoid (1 - sigmoid)
+        dlinear *= gate
+        dlinear *= dgate
+        return dgated * gate, dgate, self.linear.backward(dlinear, h)
 
 
 class Attention:
@@ -53,6 +88,7 @@ class Attention:
         make_norm: Callable[[ParamSpace, str, int], Norm] | None = None,
         num_kv_heads: int | None = None,
         softmax: str = "softmax",
+        gated: bool = False,
     ) -> None:
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads or num_heads
@@ -68,6 +104,7 @@ class Attention:
         self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, width), init.matrix, bias)
         self.q_norm = make_norm(space, f"{name}.q_norm", self.head_dim) if make_norm else None
         self.k_norm = make_norm(space, f"{name}.k_norm", self.head_dim) if make_norm else None
+        self.gate = AttentionGate(space, f"{name}.gate", hidden_dim, init) if gated else None
         self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
 
     def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, AttentionTrace]:
@@ -90,8 +127,9 @@ class Attention:
 
         attended = np.empty(x.shape, x.dtype)  # (B, T, C)
         np.matmul(weights, values, out=split_heads(attended, self.head_dim))  # through a view, (B, H, T, D)
-        y, _ = self.out.forward(attended)  # (B, T, C)
-        return y, AttentionTrace(x, queries, keys, values, weights, attended, start, cap, norms)
+        gated, gate = self.gate.forward(attended, x) if self.gate else (attended, None)
+        y, _ = self.out.forward(gated)  # (B, T, C)
+        return y, AttentionTrace(x, queries, keys, values, weights, attended, start, cap, norms, gate)
 
     def normalize(self, queries: Array, keys: Array) -> tuple[Array, Array, Any]:
         """Queries and keys (..., T, D) through their norms, each head by itself, where there are norms."""
@@ -131,9 +169,13 @@ class Attention:
 
     def backward(self, dy: Array, trace: AttentionTrace, record: GradientRecord = NO_RECORD) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
-        x, queries, keys, values, weights, attended, start, cap, norms = trace
+        x, queries, keys, values, weights, attended, start, cap, norms, gate = trace
 
-        dattended = self.out.backward(dy, attended)  # (B, T, C)
+        dattended = self.out.backward(dy, trace.gated)  # (B, T, C)
+        dx_of_gate = None
+        if self.gate:
+            dattended, dgate, dx_of_gate = self.gate.backward(dattended, attended, x, gate)
+            record(gate=dgate)
         record(attended=dattended)
         dattended = split_heads(dattended, self.head_dim)  # (B, H, T, D)
         dqkv = np.empty((*x.shape[:2], self.qkv.weight.shape[1]), x.dtype)  # (B, T, 3 C)
@@ -161,6 +203,8 @@ class Attention:
         if self.q_norm and self.k_norm:
             dqueries[...], dkeys[...] = self.q_norm.backward(dqueries, norms[0]), self.k_norm.backward(dkeys, norms[1])
         dx = self.qkv.backward(dqkv, x)  # (B, T, C)
+        if dx_of_gate is not None:
+            dx = dx + dx_of_gate
         record(x=dx)
         return dx
 

@@ -125,6 +125,14 @@ class ModelConfig(Config):
         "Softmax of attention",
         is_extra=True,
     )
+    attention_gate: bool = option(
+        False,
+        label="Gate of attention",
+        help="Whether what the heads have collected passes a gate that the reading token sets, channel by channel.",
+        formula=r"(a \odot \sigma(h W_\mathrm{gate}))\,W_\mathrm{out}",
+        source="Qiu et al. 2025",
+        is_extra=True,
+    )
     score_cap: float = option(
         0.0,
         low=0,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlab.nn.activations import sigmoid
 from tlab.nn.attention import Attention, KVCache, LayerCache
 from tlab.nn.linear import Linear
 from tlab.nn.mlp import Mlp
@@ -119,7 +120,8 @@ class AttentionStep:
         shrink = np.ones(weight.shape[1], weight.dtype)
         shrink[:C] = 1.0 if attention.q_norm else attention.scale  # a norm would undo it
         self.qkv = Affine(weight * shrink, None if bias is None else bias * shrink)
-        self.out = affine_of(attention.out)
+        self.gate = affine_of(attention.gate.linear, norm) if attention.gate else None
+        self.linear_out = affine_of(attention.out)
         self.ones = np.ones((cache.window, 1), weight.dtype)
 
     def __call__(self, x: Array) -> Array:
@@ -143,7 +145,7 @@ class AttentionStep:
         if self.weigh:
             bias = position.score_bias(1, end - begin, scores.dtype)
             weights = self.weigh(scores.reshape(1, H, 1, -1), bias).reshape(scores.shape)
-            return self.out(np.matmul(weights, self.values[:, begin:end]).reshape(-1))
+            return self.out(np.matmul(weights, self.values[:, begin:end]), x)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
         # root of the sum of all squares, which is known in a third of the time. A penalty makes scores smaller, but
         # never the token's own; so it matters for the maximum, and not for whether one is needed.
@@ -157,7 +159,12 @@ class AttentionStep:
         weights = np.exp(scores, out=scores)
         attended = np.matmul(weights, self.values[:, begin:end])  # (Hk, G, D)
         attended /= weights.dot(self.ones[: end - begin])
-        return self.out(attended.reshape(-1))
+        return self.out(attended, x)
+
+    def out(self, attended: Array, x: Array) -> Array:
+        """What the heads have collected (Hk, G, D) and what was read (C,) -> (C,), through the gate if there is one."""
+        attended = attended.reshape(-1)
+        return self.linear_out(attended * sigmoid(self.gate(x)) if self.gate else attended)
 
 
 class MlpStep:

@@ -125,6 +125,7 @@ class Block:
             head_norm,
             config.num_kv_heads,
             config.attention_softmax,
+            config.attention_gate,
         )
         self.attention_branch = Branch(self.attention, norms)
 

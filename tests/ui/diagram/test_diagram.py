@@ -318,6 +318,7 @@ def test_a_label_is_shown_and_not_obeyed():
         ({"num_kv_heads": 4}, "attention (4 heads) reads"),
         ({"qk_norm": "rmsnorm", "score_cap": 50.0}, "(4 heads, queries and keys normed, scores capped at 50) reads"),
         ({"attention_softmax": "sink"}, "attention (4 heads, softmax, sink) reads"),
+        ({"attention_gate": True}, "attention (4 heads, what they collect gated) reads"),
     ],
 )
 def test_the_same_is_said_in_words(settings, words):

@@ -49,6 +49,7 @@ MADE = {
     "attention.masked": Made(r"S + \text{mask}", masked_softmax, "scores += mask"),
     "attention.weights": Made(r"A = \mathrm{softmax}(S + \text{mask})", attention.Attention.forward, "weights ="),
     "attention.attended": Made(r"A V", attention.Attention.forward, "np.matmul(weights, values"),
+    "attention.gate": Made(r"\sigma(h W_\mathrm{gate})", attention.Attention.forward, "gated, gate ="),
     "mlp.up": Made(r"h W_\mathrm{up}", mlp.Mlp.forward, "inputs ="),
     "mlp.gate": Made(r"h W_\mathrm{gate}", mlp.Mlp.forward, "inputs ="),
     "mlp.hidden": Made(r"\phi(h W_\mathrm{up})", mlp.Mlp.forward, "hidden, activation_cache"),

@@ -64,7 +64,8 @@ PARTS: dict[str, ClickablePart] = {
     "norm": ClickablePart("Norm", "Brings each token's vector to a standard size.", ("norm", "norm_epsilon")),
     "attention": ClickablePart(
         "Attention", "The one place where tokens meet: each collects values from itself and from earlier ones.",
-        ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap", "attention_softmax"),
+        ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap", "attention_softmax",
+         "attention_gate"),
         attention_formula, (Attention.forward,),
     ),
     "mlp": ClickablePart(

@@ -106,7 +106,10 @@ def attention_stages(side: DrawnSide) -> list[Stage]:
     if "scores" in side.acts_on:
         stages.append(Stage(52, (Piece(*BOTH, f"+ {label}", "bias", "position"),)))
     softmax = ATTENTION_SOFTMAXES.entries[side.config.attention_softmax].label
-    return [*stages, Stage(max(54, length_for(softmax)), (Piece(*BOTH, softmax),)), Stage(22, (Piece(0, 1, "· V"),))]
+    stages += [Stage(max(54, length_for(softmax)), (Piece(*BOTH, softmax),)), Stage(22, (Piece(0, 1, "· V"),))]
+    if side.config.attention_gate:
+        stages.append(Stage(length_for("× gate"), (Piece(0, 1, "× gate"),)))
+    return stages
 
 
 def length_for(label: str) -> float:

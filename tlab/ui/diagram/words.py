@@ -56,6 +56,7 @@ def besides_words(side: DrawnSide) -> str:
         "queries and keys normed" * (not NORMS[config.qk_norm].is_identity),
         f"scores capped at {config.score_cap:g}" * bool(config.score_cap),
         softmax.label * (softmax.label != "softmax"),
+        "what they collect gated" * config.attention_gate,
     ]
     return "".join(f", {words}" for words in found if words)
 
