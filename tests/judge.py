@@ -37,7 +37,12 @@ def no_norm(x: Tensor, weights: Weights, name: str, epsilon: float) -> Tensor:
     return x
 
 
-NORMS = {"layernorm": layer_norm, "rmsnorm": rms_norm, "none": no_norm}
+def dynamic_tanh(x: Tensor, weights: Weights, name: str, epsilon: float) -> Tensor:
+    """Zhu et al. 2025."""
+    return torch.tanh(x * weights[f"{name}.alpha"]) * weights[f"{name}.scale"] + weights[f"{name}.shift"]
+
+
+NORMS = {"layernorm": layer_norm, "rmsnorm": rms_norm, "dyt": dynamic_tanh, "none": no_norm}
 
 ACTIVATIONS = {
     "relu": F.relu,

@@ -44,6 +44,10 @@ MUTATIONS = [
     ("nn/norms.py", "self.shift.grad += sum_rows(dy_rows)", "self.shift.grad -= sum_rows(dy_rows)"),
     ("nn/norms.py", "mean = mean_over_channels(rows)  # (N, 1)", "mean = rows.mean(0)"),
     ("nn/norms.py", "scale[:, None] * (1 / len(scale))", "np.ones_like(scale[:, None]) * (1 / len(scale))"),
+    ("nn/norms.py", "        np.subtract(1, dinner, out=dinner)\n", ""),
+    ("nn/norms.py", "        dinner *= self.alpha.data\n", ""),
+    ("nn/norms.py", "np.vdot(dinner, x)", "np.vdot(dinner, squashed)"),
+    ("nn/norms.py", "np.divide(self.squash(x), x, out", "np.divide(x, x, out"),
     ("nn/norms.py", "mean_square = mean_over_channels(rows * rows)", "mean_square = mean_over_channels(abs(rows))"),
     # linear and embedding
     ("nn/linear.py", "self.weight.grad += as_rows(x).T @ dy_rows", "self.weight.grad += 0.5 * (as_rows(x).T @ dy_rows)"),

@@ -114,7 +114,7 @@ def covering(fields: dict[str, list], strength: int = 2) -> list[dict]:
 FURTHER = {
     "score_cap": [0.0, 0.7],
     "logit_cap": [0.0, 1.5],
-    "qk_norm": ["none", "layernorm", "rmsnorm"],
+    "qk_norm": ["none", "layernorm", "rmsnorm", "dyt"],
     "rope_base": [10_000.0, 50.0],
     "rope_fraction": [1.0, 0.5],
     "num_kv_heads": [None, 1],

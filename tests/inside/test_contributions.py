@@ -79,6 +79,19 @@ def test_a_norm_that_does_not_state_its_form_is_refused():
         linearized(Unstated(ParamSpace(), "norm", 4, 1e-5), np.zeros((1, 4)), None)
 
 
+def test_of_a_norm_that_squashes_each_number_a_part_is_squashed_as_the_whole_is(rng):
+    space = ParamSpace()
+    norm = NORMS["dyt"](space, "norm", 4, 1e-5)
+    space.pack(0, np.dtype(np.float64))
+    x = np.array([[0.0, 1e-9, 3.0, -50.0]])
+    _, cache = norm.forward(x)
+    parts = rng.standard_normal((2, 1, 4))
+    parts[1] = x - parts[0]
+    whole = np.sum([linearized(norm, part, cache) for part in parts], axis=0)
+    np.testing.assert_allclose(whole, norm.reference(x), rtol=1e-12, atol=1e-12)
+    assert linearized(norm, np.ones((1, 4)), cache)[0, 0] == 0.5  # the slope, where x is 0
+
+
 def test_contributions_through_the_unembedding_are_the_logits(rng, ids):
     for tied in (True, False):
         model = random_model(tiny(tied=tied), rng)

@@ -60,10 +60,16 @@ def test_pytorch_has_the_same_arrays_and_the_same_gradients_of_each(config, rng)
 
 
 def held_fast(config, weights, name, x):
-    """The norm of this name with the size that it measures on x: -> a function that is linear but for the shift."""
+    """The norm of this name with the size that it measures on x: -> a function that is linear but for the shift.
+
+    Of a tanh that is by how much it has squashed each number of x.
+    """
     if config.norm == "none":
         return lambda part: part
     scale, shift = weights[f"{name}.scale"], weights.get(f"{name}.shift", 0.0)
+    if config.norm == "dyt":
+        squashed = torch.tanh(x * weights[f"{name}.alpha"])
+        return lambda part: part * (squashed / x) * scale + shift
     centred = config.norm == "layernorm"
     about = x - x.mean(-1, keepdim=True) if centred else x
     size = (about.pow(2).mean(-1, keepdim=True) + config.norm_epsilon).sqrt()

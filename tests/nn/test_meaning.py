@@ -13,7 +13,7 @@ from tlab.checks import check_meaning, random_model
 from tlab.nn.activations import ACTIVATIONS, ExactGelu, GeGlu, Gelu, ReGlu, Relu, ReluSquared, SwiGlu, Swish
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy, softmax
-from tlab.nn.norms import NORMS, LayerNorm, NoNorm, RmsNorm
+from tlab.nn.norms import NORMS, DyT, LayerNorm, NoNorm, RmsNorm
 from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS, Alibi, Rope, Sinusoidal
 from tlab.nn.residuals import RESIDUALS
@@ -101,6 +101,15 @@ def test_scale_and_shift_start_as_if_they_were_not_there_and_act_per_channel(rng
     assert norm.forward(x)[0] == pytest.approx(norm.reference(x, 1e-5))
     norm.scale.data[:], norm.shift.data[:] = np.arange(16), -np.arange(16)
     assert norm.forward(x)[0] == pytest.approx(norm.reference(x, 1e-5) * np.arange(16) - np.arange(16))
+
+
+def test_dyt_passes_small_numbers_times_alpha_and_holds_large_ones_each_by_itself(rng):
+    norm = packed(DyT, hidden_dim=4)
+    y, _ = norm.forward(np.array([[1e-6, -3e-6, 50.0, -1e9], [0.0, 0.0, 0.0, 2.0]]))
+    assert y == pytest.approx(np.array([[0.5e-6, -1.5e-6, 1, -1], [0, 0, 0, np.tanh(1)]]), rel=1e-9)
+    norm.alpha.data[:], norm.scale.data[:], norm.shift.data[:] = 2, np.arange(4), -np.arange(4)
+    x = rng.standard_normal((3, 4))
+    assert norm.forward(x)[0] == pytest.approx(norm.reference(x, alpha=2) * np.arange(4) - np.arange(4))
 
 
 def test_no_norm_changes_nothing_and_has_no_parameters(rng):

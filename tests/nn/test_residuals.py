@@ -15,7 +15,7 @@ from tlab.inside import PROBES, ProbeError, probe
 from tlab.inside.contributions import stream_contributions
 from tlab.inside.interventions import INTERVENTIONS, Part, run_changed, without_norms
 from tlab.nn.decoder import Decoder
-from tlab.nn.norms import NORMS, LayerNorm, Norm
+from tlab.nn.norms import NORMS, DyT, LayerNorm, Norm
 from tlab.nn.params import ones
 from tlab.nn.residuals import RESIDUALS, PreNorm, Residual, ResidualTrace, Sequential
 from tlab.profile import profile
@@ -262,7 +262,13 @@ def test_a_norm_with_a_forward_of_its_own_does_not_inherit_what_another_states()
     class Renamed(LayerNorm):
         pass
 
+    class Halved(DyT):
+        def forward(self, x):
+            y, cache = super().forward(x)
+            return y / 2, cache
+
     assert Doubled.centered is None and Renamed.centered is True
+    assert Halved.factor is Norm.factor and Halved.measures_vector and not DyT.measures_vector
 
 
 def test_only_a_norm_that_says_so_is_the_identity():

@@ -138,7 +138,7 @@ class BatchNorm(Bug):
     sees_ahead = True
 
     def why_not(self, config: ModelConfig) -> str | None:
-        return None if NORMS[config.norm].has_parameters else "there is no norm in it"
+        return None if NORMS[config.norm].measures_vector else "there is no norm in it that takes a mean or a size"
 
     def plant(self, model: Transformer) -> None:
         for norm in [*(norm for block in model.blocks for norm in block.norms), model.final_norm]:

@@ -44,7 +44,8 @@ def neuron_outputs(mlp: Mlp, trace: MlpTrace, neurons: list[int]) -> Array:
     return np.moveaxis(hidden, -1, 0)[..., None] * mlp.down.weight.data[neurons][:, None, None, :]
 
 
-# With the mean and the size that it measured held fixed, a norm is linear but for its shift: norm(x) = A x + shift.
+# With the mean and the size that it measured held fixed, a norm is linear but for its shift: norm(x) = A x + shift. So
+# is one that squashes each number, with the factor by which it did so.
 
 
 def linearized(norm: Norm, part: Array, cache: Any) -> Array:
@@ -55,15 +56,16 @@ def linearized(norm: Norm, part: Array, cache: Any) -> Array:
     """
     if norm.is_identity:
         return part
-    if norm.centered is None:
+    factor = norm.factor(cache)
+    if factor is None:
         raise ProbeError(
             f"{type(norm).__name__} does not state its form, so its effect on one addend of the stream is unknown; "
-            "where it has the usual one, let its class say so: `centered`, see tlab.nn.norms.Norm"
+            "where it has the usual one, let its class say so: `centered`, or `factor`, see tlab.nn.norms.Norm"
         )
     rows = as_rows(part)  # (N, C)
     if norm.centered:
         rows = rows - mean_over_channels(rows)
-    return (rows * cache.rstd * norm.scale.data).reshape(part.shape)
+    return (rows * factor * norm.scale.data).reshape(part.shape)
 
 
 def shift_of(norm: Norm) -> Array | float:

@@ -1,4 +1,4 @@
-"""Normalization: bring each token's vector to a standard size, whatever earlier blocks have added to it."""
+"""Normalization: hold each token's vector at a standard size, whatever earlier blocks have added to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from tlab.nn.linear import as_rows, sum_rows
-from tlab.nn.params import Param, ParamSpace, ones, zeros
+from tlab.nn.params import Param, ParamSpace, halves, ones, zeros
 from tlab.registry import Registry
 from tlab.types import Array
 
@@ -32,6 +32,8 @@ class Norm:
     centered: ClassVar[bool | None] = None
     """Whether y = (x - mean) * rstd * scale + shift (True) or y = x * rstd * scale + shift (False), with a `NormCache`
     and rstd = 1 / sqrt(the mean square of what it multiplies + epsilon); None for any other form."""
+    measures_vector: ClassVar[bool] = True
+    """Whether one channel counts for the others too, as it does in a mean or a size."""
     scale: Param
     shift: Any = None  # a Param, where there is one
 
@@ -42,9 +44,15 @@ class Norm:
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         self.epsilon = epsilon
 
+    def factor(self, cache: Any) -> Array | None:
+        """What x, or x - mean, was multiplied with besides the scale: (N, 1) or (N, C); None where it is not stated."""
+        return None if self.centered is None else cache.rstd
+
     def __init_subclass__(cls) -> None:
         if "forward" in vars(cls):  # another function: what the class that it inherits from states is not about it
             cls.is_identity, cls.centered = vars(cls).get("is_identity", False), vars(cls).get("centered")
+            cls.factor = vars(cls).get("factor", Norm.factor)
+            cls.measures_vector = vars(cls).get("measures_vector", True)
             cls.options = vars(cls).get("options", Norm.options)
 
 
@@ -173,6 +181,58 @@ class RmsNorm(Norm):
         return dx.reshape(dy.shape)
 
 
+@NORMS.add("dyt", label="DyT", formula=r"\gamma \odot \tanh(\alpha x) + \beta", source="Zhu et al. 2025")
+class DyT(Norm):
+    """Squashes each number by itself with a tanh, of a learned steepness, then to a learned scale and shift.
+
+    Notice: no mean and no size is measured. Small numbers pass as if multiplied by alpha, large ones are held at 1:
+    what a norm does to the few channels that have grown large. Where alpha ends tells how large the stream is: the
+    larger it has grown, the smaller alpha. It starts at 0.5.
+    """
+
+    options = ()
+    measures_vector = False
+    shift: Param
+
+    def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
+        super().__init__(space, name, hidden_dim, epsilon)
+        self.alpha = space.declare(f"{name}.alpha", (1,), halves)
+        self.scale = space.declare(f"{name}.scale", (hidden_dim,), ones)
+        self.shift = space.declare(f"{name}.shift", (hidden_dim,), zeros)
+
+    @staticmethod
+    def reference(x: Array, epsilon: float = 0.0, alpha: float = 0.5) -> Array:
+        return np.tanh(alpha * x)
+
+    def squash(self, x: Array) -> Array:
+        """Before scale and shift."""
+        squashed = x * self.alpha.data
+        return np.tanh(squashed, out=squashed)
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        y = self.squash(x)  # (..., C)
+        y *= self.scale.data
+        y += self.shift.data
+        return y, x
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        squashed = self.squash(x)  # (..., C), once more: to keep it would take as much memory as x itself
+        self.scale.grad += sum_rows(dy * squashed)  # (C,)
+        self.shift.grad += sum_rows(dy)  # (C,)
+        dinner = squashed * squashed  # (..., C), the gradient of alpha x: tanh' = 1 - tanh^2
+        np.subtract(1, dinner, out=dinner)
+        dinner *= self.scale.data
+        dinner *= dy
+        self.alpha.grad += np.vdot(dinner, x)
+        dinner *= self.alpha.data
+        return dinner
+
+    def factor(self, cache: Array) -> Array:
+        x = as_rows(cache)
+        near_zero = np.full(x.shape, self.alpha.data, x.dtype)
+        return np.divide(self.squash(x), x, out=near_zero, where=x != 0)  # (N, C)
+
+
 @NORMS.add("none", label="no norm", formula="x", source="the control of every experiment")
 class NoNorm(Norm):
     """Leaves each vector as it is.
@@ -184,6 +244,7 @@ class NoNorm(Norm):
     options = ()
     has_parameters = False
     is_identity = True
+    measures_vector = False
 
     @staticmethod
     def reference(x: Array, epsilon: float) -> Array:

@@ -155,3 +155,8 @@ def zeros(_: np.random.Generator, shape: Shape) -> Array:
 def ones(_: np.random.Generator, shape: Shape) -> Array:
     """Initial values of every scale."""
     return np.ones(shape)
+
+
+def halves(_: np.random.Generator, shape: Shape) -> Array:
+    """Initial values of what starts half way."""
+    return np.full(shape, 0.5)

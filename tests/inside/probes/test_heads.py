@@ -120,6 +120,14 @@ def test_what_a_norm_does_whatever_the_size_is_its_scale_and_the_mean_that_it_ta
         np.testing.assert_allclose(fixed(norm, rows), expected)
 
 
+def test_what_a_norm_without_a_size_does_is_what_it_does_to_small_numbers():
+    space = ParamSpace()
+    norm = NORMS["dyt"](space, "norm", 3, 1e-5)
+    space.pack(0, np.dtype(np.float64))
+    norm.scale.data[...] = [1, 2, 3]
+    np.testing.assert_allclose(fixed(norm, np.array([[1.0, 2, 60]])), [[0.5, 2, 90]])
+
+
 def test_the_sizes_of_circuits_are_norms_of_the_products_of_a_heads_matrices(make):
     checkpoint = make("abcd", norm="none")
     C, D = 12, 4

@@ -231,8 +231,12 @@ def positive_share(matrix: Array) -> float:
 
 
 def fixed(norm: Norm, rows: Array) -> Array:
-    """What a norm does to rows (N, C) whatever their size: its scale, and taking out the mean where it does."""
-    return linearized(norm, rows, NormCache(rows, np.ones((len(rows), 1), rows.dtype)))
+    """What a norm does to rows (N, C) whatever their size: its scale, and taking out the mean where it does.
+
+    One that measures no size does to them what it does to small numbers.
+    """
+    _, near_zero = norm.forward(np.zeros_like(rows))
+    return linearized(norm, rows, NormCache(rows, np.ones((len(rows), 1))) if norm.measures_vector else near_zero)
 
 
 def passed(norms: Iterable[Norm | None], rows: Array) -> Array:
