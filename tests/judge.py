@@ -67,7 +67,7 @@ RESIDUALS = {
 WITH_FINAL_NORM = {"pre", "sandwich", "inside", "parallel"}
 ONE_NORM = {"inside"}  # their norm_out is the only one of the sublayer, and is named so
 
-POSITIONS = {"sinusoidal", "rope", "alibi", "learned", "none"}
+POSITIONS = {"sinusoidal", "rope", "alibi", "t5", "learned", "none"}
 
 
 def sinusoidal_table(num_positions: int, hidden_dim: int) -> Tensor:
@@ -106,6 +106,13 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return alibi_slopes(power) + alibi_slopes(2 * power)[0::2][: num_heads - power]
 
 
+def t5_bucket(distance: Tensor) -> Tensor:
+    """Raffel et al. 2020, the authors' recipe for what is causal: 32 buckets, the last of them from 128 on."""
+    distance = distance.clamp(min=0)
+    share = torch.log(distance.clamp(min=16).double() / 16) / math.log(128 / 16)
+    return torch.where(distance < 16, distance, (16 + (share * 16).long()).clamp(max=31))
+
+
 def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
     y = x @ weights[f"{name}.weight"]
     return y + weights[f"{name}.bias"] if f"{name}.bias" in weights else y
@@ -140,6 +147,8 @@ def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_n
     distance = torch.arange(T)[:, None] - torch.arange(T)[None, :]  # (T, S), from the key to the query
     if position == "alibi":
         scores = scores - torch.tensor(alibi_slopes(num_heads), dtype=x.dtype)[:, None, None] * distance
+    if position == "t5":
+        scores = scores + weights["position.bias"][t5_bucket(distance)].permute(2, 0, 1)
     scores = scores.masked_fill(distance < 0, -math.inf)
     tell(f"{name}.masked", scores)
     rest = {  # a score that belongs to no key

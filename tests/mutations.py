@@ -75,6 +75,9 @@ MUTATIONS = [
     ("nn/positions.py", "+= dx.sum(axis=0)", "+= dx.mean(axis=0)"),
     ("nn/positions.py", "return both[0], both[1]", "return both[0], both[0]"),
     ("nn/positions.py", "[:, None, None] * distance)", "[:, None, None] * distance[::-1])"),
+    ("nn/positions.py", "self.bias.grad[:, head] += np", "self.bias.grad[:, 0] += np"),
+    ("nn/positions.py", "of_distance[distance.clip(0)]", "of_distance[distance.clip(0, 16)]"),
+    ("nn/decoder.py", "NO_MAX_SHIFT_BELOW_NORM - raised", "NO_MAX_SHIFT_BELOW_NORM"),
     ("nn/positions.py", "between[::2][: num_heads - power]", "between[1::2][: num_heads - power]"),
     ("nn/positions.py", "np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))", "np.sin(angle + channel)"),
     # attention

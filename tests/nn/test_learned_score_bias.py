@@ -80,6 +80,17 @@ def test_large_biases_are_shifted_like_large_scores(rng):
         model.parameters["position.weight"].data -= size
 
 
+@pytest.mark.parametrize("size", [1000.0, -1000.0])
+def test_large_biases_are_shifted_like_large_scores_in_the_decoder_too(size, rng):
+    config = tiny(position="t5")
+    model = Transformer(config)  # float32
+    tokens = rng.integers(0, config.vocab_size, 8)
+    calm = model.forward(tokens[None])[0][0]
+    model.parameters["position.bias"].data += size
+    decoder = Decoder(model, model.new_cache())
+    assert np.array([decoder.logits(int(token)) for token in tokens]) == pytest.approx(calm, rel=1e-4, abs=1e-5)
+
+
 def test_it_trains(verse):
     config = tiny(position="rope_t5", vocab_size=verse.tokenizer.vocab_size)
     start = Transformer(config).parameters["position.weight"].data.copy()

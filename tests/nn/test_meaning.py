@@ -15,7 +15,7 @@ from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy, softmax
 from tlab.nn.norms import NORMS, DyT, LayerNorm, NoNorm, RmsNorm
 from tlab.nn.params import ParamSpace
-from tlab.nn.positions import POSITIONS, Alibi, Rope, Sinusoidal
+from tlab.nn.positions import POSITIONS, Alibi, Rope, Sinusoidal, T5Bias
 from tlab.nn.residuals import RESIDUALS
 
 
@@ -318,6 +318,28 @@ def test_alibi_takes_slope_times_distance_from_each_score():
     assert bias.shape == (8, 2, 5)
     assert bias[0, 1] == pytest.approx([-2, -1.5, -1, -0.5, 0])
     assert bias[1, 0, :4] == pytest.approx([-0.75, -0.5, -0.25, 0])
+
+
+def test_the_buckets_of_t5_are_the_papers():
+    position = T5Bias(ParamSpace(), "position", 8, 16, 4, INITS["gpt2"](1, False))
+    last = position.buckets(1, 200)[0, ::-1]  # by distance
+    assert list(last[:17]) == list(range(17))
+    assert [last[d] for d in (18, 20, 31, 32, 63, 64, 112, 113, 127, 128, 199)] == [
+        16, 17, 21, 21, 26, 26, 30, 31, 31, 31, 31
+    ]  # fmt: skip
+    assert (np.diff(last) >= 0).all()
+
+
+def test_t5_adds_to_each_score_the_number_of_its_head_and_bucket(rng):
+    space = ParamSpace()
+    position = T5Bias(space, "position", 8, 16, 4, INITS["gpt2"](1, False))
+    space.pack(0, np.dtype(np.float64))
+    assert not position.bias.data.any()  # at the start no head has a preference
+    position.bias.data[...] = rng.standard_normal((32, 4))
+    bias = position.score_bias(2, 5, np.dtype(np.float64))  # the last 2 of 5 tokens
+    assert bias.shape == (4, 2, 5)
+    assert (bias[1, 1] == position.bias.data[[4, 3, 2, 1, 0], 1]).all()
+    assert (bias[2, 0, :4] == position.bias.data[[3, 2, 1, 0], 2]).all()
 
 
 def test_without_positions_the_last_token_sees_a_bag_of_tokens(rng):

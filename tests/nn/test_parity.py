@@ -11,13 +11,13 @@ pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip in
 
 from torch import tensor
 
-from judge import alibi_slopes, cannot_judge, logits, loss_and_gradients
+from judge import alibi_slopes, cannot_judge, logits, loss_and_gradients, t5_bucket
 from support import SWITCHES, combinations
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.nn.norms import NORMS
-from tlab.nn.positions import POSITIONS, Alibi
+from tlab.nn.positions import POSITIONS, Alibi, T5Bias
 from tlab.nn.residuals import RESIDUALS
 
 COMBINATIONS = combinations(tuple(NORMS), tuple(ACTIVATIONS), tuple(RESIDUALS), tuple(POSITIONS))
@@ -98,6 +98,16 @@ def test_pytorch_agrees_on_every_other_field_of_the_model(change, position):
 @pytest.mark.parametrize("num_heads", [1, 2, 3, 5, 6, 7, 8, 12, 16, 20])
 def test_alibi_slopes_are_those_of_the_authors_recipe(num_heads):
     np.testing.assert_allclose(Alibi.reference(num_heads), alibi_slopes(num_heads), rtol=1e-12)
+
+
+def test_the_buckets_of_t5_are_those_of_the_authors_recipe():
+    distance = tensor(range(-5, 3000))
+    ours = [T5Bias.reference(max(0, int(d))) for d in distance]
+    assert ours == t5_bucket(distance).tolist()
+
+
+def test_pytorch_agrees_on_the_bias_of_t5_where_distances_share_it():
+    assert_judge_agrees(ModelConfig(**{**SMALL, "position": "t5", "context_length": 150}), "float64")
 
 
 @pytest.mark.parametrize("position", [key for key, kind in POSITIONS.items() if kind.unbounded])

@@ -61,7 +61,7 @@ def pattern(position: Position, config: ModelConfig, length: int) -> Pattern:
 
     - "embedding": the vector that is added to the token at position t, (T, C).
     - "heads": the vector (1, ..., 1, 0, ..., 0) rotated as a query at position t, (T, D): cosines, then sines.
-    - "scores": what the last token's score loses by looking at position s, (T, H).
+    - "scores": what is added to the last token's score for position s, (T, H).
     - "nowhere": zeros, (T, 1).
 
     Of a kind that acts on several places, the first of them.

@@ -123,6 +123,9 @@ class AttentionStep:
         self.gate = affine_of(attention.gate.linear, norm) if attention.gate else None
         self.linear_out = affine_of(attention.out)
         self.ones = np.ones((cache.window, 1), weight.dtype)
+        bias = self.position.score_bias(1, cache.window, weight.dtype)  # (window,) or (H, window) in the last axes
+        raised = max(0.0, float(bias.max()), -float(bias[..., -1].min()))
+        self.max_square = max(0.0, NO_MAX_SHIFT_BELOW_NORM - raised) ** 2
 
     def __call__(self, x: Array) -> Array:
         """x (C,) -> (C,)."""
@@ -147,10 +150,10 @@ class AttentionStep:
             weights = self.weigh(scores.reshape(1, H, 1, -1), bias).reshape(scores.shape)
             return self.out(np.matmul(weights, self.values[:, begin:end]), x)
         # Softmax need take off a row's maximum only where exp might leave the range of float32. No score exceeds the
-        # root of the sum of all squares, which is known in a third of the time. A penalty makes scores smaller, but
-        # never the token's own; so it matters for the maximum, and not for whether one is needed.
+        # root of the sum of all squares, which is known in a third of the time. A position's bias counts by the most
+        # that it raises any score or lowers the token's own: all others may be as small as they like.
         flat = scores.reshape(-1)
-        is_moderate = flat.dot(flat) < NO_MAX_SHIFT_BELOW_NORM * NO_MAX_SHIFT_BELOW_NORM
+        is_moderate = flat.dot(flat) < self.max_square
         if "scores" in position.acts_on:
             by_head = scores.reshape(H, 1, -1)  # a view
             by_head += position.score_bias(1, end - begin, scores.dtype)

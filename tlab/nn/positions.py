@@ -3,7 +3,7 @@
 `acts_on` says at which of three places a kind acts, at one or at several; at the others it does nothing:
     "embedding"   something is added to the token embeddings     (learned, sinusoidal)
     "heads"       queries and keys are rotated                   (rope)
-    "scores"      something is added to the attention scores     (alibi)
+    "scores"      something is added to the attention scores     (alibi, t5)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from tlab.nn.inits import Init
-from tlab.nn.params import Param, ParamSpace
+from tlab.nn.params import Param, ParamSpace, zeros
 from tlab.registry import Registry
 from tlab.types import Array
 
@@ -243,6 +243,62 @@ def alibi_bias(num_heads: int, length: int, dtype: str) -> Array:
     bias = (-Alibi.reference(num_heads)[:, None, None] * distance).astype(dtype)
     bias.setflags(write=False)
     return bias
+
+
+@POSITIONS.add(
+    "t5",
+    label="T5 bias",
+    formula=r"q_t \cdot k_s / \sqrt{D} + b_{\mathrm{bucket}(t - s),\,h}",
+    source="Raffel et al. 2020",
+)
+class T5Bias(Position):
+    """Adds to each score a learned number for its head and for how far apart the two tokens are.
+
+    Notice: each of the first 16 distances has a number of its own; farther ones share theirs with others, ever more of
+    them, and all from 128 on have one. So it goes on past the trained length. The numbers start at 0, where a head has
+    no preference, and all blocks use the same ones.
+    """
+
+    acts_on = frozenset({"scores"})
+    NUM_BUCKETS: ClassVar[int] = 32
+    bias: Param
+
+    def __init__(
+        self, space: ParamSpace, name: str, context_length: int, hidden_dim: int, num_heads: int, init: Init
+    ) -> None:
+        super().__init__(space, name, context_length, hidden_dim, num_heads, init)
+        self.bias = space.declare(f"{name}.bias", (self.NUM_BUCKETS, num_heads), zeros, "embedding")
+
+    @staticmethod
+    def reference(distance: int) -> int:
+        """The bucket of a distance: half of the 32 are one distance each, half are ranges that grow up to 128."""
+        if distance < 16:
+            return distance
+        return min(31, 16 + int(16 * math.log(distance / 16) / math.log(128 / 16)))
+
+    def buckets(self, num_queries: int, num_keys: int) -> Array:
+        """(T, S): the bucket of each pair of a query and a key."""
+        length = table_length(num_keys, self.context_length)
+        return bucket_table(length)[num_keys - num_queries : num_keys, :num_keys]
+
+    def score_bias(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
+        bias = self.bias.data.T.take(self.buckets(num_queries, num_keys), axis=1)  # (H, T, S)
+        return bias.astype(dtype, copy=False)
+
+    def score_bias_backward(self, dscores: Array) -> None:
+        buckets = self.buckets(*dscores.shape[2:]).ravel()  # (T S,)
+        for head, dhead in enumerate(dscores.sum(0)):  # (T, S)
+            self.bias.grad[:, head] += np.bincount(buckets, dhead.ravel(), self.NUM_BUCKETS)
+
+
+@lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
+def bucket_table(length: int) -> Array:
+    """(length, length): the bucket of the distance t - s; of a key that comes after its query, that of 0."""
+    of_distance = np.array([T5Bias.reference(distance) for distance in range(length)])
+    distance = np.arange(length)[:, None] - np.arange(length)[None, :]
+    table = of_distance[distance.clip(0)]
+    table.setflags(write=False)
+    return table
 
 
 @POSITIONS.add("learned", label="learned", formula="x_t + p_t", source="Gehring et al. 2017; GPT-2")

@@ -171,7 +171,7 @@ def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: s
 PATTERN_WORDS = {
     "embedding": "What is added to the token at each position: a row is a position, a column a channel.",
     "heads": "How a query (1, …, 1, 0, …, 0) is turned at each position: a row is a position, a column a channel.",
-    "scores": "What the last token’s score loses by looking at each position: a row is a position, a column a head.",
+    "scores": "What is added to the last token’s score for each position: a row is a position, a column a head.",
     "nowhere": "Nothing is added, nothing is turned: only the mask tells a token how many came before.",
 }
 
