@@ -169,9 +169,14 @@ def test_an_unknown_architecture_is_refused_with_the_nearest_named(folder, rng):
 
 
 def test_what_a_config_says_that_is_not_known_here_is_named(folder, rng):
-    write_folder(folder, "llama", rng, is_llama_config=True, rope_interleaved=False, bos_token_id=7)
+    write_folder(folder, "llama", rng, is_llama_config=True, rope_interleaved=False, bos_token_id=7, shift=0)
     remarks = " ".join(read_pretrained(folder).remarks)
-    assert "is_llama_config = True" in remarks and "rope_interleaved" not in remarks and "bos_token_id" not in remarks
+    assert (
+        "is_llama_config = True" in remarks
+        and "shift = 0" in remarks
+        and "rope_interleaved" not in remarks
+        and "bos_token_id" not in remarks
+    )
 
 
 # --- damage ---

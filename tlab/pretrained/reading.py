@@ -24,7 +24,7 @@ from tlab.types import Array, Shape
 from tlab.wording import several
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
-COPIES = 3  # of the weights in float32 that are in memory at once while a model is imported and written
+COPIES = 4  # of the weights in float32 that are in memory at once while a model is imported and written, as measured
 
 
 class Pretrained(NamedTuple):
