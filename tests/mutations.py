@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # The quickest first: most breaks are seen within a second or two.
-TESTS = ["training/test_optimizers.py", "training/test_trainer.py", "nn/test_model.py", "training/test_parallel.py",
+TESTS = ["training/test_optimizers.py", "training/test_dropout.py", "training/test_trainer.py", "nn/test_model.py", "training/test_parallel.py",
          "nn/test_gradients.py", "nn/test_residuals.py", "nn/test_further_switches.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py"]  # fmt: skip
 
 MUTATIONS = [
