@@ -19,7 +19,8 @@ FAMILIES: Registry[type[Family]] = Registry("architecture")
 
 WITHOUT_EFFECT = frozenset((
     "model_type", "architectures", "torch_dtype", "dtype", "transformers_version", "tokenizer_class",
-    "_name_or_path", "use_cache", "cache_implementation", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "prefix",
+    "_name_or_path", "use_cache", "cache_implementation", "bos_token_id", "eos_token_id", "pad_token_id",
+    "unk_token_id", "prefix",
     "task_specific_params", "id2label", "label2id", "num_labels", "attention_dropout", "attn_pdrop",
     "classifier_dropout", "dropout", "embd_pdrop", "hidden_dropout", "layerdrop", "resid_pdrop", "initializer_range",
     "init_std", "n_ctx", "pretraining_tp", "output_past", "gradient_checkpointing", "_attn_implementation",
