@@ -123,8 +123,10 @@ def soft_cap(scores: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(scores / cap) if cap else scores
 
 
-def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_nothing) -> Tensor:
-    """Vaswani et al. 2017, section 3.2, with a causal mask."""
+def attention(
+    x: Tensor, weights: Weights, name: str, config, tell: Tell = say_nothing, first: list[Tensor] | None = None
+) -> Tensor:
+    """Vaswani et al. 2017, section 3.2, with a causal mask. The first block puts its values into `first`."""
     B, T, C = x.shape
     num_heads, position = config.num_heads, config.position
     D = C // num_heads
@@ -137,6 +139,11 @@ def attention(x: Tensor, weights: Weights, name: str, config, tell: Tell = say_n
     keys = NORMS[config.qk_norm](keys, weights, f"{name}.k_norm", config.norm_epsilon)
     if position == "rope":
         queries, keys = (rotate(x, config.rope_base, config.rope_fraction) for x in (queries, keys))
+    if config.value_residual and first:  # Zhou et al. 2024
+        share = weights[f"{name}.value_mix"]
+        values = (1 - share) * values + share * first[0]
+    elif first is not None:
+        first.append(values)
     keys, values = (heads.repeat_interleave(num_heads // shared, dim=1) for heads in (keys, values))
     tell(f"{name}.queries", queries)
     tell(f"{name}.keys", keys)
@@ -192,11 +199,12 @@ def logits(config, weights: Weights, ids: Tensor, tell: Tell = say_nothing) -> T
     def norm(name):
         return lambda x: NORMS[config.norm](x, weights, name, config.norm_epsilon)
 
+    values_of_first_block = []
     for i in range(config.num_layers):
         first, second, enters = f"blocks.{i}.attention", f"blocks.{i}.mlp", x
         out = "" if config.residual in ONE_NORM else "_out"
         for part, number, run in (
-            (first, 1, lambda h, name=first: attention(h, weights, name, config, tell)),
+            (first, 1, lambda h, name=first: attention(h, weights, name, config, tell, values_of_first_block)),
             (second, 2, lambda h, name=second: mlp(h, weights, name, config.activation, tell)),
         ):
             x = told(config.residual, part, x, enters, run, norm(f"blocks.{i}.norm{number}"),

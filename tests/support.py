@@ -120,6 +120,7 @@ FURTHER = {
     "num_kv_heads": [None, 1],
     "attention_softmax": ["softmax", "plus_one", "sink"],
     "attention_gate": [False, True],
+    "value_residual": [False, True],
 }
 """Fields that switch a part on, with their values for tests, the default first."""
 

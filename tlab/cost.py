@@ -2,7 +2,8 @@
 
 Shapes come from a declared model, which has no arrays, so they are exact for any component and cost nothing however
 large the model. What a step keeps is measured on the arrays of a real forward pass; `kept_numbers` is the closed form
-to use where that would be too large to make. All blocks are equal: one is counted and multiplied.
+to use where that would be too large to make. All blocks are equal, but for the first where later ones mix in its
+values: one of each kind is counted and multiplied.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from tlab.training.optimizers import OPTIMIZERS
 from tlab.types import Array
 
 BYTES = 4  # of a float32
+BLOCK_PREFIX = r"^blocks\.\d+\."  # how the names of what is in a block begin
 BACKWARD_RATIO = 2  # a product's gradient is two products of its size: one for each factor
 MAX_MEASURED = 2**26  # numbers of a model that is made to be measured: 256 MiB, a second
 FORWARD_SHARE = 1 / (1 + BACKWARD_RATIO)  # of a training step
@@ -49,26 +52,27 @@ class PartBytes(NamedTuple):
     bytes: int
 
 
-def one_block(config: ModelConfig) -> ModelConfig:
-    """The model with one block only: every other one is the same again."""
-    return dataclasses.replace(config, num_layers=1)
+def each_kind(config: ModelConfig) -> ModelConfig:
+    """The model with one block of each kind: every other one is the last of these again."""
+    return dataclasses.replace(config, num_layers=min(config.num_layers, 2 if config.value_residual else 1))
 
 
 def copies(name: str, config: ModelConfig) -> int:
-    """How often something in the one-block model is in the whole: what lies in the block once a layer."""
-    return config.num_layers if name.startswith("blocks.") else 1
+    """How often something in the model of `each_kind` is in the whole: what lies in its last block once a layer."""
+    last = each_kind(config).num_layers - 1
+    return config.num_layers - last if name.startswith(f"blocks.{last}.") else 1
 
 
 def part_of(name: str) -> str:
     """The part that a weight belongs to: `blocks.0.attention.qkv.bias` to `attention.qkv`; all norms are one part."""
-    owner = name.removeprefix("blocks.0.").rpartition(".")[0]
+    owner = re.sub(BLOCK_PREFIX, "", name).rpartition(".")[0]
     return "norms" if "norm" in owner else owner
 
 
 def parameters_by_part(config: ModelConfig) -> list[PartParameters]:
     """Weights of every part, in reading order; a tied head has none of its own."""
     counts: dict[str, int] = {}
-    for name, shape in Transformer.parameter_shapes(one_block(config)).items():
+    for name, shape in Transformer.parameter_shapes(each_kind(config)).items():
         part = part_of(name)
         counts[part] = counts.get(part, 0) + math.prod(shape) * copies(name, config)
     return [PartParameters(*item) for item in counts.items()]
@@ -91,8 +95,8 @@ def flops_by_part(config: ModelConfig, batch_size: int, context_length: int | No
     N, C, V, L = batch_size * T, config.hidden_dim, config.vocab_size, config.num_layers
     rows = [PartFlops("embedding", 0, 2 * N * V * C)]
     pairs = 2 * batch_size * T * T * C * L  # over all heads, for D adds up to C
-    for name, shape in Transformer.parameter_shapes(one_block(config)).items():
-        if name.startswith("blocks.") and len(shape) == 2:
+    for name, shape in Transformer.parameter_shapes(each_kind(config)).items():
+        if name.startswith("blocks.0.") and len(shape) == 2:  # every block has the same products
             rows.append(product(part_of(name), 2 * N * math.prod(shape) * L))
             if part_of(name) == "attention.qkv":
                 rows += [product("attention.scores", pairs), product("attention.mixing", pairs)]
@@ -135,8 +139,8 @@ def activation_bytes_by_part(
     """
     held = -(-batch_size // compute.micro_batches)  # sequences, of all threads together
     text = dataclasses.replace(config, context_length=context_length or config.context_length)
-    if num_parameters(one_block(text)) + kept_numbers(one_block(text), 1) > MAX_MEASURED:
-        kept = kept_numbers(one_block(text) if compute.recompute else text, held)
+    if num_parameters(each_kind(text)) + kept_numbers(each_kind(text), 1) > MAX_MEASURED:
+        kept = kept_numbers(each_kind(text) if compute.recompute else text, held)
         return [PartBytes("activations, estimated", BYTES * kept)]
     rows = kept_by_part(config, context_length)
     if compute.recompute:
@@ -155,29 +159,30 @@ IN_BLOCKS = ("norms", "attention weights", "attention", "mlp", "residual stream"
 def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list[PartBytes]:
     """What the forward pass over one text leaves, by part, in all blocks."""
     ids = np.zeros((1, context_length or config.context_length), np.int64)
-    logits, trace = Transformer(one_block(config)).forward(ids)
+    logits, trace = Transformer(each_kind(config)).forward(ids)
     _, loss_cache = CrossEntropy.forward(logits, ids)
     named: list[tuple[str, Any]] = [("embedding", (trace.ids, trace.embedded))]
-    for block in trace.blocks:
+    for i, block in enumerate(trace.blocks):
         named += [
-            ("blocks.norms", tuple((r.branch.norm_in, r.branch.norm_out, r.norm) for r in block)),
-            ("blocks.attention weights", block.attention.weights),
-            ("blocks.attention", block.attention),
-            ("blocks.mlp", block.mlp),
-            ("blocks.residual stream", block),
+            (f"blocks.{i}.norms", tuple((r.branch.norm_in, r.branch.norm_out, r.norm) for r in block)),
+            (f"blocks.{i}.attention weights", block.attention.weights),
+            (f"blocks.{i}.attention", block.attention),
+            (f"blocks.{i}.mlp", block.mlp),
+            (f"blocks.{i}.residual stream", block),
         ]
     named += [
         ("final norm", (trace.final_norm_cache, trace.output)),
         ("head and loss", (logits, trace.logit_cap_cache, loss_cache)),
     ]
     counted: set[int] = set()
-    rows = []
+    sizes: dict[str, int] = {}
     for name, node in named:
         held = {id(memory): memory.nbytes for memory in (owner(array) for _, array in walk(node, name))}
         size = sum(held[address] for address in held.keys() - counted)
         counted |= held.keys()
-        rows.append(PartBytes(name.removeprefix("blocks."), size * copies(name, config)))
-    return rows
+        part = re.sub(BLOCK_PREFIX, "", name)
+        sizes[part] = sizes.get(part, 0) + size * copies(name, config)
+    return [PartBytes(*item) for item in sizes.items()]
 
 
 def kept_numbers(config: ModelConfig, batch_size: int) -> int:

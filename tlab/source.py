@@ -19,7 +19,7 @@ import tlab.text  # noqa: F401
 from tlab.cli.output import delivered_output, prepare_streams
 from tlab.config import options
 from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps
-from tlab.nn.attention import Attention, AttentionGate, causal_mask, split_heads
+from tlab.nn.attention import Attention, AttentionGate, ValueMix, causal_mask, split_heads
 from tlab.nn.config import ModelConfig
 from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
@@ -75,6 +75,10 @@ CORE_PARTS = {
         "Gate of attention", AttentionGate,
         (AttentionGate.reference, AttentionGate.forward, AttentionGate.backward),
         r"(a \odot \sigma(h W_\mathrm{gate}))\,W_\mathrm{out}", "Qiu et al. 2025",
+    ),
+    "value_residual": CorePart(
+        "Value residual", ValueMix, (ValueMix.reference, ValueMix.forward, ValueMix.backward),
+        r"v = (1 - \lambda)\,v + \lambda\,v_1", "Zhou et al. 2024",
     ),
     "soft_cap": CorePart(
         "Soft cap", SoftCap, (SoftCap.reference, SoftCap.forward, SoftCap.backward), r"c \tanh(s / c)", "Gemma 2, 2024"

@@ -14,7 +14,7 @@ from tlab import ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.checks import GRADIENT_LIMIT, check_gradients, check_meaning, directional_error, random_model
 from tlab.inside.contributions import stream_contributions
 from tlab.inside.interventions import INTERVENTIONS, Part, run_changed
-from tlab.nn.attention import AttentionGate
+from tlab.nn.attention import AttentionGate, ValueMix
 from tlab.nn.decoder import Decoder
 from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.positions import Rope, rotations
@@ -211,6 +211,56 @@ def test_attention_that_is_made_uniform_passes_the_gate_that_there_is(rng):
     block.attention.qkv.weight.data[:, :12] = 0  # no query, so every score is 0
     block.attention.qkv.bias.data[:12] = 0
     assert changed.logits == pytest.approx(model.forward(ids)[0], rel=1e-9, abs=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ value residual
+
+
+def test_from_the_second_block_on_half_of_each_value_is_the_first_blocks_at_the_start(rng):
+    model, ids = Transformer(tiny(value_residual=True, num_layers=3), dtype=np.float64), rng.integers(0, 11, (2, 8))
+    shares = {name: param.data for name, param in model.parameters.items() if name.endswith("value_mix")}
+    assert shares == {"blocks.1.attention.value_mix": [0.5], "blocks.2.attention.value_mix": [0.5]}
+    _, trace = model.forward(ids)
+    first = trace.blocks[0].attention.values
+    for block, seen in zip(model.blocks[1:], trace.blocks[1:], strict=True):
+        _, _, own = block.attention.split_qkv(block.attention.qkv.forward(seen.attention.x)[0])
+        assert seen.attention.values == pytest.approx(ValueMix.reference(own, first, 0.5), rel=1e-12)
+
+
+def test_with_a_share_of_0_it_is_the_model_without_and_with_1_the_blocks_own_values_count_for_nothing(rng):
+    model, ids = random_model(tiny(value_residual=True), rng), rng.integers(0, 11, (2, 8))
+    share, qkv = model.blocks[1].attention.value_mix.share.data, model.blocks[1].attention.qkv
+    plain = Transformer(tiny(), dtype=np.float64)
+    plain.load({name: param.data for name, param in model.parameters.items() if not name.endswith("value_mix")})
+    share[:] = 0
+    assert (model.forward(ids)[0] == plain.forward(ids)[0]).all()
+    share[:] = 1
+    before = model.forward(ids)[0]
+    qkv.weight.data[:, 24:] += 1
+    assert model.forward(ids)[0] == pytest.approx(before, rel=1e-12)
+
+
+@pytest.mark.parametrize("residual", ["pre", "parallel"])
+def test_recomputed_blocks_have_the_gradients_of_the_others_where_they_share_values(residual, rng):
+    model = random_model(tiny(value_residual=True, num_layers=3, residual=residual), rng)
+    ids, targets = rng.integers(0, 11, (2, 2, 8))
+    _, expected = model.loss_and_gradients(ids, targets)
+    replica = model.replica(np.zeros_like(model.parameters.grad), recompute=True)
+    replica.accumulate_gradients(ids, targets)
+    assert all((replica.parameters[name].grad == gradient).all() for name, gradient in expected.items())
+
+
+def test_no_function_overwrites_the_values_that_blocks_share(rng, monkeypatch):
+    model, ids = random_model(tiny(value_residual=True, num_layers=3), rng), rng.integers(0, 11, (2, 8))
+    forward = model.blocks[0].forward
+
+    def frozen(*args):
+        y, trace = forward(*args)
+        trace.first_values.base.setflags(write=False)
+        return y, trace
+
+    monkeypatch.setattr(model.blocks[0], "forward", frozen)
+    assert model.loss_and_gradients(ids, ids)[0] > 0
 
 
 # ------------------------------------------------------------------------------------------------ z-loss

@@ -76,7 +76,9 @@ def test_every_class_is_written_for_and_every_way_to_rewrite_is_taken():
     [({"position": "alibi"}, "GPT2LMHeadModel, but position = 'alibi'"),
      ({"position": "rope", "residual": "post"}, "position = 'rope'"),
      ({"position": "learned", "norm": "rmsnorm"}, "GPT2LMHeadModel, but norm = 'rmsnorm'"),
-     ({"position": "rope", "attention_softmax": "sink"}, "attention_softmax = 'sink'")],
+     ({"position": "rope", "attention_softmax": "sink"}, "attention_softmax = 'sink'"),
+     ({"position": "learned", "attention_gate": True}, "attention_gate = True"),
+     ({"position": "learned", "value_residual": True}, "value_residual = True")],
 )  # fmt: skip
 def test_a_model_without_a_stock_class_is_refused_with_the_nearest_and_nothing_is_written(
     fields, nearest, tmp_path, rng

@@ -139,7 +139,7 @@ def test_a_recomputed_block_keeps_its_input_alone(batch, rng):
     _, trace = model.replica(model.parameters.grad, recompute=True).forward(batch[0])
     _, whole = model.forward(batch[0])
     assert all(
-        (kept == block.attention_residual.x).all() for kept, block in zip(trace.blocks, whole.blocks, strict=True)
+        (kept.x == block.attention_residual.x).all() for kept, block in zip(trace.blocks, whole.blocks, strict=True)
     )
 
 

@@ -193,18 +193,24 @@ def without_shortcuts(block: Block) -> None:
         return drop(f"{block.name}.{part}", x) if drop is not None else x
 
     def forward(
-        x: Array, past: LayerCache | None = None, _edit: None = None, drop: Drop | None = None
+        x: Array,
+        past: LayerCache | None = None,
+        _edit: None = None,
+        drop: Drop | None = None,
+        first_values: Array | None = None,
     ) -> tuple[Array, BlockTrace]:
-        between, attention_trace = attention.forward(x, past)
+        between, attention_trace = attention.forward(x, past, first_values)
         between = left("attention", between, drop)
         y, mlp_trace = mlp.forward(between)
         y = left("mlp", y, drop)
         return y, BlockTrace(ResidualTrace(x, attention_trace, between), ResidualTrace(between, mlp_trace, y))
 
-    def backward(dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD, drop: Drop | None = None) -> Array:
+    def backward(
+        dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD, drop: Drop | None = None, *dfirst_values: Any
+    ) -> Array:
         dbetween = mlp.backward(left("mlp", dy, drop), trace.mlp_residual.branch, record.within("mlp"))
         dbetween = left("attention", dbetween, drop)
-        return attention.backward(dbetween, trace.attention_residual.branch, record.within("attention"))
+        return attention.backward(dbetween, trace.attention_residual.branch, record.within("attention"), *dfirst_values)
 
     block.forward, block.backward = forward, backward  # pyright: ignore[reportAttributeAccessIssue]
 

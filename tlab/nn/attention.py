@@ -13,7 +13,7 @@ from tlab.nn.activations import sigmoid
 from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
 from tlab.nn.norms import Norm
-from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace
+from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace, halves
 from tlab.nn.positions import Position, table_length
 from tlab.nn.scores.caps import soft_cap
 from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
@@ -33,6 +33,8 @@ class AttentionTrace(NamedTuple):
     cap: Any  # (B, H, T, S), what the cap keeps of the scores, where there is one
     norms: Any  # what the norms of queries and keys keep, where there are some
     gate: Any = None  # (B, T, C), what `attended` is multiplied with, where there is a gate
+    first_values: Any = None  # (B, Hk, T, D), those of the first block, where later blocks mix them in
+    value_gap: Any = None  # (B, Hk, T, D), by how much they differ from the block's own, where it mixes them in
 
     @property
     def gated(self) -> Array:
@@ -68,6 +70,43 @@ class AttentionGate:
         return dgated * gate, dgate, self.linear.backward(dlinear, h)
 
 
+class ValueMix:
+    """Mixes the values of the first block into those of a later one, by a learned share.
+
+    Notice: a shortcut from the tokens' first values to every block, beside the residual stream. What a token is stays
+    in view however far the stream has moved on, and a deep block need not carry it. The share starts at one half.
+    """
+
+    def __init__(self, space: ParamSpace, name: str) -> None:
+        self.share = space.declare(name, (1,), halves)
+
+    @staticmethod
+    def reference(values: Array, first_values: Array, share: float) -> Array:
+        return (1 - share) * values + share * first_values
+
+    def forward(self, values: Array, first_values: Array) -> tuple[Array, Array]:
+        """A block's own values and the first block's, (B, Hk, T, D) each -> mixed, and by how much they differ."""
+        gap = first_values - values
+        return values + self.share.data * gap, gap
+
+    def backward(self, dmixed: Array, gap: Array) -> tuple[Array, Array]:
+        """-> the gradients of the block's own values and of the first block's."""
+        self.share.grad += np.sum(dmixed * gap)
+        dfirst = dmixed * self.share.data
+        return dmixed - dfirst, dfirst
+
+
+class FirstValuesGradient:
+    """Adds up, through the later blocks, the gradient of the first block's values, which come to it last."""
+
+    def __init__(self) -> None:
+        self.total: Array | float = 0.0
+
+    def add(self, dfirst: Array) -> None:
+        """What one block makes of it, (B, Hk, T, D)."""
+        self.total = self.total + dfirst
+
+
 class Attention:
     """y = softmax(Q K^T / sqrt(D) + mask) V W_out, per head, with Q, K, V = x W_qkv.
 
@@ -89,6 +128,8 @@ class Attention:
         num_kv_heads: int | None = None,
         softmax: str = "softmax",
         gated: bool = False,
+        value_residual: bool = False,
+        is_first: bool = True,
     ) -> None:
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads or num_heads
@@ -104,17 +145,25 @@ class Attention:
         self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, width), init.matrix, bias)
         self.q_norm = make_norm(space, f"{name}.q_norm", self.head_dim) if make_norm else None
         self.k_norm = make_norm(space, f"{name}.k_norm", self.head_dim) if make_norm else None
+        self.is_source = value_residual and is_first  # of the values that later blocks mix in
+        self.value_mix = ValueMix(space, f"{name}.value_mix") if value_residual and not is_first else None
         self.gate = AttentionGate(space, f"{name}.gate", hidden_dim, init) if gated else None
         self.out = Linear(space, f"{name}.out", (hidden_dim, hidden_dim), init.residual, bias)
 
-    def forward(self, x: Array, past: LayerCache | None = None) -> tuple[Array, AttentionTrace]:
-        """x (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time."""
+    def forward(
+        self, x: Array, past: LayerCache | None = None, first_values: Array | None = None
+    ) -> tuple[Array, AttentionTrace]:
+        """x (B, T, C) -> (B, T, C). The same lines serve training, reading a prompt, and one token at a time.
+
+        `first_values` (B, Hk, T, D) are those of the first block, for a later one that mixes them in.
+        """
         start = past.cache.position if past else 0
 
         qkv, _ = self.qkv.forward(x)  # (B, T, 3 C), or less where heads share keys and values
         queries, keys, values = self.split_qkv(qkv)  # (B, H, T, D) each
         queries, keys, norms = self.normalize(queries, keys)  # (B, H, T, D) each
         queries, keys = self.position.rotate(queries, keys, start)  # (B, H, T, D) each
+        values, first_values, gap = self.mix_values(values, first_values)  # (B, Hk, T, D) each
         if past:
             keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
         keys, values = self.per_query_head(keys), self.per_query_head(values)
@@ -129,7 +178,16 @@ class Attention:
         np.matmul(weights, values, out=split_heads(attended, self.head_dim))  # through a view, (B, H, T, D)
         gated, gate = self.gate.forward(attended, x) if self.gate else (attended, None)
         y, _ = self.out.forward(gated)  # (B, T, C)
-        return y, AttentionTrace(x, queries, keys, values, weights, attended, start, cap, norms, gate)
+        return y, AttentionTrace(
+            x, queries, keys, values, weights, attended, start, cap, norms, gate, first_values, gap
+        )
+
+    def mix_values(self, values: Array, first_values: Array | None) -> tuple[Array, Array | None, Array | None]:
+        """A block's own values (B, Hk, T, D) with the first block's mixed in, these, and the gap between both."""
+        if self.value_mix and first_values is not None:
+            mixed, gap = self.value_mix.forward(values, first_values)
+            return mixed, first_values, gap
+        return values, values if self.is_source else None, None
 
     def normalize(self, queries: Array, keys: Array) -> tuple[Array, Array, Any]:
         """Queries and keys (..., T, D) through their norms, each head by itself, where there are norms."""
@@ -167,9 +225,15 @@ class Attention:
             mask = mask + self.position.score_bias(num_queries, num_keys, dtype)
         return mask
 
-    def backward(self, dy: Array, trace: AttentionTrace, record: GradientRecord = NO_RECORD) -> Array:
+    def backward(
+        self,
+        dy: Array,
+        trace: AttentionTrace,
+        record: GradientRecord = NO_RECORD,
+        dfirst_values: FirstValuesGradient | None = None,
+    ) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
-        x, queries, keys, values, weights, attended, start, cap, norms, gate = trace
+        x, queries, keys, values, weights, attended, start, cap, norms, gate, _, gap = trace
 
         dattended = self.out.backward(dy, trace.gated)  # (B, T, C)
         dx_of_gate = None
@@ -197,7 +261,12 @@ class Attention:
         record(values=dvalues, keys=dkeys, queries=dqueries)
         if self.group_size > 1:
             dshared[1][...], dshared[2][...] = self.sum_over_readers(dkeys), self.sum_over_readers(dvalues)
-            dkeys = dshared[1]  # (B, Hk, S, D)
+            dkeys, dvalues = dshared[1:]  # (B, Hk, S, D) each
+        if dfirst_values and self.value_mix:
+            dvalues[...], dfirst = self.value_mix.backward(dvalues, gap)
+            dfirst_values.add(dfirst)
+        elif dfirst_values:
+            dvalues += dfirst_values.total
         if "heads" in self.position.acts_on:
             dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
         if self.q_norm and self.k_norm:

@@ -133,6 +133,14 @@ class ModelConfig(Config):
         source="Qiu et al. 2025",
         is_extra=True,
     )
+    value_residual: bool = option(
+        False,
+        label="Value residual",
+        help="Whether each block after the first mixes the first block's values into its own, by a learned share.",
+        formula=r"v = (1 - \lambda)\,v + \lambda\,v_1",
+        source="Zhou et al. 2024",
+        is_extra=True,
+    )
     score_cap: float = option(
         0.0,
         low=0,

@@ -115,6 +115,8 @@ class AttentionStep:
         self.weigh = attention.softmax if attention.weighting.rest is not None else None
         self.normalize = attention.normalize if attention.q_norm else None
         self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (Hk, 2 windows, D)
+        self.mix_values = attention.mix_values if attention.value_mix else None
+        self.first_values = cache.values[0, 0]
         weight, bias = affine_of(attention.qkv, norm)
         C = len(weight)
         shrink = np.ones(weight.shape[1], weight.dtype)
@@ -138,6 +140,8 @@ class AttentionStep:
             query *= self.scale
         query, key = position.rotate(query, key, cache.position)  # (H, 1, D) and (Hk, 1, D)
         begin, end = cache.begin, cache.end + 1
+        if self.mix_values:  # the first block has put its own into the cache
+            value, *_ = self.mix_values(value, self.first_values[:, cache.end : end])
         self.keys[:, cache.end : end] = key
         self.values[:, cache.end : end] = value
 
@@ -217,7 +221,12 @@ def block_step(block: Block, cache: KVCache, layer: int) -> Row:
     if block.layout.only_norms_differ:
         return BlockStep(block, cache, layer)
     past = LayerCache(cache, layer)
-    return lambda x: block.forward(x.reshape(1, 1, -1), past)[0].reshape(-1)
+
+    def step(x: Array) -> Array:
+        first_values = cache.values[0, :, :, cache.end : cache.end + 1]  # (1, Hk, 1, D): before the first block, unset
+        return block.forward(x.reshape(1, 1, -1), past, None, None, first_values)[0].reshape(-1)
+
+    return step
 
 
 class Decoder:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tlab.machine import keep_freed_memory
 from tlab.nn.activations import ACTIVATIONS
-from tlab.nn.attention import Attention, AttentionTrace, KVCache, LayerCache
+from tlab.nn.attention import Attention, AttentionTrace, FirstValuesGradient, KVCache, LayerCache
 from tlab.nn.config import ModelConfig
 from tlab.nn.inits import INITS, Init
 from tlab.nn.linear import Embedding, Linear
@@ -40,6 +40,11 @@ class BlockTrace(NamedTuple):
     def mlp(self) -> MlpTrace:
         """Inputs and outputs of the activation."""
         return self.mlp_residual.branch.sublayer
+
+    @property
+    def first_values(self) -> Array | None:
+        """The first block's values (B, Hk, T, D), where later blocks mix them in."""
+        return self.attention.first_values
 
     @property
     def y(self) -> Array:
@@ -100,7 +105,9 @@ Drop = Callable[[str, Array], Array]
 class Block:
     """Attention and the MLP, put around the residual stream as the chosen layout does."""
 
-    def __init__(self, space: ParamSpace, name: str, config: ModelConfig, position: Position, init: Init) -> None:
+    def __init__(
+        self, space: ParamSpace, name: str, config: ModelConfig, position: Position, init: Init, is_first: bool
+    ) -> None:
         self.name = name
         layout = RESIDUALS[config.residual]
         C, H, F = config.hidden_dim, config.num_heads, config.mlp_dim
@@ -126,6 +133,8 @@ class Block:
             config.num_kv_heads,
             config.attention_softmax,
             config.attention_gate,
+            config.value_residual,
+            is_first,
         )
         self.attention_branch = Branch(self.attention, norms)
 
@@ -136,12 +145,17 @@ class Block:
         self.layout = layout(space, f"{name}.layout", (self.attention_branch, self.mlp_branch), make_norm)
 
     def forward(
-        self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None, drop: Drop | None = None
+        self,
+        x: Array,
+        past: LayerCache | None = None,
+        edit: BlockEdit | None = None,
+        drop: Drop | None = None,
+        first_values: Array | None = None,
     ) -> tuple[Array, BlockTrace]:
-        """x (B, T, C) -> (B, T, C); it takes an edit or a drop."""
+        """x (B, T, C) -> (B, T, C); it takes an edit or a drop, and a later block the first one's values."""
 
         def attention(x: Array) -> tuple[Array, BranchTrace]:
-            return self.attention_branch.forward(x, past)
+            return self.attention_branch.forward(x, past, first_values)
 
         mlp = self.mlp_branch.forward
         edit = partial(drop_added, drop, self.name) if drop is not None else edit
@@ -152,7 +166,12 @@ class Block:
         return y, BlockTrace(*residuals)
 
     def backward(
-        self, dy: Array, trace: BlockTrace, record: GradientRecord = NO_RECORD, drop: Drop | None = None
+        self,
+        dy: Array,
+        trace: BlockTrace,
+        record: GradientRecord = NO_RECORD,
+        drop: Drop | None = None,
+        dfirst_values: FirstValuesGradient | None = None,
     ) -> Array:
         """The gradient of the stream after the block -> that of the stream before it; both (B, T, C)."""
         record_attention, record_mlp = record.within("attention"), record.within("mlp")
@@ -160,7 +179,7 @@ class Block:
 
         def attention(dadded: Array, trace: BranchTrace) -> Array:
             dadded = drop(f"{self.name}.attention", dadded) if drop is not None else dadded
-            return self.attention_branch.backward(dadded, trace, record_attention)
+            return self.attention_branch.backward(dadded, trace, record_attention, dfirst_values)
 
         def mlp(dadded: Array, trace: BranchTrace) -> Array:
             dbranch = drop(f"{self.name}.mlp", dadded) if drop is not None else dadded
@@ -194,6 +213,14 @@ def drop_added(drop: Drop, block: str, kind: str, trace: BranchTrace) -> Array:
     return drop(f"{block}.{kind}", trace.added)
 
 
+class RecomputedTrace(NamedTuple):
+    """What a recomputed block keeps: what it read."""
+
+    x: Array  # (B, T, C)
+    given_values: Array | None  # (B, Hk, T, D), those of the first block, where it is a later one that mixes them in
+    first_values: Array | None  # likewise, or its own where it is the first
+
+
 class RecomputedBlock:
     """A block that keeps its input alone, and computes the rest once more when backward asks for it.
 
@@ -207,14 +234,26 @@ class RecomputedBlock:
         self.block = block
 
     def forward(
-        self, x: Array, past: LayerCache | None = None, edit: BlockEdit | None = None, drop: Drop | None = None
-    ) -> tuple[Array, Array]:
-        y, _ = self.block.forward(x, past, edit, drop)
-        return y, x
+        self,
+        x: Array,
+        past: LayerCache | None = None,
+        edit: BlockEdit | None = None,
+        drop: Drop | None = None,
+        first_values: Array | None = None,
+    ) -> tuple[Array, RecomputedTrace]:
+        y, trace = self.block.forward(x, past, edit, drop, first_values)
+        return y, RecomputedTrace(x, first_values, trace.first_values)
 
-    def backward(self, dx: Array, x: Array, record: GradientRecord = NO_RECORD, drop: Drop | None = None) -> Array:
-        _, trace = self.block.forward(x, None, None, drop)
-        return self.block.backward(dx, trace, record, drop)
+    def backward(
+        self,
+        dx: Array,
+        trace: RecomputedTrace,
+        record: GradientRecord = NO_RECORD,
+        drop: Drop | None = None,
+        dfirst_values: FirstValuesGradient | None = None,
+    ) -> Array:
+        _, again = self.block.forward(trace.x, None, None, drop, trace.given_values)
+        return self.block.backward(dx, again, record, drop, dfirst_values)
 
 
 def make_position(kind: str, config: ModelConfig, space: ParamSpace, init: Init) -> Position:
@@ -253,7 +292,7 @@ class Transformer:
         self.embedding = Embedding(space, "embedding", (V, C), init.embedding)
         self.position = make_position(config.position, config, space, init)
         self.blocks: list[Any] = [  # of Block, or in a replica RecomputedBlock
-            Block(space, f"blocks.{i}", config, self.position, init) for i in range(config.num_layers)
+            Block(space, f"blocks.{i}", config, self.position, init, i == 0) for i in range(config.num_layers)
         ]
         self.final_norm = (
             NORMS[config.norm](space, "final_norm", C, config.norm_epsilon)
@@ -340,11 +379,12 @@ class Transformer:
             self._check_cache(past, len(x))
             past.make_room(T)
         x = drop("embedded", x) if drop is not None else x
-        embedded, traces = x, []
+        embedded, traces, first_values = x, [], None
         for i, block in enumerate(self.blocks):
             layer_past = LayerCache(past, i) if past is not None else None
             layer_edit = partial(edit, i) if edit is not None else None
-            x, trace = block.forward(x, layer_past, layer_edit, drop)  # (B, T, C)
+            x, trace = block.forward(x, layer_past, layer_edit, drop, first_values)  # (B, T, C)
+            first_values = trace.first_values
             traces.append(trace)
         if past is not None:
             past.advance(T)
@@ -371,8 +411,9 @@ class Transformer:
         record(output=dx)
         if self.final_norm:
             dx = self.final_norm.backward(dx, trace.final_norm_cache)
+        dfirst_values = FirstValuesGradient() if self.config.value_residual else None
         for i in reversed(range(len(self.blocks))):
-            dx = self.blocks[i].backward(dx, trace.blocks[i], record.within(f"blocks.{i}"), drop)
+            dx = self.blocks[i].backward(dx, trace.blocks[i], record.within(f"blocks.{i}"), drop, dfirst_values)
         dembedded = dx
         record(embedded=dembedded)
         dx = drop("embedded", dx) if drop is not None else dx

@@ -63,18 +63,21 @@ class Branch:
         self.sublayer = sublayer
         self.norm_in, self.norm_out, self.norm_sum = (norms.get(place) for place in PLACES)
 
-    def forward(self, x: Array, *past: Any) -> tuple[Array, BranchTrace]:
-        """x (B, T, C) -> what is added to the stream, (B, T, C). Attention may be given the `past` of a text."""
+    def forward(self, x: Array, *shared: Any) -> tuple[Array, BranchTrace]:
+        """x (B, T, C) -> what is added to the stream, (B, T, C).
+
+        Attention may be given what it shares: the past of a text, and the first block's values.
+        """
         h, norm_in = self.norm_in.forward(x) if self.norm_in else (x, None)
-        f, sublayer = self.sublayer.forward(h, *past)
+        f, sublayer = self.sublayer.forward(h, *shared)
         added, norm_out = self.norm_out.forward(f) if self.norm_out else (f, None)
         return added, BranchTrace(sublayer, added, norm_in, norm_out)
 
-    def backward(self, dadded: Array, trace: BranchTrace, record: GradientRecord = NO_RECORD) -> Array:
+    def backward(self, dadded: Array, trace: BranchTrace, record: GradientRecord = NO_RECORD, *shared: Any) -> Array:
         """The gradient of what was added -> that of what the branch read; both (B, T, C)."""
         record(added=dadded)
         df = self.norm_out.backward(dadded, trace.norm_out) if self.norm_out else dadded
-        dh = self.sublayer.backward(df, trace.sublayer, record)
+        dh = self.sublayer.backward(df, trace.sublayer, record, *shared)
         return self.norm_in.backward(dh, trace.norm_in) if self.norm_in else dh
 
 

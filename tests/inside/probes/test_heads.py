@@ -120,6 +120,20 @@ def test_what_a_norm_does_whatever_the_size_is_its_scale_and_the_mean_that_it_ta
         np.testing.assert_allclose(fixed(norm, rows), expected)
 
 
+def test_circuits_have_the_first_blocks_values_in_them_where_the_model_mixes_them_in(make):
+    checkpoint = make("abcd", norm="none", value_residual=True)
+    table = {row.head: row for row in probe("circuits", checkpoint, "abcd")}
+    C, D = 12, 4
+    first, own = (checkpoint.weights[f"blocks.{i}.attention.qkv.weight"][:, 2 * C + D : 2 * C + 2 * D] for i in (0, 1))
+    share = checkpoint.weights["blocks.1.attention.value_mix"]
+    mixed = share * first + (1 - share) * own
+    out = checkpoint.weights["blocks.1.attention.out.weight"][D : 2 * D]
+    embedding = checkpoint.weights["embedding.weight"]
+    assert table["1.1"].output == pytest.approx(np.linalg.norm(mixed @ out), rel=1e-5)
+    copying = positive_share(out @ embedding.T @ embedding @ mixed)
+    assert table["1.1"].copying == pytest.approx(copying, rel=1e-3, abs=1e-3)
+
+
 def test_what_a_norm_without_a_size_does_is_what_it_does_to_small_numbers():
     space = ParamSpace()
     norm = NORMS["dyt"](space, "norm", 3, 1e-5)

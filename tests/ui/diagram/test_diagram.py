@@ -318,6 +318,7 @@ def test_a_label_is_shown_and_not_obeyed():
         ({"num_kv_heads": 4}, "attention (4 heads) reads"),
         ({"qk_norm": "rmsnorm", "score_cap": 50.0}, "(4 heads, queries and keys normed, scores capped at 50) reads"),
         ({"attention_softmax": "sink"}, "attention (4 heads, softmax, sink) reads"),
+        ({"value_residual": True}, "(4 heads, from the second block on with the first block's values mixed in) reads"),
         ({"attention_gate": True}, "attention (4 heads, what they collect gated) reads"),
     ],
 )
@@ -345,6 +346,8 @@ def test_the_scale_in_the_formula_of_the_embedding_is_told_of_beside_it():
     [
         ("qk_norm", "rmsnorm", r"\hat Q, \hat K = \mathrm{norm}(Q), \mathrm{norm}(K)"),
         ("score_cap", 50.0, r"50 \tanh"),
+        ("attention_gate", True, r"\odot \sigma(h\,W_\mathrm{gate})"),
+        ("value_residual", True, r"\hat V = (1 - \lambda)\,V + \lambda\,V_1"),
         *(("attention_softmax", name, ATTENTION_SOFTMAXES.entries[name].formula) for name in ("plus_one", "sink")),
     ],
 )

@@ -278,7 +278,8 @@ class CircuitsProbe(Probe):
     Copying is the sum of the eigenvalues of the circuit from the token looked at to the logits, over the sum of
     their sizes: near 1 when seeing a token makes that token likelier. Matching is the same of the circuit from
     token to token in the scores: near 1 when a token looks for itself. Both leave out what earlier blocks, norms'
-    sizes and positions do (RoPE at distance 0), so for a head of a later layer they tell a part only.
+    sizes and positions do (RoPE at distance 0), so for a head of a later layer they tell a part only. Where the first
+    block's values are mixed in, they are in the values here, too.
     """
 
     looks_at = ("attention", "embedding", "head")
@@ -289,7 +290,7 @@ class CircuitsProbe(Probe):
         embedded = model.embedding.weight.data.astype(np.float64)  # (V, C)
         unembedded = unembedding(model).astype(np.float64)  # (C, V)
         on_the_way, unit = norms_of_stream(model), np.eye(len(unembedded))
-        table = []
+        table, first_values = [], {}
         for layer, (block, trace) in enumerate(zip(model.blocks, subject.trace.blocks, strict=True)):
             check_reading(block.layout, block.attention_branch, trace.attention_residual)
             before, after = on_the_way[: 2 * layer], [*on_the_way[2 * layer :], model.final_norm]
@@ -298,7 +299,16 @@ class CircuitsProbe(Probe):
             for head in range(model.config.num_heads):
                 queries, keys, values, out = head_matrices(model, layer, head)
                 # The V x V circuits have the same eigenvalues but zeros as these small D x D ones.
-                copying = positive_share(out @ written @ read @ values)
+                seen = read @ values  # (V, D), what each token is worth to who looks at it
+                if mix := block.attention.value_mix:
+                    first, of_tokens = first_values[head]
+                    values, seen = (
+                        mix.reference(values, first, mix.share.data),
+                        mix.reference(seen, of_tokens, mix.share.data),
+                    )
+                elif not layer:
+                    first_values[head] = values, seen
+                copying = positive_share(out @ written @ seen)
                 matching = positive_share(keys.T @ read.T @ read @ queries)
                 size = np.linalg.norm(queries @ keys.T) / np.sqrt(model.config.head_dim)
                 table.append(CircuitRow(f"{layer}.{head}", copying, matching,

@@ -35,11 +35,17 @@ def attention_formula(values: Mapping[str, Any]) -> str:
     if cap:
         scores = rf"{cap:g} \tanh\!\left(\frac{{1}}{{{cap:g}}} {scores}\right)"
     softmax = ATTENTION_SOFTMAXES.entries[values["attention_softmax"]]
-    if softmax.component is UsualSoftmax:
-        formula = rf"\mathrm{{softmax}}\!\left({scores} + \mathrm{{mask}}\right) V\,W_\mathrm{{out}}"
-    else:
-        formula = rf"A\,V\,W_\mathrm{{out}}, \quad A = {softmax.formula}, \quad s = {scores} + \mathrm{{mask}}"
-    return formula if queries == "Q" else rf"{formula}, \quad \hat Q, \hat K = \mathrm{{norm}}(Q), \mathrm{{norm}}(K)"
+    is_usual, mixes = softmax.component is UsualSoftmax, values["value_residual"]
+    attended = rf"\mathrm{{softmax}}\!\left({scores} + \mathrm{{mask}}\right) " if is_usual else r"A\,"
+    attended += r"\hat V" if mixes else "V"
+    if values["attention_gate"]:
+        attended = rf"\left({attended} \odot \sigma(h\,W_\mathrm{{gate}})\right)"
+    where = [
+        rf"A = {softmax.formula}, \quad s = {scores} + \mathrm{{mask}}" * (not is_usual),
+        r"\hat Q, \hat K = \mathrm{norm}(Q), \mathrm{norm}(K)" * (queries != "Q"),
+        r"\hat V = (1 - \lambda)\,V + \lambda\,V_1" * mixes,
+    ]
+    return r", \quad ".join([rf"{attended}\,W_\mathrm{{out}}", *filter(None, where)])
 
 
 TRAINING_FIELDS = tuple(options(TrainConfig))
@@ -65,7 +71,7 @@ PARTS: dict[str, ClickablePart] = {
     "attention": ClickablePart(
         "Attention", "The one place where tokens meet: each collects values from itself and from earlier ones.",
         ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap", "attention_softmax",
-         "attention_gate"),
+         "attention_gate", "value_residual"),
         attention_formula, (Attention.forward,),
     ),
     "mlp": ClickablePart(

@@ -95,7 +95,8 @@ def stages_of(kind: str, side: DrawnSide, upright: bool) -> list[Stage]:
 def attention_stages(side: DrawnSide) -> list[Stage]:
     """Queries, keys and values; then scores, weights, and the values' weighted sum."""
     label = side.position_label
-    stages = [Stage(18, tuple(Piece(i * THIRD, (i + 1) * THIRD, name) for i, name in enumerate("QKV")))]
+    value = "V, V₁" if side.config.value_residual else "V"  # from the second block on
+    stages = [Stage(18, tuple(Piece(i * THIRD, (i + 1) * THIRD, name) for i, name in enumerate(("Q", "K", value))))]
     if not NORMS[side.config.qk_norm].is_identity:
         stages.append(Stage(34, (Piece(*BOTH, "norm", leaves=(THIRD / 2, 3 * THIRD / 2)),)))
     if "heads" in side.acts_on:

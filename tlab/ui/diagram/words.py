@@ -57,6 +57,7 @@ def besides_words(side: DrawnSide) -> str:
         f"scores capped at {config.score_cap:g}" * bool(config.score_cap),
         softmax.label * (softmax.label != "softmax"),
         "what they collect gated" * config.attention_gate,
+        "from the second block on with the first block's values mixed in" * config.value_residual,
     ]
     return "".join(f", {words}" for words in found if words)
 
