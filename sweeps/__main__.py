@@ -26,7 +26,7 @@ from sweeps.run.plan import SweepPlan, estimate_cost, make_plan
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
 from sweeps.store.record import FAILURES
-from tlab.cli.output import lasting_output, prepare_streams, words_typed
+from tlab.cli.output import LostOutputError, lasting_output, prepare_streams, words_typed
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tlab.text.corpora import DEFAULT_CORPUS, CorpusError
 from tlab.training.config import TrainConfig
@@ -238,7 +238,10 @@ AnyCommand = Union[tuple(Annotated[command, subcommand(name)] for name, command 
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> int:
-    """Run one command; -> the exit code: 0 all well, 1 some cells failed, 2 wrong usage, 130 interrupted."""
+    """Run one command; -> the exit code.
+
+    0 all well, 1 some cells failed or what was printed is lost, 2 wrong usage, 130 interrupted.
+    """
     prepare_streams()
     argv = words_typed() if argv is None else list(argv)
     try:
@@ -248,6 +251,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     except (GridError, StoreError, LockedError, FindingsError, CorpusError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except LostOutputError:
+        return EXIT_FAILED
     except OSError as error:
         print(f"error: {error}; finished cells are kept, and the same command continues", file=sys.stderr)
         return EXIT_FAILED

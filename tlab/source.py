@@ -16,7 +16,7 @@ import tlab.false_winners.mistakes
 import tlab.inside  # with those beside it, so that every registry is filled
 import tlab.pretrained.writing
 import tlab.text  # noqa: F401
-from tlab.cli.output import delivered_output, prepare_streams
+from tlab.cli.output import LostOutputError, delivered_output, prepare_streams
 from tlab.config import options
 from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps
 from tlab.nn.attention import Attention, AttentionGate, ValueMix, causal_mask, split_heads
@@ -326,6 +326,8 @@ def main() -> None:
         with delivered_output():
             changed = update_page(page)
             print(f"{page}: the table of switches {'has been updated' if changed else 'is up to date'}")
+    except LostOutputError:
+        sys.exit(1)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -156,14 +156,64 @@ def test_a_stream_with_a_reader_is_as_it_was():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without a disk that is always full")
-@pytest.mark.parametrize("words", ["tlab --version", "tlab generate --help", "sweeps --help", "tlab.source"])
-def test_what_a_full_disk_did_not_take_is_told(words):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "tlab --version",
+        "tlab generate --help",
+        "sweeps --help",
+        "sweeps plan quick",
+        "tlab sweep --help",
+        "tlab.source",
+    ],
+)
+def test_every_command_says_once_and_alike_that_its_output_is_lost(words):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", *words.split()]
-        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE)
-    assert b"No space left on device" in done.stderr
-    assert b"Exception ignored" not in done.stderr and b"Traceback" not in done.stderr
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: standard output cannot be written: [Errno 28] No space left on device. What is printed from here on "
+        "is lost; files are written all the same. Make room, or send the output elsewhere\n"
+    )
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+def test_training_goes_on_where_its_output_is_lost_and_does_not_call_that_well(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert train("--sample-every", "5") == 1
+    assert capsys.readouterr().err.count("error: standard output cannot be written: [Errno 28]") == 1
+    assert Checkpoint.load("run").step == 20
+
+
+def test_a_sweep_goes_on_where_its_output_is_lost_and_does_not_call_that_well(monkeypatch, capsys, words, folder):
+    import sweeps.__main__
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert sweeps.__main__.main(["run", *words, "--out", str(folder)]) == 1
+    assert capsys.readouterr().err.count("error: standard output cannot be written: [Errno 28]") == 1
+    assert (folder / "cells.csv").exists()
+
+
+@pytest.mark.parametrize(("stream", "code"), [(Gone(), 0), (Full(), 1)])
+def test_generating_ends_as_soon_as_its_output_is_lost(monkeypatch, stream, code):
+    train()
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["generate", "run", "--max-new-tokens", "1000000000"]) == code
+
+
+def test_a_complaint_that_nobody_can_read_ends_no_training(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Full())
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert train() == 1
+    assert Checkpoint.load("run").step == 20
 
 
 # --- signals ---

@@ -26,7 +26,7 @@ from tlab.cli.flags import (
     parse,
     text_and_model,
 )
-from tlab.cli.output import delivered_output, lasting_output, prepare_streams, words_typed
+from tlab.cli.output import LostOutputError, delivered_output, lasting_output, prepare_streams, words_typed
 from tlab.config import Config, ConfigError, options
 from tlab.machine import VERSION
 from tlab.nn.config import ModelConfig
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tlab.registry import Entry
     from tlab.training.trainer import Trainer
 
-MISUSED = 2  # exit code
+NOT_WELL, MISUSED = 1, 2  # exit codes
 
 
 # --- train ---
@@ -231,7 +231,6 @@ def export_run(values: Any, argv: Sequence[str]) -> int:
 def check(values: Any, argv: Sequence[str]) -> int:
     """Print a row for every check as it is made; the exit code is 1 when one fails."""
     from tlab.checks import run_checks
-    from tlab.cli.terminal import EXIT_FAILED
     from tlab.inside.bugs import checks_with
 
     _, config = text_and_model(values)
@@ -245,7 +244,7 @@ def check(values: Any, argv: Sequence[str]) -> int:
         print(f"{row.group:<9} {row.name:<56} {row.error:>8.1e} {row.limit:>8.0e}  {verdict}", flush=True)
     failed = verdicts.count(False)
     print(f"{len(verdicts)} checks, " + (f"{failed} FAILED" if failed else "all passed"))
-    return EXIT_FAILED if failed else 0
+    return NOT_WELL if failed else 0
 
 
 def false_winners(values: Any, argv: Sequence[str]) -> int:
@@ -464,7 +463,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of `tlab`; -> exit code.
 
     What the user can correct (every ValueError of the core) is reported in one line. Ctrl-C and a closed pipe end
-    quietly.
+    quietly; what could not be printed otherwise makes the exit code 1.
     """
     prepare_streams()
     argv = words_typed() if argv is None else list(argv)
@@ -474,10 +473,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"tlab {VERSION}")
                 return 0
             return run_command(COMMANDS, argv)
+    except BrokenPipeError:  # `tlab generate ... | head`
+        return 0
+    except LostOutputError:
+        return NOT_WELL
     except (ValueError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            sys.stdout = None  # `tlab generate ... | head`: the reader is gone, and the buffer has no one to go to
-            return 0
         print(f"error: {error}", file=sys.stderr)
         return MISUSED
     except MemoryError as error:

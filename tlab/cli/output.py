@@ -51,26 +51,17 @@ def to_nowhere(stream: Any) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
-@contextlib.contextmanager
-def delivered_output() -> Iterator[None]:
-    """Send on what was printed, also before an end by SystemExit: at the end of the process nobody hears of an error.
+class LostOutputError(OSError):
+    """Standard output could not be written though somebody reads, and that was said on standard error."""
 
-    Raises:
-        OSError: it cannot be written, though somebody reads; it is given up.
+
+class DeliveredStream:
+    """A stream that ends the work once it cannot be written.
+
+    Its methods raise BrokenPipeError where the reader is gone, and LostOutputError where somebody reads.
     """
-    try:
-        yield
-    finally:
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            to_nowhere(sys.stdout)
-            if error.errno not in READER_LEFT:
-                raise
 
-
-class LastingStream:
-    """A stream that may be written to for ever: once its reader is gone, what is written goes nowhere."""
+    lost: LostOutputError | None = None  # since it was
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -79,11 +70,9 @@ class LastingStream:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Write `text`, and send it on if it ends a line, so that a reader who left is noticed here."""
+        """Write `text`."""
         try:
             self.stream.write(text)
-            if text.endswith("\n"):
-                self.stream.flush()
         except OSError as error:
             self.let_go(error)
         return len(text)
@@ -96,20 +85,70 @@ class LastingStream:
             self.let_go(error)
 
     def let_go(self, error: OSError) -> None:
-        """Write nowhere from now on.
-
-        That a reader left is no news to whoever sent him off; anything else is, such as a full disk.
-        """
+        """Write nowhere from now on, and say so once; not that the reader left: whoever sent him off knows that."""
         to_nowhere(self.stream)
-        if error.errno not in READER_LEFT and self is not sys.stderr:
-            print(f"warning: what is printed from here on is lost: {error}", file=sys.stderr)
+        if error.errno in READER_LEFT:
+            raise BrokenPipeError from error
+        if self.lost is None:
+            self.lost = LostOutputError(*error.args)
+            if not isinstance(error, LostOutputError) and self is not sys.stderr:  # else it was said, or nobody hears
+                print(
+                    f"error: standard output cannot be written: {error}. What is printed from here on is lost; files "
+                    "are written all the same. Make room, or send the output elsewhere",
+                    file=sys.stderr,
+                )
+        raise self.lost from error
+
+
+class LastingStream(DeliveredStream):
+    """A stream that may be written to for ever: once it cannot be, what is written goes nowhere."""
+
+    def write(self, text: str) -> int:
+        """Write `text`, and send it on if it ends a line, so that a reader who left is noticed here."""
+        super().write(text)
+        if text.endswith("\n"):
+            self.flush()
+        return len(text)
+
+    def let_go(self, error: OSError) -> None:
+        """Write nowhere from now on, say so once, and go on."""
+        with contextlib.suppress(BrokenPipeError, LostOutputError):
+            super().let_go(error)
+
+
+@contextlib.contextmanager
+def delivered_output() -> Iterator[None]:
+    """For a command that does no more than print: end it where that is lost, and send on what it printed at its end.
+
+    Raises:
+        BrokenPipeError: the reader is gone, as in `tlab generate | head`.
+        LostOutputError: somebody reads, but standard output cannot be written.
+    """
+    stream = DeliveredStream(sys.stdout)
+    with contextlib.redirect_stdout(stream):  # pyright: ignore[reportArgumentType]
+        try:
+            yield
+        finally:  # also of an end by SystemExit: at the end of the process nobody hears of an error
+            stream.flush()
 
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-    """Go on without a reader where one leaves, as in `tlab train | head`, or when the terminal is closed."""
+    """For a command that makes files: go on where nobody reads, as in `tlab train | head`, or a terminal was closed.
+
+    Raises:
+        LostOutputError: somebody reads, but standard output could not be written; the work is done all the same.
+    """
+    stream = LastingStream(sys.stdout)
     with (
-        contextlib.redirect_stdout(LastingStream(sys.stdout)),  # pyright: ignore[reportArgumentType]
+        contextlib.redirect_stdout(stream),  # pyright: ignore[reportArgumentType]
         contextlib.redirect_stderr(LastingStream(sys.stderr)),  # pyright: ignore[reportArgumentType]
     ):
-        yield
+        try:
+            yield
+        except SystemExit:  # of help
+            stream.flush()
+            if stream.lost is None:
+                raise
+    if stream.lost is not None:
+        raise stream.lost
