@@ -8,6 +8,7 @@ import pytest
 from support import SMALL
 from tlab import ModelConfig, TrainConfig
 from tlab.inside.bugs import planted
+from tlab.text.corpora import sha256_of
 from tlab.training.trainer import Trainer, evaluate
 from tlab.ui.runs import live_trainer
 from tlab.ui.runs.checkpoint_store import CheckpointStore
@@ -165,3 +166,13 @@ def test_a_run_of_which_only_the_losses_are_asked_for_sends_nothing_else():
     assert {type(message).__name__ for message in messages} == {
         "RunStarted", "NewRecords", "Validated", "RunEnded",
     }  # fmt: skip
+
+
+def test_a_run_that_begins_says_what_it_has_read():
+    plans = make_plans({"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "steps": 1})
+    here, _ = multiprocessing.Pipe()
+    text = "to be or not to be, " * 60
+    job = Job("hamlet", text, "char", plans, losses_only=True)
+    run = Run("s", job, LOCAL)
+    run.apply_message(next(iter(run_job(job, here))), CheckpointStore(1, 1))
+    assert run.text_sha256 == sha256_of(text.encode())

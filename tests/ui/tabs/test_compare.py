@@ -151,11 +151,12 @@ def test_runs_of_one_tokenizer_stay_in_nats(runs):
     assert value["unit"].startswith("nats per token") and value["lines"][0]["points"][0][1] == 3.0
 
 
-def runs_of(runs, *changes):
-    """Two of the runs, each with some of its job changed, by id."""
+def runs_of(runs, *changes, read=None):
+    """Two of the runs, each with some of its job changed, by id. `read`: what each has read, by default its text."""
     found = runs.history("s")[: len(changes)]
-    for run, change in zip(found, changes, strict=True):
+    for number, (run, change) in enumerate(zip(found, changes, strict=True)):
         run.job = run.job._replace(**change)
+        run.text_sha256 = read[number] if read else f"of {run.job.corpus} {run.job.text}"
     return {run.id: run for run in found}
 
 
@@ -188,6 +189,23 @@ def test_two_texts_of_ones_own_are_not_called_the_same_settings(runs):
     found = runs_of(runs, OWN, {**OWN, "text": "another"})
     table = config_table(found, [], True)
     assert "your own text, 3 characters" in table and "your own text, 7 characters" in table
+
+
+@pytest.mark.parametrize(
+    ("names", "read", "words", "listed"),
+    [
+        (("docs", "docs"), ("a" * 64, "b" * 64), "different texts, each “docs”", f"docs, sha256 {'b' * 12}"),
+        (("docs", "docs"), ("a" * 64, "a" * 64), "", "These runs have the same settings."),
+        (("docs", "copy of docs"), ("a" * 64, "a" * 64), "", "These runs have the same settings."),
+        (("docs", "docs"), ("a" * 64, None), "", "These runs have the same settings."),
+        (("docs", "other"), (None, None), "", "other"),
+    ],
+)
+def test_texts_are_one_if_what_was_read_is_whatever_they_are_called(runs, names, read, words, listed):
+    found = runs_of(runs, *({"corpus": name} for name in names), read=read)
+    said = comparison_warning(found, [])
+    assert words in said if words else said == ""
+    assert listed in config_table(found, [], True)
 
 
 def asked_by(page: str, session: str = "m" * 43) -> gr.Request:

@@ -54,6 +54,7 @@ class RunStarted(NamedTuple):
     baselines: dict[str, float]  # what it has to beat, by name: losses of `baseline_losses`
     training_pairs: float  # the loss of "token pairs" on what it trains on
     bytes_per_token: BytesPerToken  # by which its losses become bits per byte
+    text_sha256: str  # what was read: texts of one name differ
 
 
 class NewRecords(NamedTuple):

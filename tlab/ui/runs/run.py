@@ -117,6 +117,7 @@ class Run:
         self.baselines: dict[str, float] = {}  # losses that it has to beat, by name
         self.training_pairs: float | None = None  # the loss of the last of them on what it trains on
         self.bytes_per_token: BytesPerToken | None = None  # by which its losses become bits per byte
+        self.text_sha256: str | None = None  # what it reads, once that has been read: texts of one name differ
         self.error = ""  # why it FAILED, for the visitor
         self.note = ""  # one more sentence on how it ended
         self.worker: ChildProcess | None = None
@@ -143,6 +144,7 @@ class Run:
             side.num_parameters = sum(array.size for array in checkpoint.weights.values())
             run.vocab_size = checkpoint.model_config.vocab_size
             run.bytes_per_token = checkpoint.bytes_per_token
+            run.text_sha256 = checkpoint.corpus["sha256"]
             run.baselines = {"uniform guess": math.log(run.vocab_size)}
         run.state = run.state_at_end()
         return run
@@ -212,7 +214,7 @@ class Run:
         if isinstance(message, RunStarted):
             self.vocab_size, self.excerpt = message.vocab_size, message.excerpt
             self.baselines, self.training_pairs = message.baselines, message.training_pairs
-            self.bytes_per_token = message.bytes_per_token
+            self.bytes_per_token, self.text_sha256 = message.bytes_per_token, message.text_sha256
             for side, count in zip(self.sides, message.num_parameters, strict=True):
                 side.num_parameters = count
             self.running_since = time.monotonic()

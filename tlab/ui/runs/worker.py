@@ -72,7 +72,7 @@ def run_job(job: Job, connection: Connection) -> Iterator[Message]:
     excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
     sizes = [t.model.num_parameters for t in trainers]
     baselines = baseline_losses(corpus), training_pair_loss(corpus)
-    yield RunStarted(sizes, corpus.tokenizer.vocab_size, excerpt, *baselines, corpus.bytes_per_token)
+    yield RunStarted(sizes, corpus.tokenizer.vocab_size, excerpt, *baselines, corpus.bytes_per_token, corpus.sha256)
     for trainer in trainers:
         if trainer.step == 0:
             yield from trainer.snapshot(keep=True)

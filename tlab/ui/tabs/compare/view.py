@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from tlab.ui.widgets.markup import macros
 from tlab.wording import duration, listed
 
 markup = macros("tabs/compare/view.html")
+SHA256_SHOWN = 12  # digits, as the commands show them
 ROOM_ABOVE_START = 1.5  # times the largest first loss: higher, a run has exploded, and would press the others flat
 
 
@@ -99,15 +101,13 @@ def run_value(run_id: str, run: Run, session: str, chosen: bool, places: dict[Si
 
 def comparison_warning(found: dict[str, Run], hidden: Sequence[str]) -> str:
     """HTML of why the losses of the chosen runs, or some of them, cannot be compared; nothing where all can."""
-    chosen = [run.job for run_id, run in found.items() if run_id not in hidden]
-    texts = list(dict.fromkeys((job.corpus, job.text) for job in chosen))
-    if len(texts) > 1:
-        names = listed([f"“{name}”" for name in dict.fromkeys(name for name, _ in texts)])
-        which = (
-            f"different texts ({names})" if len({name for name, _ in texts}) > 1 else f"different texts, each {names}"
-        )
+    begun = [run for run_id, run in found.items() if run_id not in hidden and run.text_sha256 is not None]
+    names = {run.text_sha256: run.job.corpus for run in begun}
+    if len(names) > 1:
+        different = [f"“{name}”" for name in dict.fromkeys(names.values())]
+        which = f"different texts ({listed(different)})" if different[1:] else f"different texts, each {different[0]}"
         words = f"These runs read {which}, so their losses cannot be compared: one text is easier than another."
-    elif len({job.tokenizer for job in chosen}) > 1:
+    elif len({run.job.tokenizer for run in begun}) > 1:
         words = (
             "These runs have different tokenizers, so their losses per token cannot be compared. The chart has bits "
             "per byte, which can."
@@ -153,8 +153,22 @@ def per_nat(bytes_per_token: float) -> float:
 
 
 def text_name(job: Job) -> str:
-    """The text of a run; one of a visitor's own with its length, by which two of them can be told apart."""
+    """The text of a run; one of a visitor's own with its length."""
     return job.corpus if job.text is None else f"{job.corpus}, {len(job.text):,} characters"
+
+
+def text_names(runs: Sequence[Run]) -> list[str]:
+    """The text of each run: of one text one name, the first that it has; and with its sha256 where another has it, too.
+
+    What has not been read yet is known by its name alone.
+    """
+    keys = [run.text_sha256 or run.job[:2] for run in runs]
+    names = {key: text_name(run.job) for key, run in reversed(list(zip(keys, runs, strict=True)))}
+    read = Counter(name for key, name in names.items() if isinstance(key, str))
+    return [
+        f"{names[key]}, sha256 {key[:SHA256_SHOWN]}" if isinstance(key, str) and read[names[key]] > 1 else names[key]
+        for key in keys
+    ]
 
 
 def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only: bool) -> str:
@@ -162,8 +176,10 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
     drawn = drawn_sides(found, hidden)
     if not drawn:
         return note_html("No run is chosen.")
+    texts = text_names([one.run for one in drawn])
     columns = [
-        {**settings_of(one.run.job, one.run.sides.index(one.side)), "corpus": text_name(one.run.job)} for one in drawn
+        {**settings_of(one.run.job, one.run.sides.index(one.side)), "corpus": text}
+        for one, text in zip(drawn, texts, strict=True)
     ]
     rows = []
     for name in columns[0]:
