@@ -17,6 +17,7 @@ from tlab.judging.few_seeds import (
     ALPHA,
     BELOW_MARGIN,
     CONFIDENCE,
+    DOUBTFUL,
     EQUIVALENT,
     INCONCLUSIVE,
     REAL,
@@ -265,7 +266,6 @@ def outlier_sentence(ranked: Sequence[Summary]) -> str:
     configuration, seed = found[0]
     return (
         f"{several(len(found), 'run')} ended far from the other seeds, such as seed {seed} of "
-        f"{configuration_name(configuration)} with {configuration.losses[seed]:.3f}. Where seeds are skewed or some "
-        "are stuck, a 95 % interval may hold the truth in 70 % of cases only, and p-values are as doubtful; look at "
-        "the learning curves, and take more seeds."
+        f"{configuration_name(configuration)} with {configuration.losses[seed]:.3f}. {DOUBTFUL}, and p-values are as "
+        "doubtful; look at the learning curves, and take more seeds."
     )

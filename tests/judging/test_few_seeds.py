@@ -32,7 +32,9 @@ from tlab.judging.few_seeds import (
     holm,
     interval_p,
     paired,
+    reach_below_zero,
     seeds_needed,
+    set_apart,
     verdict_of,
 )
 
@@ -339,3 +341,46 @@ def test_a_stuck_run_is_far_from_the_others_and_what_a_seed_does_to_all_is_not()
     assert not far_from_others(losses).any()
     assert far_from_others(np.zeros((0, 3))).shape == (0, 3)
     assert not far_from_others(np.ones((2, 3))).any()
+
+
+@pytest.mark.parametrize(
+    ("losses", "apart"),
+    [
+        ([2.0, 2.02, 3.0], [2]),  # one of three is stuck
+        ([2.0, 3.3, 3.31], [0]),  # or two are, and one learned
+        ([2.0, 3.3, 2.01, 3.31, 2.02], [1, 3]),
+        ([3.3, 2.0, 3.31, 2.01], [0, 2]),
+        ([2.0, 2.01, 2.29], []),  # as far apart as seeds of some models are
+        ([2.0, 2.1, 2.5], []),  # noisy, not parted
+        ([2.0, 3.3], []),  # of two, neither is the usual one
+        ([2.0, math.nan, 2.02, 3.0], [3]),
+        ([math.nan] * 3, []),
+    ],
+)
+def test_runs_that_a_wide_gap_sets_apart_are_seen_among_few_seeds(losses, apart):
+    assert np.flatnonzero(set_apart(np.array(losses))).tolist() == apart
+
+
+@pytest.mark.parametrize("others", [[], [[0.0001] * 5], [[0.0001] * 5, [0.0002] * 5]])
+def test_runs_that_are_stuck_while_others_reach_the_lowest_loss_there_is_are_far(others):
+    stuck = [0.0003, 0.2971, 0.6931, 0.6932, 0.0014]  # at that of a guess; Student's interval is -0.09 to 0.77
+    assert np.argwhere(far_from_others(np.array([*others, stuck]))).tolist() == [[len(others), 2], [len(others), 3]]
+
+
+@pytest.mark.parametrize(
+    "losses", [[0.0001, 0.0002, 0.0001, 0.0061], [0.3, 0.32, 0.31, 0.33], [0.02, math.nan], [2.0, 2.35]]
+)
+def test_an_interval_that_reaches_below_zero_by_nothing_that_matters_is_left_alone(losses):
+    assert not reach_below_zero(np.array(losses)).any()
+
+
+def test_of_two_configurations_the_one_whose_run_is_stuck_is_named():
+    losses = np.array([[2.0, 2.1, 2.2, 2.15, 2.05], [2.01, 2.1, 2.21, 4.0, 2.06]])
+    assert np.argwhere(far_from_others(losses)).tolist() == [[1, 3]]
+
+
+def test_normal_seeds_of_one_or_two_models_are_seldom_set_apart():
+    rng = np.random.default_rng(0)
+    for shape in ((1, 5), (2, 3), (2, 5)):
+        found = [far_from_others(2 + 0.02 * rng.standard_normal(shape)).any() for _ in range(400)]
+        assert np.mean(found) <= 0.05

@@ -29,12 +29,15 @@ import bisect
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import stdtr, stdtrit  # of Student's t: the integral up to a value, and its inverse
 
 from tlab.types import Array
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 CONFIDENCE = 0.95
 ALPHA = 0.05  # A claim is made where its p-value is at most this
@@ -43,6 +46,10 @@ MUCH_NOISIER = 25.0  # times the usual variance over seeds: of normal noise hard
 OUTLYING = 10.0
 """Typical distances. In at most 5 % of sweeps of normal noise some run is that far out, whatever the grid and the
 seeds; of 15 % of stuck runs, ten standard deviations away, most are."""
+WIDE_GAP = 0.3
+"""Nats per token between runs that are stuck and runs that learned, at least. Of nine models six have all of their
+seeds within 0.13 (`python -m benchmarks.seed_noise`)."""
+DOUBTFUL = "Where seeds are skewed or some are stuck, a 95 % interval may hold the truth in 70 % of cases only"
 RANGES = 4000  # simulated: they tell 5 % to +/- 0.4 %
 MARGIN = 0.02
 """Nats per token. Losses that differ by less are equivalent: about what five seeds of a small model can resolve."""
@@ -186,18 +193,61 @@ def seeds_needed(difference: float, spread: float, alpha: float = ALPHA, most: i
     return int(n[enough][0]) if enough.any() else None
 
 
-def far_from_others(losses: Array) -> Array:
+def far_from_others(losses: Array) -> Mask:
     """Which runs ended far from the others, stuck perhaps: (configurations, seeds), nan where there is none -> of bool.
 
-    What a seed does to all configurations is taken off, and then what a configuration has in all seeds; far is
-    `OUTLYING` times as far from there as the typical run. Each row and each column has a number.
+    They are `outlying`, or make the interval of the mean `reach_below_zero`. Each row and each column has a number.
     """
-    if losses.size == 0:
-        return np.zeros(losses.shape, bool)
-    rest = losses - np.nanmedian(losses, axis=0) if len(losses) > 1 else losses
+    return outlying(losses) | np.array([reach_below_zero(row) for row in losses], bool).reshape(losses.shape)
+
+
+def reach_below_zero(losses: Array) -> Mask:
+    """Which runs of one configuration make the interval of its mean hold what no loss can be, by more than `MARGIN`.
+
+    It reaches below zero where seeds are at that bound while others are stuck, at the loss of a guess perhaps: the
+    latter are those above the mean.
+
+    Args:
+        losses: (seeds,), nan where there is none.
+    """
+    mean, low, _, n = estimate(losses[np.isfinite(losses)])
+    return (losses > mean) & (n > 2 and low < -MARGIN)
+
+
+def outlying(values: Array) -> Mask:
+    """Which values are far from the others of their row: (configurations, seeds), nan where there is none -> of bool.
+
+    What a seed does to all configurations is taken off, and then what a configuration has in all seeds; far is
+    `OUTLYING` times as far from there as the typical run. Of one or two configurations what a seed does to all cannot
+    be told, nor what is typical where several runs are stuck, so there those that are `set_apart` are far as well.
+    """
+    if values.size == 0:
+        return np.zeros(values.shape, bool)
+    rest = values - np.nanmedian(values, axis=0) if len(values) > 2 else values
     distances = np.abs(rest - np.nanmedian(rest, axis=1, keepdims=True))
     usual = distances[distances > MAX_ROUNDING]
-    return distances > OUTLYING * np.median(usual) if len(usual) else np.zeros(losses.shape, bool)
+    far = distances > OUTLYING * (np.median(usual) if len(usual) else math.inf)
+    return far if len(values) > 2 else far | np.array([set_apart(row) for row in values])
+
+
+def set_apart(losses: Array) -> Mask:
+    """Which runs of one configuration a wide gap parts from most of the others: those stuck while these learned.
+
+    Or those that learned while most were stuck; of two groups as large as each other, the one with the higher losses.
+
+    Args:
+        losses: (seeds,), nan where there is none.
+    """
+    order = np.argsort(losses)[: np.isfinite(losses).sum()]  # nan comes last
+    apart = np.zeros(losses.shape, bool)
+    if len(order) < 3:
+        return apart
+    ranked = losses[order]
+    place = int(np.diff(ranked).argmax()) + 1
+    lower, upper = ranked[:place], ranked[place:]
+    if upper[0] - lower[-1] > max(WIDE_GAP, OUTLYING * max(np.ptp(lower), np.ptp(upper))):
+        apart[order[:place] if len(lower) < len(upper) else order[place:]] = True
+    return apart
 
 
 # ------------------------------------------------------------------------------------------------ many tests

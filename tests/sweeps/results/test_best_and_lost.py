@@ -266,7 +266,7 @@ def test_normal_seeds_are_seldom_warned_of_and_stuck_ones_mostly():
     warned = {0.0: 0, 0.15: 0}
     for share in warned:
         for _ in range(200):
-            losses = rng.standard_normal((6, 5)) + 10 * (rng.random((6, 5)) < share)
+            losses = 20 + rng.standard_normal((6, 5)) + 10 * (rng.random((6, 5)) < share)
             warned[share] += bool(outlying_runs(configurations(table(dict(enumerate(losses.tolist()))))))
     assert warned[0.0] / 200 <= 0.05 and warned[0.15] / 200 > 0.5
 

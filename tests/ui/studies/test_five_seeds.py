@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sweeps.results.effects import Cube, compare_levels, with_holm
-from tlab.judging.few_seeds import MARGIN
+from tlab.judging.few_seeds import DOUBTFUL, MARGIN
 from tlab.text.units import bits_per_byte
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.loss_curve import Curve
@@ -95,6 +95,38 @@ def test_where_one_side_always_diverges_nothing_is_averaged():
     )
 
 
+def test_where_every_run_diverges_there_is_nothing_to_compare():
+    words = "Every run of both sides diverged, so there is nothing to compare. A lower learning rate may help."
+    assert said([None] * 5, [None] * 5) == words
+
+
+@pytest.mark.parametrize(("b", "words"), [(2.0, "5 of 5"), (math.nextafter(2.0, 3), "5 of 5"), (None, "4 of 5")])
+def test_sides_that_end_alike_on_every_seed_are_said_to(b, words):
+    last = None if b is None else 2.0
+    said_of_all = said([2.1, 2.2, 2.15, 2.3, last], [2.1, 2.2, 2.15, 2.3, b])
+    assert said_of_all.endswith(f"A and B have the same loss on {words} seeds: what they differ in changed nothing.")
+
+
+def test_sides_of_which_one_diverged_do_not_end_alike():
+    assert "changed nothing" not in said([2.1, 2.2, 2.15, 2.3, None], [2.1, 2.2, 2.15, 2.3, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "seeds"),
+    [
+        ([2.1, 2.2, 2.15, 2.3, 2.05], [2.0, 2.08, 2.06, 3.3, 1.97], "Seed 3 ended"),
+        ([2.1, 3.4, 2.15, 2.12, 2.05], [2.0, 2.08, 2.06, 3.3, 1.97], "Seeds 1 and 3 ended"),
+        ([3.3, 3.31, 3.32, 3.3, 2.05], [3.31, 3.3, 3.31, 3.29, 3.3], "Seed 4 ended"),
+    ],
+)
+def test_seeds_that_are_stuck_while_others_learn_are_warned_of(a, b, seeds):
+    assert f"{seeds} far from the others. {DOUBTFUL}" in said(a, b)
+
+
+def test_seeds_that_end_close_to_each_other_are_not_warned_of():
+    assert DOUBTFUL not in said([2.1, 2.2, 2.15, 2.3, 2.05], [2.0, 2.08, 2.06, 2.2, None])
+
+
 def test_of_two_sides_that_are_alike_hardly_any_is_called_better():
     sides = json.loads(gzip.decompress(RUNS.read_bytes()))
     losses = [[run["validation"][-1][1] for run in group] for group in sides.values()]
@@ -165,6 +197,13 @@ def test_the_table_has_each_loss_difference_and_interval_in_bits_per_byte_too():
     mean, low, high, _ = judge(pairs_of(study)).difference
     bits = [written(bits_per_byte(value, 2.0), "+.4f") for value in (mean, low, high)]
     assert "({} [{}, {}])</td>".format(*bits) in card
+
+
+def test_no_losses_are_promised_once_the_study_has_ended():
+    study = study_with([2.1])
+    assert "The first pair of losses comes soon." in seeds_html(study.job, study, None)
+    study.end = STOPPED
+    assert "There is no pair of losses. No winner is named" in seeds_html(study.job, study, None)
 
 
 @pytest.mark.parametrize(("end", "words"), [(FAILED, "out of memory"), (STOPPED, "Another run was started.")])

@@ -1,11 +1,13 @@
 """Both sides at several learning rates: which runs, what is said of them, and how the grid grows."""
 
+import functools
 import math
 import re
 
 import numpy as np
 import pytest
 
+from tlab.judging.few_seeds import DOUBTFUL
 from tlab.text.units import bits_per_byte
 from tlab.ui.runs.limits import PUBLIC, TooLargeError
 from tlab.ui.runs.loss_curve import Curve
@@ -131,6 +133,21 @@ def test_what_names_no_winner_is_told_in_bits_per_byte_too(lowest):
     assert all(" bits per byte (" in words for words in verdict_words(study)[:2])
 
 
+def test_a_run_that_is_stuck_where_the_sides_are_compared_is_warned_of():
+    def one_stuck(at, side, seed, rate):
+        return valley(side, seed, rate) + 1.2 * ((side, seed) == (1, 2) and rate in at)
+
+    at_both = verdict_words(tuned(functools.partial(one_stuck, (RATE,))))[-1]
+    assert at_both == f"Some seeds ended far from the others: B at 0.006. {DOUBTFUL}."
+    beside = verdict_words(tuned(functools.partial(one_stuck, (0.0375,))))
+    assert not any(DOUBTFUL in words for words in beside)
+
+
+def test_no_comparison_is_promised_once_the_study_has_ended():
+    study = tuned(valley, seeds=0)
+    assert verdict_words(study) == ["The first comparison would come when each rate has been tried with one seed."]
+
+
 def test_no_winner_is_named_before_the_last_seed():
     words = verdict_words(tuned(valley, seeds=2))
     assert len(words) == 1
@@ -139,7 +156,7 @@ def test_no_winner_is_named_before_the_last_seed():
 
 
 def test_before_the_first_seed_is_through_nothing_is_said():
-    assert "comes when each rate has been tried" in verdict_words(tuned(valley, seeds=0))[0]
+    assert "comes when each rate has been tried" in verdict_words(tuning_study("s", job_of()))[0]
 
 
 def test_two_sides_that_are_alike_are_hardly_ever_told_apart():

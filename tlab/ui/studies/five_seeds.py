@@ -12,15 +12,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from tlab.judging.few_seeds import (
     BELOW_MARGIN,
+    DOUBTFUL,
     EQUIVALENT,
     MARGIN,
+    MAX_ROUNDING,
     REAL,
     Estimate,
     difference_p,
     equality_p,
     estimate,
+    far_from_others,
+    outlying,
     verdict_with_lost,
 )
 from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
@@ -75,6 +81,11 @@ class SeedPair(NamedTuple):
         return None if self.a is None or self.b is None else self.b - self.a
 
     @property
+    def is_same(self) -> bool:
+        """Whether both ended alike, but for rounding."""
+        return self.a == self.b or (self.difference is not None and abs(self.difference) <= MAX_ROUNDING)
+
+    @property
     def lower(self) -> str:
         """The side that did better; a run that diverged did worse than one that did not. Neither: empty."""
         a, b = (math.inf if loss is None else loss for loss in (self.a, self.b))
@@ -103,6 +114,16 @@ class Judgement(NamedTuple):
             return ""
         return "B" if self.difference.mean < 0 else "A"
 
+    @property
+    def far_seeds(self) -> list[int]:
+        """The seeds whose loss of A, of B or whose difference ended far from that of the others."""
+        columns = [(pair.a, pair.b, pair.difference) for pair in self.pairs]
+        a, b, differences = np.array(columns, dtype=np.float64).reshape(-1, 3).T  # of None it makes nan
+        far = np.zeros(len(columns), bool)
+        for values, is_far in ((a, far_from_others), (b, far_from_others), (differences, outlying)):
+            far |= is_far(values[None])[0] if np.isfinite(values).any() else False
+        return [pair.seed for pair, is_far in zip(self.pairs, far, strict=True) if is_far]
+
 
 def judge(pairs: Sequence[SeedPair]) -> Judgement:
     """By the paired t-test of the sweeps, to which a run that diverged is a bad result and not a missing one."""
@@ -117,10 +138,17 @@ def judge(pairs: Sequence[SeedPair]) -> Judgement:
 def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float | None = None) -> str:
     """The verdict over all seeds, in a sentence or two; with the bytes of a token in bits per byte as well."""
     count = len(judgement.pairs)
+    if count and judgement.lost == (count, count):
+        return "Every run of both sides diverged, so there is nothing to compare. A lower learning rate may help."
     sentences = [diverged_words(judgement.lost, count)] if any(judgement.lost) else []
     difference = judgement.difference
     if difference.n < 2:
         sentences.append("There are too few pairs of losses to compare.")
+        return " ".join(sentences)
+    if all(pair.is_same for pair in judgement.pairs):
+        sentences.append(
+            f"A and B have the same loss on {difference.n} of {count} seeds: what they differ in changed nothing."
+        )
         return " ".join(sentences)
     between = f"between {interval_words(difference, NATS_PER_TOKEN)}"
     size = size_words(difference, NATS_PER_TOKEN)
@@ -141,6 +169,11 @@ def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float
         sentences.append(f"A and B are equal, but for less than {MARGIN:g}: the difference B − A lies {between}.")
     else:
         sentences.append(f"These {count} seeds cannot tell A and B apart: the difference B − A lies {between}.")
+    if far := judgement.far_seeds:
+        names = listed([str(seed) for seed in far])
+        sentences.append(
+            f"Seed{'s' * (len(far) > 1)} {names} ended far from the others. {DOUBTFUL}; more seeds would tell."
+        )
     return " ".join(sentences)
 
 

@@ -13,14 +13,25 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from tlab.judging.learning_rates import LossesByRate, Valley, optimum_words, rate_beside, rates_around
+import numpy as np
+
+from tlab.judging.few_seeds import DOUBTFUL, far_from_others
+from tlab.judging.learning_rates import (
+    LossesByRate,
+    Valley,
+    ended_well,
+    optimum_words,
+    rate_beside,
+    rate_words,
+    rates_around,
+)
 from tlab.judging.two_models import Comparison, compare, comparison_words
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
 from tlab.ui.studies.loss_units import bits_unit, brackets
 from tlab.ui.studies.study import RATES, Study, Trial, with_rate
-from tlab.wording import several, written
+from tlab.wording import listed, several, written
 
 NUM_SEEDS_TUNED = 3
 MOST_RATES = 11  # of a grid that was made wider
@@ -130,7 +141,8 @@ def verdict_words(study: Study) -> list[str]:
     tuned = judge_tuning(study)
     count = several(NUM_SEEDS_TUNED, "seed")
     if tuned is None:
-        return ["The first comparison comes when each rate has been tried with one seed."]
+        comes = "comes" if study.active else "would come"
+        return [f"The first comparison {comes} when each rate has been tried with one seed."]
     if len(tuned.seeds) < NUM_SEEDS_TUNED:
         at_rate, at_best = tuned.found.at_rate, tuned.found.at_best
         bits = bits_unit(study)
@@ -148,7 +160,18 @@ def verdict_words(study: Study) -> list[str]:
         return [f"{so_far}No winner is named before all {count} are there."]
     sides = zip(SIDE_LETTERS, study.job.plans, strict=False)
     a, b = (f"{letter} ({plan.label})" for letter, plan in sides)
-    return comparison_words(tuned.found, (a, b), second_unit=bits_unit(study))
+    return [*comparison_words(tuned.found, (a, b), second_unit=bits_unit(study)), *doubts(tuned, own_rate(study.job))]
+
+
+def doubts(tuned: Tuned, own: float) -> list[str]:
+    """That seeds ended far from each other where the sides are compared, as a sentence in a list; else an empty one."""
+    places = [
+        f"{letter} at {rate_words(rate)}"
+        for letter, losses, valley in zip(SIDE_LETTERS, tuned.losses, tuned.found.valleys, strict=True)
+        for rate in dict.fromkeys((own, valley.best_tried))
+        if far_from_others(np.array([list(ended_well(losses.get(rate, {})).values())])).any()
+    ]
+    return [f"Some seeds ended far from the others: {listed(places)}. {DOUBTFUL}."] if places else []
 
 
 def valley_words(tuned: Tuned) -> list[str]:

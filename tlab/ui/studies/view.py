@@ -89,7 +89,7 @@ def seeds_card(study: Study) -> Card:
     notes = ["" if study.active else study.words, units_words(bits) if judgement.pairs else ""]
     return Card(
         "Five seeds",
-        [words_of(judgement, study.labels, study.bytes_per_token) if done else words_so_far(judgement)],
+        [words_of(judgement, study.labels, study.bytes_per_token) if done else words_so_far(judgement, study.active)],
         state=study.state,
         progress=progress_words(study),
         share=None if done else min(1.0, study.steps_made / study.steps),
@@ -115,11 +115,11 @@ def progress_words(study: Study) -> str:
     return ended
 
 
-def words_so_far(judgement: Judgement) -> str:
-    """What the pairs say that are there, without a verdict."""
+def words_so_far(judgement: Judgement, active: bool) -> str:
+    """What the pairs say that are there, without a verdict. `active`: more are to come."""
     count = len(judgement.pairs)
     if not count:
-        return f"The first pair of losses comes soon. {NOT_YET}"
+        return f"{'The first pair of losses comes soon' if active else 'There is no pair of losses'}. {NOT_YET}"
     a, b = (sum(pair.lower == letter for pair in judgement.pairs) for letter in SIDE_LETTERS)
     return f"{several(count, 'seed')} so far: A is lower on {a} and B on {b}. {NOT_YET}"
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from tlab.judging.few_seeds import DOUBTFUL
 from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.settings.links import defaults
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
@@ -73,10 +74,7 @@ def caveats(results: Results) -> list[str]:
     if far := results.far_seeds:
         names = listed([results.configurations[number].label for number in far][:MAX_NAMED_CELLS])
         more = " and others" if len(far) > MAX_NAMED_CELLS else ""
-        sentences.append(
-            f"Some seeds of {names}{more} ended far from the other runs. "
-            "Where runs are stuck, or much worse than the rest, an interval may hold the truth in 70 % of cases only."
-        )
+        sentences.append(f"Some seeds of {names}{more} ended far from the other runs. {DOUBTFUL}.")
     return sentences
 
 
