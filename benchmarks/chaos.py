@@ -368,9 +368,9 @@ class Work:
         return ended(*self.start(place, folder))
 
     def outcome(self, place: Place, folder: Path, what: str, told: bool = False) -> Outcome:
-        """Whether the folder is now as it would be undisturbed; what is not finished is gone on with."""
+        """Whether the folder is now as it would be undisturbed; what is not finished, or left over, is gone on with."""
         expected = self.numbers(place.folder / self.undisturbed)
-        if self.numbers(folder) != expected:
+        if self.numbers(folder) != expected or any(folder.rglob(".*")):
             last = self.go_on(place, folder)
             if last.code and last.words.startswith("error: "):
                 return Outcome(REPORTED, f"{what}; to go on: {last.words[-300:]}")

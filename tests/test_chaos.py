@@ -6,7 +6,7 @@ import pytest
 
 import benchmarks.chaos
 import tlab.ui.tabs.sweeps.results
-from benchmarks.chaos import KINDS, READERS, REPORTED, SAME, WRONG, Answer, Place, drawn, flip_bytes
+from benchmarks.chaos import KINDS, READERS, REPORTED, SAME, TRAINING, WRONG, Answer, Place, drawn, flip_bytes
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,14 @@ def test_a_failure_needs_words_and_a_traceback_is_none(place, monkeypatch, answe
     monkeypatch.setitem(READERS, "run", {"generate": lambda place, folder: answer})
     monkeypatch.setitem(place.undisturbed, "run", {"generate": Answer("text")})
     assert place.compared("run", place.folder / "run", "nothing").verdict == verdict
+
+
+def test_what_a_kill_left_of_a_picture_is_no_damage_if_it_goes_when_the_run_is_gone_on_with(place):
+    with place.copy("run") as folder:
+        (folder / "loss.png").unlink()
+        (folder / ".loss.svg.a1b2c3d4").touch()
+        assert TRAINING.outcome(place, folder, "killed while it drew").verdict == SAME
+        assert (folder / "loss.png").exists()
 
 
 def test_of_200_trials_each_kind_has_its_share_and_a_seed_repeats_them():
