@@ -1,5 +1,7 @@
 """The bug lab: every bug is found by the checks that should find it, and nothing else is touched."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -20,14 +22,22 @@ FOUND_BY = {
     "shifted-labels": "training asks what validation asks",
     "batch-norm": "norm computes its definition, token by token",
     "no-residual": "a silent block lets the stream through",
+    "normed-shortcut": "the stream passes a silent block unchanged",
+    "shifted-plus-one": "attention computes its definition",
     "float64": "float32 stays float32",
     "tied-gradient": "embedding.weight",
 }
+NEEDS = {"shifted-plus-one": {"attention_softmax": "plus_one"}}
+"""What a model has to have besides, for a bug to have a place in it."""
+
+
+def with_place_for(bug, **fields):
+    return tiny(**NEEDS.get(bug, {}), **fields)
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_found_by_the_check_that_is_for_it(bug):
-    failed = {check.name for check in checks_with(bug, tiny()) if not check.passed}
+    failed = {check.name for check in checks_with(bug, with_place_for(bug)) if not check.passed}
     assert FOUND_BY[bug] in failed
 
 
@@ -38,17 +48,17 @@ def test_without_a_bug_every_check_passes():
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_stays_in_the_model_that_it_was_planted_in(bug, ids):
     before = Transformer(tiny()).forward(ids)[0]
-    checks_with(bug, tiny())
+    checks_with(bug, with_place_for(bug))
     np.testing.assert_array_equal(Transformer(tiny()).forward(ids)[0], before)
 
 
-WITH_WRONG_GRADIENTS = ("shifted-labels", "tied-gradient")
+WITH_WRONG_GRADIENTS = ("shifted-labels", "shifted-plus-one", "tied-gradient")
 WITHOUT_BIAS_GRADIENTS = ("batch-norm",)  # a bias before it shifts all tokens alike and changes nothing: 0 / 0
 
 
 @pytest.mark.parametrize("bug", [name for name in BUGS if name not in WITH_WRONG_GRADIENTS + WITHOUT_BIAS_GRADIENTS])
 def test_only_a_lost_gradient_is_a_wrong_gradient(bug):
-    gradients = [check for check in checks_with(bug, tiny(position="none")) if check.group == "gradient"]
+    gradients = [check for check in checks_with(bug, with_place_for(bug, position="none")) if check.group == "gradient"]
     assert all(check.passed for check in gradients), "the mistake is meant to be one of meaning"
 
 
@@ -73,6 +83,25 @@ def test_without_the_scale_scores_are_plain_products(ids):
     scores = trace.queries @ trace.keys.swapaxes(-1, -2)
     weights = softmax(np.where(np.tri(ids.shape[1], dtype=bool), scores, -np.inf))
     np.testing.assert_allclose(trace.weights, weights, rtol=1e-9)
+
+
+@pytest.mark.parametrize("residual", ["pre", "sandwich"])
+def test_with_the_shortcut_from_the_normed_stream_a_silent_block_puts_out_a_norm(residual, ids):
+    model = Transformer(tiny(residual=residual, num_layers=1, norm_epsilon=1e-12), dtype=np.float64)
+    for name, param in model.parameters.items():
+        param.data[...] = 0 if ".out." in name or ".down." in name else param.data
+    BUGS["normed-shortcut"]().plant(model)
+    x, y = model.forward(ids)[1].blocks[0].attention_residual.x, model.forward(ids)[1].blocks[0].y
+    np.testing.assert_allclose(y.std(-1), 1, rtol=1e-6)
+    assert abs(x.std(-1) - 1).max() > 0.1
+
+
+def test_the_one_that_is_not_shifted_counts_as_much_as_the_largest_score():
+    model = Transformer(with_place_for("shifted-plus-one"))
+    BUGS["shifted-plus-one"]().plant(model)
+    for size in (-500.0, 0.0, 500.0):
+        weights = model.blocks[0].attention.softmax(np.full((1, 3, 1, 1), size), np.zeros((1, 1)))
+        np.testing.assert_allclose(weights, 0.5)
 
 
 def test_labels_that_are_not_shifted_ask_each_token_for_itself(ids):
@@ -102,8 +131,9 @@ def curves(corpus):
     training = TrainConfig(steps=60, batch_size=8, validation_every=0)
 
     def losses_with(bug):
-        trainer = Trainer(config, training, corpus)
-        planted(bug, config)(trainer.model)
+        needed = dataclasses.replace(config, **NEEDS.get(bug, {}))
+        trainer = Trainer(needed, training, corpus)
+        planted(bug, needed)(trainer.model)
         return losses(trainer)
 
     return losses(Trainer(config, training, corpus)), {bug: losses_with(bug) for bug in BUGS}
@@ -129,11 +159,17 @@ def test_a_bug_that_has_no_place_in_a_model_is_told():
             checks_with("batch-norm", tiny(norm=norm))
     with pytest.raises(ValueError, match="not tied"):
         checks_with("tied-gradient", tiny(tied=False))
+    for fields in ({"residual": "post"}, {"residual": "parallel"}, {"norm": "none"}):
+        with pytest.raises(ValueError, match="reads a normed stream in it"):
+            checks_with("normed-shortcut", tiny(**fields))
+    for key in ("softmax", "sink"):
+        with pytest.raises(ValueError, match="no softmax plus one"):
+            checks_with("shifted-plus-one", tiny(attention_softmax=key))
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_says_whether_a_token_sees_those_after_it(bug, ids):
-    model = Transformer(tiny())
+    model = Transformer(with_place_for(bug))
     planted(bug, model.config)(model)
     changed = ids.copy()
     changed[:, -1] = (changed[:, -1] + 1) % model.config.vocab_size

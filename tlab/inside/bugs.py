@@ -19,7 +19,8 @@ from tlab.nn.loss import softmax
 from tlab.nn.model import Block, BlockTrace, Drop, Transformer
 from tlab.nn.norms import NORMS
 from tlab.nn.params import NO_RECORD, GradientRecord
-from tlab.nn.residuals import Branch, ResidualTrace
+from tlab.nn.residuals import RESIDUALS, Branch, ResidualTrace
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES, SoftmaxPlusOne
 from tlab.registry import Registry
 from tlab.types import Array, Ids
 
@@ -213,6 +214,86 @@ def without_shortcuts(block: Block) -> None:
         return attention.backward(dbetween, trace.attention_residual.branch, record.within("attention"), *dfirst_values)
 
     block.forward, block.backward = forward, backward  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@BUGS.add(
+    "normed-shortcut",
+    label="shortcut from the normed stream",
+    formula=r"h + f(h),\quad h = \mathrm{norm}(x)",
+    source="github.com/NVIDIA/ngpt, issue 1",
+)
+class NormedShortcut(Bug):
+    """Adds what a sublayer makes to what it has read, the normed stream, in place of the stream itself.
+
+    Notice: one name for two things, `h = norm(h)`, and the shortcut is gone: what earlier blocks have added is brought
+    down to the size of a norm again and again. It trains, a little worse, and was found in the baseline of a published
+    comparison: what is compared with it looks better than it is.
+    """
+
+    def why_not(self, config: ModelConfig) -> str | None:
+        layout = RESIDUALS[config.residual]
+        if not (layout.only_norms_differ and "in" in layout.norm_places) or NORMS[config.norm].is_identity:
+            return "no sublayer that comes after another reads a normed stream in it"
+        return None
+
+    def plant(self, model: Transformer) -> None:
+        for block in model.blocks:
+            with_normed_shortcuts(block)
+
+
+def with_normed_shortcuts(block: Block) -> None:
+    """Let each shortcut of a block begin after the norm before its sublayer."""
+    branches: Any = (block.attention_branch, block.mlp_branch)
+    bare = [Branch(branch.sublayer, {"out": branch.norm_out}) for branch in branches]
+
+    def forward(x: Array, attention: Any, mlp: Any) -> Any:
+        residuals = []
+        for run, branch in zip((attention, mlp), branches, strict=True):
+            h, cache = branch.norm_in.forward(x)
+            added, trace = run(h)
+            residuals.append(ResidualTrace(x, trace, h + added, cache))
+            x = residuals[-1].y
+        return x, tuple(residuals)
+
+    def backward(dy: Array, trace: Any, attention: Any, mlp: Any) -> Array:
+        for run, branch, residual in zip((mlp, attention), branches[::-1], trace[::-1], strict=True):
+            dy = branch.norm_in.backward(dy + run(dy, residual.branch), residual.norm)
+        return dy
+
+    block.attention_branch, block.mlp_branch = bare
+    layout: Any = block.layout
+    layout.forward, layout.backward = forward, backward
+    layout.only_norms_differ = False  # so that the decoder, too, uses the block as it is
+
+
+@BUGS.add(
+    "shifted-plus-one",
+    label="softmax plus one, shifted without the one",
+    formula=r"\frac{e^{s - \max s}}{1 + \sum e^{s - \max s}}",
+    source="a common mistake; Miller 2023 has no shift",
+)
+class ShiftedPlusOne(Bug):
+    """Takes off each row's largest score against overflow, but leaves the 1 in the denominator as it is.
+
+    Notice: a softmax does not see such a shift, the softmax plus one does. Now the 1 counts as much as the row's
+    largest score, whatever that is: the weights sum to one half or more, and no token can attend to nothing, which is
+    what the 1 is there for.
+    """
+
+    def why_not(self, config: ModelConfig) -> str | None:
+        is_plus_one = ATTENTION_SOFTMAXES[config.attention_softmax] is SoftmaxPlusOne
+        return None if is_plus_one else "its attention has no softmax plus one"
+
+    def plant(self, model: Transformer) -> None:
+        for block in model.blocks:
+            block.attention.softmax = shifted_plus_one
+
+
+def shifted_plus_one(scores: Array, mask: Array) -> Array:
+    """Weights (B, H, T, S) of scores of that shape, with a 1 in the denominator that is not shifted with them."""
+    scores = scores + mask
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / (1 + weights.sum(-1, keepdims=True))
 
 
 @BUGS.add("float64", label="float64 slips in", formula=r"\mathtt{float32} \cdot \mathtt{np.float64}", source="NEP 50")

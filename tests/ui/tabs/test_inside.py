@@ -449,7 +449,7 @@ def tiny_job(bug, **changes):
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_trains_in_lockstep_and_only_in_b(bug):
-    job = tiny_job(bug)
+    job = tiny_job(bug, **({"attention_softmax": "plus_one"} if bug == "shifted-plus-one" else {}))
     silent = SimpleNamespace(poll=lambda: False)
     messages = list(run_job(job, silent))
     plain_one = list(run_job(job._replace(plans=(job.plans[0],)), silent))
