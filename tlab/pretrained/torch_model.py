@@ -6,7 +6,7 @@
     logits = model(torch.tensor([[1, 2, 3]]))  # (B, T) token ids -> (B, T, V)
     model.write(torch.tensor([[1, 2, 3]]), 20)  # the same ids, and the 20 that most likely follow
 
-Every part that the lab knows is here; config.json says which of them this model has.
+The parts that a model of the lab may have are here; config.json says which of them this one has.
 """
 
 import json

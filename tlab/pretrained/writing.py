@@ -116,7 +116,7 @@ class HuggingFace(Export):
 
 @EXPORTS.add("torch", label="PyTorch", source="the library PyTorch")
 class Torch(Export):
-    """A state dict and one readable file with its nn.Module, which runs without the lab: for any model."""
+    """A state dict and one readable file with its nn.Module, which runs without the lab."""
 
     def write(self, model: Model, folder: Path) -> list[str]:
         try:
