@@ -22,7 +22,7 @@ FOUND_BY = {
     "shifted-labels": "training asks what validation asks",
     "batch-norm": "norm computes its definition, token by token",
     "no-residual": "a silent block lets the stream through",
-    "normed-shortcut": "the stream passes a silent block unchanged",
+    "normed-shortcut": "a silent block lets the stream through",
     "shifted-plus-one": "attention computes its definition",
     "float64": "float32 stays float32",
     "tied-gradient": "embedding.weight",

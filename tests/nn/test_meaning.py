@@ -31,7 +31,6 @@ ALWAYS_CHECKED = {
     "activation computes its definition",
     "attention computes its definition",
     "a silent block lets the stream through",
-    "the stream passes a silent block unchanged",
     "training asks what validation asks",
     "no token sees a later one",
     "no text sees another in its batch",
