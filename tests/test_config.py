@@ -48,7 +48,7 @@ def test_every_field_tells_what_it_is(make):
         assert option.registry or option.typical or option.default_words or name in FREE, name
 
 
-FREE = {"vocab_size", "bias", "tied", "scale_residual"}
+FREE = {"vocab_size", "bias", "tied", "scale_residual", "attention_gate", "value_residual"}
 
 
 def test_the_published_constants_are_the_defaults():

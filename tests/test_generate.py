@@ -297,6 +297,7 @@ def test_position_kinds_say_whether_a_window_can_slide():
         "alibi": True,
         "learned": False,
         "none": False,
+        "t5": True,
     }
     assert Position.relative
 
