@@ -315,16 +315,14 @@ def flip_bytes(name: str) -> Callable[[Place, random.Random], Outcome]:
 
 
 def start(module: str, words: list[str], limit: int | None = None) -> subprocess.Popen[bytes]:
-    """A command in a process of its own, in a group of its own; `limit`: bytes that a file may have."""
-
-    def prepare() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    """A command in a process of its own; `limit`: bytes that a file may have."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", module, *words]
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-    return subprocess.Popen(command, env=environment, stdout=nothing, stderr=pipe, preexec_fn=prepare)
+    process = subprocess.Popen(command, env=environment, stdout=nothing, stderr=pipe)
+    if limit is not None:  # long before it writes its first file
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    return process
 
 
 class Ended(NamedTuple):

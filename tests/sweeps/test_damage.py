@@ -11,6 +11,7 @@ from sweeps.results.table import CIRCUMSTANCES
 from sweeps.store.folder import CELLS, CURVES, MANIFEST, Store, StoreError
 from sweeps.store.lock import DRIVER, LOCK, holder_of, locked
 from tlab.files import SUMS_NAME
+from tlab.nn.norms import NORMS
 from tlab.ui.tabs.sweeps.results import ResultsError, own_results
 
 
@@ -84,7 +85,7 @@ def test_changed_tables_are_not_replaced_by_ones_with_fewer_cells(swept, capsys)
     before = (swept / "cells.csv").read_bytes()
     assert main(["report", str(swept)]) == 2
     assert (swept / "cells.csv").read_bytes() == before
-    assert "only 5 have a record" in capsys.readouterr().err
+    assert f"only {2 * len(NORMS) - 1} have a record" in capsys.readouterr().err
 
 
 def test_the_way_on_from_a_changed_manifest_is_as_the_message_says(swept, reported, tmp_path, capsys):
@@ -95,7 +96,7 @@ def test_the_way_on_from_a_changed_manifest_is_as_the_message_says(swept, report
         shutil.copytree(swept / name, tmp_path / "new" / name)
     capsys.readouterr()
     assert main(["run", *reported[1], "--out", str(tmp_path / "new")]) == 0
-    assert "6 done before: 0 to train" in capsys.readouterr().out
+    assert f"{2 * len(NORMS)} done before: 0 to train" in capsys.readouterr().out
     assert (tmp_path / "new" / "cells.csv").read_bytes() == (swept / "cells.csv").read_bytes()
 
 

@@ -11,6 +11,7 @@ The parts that a model of the lab may have are here; config.json says which of t
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+
+class DynamicTanh(nn.Module):
+    """DyT: each number through a tanh of a learned steepness, where others have a norm."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((1,), 0.5))
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        return torch.tanh(self.alpha * x) * self.weight + self.bias
+
+
 NORM_CLASSES = {
     "layernorm": nn.LayerNorm,
     "rmsnorm": nn.RMSNorm,
+    "dyt": DynamicTanh,
     "none": lambda width, eps: nn.Identity(),
 }
 NONLINEARITIES = {  # of the MLP; the gated ones take the output of a second linear layer
@@ -40,9 +56,12 @@ ADDITIONS = {  # how a sublayer f and its norms are put around the residual stre
     "inside": lambda x, f, norm, norm_out: x + norm(f(x)),
     "parallel": None,  # both sublayers read the same x, see Layer
 }
-PLACES_OF_ORDER = ("sinusoidal", "learned", "rope", "alibi", "none")
+PLACES_OF_ORDER = ("sinusoidal", "learned", "rope", "alibi", "t5", "none")
 WEIGHTINGS = ("softmax", "plus_one", "sink")
-FIELDS = ("num_kv_heads", "rope_base", "rope_fraction", "qk_norm", "attention_softmax", "score_cap", "logit_cap")
+FIELDS = (
+    "num_kv_heads", "rope_base", "rope_fraction", "qk_norm", "attention_softmax", "attention_gate", "value_residual",
+    "score_cap", "logit_cap",
+)  # fmt: skip
 
 
 def table_of_waves(length: int, width: int) -> Tensor:
@@ -77,10 +96,24 @@ def softly_capped(x: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(x / cap) if cap else x
 
 
+class DistanceBias(nn.Module):
+    """T5: a learned number for each head and bucket of distance, which all blocks add to their scores."""
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(32, num_heads))
+
+    def forward(self, length: int) -> Tensor:
+        """-> (H, T, T). Half of the buckets are one distance each, half are ranges that grow up to 128."""
+        distance = (torch.arange(length)[:, None] - torch.arange(length)).clamp(min=0)
+        far = 16 + (16 * (distance.clamp(min=16).double() / 16).log() / math.log(8)).long()
+        return self.bias[torch.where(distance < 16, distance, far.clamp(max=31))].permute(2, 0, 1)
+
+
 class SelfAttention(nn.Module):
     """Each token's query is compared with its own key and those of earlier tokens."""
 
-    def __init__(self, c: dict[str, Any]) -> None:
+    def __init__(self, c: dict[str, Any], is_first: bool) -> None:
         super().__init__()
         self.c = c
         width = (c["num_heads"] + 2 * c["kv_heads"]) * c["head_dim"]
@@ -90,14 +123,19 @@ class SelfAttention(nn.Module):
         self.k_norm = NORM_CLASSES[c["qk_norm"]](c["head_dim"], eps=c["norm_epsilon"])
         if c["attention_softmax"] == "sink":
             self.sink = nn.Parameter(torch.zeros(c["num_heads"]))
+        self.gate = nn.Linear(c["hidden_dim"], c["hidden_dim"], bias=False) if c["attention_gate"] else None
+        self.value_mix = nn.Parameter(torch.full((1,), 0.5)) if c["value_residual"] and not is_first else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
+    def forward(self, x: Tensor, shared: dict[str, Tensor]) -> Tensor:
+        """(B, T, C) -> (B, T, C). The first block leaves its values in `shared`, where the bias of T5 is."""
         c, (B, T, C) = self.c, x.shape
         H, Hk, D = c["num_heads"], c["kv_heads"], c["head_dim"]
         heads = self.qkv(x).view(B, T, H + 2 * Hk, D).transpose(1, 2)  # (B, H + 2 Hk, T, D)
         queries, keys, values = heads.split([H, Hk, Hk], dim=1)
         queries, keys = self.q_norm(queries), self.k_norm(keys)
+        shared.setdefault("values", values)
+        if self.value_mix is not None:
+            values = (1 - self.value_mix) * values + self.value_mix * shared["values"]
         if c["position"] == "rope":
             queries, keys = (rotated_by_place(part, c["rope_base"], c["rotated_width"]) for part in (queries, keys))
         keys, values = (part.repeat_interleave(H // Hk, dim=1) for part in (keys, values))
@@ -105,9 +143,11 @@ class SelfAttention(nn.Module):
         distance = torch.arange(T, device=x.device)[:, None] - torch.arange(T, device=x.device)
         if c["position"] == "alibi":
             scores = scores - slopes_of_heads(H).to(x)[:, None, None] * distance
+        if c["position"] == "t5":
+            scores = scores + shared["bias"]
         scores = scores.masked_fill(distance < 0, -math.inf)
-        attended = self.weights(scores) @ values  # (B, H, T, D)
-        return self.out(attended.transpose(1, 2).reshape(B, T, C))
+        attended = (self.weights(scores) @ values).transpose(1, 2).reshape(B, T, C)
+        return self.out(attended if self.gate is None else attended * torch.sigmoid(self.gate(x)))
 
     def weights(self, scores: Tensor) -> Tensor:
         """Scores -> weights, (B, H, T, T) each. Some softmaxes have one more logit, whose weight goes nowhere."""
@@ -137,22 +177,23 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Attention and the MLP around the residual stream."""
 
-    def __init__(self, c: dict[str, Any]) -> None:
+    def __init__(self, c: dict[str, Any], is_first: bool) -> None:
         super().__init__()
         self.layout = c["residual"]
-        self.attention, self.mlp = SelfAttention(c), FeedForward(c)
+        self.attention, self.mlp = SelfAttention(c, is_first), FeedForward(c)
         self.norm1, self.norm2, norm1_out, norm2_out = (
             NORM_CLASSES[c["norm"]](c["hidden_dim"], eps=c["norm_epsilon"]) for _ in range(4)
         )
         self.norm1_out = norm1_out if self.layout == "sandwich" else None
         self.norm2_out = norm2_out if self.layout == "sandwich" else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shared: dict[str, Tensor]) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
+        attention = partial(self.attention, shared=shared)
         if self.layout == "parallel":
-            return x + self.attention(self.norm1(x)) + self.mlp(self.norm2(x))
+            return x + attention(self.norm1(x)) + self.mlp(self.norm2(x))
         add = ADDITIONS[self.layout]
-        x = add(x, self.attention, self.norm1, self.norm1_out)
+        x = add(x, attention, self.norm1, self.norm1_out)
         return add(x, self.mlp, self.norm2, self.norm2_out)
 
 
@@ -164,20 +205,24 @@ class LanguageModel(nn.Module):
         self.c = c
         C, V = c["hidden_dim"], c["vocab_size"]
         self.embedding = nn.Embedding(V, C)
-        self.position = nn.Embedding(c["context_length"], C) if c["position"] == "learned" else None
-        self.blocks = nn.ModuleList(Layer(c) for _ in range(c["num_layers"]))
+        tables = {"learned": lambda: nn.Embedding(c["context_length"], C), "t5": lambda: DistanceBias(c["num_heads"])}
+        self.position = tables[c["position"]]() if c["position"] in tables else None
+        self.blocks = nn.ModuleList(Layer(c, number == 0) for number in range(c["num_layers"]))
         self.final_norm = NORM_CLASSES[c["norm"]](C, eps=c["norm_epsilon"]) if c["final_norm"] else nn.Identity()
         self.head = None if c["tied"] else nn.Linear(C, V, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token ids (B, T) -> logits (B, T, V)."""
         x = self.embedding(ids) * self.c["embedding_scale"]  # (B, T, C)
-        if self.position is not None:
+        shared = {}  # among the blocks
+        if isinstance(self.position, nn.Embedding):
             x = x + self.position.weight[: ids.shape[1]]
+        elif isinstance(self.position, DistanceBias):
+            shared["bias"] = self.position(ids.shape[1])
         if self.c["position"] == "sinusoidal":
             x = x + table_of_waves(ids.shape[1], x.shape[-1]).to(x)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, shared)
         x = self.final_norm(x)
         logits = F.linear(x, self.embedding.weight) if self.head is None else self.head(x)
         return softly_capped(logits, self.c["logit_cap"])
