@@ -102,14 +102,20 @@ def test_a_gate_is_a_second_matrix_up():
 
 @pytest.mark.parametrize(
     ("field", "choice"),
-    [("activation", key) for key in ACTIVATIONS] + [("attention_softmax", key) for key in ATTENTION_SOFTMAXES],
+    [
+        *(("activation", key) for key in ACTIVATIONS),
+        *(("attention_softmax", key) for key in ATTENTION_SOFTMAXES),
+        *(("position", key) for key in POSITIONS),
+        ("attention_gate", True),
+        ("value_residual", True),
+    ],
 )
 def test_the_label_of_a_step_stands_within_it(field, choice):
     found = [
         (cell.width, len(cell.piece.text))
         for box in boxes(**{field: choice})
         for cell in box.cells
-        if cell.piece.shape == "cell" and len(cell.piece.text) > 3
+        if cell.piece.shape in ("cell", "rotation", "bias") and len(cell.piece.text) > 3
     ]
     assert found and all(characters * SMALL_CHARACTER <= width for width, characters in found)
 

@@ -96,16 +96,20 @@ def attention_stages(side: DrawnSide) -> list[Stage]:
     """Queries, keys and values; then scores, weights, and the values' weighted sum."""
     label = side.position_label
     value = "V, V₁" if side.config.value_residual else "V"  # from the second block on
-    stages = [Stage(18, tuple(Piece(i * THIRD, (i + 1) * THIRD, name) for i, name in enumerate(("Q", "K", value))))]
+    first = 18 + SMALL_CHARACTER * (len(value) - 1)
+    stages = [Stage(first, tuple(Piece(i * THIRD, (i + 1) * THIRD, name) for i, name in enumerate(("Q", "K", value))))]
     if not NORMS[side.config.qk_norm].is_identity:
         stages.append(Stage(34, (Piece(*BOTH, "norm", leaves=(THIRD / 2, 3 * THIRD / 2)),)))
     if "heads" in side.acts_on:
-        stages.append(Stage(52, (Piece(*BOTH, f"↻ {label}", "rotation", "position", (THIRD / 2, 3 * THIRD / 2)),)))
+        turn = f"↻ {label}"
+        piece = Piece(*BOTH, turn, "rotation", "position", (THIRD / 2, 3 * THIRD / 2))
+        stages.append(Stage(max(52, length_for(turn)), (piece,)))
     stages.append(Stage(34, (Piece(*BOTH, "QKᵀ"),)))
     if side.config.score_cap:
         stages.append(Stage(34, (Piece(*BOTH, "cap"),)))
     if "scores" in side.acts_on:
-        stages.append(Stage(52, (Piece(*BOTH, f"+ {label}", "bias", "position"),)))
+        bias = f"+ {label}"
+        stages.append(Stage(max(52, length_for(bias)), (Piece(*BOTH, bias, "bias", "position"),)))
     softmax = ATTENTION_SOFTMAXES.entries[side.config.attention_softmax].label
     stages += [Stage(max(54, length_for(softmax)), (Piece(*BOTH, softmax),)), Stage(22, (Piece(0, 1, "· V"),))]
     if side.config.attention_gate:
