@@ -119,7 +119,7 @@ def test_a_planted_bug_is_caught_and_trained_beside_the_right_model(visit):
     page.locator("#lab-train:enabled").click()
     wait_for_state(page, "running", "done")
     page.locator("#run-numbers").get_by_text("Bug: no causal mask").first.wait_for()
-    page.click("#stop")
+    page.evaluate("document.querySelector('#stop').click()")  # of no effect where it is done already
     wait_for_state(page, "stopped", "done")
 
 
