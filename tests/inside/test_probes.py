@@ -11,10 +11,11 @@ from tlab import Checkpoint, TrainConfig, Transformer
 from tlab.checks import random_model
 from tlab.config import ConfigError, options
 from tlab.inside import PROBES, ProbeError, Subject, probe
+from tlab.inside.contributions import unembedding
 from tlab.inside.held_out import windows
 from tlab.inside.interventions import INTERVENTIONS, Part, run_changed
 from tlab.inside.probes.gradients import signal_and_noise
-from tlab.inside.probes.heads import InductionProbe, positional_share
+from tlab.inside.probes.heads import InductionProbe, fixed, positional_share
 from tlab.inside.probes.trace import full_trace
 from tlab.inside.probing import log_softmax
 from tlab.nn.loss import CrossEntropy
@@ -643,3 +644,27 @@ def test_an_array_is_still_found_by_its_old_name(make):
     with pytest.warns(DeprecationWarning, match=r"blocks\.0\.attention\.attended"):
         rows = probe("trace", make(), TEXT, name="blocks.0.attention.mixed")
     assert [row.name for row in rows] == [f"blocks.0.attention.attended{end}" for end in ("", ".gradient")]
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_what_a_unit_says_passes_every_norm_of_the_stream_after_it(layer, make, corpus):
+    checkpoint = make(residual="post", num_layers=3)
+    model = checkpoint.model()
+    after = [model.blocks[layer].mlp_branch.norm_sum]
+    for block in model.blocks[layer + 1 :]:
+        after += [block.attention_branch.norm_sum, block.mlp_branch.norm_sum]
+    row = model.blocks[layer].mlp.down.weight.data[4][None]
+    for norm in after:
+        row = fixed(norm, row)
+    logits = (row @ unembedding(model))[0]
+    told = {one.token: one.logit for one in probe("says", checkpoint, TEXT, layer=layer, neuron=4, top=3)}
+    tokens = checkpoint.tokenizer.tokens
+    assert told == pytest.approx({token: logits[tokens.index(token)] - logits.mean() for token in told})
+
+
+def test_the_map_of_the_lens_shows_the_last_places(make):
+    checkpoint = make()
+    whole, last = (probe("lens_map", checkpoint, TEXT, places=places) for places in (32, 3))
+    T = max(row.place for row in whole) + 1
+    assert {row.place for row in last} == {T - 3, T - 2, T - 1}
+    assert last == [row for row in whole if row.place >= T - 3]

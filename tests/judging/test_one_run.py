@@ -106,3 +106,10 @@ def test_the_easier_part_of_a_text_is_named_with_both_losses():
     assert "loses 2.32 nats per token there, and 2.49 on the training part" in words
     assert text_words(2.32, 2.49).startswith("The training part")
     assert text_words(2.32, 2.35) == ""
+
+
+def test_a_loss_about_that_of_a_guess_is_said_to_be():
+    guesses = dict(zip(GUESSES, (4.63, 3.24, 2.32), strict=True))
+    assert guesses_words(3.25, guesses) == (
+        "about that of a guess by token frequencies (3.24), and 0.93 above a guess from the token before (2.32)"
+    )

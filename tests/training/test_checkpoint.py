@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 
@@ -12,7 +13,15 @@ from safetensors.numpy import load_file, save_file
 from support import tiny
 from tlab import Checkpoint, CheckpointError, TrainConfig, Trainer
 from tlab.files import write_atomically
-from tlab.training.checkpoint import FILE_NAME, check_step, fingerprint, records_as_table, records_from_table
+from tlab.text.units import BytesPerToken
+from tlab.training.checkpoint import (
+    FILE_NAME,
+    check_step,
+    fingerprint,
+    records_as_csv,
+    records_as_table,
+    records_from_table,
+)
 from tlab.training.records import Divergence, StepRecord
 
 
@@ -281,3 +290,10 @@ def test_a_file_of_another_kind_is_refused(content, tmp_path):
 def test_a_folder_without_checkpoint_is_told_what_was_expected(tmp_path):
     with pytest.raises(CheckpointError, match=f"expected a run folder with a {FILE_NAME}"):
         Checkpoint.load(tmp_path)
+
+
+def test_the_table_of_a_run_has_bits_per_byte_where_the_bytes_are_known():
+    records = [StepRecord(1, 2.0, None, 0.1, 1.0, 8, 0.5), StepRecord(2, 1.5, 1.0, 0.1, 1.0, 16, 1.0)]
+    known, unknown = (records_as_csv(records, each).splitlines() for each in (BytesPerToken(1.0, 2.0), None))
+    assert [line.rpartition(",")[2] for line in known] == ["validation_bits_per_byte", "", repr(0.5 / math.log(2))]
+    assert [line.rpartition(",")[0] for line in known] == unknown

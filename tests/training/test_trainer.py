@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from support import tiny
 from tlab import Checkpoint, CheckpointError, ConfigError, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.nn.loss import CrossEntropy
 from tlab.text import CharTokenizer, corpus_from_text
+from tlab.training.moving_average import place_of_average
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.training.trainer import Batch, defer_interrupt, draw_batch, evaluate, evaluation_batches
 
@@ -381,3 +383,14 @@ def test_a_subclass_sees_the_clipped_gradient_and_the_weights_before_the_update(
     assert clipped == pytest.approx(0.01, rel=1e-4)  # without the decay, which the optimizer adds
     np.testing.assert_array_equal(before, start)
     assert batch.ids.shape == batch.targets.shape == (config.batch_size, 8)
+
+
+def test_seconds_are_those_of_the_updates_so_far(verse):
+    began = time.perf_counter()
+    records = list(Trainer(model_for(verse), QUICK, verse))
+    assert 0 < records[0].seconds < records[-1].seconds < time.perf_counter() - began
+
+
+@pytest.mark.parametrize(("step", "place"), [(1, 1.0), (5, 5.0), (50, 41.0), (100, 81.0), (1000, 981.0)])
+def test_an_average_stands_where_the_steps_are_that_it_is_of(step, place):
+    assert place_of_average(step) == pytest.approx(place)
