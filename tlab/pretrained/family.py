@@ -44,7 +44,7 @@ class Family:
     early_names: ClassVar[Mapping[str, str]] = {}
     """How tensors begin in some versions' files -> what they are called here."""
     dropouts: ClassVar[tuple[str, ...]] = ()
-    """Shares of dropout that are not 0 unless their config says so; the lab has no dropout."""
+    """Shares of dropout that are not 0 unless their config says so; what is exported has none."""
     buffers: ClassVar[str] = r"\.(attn|attention)\.(masked_)?bias$|\.rotary_emb\.inv_freq$"
     """Tensors of older files that are no weights: masks and tables."""
 

@@ -20,6 +20,14 @@ ACTIVATION_NAMES = {
     "relu2": "relu2",
 }
 """What Transformers calls the activations of an MLP without gate."""
+COMMON_SIZES = (
+    Same("vocab_size", "vocab_size"),
+    ContextLength("max_position_embeddings"),
+    Same("hidden_size", "hidden_dim"),
+    Same("num_hidden_layers", "num_layers"),
+    Same("num_attention_heads", "num_heads"),
+)
+"""As all but GPT-2 call them."""
 PLAIN_ATTENTION = (
     Always("qk_norm", "none"),
     Always("attention_softmax", "softmax"),
@@ -85,11 +93,7 @@ class Opt(Family):
     """
 
     fields = (
-        Same("vocab_size", "vocab_size"),
-        ContextLength("max_position_embeddings"),
-        Same("hidden_size", "hidden_dim"),
-        Same("num_hidden_layers", "num_layers"),
-        Same("num_attention_heads", "num_heads"),
+        *COMMON_SIZES,
         Always("norm_epsilon", 1e-5),
         Renamed("activation_function", "activation", ACTIVATION_NAMES, "relu"),
         Same("tie_word_embeddings", "tied", True),

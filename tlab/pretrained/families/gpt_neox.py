@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from tlab.nn.config import ModelConfig
-from tlab.pretrained.families.gpt2 import ACTIVATION_NAMES, PLAIN_ATTENTION
+from tlab.pretrained.families.gpt2 import ACTIVATION_NAMES, COMMON_SIZES, PLAIN_ATTENTION
 from tlab.pretrained.family import FAMILIES, Family
-from tlab.pretrained.fields import Always, ContextLength, MlpWidth, Only, Renamed, RopeParameters, Same
+from tlab.pretrained.fields import Always, MlpWidth, Only, Renamed, RopeParameters, Same
 from tlab.pretrained.tensors import HeadByHead, Tensor, head, layer_norm, linear
 
 
@@ -20,11 +20,7 @@ class GptNeoX(Family):
     """
 
     fields = (
-        Same("vocab_size", "vocab_size"),
-        ContextLength("max_position_embeddings"),
-        Same("hidden_size", "hidden_dim"),
-        Same("num_hidden_layers", "num_layers"),
-        Same("num_attention_heads", "num_heads"),
+        *COMMON_SIZES,
         Same("layer_norm_eps", "norm_epsilon", 1e-5),
         Renamed("hidden_act", "activation", {"gelu": "gelu_exact", **ACTIVATION_NAMES}, "gelu"),
         Same("tie_word_embeddings", "tied", False),

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from tlab.nn.config import ModelConfig
-from tlab.pretrained.families.gpt2 import ACTIVATION_NAMES, PLAIN_ATTENTION
+from tlab.pretrained.families.gpt2 import ACTIVATION_NAMES, COMMON_SIZES, PLAIN_ATTENTION
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import (
     Always,
     Biases,
     Cap,
-    ContextLength,
     Field,
     KvHeads,
     MlpWidth,
@@ -35,11 +34,7 @@ def fields_of_llama(
 ) -> tuple[Field, ...]:
     """What all of these have, around what one of them has for itself; the defaults are those of its class."""
     return (
-        Same("vocab_size", "vocab_size"),
-        ContextLength("max_position_embeddings"),
-        Same("hidden_size", "hidden_dim"),
-        Same("num_hidden_layers", "num_layers"),
-        Same("num_attention_heads", "num_heads"),
+        *COMMON_SIZES,
         KvHeads(kv_heads),
         Width("head_dim", "head_dim", "heads of another width than hidden_size / num_attention_heads", head_dim),
         Same("rms_norm_eps", "norm_epsilon", epsilon),
