@@ -263,15 +263,16 @@ def test_no_function_overwrites_the_values_that_blocks_share(rng, monkeypatch):
     assert model.loss_and_gradients(ids, ids)[0] > 0
 
 
-# ------------------------------------------------------------------------------------------------ z-loss
+# ------------------------------------------------------------------------------------------------ losses
 
 
-def test_the_gradient_of_the_z_loss_is_the_slope_of_its_definition_and_its_loss_the_cross_entropy(rng):
-    logits, targets, weight = rng.normal(1, 3, (2, 3, 5)), rng.integers(0, 5, (2, 3)), 0.3
-    loss, cache = ZLoss(weight).forward(logits, targets)
+@pytest.mark.parametrize(("kind", "option"), [(ZLoss, 0.3), (LabelSmoothing, 0.2)])
+def test_the_gradient_of_a_loss_is_the_slope_of_its_definition_and_its_loss_the_cross_entropy(kind, option, rng):
+    logits, targets = rng.normal(1, 3, (2, 3, 5)), rng.integers(0, 5, (2, 3))
+    loss, cache = kind(option).forward(logits, targets)
     assert loss == CrossEntropy.forward(logits, targets)[0]
-    gradient = ZLoss(weight).backward(cache, logits.shape)
-    error = directional_error(lambda x: float(ZLoss.reference(x, targets, weight)), logits, gradient, rng)
+    gradient = kind(option).backward(cache, logits.shape)
+    error = directional_error(lambda x: float(kind.reference(x, targets, option)), logits, gradient, rng)
     assert error < GRADIENT_LIMIT
 
 
@@ -306,18 +307,6 @@ def test_every_thread_and_piece_has_the_loss_of_its_share(compute, changes, vers
     whole, parts, without = weights
     assert parts == pytest.approx(whole, rel=1e-9, abs=1e-9)
     assert np.abs(without - whole).max() > 1e-4
-
-
-# ------------------------------------------------------------------------------------------------ label smoothing
-
-
-def test_the_gradient_of_label_smoothing_is_the_slope_of_its_definition_and_its_loss_the_cross_entropy(rng):
-    logits, targets, smoothing = rng.normal(1, 3, (2, 3, 5)), rng.integers(0, 5, (2, 3)), 0.2
-    loss, cache = LabelSmoothing(smoothing).forward(logits, targets)
-    assert loss == CrossEntropy.forward(logits, targets)[0]
-    gradient = LabelSmoothing(smoothing).backward(cache, logits.shape)
-    error = directional_error(lambda x: float(LabelSmoothing.reference(x, targets, smoothing)), logits, gradient, rng)
-    assert error < GRADIENT_LIMIT
 
 
 def test_label_smoothing_and_the_z_loss_add_up(rng):
