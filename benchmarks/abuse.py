@@ -137,7 +137,7 @@ class Attacks:
             joined += not refused
             words.add(refused)
         words.discard("")
-        workers = self.server.workers()
+        workers = len(self.server.workers())
         places = (os.cpu_count() or 1) + 1
         self.row(
             f"{count} made-up sessions start, and never listen", f"at most {places} workers; refusals in words",
@@ -152,7 +152,7 @@ class Attacks:
             refusal_of(lambda: visitor.call("start", "click", field__steps=5000))
             refusal_of(lambda: visitor.call("stop", "click"))
         time.sleep(1)
-        places, workers = (os.cpu_count() or 1) + 1, self.server.workers()
+        places, workers = (os.cpu_count() or 1) + 1, len(self.server.workers())
         self.row("5 x start and stop in a row", f"at most {places} workers", f"{workers} workers", workers <= places)
         visitor.leave()
 

@@ -90,6 +90,7 @@ def measure(server: Server, sessions: int, seconds: float) -> list[Row]:
     look_p95 = sorted(looks)[int(0.95 * (len(looks) - 1))]
     for words in strange[:5]:
         print("  strange:", words[:200])
+    left = server.workers()
     return [
         Row("another's page, p95", "< 100 ms", f"{watch.percentile(0.95) * 1e3:.0f} ms of {len(watch.seconds)} "
             f"(median {watch.percentile(0.5) * 1e3:.0f}, idle p95 {idle.percentile(0.95) * 1e3:.0f})",
@@ -103,7 +104,7 @@ def measure(server: Server, sessions: int, seconds: float) -> list[Row]:
             not any("instead of" in words for words in strange)),
         Row("memory after all have left", "within 50 MB of the start", f"{grown:+.0f} MB of {before / MEGABYTE:.0f} "
             f"(at the end of the load {(peak - before) / MEGABYTE:+.0f})", grown < 50),
-        Row("worker processes after all have left", "the one at hand", str(server.workers()), server.workers() <= 1),
+        Row("worker processes after all have left", "the one at hand", str(len(left)), len(left) <= 1),
         Row("tracebacks in the log", "0", str(server.output().count("Traceback")),
             "Traceback" not in server.output()),
     ]  # fmt: skip

@@ -73,15 +73,15 @@ class Server:
                 threads.append((int(computed) / 1e9, int(waited) / 1e9))
         return max(threads)
 
-    def workers(self) -> int:
-        """Processes that it has started and not ended."""
-        count = 0
+    def workers(self) -> set[int]:
+        """Numbers of the processes that it has started and not ended."""
+        found = set()
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 state, parent = stat.read_text("utf-8", "replace").rpartition(")")[2].split()[:2]
                 if int(parent) == self.process.pid and state != "Z" and b"spawn_main" in cmdline(stat.parent):
-                    count += 1
-        return count
+                    found.add(int(stat.parent.name))
+        return found
 
     def output(self) -> str:
         """What it has written so far."""
