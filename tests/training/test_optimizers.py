@@ -189,9 +189,10 @@ def test_the_rates_are_those_of_the_reference(schedule):
     assert rates(schedule, low=0.1) == pytest.approx(expected)
 
 
-def test_the_rates_of_the_inverse_square_root_are_those_of_its_reference():
-    expected = SCHEDULES["inverse_sqrt"].reference(np.arange(3, 12), 3, 1.0)
-    assert rates("inverse_sqrt", warmup=2)[2:] == pytest.approx(expected)
+@pytest.mark.parametrize("schedule", [key for key, kind in SCHEDULES.items() if "rate" in vars(kind)])
+def test_the_rates_of_a_curve_that_counts_steps_are_those_of_its_reference(schedule):
+    expected = SCHEDULES[schedule].reference(np.arange(3, 41), 3, 40, 1.0, 0.1)
+    assert rates(schedule, steps=40, warmup=2)[2:] == pytest.approx(expected)
 
 
 def test_a_long_gradient_is_shortened_to_the_limit_and_its_length_told():
@@ -229,8 +230,13 @@ def test_cosine_follows_the_cosine():
     assert rates("cosine", low=0.0)[2] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.2)))
 
 
-def test_wsd_is_flat_for_four_fifths_and_then_falls_in_a_line():
-    assert rates("wsd", low=0.0) == pytest.approx([1.0] * 9 + [0.5, 0.0])
+def test_wsd_is_flat_and_then_falls_in_a_line_over_the_last_fifth_of_all_steps_with_or_without_a_warmup():
+    assert rates("wsd", steps=20, low=0.0)[14:] == pytest.approx([1.0, 1.0, 0.75, 0.5, 0.25, 0.0])
+    assert rates("wsd", steps=20, warmup=10, low=0.0)[10:] == rates("wsd", steps=20, low=0.0)[10:]
+
+
+def test_wsd_falls_from_the_end_of_a_warmup_that_is_longer_than_the_rest():
+    assert rates("wsd", steps=20, warmup=17, low=0.0)[17:] == pytest.approx([1.0, 0.5, 0.0])
 
 
 def test_before_its_fall_wsd_knows_nothing_of_the_length_of_the_run():

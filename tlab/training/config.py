@@ -88,7 +88,8 @@ class TrainConfig(Config):
         typical=(0, 0.5),
         label="Dropout",
         help="Probability with which each number that enters the residual stream, from the embedding or a branch, is "
-        "left out of a training step. 0 for none. Validation and generation are without it.",
+        "left out of a training step; attention weights stay whole. 0 for none. Validation and generation are without "
+        "it.",
         formula=r"x \to \tfrac{x \odot m}{1 - p},\quad m \sim \mathrm{Bernoulli}(1 - p)",
         source="Srivastava et al. 2014; Vaswani et al. 2017",
         is_extra=True,

@@ -20,6 +20,7 @@ class Dropout:
 
     Notice: no number can count on another to be there, so what is learned is spread over many. On a text that a model
     sees once or a few times it only slows learning down; it pays where the text is short enough to be learned by heart.
+    It acts where Vaswani et al. 2017 have it; GPT-2 also drops single weights of attention, which this leaves whole.
     """
 
     rate: float

@@ -16,7 +16,7 @@ class Schedule:
     """The contract: `factor(progress)`, 1 where the warm-up ends (progress 0) and at best 0 at the end (progress 1).
 
     `reference` is the learning rate itself after the warm-up, for an array of progress. A curve that does not stretch
-    with the run has `rate` instead, and its `reference` takes steps.
+    with the run after its warm-up has `rate` instead, and its `reference` takes what that takes, for an array of steps.
     """
 
     options: ClassVar[tuple[str, ...]] = ("warmup_steps", "min_learning_rate")
@@ -89,11 +89,11 @@ class CosineDecay(Schedule):
 @SCHEDULES.add(
     "wsd",
     label="warm-up, stable, decay",
-    formula=r"\eta_{\min} + (\eta - \eta_{\min})\,\min\left(1,\ \tfrac{1 - p}{0.2}\right)",
+    formula=r"\eta_{\min} + (\eta - \eta_{\min})\,\min\left(1,\ \tfrac{S - s}{0.2\,S}\right)",
     source="Hu et al. 2024 (MiniCPM); Haegele et al. 2024",
 )
 class WarmupStableDecay(Schedule):
-    """Keeps the learning rate as it is, and lowers it in a line over the last fifth of the steps after the warm-up.
+    """Keeps the learning rate as it is, and lowers it in a line over the last fifth of all S steps of the run.
 
     Notice: until the fall begins nothing depends on how long the run will be, so a run can be made longer from there.
     """
@@ -101,12 +101,13 @@ class WarmupStableDecay(Schedule):
     DECAY_SHARE: ClassVar[float] = 0.2
 
     @staticmethod
-    def reference(progress, peak, lowest):
-        return lowest + (peak - lowest) * np.minimum(1, (1 - progress) / 0.2)
+    def reference(step, first, last, peak, lowest):
+        return lowest + (peak - lowest) * np.minimum(1, (last - step) / (0.2 * last))
 
-    @staticmethod
-    def factor(progress: float) -> float:
-        return min(1.0, (1.0 - progress) / WarmupStableDecay.DECAY_SHARE)
+    @classmethod
+    def rate(cls, step: int, first: int, last: int, peak: float, lowest: float) -> float:
+        fall = min(cls.DECAY_SHARE * last, last - first)  # in steps; after a long warm-up it begins at once
+        return lowest + (peak - lowest) * (min(1.0, (last - step) / fall) if fall else 1.0)
 
 
 @SCHEDULES.add(
@@ -126,7 +127,7 @@ class InverseSquareRoot(Schedule):
     options = ("warmup_steps",)
 
     @staticmethod
-    def reference(step, first, peak):
+    def reference(step, first, last, peak, lowest):
         return peak / np.sqrt(step / first)
 
     @classmethod
