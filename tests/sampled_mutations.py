@@ -73,6 +73,10 @@ EQUIVALENT = {
         "one more place that is never reached",
     ("tlab/text/corpora.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",
      "(rng.random(2 * pairs) <= 0.5)"): "no number that is drawn is 0.5",
+    ("tlab/judging/learning_rates.py", "for left in range(max(best - 1, 0), min(best + 1, len(places) - 1)):", "0",
+     "(-1)"): "where the first rate is the best, the line through it and the next is lowest there",
+    ("tlab/judging/few_seeds.py", "left[apart] = p_values[apart] > alpha / num_columns",
+     "p_values[apart] > alpha / num_columns", "(p_values[apart] >= alpha / num_columns)"): "no p-value is that number",
     ("tlab/inside/positions.py", "values = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]",
      "1", "(2)"): "two texts instead of one, of which the first is looked at",
     ("tlab/inside/positions.py", "added = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]",
@@ -177,7 +181,7 @@ def draw(files, count, seed):
     """So many breaks of these files, each as probable as any other."""
     every = [mutation for file in files for mutation in mutations_of(file)]
     chosen = random.Random(seed).sample(every, min(count, len(every)))
-    return [m for m in chosen if (m.file, m.text, m.before, m.after) not in EQUIVALENT]
+    return [m for m in chosen if m.before != m.after and (m.file, m.text, m.before, m.after) not in EQUIVALENT]
 
 
 # ------------------------------------------------------------------------------------------------ running tests

@@ -343,6 +343,12 @@ def test_a_stuck_run_is_far_from_the_others_and_what_a_seed_does_to_all_is_not()
     assert not far_from_others(np.ones((2, 3))).any()
 
 
+@pytest.mark.parametrize(("loss", "is_far"), [(2.095, False), (2.105, True)])
+def test_a_run_is_far_from_ten_times_the_typical_distance_on(loss, is_far):
+    losses = np.array([[1.99, 1.99, 2.0, 2.01, loss]])  # the typical distance is 0.01
+    assert far_from_others(losses).tolist() == [[False, False, False, False, is_far]]
+
+
 @pytest.mark.parametrize(
     ("losses", "apart"),
     [

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.valleys import Look, called_share, covered_share, main
 from support import RATES, parabola
-from tlab.judging.learning_rates import RateError, fit_valley, optimum_words
+from tlab.judging.learning_rates import RateError, fit_valley, optimum_words, parabola_p
 
 
 def test_without_noise_the_optimum_is_found_to_the_digit_and_so_is_the_loss_of_each_seed():
@@ -179,6 +179,13 @@ def test_what_has_no_interval_says_why(losses, words):
     valley = fit_valley(losses)
     assert words in valley.problem and optimum_words(valley, "A").startswith(valley.problem)
     assert not valley.is_inside and not valley.may_be_above and not valley.may_be_below
+
+
+def test_how_well_a_parabola_fits_does_not_depend_on_how_large_the_losses_are():
+    places, noise = np.arange(5.0), np.random.default_rng(0).normal(0, 0.01, (4, 5))
+    losses = (places - 2) ** 2 + 0.002 * places**3 + noise
+    assert 0.01 < parabola_p(places, losses) < 0.99
+    assert parabola_p(places, 1e-6 * losses) == pytest.approx(parabola_p(places, losses))
 
 
 def test_one_seed_has_a_curve_all_the_same():

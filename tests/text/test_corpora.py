@@ -224,6 +224,7 @@ def test_a_failed_download_is_an_error_with_the_corpora_that_work_offline(failur
     with pytest.raises(CorpusError) as caught:
         load_corpus("shakespeare")
     assert str(failure) in str(caught.value) and ", ".join(OFFLINE) in str(caught.value)
+    assert set(OFFLINE).isdisjoint(DOWNLOADS)
 
 
 def test_a_failed_download_keeps_the_place_of_the_cache_to_itself(folder, monkeypatch):

@@ -207,6 +207,12 @@ def test_about_four_thousand_tokens_are_read_at_once_and_the_rest_by_itself():
     assert np.concatenate([batch.targets.ravel() for batch in batches]).tolist() == list(range(1, 10_000))
 
 
+def test_every_token_but_the_first_is_predicted_once_whatever_the_length():
+    for length in range(2, 20):
+        targets = [batch.targets.ravel() for batch in evaluation_batches(np.arange(length), 8)]
+        assert np.concatenate(targets).tolist() == list(range(1, length))
+
+
 def test_a_window_longer_than_that_is_read_alone():
     assert [batch.ids.shape for batch in evaluation_batches(np.arange(10_001), 5000)] == [(1, 5000), (1, 5000)]
 

@@ -201,10 +201,9 @@ def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], valu
         return replace(valley, problem="One seed says nothing about chance; an interval takes two or more.")
     if low > high:
         return replace(valley, problem="The losses do not fall and then rise again, so there is no best rate to find.")
-    limits = [rate for rate in valley.rates if not kept[0] <= rate <= kept[-1]]  # these lost more runs
     low, high = (valley.best_tried * math.exp(bound) for bound in (low, high))
-    low = max([low, *(rate for rate in limits if rate < kept[0])])
-    return replace(valley, low=low, high=min([high, *(rate for rate in limits if rate > kept[-1])]))
+    low = max([low, *(rate for rate in valley.rates if rate < kept[0])])  # these rates lost more runs
+    return replace(valley, low=low, high=min([high, *(rate for rate in valley.rates if rate > kept[-1])]))
 
 
 def bottom(means: Array) -> tuple[int, int]:

@@ -46,7 +46,7 @@ def positional_share(weights: Array) -> float:
     enough = queries >= settled_from(T)
     queries, keys = queries[enough], keys[enough]
     w, distance = weights[queries, keys].astype(np.float64), queries - keys
-    mean_at = np.bincount(distance, w) / np.maximum(np.bincount(distance), 1)
+    mean_at = np.bincount(distance, w) / np.bincount(distance)
     spread = w.var()
     return float(1 - (w - mean_at[distance]).var() / spread) if spread > 0 else 1.0
 
