@@ -15,6 +15,7 @@ LLAMA = {
     **WIDE, "num_kv_heads": 2, "norm": "rmsnorm", "activation": "swiglu", "position": "rope", "rope_base": 500.0,
     "bias": False, "tied": False, "norm_epsilon": 1e-6,
 }  # fmt: skip
+NORMED = {**LLAMA, "norm": "layernorm", "norm_epsilon": 1e-5}
 NEOX = {**WIDE, "residual": "parallel", "activation": "gelu_exact", "position": "rope", "rope_fraction": 2 / 6}
 MODELS = {
     "gpt2": ("gpt2", LEARNED),
@@ -27,6 +28,11 @@ MODELS = {
     "llama, tied and with biases": ("llama", {**LLAMA, "tied": True, "bias": True, "activation": "reglu"}),
     "arcee": ("arcee", {**LLAMA, "activation": "relu2"}),
     "mistral": ("mistral", LLAMA),
+    "qwen2": ("qwen2", {**LLAMA, "bias": True}),
+    "gptj": ("gptj", {**NEOX, "activation": "gelu", "rope_fraction": 4 / 6, "tied": False}),
+    "starcoder2": ("starcoder2", {**NORMED, "activation": "gelu", "bias": True, "tied": True}),
+    "stablelm": ("stablelm", {**NORMED, "rope_fraction": 2 / 6}),
+    "stablelm, with biases": ("stablelm", {**NORMED, "bias": True}),
     "qwen3": ("qwen3", {**LLAMA, "qk_norm": "rmsnorm"}),
     "gemma2": ("gemma2", {**LLAMA, "residual": "sandwich", "activation": "geglu", "score_cap": 2.0, "logit_cap": 3.0,
                           "embedding_scale": np.sqrt(24), "tied": True}),
@@ -35,11 +41,17 @@ MODELS = {
 
 
 def model_of(name, rng):
-    """Architecture, config and weights in float32."""
+    """Architecture, config and weights in float32, of a model that the architecture has a place for."""
     family, fields = MODELS[name]
     config = tiny(**fields)
     model = random_model(config, rng)
-    return family, config, {name: param.data.astype(np.float32) for name, param in model.parameters.items()}
+    weights = {name: param.data.astype(np.float32) for name, param in model.parameters.items()}
+    first = {}
+    for tensor in FAMILIES[family].tensors(config):
+        if not tensor.theirs:
+            weights[tensor.ours][...] = 0
+        weights[tensor.ours] = weights[first.setdefault(tensor.theirs or tensor.ours, tensor.ours)]
+    return family, config, weights
 
 
 def write_folder(folder, name, rng, *, kind=np.float32, shards=1, **entries):

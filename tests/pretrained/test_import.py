@@ -42,6 +42,13 @@ REFUSED = [  # model, changed entries of its config, what the error names
     ("qwen3", {"use_sliding_window": True, "sliding_window": 10}, "sliding_window = 10"),
     ("qwen3", {"attention_bias": True}, "biases in some linear layers alone"),
     ("qwen3", {"layer_types": ["linear_attention", "full_attention"]}, "no linear_attention"),
+    ("gptj", {"rotary_dim": None}, "rotary_dim = None"),
+    ("gptj", {"rotary_dim": 7}, "rotary_dim = 7"),
+    ("gptj", {"rotary_dim": 3}, "rotates 3 channels"),
+    ("stablelm", {"qk_layernorm": True}, "norm of queries and keys with other weights in each head"),
+    ("stablelm", {"use_parallel_residual": True}, "use_parallel_residual = True"),
+    ("starcoder2", {"sliding_window": 79}, "--context-length 79"),
+    ("qwen2", {"use_sliding_window": True, "sliding_window": 10}, "sliding_window = 10"),
     ("gemma2", {"query_pre_attn_scalar": 7}, "query_pre_attn_scalar = 7"),
     ("gemma2", {"use_bidirectional_attention": True}, "attention to later tokens"),
 ]  # fmt: skip
@@ -83,7 +90,7 @@ def test_a_declaration_names_each_parameter_once_and_no_other(name, rng):
     config = tiny(**fields)
     tensors = list(FAMILIES[key].tensors(config))
     assert sorted(tensor.ours for tensor in tensors) == sorted(Transformer.parameter_shapes(config))
-    theirs = [n for tensor in tensors for n in tensor.theirs]
+    theirs = [n for parts in {tensor.theirs for tensor in tensors} for n in parts]
     assert len(theirs) == len(set(theirs))
 
 
@@ -142,6 +149,15 @@ def test_a_tied_head_may_lie_beside_its_embedding_but_not_be_another_one(folder,
     assert "lm_head.weight" in refusal(folder)
 
 
+def test_a_head_with_a_bias_is_refused_and_one_with_a_bias_of_0_is_read(folder, rng):
+    """As GPT-J has one."""
+    write_folder(folder, "gptj", rng)
+    theirs = load_file(folder / "model.safetensors")
+    theirs["lm_head.bias"][5] = 0.5
+    write_tensors(folder, theirs)
+    assert "lm_head.bias is not 0: the lab has no bias of the head" in refusal(folder)
+
+
 def test_a_shorter_context_reads_the_same_and_says_so(folder, rng):
     _, weights = write_folder(folder, "opt", rng)
     model = read_pretrained(folder, context_length=30)
@@ -164,8 +180,8 @@ def test_what_cannot_be_represented_is_refused_by_name(name, entries, named, fol
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_named(folder, rng):
-    write_folder(folder, "qwen3", rng, model_type="qwen2")
-    assert "unknown architecture 'qwen2'" in refusal(folder) and "Did you mean 'qwen3'?" in refusal(folder)
+    write_folder(folder, "qwen3", rng, model_type="qwen4")
+    assert "unknown architecture 'qwen4'" in refusal(folder) and "Did you mean 'qwen3'?" in refusal(folder)
 
 
 def test_what_a_config_says_that_is_not_known_here_is_named(folder, rng):

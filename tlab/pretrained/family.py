@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tlab.config import ConfigError
 from tlab.nn.config import MAX_WIDTH, ModelConfig
 from tlab.nn.model import Transformer
@@ -52,6 +54,11 @@ class Family:
     def tensors(cls, config: ModelConfig) -> Iterator[Tensor]:
         """Every tensor of such a model, in both."""
         raise NotImplementedError
+
+    @classmethod
+    def zeros(cls, config: ModelConfig) -> Mapping[str, tuple[Shape, str]]:
+        """Tensors that theirs has and the lab does not: of each the shape, and the part that it would need if not 0."""
+        return {}
 
     @classmethod
     def model_config(cls, theirs: Entries, context_length: int | None = None) -> ModelConfig:
@@ -117,7 +124,9 @@ class Family:
         name = next(field.theirs for field in cls.fields if isinstance(field, ContextLength))
         full = dataclasses.replace(config, context_length=min(theirs[name], MAX_WIDTH))
         ours = Transformer.parameter_shapes(full)
-        return {n: s for tensor in cls.tensors(full) for n, s in tensor.their_shapes(ours[tensor.ours], full).items()}
+        shapes = [tensor.their_shapes(ours[tensor.ours], full) for tensor in cls.tensors(full)]
+        zeros = {name: shape for name, (shape, _) in cls.zeros(full).items()}
+        return {name: shape for part in (*shapes, zeros) for name, shape in part.items()}
 
     @classmethod
     def their_name(cls, name: str, is_trunk: bool) -> str | None:
@@ -134,17 +143,50 @@ class Family:
 
     @classmethod
     def weights(cls, theirs: Mapping[str, Array], config: ModelConfig) -> dict[str, Array]:
-        """Theirs by name -> ours by name."""
+        """Theirs by name -> ours by name.
+
+        Raises:
+            PretrainedError: what the lab does not have is not 0.
+        """
+        for name, (_, part) in cls.zeros(config).items():
+            if theirs[name].any():
+                raise PretrainedError(f"{name} is not 0: the lab has no {part}")
         return {
             tensor.ours: tensor.form.read([theirs[name] for name in tensor.theirs], config)
             for tensor in cls.tensors(config)
         }
 
     @classmethod
+    def differing(cls, ours: Mapping[str, Array] | None, config: ModelConfig) -> list[str]:
+        """What of our weights theirs has no place for; of weights that are not known, all that may be so.
+
+        It has none for a tensor that it takes to be 0, and one place for two tensors that it takes to be the same.
+        """
+        first: dict[tuple[str, ...], str] = {}
+        lost, unlike = [], []
+        for tensor in cls.tensors(config):
+            name = tensor.ours
+            if not tensor.theirs:
+                if ours is None or ours[name].any():
+                    lost.append(name)
+            elif (other := first.setdefault(tensor.theirs, name)) != name and (
+                ours is None or not np.array_equal(ours[name], ours[other])
+            ):
+                unlike.append(f"{name} and {other}")
+        kinds = ((lost, "no", "would have to be 0"), (unlike, "one for", "would have to be equal"))
+        return [
+            f"it has {what} {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}, which {would}"
+            for names, what, would in kinds
+            if names
+        ]
+
+    @classmethod
     def their_weights(cls, ours: Mapping[str, Array], config: ModelConfig) -> dict[str, Array]:
-        """Ours by name -> theirs by name."""
-        return {
+        """Ours by name -> theirs by name; `differing` says whether that is all of ours."""
+        zeros = {name: np.zeros(shape, np.float32) for name, (shape, _) in cls.zeros(config).items()}
+        named = {
             name: part
             for tensor in cls.tensors(config)
             for name, part in zip(tensor.theirs, tensor.form.write(ours[tensor.ours], config), strict=True)
         }
+        return {**named, **zeros}

@@ -269,6 +269,28 @@ class RopeParameters(Field):
 
 
 @dataclass(frozen=True)
+class RotaryDim(Field):
+    """The width of a head that RoPE turns, as a number of channels, with a base that is always the same."""
+
+    theirs: str
+    BASE: ClassVar[float] = 10_000.0
+    our_names = ("position", "rope_base", "rope_fraction")
+
+    def read(self, theirs: Entries, ours: Entries) -> dict[str, Any]:
+        width, D = stated(theirs, self.theirs), ours["hidden_dim"] // ours["num_heads"]
+        if not isinstance(width, int) or not 0 < width <= D:
+            raise PretrainedError(f"{self.theirs} = {width!r} is no share of a head, whose width is {D}")
+        return {"position": "rope", "rope_base": self.BASE, "rope_fraction": width / D}
+
+    def write(self, ours: ModelConfig) -> dict[str, Any]:
+        if ours.position != "rope":
+            raise PretrainedError(f"position = {ours.position!r} is not 'rope'")
+        if ours.rope_base != self.BASE:
+            raise PretrainedError(f"rope_base = {ours.rope_base:g} is not {self.BASE:g}")
+        return {self.theirs: rotated_width(ours.head_dim, ours.rope_fraction)}
+
+
+@dataclass(frozen=True)
 class SlidingWindow(Field):
     """A window of attention: the lab has none, and needs none for texts that are no longer than it."""
 

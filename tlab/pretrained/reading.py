@@ -14,7 +14,7 @@ import numpy as np
 from tlab.machine import total_memory
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
-from tlab.pretrained.families import gpt2, gpt_neox, llama  # noqa: F401, they fill the registry
+from tlab.pretrained.families import gpt2, gpt_neox, gptj, llama, stablelm  # noqa: F401, they fill the registry
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import ContextLength, PretrainedError
 from tlab.pretrained.safetensors_files import PICKLES, StoredTensor, json_object, stored_tensors

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlab.nn.config import ModelConfig
+from tlab.nn.positions import rotated_width
 from tlab.types import Array, Shape
 
 
@@ -47,6 +48,38 @@ class QueriesKeysValues(Form):
         return [part.T for part in np.split(ours, ends, axis=-1)]
 
 
+class NeighboursAsHalves(Form):
+    """Queries or keys whose RoPE turns channels 2i and 2i + 1 in theirs, and i and i + width/2 in ours."""
+
+    @staticmethod
+    def order(config: ModelConfig) -> list[int]:
+        """(D,): where in a head of theirs the channels of ours are."""
+        width = rotated_width(config.head_dim, config.rope_fraction)
+        return [*range(0, width, 2), *range(1, width, 2), *range(width, config.head_dim)]
+
+    def read(self, parts: Sequence[Array], config: ModelConfig) -> Array:
+        heads = parts[0].reshape(-1, config.head_dim, *parts[0].shape[1:])  # (H, D, C), or of a bias (H, D)
+        return heads[:, self.order(config)].reshape(parts[0].shape)
+
+    def write(self, ours: Array, config: ModelConfig) -> list[Array]:
+        heads = ours.reshape(-1, config.head_dim, *ours.shape[1:])
+        return [heads[:, np.argsort(self.order(config))].reshape(ours.shape)]
+
+
+class TurnedQueriesKeysValues(QueriesKeysValues):
+    """Three linear layers, and in the first two of them the channels of each head in theirs' order."""
+
+    turn = NeighboursAsHalves()
+
+    def read(self, parts: Sequence[Array], config: ModelConfig) -> Array:
+        queries, keys, values = parts
+        return super().read([*(self.turn.read([part], config) for part in (queries, keys)), values], config)
+
+    def write(self, ours: Array, config: ModelConfig) -> list[Array]:
+        queries, keys, values = super().write(ours, config)
+        return [*(self.turn.write(part, config)[0] for part in (queries, keys)), values]
+
+
 class HeadByHead(Form):
     """One linear layer in both: query, key and value of each head together in theirs, all queries first in ours."""
 
@@ -69,6 +102,19 @@ class Shifted(Form):
         return [ours - 1]
 
 
+class Zeros(Form):
+    """A vector that theirs does not have, as if it were 0."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def read(self, parts: Sequence[Array], config: ModelConfig) -> Array:
+        return np.zeros(self.width, np.float32)
+
+    def write(self, ours: Array, config: ModelConfig) -> list[Array]:
+        return []
+
+
 class Places(Form):
     """A table with a row for each place. Theirs has some unused rows before them, and may go on for longer texts."""
 
@@ -83,7 +129,7 @@ class Places(Form):
 
 
 class Tensor(NamedTuple):
-    """A tensor of the lab and those of theirs that it is."""
+    """A tensor of the lab and those of theirs that it is: none, or one that another tensor of the lab is, too."""
 
     theirs: tuple[str, ...]
     ours: str
@@ -100,6 +146,11 @@ def linear(theirs: str | Sequence[str], ours: str, bias: bool, form: Form = Tran
     names = [theirs] if isinstance(theirs, str) else theirs
     for kind in ("weight", "bias") if bias else ("weight",):
         yield Tensor(tuple(f"{name}.{kind}" for name in names), f"{ours}.{kind}", form)
+
+
+def no_bias(ours: str, width: int) -> Iterator[Tensor]:
+    """A bias that a linear layer of theirs does not have, though others of its model have one."""
+    yield Tensor((), f"{ours}.bias", Zeros(width))
 
 
 def layer_norm(theirs: str, ours: str) -> Iterator[Tensor]:

@@ -59,7 +59,8 @@ class Target(NamedTuple):
     key: str
     config: ModelConfig
     way: Sequence[Rewriting]
-    complaints: Sequence[str]  # what of the model the class does not have
+    complaints: Sequence[str]  # what of the config the class does not have
+    differing: Sequence[str] = ()  # where all of that fits: what of the weights it has no place for
 
     @property
     def family(self) -> type[Family]:
@@ -67,25 +68,30 @@ class Target(NamedTuple):
         return FAMILIES[self.key]
 
 
-def targets(config: ModelConfig) -> Iterator[Target]:
+def targets(config: ModelConfig, weights: Mapping[str, Array] | None) -> Iterator[Target]:
     """Every stock class with every way to write such a model, the ways with the fewest rewritings first."""
     for way in ways_to_write(config):
         as_written = rewritten_config(config, way)
         for key, family in FAMILIES.items():
-            yield Target(key, as_written, way, family.written(as_written)[1])
+            complaints = family.written(as_written)[1]
+            if complaints:
+                yield Target(key, as_written, way, complaints)
+                continue
+            as_read = rewritten(weights, config, way) if weights is not None else None
+            yield Target(key, as_written, way, (), family.differing(as_read, as_written))
 
 
-def target_of(config: ModelConfig) -> Target:
-    """The stock class that computes exactly what such a model does.
+def target_of(config: ModelConfig, weights: Mapping[str, Array] | None = None) -> Target:
+    """The stock class that computes exactly what such a model does, with these weights or with any.
 
     Raises:
         PretrainedError: there is none; the message names the nearest, and what it lacks.
     """
-    nearest = min(targets(config), key=lambda target: len(target.complaints))
-    if nearest.complaints:
+    nearest = min(targets(config, weights), key=lambda target: (len(target.complaints), len(target.differing)))
+    if complaints := [*nearest.complaints, *nearest.differing]:
         raise PretrainedError(
             "no stock class of Transformers computes what this model does. The nearest is "
-            f"{nearest.family.stock_class}, but {'; '.join(nearest.complaints)}"
+            f"{nearest.family.stock_class}, but {'; '.join(complaints)}"
         )
     return nearest
 
@@ -97,7 +103,7 @@ class HuggingFace(Export):
     def write(self, model: Model, folder: Path) -> list[str]:
         from safetensors.numpy import save
 
-        target = target_of(model.config)
+        target = target_of(model.config, model.weights)
         about = {
             "model_type": target.key,
             "architectures": [target.family.stock_class],

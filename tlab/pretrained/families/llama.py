@@ -23,7 +23,7 @@ from tlab.pretrained.fields import (
     SlidingWindow,
     Width,
 )
-from tlab.pretrained.tensors import Form, QueriesKeysValues, Shifted, Tensor, head, linear, rms_norm
+from tlab.pretrained.tensors import Form, QueriesKeysValues, Shifted, Tensor, head, linear, no_bias, rms_norm
 
 GATED_NAMES = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu", "gelu_new": "geglu", "relu": "reglu"}
 """What Transformers calls the activations of a gate."""
@@ -62,7 +62,10 @@ class Llama(Family):
     norms: ClassVar[dict[str, str]] = {"input_layernorm": "norm1", "post_attention_layernorm": "norm2"}
     """Norms of a layer -> those of a block."""
     norm_form: ClassVar[Form] = Form()
-    mlp: ClassVar[tuple[str, ...]] = ("up", "gate", "down")
+    mlp: ClassVar[dict[str, str]] = {"up_proj": "up", "gate_proj": "gate", "down_proj": "down"}
+    """Linear layers of its MLP -> those of the lab's."""
+    biases_elsewhere: ClassVar[bool] = True
+    """Whether a model with biases has them in all linear layers, or for queries, keys and values alone."""
 
     @classmethod
     def tensors(cls, config: ModelConfig) -> Iterator[Tensor]:
@@ -71,13 +74,21 @@ class Llama(Family):
             theirs, ours = f"model.layers.{i}", f"blocks.{i}"
             parts = [f"{theirs}.self_attn.{part}_proj" for part in "qkv"]
             yield from linear(parts, f"{ours}.attention.qkv", config.bias, QueriesKeysValues())
-            yield from linear(f"{theirs}.self_attn.o_proj", f"{ours}.attention.out", config.bias)
-            for part in cls.mlp:
-                yield from linear(f"{theirs}.mlp.{part}_proj", f"{ours}.mlp.{part}", config.bias)
+            others = {f"{theirs}.self_attn.o_proj": f"{ours}.attention.out"}
+            others |= {f"{theirs}.mlp.{name}": f"{ours}.mlp.{own}" for name, own in cls.mlp.items()}
+            for name, own in others.items():
+                yield from linear(name, own, config.bias and cls.biases_elsewhere)
+                if config.bias and not cls.biases_elsewhere:
+                    yield from no_bias(own, config.hidden_dim if own.endswith(("out", "down")) else config.mlp_dim)
             for name, own in cls.norms.items():
-                yield from rms_norm(f"{theirs}.{name}", f"{ours}.{own}", cls.norm_form)
-        yield from rms_norm("model.norm", "final_norm", cls.norm_form)
+                yield from cls.norm(f"{theirs}.{name}", f"{ours}.{own}")
+        yield from cls.norm("model.norm", "final_norm")
         yield from head("lm_head.weight", config)
+
+    @classmethod
+    def norm(cls, theirs: str, ours: str) -> Iterator[Tensor]:
+        """The tensors of one norm."""
+        return rms_norm(theirs, ours, cls.norm_form)
 
 
 @FAMILIES.add("arcee", label="Arcee", source="Arcee AI 2025")
@@ -93,7 +104,7 @@ class Arcee(Llama):
         epsilon=1e-5,
     )
     stock_class = "ArceeForCausalLM"
-    mlp = ("up", "down")
+    mlp: ClassVar[dict[str, str]] = {"up_proj": "up", "down_proj": "down"}
 
 
 @FAMILIES.add("mistral", label="Mistral", source="Jiang et al. 2023")
@@ -110,6 +121,26 @@ class Mistral(Llama):
         kv_heads=8,
     )
     stock_class = "MistralForCausalLM"
+
+
+@FAMILIES.add("qwen2", label="Qwen 2", source="Yang et al. 2024")
+class Qwen2(Llama):
+    """Llama with biases of queries, keys and values.
+
+    Notice: in the lab the other linear layers have biases, too, which are 0.
+    """
+
+    fields = fields_of_llama(
+        Renamed("hidden_act", "activation", GATED_NAMES, "silu"),
+        Always("bias", True),
+        Always("residual", "pre"),
+        Always("embedding_scale", 1.0),
+        *PLAIN_ATTENTION,
+        SlidingWindow(4096, used=False),
+        kv_heads=32,
+    )
+    stock_class = "Qwen2ForCausalLM"
+    biases_elsewhere = False
 
 
 @FAMILIES.add("qwen3", label="Qwen 3", source="Yang et al. 2025")
