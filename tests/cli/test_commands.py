@@ -100,6 +100,54 @@ def error_of(capsys, arguments):
     return error
 
 
+# --- from a run or an import ---
+
+
+def test_a_run_goes_on_from_another_with_its_settings_and_tokenizer(finished, capsys):
+    Path("dogs.txt").write_text("the lazy dog\n" * 60, encoding="utf-8")  # fewer characters than the first text
+    training = shlex.split("--steps 6 --warmup-steps 0 --batch-size 3 --sample-every 0 --optimizer adamw")
+    arguments = ["train", "--from", str(finished), "--corpus", "dogs.txt", *training, "--hidden-dim", "8"]
+    assert main([*arguments, "--out", "second"]) == 0
+    start = Checkpoint.load(finished)
+    assert f"began as  run at step 20, weights of sha256 {start.weights_sha256[:12]}" in capsys.readouterr().out
+    second = Checkpoint.load("second")
+    assert second.model_config == start.model_config and second.tokenizer == start.tokenizer
+    assert (second.step, second.train_config.batch_size) == (6, 3)
+    config = json.loads(Path("second/config.json").read_text(encoding="utf-8"))
+    assert config["started_from"] == {"name": "run", "step": 20, "sha256": start.weights_sha256}
+
+
+def test_a_run_from_another_is_resumed_like_any(finished, monkeypatch, capsys):
+    Path("dogs.txt").write_text("the lazy dog\n" * 60, encoding="utf-8")
+    training = shlex.split("--corpus dogs.txt --steps 9 --warmup-steps 0 --batch-size 3 --sample-every 0")
+    arguments = ["train", "--from", str(finished), *training]
+    assert main([*arguments, "--out", "whole"]) == 0
+    press_ctrl_c_after(4, monkeypatch)
+    main([*arguments, "--out", "part"])
+    assert main(["train", "--resume", "part", "--corpus", "dogs.txt"]) == 0
+    assert metrics("part") == metrics("whole")
+    assert "leave out --from" in error_of(capsys, ["train", "--resume", "part", "--from", "whole"])
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [(["--hidden-dim", "16"], "has hidden_dim = 8, and --from keeps its settings and its tokenizer; leave out "
+                              "--hidden-dim"),
+     (["--norm", "rmsnorm"], "norm = layernorm"), (["--no-bias"], "leave out --no-bias"),
+     (["--tokenizer", "byte"], "tokenizer = char")],
+)  # fmt: skip
+def test_options_that_the_model_contradicts_are_refused(option, told, finished, capsys):
+    assert told in error_of(capsys, ["train", "--from", str(finished), "--corpus", "text.txt", *option])
+    assert not Path("runs").exists()
+
+
+def test_a_text_that_the_models_tokenizer_cannot_read_is_told(finished, capsys):
+    Path("other.txt").write_text("Ελληνικά " * 30, encoding="utf-8")
+    error = error_of(capsys, ["train", "--from", str(finished), "--corpus", "other.txt"])
+    assert "'Ε'" in error and "The tokenizer is that of the model in" in error
+    assert "no checkpoint at nowhere" in error_of(capsys, ["train", "--from", "nowhere", "--corpus", "text.txt"])
+
+
 # --- flags ---
 
 

@@ -19,7 +19,7 @@ from tlab.pretrained import reading
 from tlab.pretrained.family import FAMILIES
 from tlab.pretrained.fields import PretrainedError
 from tlab.pretrained.reading import read_pretrained
-from tlab.text import IdsTokenizer
+from tlab.text import CharTokenizer, IdsTokenizer
 
 REFUSED = [  # model, changed entries of its config, what the error names
     ("gpt2", {"activation_function": "gelu_fast"}, "activation_function = 'gelu_fast'"),
@@ -334,6 +334,21 @@ def test_an_imported_model_has_no_training_to_resume_and_no_text_of_its_own(fold
         capsys.readouterr()
         assert main(arguments) == 2
         assert told in capsys.readouterr().err
+
+
+def test_an_imported_model_is_trained_further(folder, tmp_path, rng):
+    config, weights = write_folder(folder, "qwen2", rng)
+    CharTokenizer.from_text(VERSE).as_library().save(str(folder / "tokenizer.json"))
+    (tmp_path / "text.txt").write_text(VERSE * 30, encoding="utf-8")
+    training = ["--corpus", str(tmp_path / "text.txt"), "--batch-size", "2", "--warmup-steps", "0"]
+    run = str(tmp_path / "run")
+    assert main(["import", str(folder), "--out", run]) == 0
+    assert main(["train", "--from", run, *training, "--steps", "3", "--out", str(tmp_path / "more")]) == 0
+    trained = Checkpoint.load(tmp_path / "more")
+    assert trained.model_config == config and trained.tokenizer == Checkpoint.load(run).tokenizer
+    assert trained.started_from == {"name": "run", "step": 0, "sha256": Checkpoint.load(run).weights_sha256}
+    assert any(np.any(trained.weights[name] != weights[name]) for name in weights)
+    assert main(["train", "--resume", str(tmp_path / "more"), *training[:2]]) == 2  # nothing is left to do
 
 
 def test_a_tokenizer_comes_with_its_model(folder, tmp_path, rng):

@@ -105,6 +105,40 @@ def test_resume_continues_bit_by_bit(changes, stop_after, verse, tmp_path):
     assert (resumed.result.parameters.data == whole.result.parameters.data).all()
 
 
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}], ids=str)
+def test_a_run_begins_with_a_checkpoints_weights_and_says_so_and_is_resumed_like_any(changes, verse, tmp_path):
+    first = Trainer(model_for(verse), QUICK, verse)
+    list(first)
+    config, start = dataclasses.replace(QUICK, **changes), first.checkpoint()
+    whole = Trainer.start_from(start, config, verse, name="first")
+    assert whole.step == 0 and not whole.records
+    for model in (whole.model, whole.result):
+        assert all((model.parameters[name].data == start.weights[name]).all() for name in start.weights)
+    said = {"name": "first", "step": first.step, "sha256": start.weights_sha256}
+    assert whole.started_from == said
+    list(whole)
+    assert (whole.model.parameters.data != first.model.parameters.data).any()
+
+    part = Trainer.start_from(start, config, verse, name="first")
+    for record in part:
+        if record.step == 2:
+            break
+    part.checkpoint().save(tmp_path)
+    resumed = Trainer.resume(Checkpoint.load(tmp_path), verse)
+    list(resumed)
+    assert numbers(resumed.records) == numbers(whole.records)
+    assert (resumed.result.parameters.data == whole.result.parameters.data).all()
+    assert resumed.checkpoint().started_from == said
+
+
+def test_a_run_that_starts_from_a_checkpoint_keeps_its_tokenizer(verse):
+    start = Trainer(model_for(verse), QUICK, verse).checkpoint()
+    other = corpus_from_text("another text altogether " * 30)
+    with pytest.raises(CheckpointError, match="another tokenizer"):
+        Trainer.start_from(start, QUICK, other)
+    Trainer.start_from(start, QUICK, corpus_from_text("the lazy dog " * 30, tokenizer=verse.tokenizer))
+
+
 def test_the_result_is_the_average_of_the_weights_after_each_step_and_they_are_what_they_are_without_it(verse):
     averaged = Trainer(model_for(verse), dataclasses.replace(QUICK, ema_decay=0.8), verse)
     plain = Trainer(model_for(verse), QUICK, verse)

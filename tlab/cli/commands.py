@@ -30,7 +30,7 @@ from tlab.cli.output import LostOutputError, delivered_output, lasting_output, p
 from tlab.config import Config, ConfigError, options
 from tlab.machine import VERSION
 from tlab.nn.config import ModelConfig
-from tlab.text import default_prompt, load_corpus
+from tlab.text import UnknownCharacterError, default_prompt, load_corpus
 from tlab.text.config import TextConfig
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.wording import several
@@ -48,15 +48,12 @@ NOT_WELL, MISUSED = 1, 2  # exit codes
 
 def train(values: Any, argv: Sequence[str]) -> int:
     from tlab.cli import run_folder, terminal
-    from tlab.training.trainer import Trainer
 
     run = RunConfig(**vars(values.run))
     if run.resume is None:
-        corpus, config = text_and_model(values)
-        compute = ComputeConfig(**vars(values.compute))
-        trainer = Trainer(config, TrainConfig(**vars(values.training)), corpus, compute=compute)
+        trainer = new_trainer(values, run, flags_given(argv))
         prompt = checked_prompt(run, trainer)
-        folder = run_folder.new_folder(run.out, corpus.name)
+        folder = run_folder.new_folder(run.out, trainer.corpus.name)
         with run_folder.sole_trainer(folder):
             run_folder.refuse_used(folder)  # a run may have ended here since
             return train_in(folder, trainer, run, prompt)
@@ -70,6 +67,38 @@ def train(values: Any, argv: Sequence[str]) -> int:
             return terminal.conclude(trainer, folder, kept)
         refuse_finished(trainer, folder)
         return train_in(folder, trainer, run, checked_prompt(run, trainer))
+
+
+def new_trainer(values: Any, run: RunConfig, given: dict[str, str]) -> Trainer:
+    """The trainer of a new run, with random weights or those of another one; `given` the flags that were typed.
+
+    Raises:
+        ConfigError: flags that the other one's model contradicts, or a text that its tokenizer cannot read.
+    """
+    from tlab.training.checkpoint import Checkpoint
+    from tlab.training.trainer import Trainer
+
+    training, compute = TrainConfig(**vars(values.training)), ComputeConfig(**vars(values.compute))
+    if run.from_ is None:
+        corpus, config = text_and_model(values)
+        return Trainer(config, training, corpus, compute=compute)
+    checkpoint = Checkpoint.load(run.from_)
+    own = {**checkpoint.model_config.to_json(), "tokenizer": checkpoint.corpus["tokenizer"]["tokenizer"]}
+    chosen = {**vars(values.model), "tokenizer": values.text.tokenizer}
+    if other := [name for name in given if name in chosen and chosen[name] != own[name]]:
+        has = ", ".join(f"{name} = {own[name]}" for name in other)
+        raise ConfigError(
+            f"the model in {run.from_} has {has}, and --from keeps its settings and its tokenizer; leave out "
+            f"{', '.join(given[name] for name in other)}"
+        )
+    try:
+        corpus = load_corpus(values.text.corpus, checkpoint.tokenizer)
+    except UnknownCharacterError as error:
+        raise ConfigError(
+            f"{error}. The tokenizer is that of the model in {run.from_}; name another --corpus"
+        ) from error
+    name = Path(run.from_).resolve().name
+    return Trainer.start_from(checkpoint, training, corpus, name=name, compute=compute)
 
 
 def checked_prompt(run: RunConfig, trainer: Trainer) -> str:
@@ -120,7 +149,7 @@ def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
     from tlab.training.checkpoint import Checkpoint
     from tlab.training.trainer import Trainer
 
-    fixed = {*options(ModelConfig), *options(TrainConfig), "tokenizer", "out"}
+    fixed = {*options(ModelConfig), *options(TrainConfig), "tokenizer", "out", "from"}
     refused = [flag for name, flag in given.items() if name in fixed]
     if refused:
         raise ConfigError(f"a resumed run has its own settings; leave out {', '.join(refused)}, or start a new run")
@@ -132,7 +161,9 @@ def resumed(folder: Path, values: Any, given: dict[str, str]) -> Trainer:
     trained_on = checkpoint.corpus
     try:
         name = values.text.corpus if "corpus" in given else trained_on["name"]
-        corpus = load_corpus(name, trained_on["tokenizer"]["tokenizer"])
+        # Its own tokenizer, where the text alone does not make it: an imported one, or one of a text before this.
+        own = checkpoint.tokenizer if checkpoint.started_from else trained_on["tokenizer"]["tokenizer"]
+        corpus = load_corpus(name, own)
     except ValueError as error:
         raise ConfigError(f"{error}. To resume, name the text of the run with --corpus") from error
     return Trainer.resume(checkpoint, corpus, compute=resumed_compute(folder, checkpoint.compute, values, given))

@@ -20,7 +20,7 @@ DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain 
 
 def unnamed(config: Config, *names: str) -> list[str]:
     """Complaints about paths that are empty, as "$FOLDER" is where the variable was never set."""
-    return [f"{name} is empty, and names no place; leave it out or give a path" for name in names
+    return [f"{name.rstrip('_')} is empty, and names no place; leave it out or give a path" for name in names
             if getattr(config, name) == ""]  # fmt: skip
 
 
@@ -33,6 +33,10 @@ class RunConfig(Config):
         None, help="Resume the run in this folder, with the same bits as if it had never stopped. Model and "
         "training settings are the run's own; --corpus is needed where it was a file."
     )  # fmt: skip
+    from_: str | None = option(
+        None, help="Begin with the model in this folder, of a run or imported, and not with random weights. Its "
+        "settings and tokenizer are kept; text and training are chosen as for any run, and begin anew."
+    )  # fmt: skip
     sample_every: int = option(250, low=0, help="Steps from one sample of text to the next; 0 for none.")
     prompt: str | None = option(None, help="Text that the samples continue; by default the start of a line.")
     snapshots: int = option(
@@ -41,7 +45,7 @@ class RunConfig(Config):
     )  # fmt: skip
 
     def cross_check(self) -> list[str]:
-        return unnamed(self, "out", "resume")
+        return unnamed(self, "out", "resume", "from_")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +151,8 @@ def flags(name: str, config_class: type[Config], leave_out: Sequence[str] = ()) 
             help = help_text(details)
             if field.name == "corpus":
                 help += f" One of {', '.join(corpus_names())}, or the path of any UTF-8 text file."
-            fields.append((field.name, Annotated[kind, tyro.conf.arg(help=help)], field))
+            flag = field.name.rstrip("_").replace("_", "-")  # "from_", as "from" is a word of Python's own
+            fields.append((field.name, Annotated[kind, tyro.conf.arg(name=flag, help=help)], field))
     return dataclasses.make_dataclass(name, [(n, k, dataclasses.field(default=f.default)) for n, k, f in fields])
 
 

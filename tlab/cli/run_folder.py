@@ -136,6 +136,7 @@ def save_config(folder: Path, trainer: Trainer) -> None:
         "training": trainer.train_config.to_json(),
         "num_parameters": trainer.model.num_parameters,
         "corpus": trainer.corpus.describe(),
+        "started_from": trainer.started_from,
         "sessions": [*read_sessions(folder), session],
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

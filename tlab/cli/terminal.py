@@ -48,6 +48,9 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     print(f"model     {trainer.model.num_parameters:,} parameters: {several(model.num_layers, 'layer')}, "
           f"{several(model.num_heads, 'head')}, width {model.hidden_dim}, context {model.context_length}; "
           f"{switches}")  # fmt: skip
+    if trainer.started_from is not None:
+        name, step, sha256 = (trainer.started_from[key] for key in ("name", "step", "sha256"))
+        print(f"began as  {visible(name)} at step {step}, weights of sha256 {sha256[:12]}")
     start = f"from step {trainer.step} on, " if trainer.step else ""
     print(f"training  {start}{several(training.steps, 'step')} of {training.batch_size} x {model.context_length} "
           f"tokens, {training.optimizer}, {training.schedule}")  # fmt: skip

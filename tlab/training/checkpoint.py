@@ -60,6 +60,8 @@ class Checkpoint:
     records: list[StepRecord] = field(default_factory=list)
     compute: ComputeConfig = ComputeConfig()  # noqa: RUF009, frozen
     """How it was computed, so that a resumed run adds up in the same order."""
+    started_from: Mapping[str, Any] | None = None
+    """Where its first weights came from: name, step and sha256, as `weights_sha256` gives it; None for random ones."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -76,6 +78,11 @@ class Checkpoint:
     def is_imported(self) -> bool:
         """Whether it was trained elsewhere, on a text that is not known here."""
         return not self.corpus["sha256"]
+
+    @property
+    def weights_sha256(self) -> str:
+        """By which the weights are known, whatever file they are in."""
+        return fingerprint("", self.weights)
 
     @property
     def divergence(self) -> Divergence | None:
@@ -169,6 +176,7 @@ class Checkpoint:
             "corpus": dict(self.corpus),
             "step": self.step,
             "divergence": self.divergence,
+            "started_from": self.started_from,
         }
         # The writer takes whatever lies in memory: a strided view would be written wrong without a word.
         contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -225,6 +233,9 @@ class Checkpoint:
             if not isinstance(about["corpus"][name], kind):
                 raise CheckpointError(f"its corpus has the {name} {about['corpus'][name]!r}")
         check_bytes_per_token(about["corpus"].get("bytes_per_token"))
+        started_from = about.get("started_from")
+        if started_from is not None and not {"name", "step", "sha256"} <= dict(started_from).keys():
+            raise CheckpointError(f"it says that it started from {started_from!r}")
         tokenizer = tokenizer_from_json(about["corpus"]["tokenizer"])
         if tokenizer.vocab_size != model_config.vocab_size:
             raise ConfigError(f"vocab_size = {model_config.vocab_size}, but its tokenizer has {tokenizer.vocab_size}")
@@ -247,7 +258,9 @@ class Checkpoint:
         for name, array in [*tensors.items(), *state.items()]:
             if not np.isfinite(array).all():
                 raise CheckpointError(f"{name} holds NaN or infinity")
-        return cls(model_config, train_config, about["corpus"], about["step"], tensors, state, records, compute)
+        return cls(
+            model_config, train_config, about["corpus"], about["step"], tensors, state, records, compute, started_from
+        )
 
 
 def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_parameters: int) -> None:

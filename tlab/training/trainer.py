@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,7 @@ class Trainer:
         compute: as given, with the number of threads decided.
         records: every record so far.
         divergence: why the run ended early, or None.
+        started_from: name, step and sha256 of the weights it began with, or None where they were random.
 
     Raises:
         ConfigError: the configs do not fit the corpus.
@@ -145,6 +146,7 @@ class Trainer:
         self.step = 0
         self.records: list[StepRecord] = []
         self.divergence: Divergence | None = None
+        self.started_from: Mapping[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -277,7 +279,44 @@ class Trainer:
             optimizer_state={name: vector.copy() for name, vector in self.state.items()},
             records=list(self.records),
             compute=self.compute,
+            started_from=self.started_from,
         )
+
+    @classmethod
+    def start_from(
+        cls,
+        checkpoint: Checkpoint,
+        train_config: TrainConfig,
+        corpus: Corpus,
+        *,
+        name: str = "a checkpoint",
+        compute: ComputeConfig = ComputeConfig(),  # noqa: B008, frozen
+    ) -> Trainer:
+        """A trainer of a new run whose model begins as the checkpoint's: with its settings, tokenizer and weights.
+
+        Everything else begins anew: steps, schedule, optimizer and records.
+
+        Args:
+            checkpoint: of a run, or of a model that was imported.
+            train_config: the training.
+            corpus: the text, of the checkpoint's tokenizer: `load_corpus(name, checkpoint.tokenizer)`.
+            name: of the checkpoint, for the record.
+            compute: how the work is spread over threads and pieces.
+
+        Raises:
+            CheckpointError: the corpus has another tokenizer.
+            ConfigError: the text is too short.
+        """
+        if corpus.tokenizer != checkpoint.tokenizer:
+            raise CheckpointError(
+                f"corpus {corpus.name!r} has another tokenizer than the model; load the text with that of the "
+                "checkpoint: load_corpus(name, checkpoint.tokenizer)"
+            )
+        trainer = cls(checkpoint.model_config, train_config, corpus, compute=compute, dtype=checkpoint.dtype)
+        trainer.model.load(checkpoint.weights)
+        trainer.result.load(checkpoint.weights)
+        trainer.started_from = {"name": name, "step": checkpoint.step, "sha256": checkpoint.weights_sha256}
+        return trainer
 
     @classmethod
     def resume(cls, checkpoint: Checkpoint, corpus: Corpus, *, compute: ComputeConfig | None = None) -> Trainer:
@@ -305,6 +344,7 @@ class Trainer:
         trainer.optimizer.num_updates = trainer.step = checkpoint.step
         trainer.records = list(checkpoint.records)
         trainer.divergence = checkpoint.divergence
+        trainer.started_from = checkpoint.started_from
         return trainer
 
 
