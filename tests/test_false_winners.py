@@ -1,4 +1,4 @@
-"""The lab of false winners: each mistake makes a winner of equal models, and the honest method does not."""
+"""The lab of false winners: each mistake finds a winner, and the honest method does not."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,8 @@ import tlab.false_winners.stored_runs as stored_runs_module
 from tlab.cli.commands import main
 from tlab.false_winners import make_runs
 from tlab.false_winners.make_runs import looks, merged_length, settings, tiny_run
-from tlab.false_winners.mistakes import CONTESTS, MISTAKES, Draw, drawn_contest, winner_shares
-from tlab.false_winners.stored_runs import SEEDS_PER_ORDER, SOUND, packed, stored_runs, unpacked
+from tlab.false_winners.mistakes import CONTESTS, MISTAKES, NEITHER, Draw, drawn_contest, winner_shares
+from tlab.false_winners.stored_runs import SEEDS_PER_ORDER, SOUND, TWICE_AS_WIDE, packed, stored_runs, unpacked
 
 PAGE = Path(__file__).parents[1] / "docs" / "false-winners.md"
 
@@ -33,6 +33,18 @@ def test_there_are_eight_mistakes_each_with_its_story_and_its_source():
     for entry in MISTAKES.entries.values():
         assert entry.source and "Without the mistake" in " ".join(entry.description.split())
         assert entry.summary.endswith("."), "one plain sentence"
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_nobody_is_better_where_both_are_the_same_model_and_only_there(mistake):
+    drawn, models = Draw(stored_runs(), np.random.default_rng(0)), settings(stored_runs().text)
+    MISTAKES[mistake]().contest(drawn)
+    assert (len({models[group].model for group in drawn.unused}) == 1) == (MISTAKES[mistake].better == NEITHER)
+
+
+def test_twice_the_width_is_better():
+    narrow, wide = (np.nanmean(stored_runs().groups[group].validation[:, -1]) for group in (SOUND, TWICE_AS_WIDE))
+    assert MISTAKES["more-parameters"].better == "B" and wide < narrow
 
 
 def test_shares_are_of_some_hundred_contests():
@@ -96,7 +108,8 @@ def test_the_command_shows_all_mistakes_or_one_contest(capsys):
     assert all(mistake in table for mistake in MISTAKES)
     assert main(["false-winners", "--mistake", "best-seed", "--contests", "2"]) == 0
     printed = capsys.readouterr().out
-    assert "A and B are the same model. With the mistake: B is better than A by" in printed
+    assert "With the mistake: B is better than A by" in printed
+    assert MISTAKES["best-seed"].really in printed
     assert "In 2 contests the mistake finds a winner in 100.0%" in printed
 
 

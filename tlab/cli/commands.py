@@ -279,7 +279,7 @@ def check(values: Any, argv: Sequence[str]) -> int:
 
 
 def false_winners(values: Any, argv: Sequence[str]) -> int:
-    """Print how often each mistake of method finds a winner between equal models; or one contest."""
+    """Print how often each mistake of method finds a winner, and the honest method; or one contest."""
     from tlab.false_winners.mistakes import MISTAKES, drawn_contest, winner_shares
 
     asked = FalseWinnersConfig(**vars(values.contest))
@@ -287,14 +287,14 @@ def false_winners(values: Any, argv: Sequence[str]) -> int:
         contest, shares = drawn_contest(asked.mistake, asked.contest_seed), winner_shares(asked.mistake, asked.contests)
         entry = MISTAKES.entries[asked.mistake]
         print(f"{entry.label.capitalize()} ({entry.source})\n\n{entry.description}\n")
-        print(f"A and B are the same model. With the mistake: {contest.mistaken.words}")
-        print(f"Without it: {contest.honest.words}\n")
+        print(f"Said to differ: {entry.component.claimed}. Really, besides their seeds: {entry.component.really}.\n")
+        print(f"With the mistake: {contest.mistaken.words}\nWithout it: {contest.honest.words}\n")
         print(
             f"In {asked.contests:,} contests the mistake finds a winner in {shares.mistaken:.1%}, the honest method in "
             f"{shares.honest:.1%}."
         )
         return 0
-    print(f"A winner between two models that are the same, in {asked.contests:,} contests each:\n")
+    print(f"How often a winner is found, in {asked.contests:,} contests each:\n")
     print(f"{'mistake':<24} {'what it does':<36} {'with it':>8} {'without':>8}")
     for key, entry in MISTAKES.entries.items():
         shares = winner_shares(key, asked.contests)

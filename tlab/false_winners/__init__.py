@@ -1,1 +1,1 @@
-"""The lab of false winners: eight mistakes of method, each of which makes one of two equal models win."""
+"""The lab of false winners: eight mistakes of method, each of which finds a winner where there is none."""

@@ -1,8 +1,9 @@
 """The lab of false winners: one mistake of method at a time, and the winner that it finds where there is none.
 
-The two models of every contest are one and the same: they differ in their seeds, and in what the mistake does to one of
-them. Both ways of judging use the lab's own test (`tlab.judging.two_models.compare`); only the losses that it is given
-differ. Runs are drawn from those that are stored, so thousands of contests take seconds.
+Two models are said to differ in one thing (`Mistake.claimed`), and really differ in another (`Mistake.really`) and in
+their seeds. In all contests but one they are the same model; in that one B is wider, and a part gets the credit. Both
+ways of judging use the lab's own test (`tlab.judging.two_models.compare`); only the losses that it is given differ.
+Runs are drawn from those that are stored, so thousands of contests take seconds.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tlab.types import Array
 MISTAKES: Registry[type[Mistake]] = Registry("mistake")
 CONTESTS = 400  # drawn to measure how often a mistake finds a winner
 CONTESTANTS = ("A", "B")
+NEITHER = "Neither"
 
 
 class Contestant(NamedTuple):
@@ -72,7 +74,7 @@ class Reading(NamedTuple):
 
 
 class Contest(NamedTuple):
-    """The runs of two models that are the same, read with the mistake, and without."""
+    """The runs of two models, read with the mistake, and without."""
 
     mistaken: Reading
     honest: Reading
@@ -105,16 +107,19 @@ def side(curves: Array, rate: float = SOUND_RATE) -> Contestant:
 
 
 class Mistake:
-    """The contract: `contest` draws the runs of two models that are the same, and reads them twice."""
+    """The contract: `contest` draws the runs of two models, and reads them twice."""
 
     pairs = 5  # runs of each model
+    claimed = "the model"  # what A and B are said to differ in
+    really: str  # what they differ in, besides their seeds
+    better = NEITHER  # who would be better if both were trained and judged alike
 
     def contest(self, draw: Draw) -> Contest:
         raise NotImplementedError
 
 
 def sound_pair(draw: Draw, pairs: int) -> Reading:
-    """Two models as they should be read: other seeds, all else alike."""
+    """One model twice, as it should be read: other seeds, all else alike."""
     return Reading(side(draw.some(SOUND, pairs)), side(draw.some(SOUND, pairs)))
 
 
@@ -129,6 +134,8 @@ class UntunedBaseline(Mistake):
     The rate that a default happens to have is nobody's best. Who tunes only one side measures the tuning. Without the
     mistake both models are trained at the same five rates, and each is judged at its best.
     """
+
+    really = "how many learning rates were tried: one of A, five of B"
 
     def contest(self, draw: Draw) -> Contest:
         tuned, also_tuned = self.tuned(draw), self.tuned(draw)
@@ -157,6 +164,7 @@ class LastBatch(Mistake):
     validation text counts.
     """
 
+    really = "the batch that was read last: one in all runs of A, another in all runs of B"
     pairs = SEEDS_PER_ORDER
 
     def contest(self, draw: Draw) -> Contest:
@@ -174,6 +182,7 @@ class BestSeed(Mistake):
     sides.
     """
 
+    really = "how many runs are behind each result: one of A, the best of eight of B"
     pairs, tries = 10, 8
 
     def contest(self, draw: Draw) -> Contest:
@@ -191,11 +200,12 @@ class BestSeed(Mistake):
 class DroppedRuns(Mistake):
     """Starts the new model's diverged runs again until they end well, and counts those of the old one as they are.
 
-    At this rate two of three runs diverge. A run that diverged knows no more than a blind guess, and has that
+    At this rate two of three runs diverge. A run that diverged knows no more than a uniform guess, and has that
     loss; of the new model nobody hears of them. Without the mistake they count on both sides: who lost more is never
     the better one.
     """
 
+    really = "what became of runs that diverged: A's count, B's were started again"
     pairs = 12
 
     def contest(self, draw: Draw) -> Contest:
@@ -220,6 +230,9 @@ class NatsAcrossTokenizers(Mistake):
     bits per byte of the text.
     """
 
+    claimed = "how well they predict the text"
+    really = "what their losses are divided by: characters for A, longer tokens for B"
+
     def contest(self, draw: Draw) -> Contest:
         a, b = draw.some(SOUND, self.pairs), draw.some(SOUND, self.pairs)  # a token of A is a character, and a byte
         longer = draw.runs.characters / draw.runs.tokens  # characters per token of B
@@ -236,6 +249,10 @@ class MoreParameters(Mistake):
     B is A at twice the width, as a gated MLP has a third matrix unless it is made narrower. Without the mistake B is
     cut down to as many parameters, and then it is A.
     """
+
+    claimed = "one part of the model"
+    really = "the width, which is twice as large in B"
+    better = "B"
 
     def contest(self, draw: Draw) -> Contest:
         honest = sound_pair(draw, self.pairs)
@@ -255,6 +272,7 @@ class MidSchedule(Mistake):
     end.
     """
 
+    really = "how far their schedules have come: a third of the way in A, to the end in B"
     pairs = 7
 
     def contest(self, draw: Draw) -> Contest:
@@ -273,6 +291,8 @@ class LeakedValidation(Mistake):
     split, leak like this. Without the mistake neither model reads a word of the validation text.
     """
 
+    really = "the text that they were trained on, in which B found the validation text"
+
     def contest(self, draw: Draw) -> Contest:
         honest = sound_pair(draw, self.pairs)
         return Contest(Reading(honest.a, side(draw.some(LEAKED, self.pairs))), honest)
@@ -282,7 +302,7 @@ class LeakedValidation(Mistake):
 
 
 class Shares(NamedTuple):
-    """Of contests between equal models, the share in which one was called better."""
+    """The share of contests in which one model was called better."""
 
     mistaken: float
     honest: float

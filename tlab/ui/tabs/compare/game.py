@@ -1,4 +1,4 @@
-"""A game below the runs of the session: two curves, who wins? They were the same model, and a mistake was made."""
+"""A game below the runs of the session: two curves, who wins? Then what really differed, and the mistake."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from tlab.false_winners.mistakes import CONTESTANTS, CONTESTS, MISTAKES, Contest, Reading, drawn_contest, winner_shares
+from tlab.false_winners.mistakes import (
+    CONTESTANTS,
+    CONTESTS,
+    MISTAKES,
+    NEITHER,
+    Contest,
+    Reading,
+    drawn_contest,
+    winner_shares,
+)
 from tlab.false_winners.stored_runs import stored_runs
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.widgets.component import QUIET
 from tlab.ui.widgets.line_chart import line, lines_chart, lines_value
 
-NEITHER = "Nobody"
-QUESTION = "Two models, the same text, several seeds each. Who is better?"
-BEFORE_THE_GAME = "Press the button: eight mistakes that make one of two models win, although both are the same."
+QUESTION = "Two models, several seeds each. Trained and judged alike, which would be better?"
+BEFORE_THE_GAME = (
+    "Eight pairs of models, each with its curves and with what the lab's own test says of them. Say who is better; "
+    "then you are told how the two were trained and compared."
+)
 
 
 class Round(NamedTuple):
@@ -35,7 +46,7 @@ class FalseWinnersGame:
     """Builds the fold and holds its handlers."""
 
     def build(self) -> None:
-        with gr.Accordion("Who wins? A game of false winners", open=False, elem_id="false-winners"):
+        with gr.Accordion("Who wins? A game of eight comparisons", open=False, elem_id="false-winners"):
             self.left = gr.State([])  # the rounds that are still to come
             self.round = gr.State(None)
             with gr.Row(equal_height=False):
@@ -63,7 +74,7 @@ class FalseWinnersGame:
         return {
             self.left: others,
             self.round: asked,
-            self.words: f"**{QUESTION}** The lab's own test says: {reading.words}",
+            self.words: f"**{QUESTION}** Of these losses the lab's own test says: {reading.words}",
             self.chart: contest_curves(reading),
             self.next: gr.update(visible=False),
             **{button: gr.update(visible=True) for button in self.guesses},
@@ -86,15 +97,19 @@ class FalseWinnersGame:
 
 
 def answer_words(asked: Round, guess: str) -> str:
-    """They were the same model; the mistake, what it does in general, and the same runs without it. As Markdown."""
+    """What differed, the mistake, what it does in general, and the same runs without it. As Markdown."""
     entry, shares = MISTAKES.entries[asked.mistake], winner_shares(asked.mistake)
-    right = "Right: they" if guess == NEITHER else "They"
+    mistake = entry.component
+    right = "Right" if guess == mistake.better else "No"
+    better = mistake.better.lower() if mistake.better == NEITHER else mistake.better
     story = " ".join(entry.description.split())
     return (
-        f"**{right} were the same model.** The mistake: {entry.label}.\n\n{html.escape(story)}\n\n"
+        f"**{right}: {better} would be better.** Said to differ: {mistake.claimed}. What really differs, besides their "
+        f"seeds: {html.escape(mistake.really)}.\n\n"
+        f"The mistake: {entry.label}. {html.escape(story)}\n\n"
         f"Without the mistake: {asked.contest.honest.words}\n\n"
-        f"In {CONTESTS} contests between equal models the mistake finds a winner in {shares.mistaken:.0%}, the honest "
-        f"method in {shares.honest:.1%}.\n\n*{html.escape(entry.source)}*"
+        f"In {CONTESTS} such contests the mistake finds a winner in {shares.mistaken:.0%}, the honest method in "
+        f"{shares.honest:.1%}.\n\n*{html.escape(entry.source)}*"
     )
 
 
