@@ -88,7 +88,7 @@ def test_the_learning_rate_has_a_panel_of_its_own():
 
 
 def test_the_loss_of_a_blind_guess_is_a_line_of_reference():
-    drawn = line(loss_figure(run(falling(4, 2)), uniform_loss=math.log(65)).axes[0], "blind guess")
+    drawn = line(loss_figure(run(falling(4, 2)), uniform_loss=math.log(65)).axes[0], "uniform guess")
     assert {*drawn.get_ydata()} == {math.log(65)}
 
 

@@ -68,7 +68,7 @@ def loss_figure(
     validation = [record.validation_loss for record in validated]
 
     if uniform_loss is not None:
-        axes.axhline(uniform_loss, color=GREY, linewidth=1, linestyle=":", label=f"blind guess, {uniform_loss:.2f}")
+        axes.axhline(uniform_loss, color=GREY, linewidth=1, linestyle=":", label=f"uniform guess, {uniform_loss:.2f}")
     if len(losses) > 1:
         averages: list[float] = []
         for step, loss in zip(steps, losses, strict=True):

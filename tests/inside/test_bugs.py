@@ -146,7 +146,7 @@ def test_every_bug_trains_on_without_a_word(curves):
 
 def test_labels_that_are_not_shifted_train_to_nothing_and_validate_worse_than_they_began(curves):
     (_, healthy), (loss, validation) = curves[0], curves[1]["shifted-labels"]
-    assert loss[-1] < healthy < np.log(VOCABULARY) < validation  # worse than a blind guess
+    assert loss[-1] < healthy < np.log(VOCABULARY) < validation  # worse than a uniform guess
 
 
 def test_a_type_that_leaks_shows_nowhere_in_the_curve(curves):

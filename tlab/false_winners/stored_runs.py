@@ -38,7 +38,7 @@ class StoredRuns(NamedTuple):
 
     steps: tuple[int, ...]  # at which losses are known; the last one is the last step
     groups: dict[str, Group]
-    guess: float  # loss of a blind guess: the logarithm of the vocabulary
+    guess: float  # loss of a uniform guess: the logarithm of the vocabulary
     characters: int  # of the validation text
     tokens: int  # of the same text, where frequent pairs of characters were merged
     parameters: dict[str, int]  # of the models of `SOUND` and of `TWICE_AS_WIDE`

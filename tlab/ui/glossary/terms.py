@@ -41,9 +41,8 @@ TERMS = (
     Term("cosine", "How far two vectors point the same way: 1 for the same, 0 for a right angle, -1 for the opposite."),
     Term("block", "One layer of the transformer: attention and an MLP, each adding to the residual stream."),
     Term(
-        "blind guess",
+        "uniform guess",
         "The same probability for every token of the vocabulary: a loss of log V, that of a model that knows nothing.",
-        ("uniform guess",),
     ),
     Term("causal mask", "Hides later tokens from attention, so that the model cannot read the answer.", ("mask",)),
     Term(
