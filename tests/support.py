@@ -89,25 +89,26 @@ def combinations(*slots: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def covering(fields: dict[str, list], strength: int = 2) -> list[dict]:
     """Settings of these fields, so many that any two of their values meet, or any three; the same at every call."""
-
-    def meetings(row):
-        return set(itertools.combinations(enumerate(row), strength))
-
-    slots = itertools.combinations(range(len(fields)), strength)
-    values = list(fields.values())
-    missing = {
-        tuple(zip(slot, chosen, strict=True))
-        for slot in slots
-        for chosen in itertools.product(*(range(len(values[i])) for i in slot))
-    }
-    rng, rows = np.random.default_rng(0), []
-    while missing:
-        drawn = [[int(rng.integers(len(choices))) for choices in values] for _ in range(40)]
-        for row in drawn:  # each brings one together that has not met yet
-            for i, value in sorted(missing)[int(rng.integers(len(missing)))]:
-                row[i] = value
-        rows.append(max(drawn, key=lambda row: len(meetings(row) & missing)))
-        missing -= meetings(rows[-1])
+    rng, values = np.random.default_rng(0), list(fields.values())
+    sizes = np.array([len(choices) for choices in values])
+    slots = np.array(list(itertools.combinations(range(len(values)), strength)))  # (M, strength)
+    # The meetings of all values of some slots have numbers that follow each other, as those of a product do.
+    strides = np.cumprod(np.pad(sizes[slots][:, :0:-1], ((0, 0), (1, 0)), constant_values=1), axis=1)[:, ::-1]
+    ends = np.cumsum(sizes[slots].prod(1))
+    starts = ends - sizes[slots].prod(1)
+    missing = np.ones(ends[-1], bool)
+    rows = []
+    while missing.any():
+        drawn = rng.integers(sizes, size=(50, len(values)))
+        number = rng.choice(np.flatnonzero(missing), len(drawn))  # each brings values together that have not met yet
+        place = np.searchsorted(ends, number, "right")
+        np.put_along_axis(
+            drawn, slots[place], (number - starts[place])[:, None] // strides[place] % sizes[slots[place]], 1
+        )
+        meetings = starts + (drawn[:, slots] * strides).sum(-1)  # (50, M)
+        best = missing[meetings].sum(1).argmax()
+        missing[meetings[best]] = False
+        rows.append(drawn[best])
     return [{name: choices[i] for (name, choices), i in zip(fields.items(), row, strict=True)} for row in rows]
 
 
@@ -125,18 +126,22 @@ FURTHER = {
 """Fields that switch a part on, with their values for tests, the default first."""
 
 
-def further_combinations() -> list:
-    """Configs in which any two values of `FURTHER` and of the classic switches meet."""
+def every_field() -> dict[str, list]:
+    """The fields of the model that change what it computes, each with its values for tests."""
     slots = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}
-    fields = {
+    return {
         **FURTHER,
         **{slot: list(known) for slot, known in slots.items()},
         "bias": [True, False],
         "tied": [True, False],
     }
+
+
+def further_combinations() -> list:
+    """Configs in which any two values of `FURTHER` and of the classic switches meet."""
     grouped = {"num_heads": 6, "norm": "rmsnorm"}  # heads share keys and values, but not all of them the same
     rows = [
-        *covering(fields),
+        *covering(every_field()),
         {**grouped, "num_kv_heads": 2, "position": "alibi"},
         {**grouped, "num_kv_heads": 3, "position": "rope", "qk_norm": "rmsnorm"},
     ]

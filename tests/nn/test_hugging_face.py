@@ -24,7 +24,8 @@ LLAMA = {
 def llama(config, weights, kind="Llama", **more):
     """Llama, or one of those whose names and shapes are as Llama's."""
     their = getattr(transformers, f"{kind}Config")(
-        **SHARED, num_key_value_heads=config.kv_heads, head_dim=config.head_dim, intermediate_size=config.mlp_dim,
+        **{**SHARED, "num_attention_heads": config.num_heads}, num_key_value_heads=config.kv_heads,
+        head_dim=config.head_dim, intermediate_size=config.mlp_dim,
         rms_norm_eps=config.norm_epsilon, rope_parameters={"rope_type": "default", "rope_theta": config.rope_base},
         attention_bias=False, tie_word_embeddings=False, attn_implementation="eager", **more,
     )  # fmt: skip
@@ -43,6 +44,9 @@ def llama(config, weights, kind="Llama", **more):
         if config.residual == "sandwich":
             norms |= {"post_attention_layernorm": "norm1_out", "pre_feedforward_layernorm": "norm2",
                       "post_feedforward_layernorm": "norm2_out"}  # fmt: skip
+        if config.residual == "inside":
+            norms |= {"post_attention_layernorm": "norm1", "post_feedforward_layernorm": "norm2"}
+            del norms["input_layernorm"]
         for name, own in norms.items():
             if f"{ours}.{own}.scale" in weights:
                 named[f"{theirs}.{name}.weight"] = weights[f"{ours}.{own}.scale"]
@@ -53,6 +57,41 @@ def llama(config, weights, kind="Llama", **more):
 
 def qwen3(config, weights):
     return llama(config, weights, "Qwen3")
+
+
+def olmo2(config, weights):
+    """Its norms of queries and keys span all heads, so with one head they are the lab's."""
+    return llama(config, weights, "Olmo2")
+
+
+def gptj(config, weights):
+    """The lab's model where it is one of theirs: attention without biases, and two norms that are alike."""
+    D, width = config.head_dim, int(config.rope_fraction * config.head_dim)
+    their = transformers.GPTJConfig(
+        vocab_size=11, n_positions=8, n_embd=config.hidden_dim, n_layer=2, n_head=config.num_heads, rotary_dim=width,
+        n_inner=config.mlp_dim, layer_norm_epsilon=config.norm_epsilon, attn_implementation="eager",
+    )  # fmt: skip
+    pairs = np.arange(D)
+    pairs[:width:2], pairs[1:width:2] = np.arange(width // 2), width // 2 + np.arange(width // 2)  # side by side there
+    named = {"transformer.wte.weight": weights["embedding.weight"], "lm_head.weight": weights["head.weight"].T,
+             "lm_head.bias": np.zeros(11), "transformer.ln_f.weight": weights["final_norm.scale"],
+             "transformer.ln_f.bias": weights["final_norm.shift"]}  # fmt: skip
+    for i in range(config.num_layers):
+        ours, theirs = f"blocks.{i}", f"transformer.h.{i}"
+        for own, kind in (("scale", "weight"), ("shift", "bias")):
+            weights[f"{ours}.norm2.{own}"][...] = weights[f"{ours}.norm1.{own}"]
+            named[f"{theirs}.ln_1.{kind}"] = weights[f"{ours}.norm1.{own}"]
+        weights[f"{ours}.attention.qkv.bias"][...] = weights[f"{ours}.attention.out.bias"][...] = 0
+        queries, keys, values = np.split(weights[f"{ours}.attention.qkv.weight"], 3, axis=1)
+        columns = (D * np.arange(config.num_heads)[:, None] + pairs).ravel()
+        named[f"{theirs}.attn.q_proj.weight"] = queries[:, columns].T
+        named[f"{theirs}.attn.k_proj.weight"] = keys[:, columns].T
+        named[f"{theirs}.attn.v_proj.weight"] = values.T
+        named[f"{theirs}.attn.out_proj.weight"] = weights[f"{ours}.attention.out.weight"].T
+        for own, part in (("up", "fc_in"), ("down", "fc_out")):
+            named[f"{theirs}.mlp.{part}.weight"] = weights[f"{ours}.mlp.{own}.weight"].T
+            named[f"{theirs}.mlp.{part}.bias"] = weights[f"{ours}.mlp.{own}.bias"]
+    return transformers.GPTJForCausalLM(their), named
 
 
 def gemma2(config, weights):
@@ -95,6 +134,10 @@ def gpt_neox(config, weights):
 MODELS = {
     "Llama with shared keys": (llama, LLAMA),
     "Qwen 3": (qwen3, {**LLAMA, "qk_norm": "rmsnorm"}),
+    "OLMo 2 with one head": (olmo2, {**LLAMA, "qk_norm": "rmsnorm", "residual": "inside", "num_heads": 1,
+                                     "num_kv_heads": None}),
+    "GPT-J": (gptj, {"hidden_dim": 32, "num_heads": 4, "residual": "parallel", "position": "rope",
+                     "rope_fraction": 0.5, "tied": False, "embedding_scale": 1.0}),
     "Gemma 2": (gemma2, {**LLAMA, "residual": "sandwich", "activation": "geglu", "score_cap": 2.0, "logit_cap": 3.0,
                          "embedding_scale": math.sqrt(24)}),
     "GPT-NeoX": (gpt_neox, {"hidden_dim": 24, "num_heads": 4, "residual": "parallel", "activation": "gelu_exact",
