@@ -30,7 +30,10 @@ def set_number(page, name: str, value: float) -> None:
 
 def choose_preset(page, label: str) -> None:
     """Its settings have arrived when the sentence below the presets is its own."""
-    page.get_by_role("radio", name=label, exact=True).check()
+    radio = page.get_by_role("radio", name=label, exact=True)
+    if not radio.is_visible():
+        unfold(page, "More models people know")
+    radio.check()
     page.wait_for_function(
         "words => document.querySelector('#presets .tl-why').innerText.trim().startsWith(words)",
         arg=PRESETS[label].words[:40],

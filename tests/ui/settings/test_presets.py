@@ -17,6 +17,7 @@ from tlab.ui.settings.fields import control_range, field_names, slider_step
 from tlab.ui.settings.presets import (
     COMPARISONS,
     MODELS,
+    MORE_MODELS,
     PRESETS,
     own_settings_words,
     preset_settings,
@@ -53,7 +54,7 @@ def over_layers(runs, step: int, name: str) -> np.ndarray:
     return np.array([[layer[number] for layer in dict(run["insights"])[step]] for run in runs])
 
 
-@pytest.mark.parametrize("preset", MODELS, ids=lambda preset: preset.label)
+@pytest.mark.parametrize("preset", [*MODELS, *MORE_MODELS], ids=lambda preset: preset.label)
 def test_a_run_of_a_preset_has_its_name(preset):
     assert settings_name(preset_settings(preset)) == preset.label
 
@@ -153,6 +154,37 @@ def test_every_number_of_a_preset_is_a_stop_of_its_slider(preset):
         step = slider_step(name) if name in field_names() else None
         if step is not None and isinstance(value, int):
             assert (value - control_range(name)[0]) % step == 0, f"{name} = {value}, but the slider has steps of {step}"
+
+
+@pytest.mark.parametrize("preset", [p for p in PRESETS.values() if " style" in p.label], ids=lambda p: p.label)
+def test_a_preset_with_the_name_of_a_model_says_what_it_shares_with_it_and_what_not(preset):
+    shared, not_shared = preset.words.split(" Not its: ")
+    assert shared and not_shared
+    settings = preset_settings(preset)
+    said = {  # in the words of a preset -> whether its settings have it
+        "RMSNorm on queries and keys": settings["qk_norm"] == "rmsnorm",
+        "RoPE": settings["position"] == "rope",
+        "GEGLU": settings["activation"] == "geglu",
+        "SwiGLU": settings["activation"] == "swiglu",
+        "squared ReLU": settings["activation"] == "relu2",
+        "untied head": not settings["tied"],
+        "a tied head": settings["tied"],
+        "soft cap": settings["logit_cap"] == 30,
+        "z-loss": settings["z_loss"] > 0,
+        "value residual": settings["value_residual"],
+        "sink": settings["attention_softmax"] == "sink",
+        "Muon": settings["optimizer"] == "muon",
+        "two heads share": settings["num_kv_heads"] == settings["num_heads"] / 2,
+        "of base 1,000,000": settings["rope_base"] == 1e6,
+        "of base 500,000": settings["rope_base"] == 5e5,
+        "of base 150,000": settings["rope_base"] == 1.5e5,
+    }
+    assert not [words for words, holds in said.items() if words in shared and not holds]
+
+
+def test_the_embeddings_of_gemma_are_multiplied_by_the_root_of_the_width():
+    settings = preset_settings(PRESETS["Gemma 2 style"])
+    assert settings["embedding_scale"] == pytest.approx(settings["hidden_dim"] ** 0.5, abs=0.005)
 
 
 def test_settings_with_one_change_are_near_their_preset_and_none_of_them():

@@ -94,7 +94,7 @@ def side_entries(name: str, messages: list[Any], between: int) -> dict[str, byte
                      if isinstance(m, Insight)],
         "sample": samples[-1] if samples else None,
     }  # fmt: skip
-    arrays = {column: np.array([getattr(r, column) for r in last.records]) for column in RECORDED}
+    arrays = {column: np.array([getattr(r, column) for r in last.records], np.float32) for column in RECORDED}
     arrays |= packed_weights([kept[step] for step in chosen if step > 0])
     return {f"{name}.json": small_json(about), f"{name}.safetensors": save(arrays)}
 

@@ -8,7 +8,7 @@ const until = async (holds) => {
 
 // Open the fold that holds a control, which is not on the page before, and go there.
 const goTo = async (field) => {
-  for (const fold of document.querySelectorAll(".tl-settings :not(#presets, #comparison) > button.label-wrap:not(.open)")) {
+  for (const fold of document.querySelectorAll(".tl-settings :not(#presets, #architectures, #comparison) > button.label-wrap:not(.open)")) {
     if (isShown(settingsOf(field))) break;
     fold.click();
     await until(() => [...fold.parentElement.querySelectorAll("[id^=field-]")].some(isShown));

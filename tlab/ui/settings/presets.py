@@ -101,16 +101,8 @@ LLAMA: dict[str, Any] = {
 
 MODELS = (
     Preset(
-        "Original 2017",
-        "Vaswani et al.: Post-LN, ReLU, sinusoidal positions, Xavier initialization, Adam with warm-up.",
-        {
-            "residual": "post", "activation": "relu", "position": "sinusoidal", "init": "xavier", "optimizer": "adam",
-            "beta2": 0.98, "weight_decay": 0.0, "embedding_scale": 8.0, "mlp_ratio": 4.0, "warmup_steps": 200,
-        },
-    ),
-    Preset(
         "GPT-2 style",
-        "Radford et al. 2019: Pre-LN, GELU, learned positions, small initial weights.",
+        "Radford et al. 2019: Pre-LN, GELU, learned positions, small initial weights, a tied head. Not its: dropout.",
         {
             "residual": "pre", "activation": "gelu", "position": "learned", "init": "gpt2", "embedding_scale": 1.0,
             "mlp_ratio": 4.0,
@@ -118,7 +110,8 @@ MODELS = (
     ),
     Preset(
         "Llama style",
-        "Touvron et al. 2023: RMSNorm, SwiGLU, RoPE, no biases, untied head.",
+        "Touvron et al. 2023: RMSNorm, SwiGLU, RoPE, no biases, untied head. Not its: beta2, 0.95 there and 0.99 "
+        "here. Later Llamas also share keys and values among heads.",
         LLAMA,
     ),
     Preset(
@@ -138,6 +131,78 @@ MODELS = (
     ),
 )  # fmt: skip
 
+# For those of one small size, which are trained in seconds.
+SMALL_LLAMA: dict[str, Any] = {**SHORT, **LLAMA, "learning_rate": 0.01}
+
+MORE_MODELS = (
+    Preset(
+        "Original 2017",
+        "Vaswani et al.: Post-LN, ReLU, sinusoidal positions, Xavier initialization, Adam with warm-up. Not its: the "
+        "encoder, dropout, label smoothing, and a rate that falls as one over the root of the step.",
+        {
+            "residual": "post", "activation": "relu", "position": "sinusoidal", "init": "xavier", "optimizer": "adam",
+            "beta2": 0.98, "weight_decay": 0.0, "embedding_scale": 8.0, "mlp_ratio": 4.0, "warmup_steps": 200,
+        },
+    ),
+    Preset(
+        "GPT-J style",
+        "Wang & Komatsuzaki 2021: attention and the MLP side by side, a quarter of each head rotated, GELU, untied "
+        "head. Not its: GPT-J has one LayerNorm for both branches, which here are two that only start alike; its "
+        "attention has no biases, and its head has one.",
+        {
+            **SHORT, "residual": "parallel", "position": "rope", "rope_fraction": 0.25, "activation": "gelu",
+            "tied": False, "embedding_scale": 1.0, "mlp_ratio": 4.0, "learning_rate": 0.01,
+        },
+    ),
+    Preset(
+        "Qwen 3 style",
+        "Qwen team 2025, the small dense models: Llama's parts, RMSNorm on queries and keys, keys and values that two "
+        "heads share, RoPE of base 1,000,000, a tied head. Not its: heads that together are wider than the stream.",
+        {
+            **SMALL_LLAMA, "qk_norm": "rmsnorm", "num_kv_heads": 2, "rope_base": 1e6, "tied": True, "mlp_ratio": 4.5,
+            "norm_epsilon": 1e-6,
+        },
+    ),
+    Preset(
+        "OLMo 2 style",
+        "OLMo team 2024: the norm stands inside, after each sublayer and not before it; RMSNorm on queries and keys, "
+        "RoPE of base 500,000, z-loss, SwiGLU, untied head. Not its: OLMo 2 norms the queries of all heads as one "
+        "vector, and has no weight decay on the embedding.",
+        {
+            **SMALL_LLAMA, "residual": "inside", "qk_norm": "rmsnorm", "rope_base": 5e5, "z_loss": 1e-5,
+            "norm_epsilon": 1e-6,
+        },
+    ),
+    Preset(
+        "Gemma 2 style",
+        "Gemma team 2024: norms before and after each sublayer, GEGLU, soft caps of 50 on scores and 30 on logits, "
+        "keys and values that two heads share, embeddings times the root of the width, a tied head. Not its: every "
+        "other layer of Gemma 2 looks back 4,096 tokens at most, and the smaller ones learned from a larger model.",
+        {
+            **SMALL_LLAMA, "residual": "sandwich", "activation": "geglu", "score_cap": 50.0, "logit_cap": 30.0,
+            "num_kv_heads": 2, "tied": True, "embedding_scale": 5.66, "mlp_ratio": 6.0, "norm_epsilon": 1e-6,
+        },
+    ),
+    Preset(
+        "gpt-oss style",
+        "OpenAI 2025: a learned sink in the softmax of each head, shared keys and values, RoPE of base 150,000, "
+        "biases, RMSNorm, untied head. Not its: the mixture of experts, in whose place one plain SwiGLU stands, "
+        "windows of 128 tokens in every other layer, and the stretched RoPE of its long texts.",
+        {**SMALL_LLAMA, "attention_softmax": "sink", "num_kv_heads": 1, "rope_base": 150_000.0, "bias": True},
+    ),
+    Preset(
+        "Modded nanoGPT style",
+        "Jordan et al. 2024, the speed runs: squared ReLU, RMSNorm on queries and keys, value residual, a soft cap of "
+        "30 on logits, RoPE, Muon, and a rate that is flat and then falls to 0. Not its: norms without a scale, a "
+        "norm of the embedding, shortcuts between far layers, and output matrices that start at 0.",
+        {
+            **SMALL_LLAMA, "activation": "relu2", "qk_norm": "rmsnorm", "value_residual": True, "logit_cap": 30.0,
+            "embedding_scale": 8.0, "optimizer": "muon", "schedule": "wsd", "warmup_steps": 0,
+            "min_learning_rate": 0.0, "weight_decay": 0.0, "learning_rate": 0.03,
+        },
+    ),
+)  # fmt: skip
+
 # Seven times the weights of the other models and twice their context: too long to wait for, so it comes with the lab.
 TRAINED = Preset(
     "Trained longer",
@@ -149,8 +214,8 @@ TRAINED = Preset(
 )  # fmt: skip
 
 MAX_DIFFERENCES = 4  # from a preset, for settings that are still near it
-PRESET_TEXTS = {preset.corpus for preset in (*COMPARISONS, *MODELS) if preset.corpus}
-PRESETS = {preset.label: preset for preset in (*COMPARISONS, *MODELS)}
+PRESETS = {preset.label: preset for preset in (*COMPARISONS, *MODELS, *MORE_MODELS)}
+PRESET_TEXTS = {preset.corpus for preset in PRESETS.values() if preset.corpus}
 DEMO_PRESET = COMPARISONS[0]
 
 
@@ -213,7 +278,7 @@ def preset_settings(preset: Preset) -> dict[str, Any]:
 def settings_name(settings: dict[str, Any]) -> str:
     """What a run of these settings is called: by the preset that is nearest, and what differs from it."""
     names: list[list[str]] = []
-    for preset in (Preset("", ""), *MODELS):
+    for preset in (Preset("", ""), *MODELS, *MORE_MODELS):
         changed = [side_label(name, settings[name]) for name in changed_fields(preset, settings)]
         names.append([*filter(None, [preset.label]), *changed])
     return ", ".join(min(names, key=len)) or "Default settings"

@@ -28,6 +28,7 @@ from tlab.ui.settings.presets import (
     COMPARISONS,
     DEMO_PRESET,
     MODELS,
+    MORE_MODELS,
     PRESETS,
     Preset,
     own_settings_words,
@@ -161,17 +162,19 @@ class TrainTab(Tab):
                 elem_id="compare",
             )
             self.models = gr.Radio([preset.label for preset in MODELS], label="A model people know", elem_id="model")
+            with gr.Accordion("More models people know", open=False, elem_id="architectures"):
+                self.more_models = gr.Radio([preset.label for preset in MORE_MODELS], show_label=False)
             self.words = gr.Markdown(DEMO_PRESET.words, elem_classes="tl-why")
 
     def connect_controls(self, page: Page) -> None:
         """Presets set the controls; any change of these renews the estimate."""
         by_hand = self.controls.connect()
-        preset: list[Any] = [self.comparisons, self.models, self.words]
+        preset: list[Any] = [*self.preset_radios(), self.words]
         self.settings: list[Block] = [*preset, *self.controls.inputs, self.controls.switch_note]
         components = self.controls.components
         corpus = components["corpus"]
         at_once: dict[str, Any] = {"queue": False, **QUIET}
-        for radio in (self.comparisons, self.models):
+        for radio in self.preset_radios():
             # First the pictures, which need not wait for the controls: of these there are many. What was clicked is
             # kept until then, as a setting that was changed right before may by its answer still empty the radio.
             asked, shown_first = [radio, self.run_id], [*self.outputs, self.clicked]
@@ -224,8 +227,7 @@ class TrainTab(Tab):
         hidden = {name: value for name, value in zip(defaults(), values, strict=False) if name in locked}
         updates = self.controls.preset_updates(dataclasses.replace(preset, switch=switch), corpus)
         return {
-            self.comparisons: label if preset in COMPARISONS else None,
-            self.models: label if preset in MODELS else None,
+            **self.marked(preset),
             self.words: "\n\n".join(filter(None, [preset.words, unset_words(preset, hidden)])),
             **self.unlocked(updates, locked),
         }
@@ -235,15 +237,25 @@ class TrainTab(Tab):
         try:
             return self.named(*self.controls.chosen(values))
         except ValueError:  # a number that is still being typed
-            return {self.comparisons: None, self.models: None}
+            return self.marked(None)
+
+    def preset_radios(self) -> dict[gr.Radio, tuple[Preset, ...]]:
+        """Where presets are chosen, and which ones."""
+        return {self.comparisons: COMPARISONS, self.models: MODELS, self.more_models: MORE_MODELS}
+
+    def marked(self, preset: Preset | None) -> Updates:
+        """Updates of the choices of presets to this one."""
+        return {
+            radio: preset.label if preset and preset in presets else None
+            for radio, presets in self.preset_radios().items()
+        }
 
     def named(self, settings: Mapping[str, Any], switch: tuple[str, Any] | None, origin: str = "") -> Updates:
         """The preset of these settings, marked among the others; else their `origin`, and which preset is near."""
         preset = preset_with(settings, switch)
         own = " ".join(filter(None, [origin, own_settings_words(settings, switch)]))
         return {
-            self.comparisons: preset.label if preset and preset in COMPARISONS else None,
-            self.models: preset.label if preset and preset in MODELS else None,
+            **self.marked(preset),
             self.words: preset.words if preset else own,
         }
 
@@ -263,7 +275,7 @@ class TrainTab(Tab):
         }
         if locked:  # the settings are no longer those that came: of which preset they are is not known
             kept = listed([field_label(name) for name in locked])
-            told = {self.comparisons: None, self.models: None, self.words: f"{words} Hidden, and not set: {kept}."}
+            told = {**self.marked(None), self.words: f"{words} Hidden, and not set: {kept}."}
         else:
             told = self.named(values, switch, words)
         return {**told, **self.unlocked(updates, locked), **self.controls.switch_updates(name, value)}
