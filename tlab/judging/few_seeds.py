@@ -50,6 +50,10 @@ WIDE_GAP = 0.3
 """Nats per token between runs that are stuck and runs that learned, at least. Of nine models six have all of their
 seeds within 0.13 (`python -m benchmarks.seed_noise`)."""
 DOUBTFUL = "Where seeds are skewed or some are stuck, a 95 % interval may hold the truth in 70 % of cases only"
+SAME_WITHOUT_SEED = (
+    "All seeds ended with the same loss, to the last digit, which runs of different seeds do not. So these are one run "
+    "several times, and say nothing about chance."
+)
 RANGES = 4000  # simulated: they tell 5 % to +/- 0.4 %
 MARGIN = 0.02
 """Nats per token. Losses that differ by less are equivalent: about what five seeds of a small model can resolve."""
@@ -92,6 +96,15 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Array:
     """first - second for every seed that both have, in the order of the seeds: (n,)."""
     seeds = sorted(first.keys() & second.keys())
     return np.array([first[seed] - second[seed] for seed in seeds], dtype=np.float64)
+
+
+def has_no_seed(values: Iterable[float | None]) -> bool:
+    """Whether runs of several seeds all ended with the same loss, but for rounding: then the seeds did not reach them.
+
+    No interval may be made of such values: it would be one of width zero, however few there are.
+    """
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return len(known) > 1 and max(known) - min(known) <= MAX_ROUNDING
 
 
 # ------------------------------------------------------------------------------------------------ one mean

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sweeps.results.effects import Cube, compare_levels, with_holm
-from tlab.judging.few_seeds import DOUBTFUL, MARGIN
+from tlab.judging.few_seeds import DOUBTFUL, MARGIN, SAME_WITHOUT_SEED
 from tlab.text.units import bits_per_byte
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.loss_curve import Curve
@@ -90,7 +90,7 @@ def test_a_run_that_diverged_speaks_against_its_side():
 
 
 def test_where_one_side_always_diverges_nothing_is_averaged():
-    assert said([2.0] * 5, [None] * 5) == (
+    assert said([2.1, 2.2, 2.15, 2.3, 2.05], [None] * 5) == (
         "Diverged, which counts as higher: B on 5 of 5 seeds. There are too few pairs of losses to compare."
     )
 
@@ -105,6 +105,13 @@ def test_sides_that_end_alike_on_every_seed_are_said_to(b, words):
     last = None if b is None else 2.0
     said_of_all = said([2.1, 2.2, 2.15, 2.3, last], [2.1, 2.2, 2.15, 2.3, b])
     assert said_of_all.endswith(f"A and B have the same loss on {words} seeds: what they differ in changed nothing.")
+
+
+@pytest.mark.parametrize("b", [[3.2] * 5, [2.3, 2.2, 2.15, 2.4, 2.05], [3.2, None, 3.2, 3.2, 3.2]])
+def test_seeds_that_did_not_reach_the_runs_of_a_side_have_no_interval(b):
+    found = judge(pairs([2.1] * 5, b))
+    assert words_of(found, LABELS).endswith(SAME_WITHOUT_SEED)
+    assert found.winner == "" and math.isinf(found.difference.low)
 
 
 def test_sides_of_which_one_diverged_do_not_end_alike():

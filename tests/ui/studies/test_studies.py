@@ -14,6 +14,7 @@ from tlab.ui.settings.presets import DEMO_PRESET, preset_job, preset_settings
 from tlab.ui.studies.five_seeds import seeds_study
 from tlab.ui.studies.studies import LEFT, Studies
 from tlab.ui.studies.study import SEEDS, known_trials
+from tlab.ui.studies.tuning import tuning_study
 
 
 def wait_for(condition) -> None:
@@ -56,6 +57,38 @@ def test_five_seeds_are_the_runs_that_one_would_make_by_hand(runs, studies):
         assert study.outcomes[trial].loss == losses[-1]
     assert list(runs.runs.values()) == [own]
     assert {side for side, _ in runs.store.cache.entries} == {(own.id, 0), (own.id, 1)}
+
+
+@pytest.mark.parametrize("make", [seeds_study, lambda session, job, _: tuning_study(session, job)])
+def test_a_study_of_a_run_that_was_paused_trains_every_seed_from_its_first_step(runs, make):
+    own = runs.start("s", small_job()._replace(pause_after=1))
+    wait_for(lambda: not own.active)
+    resumed = runs.resumed_job(own)._replace(pause_after=1)
+    assert all(plan.checkpoint for plan in resumed.plans)
+    study = make("s", resumed, {})
+    jobs = [study.job_of(trial) for trial in study.trials]
+    assert [(job.pause_after, job.plans[0].checkpoint) for job in jobs] == [(None, None)] * len(jobs)
+    assert all(job.plans[0].training.seed == trial.seed for job, trial in zip(jobs, study.trials, strict=True))
+
+
+def test_five_seeds_of_a_run_that_was_paused_are_those_of_one_that_was_not(runs, studies):
+    own = runs.start("s", small_job()._replace(pause_after=1))
+    wait_for(lambda: not own.active)
+    runs.resume(own)
+    wait_for(lambda: not own.active)
+    study = seeds_study("s", own.job, known_trials(own))
+    studies.start(study)
+    wait_for(lambda: not study.active)
+    losses = [study.outcomes[trial].loss for trial in study.trials]
+    assert len(set(losses)) == len(losses)
+
+
+def test_a_run_that_was_resumed_holds_no_state_beside_the_store(runs):
+    own = runs.start("s", small_job()._replace(pause_after=1))
+    wait_for(lambda: not own.active)
+    runs.resume(own)
+    wait_for(lambda: not own.active)
+    assert own.state == DONE and all(plan.checkpoint is None for plan in own.job.plans)
 
 
 def test_what_a_stopped_study_knows_is_kept_and_the_rest_is_trained_later(studies):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tlab.judging.few_seeds import DOUBTFUL
+from tlab.judging.few_seeds import DOUBTFUL, SAME_WITHOUT_SEED
 from tlab.text.units import bits_per_byte
 from tlab.ui.runs.limits import PUBLIC, TooLargeError
 from tlab.ui.runs.loss_curve import Curve
@@ -131,6 +131,11 @@ def test_what_names_no_winner_is_told_in_bits_per_byte_too(lowest):
     for trial, ended in study.outcomes.items():
         study.outcomes[trial] = ended._replace(bytes_per_token=2.0)
     assert all(" bits per byte (" in words for words in verdict_words(study)[:2])
+
+
+def test_seeds_that_did_not_reach_the_runs_of_a_rate_name_no_winner():
+    study = tuned(lambda side, seed, rate: valley(side, 0, rate))
+    assert verdict_words(study) == [SAME_WITHOUT_SEED]
 
 
 def test_a_run_that_is_stuck_where_the_sides_are_compared_is_warned_of():

@@ -512,6 +512,7 @@ class Runs:
         with run.lock:
             run.worker = worker
             worker.connection.send(run.job)
+            run.job = run.job.anew()  # the worker has what it goes on from
             if run.order:
                 worker.connection.send(run.order)
         began = time.monotonic()

@@ -44,6 +44,10 @@ class Job(NamedTuple):
     losses_only: bool = False  # whether nobody looks inside or reads samples, as in the runs of a study
     seconds_between_kept: float = math.inf  # after which it sends all that it could go on from
 
+    def anew(self) -> Job:
+        """The same from its first step on: without the state that a run goes on from."""
+        return self._replace(plans=tuple(plan._replace(checkpoint=None) for plan in self.plans))
+
 
 class RunStarted(NamedTuple):
     """The models are ready; the first step comes next."""

@@ -18,14 +18,17 @@ from tlab.judging.few_seeds import (
     BELOW_MARGIN,
     DOUBTFUL,
     EQUIVALENT,
+    INCONCLUSIVE,
     MARGIN,
     MAX_ROUNDING,
     REAL,
+    SAME_WITHOUT_SEED,
     Estimate,
     difference_p,
     equality_p,
     estimate,
     far_from_others,
+    has_no_seed,
     outlying,
     verdict_with_lost,
 )
@@ -115,6 +118,11 @@ class Judgement(NamedTuple):
         return "B" if self.difference.mean < 0 else "A"
 
     @property
+    def without_seed(self) -> bool:
+        """Whether a side has the same loss at every seed, so that its runs are one run."""
+        return any(has_no_seed([pair[side] for pair in self.pairs]) for side in (1, 2))
+
+    @property
     def far_seeds(self) -> list[int]:
         """The seeds whose loss of A, of B or whose difference ended far from that of the others."""
         columns = [(pair.a, pair.b, pair.difference) for pair in self.pairs]
@@ -132,7 +140,10 @@ def judge(pairs: Sequence[SeedPair]) -> Judgement:
     lost = sum(pair.a is None for pair in pairs), sum(pair.b is None for pair in pairs)
     p, p_equal = difference_p(differences), equality_p(differences)
     verdict = verdict_with_lost(p, p_equal, difference.mean, (lost[1], lost[0]))
-    return Judgement(list(pairs), difference, lost, verdict)
+    found = Judgement(list(pairs), difference, lost, verdict)
+    if found.without_seed:
+        return found._replace(difference=estimate(differences[:1]), verdict=INCONCLUSIVE)
+    return found
 
 
 def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float | None = None) -> str:
@@ -142,6 +153,8 @@ def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float
         return "Every run of both sides diverged, so there is nothing to compare. A lower learning rate may help."
     sentences = [diverged_words(judgement.lost, count)] if any(judgement.lost) else []
     difference = judgement.difference
+    if judgement.without_seed:
+        return SAME_WITHOUT_SEED
     if difference.n < 2:
         sentences.append("There are too few pairs of losses to compare.")
         return " ".join(sentences)

@@ -47,7 +47,8 @@ class Study:
     def __init__(
         self, session: str, kind: str, job: Job, trials: Sequence[Trial], known: Mapping[Trial, Ended] | None = None
     ) -> None:
-        self.session, self.kind, self.job, self.trials = session, kind, job, list(trials)
+        self.session, self.kind, self.trials = session, kind, list(trials)
+        self.job = experiment_of(job)  # a state to go on from, which a run that paused has, is that of one seed
         self.outcomes: dict[Trial, Ended] = {trial: one for trial, one in (known or {}).items() if trial in trials}
         self.training: dict[Trial, Run] = {}  # those that wait or train now
         self.thread: threading.Thread | None = None  # that sees it through, or did last
@@ -133,8 +134,7 @@ def with_rate(training: TrainConfig, rate: float) -> TrainConfig:
 
 def experiment_of(job: Job) -> Job:
     """What a run or a study is about, without what only its progress has: equal for the same settings."""
-    plans = tuple(plan._replace(checkpoint=None) for plan in job.plans)
-    return Job(job.corpus, job.text, job.tokenizer, plans)
+    return Job(job.corpus, job.text, job.tokenizer, job.anew().plans)
 
 
 def outcome_of(run: Run, side: Side) -> Ended:

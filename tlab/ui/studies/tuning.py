@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tlab.judging.few_seeds import DOUBTFUL, far_from_others
+from tlab.judging.few_seeds import DOUBTFUL, SAME_WITHOUT_SEED, far_from_others, has_no_seed
 from tlab.judging.learning_rates import (
     LossesByRate,
     Valley,
@@ -158,6 +158,8 @@ def verdict_words(study: Study) -> list[str]:
             else ""
         )
         return [f"{so_far}No winner is named before all {count} are there."]
+    if any(has_no_seed(of_rate.values()) for losses in tuned.losses for of_rate in losses.values()):
+        return [SAME_WITHOUT_SEED]
     sides = zip(SIDE_LETTERS, study.job.plans, strict=False)
     a, b = (f"{letter} ({plan.label})" for letter, plan in sides)
     return [*comparison_words(tuned.found, (a, b), second_unit=bits_unit(study)), *doubts(tuned, own_rate(study.job))]
