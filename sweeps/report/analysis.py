@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 from sweeps.results.effects import Effect, LevelComparison, comparisons, interactions, main_effects
 from sweeps.results.labels import axis_name
 from sweeps.results.read import CurvesByCell, planned_cells
-from sweeps.results.summary import Summary, summaries
+from sweeps.results.summary import Configuration, Summary, num_far, outlying_runs, summaries
 from sweeps.results.table import Table, in_one_unit
 from tlab.judging.few_seeds import MARGIN
 from tlab.text.units import bits_per_nat
@@ -65,6 +65,10 @@ class Analysis:
     def interactions(self) -> list[LevelComparison]:
         return interactions(self.table, margin=self.margin)
 
+    @cached_property
+    def outlying(self) -> list[tuple[Configuration, int]]:
+        return outlying_runs([one.configuration for one in self.ranked])
+
     @property
     def planned(self) -> int:
         """How many cells the grids ask for, aliases included."""
@@ -78,18 +82,21 @@ class Analysis:
 COLUMNS = (
     *("axis", "first", "minus", "other_axis", "at", "minus_at", "mean", "ci_low", "ci_high", "n_seeds"),
     *("blocks", "all_blocks", "p", "p_holm", "p_equal", "p_equal_holm", "verdict", "lost_first", "lost_minus"),
+    "n_far",
 )
 """Of comparisons.csv. The mean is that of first minus `minus`; of an interaction, at one level minus at another.
-`lost_first` and `lost_minus` are `LevelComparison.lost`."""
+`lost_first` and `lost_minus` are `LevelComparison.lost`; of the runs with either level `n_far` ended far from the other
+seeds, stuck or skewed."""
 
 
-def comparison_frame(found: Sequence[LevelComparison]) -> pd.DataFrame:
+def comparison_frame(analysis: Analysis) -> pd.DataFrame:
     """comparisons.csv: one row per test, with all digits."""
     rows = []
-    for one in found:
+    for one in (*analysis.comparisons, *analysis.interactions):
+        levels = dict(zip(one.axes, (one.first, one.second or ()), strict=False))
         interaction = (one.axes[1], *one.second) if one.second else ("", "", "")
         mean, low, high, n = one.estimate
         ends = (low, high) if n > 1 else (None, None)
         tests = (one.blocks, one.all_blocks, one.p, one.p_holm, one.p_equal, one.p_equal_holm, one.verdict, *one.lost)
-        rows.append((one.axes[0], *one.first, *interaction, mean, *ends, n, *tests))
+        rows.append((one.axes[0], *one.first, *interaction, mean, *ends, n, *tests, num_far(analysis.outlying, levels)))
     return pd.DataFrame(rows, columns=list(COLUMNS))

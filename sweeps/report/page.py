@@ -66,7 +66,7 @@ def write_report(folder: str | os.PathLike[str], *, margin: float = MARGIN) -> P
     with with_checksums(folder, [REPORT, COMPARISONS_TABLE, *pictures]):
         for one in figures:
             save_figure(one.figure, folder / FIGURES / one.name)
-        frame = comparison_frame([*analysis.comparisons, *analysis.interactions])
+        frame = comparison_frame(analysis)
         write_atomically(folder / COMPARISONS_TABLE, frame.to_csv(index=False).encode())
         write_atomically(folder / REPORT, report_html(analysis, figures).encode("utf-8", "replace"))
     return folder / REPORT

@@ -24,7 +24,15 @@ import pandas as pd
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.results.balance import Balanced, Numbers, balance
-from sweeps.results.summary import MEASURE, Counts, count_statuses, has_value
+from sweeps.results.summary import (
+    MEASURE,
+    Counts,
+    configurations,
+    count_statuses,
+    has_value,
+    num_far,
+    outlying_runs,
+)
 from sweeps.results.table import Table
 from tlab.judging.few_seeds import (
     INCONCLUSIVE,
@@ -149,13 +157,14 @@ def balanced_rows(table: Table, axis: str) -> list[dict[str, Any]]:
 
 def effects_frame(table: Table) -> pd.DataFrame:
     """The main effects of all axes but the text, one row per level; of fewer than two seeds without intervals."""
-    columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks", "n_lost")
+    columns = ("axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks", "n_lost", "n_far")
     axes = [axis for axis in table.compared_axes if len({row[axis] for row in table.rows}) > 1]
-    rows = []
+    outlying, rows = outlying_runs(configurations(table)), []
     for effect in itertools.chain.from_iterable(main_effects(table, axis) for axis in axes):
         mean, low, high, n = effect.estimate
         ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (math.nan, math.nan)
-        rows.append((effect.axis, effect.level, mean, *ends, n, effect.blocks, effect.counts.lost))
+        far = num_far(outlying, {effect.axis: [effect.level]})
+        rows.append((effect.axis, effect.level, mean, *ends, n, effect.blocks, effect.counts.lost, far))
     return pd.DataFrame(rows, columns=list(columns))
 
 

@@ -147,6 +147,14 @@ def outlying_runs(found: Sequence[Configuration]) -> list[tuple[Configuration, i
     return [(with_losses[i], seeds[j]) for i, j in np.argwhere(far_from_others(losses))]
 
 
+def num_far(outlying: Sequence[tuple[Configuration, int]], levels: Mapping[str, Sequence[Any]]) -> int:
+    """How many of these runs have, of each of these axes, one of these levels."""
+    return sum(
+        all(any(level in found.levels[axis] for level in of_axis) for axis, of_axis in levels.items())
+        for found, _ in outlying
+    )
+
+
 class Summary(NamedTuple):
     """One configuration over its seeds."""
 

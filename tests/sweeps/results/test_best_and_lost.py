@@ -1,11 +1,12 @@
 """Comparison with the best, runs that were lost, and numbers that are equal but for rounding: what may be claimed."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from sweeps.report.analysis import Analysis
+from sweeps.report.analysis import Analysis, comparison_frame
 from sweeps.report.result_sections import oriented
 from sweeps.report.sentences import (
     basis_sentence,
@@ -259,6 +260,28 @@ def test_the_table_counts_the_seeds_that_ended_far_from_the_others():
     sweep = table(dict(zip(("pre", "post", "sandwich"), losses.tolist(), strict=True)))
     frame = summary_frame(sweep, summaries(sweep))
     assert dict(zip(frame["residual"], frame["n_far"], strict=True)) == {"pre": 0, "post": 0, "sandwich": 2}
+
+
+def test_effects_and_comparisons_count_the_runs_of_their_levels_that_ended_far_from_the_others():
+    losses = 2 + 0.01 * np.random.default_rng(0).standard_normal((4, 5))
+    losses[3, [1, 3]] += 0.5
+    rows = [
+        {"cell_id": f"{norm}-{layout}-{seed}", "alias_of": None, "status": "ok",
+         "norm": norm, "residual": layout, "seed": seed, "val_loss": losses[i, seed]}
+        for i, (norm, layout) in enumerate(itertools.product(("none", "rmsnorm"), ("pre", "post"))) for seed in range(5)
+    ]  # fmt: skip
+    sweep = Table(("norm", "residual"), rows)
+    effects = effects_frame(sweep)
+    assert dict(zip(effects["level"], effects["n_far"], strict=True)) == {"none": 0, "rmsnorm": 2, "pre": 0, "post": 2}
+    frame = comparison_frame(Analysis(sweep))
+    assert dict(zip(frame["other_axis"] + frame["axis"], frame["n_far"], strict=True)) == {
+        "norm": 2, "residual": 2, "residualnorm": 2,
+    }  # fmt: skip
+    three = table({"pre": losses[0].tolist(), "post": losses[1].tolist(), "sandwich": [2.0, 2.5, 2.01, 2.51, 2.0]})
+    frame = comparison_frame(Analysis(three))
+    assert [(one.first, one.minus, one.n_far) for one in frame.itertuples()] == [
+        ("pre", "post", 0), ("pre", "sandwich", 2), ("post", "sandwich", 2),
+    ]  # fmt: skip
 
 
 def test_normal_seeds_are_seldom_warned_of_and_stuck_ones_mostly():

@@ -145,7 +145,8 @@ def test_the_rows_whose_means_can_be_compared_are_those_of_the_balanced_part():
 
 def test_the_frame_of_effects_has_a_row_for_each_level_of_what_differs():
     frame = effects_frame(table(SMALL))
-    assert list(frame.columns) == ["axis", "level", "effect", "ci_low", "ci_high", "n_seeds", "n_blocks", "n_lost"]
+    numbers = ["effect", "ci_low", "ci_high", "n_seeds", "n_blocks", "n_lost", "n_far"]
+    assert list(frame.columns) == ["axis", "level", *numbers]
     assert [*zip(frame["axis"], frame["level"], strict=True)] == [
         ("norm", "layernorm"), ("norm", "rmsnorm"), ("residual", "pre"), ("residual", "post"),
     ]  # fmt: skip
