@@ -49,7 +49,7 @@ class Trainee:
             state = str(self.visitor.output_of(frame, "start", "click", "run-state"))
             chart = self.visitor.output_of(frame, "start", "click", "loss-chart")
             waited = waited or "in the queue" in state or "waiting" in state
-            if chart["steps"] != self.steps:
+            if chart.get("steps", self.steps) != self.steps:  # it has no steps in a frame that leaves it as it is
                 self.strange.append(f"{chart['steps']} steps instead of {self.steps}")
         self.told_place += waited
         self.finished += "done" in state

@@ -61,17 +61,14 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def loop_seconds(self) -> tuple[float, float]:
-        """What the thread that answers requests has computed, and what it has waited for a core to do so.
-
-        It is the one of the server's threads that has computed most.
-        """
-        threads = []
+    def seconds_of_threads(self) -> dict[str, tuple[float, float]]:
+        """What each of its threads has computed, and what it has waited for a core to do so."""
+        threads = {}
         for told in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):  # it has just ended
                 computed, waited, _ = told.read_text("ascii").split()
-                threads.append((int(computed) / 1e9, int(waited) / 1e9))
-        return max(threads)
+                threads[told.parent.name] = int(computed) / 1e9, int(waited) / 1e9
+        return threads
 
     def workers(self) -> set[int]:
         """Numbers of the processes that it has started and not ended."""
