@@ -270,7 +270,7 @@ def test_a_config_that_is_none_is_told(content, told, folder, rng):
 
 
 def test_a_place_without_a_model_is_told(tmp_path):
-    assert "hf download" in refusal(tmp_path / "openai-community" / "gpt2")
+    assert "openai-community/gpt2" in refusal(tmp_path / "openai-community" / "gpt3")
     assert "no config.json" in refusal(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     assert "n_positions" in refusal(tmp_path) or "vocab_size" in refusal(tmp_path)

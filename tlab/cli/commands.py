@@ -227,7 +227,7 @@ def import_pretrained(values: Any, argv: Sequence[str]) -> int:
 
     asked = ImportConfig(**vars(values.importing))
     name = Path(values.folder).resolve().name
-    model = read_pretrained(values.folder, asked.context_length)
+    model = read_pretrained(values.folder, asked.context_length, tell=functools.partial(print, flush=True))
     checkpoint = Checkpoint.of_pretrained(model, name)
     for remark in model.remarks:
         print(f"note: {remark}")
@@ -443,10 +443,10 @@ COMMANDS = {
         "Generate text from a trained model.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
     ),
     "import": Command(
-        "Make a run of a pretrained model: GPT-2, Llama, Pythia and others of Hugging Face, from a folder.",
+        "Make a run of a pretrained model: GPT-2, Llama, Pythia and others, from a folder or the Hugging Face hub.",
         import_pretrained,
         {"importing": (ImportConfig, ())},
-        folder="Folder with config.json and safetensors files.",
+        folder="Folder with config.json and safetensors files; or OWNER/NAME of a model of the hub.",
     ),
     "export": Command(
         "Write a run's model for other programs: Hugging Face's Transformers, or PyTorch alone.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,13 @@ from tlab.nn.model import Transformer
 from tlab.pretrained.families import gpt2, gpt_neox, gptj, llama, stablelm  # noqa: F401, they fill the registry
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import ContextLength, PretrainedError
+from tlab.pretrained.hub import CONFIG_FILE, EXAMPLE_NAME, TOKENIZER_FILE, downloaded, is_hub_name
 from tlab.pretrained.safetensors_files import PICKLES, StoredTensor, json_object, stored_tensors
 from tlab.text import Tokenizer
 from tlab.text.given import EXAMPLE_IDS, IdsTokenizer, JsonTokenizer
 from tlab.types import Array, Shape
 from tlab.wording import several
 
-CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 COPIES = 4  # of the weights in float32 that are in memory at once while a model is imported and written, as measured
 
 
@@ -35,19 +35,37 @@ class Pretrained(NamedTuple):
     tokenizer: Tokenizer
     architecture: str  # a key of `FAMILIES`
     remarks: tuple[str, ...]  # what is not as it was, or was not read, in sentences
+    origin: str  # where it was found
 
 
-def read_pretrained(folder: str | os.PathLike[str], context_length: int | None = None) -> Pretrained:
-    """Read a folder as `save_pretrained` of Transformers writes it.
+def read_pretrained(
+    place: str | os.PathLike[str], context_length: int | None = None, tell: Callable[[str], Any] = lambda _: None
+) -> Pretrained:
+    """Read a folder as `save_pretrained` of Transformers writes it, here or on the hub.
 
     Args:
-        folder: with config.json, safetensors files and, where the model is to read text, tokenizer.json.
+        place: a folder with config.json, safetensors files and, where the model is to read text, tokenizer.json; or
+            the name of a model of the hub, OWNER/NAME.
         context_length: of the model in the lab, by default its own, or 2,048 where that is longer.
+        tell: is given what is downloaded, in a sentence, before it is.
 
     Raises:
         PretrainedError: there is no such model, it is damaged, or it cannot be represented exactly.
     """
-    folder = Path(folder)
+    if not is_hub_name(os.fspath(place)):
+        return read_folder(Path(place), context_length)
+
+    def check(folder: Path) -> None:
+        theirs = json_object(folder / CONFIG_FILE)
+        check_machine(family_of(folder, theirs).model_config(theirs, context_length))
+
+    folder = downloaded(os.fspath(place), check, tell)
+    origin = f"{os.fspath(place)} of the Hugging Face hub, revision {folder.name[:12]}"
+    return read_folder(folder, context_length)._replace(origin=origin)
+
+
+def read_folder(folder: Path, context_length: int | None) -> Pretrained:
+    """The model in a folder; arguments and errors as of `read_pretrained`."""
     check_folder(folder)
     theirs = json_object(folder / CONFIG_FILE)
     family = family_of(folder, theirs)
@@ -65,7 +83,8 @@ def read_pretrained(folder: str | os.PathLike[str], context_length: int | None =
         raise PretrainedError(f"config.json says that {head} is the embedding's, but in {folder} it is another one")
     tokenizer, remarks = read_tokenizer(folder, config.vocab_size)
     remarks = [*remarks_on_config(family, theirs, config), *remarks]
-    return Pretrained(config, weights, tokenizer, str(theirs["model_type"]), tuple(remarks))
+    name = folder.resolve().name
+    return Pretrained(config, weights, tokenizer, str(theirs["model_type"]), tuple(remarks), name)
 
 
 def check_folder(folder: Path) -> None:
@@ -78,8 +97,8 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise PretrainedError(
-            f"{folder} {what}; name a folder with {CONFIG_FILE} and safetensors files. A model of the Hugging Face hub "
-            "has to be downloaded first: hf download NAME --local-dir FOLDER"
+            f"{folder} {what}; name a folder with {CONFIG_FILE} and safetensors files, or a model of the Hugging Face "
+            f"hub by owner and name, as {EXAMPLE_NAME}"
         )
     if not (folder / CONFIG_FILE).is_file():
         raise PretrainedError(f"{folder} has no {CONFIG_FILE}, so it is no folder of a model of Hugging Face")

@@ -67,9 +67,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold the model of a folder."""
     if (folder / INDEX).is_file():
-        names = sorted(set(json_object(folder / INDEX).get("weight_map", {}).values()))
-        if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-            raise PretrainedError(f"{folder / INDEX} is damaged: it names no files of its own folder")
+        names = names_in_index(folder / INDEX)
         if missing := [name for name in names if not (folder / name).is_file()]:
             raise PretrainedError(
                 f"{folder} has {len(names) - len(missing)} of the {len(names)} files that {INDEX} names; missing: "
@@ -84,6 +82,14 @@ def weight_files(folder: Path) -> list[Path]:
             "not opened. Take the model as safetensors; model.save_pretrained(FOLDER) writes them"
         )
     raise PretrainedError(f"{folder} has neither {ONE_FILE} nor {INDEX}; a model is a folder of safetensors files")
+
+
+def names_in_index(path: Path) -> list[str]:
+    """The files, of the index's own folder, that the weights are in."""
+    names = sorted(set(map(str, json_object(path).get("weight_map", {}).values())))
+    if not names or not all(Path(name).name == name for name in names):
+        raise PretrainedError(f"{path} is damaged: it names no files of its own folder")
+    return names
 
 
 def tensors_of_file(path: Path) -> dict[str, StoredTensor]:

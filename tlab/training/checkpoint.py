@@ -109,13 +109,14 @@ class Checkpoint:
         return self.tokenizer.encode(text)[-self.model_config.context_length :]
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], context_length: int | None = None) -> Checkpoint:
-        """A model of Hugging Face, from a folder as `save_pretrained` writes it: to look into and to generate with.
+    def from_pretrained(cls, place: str | os.PathLike[str], context_length: int | None = None) -> Checkpoint:
+        """A model of Hugging Face, from a folder or the hub: to look into, to generate with, to train further.
 
         Its weights are parts of the files where these hold them in float32: leave the files as they are.
 
         Args:
-            folder: with config.json, safetensors files and, where the model is to read text, tokenizer.json.
+            place: a folder as `save_pretrained` writes it, with config.json, safetensors files and, where the model is
+                to read text, tokenizer.json; or OWNER/NAME of the hub, which is downloaded into the library's cache.
             context_length: tokens that it reads at once; by default its own limit, or 2,048 where that is higher.
 
         Raises:
@@ -123,7 +124,7 @@ class Checkpoint:
         """
         from tlab.pretrained.reading import read_pretrained
 
-        return cls.of_pretrained(read_pretrained(folder, context_length), Path(folder).resolve().name)
+        return cls.of_pretrained(read_pretrained(place, context_length), Path(place).resolve().name)
 
     @classmethod
     def of_pretrained(cls, model: Pretrained, name: str) -> Checkpoint:
@@ -133,7 +134,7 @@ class Checkpoint:
             "sha256": "",
             "size": 0,
             "licence": "unknown",
-            "origin": f"imported from {name}, of the architecture {model.architecture}",
+            "origin": f"imported from {model.origin}, of the architecture {model.architecture}",
             "tokenizer": model.tokenizer.to_json(),
         }
         return cls(model.config, TrainConfig(), corpus, 0, model.weights)
