@@ -10,7 +10,7 @@ PANEL = "#diagram-panel .tl-d-part"
 
 def drawing(page):
     """The drawing that this width shows."""
-    return page.locator("#diagram svg:visible")
+    return page.locator("#diagram svg[role=toolbar]:visible")
 
 
 def test_the_drawing_follows_the_controls(visit):
@@ -68,10 +68,40 @@ def test_the_gradient_stands_beside_a_drawing_only_while_the_run_below_is_of_suc
     live = page.locator("#diagram .tl-d-wide .tl-d-live:visible")
     live.first.wait_for()
     assert live.count() == 2
-    assert live.first.inner_text().split("\n") == ["gradient by layer,", "step 10, log scale"]
+    assert live.first.inner_text().split("\n") == ["gradient by layer, step 10:", "first 1.2 × the last"]
+    assert live.nth(1).inner_text().split("\n") == ["gradient by layer, step 10:", "first 1/2,200 the last"]
     unfold(page, "How large it is")
     set_number(page, "num_layers", 3)
     live.first.wait_for(state="hidden")
+
+
+def test_the_drawing_shows_the_loss_of_both_sides_in_small_only_while_the_run_below_is_of_such_models(visit):
+    page = visit()
+    shown = page.locator("#diagram .tl-d-wide .tl-d-loss:visible")
+    shown.first.wait_for()
+    assert [text.split("\n") for text in shown.all_inner_texts()] == [
+        ["validation loss 2.07", "at step 400"],
+        ["validation loss 3.26", "at step 400"],
+    ]
+    ends = shown.locator("polyline").evaluate_all("them => them.map((one) => one.points[one.points.length - 1].y)")
+    assert 0.5 < ends[1] < ends[0] < 1  # of the plot's height, from above: A ends lower
+    page.select_option("#loss-chart .tl-unit", "bits")
+    page.wait_for_function("document.querySelector('.tl-d-wide .tl-d-loss small').innerText.includes('2.98')")
+    page.locator("#presets").get_by_text("Llama style", exact=True).click()
+    shown.nth(1).wait_for(state="hidden")
+
+
+def test_what_the_pointer_is_over_in_the_drawing_is_explained_at_once(visit):
+    page = visit()
+    tip = page.locator(".tl-word-tip")
+    first = drawing(page).first
+    first.get_by_text("softmax", exact=True).hover()
+    assert tip.inner_text() == "softmax: Turns scores into probabilities that sum to 1."
+    first.get_by_role("button", name="LayerNorm before attention").hover()
+    page.wait_for_function("document.querySelector('.tl-word-tip').innerText.startsWith('LayerNorm')")
+    assert "mean 0" in tip.inner_text()
+    first.get_by_text("Q", exact=True).hover()
+    page.wait_for_function("document.querySelector('.tl-word-tip').innerText.includes('query (Q)')")
 
 
 def test_a_phone_shows_the_drawing_upwards_and_a_part_in_view(visit):

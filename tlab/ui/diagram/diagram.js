@@ -53,6 +53,11 @@ document.addEventListener("tl-part-closed", () => {
 
 let shown = null; // the latest {step, sides: [{letter, label, gradients}]} that the why panel has drawn
 
+// Words that stay as they are keep their tips.
+const sayIn = (box, words) => {
+  if (box.textContent !== words) box.textContent = words;
+};
+
 // One bar for each layer, on a logarithmic scale down from the largest of both sides: by six powers of ten, or as many as
 // the smallest needs.
 const fillBars = (box, { letter, gradients }, largest, powers) => {
@@ -76,11 +81,10 @@ const drawGradients = () => {
     const { letter, label, layers } = name.dataset;
     const side = sides.find((one) => one.letter === letter && one.label === label && one.gradients.length === Number(layers));
     name.hidden = !side;
-    if (side && name.title !== title) {
-      name.title = title;
-      name.lastElementChild.textContent = `gradient by layer,\nstep ${shown.step.toLocaleString("en")}, log scale`;
-    }
-    if (side) fillBars(name.firstElementChild, side, largest, powers);
+    if (!side) continue;
+    name.title = `${title}, on a logarithmic scale`;
+    sayIn(name.lastElementChild, `gradient by layer, step ${shown.step.toLocaleString("en")}:\n${ofLast(side.gradients)}`);
+    fillBars(name.firstElementChild, side, largest, powers);
   }
   const box = document.querySelector("#diagram-panel .tl-d-gradient");
   if (!box) return;
@@ -95,17 +99,42 @@ const drawGradients = () => {
   }));
   box.setAttribute("aria-label", `${title}. ${sides.map(({ letter, gradients }) => `${letter}: ${gradients.map((v) => shortNumber(v)).join(", ")}`).join(". ")}.`);
 };
+// How far the first layer's gradient lies below the last one's, or above: the bars alone, of powers of ten, look alike.
+const ofLast = (gradients) => {
+  const ratio = gradients[0] / gradients[gradients.length - 1];
+  if (gradients.length < 2 || !(ratio > 0) || !isFinite(ratio)) return "on a log scale";
+  return `first ${ratio < 0.1 ? `1/${Number((1 / ratio).toPrecision(2)).toLocaleString("en")}` : `${ratio.toPrecision(2)} ×`} the last`;
+};
 document.addEventListener("tl-step", (event) => {
   shown = event.detail;
   drawGradients();
 });
 document.addEventListener("tl-part-shown", drawGradients);
 
+// ---- the loss, as the chart below draws it
+
+let losses = []; // the latest [{letter, label, curve: [[x, y] from 0 to 1], words}] that the loss chart has drawn
+
+const drawLosses = () => {
+  for (const box of element.querySelectorAll(".tl-d-loss")) {
+    const run = losses.find(({ letter, label }) => letter === box.dataset.letter && label === box.dataset.label);
+    box.hidden = !run;
+    if (!run) continue;
+    box.querySelector("polyline").setAttribute("points", run.curve.map(([x, y]) => `${x.toFixed(3)},${y.toFixed(3)}`).join(" "));
+    sayIn(box.lastElementChild, run.words);
+  }
+};
+document.addEventListener("tl-losses", (event) => {
+  losses = event.detail;
+  drawLosses();
+});
+
 // Another drawing: its panel says what holds now.
 watch("value", () =>
   requestAnimationFrame(() => {
     mark();
     drawGradients();
+    drawLosses();
     if (chosen) ask();
   })
 );

@@ -19,6 +19,7 @@ from tlab.ui.diagram.dataflow import (
     UNEMBEDDING,
     Wire,
 )
+from tlab.ui.diagram.parts import PARTS
 from tlab.ui.diagram.placement import Placement, placements
 from tlab.ui.diagram.sides import OPERATIONS, DrawnSide
 from tlab.ui.diagram.sublayers import SMALL_CHARACTER, PlacedPiece, Room, cells_in, stages_of, whole_length
@@ -77,6 +78,11 @@ class Box(NamedTuple):
     cells: Sequence[PlacedPiece] = ()
     wires: Sequence[str] = ()  # paths within
     sheets: int = 0  # more of the same behind it
+
+    @property
+    def words(self) -> str:
+        """What the part does."""
+        return PARTS[self.part].words
 
     def target(self, finger: float) -> Rectangle:
         """Where a finger of this size hits it: around a box that is smaller, though never beyond the left edge."""
@@ -292,11 +298,11 @@ class Drawing:
     def block_box(self, frame: Rectangle) -> Box:
         """How often the block is there, on the frame's edge."""
         layers = self.side.config.num_layers
-        text = f"{layers} ×" if layers > 1 else "1 block"
+        text = f"{layers} ×" if self.measures.upright and layers > 1 else several(layers, "block")
         width = 14 + CHARACTER * len(text)
         x = frame.x + frame.width - width - 10
         name = several(layers, "block") + (", one after another" if layers > 1 else "")
-        return Box("block", name, x, frame.y - 11, width, 22, (text,), "block", "block" in self.side.lit.parts)
+        return Box("block", name, x, frame.y - 13, width, 20, (text,), "block", "block" in self.side.lit.parts)
 
     # ---------------------------------------------------------------------------------------- wires
 

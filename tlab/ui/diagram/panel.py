@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tlab.inside import PROBES
-from tlab.ui.diagram.parts import PARTS, code_of, formula_of, settable
+from tlab.ui.diagram.parts import PARTS, code_of, formula_of, parts_set_by, settable
 from tlab.ui.diagram.sides import differing_field, lit_parts
 from tlab.ui.runs.messages import SidePlan
 from tlab.ui.settings.fields import field_label, format_value, registry_choices, registry_for, values_of
@@ -61,7 +61,14 @@ def field_row(name: str, plans: Sequence[SidePlan]) -> FieldRow:
 
 
 def panel_formula(key: str, plans: Sequence[SidePlan]) -> str:
-    """Markdown: the part's formula, or those of A and B."""
+    """Markdown: the part's formula, after that of what lights it where this is another part: a layout places norms."""
+    field = differing_field(plans)
+    lit_by = parts_set_by(field)[:1] if field and key in lit_parts(plans) and field not in PARTS[key].fields else []
+    return "\n\n".join(formula_of_sides(one, plans) for one in [*lit_by, key])
+
+
+def formula_of_sides(key: str, plans: Sequence[SidePlan]) -> str:
+    """Markdown: the formula of a part, or those of A and B."""
     formulas = [formula_of(PARTS[key], values_of(plan.model, plan.training)) for plan in plans]
     if len(set(formulas)) < 2:
         return formula_markdown(formulas[0])

@@ -69,7 +69,9 @@ PARTS: dict[str, ClickablePart] = {
     ),
     "norm": ClickablePart("Norm", "Brings each token's vector to a standard size.", ("norm", "norm_epsilon")),
     "attention": ClickablePart(
-        "Attention", "The one place where tokens meet: each collects values from itself and from earlier ones.",
+        "Attention",
+        "The one place where tokens meet: a token's query (Q) is matched with the keys (K) of itself and of earlier "
+        "tokens, and their values (V) are added up by how well they match.",
         ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap", "attention_softmax",
          "attention_gate", "value_residual"),
         attention_formula, (Attention.forward,),

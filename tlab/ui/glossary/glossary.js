@@ -63,6 +63,20 @@ const mark = () => {
   }
 };
 
+const said = (entry) => {
+  const [name, meaning] = ["dt", "dd"].map((kind) => entry.querySelector(kind).textContent);
+  return { name, meaning };
+};
+
+// A part of a picture, which is no text to mark: the word that is written in it, or else what its picture says of it.
+const partAt = (target) => {
+  const part = target.closest?.("[data-tip]");
+  if (!part) return null;
+  const piece = target.closest(".tl-d-cell") ?? part;
+  const entry = meanings.get(piece.querySelector("text")?.textContent);
+  return { name: part.getAttribute("aria-label"), meaning: part.dataset.tip, ...(entry && said(entry)), box: piece.getBoundingClientRect() };
+};
+
 // The word under a point, and where it stands.
 const wordAt = (x, y) => {
   const caret = document.caretPositionFromPoint
@@ -77,7 +91,7 @@ const wordAt = (x, y) => {
     range.setStart(node, match.index);
     range.setEnd(node, match.index + match[0].length);
     const box = [...range.getClientRects()].find((one) => x >= one.left - 1 && x <= one.right + 1 && y >= one.top && y <= one.bottom);
-    if (box) return { entry: meanings.get(match[1]), box };
+    if (box) return { ...said(meanings.get(match[1])), box };
   }
   return null;
 };
@@ -86,9 +100,8 @@ const show = (found) => {
   tip.hidden = !found;
   current?.clear();
   if (!found) return;
-  const [name, meaning] = ["dt", "dd"].map((kind) => found.entry.querySelector(kind).textContent);
+  const { name, meaning, box } = found;
   tip.replaceChildren(make("b", "", `${name}: `), meaning);
-  const { box } = found;
   tip.style.left = `${Math.max(8, Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8))}px`;
   const below = box.bottom + 6 + tip.offsetHeight < window.innerHeight;
   tip.style.top = `${below ? box.bottom + 6 : box.top - 6 - tip.offsetHeight}px`;
@@ -114,7 +127,7 @@ opener.addEventListener("keydown", (event) => {
   const { entry, range } = words[reached];
   range.startContainer.parentElement.scrollIntoView({ block: "center" });
   requestAnimationFrame(() => { // after the event of this scrolling, which hides tips
-    show({ entry, box: range.getBoundingClientRect() });
+    show({ ...said(entry), box: range.getBoundingClientRect() });
     current.add(range);
   });
 });
@@ -129,7 +142,7 @@ const ACTING = ["button", "link", "tab", "radio", "checkbox", "switch", "slider"
 let asked = 0;
 document.addEventListener("pointermove", (event) => {
   cancelAnimationFrame(asked);
-  if (event.pointerType === "mouse") asked = requestAnimationFrame(() => show(wordAt(event.clientX, event.clientY)));
+  if (event.pointerType === "mouse") asked = requestAnimationFrame(() => show(wordAt(event.clientX, event.clientY) ?? partAt(event.target)));
 });
 document.addEventListener("click", (event) => {
   // A touch on a button or a label has its own effect.

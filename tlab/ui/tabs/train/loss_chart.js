@@ -183,7 +183,17 @@ const draw = () => {
   }
   find(".tl-provisional").textContent = value.provisional;
   box.setAttribute("aria-label", value.alternative);
+  element.dispatchEvent(new CustomEvent("tl-losses", { bubbles: true, detail: value.runs.map((run) => inSmall(run, width, height)) }));
   hover();
+};
+
+// What the drawing of the model shows of a run: its curve as shares of this plot, and its last validation.
+const inSmall = (run, width, height) => {
+  const shareOf = (px, py) => [(px - MARGIN.left) / (width - MARGIN.left - MARGIN.right), (py - MARGIN.top) / (height - MARGIN.top - MARGIN.bottom)];
+  const curve = run.bins.map((bin) => shareOf(scale.at(run, bin[4]), scale.loss(bin[3], TRAINING)));
+  const [step, loss] = run.validation[run.validation.length - 1] ?? [];
+  const words = step === undefined ? "" : `validation loss ${inUnit(loss).toFixed(2)}\nat step ${step.toLocaleString("en")}`;
+  return { letter: run.letter, label: run.label, curve, words };
 };
 
 // What a run has at a step, as rows of the tip: one for one run, and both beside each other for two.

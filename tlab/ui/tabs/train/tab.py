@@ -54,6 +54,7 @@ SECONDS_FOR_PACE = 20.0  # measuring it takes one, where nobody else is at work
 MAX_SECONDS_BETWEEN_WORDS = 1.0  # while a run waits, when nothing but its time to wait changes
 
 # The button stands above, where a visitor begins; the box for the text is among the settings.
+NEXT_FRAME = "() => new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))"
 SHOW_OWN_TEXT = f"""() => {{
   document.getElementById("text-settings").scrollIntoView({{ block: "center" }});
   return "{OWN_TEXT}";
@@ -179,7 +180,9 @@ class TrainTab(Tab):
             # kept until then, as a setting that was changed right before may by its answer still empty the radio.
             asked, shown_first = [radio, self.run_id], [*self.outputs, self.clicked]
             shown = radio.input(self.on_preset_run, asked, shown_first, trigger_mode="always_last", **at_once)
-            then: Any = shown.then  # which takes any blocks at run time
+            # Gradio would set all controls before the browser has a moment to draw.
+            drawn = shown.then(None, None, None, js=NEXT_FRAME, **QUIET)
+            then: Any = drawn.then  # which takes any blocks at run time
             hideable = [components[name] for name in defaults()]
             then(self.on_preset, [self.clicked, corpus, self.locked, *hideable], self.settings, **at_once)
         by_hand += [self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET), self.diagram.connect()]
