@@ -46,8 +46,8 @@ def row(label: str, own: float, losses: LossesByRate) -> str:
     """What was found of a preset, as a row of the table."""
     valley = fit_valley(losses)
     means = dict(zip(valley.rates, valley.means, strict=True))
-    low = rate_words(valley.low) if valley.low else "below all"
-    high = "beyond all" if valley.may_be_above else rate_words(valley.high)
+    low = valley.rate_words(valley.low) if valley.low else "below all"
+    high = "beyond all" if valley.may_be_above else valley.rate_words(valley.high)
     if valley.problem:
         judged = "cannot tell"
     elif valley.low > FACTOR * own:
@@ -60,7 +60,7 @@ def row(label: str, own: float, losses: LossesByRate) -> str:
         judged = "cannot tell: the interval reaches farther"
     best = valley.best_tried
     cells = [label, rate_words(own), f"{means[own]:.3f}", rate_words(best), f"{means[best]:.3f}"]
-    return f"| {' | '.join([*cells, f'{rate_words(valley.optimum)} ({low} to {high})', judged])} |"
+    return f"| {' | '.join([*cells, f'{valley.rate_words(valley.optimum)} ({low} to {high})', judged])} |"
 
 
 def main(

@@ -190,9 +190,9 @@ def best_rate_words(valley: Valley) -> str:
     """The rate that suits a setting with its 95 % interval, or how far it may lie beyond those that were tried."""
     if valley.problem:
         return "no curve"
-    low = f"below {rate_words(valley.rates[0])}" if valley.may_be_below else rate_words(valley.low)
-    high = f"beyond {rate_words(valley.rates[-1])}" if valley.may_be_above else rate_words(valley.high)
-    return f"{rate_words(valley.optimum)} ({low} to {high})"
+    low = f"below {rate_words(valley.rates[0])}" if valley.may_be_below else valley.rate_words(valley.low)
+    high = f"beyond {rate_words(valley.rates[-1])}" if valley.may_be_above else valley.rate_words(valley.high)
+    return f"{valley.rate_words(valley.optimum)} ({low} to {high})"
 
 
 # ------------------------------------------------------------------------------------------------ the table of losses

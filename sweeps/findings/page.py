@@ -108,7 +108,8 @@ def difference_in_words(one: Difference | None, unit: str) -> str:
     if one is None or not one.estimate.n:
         return "no seed ended well in both"
     lost = f"; diverged: A {one.lost[0]}, B {one.lost[1]}" if any(one.lost) else ""
-    return f"{measured_in_words(one.estimate, unit)}: {verdict_name(one.verdict)}{lost}"
+    reason = f"; {one.reason()}" if one.reason() else ""
+    return f"{measured_in_words(one.estimate, unit)}: {verdict_name(one.verdict)}{lost}{reason}"
 
 
 # ------------------------------------------------------------------------------------------------ the terminal

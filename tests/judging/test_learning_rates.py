@@ -84,7 +84,8 @@ def test_where_the_valley_is_lopsided_the_interval_is_wider_and_holds_the_optimu
     runs = Look("lopsided", 3.0, 5).runs(3e-3, rng)
     valley = fit_valley(runs)
     assert valley.is_lopsided and valley.low <= 3e-3 <= valley.high
-    assert "no parabola" in optimum_words(valley, "A")
+    words = optimum_words(valley, "A")
+    assert "no parabola" in words and "somewhere between" in words and "95 %" not in words
     assert not fit_valley(parabola(3e-3, noise=0.01)).is_lopsided
 
 
@@ -108,7 +109,12 @@ def test_an_optimum_that_may_be_beyond_the_rates_is_said_to_be_perhaps_there():
     assert valley.may_be_above and valley.low < 16e-3
     assert "may be above 0.016, the highest that was tried: try higher ones" in optimum_words(valley, "A")
     downwards = {1 / rate: of_rate for rate, of_rate in losses.items()}
-    assert "may be below 62, the lowest that was tried: try lower ones" in optimum_words(fit_valley(downwards), "A")
+    assert "may be below 62.5, the lowest that was tried: try lower ones" in optimum_words(fit_valley(downwards), "A")
+
+
+def test_a_rate_that_was_tried_has_all_its_digits_and_one_that_was_found_has_two():
+    valley = fit_valley({rate: {0: 2.0 + place, 1: 2.1 + place} for place, rate in enumerate((0.125, 0.3125, 0.78125))})
+    assert [valley.rate_words(rate) for rate in (math.exp(math.log(0.3125)), 0.0123456)] == ["0.3125", "0.012"]
 
 
 def test_losses_that_hardly_differ_tell_nothing():

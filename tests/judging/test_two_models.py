@@ -1,6 +1,8 @@
 """Two models over learning rates: which is better at one rate, which at its best, and when nobody can tell."""
 
 import math
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ import pytest
 from benchmarks.null_sweeps import highest_by_chance
 from benchmarks.valleys import Look, false_winner_shares
 from support import RATES, parabola
-from tlab.judging.few_seeds import EQUIVALENT, INCONCLUSIVE, REAL
-from tlab.judging.two_models import compare, comparison_words
+from tlab.judging.few_seeds import EQUIVALENT, INCONCLUSIVE, REAL, Estimate
+from tlab.judging.two_models import Difference, compare, comparison_words, winner_words
 
 NAMES = ("ReLU", "GELU")
 
@@ -34,7 +36,8 @@ def test_what_is_better_at_its_best_is_said_with_its_interval_and_rates():
     }
     at_rate, at_best = words_of(worse, parabola(3e-3))
     assert at_rate.startswith("At the same learning rate, 0.004: GELU is better than ReLU by 0.")
-    assert at_best.startswith("Each at its best (ReLU at 0.003, GELU at 0.003): GELU is better than ReLU by 0.")
+    assert at_best.startswith("Each at its best (ReLU at 0.003, GELU at 0.003; these are the lowest points of curves")
+    assert "nothing was trained there): GELU is better than ReLU by 0." in at_best
     assert at_best.endswith(", 3 seeds).")
 
 
@@ -50,15 +53,16 @@ def test_the_side_that_lost_more_runs_is_never_better_and_the_runs_are_counted()
     b[4e-3][0] = None
     found = compare(a, b, 4e-3)
     assert found.at_rate.lost == (0, 1) and found.at_rate.verdict == INCONCLUSIVE
-    assert words_of(a, b)[0].endswith(", and ReLU lost 0 runs, GELU 1.")
+    assert ", and ReLU lost 0 runs, GELU 1; the interval leaves out zero, but the lower one lost" in words_of(a, b)[0]
     assert compare(b, a, 4e-3).at_rate.verdict == INCONCLUSIVE
     assert compare(a, {r: {s: x and x + 3 for s, x in of.items()} for r, of in b.items()}, 4e-3).at_rate.verdict == REAL
 
 
-def test_models_that_are_the_same_are_equivalent_and_an_edge_is_said_after_the_verdict():
-    same, at_best, edge = words_of(parabola(1.0), parabola(1.0))
+def test_models_that_are_the_same_are_equivalent_and_a_best_rate_that_was_not_found_is_said_before_the_verdict():
+    same, at_best = words_of(parabola(1.0), parabola(1.0))
     assert "equivalent within 0.02" in same and "equivalent within 0.02" in at_best
-    assert edge == "But the best learning rate of ReLU and of GELU was not found within the rates that were tried."
+    edge = "The best learning rate of ReLU and of GELU was not found within the rates that were tried, so each at the"
+    assert at_best.startswith(edge) and "Each at its best" not in at_best
 
 
 def test_a_curve_and_the_best_rates_tried_have_to_agree():
@@ -70,9 +74,54 @@ def test_a_curve_and_the_best_rates_tried_have_to_agree():
 
 def test_where_every_run_of_a_side_was_lost_there_is_nothing_to_compare():
     lost = {rate: {0: None, 1: None} for rate in RATES}
-    at_rate, at_best, _ = words_of(lost, parabola(3e-3))
+    at_rate, at_best = words_of(lost, parabola(3e-3))
     assert "cannot be compared: no seed ended well in both, and ReLU lost 2 runs, GELU 0" in at_rate
-    assert at_best.startswith("Each at its best (GELU at 0.003): ReLU and GELU cannot be compared")
+    assert at_best.startswith("The best learning rate of ReLU was not found") and "(GELU at 0.003; that of" in at_best
+    assert "): ReLU and GELU cannot be compared" in at_best
+
+
+def test_an_interval_that_leaves_out_zero_never_seems_to_end_there():
+    found = Difference((4e-3, 4e-3), Estimate(0.0121, 0.0002, 0.024, 3), (0, 0), p=0.04)
+    assert "by 0.0121 nats per token (95 % interval 0.0002 to 0.0240, 3 seeds)" in winner_words(
+        found, NAMES, "nats per token"
+    )
+
+
+def random_losses(rng, spread):
+    """Of one model: three seeds at five rates, a valley with noise, of which now and then a run is lost."""
+    optimum, lowest = 4e-3 * math.exp(rng.normal()), 2 + spread * rng.normal()
+    return {
+        rate: {
+            seed: None
+            if rng.random() < 0.02
+            else lowest + 0.1 * abs(math.log(rate / optimum)) ** 1.5 + rng.normal() * 0.01
+            for seed in range(3)
+        }
+        for rate in RATES
+    }
+
+
+def test_words_never_stand_beside_an_interval_that_says_otherwise_without_a_reason():
+    rng, reasons = np.random.default_rng(0), Counter()
+    for _ in range(1500):
+        spread = rng.choice([0.003, 0.03])
+        found = compare(random_losses(rng, spread), random_losses(rng, spread), 4e-3)
+        for one in (found.at_rate, found.at_best):
+            words = winner_words(one, NAMES, "nats per token")
+            if one.estimate.n < 2:
+                continue
+            ends = [float(end.replace("−", "-")) for end in re.search(r"interval (\S+) to ([^)\s,]+)", words).groups()]
+            leaves_out_zero, is_within = ends[0] * ends[1] > 0, max(map(abs, ends)) <= 0.0199
+            if "cannot tell" in words and (leaves_out_zero or is_within):
+                reason = re.search(r"; the interval (leaves out zero|lies within 0.02), but (\w+)", words)
+                assert reason, words
+                reasons[reason[0]] += 1
+            if "equivalent" in words and max(map(abs, ends)) > 0.0201:
+                assert "; the interval reaches beyond 0.02, but equality is judged by that of 90 %" in words
+                reasons["90 %"] += 1
+            if "better" in words:
+                assert leaves_out_zero and ";" not in words
+    assert len(reasons) >= 5, reasons
 
 
 def test_one_seed_names_no_winner():

@@ -36,6 +36,7 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit  # of Student's t: the integral up to a value, and its inverse
 
 from tlab.types import Array
+from tlab.wording import written
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -55,6 +56,7 @@ SAME_WITHOUT_SEED = (
     "several times, and say nothing about chance."
 )
 RANGES = 4000  # simulated: they tell 5 % to +/- 0.4 %
+MOST_DIGITS = 12  # of a difference: beyond is rounding
 MARGIN = 0.02
 """Nats per token. Losses that differ by less are equivalent: about what five seeds of a small model can resolve."""
 
@@ -82,6 +84,22 @@ class Estimate(NamedTuple):
     def excludes_zero(self) -> bool:
         """Whether zero lies outside the interval, by more than rounding."""
         return self.low > MAX_ROUNDING or self.high < -MAX_ROUNDING
+
+    def times(self, factor: float) -> Estimate:
+        """The same in another unit, or with -1 the other way round."""
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Estimate(factor * self.mean, low, high, self.n)
+
+    def specification(self, digits: int, sign: str = "") -> str:
+        """A format of so many decimal places, or of more: an end is not to seem zero where that is left out."""
+        ends = (self.low, self.high) if self.excludes_zero else ()
+        while digits < MOST_DIGITS and not all(round(end, digits) for end in ends):
+            digits += 1
+        return f"{sign}.{digits}f"
+
+    def interval_words(self, specification: str) -> str:
+        """From end to end: "−0.12 to +0.05"."""
+        return f"{written(self.low, specification)} to {written(self.high, specification)}"
 
     def __str__(self) -> str:
         if math.isinf(self.low):
@@ -360,3 +378,29 @@ def verdict_with_lost(p_different: float, p_equal: float, difference: float, los
         lost: runs of the first and of the other that diverged or failed.
     """
     return verdict_of(1.0 if is_flattered(difference, lost) else p_different, 1.0 if any(lost) else p_equal)
+
+
+def beside_interval(
+    verdict: str, shown: Estimate, lost: tuple[int, int] = (0, 0), margin: float = MARGIN, otherwise: str = ""
+) -> str:
+    """Why a verdict is not the one that the 95 % interval beside it suggests, as a clause; empty where it is.
+
+    Args:
+        verdict: of `VERDICTS`.
+        shown: the first one's mean less the other's, with the interval that is shown.
+        lost: runs of the first and of the other that diverged or failed, as `verdict_with_lost` took them.
+        margin: within which the two are called equivalent.
+        otherwise: the reason where no lost run is one.
+    """
+    is_within = max(abs(shown.low), abs(shown.high)) <= margin
+    if verdict == EQUIVALENT:
+        beyond = f"the interval reaches beyond {margin:g}, but equality is judged by that of 90 %, which does not"
+        return "" if is_within else beyond
+    if verdict != INCONCLUSIVE or shown.n < 2:
+        return ""
+    if shown.excludes_zero:
+        reason = "the lower one lost more runs" if is_flattered(shown.mean, lost) else otherwise
+        return f"the interval leaves out zero, but {reason}"
+    return (
+        f"the interval lies within {margin:g}, but {'runs were lost' if any(lost) else otherwise}" if is_within else ""
+    )

@@ -41,6 +41,7 @@ MIN_RATES = 3  # of a parabola
 MAX_DEPTH = 0.15  # nats per token above the lowest mean: the bottom of a valley is a parabola, its flanks are not
 CURVE_CONFIDENCE = 0.82  # of the interval of one of two curves
 NO_PARABOLA, NO_PARABOLA_FAR_APART = 0.2, 0.25  # p-values at and below which the losses are taken to lie on no parabola
+SAME_RATE = 1e-9  # relative: a logarithm and back
 FAR_APART = 2.6  # a little above the usual one: rates farther apart show less of a valley
 SLOPE_PLACES = 201  # rates, evenly over log rate, at which slopes are looked at; between them they are straight
 
@@ -87,6 +88,14 @@ class Valley:
     is_lopsided: bool = False
     is_coarse: bool = False  # whether rates are too far apart for the curve to tell what the loss is between them
     problem: str = ""  # why there is no interval, as a sentence; else empty
+
+    def was_tried(self, rate: float) -> bool:
+        """Whether there are runs at this rate."""
+        return any(math.isclose(rate, tried, rel_tol=SAME_RATE) for tried in self.rates)
+
+    def rate_words(self, rate: float) -> str:
+        """A rate that was tried, in all its digits; one that was found, in the two that its interval can tell."""
+        return rate_words(rate) if self.was_tried(rate) else f"{rate:.2g}"
 
     @property
     def may_be_below(self) -> bool:
@@ -369,18 +378,23 @@ def crossing(places: Array, values: Array) -> float:
 
 
 def rate_words(rate: float) -> str:
-    """A learning rate for people: what its interval can tell is two digits."""
-    return f"{rate:.2g}"
+    """A learning rate at which something is trained, in all its digits."""
+    return f"{rate:.10g}"
 
 
 def optimum_words(valley: Valley, name: str) -> str:
     """Which rate suits the model called `name`, and how well that is known; one to three sentences."""
     lowest, highest = (rate_words(rate) for rate in (valley.rates[0], valley.rates[-1]))
-    interval = f"95 % interval {rate_words(valley.low)} to {rate_words(valley.high)}"
+    optimum, low, high = map(valley.rate_words, (valley.optimum, valley.low, valley.high))
     if valley.problem:
         words = valley.problem
+    elif valley.is_inside and valley.is_lopsided:
+        words = (
+            f"The best learning rate of {name} is somewhere between {low} and {high}, perhaps about {optimum}: its "
+            "losses lie on no parabola over log rate, so these bounds are wide."
+        )
     elif valley.is_inside:
-        words = f"The best learning rate of {name} is about {rate_words(valley.optimum)} ({interval})."
+        words = f"The best learning rate of {name} is about {optimum} (95 % interval {low} to {high})."
     elif valley.may_be_below and valley.may_be_above:
         words = f"These runs cannot tell which learning rate suits {name}: take more seeds, or rates farther apart."
     elif valley.may_be_above and valley.low >= valley.rates[-1]:
@@ -389,16 +403,14 @@ def optimum_words(valley: Valley, name: str) -> str:
         words = f"The best learning rate of {name} is below {lowest}, the lowest that was tried: try lower ones."
     elif valley.may_be_above:
         words = (
-            f"The best learning rate of {name} is above {rate_words(valley.low)}, and may be above {highest}, the "
+            f"The best learning rate of {name} is above {low}, and may be above {highest}, the "
             "highest that was tried: try higher ones."
         )
     else:
         words = (
-            f"The best learning rate of {name} is below {rate_words(valley.high)}, and may be below {lowest}, the "
+            f"The best learning rate of {name} is below {high}, and may be below {lowest}, the "
             "lowest that was tried: try lower ones."
         )
-    if valley.is_lopsided and valley.is_inside:
-        words += " Its losses are no parabola over log rate, so the interval is a wide one."
     return " ".join([words, *lost_runs_words(valley, name)])
 
 

@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tlab.judging.few_seeds import (
+    ALPHA,
     BELOW_MARGIN,
     EQUIVALENT,
     INCONCLUSIVE,
     MARGIN,
     REAL,
     Estimate,
+    beside_interval,
     difference_p,
     equality_p,
     estimate,
@@ -29,6 +31,10 @@ from tlab.judging.learning_rates import LossesByRate, Valley, ended_well, fit_va
 from tlab.types import Array
 from tlab.wording import several, written
 
+EVERY_READING = "not every reading agrees: curves, best rates tried, gaps between rates"
+LOSS_DIGITS = 3  # decimal places of a loss
+TWO_TESTS = "two comparisons are made at once, so each has to be surer than 95 %"
+
 
 class Difference(NamedTuple):
     """One model against another, each at a rate: the loss of B minus that of A, paired by seed."""
@@ -38,13 +44,24 @@ class Difference(NamedTuple):
     lost: tuple[int, int]  # runs of A and of B, at these rates, that diverged or failed
     p: float = 1.0  # of the two-sided test that there is no difference, after Holm's correction where there are several
     p_equal: float = 1.0  # of the claim that the difference is within the margin, likewise
+    alone: tuple[float, float] = (1.0, 1.0)  # both before that correction
+
+    @property
+    def lost_more(self) -> tuple[int, int]:
+        """Runs that B lost beyond those that both did, and A."""
+        a, b = self.lost
+        return max(0, b - a), max(0, a - b)
 
     @property
     def verdict(self) -> str:
         """One of `few_seeds.VERDICTS`: who lost more runs is never better, and then nothing is equivalent."""
-        a, b = self.lost
-        both = min(a, b)
-        return verdict_with_lost(self.p, self.p_equal, self.estimate.mean, (b - both, a - both))
+        return verdict_with_lost(self.p, self.p_equal, self.estimate.mean, self.lost_more)
+
+    def reason(self, margin: float = MARGIN) -> str:
+        """Why the verdict is not the one that the estimate's interval suggests, as a clause; empty where it is."""
+        is_clear_alone = self.alone[0 if self.estimate.excludes_zero else 1] <= ALPHA
+        otherwise = TWO_TESTS if is_clear_alone else EVERY_READING
+        return beside_interval(self.verdict, self.estimate, self.lost_more, margin, otherwise)
 
 
 class Comparison(NamedTuple):
@@ -86,7 +103,10 @@ def compare(a: LossesByRate, b: LossesByRate, rate: float | None = None, margin:
         lost = len(a[rate]) - len(of_a), len(b[rate]) - len(of_b)
         found.append(Difference((rate, rate), estimate(differences), lost))
     different, equal = (holm(p_values) for p_values in zip(*tests, strict=True))
-    found = [one._replace(p=p, p_equal=q) for one, p, q in zip(found, different, equal, strict=True)]
+    found = [
+        one._replace(p=p, p_equal=q, alone=alone)
+        for one, p, q, alone in zip(found, different, equal, tests, strict=True)
+    ]
     return Comparison(found[1] if len(found) > 1 else None, found[0], valleys)
 
 
@@ -124,14 +144,12 @@ class SecondUnit(NamedTuple):
     name: str
     per_first: float  # how many of it one of the first unit is
 
-    def words(self, difference: Estimate, is_signed: bool, margin: float | None = None) -> str:
+    def words(self, difference: Estimate, sign: str, margin: float | None = None) -> str:
         """A difference with its interval, to stand after the same in the first unit; with a margin in its place."""
-        mean, low, high = (value * self.per_first for value in difference[:3])
-        if not is_signed:
-            nearer, farther = sorted((abs(low), abs(high)))
-            return f", or {abs(mean):.3f} {self.name} ({nearer:.3f} to {farther:.3f})"
-        size = written(mean, "+.3f") if margin is None else f"{margin * self.per_first:.2g}"
-        interval = f" ({written(low, '+.3f')} to {written(high, '+.3f')})" if difference.n > 1 else ""
+        also = difference.times(self.per_first)
+        specification = also.specification(LOSS_DIGITS, sign)
+        size = written(also.mean, specification) if margin is None else f"{margin * self.per_first:.2g}"
+        interval = f" ({also.interval_words(specification)})" if also.n > 1 else ""
         return f", or {size} {self.name}{interval}"
 
 
@@ -144,6 +162,8 @@ def winner_words(
 ) -> str:
     """Who is better, or that nobody can tell, with the interval; the middle of a sentence.
 
+    Where the interval alone would suggest another verdict, it says why this one is given.
+
     Args:
         one: B minus A.
         names: of A and B.
@@ -151,31 +171,31 @@ def winner_words(
         margin: within which they are called equivalent.
         second_unit: in which the difference is said as well, where there is one.
     """
-    mean, low, high, n = one.estimate
+    found = one.estimate
     a, b = one.lost
     lost = f", and {names[0]} lost {several(a, 'run')}, {names[1]} {b}" if a or b else ""
-    if not n:
+    if not found.n:
         return f"{names[0]} and {names[1]} cannot be compared: no seed ended well in both{lost}"
-    better, worse = names if mean > 0 else names[::-1]
-    seeds = several(n, "seed")
+    seeds = several(found.n, "seed")
 
-    def also(is_signed: bool, margin: float | None = None) -> str:
-        return "" if second_unit is None else second_unit.words(one.estimate, is_signed, margin)
+    def also(difference: Estimate, sign: str, margin: float | None = None) -> str:
+        return "" if second_unit is None else second_unit.words(difference, sign, margin)
 
-    difference = f"{names[1]} minus {names[0]} is {written(mean, '+.3f')} {unit}"
-    if n < 2:
-        return f"{difference}{also(True)} with one seed, which names no winner{lost}"
-    ends = sorted((abs(low), abs(high))) if low * high > 0 else ()
-    interval = f"{written(low, '+.3f')} to {written(high, '+.3f')}"
-    size = f"{abs(mean):.3f} {unit} ({ends[0]:.3f} to {ends[1]:.3f}, {seeds}){also(False)}" if ends else ""
-    equal = f"equivalent within {margin:g} {unit} ({interval}, {seeds}){also(True, margin)}"
+    plus, plain = (found.specification(LOSS_DIGITS, sign) for sign in ("+", ""))
+    signed = f"{names[1]} minus {names[0]} is {written(found.mean, plus)} {unit}"
+    if found.n < 2:
+        return f"{signed}{also(found, '+')} with one seed, which names no winner{lost}"
+    (better, worse), gap = (names, found) if found.mean > 0 else (names[::-1], found.times(-1))
+    size = f"{gap.mean:{plain}} {unit} (95 % interval {gap.interval_words(plain)}, {seeds}){also(gap, '')}"
+    interval = f"95 % interval {found.interval_words(plus)}"
+    equal = f"equivalent within {margin:g} {unit} ({interval}, {seeds}){also(found, '+', margin)}"
     words = {
         REAL: f"{better} is better than {worse} by {size}",
         BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g} {unit}",
         EQUIVALENT: f"{names[0]} and {names[1]} are {equal}",
-        INCONCLUSIVE: f"{seeds} cannot tell: {difference} ({interval}){also(True)}",
+        INCONCLUSIVE: f"{seeds} cannot tell: {signed} ({interval}){also(found, '+')}",
     }
-    return words[one.verdict] + lost
+    return "; ".join(filter(None, [words[one.verdict] + lost, one.reason(margin)]))
 
 
 def comparison_words(
@@ -191,18 +211,7 @@ def comparison_words(
         words = winner_words(found.at_rate, names, unit, margin, second_unit)
         sentences.append(f"At the same learning rate, {rate_words(found.at_rate.rates[0])}: {words}.")
     words = winner_words(found.at_best, names, unit, margin, second_unit)
-    at = [
-        f"{name} at {rate_words(rate)}"
-        for name, rate in zip(names, found.at_best.rates, strict=True)
-        if not math.isnan(rate)
-    ]
-    place = f" ({', '.join(at)})" if at else ""
-    sentences.append(f"Each at its best{place}: {words}.")
-    unsure = [name for name, valley in zip(names, found.valleys, strict=True) if not valley.is_inside]
-    if unsure:
-        sentences.append(
-            f"But the best learning rate of {' and of '.join(unsure)} was not found within the rates that were tried."
-        )
+    sentences.append(f"{best_rates_words(found, names)}: {words}.")
     coarse = [name for name, valley in zip(names, found.valleys, strict=True) if valley.is_coarse]
     if coarse and found.at_best.verdict == INCONCLUSIVE:
         sentences.append(
@@ -210,3 +219,21 @@ def comparison_words(
             "some between."
         )
     return sentences
+
+
+def best_rates_words(found: Comparison, names: tuple[str, str]) -> str:
+    """At which rates the two are compared at their best, and where these come from; the beginning of a sentence."""
+    sides = list(zip(names, found.valleys, found.at_best.rates, strict=True))
+    at = [f"{name} at {valley.rate_words(rate)}" for name, valley, rate in sides if not math.isnan(rate)]
+    fitted = [name for name, valley, rate in sides if not math.isnan(rate) and not valley.was_tried(rate)]
+    which = "these are the lowest points" if len(fitted) > 1 else f"that of {''.join(fitted)} is the lowest point"
+    curves = "curves through their losses" if len(fitted) > 1 else "a curve through its losses"
+    untrained = f"; {which} of {curves}, and nothing was trained there" if fitted else ""
+    place = f" ({', '.join(at)}{untrained})" if at else ""
+    unsure = [name for name, valley, _ in sides if not valley.is_inside]
+    if unsure:
+        return (
+            f"The best learning rate of {' and of '.join(unsure)} was not found within the rates that were tried, so "
+            f"each at the best that is known{place}"
+        )
+    return f"Each at its best{place}"

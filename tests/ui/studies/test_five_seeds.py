@@ -61,23 +61,24 @@ def test_the_sweeps_say_the_same_of_the_same_losses(a, b):
 
 def test_a_difference_is_told_with_its_interval_and_its_seeds():
     assert said([2.1, 2.2, 2.15, 2.3, 2.05], [2.0, 2.08, 2.06, 2.2, 1.97]) == (
-        "B (Post-LN) is lower on 5 of 5 seeds, by 0.10 ± 0.02 nats per token (mean and 95 % interval)."
+        "B (Post-LN) is lower on 5 of 5 seeds, by a mean of 0.10 nats per token (95 % interval 0.08 to 0.12)."
     )
 
 
 def test_a_difference_is_told_in_the_unit_of_all_tokenizers_too():
     losses = [2.1, 2.2, 2.15, 2.3, 2.05]
-    assert "by 0.10 ± 0.02 nats per token, 0.07 ± 0.01 bits per byte (mean" in words_of(
+    assert "nats per token (95 % interval 0.08 to 0.12), or 0.07 bits per byte (0.06 to 0.08)." in words_of(
         judge(pairs(losses, [2.0, 2.08, 2.06, 2.2, 1.97])), LABELS, bytes_per_token=2.0
     )
     words = words_of(judge(pairs(losses, [2.2, 2.08, 2.26, 2.2, 1.97])), LABELS, bytes_per_token=2.0)
-    assert words.endswith("between −0.16 and +0.12 nats per token (−0.11 and +0.09 bits per byte).")
+    assert words.endswith("(95 % interval −0.16 to +0.12), or −0.01 bits per byte (−0.11 to +0.09).")
 
 
 def test_what_five_seeds_cannot_tell_is_said_with_its_interval():
     words = said([2.1, 2.2, 2.15, 2.3, 2.05], [2.2, 2.08, 2.26, 2.2, 1.97])
     assert words == (
-        "These 5 seeds cannot tell A and B apart: the difference B − A lies between −0.16 and +0.12 nats per token."
+        "These 5 seeds cannot tell A and B apart: the mean difference B − A is −0.02 nats per token (95 % interval "
+        "−0.16 to +0.12)."
     )
 
 
@@ -203,7 +204,7 @@ def test_the_table_has_each_loss_difference_and_interval_in_bits_per_byte_too():
     assert "<td>2.3000 (1.6591)</td><td>diverged</td><td>–</td>" in card
     mean, low, high, _ = judge(pairs_of(study)).difference
     bits = [written(bits_per_byte(value, 2.0), "+.4f") for value in (mean, low, high)]
-    assert "({} [{}, {}])</td>".format(*bits) in card
+    assert "; bits per byte: {} ({} to {})</td>".format(*bits) in card
 
 
 def test_no_losses_are_promised_once_the_study_has_ended():

@@ -108,7 +108,10 @@ def test_a_budget_that_a_public_page_cannot_afford_is_refused_in_words():
 def test_the_verdict_is_told_at_the_same_rate_and_for_each_at_its_best():
     at_rate, at_best = verdict_words(tuned(valley))[:2]
     assert at_rate.startswith("At the same learning rate, 0.006: A (Pre-LN) is better than B (Post-LN) by 0.3")
-    assert at_best.startswith("Each at its best (A (Pre-LN) at 0.0041, B (Post-LN) at 0.0083): A (Pre-LN) is better")
+    assert at_best.startswith(
+        "Each at its best (A (Pre-LN) at 0.0041, B (Post-LN) at 0.0083; these are the lowest points of curves through "
+        "their losses, and nothing was trained there): A (Pre-LN) is better"
+    )
 
 
 def test_verdict_and_table_are_told_in_bits_per_byte_as_well():
@@ -208,6 +211,14 @@ def test_runs_that_diverged_are_counted_in_table_and_chart():
 
 def test_where_every_run_diverged_that_is_said():
     assert "Every run diverged" in rates_html(tuned(lambda side, seed, rate: None if side else valley(0, seed, rate)))
+
+
+def test_the_table_and_the_chart_have_the_rates_that_were_trained():
+    study = tuning_study("s", job_of(learning_rate=0.05))
+    fill(study, valley)
+    names = ["0.008", "0.02", "0.05", "0.125", "0.312"]
+    assert [name for _, name in rates_value(study)["rates"]] == names
+    assert all(f'<th scope="row">{name}</th>' in rates_html(study) for name in names)
 
 
 def test_runs_of_other_settings_are_marked():

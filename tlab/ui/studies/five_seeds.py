@@ -24,6 +24,7 @@ from tlab.judging.few_seeds import (
     REAL,
     SAME_WITHOUT_SEED,
     Estimate,
+    beside_interval,
     difference_p,
     equality_p,
     estimate,
@@ -163,25 +164,28 @@ def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float
             f"A and B have the same loss on {difference.n} of {count} seeds: what they differ in changed nothing."
         )
         return " ".join(sentences)
-    between = f"between {interval_words(difference, NATS_PER_TOKEN)}"
-    size = size_words(difference, NATS_PER_TOKEN)
-    if bytes_per_token is not None:
-        mean, low, high = (bits_per_byte(nats, bytes_per_token) for nats in difference[:3])
-        in_bits = Estimate(mean, low, high, difference.n)
-        between += f" ({interval_words(in_bits, BITS_PER_BYTE)})"
-        size += f", {size_words(in_bits, BITS_PER_BYTE)}"
+
+    def told(estimate: Estimate, sign: str) -> str:
+        in_bits = estimate.times(bits_per_byte(1.0, bytes_per_token)) if bytes_per_token is not None else None
+        also = "" if in_bits is None else f", or {with_interval(in_bits, BITS_PER_BYTE, sign)}"
+        return with_interval(estimate, NATS_PER_TOKEN, sign, "95 % interval ") + also
+
+    signed = f"the mean difference B − A is {told(difference, '+')}"
     if judgement.winner:
         wins = sum(pair.lower == judgement.winner for pair in judgement.pairs)
         label = labels[SIDE_LETTERS.index(judgement.winner)]
-        sentences.append(
-            f"{judgement.winner} ({label}) is lower on {wins} of {count} seeds, by {size} (mean and 95 % interval)."
-        )
+        gap = told(difference if difference.mean > 0 else difference.times(-1), "")
+        sentences.append(f"{judgement.winner} ({label}) is lower on {wins} of {count} seeds, by a mean of {gap}.")
         if judgement.verdict == BELOW_MARGIN:
             sentences.append(f"That is less than the {MARGIN:g} which the lab calls equal.")
-    elif judgement.verdict == EQUIVALENT:
-        sentences.append(f"A and B are equal, but for less than {MARGIN:g}: the difference B − A lies {between}.")
     else:
-        sentences.append(f"These {count} seeds cannot tell A and B apart: the difference B − A lies {between}.")
+        verdict = (
+            f"A and B are equal, but for less than {MARGIN:g}"
+            if judgement.verdict == EQUIVALENT
+            else f"These {count} seeds cannot tell A and B apart"
+        )
+        reason = beside_interval(judgement.verdict, difference, (judgement.lost[1], judgement.lost[0]))
+        sentences.append(f"{verdict}: {'; '.join(filter(None, [signed, reason]))}.")
     if far := judgement.far_seeds:
         names = listed([str(seed) for seed in far])
         sentences.append(
@@ -190,15 +194,10 @@ def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float
     return " ".join(sentences)
 
 
-def size_words(difference: Estimate, unit: str) -> str:
-    half = (difference.high - difference.low) / 2
-    digits = digits_for(half)
-    return f"{abs(difference.mean):.{digits}f} ± {half:.{digits}f} {unit}"
-
-
-def interval_words(difference: Estimate, unit: str) -> str:
-    digits = digits_for((difference.high - difference.low) / 2)
-    return f"{written(difference.low, f'+.{digits}f')} and {written(difference.high, f'+.{digits}f')} {unit}"
+def with_interval(difference: Estimate, unit: str, sign: str, name: str = "") -> str:
+    """A mean with its interval, in the digits that the interval allows; `sign` is that of a format."""
+    specification = difference.specification(digits_for((difference.high - difference.low) / 2), sign)
+    return f"{written(difference.mean, specification)} {unit} ({name}{difference.interval_words(specification)})"
 
 
 def diverged_words(lost: tuple[int, int], count: int) -> str:

@@ -132,15 +132,15 @@ def seed_rows(judgement: Judgement, bits: SecondUnit | None) -> list[list[str]]:
     ]
     if judgement.difference.n > 1:
         interval = mean_with_interval(judgement.difference, 1.0)
-        in_bits = "" if bits is None else f" ({mean_with_interval(judgement.difference, bits.per_first)})"
-        rows.append(["Mean [95 %]", f"{interval}{in_bits}"])
+        in_bits = "" if bits is None else f"; {bits.name}: {mean_with_interval(judgement.difference, bits.per_first)}"
+        rows.append(["Mean (95 % interval)", f"{interval}{in_bits}"])
     return rows
 
 
 def mean_with_interval(difference: Estimate, factor: float) -> str:
     """A mean with its interval, `factor` times as large."""
-    mean, low, high = (signed(factor * value) for value in difference[:3])
-    return f"{mean} [{low}, {high}]"
+    scaled = difference.times(factor)
+    return f"{signed(scaled.mean)} ({scaled.interval_words(DIFFERENCE)})"
 
 
 def loss_words(loss: float | None, bits: SecondUnit | None) -> str:
