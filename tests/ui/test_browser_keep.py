@@ -272,7 +272,8 @@ def test_a_page_that_missed_the_end_of_its_run_shows_it_when_it_comes_back(visit
 
 def test_a_teacher_hides_settings_which_keep_their_values(visit, runs, url):
     page = open_link(visit, url, "seed=9&steps=5&hide=seed,norm")
-    page.get_by_text("each at the value that it sets: Seed, Norm").wait_for()
+    page.get_by_text("2 settings are hidden by this link, each at the value that it sets").click()
+    page.locator("#link-notice").get_by_text("Seed, Norm.").wait_for()
     assert not page.locator("#field-seed").is_visible()
     for beside in ("steps", "batch_size", "learning_rate", "warmup_steps"):
         assert page.locator(f"#field-{beside}").is_visible()

@@ -43,9 +43,9 @@ def quiet_page(visit):
     assert failed == [] and page.complaints == []
 
 
-def type_everywhere(page, where: str) -> None:
-    """Type into each number field of a part of the page."""
-    page.locator(f"{where} input[type=number]").evaluate_all(TYPE, TYPED)
+def type_everywhere(page, where: str, kind: str = "number") -> None:
+    """Type into each number field of a part of the page; `kind` is "text" where such a field may be empty."""
+    page.locator(f"{where} :is(input[type={kind}], textarea)").evaluate_all(TYPE, TYPED)
 
 
 def test_no_preset_fails_on_its_way_into_the_controls(quiet_page):
@@ -77,7 +77,7 @@ def test_nothing_that_b_can_change_fails(quiet_page):
     for label, _ in switch_choices()[::3]:  # lists, numbers, and yes or no
         field.fill(label)
         field.press("Enter")
-        type_everywhere(quiet_page, "#switch-number")
+        type_everywhere(quiet_page, "#switch-number", "text")
 
 
 def test_no_number_of_a_probe_fails(quiet_page):

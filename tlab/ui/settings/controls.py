@@ -10,7 +10,8 @@ where the part is made, by a look into its registry: `NORMS[config.norm]` in `Bl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings, settings_name
 from tlab.ui.settings.side_b import (
     NOTHING,
+    as_read,
     choice_update,
     explanation,
     fields_of,
@@ -84,7 +86,7 @@ def choice(
     """A choice among the entries of a registry, by label, with an explanation of the chosen one."""
     choices = registry_choices(registry)
     kind = gr.Radio if len(choices) <= MAX_RADIO_CHOICES else gr.Dropdown
-    with gr.Group():
+    with gr.Group(elem_classes=f"tl-with-{elem_id.removeprefix('field-')}"):
         control = kind(choices, value=default, label=label, info=info, elem_id=elem_id, interactive=True)
         words = gr.Markdown(explanation(registry.entries[default]), latex_delimiters=FORMULAS, elem_classes="tl-why")
         button = gr.Button(
@@ -138,6 +140,7 @@ class Controls:
         self.own_text_words = own_text_words  # what becomes of a visitor's own text
         self.components: dict[str, gr.Component] = {}  # by the setting that each holds
         self.code_links: list[CodeLink] = []
+        self.boxes: dict[str, list[str]] = {}  # id of a fold or a group -> the settings in it, which may all be hidden
 
     def build(self) -> None:
         """Create the controls inside the caller's `with` block."""
@@ -145,15 +148,15 @@ class Controls:
         with gr.Accordion("What it reads", open=True, elem_id="text-settings", elem_classes="tl-with-corpus"):
             self.build_text()
         # Folded: the drawing of the model leads to each of these.
-        with gr.Accordion("What it is made of", open=False):
+        with self.fold("What it is made of", "parts-settings"):
             self.build_switches(ModelConfig)
-        with gr.Accordion("How large it is", open=False):
+        with self.fold("How large it is", "size-settings"):
             self.build_fields(SIZE)
-        with gr.Accordion("How it is trained", open=True):
+        with self.fold("How it is trained", "pace-settings", open=True):
             self.build_fields(PACE)
-        with gr.Accordion("Optimizer and schedule", open=False):
+        with self.fold("Optimizer and schedule", "schedule-settings"):
             self.build_switches(TrainConfig)
-        with gr.Accordion("Everything else", open=False, elem_id="more-settings"):
+        with self.fold("Everything else", "more-settings"):
             first = next(iter(TOKENIZERS))
             tokenizer = choice(TOKENIZERS, first, "Tokenizer", None, "field-tokenizer", self.code_links)
             self.components["tokenizer"] = tokenizer
@@ -164,6 +167,14 @@ class Controls:
         opening = {slot: self.opening(slot) for slot in self.slots()}
         for field, visible in self.visible_fields(opening, name, value).items():
             self.components[field].visible = visible
+
+    @contextlib.contextmanager
+    def fold(self, title: str, elem_id: str, open: bool = False, **shown: Any) -> Iterator[None]:
+        """A part of the settings that can be folded, and is hidden once a link hides all that is in it."""
+        before = set(self.components)
+        with gr.Accordion(title, open=open, elem_id=elem_id, **shown):
+            yield
+        self.boxes[elem_id] = [name for name in self.components if name not in before]
 
     def opening(self, name: str) -> Any:
         """The value of a field when the page opens."""
@@ -183,7 +194,9 @@ class Controls:
             )
             with gr.Row():
                 pick = gr.Dropdown(elem_id="switch-choice", interactive=True, **vars_of(choice_update(name, value)))
-                number = gr.Number(elem_id="switch-number", interactive=True, **vars_of(number_update(name, value)))
+                shown = vars_of(number_update(name, value))
+                # A text, for the reason that `number_field` gives: some fields may be empty.
+                number = gr.Textbox(elem_id="switch-number", interactive=True, max_lines=1, **shown)
             words = gr.Markdown(switch_words(name, value), elem_classes="tl-why")
         self.components |= {"switch": switch, "switch_choice": pick, "switch_number": number}
         pick.change(switch_words, [switch, pick], words, queue=False, **QUIET)
@@ -228,7 +241,7 @@ class Controls:
     def on_switch(self, *values: Any) -> dict[Block, Any]:
         given = dict(zip(self.components, values, strict=True))
         name = given["switch"] if given["switch"] in field_names() else None
-        value = suggest_value(name, given.get(name)) if name else None
+        value = suggest_value(name, as_read(given)[name]) if name else None
         return self.switch_updates(name, value)
 
     def switch_updates(self, name: str | None, value: Any) -> dict[Block, Any]:
@@ -315,11 +328,13 @@ class Controls:
         for name, option in known:
             if option.registry is not None and not option.is_extra:
                 self.components[name] = control_for(name, self.opening(name), self.code_links)
-        with gr.Accordion("More switches", open=False, elem_classes="tl-more-switches"):
+        with self.fold("More switches", f"more-switches-{config_class.__name__}", elem_classes="tl-more-switches"):
             self.build_fields([name for name, option in known if option.is_extra])
 
     def build_fields(self, names: Sequence[str]) -> None:
-        with gr.Group():
+        box = f"group-{names[0]}"
+        self.boxes[box] = [*names]
+        with gr.Group(elem_id=box):
             for name in names:
                 self.components[name] = control_for(name, self.opening(name), self.code_links)
 
@@ -364,6 +379,10 @@ class Controls:
         """What the address of the page says of settings: nothing of those with which it opens by itself."""
         opening = query_of(self.settings, dict(filter(None, [self.switch])))
         return "" if query == opening else query
+
+    def emptied(self, hidden: Collection[str]) -> list[str]:
+        """Ids of the folds and groups that have nothing left where these settings are hidden."""
+        return [box for box, names in self.boxes.items() if set(names) <= set(hidden)]
 
     def plans(self, values: Sequence[Any]) -> tuple[SidePlan, ...]:
         """The sides of that run, A and perhaps B.

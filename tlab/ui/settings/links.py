@@ -21,6 +21,7 @@ from tlab.ui.settings.fields import FROM_CORPUS, config_of, control_range, defau
 from tlab.ui.settings.plans import fields_in
 
 OTHER, HIDE, HIDE_ENDING, RESULT = "b.", "hide", "_hide", "result"
+OWN_TEXT_NOT_SENT = "own-text"  # in place of a text that its owner alone has: whoever opens the link is told so
 MAX_PROBLEMS = 4  # in one message; a link that is all wrong need not be reported in full
 MAX_CHARACTERS = 60  # of a value; keys and numbers are shorter
 FOREIGN = ("__", "fbclid", "gclid", "utm_", "view", "session_hash", "deep_link", "logs")
@@ -151,6 +152,11 @@ def read_word(name: str, word: str) -> Any:
     """
     if len(word) > MAX_CHARACTERS:
         raise ValueError(f"{name}: the value has {len(word)} characters, more than any setting")
+    if name == "corpus" and word == OWN_TEXT_NOT_SENT:
+        raise ValueError(
+            f"the text is not in it, as whoever made it has one of their own. Here it is “{DEFAULT_CORPUS}”, and "
+            "losses of two texts cannot be compared"
+        )
     if name == "corpus":
         if word not in corpus_names():  # a name, never a path
             raise ValueError(f"there is no text called “{word}” here; there are {', '.join(corpus_names())}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -69,7 +71,8 @@ def number_update(name: str | None, value: Any) -> dict[str, Any]:
     """An update of the number for B; hidden if the field is chosen from a list."""
     if name is None or has_choices(name):
         return gr.update(visible=False)
-    return gr.update(visible=True, value=value, label=f"{field_label(name)} of B")
+    empty_words = options(config_of(name))[name].default_words
+    return gr.update(visible=True, value=value, placeholder=empty_words, label=f"{field_label(name)} of B")
 
 
 def vars_of(update: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +108,15 @@ def suggest_value(name: str, own: Any) -> Any:
     if own * 2 <= high:
         return own * 2
     return own // 2 if whole else own / 2
+
+
+def as_read(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a run reads them from the controls: an empty text as None. What cannot be read stays as it is."""
+    read = dict(given)
+    for name in given.keys() & set(field_names()):
+        with contextlib.suppress(ValueError):
+            read[name] = field_value(name, given[name], kinds_of(name))
+    return read
 
 
 def fields_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.ui.settings.fields import field_label
-from tlab.ui.settings.links import defaults, query_of, read_query
+from tlab.ui.settings.links import OWN_TEXT_NOT_SENT, defaults, query_of, read_query
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.side_b import NOTHING, switch_choices
 from tlab.ui.tabs.tab import Updates
@@ -57,6 +57,8 @@ ASK_AGAIN = """() => {
   for (const kind of ["pointerdown", "keydown", "input"]) addEventListener(kind, touched, { capture: true });
 }"""
 IN_CLIPBOARD = "It is in the clipboard."
+NOTHING_HIDDEN, ALL_BUT_COMPARED, ALL_HIDDEN, SOME_HIDDEN = "Nothing", "All but what B changes", "All", "Some …"
+HOW_MUCH = (NOTHING_HIDDEN, ALL_BUT_COMPARED, ALL_HIDDEN, SOME_HIDDEN)
 HIDES_DIFFERENCE = (
     "in which B differs from A: whoever opens it is told the value of B, and has no control for that of A."
 )
@@ -85,25 +87,42 @@ class LinkBar:
                 buttons=["copy"], interactive=False, max_lines=1, scale=6,
             )  # fmt: skip
             names = [(field_label(name), name) for name in defaults()]
-            self.hide = gr.Dropdown(
-                names, multiselect=True, label="Hide from whoever opens it", elem_id="link-hide", scale=4,
-                info="For a class: what is hidden keeps its value.",
-            )  # fmt: skip
-
+            with gr.Column(scale=4, min_width=260):
+                self.how_much = gr.Radio(
+                    [*HOW_MUCH], value=NOTHING_HIDDEN, label="Hide from whoever opens it", elem_id="link-how-much",
+                    info="For a class: what is hidden keeps its value.",
+                )  # fmt: skip
+                self.hide = gr.Dropdown(
+                    names, value=[], multiselect=True, show_label=False, visible=False, elem_id="link-hide",
+                )  # fmt: skip
             self.close = gr.Button("Close", size="sm", scale=0, min_width=80, elem_id="link-close")
 
     def connect(self, demo: gr.Blocks) -> None:
         self.close.click(lambda: gr.update(visible=False), None, self.panel, queue=False, **QUIET)
-        asked = [self.button.click, self.hide.input]
         inputs = [self.train.locked, self.hide, *self.controls.inputs]
-        copied = gr.on(asked, self.on_copy, inputs, [self.panel, self.link], **QUIET)
-        copied.then(None, self.link, self.link, js=COPY, **QUIET)
+        asked = [self.how_much, *inputs[1:]]
+        chosen = self.how_much.input(self.on_how_much, asked, self.hide, queue=False, **QUIET)
+        shown = [self.panel, self.link]
+        for copied in (
+            gr.on([self.button.click, self.hide.input], self.on_copy, inputs, shown, **QUIET),
+            chosen.then(self.on_copy, inputs, shown, **QUIET),
+        ):
+            copied.then(None, self.link, self.link, js=COPY, **QUIET)
         self.train.address.change(None, self.train.address, None, js=KEEP_IN_STEP, **QUIET)
         # Not by the queue: a class that opens a link at the same time would be more than it holds.
         opened = [self.notice, self.train.locked, *self.train.settings]
         arrived = gr.on([demo.load, self.again.click], self.on_load, None, opened, queue=False, **QUIET)
         self.controls.bring_text_back(arrived)
         demo.load(None, js=ASK_AGAIN, **QUIET)
+
+    def on_how_much(self, how_much: str | None, hidden: list[str] | None, *values: Any) -> Any:
+        """The settings to hide; their list is shown where some are to be chosen, beginning with those that were."""
+        if how_much == SOME_HIDDEN:
+            return gr.update(visible=True)
+        _, switch = self.controls.chosen(values)
+        left = {switch[0]} if switch and how_much == ALL_BUT_COMPARED else set()
+        names = [] if how_much == NOTHING_HIDDEN else [name for name in defaults() if name not in left]
+        return gr.update(value=names, visible=False)
 
     def on_copy(self, locked: Collection[str], hidden: list[str] | None, *values: Any) -> Updates:
         """The query of these settings; the page makes a link of it."""
@@ -112,10 +131,12 @@ class LinkBar:
             query = self.controls.query(values, known)
         except ValueError as error:
             raise error_toast(error) from None
+        if OWN_TEXT in values:
+            query = f"{query}&corpus={OWN_TEXT_NOT_SENT}"
         # Beside the link, and not a toast, which would cover what stands at the top of the page.
         words = [IN_CLIPBOARD]
         if OWN_TEXT in values:
-            words.append("Your own text is not in it.")
+            words.append("Your own text is not in it. Whoever opens it is told so, and has the usual text instead.")
         _, switch = self.controls.chosen(values)
         if switch is not None and switch[0] in known:
             words.append(f"It hides “{field_label(switch[0])}”, {HIDES_DIFFERENCE}")
@@ -135,4 +156,5 @@ class LinkBar:
             choices=[choice for choice in switch_choices() if choice[1] not in hidden or choice[1] in link.other],
         )
         address = self.controls.address(query_of(link.settings, link.other, [*hidden]))
-        return {self.notice: notice_html(link.problems, hidden, address), self.train.locked: [*hidden], **updates}
+        notice = notice_html(link.problems, hidden, address, self.controls.emptied(hidden))
+        return {self.notice: notice, self.train.locked: [*hidden], **updates}

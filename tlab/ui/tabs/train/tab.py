@@ -37,7 +37,7 @@ from tlab.ui.settings.presets import (
     unset_words,
 )
 from tlab.ui.settings.run_settings import control_values, switch_of
-from tlab.ui.settings.side_b import NOTHING
+from tlab.ui.settings.side_b import NOTHING, as_read
 from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.tuning import why_not_tuned
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
@@ -227,7 +227,7 @@ class TrainTab(Tab):
         if preset is None:
             return gr.skip()
         switch = None if preset.switch and preset.switch[0] in locked else preset.switch
-        hidden = {name: value for name, value in zip(defaults(), values, strict=False) if name in locked}
+        hidden = as_read({name: value for name, value in zip(defaults(), values, strict=False) if name in locked})
         updates = self.controls.preset_updates(dataclasses.replace(preset, switch=switch), corpus)
         return {
             **self.marked(preset),
