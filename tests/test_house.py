@@ -207,6 +207,7 @@ ONLY_IMPORTERS = {
     "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.ui", "sweeps"),
     "pandas": ("tlab.cli.commands", "tlab.ui", "sweeps", "tlab.figures"),
     "scipy": ("tlab.judging", "sweeps"),
+    "gguf": ("tlab.pretrained.gguf_files",),
     "huggingface_hub": ("tlab.pretrained.hub",),
     "torch": ("tlab.pretrained.writing", "tlab.pretrained.torch_model"),
 }

@@ -226,7 +226,7 @@ def import_pretrained(values: Any, argv: Sequence[str]) -> int:
     from tlab.training.checkpoint import Checkpoint
 
     asked = ImportConfig(**vars(values.importing))
-    name = Path(values.folder).resolve().name
+    name = Path(values.folder).resolve().name.removesuffix(".gguf")
     model = read_pretrained(values.folder, asked.context_length, tell=functools.partial(print, flush=True))
     checkpoint = Checkpoint.of_pretrained(model, name)
     for remark in model.remarks:
@@ -446,7 +446,7 @@ COMMANDS = {
         "Make a run of a pretrained model: GPT-2, Llama, Pythia and others, from a folder or the Hugging Face hub.",
         import_pretrained,
         {"importing": (ImportConfig, ())},
-        folder="Folder with config.json and safetensors files; or OWNER/NAME of a model of the hub.",
+        folder="Folder with config.json and safetensors files; or OWNER/NAME of a model of the hub; or a GGUF file.",
     ),
     "export": Command(
         "Write a run's model for other programs: Hugging Face's Transformers, or PyTorch alone.",

@@ -1,11 +1,11 @@
-"""A folder of Hugging Face -> config, weights and tokenizer of the lab."""
+"""A folder of Hugging Face, or a GGUF file -> config, weights and tokenizer of the lab."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from tlab.nn.model import Transformer
 from tlab.pretrained.families import gpt2, gpt_neox, gptj, llama, stablelm  # noqa: F401, they fill the registry
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import ContextLength, PretrainedError
+from tlab.pretrained.gguf_files import SUFFIX, QuantizedTensor, read_gguf, tokenizer_json
 from tlab.pretrained.hub import CONFIG_FILE, EXAMPLE_NAME, TOKENIZER_FILE, downloaded, is_hub_name
 from tlab.pretrained.safetensors_files import PICKLES, StoredTensor, json_object, stored_tensors
 from tlab.text import Tokenizer
@@ -25,6 +26,9 @@ from tlab.types import Array, Shape
 from tlab.wording import several
 
 COPIES = 4  # of the weights in float32 that are in memory at once while a model is imported and written, as measured
+
+
+AnyTensor = StoredTensor | QuantizedTensor
 
 
 class Pretrained(NamedTuple):
@@ -41,19 +45,22 @@ class Pretrained(NamedTuple):
 def read_pretrained(
     place: str | os.PathLike[str], context_length: int | None = None, tell: Callable[[str], Any] = lambda _: None
 ) -> Pretrained:
-    """Read a folder as `save_pretrained` of Transformers writes it, here or on the hub.
+    """Read a folder as `save_pretrained` of Transformers writes it, here or on the hub; or a GGUF file.
 
     Args:
-        place: a folder with config.json, safetensors files and, where the model is to read text, tokenizer.json; or
-            the name of a model of the hub, OWNER/NAME.
+        place: a folder with config.json, safetensors files and, where the model is to read text, tokenizer.json; the
+            name of a model of the hub, OWNER/NAME; or a file that ends in .gguf.
         context_length: of the model in the lab, by default its own, or 2,048 where that is longer.
         tell: is given what is downloaded, in a sentence, before it is.
 
     Raises:
         PretrainedError: there is no such model, it is damaged, or it cannot be represented exactly.
     """
+    path = Path(place)
+    if path.suffix == SUFFIX and path.is_file():
+        return read_gguf_model(path, context_length)
     if not is_hub_name(os.fspath(place)):
-        return read_folder(Path(place), context_length)
+        return read_folder(path, context_length)
 
     def check(folder: Path) -> None:
         theirs = json_object(folder / CONFIG_FILE)
@@ -68,11 +75,48 @@ def read_folder(folder: Path, context_length: int | None) -> Pretrained:
     """The model in a folder; arguments and errors as of `read_pretrained`."""
     check_folder(folder)
     theirs = json_object(folder / CONFIG_FILE)
-    family = family_of(folder, theirs)
-    config = family.model_config(theirs, context_length)
-    stored = weights_among(family, stored_tensors(folder))
+    config = family_of(folder, theirs).model_config(theirs, context_length)
+    weights = read_weights(folder, theirs, config, stored_tensors(folder))
+    tokenizer, remarks = read_tokenizer(folder, config.vocab_size)
+    return pretrained(folder, theirs, config, weights, tokenizer, remarks)
+
+
+def read_gguf_model(path: Path, context_length: int | None) -> Pretrained:
+    """The model in a GGUF file; arguments and errors as of `read_pretrained`."""
+    file = read_gguf(path)
+    config = FAMILIES[file.config["model_type"]].model_config(file.config, context_length)
+    weights = read_weights(path, file.config, config, file.tensors)
+    remarks = [f"Its weights are stored as {', '.join(file.kinds)}; they are read as what these stand for."]
+    try:
+        tokenizer = JsonTokenizer(tokenizer_json(file.tokenizer), config.vocab_size)
+    except (ValueError, KeyError, TypeError) as error:
+        tokenizer = IdsTokenizer(config.vocab_size)
+        remarks.append(f"Its tokenizer cannot be used ({error}): texts are ids, such as {EXAMPLE_IDS!r}.")
+    return pretrained(path, file.config, config, weights, tokenizer, remarks)
+
+
+def pretrained(
+    place: Path,
+    theirs: Mapping[str, Any],
+    config: ModelConfig,
+    weights: dict[str, Array],
+    tokenizer: Tokenizer,
+    remarks: Sequence[str],
+) -> Pretrained:
+    """All that was read, with what there is to say about it."""
+    of_config = remarks_on_config(FAMILIES[theirs["model_type"]], theirs, config)
+    name = place.resolve().name
+    return Pretrained(config, weights, tokenizer, str(theirs["model_type"]), (*of_config, *remarks), name)
+
+
+def read_weights(
+    place: Path, theirs: Mapping[str, Any], config: ModelConfig, tensors: Mapping[str, AnyTensor]
+) -> dict[str, Array]:
+    """The lab's weights, once names, shapes and numbers were found to be right."""
+    family = FAMILIES[theirs["model_type"]]
+    stored = weights_among(family, tensors)
     head = tied_head(family, config)
-    check_shapes_of(folder, family.their_shapes(config, theirs), {n: t.shape for n, t in stored.items() if n != head})
+    check_shapes_of(place, family.their_shapes(config, theirs), {n: t.shape for n, t in stored.items() if n != head})
     check_machine(config)
     arrays = {name: tensor.numbers() for name, tensor in stored.items()}
     for name, array in arrays.items():
@@ -80,11 +124,8 @@ def read_folder(folder: Path, context_length: int | None) -> Pretrained:
             raise PretrainedError(f"{name} in {stored[name].file} holds NaN or infinity")
     weights = family.weights(arrays, config)
     if head in arrays and not np.array_equal(arrays[head], weights["embedding.weight"]):
-        raise PretrainedError(f"config.json says that {head} is the embedding's, but in {folder} it is another one")
-    tokenizer, remarks = read_tokenizer(folder, config.vocab_size)
-    remarks = [*remarks_on_config(family, theirs, config), *remarks]
-    name = folder.resolve().name
-    return Pretrained(config, weights, tokenizer, str(theirs["model_type"]), tuple(remarks), name)
+        raise PretrainedError(f"config.json says that {head} is the embedding's, but in {place} it is another one")
+    return weights
 
 
 def check_folder(folder: Path) -> None:
@@ -114,7 +155,7 @@ def family_of(folder: Path, theirs: Mapping[str, Any]) -> type[Family]:
     return FAMILIES[name]
 
 
-def weights_among(family: type[Family], stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+def weights_among(family: type[Family], stored: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     """The tensors that are weights, by their names of now."""
     is_trunk = not any(name.startswith(family.trunk) for name in stored)
     named = {family.their_name(name, is_trunk): tensor for name, tensor in stored.items()}

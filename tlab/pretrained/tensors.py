@@ -48,36 +48,27 @@ class QueriesKeysValues(Form):
         return [part.T for part in np.split(ours, ends, axis=-1)]
 
 
-class NeighboursAsHalves(Form):
-    """Queries or keys whose RoPE turns channels 2i and 2i + 1 in theirs, and i and i + width/2 in ours."""
+def halves_of_neighbours(rows: Array, head_dim: int, width: int, back: bool = False) -> Array:
+    """Queries or keys (H D, ...) whose RoPE turns channels 2i and 2i + 1 of each head -> i and i + width/2, or back."""
+    order = [*range(0, width, 2), *range(1, width, 2), *range(width, head_dim)]
+    heads = rows.reshape(-1, head_dim, *rows.shape[1:])  # (H, D, ...)
+    return heads[:, np.argsort(order) if back else order].reshape(rows.shape)
 
-    @staticmethod
-    def order(config: ModelConfig) -> list[int]:
-        """(D,): where in a head of theirs the channels of ours are."""
-        width = rotated_width(config.head_dim, config.rope_fraction)
-        return [*range(0, width, 2), *range(1, width, 2), *range(width, config.head_dim)]
+
+class NeighboursToTurn(QueriesKeysValues):
+    """Three linear layers, of which RoPE turns neighbouring channels in theirs, and in ours those of two halves."""
 
     def read(self, parts: Sequence[Array], config: ModelConfig) -> Array:
-        heads = parts[0].reshape(-1, config.head_dim, *parts[0].shape[1:])  # (H, D, C), or of a bias (H, D)
-        return heads[:, self.order(config)].reshape(parts[0].shape)
+        return super().read(self.ordered(parts, config), config)
 
     def write(self, ours: Array, config: ModelConfig) -> list[Array]:
-        heads = ours.reshape(-1, config.head_dim, *ours.shape[1:])
-        return [heads[:, np.argsort(self.order(config))].reshape(ours.shape)]
+        return self.ordered(super().write(ours, config), config, back=True)
 
-
-class TurnedQueriesKeysValues(QueriesKeysValues):
-    """Three linear layers, and in the first two of them the channels of each head in theirs' order."""
-
-    turn = NeighboursAsHalves()
-
-    def read(self, parts: Sequence[Array], config: ModelConfig) -> Array:
+    def ordered(self, parts: Sequence[Array], config: ModelConfig, back: bool = False) -> list[Array]:
+        """The rows of queries and keys in the other order."""
         queries, keys, values = parts
-        return super().read([*(self.turn.read([part], config) for part in (queries, keys)), values], config)
-
-    def write(self, ours: Array, config: ModelConfig) -> list[Array]:
-        queries, keys, values = super().write(ours, config)
-        return [*(self.turn.write(part, config)[0] for part in (queries, keys)), values]
+        D, width = config.head_dim, rotated_width(config.head_dim, config.rope_fraction)
+        return [*(halves_of_neighbours(part, D, width, back) for part in (queries, keys)), values]
 
 
 class HeadByHead(Form):

@@ -8,7 +8,7 @@ from tlab.nn.config import ModelConfig
 from tlab.pretrained.families.gpt2 import ACTIVATION_NAMES, PLAIN_ATTENTION
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import Always, ContextLength, MlpWidth, Renamed, RotaryDim, Same
-from tlab.pretrained.tensors import Tensor, TurnedQueriesKeysValues, head, layer_norm, linear, no_bias
+from tlab.pretrained.tensors import NeighboursToTurn, Tensor, head, layer_norm, linear, no_bias
 from tlab.types import Shape
 
 
@@ -49,7 +49,7 @@ class GptJ(Family):
             yield from layer_norm(f"{theirs}.ln_1", f"{ours}.norm1")
             yield from layer_norm(f"{theirs}.ln_1", f"{ours}.norm2")
             parts = [f"{theirs}.attn.{part}_proj" for part in "qkv"]
-            yield from linear(parts, f"{ours}.attention.qkv", False, TurnedQueriesKeysValues())
+            yield from linear(parts, f"{ours}.attention.qkv", False, NeighboursToTurn())
             yield from no_bias(f"{ours}.attention.qkv", 3 * config.hidden_dim)
             yield from linear(f"{theirs}.attn.out_proj", f"{ours}.attention.out", False)
             yield from no_bias(f"{ours}.attention.out", config.hidden_dim)
