@@ -16,6 +16,7 @@ from tlab.nn.model import Trace, Transformer
 from tlab.nn.scores.caps import capped
 from tlab.types import Array, Ids
 
+MIN_FOLLOWERS = 8  # queries that a token needs behind it to be called the favourite of a head
 SETTLED_ROWS = 4  # the first tokens have hardly a choice whom to look at: the others show habits
 
 
@@ -47,6 +48,8 @@ class HeadPortrait(NamedTuple):
     share: float  # how much it gets, of 1
     fair: float  # how much it would get of a head that looks at all alike
     settled: int = SETTLED_ROWS  # the token from which on `share` and `fair` are means
+    token: int = 0  # the place in this text that gets most from the queries after it,
+    token_share: float = 0.0  # and how much of their weight, of 1
 
 
 def read(model: Transformer, ids: Ids) -> AttentionData:
@@ -64,8 +67,10 @@ def read(model: Transformer, ids: Ids) -> AttentionData:
     bias = np.broadcast_to(model.blocks[0].attention.mask(T, T, weights.dtype), (H, T, T))
     statistics = attention_statistics(trace)
     heads = [
-        HeadPortrait(row.layer, row.head, row.entropy, row.distance, *role, settled_from(T))
-        for row, role in zip(statistics, head_roles(weights, trace.ids[0]), strict=True)
+        HeadPortrait(row.layer, row.head, row.entropy, row.distance, *role, settled_from(T), *token)
+        for row, role, token in zip(
+            statistics, head_roles(weights, trace.ids[0]), map(favourite_token, weights.reshape(-1, T, T)), strict=True
+        )
     ]
     queries = np.stack([a.queries[0] for a in attention])
     keys = np.stack([a.keys[0] for a in attention])
@@ -94,6 +99,19 @@ def head_roles(weights: Array, ids: Ids) -> list[tuple[str, float, float]]:
     fair = alike[rows].ravel() @ places / num_rows  # (places,)
     names = list(masks)
     return [(names[i], float(row[i]), float(fair[i])) for row, i in zip(shares, (shares - fair).argmax(1), strict=True)]
+
+
+def favourite_token(weights: Array) -> tuple[int, float]:
+    """The key that gets most from the queries after it: weights (T, T) of one head -> its place, and their mean weight.
+
+    Only keys count that enough queries come after: as many as in an eighth of the text, and MIN_FOLLOWERS at least.
+    """
+    T = len(weights)
+    followers = T - 1 - np.arange(T)  # queries after each key
+    means = np.tril(weights, -1).sum(0) / np.maximum(followers, 1)
+    means[followers < max(MIN_FOLLOWERS, T // 8)] = 0
+    place = int(means.argmax())
+    return place, float(means[place])
 
 
 def scores(reading: AttentionData, layer: int, head: int) -> Array:

@@ -153,7 +153,7 @@ class Sequential(Residual):
 
 @RESIDUALS.add("pre", label="Pre-LN", formula="x + f(\\mathrm{norm}(x))", source="GPT-2; Xiong et al. 2020")
 class PreNorm(Sequential):
-    """Normalizes what the sublayer reads; the residual stream itself passes unchanged.
+    """Normalizes what attention and the MLP read; the residual stream itself passes unchanged.
 
     Notice: the gradient reaches every block along the bare sum, so it trains without warm-up. The stream grows
     with depth, and later blocks weigh less and less in it.
@@ -169,7 +169,7 @@ class PreNorm(Sequential):
 
 @RESIDUALS.add("post", label="Post-LN", formula="\\mathrm{norm}(x + f(x))", source="Vaswani et al. 2017")
 class PostNorm(Sequential):
-    """Normalizes the sum: the layout of the original transformer. The head reads a normed sum: no final norm follows.
+    """Normalizes the residual stream itself after each addition, as in the original transformer. No final norm follows.
 
     Notice: every gradient passes through every norm on its way down. At the start the last blocks get large
     gradients whatever the depth, and without warm-up a deep model may never recover from its first steps.

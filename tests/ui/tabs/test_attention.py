@@ -14,7 +14,7 @@ from markupsafe import escape
 from pages import built
 from support import EVIL, GRADIO, tiny
 from tlab import Checkpoint, TrainConfig, Transformer
-from tlab.inside.attention import HeadPortrait, Likely, ScoreStatistics, attention_targets, read
+from tlab.inside.attention import HeadPortrait, Likely, ScoreStatistics, attention_targets, favourite_token, read
 from tlab.nn.positions import POSITIONS
 from tlab.text import CharTokenizer
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run, demo_steps
@@ -127,7 +127,7 @@ def test_a_pair_ahead_of_the_query_is_sent_as_masked():
         (HeadPortrait(0, 3, 0.1, 1.0, "previous", 1.0, 0.1), "token before", "looks at the token before: 100%"),
         (HeadPortrait(1, 0, 3.0, 9.0, "near", 0.35, 0.34), "spread", "spreads its weight"),
         (HeadPortrait(1, 0, 3.0, 9.0, "same", 0.2, 0.01), "spread", "as if over 20 tokens"),
-        (HeadPortrait(1, 0, 0.6, 2.2, "previous", 0.18, 0.01), "elsewhere", "at few tokens at a time, as if at 1.8"),
+        (HeadPortrait(1, 0, 0.6, 2.2, "previous", 0.18, 0.01), "elsewhere", "at few tokens at a time, about 1.8"),
     ],
 )  # fmt: skip
 def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption, words):
@@ -139,6 +139,22 @@ def test_a_kind_of_place_is_named_only_where_it_gets_more_than_its_fair_share():
     named = "Of the kinds of places that have a name here, it favours earlier copies of the same token most"
     assert named in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
     assert "favours" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
+
+
+def test_a_head_that_looks_at_one_token_of_this_text_is_said_to_and_one_that_looks_at_all_alike_is_not():
+    T, place = 24, 9
+    uniform = np.tri(T) / np.arange(1, T + 1)[:, None]
+    weights = 0.5 * uniform
+    weights[:, place] += 0.5 * (np.arange(T) >= place)
+    weights[:place] *= 2
+    found, share = favourite_token(weights)
+    assert (found, share) == (place, pytest.approx(0.5 + 0.5 * np.mean([1 / t for t in range(place + 2, T + 1)])))
+    portrait = HeadPortrait(1, 0, 0.6, 2.2, "previous", 0.18, 0.01, token=found, token_share=share)
+    assert f"the token at place {place + 1} gets {share:.0%} of the weight of those after it." in head_words(portrait)
+    for length in range(2, 40):
+        alike = np.tri(length) / np.arange(1, length + 1)[:, None]
+        portrait = HeadPortrait(1, 0, 0.6, 2.2, "previous", 0.18, 0.01, 4, *favourite_token(alike))
+        assert "In this text" not in head_words(portrait), length
 
 
 @pytest.mark.parametrize(("text", "place"), [("the", 3), ("the bound", 5)])

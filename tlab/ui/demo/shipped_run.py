@@ -33,7 +33,7 @@ DEMO_SWEEP = FOLDER / "sweep.zip"  # what the Sweeps tab opens with, made by `py
 CONTENTS = "contents.json"  # in SHIPPED_RUNS: what else is there
 RECORDED = ("loss", "gradient_norm", "seconds")  # of a StepRecord; the others follow from the configs
 EXCERPT = "the name is bound to the object in the current local namespace."
-PROMPT = "The import statement"
+PROMPT = "A function is"
 
 SHIPPED_PREFIX = "shipped: "  # of ids; that of a visitor's run has neither a colon nor a space
 SHIPPED_PRESETS = {**PRESETS, TRAINED.label: TRAINED}

@@ -63,7 +63,7 @@ TERMS = (
         "gradient",
         "For each weight, how the loss changes when the weight is changed a little. Training moves against it.",
     ),
-    Term("geometric mean", "The n-th root of the product of n numbers: the mean for ratios: twice and half cancel."),
+    Term("geometric mean", "The mean of factors: where one token got twice the probability and another half, it is 1."),
     Term("gradient norm", "The length of the vector of all gradients of a part.", ("Euclidean norm",)),
     Term(
         "head",
@@ -108,7 +108,7 @@ TERMS = (
     Term("residual connection", "Adds what a sublayer gives to what it read: nothing is lost.", ("residual",)),
     Term("residual stream", "One vector for each token that passes through all layers; each reads it and adds to it."),
     Term("root mean square", "The typical size of the numbers in a vector.", ("RMS",)),
-    Term("seed", "The number from which all random choices follow: the same seed gives the same run."),
+    Term("seed", "What all random choices follow from: on one kind of processor, the same seed gives the same run."),
     Term("shipped", "A finished run that comes with the lab: something to see before you train.", ("shipped run",)),
     Term("softmax", "Turns scores into probabilities that sum to 1."),
     Term("standard error", "By how much a mean is typically off, as other samples would have another mean."),

@@ -111,7 +111,7 @@ const drawAxes = (context, scale, width, height) => {
   context.fillStyle = colour("--tl-axis");
   for (const tick of ticksOf(scale.low, scale.high, scale.logarithmic)) {
     polyline(context, [[MARGIN.left, scale.y(tick)], [right, scale.y(tick)]], colour("--tl-grid"), 1);
-    drawText(context, tickText(tick), MARGIN.left - 7, scale.y(tick), "right", "middle");
+    drawText(context, tickText(tick), MARGIN.left - 7, scale.y(tick), "right", "middle", MARGIN.left - 8);
   }
   // The first and the last step are kept inside the plot.
   const step = Math.max(1, niceStep(scale.last - scale.first, width < 480 ? 4 : 8));

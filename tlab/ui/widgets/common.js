@@ -36,10 +36,11 @@ const fit = (canvas, width, height) => {
 };
 
 // Text on a canvas; `align` and `baseline` say which of its points is at x and y.
-const drawText = (context, text, x, y, align, baseline) => {
+// Narrower letters where it is wider than `most` pixels.
+const drawText = (context, text, x, y, align, baseline, most) => {
   context.textAlign = align;
   context.textBaseline = baseline;
-  context.fillText(text, x, y);
+  context.fillText(text, x, y, most);
 };
 
 // Draw now, when new data comes, when the size changes, and when the theme changes. At most once a frame.

@@ -90,11 +90,16 @@ def head_words(portrait: HeadPortrait) -> str:
     alike = f"{portrait.fair:.0%} if attention were uniform, both {where}"
     if has_favourite(portrait):
         return f"{name} looks at {place}: {portrait.share:.0%} of its weight goes there, {alike}."
-    count, back = math.exp(portrait.entropy), f"{portrait.distance:.1f} back on average"
+    count, back = math.exp(portrait.entropy), f"on average {portrait.distance:.1f} tokens back"
     if count >= MIN_SPREAD:
-        words = f"{name} spreads its weight, on average over this text, as if over {count:.0f} tokens, {back}."
+        words = f"{name} spreads its weight as if over {count:.0f} tokens, {back}."
     else:
-        words = f"{name} looks at few tokens at a time, as if at {count:.1f}, {back}, but at no one kind of place."
+        words = f"{name} looks at few tokens at a time, about {count:.1f} of them, {back}, and at no one kind of place."
+    if portrait.token_share >= MIN_FAVOURITE_SHARE:
+        words += (
+            f" In this text the token at place {portrait.token + 1} gets {portrait.token_share:.0%} of the weight of "
+            "those after it."
+        )
     if portrait.share < MIN_LIFT * portrait.fair:
         return words
     shares = f"{portrait.share:.0%} of the weight, {alike}"

@@ -173,11 +173,14 @@ const draw = () => {
     drawText(context, run.marker.text, beside, MARGIN.top + lower, align, "top");
   }
   context.restore();
+  const ends = value.runs.flatMap((run) => run.validation.slice(-1).map(([step, loss]) => [scale.at(run, step), y(loss)]));
   let beside = { y: -Infinity, left: right };
   for (const [name, loss] of beaten.sort((one, other) => other[1] - one[1])) {
     const words = `${name}: ${inUnit(loss).toFixed(2)}`;
     const width = context.measureText(words).width;
-    const end = y(loss) - beside.y < 15 ? beside.left - 14 : right; // lines that are close have their words in a row
+    let end = y(loss) - beside.y < 15 ? beside.left - 14 : right; // lines that are close have their words in a row
+    for (const [dotX, dotY] of ends) // the last dot is what one looks for
+      if (dotY > y(loss) - 24 && dotY < y(loss) + 2 && dotX > end - width - 10 && dotX < end + 8) end = dotX - 12;
     beside = { y: y(loss), left: end - width };
     onGround(context, words, end, y(loss) - 4, "right");
   }
