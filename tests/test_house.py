@@ -209,7 +209,8 @@ ONLY_IMPORTERS = {
     "scipy": ("tlab.judging", "sweeps"),
     "gguf": ("tlab.pretrained.gguf_files",),
     "huggingface_hub": ("tlab.pretrained.hub",),
-    "torch": ("tlab.pretrained.writing", "tlab.pretrained.torch_model"),
+    "torch": ("tlab.pretrained.writing", "tlab.pretrained.torch_model", "tlab.pretrained.modeling_tlab"),
+    "transformers": ("tlab.pretrained.modeling_tlab",),
 }
 
 

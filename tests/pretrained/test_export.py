@@ -1,6 +1,10 @@
 """Models of the lab as folders of Hugging Face: the same function, in whatever way a stock class has it."""
 
+import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -35,13 +39,12 @@ def export_able(configs):
 
 
 ALONE = {**WIDE, "position": "rope", "residual": "parallel", "bias": False}  # GPT-NeoX has it with biases alone
-ALL = export_able(
-    [
-        *(param.values[0] for param in (*all_combinations(), *further_combinations())),
-        *(tiny(**fields) for _, fields in MODELS.values()),
-        tiny(**ALONE),
-    ]
-)
+EVERY = [
+    *(param.values[0] for param in (*all_combinations(), *further_combinations())),
+    *(tiny(**fields) for _, fields in MODELS.values()),
+    tiny(**ALONE),
+]
+ALL = export_able(EVERY)
 ONE_EACH = {way: config for config, way in reversed(ALL.items())}
 """Stock class and rewritings -> a config that is written so."""
 
@@ -83,12 +86,20 @@ def test_every_class_is_written_for_and_every_way_to_rewrite_is_taken():
       "StableLmForCausalLM, but it has no blocks.0.attention.out.bias and 7 more, which would have to be 0"),
      ({"position": "learned", "value_residual": True}, "value_residual = True")],
 )  # fmt: skip
-def test_a_model_without_a_stock_class_is_refused_with_the_nearest_and_nothing_is_written(
+def test_a_model_without_a_stock_class_is_written_with_code_of_its_own_and_the_nearest_is_named(
     fields, nearest, tmp_path, rng
 ):
-    with pytest.raises(PretrainedError, match="no stock class") as caught:
-        checkpoint_of(tiny(**fields), rng).export(tmp_path / "hf")
-    assert nearest in str(caught.value)
+    pytest.importorskip("torch", reason="code of its own is of PyTorch: pip install torch")
+    words = " ".join(checkpoint_of(tiny(**fields), rng).export(tmp_path / "hf"))
+    assert "code of its own" in words and "trust_remote_code=True" in words and nearest in words
+    names = {path.name for path in (tmp_path / "hf").iterdir()}
+    assert {"modeling_tlab.py", "torch_model.py", "config.json", "model.safetensors"} <= names
+
+
+def test_without_pytorch_a_model_without_a_stock_class_is_refused_and_nothing_is_written(tmp_path, rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(PretrainedError, match=r"no stock class.*The nearest is GPT2LMHeadModel.*pip install torch"):
+        checkpoint_of(tiny(position="alibi"), rng).export(tmp_path / "hf")
     assert not list(tmp_path.iterdir())
 
 
@@ -184,6 +195,57 @@ def test_transformers_opens_an_export_with_its_own_class_and_computes_the_same(w
     prompt = torch.tensor(ids[:1, :2])
     written = stock.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=4, do_sample=False)
     assert written.shape == (1, 6)
+
+
+OWN = [config for config in EVERY if config not in ALL]
+"""Configs that no stock class has."""
+PROGRAM = """
+import sys, numpy as np, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+for folder in sys.argv[1:]:
+    model, loaded = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
+    assert not any(loaded[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys")), loaded
+    ids = torch.tensor(np.load(f"{folder}-ids.npy"))
+    with torch.no_grad():
+        result = model.eval()(ids, labels=ids)
+    np.savez(f"{folder}-theirs.npz", logits=result.logits.numpy(), loss=result.loss.numpy())
+    prompt = ids[:1, :3]
+    written = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=9, do_sample=False)
+    assert written.shape == (1, 12)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    assert tokenizer.decode(tokenizer("a tab\\t, 漢")["input_ids"]) == "a tab\\t, 漢"
+"""
+
+
+def test_transformers_runs_the_code_of_an_export_and_computes_the_same(tmp_path, rng, transformers):
+    """In a process of its own, as it does to a user: 24 of them, in which every part of the lab is."""
+    step = len(OWN) // 24
+    checkpoints, all_ids = {}, {}
+    for config in OWN[::step]:
+        config = dataclasses.replace(config, vocab_size=256)
+        folder = str(tmp_path / f"m{len(checkpoints)}")
+        checkpoints[folder] = checkpoint_of(config, rng, ByteTokenizer())
+        checkpoints[folder].export(folder)
+        all_ids[folder] = rng.integers(0, 256, (2, config.context_length))
+        np.save(f"{folder}-ids.npy", all_ids[folder])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *checkpoints],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(checkpoints) >= 20
+    for folder, checkpoint in checkpoints.items():
+        theirs, ids = np.load(f"{folder}-theirs.npz"), all_ids[folder]
+        ours = checkpoint.model().forward(ids)[0]
+        assert np.abs(ours - theirs["logits"]).max() <= 1e-5 * max(1, np.abs(ours).max())
+        loss, _ = checkpoint.model().loss_and_gradients(ids[:, :-1], ids[:, 1:])
+        assert abs(loss - theirs["loss"]) <= 1e-4 * max(1, loss)
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS_OF_A_TEXT)

@@ -98,26 +98,63 @@ def target_of(config: ModelConfig, weights: Mapping[str, Array] | None = None) -
 
 @EXPORTS.add("hf", label="Hugging Face", source="the library Transformers")
 class HuggingFace(Export):
-    """A folder that AutoModelForCausalLM and AutoTokenizer open, where a stock class computes exactly the same."""
+    """A folder that AutoModelForCausalLM and AutoTokenizer open, with a stock class or with code of its own.
+
+    It is a stock class where one computes exactly the same; else two short files of code lie beside the weights.
+    """
 
     def write(self, model: Model, folder: Path) -> list[str]:
-        from safetensors.numpy import save
-
-        target = target_of(model.config, model.weights)
+        try:
+            target = target_of(model.config, model.weights)
+        except PretrainedError as why:
+            return write_own_code(model, folder, str(why))
         about = {
             "model_type": target.key,
             "architectures": [target.family.stock_class],
             **target.family.their_config(target.config),
-            **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),  # a class's own are not the tokenizer's
-            "dtype": "float32",
         }
         theirs = target.family.their_weights(rewritten(model.weights, model.config, target.way), target.config)
-        tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in theirs.items()}
-        write_atomically(folder / ONE_FILE, save(tensors, metadata={"format": "pt"}))
-        write_json(folder / CONFIG_FILE, about)
+        write_folder(theirs, about, folder)
         words = [f"AutoModelForCausalLM opens it as {target.family.stock_class}."]
         words += [f"Written for it: {rewriting.words}." for rewriting in target.way]
         return [*words, *rounding(model), *write_tokenizer(model, folder)]
+
+
+def write_folder(weights: Mapping[str, Array], about: Mapping[str, Any], folder: Path) -> None:
+    """config.json and model.safetensors, in float32."""
+    from safetensors.numpy import save
+
+    no_tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # a class's own are not the tokenizer's
+    tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
+    write_atomically(folder / ONE_FILE, save(tensors, metadata={"format": "pt"}))
+    write_json(folder / CONFIG_FILE, {**about, **no_tokens, "dtype": "float32"})
+
+
+def write_own_code(model: Model, folder: Path, why: str) -> list[str]:
+    """A folder with code of its own, for a model that no stock class is; -> what there is to say about it.
+
+    Raises:
+        PretrainedError: PyTorch is missing, or this code does not have all of the model's parts either.
+    """
+    try:
+        about, state = as_module(model)
+        from tlab.pretrained import torch_model
+    except PretrainedError as error:
+        raise PretrainedError(f"{why}. With code of its own: {error}") from error
+    auto_map = {"AutoConfig": "modeling_tlab.TlabConfig", "AutoModelForCausalLM": "modeling_tlab.TlabForCausalLM"}
+    settings = {"use_cache": False, "tie_word_embeddings": False}  # the module itself reads a tied head
+    own = {"model_type": "tlab", "architectures": ["TlabForCausalLM"], "auto_map": auto_map, **settings}
+    write_folder({f"model.{name}": array for name, array in state.items()}, {**about, **own}, folder)
+    write_json(folder / "generation_config.json", {"use_cache": False})
+    module = Path(torch_model.__file__)
+    for path in (module, module.with_name("modeling_tlab.py")):
+        write_atomically(folder / path.name, path.read_bytes())
+    return [
+        f"It has code of its own, modeling_tlab.py and torch_model.py: {why}.",
+        "AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True) runs it, and so does AutoTokenizer.",
+        *rounding(model),
+        *write_tokenizer(model, folder),
+    ]
 
 
 @EXPORTS.add("torch", label="PyTorch", source="the library PyTorch")
@@ -125,54 +162,66 @@ class Torch(Export):
     """A state dict and one readable file with its nn.Module, which runs without the lab."""
 
     def write(self, model: Model, folder: Path) -> list[str]:
-        try:
-            import torch
+        about, state = as_module(model)
+        import torch
 
-            from tlab.pretrained import torch_model
-        except ImportError as error:
-            raise PretrainedError(f"this needs PyTorch, which is not here ({error}): pip install torch") from error
+        from tlab.pretrained import torch_model
 
-        config = model.config
-        known = {
-            "norm": torch_model.NORM_CLASSES,
-            "qk_norm": torch_model.NORM_CLASSES,
-            "activation": torch_model.NONLINEARITIES,
-            "residual": torch_model.ADDITIONS,
-            "position": torch_model.PLACES_OF_ORDER,
-            "attention_softmax": torch_model.WEIGHTINGS,
-        }
-        for field, parts in known.items():
-            if (chosen := getattr(config, field)) not in parts:
-                raise PretrainedError(f"{field} = {chosen!r}: the module in PyTorch has {', '.join(parts)} alone")
-        if beyond := parts_beyond(config, torch_model.FIELDS):
-            raise PretrainedError(f"of the module in PyTorch: {'; '.join(beyond)}")
-        matrices = {
-            name
-            for name, param in Transformer.declared_parameters(config).items()
-            if param.role == "matrix" or name == "head.weight"
-        }
-        state = {
-            torch_name(name): torch.from_numpy(np.array(array.T if name in matrices else array, order="C"))
-            for name, array in model.weights.items()
-        }
-        torch.save(state, folder / "weights.pt")
-        write_json(
-            folder / CONFIG_FILE,
-            {
-                **dataclasses.asdict(config),
-                "head_dim": config.head_dim,
-                "kv_heads": config.kv_heads,
-                "mlp_dim": config.mlp_dim,
-                "gated": ACTIVATIONS[config.activation].gated,
-                "rotated_width": rotated_width(config.head_dim, config.rope_fraction),
-                "final_norm": RESIDUALS[config.residual].final_norm,
-            },
-        )
+        torch.save({name: torch.from_numpy(array) for name, array in state.items()}, folder / "weights.pt")
+        write_json(folder / CONFIG_FILE, about)
         write_atomically(folder / "model.py", Path(torch_model.__file__).read_bytes())
         return [
             "In that folder: from model import load; load()(torch.tensor([[0, 1]])) are the logits.",
             *write_tokenizer(model, folder),
         ]
+
+
+def as_module(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The config and the state, as arrays, of the module in PyTorch that computes what the model does.
+
+    Raises:
+        PretrainedError: PyTorch is missing, or the module does not have all of the model's parts.
+    """
+    try:
+        import torch  # noqa: F401, so that its absence is told here
+
+        from tlab.pretrained import torch_model
+    except ImportError as error:
+        raise PretrainedError(f"this needs PyTorch, which is not here ({error}): pip install torch") from error
+
+    config = model.config
+    known = {
+        "norm": torch_model.NORM_CLASSES,
+        "qk_norm": torch_model.NORM_CLASSES,
+        "activation": torch_model.NONLINEARITIES,
+        "residual": torch_model.ADDITIONS,
+        "position": torch_model.PLACES_OF_ORDER,
+        "attention_softmax": torch_model.WEIGHTINGS,
+    }
+    for field, parts in known.items():
+        if (chosen := getattr(config, field)) not in parts:
+            raise PretrainedError(f"{field} = {chosen!r}: the module in PyTorch has {', '.join(parts)} alone")
+    if beyond := parts_beyond(config, torch_model.FIELDS):
+        raise PretrainedError(f"of the module in PyTorch: {'; '.join(beyond)}")
+    matrices = {
+        name
+        for name, param in Transformer.declared_parameters(config).items()
+        if param.role == "matrix" or name == "head.weight"
+    }
+    state = {
+        torch_name(name): np.array(array.T if name in matrices else array, order="C")
+        for name, array in model.weights.items()
+    }
+    about = {
+        **dataclasses.asdict(config),
+        "head_dim": config.head_dim,
+        "kv_heads": config.kv_heads,
+        "mlp_dim": config.mlp_dim,
+        "gated": ACTIVATIONS[config.activation].gated,
+        "rotated_width": rotated_width(config.head_dim, config.rope_fraction),
+        "final_norm": RESIDUALS[config.residual].final_norm,
+    }
+    return about, state
 
 
 def torch_name(name: str) -> str:
