@@ -268,17 +268,54 @@ def walk(rows, asked, subject):
     yield "step by step", [row.step for row in rows] == [*range(len(rows))]
 
 
+def update(rows, asked, subject):
+    matrices = [name for name, param in subject.model.parameters.items() if param.role == "matrix"]
+    yield "a row for each hidden matrix", len(rows) == len(matrices)
+    yield "in order", all(row.largest >= row.median >= row.smallest >= 0 for row in rows)
+    yield "evenness is a share", all(is_share(row.evenness) for row in rows)
+
+
+def norms(rows, asked, subject):
+    alphas = [param.data[0] for name, param in subject.model.parameters.items() if name.endswith(".alpha")]
+    given = [row.steepness for row in rows]
+    yield "steepness of DyT is alpha", not alphas or all(map(near, given, alphas))
+    is_none = subject.checkpoint.model_config.norm == "none"
+    yield "and 1 of no norm", not is_none or all(near(value, 1) for value in given)
+
+
+def sinks(rows, asked, subject):
+    yield "shares", all(is_share(row.first) and is_share(row.nowhere) for row in rows)
+    yield "the usual softmax leaves nothing out", all(near(row.nowhere, 0) for row in rows)
+    yield "lengths", all(row.value >= 0 for row in rows)
+
+
+def log_z(rows, asked, subject):
+    (row,) = rows
+    yield "the mean is between smallest and largest", row.low - 1e-6 <= row.log_z <= row.high + 1e-6
+    yield "it is above every logit", row.high >= subject.trace.logits.max() - 1e-4
+    yield "no penalty is below the square of the mean", row.penalty >= row.log_z**2 * (1 - 1e-5)
+
+
+def shortcuts(rows, asked, subject):
+    L = len(subject.model.blocks)
+    yield "two for each block, and one for each later one's values", len(rows) == 3 * L - 1
+    yield (
+        "without a value residual none is carried",
+        all(row.carried == row.weight == 0 for row in rows if row.shortcut.startswith("values")),
+    )
+
+
 CLAIMS = {
     "effect": effect, "next": next_token, "patch": patch, "gradients": gradients, "noise": noise, "saliency": saliency,
     "heads": heads, "induction": induction, "query_key": query_key, "circuits": circuits, "distance": distance,
     "places": places, "lengths": lengths, "neuron": neuron, "says": says, "units": units, "activations": activations,
     "stream": stream, "growth": growth, "attribution": attribution, "lens": lens, "lens_map": lens_map, "trace": trace,
-    "walk": walk,
+    "walk": walk, "update": update, "norms": norms, "sinks": sinks, "log_z": log_z, "shortcuts": shortcuts,
 }  # fmt: skip
 ASKED = {  # smaller than by default: it is the sentence that is checked, not the estimate
     "effect": {"count": 3}, "gradients": {"batch_size": 2}, "noise": {"batches": 4, "batch_size": 1},
     "induction": {"draws": 2}, "places": {"count": 4}, "lengths": {"tokens": 256}, "neuron": {"count": 4, "top": 4},
-    "units": {"count": 3}, "activations": {"count": 3},
+    "units": {"count": 3}, "activations": {"count": 3}, "update": {"batches": 2, "batch_size": 2},
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import tlab.inside.probes.heads
 import tlab.inside.probes.lengths
 import tlab.inside.probes.neurons
 import tlab.inside.probes.residual
+import tlab.inside.probes.switches
 import tlab.inside.probes.trace  # noqa: F401, what they define registers itself
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, probe
 

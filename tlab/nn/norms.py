@@ -36,6 +36,7 @@ class Norm:
     """Whether one channel counts for the others too, as it does in a mean or a size."""
     scale: Param
     shift: Any = None  # a Param, where there is one
+    alpha: Any = None  # a Param (1,), where a steepness is learned and not measured
 
     reference: Any
     forward: Any
@@ -194,6 +195,7 @@ class DyT(Norm):
     options = ()
     measures_vector = False
     shift: Param
+    alpha: Param
 
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, epsilon: float) -> None:
         super().__init__(space, name, hidden_dim, epsilon)

@@ -257,7 +257,8 @@ class Muon(Adam):
         """About U V^T of a matrix U S V^T, its singular values all made one: five Newton-Schulz steps.
 
         Each step makes of a singular value s the polynomial a s + b s^3 + c s^5. The coefficients are chosen to lift
-        small ones fast, and not to hit 1 exactly: in the end they lie between 0.68 and 1.14.
+        small ones fast, and not to hit 1 exactly: what was above a hundredth of the norm ends between 0.68 and 1.14,
+        and nothing above 1.21.
 
         The work is the same however small the batch: with two layers and batches of 1,024 tokens a step takes 1.15, 1.3
         and 1.7 times as long as with AdamW at widths of 64, 128 and 256, on one thread.

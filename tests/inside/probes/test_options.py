@@ -25,6 +25,7 @@ NUMBERS = {  # probe -> option -> the default, the smallest and the largest numb
     "attribution": {"place": (-1, -math.inf, math.inf)},
     "lens": {"place": (-1, -math.inf, math.inf)},
     "lens_map": {"places": (32, 1, 512)},
+    "update": {"batches": (8, 1, 256), "batch_size": (16, 1, 256), "seed": (0, 0, math.inf)},
     "walk": {"place": (0, 0, math.inf)},
 }
 
