@@ -14,7 +14,9 @@ from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.units import duration, ratio
 
-Name = Literal["step", "families", "threads", "decode", "bpe", "import", "limit", "sinks", "memory", "switches", "race"]
+Name = Literal[
+    "step", "families", "threads", "decode", "bpe", "import", "limit", "sinks", "memory", "switches", "alone", "race"
+]
 
 
 def line(result: Result) -> str:
@@ -90,6 +92,9 @@ def measure_sections(store: Store, what: tuple[str, ...], sizes: tuple[str, ...]
     if not what or "switches" in what:
         tested = [size for size in ("default", "nano") if size in sizes]
         store.put("switches", [row for size in tested for row in switches.section(size, max(3, turns // 3))])
+    if not what or "alone" in what:
+        tested = [size for size in ("default", "nano") if size in sizes]
+        store.put("alone", [row for size in tested for row in switches.alone(size, max(5, turns // 2))])
     if not what or "race" in what:
         race.compete(store)
 

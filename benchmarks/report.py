@@ -135,6 +135,18 @@ def switches_words(report: Report) -> str:
     return "\n".join(parts)
 
 
+def alone_words(report: Report) -> str:
+    """Each switch by itself, the slowest first."""
+    rows = sorted(report["alone"], key=lambda row: (row["size"], -row["excess"]))
+    return table(
+        ("size", "switch", "time", "operations", "excess"),
+        [
+            (row["size"], row["switch"], f"{row['ratio']:.2f}", f"{row['flops_ratio']:.2f}", f"**{row['excess']:.2f}**")
+            for row in rows
+        ],
+    )
+
+
 def race_words(report: Report) -> str:
     """Each run, and the means."""
     done = race.finishes(report)
@@ -183,6 +195,7 @@ SECTIONS = (
     ("The physical limit", "limit", limit_words, "limit"),
     ("Peak memory", "memory", memory_words, None),
     ("Every switch", "switches", switches_words, None),
+    ("Each switch alone", "alone", alone_words, None),
     (f"The race to {TARGET} on tiny Shakespeare", "race", race_words, "race"),
     ("Sinks worth knowing", "sinks", None, None),
 )
@@ -199,6 +212,7 @@ NOTES = {
     "memory": "Medians of 3 fresh processes of 20 steps each.",
     "switches": "Time of a step over that of the size's own combination, in turn, divided by the ratio of their "
     "operations where that is above 1.",
+    "alone": f"As above, for one switch at a time; at most {SLOWEST_SWITCH}. What Muon costs depends on the width.",
     "race": "The loss is over the whole validation split, in windows of 64. Times are those of training alone.",
     "sinks": "The first way is the lab's; the ratio is its time over the other's.",
 }
@@ -209,7 +223,7 @@ def render(report: Report, images: str) -> str:
     parts = [INTRODUCTION, "```text", as_text(report["machine"]), "```", ""]
     for heading, name, words, figure in SECTIONS:
         parts.append(f"## {heading}\n")
-        measured = name in report if name in ("memory", "switches", "race") else bool(cases(report, name))
+        measured = name in report if name in ("memory", "switches", "alone", "race") else bool(cases(report, name))
         if not measured:
             parts.append(f"Not measured yet: `python -m benchmarks {name}`.\n")
             continue

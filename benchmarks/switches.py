@@ -1,4 +1,4 @@
-"""Whether any switch is a slow one: every combination against the default one, in turn, in one process."""
+"""Whether any switch is a slow one: combinations, and each switch alone, against a size's own, in one process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import ENDLESS, random_corpus
+from tlab.config import options
 from tlab.cost import step_flops
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
@@ -25,12 +26,36 @@ SLOTS = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "posit
 MOST = 1.35  # a combination's time over the default's, over the ratio of their operations
 STEPS = 8  # in a turn
 
+# Of fields with numbers or two answers, the value with which a switch is on.
+ON: dict[str, dict[str, Any]] = {
+    "num_kv_heads 1": {"num_kv_heads": 1}, "rope_fraction 0.5": {"position": "rope", "rope_fraction": 0.5},
+    "attention_gate": {"attention_gate": True}, "value_residual": {"value_residual": True},
+    "score_cap 50": {"score_cap": 50.0}, "logit_cap 30": {"logit_cap": 30.0}, "dropout 0.1": {"dropout": 0.1},
+    "label_smoothing 0.1": {"label_smoothing": 0.1}, "z_loss 0.0001": {"z_loss": 1e-4},
+    "ema_decay 0.99": {"ema_decay": 0.99},
+}  # fmt: skip
+MUON_WIDTHS = (64, 128, 256)
+
 
 class Combination(NamedTuple):
     """One combination, measured."""
 
     switches: dict[str, str]
     ratio: float  # time of its step over that of the default combination, median of the turns
+    flops_ratio: float
+
+    @property
+    def excess(self) -> float:
+        """What its operations do not explain."""
+        return self.ratio / max(1.0, self.flops_ratio)
+
+
+class Switch(NamedTuple):
+    """One switch that is on while all others are as a size has them, measured."""
+
+    size: str
+    switch: str
+    ratio: float  # as a combination's
     flops_ratio: float
 
     @property
@@ -72,7 +97,52 @@ def section(size: str, turns: int) -> list[dict[str, Any]]:
     return [{"size": size, **row._asdict(), "excess": row.excess} for row in found]
 
 
-def make_trainer(config: ModelConfig, batch_size: int, corpus: Corpus) -> Trainer:
+def switches_alone(config: ModelConfig) -> dict[str, dict[str, Any]]:
+    """What to call each switch -> the fields of both configs that turn it on."""
+    training = TrainConfig()
+    chosen = {
+        f"{field} {key}": {field: key}
+        for fields, own in ((options(ModelConfig), config), (options(TrainConfig), training))
+        for field, option in fields.items()
+        if option.registry is not None and field != "init"
+        for key in option.registry
+        if key not in (getattr(own, field), "muon")  # of which what it costs depends on the width
+    }
+    return {**chosen, **ON}
+
+
+def measure_alone(name: str, size: str, changes: dict[str, Any], turns: int, width: int | None = None) -> Switch:
+    """One switch against the model without it."""
+    config, batch_size = size_of(size)
+    config = dataclasses.replace(config, hidden_dim=width or config.hidden_dim)
+    corpus, of_model = random_corpus(config.vocab_size), options(ModelConfig)
+    other_config = dataclasses.replace(config, **{name: v for name, v in changes.items() if name in of_model})
+    of_training = {name: value for name, value in changes.items() if name not in of_model}
+    usual = make_trainer(config, batch_size, corpus)
+    other = make_trainer(other_config, batch_size, corpus, **of_training)
+    seconds(usual)
+    seconds(other)
+    ratios = [seconds(other) / seconds(usual) for _ in range(turns)]
+    flops_ratio = step_flops(other_config, batch_size) / step_flops(config, batch_size)
+    return Switch(size, name, statistics.median(ratios), flops_ratio)
+
+
+def alone(size: str, turns: int) -> list[dict[str, Any]]:
+    """Each switch by itself, and Muon at three widths."""
+    found = [
+        measure_alone(name, size, changes, turns) for name, changes in switches_alone(size_of(size).config).items()
+    ]
+    slowest = max(found, key=lambda row: row.excess)
+    verdict = "reached" if slowest.excess <= MOST else "MISSED"
+    print(f"  slowest of {len(found)}: {slowest.switch}: {slowest.excess:.2f}, at most {MOST}: {verdict}", flush=True)
+    for width in MUON_WIDTHS:
+        row = measure_alone(f"optimizer muon, width {width}", size, {"optimizer": "muon"}, turns, width)
+        print(f"  {row.switch}: {row.ratio:.2f} times a step with AdamW", flush=True)
+        found.append(row)
+    return [{**row._asdict(), "excess": row.excess} for row in found]
+
+
+def make_trainer(config: ModelConfig, batch_size: int, corpus: Corpus, **training: Any) -> Trainer:
     """One thread, no validation."""
-    settings = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0)
+    settings = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0, **training)
     return Trainer(config, settings, corpus, compute=ComputeConfig(threads=1))

@@ -28,11 +28,14 @@ from benchmarks.report import render
 from benchmarks.search import FIRST, configs, neighbour
 from benchmarks.sinks import SINKS, adam
 from benchmarks.store import Store
+from benchmarks.switches import measure_alone, switches_alone
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.worker import Worker
+from tlab.config import options
 from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
+from tlab.training.config import TrainConfig
 
 QUICK = Side("ours", "benchmarks.jobs:generation", ("default", "own", "cached", "1", "1"))
 
@@ -238,6 +241,7 @@ def measured_report():
         "results": rows,
         "memory": [{"size": "nano", "side": "tlab", "interpreter": 1 << 20, "imported": 2 << 20, "peak": 7 << 20}],
         "switches": [{"size": "nano", "switches": switches, "ratio": 1.6, "flops_ratio": 1.0, "excess": 1.6}],
+        "alone": [{"size": "nano", "switch": "norm dyt", "ratio": 1.2, "flops_ratio": 1.0, "excess": 1.2}],
         "race": [finish._asdict() for finish in race],
     }
 
@@ -249,13 +253,30 @@ def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path):
     page = (tmp_path / "performance.md").read_text()
     assert "| PyTorch eager | 4.00 s" not in page and "**0.50** (0.50 to 0.50) | 0.6 | reached" in page
     assert "| nano | tlab | 5 | 7 |" in page
+    assert "| nano | norm dyt | 1.20 | 1.00 | **1.20** |" in page
     assert "**missed**" in page and "Not measured" not in page
     for name in ("steps", "limit", "race"):
         assert (tmp_path / "images" / f"performance-{name}.png").stat().st_size > 5000
         assert f"performance-{name}.png" in page
     assert page.count("Not measured yet") == 0
     empty = render({"machine": describe(), "results": []}, "images")
-    assert empty.count("Not measured yet") == 11 and "png" not in empty
+    assert empty.count("Not measured yet") == 12 and "png" not in empty
+
+
+def test_each_switch_has_a_turn_alone():
+    alone = switches_alone(size_of("default").config)
+    for config in (ModelConfig, TrainConfig):
+        for name, option in options(config).items():
+            if option.is_extra and name not in ("rope_base", "adam_ratio"):  # numbers that change no work
+                assert any(name in changes for changes in alone.values()), name
+    on = [{**changes} for changes in alone.values()]
+    assert {"norm": "dyt"} in on and {"activation": "relu2"} in on and {"schedule": "wsd"} in on
+    assert not any(changes.get("norm") == "layernorm" for changes in on)
+
+
+def test_a_switch_is_measured_against_the_model_without_it():
+    row = measure_alone("softmax", "default", {"attention_softmax": "plus_one", "dropout": 0.1}, 1, width=8)
+    assert row.flops_ratio == 1.0 and row.excess == row.ratio > 0
 
 
 def test_memory_is_counted_in_a_fresh_process():
