@@ -68,6 +68,7 @@ WITH_FINAL_NORM = {"pre", "sandwich", "inside", "parallel"}
 ONE_NORM = {"inside"}  # their norm_out is the only one of the sublayer, and is named so
 
 POSITIONS = {"sinusoidal", "rope", "alibi", "t5", "learned", "none"}
+ATTENTION_SOFTMAXES = {"softmax", "plus_one", "sink"}
 
 
 def sinusoidal_table(num_positions: int, hidden_dim: int) -> Tensor:
@@ -258,7 +259,10 @@ def loss_and_gradients(
 
 def cannot_judge(config) -> str | None:
     """Which part of `config` is unknown here, so that nothing can be said about it; None where all are known."""
-    known = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}
+    known = {
+        "norm": NORMS, "qk_norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS,
+        "attention_softmax": ATTENTION_SOFTMAXES,
+    }  # fmt: skip
     unknown = [f"{slot} {getattr(config, slot)!r}" for slot, keys in known.items() if getattr(config, slot) not in keys]
     return f"tests/judge.py has no {', '.join(unknown)}: write it there as well, from its paper" if unknown else None
 

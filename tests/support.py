@@ -12,6 +12,7 @@ from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
+from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 
 EVIL = '<img src=x onerror="window.hacked=1">'  # what a browser would obey if it were not escaped
 SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}  # a model for the app's forms
@@ -115,11 +116,11 @@ def covering(fields: dict[str, list], strength: int = 2) -> list[dict]:
 FURTHER = {
     "score_cap": [0.0, 0.7],
     "logit_cap": [0.0, 1.5],
-    "qk_norm": ["none", "layernorm", "rmsnorm", "dyt"],
+    "qk_norm": ["none", *(key for key in NORMS if key != "none")],
     "rope_base": [10_000.0, 50.0],
     "rope_fraction": [1.0, 0.5],
     "num_kv_heads": [None, 1],
-    "attention_softmax": ["softmax", "plus_one", "sink"],
+    "attention_softmax": list(ATTENTION_SOFTMAXES),
     "attention_gate": [False, True],
     "value_residual": [False, True],
 }

@@ -1,4 +1,4 @@
-"""A new activation is one class in one file: the one of CONTRIBUTING.md, put into a scratch copy of the project."""
+"""A new part is one class in one file: those of CONTRIBUTING.md, put into scratch copies of the project."""
 
 import os
 import re
@@ -21,19 +21,52 @@ ROWS = combinations(tuple(NORMS), (*ACTIVATIONS, KEY), tuple(RESIDUALS), tuple(P
 COMBINATIONS = sum(KEY in row for row in ROWS)
 
 
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    """A copy of the project with the class of the example added to its activations, and no other edit."""
-    folder = tmp_path_factory.mktemp("scratch")
+FILES = {
+    "ACTIVATIONS": "nn/activations.py",
+    "RESIDUALS": "nn/residuals.py",
+    "NORMS": "nn/norms.py",
+    "POSITIONS": "nn/positions.py",
+    "ATTENTION_SOFTMAXES": "nn/scores/softmaxes.py",
+    "OPTIMIZERS": "training/optimizers.py",
+    "SCHEDULES": "training/schedules.py",
+}
+JUDGES = {  # of an example's registry -> the tests that have to know it
+    "RESIDUALS": ("tests/nn/test_gradients.py", "tests/nn/test_meaning.py", "tests/nn/test_further_switches.py"),
+    "NORMS": ("tests/nn/test_gradients.py", "tests/nn/test_further_switches.py"),
+    "POSITIONS": ("tests/nn/test_gradients.py", "tests/nn/test_further_switches.py"),
+    "ATTENTION_SOFTMAXES": ("tests/nn/test_further_switches.py",),
+    "OPTIMIZERS": ("tests/training/test_optimizers.py",),
+    "SCHEDULES": ("tests/training/test_optimizers.py",),
+}
+EXAMPLES = {
+    registry: code
+    for code, registry in re.findall(
+        r"```python\n(@(\w+)\.add.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL
+    )
+}
+
+
+def scratch_copy(folder, *registries):
+    """A copy of the project with the classes of these examples added to their files, and no other edit."""
     for part in ("tlab", "sweeps", "tests", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
-    (example,) = re.findall(
-        r"```python\n(@ACTIVATIONS.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL
-    )
-    with (folder / "tlab/nn/activations.py").open("a", encoding="utf-8") as file:
-        file.write(f"\n\n{example}")
+    for registry in registries:
+        with (folder / "tlab" / FILES[registry]).open("a", encoding="utf-8") as file:
+            file.write(f"\n\n{EXAMPLES[registry]}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """With the new activation alone."""
+    return scratch_copy(tmp_path_factory.mktemp("scratch"), "ACTIVATIONS")
+
+
+@pytest.fixture(scope="module")
+def scratch_of_all(tmp_path_factory):
+    """With all of the examples, so that they meet."""
+    return scratch_copy(tmp_path_factory.mktemp("all"), *EXAMPLES)
 
 
 def run(folder, *arguments):
@@ -92,3 +125,13 @@ def test_the_page_of_switches_lists_it(scratch):
     assert f"| activation | `{KEY}` | {LABEL} |" in run(
         scratch, "-c", "import tlab.source as s; print(s.switches_table())"
     )
+
+
+def test_there_is_an_example_of_each_kind_of_part():
+    assert EXAMPLES.keys() == FILES.keys() == {"ACTIVATIONS", *JUDGES}
+
+
+@pytest.mark.parametrize("registry", JUDGES)
+def test_the_tests_of_its_kind_judge_each_example(registry, scratch_of_all):
+    key = re.search(r'add\(\s*"(\w+)"', EXAMPLES[registry])[1]
+    assert passed(scratch_of_all, *JUDGES[registry], "-k", key) > 0

@@ -13,7 +13,7 @@ from tlab.checks import check_meaning, random_model
 from tlab.nn.activations import ACTIVATIONS, ExactGelu, GeGlu, Gelu, ReGlu, Relu, ReluSquared, SwiGlu, Swish
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy, softmax
-from tlab.nn.norms import NORMS, DyT, LayerNorm, NoNorm, RmsNorm
+from tlab.nn.norms import NORMS, DyT, LayerNorm, NoNorm, Norm, RmsNorm
 from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS, Alibi, Rope, Sinusoidal, T5Bias
 from tlab.nn.residuals import RESIDUALS
@@ -231,7 +231,11 @@ def test_a_layout_is_what_its_reference_says(key, rng):
     block, x = random_model(tiny(residual=key), rng).blocks[0], rng.standard_normal((2, 5, 12))
     y, trace = block.forward(x)
     if not layout.only_norms_differ:
-        assert y == pytest.approx(layout.reference(x, *pieces(block.attention_branch), *pieces(block.mlp_branch)))
+        own = [
+            lambda x, norm=norm: norm.forward(x)[0] for norm in vars(block.layout).values() if isinstance(norm, Norm)
+        ]
+        both = [*pieces(block.attention_branch), *pieces(block.mlp_branch)]
+        assert y == pytest.approx(layout.reference(x, *both, *own))
         return
     between = layout.reference(x, *pieces(block.attention_branch))
     assert trace.attention_residual.y == pytest.approx(between)
