@@ -14,7 +14,7 @@ from tlab.inside.attention import attention_targets, settled_from
 from tlab.inside.pictures import Estimates, LayerMap, Matrix
 from tlab.inside.probes.residual import overall_rms
 from tlab.inside.probing import PROBES, Probe, Subject
-from tlab.nn.attention import Attention, AttentionTrace
+from tlab.nn.attention import Attention, AttentionTrace, ValueMix
 from tlab.nn.model import Transformer
 from tlab.nn.norms import Norm
 from tlab.training.optimizers import clip_gradient
@@ -25,8 +25,7 @@ from tlab.types import Array
 class UpdateRow(NamedTuple):
     """The update of one hidden matrix, at a learning rate of 1."""
 
-    layer: int
-    matrix: str
+    part: str  # "blocks.0.attention.qkv"
     largest: float  # singular value
     median: float
     smallest: float
@@ -52,7 +51,7 @@ class UpdateProbe(Probe):
     """
 
     looks_at = ("training",)
-    picture = LayerMap("matrix", "evenness")
+    picture = LayerMap("part", "evenness")
     units: ClassVar[dict[str, str]] = {"evenness": "of 1"}
 
     batches: int = option(8, low=1, high=256, help="How many gradients the optimizer averages, where it does.")
@@ -73,19 +72,18 @@ class UpdateProbe(Probe):
         table = []
         for name, update in space.split(weights - space.data).items():
             if space[name].role == "matrix":
-                _, layer, matrix = name.removesuffix(".weight").split(".", 2)
                 values = np.linalg.svd(update, compute_uv=False)  # largest first
                 largest, middle, smallest = (float(values[i]) for i in (0, len(values) // 2, -1))
                 mean_square = float(np.mean(values * values))
                 evenness = mean_square / max(largest * largest, 1e-30)
-                table.append(UpdateRow(int(layer), matrix, largest, middle, smallest, evenness))
-        return sorted(table, key=lambda row: row.layer)
+                table.append(UpdateRow(name.removesuffix(".weight"), largest, middle, smallest, evenness))
+        return table
 
 
 class NormRow(NamedTuple):
     """One norm, as this text finds it."""
 
-    norm: str
+    part: str  # "blocks.0.attention.norm_in"
     steepness: float  # what small numbers are multiplied with, before the norm's scale
     reads: float  # RMS of what it reads
     gives: float  # RMS of what it gives
@@ -109,7 +107,7 @@ class NormsProbe(Probe):
     """
 
     looks_at = ("norm",)
-    picture = Estimates("norm", "steepness")
+    picture = Estimates("part", "steepness")
 
     def rows(self, subject: Subject) -> list[NormRow]:
         model, table = subject.checkpoint.model(), []
@@ -134,13 +132,13 @@ class NormsProbe(Probe):
 
 
 def named_norms(model: Transformer) -> Iterator[tuple[str, Norm]]:
-    """Every norm of a model by its place: "attention.0.norm_in", "mlp.0.norm_out", "final_norm"."""
+    """Every norm of a model by its place: "blocks.0.attention.norm_in", "blocks.0.mlp.norm_out", "final_norm"."""
     for layer, block in enumerate(model.blocks):
         owners = {"attention": [block.attention_branch, block.attention], "mlp": [block.mlp_branch]}
-        for kind, parts in {**owners, "block": [block.layout]}.items():
+        for kind, parts in {**owners, "layout": [block.layout]}.items():
             for part in parts:
                 norms = {name: norm for name, norm in vars(part).items() if isinstance(norm, Norm)}
-                yield from ((f"{kind}.{layer}.{name}", norm) for name, norm in norms.items())
+                yield from ((f"blocks.{layer}.{kind}.{name}", norm) for name, norm in norms.items())
     if model.final_norm:
         yield "final_norm", model.final_norm
 
@@ -228,7 +226,7 @@ class LogZProbe(Probe):
 class ShortcutRow(NamedTuple):
     """One way past a part of the model."""
 
-    shortcut: str
+    part: str  # what it leads past, "blocks.0.attention"; "blocks.1.values" are those of the first block
     weight: float  # what is multiplied on it: 1, or the learned share of a value residual
     carried: float  # share of the sum
 
@@ -246,12 +244,12 @@ class ShortcutsProbe(Probe):
     y is a sum and c what the shortcut brings to it; the share is c's part along y, as a fraction of y, averaged over
     the places of the text. Of the stream y is what follows the part, before any norm of the sum; of a value residual y
     is what a block's heads have collected, and c that of it which they collected from the first block's values.
-    Notice: above 1 the part takes away from the stream. Without a value residual no values pass blocks, and its rows
-    are 0. A learned weight can be large where little is carried: the first block's values may be small, or cancel.
+    Notice: above 1 the part takes away from the stream. A learned weight can be large where little is carried: the
+    first block's values may be small, or cancel. Without a value residual there are only the ways along the stream.
     """
 
     looks_at = ("stream", "attention")
-    picture = Estimates("shortcut", "carried")
+    picture = LayerMap("part", "carried")
     units: ClassVar[dict[str, str]] = {"weight": "of 1", "carried": "of 1"}
 
     def rows(self, subject: Subject) -> list[ShortcutRow]:
@@ -259,11 +257,12 @@ class ShortcutsProbe(Probe):
         for layer, (block, trace) in enumerate(zip(subject.model.blocks, subject.trace.blocks, strict=True)):
             for kind, residual in (("attention", trace.attention_residual), ("mlp", trace.mlp_residual)):
                 carried = share_along(residual.x, residual.x + residual.added)
-                table.append(ShortcutRow(f"past {kind}.{layer}", 1.0, carried))
-            if layer > 0:
-                weight, collected = from_first_values(block.attention, trace.attention)
+                table.append(ShortcutRow(f"blocks.{layer}.{kind}", 1.0, carried))
+            if block.attention.value_mix:
+                mix = block.attention.value_mix
+                weight, collected = from_first_values(mix, block.attention, trace.attention)
                 carried = share_along(collected, trace.attention.attended)
-                table.append(ShortcutRow(f"values into attention.{layer}", weight, carried))
+                table.append(ShortcutRow(f"blocks.{layer}.values", weight, carried))
         return table
 
 
@@ -272,10 +271,8 @@ def share_along(c: Array, y: Array) -> float:
     return float(((c * y).sum(-1) / np.maximum((y * y).sum(-1), 1e-30)).mean())
 
 
-def from_first_values(attention: Attention, trace: AttentionTrace) -> tuple[float, Array]:
+def from_first_values(mix: ValueMix, attention: Attention, trace: AttentionTrace) -> tuple[float, Array]:
     """The weight of the first block's values in a later block, and what its heads collect from them, (B, T, C)."""
-    if attention.value_mix is None or trace.first_values is None:
-        return 0.0, np.zeros_like(trace.attended)
-    weight = float(attention.value_mix.share.data[0])
+    weight = float(mix.share.data[0])
     collected = trace.weights @ (weight * attention.per_query_head(trace.first_values))  # (B, H, T, D)
     return weight, collected.swapaxes(1, 2).reshape(trace.attended.shape)
