@@ -109,6 +109,9 @@ class GenerateTab(Tab):
         self.choice.build(self.key)
         self.prompt = gr.Textbox(PROMPT, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
                                  info="The model goes on from here.")  # fmt: skip
+        with gr.Row(elem_classes="tl-buttons"):
+            self.write = gr.Button("Generate", variant="primary", elem_id="write")
+            self.halt = gr.Button("Stop", elem_id="halt")
         self.temperature = gr.Slider(
             0, 2, TEMPERATURE, step=0.05, label="Temperature", elem_id="temperature", buttons=[],
             info="0 always takes the most likely token; above 1 unlikely tokens become more likely.",
@@ -122,9 +125,6 @@ class GenerateTab(Tab):
         self.count = gr.Slider(20, MAX_TOKENS, TOKENS, step=20, label="Tokens", elem_id="count", buttons=[])
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, elem_id="seed",
                               info="Same seed, same text.")  # fmt: skip
-        with gr.Row(elem_classes="tl-buttons"):
-            self.write = gr.Button("Generate", variant="primary", elem_id="write")
-            self.halt = gr.Button("Stop", elem_id="halt")
 
     def opening(self, of: list[SelectedModel], side: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The text and the chain of a side when the page opens; empty where the shipped run has no such side."""
