@@ -252,3 +252,15 @@ def test_the_tip_of_a_chart_by_layer_leaves_its_curves_free(visit):
     tip.wait_for()
     below = tip.bounding_box()
     assert below["y"] + below["height"] <= plot.bounding_box()["y"] + 1
+
+
+def test_light_or_dark_is_chosen_by_one_click_and_kept(visit):
+    page = visit()
+    is_dark = "document.body.classList.contains('dark')"
+    assert not page.evaluate(is_dark)
+    page.get_by_role("button", name="Change to dark").click()
+    page.get_by_role("button", name="Change to light").wait_for()
+    assert page.evaluate(is_dark)
+    page.reload()
+    page.get_by_role("button", name="Change to light").wait_for()
+    assert page.evaluate(is_dark)

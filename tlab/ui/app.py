@@ -54,7 +54,7 @@ from tlab.ui.widgets.markup import UI, macros
 # From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
 TABS: list[type[Tab]] = [TrainTab, AttentionTab, InsideTab, GenerateTab, CompareTab, SweepsTab, CodeTab]
 TITLE = "Transformer Intuition Lab"
-HEAD = f"""<div class="tl-head">{scripts.SKIP}<h1>{TITLE}</h1>
+HEAD = f"""<div class="tl-head">{scripts.SKIP}<h1>{TITLE}</h1>{scripts.LOOK}
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.
 {scripts.SHORTCUT}</p></div>"""
 MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first

@@ -10,6 +10,7 @@ from tlab.ui.widgets.component import QUIET
 
 SCRIPTS = Path(__file__).parent
 SKIP = '<button type="button" class="tl-skip">Skip to Start</button>'
+LOOK = '<button type="button" class="tl-look" aria-label="Change between light and dark">◐</button>'
 SHORTCUT = '<span class="tl-shortcut"><kbd>Ctrl</kbd> <kbd>Enter</kbd> starts, from wherever you type.</span>'
 AWAY = """<p id="server-away" class="tl-card tl-notice" role="alert" hidden>
 The server does not answer. What you see is the last that came of it. The page looks for the server every two seconds,
@@ -18,5 +19,5 @@ and goes on by itself: there is no need to reload it.</p>"""
 
 def connect(demo: gr.Blocks) -> None:
     """Let the scripts run when the page is there."""
-    for name in ("keyboard", "server_away", "tab_in_address"):
+    for name in ("keyboard", "light_dark", "server_away", "tab_in_address"):
         demo.load(None, js=(SCRIPTS / f"{name}.js").read_text("utf-8"), **QUIET)

@@ -34,7 +34,7 @@ const draw = () => {
   const { steps, step } = value;
   drawSides(value);
   range.max = String(Math.max(0, steps.length - 1));
-  range.disabled = steps.length < 2;
+  range.hidden = steps.length < 2;
   play.hidden = steps.length < 3;
   few.hidden = !play.hidden;
   range.value = String(steps.indexOf(step)); // also where a link of another tab has chosen it
