@@ -45,7 +45,7 @@ def test_the_shown_code_is_the_code_character_by_character(slot, key):
 def test_each_kind_of_word_has_its_colour():
     code = '@wrap\ndef f(x):\n    """Says."""\n    return len("s") + 1  # why\n'
     colours = dict(re.findall(r'class="tl-c-(\w+)">([^<]+)<', highlight(code)))
-    assert colours == {
+    assert {kind: html.unescape(word) for kind, word in colours.items()} == {
         "nd": "@wrap", "k": "return", "nf": "f", "sd": '"""Says."""', "nb": "len", "s2": '"s"', "mi": "1",
         "c1": "# why", "w": "    ", "n": "x", "p": ")", "o": "+",
     }  # fmt: skip
