@@ -13,6 +13,7 @@ import gradio as gr
 import pytest
 
 from support import GRADIO
+from tlab.ui import failure_log
 from tlab.ui.runs import manager
 from tlab.ui.tabs.train import tab as train_tab
 from tlab.ui.upload_folder import files_in, upload_folder
@@ -112,6 +113,28 @@ def test_every_handler_answers_the_dearest_request_and_reads_it_outside_of_the_e
         else:
             post(f"{api}/run/predict", body)
     assert not in_the_loop
+
+
+ODD_REPORT = {"part": [1], "field": {}, "key": [], "serial": "x", "step": None, "side": "7", "number": {}, "a": {}}
+
+
+@pytest.mark.parametrize(
+    "nonsense", [LARGEST, None, "x", [], ODD_REPORT], ids=["number", "none", "text", "list", "dict"]
+)
+def test_no_handler_fails_at_what_no_control_sends(served, url, monkeypatch, nonsense):
+    failures = []
+    monkeypatch.setattr(failure_log.logger, "error", lambda words, exc_info: failures.append(exc_info))
+    api = url.rstrip("/") + "/gradio_api"
+    for index, function in served.fns.items():
+        session = f"odd-{index}"
+        data = [nonsense] * len(function.inputs)
+        body = {"data": data, "fn_index": index, "session_hash": session, "event_data": nonsense}
+        if function.fn is not None and function.queue:
+            post(f"{api}/queue/join", body)
+            wait_until_completed(api, session)
+        elif function.fn is not None:
+            post(f"{api}/run/predict", body)
+    assert not failures
 
 
 @pytest.mark.parametrize("name", ["hidden_dim", "num_heads", "steps", "context_length", "b.hidden_dim", "mlp_ratio"])

@@ -10,6 +10,7 @@ from tlab.ui import request_guard
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly, whole_characters
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.session_state import LightState
+from tlab.ui.widgets.component import js_component
 
 pytestmark = GRADIO
 
@@ -143,6 +144,32 @@ def test_an_event_outside_of_the_queue_is_given_what_no_control_takes_and_finds_
     assert asyncio.run(demo.preprocess_data(demo.fns[0], [-1, None, "c", None], None)) == [-1, None, "c", 3]
     with pytest.raises(gr.Error):
         asyncio.run(demo.preprocess_data(demo.fns[0], [1, [], "a", None], None))
+
+
+@pytest.mark.parametrize("nonsense", [1e308, None, True, [], {}])
+def test_where_a_number_is_out_of_bounds_a_text_and_a_choice_are_texts_all_the_same(nonsense):
+    with gr.Blocks() as demo:
+        number, choice, text = gr.Number(minimum=0), gr.Dropdown(["a", "b"], value="a"), gr.Textbox("")
+        number.change(lambda *_: None, [number, choice, text], queue=False)
+    refuse_quietly(demo)
+    for values in ([-1, nonsense, ""], [-1, "a", nonsense]):
+        with pytest.raises(gr.Error) as refused:
+            asyncio.run(demo.preprocess_data(demo.fns[0], values, None))
+        assert not refused.value.print_exception
+
+
+@pytest.mark.parametrize("queue", [True, False])
+@pytest.mark.parametrize("nonsense", ["x", 7, True, [{"part": "norm"}]])
+def test_what_no_script_reports_reaches_no_handler(nonsense, queue):
+    with gr.Blocks() as demo:
+        report = js_component("widgets/select", {}, "some-selection", tab="some")
+        gr.Button().click(lambda *_: None, [report], queue=queue)
+    refuse_quietly(demo)
+    with pytest.raises(gr.Error) as refused:
+        asyncio.run(demo.preprocess_data(demo.fns[0], [nonsense], None))
+    assert not refused.value.print_exception
+    for value in (None, {"part": "norm"}):
+        assert asyncio.run(demo.preprocess_data(demo.fns[0], [value], None)) == [value]
 
 
 @pytest.mark.parametrize("kind", [gr.Radio, gr.Dropdown])

@@ -121,6 +121,8 @@ def refuse_quietly(demo: gr.Blocks) -> None:
     async def checked(block_fn: Any, inputs: Any, state: SessionState | None, *args: Any, **options: Any) -> Any:
         try:
             values = whole_characters(inputs)
+            if not all(map(is_report, block_fn.inputs, values)):
+                raise ValueError("a script reports a JSON object")
             if block_fn.queue and state is not None:
                 values = present_choices(block_fn.inputs, values, state)
             try:
@@ -156,8 +158,15 @@ def present_choices(components: Sequence[Any], values: list[Any], state: Session
     return present
 
 
+def is_report(component: Any, value: Any) -> bool:
+    """Whether a script could send this, where the component is one of ours that is drawn by a script."""
+    return not isinstance(component, gr.HTML) or value is None or isinstance(value, dict)
+
+
 def is_plain(component: Any, value: Any) -> bool:
     """Whether a control of the settings could send this, as far as its kind goes."""
+    if isinstance(component, (gr.Textbox, gr.Dropdown, gr.Radio)):
+        return isinstance(value, (str, type(component.value)))  # nothing where the page shows nothing at first
     return not isinstance(component, FormComponent) or not isinstance(value, (list, dict))
 
 
