@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from support import tiny
 from tlab.nn.model import Transformer
 from tlab.text import TOKENIZERS, CorpusError, corpus_from_text, tokenizer_from_json
-from tlab.text.bpe import MAX_TOKEN_BYTES, Bpe512, joined_bytes, learned_merges
+from tlab.text.bpe import LONGEST_WORD, MAX_TOKEN_BYTES, Bpe512, count_merges, joined_bytes, learned_merges, pieces_of
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 
@@ -101,3 +102,25 @@ def test_two_merges_of_the_same_bytes_are_one_token():
 def test_the_library_is_loaded_by_those_who_cut_texts_alone():
     code = "import sys, tlab; assert 'tokenizers' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+# --- words without an end ---
+
+CHINESE = "".join(chr(0x4E00 + i % 20_000) for i in range(250_000))
+
+
+def test_a_text_without_any_space_is_learned_from_in_seconds():
+    began = time.process_time()
+    assert count_merges(CHINESE, 512)
+    assert time.process_time() - began < 10, "and not in minutes, which is the square of the longest word"
+
+
+@pytest.mark.parametrize("endless", ["ACGT", "12", "1²", "_-", "\n", " ", "\u0301", "ä1", "👨‍👩"])
+def test_a_text_is_counted_in_pieces_only_where_a_word_is_endless(endless):
+    long = endless * (3 * LONGEST_WORD // len(endless))
+    text = f"It begins with words. {long} And it ends so."
+    pieces = pieces_of(text)
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= LONGEST_WORD + len("It begins with words. ") < len(long)
+    ordinary = "Two words, 12 numbers:\n\n" * 1_000
+    assert pieces_of(ordinary) == [ordinary]

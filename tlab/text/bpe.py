@@ -6,7 +6,9 @@ needs neither the text that it was learned from nor one version of the library.
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 MAX_MERGES = 8192
 MAX_TOKEN_BYTES = 32  # in a text of rules and tables, tokens would else become whole lines
 MAX_TEXTS = 16  # texts whose merges are kept
+LONGEST_WORD = 1000  # characters, in which pairs are counted; a longer one is counted in pieces
+ENDLESS = re.compile(rf"[^\W_]{{{LONGEST_WORD}}}|(?:[^\w\s]|_){{{LONGEST_WORD}}}|\s{{{LONGEST_WORD}}}")
+"""So much of a word or number, of signs or of spaces: what is cut apart elsewhere, as GPT-2 does, is never longer."""
 
 Merges = tuple[tuple[int, int], ...]
 MERGES_OF_TEXTS: dict[tuple[str, int], Merges] = {}
@@ -172,7 +177,7 @@ def count_merges(text: str, vocabulary: int) -> Merges:
 
     cutter = new_cutter(BPE())
     alphabet = [library_name(bytes([b])) for b in range(NUM_BYTES)]
-    cutter.train_from_iterator([text], BpeTrainer(
+    cutter.train_from_iterator(pieces_of(text), BpeTrainer(
         vocab_size=vocabulary, initial_alphabet=alphabet, max_token_length=MAX_TOKEN_BYTES, show_progress=False,
     ))  # fmt: skip
     ids = {name: number for number, name in enumerate(alphabet)}
@@ -181,6 +186,15 @@ def count_merges(text: str, vocabulary: int) -> Merges:
         merges.append((ids[first], ids[second]))
         ids.setdefault(first + second, len(ids))
     return tuple(merges)
+
+
+def pieces_of(text: str) -> list[str]:
+    """A text in pieces that have no word longer than `LONGEST_WORD`: the whole text, of most.
+
+    The library takes the square of a word's length to count it: minutes for a genome, or for an essay without spaces.
+    """
+    ends = [match.end() for match in ENDLESS.finditer(text)]
+    return [text[start:end] for start, end in itertools.pairwise([0, *ends, len(text)])]
 
 
 def new_cutter(model: Any) -> Cutter:

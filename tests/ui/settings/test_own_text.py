@@ -8,10 +8,12 @@ import pytest
 from support import GRADIO
 from tlab.text import CORPORA
 from tlab.text.tokenizers import utf8
+from tlab.ui.runs import manager
 from tlab.ui.runs.manager import own_corpus
 from tlab.ui.settings import own_text
 from tlab.ui.settings.controls import corpus_choices
 from tlab.ui.settings.own_text import OWN_TEXT, read_file, source_of, source_words, text_card
+from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 
 pytestmark = GRADIO
 
@@ -143,3 +145,13 @@ def test_the_name_of_a_file_comes_back_from_what_a_browser_keeps_of_it(tmp_path)
 @pytest.mark.parametrize("line", [None, "", "one", " ", "x" * 10_000])
 def test_of_anything_else_no_file_is_known(line):
     assert source_of(line) is None
+
+
+def test_the_size_of_an_own_text_is_read_once_and_the_text_is_not_kept_for_it(monkeypatch):
+    read, tokenizer_of = [], manager.tokenizer_of
+    monkeypatch.setattr(manager, "tokenizer_of", lambda *given: read.append(given) or tokenizer_of(*given))
+    text = "a secret of mine, told once " * 50
+    job = preset_job(DEMO_PRESET)._replace(text=text, tokenizer="char")
+    assert [manager.text_size(job) for _ in range(3)] == [(len(set(text)), len(text) // 10)] * 3
+    assert len(read) == 1
+    assert not any(text in part for key in manager.KNOWN_SIZES.entries for part in key)

@@ -20,6 +20,7 @@ process; so a visitor who leaves, or whose browser stops listening, delays no on
 from __future__ import annotations
 
 import functools
+import hashlib
 import heapq
 import itertools
 import math
@@ -34,6 +35,7 @@ from tlab.inside.bugs import planted
 from tlab.text import TOKENIZERS, BpeTokenizer, Corpus, Tokenizer, corpus_from_text, corpus_names, load_corpus
 from tlab.text.corpora import MINIMUM_CHARACTERS, needs_download
 from tlab.training.checkpoint import Checkpoint
+from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
@@ -54,6 +56,7 @@ BYTES_PER_PARAMETER = 12  # of a paused run: the weight, and two moments
 KEPT_OF_OLDER = 0.85  # of what is known of earlier runs, when another ends
 SECONDS_TO_BEGIN = 0.7  # from a free worker to the first step: the text is read, and the model made
 VALIDATION_SHARE = 0.1  # of a text
+MAX_KNOWN_SIZES = 1000  # texts of visitors whose vocabulary is known
 SESSION_SHARE = 8  # one session may use an eighth of the store
 
 
@@ -597,6 +600,19 @@ def corpus_size(name: str, tokenizer: str) -> tuple[int, int]:
     return corpus.tokenizer.vocab_size, len(corpus.validation)
 
 
+KNOWN_SIZES: ByteBudgetCache[tuple[str, str], int] = ByteBudgetCache(MAX_KNOWN_SIZES)
+
+
+def own_vocab_size(text: str, tokenizer: str) -> int:
+    """That of a visitor's text, which is read once, however often it is asked for; of it only a digest is kept."""
+    key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), tokenizer
+    size = KNOWN_SIZES.get(key)
+    if size is None:
+        size = tokenizer_of(text, tokenizer).vocab_size
+        KNOWN_SIZES.put(key, size, 1)
+    return size
+
+
 def text_size(job: Job) -> tuple[int, int]:
     """Vocabulary and validation tokens of what a run reads; a guess while they are not known.
 
@@ -604,5 +620,5 @@ def text_size(job: Job) -> tuple[int, int]:
         ValueError: nothing can be learned from a visitor's text.
     """
     if job.text is not None:
-        return tokenizer_of(job.text, job.tokenizer).vocab_size, round(VALIDATION_SHARE * len(job.text))
+        return own_vocab_size(job.text, job.tokenizer), round(VALIDATION_SHARE * len(job.text))
     return (GUESSED_VOCABULARY, 0) if needs_download(job.corpus) else corpus_size(job.corpus, job.tokenizer)
