@@ -129,9 +129,10 @@ def measure_alone(name: str, size: str, changes: dict[str, Any], turns: int, wid
 
 def alone(size: str, turns: int) -> list[dict[str, Any]]:
     """Each switch by itself, and Muon at three widths."""
-    found = [
-        measure_alone(name, size, changes, turns) for name, changes in switches_alone(size_of(size).config).items()
-    ]
+    found = []
+    for name, changes in switches_alone(size_of(size).config).items():
+        found.append(measure_alone(name, size, changes, turns))
+        print(f"  {name}: {found[-1].ratio:.2f}, of its operations {found[-1].flops_ratio:.2f}", flush=True)
     slowest = max(found, key=lambda row: row.excess)
     verdict = "reached" if slowest.excess <= MOST else "MISSED"
     print(f"  slowest of {len(found)}: {slowest.switch}: {slowest.excess:.2f}, at most {MOST}: {verdict}", flush=True)
