@@ -119,7 +119,10 @@ class LinkBar:
         """The settings to hide; their list is shown where some are to be chosen, beginning with those that were."""
         if how_much == SOME_HIDDEN:
             return gr.update(visible=True)
-        _, switch = self.controls.chosen(values)
+        try:
+            _, switch = self.controls.chosen(values)
+        except ValueError as error:  # a number that is no number yet
+            raise error_toast(error) from None
         left = {switch[0]} if switch and how_much == ALL_BUT_COMPARED else set()
         names = [] if how_much == NOTHING_HIDDEN else [name for name in defaults() if name not in left]
         return gr.update(value=names, visible=False)
