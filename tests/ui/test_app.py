@@ -695,6 +695,32 @@ def test_pause_never_ends_without_a_frame_which_would_empty_the_buttons(runs, st
     assert not {tab.start, tab.pause, tab.step, tab.stop, tab.reset} & set(frame)
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"), [({"ms": 700}, 0.7), ({"ms": 10**9}, 5.0), ({"ms": "700"}, 0.0), (None, 0.0)]
+)
+def test_a_page_that_lags_behind_is_left_alone_for_so_long_and_five_seconds_at_most(runs, told, seconds):
+    tab, before = built(TrainTab, runs), time.monotonic()
+    tab.on_behind(told, PAGE)
+    assert before + seconds <= tab.rests["s"] <= time.monotonic() + seconds
+
+
+def test_while_a_page_is_left_alone_it_gets_no_picture(runs):
+    tab = built(TrainTab, runs)
+    run = runs.start("s", job(steps=100_000))
+    wait_for(lambda: run.step)
+    runs.show("s", run)
+
+    async def seconds_until_next() -> float:
+        frames = tab.frames(run, "s")
+        await anext(frames)
+        tab.on_behind({"ms": 700}, PAGE)
+        began = time.monotonic()
+        await anext(frames)
+        return time.monotonic() - began
+
+    assert asyncio.run(seconds_until_next()) >= 0.7
+
+
 def test_a_tab_that_is_listed_at_run_time_is_on_the_page_and_works(monkeypatch):
     class EchoTab(Tab):
         """Says what it is told."""

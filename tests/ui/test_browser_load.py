@@ -1,6 +1,6 @@
 """How much a page loads."""
 
-from browsing import settle
+from browsing import settle, start
 from support import GRADIO
 
 pytestmark = GRADIO
@@ -27,3 +27,21 @@ def test_a_page_takes_at_most_450_kilobytes_and_60_requests(visit, url):
     total = sum(bytes_of.get(each, 0) for each in sent)
     largest = sorted(((bytes_of.get(each, 0), to) for each, to in sent.items()), reverse=True)[:8]
     assert 50_000 < total <= MOST_BYTES, f"{total} bytes, most of them for {largest}"
+
+
+def test_a_page_that_draws_slower_than_pictures_come_says_so(visit):
+    page = visit()
+    told = []
+    page.expose_function("tellLag", lambda ms: told.append(ms))
+    page.evaluate("""() => document.addEventListener("tl-select", ({ detail }) => {
+      if (detail.tab === "behind") tellLag(detail.selection.ms);
+    })""")
+    start(page, 100_000)
+    page.evaluate("""() => { // every picture takes as long as three come in
+      const slow = () => { for (const end = performance.now() + 400; performance.now() < end; ); };
+      const plot = document.querySelector("#loss-chart .tl-plot");
+      new MutationObserver(slow).observe(plot, { attributes: true, attributeFilter: ["aria-label"] });
+    }""")
+    page.wait_for_timeout(6000)
+    page.evaluate("document.querySelector('#stop').click()")
+    assert told and min(told) >= 400

@@ -239,6 +239,20 @@ const hover = () => {
 };
 
 const redraw = keepDrawn(box, draw);
+
+// A page that draws slower than the pictures of a run come would show ever older ones: it says by how much it lags.
+let least = Infinity; // of the times between sending a picture and its arrival, by two clocks
+let told = 0;
+watch("value", () => {
+  const { sent } = props.value;
+  if (!sent) return void (least = Infinity);
+  const now = performance.now();
+  least = Math.min(least, now - sent);
+  const ms = Math.round(now - sent - least);
+  if (ms < 400 || now - told < 1000) return;
+  told = now;
+  element.dispatchEvent(new CustomEvent("tl-select", { bubbles: true, detail: { tab: "behind", selection: { ms } } }));
+});
 const pointer = pointerOver(box, redraw);
 const zoom = zoomOver(box, find(".tl-all"), pointer, redraw, (x) => scale.step(x));
 axisBox.addEventListener("change", () => (zoom.part = null)); // which was counted in another unit

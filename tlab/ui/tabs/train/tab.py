@@ -15,6 +15,7 @@ from gradio.events import Dependency
 from tlab.cost import num_parameters
 from tlab.text.corpora import needs_download
 from tlab.ui.demo.shipped_run import demo_run, shipped_preset
+from tlab.ui.inspection.selection import clamp_int
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.manager import BusyError, text_size
 from tlab.ui.runs.messages import Job
@@ -46,9 +47,10 @@ from tlab.ui.tabs.train.diagram_panel import DiagramPanel
 from tlab.ui.tabs.train.panels.rates import RatesPanel
 from tlab.ui.tabs.train.panels.seeds import SeedsPanel
 from tlab.ui.visit import Visit, lasts, visit_of
-from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html
+from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html, selection_component
 from tlab.wording import duration, listed
 
+MAX_BEHIND = 5000  # milliseconds that a slow page is left alone at a time
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 20.0  # measuring it takes one, where nobody else is at work
 MAX_SECONDS_BETWEEN_WORDS = 1.0  # while a run waits, when nothing but its time to wait changes
@@ -79,6 +81,7 @@ class TrainTab(Tab):
         self.seeds = SeedsPanel(self.studies)
         self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
         self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
+        self.rests: dict[str, float] = {}  # page -> until when it has enough to draw
         self.linked: dict[str, str] = {}  # page -> the run of another visitor that a link opened on it last
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -91,14 +94,15 @@ class TrainTab(Tab):
         self.studies.forget(session)
 
     def leave(self, page: str) -> None:
-        self.shipped.pop(page, None)
-        self.linked.pop(page, None)
+        for known in (self.shipped, self.linked, self.rests):
+            known.pop(page, None)
 
     def build(self, page: Page) -> None:
         """Lay it out, and connect the buttons."""
         demo = demo_run()
         self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
         self.renewed_by = gr.State(None)  # what came last that is told beside the settings: the pace, a start, an end
+        self.behind = selection_component("behind", {"ms": 0})  # by how much the page lags behind its run
         self.clicked = gr.State(None)  # the preset whose radio button was clicked last
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
@@ -211,6 +215,7 @@ class TrainTab(Tab):
         self.step.click(self.on_step, [self.run_id, *settings], self.outputs, concurrency_limit=None, **QUIET)
         self.stop.click(self.on_stop, self.run_id, None, **free)
         self.reset.click(self.on_reset, self.run_id, self.outputs, concurrency_limit=None, **QUIET)
+        self.behind.input(self.on_behind, self.behind, None, queue=False, **QUIET)
         self.take.click(self.on_take, [self.run_id, self.locked], self.settings, queue=False, **QUIET)
 
     def start_after(self, event: Dependency) -> None:
@@ -552,6 +557,11 @@ class TrainTab(Tab):
         if run.state == FAILED:
             raise error_toast(RuntimeError(run.error))
 
+    def on_behind(self, told: dict[str, Any] | None, request: gr.Request) -> None:
+        """A page draws slower than frames come: it gets the next when it has drawn what it has."""
+        milliseconds = clamp_int((told or {}).get("ms"), 0, MAX_BEHIND, 0)
+        self.rests[visit_of(request).page] = time.monotonic() + milliseconds / 1000
+
     async def frames(self, run: Run, page: str) -> AsyncIterator[Updates]:
         """What changes on the page, until the run ends, pauses, or is no longer the one that is shown."""
         shown_state, shown_samples, shown_words, pause = None, None, "", SECONDS_BETWEEN_FRAMES
@@ -574,6 +584,7 @@ class TrainTab(Tab):
                 continue
             samples = [side.sample for side in run.sides]
             frame = self.progress(run, run.session)
+            frame[self.chart]["sent"] = round(1000 * time.monotonic())
             if shown_state is None:
                 frame[self.model_id] = run.id  # once: meanwhile a visitor may look into another one
                 frame[self.renewed_by] = f"{run.id} goes on"
@@ -588,6 +599,8 @@ class TrainTab(Tab):
             if over:
                 return
             await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
+            while run.active and time.monotonic() < self.rests.get(page, 0.0):
+                await asyncio.sleep(SECONDS_BETWEEN_FRAMES)
 
 
 def same_run(made: Job, asked: Job) -> bool:
