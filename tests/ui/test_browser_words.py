@@ -144,7 +144,7 @@ PLACE = """([within, word]) => {
 def test_the_words_of_the_verdict_have_tips(visit):
     page = visit()
     page.wait_for_function(f"({MARKED})('#verdict').length > 4")
-    assert {"validation loss", "nats", "Pre-LN", "Post-LN", "seeds"} <= set(page.evaluate(MARKED, "#verdict"))
+    assert {"validation loss", "nats", "Pre-LN", "Post-LN", "seed"} <= set(page.evaluate(MARKED, "#verdict"))
     page.mouse.move(*page.evaluate(PLACE, ["#verdict", "nats"]))
     page.locator(".tl-word-tip").get_by_text("natural logarithms").wait_for()
     page.keyboard.press("Escape")
