@@ -205,7 +205,7 @@ ONLY_IMPORTERS = {
     "gradio": ("tlab.ui", "gradio_app"),
     "joblib": ("sweeps",),
     "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.ui", "sweeps"),
-    "pandas": ("tlab.cli.commands", "tlab.ui", "sweeps", "tlab.figures"),
+    "pandas": ("tlab.cli.commands", "tlab.ui", "sweeps", "tlab.figures", "tlab.inside.tables"),
     "scipy": ("tlab.judging", "sweeps"),
     "gguf": ("tlab.pretrained.gguf_files",),
     "huggingface_hub": ("tlab.pretrained.hub",),

@@ -19,11 +19,13 @@ from tlab.cli import run_folder
 from tlab.cli.commands import main
 from tlab.cli.run_folder import last_threads, new_folder
 from tlab.cli.terminal import stop_request, visible
+from tlab.inside import probe
 from tlab.nn.activations import ACTIVATIONS, Gelu
 from tlab.text import ByteTokenizer, CharTokenizer, default_prompt
 from tlab.wording import duration
 
 SMALL = shlex.split("--hidden-dim 8 --num-heads 2 --num-layers 1 --context-length 8 --batch-size 2")
+MODEL = SMALL[:-2]  # without the batch size
 SHORT = [*SMALL, *shlex.split("--steps 20 --warmup-steps 2 --validation-every 10 --sample-every 0")]
 RUNAWAY = shlex.split("--learning-rate 1e6 --min-learning-rate 0 --warmup-steps 0 --gradient-clip 0 --optimizer sgd")
 
@@ -98,6 +100,22 @@ def error_of(capsys, arguments):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     return error
+
+
+# --- results as JSON ---
+
+
+def test_a_probe_and_the_checks_print_json(finished, capsys):
+    assert main(["probe", "lens", str(finished), "--text", "the quick", "--place", "3", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    rows = probe("lens", Checkpoint.load(finished), "the quick", place=3)
+    assert made["rows"] == [row._asdict() for row in rows] and made["units"] == rows.units
+    assert "leave out one" in error_of(capsys, ["probe", "lens", str(finished), "--text", "the", "--json", "--csv"])
+    assert main(["check", *MODEL, "--corpus", "text.txt", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["passed"] and all(row["passed"] for row in made["rows"])
+    assert main(["check", *MODEL, "--corpus", "text.txt", "--json", "--bug", "no-mask"]) == 1
+    assert not json.loads(capsys.readouterr().out)["passed"]
 
 
 # --- from a run or an import ---

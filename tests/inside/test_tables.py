@@ -1,11 +1,15 @@
 """Numbers and tables as they are shown and written."""
 
+import json
+import math
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
+from support import EVIL
 from tlab.files import as_csv
-from tlab.inside.tables import as_text, cell
+from tlab.inside.tables import ProbeTable, as_text, cell, rows_as_json
 
 
 class Row(NamedTuple):
@@ -53,3 +57,27 @@ def test_an_empty_row_stays_a_row():
 
 def test_a_csv_keeps_every_digit():
     assert as_csv(Row._fields, [Row("a,b", 1 / 3, 7)]) == 'head,entropy,count\n"a,b",0.3333333333333333,7\n'
+
+
+def test_a_table_is_a_list_that_shows_itself_and_escapes_what_it_shows():
+    table = ProbeTable([*ROWS, Row(EVIL, 1.0, 2)], "entropy & more", {"entropy": "bits"})
+    assert table == [*ROWS, Row(EVIL, 1.0, 2)] and table[0].head == "0.0"
+    assert repr(table) == as_text(table, {"entropy": "bits"})
+    shown = table._repr_html_()
+    assert "<caption>entropy &amp; more</caption>" in shown and "<small>bits</small>" in shown
+    assert "<td>1.250</td>" in shown and shown.count("<tr>") == 4 and "<img" not in shown
+    assert repr(ProbeTable([])) == "no rows" and "<table>" in ProbeTable([])._repr_html_()
+
+
+def test_a_table_becomes_a_frame_with_every_digit_and_its_units():
+    frame = ProbeTable(ROWS, "entropy", {"entropy": "bits"}).to_pandas()
+    assert list(frame.columns) == ["head", "entropy", "count"] and frame["entropy"].tolist() == [1.25, 0.0001]
+    assert frame.attrs == {"title": "entropy", "units": {"entropy": "bits"}}
+    assert ProbeTable([]).to_pandas().empty
+
+
+def test_json_has_every_digit_and_null_for_what_is_no_number():
+    rows = [Row("a", 0.1 + 0.2, np.int64(3)), Row("b", math.nan, 4), Row("c", np.float32(math.inf), 5)]
+    made = json.loads(rows_as_json((row._asdict() for row in rows), title="x"))
+    assert made["title"] == "x" and made["rows"][0] == {"head": "a", "entropy": 0.1 + 0.2, "count": 3}
+    assert [row["entropy"] for row in made["rows"][1:]] == [None, None]

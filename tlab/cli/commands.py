@@ -267,6 +267,13 @@ def check(values: Any, argv: Sequence[str]) -> int:
     _, config = text_and_model(values)
     bug = values.checking.bug
     rows = checks_with(bug, config) if bug else run_checks(config)
+    if values.checking.json:
+        from tlab.inside.tables import rows_as_json
+
+        made = list(rows)
+        passed = all(row.passed for row in made)
+        print(rows_as_json(({**row._asdict(), "passed": row.passed} for row in made), passed=passed))
+        return 0 if passed else NOT_WELL
     print(f"{'check':<9} {'tensor or promise':<56} {'error':>8} {'limit':>8}  verdict")
     verdicts = []
     for row in rows:
@@ -386,7 +393,7 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
     from tlab.inside import Subject
     from tlab.inside.over_time import curves, over_time
     from tlab.inside.probing import trained_on
-    from tlab.inside.tables import as_text
+    from tlab.inside.tables import as_text, rows_as_json
     from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import Checkpoint
     from tlab.training.snapshots import load_snapshots
@@ -412,6 +419,10 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
         save_figure(over_time_figure(drawn, unit=kind.units.get(drawn.column, ""), title=entry.label), reading.plot)
     if reading.csv:
         print(as_csv(rows[0]._fields, rows), end="")
+        return 0
+    if reading.json:
+        remark = "" if reading.over_time else asked.remark(subject)
+        print(rows_as_json((row._asdict() for row in rows), title=entry.label, units=kind.units, remark=remark))
         return 0
     print(entry.description, end="\n\n")
     print(as_text(rows, kind.units))

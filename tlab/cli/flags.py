@@ -70,15 +70,19 @@ class ReadConfig(Config):
     corpus: str | None = option(None, help="The text that the model was trained on, where it was a file, or is "
                                 "elsewhere now; it is known by its sha256.")  # fmt: skip
     csv: bool = option(False, help="Comma-separated, with every digit.")
+    json: bool = option(False, help="As JSON, with every digit and the units.")
     over_time: bool = option(False, help="The table at every snapshot of the run, which are kept when it is trained "
                              "with --snapshots.")  # fmt: skip
     plot: str | None = option(None, help="With --over-time: also draw one column by step, into this PNG or SVG file.")
     column: str | None = option(None, help="The column to draw; by default the first number that changes.")
 
     def cross_check(self) -> list[str]:
-        return unnamed(self, "plot") + ["plot and column draw a table over time; add --over-time"] * (
-            not self.over_time and (self.plot or self.column) is not None
-        )
+        complaints = unnamed(self, "plot")
+        if self.csv and self.json:
+            complaints.append("csv and json are two forms of one table; leave out one")
+        if not self.over_time and (self.plot or self.column) is not None:
+            complaints.append("plot and column draw a table over time; add --over-time")
+        return complaints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +113,7 @@ class ExportConfig(Config):
 class CheckConfig(Config):
     """What is checked besides the model as it is."""
 
+    json: bool = option(False, help="As JSON, once all checks are made.")
     bug: str | None = option(None, help="A classic bug to plant first, such as no-mask, to see which check finds "
                              "it; an unknown name lists them all.")  # fmt: skip
 

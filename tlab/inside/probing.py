@@ -12,6 +12,7 @@ import numpy as np
 
 from tlab.config import Config
 from tlab.inside.pictures import PictureKind
+from tlab.inside.tables import ProbeTable
 from tlab.nn.model import Trace, Transformer
 from tlab.registry import Registry
 from tlab.text import Corpus, UnknownCharacterError, corpus_names, load_corpus
@@ -156,8 +157,8 @@ def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
     return corpus
 
 
-def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = None, /, **options: Any) -> Rows:
-    """The table of one probe.
+def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = None, /, **options: Any) -> ProbeTable:
+    """The table of one probe: a list of rows that shows itself in a notebook, and has `to_pandas()`.
 
     Args:
         name: a key of `PROBES`.
@@ -171,7 +172,8 @@ def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = 
         ConfigError: no such option, or one out of its range.
         ProbeError: the probe has no meaning for this model or text.
     """
-    return PROBES[name].from_json(options).rows(Subject(checkpoint, text, corpus))
+    asked = PROBES[name].from_json(options)
+    return ProbeTable(asked.rows(Subject(checkpoint, text, corpus)), PROBES.entries[name].label, asked.units)
 
 
 def log_softmax(logits: Array) -> Array:
