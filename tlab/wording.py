@@ -32,12 +32,14 @@ def short_number(value: float, digits: int = 3) -> str:
 
 
 def written(value: float, specification: str) -> str:
-    """A number as `format` writes it, but with a true minus, as a hyphen is narrower than a plus.
+    """A number as `format` writes it, but with a true minus, as a hyphen is narrower than a plus; zero has no sign.
 
-    >>> [written(value, "+.2f") for value in (0.5, -0.5)]
-    ['+0.50', '−0.50']
+    >>> [written(value, "+.2f") for value in (0.5, -0.5, -0.001)]
+    ['+0.50', '−0.50', '0.00']
     """
     text = format(value, specification)
+    if text[:1] in ("+", "-") and not any(digit in text for digit in "123456789infa"):
+        return text[1:]
     return f"−{text[1:]}" if text.startswith("-") else text
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tlab.judging.one_run import PARTED, RISEN, SAME, Point, guesses_words, heart_words, text_words
+from tlab.wording import written
 
 GUESSES = ("uniform guess", "token frequencies", "token pairs")
 
@@ -78,7 +79,8 @@ def test_a_run_that_learns_by_heart_is_told_from_when_on(seed):
     step = int(re.search(r"From step ([\d,]+) on", words)[1].replace(",", ""))
     assert 500 < step <= 800
     before = min((p for p in points if p.step < step), key=lambda p: p.gap)
-    assert f"was {before.gap:+.2f} at step {before.step:,} and is {points[-1].gap:+.2f} at step 1,000" in words
+    gaps = [written(point.gap, "+.2f") for point in (before, points[-1])]
+    assert f"was {gaps[0]} at step {before.step:,} and is {gaps[1]} at step 1,000" in words
     assert all(point.gap - before.gap >= PARTED for point in points if point.step >= step)
 
 

@@ -126,11 +126,11 @@ def test_a_cell_of_a_sweep_is_trained_at_once_and_seen_from_the_top(visit):
 
 
 MARKED = """within => [...CSS.highlights.get("tl-word")]
-  .filter(range => range.startContainer.parentElement?.closest(within))
+  .filter(range => !range.collapsed && range.startContainer.parentElement?.closest(within))
   .map(range => range.startContainer.data.slice(range.startOffset, range.endOffset))"""
 PLACE = """([within, word]) => {
   const marked = [...CSS.highlights.get("tl-word")].find(range =>
-    range.startContainer.parentElement?.closest(within)
+    !range.collapsed && range.startContainer.parentElement?.closest(within)
     && range.startContainer.data.slice(range.startOffset, range.endOffset) === word);
   const live = document.createRange();
   live.setStart(marked.startContainer, marked.startOffset);
@@ -149,6 +149,18 @@ def test_the_words_of_the_verdict_have_tips(visit):
     page.locator(".tl-word-tip").get_by_text("natural logarithms").wait_for()
     page.keyboard.press("Escape")
     page.locator(".tl-word-tip").wait_for(state="hidden")
+
+
+def test_a_text_that_has_just_changed_has_no_mark_under_other_letters(visit):
+    page = visit()
+    page.wait_for_function(f"({MARKED})('#verdict').length > 4")
+    marked = page.evaluate("""() => {
+      const marks = [...CSS.highlights.get("tl-word")]
+        .filter(mark => mark.startContainer.parentElement?.closest("#verdict"));
+      for (const node of new Set(marks.map(mark => mark.startContainer))) node.data = "other letters ".repeat(50);
+      return marks.map(mark => mark.startContainer.data.slice(mark.startOffset, mark.endOffset));
+    }""")
+    assert len(marked) > 4 and set(marked) == {""}
 
 
 def test_a_touch_on_a_marked_word_shows_its_tip_and_a_touch_elsewhere_hides_it(visit):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tlab.wording import listed
+from tlab.wording import listed, written
 
 SAME = 0.02  # losses no further apart than this are called about the same
 PARTED = 0.1  # by which the gap between validation and training has to grow; batches alone move it by a third of that
@@ -78,7 +78,8 @@ def heart_words(points: Sequence[Point], text_gap: float = 0.0) -> str:
     (closest, first), last = parted, points[-1]
     words = (
         f"From step {first.step:,} on, the two losses move apart: validation minus training was "
-        f"{closest.gap:+.2f} at step {closest.step:,} and is {last.gap:+.2f} at step {last.step:,}."
+        f"{written(closest.gap, '+.2f')} at step {closest.step:,} and is {written(last.gap, '+.2f')} at step "
+        f"{last.step:,}."
     )
     lowest = min(points, key=lambda point: point.validation)
     if last.validation - lowest.validation >= RISEN and last.training < lowest.training:

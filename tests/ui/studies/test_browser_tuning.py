@@ -1,5 +1,7 @@
 """Both sides tuned in a real browser, from the button to the verdict."""
 
+import re
+
 from browsing import choose_preset, drawn, set_number
 from support import GRADIO
 from tlab.judging import learning_rates
@@ -22,7 +24,7 @@ def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_setting
     page.locator("#tuning-card .tl-badge.done").wait_for()
     words = page.inner_text("#tuning-card")
     assert "At the same learning rate, 0.02: " in words
-    assert "Each at its best (A (RoPE) at " in words
+    assert re.search(r"(Each at its best|so each at the best that is known) \(A \(RoPE\) at ", words)
     assert page.locator("#tuning-card tbody tr").count() == 3
     assert drawn(page, "#rates-chart canvas")
     set_number(page, "steps", 60)

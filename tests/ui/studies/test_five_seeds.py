@@ -21,7 +21,7 @@ from tlab.ui.settings.presets import DEMO_PRESET, preset_job, preset_settings
 from tlab.ui.studies.csv_link import csv_of
 from tlab.ui.studies.five_seeds import SeedPair, judge, pairs_of, seeds_study, why_not, words_of
 from tlab.ui.studies.study import Ended
-from tlab.ui.studies.view import bands_value, seeds_html
+from tlab.ui.studies.view import bands_value, round_numbers, seeds_html, seeds_words
 from tlab.wording import written
 
 RUNS = Path(__file__).parents[1] / "seed_runs.json.gz"
@@ -205,6 +205,26 @@ def test_the_table_has_each_loss_difference_and_interval_in_bits_per_byte_too():
     mean, low, high, _ = judge(pairs_of(study)).difference
     bits = [written(bits_per_byte(value, 2.0), "+.4f") for value in (mean, low, high)]
     assert "; bits per byte: {} ({} to {})</td>".format(*bits) in card
+
+
+@pytest.mark.parametrize("ends", [(-0.18, 0.26), (0.0, 0.0021), (-3.0, 14.0), (-1.3, 0.0)])
+def test_the_line_of_the_differences_has_numbers_from_which_a_size_can_be_read(ends):
+    numbers = [float(words.replace("−", "-")) for _, words in round_numbers(*ends)]
+    assert len(numbers) >= 3 and 0 in numbers
+    assert np.ptp(np.diff(numbers)) == pytest.approx(0, abs=1e-9)
+    assert ends[0] <= numbers[0] < numbers[-1] <= ends[1]
+
+
+def test_a_small_validation_part_is_said_of_five_seeds():
+    text = "a few words of my own, " * 200
+    study = study_with([2.1, 2.0, 2.2, 2.08, 2.3, 2.2, 2.4, 2.25, 2.0, 1.9])
+    words = "The validation part of this text has 460 tokens: another part of it would give another loss"
+    for own, count in ((text, 460), (20 * text, 9200), (None, 0)):
+        study.job = study.job._replace(text=own)
+        for trial, ended in study.outcomes.items():
+            study.outcomes[trial] = ended._replace(bytes_per_token=1.0)
+        study.end = DONE
+        assert (words in seeds_words(study)) == (count == 460) == (words in seeds_html(study.job, study, None))
 
 
 def test_no_losses_are_promised_once_the_study_has_ended():

@@ -24,7 +24,7 @@ from tlab.inside.pictures import Estimates
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn.model import Trace, Transformer
 from tlab.types import Array, Ids
-from tlab.wording import several
+from tlab.wording import several, written
 
 ALL = "all"  # every head, every sublayer, and the mechanisms that go through the whole model
 MECHANISMS: dict[str, Callable[[Transformer], None]] = {"positions": without_positions, "norms": without_norms}
@@ -260,5 +260,5 @@ class PatchProbe(Probe):
         words = f"The two texts differ in {several(len(changed), 'token')}"
         if len(changed) == 1:
             words += f": {tokens[ids[changed[0]]]} in place of {subject.tokens[changed[0]]} at place {changed[0]}"
-        words += f". The difference that parts can carry is {whole:+.3f} nats."
+        words += f". The difference that parts can carry is {written(whole, '+.3f')} nats."
         return words if abs(whole) >= TOO_LITTLE else f"{words} That is too little to share out: {NO_SHARES}"

@@ -39,7 +39,15 @@ const current = highlights && new Highlight(); // the word whose tip the arrow k
 if (highlights) CSS.highlights.set("tl-word", highlights).set("tl-word-current", current);
 const entryOf = new WeakMap(); // mark -> what it means
 
+const rangeOf = (node, match) => {
+  const range = document.createRange();
+  range.setStart(node, match.index);
+  range.setEnd(node, match.index + match[0].length);
+  return range;
+};
+
 // In each piece of the page the first occurrence of each word: a line under every "loss" would only be noise.
+// A mark is a live range: where its text changes it becomes empty, and never underlines other letters until the next time.
 const mark = () => {
   highlights.clear();
   const seen = new WeakMap(); // piece -> the entries that are marked in it
@@ -54,9 +62,7 @@ const mark = () => {
       if (!seen.has(piece)) seen.set(piece, new Set());
       if (seen.get(piece).has(entry)) continue;
       seen.get(piece).add(entry);
-      const range = new StaticRange({
-        startContainer: node, startOffset: match.index, endContainer: node, endOffset: match.index + match[0].length,
-      });
+      const range = rangeOf(node, match);
       highlights.add(range);
       entryOf.set(range, entry);
     }
@@ -87,9 +93,7 @@ const wordAt = (x, y) => {
   if (!node || node.nodeType !== Node.TEXT_NODE || node.parentElement.closest(NOT_IN)) return null;
   for (const match of node.data.matchAll(pattern)) {
     if (offset < match.index || offset > match.index + match[0].length) continue;
-    const range = document.createRange();
-    range.setStart(node, match.index);
-    range.setEnd(node, match.index + match[0].length);
+    const range = rangeOf(node, match);
     const box = [...range.getClientRects()].find((one) => x >= one.left - 1 && x <= one.right + 1 && y >= one.top && y <= one.bottom);
     if (box) return { ...said(meanings.get(match[1])), box };
   }
@@ -108,14 +112,9 @@ const show = (found) => {
 };
 
 // By keyboard: one stop for all words, from which the arrow keys lead to each that is on the page.
-const shownWords = () => [...(highlights ?? [])].flatMap((mark) => {
-  const node = mark.startContainer;
-  if (!node.parentElement?.checkVisibility() || mark.endOffset > node.length) return []; // of another tab, or of an old text
-  const range = document.createRange();
-  range.setStart(node, mark.startOffset);
-  range.setEnd(node, mark.endOffset);
-  return [{ entry: entryOf.get(mark), range }];
-});
+const shownWords = () => [...(highlights ?? [])]
+  .filter((range) => !range.collapsed && range.startContainer.parentElement?.checkVisibility()) // of no other tab or old text
+  .map((range) => ({ entry: entryOf.get(range), range }));
 let reached = null; // index of the word
 opener.addEventListener("keydown", (event) => {
   const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];

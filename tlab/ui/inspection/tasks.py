@@ -17,6 +17,7 @@ from tlab.checks import CheckResult, run_checks
 from tlab.cost import num_parameters, step_flops
 from tlab.inside import PROBES, ProbeError, Subject
 from tlab.inside.bugs import checks_with
+from tlab.inside.held_out import windows
 from tlab.inside.interventions import INTERVENTIONS, Part, find_part, run_changed
 from tlab.inside.over_time import Curves, curves, with_steps
 from tlab.inside.probes.ablation import ALL, MECHANISMS, TOO_LITTLE, EffectProbe, NextRow, PatchProbe
@@ -175,7 +176,8 @@ def intervene(
     chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change, "factor": factor})}
     asked = EffectProbe.from_json(chosen)
     row = asked.rows(subject)[0]
-    return InterventionEffect((row.loss, row.low, row.high), count, next_rows(subject, before, after), None, None)
+    read = len(windows(subject, count)[0])  # fewer where the text has no more that do not overlap
+    return InterventionEffect((row.loss, row.low, row.high), read, next_rows(subject, before, after), None, None)
 
 
 def next_rows(subject: Subject, before: Array, after: Array) -> list[NextRow]:

@@ -45,7 +45,7 @@ class Curve:
     def add_validation(self, step: int, loss: float) -> None:
         """Add a validation loss; its step may have been added long before."""
         if math.isfinite(loss):
-            self.validation.append([step, shown(loss)])
+            self.validation.append([step, loss])
 
     def placed_bins(self) -> list[tuple[float, list[float]]]:
         """The step at which the moving average of each bin is drawn, and the bin, as they are at this moment.

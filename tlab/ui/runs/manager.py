@@ -29,7 +29,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tlab.inside.bugs import planted
 from tlab.text import TOKENIZERS, BpeTokenizer, Corpus, Tokenizer, corpus_from_text, corpus_names, load_corpus
@@ -82,6 +82,13 @@ class Archive:
 
     def recall(self, session: str) -> list[str]:
         """Bring back what is not in memory; -> names of runs that are damaged."""
+        return []
+
+    def keep_study(self, study: Any) -> None:
+        """A run of a study (`tlab.ui.studies.study.Study`) has ended."""
+
+    def recall_studies(self, session: str) -> list[Any]:
+        """The studies of a browser, the oldest first."""
         return []
 
     def recall_linked(self, run_id: str) -> None:

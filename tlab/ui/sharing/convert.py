@@ -5,8 +5,8 @@ from __future__ import annotations
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import demo_checkpoint, shipped_preset
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import ANY_VOCABULARY, Job, SidePlan
 from tlab.ui.runs.run import Run
+from tlab.ui.sharing.read_zip import job_of
 from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide
 
 SHIPPED = "shipped"  # in place of an id, which is never so short
@@ -61,12 +61,7 @@ def stored_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
 
 def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[Checkpoint]]]:
     """A run that came back from an export, and its models, as `Runs.adopt` takes them."""
-    plans = tuple(
-        SidePlan(side.label, side.checkpoint.model_config.with_vocab(ANY_VOCABULARY), side.checkpoint.train_config)
-        for side in kept.sides
-    )
-    corpus = kept.sides[0].checkpoint.corpus
-    job = Job(corpus["name"], kept.text, corpus["tokenizer"]["tokenizer"], plans)
+    job = job_of(kept.sides, kept.text)
     checkpoints = [side.checkpoint for side in kept.sides]
     run = Run.finished(session, job, checkpoints, runs.limits)
     run.rename(kept.name)

@@ -17,6 +17,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,12 @@ from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory
-from tlab.ui.runs.messages import Insight, Sample
+from tlab.ui.runs.messages import ANY_VOCABULARY, Insight, Job, Sample, SidePlan
 from tlab.ui.sharing import write_zip
+from tlab.ui.sharing.study_file import study_from_json
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide
+from tlab.ui.studies.study import RATES, Study
+from tlab.ui.studies.tuning import short_job
 
 MAX_PACKED = 20 * 2**20  # bytes; what the server takes as an upload
 MAX_UNPACKED = 128 * 2**20
@@ -49,7 +53,8 @@ SIDE_FILES = (
     *(f"loss.{kind}" for kind in PICTURE_KINDS),
 )  # fmt: skip
 KNOWN = {
-    write_zip.README, write_zip.RUN, write_zip.REPEAT, write_zip.TEXT,
+    write_zip.README, write_zip.RUN, write_zip.REPEAT, write_zip.TEXT, write_zip.STUDIES,
+    *write_zip.STUDY_FILES.values(),
     *(f"comparison.{kind}" for kind in PICTURE_KINDS),
     *(f"{folder}/{name}" for folder in write_zip.FOLDERS for name in ("", *SIDE_FILES)),
 }  # fmt: skip
@@ -137,7 +142,8 @@ def read_run(archive: zipfile.ZipFile, limits: Limits) -> KeptRun:
         raise ReopenError("Its two sides were trained on different texts.")
     excerpt, baselines = read_excerpt(about), read_baselines(about)
     text = read_training_text(archive, first, limits)
-    return KeptRun(plain_name(about["name"]), sides, text, excerpt, baselines)
+    name = plain_name(about["name"])
+    return KeptRun(name, sides, text, excerpt, baselines, read_studies(archive, sides, text))
 
 
 def without_optimizers(run: KeptRun) -> KeptRun:
@@ -161,6 +167,28 @@ def read_baselines(about: dict[str, Any]) -> dict[str, float]:
     if len(baselines) > MAX_BASELINES or not all(map(math.isfinite, baselines.values())):
         raise ReopenError("The losses that it has to beat are no few numbers.")
     return baselines
+
+
+def read_studies(archive: zipfile.ZipFile, sides: Sequence[KeptSide], text: str | None) -> list[Study]:
+    """What is known of the same comparison at other seeds and rates; of nobody yet."""
+    if write_zip.STUDIES not in archive.namelist():
+        return []
+    job, found = job_of(sides, text), []
+    for values in checked_json(read_bytes(archive, write_zip.STUDIES, MAX_JSON)):
+        found.append(study_from_json("", short_job(job) if values["kind"] == RATES else job, values))
+    if len({study.kind for study in found}) < len(found):
+        raise ReopenError("It holds two studies of one kind.")
+    return found
+
+
+def job_of(sides: Sequence[KeptSide], text: str | None) -> Job:
+    """What the run that is kept was to train."""
+    plans = tuple(
+        SidePlan(side.label, side.checkpoint.model_config.with_vocab(ANY_VOCABULARY), side.checkpoint.train_config)
+        for side in sides
+    )
+    corpus = sides[0].checkpoint.corpus
+    return Job(corpus["name"], text, corpus["tokenizer"]["tokenizer"], plans)
 
 
 def read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 <folder>/<browser>/<run>.zip    the run as `write_export` makes it, and what a paused one goes on from
 <folder>/<browser>/<run>.json   what a visitor may change of it, and what an export does not say
+<folder>/<browser>/<study>.study    runs of several seeds or rates of a comparison, as far as they went
 
 A browser's folder is called by a digest of its number, so that reading the disk opens nobody's session. Files are
 written whole or not at all, and read with the checks of an upload. What is damaged is renamed and left out. When there
@@ -11,7 +12,9 @@ is no room, the oldest go first.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -30,11 +33,16 @@ from tlab.ui.runs.limits import GB, Limits
 from tlab.ui.runs.manager import SESSION_SHARE, Archive, Runs
 from tlab.ui.runs.run import ACTIVE, PAUSED, STOPPED, Run
 from tlab.ui.sharing.convert import opened_run, stored_run
-from tlab.ui.sharing.read_zip import MAX_PACKED, ReopenError, read_export
+from tlab.ui.sharing.read_zip import DAMAGE, MAX_PACKED, ReopenError, checked_json, read_export
+from tlab.ui.sharing.study_file import job_as_json, job_from_json, study_as_json, study_from_json, study_name
 from tlab.ui.sharing.write_zip import ExportError, write_export
+from tlab.ui.studies.study import Study, experiment_of
+from tlab.ui.studies.tuning import short_job
 from tlab.ui.visit import SECONDS_KNOWN, lasts
 
 RUNS_VARIABLE, OFF = "TLAB_RUNS_DIR", "off"  # a folder, or this word for none
+STUDY = ".study"
+MAX_STUDY = 2**25  # bytes, unpacked: a text of the visitor's own, and some fifty curves
 MAX_NOTE = 10_000  # bytes
 RUN_ID = re.compile(r"[\w-]{16}", re.ASCII)
 NOBODY = "nobody "  # before the id of a run: no session that a request can have
@@ -102,7 +110,43 @@ class RunArchive(Archive):
             write_atomically(path.with_suffix(".json"), json.dumps(about).encode())
 
     def remove(self, run: Run) -> None:
+        """With the studies of its comparison, and all of a text of the visitor's own that no other run has."""
+        others = [other.job for other in self.runs.history(run.session) if other is not run]
+        for path, study in self.studies_of(run.session):
+            of_text = run.job.text is not None and study.job.text == run.job.text
+            its_jobs = {experiment_of(run.job), experiment_of(short_job(run.job))}
+            if study.job in its_jobs or (of_text and all(job.text != run.job.text for job in others)):
+                path.unlink(missing_ok=True)
         remove_run(self.path_of(run))
+
+    def keep_study(self, study: Study) -> None:
+        """Write a study; one of a visitor's own text only beside a run on it, with which it can be deleted."""
+        texts = {run.job.text for run in self.runs.history(study.session)}
+        if not lasts(study.session) or study.job.text not in {None, *texts}:
+            return
+        values = {"job": job_as_json(study.job), **study_as_json(study)}
+        content = gzip.compress(json.dumps(values).encode(), mtime=0)
+        path = self.place_of(study.session) / f"{study_name(study)}{STUDY}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.make_room(path.parent, len(content))
+            write_atomically(path, content)
+        except OSError as error:
+            archive_log.warning("a study cannot be kept in %s: %s", self.folder, error.strerror)
+
+    def recall_studies(self, session: str) -> list[Study]:
+        """The studies of a browser, the oldest first; what is damaged is left out."""
+        return [study for _, study in self.studies_of(session)] if lasts(session) else []
+
+    def studies_of(self, session: str) -> Iterator[tuple[Path, Study]]:
+        """Each file with what is in it, the oldest first."""
+        for path in sorted(self.place_of(session).glob(f"*{STUDY}"), key=lambda path: path.stat().st_mtime):
+            try:
+                with gzip.open(path) as file:
+                    values = checked_json(file.read(MAX_STUDY))
+                yield path, study_from_json(session, job_from_json(values["job"]), values)
+            except DAMAGE as error:
+                archive_log.warning("%s is damaged and left out: %s", path, error)
 
     def make_room(self, place: Path, size: int) -> None:
         """Remove what is old, then the oldest: of this browser, and of all."""
@@ -116,7 +160,7 @@ class RunArchive(Archive):
 
     def files(self) -> Iterator[tuple[float, Path, int]]:
         """When each run was written, where, and its bytes."""
-        for path in self.folder.glob("*/*.zip*"):
+        for path in itertools.chain(self.folder.glob("*/*.zip*"), self.folder.glob(f"*/*{STUDY}")):
             with contextlib.suppress(OSError):  # it has just gone
                 about = path.stat()
                 yield about.st_mtime, path, about.st_size

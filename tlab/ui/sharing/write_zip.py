@@ -10,6 +10,7 @@ A/inside.json       what happened in each layer at the steps that were looked at
 A/checkpoint.safetensors, A/loss.png, A/loss.svg
 B/...               the other side, where there is one
 comparison.png, .svg    both validation losses
+five-seeds.csv, learning-rates.csv, studies.json    the same comparison from five seeds, and at several learning rates
 """
 
 from __future__ import annotations
@@ -35,11 +36,18 @@ from tlab.text.units import bits_per_byte
 from tlab.training.checkpoint import FILE_NAME, Checkpoint, records_as_csv
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.runs.messages import Insight, Sample
+from tlab.ui.runs.run import DONE
+from tlab.ui.sharing.study_file import study_as_json
+from tlab.ui.studies.csv_link import csv_of
+from tlab.ui.studies.five_seeds import judge, pairs_of, words_of
+from tlab.ui.studies.study import RATES, SEEDS, Study
+from tlab.ui.studies.tuning import verdict_words
 
 FORMAT = "tlab run 1"
 RUN, README, REPEAT, TEXT, CONFIG, METRICS, INSIDE = (
     "run.json", "README.txt", "repeat.py", "text.txt", "config.json", "metrics.csv", "inside.json"
 )  # fmt: skip
+STUDIES, STUDY_FILES = "studies.json", {SEEDS: "five-seeds.csv", RATES: "learning-rates.csv"}
 FOLDERS = "AB"
 DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # a run's files do not change with the hour of their export
 
@@ -61,6 +69,7 @@ class KeptRun(NamedTuple):
     text: str | None  # what the visitor brought along, where the run read that
     excerpt: str = ""  # the beginning of the text that is never trained on
     baselines: Mapping[str, float] = MappingProxyType({})  # losses that it has to beat, by name
+    studies: Sequence[Study] = ()  # of its comparison
 
 
 class ExportError(ValueError):
@@ -96,6 +105,10 @@ def entries(run: KeptRun, resumable: bool = False) -> Iterator[tuple[str, bytes]
             )
     yield README, readme(run).encode()
     yield RUN, as_json(about(run))
+    if run.studies:
+        yield STUDIES, as_json([study_as_json(study) for study in run.studies])
+    for study in run.studies:
+        yield STUDY_FILES[study.kind], csv_of(study).encode()
     yield REPEAT, (Path(__file__).parent / REPEAT).read_bytes()
     if run.text is not None:
         yield TEXT, utf8(run.text)
@@ -205,6 +218,7 @@ def readme(run: KeptRun) -> str:
         f"Text: “{corpus['name']}”, {corpus['size']:,} characters. {own}",
         *(readme_line(letter, side) for letter, side in zip(FOLDERS, run.sides, strict=False)),
         *difference_words(run),
+        *study_words(run),
         "",
         "To look at it again: open the lab, choose the tab Compare, and open this zip as it is.",
         "To repeat it:        unzip it, and run  python repeat.py  where the lab is installed. It trains the run again",
@@ -228,6 +242,22 @@ def readme_line(letter: str, side: KeptSide) -> str:
     if not is_finite(checkpoint):
         end += " (its weights are no numbers any more and are left out)"
     return f"{letter}: {side.label}, {checkpoint.step:,} of {checkpoint.train_config.steps:,} steps, {end}."
+
+
+def study_words(run: KeptRun) -> list[str]:
+    """What five seeds and several learning rates tell of two sides, or that each has one seed."""
+    if len(run.sides) < 2:
+        return []
+    lines = [] if any(study.kind == SEEDS for study in run.studies) else ["One seed each, which names no winner."]
+    for study in run.studies:
+        ended = f"{len(study.outcomes)} of {len(study.trials)} runs"
+        words = [f"{ended} have ended, which name no winner."]
+        if study.kind == RATES:
+            words = verdict_words(study)
+        elif study.state == DONE:
+            words = [words_of(judge(pairs_of(study)), study.labels, study.bytes_per_token)]
+        lines.append(f"{STUDY_FILES[study.kind]}: {' '.join(words)}")
+    return lines
 
 
 def difference_words(run: KeptRun) -> list[str]:

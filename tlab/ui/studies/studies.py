@@ -9,12 +9,14 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from tlab.ui.runs.limits import check_study_limits
 from tlab.ui.runs.manager import Runs, text_size
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import DIVERGED, DONE, FAILED, STOPPED, Run
-from tlab.ui.studies.study import Study, experiment_of, outcome_of
+from tlab.ui.studies.study import RATES, SEEDS, Study, experiment_of, outcome_of
+from tlab.ui.studies.tuning import short_job
 
 MAX_STUDIES = 24  # of one session; the oldest makes room
 LONGEST_WAIT = 0.5  # at most, at the runs of a study
@@ -34,6 +36,24 @@ class Studies:
     def get(self, session: str, kind: str, job: Job) -> Study | None:
         """The study of this comparison, if there is one."""
         return self.by_session.get(session, {}).get((kind, experiment_of(job)))
+
+    def of_job(self, session: str, job: Job) -> list[Study]:
+        """What is known of a comparison: its seeds, and both sides at several rates."""
+        asked = [self.get(session, SEEDS, job), self.get(session, RATES, short_job(job))]
+        return [study for study in asked if study is not None and study.outcomes]
+
+    def add(self, studies: Iterable[Study]) -> None:
+        """Studies that came back, from the disk or with a run; one that is known already stays as it is."""
+        with self.lock:
+            for study in studies:
+                mine = self.by_session.setdefault(study.session, OrderedDict())
+                mine.setdefault((study.kind, experiment_of(study.job)), study)
+                while len(mine) > MAX_STUDIES:
+                    mine.popitem(last=False)
+
+    def active(self, session: str) -> Study | None:
+        """The one that trains or waits."""
+        return next((study for study in list(self.by_session.get(session, {}).values()) if study.active), None)
 
     def latest(self, session: str, kind: str) -> Study | None:
         """The one that was started last."""
@@ -141,6 +161,7 @@ class Studies:
                 continue
             if run.state in (DONE, DIVERGED):
                 study.outcomes[trial] = outcome_of(run, run.sides[0])
+                self.runs.archive.keep_study(study)
             elif study.active and run.state == FAILED:
                 study.end, study.words = FAILED, run.error
             elif study.active:

@@ -26,6 +26,7 @@ from tlab.judging.learning_rates import (
     rates_around,
 )
 from tlab.judging.two_models import Comparison, compare, comparison_words
+from tlab.ui.runs.comparison import few_tokens_words
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
@@ -53,7 +54,7 @@ def tuning_study(session: str, job: Job) -> Study:
     reason = why_not_tuned(job)
     if reason:
         raise CannotTuneError(reason)
-    shorter = job._replace(plans=tuple(map(short_plan, job.plans)))
+    shorter = short_job(job)
     return Study(session, RATES, shorter, trials_at(shorter, rates_around(own_rate(job))))
 
 
@@ -74,6 +75,11 @@ def why_not_tuned(job: Job) -> str:
 
 def without_rate(plan: SidePlan) -> tuple[object, object]:
     return plan.model, with_rate(plan.training, 1.0)
+
+
+def short_job(job: Job) -> Job:
+    """The comparison that is trained at several rates."""
+    return job._replace(plans=tuple(map(short_plan, job.plans)))
 
 
 def short_plan(plan: SidePlan) -> SidePlan:
@@ -162,7 +168,9 @@ def verdict_words(study: Study) -> list[str]:
         return [SAME_WITHOUT_SEED]
     sides = zip(SIDE_LETTERS, study.job.plans, strict=False)
     a, b = (f"{letter} ({plan.label})" for letter, plan in sides)
-    return [*comparison_words(tuned.found, (a, b), second_unit=bits_unit(study)), *doubts(tuned, own_rate(study.job))]
+    words = comparison_words(tuned.found, (a, b), second_unit=bits_unit(study))
+    few = few_tokens_words(study.job, study.bytes_per_token)
+    return [*words, *doubts(tuned, own_rate(study.job)), *filter(None, [few])]
 
 
 def doubts(tuned: Tuned, own: float) -> list[str]:

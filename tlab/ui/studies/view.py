@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 
 from tlab.judging.few_seeds import Estimate
 from tlab.judging.two_models import SecondUnit
+from tlab.ui.runs.comparison import few_tokens_words
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import DONE, FAILED, RUNNING, SIDE_LETTERS, STOPPED, WAITING
 from tlab.ui.studies.csv_link import csv_link
 from tlab.ui.studies.five_seeds import NUM_SEEDS, SEED_RANGE, Judgement, judge, pairs_of, why_not, words_of
 from tlab.ui.studies.loss_units import bits_unit, brackets, units_words
-from tlab.ui.studies.study import Study
+from tlab.ui.studies.study import SEEDS, Study
 from tlab.ui.widgets.markup import macros
 from tlab.wording import duration, several, written
 
 markup = macros("studies/view.html")
 
+OF_A_STEP = 1e-9  # between round numbers: rounding
 MARGIN_SHARE = 0.06  # of the strip, left and right of what is on it
 DIFFERENCE = "+.4f"  # how one is written
 NOT_YET = "No winner is named before all five seeds are there."
@@ -29,6 +31,7 @@ class Strip(NamedTuple):
     """Places on a line, in per cent of its width."""
 
     zero: float
+    ticks: list[tuple[float, str]]  # place and number
     dots: list[float]
     mean: float | None
     interval: tuple[float, float] | None  # left end and width
@@ -79,7 +82,8 @@ def seeds_words(study: Study | None) -> str:
     """What five seeds tell, in a sentence or two; nothing before all are there."""
     if study is None or study.state != DONE:
         return ""
-    return words_of(judge(pairs_of(study)), study.labels, study.bytes_per_token)
+    words = words_of(judge(pairs_of(study)), study.labels, study.bytes_per_token)
+    return f"{words} {few_tokens_words(study.job, study.bytes_per_token)}".strip()
 
 
 def seeds_card(study: Study) -> Card:
@@ -89,7 +93,7 @@ def seeds_card(study: Study) -> Card:
     notes = ["" if study.active else study.words, units_words(bits) if judgement.pairs else ""]
     return Card(
         "Five seeds",
-        [words_of(judgement, study.labels, study.bytes_per_token) if done else words_so_far(judgement, study.active)],
+        [seeds_words(study) or words_so_far(judgement, study.active)],
         state=study.state,
         progress=progress_words(study),
         share=None if done else min(1.0, study.steps_made / study.steps),
@@ -100,6 +104,13 @@ def seeds_card(study: Study) -> Card:
         file="" if study.active or not study.outcomes else csv_link(study),
         file_name="five-seeds.csv",
     )
+
+
+def study_title(study: Study) -> str:
+    """What trains, and how much of it has ended."""
+    if study.kind == SEEDS:
+        return f"five seeds: {len(pairs_of(study))} of {NUM_SEEDS}"
+    return f"learning rates: {len(study.outcomes)} of {several(len(study.trials), 'run')}"
 
 
 def progress_words(study: Study) -> str:
@@ -170,7 +181,22 @@ def strip_of(judgement: Judgement) -> Strip | None:
 
     alternative = "B − A by seed: " + ", ".join(signed(difference) for difference in differences)
     interval = (place(low), round(place(high) - place(low), 2)) if n > 1 else None
-    return Strip(place(0.0), [place(d) for d in differences], place(mean) if n > 1 else None, interval, alternative)
+    ticks = [(place(at), words) for at, words in round_numbers(from_, to)]
+    dots = [place(difference) for difference in differences]
+    return Strip(place(0.0), ticks, dots, place(mean) if n > 1 else None, interval, alternative)
+
+
+def round_numbers(low: float, high: float) -> list[tuple[float, str]]:
+    """A few round numbers from one to the other, at equal distances, each with how it is written."""
+    span = (high - low) or 1.0
+    power = math.floor(math.log10(span))
+    step, digits = next(
+        (factor * 10.0**power, max(0, -power + (factor < 1)))
+        for factor in (2, 1, 0.5, 0.2)
+        if span >= 2.5 * factor * 10.0**power
+    )
+    first, last = math.ceil(low / step - OF_A_STEP), math.floor(high / step + OF_A_STEP)
+    return [(number * step, written(number * step, f"+.{digits}f")) for number in range(first, last + 1)]
 
 
 # ------------------------------------------------------------------------------------------------ loss chart

@@ -57,4 +57,4 @@ const shortToken = (token, room = 2) => {
 };
 // As tokens of byte pairs have; a tab is one letter, however it is written.
 const haveSeveralLetters = (tokens) => tokens.some((token) => [...token].length > 1 && !token.startsWith("\\"));
-const numberText = (number, digits = 2) => (number < 0 ? "−" : "") + Math.abs(number).toFixed(digits);
+const numberText = (number, digits = 2) => (Number(number.toFixed(digits)) < 0 ? "−" : "") + Math.abs(number).toFixed(digits);

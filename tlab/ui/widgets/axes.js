@@ -22,7 +22,7 @@ const ticksOf = (low, high, logarithmic) => {
   return ticks;
 };
 
-const withMinus = (text) => text.replace(/^-/, "−");
+const withMinus = (text) => text.replace(/^-(?=.*[1-9])/, "−").replace(/^-/, ""); // zero has no sign
 
 // As short as the margin is wide: 0.002, 12,500 and 2e15.
 const tickText = (value) => {

@@ -144,7 +144,7 @@ class CompareTab(Tab):
             words = "These are the settings of a run of your history."
             updates = {**self.opened, **self.train.run_settings_updates(run, words, locked)}
         elif action == "export":
-            updates = {self.file: self.export(asked, run, page)}
+            updates = {self.file: self.export(asked, run, visit)}
         elif action == "link":
             updates = {self.link: gr.update(value=self.result_query(asked, session), visible=True)}
         elif asked != SHIPPED:
@@ -189,17 +189,17 @@ class CompareTab(Tab):
             del settings["corpus"]
         return query_of(settings, dict(filter(None, [switch_of(run.job)])), result=run.id)
 
-    def export(self, asked: str, run: Run, page: str) -> str:
+    def export(self, asked: str, run: Run, visit: Visit) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
         try:
             kept = kept_run(self.runs, asked, run)
-            content = write_export(kept)
+            content = write_export(kept._replace(studies=self.train.studies.of_job(visit.session, run.job)))
         except ExportError as error:
             raise error_toast(error) from None
         uploads = upload_folder()
         uploads.tidy(len(content))
         path = uploads.folder / secrets.token_hex(16) / f"{file_name(kept.name)}.zip"
-        self.exports.setdefault(page, []).append(path)
+        self.exports.setdefault(visit.page, []).append(path)
         try:
             path.parent.mkdir(parents=True)
             path.write_bytes(content)
@@ -224,4 +224,8 @@ class CompareTab(Tab):
         run, checkpoints = opened_run(visit.session, kept, self.runs)
         self.runs.adopt(run, checkpoints)
         self.runs.archive.keep(run)
+        for study in kept.studies:
+            study.session = visit.session
+            self.runs.archive.keep_study(study)
+        self.train.studies.add(kept.studies)
         return {**self.pictures(visit, hidden, differences_only), **self.train.show(visit, run)}

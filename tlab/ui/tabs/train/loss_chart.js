@@ -259,7 +259,7 @@ axisBox.addEventListener("change", () => (zoom.part = null)); // which was count
 logBox.addEventListener("change", () => (chosenLog = logBox.checked));
 for (const toggle of [logBox, smoothBox, unitBox, axisBox]) toggle.addEventListener("change", redraw);
 
-const bitsPerByte = (loss, part) => (value.bytes_per_token ? UNITS.bytes(loss, part) : "");
+const bitsPerByte = (loss, part) => (value.bytes_per_token ? Number(UNITS.bytes(loss, part).toFixed(4)) : "");
 const namedLabels = (runs) => runs.map((run) => (runs.length > 1 ? `${run.letter} ${run.label}` : run.label));
 offerFiles(find(".tl-card"), draw,
   () => fileName(...namedLabels(value.runs), "loss", `step ${Math.max(...value.runs.map((run) => (run.bins.length ? endOf(run, run.bins.length - 1) : 0)))}`),
@@ -268,5 +268,9 @@ offerFiles(find(".tl-card"), draw,
     ...value.runs.flatMap((run, i) => [
       ...run.bins.map(([mean, low, high, average], bin) => [namedLabels(value.runs)[i], "training", endOf(run, bin), mean, low, high, average, bitsPerByte(mean, TRAINING)]),
       ...run.validation.map(([step, loss]) => [namedLabels(value.runs)[i], "validation", step, loss, "", "", "", bitsPerByte(loss, VALIDATION)]),
+    ]),
+    ...value.bands.flatMap((band, i) => [
+      ...band.ranges.map(([low, high, step]) => [namedLabels(value.runs)[i], `training averages of ${band.seeds} seeds`, step, "", low, high, "", ""]),
+      ...band.validation.map(([step, loss]) => [namedLabels(value.runs)[i], `validation, one of ${band.seeds} seeds`, step, loss, "", "", "", bitsPerByte(loss, VALIDATION)]),
     ]),
   ]);

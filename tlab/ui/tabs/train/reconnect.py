@@ -104,6 +104,7 @@ class Reconnect:
         """The run with this id, once all that the disk has of this browser is in memory."""
         runs = self.train.runs
         damaged = runs.archive.recall(visit.session)
+        self.train.studies.add(runs.archive.recall_studies(visit.session))
         if damaged:
             gr.Warning(html.escape(f"On the disk, {listed(damaged)} cannot be read any more, and is left out."))
         if run_id:

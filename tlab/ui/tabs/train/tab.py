@@ -41,11 +41,12 @@ from tlab.ui.settings.run_settings import control_values, switch_of
 from tlab.ui.settings.side_b import NOTHING, as_read
 from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.tuning import why_not_tuned
+from tlab.ui.studies.view import progress_words, study_title
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
 from tlab.ui.tabs.train.diagram_panel import DiagramPanel
 from tlab.ui.tabs.train.panels.rates import RatesPanel
-from tlab.ui.tabs.train.panels.seeds import SeedsPanel
+from tlab.ui.tabs.train.panels.seeds import SECONDS_BETWEEN_CARDS, SeedsPanel
 from tlab.ui.visit import Visit, lasts, visit_of
 from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html, selection_component
 from tlab.wording import duration, listed
@@ -104,6 +105,7 @@ class TrainTab(Tab):
         self.renewed_by = gr.State(None)  # what came last that is told beside the settings: the pace, a start, an end
         self.behind = selection_component("behind", {"ms": 0})  # by how much the page lags behind its run
         self.clicked = gr.State(None)  # the preset whose radio button was clicked last
+        self.bar_clock = gr.Timer(SECONDS_BETWEEN_CARDS, active=False)  # while a study trains
         self.locked = gr.State([])  # names of the settings that a link hides: nothing on the page changes them
         self.diagram.build(demo.job.plans)
         self.build_bar(demo)
@@ -136,12 +138,10 @@ class TrainTab(Tab):
         pictures: list[Block] = [self.state, self.verdict, self.chart, self.numbers, self.why, self.samples]
         buttons: list[Block] = [self.start, self.pause, self.step, self.stop, self.reset]
         about: list[Block] = [self.run_id, self.model_id, self.renewed_by]
-        self.outputs = [*about, *pictures, *buttons, *self.seeds.outputs]
+        self.outputs = [*about, *pictures, *buttons, self.bar_clock, *self.seeds.outputs, *self.rates.outputs]
         self.unchanged: Updates = {self.state: gr.skip()}
         self.connect_controls(page)
         self.connect_buttons()
-        self.rates.connect()
-        self.seeds.connect(self.run_id, {self.chart: self.chart_of, self.verdict: self.verdict_of})
         page.handle.select(None, js="() => window.scrollTo({ top: 0 })", **QUIET)  # whatever button opened it
         page.blocks.load(self.on_open, self.renewed_by, self.renewed_by, queue=False, **QUIET)
 
@@ -206,6 +206,7 @@ class TrainTab(Tab):
         gr.on(triggers, self.on_settings, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
 
     def connect_buttons(self) -> None:
+        pictures: dict[gr.HTML, Any] = {self.chart: self.chart_of, self.verdict: self.verdict_of}  # that show seeds too
         # No limit of Gradio's: a handler only waits for its run, and the runs have a queue of their own.
         # "multiple": while the page follows a resumed run, the same button has to pause it again.
         free: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple", **QUIET}
@@ -214,6 +215,10 @@ class TrainTab(Tab):
         self.pause.click(self.on_pause, self.run_id, self.outputs, **free)
         self.step.click(self.on_step, [self.run_id, *settings], self.outputs, concurrency_limit=None, **QUIET)
         self.stop.click(self.on_stop, self.run_id, None, **free)
+        bar = [self.state, self.stop, self.bar_clock]
+        self.bar_clock.tick(self.on_bar, self.run_id, bar, queue=False, **QUIET)
+        for event in (*self.rates.connect(), *self.seeds.connect(self.run_id, pictures)):
+            event.then(self.on_bar, self.run_id, bar, queue=False, **QUIET)
         self.reset.click(self.on_reset, self.run_id, self.outputs, concurrency_limit=None, **QUIET)
         self.behind.input(self.on_behind, self.behind, None, queue=False, **QUIET)
         self.take.click(self.on_take, [self.run_id, self.locked], self.settings, queue=False, **QUIET)
@@ -449,10 +454,12 @@ class TrainTab(Tab):
         async for frame in frames:
             yield frame
 
-    def on_stop(self, run_id: str | None) -> Any:
-        """End the run; what it has learned is kept. The handler that follows it shows the end."""
-        run = self.runs.get(run_id)
-        if run is not None:
+    def on_stop(self, run_id: str | None, request: gr.Request) -> Any:
+        """End what trains, a study or the run; what is there is kept. Whatever follows it shows the end."""
+        study, run = self.studies.active(visit_of(request).session), self.runs.get(run_id)
+        if study is not None:
+            self.studies.stop(study)
+        elif run is not None:
             self.runs.stop(run)
 
     def on_reset(self, run_id: str | None, request: gr.Request) -> Updates:
@@ -488,7 +495,9 @@ class TrainTab(Tab):
             self.model_id: run.id,
             self.samples: view.samples_html(run),
             **self.buttons(run),
+            **self.bar(session, run),
             **self.seeds.shown(session, run),
+            **self.rates.shown_with(session, run),
         }
 
     def shipped_frame(self, session: str, preset: Preset) -> Updates:
@@ -497,15 +506,35 @@ class TrainTab(Tab):
         return {
             **self.pictures(shipped, session),
             **self.seeds.shown(session, shipped),
+            **self.rates.shown_with(session, shipped),
             self.run_id: shipped.id,
             self.model_id: shipped.id,
-            self.state: shipped_state(shipped),
             self.samples: view.samples_html(shipped),
             **self.buttons(None),
+            **self.bar(session, shipped),
         }
 
     def progress(self, run: Run, session: str) -> Updates:
         return {self.run_id: run.id, self.state: self.state_of(run), **self.pictures(run, session)}
+
+    def on_bar(self, run_id: str | None, request: gr.Request) -> Updates:
+        """While a study trains, and once more when it has ended."""
+        return self.bar(visit_of(request).session, self.seeds.run_of(run_id))
+
+    def bar(self, session: str, run: Run) -> Updates:
+        """What trains and can be stopped: a study of the visitor's, or else the run that is shown."""
+        study, own = self.studies.active(session), self.runs.get(run.id)
+        if study is not None:
+            words = f"{progress_words(study)}. Stop ends them; what is there is kept."
+            state = view.state_html(study.state, words, own.id if own else "", title=study_title(study))
+        else:
+            state = shipped_state(run) if own is None else self.state_of(own)
+        stoppable = study is not None or (own is not None and (own.active or own.state == PAUSED))
+        return {
+            self.state: state,
+            self.stop: gr.update(interactive=stoppable),
+            self.bar_clock: gr.update(active=study is not None),
+        }
 
     def state_of(self, run: Run) -> str:
         words = view.run_words(run, self.runs.place_in_queue(run), (run.id, 0) in self.runs.store)
@@ -589,7 +618,7 @@ class TrainTab(Tab):
                 frame[self.model_id] = run.id  # once: meanwhile a visitor may look into another one
                 frame[self.renewed_by] = f"{run.id} goes on"
             if state != shown_state:
-                frame |= {**self.buttons(run), **self.seeds.shown(run.session, run)}
+                frame |= {**self.buttons(run), **self.bar(run.session, run), **self.seeds.shown(run.session, run)}
             if state != shown_state or samples != shown_samples:
                 frame[self.samples] = view.samples_html(run)
             shown_state, shown_samples = state, samples

@@ -7,14 +7,15 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency
 
 from tlab.ui.runs.manager import BusyError
-from tlab.ui.runs.run import DONE
+from tlab.ui.runs.run import DONE, Run
 from tlab.ui.settings.controls import Controls
 from tlab.ui.studies.rates_view import rates_html, rates_value
 from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.study import RATES, Study
-from tlab.ui.studies.tuning import missing_rates, tuning_study, widen
+from tlab.ui.studies.tuning import missing_rates, short_job, tuning_study, widen
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.panels.seeds import SECONDS_BETWEEN_CARDS
 from tlab.ui.visit import visit_of
@@ -43,15 +44,22 @@ class RatesPanel:
         self.clock = gr.Timer(SECONDS_BETWEEN_CARDS, active=False)
         self.is_other = gr.State(False)  # whether the controls have other settings than those of the study
 
-    def connect(self) -> None:
-        outputs: list[Block] = [self.panel, self.card, self.chart, self.stop, self.more, self.close, self.clock]
+    @property
+    def outputs(self) -> list[Block]:
+        """What `shown` may change."""
+        return [self.panel, self.card, self.chart, self.stop, self.more, self.close, self.clock]
+
+    def connect(self) -> list[Dependency]:
+        """-> the events by which a study begins or is stopped."""
+        outputs = self.outputs
         settings = self.controls.inputs  # a text of any length among them, so nothing asks for them often
         # In the queue, as Start: what the controls refuse is refused before anything trains.
-        self.button.click(self.on_tune, settings, [*outputs, self.is_other], concurrency_limit=None, **QUIET)
-        self.more.click(self.on_more, self.is_other, outputs, queue=False, **QUIET)
-        self.stop.click(self.on_stop, self.is_other, outputs, queue=False, **QUIET)
+        begun = self.button.click(self.on_tune, settings, [*outputs, self.is_other], concurrency_limit=None, **QUIET)
+        more = self.more.click(self.on_more, self.is_other, outputs, queue=False, **QUIET)
+        stopped = self.stop.click(self.on_stop, self.is_other, outputs, queue=False, **QUIET)
         self.clock.tick(self.on_look, self.is_other, outputs, queue=False, **QUIET)
         self.close.click(lambda: gr.update(visible=False), None, self.panel, queue=False, **QUIET)
+        return [begun, more, stopped]
 
     # -------------------------------------------------------------------------------- handlers
 
@@ -92,6 +100,14 @@ class RatesPanel:
         return self.shown(visit_of(request).session, is_other)
 
     # -------------------------------------------------------------------------------- what is shown
+
+    def shown_with(self, session: str, run: Run) -> Updates:
+        """The study of a run that comes onto the page, if there is one and no other trains."""
+        study = self.studies.get(session, RATES, short_job(run.job))
+        if study is None or not study.outcomes or self.studies.active(session) not in (None, study):
+            return {}
+        self.studies.put_first(study)
+        return self.shown(session, False)
 
     def shown(self, session: str, is_other: bool) -> Updates:
         """The study that was asked for last, in a panel that is open."""

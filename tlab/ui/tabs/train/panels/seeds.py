@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from tlab.ui.demo.shipped_run import demo_run, shipped_preset
 from tlab.ui.runs.manager import BusyError
@@ -37,13 +38,18 @@ class SeedsPanel:
         self.clock = gr.Timer(SECONDS_BETWEEN_CARDS, active=False)
         self.ended = gr.State(0)  # runs of the study that the pictures show
 
-    def connect(self, run_id: gr.State, pictures: dict[gr.HTML, Callable[[str, Run], Any]]) -> None:
-        """`pictures` are what else shows the seeds of a run: component -> its value for a session."""
+    def connect(self, run_id: gr.State, pictures: dict[gr.HTML, Callable[[str, Run], Any]]) -> list[Dependency]:
+        """`pictures` are what else shows the seeds of a run: component -> its value for a session.
+
+        Returns:
+            the events by which a study begins or is stopped.
+        """
         self.pictures = pictures
         outputs = [self.card, self.button, self.stop, self.clock, self.ended, *pictures]
-        self.button.click(self.on_repeat, run_id, outputs, queue=False, **QUIET)
-        self.stop.click(self.on_stop, run_id, outputs, queue=False, **QUIET)
+        begun = self.button.click(self.on_repeat, run_id, outputs, queue=False, **QUIET)
+        stopped = self.stop.click(self.on_stop, run_id, outputs, queue=False, **QUIET)
         self.clock.tick(self.on_look, [run_id, self.ended], outputs, queue=False, **QUIET)
+        return [begun, stopped]
 
     @property
     def outputs(self) -> list[gr.Component | gr.Timer]:
