@@ -24,7 +24,7 @@ from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import InspectionError, Inspector
 from tlab.ui.inspection.selection import find_model, selected_model
-from tlab.ui.inspection.tasks import InterventionEffect
+from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, NewRecords, job_corpus
@@ -573,3 +573,13 @@ def test_attention_and_inside_read_the_same_end_of_a_long_text(tab):
     assert tab.cache.look(of.checkpoint, text).tokens == subject.tokens
     assert of.checkpoint.tokenizer.decode(subject.ids) == text[-length:]
     assert f"It reads the last {length} of the {len(text)} tokens." in of.note(text)
+
+
+def test_an_intervention_reads_no_more_windows_than_do_not_overlap_and_says_how_many():
+    text = ("of one's own, " * 400)[:4230]  # of which 423 are for validation
+    sizes = {"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "context_length": 32, "steps": 1}
+    job = Job("your own text", text, "char", make_plans(sizes))
+    (trainer,) = make_trainers(job, job_corpus(job))
+    checkpoint = trainer.checkpoint()
+    asked = InspectionRequest(checkpoint, "of one", "your own text", text, "char")
+    assert tasks.intervene(asked, "mlp.0", "zero", "", 16).windows == 13
