@@ -79,7 +79,8 @@ const drawGradients = () => {
   // Beside the name of a drawing only if the run below is of such a model.
   for (const name of element.querySelectorAll(".tl-d-live")) {
     const { letter, label, layers } = name.dataset;
-    const side = sides.find((one) => one.letter === letter && one.label === label && one.gradients.length === Number(layers));
+    const isOfThis = (one) => one.letter === letter && one.label === label && one.gradients.length === Number(layers);
+    const side = Number(layers) > 1 && sides.find(isOfThis); // one bar alone would compare nothing
     name.hidden = !side;
     if (!side) continue;
     name.title = `${title}, on a logarithmic scale`;
