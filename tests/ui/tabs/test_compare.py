@@ -10,22 +10,31 @@ from pages import built
 from support import GRADIO
 from tlab.text.units import BytesPerToken
 from tlab.training.records import Divergence, StepRecord
-from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.demo.shipped_run import demo_run, shipped_id
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.manager import MAX_HISTORY, Runs
 from tlab.ui.runs.messages import NewRecords
 from tlab.ui.runs.run import DONE, Run
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET
-from tlab.ui.sharing.convert import SHIPPED, kept_run
+from tlab.ui.sharing.convert import kept_run
 from tlab.ui.tabs.compare.tab import CompareTab
-from tlab.ui.tabs.compare.view import comparable_runs, comparison_warning, config_table, drawn_sides, overlay_value
+from tlab.ui.tabs.compare.view import (
+    comparable_runs,
+    comparison_warning,
+    config_table,
+    drawn_sides,
+    hidden_runs,
+    list_value,
+    overlay_value,
+)
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import measured, numbers_html, place_words
 from tlab.ui.visit import COOKIE, visit_of
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line
 
 pytestmark = GRADIO
+SHIPPED = shipped_id(DEMO_PRESET)
 
 
 @pytest.fixture
@@ -41,7 +50,9 @@ def runs():
 
 def places(runs, hidden=()):
     """Of each curve, by run and letter."""
-    return {(one.run_id, one.side.letter): one.place for one in drawn_sides(comparable_runs(runs, "s"), hidden)}
+    return {
+        (one.run_id, one.side.letter): (one.colour, one.dash) for one in drawn_sides(comparable_runs(runs, "s"), hidden)
+    }
 
 
 def look(run, *losses):
@@ -49,8 +60,14 @@ def look(run, *losses):
     run.apply_message(NewRecords(0, records), CheckpointStore(1, 1))
 
 
-def test_each_curve_has_its_own_place(runs):
-    assert sorted(places(runs).values()) == list(range(3 + len(demo_run().sides)))
+def test_no_two_curves_look_alike_and_both_sides_of_a_run_have_its_colour(runs):
+    job = demo_run().job
+    for _ in range(MAX_HISTORY - 3):
+        runs.add(Run("s", job, LOCAL))
+    looks = places(runs)
+    assert len({*looks.values()}) == len(looks) == 3 + 2 * (MAX_HISTORY - 3) + 2
+    for run in runs.history("s")[: MAX_HISTORY - 3]:
+        assert looks[run.id, "A"][0] == looks[run.id, "B"][0] and looks[run.id, "A"][1] != looks[run.id, "B"][1]
 
 
 @pytest.mark.parametrize("change", ["pin", "hide", "delete"])
@@ -214,7 +231,7 @@ def asked_by(page: str, session: str = "m" * 43) -> gr.Request:
 
 def listed(tab, page: str) -> list[str]:
     """The ids of the runs that a page has to compare."""
-    shown = tab.on_open([], True, asked_by(page))[tab.list]["runs"]
+    shown = tab.on_open({}, True, asked_by(page))[tab.list]["runs"]
     return [run["id"] for run in shown]
 
 
@@ -222,9 +239,9 @@ def test_the_pair_of_a_preset_stands_in_the_list_once_its_page_shows_it(runs):
     tab, preset = built(CompareTab, runs, after=[TrainTab]), COMPARISONS[1]
     tab.train.show(visit_of(asked_by("page")), None, preset)
     found = tab.comparable(visit_of(asked_by("page")))
-    assert found[SHIPPED].name == preset.label
-    assert tab.comparable(visit_of(asked_by("other")))[SHIPPED].name == DEMO_PRESET.label
-    assert kept_run(runs, SHIPPED, found[SHIPPED]).sides[0].checkpoint.train_config.steps == preset.settings["steps"]
+    assert [*found] == [shipped_id(preset)]
+    assert [*tab.comparable(visit_of(asked_by("other")))] == [SHIPPED]
+    assert kept_run(runs, found[shipped_id(preset)]).sides[0].checkpoint.train_config.steps == preset.settings["steps"]
 
 
 def test_a_run_that_a_link_has_opened_stays_in_the_list_of_its_page_and_of_no_other(runs):
@@ -234,7 +251,70 @@ def test_a_run_that_a_link_has_opened_stays_in_the_list_of_its_page_and_of_no_ot
     tab.train.show(visit_of(asked_by("page")), linked)
     tab.train.show(visit_of(asked_by("page")), None)  # the visitor goes on to something else
     assert listed(tab, "page") == [linked.id, SHIPPED] and listed(tab, "other") == [SHIPPED]
-    (shown, _) = tab.on_open([], True, asked_by("page"))[tab.list]["runs"]
+    (shown, _) = tab.on_open({}, True, asked_by("page"))[tab.list]["runs"]
     assert not shown["own"] and "opened by a link" in shown["words"]
     linked.shared = False
     assert listed(tab, "page") == [SHIPPED]
+
+
+def settings_with(run, **changes):
+    """The job of a run with other numbers in both configs of its only side."""
+    (plan,) = run.job.plans
+    of = {name: {k: v for k, v in changes.items() if hasattr(getattr(plan, name), k)} for name in ("model", "training")}
+    changed = {name: dataclasses.replace(getattr(plan, name), **values) for name, values in of.items()}
+    return run.job._replace(plans=(plan._replace(**changed),))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"num_layers": 1}, "Layers 1"),
+        ({"seed": 7}, "Seed 7"),
+        ({"steps": 30}, "Steps 30"),
+        ("text", "on your own text, 3 characters"),
+        ("step", "1 of 400 steps"),
+        ("state", "done"),
+        (None, "begun as no. 3 of 3"),
+    ],
+)
+def test_runs_of_one_name_are_told_apart_everywhere(runs, change, told):
+    one, *_ = found = runs.history("s")
+    for run in found:
+        run.name = "the same"
+    if change == "text":
+        one.job = one.job._replace(**OWN)
+    elif change == "step":
+        look(one, 4.0)
+    elif change == "state":
+        one.state = DONE
+    elif change is not None:
+        one.job = settings_with(one, **change)
+    listed = list_value(comparable_runs(runs, "s"), [], "s")["runs"]
+    assert told in next(run["apart"] for run in listed if run["id"] == one.id)
+    assert len({(run["name"], run["apart"]) for run in listed}) == len(listed)
+    names = [line["name"] for line in overlay_value(comparable_runs(runs, "s"), [])["lines"]]
+    assert len({*names}) == len(names) and any(told in name for name in names)
+    assert all(name in config_table(comparable_runs(runs, "s"), [], True) for name in names)
+
+
+def test_a_run_with_a_name_of_its_own_has_nothing_added(runs):
+    one, *_ = runs.history("s")
+    one.name = "mine"
+    listed = list_value(comparable_runs(runs, "s"), [], "s")["runs"]
+    assert next(run["apart"] for run in listed if run["id"] == one.id) == ""
+
+
+def test_only_runs_on_the_text_of_the_train_tab_are_ticked_until_another_is(runs):
+    own, other, *_ = runs_of(runs, OWN, {}).values()
+    found = {run.id: run for run in (own, other)}
+    assert hidden_runs(found, own, {}) == [other.id] and hidden_runs(found, other, {}) == [own.id]
+    assert hidden_runs(found, own, {other.id: True, own.id: False}) == [own.id]
+
+
+def test_the_pairs_of_all_presets_that_were_looked_at_stay_listed_and_the_latest_is_ticked(runs):
+    tab = built(CompareTab, runs, after=[TrainTab])
+    for preset in COMPARISONS[:3]:
+        tab.train.show(visit_of(asked_by("page")), None, preset)
+    shown = tab.on_open({}, True, asked_by("page"))[tab.list]["runs"]
+    ids = [shipped_id(preset) for preset in COMPARISONS[2::-1]]
+    assert [(run["id"], run["chosen"]) for run in shown] == [(ids[0], True), (ids[1], False), (ids[2], False)]

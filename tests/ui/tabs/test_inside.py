@@ -498,7 +498,7 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
     of = selected_model(runs, run.id, {"side": 1})
     assert "looked at without it" in of.note("the")
     with pytest.raises(ExportError, match="planted bug"):
-        kept_run(runs, run.id, run)
+        kept_run(runs, run)
     tab = built(InsideTab, runs, inspector, after=[TrainTab, AttentionTab])
     shown = look(tab, "effect", text="the quick", run_id=run.id)  # searches the visitor's own text
     assert "<table" in shown, shown

@@ -235,8 +235,7 @@ class Runs:
     def add(self, run: Run) -> None:
         """Add a run to the history; the oldest that is not pinned makes room."""
         others = [other for other in self.of_session(run.session) if other.listed]  # a deleted one may come back
-        taken = {other.place + side for other in others for side in range(len(other.sides))}
-        run.place = next(i for i in itertools.count() if taken.isdisjoint(range(i, i + len(run.sides))))
+        run.place = next(place for place in itertools.count() if place not in {other.place for other in others})
         self.runs[run.id] = run
         self.expect(run.session, run.page)
         mine = self.history(run.session)

@@ -111,7 +111,7 @@ class Run:
         self.limits = limits
         self.state = WAITING  # DIVERGED only when no side finished
         self.sides = [Side(letter, plan) for letter, plan in zip(SIDE_LETTERS, job.plans, strict=False)]
-        self.place = 0  # of its first side among all curves of the session, which decides the colour; see Runs.add
+        self.place = 0  # among the runs of the session, which decides its colour; see Runs.add
         self.vocab_size: int | None = None  # of the text, once it has been read
         self.excerpt = ""  # the beginning of the text that is never trained on
         self.baselines: dict[str, float] = {}  # losses that it has to beat, by name

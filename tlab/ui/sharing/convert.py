@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from tlab.training.checkpoint import Checkpoint
-from tlab.ui.demo.shipped_run import demo_checkpoint, shipped_preset
+from tlab.ui.demo.shipped_run import demo_checkpoint, is_shipped, shipped_preset
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
 from tlab.ui.sharing.read_zip import job_of
 from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide
 
-SHIPPED = "shipped"  # in place of an id, which is never so short
+
+def run_name(run: Run) -> str:
+    return f"Shipped: {run.name}" if is_shipped(run) else run.name
 
 
-def run_name(run_id: str, run: Run) -> str:
-    return f"Shipped: {run.name}" if run_id == SHIPPED else run.name
-
-
-def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
+def kept_run(runs: Runs, run: Run) -> KeptRun:
     """What an export of this run holds.
 
     Raises:
@@ -24,10 +22,10 @@ def kept_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
     """
     if any(plan.bug for plan in run.job.plans):
         raise ExportError("A run with a planted bug cannot be exported: what is exported can be repeated as it was.")
-    return ended_run(runs, run_id, run)
+    return ended_run(runs, run)
 
 
-def ended_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
+def ended_run(runs: Runs, run: Run) -> KeptRun:
     """All that is known of a run, also of one with a bug.
 
     Raises:
@@ -35,10 +33,10 @@ def ended_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
     """
     if run.active:
         raise ExportError("This run still trains. Pause or stop it, and then export it.")
-    return stored_run(runs, run_id, run)
+    return stored_run(runs, run)
 
 
-def stored_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
+def stored_run(runs: Runs, run: Run) -> KeptRun:
     """What is known of a run up to the latest models that are stored of it.
 
     Raises:
@@ -48,7 +46,7 @@ def stored_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
     for number, side in enumerate(run.sides):
         checkpoint = (
             demo_checkpoint(number, preset=shipped_preset(run.id))
-            if run_id == SHIPPED
+            if is_shipped(run)
             else runs.store.get((run.id, number))
         )
         if checkpoint is None:
@@ -56,7 +54,7 @@ def stored_run(runs: Runs, run_id: str, run: Run) -> KeptRun:
         label = side.label if len(run.sides) > 1 else run.name
         insights = [insight for insight in side.insights if insight.step <= checkpoint.step]
         sides.append(KeptSide(label, checkpoint, insights, side.sample))
-    return KeptRun(run_name(run_id, run), tuple(sides), run.job.text, run.excerpt, run.baselines)
+    return KeptRun(run_name(run), tuple(sides), run.job.text, run.excerpt, run.baselines)
 
 
 def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[Checkpoint]]]:

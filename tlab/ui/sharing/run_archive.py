@@ -84,7 +84,7 @@ class RunArchive(Archive):
         if not lasts(run.session):
             return
         try:
-            content = write_export(stored_run(self.runs, run.id, run), resumable=True)
+            content = write_export(stored_run(self.runs, run), resumable=True)
         except ExportError:  # it has no model, or not one record
             return
         if len(content) > min(MAX_PACKED, self.budget // SESSION_SHARE):

@@ -12,6 +12,7 @@ from tlab.ui.demo.shipped_run import SHIPPED_PRESETS, demo_checkpoint, shipped_i
 from tlab.ui.inspection.selection import find_model
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.presets import TRAINED
+from tlab.ui.settings.run_settings import apart_words
 from tlab.ui.tabs.tab import Page
 from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET
@@ -43,7 +44,12 @@ class ModelChoice:
     def on_open(self, model_id: str | None, request: gr.Request) -> Any:
         """What there is by now, and which of it is looked at."""
         own = self.runs.history(visit_of(request).session)
-        named = [(f"Your run: {run.name}", run.id) for run in own if (run.id, 0) in self.runs.store]
+        own = [run for run in own if (run.id, 0) in self.runs.store]
+        apart = apart_words(own, [run.name for run in own])
+        named = [
+            (f"Your run: {run.name} ({words})" if words else f"Your run: {run.name}", run.id)
+            for run, words in zip(own, apart, strict=True)
+        ]
         return gr.update(choices=[*named, *shipped_choices()], value=find_model(self.runs, model_id).key)
 
 

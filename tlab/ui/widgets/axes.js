@@ -1,6 +1,6 @@
 // After common.js, for charts with axes: loss_chart.js, layer_charts.js and line_chart.js.
 
-const DASHES = [[], [7, 4], [2, 3]]; // of lines that share a colour
+const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]]; // of lines that share a colour
 
 // The smallest round step that cuts a span into about `count` parts at most.
 const niceStep = (span, count) => {

@@ -77,3 +77,6 @@ const placeTip = (tip, box, x, y) => {
   tip.style.left = `${Math.max(0, left)}px`;
   tip.style.top = `${Math.max(0, Math.min(y, box.clientHeight - tip.offsetHeight))}px`;
 };
+
+// The border of a line's mark in a legend, with the dashes of axes.js; there is no border of dashes and dots.
+const lineMark = (colour, dash) => `3px ${["solid", "dashed", "dotted", "double"][dash]} var(--tl-line-${colour})`;

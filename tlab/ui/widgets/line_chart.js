@@ -45,7 +45,7 @@ const writeKey = (lines) => {
   key.dataset.names = names;
   key.replaceChildren(...lines.map((line, i) => {
     const mark = make("i");
-    mark.style.borderTop = `3px ${["solid", "dashed", "dotted"][line.dash % 3]} var(--tl-line-${line.colour})`;
+    mark.style.borderTop = lineMark(line.colour, line.dash);
     const item = make("span", "tl-key", mark, make("span", "", line.name));
     item.addEventListener("pointerenter", () => ((strong = i), redraw()));
     item.addEventListener("pointerleave", () => ((strong = null), redraw()));

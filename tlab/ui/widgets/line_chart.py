@@ -10,7 +10,7 @@ import gradio as gr
 from tlab.ui.widgets.component import js_component
 
 COLOURS = 8  # `--tl-line-0` to `--tl-line-7` in style.css
-DASHES = 3  # solid, dashed, dotted
+DASHES = 3  # solid, dashed, dotted: what curves have by their place
 
 
 def lines_chart(value: dict[str, Any], elem_id: str, **props: Any) -> gr.HTML:
@@ -38,7 +38,11 @@ def line(
     *,
     band: Sequence[list[float]] = (),
     dots: Sequence[list[float]] = (),
+    dash: int | None = None,
 ) -> dict[str, Any]:
-    """One curve: its name, the place of its colour, [x, y] points, [x, low, high] of a band, and [x, y] dots."""
-    colour, dash = place % COLOURS, place % DASHES  # 8 and 3 have no common factor: 24 pairs
+    """One curve: its name, the place of its colour, [x, y] points, [x, low, high] of a band, and [x, y] dots.
+
+    By default its place decides how it is dashed, too: 8 and 3 have no common factor, so 24 curves differ.
+    """
+    colour, dash = place % COLOURS, place % DASHES if dash is None else dash
     return {"name": name, "colour": colour, "dash": dash, "points": points, "band": [*band], "dots": [*dots]}

@@ -1,4 +1,4 @@
-// The session's runs. props.value: {runs: [{id, name, own, pinned, chosen, state, words, sides: [{name, colour, dash,
+// The session's runs. props.value: {runs: [{id, name, apart, own, pinned, chosen, state, words, sides: [{name, colour, dash,
 // loss, validation, parameters, seconds}]}], deleted: name or null}. A press sends {action, id, name}; nothing changes here before the answer.
 const list = find(".tl-history-list");
 let drawn = "";
@@ -28,7 +28,7 @@ const nameNode = (run) => {
 
 const sideNode = (side) => {
   const mark = make("i", "tl-swatch");
-  if (side.colour !== null) mark.style.borderTop = `3px ${["solid", "dashed", "dotted"][side.dash]} var(--tl-line-${side.colour})`;
+  if (side.colour !== null) mark.style.borderTop = lineMark(side.colour, side.dash);
   return make("div", "tl-history-side", mark, make("span", "tl-history-label", side.name),
     make("span", "", `validation ${side.validation}`), make("span", "", `${side.parameters} parameters`),
     make("span", "", side.seconds));
@@ -38,9 +38,9 @@ const runNode = (run) => {
   const box = make("input");
   box.type = "checkbox";
   box.checked = run.chosen;
-  box.setAttribute("aria-label", `Show the curves of ${run.name}`);
+  box.setAttribute("aria-label", `Show the curves of ${run.name}${run.apart && ` (${run.apart})`}`);
   box.addEventListener("change", () => act("choose", run.id));
-  const head = make("div", "tl-run-head", box, nameNode(run), make("span", `tl-badge ${run.state}`, run.state));
+  const head = make("div", "tl-run-head", box, nameNode(run), make("span", "tl-note tl-run-apart", run.apart), make("span", `tl-badge ${run.state}`, run.state));
   const tools = make("div", "tl-run-tools", make("span", "tl-note", run.words));
   if (run.own) {
     const pin = pressable("tl-tool", run.pinned ? "★ Pinned" : "☆ Pin", run.pinned ? `Unpin ${run.name}` : `Pin ${run.name}`, () => act("pin", run.id));

@@ -9,16 +9,23 @@ from pathlib import Path
 import gradio as gr
 
 from tlab.files import file_name
-from tlab.ui.demo.shipped_run import demo_run
+from tlab.ui.demo.shipped_run import demo_run, is_shipped, shipped_preset
 from tlab.ui.runs.run import PAUSED, Run
 from tlab.ui.settings.links import query_of
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.settings.run_settings import settings_of, switch_of
-from tlab.ui.sharing.convert import SHIPPED, kept_run, opened_run
+from tlab.ui.sharing.convert import kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
 from tlab.ui.tabs.compare.game import FalseWinnersGame
-from tlab.ui.tabs.compare.view import comparable_runs, comparison_warning, config_table, list_value, overlay_value
+from tlab.ui.tabs.compare.view import (
+    comparable_runs,
+    comparison_warning,
+    config_table,
+    hidden_runs,
+    list_value,
+    overlay_value,
+)
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
@@ -41,7 +48,7 @@ FETCH = """file => {
 
 
 class CompareTab(Tab):
-    """Builds the tab and holds its handlers. A session's state is the ids of the runs that are not overlaid."""
+    """Builds the tab and holds its handlers. A session's state is which runs it has ticked or not, by id."""
 
     title, key = "Compare", "compare"
 
@@ -57,8 +64,8 @@ class CompareTab(Tab):
     def build(self, page: Page) -> None:
         """Lay it out with the shipped run alone, and connect it."""
         self.bar, self.train = page.bar, page.find(TrainTab)
-        found = {SHIPPED: demo_run()}
-        self.hidden = gr.State([])
+        found = {demo_run().id: demo_run()}
+        self.choices = gr.State({})
         self.clock = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
@@ -81,11 +88,11 @@ class CompareTab(Tab):
                 self.table = gr.HTML(config_table(found, [], True), elem_id="config-table", apply_default_css=False)
         FalseWinnersGame().build()
         pictures = [self.list, self.warning, self.chart, self.table, self.clock]
-        seen = [self.hidden, self.differences]
+        seen = [self.choices, self.differences]
         page.handle.select(self.on_open, seen, pictures, **QUIET)
         self.clock.tick(self.on_open, seen, pictures, **QUIET)
         self.differences.input(self.on_open, seen, pictures, **QUIET)
-        changed = [self.hidden, self.file, self.link, self.bar, *pictures, *self.train.outputs, *self.train.settings]
+        changed = [self.choices, self.file, self.link, self.bar, *pictures, *self.train.outputs, *self.train.settings]
         self.list.select(self.on_act, [*seen, self.train.locked], changed, concurrency_limit=2, **QUIET).then(
             None, self.file, None, js=FETCH, **QUIET
         ).then(None, self.link, self.link, js=COPY, **QUIET)
@@ -95,12 +102,17 @@ class CompareTab(Tab):
 
     def comparable(self, visit: Visit) -> dict[str, Run]:
         """The runs that a page may look at."""
-        preset = self.train.shipped.get(visit.page, DEMO_PRESET)
-        return comparable_runs(self.runs, visit.session, self.train.linked.get(visit.page), preset)
+        presets = self.train.looked_at.get(visit.page, [DEMO_PRESET])
+        return comparable_runs(self.runs, visit.session, self.train.linked.get(visit.page), presets)
 
-    def pictures(self, visit: Visit, hidden: list[str], differences_only: bool | None) -> Updates:
+    def hidden(self, visit: Visit, choices: dict[str, bool]) -> list[str]:
+        """The ids of the runs whose curves are not drawn."""
+        shown = self.runs.shown(visit.page) or demo_run(self.train.shipped.get(visit.page, DEMO_PRESET))
+        return hidden_runs(self.comparable(visit), shown, choices)
+
+    def pictures(self, visit: Visit, choices: dict[str, bool], differences_only: bool | None) -> Updates:
         """List, chart with what it cannot say, table, and whether to look again soon."""
-        found = self.comparable(visit)
+        found, hidden = self.comparable(visit), self.hidden(visit, choices)
         active = any(run.active for run in self.runs.history(visit.session))
         return {
             self.list: list_value(found, hidden, visit.session, self.runs.last_deleted(visit.session)),
@@ -110,13 +122,13 @@ class CompareTab(Tab):
             self.clock: gr.Timer(active=active),
         }
 
-    def on_open(self, hidden: list[str], differences_only: bool | None, request: gr.Request) -> Updates:
+    def on_open(self, choices: dict[str, bool], differences_only: bool | None, request: gr.Request) -> Updates:
         """The tab comes into view, or time has gone by."""
-        return self.pictures(visit_of(request), hidden, differences_only)
+        return self.pictures(visit_of(request), choices, differences_only)
 
     def on_act(
         self,
-        hidden: list[str],
+        choices: dict[str, bool],
         differences_only: bool | None,
         request: gr.Request,
         event: gr.EventData,
@@ -130,31 +142,31 @@ class CompareTab(Tab):
             deleted = self.runs.last_deleted(session)
             if deleted is not None:
                 self.runs.restore(deleted)
-            return self.pictures(visit, hidden, differences_only)
+            return self.pictures(visit, choices, differences_only)
         run = self.comparable(visit).get(asked)
         if run is None:
             raise error_toast(ValueError("This run is not there any more."))
         updates: Updates = {}
         if action == "choose":
-            hidden = [*hidden, asked] if asked not in hidden else [other for other in hidden if other != asked]
+            choices = {**choices, asked: asked in self.hidden(visit, choices)}
         elif action == "open":
-            preset = self.train.shipped.get(page, DEMO_PRESET)
-            updates = {**self.opened, **self.train.show(visit, None if asked == SHIPPED else run, preset)}
+            preset = shipped_preset(asked) if is_shipped(run) else self.train.shipped.get(page, DEMO_PRESET)
+            updates = {**self.opened, **self.train.show(visit, None if is_shipped(run) else run, preset)}
         elif action == "settings":
             words = "These are the settings of a run of your history."
             updates = {**self.opened, **self.train.run_settings_updates(run, words, locked)}
         elif action == "export":
-            updates = {self.file: self.export(asked, run, visit)}
+            updates = {self.file: self.export(run, visit)}
         elif action == "link":
             updates = {self.link: gr.update(value=self.result_query(asked, session), visible=True)}
-        elif asked != SHIPPED:
+        elif not is_shipped(run):
             self.change(action, asked, name, session)
             if action == "delete" and self.runs.shown(page) is None:
                 updates = self.train.show(visit, None)
-        # What is gone is not hidden either: the list of ids never grows beyond the history.
+        # What is gone was not chosen either: the choices never grow beyond the history.
         known = self.comparable(visit)
-        hidden = [other for other in hidden if other in known]
-        return {**updates, self.hidden: hidden, **self.pictures(visit, hidden, differences_only)}
+        choices = {other: chosen for other, chosen in choices.items() if other in known}
+        return {**updates, self.choices: choices, **self.pictures(visit, choices, differences_only)}
 
     @property
     def opened(self) -> Updates:
@@ -179,7 +191,7 @@ class CompareTab(Tab):
         if run is None or run.active or run.state == PAUSED:
             raise error_toast(ValueError("A link opens what has ended. Stop this run, or let it train to its end."))
         try:
-            kept_run(self.runs, asked, run)
+            kept_run(self.runs, run)
         except ExportError as error:
             raise error_toast(error) from None
         run.shared = True
@@ -189,10 +201,10 @@ class CompareTab(Tab):
             del settings["corpus"]
         return query_of(settings, dict(filter(None, [switch_of(run.job)])), result=run.id)
 
-    def export(self, asked: str, run: Run, visit: Visit) -> str:
+    def export(self, run: Run, visit: Visit) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""
         try:
-            kept = kept_run(self.runs, asked, run)
+            kept = kept_run(self.runs, run)
             content = write_export(kept._replace(studies=self.train.studies.of_job(visit.session, run.job)))
         except ExportError as error:
             raise error_toast(error) from None
@@ -209,7 +221,7 @@ class CompareTab(Tab):
         return str(path)
 
     def on_upload(
-        self, path: str | None, hidden: list[str], differences_only: bool | None, request: gr.Request
+        self, path: str | None, choices: dict[str, bool], differences_only: bool | None, request: gr.Request
     ) -> Updates:
         """Open an export, and put it on top of the history."""
         visit = visit_of(request)
@@ -228,4 +240,5 @@ class CompareTab(Tab):
             study.session = visit.session
             self.runs.archive.keep_study(study)
         self.train.studies.add(kept.studies)
-        return {**self.pictures(visit, hidden, differences_only), **self.train.show(visit, run)}
+        shown = self.train.show(visit, run)
+        return {**self.pictures(visit, choices, differences_only), **shown}

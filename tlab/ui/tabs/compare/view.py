@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
-from tlab.ui.demo.shipped_run import demo_run, is_shipped
+from tlab.ui.demo.shipped_run import SHIPPED_PRESETS, demo_run, is_shipped, shipped_preset
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.messages import Job
-from tlab.ui.runs.run import Run, Side
+from tlab.ui.runs.run import SIDE_LETTERS, Run, Side
 from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.settings.presets import DEMO_PRESET, Preset
-from tlab.ui.settings.run_settings import settings_of
-from tlab.ui.sharing.convert import SHIPPED, run_name
+from tlab.ui.settings.run_settings import apart_words, settings_of, text_names
+from tlab.ui.sharing.convert import run_name
 from tlab.ui.widgets.component import note_html
-from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
+from tlab.ui.widgets.line_chart import line, lines_value
 from tlab.ui.widgets.markup import macros
 from tlab.wording import duration, listed
 
 markup = macros("tabs/compare/view.html")
-SHA256_SHOWN = 12  # digits, as the commands show them
+SHIPPED = "shipped"  # the state of a run that comes with the lab
+DASH_NAMES = ("solid", "dashed", "dotted", "double")  # as `lineMark` in common.js has them
+OWN_COLOURS = (0, 2, 3, 4, 5, 1, 7)  # of the first runs of a session
+SHIPPED_COLOURS = (6, *reversed(OWN_COLOURS))
 ROOM_ABOVE_START = 1.5  # times the largest first loss: higher, a run has exploded, and would press the others flat
 
 
 def comparable_runs(
-    runs: Runs, session: str, linked: str | None = None, preset: Preset = DEMO_PRESET
+    runs: Runs, session: str, linked: str | None = None, presets: Sequence[Preset] = (DEMO_PRESET,)
 ) -> dict[str, Run]:
     """What a session may look at, by id: its pinned runs, its other runs, each newest first, and what it came with.
 
-    That is the run with the id `linked`, where a link has brought one, and the shipped run of the page's `preset`.
+    That is the run with the id `linked`, where a link has brought one, and the shipped runs of `presets`, the ones that
+    the page has looked at, the latest first.
     """
     own = sorted(runs.history(session), key=lambda run: not run.pinned)
     brought = runs.get_visible(session, linked)
     listed_runs = own if brought is None or brought in own else [*own, brought]
-    return {**{run.id: run for run in listed_runs}, SHIPPED: demo_run(preset)}
+    return {run.id: run for run in (*listed_runs, *(demo_run(preset) for preset in reversed(presets)))}
 
 
-def side_name(run_id: str, run: Run, side: Side) -> str:
-    name = run_name(run_id, run)
-    return f"{name} · {side.letter} {side.label}" if len(run.sides) > 1 else name
+def hidden_runs(found: dict[str, Run], shown: Run, choices: dict[str, bool]) -> list[str]:
+    """The ids of the runs whose curves are not drawn: what was chosen by hand, else what cannot be compared.
+
+    That is a run on another text than the one that is `shown` on the Train tab, and the shipped runs of presets that
+    were looked at before.
+    """
+    usual = {
+        run_id: run is shown or (same_text(run, shown) and not (is_shipped(run) and is_shipped(shown)))
+        for run_id, run in found.items()
+    }
+    return [run_id for run_id in found if not choices.get(run_id, usual[run_id])]
+
+
+def same_text(one: Run, other: Run) -> bool:
+    """Whether two runs read the same text, as far as it is known."""
+    if one.text_sha256 is None or other.text_sha256 is None:
+        return one.job[:2] == other.job[:2]
+    return one.text_sha256 == other.text_sha256
+
+
+def apart_of(found: dict[str, Run]) -> list[str]:
+    """For each run what sets it apart from those of the same name."""
+    return apart_words(list(found.values()), [run_name(run) for run in found.values()])
+
+
+def full_name(run: Run, apart: str) -> str:
+    """Its name, and what sets it apart from those of the same name."""
+    return f"{run_name(run)} ({apart})" if apart else run_name(run)
 
 
 class PlacedCurve(NamedTuple):
@@ -49,49 +76,73 @@ class PlacedCurve(NamedTuple):
     run_id: str
     run: Run
     side: Side
-    place: int  # that of its colour and dash
+    colour: int
+    dash: int
+
+
+def side_names(found: dict[str, Run], drawn: Sequence[PlacedCurve]) -> list[str]:
+    """What each curve is called; no two have one name."""
+    apart = dict(zip(found, apart_of(found), strict=True))
+    return [
+        f"{full_name(one.run, apart[one.run_id])} · {one.side.letter} {one.side.label}"
+        if len(one.run.sides) > 1
+        else full_name(one.run, apart[one.run_id])
+        for one in drawn
+    ]
 
 
 def drawn_sides(found: dict[str, Run], hidden: Sequence[str]) -> list[PlacedCurve]:
-    """The curves that are drawn. Each keeps its place, whatever else is pinned, hidden or deleted."""
-    shipped = len(demo_run().sides)
+    """The curves that are drawn. A run has one colour for both sides, B is dashed, whatever else comes and goes."""
     return [
-        PlacedCurve(run_id, run, side, i if run_id == SHIPPED else shipped + run.place + i)
+        PlacedCurve(run_id, run, side, *look_of(run, side))
         for run_id, run in found.items()
         if run_id not in hidden
-        for i, side in enumerate(run.sides)
+        for side in run.sides
     ]
+
+
+def look_of(run: Run, side: Side) -> tuple[int, int]:
+    """The colour of a run and the dashes of its side, which are others for the next run of the same colour."""
+    if is_shipped(run):
+        place, colours = [*SHIPPED_PRESETS].index(shipped_preset(run.id).label), SHIPPED_COLOURS
+    else:
+        place, colours = run.place, OWN_COLOURS
+    again, place = divmod(place, len(colours))
+    return colours[place], len(SIDE_LETTERS) * (again % 2) + SIDE_LETTERS.index(side.letter)
 
 
 def list_value(
     found: dict[str, Run], hidden: Sequence[str], session: str = "", deleted: Run | None = None
 ) -> dict[str, Any]:
     """What the list shows a session, and the name of the run that can be brought back."""
-    places = {drawn.side: drawn.place for drawn in drawn_sides(found, hidden)}
-    runs = [run_value(run_id, run, session, run_id not in hidden, places) for run_id, run in found.items()]
+    looks = {drawn.side: (drawn.colour, drawn.dash) for drawn in drawn_sides(found, hidden)}
+    runs = [
+        run_value(run, words, session, run.id not in hidden, looks)
+        for run, words in zip(found.values(), apart_of(found), strict=True)
+    ]
     return {"runs": runs, "deleted": deleted.name if deleted else None}
 
 
-def run_value(run_id: str, run: Run, session: str, chosen: bool, places: dict[Side, int]) -> dict[str, Any]:
+def run_value(run: Run, apart: str, session: str, chosen: bool, looks: dict[Side, tuple[int, int]]) -> dict[str, Any]:
     sides = []
     for side in run.sides:
-        place = places.get(side)
+        colour, dash = looks.get(side, (None, 0))
         loss = "–" if side.validation_loss is None else f"{side.validation_loss:.3f}"
         bits = run.bits_per_byte(side.validation_loss)
         loss += "" if bits is None else f" ({bits:.3f} bits per byte)"
         sides.append({
             "name": f"{side.letter} {side.label}" if len(run.sides) > 1 else f"on “{run.job.corpus}”",
-            "colour": None if place is None else place % COLOURS,
-            "dash": 0 if place is None else place % DASHES,
+            "colour": colour,
+            "dash": dash,
             "validation": "diverged" if side.divergence else loss,
             "parameters": f"{side.num_parameters:,}" if side.num_parameters else "–",
             "seconds": "" if is_shipped(run) else duration(side.seconds),  # what it took, it took on another machine
         })  # fmt: skip
-    is_own = run_id != SHIPPED and run.session == session
-    from_link = "" if is_own or run_id == SHIPPED else ", opened by a link"
+    is_own = not is_shipped(run) and run.session == session
+    from_link = "" if is_own or is_shipped(run) else ", opened by a link"
     return {
-        "id": run_id, "name": run_name(run_id, run), "own": is_own, "pinned": is_own and run.pinned, "chosen": chosen,
-        "state": SHIPPED if run_id == SHIPPED else run.state,
+        "id": run.id, "name": run_name(run), "apart": apart, "own": is_own, "pinned": is_own and run.pinned,
+        "chosen": chosen, "state": SHIPPED if is_shipped(run) else run.state,
         "words": f"{run.step:,} of {run.steps:,} steps{from_link}", "sides": sides,
     }  # fmt: skip
 
@@ -125,8 +176,7 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
     lines, starts, left_out = [], [], []
     drawn = drawn_sides(found, hidden)
     in_bytes = len({one.run.job.tokenizer for one in drawn}) > 1
-    for run_id, run, side, place in drawn:
-        name = side_name(run_id, run, side)
+    for (_, run, side, colour, dash), name in zip(drawn, side_names(found, drawn), strict=True):
         if in_bytes and run.bytes_per_token is None:
             left_out.append(name)
             continue
@@ -135,7 +185,7 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
         points = [[at, round(bin[3] * training, 4)] for at, bin in bins]
         starts += [bin[0] * training for _, bin in bins[:1]]
         dots = [[step, round(loss * validation, 4)] for step, loss in side.curve.validation]
-        lines.append(line(name, place, points, dots=dots))
+        lines.append(line(name, colour, points, dots=dots, dash=dash))
     unit = f"{BITS_PER_BYTE if in_bytes else NATS_PER_TOKEN}; line: training, moving average; dots: validation"
     if in_bytes:
         unit += "; losses per token of several tokenizers cannot be compared"
@@ -150,25 +200,6 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
 def per_nat(bytes_per_token: float) -> float:
     """What a nat per token is in bits per byte."""
     return bits_per_byte(1.0, bytes_per_token)
-
-
-def text_name(job: Job) -> str:
-    """The text of a run; one of a visitor's own with its length."""
-    return job.corpus if job.text is None else f"{job.corpus}, {len(job.text):,} characters"
-
-
-def text_names(runs: Sequence[Run]) -> list[str]:
-    """The text of each run: of one text one name, the first that it has; and with its sha256 where another has it, too.
-
-    What has not been read yet is known by its name alone.
-    """
-    keys = [run.text_sha256 or run.job[:2] for run in runs]
-    names = {key: text_name(run.job) for key, run in reversed(list(zip(keys, runs, strict=True)))}
-    read = Counter(name for key, name in names.items() if isinstance(key, str))
-    return [
-        f"{names[key]}, sha256 {key[:SHA256_SHOWN]}" if isinstance(key, str) and read[names[key]] > 1 else names[key]
-        for key in keys
-    ]
 
 
 def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only: bool) -> str:
@@ -189,5 +220,7 @@ def config_table(found: dict[str, Run], hidden: Sequence[str], differences_only:
             rows.append((field_label(name), values, differs and not differences_only))
     if not rows:
         return note_html("These runs have the same settings." if len(drawn) > 1 else "Choose a second run to compare.")
-    heads = [(side_name(one.run_id, one.run, one.side), one.place % COLOURS) for one in drawn]
+    heads = [
+        (name, one.colour, DASH_NAMES[one.dash]) for name, one in zip(side_names(found, drawn), drawn, strict=True)
+    ]
     return markup.settings(heads, rows)

@@ -320,7 +320,7 @@ const writeKey = (kind, names) => {
   legend.replaceChildren(...names.map((name, i) => {
     if (!SWATCHED.includes(kind)) return make("span", "tl-key", name);
     const mark = make("i");
-    mark.style.borderTop = `3px ${["solid", "dashed", "dotted"][Math.floor(i / 8) % 3]} var(--tl-line-${i % 8})`;
+    mark.style.borderTop = lineMark(i % 8, Math.floor(i / 8) % 3);
     const item = make("span", "tl-key", mark, make("span", "", name));
     item.addEventListener("pointerenter", () => ((strong = i), redraw()));
     item.addEventListener("pointerleave", () => ((strong = null), redraw()));

@@ -83,6 +83,7 @@ class TrainTab(Tab):
         self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
         self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
         self.rests: dict[str, float] = {}  # page -> until when it has enough to draw
+        self.looked_at: dict[str, list[Preset]] = {}  # page -> all whose runs it saw, the latest last
         self.linked: dict[str, str] = {}  # page -> the run of another visitor that a link opened on it last
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -95,7 +96,7 @@ class TrainTab(Tab):
         self.studies.forget(session)
 
     def leave(self, page: str) -> None:
-        for known in (self.shipped, self.linked, self.rests):
+        for known in (self.shipped, self.looked_at, self.linked, self.rests):
             known.pop(page, None)
 
     def build(self, page: Page) -> None:
@@ -484,6 +485,8 @@ class TrainTab(Tab):
         """All outputs for a run of the history, or for the shipped one of a preset."""
         self.runs.show(visit.page, run)
         self.shipped[visit.page] = preset
+        before = self.looked_at.get(visit.page, [])
+        self.looked_at[visit.page] = [*(other for other in before if other is not preset), preset]
         if run is not None and run.session != visit.session:
             self.linked[visit.page] = run.id
         return self.shipped_frame(visit.session, preset) if run is None else self.frame(run, visit.session)

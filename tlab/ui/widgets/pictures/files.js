@@ -138,7 +138,7 @@ const addElement = (svg, part, at) => {
   const border = parseFloat(style.borderTopWidth);
   if (part.tagName === "I" && border > 1 && visible(style.borderTopColor)) {
     const { x, y } = at(box.left, box.top + border / 2);
-    const dash = { dashed: "6 4", dotted: "2 3" }[style.borderTopStyle];
+    const dash = { dashed: "6 4", dotted: "2 3", double: "6 2 2 2" }[style.borderTopStyle];
     svg.append(node("path", { d: `M${x} ${y}h${rounded(box.width)}`, stroke: style.borderTopColor, "stroke-width": border, "stroke-dasharray": dash }));
   }
 };
