@@ -50,7 +50,10 @@ seeds; of 15 % of stuck runs, ten standard deviations away, most are."""
 WIDE_GAP = 0.3
 """Nats per token between runs that are stuck and runs that learned, at least. Of nine models six have all of their
 seeds within 0.13 (`python -m benchmarks.seed_noise`)."""
-DOUBTFUL = "Where seeds are skewed or some are stuck, a 95 % interval may hold the truth in 70 % of cases only"
+DOUBTFUL = (
+    "Where seeds are skewed or some are stuck, a 95 % interval may hold the truth in 70 % of cases only (measured: "
+    "docs/sweeps.md)"
+)
 SAME_WITHOUT_SEED = (
     "All seeds ended with the same loss, to the last digit, which runs of different seeds do not. So these are one run "
     "several times, and say nothing about chance."

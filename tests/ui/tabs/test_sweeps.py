@@ -25,7 +25,15 @@ from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 from tlab.ui.settings.run_settings import settings_of
 from tlab.ui.tabs.sweeps.results import ResultsError, demo_results, own_results, read_results
 from tlab.ui.tabs.sweeps.tab import SweepsTab, best_numbers
-from tlab.ui.tabs.sweeps.view import grid_value, pictures, unlike_opening
+from tlab.ui.tabs.sweeps.view import (
+    cells_table,
+    curves_value,
+    finding_words,
+    grid_value,
+    pictures,
+    spread_words,
+    unlike_opening,
+)
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -307,7 +315,7 @@ def test_a_cell_goes_into_the_controls_of_the_train_tab(tab):
 
 
 def test_training_a_cell_that_the_folder_does_not_have_is_refused_in_words(tab, folder):
-    with pytest.raises(gr.Error, match="Click a cell of the map first"):
+    with pytest.raises(gr.Error, match="Choose a cell of the map first"):
         tab.on_train(str(folder), [99])
 
 
@@ -331,3 +339,49 @@ def test_the_settings_that_are_not_those_of_the_page_s_opening_are_named_and_no_
 def test_of_a_sweep_with_the_settings_of_the_page_s_opening_nothing_is_said():
     settings = settings_of(preset_job(DEMO_PRESET))
     assert unlike_opening(dataclasses.replace(demo_results(), fixed=settings)) == ""
+
+
+def test_the_spread_of_an_axis_is_that_of_the_effects_in_the_table():
+    results = demo_results()
+    for spread in results.spreads:
+        effects = results.effects[results.effects.axis == spread.axis].effect
+        assert spread.difference.mean == pytest.approx(effects.max() - effects.min())
+
+
+def test_the_first_sentence_is_what_the_sweep_found_and_the_rest_is_folded():
+    results = demo_results()
+    most = results.spreads[0]
+    shown = pictures(results, [], "validation").words
+    first, rest = shown.split("<details")
+    assert f"{most.difference.mean:.2f} nats per token" in first and field_label(most.axis).lower() in first
+    assert "Seeds alone may do that" in first, "its interval holds 0"
+    assert "The Train tab opens with others: 8 layers" in first and "share the runs" in rest
+
+
+def test_cells_that_an_effect_leaves_out_are_counted_where_it_stands():
+    results = demo_results()
+    told = {spread.axis: spread_words(results, spread) for spread in results.spreads}
+    assert "of 24 of 36 cells" in told["residual"] and "cells" not in told["norm"]
+    assert told["residual"] in pictures(results, [], "validation").effects
+
+
+def test_cells_are_listed_in_the_order_of_the_legend():
+    results = demo_results()
+    chosen = results.configurations[5:2:-1]
+    names = [line["name"] for line in curves_value(results, chosen, "validation")["lines"]]
+    table = cells_table(chosen)
+    assert [table.index(name) for name in names] == sorted(table.index(name) for name in names)
+
+
+def test_the_map_has_every_seed_for_its_file_and_the_effects_have_a_file():
+    results = demo_results()
+    shown = pictures(results, [], "validation")
+    cell = shown.grid["panels"][0]["rows"][0]["cells"][0]
+    assert len(cell["seeds"]) == 3 and np.mean([loss for _, loss in cell["seeds"]]) == pytest.approx(cell["value"])
+    assert 'download="effects.csv"' in shown.effects
+
+
+def test_one_seed_says_nothing_about_chance(folder):
+    kept = [row for row in CELLS.splitlines() if "1,2.2," not in row and "1,," not in row]
+    (folder / "cells.csv").write_text("\n".join(kept))
+    assert "One seed says nothing about chance." in finding_words(read_results(folder, "a sweep"))

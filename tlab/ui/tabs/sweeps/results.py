@@ -24,7 +24,7 @@ import pandas as pd
 
 from tlab.config import options
 from tlab.files import check_file
-from tlab.judging.few_seeds import ALPHA, Estimate, far_from_others, holm, interval_p
+from tlab.judging.few_seeds import ALPHA, Estimate, estimate, far_from_others, holm, interval_p
 from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.settings.fields import config_of, field_label, field_names, format_value
@@ -68,6 +68,17 @@ class ConfigurationRuns(NamedTuple):
     @property
     def label(self) -> str:
         return " · ".join(level_words(axis, value) for axis, value in self.levels.items())
+
+
+class Spread(NamedTuple):
+    """How far apart the levels of an axis are, on average over all else."""
+
+    axis: str
+    lowest: Any  # the level with the lowest mean loss
+    highest: Any
+    difference: Estimate  # highest minus lowest, over seeds; of the two that turned out farthest apart, so it flatters
+    cells: int  # of `all_cells`: the others lack a value, or are the same function at two levels
+    all_cells: int
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,28 @@ class Results:
         ran_in = {str(cell): one.label for one in self.configurations for cell in one.cells.cell_id}
         pairs = [(one.label, ran_in.get(str(one.cells.ran_as.iloc[0]))) for one in self.configurations]
         return [(label, other) for label, other in pairs if other is not None and other != label]
+
+    @cached_property
+    def spreads(self) -> list[Spread]:
+        """How far apart the levels of each axis are, the largest first; of one that cannot be averaged, nothing."""
+        found = filter(None, (self.spread(axis) for axis in self.axes))
+        return sorted(found, key=lambda spread: -spread.difference.mean)
+
+    def spread(self, axis: str) -> Spread | None:
+        """The two levels of an axis that are farthest apart, over the combinations in which all levels differ."""
+        others = [other for other in self.axes if other != axis]
+        rows = self.cells.assign(loss=self.cells.val_loss.where(self.cells.status == STATUS_OK))
+        blocks = rows.groupby(others, sort=False, dropna=False) if others else [((), rows)]
+        seeds, levels = rows.seed.nunique(), len(self.axes[axis])
+        kept = [block for _, block in blocks if block.loss.notna().sum() == block.ran_as.nunique() == seeds * levels]
+        if not kept:
+            return None
+        means = pd.concat(kept).groupby(["seed", axis], sort=False).loss.mean().unstack()
+        order = means.mean().sort_values()
+        lowest, highest = order.index[0], order.index[-1]
+        difference = estimate((means[highest] - means[lowest]).to_numpy())
+        count = len(self.configurations)
+        return Spread(axis, python_value(lowest), python_value(highest), difference, len(kept) * levels, count)
 
     def curve(self, configuration: ConfigurationRuns, split: str) -> pd.DataFrame:
         """Loss by step over the seeds that went well: columns mean, min and max, in order of the steps."""

@@ -55,7 +55,8 @@ new MutationObserver(draw).observe(document.body, { attributes: true, attributeF
 draw();
 
 offerFiles(find(".tl-card"), () => {}, () => fileName(find(".tl-title b").textContent), () => [
-  ["panel", "row", "column", "value", "note"],
+  ["panel", "row", "column", "value", "note", "seeds", "losses by seed"],
   ...props.value.panels.flatMap((panel) => panel.rows.flatMap((row) =>
-    row.cells.map((cell, i) => [panel.title, row.name, panel.columns[i], cell?.value, cell?.note]))),
+    row.cells.map((cell, i) => [panel.title, row.name, panel.columns[i], cell?.value, cell?.note, cell?.seeds.length,
+      cell?.seeds.map(([seed, loss]) => `${seed}: ${loss}`).join("; ")]))),
 ]);

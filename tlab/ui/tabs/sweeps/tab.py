@@ -100,7 +100,7 @@ class SweepsTab(Tab):
         """Set the controls of the Train tab to the cell that was clicked last, and go there, where it then starts."""
         results = self.results(folder)
         if not chosen or chosen[-1] >= len(results.configurations):  # of a folder that was not opened
-            raise error_toast(ValueError("Click a cell of the map first."))
+            raise error_toast(ValueError("Choose a cell of the map first."))
         settings = results.settings(results.configurations[chosen[-1]])
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():

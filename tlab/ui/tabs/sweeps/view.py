@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,17 +14,26 @@ from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.settings.links import defaults
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 from tlab.ui.settings.run_settings import differing_words, settings_of
-from tlab.ui.tabs.sweeps.results import TEXT_AXIS, ConfigurationRuns, Results, apart_words, level_words
-from tlab.ui.widgets.component import note_html, words_html
+from tlab.ui.tabs.sweeps.results import (
+    EFFECT_COLUMNS,
+    TEXT_AXIS,
+    ConfigurationRuns,
+    Results,
+    Spread,
+    apart_words,
+    level_words,
+)
+from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import COLOURS, line, lines_value
 from tlab.ui.widgets.markup import macros
-from tlab.wording import listed, several
+from tlab.wording import listed, several, written
 
 markup = macros("tabs/sweeps/view.html")
 MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
 SCALE_REACH = 1.5  # times the distance from the lowest loss to that quantile: what is worse than that is marked
 MAX_NAMED_CELLS = 3
+SIZES = (("num_layers", "layers"), ("warmup_steps", "warm-up steps"), ("steps", "steps"))  # that a finding depends on
 ALWAYS_SAID = ("corpus", "num_layers", "hidden_dim", "learning_rate", "steps")  # also where they are at their defaults
 COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
@@ -58,9 +68,50 @@ def sweep_words(results: Results) -> str:
         for name, value in {**usual, **results.fixed}.items()
     )
     what = f"{results.name}: {axes}, {seeds} each."
-    words = f"{what[:1].upper()}{what[1:]} The stronger its colour, the better a cell. Click cells for their curves."
-    beside = [*caveats(results), f"All with {fixed}." if fixed else "", unlike_opening(results)]
-    return "".join([words_html(words), *(note_html(sentence) for sentence in beside if sentence)])
+    what = f"{what[:1].upper()}{what[1:]} The stronger its colour, the better a cell. Choose cells for their curves."
+    beside = [what, *caveats(results), f"All with {fixed}." if fixed else "", unlike_opening(results)]
+    return markup.about(finding_words(results) or what, [sentence for sentence in beside if sentence])
+
+
+def finding_words(results: Results) -> str:
+    """What the sweep found, in a sentence: the axis that moves the loss most, and how that compares with its seeds."""
+    if not results.spreads:
+        return ""
+    most = results.spreads[0]
+    mean, low, high, n = most.difference
+    shared = {**defaults(), **results.fixed}
+    sizes = [f"{format_value(name, shared[name])} {unit}" for name, unit in SIZES if name not in results.axes]
+    models = f"In these models ({', '.join(sizes)})" if sizes else "Here"
+    moves = (
+        f"{models} no axis moves the loss by more than {mean:.2f} {results.unit} on average: that is "
+        f"{field_label(most.axis).lower()}, from {level_words(most.axis, most.lowest)} to "
+        f"{level_words(most.axis, most.highest)}."
+    )
+    interval = f"95 % interval over {several(n, 'seed')}: {written(low, '+.2f')} to {written(high, '+.2f')}"
+    chance = "One seed says nothing about chance." if n < 2 else f"Its {interval}."
+    if n > 1 and low <= 0:
+        chance = f"Seeds alone may do that ({interval})."
+    opening = settings_of(preset_job(DEMO_PRESET))
+    others = [
+        f"{format_value(name, opening[name])} {unit}" for name, unit in SIZES if shared.get(name) != opening[name]
+    ]
+    beside = f" The Train tab opens with others: {listed(others)}." if others and sizes else ""
+    return f"{moves} {chance}{beside}"
+
+
+def spread_words(results: Results, spread: Spread) -> str:
+    """How far the levels of an axis are apart, and of how many cells that is known."""
+    mean, low, high, n = spread.difference
+    between = f"{level_words(spread.axis, spread.highest)} against {level_words(spread.axis, spread.lowest)}"
+    interval = f" ({written(low, '+.3f')} to {written(high, '+.3f')})" if n > 1 else ""
+    words = f"{field_label(spread.axis)}: {mean:.3f}{interval}, {between}"
+    left_out = spread.all_cells - spread.cells
+    if not left_out:
+        return words
+    return (
+        f"{words}; of {spread.cells} of {spread.all_cells} cells, as in the other {left_out} its levels are the same "
+        "function or a run was lost"
+    )
 
 
 def caveats(results: Results) -> list[str]:
@@ -144,6 +195,7 @@ def grid_cell(
     return {
         "number": one.number, "value": value, "text": "–" if mean is None else f"{mean:.3f}",
         "note": ", ".join(filter(None, (one.accidents, spread))),
+        "seeds": [[int(seed), float(loss)] for seed, loss in one.losses.items()],
         "chosen": None if place is None else place % COLOURS,
     }  # fmt: skip
 
@@ -159,15 +211,15 @@ def curves_value(results: Results, configurations: Sequence[ConfigurationRuns], 
         dots = points if len(points) == 1 else []  # a line through one point cannot be seen
         lines.append(line(one.label or "all", place, points, band=band, dots=dots))
     title = "Validation loss" if split == "validation" else "Training loss"
-    return lines_value(title, f"{results.unit}, mean and range over seeds", lines, "Click a cell of the map.")
+    return lines_value(title, f"{results.unit}, mean and range over seeds", lines, "Choose a cell of the map.")
 
 
 def cells_table(configurations: Sequence[ConfigurationRuns]) -> str:
-    """The chosen cells, seed by seed; the one clicked last first."""
+    """The chosen cells, seed by seed, in the order of the chart's legend."""
     if not configurations:
         return note_html("No cell is chosen.")
     rows = []
-    for place, one in reversed(list(enumerate(configurations))):
+    for place, one in enumerate(configurations):
         losses = one.losses
         mean = f"{losses.mean():.4f}" if len(losses) else "–"
         each = ", ".join(f"{loss:.3f}" for loss in losses) + (f"; {one.accidents}" if one.accidents else "")
@@ -192,4 +244,8 @@ def effects_html(results: Results) -> str:
         lost = row.get("n_lost") or 0  # older sweeps do not say
         rows.append((field_label(axis), level, row["effect"], row["ci_low"], row["ci_high"], int(lost)))
     words = apart_words(results.effects, results.cells.seed.nunique())
-    return markup.effects(rows, reach, results.unit, words)
+    columns = [*EFFECT_COLUMNS, *(name for name in ("n_seeds", "n_lost") if name in results.effects.columns)]
+    table = results.effects[columns].to_csv(index=False)
+    file = base64.b64encode(table.encode("utf-8", "backslashreplace")).decode()
+    spreads = [spread_words(results, spread) for spread in results.spreads]
+    return markup.effects(rows, reach, results.unit, words, spreads, file)
