@@ -8,7 +8,8 @@ from pathlib import Path
 
 from browsing import assert_enlarges, choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
 from support import EVIL, GRADIO, VERSE
-from tlab.ui.settings.presets import PRESETS, preset_job
+from tlab.ui.demo.shipped_run import shipped_id
+from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job
 
 pytestmark = GRADIO
 
@@ -145,13 +146,13 @@ def test_a_visitor_never_sees_another_visitors_history(visit, runs):
     # Not even by its id, sent as the page would send it.
     theirs = last_run(runs).id
     second.evaluate(
-        """id => {
+        """([shipped, id]) => {
           const box = document.querySelector('#history input[type=checkbox]');
           const value = JSON.stringify;
-          JSON.stringify = (thing, ...rest) => value(thing, ...rest).replaceAll('"shipped"', `"${id}"`);
+          JSON.stringify = (thing, ...rest) => value(thing, ...rest).replaceAll(`"${shipped}"`, `"${id}"`);
           box.click();
         }""",
-        theirs,
+        [shipped_id(DEMO_PRESET), theirs],
     )
     second.get_by_text("This run is not there any more").wait_for()
     assert runs.get(theirs) is not None
