@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -49,6 +50,12 @@ def test_every_field_tells_what_it_is(make):
 
 
 FREE = {"vocab_size", "bias", "tied", "scale_residual", "attention_gate", "value_residual"}
+
+
+@pytest.mark.parametrize("config_class", [ModelConfig, TrainConfig])
+def test_what_a_field_is_is_said_in_words_and_not_by_names_of_fields(config_class):
+    for name, option in options(config_class).items():
+        assert not re.search(r"[a-z]_[a-z]", f"{option.help} {option.default_words} {option.label}"), name
 
 
 def test_the_published_constants_are_the_defaults():

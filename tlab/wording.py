@@ -43,6 +43,15 @@ def written(value: float, specification: str) -> str:
     return f"−{text[1:]}" if text.startswith("-") else text
 
 
+def percent(probability: float) -> str:
+    """A probability with one digit after the point, as `percentText` in common.js writes it: none is 0 that is not.
+
+    >>> [percent(value) for value in (0.0, 0.0004, 0.0005, 0.5)]
+    ['0.0%', '< 0.1%', '0.1%', '50.0%']
+    """
+    return "< 0.1%" if 0 < probability < 0.0005 else f"{probability:.1%}"
+
+
 def listed(words: Sequence[str]) -> str:
     """a; a and b; a, b and c; nothing for nothing."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""

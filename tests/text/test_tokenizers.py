@@ -106,7 +106,7 @@ def test_char_ids_follow_the_code_points():
 
 
 def test_what_cannot_be_seen_is_shown_as_python_writes_it():
-    assert CharTokenizer.from_text("\t\x00\xad a'").tokens == ("\\x00", "\\t", "␣", "'", "a", "\\xad")
+    assert CharTokenizer.from_text("\t\x00\xad a'").tokens == ("U+0000", "U+0009", "␣", "'", "a", "U+00AD")
     shown = {0: "\\x00", 9: "\\t", 10: "↵", 32: "␣", 65: "A", 126: "~", 127: "\\x7f", 128: "\\x80", 255: "\\xff"}
     assert {byte: ByteTokenizer.tokens[byte] for byte in shown} == shown
     assert ByteTokenizer.tokens[0xE9] == "\\xe9"  # half of a character in UTF-8, and not the é of Latin-1

@@ -37,7 +37,7 @@ class ModelConfig(Config):
         2, low=1, high=MAX_LAYERS, typical=(1, 12), help="Number of blocks, each attention and MLP."
     )
     num_heads: int = option(
-        4, low=1, high=MAX_WIDTH, typical=(1, 16), help="Attention heads in a block; divides hidden_dim."
+        4, low=1, high=MAX_WIDTH, typical=(1, 16), help="Attention heads in a block; divides the hidden dim."
     )
     norm: str = chosen_from(NORMS, "layernorm", "How each token's vector is normalized.")
     activation: str = chosen_from(ACTIVATIONS, "gelu", "The nonlinearity of the MLP.")
@@ -51,7 +51,7 @@ class ModelConfig(Config):
         high=MAX_MLP_RATIO,
         low_is_allowed=False,
         typical=(1, 8),
-        help="Width of the MLP over hidden_dim; a gated MLP is made narrower, so that it has as many parameters.",
+        help="Width of the MLP over the hidden dim; a gated MLP is made narrower, so that it has as many parameters.",
     )
     bias: bool = option(True, help="Whether linear layers add a bias.")
     tied: bool = option(True, help="Whether the head shares the embedding's weights (transposed), or has its own.")
@@ -62,8 +62,8 @@ class ModelConfig(Config):
         low=0,
         low_is_allowed=False,
         typical=(0.1, 32),
-        help="Token embeddings are multiplied by this before positions are added. Vaswani et al.: sqrt(hidden_dim), "
-        "GPT-2 and Llama: 1.",
+        help="Token embeddings are multiplied by this before positions are added. Vaswani et al.: the root of the "
+        "hidden dim, GPT-2 and Llama: 1.",
     )
     norm_epsilon: float = option(
         1e-5,
@@ -73,7 +73,9 @@ class ModelConfig(Config):
         help="Added to the variance or mean square under a norm's square root.",
     )
     scale_residual: bool = option(
-        False, help="With xavier: scale attention.out and mlp.down by 1/sqrt(2 num_layers), as gpt2 always does."
+        False,
+        help="With Xavier: divide the output matrices of attention and MLP by the root of twice the number of layers, "
+        "as GPT-2 always does.",
     )
 
     num_kv_heads: int | None = option(
@@ -82,8 +84,8 @@ class ModelConfig(Config):
         high=MAX_WIDTH,
         default_words="as many as heads",
         label="Key and value heads",
-        help="Heads of keys and values, each read by as many query heads; divides num_heads. Fewer make the cache of "
-        "generation smaller; 1 is multi-query attention.",
+        help="Heads of keys and values, each read by as many query heads; divides the number of heads. Fewer make the "
+        "cache of generation smaller; 1 is multi-query attention.",
         formula=r"q_h \cdot k_{\lfloor h H_k / H \rfloor}",
         source="Ainslie et al. 2023 (GQA); Shazeer 2019 (MQA)",
         is_extra=True,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlab.text.byte_names import NUM_BYTES, library_name
-from tlab.text.tokenizers import DISPLAY, TOKENIZERS, Tokenizer, Utf8Stream, utf8
+from tlab.text.tokenizers import TOKENIZERS, Tokenizer, Utf8Stream, utf8, visible_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Cutter
@@ -212,7 +212,6 @@ def new_cutter(model: Any) -> Cutter:
 def displayed(token: bytes) -> str:
     """A token for the eyes; bytes that are no whole character by their numbers."""
     try:
-        text = token.decode("utf-8")
+        return visible_text(token.decode("utf-8"))
     except UnicodeDecodeError:
         return repr(token)[2:-1]
-    return "".join(DISPLAY.get(c, c if c.isprintable() else repr(c)[1:-1]) for c in text)

@@ -27,6 +27,15 @@ SHOWN_ALPHABET = 120  # all of an English text's alphabet, the beginning of a Ch
 DISPLAY = {" ": "␣", "\n": "↵"}  # both are in the fonts that matplotlib ships
 
 
+def visible_text(text: str) -> str:
+    r"""A text for the eyes: what cannot be seen by its code point, such as U+200D.
+
+    >>> visible_text("a b\u200d")
+    'a␣bU+200D'
+    """
+    return "".join(DISPLAY.get(c, c if c.isprintable() else f"U+{ord(c):04X}") for c in text)
+
+
 class UnknownCharacterError(ValueError):
     """A text holds characters that the tokenizer has no id for; the message names them."""
 
@@ -168,7 +177,7 @@ class CharTokenizer(Tokenizer):
         utf8(alphabet)  # half a surrogate pair would not survive JSON
         self.alphabet = alphabet
         self.vocab_size = len(alphabet)
-        self.tokens = tuple(DISPLAY.get(c, c if c.isprintable() else repr(c)[1:-1]) for c in alphabet)
+        self.tokens = tuple(map(visible_text, alphabet))
         self.code_points = code_points(alphabet)  # (V,)
         # One step more than the last character needs: every code point above it shares that place, unknown.
         self.id_of = np.full(self.code_points[-1] + 2, -1, dtype=np.int32)

@@ -18,7 +18,7 @@ class TrainConfig(Config):
 
     steps: int = option(1000, low=1, high=MAX_STEPS, typical=(50, 5000), help="Number of updates.")
     batch_size: int = option(
-        16, low=1, high=MAX_BATCH, typical=(1, 64), help="Sequences of context_length tokens in each update."
+        16, low=1, high=MAX_BATCH, typical=(1, 64), help="Sequences of a full context in each update."
     )
     learning_rate: float = option(
         3e-3, low=0, low_is_allowed=False, typical=(1e-5, 1e-1), help="Peak learning rate of the schedule."
@@ -35,7 +35,7 @@ class TrainConfig(Config):
         None,
         low=0,
         default_words="a tenth of the learning rate",
-        help="Learning rate at the last step, where the schedule falls; by default a tenth of learning_rate.",
+        help="Learning rate at the last step, where the schedule falls; by default a tenth of the learning rate.",
     )
     optimizer: str = chosen_from(OPTIMIZERS, "adamw", "How a gradient becomes an update of the weights.")
     beta1: float = option(

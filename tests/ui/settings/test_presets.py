@@ -12,6 +12,7 @@ from benchmarks.preset_rates import FACTOR, MEASURED, RATES_FILE, own_rate, row
 from support import GRADIO
 from tlab.inside.layers import LayerInsight
 from tlab.judging.learning_rates import fit_valley
+from tlab.text import DEFAULT_CORPUS
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.settings.fields import control_range, field_names, slider_step
 from tlab.ui.settings.presets import (
@@ -202,8 +203,10 @@ def test_settings_with_one_change_are_near_their_preset_and_none_of_them():
     assert preset_with(own, preset.switch) is preset
     changed = {**own, "learning_rate": 0.01}
     assert preset_with(changed, preset.switch) is None
-    assert "“Pre-LN or Post-LN” but for Learning rate 0.01." in own_settings_words(changed, preset.switch)
-    assert "but for what B changes." in own_settings_words(own, None)
+    assert "“Pre-LN or Post-LN” but for Learning rate 0.01 and the text." in own_settings_words(changed, preset.switch)
+    assert "but for what B changes and the text." in own_settings_words(own, None)
+    usual = {**own, "corpus": DEFAULT_CORPUS}
+    assert "but for what B changes." in own_settings_words(usual, None)
     other = {**own, "num_heads": 1, "batch_size": 3, "init": "small", "seed": 7, "beta2": 0.9}
     assert own_settings_words(other, None) == "These settings are those of no preset."
 

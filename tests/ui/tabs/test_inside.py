@@ -19,6 +19,8 @@ from tlab.inside.bugs import BUGS
 from tlab.inside.interventions import INTERVENTIONS
 from tlab.inside.over_time import Curves
 from tlab.inside.pictures import Points
+from tlab.inside.probes.ablation import NextRow
+from tlab.text.tokenizers import visible_text
 from tlab.ui.app import build
 from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint, demo_run
 from tlab.ui.inspection import tasks
@@ -382,7 +384,7 @@ def test_what_is_multiplied_by_one_is_said_to_have_no_effect(tab):
 
 def test_what_the_words_say_of_a_change_is_what_its_interval_shows():
     for low, high, says in ((0.1, 0.3, "predicts worse"), (-0.3, -0.1, "predicts better"), (-0.1, 0.3, "no effect")):
-        shown = intervention_html("x", InterventionEffect((0.1, low, high), 16, [], None, None))
+        shown = intervention_html("x", InterventionEffect((0.1, low, high), 16, [], None, None), "the text")
         assert [words in shown for words in ("predicts worse", "predicts better", "no effect")] == [
             words == says for words in ("predicts worse", "predicts better", "no effect")
         ]
@@ -583,3 +585,20 @@ def test_an_intervention_reads_no_more_windows_than_do_not_overlap_and_says_how_
     checkpoint = trainer.checkpoint()
     asked = InspectionRequest(checkpoint, "of one", "your own text", text, "char")
     assert tasks.intervene(asked, "mlp.0", "zero", "", 16).windows == 13
+
+
+def test_bytes_and_unseen_characters_keep_their_numbers_in_a_table():
+    assert without_latex(r"\x80") == r"\x80"
+    assert without_latex(visible_text("\u200d")) == "U+200D"
+
+
+def test_a_probability_that_is_not_0_is_not_shown_as_0():
+    done = InterventionEffect((0.0, 0.0, 0.0), 1, [NextRow("a", 0.0004, 0.0)], None, None)
+    shown = intervention_html("words", done, "the text")
+    assert "&lt; 0.1%" in shown and "after “the text”" in shown
+
+
+def test_coming_from_a_head_nothing_of_another_part_or_model_is_left_to_be_read(tab):
+    updates = tab.on_head({"part": "attention.0.head.0"}, {}, {})
+    assert "head 1 of layer 1" in updates[tab.effect] and "computed" in updates[tab.effect]
+    assert "computed" in updates[tab.note]

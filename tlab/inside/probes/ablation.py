@@ -43,6 +43,9 @@ def make_change(name: str, factor: float) -> Intervention:
     return change
 
 
+CHANGE = "change in nats per token"
+
+
 class EffectRow(NamedTuple):
     """What the model loses with one part changed."""
 
@@ -76,7 +79,7 @@ class EffectProbe(Probe):
 
     looks_at = ("attention", "mlp", "norm")
     picture = Estimates("part", "loss", "low", "high")
-    units: ClassVar[dict[str, str]] = {"loss": "nats", "low": "nats", "high": "nats"}
+    units: ClassVar[dict[str, str]] = dict.fromkeys(("loss", "low", "high"), CHANGE)
 
     part: str = option(ALL, help="One part, such as attention.0.head.1, mlp.1, positions or norms; or all.")
     change: str = chosen_from(INTERVENTIONS, "mean", "What the part does instead.", "What it does instead")

@@ -231,6 +231,8 @@ def own_settings_words(settings: Mapping[str, Any], switch: tuple[str, Any] | No
     """
     near = min(PRESETS.values(), key=lambda preset: len(differences(preset, settings, switch)))
     changed = differences(near, settings, switch)
+    if near.corpus is None and settings.get("corpus", DEFAULT_CORPUS) != DEFAULT_CORPUS:
+        changed.append("the text")  # any will do for the preset, but what is said of it may not be true of this one
     if len(changed) > MAX_DIFFERENCES:
         return "These settings are those of no preset."
     return f"Not quite a preset: “{near.label}” but for {listed(changed)}. Of the preset itself:\n\n{near.words}"

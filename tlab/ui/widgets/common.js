@@ -80,3 +80,6 @@ const placeTip = (tip, box, x, y) => {
 
 // The border of a line's mark in a legend, with the dashes of axes.js; there is no border of dashes and dots.
 const lineMark = (colour, dash) => `3px ${["solid", "dashed", "dotted", "double"][dash]} var(--tl-line-${colour})`;
+
+// A probability as `percent` in wording.py writes it.
+const percentText = (probability) => (probability > 0 && probability < 0.0005 ? "< 0.1%" : `${(100 * probability).toFixed(1)}%`);

@@ -35,7 +35,7 @@ const draw = () => {
       cell(penalized === logit ? numberText(logit) : `${numberText(logit)} → ${numberText(penalized)}`, share, "tl-logit"),
       divided === null ? make("td", "tl-scaled", "–") : cell(numberText(divided), share, "tl-scaled"),
       make("td", "tl-kept", !value.filtered ? "–" : cut ? "cut" : "kept"),
-      cell(probability < 0.0005 && probability > 0 ? "< 0.1%" : `${(100 * probability).toFixed(1)}%`, probability / likeliest, "tl-probability"),
+      cell(percentText(probability), probability / likeliest, "tl-probability"),
     );
     return row;
   }));

@@ -26,7 +26,7 @@ from tlab.ui.widgets.component import (
     note_html,
     selection_component,
 )
-from tlab.wording import listed, several
+from tlab.wording import listed, percent, several
 
 MAX_TOKENS = 1000
 TOKENS_PER_FRAME = 6
@@ -296,9 +296,11 @@ def chain_value(
     elif not cut:
         removed = f"{filters} cuts nothing here."
     else:
-        removed = f"{filters} cuts {cut} of {several(V, 'token')}, and with them {chain.cut:.1%} of the probability."
+        removed = (
+            f"{filters} cuts {cut} of {several(V, 'token')}, and with them {percent(chain.cut)} of the probability."
+        )
     choice = f" The choice is as uncertain as one among {math.exp(chain.entropy):.1f} equally likely tokens."
-    rest = f" All others together: {chain.others:.1%}." if chain.others > 5e-4 else ""
+    rest = f" All others together: {percent(chain.others)}." if chain.others > 5e-4 else ""
     filtered = bool(filters and temperature)
     return {"rows": rows, "where": where, "drawn": drawn, "filtered": filtered, "words": removed + rest + choice}
 

@@ -57,11 +57,14 @@ FIRST = "lens_map"  # what it would say after each block: a picture that needs n
 FIRST_FACTOR, MAX_FACTOR = 2.0, 1000.0  # of a part that is multiplied
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
 OTHER_TEXT = EXCERPT.replace("local", "outer")  # as long, with another word: something to take a patch from
+SHOWN_END = 60  # characters of the text before the next token
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
 BYTES_PER_CELL = 120  # of a table in memory
 
 # The answer takes seconds; by then the visitor may look at another probe, whose chart it must not become.
 SHOW_IF_STILL_ASKED = "(followed, probe, chart) => followed && followed.probe === probe ? followed.chart : chart"
+
+SHOW_WHAT_IF = """() => document.getElementById("what-if-effect")?.scrollIntoView({ block: "center" })"""
 
 WHAT_IF = """<div class="tl-in-head"><h3>What happens without it?</h3><p>Change one part of the model while it reads:
 the cost is how much worse it then predicts held-out text, and the bars are its predictions for the next token.
@@ -152,7 +155,7 @@ class InsideTab(Tab):
                 )  # fmt: skip
             with gr.Column(scale=8, min_width=320):
                 done = tasks.intervene(request, parts[0], FIRST_CHANGE, "", WINDOWS)
-                effect = intervention_html(change_words(parts[0], FIRST_CHANGE, FIRST_FACTOR), done)
+                effect = intervention_html(change_words(parts[0], FIRST_CHANGE, FIRST_FACTOR), done, end_of(EXCERPT))
                 self.effect = gr.HTML(effect, elem_id="what-if-effect", apply_default_css=False)
 
     def connect(self, page: Page, of: SelectedModel) -> None:
@@ -192,8 +195,13 @@ class InsideTab(Tab):
         drawn = page.find(TrainTab).diagram.probe
         drawn.input(self.on_drawing, [drawn, self.run_id], [*opened, self.model_id], queue=False, **QUIET)
         to_map, both = selection_component("inside-head", {}), [self.selection, attention.selection]
-        here, there = [self.bar, self.selection, self.part], [self.bar, attention.selection, attention.shown]
-        attention.to_inside.input(self.on_head, [attention.to_inside, *both], here, queue=False, **QUIET)
+        here, there = (
+            [self.bar, self.selection, self.part, self.effect, self.note],
+            [self.bar, attention.selection, attention.shown],
+        )
+        attention.to_inside.input(self.on_head, [attention.to_inside, *both], here, queue=False, **QUIET).then(
+            None, None, None, js=SHOW_WHAT_IF, **QUIET
+        )
         to_map.input(self.on_map, [to_map, *both], there, queue=False, **QUIET)
 
     def on_head(self, chosen: Any, own: Any, of_map: Any) -> Updates:
@@ -201,10 +209,14 @@ class InsideTab(Tab):
 
         `own` and `of_map` are what is selected here and there.
         """
+        part = chosen_text(chosen, "part")
         return {
             self.bar: gr.update(selected=self.key),
             self.selection: with_model_of(of_map, own),
-            self.part: chosen_text(chosen, "part"),
+            self.part: part,
+            # What is shown is of another part and maybe of another model, until the answer comes.
+            self.effect: note_html(f"{part_name(part)}: what is lost without it is being computed …"),
+            self.note: note_html("The pictures for this model are being computed …"),
         }
 
     def on_map(self, chosen: Any, own: Any, of_map: Any) -> list[Any]:
@@ -332,12 +344,13 @@ class InsideTab(Tab):
         """What the change costs, and the next token before and after; or why it cannot be."""
         of = selected_model(self.runs, run_id, selection)
         part, other = str(part or "")[:100], (other or "")[:MAX_CHARACTERS]
+        read = (text or "")[:MAX_CHARACTERS]
         change, factor = known_change(change), known_factor(by)
         try:
-            done = self.intervention(of, (text or "")[:MAX_CHARACTERS], part, change, other, factor)
+            done = self.intervention(of, read, part, change, other, factor)
         except ValueError as error:
             return refused_html(str(error))
-        return intervention_html(change_words(part, change, factor), done)
+        return intervention_html(change_words(part, change, factor), done, end_of(read))
 
     def intervention(
         self, of: SelectedModel, text: str, part: str, change: str, other: str, factor: float = FIRST_FACTOR
@@ -360,6 +373,11 @@ def known_factor(value: Any) -> float:
     """A number that a part can be multiplied with, or the default."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_FACTOR
     return float(value) if is_number else FIRST_FACTOR
+
+
+def end_of(text: str) -> str:
+    """The end of a text, after which the next token is looked at."""
+    return text if len(text) <= SHOWN_END else f"… {text[-SHOWN_END:]}"
 
 
 def chosen_text(chosen: Any, name: str) -> str:

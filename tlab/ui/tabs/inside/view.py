@@ -29,13 +29,13 @@ MAX_DRAWN_LINES = 12  # more cannot be told apart
 # What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
 PLAIN = [
     (r"\\(?:text|mathrm|mathcal|operatorname)\{([^{}]*)\}", r"\1"), (r"\\partial", "∂"), (r"\\top", "ᵀ"),
-    (r"\\sqrt\{?([A-Z])\}?", r"√\1"), (r"\\phi", "φ"), (r"\\(?:,|;|quad|!| )", " "), (r"\\[a-z]+", ""), (r"[{}]", ""),
-    (r"\^ᵀ", "ᵀ"), (r"\s+", " "),
+    (r"\\sqrt\{?([A-Z])\}?", r"√\1"), (r"\\phi", "φ"), (r"\\(?:,|;|quad|!| )", " "), (r"[{}]", ""),
+    (r"\\(?!x[0-9a-f]{2})[a-z]+", ""), (r"\^ᵀ", "ᵀ"), (r"\s+", " "),
 ]  # fmt: skip
 
 
 def without_latex(text: str) -> str:
-    """LaTeX as people would type it; any other text as it is."""
+    """LaTeX as people would type it; any other text as it is, and so are bytes by their numbers."""
     if "\\" not in text:
         return text
     for pattern, instead in PLAIN:
