@@ -195,7 +195,7 @@ def grid_cell(
     return {
         "number": one.number, "value": value, "text": "–" if mean is None else f"{mean:.3f}",
         "note": ", ".join(filter(None, (one.accidents, spread))),
-        "seeds": [[int(seed), float(loss)] for seed, loss in one.losses.items()],
+        "seeds": list(map(list, zip(one.losses.index.tolist(), one.losses.tolist(), strict=True))),
         "chosen": None if place is None else place % COLOURS,
     }  # fmt: skip
 
