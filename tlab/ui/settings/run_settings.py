@@ -90,7 +90,7 @@ def text_names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def apart_words(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+def distinguishing_words(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     """For each run what sets it apart from those of the same name, in few words; nothing where no other has its name.
 
     Text and settings come first, then how far it has come, and at last in which order they began.
@@ -100,7 +100,7 @@ def apart_words(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     for same in alike(names):
         order = sorted(same, key=lambda i: runs[i].begun_at)
         for i, text in zip(same, text_names([runs[i] for i in same]), strict=True):
-            facts[i] = {**own_facts(runs[i], text), "begun": f"begun as no. {order.index(i) + 1} of {len(same)}"}
+            facts[i] = {**telling_facts(runs[i], text), "begun": f"begun as no. {order.index(i) + 1} of {len(same)}"}
     for fact in next(filter(None, facts), {}):
         for same in alike([(name, *told) for name, told in zip(names, words, strict=True)]):
             if len({facts[i][fact] for i in same}) > 1:
@@ -116,7 +116,7 @@ def alike(values: Sequence[Any]) -> list[list[int]]:
     ]
 
 
-def own_facts(run: Run, text: str) -> dict[str, str]:
+def telling_facts(run: Run, text: str) -> dict[str, str]:
     """What may set a run apart, by what it is, in the order in which it is said."""
     settings = {name: value for name, value in settings_of(run.job).items() if name not in ("corpus", "tokenizer")}
     return {

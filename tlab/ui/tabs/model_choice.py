@@ -12,7 +12,7 @@ from tlab.ui.demo.shipped_run import SHIPPED_PRESETS, demo_checkpoint, shipped_i
 from tlab.ui.inspection.selection import find_model
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.presets import TRAINED
-from tlab.ui.settings.run_settings import apart_words
+from tlab.ui.settings.run_settings import distinguishing_words
 from tlab.ui.tabs.tab import Page
 from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET
@@ -45,7 +45,7 @@ class ModelChoice:
         """What there is by now, and which of it is looked at."""
         own = self.runs.history(visit_of(request).session)
         own = [run for run in own if (run.id, 0) in self.runs.store]
-        apart = apart_words(own, [run.name for run in own])
+        apart = distinguishing_words(own, [run.name for run in own])
         named = [
             (f"Your run: {run.name} ({words})" if words else f"Your run: {run.name}", run.id)
             for run, words in zip(own, apart, strict=True)

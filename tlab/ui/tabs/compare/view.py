@@ -11,7 +11,7 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import SIDE_LETTERS, Run, Side
 from tlab.ui.settings.fields import field_label, format_value
 from tlab.ui.settings.presets import DEMO_PRESET, Preset
-from tlab.ui.settings.run_settings import apart_words, settings_of, text_names
+from tlab.ui.settings.run_settings import distinguishing_words, settings_of, text_names
 from tlab.ui.sharing.convert import run_name
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import line, lines_value
@@ -62,7 +62,7 @@ def same_text(one: Run, other: Run) -> bool:
 
 def apart_of(found: dict[str, Run]) -> list[str]:
     """For each run what sets it apart from those of the same name."""
-    return apart_words(list(found.values()), [run_name(run) for run in found.values()])
+    return distinguishing_words(list(found.values()), [run_name(run) for run in found.values()])
 
 
 def full_name(run: Run, apart: str) -> str:

@@ -33,7 +33,11 @@ MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
 SCALE_REACH = 1.5  # times the distance from the lowest loss to that quantile: what is worse than that is marked
 MAX_NAMED_CELLS = 3
-SIZES = (("num_layers", "layers"), ("warmup_steps", "warm-up steps"), ("steps", "steps"))  # that a finding depends on
+SAID_SIZES = (
+    ("num_layers", "layers"),
+    ("warmup_steps", "warm-up steps"),
+    ("steps", "steps"),
+)  # that a finding depends on
 ALWAYS_SAID = ("corpus", "num_layers", "hidden_dim", "learning_rate", "steps")  # also where they are at their defaults
 COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
@@ -80,7 +84,7 @@ def finding_words(results: Results) -> str:
     most = results.spreads[0]
     mean, low, high, n = most.difference
     shared = {**defaults(), **results.fixed}
-    sizes = [f"{format_value(name, shared[name])} {unit}" for name, unit in SIZES if name not in results.axes]
+    sizes = [f"{format_value(name, shared[name])} {unit}" for name, unit in SAID_SIZES if name not in results.axes]
     models = f"In these models ({', '.join(sizes)})" if sizes else "Here"
     moves = (
         f"{models} no axis moves the loss by more than {mean:.2f} {results.unit} on average: that is "
@@ -93,7 +97,7 @@ def finding_words(results: Results) -> str:
         chance = f"Seeds alone may do that ({interval})."
     opening = settings_of(preset_job(DEMO_PRESET))
     others = [
-        f"{format_value(name, opening[name])} {unit}" for name, unit in SIZES if shared.get(name) != opening[name]
+        f"{format_value(name, opening[name])} {unit}" for name, unit in SAID_SIZES if shared.get(name) != opening[name]
     ]
     beside = f" The Train tab opens with others: {listed(others)}." if others and sizes else ""
     return f"{moves} {chance}{beside}"
