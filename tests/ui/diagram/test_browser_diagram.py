@@ -102,6 +102,10 @@ def test_what_the_pointer_is_over_in_the_drawing_is_explained_at_once(visit):
     assert "mean 0" in tip.inner_text()
     first.get_by_text("Q", exact=True).hover()
     page.wait_for_function("document.querySelector('.tl-word-tip').innerText.includes('query (Q)')")
+    first.get_by_text("K", exact=True).click()
+    first.get_by_text("V", exact=True).hover()
+    page.wait_for_timeout(150)
+    assert tip.is_hidden()  # the panel says more
 
 
 def test_a_phone_shows_the_drawing_upwards_and_a_part_in_view(visit):

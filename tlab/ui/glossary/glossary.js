@@ -74,10 +74,13 @@ const said = (entry) => {
   return { name, meaning };
 };
 
+let clicked = null; // the part whose panel is open and says more, until the pointer leaves it
+
 // A part of a picture, which is no text to mark: the word that is written in it, or else what its picture says of it.
 const partAt = (target) => {
   const part = target.closest?.("[data-tip]");
-  if (!part) return null;
+  if (part !== clicked) clicked = null;
+  if (!part || clicked) return null;
   const piece = target.closest(".tl-d-cell") ?? part;
   const entry = meanings.get(piece.querySelector("text")?.textContent);
   return { name: part.getAttribute("aria-label"), meaning: part.dataset.tip, ...(entry && said(entry)), box: piece.getBoundingClientRect() };
@@ -144,6 +147,8 @@ document.addEventListener("pointermove", (event) => {
   if (event.pointerType === "mouse") asked = requestAnimationFrame(() => show(wordAt(event.clientX, event.clientY) ?? partAt(event.target)));
 });
 document.addEventListener("click", (event) => {
+  cancelAnimationFrame(asked);
+  clicked = event.target.closest?.("[data-tip]");
   // A touch on a button or a label has its own effect.
   const own = event.target.closest?.(`button, a, label, input, textarea, summary, ${ACTING}`);
   show(own ? null : wordAt(event.clientX, event.clientY));
