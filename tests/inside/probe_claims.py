@@ -26,6 +26,7 @@ from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 from tlab.text import corpus_from_text
+from tlab.wording import written
 
 PANGRAM = "the quick brown fox jumps over the lazy dog; "
 MODELS = 120
@@ -103,7 +104,7 @@ def patch(rows, asked, subject):
         all(near(row.share * compared.whole, row.logit) or abs(compared.whole) <= 1e-12 for row in rows),
     )
     remark = asked.remark(subject)
-    yield "the remark tells the whole difference", f"{compared.whole:+.3f} nats" in remark
+    yield "the remark tells the whole difference", f"{written(compared.whole, '+.3f')} nats" in remark
     yield "too little is marked, and only that", (NO_SHARES in remark) == (abs(compared.whole) < TOO_LITTLE)
     changed = np.flatnonzero(asked.other_ids(subject) != subject.ids)
     yield "one token was changed, and it is named", len(changed) == 1 and f"at place {changed[0]}" in remark
