@@ -704,6 +704,21 @@ def test_a_page_that_lags_behind_is_left_alone_for_so_long_and_five_seconds_at_m
     assert before + seconds <= tab.rests["s"] <= time.monotonic() + seconds
 
 
+def test_buttons_that_a_late_answer_has_set_wrong_are_right_again_while_the_run_goes_on(runs, monkeypatch):
+    monkeypatch.setattr("tlab.ui.tabs.train.tab.SECONDS_BETWEEN_BUTTONS", 0.3)
+    tab = built(TrainTab, runs)
+    run = runs.start("s", job(steps=100_000))
+    wait_for(lambda: run.step)
+    runs.show("s", run)
+
+    async def pause_buttons() -> list:
+        frames = tab.frames(run, "s")
+        return [(await anext(frames)).get(tab.pause) for _ in range(8)]
+
+    told = [update for update in asyncio.run(pause_buttons()) if update is not None]
+    assert len(told) >= 2 and all(update["interactive"] for update in told)
+
+
 def test_while_a_page_is_left_alone_it_gets_no_picture(runs):
     tab = built(TrainTab, runs)
     run = runs.start("s", job(steps=100_000))

@@ -52,6 +52,7 @@ from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component,
 from tlab.wording import duration, listed
 
 MAX_BEHIND = 5000  # milliseconds that a slow page is left alone at a time
+SECONDS_BETWEEN_BUTTONS = 2.0
 SECONDS_BETWEEN_FRAMES = 0.13  # seven a second: smooth to the eye, and sixteen visitors are no load
 SECONDS_FOR_PACE = 20.0  # measuring it takes one, where nobody else is at work
 MAX_SECONDS_BETWEEN_WORDS = 1.0  # while a run waits, when nothing but its time to wait changes
@@ -597,6 +598,7 @@ class TrainTab(Tab):
     async def frames(self, run: Run, page: str) -> AsyncIterator[Updates]:
         """What changes on the page, until the run ends, pauses, or is no longer the one that is shown."""
         shown_state, shown_samples, shown_words, pause = None, None, "", SECONDS_BETWEEN_FRAMES
+        buttons_due = 0.0
         while True:
             over = not run.active  # asked before the picture is made, so that the last picture shows the end
             if self.runs.shown(page) is not run:
@@ -621,7 +623,11 @@ class TrainTab(Tab):
                 frame[self.model_id] = run.id  # once: meanwhile a visitor may look into another one
                 frame[self.renewed_by] = f"{run.id} goes on"
             if state != shown_state:
-                frame |= {**self.buttons(run), **self.bar(run.session, run), **self.seeds.shown(run.session, run)}
+                frame |= self.seeds.shown(run.session, run)
+            # Now and then again: on a busy machine an answer to what was asked before the start may come after it.
+            if state != shown_state or time.monotonic() >= buttons_due:
+                frame |= {**self.buttons(run), **self.bar(run.session, run)}
+                buttons_due = time.monotonic() + SECONDS_BETWEEN_BUTTONS
             if state != shown_state or samples != shown_samples:
                 frame[self.samples] = view.samples_html(run)
             shown_state, shown_samples = state, samples
