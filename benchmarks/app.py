@@ -25,7 +25,7 @@ from tlab.ui.runs.messages import job_corpus
 from tlab.ui.runs.time_estimate import estimated_seconds, measure_pace
 from tlab.ui.runs.worker import make_trainers
 from tlab.ui.settings.plans import make_plans
-from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
+from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET, MODELS, preset_job, preset_settings
 from tlab.ui.studies.five_seeds import seeds_study
 from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.study import Study
@@ -111,7 +111,7 @@ def visit(browser: Browser, insight: bool) -> Visit:
         usable = time.perf_counter() - began
         paint = float(page.evaluate(PAINT))
         page.wait_for_timeout(500)
-        labels = [*PRESETS][1:]
+        labels = [preset.label for preset in (*COMPARISONS, *MODELS) if preset is not DEMO_PRESET]  # not in the fold
         preset = statistics.median([timed_preset(page, label) for label in (*labels, DEMO_PRESET.label)])
         seen = first_insight(page, began) if insight else None
         page.get_by_role("tab", name="Generate").click()
