@@ -43,6 +43,7 @@ ROWS, FIELD, CURVE = (
     "MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long",
     "CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written",
 )
+NO_NORM = 'none = NORMS["none"](ParamSpace(), "none", model.config.hidden_dim, 0.0)'
 NOT_PRINTABLE = "characters 127 and 128 are written as their numbers anyway"
 BYTES = (
     "DISPLAY.get(chr(b), chr(b) if chr(b).isprintable() and b < 128 else repr(bytes([b]))[2:-1]) for b in range(256)"
@@ -56,6 +57,7 @@ EQUIVALENT = {
      "16", "(17)"): TOO_LONG,
     ("tlab/inside/probes/heads.py", "distances = [d for d in (*range(9), *(2**k for k in range(4, 16))) if d < T]",
      "16", "(15)"): TOO_LONG,
+    ("tlab/inside/interventions.py", NO_NORM, "0.0", "(1.0)"): "where there is no norm there is no epsilon",
     ("sweeps/results/read.py", ROWS, "500_000", "(500001)"): AT_ONCE,
     ("sweeps/results/read.py", ROWS, "500_000", "(499999)"): AT_ONCE,
     ("sweeps/results/read.py", FIELD, "1", "(2)"): AT_ONCE,

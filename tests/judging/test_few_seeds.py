@@ -29,6 +29,7 @@ from tlab.judging.few_seeds import (
     equality_p,
     estimate,
     far_from_others,
+    has_no_seed,
     holm,
     interval_p,
     paired,
@@ -390,3 +391,10 @@ def test_normal_seeds_of_one_or_two_models_are_seldom_set_apart():
     for shape in ((1, 5), (2, 3), (2, 5)):
         found = [far_from_others(2 + 0.02 * rng.standard_normal(shape)).any() for _ in range(400)]
         assert np.mean(found) <= 0.05
+
+
+def test_seeds_that_all_ended_alike_are_told_from_those_that_did_not():
+    assert has_no_seed([2.5, 2.5, None, math.nan]) is True
+    assert has_no_seed([2.5, 2.5 + 1e-13]) is True
+    assert has_no_seed([2.5, 2.5001]) is False
+    assert has_no_seed([2.5]) is False and has_no_seed([]) is False

@@ -166,3 +166,10 @@ def test_what_rates_far_apart_leave_open_is_said_with_a_way_on_and_what_they_sho
     assert " is better than " not in " ".join(open_question)
     far_apart = comparison_words(compare(losses(3e-3, 2.0), losses(5e-3, 3.0)), NAMES)
     assert "ReLU is better than GELU" in far_apart[0] and len(far_apart) == 1
+
+
+def test_the_reason_is_two_comparisons_only_where_one_alone_would_have_been_clear():
+    beside = Difference((0.01, 0.01), Estimate(0.3, 0.1, 0.5, 3), (0, 0), p=0.08, alone=(0.04, 1.0))
+    assert beside.verdict == INCONCLUSIVE and "two comparisons" in beside.reason()
+    reading = beside._replace(alone=(0.08, 1.0))
+    assert "not every reading agrees" in reading.reason()

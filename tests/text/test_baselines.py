@@ -66,3 +66,12 @@ def test_pairs_of_the_training_part_are_guessed_from_all_others_of_it(text):
         frequency = train.count(b) / (len(train) - 1 + V)  # one of them is left out, and one is added
         losses.append(-math.log((followers.count(b) + weight * frequency) / (len(followers) + weight)))
     assert training_pair_loss(corpus) == pytest.approx(sum(losses) / len(losses))
+
+
+def test_a_token_that_nothing_but_the_pair_itself_follows_is_guessed_by_frequency():
+    corpus = corpus_from_text("abababababqcabababab" * 2 + "ab" * 10)
+    assert 0 < training_pair_loss(corpus) < math.inf
+    once = corpus_from_text("ab" * 30 + "q" + "ab" * 30)
+    train = once.train.tolist()
+    q = once.tokenizer.encode("q")[0]
+    assert train.count(q) == 1 and math.isfinite(training_pair_loss(once))

@@ -9,7 +9,7 @@ import pytest
 from support import tiny
 from tlab.nn.model import Transformer
 from tlab.text import TOKENIZERS, corpus_from_text
-from tlab.text.units import bits_per_byte
+from tlab.text.units import bits_per_byte, bits_per_nat
 from tlab.training.trainer import evaluate
 
 BEYOND_ASCII = "éß日本語🙂👩‍👩‍👧\u0301\ufffd\U0010ffff"
@@ -91,3 +91,15 @@ def test_windows_that_slide_have_the_bytes_of_what_each_adds(key):
 
 def test_a_blind_guess_over_bytes_is_eight_bits_per_byte():
     assert bits_per_byte(math.log(256), 1.0) == pytest.approx(8.0)
+
+
+def test_rows_of_early_versions_are_known_by_the_byte_tokenizer_of_the_same_text():
+    rows = [
+        {"tokenizer": "byte", "corpus": "x", "tokens_per_character": 2.0},
+        {"tokenizer": "char", "corpus": "x"},
+        {"tokenizer": "bpe", "corpus": "x", "tokens_per_character": 0.5},
+        {"tokenizer": "char", "corpus": "y"},
+        {"tokenizer": "bpe", "corpus": "x"},
+    ]
+    by_hand = [1 / math.log(2), 1 / (2 * math.log(2)), 1 / (4 * math.log(2)), None, None]
+    assert bits_per_nat(rows, "val") == [known if known is None else pytest.approx(known) for known in by_hand]
