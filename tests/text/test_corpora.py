@@ -23,6 +23,7 @@ from tlab.text import (
     corpus_names,
     load_corpus,
 )
+from tlab.text.corpora import first_cause
 
 OFFLINE = [key for key, source in CORPORA.items() if source.offline]
 SYNTHETIC = [key for key, source in CORPORA.items() if issubclass(source, corpora.Synthetic)]
@@ -317,3 +318,10 @@ def test_brackets_nest_deeply_and_still_fit_a_context():
 )
 def test_a_text_that_is_made_here_is_the_same_in_every_release(key, sha256):
     assert hashlib.sha256(CORPORA[key]().text().encode()).hexdigest() == sha256
+
+
+def test_what_began_a_failure_is_found_behind_all_that_was_tried_then():
+    began, tried, told = OSError("no such host"), ValueError("tried again"), RuntimeError("gave up")
+    told.__cause__ = tried
+    tried.__context__ = began
+    assert first_cause(told) is began and first_cause(began) is began

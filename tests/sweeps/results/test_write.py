@@ -1,6 +1,7 @@
 """The tables of a sweep as CSV and as Parquet: the same rows in both."""
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from sweeps.results.effects import effects_frame
@@ -68,6 +69,7 @@ def test_summaries_are_the_same_in_both_formats_and_effects_are_a_csv(table, tmp
     expected = summary_frame(table, summaries(table))
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "summary.csv"), expected)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "summary.parquet"), expected)
+    assert pyarrow.parquet.read_schema(tmp_path / "summary.parquet").names == list(expected.columns)  # and no index
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "effects.csv"), effects_frame(table))
 
 
