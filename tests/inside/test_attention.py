@@ -13,6 +13,7 @@ from tlab.inside.attention import (
     attention_statistics,
     attention_targets,
     by_distance,
+    favourite_token,
     head_roles,
     next_tokens,
     pair,
@@ -334,3 +335,15 @@ def test_a_kind_that_is_registered_at_run_time_is_shown_too():
         np.testing.assert_allclose(made.by_distance[1], -np.log1p(np.arange(8)), atol=1e-6)
     finally:
         POSITIONS.remove("kerple")
+
+
+@pytest.mark.parametrize(("T", "place", "favourite"), [(24, 9, 9), (24, 15, 15), (80, 69, 69), (80, 70, 0)])
+def test_the_favourite_token_is_the_one_with_the_largest_mean_weight_of_enough_queries_after_it(T, place, favourite):
+    """Enough are eight, and an eighth of the text."""
+    weights = 0.5 * np.tri(T) / np.arange(1, T + 1)[:, None]
+    weights[:place] *= 2
+    weights[place:, place] += 0.5
+    found, share = favourite_token(weights)
+    assert found == favourite
+    if found == place:
+        assert share == pytest.approx(0.5 + 0.5 * np.mean([1 / t for t in range(place + 2, T + 1)]))
