@@ -27,13 +27,29 @@ COMMON_SIZES = (
     Same("num_hidden_layers", "num_layers"),
     Same("num_attention_heads", "num_heads"),
 )
-"""As all but GPT-2 call them."""
+"""As all but GPT-2 and GPT-J call them."""
 PLAIN_ATTENTION = (
     Always("qk_norm", "none"),
     Always("attention_softmax", "softmax"),
     Always("score_cap", 0.0),
     Always("logit_cap", 0.0),
 )
+GPT2_FIELDS = (
+    Same("vocab_size", "vocab_size"),
+    ContextLength("n_positions"),
+    Same("n_embd", "hidden_dim"),
+    Same("n_layer", "num_layers"),
+    Same("n_head", "num_heads"),
+    Same("layer_norm_epsilon", "norm_epsilon", 1e-5),
+    Renamed("activation_function", "activation", ACTIVATION_NAMES, "gelu_new"),
+    Always("bias", True),
+    MlpWidth("n_inner", default_ratio=4),
+    Always("norm", "layernorm"),
+    Always("embedding_scale", 1.0),
+    Always("num_kv_heads", None),
+    *PLAIN_ATTENTION,
+)
+"""What GPT-2 and GPT-J have alike."""
 
 
 @FAMILIES.add("gpt2", label="GPT-2", source="Radford et al. 2019")
@@ -44,22 +60,10 @@ class Gpt2(Family):
     """
 
     fields = (
-        Same("vocab_size", "vocab_size"),
-        ContextLength("n_positions"),
-        Same("n_embd", "hidden_dim"),
-        Same("n_layer", "num_layers"),
-        Same("n_head", "num_heads"),
-        Same("layer_norm_epsilon", "norm_epsilon", 1e-5),
-        Renamed("activation_function", "activation", ACTIVATION_NAMES, "gelu_new"),
+        *GPT2_FIELDS,
         Same("tie_word_embeddings", "tied", True),
-        Always("bias", True),
-        MlpWidth("n_inner", default_ratio=4),
-        Always("norm", "layernorm"),
         Always("residual", "pre"),
         Always("position", "learned"),
-        Always("embedding_scale", 1.0),
-        Always("num_kv_heads", None),
-        *PLAIN_ATTENTION,
         Only("scale_attn_weights", True, "attention scores that are not divided by sqrt(head_dim)"),
         Only("scale_attn_by_inverse_layer_idx", False, "attention scores that are divided by the number of the layer"),
         Only("reorder_and_upcast_attn", False, "attention in another precision than the rest"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tlab.nn.config import ModelConfig
-from tlab.pretrained.families.gpt2 import ACTIVATION_NAMES, PLAIN_ATTENTION
+from tlab.pretrained.families.gpt2 import GPT2_FIELDS
 from tlab.pretrained.family import FAMILIES, Family
-from tlab.pretrained.fields import Always, ContextLength, MlpWidth, Renamed, RotaryDim, Same
+from tlab.pretrained.fields import Always, RotaryDim, Same
 from tlab.pretrained.tensors import NeighboursToTurn, Tensor, head, layer_norm, linear, no_bias
 from tlab.types import Shape
 
@@ -21,22 +21,10 @@ class GptJ(Family):
     """
 
     fields = (
-        Same("vocab_size", "vocab_size"),
-        ContextLength("n_positions"),
-        Same("n_embd", "hidden_dim"),
-        Same("n_layer", "num_layers"),
-        Same("n_head", "num_heads"),
-        Same("layer_norm_epsilon", "norm_epsilon", 1e-5),
-        Renamed("activation_function", "activation", ACTIVATION_NAMES, "gelu_new"),
+        *GPT2_FIELDS,
         Same("tie_word_embeddings", "tied", False),
-        Always("bias", True),
-        MlpWidth("n_inner", default_ratio=4),
-        Always("norm", "layernorm"),
         Always("residual", "parallel"),
         RotaryDim("rotary_dim"),
-        Always("embedding_scale", 1.0),
-        Always("num_kv_heads", None),
-        *PLAIN_ATTENTION,
     )
     stock_class = "GPTJForCausalLM"
     trunk = "transformer."
