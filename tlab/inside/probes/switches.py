@@ -13,7 +13,7 @@ from tlab.config import option
 from tlab.inside.attention import attention_targets, settled_from
 from tlab.inside.pictures import Estimates, LayerMap, Matrix
 from tlab.inside.probes.residual import overall_rms
-from tlab.inside.probing import PROBES, Probe, Subject
+from tlab.inside.probing import PROBES, Probe, Subject, log_softmax
 from tlab.nn.attention import Attention, AttentionTrace, ValueMix
 from tlab.nn.model import Transformer
 from tlab.nn.norms import Norm
@@ -217,8 +217,7 @@ class LogZProbe(Probe):
 
     def rows(self, subject: Subject) -> list[LogZRow]:
         logits = subject.trace.logits[0].astype(np.float64)  # (T, V)
-        largest = logits.max(-1, keepdims=True)
-        log_z = largest[:, 0] + np.log(np.exp(logits - largest).sum(-1))  # (T,)
+        log_z = (logits - log_softmax(logits))[:, 0]  # (T,)
         numbers = log_z.mean(), log_z.min(), log_z.max(), logits.mean(), (log_z * log_z).mean()
         return [LogZRow(*map(float, numbers))]
 
