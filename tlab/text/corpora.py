@@ -95,6 +95,11 @@ def load_corpus(name: str | os.PathLike[str], tokenizer: str | Tokenizer = "char
     return corpus_from_text(read_text(path), path.stem, tokenizer=tokenizer, origin=f"the file {path.name}")
 
 
+def validation_start(text: str) -> int:
+    """Where the last tenth of a text begins, in characters: what is kept for validation."""
+    return len(text) - len(text) // 10
+
+
 def corpus_from_text(
     text: str,
     name: str = "text",
@@ -113,7 +118,7 @@ def corpus_from_text(
     if isinstance(tokenizer, str):
         tokenizer = TOKENIZERS[tokenizer].from_text(text)
     # Characters are split and not ids, so every tokenizer gets the same two texts and none is cut in a character.
-    border = len(text) - len(text) // 10
+    border = validation_start(text)
     train, validation = tokenizer.encode(text[:border]), tokenizer.encode(text[border:])
     if len(validation) < 2:
         raise CorpusError(

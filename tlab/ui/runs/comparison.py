@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
 from tlab.judging.one_run import PAIRS, Point, guesses_words, heart_words, text_words
+from tlab.text.corpora import validation_start
 from tlab.text.tokenizers import utf8
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run, Side
@@ -211,7 +212,7 @@ def few_tokens_words(job: Job, bytes_per_token: float | None) -> str:
     """That the validation part of a visitor's own text is small; nothing where it is not, or not known yet."""
     if job.text is None or bytes_per_token is None:
         return ""
-    tokens = round(len(utf8(job.text[len(job.text) - len(job.text) // 10 :])) / bytes_per_token)
+    tokens = round(len(utf8(job.text[validation_start(job.text) :])) / bytes_per_token)
     if tokens >= FEW_TOKENS:
         return ""
     return (

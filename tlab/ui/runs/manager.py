@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from tlab.inside.bugs import planted
 from tlab.text import TOKENIZERS, BpeTokenizer, Corpus, Tokenizer, corpus_from_text, corpus_names, load_corpus
-from tlab.text.corpora import MINIMUM_CHARACTERS, needs_download
+from tlab.text.corpora import MINIMUM_CHARACTERS, needs_download, validation_start
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.checkpoint_store import CheckpointStore
@@ -585,8 +585,7 @@ def own_corpus(text: str, tokenizer: str, context_length: int) -> Corpus:
     corpus = corpus_from_text(text, tokenizer=tokenizer_of(text, tokenizer))
     tokens = len(corpus.train)
     if tokens <= context_length:
-        trained = len(text) - len(text) // 10
-        needed = characters_to_train_on(math.ceil((context_length + 1) * trained / tokens))
+        needed = characters_to_train_on(math.ceil((context_length + 1) * validation_start(text) / tokens))
         about = "about " if isinstance(corpus.tokenizer, BpeTokenizer) else ""  # its tokens depend on the text
         raise ValueError(
             f"Your text has {len(text):,} characters, too few for a context length of {context_length:,}: "
