@@ -36,12 +36,11 @@ from tlab.text.units import bits_per_byte
 from tlab.training.checkpoint import FILE_NAME, Checkpoint, records_as_csv
 from tlab.training.shared_start import Start, shared_start
 from tlab.ui.runs.messages import Insight, Sample
-from tlab.ui.runs.run import DONE
 from tlab.ui.sharing.study_file import study_as_json
 from tlab.ui.studies.csv_link import csv_of
-from tlab.ui.studies.five_seeds import judge, pairs_of, words_of
 from tlab.ui.studies.study import RATES, SEEDS, Study
 from tlab.ui.studies.tuning import verdict_words
+from tlab.ui.studies.view import seeds_words
 
 FORMAT = "tlab run 1"
 RUN, README, REPEAT, TEXT, CONFIG, METRICS, INSIDE = (
@@ -250,13 +249,9 @@ def study_words(run: KeptRun) -> list[str]:
         return []
     lines = [] if any(study.kind == SEEDS for study in run.studies) else ["One seed each, which names no winner."]
     for study in run.studies:
-        ended = f"{len(study.outcomes)} of {len(study.trials)} runs"
-        words = [f"{ended} have ended, which name no winner."]
-        if study.kind == RATES:
-            words = verdict_words(study)
-        elif study.state == DONE:
-            words = [words_of(judge(pairs_of(study)), study.labels, study.bytes_per_token)]
-        lines.append(f"{STUDY_FILES[study.kind]}: {' '.join(words)}")
+        ended = f"{len(study.outcomes)} of {len(study.trials)} runs have ended, which name no winner."
+        words = " ".join(verdict_words(study)) if study.kind == RATES else seeds_words(study) or ended
+        lines.append(f"{STUDY_FILES[study.kind]}: {words}")
     return lines
 
 
