@@ -58,6 +58,13 @@ const sayIn = (box, words) => {
   if (box.textContent !== words) box.textContent = words;
 };
 
+// How far the first layer's gradient lies below the last one's, or above: the bars alone, of powers of ten, look alike.
+const ofLast = (gradients) => {
+  const ratio = gradients[0] / gradients[gradients.length - 1];
+  if (!(ratio > 0 && isFinite(ratio))) return "on a log scale";
+  return `first ${ratio < 0.1 ? `1/${Number((1 / ratio).toPrecision(2)).toLocaleString("en")}` : `${ratio.toPrecision(2)} ×`} the last`;
+};
+
 // One bar for each layer, on a logarithmic scale down from the largest of both sides: by six powers of ten, or as many as
 // the smallest needs.
 const fillBars = (box, { letter, gradients }, largest, powers) => {
@@ -100,12 +107,7 @@ const drawGradients = () => {
   }));
   box.setAttribute("aria-label", `${title}. ${sides.map(({ letter, gradients }) => `${letter}: ${gradients.map((v) => shortNumber(v)).join(", ")}`).join(". ")}.`);
 };
-// How far the first layer's gradient lies below the last one's, or above: the bars alone, of powers of ten, look alike.
-const ofLast = (gradients) => {
-  const ratio = gradients[0] / gradients[gradients.length - 1];
-  if (gradients.length < 2 || !(ratio > 0) || !isFinite(ratio)) return "on a log scale";
-  return `first ${ratio < 0.1 ? `1/${Number((1 / ratio).toPrecision(2)).toLocaleString("en")}` : `${ratio.toPrecision(2)} ×`} the last`;
-};
+
 document.addEventListener("tl-step", (event) => {
   shown = event.detail;
   drawGradients();
