@@ -57,6 +57,7 @@ from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job, preset_settings
 from tlab.ui.settings.side_b import suggest_value
+from tlab.ui.studies.five_seeds import seeds_study
 from tlab.ui.tabs.tab import Tab
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import (
@@ -704,12 +705,19 @@ def test_a_page_that_lags_behind_is_left_alone_for_so_long_and_five_seconds_at_m
     assert before + seconds <= tab.rests["s"] <= time.monotonic() + seconds
 
 
-def test_buttons_that_a_late_answer_has_set_wrong_are_right_again_while_the_run_goes_on(runs, monkeypatch):
-    monkeypatch.setattr("tlab.ui.tabs.train.tab.SECONDS_BETWEEN_BUTTONS", 0.3)
+@pytest.fixture
+def followed(runs):
+    """The tab, and a run that trains on the page "s"."""
     tab = built(TrainTab, runs)
     run = runs.start("s", job(steps=100_000))
     wait_for(lambda: run.step)
     runs.show("s", run)
+    return tab, run
+
+
+def test_buttons_that_a_late_answer_has_set_wrong_are_right_again_while_the_run_goes_on(followed, monkeypatch):
+    monkeypatch.setattr("tlab.ui.tabs.train.tab.SECONDS_BETWEEN_BUTTONS", 0.3)
+    tab, run = followed
 
     async def pause_buttons() -> list:
         frames = tab.frames(run, "s")
@@ -719,11 +727,8 @@ def test_buttons_that_a_late_answer_has_set_wrong_are_right_again_while_the_run_
     assert len(told) >= 2 and all(update["interactive"] for update in told)
 
 
-def test_while_a_page_is_left_alone_it_gets_no_picture(runs):
-    tab = built(TrainTab, runs)
-    run = runs.start("s", job(steps=100_000))
-    wait_for(lambda: run.step)
-    runs.show("s", run)
+def test_while_a_page_is_left_alone_it_gets_no_picture(followed):
+    tab, run = followed
 
     async def seconds_until_next() -> float:
         frames = tab.frames(run, "s")
@@ -734,6 +739,21 @@ def test_while_a_page_is_left_alone_it_gets_no_picture(runs):
         return time.monotonic() - began
 
     assert asyncio.run(seconds_until_next()) >= 0.7
+
+
+def test_the_bar_tells_of_a_study_only_while_the_run_that_is_shown_does_not_train(followed, monkeypatch):
+    tab, run = followed
+    study = seeds_study("s", pair(), {})
+    monkeypatch.setattr(tab.studies, "active", lambda session: study)
+    stopped = []
+    monkeypatch.setattr(tab.studies, "stop", stopped.append)
+    assert "five seeds" not in tab.bar("s", run)[tab.state] and "running" in tab.bar("s", run)[tab.state]
+    tab.on_stop(run.id, PAGE)  # what the bar tells of
+    wait_for(lambda: not run.active)
+    assert stopped == []
+    assert "five seeds: 0 of 5" in tab.bar("s", run)[tab.state]
+    tab.on_stop(run.id, PAGE)
+    assert stopped == [study]
 
 
 def test_a_tab_that_is_listed_at_run_time_is_on_the_page_and_works(monkeypatch):
@@ -851,7 +871,7 @@ def test_a_run_that_fails_before_its_first_step_leaves_on_the_page_what_was_ther
     monkeypatch.setenv("TLAB_DATA_DIR", str(tmp_path))
     too_short = job(text=None)._replace(corpus="short", plans=make_plans({"context_length": 64}))
     tab = built(TrainTab, runs)
-    tab.shipped["t"] = PRESETS["AdamW or SGD"]
+    tab.looked_at["t"] = [PRESETS["AdamW or SGD"]]
 
     async def left_by(run: Run, before: Run | None) -> dict:
         """What its frames leave on the page."""

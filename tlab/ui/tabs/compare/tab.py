@@ -107,7 +107,7 @@ class CompareTab(Tab):
 
     def hidden(self, visit: Visit, choices: dict[str, bool]) -> list[str]:
         """The ids of the runs whose curves are not drawn."""
-        shown = self.runs.shown(visit.page) or demo_run(self.train.shipped.get(visit.page, DEMO_PRESET))
+        shown = self.runs.shown(visit.page) or demo_run(self.train.shipped_on(visit.page))
         return hidden_runs(self.comparable(visit), shown, choices)
 
     def pictures(self, visit: Visit, choices: dict[str, bool], differences_only: bool | None) -> Updates:
@@ -150,7 +150,7 @@ class CompareTab(Tab):
         if action == "choose":
             choices = {**choices, asked: asked in self.hidden(visit, choices)}
         elif action == "open":
-            preset = shipped_preset(asked) if is_shipped(run) else self.train.shipped.get(page, DEMO_PRESET)
+            preset = shipped_preset(asked) if is_shipped(run) else self.train.shipped_on(page)
             updates = {**self.opened, **self.train.show(visit, None if is_shipped(run) else run, preset)}
         elif action == "settings":
             words = "These are the settings of a run of your history."
@@ -162,7 +162,7 @@ class CompareTab(Tab):
         elif not is_shipped(run):
             self.change(action, asked, name, session)
             if action == "delete" and self.runs.shown(page) is None:
-                updates = self.train.show(visit, None)
+                updates = self.train.show(visit, None, self.train.shipped_on(page))
         # What is gone was not chosen either: the choices never grow beyond the history.
         known = self.comparable(visit)
         choices = {other: chosen for other, chosen in choices.items() if other in known}

@@ -40,6 +40,7 @@ from tlab.ui.settings.presets import (
 from tlab.ui.settings.run_settings import control_values, switch_of
 from tlab.ui.settings.side_b import NOTHING, as_read
 from tlab.ui.studies.studies import Studies
+from tlab.ui.studies.study import Study
 from tlab.ui.studies.tuning import why_not_tuned
 from tlab.ui.studies.view import progress_words, study_title
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
@@ -82,9 +83,8 @@ class TrainTab(Tab):
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
         self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
-        self.shipped: dict[str, Preset] = {}  # page -> whose run it sees where it has none of its own
         self.rests: dict[str, float] = {}  # page -> until when it has enough to draw
-        self.looked_at: dict[str, list[Preset]] = {}  # page -> all whose runs it saw, the latest last
+        self.looked_at: dict[str, list[Preset]] = {}  # page -> all whose shipped runs it saw, the latest last
         self.linked: dict[str, str] = {}  # page -> the run of another visitor that a link opened on it last
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -97,7 +97,7 @@ class TrainTab(Tab):
         self.studies.forget(session)
 
     def leave(self, page: str) -> None:
-        for known in (self.shipped, self.looked_at, self.linked, self.rests):
+        for known in (self.looked_at, self.linked, self.rests):
             known.pop(page, None)
 
     def build(self, page: Page) -> None:
@@ -458,7 +458,8 @@ class TrainTab(Tab):
 
     def on_stop(self, run_id: str | None, request: gr.Request) -> Any:
         """End what trains, a study or the run; what is there is kept. Whatever follows it shows the end."""
-        study, run = self.studies.active(visit_of(request).session), self.runs.get(run_id)
+        run = self.runs.get(run_id)
+        study = self.study_in_bar(visit_of(request).session, run)
         if study is not None:
             self.studies.stop(study)
         elif run is not None:
@@ -482,10 +483,13 @@ class TrainTab(Tab):
 
     # -------------------------------------------------------------------------------- frames
 
+    def shipped_on(self, page: str) -> Preset:
+        """Whose run a page sees where it has none of its own."""
+        return self.looked_at.get(page, [DEMO_PRESET])[-1]
+
     def show(self, visit: Visit, run: Run | None, preset: Preset = DEMO_PRESET) -> Updates:
         """All outputs for a run of the history, or for the shipped one of a preset."""
         self.runs.show(visit.page, run)
-        self.shipped[visit.page] = preset
         before = self.looked_at.get(visit.page, [])
         self.looked_at[visit.page] = [*(other for other in before if other is not preset), preset]
         if run is not None and run.session != visit.session:
@@ -525,9 +529,14 @@ class TrainTab(Tab):
         """While a study trains, and once more when it has ended."""
         return self.bar(visit_of(request).session, self.seeds.run_of(run_id))
 
+    def study_in_bar(self, session: str, run: Run | None) -> Study | None:
+        """The study that the bar tells of and Stop ends: one that trains, while the run that is shown does not."""
+        return None if run is not None and run.active else self.studies.active(session)
+
     def bar(self, session: str, run: Run) -> Updates:
-        """What trains and can be stopped: a study of the visitor's, or else the run that is shown."""
-        study, own = self.studies.active(session), self.runs.get(run.id)
+        """What trains and can be stopped."""
+        own = self.runs.get(run.id)
+        study = self.study_in_bar(session, own)
         if study is not None:
             words = f"{progress_words(study)}. Stop ends them; what is there is kept."
             state = view.state_html(study.state, words, own.id if own else "", title=study_title(study))
@@ -585,7 +594,7 @@ class TrainTab(Tab):
         finally:  # also where the page has gone
             run.followers.discard(page)
         if run.state == FAILED and not run.step and self.runs.shown(page) is run:
-            seen = before or demo_run(self.shipped.get(page, DEMO_PRESET))
+            seen = before or demo_run(self.shipped_on(page))
             yield {**self.pictures(seen, run.session), self.samples: view.samples_html(seen), self.model_id: seen.id}
         if run.state == FAILED:
             raise error_toast(RuntimeError(run.error))
@@ -607,7 +616,7 @@ class TrainTab(Tab):
                 if self.runs.shown(page) is not None:
                     yield self.unchanged
                 else:
-                    yield self.shipped_frame(run.session, self.shipped.get(page, DEMO_PRESET))
+                    yield self.shipped_frame(run.session, self.shipped_on(page))
                 return
             state, words = run.state, self.state_of(run)
             if state == shown_state == WAITING:  # nothing is drawn, and many may wait
