@@ -127,7 +127,7 @@ def read_gguf(path: Path) -> GgufFile:
         raise PretrainedError(f"{path} has RoPE on a share of each head, which {name} has not in the lab")
     tensors = {}
     for own, tensor in stored.items():
-        turned = (name in NEIGHBOURS and ".attn_q." in own) or (name in NEIGHBOURS and ".attn_k." in own)
+        turned = name in NEIGHBOURS and (".attn_q." in own or ".attn_k." in own)
         tensors[name_in_folder(own)] = QuantizedTensor(path, tensor, head_dim if turned else None)
     tokenizer = {key.removeprefix("tokenizer.ggml."): value for key, value in entries.items() if "tokenizer." in key}
     kinds = sorted({tensor.tensor_type.name for tensor in stored.values()})
