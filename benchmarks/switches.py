@@ -29,6 +29,7 @@ STEPS = 8  # in a turn
 # Of fields with numbers or two answers, the value with which a switch is on.
 ON: dict[str, dict[str, Any]] = {
     "num_kv_heads 1": {"num_kv_heads": 1}, "rope_fraction 0.5": {"position": "rope", "rope_fraction": 0.5},
+    "qk_norm_all_heads": {"qk_norm": "rmsnorm", "qk_norm_all_heads": True},
     "attention_gate": {"attention_gate": True}, "value_residual": {"value_residual": True},
     "score_cap 50": {"score_cap": 50.0}, "logit_cap 30": {"logit_cap": 30.0}, "dropout 0.1": {"dropout": 0.1},
     "label_smoothing 0.1": {"label_smoothing": 0.1}, "z_loss 0.0001": {"z_loss": 1e-4},

@@ -136,8 +136,15 @@ def attention(
         part.reshape(B, T, -1, D).permute(0, 2, 1, 3)
         for part in linear(x, weights, f"{name}.qkv").split([num_heads * D, shared * D, shared * D], -1)
     )
-    queries = NORMS[config.qk_norm](queries, weights, f"{name}.q_norm", config.norm_epsilon)  # Henry et al. 2020
-    keys = NORMS[config.qk_norm](keys, weights, f"{name}.k_norm", config.norm_epsilon)
+
+    def normed(heads: Tensor, part: str) -> Tensor:
+        if not config.qk_norm_all_heads:  # Henry et al. 2020
+            return NORMS[config.qk_norm](heads, weights, f"{name}.{part}", config.norm_epsilon)
+        together = heads.transpose(1, 2).reshape(B, T, -1)  # OLMo 2
+        together = NORMS[config.qk_norm](together, weights, f"{name}.{part}", config.norm_epsilon)
+        return together.reshape(B, T, -1, D).transpose(1, 2)
+
+    queries, keys = normed(queries, "q_norm"), normed(keys, "k_norm")
     if position == "rope":
         queries, keys = (rotate(x, config.rope_base, config.rope_fraction) for x in (queries, keys))
     if config.value_residual and first:  # Zhou et al. 2024

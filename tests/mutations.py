@@ -100,7 +100,7 @@ MUTATIONS = [
     ("nn/attention.py", "expanded.begin, expanded.end = self.position, self.begin, self.end", "expanded.begin, expanded.end = self.end, self.begin, self.end"),
     ("nn/attention.py", "self.position = self.begin = self.end = 0", "self.begin = self.end = 0"),
     ("nn/attention.py", "            dscores = self.score_cap.backward(dscores, cap)\n", "            pass\n"),
-    ("nn/attention.py", "self.q_norm.backward(dqueries, norms[0]), self.k_norm", "self.q_norm.backward(dqueries, norms[1]), self.k_norm"),
+    ("nn/attention.py", "self.q_norm.backward(self.as_normed(dqueries), norms[0])", "self.q_norm.backward(self.as_normed(dqueries), norms[1])"),
     ("nn/attention.py", "            dx = dx + dx_of_gate\n", "            pass\n"),
     ("nn/attention.py", "        dlinear *= gate\n", ""),
     ("nn/attention.py", "        return dgated * gate, dgate", "        return dgated, dgate"),

@@ -117,6 +117,7 @@ FURTHER = {
     "score_cap": [0.0, 0.7],
     "logit_cap": [0.0, 1.5],
     "qk_norm": ["none", *(key for key in NORMS if key != "none")],
+    "qk_norm_all_heads": [False, True],
     "rope_base": [10_000.0, 50.0],
     "rope_fraction": [1.0, 0.5],
     "num_kv_heads": [None, 1],
@@ -145,6 +146,7 @@ def further_combinations() -> list:
         *covering(every_field()),
         {**grouped, "num_kv_heads": 2, "position": "alibi"},
         {**grouped, "num_kv_heads": 3, "position": "rope", "qk_norm": "rmsnorm"},
+        {**grouped, "num_kv_heads": 3, "position": "rope", "qk_norm": "layernorm", "qk_norm_all_heads": True},
     ]
     return [pytest.param(tiny(**row), id="-".join(map(str, row.values()))) for row in rows]
 

@@ -49,7 +49,7 @@ def test_every_field_tells_what_it_is(make):
         assert option.registry or option.typical or option.default_words or name in FREE, name
 
 
-FREE = {"vocab_size", "bias", "tied", "scale_residual", "attention_gate", "value_residual"}
+FREE = {"vocab_size", "bias", "tied", "scale_residual", "attention_gate", "value_residual", "qk_norm_all_heads"}
 
 
 @pytest.mark.parametrize("config_class", [ModelConfig, TrainConfig])

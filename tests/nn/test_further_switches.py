@@ -90,6 +90,29 @@ def test_queries_and_keys_have_one_length_however_large_the_weights(position, qk
             assert np.linalg.norm(heads, axis=-1) == pytest.approx(np.full(heads.shape[:3], 2.0))  # sqrt(D)
 
 
+def test_a_norm_over_all_heads_gives_them_one_length_together_and_not_each(rng):
+    model = random_model(tiny(qk_norm="rmsnorm", qk_norm_all_heads=True, norm_epsilon=1e-12, num_heads=6,
+                              num_kv_heads=2), rng)  # fmt: skip
+    for name, param in model.parameters.items():
+        param.data[...] = 1 if name.endswith("scale") else param.data
+    _, trace = model.forward(rng.integers(0, 11, (2, 8)))
+    for block in trace.blocks:
+        for heads, width in ((block.attention.queries, 12), (block.attention.keys[:, ::3], 4)):
+            lengths = np.linalg.norm(heads, axis=-1)  # (B, H, T)
+            together = np.linalg.norm(lengths, axis=1)
+            assert together == pytest.approx(np.full(together.shape, width**0.5))
+            assert lengths.max() > 1.2 * lengths.min()
+
+
+def test_a_norm_over_all_heads_of_one_head_is_the_norm_of_that_head(rng):
+    each, together = (
+        random_model(tiny(qk_norm="layernorm", qk_norm_all_heads=together, num_heads=1), np.random.default_rng(0))
+        for together in (False, True)
+    )
+    ids = rng.integers(0, 11, (2, 8))
+    assert np.array_equal(each.forward(ids)[0], together.forward(ids)[0])
+
+
 def test_channels_that_rope_does_not_rotate_are_as_the_matrix_made_them(rng):
     model = random_model(tiny(position="rope", rope_fraction=0.5, rope_base=50.0), rng)
     _, trace = model.forward(rng.integers(0, 11, (1, 8)))

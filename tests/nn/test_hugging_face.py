@@ -60,7 +60,6 @@ def qwen3(config, weights):
 
 
 def olmo2(config, weights):
-    """Its norms of queries and keys span all heads, so with one head they are the lab's."""
     return llama(config, weights, "Olmo2")
 
 
@@ -134,8 +133,7 @@ def gpt_neox(config, weights):
 MODELS = {
     "Llama with shared keys": (llama, LLAMA),
     "Qwen 3": (qwen3, {**LLAMA, "qk_norm": "rmsnorm"}),
-    "OLMo 2 with one head": (olmo2, {**LLAMA, "qk_norm": "rmsnorm", "residual": "inside", "num_heads": 1,
-                                     "num_kv_heads": None}),
+    "OLMo 2": (olmo2, {**LLAMA, "qk_norm": "rmsnorm", "qk_norm_all_heads": True, "residual": "inside"}),
     "GPT-J": (gptj, {"hidden_dim": 32, "num_heads": 4, "residual": "parallel", "position": "rope",
                      "rope_fraction": 0.5, "tied": False, "embedding_scale": 1.0}),
     "Gemma 2": (gemma2, {**LLAMA, "residual": "sandwich", "activation": "geglu", "score_cap": 2.0, "logit_cap": 3.0,

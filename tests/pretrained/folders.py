@@ -34,6 +34,7 @@ MODELS = {
     "stablelm": ("stablelm", {**NORMED, "rope_fraction": 2 / 6}),
     "stablelm, with biases": ("stablelm", {**NORMED, "bias": True}),
     "qwen3": ("qwen3", {**LLAMA, "qk_norm": "rmsnorm"}),
+    "olmo2": ("olmo2", {**LLAMA, "residual": "inside", "qk_norm": "rmsnorm", "qk_norm_all_heads": True}),
     "gemma2": ("gemma2", {**LLAMA, "residual": "sandwich", "activation": "geglu", "score_cap": 2.0, "logit_cap": 3.0,
                           "embedding_scale": np.sqrt(24), "tied": True}),
 }  # fmt: skip

@@ -47,6 +47,7 @@ STOCK = {
     "mistral": ("Mistral", {**LLAMA, "sliding_window": 90}),
     "qwen2": ("Qwen2", without(LLAMA, "head_dim")),
     "qwen3": ("Qwen3", LLAMA),
+    "olmo2": ("Olmo2", LLAMA),
     "gptj": ("GPTJ", {"vocab_size": 37, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 90, "n_inner": 50,
                       "rotary_dim": 4, **NO_TOKENS}),
     "starcoder2": ("Starcoder2", without(LLAMA, "head_dim")),

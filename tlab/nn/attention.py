@@ -130,6 +130,7 @@ class Attention:
         gated: bool = False,
         value_residual: bool = False,
         is_first: bool = True,
+        norms_together: bool = False,
     ) -> None:
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads or num_heads
@@ -143,8 +144,10 @@ class Attention:
         self.softmax_backward: Callable[[Array, Array], Array] = self.weighting.backward
         width = (num_heads + 2 * self.num_kv_heads) * self.head_dim  # of queries, keys and values: 3 C, or less
         self.qkv = Linear(space, f"{name}.qkv", (hidden_dim, width), init.matrix, bias)
-        self.q_norm = make_norm(space, f"{name}.q_norm", self.head_dim) if make_norm else None
-        self.k_norm = make_norm(space, f"{name}.k_norm", self.head_dim) if make_norm else None
+        self.norms_together = norms_together  # of all heads of a token, or of each by itself
+        of_queries, of_keys = (num_heads, self.num_kv_heads) if norms_together else (1, 1)
+        self.q_norm = make_norm(space, f"{name}.q_norm", of_queries * self.head_dim) if make_norm else None
+        self.k_norm = make_norm(space, f"{name}.k_norm", of_keys * self.head_dim) if make_norm else None
         self.is_source = value_residual and is_first  # of the values that later blocks mix in
         self.value_mix = ValueMix(space, f"{name}.value_mix") if value_residual and not is_first else None
         self.gate = AttentionGate(space, f"{name}.gate", hidden_dim, init) if gated else None
@@ -190,11 +193,20 @@ class Attention:
         return values, values if self.is_source else None, None
 
     def normalize(self, queries: Array, keys: Array) -> tuple[Array, Array, Any]:
-        """Queries and keys (..., T, D) through their norms, each head by itself, where there are norms."""
+        """Queries and keys (..., H, T, D) through their norms, where there are norms."""
         if not (self.q_norm and self.k_norm):
             return queries, keys, None
-        (queries, q_cache), (keys, k_cache) = self.q_norm.forward(queries), self.k_norm.forward(keys)
-        return queries, keys, (q_cache, k_cache)
+        queries, q_cache = self.q_norm.forward(self.as_normed(queries))
+        keys, k_cache = self.k_norm.forward(self.as_normed(keys))
+        return self.as_heads(queries), self.as_heads(keys), (q_cache, k_cache)
+
+    def as_normed(self, heads: Array) -> Array:
+        """Queries or keys as their norm reads them: (..., H, T, D), or of all heads together (..., T, H D); a view."""
+        return join_heads(heads) if self.norms_together else heads
+
+    def as_heads(self, normed: Array) -> Array:
+        """And back: (..., H, T, D)."""
+        return split_heads(normed, self.head_dim) if self.norms_together else normed
 
     def scores(self, queries: Array, keys: Array) -> Array:
         """What is compared, (..., T, S), before position biases and the mask are added: for those who look inside."""
@@ -270,7 +282,8 @@ class Attention:
         if "heads" in self.position.acts_on:
             dqueries[...], dkeys[...] = self.position.rotate_backward(dqueries, dkeys, start)
         if self.q_norm and self.k_norm:
-            dqueries[...], dkeys[...] = self.q_norm.backward(dqueries, norms[0]), self.k_norm.backward(dkeys, norms[1])
+            dqueries[...] = self.as_heads(self.q_norm.backward(self.as_normed(dqueries), norms[0]))
+            dkeys[...] = self.as_heads(self.k_norm.backward(self.as_normed(dkeys), norms[1]))
         dx = self.qkv.backward(dqkv, x)  # (B, T, C)
         if dx_of_gate is not None:
             dx = dx + dx_of_gate
@@ -279,9 +292,14 @@ class Attention:
 
 
 def split_heads(x: Array, head_dim: int) -> Array:
-    """(B, T, H D) -> (B, H, T, D): each head's channels by themselves; a view."""
-    B, T, _ = x.shape
-    return x.reshape(B, T, -1, head_dim).transpose(0, 2, 1, 3)
+    """(..., T, H D) -> (..., H, T, D): each head's channels by themselves; a view."""
+    return x.reshape(*x.shape[:-1], -1, head_dim).swapaxes(-3, -2)
+
+
+def join_heads(heads: Array) -> Array:
+    """(..., H, T, D) -> (..., T, H D): the channels of all heads side by side; a view where they lie so."""
+    by_token = heads.swapaxes(-3, -2)  # (..., T, H, D)
+    return by_token.reshape(*by_token.shape[:-2], -1)
 
 
 def causal_mask(num_queries: int, num_keys: int, context_length: int, dtype: np.dtype) -> Array:

@@ -120,6 +120,15 @@ class ModelConfig(Config):
         "Norm of queries and keys",
         is_extra=True,
     )
+    qk_norm_all_heads: bool = option(
+        False,
+        label="Norm over all heads",
+        help="Whether the norm of queries and keys takes all heads of a token as one vector, as in OLMo 2, or each "
+        "head by itself.",
+        formula=r"\mathrm{norm}([q_1; \dots; q_H])",
+        source="OLMo 2 2024",
+        is_extra=True,
+    )
     attention_softmax: str = chosen_from(
         ATTENTION_SOFTMAXES,
         "softmax",

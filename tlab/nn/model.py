@@ -115,8 +115,8 @@ class Block:
         def make_norm(space: ParamSpace, name: str) -> Norm:
             return NORMS[config.norm](space, name, C, config.norm_epsilon)
 
-        def make_head_norm(space: ParamSpace, name: str, head_dim: int) -> Norm:
-            return NORMS[config.qk_norm](space, name, head_dim, config.norm_epsilon)
+        def make_head_norm(space: ParamSpace, name: str, width: int) -> Norm:
+            return NORMS[config.qk_norm](space, name, width, config.norm_epsilon)
 
         head_norm = None if NORMS[config.qk_norm].is_identity else make_head_norm
         norms = declare_norms(layout, space, f"{name}.norm1", make_norm)
@@ -135,6 +135,7 @@ class Block:
             config.attention_gate,
             config.value_residual,
             is_first,
+            config.qk_norm_all_heads,
         )
         self.attention_branch = Branch(self.attention, norms)
 

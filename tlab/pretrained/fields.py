@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
+from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS, rotated_width
 
 Entries = Mapping[Any, Any]
@@ -109,6 +110,8 @@ def parts_beyond(config: ModelConfig, known: Collection[str]) -> list[str]:
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
     of_positions = {name for position in POSITIONS.values() for name in position.options}
     without_effect = of_positions - set(POSITIONS[config.position].options)
+    if NORMS[config.qk_norm].is_identity:
+        without_effect.add("qk_norm_all_heads")
     return [
         f"{name} = {getattr(config, name)!r} is a part that it does not have"
         for name, about in options(ModelConfig).items()

@@ -59,8 +59,8 @@ ADDITIONS = {  # how a sublayer f and its norms are put around the residual stre
 PLACES_OF_ORDER = ("sinusoidal", "learned", "rope", "alibi", "t5", "none")
 WEIGHTINGS = ("softmax", "plus_one", "sink")
 FIELDS = (
-    "num_kv_heads", "rope_base", "rope_fraction", "qk_norm", "attention_softmax", "attention_gate", "value_residual",
-    "score_cap", "logit_cap",
+    "num_kv_heads", "rope_base", "rope_fraction", "qk_norm", "qk_norm_all_heads", "attention_softmax", "attention_gate",
+    "value_residual", "score_cap", "logit_cap",
 )  # fmt: skip
 
 
@@ -119,8 +119,9 @@ class SelfAttention(nn.Module):
         width = (c["num_heads"] + 2 * c["kv_heads"]) * c["head_dim"]
         self.qkv = nn.Linear(c["hidden_dim"], width, bias=c["bias"])
         self.out = nn.Linear(c["hidden_dim"], c["hidden_dim"], bias=c["bias"])
-        self.q_norm = NORM_CLASSES[c["qk_norm"]](c["head_dim"], eps=c["norm_epsilon"])
-        self.k_norm = NORM_CLASSES[c["qk_norm"]](c["head_dim"], eps=c["norm_epsilon"])
+        of_queries, of_keys = (c["num_heads"], c["kv_heads"]) if c["qk_norm_all_heads"] else (1, 1)
+        self.q_norm = NORM_CLASSES[c["qk_norm"]](of_queries * c["head_dim"], eps=c["norm_epsilon"])
+        self.k_norm = NORM_CLASSES[c["qk_norm"]](of_keys * c["head_dim"], eps=c["norm_epsilon"])
         if c["attention_softmax"] == "sink":
             self.sink = nn.Parameter(torch.zeros(c["num_heads"]))
         self.gate = nn.Linear(c["hidden_dim"], c["hidden_dim"], bias=False) if c["attention_gate"] else None
@@ -132,7 +133,7 @@ class SelfAttention(nn.Module):
         H, Hk, D = c["num_heads"], c["kv_heads"], c["head_dim"]
         heads = self.qkv(x).view(B, T, H + 2 * Hk, D).transpose(1, 2)  # (B, H + 2 Hk, T, D)
         queries, keys, values = heads.split([H, Hk, Hk], dim=1)
-        queries, keys = self.q_norm(queries), self.k_norm(keys)
+        queries, keys = self.normed(queries, self.q_norm), self.normed(keys, self.k_norm)
         shared.setdefault("values", values)
         if self.value_mix is not None:
             values = (1 - self.value_mix) * values + self.value_mix * shared["values"]
@@ -148,6 +149,13 @@ class SelfAttention(nn.Module):
         scores = scores.masked_fill(distance < 0, -math.inf)
         attended = (self.weights(scores) @ values).transpose(1, 2).reshape(B, T, C)
         return self.out(attended if self.gate is None else attended * torch.sigmoid(self.gate(x)))
+
+    def normed(self, heads: Tensor, norm: nn.Module) -> Tensor:
+        """Queries or keys (B, H, T, D), of each head by itself or of all heads of a token as one vector."""
+        if not self.c["qk_norm_all_heads"]:
+            return norm(heads)
+        by_token = heads.transpose(1, 2)  # (B, T, H, D)
+        return norm(by_token.flatten(2)).view(by_token.shape).transpose(1, 2)
 
     def weights(self, scores: Tensor) -> Tensor:
         """Scores -> weights, (B, H, T, T) each. Some softmaxes have one more logit, whose weight goes nowhere."""

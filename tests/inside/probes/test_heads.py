@@ -151,3 +151,18 @@ def test_the_sizes_of_circuits_are_norms_of_the_products_of_a_heads_matrices(mak
     out = checkpoint.weights["blocks.1.attention.out.weight"][D : 2 * D]
     assert row.head == "1.1" and row.output == pytest.approx(np.linalg.norm(values @ out))
     assert row.query_key == pytest.approx(np.linalg.norm(queries @ keys.T) / 2)
+
+
+@pytest.mark.parametrize("num_kv_heads", [3, 1])
+def test_circuits_have_the_scales_and_the_mean_of_a_norm_over_all_heads(num_kv_heads, make):
+    fields = {"qk_norm": "layernorm", "qk_norm_all_heads": True, "num_kv_heads": num_kv_heads}
+    checkpoint = make("abcd", norm="none", **fields)
+    name, C, D = "blocks.1.attention", 12, 4
+    read = 1 if num_kv_heads == 3 else 0
+    qkv = checkpoint.weights[f"{name}.qkv.weight"]
+    queries, keys = qkv[:, :C], qkv[:, C : C + num_kv_heads * D]
+    queries = (queries - queries.mean(1, keepdims=True)) * checkpoint.weights[f"{name}.q_norm.scale"]
+    keys = (keys - keys.mean(1, keepdims=True)) * checkpoint.weights[f"{name}.k_norm.scale"]
+    row = probe("circuits", checkpoint, "abcd")[4]  # layer 1, head 1
+    expected = np.linalg.norm(queries[:, D : 2 * D] @ keys[:, read * D : (read + 1) * D].T) / 2
+    assert row.query_key == pytest.approx(expected, rel=1e-5)

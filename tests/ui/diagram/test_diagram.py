@@ -323,6 +323,8 @@ def test_a_label_is_shown_and_not_obeyed():
         ({"num_kv_heads": 2}, "attention (4 heads, which share 2 heads of keys and values) reads"),
         ({"num_kv_heads": 4}, "attention (4 heads) reads"),
         ({"qk_norm": "rmsnorm", "score_cap": 50.0}, "(4 heads, queries and keys normed, scores capped at 50) reads"),
+        ({"qk_norm": "rmsnorm", "qk_norm_all_heads": True}, "(4 heads, queries and keys normed over all heads) reads"),
+        ({"qk_norm_all_heads": True}, "attention (4 heads) reads"),
         ({"attention_softmax": "sink"}, "attention (4 heads, softmax, sink) reads"),
         ({"value_residual": True}, "(4 heads, from the second block on with the first block's values mixed in) reads"),
         ({"attention_gate": True}, "attention (4 heads, what they collect gated) reads"),

@@ -13,7 +13,7 @@ from tlab.inside.attention import attention_statistics, attention_targets, score
 from tlab.inside.contributions import check_reading, linearized, unembedding
 from tlab.inside.pictures import Lines, Matrix, Points
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject
-from tlab.nn.attention import AttentionTrace
+from tlab.nn.attention import Attention, AttentionTrace
 from tlab.nn.model import Block, Transformer
 from tlab.nn.norms import Norm, NormCache
 from tlab.text import Tokenizer
@@ -252,6 +252,13 @@ def norms_of_stream(model: Transformer) -> list[Norm | None]:
     return [None if norm is None or norm.is_identity else norm for norm in norms]
 
 
+def normed(attention: Attention, norm: Norm | None, heads: Array, number: int) -> Array:
+    """The matrices of queries or keys (H, C, D) -> that of one head (C, D), with the fixed part of their norm."""
+    if norm is None or not attention.norms_together:
+        return passed([norm], heads[number])
+    return attention.as_heads(fixed(norm, attention.as_normed(heads)))[number]
+
+
 def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Array, Array, Array]:
     """Q, K, V (C, D) and O (D, C) of one head in float64, with the fixed parts of the norms around attention."""
     block, C, D = model.blocks[layer], model.config.hidden_dim, model.config.head_dim
@@ -259,8 +266,9 @@ def head_matrices(model: Transformer, layer: int, head: int) -> tuple[Array, Arr
     norm_in, norm_out = block.attention_branch.norm_in, block.attention_branch.norm_out
     reading = np.eye(C) if norm_in is None else fixed(norm_in, np.eye(C))
     read = head // block.attention.group_size  # the head of keys and values that it reads
-    queries, keys, values = (reading @ part[0, h] for part, h in zip(qkv, (head, read, read), strict=True))  # (C, D)
-    queries, keys = passed([block.attention.q_norm], queries), passed([block.attention.k_norm], keys)
+    queries = normed(block.attention, block.attention.q_norm, qkv[0][0], head)
+    keys = normed(block.attention, block.attention.k_norm, qkv[1][0], read)
+    queries, keys, values = (reading @ part for part in (queries, keys, qkv[2][0, read]))  # (C, D) each
     out = block.attention.out.weight.data[head * D : (head + 1) * D].astype(np.float64)  # (D, C)
     return queries, keys, values, out if norm_out is None else fixed(norm_out, out)
 

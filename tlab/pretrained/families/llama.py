@@ -167,6 +167,30 @@ class Qwen3(Llama):
     }
 
 
+@FAMILIES.add("olmo2", label="OLMo 2", source="OLMo team 2024")
+class Olmo2(Llama):
+    """The norm after each sublayer and not before it, and one norm of the queries of all heads, and of their keys."""
+
+    fields = fields_of_llama(
+        Renamed("hidden_act", "activation", GATED_NAMES, "silu"),
+        Always("bias", False),
+        Only("attention_bias", False, "biases in some linear layers alone"),
+        Always("residual", "inside"),
+        Always("embedding_scale", 1.0),
+        Always("qk_norm", "rmsnorm"),
+        Always("qk_norm_all_heads", True),
+        *PLAIN_ATTENTION[1:],
+        epsilon=1e-5,
+    )
+    stock_class = "Olmo2ForCausalLM"
+    norms: ClassVar[dict[str, str]] = {
+        "self_attn.q_norm": "attention.q_norm",
+        "self_attn.k_norm": "attention.k_norm",
+        "post_attention_layernorm": "norm1",
+        "post_feedforward_layernorm": "norm2",
+    }
+
+
 @FAMILIES.add("gemma2", label="Gemma 2", source="Gemma team 2024")
 class Gemma2(Llama):
     """Norms before and after each sublayer, GEGLU, and soft caps of attention scores and logits.

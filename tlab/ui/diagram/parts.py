@@ -35,6 +35,9 @@ def attention_formula(values: Mapping[str, Any]) -> str:
     if cap:
         scores = rf"{cap:g} \tanh\!\left(\frac{{1}}{{{cap:g}}} {scores}\right)"
     softmax = ATTENTION_SOFTMAXES.entries[values["attention_softmax"]]
+    heads = "[{0}_1; \\dots; {0}_H]" if values["qk_norm_all_heads"] else "{0}"
+    normed = ", ".join(rf"\mathrm{{norm}}({heads.format(part)})" for part in "QK")
+    normed = rf"\hat Q, \hat K = {normed}"
     is_usual, mixes = softmax.component is UsualSoftmax, values["value_residual"]
     attended = rf"\mathrm{{softmax}}\!\left({scores} + \mathrm{{mask}}\right) " if is_usual else r"A\,"
     attended += r"\hat V" if mixes else "V"
@@ -42,7 +45,7 @@ def attention_formula(values: Mapping[str, Any]) -> str:
         attended = rf"\left({attended} \odot \sigma(h\,W_\mathrm{{gate}})\right)"
     where = [
         rf"A = {softmax.formula}, \quad s = {scores} + \mathrm{{mask}}" * (not is_usual),
-        r"\hat Q, \hat K = \mathrm{norm}(Q), \mathrm{norm}(K)" * (queries != "Q"),
+        normed * (queries != "Q"),
         r"\hat V = (1 - \lambda)\,V + \lambda\,V_1" * mixes,
     ]
     return r", \quad ".join([rf"{attended}\,W_\mathrm{{out}}", *filter(None, where)])
@@ -72,8 +75,8 @@ PARTS: dict[str, ClickablePart] = {
         "Attention",
         "The one place where tokens meet: a token's query (Q) is matched with the keys (K) of itself and of earlier "
         "tokens, and their values (V) are added up by how well they match.",
-        ("num_heads", "num_kv_heads", "bias", "qk_norm", "score_cap", "attention_softmax",
-         "attention_gate", "value_residual"),
+        ("num_heads", "num_kv_heads", "bias", "qk_norm", "qk_norm_all_heads", "score_cap",
+         "attention_softmax", "attention_gate", "value_residual"),
         attention_formula, (Attention.forward,),
     ),
     "mlp": ClickablePart(

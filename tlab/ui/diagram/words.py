@@ -53,7 +53,8 @@ def besides_words(side: DrawnSide) -> str:
     softmax = ATTENTION_SOFTMAXES.entries[config.attention_softmax]
     found = [
         f"which share {several(config.kv_heads, 'head')} of keys and values" * (config.kv_heads < config.num_heads),
-        "queries and keys normed" * (not NORMS[config.qk_norm].is_identity),
+        f"queries and keys normed{' over all heads' * config.qk_norm_all_heads}"
+        * (not NORMS[config.qk_norm].is_identity),
         f"scores capped at {config.score_cap:g}" * bool(config.score_cap),
         softmax.label * (softmax.label != "softmax"),
         "what they collect gated" * config.attention_gate,
