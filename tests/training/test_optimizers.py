@@ -219,7 +219,8 @@ def test_the_first_rate_without_warmup_is_the_peak(schedule):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "middle", "last"), [("constant", 1, 1), ("linear", 0.55, 0.1), ("cosine", 0.55, 0.1), ("wsd", 1, 0.1)]
+    ("schedule", "middle", "last"),
+    [("constant", 1, 1), ("linear", 0.55, 0.1), ("cosine", 0.55, 0.1), ("wsd", 1, 0.1), ("wsd_sqrt", 1, 0.1)],
 )
 def test_schedules_have_their_middle_and_their_end(schedule, middle, last):
     assert rates(schedule)[5] == pytest.approx(middle)
@@ -233,6 +234,12 @@ def test_cosine_follows_the_cosine():
 def test_wsd_is_flat_and_then_falls_in_a_line_over_the_last_fifth_of_all_steps_with_or_without_a_warmup():
     assert rates("wsd", steps=20, low=0.0)[14:] == pytest.approx([1.0, 1.0, 0.75, 0.5, 0.25, 0.0])
     assert rates("wsd", steps=20, warmup=10, low=0.0)[10:] == rates("wsd", steps=20, low=0.0)[10:]
+
+
+def test_by_one_minus_a_root_wsd_is_halfway_down_after_a_quarter_of_its_fall():
+    line, root = (rates(schedule, steps=20, low=0.0) for schedule in ("wsd", "wsd_sqrt"))
+    assert root[:16] == line[:16] == pytest.approx([1.0] * 16)
+    assert root[16:] == pytest.approx([0.5, 1 - math.sqrt(1 / 2), 1 - math.sqrt(3 / 4), 0.0])
 
 
 def test_wsd_falls_from_the_end_of_a_warmup_that_is_longer_than_the_rest():

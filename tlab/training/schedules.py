@@ -101,13 +101,40 @@ class WarmupStableDecay(Schedule):
     DECAY_SHARE: ClassVar[float] = 0.2
 
     @staticmethod
+    def height(left: float) -> float:
+        """What is left of the learning rate where this share of the fall is still to come: 1 to 0 for 1 to 0."""
+        return left
+
+    @staticmethod
     def reference(step, first, last, peak, lowest):
         return lowest + (peak - lowest) * np.minimum(1, (last - step) / (0.2 * last))
 
     @classmethod
     def rate(cls, step: int, first: int, last: int, peak: float, lowest: float) -> float:
         fall = min(cls.DECAY_SHARE * last, last - first)  # in steps; after a long warm-up it begins at once
-        return lowest + (peak - lowest) * (min(1.0, (last - step) / fall) if fall else 1.0)
+        return lowest + (peak - lowest) * cls.height(min(1.0, (last - step) / fall) if fall else 1.0)
+
+
+@SCHEDULES.add(
+    "wsd_sqrt",
+    label="warm-up, stable, decay by 1 - sqrt",
+    formula=r"\eta_{\min} + (\eta - \eta_{\min})\left(1 - \sqrt{\max\left(0,\ 1 - \tfrac{S - s}{0.2\,S}\right)}\right)",
+    source="Haegele et al. 2024",
+)
+class WarmupStableSqrtDecay(WarmupStableDecay):
+    """Keeps the learning rate as it is, and lowers it over the last fifth of all S steps by one minus a root.
+
+    Notice: it falls fast at first and slower and slower: after a quarter of the fall it is halfway down, where the line
+    still has three quarters.
+    """
+
+    @staticmethod
+    def reference(step, first, last, peak, lowest):
+        return lowest + (peak - lowest) * (1 - np.sqrt(np.maximum(0, (step - 0.8 * last) / (0.2 * last))))
+
+    @staticmethod
+    def height(left: float) -> float:
+        return 1.0 - math.sqrt(1.0 - left)
 
 
 @SCHEDULES.add(
