@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -29,7 +29,8 @@ def line(result: Result) -> str:
         return (words + (f"   at most {duration(limit)}: {verdict}" if limit else "")).rstrip()
     ratios = result.turn_ratios
     words += f"   ratio {ratio(result.ratio)}  ({ratio(ratios[0])} to {ratio(ratios[-1])})"
-    return words + (f"   at most {result.side.target:.2g}: {verdict}" if result.side.target else "")
+    words += f"   floor {ratio(result.floor)}" if result.floor else ""
+    return words + (f"   at most {result.target:.2g}: {verdict}" if result.target else "")
 
 
 def selected(case: Case, sizes: tuple[str, ...], peers: tuple[str, ...], threads: tuple[int, ...]) -> Case | None:
@@ -75,26 +76,28 @@ def main(
     for number, case in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {case.name}: {case.title}. Time of one {case.unit}:", flush=True)
         missing = {side.label: names for side in case.sides if (names := missing_modules(side))}
-        results = list(measure(case, turns, clock))
+        results = list(measure(case, turns, clock, machine["large_products"]))
         for result in results:
             print(line(result), flush=True)
         for label, names in missing.items():
             print(f"  {label:<36} skipped: needs {', '.join(names)}")
         store.add(machine, [result.to_json() for result in results])
         print()
-    measure_sections(store, tuple(what), sizes or TRAINED, turns)
+    measure_sections(store, machine, tuple(what), sizes or TRAINED, turns)
 
 
-def measure_sections(store: Store, what: tuple[str, ...], sizes: tuple[str, ...], turns: int) -> None:
+def measure_sections(
+    store: Store, machine: dict[str, Any], what: tuple[str, ...], sizes: tuple[str, ...], turns: int
+) -> None:
     """What is not a comparison of times in turn, each with a way of its own."""
     if not what or "memory" in what:
-        store.put("memory", memory_use.section(sizes, processes=3))
+        store.put(machine, "memory", memory_use.section(sizes, processes=3))
     if not what or "switches" in what:
         tested = [size for size in ("default", "nano") if size in sizes]
-        store.put("switches", [row for size in tested for row in switches.section(size, max(3, turns // 3))])
+        store.put(machine, "switches", [row for size in tested for row in switches.section(size, max(3, turns // 3))])
     if not what or "alone" in what:
         tested = [size for size in ("default", "nano") if size in sizes]
-        store.put("alone", [row for size in tested for row in switches.alone(size, max(5, turns // 2))])
+        store.put(machine, "alone", [row for size in tested for row in switches.alone(size, max(5, turns // 2))])
     if not what or "race" in what:
         race.compete(store)
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.cases import size_of
 from benchmarks.jobs import Job
+from benchmarks.machine import ORDER
 from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
 from tlab.types import Array
 
-ORDER = 1024  # of the large factor: far from what a core's own caches hold, and a rate that larger ones do not beat
 ROWS = 2048  # of the other factor, at most
 
 Product = tuple[Array, Array]

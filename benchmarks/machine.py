@@ -5,14 +5,45 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy  # noqa: F401, loads the BLAS that threadpoolctl looks for
+import numpy as np
 import threadpoolctl
 
 OPENBLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 PACKAGES = ("numpy", "torch", "jax", "transformers", "glassllm")
+
+# Processors of one name differ: some multiply large float32 matrices at about 95 GFLOP/s a core, others at about 200.
+NARROW, WIDE = "narrow", "wide"
+BORDER = 150.0  # GFLOP/s between the two kinds
+ORDER = 1024  # of large matrices: far from what a core's own caches hold, and a rate that larger ones do not beat
+
+
+class PerKind(NamedTuple):
+    """A target that depends on the kind of processor."""
+
+    narrow: float
+    wide: float
+
+
+def kind(rate: float) -> str:
+    """Which of the two kinds a processor is that multiplies large matrices at so many GFLOP/s a core."""
+    return WIDE if rate > BORDER else NARROW
+
+
+def large_product_rate() -> float:
+    """GFLOP/s of large float32 products on one thread: the best of ten."""
+    a, b = np.random.default_rng(0).standard_normal((2, ORDER, ORDER), dtype=np.float32)
+    out = np.empty_like(a)
+    seconds = []
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        for _ in range(10):
+            start = time.perf_counter()
+            np.matmul(a, b, out=out)
+            seconds.append(time.perf_counter() - start)
+    return 2e-9 * ORDER**3 / min(seconds)
 
 
 def processor() -> str:
@@ -45,6 +76,7 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "large_products": round(large_product_rate(), 1),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "blas": blas,
@@ -57,7 +89,8 @@ def as_text(machine: dict[str, Any]) -> str:
     blas = ", ".join(" ".join(str(value) for value in library.values() if value) for library in machine["blas"])
     load = f", load {machine['load'][0]:.1f}" if machine["load"] else ""
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores{load}; {machine['system']}",
+        f"{machine['processor']}, {machine['cores']} cores{load}, large products at {machine['large_products']:.0f} "
+        f"GFLOP/s a core; {machine['system']}",
         f"Python {machine['python']}, "
         + ", ".join(f"{package} {machine[package] or 'not installed'}" for package in PACKAGES)
         + f"; BLAS: {blas or 'unknown'}",

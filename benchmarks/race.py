@@ -78,7 +78,7 @@ def compete(store: Store, seeds: tuple[int, ...] = SEEDS, contestants: tuple[str
         for contestant in contestants:
             if (contestant, seed) not in done:
                 done[contestant, seed] = run(contestant, seed)
-                store.put("race", [finish._asdict() for finish in done.values()])
+                store.put(describe(), "race", [finish._asdict() for finish in done.values()])
     runs = list(done.values())
     for contestant in contestants:
         own = [finish for finish in runs if finish.contestant == contestant]

@@ -1,7 +1,8 @@
-"""`docs/performance.md` and its figures from the JSON of the benchmarks: `python -m benchmarks.report JSON`."""
+"""`docs/performance.md` and its figures, from docs/performance: `python -m benchmarks.report`."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Iterable
@@ -14,14 +15,16 @@ from benchmarks import race
 from benchmarks.cases import size_of
 from benchmarks.contestants import RECIPE, SWITCHES, TARGET
 from benchmarks.figures import limit_figure, race_figure, step_figure
-from benchmarks.machine import as_text
+from benchmarks.machine import as_text, kind
 from benchmarks.switches import MOST as SLOWEST_SWITCH
 from benchmarks.units import duration
 from benchmarks.units import ratio as as_ratio
 from tlab.cost import step_flops
 
 Report = dict[str, Any]
+Reports = dict[str, Report]  # kind of processor -> what was measured on one
 Row = dict[str, Any]
+FOLDER = Path(__file__).parents[1] / "docs" / "performance"  # of one JSON file for each kind of processor
 VERDICTS = {True: "reached", False: "**missed**", None: ""}
 
 INTRODUCTION = """# How fast is it?
@@ -29,8 +32,12 @@ INTRODUCTION = """# How fast is it?
 Made by `python -m benchmarks.report` from what `python -m benchmarks` measured; no figure here is typed by hand. Every
 side does the same work (same model, data, batch and optimizer; a test compares losses and gradients), in a process of
 its own, in turn: A B C A B C. **ratio** is our median time over theirs, so below 1 we are faster; in brackets the least
-and the largest ratio of any one turn. "Processor time" leaves out what a process had to wait for others on a busy
-machine.
+and the largest ratio of any one turn. **floor** is what the ratio would be if all our operations ran as fast as large
+products of matrices do on that machine. "Processor time" leaves out what a process had to wait for others on a busy
+machine. What is "at most" allowed is what the lab sets itself.
+
+Processors of the same name differ: on the wide kind large products of matrices run at about 200 GFLOP/s a core, on the
+narrow kind at about 95. `python -m benchmarks limit` tells which kind a machine is.
 """
 
 
@@ -49,27 +56,44 @@ def cases(report: Report, name: str) -> dict[str, list[Row]]:
     return found
 
 
-def side_row(row: Row) -> tuple[str, ...]:
-    """Side, time, ratio, target, verdict."""
+def side_cells(row: Row | None) -> tuple[str, ...]:
+    """Time, ratio, its floor, target, verdict."""
+    if row is None:
+        return "not measured", "", "", "", ""
     target = row.get("target") or row.get("most_seconds")
     words = "" if not target else duration(target) if row["ours"] else f"{target:.2g}"
     ratio = ""
     if not row["ours"]:
         turns = row["turn_ratios"]
         ratio = f"**{as_ratio(row['ratio'])}** ({as_ratio(turns[0])} to {as_ratio(turns[-1])})"
-    return row["side"], duration(row["median_seconds"]), ratio, words, VERDICTS[row["met"]]
+    floor = as_ratio(row["floor"]) if row.get("floor") else ""
+    return duration(row["median_seconds"]), ratio, floor, words, VERDICTS[row["met"]]
 
 
-def comparisons(report: Report, name: str) -> str:
-    """A table for each case of this name."""
-    header = ("side", "time", "ratio", "at most", "")
+def comparisons(reports: Reports, name: str) -> str:
+    """A table for each case of this name, the kinds of processor side by side."""
+    found = {of_kind: cases(report, name) for of_kind, report in reports.items()}
     parts = []
-    for title, rows in cases(report, name).items():
-        clock = "processor time" if rows[0]["clock"] == "cpu" else "time on the wall"
-        turns = len(rows[0]["seconds"])
-        caption = f"**{title}**, one {rows[0]['unit']}, {clock}, medians of {turns} turns:"
-        parts.append(f"{caption}\n\n{table(header, map(side_row, rows))}")
+    for title in dict.fromkeys(title for of_title in found.values() for title in of_title):
+        kinds = {of_kind: of_title[title] for of_kind, of_title in found.items() if title in of_title}
+        header = ["side"]
+        for of_kind in kinds:
+            header += [f"{of_kind} kind: time", "ratio", "floor", "at most", ""]
+        lines = []
+        for side in dict.fromkeys(row["side"] for rows in kinds.values() for row in rows):
+            cells = [side_cells(next((row for row in rows if row["side"] == side), None)) for rows in kinds.values()]
+            lines.append((side, *itertools.chain(*cells)))
+        first = [rows[0] for rows in kinds.values()]
+        clocks = listed({"processor time" if row["clock"] == "cpu" else "time on the wall" for row in first})
+        turns = listed({str(len(row["seconds"])) for row in first})
+        caption = f"**{title}**, one {first[0]['unit']}, {clocks}, medians of {turns} turns:"
+        parts.append(f"{caption}\n\n{table(tuple(header), lines)}")
     return "\n".join(parts)
+
+
+def listed(words: set[str]) -> str:
+    """All of them, in one order."""
+    return " or ".join(sorted(words))
 
 
 def limit_words(report: Report) -> str:
@@ -218,41 +242,64 @@ NOTES = {
 }
 
 
-def render(report: Report, images: str) -> str:
+def machine_words(reports: Reports) -> str:
+    """Every machine and sitting, with what was measured there."""
+    lines = []
+    for of_kind, report in reports.items():
+        sittings: dict[str, list[str]] = {}
+        for name, machine in report["machines"].items():
+            sittings.setdefault(as_text(machine), []).append(name)
+        for text, names in sittings.items():
+            lines.append(f"{of_kind} kind: {', '.join(names)}\n{text}\n")
+    return "\n".join(["```text", "\n".join(lines).rstrip(), "```", ""])
+
+
+def render(reports: Reports, images: str) -> str:
     """The whole page; sections that were not measured say so."""
-    parts = [INTRODUCTION, "```text", as_text(report["machine"]), "```", ""]
+    parts = [INTRODUCTION, machine_words(reports)]
     for heading, name, words, figure in SECTIONS:
         parts.append(f"## {heading}\n")
-        measured = name in report if name in ("memory", "switches", "alone", "race") else bool(cases(report, name))
+        measured = {of_kind: report for of_kind, report in reports.items() if name in report["machines"]}
         if not measured:
             parts.append(f"Not measured yet: `python -m benchmarks {name}`.\n")
             continue
         if name in NOTES:
             parts.append(NOTES[name] + "\n")
-        if figure:
-            parts.append(f"![{heading}]({images}/performance-{figure}.png)\n")
-        parts.append(words(report) if words else comparisons(report, name))
+        for of_kind in measured if figure else ():
+            parts.append(f"![{heading}, {of_kind} kind]({images}/performance-{of_kind}-{figure}.png)\n")
+        if words is None:
+            parts.append(comparisons(measured, name))
+            continue
+        for of_kind, report in measured.items():
+            parts.append(f"On the {of_kind} kind:\n\n{words(report)}")
     return "\n".join(parts).rstrip() + "\n"
 
 
-def main(json_file: tyro.conf.Positional[Path], page: Path = Path("docs/performance.md")) -> None:
+def write_figures(report: Report, start: str) -> None:
+    """The figures of one kind, into files whose names start with this."""
+    steps = {title: rows for title, rows in cases(report, "step").items() if len(rows) > 1}
+    if steps:
+        step_figure(steps).savefig(f"{start}-steps.png", dpi=130)
+    if limits := complete_limits(report):
+        limit_figure(limits).savefig(f"{start}-limit.png", dpi=130)
+    if report.get("race"):
+        race_figure(race.finishes(report), TARGET).savefig(f"{start}-race.png", dpi=130)
+
+
+def main(folder: tyro.conf.Positional[Path] = FOLDER, page: Path = Path("docs/performance.md")) -> None:
     """Render the page and its figures.
 
     Args:
-        json_file: what `python -m benchmarks --json` wrote.
+        folder: with what `python -m benchmarks --json` wrote, a file for each kind of processor.
         page: file to write; figures go to `images` beside it.
     """
-    report = json.loads(json_file.read_text())
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"), reverse=True)]
+    reports = {kind(next(iter(report["machines"].values()))["large_products"]): report for report in found}
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
-    steps = {title: rows for title, rows in cases(report, "step").items() if len(rows) > 1}
-    if steps:
-        step_figure(steps).savefig(images / "performance-steps.png", dpi=130)
-    if limits := complete_limits(report):
-        limit_figure(limits).savefig(images / "performance-limit.png", dpi=130)
-    if report.get("race"):
-        race_figure(race.finishes(report), TARGET).savefig(images / "performance-race.png", dpi=130)
-    page.write_text(render(report, "images"))
+    for of_kind, report in reports.items():
+        write_figures(report, str(images / f"performance-{of_kind}"))
+    page.write_text(render(reports, "images"))
     print(f"wrote {page}")
 
 

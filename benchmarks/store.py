@@ -11,12 +11,13 @@ from typing import Any
 class Store:
     """A report on disk; without a path, none.
 
-    `results` is a list of measured sides. All else (`limit`, `memory`, `switches`, `race`) is a section by name.
+    `results` is a list of measured sides. All else (`memory`, `switches`, `alone`, `race`) is a section by name.
+    `machines` tells of each case's and section's name where it was measured last.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.report: dict[str, Any] = {"results": []}
+        self.report: dict[str, Any] = {"results": [], "machines": {}}
         self.read()
 
     def read(self) -> None:
@@ -30,13 +31,14 @@ class Store:
         new = {(result["case"], result["title"], result["side"]) for result in results}
         kept = [old for old in self.report["results"] if (old["case"], old["title"], old["side"]) not in new]
         self.report["results"] = kept + results
-        self.report["machine"] = machine
+        self.report["machines"] |= {result["case"]: machine for result in results}
         self.write()
 
-    def put(self, section: str, content: Any) -> None:
+    def put(self, machine: dict[str, Any], section: str, content: Any) -> None:
         """Take a whole section."""
         self.read()
         self.report[section] = content
+        self.report["machines"][section] = machine
         self.write()
 
     def write(self) -> None:

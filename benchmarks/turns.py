@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 from benchmarks.cases import Case, Side
+from benchmarks.machine import PerKind, kind
 from benchmarks.worker import Worker
 
 
@@ -20,6 +21,22 @@ class Result(NamedTuple):
     seconds: list[float]  # of one unit of work, one entry a turn
     ours: list[float]  # our seconds in the same turns
     clock: str = "wall"
+    rate: float | None = None  # GFLOP/s of large products on one core of this machine
+
+    @property
+    def target(self) -> float | None:
+        """What our time over this side's must not be more than, on this kind of processor."""
+        target = self.side.target
+        if not isinstance(target, PerKind):
+            return target
+        return None if self.rate is None else getattr(target, kind(self.rate))
+
+    @property
+    def floor(self) -> float | None:
+        """What our time over this side's would be if all our operations ran as fast as large products do."""
+        if self.rate is None or self.case.operations is None:
+            return None
+        return self.case.operations / (self.rate * 1e9 * self.case.threads) / self.median
 
     @property
     def median(self) -> float:
@@ -46,7 +63,7 @@ class Result(NamedTuple):
         """Whether the target was reached; None where there is none."""
         if self.is_ours:
             return None if self.case.most_seconds is None else self.median <= self.case.most_seconds
-        return None if self.side.target is None else self.ratio <= self.side.target
+        return None if self.target is None else self.ratio <= self.target
 
     def to_json(self) -> dict[str, Any]:
         """Everything that was measured, and what follows from it."""
@@ -65,7 +82,8 @@ class Result(NamedTuple):
         }
         if self.is_ours:
             return found | {"most_seconds": self.case.most_seconds}
-        return found | {"ratio": self.ratio, "turn_ratios": self.turn_ratios, "target": self.side.target}
+        ratios = {"ratio": self.ratio, "turn_ratios": self.turn_ratios, "floor": self.floor}
+        return found | ratios | {"target": self.target}
 
 
 def missing_modules(side: Side) -> list[str]:
@@ -73,7 +91,7 @@ def missing_modules(side: Side) -> list[str]:
     return [name for name in side.modules if importlib.util.find_spec(name) is None]
 
 
-def measure(case: Case, turns: int, clock: str = "wall") -> Iterator[Result]:
+def measure(case: Case, turns: int, clock: str = "wall", rate: float | None = None) -> Iterator[Result]:
     """Every side that can run, `turns` times in turn, after one turn that is not counted.
 
     With two threads the time on the wall is what counts, whatever the clock.
@@ -89,4 +107,4 @@ def measure(case: Case, turns: int, clock: str = "wall") -> Iterator[Result]:
             for worker in workers:
                 seconds[worker.side].append(worker.seconds(case.units, clock) / case.units)
     for side in sides:
-        yield Result(case, side, seconds[side], seconds[case.sides[0]], clock)
+        yield Result(case, side, seconds[side], seconds[case.sides[0]], clock, rate)

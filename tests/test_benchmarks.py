@@ -19,7 +19,7 @@ from benchmarks.cases import BPE_CASES, CASES, FAMILY_WORDS, SINK_CASES, SIZES, 
 from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
 from benchmarks.jobs import cached_generation, initial_weights, learning_bpe, random_corpus, uncached_generation
 from benchmarks.limit import large_products, product_calls
-from benchmarks.machine import describe
+from benchmarks.machine import PerKind, as_text, describe, kind, large_product_rate
 from benchmarks.memory_use import measured
 from benchmarks.nanogpt import NANOGPT, Outcome, judge
 from benchmarks.race import Finish, mean_end
@@ -200,13 +200,13 @@ def test_a_report_keeps_other_cases_and_replaces_its_own(tmp_path):
     row = {"case": "step", "title": "nano", "side": "tlab", "median_seconds": 1.0}
     Store(path).add({"cores": 2}, [row, {**row, "side": "JAX jit"}])
     Store(path).add({"cores": 4}, [{**row, "median_seconds": 2.0}])
-    Store(path).put("memory", [])
+    Store(path).put({"cores": 2}, "memory", [])
     report = json.loads(path.read_text())
     assert {(found["side"], found["median_seconds"]) for found in report["results"]} == {
         ("tlab", 2.0),
         ("JAX jit", 1.0),
     }
-    assert report["machine"] == {"cores": 4} and report["memory"] == []
+    assert report["machines"] == {"step": {"cores": 4}, "memory": {"cores": 2}} and report["memory"] == []
 
 
 def test_the_race_is_over_at_the_first_look_that_is_low_enough():
@@ -227,17 +227,18 @@ def test_peers_and_sizes_are_chosen_by_name():
     assert selected(case, (), ("nobody",), ()) is None
 
 
-def measured_report():
-    """As `python -m benchmarks` writes it, with made-up times."""
+def measured_report(rate):
+    """As `python -m benchmarks` writes it on a processor of this rate, with made-up times."""
     rows = []
     for case in CASES:
         ours = [1.0, 2.0, 3.0]
         for i, side in enumerate(case.sides):
-            rows.append(Result(case, side, [seconds * (i + 1) for seconds in ours], ours).to_json())
+            rows.append(Result(case, side, [seconds * (i + 1) for seconds in ours], ours, rate=rate).to_json())
     switches = {"norm": "layernorm", "activation": "gelu", "residual": "pre", "position": "rope"}
     race = [Finish(name, 0, [Look(20, 2.0, 9.0, 9.0), Look(40, 1.8, 18.0, 18.0)]) for name in CONTESTANTS]
+    names = [*dict.fromkeys(case.name for case in CASES), "memory", "switches", "alone", "race"]
     return {
-        "machine": describe(),
+        "machines": {name: describe() | {"large_products": rate} for name in names},
         "results": rows,
         "memory": [{"size": "nano", "side": "tlab", "interpreter": 1 << 20, "imported": 2 << 20, "peak": 7 << 20}],
         "switches": [{"size": "nano", "switches": switches, "ratio": 1.6, "flops_ratio": 1.0, "excess": 1.6}],
@@ -247,19 +248,27 @@ def measured_report():
 
 
 def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path):
-    path = tmp_path / "report.json"
-    path.write_text(json.dumps(measured_report()))
-    render_files(path, tmp_path / "performance.md")
+    (tmp_path / "measured").mkdir()
+    for name, rate in {"a": 96.0, "b": 205.0}.items():
+        (tmp_path / "measured" / f"{name}.json").write_text(json.dumps(measured_report(rate)))
+    render_files(tmp_path / "measured", tmp_path / "performance.md")
     page = (tmp_path / "performance.md").read_text()
-    assert "| PyTorch eager | 4.00 s" not in page and "**0.50** (0.50 to 0.50) | 0.6 | reached" in page
+    wide, narrow = (f"{step_flops(*size_of('default')) / rate / 1e9 / 4:.2g}" for rate in (205, 96))
+    both = [line for line in page.splitlines() if line.startswith("| PyTorch eager |")]
+    assert both[0] == (
+        f"| PyTorch eager | 4 s | **0.50** (0.50 to 0.50) | {wide} | 0.5 | reached "
+        f"| 4 s | **0.50** (0.50 to 0.50) | {narrow} | 0.75 | reached |"
+    )
+    assert "| side | wide kind: time | ratio | floor | at most |  | narrow kind: time |" in page
+    assert "large products at 96 GFLOP/s a core" in page and "large products at 205 GFLOP/s a core" in page
     assert "| nano | tlab | 5 | 7 |" in page
     assert "| nano | norm dyt | 1.20 | 1.00 | **1.20** |" in page
     assert "**missed**" in page and "Not measured" not in page
-    for name in ("steps", "limit", "race"):
+    for name in ("wide-steps", "narrow-limit", "wide-race"):
         assert (tmp_path / "images" / f"performance-{name}.png").stat().st_size > 5000
         assert f"performance-{name}.png" in page
     assert page.count("Not measured yet") == 0
-    empty = render({"machine": describe(), "results": []}, "images")
+    empty = render({"wide": {"machines": {}, "results": []}}, "images")
     assert empty.count("Not measured yet") == 12 and "png" not in empty
 
 
@@ -297,15 +306,15 @@ def test_cached_and_uncached_generation_write_the_same_text(monkeypatch):
     written = {}
 
     def best(probabilities, rng):
-        written[kind].append(int(probabilities.argmax()))
-        return written[kind][-1]
+        written[way].append(int(probabilities.argmax()))
+        return written[way][-1]
 
     # Not by name: `tlab.generate` is the function of the module `tlab.generate`.
     for module in ("benchmarks.jobs", "tlab.generate"):
         monkeypatch.setattr(importlib.import_module(module), "draw", best)
-    for kind in (cached_generation, uncached_generation):
-        written[kind] = []
-        kind(Transformer(config), tokenizer, tokenizer.decode([3, 1, 4]))(9)
+    for way in (cached_generation, uncached_generation):
+        written[way] = []
+        way(Transformer(config), tokenizer, tokenizer.decode([3, 1, 4]))(9)
     assert written[cached_generation] == written[uncached_generation]
     assert len(written[cached_generation]) == 9
 
@@ -341,6 +350,28 @@ def test_a_result_compares_medians_and_keeps_the_spread_of_the_turns():
     assert json.loads(json.dumps(result.to_json()))["turn_ratios"] == [0.25, 0.5, 0.55]
     assert Result(case, ours, [1.0], [1.0]).met is None
     assert Result(case._replace(most_seconds=0.5), ours, [1.0], [1.0]).met is False
+
+
+def test_a_target_may_depend_on_the_kind_of_processor():
+    ours, theirs = Side("a", "m:f"), Side("b", "m:f", target=PerKind(narrow=0.75, wide=0.5))
+    case = Case("c", "t", "step", 1, (ours, theirs))
+    narrow, wide = (Result(case, theirs, [1.0], [0.6], rate=rate) for rate in (95, 200))
+    assert (narrow.target, narrow.met) == (0.75, True) and (wide.target, wide.met) == (0.5, False)
+    assert (kind(95), kind(200)) == ("narrow", "wide")
+    assert Result(case, theirs, [1.0], [0.6]).target is None
+
+
+def test_the_floor_of_a_ratio_is_the_time_of_large_products_over_the_peers():
+    ours, theirs = Side("a", "m:f"), Side("b", "m:f")
+    case = Case("c", "t", "step", 1, (ours, theirs), threads=2, operations=3e9)
+    assert Result(case, theirs, [0.5], [0.4], rate=100.0).floor == pytest.approx(3 / 200 / 0.5)
+    assert Result(case, theirs, [0.5], [0.4]).floor is None
+    assert Result(case._replace(operations=None), theirs, [0.5], [0.4], rate=100.0).floor is None
+
+
+def test_a_machine_tells_how_fast_its_large_products_are():
+    assert describe()["large_products"] > 0.1 and large_product_rate() > 0.1
+    assert "large products at 96 GFLOP/s a core" in as_text(describe() | {"large_products": 96.2})
 
 
 def test_a_recipe_is_judged_by_the_mean_or_by_the_time_of_every_seed():
