@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 # Lower floors first. A file may import from the floors below its own, and from its own room (entry) alone on its floor.
 FLOORS = [
     ["tlab.wording", "tlab.cli.output"],
+    ["tlab.notebook.html"],
     [
         "tlab.types",
         "tlab.files",
@@ -43,7 +44,7 @@ FLOORS = [
     ["tlab.nn.decoder", "tlab.pretrained"],
     ["tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel", "tlab.training.shared_start"],
     ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots"],
-    ["tlab.cli.run_folder", "tlab.profile", "tlab.inside", "tlab.false_winners"],
+    ["tlab.cli.run_folder", "tlab.profile", "tlab.inside", "tlab.false_winners", "tlab.notebook.watch"],
     ["tlab.inside.probes"],
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app
@@ -157,6 +158,11 @@ LATE_IMPORTS = {
     ("tlab.pretrained.writing", "tlab.pretrained.torch_model"): "PyTorch, which need not be installed",
     ("tlab.cli.commands", "*"): "`tlab --help` takes as long as what it imports: a command loads what it needs",
     ("tlab.cli.run_folder", "tlab.figures"): "matplotlib, for the one picture at the end of a training",
+    ("tlab.training.trainer", "tlab.figures"): "matplotlib, for who asks for the picture of a training",
+    ("tlab.inside.tables", "tlab.figures"): "the type of a picture, for the reader",
+    ("tlab.inside.tables", "tlab.inside.table_figure"): "matplotlib, for who asks for the picture of a table",
+    ("tlab.inside.over_time", "tlab.figures"): "the type of a picture, for the reader",
+    ("tlab.inside.over_time", "tlab.inside.figures"): "matplotlib, for who asks for the picture of a table",
     ("tlab.ui.sharing.write_zip", "tlab.figures"): "matplotlib, for the visitors who export a run",
     ("tlab.ui.inspection.process", "tlab.ui.inspection.tasks"): "loaded in the child process alone, before it is asked",
     ("sweeps.run.backends", "sweeps.run.dask_backend"): "dask, which need not be installed",
@@ -204,8 +210,18 @@ def test_a_folder_is_seen_at_a_glance(folder):
 ONLY_IMPORTERS = {
     "gradio": ("tlab.ui", "gradio_app"),
     "joblib": ("sweeps",),
-    "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.ui", "sweeps"),
-    "pandas": ("tlab.cli.commands", "tlab.ui", "sweeps", "tlab.figures", "tlab.inside.tables"),
+    "matplotlib": ("tlab.figures", "tlab.inside.figures", "tlab.inside.table_figure", "tlab.ui", "sweeps"),
+    "pandas": (
+        "tlab.cli.commands",
+        "tlab.ui",
+        "sweeps",
+        "tlab.figures",
+        "tlab.notebook.html",
+        # as the type of what `to_pandas` returns
+        "tlab.inside.tables",
+        "tlab.text.tokenizers",
+        "tlab.training.trainer",
+    ),
     "scipy": ("tlab.judging", "sweeps"),
     "gguf": ("tlab.pretrained.gguf_files",),
     "huggingface_hub": ("tlab.pretrained.hub",),

@@ -5,6 +5,7 @@ from tlab.generate import generate, generate_samples
 from tlab.machine import VERSION
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
+from tlab.notebook.watch import watch
 from tlab.text import load_corpus
 from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
@@ -26,4 +27,5 @@ __all__ = [
     "generate",
     "generate_samples",
     "load_corpus",
+    "watch",
 ]

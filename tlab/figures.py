@@ -1,4 +1,4 @@
-"""Tables in, `matplotlib.figure.Figure` out. Nothing here has ever seen a model.
+"""Tables in, `matplotlib.figure.Figure` out, of a kind that a notebook shows. Nothing here has ever seen a model.
 
 pyplot and rcParams are global, and one visitor's change would be every visitor's. So figures are made by their class,
 and whatever is not to matplotlib's default is set on the figure itself.
@@ -6,11 +6,12 @@ and whatever is not to matplotlib's default is set on the figure itself.
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib import rc_context
@@ -39,6 +40,8 @@ LOSS_LABEL = "loss (nats per token)"
 LOG_RATIO = 8.0  # losses that differ by more than this are drawn on a logarithmic axis
 MAX_NAMES_BELOW = 20  # each other, in a legend beside the axes
 DOTS_PER_INCH = 150
+PIXELS_PER_INCH = 96  # of CSS
+AnyFigure = TypeVar("AnyFigure", bound=Figure)
 SAME_IDS: Any = {"svg.hashsalt": "tlab"}
 """Settings with which the ids in an SVG are those of its content, instead of random ones."""
 
@@ -52,7 +55,7 @@ def loss_figure(
     uniform_loss: float | None = None,
     bytes_per_token: float | None = None,
     title: str | None = None,
-) -> Figure:
+) -> ShownFigure:
     """Training and validation loss by step, and the learning rate below them.
 
     Args:
@@ -132,7 +135,7 @@ def moving_average(values: Sequence[float], window: int) -> Array:
     return (total[end] - total[start]) / (end - start)
 
 
-def comparison_figure(rows: Iterable[tuple[str, int, float, float]], *, title: str | None = None) -> Figure:
+def comparison_figure(rows: Iterable[tuple[str, int, float, float]], *, title: str | None = None) -> ShownFigure:
     """Several kinds of runs, one curve each: the mean over seeds, in a band from the lowest to the highest.
 
     Args:
@@ -187,7 +190,7 @@ def write_out_powers(axis: Axis) -> None:
 # --- time ---
 
 
-def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | None = None) -> Figure:
+def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | None = None) -> ShownFigure:
     """Where time goes: a bar for each part, as wide as its time, standing on the part that called it.
 
     Args:
@@ -221,9 +224,27 @@ def flame_figure(rows: Sequence[tuple[tuple[str, ...], float]], *, title: str | 
 # --- common ---
 
 
-def new_figure(width: float, height: float, **panels: Any) -> tuple[Figure, Any]:
+class ShownFigure(Figure):
+    """A figure that shows itself in a notebook, which would otherwise show those of pyplot only."""
+
+    @property
+    def width(self) -> int:
+        """In pixels of CSS."""
+        return round(PIXELS_PER_INCH * self.get_figwidth())
+
+    def png(self) -> bytes:
+        """The picture as a PNG, which holds no names but as dots."""
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=DOTS_PER_INCH)
+        return content.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        return self.png(), {"width": self.width}
+
+
+def new_figure(width: float, height: float, **panels: Any) -> tuple[ShownFigure, Any]:
     """An empty figure in inches, and its axes: one, or those that `Figure.subplots` makes of `panels`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = ShownFigure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(**panels)
 
 
@@ -245,8 +266,8 @@ def tidy(axes: Axes) -> None:
 
 
 def finish(
-    figure: Figure, axes: Axes, title: str | None, legend: str = "best", legend_title: str | None = None
-) -> Figure:
+    figure: AnyFigure, axes: Axes, title: str | None, legend: str = "best", legend_title: str | None = None
+) -> AnyFigure:
     """Title, legend where something is named, and the font; -> the figure."""
     if title:
         axes.set_title(escape(title), fontsize=11, loc="left")

@@ -24,12 +24,11 @@ from sweeps.report.effect_figures import (
 from sweeps.report.run_figures import final_losses_figure, learning_curves_figure
 from sweeps.results.labels import axis_name
 from sweeps.results.table import UNCOMPARED
-from tlab.figures import SAME_IDS
+from tlab.figures import PIXELS_PER_INCH, SAME_IDS
 
 MAX_PAIRS = 6  # of axes whose interaction is drawn; all are tested
 MAX_SVG_BYTES = 300_000  # a figure with more strokes than that is smaller as PNG
 PNG_DPI = 110
-PIXELS_PER_INCH = 96  # of CSS
 BROAD = 7.0  # inches; a wider figure scrolls sideways on a phone, where it would otherwise be too small to read
 
 

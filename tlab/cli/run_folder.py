@@ -11,7 +11,6 @@ lock                     held by the process that trains here
 from __future__ import annotations
 
 import json
-import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -162,10 +161,7 @@ def has_plot(folder: Path) -> bool:
 
 
 def save_plot(folder: Path, trainer: Trainer) -> None:
-    from tlab.figures import loss_figure, save_figure
+    from tlab.figures import save_figure
 
     title = f"{trainer.corpus.name}, {trainer.model.num_parameters:,} parameters"
-    uniform_loss = math.log(trainer.corpus.tokenizer.vocab_size)
-    bytes_per_token = trainer.corpus.bytes_per_token.validation
-    figure = loss_figure(trainer.records, uniform_loss=uniform_loss, bytes_per_token=bytes_per_token, title=title)
-    save_figure(figure, folder / PLOT_NAME)
+    save_figure(trainer.figure(title), folder / PLOT_NAME)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from tlab.figures import LINE_STYLES, PALETTE, choose_loss_axis, escape, finish, new_figure, tidy
-from tlab.inside.over_time import Curves
-from tlab.inside.probing import SHARE, ProbeError
+from tlab.figures import LINE_STYLES, PALETTE, ShownFigure, choose_loss_axis, escape, finish, new_figure, tidy
+from tlab.inside.pictures import SHARE, Curves
+from tlab.inside.probing import ProbeError
 
 MAX_CURVES = len(PALETTE) * len(LINE_STYLES)  # distinguishable by colour and line style
 NEXT_TICK = 3  # times the last power of ten: the last step has a tick of its own where there is room
 
 
-def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None) -> Figure:
+def over_time_figure(curves: Curves, *, unit: str = "", title: str | None = None) -> ShownFigure:
     """One line for each row of a probe, by training step on a logarithmic scale that begins with 0.
 
     Args:

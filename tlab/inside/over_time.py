@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from tlab.inside.probing import Probe, ProbeError, Rows, Subject
+from tlab.inside.pictures import Curves
+from tlab.inside.probing import PROBES, Probe, ProbeError, Rows, Subject
+from tlab.inside.tables import ProbeTable
 from tlab.text import Corpus
 from tlab.training.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from tlab.figures import ShownFigure
 
 STEP_COLUMN = "step"
 
 
-def over_time(checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus: Corpus | None = None) -> Rows:
+class TableOverTime(ProbeTable):
+    """The rows of a probe at several steps of a run, drawn as lines over the steps."""
+
+    def figure(self, column: str | None = None) -> ShownFigure:
+        """A line for each row of the probe; the default column is the first number that changes with time.
+
+        Raises:
+            ProbeError: no such column, other rows at some step, or more lines than can be distinguished.
+        """
+        from tlab.inside.figures import over_time_figure
+
+        drawn = curves(self, column)
+        return over_time_figure(drawn, unit=self.units.get(drawn.column, ""), title=self.title)
+
+    def picture_html(self) -> str:
+        try:
+            return super().picture_html()
+        except ProbeError:  # the table alone says what there is
+            return ""
+
+
+def over_time(
+    checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus: Corpus | None = None
+) -> TableOverTime:
     """The rows of a probe at every checkpoint, with the step as their first column.
 
     The checkpoints are of one run, in any order; one at a time is held in memory. `corpus` is what the run was trained
@@ -27,7 +55,8 @@ def over_time(checkpoints: Iterable[Checkpoint], probe: Probe, text: str, corpus
         subject = Subject(checkpoint, text, corpus)
         table += [(checkpoint.step, row) for row in probe.rows(subject)]
         corpus = corpus or subject.__dict__.get("corpus")  # one that was looked up need not be read once more
-    return with_steps(table)
+    label = next((entry.label for entry in PROBES.entries.values() if entry.component is type(probe)), "")
+    return TableOverTime(with_steps(table), label, probe.units, probe.picture)
 
 
 def with_steps(table: Sequence[tuple[int, Any]]) -> Rows:
@@ -43,15 +72,6 @@ def with_steps(table: Sequence[tuple[int, Any]]) -> Rows:
         raise ProbeError("this probe's rows are steps already, of one pass; over time it would have too many")
     with_step: Any = collections.namedtuple(f"{kind.__name__}AtStep", [STEP_COLUMN, *kind._fields])
     return [with_step(step, *row) for step, row in sorted(table, key=lambda pair: pair[0])]
-
-
-class Curves(NamedTuple):
-    """One column of such a table as lines to draw."""
-
-    column: str
-    lines: str  # what distinguishes them: "head", "layer", "head distance"
-    steps: list[int]
-    values: dict[str, list[float]]  # name of the line -> a value at each step
 
 
 def curves(rows: Rows, column: str | None = None) -> Curves:

@@ -8,6 +8,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SHARE = "of 1"  # the unit of what lies between 0 and 1
+WIDE_RATIO = 100.0  # times the smallest value: then it is their logarithms that are drawn
+
+
+class Curves(NamedTuple):
+    """One column of a table over time as lines to draw."""
+
+    column: str
+    lines: str  # what distinguishes them: "head", "layer", "head distance"
+    steps: list[int]
+    values: dict[str, list[float]]  # name of the line -> a value at each step
+
 
 class Lines(NamedTuple):
     """Curves over `x`, one for each of the columns `y` and each value of `by`; heads have a panel for each layer."""

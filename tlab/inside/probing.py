@@ -20,7 +20,6 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array, Ids
 
 PROBES: Registry[type[Probe]] = Registry("probe")
-SHARE = "of 1"  # the unit of what lies between 0 and 1
 
 Rows = Sequence[NamedTuple]
 
@@ -158,7 +157,7 @@ def trained_on(checkpoint: Checkpoint, place: str | None = None) -> Corpus:
 
 
 def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = None, /, **options: Any) -> ProbeTable:
-    """The table of one probe: a list of rows that shows itself in a notebook, and has `to_pandas()`.
+    """The table of one probe: a list of rows that shows itself in a notebook, with `to_pandas()` and `figure()`.
 
     Args:
         name: a key of `PROBES`.
@@ -173,7 +172,8 @@ def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = 
         ProbeError: the probe has no meaning for this model or text.
     """
     asked = PROBES[name].from_json(options)
-    return ProbeTable(asked.rows(Subject(checkpoint, text, corpus)), PROBES.entries[name].label, asked.units)
+    rows = asked.rows(Subject(checkpoint, text, corpus))
+    return ProbeTable(rows, PROBES.entries[name].label, asked.units, asked.picture)
 
 
 def log_softmax(logits: Array) -> Array:

@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tlab.inside.pictures import PictureKind
+from tlab.notebook.html import frame_of, picture_html, table_html
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from tlab.figures import ShownFigure
+
 
 class ProbeTable(list[Any]):
-    """The rows of a probe, a NamedTuple each: a list of them that shows itself as a table, in a notebook too.
+    """The rows of a probe, a NamedTuple each: a list that a notebook shows as a table, with the probe's picture.
 
     Attributes:
         title: what was measured.
         units: column -> unit, of columns that have one.
+        picture: how the probe has its table drawn; None of a short one, or one of words.
     """
 
-    def __init__(self, rows: Iterable[Any], title: str = "", units: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Any],
+        title: str = "",
+        units: Mapping[str, str] | None = None,
+        picture: PictureKind | None = None,
+    ) -> None:
         super().__init__(rows)
-        self.title, self.units = title, dict(units or {})
+        self.title, self.units, self.picture = title, dict(units or {}), picture
 
     def __repr__(self) -> str:
         return as_text(self, self.units) if self else "no rows"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the fields of a row."""
+        return self[0]._fields if self else ()
+
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        names = self[0]._fields if self else ()
-        heads = [f"{name}<br><small>{html.escape(self.units.get(name, ''))}</small>" for name in names]
-        body = "".join(tagged("td", (html.escape(cell(value)) for value in row)) for row in self)
-        caption = f"<caption>{html.escape(self.title)}</caption>"
-        return f"<table>{caption}<thead>{tagged('th', heads)}</thead><tbody>{body}</tbody></table>"
+        """What a notebook shows: the picture, where there is something to see in it, and the table."""
+        heads = [(name, self.units.get(name, "")) for name in self.columns]
+        table = table_html(heads, [[cell(value) for value in row] for row in self], self.title)
+        return (self.picture_html() if self.picture and len(self) > 1 else "") + table
+
+    def picture_html(self) -> str:
+        """The figure as a part of the page."""
+        figure = self.figure()
+        return picture_html(figure.png(), figure.width, f"{self.title}; the same numbers are in the table")
 
     def to_pandas(self) -> DataFrame:
-        """A row for each of these, a column for each field; units are in `attrs`."""
-        import pandas
+        """A row for each of these, a column for each field; title and units are in `attrs`."""
+        return frame_of(self, self.columns if self else None, {"title": self.title, "units": self.units})
 
-        frame = pandas.DataFrame.from_records(self, columns=list(self[0]._fields) if self else None)
-        frame.attrs = {"title": self.title, "units": self.units}
-        return frame
+    def figure(self) -> ShownFigure:
+        """The table as a picture: the probe's own, or its first numbers row by row where it has none."""
+        from tlab.inside.table_figure import table_figure
 
-
-def tagged(tag: str, cells: Iterable[str]) -> str:
-    """One row in HTML."""
-    return f"<tr>{''.join(f'<{tag}>{text}</{tag}>' for text in cells)}</tr>"
+        return table_figure(self, self.picture, self.units, self.title)
 
 
 def rows_as_json(rows: Iterable[Mapping[str, Any]], **about: Any) -> str:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlab.notebook.html import frame_of, tokens_html
 from tlab.registry import Registry
 from tlab.text.byte_names import BYTE_NAMES
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from tokenizers import Tokenizer as Cutter
 
 TOKENIZERS: Registry[type[Tokenizer]] = Registry("tokenizer")
@@ -38,6 +40,26 @@ def visible_text(text: str) -> str:
 
 class UnknownCharacterError(ValueError):
     """A text holds characters that the tokenizer has no id for; the message names them."""
+
+
+class TokenizedText(list[str]):
+    """A text as its tokens, as people read them; a notebook shows each with a colour behind it.
+
+    Attributes:
+        ids: (T,), one per token.
+    """
+
+    def __init__(self, tokens: Sequence[str], ids: np.ndarray) -> None:
+        super().__init__(tokens)
+        self.ids = ids
+
+    def _repr_html_(self) -> str:
+        return tokens_html(self, self.ids.tolist())
+
+    def to_pandas(self) -> DataFrame:
+        """A row for each token: its place from 0, what is shown for it, and its id."""
+        rows = zip(range(len(self)), self, self.ids.tolist(), strict=True)
+        return frame_of(rows, ("place", "token", "id"), {})
 
 
 class TextStream:
@@ -109,6 +131,15 @@ class Tokenizer:
             ValueError: `ids` are not whole numbers, not one row, or out of range.
         """
         raise NotImplementedError
+
+    def cut(self, text: str) -> TokenizedText:
+        """The tokens of `text`, to look at.
+
+        Raises:
+            UnknownCharacterError: some characters have no id.
+        """
+        ids = self.encode(text)
+        return TokenizedText([self.tokens[i] for i in ids], ids)
 
     def num_bytes(self, ids: np.ndarray) -> int:
         """How many bytes of UTF-8 the text has that `ids` stand for, shape (T,); a part of a character counts, too."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.model import Transformer, first_nonfinite
 from tlab.nn.params import ParamSpace
+from tlab.notebook.html import bar_html, frame_of, picture_html
 from tlab.text import Corpus
 from tlab.training.checkpoint import LIVE_WEIGHTS, Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
@@ -27,6 +28,12 @@ from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
 from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt
 from tlab.training.records import Divergence, StepRecord
 from tlab.types import Array, Ids
+from tlab.wording import duration
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from tlab.figures import ShownFigure
 
 VALIDATION_TOKENS = 4096  # read at once: enough for large matrix products, small enough for the caches
 
@@ -281,6 +288,42 @@ class Trainer:
             compute=self.compute,
             started_from=self.started_from,
         )
+
+    def to_pandas(self) -> DataFrame:
+        """A row for each update so far, as `StepRecord` has it, with the divergence in words."""
+        rows = [record._replace(divergence=str(record.divergence or "")) for record in self.records]  # pyright: ignore[reportArgumentType]
+        return frame_of(
+            rows, StepRecord._fields, {"units": {"loss": "nats per token", "validation_loss": "nats per token"}}
+        )
+
+    def figure(self, title: str | None = None) -> ShownFigure:
+        """The loss by step beside what a uniform guess has, and the learning rate below."""
+        from tlab.figures import loss_figure
+
+        uniform_loss = math.log(self.config.vocab_size)
+        bytes_per_token = self.corpus.bytes_per_token.validation
+        return loss_figure(self.records, uniform_loss=uniform_loss, bytes_per_token=bytes_per_token, title=title)
+
+    def progress_html(self) -> str:
+        """How far the training is: a bar, and the last losses in words."""
+        steps = self.train_config.steps
+        words = [f"step {self.step:,} of {steps:,}"]
+        if self.records:
+            last = self.records[-1]
+            words += [f"training loss {last.loss:.3f}", f"after {duration(last.seconds)}"]
+        validated = [record.validation_loss for record in self.records if record.validation_loss is not None]
+        if validated:
+            words.insert(2, f"validation loss {validated[-1]:.3f}")
+        uniform = f"a uniform guess has {math.log(self.config.vocab_size):.3f} nats per token"
+        words = [*words, uniform, *([str(self.divergence)] if self.divergence else [])]
+        return bar_html(self.step / max(steps, 1), "; ".join(words))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how far it is, and the loss."""
+        if not self.records:
+            return self.progress_html()
+        figure = self.figure()
+        return self.progress_html() + picture_html(figure.png(), figure.width, "the loss by step")
 
     @classmethod
     def start_from(

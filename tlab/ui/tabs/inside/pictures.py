@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tlab.inside import PROBES
-from tlab.inside.pictures import Estimates, Histogram, LayerMap, Lines, Map, Matrix, Points
-from tlab.inside.probing import SHARE, Rows
+from tlab.inside.pictures import SHARE, WIDE_RATIO, Estimates, Histogram, LayerMap, Lines, Map, Matrix, Points
+from tlab.inside.probing import Rows
 from tlab.ui.tabs.inside.words import KEY_COLUMNS, column_name, largest_in_sight
 from tlab.wording import head_of, part_name, several, short_head_name, sublayer_name
 
-WIDE_RATIO = 100.0  # times the smallest value: colours by its logarithm
 NO_LAYER = "outside"  # the column of what is in no layer
 MAX_DRAWN_ROWS = 2000  # in a picture; the table has all
 

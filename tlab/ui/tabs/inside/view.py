@@ -12,7 +12,8 @@ from tlab.checks import CheckResult
 from tlab.files import as_csv
 from tlab.inside import PROBES
 from tlab.inside.over_time import Curves
-from tlab.inside.probing import SHARE, Rows
+from tlab.inside.pictures import SHARE
+from tlab.inside.probing import Rows
 from tlab.inside.tables import cell
 from tlab.profile import STEP, Profile
 from tlab.ui.tabs.inside.options import probe_words

@@ -1,0 +1,1 @@
+"""How things show themselves in a notebook: tables, pictures, texts by token, and a training while it runs."""
