@@ -209,6 +209,16 @@ def test_runs_that_diverged_are_counted_in_table_and_chart():
     assert rates_value(study)["sides"][1]["lost"] == [[0.0375, 3]]
 
 
+def test_the_legend_of_the_chart_names_the_marks_that_it_has():
+    whole = rates_value(tuned(valley))["signs"]
+    assert "fitted curve" in whole and "95 % interval of the best rate" in whole and "diverged" not in whole
+    lost = rates_value(tuned(lambda side, seed, rate: None if side and rate > 0.03 else valley(side, seed, rate)))
+    assert "×: diverged" in lost["signs"]
+    begun = tuning_study("s", job_of())
+    fill(begun, lambda side, seed, rate: valley(side, seed, rate) if rate < 0.001 else None)
+    assert "curve" not in rates_value(begun)["signs"] and "interval" not in rates_value(begun)["signs"]
+
+
 def test_where_every_run_diverged_that_is_said():
     assert "Every run diverged" in rates_html(tuned(lambda side, seed, rate: None if side else valley(0, seed, rate)))
 

@@ -1,9 +1,10 @@
-// Loss against learning rate. props.value: {rates: [[rate, words]], own, alternative, sides: [{letter, label, points,
-// means, lost, curve, optimum, interval}]}, where all but the last two are lists of [rate, number], and an end of the
-// interval is null where it lies beyond the rates that were tried; rates_view.py.
+// Loss against learning rate. props.value: {rates: [[rate, words]], own, signs, alternative, sides: [{letter, label,
+// points, means, lost, curve, optimum, interval}]}, where all but the last two are lists of [rate, number], and an end
+// of the interval is null where it lies beyond the rates that were tried; rates_view.py.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const legend = find(".tl-legend");
+const signs = find(".tl-signs");
 const PAD = 0.06; // of the width, beside the first and the last rate
 const BARS = 34; // pixels below the curves for the best rates
 
@@ -12,6 +13,7 @@ const draw = () => {
   if (!value || !value.rates.length) return;
   legend.replaceChildren(...value.sides.map((side) =>
     make("span", "tl-key", make("i", `tl-line-${side.letter.toLowerCase()}`), make("b", "", `${side.letter}: ${side.label}`))));
+  signs.textContent = value.signs;
   const [width, height] = [box.clientWidth, box.clientHeight];
   const context = fit(canvas, width, height);
   const losses = value.sides.flatMap((side) => [...side.points, ...side.curve].map((point) => point[1]));

@@ -83,7 +83,7 @@ def mean_words(study: Study, side: int, rate: float) -> str:
 def rates_value(study: Study | None) -> dict[str, Any]:
     """What the chart draws: each loss, the curve of each side, and its lowest point with the interval."""
     if study is None:
-        return {"rates": [], "sides": [], "own": 0, "alternative": ""}
+        return {"rates": [], "sides": [], "own": 0, "signs": "", "alternative": ""}
     tuned = judge_tuning(study)
     valleys = tuned.found.valleys if tuned else (None, None)
     sides = [side_value(study, side, valley) for side, valley in enumerate(valleys)]
@@ -95,8 +95,21 @@ def rates_value(study: Study | None) -> dict[str, Any]:
         "rates": [[rate, rate_words(rate)] for rate in rates_of(study)],
         "own": study.job.plans[0].training.learning_rate,
         "sides": sides,
+        "signs": signs(sides),
         "alternative": f"Validation loss against learning rate. {'; '.join(words)}.",
     }
+
+
+def signs(sides: list[dict[str, Any]]) -> str:
+    """What the marks in the chart mean, of those that it has."""
+    known = ["dots: runs, thin line: their means"]
+    if any(side["curve"] for side in sides):
+        known.append("line: fitted curve, dot below: where it is lowest")
+    if any(side["interval"] for side in sides):
+        known.append("bar: 95 % interval of the best rate")
+    if any(side["lost"] for side in sides):
+        known.append("×: diverged")
+    return f"{', '.join(known)}; nats per token"
 
 
 def side_value(study: Study, side: int, valley: Valley | None) -> dict[str, Any]:
