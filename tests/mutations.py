@@ -54,6 +54,8 @@ MUTATIONS = [
     ("nn/linear.py", "            self.bias.grad += sum_rows(dy_rows)  # (C_out,)\n", "            pass\n"),
     ("nn/linear.py", "(dy_rows @ self.weight.data.T).reshape(x.shape)", "(dy_rows @ -self.weight.data.T).reshape(x.shape)"),
     ("nn/linear.py", "self.weight.grad += one_hot.T @ as_rows(dx)", "self.weight.grad[...] = one_hot.T @ as_rows(dx)"),
+    ("nn/linear.py", "self.weight.grad[tokens] += np.add", "self.weight.grad[tokens] = np.add"),
+    ("nn/linear.py", "np.add.reduceat(dx[order], starts)", "np.add.reduceat(dx, starts)"),
     ("nn/linear.py", "one_hot[np.arange(ids.size), ids.ravel()] = 1", "one_hot[np.arange(ids.size), ids.ravel()[::-1]] = 1"),
     ("nn/linear.py", "        self.weight.grad += dlogits_rows.T @ as_rows(x)  # (V, C)\n", ""),
     ("nn/linear.py", "y += self.bias.data", "y -= self.bias.data"),

@@ -191,6 +191,17 @@ def test_no_function_overwrites_what_it_was_given_or_has_given_away(config, ids,
     assert any(gradient.any() for gradient in gradients.values())
 
 
+def test_a_large_vocabulary_gets_the_same_gradient_without_a_row_for_each_token(monkeypatch):
+    ids = np.random.default_rng(0).integers(0, 7, (2, 9))  # of 11 tokens, some often and some never
+    model = Transformer(tiny(tied=True), dtype=np.float64)  # so that the head's gradient is in the table already
+    expected = model.loss_and_gradients(ids, ids)[1]
+    monkeypatch.setattr(linear, "LARGE_VOCABULARY", 0)
+    monkeypatch.setattr(np, "zeros", None)  # no one-hot matrix
+    found = model.loss_and_gradients(ids, ids)[1]
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(found[name], gradient, atol=1e-14, err_msg=name)
+
+
 def test_two_models_that_differ_in_one_switch_share_every_tensor_they_have_in_common():
     one, other = (
         Transformer(tiny(), seed=3).parameters,

@@ -54,6 +54,9 @@ class Linear:
         return (dy_rows @ self.weight.data.T).reshape(x.shape)  # (..., C_in)
 
 
+LARGE_VOCABULARY = 256  # tokens: with more, it is quicker to sort a batch by token than to multiply it with 0 and 1
+
+
 class Embedding:
     """One row of a (V, C) table for each token, and, tied, the same table turned round to score every token.
 
@@ -69,11 +72,19 @@ class Embedding:
         return self.weight.data.take(ids, axis=0), ids
 
     def backward(self, dx: Array, ids: Ids) -> None:
-        # A product with the one-hot matrix: np.add.at takes ten times as long, and the vocabulary of characters or
-        # bytes keeps the matrix no larger than the logits.
+        if len(self.weight.data) > LARGE_VOCABULARY:
+            self.add_by_token(as_rows(dx), ids.ravel())
+            return
+        # A product with the one-hot matrix: np.add.at takes ten times as long.
         one_hot = np.zeros((ids.size, len(self.weight.data)), dx.dtype)  # (N, V)
         one_hot[np.arange(ids.size), ids.ravel()] = 1
         self.weight.grad += one_hot.T @ as_rows(dx)  # (V, C)
+
+    def add_by_token(self, dx: Array, ids: Ids) -> None:
+        """Add each token's gradient (N, C) to its row, by bringing those of one row together."""
+        order = np.argsort(ids, kind="stable")  # (N,)
+        tokens, starts = np.unique(ids[order], return_index=True)  # the rows that occur, and where each begins
+        self.weight.grad[tokens] += np.add.reduceat(dx[order], starts)
 
     def unembed(self, x: Array) -> tuple[Array, Array]:
         """(B, T, C) -> logits (B, T, V), the tied head."""
