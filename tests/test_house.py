@@ -44,7 +44,14 @@ FLOORS = [
     ["tlab.nn.decoder", "tlab.pretrained"],
     ["tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel", "tlab.training.shared_start"],
     ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots"],
-    ["tlab.cli.run_folder", "tlab.profile", "tlab.inside", "tlab.false_winners", "tlab.notebook.watch"],
+    [
+        "tlab.cli.run_folder",
+        "tlab.profile",
+        "tlab.inside",
+        "tlab.false_winners",
+        "tlab.exercises",
+        "tlab.notebook.watch",
+    ],
     ["tlab.inside.probes"],
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
     # the app
@@ -80,6 +87,7 @@ FLOORS = [
     ["sweeps.run"],
     ["sweeps.report", "sweeps.findings", "sweeps.console"],
     ["sweeps.__main__"],
+    ["tlab.cli.exercises"],
     ["tlab.cli.commands"],
     ["tlab.__main__"],
 ]

@@ -259,7 +259,7 @@ def export_run(values: Any, argv: Sequence[str]) -> int:
     return 0
 
 
-def check(values: Any, argv: Sequence[str]) -> int:
+def check_configuration(values: Any, argv: Sequence[str]) -> int:
     """Print a row for every check as it is made; the exit code is 1 when one fails."""
     from tlab.checks import run_checks
     from tlab.inside.bugs import checks_with
@@ -431,6 +431,12 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
     return 0
 
 
+def exercise(argv: Sequence[str]) -> int:
+    from tlab.cli.exercises import run_exercise
+
+    return run_exercise(argv)
+
+
 def sweep(argv: Sequence[str]) -> int:
     from sweeps.__main__ import main
 
@@ -467,7 +473,7 @@ COMMANDS = {
     ),
     "check": Command(
         "Check one configuration: every gradient, and what every part promises.",
-        check,
+        check_configuration,
         {**TEXT_AND_MODEL, "checking": (CheckConfig, ())},
     ),
     "false-winners": Command(
@@ -487,6 +493,7 @@ COMMANDS = {
     ),
     "app": Command("Open the lab in the browser.", app),
     "probe": Command("Look inside a trained model; see tlab probe --help.", run_argv=probe),
+    "exercise": Command("Write a part of the lab yourself; see tlab exercise --help.", run_argv=exercise),
     "sweep": Command("Train a grid of models; see tlab sweep --help.", run_argv=sweep),
 }
 

@@ -180,7 +180,9 @@ class Command:
     run: Callable[..., int] | None = None  # called with the values of its flags and the whole command line
     groups: dict[str, tuple[type[Config], tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     """Name of the group -> config, fields left out."""
+    name: str | None = None  # help for a name that is given first
     folder: str | None = None  # help for a folder that is named first
+    default_folder: str | None = None  # where it may be left out
     run_argv: Callable[[Sequence[str]], int] | None = None  # instead of `run`, where it has a command line of its own
 
 
@@ -192,11 +194,13 @@ def parse(
 
     choices, command_of = [], {}
     for name, command in commands.items():
-        fields: list[tuple[str, Any]] = []
-        if command.folder:
-            positional = tyro.conf.Positional[str]
-            fields.append(("folder", Annotated[positional, tyro.conf.arg(help=command.folder, metavar="FOLDER")]))
-        fields += [(group, flags(group, config, out)) for group, (config, out) in command.groups.items()]
+        fields: list[Any] = [(group, flags(group, config, out)) for group, (config, out) in command.groups.items()]
+        for field, help in (("name", command.name), ("folder", command.folder)):
+            if help:
+                positional = Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=help, metavar=field.upper())]
+                fields.insert(0, (field, positional))
+        if command.default_folder is not None:  # last, as a dataclass wants it
+            fields.append((*fields.pop(0), dataclasses.field(default=command.default_folder)))
         kind = dataclasses.make_dataclass(name, fields)
         command_of[kind] = command
         choices.append(Annotated[kind, tyro.conf.subcommand(name, description=command.help)])  # pyright: ignore

@@ -1,0 +1,1 @@
+"""The exercises, one file for those about one kind of part."""
