@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.grid.cell_id import Cell
 from sweeps.grid.fields import REPLICATE, sweepable
 from sweeps.grid.grid import Grid
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import Record
+from tlab.notebook.html import frame_of
 from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 CIRCUMSTANCES = ("tokens_per_second", "wall_seconds", "cpu_seconds", "peak_memory_mib", "attempts", "host")
 """Fields of a `Record` that depend on the run; in all others two runs of a cell are the same."""
@@ -41,6 +45,12 @@ class Table:
     @property
     def columns(self) -> list[str]:
         return ["cell_id", "alias_of", "status", *self.axes, REPLICATE, *OUTCOME_COLUMNS]
+
+    def to_pandas(self) -> DataFrame:
+        """A row for each cell, a column for each of `columns`; the unit of the losses is in `attrs`."""
+        return frame_of(
+            ([row.get(name) for name in self.columns] for row in self.rows), self.columns, {"unit": self.unit}
+        )
 
     @property
     def compared_axes(self) -> tuple[str, ...]:

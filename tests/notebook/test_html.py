@@ -14,6 +14,7 @@ from tlab.notebook.html import (
     table_html,
     tokens_html,
 )
+from tlab.text import corpus_from_text
 
 HOSTILE = [EVIL, "<script>hacked = 1</script>", "</span></table><script>", "' onload='x", '" onload="x', "&lt;b&gt;"]
 TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td", "br", "small", "p", "div", "span", "img"}
@@ -79,6 +80,12 @@ def test_a_bar_is_as_long_as_its_share(share, width):
 def test_a_picture_is_part_of_the_page():
     assert 'src="data:image/png;base64,cG5n"' in picture_html(b"png", 5, "what")
     assert 'alt="what"' in picture_html(b"png", 5, "what")
+
+
+def test_a_corpus_shows_how_it_begins_and_how_much_there_is():
+    shown = corpus_from_text(EVIL * 20, "<b>")._repr_html_()
+    assert f"&lt;b&gt;: {20 * len(EVIL)} characters, {20 * len(EVIL)} tokens, of which the first 400 are shown" in shown
+    assert shown.count("<span") == 400 and "<img" not in shown
 
 
 def test_a_frame_has_its_columns_also_without_rows():

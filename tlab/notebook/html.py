@@ -59,8 +59,11 @@ def bar_html(share: float, words: str) -> str:
     return f'<div style="{frame}">{bar}</div><div>{html.escape(words)}</div>'
 
 
-def tokens_html(tokens: Sequence[str], ids: Sequence[int]) -> str:
-    """A text, each token with a colour behind it and its id under the mouse; a line ends where the text's does."""
+def tokens_html(tokens: Sequence[str], ids: Sequence[int], about: str = "") -> str:
+    """A text, each token with a colour behind it and its id under the mouse; a line ends where the text's does.
+
+    What is to be known `about` the text stands below it, by default how many tokens it has.
+    """
     style = "color:#1a1a1a;padding:1px 0;white-space:pre-wrap"
     shown = tokens[:MAX_SHOWN_TOKENS]
     spans = [
@@ -69,8 +72,9 @@ def tokens_html(tokens: Sequence[str], ids: Sequence[int]) -> str:
         for i, (token, token_id) in enumerate(zip(shown, ids, strict=False))
     ]
     beyond = f" of which the first {len(shown)} are shown" if len(tokens) > len(shown) else ""
-    about = f"<div><small>{several(len(tokens), 'token')}{beyond}</small></div>"
-    return f'<div style="font-family:monospace;line-height:1.7">{"".join(spans)}</div>{about}'
+    below = html.escape(about or several(len(tokens), "token") + beyond)
+    text = f'<div style="font-family:monospace;line-height:1.7">{"".join(spans)}</div>'
+    return f"{text}<div><small>{below}</small></div>"
 
 
 def frame_of(rows: Iterable[Any], columns: Sequence[str] | None, about: Mapping[str, Any]) -> DataFrame:

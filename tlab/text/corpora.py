@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tlab.notebook.html import tokens_html
 from tlab.registry import Registry, UnknownKeyError
 from tlab.text.encodings import other_kind
 from tlab.text.tokenizers import TOKENIZERS, Tokenizer, utf8
@@ -26,6 +27,8 @@ DEFAULT_CORPUS = "python-docs"  # comes with Python itself: it needs neither net
 
 MINIMUM_CHARACTERS = 20  # then the last tenth holds two: one to go in and one to come out
 SYNTHETIC_CHARACTERS = 200_000  # several passes a minute for a small model, and too much to learn by heart
+
+SHOWN_TOKENS = 400  # in a notebook
 
 
 class CorpusError(ValueError):
@@ -55,6 +58,13 @@ class Corpus:
         """Of all tokens but the first, which nobody predicts: what `bits_per_byte` needs besides a loss."""
         parts = (self.train, self.validation)
         return BytesPerToken(*(self.tokenizer.num_bytes(ids[1:]) / max(len(ids) - 1, 1) for ids in parts))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how the text begins, token by token, and how much there is of it."""
+        ids = self.train[:SHOWN_TOKENS].tolist()
+        count, names = len(self.train) + len(self.validation), self.tokenizer.tokens
+        about = f"{self.name}: {self.size:,} characters, {count:,} tokens, of which the first {len(ids)} are shown"
+        return tokens_html([names[i] for i in ids], ids, f"{about}; vocabulary of {self.tokenizer.vocab_size:,}")
 
     def describe(self) -> dict[str, Any]:
         """What goes into the record of every run, ready for JSON."""

@@ -3,7 +3,7 @@
 import pytest
 
 from sweeps.grid.grid import Grid, cells_of
-from sweeps.results.table import OUTCOME_COLUMNS, differing_fields, names_of_texts, table_of
+from sweeps.results.table import OUTCOME_COLUMNS, Table, differing_fields, names_of_texts, table_of
 from sweeps.store.record import Record
 
 
@@ -72,3 +72,10 @@ def test_the_column_of_texts_has_their_names(small, text_file, tmp_path):
     cells = cells_of([grid])
     records = {cell.cell_id: Record(cell.cell_id, "ok", {}, cell.corpus_sha256) for cell in cells}
     assert [row["corpus"] for row in table_of(cells, records, [grid]).rows] == ["verse.txt", "other.txt"]
+
+
+def test_a_table_becomes_a_frame_with_its_columns_and_unit():
+    row = {"cell_id": "a", "status": "ok", "norm": "none", "seed": 3, "val_loss": 0.1 + 0.2}
+    frame = Table(("norm",), [row]).to_pandas()
+    assert frame.loc[0, "val_loss"] == 0.1 + 0.2 and frame.loc[0, "seed"] == 3
+    assert list(frame.columns) == Table(("norm",), [row]).columns and frame.attrs == {"unit": "nats per token"}
