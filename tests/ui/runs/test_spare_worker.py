@@ -3,12 +3,14 @@
 import contextlib
 import multiprocessing
 import threading
+import time
 from types import SimpleNamespace
 
 from tlab.ui.runs import spare_worker
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.messages import MEASURE_PACE
 from tlab.ui.runs.spare_worker import SpareWorker
+from tlab.ui.runs.time_estimate import time_call
 
 
 class Worker:
@@ -70,3 +72,8 @@ def test_a_process_that_two_threads_end_is_ended_once():
     for thread in threads:
         thread.join()
     assert child.connection.closings == 1 and not child.alive
+
+
+def test_the_pace_leaves_out_what_other_programs_do_meanwhile():
+    assert time_call(lambda: time.sleep(0.2)) < 0.1
+    assert time_call(lambda: sum(range(300_000))) > 0
