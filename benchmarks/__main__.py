@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from benchmarks import memory_use, race, switches
+from benchmarks import memory_use, race, real_model, switches
 from benchmarks.cases import CASES, TRAINED, Case
 from benchmarks.machine import as_text, describe
 from benchmarks.store import Store
@@ -15,7 +15,19 @@ from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.units import duration, ratio
 
 Name = Literal[
-    "step", "families", "threads", "decode", "bpe", "import", "limit", "sinks", "memory", "switches", "alone", "race"
+    "step",
+    "families",
+    "threads",
+    "decode",
+    "bpe",
+    "import",
+    "limit",
+    "sinks",
+    "memory",
+    "switches",
+    "alone",
+    "race",
+    "real",
 ]
 
 
@@ -83,11 +95,11 @@ def main(
             print(f"  {label:<36} skipped: needs {', '.join(names)}")
         store.add(machine, [result.to_json() for result in results])
         print()
-    measure_sections(store, machine, tuple(what), sizes or TRAINED, turns)
+    measure_sections(store, machine, tuple(what), sizes or TRAINED, turns, clock)
 
 
 def measure_sections(
-    store: Store, machine: dict[str, Any], what: tuple[str, ...], sizes: tuple[str, ...], turns: int
+    store: Store, machine: dict[str, Any], what: tuple[str, ...], sizes: tuple[str, ...], turns: int, clock: str
 ) -> None:
     """What is not a comparison of times in turn, each with a way of its own."""
     if not what or "memory" in what:
@@ -100,6 +112,8 @@ def measure_sections(
         store.put(machine, "alone", [row for size in tested for row in switches.alone(size, max(5, turns // 2))])
     if not what or "race" in what:
         race.compete(store)
+    if not what or "real" in what:
+        store.put(machine, "real", real_model.section(turns, clock))
 
 
 if __name__ == "__main__":

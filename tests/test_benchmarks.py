@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import benchmarks.jobs
-from benchmarks import search
+from benchmarks import real_model, search
 from benchmarks.__main__ import selected
 from benchmarks.cases import BPE_CASES, CASES, FAMILY_WORDS, SINK_CASES, SIZES, Case, Side, size_of
 from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
@@ -31,10 +31,14 @@ from benchmarks.store import Store
 from benchmarks.switches import measure_alone, switches_alone
 from benchmarks.turns import Result, measure, missing_modules
 from benchmarks.worker import Worker
+from support import tiny
+from tlab import Checkpoint
+from tlab.checks import random_model
 from tlab.config import options
 from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
+from tlab.text import IdsTokenizer
 from tlab.training.config import TrainConfig
 
 QUICK = Side("ours", "benchmarks.jobs:generation", ("default", "own", "cached", "1", "1"))
@@ -281,6 +285,31 @@ def test_each_switch_has_a_turn_alone():
     on = [{**changes} for changes in alone.values()]
     assert {"norm": "dyt"} in on and {"activation": "relu2"} in on and {"schedule": "wsd"} in on
     assert not any(changes.get("norm") == "layernorm" for changes in on)
+
+
+@pytest.mark.filterwarnings("ignore")  # other people's imports
+def test_both_sides_of_the_real_model_read_and_write_the_same_one(tmp_path, monkeypatch, rng):
+    pytest.importorskip("torch", reason="the peer needs PyTorch: pip install '.[benchmark]'")
+    pytest.importorskip("transformers", reason="the peer needs Transformers: pip install '.[benchmark]'")
+    monkeypatch.setattr(real_model, "TOKENS", 8)
+    monkeypatch.setattr(real_model, "GENERATED", 4)
+    monkeypatch.setattr(real_model, "PROMPT", 2)
+    config = tiny(norm="rmsnorm", position="rope", activation="swiglu", embedding_scale=1.0, bias=False)
+    model = random_model(config, rng)
+    weights = {name: param.data.astype(np.float32) for name, param in model.parameters.items()}
+    corpus = {"name": "a text", "sha256": "0", "size": 0, "tokenizer": IdsTokenizer(11).to_json()}
+    checkpoint = Checkpoint(config, TrainConfig(), corpus, 0, weights)
+    checkpoint.save(tmp_path / "run")
+    checkpoint.export(tmp_path / "hf")
+    ids = real_model.some_ids(11, 8)
+    import torch
+
+    theirs = real_model.their_model(str(tmp_path / "hf"))(torch.from_numpy(ids)).logits.detach().numpy()
+    assert np.abs(checkpoint.model().forward(ids)[0] - theirs).max() <= 1e-5
+    for case in real_model.cases(tmp_path / "run", tmp_path / "hf"):
+        for side in case.sides:
+            _, job = side.job.split(":")
+            getattr(real_model, job)(*side.arguments)(case.units)
 
 
 def test_a_switch_is_measured_against_the_model_without_it():
