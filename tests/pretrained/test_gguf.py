@@ -11,12 +11,16 @@ pytest.importorskip("gguf", reason="GGUF files need the package gguf: pip instal
 import gguf
 from safetensors.numpy import load_file
 
-from pretrained.folders import write_folder
-from tlab import Checkpoint, generate
+from pretrained.folders import LLAMA, write_folder
+from support import tiny
+from tlab import Checkpoint, TrainConfig, generate
+from tlab.checks import random_model
 from tlab.cli.commands import main
+from tlab.pretrained.fields import PretrainedError
 from tlab.pretrained.gguf_files import OF_CONFIG, OF_LAYER, OF_MODEL
 from tlab.pretrained.reading import read_pretrained
-from tlab.text import IdsTokenizer
+from tlab.text import ByteTokenizer, CharTokenizer, IdsTokenizer
+from tlab.text.bpe import Bpe512
 from tlab.text.byte_names import BYTE_NAMES
 
 LLAMA_OF_32 = {
@@ -135,3 +139,102 @@ def test_what_cannot_be_read_is_refused_in_words(tmp_path, rng, capsys):
     assert "no GGUF file" in refusal(tmp_path / "none.gguf")
     os.truncate(good, os.path.getsize(good) // 2)
     assert "truncated" in refusal(good)
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def exported(tmp_path, rng, tokenizer=None, **fields):
+    """A checkpoint with random weights, and the file that it is exported to."""
+    tokenizer = tokenizer or IdsTokenizer(37)
+    config = tiny(**{**LLAMA, **fields, "vocab_size": tokenizer.vocab_size})
+    weights = {name: param.data.astype(np.float32) for name, param in random_model(config, rng).parameters.items()}
+    for name, array in weights.items():  # Qwen 2 has no other biases
+        array[...] = 0 if name.endswith((".out.bias", ".up.bias", ".gate.bias", ".down.bias")) else array
+    corpus = {"name": "a text", "sha256": "0", "size": 0, "tokenizer": tokenizer.to_json()}
+    checkpoint = Checkpoint(config, TrainConfig(), corpus, 0, weights)
+    words = " ".join(checkpoint.export(tmp_path / "gguf", "gguf"))
+    return checkpoint, tmp_path / "gguf" / "model.gguf", words
+
+
+WRITTEN = {
+    "llama": {},
+    "llama, tied, no norm": {"tied": True, "norm": "none", "num_kv_heads": None},
+    "llama, scaled embedding": {"embedding_scale": 4.0, "norm_epsilon": 1e-5},
+    "qwen2": {"bias": True},
+    "qwen3": {"qk_norm": "rmsnorm", "tied": True},
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_file_that_was_written_is_read_as_the_same_function(name, tmp_path, rng):
+    checkpoint, path, words = exported(tmp_path, rng, **WRITTEN[name])
+    assert f"of the architecture {name.partition(',')[0]}," in words
+    again = Checkpoint.from_pretrained(path)
+    ids = rng.integers(0, 37, (2, 80))
+    ours = checkpoint.model().forward(ids)[0]
+    assert np.abs(again.model().forward(ids)[0] - ours).max() <= 1e-5 * max(1, np.abs(ours).max())
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_transformers_reads_a_file_that_was_written_as_the_same_function(name, tmp_path, rng):
+    torch = pytest.importorskip("torch", reason="the independent judge needs PyTorch: pip install '.[parity]'")
+    transformers = pytest.importorskip("transformers", minversion="5", reason="the judge needs Transformers 5")
+    checkpoint, path, _ = exported(tmp_path, rng, ByteTokenizer(), **WRITTEN[name])
+    width = {"head_dim": 6} if name == "qwen3" else {}  # of these it takes 128 whatever the file says
+    stock = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32, **width
+    )
+    ids = rng.integers(0, 256, (2, 80))
+    ours = checkpoint.model().forward(ids)[0]
+    with torch.no_grad():
+        theirs = stock.eval()(torch.tensor(ids)).logits.numpy()
+    assert np.abs(ours - theirs).max() <= 1e-5 * max(1, np.abs(ours).max())
+
+
+TEXT = "The cat's 12 hats:\n  tabs\t and spaces, thirty  cats and the hat 2024 "
+TOKENIZERS = {
+    "characters": CharTokenizer.from_text(TEXT),
+    "bytes": ByteTokenizer(),
+    "byte pairs": Bpe512.from_text(TEXT * 3),
+}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_tokenizer_is_in_the_file_and_cuts_texts_as_before(name, tmp_path, rng):
+    tokenizer = TOKENIZERS[name]
+    _, path, _ = exported(tmp_path, rng, tokenizer)
+    again = Checkpoint.from_pretrained(path).tokenizer
+    for text in [TEXT, TEXT[::-1], *(() if name == "characters" else ("é, 漢字 and 🙂; \u202e\u0000",))]:
+        ids = tokenizer.encode(text)
+        assert np.array_equal(again.encode(text), ids) and again.decode(ids) == text
+    assert sum(1 for _ in generate(Checkpoint.from_pretrained(path), "The", max_new_tokens=3)) == 3
+
+
+def test_a_tokenizer_that_came_with_a_file_goes_with_the_next(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr("pretrained.folders.MODELS", {"wide": ("llama", {**LLAMA_OF_32, "vocab_size": 261})})
+    write_folder(tmp_path / "model", "wide", rng)
+    tokens = {"pre": "smollm", "list": [*BYTE_NAMES, "th", "12", "<|end|>", "[PAD259]", "[PAD260]"],
+              "kinds": [1] * 258 + [3, 5, 5], "merges": ["t h", "1 2"]}  # fmt: skip
+    first = Checkpoint.from_pretrained(write_gguf(tmp_path / "model.gguf", tmp_path / "model", tokens=tokens))
+    first.export(tmp_path / "gguf", "gguf")
+    again = Checkpoint.from_pretrained(tmp_path / "gguf" / "model.gguf")
+    text = "the 12<|end|>é"
+    assert np.array_equal(again.tokenizer.encode(text), first.tokenizer.encode(text))
+    assert all(np.array_equal(again.weights[name], array) for name, array in first.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [({"activation": "geglu"}, "LlamaForCausalLM, but a file cannot say hidden_act = 'gelu_pytorch_tanh'"),
+     ({"rope_fraction": 2 / 6}, "partial_rotary_factor"),
+     ({"norm": "layernorm"}, "LlamaForCausalLM, but norm = 'layernorm' is not 'rmsnorm'"),
+     ({"norm": "layernorm", "position": "learned", "activation": "gelu", "num_kv_heads": None},
+      "of GGUF the lab writes llama, qwen2, qwen3, and none computes what this model does. The nearest is Llama"),
+     ({"position": "alibi"}, "LlamaForCausalLM, but position = 'alibi' is not 'rope'"),
+     ({"tokenizer": CharTokenizer.from_text("abcdefé")}, "characters of several bytes, such as 'é'")],
+)  # fmt: skip
+def test_what_a_file_cannot_hold_is_refused_by_name_and_nothing_is_written(fields, why, tmp_path, rng):
+    with pytest.raises(PretrainedError) as error:
+        exported(tmp_path, rng, **fields)
+    assert why in str(error.value) and not list(tmp_path.iterdir())

@@ -466,7 +466,7 @@ COMMANDS = {
         folder="Folder with config.json and safetensors files; or OWNER/NAME of a model of the hub; or a GGUF file.",
     ),
     "export": Command(
-        "Write a run's model for other programs: Hugging Face's Transformers, or PyTorch alone.",
+        "Write a run's model for other programs: Hugging Face's Transformers, PyTorch alone, or llama.cpp.",
         export_run,
         {"exporting": (ExportConfig, ())},
         folder="Folder of a run.",

@@ -8,14 +8,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.files import write_atomically
+from tlab.files import replaced, write_atomically
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
@@ -23,6 +23,16 @@ from tlab.nn.positions import rotated_width
 from tlab.nn.residuals import RESIDUALS
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import PretrainedError, parts_beyond
+from tlab.pretrained.gguf_files import (
+    ARCHITECTURES,
+    SUFFIX,
+    config_in_file,
+    entries_for,
+    file_parts,
+    shortest,
+    tensors_in_file,
+    tokenizer_entries,
+)
 from tlab.pretrained.reading import CONFIG_FILE, TOKENIZER_FILE
 from tlab.pretrained.rewriting import Rewriting, rewritten, rewritten_config, ways_to_write
 from tlab.pretrained.safetensors_files import ONE_FILE
@@ -87,12 +97,18 @@ def target_of(config: ModelConfig, weights: Mapping[str, Array] | None = None) -
     Raises:
         PretrainedError: there is none; the message names the nearest, and what it lacks.
     """
-    nearest = min(targets(config, weights), key=lambda target: (len(target.complaints), len(target.differing)))
+    return nearest_of(targets(config, weights), "no stock class of Transformers computes what this model does")
+
+
+def nearest_of(found: Iterable[Target], none: str) -> Target:
+    """The target without a complaint.
+
+    Raises:
+        PretrainedError: there is none, which `none` says; the nearest is named, and what it lacks.
+    """
+    nearest = min(found, key=lambda target: (len(target.complaints), len(target.differing)))
     if complaints := [*nearest.complaints, *nearest.differing]:
-        raise PretrainedError(
-            "no stock class of Transformers computes what this model does. The nearest is "
-            f"{nearest.family.stock_class}, but {'; '.join(complaints)}"
-        )
+        raise PretrainedError(f"{none}. The nearest is {nearest.family.stock_class}, but {'; '.join(complaints)}")
     return nearest
 
 
@@ -174,6 +190,50 @@ class Torch(Export):
             "In that folder: from model import load; load()(torch.tensor([[0, 1]])) are the logits.",
             *write_tokenizer(model, folder),
         ]
+
+
+@EXPORTS.add("gguf", label="GGUF", source="the format of llama.cpp")
+class Gguf(Export):
+    """One file for llama.cpp, in float32, where GGUF has the architecture and the tokenizer."""
+
+    def write(self, model: Model, folder: Path) -> list[str]:
+        written = [each for each in targets(model.config, model.weights) if each.key in ARCHITECTURES.values()]
+        none = f"of GGUF the lab writes {', '.join(ARCHITECTURES)}, and none computes what this model does"
+        target = nearest_of(map(with_limits_of_gguf, written), none)
+        about = {"model_type": target.key, **target.family.their_config(target.config)}
+        entries = entries_for(about)
+        theirs = target.family.their_weights(rewritten(model.weights, model.config, target.way), target.config)
+        cutter = model.tokenizer.as_library()
+        if cutter is None:
+            tokens, about_tokens = {"tokenizer.ggml.model": "none"}, "It has no tokenizer, as the model has none."
+        else:
+            tokens = tokenizer_entries(cutter.to_str(), model.config.vocab_size)
+            about_tokens = (
+                "It names no token for the end of a text; llama.cpp then takes one of the others for it, unless it is "
+                "run with --ignore-eos."
+            )
+        name = f"model{SUFFIX}"
+        with replaced(folder / name) as file:
+            file.writelines(file_parts({**entries, **tokens}, dict(tensors_in_file(theirs, about))))
+        words = [f"{name} is of the architecture {entries['general.architecture']}, in float32."]
+        words += [f"Written for it: {rewriting.words}." for rewriting in target.way]
+        return [*words, about_tokens, *rounding(model)]
+
+
+def with_limits_of_gguf(target: Target) -> Target:
+    """The target, and among its complaints what a file cannot say: it is what would be read again in another way."""
+    if target.complaints:
+        return target
+    about = {"model_type": target.key, **target.family.their_config(target.config)}
+    read = {**config_in_file(entries_for(about), target.config.tied), "vocab_size": about["vocab_size"]}
+    again = target.family.their_config(target.family.model_config(read, target.config.context_length))
+    asked, said = ({**each, **each["rope_parameters"], "rope_parameters": None} for each in (about, again))
+    complaints = [
+        f"a file cannot say {name} = {value!r}"
+        for name, value in asked.items()
+        if name != "model_type" and said.get(name) != shortest(value)
+    ]
+    return target._replace(complaints=complaints)
 
 
 def as_module(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
