@@ -10,6 +10,7 @@ import sys
 import types
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from tlab import Checkpoint, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.cli import run_folder
 from tlab.cli.commands import main
+from tlab.cli.output import result_as_json
 from tlab.cli.run_folder import last_threads, new_folder
 from tlab.cli.terminal import stop_request, visible
 from tlab.inside import probe
@@ -116,6 +118,57 @@ def test_a_probe_and_the_checks_print_json(finished, capsys):
     assert made["passed"] and all(row["passed"] for row in made["rows"])
     assert main(["check", *MODEL, "--corpus", "text.txt", "--json", "--bug", "no-mask"]) == 1
     assert not json.loads(capsys.readouterr().out)["passed"]
+
+
+class Row(NamedTuple):
+    head: str
+    entropy: float
+    count: int
+
+
+def test_json_has_every_digit_and_null_for_what_is_no_number():
+    rows = [Row("a", 0.1 + 0.2, np.int64(3)), Row("b", math.nan, 4), Row("c", np.float32(math.inf), 5)]
+    made = json.loads(result_as_json({"title": "x", "rows": rows}))
+    assert made["title"] == "x" and made["rows"][0] == {"head": "a", "entropy": 0.1 + 0.2, "count": 3}
+    assert [row["entropy"] for row in made["rows"][1:]] == [None, None]
+
+
+def as_program(capsys, *argv):
+    """What a command prints for a program, and that it is nothing else."""
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_command_with_a_result_prints_it_as_json_and_nothing_else(finished, capsys):
+    trained = as_program(capsys, "train", "--corpus", "text.txt", *SHORT, "--out", "again")
+    assert trained["finished"] and trained["steps"] == trained["step"] == 20 and trained["folder"] == "again"
+    assert trained["validation_loss"] == float(metrics("again")[-1]["validation_loss"])
+    assert main(["generate", str(finished), "--prompt", "the", "--max-new-tokens", "5"]) == 0
+    words = capsys.readouterr().out
+    generated = as_program(capsys, "generate", str(finished), "--prompt", "the", "--max-new-tokens", "5")
+    assert generated["rows"][0]["seed"] == 0 and words == f"the{generated['rows'][0]['text']}\n"
+    two = as_program(capsys, "generate", str(finished), "--prompt", "the", "--max-new-tokens", "5", "--samples", "2")
+    assert [row["seed"] for row in two["rows"]] == [0, 1] and two["rows"][0] == generated["rows"][0]
+    info = as_program(capsys, "info", *MODEL, "--corpus", "text.txt")
+    assert info["parameters"] == sum(row["parameters"] for row in info["rows"]) and info["memory"][0]["bytes"] > 0
+    winners = as_program(capsys, "false-winners", "--contests", "20")
+    assert winners["rows"] and all(0 <= row["honest"] <= 1 for row in winners["rows"])
+    one = as_program(capsys, "false-winners", "--contests", "20", "--mistake", winners["rows"][0]["mistake"])
+    assert one["mistaken"] == winners["rows"][0]["mistaken"] and one["contest"]["honest"]
+    profiled = as_program(capsys, "profile", *MODEL, "--corpus", "text.txt", "--profiled-steps", "2")
+    assert profiled["steps"] == 2 and profiled["rows"]
+    rope = ["--position", "rope", "--norm", "rmsnorm", "--activation", "swiglu", "--embedding-scale", "1", "--no-bias"]
+    as_program(capsys, "train", "--corpus", "text.txt", *SHORT, *rope, "--steps", "2", "--out", "llama")
+    exported = as_program(capsys, "export", "llama", "--out", "hf")
+    assert "model.safetensors" in exported["files"] and "LlamaForCausalLM" in " ".join(exported["notes"])
+    imported = as_program(capsys, "import", "hf", "--out", "back")
+    assert imported["architecture"] == "llama" and imported["parameters"] and Path(imported["folder"]).is_dir()
+
+
+def test_a_command_that_fails_prints_no_json(finished, capsys):
+    assert main(["generate", "nowhere", "--json"]) == 2
+    said = capsys.readouterr()
+    assert not said.out and said.err.startswith("error: ")
 
 
 # --- from a run or an import ---

@@ -1,15 +1,12 @@
 """Numbers and tables as they are shown and written."""
 
-import json
-import math
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 
 from support import EVIL
 from tlab.files import as_csv
-from tlab.inside.tables import ProbeTable, as_text, cell, rows_as_json
+from tlab.inside.tables import ProbeTable, as_text, cell
 
 
 class Row(NamedTuple):
@@ -74,10 +71,3 @@ def test_a_table_becomes_a_frame_with_every_digit_and_its_units():
     assert list(frame.columns) == ["head", "entropy", "count"] and frame["entropy"].tolist() == [1.25, 0.0001]
     assert frame.attrs == {"title": "entropy", "units": {"entropy": "bits"}}
     assert ProbeTable([]).to_pandas().empty
-
-
-def test_json_has_every_digit_and_null_for_what_is_no_number():
-    rows = [Row("a", 0.1 + 0.2, np.int64(3)), Row("b", math.nan, 4), Row("c", np.float32(math.inf), 5)]
-    made = json.loads(rows_as_json((row._asdict() for row in rows), title="x"))
-    assert made["title"] == "x" and made["rows"][0] == {"head": "a", "entropy": 0.1 + 0.2, "count": 3}
-    assert [row["entropy"] for row in made["rows"][1:]] == [None, None]

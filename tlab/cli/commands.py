@@ -26,7 +26,14 @@ from tlab.cli.flags import (
     parse,
     text_and_model,
 )
-from tlab.cli.output import LostOutputError, delivered_output, lasting_output, prepare_streams, words_typed
+from tlab.cli.output import (
+    CommandResult,
+    LostOutputError,
+    delivered_output,
+    lasting_output,
+    prepare_streams,
+    words_typed,
+)
 from tlab.config import Config, ConfigError, options
 from tlab.machine import VERSION
 from tlab.nn.config import ModelConfig
@@ -46,7 +53,7 @@ NOT_WELL, MISUSED = 1, 2  # exit codes
 # --- train ---
 
 
-def train(values: Any, argv: Sequence[str]) -> int:
+def train(values: Any, argv: Sequence[str]) -> CommandResult:
     from tlab.cli import run_folder, terminal
 
     run = RunConfig(**vars(values.run))
@@ -111,8 +118,8 @@ def checked_prompt(run: RunConfig, trainer: Trainer) -> str:
     return prompt
 
 
-def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> int:
-    """Train to the end, or until somebody asks to stop, and keep it all in the folder; -> exit code."""
+def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> CommandResult:
+    """Train to the end, or until somebody asks to stop, and keep it all in the folder."""
     from tlab.cli import run_folder, terminal
     from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import FILE_NAME
@@ -190,7 +197,7 @@ def resumed_compute(folder: Path, before: ComputeConfig, values: Any, given: dic
 # --- the other commands ---
 
 
-def generate(values: Any, argv: Sequence[str]) -> int:
+def generate(values: Any, argv: Sequence[str]) -> CommandResult:
     from tlab.cli.terminal import check_prompt, visible
     from tlab.generate import generate_samples
     from tlab.machine import one_blas_thread
@@ -207,19 +214,21 @@ def generate(values: Any, argv: Sequence[str]) -> int:
     with one_blas_thread():  # one token at a time has no work for two
         if sampling["samples"] == 1:
             print(prompt, end="", flush=True)
-            for (token,) in rows:
-                print(shown(token.text), end="", flush=True)
-            print()
-            return 0
-        texts = [prompt] * sampling["samples"]  # they grow side by side, so they can be shown when they are whole
+        texts = [""] * sampling["samples"]  # they grow side by side, so several can be shown when they are whole
         for row in rows:
-            texts = [text + shown(token.text) for text, token in zip(texts, row, strict=True)]
-    for seed, text in enumerate(texts, start=sampling["seed"]):
-        print(f"--- seed {seed} ---\n{text}\n")
-    return 0
+            texts = [text + token.text for text, token in zip(texts, row, strict=True)]
+            if sampling["samples"] == 1:
+                print(shown(row[0].text), end="", flush=True)
+    found = [{"seed": seed, "text": text} for seed, text in enumerate(texts, start=sampling["seed"])]
+    if sampling["samples"] == 1:
+        print()
+    else:
+        for row in found:
+            print(f"--- seed {row['seed']} ---\n{prompt}{shown(row['text'])}\n")
+    return CommandResult({"prompt": sampling["prompt"], "rows": found})
 
 
-def import_pretrained(values: Any, argv: Sequence[str]) -> int:
+def import_pretrained(values: Any, argv: Sequence[str]) -> CommandResult:
     """Write a model of Hugging Face as a run of the lab; nothing is written before all of it was read."""
     from tlab.cli.run_folder import new_folder
     from tlab.pretrained.reading import read_pretrained
@@ -241,10 +250,19 @@ def import_pretrained(values: Any, argv: Sequence[str]) -> int:
     size = sum(array.size for array in model.weights.values())
     print(f"{name}: {model.architecture}, {size:,} parameters, {several(model.config.num_layers, 'layer')}")
     print(f"saved in {folder}; generate text with\n    tlab generate {shlex.quote(str(folder))}")
-    return 0
+    return CommandResult(
+        {
+            "folder": str(folder),
+            "name": name,
+            "architecture": model.architecture,
+            "parameters": size,
+            "model": model.config.to_json(),
+            "notes": model.remarks,
+        }
+    )
 
 
-def export_run(values: Any, argv: Sequence[str]) -> int:
+def export_run(values: Any, argv: Sequence[str]) -> CommandResult:
     """Write a run's model for other programs, or say why they cannot have it."""
     from tlab.training.checkpoint import Checkpoint
 
@@ -254,12 +272,13 @@ def export_run(values: Any, argv: Sequence[str]) -> int:
     run = run.parent if run.is_file() else run
     folder = Path(asked.out) if asked.out is not None else run.with_name(f"{run.name}-{asked.to}")
     words = checkpoint.export(folder, asked.to)
-    print(f"saved in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    files = sorted(path.name for path in folder.iterdir())
+    print(f"saved in {folder}: {', '.join(files)}")
     print("\n".join(words))
-    return 0
+    return CommandResult({"folder": str(folder), "format": asked.to, "files": files, "notes": words})
 
 
-def check_configuration(values: Any, argv: Sequence[str]) -> int:
+def check_configuration(values: Any, argv: Sequence[str]) -> CommandResult:
     """Print a row for every check as it is made; the exit code is 1 when one fails."""
     from tlab.checks import run_checks
     from tlab.inside.bugs import checks_with
@@ -267,25 +286,18 @@ def check_configuration(values: Any, argv: Sequence[str]) -> int:
     _, config = text_and_model(values)
     bug = values.checking.bug
     rows = checks_with(bug, config) if bug else run_checks(config)
-    if values.checking.json:
-        from tlab.inside.tables import rows_as_json
-
-        made = list(rows)
-        passed = all(row.passed for row in made)
-        print(rows_as_json(({**row._asdict(), "passed": row.passed} for row in made), passed=passed))
-        return 0 if passed else NOT_WELL
     print(f"{'check':<9} {'tensor or promise':<56} {'error':>8} {'limit':>8}  verdict")
-    verdicts = []
+    made = []
     for row in rows:
-        verdicts.append(row.passed)
+        made.append({**row._asdict(), "passed": row.passed})
         verdict = "ok" if row.passed else "FAILED"
         print(f"{row.group:<9} {row.name:<56} {row.error:>8.1e} {row.limit:>8.0e}  {verdict}", flush=True)
-    failed = verdicts.count(False)
-    print(f"{len(verdicts)} checks, " + (f"{failed} FAILED" if failed else "all passed"))
-    return NOT_WELL if failed else 0
+    failed = sum(not row["passed"] for row in made)
+    print(f"{len(made)} checks, " + (f"{failed} FAILED" if failed else "all passed"))
+    return CommandResult({"passed": not failed, "rows": made}, NOT_WELL if failed else 0)
 
 
-def false_winners(values: Any, argv: Sequence[str]) -> int:
+def false_winners(values: Any, argv: Sequence[str]) -> CommandResult:
     """Print how often each mistake of method finds a winner, and the honest method; or one contest."""
     from tlab.false_winners.mistakes import MISTAKES, drawn_contest, winner_shares
 
@@ -300,16 +312,25 @@ def false_winners(values: Any, argv: Sequence[str]) -> int:
             f"In {asked.contests:,} contests the mistake finds a winner in {shares.mistaken:.1%}, the honest method in "
             f"{shares.honest:.1%}."
         )
-        return 0
+        return CommandResult(
+            {
+                "mistake": asked.mistake,
+                "contests": asked.contests,
+                **shares._asdict(),
+                "contest": {"mistaken": contest.mistaken.words, "honest": contest.honest.words},
+            }
+        )
     print(f"How often a winner is found, in {asked.contests:,} contests each:\n")
     print(f"{'mistake':<24} {'what it does':<36} {'with it':>8} {'without':>8}")
+    rows = []
     for key, entry in MISTAKES.entries.items():
         shares = winner_shares(key, asked.contests)
+        rows.append({"mistake": key, **shares._asdict()})
         print(f"{key:<24} {entry.label:<36} {shares.mistaken:>8.1%} {shares.honest:>8.1%}", flush=True)
-    return 0
+    return CommandResult({"contests": asked.contests, "rows": rows})
 
 
-def info(values: Any, argv: Sequence[str]) -> int:
+def info(values: Any, argv: Sequence[str]) -> CommandResult:
     from tlab import cost
     from tlab.text.overlap import overlap_sentence
 
@@ -324,9 +345,11 @@ def info(values: Any, argv: Sequence[str]) -> int:
         f"One step: {training.batch_size} x {config.context_length} tokens. Operations are those of matrix products.\n"
     )
     print(f"{'part':<24} {'parameters':>12} {'MFLOP forward':>14} {'MFLOP training':>15}")
+    rows = []
     for part in [*sorted(parameters.keys() - flops.keys()), *flops]:
-        row = flops.get(part, none)
-        print(f"{part:<24} {parameters.get(part, 0):>12,} {row.forward / 1e6:>14,.1f} {row.training / 1e6:>15,.1f}")
+        row, own = flops.get(part, none), parameters.get(part, 0)
+        rows.append({"part": part, "parameters": own, "forward_flops": row.forward, "training_flops": row.training})
+        print(f"{part:<24} {own:>12,} {row.forward / 1e6:>14,.1f} {row.training / 1e6:>15,.1f}")
     print(f"{'total':<24} {sum(parameters.values()):>12,} {total.forward / 1e6:>14,.1f} {total.training / 1e6:>15,.1f}")
     print(f"\n{'memory, float32':<24} {'MiB':>12}")
     memory = [
@@ -335,10 +358,11 @@ def info(values: Any, argv: Sequence[str]) -> int:
     ]
     for part, size in [*memory, ("total", sum(row.bytes for row in memory))]:
         print(f"{part:<24} {size / 2**20:>12,.2f}")
-    return 0
+    text = {"name": corpus.name, "characters": corpus.size, "vocabulary": config.vocab_size}
+    return CommandResult({"corpus": text, "parameters": sum(parameters.values()), "rows": rows, "memory": memory})
 
 
-def profile(values: Any, argv: Sequence[str]) -> int:
+def profile(values: Any, argv: Sequence[str]) -> CommandResult:
     """Print where the time of a training step goes; with --out keep it, with a figure."""
     import json
 
@@ -362,7 +386,7 @@ def profile(values: Any, argv: Sequence[str]) -> int:
         )
         save_figure(figure, folder / "profile")
         print(f"saved in {folder}: profile.json, profile.png, profile.svg")
-    return 0
+    return CommandResult(result.to_json())
 
 
 def app(values: Any, argv: Sequence[str]) -> int:
@@ -382,24 +406,27 @@ def probe(argv: Sequence[str]) -> int:
             functools.partial(look_inside, entry),
             {"reading": (ReadConfig, ()), "probe": (entry.component, ())},
             folder="Folder of a run.",
+            has_result=True,
         )
         for name, entry in PROBES.entries.items()
     }
     return run_command(commands, argv, "tlab probe", "Look inside a trained model: one small table per probe.")
 
 
-def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> int:
+def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> CommandResult:
     from tlab.files import as_csv
     from tlab.inside import Subject
     from tlab.inside.over_time import curves, over_time
     from tlab.inside.probing import trained_on
-    from tlab.inside.tables import as_text, rows_as_json
+    from tlab.inside.tables import as_text
     from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import Checkpoint
     from tlab.training.snapshots import load_snapshots
 
     kind = entry.component
     reading, asked = ReadConfig(**vars(values.reading)), kind(**vars(values.probe))
+    if reading.csv and values.output.json:
+        raise ConfigError("csv and json are two forms of one table; leave out one")
     checkpoint = Checkpoint.load(values.folder)
     corpus = trained_on(checkpoint, reading.corpus) if reading.corpus is not None else None
     subject = Subject(checkpoint, reading.text or "", corpus)
@@ -417,18 +444,15 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
 
         drawn = curves(rows, reading.column)
         save_figure(over_time_figure(drawn, unit=kind.units.get(drawn.column, ""), title=entry.label), reading.plot)
+    remark = "" if reading.over_time or reading.csv else asked.remark(subject)
     if reading.csv:
         print(as_csv(rows[0]._fields, rows), end="")
-        return 0
-    if reading.json:
-        remark = "" if reading.over_time else asked.remark(subject)
-        print(rows_as_json((row._asdict() for row in rows), title=entry.label, units=kind.units, remark=remark))
-        return 0
-    print(entry.description, end="\n\n")
-    print(as_text(rows, kind.units))
-    if not reading.over_time and (remark := asked.remark(subject)):
-        print(f"\n{remark}")
-    return 0
+    else:
+        print(entry.description, end="\n\n")
+        print(as_text(rows, kind.units))
+        if remark:
+            print(f"\n{remark}")
+    return CommandResult({"title": entry.label, "units": kind.units, "remark": remark, "rows": list(rows)})
 
 
 def exercise(argv: Sequence[str]) -> int:
@@ -455,41 +479,52 @@ COMMANDS = {
         "Train a model, with a bar, validation and samples; Ctrl-C keeps what was learned.",
         train,
         {"run": (RunConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ()), "compute": (ComputeConfig, ())},
+        has_result=True,
     ),
     "generate": Command(
-        "Generate text from a trained model.", generate, {"sampling": (SamplingConfig, ())}, folder="Folder of a run."
+        "Generate text from a trained model.",
+        generate,
+        {"sampling": (SamplingConfig, ())},
+        folder="Folder of a run.",
+        has_result=True,
     ),
     "import": Command(
         "Make a run of a pretrained model: GPT-2, Llama, Pythia and others, from a folder or the Hugging Face hub.",
         import_pretrained,
         {"importing": (ImportConfig, ())},
         folder="Folder with config.json and safetensors files; or OWNER/NAME of a model of the hub; or a GGUF file.",
+        has_result=True,
     ),
     "export": Command(
         "Write a run's model for other programs: Hugging Face's Transformers, PyTorch alone, or llama.cpp.",
         export_run,
         {"exporting": (ExportConfig, ())},
         folder="Folder of a run.",
+        has_result=True,
     ),
     "check": Command(
         "Check one configuration: every gradient, and what every part promises.",
         check_configuration,
         {**TEXT_AND_MODEL, "checking": (CheckConfig, ())},
+        has_result=True,
     ),
     "false-winners": Command(
         "How mistakes of method find a winner between two models that are the same.",
         false_winners,
         {"contest": (FalseWinnersConfig, ())},
+        has_result=True,
     ),
     "info": Command(
         "Parameters, operations and memory by part.",
         info,
         {**TEXT_AND_MODEL, "training": (TrainConfig, NOT_PRICED), "compute": (ComputeConfig, ())},
+        has_result=True,
     ),
     "profile": Command(
         "Where a training step's time goes, by part, against what the processor can do.",
         profile,
         {"profiling": (ProfileConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ("steps", "validation_every"))},
+        has_result=True,
     ),
     "app": Command("Open the lab in the browser.", app),
     "probe": Command("Look inside a trained model; see tlab probe --help.", run_argv=probe),
@@ -504,8 +539,7 @@ def run_command(commands: dict[str, Command], argv: Sequence[str], *program: str
     if named is not None and named.run_argv is not None:
         return named.run_argv(argv[1:])
     command, values = parse(commands, argv, *program)
-    assert command.run is not None, "a command with `run_argv` is found by its name"
-    return command.run(values, argv)
+    return command.execute(values, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

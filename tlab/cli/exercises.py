@@ -139,5 +139,4 @@ EXERCISE_COMMANDS = {
 def run_exercise(argv: Sequence[str]) -> int:
     """Run the subcommand that the command line names; -> exit code."""
     command, values = parse(EXERCISE_COMMANDS, argv, "tlab exercise", EXERCISE_HELP)
-    assert command.run is not None
-    return command.run(values, argv)
+    return command.execute(values, argv)

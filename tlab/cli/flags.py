@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Union
 
+from tlab.cli.output import CommandResult, result_as_json
 from tlab.config import Config, Option, chosen_from, field_types, option, options
 from tlab.generate import Sampling
 from tlab.nn.config import ModelConfig
@@ -70,7 +73,6 @@ class ReadConfig(Config):
     corpus: str | None = option(None, help="The text that the model was trained on, where it was a file, or is "
                                 "elsewhere now; it is known by its sha256.")  # fmt: skip
     csv: bool = option(False, help="Comma-separated, with every digit.")
-    json: bool = option(False, help="As JSON, with every digit and the units.")
     over_time: bool = option(False, help="The table at every snapshot of the run, which are kept when it is trained "
                              "with --snapshots.")  # fmt: skip
     plot: str | None = option(None, help="With --over-time: also draw one column by step, into this PNG or SVG file.")
@@ -78,8 +80,6 @@ class ReadConfig(Config):
 
     def cross_check(self) -> list[str]:
         complaints = unnamed(self, "plot")
-        if self.csv and self.json:
-            complaints.append("csv and json are two forms of one table; leave out one")
         if not self.over_time and (self.plot or self.column) is not None:
             complaints.append("plot and column draw a table over time; add --over-time")
         return complaints
@@ -113,7 +113,6 @@ class ExportConfig(Config):
 class CheckConfig(Config):
     """What is checked besides the model as it is."""
 
-    json: bool = option(False, help="As JSON, once all checks are made.")
     bug: str | None = option(None, help="A classic bug to plant first, such as no-mask, to see which check finds "
                              "it; an unknown name lists them all.")  # fmt: skip
 
@@ -173,17 +172,39 @@ def help_text(details: Option) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class OutputConfig(Config):
+    """How a result is printed."""
+
+    json: bool = option(False, help="Print the result as JSON, with every digit, and nothing else.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Command:
-    """One subcommand: its help, its groups of flags, and what it does; both kinds of `run` return an exit code."""
+    """One subcommand: its help, its groups of flags, and what it does. An exit code comes of both kinds of `run`."""
 
     help: str
-    run: Callable[..., int] | None = None  # called with the values of its flags and the whole command line
+    run: Callable[..., int | CommandResult] | None = (
+        None  # called with the values of its flags and the whole command line
+    )
     groups: dict[str, tuple[type[Config], tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     """Name of the group -> config, fields left out."""
     name: str | None = None  # help for a name that is given first
     folder: str | None = None  # help for a folder that is named first
     default_folder: str | None = None  # where it may be left out
+    has_result: bool = False  # whether it comes to an `CommandResult`, which --json prints
     run_argv: Callable[[Sequence[str]], int] | None = None  # instead of `run`, where it has a command line of its own
+
+    def execute(self, values: Any, argv: Sequence[str]) -> int:
+        """Do what `run` does; with --json print the result and nothing else; -> exit code."""
+        assert self.run is not None, "a command with `run_argv` is found by its name"
+        if not (self.has_result and values.output.json):
+            found = self.run(values, argv)
+            return found.code if isinstance(found, CommandResult) else found
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+            found = self.run(values, argv)
+        assert isinstance(found, CommandResult), "a command that `has_result` comes to one"
+        print(result_as_json(found.result))
+        return found.code
 
 
 def parse(
@@ -195,6 +216,8 @@ def parse(
     choices, command_of = [], {}
     for name, command in commands.items():
         fields: list[Any] = [(group, flags(group, config, out)) for group, (config, out) in command.groups.items()]
+        if command.has_result:
+            fields.append(("output", flags("output", OutputConfig)))
         for field, help in (("name", command.name), ("folder", command.folder)):
             if help:
                 positional = Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=help, metavar=field.upper())]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
+import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 READER_LEFT = (None, errno.EPIPE, errno.EIO)  # of a pipe or a terminal; Python's own BrokenPipeError has no number
 MIN_COLUMNS = 40  # of help: tyro never ends where no column is left for a word
@@ -49,6 +51,30 @@ def to_nowhere(stream: Any) -> None:
     """Point a stream to nowhere, if it is a file. Python's own way: it flushes its streams once more at the end."""
     with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
+
+
+class CommandResult(NamedTuple):
+    """What a command came to."""
+
+    result: Mapping[str, Any]  # what its words say, for a program
+    code: int = 0  # of the process
+
+
+def result_as_json(result: Any) -> str:
+    """A result with every digit. A row of named fields is an object, and what is no finite number is null."""
+    return json.dumps(json_value(result), indent=1, ensure_ascii=False)
+
+
+def json_value(value: Any) -> Any:
+    """A value in terms that JSON has."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {str(name): json_value(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(part) for part in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class LostOutputError(OSError):

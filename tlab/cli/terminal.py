@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tlab.cli.output import CommandResult
 from tlab.cli.run_folder import save_state
 from tlab.config import ConfigError, options
 from tlab.generate import generate_tokens
@@ -213,7 +214,24 @@ def catch_end_signals(act: Callable[[], Any], patience: float) -> dict[int, Any]
     return caught
 
 
-def conclude(trainer: Trainer, folder: Path, kept: bool) -> int:
+def conclude(trainer: Trainer, folder: Path, kept: bool) -> CommandResult:
+    """Say how the training ended, and what comes next."""
+    validated = [record.validation_loss for record in trainer.records if record.validation_loss is not None]
+    result = {
+        "folder": str(folder),
+        "step": trainer.step,
+        "steps": trainer.train_config.steps,
+        "finished": trainer.finished,
+        "divergence": trainer.divergence,
+        "weights_saved": kept,
+        "loss": trainer.records[-1].loss if trainer.records else None,
+        "validation_loss": validated[-1] if validated else None,
+    }
+    return CommandResult(result, told_code(trainer, folder, kept))
+
+
+def told_code(trainer: Trainer, folder: Path, kept: bool) -> int:
+    """Print the end of a training; -> exit code."""
     where = shlex.quote(str(folder))
     print(
         f"saved in {visible(str(folder))}: "

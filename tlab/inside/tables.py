@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,17 +61,6 @@ class ProbeTable(list[Any]):
         from tlab.inside.table_figure import table_figure
 
         return table_figure(self, self.picture, self.units, self.title)
-
-
-def rows_as_json(rows: Iterable[Mapping[str, Any]], **about: Any) -> str:
-    """An object with what is given, and the rows by the names of their fields; what is no number is null."""
-    return json.dumps({**about, "rows": [{n: plain_value(v) for n, v in row.items()} for row in rows]}, indent=1)
-
-
-def plain_value(value: Any) -> Any:
-    """A value that JSON has."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def cell(value: Any) -> str:
