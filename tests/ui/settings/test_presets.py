@@ -121,6 +121,14 @@ def test_the_words_on_adamw_and_sgd_have_the_numbers_of_their_best_rates():
     assert means["sgd"][best["sgd"]] - means["adamw"][best["adamw"]] < at_own - means["adamw"][0.01]
 
 
+def test_the_words_on_no_norm_have_the_numbers_of_its_seeds():
+    runs, words = stored_losses()["No norm at all"], PRESETS["No norm at all"].words
+    own, higher, highest = (list(runs[own_rate("No norm at all") * factor].values()) for factor in (1, 2.5, 6.25))
+    ends_named = [float(number) for number in re.findall(r"\d\.\d\d", words)]
+    assert ends_named == [round(number, 2) for number in (min(own), max(own), min(higher), max(higher))]
+    assert highest == [None] * 3 and "all three diverged" in words
+
+
 def test_no_rate_of_a_preset_that_was_measured_is_farther_than_a_factor_two_from_the_best():
     for label, losses in stored_losses().items():
         valley = fit_valley(losses)

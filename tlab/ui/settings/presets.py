@@ -105,7 +105,7 @@ MODELS = (
         "Radford et al. 2019: Pre-LN, GELU, learned positions, small initial weights, a tied head. Not its: dropout.",
         {
             "residual": "pre", "activation": "gelu", "position": "learned", "init": "gpt2", "embedding_scale": 1.0,
-            "mlp_ratio": 4.0,
+            "mlp_ratio": 4.0, "learning_rate": 6e-3,
         },
     ),
     Preset(
@@ -116,8 +116,9 @@ MODELS = (
     ),
     Preset(
         "No norm at all",
-        "Four layers without any norm: with care, it can be trained.",
-        {"norm": "none", "num_layers": 4, "learning_rate": 1e-3},
+        "Four layers without any norm. It can be trained, at a rate that suits it: three seeds ended between 1.47 and "
+        "1.49, at two and a half times that rate between 1.85 and 2.16, and at six times all three diverged.",
+        {"norm": "none", "num_layers": 4, "learning_rate": 6e-3},
     ),
     Preset(
         "Tiny and instant",
@@ -142,6 +143,7 @@ MORE_MODELS = (
         {
             "residual": "post", "activation": "relu", "position": "sinusoidal", "init": "xavier", "optimizer": "adam",
             "beta2": 0.98, "weight_decay": 0.0, "embedding_scale": 8.0, "mlp_ratio": 4.0, "warmup_steps": 200,
+            "learning_rate": 6e-3,
         },
     ),
     Preset(
@@ -166,11 +168,11 @@ MORE_MODELS = (
     Preset(
         "OLMo 2 style",
         "OLMo team 2024: the norm stands inside, after each sublayer and not before it; RMSNorm on queries and keys, "
-        "RoPE of base 500,000, z-loss, SwiGLU, untied head. Not its: OLMo 2 norms the queries of all heads as one "
-        "vector, and has no weight decay on the embedding.",
+        "all heads as one vector, RoPE of base 500,000, z-loss, SwiGLU, untied head. Not its: OLMo 2 has no weight "
+        "decay on the embedding.",
         {
-            **SMALL_LLAMA, "residual": "inside", "qk_norm": "rmsnorm", "rope_base": 5e5, "z_loss": 1e-5,
-            "norm_epsilon": 1e-6,
+            **SMALL_LLAMA, "residual": "inside", "qk_norm": "rmsnorm", "qk_norm_all_heads": True, "rope_base": 5e5,
+            "z_loss": 1e-5, "norm_epsilon": 1e-6, "learning_rate": 0.04,
         },
     ),
     Preset(
