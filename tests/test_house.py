@@ -67,6 +67,7 @@ FLOORS = [
     ],
     ["tlab.ui.http_guard", "tlab.ui.visitor_share"],
     ["tlab.ui.inspection", "tlab.ui.diagram", "tlab.ui.glossary"],
+    ["tlab.ui.lessons"],
     ["tlab.ui.tabs.tab"],
     ["tlab.ui.tabs.model_choice"],
     ["tlab.ui.tabs.train"],
@@ -78,6 +79,7 @@ FLOORS = [
         "tlab.ui.tabs.sweeps",
         "tlab.ui.tabs.code",
     ],
+    ["tlab.ui.tabs.learn"],
     ["tlab.ui.demo", "tlab.ui.api"],
     ["tlab.ui.app"],
     # the sweeps

@@ -12,7 +12,7 @@ from tlab.ui.diagram.parts import PARTS
 
 pytestmark = GRADIO
 
-TABS = ("Train", "Attention", "Generate", "Inside", "Compare", "Sweeps", "Code")
+TABS = ("Train", "Attention", "Generate", "Inside", "Compare", "Sweeps", "Code", "Learn")
 
 # Everything that is shown and takes the focus by itself; of a group of radio buttons the keyboard reaches one by Tab,
 # and the others by the arrow keys.

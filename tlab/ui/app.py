@@ -40,6 +40,7 @@ from tlab.ui.tabs.code.tab import CodeTab
 from tlab.ui.tabs.compare.tab import CompareTab
 from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.tab import InsideTab
+from tlab.ui.tabs.learn.tab import LearnTab, lessons_words
 from tlab.ui.tabs.sweeps.tab import SweepsTab
 from tlab.ui.tabs.tab import Page, Services, Tab
 from tlab.ui.tabs.train.link_bar import LinkBar
@@ -51,12 +52,14 @@ from tlab.ui.visitor_share import ConnectionLimit, share_queue
 from tlab.ui.widgets.component import js_component, scripted_html
 from tlab.ui.widgets.markup import UI, macros
 
-# From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train.
-TABS: list[type[Tab]] = [TrainTab, AttentionTab, InsideTab, GenerateTab, CompareTab, SweepsTab, CodeTab]
+# From left to right. A tab can bring something onto one further left: Compare, Sweeps and Inside onto Train, Learn onto
+# any of them.
+TABS: list[type[Tab]] = [TrainTab, AttentionTab, InsideTab, GenerateTab, CompareTab, SweepsTab, CodeTab, LearnTab]
 TITLE = "Transformer Intuition Lab"
 HEAD = f"""<div class="tl-head">{scripts.SKIP}<h1>{TITLE}</h1>{scripts.LOOK}
 <p>A small transformer in plain NumPy, every part of it a switch. Change one, train it, and look inside.
-{scripts.SHORTCUT}</p></div>"""
+{scripts.SHORTCUT} <button type="button" class="tl-offer" data-lesson-show>New here? {lessons_words()} lessons of ten
+minutes.</button></p></div>"""
 MAX_SESSIONS = 200  # pages that are open at the same time; who was away longest is forgotten first
 SECONDS_TO_END = 10.0  # after a signal, for what trains to pause and to be written; only a later one interrupts that
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
@@ -92,6 +95,7 @@ def build(
         gr.HTML(scripts.AWAY, apply_default_css=False)
         link.build_panel()
         reconnect.build()
+        next(tab for tab in tabs if isinstance(tab, LearnTab)).build_strip()
         with gr.Tabs() as bar:
             for tab in tabs:
                 with gr.Tab(tab.title, id=tab.key) as handle:

@@ -111,3 +111,8 @@ def test_a_link_never_widens_what_the_page_allows(name, word):
     link = read_query({name: word})
     assert link.settings == {}
     assert "the page has at most" in link.problems[0]
+
+
+def test_the_step_of_a_lesson_is_no_setting():
+    link = read_query({"lesson": "loss", "step": "3", "steps": "30"})
+    assert (link.settings, link.problems) == ({"steps": 30}, [])

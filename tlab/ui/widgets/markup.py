@@ -15,7 +15,7 @@ from markupsafe import Markup
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers.python import PythonLexer
 
-from tlab.wording import percent, several, written
+from tlab.wording import percent, several, short_number, written
 
 UI = Path(__file__).parents[1]  # templates, scripts and styles stand beside what they belong to
 
@@ -27,7 +27,7 @@ def template_environment(folder: Path) -> Environment:
 
 
 TEMPLATES = template_environment(UI)
-TEMPLATES.filters |= {"percent": percent, "several": several, "written": written}
+TEMPLATES.filters |= {"percent": percent, "several": several, "short_number": short_number, "written": written}
 
 
 def macros(name: str) -> Any:

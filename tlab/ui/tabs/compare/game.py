@@ -46,9 +46,11 @@ class FalseWinnersGame:
     """Builds the fold and holds its handlers."""
 
     def build(self) -> None:
-        with gr.Accordion("Who wins? A game of eight comparisons", open=False, elem_id="false-winners"):
+        self.fold = gr.Accordion("Who wins? A game of eight comparisons", open=False, elem_id="false-winners")
+        with self.fold:
             self.left = gr.State([])  # the rounds that are still to come
             self.round = gr.State(None)
+            self.played = gr.State([])  # the rounds of this page, each with its guess, as tuples
             with gr.Row(equal_height=False):
                 with gr.Column(scale=5, min_width=320):
                     self.words = gr.Markdown(BEFORE_THE_GAME, elem_id="false-winners-words")
@@ -61,9 +63,9 @@ class FalseWinnersGame:
         self.next.click(self.on_next, self.left, drawn, **QUIET)
         for button, name in zip(self.guesses, (*CONTESTANTS, NEITHER), strict=True):
             button.click(
-                lambda asked, name=name: self.on_guess(asked, name),
-                self.round,
-                [self.words, self.next, *self.guesses],
+                lambda asked, played, name=name: self.on_guess(asked, name, played),
+                [self.round, self.played],
+                [self.words, self.next, self.played, *self.guesses],
                 **QUIET,
             )
 
@@ -87,9 +89,10 @@ class FalseWinnersGame:
         )
         return others, asked
 
-    def on_guess(self, asked: Round | None, guess: str) -> Updates:
+    def on_guess(self, asked: Round | None, guess: str, played: list[tuple[str, int, str]]) -> Updates:
         """What it was."""
         return {
+            self.played: played if asked is None else [*played, (*asked, guess)],
             self.words: BEFORE_THE_GAME if asked is None else answer_words(asked, guess),
             self.next: gr.update(value="Show me two others", visible=True),
             **{button: gr.update(visible=False) for button in self.guesses},

@@ -86,7 +86,8 @@ class CompareTab(Tab):
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")
                 self.differences = gr.Checkbox(True, label="Differences only", elem_id="differences-only")
                 self.table = gr.HTML(config_table(found, [], True), elem_id="config-table", apply_default_css=False)
-        FalseWinnersGame().build()
+        self.game = FalseWinnersGame()
+        self.game.build()
         pictures = [self.list, self.warning, self.chart, self.table, self.clock]
         seen = [self.choices, self.differences]
         page.handle.select(self.on_open, seen, pictures, **QUIET)

@@ -26,7 +26,7 @@ from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect, Prob
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, AttentionTab
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
-from tlab.ui.tabs.inside.options import asked_options, group_words, groups, option_control
+from tlab.ui.tabs.inside.options import asked_options, default, group_words, groups, option_control
 from tlab.ui.tabs.inside.pictures import picture_value
 from tlab.ui.tabs.inside.view import (
     about_html,
@@ -238,10 +238,12 @@ class InsideTab(Tab):
 
     def on_link(self, chosen: Any) -> Updates:
         """Show the probe that is named, here or where the visitor comes from."""
-        key = known_probe(chosen_text(chosen, "probe"))
+        return {self.bar: gr.update(selected=self.key), **self.chosen_probe(known_probe(chosen_text(chosen, "probe")))}
+
+    def chosen_probe(self, key: str) -> Updates:
+        """Updates of both choices to this probe."""
         group = next(group for group, keys in groups().items() if key in keys)
         return {
-            self.bar: gr.update(selected=self.key),
             self.group: gr.update(value=group, info=group_words(group)),
             self.probe: gr.update(choices=probe_choices(group), value=key),
         }
@@ -313,13 +315,20 @@ class InsideTab(Tab):
 
     def result(self, of: SelectedModel, text: str, key: str, chosen: dict[str, Any]) -> ProbeResult:
         """The table of a probe, made once for each model, text and choice."""
-        what = f"{key} {json.dumps(chosen, sort_keys=True)}"
-        kept = self.cache.recall(of.checkpoint, what, text)
+        kept = self.known_result(of, text, key, chosen)
         if kept is not None:
             return kept
         found = self.inspector.call(tasks.probe_result, of.request(text), key, chosen)
         size = BYTES_PER_CELL * len(found.rows) * len(found.rows[0])
-        return self.cache.remember(of.checkpoint, what, text, found, size)
+        return self.cache.remember(of.checkpoint, what_is_asked(key, chosen), text, found, size)
+
+    def known_result(self, of: SelectedModel, text: str, key: str, chosen: dict[str, Any]) -> ProbeResult | None:
+        """The same, if it was made already."""
+        return self.cache.recall(of.checkpoint, what_is_asked(key, chosen), text)
+
+    def default_options(self, key: str) -> dict[str, Any]:
+        """The options of a probe as the tab opens with them."""
+        return asked_options(key, {name: default(PROBES[key], name) for name in options(PROBES[key])}, self.public)
 
     # -------------------------------------------------------------------------------- interventions
 
@@ -362,6 +371,11 @@ class InsideTab(Tab):
             return kept
         done = self.inspector.call(tasks.intervene, of.request(text), part, change, other, WINDOWS, factor)
         return self.cache.remember(of.checkpoint, what, text, done, BYTES_PER_CELL * 3 * len(done.candidates))
+
+
+def what_is_asked(key: str, chosen: dict[str, Any]) -> str:
+    """A probe and its options, as the cache has them."""
+    return f"{key} {json.dumps(chosen, sort_keys=True)}"
 
 
 def known_change(key: Any) -> str:

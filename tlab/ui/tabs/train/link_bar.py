@@ -25,24 +25,26 @@ COPY = """query => {
   return link;
 }"""
 
+NO_SETTING = "/^(__|view$|logs$|lesson$|step$)/"  # names in an address: of Gradio, of a Space's frame, of a lesson
+
 # Settings of a link arrive one after the other: until all have, or the visitor changes something, the address stays as
 # it was. (That a page has been active at all, a browser remembers when it is loaded again.) What the frame of a Space
-# has put there always stays.
+# has put there always stays, and so does the step of a lesson.
 KEEP_IN_STEP = """query => {
   const arrived = document.querySelector("#link-notice [data-link-read]");
   if (!arrived) return;
   window.tlabInStep ||= arrived.dataset.linkRead === query || window.tlabTouched;
   if (!window.tlabInStep) return;
-  const kept = [...new URLSearchParams(location.search)].filter(([name]) => /^(__|view$|logs$)/.test(name));
+  const kept = [...new URLSearchParams(location.search)].filter(([name]) => NO_SETTING.test(name));
   const all = [query, new URLSearchParams(kept).toString()].filter(Boolean).join("&");
   window.tlabSearch = all && `?${all}`;
   history.replaceState(history.state, "", location.pathname + window.tlabSearch + location.hash);
-}"""
+}""".replace("NO_SETTING", NO_SETTING)
 
 # A page that was asked for with settings has to get them, or say that it lacks them: what answers is marked. And
 # whether the visitor has touched anything in a tab is known from here on.
 ASK_AGAIN = """() => {
-  const asked = [...new URLSearchParams(location.search).keys()].some(name => !/^(__|view$|logs$)/.test(name));
+  const asked = [...new URLSearchParams(location.search).keys()].some(name => !NO_SETTING.test(name));
   const late = () => document.getElementById("link-late");
   let left = 10;
   const look = () => {
@@ -55,7 +57,7 @@ ASK_AGAIN = """() => {
   look();
   const touched = (event) => (window.tlabTouched ||= Boolean(event.target.closest?.("[role=tabpanel]")));
   for (const kind of ["pointerdown", "keydown", "input"]) addEventListener(kind, touched, { capture: true });
-}"""
+}""".replace("NO_SETTING", NO_SETTING)
 IN_CLIPBOARD = "It is in the clipboard."
 NOTHING_HIDDEN, ALL_BUT_COMPARED, ALL_HIDDEN, SOME_HIDDEN = "Nothing", "All but what B changes", "All", "Some …"
 HOW_MUCH = (NOTHING_HIDDEN, ALL_BUT_COMPARED, ALL_HIDDEN, SOME_HIDDEN)

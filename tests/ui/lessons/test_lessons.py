@@ -1,0 +1,187 @@
+"""Lessons without a browser: what they ask for, what counts as done, and which answers are right."""
+
+import math
+
+import pytest
+
+from lessons_at_hand import REQUEST, STEPS, Pupil, finished, learn_tab, make_short, wait_for
+from support import EVIL, GRADIO
+from tlab.ui.inspection.process import Inspector
+from tlab.ui.lessons.lesson import CHECK, DO, EXPLAIN, PREDICT, all_lessons
+from tlab.ui.lessons.sitting import read_progress
+from tlab.ui.lessons.tasks import TrainTask
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import STOPPED
+from tlab.wording import percent
+
+pytestmark = GRADIO
+
+LESSONS = list(all_lessons())
+
+
+@pytest.fixture(scope="module")
+def pupil():
+    runs = Runs(LOCAL, slots=2)
+    inspector = Inspector(LOCAL)
+    with pytest.MonkeyPatch.context() as patch:
+        make_short(patch)
+        yield Pupil(learn_tab(runs, inspector))
+    inspector.end()
+    runs.close()
+
+
+def page_of(pupil, sent: dict) -> str:
+    return str(pupil.tab.on_ask(sent, REQUEST, *pupil.about)[pupil.tab.page])
+
+
+def number_of(lesson: str, title: str) -> int:
+    return next(n for n, step in enumerate(all_lessons()[lesson].steps, 1) if step.title == title)
+
+
+# ------------------------------------------------------------------------------------------------ the files
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_lesson_asks_before_it_shows_and_lasts_twelve_minutes_at_most(name):
+    lesson = all_lessons()[name]
+    kinds = [step.kind for step in lesson.steps]
+    assert lesson.minutes <= 12 and lesson.title and lesson.needs
+    assert {PREDICT, DO, EXPLAIN, CHECK} <= {*kinds} and kinds[0] == kinds[-1] == EXPLAIN
+    assert kinds.index(PREDICT) < kinds.index(DO)
+    names = [step.name for step in lesson.steps if step.kind in (PREDICT, DO)]
+    assert all(names) and len({*names}) == len(names)
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_each_question_has_one_right_answer_and_takes_no_other_for_it(pupil, name):
+    answers, kept = finished(pupil, name)
+    lesson = all_lessons()[name]
+    for number, step in enumerate(lesson.steps, 1):
+        sitting = pupil.sitting(name, len(lesson.steps), answers, kept)
+        right = [place for place, choice in enumerate(step.choices) if sitting.is_choice_right(choice)]
+        assert len(right) == bool(step.choices), (number, [sitting.words(choice.text) for choice in step.choices])
+        if step.kind == CHECK:
+            for place in range(len(step.choices)):
+                one = pupil.sitting(name, number, {**answers, str(number): [place]}, kept)
+                assert one.is_right == (place == right[0])
+            shown = [str(sitting.words(choice.text)) for choice in step.choices]
+            assert len({*shown}) == len(shown), "two answers read the same"
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_page_of_a_finished_lesson_can_be_read(pupil, name):
+    answers, kept = finished(pupil, name)
+    for number in range(1, len(all_lessons()[name].steps) + 1):
+        page = page_of(pupil, {"lesson": name, "step": number, "answers": answers, "kept": kept})
+        assert "needs step" not in page and all(word not in page for word in ("nan", "None", "{{", "[]"))
+
+
+# ------------------------------------------------------------------------------------------------ right and wrong
+
+
+def test_the_probability_that_is_right_is_that_of_the_learners_own_loss(pupil):
+    answers, kept = finished(pupil, "loss")
+    number = number_of("loss", "Back to a probability")
+    sitting = pupil.sitting("loss", number, answers, kept)
+    run = pupil.train(all_lessons()["loss"].steps[2].task)
+    own = percent(math.exp(-run.sides[0].validation_loss))
+    assert [str(sitting.words(sitting.step.choices[place].text)) for place in sitting.right] == [own]
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"), [(4.2, "does not even know"), (2.8, "knows the frequencies"), (1.9, "knows more than pairs")]
+)
+def test_another_loss_makes_another_answer_right(pupil, monkeypatch, loss, words):
+    answers, kept = finished(pupil, "loss")
+    run = pupil.train(all_lessons()["loss"].steps[2].task)
+    monkeypatch.setattr(run.sides[0], "validation_loss", loss)
+    sitting = pupil.sitting("loss", number_of("loss", "How much of it is knowledge?"), answers, kept)
+    assert [words in sitting.step.choices[place].text for place in sitting.right] == [True]
+
+
+def test_a_prediction_is_judged_by_the_gradients_of_the_run(pupil):
+    answers, kept = finished(pupil, "norm")
+    run = pupil.train(next(step.task for step in all_lessons()["norm"].steps if step.task))
+    gradients = [layer.gradient_norm for layer in run.sides[1].insights[0].layers]
+    assert run.sides[1].insights[0].step == 1
+    even = 0.1 <= gradients[0] / gradients[-1] <= 10
+    sitting = pupil.sitting("norm", number_of("norm", "When it happened"), {**answers, "2": [1]}, kept)
+    (_, said, is_right), *_ = sitting.predictions()
+    assert said.startswith("About the same") and is_right == even
+
+
+def test_a_wrong_answer_brings_the_hint_and_a_second_one_the_answer(pupil):
+    answers, kept = finished(pupil, "loss")
+    number = number_of("loss", "Back to a probability")
+    (right,) = pupil.sitting("loss", number, answers, kept).right
+    wrong = [place for place in range(4) if place != right]
+    sent = {"lesson": "loss", "step": number, "kept": kept}
+    once = page_of(pupil, {**sent, "answers": {**answers, str(number): wrong[:1]}})
+    assert "Not quite." in once and "Try once more" in once and "✓" not in once
+    twice = page_of(pupil, {**sent, "answers": {**answers, str(number): wrong[:2]}})
+    assert "the right answer is marked" in twice and twice.count("✓") == 1
+    assert "That is right." in page_of(pupil, {**sent, "answers": {**answers, str(number): [right]}})
+
+
+# ------------------------------------------------------------------------------------------------ what is done
+
+
+def test_nothing_of_a_result_is_shown_before_its_prediction(pupil):
+    _, kept = finished(pupil, "loss")
+    number = number_of("loss", "What a blind guess is worth")
+    page = page_of(pupil, {"lesson": "loss", "step": number, "kept": kept})
+    assert "This page needs step 2 first" in page and "Your model began" not in page
+
+
+def test_a_page_about_a_run_that_is_not_there_leads_back_to_its_step(pupil):
+    sitting = Pupil(pupil.tab).sitting("norm", 5, {"2": [0], "3": [0]}, {"run": {"run": "not there"}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pupil.tab.runs, "history", lambda session: [])
+        sitting = pupil.sitting("norm", 5, {"2": [0], "3": [0]}, {"run": {"run": "not there"}})
+    assert sitting.missing == 4 and not sitting.may_go_on
+
+
+def test_a_run_counts_if_it_is_ones_own_has_these_settings_and_has_ended(pupil, monkeypatch):
+    runs, task = pupil.tab.runs, all_lessons()["loss"].steps[2].task
+    learner = pupil.tab.learner(REQUEST, pupil.about)
+    monkeypatch.setattr(runs, "runs", type(runs.runs)())
+    others = runs.start("somebody else", task.job)
+    shorter = TrainTask({**task.settings, "steps": STEPS - 1})
+    other_settings = runs.start("page page", shorter.job)
+    for run in (others, other_settings):
+        wait_for(lambda run=run: not run.active)
+    assert task.done(learner, {}) is None
+    assert task.facts(learner, {"run": others.id}) is None and task.facts(learner, {"run": other_settings.id}) is None
+    own = runs.start("page page", task.job)
+    wait_for(lambda: not own.active)
+    assert task.done(learner, {}) == {"run": own.id}
+    own.state = STOPPED
+    assert task.done(learner, {}) is None and task.facts(learner, {"run": own.id}) is None
+
+
+def test_only_what_changes_is_sent_while_something_is_to_be_done(pupil):
+    sent = {"lesson": "loss", "step": 3, "answers": {"2": [0]}, "kept": {}}
+    finished(pupil, "loss")
+    first = pupil.tab.on_ask(sent, REQUEST, *pupil.about)
+    assert set(pupil.tab.on_tick(sent, first[pupil.tab.state], REQUEST, *pupil.about)) == {pupil.tab.state}
+    again = pupil.tab.on_tick(sent, None, REQUEST, *pupil.about)
+    assert "✓ Done" in again[pupil.tab.page] and again[pupil.tab.clock]["active"] is False
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None, [], "loss", {"lesson": ["loss"]}, {"lesson": "../1-loss"}, {"lesson": "loss", "step": "3"},
+        {"lesson": "loss", "step": 10**30}, {"lesson": "loss", "step": 5, "answers": {"2": [99, "x", True, None]}},
+        {"lesson": "loss", "step": 5, "answers": {"2": [0]}, "kept": {"run": {"run": EVIL}}},
+        {"lesson": "loss", "step": 4, "answers": {"2": [1]}, "kept": {"run": [EVIL], "other": {}}},
+        {"reached": {"loss": EVIL, EVIL: 3}},
+    ],
+)  # fmt: skip
+def test_whatever_a_page_sends_gets_a_page(pupil, sent):
+    page = str(pupil.tab.on_ask(sent, REQUEST, *pupil.about)[pupil.tab.page])
+    assert "<h2" in page and EVIL not in page
+    progress = read_progress(sent)
+    assert progress is None or 1 <= progress.step <= len(progress.lesson.steps)
+    pupil.tab.on_go(sent, [], REQUEST, *pupil.about)
