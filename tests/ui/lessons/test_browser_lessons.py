@@ -1,4 +1,6 @@
-"""Every lesson in a real browser, from its first step to its last, by the real buttons of the real tabs."""
+"""Every lesson in a real browser, from its first step to its last, by the real buttons of the real tabs.
+The runs are short, and of five seeds two are trained: what a lesson says of them is tested without a browser.
+"""
 
 import pytest
 
@@ -7,7 +9,7 @@ from lessons_at_hand import make_short
 from support import GRADIO
 from test_browser_bar import axe  # noqa: F401, a fixture
 from tlab.ui.lessons.lesson import all_lessons
-from tlab.ui.lessons.tasks import SeedsTask, TrainTask
+from tlab.ui.lessons.tasks import GameTask, HeadTask, ProbeTask, SeedsTask, TrainTask, WithoutTask
 
 pytestmark = GRADIO
 
@@ -23,6 +25,7 @@ SERIOUS = """async () => (await axe.run("#learn-page, #lesson-strip", {resultTyp
 def short_runs():
     with pytest.MonkeyPatch.context() as patch:
         make_short(patch)
+        patch.setattr("tlab.ui.studies.five_seeds.NUM_SEEDS", 2)
         yield
 
 
@@ -55,6 +58,19 @@ class Reader:
             if isinstance(step.task, SeedsTask):
                 wait_for_state(self.page, "done")
                 self.press("#repeat-seeds")
+        elif isinstance(step.task, HeadTask):
+            self.press("#attention-heads [role=radio]:has-text('token before') >> nth=-1")
+        elif isinstance(step.task, WithoutTask):
+            self.press("#attention-heads button:has-text('What is lost without')")
+        elif isinstance(step.task, ProbeTask):
+            self.page.wait_for_selector("#inside-table table", state="attached")
+            settle(self.page)
+            self.press("#inside-scrub .tl-side-b")
+        elif isinstance(step.task, GameTask):
+            for _ in range(step.task.rounds):
+                self.press("#false-winners-next")
+                self.press("#false-winners button:has-text('Neither')")
+                self.page.locator("#false-winners-words").get_by_text("would be better.").wait_for()
         self.page.wait_for_selector(DONE)
         self.press("[data-lesson-back]")
 

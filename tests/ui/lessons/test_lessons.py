@@ -1,6 +1,7 @@
 """Lessons without a browser: what they ask for, what counts as done, and which answers are right."""
 
 import math
+import re
 
 import pytest
 
@@ -8,7 +9,7 @@ from lessons_at_hand import REQUEST, STEPS, Pupil, finished, learn_tab, make_sho
 from support import EVIL, GRADIO
 from tlab.ui.inspection.process import Inspector
 from tlab.ui.lessons.lesson import CHECK, DO, EXPLAIN, PREDICT, all_lessons
-from tlab.ui.lessons.sitting import read_progress
+from tlab.ui.lessons.sitting import read_open_lesson
 from tlab.ui.lessons.tasks import TrainTask
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
@@ -74,7 +75,7 @@ def test_every_page_of_a_finished_lesson_can_be_read(pupil, name):
     answers, kept = finished(pupil, name)
     for number in range(1, len(all_lessons()[name].steps) + 1):
         page = page_of(pupil, {"lesson": name, "step": number, "answers": answers, "kept": kept})
-        assert "needs step" not in page and all(word not in page for word in ("nan", "None", "{{", "[]"))
+        assert "needs step" not in page and not re.search(r"\b(nan|None|inf|no number)\b|{{|\[\]", page)
 
 
 # ------------------------------------------------------------------------------------------------ right and wrong
@@ -160,6 +161,14 @@ def test_a_run_counts_if_it_is_ones_own_has_these_settings_and_has_ended(pupil, 
     assert task.done(learner, {}) is None and task.facts(learner, {"run": own.id}) is None
 
 
+def test_the_head_with_which_the_tab_opens_was_not_found_by_the_learner(pupil):
+    task = all_lessons()["attention"].steps[2].task
+    shown = pupil.fitting_head(task)
+    for serial, is_done in ((0, False), (1, True)):
+        learner = pupil.tab.learner(REQUEST, [shown, {"serial": serial}, None, None, None, []])
+        assert (task.done(learner, {}) is not None) == is_done
+
+
 def test_only_what_changes_is_sent_while_something_is_to_be_done(pupil):
     sent = {"lesson": "loss", "step": 3, "answers": {"2": [0]}, "kept": {}}
     finished(pupil, "loss")
@@ -182,6 +191,18 @@ def test_only_what_changes_is_sent_while_something_is_to_be_done(pupil):
 def test_whatever_a_page_sends_gets_a_page(pupil, sent):
     page = str(pupil.tab.on_ask(sent, REQUEST, *pupil.about)[pupil.tab.page])
     assert "<h2" in page and EVIL not in page
-    progress = read_progress(sent)
+    progress = read_open_lesson(sent)
     assert progress is None or 1 <= progress.step <= len(progress.lesson.steps)
     pupil.tab.on_go(sent, [], REQUEST, *pupil.about)
+
+
+@pytest.mark.parametrize(("difference", "right"), [(0.3, "is higher"), (0.0, "is not told"), (-0.3, "is lower")])
+def test_what_five_seeds_say_decides_which_prediction_was_right(pupil, monkeypatch, difference, right):
+    monkeypatch.setattr(pupil, "difference_of_b", difference)
+    pupil.tab.train.studies.forget("page page")
+    answers, kept = finished(pupil, "ablations")
+    steps = all_lessons()["ablations"].steps
+    sitting = pupil.sitting("ablations", len(steps), answers, kept)
+    told = [right in choice.text for step in steps[1:3] for choice in step.choices if sitting.is_choice_right(choice)]
+    assert told == [True]
+    pupil.tab.train.studies.forget("page page")

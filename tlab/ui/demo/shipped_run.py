@@ -49,6 +49,9 @@ def shipped_preset(run_id: str | None) -> Preset:
     return SHIPPED_PRESETS.get((run_id or "").removeprefix(SHIPPED_PREFIX), DEMO_PRESET)
 
 
+SHIPPED_IDS = frozenset(map(shipped_id, SHIPPED_PRESETS.values()))
+
+
 def is_shipped(run: Run) -> bool:
     """Whether a run is one of these, and no visitor's."""
     return run.id.startswith(SHIPPED_PREFIX)

@@ -6,7 +6,8 @@ In a lesson `run.b.loss` is that of side B of the step whose name is "run".
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from tlab.false_winners.mistakes import CONTESTS, MISTAKES, drawn_contest, winner_shares
 from tlab.inside.attention import HeadPortrait
@@ -135,6 +136,11 @@ class ProbeFacts:
 
     def __init__(self, tables: list[Rows]) -> None:
         self.a, self.b = list(tables[0]), list(tables[-1])
+
+
+def loss_at(rows: Sequence[Any], times: float) -> float:
+    """Of the table of the probe `lengths`: the loss in windows of so many times the trained length, nats per token."""
+    return next(row.loss for row in rows if row.of_trained == times)
 
 
 class Guess(NamedTuple):

@@ -10,7 +10,6 @@ from tlab.inside.attention import HeadPortrait
 from tlab.inside.probing import Rows
 from tlab.ui.inspection.selection import SelectedModel
 from tlab.ui.inspection.tasks import InterventionEffect
-from tlab.ui.lessons.facts import Guess
 from tlab.ui.runs.manager import Runs
 from tlab.ui.studies.studies import Studies
 
@@ -34,8 +33,8 @@ class Learner:
     part: Any = None  # the one that is chosen below "What happens without it?"
     probe: Any = None  # the one that is chosen on the Inside tab
     text: Any = None  # that is read there
-    rounds: Sequence[Guess] = ()  # of the game, as far as they were played on this page
+    rounds: Sequence[tuple[str, int, str]] = ()  # of the game that were played on this page, as `Guess` has them
 
 
-Kept = Mapping[str, Any]
+Evidence = Mapping[str, Any]
 """What the browser keeps of a task that is done, by which the server finds what came of it again."""

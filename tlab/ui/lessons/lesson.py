@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tlab.ui.lessons.tasks import TASKS, Task
+from tlab.ui.lessons.tasks import TASKS, LessonTask
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +30,7 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 TEXTS = Path(__file__).parent / "texts"
-FILE_NAME = re.compile(r"(\d+)-([a-z-]+)")
+LESSON_FILE = re.compile(r"(\d+)-([a-z-]+)")
 EXPLAIN, PREDICT, DO, CHECK = "explain", "predict", "do", "check"
 KINDS = {EXPLAIN: "Explanation", PREDICT: "Your prediction", DO: "Your turn", CHECK: "Question"}
 
@@ -58,7 +58,7 @@ class Step:
     now: str = ""
     picture: str = ""
     bars: str = ""
-    task: Task | None = None
+    task: LessonTask | None = None
 
     @classmethod
     def from_file(cls, given: dict[str, Any]) -> Step:
@@ -94,7 +94,7 @@ class Lesson:
 
 def read_lesson(path: Path) -> Lesson:
     """The lesson of a file."""
-    found = FILE_NAME.fullmatch(path.stem)
+    found = LESSON_FILE.fullmatch(path.stem)
     assert found, path
     told = tomllib.loads(path.read_text("utf-8"))
     steps = [Step.from_file(step) for step in told.pop("step")]

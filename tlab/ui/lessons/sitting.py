@@ -10,9 +10,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tlab.ui.inspection.selection import clamp_int
-from tlab.ui.lessons.learner import Kept, Learner
+from tlab.ui.lessons.facts import loss_at
+from tlab.ui.lessons.learner import Evidence, Learner
 from tlab.ui.lessons.lesson import CHECK, DO, EXPLAIN, PREDICT, Choice, Lesson, Step, all_lessons
-from tlab.wording import layer_name, listed, percent, several, short_number, written
+from tlab.wording import layer_name, listed, part_name, percent, several, short_number, written
 
 MOST_TRIES = 2  # at a question, after which its answer is shown
 MAX_ANSWERS = 8  # that a browser may send of one step
@@ -20,20 +21,24 @@ MAX_ANSWERS = 8  # that a browser may send of one step
 WORDING = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 WORDING.filters |= {"percent": percent, "several": several, "short": short_number, "listed": listed, "written": written}
 WORDING.filters["nats"] = lambda loss: written(loss, ".2f") if math.isfinite(loss) else "no number"
+WORDING.filters["signed"] = lambda nats: written(nats, "+.2f" if abs(nats) >= 0.1 else "+.3f")
 WORDING.filters["by_layer"] = lambda numbers: [(layer_name(layer), number) for layer, number in enumerate(numbers)]
+WORDING.filters["head_words"] = part_name
+WORDING.filters["scores"] = lambda rows, column: [(part_name(row.head), getattr(row, column)) for row in rows]
+WORDING.filters |= {"loss_at": loss_at, "rise": lambda rows, times: loss_at(rows, times) - loss_at(rows, 1)}
 WORDING.globals |= {"exp": math.exp, "log": math.log, "inf": math.inf, "min": min, "max": max, "abs": abs, "len": len}
 
 
-class Progress(NamedTuple):
+class OpenLesson(NamedTuple):
     """What a browser knows of the lesson that is open, after all checks: it may send anything."""
 
     lesson: Lesson
     step: int  # from 1
     answers: dict[int, list[int]]  # step, from 1 -> the choices that were tried, from 0, in order
-    kept: dict[str, Kept]  # name of a task -> what is kept of it
+    kept: dict[str, Evidence]  # name of a task -> what is kept of it
 
 
-def read_progress(sent: Any) -> Progress | None:
+def read_open_lesson(sent: Any) -> OpenLesson | None:
     """The lesson that a browser says is open; None where none is."""
     told = sent if isinstance(sent, dict) else {}
     name = told.get("lesson")
@@ -54,13 +59,13 @@ def read_progress(sent: Any) -> Progress | None:
         for step in lesson.steps
         if step.task and isinstance(given, dict) and isinstance(given.get(step.name), dict)
     }
-    return Progress(lesson, clamp_int(told.get("step"), 1, len(lesson.steps), 1), answers, kept)
+    return OpenLesson(lesson, clamp_int(told.get("step"), 1, len(lesson.steps), 1), answers, kept)
 
 
 class Sitting:
     """One learner at one step."""
 
-    def __init__(self, progress: Progress, learner: Learner) -> None:
+    def __init__(self, progress: OpenLesson, learner: Learner) -> None:
         self.progress, self.learner = progress, learner
         self.lesson, self.number = progress.lesson, progress.step
         self.step: Step = self.lesson.steps[self.number - 1]

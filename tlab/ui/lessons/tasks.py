@@ -1,6 +1,6 @@
 """What a lesson can ask for: each kind of task says whether the real state of the lab shows it to be done.
 
-A task that is done leaves a few words in the browser (`Kept`), from which its facts are computed again each time:
+A task that is done leaves a few words in the browser (`Evidence`), from which its facts are computed again each time:
 nothing of a lesson is kept on the server. Whatever a browser sends is looked up among what its own session has.
 """
 
@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 from tlab.false_winners.mistakes import CONTESTANTS, CONTESTS, MISTAKES, NEITHER
 from tlab.inside import PROBES
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
-from tlab.ui.demo.shipped_run import SHIPPED_PRESETS, shipped_id
+from tlab.ui.demo.shipped_run import SHIPPED_IDS, shipped_id
 from tlab.ui.inspection.selection import MAX_NUMBER, SelectedModel, clamp_int, find_model
 from tlab.ui.lessons.facts import EffectFacts, GameFacts, Guess, HeadFacts, ProbeFacts, RunFacts, SeedsFacts
-from tlab.ui.lessons.learner import Kept, Learner
+from tlab.ui.lessons.learner import Evidence, Learner
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import DIVERGED, DONE, Run
 from tlab.ui.settings.plans import make_plans
@@ -28,21 +28,20 @@ from tlab.wording import several
 
 MAX_TEXT = 2000  # characters that a browser may keep of a text
 MAX_ROUNDS = 20  # of a game
-SHIPPED_IDS = {shipped_id(preset) for preset in SHIPPED_PRESETS.values()}
 
 
-class Task(ABC):
+class LessonTask(ABC):
     """One thing to do on another tab."""
 
     tab: ClassVar[str]  # its key
     button: ClassVar[str]  # what leads there
 
     @abstractmethod
-    def done(self, learner: Learner, before: Mapping[str, Kept]) -> Kept | None:
+    def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
         """What to keep of it, if it is done; `before` is what was kept of the lesson's earlier tasks, by name."""
 
     @abstractmethod
-    def facts(self, learner: Learner, kept: Kept) -> Any:
+    def facts(self, learner: Learner, kept: Evidence) -> Any:
         """What came of it; None where that is not there any more."""
 
     def progress(self, learner: Learner) -> str:
@@ -51,7 +50,7 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
-class TrainTask(Task):
+class TrainTask(LessonTask):
     """Train with these settings, to the end."""
 
     tab: ClassVar = "train"
@@ -74,17 +73,17 @@ class TrainTask(Task):
         """Of the session, the newest first."""
         return [run for run in learner.runs.history(learner.session) if experiment_of(run.job) == self.job]
 
-    def done(self, learner: Learner, before: Mapping[str, Kept]) -> Kept | None:
+    def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
         ended = [run for run in self.runs_of(learner) if run.state in (DONE, DIVERGED)]
         return {"run": ended[0].id} if ended else None
 
-    def run(self, learner: Learner, kept: Kept) -> Run | None:
+    def run(self, learner: Learner, kept: Evidence) -> Run | None:
         """The one that was kept, if it is this session's and of these settings."""
         run = learner.runs.get_owned(learner.session, kept_text(kept, "run"))
         is_asked = run is not None and run.state in (DONE, DIVERGED) and experiment_of(run.job) == self.job
         return run if is_asked else None
 
-    def facts(self, learner: Learner, kept: Kept) -> Any:
+    def facts(self, learner: Learner, kept: Evidence) -> Any:
         run = self.run(learner, kept)
         return None if run is None else RunFacts(run)
 
@@ -103,11 +102,11 @@ class SeedsTask(TrainTask):
     def study(self, learner: Learner) -> Study | None:
         return learner.studies.get(learner.session, SEEDS, self.job)
 
-    def done(self, learner: Learner, before: Mapping[str, Kept]) -> Kept | None:
+    def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
         study = self.study(learner)
         return {} if study is not None and study.state == DONE else None
 
-    def facts(self, learner: Learner, kept: Kept) -> Any:
+    def facts(self, learner: Learner, kept: Evidence) -> Any:
         study = self.study(learner)
         return SeedsFacts(study) if study is not None and study.state == DONE else None
 
@@ -121,7 +120,7 @@ class SeedsTask(TrainTask):
 
 
 @dataclass(frozen=True)
-class HeadTask(Task):
+class HeadTask(LessonTask):
     """Click a head that looks mostly at one kind of place, or any other than the one that is shown first."""
 
     tab: ClassVar = "attention"
@@ -145,7 +144,7 @@ class HeadTask(Task):
         found = next((one for one in heads if not self.fits(HeadFacts(heads, one.layer, one.head, tokens))), heads[0])
         return found.layer, found.head
 
-    def done(self, learner: Learner, before: Mapping[str, Kept]) -> Kept | None:
+    def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
         shown = learner.head
         if shown is None:
             return None
@@ -157,7 +156,7 @@ class HeadTask(Task):
         facts = self.facts(learner, kept)
         return kept if facts is not None and self.fits(facts) else None
 
-    def facts(self, learner: Learner, kept: Kept) -> HeadFacts | None:
+    def facts(self, learner: Learner, kept: Evidence) -> HeadFacts | None:
         model = model_of(learner, kept)
         if model is None:
             return None
@@ -171,7 +170,7 @@ class HeadTask(Task):
 
 
 @dataclass(frozen=True)
-class WithoutTask(Task):
+class WithoutTask(LessonTask):
     """Ask what is lost without the head that was clicked in an earlier step."""
 
     tab: ClassVar = "attention"
@@ -179,12 +178,12 @@ class WithoutTask(Task):
 
     of: str = "head"  # the name of that step
 
-    def done(self, learner: Learner, before: Mapping[str, Kept]) -> Kept | None:
+    def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
         head = before.get(self.of)
         part = None if head is None else f"attention.{head.get('layer')}.head.{head.get('head')}"
         return {**head, "part": part} if head is not None and part == learner.part else None
 
-    def facts(self, learner: Learner, kept: Kept) -> EffectFacts | None:
+    def facts(self, learner: Learner, kept: Evidence) -> EffectFacts | None:
         model = model_of(learner, kept)
         if model is None:
             return None
@@ -196,7 +195,7 @@ class WithoutTask(Task):
 
 
 @dataclass(frozen=True)
-class ProbeTask(Task):
+class ProbeTask(LessonTask):
     """Read a probe of both sides of a run that was trained in an earlier step."""
 
     tab: ClassVar = "inside"
@@ -208,13 +207,13 @@ class ProbeTask(Task):
     def __post_init__(self) -> None:
         assert self.probe in PROBES, self.probe
 
-    def sides(self, learner: Learner, kept: Kept) -> list[SelectedModel] | None:
+    def sides(self, learner: Learner, kept: Evidence) -> list[SelectedModel] | None:
         run = learner.runs.get_owned(learner.session, kept_text(kept, "run"))
         if run is None or (run.id, 0) not in learner.runs.store:
             return None
         return [find_model(learner.runs, run.id, side) for side in range(len(run.sides))]
 
-    def done(self, learner: Learner, before: Mapping[str, Kept]) -> Kept | None:
+    def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
         if learner.probe != self.probe or not isinstance(learner.text, str):
             return None
         kept = {"run": kept_text(before.get(self.of, {}), "run"), "text": learner.text[:MAX_TEXT]}
@@ -222,7 +221,7 @@ class ProbeTask(Task):
         read = sides and all(learner.known_table(side, kept["text"], self.probe) for side in sides)
         return kept if read else None
 
-    def facts(self, learner: Learner, kept: Kept) -> ProbeFacts | None:
+    def facts(self, learner: Learner, kept: Evidence) -> ProbeFacts | None:
         sides = self.sides(learner, kept)
         try:
             tables = [learner.table(side, kept_text(kept, "text"), self.probe) for side in sides or []]
@@ -232,7 +231,7 @@ class ProbeTask(Task):
 
 
 @dataclass(frozen=True)
-class GameTask(Task):
+class GameTask(LessonTask):
     """Play some rounds of the game of false winners."""
 
     tab: ClassVar = "compare"
@@ -240,11 +239,11 @@ class GameTask(Task):
 
     rounds: int = 3
 
-    def done(self, learner: Learner, before: Mapping[str, Kept]) -> Kept | None:
+    def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
         enough = len(learner.rounds) >= self.rounds
-        return {"rounds": [list(one) for one in learner.rounds[-MAX_ROUNDS:]]} if enough else None
+        return {"rounds": [list(one) for one in learner.rounds[:MAX_ROUNDS]]} if enough else None
 
-    def facts(self, learner: Learner, kept: Kept) -> GameFacts | None:
+    def facts(self, learner: Learner, kept: Evidence) -> GameFacts | None:
         given = kept.get("rounds")
         rounds = [guess_of(one) for one in given[:MAX_ROUNDS]] if isinstance(given, list) else []
         rounds = [one for one in rounds if one is not None]
@@ -255,20 +254,20 @@ class GameTask(Task):
         return f"{several(played, 'round')} of {self.rounds} played." if played else ""
 
 
-TASKS: dict[str, type[Task]] = {
+TASKS: dict[str, type[LessonTask]] = {
     "train": TrainTask, "seeds": SeedsTask, "head": HeadTask, "without": WithoutTask, "probe": ProbeTask,
     "game": GameTask,
 }  # fmt: skip
 """By what they are called in a lesson."""
 
 
-def kept_text(kept: Kept, name: str) -> str:
+def kept_text(kept: Evidence, name: str) -> str:
     """A text that a browser has kept; empty where it has sent something else."""
     value = kept.get(name)
     return value[:MAX_TEXT] if isinstance(value, str) else ""
 
 
-def model_of(learner: Learner, kept: Kept) -> SelectedModel | None:
+def model_of(learner: Learner, kept: Evidence) -> SelectedModel | None:
     """The model of a head that was kept, of the learner's own run or of a shipped one; None where it is not there."""
     asked = kept_text(kept, "run")
     is_known = asked in SHIPPED_IDS or (

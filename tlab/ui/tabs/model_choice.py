@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from tlab.cost import num_parameters
-from tlab.ui.demo.shipped_run import SHIPPED_PRESETS, demo_checkpoint, shipped_id
+from tlab.ui.demo.shipped_run import SHIPPED_IDS, SHIPPED_PRESETS, demo_checkpoint, shipped_id
 from tlab.ui.inspection.selection import find_model
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.presets import TRAINED
@@ -16,8 +16,6 @@ from tlab.ui.settings.run_settings import distinguishing_words
 from tlab.ui.tabs.tab import Page
 from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET
-
-SHIPPED_IDS = {shipped_id(preset) for preset in SHIPPED_PRESETS.values()}
 
 
 class ModelChoice:

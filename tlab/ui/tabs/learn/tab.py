@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.inspection.selection import SelectedModel
+from tlab.ui.inspection.selection import SelectedModel, serial_of
 from tlab.ui.lessons.facts import HeadPortrait
 from tlab.ui.lessons.learner import Learner
 from tlab.ui.lessons.lesson import KINDS, all_lessons, lesson_files
-from tlab.ui.lessons.sitting import Progress, Sitting, read_progress
+from tlab.ui.lessons.sitting import OpenLesson, Sitting, read_open_lesson
 from tlab.ui.lessons.tasks import GameTask, HeadTask, ProbeTask, TrainTask, WithoutTask
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.compare.tab import CompareTab
@@ -23,11 +23,16 @@ from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET, scripted_html, selection_component
 from tlab.ui.widgets.markup import macros
 
-SECONDS_BETWEEN_LOOKS = 1.0  # at what is to be done, as long as it is not
+SECONDS_BETWEEN_CHECKS = 1.0  # at what is to be done, as long as it is not
 NUMBER_WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 SET_UP = "These are the settings of a lesson."
 
 markup = macros("tabs/learn/view.html")
+
+
+def is_clicked(selection: Any) -> bool:
+    """Whether what is selected on a tab was chosen there, and is not what it opened with."""
+    return serial_of(selection) > 0
 
 
 def lessons_words() -> str:
@@ -53,13 +58,16 @@ class LearnTab(Tab):
     def build(self, page: Page) -> None:
         """Lay it out, empty, and connect it to what the tabs further left show. The strip is built before."""
         self.page = gr.HTML("", elem_id="learn-page", apply_default_css=False)
-        self.clock = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+        self.clock = gr.Timer(SECONDS_BETWEEN_CHECKS, active=False)
         self.state = gr.State(None)  # what the page shows, as `Sitting.state` has it
         self.bar = page.bar
         self.train, self.attention = page.find(TrainTab), page.find(AttentionTab)
         self.inside, compare = page.find(InsideTab), page.find(CompareTab)
         self.game = compare.game
-        about = [self.attention.shown, self.inside.part, self.inside.probe, self.inside.text, self.game.played]
+        about = [
+            self.attention.shown, self.attention.selection, self.inside.part, self.inside.probe, self.inside.text,
+            self.game.played,
+        ]  # fmt: skip
         shown = [self.page, self.strip, self.clock, self.state, self.bar]
         at_once: dict[str, Any] = {"queue": False, **QUIET}
         gr.on(
@@ -77,7 +85,8 @@ class LearnTab(Tab):
 
     def learner(self, request: gr.Request, about: Collection[Any]) -> Learner:
         """Whoever asks; `about` are the values of what the other tabs show."""
-        head, part, probe, text, rounds = about
+        shown, selection, part, probe, text, rounds = about
+        head = shown if is_clicked(selection) else None
         session = visit_of(request).session
         return Learner(
             session, self.runs, self.train.studies, self.heads, self.table, self.known_table, self.effect,
@@ -101,7 +110,7 @@ class LearnTab(Tab):
 
     def on_ask(self, sent: Any, request: gr.Request, *about: Any) -> Updates:
         """The step that is open, or the list of all lessons."""
-        progress = read_progress(sent)
+        progress = read_open_lesson(sent)
         show = {self.bar: gr.update(selected=self.key)} if isinstance(sent, dict) and sent.get("show") else {}
         if progress is None:
             return {**show, **self.contents(sent)}
@@ -109,7 +118,7 @@ class LearnTab(Tab):
 
     def on_tick(self, sent: Any, state: Any, request: gr.Request, *about: Any) -> Updates:
         """While something is to be done: whether it is by now."""
-        progress = read_progress(sent)
+        progress = read_open_lesson(sent)
         if progress is None:
             return {self.clock: gr.update(active=False)}
         sitting = Sitting(progress, self.learner(request, about))
@@ -139,14 +148,14 @@ class LearnTab(Tab):
 
     def on_go(self, sent: Any, locked: Collection[str], request: gr.Request, *about: Any) -> Updates:
         """Put in place what the step's task needs, and open the tab on which it is done."""
-        progress = read_progress(sent)
+        progress = read_open_lesson(sent)
         task = None if progress is None else progress.lesson.steps[progress.step - 1].task
         if progress is None or task is None:
             return {self.bar: gr.skip()}
         return {self.bar: gr.update(selected=task.tab), **self.placed(task, progress, locked, request, about)}
 
     def placed(
-        self, task: Any, progress: Progress, locked: Collection[str], request: gr.Request, about: Collection[Any]
+        self, task: Any, progress: OpenLesson, locked: Collection[str], request: gr.Request, about: Collection[Any]
     ) -> Updates:
         """What a task needs on the other tabs."""
         if isinstance(task, TrainTask):
