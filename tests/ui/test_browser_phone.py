@@ -23,7 +23,7 @@ SMALL = """finger => {
 }"""
 
 
-@pytest.mark.parametrize("tab", ["Train", "Attention", "Inside", "Generate", "Compare", "Sweeps", "Code"])
+@pytest.mark.parametrize("tab", ["Train", "Attention", "Inside", "Generate", "Compare", "Sweeps", "Code", "Learn"])
 def test_what_is_touched_is_as_large_as_a_finger_and_the_page_does_not_scroll_sideways(visit, tab):
     page = visit(**PHONE)
     open_tab(page, tab)
