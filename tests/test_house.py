@@ -27,7 +27,7 @@ FLOORS = [
         "tlab.training.moving_average",
         "tlab.training.records",
     ],
-    ["tlab.nn.params", "tlab.config", "tlab.judging", "tlab.training.dropout"],
+    ["tlab.nn.params", "tlab.config", "tlab.judging", "tlab.training.dropout", "tlab.training.trackers"],
     [
         "tlab.nn.inits",
         "tlab.nn.linear",

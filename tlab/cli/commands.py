@@ -40,6 +40,7 @@ from tlab.nn.config import ModelConfig
 from tlab.text import UnknownCharacterError, default_prompt, load_corpus
 from tlab.text.config import TextConfig
 from tlab.training.config import ComputeConfig, TrainConfig
+from tlab.training.trackers import check_tracker
 from tlab.wording import several
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def train(values: Any, argv: Sequence[str]) -> CommandResult:
     from tlab.cli import run_folder, terminal
 
     run = RunConfig(**vars(values.run))
+    if run.log is not None:
+        check_tracker(run.log)
     if run.resume is None:
         trainer = new_trainer(values, run, flags_given(argv))
         prompt = checked_prompt(run, trainer)
@@ -128,7 +131,8 @@ def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> Com
         terminal.introduce(trainer, folder)
         with one_blas_thread(), terminal.stop_request() as stop_requested:  # a step's threads are the trainer's
             run_folder.save_config(folder, trainer)
-            terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots)
+            with terminal.noted_steps(run.log, trainer, folder) as note:
+                terminal.train_and_tell(trainer, folder, run.sample_every, prompt, stop_requested, run.snapshots, note)
             try:
                 with terminal.stop_request(patience=math.inf):  # nothing interrupts the saving of what was trained
                     kept = run_folder.save_state(folder, trainer)
@@ -496,7 +500,7 @@ COMMANDS = {
         has_result=True,
     ),
     "export": Command(
-        "Write a run's model for other programs: Hugging Face's Transformers, PyTorch alone, or llama.cpp.",
+        "Write a run for other programs: Transformers, PyTorch alone, llama.cpp, or its losses for TensorBoard.",
         export_run,
         {"exporting": (ExportConfig, ())},
         folder="Folder of a run.",

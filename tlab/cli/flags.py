@@ -16,6 +16,7 @@ from tlab.nn.config import ModelConfig
 from tlab.pretrained.writing import EXPORTS
 from tlab.text import Corpus, corpus_names, load_corpus
 from tlab.text.config import TextConfig
+from tlab.training.trackers import TRACKERS
 from tlab.wording import number
 
 DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
@@ -47,8 +48,14 @@ class RunConfig(Config):
         "for tlab probe --over-time; give it again when resuming."
     )  # fmt: skip
 
+    log: str | None = option(
+        None, help="Also note every step with a program that draws it: tensorboard, trackio, wandb or mlflow, on this "
+        "machine. Its package is installed for it."
+    )  # fmt: skip
+
     def cross_check(self) -> list[str]:
-        return unnamed(self, "out", "resume", "from_")
+        unknown = [] if self.log is None or self.log in TRACKERS else [TRACKERS.explain(self.log)]
+        return [*unnamed(self, "out", "resume", "from_"), *unknown]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from tlab.nn.config import ModelConfig
 from tlab.text import Tokenizer, UnknownCharacterError
 from tlab.text.overlap import overlap_sentence
 from tlab.text.units import bits_per_byte
+from tlab.training.records import StepRecord
 from tlab.training.snapshots import save_snapshot, snapshot_steps
+from tlab.training.trackers import numbers_of, opened_tracker
 from tlab.training.trainer import Trainer
 from tlab.wording import duration, several
 
@@ -70,6 +72,7 @@ def train_and_tell(
     prompt: str,
     stop_requested: Callable[[], bool],
     num_snapshots: int = 0,
+    note: Callable[[StepRecord], Any] = lambda record: None,
 ) -> None:
     """The training itself, with a bar, a line at every validation, and now and then a sample or a snapshot."""
     steps, first, say = trainer.train_config.steps, trainer.step, tqdm.write
@@ -82,6 +85,7 @@ def train_and_tell(
             bar.set_postfix_str(f"loss {record.loss:.3f}", refresh=False)
             bar.update()
             step = record.step
+            note(record)
             if step - first == UNMEASURED_STEPS + MEASURED_STEPS and not trainer.finished:
                 say(f"about {duration(seconds_left(trainer))} left")
             if record.validation_loss is not None:
@@ -102,6 +106,41 @@ def train_and_tell(
                 say("\n".join(f"    {line}" for line in sample(trainer, prompt, SAMPLE_TOKENS).split("\n")))
             if stop_requested():
                 return
+
+
+@contextmanager
+def noted_steps(log: str | None, trainer: Trainer, folder: Path) -> Iterator[Callable[[StepRecord], Any]]:
+    """What notes a step with the program that `log` names, if it names one.
+
+    Where that program fails later on, it is said, and the training goes on without it.
+
+    Raises:
+        TrackerError: the program cannot begin.
+    """
+    if log is None:
+        yield lambda record: None
+        return
+    failures: list[Exception] = []
+    settings = {**trainer.train_config.to_json(), **trainer.config.to_json()}
+    with ExitStack() as stack:
+        tracker = stack.enter_context(opened_tracker(log, folder, folder.resolve().name, settings))
+
+        def note(record: StepRecord) -> None:
+            try:
+                if not failures:
+                    tracker.log(record.step, numbers_of(record))
+            except Exception as error:  # of whatever kind that program has
+                failures.append(error)
+                tqdm.write(f"warning: no more steps are noted with {log}: {error}")
+
+        try:
+            yield note
+        finally:
+            end = stack.pop_all()
+            try:
+                end.close()
+            except Exception as error:  # likewise
+                tqdm.write(f"warning: {log} did not end well: {error}")
 
 
 def keep_snapshot(trainer: Trainer, folder: Path) -> None:

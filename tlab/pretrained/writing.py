@@ -38,7 +38,10 @@ from tlab.pretrained.rewriting import Rewriting, rewritten, rewritten_config, wa
 from tlab.pretrained.safetensors_files import ONE_FILE
 from tlab.registry import Registry
 from tlab.text import Tokenizer
+from tlab.training.records import StepRecord
+from tlab.training.trackers import TrackerError, numbers_of, opened_tracker
 from tlab.types import Array
+from tlab.wording import several
 
 EXPORTS: Registry[type[Export]] = Registry("export")
 
@@ -49,6 +52,8 @@ class Model(NamedTuple):
     config: ModelConfig
     weights: Mapping[str, Array]
     tokenizer: Tokenizer
+    settings: Mapping[str, Any] = {}  # of model and training by name
+    records: Sequence[StepRecord] = ()  # of its training, step by step
 
 
 class Export:
@@ -218,6 +223,22 @@ class Gguf(Export):
         words = [f"{name} is of the architecture {entries['general.architecture']}, in float32."]
         words += [f"Written for it: {rewriting.words}." for rewriting in target.way]
         return [*words, about_tokens, *rounding(model)]
+
+
+@EXPORTS.add("tensorboard", label="TensorBoard", source="https://www.tensorflow.org/tensorboard")
+class TensorBoardEvents(Export):
+    """The losses and all else that was recorded of a training, as a file of events for TensorBoard."""
+
+    def write(self, model: Model, folder: Path) -> list[str]:
+        if not model.records:
+            raise PretrainedError("nothing was recorded of its training: the model was imported, or has made no step")
+        try:
+            with opened_tracker("tensorboard", folder, "", model.settings) as tracker:
+                for record in model.records:
+                    tracker.log(record.step, numbers_of(record))
+        except TrackerError as error:
+            raise PretrainedError(str(error)) from error
+        return [f"It has {several(len(model.records), 'step')}; tensorboard --logdir on this folder shows them."]
 
 
 def with_limits_of_gguf(target: Target) -> Target:

@@ -154,7 +154,8 @@ class Checkpoint:
 
         export = EXPORTS[to]()
         with new_folder_of_files(Path(folder)) as beside:
-            return export.write(Model(self.model_config, self.weights, self.tokenizer), beside)
+            settings = {**self.train_config.to_json(), **self.model_config.to_json()}
+            return export.write(Model(self.model_config, self.weights, self.tokenizer, settings, self.records), beside)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `checkpoint.safetensors` into `folder`, made where it is missing; -> the file's path.
