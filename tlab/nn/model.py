@@ -285,6 +285,18 @@ class Transformer:
         self._declare(config, ParamSpace())
         self.parameters.pack(seed, self.dtype)
 
+    @classmethod
+    def of_weights(cls, config: ModelConfig, weights: Mapping[str, Array], dtype: npt.DTypeLike) -> Transformer:
+        """A model with a copy of these weights, so that none are drawn; errors as of `load`."""
+        keep_freed_memory()
+        model = cls.__new__(cls)
+        model.dtype = np.dtype(dtype)
+        model._declare(config, ParamSpace())
+        data: Array = np.empty(sum(param.size for param in model.parameters.values()), model.dtype)  # pyright: ignore
+        model.parameters.lay_out(data, np.zeros_like(data))
+        model.load(weights)
+        return model
+
     def _declare(self, config: ModelConfig, space: ParamSpace) -> None:
         self.config, self.parameters = config, space
         init = INITS[config.init](config.num_layers, config.scale_residual)

@@ -10,7 +10,8 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,9 @@ class Checkpoint:
     started_from: Mapping[str, Any] | None = None
     """Where its first weights came from: name, step and sha256, as `weights_sha256` gives it; None for random ones."""
 
-    @property
+    @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the model was trained with."""
+        """The tokenizer that the model was trained with, made once: some have 50,000 tokens."""
         return tokenizer_from_json(self.corpus["tokenizer"])
 
     @property
@@ -96,9 +97,10 @@ class Checkpoint:
 
     def model(self) -> Transformer:
         """A live model with these weights."""
-        model = Transformer(self.model_config, dtype=self.dtype)
-        model.load(self.weights)
-        return model
+        return Transformer.of_weights(self.model_config, self.weights, self.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # and nothing that was made of them
 
     def last_ids(self, text: str) -> Ids:
         """The ids (T,) of the end of a text, of as many tokens as the model reads at once.

@@ -231,20 +231,14 @@ class PlaceLensProbe(Probe):
     def rows(self, subject: Subject) -> list[PlaceLensRow]:
         tokens, T = subject.checkpoint.tokenizer.tokens, len(subject.ids)
         first_place = max(0, T - self.places)
-        logprobs = [log_softmax(lens_logits(subject.model, x[0, first_place:])) for x in streams(subject.trace)]
+        guesses = []
+        for stream in streams(subject.trace):  # of one depth at a time: all of them take gigabytes in a large model
+            logprobs = log_softmax(lens_logits(subject.model, stream[0, first_place:]))  # (places, V)
+            probabilities = np.exp(logprobs)
+            guesses.append((logprobs.argmax(-1), probabilities.max(-1), -(probabilities * logprobs).sum(-1)))
         table = []
-        for place in range(first_place, T):
-            for depth, of_depth in enumerate(logprobs):
-                values = of_depth[place - first_place]  # (V,)
-                best, probabilities = int(values.argmax()), np.exp(values)
-                table.append(
-                    PlaceLensRow(
-                        place,
-                        subject.tokens[place],
-                        depth,
-                        tokens[best],
-                        float(probabilities[best]),
-                        float(-(probabilities * values).sum()),
-                    )
-                )
+        for i, place in enumerate(range(first_place, T)):
+            for depth, (best, highest, entropies) in enumerate(guesses):
+                first, probability, entropy = tokens[best[i]], float(highest[i]), float(entropies[i])
+                table.append(PlaceLensRow(place, subject.tokens[place], depth, first, probability, entropy))
         return table
