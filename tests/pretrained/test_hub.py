@@ -113,7 +113,8 @@ def test_what_was_downloaded_before_is_not_downloaded_again_and_needs_no_network
     first, told = read_pretrained("lab/tiny"), []
     hub.asked.clear()
     read_pretrained("lab/tiny", tell=told.append)
-    assert not files_given(hub) and not told
+    assert not files_given(hub) and not [words for words in told if words.startswith("Downloading")]
+    told.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     again = read_pretrained("lab/tiny", tell=told.append)
     assert again.config == first.config and again.origin == first.origin and "cannot be reached" in told[0]

@@ -29,6 +29,8 @@ COPIES = 4  # of the weights in float32 that are in memory at once while a model
 
 
 AnyTensor = StoredTensor | QuantizedTensor
+Tell = Callable[[str], Any]
+"""Is given what is about to be done, in a sentence."""
 
 
 class Pretrained(NamedTuple):
@@ -43,7 +45,7 @@ class Pretrained(NamedTuple):
 
 
 def read_pretrained(
-    place: str | os.PathLike[str], context_length: int | None = None, tell: Callable[[str], Any] = lambda _: None
+    place: str | os.PathLike[str], context_length: int | None = None, tell: Tell = lambda _: None
 ) -> Pretrained:
     """Read a folder as `save_pretrained` of Transformers writes it, here or on the hub; or a GGUF file.
 
@@ -51,16 +53,16 @@ def read_pretrained(
         place: a folder with config.json, safetensors files and, where the model is to read text, tokenizer.json; the
             name of a model of the hub, OWNER/NAME; or a file that ends in .gguf.
         context_length: of the model in the lab, by default its own, or 2,048 where that is longer.
-        tell: is given what is downloaded, in a sentence, before it is.
+        tell: is given how much is downloaded and read, in sentences, before it is.
 
     Raises:
         PretrainedError: there is no such model, it is damaged, or it cannot be represented exactly.
     """
     path = Path(place)
     if path.suffix == SUFFIX and path.is_file():
-        return read_gguf_model(path, context_length)
+        return read_gguf_model(path, context_length, tell)
     if not is_hub_name(os.fspath(place)):
-        return read_folder(path, context_length)
+        return read_folder(path, context_length, tell)
 
     def check(folder: Path) -> None:
         theirs = json_object(folder / CONFIG_FILE)
@@ -68,24 +70,24 @@ def read_pretrained(
 
     folder = downloaded(os.fspath(place), check, tell)
     origin = f"{os.fspath(place)} of the Hugging Face hub, revision {folder.name[:12]}"
-    return read_folder(folder, context_length)._replace(origin=origin)
+    return read_folder(folder, context_length, tell)._replace(origin=origin)
 
 
-def read_folder(folder: Path, context_length: int | None) -> Pretrained:
+def read_folder(folder: Path, context_length: int | None, tell: Tell) -> Pretrained:
     """The model in a folder; arguments and errors as of `read_pretrained`."""
     check_folder(folder)
     theirs = json_object(folder / CONFIG_FILE)
     config = family_of(folder, theirs).model_config(theirs, context_length)
-    weights = read_weights(folder, theirs, config, stored_tensors(folder))
+    weights = read_weights(folder, theirs, config, stored_tensors(folder), tell)
     tokenizer, remarks = read_tokenizer(folder, config.vocab_size)
     return pretrained(folder, theirs, config, weights, tokenizer, remarks)
 
 
-def read_gguf_model(path: Path, context_length: int | None) -> Pretrained:
+def read_gguf_model(path: Path, context_length: int | None, tell: Tell) -> Pretrained:
     """The model in a GGUF file; arguments and errors as of `read_pretrained`."""
     file = read_gguf(path)
     config = FAMILIES[file.config["model_type"]].model_config(file.config, context_length)
-    weights = read_weights(path, file.config, config, file.tensors)
+    weights = read_weights(path, file.config, config, file.tensors, tell)
     remarks = [f"Its weights are stored as {', '.join(file.kinds)}; they are read as what these stand for."]
     try:
         tokenizer = JsonTokenizer(tokenizer_json(file.tokenizer), config.vocab_size)
@@ -110,7 +112,7 @@ def pretrained(
 
 
 def read_weights(
-    place: Path, theirs: Mapping[str, Any], config: ModelConfig, tensors: Mapping[str, AnyTensor]
+    place: Path, theirs: Mapping[str, Any], config: ModelConfig, tensors: Mapping[str, AnyTensor], tell: Tell
 ) -> dict[str, Array]:
     """The lab's weights, once names, shapes and numbers were found to be right."""
     family = FAMILIES[theirs["model_type"]]
@@ -118,6 +120,7 @@ def read_weights(
     head = tied_head(family, config)
     check_shapes_of(place, family.their_shapes(config, theirs), {n: t.shape for n, t in stored.items() if n != head})
     check_machine(config)
+    tell(size_words(config))
     arrays = {name: tensor.numbers() for name, tensor in stored.items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -184,9 +187,23 @@ def check_shapes_of(folder: Path, needed: Mapping[str, Shape], given: Mapping[st
         )
 
 
+def num_weights(config: ModelConfig) -> int:
+    """How many numbers such a model is made of."""
+    return sum(math.prod(shape) for shape in Transformer.parameter_shapes(config).values())
+
+
 def needed_bytes(config: ModelConfig) -> int:
     """Memory that importing and writing such a model takes at its peak."""
-    return COPIES * 4 * sum(math.prod(shape) for shape in Transformer.parameter_shapes(config).values())
+    return COPIES * 4 * num_weights(config)
+
+
+def size_words(config: ModelConfig) -> str:
+    """How large a model is, before it is read."""
+    layers, count = several(config.num_layers, "layer"), num_weights(config)
+    return (
+        f"Reading {count:,} weights in {layers}: {4 * count / 2**20:,.0f} MiB in float32, and up to "
+        f"{needed_bytes(config) / 2**20:,.0f} MiB of memory at its peak"
+    )
 
 
 def check_machine(config: ModelConfig) -> None:
