@@ -53,7 +53,7 @@ FLOORS = [
         "tlab.notebook.watch",
     ],
     ["tlab.inside.probes"],
-    ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags"],
+    ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags", "tlab.ui.opened_models"],
     # the app
     ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder", "tlab.ui.visit"],
     ["tlab.ui.demo.eight_bits", "tlab.ui.settings", "tlab.ui.failure_log"],
@@ -174,7 +174,6 @@ LATE_IMPORTS = {
     ("tlab.inside.over_time", "tlab.figures"): "the type of a picture, for the reader",
     ("tlab.inside.over_time", "tlab.inside.figures"): "matplotlib, for who asks for the picture of a table",
     ("tlab.ui.sharing.write_zip", "tlab.figures"): "matplotlib, for the visitors who export a run",
-    ("tlab.ui.inspection.process", "tlab.ui.inspection.tasks"): "loaded in the child process alone, before it is asked",
     ("sweeps.run.backends", "sweeps.run.dask_backend"): "dask, which need not be installed",
 }
 

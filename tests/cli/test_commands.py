@@ -575,10 +575,11 @@ def test_info_adds_up(capsys):
     assert int(parameters[1].replace(",", "")) == Transformer(config).num_parameters and float(memory[1]) > 0
 
 
-def test_app_launches_the_app(monkeypatch):
+def test_app_launches_the_app_with_the_models_that_are_named(monkeypatch):
     launched = []
-    monkeypatch.setitem(sys.modules, "tlab.ui.app", types.SimpleNamespace(launch=lambda: launched.append(True)))
-    assert main(["app"]) == 0 and launched
+    monkeypatch.setitem(sys.modules, "tlab.ui.app", types.SimpleNamespace(launch=launched.append))
+    assert main(["app"]) == main(["app", "--model", "a folder", "--model", "b/c"]) == 0
+    assert launched == [(), ("a folder", "b/c")]
 
 
 def test_sweep_hands_everything_on(monkeypatch):

@@ -396,7 +396,7 @@ def profile(values: Any, argv: Sequence[str]) -> CommandResult:
 def app(values: Any, argv: Sequence[str]) -> int:
     from tlab.ui.app import launch
 
-    launch()
+    launch(values.models)
     return 0
 
 
@@ -530,7 +530,12 @@ COMMANDS = {
         {"profiling": (ProfileConfig, ()), **TEXT_AND_MODEL, "training": (TrainConfig, ("steps", "validation_every"))},
         has_result=True,
     ),
-    "app": Command("Open the lab in the browser.", app),
+    "app": Command(
+        "Open the lab in the browser.",
+        app,
+        models="A model to look into in the app, beside those of TLAB_MODELS: a folder of Hugging Face, a GGUF file, a "
+        "run, or OWNER/NAME of the hub. May be given several times.",
+    ),
     "probe": Command("Look inside a trained model; see tlab probe --help.", run_argv=probe),
     "exercise": Command("Write a part of the lab yourself; see tlab exercise --help.", run_argv=exercise),
     "sweep": Command("Train a grid of models; see tlab sweep --help.", run_argv=sweep),

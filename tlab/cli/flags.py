@@ -199,6 +199,7 @@ class Command:
     folder: str | None = None  # help for a folder that is named first
     default_folder: str | None = None  # where it may be left out
     has_result: bool = False  # whether it comes to an `CommandResult`, which --json prints
+    models: str | None = None  # help for --model, which may be given several times
     run_argv: Callable[[Sequence[str]], int] | None = None  # instead of `run`, where it has a command line of its own
 
     def execute(self, values: Any, argv: Sequence[str]) -> int:
@@ -231,6 +232,10 @@ def parse(
                 fields.insert(0, (field, positional))
         if command.default_folder is not None:  # last, as a dataclass wants it
             fields.append((*fields.pop(0), dataclasses.field(default=command.default_folder)))
+        if command.models:
+            repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
+            named = tyro.conf.arg(name="model", help=command.models, metavar="NAME_OR_PATH")
+            fields.append(("models", Annotated[repeated, named], dataclasses.field(default=())))
         kind = dataclasses.make_dataclass(name, fields)
         command_of[kind] = command
         choices.append(Annotated[kind, tyro.conf.subcommand(name, description=command.help)])  # pyright: ignore

@@ -28,7 +28,7 @@ class AttentionData(NamedTuple):
     keys: Array  # (L, H, T, D), likewise
     weights: Array  # (L, H, T, T), each row sums to 1, or to less where the softmax has a rest
     bias: Array  # (H, T, T), what positions and mask add to the scores: -inf where a query may not look
-    logits: Array  # (T, V), for the token after each
+    logits: Array  # (T, V), for the token after each; or the last row of it
     heads: list[HeadPortrait]  # layer by layer
     score_cap: float = 0.0  # the soft limit of the scores; 0 for none
 

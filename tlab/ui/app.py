@@ -8,6 +8,7 @@ import gc
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 # Before Gradio is imported: no look-ups of any kind, also for the one who only wants to see it run offline.
@@ -26,6 +27,7 @@ from tlab.ui.glossary.terms import all_terms
 from tlab.ui.http_guard import HttpGuard, names_here
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.process import Inspector
+from tlab.ui.opened_models import OpenedModels, listed_here
 from tlab.ui.page import scripts
 from tlab.ui.page.cache import PageCache
 from tlab.ui.page.styles import styles_of
@@ -132,10 +134,14 @@ def build(
     return demo
 
 
-def launch(**options: Any) -> Any:
-    """Serve the page with options of `gr.Blocks.launch`; open it in the browser unless this is a hosted Space."""
+def launch(models: Sequence[str] = (), **options: Any) -> Any:
+    """Serve the page with options of `gr.Blocks.launch`; open it in the browser unless this is a hosted Space.
+
+    Visitors can look into `models`, places of models from elsewhere, and into those that TLAB_MODELS lists.
+    """
     share_heaps()
     runs = Runs(limits_here())
+    runs.opened = OpenedModels(runs.limits.public, [*models, *listed_here()])
     runs.archive = archive_here(runs, runs.limits)
     inspector = Inspector(runs.limits)
     catch_end_signals(sys.exit, SECONDS_TO_END)  # whoever asks and however often: what trains is kept

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 from tlab.generate import generate_tokens, next_token_logits
 from tlab.inside.attention import AttentionData, read
 from tlab.inside.positions import Portrait, portrait
+from tlab.machine import one_blas_thread
 from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
-MAX_CACHED_BYTES = 48 * 2**20  # bytes: about a hundred texts with the default model, or a dozen with the largest ones
+MAX_CACHED_BYTES = 128 * 2**20  # bytes: some 250 texts with the default model, or three with 30 layers of 9 heads
 MAX_TOKENS = 128  # a larger map could not be read
 SAMPLE_TOKENS = 72  # a line or two
+FEW_SAMPLE_TOKENS = 12  # of a model with more weights than
+MANY_WEIGHTS = 10_000_000  # which takes a tenth of a second for each
 MAX_PROMPT = 20_000  # characters; the model reads only the last ones
 
 
@@ -51,9 +54,13 @@ class InspectionCache:
             raise ValueError("Give at least two characters to look at.")
         model = checkpoint.model()
         reading = read(model, seen)
-        written = generate_tokens(model, tokenizer, tokenizer.decode(seen), max_new_tokens=SAMPLE_TOKENS, seed=0)
+        # Of the logits, a row for each token over a vocabulary, the last is looked at.
+        reading = reading._replace(logits=reading.logits[-1:].copy())
+        count = SAMPLE_TOKENS if model.num_parameters <= MANY_WEIGHTS else FEW_SAMPLE_TOKENS
+        written = generate_tokens(model, tokenizer, tokenizer.decode(seen), max_new_tokens=count, seed=0)
         tokens = [tokenizer.tokens[i] for i in seen]
-        look = ForwardResult(tokens, reading, "".join(map(str, written)))
+        with one_blas_thread():  # one token at a time has no work for two
+            look = ForwardResult(tokens, reading, "".join(map(str, written)))
         return self.remember(checkpoint, "look", text, look, reading.nbytes)
 
     def next_logits(self, checkpoint: Checkpoint, prompt: str) -> Array:

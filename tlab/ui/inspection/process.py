@@ -2,7 +2,8 @@
 
 A probe is a few passes through a model and mostly takes some hundredths of a second, but a visitor chooses its options.
 So it is limited by the clock and by memory, not by estimates: a task that takes longer is ended with its process, and
-the next one gets a new process. The server's own threads only wait.
+the next one gets a new process. The server's own threads only wait. A model that was opened from elsewhere is read by
+the process itself, when it is first asked about: its limits of time and of memory are then higher by what that takes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from tlab.ui.inspection.tasks import InspectionRequest
+from tlab.ui.opened_models import MAX_OPENED, OpenedFrom
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import GB, Limits
 
@@ -23,6 +26,7 @@ Answer = TypeVar("Answer")
 PUBLIC_SECONDS, LOCAL_SECONDS = 10.0, 60.0  # for one task; on a free core it takes one or two at the limits
 SECONDS_TO_WAIT = 20.0  # for the tasks of others
 SECONDS_TO_START = 60.0  # the process: imports, on a busy machine
+SECONDS_TO_READ = 300.0  # an opened model: a gigabyte from a slow disk, on a busy machine
 BASE_MEMORY = GB // 2  # bytes for the interpreter, NumPy and texts
 
 
@@ -38,6 +42,7 @@ class Inspector:
         self.seconds = PUBLIC_SECONDS if limits.public else LOCAL_SECONDS
         self.lock = threading.Lock()
         self.child: ChildProcess | None = None
+        self.known: set[OpenedFrom] = set()  # models that this child has been asked about
 
     def call(self, task: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
         """What `task` returns when the other process runs it. It has to be a function of a module.
@@ -51,7 +56,9 @@ class Inspector:
         try:
             connection = self.ready()
             connection.send((task, args, kwargs))
-            if not connection.poll(self.seconds):
+            new = {request.model for request in requests_in(args) if isinstance(request.model, OpenedFrom)} - self.known
+            self.known |= new
+            if not connection.poll(self.seconds + SECONDS_TO_READ * len(new)):
                 self.end()
                 raise InspectionError(
                     f"This would take more than {self.seconds:.0f} seconds, the most that is allowed here. Choose "
@@ -80,13 +87,29 @@ class Inspector:
     def end(self) -> None:
         if self.child is not None:
             self.child.end()
+        self.known.clear()
+
+
+def requests_in(args: tuple[Any, ...]) -> list[InspectionRequest]:
+    """The requests among the arguments of a task, by themselves or in lists."""
+    flat = [item for arg in args for item in (arg if isinstance(arg, list) else [arg])]
+    return [item for item in flat if isinstance(item, InspectionRequest)]
+
+
+def with_models(value: Any, memory: int) -> Any:
+    """An argument of a task with the checkpoints of opened models in it, for which the limit of memory is raised."""
+    if isinstance(value, list):
+        return [with_models(item, memory) for item in value]
+    if not isinstance(value, InspectionRequest):
+        return value
+    if isinstance(value.model, OpenedFrom):
+        limit_memory(memory + MAX_OPENED * value.model.needed)
+    return value.with_its_model
 
 
 def serve_inspections(connection: Connection, memory: int) -> None:
     """The life of the process: answer (function, args, kwargs) by (True, result) or (False, message), one at a time."""
     from threadpoolctl import threadpool_limits
-
-    import tlab.ui.inspection.tasks  # noqa: F401, so that the first task does not wait for it
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
     threadpool_limits(limits=1)
@@ -96,7 +119,7 @@ def serve_inspections(connection: Connection, memory: int) -> None:
         while True:
             task, args, kwargs = connection.recv()
             try:
-                answer = True, task(*args, **kwargs)
+                answer = True, task(*(with_models(arg, memory) for arg in args), **kwargs)
             except MemoryError:
                 answer = False, "This needs more memory than is allowed here. Choose less to look at."
             except (ValueError, ArithmeticError) as error:

@@ -12,12 +12,17 @@ from tlab.text import DEFAULT_CORPUS
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import PROMPT, demo_checkpoint, demo_run, demo_steps, is_shipped, shipped_preset
 from tlab.ui.inspection.tasks import InspectionRequest
+from tlab.ui.opened_models import OpenedModel, shape_words
+from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import Run
 from tlab.wording import several
 
 PROMPT_CHARACTERS = 12  # a word or two
+CAPITALS = "The capital of Italy is Rome. The capital of Japan is Tokyo. The capital of France is"
+OPENED_PROMPT = "The capital of France is"
+"""What an opened model is let read: it has no text of its own here."""
 MAX_NUMBER = 1_000_000_000  # of any number that a page may send
 
 
@@ -29,19 +34,29 @@ class SelectedModel(NamedTuple):
     side: int
     labels: list[str]  # of the sides of the run, A first; one or two
     steps: list[int]  # of the checkpoints that there are, in order
+    opened: OpenedModel | None = None  # that it is, where it was opened and not trained here
 
     @property
     def whose(self) -> str:
+        if self.opened is not None:
+            return f"the opened model “{self.run.name}”"
         text = self.job.corpus
         return f"the shipped run “{self.run.name}” on “{text}”" if is_shipped(self.run) else f"your run on “{text}”"
 
     @property
     def words(self) -> str:
+        if self.opened is not None and self.checkpoint.is_imported:
+            return f"The model is {self.whose}: {shape_words(self.checkpoint)}."
         which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
         step = self.checkpoint.step
         losses = [loss for at, loss in self.run.sides[self.side].curve.validation if at == step]
         known = f" (validation loss {losses[0]:.2f})" if losses else ""
         return f"The model is {which} of {self.whose}, after {several(step, 'step')}{known}."
+
+    @property
+    def step(self) -> int | None:
+        """Of its training; None of a model that was trained elsewhere."""
+        return None if self.opened is not None and self.checkpoint.is_imported else self.checkpoint.step
 
     @property
     def key(self) -> str:
@@ -56,6 +71,8 @@ class SelectedModel(NamedTuple):
     @property
     def prompt(self) -> str:
         """The beginning of a text for it to go on with."""
+        if self.opened is not None:
+            return readable_text(self.checkpoint, OPENED_PROMPT, self.excerpt)
         has_own = is_shipped(self.run) and self.job.corpus == DEFAULT_CORPUS
         return PROMPT if has_own else self.excerpt[:PROMPT_CHARACTERS]
 
@@ -71,18 +88,27 @@ class SelectedModel(NamedTuple):
     def file_name(self, what: str) -> str:
         """Of a file with a picture of this model, without an ending: which run, which side, what, and at which step."""
         side = f"{'AB'[self.side]} {self.labels[self.side]}" if len(self.labels) > 1 else ""
-        parts = (self.run.name, side, what, f"step {self.checkpoint.step}")
+        parts = (self.run.name, side, what, "" if self.step is None else f"step {self.step}")
         return "_".join(file_name(part) for part in parts if part)
 
     def request(self, text: str) -> InspectionRequest:
         """What the inspector needs to look at this model reading a text; without what no probe reads."""
-        checkpoint = dataclasses.replace(self.checkpoint, optimizer_state={}, records=[])
-        return InspectionRequest(checkpoint, text, self.job.corpus, self.job.text, self.job.tokenizer)
+        if self.opened is not None:
+            model = self.opened.source
+        else:
+            model = dataclasses.replace(self.checkpoint, optimizer_state={}, records=[])
+        return InspectionRequest(model, text, self.job.corpus, self.job.text, self.job.tokenizer)
 
     def slider(self, serial: int) -> dict[str, Any]:
         """What the slider over the training steps shows."""
-        step, side = self.checkpoint.step, self.side
-        return {"steps": self.steps, "step": step, "labels": self.labels, "side": side, "serial": serial}
+        step, side = self.step, self.side
+        return {
+            "steps": [] if step is None else self.steps,
+            "step": step,
+            "labels": self.labels,
+            "side": side,
+            "serial": serial,
+        }
 
     def note(self, text: str, most: int = MAX_NUMBER) -> str:
         """Which model it is, how much of the text it reads, and how it is looked at if it was trained with a bug.
@@ -118,11 +144,24 @@ def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None =
     if run is not None and checkpoint is not None:
         steps = runs.store.steps((run.id, own)) or [checkpoint.step]
         return SelectedModel(checkpoint, run, own, [plan.label for plan in run.job.plans], steps)
+    opened = runs.opened.get(run_id)
+    if opened is not None:
+        return SelectedModel(opened.checkpoint, run_of(opened), 0, ["that"], [opened.checkpoint.step], opened)
     preset = shipped_preset(run_id)
     run = demo_run(preset)
     side = min(side, len(run.sides) - 1)
     labels = [plan.label for plan in run.job.plans]
     return SelectedModel(demo_checkpoint(side, step, preset), run, side, labels, demo_steps(side, preset))
+
+
+def run_of(opened: OpenedModel) -> Run:
+    """An opened model as tabs know models: the one side of a finished run."""
+    checkpoint = opened.checkpoint
+    plan = SidePlan("that", checkpoint.model_config, checkpoint.train_config)
+    about = checkpoint.corpus
+    run = Run.finished("", Job(about["name"], None, about["tokenizer"]["tokenizer"], (plan,)), [checkpoint], LOCAL)
+    run.id, run.name, run.excerpt = opened.id, opened.name, readable_text(checkpoint, CAPITALS, CAPITALS)
+    return run
 
 
 def every_step(runs: Runs, run_id: str | None, selected: SelectedModel) -> list[SelectedModel]:

@@ -28,6 +28,7 @@ from tlab.text import Corpus, Tokenizer, corpus_from_text, corpus_names
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.types import Array
+from tlab.ui.opened_models import MAX_OPENED, OpenedFrom, read_model
 from tlab.ui.runs.messages import Job, job_corpus
 
 MAX_WEIGHTS_CHECKED = 1_000_000  # there are about a hundred checks, each of at least two passes through the model
@@ -40,11 +41,27 @@ MAX_CANDIDATES = 10  # of the next token
 class InspectionRequest(NamedTuple):
     """A model, a text, and where to find what the model was trained on."""
 
-    checkpoint: Checkpoint
+    model: Checkpoint | OpenedFrom
     text: str
     corpus: str  # its name
     own_text: str | None  # a visitor's, in place of a corpus
     tokenizer: str
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model; an opened one has to be read before: `with_its_model`."""
+        assert isinstance(self.model, Checkpoint)
+        return self.model
+
+    @property
+    def with_its_model(self) -> InspectionRequest:
+        """The same with an opened model's checkpoint, which is read once in this process."""
+        return self._replace(model=read_once(self.model.place)) if isinstance(self.model, OpenedFrom) else self
+
+
+@functools.lru_cache(maxsize=MAX_OPENED)
+def read_once(place: str) -> Checkpoint:
+    return read_model(place)[0]
 
 
 @functools.lru_cache(maxsize=4)
@@ -74,6 +91,11 @@ class RequestSubject(Subject):
         Raises:
             ProbeError: it is not available here.
         """
+        if self.checkpoint.is_imported:
+            raise ProbeError(
+                "this looks into the text that the model was trained on, and the opened model came without it: choose "
+                "a probe of the text above"
+            )
         corpus = corpus_of(*self.request[2:])
         if corpus.sha256 == self.checkpoint.corpus["sha256"]:
             return corpus
@@ -136,7 +158,8 @@ def probe_over_time(requests: list[InspectionRequest], name: str, options: dict[
 class InterventionEffect(NamedTuple):
     """What changing one part does."""
 
-    loss: tuple[float, float, float] | None  # change of the mean loss, with its interval; None for a patch
+    loss: tuple[float, float, float] | None
+    """Change of the mean loss, with its interval; None for a patch, and where there is no held-out text."""
     windows: int  # on which the loss was measured
     candidates: list[NextRow]
     share: float | None  # of the difference between the two texts that a patch restores
@@ -174,6 +197,8 @@ def intervene(
             share = moved / compared.whole if abs(compared.whole) >= TOO_LITTLE else None
             return InterventionEffect(None, 0, next_rows(subject, before, after), share, compared.whole)
     chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change, "factor": factor})}
+    if request.checkpoint.is_imported:
+        return InterventionEffect(None, 0, next_rows(subject, before, after), None, None)
     asked = EffectProbe.from_json(chosen)
     row = asked.rows(subject)[0]
     read = len(windows(subject, count)[0])  # fewer where the text has no more that do not overlap

@@ -35,6 +35,7 @@ from tlab.inside.bugs import planted
 from tlab.text import TOKENIZERS, BpeTokenizer, Corpus, Tokenizer, corpus_from_text, corpus_names, load_corpus
 from tlab.text.corpora import MINIMUM_CHARACTERS, needs_download, validation_start
 from tlab.training.checkpoint import Checkpoint
+from tlab.ui.opened_models import OpenedModels
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
@@ -115,6 +116,7 @@ class Runs:
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
         self.shown_runs: dict[str, Run] = {}  # page -> the run on its Train tab
         self.gone: OrderedDict[str, None] = OrderedDict()  # sessions that have left lately, in this order
+        self.opened = OpenedModels(limits.public)  # what can be looked into beside runs
         self.archive = Archive()
         self.expect: Callable[[str, str], None] = lambda session, page: None  # told of each new run; see presence.py
         self.spare = SpareWorker()

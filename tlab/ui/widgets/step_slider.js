@@ -1,4 +1,5 @@
-// Which model: a side, and a step of its training. props.value: {steps, step, labels, side, serial}.
+// Which model: a side, and a step of its training. props.value: {steps, step, labels, side, serial};
+// without steps there is nothing to choose.
 const sides = find(".tl-sides");
 const play = find(".tl-play");
 const few = find(".tl-few");
@@ -32,6 +33,7 @@ const draw = () => {
   const value = props.value;
   if (!value || !value.steps || outdated(value)) return;
   const { steps, step } = value;
+  element.style.display = steps.length ? "" : "none";
   drawSides(value);
   range.max = String(Math.max(0, steps.length - 1));
   range.hidden = steps.length < 2;

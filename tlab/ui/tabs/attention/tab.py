@@ -107,7 +107,7 @@ class AttentionTab(Tab):
         looked = [self.selection.input, self.text.change, page.handle.select]
         for answered in (
             gr.on(looked, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
-            self.choice.connect(page).success(self.on_look, asked, shown, **QUIET),
+            *(chosen.success(self.on_look, asked, shown, **QUIET) for chosen in self.choice.connect(page)),
         ):
             # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
@@ -164,7 +164,7 @@ class AttentionTab(Tab):
         seen = of.checkpoint.tokenizer.decode(reading.ids)
         return {
             "scrub": of.slider(serial),
-            "next": view.next_html(likely, names, seen, look.sample, of.checkpoint.step, "ab"[of.side]),
+            "next": view.next_html(likely, names, seen, look.sample, of.step, "ab"[of.side]),
             "heads": view.heads_value(reading, layer, head, serial),
             "note": note_html(of.note(text, MAX_TOKENS)),
             "words": words_html(view.head_words(portrait)),

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tlab.inside.attention import (
     AttentionData,
@@ -30,7 +31,7 @@ MIN_LIFT = 1.5  # if that is so many times what a head would give it that looks 
 MIN_SPREAD = 4.0  # tokens from which on weight is called spread
 SHOWN_TAIL = 24  # characters of the text that a sample goes on from
 THUMBNAIL = 40  # tiles a side: a thumbnail is not drawn larger than twice that many pixels
-SHADES = 16  # of a tile: what is sent is half as long as with all that a byte can name
+SHADES = 16  # of a tile, so that a byte holds two
 
 
 # ------------------------------------------------------------------------------------------------ heads
@@ -43,6 +44,8 @@ ROLE_NAMES = {
     "induction": "induction",
     "near": "near",
 }
+SPREAD, ELSEWHERE = "spread", "elsewhere"
+CAPTIONS = (*ROLE_NAMES.values(), ELSEWHERE, SPREAD)
 ROLE_WORDS = {
     "previous": "the token before",
     "itself": "the token itself",
@@ -54,28 +57,49 @@ ROLE_WORDS = {
 
 
 def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> dict[str, Any]:
-    """Every head as a small picture, a byte a tile."""
+    """Every head as a small picture, and the orders in which they can be shown."""
     small = thumbnail(reading.weights, THUMBNAIL)  # (L, H, side, side)
-    steps = np.rint(np.sqrt(np.clip(small, 0, 1)) * (SHADES - 1))
-    tiles = (steps * (255 // (SHADES - 1))).astype(np.uint8)
+    shades = np.rint(np.sqrt(np.clip(small, 0, 1)) * (SHADES - 1)).astype(np.uint8)
+    roles = [role_caption(of) for of in reading.heads]
+    orders = {
+        "layer": range(len(roles)),
+        "entropy": sorted(range(len(roles)), key=lambda i: reading.heads[i].entropy),
+        "distance": sorted(range(len(roles)), key=lambda i: reading.heads[i].distance),
+        "role": sorted(range(len(roles)), key=lambda i: (CAPTIONS.index(roles[i]), -reading.heads[i].share)),
+    }
     return {
         "layers": small.shape[0],
         "heads": small.shape[1],
         "side": small.shape[2],
-        "tiles": base64.b64encode(tiles.tobytes()).decode(),
+        "tiles": base64.b64encode(halves_of_bytes(shades).tobytes()).decode(),
         "names": [short_head_name(of.layer, of.head) for of in reading.heads],
         "full_names": [head_name(of.layer, of.head) for of in reading.heads],
-        "captions": [[role_caption(of), f"{of.entropy:.1f} nats", f"{of.distance:.1f} back"] for of in reading.heads],
+        "captions": [
+            [role, f"{of.entropy:.1f} nats", f"{of.distance:.1f} back"]
+            for role, of in zip(roles, reading.heads, strict=True)
+        ],
         "titles": [f"{head_words(of)} Entropy {of.entropy:.2f} nats." for of in reading.heads],
+        "orders": {name: [*order] for name, order in orders.items()},
         "chosen": [layer, head],
         "serial": serial,
     }
 
 
+def halves_of_bytes(shades: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pictures (L, H, side, side) of shades below 16 -> (L, H, bytes): below the diagonal, row by row, two a byte.
+
+    Above the diagonal is nothing. So a thousand heads are half a megabyte.
+    """
+    rows, columns = np.tril_indices(shades.shape[-1])
+    parts = shades[..., rows, columns]
+    parts = np.concatenate([parts, np.zeros_like(parts[..., : parts.shape[-1] % 2])], axis=-1)
+    return (parts[..., 0::2] << 4 | parts[..., 1::2]).astype(np.uint8)
+
+
 def role_caption(portrait: HeadPortrait) -> str:
     if has_favourite(portrait):
         return ROLE_NAMES[portrait.role]
-    return "spread" if math.exp(portrait.entropy) >= MIN_SPREAD else "elsewhere"
+    return SPREAD if math.exp(portrait.entropy) >= MIN_SPREAD else ELSEWHERE
 
 
 def has_favourite(portrait: HeadPortrait) -> bool:
@@ -166,7 +190,8 @@ def softmax_words(entropy: float) -> str:
 # ------------------------------------------------------------------------------------------------ what comes next
 
 
-def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: str, step: int, side: str) -> str:
+def next_html(likely: list[Likely], names: tuple[str, ...], text: str, sample: str, step: int | None, side: str) -> str:
+    """The likeliest tokens and a sample, after so many steps; None where those are not known."""
     tail = ("…" if len(text) > SHOWN_TAIL else "") + text[-SHOWN_TAIL:]
     return markup.next_tokens(likely, names, tail, sample, step, side)
 

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.generate import Chain, Sampling, Token, candidates, generate, sampling_steps
+from tlab.machine import one_blas_thread
 from tlab.ui.demo.shipped_run import PROMPT, is_shipped
 from tlab.ui.inspection.cache import MAX_PROMPT
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, serial_of, text_for_new_model
@@ -30,6 +31,7 @@ from tlab.wording import listed, percent, several
 
 MAX_TOKENS = 1000
 TOKENS_PER_FRAME = 6
+SECONDS_OF_FRAME = 0.15  # that a large model writes before what there is is shown
 SECONDS_BETWEEN_FRAMES = 0.05  # a pace that an eye can follow; the model itself would be ten times faster
 MAX_SECONDS = 60.0
 TOKENS, TEMPERATURE = 300, 0.8  # as the sliders begin
@@ -87,7 +89,7 @@ class GenerateTab(Tab):
         shown = [*self.chains, *self.texts, *self.columns, self.note, *state, self.another]
         for looking in (
             gr.on(moved, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
-            chosen.success(self.on_look, asked, shown, **QUIET),
+            *(event.success(self.on_look, asked, shown, **QUIET) for event in chosen),
         ):
             # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
             looking.success(None, [self.prompt, self.another], self.prompt, js=REPLACE_IF_UNTOUCHED)
@@ -257,9 +259,13 @@ def frames(sources: dict[int, tuple[GeneratedText, Iterator[Token]]]) -> Iterato
             return
         busy = False
         for writing, tokens in sources.values():
-            for token in itertools.islice(tokens, TOKENS_PER_FRAME):
-                writing.add(token)
-                busy = True
+            shown_at = time.monotonic() + SECONDS_OF_FRAME
+            with one_blas_thread():  # one token at a time has no work for two
+                for token in itertools.islice(tokens, TOKENS_PER_FRAME):
+                    writing.add(token)
+                    busy = True
+                    if time.monotonic() > shown_at:
+                        break
         time.sleep(SECONDS_BETWEEN_FRAMES)
 
 

@@ -16,7 +16,7 @@ from tlab.types import Array, Ids
 from tlab.ui.inspection.selection import clamp_int
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 
-MAX_KEPT_BYTES = 48 * 2**20  # bytes: some four hundred texts of 300 tokens over 100 characters
+MAX_KEPT_BYTES = 256 * 2**20  # bytes: two thousand texts of 300 tokens over 100 characters, or four over 50,000 tokens
 TOKEN_BYTES = 200  # of one written token as Python objects, beside its scores
 
 

@@ -121,6 +121,8 @@ def bug_job(of: SelectedModel, bug: str) -> Job:
     Raises:
         ValueError: no such bug, or it cannot be in this model.
     """
+    if of.opened is not None:
+        raise ValueError("An opened model is not trained here. Choose a run, or a shipped one.")
     BUGS[bug]  # an unknown one is refused with the names of all
     plan = of.plan
     reason = BUGS[bug]().why_not(plan.model)

@@ -14,6 +14,8 @@ from tlab.wording import head_of, part_name, several, short_head_name, sublayer_
 
 NO_LAYER = "outside"  # the column of what is in no layer
 MAX_DRAWN_ROWS = 2000  # in a picture; the table has all
+MAX_DRAWN_ESTIMATES = 80  # each has a line of its own,
+LARGEST_ESTIMATES = 40  # so of more than that these are drawn
 
 Parts = dict[str, Any]
 
@@ -23,11 +25,12 @@ def picture_value(key: str, rows: Rows, file: str) -> Parts:
     kind = PROBES[key].picture
     if kind is None or len(rows) < 2:
         return {"kind": ""}
-    drawn = [*rows][:MAX_DRAWN_ROWS]
+    drawn = drawn_rows(kind, rows)
     table = DrawnTable(drawn, PROBES[key].units)
     made = MAKERS[type(kind)](kind, table)
     label = PROBES.entries[key].label
-    left = "" if len(drawn) == len(rows) else f"the first {len(drawn)} of {len(rows):,} rows"
+    which = "largest" if isinstance(kind, Estimates) else "first"
+    left = "" if len(drawn) == len(rows) else f"the {which} {len(drawn)} of {len(rows):,} rows"
     words = "; ".join(part for part in (made.pop("words", ""), left) if part)
     said = f"{label}: {several(len(drawn), 'row')}. {words}".strip(" .")
     return {
@@ -41,6 +44,15 @@ def picture_value(key: str, rows: Rows, file: str) -> Parts:
         "heads": table.heads(),
         **made,
     }
+
+
+def drawn_rows(kind: Any, rows: Rows) -> list[Any]:
+    """What of a table is drawn, in its order: of many estimates the largest by size, of anything else the first."""
+    if isinstance(kind, Estimates) and len(rows) > MAX_DRAWN_ESTIMATES:
+        sizes = [abs(size) if math.isfinite(size := getattr(row, kind.value)) else math.inf for row in rows]
+        largest = sorted(range(len(rows)), key=lambda i: -sizes[i])[:LARGEST_ESTIMATES]
+        return [rows[i] for i in sorted(largest)]
+    return [*rows][:MAX_DRAWN_ROWS]
 
 
 def plain(value: Any) -> Any:

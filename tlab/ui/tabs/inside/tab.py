@@ -58,6 +58,7 @@ FIRST_FACTOR, MAX_FACTOR = 2.0, 1000.0  # of a part that is multiplied
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
 OTHER_TEXT = EXCERPT.replace("local", "outer")  # as long, with another word: something to take a patch from
 SHOWN_END = 60  # characters of the text before the next token
+ONE_STEP = "Of an opened model only one step is known"
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
 BYTES_PER_CELL = 120  # of a table in memory
 
@@ -165,7 +166,7 @@ class InsideTab(Tab):
         about = [self.about, self.formula, self.follow, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
-        chosen, selected = self.choice.connect(page), page.handle.select
+        events, selected = self.choice.connect(page), page.handle.select
         asked = [self.model_id, self.text, self.selection, self.probe]
         looked = [self.selection.input, self.text.change, self.probe.change, selected, *changes(self.options)]
         answer = [self.remark, self.picture, self.table]
@@ -173,7 +174,7 @@ class InsideTab(Tab):
         outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
         for answered in (
             gr.on(looked, self.on_look, inputs, outputs, trigger_mode="always_last", **QUIET),
-            chosen.success(self.on_look, inputs, outputs, **QUIET),
+            *(chosen.success(self.on_look, inputs, outputs, **QUIET) for chosen in events),
         ):
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
         self.follow.click(self.on_follow, [*asked, *self.options], self.followed, **QUIET).then(
@@ -184,7 +185,8 @@ class InsideTab(Tab):
         changed = [self.selection.input, self.text.change, selected, *changes(change)]
         what_if = [self.model_id, self.text, self.selection, *change]
         gr.on(changed, self.on_what_if, what_if, self.effect, trigger_mode="always_last", **QUIET)
-        chosen.success(self.on_what_if, what_if, self.effect, **QUIET)
+        for chosen in events:
+            chosen.success(self.on_what_if, what_if, self.effect, **QUIET)
 
     def connect_links(self, page: Page) -> None:
         """From the drawing of the model and from sentences to a probe, and to and fro between heads and their maps."""
@@ -302,6 +304,8 @@ class InsideTab(Tab):
         """The table's first column at every step that is kept, with the probe that was asked for."""
         of = selected_model(self.runs, run_id, selection)
         key, read = known_probe(key), (text or "")[:MAX_CHARACTERS]
+        if of.opened is not None:
+            return {"probe": key, "chart": lines_value(PROBES.entries[key].label, "", [], ONE_STEP)}
         try:
             requests = [one.request(read) for one in every_step(self.runs, run_id, of)]
             found = self.inspector.call(tasks.probe_over_time, requests, key, self.asked_options(key, values))

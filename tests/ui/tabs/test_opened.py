@@ -1,0 +1,244 @@
+"""The tabs on a model that was opened: lists and refusals, what each answers, and the process that reads it once."""
+
+import base64
+import types
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from opening import llama_folder
+from pages import built
+from support import GRADIO
+from tlab.inside import PROBES
+from tlab.inside.probes.residual import AttributionRow
+from tlab.ui.demo.shipped_run import SHIPPED_IDS
+from tlab.ui.inspection import tasks
+from tlab.ui.inspection.process import Inspector
+from tlab.ui.inspection.selection import CAPITALS, find_model
+from tlab.ui.opened_models import OPENED_PREFIX, OpenedModels
+from tlab.ui.runs.limits import LOCAL, PUBLIC
+from tlab.ui.runs.manager import Runs
+from tlab.ui.tabs.attention.tab import AttentionTab
+from tlab.ui.tabs.generate.tab import GenerateTab
+from tlab.ui.tabs.inside.checks_panel import bug_job
+from tlab.ui.tabs.inside.options import default
+from tlab.ui.tabs.inside.pictures import LARGEST_ESTIMATES, picture_value
+from tlab.ui.tabs.inside.tab import FIRST, ONE_STEP, InsideTab
+from tlab.ui.tabs.train.tab import TrainTab
+
+pytestmark = GRADIO
+
+MODEL = f"{OPENED_PREFIX}little-llama"
+VISIT = types.SimpleNamespace(session_hash="a page", headers={})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return llama_folder(tmp_path_factory.mktemp("models") / "little-llama")
+
+
+@pytest.fixture(scope="module")
+def runs(folder):
+    runs = Runs(LOCAL, slots=1)
+    runs.opened = OpenedModels(public=False, listed=[str(folder)])
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(scope="module")
+def inspector():
+    inspector = Inspector(LOCAL)
+    inspector.seconds = 120.0  # other tests may keep both cores busy
+    yield inspector
+    inspector.end()
+
+
+@pytest.fixture(scope="module")
+def attention(runs):
+    return built(AttentionTab, runs)
+
+
+@pytest.fixture(scope="module")
+def inside(runs, inspector):
+    return built(InsideTab, runs, inspector, after=[TrainTab, AttentionTab])
+
+
+# ------------------------------------------------------------------------------------------------ the list
+
+
+def test_the_list_has_opened_models_before_the_shipped_ones(attention):
+    ids = [model_id for _, model_id in attention.choice.choices("nobody")]
+    assert ids[0] == MODEL and {*ids[1:]} == SHIPPED_IDS
+    assert attention.choice.on_choose(MODEL) == MODEL
+
+
+def test_a_model_is_opened_with_words_before_and_chosen_after(attention, folder, tmp_path):
+    choice = attention.choice
+    frames = list(choice.on_open(str(llama_folder(tmp_path / "another")), VISIT))
+    told = [frame[choice.told] for frame in frames]
+    assert "Looking for it" in told[0] and frames[-1][choice.model_id] == f"{OPENED_PREFIX}another"
+    assert ("Opened: another", f"{OPENED_PREFIX}another") in frames[-1][choice.list]["choices"]
+
+
+def test_what_cannot_be_opened_is_told_in_the_importers_words_and_changes_nothing(attention):
+    choice = attention.choice
+    *_, last = choice.on_open("/nowhere/<b>", VISIT)
+    assert "is not there" in last[choice.told] and "&lt;b&gt;" in last[choice.told]
+    assert set(last) == {choice.told}
+
+
+def test_a_public_page_has_no_box_and_refuses_a_path_that_is_sent_all_the_same(folder, tmp_path):
+    runs = Runs(PUBLIC, slots=1)
+    runs.opened = OpenedModels(public=True, listed=[str(folder)])
+    choice = built(AttentionTab, runs).choice
+    assert not hasattr(choice, "open") and not hasattr(choice, "place")
+    secret = llama_folder(tmp_path / "secret")
+    for sent in (str(secret), f"{OPENED_PREFIX}{secret}", [str(secret)], None):
+        assert choice.on_choose(sent) == gr.skip()
+        if not isinstance(sent, list):
+            assert find_model(runs, sent).opened is None
+    choice.told = gr.HTML()
+    *_, last = choice.on_open(str(secret), VISIT)
+    assert "no other models than those of its list" in last[choice.told]
+    assert choice.on_choose(MODEL) == MODEL and find_model(runs, MODEL).opened is not None
+
+
+def test_a_listed_model_that_cannot_be_read_tells_a_public_page_no_path(tmp_path):
+    runs = Runs(PUBLIC, slots=1)
+    runs.opened = OpenedModels(public=True, listed=[str(tmp_path / "gone")])
+    with pytest.raises(gr.Error) as refused:
+        built(AttentionTab, runs).choice.on_choose(f"{OPENED_PREFIX}gone")
+    assert "cannot be read" in str(refused.value) and str(tmp_path) not in str(refused.value)
+
+
+# ------------------------------------------------------------------------------------------------ the tabs
+
+
+def test_attention_draws_the_opened_model_reading_its_own_text(attention):
+    before = attention.shown.value
+    updates = attention.on_look(MODEL, attention.text.value, {"serial": 1}, before)
+    heads = updates[attention.drawn["heads"]]
+    assert (heads["layers"], heads["heads"]) == (2, 4)
+    assert "opened model “little-llama”" in updates[attention.drawn["note"]]
+    assert "step" not in updates[attention.drawn["next"]]
+    assert updates[attention.instead][1] == find_model(attention.runs, MODEL).excerpt
+
+
+def test_heads_are_put_in_order_by_each_score(attention):
+    of = find_model(attention.runs, MODEL)
+    heads = attention.cache.look(of.checkpoint, of.excerpt).reading.heads
+    orders = attention.pictures(of, {}, of.excerpt)["heads"]["orders"]
+    assert orders["layer"] == [*range(8)]
+    for name in ("entropy", "distance"):
+        scores = [getattr(heads[i], name) for i in orders[name]]
+        assert scores == sorted(scores) and sorted(orders[name]) == [*range(8)]
+
+
+def test_of_a_text_that_is_too_long_the_last_tokens_are_read(attention):
+    of = find_model(attention.runs, MODEL)
+    long = CAPITALS * 4
+    longest = of.checkpoint.model_config.context_length
+    assert f"It reads the last {longest} of the {len(long)} tokens." in of.note(long)
+    assert attention.cache.look(of.checkpoint, long).reading.weights.shape[-1] == min(longest, 128)
+
+
+def test_a_look_keeps_logits_of_the_last_token_only(attention):
+    of = find_model(attention.runs, MODEL)
+    reading = attention.cache.look(of.checkpoint, of.excerpt).reading
+    last = of.checkpoint.model().forward(of.checkpoint.last_ids(of.excerpt)[None])[0][0, -1]
+    np.testing.assert_allclose(reading.logits, last[None], atol=1e-6)
+
+
+def test_generate_writes_with_the_opened_model_and_shows_how_a_token_was_chosen(runs):
+    tab = built(GenerateTab, runs)
+    (of,) = tab.find_models(MODEL)
+    looked = tab.on_look(MODEL, of.prompt, 0.8, 0, 1, 1, {"serial": 1}, None, None)
+    assert len(looked[tab.chains[0]]["rows"]) == 20
+    *_, last = tab.on_write(MODEL, of.prompt, 0.8, 0, 1, 1, 20, 0, None, 0, VISIT)
+    written = last[tab.texts[0]]
+    assert len(written["tokens"]) == 20 and written["prompt"] == "The capital of France is"
+    at = {"number": written["number"], "place": 3}
+    chain = tab.on_look(MODEL, of.prompt, 0.8, 0, 1, 1, {"serial": 2, "a": at}, of.key, (of.prompt, 1))[tab.chains[0]]
+    assert chain["place"] == 3 and sum(row[-1] for row in chain["rows"]) <= 1 + 1e-6
+
+
+def values_of(tab):
+    return [default(PROBES[key], name) for key, name in tab.fields]
+
+
+def look_inside(tab, key):
+    of = find_model(tab.runs, MODEL)
+    return tab.on_look(MODEL, of.excerpt, {"serial": 1}, key, of.key, None, *values_of(tab))
+
+
+@pytest.mark.parametrize("key", ["lens_map", "attribution", "saliency", "growth"])
+def test_probes_of_a_text_answer_for_an_opened_model(inside, key):
+    updates = look_inside(inside, key)
+    assert f'download="{key}.csv"' in updates[inside.table]
+    assert "opened model “little-llama”" in updates[inside.note]
+
+
+def test_a_probe_that_searches_the_training_text_says_that_there_is_none(inside):
+    assert "the opened model came without it" in look_inside(inside, "effect")[inside.table]
+
+
+def test_without_held_out_text_a_change_still_shows_the_next_token(inside):
+    of = find_model(inside.runs, MODEL)
+    shown = inside.on_what_if(MODEL, of.excerpt, {}, "attention.0.head.1", "mean", "", 2.0)
+    assert "no held-out text" in shown and "before" in shown and "tl-in-refused" not in shown
+
+
+def test_an_opened_model_has_one_step_and_is_not_trained(inside):
+    of = find_model(inside.runs, MODEL)
+    followed = inside.on_follow(MODEL, of.excerpt, {}, FIRST, *values_of(inside))
+    assert ONE_STEP in str(followed["chart"])
+    with pytest.raises(ValueError, match="is not trained here"):
+        bug_job(of, "no-mask")
+
+
+def test_of_very_many_parts_the_largest_are_drawn_in_the_order_of_the_table():
+    rows = [AttributionRow(f"attention.{i}", (-1) ** i * float(i % 100)) for i in range(200)]
+    picture = picture_value("attribution", rows, "file")
+    sizes = [abs(row[1]) for row in picture["rows"]]
+    assert len(sizes) == LARGEST_ESTIMATES and min(sizes) == 80
+    assert [row[0] for row in picture["rows"]] == [row.part for row in rows if abs(row.logit) >= 80]
+    assert "the largest 40 of 200 rows" in picture["words"]
+    assert len(picture_value("attribution", rows[:80], "file")["rows"]) == 80
+
+
+# ------------------------------------------------------------------------------------------------ the process
+
+
+def test_the_process_is_sent_a_place_and_no_weights(runs):
+    of = find_model(runs, MODEL)
+    request = of.request(of.excerpt)
+    assert request.model == of.opened.source and request.model.place == runs.opened.places[MODEL]
+    assert len(base64.b64encode(repr(request).encode())) < 2000
+
+
+def test_the_process_reads_an_opened_model_once(runs):
+    of = find_model(runs, MODEL)
+    tasks.read_once.cache_clear()
+    for text in (CAPITALS[:20], CAPITALS[:30]):
+        tasks.probe_result(of.request(text).with_its_model, "growth", {})
+    assert (tasks.read_once.cache_info().misses, tasks.read_once.cache_info().hits) == (1, 1)
+    tasks.read_once.cache_clear()
+
+
+def test_only_the_first_question_about_an_opened_model_waits_for_its_reading(runs, inspector):
+    of = find_model(runs, MODEL)
+    inspector.known.clear()
+    inspector.call(tasks.probe_result, of.request(of.excerpt), "growth", {})
+    assert inspector.known == {of.opened.source}
+    inspector.call(tasks.probe_result, of.request(of.excerpt[:20]), "growth", {})
+    inspector.end()
+    assert not inspector.known
+
+
+def test_a_model_that_is_gone_is_told_by_the_process_in_words(runs, inspector, tmp_path):
+    of = find_model(runs, MODEL)
+    request = of.request(of.excerpt)
+    gone = request._replace(model=request.model._replace(place=str(tmp_path / "gone")))
+    with pytest.raises(ValueError, match="is not there"):
+        inspector.call(tasks.probe_result, gone, "growth", {})

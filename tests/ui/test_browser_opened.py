@@ -1,0 +1,44 @@
+"""A model that is opened by the box above the pictures, in a real browser: a head, a probe, a text."""
+
+import pytest
+
+from browsing import drawn, open_tab, settle
+from opening import llama_folder
+from support import GRADIO
+from tlab.ui.opened_models import OPENED_PREFIX
+
+pytestmark = GRADIO
+
+
+@pytest.fixture
+def folder(tmp_path, runs):
+    yield llama_folder(tmp_path / "little-llama")
+    runs.opened.models.clear()
+    runs.opened.places.clear()
+
+
+def test_a_model_is_opened_by_its_folder_and_looked_into_in_every_tab(visit, folder, runs):
+    page = visit()
+    open_tab(page, "Attention")
+    page.get_by_role("button", name="Open another model").first.click()
+    page.fill("#attention-place textarea, #attention-place input", "/nowhere/<i>")
+    page.click("#attention-open")
+    page.locator("#attention-told").get_by_text("/nowhere/<i> is not there").wait_for()
+    page.fill("#attention-place textarea, #attention-place input", str(folder))
+    page.click("#attention-open")
+    page.locator("#attention-note").get_by_text("the opened model “little-llama”").wait_for()
+    page.locator("#attention-heads .tl-thumb").nth(7).wait_for()
+    page.locator("#attention-heads .tl-order").select_option("entropy")
+    page.locator("#attention-heads .tl-thumb").first.click()
+    page.locator("#attention-words").get_by_text("of layer").first.wait_for()
+    settle(page)
+    assert drawn(page, "#attention-heads .tl-thumb canvas")
+    assert f"{OPENED_PREFIX}little-llama" in runs.opened.models
+    open_tab(page, "Inside")
+    page.locator("#inside-note").get_by_text("the opened model “little-llama”").wait_for()
+    page.locator("#inside-table .tl-title b").get_by_text("Logit lens at every place").wait_for()
+    open_tab(page, "Generate")
+    page.locator("#generate-note").get_by_text("the opened model “little-llama”").wait_for()
+    page.click("#write")
+    page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length > 20")
+    assert not [words for words in page.complaints if "Error" in words]
