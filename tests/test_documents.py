@@ -64,6 +64,8 @@ REPLACED = {
     r"(?<=max_new_tokens=)\d+": "5",
 }
 UNDERSTOOD_ONLY = {  # the beginning of a command -> why it is not run
+    "tlab train --log": "needs a tracker that is not installed; tests/training/test_trackers.py looks at each",
+    "tlab export runs/first --to tensorboard": "the same",
     "tlab app": "a server, which tests/ui starts",
     "tlab check": "tests/cli runs it on small models",
     "tlab import SmolLM2": "a download of 90 MB; tests/pretrained/test_gguf.py reads such files",
@@ -77,6 +79,7 @@ ELSEWHERE = {  # the beginning of a command of another program -> what can be sa
     "ruff": lambda words: None,
     "pyright": lambda words: None,
     "mkdocs serve": lambda words: None,
+    "tensorboard": lambda words: None,
     "llama-completion": lambda words: None,  # tests/pretrained/test_gguf.py runs it where it is
     "cd ": lambda words: None,
     "python -c": lambda words: ast.parse(words[2]),
