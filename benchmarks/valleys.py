@@ -2,8 +2,9 @@
 
 Valleys with a known optimum are made up: parabolas, lopsided ones, two with a cliff, and the one of a sweep over ten
 rates with six seeds (width 32, context 32, RoPE, 400 steps), whose noise they all have. Counted is how often the
-interval of the optimum holds it, how often an optimum beyond the rates that were tried is called so, how often one of
-two models that are equally good is called better, and how often one that is worse is found.
+interval of the optimum holds it, and that of the valley's width the width; how often an optimum beyond the rates that
+were tried is called so; how often one of two models that are equally good is called better; and how often one that is
+worse is found.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from benchmarks.null_sweeps import highest_by_chance
 from benchmarks.units import verdict
 from tlab.judging.learning_rates import fit_valley
 from tlab.judging.two_models import compare, comparison_words
+from tlab.judging.valley_width import NEAR_BEST
 from tlab.types import Array
 
 SIMULATIONS = 2_000
@@ -104,6 +106,13 @@ class Look(NamedTuple):
         """One that is within a step of the centre."""
         return CENTRE * self.factor ** rng.uniform(-1, 1)
 
+    @property
+    def width(self) -> float:
+        """How many times apart the rates are between which the loss is at most `NEAR_BEST` above the lowest."""
+        distances = np.linspace(-10, 10, 100_001)
+        near = distances[SHAPES[self.shape].above(distances) <= NEAR_BEST]
+        return math.exp(near[-1] - near[0])
+
     def runs(self, optimum: float, rng: np.random.Generator) -> dict[float, dict[int, float]]:
         """The losses of one model whose valley has its lowest point, 2 nats, at `optimum`."""
         shape = SHAPES[self.shape]
@@ -134,6 +143,19 @@ def covered_share(look: Look, simulations: int, rng: np.random.Generator) -> tup
         if valley.is_inside:
             widths.append(valley.high / valley.low)
     return held / simulations, len(widths) / simulations, statistics.median(widths) if widths else math.nan
+
+
+def width_share(look: Look, simulations: int, rng: np.random.Generator) -> tuple[float, float, float]:
+    """How often the interval of the width holds it, how often that is bounded, and the median of bounded ones' widths.
+
+    All of the valleys whose optimum was found within the rates, of which alone there is a width.
+    """
+    found = [fit_valley(look.runs(look.optimum(rng), rng)).width for _ in range(simulations)]
+    widths = [width for width in found if width is not None]
+    bounded = [width.high / width.low for width in widths if math.isfinite(width.high)]
+    held = sum(width.low <= look.width <= width.high for width in widths)
+    count = max(1, len(widths))
+    return held / count, len(bounded) / count, statistics.median(bounded) if bounded else math.nan
 
 
 def called_share(look: Look, simulations: int, rng: np.random.Generator) -> float:
@@ -211,6 +233,10 @@ def main(simulations: int = SIMULATIONS, comparisons: int = COMPARISONS, seed: i
     )
     for look in looks:
         print(f"  {look} {found_share(look, 2.0, comparisons, rng):7.1%}", flush=True)
+    print(f"\n{simulations:,} valleys each: the interval of the width holds it (93 % or more), is bounded, its width")
+    for look in looks:
+        held, bounded, width = width_share(look, simulations, rng)
+        print(f"  {look} {held:7.1%} {bounded:7.1%}   x{width:.2f}   {verdict(held, least=MIN_COVERED)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tlab.judging.learning_rates import Valley, fit_valley
 
 RATES_COLUMNS = (
     *("best_tried", "optimum", "optimum_low", "optimum_high", "beyond", "is_lopsided"),
+    *("width", "width_low", "width_high"),
     *("loss", "ci_low", "ci_high", "n_seeds", "n_lost", "problem"),
 )
 """Of rates.csv, after the axes other than the rate; docs/sweeps.md says what they mean."""
@@ -49,11 +50,13 @@ def rates_frame(table: Table) -> pd.DataFrame:
         mean, low, high, n = estimate(list(valley.losses.values()))
         ends = (low, high) if n > 1 else (math.nan, math.nan)
         bounds = (valley.low or math.nan, valley.high if math.isfinite(valley.high) else math.nan)
+        width = valley.width or (math.nan,) * 3
         beyond = [word for word, may in (("below", valley.may_be_below), ("above", valley.may_be_above)) if may]
         rows.append(
             (
                 *(str(level) for level in levels.values()),
                 *(valley.best_tried, valley.optimum, *bounds, " and ".join(beyond), valley.is_lopsided),
+                *(bound if math.isfinite(bound) else math.nan for bound in width),
                 *(mean, *ends, n, sum(valley.lost), valley.problem),
             )
         )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.valleys import Look, called_share, covered_share, main
+from benchmarks.valleys import Look, called_share, covered_share, main, width_share
 from support import RATES, parabola
 from tlab.judging.learning_rates import RateError, fit_valley, optimum_words, parabola_p
 
@@ -85,7 +85,7 @@ def test_where_the_valley_is_lopsided_the_interval_is_wider_and_holds_the_optimu
     valley = fit_valley(runs)
     assert valley.is_lopsided and valley.low <= 3e-3 <= valley.high
     words = optimum_words(valley, "A")
-    assert "no parabola" in words and "somewhere between" in words and "95 %" not in words
+    assert "no parabola" in words and "somewhere between" in words and "95 %" not in words.partition(" The highest")[0]
     assert not fit_valley(parabola(3e-3, noise=0.01)).is_lopsided
 
 
@@ -202,4 +202,49 @@ def test_one_seed_has_a_curve_all_the_same():
 def test_the_benchmark_says_what_was_reached(capsys):
     main(simulations=2, comparisons=2)
     printed = capsys.readouterr().out
-    assert len(printed.splitlines()) == 5 * (1 + 8 * 4 * 2) + 4 and printed.count("reached") > 40
+    assert len(printed.splitlines()) == 6 * (1 + 8 * 4 * 2) + 5 and printed.count("reached") > 40
+
+
+# ------------------------------------------------------------------------------------------------ the valley's width
+
+
+def wide_parabola(curvature, **cases):
+    """Losses at rates from 0.0005 to 0.032, of a valley within 0.1 nats of its best from exp(-x) to exp(x) times it."""
+    rates = [5e-4 * 2.0**step for step in range(7)]
+    return {
+        rate: {seed: 2.0 + 0.1 * seed + curvature * math.log(rate / 4e-3) ** 2 for seed in range(3)} for rate in rates
+    } | cases
+
+
+def test_the_width_is_how_many_times_apart_the_rates_are_that_are_close_to_the_best():
+    width = fit_valley(wide_parabola(0.1)).width
+    assert width is not None
+    assert width.factor == pytest.approx(math.exp(2), rel=0.01)
+    assert (width.low, width.high) == pytest.approx((6.59, 16), rel=0.01), "as any valley allows between these rates"
+
+
+def test_a_valley_that_goes_on_beyond_the_rates_is_so_wide_at_least():
+    width = fit_valley(wide_parabola(0.02)).width
+    assert width is not None
+    assert width.high == math.inf and width.low == pytest.approx(64)
+    assert width.words("A").endswith("of A is at least 64 times the lowest, as far as these rates reach.")
+
+
+def test_a_valley_ends_before_the_rate_at_which_runs_were_lost():
+    losses = wide_parabola(0.02)
+    losses[32e-3] = losses[0.5e-3] = {0: None, 1: None, 2: 2.5}
+    width = fit_valley(losses).width
+    assert width is not None
+    assert (width.low, width.high) == pytest.approx((16, 64))
+
+
+def test_without_a_best_rate_inside_there_is_no_width():
+    assert fit_valley({rate: {0: 3 - rate, 1: 3.1 - rate} for rate in (0.1, 0.2, 0.3, 0.4, 0.5)}).width is None
+
+
+@pytest.mark.parametrize("shape", ["parabola", "lopsided, more", "cliff, rounded", "measured"])
+def test_the_interval_of_the_width_holds_it_in_95_of_100_valleys_whatever_their_shape(shape):
+    held, bounded, width = width_share(Look(shape, 2.5, 5, 7), 200, np.random.default_rng(0))
+    assert held >= 0.93
+    assert bounded > 0.9
+    assert width < 2.5**2, "no more than a step of the rates to each side"

@@ -14,6 +14,8 @@ to 97 %. Where an F-test doubts that the losses lie on a parabola, the interval 
 (`bounds_of_any_valley`): mostly about a step of the grid to each side. Then it holds the optimum more often than that.
 `python -m benchmarks.valleys` measures how often all this is right.
 
+**How wide.** `valley_width` says how many times apart rates are whose loss is close to the best.
+
 **Between two rates.** Where the losses lie on no parabola and the best rate's neighbours are more than a factor
 `FAR_APART` away, no curve tells how low the loss gets between them. It is no higher than at the best rate
 tried, and no lower than where flanks meet that go on straight (`floor_of`).
@@ -33,6 +35,7 @@ from numpy.polynomial.polynomial import polyder, polyfit, polyval
 from scipy.special import fdtrc, stdtrit  # of F: the integral from a value on; of Student's t: the inverse
 
 from tlab.judging.few_seeds import CONFIDENCE, MAX_ROUNDING, estimate
+from tlab.judging.valley_width import Width, width_of
 from tlab.types import Array
 from tlab.wording import several
 
@@ -87,6 +90,9 @@ class Valley:
     curve: tuple[tuple[float, float], ...] = ()  # (rate, mean loss) of the parabola over the rates it was fitted to
     is_lopsided: bool = False
     is_coarse: bool = False  # whether rates are too far apart for the curve to tell what the loss is between them
+    width: Width | None = (
+        None  # how many times apart the rates are whose loss is close to the best; None where that is not inside
+    )
     problem: str = ""  # why there is no interval, as a sentence; else empty
 
     def was_tried(self, rate: float) -> bool:
@@ -183,7 +189,7 @@ def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], valu
             spanned.append(bounds_of_any_valley(logs, values))
             polynomials = cubics
         low, high = min(low, *(one for one, _ in spanned)), max(high, *(one for _, one in spanned))
-    curves = heights(polynomials, places[inside])
+    curves = heights(polynomials, places[inside])  # (seeds, places)
     lowest = int(curves.mean(axis=0).argmin())
     curve = tuple(
         (valley.best_tried * math.exp(place), loss)
@@ -211,8 +217,14 @@ def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], valu
     if low > high:
         return replace(valley, problem="The losses do not fall and then rise again, so there is no best rate to find.")
     low, high = (valley.best_tried * math.exp(bound) for bound in (low, high))
-    low = max([low, *(rate for rate in valley.rates if rate < kept[0])])  # these rates lost more runs
-    return replace(valley, low=low, high=min([high, *(rate for rate in valley.rates if rate > kept[-1])]))
+    below = max((rate for rate in valley.rates if rate < kept[0]), default=0.0)  # these rates lost more runs
+    above = min((rate for rate in valley.rates if rate > kept[-1]), default=math.inf)
+    valley = replace(valley, low=max(low, below), high=min(high, above))
+    if not valley.is_inside:
+        return valley
+    with np.errstate(divide="ignore"):
+        ends = np.log([below, above]) - math.log(valley.best_tried)
+    return replace(valley, width=width_of(logs, values, (of_curve, tried), best, *ends.tolist()))
 
 
 def bottom(means: Array) -> tuple[int, int]:
@@ -383,7 +395,7 @@ def rate_words(rate: float) -> str:
 
 
 def optimum_words(valley: Valley, name: str) -> str:
-    """Which rate suits the model called `name`, and how well that is known; one to three sentences."""
+    """Which rate suits the model called `name` and how well that is known; how wide its valley is; lost runs."""
     lowest, highest = (rate_words(rate) for rate in (valley.rates[0], valley.rates[-1]))
     optimum, low, high = map(valley.rate_words, (valley.optimum, valley.low, valley.high))
     if valley.problem:
@@ -411,7 +423,8 @@ def optimum_words(valley: Valley, name: str) -> str:
             f"The best learning rate of {name} is below {high}, and may be below {lowest}, the "
             "lowest that was tried: try lower ones."
         )
-    return " ".join([words, *lost_runs_words(valley, name)])
+    width = [valley.width.words(name)] if valley.width else []
+    return " ".join([words, *width, *lost_runs_words(valley, name)])
 
 
 def lost_runs_words(valley: Valley, name: str) -> list[str]:
