@@ -21,7 +21,24 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from sweeps.findings.both_ways import SEEDS_TO_TUNE, SETTING_PAIRS, SettingPair, TunedPair, judge_pair
 from sweeps.findings.claim import Claim
 from sweeps.findings.claims import CLAIMS
-from sweeps.findings.page import Finding, finding_as_text, summary_as_text, write_page
+from sweeps.findings.contested import (
+    CHANGES,
+    CONTESTED,
+    MODEL,
+    SEEDS_OF_CONTESTED,
+    Contested,
+    ContestedRun,
+    ContestedRuns,
+    rates_tried,
+)
+from sweeps.findings.page import (
+    Finding,
+    contested_as_text,
+    finding_as_text,
+    judged_claims,
+    summary_as_text,
+    write_page,
+)
 from sweeps.findings.trials import read_trials, run_trials, text_of, trials_of
 from sweeps.grid.cell_id import Cell
 from sweeps.store.provenance import processor
@@ -65,15 +82,18 @@ class FindingsCommand:
 
     def execute(self, argv: Sequence[str] = ()) -> int:
         """Run it; -> the exit code: 0 all measured, whatever the verdicts; 1 a run failed."""
-        claims = chosen(self.names, quick=self.quick)
+        claims, contested = chosen(self.names, quick=self.quick)
         if self.seeds is not None and self.seeds < 1:
             raise FindingsError(f"--seeds {self.seeds}: must be at least 1")
         keys = {claim.key for claim in claims}
         pairs = [pair for pair in SETTING_PAIRS if self.tune and pair.claim in keys]
-        corpora = corpora_of(claims, pairs)
+        settings = list(dict.fromkeys(setting for claim in contested for setting in claim.settings))
+        corpora = corpora_of(claims, pairs, settings)
         trials = [trial for claim in claims for each in self.trials(claim, corpora).values() for trial in each]
         trials += [trial for pair in pairs for trial in self.trials_of_pair(pair, corpora)]
-        print(f"{several(len(claims), 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
+        trials += [trial for setting in settings for trial in self.trials_of_setting(setting, corpora)]
+        num_claims = len(claims) + len(contested)
+        print(f"{several(num_claims, 'claim')}, {several(len(set(trials)), 'run')}; kept in {self.out}", flush=True)
         try:
             ended = run_trials(trials, self.out, corpora, jobs=self.jobs)
         except OSError as error:
@@ -84,7 +104,7 @@ class FindingsCommand:
             return EXIT_INTERRUPTED
         if ended.problem:
             print(f"{ended.problem}; the same command continues", file=sys.stderr)
-        return self.report(claims, corpora)
+        return self.report(claims, corpora, contested)
 
     def trials(self, claim: Claim, corpora: Mapping[TextConfig, Corpus]) -> dict[str, list[Cell]]:
         num_seeds = self.seeds or claim.seeds
@@ -99,7 +119,18 @@ class FindingsCommand:
             for trial in trials_of(pair.measure, {**side, "learning_rate": rate}, self.seeds or SEEDS_TO_TUNE, corpora)
         ]
 
-    def report(self, claims: Sequence[Claim], corpora: Mapping[TextConfig, Corpus]) -> int:
+    def trials_of_setting(self, setting: str, corpora: Mapping[TextConfig, Corpus]) -> list[Cell]:
+        """Those of one setting of the contested claims, at all of its rates."""
+        num_seeds = self.seeds or SEEDS_OF_CONTESTED
+        return [
+            trial
+            for rate in rates_tried(setting)
+            for trial in trials_of("attended", {**MODEL, **CHANGES[setting], "learning_rate": rate}, num_seeds, corpora)
+        ]
+
+    def report(
+        self, claims: Sequence[Claim], corpora: Mapping[TextConfig, Corpus], contested: Sequence[Contested] = ()
+    ) -> int:
         findings = {}
         for claim in CLAIMS.values():  # the page has all results, whichever claims were asked for
             with contextlib.suppress(CorpusError):  # without its text a claim has no results
@@ -110,9 +141,33 @@ class FindingsCommand:
         for finding in complete:
             print(finding_as_text(finding))
         page = self.page or self.out / PAGE
-        files = write_page(page, findings, self.tuned(corpora), machine())
-        print(f"\n{summary_as_text(complete)}\n{page}, with {several(len(findings), 'figure')} in {files[0].parent}")
-        return EXIT_OK if len(complete) == len(claims) else EXIT_FAILED
+        runs = self.runs(corpora)
+        judged = judged_claims(runs)
+        for claim in contested:
+            if claim.key in judged:
+                print(contested_as_text(claim, judged[claim.key]))
+        write_page(page, findings, self.tuned(corpora), machine(), runs)
+        print(f"\n{summary_as_text(complete)}\n{page}, with its figures in {page.parent / 'images'}")
+        is_complete = len(complete) == len(claims) and all(claim.key in judged for claim in contested)
+        return EXIT_OK if is_complete else EXIT_FAILED
+
+    def runs(self, corpora: Mapping[TextConfig, Corpus]) -> ContestedRuns:
+        """Of each setting of the contested claims, where every one has ended."""
+        found = {}
+        for setting in CHANGES:
+            with contextlib.suppress(CorpusError):
+                trials = self.trials_of_setting(setting, {**corpora_of([], settings=[setting]), **corpora})
+                records = read_trials(trials, self.out)
+                if all(trial.cell_id in records for trial in trials):
+                    by_rate: dict[float, dict[int, ContestedRun]] = {}
+                    for trial in trials:
+                        record = records[trial.cell_id]
+                        outcome = record.measured or {}
+                        by_rate.setdefault(trial.train.learning_rate, {})[trial.seed] = ContestedRun(
+                            outcome["val_loss"], outcome["first_token"], record.wall_seconds
+                        )
+                    found[setting] = by_rate
+        return found
 
     def tuned(self, corpora: Mapping[TextConfig, Corpus]) -> dict[SettingPair, TunedPair]:
         """The pairs of which every run has ended."""
@@ -137,29 +192,34 @@ class FindingsCommand:
         return Finding(claim, seeds, sum(record.wall_seconds for each in found.values() for record in each))
 
 
-def chosen(names: Sequence[str], *, quick: bool) -> list[Claim]:
-    """The claims that were asked for, in the order of their declaration.
+def chosen(names: Sequence[str], *, quick: bool) -> tuple[list[Claim], list[Contested]]:
+    """The graded and the contested claims that were asked for, in the order of their declaration.
 
     Raises:
         FindingsError: there is no such claim, or none that is quick.
     """
+    known = [*CLAIMS, *CONTESTED]
     for name in names:
-        if name not in CLAIMS:
-            raise FindingsError(f"unknown claim {name!r}; allowed: {', '.join(CLAIMS)}.{did_you_mean(name, CLAIMS)}")
+        if name not in known:
+            raise FindingsError(f"unknown claim {name!r}; allowed: {', '.join(known)}.{did_you_mean(name, known)}")
     claims = [claim for key, claim in CLAIMS.items() if not names or key in names]
-    if quick:
-        claims = [claim for claim in claims if claim.quick]
-    if not claims:
+    contested = [claim for key, claim in CONTESTED.items() if not names or key in names]
+    if quick:  # no contested claim is
+        claims, contested = [claim for claim in claims if claim.quick], []
+    if not claims and not contested:
         fast = ", ".join(key for key, claim in CLAIMS.items() if claim.quick)
         raise FindingsError(f"none of {', '.join(names)} takes only seconds; leave out --quick, or choose from {fast}")
-    return claims
+    return claims, contested
 
 
-def corpora_of(claims: Sequence[Claim], pairs: Sequence[SettingPair] = ()) -> dict[TextConfig, Corpus]:
-    """Every corpus that they need; a CorpusError where a text cannot be loaded."""
-    settings = [run.settings for claim in claims for run in claim.runs.values()]
-    settings += [side for pair in pairs for side in pair.sides]
-    return {text: load_corpus(text.corpus, text.tokenizer) for text in dict.fromkeys(map(text_of, settings))}
+def corpora_of(
+    claims: Sequence[Claim], pairs: Sequence[SettingPair] = (), settings: Sequence[str] = ()
+) -> dict[TextConfig, Corpus]:
+    """Every corpus that they need, `settings` those of contested claims; a CorpusError where one cannot be loaded."""
+    read = [run.settings for claim in claims for run in claim.runs.values()]
+    read += [side for pair in pairs for side in pair.sides]
+    read += [{**MODEL, **CHANGES[setting]} for setting in settings]
+    return {text: load_corpus(text.corpus, text.tokenizer) for text in dict.fromkeys(map(text_of, read))}
 
 
 def losses_by_side(

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from sweeps.findings.claim import difference, loss, per_byte_difference
+from sweeps.findings.contested import Contested, ContestedPair, ContestedRuns
 from sweeps.findings.measures import LENGTH_FACTORS, UNIGRAM
 from sweeps.findings.setups import BASELINE, DEPTHS
 from sweeps.findings.verdicts import EQUIVALENCE_CONFIDENCE, SeedResults, contrasts, finite_values
@@ -247,3 +248,47 @@ def noise_floor(seeds: Sequence[SeedResults]) -> Figure:
     axes.set_xlabel("validation loss minus that of the baseline (nats per token)")
     title = f"{len(seeds)} seeds, mean and 95 % interval; real: p < 0.05 after Holm"
     return finish(figure, axes, title, legend="lower left")
+
+
+# ------------------------------------------------------------------------------------------------ contested claims
+
+
+def contested_differences(judged: Mapping[str, Sequence[ContestedPair]]) -> Figure:
+    """Each pair of the contested claims: at the same rate, hollow, and each setting at its best."""
+    pairs = [pair for of_claim in judged.values() for pair in of_claim]
+    figure, axes = new_figure(7.4, 0.9 + 0.42 * len(pairs))
+    for i, pair in enumerate(pairs):
+        for found, place, fill in ((pair.found.at_rate, i - 0.15, "white"), (pair.found.at_best, i + 0.15, BLUE)):
+            if found is not None and found.estimate.n > 1:
+                one = found.estimate
+                axes.plot([one.low, one.high], [place] * 2, color=BLUE, linewidth=1.6)
+                axes.plot([one.mean], [place], "o", color=BLUE, markerfacecolor=fill, markersize=6)
+    axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
+    draw_estimates(axes, [(pair.label, Estimate(np.nan, np.nan, np.nan, 0), [], BLUE) for pair in pairs])
+    axes.set_xlabel("difference of the validation loss, B - A (nats per token); grey: within the margin")
+    for label, fill in (("at the same rate", "white"), ("each at its best", BLUE)):
+        axes.plot([], [], "o-", color=BLUE, markerfacecolor=fill, label=label)
+    seeds = max(pair.found.at_best.estimate.n for pair in pairs)
+    return finish(figure, axes, f"{seeds} seeds, mean and 95 % interval", legend="beside")
+
+
+def contested_valleys(claim: Contested, runs: ContestedRuns, pairs: Sequence[ContestedPair]) -> Figure:
+    """The losses of a claim's settings at each rate, every seed a dot, with the mean as a line."""
+    figure, axes = new_figure(*NARROW)
+    for i, setting in enumerate(claim.settings):
+        losses = {
+            rate: [run.loss for run in of_rate.values() if run.loss is not None]
+            for rate, of_rate in sorted(runs[setting].items())
+        }
+        style: dict[str, Any] = {"color": PALETTE[i], "marker": MARKERS[i]}
+        points = [(rate, loss) for rate, some in losses.items() for loss in some]
+        axes.plot(*zip(*points, strict=True), linestyle="", alpha=0.4, markersize=4, markeredgewidth=0, **style)
+        means = [(rate, float(np.mean(some))) for rate, some in losses.items() if some]
+        axes.plot(*zip(*means, strict=True), label=claim.name(setting), markersize=5, linestyle=LINE_STYLES[i], **style)
+    axes.set_xscale("log")
+    tidy(axes)
+    plain_ticks(axes.xaxis, sorted({rate for setting in claim.settings for rate in runs[setting]}))
+    axes.set(xlabel="learning rate", ylabel="validation loss (nats per token)")
+    return finish(
+        figure, axes, f"Every run of {pairs[0].found.at_best.estimate.n} seeds, and the mean", legend="upper center"
+    )

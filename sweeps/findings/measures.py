@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.inside.attention import settled_from
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Trace, Transformer
 from tlab.text.corpora import Corpus
@@ -24,6 +25,7 @@ from tlab.types import Array, Ids
 
 LENGTH_FACTORS = (1, 2, 4, 8)  # texts to evaluate on, in trained context lengths
 MEASURE_EVERY = 50  # steps; a jump within 300 steps spans six measurements of the heads
+NUM_WINDOWS = 64  # of validation text, to look at attention in
 FIRST_STEPS = 20  # in which training without norms shows its spike
 MAX_LINES_PER_LENGTH = 20  # of repeated blocks; 9 lengths make 180 lines, some 2,000 letters to copy
 UNIGRAM = 3.347  # nats: the entropy of single characters on tiny Shakespeare, which counting alone can reach
@@ -78,7 +80,11 @@ def train_to_end(config: ModelConfig, train_config: TrainConfig, corpus: Corpus)
         what `final_outcome` returns, and step_seconds: the median step in processor time of this process, which
         other programs disturb less than wall time.
     """
-    trainer = Trainer(config, train_config, corpus)
+    return trained(Trainer(config, train_config, corpus))
+
+
+def trained(trainer: Trainer) -> dict[str, Any]:
+    """Train to the end; -> as `train_to_end`."""
     seconds = []
     while not trainer.finished:
         began = time.process_time()
@@ -105,6 +111,25 @@ def final_outcome(trainer: Trainer) -> dict[str, Any]:
         "n_params": trainer.model.num_parameters,
         "val_bytes_per_token": trainer.corpus.bytes_per_token.validation,
     }
+
+
+def attended(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+    """Train to the end, then look where attention goes.
+
+    Returns:
+        what `train_to_end` returns, and first_token: the attention weight on the first token of a text, the mean over
+        windows of the validation split, their places but the first four, heads and blocks; None where the run diverged.
+    """
+    trainer = Trainer(config, train_config, corpus)
+    outcome = trained(trainer)
+    first_token = first_token_weight(trainer.result, corpus) if trainer.divergence is None else None
+    return {**outcome, "first_token": first_token}
+
+
+def first_token_weight(model: Transformer, corpus: Corpus) -> float:
+    T = model.config.context_length
+    _, trace = model.forward(corpus.validation[: NUM_WINDOWS * T].reshape(-1, T))
+    return float(np.mean([block.attention.weights[:, :, settled_from(T) :, 0].mean() for block in trace.blocks]))
 
 
 def extrapolated(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
@@ -215,6 +240,7 @@ MEASURES = {
     "at_start": Measure(at_start, steps=1),
     "beginning": Measure(first_steps, steps=FIRST_STEPS),
     "trained": Measure(train_to_end),
+    "attended": Measure(attended),
     "extrapolated": Measure(extrapolated),
     "induction": Measure(train_on_repeats),
 }

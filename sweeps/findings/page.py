@@ -21,6 +21,20 @@ from sweeps.findings.both_ways import (
 )
 from sweeps.findings.claim import Claim, Question
 from sweeps.findings.claims import CLAIMS, QUESTIONS
+from sweeps.findings.contested import (
+    COMPARED_AT,
+    CONTESTED,
+    Contested,
+    ContestedPair,
+    ContestedRuns,
+    first_token_in_words,
+    judge_contested,
+    runs_as_csv,
+    seconds_trained,
+    width_words,
+    widths_in_words,
+)
+from sweeps.findings.figures import contested_differences, contested_valleys
 from sweeps.findings.verdicts import (
     INCONCLUSIVE,
     NOT_GRADED,
@@ -41,9 +55,12 @@ from tlab.files import write_atomically
 from tlab.judging.few_seeds import ALPHA, Estimate, difference_p, equality_p, estimate, holm, verdict_of
 from tlab.judging.few_seeds import INCONCLUSIVE as UNDECIDED
 from tlab.judging.two_models import Difference
+from tlab.judging.valley_width import NEAR_BEST
 from tlab.wording import duration
 
 RATES_FILE = "findings-rates.csv"  # of runs at several learning rates, beside the page
+CONTESTED_FILE = "findings-contested.csv"  # of the runs of contested claims, likewise
+CONTESTED_HEADING = "## Contested claims\n"
 SIGNS = {REPRODUCED: "✔", PARTLY_REPRODUCED: "◐", NOT_REPRODUCED: "✘", INCONCLUSIVE: "?", NOT_GRADED: "–"}
 """Beside the word, so that a long table can be read at a glance."""
 
@@ -125,6 +142,13 @@ def finding_as_text(finding: Finding) -> str:
     return "\n".join(lines)
 
 
+def contested_as_text(claim: Contested, pairs: Sequence[ContestedPair]) -> str:
+    lines = [f"\n{claim.key}: {claim.claim}"]
+    return "\n".join(
+        [*lines, *(f"  {b} - {a}, each at its best: {pair.verdict}" for pair in pairs for a, b in [pair.names])]
+    )
+
+
 def summary_as_text(findings: Sequence[Finding]) -> str:
     verdicts = [finding.verdict for finding in findings]
     return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in SIGNS if verdict in verdicts)
@@ -134,28 +158,70 @@ def summary_as_text(findings: Sequence[Finding]) -> str:
 
 
 def write_page(
-    page: Path, findings: Mapping[str, Finding], tuned: Mapping[SettingPair, TunedPair], machine: str
+    page: Path,
+    findings: Mapping[str, Finding],
+    tuned: Mapping[SettingPair, TunedPair],
+    machine: str,
+    runs: ContestedRuns | None = None,
 ) -> list[Path]:
-    """Write the page, its figures, and the losses at other rates; -> the files written, the figures first.
+    """Write the page, its figures, and the tables of losses; -> the files written, the figures first.
+
+    A page that is there already keeps what no run here is about: where there are only contested claims, all but these.
 
     Args:
         page: the Markdown file; figures go into `images` beside it.
         findings: claim key -> what is known; a claim that is missing is listed as not run.
         tuned: what is known of pairs at other learning rates; what is missing is listed as not tuned yet.
         machine: what it was measured on, in one line.
+        runs: those of contested claims.
     """
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
+    runs = runs or {}
+    judged = judged_claims(runs)
     written = []
     for key, finding in findings.items():
         written += save_figure(finding.claim.draw(finding.seeds), images / f"finding-{key}.png")
-    losses = page.parent / RATES_FILE
-    write_atomically(losses, losses_as_csv(tuned).encode())
-    write_atomically(page, page_as_markdown(findings, tuned, machine).encode())
-    return [*written, losses, page]
+    if judged:
+        written += save_figure(contested_differences(judged), images / "finding-contested.png")
+    for key in judged:
+        if CONTESTED[key].shows_width:
+            written += save_figure(contested_valleys(CONTESTED[key], runs, judged[key]), images / f"finding-{key}.png")
+    tables = {CONTESTED_FILE: runs_as_csv(runs)} if runs else {}
+    text = page_as_markdown(findings, tuned, machine, runs)
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    if CONTESTED_HEADING in before and not findings and not tuned:
+        text = with_contested(before, contested_of(text))
+    else:
+        tables[RATES_FILE] = losses_as_csv(tuned)
+    for name, table in tables.items():
+        write_atomically(page.parent / name, table.encode())
+    write_atomically(page, text.encode())
+    return [*written, *(page.parent / name for name in tables), page]
 
 
-def page_as_markdown(findings: Mapping[str, Finding], tuned: Mapping[SettingPair, TunedPair], machine: str) -> str:
+def judged_claims(runs: ContestedRuns) -> dict[str, list[ContestedPair]]:
+    """The contested claims of which all runs are there, with their pairs."""
+    return {key: judge_contested(claim, runs) for key, claim in CONTESTED.items() if runs.keys() >= {*claim.settings}}
+
+
+def contested_of(page: str) -> str:
+    """The section of the contested claims."""
+    _, heading, rest = page.partition(CONTESTED_HEADING)
+    return heading + rest.partition("\n## ")[0]
+
+
+def with_contested(page: str, section: str) -> str:
+    """A page with another section of contested claims."""
+    return page.replace(contested_of(page), section)
+
+
+def page_as_markdown(
+    findings: Mapping[str, Finding],
+    tuned: Mapping[SettingPair, TunedPair],
+    machine: str,
+    runs: ContestedRuns | None = None,
+) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # it is Markdown
@@ -164,8 +230,10 @@ def page_as_markdown(findings: Mapping[str, Finding], tuned: Mapping[SettingPair
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    runs = runs or {}
     num_graded = sum(any(isinstance(check, Check) for check in claim.checks) for claim in CLAIMS.values())
     filters = (duration, measured_in_words, number_in_words, seeds_in_words, best_rate_words, difference_in_words)
+    filters += (seconds_trained, width_words, widths_in_words, first_token_in_words)
     environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("page.md").render(
         claims=CLAIMS,
@@ -176,6 +244,12 @@ def page_as_markdown(findings: Mapping[str, Finding], tuned: Mapping[SettingPair
         nothing_to_tune=NOTHING_TO_TUNE,
         pairs_by_verdict=pairs_by_verdict(tuned),
         losses=RATES_FILE,
+        contested=CONTESTED,
+        runs=runs,
+        judged=judged_claims(runs),
+        same_rate=COMPARED_AT,
+        near_best=NEAR_BEST,
+        table=CONTESTED_FILE,
         machine=machine,
         signs=SIGNS,
         answers=list(answers(findings)),

@@ -35,7 +35,7 @@ from numpy.polynomial.polynomial import polyder, polyfit, polyval
 from scipy.special import fdtrc, stdtrit  # of F: the integral from a value on; of Student's t: the inverse
 
 from tlab.judging.few_seeds import CONFIDENCE, MAX_ROUNDING, estimate
-from tlab.judging.valley_width import Width, width_of
+from tlab.judging.valley_width import ValleyWidth, width_of
 from tlab.types import Array
 from tlab.wording import several
 
@@ -90,7 +90,7 @@ class Valley:
     curve: tuple[tuple[float, float], ...] = ()  # (rate, mean loss) of the parabola over the rates it was fitted to
     is_lopsided: bool = False
     is_coarse: bool = False  # whether rates are too far apart for the curve to tell what the loss is between them
-    width: Width | None = (
+    width: ValleyWidth | None = (
         None  # how many times apart the rates are whose loss is close to the best; None where that is not inside
     )
     problem: str = ""  # why there is no interval, as a sentence; else empty

@@ -24,7 +24,7 @@ from tlab.types import Array
 NEAR_BEST = 0.1  # nats per token above the loss at the best rate: what is close to it
 
 
-class Width(NamedTuple):
+class ValleyWidth(NamedTuple):
     """How many times the lowest good learning rate the highest one is."""
 
     factor: float  # in the middle of the bounds; nan where the valley may reach beyond the rates that were tried
@@ -47,7 +47,7 @@ class Width(NamedTuple):
 
 def width_of(
     places: Array, values: Array, at_best: tuple[Array, Array], best: int, below: float, above: float
-) -> Width:
+) -> ValleyWidth:
     """The width of a valley.
 
     Args:
@@ -70,8 +70,8 @@ def width_of(
     least, middle, most = ends.T
     low = math.exp(max(0.0, estimate(least).low))
     if not np.isfinite(most).all():
-        return Width(math.nan, low, math.inf)
-    return Width(math.exp(float(middle.mean())), low, math.exp(estimate(most).high))
+        return ValleyWidth(math.nan, low, math.inf)
+    return ValleyWidth(math.exp(float(middle.mean())), low, math.exp(estimate(most).high))
 
 
 def end_above(places: Array, losses: Array, levels: Sequence[float], beyond: float) -> tuple[float, float, float]:
