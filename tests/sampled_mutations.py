@@ -73,7 +73,7 @@ EQUIVALENT = {
     ("tlab/text/tokenizers.py", BYTES, "b < 128", "(b <= 128)"): NOT_PRINTABLE,
     ("tlab/text/tokenizers.py", "self.id_of = np.full(self.code_points[-1] + 2, -1, dtype=np.int32)", "2", "(3)"):
         "one more place that is never reached",
-    ("tlab/text/corpora.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",
+    ("tlab/text/tasks.py", "for heads in rng.random(2 * pairs) < 0.5:", "rng.random(2 * pairs) < 0.5",
      "(rng.random(2 * pairs) <= 0.5)"): "no number that is drawn is 0.5",
     ("tlab/judging/learning_rates.py", "for left in range(max(best - 1, 0), min(best + 1, len(places) - 1)):", "0",
      "(-1)"): "where the first rate is the best, the line through it and the next is lowest there",

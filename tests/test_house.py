@@ -43,7 +43,7 @@ FLOORS = [
     ["tlab.nn.model"],
     ["tlab.nn.decoder", "tlab.pretrained"],
     ["tlab.training.checkpoint", "tlab.cost", "tlab.figures", "tlab.training.parallel", "tlab.training.shared_start"],
-    ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots"],
+    ["tlab.checks", "tlab.training.trainer", "tlab.generate", "tlab.training.snapshots", "tlab.training.answers"],
     [
         "tlab.cli.run_folder",
         "tlab.profile",

@@ -24,11 +24,12 @@ from tlab.nn.config import ModelConfig
 from tlab.text import Tokenizer, UnknownCharacterError
 from tlab.text.overlap import overlap_sentence
 from tlab.text.units import bits_per_byte
+from tlab.training.answers import answer_accuracy
 from tlab.training.records import StepRecord
 from tlab.training.snapshots import save_snapshot, snapshot_steps
 from tlab.training.trackers import numbers_of, opened_tracker
 from tlab.training.trainer import Trainer
-from tlab.wording import duration, several
+from tlab.wording import duration, percent, several
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 128 + signal.SIGINT  # the last as shells have it
 END_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -63,6 +64,8 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     print(f"folder    {visible(str(folder))}")
     bits = bits_per_byte(math.log(V), corpus.bytes_per_token.validation)
     print(f"to beat   {math.log(V):.3f} nats per token, {bits:.3f} bits per byte: a uniform guess", flush=True)
+    if corpus.known_loss is not None:
+        print(f"to reach  {corpus.known_loss:.3f} nats per token: a model that knows the rule of the text", flush=True)
 
 
 def train_and_tell(
@@ -94,8 +97,10 @@ def train_and_tell(
                 recent = trainer.records[-RECENT_STEPS:]
                 loss = sum(r.loss for r in recent) / len(recent)
                 bits = bits_per_byte(record.validation_loss, trainer.corpus.bytes_per_token.validation)
+                accuracy = answer_accuracy(trainer.result, trainer.corpus)
+                answers = "" if accuracy is None else f"  answers {percent(accuracy)} right"
                 say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  validation {record.validation_loss:.3f}, "
-                    f"{bits:.3f} bits per byte  {tokens / seconds:,.0f} tokens/s")  # fmt: skip
+                    f"{bits:.3f} bits per byte{answers}  {tokens / seconds:,.0f} tokens/s")  # fmt: skip
                 try:
                     save_state(folder, trainer)
                 except OSError as error:  # a full disk may have room again by the next one

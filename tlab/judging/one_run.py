@@ -14,10 +14,12 @@ SAME = 0.02  # losses no further apart than this are called about the same
 PARTED = 0.1  # by which the gap between validation and training has to grow; batches alone move it by a third of that
 RISEN = 0.05  # by which the validation loss has to rise above its lowest
 UNIFORM, FREQUENCIES, PAIRS = "uniform guess", "token frequencies", "token pairs"
+KNOWN_RULE = "known rule"  # of a text that was made by one
 IN_WORDS = {
     UNIFORM: "a uniform guess",
     FREQUENCIES: "a guess by token frequencies",
     PAIRS: "a guess from the token before",
+    KNOWN_RULE: "a model that knows the rule of the text",
 }
 
 

@@ -1,5 +1,6 @@
 """Text in, numbers out: the corpora to learn from and the tokenizers that turn them into ids."""
 
+import tlab.text.tasks  # noqa: F401, so that the registry is filled
 from tlab.text.bpe import BpeTokenizer
 from tlab.text.corpora import CORPORA, DEFAULT_CORPUS, Corpus, CorpusError, corpus_from_text, corpus_names, load_corpus
 from tlab.text.given import IdsTokenizer, JsonTokenizer

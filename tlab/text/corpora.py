@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ CORPORA: Registry[type[TextSource]] = Registry("corpus")
 DEFAULT_CORPUS = "python-docs"  # comes with Python itself: it needs neither network nor files
 
 MINIMUM_CHARACTERS = 20  # then the last tenth holds two: one to go in and one to come out
-SYNTHETIC_CHARACTERS = 200_000  # several passes a minute for a small model, and too much to learn by heart
 
 SHOWN_TOKENS = 400  # in a notebook
 
@@ -47,6 +46,10 @@ class Corpus:
     licence: str
     origin: str
     size: int  # characters of the whole text
+    known_loss: float | None = None
+    """What a model loses on it that knows how it was made and sees each line whole, in nats per token; None where
+    nobody knows."""
+    answers_after: str | None = None  # the part of a line after which the rest is its answer, where there is one
 
     @property
     def tokens_per_character(self) -> float:
@@ -94,7 +97,11 @@ def load_corpus(name: str | os.PathLike[str], tokenizer: str | Tokenizer = "char
     name = os.fspath(name)
     if name in CORPORA:
         source = CORPORA[name]()
-        return corpus_from_text(source.text(), name, source.licence, tokenizer, source.origin)
+        text = source.text()
+        corpus = corpus_from_text(text, name, source.licence, tokenizer, source.origin)
+        known = source.known_loss(text)
+        per_token = None if known is None else known * len(text) / (len(corpus.train) + len(corpus.validation))
+        return replace(corpus, known_loss=per_token, answers_after=source.answers_after)
     path = Path(name) if os.path.isfile(name) else local_texts().get(name) or unusual_file(name)
     if path is None:
         raise UnknownKeyError(
@@ -233,9 +240,19 @@ class TextSource:
     origin: str
     offline = True  # whether the text can be had without network and without files
 
+    answers_after: str | None = None
+    """The part of a line after which the rest of it follows from what was before, where there is one."""
+
     def text(self) -> str:
         """The whole text, the same on every call."""
         raise NotImplementedError
+
+    def known_loss(self, text: str) -> float | None:
+        """What is lost by a model that knows how the text was made and sees each line whole, in nats per character.
+
+        None where nobody knows that.
+        """
+        return None
 
     @classmethod
     def is_here(cls) -> bool:
@@ -370,7 +387,7 @@ class Names(Download):
 
 
 class Synthetic(TextSource):
-    """A text made by rule from a seed, so that it is known what can be learned and what is random."""
+    """A text of lines made by rule from a seed, so that it is known what can be learned and what is random."""
 
     licence = "CC0-1.0"
     origin = "made by this program from a seed"
@@ -378,70 +395,9 @@ class Synthetic(TextSource):
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
+    def line_nats(self, line: str) -> float:
+        """What a line and its end cost whoever knows the rule and nothing else: minus the log of its probability."""
+        raise NotImplementedError
 
-@CORPORA.add("repeat", label="Repeated blocks", source="Olsson et al. 2022, induction heads")
-class Repeat(Synthetic):
-    """Lines such as "qhxbtwna qhxbtwna": random letters, then the same letters again.
-
-    Notice: nothing predicts the first copy, at about 3 nats per letter (26 to choose from, fewer with each one
-    used). The second is certain for a head that finds the letter before and copies what followed it. No
-    letter comes twice in a block, so there is one such place; blocks differ in length, so counting back fails.
-    """
-
-    shortest, longest = 8, 16  # two copies of the longest fit into a context of 64
-
-    def text(self) -> str:
-        rng = np.random.default_rng(self.seed)
-        count = SYNTHETIC_CHARACTERS // (self.shortest + self.longest + 2)  # two copies, a space, a line's end
-        letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
-        shuffled = rng.permuted(np.tile(letters, (count, 1)), axis=1)  # (count, 26)
-        lengths = rng.integers(self.shortest, self.longest + 1, size=count)
-        blocks = [row[:length].tobytes().decode() for row, length in zip(shuffled, lengths, strict=True)]
-        return "".join(f"{block} {block}\n" for block in blocks)
-
-
-@CORPORA.add("addition", label="Addition", source="sums of two numbers below 140")
-class Addition(Synthetic):
-    """Lines such as "12+34=46": every sum of two numbers below 140, each once, in random order.
-
-    Notice: no sum of the validation part was seen in training, so a right answer there was not remembered, but
-    for its twin with the summands swapped. The summands are random; only what follows "=" can be learned.
-    """
-
-    limit = 140  # 140 * 140 lines are about 200,000 characters
-
-    def text(self) -> str:
-        order = np.random.default_rng(self.seed).permutation(self.limit * self.limit)
-        first, second = np.divmod(order, self.limit)
-        return "".join(f"{a}+{b}={a + b}\n" for a, b in zip(first.tolist(), second.tolist(), strict=True))
-
-
-@CORPORA.add("brackets", label="Balanced brackets", source="Dyck language of four kinds")
-class Brackets(Synthetic):
-    """Lines such as "([]{<>})": brackets of four kinds, every one closed, and never across another.
-
-    Notice: whether a bracket opens or closes is random, but *which* one closes depends on the last one still open,
-    however far back. A line's end comes only where nothing is open.
-    """
-
-    kinds = ("()", "[]", "{}", "<>")
-    fewest, most = 4, 24  # pairs a line; the longest line fits into a context of 64
-
-    def text(self) -> str:
-        rng = np.random.default_rng(self.seed)
-        count = SYNTHETIC_CHARACTERS // (self.fewest + self.most + 1)  # twice the mean of pairs, a line's end
-        numbers = rng.integers(self.fewest, self.most + 1, size=count).tolist()
-        return "".join(f"{self.line(rng, pairs)}\n" for pairs in numbers)
-
-    def line(self, rng: np.random.Generator, pairs: int) -> str:
-        """`pairs` pairs: a coin decides between opening and closing wherever both are possible."""
-        kinds = [self.kinds[i] for i in rng.integers(len(self.kinds), size=pairs)]
-        written, still_open = [], []
-        for heads in rng.random(2 * pairs) < 0.5:
-            if kinds and (heads or not still_open):
-                kind = kinds.pop()
-                written.append(kind[0])
-                still_open.append(kind[1])
-            else:
-                written.append(still_open.pop())
-        return "".join(written)
+    def known_loss(self, text: str) -> float:
+        return sum(map(self.line_nats, text.splitlines())) / len(text)

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from tlab.judging.one_run import KNOWN_RULE
 from tlab.text import CORPORA, Corpus, load_corpus
 from tlab.text.baselines import baseline_losses
 from tlab.text.corpora import needs_download, sha256_of, with_plain_lines
@@ -98,6 +99,7 @@ class Facts(NamedTuple):
     train: int  # tokens
     validation: int
     baselines: tuple[tuple[str, float], ...]
+    known_loss: float | None  # nats per token, of whoever knows how the text was made
     known: float  # share of the validation tokens in passages that training has, too
     packed: float  # bytes after gzip per byte
 
@@ -175,7 +177,8 @@ def facts_of(corpus: Corpus) -> Facts:
         corpus.tokenizer.vocab_size,
         len(corpus.train),
         len(corpus.validation),
-        tuple(baseline_losses(corpus).items()),
+        tuple((name, loss) for name, loss in baseline_losses(corpus).items() if name != KNOWN_RULE),
+        corpus.known_loss,
         overlap(corpus).in_passages,
         packed_share(corpus),
     )
@@ -194,6 +197,9 @@ def rows(facts: Facts) -> list[tuple[str, str]]:
         ("Split", f"{several(facts.train, 'token')} to train, {facts.validation:,} to validate"),
         ("gzip", f"leaves {facts.packed:.1%} of the bytes"),
     ]
+    if facts.known_loss is not None:
+        known = f"{facts.known_loss:.2f} nats per token are lost by a model that knows the rule and sees whole lines"
+        found.append(("To reach", known))
     if facts.validation >= PASSAGE:
         passages = f"in passages of {PASSAGE} tokens or more that stand in training word for word"
         found.insert(3, ("Repeated", f"{facts.known:.1%} of the validation part, {passages}"))
