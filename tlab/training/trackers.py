@@ -57,8 +57,8 @@ class TensorBoard(Tracker):
         self.writer = EventFileWriter(os.fspath(folder))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore  # made at build time, without types
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore
 
         named = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self.writer.add_event(Event(step=step, wall_time=time.time(), summary=Summary(value=named)))
