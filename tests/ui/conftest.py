@@ -30,7 +30,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SECONDS = 60_000  # milliseconds that anything may take on a busy machine
+SECONDS = 120_000  # milliseconds that anything may take on a busy machine
 
 
 def pytest_collection_modifyitems(items):
