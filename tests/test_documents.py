@@ -72,6 +72,11 @@ UNDERSTOOD_ONLY = {  # the beginning of a command -> why it is not run
     'tlab generate runs/gpt2 --prompt "464': "a model without a tokenizer; tests/pretrained has one",
     "python -m sweeps findings": "minutes to hours; tests/sweeps/findings runs small ones",
 }
+NEEDED = {  # the beginning of a command -> a package without which it is only understood
+    "tlab export runs/first --to hf": "torch",  # of this model with code of its own, which is PyTorch's
+    "tlab export runs/first --to torch": "torch",
+    "tlab export runs/first --to gguf": "gguf",
+}
 ELSEWHERE = {  # the beginning of a command of another program -> what can be said of it here
     "pip install": lambda words: check_installed(words[2:]),
     "python -m pip install": lambda words: check_installed(words[4:]),
@@ -151,6 +156,11 @@ def understand(command, words):
         check = begins(command, ELSEWHERE)
         assert check is not None, f"nobody knows how to test {command!r}: add it to one of the tables above"
         check(words)
+
+
+def can_run(command):
+    needed = begins(command, NEEDED)
+    return begins(command, UNDERSTOOD_ONLY) is None and (needed is None or importlib.util.find_spec(needed) is not None)
 
 
 def reduced(command):
@@ -241,7 +251,7 @@ def test_the_commands_of_a_page_run(codes, made, place, seen):
     for code in codes:
         for command, words in commands_in(code):
             understand(command, words)
-            if is_ours(words) and command not in seen and begins(command, UNDERSTOOD_ONLY) is None:
+            if is_ours(words) and command not in seen and can_run(command):
                 run(command, made)
                 seen |= {command} if words[:3] == OF_SWEEPS else set()
 
@@ -263,7 +273,7 @@ def test_a_command_in_a_sentence_is_understood_and_runs(page, command, made, pla
         pytest.skip("a form, not a command")
     words = shlex.split(command)
     understand(command, words)
-    if page.startswith(INSTRUCTIVE) and is_ours(words) and begins(command, UNDERSTOOD_ONLY) is None:
+    if page.startswith(INSTRUCTIVE) and is_ours(words) and can_run(command):
         run(command, made)
 
 
