@@ -71,3 +71,12 @@ def test_a_table_becomes_a_frame_with_every_digit_and_its_units():
     assert list(frame.columns) == ["head", "entropy", "count"] and frame["entropy"].tolist() == [1.25, 0.0001]
     assert frame.attrs == {"title": "entropy", "units": {"entropy": "bits"}}
     assert ProbeTable([]).to_pandas().empty
+
+
+def test_a_table_of_one_row_is_written_as_any_other():
+    class One(NamedTuple):
+        name: str
+        loss: float
+
+    lines = as_text([One("a", 1.5)], {"loss": "nats"}).splitlines()
+    assert lines[0].split() == ["name", "loss"] and lines[-1].split() == ["a", "1.500"]

@@ -212,3 +212,13 @@ def test_an_alphabet_is_cut_short_only_where_it_is_too_long_to_be_read():
 def test_a_text_begins_at_a_lines_end_or_where_there_are_no_lines_at_its_first_character():
     assert default_prompt(CharTokenizer.from_text("to be\nor not")) == default_prompt(ByteTokenizer()) == "\n"
     assert default_prompt(CharTokenizer.from_text("cab")) == "a"
+
+
+def test_the_words_on_unknown_characters_list_five_and_an_alphabet_up_to_its_limit():
+    alphabet = "".join(chr(0x4E00 + i) for i in range(SHOWN_ALPHABET))
+    whole, longer = (CharTokenizer(alphabet + more) for more in ("", "\u9fff"))
+    for tokenizer, ends in ((whole, False), (longer, True)):
+        with pytest.raises(ValueError, match="no id") as caught:
+            tokenizer.encode("ABCDEFG")
+        assert str(caught.value).count("(U+") == 5 and "and 2 more" in str(caught.value)
+        assert ("' ..." in str(caught.value)) is ends

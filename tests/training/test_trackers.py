@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,30 @@ def test_a_tracker_that_breaks_is_told_of_and_the_training_goes_on(breaking, cap
     assert said.count("no more steps are noted with breaking: the disk of the tracker is full") == 1
     assert "breaking did not end well: no end" in said
     assert breaking == [("run", 8), 1, 2]
+
+
+class Recording:
+    """In place of a package: every call, with what it was given."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        def call(*given, **named):
+            self.calls.append((name, *given, named))
+            return self
+
+        return call
+
+
+def test_what_a_tracker_asks_of_its_package(tmp_path, monkeypatch):
+    for key in ("trackio", "wandb"):
+        package = Recording()
+        monkeypatch.setitem(sys.modules, key, package)
+        tracker = TRACKERS[key](tmp_path, "mine", {"steps": 3})
+        tracker.log(2, {"loss": 1.5})
+        tracker.close()
+        assert [call[0] for call in package.calls] == ["init", "log", "finish"]
+        assert package.calls[0][-1]["name"] == "mine" and package.calls[0][-1]["config"] == {"steps": 3}
+        assert package.calls[0][-1].get("embed", False) is False  # nothing is shown, as in a notebook
+        assert package.calls[1][1:] == ({"loss": 1.5}, {"step": 2})
