@@ -81,6 +81,7 @@ EQUIVALENT = {
      "(-1)"): "where the first rate is the best, the line through it and the next is lowest there",
     ("tlab/judging/few_seeds.py", "left[apart] = p_values[apart] > alpha / num_columns",
      "p_values[apart] > alpha / num_columns", "(p_values[apart] >= alpha / num_columns)"): "no p-value is that number",
+    ("tlab/inside/over_time.py", 'fields = cast("Any", rows[0])._fields', "0", "(1)"): "all rows have the same fields",
     ("tlab/inside/positions.py", "values = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]",
      "1", "(2)"): "two texts instead of one, of which the first is looked at",
     ("tlab/inside/positions.py", "added = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]",

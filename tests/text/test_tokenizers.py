@@ -222,3 +222,8 @@ def test_the_words_on_unknown_characters_list_five_and_an_alphabet_up_to_its_lim
             tokenizer.encode("ABCDEFG")
         assert str(caught.value).count("(U+") == 5 and "and 2 more" in str(caught.value)
         assert ("' ..." in str(caught.value)) is ends
+
+
+def test_the_last_character_of_an_alphabet_may_lie_far_beyond_the_others():
+    tokenizer = CharTokenizer.from_text("a\u9fff")
+    assert tokenizer.decode(tokenizer.encode("\u9fffa\u9fff")) == "\u9fffa\u9fff"
