@@ -82,6 +82,20 @@ class Target(NamedTuple):
         """The declaration of the class."""
         return FAMILIES[self.key]
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What config.json says of it."""
+        return {"model_type": self.key, **self.family.their_config(self.config)}
+
+    def tensors(self, model: Model) -> dict[str, Array]:
+        """The model's weights as the class has them."""
+        return self.family.their_weights(rewritten(model.weights, model.config, self.way), self.config)
+
+    @property
+    def words(self) -> list[str]:
+        """What was done to the model so that the class has it, in sentences."""
+        return [f"Written for it: {rewriting.words}." for rewriting in self.way]
+
 
 def targets(config: ModelConfig, weights: Mapping[str, Array] | None) -> Iterator[Target]:
     """Every stock class with every way to write such a model, the ways with the fewest rewritings first."""
@@ -129,16 +143,9 @@ class HuggingFace(Export):
             target = target_of(model.config, model.weights)
         except PretrainedError as why:
             return write_own_code(model, folder, str(why))
-        about = {
-            "model_type": target.key,
-            "architectures": [target.family.stock_class],
-            **target.family.their_config(target.config),
-        }
-        theirs = target.family.their_weights(rewritten(model.weights, model.config, target.way), target.config)
-        write_folder(theirs, about, folder)
-        words = [f"AutoModelForCausalLM opens it as {target.family.stock_class}."]
-        words += [f"Written for it: {rewriting.words}." for rewriting in target.way]
-        return [*words, *rounding(model), *write_tokenizer(model, folder)]
+        write_folder(target.tensors(model), {"architectures": [target.family.stock_class], **target.about}, folder)
+        opened = f"AutoModelForCausalLM opens it as {target.family.stock_class}."
+        return [opened, *target.words, *rounding(model), *write_tokenizer(model, folder)]
 
 
 def write_folder(weights: Mapping[str, Array], about: Mapping[str, Any], folder: Path) -> None:
@@ -205,9 +212,7 @@ class Gguf(Export):
         written = [each for each in targets(model.config, model.weights) if each.key in ARCHITECTURES.values()]
         none = f"of GGUF the lab writes {', '.join(ARCHITECTURES)}, and none computes what this model does"
         target = nearest_of(map(with_limits_of_gguf, written), none)
-        about = {"model_type": target.key, **target.family.their_config(target.config)}
-        entries = entries_for(about)
-        theirs = target.family.their_weights(rewritten(model.weights, model.config, target.way), target.config)
+        entries, tensors = entries_for(target.about), tensors_in_file(target.tensors(model), target.about)
         cutter = model.tokenizer.as_library()
         if cutter is None:
             tokens, about_tokens = {"tokenizer.ggml.model": "none"}, "It has no tokenizer, as the model has none."
@@ -219,10 +224,9 @@ class Gguf(Export):
             )
         name = f"model{SUFFIX}"
         with replaced(folder / name) as file:
-            file.writelines(file_parts({**entries, **tokens}, dict(tensors_in_file(theirs, about))))
-        words = [f"{name} is of the architecture {entries['general.architecture']}, in float32."]
-        words += [f"Written for it: {rewriting.words}." for rewriting in target.way]
-        return [*words, about_tokens, *rounding(model)]
+            file.writelines(file_parts({**entries, **tokens}, dict(tensors)))
+        what = f"{name} is of the architecture {entries['general.architecture']}, in float32."
+        return [what, *target.words, about_tokens, *rounding(model)]
 
 
 @EXPORTS.add("tensorboard", label="TensorBoard", source="https://www.tensorflow.org/tensorboard")
@@ -245,7 +249,7 @@ def with_limits_of_gguf(target: Target) -> Target:
     """The target, and among its complaints what a file cannot say: it is what would be read again in another way."""
     if target.complaints:
         return target
-    about = {"model_type": target.key, **target.family.their_config(target.config)}
+    about = target.about
     read = {**config_in_file(entries_for(about), target.config.tied), "vocab_size": about["vocab_size"]}
     again = target.family.their_config(target.family.model_config(read, target.config.context_length))
     asked, said = ({**each, **each["rope_parameters"], "rope_parameters": None} for each in (about, again))

@@ -27,6 +27,8 @@ from tlab.pretrained.tensors import Form, QueriesKeysValues, Shifted, Tensor, he
 
 GATED_NAMES = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu", "gelu_new": "geglu", "relu": "reglu"}
 """What Transformers calls the activations of a gate."""
+QUERY_KEY_NORMS = {"self_attn.q_norm": "attention.q_norm", "self_attn.k_norm": "attention.k_norm"}
+"""Norms of a layer's queries and keys -> those of a block."""
 
 
 def fields_of_llama(
@@ -160,11 +162,7 @@ class Qwen3(Llama):
         head_dim=128,
     )
     stock_class = "Qwen3ForCausalLM"
-    norms: ClassVar[dict[str, str]] = {
-        **Llama.norms,
-        "self_attn.q_norm": "attention.q_norm",
-        "self_attn.k_norm": "attention.k_norm",
-    }
+    norms: ClassVar[dict[str, str]] = {**Llama.norms, **QUERY_KEY_NORMS}
 
 
 @FAMILIES.add("olmo2", label="OLMo 2", source="OLMo team 2024")
@@ -184,8 +182,7 @@ class Olmo2(Llama):
     )
     stock_class = "Olmo2ForCausalLM"
     norms: ClassVar[dict[str, str]] = {
-        "self_attn.q_norm": "attention.q_norm",
-        "self_attn.k_norm": "attention.k_norm",
+        **QUERY_KEY_NORMS,
         "post_attention_layernorm": "norm1",
         "post_feedforward_layernorm": "norm2",
     }
