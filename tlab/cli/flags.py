@@ -190,15 +190,14 @@ class Command:
     """One subcommand: its help, its groups of flags, and what it does. An exit code comes of both kinds of `run`."""
 
     help: str
-    run: Callable[..., int | CommandResult] | None = (
-        None  # called with the values of its flags and the whole command line
-    )
+    run: Callable[..., int | CommandResult] | None = None
+    """Called with the values of its flags and the whole command line."""
     groups: dict[str, tuple[type[Config], tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     """Name of the group -> config, fields left out."""
     name: str | None = None  # help for a name that is given first
     folder: str | None = None  # help for a folder that is named first
     default_folder: str | None = None  # where it may be left out
-    has_result: bool = False  # whether it comes to an `CommandResult`, which --json prints
+    has_result: bool = False  # whether it comes to a `CommandResult`, which --json prints
     models: str | None = None  # help for --model, which may be given several times
     run_argv: Callable[[Sequence[str]], int] | None = None  # instead of `run`, where it has a command line of its own
 
