@@ -1,8 +1,11 @@
 """One tab of the page, built without the others; import it after Gradio."""
 
+from contextlib import contextmanager
+
 import gradio as gr
 
 from tlab.ui.inspection.cache import InspectionCache
+from tlab.ui.inspection.process import Inspector
 from tlab.ui.tabs.tab import Page, Services
 
 
@@ -16,3 +19,14 @@ def built(kind, runs, inspector=None, after=()):
                 with gr.Tab(tab.title, id=tab.key) as handle:
                     tab.build(Page(blocks, bar, handle, tabs))
     return tabs[-1]
+
+
+@contextmanager
+def patient_inspector(limits):
+    """What looks into models, with more time than a visitor waits: other tests may keep both cores busy."""
+    inspector = Inspector(limits)
+    inspector.seconds = 120.0
+    try:
+        yield inspector
+    finally:
+        inspector.end()

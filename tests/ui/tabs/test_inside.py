@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from pages import built
+from pages import built, patient_inspector
 from support import EVIL, GRADIO, VERSE
 from tlab.checks import CheckResult
 from tlab.config import ConfigError, options
@@ -71,10 +71,8 @@ def runs():
 
 @pytest.fixture(scope="module")
 def inspector():
-    inspector = Inspector(PUBLIC)
-    inspector.seconds = 120.0  # other tests may keep both cores busy
-    yield inspector
-    inspector.end()
+    with patient_inspector(PUBLIC) as inspector:
+        yield inspector
 
 
 @pytest.fixture(scope="module")

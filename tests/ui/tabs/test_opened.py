@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from opening import llama_folder
-from pages import built
+from pages import built, patient_inspector
 from support import GRADIO
 from tlab.inside import PROBES
 from tlab.inside.probes.residual import AttributionRow
 from tlab.ui.demo.shipped_run import SHIPPED_IDS
 from tlab.ui.inspection import tasks
-from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import CAPITALS, find_model
 from tlab.ui.opened_models import OPENED_PREFIX, OpenedModels
 from tlab.ui.runs.limits import LOCAL, PUBLIC
@@ -48,10 +47,8 @@ def runs(folder):
 
 @pytest.fixture(scope="module")
 def inspector():
-    inspector = Inspector(LOCAL)
-    inspector.seconds = 120.0  # other tests may keep both cores busy
-    yield inspector
-    inspector.end()
+    with patient_inspector(LOCAL) as inspector:
+        yield inspector
 
 
 @pytest.fixture(scope="module")
