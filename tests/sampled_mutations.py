@@ -28,8 +28,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 GOLDEN = "tests/golden/test_numbers.py"
 ROOMS = {
-    "tlab/inside": ["tests/inside", GOLDEN],
-    "tlab/training": ["tests/training", "tests/test_config.py", GOLDEN],
+    "tlab/inside": ["tests/inside", "tests/notebook", GOLDEN],
+    "tlab/training": ["tests/training", "tests/test_config.py", "tests/notebook", GOLDEN],
     "tlab/text": ["tests/text", GOLDEN],
     "tlab/judging": ["tests/judging", "tests/sweeps/results"],
     "sweeps/results": ["tests/sweeps/results", "tests/sweeps/report", GOLDEN],

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -75,3 +76,8 @@ def test_a_token_that_nothing_but_the_pair_itself_follows_is_guessed_by_frequenc
     train = once.train.tolist()
     q = once.tokenizer.encode("q")[0]
     assert train.count(q) == 1 and math.isfinite(training_pair_loss(once))
+
+
+def test_a_validation_part_of_one_token_has_no_pairs_to_guess():
+    corpus = corpus_from_text("abcab" * 20)
+    assert baseline_losses(replace(corpus, validation=corpus.validation[:1]))["token pairs"] == 0.0

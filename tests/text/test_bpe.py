@@ -124,3 +124,9 @@ def test_a_text_is_counted_in_pieces_only_where_a_word_is_endless(endless):
     assert max(map(len, pieces)) <= LONGEST_WORD + len("It begins with words. ") < len(long)
     ordinary = "Two words, 12 numbers:\n\n" * 1_000
     assert pieces_of(ordinary) == [ordinary]
+
+
+def test_the_library_cuts_a_text_and_puts_it_together_as_the_lab_does():
+    library = GIVEN.as_library()
+    ids = library.encode(TEXT).ids
+    assert ids == GIVEN.encode(TEXT).tolist() and library.decode(ids) == TEXT

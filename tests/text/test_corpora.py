@@ -6,6 +6,7 @@ Nothing is downloaded here: the real files are read where they are, and the down
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -334,3 +335,9 @@ def test_what_began_a_failure_is_found_behind_all_that_was_tried_then():
     told.__cause__ = tried
     tried.__context__ = began
     assert first_cause(told) is began and first_cause(began) is began
+
+
+def test_a_python_without_its_documentation_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    with pytest.raises(CorpusError, match=r"came without its documentation .* or choose another corpus"):
+        load_corpus("python-docs")
