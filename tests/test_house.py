@@ -89,7 +89,7 @@ FLOORS = [
     ["sweeps.run"],
     ["sweeps.report", "sweeps.findings", "sweeps.console"],
     ["sweeps.__main__"],
-    ["tlab.cli.exercises"],
+    ["tlab.cli.exercises", "tlab.exercises.page"],
     ["tlab.cli.commands"],
     ["tlab.__main__"],
 ]

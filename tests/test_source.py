@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlab.exercises import EXERCISES
 from tlab.nn.activations import ACTIVATIONS, Activation, Gelu
 from tlab.nn.residuals import RESIDUALS, Residual
 from tlab.registry import REGISTRIES, UnknownKeyError
@@ -18,11 +17,9 @@ from tlab.source import (
     CORE_PARTS,
     CORE_SLOT,
     END,
-    EXERCISES_PAGE,
     PAGE,
     bare_code,
     compare_code,
-    exercises_table,
     page,
     slots,
     switches_table,
@@ -206,17 +203,6 @@ def test_the_command_updates_a_page_and_says_so(tmp_path):
 
 def test_the_page_of_switches_is_up_to_date():
     assert switches_table() in PAGE.read_text(encoding="utf-8"), "run python -m tlab.source"
-
-
-def test_the_page_of_exercises_is_up_to_date():
-    assert exercises_table() in EXERCISES_PAGE.read_text(encoding="utf-8"), "run python -m tlab.source"
-
-
-def test_the_table_of_exercises_names_every_known_mistake():
-    rows = exercises_table().splitlines()[2:]
-    for (key, kind), row in zip(EXERCISES.items(), rows, strict=True):
-        assert row.startswith(f"| `{key}` | ") and row.count(" | ") == 2
-        assert all(mistake.name in row for mistake in kind().mistakes)
 
 
 def test_slots_that_a_config_chooses_from_come_first_whatever_was_imported_first():

@@ -17,7 +17,7 @@ from tlab.wording import did_you_mean
 Component = TypeVar("Component", bound=type)
 SameClass = TypeVar("SameClass", bound=type)
 
-REGISTRIES: dict[str, Registry] = {}  # every registry by the name of its slot, in the order in which they were made
+REGISTRIES: dict[str, Registry] = {}  # registries of parts of the lab by slot, in the order in which they were made
 
 
 class UnknownKeyError(KeyError, ValueError):
@@ -58,10 +58,12 @@ class Registry(Mapping[str, Component]):
     True
     """
 
-    def __init__(self, slot: str) -> None:
+    def __init__(self, slot: str, *, is_shown: bool = True) -> None:
+        """`is_shown` says whether the Code tab and docs/switches.md have a page and a line for each class."""
         self.slot = slot
         self.entries: dict[str, Entry[Component]] = {}
-        REGISTRIES[slot] = self
+        if is_shown:
+            REGISTRIES[slot] = self
 
     def add(self, key: str, *, label: str, formula: str = "", source: str = "") -> Callable[[SameClass], SameClass]:
         """Class decorator that registers under `key`.

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import tlab.exercises
 import tlab.false_winners.mistakes
 import tlab.inside  # with those beside it, so that every registry is filled
 import tlab.pretrained.writing
-import tlab.text
+import tlab.text  # noqa: F401
 from tlab.cli.output import LostOutputError, delivered_output, prepare_streams
 from tlab.config import options
 from tlab.generate import Writer, choose, draw, keep_top_k, keep_top_p, sampling_steps
@@ -38,7 +37,7 @@ from tlab.training.trainer import Trainer, draw_batch, evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_PARTS = ("reference", "forward", "backward")  # the order in which a component is best read
-PAGE, EXERCISES_PAGE = ROOT / "docs" / "switches.md", ROOT / "docs" / "exercises.md"
+PAGE = ROOT / "docs" / "switches.md"
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
 
 
@@ -298,15 +297,6 @@ def markdown_row(switch: str, key: str, label: str, formula: str, summary: str, 
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def exercises_table() -> str:
-    """Every exercise as a Markdown table, with the mistakes that are known by name."""
-    lines = ["| exercise | what to write | mistakes that are named |", "| --- | --- | --- |"]
-    for key, entry in tlab.exercises.EXERCISES.entries.items():
-        names = dict.fromkeys(mistake.name for mistake in entry.component().mistakes)
-        lines.append(f"| `{key}` | {entry.summary} | {'; '.join(names)} |")
-    return "\n".join(lines)
-
-
 def update_page(path: str | Path, table: str | None = None) -> bool:
     """Put a table, by default that of the switches, between the file's two markers; -> whether that changed the file.
 
@@ -327,24 +317,15 @@ def update_page(path: str | Path, table: str | None = None) -> bool:
 
 
 def main() -> None:
-    """Bring the tables of switches and of exercises up to date."""
+    """Bring the table of switches of a page up to date."""
     prepare_streams()
     parser = argparse.ArgumentParser(prog="python -m tlab.source", description=main.__doc__)
-    parser.add_argument(
-        "page",
-        nargs="?",
-        type=Path,
-        help="the page of the table of switches, and that alone; by default those in docs/",
-    )
+    parser.add_argument("page", nargs="?", type=Path, default=PAGE, help=f"by default {PAGE.relative_to(ROOT)}")
     page = parser.parse_args().page
-    tables = {page or PAGE: ("switches", switches_table())}
-    if page is None:
-        tables[EXERCISES_PAGE] = ("exercises", exercises_table())
     try:
         with delivered_output():
-            for path, (name, table) in tables.items():
-                changed = update_page(path, table)
-                print(f"{path}: the table of {name} {'has been updated' if changed else 'is up to date'}")
+            changed = update_page(page)
+            print(f"{page}: the table of switches {'has been updated' if changed else 'is up to date'}")
     except LostOutputError:
         sys.exit(1)
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from tlab.training.trainer import Trainer
 from tlab.types import Array
 from tlab.wording import several
 
-EXERCISES: Registry[type[Exercise]] = Registry("exercise")
+EXERCISES: Registry[type[Exercise]] = Registry("exercise", is_shown=False)  # they are no parts of the lab
 
 TOLERANCE = 1e-6  # relative to the largest value: sums in another order differ by 1e-15, mistakes by far more
 
