@@ -73,12 +73,13 @@ def test_a_browser_that_reads_the_site_asks_nobody_else(site):
         with playwright.sync_playwright() as started:
             browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page()
+            page.set_default_timeout(120_000)  # a busy machine
             page.on("request", lambda request: asked.append(request.url))
             page.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
             page.on("pageerror", lambda error: failed.append(str(error)))
             for name in OPENED:
                 page.goto(home + name, wait_until="load")
-            page.fill(".md-search__input", "norm")
+            page.locator(".md-search__input").press_sequentially("norm")  # the site listens to keys
             page.wait_for_selector(".md-search-result__item")
             browser.close()
     finally:

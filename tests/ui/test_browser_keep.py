@@ -9,6 +9,7 @@ from pathlib import Path
 from browsing import assert_enlarges, choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
 from support import EVIL, GRADIO, VERSE
 from tlab.ui.demo.shipped_run import shipped_id
+from tlab.ui.settings.own_text import BRING_TEXT_BACK
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job
 
 pytestmark = GRADIO
@@ -342,6 +343,21 @@ def test_a_text_of_ones_own_is_still_there_after_a_reload_and_never_in_the_addre
     page.click("#copy-link")
     page.locator("#link-panel").get_by_text("Your own text is not in it.").wait_for()
     assert page.locator(".toast-body").count() == 0  # it would cover the buttons
+
+
+def test_a_page_that_leaves_before_its_fields_have_the_text_keeps_it_all_the_same(visit):
+    page = visit()
+    kept = page.evaluate(
+        f"""() => {{
+          delete window.tlabText;
+          const kept = {{ own: true, text: "to be", source: "s", address: location.search }};
+          sessionStorage.setItem("tlab-text", JSON.stringify(kept));
+          ({BRING_TEXT_BACK})("python-docs", "", "");
+          dispatchEvent(new PageTransitionEvent("pagehide"));
+          return JSON.parse(sessionStorage.getItem("tlab-text"));
+        }}"""
+    )
+    assert (kept["own"], kept["text"], kept["source"]) == (True, "to be", "s")
 
 
 def test_the_address_never_names_settings_of_which_half_have_arrived(visit, url):

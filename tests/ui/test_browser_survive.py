@@ -202,6 +202,20 @@ def assert_all_is_there(visitor) -> None:
     page.wait_for_function("seed => document.querySelector('#field-seed input')?.value === seed", arg=seed)
 
 
+def test_a_page_that_is_loaded_again_before_it_has_its_answer_still_knows_its_run(visitors):
+    page = visitors["done"].page
+    asked = []
+    page.route("**/gradio_api/run/**", lambda route: asked.append(route))  # and never answered
+    load_again(visitors["done"])
+    page.wait_for_selector("#run-state .tl-badge.shipped")
+    while not asked:
+        page.wait_for_timeout(50)
+    page.unroute("**/gradio_api/run/**")
+    load_again(visitors["done"])
+    wait_for_state(page, "done")
+    assert_all_is_there(visitors["done"])
+
+
 @pytest.fixture(scope="module")
 def restarted(visitors, server):
     """The server, told to end in the middle of a training, as a container is, and started again."""

@@ -48,8 +48,10 @@ BRING_TEXT_BACK = f"""(corpus, text, source) => {{
     }});
   }} catch {{}}
   if (!kept?.text) return unchanged;
-  const chosen = kept.own && kept.address === location.search ? "{OWN_TEXT}" : corpus;
-  return text ? [chosen, text, source] : [chosen, kept.text, kept.source ?? ""];
+  const own = kept.own && kept.address === location.search;
+  const brought = text ? {{ own, text, source }} : {{ own, text: kept.text, source: kept.source ?? "" }};
+  window.tlabText = brought; // also of a page that leaves before its fields have it
+  return [own ? "{OWN_TEXT}" : corpus, brought.text, brought.source];
 }}"""
 
 markup = macros("settings/text_card.html")

@@ -31,13 +31,16 @@ pictures here are the last that came. "
 NO_RESULT = "The server no longer has the result of this link, and shows the run that it came with. The settings are \
 those of the link: Start trains the same run."
 NOT_FOUND = "The server no longer has the run that was here, and shows the one that it came with. " + AGAIN
-# A tab of a browser remembers which run it shows for as long as the tab is there, also while it is loaded again.
+# A tab of a browser remembers which run it shows for as long as the tab is there, also while it is loaded again. Until
+# the server has answered what it shows it is not asked: a page that is loaded twice in a row still knows its run.
 REMEMBERED = """() => {
+  try { return [sessionStorage.getItem("tlab-run") ?? ""]; } catch { return [""]; }
+}"""
+REMEMBER = """() => {
   const shown = () => document.querySelector("#run-state [data-run]")?.dataset.run ?? "";
   const remember = () => { try { sessionStorage.setItem("tlab-run", shown()); } catch {} };
   addEventListener("pagehide", remember);
   document.addEventListener("visibilitychange", remember);
-  try { return [sessionStorage.getItem("tlab-run") ?? ""]; } catch { return [""]; }
 }"""
 # What the page shows, and what it asks when it may have missed something. A question opens a broken connection again.
 SHOWN = """() => {
@@ -80,6 +83,7 @@ class Reconnect:
         )  # fmt: skip
         # Not by the queue, as every visitor comes this way; a run that still trains is then followed by the button.
         arrived = demo.load(self.on_arrive, self.shown_run, self.train.outputs, js=REMEMBERED, queue=False, **QUIET)
+        arrived.success(None, js=REMEMBER, **QUIET)
         arrived.then(None, js=ASK, **QUIET)
 
     def on_arrive(self, remembered: str | None, request: gr.Request) -> Updates:
