@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -97,8 +98,10 @@ class Record:
             elif hashlib.sha256(curve).hexdigest() != written_sha256:
                 raise ValueError("the curve is not what was written")
         try:
-            return cls(**values)
-        except TypeError as error:  # of another version, with other fields
+            # A driver holds all records, and each would have its own copy of the names of fifty settings.
+            settings = {sys.intern(name): value for name, value in values.pop("settings").items()}
+            return cls(**values, settings=settings)
+        except (TypeError, KeyError, AttributeError) as error:  # of another version, with other fields
             raise ValueError(f"not the record of a cell: {error}") from error
 
     def curve_as_csv(self) -> bytes:

@@ -264,6 +264,12 @@ def test_more_seeds_and_levels_train_the_new_cells_only(small, folder):
     assert len(run_sweep(grid, Store(folder)).table.rows) == 4
 
 
+def test_records_that_are_read_share_the_names_of_their_settings(small, folder):
+    run_sweep(small(norm=("layernorm", "none")), Store(folder))
+    a, b = (Record.from_json(path.read_bytes()) for path in (folder / CELLS).glob("*.json"))
+    assert len(a.settings) > 40 and all(one is other for one, other in zip(a.settings, b.settings, strict=True))
+
+
 def test_a_run_plans_and_reads_its_records_once(small, folder, monkeypatch):
     run_sweep(small(seeds=(0, 1)), Store(folder))
     plans, reads = [], []
