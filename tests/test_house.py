@@ -67,7 +67,7 @@ FLOORS = [
     ],
     ["tlab.ui.http_guard", "tlab.ui.visitor_share"],
     ["tlab.ui.inspection", "tlab.ui.diagram", "tlab.ui.glossary"],
-    ["tlab.ui.lessons"],
+    ["tlab.ui.lessons", "tlab.ui.classroom"],
     ["tlab.ui.tabs.tab"],
     ["tlab.ui.tabs.model_choice"],
     ["tlab.ui.tabs.train"],

@@ -29,6 +29,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlab.inside.bugs import planted
@@ -71,6 +72,11 @@ class Archive:
     lasts = False  # whether it keeps anything
     seconds_between_kept = math.inf  # of training, the most that is lost when a server is killed
     own_text_words = "Your text is kept in memory alone, and is gone ten minutes after you close the page."
+
+    @property
+    def kept_in(self) -> Path | None:
+        """The folder in which it does."""
+        return None
 
     def keep(self, run: Run) -> None:
         """A run has ended, or pauses, or has trained for another while."""
@@ -119,6 +125,7 @@ class Runs:
         self.opened = OpenedModels(limits.public)  # what can be looked into beside runs
         self.archive = Archive()
         self.expect: Callable[[str, str], None] = lambda session, page: None  # told of each new run; see presence.py
+        self.ended: Callable[[Run], None] = lambda run: None  # told of each when its worker is free; see classroom
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
         self.pace_is_tried = False  # whether a run has corrected it
@@ -491,6 +498,7 @@ class Runs:
                 self.condition.notify_all()
             self.take_up_again(run)
         self.spare.prepare()
+        self.ended(run)
 
     def keep(self, run: Run) -> None:
         """Let a run of the history outlive the server, whether it has ended, waits or trains on."""

@@ -71,6 +71,10 @@ class RunArchive(Archive):
             f"{SECONDS_KNOWN // 86400} days or until you delete them under Compare. {RUNS_VARIABLE}={OFF} keeps none."
         )
 
+    @property
+    def kept_in(self) -> Path:
+        return self.folder
+
     def place_of(self, session: str) -> Path:
         return self.folder / hashlib.sha256(session.encode()).hexdigest()[:32]
 
