@@ -6,13 +6,38 @@ for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import gc  # noqa: E402
+import platform  # noqa: E402
 import warnings  # noqa: E402
+from collections import defaultdict  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from support import TINY_SWEEP, VERSE  # noqa: E402
+from support import TINY_SWEEP, VERSE, sample_of_grid  # noqa: E402
 from tlab.text import Corpus, corpus_from_text  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sample-of-grids", type=int, metavar="N",
+        help="of the combinations of a test run N, drawn anew for each Python, and those it takes to have each value",
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(config, items):
+    """Thin the grids for another Python: what differs there is the language, and not the arithmetic of each pair."""
+    count = config.getoption("--sample-of-grids")
+    if count is None:
+        return
+    grids = defaultdict(dict)
+    for item in items:
+        function, _, combination = item.nodeid.partition("[")
+        grids[function][combination] = item
+    version, kept = platform.python_version_tuple()[:2], set()
+    for function, grid in grids.items():
+        kept |= {grid[name] for name in sample_of_grid([*grid], count, f"{version} {function}")}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import random
 
 import numpy as np
 import pytest
@@ -149,6 +150,23 @@ def further_combinations() -> list:
         {**grouped, "num_kv_heads": 3, "position": "rope", "qk_norm": "layernorm", "qk_norm_all_heads": True},
     ]
     return [pytest.param(tiny(**row), id="-".join(map(str, row.values()))) for row in rows]
+
+
+def sample_of_grid(names: list[str], count: int, seed: str) -> list[str]:
+    """So many of the names of a test's combinations, as layernorm-relu-pre, drawn by a seed, in their order.
+
+    They are more where that many do not have each word of the names at each of its places. Names are a grid if there
+    are three times as many of them as of such words; others are no combinations of a few values, and all stay.
+    """
+    words = {name: set(enumerate(name.split("-"))) for name in names}
+    if len(names) < 3 * len(set().union(*words.values())):
+        return names
+    known, sample = set(), set()
+    for name in random.Random(seed).sample(names, len(names)):
+        if len(sample) < count or not words[name] <= known:
+            known |= words[name]
+            sample.add(name)
+    return [name for name in names if name in sample]
 
 
 # ------------------------------------------------------------------------------------------ losses over learning rates
