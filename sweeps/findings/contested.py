@@ -37,6 +37,7 @@ from tlab.training.config import TrainConfig
 
 SEEDS_OF_CONTESTED = 5
 CENTRE = 0.0075  # of the rates to try: short trainings want more than long ones
+LARGE = 50.0  # embeddings of variance one: the initial ones have a deviation of 0.02
 COMPARED_AT = TrainConfig().learning_rate  # at which both are compared as well
 
 MODEL: Settings = {
@@ -50,7 +51,8 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "SwiGLU": {"activation": "swiglu"},
     "ReLU²": {"activation": "relu2"},
     "Muon": {"optimizer": "muon"},
-    "DyT": {"norm": "dyt"},
+    "LayerNorm, large embeddings": {"embedding_scale": LARGE},
+    "DyT": {"norm": "dyt", "embedding_scale": LARGE},
     "QK-norm": {"qk_norm": "rmsnorm"},
     "value residual": {"value_residual": True},
     "softmax-plus-one": {"attention_softmax": "plus_one"},
@@ -117,11 +119,13 @@ CONTESTED = {
             "steps, and one with Muon takes longer (docs/performance.md).",
         ),
         Contested(
-            "dyt", "DyT is as good as a norm.", ((BASELINE, "DyT"),), "LayerNorm",
+            "dyt", "DyT is as good as a norm.",
+            ((BASELINE, "DyT"), ("LayerNorm, large embeddings", "DyT")), "LayerNorm",
             "Zhu et al. 2025, Transformers without Normalization (arXiv 2503.10622)",
             "When Does Removing LayerNorm Help? 2026 (arXiv 2604.23434): it helps where data are scarce and "
             "hurts where they are not",
-            note="Alpha starts at 0.5.",
+            note="Alpha starts at 0.5. DyT has embeddings of variance one: with the usual ones, a sixth as large, it "
+            "learns little but how frequent each character is, at any rate. LayerNorm is compared with both.",
         ),
         Contested(
             "qk-norm", "QK-norm widens the valley of good learning rates.", ((BASELINE, "QK-norm"),), "without",

@@ -189,7 +189,8 @@ class DyT(Norm):
     Notice: no mean and no size is measured. Small numbers pass as if multiplied by alpha, large ones are held at 1:
     what a norm does to the few channels that have grown large. Where alpha ends tells how large the stream is: the
     larger it has grown, the smaller alpha. It starts at 0.5. What starts small is not made larger, as by a norm: with
-    the weights of GPT-2's init a tiny model may learn letter frequencies and no more, where with Xavier's it goes on.
+    the weights of GPT-2's init a tiny model may learn letter frequencies and no more, where with Xavier's, or with an
+    embedding scale that makes embeddings as large as a norm's output (50 there), it goes on.
     """
 
     options = ()
