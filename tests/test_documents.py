@@ -20,11 +20,15 @@ import tyro
 from support import VERSE
 from sweeps.__main__ import SUBCOMMANDS, AnyCommand
 from sweeps.__main__ import main as sweeps_main
+from sweeps.findings.claims import CLAIMS
+from sweeps.findings.contested import CONTESTED
 from tlab import ModelConfig, TrainConfig, Trainer, load_corpus
 from tlab.cli import run_folder
 from tlab.cli.commands import COMMANDS
 from tlab.cli.commands import main as tlab_main
 from tlab.cli.flags import parse
+from tlab.exercises import EXERCISES
+from tlab.false_winners.mistakes import MISTAKES
 from tlab.training.snapshots import save_snapshot
 
 if sys.version_info >= (3, 11):
@@ -298,6 +302,32 @@ def test_every_block_is_of_a_language_that_is_looked_at():
     for path in PAGES:
         kinds = {kind for kind, _ in BLOCK.findall(path.read_text(encoding="utf-8"))}
         assert kinds <= {"sh", "python", "text", "toml"}, path
+
+
+NUMBERS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]  # fmt: skip
+COUNTED = {  # page -> what it has a number of, in words
+    "README.md": {
+        "published claims": CLAIMS, "contested ones": CONTESTED, "mistakes of method": MISTAKES,
+        "parts to write yourself": EXERCISES,
+    },
+    "docs/command-line.md": {"mistakes of method": MISTAKES},
+    "docs/exercises.md": {"parts of the lab to write oneself": EXERCISES},
+    "docs/index.md": {"mistakes": MISTAKES},
+    "docs/sweeps.md": {"published claims": CLAIMS},
+    "tlab/false_winners/__init__.py": {"mistakes of method": MISTAKES},
+    "tlab/ui/lessons/texts/8-false-winners.toml": {"mistakes": MISTAKES},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", COUNTED)
+def test_a_page_that_says_how_many_there_are_is_right(page):
+    text = (ROOT / page).read_text(encoding="utf-8").lower()
+    for words, things in COUNTED[page].items():
+        number = NUMBERS[len(things)] if len(things) < len(NUMBERS) else str(len(things))
+        assert re.search(rf"\b{number} {words}", text), f"{page}: there are {number} {words} by now"
 
 
 def test_the_readme_is_short():

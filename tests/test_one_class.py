@@ -1,5 +1,6 @@
 """A new part is one class in one file: those of CONTRIBUTING.md, put into scratch copies of the project."""
 
+import inspect
 import os
 import re
 import shutil
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import tlab.source  # noqa: F401, with it come all registries
 from support import combinations
+from tlab.exercises import EXERCISES
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
+from tlab.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 KEY, LABEL = "leaky_relu", "Leaky ReLU"
@@ -29,6 +33,7 @@ FILES = {
     "ATTENTION_SOFTMAXES": "nn/scores/softmaxes.py",
     "OPTIMIZERS": "training/optimizers.py",
     "SCHEDULES": "training/schedules.py",
+    "PROBES": "inside/probes/writing.py",  # a new file, which no other file imports by its name
 }
 JUDGES = {  # of an example's registry -> the tests that have to know it
     "RESIDUALS": ("tests/nn/test_gradients.py", "tests/nn/test_meaning.py", "tests/nn/test_further_switches.py"),
@@ -37,11 +42,12 @@ JUDGES = {  # of an example's registry -> the tests that have to know it
     "ATTENTION_SOFTMAXES": ("tests/nn/test_further_switches.py",),
     "OPTIMIZERS": ("tests/training/test_optimizers.py",),
     "SCHEDULES": ("tests/training/test_optimizers.py",),
+    "PROBES": ("tests/inside/test_probes.py", "tests/inside/test_table_figure.py"),
 }
 EXAMPLES = {
     registry: code
     for code, registry in re.findall(
-        r"```python\n(@(\w+)\.add.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL
+        r"```python\n((?:[^`]*\n)?@(\w+)\.add.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL
     )
 }
 
@@ -53,7 +59,7 @@ def scratch_copy(folder, *registries):
         copy(ROOT / part, folder / part)
     for registry in registries:
         with (folder / "tlab" / FILES[registry]).open("a", encoding="utf-8") as file:
-            file.write(f"\n\n{EXAMPLES[registry]}")
+            file.write(f"\n\n{EXAMPLES[registry]}" if file.tell() else EXAMPLES[registry])
     return folder
 
 
@@ -135,3 +141,13 @@ def test_there_is_an_example_of_each_kind_of_part():
 def test_the_tests_of_its_kind_judge_each_example(registry, scratch_of_all):
     key = re.search(r'add\(\s*"(\w+)"', EXAMPLES[registry])[1]
     assert passed(scratch_of_all, *JUDGES[registry], "-k", key) > 0
+
+
+def test_the_table_of_kinds_has_the_file_of_every_class_and_tests_that_are_there():
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("### Where each kind goes")[2].partition("\n## ")[0]
+    named = re.findall(r"`((?:tlab|sweeps|tests|data)/[\w./-]+)", table)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    classes = [kind for registry in (*REGISTRIES.values(), EXERCISES) for kind in registry.values()]
+    files = {Path(inspect.getfile(kind)).relative_to(ROOT).as_posix() for kind in classes}
+    unnamed = {file for file in files if not file.startswith(tuple(named))}
+    assert not unnamed, f"the table in CONTRIBUTING.md leads nobody to {unnamed}"

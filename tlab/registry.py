@@ -6,7 +6,9 @@ line offer it, the sweep can grid over it, the tests run on it, the README lists
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -107,3 +109,9 @@ class Registry(Mapping[str, Component]):
         """The error message for a `key` that is not registered."""
         hint = did_you_mean(key, self.entries)
         return f"unknown {self.slot} {key!r}; allowed: {', '.join(self.entries)}.{hint}"
+
+
+def register_all(package: str) -> None:
+    """Import every file of a package, in the order of their names: the classes in it register themselves."""
+    for module in pkgutil.iter_modules(sys.modules[package].__path__):
+        importlib.import_module(f"{package}.{module.name}")

@@ -4,7 +4,8 @@ A claim says who found it, what is run, what is measured, and what the result ha
 runs them; `sweeps.findings.verdicts` judges; docs/findings.md reports. Thresholds were set from a pilot with other code
 and then frozen; one that had to move for this implementation says so in its `moved`. Seeds are always 0, 1, 2 ...
 
-To add a claim, add one `Claim` at the end of `CLAIMS`.
+To add a claim, write one `Claim` and name it in `CLAIMS`; `both_ways.py` says with `SETTING_PAIRS` how it is tuned, or
+with `NOTHING_TO_TUNE` why not. `python -m sweeps findings KEY --page docs/findings.md` runs it and puts it on the page.
 """
 
 from __future__ import annotations

@@ -69,9 +69,9 @@ def test_every_probe_answers_for_every_combination(config, corpus, make):
 def test_probes_tell_what_they_measure():
     for name, entry in PROBES.entries.items():
         assert entry.formula and entry.source and entry.summary.endswith((".", ":")), name
-        assert len(entry.component.__doc__.split()) > 25, name
-        row_type = entry.component.rows.__annotations__["return"]
-        assert row_type.startswith("list["), name
+        assert len(entry.component.__doc__.split()) > 25, f"{name}: say how it is defined and what to notice"
+        row_type = str(entry.component.rows.__annotations__.get("return"))
+        assert row_type.startswith("list["), f"{name}: annotate what rows returns, list[a NamedTuple]"
 
 
 @pytest.mark.parametrize("key", PROBES)

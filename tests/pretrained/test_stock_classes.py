@@ -58,6 +58,11 @@ STOCK = {
 }  # fmt: skip
 
 
+def test_every_architecture_is_judged_by_its_stock_class():
+    unjudged = set(FAMILIES) - {name.partition(",")[0] for name in STOCK}
+    assert not unjudged, f"add a small config of {unjudged} to STOCK above"
+
+
 @pytest.fixture(params=STOCK, scope="module")
 def both(request, tmp_path_factory):
     """A stock model with random weights and norms, and what the lab reads from the folder that it saves itself to."""

@@ -110,7 +110,8 @@ def test_mlflow_has_the_loss_of_every_step():
 def test_a_package_that_is_missing_is_told_with_what_installs_it_before_anything_is_done(key, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main([*TRAIN, "--out", "run", "--log", key]) == 2
-    assert capsys.readouterr().err == f"error: {key} needs a package that is not here: pip install {key}\n"
+    package = TRACKERS[key].package
+    assert capsys.readouterr().err == f"error: {key} needs a package that is not here: pip install {package}\n"
     assert not Path("run").exists()
 
 

@@ -12,14 +12,7 @@ On the command line: `tlab probe lens runs/mine --text "To be or not"`. Over the
 
 import tlab.inside.bugs
 import tlab.inside.interventions
-import tlab.inside.probes.ablation
-import tlab.inside.probes.gradients
-import tlab.inside.probes.heads
-import tlab.inside.probes.lengths
-import tlab.inside.probes.neurons
-import tlab.inside.probes.residual
-import tlab.inside.probes.switches
-import tlab.inside.probes.trace  # noqa: F401, what they define registers itself
+import tlab.inside.probes  # noqa: F401, what they define registers itself
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, probe
 
 __all__ = ["PROBES", "Probe", "ProbeError", "Subject", "probe"]

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import tlab.pretrained.families  # noqa: F401, they fill the registry
 from tlab.machine import total_memory
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
-from tlab.pretrained.families import gpt2, gpt_neox, gptj, llama, stablelm  # noqa: F401, they fill the registry
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import ContextLength, PretrainedError
 from tlab.pretrained.gguf_files import SUFFIX, QuantizedTensor, read_gguf, tokenizer_json

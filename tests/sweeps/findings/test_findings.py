@@ -378,9 +378,9 @@ def test_a_claim_is_complete_and_its_runs_can_be_made(claim, repeat):
         assert trial_flops(trials[0]) > 0 and run.measure in MEASURES
 
 
-def test_ten_claims_are_graded_and_the_noise_is_measured_and_every_question_rests_on_one():
+def test_every_claim_is_graded_but_the_noise_which_is_measured_and_every_question_rests_on_one():
     graded = {key for key, claim in CLAIMS.items() if all(isinstance(one, Check) for one in claim.checks)}
-    assert len(graded) == 10 and set(CLAIMS) - graded == {"noise-floor"}
+    assert set(CLAIMS) - graded == {"noise-floor"}
     assert all(CLAIMS[question.claim.key] is question.claim for question in QUESTIONS)
 
 
