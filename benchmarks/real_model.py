@@ -49,7 +49,7 @@ def reading(folder: str) -> Job:
 
     def work(texts: int) -> None:
         for _ in range(texts):
-            model.forward(ids)
+            model.score(ids)
 
     return work
 

@@ -116,7 +116,7 @@ MUTATIONS = [
     ("nn/decoder.py", "            scores, _ = self.score_cap.forward(scores)\n", "            pass\n"),
     ("nn/model.py", "dlogits = self.logit_cap.backward(dlogits, trace.logit_cap_cache)", "pass"),
     # decoder
-    ("nn/decoder.py", "1.0 if attention.q_norm else attention.scale", "1.0"),
+    ("nn/decoder.py", "= attention.scale\n            self.qkv", "= 1.0\n            self.qkv"),
     ("nn/decoder.py", "begin, end = cache.begin, cache.end + 1", "begin, end = 0, cache.end + 1"),
     ("nn/decoder.py", "if not is_moderate:\n            scores -= np.max", "if False:\n            scores -= np.max"),
     ("nn/decoder.py", 'if "scores" in position.acts_on:', "if False:"),

@@ -332,8 +332,8 @@ def test_a_text_does_not_depend_on_how_many_are_written_beside_it(checkpoint):
 def test_no_prompt_is_read_more_than_once(rng, monkeypatch):
     model = random_model(tiny(position="rope"), rng)
     seen = []
-    usual = model.forward
-    monkeypatch.setattr(model, "forward", lambda ids, past=None: (seen.append(ids.shape), usual(ids, past))[1])
+    usual = model.score
+    monkeypatch.setattr(model, "score", lambda ids, past=None: (seen.append(ids.shape), usual(ids, past))[1])
     source = next_token_logits(model, np.array([1, 2, 3]), samples=4)
     next(source)
     source.send([5, 6, 7, 8])

@@ -258,8 +258,8 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
     end = min(kept, prompt.shape[1])
     texts[:, :end] = prompt[:, prompt.shape[1] - end :]
     cache = model.new_cache()
-    logits, _ = model.forward(prompt, cache)  # once for all
-    cache = cache.expand(samples)
+    logits = model.score(prompt, cache)  # once for all
+    cache = cache.expand(samples) if samples > 1 else cache
     logits = np.broadcast_to(logits[:, -1], (samples, logits.shape[-1]))
     # One text is written by a decoder. Several share each call into NumPy, so the model reads a token of all at once.
     decoder = Decoder(model, cache) if samples == 1 else None
@@ -272,11 +272,11 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
         end += 1
         if len(cache) == window and not model.position.relative:
             cache.clear()
-            logits = model.forward(texts[:, end - kept : end], cache)[0][:, -1]
+            logits = model.score(texts[:, end - kept : end], cache)[:, -1]
         elif decoder:
             logits = decoder.logits(chosen[0])[None]
         else:
-            logits = model.forward(texts[:, end - 1 : end], cache)[0][:, -1]
+            logits = model.score(texts[:, end - 1 : end], cache)[:, -1]
 
 
 def generate_tokens(

@@ -56,7 +56,11 @@ class CorePart(NamedTuple):
 
 CORE_PARTS = {
     "model": CorePart(
-        "Model", Transformer, (Transformer.forward, Transformer.forward_embedded, Transformer.backward),
+        "Model", Transformer,
+        (
+            Transformer.forward, Transformer.embed, Transformer.forward_embedded, Transformer.run_blocks,
+            Transformer.backward,
+        ),
         r"\mathrm{logits} = \mathrm{head}(\mathrm{block}_L(\dots \mathrm{block}_1(\mathrm{embed}(\mathrm{tokens}))))",
         "Vaswani et al. 2017; Radford et al. 2019 (GPT-2)",
     ),

@@ -339,7 +339,8 @@ class KVCache:
         """A cache of `batch_size` texts which all begin with the one text in this cache."""
         L, _, H, _, D = self.keys.shape
         expanded = KVCache(L, batch_size, H, D, self.window, self.keys.dtype)
-        expanded.both[...] = self.both  # the one text's, for each
+        visible = slice(self.begin, self.end)
+        expanded.both[..., visible, :] = self.both[..., visible, :]  # the one text's, for each
         expanded.position, expanded.begin, expanded.end = self.position, self.begin, self.end
         return expanded
 

@@ -2,7 +2,8 @@
 
 A single row is so little arithmetic that every call into NumPy counts. So whatever `Transformer.forward` computes for
 each token, though it is the same for all, is computed once here: scales and shifts are folded into the matrices after
-them, and a past token needs no mask. No trace is kept.
+them, and a past token needs no mask. No trace is kept. Large matrices are read where the model has them: to fold
+anything into one would take a copy of it, and save next to nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tlab.nn.model import Block, Transformer
 from tlab.nn.norms import Norm, averaging
 from tlab.types import Array
 
+LARGE_MATRIX = 1 << 18  # numbers: reading one takes so long that a call into NumPy more or less does not count
 NO_MAX_SHIFT_BELOW_NORM = 60.0  # exp(60) = 1e26 and exp(-60) = 1e-26: far from the ends of float32, 1e38 and 1e-38
 
 
@@ -42,7 +44,7 @@ Row = Callable[[Array], Array]
 
 # A norm comes in two parts here: norm(x) = scale_and_shift(normalize(x)). Only the first depends on the token. So where
 # a matrix reads the norm, the second is folded into it once and for all: scale_and_shift(x) W + b = x W' + b'. A norm
-# that does not state its form, see `Norm.centered`, is all in the first part.
+# that does not state its form, see `Norm.centered`, is all in the first part; and so is one before a large matrix.
 
 
 def normalizer(norm: Norm) -> Row:
@@ -94,6 +96,18 @@ def fold(norm: Norm, weight: Array, bias: Array | None) -> Affine:
     return Affine(folded, shifted if bias is None else shifted + bias)
 
 
+def before(weight: Array, norm: Norm | None) -> tuple[Row | None, Norm | None]:
+    """What a row goes through before this matrix reads it, and the norm whose rest is then in the matrix; or None."""
+    if norm is None:
+        return None, None
+    return (whole_norm(norm), None) if is_large(weight) else (normalizer(norm), norm)
+
+
+def is_large(weight: Array) -> bool:
+    """Whether a matrix is used where it lies, and not copied to have something folded in."""
+    return weight.size >= LARGE_MATRIX
+
+
 def affine_of(linear: Linear, norm: Norm | None = None) -> Affine:
     """`linear` by itself, or made to read what `normalizer` leaves, with the rest of the norm folded into it."""
     weight, bias = linear.weight.data, linear.bias.data if linear.bias else None
@@ -103,8 +117,8 @@ def affine_of(linear: Linear, norm: Norm | None = None) -> Affine:
 class AttentionStep:
     """y = softmax(q K^T + bias) V W_out for the newest token, whose key and value go into the cache first.
 
-    Notice: no mask, for whatever is in the cache is past; and no division by sqrt(D), for it is in the queries' columns
-    of the matrix.
+    Notice: no mask, for whatever is in the cache is past; and no division by sqrt(D) where the queries' columns of the
+    matrix have it.
     """
 
     def __init__(self, attention: Attention, norm: Norm | None, cache: KVCache, layer: int) -> None:
@@ -117,11 +131,13 @@ class AttentionStep:
         self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (Hk, 2 windows, D)
         self.mix_values = attention.mix_values if attention.value_mix else None
         self.first_values = cache.values[0, 0]
-        weight, bias = affine_of(attention.qkv, norm)
-        C = len(weight)
-        shrink = np.ones(weight.shape[1], weight.dtype)
-        shrink[:C] = 1.0 if attention.q_norm else attention.scale  # a norm would undo it
-        self.qkv = Affine(weight * shrink, None if bias is None else bias * shrink)
+        self.qkv = affine_of(attention.qkv, norm)
+        weight, bias = self.qkv
+        self.scales_queries = attention.q_norm is not None or is_large(weight)  # a norm would undo it in the matrix
+        if not self.scales_queries:
+            shrink = np.ones(weight.shape[1], weight.dtype)
+            shrink[: len(weight)] = attention.scale
+            self.qkv = Affine(weight * shrink, None if bias is None else bias * shrink)
         self.gate = affine_of(attention.gate.linear, norm) if attention.gate else None
         self.linear_out = affine_of(attention.out)
         self.ones = np.ones((cache.window, 1), weight.dtype)
@@ -137,6 +153,7 @@ class AttentionStep:
         query, key, value = heads[:H], heads[H : H + Hk], heads[H + Hk :]
         if self.normalize:
             query, key, _ = self.normalize(query, key)
+        if self.scales_queries:
             query *= self.scale
         query, key = position.rotate(query, key, cache.position)  # (H, 1, D) and (Hk, 1, D)
         begin, end = cache.begin, cache.end + 1
@@ -192,22 +209,26 @@ class BlockStep:
     """A block whose layout places norms and does nothing else of its own, for one row x (C,) -> (C,)."""
 
     def __init__(self, block: Block, cache: KVCache, layer: int) -> None:
-        attention = AttentionStep(block.attention, block.attention_branch.norm_in, cache, layer)
-        mlp = MlpStep(block.mlp, block.mlp_branch.norm_in)
+        attention, mlp = block.attention_branch, block.mlp_branch
+        before_attention, norm1 = before(block.attention.qkv.weight.data, attention.norm_in)
+        before_mlp, norm2 = before(block.mlp.inputs[0].weight.data, mlp.norm_in)
         self.steps = [
             (
-                normalizer(branch.norm_in) if branch.norm_in else None,
+                before_sublayer,
                 sublayer,
                 whole_norm(branch.norm_out) if branch.norm_out else None,
                 whole_norm(branch.norm_sum) if branch.norm_sum else None,
             )
-            for branch, sublayer in ((block.attention_branch, attention), (block.mlp_branch, mlp))
+            for branch, before_sublayer, sublayer in (
+                (attention, before_attention, AttentionStep(block.attention, norm1, cache, layer)),
+                (mlp, before_mlp, MlpStep(block.mlp, norm2)),
+            )
         ]
 
     def __call__(self, x: Array) -> Array:
-        """`Sequential.forward`; what is left of the first norm is in the sublayer's matrices."""
-        for normalize, sublayer, norm_out, norm_sum in self.steps:
-            added = sublayer(normalize(x) if normalize else x)
+        """`Sequential.forward`; what is left of the first norm is in the sublayer's matrices, unless they are large."""
+        for before_sublayer, sublayer, norm_out, norm_sum in self.steps:
+            added = sublayer(before_sublayer(x) if before_sublayer else x)
             if norm_out:
                 added = norm_out(added)
             x = x + added
@@ -239,20 +260,24 @@ class Decoder:
 
     def __init__(self, model: Transformer, cache: KVCache) -> None:
         self.cache, self.position = cache, model.position
-        scaled = model.embedding.weight.data * model.config.embedding_scale
-        self.embedding = scaled[:, None, None]  # (V, 1, 1, C): each row as one text of one token
+        table, self.embedding_scale = model.embedding.weight.data, model.config.embedding_scale
+        if not is_large(table):
+            table, self.embedding_scale = table * self.embedding_scale, 1.0
+        self.embedding = table[:, None, None]  # (V, 1, 1, C): each row as one text of one token
         self.blocks = [block_step(block, cache, i) for i, block in enumerate(model.blocks)]
-        self.final_norm = normalizer(model.final_norm) if model.final_norm else None
         head = model.head.weight.data if model.head else model.embedding.weight.data.T  # (C, V)
-        weight, bias = fold(model.final_norm, head, None) if model.final_norm else (head, None)
-        self.head = Affine(np.ascontiguousarray(weight), bias)
+        self.final_norm, norm = before(head, model.final_norm)
+        weight, bias = fold(norm, head, None) if norm else (head, None)
+        self.head = Affine(weight if is_large(weight) else np.ascontiguousarray(weight), bias)
         self.logit_cap = model.logit_cap
 
     def logits(self, token: int) -> Array:
         """The newest token -> logits (V,) for the one after it; its keys and values are added to the cache."""
         cache = self.cache
         cache.make_room(1)
-        x = self.position.embed(self.embedding[token], cache.position).reshape(-1)  # (C,)
+        row = self.embedding[token]
+        row = row if self.embedding_scale == 1 else row * self.embedding_scale
+        x = self.position.embed(row, cache.position).reshape(-1)  # (C,)
         for block in self.blocks:
             x = block(x)
         cache.advance(1)

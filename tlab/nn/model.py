@@ -18,7 +18,7 @@ from tlab.nn.linear import Embedding, Linear
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.mlp import Mlp, MlpTrace
 from tlab.nn.norms import NORMS, Norm
-from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace, check_shapes
+from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace, all_finite, check_shapes
 from tlab.nn.positions import POSITIONS, Position
 from tlab.nn.residuals import RESIDUALS, Branch, BranchTrace, ResidualTrace, RunForward, declare_norms
 from tlab.nn.scores.caps import soft_cap
@@ -293,7 +293,7 @@ class Transformer:
         model.dtype = np.dtype(dtype)
         model._declare(config, ParamSpace())
         data: Array = np.empty(sum(param.size for param in model.parameters.values()), model.dtype)  # pyright: ignore
-        model.parameters.lay_out(data, np.zeros_like(data))
+        model.parameters.lay_out(data, np.zeros(data.shape, data.dtype))  # zeros_like would touch all of it
         model.load(weights)
         return model
 
@@ -376,35 +376,64 @@ class Transformer:
             ValueError: ids of the wrong shape or outside the vocabulary, or positions that do not exist.
         """
         ids = np.asarray(ids)
-        start = past.position if past is not None else 0
-        self._check_ids(ids, start)
-        tokens, _ = self.embedding.forward(ids)  # (B, T, C)
-        x = self.position.embed(tokens * self.config.embedding_scale, start)
-        return self.forward_embedded(x, ids, past, edit, drop)
+        return self.forward_embedded(self.embed(ids, past), ids, past, edit, drop)
 
     def forward_embedded(
         self, x: Array, ids: Ids, past: KVCache | None = None, edit: Edit | None = None, drop: Drop | None = None
     ) -> tuple[Array, Trace]:
         """The same from the first block on: for probes that change what enters it, x (B, T, C)."""
-        T = x.shape[1]
         start = past.position if past is not None else 0
+        x = drop("embedded", x) if drop is not None else x
+        embedded, traces = x, []
+        x = self.run_blocks(x, past, edit, drop, traces)
+        x, final_norm_cache = self.final_norm.forward(x) if self.final_norm else (x, None)
+        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
+        logits, logit_cap_cache = self.logit_cap.forward(logits) if self.logit_cap else (logits, None)
+        return logits, Trace(ids, start, embedded, tuple(traces), final_norm_cache, x, logits, logit_cap_cache)
+
+    def score(self, ids: Ids, past: KVCache | None = None) -> Array:
+        """The logits of `forward`, to the bit, for who wants nothing else: no trace is kept.
+
+        Notice: a pass that is to be followed backwards needs all that it computed. One that only reads is done with a
+        block when the next one begins, so its memory does not grow with the depth. Arguments and errors are those of
+        `forward`.
+        """
+        x = self.run_blocks(self.embed(np.asarray(ids), past), past)
+        x = self.final_norm.forward(x)[0] if self.final_norm else x
+        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
+        return self.logit_cap.forward(logits)[0] if self.logit_cap else logits
+
+    def embed(self, ids: Ids, past: KVCache | None = None) -> Array:
+        """Token ids (B, T) -> what enters the first block, (B, T, C): the tokens' vectors, and what positions add."""
+        start = past.position if past is not None else 0
+        self._check_ids(ids, start)
+        tokens, _ = self.embedding.forward(ids)  # (B, T, C)
+        return self.position.embed(tokens * self.config.embedding_scale, start)
+
+    def run_blocks(
+        self,
+        x: Array,
+        past: KVCache | None = None,
+        edit: Edit | None = None,
+        drop: Drop | None = None,
+        traces: list[Any] | None = None,
+    ) -> Array:
+        """What enters the first block -> what leaves the last one, (B, T, C). A list of traces is given one of each."""
         if past is not None:
             self._check_cache(past, len(x))
-            past.make_room(T)
-        x = drop("embedded", x) if drop is not None else x
-        embedded, traces, first_values = x, [], None
+            past.make_room(x.shape[1])
+        first_values = None
         for i, block in enumerate(self.blocks):
             layer_past = LayerCache(past, i) if past is not None else None
             layer_edit = partial(edit, i) if edit is not None else None
             x, trace = block.forward(x, layer_past, layer_edit, drop, first_values)  # (B, T, C)
             first_values = trace.first_values
-            traces.append(trace)
+            if traces is not None:
+                traces.append(trace)
+            del trace  # or it would live on beside that of the next block
         if past is not None:
-            past.advance(T)
-        x, final_norm_cache = self.final_norm.forward(x) if self.final_norm else (x, None)
-        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
-        logits, logit_cap_cache = self.logit_cap.forward(logits) if self.logit_cap else (logits, None)
-        return logits, Trace(ids, start, embedded, tuple(traces), final_norm_cache, x, logits, logit_cap_cache)
+            past.advance(x.shape[1])
+        return x
 
     def backward(
         self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD, drop: Drop | None = None
@@ -481,7 +510,7 @@ class Transformer:
         """
         check_shapes(weights, {name: param.shape for name, param in self.parameters.items()})
         for name, array in weights.items():
-            if not np.isfinite(array).all():
+            if not all_finite(np.asarray(array)):
                 raise ValueError(f"weights of {name} hold NaN or infinity")
         for name, array in weights.items():
             self.parameters[name].data[...] = array

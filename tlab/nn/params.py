@@ -130,6 +130,11 @@ def check_shapes(weights: Mapping[str, Array], expected: Mapping[str, Shape]) ->
         raise ValueError(f"these weights are not this model's ({len(names)} differ): {details}")
 
 
+def all_finite(array: Array) -> bool:
+    """Whether no number is NaN or infinite: then the least and the largest are not. No array of answers is made."""
+    return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
 class GradientRecord:
     """Receives every gradient as soon as there is one, and looks at none of them: what training uses.
 

@@ -72,9 +72,13 @@ class Position:
         """Gradient of what `score_bias` was made from, from that of the scores (B, H, T, S)."""
 
 
+SHORTEST_TABLE = 256  # rows: a text that grows token by token would have a new one at 1, 2, 4, ...
+
+
 def table_length(needed: int, context_length: int) -> int:
-    """Rows of a table that is made once: the context length, or past it the next power of two."""
-    return context_length if needed <= context_length else 1 << (needed - 1).bit_length()
+    """Rows of a table that is made once: a power of two, as long as one that the whole context needs is longer."""
+    enough = max(SHORTEST_TABLE, 1 << (needed - 1).bit_length())
+    return min(enough, context_length) if needed <= context_length else enough
 
 
 @POSITIONS.add(

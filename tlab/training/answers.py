@@ -28,7 +28,7 @@ def answer_accuracy(model: Transformer, corpus: Corpus) -> float | None:
         ids = np.array([corpus.tokenizer.encode(f"\n{line}") for line in same])  # (lines, 1 + length)
         begins = np.array([line.index(mark) + len(mark) for line in same])
         is_answer = np.arange(length) >= begins[:, None]  # (lines, length)
-        logits, _ = model.forward(ids[:, :-1])
+        logits = model.score(ids[:, :-1])
         right += int(((logits.argmax(-1) == ids[:, 1:]) & is_answer).sum())
         num_tokens += int(is_answer.sum())
     return right / num_tokens if num_tokens else None

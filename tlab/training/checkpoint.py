@@ -19,9 +19,10 @@ import numpy as np
 
 from tlab.config import ConfigError
 from tlab.files import as_csv, write_atomically
+from tlab.machine import give_back_memory
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
-from tlab.nn.params import check_shapes
+from tlab.nn.params import all_finite, check_shapes
 from tlab.text import Tokenizer, tokenizer_from_json
 from tlab.text.units import BytesPerToken, bits_per_byte
 from tlab.training.config import ComputeConfig, TrainConfig
@@ -211,7 +212,7 @@ class Checkpoint:
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+                tensors = tensors_of(file, path.stat().st_size)
         except (SafetensorError, OSError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
         if not {"tlab", "sha256"} <= metadata.keys():
@@ -219,7 +220,9 @@ class Checkpoint:
         if fingerprint(metadata["tlab"], tensors) != metadata["sha256"]:
             raise CheckpointError(f"{path} is damaged: its content is not what was written; take it from a copy")
         try:
-            return cls.from_tensors(json.loads(metadata["tlab"]), tensors)
+            checkpoint = cls.from_tensors(json.loads(metadata["tlab"]), tensors)
+            give_back_memory()  # what reading took besides the arrays: of a large tokenizer as much as a layer has
+            return checkpoint
         except (TypeError, ValueError, AttributeError, OverflowError) as error:  # an UnknownKeyError is a ValueError
             raise CheckpointError(f"{path} cannot be used: {error}") from error
         except KeyError as error:
@@ -260,11 +263,27 @@ class Checkpoint:
         check_shapes(tensors, shapes)
         check_optimizer_state(train_config, state, sum(math.prod(shape) for shape in shapes.values()))
         for name, array in [*tensors.items(), *state.items()]:
-            if not np.isfinite(array).all():
+            if not all_finite(array):
                 raise CheckpointError(f"{name} holds NaN or infinity")
         return cls(
             model_config, train_config, about["corpus"], about["step"], tensors, state, records, compute, started_from
         )
+
+
+def tensors_of(file: Any, size: int) -> dict[str, Array]:
+    """Every array of an open safetensors file of so many bytes; those of the model lie in one piece of memory.
+
+    An allocator gives a large piece back to the system when it is freed, and keeps many small ones.
+    """
+    room, begin, tensors = np.empty(size, np.uint8), 0, {}
+    for name in file.keys():  # noqa: SIM118, not a mapping
+        array = file.get_tensor(name)
+        if not name.startswith((OPTIMIZER_PREFIX, RECORDS_NAME)):
+            place = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+            place[...] = array
+            array, begin = place, begin + array.nbytes
+        tensors[name] = array
+    return tensors
 
 
 def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_parameters: int) -> None:

@@ -95,7 +95,7 @@ def evaluation_batches(tokens: Ids, context_length: int) -> list[Batch]:
 
 def total_loss(model: Transformer, batch: Batch) -> float:
     """Loss of one batch in nats, summed over its tokens."""
-    return CrossEntropy.forward(model.forward(batch.ids)[0], batch.targets)[0] * batch.ids.size
+    return CrossEntropy.forward(model.score(batch.ids), batch.targets)[0] * batch.ids.size
 
 
 def mean_loss(totals: Iterable[float], tokens: Ids) -> float:

@@ -370,8 +370,8 @@ def test_a_text_that_a_model_cannot_read_gives_way_to_one_that_it_can():
 
 def test_a_model_reads_the_same_text_once(tab, monkeypatch):
     calls = []
-    forward = Transformer.forward
-    monkeypatch.setattr(Transformer, "forward", lambda *given: calls.append(1) or forward(*given))
+    forward = Transformer.run_blocks
+    monkeypatch.setattr(Transformer, "run_blocks", lambda *given: calls.append(1) or forward(*given))
     text = EXCERPT[:30]  # not that of the page's opening, which has been read
     look(tab, text)
     made = len(calls)

@@ -168,7 +168,7 @@ def test_a_prompt_that_nobody_typed_gives_way_to_the_new_models_own(tab):
 
 def test_the_sliders_act_on_cached_logits(tab, monkeypatch):
     look(tab)
-    monkeypatch.setattr(Transformer, "forward", None)  # whoever calls it now fails
+    monkeypatch.setattr(Transformer, "run_blocks", None)  # whoever calls it now fails
     probabilities = [look(tab, temperature=t)["chain_a"]["rows"][0][6] for t in (0.2, 0.5, 1.0, 1.5, 2.0)]
     assert probabilities == sorted(probabilities, reverse=True)
 

@@ -48,7 +48,7 @@ class PlacesProbe(Probe):
 
     def rows(self, subject: Subject) -> list[PlaceRow]:
         ids, targets = windows(subject, self.count)
-        losses = token_losses(subject.model.forward(ids)[0], targets)  # (N, T)
+        losses = token_losses(subject.model.score(ids), targets)  # (N, T)
         T = losses.shape[1]
         edges = [0, *(2**k for k in range(20) if 2**k < T), T]
         return [
@@ -93,7 +93,7 @@ class LengthsProbe(Probe):
             if enough and (length <= trained or unbounded):
                 ids, targets = windows(subject, max(2, self.tokens // length), length)
                 losses = np.concatenate(
-                    [token_losses(subject.model.forward(row[None])[0], goal[None]).mean(1)
+                    [token_losses(subject.model.score(row[None]), goal[None]).mean(1)
                      for row, goal in zip(ids, targets, strict=True)]
                 )  # fmt: skip
                 table.append(LengthRow(length, length / trained, *interval(losses)))

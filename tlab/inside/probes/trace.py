@@ -41,7 +41,7 @@ class Made(NamedTuple):
 
 
 MADE = {
-    "embedded": Made(r"x_0 = s\,E[\mathrm{id}] + p_t", model.Transformer.forward, "x = self.position.embed"),
+    "embedded": Made(r"x_0 = s\,E[\mathrm{id}] + p_t", model.Transformer.embed, "return self.position.embed"),
     "attention.queries": Made(r"Q = h W_Q", attention.Attention.forward, "queries, keys = self.position"),
     "attention.keys": Made(r"K = h W_K", attention.Attention.forward, "queries, keys = self.position"),
     "attention.values": Made(r"V = h W_V", attention.Attention.forward, "queries, keys, values ="),

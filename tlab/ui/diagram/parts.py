@@ -61,7 +61,7 @@ PARTS: dict[str, ClickablePart] = {
         "Token embedding",
         "Looks up a vector for each token, which the model multiplies by the embedding scale s before it adds "
         "positions: where the residual stream begins.",
-        ("embedding_scale", "hidden_dim"), r"x_t = s\,E[t]", (Embedding.forward, Transformer.forward),
+        ("embedding_scale", "hidden_dim"), r"x_t = s\,E[t]", (Embedding.forward, Transformer.embed),
     ),
     "position": ClickablePart(
         "Positions", "How the model knows the order of the tokens.", ("position", "rope_base", "rope_fraction")
