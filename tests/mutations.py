@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # The quickest first: most breaks are seen within a second or two.
 TESTS = ["training/test_optimizers.py", "training/test_dropout.py", "training/test_trainer.py", "nn/test_model.py", "training/test_parallel.py",
-         "nn/test_gradients.py", "nn/test_residuals.py", "nn/test_further_switches.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py"]  # fmt: skip
+         "nn/test_gradients.py", "nn/test_residuals.py", "nn/test_further_switches.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py", "nn/test_long_contexts.py"]  # fmt: skip
 
 MUTATIONS = [
     # activations
@@ -86,14 +86,16 @@ MUTATIONS = [
     ("nn/attention.py", "k=1)", "k=2)"),
     ("nn/scores/softmaxes.py", "dweights -= np.einsum", "dweights += np.einsum"),
     ("nn/scores/softmaxes.py", "    dweights *= weights  # (B, H, T, S)\n", ""),
-    ("nn/attention.py", "        self.position.score_bias_backward(dscores)\n", ""),
+    ("nn/attention.py", "            self.position.score_bias_backward(dscores)\n", ""),
     ("nn/attention.py", "return heads[:, :H], heads[:, H : H + Hk], heads[:, H + Hk :]", "return heads[:, :H], heads[:, H + Hk :], heads[:, H : H + Hk]"),
-    ("nn/attention.py", "        dscores *= self.scale  # (B, H, T, S)\n", ""),
+    ("nn/attention.py", "            dscores *= self.scale  # (B, H, T, S)\n", ""),
     ("nn/attention.py", "        scores *= self.scale  # 1 / sqrt(D)\n", ""),
     ("nn/attention.py", "self.scale = 1.0 / math.sqrt(self.head_dim)", "self.scale = 1.0 / math.sqrt(hidden_dim)"),
-    ("nn/attention.py", "np.matmul(dscores.swapaxes(-1, -2), queries", "np.matmul(dscores, queries"),
-    ("nn/attention.py", "np.matmul(weights.swapaxes(-1, -2), dattended", "np.matmul(weights, dattended"),
-    ("nn/attention.py", "np.matmul(dscores, keys, out=dqueries)", "np.matmul(dscores, queries, out=dqueries)"),
+    ("nn/attention.py", "seen = S - T + rows.stop", "seen = S"),
+    ("nn/attention.py", "        out += a @ b\n", "        out[...] = a @ b\n"),
+    ("nn/attention.py", "put_product(dscores.swapaxes(-1, -2), asked", "put_product(dscores, asked"),
+    ("nn/attention.py", "put_product(weights.swapaxes(-1, -2), dattended", "put_product(weights, dattended"),
+    ("nn/attention.py", "np.matmul(dscores, keys[:, :, seen], out=dqueries", "np.matmul(dscores, queries[:, :, seen], out=dqueries"),
     ("nn/attention.py", 'if "heads" in self.position.acts_on:', "if False:"),
     ("nn/attention.py", "self.begin += forget", "self.begin += 0"),
     ("nn/attention.py", "self.position += T", "self.position += 1"),
@@ -101,7 +103,7 @@ MUTATIONS = [
     ("nn/scores/softmaxes.py", "scores.max() <= NO_MAX_SHIFT_BELOW and scores.min() >= -NO_MAX_SHIFT_BELOW", "scores.max() <= NO_MAX_SHIFT_BELOW"),
     ("nn/attention.py", "expanded.begin, expanded.end = self.position, self.begin, self.end", "expanded.begin, expanded.end = self.end, self.begin, self.end"),
     ("nn/attention.py", "self.position = self.begin = self.end = 0", "self.begin = self.end = 0"),
-    ("nn/attention.py", "            dscores = self.score_cap.backward(dscores, cap)\n", "            pass\n"),
+    ("nn/attention.py", "                dscores = self.score_cap.backward(dscores, cap)\n", "                pass\n"),
     ("nn/attention.py", "self.q_norm.backward(self.as_normed(dqueries), norms[0])", "self.q_norm.backward(self.as_normed(dqueries), norms[1])"),
     ("nn/attention.py", "            dx = dx + dx_of_gate\n", "            pass\n"),
     ("nn/attention.py", "        dlinear *= gate\n", ""),

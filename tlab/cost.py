@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.nn.attention import LONGEST_WHOLE, QUERIES_AT_ONCE
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer, walk
@@ -163,10 +164,11 @@ def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list
     _, loss_cache = CrossEntropy.forward(logits, ids)
     named: list[tuple[str, Any]] = [("embedding", (trace.ids, trace.embedded))]
     for i, block in enumerate(trace.blocks):
+        attention = block.attention_residual.branch.sublayer  # as it is kept, of a long text without weights
         named += [
             (f"blocks.{i}.norms", tuple((r.branch.norm_in, r.branch.norm_out, r.norm) for r in block)),
-            (f"blocks.{i}.attention weights", block.attention.weights),
-            (f"blocks.{i}.attention", block.attention),
+            (f"blocks.{i}.attention weights", attention.weights),
+            (f"blocks.{i}.attention", attention),
             (f"blocks.{i}.mlp", block.mlp),
             (f"blocks.{i}.residual stream", block),
         ]
@@ -189,10 +191,12 @@ def kept_numbers(config: ModelConfig, batch_size: int) -> int:
     """An estimate of the numbers that a step holds for its backward pass, for models too large to measure.
 
     It is on the safe side: over all switches 0.9 to 2.6 times the sum of `activation_bytes_by_part`, since it counts
-    attention scores three times, as backward holds them for a moment.
+    attention scores three times, as backward holds them for a moment; of a long text those of one block of queries.
     """
     B, T, C, H = batch_size, config.context_length, config.hidden_dim, config.num_heads
-    return config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size
+    scores = config.num_layers * T if T <= LONGEST_WHOLE else QUERIES_AT_ONCE  # rows of them that are there at once
+    by_token = config.num_layers * (12 * C + 4 * config.mlp_dim) + 4 * config.vocab_size
+    return B * T * (by_token + 3 * H * scores)
 
 
 def owner(array: Array) -> Array:

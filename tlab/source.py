@@ -71,7 +71,10 @@ CORE_PARTS = {
     ),
     "attention": CorePart(
         "Attention", Attention,
-        (Attention.forward, Attention.backward, causal_mask, masked_softmax, softmax_backward, split_heads),
+        (
+            Attention.forward, Attention.weigh, Attention.backward, causal_mask, masked_softmax, softmax_backward,
+            split_heads,
+        ),
         r"\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{D}} + \mathrm{mask}\right) V\,W_\mathrm{out}",
         "Vaswani et al. 2017",
     ),

@@ -19,6 +19,9 @@ from tlab.nn.scores.caps import soft_cap
 from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.types import Array
 
+LONGEST_WHOLE = 256  # tokens: up to here (T, S) weights are kept for backward; of a longer text they are made twice
+QUERIES_AT_ONCE = 128  # of a longer text: few enough for the caches, as many as a quick product needs
+
 
 class AttentionTrace(NamedTuple):
     """Everything one attention layer made of its input. S = T in training; in decoding S counts past tokens too."""
@@ -27,14 +30,23 @@ class AttentionTrace(NamedTuple):
     queries: Array  # (B, H, T, D), rotated where the position rotates
     keys: Array  # (B, H, S, D), likewise; keys and values are those that each query head reads, shared or its own
     values: Array  # (B, H, S, D)
-    weights: Array  # (B, H, T, S), each row sums to 1, or to less where the softmax has a rest
+    weights: Any  # (B, H, T, S), each row sums to 1, or to less where the softmax has a rest; None for a long text
     attended: Array  # (B, T, C), the heads' results side by side
     start: int  # position of the first of the T tokens
-    cap: Any  # (B, H, T, S), what the cap keeps of the scores, where there is one
+    cap: Any  # (B, H, T, S), what the cap keeps of the scores, where there is one and the weights are kept
     norms: Any  # what the norms of queries and keys keep, where there are some
     gate: Any = None  # (B, T, C), what `attended` is multiplied with, where there is a gate
     first_values: Any = None  # (B, Hk, T, D), those of the first block, where later blocks mix them in
     value_gap: Any = None  # (B, Hk, T, D), by how much they differ from the block's own, where it mixes them in
+    weigh: Any = None  # makes the weights and the cap's again, where they were not kept
+
+    @property
+    def whole(self) -> AttentionTrace:
+        """With its weights: of a long text they are made again, all at once, for who looks at them."""
+        if self.weights is not None:
+            return self
+        weights, cap = self.weigh(self.queries, self.keys)
+        return self._replace(weights=weights, cap=cap)
 
     @property
     def gated(self) -> Array:
@@ -112,6 +124,11 @@ class Attention:
 
     Notice: the division by sqrt(D) keeps the scores of random queries and keys at variance 1. Without it a wide
     head's softmax starts out as a hard choice, and its gradient is nearly zero (Vaswani et al. 2017).
+
+    A long text is read a block of queries after another, each with the keys up to its last query: half of the square of
+    scores is never made, and none of it is kept, so memory grows with the length and not with its square. Backward
+    makes each block's weights once more (Rabe & Staats 2021; Dao et al. 2022). A short text is one block, whose weights
+    stay.
     """
 
     def __init__(
@@ -171,19 +188,31 @@ class Attention:
             keys, values = past.cache.extend(past.layer, keys, values)  # (B, H, S, D), those of past tokens first
         keys, values = self.per_query_head(keys), self.per_query_head(values)
 
+        attended = np.empty(x.shape, x.dtype)  # (B, T, C)
+        by_head = split_heads(attended, self.head_dim)  # a view, (B, H, T, D)
+        T, S = queries.shape[2], keys.shape[2]
+        blocks = query_blocks(T)
+        weights, cap, again = None, None, None
+        for rows in blocks:
+            seen = S - T + rows.stop  # keys up to the block's last query
+            weights, cap = self.weigh(queries[:, :, rows], keys[:, :, :seen])
+            np.matmul(weights, values[:, :, :seen], out=by_head[:, :, rows])
+        if len(blocks) > 1:
+            weights, cap, again = None, None, self.weigh
+        gated, gate = self.gate.forward(attended, x) if self.gate else (attended, None)
+        y, _ = self.out.forward(gated)  # (B, T, C)
+        return y, AttentionTrace(
+            x, queries, keys, values, weights, attended, start, cap, norms, gate, first_values, gap, again
+        )
+
+    def weigh(self, queries: Array, keys: Array) -> tuple[Array, Any]:
+        """The weights (B, H, T, S) of the last T of S tokens, and what the cap keeps of their scores."""
         scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
         scores *= self.scale  # 1 / sqrt(D)
         scores, cap = self.score_cap.forward(scores) if self.score_cap else (scores, None)
         mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S): -inf hides a key
         weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S)
-
-        attended = np.empty(x.shape, x.dtype)  # (B, T, C)
-        np.matmul(weights, values, out=split_heads(attended, self.head_dim))  # through a view, (B, H, T, D)
-        gated, gate = self.gate.forward(attended, x) if self.gate else (attended, None)
-        y, _ = self.out.forward(gated)  # (B, T, C)
-        return y, AttentionTrace(
-            x, queries, keys, values, weights, attended, start, cap, norms, gate, first_values, gap
-        )
+        return weights, cap
 
     def mix_values(self, values: Array, first_values: Array | None) -> tuple[Array, Array | None, Array | None]:
         """A block's own values (B, Hk, T, D) with the first block's mixed in, these, and the gap between both."""
@@ -245,7 +274,8 @@ class Attention:
         dfirst_values: FirstValuesGradient | None = None,
     ) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
-        x, queries, keys, values, weights, attended, start, cap, norms, gate, _, gap = trace
+        trace = trace if record is NO_RECORD else trace.whole
+        x, queries, keys, values, _, attended, start, _, norms, gate, _, gap, _ = trace
 
         dattended = self.out.backward(dy, trace.gated)  # (B, T, C)
         dx_of_gate = None
@@ -258,18 +288,25 @@ class Attention:
         dqueries, dkeys, dvalues = dshared = self.split_qkv(dqkv)  # (B, H, T, D) each
         if self.group_size > 1:
             dkeys, dvalues = np.empty_like(keys), np.empty_like(values)  # of each reader, before they are summed
-        np.matmul(weights.swapaxes(-1, -2), dattended, out=dvalues)  # (B, H, S, D)
-        dweights = dattended @ values.swapaxes(-1, -2)  # (B, H, T, S)
-        record(weights=dweights)
-        dscores = self.softmax_backward(dweights, weights)  # (B, H, T, S)
-        record(masked=dscores)
-        self.position.score_bias_backward(dscores)
-        if self.score_cap:
-            dscores = self.score_cap.backward(dscores, cap)
-        record(scores=dscores)
-        dscores *= self.scale  # (B, H, T, S)
-        np.matmul(dscores, keys, out=dqueries)  # (B, H, T, D)
-        np.matmul(dscores.swapaxes(-1, -2), queries, out=dkeys)  # (B, H, S, D)
+        T = queries.shape[2]
+        blocks = query_blocks(T) if trace.weights is None else [slice(0, T)]
+        for rows in reversed(blocks):  # the last one first: it has seen all keys
+            asked, seen, add = queries[:, :, rows], slice(rows.stop), rows.stop < T
+            weights, cap = trace.weights, trace.cap
+            if weights is None:
+                weights, cap = self.weigh(asked, keys[:, :, seen])
+            put_product(weights.swapaxes(-1, -2), dattended[:, :, rows], dvalues[:, :, seen], add)  # (B, H, S, D)
+            dweights = dattended[:, :, rows] @ values[:, :, seen].swapaxes(-1, -2)  # (B, H, T, S)
+            record(weights=dweights)
+            dscores = self.softmax_backward(dweights, weights)  # (B, H, T, S)
+            record(masked=dscores)
+            self.position.score_bias_backward(dscores)
+            if self.score_cap:
+                dscores = self.score_cap.backward(dscores, cap)
+            record(scores=dscores)
+            dscores *= self.scale  # (B, H, T, S)
+            np.matmul(dscores, keys[:, :, seen], out=dqueries[:, :, rows])  # (B, H, T, D)
+            put_product(dscores.swapaxes(-1, -2), asked, dkeys[:, :, seen], add)  # (B, H, S, D)
         record(values=dvalues, keys=dkeys, queries=dqueries)
         if self.group_size > 1:
             dshared[1][...], dshared[2][...] = self.sum_over_readers(dkeys), self.sum_over_readers(dvalues)
@@ -289,6 +326,20 @@ class Attention:
             dx = dx + dx_of_gate
         record(x=dx)
         return dx
+
+
+def query_blocks(num_queries: int) -> list[slice]:
+    """The queries that are compared at once: all of a short text, and of a longer one a block after another."""
+    at_once = num_queries if num_queries <= LONGEST_WHOLE else QUERIES_AT_ONCE
+    return [slice(begin, min(begin + at_once, num_queries)) for begin in range(0, num_queries, at_once)]
+
+
+def put_product(a: Array, b: Array, out: Array, add: bool) -> None:
+    """A b into `out`, or added to what is there."""
+    if add:
+        out += a @ b
+    else:
+        np.matmul(a, b, out=out)
 
 
 def split_heads(x: Array, head_dim: int) -> Array:

@@ -33,8 +33,8 @@ class BlockTrace(NamedTuple):
 
     @property
     def attention(self) -> AttentionTrace:
-        """Queries, keys, values, and `weights` (B, H, T, S)."""
-        return self.attention_residual.branch.sublayer
+        """Queries, keys, values, and `weights` (B, H, T, S), which of a long text are made for this look at them."""
+        return self.attention_residual.branch.sublayer.whole
 
     @property
     def mlp(self) -> MlpTrace:
@@ -44,7 +44,7 @@ class BlockTrace(NamedTuple):
     @property
     def first_values(self) -> Array | None:
         """The first block's values (B, Hk, T, D), where later blocks mix them in."""
-        return self.attention.first_values
+        return self.attention_residual.branch.sublayer.first_values
 
     @property
     def y(self) -> Array:
@@ -69,8 +69,11 @@ def named_arrays(trace: Trace) -> Iterator[tuple[str, Array]]:
     """Every array of a trace with its name, in the order of computation: ("blocks.0.attention.weights", ...)."""
     yield "embedded", trace.embedded
     for i, block in enumerate(trace.blocks):
-        for part, residual in (("attention", block.attention_residual), ("mlp", block.mlp_residual)):
-            yield from walk(residual.branch.sublayer, f"blocks.{i}.{part}")
+        for part, residual, sublayer in (
+            ("attention", block.attention_residual, block.attention),
+            ("mlp", block.mlp_residual, block.mlp),
+        ):
+            yield from walk(sublayer, f"blocks.{i}.{part}")
             yield f"blocks.{i}.{part}.added", residual.branch.added
             yield f"blocks.{i}.{part}.stream", residual.y
     yield "output", trace.output

@@ -77,7 +77,7 @@ PARTS: dict[str, ClickablePart] = {
         "tokens, and their values (V) are added up by how well they match.",
         ("num_heads", "num_kv_heads", "bias", "qk_norm", "qk_norm_all_heads", "score_cap",
          "attention_softmax", "attention_gate", "value_residual"),
-        attention_formula, (Attention.forward,),
+        attention_formula, (Attention.forward, Attention.weigh),
     ),
     "mlp": ClickablePart(
         "MLP", "Works on what attention brought together, token by token.",
