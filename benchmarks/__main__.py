@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from benchmarks import memory_use, race, real_model, switches
-from benchmarks.cases import CASES, TRAINED, Case
+from benchmarks.cases import CASES, LONG_SIZES, TRAINED, Case
 from benchmarks.machine import as_text, describe
 from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
@@ -18,6 +18,7 @@ Name = Literal[
     "step",
     "families",
     "threads",
+    "long",
     "decode",
     "bpe",
     "import",
@@ -95,7 +96,7 @@ def main(
             print(f"  {label:<36} skipped: needs {', '.join(names)}")
         store.add(machine, [result.to_json() for result in results])
         print()
-    measure_sections(store, machine, tuple(what), sizes or TRAINED, turns, clock)
+    measure_sections(store, machine, tuple(what), sizes or (*TRAINED, *LONG_SIZES), turns, clock)
 
 
 def measure_sections(

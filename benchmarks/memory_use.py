@@ -64,7 +64,7 @@ def section(sizes: tuple[str, ...], processes: int) -> list[dict[str, Any]]:
     """Every side of the training steps of these sizes: the median of some processes."""
     found = []
     for case in CASES:
-        if case.name != "step" or case.size not in sizes:
+        if case.name not in ("step", "long") or case.size not in sizes:
             continue
         print(f"memory: {case.title}. Peak above the imports, and of the whole process:", flush=True)
         for side in case.sides:

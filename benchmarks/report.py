@@ -213,6 +213,7 @@ SECTIONS = (
     ("Training steps, one thread", "step", None, "steps"),
     ("The families that people use", "families", None, None),
     ("Training steps, two threads", "threads", None, None),
+    ("Long contexts", "long", None, None),
     ("Writing, token by token", "decode", None, None),
     ("Byte pairs", "bpe", None, None),
     ("Import and start", "import", None, None),
@@ -228,6 +229,8 @@ NOTES = {
     "`benchmarks/peers/textbook.py`.",
     "families": "glassllm is a NumPy library for learners, with an autograd of its own. Its weights are "
     "float32, but on NumPy 2 its constants, arrays without axes, turn all activations to float64.",
+    "long": "Of a text of more than 256 tokens the lab computes attention for one block of queries after another, and "
+    "keeps no weights of it, nor does PyTorch's fused attention. The table of peak memory says what that takes.",
     "bpe": "A step with more tokens has a larger head: it may take 1.3 times as long as one with 65 characters, and "
     "what its further operations take at the same rate.",
     "limit": "The rate is that of large products on one thread in the same turns; operations are those of the step's "
