@@ -110,9 +110,10 @@ def test_the_core_has_pages_for_the_way_from_tokens_to_an_update():
 
 @pytest.mark.parametrize("slot", REGISTRIES)
 def test_a_comparison_holds_both_classes_whole(slot):
-    for first, second in itertools.permutations(REGISTRIES[slot].values(), 2):
-        old, new = bare_code(first).splitlines(), bare_code(second).splitlines()
-        lines = compare_code(bare_code(first), bare_code(second))
+    codes = [bare_code(component) for component in REGISTRIES[slot].values()]
+    for first, second in itertools.permutations(codes, 2):
+        old, new = first.splitlines(), second.splitlines()
+        lines = compare_code(first, second)
         assert [line.number for line in lines if line.sign != "+"] == list(range(len(old)))
         kept = [new[line.number] if line.sign == "+" else old[line.number] for line in lines if line.sign != "-"]
         assert kept == new
