@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 import random
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 
 EVIL = '<img src=x onerror="window.hacked=1">'  # what a browser would obey if it were not escaped
 SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}  # a model for the app's forms
+SECONDS = 240.0  # that anything of the app may take on a busy machine
 VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
 
 
@@ -35,6 +37,14 @@ GRADIO = [pytest.mark.filterwarnings(*NOISE_OF_GRADIO), pytest.mark.usefixtures(
 
 
 TINY_SWEEP = {"context_length": (8,), "hidden_dim": (8,), "num_heads": (2,), "num_layers": (1,), "steps": (5,)}
+
+
+def wait_for(condition) -> None:
+    """Until it holds."""
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
 
 
 def tiny(**changes) -> ModelConfig:

@@ -5,9 +5,10 @@ import time
 
 import playwright.sync_api
 
+from support import SECONDS
 from tlab.ui.settings.presets import PRESETS
 
-SECONDS_FOR_ANSWERS, SECONDS_FOR_STREAM = 60, 20  # on a busy machine
+SECONDS_FOR_STREAM = 20
 
 
 def unfold(page, title: str) -> None:
@@ -88,7 +89,7 @@ def settle(page) -> None:
         waits = [request.url for request in page.unanswered if "/heartbeat/" not in request.url]
         calls = [url for url in waits if "/queue/data" not in url]
         waited = time.monotonic() - began
-        assert not calls or waited < SECONDS_FOR_ANSWERS, f"still no answer from {calls}"
+        assert not calls or waited < SECONDS, f"still no answer from {calls}"
         at_rest = at_rest + 1 if not waits or (not calls and waited > SECONDS_FOR_STREAM) else 0
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -105,14 +106,11 @@ def drawn(page, selector: str) -> bool:
     )
 
 
-def wait_until_gone(pid: int, seconds: float = 20) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.01)
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
     return False
 
 

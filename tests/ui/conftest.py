@@ -16,6 +16,7 @@ with warnings.catch_warnings():
 
     gc.collect()
 
+from support import SECONDS
 from tlab.ui.app import build, launch_options
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
@@ -30,7 +31,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SECONDS = 120_000  # milliseconds that anything may take on a busy machine
 
 
 def pytest_collection_modifyitems(items):
@@ -104,7 +104,7 @@ def visit(browser, url, runs, served):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(SECONDS)
+        page.set_default_timeout(1000 * SECONDS)
         page.complaints, page.requested, page.unanswered = [], [], set()
         page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
@@ -119,7 +119,7 @@ def visit(browser, url, runs, served):
     yield open_page
     for context in contexts:
         context.close()
-    until = time.monotonic() + 60
+    until = time.monotonic() + SECONDS
     while runs.runs:  # the server forgets them, and the next test finds no run of theirs
         presence = served.presence
         assert time.monotonic() < until, (

@@ -1,10 +1,10 @@
 """Lessons whose runs are short enough for tests, and a learner who has done what they ask for; import after Gradio."""
 
-import time
 from types import SimpleNamespace
 
 import gradio as gr
 
+from support import wait_for
 from tlab.false_winners.mistakes import MISTAKES
 from tlab.ui.inspection.cache import InspectionCache
 from tlab.ui.inspection.selection import find_model
@@ -108,13 +108,6 @@ def finished_study(run, difference: float) -> Study:
         study.outcomes[trial] = Ended(loss, None, run.sides[0].curve)
     study.end = DONE
     return study
-
-
-def wait_for(condition) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def finished(pupil: Pupil, lesson: str) -> tuple[dict, dict]:

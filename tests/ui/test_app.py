@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from pages import built
-from support import EVIL, GRADIO, SMALL
+from support import EVIL, GRADIO, SMALL, wait_for
 from tlab import ModelConfig, TrainConfig
 from tlab.cli.terminal import END_SIGNALS
 from tlab.config import options
@@ -85,14 +85,6 @@ def job(steps: int = 40, text: str | None = TEXT, **training) -> Job:
 def pair(switch: tuple[str, object] = ("residual", "post"), **changes) -> Job:
     """Two sides."""
     return Job("your own text", TEXT, "char", make_plans({**SMALL, "num_layers": 2, "steps": 40, **changes}, switch))
-
-
-def wait_for(condition, seconds: float = 20):
-    """Until it holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.005)
 
 
 def gone(pid: int) -> bool:

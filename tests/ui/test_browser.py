@@ -1,7 +1,6 @@
 """The page in a real browser: alive on load, streaming, stopping, safe, and nobody's business but the visitor's."""
 
 import os
-import time
 from xml.etree import ElementTree
 
 import pytest
@@ -10,16 +9,16 @@ from browsing import (
     assert_enlarges,
     choose_preset,
     drawn,
+    is_gone,
     open_tab,
     set_number,
     settle,
     start,
     unfold,
     wait_for_state,
-    wait_until_gone,
     worker_of_only_run,
 )
-from support import EVIL, GRADIO
+from support import EVIL, GRADIO, wait_for
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.tabs.train.view import WHY_CHARTS
 from tlab.wording import short_number
@@ -80,7 +79,7 @@ def test_stop_ends_the_worker_process_in_the_middle_of_a_run(visit, runs):
     wait_for_state(page, "running")
     pid = worker_of_only_run(runs)
     page.click("#stop")
-    assert wait_until_gone(pid)
+    wait_for(lambda: is_gone(pid))
     wait_for_state(page, "stopped")
 
 
@@ -90,7 +89,7 @@ def test_a_closed_tab_takes_its_worker_along_in_the_middle_of_a_run(visit, runs)
     wait_for_state(page, "running")
     pid = worker_of_only_run(runs)
     page.close()
-    assert wait_until_gone(pid)
+    wait_for(lambda: is_gone(pid))
 
 
 def test_a_worker_is_less_urgent_than_the_server(visit, runs):
@@ -106,14 +105,10 @@ def test_gradio_keeps_nothing_of_a_closed_tab(visit, served):
     others = set(known)
     page = visit()
     set_number(page, "steps", 70)
-    until = time.monotonic() + 60
-    while not (own := set(known) - others) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert own
+    wait_for(lambda: set(known) - others)
+    own = set(known) - others
     page.close()
-    while own & set(known) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not own & set(known)
+    wait_for(lambda: not own & set(known))
 
 
 def test_a_paused_run_can_go_on_and_pause_again(visit):
@@ -149,7 +144,7 @@ def test_reset_of_a_run_that_runs_leaves_the_shipped_one_on_every_tab(visit, run
     )  # frames come
     page.click("#reset")
     wait_for_state(page, "shipped")
-    assert wait_until_gone(pid)
+    wait_for(lambda: is_gone(pid))
     settle(page)  # what the ended handler sends has come
     assert page.inner_text("#run-state .tl-badge") == "shipped"
     assert "Post-LN" in page.inner_text("#run-numbers")
@@ -268,8 +263,8 @@ def test_the_first_comparison_needs_one_click_and_is_drawn_often_without_waste_a
     page = visit()
     page.evaluate(COUNT_DRAWINGS)
     page.click("#start")
-    page.wait_for_selector("#run-state .tl-badge.running", timeout=60_000)
-    page.wait_for_selector("#run-state .tl-badge.done", timeout=240_000)
+    page.wait_for_selector("#run-state .tl-badge.running")
+    page.wait_for_selector("#run-state .tl-badge.done")
     # The panel opens where A and B part: where the gradient of the first layer breaks.
     page.wait_for_function("document.querySelector('#why-panel .tl-why-at').textContent === 'step 10'")
     assert "A (Pre-LN) is 1.19 nats per token (1.71 bits per byte) lower" in page.inner_text("#verdict")

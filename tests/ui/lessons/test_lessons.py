@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from lessons_at_hand import REQUEST, STEPS, Pupil, finished, learn_tab, make_short, wait_for
-from support import EVIL, GRADIO
+from lessons_at_hand import REQUEST, STEPS, Pupil, finished, learn_tab, make_short
+from support import EVIL, GRADIO, wait_for
 from tlab.ui.inspection.process import Inspector
 from tlab.ui.lessons.lesson import CHECK, DO, EXPLAIN, PREDICT, all_lessons
 from tlab.ui.lessons.sitting import read_open_lesson

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from support import wait_for
 from tlab.ui.runs import manager
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
@@ -97,13 +98,6 @@ def test_a_run_that_was_stopped_teaches_nothing(queue):
 
 def test_a_run_that_does_not_wait_has_no_place(queue):
     assert queue.place_in_queue(Run("a", preset_job(DEMO_PRESET), LOCAL)) is None
-
-
-def wait_for(condition) -> None:
-    until = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def small_job(steps: int) -> Job:

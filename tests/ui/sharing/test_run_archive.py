@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from support import GRADIO, SMALL, VERSE
+from support import GRADIO, SMALL, VERSE, wait_for
 from tlab.ui.runs import manager
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Archive, Runs
@@ -35,13 +35,6 @@ def server(folder, **options) -> Runs:
     runs = Runs(LOCAL, slots=1)
     runs.archive = RunArchive(runs, folder, **options)
     return runs
-
-
-def wait_for(condition, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def trained(runs: Runs, job: Job, session: str = ME):

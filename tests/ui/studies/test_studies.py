@@ -1,9 +1,8 @@
 """The runs of a study: the same as single ones, in the queue of all, and nothing of them is left behind."""
 
-import time
-
 import pytest
 
+from support import wait_for
 from tlab.training.trainer import Trainer
 from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError
 from tlab.ui.runs.manager import Runs
@@ -15,13 +14,6 @@ from tlab.ui.studies.five_seeds import seeds_study
 from tlab.ui.studies.studies import LEFT, Studies
 from tlab.ui.studies.study import SEEDS, known_trials
 from tlab.ui.studies.tuning import tuning_study
-
-
-def wait_for(condition) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def small_job(steps: int = 6, **settings) -> Job:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pages import built, patient_inspector
-from support import EVIL, GRADIO, VERSE
+from support import EVIL, GRADIO, VERSE, wait_for
 from tlab.checks import CheckResult
 from tlab.config import ConfigError, options
 from tlab.files import file_name
@@ -491,9 +491,7 @@ def test_a_bug_that_cannot_be_is_refused_before_anything_starts(runs):
 
 def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
     run = runs.start("someone", tiny_job("no-mask"))
-    until = time.monotonic() + 60
-    while run.state in ACTIVE and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: run.state not in ACTIVE)
     assert run.state == "done", run.error
     of = selected_model(runs, run.id, {"side": 1})
     assert "looked at without it" in of.note("the")
