@@ -34,8 +34,13 @@ FLAGS = [
 
 
 def pytest_collection_modifyitems(items):
-    """What uses a browser comes last, so that its server and its browser stand beside no other test."""
-    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+    """What uses a browser comes last, so that its server and its browser stand beside no other test.
+
+    The first of these share visitors who take a minute to arrive: a worker of pytest-xdist that has nothing left to do
+    takes tests from another one's end, and what is taken makes its fixtures anew.
+    """
+    fixtures = {item: getattr(item, "fixturenames", ()) for item in items}
+    items.sort(key=lambda item: ("browser" in fixtures[item], "visitors" not in fixtures[item]))
 
 
 @contextlib.contextmanager
