@@ -166,20 +166,26 @@ def mutations_of(file):
     starts, lines = [0], source.splitlines()
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    for node in nodes_of(ast.parse(source)):
-        for new in broken(node):
-            old, new = new if isinstance(new, tuple) else (node, new)
-            begin = starts[old.lineno - 1] + old.col_offset
-            end = starts[old.end_lineno - 1] + old.end_col_offset
-            text = ast.unparse(ast.fix_missing_locations(new))
-            text = text if isinstance(new, ast.stmt) else f"({text})"
-            raw = source.encode()
-            mutated = (raw[:begin] + text.encode() + raw[end:]).decode()
-            try:
-                ast.parse(mutated)
-            except SyntaxError:  # within an f-string, say
-                continue
-            yield Mutation(file, old.lineno, lines[old.lineno - 1].strip(), raw[begin:end].decode(), text, mutated)
+    raw = source.encode()
+
+    def place(node, end=False):
+        line, column = (node.end_lineno, node.end_col_offset) if end else (node.lineno, node.col_offset)
+        return starts[line - 1] + column
+
+    for statement in ast.parse(source).body:
+        first, last = place(statement), place(statement, end=True)
+        for node in [statement, *nodes_of(statement)]:
+            for new in broken(node):
+                old, new = new if isinstance(new, tuple) else (node, new)
+                begin, end = place(old), place(old, end=True)
+                text = ast.unparse(ast.fix_missing_locations(new))
+                text = text if isinstance(new, ast.stmt) else f"({text})"
+                try:
+                    ast.parse(raw[first:begin] + text.encode() + raw[end:last])
+                except SyntaxError:  # within an f-string, say
+                    continue
+                mutated = (raw[:begin] + text.encode() + raw[end:]).decode()
+                yield Mutation(file, old.lineno, lines[old.lineno - 1].strip(), raw[begin:end].decode(), text, mutated)
 
 
 def draw(files, count, seed):
