@@ -2,13 +2,16 @@
 
 import math
 import multiprocessing
+from dataclasses import replace
 
 import pytest
 
 from support import SMALL
 from tlab import ModelConfig, TrainConfig
 from tlab.inside.bugs import planted
+from tlab.text import corpus_from_text
 from tlab.text.corpora import sha256_of
+from tlab.training.answers import answer_accuracy
 from tlab.training.trainer import Trainer, evaluate
 from tlab.ui.runs import live_trainer
 from tlab.ui.runs.checkpoint_store import CheckpointStore
@@ -85,6 +88,33 @@ def test_what_is_left_can_be_finished_at_once(verse):
     assert list(trainer.finish_background()) == [Validated(0, 5, loss)]
     assert not trainer.evaluations and trainer.sample is None
     assert trainer.records[4].validation_loss == loss
+
+
+def asked(**training):
+    """A watched trainer on lines to learn by heart; `many_pieces` makes its validation text many of them."""
+    text = corpus_from_text("ab=ba\ncd=dc\n" * 40)
+    corpus = replace(text, answers_after="=")
+    config = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **SMALL)
+    return LiveTrainer(config, TrainConfig(batch_size=8, learning_rate=0.01, warmup_steps=5, **training), corpus)
+
+
+def test_on_a_text_with_answers_each_validation_says_how_many_are_right_then():
+    trainer = asked(steps=200, validation_every=100)
+    found = watch(trainer)
+    assert [message.step for _, message in found] == [100, 200]
+    assert found[-1][1].accuracy == answer_accuracy(trainer.result, trainer.corpus) > 0.8
+    assert all(0 <= message.accuracy <= 1 for _, message in found)
+    side = Run("s", Job("text", "text", "char", make_plans(SMALL)), LOCAL).sides[0]
+    for _, message in found:
+        side.complete(message)
+    assert side.accuracy == found[-1][1].accuracy and [step for step, _ in side.accuracies] == [100, 200]
+
+
+def test_where_only_the_losses_are_asked_for_or_the_text_has_no_answers_none_are_counted(verse):
+    trainer = asked(steps=5, validation_every=5)
+    trainer.losses_only = True
+    _, other = trainers(verse, steps=5, validation_every=5, batch_size=2)
+    assert [message.accuracy for one in (trainer, other) for _, message in watch(one)] == [None, None]
 
 
 def broken_evaluation(monkeypatch):

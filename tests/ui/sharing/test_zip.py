@@ -126,20 +126,25 @@ def test_metrics_hold_every_loss_to_the_last_digit(run, exported):
 
 
 def looked_into(run: KeptRun) -> KeptRun:
-    """The run with what the app sees of a training: two looks inside each side, and a sample."""
+    """The run with what the app sees of a training: two looks inside each side, a sample, and right answers."""
     layers = [LayerInsight(0.5 + layer, 1.25, 1e-3, 0.0, 2.0) for layer in range(SMALL["num_layers"])]
     sides = [
-        side._replace(insights=[Insight(n, 1, layers), Insight(n, 12, layers[::-1])], sample=Sample(n, 12, "né\n↵"))
+        side._replace(
+            insights=[Insight(n, 1, layers), Insight(n, 12, layers[::-1])],
+            sample=Sample(n, 12, "né\n↵"),
+            accuracies=[(6, 0.25), (12, 1.0)],
+        )
         for n, side in enumerate(run.sides)
     ]
     return run._replace(sides=tuple(sides))
 
 
-def test_what_was_seen_inside_and_the_sample_come_back(run, opened):
+def test_what_was_seen_inside_the_sample_and_the_right_answers_come_back(run, opened):
     kept = looked_into(run)
     again = opened(write_export(kept))
     for side, before in zip(again.sides, kept.sides, strict=True):
         assert list(side.insights) == list(before.insights) and side.sample == before.sample
+        assert list(side.accuracies) == before.accuracies
 
 
 def test_an_export_without_a_look_inside_opens_as_before(run, opened):
@@ -158,6 +163,11 @@ def test_an_export_without_a_look_inside_opens_as_before(run, opened):
         {"sample": {"step": 5, "text": 7}},
         {"sample": {"step": 5, "text": "x" * 100_000}},
         {"sample": {"step": 999, "text": "x"}},
+        {"answers": [[6, 1.5]]},
+        {"answers": [[6, math.nan]]},
+        {"answers": [[99, 0.5]]},
+        {"answers": [[6, 0.5], [5, 0.5]]},
+        {"answers": 7},
     ],
 )
 def test_a_look_inside_that_cannot_be_is_refused_in_words(run, opened, damage):

@@ -14,7 +14,7 @@ from tlab.ui.demo.shipped_run import demo_run, shipped_id
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import MAX_HISTORY, Runs
-from tlab.ui.runs.messages import NewRecords
+from tlab.ui.runs.messages import NewRecords, Validated
 from tlab.ui.runs.run import DONE, Run
 from tlab.ui.settings.presets import COMPARISONS, DEMO_PRESET
 from tlab.ui.sharing.convert import kept_run
@@ -302,6 +302,14 @@ def test_a_run_with_a_name_of_its_own_has_nothing_added(runs):
     one.name = "mine"
     listed = list_value(comparable_runs(runs, "s"), [], "s")["runs"]
     assert next(run["apart"] for run in listed if run["id"] == one.id) == ""
+
+
+def test_the_list_says_how_many_answers_are_right_where_a_text_has_answers(runs):
+    one, *_ = runs.history("s")
+    one.sides[0].complete(Validated(0, 5, 1.25, accuracy=0.875))
+    listed = list_value(comparable_runs(runs, "s"), [], "s")["runs"]
+    found = {run["id"]: run["sides"][0]["answers"] for run in listed}
+    assert found.pop(one.id) == "87.5% of answers right" and {*found.values()} == {""}
 
 
 def test_only_runs_on_the_text_of_the_train_tab_are_ticked_until_another_is(runs):

@@ -9,7 +9,7 @@ from tlab.training.records import StepRecord
 from tlab.training.schedules import SCHEDULES
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.messages import Job
+from tlab.ui.runs.messages import Job, Validated
 from tlab.ui.runs.run import DONE, RUNNING, STOPPED, Run
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import PRESETS
@@ -75,6 +75,17 @@ def test_the_numbers_have_the_losses_in_the_unit_of_all_tokenizers():
     run = half_way(DONE)
     run.bytes_per_token = None
     assert '<th scope="row">Validation loss, bits per byte</th><td>–</td>' in numbers_html(run)
+
+
+def test_on_a_text_with_answers_the_numbers_say_how_many_are_right_and_what_is_perfect():
+    run = half_way(DONE)
+    assert "answers" not in numbers_html(run)
+    for side, accuracy in zip(run.sides, (0.5, 0.875), strict=True):
+        side.complete(Validated(0, 20, 1.25, accuracy=accuracy))
+    run.baselines = {"known rule": 1.5}
+    shown = numbers_html(run)
+    assert '<th scope="row">Right answers on validation text, %</th><td>50.0</td><td>87.5</td><td>+37.5</td>' in shown
+    assert "knows the rule of the text has 100% of its answers right, and a validation loss of 1.500." in shown
 
 
 def test_the_easier_part_of_the_text_is_named_beside_both_losses():

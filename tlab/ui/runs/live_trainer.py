@@ -23,6 +23,7 @@ from tlab.generate import Token, generate_tokens
 from tlab.inside.layers import LayerInsight, layer_insights
 from tlab.nn.model import Trace, Transformer
 from tlab.text import Corpus, default_prompt
+from tlab.training.answers import answer_accuracy
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.records import StepRecord
 from tlab.training.snapshots import snapshot_steps
@@ -133,7 +134,7 @@ class LiveTrainer(Trainer):
         self.sample = self.generate_in_pieces(self.step, self.copy_model())
 
     def evaluate_in_pieces(self, step: int, model: Transformer) -> Iterator[Validated | None]:
-        """`Trainer.validate` on a copy as of `step`, which is done before the next one is due."""
+        """`Trainer.validate` on a copy as of `step`, which is done before the next one is due; then its answers."""
         tokens = self.corpus.validation
         batches = evaluation_batches(tokens, self.config.context_length)
         at_once = math.ceil(len(batches) / max(1, self.train_config.validation_every))
@@ -146,7 +147,11 @@ class LiveTrainer(Trainer):
                 yield None
         loss = mean_loss(losses, tokens)
         self.complete_record(step, loss, model)
-        yield Validated(self.side, step, loss, None if math.isfinite(loss) else self.divergence)
+        if not math.isfinite(loss):
+            yield Validated(self.side, step, loss, self.divergence)
+            return
+        accuracy = None if self.losses_only else answer_accuracy(model, self.corpus)
+        yield Validated(self.side, step, loss, accuracy=accuracy)
 
     def generate_in_pieces(self, step: int, model: Transformer) -> Iterator[Sample | None]:
         """`generate_sample` on a copy as of `step`."""

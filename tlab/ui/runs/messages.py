@@ -75,6 +75,7 @@ class Validated(NamedTuple):
     step: int
     loss: float
     divergence: Divergence | None = None  # the loss is not finite, so the side ends here
+    accuracy: float | None = None  # share of the answers that are right, where the text has answers
 
 
 class Insight(NamedTuple):

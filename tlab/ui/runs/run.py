@@ -52,6 +52,7 @@ class Side:
         self.curve = Curve()
         self.last: StepRecord | None = None
         self.validation_loss: float | None = None  # the latest, in nats per token
+        self.accuracies: list[tuple[int, float]] = []  # step, share of right answers; of a text that has some
         self.divergence: Divergence | None = None  # how it ended early
         self.num_parameters: int | None = None  # of the model, once it is made
         self.sample: Sample | None = None  # the latest
@@ -77,6 +78,11 @@ class Side:
         """Whether it has nothing left to do."""
         return self.divergence is not None or self.step >= self.steps
 
+    @property
+    def accuracy(self) -> float | None:
+        """The latest share of right answers, as of the latest validation; None where the text has no answers."""
+        return self.accuracies[-1][1] if self.accuracies else None
+
     def add(self, record: StepRecord) -> None:
         self.curve.add(record)
         self.last = record
@@ -90,6 +96,8 @@ class Side:
         if validated.divergence is None:
             self.curve.add_validation(validated.step, validated.loss)
             self.validation_loss = validated.loss
+            if validated.accuracy is not None:
+                self.accuracies.append((validated.step, validated.accuracy))
 
 
 class Run:

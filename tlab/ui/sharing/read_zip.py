@@ -242,7 +242,15 @@ def read_side(archive: zipfile.ZipFile, number: int, folder: str, label: str, li
         if not isinstance(text, str) or len(text) > MAX_SAMPLE or not 0 <= sample["step"] <= checkpoint.step:
             raise ReopenError(f"The sample of side {folder} is none of its training.")
         sample = Sample(number, int(sample["step"]), text)
-    return KeptSide(label, checkpoint, insights, sample)
+    accuracies = [(int(at), float(share)) for at, share in about.get("answers", ())]  # few texts have any
+    steps = [at for at, _ in accuracies]
+    if steps != sorted({*steps}) or not all(1 <= at <= checkpoint.step for at in steps):
+        raise ReopenError(
+            f"Side {folder} was asked at steps that are not in order, or that its training does not have."
+        )
+    if not all(0 <= share <= 1 for _, share in accuracies):
+        raise ReopenError(f"A share of right answers of side {folder} is not between 0 and 1.")
+    return KeptSide(label, checkpoint, insights, sample, accuracies)
 
 
 def read_insight(number: int, checkpoint: Checkpoint, step: Any, rows: Any) -> Insight:

@@ -6,7 +6,7 @@ repeat.py           trains it again and compares every loss
 text.txt            only of a text that the visitor brought along: it is in nobody else's export
 A/config.json       the configs, seeds included
 A/metrics.csv       a row a step
-A/inside.json       what happened in each layer at the steps that were looked at, and the last sample
+A/inside.json       what happened in each layer at the steps that were looked at, the last sample, right answers
 A/checkpoint.safetensors, A/loss.png, A/loss.svg
 B/...               the other side, where there is one
 comparison.png, .svg    both validation losses
@@ -58,6 +58,7 @@ class KeptSide(NamedTuple):
     checkpoint: Checkpoint
     insights: Sequence[Insight] = ()  # oldest first
     sample: Sample | None = None  # the last one
+    accuracies: Sequence[tuple[int, float]] = ()  # step, share of right answers
 
 
 class KeptRun(NamedTuple):
@@ -144,7 +145,7 @@ def side_files(folder: Path, side: KeptSide, resumable: bool) -> list[Path]:
     configs = {"model": checkpoint.model_config.to_json(), "training": checkpoint.train_config.to_json()}
     (folder / CONFIG).write_bytes(as_json(configs))
     (folder / METRICS).write_bytes(records_as_csv(checkpoint.records, checkpoint.bytes_per_token).encode())
-    if side.insights or side.sample:
+    if side.insights or side.sample or side.accuracies:
         (folder / INSIDE).write_bytes(as_json(inside(side)))
     # The optimizer's vectors are twice the weights, and only a training that goes on needs them.
     if is_finite(checkpoint):
@@ -182,7 +183,7 @@ def save_comparison(run: KeptRun, folder: Path) -> Sequence[Path]:
 
 
 def inside(side: KeptSide) -> dict[str, Any]:
-    """inside.json: [step, rows of `LayerInsight`] of each look inside, and the sample with its step."""
+    """inside.json: [step, rows of `LayerInsight`] of each look inside, the sample, [step, share of right answers]."""
     return {
         "insights": [
             [insight.step, [list(layer) for layer in insight.layers]]
@@ -190,6 +191,7 @@ def inside(side: KeptSide) -> dict[str, Any]:
             if all(map(math.isfinite, itertools.chain(*insight.layers)))  # not the last ones of a divergence
         ],
         "sample": side.sample and {"step": side.sample.step, "text": side.sample.text},
+        **({"answers": [list(one) for one in side.accuracies]} if side.accuracies else {}),
     }
 
 

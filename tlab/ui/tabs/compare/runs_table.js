@@ -1,5 +1,5 @@
 // The session's runs. props.value: {runs: [{id, name, apart, own, pinned, chosen, state, words, sides: [{name, colour, dash,
-// loss, validation, parameters, seconds}]}], deleted: name or null}. A press sends {action, id, name}; nothing changes here before the answer.
+// validation, answers, parameters, seconds}]}], deleted: name or null}. A press sends {action, id, name}; nothing changes here before the answer.
 const list = find(".tl-history-list");
 let drawn = "";
 
@@ -30,7 +30,7 @@ const sideNode = (side) => {
   const mark = make("i", "tl-swatch");
   if (side.colour !== null) mark.style.borderTop = lineMark(side.colour, side.dash);
   return make("div", "tl-history-side", mark, make("span", "tl-history-label", side.name),
-    make("span", "", `validation ${side.validation}`), make("span", "", `${side.parameters} parameters`),
+    make("span", "", `validation ${side.validation}`), ...(side.answers ? [make("span", "", side.answers)] : []), make("span", "", `${side.parameters} parameters`),
     make("span", "", side.seconds));
 };
 

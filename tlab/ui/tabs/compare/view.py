@@ -16,7 +16,7 @@ from tlab.ui.sharing.convert import run_name
 from tlab.ui.widgets.component import note_html
 from tlab.ui.widgets.line_chart import line, lines_value
 from tlab.ui.widgets.markup import macros
-from tlab.wording import duration, listed
+from tlab.wording import duration, listed, percent
 
 markup = macros("tabs/compare/view.html")
 SHIPPED = "shipped"  # the state of a run that comes with the lab
@@ -135,6 +135,7 @@ def run_value(run: Run, apart: str, session: str, chosen: bool, looks: dict[Side
             "colour": colour,
             "dash": dash,
             "validation": "diverged" if side.divergence else loss,
+            "answers": "" if side.accuracy is None or side.divergence else f"{percent(side.accuracy)} of answers right",
             "parameters": f"{side.num_parameters:,}" if side.num_parameters else "–",
             "seconds": "" if is_shipped(run) else duration(side.seconds),  # what it took, it took on another machine
         })  # fmt: skip

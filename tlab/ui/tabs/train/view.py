@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tlab.cost import step_flops
+from tlab.judging.one_run import KNOWN_RULE
 from tlab.nn.norms import NORMS
 from tlab.source import notice
 from tlab.training.optimizers import OPTIMIZERS
@@ -208,9 +209,11 @@ def decay_text(side: Side) -> str:
 # ------------------------------------------------------------------------------------------------ numbers
 
 
+ANSWERS = "Right answers on validation text, %"
 SIDE_NUMBERS: list[tuple[str, str, Callable[[Side, Run], float | None]]] = [
     ("Validation loss", ".3f", lambda side, _: side.validation_loss),
     ("Validation loss, bits per byte", ".3f", lambda side, run: run.bits_per_byte(side.validation_loss)),
+    (ANSWERS, ".1f", lambda side, _: None if side.accuracy is None else 100 * side.accuracy),
     ("Training loss, averaged", ".3f", lambda side, _: side.curve.bins[-1][3] if side.curve.bins else None),
     ("Parameters", ",", lambda side, _: side.num_parameters),
     ("Seconds of training", ",.1f", lambda side, _: side.seconds or None),
@@ -231,7 +234,8 @@ def numbers_html(run: Run) -> str:
     same_steps = len({side.training.steps for side in run.sides}) == 1
     rows = []
     # What a shipped run took, it took on another machine.
-    measures = [row for row in SIDE_NUMBERS if not (is_shipped(run) and row[0] in TIMES)]
+    left_out = {*(TIMES if is_shipped(run) else ()), *(() if has_answers(run) else (ANSWERS,))}
+    measures = [row for row in SIDE_NUMBERS if row[0] not in left_out]
     for name, specification, measure in measures:
         values = [measure(side, run) for side in run.sides]
         cells = ["–" if value is None else measured(value, specification) for value in values]
@@ -242,8 +246,22 @@ def numbers_html(run: Run) -> str:
             else:
                 cells.append(measured(b - a, f"+{specification}"))
         rows.append((name, cells))
-    notes = [shared_words(run), easier_part(run)]
+    notes = [shared_words(run), easier_part(run), rule_words(run)]
     return markup.numbers(run, rows, " ".join(filter(None, notes)))
+
+
+def has_answers(run: Run) -> bool:
+    """Whether it is known of a side how many answers of its text it gets right."""
+    return any(side.accuracies for side in run.sides)
+
+
+def rule_words(run: Run) -> str:
+    """What a perfect model would score, on a text of which it is known how many answers are right."""
+    if not has_answers(run):
+        return ""
+    known = run.baselines.get(KNOWN_RULE)
+    loss = "" if known is None else f", and a validation loss of {known:.3f}"
+    return f"A model that knows the rule of the text has 100% of its answers right{loss}."
 
 
 def verdict_html(run: Run, of_seeds: str = "") -> str:
