@@ -177,6 +177,11 @@ def test_a_link_to_a_step_opens_it_and_asks_first_for_what_it_needs(visit, url):
     reader = Reader(page)
     reader.at("norm", 5)
     page.get_by_text("This page needs step 2 first").wait_for()
+    page.wait_for_function("CSS.highlights.get('tl-word')?.size")  # and a step of a lesson is none of a training
+    marked = (
+        "[...CSS.highlights.get('tl-word')].map(range => range.startContainer.parentElement.closest('.tl-no-terms'))"
+    )
+    assert not any(page.evaluate(f"{marked}.map(Boolean)"))
     assert page.locator("#link-notice .tl-notice").count() == 0  # these are no settings
     reader.press("[data-lesson-step='2']")
     reader.at("norm", 2)

@@ -32,7 +32,7 @@ search.addEventListener("input", () => {
 
 // ---- the words on the page
 
-const NOT_IN = "button, pre, code, textarea, input, svg, script, style, dialog, .katex, .tl-sample, .tl-goes-on, .tl-token, .tl-tip";
+const NOT_IN = "button, pre, code, textarea, input, svg, script, style, dialog, .katex, .tl-sample, .tl-goes-on, .tl-token, .tl-tip, .tl-no-terms";
 const PIECE = ".tl-card, .block, .tl-why, .tab-nav, [role=tablist]";
 const highlights = "highlights" in CSS ? new Highlight() : null;
 const current = highlights && new Highlight(); // the word whose tip the arrow keys have brought up

@@ -62,6 +62,15 @@ def read_open_lesson(sent: Any) -> OpenLesson | None:
     return OpenLesson(lesson, clamp_int(told.get("step"), 1, len(lesson.steps), 1), answers, kept)
 
 
+class JudgedPrediction(NamedTuple):
+    """What a learner said before, beside what came of it."""
+
+    question: Markup
+    said: Markup
+    came: list[Markup]  # the choices that turned out right: one
+    is_right: bool
+
+
 class Sitting:
     """One learner at one step."""
 
@@ -137,21 +146,21 @@ class Sitting:
         """Whether the last answer is."""
         return self.step.kind == CHECK and bool(self.tried()) and self.tried()[-1] in self.right
 
-    def predictions(self) -> list[tuple[str, str, bool]]:
-        """The predictions whose results this step is the first to explain: question, answer, whether it was right."""
+    def predictions(self) -> list[JudgedPrediction]:
+        """The predictions whose results this step is the first to explain."""
         if self.step.kind != EXPLAIN or self.missing is not None:
             return []
         steps = self.lesson.steps[: self.number - 1]
-        after = max((place for place, step in enumerate(steps) if step.task is not None), default=-1)
-        if after < 0 or any(step.kind == EXPLAIN for step in steps[after + 1 :]):
-            return []
-        before = [place for place, step in enumerate(steps[:after]) if step.task is not None or step.kind == CHECK]
-        asked = steps[max(before, default=-1) + 1 : after]
+        explained = max((place for place, step in enumerate(steps) if step.kind == EXPLAIN), default=-1)
         return [
-            (self.words(step.question), self.words(choice.text), self.is_choice_right(choice))
-            for step in asked
+            JudgedPrediction(
+                self.words(step.question),
+                self.words(self.known[step.name].text),
+                [self.words(choice.text) for choice in step.choices if self.is_choice_right(choice)],
+                self.is_choice_right(self.known[step.name]),
+            )
+            for step in steps[explained + 1 :]
             if step.kind == PREDICT
-            for choice in [self.known[step.name]]
         ]
 
     # -------------------------------------------------------------------------------- words
