@@ -196,7 +196,7 @@ def test_damaged_json_is_refused_with_its_reason(data, message):
         tokenizer_from_json(data)
 
 
-@pytest.mark.parametrize("key", ["words", ["char"]])
+@pytest.mark.parametrize("key", ["no such tokenizer", ["char"]])
 def test_json_of_an_unknown_tokenizer_says_which_are_known(key):
     with pytest.raises(UnknownKeyError, match="allowed: char, byte"):
         tokenizer_from_json({"tokenizer": key})

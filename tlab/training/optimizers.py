@@ -37,7 +37,7 @@ class Optimizer:
     """
 
     options: ClassVar[tuple[str, ...]] = ("weight_decay",)
-    """The fields of the training config that it reads; it has them as attributes."""
+    """The fields of the training config that it reads, and has as attributes; without weight_decay nothing decays."""
     state_names: ClassVar[tuple[str, ...]] = ()
     without_decay: ClassVar[str | None] = None
     """The key of the optimizer that it is where weight_decay is 0; None for itself."""

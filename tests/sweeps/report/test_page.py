@@ -147,6 +147,10 @@ def test_the_report_is_readable_by_phone_at_night_and_on_paper(html):
     assert len(images) >= 10 and all(image["alt"] for image in images)
 
 
+def test_a_broad_figure_has_a_row_of_its_own_and_is_not_cut_off_beside_another(html):
+    assert '<figure class="broad">' in html and "figure.broad { grid-column: 1 / -1; }" in html
+
+
 def test_every_section_is_there_and_linked(html):
     reader = read(html)
     ids = {attributes["id"] for _, attributes in reader.seen if "id" in attributes}

@@ -48,10 +48,12 @@ def test_a_lesson_asks_before_it_shows_and_lasts_twelve_minutes_at_most(name):
     lesson = all_lessons()[name]
     kinds = [step.kind for step in lesson.steps]
     assert lesson.minutes <= 12 and lesson.title and lesson.needs
-    assert {PREDICT, DO, EXPLAIN, CHECK} <= {*kinds} and kinds[0] == kinds[-1] == EXPLAIN
+    missing = {PREDICT, DO, EXPLAIN, CHECK} - {*kinds}
+    assert not missing, f"a lesson has steps of every kind, and this one has none of {missing}"
+    assert kinds[0] == kinds[-1] == EXPLAIN, "a lesson begins and ends with an explanation"
     assert kinds.index(PREDICT) < kinds.index(DO)
     names = [step.name for step in lesson.steps if step.kind in (PREDICT, DO)]
-    assert all(names) and len({*names}) == len(names)
+    assert all(names) and len({*names}) == len(names), "what is predicted or done has a name of its own"
 
 
 @pytest.mark.parametrize("name", LESSONS)
