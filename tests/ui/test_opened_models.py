@@ -121,7 +121,7 @@ def test_a_name_of_the_hub_without_a_network_is_refused_in_words(monkeypatch):
 
 def test_the_one_that_was_not_used_for_longest_makes_room_and_is_read_again_when_asked_for(tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(opened_models, "read_model", lambda place, tell: read.append(place) or read_model(place, tell))
+    monkeypatch.setattr(opened_models, "read_model", lambda place, *told: read.append(place) or read_model(place))
     opened = OpenedModels(public=False)
     ids = [opened.open(str(llama_folder(tmp_path / str(number)))).id for number in range(MAX_OPENED)]
     assert opened.get(ids[0]) is not None  # so that the other one is the older
@@ -176,4 +176,45 @@ def test_a_trained_run_that_is_opened_keeps_its_step(folder, tmp_path):
 def test_where_a_model_was_and_is_no_more_the_shipped_one_is_shown(tmp_path):
     runs = Runs(LOCAL, slots=1)
     runs.opened = OpenedModels(public=True, listed=[str(tmp_path / "gone")])
-    assert find_model(runs, f"{OPENED_PREFIX}gone").opened is None
+    shown = find_model(runs, f"{OPENED_PREFIX}gone")
+    assert shown.opened is None and shown.words.startswith("This model cannot be read here at the moment. The model is")
+
+
+def test_why_a_model_is_not_to_be_had_is_said_in_full_on_ones_own_machine(tmp_path):
+    runs = Runs(LOCAL, slots=1)
+    runs.opened = OpenedModels(public=False, listed=[str(tmp_path / "gone")])
+    assert f"{tmp_path / 'gone'} is not there" in find_model(runs, f"{OPENED_PREFIX}gone").words
+    assert "“other” is not open here any more." in find_model(runs, f"{OPENED_PREFIX}other").words
+
+
+@pytest.fixture
+def unreadable(tmp_path):
+    folder = llama_folder(tmp_path / "half")
+    (folder / "model.safetensors").rename(tmp_path / "kept.safetensors")
+    return folder
+
+
+def test_an_unreadable_model_is_not_read_again_until_its_files_change(unreadable, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(opened_models, "read_model", lambda place, *told: read.append(place) or read_model(place))
+    opened = OpenedModels(public=True, listed=[str(unreadable)])
+    (model_id,) = opened.places
+    for _ in range(3):
+        assert opened.get(model_id) is None
+    with pytest.raises(PretrainedError, match="neither"):
+        opened.use(model_id)
+    assert len(read) == 1
+    (tmp_path / "kept.safetensors").rename(unreadable / "model.safetensors")
+    assert opened.why_not(model_id) == "" and opened.get(model_id).name == "half" and len(read) == 2
+
+
+def test_a_failure_without_files_is_forgotten_after_a_while(monkeypatch):
+    read = []
+    monkeypatch.setattr(opened_models, "read_model", lambda place, *told: read.append(place) or read_model("/nowhere"))
+    opened = OpenedModels(public=True, listed=["owner/name"])
+    opened.get("opened: owner/name")
+    opened.get("opened: owner/name")
+    assert len(read) == 1
+    monkeypatch.setattr(opened_models.time, "monotonic", lambda: float("inf"))
+    opened.get("opened: owner/name")
+    assert len(read) == 2

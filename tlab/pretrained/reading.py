@@ -31,6 +31,8 @@ COPIES = 4  # of the weights in float32 that are in memory at once while a model
 AnyTensor = StoredTensor | QuantizedTensor
 Tell = Callable[[str], Any]
 """Is given what is about to be done, in a sentence."""
+TellProgress = Callable[[float], Any]
+"""Is given how much of the weights has been read, of 1."""
 
 
 class Pretrained(NamedTuple):
@@ -45,7 +47,10 @@ class Pretrained(NamedTuple):
 
 
 def read_pretrained(
-    place: str | os.PathLike[str], context_length: int | None = None, tell: Tell = lambda _: None
+    place: str | os.PathLike[str],
+    context_length: int | None = None,
+    tell: Tell = lambda _: None,
+    progress: TellProgress = lambda _: None,
 ) -> Pretrained:
     """Read a folder as `save_pretrained` of Transformers writes it, here or on the hub; or a GGUF file.
 
@@ -54,15 +59,16 @@ def read_pretrained(
             name of a model of the hub, OWNER/NAME; or a file that ends in .gguf.
         context_length: of the model in the lab, by default its own, or 2,048 where that is longer.
         tell: is given how much is downloaded and read, in sentences, before it is.
+        progress: is given how much of the weights has been read, of 1, tensor by tensor.
 
     Raises:
         PretrainedError: there is no such model, it is damaged, or it cannot be represented exactly.
     """
     path = Path(place)
     if path.suffix == SUFFIX and path.is_file():
-        return read_gguf_model(path, context_length, tell)
+        return read_gguf_model(path, context_length, tell, progress)
     if not is_hub_name(os.fspath(place)):
-        return read_folder(path, context_length, tell)
+        return read_folder(path, context_length, tell, progress)
 
     def check(folder: Path) -> None:
         theirs = json_object(folder / CONFIG_FILE)
@@ -70,24 +76,24 @@ def read_pretrained(
 
     folder = downloaded(os.fspath(place), check, tell)
     origin = f"{os.fspath(place)} of the Hugging Face hub, revision {folder.name[:12]}"
-    return read_folder(folder, context_length, tell)._replace(origin=origin)
+    return read_folder(folder, context_length, tell, progress)._replace(origin=origin)
 
 
-def read_folder(folder: Path, context_length: int | None, tell: Tell) -> Pretrained:
+def read_folder(folder: Path, context_length: int | None, tell: Tell, progress: TellProgress) -> Pretrained:
     """The model in a folder; arguments and errors as of `read_pretrained`."""
     check_folder(folder)
     theirs = json_object(folder / CONFIG_FILE)
     config = family_of(folder, theirs).model_config(theirs, context_length)
-    weights = read_weights(folder, theirs, config, stored_tensors(folder), tell)
+    weights = read_weights(folder, theirs, config, stored_tensors(folder), tell, progress)
     tokenizer, remarks = read_tokenizer(folder, config.vocab_size)
     return pretrained(folder, theirs, config, weights, tokenizer, remarks)
 
 
-def read_gguf_model(path: Path, context_length: int | None, tell: Tell) -> Pretrained:
+def read_gguf_model(path: Path, context_length: int | None, tell: Tell, progress: TellProgress) -> Pretrained:
     """The model in a GGUF file; arguments and errors as of `read_pretrained`."""
     file = read_gguf(path)
     config = FAMILIES[file.config["model_type"]].model_config(file.config, context_length)
-    weights = read_weights(path, file.config, config, file.tensors, tell)
+    weights = read_weights(path, file.config, config, file.tensors, tell, progress)
     remarks = [f"Its weights are stored as {', '.join(file.kinds)}; they are read as what these stand for."]
     try:
         tokenizer = JsonTokenizer(tokenizer_json(file.tokenizer), config.vocab_size)
@@ -112,7 +118,12 @@ def pretrained(
 
 
 def read_weights(
-    place: Path, theirs: Mapping[str, Any], config: ModelConfig, tensors: Mapping[str, AnyTensor], tell: Tell
+    place: Path,
+    theirs: Mapping[str, Any],
+    config: ModelConfig,
+    tensors: Mapping[str, AnyTensor],
+    tell: Tell,
+    progress: TellProgress,
 ) -> dict[str, Array]:
     """The lab's weights, once names, shapes and numbers were found to be right."""
     family = FAMILIES[theirs["model_type"]]
@@ -121,10 +132,14 @@ def read_weights(
     check_shapes_of(place, family.their_shapes(config, theirs), {n: t.shape for n, t in stored.items() if n != head})
     check_machine(config)
     tell(size_words(config))
-    arrays = {name: tensor.numbers() for name, tensor in stored.items()}
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise PretrainedError(f"{name} in {stored[name].file} holds NaN or infinity")
+    arrays: dict[str, Array] = {}
+    whole, read = sum(math.prod(tensor.shape) for tensor in stored.values()), 0
+    for name, tensor in stored.items():
+        arrays[name] = tensor.numbers()
+        if not np.isfinite(arrays[name]).all():
+            raise PretrainedError(f"{name} in {tensor.file} holds NaN or infinity")
+        read += arrays[name].size
+        progress(read / whole)
     weights = family.weights(arrays, config)
     if head in arrays and not np.array_equal(arrays[head], weights["embedding.weight"]):
         raise PretrainedError(f"config.json says that {head} is the embedding's, but in {place} it is another one")

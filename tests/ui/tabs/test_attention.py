@@ -4,6 +4,7 @@ import base64
 import gc
 import json
 import math
+import types
 import weakref
 
 import gradio as gr
@@ -24,7 +25,7 @@ from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import Run
-from tlab.ui.tabs.attention.tab import AttentionTab, kind_words, surest_head
+from tlab.ui.tabs.attention.tab import AttentionTab, kind_words
 from tlab.ui.tabs.attention.view import (
     encode_signed,
     encode_unit,
@@ -32,6 +33,7 @@ from tlab.ui.tabs.attention.view import (
     heads_value,
     map_value,
     next_html,
+    opening_head,
     pair_value,
     positions_value,
     role_caption,
@@ -201,10 +203,27 @@ def test_tokens_and_samples_are_escaped_where_they_are_html():
 # ------------------------------------------------------------------------------------------------ what is asked
 
 
-def test_the_opening_shows_the_surest_head_of_the_shipped_model(tab):
-    reading = tab.cache.look(demo_checkpoint(), EXCERPT).reading
-    layer, head = surest_head(tab.cache.look(demo_checkpoint(), EXCERPT))
-    assert reading.heads[layer * reading.weights.shape[1] + head].entropy == min(h.entropy for h in reading.heads)
+def reading_of(*portraits):
+    """What a text makes of so many heads in one layer; each gives the first token half of what the one before did."""
+    weights = np.stack([np.full((1, 4, 4), 0.5**i) for i in range(len(portraits))], axis=1)
+    heads = [HeadPortrait(0, i, 0.0, 1.0, *portrait) for i, portrait in enumerate(portraits)]
+    return types.SimpleNamespace(heads=heads, weights=weights)
+
+
+def test_the_opening_shows_the_clearest_head_that_is_no_sink():
+    shares = {"first": 1.0, "same": 0.6, "itself": 0.9, "previous": 0.7}
+    head, why = opening_head(reading_of(*((role, share, 0.1) for role, share in shares.items())))
+    assert head.role == "previous" and "other than the first token" in why
+
+
+def test_where_no_head_has_another_favourite_the_one_that_looks_least_at_the_first_token_is_shown():
+    head, why = opening_head(reading_of(("first", 1.0, 0.1), ("previous", 0.2, 0.1), ("itself", 0.9, 0.1)))
+    assert head.head == 2 and "gives the first token so little" in why
+
+
+def test_it_is_said_why_the_tab_opens_with_a_head_and_of_no_other(tab):
+    shown = [look(tab, selection={"layer": layer, "head": head})["words"] for layer in range(2) for head in range(4)]
+    assert sum("The tab opens with it: " in words for words in shown) == 1
 
 
 def test_a_selection_changes_layer_head_and_pair_together(tab):
@@ -321,12 +340,14 @@ def test_a_text_that_nobody_typed_gives_way_to_the_new_models_own(tab):
     assert look(tab, "b < a", shown=old, run_id=run.id)["instead"] is None
 
 
-def test_a_new_model_is_shown_by_its_surest_head(tab):
+def test_a_new_model_is_shown_by_its_opening_head(tab):
     run = Run("visitor", demo_run().job, LOCAL)
     run.excerpt = "a = b < a"
     tab.runs.adopt(run, [[own_checkpoint(num_layers=2)]])
     shown = look(tab, shown=look(tab)["shown"], selection={"layer": 5, "head": 1, "serial": 3}, run_id=run.id)
-    layer, head = surest_head(tab.cache.look(find_model(tab.runs, run.id).checkpoint, run.excerpt))
+    of = find_model(tab.runs, run.id)
+    opening, _ = opening_head(tab.cache.look(of.checkpoint, of.excerpt).reading)
+    layer, head = opening.layer, opening.head
     assert shown["heads"]["chosen"] == [layer, head]
     assert (shown["selection"]["layer"], shown["selection"]["head"], shown["selection"]["serial"]) == (layer, head, 3)
 

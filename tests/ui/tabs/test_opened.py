@@ -1,6 +1,7 @@
 """The tabs on a model that was opened: lists and refusals, what each answers, and the process that reads it once."""
 
 import base64
+import time
 import types
 
 import gradio as gr
@@ -12,12 +13,14 @@ from pages import built, patient_inspector
 from support import GRADIO
 from tlab.inside import PROBES
 from tlab.inside.probes.residual import AttributionRow
+from tlab.ui import opened_models
 from tlab.ui.demo.shipped_run import SHIPPED_IDS
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.selection import CAPITALS, find_model
 from tlab.ui.opened_models import OPENED_PREFIX, OpenedModels
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
+from tlab.ui.tabs import model_choice
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.checks_panel import bug_job
@@ -64,17 +67,40 @@ def inside(runs, inspector):
 # ------------------------------------------------------------------------------------------------ the list
 
 
+def chosen(choice, sent):
+    """The model of all tabs once this was sent; None where it stays what it was."""
+    *_, last = choice.on_choose(sent, None)
+    return last.get(choice.model_id) if isinstance(last, dict) and choice.told in last else None
+
+
 def test_the_list_has_opened_models_before_the_shipped_ones(attention):
     ids = [model_id for _, model_id in attention.choice.choices("nobody")]
     assert ids[0] == MODEL and {*ids[1:]} == SHIPPED_IDS
-    assert attention.choice.on_choose(MODEL) == MODEL
+    assert chosen(attention.choice, MODEL) == MODEL
 
 
-def test_a_model_is_opened_with_words_before_and_chosen_after(attention, folder, tmp_path):
+@pytest.fixture
+def slow_reading(monkeypatch):
+    """Half of each model is read, and that is waited for until it has been said."""
+    read = opened_models.read_model
+
+    def read_slowly(place, tell, progress):
+        time.sleep(0.3)
+        tell("Reading it")
+        progress(0.5)
+        time.sleep(0.3)
+        return read(place)
+
+    monkeypatch.setattr(opened_models, "read_model", read_slowly)
+    monkeypatch.setattr(model_choice, "SECONDS_BETWEEN_WORDS", 0.05)
+
+
+def test_a_model_is_opened_with_words_before_and_chosen_after(attention, slow_reading, tmp_path):
     choice = attention.choice
     frames = list(choice.on_open(str(llama_folder(tmp_path / "another")), VISIT))
     told = [frame[choice.told] for frame in frames]
-    assert "Looking for it" in told[0] and frames[-1][choice.model_id] == f"{OPENED_PREFIX}another"
+    assert "Looking for it" in told[0] and "Reading it: 50.0% of it so far" in told[-2]
+    assert frames[-1][choice.model_id] == f"{OPENED_PREFIX}another"
     assert ("Opened: another", f"{OPENED_PREFIX}another") in frames[-1][choice.list]["choices"]
 
 
@@ -92,21 +118,37 @@ def test_a_public_page_has_no_box_and_refuses_a_path_that_is_sent_all_the_same(f
     assert not hasattr(choice, "open") and not hasattr(choice, "place")
     secret = llama_folder(tmp_path / "secret")
     for sent in (str(secret), f"{OPENED_PREFIX}{secret}", [str(secret)], None):
-        assert choice.on_choose(sent) == gr.skip()
+        assert chosen(choice, sent) is None
         if not isinstance(sent, list):
             assert find_model(runs, sent).opened is None
     choice.told = gr.HTML()
     *_, last = choice.on_open(str(secret), VISIT)
     assert "no other models than those of its list" in last[choice.told]
-    assert choice.on_choose(MODEL) == MODEL and find_model(runs, MODEL).opened is not None
+    assert chosen(choice, MODEL) == MODEL and find_model(runs, MODEL).opened is not None
 
 
 def test_a_listed_model_that_cannot_be_read_tells_a_public_page_no_path(tmp_path):
     runs = Runs(PUBLIC, slots=1)
     runs.opened = OpenedModels(public=True, listed=[str(tmp_path / "gone")])
-    with pytest.raises(gr.Error) as refused:
-        built(AttentionTab, runs).choice.on_choose(f"{OPENED_PREFIX}gone")
-    assert "cannot be read" in str(refused.value) and str(tmp_path) not in str(refused.value)
+    choice = built(AttentionTab, runs).choice
+    *_, last = choice.on_choose(f"{OPENED_PREFIX}gone", None)
+    assert "cannot be read" in last[choice.told] and str(tmp_path) not in last[choice.told]
+    assert last[choice.list] in SHIPPED_IDS and choice.model_id not in last
+    assert ("Opened: gone (cannot be read)", f"{OPENED_PREFIX}gone") in choice.choices("nobody")
+
+
+def test_words_are_said_while_a_listed_model_is_read(folder, slow_reading):
+    runs = Runs(PUBLIC, slots=1)
+    runs.opened = OpenedModels(public=True, listed=[str(folder)])
+    choice = built(AttentionTab, runs).choice
+    told = [frame[choice.told] for frame in choice.on_choose(MODEL, None)]
+    assert any("Reading it: 50.0% of it so far" in words for words in told)
+
+
+def test_words_are_said_while_a_model_is_read_again_that_had_made_room(attention, slow_reading):
+    attention.runs.opened.models.clear()
+    told = [frame[attention.choice.told] for frame in attention.choice.on_select(MODEL, VISIT)]
+    assert any("Reading it: 50.0% of it so far" in words for words in told) and "Reading" not in told[-1]
 
 
 # ------------------------------------------------------------------------------------------------ the tabs

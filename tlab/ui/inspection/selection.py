@@ -35,6 +35,7 @@ class SelectedModel(NamedTuple):
     labels: list[str]  # of the sides of the run, A first; one or two
     steps: list[int]  # of the checkpoints that there are, in order
     opened: OpenedModel | None = None  # that it is, where it was opened and not trained here
+    why_not: str = ""  # why it is not the one that was asked for
 
     @property
     def whose(self) -> str:
@@ -47,11 +48,12 @@ class SelectedModel(NamedTuple):
     def words(self) -> str:
         if self.opened is not None and self.checkpoint.is_imported:
             return f"The model is {self.whose}: {shape_words(self.checkpoint)}."
+        beginning = f"{self.why_not} " if self.why_not else ""
         which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
         step = self.checkpoint.step
         losses = [loss for at, loss in self.run.sides[self.side].curve.validation if at == step]
         known = f" (validation loss {losses[0]:.2f})" if losses else ""
-        return f"The model is {which} of {self.whose}, after {several(step, 'step')}{known}."
+        return f"{beginning}The model is {which} of {self.whose}, after {several(step, 'step')}{known}."
 
     @property
     def step(self) -> int | None:
@@ -151,7 +153,10 @@ def find_model(runs: Runs, run_id: str | None, side: int = 0, step: int | None =
     run = demo_run(preset)
     side = min(side, len(run.sides) - 1)
     labels = [plan.label for plan in run.job.plans]
-    return SelectedModel(demo_checkpoint(side, step, preset), run, side, labels, demo_steps(side, preset))
+    why_not = runs.opened.why_not(run_id)
+    return SelectedModel(
+        demo_checkpoint(side, step, preset), run, side, labels, demo_steps(side, preset), why_not=why_not
+    )
 
 
 def run_of(opened: OpenedModel) -> Run:

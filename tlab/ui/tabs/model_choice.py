@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, SimpleQueue
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
 
 from tlab.cost import num_parameters
+from tlab.pretrained.reading import Tell, TellProgress
 from tlab.ui.demo.shipped_run import SHIPPED_IDS, SHIPPED_PRESETS, demo_checkpoint, shipped_id
 from tlab.ui.inspection.selection import find_model
-from tlab.ui.opened_models import OPENED_PREFIX
+from tlab.ui.opened_models import OPENED_PREFIX, OpenedModel
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.presets import TRAINED
 from tlab.ui.settings.run_settings import distinguishing_words
 from tlab.ui.tabs.tab import Page, Updates
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import QUIET, error_toast, note_html
+from tlab.ui.widgets.component import QUIET, note_html
+from tlab.wording import percent
 
-UNREADABLE = ValueError("This model cannot be read here at the moment.")
-SECONDS_BETWEEN_WORDS = 0.2  # at what the one who reads a model tells
+SECONDS_BETWEEN_WORDS = 0.2  # on how far a model has been read
 
 
 class ModelChoice:
@@ -35,60 +37,72 @@ class ModelChoice:
         self.list = gr.Dropdown(
             self.choices(""), value=self.model_id.value, label="Model", elem_id=f"{tab}-model", interactive=True
         )
-        if self.opened.public:
-            return
+        if not self.opened.public:
+            self.build_box(tab)
+        self.told = gr.HTML("", elem_id=f"{tab}-told", apply_default_css=False)
+
+    def build_box(self, tab: str) -> None:
+        """Where any model is named, on one's own machine."""
         with gr.Accordion("Open another model", open=False, elem_id=f"{tab}-other"):
             self.place = gr.Textbox(
                 label="Where it is", max_lines=1, elem_id=f"{tab}-place", placeholder="HuggingFaceTB/SmolLM2-135M",
                 info="A folder of Hugging Face, a .gguf file, the folder of a run, or OWNER/NAME of the hub.",
             )  # fmt: skip
             self.open = gr.Button("Open", size="sm", elem_id=f"{tab}-open")
-            self.told = gr.HTML("", elem_id=f"{tab}-told", apply_default_css=False)
 
     def connect(self, page: Page) -> list[Dependency]:
         """Renew the list when the tab comes into view; -> the events that a model was chosen, for the tab to answer."""
-        page.handle.select(self.on_select, self.model_id, self.list, queue=False, **QUIET)
-        chosen = [self.list.input(self.on_choose, self.list, self.model_id, queue=False, **QUIET)]
+        answer = [self.told, self.list, self.model_id]
+        choosing = {"trigger_mode": "always_last", "concurrency_limit": 4, **QUIET}
+        page.handle.select(self.on_select, self.model_id, answer[:2], **choosing)
+        chosen = [self.list.input(self.on_choose, [self.list, self.model_id], answer, **choosing)]
         if not self.opened.public:
-            opening, answer = [self.open.click, self.place.submit], [self.told, self.list, self.model_id]
+            opening = [self.open.click, self.place.submit]
             chosen.append(gr.on(opening, self.on_open, self.place, answer, trigger_mode="once", **QUIET))
         return chosen
 
-    def on_choose(self, chosen: Any) -> Any:
-        """The id for all tabs; one that is not known leaves them as they are."""
-        if not isinstance(chosen, str):
-            return gr.skip()
-        if chosen in self.opened.places:
+    def on_choose(self, chosen: Any, before: str | None) -> Iterator[Updates]:
+        """The id for all tabs, with words while its model is read; one that cannot be had leaves them as they are."""
+        if isinstance(chosen, str) and chosen in self.opened.places:
             try:
-                self.opened.use(chosen)
-            except ValueError as error:
-                raise error_toast(UNREADABLE if self.opened.public else error) from None
-            return chosen
-        return chosen if self.runs.get(chosen) is not None or chosen in SHIPPED_IDS else gr.skip()
+                model = yield from self.read(partial(self.opened.use, chosen))
+            except ValueError:
+                yield {self.told: note_html(self.opened.why_not(chosen)), self.list: find_model(self.runs, before).key}
+                return
+            yield {self.told: note_html(" ".join(model.remarks)), self.model_id: chosen}
+        elif isinstance(chosen, str) and (self.runs.get(chosen) is not None or chosen in SHIPPED_IDS):
+            yield {self.told: "", self.model_id: chosen}
+        else:
+            yield gr.skip()
 
     def on_open(self, place: Any, request: gr.Request) -> Iterator[Updates]:
-        """Open a model, with words on what is read before it is; it is then looked at in all tabs."""
-        words: SimpleQueue[str] = SimpleQueue()
-        yield {self.told: note_html("Looking for it …")}
-        with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(self.opened.open, str(place or ""), words.put)
-            while not reading.done():
-                try:
-                    yield {self.told: note_html(f"{words.get(timeout=SECONDS_BETWEEN_WORDS)} …")}
-                except Empty:
-                    continue
+        """Open a model, with words while it is read; it is then looked at in all tabs."""
         try:
-            model = reading.result()
+            model = yield from self.read(partial(self.opened.open, str(place or "")))
         except ValueError as error:
             yield {self.told: note_html(str(error))}
             return
         updates = gr.update(choices=self.choices(visit_of(request).session), value=model.id)
         yield {self.told: note_html(" ".join(model.remarks)), self.list: updates, self.model_id: model.id}
 
-    def on_select(self, model_id: str | None, request: gr.Request) -> Any:
-        """What there is by now, and which of it is looked at."""
+    def read(self, read: Callable[[Tell, TellProgress], OpenedModel]) -> Generator[Updates, None, OpenedModel]:
+        """What `read` comes to, with words on how far it is in between; errors as of `OpenedModels.open`."""
+        words, part = ["Looking for it"], [0.0]
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(read, words.append, part.append)
+            while not wait([reading], SECONDS_BETWEEN_WORDS).done:
+                so_far = f": {percent(part[-1])} of it so far" if part[-1] else ""
+                yield {self.told: note_html(f"{words[-1]}{so_far} …")}
+        return reading.result()
+
+    def on_select(self, model_id: str | None, request: gr.Request) -> Iterator[Updates]:
+        """What there is by now, and which of it is looked at: a model that had to make room is read again."""
+        if model_id in self.opened.places and model_id not in self.opened.models:
+            with contextlib.suppress(ValueError):
+                yield from self.read(partial(self.opened.use, model_id))
+        of = find_model(self.runs, model_id)
         choices = self.choices(visit_of(request).session)
-        return gr.update(choices=choices, value=find_model(self.runs, model_id).key)
+        yield {self.told: note_html(of.why_not), self.list: gr.update(choices=choices, value=of.key)}
 
     def choices(self, session: str) -> list[tuple[str, str]]:
         """(words, id) of all models that a visitor can look into."""
@@ -99,8 +113,12 @@ class ModelChoice:
             (f"Your run: {run.name} ({words})" if words else f"Your run: {run.name}", run.id)
             for run, words in zip(own, apart, strict=True)
         ]
-        opened = [(f"Opened: {key.removeprefix(OPENED_PREFIX)}", key) for key in list(self.opened.places)]
-        return [*named, *opened, *shipped_choices()]
+        return [*named, *map(self.opened_choice, list(self.opened.places)), *shipped_choices()]
+
+    def opened_choice(self, model_id: str) -> tuple[str, str]:
+        """(words, id) of one that was opened or is listed."""
+        unreadable = " (cannot be read)" if self.opened.why_not(model_id) else ""
+        return f"Opened: {model_id.removeprefix(OPENED_PREFIX)}{unreadable}", model_id
 
 
 def shipped_choices() -> list[tuple[str, str]]:

@@ -64,10 +64,10 @@ class AttentionTab(Tab):
         self.choice = ModelChoice(self.runs, self.model_id)
 
     def build(self, page: Page) -> None:
-        """Lay it out with the head of the shipped model that is surest where to look, and connect it."""
+        """Lay it out with a telling head of the shipped model, and connect it."""
         of = find_model(self.runs, self.model_id.value)
         text = of.excerpt
-        selection = {**self.surest(of, text), "serial": 0}
+        selection = {**self.opening_head(of, text), "serial": 0}
         drawn = self.pictures(of, selection, text)
 
         self.drawn: dict[str, gr.HTML] = {}
@@ -122,7 +122,7 @@ class AttentionTab(Tab):
             shown, read = None, readable_text(of.checkpoint, given, of.excerpt)
         elif shown.run != of.key:  # a new model, perhaps of another alphabet, whose heads have other tasks
             read = text_for_new_model(of, given, of.excerpt, find_model(self.runs, shown.run).excerpt)
-            selection = {**selection, "query": None, "key": None, **self.surest(of, read)}
+            selection = {**selection, "query": None, "key": None, **self.opening_head(of, read)}
             updates[self.selection] = selection
         now = shown_of(of, selection, read)
         if now == shown:
@@ -138,13 +138,13 @@ class AttentionTab(Tab):
         changed_ones = {self.drawn[name]: pictures[name] for name in pictures if changed is None or name in changed}
         return {**updates, **changed_ones}
 
-    def surest(self, of: SelectedModel, text: str) -> dict[str, int]:
+    def opening_head(self, of: SelectedModel, text: str) -> dict[str, int]:
         """The head to begin with, as a selection; the first where none can be looked at."""
         try:
-            layer, head = surest_head(self.cache.look(of.checkpoint, text))
+            opening, _ = view.opening_head(self.cache.look(of.checkpoint, text).reading)
         except ValueError:
-            layer, head = 0, 0
-        return {"layer": layer, "head": head}
+            return {"layer": 0, "head": 0}
+        return {"layer": opening.layer, "head": opening.head}
 
     def pictures(self, of: SelectedModel, selection: dict[str, Any], text: str) -> dict[str, Any]:
         """What each component shows, by the names of `drawn`."""
@@ -167,7 +167,7 @@ class AttentionTab(Tab):
             "next": view.next_html(likely, names, seen, look.sample, of.step, "ab"[of.side]),
             "heads": view.heads_value(reading, layer, head, serial),
             "note": note_html(of.note(text, MAX_TOKENS)),
-            "words": words_html(view.head_words(portrait)),
+            "words": words_html(view.chosen_words(reading, portrait)),
             "map": {
                 **view.map_value(tokens, reading, layer, head, query, key, serial),
                 "file": of.file_name(head_name(layer, head)),
@@ -210,12 +210,6 @@ def changed_pictures(before: Shown | None, now: Shown) -> set[str] | None:
     if before.kind != now.kind:
         changed.add("positions")
     return changed
-
-
-def surest_head(look: ForwardResult) -> tuple[int, int]:
-    """Layer and head, from 0, of least entropy."""
-    best = min(look.reading.heads, key=lambda portrait: portrait.entropy)
-    return best.layer, best.head
 
 
 def kind_words(config: ModelConfig, kind: str) -> str:

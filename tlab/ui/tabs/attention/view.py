@@ -56,6 +56,9 @@ ROLE_WORDS = {
 }
 
 
+UNTELLING_ROLES = ("first", "itself")  # many heads look there that do no work in the text at hand
+
+
 def heads_value(reading: AttentionData, layer: int, head: int, serial: int) -> dict[str, Any]:
     """Every head as a small picture, and the orders in which they can be shown."""
     small = thumbnail(reading.weights, THUMBNAIL)  # (L, H, side, side)
@@ -105,6 +108,26 @@ def role_caption(portrait: HeadPortrait) -> str:
 def has_favourite(portrait: HeadPortrait) -> bool:
     """Whether a head looks mostly at one kind of place."""
     return portrait.share >= max(MIN_FAVOURITE_SHARE, MIN_LIFT * portrait.fair)
+
+
+def opening_head(reading: AttentionData) -> tuple[HeadPortrait, str]:
+    """The head that is shown before one is chosen, and why this one.
+
+    Notice: the surest heads of large models give all their weight to the first token, whatever the text (attention
+    sinks, Xiao et al. 2024), and show a newcomer nothing.
+    """
+    telling = [of for of in reading.heads if of.role not in UNTELLING_ROLES and has_favourite(of)]
+    if telling:
+        why = "of those with a favourite place other than the first token or the token itself, it favours its own most"
+        return max(telling, key=lambda of: of.share - of.fair), why
+    on_first = reading.weights[:, :, 1:, 0].mean(-1).ravel()
+    return reading.heads[int(on_first.argmin())], "no other head gives the first token so little"
+
+
+def chosen_words(reading: AttentionData, portrait: HeadPortrait) -> str:
+    """What the chosen head does, and of the one that the tab opens with why it does."""
+    opening, why = opening_head(reading)
+    return head_words(portrait) + (f" The tab opens with it: {why}." if portrait is opening else "")
 
 
 def head_words(portrait: HeadPortrait) -> str:
