@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -14,7 +15,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
 from sweeps import console
-from sweeps.findings.command import FindingsCommand, FindingsError
+from sweeps.findings.command import FindingsCommand, FindingsError, OutputArgs
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid
 from sweeps.grid.parse import GRID_PRESETS, parse_grid
@@ -26,14 +27,21 @@ from sweeps.run.plan import SweepPlan, estimate_cost, make_plan
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
 from sweeps.store.record import FAILURES
-from tlab.cli.output import LostOutputError, lasting_output, prepare_streams, words_typed
+from tlab.cli.output import (
+    CommandResult,
+    LostOutputError,
+    lasting_output,
+    prepare_streams,
+    run_and_print,
+    words_typed,
+)
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tlab.text.corpora import DEFAULT_CORPUS, CorpusError
 from tlab.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridArgs:
+class GridArgs(OutputArgs):
     """Flags that describe the grid."""
 
     sweep: Annotated[Positional[str], arg(metavar=f"[{'|'.join(GRID_PRESETS)}|FILE.toml]", help_behavior_hint="")] = ""
@@ -63,7 +71,7 @@ class GridArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderArgs:
+class FolderArgs(OutputArgs):
     """The folder that most commands work on."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -130,14 +138,17 @@ class PlanCommand(GridArgs):
     jobs: Jobs = field(default_factory=joblib.cpu_count)
     """Cells that would be trained at once."""
 
-    def execute(self, argv: Sequence[str]) -> int:
+    def execute(self, argv: Sequence[str]) -> CommandResult:
         grid = self.grid()
         plan = make_plan(grid, self.store(grid))
         print(console.plan_details(grid, plan), flush=True)
+        cost = None
         if plan.missing:
             jobs = Execution(jobs=self.jobs).jobs
-            print(console.cost_summary(estimate_cost(plan.missing, plan.corpora, jobs), min(jobs, len(plan.missing))))
-        return EXIT_OK
+            cost = estimate_cost(plan.missing, plan.corpora, jobs)
+            print(console.cost_summary(cost, min(jobs, len(plan.missing))))
+        axes = {**grid.values, "seed": grid.seeds}
+        return CommandResult({"axes": axes, **console.plan_data(plan), "cost": cost})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +158,7 @@ class RunCommand(RunArgs, GridArgs):
     The same command again continues where it stopped. More levels or more seeds train only the new cells.
     """
 
-    def execute(self, argv: Sequence[str]) -> int:
+    def execute(self, argv: Sequence[str]) -> CommandResult:
         grid = self.grid()
         store = self.store(grid)
         return report_outcome(self.run(grid, store, argv), store)
@@ -165,13 +176,13 @@ class RetryCommand(RunArgs, FolderArgs):
     corpus: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: where it was)")] = None
     """Where the text is now, if it was moved; it is known by its sha256."""
 
-    def execute(self, argv: Sequence[str]) -> int:
+    def execute(self, argv: Sequence[str]) -> CommandResult:
         store = self.store()
         again = self.cells or FAILURES
         result = self.run(None, store, argv, again=again, only_again=True, moved_to=self.corpus)
         if not result.plan.missing:
             print(f"nothing to train again in {store.folder}: no cell failed, was killed or took too long")
-            return EXIT_OK
+            return CommandResult(console.outcome_data(result, store))
         return report_outcome(result, store)
 
 
@@ -179,36 +190,38 @@ class RetryCommand(RunArgs, FolderArgs):
 class StatusCommand(FolderArgs):
     """Count what is done in a folder, and list what went wrong; also while a sweep is running there."""
 
-    def execute(self, argv: Sequence[str]) -> int:
-        """Print it; -> 0 where all cells are done and none failed, else 1."""
+    def execute(self, argv: Sequence[str]) -> CommandResult:
+        """Print it; -> exit code 0 where all cells are done and none failed, else 1."""
         store = self.store()
         plan = make_plan(None, store)
         text, all_well = console.status_report(plan, store)
         print(text)
-        return EXIT_OK if all_well else EXIT_FAILED
+        return CommandResult(console.status_data(plan, store), EXIT_OK if all_well else EXIT_FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCommand(FolderArgs):
     """Write the figures and the report of a sweep: one HTML file that can be shared."""
 
-    def execute(self, argv: Sequence[str]) -> int:
-        store = self.store()
+    def execute(self, argv: Sequence[str]) -> CommandResult:
+        store, notes = self.store(), []
         try:
             result = refresh(store)
         except (GridError, StoreError) as error:
-            print(f"the tables are used as they are: {error}", file=sys.stderr)
+            notes = [f"the tables are used as they are: {error}"]
         else:
-            for line in console.notes_on_records(result):
-                print(line, file=sys.stderr)
+            notes = console.notes_on_records(result)
+        for line in notes:
+            print(line, file=sys.stderr)
         try:
-            print(f"wrote {write_report(self.folder)}")
+            page = write_report(self.folder)
         except OSError as error:
             way_on = (
                 f"write the report elsewhere with python -m sweeps export {shlex.quote(str(self.folder))} --to FILE.zip"
             )
             raise StoreError(f"{self.folder} cannot be written: {error}; {way_on}") from error
-        return EXIT_OK
+        print(f"wrote {page}")
+        return CommandResult({"file": str(page), "notes": notes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,14 +233,15 @@ class ExportCommand(FolderArgs):
     small: FlagCreatePairsOff[bool] = False
     """Only what the app's Sweeps tab opens: the cells, and their curves in a few points each."""
 
-    def execute(self, argv: Sequence[str]) -> int:
+    def execute(self, argv: Sequence[str]) -> CommandResult:
         store = self.store()
         path, result = (small_form if self.small else export)(store, self.to)
-        for line in console.notes_on_records(result):
+        notes = console.notes_on_records(result)
+        for line in notes:
             print(line, file=sys.stderr)
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
         print(f"wrote {path}, {size / 2**10:,.0f} KiB")
-        return EXIT_OK
+        return CommandResult({"file": str(path), "bytes": size, "notes": notes})
 
 
 SUBCOMMANDS = {
@@ -247,7 +261,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     try:
         with lasting_output():
             command = tyro.cli(AnyCommand, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
-            return command.execute(argv)
+            return run_and_print(partial(command.execute, argv), command.json)
     except (GridError, StoreError, LockedError, FindingsError, CorpusError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -260,18 +274,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
         return EXIT_INTERRUPTED
 
 
-def report_outcome(result: SweepResult, store: Store) -> int:
+def report_outcome(result: SweepResult, store: Store) -> CommandResult:
+    """Print what a sweep came to."""
     print(console.ranking(result.table))
     rows = console.several(len(result.table.rows), "row")
     print(f"\ntables in {store.folder}: cells ({rows}), curves, summary, each as .csv and .parquet")
     for line in console.problem_lines(result, store.folder):
         print(line, file=sys.stderr)
-    if result.interrupted:
-        return EXIT_INTERRUPTED
-    if result.table.rows:
+    if result.table.rows and not result.interrupted:
         print(f"figures and a report: python -m sweeps report {shlex.quote(str(store.folder))}")
     failed = sum(result.counts[status] for status in FAILURES)
-    return EXIT_FAILED if failed or result.missing or result.problem else EXIT_OK
+    code = EXIT_FAILED if failed or result.missing or result.problem else EXIT_OK
+    return CommandResult(console.outcome_data(result, store), EXIT_INTERRUPTED if result.interrupted else code)
 
 
 if __name__ == "__main__":

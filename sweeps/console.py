@@ -1,4 +1,4 @@
-"""What the commands print: a plan, an estimate, a status, a ranking, what went wrong."""
+"""What the commands print, in words and for programs: a plan, an estimate, a status, a ranking, what went wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.grid.grid import Grid
@@ -20,6 +21,7 @@ from sweeps.store.record import FAILURES, STATUSES
 from tlab.files import damaged_files
 from tlab.wording import duration, several
 
+WHAT_FAILED = ("status", "error_type", "error_message")  # of a record
 MAX_LISTED = 20  # of configurations, or of failures; all are in cells.csv
 
 
@@ -30,6 +32,17 @@ def plan_summary(plan: SweepPlan) -> str:
     if done := len({cell.result_id for cell in plan.wanted}) - len(plan.missing):
         words.append(f"{done:,} done before")
     return f"{', '.join(words)}: {len(plan.missing):,} to train"
+
+
+def plan_data(plan: SweepPlan) -> dict[str, Any]:
+    """What `plan_summary` says, for a program."""
+    return {
+        "cells": len(plan.wanted),
+        "aliases": plan.num_aliases,
+        "done": len({cell.result_id for cell in plan.wanted}) - len(plan.missing),
+        "to_train": [cell.cell_id for cell in plan.missing],
+        "notes": plan.notes,
+    }
 
 
 def plan_details(grid: Grid, plan: SweepPlan) -> str:
@@ -85,6 +98,28 @@ def status_report(plan: SweepPlan, store: Store) -> tuple[str, bool]:
     return "\n".join(lines), not plan.missing and not wrong
 
 
+def status_data(plan: SweepPlan, store: Store) -> dict[str, Any]:
+    """What `status_report` says, for a program, with every failure."""
+    failed = {cell_id: record for cell_id, record in plan.records.items() if record.status in FAILURES}
+    rows = [
+        {
+            "cell_id": cell.cell_id,
+            **{name: getattr(failed[cell.cell_id], name) for name in WHAT_FAILED},
+            "settings": cell.settings(),
+        }
+        for cell in plan.cells
+        if not cell.alias_of and cell.cell_id in failed
+    ]
+    return {
+        "folder": str(store.folder),
+        **plan_data(plan),
+        "statuses": Counter(record.status for record in plan.records.values()),
+        "running": holder_of(store.folder) or None,
+        "damaged": sorted(damaged_files(store.folder)),
+        "failures": rows,
+    }
+
+
 def ranking(table: Table) -> str:
     table = in_one_unit(table)
     ranked = configurations(table)
@@ -101,6 +136,29 @@ def ranking(table: Table) -> str:
     if len(ranked) > MAX_LISTED:
         lines.append(f"... and {len(ranked) - MAX_LISTED} more in summary.csv")
     return "\n".join(lines)
+
+
+def outcome_data(result: SweepResult, store: Store) -> dict[str, Any]:
+    """What a sweep came to, for a program, with every configuration: the best first, each with its seeds' losses."""
+    table = in_one_unit(result.table)
+    return {
+        "folder": str(store.folder),
+        "statuses": result.counts,
+        "missing": result.missing,
+        "interrupted": result.interrupted,
+        "problem": result.problem,
+        "notes": notes_on_records(result),
+        "unit": table.unit,
+        "rows": [
+            {
+                "levels": configuration.levels,
+                "mean": configuration.mean,
+                "losses": configuration.losses,
+                **configuration.counts._asdict(),
+            }
+            for configuration in configurations(table)
+        ],
+    }
 
 
 def notes_on_records(result: SweepResult) -> list[str]:

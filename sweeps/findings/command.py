@@ -35,6 +35,7 @@ from sweeps.findings.page import (
     Finding,
     contested_as_text,
     finding_as_text,
+    finding_data,
     judged_claims,
     summary_as_text,
     write_page,
@@ -43,6 +44,7 @@ from sweeps.findings.trials import read_trials, run_trials, text_of, trials_of
 from sweeps.grid.cell_id import Cell
 from sweeps.store.provenance import processor
 from sweeps.store.record import Record
+from tlab.cli.output import CommandResult
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from tlab.judging.learning_rates import LossesByRate
 from tlab.text.config import TextConfig
@@ -57,7 +59,15 @@ class FindingsError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindingsCommand:
+class OutputArgs:
+    """How the result of a command is printed."""
+
+    json: FlagCreatePairsOff[bool] = False
+    """Print the result as JSON, with every digit, and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingsCommand(OutputArgs):
     """Repeat published claims and judge each: reproduced, partly, not reproduced, or inconclusive.
 
     The same command again continues where it stopped: every finished run is kept. More seeds run only the new ones.
@@ -80,8 +90,8 @@ class FindingsCommand:
     page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: findings.md in --out)")] = None
     """The page to write, with its figures in images/ next to it."""
 
-    def execute(self, argv: Sequence[str] = ()) -> int:
-        """Run it; -> the exit code: 0 all measured, whatever the verdicts; 1 a run failed."""
+    def execute(self, argv: Sequence[str] = ()) -> int | CommandResult:
+        """Run it; exit code 0 where all was measured, whatever the verdicts; 1 where a run failed."""
         claims, contested = chosen(self.names, quick=self.quick)
         if self.seeds is not None and self.seeds < 1:
             raise FindingsError(f"--seeds {self.seeds}: must be at least 1")
@@ -130,7 +140,7 @@ class FindingsCommand:
 
     def report(
         self, claims: Sequence[Claim], corpora: Mapping[TextConfig, Corpus], contested: Sequence[Contested] = ()
-    ) -> int:
+    ) -> CommandResult:
         findings = {}
         for claim in CLAIMS.values():  # the page has all results, whichever claims were asked for
             with contextlib.suppress(CorpusError):  # without its text a claim has no results
@@ -149,7 +159,16 @@ class FindingsCommand:
         write_page(page, findings, self.tuned(corpora), machine(), runs)
         print(f"\n{summary_as_text(complete)}\n{page}, with its figures in {page.parent / 'images'}")
         is_complete = len(complete) == len(claims) and all(claim.key in judged for claim in contested)
-        return EXIT_OK if is_complete else EXIT_FAILED
+        result = {
+            "page": str(page),
+            "claims": {finding.claim.key: finding_data(finding) for finding in complete},
+            "contested": {
+                claim.key: {f"{b} - {a}": pair.verdict for pair in judged[claim.key] for a, b in [pair.names]}
+                for claim in contested
+                if claim.key in judged
+            },
+        }
+        return CommandResult(result, EXIT_OK if is_complete else EXIT_FAILED)
 
     def runs(self, corpora: Mapping[TextConfig, Corpus]) -> ContestedRuns:
         """Of each setting of the contested claims, where every one has ended."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -140,6 +141,12 @@ def finding_as_text(finding: Finding) -> str:
         lines.append(f"  {SIGNS[judged.verdict]} {judged.what}: {found}, {seeds_in_words(judged)} seeds")
         lines.append(f"      criterion: {judged.criterion}")
     return "\n".join(lines)
+
+
+def finding_data(finding: Finding) -> dict[str, Any]:
+    """What `finding_as_text` says, for a program."""
+    claim = finding.claim.claim
+    return {"claim": claim, "verdict": finding.verdict, "parts": finding.parts, "checks": finding.judged}
 
 
 def contested_as_text(claim: Contested, pairs: Sequence[ContestedPair]) -> str:

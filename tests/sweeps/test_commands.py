@@ -194,6 +194,42 @@ def test_status_tells_what_is_done_and_what_failed(words, folder, monkeypatch, c
     assert "2 ok, 1 failed" in told and "seed=2: failed with TypeError" in told
 
 
+def as_program(capsys, *argv, code=0):
+    """What a command prints for a program, and that it is nothing else."""
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_command_prints_its_result_as_json_and_nothing_else(words, folder, monkeypatch, capsys):
+    grid = ["--set", "norm=layernorm,none", "--out", str(folder), *words]
+    plan = as_program(capsys, "plan", *grid)
+    assert (plan["cells"], plan["axes"]["norm"], len(plan["to_train"])) == (2, ["layernorm", "none"], 2)
+    assert plan["cost"]["seconds"] > 0
+    made = as_program(capsys, "run", *grid)
+    losses = {row["norm"]: float(row["val_loss"]) for row in rows_of(folder)}
+    assert {row["levels"]["norm"][0]: row["losses"]["0"] for row in made["rows"]} == losses
+    assert made["statuses"] == {"ok": 2} and made["missing"] == 0 and not made["interrupted"]
+    assert made["rows"][0]["mean"] == min(losses.values())
+    assert as_program(capsys, "plan", *grid)["cost"] is None
+    assert as_program(capsys, "retry", str(folder), "--jobs", "1")["statuses"] == {"ok": 2}
+    assert Path(as_program(capsys, "report", str(folder))["file"]).name == "report.html"
+    packed = as_program(capsys, "export", str(folder))
+    assert Path(packed["file"]).stat().st_size == packed["bytes"]
+    monkeypatch.setattr(sweeps.run.train_cell, "Trainer", None)
+    assert as_program(capsys, "run", "--seeds", "2", *grid, code=1)["statuses"] == {"ok": 2, "failed": 2}
+    status = as_program(capsys, "status", str(folder), code=1)
+    assert status["statuses"] == {"ok": 2, "failed": 2} and status["running"] is None and status["damaged"] == []
+    failed = status["failures"][0]
+    assert (failed["status"], failed["error_type"], failed["settings"]["seed"]) == ("failed", "TypeError", 1)
+
+
+def test_wrong_usage_prints_no_json(tmp_path, capsys):
+    assert main(["status", str(tmp_path), "--json"]) == 2
+    told = capsys.readouterr()
+    assert not told.out and told.err.startswith("error: ")
+
+
 def test_retry_trains_again_what_failed_and_nothing_else(words, folder, monkeypatch, capsys):
     main(["run", "--out", str(folder), *words])
     with monkeypatch.context() as patch:

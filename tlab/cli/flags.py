@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Union
 
-from tlab.cli.output import CommandResult, result_as_json
+from tlab.cli.output import CommandResult, run_and_print
 from tlab.config import Config, Option, chosen_from, field_types, option, options
 from tlab.generate import Sampling
 from tlab.nn.config import ModelConfig
@@ -204,14 +203,7 @@ class Command:
     def execute(self, values: Any, argv: Sequence[str]) -> int:
         """Do what `run` does; with --json print the result and nothing else; -> exit code."""
         assert self.run is not None, "a command with `run_argv` is found by its name"
-        if not (self.has_result and values.output.json):
-            found = self.run(values, argv)
-            return found.code if isinstance(found, CommandResult) else found
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-            found = self.run(values, argv)
-        assert isinstance(found, CommandResult), "a command that `has_result` comes to one"
-        print(result_as_json(found.result))
-        return found.code
+        return run_and_print(partial(self.run, values, argv), self.has_result and values.output.json)
 
 
 def parse(

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 READER_LEFT = (None, errno.EPIPE, errno.EIO)  # of a pipe or a terminal; Python's own BrokenPipeError has no number
@@ -58,6 +58,19 @@ class CommandResult(NamedTuple):
 
     result: Mapping[str, Any]  # what its words say, for a program
     code: int = 0  # of the process
+
+
+def run_and_print(run: Callable[[], int | CommandResult], as_json: bool) -> int:
+    """Do what a command does; -> exit code. As JSON nothing but its result is printed on standard output."""
+    if not as_json:
+        found = run()
+        return found.code if isinstance(found, CommandResult) else found
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        found = run()
+    if not isinstance(found, CommandResult):  # it came to nothing, and has said why
+        return found
+    print(result_as_json(found.result))
+    return found.code
 
 
 def result_as_json(result: Any) -> str:

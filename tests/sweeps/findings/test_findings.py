@@ -456,8 +456,12 @@ def test_a_quick_claim_is_run_judged_drawn_and_reported(small_claims, tmp_path, 
     text = page.read_text(encoding="utf-8")
     assert "images/finding-residual-growth.png" in text
     assert "| swiglu | not run |" in text
-    assert main([*words, "--page", str(page)]) == 0  # again: nothing to run, the same page
-    assert "done" not in capsys.readouterr().err
+    assert main([*words, "--page", str(page), "--json"]) == 0  # again: nothing to run, the same page
+    told = capsys.readouterr()
+    assert "done" not in told.err
+    made = json.loads(told.out)
+    assert made["page"] == str(page) and "verdict" in made["claims"]["residual-growth"]
+    assert {check["estimate"]["n"] for check in made["claims"]["residual-growth"]["checks"]} == {2}
     assert page.read_text(encoding="utf-8") == text
 
 
