@@ -40,6 +40,14 @@ def test_no_column_of_the_result_runs_off_its_card(visit):
     assert max(page.evaluate(over)) <= 0
 
 
+def test_the_names_of_all_tabs_are_in_view_and_none_is_cut_off(visit):
+    page = visit(**PHONE)
+    cut = "e.offsetParent && e.scrollWidth > e.clientWidth || e.getBoundingClientRect().right > innerWidth"
+    tabs = page.get_by_role("tab")
+    assert tabs.count() == 8
+    assert tabs.evaluate_all(f"tabs => tabs.filter(e => {cut}).map(e => e.textContent)") == []
+
+
 @pytest.mark.parametrize("window", [PHONE, {"width": 1440, "height": 900}], ids=["phone", "wide"])
 def test_start_pause_and_the_state_stay_in_view_while_the_page_scrolls(visit, window):
     page = visit(**window)
