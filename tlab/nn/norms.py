@@ -148,7 +148,8 @@ class LayerNorm(Norm):
 class RmsNorm(Norm):
     """Scales each token's vector to a root mean square of 1, then to a learned scale.
 
-    Notice: LayerNorm without the mean and without the shift. It does as well, so the mean was not what mattered.
+    Notice: LayerNorm without the mean and without the shift. Where it does as well, as in most of what was published,
+    the mean was not what mattered.
     """
 
     centered = False
