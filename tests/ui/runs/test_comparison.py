@@ -151,6 +151,15 @@ def test_a_gap_that_a_seed_would_make_names_no_winner():
     assert "names no winner" in words and "lower" not in words
 
 
+@pytest.mark.parametrize(("worse", "said"), [(2.9, False), (2.99, True), (3.01, True), (3.1, True)])
+def test_a_side_that_learned_no_more_than_frequencies_is_told_also_beside_a_gap_that_a_seed_would_make(worse, said):
+    run = made()
+    run.baselines = {"uniform guess": 4.2, "token frequencies": 3.0, "token pairs": 2.5}
+    words = verdict(validated(run, worse - 0.9, worse))
+    assert ("B's is" in words and "a guess by token frequencies (3.00)" in words) == said
+    assert "names no winner" in words
+
+
 @pytest.mark.parametrize(("losses", "low", "high"), [((2.0, 3.1), "A (Pre-LN)", "B (Post-LN)"),
                                                      ((3.1, 2.0), "B (Post-LN)", "A (Pre-LN)")])  # fmt: skip
 def test_a_wider_gap_is_told_with_its_size_and_with_what_a_seed_would_do(losses, low, high):

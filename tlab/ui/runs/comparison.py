@@ -15,7 +15,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
-from tlab.judging.one_run import PAIRS, Point, guesses_words, heart_words, text_words
+from tlab.judging.one_run import FREQUENCIES, PAIRS, SAME, Point, guesses_words, heart_words, text_words
 from tlab.text.corpora import validation_start
 from tlab.text.tokenizers import utf8
 from tlab.ui.runs.messages import Job
@@ -197,9 +197,11 @@ def gap_words(run: Run, step: int, a: float, b: float) -> str:
     low, high = run.sides if a <= b else run.sides[::-1]
     gap = abs(b - a)
     after = f"After {several(step, 'step')}"
-    if gap < SEED_GAP:
-        return f"{after} the validation losses of A and B differ by {in_both_units(run, gap)}. {SEED_WORDS}."
     beside = f" {high.letter}'s is {guesses_words(max(a, b), run.baselines)}." if run.baselines else ""
+    if gap < SEED_GAP:
+        learned = not run.baselines or max(a, b) < run.baselines[FREQUENCIES] - SAME
+        differ = f"{after} the validation losses of A and B differ by {in_both_units(run, gap)}."
+        return f"{differ}{'' if learned else beside} {SEED_WORDS}."
     return (
         f"{after} the validation loss of {low.letter} ({low.label}) is {in_both_units(run, gap)} lower "
         f"than that of {high.letter} ({high.label}).{beside} {low.letter} gives the right token "
