@@ -42,3 +42,19 @@ def test_a_model_is_opened_by_its_folder_and_looked_into_in_every_tab(visit, fol
     page.click("#write")
     page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length > 20")
     assert not [words for words in page.complaints if "Error" in words]
+
+
+def test_a_link_leads_to_a_head_and_the_address_follows_what_is_chosen(visit, folder, runs, url):
+    runs.opened.id_of(str(folder))
+    page = visit()
+    page.goto(f"{url}?model=little-llama&layer=2&head=3&text=The+capital+of+Japan")
+    page.locator("#attention-words").get_by_text("Head 3 of layer 2").wait_for()
+    assert page.input_value("#attention-text textarea") == "The capital of Japan"
+    page.locator("#attention-heads .tl-thumb").first.click()
+    page.wait_for_function("location.search.includes('model=little-llama&layer=1&head=1&text=The+capital+of+Japan')")
+    page.click("#copy-link")
+    page.wait_for_function(
+        "/layer=1&head=1.*#attention$/.test(document.querySelector('#link textarea, #link input')?.value)"
+    )
+    page.goto(f"{url}?model=nobody")
+    page.locator("#head-link-notice").get_by_text("There is no model called “nobody” here.").wait_for()

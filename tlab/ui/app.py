@@ -37,6 +37,7 @@ from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
 from tlab.ui.session_state import keep_light_states
 from tlab.ui.sharing.run_archive import archive_here
+from tlab.ui.tabs.attention.link import HeadLinks
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.code.tab import CodeTab
 from tlab.ui.tabs.compare.tab import CompareTab
@@ -90,12 +91,14 @@ def build(
         tabs = [kind(services) for kind in TABS]
         train = next(tab for tab in tabs if isinstance(tab, TrainTab))
         link, reconnect = LinkBar(train), Reconnect(train)
+        heads = HeadLinks(next(tab for tab in tabs if isinstance(tab, AttentionTab)))
         with gr.Row(elem_classes="tl-top"):
             gr.HTML(HEAD, apply_default_css=False)
             scripted_html("glossary/glossary", macros("glossary/view.html").glossary(all_terms()), "glossary")
             link.build_button()
         gr.HTML(scripts.AWAY, apply_default_css=False)
         link.build_panel()
+        heads.build()
         reconnect.build()
         next(tab for tab in tabs if isinstance(tab, LearnTab)).build_strip()
         with gr.Tabs() as bar:
@@ -103,6 +106,7 @@ def build(
                 with gr.Tab(tab.title, id=tab.key) as handle:
                     tab.build(Page(demo, bar, handle, tabs))
         link.connect(demo)
+        heads.connect(demo)
         reconnect.connect(demo)
         js_component("widgets/pictures/files", None, "files", elem_classes="tl-selection")
         scripts.connect(demo)

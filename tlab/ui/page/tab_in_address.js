@@ -5,6 +5,8 @@
   const first = tabs()[0]?.dataset.tabId;
   let shown = chosen();
   const open = () => tabs().find(tab => tab.dataset.tabId === (location.hash.slice(1) || first))?.click();
+  // A link to a head, see attention/link.py: the tab Attention shows it.
+  if (/[?&](model|layer|head|text)=/.test(location.search)) history.replaceState(history.state, "", `${location.search}#attention`);
   if (location.hash) open();
   addEventListener("popstate", () => {
     // An older entry has the settings of its time; what is chosen stays.

@@ -85,14 +85,16 @@ class ModelChoice:
         updates = gr.update(choices=self.choices(visit_of(request).session), value=model.id)
         yield {self.told: note_html(" ".join(model.remarks)), self.list: updates, self.model_id: model.id}
 
-    def read(self, read: Callable[[Tell, TellProgress], OpenedModel]) -> Generator[Updates, None, OpenedModel]:
-        """What `read` comes to, with words on how far it is in between; errors as of `OpenedModels.open`."""
+    def read(
+        self, read: Callable[[Tell, TellProgress], OpenedModel], told: gr.HTML | None = None
+    ) -> Generator[Updates, None, OpenedModel]:
+        """What `read` comes to, with words in `told` on how far it is; errors as of `OpenedModels.open`."""
         words, part = ["Looking for it"], [0.0]
         with ThreadPoolExecutor(1) as reader:
             reading = reader.submit(read, words.append, part.append)
             while not wait([reading], SECONDS_BETWEEN_WORDS).done:
                 so_far = f": {percent(part[-1])} of it so far" if part[-1] else ""
-                yield {self.told: note_html(f"{words[-1]}{so_far} …")}
+                yield {told or self.told: note_html(f"{words[-1]}{so_far} …")}
         return reading.result()
 
     def on_select(self, model_id: str | None, request: gr.Request) -> Iterator[Updates]:

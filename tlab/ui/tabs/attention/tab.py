@@ -13,6 +13,7 @@ from tlab.nn.positions import POSITIONS
 from tlab.source import notice
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.inspection.cache import MAX_TOKENS, ForwardResult
+from tlab.ui.inspection.head_link import head_query
 from tlab.ui.inspection.selection import (
     SelectedModel,
     clamp_int,
@@ -102,8 +103,9 @@ class AttentionTab(Tab):
         # of one that a new model cannot read.
         self.shown, self.instead = gr.State(shown_of(of, selection, text)), gr.JSON(None, visible=False)
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
-        asked = [self.model_id, self.text, self.selection, self.shown]
-        shown = [*self.drawn.values(), self.shown, self.instead, self.selection]
+        self.address = gr.Textbox(visible="hidden")  # the query of the address that leads to this head
+        self.asked = asked = [self.model_id, self.text, self.selection, self.shown]
+        self.answered = shown = [*self.drawn.values(), self.shown, self.instead, self.selection, self.address]
         looked = [self.selection.input, self.text.change, page.handle.select]
         for answered in (
             gr.on(looked, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
@@ -135,6 +137,9 @@ class AttentionTab(Tab):
             return {**updates, self.drawn["note"]: note_html(words, "tl-old-pictures")}
         # Most of the time goes into drawing, in the browser: so it is given only what has changed.
         changed = changed_pictures(shown, now)
+        look = self.cache.look(of.checkpoint, read)
+        seen = of.checkpoint.tokenizer.decode(look.reading.ids)
+        updates[self.address] = head_query(of, pictures["heads"]["chosen"], read, seen)
         changed_ones = {self.drawn[name]: pictures[name] for name in pictures if changed is None or name in changed}
         return {**updates, **changed_ones}
 

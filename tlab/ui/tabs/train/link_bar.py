@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.ui.settings.fields import field_label
-from tlab.ui.settings.links import OWN_TEXT_NOT_SENT, defaults, query_of, read_query
+from tlab.ui.settings.links import HEAD_LINK, LESSON, OWN_TEXT_NOT_SENT, defaults, query_of, read_query
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.side_b import NOTHING, switch_choices
 from tlab.ui.tabs.tab import Updates
@@ -16,16 +16,20 @@ from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import notice_html
 from tlab.ui.widgets.component import QUIET, error_toast
 
+# Names in an address: of Gradio, of a Space's frame, of a lesson, of a head.
+NO_SETTING = f"/^(__|(view|logs|{'|'.join([*LESSON, *HEAD_LINK])})$)/"
+HEAD_PAIR = f"/^({'|'.join(HEAD_LINK)})=/"
+
 # The page knows its own address; the server behind a proxy does not.
 COPY = """query => {
   if (!query || query.includes("://")) return query;
   const tab = /(^|&)result=/.test(query) ? "" : location.hash;  // a result is on the first tab
-  const link = location.origin + location.pathname + (query ? "?" + query : "") + tab;
+  const head = tab === "#attention" ? location.search.slice(1).split("&").filter(pair => HEAD_PAIR.test(pair)) : [];
+  const all = [query, ...head].filter(Boolean).join("&");
+  const link = location.origin + location.pathname + (all ? "?" + all : "") + tab;
   navigator.clipboard?.writeText(link).catch(() => {});
   return link;
-}"""
-
-NO_SETTING = "/^(__|view$|logs$|lesson$|step$)/"  # names in an address: of Gradio, of a Space's frame, of a lesson
+}""".replace("HEAD_PAIR", HEAD_PAIR)
 
 # Settings of a link arrive one after the other: until all have, or the visitor changes something, the address stays as
 # it was. (That a page has been active at all, a browser remembers when it is loaded again.) What the frame of a Space

@@ -1,0 +1,129 @@
+"""Links to a head: what they hold, what they ask for, and what is said of those that are wrong."""
+
+import types
+from urllib.parse import parse_qsl
+
+import pytest
+
+from opening import llama_folder
+from pages import built
+from support import EVIL, GRADIO
+from tlab.ui.inspection.head_link import MAX_TEXT, head_query, read_head_link
+from tlab.ui.inspection.selection import find_model
+from tlab.ui.opened_models import OPENED_PREFIX, OpenedModels
+from tlab.ui.runs.limits import PUBLIC
+from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.links import HEAD_LINK, defaults, read_query
+from tlab.ui.tabs.attention.link import HeadLinks
+from tlab.ui.tabs.attention.tab import AttentionTab
+
+pytestmark = GRADIO
+
+MODEL = f"{OPENED_PREFIX}little-llama"
+VISIT = types.SimpleNamespace(session_hash="a page", headers={})
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = llama_folder(tmp_path_factory.mktemp("models") / "little-llama")
+    runs = Runs(PUBLIC, slots=1)
+    runs.opened = OpenedModels(public=True, listed=[str(folder)])
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(scope="module")
+def links(runs):
+    links = HeadLinks(built(AttentionTab, runs))
+    links.build()
+    return links
+
+
+def arrive(links, query):
+    """What the page gets by a link, by the names of what is updated."""
+    tab = links.attention
+    *_, last = links.on_arrival(f"?{query}", VISIT)
+    names = {
+        "notice": links.notice, "model": tab.model_id, "text": tab.text, "selection": tab.selection, "shown": tab.shown
+    }  # fmt: skip
+    return {name: last[component] for name, component in names.items()}
+
+
+@pytest.mark.parametrize("model_id", [MODEL, "shipped: Trained longer"])
+@pytest.mark.parametrize("text", ["The capital of Japan", None])
+def test_a_link_of_what_is_shown_brings_another_visitor_to_the_same(links, runs, model_id, text):
+    tab = links.attention
+    of = find_model(runs, model_id)
+    text = text or of.excerpt
+    query = tab.on_look(model_id, text, {"layer": 1, "head": 2, "serial": 1}, None)[tab.address]
+    came = arrive(links, query)
+    assert (came["model"], came["text"], came["notice"], came["shown"]) == (model_id, text, "", None)
+    assert (came["selection"]["layer"], came["selection"]["head"]) == (1, 2)
+    assert ("text" in dict(parse_qsl(query))) == (text != of.excerpt)
+
+
+def test_a_link_holds_the_side_and_the_step_of_a_shipped_run(links, runs):
+    of = find_model(runs, "shipped: Pre-LN or Post-LN", side=1, step=0)
+    query = dict(parse_qsl(head_query(of, (0, 0), of.excerpt, of.excerpt)))
+    assert query == {"model": "Pre-LN or Post-LN", "side": "b", "after": str(of.step), "layer": "1", "head": "1"}
+    link = read_head_link(query, runs)
+    assert (link.model_id, link.side, link.step, link.layer, link.head) == (of.key, 1, of.step, 0, 0)
+
+
+def test_without_a_head_a_link_to_a_model_opens_it_with_the_head_that_it_opens_with(links, runs):
+    of = find_model(runs, MODEL)
+    came = arrive(links, "model=little-llama")
+    expected = links.attention.opening_head(of, of.excerpt)
+    assert came["text"] == of.excerpt and expected.items() <= came["selection"].items()
+
+
+def test_of_a_long_text_a_link_has_what_the_model_reads(runs):
+    of = find_model(runs, MODEL)
+    query = dict(parse_qsl(head_query(of, (0, 0), "a" * (MAX_TEXT + 1), "what it reads")))
+    assert query["text"] == "what it reads"
+
+
+def test_a_run_of_ones_own_is_in_no_link(runs):
+    of = find_model(runs, None)
+    mine = of._replace(run=types.SimpleNamespace(id="visitor", excerpt=""))
+    assert head_query(mine, (0, 0), "a", "a") == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("model=litle-llama", "There is no model called “litle-llama” here. Did you mean &#39;little-llama&#39;?"),
+        ("model=/etc/passwd", "There is no model called “/etc/passwd” here."),
+        ("model=little-llama&layer=3", "There is no layer 3: the model has 2."),
+        ("model=little-llama&head=5", "There is no head 5: the model has 4."),
+        ("layer=x", "layer = “x” is no number from 1 on."),
+        ("head=0", "head = “0” is no number from 1 on."),
+        ("after=-1", "after = “-1” is no number from 0 on."),
+        ("side=c", "side = “c” is neither a nor b."),
+        ("model=Trained+longer&text=%E4%B8%AD", "The model cannot read the text of the link, so this is another one."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_link_is_said_and_the_rest_is_shown(links, query, words):
+    came = arrive(links, query)
+    assert words in came["notice"]
+    assert came["text"] and came["selection"]["layer"] < 5
+
+
+def test_what_a_link_says_is_escaped(links):
+    came = arrive(links, f"model={EVIL}".replace("&", "%26"))
+    assert "<img" not in came["notice"]
+
+
+def test_a_listed_model_that_cannot_be_read_is_said_without_its_place(tmp_path):
+    runs = Runs(PUBLIC, slots=1)
+    runs.opened = OpenedModels(public=True, listed=[str(tmp_path / "gone")])
+    links = HeadLinks(built(AttentionTab, runs))
+    links.build()
+    came = arrive(links, "model=gone")
+    assert "This model cannot be read here at the moment." in came["notice"] and str(tmp_path) not in came["notice"]
+
+
+def test_settings_and_a_head_share_an_address():
+    link = read_query({"norm": "rmsnorm", **dict.fromkeys(HEAD_LINK, "1")})
+    assert link.settings == {"norm": "rmsnorm"} and not link.problems
+    assert not {*HEAD_LINK} & {*defaults()}

@@ -1,0 +1,92 @@
+"""What shows the head that an address asks for, and keeps the address in step with the head that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl
+
+import gradio as gr
+
+from tlab.ui.inspection.head_link import read_head_link
+from tlab.ui.inspection.selection import readable_text, selected_model
+from tlab.ui.settings.links import HEAD_LINK
+from tlab.ui.tabs.attention.tab import AttentionTab
+from tlab.ui.tabs.tab import Updates
+from tlab.ui.visit import visit_of
+from tlab.ui.widgets.component import QUIET, note_html, texts
+
+HEAD_LINK_NAMES = f"/^({'|'.join(HEAD_LINK)})$/"
+
+# The rest of the address, such as settings, stays as it is.
+KEEP_HEAD_IN_ADDRESS = """query => {
+  const others = location.search.slice(1).split("&").filter(pair => pair && !HEAD_LINK_NAMES.test(pair.split("=")[0]));
+  const all = [...others, query].filter(Boolean).join("&");
+  window.tlabSearch = all && `?${all}`;
+  history.replaceState(history.state, "", location.pathname + window.tlabSearch + location.hash);
+}""".replace("HEAD_LINK_NAMES", HEAD_LINK_NAMES)
+ARRIVE = """() => {
+  const asked = [...new URLSearchParams(location.search).keys()].some(name => HEAD_LINK_NAMES.test(name));
+  if (asked) document.getElementById("head-link").click();
+}""".replace("HEAD_LINK_NAMES", HEAD_LINK_NAMES)
+
+
+class HeadLinks:
+    """Keeps the address of the page in step with the Attention tab, and shows what an address asks for."""
+
+    def __init__(self, attention: AttentionTab) -> None:
+        self.attention, self.runs = attention, attention.runs
+
+    def build(self) -> None:
+        """What is said of a link, above all tabs."""
+        self.notice = gr.HTML("", elem_id="head-link-notice", apply_default_css=False)
+        self.arrived = gr.Button(visible="hidden", elem_id="head-link")
+        self.search = gr.Textbox(visible="hidden")
+
+    def connect(self, demo: gr.Blocks) -> None:
+        tab = self.attention
+        shown = [self.notice, tab.choice.list, tab.model_id, tab.text, tab.selection, tab.shown]
+        arriving = self.arrived.click(
+            self.on_arrival, self.search, shown, js="() => location.search", concurrency_limit=4, **QUIET
+        )
+        arriving.success(tab.on_look, tab.asked, tab.answered, **QUIET)
+        tab.address.change(None, tab.address, None, js=KEEP_HEAD_IN_ADDRESS, **QUIET)
+        demo.load(None, js=ARRIVE, **QUIET)
+
+    def on_arrival(self, search: Any, request: gr.Request) -> Iterator[Updates]:
+        """Read the model of a link, with words while that lasts, and select the head; what is wrong is said."""
+        tab = self.attention
+        link = read_head_link(dict(parse_qsl(str(search or "").lstrip("?"), keep_blank_values=True)), self.runs)
+        problems, model_id = list(link.problems), link.model_id
+        if model_id in self.runs.opened.places:
+            try:
+                yield from tab.choice.read(partial(self.runs.opened.use, model_id), self.notice)
+            except ValueError:
+                problems.append(self.runs.opened.why_not(model_id))
+                model_id = None
+        model_id = model_id or tab.model_id.value
+        of = selected_model(self.runs, model_id, {"side": link.side, "step": link.step})
+        text = of.excerpt if link.text is None else readable_text(of.checkpoint, link.text, of.excerpt)
+        if link.text is not None and text != link.text:
+            problems.append("The model cannot read the text of the link, so this is another one.")
+        selection: dict[str, Any] = {"layer": link.layer, "head": link.head, "side": of.side, "step": link.step}
+        if link.layer is None or link.head is None:
+            yield {self.notice: note_html("The model reads the text …")}
+            selection.update(tab.opening_head(of, text))
+        config = of.checkpoint.model_config
+        for name, index, count in (("layer", link.layer, config.num_layers), ("head", link.head, config.num_heads)):
+            if index is not None and index >= count:
+                problems.append(f"There is no {name} {index + 1}: the model has {count}.")
+                selection[name] = 0
+            elif index is not None:
+                selection[name] = index
+        choices = gr.update(choices=tab.choice.choices(visit_of(request).session), value=of.key)
+        yield {
+            self.notice: texts.note(" ".join(problems), "tl-notice") if problems else "",
+            tab.choice.list: choices,
+            tab.model_id: model_id,
+            tab.text: text,
+            tab.selection: {**selection, "serial": 0},
+            tab.shown: None,
+        }
