@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.nn.attention import LONGEST_WHOLE, QUERIES_AT_ONCE
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer, walk
@@ -191,12 +190,11 @@ def kept_numbers(config: ModelConfig, batch_size: int) -> int:
     """An estimate of the numbers that a step holds for its backward pass, for models too large to measure.
 
     It is on the safe side: over all switches 0.9 to 2.6 times the sum of `activation_bytes_by_part`, since it counts
-    attention scores three times, as backward holds them for a moment; of a long text those of one block of queries.
+    attention scores three times, as backward holds them for a moment. Those of a long text, which are not kept, are
+    counted as well: who looks inside while it trains has all of them made.
     """
     B, T, C, H = batch_size, config.context_length, config.hidden_dim, config.num_heads
-    scores = config.num_layers * T if T <= LONGEST_WHOLE else QUERIES_AT_ONCE  # rows of them that are there at once
-    by_token = config.num_layers * (12 * C + 4 * config.mlp_dim) + 4 * config.vocab_size
-    return B * T * (by_token + 3 * H * scores)
+    return config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size
 
 
 def owner(array: Array) -> Array:

@@ -8,11 +8,12 @@ import pytest
 from support import tiny
 from tlab import Transformer
 from tlab.checks import random_model
-from tlab.cost import activation_bytes_by_part
+from tlab.cost import activation_bytes_by_part, kept_numbers
 from tlab.inside.probes.trace import full_trace
 from tlab.nn import attention
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import named_arrays
+from tlab.nn.positions import Alibi, T5Bias, alibi_bias, bucket_table
 
 T = 11  # three blocks of four queries, the last one not full
 SWITCHES = [
@@ -143,3 +144,22 @@ def test_a_text_is_cut_by_its_length_alone():
     assert [block.start for block in blocks[1:]] == [block.stop for block in blocks[:-1]]
     assert (blocks[0].start, blocks[-1].stop) == (0, 1000)
     assert all(block.stop - block.start == attention.QUERIES_AT_ONCE for block in blocks[:-1])
+
+
+@pytest.mark.parametrize("length", [1, 7, 256, 300])
+def test_what_depends_on_a_distance_stands_at_every_pair_and_a_long_text_has_no_square_of_it(length):
+    after = np.arange(length)[None, :] - np.arange(length)[:, None]  # s - t
+    tables = {
+        "mask": (attention.square_mask(length, "d"), np.where(after > 0, -np.inf, 0)),
+        "alibi": (alibi_bias(2, length, "d"), Alibi.reference(2)[:, None, None] * after),
+        "t5": (bucket_table(length), np.vectorize(T5Bias.reference)((-after).clip(0))),
+    }
+    for name, (table, expected) in tables.items():
+        assert np.array_equal(table, expected) and not table.flags.writeable, name
+        held = np.lib.array_utils.byte_bounds(table)
+        assert held[1] - held[0] == table.nbytes if length <= 256 else held[1] - held[0] < 5 * 8 * length, name
+
+
+def test_a_long_context_needs_the_room_that_somebody_who_looks_inside_would_take():
+    rows = [kept_numbers(tiny(context_length=length), 1) for length in (2048, 4096)]
+    assert rows[1] > 3.5 * rows[0]

@@ -14,7 +14,7 @@ from tlab.nn.inits import Init
 from tlab.nn.linear import Linear
 from tlab.nn.norms import Norm
 from tlab.nn.params import NO_RECORD, GradientRecord, ParamSpace, halves
-from tlab.nn.positions import Position, table_length
+from tlab.nn.positions import Position, offsets, table_length, table_of_pairs
 from tlab.nn.scores.caps import soft_cap
 from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.types import Array
@@ -365,9 +365,7 @@ def causal_mask(num_queries: int, num_keys: int, context_length: int, dtype: np.
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def square_mask(length: int, dtype: str) -> Array:
     """(length, length): 0 on and below the diagonal, -inf above it; read-only."""
-    mask = np.triu(np.full((length, length), -math.inf, dtype), k=1)
-    mask.setflags(write=False)
-    return mask
+    return table_of_pairs(np.where(offsets(length) > 0, -math.inf, 0).astype(dtype))
 
 
 class KVCache:

@@ -17,7 +17,7 @@ import numpy as np
 from tlab.nn.inits import Init
 from tlab.nn.params import Param, ParamSpace, zeros
 from tlab.registry import Registry
-from tlab.types import Array
+from tlab.types import Array, Ids
 
 POSITIONS: Registry[type[Position]] = Registry("position")
 
@@ -73,12 +73,30 @@ class Position:
 
 
 SHORTEST_TABLE = 256  # rows: a text that grows token by token would have a new one at 1, 2, 4, ...
+LONGEST_COPY = 256  # rows of a table of pairs that lies in memory as it is read
 
 
 def table_length(needed: int, context_length: int) -> int:
     """Rows of a table that is made once: a power of two, as long as one that the whole context needs is longer."""
     enough = max(SHORTEST_TABLE, 1 << (needed - 1).bit_length())
     return min(enough, context_length) if needed <= context_length else enough
+
+
+def table_of_pairs(values: Array) -> Array:
+    """Of what depends on s - t alone, (..., 2 L - 1) for 1 - L to L - 1: a table with each at [t, s], (..., L, L).
+
+    It is a view, so that a long text needs no square of numbers; a short table is copied, as that is read faster.
+    """
+    length = (values.shape[-1] + 1) // 2
+    table = np.lib.stride_tricks.sliding_window_view(values, length, axis=-1)[..., ::-1, :]
+    table = np.ascontiguousarray(table) if length <= LONGEST_COPY else table
+    table.setflags(write=False)
+    return table
+
+
+def offsets(length: int) -> Ids:
+    """All s - t of two of so many tokens: 1 - L to L - 1."""
+    return np.arange(1 - length, length)
 
 
 @POSITIONS.add(
@@ -242,11 +260,9 @@ class Alibi(Position):
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
 def alibi_bias(num_heads: int, length: int, dtype: str) -> Array:
-    """(H, length, length): minus slope times distance."""
-    distance = np.arange(length)[:, None] - np.arange(length)[None, :]  # (length, length), t - s
-    bias = (-Alibi.reference(num_heads)[:, None, None] * distance).astype(dtype)
-    bias.setflags(write=False)
-    return bias
+    """(H, length, length): minus slope times distance t - s."""
+    bias = -Alibi.reference(num_heads)[:, None] * -offsets(length)  # (H, 2 length - 1)
+    return table_of_pairs(bias.astype(dtype))
 
 
 @POSITIONS.add(
@@ -299,10 +315,7 @@ class T5Bias(Position):
 def bucket_table(length: int) -> Array:
     """(length, length): the bucket of the distance t - s; of a key that comes after its query, that of 0."""
     of_distance = np.array([T5Bias.reference(distance) for distance in range(length)])
-    distance = np.arange(length)[:, None] - np.arange(length)[None, :]
-    table = of_distance[distance.clip(0)]
-    table.setflags(write=False)
-    return table
+    return table_of_pairs(of_distance[(-offsets(length)).clip(0)])
 
 
 @POSITIONS.add("learned", label="learned", formula="x_t + p_t", source="Gehring et al. 2017; GPT-2")
