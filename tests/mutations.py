@@ -110,7 +110,7 @@ MUTATIONS = [
     ("nn/attention.py", "        return dgated * gate, dgate", "        return dgated, dgate"),
     ("nn/attention.py", "dattended = self.out.backward(dy, trace.gated)", "dattended = self.out.backward(dy, attended)"),
     ("nn/decoder.py", "attended * sigmoid(self.gate(x))", "attended * self.gate(x)"),
-    ("nn/decoder.py", "            query *= self.scale\n", ""),
+    ("nn/decoder.py", "query *= self.scale", "query *= 1.0"),
     ("nn/attention.py", "np.repeat(heads, self.group_size, axis=1)", "np.concatenate([heads] * self.group_size, axis=1)"),
     ("nn/scores/softmaxes.py", "np.exp(rest - largest)", "np.exp(rest)"),
     ("nn/scores/softmaxes.py", "self.sink.grad -= ", "self.sink.grad += "),

@@ -29,6 +29,7 @@ from tlab.cli.commands import main as tlab_main
 from tlab.cli.flags import parse
 from tlab.exercises import EXERCISES
 from tlab.false_winners.mistakes import MISTAKES
+from tlab.registry import REGISTRIES
 from tlab.training.snapshots import save_snapshot
 
 if sys.version_info >= (3, 11):
@@ -281,8 +282,18 @@ def test_a_command_in_a_sentence_is_understood_and_runs(page, command, made, pla
         run(command, made)
 
 
+@pytest.fixture
+def registries_as_before():
+    """What a page registers is an example, and no part of the lab for the tests that come after it."""
+    before = {slot: dict(registry.entries) for slot, registry in REGISTRIES.items()}
+    yield
+    for slot, registry in REGISTRIES.items():
+        registry.entries.clear()
+        registry.entries.update(before[slot])
+
+
 @pytest.mark.parametrize("codes", blocks("python"))
-def test_the_python_of_a_page_runs(codes, place, monkeypatch):
+def test_the_python_of_a_page_runs(codes, place, monkeypatch, registries_as_before):
     otter = types.SimpleNamespace(test_case=lambda: lambda test: test)
     monkeypatch.setitem(sys.modules, "otter.test_files", otter)
     names = {"__name__": "a_page"}
