@@ -32,6 +32,7 @@ IGNORED = ("on_upload",)  # of these the server wants a file that it has
 def served(serve):
     """A server of its own: what attacks it is no neighbour of the visitors in other tests."""
     runs = manager.Runs(LOCAL, slots=2)
+    runs.prepare()
     with serve(runs) as page:
         yield page
     runs.close()
