@@ -1,6 +1,7 @@
 """The house rules: who imports whom, what an import costs, and that lists kept in two places agree."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -265,3 +266,9 @@ def test_requirements_txt_holds_what_pyproject_says():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == project["dependencies"]
+
+
+def test_no_test_sets_the_clock_of_the_whole_process():
+    """A server of another test, in a thread of its own, would sleep by it: until infinity, and then answer nobody."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"setattr\(\s*(?:\w+\.)*time, ", path.read_text(encoding="utf-8")), path

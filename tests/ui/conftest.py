@@ -68,8 +68,8 @@ def runs():
     runs.close()
 
 
-@contextlib.contextmanager
-def serving(runs):
+@pytest.fixture(scope="session")
+def served(runs):
     """The app as Gradio serves it."""
     page = build(runs, seconds_to_forget=0)  # tests look at what is left of those who have gone
     with socket.create_server(("127.0.0.1", 0)) as free:  # Gradio's own search for one may find what another test finds
@@ -80,17 +80,6 @@ def serving(runs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
-
-
-@pytest.fixture(scope="session")
-def serve():
-    return serving
-
-
-@pytest.fixture(scope="session")
-def served(runs):
-    with serving(runs) as page:
-        yield page
 
 
 @pytest.fixture(scope="session")

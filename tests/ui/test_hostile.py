@@ -15,7 +15,6 @@ import pytest
 from support import GRADIO
 from tlab.ui import failure_log
 from tlab.ui.runs import manager
-from tlab.ui.runs.limits import LOCAL
 from tlab.ui.tabs.train import tab as train_tab
 from tlab.ui.upload_folder import files_in, upload_folder
 
@@ -26,21 +25,6 @@ SECONDS = 20.0  # that any answer may take, on a busy machine
 TEXT = "the quick brown fox jumps over the lazy dog; " * 5000
 SELECTION = {"serial": HUGE, "step": HUGE, "side": HUGE, "a": [HUGE, HUGE], "b": [-HUGE, LARGEST], "number": "x" * 999}
 IGNORED = ("on_upload",)  # of these the server wants a file that it has
-
-
-@pytest.fixture(scope="module")
-def served(serve):
-    """A server of its own: what attacks it is no neighbour of the visitors in other tests."""
-    runs = manager.Runs(LOCAL, slots=2)
-    runs.prepare()
-    with serve(runs) as page:
-        yield page
-    runs.close()
-
-
-@pytest.fixture(scope="module")
-def url(served):
-    return served.local_url
 
 
 def post(url: str, body: dict) -> tuple[int, bytes]:

@@ -1,7 +1,9 @@
 """Models that are opened: where from, on which page, how many at once, and what is refused."""
 
+import math
 import os
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -215,6 +217,6 @@ def test_a_failure_without_files_is_forgotten_after_a_while(monkeypatch):
     opened.get("opened: owner/name")
     opened.get("opened: owner/name")
     assert len(read) == 1
-    monkeypatch.setattr(opened_models.time, "monotonic", lambda: float("inf"))
+    monkeypatch.setattr(opened_models, "time", SimpleNamespace(monotonic=lambda: math.inf))
     opened.get("opened: owner/name")
     assert len(read) == 2

@@ -81,7 +81,7 @@ def test_one_slow_run_among_ten_does_not_double_what_is_told(queue):
 
 
 def test_what_is_told_follows_runs_that_still_train(queue, monkeypatch):
-    monkeypatch.setattr(manager.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(manager, "time", SimpleNamespace(monotonic=lambda: 100.0))
     training = Run("a", preset_job(DEMO_PRESET), LOCAL)
     training.state, training.seconds_expected, training.running_since = RUNNING, 10.0, 70.0
     training.sides[0].last = SimpleNamespace(step=training.steps // 2)
