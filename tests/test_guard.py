@@ -1,6 +1,6 @@
-"""A guard of the speed that looks at no clock: how often NumPy is called, and how much memory it hands out.
+"""A guard of the speed that looks at no clock: calls into NumPy, its matrix products, and the memory that it hands out.
 
-These two are what a change costs on every machine, and noise does not move them. `python tests/test_guard.py` prints
+These are what a change costs on every machine, and noise does not move them. `python tests/test_guard.py` prints
 the counts as they are now, by call. More than before is no error in itself: see which call is new, decide, measure with
 `python -m benchmarks`, and put the new counts into `MOST` with the change that pays for them.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tlab import ComputeConfig, ModelConfig, TrainConfig, Trainer, Transformer
+from tlab.cost import step_flops
 from tlab.generate import generate_samples
 from tlab.text import corpus_from_text
 
@@ -42,6 +43,11 @@ class Counts:
 
     def clear(self):
         self.calls, self.bytes = Counter(), 0
+        self.product_operations = 0  # of matrix products; a multiply and an add are two
+
+    def saw_product(self, a, result):
+        """Of a matrix product with `a` on the left."""
+        self.product_operations += 2 * result.size * a.shape[-1]
 
     def saw(self, name, result=None):
         self.calls[name] += 1
@@ -64,6 +70,8 @@ class Counted(np.ndarray):
             options["out"] = tuple(map(plain, out))
         result = getattr(ufunc, method)(*map(plain, inputs), **{k: plain(v) for k, v in options.items()})
         COUNTS.saw(ufunc.__name__, None if out is not None else result)
+        if ufunc is np.matmul:
+            COUNTS.saw_product(inputs[0], result)
         if out is not None:
             return out[0]
         return result.view(Counted) if isinstance(result, np.ndarray) else result
@@ -75,6 +83,7 @@ class Counted(np.ndarray):
     def dot(self, other):
         result = plain(self).dot(plain(other))
         COUNTS.saw("dot", result)
+        COUNTS.saw_product(self, result)
         return result.view(Counted)
 
 
@@ -164,6 +173,13 @@ def test_nothing_calls_numpy_more_often_or_asks_for_more_memory_than_it_did(case
     assert counts.calls.total() > 0.8 * calls and counts.bytes > 800 * kilobytes, (
         f"less than before, so lower MOST; {advice}"
     )
+
+
+@pytest.mark.parametrize("changes", [{}, LLAMA, PAPER])
+def test_a_step_multiplies_what_its_weights_ask_for_and_little_more(changes):
+    counts = count_step(**changes)
+    needed = step_flops(ModelConfig(65, **changes), TrainConfig().batch_size)
+    assert needed <= counts.product_operations <= 1.04 * needed  # sums, as a norm's, are products with ones
 
 
 @pytest.mark.parametrize("position", ["sinusoidal", "rope", "alibi", "learned"])

@@ -89,7 +89,7 @@ def table_of_pairs(values: Array) -> Array:
     """
     length = (values.shape[-1] + 1) // 2
     table = np.lib.stride_tricks.sliding_window_view(values, length, axis=-1)[..., ::-1, :]
-    table = np.ascontiguousarray(table) if length <= LONGEST_COPY else table
+    table = table.copy() if length <= LONGEST_COPY else table
     table.setflags(write=False)
     return table
 
