@@ -59,7 +59,7 @@ CORE_PARTS = {
         "Model", Transformer,
         (
             Transformer.forward, Transformer.embed, Transformer.forward_embedded, Transformer.run_blocks,
-            Transformer.backward,
+            Transformer.read_out, Transformer.backward,
         ),
         r"\mathrm{logits} = \mathrm{head}(\mathrm{block}_L(\dots \mathrm{block}_1(\mathrm{embed}(\mathrm{tokens}))))",
         "Vaswani et al. 2017; Radford et al. 2019 (GPT-2)",

@@ -389,9 +389,7 @@ class Transformer:
         x = drop("embedded", x) if drop is not None else x
         embedded, traces = x, []
         x = self.run_blocks(x, past, edit, drop, traces)
-        x, final_norm_cache = self.final_norm.forward(x) if self.final_norm else (x, None)
-        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
-        logits, logit_cap_cache = self.logit_cap.forward(logits) if self.logit_cap else (logits, None)
+        x, logits, final_norm_cache, logit_cap_cache = self.read_out(x)
         return logits, Trace(ids, start, embedded, tuple(traces), final_norm_cache, x, logits, logit_cap_cache)
 
     def score(self, ids: Ids, past: KVCache | None = None) -> Array:
@@ -401,10 +399,8 @@ class Transformer:
         block when the next one begins, so its memory does not grow with the depth. Arguments and errors are those of
         `forward`.
         """
-        x = self.run_blocks(self.embed(np.asarray(ids), past), past)
-        x = self.final_norm.forward(x)[0] if self.final_norm else x
-        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
-        return self.logit_cap.forward(logits)[0] if self.logit_cap else logits
+        _, logits, *_ = self.read_out(self.run_blocks(self.embed(np.asarray(ids), past), past))
+        return logits
 
     def embed(self, ids: Ids, past: KVCache | None = None) -> Array:
         """Token ids (B, T) -> what enters the first block, (B, T, C): the tokens' vectors, and what positions add."""
@@ -437,6 +433,13 @@ class Transformer:
         if past is not None:
             past.advance(x.shape[1])
         return x
+
+    def read_out(self, x: Array) -> tuple[Array, Array, Any, Any]:
+        """What leaves the last block, (B, T, C) -> what the head reads, the logits (B, T, V), and two caches."""
+        x, final_norm_cache = self.final_norm.forward(x) if self.final_norm else (x, None)
+        logits, _ = self.head.forward(x) if self.head else self.embedding.unembed(x)  # (B, T, V)
+        logits, logit_cap_cache = self.logit_cap.forward(logits) if self.logit_cap else (logits, None)
+        return x, logits, final_norm_cache, logit_cap_cache
 
     def backward(
         self, dlogits: Array, trace: Trace, record: GradientRecord = NO_RECORD, drop: Drop | None = None

@@ -15,6 +15,7 @@ import tlab.pretrained.families  # noqa: F401, they fill the registry
 from tlab.machine import total_memory
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
+from tlab.nn.params import all_finite
 from tlab.pretrained.family import FAMILIES, Family
 from tlab.pretrained.fields import ContextLength, PretrainedError
 from tlab.pretrained.gguf_files import SUFFIX, QuantizedTensor, read_gguf, tokenizer_json
@@ -136,7 +137,7 @@ def read_weights(
     whole, read = sum(math.prod(tensor.shape) for tensor in stored.values()), 0
     for name, tensor in stored.items():
         arrays[name] = tensor.numbers()
-        if not np.isfinite(arrays[name]).all():
+        if not all_finite(arrays[name]):
             raise PretrainedError(f"{name} in {tensor.file} holds NaN or infinity")
         read += arrays[name].size
         progress(read / whole)

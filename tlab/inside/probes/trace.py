@@ -53,8 +53,8 @@ MADE = {
     "mlp.up": Made(r"h W_\mathrm{up}", mlp.Mlp.forward, "inputs ="),
     "mlp.gate": Made(r"h W_\mathrm{gate}", mlp.Mlp.forward, "inputs ="),
     "mlp.hidden": Made(r"\phi(h W_\mathrm{up})", mlp.Mlp.forward, "hidden, activation_cache"),
-    "output": Made(r"\mathrm{norm}(x_L)\ \text{or}\ x_L", model.Transformer.forward_embedded, "x, final_norm_cache ="),
-    "logits": Made(r"z = x U", model.Transformer.forward_embedded, "logits, _ ="),
+    "output": Made(r"\mathrm{norm}(x_L)\ \text{or}\ x_L", model.Transformer.read_out, "x, final_norm_cache ="),
+    "logits": Made(r"z = x U", model.Transformer.read_out, "logits, _ ="),
     "probabilities": Made(r"p = \mathrm{softmax}(z)", loss.CrossEntropy.forward, "probabilities /="),
 }  # fmt: skip
 

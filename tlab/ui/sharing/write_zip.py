@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlab.machine import VERSION
+from tlab.nn.params import all_finite
 from tlab.text.tokenizers import utf8
 from tlab.text.units import bits_per_byte
 from tlab.training.checkpoint import FILE_NAME, Checkpoint, records_as_csv
@@ -201,7 +202,7 @@ def as_json(values: Any) -> bytes:
 
 def is_finite(checkpoint: Checkpoint) -> bool:
     """Whether the weights are numbers: those of a run that diverged may not be, and are of no use."""
-    return all(np.isfinite(array).all() for array in checkpoint.weights.values())
+    return all(map(all_finite, checkpoint.weights.values()))
 
 
 # ------------------------------------------------------------------------------------------------ words
