@@ -8,6 +8,6 @@ from workplace import enter_new_folder, succeeded, train
 enter_new_folder()
 Path("text.txt").write_text("Pack my box with five dozen liquor jugs.\n" * 4000, encoding="utf-8")
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-assert train("--context-length", "60000", "--batch-size", "1").returncode != 0
+assert train("--context-length", "256", "--batch-size", "20000").returncode != 0  # scores of 10 GB
 assert succeeded(train())
 print("ok")
