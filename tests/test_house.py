@@ -80,7 +80,7 @@ FLOORS = [
         "tlab.ui.tabs.sweeps",
         "tlab.ui.tabs.code",
     ],
-    ["tlab.ui.tabs.learn"],
+    ["tlab.ui.tabs.learn", "tlab.ui.tabs.head_links"],
     ["tlab.ui.demo", "tlab.ui.api"],
     ["tlab.ui.app"],
     # the sweeps

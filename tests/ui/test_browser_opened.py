@@ -58,3 +58,35 @@ def test_a_link_leads_to_a_head_and_the_address_follows_what_is_chosen(visit, fo
     )
     page.goto(f"{url}?model=nobody")
     page.locator("#head-link-notice").get_by_text("There is no model called “nobody” here.").wait_for()
+
+
+@pytest.mark.parametrize(("tab", "box"), [("inside", "#inside-text"), ("generate", "#prompt")])
+def test_a_link_to_a_model_lands_on_the_tab_that_it_names(visit, folder, runs, url, tab, box):
+    runs.opened.id_of(str(folder))
+    page = visit()
+    page.goto(f"{url}?model=little-llama&text=The+capital+of+Japan#{tab}")
+    page.locator(f"#{tab}-note").get_by_text("the opened model “little-llama”").wait_for()
+    assert page.input_value(f"{box} textarea") == "The capital of Japan"
+    assert page.locator(f"#{tab}-model input").input_value() == "Opened: little-llama"
+    assert page.evaluate("location.hash") == f"#{tab}"
+    page.click("#copy-link")
+    page.wait_for_function(
+        "hash => document.querySelector('#link textarea, #link input')?.value.match(/model=little-llama.*(#.*)/)?.[1]"
+        " === hash",
+        arg=f"#{tab}",
+    )
+
+
+def test_the_address_holds_the_model_that_was_chosen_on_another_tab_and_brings_it_again(visit, folder, runs):
+    runs.opened.id_of(str(folder))
+    page = visit()
+    open_tab(page, "Inside")
+    page.locator("#inside-model input").click()
+    page.get_by_role("option", name="Opened: little-llama", exact=True).click()
+    page.wait_for_function("location.search.includes('model=little-llama')")
+    open_tab(page, "Train")
+    page.wait_for_function("location.hash === '#train'")
+    page.reload()
+    page.get_by_role("tab", name="Train", exact=True, selected=True).wait_for()
+    open_tab(page, "Inside")
+    page.locator("#inside-note").get_by_text("the opened model “little-llama”").wait_for()

@@ -6,16 +6,19 @@ from urllib.parse import parse_qsl
 import pytest
 
 from opening import llama_folder
-from pages import built
+from pages import built_tabs
 from support import EVIL, GRADIO
-from tlab.ui.inspection.head_link import MAX_TEXT, head_query, read_head_link
+from tlab.ui.inspection.head_link import MAX_TEXT, head_query, model_query, read_head_link
 from tlab.ui.inspection.selection import find_model
 from tlab.ui.opened_models import OPENED_PREFIX, OpenedModels
 from tlab.ui.runs.limits import PUBLIC
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.links import HEAD_LINK, defaults, read_query
-from tlab.ui.tabs.attention.link import HeadLinks
 from tlab.ui.tabs.attention.tab import AttentionTab
+from tlab.ui.tabs.generate.tab import GenerateTab
+from tlab.ui.tabs.head_links import HeadLinks
+from tlab.ui.tabs.inside.tab import InsideTab
+from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
 
@@ -34,19 +37,25 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def links(runs):
-    links = HeadLinks(built(AttentionTab, runs))
+    return links_of(runs)
+
+
+def links_of(runs):
+    _, *tabs = built_tabs([TrainTab, AttentionTab, InsideTab, GenerateTab], runs)
+    links = HeadLinks(*tabs)
     links.build()
     return links
 
 
-def arrive(links, query):
-    """What the page gets by a link, by the names of what is updated."""
+def arrive(links, query, landed="attention"):
+    """What the page gets by a link to a tab, by the names of what is updated."""
     tab = links.attention
-    *_, last = links.on_arrival(f"?{query}", VISIT)
+    *_, last = links.on_arrival(f"?{query}", landed, VISIT)
     names = {
-        "notice": links.notice, "model": tab.model_id, "text": tab.text, "selection": tab.selection, "shown": tab.shown
+        "notice": links.notice, "model": tab.model_id, "text": tab.text, "selection": tab.selection, "shown": tab.shown,
+        "inside": links.inside.text, "prompt": links.generate.prompt, "step": links.inside.selection,
     }  # fmt: skip
-    return {name: last[component] for name, component in names.items()}
+    return {name: last[component] for name, component in names.items() if component in last}
 
 
 @pytest.mark.parametrize("model_id", [MODEL, "shipped: Trained longer"])
@@ -75,6 +84,25 @@ def test_without_a_head_a_link_to_a_model_opens_it_with_the_head_that_it_opens_w
     came = arrive(links, "model=little-llama")
     expected = links.attention.opening_head(of, of.excerpt)
     assert came["text"] == of.excerpt and expected.items() <= came["selection"].items()
+
+
+@pytest.mark.parametrize(("landed", "box"), [("inside", "inside"), ("generate", "prompt")])
+def test_the_tab_that_a_link_leads_to_reads_its_text(links, landed, box):
+    came = arrive(links, "model=little-llama&text=The+capital+of+Japan", landed)
+    assert (came["model"], came["text"], came[box]) == (MODEL, "The capital of Japan", "The capital of Japan")
+    assert {"inside", "prompt"} & {*came} == {box}
+    assert not {"inside", "prompt"} & {*arrive(links, "model=little-llama", landed)}
+
+
+def test_inside_looks_at_the_side_and_the_step_of_a_link(links, runs):
+    of = find_model(runs, "shipped: Pre-LN or Post-LN", side=1, step=0)
+    query = head_query(of, (0, 0), of.excerpt, of.excerpt)
+    assert arrive(links, query, "inside")["step"] == {"side": 1, "step": of.step, "serial": 0}
+
+
+def test_the_query_of_a_model_leads_to_it_and_that_of_a_run_of_ones_own_to_none(runs):
+    assert read_head_link(dict(parse_qsl(model_query(runs, MODEL))), runs).model_id == MODEL
+    assert model_query(runs, "visitor") == model_query(runs, None) == ""
 
 
 def test_of_a_long_text_a_link_has_what_the_model_reads(runs):
@@ -117,9 +145,7 @@ def test_what_a_link_says_is_escaped(links):
 def test_a_listed_model_that_cannot_be_read_is_said_without_its_place(tmp_path):
     runs = Runs(PUBLIC, slots=1)
     runs.opened = OpenedModels(public=True, listed=[str(tmp_path / "gone")])
-    links = HeadLinks(built(AttentionTab, runs))
-    links.build()
-    came = arrive(links, "model=gone")
+    came = arrive(links_of(runs), "model=gone")
     assert "This model cannot be read here at the moment." in came["notice"] and str(tmp_path) not in came["notice"]
 
 

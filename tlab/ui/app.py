@@ -37,11 +37,11 @@ from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
 from tlab.ui.session_state import keep_light_states
 from tlab.ui.sharing.run_archive import archive_here
-from tlab.ui.tabs.attention.link import HeadLinks
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.code.tab import CodeTab
 from tlab.ui.tabs.compare.tab import CompareTab
 from tlab.ui.tabs.generate.tab import GenerateTab
+from tlab.ui.tabs.head_links import HeadLinks
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.learn.tab import LearnTab, lessons_words
 from tlab.ui.tabs.sweeps.tab import SweepsTab
@@ -91,7 +91,9 @@ def build(
         tabs = [kind(services) for kind in TABS]
         train = next(tab for tab in tabs if isinstance(tab, TrainTab))
         link, reconnect = LinkBar(train), Reconnect(train)
-        heads = HeadLinks(next(tab for tab in tabs if isinstance(tab, AttentionTab)))
+        attention = next(tab for tab in tabs if isinstance(tab, AttentionTab))
+        inside = next(tab for tab in tabs if isinstance(tab, InsideTab))
+        heads = HeadLinks(attention, inside, next(tab for tab in tabs if isinstance(tab, GenerateTab)))
         with gr.Row(elem_classes="tl-top"):
             gr.HTML(HEAD, apply_default_css=False)
             scripted_html("glossary/glossary", macros("glossary/view.html").glossary(all_terms()), "glossary")

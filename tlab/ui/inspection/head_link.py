@@ -1,7 +1,8 @@
 """Links to a head: `?model=SmolLM2-135M&layer=17&head=1&text=...`, of a shipped run or an opened model.
 
 The address of the page holds what the Attention tab shows, unless that is a run of the visitor's own, which nobody else
-has. Layers and heads count from 1, as everywhere on the page. What is wrong in a link is said, and the rest of it used.
+has. Behind its # is the tab that it leads to, which may be Inside or Generate: they read the same model and text.
+Layers and heads count from 1, as everywhere on the page. What is wrong in a link is said, and the rest of it used.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ def head_query(of: SelectedModel, chosen: Sequence[int], text: str, read: str) -
     if text != of.excerpt:
         pairs.append(("text", text if len(text) <= MAX_TEXT else read))
     return urlencode(pairs)
+
+
+def model_query(runs: Runs, model_id: str | None) -> str:
+    """The query that leads to a model, whatever its head; empty of a visitor's own run."""
+    names = {known: name for name, known in models_by_link_name(runs).items()}
+    return urlencode({"model": names[model_id]}) if model_id in names else ""
 
 
 def read_head_link(query: Mapping[str, str], runs: Runs) -> HeadLink:

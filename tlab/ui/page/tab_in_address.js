@@ -5,8 +5,9 @@
   const first = tabs()[0]?.dataset.tabId;
   let shown = chosen();
   const open = () => tabs().find(tab => tab.dataset.tabId === (location.hash.slice(1) || first))?.click();
-  // A link to a head, see attention/link.py: the tab Attention shows it.
-  if (/[?&](model|layer|head|text)=/.test(location.search)) history.replaceState(history.state, "", `${location.search}#attention`);
+  // A link to a head, see tabs/head_links.py: where it names no tab, Attention shows it.
+  const leadsToHead = () => /[?&](model|layer|head|text)=/.test(location.search);
+  if (leadsToHead() && !location.hash) history.replaceState(history.state, "", `${location.search}#attention`);
   if (location.hash) open();
   addEventListener("popstate", () => {
     // An older entry has the settings of its time; what is chosen stays.
@@ -17,7 +18,7 @@
     const tab = chosen();
     if (!tab || tab === shown) return;
     shown = tab;
-    const hash = tab === first ? "" : `#${tab}`;
+    const hash = tab === first && !leadsToHead() ? "" : `#${tab}`;
     if (hash !== location.hash) history.pushState(null, "", location.pathname + location.search + hash);
   }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
 }

@@ -40,6 +40,7 @@ class ModelChoice:
         if not self.opened.public:
             self.build_box(tab)
         self.told = gr.HTML("", elem_id=f"{tab}-told", apply_default_css=False)
+        self.again = gr.Button(visible="hidden", elem_id=f"{tab}-look")  # what the page presses after a link
 
     def build_box(self, tab: str) -> None:
         """Where any model is named, on one's own machine."""
@@ -51,15 +52,18 @@ class ModelChoice:
             self.open = gr.Button("Open", size="sm", elem_id=f"{tab}-open")
 
     def connect(self, page: Page) -> list[Dependency]:
-        """Renew the list when the tab comes into view; -> the events that a model was chosen, for the tab to answer."""
+        """Renew the list when the tab comes into view; -> the events that a model was chosen, for the tab to answer.
+
+        The tab answers `self.again.click`, too.
+        """
         answer = [self.told, self.list, self.model_id]
         choosing = {"trigger_mode": "always_last", "concurrency_limit": 4, **QUIET}
         page.handle.select(self.on_select, self.model_id, answer[:2], **choosing)
-        chosen = [self.list.input(self.on_choose, [self.list, self.model_id], answer, **choosing)]
+        self.chosen = [self.list.input(self.on_choose, [self.list, self.model_id], answer, **choosing)]
         if not self.opened.public:
             opening = [self.open.click, self.place.submit]
-            chosen.append(gr.on(opening, self.on_open, self.place, answer, trigger_mode="once", **QUIET))
-        return chosen
+            self.chosen.append(gr.on(opening, self.on_open, self.place, answer, trigger_mode="once", **QUIET))
+        return self.chosen
 
     def on_choose(self, chosen: Any, before: str | None) -> Iterator[Updates]:
         """The id for all tabs, with words while its model is read; one that cannot be had leaves them as they are."""

@@ -104,9 +104,9 @@ class AttentionTab(Tab):
         self.shown, self.instead = gr.State(shown_of(of, selection, text)), gr.JSON(None, visible=False)
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
         self.address = gr.Textbox(visible="hidden")  # the query of the address that leads to this head
-        self.asked = asked = [self.model_id, self.text, self.selection, self.shown]
-        self.answered = shown = [*self.drawn.values(), self.shown, self.instead, self.selection, self.address]
-        looked = [self.selection.input, self.text.change, page.handle.select]
+        asked = [self.model_id, self.text, self.selection, self.shown]
+        shown = [*self.drawn.values(), self.shown, self.instead, self.selection, self.address]
+        looked = [self.selection.input, self.text.change, page.handle.select, self.choice.again.click]
         for answered in (
             gr.on(looked, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
             *(chosen.success(self.on_look, asked, shown, **QUIET) for chosen in self.choice.connect(page)),

@@ -84,7 +84,8 @@ class GenerateTab(Tab):
         )
         self.halt.click(None, cancels=[writing], **QUIET)
         state = [self.writer, self.answered]
-        moved = [self.selection.input, self.prompt.change, *(slider.input for slider in settings), page.handle.select]
+        came = [page.handle.select, self.choice.again.click]
+        moved = [self.selection.input, self.prompt.change, *(slider.input for slider in settings), *came]
         asked = [self.model_id, self.prompt, *settings, self.selection, *state]
         shown = [*self.chains, *self.texts, *self.columns, self.note, *state, self.another]
         for looking in (

@@ -166,9 +166,9 @@ class InsideTab(Tab):
         about = [self.about, self.formula, self.follow, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
         self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
-        events, selected = self.choice.connect(page), page.handle.select
+        events, came = self.choice.connect(page), [page.handle.select, self.choice.again.click]
         asked = [self.model_id, self.text, self.selection, self.probe]
-        looked = [self.selection.input, self.text.change, self.probe.change, selected, *changes(self.options)]
+        looked = [self.selection.input, self.text.change, self.probe.change, *came, *changes(self.options)]
         answer = [self.remark, self.picture, self.table]
         inputs = [*asked, self.shown, self.part, *self.options]
         outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
@@ -182,7 +182,7 @@ class InsideTab(Tab):
         )
         change = [self.part, self.change, self.other, self.factor]
         self.change.change(self.on_change, self.change, [self.other, self.factor], queue=False, **QUIET)
-        changed = [self.selection.input, self.text.change, selected, *changes(change)]
+        changed = [self.selection.input, self.text.change, *came, *changes(change)]
         what_if = [self.model_id, self.text, self.selection, *change]
         gr.on(changed, self.on_what_if, what_if, self.effect, trigger_mode="always_last", **QUIET)
         for chosen in events:

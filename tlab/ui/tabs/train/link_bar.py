@@ -24,7 +24,8 @@ HEAD_PAIR = f"/^({'|'.join(HEAD_LINK)})=/"
 COPY = """query => {
   if (!query || query.includes("://")) return query;
   const tab = /(^|&)result=/.test(query) ? "" : location.hash;  // a result is on the first tab
-  const head = tab === "#attention" ? location.search.slice(1).split("&").filter(pair => HEAD_PAIR.test(pair)) : [];
+  const looksInto = ["#attention", "#inside", "#generate"].includes(tab);
+  const head = looksInto ? location.search.slice(1).split("&").filter(pair => HEAD_PAIR.test(pair)) : [];
   const all = [query, ...head].filter(Boolean).join("&");
   const link = location.origin + location.pathname + (all ? "?" + all : "") + tab;
   navigator.clipboard?.writeText(link).catch(() => {});

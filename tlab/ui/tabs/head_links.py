@@ -1,4 +1,4 @@
-"""What shows the head that an address asks for, and keeps the address in step with the head that is shown."""
+"""What shows the model and the head that an address asks for, and keeps the address in step with what is shown."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from tlab.ui.inspection.head_link import read_head_link
+from tlab.ui.inspection.head_link import model_query, read_head_link
 from tlab.ui.inspection.selection import readable_text, selected_model
 from tlab.ui.settings.links import HEAD_LINK
 from tlab.ui.tabs.attention.tab import AttentionTab
+from tlab.ui.tabs.generate.tab import GenerateTab
+from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET, note_html, texts
@@ -26,6 +28,12 @@ KEEP_HEAD_IN_ADDRESS = """query => {
   window.tlabSearch = all && `?${all}`;
   history.replaceState(history.state, "", location.pathname + window.tlabSearch + location.hash);
 }""".replace("HEAD_LINK_NAMES", HEAD_LINK_NAMES)
+# A model that was chosen on another tab: what Attention shows of it comes when that is opened.
+KEEP_MODEL_IN_ADDRESS = f"""query => {{
+  const modelOf = text => new URLSearchParams(text).get("model");
+  if (modelOf(query) !== modelOf(location.search)) ({KEEP_HEAD_IN_ADDRESS})(query);
+}}"""
+LOOK_AGAIN = """() => document.getElementById(`${location.hash.slice(1) || "attention"}-look`)?.click()"""
 ARRIVE = """() => {
   const asked = [...new URLSearchParams(location.search).keys()].some(name => HEAD_LINK_NAMES.test(name));
   if (asked) document.getElementById("head-link").click();
@@ -33,28 +41,48 @@ ARRIVE = """() => {
 
 
 class HeadLinks:
-    """Keeps the address of the page in step with the Attention tab, and shows what an address asks for."""
+    """Keeps the address of the page in step with the model and the head, and shows what an address asks for.
 
-    def __init__(self, attention: AttentionTab) -> None:
-        self.attention, self.runs = attention, attention.runs
+    Args:
+        attention, inside, generate: the tabs that look into models; a link leads to that which is named behind its #.
+    """
+
+    def __init__(self, attention: AttentionTab, inside: InsideTab, generate: GenerateTab) -> None:
+        self.attention, self.inside, self.generate, self.runs = attention, inside, generate, attention.runs
 
     def build(self) -> None:
         """What is said of a link, above all tabs."""
         self.notice = gr.HTML("", elem_id="head-link-notice", apply_default_css=False)
         self.arrived = gr.Button(visible="hidden", elem_id="head-link")
-        self.search = gr.Textbox(visible="hidden")
+        self.search, self.landed = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+        self.query = gr.Textbox(visible="hidden")
 
     def connect(self, demo: gr.Blocks) -> None:
-        tab = self.attention
-        shown = [self.notice, tab.choice.list, tab.model_id, tab.text, tab.selection, tab.shown]
-        arriving = self.arrived.click(
-            self.on_arrival, self.search, shown, js="() => location.search", concurrency_limit=4, **QUIET
-        )
-        arriving.success(tab.on_look, tab.asked, tab.answered, **QUIET)
+        tab, others = self.attention, (self.inside, self.generate)
+        lists = [one.choice.list for one in (tab, *others)]
+        shown = [
+            self.notice, tab.model_id, *lists, *self.boxes.values(), tab.selection, self.inside.selection, tab.shown
+        ]  # fmt: skip
+        self.arrived.click(
+            self.on_arrival, [self.search, self.landed], shown, js="() => [location.search, location.hash.slice(1)]",
+            concurrency_limit=4, **QUIET,
+        ).success(None, js=LOOK_AGAIN, **QUIET)  # fmt: skip
         tab.address.change(None, tab.address, None, js=KEEP_HEAD_IN_ADDRESS, **QUIET)
+        for chosen in (event for other in others for event in other.choice.chosen):
+            named = chosen.success(partial(model_query, self.runs), tab.model_id, self.query, **QUIET)
+            named.success(None, self.query, None, js=KEEP_MODEL_IN_ADDRESS, **QUIET)
         demo.load(None, js=ARRIVE, **QUIET)
 
-    def on_arrival(self, search: Any, request: gr.Request) -> Iterator[Updates]:
+    @property
+    def boxes(self) -> dict[str, gr.Textbox]:
+        """Where the text that a model reads stands on each tab."""
+        return {
+            self.attention.key: self.attention.text,
+            self.inside.key: self.inside.text,
+            self.generate.key: self.generate.prompt,
+        }
+
+    def on_arrival(self, search: Any, landed: Any, request: gr.Request) -> Iterator[Updates]:
         """Read the model of a link, with words while that lasts, and select the head; what is wrong is said."""
         tab = self.attention
         link = read_head_link(dict(parse_qsl(str(search or "").lstrip("?"), keep_blank_values=True)), self.runs)
@@ -70,7 +98,8 @@ class HeadLinks:
         text = of.excerpt if link.text is None else readable_text(of.checkpoint, link.text, of.excerpt)
         if link.text is not None and text != link.text:
             problems.append("The model cannot read the text of the link, so this is another one.")
-        selection: dict[str, Any] = {"layer": link.layer, "head": link.head, "side": of.side, "step": link.step}
+        model = {"side": of.side, "step": link.step, "serial": 0}
+        selection: dict[str, Any] = {**model, "layer": link.layer, "head": link.head}
         if link.layer is None or link.head is None:
             yield {self.notice: note_html("The model reads the text …")}
             selection.update(tab.opening_head(of, text))
@@ -81,12 +110,16 @@ class HeadLinks:
                 selection[name] = 0
             elif index is not None:
                 selection[name] = index
-        choices = gr.update(choices=tab.choice.choices(visit_of(request).session), value=of.key)
-        yield {
+        updates: Updates = {
             self.notice: texts.note(" ".join(problems), "tl-notice") if problems else "",
-            tab.choice.list: choices,
             tab.model_id: model_id,
             tab.text: text,
-            tab.selection: {**selection, "serial": 0},
+            tab.selection: selection,
+            self.inside.selection: model,
             tab.shown: None,
         }
+        choices = gr.update(choices=tab.choice.choices(visit_of(request).session), value=of.key)
+        updates |= {one.choice.list: choices for one in (tab, self.inside, self.generate)}
+        if link.text is not None and landed in self.boxes:
+            updates[self.boxes[landed]] = text
+        yield updates
