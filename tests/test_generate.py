@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+import tlab.nn.attention
 from support import tiny
 from tlab import TrainConfig, Trainer, generate
 from tlab.checks import random_model
@@ -262,14 +263,29 @@ def test_the_cache_refuses_several_tokens_at_once_that_would_have_to_slide(rng):
         model.forward(np.zeros((1, 3), int), cache)
 
 
-def test_a_cache_never_grows():
-    cache = KVCache(1, 1, 1, 2, window=4, dtype=np.dtype(np.float32))
-    size = cache.keys.nbytes
-    for _ in range(50):
+def test_a_cache_grows_with_its_text_and_to_twice_the_window_at_most(monkeypatch):
+    monkeypatch.setattr(tlab.nn.attention, "ROOM_AT_FIRST", 2)
+    cache = KVCache(1, 1, 1, 2, window=5, dtype=np.dtype(np.float32))
+    rooms = []
+    for number in range(50):
         cache.make_room(1)
-        cache.extend(0, np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)))
+        keys, values = cache.extend(0, np.full((1, 1, 1, 2), number), np.full((1, 1, 1, 2), -number))
+        assert (keys[0, 0, :, 0] == np.arange(max(0, number - 4), number + 1)).all()
+        assert (values == -keys).all()
         cache.advance(1)
-    assert (len(cache), cache.position, cache.keys.nbytes) == (4, 50, size)
+        rooms.append(cache.keys.shape[3])
+    assert (len(cache), cache.position) == (5, 50)
+    assert rooms == [2] * 2 + [4] * 2 + [8] * 4 + [10] * 42
+
+
+@pytest.mark.parametrize("switches", [{"position": "rope"}, {"value_residual": True}, {"residual": "parallel"}])
+def test_a_cache_that_has_grown_gives_the_logits_of_one_that_had_room(switches, rng, monkeypatch):
+    model = random_model(tiny(**switches), rng)
+    ids = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    roomy = [cached_logits(model, ids, prompt_length=length) for length in (1, 3)]
+    monkeypatch.setattr(tlab.nn.attention, "ROOM_AT_FIRST", 2)
+    for length, expected in zip((1, 3), roomy, strict=True):
+        assert np.array_equal(cached_logits(model, ids, prompt_length=length), expected)
 
 
 def test_a_cache_that_is_spread_goes_on_where_it_was():

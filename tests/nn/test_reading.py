@@ -9,6 +9,7 @@ import pytest
 from support import tiny
 from tlab import Checkpoint, ModelConfig, TrainConfig, Transformer
 from tlab.checks import random_model
+from tlab.generate import next_token_logits
 from tlab.nn import decoder as decoding
 from tlab.nn.decoder import Decoder
 from tlab.nn.params import all_finite
@@ -64,6 +65,14 @@ def test_memory_of_reading_does_not_grow_with_the_depth(rng):
     kept = [peak_of(lambda model=model: model.forward(ids)) for model in (shallow, deep)]
     assert read[1] < 1.1 * read[0]
     assert kept[1] > 3 * kept[0]  # so there is something to save
+
+
+def test_a_short_text_takes_no_room_for_keys_and_values_of_a_long_context():
+    window = 1 << 15
+    config = tiny(position="rope", context_length=window)
+    model = Transformer(config)
+    whole = 2 * config.num_layers * 2 * window * config.hidden_dim * model.dtype.itemsize  # twice the window
+    assert peak_of(lambda: next(next_token_logits(model, np.array([1, 2])))) < 0.1 * whole
 
 
 def test_a_decoder_holds_no_copy_of_large_matrices(wide):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -368,29 +369,34 @@ def square_mask(length: int, dtype: str) -> Array:
     return table_of_pairs(np.where(offsets(length) > 0, -math.inf, 0).astype(dtype))
 
 
+ROOM_AT_FIRST = 256  # tokens
+
+
 class KVCache:
     """Keys and values of the tokens read so far, for all layers, so that a new token costs one token's work.
 
-    Made once for twice the window, and never grown: when the space is used up, the last window is moved to the front.
+    Its room is doubled when it is used up, to twice the window at most: then the last window is moved to the front.
     `window` is the largest number of tokens, itself included, that a token can look back on.
     """
 
     def __init__(
         self, num_layers: int, batch_size: int, num_heads: int, head_dim: int, window: int, dtype: np.dtype
     ) -> None:
-        self.both = np.zeros((2, num_layers, batch_size, num_heads, 2 * window, head_dim), dtype)
-        self.keys, self.values = self.both  # views, (L, B, H, 2 windows, D) each
         self.window = window
         self.position = 0  # of the next token, counted from the very first one
         self.begin = self.end = 0  # the tokens that are still visible lie here; the next one goes to `end`
+        room = min(ROOM_AT_FIRST, 2 * window)
+        self.lay_out(np.zeros((2, num_layers, batch_size, num_heads, room, head_dim), dtype))
+
+    def lay_out(self, both: Array) -> None:
+        """Keep keys and values in this memory, (2, L, B, H, room, D)."""
+        self.both = both
+        self.keys, self.values = both  # views, (L, B, H, room, D) each
 
     def expand(self, batch_size: int) -> KVCache:
         """A cache of `batch_size` texts which all begin with the one text in this cache."""
-        L, _, H, _, D = self.keys.shape
-        expanded = KVCache(L, batch_size, H, D, self.window, self.keys.dtype)
-        visible = slice(self.begin, self.end)
-        expanded.both[..., visible, :] = self.both[..., visible, :]  # the one text's, for each
-        expanded.position, expanded.begin, expanded.end = self.position, self.begin, self.end
+        expanded = copy.copy(self)
+        expanded.lay_out(np.repeat(self.both, batch_size, axis=2))
         return expanded
 
     def clear(self) -> None:
@@ -414,10 +420,14 @@ class KVCache:
                 "give them one at a time, or start a new cache"
             )
         self.begin += forget
-        if self.end + T > self.keys.shape[3]:
-            kept = len(self)
-            self.both[..., :kept, :] = self.both[..., self.begin : self.end, :]
-            self.begin, self.end = 0, kept
+        *sizes, room, D = self.both.shape
+        if self.end + T > room:
+            kept = self.both[..., self.begin : self.end, :]
+            if room < 2 * self.window:
+                room = min(2 * self.window, max(2 * room, self.end + T))
+                self.lay_out(np.zeros((*sizes, room, D), kept.dtype))
+            self.begin, self.end = 0, kept.shape[-2]
+            self.both[..., : self.end, :] = kept
 
     def extend(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
         """Store (B, H, T, D) of one layer; -> all visible keys and values, (B, H, S, D) each."""

@@ -128,7 +128,7 @@ class AttentionStep:
         # A softmax with a rest is computed as in training: the short way below knows none.
         self.weigh = attention.softmax if attention.weighting.rest is not None else None
         self.normalize = attention.normalize if attention.q_norm else None
-        self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (Hk, 2 windows, D)
+        self.keys, self.values = cache.keys[layer, 0], cache.values[layer, 0]  # (Hk, room, D)
         self.mix_values = attention.mix_values if attention.value_mix else None
         self.first_values = cache.values[0, 0]
         self.qkv = affine_of(attention.qkv, norm)
@@ -259,22 +259,29 @@ class Decoder:
     """
 
     def __init__(self, model: Transformer, cache: KVCache) -> None:
-        self.cache, self.position = cache, model.position
+        self.model, self.cache, self.position = model, cache, model.position
         table, self.embedding_scale = model.embedding.weight.data, model.config.embedding_scale
         if not is_large(table):
             table, self.embedding_scale = table * self.embedding_scale, 1.0
         self.embedding = table[:, None, None]  # (V, 1, 1, C): each row as one text of one token
-        self.blocks = [block_step(block, cache, i) for i, block in enumerate(model.blocks)]
+        self.prepare_blocks()
         head = model.head.weight.data if model.head else model.embedding.weight.data.T  # (C, V)
         self.final_norm, norm = before(head, model.final_norm)
         weight, bias = fold(norm, head, None) if norm else (head, None)
         self.head = Affine(weight if is_large(weight) else np.ascontiguousarray(weight), bias)
         self.logit_cap = model.logit_cap
 
+    def prepare_blocks(self) -> None:
+        """Make the blocks' steps, which write to the cache where it lies now."""
+        self.laid_out = self.cache.both
+        self.blocks = [block_step(block, self.cache, i) for i, block in enumerate(self.model.blocks)]
+
     def logits(self, token: int) -> Array:
         """The newest token -> logits (V,) for the one after it; its keys and values are added to the cache."""
         cache = self.cache
         cache.make_room(1)
+        if cache.both is not self.laid_out:  # it has grown
+            self.prepare_blocks()
         row = self.embedding[token]
         row = row if self.embedding_scale == 1 else row * self.embedding_scale
         x = self.position.embed(row, cache.position).reshape(-1)  # (C,)
