@@ -5,17 +5,20 @@ repository, with those tests that judge the mathematics. A mutation that no test
 """
 
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-# The quickest first: most breaks are seen within a second or two.
-TESTS = ["training/test_optimizers.py", "training/test_dropout.py", "training/test_trainer.py", "nn/test_model.py", "training/test_parallel.py",
-         "nn/test_gradients.py", "nn/test_residuals.py", "nn/test_further_switches.py", "nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py", "nn/test_long_contexts.py"]  # fmt: skip
+from breaks import ROOT, Break, copied, prepare, tried
+
+PATIENCE = 300.0  # seconds that a run of tests may take; one that hangs has failed
+# Run one after the other: most breaks are seen within a second or two by the first, whose files are the quickest.
+RUNS = [
+    ["training/test_optimizers.py", "training/test_dropout.py", "training/test_trainer.py", "nn/test_residuals.py"],
+    ["nn/test_model.py", "nn/test_further_switches.py", "nn/test_gradients.py", "training/test_parallel.py"],
+    ["nn/test_decoder.py", "test_generate.py", "nn/test_meaning.py", "nn/test_long_contexts.py"],
+]
+TESTS = [name for names in RUNS for name in names]
 
 MUTATIONS = [
     # activations
@@ -204,46 +207,27 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
-def survives(mutation):
-    """Whether all tests pass although the core is broken."""
+def as_break(mutation):
+    """A mutation as a break of its file."""
     file, old, new = mutation
-    with tempfile.TemporaryDirectory() as folder:
-        for part in ("tlab", "tests", "pyproject.toml"):
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, Path(folder) / part)
-        target = Path(folder) / "tlab" / file
-        text = target.read_text(encoding="utf-8")
-        if text.count(old) != 1:
-            raise SystemExit(f"{file} holds {old!r} {text.count(old)} times, not once: mend the list of mutations")
-        target.write_text(text.replace(old, new), encoding="utf-8")
-        run = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-x",
-                "-n0",
-                "-p",
-                "no:cacheprovider",
-                *(f"tests/{name}" for name in TESTS),
-            ],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": folder},
-            capture_output=True,
-            text=True,
-        )
-    failed = run.returncode == 1
-    print(
-        f"{'failed as it should' if failed else 'SURVIVED':20} {file}: {old.strip()!r} -> {new.strip()!r}", flush=True
-    )
-    return not failed
+    text = (ROOT / "tlab" / file).read_text(encoding="utf-8")
+    if text.count(old) != 1:
+        raise SystemExit(f"{file} holds {old!r} {text.count(old)} times, not once: mend the list of mutations")
+    source = text.replace(old, new)
+    compile(source, file, "exec")  # what is no Python fails each test, and says nothing of any
+    words = f"{file}: {old.strip()!r} -> {new.strip()!r}"
+    return Break(f"tlab/{file}", source, [[f"tests/{name}" for name in names] for names in RUNS], PATIENCE, words)
 
 
 def main():
     """Try all; exit with 1 if one survives."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        survivors = sum(pool.map(survives, MUTATIONS))
+    prepare()
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [copied(Path(temporary) / str(number)) for number in range(os.cpu_count() or 1)]
+        survivors = 0
+        for one, failed in tried([as_break(mutation) for mutation in MUTATIONS], folders):
+            survivors += not failed
+            print(f"{'failed as it should' if failed else 'SURVIVED':20} {one.words}", flush=True)
     print(f"{len(MUTATIONS) - survivors} of {len(MUTATIONS)} mutations were seen by a test")
     sys.exit(1 if survivors else 0)
 

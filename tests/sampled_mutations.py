@@ -10,14 +10,9 @@ written into a copy of the repository, and the tests of its line run, the quicke
 
 import argparse
 import ast
-import contextlib
-import io
 import json
 import os
 import random
-import resource
-import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -25,7 +20,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from breaks import ROOT, Break, copied, fork, prepare, pytest_in, tried
+
 GOLDEN = "tests/golden/test_numbers.py"
 ROOMS = {
     "tlab/inside": ["tests/inside", "tests/notebook", GOLDEN],
@@ -37,7 +33,6 @@ ROOMS = {
 MIN_CAUGHT = 0.9
 # Nothing but the look of pictures, as the views of the app are, which are in no room; tests look at what they show.
 VIEWS = ("tlab/inside/table_figure.py", "tlab/inside/figures.py")
-MAX_BYTES = 16 << 30  # of addresses: a break may ask for any number of them, and gets an error
 
 AT_ONCE = "how much is read at once decides over memory alone"
 ROWS, FIELD, CURVE = (
@@ -212,58 +207,6 @@ class Recorder:
             self.failed.append(report.nodeid)
 
 
-def fork(function):
-    """Run a function in a child that has all the heavy imports already; -> its pid. Its result is the exit code."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    os.setpgid(0, 0)
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    code = 99
-    try:
-        code = function()
-    finally:
-        os._exit(code)
-
-
-def end_group(pid):
-    """End a child and all that it started."""
-    with contextlib.suppress(ProcessLookupError):  # all of it has ended, or it is not a group of its own yet
-        os.killpg(pid, signal.SIGKILL)
-
-
-def pytest_in(folder, arguments, plugins=()):
-    """Run pytest on a copy of the repository, in this process."""
-    import pytest
-
-    os.chdir(folder)
-    sys.path.insert(0, str(folder))
-    os.environ["PYTHONPATH"] = str(folder)
-    sys.stdout = sys.stderr = io.StringIO()
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
-    return int(pytest.main([*options, *arguments], plugins=list(plugins)))
-
-
-def copied(folder):
-    """A copy of what the tests need, compiled; a file that changes is compiled again, whatever its date."""
-    for part in ("tlab", "sweeps", "benchmarks", "tests", "data", "docs", "pyproject.toml", "README.md"):
-        if (ROOT / part).exists():
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, folder / part)
-    import compileall
-    import py_compile
-
-    for part in ("tlab", "sweeps"):
-        compileall.compile_dir(
-            folder / part, quiet=2, force=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
-        )
-    return folder
-
-
 def watch_tests(folder, tests):
     """Run tests with coverage in a child, for `watched` to read what they did; -> its pid."""
 
@@ -345,16 +288,7 @@ def main():
     parser.add_argument("--file", action="append", default=[], help="break these only; more than once")
     wanted = parser.parse_args()
 
-    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ[variable] = "1"
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    sys.dont_write_bytecode = False  # in the copies: to compile the tests for each break takes longer than to run them
-    for heavy in ("numpy", "pandas", "scipy.stats", "matplotlib.figure", "pyarrow.parquet", "pytest", "torch"):
-        try:
-            __import__(heavy)
-        except ImportError:
-            print(f"{heavy} isn't here; its tests are skipped")
-
+    prepare()
     files = {
         path.relative_to(ROOT).as_posix(): room
         for room in ROOMS
@@ -365,38 +299,26 @@ def main():
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         free = [copied(Path(temporary) / str(number)) for number in range(wanted.processes)]
-        rooms, of_room = sorted({files[m.file] for m in sample}), {}
-        for first in range(0, len(rooms), len(free)):
-            at_once = dict(zip(rooms[first:], free, strict=False))
-            for pid in [watch_tests(folder, ROOMS[room]) for room, folder in at_once.items()]:
-                os.waitpid(pid, 0)
-            of_room.update({room: watched(folder) for room, folder in at_once.items()})
+        rooms, watching, of_room = sorted({files[m.file] for m in sample}), {}, {}
+        while rooms or watching:
+            while rooms and free:
+                room, folder = rooms.pop(0), free.pop()
+                watching[watch_tests(folder, ROOMS[room])] = room, folder
+            room, folder = watching.pop(os.wait()[0])
+            of_room[room] = watched(folder)
+            free.append(folder)
         print(f"{len(sample)} breaks; the tests as they are took {time.monotonic() - began:.0f} s", flush=True)
-        survivors, running = [], {}
-        waiting = list(sample)
-        while waiting or running:
-            while waiting and free:
-                mutation, folder = waiting.pop(0), free.pop()
-                runs, seconds = of_room[files[mutation.file]]
-                tests = runs.get((mutation.file, mutation.line), runs.get((mutation.file, 0), []))
-                (folder / mutation.file).write_text(mutation.source, encoding="utf-8")
-                pid = fork(lambda: pytest_in(folder, ["-x", *tests]) if tests else 0)  # noqa: B023, it runs at once
-                running[pid] = mutation, folder, time.monotonic() + patience(tests, seconds)
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            for late in [one for one, (_, _, until) in running.items() if one != pid and time.monotonic() > until]:
-                end_group(late)
-            if pid in running:
-                end_group(pid)  # what it started may be waiting for it
-                mutation, folder, _ = running.pop(pid)
-                shutil.copy(ROOT / mutation.file, folder / mutation.file)
-                free.append(folder)
-                if status == 0:
-                    survivors.append(mutation)
-                what = f"{mutation.file}:{mutation.line} {mutation.before!r} -> {mutation.after!r}"
-                print(f"{'caught' if status else 'SURVIVED':8} {what}", flush=True)
-            else:
-                time.sleep(0.02)
-    caught = len(sample) - len(survivors)
+        breaks = []
+        for mutation in sample:
+            runs, seconds = of_room[files[mutation.file]]
+            tests = runs.get((mutation.file, mutation.line), runs.get((mutation.file, 0), []))
+            words = f"{mutation.file}:{mutation.line} {mutation.before!r} -> {mutation.after!r}"
+            allowed = patience(tests, seconds)
+            breaks.append(Break(mutation.file, mutation.source, [tests] if tests else [], allowed, words))
+        caught = 0
+        for one, failed in tried(breaks, free):
+            caught += failed
+            print(f"{'caught' if failed else 'SURVIVED':8} {one.words}", flush=True)
     print(
         f"{caught} of {len(sample)} breaks were caught in {time.monotonic() - began:.0f} s ({caught / len(sample):.0%})"
     )
