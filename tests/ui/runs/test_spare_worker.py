@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -77,3 +78,12 @@ def test_a_process_that_two_threads_end_is_ended_once():
 def test_the_pace_leaves_out_what_other_programs_do_meanwhile():
     assert time_call(lambda: time.sleep(0.2)) < 0.1
     assert time_call(lambda: sum(range(300_000))) > 0
+
+
+def test_a_process_whose_end_another_thread_has_learnt_of_is_ended_all_the_same():
+    """Whoever starts a process asks the system for the end of all others, which tells it once."""
+    worker = ChildProcess("test", time.sleep)
+    worker.process.kill()
+    os.waitpid(worker.process.pid, 0)
+    worker.end()
+    assert not worker.alive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable
@@ -35,4 +36,6 @@ class ChildProcess:
             if self.process.is_alive():
                 self.process.kill()
                 self.process.join()
-            self.process.close()
+            # Whoever starts a process asks for the end of all others, and may have been told of this one just now.
+            with contextlib.suppress(ValueError):
+                self.process.close()
