@@ -43,6 +43,7 @@ from tlab.ui.tabs.compare.tab import CompareTab
 from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.head_links import HeadLinks
 from tlab.ui.tabs.inside.tab import InsideTab
+from tlab.ui.tabs.learn.class_panel import ClassPanel
 from tlab.ui.tabs.learn.tab import LearnTab, lessons_words
 from tlab.ui.tabs.sweeps.tab import SweepsTab
 from tlab.ui.tabs.tab import Page, Services, Tab
@@ -90,7 +91,7 @@ def build(
         services = Services(runs, inspector, InspectionCache(), gr.State(None))
         tabs = [kind(services) for kind in TABS]
         train = next(tab for tab in tabs if isinstance(tab, TrainTab))
-        link, reconnect = LinkBar(train), Reconnect(train)
+        link, reconnect, classes = LinkBar(train), Reconnect(train), ClassPanel(train)
         attention = next(tab for tab in tabs if isinstance(tab, AttentionTab))
         inside = next(tab for tab in tabs if isinstance(tab, InsideTab))
         heads = HeadLinks(attention, inside, next(tab for tab in tabs if isinstance(tab, GenerateTab)))
@@ -102,6 +103,7 @@ def build(
         link.build_panel()
         heads.build()
         reconnect.build()
+        classes.build()
         next(tab for tab in tabs if isinstance(tab, LearnTab)).build_strip()
         with gr.Tabs() as bar:
             for tab in tabs:
@@ -110,6 +112,7 @@ def build(
         link.connect(demo)
         heads.connect(demo)
         reconnect.connect(demo)
+        classes.connect(bar)
         js_component("widgets/pictures/files", None, "files", elem_classes="tl-selection")
         scripts.connect(demo)
         api.build()
@@ -195,7 +198,7 @@ def launch_options(demo: LabPage) -> dict[str, Any]:
     return {
         "theme": lab_theme(),
         "css_paths": [
-            *(UI / part / "style.css" for part in ("widgets", "diagram", "glossary", "studies")),
+            *(UI / part / "style.css" for part in ("widgets", "diagram", "glossary", "studies", "classroom")),
             *sorted(UI.glob("tabs/*/style.css")),
         ],
         "share": False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tlab.ui.classroom.code import ClassError, Tries, hash_of, is_key, new_code, new_key, read_code
+from tlab.ui.classroom.code import ALPHABET, ClassError, Tries, hash_of, is_key, new_code, new_key, read_code
 from tlab.ui.classroom.question import SeedResult, question_job, read_prediction, seed_of, seeded_job
 from tlab.ui.classroom.store import MAX_CLASSES, MAX_QUESTIONS, MAX_STUDENTS, AnswerRow, ClassStore, QuestionRow
 from tlab.ui.runs.manager import Runs
@@ -104,7 +104,7 @@ class Classroom:
 
     def own_class(self, code: object, key: object, session: str = "", address: str = "") -> str:
         self.tries.check(session, address)
-        known = code if isinstance(code, str) else ""
+        known = code if isinstance(code, str) and set(code) <= set(ALPHABET) else ""
         key_hash = self.store.key_hash(known)
         if key_hash is None or not is_key(key, key_hash):
             self.tries.failed(session, address)

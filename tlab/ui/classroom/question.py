@@ -21,7 +21,7 @@ from tlab.ui.studies.study import SEEDS, Ended, Study, experiment_of, outcome_of
 
 MAX_LINK = 4000  # characters
 POINTS_OF_SIDE = 60  # of one side of one student; a chart of a whole class shows no more
-MAX_PREDICTED = 20.0  # nats per token; a blind guess among all characters there are has less than 14
+MAX_PREDICTED = 5.0  # nats per token: more than a model of a hundred characters can learn
 
 
 class SideResult(NamedTuple):
@@ -38,6 +38,10 @@ class SeedResult(NamedTuple):
     a: SideResult
     b: SideResult
     bytes_per_token: float | None
+
+    @property
+    def sides(self) -> tuple[SideResult, SideResult]:
+        return self.a, self.b
 
     @property
     def difference(self) -> float | None:
@@ -156,6 +160,6 @@ def study_of(query: str, answers: Sequence[AnswerRow]) -> Study:
             continue
         result = SeedResult.from_json(answer.result)
         plans = seeded_job(query, answer.student).plans
-        for side, (plan, one) in enumerate(zip(plans, (result.a, result.b), strict=True)):
+        for side, (plan, one) in enumerate(zip(plans, result.sides, strict=True)):
             known[trial_of(side, plan)] = Ended(one.loss, one.diverged_at, Curve(), result.bytes_per_token)
     return Study("", SEEDS, job, list(known), known)

@@ -27,7 +27,7 @@ MAX_CHARACTERS = 60  # of a value; keys and numbers are shorter
 FOREIGN = ("__", "fbclid", "gclid", "utm_", "view", "session_hash", "deep_link", "logs")
 """Prefixes of names that Gradio, a Space's frame or sites that share links add to an address."""
 HEAD_LINK = ("model", "side", "after", "layer", "head", "text")  # of what the Attention tab keeps there
-LESSON = ("lesson", "step")  # names of what the Learn tab keeps in an address
+OTHER_NAMES = ("lesson", "step", "teach", "class", *HEAD_LINK)  # and of what lessons and classes keep there
 
 
 class Link(NamedTuple):
@@ -87,7 +87,7 @@ def read_query(query: Mapping[str, str]) -> Link:
     """What the query of an address sets. It never raises: what is wrong becomes one of the `problems`."""
     link = Link({}, {}, [], [])
     for given, word in query.items():
-        if given.startswith(FOREIGN) or given in (RESULT, *LESSON, *HEAD_LINK):
+        if given.startswith(FOREIGN) or given in (RESULT, *OTHER_NAMES):
             continue
         try:
             read_pair(link, str(given), str(word))

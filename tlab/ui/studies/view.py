@@ -169,17 +169,20 @@ def signed(difference: float) -> str:
 def strip_of(judgement: Judgement) -> Strip | None:
     """The differences on a line; none before there is one."""
     differences = [pair.difference for pair in judgement.pairs if pair.difference is not None]
-    if not differences:
-        return None
-    mean, low, high, n = judgement.difference
-    marked = [0.0, *differences, *((low, high) if n > 1 else ())]
+    return strip_at(differences, judgement.difference, "B − A by seed") if differences else None
+
+
+def strip_at(differences: Sequence[float], found: Estimate, name: str, also: Sequence[float] = ()) -> Strip:
+    """Differences on a line, called by their name, with their mean; the line has room for others `also`."""
+    mean, low, high, n = found
+    marked = [0.0, *differences, *also, *((low, high) if n > 1 else ())]
     from_, to = min(marked), max(marked)
     span = (to - from_) or 1.0
 
     def place(value: float) -> float:
         return round(100 * (MARGIN_SHARE + (1 - 2 * MARGIN_SHARE) * (value - from_) / span), 2)
 
-    alternative = "B − A by seed: " + ", ".join(signed(difference) for difference in differences)
+    alternative = f"{name}: " + ", ".join(signed(difference) for difference in differences)
     interval = (place(low), round(place(high) - place(low), 2)) if n > 1 else None
     ticks = [(place(at), words) for at, words in round_numbers(from_, to)]
     dots = [place(difference) for difference in differences]

@@ -1,5 +1,5 @@
 // Several curves over steps. props.value: {title, unit, alternative, empty, highest, share, lines: [{name, colour, dash, points,
-// band, dots}]}: points [[x, y], ...], band [[x, lowest, highest], ...], dots [[x, y], ...]. `highest` ends a linear axis.
+// band, dots, faint}]}: points [[x, y], ...], band [[x, lowest, highest], ...], dots [[x, y], ...]. `highest` ends a linear axis.
 const box = find(".tl-plot");
 const canvas = find("canvas");
 const tip = find(".tl-tip");
@@ -29,9 +29,9 @@ const makeScale = (lines, width, height) => {
 const drawLine = (context, line, faded) => {
   const style = colour(`--tl-line-${line.colour}`);
   const placed = (points, value = 1) => points.map((point) => [scale.x(point[0]), scale.y(point[value])]);
-  context.globalAlpha = faded ? 0.15 : 1;
+  context.globalAlpha = faded ? 0.15 : line.faint ? 0.3 : 1;
   drawBand(context, placed(line.band, 2), placed(line.band), style, 0.16);
-  polyline(context, placed(line.points), style, 2.2, DASHES[line.dash % DASHES.length]);
+  polyline(context, placed(line.points), style, line.faint ? 1 : 2.2, DASHES[line.dash % DASHES.length]);
   for (const [x, y] of placed(line.dots)) {
     drawDot(context, x, y, 4, style);
     outlineDot(context);
@@ -43,7 +43,8 @@ const writeKey = (lines) => {
   const names = lines.map((line) => `${line.name}|${line.colour}|${line.dash}`).join("\n");
   if (key.dataset.names === names) return;
   key.dataset.names = names;
-  key.replaceChildren(...lines.map((line, i) => {
+  key.replaceChildren(...lines.flatMap((line, i) => {
+    if (line.faint) return [];
     const mark = make("i");
     mark.style.borderTop = lineMark(line.colour, line.dash);
     const item = make("span", "tl-key", mark, make("span", "", line.name));
@@ -79,7 +80,8 @@ const draw = () => {
   context.rect(MARGIN.left, MARGIN.top, width - MARGIN.left - (zoom.part ? MARGIN.right : 0), height - MARGIN.top - MARGIN.bottom + 2);
   context.clip();
   // Full lines first: what lies under a broken line is seen between its dashes.
-  const order = value.lines.map((_, i) => i).sort((i, j) => value.lines[i].dash - value.lines[j].dash);
+  const depth = ({ faint, dash }) => (faint ? -1 : dash);
+  const order = value.lines.map((_, i) => i).sort((i, j) => depth(value.lines[i]) - depth(value.lines[j]));
   for (const i of order) drawLine(context, value.lines[i], strong !== null && strong !== i);
   context.restore();
   canvas.dataset.drawn = value.lines.length;
@@ -96,6 +98,7 @@ const hover = (context, value) => {
   zoom.shade(context);
   const rows = [];
   for (const line of value.lines) {
+    if (line.faint) continue;
     const points = line.points.length ? line.points : line.dots;
     // A line of averages ends before its last dot.
     const end = Math.max(...[line.points, line.dots].map((some) => some.at(-1)?.[0] ?? -Infinity));

@@ -24,7 +24,9 @@ def lines_value(
 
     A linear axis ends at `highest`, if it is given; what lies above is cut off, with a word.
     """
-    ends = [f"{one['name']} ends at {one['points'][-1][1]:.3f}" for one in lines if one["points"]]
+    ends = [
+        f"{one['name']} ends at {one['points'][-1][1]:.3f}" for one in lines if one["points"] and "faint" not in one
+    ]
     alternative = f"{title}, {unit}, over steps. " + ("; ".join(ends) if ends else empty) + "."
     return {
         "title": title, "unit": unit, "lines": lines, "empty": empty, "alternative": alternative, "highest": highest
@@ -39,10 +41,21 @@ def line(
     band: Sequence[list[float]] = (),
     dots: Sequence[list[float]] = (),
     dash: int | None = None,
+    is_faint: bool = False,
 ) -> dict[str, Any]:
     """One curve: its name, the place of its colour, [x, y] points, [x, low, high] of a band, and [x, y] dots.
+
+    A faint one is one of many behind another: drawn thinly, and in neither the key nor the values beside the pointer.
 
     By default its place decides how it is dashed, too: 8 and 3 have no common factor, so 24 curves differ.
     """
     colour, dash = place % COLOURS, place % DASHES if dash is None else dash
-    return {"name": name, "colour": colour, "dash": dash, "points": points, "band": [*band], "dots": [*dots]}
+    return {
+        "name": name,
+        "colour": colour,
+        "dash": dash,
+        "points": points,
+        "band": [*band],
+        "dots": [*dots],
+        **({"faint": True} if is_faint else {}),
+    }

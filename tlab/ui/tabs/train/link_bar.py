@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from tlab.ui.settings.fields import field_label
-from tlab.ui.settings.links import HEAD_LINK, LESSON, OWN_TEXT_NOT_SENT, defaults, query_of, read_query
+from tlab.ui.settings.links import HEAD_LINK, OTHER_NAMES, OWN_TEXT_NOT_SENT, defaults, query_of, read_query
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.side_b import NOTHING, switch_choices
 from tlab.ui.tabs.tab import Updates
@@ -16,8 +16,8 @@ from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import notice_html
 from tlab.ui.widgets.component import QUIET, error_toast
 
-# Names in an address: of Gradio, of a Space's frame, of a lesson, of a head.
-NO_SETTING = f"/^(__|(view|logs|{'|'.join([*LESSON, *HEAD_LINK])})$)/"
+# Names in an address that are no settings: of Gradio, of a Space's frame, of a lesson, a class, a head.
+NO_SETTING = f"/^(__|(view|logs|{'|'.join(OTHER_NAMES)})$)/"
 HEAD_PAIR = f"/^({'|'.join(HEAD_LINK)})=/"
 
 # The page knows its own address; the server behind a proxy does not.

@@ -1,0 +1,219 @@
+"""The pages of a class without a browser: what each is sent, whatever it sends."""
+
+import re
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from classroom.test_classroom import HOSTILE, QUERY, ended_run
+from pages import built
+from support import GRADIO
+from tlab.ui.classroom.question import seed_of
+from tlab.ui.runs.limits import LOCAL
+from tlab.ui.runs.manager import Runs
+from tlab.ui.settings.own_text import OWN_TEXT
+from tlab.ui.settings.presets import DEMO_PRESET
+from tlab.ui.tabs.learn.class_panel import ClassPanel
+from tlab.ui.tabs.learn.class_view import ONLY_HERE, link_of, qr_picture
+from tlab.ui.tabs.train.tab import TrainTab
+
+pytestmark = GRADIO
+
+TEACHER = SimpleNamespace(session_hash="teacher", headers={})
+WHERE = "http://192.0.2.1:7860/"
+
+
+def student_number(number):
+    return SimpleNamespace(session_hash=f"student{number}", headers={})
+
+
+@pytest.fixture(scope="module")
+def panel():
+    runs = Runs(LOCAL, slots=1)
+    train = built(TrainTab, runs)
+    panel = ClassPanel(train)
+    with gr.Blocks(analytics_enabled=False):
+        with gr.Tabs() as bar:
+            pass
+        panel.build()
+        for control in train.settings:
+            control.render()
+        panel.connect(bar)
+    yield panel
+    runs.close()
+
+
+@pytest.fixture
+def taught(panel):
+    """A teacher's page, with what it sends from then on: code and key."""
+    panel.classroom.opened.times.clear()
+    panel.classroom.tries.times.clear()
+    sent = {"role": "teach", "act": "open", "link": f"?{QUERY}", "where": WHERE}
+    page = panel.on_teach(sent, TEACHER)[panel.panel]
+    code, key = (re.search(rf'data-class-{name}="([^"]+)"', page)[1] for name in ("code", "key"))
+    return {"role": "teach", "code": code, "key": key, "where": WHERE}
+
+
+def of_student(panel, taught, number, act="predict", **more):
+    sent = {"role": "student", "code": taught["code"], "act": act, **more}
+    return panel.on_go(sent, [], student_number(number))
+
+
+def train_one(panel, taught, number, losses):
+    of_student(panel, taught, number, winner="A", by="0.2")
+    seat = panel.classroom.join(taught["code"], f"page student{number}")
+    panel.classroom.take(ended_run(f"page student{number}", seat.job, losses))
+
+
+def test_the_key_is_in_the_answer_to_who_opens_a_class_and_in_no_other(panel, taught):
+    train_one(panel, taught, 1, (2.0, 2.5))
+    asked = {"role": "student", "code": taught["code"]}
+    answers = [
+        panel.on_ask(taught, TEACHER),
+        panel.on_ask({**taught, "act": "hide"}, TEACHER),
+        panel.on_ask({**asked, "key": taught["key"]}, student_number(1)),
+        panel.on_tick(asked, None, student_number(2)),
+        of_student(panel, taught, 3, winner="B", by=1),
+    ]
+    assert all(taught["key"] not in str([*answer.values()]) for answer in answers)
+    assert taught["key"] not in link_of(WHERE, taught["code"])
+
+
+def test_a_prediction_is_asked_for_before_the_seed_is_dealt(panel, taught):
+    asked = {"role": "student", "code": taught["code"]}
+    page = panel.on_ask(asked, student_number(1))[panel.panel]
+    assert 'data-class-state="predict"' in page
+    assert not re.search(r"[Ss]eed (is )?\d", page)
+    early = of_student(panel, taught, 1, act="")
+    assert panel.train.controls.components["seed"] not in early
+    later = of_student(panel, taught, 1, winner="A", by="0.2")
+    seed = panel.train.controls.components["seed"]
+    assert later[seed] == seed_of(QUERY, 1)
+    assert later[panel.train.controls.components["steps"]]["value"] == 20
+    assert 'data-class-state="train"' in later[panel.panel]
+
+
+def test_a_student_sees_their_own_result_and_no_other_s(panel, taught):
+    train_one(panel, taught, 1, (2.0, 2.5))
+    train_one(panel, taught, 2, (2.0, 1.125))
+    pages = [
+        panel.on_ask({"role": "student", "code": taught["code"]}, student_number(number))[panel.panel]
+        for number in (1, 2, 3)
+    ]
+    assert "A is lower by 0.5000 nats per token, as you predicted" in pages[0]
+    assert "B is lower by 0.8750 nats per token, not as you predicted" in pages[1]
+    assert [("0.5000" in page, "0.8750" in page) for page in pages] == [(True, False), (False, True), (False, False)]
+
+
+def test_the_teacher_s_page_is_new_with_each_result_and_at_rest_between(panel, taught):
+    first = panel.on_ask(taught, TEACHER)
+    state = first[panel.state]
+    assert [*panel.on_tick(taught, state, TEACHER)] == [panel.state]
+    train_one(panel, taught, 1, (2.0, 2.5))
+    second = panel.on_tick(taught, state, TEACHER)
+    assert "1 seed so far: A is lower on 1 and B on 0" in second[panel.panel]
+    train_one(panel, taught, 2, (2.0, 2.4))
+    third = panel.on_tick(taught, second[panel.state], TEACHER)
+    faint = [line for line in third[panel.chart]["lines"] if "faint" in line]
+    means = [line for line in third[panel.chart]["lines"] if "faint" not in line]
+    assert (len(faint), len(means)) == (4, 2)
+    assert all(line["band"] for line in means)
+
+
+def test_a_winner_is_named_when_the_results_are_frozen_and_not_before(panel, taught):
+    for number, losses in enumerate([(2.0, 2.5), (2.1, 2.58), (2.05, 2.57), (2.2, 2.68)]):
+        train_one(panel, taught, number, losses)
+    assert "No winner is named" in panel.on_ask(taught, TEACHER)[panel.panel]
+    frozen = panel.on_ask({**taught, "act": "freeze"}, TEACHER)[panel.panel]
+    assert "A (LayerNorm) is lower on 4 of 4 seeds, by a mean of 0.49" in frozen
+    thawed = panel.on_ask({**taught, "act": "thaw"}, TEACHER)[panel.panel]
+    assert "No winner is named" in thawed
+
+
+def test_hidden_results_are_not_in_the_page_at_all(panel, taught):
+    train_one(panel, taught, 1, (2.0, 2.5))
+    hidden = panel.on_ask({**taught, "act": "hide"}, TEACHER)
+    assert "The results are hidden" in hidden[panel.panel]
+    assert "seed so far" not in hidden[panel.panel]
+    assert hidden[panel.chart]["lines"] == []
+
+
+def test_the_next_question_is_asked_of_the_same_class(panel, taught):
+    train_one(panel, taught, 1, (2.0, 2.5))
+    page = panel.on_teach({**taught, "act": "next", "link": "?steps=30&b.residual=post"}, TEACHER)[panel.panel]
+    assert "Question 2" in page
+    student = panel.on_tick({"role": "student", "code": taught["code"]}, None, student_number(1))[panel.panel]
+    assert "Question 2" in student and 'data-class-state="predict"' in student
+
+
+def test_the_settings_of_the_train_tab_are_a_question(panel):
+    values = [control.value for control in panel.train.controls.inputs]
+    page = panel.on_teach({"role": "teach", "act": "open", "where": WHERE}, TEACHER, *values)[panel.panel]
+    labels = DEMO_PRESET.label.split(" ")
+    assert labels[0] in page
+
+
+def test_a_text_of_one_s_own_is_no_question(panel):
+    values = [
+        OWN_TEXT if name == "corpus" else control.value for name, control in panel.train.controls.components.items()
+    ]
+    with pytest.raises(gr.Error, match="text that everybody has"):
+        panel.on_teach({"role": "teach", "act": "open"}, TEACHER, *values)
+
+
+@pytest.mark.parametrize("hostile", [*HOSTILE, {"a": [{}]}, float("nan")])
+@pytest.mark.parametrize("name", ["whole", "role", "code", "key", "act", "where", "winner", "by", "link"])
+def test_whatever_a_page_sends_is_answered_in_plain_words(panel, taught, name, hostile):
+    panel.classroom.tries.times.clear()
+    for role in ("teach", "student"):
+        sent = hostile if name == "whole" else {**taught, "role": role, "act": "", name: hostile}
+        handlers = [
+            lambda sent=sent: panel.on_ask(sent, TEACHER),
+            lambda sent=sent: panel.on_tick(sent, None, TEACHER),
+            lambda sent=sent: panel.on_go(sent, [], TEACHER),
+        ]
+        if name in ("link", "code", "key", "whole"):
+            act = (
+                sent if name == "whole" else {**sent, "act": "next", "link": hostile if name == "link" else "?steps=2"}
+            )
+            handlers.append(lambda act=act: panel.on_teach(act, TEACHER, *[None] * len(panel.train.controls.inputs)))
+        for handler in handlers:
+            try:
+                answer = str([*handler().values()])
+            except gr.Error as error:
+                answer = str(error)
+            assert "<script>x" not in answer
+
+
+def test_the_link_is_where_the_teacher_has_the_page_or_a_usual_one():
+    assert link_of(WHERE, "CODE") == "http://192.0.2.1:7860/?class=CODE"
+    for hostile in (
+        "javascript:alert(1)",
+        'http://a"b/',
+        "http://a/<b>",
+        "http://a/?teach",
+        None,
+        5,
+        "http://" + "a" * 999,
+    ):
+        assert link_of(hostile, "CODE") == "http://127.0.0.1:7860/?class=CODE"
+
+
+def test_the_picture_is_of_squares_and_asks_nothing_of_anybody():
+    picture = qr_picture(link_of(WHERE, "K7QM4T2P"))
+    assert picture.startswith("<svg")
+    assert "http" not in picture.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_teacher_at_home_is_told_that_no_one_else_reaches_that_address(panel, taught):
+    own = str(ONLY_HERE).replace("'", "&#39;")
+    assert own in panel.on_ask({**taught, "where": "http://127.0.0.1:7860/"}, TEACHER)[panel.panel]
+    assert own not in panel.on_ask(taught, TEACHER)[panel.panel]
+
+
+def test_an_ended_class_is_closed_to_its_teacher_and_its_students(panel, taught):
+    panel.on_ask({**taught, "act": "end"}, TEACHER)
+    for who, sent in ((TEACHER, taught), (student_number(1), {"role": "student", "code": taught["code"]})):
+        updates = panel.on_tick(sent, None, who)
+        assert updates[panel.clock]["active"] is False

@@ -1,0 +1,67 @@
+// A class: who opens the page by ?teach or ?class. The teacher's key is kept in this browser alone, never in an address.
+const KEY = "tlab-class";
+const address = new URLSearchParams(location.search);
+const role = address.has("teach") ? "teach" : address.has("class") ? "student" : "";
+let code = role === "student" ? address.get("class") : "";
+let key = "";
+try {
+  if (role === "teach") ({ code = "", key = "" } = JSON.parse(localStorage.getItem(KEY)) || {});
+} catch {} // a browser may allow none
+
+const send = (tab, act = "", more = {}) => {
+  const selection = { role, code, key, act, where: location.origin + location.pathname, link: "", ...more };
+  element.dispatchEvent(new CustomEvent("tl-select", { bubbles: true, detail: { tab, selection } }));
+};
+const keep = () => {
+  try {
+    key ? localStorage.setItem(KEY, JSON.stringify({ code, key })) : localStorage.removeItem(KEY);
+  } catch {}
+};
+const writeCode = () => {
+  const words = new URLSearchParams(location.search);
+  words.set("class", code);
+  if ("tlabSearch" in window) window.tlabSearch = `?${words}`;
+  history.replaceState(history.state, "", `${location.pathname}?${words}${location.hash}`);
+};
+
+const acts = {
+  join: () => {
+    code = find("[name=class-code]").value;
+    writeCode();
+    send("class");
+  },
+  predict: () => send("class-go", "predict", {
+    winner: find("[name=class-winner]:checked")?.value ?? "", by: find("[name=class-by]").value,
+  }),
+  setup: () => send("class-go"),
+  open: () => send("class-teach", "open", { link: find("[name=class-link]").value }),
+  next: () => send("class-teach", "next", { link: find("[name=class-link]").value }),
+};
+element.addEventListener("click", ({ target }) => {
+  const act = target.closest("[data-class-act]")?.dataset.classAct;
+  if (act) (acts[act] || (() => send("class", act)))();
+});
+element.addEventListener("submit", (event) => {
+  event.preventDefault();
+  acts[event.target.dataset.classSubmit]();
+});
+
+// What is typed and unfolded stays while results come in.
+let [typed, isUnfolded] = ["", false];
+element.addEventListener("input", ({ target }) => target.name === "class-link" && (typed = target.value));
+element.addEventListener("toggle", ({ target }) => target.matches(".tl-class-next") && (isUnfolded = target.open), true);
+watch("value", () => {
+  const room = find("[data-class-code]");
+  if (room && role === "teach" && room.dataset.classKey) {
+    [code, key, typed, isUnfolded] = [room.dataset.classCode, room.dataset.classKey, "", false];
+    keep();
+    setTimeout(() => send("class")); // as of now with the key
+  }
+  if (room && "classAsked" in room.dataset) [typed, isUnfolded] = ["", false];
+  if (find(".tl-class-gone") && role === "teach") [code, key] = ["", ""], keep();
+  const [link, next] = [find("[name=class-link]"), find(".tl-class-next")];
+  if (link) link.value = typed;
+  if (next) next.open = isUnfolded;
+});
+
+if (role) setTimeout(() => send("class"));

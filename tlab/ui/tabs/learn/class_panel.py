@@ -1,0 +1,190 @@
+"""A class, above all tabs: the teacher at `?teach`, a student at `?class=CODE`. On other pages nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import gradio as gr
+
+from tlab.ui.classroom.classroom import Classroom, RoomState, Seat
+from tlab.ui.classroom.code import ClassError
+from tlab.ui.classroom.question import query_in, settings_in
+from tlab.ui.settings.own_text import OWN_TEXT
+from tlab.ui.tabs.learn.class_view import class_curves, markup, student_html, teacher_html
+from tlab.ui.tabs.tab import Updates
+from tlab.ui.tabs.train.tab import TrainTab
+from tlab.ui.visit import visit_of
+from tlab.ui.visitor_share import visitor_of
+from tlab.ui.widgets.component import QUIET, error_toast, scripted_html, selection_component
+from tlab.ui.widgets.line_chart import lines_chart
+
+SECONDS_OF_TEACHER = 1.0  # of the teacher's page, which shows a result that came since
+SECONDS_OF_STUDENT = 3.0  # of a student's page, of which there are many
+WITH_YOUR_SEED = "These are the settings of your class, with a seed that is yours."
+NO_OWN_TEXT = "A class needs a text that everybody has. Choose one of the list in place of your own."
+TEACHER = "teach"
+MARKS: dict[str, dict[str, bool]] = {
+    "freeze": {"frozen": True},
+    "thaw": {"frozen": False},
+    "hide": {"hidden": True},
+    "show": {"hidden": False},
+}
+
+
+class ClassPanel:
+    """Builds the panel, and holds its handlers. All that a page says of itself is looked up or checked each time."""
+
+    def __init__(self, train: TrainTab) -> None:
+        self.train = train
+        self.classroom = Classroom(train.runs, train.runs.archive.kept_in)
+
+    def build(self) -> None:
+        """Lay it out, empty."""
+        self.panel = scripted_html("classroom/classroom", "", "class-panel")
+        with gr.Column(visible=False, min_width=0, elem_id="class-curves") as self.curves:
+            self.chart = lines_chart(class_curves(None, []), "class-chart")
+        self.asked = selection_component("class", {})
+        self.taught = selection_component("class-teach", {})
+        self.wanted = selection_component("class-go", {})
+        self.clock = gr.Timer(SECONDS_OF_TEACHER, active=False)
+        self.state = gr.State(None)  # what the page shows
+
+    def connect(self, bar: gr.Tabs) -> None:
+        """Connect it to the settings of the Train tab, which are built after it."""
+        self.bar = bar
+        shown = [self.panel, self.curves, self.chart, self.clock, self.state]
+        at_once: dict[str, Any] = {"queue": False, **QUIET}
+        self.asked.input(self.on_ask, self.asked, shown, trigger_mode="always_last", **at_once)
+        self.clock.tick(self.on_tick, [self.asked, self.state], shown, **at_once)
+        self.taught.input(self.on_teach, [self.taught, *self.train.controls.inputs], shown, **at_once)
+        there = [*shown, bar, *self.train.settings]
+        self.wanted.input(self.on_go, [self.wanted, self.train.locked], there, **at_once)
+
+    # -------------------------------------------------------------------------------- handlers
+
+    def on_ask(self, sent: Any, request: gr.Request) -> Updates:
+        """The page of whoever asks, after what they have pressed."""
+        if role_of(sent) != TEACHER:
+            return self.student(sent, request)
+        if not sent.get("code"):
+            return self.closed(markup.opening(""))
+        code, key, act = sent.get("code"), sent.get("key"), str(sent.get("act"))
+        try:
+            room = self.classroom.room(code, key, *who_asks(request))
+            if act == "end":
+                self.classroom.end(code, key)
+                return self.closed(markup.opening("The class is over, and all of it is deleted."))
+            if act in MARKS:
+                self.classroom.mark(code, key, **MARKS[act])
+                room = self.classroom.room(code, key)
+        except ClassError as error:
+            return self.closed(markup.opening(str(error)))
+        return self.teacher(room, sent)
+
+    def on_tick(self, sent: Any, state: Any, request: gr.Request) -> Updates:
+        """What has come since, if anything has."""
+        if role_of(sent) != TEACHER:
+            return self.student(sent, request, state)
+        try:
+            room = self.classroom.room(sent.get("code"), sent.get("key"), *who_asks(request))
+        except ClassError as error:
+            return self.closed(markup.opening(str(error)))
+        return self.unchanged() if room == state else self.teacher(room, sent)
+
+    def on_teach(self, sent: Any, request: gr.Request, *values: Any) -> Updates:
+        """Open a class, or ask it the next question: with the settings of a link, or those of the Train tab."""
+        given = sent if isinstance(sent, dict) else {}
+        try:
+            query = self.chosen_query(given.get("link"), values)
+            if given.get("act") == "next":
+                code, key = given.get("code"), given.get("key")
+                self.classroom.ask(code, key, query)
+                return self.teacher(self.classroom.room(code, key), given, is_new=True)
+            code, key = self.classroom.open(query, *who_asks(request))
+        except ValueError as error:
+            raise error_toast(error) from None
+        return self.teacher(self.classroom.room(code, key), given, key)
+
+    def on_go(self, sent: Any, locked: Collection[str], request: gr.Request) -> Updates:
+        """Take a prediction in, and put the settings of the class in place with the seed of whoever predicted."""
+        given = sent if isinstance(sent, dict) else {}
+        session, address = who_asks(request)
+        try:
+            if given.get("act") == "predict":
+                seat = self.classroom.predict(given.get("code"), session, given.get("winner"), given.get("by"), address)
+            else:
+                seat = self.classroom.join(given.get("code"), session, address)
+        except ClassError as error:
+            raise error_toast(error) from None
+        if seat.answer is None:
+            return self.seated(seat, session)
+        settings, other = settings_in(seat.question.query)
+        switch = next(iter(other.items()), None)
+        return {
+            **self.train.settings_updates({**settings, "seed": seat.seed}, switch, WITH_YOUR_SEED, locked),
+            self.bar: gr.update(selected=self.train.key),
+            **self.seated(seat, session),
+        }
+
+    # -------------------------------------------------------------------------------- what is shown
+
+    def chosen_query(self, link: object, values: Collection[Any]) -> str:
+        """The settings of a link, or without one those of the Train tab.
+
+        Raises:
+            ClassError: they cannot be asked.
+            ValueError: a setting that is not allowed.
+        """
+        if link:
+            return query_in(link)
+        if OWN_TEXT in values:
+            raise ClassError(NO_OWN_TEXT)
+        return self.train.controls.query([*values])
+
+    def teacher(self, room: RoomState, sent: Any, key: str = "", is_new: bool = False) -> Updates:
+        answers = self.classroom.store.answers(room.code)
+        return {
+            self.panel: teacher_html(room, answers, sent.get("where"), key, is_new),
+            self.curves: gr.update(visible=True),
+            self.chart: class_curves(room, answers),
+            self.clock: gr.update(active=True, value=SECONDS_OF_TEACHER),
+            self.state: room,
+        }
+
+    def student(self, sent: Any, request: gr.Request, state: Any = None) -> Updates:
+        """The page of a student, or where the code is asked for; nothing new where it shows `state` already."""
+        typed = sent.get("code") if isinstance(sent, dict) else None
+        if not typed:
+            return self.closed(markup.entry("", ""))
+        session, address = who_asks(request)
+        try:
+            seat = self.classroom.join(typed, session, address)
+        except ClassError as error:
+            return self.closed(markup.entry(str(error), str(typed)[:20]))
+        updates = self.seated(seat, session)
+        return self.unchanged() if updates[self.state] == state else updates
+
+    def seated(self, seat: Seat, session: str) -> Updates:
+        shown = student_html(seat, self.train.runs.history(session))
+        clock = gr.update(active=True, value=SECONDS_OF_STUDENT)
+        return {self.panel: shown, self.clock: clock, self.state: shown}
+
+    def closed(self, html: str) -> Updates:
+        """A page without a class: nothing to look for."""
+        clock = gr.update(active=False)
+        return {self.panel: html, self.curves: gr.update(visible=False), self.clock: clock, self.state: None}
+
+    def unchanged(self) -> Updates:
+        return {self.state: gr.skip()}
+
+
+def role_of(sent: Any) -> str:
+    return str(sent.get("role")) if isinstance(sent, dict) else ""
+
+
+def who_asks(request: gr.Request) -> tuple[str, str]:
+    """Session and address, by which tries are counted."""
+    visit = visit_of(request)
+    starlette = getattr(request, "request", None)
+    return visit.session, visitor_of(starlette.scope, visit.page).address if starlette is not None else ""

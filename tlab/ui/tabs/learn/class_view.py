@@ -1,0 +1,233 @@
+"""What the pages of a class show: the teacher's, and a student's own."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import segno
+from markupsafe import Markup
+
+from tlab.judging.few_seeds import MARGIN
+from tlab.text.units import NATS_PER_TOKEN
+from tlab.ui.classroom.classroom import RoomState, Seat
+from tlab.ui.classroom.code import shown_code
+from tlab.ui.classroom.question import MAX_PREDICTED, SeedResult, question_job
+from tlab.ui.classroom.results import ClassResults, csv_of_class, is_right, lower_of, mean_by_step, results_of
+from tlab.ui.classroom.store import AnswerRow
+from tlab.ui.http_guard import HOSTS_VARIABLE
+from tlab.ui.runs.run import RUNNING, SIDE_LETTERS, Run
+from tlab.ui.studies.five_seeds import words_of
+from tlab.ui.studies.study import experiment_of
+from tlab.ui.studies.view import Strip, signed, strip_at
+from tlab.ui.widgets.line_chart import line, lines_value
+from tlab.ui.widgets.markup import macros
+from tlab.wording import several
+
+markup = macros("classroom/view.html")
+
+PLACE = re.compile(r"https?://[\w.:\[\]-]{1,250}(/[\w./~-]{0,250})?", re.ASCII)
+USUAL_PLACE = "http://127.0.0.1:7860/"
+OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+ONLY_HERE = (
+    f"This address is of your own computer alone. For a room, start the lab with GRADIO_SERVER_NAME=0.0.0.0 and open "
+    f"this page by the computer's address in the network; a name of it has to be in {HOSTS_VARIABLE}."
+)
+WHEN_FROZEN = "No winner is named before the results are frozen: do that when the room is done, and not when it suits."
+
+
+class TeacherShown(NamedTuple):
+    """What the teacher's template reads, beside the class."""
+
+    code: str
+    link: str
+    qr: Markup
+    warning: str
+    question: str
+    words: str
+    predictions: Strip | None
+    outcomes: Strip | None
+    sides: str
+    file: str
+    key: str  # in the answer to who has opened the class, and in no other
+    is_new: bool  # whether the question has just been asked
+
+
+class StudentShown(NamedTuple):
+    """What a student's template reads, beside their seat."""
+
+    state: str
+    code: str
+    question: str
+    choices: Sequence[tuple[str, str]]
+    most: str
+    prediction: str
+    words: str
+
+
+def link_of(place: object, code: str) -> str:
+    """The link for students; `place` is where the teacher's browser has the page."""
+    known = place if isinstance(place, str) and PLACE.fullmatch(place) else USUAL_PLACE
+    return f"{known}?class={code}"
+
+
+@functools.lru_cache(maxsize=256)
+def qr_picture(link: str) -> Markup:
+    """SVG, dark on white in both themes: cameras read it so."""
+    svg = segno.make_qr(link).svg_inline(border=3, dark="#000", light="#fff", omitsize=True)
+    return Markup(svg)
+
+
+def question_words(query: str) -> str:
+    """What is compared, and on what."""
+    job = question_job(query)
+    a, b = job.plans
+    steps = several(a.training.steps, "step")
+    return f"A: {a.label}. B: {b.label}. All else is the same: {steps} on “{job.corpus}”."
+
+
+# ------------------------------------------------------------------------------------------------ the teacher
+
+
+def teacher_html(
+    room: RoomState, answers: Sequence[AnswerRow], place: object, key: str = "", is_new: bool = False
+) -> str:
+    """The teacher's page. `answers` are those of all questions."""
+    question = room.question
+    results = results_of(question.query, [one for one in answers if one.question == question.number])
+    link = link_of(place, room.code)
+    found = results.judgement
+    outcomes = [pair.difference for pair in found.pairs if pair.difference is not None]
+    interval = [found.difference.low, found.difference.high] if found.difference.n > 1 else []
+    also = [*outcomes, *interval]
+    nothing = found.difference._replace(n=0)
+    shown = TeacherShown(
+        shown_code(room.code), link, qr_picture(link),
+        ONLY_HERE if urlsplit(link).hostname in OWN_NAMES else "",
+        question_words(question.query),
+        words_so_far_or_verdict(results, question.frozen),
+        strip_at(results.predictions, nothing, "Predicted B − A", also) if results.predictions else None,
+        strip_at(outcomes, found.difference, "B − A by seed", results.predictions) if outcomes else None,
+        sides_words(results),
+        csv_link_of(room, answers),
+        key, is_new,
+    )  # fmt: skip
+    return markup.teacher(room, shown)
+
+
+def words_so_far_or_verdict(results: ClassResults, is_frozen: bool) -> str:
+    """The verdict over all seeds once the results are frozen; before that what is there."""
+    found, study = results.judgement, results.study
+    count = len(found.pairs)
+    if is_frozen:
+        return (
+            words_of(found, study.labels, study.bytes_per_token) if count else "No run has ended, so nothing is judged."
+        )
+    if not count:
+        return f"The first result is awaited. {WHEN_FROZEN}"
+    a, b = (sum(pair.lower == letter for pair in found.pairs) for letter in SIDE_LETTERS)
+    estimate = found.difference
+    mean = ""
+    if estimate.n > 1:
+        mean = f" The mean of B − A is {signed(estimate.mean)} (95 % interval {estimate.interval_words('+.4f')})."
+    return f"{several(count, 'seed')} so far: A is lower on {a} and B on {b}.{mean} {WHEN_FROZEN}"
+
+
+def sides_words(results: ClassResults) -> str:
+    """How the predictions were spread over the sides, and how many came out."""
+    predicted = results.predictions
+    if not predicted:
+        return ""
+    a, b = (sum(sign * one > 0 for one in predicted) for sign in (1, -1))
+    words = f"Predicted lower: A by {a}, B by {b}, neither by {len(predicted) - a - b}."
+    if results.outcomes:
+        words += f" For {results.right} of {len(results.outcomes)} their own run came out for the side they predicted."
+    return words
+
+
+def csv_link_of(room: RoomState, answers: Sequence[AnswerRow]) -> str:
+    """The address of the file: nothing of it is kept on the server."""
+    content = csv_of_class(room.questions, answers).encode()
+    return "data:text/csv;base64," + base64.b64encode(content).decode()
+
+
+def class_curves(room: RoomState | None, answers: Sequence[AnswerRow]) -> dict[str, Any]:
+    """What the chart draws: each run thinly, and of each side the mean of those that did not diverge."""
+    if room is None or room.question.hidden:
+        return lines_value("Training loss", NATS_PER_TOKEN, [], "The results are hidden.")
+    results = results_of(room.question.query, [one for one in answers if one.question == room.question.number])
+    lines = []
+    for place, (letter, label) in enumerate(zip(SIDE_LETTERS, results.study.labels, strict=True)):
+        sides = [result.sides[place] for _, result in results.outcomes]
+        lines += [line(f"{letter}: one seed", place, side.points, dash=0, is_faint=True) for side in sides]
+        found = mean_by_step([side.points for side in sides if side.loss is not None])
+        points = [[step, round(one.mean, 4)] for step, one in found]
+        band = [[step, round(one.low, 4), round(one.high, 4)] for step, one in found]
+        if points:
+            lines.append(line(f"{letter}: {label}, mean with 95 % interval", place, points, band=band, dash=place))
+    return lines_value("Training loss", NATS_PER_TOKEN, lines, "The curves come with the first result.")
+
+
+# ------------------------------------------------------------------------------------------------ a student
+
+
+def student_html(seat: Seat, runs: Sequence[Run]) -> str:
+    """A student's page; `runs` are those of their browser."""
+    return markup.student(seat, student_shown(seat, runs))
+
+
+def student_shown(seat: Seat, runs: Sequence[Run]) -> StudentShown:
+    labels = [plan.label for plan in question_job(seat.question.query).plans]
+    state, words = state_of(seat, runs)
+    choices = [*zip(SIDE_LETTERS, labels, strict=True), ("same", "Neither: they will be the same")]
+    prediction = "" if seat.answer is None else f"You predict: {predicted_words(seat.answer.predicted, labels)}"
+    return StudentShown(
+        state, shown_code(seat.question.code), question_words(seat.question.query), choices, f"{MAX_PREDICTED:g}",
+        prediction, words,
+    )  # fmt: skip
+
+
+def state_of(seat: Seat, runs: Sequence[Run]) -> tuple[str, str]:
+    """How far a student is, and what there is to do or to know."""
+    result = seat.result
+    if result is not None and seat.answer is not None:
+        return "done", f"{result_words(seat, result)} Your teacher will ask the next question."
+    if seat.question.frozen:
+        return "frozen", "The results of this question are frozen. Your teacher will ask the next one."
+    if seat.answer is None:
+        return "predict", ""
+    active = next((run for run in runs if run.active), None)
+    if active is None:
+        return "train", f"Your seed is {seat.seed}, and the settings are in place: press Start."
+    if experiment_of(active.job) != seat.job:
+        return "train", "What trains now has other settings than the class. Put its settings in place, and press Start."
+    if active.state == RUNNING:
+        return "trains", f"Seed {seat.seed} trains. What came of it will stand here."
+    return "trains", f"Seed {seat.seed} waits for its turn. Its place in the queue stands beside the buttons."
+
+
+def predicted_words(predicted: float, labels: Sequence[str]) -> str:
+    if predicted == 0:
+        return "both sides end with the same loss."
+    letter = "A" if predicted > 0 else "B"
+    return f"{letter} ({labels[SIDE_LETTERS.index(letter)]}) ends lower, by {abs(predicted):g} {NATS_PER_TOKEN}."
+
+
+def result_words(seat: Seat, result: SeedResult) -> str:
+    """What came of a student's own run, beside what they predicted."""
+    assert seat.answer is not None
+    losses = " and ".join(
+        f"{letter} {'diverged' if side.loss is None else f'{side.loss:.4f}'}"
+        for letter, side in zip(SIDE_LETTERS, result.sides, strict=True)
+    )
+    lower = lower_of(result)
+    by = "" if result.difference is None else f" by {abs(result.difference):.4f} {NATS_PER_TOKEN}"
+    found = f"{lower} is lower{by}" if lower else "neither is lower"
+    as_predicted = "as you predicted" if is_right(seat.answer.predicted, result) else "not as you predicted"
+    if seat.answer.predicted == 0 and lower and result.difference is not None and abs(result.difference) < MARGIN:
+        as_predicted = f"less than the {MARGIN:g} that the lab calls equal"
+    return f"Seed {seat.seed}: {losses}; {found}, {as_predicted}. One seed names no winner; all of the class do."
