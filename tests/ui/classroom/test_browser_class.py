@@ -1,0 +1,87 @@
+"""A class in a real browser: one teacher and two students, from the code to the verdict."""
+
+from browsing import settle
+from support import GRADIO
+from test_browser_bar import axe  # noqa: F401, a fixture
+
+pytestmark = GRADIO
+
+COMPARISON = "?steps=12&num_layers=1&hidden_dim=16&b.norm=none"
+SERIOUS = """async () => (await axe.run("#class-panel", {resultTypes: ["violations"]})).violations
+  .filter(one => ["serious", "critical"].includes(one.impact)).map(one => `${one.id} ${one.nodes[0].target}`)"""
+
+
+def counts(page, *expected):
+    """Wait until so many are in, have predicted and have trained."""
+    shown = "[...document.querySelectorAll('.tl-class-counts dd')].map(one => one.innerText).join()"
+    page.wait_for_function(f"expected => {shown} === expected", arg=",".join(map(str, expected)))
+
+
+def predict(page, side, by):
+    page.wait_for_selector("[data-class-state=predict]")
+    page.check(f"[name=class-winner][value={side}]")
+    page.fill("[name=class-by]", by)
+    page.click(".tl-class-predict .tl-go")
+    page.wait_for_selector("[data-class-state=train]")
+    page.wait_for_function("document.querySelector('#field-steps input')?.value === '12'")
+    settle(page)
+
+
+def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe):  # noqa: F811
+    teacher, first, second = visit(), visit(), visit(width=390, height=844)
+    teacher.goto(f"{url}?teach")
+    teacher.fill("[name=class-link]", COMPARISON)
+    teacher.click("[data-class-submit=open] button")
+    teacher.wait_for_selector("[data-class-code]")
+    key = teacher.evaluate("JSON.parse(localStorage.getItem('tlab-class')).key")
+    code = teacher.inner_text(".tl-class-code")
+    assert len(key) == 43
+    assert key not in teacher.url
+
+    first.goto(teacher.get_attribute(".tl-class-way a", "href"))
+    second.goto(f"{url}?class")
+    second.fill("[name=class-code]", "nonsense")
+    second.press("[name=class-code]", "Enter")
+    second.wait_for_selector(".tl-class-problem")
+    second.fill("[name=class-code]", code.lower())
+    second.press("[name=class-code]", "Enter")
+    for page, side in ((first, "A"), (second, "B")):
+        predict(page, side, "0.25")
+    counts(teacher, 2, 2, 0)
+    for page in (first, second):
+        page.click("#start")
+        page.wait_for_selector("[data-class-state=done]")
+    counts(teacher, 2, 2, 2)
+    assert "You predict: A (LayerNorm) ends lower, by 0.25" in first.inner_text("#class-panel")
+    first_result, second_result = (page.inner_text(".tl-class-now") for page in (first, second))
+    assert first_result != second_result
+
+    teacher.locator(".tl-class-verdict").get_by_text("2 seeds so far").wait_for()
+    assert teacher.locator(".tl-class .tl-strip").count() == 2
+    for page in (teacher, first):
+        page.evaluate(axe)
+        assert page.evaluate(SERIOUS) == []
+    teacher.click("[data-class-act=hide]")
+    teacher.wait_for_selector("[data-class-act=show]")
+    assert teacher.locator(".tl-class .tl-strip").count() == 0
+    teacher.click("[data-class-act=show]")
+    teacher.click("[data-class-act=freeze]")
+    teacher.wait_for_selector("[data-class-act=thaw]")
+    assert "No winner is named before" not in teacher.inner_text(".tl-class-verdict")
+
+    teacher.reload()
+    counts(teacher, 2, 2, 2)
+    teacher.click(".tl-class-next summary")
+    teacher.fill("[name=class-link]", COMPARISON.replace("norm=none", "residual=post"))
+    teacher.click("[data-class-submit=next] button")
+    counts(teacher, 2, 0, 0)
+    first.wait_for_selector("[data-class-state=predict]")
+    for page in (first, second):
+        assert key not in page.content()
+        assert not [url for url in page.requested if key in url]
+
+
+def test_a_page_without_a_class_shows_nothing_of_one(visit):
+    page = visit()
+    assert not page.locator("#class-panel").is_visible()
+    assert not page.locator("#class-curves").is_visible()
