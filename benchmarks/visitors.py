@@ -25,25 +25,46 @@ API = "gradio_api"
 
 
 class Server:
-    """The app as a hosted Space runs it, on a free port of this machine."""
+    """The app as a hosted Space runs it, on a free port of this machine.
 
-    def __init__(self, root: Path = ROOT, python: str = sys.executable) -> None:
+    Args:
+        root: of the repository whose app it is.
+        python: that runs it.
+        runs: the folder of what outlives it; on a Space there is none.
+    """
+
+    def __init__(self, root: Path = ROOT, python: str = sys.executable, runs: Path | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
+        self.root, self.python = root, python
         self.url = f"http://127.0.0.1:{port}"
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115, closed in __exit__
         self.uploads = tempfile.TemporaryDirectory()  # where it keeps files of visitors
+        self.environment = {
+            **os.environ, "GRADIO_SERVER_PORT": str(port), "SPACE_ID": "bench/mark",
+            "GRADIO_TEMP_DIR": self.uploads.name,
+        }  # fmt: skip
+        if runs is not None:
+            self.environment["TLAB_RUNS_DIR"] = str(runs)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            [python, "gradio_app.py"], cwd=root, stdout=self.log, stderr=subprocess.STDOUT,
-            env={**os.environ, "GRADIO_SERVER_PORT": str(port), "SPACE_ID": "bench/mark",
-                 "GRADIO_TEMP_DIR": self.uploads.name},
+            [self.python, "gradio_app.py"], cwd=self.root, stdout=self.log, stderr=subprocess.STDOUT,
+            env=self.environment,
         )  # fmt: skip
         while not self.answers():
             if self.process.poll() is not None:
                 raise RuntimeError(f"the app ended at once:\n{self.output()}")
             time.sleep(0.02)
         self.seconds_to_start = time.perf_counter() - began
+
+    def kill(self) -> None:
+        """End it at once, as a machine does that loses its power; `start` then has the same port and folders."""
+        self.process.kill()
+        self.process.wait()
 
     def answers(self) -> bool:
         """Whether the page can be got."""
