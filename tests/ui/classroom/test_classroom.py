@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from studies.test_five_seeds import by_the_sweeps
+from support import wait_for
 from tlab.judging.few_seeds import estimate
 from tlab.training.records import Divergence
 from tlab.ui.classroom import code as codes
@@ -16,6 +17,7 @@ from tlab.ui.classroom.classroom import CLASSES_FILE, Classroom
 from tlab.ui.classroom.code import (
     ALPHABET,
     CODE_LENGTH,
+    MAX_OPENED_BY_BROWSER,
     MAX_TRIES_OF_ADDRESS,
     MAX_TRIES_OF_BROWSER,
     SECONDS_OF_TRIES,
@@ -29,7 +31,9 @@ from tlab.ui.classroom.results import csv_of_class, mean_by_step, results_of
 from tlab.ui.classroom.store import MAX_CLASSES, MAX_STUDENTS, SECONDS_OF_CLASS, ClassStore
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
-from tlab.ui.runs.run import DIVERGED, DONE, STOPPED, Run
+from tlab.ui.runs.run import DIVERGED, DONE, PAUSED, STOPPED, Run
+from tlab.ui.sharing.run_archive import RunArchive
+from tlab.ui.tabs.learn.class_view import student_html
 
 QUERY = "steps=20&b.norm=none"
 TEACHER = "the teacher"
@@ -111,7 +115,7 @@ def test_who_tries_codes_is_refused_after_a_few(room):
 
 def test_who_tries_as_many_browsers_is_refused_by_their_address():
     now = [0.0]
-    tries = Tries(lambda: now[0])
+    tries = Tries(clock=lambda: now[0])
     for number in range(MAX_TRIES_OF_ADDRESS):
         tries.check(f"browser {number}", "10.0.0.1")
         tries.failed(f"browser {number}", "10.0.0.1")
@@ -120,6 +124,21 @@ def test_who_tries_as_many_browsers_is_refused_by_their_address():
     tries.check("one more", "10.0.0.2")
     now[0] = SECONDS_OF_TRIES + 1
     tries.check("one more", "10.0.0.1")
+
+
+def test_who_is_in_a_class_stays_in_it_whatever_others_of_the_room_try(room):
+    classroom, code, key = room
+    seat = classroom.join(code, "a student", "10.0.0.1")
+    for _ in range(MAX_TRIES_OF_ADDRESS):
+        classroom.tries.failed("somebody", "10.0.0.1")
+    assert classroom.join(code, "a student", "10.0.0.1") == seat
+    assert classroom.room(code, key, TEACHER, "10.0.0.1").students == 1
+    for newcomer in (
+        lambda: classroom.join(code, "one more", "10.0.0.1"),
+        lambda: classroom.room(code, "", "", "10.0.0.1"),
+    ):
+        with pytest.raises(ClassError, match="Too many codes were tried"):
+            newcomer()
 
 
 def test_the_server_keeps_no_key_and_no_session(room):
@@ -241,6 +260,18 @@ def test_the_first_result_counts(room):
     train(classroom, code, "a student", (2.0, 2.5))
     seat = train(classroom, code, "a student", (2.0, 1.0))
     assert seat.result.difference == 0.5
+
+
+def test_a_run_that_ended_when_results_were_frozen_counts_once_they_are_taken_again(room):
+    classroom, code, key = room
+    seat = classroom.predict(code, "a student", "A", 0.1)
+    classroom.mark(code, key, frozen=True)
+    run = ended_run("a student", seat.job, (2.0, 2.5))
+    classroom.runs.add(run)
+    assert classroom.join(code, "a student").result is None
+    classroom.mark(code, key, frozen=False)
+    assert classroom.join(code, "a student").result.difference == 0.5
+    classroom.runs.forget(run)
 
 
 def test_a_frozen_question_takes_nothing_in_and_the_next_one_does(room):
@@ -371,6 +402,36 @@ def test_a_server_that_is_started_again_has_lost_nothing(runs, tmp_path):
     assert (tmp_path / CLASSES_FILE).stat().st_mode & 0o077 == 0
 
 
+def test_a_run_that_the_end_of_the_server_interrupts_goes_on_and_counts(tmp_path):
+    browser, query = "b" * 43, "corpus=repeat&steps=8&num_layers=1&hidden_dim=16&b.norm=none"
+
+    def server():
+        runs = Runs(LOCAL, slots=1)
+        runs.archive = RunArchive(runs, tmp_path)
+        return runs, Classroom(runs, tmp_path)
+
+    def trained(runs, run):
+        wait_for(lambda: not run.active and runs.free_slots == runs.slots)
+
+    before, classroom = server()
+    code, key = classroom.open(query, TEACHER)
+    seat = classroom.predict(code, browser, "A", 0.1)
+    trained(before, before.start(browser, seat.job._replace(pause_after=4)))
+    after, classroom = server()
+    after.archive.recall(browser)
+    (run,) = after.history(browser)
+    assert (run.state, run.step) == (PAUSED, 4)
+    assert "pauses at step 4 of 8: press Resume" in student_html(classroom.join(code, browser), [run])
+    after.resume(run)
+    trained(after, run)
+    wait_for(lambda: classroom.room(code, key).trained == 1)
+    assert (
+        classroom.join(code, browser).result.difference == run.sides[1].validation_loss - run.sides[0].validation_loss
+    )
+    for runs in (before, after):
+        runs.close()
+
+
 def test_a_class_is_gone_after_a_day(tmp_path):
     now = [1000.0]
     store = ClassStore(tmp_path / CLASSES_FILE, lambda: now[0])
@@ -393,7 +454,7 @@ def test_a_server_holds_so_many_classes(room):
 
 def test_one_browser_opens_only_so_many_classes(runs):
     classroom = Classroom(runs)
-    for _ in range(MAX_TRIES_OF_BROWSER):
+    for _ in range(MAX_OPENED_BY_BROWSER):
         classroom.open(QUERY, TEACHER)
     with pytest.raises(ClassError, match="Too many classes were opened"):
         classroom.open(QUERY, TEACHER)

@@ -9,7 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tlab.ui.classroom.code import ALPHABET, ClassError, Tries, hash_of, is_key, new_code, new_key, read_code
+from tlab.ui.classroom.code import (
+    ALPHABET,
+    MAX_OPENED_BY_ADDRESS,
+    MAX_OPENED_BY_BROWSER,
+    ClassError,
+    Tries,
+    hash_of,
+    is_key,
+    new_code,
+    new_key,
+    read_code,
+)
 from tlab.ui.classroom.question import SeedResult, question_job, read_prediction, seed_of, seeded_job
 from tlab.ui.classroom.store import MAX_CLASSES, MAX_QUESTIONS, MAX_STUDENTS, AnswerRow, ClassStore, QuestionRow
 from tlab.ui.runs.manager import Runs
@@ -19,6 +30,7 @@ from tlab.ui.studies.study import experiment_of
 
 CLASSES_FILE = "classes.sqlite"
 NO_CLASS = "There is no class with this code. It may have been mistyped, or be older than a day. Ask your teacher."
+TOO_MANY_OPENED = "Too many classes were opened from here. Use one of them, or wait ten minutes."
 NO_KEY = "This is not the browser that opened this class, or the class is older than a day."
 
 
@@ -68,7 +80,7 @@ class Classroom:
         self.runs = runs
         self.store = ClassStore(None if folder is None else folder / CLASSES_FILE)
         self.tries = Tries()
-        self.opened = Tries()  # classes, which are counted as tries are
+        self.opened = Tries(MAX_OPENED_BY_BROWSER, MAX_OPENED_BY_ADDRESS, TOO_MANY_OPENED)  # of classes
         runs.ended = self.take
 
     # -------------------------------------------------------------------------------- the teacher
@@ -81,10 +93,7 @@ class Classroom:
             ValueError: a setting that is not allowed, or costs too much.
         """
         self.runs.check(question_job(query))
-        try:
-            self.opened.check(session, address)
-        except ClassError:
-            raise ClassError("Too many classes were opened from here. Use one of them, or wait ten minutes.") from None
+        self.opened.check(session, address)
         self.opened.failed(session, address)
         code, key = new_code(), new_key()
         if not self.store.add_class(code, hash_of(key), query):
@@ -103,10 +112,11 @@ class Classroom:
         return RoomState(known, questions, self.store.count_students(known), predicted, trained)
 
     def own_class(self, code: object, key: object, session: str = "", address: str = "") -> str:
-        self.tries.check(session, address)
+        """The code as the store has it. Who has the key is let in, however often others of the room have failed."""
         known = code if isinstance(code, str) and set(code) <= set(ALPHABET) else ""
         key_hash = self.store.key_hash(known)
         if key_hash is None or not is_key(key, key_hash):
+            self.tries.check(session, address)
             self.tries.failed(session, address)
             raise ClassError(NO_KEY)
         return known
@@ -145,14 +155,21 @@ class Classroom:
         Raises:
             ClassError: there is no such class, it is full, or too many codes were tried.
         """
-        self.tries.check(session, address)
         code = read_code(typed)
-        if self.store.key_hash(code) is None:
+        is_open = self.store.key_hash(code) is not None
+        if not is_open or self.store.student(code, session) is None:  # who is in already is let in again in any case
+            self.tries.check(session, address)
+        if not is_open:
             self.tries.failed(session, address)
             raise ClassError(NO_CLASS)
         number = self.store.add_student(code, session)
         if number is None:
             raise ClassError(f"This class is full: {MAX_STUDENTS} are in it.")
+        seat = self.seat_of(code, number)
+        if seat.answer is None or seat.result is not None:
+            return seat
+        for run in reversed(self.runs.history(session)):  # one may have ended when nothing was taken in
+            self.take_for(code, run)
         return self.seat_of(code, number)
 
     def seat_of(self, code: str, number: int) -> Seat:
@@ -177,16 +194,18 @@ class Classroom:
 
     def take(self, run: Run) -> None:
         """Take in the result of a run that has ended, if it is one that a class waits for."""
-        if run.state not in (DONE, DIVERGED) or len(run.sides) < 2:
-            return
         for code in self.store.open_codes():
-            student = self.store.student(code, run.session)
-            question = self.store.questions(code)[-1]  # all before it are frozen
-            if student is None or question.frozen:
-                continue
-            for answer in self.store.answers(code, question.number, student):
-                if may_count(run, seeded_job(question.query, student), answer.predicted_at):
-                    self.store.add_result(code, question.number, student, SeedResult.of_run(run).to_json())
+            self.take_for(code, run)
+
+    def take_for(self, code: str, run: Run) -> None:
+        """The same for one class."""
+        student = self.store.student(code, run.session)
+        if run.state not in (DONE, DIVERGED) or len(run.sides) < 2 or student is None:
+            return
+        question = self.store.questions(code)[-1]  # all before it are frozen
+        for answer in self.store.answers(code, question.number, student):
+            if not question.frozen and may_count(run, seeded_job(question.query, student), answer.predicted_at):
+                self.store.add_result(code, question.number, student, SeedResult.of_run(run).to_json())
 
 
 def may_count(run: Run, job: Job, predicted_at: float) -> bool:

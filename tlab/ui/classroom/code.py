@@ -17,6 +17,7 @@ KEY = re.compile(r"[\w-]{43}", re.ASCII)
 KEY_BYTES = 32
 SECONDS_OF_TRIES = 600.0
 MAX_TRIES_OF_BROWSER, MAX_TRIES_OF_ADDRESS = 20, 300  # in that time; a room has one address
+MAX_OPENED_BY_BROWSER, MAX_OPENED_BY_ADDRESS = 10, 40  # classes in that time; a school has one address
 MAX_COUNTED = 10_000  # browsers and addresses whose tries are counted
 
 
@@ -65,10 +66,23 @@ def is_key(given: object, key_hash: str) -> bool:
 
 
 class Tries:
-    """How often a browser and an address have failed lately."""
+    """How often a browser and an address have failed lately.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    Args:
+        of_browser: the most that one may in `SECONDS_OF_TRIES`.
+        of_address: the most that all of one address may.
+        words: what to tell who has.
+        clock: seconds from anywhere.
+    """
+
+    def __init__(
+        self,
+        of_browser: int = MAX_TRIES_OF_BROWSER,
+        of_address: int = MAX_TRIES_OF_ADDRESS,
+        words: str = "Too many codes were tried from here. Wait ten minutes, or open the link of your teacher then.",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.of_browser, self.of_address, self.words, self.clock = of_browser, of_address, words, clock
         self.lock = threading.Lock()
         self.times: dict[str, deque[float]] = {}  # of whom -> when
 
@@ -80,21 +94,18 @@ class Tries:
         """
         with self.lock:
             for who, most in (
-                (f"session {session}", MAX_TRIES_OF_BROWSER),
-                (f"address {address}", MAX_TRIES_OF_ADDRESS),
+                (f"session {session}", self.of_browser),
+                (f"address {address}", self.of_address),
             ):
                 times = self.times.get(who, deque())
                 while times and times[0] < self.clock() - SECONDS_OF_TRIES:
                     times.popleft()
                 if len(times) >= most:
-                    minutes = round(SECONDS_OF_TRIES / 60)
-                    raise ClassError(
-                        f"Too many codes were tried. Wait {minutes} minutes, or ask your teacher for the link."
-                    )
+                    raise ClassError(self.words)
 
     def failed(self, session: str, address: str) -> None:
         with self.lock:
             for who in (f"session {session}", f"address {address}"):
-                self.times.setdefault(who, deque(maxlen=MAX_TRIES_OF_ADDRESS)).append(self.clock())
+                self.times.setdefault(who, deque(maxlen=self.of_address)).append(self.clock())
             while len(self.times) > MAX_COUNTED:
                 self.times.pop(next(iter(self.times)))

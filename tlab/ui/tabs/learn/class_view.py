@@ -14,13 +14,13 @@ from markupsafe import Markup
 
 from tlab.judging.few_seeds import MARGIN
 from tlab.text.units import NATS_PER_TOKEN
-from tlab.ui.classroom.classroom import RoomState, Seat
+from tlab.ui.classroom.classroom import RoomState, Seat, may_count
 from tlab.ui.classroom.code import shown_code
 from tlab.ui.classroom.question import MAX_PREDICTED, SeedResult, question_job
 from tlab.ui.classroom.results import ClassResults, csv_of_class, is_right, lower_of, mean_by_step, results_of
 from tlab.ui.classroom.store import AnswerRow
 from tlab.ui.http_guard import HOSTS_VARIABLE
-from tlab.ui.runs.run import RUNNING, SIDE_LETTERS, Run
+from tlab.ui.runs.run import PAUSED, RUNNING, SIDE_LETTERS, Run
 from tlab.ui.studies.five_seeds import words_of
 from tlab.ui.studies.study import experiment_of
 from tlab.ui.studies.view import Strip, signed, strip_at
@@ -201,6 +201,9 @@ def state_of(seat: Seat, runs: Sequence[Run]) -> tuple[str, str]:
     if seat.answer is None:
         return "predict", ""
     active = next((run for run in runs if run.active), None)
+    paused = next((r for r in runs if r.state == PAUSED and may_count(r, seat.job, seat.answer.predicted_at)), None)
+    if active is None and paused is not None:
+        return "train", f"Seed {seat.seed} pauses at step {paused.step:,} of {paused.steps:,}: press Resume."
     if active is None:
         return "train", f"Your seed is {seat.seed}, and the settings are in place: press Start."
     if experiment_of(active.job) != seat.job:
