@@ -9,9 +9,9 @@ import gradio as gr
 
 from tlab.ui.classroom.classroom import Classroom, RoomState, Seat
 from tlab.ui.classroom.code import ClassError
-from tlab.ui.classroom.question import query_in, settings_in
+from tlab.ui.classroom.question import query_in, question_job, settings_in
 from tlab.ui.settings.own_text import OWN_TEXT
-from tlab.ui.tabs.learn.class_view import class_curves, markup, student_html, teacher_html
+from tlab.ui.tabs.learn.class_view import USUAL_ROOM, class_curves, markup, student_html, teacher_html
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
@@ -144,10 +144,12 @@ class ClassPanel:
 
     def teacher(self, room: RoomState, sent: Any, key: str = "", is_new: bool = False) -> Updates:
         answers = self.classroom.store.answers(room.code)
+        seconds = self.train.runs.seconds_of_room(question_job(room.question.query), USUAL_ROOM)
+        chart = class_curves(room, answers)
         return {
-            self.panel: teacher_html(room, answers, sent.get("where"), key, is_new),
-            self.curves: gr.update(visible=True),
-            self.chart: class_curves(room, answers),
+            self.panel: teacher_html(room, answers, sent.get("where"), seconds, key, is_new),
+            self.curves: gr.update(visible=bool(chart["lines"])),
+            self.chart: chart,
             self.clock: gr.update(active=True, value=SECONDS_OF_TEACHER),
             self.state: room,
         }

@@ -26,12 +26,13 @@ from tlab.ui.studies.study import experiment_of
 from tlab.ui.studies.view import Strip, signed, strip_at
 from tlab.ui.widgets.line_chart import line, lines_value
 from tlab.ui.widgets.markup import macros
-from tlab.wording import several
+from tlab.wording import duration, several
 
 markup = macros("classroom/view.html")
 
 PLACE = re.compile(r"https?://[\w.:\[\]-]{1,250}(/[\w./~-]{0,250})?", re.ASCII)
 USUAL_PLACE = "http://127.0.0.1:7860/"
+USUAL_ROOM = 30  # students
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 ONLY_HERE = (
     f"This address is of your own computer alone. For a room, start the lab with GRADIO_SERVER_NAME=0.0.0.0 and open "
@@ -48,6 +49,7 @@ class TeacherShown(NamedTuple):
     qr: Markup
     warning: str
     question: str
+    takes: str
     words: str
     predictions: Strip | None
     outcomes: Strip | None
@@ -94,9 +96,14 @@ def question_words(query: str) -> str:
 
 
 def teacher_html(
-    room: RoomState, answers: Sequence[AnswerRow], place: object, key: str = "", is_new: bool = False
+    room: RoomState,
+    answers: Sequence[AnswerRow],
+    place: object,
+    seconds: float | None = None,
+    key: str = "",
+    is_new: bool = False,
 ) -> str:
-    """The teacher's page. `answers` are those of all questions."""
+    """The teacher's page. `answers` are those of all questions; `seconds` are what the runs of a usual room take."""
     question = room.question
     results = results_of(question.query, [one for one in answers if one.question == question.number])
     link = link_of(place, room.code)
@@ -109,6 +116,7 @@ def teacher_html(
         shown_code(room.code), link, qr_picture(link),
         ONLY_HERE if urlsplit(link).hostname in OWN_NAMES else "",
         question_words(question.query),
+        "" if seconds is None else f"The runs of {USUAL_ROOM} students take about {duration(seconds)} here.",
         words_so_far_or_verdict(results, question.frozen),
         strip_at(results.predictions, nothing, "Predicted B − A", also) if results.predictions else None,
         strip_at(outcomes, found.difference, "B − A by seed", results.predictions) if outcomes else None,
