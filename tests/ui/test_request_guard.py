@@ -102,6 +102,30 @@ def test_who_has_sent_a_whole_request_may_stay_as_long_as_the_answer_takes(monke
     assert limits[0] is not None and limits[1] is None
 
 
+def test_an_answer_that_began_while_the_request_was_awaited_is_not_cut_short(monkeypatch):
+    # Two await the request, as with a stream of Starlette's: one gets it, and the other learns when the visitor leaves.
+    monkeypatch.setattr(request_guard, "MAX_SECONDS_TO_ARRIVE", 0.01)
+    sent = []
+
+    async def receive():
+        await asyncio.Future()
+
+    async def send(message):
+        sent.append(message)
+
+    async def app(scope, receive, send):
+        leaves = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        await send("begin")
+        done, _ = await asyncio.wait([leaves], timeout=0.1)
+        assert not done
+        leaves.cancel()
+        await send("end")
+
+    asyncio.run(BodyLimit(app, 10)({"type": "http", "path": "/", "headers": []}, receive, send))
+    assert sent == ["begin", "end"]
+
+
 def test_a_full_disk_is_told_in_words():
     sent = []
 

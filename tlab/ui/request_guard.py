@@ -80,7 +80,12 @@ class BodyLimit:
             nonlocal came, arrived
             # What is awaited after the whole body is that the visitor leaves, which may take hours.
             left = None if arrived or answered else max(0.0, until - time.monotonic())
-            message = await asyncio.wait_for(receive(), left)
+            try:
+                message = await asyncio.wait_for(receive(), left)
+            except asyncio.TimeoutError:
+                if not answered:
+                    raise
+                message = await receive()  # the answer began meanwhile
             came += len(message.get("body", b""))
             arrived = not message.get("more_body", False)
             if came > most:
