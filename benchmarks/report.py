@@ -132,6 +132,25 @@ def memory_words(report: Report) -> str:
     return table(("size", "side", "MiB above the imports", "MiB of the whole process"), rows)
 
 
+def real_words(report: Report) -> str:
+    """Times of a real model, and the memory that it takes."""
+    of_kind = kind(report["machines"]["real"]["large_products"])
+    rows = []
+    for row in report["real"]:
+        least, *_, most = (as_ratio(peak / row["weights_and_cache"]) for peak in row["peaks"])
+        rows.append(
+            (
+                f"{row['title']}: {row['side']}",
+                f"{statistics.median(row['peaks']) / 2**20:.0f}",
+                f"**{as_ratio(row['ratio'])}** ({least} to {most})",
+                "" if row["target"] is None else f"{row['target']}",
+                VERDICTS[row["met"]],
+            )
+        )
+    header = ("peak above the imports", "MiB", "of weights and cache", "at most", "")
+    return f"{comparisons({of_kind: report}, 'real')}\n{table(header, rows)}"
+
+
 def switches_words(report: Report) -> str:
     """The slowest combinations, and how all of them lie."""
     parts = []
@@ -215,6 +234,7 @@ SECTIONS = (
     ("Training steps, two threads", "threads", None, None),
     ("Long contexts", "long", None, None),
     ("Writing, token by token", "decode", None, None),
+    ("A real model", "real", real_words, None),
     ("Byte pairs", "bpe", None, None),
     ("Import and start", "import", None, None),
     ("The physical limit", "limit", limit_words, "limit"),
@@ -231,6 +251,9 @@ NOTES = {
     "float32, but on NumPy 2 its constants, arrays without axes, turn all activations to float64.",
     "long": "Of a text of more than 256 tokens the lab computes attention for one block of queries after another, and "
     "keeps no weights of it, nor does PyTorch's fused attention. The table of peak memory says what that takes.",
+    "real": "SmolLM2-135M-Instruct in float32, two threads each, beside Transformers with the same weights. The peak "
+    "is that of reading or generating once the model is loaded, in 3 fresh processes of each side; the cache is that "
+    "of 256 tokens.",
     "bpe": "A step with more tokens has a larger head: it may take 1.3 times as long as one with 65 characters, and "
     "what its further operations take at the same rate.",
     "limit": "The rate is that of large products on one thread in the same turns; operations are those of the step's "

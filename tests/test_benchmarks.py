@@ -199,6 +199,23 @@ def test_adam_on_one_vector_is_adam_tensor_by_tensor():
     np.testing.assert_array_equal(whole[0], np.concatenate([part[0] for part in parts]))
 
 
+def test_the_memory_of_a_real_model_is_that_of_fresh_processes_in_turn(monkeypatch):
+    sides = [Side(name, f"m:{name}") for name in ("ours", "theirs")]
+    peaks = {"ours": iter([120, 100, 110]), "theirs": iter([150, 150, 180])}
+    asked = []
+
+    def peak(side, units):
+        asked.append((side.label, units))
+        return next(peaks[side.label])
+
+    monkeypatch.setattr(real_model, "memory_in_use", peak)
+    ours, theirs = real_model.peaks_in_turn(Case("real", "reads", "text", 7, tuple(sides)), needed=100)
+    assert asked == [("ours", 7), ("theirs", 7)] * 3
+    assert (ours["peaks"], ours["ratio"], ours["met"]) == ([100, 110, 120], 1.1, True)
+    assert real_model.memory_line(ours).endswith("ratio 1.10  (1.00 to 1.20)   at most 1.15: reached")
+    assert theirs["met"] is None and real_model.memory_line(theirs).endswith("ratio 1.50  (1.50 to 1.80)")
+
+
 def test_a_report_keeps_other_cases_and_replaces_its_own(tmp_path):
     path = tmp_path / "report.json"
     row = {"case": "step", "title": "nano", "side": "tlab", "median_seconds": 1.0}
@@ -240,7 +257,10 @@ def measured_report(rate):
             rows.append(Result(case, side, [seconds * (i + 1) for seconds in ours], ours, rate=rate).to_json())
     switches = {"norm": "layernorm", "activation": "gelu", "residual": "pre", "position": "rope"}
     race = [Finish(name, 0, [Look(20, 2.0, 9.0, 9.0), Look(40, 1.8, 18.0, 18.0)]) for name in CONTESTANTS]
-    names = [*dict.fromkeys(case.name for case in CASES), "memory", "switches", "alone", "race"]
+    of_real = real_model.cases(Path("run"), Path("hf"))
+    rows += [Result(case, side, [2.0], [1.0]).to_json() for case in of_real for side in case.sides]
+    memory = {"title": "reads", "side": "tlab", "peaks": [100 << 20, 110 << 20, 120 << 20], "ratio": 1.1}
+    names = [*dict.fromkeys(case.name for case in CASES), "memory", "switches", "alone", "race", "real"]
     return {
         "machines": {name: describe() | {"large_products": rate} for name in names},
         "results": rows,
@@ -248,6 +268,7 @@ def measured_report(rate):
         "switches": [{"size": "nano", "switches": switches, "ratio": 1.6, "flops_ratio": 1.0, "excess": 1.6}],
         "alone": [{"size": "nano", "switch": "norm dyt", "ratio": 1.2, "flops_ratio": 1.0, "excess": 1.2}],
         "race": [finish._asdict() for finish in race],
+        "real": [{**memory, "weights_and_cache": 100 << 20, "target": 1.15, "met": True}],
     }
 
 
@@ -267,13 +288,15 @@ def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path):
     assert "large products at 96 GFLOP/s a core" in page and "large products at 205 GFLOP/s a core" in page
     assert "| nano | tlab | 5 | 7 |" in page
     assert "| nano | norm dyt | 1.20 | 1.00 | **1.20** |" in page
+    assert "| reads: tlab | 110 | **1.10** (1.00 to 1.20) | 1.15 | reached |" in page
+    assert "| Transformers | 2 s | **0.50** (0.50 to 0.50) |  | 0.8 | reached |" in page
     assert "**missed**" in page and "Not measured" not in page
     for name in ("wide-steps", "narrow-limit", "wide-race"):
         assert (tmp_path / "images" / f"performance-{name}.png").stat().st_size > 5000
         assert f"performance-{name}.png" in page
     assert page.count("Not measured yet") == 0
     empty = render({"wide": {"machines": {}, "results": []}}, "images")
-    assert empty.count("Not measured yet") == 13 and "png" not in empty
+    assert empty.count("Not measured yet") == 14 and "png" not in empty
 
 
 def test_each_switch_has_a_turn_alone():
