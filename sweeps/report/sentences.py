@@ -194,15 +194,12 @@ def comparison_sentences(found: Sequence[LevelComparison], margin: float, unit: 
     if equal:
         sentences.append(f"Equivalence within {margin:g} {unit} in {len(equal)}{named(equal, margin)}.")
     if unknown := sum(one.verdict == INCONCLUSIVE for one in tested):
-        text = f"In {unknown} the sweep is inconclusive"
-        # Without Holm's correction these would be claims, and of so many comparisons some are expected to be false.
-        text += (
-            f"; zero lies outside {len(hints)} of their intervals, as it does in {1 - CONFIDENCE:.0%} by chance alone"
-            f"{named(hints, margin)}."
-            if hints
-            else "."
+        sentences.append(f"In {unknown} the sweep is inconclusive.")
+    if hints:  # without Holm's correction these would be claims
+        sentences.append(
+            f"Had each of them been the only comparison, {len(hints)} would be called real; but of equal levels "
+            f"{1 - CONFIDENCE:.0%} would be, too, by chance{named(hints, margin)}."
         )
-        sentences.append(text)
     return sentences
 
 
@@ -210,13 +207,18 @@ def interactions_sentence(analysis: Analysis) -> str:
     found = analysis.interactions
     counts = Counter(one.verdict for one in found)
     hints = sum(one.is_hint for one in found)
-    return (
+    text = (
         "Does the difference between two levels depend on the level of another axis? Of "
         f"{several(len(found), 'such question')}, the answer is yes for {counts[REAL] + counts[BELOW_MARGIN]} "
         f"(after Holm's correction over all), no for {counts[EQUIVALENT]} (within {analysis.margin:g} "
-        f"{analysis.table.unit}) and inconclusive for {counts[INCONCLUSIVE]}; zero lies outside {hints} of their "
-        f"intervals, as it does in {1 - CONFIDENCE:.0%} by chance alone. All are in comparisons.csv."
+        f"{analysis.table.unit}) and inconclusive for {counts[INCONCLUSIVE]}."
     )
+    if hints:
+        text += (
+            f" Had each of these been the only question, the answer would be yes for {hints}; but where nothing "
+            f"depends on another axis it would be yes for {1 - CONFIDENCE:.0%}, too, by chance."
+        )
+    return f"{text} All are in comparisons.csv."
 
 
 def largest_first(found: Iterable[LevelComparison]) -> list[LevelComparison]:

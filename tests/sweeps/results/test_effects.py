@@ -1,10 +1,12 @@
 """Which part of a table with gaps is compared, and what comes out of it, by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from sweeps.report.sentences import comparison_sentences, interactions_sentence
 from sweeps.results.effects import (
     Cube,
     LevelComparison,
@@ -252,6 +254,36 @@ def test_a_hint_is_an_interval_without_zero_that_is_not_enough_for_a_claim(p_hol
         ("norm",), ("a", "b"), None, Estimate(0.02, low, 0.03, 3), 0.03, p_holm, 0.01, p_equal, 1, 1, 0.01
     )
     assert (one.verdict, one.is_hint) == (verdict, is_hint)
+
+
+def made_up(low, p_holm, axes=("norm",), second=None):
+    return LevelComparison(axes, ("a", "b"), second, Estimate(0.02, low, 0.03, 3), 0.03, p_holm, 0.5, 0.5, 1, 1, 0.01)
+
+
+def test_what_would_be_real_by_itself_is_told_with_how_often_chance_does_that():
+    found = [made_up(0.01, 0.04), made_up(0.01, 0.2), made_up(-0.01, 0.2)]
+    real, inconclusive, hints = comparison_sentences(found, 0.01)
+    assert real.startswith("Real differences, after Holm's correction, in 1 of 3 comparisons of levels: ")
+    assert inconclusive == "In 2 the sweep is inconclusive."
+    assert hints.startswith(
+        "Had each of them been the only comparison, 1 would be called real; but of equal levels 5% would be, too, by "
+        "chance: "
+    )
+    assert len(comparison_sentences([made_up(-0.01, 0.2)], 0.01)) == 2, "nothing would be real by itself"
+
+
+def test_the_same_is_told_of_questions_about_two_axes():
+    def told(*found):
+        about = SimpleNamespace(interactions=found, margin=0.01, table=SimpleNamespace(unit="nats per token"))
+        return interactions_sentence(about)
+
+    both, levels = ("norm", "residual"), ("c", "d")
+    hint, unsure = made_up(0.01, 0.2, both, levels), made_up(-0.01, 0.2, both, levels)
+    assert told(hint, unsure).endswith(
+        "and inconclusive for 2. Had each of these been the only question, the answer would be yes for 1; but where "
+        "nothing depends on another axis it would be yes for 5%, too, by chance. All are in comparisons.csv."
+    )
+    assert told(unsure).endswith("and inconclusive for 1. All are in comparisons.csv.")
 
 
 def test_a_difference_is_trivial_where_both_levels_are_one_function():
