@@ -503,12 +503,12 @@ def test_the_estimate_before_the_start_is_exact_where_a_step_costs_what_it_is_ma
     assert estimated_seconds(pace, [(config, training)], 300) == pytest.approx(expected)
 
 
-def test_a_run_that_took_four_times_as_long_doubles_the_next_estimate():
+def test_a_run_that_took_four_times_as_long_makes_the_next_estimate_four_times_as_long():
     pace = Pace(1e-4, 1e-11, 1e-9)
     config, training = ModelConfig(vocab_size=103), TrainConfig(steps=100, validation_every=0)
     thought = estimated_seconds(pace, [(config, training)], 0)
     slower = update_pace(pace, [(config, training.batch_size, 100, 4 * thought / 1.1)])
-    assert estimated_seconds(slower, [(config, training)], 0) == pytest.approx(2 * thought)
+    assert estimated_seconds(slower, [(config, training)], 0) == pytest.approx(4 * thought)
 
 
 def test_an_estimate_says_that_no_run_was_timed_until_one_was(runs):

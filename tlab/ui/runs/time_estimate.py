@@ -77,10 +77,10 @@ def time_call(call: Callable[[], object]) -> float:
 
 
 def update_pace(pace: Pace, sides: Sequence[tuple[ModelConfig, int, int, float]]) -> Pace:
-    """The pace after a run of (config, batch size, steps, seconds): half-way, in ratio, to what it took."""
+    """The pace after a run of (config, batch size, steps, seconds): that by which it would have been foreseen."""
     thought = sum(step * float(np.dot(pace, cost_terms(config, batch_size))) for config, batch_size, step, _ in sides)
     seen = sum(seconds for *_, seconds in sides)
-    ratio = (seen / thought) ** 0.5 if thought > 0 and seen > 0 else 1.0
+    ratio = seen / thought if thought > 0 and seen > 0 else 1.0
     return Pace(*(price * ratio for price in pace))
 
 
