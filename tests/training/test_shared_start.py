@@ -60,7 +60,7 @@ def test_what_is_said_to_be_shared_is_what_is_drawn(one, other):
         ([{}, {"activation": "swiglu"}],
          "read the same batches and start from the same first weights but for mlp.up, mlp.down, mlp.gate."),
         ([{}, {"num_layers": 3}],
-         "read the same batches and start from the same first weights but for attention.out, mlp.down, blocks.2."),
+         "read the same batches and start from the same first weights but for attention.out, mlp.down, layer 3."),
         ([{"position": "learned"}, {}, {"position": "alibi"}],
          "read the same batches and start from the same first weights but for position."),
         ([{}, {"seed": 1}], "read different batches and have no first weights in common."),
@@ -78,7 +78,7 @@ def test_it_is_said_in_words(changes, words):
 def test_more_parts_than_can_be_named_are_counted():
     several = shared_start([start(tied=False, position="learned"), start(tied=False, position="learned", mlp_ratio=2.0,
                                                                          context_length=16, num_layers=9)])  # fmt: skip
-    assert several.sentence("They").endswith("blocks.2 and 6 more.")
+    assert several.sentence("They").endswith("layer 3 and 6 more.")
 
 
 def test_a_large_model_is_not_drawn_for_it():

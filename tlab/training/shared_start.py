@@ -18,6 +18,7 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.training.config import TrainConfig
 from tlab.types import Shape
+from tlab.wording import part_name
 
 MAX_PARTS = 5  # of the parts that differ
 BLOCK = re.compile(r"blocks\.\d+")
@@ -36,7 +37,7 @@ class SharedStart(NamedTuple):
 
     batches: bool
     differing: tuple[str, ...]
-    """The embeddings and matrices that are not, such as "mlp.up"; a block that not all have by its own name."""
+    """The embeddings and matrices that are not, such as "mlp.up"; a block that not all have by its own key."""
     some_weights: bool
     """Whether any embedding or matrix is."""
 
@@ -45,7 +46,7 @@ class SharedStart(NamedTuple):
         batches = "read the same batches" if self.batches else "read different batches"
         if not self.some_weights:
             return f"{who} {batches} and have no first weights in common."
-        named = ", ".join(self.differing[:MAX_PARTS])
+        named = ", ".join(map(part_name, self.differing[:MAX_PARTS]))
         if more := len(self.differing) - MAX_PARTS:
             named += f" and {more} more" if more > 0 else ""
         but = f" but for {named}" if self.differing else ""
