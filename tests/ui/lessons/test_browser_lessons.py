@@ -17,6 +17,10 @@ DONE = "#lesson-strip .tl-guide.tl-ended"
 PHONE = {"width": 390, "height": 844}
 ON_PHONE = ("loss", "norm")  # of all lessons, those that are played on a phone as well
 BY_KEYBOARD = "loss"
+IN_SIGHT = """() => {
+  const button = document.querySelector("[data-lesson-back]"), { x, y, width, height } = button.getBoundingClientRect();
+  return button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+}"""
 SERIOUS = """async () => (await axe.run("#learn-page, #lesson-strip", {resultTypes: ["violations"]})).violations
   .filter(one => ["serious", "critical"].includes(one.impact)).map(one => `${one.id} ${one.nodes[0].target}`)"""
 
@@ -67,11 +71,14 @@ class Reader:
             settle(self.page)
             self.press("#inside-scrub .tl-side-b")
         elif isinstance(step.task, GameTask):
+            self.page.wait_for_function("scrollY > 0")  # it is at the end of its tab
+            self.page.locator("#false-winners-next").wait_for()
             for _ in range(step.task.rounds):
                 self.press("#false-winners-next")
                 self.press("#false-winners button:has-text('Neither')")
                 self.page.locator("#false-winners-words").get_by_text("would be better.").wait_for()
         self.page.wait_for_selector(DONE)
+        assert self.page.evaluate(IN_SIGHT), "the way back is in view wherever the page is scrolled to"
         self.press("[data-lesson-back]")
 
     def answer(self, step) -> None:

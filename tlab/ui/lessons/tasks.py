@@ -35,6 +35,7 @@ class LessonTask(ABC):
 
     tab: ClassVar[str]  # its key
     button: ClassVar[str]  # what leads there
+    place: ClassVar[str] = ""  # on the tab, as a selector, where that is not at its top
 
     @abstractmethod
     def done(self, learner: Learner, before: Mapping[str, Evidence]) -> Evidence | None:
@@ -236,6 +237,7 @@ class GameTask(LessonTask):
 
     tab: ClassVar = "compare"
     button: ClassVar = "Open the game on the Compare tab"
+    place: ClassVar = "#false-winners"
 
     rounds: int = 3
 

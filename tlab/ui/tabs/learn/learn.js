@@ -42,6 +42,13 @@ const go = (lesson, step, more) => {
   send("learn", more);
 };
 
+// What a task is about may be far down on its tab: the server opens that first, and what stands above it comes last.
+const scrollWhenThere = (selector, looks = 50) => {
+  const place = document.querySelector(selector);
+  if (place?.offsetHeight) for (const wait of [0, 500]) setTimeout(() => place.scrollIntoView(), wait);
+  else if (looks) setTimeout(() => scrollWhenThere(selector, looks - 1), 100);
+};
+
 document.addEventListener("click", ({ target }) => {
   const button = target.closest?.("[data-lesson-open],[data-lesson-step],[data-lesson-answer],[data-lesson-do],[data-lesson-end],[data-lesson-leave],[data-lesson-back],[data-lesson-show]");
   if (!button) return;
@@ -50,7 +57,10 @@ document.addEventListener("click", ({ target }) => {
   focusNext = Boolean(button.closest("[data-lesson-page]"));
   if (has("lessonOpen")) go(lessonOpen, of(lessonOpen).ended ? 1 : of(lessonOpen).step);
   else if (has("lessonStep")) go(open.lesson, Number(lessonStep));
-  else if (has("lessonDo")) send("learn-go");
+  else if (has("lessonDo")) {
+    send("learn-go");
+    if (button.dataset.lessonDo) scrollWhenThere(button.dataset.lessonDo);
+  }
   else if (has("lessonBack") || has("lessonShow")) send("learn", { show: true });
   else if (has("lessonAnswer")) {
     const { answers } = of(open.lesson);
