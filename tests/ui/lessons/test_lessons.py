@@ -27,6 +27,7 @@ def pupil():
     inspector = Inspector(LOCAL)
     with pytest.MonkeyPatch.context() as patch:
         make_short(patch)
+        patch.setattr("tlab.ui.runs.manager.MAX_HISTORY", 100)  # those of all lessons, each trained once
         yield Pupil(learn_tab(runs, inspector))
     inspector.end()
     runs.close()
@@ -135,6 +136,21 @@ def test_a_prediction_is_judged_by_the_gradients_of_the_run(pupil):
     sitting = pupil.sitting("norm", number_of("norm", "When it happened"), {**answers, "2": [1]}, kept)
     first, *_ = sitting.predictions()
     assert first.said.startswith("About the same") and first.is_right == even
+
+
+def test_who_counts_the_verdicts_sees_the_intervals(pupil):
+    answers, kept = finished(pupil, "ablations")
+    sitting = pupil.sitting("ablations", number_of("ablations", "Four verdicts"), answers, kept)
+    seeds = [sitting.known[name] for name in ("norm", "post", "nope", "swiglu")]
+    assert [told for _, _, told in sitting.bars] == [
+        " ".join((f"{one.mean:+.3f}", f"({one.low:+.3f} to {one.high:+.3f})")).replace("-", "−") for one in seeds
+    ]
+
+
+def test_shares_of_attention_are_written_in_bars_as_in_words(pupil):
+    answers, kept = finished(pupil, "induction")
+    sitting = pupil.sitting("induction", number_of("induction", "Its score"), answers, kept)
+    assert [told for _, _, told in sitting.bars] == [percent(row.induction) for row in sitting.known["heads"].a]
 
 
 def test_a_wrong_answer_brings_the_hint_and_a_second_one_the_answer(pupil):

@@ -47,6 +47,9 @@ class SideFacts:
         self.diverged_at = side.divergence.step if side.divergence else None
         known = None if side.divergence else side.validation_loss
         self.loss = math.inf if known is None else known  # on validation text, in nats per token
+        self.accuracy = (
+            math.nan if side.accuracy is None else side.accuracy
+        )  # share of right answers, of a text that asks
         self.first = side.curve.bins[0][0] if side.curve.bins else math.inf  # training loss of the first step
         self.learned = blind - self.loss  # nats per token that it is better than a blind guess
         self.side = side
@@ -100,6 +103,11 @@ class SeedsFacts:
     def b_is_lower(self) -> int:
         """On so many seeds."""
         return sum(pair.lower == "B" for pair in self.pairs)
+
+    def bar(self, words: str) -> tuple[str, float, str]:
+        """The mean difference as a row of a step's bars, with its interval."""
+        mean, low, high = (written(nats, "+.3f") for nats in (self.mean, self.low, self.high))
+        return words, self.mean, f"{mean} ({low} to {high})"
 
     @property
     def rows(self) -> list[tuple[str, float]]:

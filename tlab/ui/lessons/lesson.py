@@ -3,7 +3,8 @@
 A file `texts/NUMBER-NAME.toml` is a lesson, and its NAME stands in links: `?lesson=NAME&step=3`. Each `[[step]]` has a
 `title`, a `text` and one `kind`:
 
-- `explain`: the text, maybe with `bars`, an expression for rows of (words, number), and a `picture` of pictures.html.
+- `explain`: the text, maybe with `bars`, an expression for rows of (words, number) or (words, number, how it is
+  written), and a `picture` of pictures.html.
 - `predict`: a question that is asked before its result can be seen. Its `name` is how later steps speak of it.
 - `do`: something to do on another tab; `do.what` names one of `TASKS`. Its `name` is how later steps speak of what came
   of it. `now` is what the strip above the other tabs says.

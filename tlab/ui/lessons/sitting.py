@@ -24,7 +24,10 @@ WORDING.filters["nats"] = lambda loss: written(loss, ".2f") if math.isfinite(los
 WORDING.filters["signed"] = lambda nats: written(nats, "+.2f" if abs(nats) >= 0.1 else "+.3f")
 WORDING.filters["by_layer"] = lambda numbers: [(layer_name(layer), number) for layer, number in enumerate(numbers)]
 WORDING.filters["head_words"] = part_name
-WORDING.filters["scores"] = lambda rows, column: [(part_name(row.head), getattr(row, column)) for row in rows]
+WORDING.filters["in_nats"] = lambda rows: [(words, loss, written(loss, ".2f")) for words, loss in rows]
+WORDING.filters["scores"] = lambda rows, column: [
+    (part_name(row.head), getattr(row, column), percent(getattr(row, column))) for row in rows
+]
 WORDING.filters |= {"loss_at": loss_at, "rise": lambda rows, times: loss_at(rows, times) - loss_at(rows, 1)}
 WORDING.globals |= {"exp": math.exp, "log": math.log, "inf": math.inf, "min": min, "max": max, "abs": abs, "len": len}
 
@@ -186,10 +189,11 @@ class Sitting:
         return [self.words(part) for part in self.step.text.strip().split("\n\n")]
 
     @property
-    def bars(self) -> list[tuple[Any, float]]:
-        """Rows of the step's own numbers; what is not finite has none."""
+    def bars(self) -> list[tuple[Any, float, str]]:
+        """Rows of the step's own numbers, and how each is written; what is not finite has none."""
         rows = self.value_of(self.step.bars) if self.step.bars and self.missing is None else []
-        return [(words, float(value)) for words, value in rows if math.isfinite(value)]
+        finite = [(words, float(value), told) for words, value, *told in rows if math.isfinite(value)]
+        return [(words, value, told[0] if told else short_number(value)) for words, value, told in finite]
 
     @property
     def now(self) -> str:
