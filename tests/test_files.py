@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import safe_open
 
 import tlab.files
 from tlab.files import (
@@ -17,6 +19,7 @@ from tlab.files import (
     read_checksums,
     remove_half_written,
     replaced,
+    safetensors_parts,
     with_checksums,
     write_atomically,
 )
@@ -37,6 +40,25 @@ def killed_while_writing(path):
     assert subprocess.run([sys.executable, "-c", program, str(path)], env=environment).returncode == 9
     (left,) = path.parent.glob(".*")
     return left
+
+
+# --- arrays ---
+
+
+def test_the_library_reads_the_arrays_that_were_written(path):
+    numbers = np.arange(24.0).reshape(4, 6)
+    arrays = {
+        "b": numbers.astype(np.float32).T, "a": numbers[::2, 1:4], "odd": np.ones(3, np.float32),
+        "none": np.zeros((0, 2)), "one": np.array(5.0),
+    }  # fmt: skip
+    with replaced(path) as file:
+        file.writelines(safetensors_parts(arrays, {"about": "ä"}))
+    with safe_open(path, framework="numpy") as file:
+        assert file.metadata() == {"about": "ä"}
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
 
 
 # --- half-written files ---

@@ -114,6 +114,14 @@ def test_the_weights_of_a_loaded_checkpoint_lie_in_one_piece(tmp_path, wide):
     assert all((loaded[name] == weights[name]).all() for name in weights)
 
 
+def test_a_checkpoint_is_written_with_one_tensor_at_a_time_in_memory_twice(tmp_path, wide):
+    weights = {name: param.data for name, param in wide.parameters.items()}
+    corpus = {"name": "x", "sha256": "", "size": 0, "tokenizer": IdsTokenizer(600).to_json()}
+    checkpoint = Checkpoint(WIDE, TrainConfig(), corpus, 0, weights)
+    largest = max(array.nbytes for array in weights.values())
+    assert peak_of(lambda: checkpoint.save(tmp_path)) < 1.5 * largest < 0.2 * wide.parameters.data.nbytes
+
+
 def base_of(array):
     """What a view is a part of."""
     return base_of(array.base) if isinstance(array.base, np.ndarray) else array

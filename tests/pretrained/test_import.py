@@ -319,7 +319,7 @@ def test_an_import_without_room_leaves_no_folder(folder, tmp_path, rng, capsys, 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tlab.training.checkpoint.write_atomically", full)
+    monkeypatch.setattr("tlab.training.checkpoint.replaced", full)
     assert main(["import", str(folder), "--out", str(tmp_path / "run")]) == 2
     assert "No space left" in capsys.readouterr().err and not (tmp_path / "run").exists()
 

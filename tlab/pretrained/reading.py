@@ -26,7 +26,7 @@ from tlab.text.given import EXAMPLE_IDS, IdsTokenizer, JsonTokenizer
 from tlab.types import Array, Shape
 from tlab.wording import several
 
-COPIES = 4  # of the weights in float32 that are in memory at once while a model is imported and written, as measured
+COPIES = 2  # of the weights in float32, the file's counted, that are in memory while a model is imported and written
 
 
 AnyTensor = StoredTensor | QuantizedTensor

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.files import replaced, write_atomically
+from tlab.files import replaced, safetensors_parts, write_atomically
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
@@ -150,11 +150,10 @@ class HuggingFace(Export):
 
 def write_folder(weights: Mapping[str, Array], about: Mapping[str, Any], folder: Path) -> None:
     """config.json and model.safetensors, in float32."""
-    from safetensors.numpy import save
-
     no_tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # a class's own are not the tokenizer's
-    tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
-    write_atomically(folder / ONE_FILE, save(tensors, metadata={"format": "pt"}))
+    tensors = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+    with replaced(folder / ONE_FILE) as file:
+        file.writelines(safetensors_parts(tensors, {"format": "pt"}))
     write_json(folder / CONFIG_FILE, {**about, **no_tokens, "dtype": "float32"})
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlab.config import ConfigError
-from tlab.files import as_csv, write_atomically
+from tlab.files import as_csv, replaced, safetensors_parts
 from tlab.machine import give_back_memory
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
@@ -166,8 +166,6 @@ class Checkpoint:
         It is written beside its place and moved there when it is complete, so that an earlier checkpoint stays
         whole until this one is.
         """
-        from safetensors.numpy import save
-
         tensors = {
             **self.weights,
             **{OPTIMIZER_PREFIX + name: vector for name, vector in self.optimizer_state.items()},
@@ -183,13 +181,11 @@ class Checkpoint:
             "divergence": self.divergence,
             "started_from": self.started_from,
         }
-        # The writer takes whatever lies in memory: a strided view would be written wrong without a word.
-        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
         header = json.dumps(about)
-        content = save(contiguous, metadata={"tlab": header, "sha256": fingerprint(header, contiguous)})
         path = Path(folder) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        with replaced(path) as file:
+            file.writelines(safetensors_parts(tensors, {"tlab": header, "sha256": fingerprint(header, tensors)}))
         return path
 
     @classmethod

@@ -62,7 +62,7 @@ class OpenedFrom(NamedTuple):
     """An opened model as it is sent to another process, which reads it for itself."""
 
     place: str
-    needed: int  # bytes, at most, to read it
+    needed: int  # bytes, at most, to read it and to make a live model of it
 
 
 class OpenedModel(NamedTuple):
@@ -77,7 +77,7 @@ class OpenedModel(NamedTuple):
     @property
     def source(self) -> OpenedFrom:
         """What to send in its place."""
-        return OpenedFrom(self.place, needed_bytes(self.checkpoint.model_config))
+        return OpenedFrom(self.place, 2 * needed_bytes(self.checkpoint.model_config))
 
 
 class Failure(NamedTuple):
