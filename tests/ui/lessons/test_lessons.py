@@ -14,6 +14,7 @@ from tlab.ui.lessons.tasks import TrainTask
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import STOPPED
+from tlab.ui.studies.study import Ended
 from tlab.wording import percent
 
 pytestmark = GRADIO
@@ -145,6 +146,17 @@ def test_who_counts_the_verdicts_sees_the_intervals(pupil):
     assert [told for _, _, told in sitting.bars] == [
         " ".join((f"{one.mean:+.3f}", f"({one.low:+.3f} to {one.high:+.3f})")).replace("-", "−") for one in seeds
     ]
+
+
+def test_where_runs_diverged_there_is_no_mean_difference_to_draw(pupil):
+    answers, kept = finished(pupil, "ablations")
+    task = next(step.task for step in all_lessons()["ablations"].steps if step.name == "norm")
+    study = task.study(pupil.tab.learner(REQUEST, pupil.about))
+    lost = {trial: Ended(None, 3, end.curve) if trial.side else end for trial, end in study.outcomes.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "outcomes", lost)
+        sitting = pupil.sitting("ablations", number_of("ablations", "Four verdicts"), answers, kept)
+        assert sitting.bars[0] == ("Remove RMSNorm", 0.0, "none: runs diverged")
 
 
 def test_shares_of_attention_are_written_in_bars_as_in_words(pupil):

@@ -105,7 +105,9 @@ class SeedsFacts:
         return sum(pair.lower == "B" for pair in self.pairs)
 
     def bar(self, words: str) -> tuple[str, float, str]:
-        """The mean difference as a row of a step's bars, with its interval."""
+        """The mean difference as a row of a step's bars, with its interval; where there is none, that."""
+        if self.judgement.difference.n < 2:
+            return words, 0.0, "none: runs diverged"
         mean, low, high = (written(nats, "+.3f") for nats in (self.mean, self.low, self.high))
         return words, self.mean, f"{mean} ({low} to {high})"
 
