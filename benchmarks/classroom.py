@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import shutil
 import sys
 import tempfile
@@ -148,6 +149,7 @@ def predict_in_browser(page: Page, url: str, code: str) -> None:
     """The same on a page in Chromium."""
     page.goto(f"{url}/?class={code}")
     page.check("[name=class-winner][value=A]")
+    page.fill("[name=class-by]", "0.2")
     page.click(".tl-class-predict .tl-go")
     page.wait_for_selector("[data-class-state=train]")
     page.evaluate(WATCH_DONE)
@@ -253,6 +255,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=40)
     given = parser.parse_args()
     rows: list[Row] = []
+    print(f"load average {os.getloadavg()[0]:.1f} before")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for lesson in (measure, measure_end):

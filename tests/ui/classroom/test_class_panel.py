@@ -139,6 +139,19 @@ def test_hidden_results_are_not_in_the_page_at_all(panel, taught):
     assert hidden[panel.chart]["lines"] == []
 
 
+def test_dots_that_would_hide_each_other_are_stacked_and_one_far_out_squeezes_no_others(panel, taught):
+    for number, by in enumerate(["0.1", "0.1", "0.1", "5"]):
+        of_student(panel, taught, number, winner="A", by=by)
+    page = panel.on_ask(taught, TEACHER)[panel.panel]
+    dots = re.findall(r'tl-strip-dot" style="left:([\d.]+)%;bottom:([\d.]+)px', page)
+    (first, low), (second, middle), (third, high), (far, bottom) = [map(float, dot) for dot in dots]
+    assert first == second == third
+    assert low < middle < high
+    assert (far > first + 20, bottom) == (True, low)
+    assert first > 25  # of 100, where a line up to 5 has it at 8
+    assert "1 further out" in page
+
+
 def test_the_next_question_is_asked_of_the_same_class(panel, taught):
     train_one(panel, taught, 1, (2.0, 2.5))
     page = panel.on_teach({**taught, "act": "next", "link": "?steps=30&b.residual=post"}, TEACHER)[panel.panel]

@@ -421,9 +421,7 @@ class Runs:
     def seconds_of_room(self, job: Job, count: int) -> float | None:
         """How long so many runs of these settings take in all slots together; None before the pace is known."""
         seconds = self.expected_seconds(job)
-        return (
-            None if seconds is None else self.taken_ratio * (seconds + SECONDS_TO_BEGIN) * math.ceil(count / self.slots)
-        )
+        return None if seconds is None else (seconds + SECONDS_TO_BEGIN) * math.ceil(count / self.slots)
 
     def prepare(self) -> None:
         """Have a worker process ready, so that the next run starts at once. The first one measures the pace."""

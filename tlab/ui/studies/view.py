@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ markup = macros("studies/view.html")
 
 OF_A_STEP = 1e-9  # between round numbers: rounding
 MARGIN_SHARE = 0.06  # of the strip, left and right of what is on it
+RISE_OF_DOT, MAX_RISE = 11.0, 88.0  # pixels from a dot to the one on it, and to the highest of many
 DIFFERENCE = "+.4f"  # how one is written
 NOT_YET = "No winner is named before all five seeds are there."
 
@@ -32,7 +34,8 @@ class Strip(NamedTuple):
 
     zero: float
     ticks: list[tuple[float, str]]  # place and number
-    dots: list[float]
+    dots: list[tuple[float, float]]  # place, and pixels above the line: those that would hide each other are stacked
+    height: float  # pixels that the highest dot is above the lowest
     mean: float | None
     interval: tuple[float, float] | None  # left end and width
     alternative: str
@@ -185,8 +188,20 @@ def strip_at(differences: Sequence[float], found: Estimate, name: str, also: Seq
     alternative = f"{name}: " + ", ".join(signed(difference) for difference in differences)
     interval = (place(low), round(place(high) - place(low), 2)) if n > 1 else None
     ticks = [(place(at), words) for at, words in round_numbers(from_, to)]
-    dots = [place(difference) for difference in differences]
-    return Strip(place(0.0), ticks, dots, place(mean) if n > 1 else None, interval, alternative)
+    dots, height = stacked([place(difference) for difference in differences])
+    return Strip(place(0.0), ticks, dots, height, place(mean) if n > 1 else None, interval, alternative)
+
+
+def stacked(places: Sequence[float]) -> tuple[list[tuple[float, float]], float]:
+    """Each place with its pixels above the line, and the most of these: dots of the same hundredth are stacked."""
+    counts = Counter(round(at) for at in places)
+    rise = min(RISE_OF_DOT, MAX_RISE / max(1, max(counts.values(), default=1) - 1))
+    seen: Counter[int] = Counter()
+    dots = []
+    for at in places:
+        dots.append((at, round(rise * seen[round(at)], 1)))
+        seen[round(at)] += 1
+    return dots, max((pixels for _, pixels in dots), default=0.0)
 
 
 def round_numbers(low: float, high: float) -> list[tuple[float, str]]:

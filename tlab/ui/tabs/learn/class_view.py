@@ -6,6 +6,7 @@ import base64
 import functools
 import re
 from collections.abc import Sequence
+from statistics import median
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ markup = macros("classroom/view.html")
 PLACE = re.compile(r"https?://[\w.:\[\]-]{1,250}(/[\w./~-]{0,250})?", re.ASCII)
 USUAL_PLACE = "http://127.0.0.1:7860/"
 USUAL_ROOM = 30  # students
+MAX_REACH = 3.0  # of a line of predictions: times the median one, or the outcome that is farthest from zero
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 ONLY_HERE = (
     f"This address is of your own computer alone. For a room, start the lab with GRADIO_SERVER_NAME=0.0.0.0 and open "
@@ -52,6 +54,7 @@ class TeacherShown(NamedTuple):
     takes: str
     words: str
     predictions: Strip | None
+    predictions_words: str
     outcomes: Strip | None
     sides: str
     file: str
@@ -110,21 +113,36 @@ def teacher_html(
     found = results.judgement
     outcomes = [pair.difference for pair in found.pairs if pair.difference is not None]
     interval = [found.difference.low, found.difference.high] if found.difference.n > 1 else []
-    also = [*outcomes, *interval]
-    nothing = found.difference._replace(n=0)
+    predicted = within_reach(results.predictions, [*outcomes, *interval])
     shown = TeacherShown(
         shown_code(room.code), link, qr_picture(link),
         ONLY_HERE if urlsplit(link).hostname in OWN_NAMES else "",
         question_words(question.query),
         "" if seconds is None else f"The runs of {USUAL_ROOM} students take about {duration(seconds)} here.",
         words_so_far_or_verdict(results, question.frozen),
-        strip_at(results.predictions, nothing, "Predicted B − A", also) if results.predictions else None,
-        strip_at(outcomes, found.difference, "B − A by seed", results.predictions) if outcomes else None,
+        strip_at(predicted, found.difference._replace(n=0), "Predicted B − A", [*outcomes, *interval])
+        if predicted else None,
+        predictions_words(results.predictions, predicted),
+        strip_at(outcomes, found.difference, "B − A by seed", predicted) if outcomes else None,
         sides_words(results),
         csv_link_of(room, answers),
         key, is_new,
     )  # fmt: skip
     return markup.teacher(room, shown)
+
+
+def within_reach(predictions: Sequence[float], outcomes: Sequence[float]) -> list[float]:
+    """Predictions as the line shows them: who predicts many times as much as all others does not squeeze these."""
+    if not predictions:
+        return []
+    reach = MAX_REACH * max([median(map(abs, predictions)), *map(abs, outcomes)])
+    return [min(max(one, -reach), reach) if reach else one for one in predictions]
+
+
+def predictions_words(predictions: Sequence[float], shown: Sequence[float]) -> str:
+    beyond = sum(one != at for one, at in zip(predictions, shown, strict=True))
+    words = "dots: B − A as each student predicts it"
+    return f"{words}; {beyond} further out" if beyond else words
 
 
 def words_so_far_or_verdict(results: ClassResults, is_frozen: bool) -> str:
