@@ -157,6 +157,7 @@ def predict_in_browser(page: Page, url: str, code: str) -> None:
 
 def shown_counts(teacher: Page) -> list[int]:
     """How many are in, have predicted, and have trained, as the teacher's page says."""
+    teacher.wait_for_selector(".tl-class-counts")  # the page is loaded again where a server was started again
     return [int(count) for count in teacher.locator(".tl-class-counts dd").all_inner_texts()]
 
 
@@ -171,7 +172,7 @@ def start_all(students: Sequence[Student], pages: Sequence[Page], seconds: float
 def wait_for_results(teacher: Page, count: int) -> None:
     """Until the teacher's page has shown so many, or it takes too long."""
     until = time.monotonic() + SECONDS_TO_FINISH
-    while time.monotonic() < until and teacher.evaluate("window.shownAt.length") < count:
+    while time.monotonic() < until and shown_counts(teacher)[-1] < count:
         teacher.wait_for_timeout(500)
 
 
@@ -255,14 +256,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=40)
     given = parser.parse_args()
     rows: list[Row] = []
-    print(f"load average {os.getloadavg()[0]:.1f} before")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for lesson in (measure, measure_end):
             with tempfile.TemporaryDirectory() as folder, Server(runs=Path(folder)) as server:
-                rows += lesson(server, browser, given.students, given.steps)
+                before = os.getloadavg()[0]
+                found = lesson(server, browser, given.students, given.steps)
+                print(table(f"a class of {given.students} and its teacher, load average {before:.1f} before", found))
+                rows += found
         browser.close()
-    print(table(f"a class of {given.students} and its teacher", rows))
     return finish(rows)
 
 
