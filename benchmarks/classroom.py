@@ -23,6 +23,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.hostile import busiest_thread
 from benchmarks.visitors import Row, Server, Visitor, Watch, finish, table
 
 IN_BROWSER = 2  # students
@@ -189,9 +190,12 @@ def measure(server: Server, browser: Browser, num_students: int, steps: int) -> 
     for page in others:
         predict_in_browser(page, server.url, code)
         page.wait_for_timeout(2000)  # until the settings are in place
+    before, began = server.seconds_of_threads(), time.monotonic()
     with Watch(server.url, 0.2) as watch, Clock(students) as clock:
         start_all(students, others, SECONDS_TO_START)
         wait_for_results(teacher, num_students)
+    computed, waited = busiest_thread(before, server.seconds_of_threads())
+    seconds = time.monotonic() - began
     shown_at = teacher.evaluate("window.shownAt")
     done_at = [*(student.done_at for student in students), *(page.evaluate("window.doneAt") or 0 for page in others)]
     done = sorted(filter(None, done_at))
@@ -207,7 +211,8 @@ def measure(server: Server, browser: Browser, num_students: int, steps: int) -> 
         Row("runs of the class that finished", "all", f"{len(shown_at)} of {num_students}; {told} of {len(students)} "
             "were told a place", len(shown_at) == num_students),
         Row("another's page, p95", "< 100 ms", f"{1e3 * watch.percentile(0.95):.0f} ms of {len(watch.seconds)} "
-            f"(median {1e3 * watch.percentile(0.5):.0f})", watch.percentile(0.95) < 0.1),
+            f"(median {1e3 * watch.percentile(0.5):.0f}); in {seconds:.0f} s the thread that answers computed for "
+            f"{computed:.1f} s and waited {waited:.1f} s for a core", watch.percentile(0.95) < 0.1),
         Row("what a student's page asks every 3 s, p95", "< 100 ms", f"{1e3 * asked:.0f} ms of {len(clock.seconds)}",
             asked < 0.1),
         Row("until the teacher's page is new after a result, p95", "< 2 s", f"{last:.1f} s", last < 2),
