@@ -41,6 +41,11 @@ narrow kind at about 95. `python -m benchmarks limit` tells which kind a machine
 """
 
 
+def kind_of(report: Report) -> str:
+    """The kind of processor, by the first sitting: in a later one the machine may have been busy."""
+    return kind(next(iter(report["machines"].values()))["large_products"])
+
+
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """Markdown; the first column is text and the others are figures."""
     lines = [header, ("---", *("---:" for _ in header[1:])), *rows]
@@ -134,7 +139,6 @@ def memory_words(report: Report) -> str:
 
 def real_words(report: Report) -> str:
     """Times of a real model, and the memory that it takes."""
-    of_kind = kind(report["machines"]["real"]["large_products"])
     rows = []
     for row in report["real"]:
         least, *_, most = (as_ratio(peak / row["weights_and_cache"]) for peak in row["peaks"])
@@ -148,7 +152,7 @@ def real_words(report: Report) -> str:
             )
         )
     header = ("peak above the imports", "MiB", "of weights and cache", "at most", "")
-    return f"{comparisons({of_kind: report}, 'real')}\n{table(header, rows)}"
+    return f"{comparisons({kind_of(report): report}, 'real')}\n{table(header, rows)}"
 
 
 def switches_words(report: Report) -> str:
@@ -320,7 +324,7 @@ def main(folder: tyro.conf.Positional[Path] = FOLDER, page: Path = Path("docs/pe
         page: file to write; figures go to `images` beside it.
     """
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"), reverse=True)]
-    reports = {kind(next(iter(report["machines"].values()))["large_products"]): report for report in found}
+    reports = {kind_of(report): report for report in found}
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     for of_kind, report in reports.items():
