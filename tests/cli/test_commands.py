@@ -632,7 +632,7 @@ def test_check_finds_a_planted_bug_and_fails(capsys):
 def test_probe_prints_its_definition_and_a_table(finished, capsys):
     assert main(["probe", "lens", str(finished), "--text", "the quick", "--place", "3"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("What the model would predict") and "depth  first  chance" in out
+    assert out.startswith("What the model would predict") and "depth  first  probability" in out
     assert main(["probe", "heads", str(finished), "--text", "the quick", "--csv"]) == 0
     assert capsys.readouterr().out.startswith("head,entropy,distance")
     assert main(["probe", "lens", str(finished), "--text", "the", "--place", "99"]) == 2

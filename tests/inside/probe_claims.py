@@ -233,10 +233,10 @@ def attribution(rows, asked, subject):
 def lens(rows, asked, subject):
     probabilities, tokens = probabilities_of(subject), subject.checkpoint.tokenizer.tokens
     yield "the last row is what the model predicts", rows[-1].first == tokens[int(probabilities.argmax())]
-    yield "with its probability", near(rows[-1].chance, probabilities.max())
+    yield "with its probability", near(rows[-1].probability, probabilities.max())
     yield "by default the token it says in the end", rows[-1].rank == 1
     yield "rank 1 is the likeliest", all((row.rank == 1) == (row.first == row.token) for row in rows)
-    yield "no token is likelier than the first", all(row.chance >= math.exp(row.logprob) - 1e-6 for row in rows)
+    yield "no token is likelier than the first", all(row.probability >= math.exp(row.logprob) - 1e-6 for row in rows)
     yield "a row for each depth", [row.depth for row in rows] == [*range(len(subject.model.blocks) + 1)]
 
 

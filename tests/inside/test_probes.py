@@ -179,7 +179,7 @@ def test_the_last_row_of_the_lens_is_the_models_own_guess(make, corpus, residual
     logits = subject.trace.logits[0, -1]
     probabilities = np.exp(logits) / np.exp(logits).sum()
     assert last.first == last.token == corpus.tokenizer.tokens[logits.argmax()]
-    assert last.rank == 1 and last.chance == pytest.approx(probabilities.max())
+    assert last.rank == 1 and last.probability == pytest.approx(probabilities.max())
     assert last.entropy == pytest.approx(-(probabilities * np.log(probabilities)).sum())
 
 

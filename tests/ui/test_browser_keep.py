@@ -333,6 +333,7 @@ def test_a_text_of_ones_own_is_still_there_after_a_reload_and_never_in_the_addre
     page = visit()
     page.click("#own-text")
     text = page.locator("#field-text textarea")
+    page.locator("#field-text textarea:focus").wait_for()  # so that who presses the button can write at once
     text.fill(VERSE * 5)
     page.locator("#text-card").get_by_text("pasted or typed text").wait_for()
     settle(page)

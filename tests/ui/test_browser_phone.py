@@ -48,6 +48,29 @@ def test_the_names_of_all_tabs_are_in_view_and_none_is_cut_off(visit):
     assert tabs.evaluate_all(f"tabs => tabs.filter(e => {cut}).map(e => e.textContent)") == []
 
 
+def test_no_column_of_a_chain_is_cut_off_however_long_the_tokens_are(visit):
+    """As those of a model from elsewhere are: of many letters, with logits before and after a penalty."""
+    page = visit(**PHONE)
+    open_tab(page, "Generate")
+    page.locator("#written-text .tl-token").nth(5).click()
+    page.locator("#chain tbody th button").first.wait_for()
+    settle(page)
+    page.evaluate("""() => {
+      const all = (where) => document.querySelectorAll(`#chain ${where}`);
+      all("tbody th button").forEach((token) => (token.textContent = "internationalization"));
+      all(".tl-logit span").forEach((logit) => (logit.textContent = "-14.89 → -22.34"));
+    }""")
+    assert page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('#chain .tl-scroll'))") <= 0
+
+
+def test_what_is_told_of_a_model_takes_no_room_where_it_says_nothing(visit):
+    page = visit(**PHONE)
+    open_tab(page, "Generate")
+    settle(page)
+    assert page.inner_text("#generate-told").strip() == ""
+    assert page.locator("#generate-told").evaluate("e => getComputedStyle(e).position") == "absolute"
+
+
 @pytest.mark.parametrize("window", [PHONE, {"width": 1440, "height": 900}], ids=["phone", "wide"])
 def test_start_pause_and_the_state_stay_in_view_while_the_page_scrolls(visit, window):
     page = visit(**window)

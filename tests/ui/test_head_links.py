@@ -89,9 +89,26 @@ def test_without_a_head_a_link_to_a_model_opens_it_with_the_head_that_it_opens_w
 @pytest.mark.parametrize(("landed", "box"), [("inside", "inside"), ("generate", "prompt")])
 def test_the_tab_that_a_link_leads_to_reads_its_text(links, landed, box):
     came = arrive(links, "model=little-llama&text=The+capital+of+Japan", landed)
-    assert (came["model"], came["text"], came[box]) == (MODEL, "The capital of Japan", "The capital of Japan")
-    assert {"inside", "prompt"} & {*came} == {box}
-    assert not {"inside", "prompt"} & {*arrive(links, "model=little-llama", landed)}
+    assert (came["model"], came[box]) == (MODEL, "The capital of Japan")
+    assert {"text", "inside", "prompt"} & {*came} == {box}, "other tabs have their own, and compute nothing unseen"
+
+
+@pytest.mark.parametrize(("landed", "box"), [("inside", "inside"), ("generate", "prompt")])
+def test_without_a_text_the_tab_of_a_link_reads_what_it_offers_of_the_model(links, runs, landed, box):
+    of = find_model(runs, MODEL)
+    assert arrive(links, "model=little-llama", landed)[box] == {"inside": of.run.excerpt, "prompt": of.prompt}[box]
+
+
+def test_each_list_of_models_gets_an_update_of_its_own(links):
+    """Gradio empties the first of them: in the other lists the model would not be the chosen one."""
+    *_, last = links.on_arrival("?model=little-llama", "generate", VISIT)
+    lists = [last[tab.choice.list] for tab in (links.attention, links.inside, links.generate)]
+    assert [update["value"] for update in lists] == [MODEL] * 3 and len({*map(id, lists)}) == 3
+
+
+def test_a_link_to_a_head_that_leads_elsewhere_is_kept_for_attention(links):
+    came = arrive(links, "model=little-llama&layer=2&head=3", "inside")
+    assert (came["selection"]["layer"], came["selection"]["head"], came["shown"]) == (1, 2, None)
 
 
 def test_inside_looks_at_the_side_and_the_step_of_a_link(links, runs):

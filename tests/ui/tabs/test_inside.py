@@ -278,8 +278,19 @@ def test_the_rows_that_move_farthest_are_drawn():
 
 
 def test_the_chart_over_the_training_names_a_column_as_its_table_does():
-    value = over_time_value("x", Curves("chance", "row", [0, 1], {"a": [0.0, 1.0]}), "of 1")
-    assert value["unit"] == "probability, of 1"
+    value = over_time_value("x", Curves("logprob", "row", [0, 1], {"a": [0.0, 1.0]}), "nats")
+    assert value["unit"] == "log probability, nats"
+
+
+def test_what_is_drawn_of_side_b_has_its_colour_first(tab):
+    of = find_model(tab.runs, None, side=1)
+    assert of.side == 1
+    rows = tab.result(of, EXCERPT, "lens", {}).rows
+    assert tab.picture_of(of, "lens", rows)["side"] == 1
+    curves = Curves("loss", "row", [0, 1], {name: [0.0, 1.0] for name in "abc"})
+    colours = {side: [one["colour"] for one in over_time_value("x", curves, "", side)["lines"]] for side in (0, 1)}
+    assert colours == {0: [0, 1, 2], 1: [1, 0, 2]}
+    assert [("tl-of-b" in probe_table("lens", rows, side)) for side in (0, 1)] == [False, True]
 
 
 # ------------------------------------------------------------------------------------------------ tables

@@ -1,6 +1,8 @@
 """The tabs on a model that was opened: lists and refusals, what each answers, and the process that reads it once."""
 
 import base64
+import inspect
+import threading
 import time
 import types
 
@@ -10,12 +12,13 @@ import pytest
 
 from opening import llama_folder
 from pages import built, patient_inspector
-from support import GRADIO
+from support import GRADIO, SECONDS
 from tlab.inside import PROBES
 from tlab.inside.probes.residual import AttributionRow
 from tlab.ui import opened_models
 from tlab.ui.demo.shipped_run import SHIPPED_IDS
 from tlab.ui.inspection import tasks
+from tlab.ui.inspection.process import ReadSoFar
 from tlab.ui.inspection.selection import CAPITALS, find_model
 from tlab.ui.opened_models import OPENED_PREFIX, OpenedModels
 from tlab.ui.runs.limits import LOCAL, PUBLIC
@@ -256,13 +259,52 @@ def test_the_process_is_sent_a_place_and_no_weights(runs):
     assert len(base64.b64encode(repr(request).encode())) < 2000
 
 
-def test_the_process_reads_an_opened_model_once(runs):
+def test_the_process_reads_an_opened_model_once_and_says_how_far_it_is(runs, inspector, monkeypatch):
     of = find_model(runs, MODEL)
-    tasks.read_once.cache_clear()
+    inspector.end()
+    received = []
+    answer = inspector.answer
+
+    def overheard(connection, seconds):
+        class Heard:
+            poll = connection.poll
+
+            def recv(self):
+                received.append(connection.recv())
+                return received[-1]
+
+        return answer(Heard(), seconds)
+
+    monkeypatch.setattr(inspector, "answer", overheard)
     for text in (CAPITALS[:20], CAPITALS[:30]):
-        tasks.probe_result(of.request(text).with_its_model, "growth", {})
-    assert (tasks.read_once.cache_info().misses, tasks.read_once.cache_info().hits) == (1, 1)
-    tasks.read_once.cache_clear()
+        inspector.call(tasks.probe_result, of.request(text), "growth", {})
+    shares = [message.share for message in received if isinstance(message, ReadSoFar)]
+    assert len(shares) == len(received) - 2 and shares == sorted(shares) and shares[-1] == 1
+    assert inspector.read_so_far is None
+
+
+def test_whoever_waits_for_an_opened_model_is_told_what_for(inside, monkeypatch):
+    read = threading.Event()
+
+    def slow():
+        read.wait(SECONDS)
+        return {inside.table: "there"}
+
+    words = inside.told(slow, MODEL, inside.remark)
+    assert "This is being computed, for" in next(words)[inside.remark]
+    monkeypatch.setattr(inside.inspector, "read_so_far", 0.43)
+    assert "43.0% of it so far" in next(words)[inside.remark]
+    read.set()
+    *_, last = words
+    assert last == {inside.table: "there"}
+
+
+def test_what_tells_of_waiting_is_a_generator_as_gradio_knows_one(inside):
+    assert all(map(inspect.isgeneratorfunction, [inside.on_look_told, inside.on_what_if_told]))
+
+
+def test_a_model_of_the_lab_is_looked_into_without_such_words(inside):
+    assert [*inside.told(lambda: {inside.table: "there"}, None, inside.remark)] == [{inside.table: "there"}]
 
 
 def test_only_the_first_question_about_an_opened_model_waits_for_its_reading(runs, inspector):

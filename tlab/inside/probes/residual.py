@@ -147,7 +147,7 @@ class LensRow(NamedTuple):
 
     depth: int  # blocks passed
     first: str  # the likeliest token
-    chance: float  # of it
+    probability: float  # of it
     token: str  # the token that is followed
     rank: int  # of it: 1 for the likeliest
     logprob: float  # of it, nats
@@ -175,7 +175,7 @@ class LensProbe(Probe):
 
     looks_at = ("stream", "head")
     picture = Lines("depth", ("logprob",))
-    units: ClassVar[dict[str, str]] = {"chance": "of 1", "logprob": "nats", "entropy": "nats"}
+    units: ClassVar[dict[str, str]] = {"probability": "of 1", "logprob": "nats", "entropy": "nats"}
 
     token: str | None = option(None, help="The token to follow.", default_words="the model's first choice")
     place: int = option(-1, help="The place in the text whose next token is asked for; -1 is the last.")

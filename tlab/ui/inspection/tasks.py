@@ -28,7 +28,7 @@ from tlab.text import Corpus, Tokenizer, corpus_from_text, corpus_names
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.types import Array
-from tlab.ui.opened_models import MAX_OPENED, OpenedFrom, read_model
+from tlab.ui.opened_models import OpenedFrom
 from tlab.ui.runs.messages import Job, job_corpus
 
 MAX_WEIGHTS_CHECKED = 1_000_000  # there are about a hundred checks, each of at least two passes through the model
@@ -49,19 +49,9 @@ class InspectionRequest(NamedTuple):
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The model; an opened one has to be read before: `with_its_model`."""
+        """The model; an opened one has to be put in its place before, by the process that looks into it."""
         assert isinstance(self.model, Checkpoint)
         return self.model
-
-    @property
-    def with_its_model(self) -> InspectionRequest:
-        """The same with an opened model's checkpoint, which is read once in this process."""
-        return self._replace(model=read_once(self.model.place)) if isinstance(self.model, OpenedFrom) else self
-
-
-@functools.lru_cache(maxsize=MAX_OPENED)
-def read_once(place: str) -> Checkpoint:
-    return read_model(place)[0]
 
 
 @functools.lru_cache(maxsize=4)

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from tlab.ui.inspection.head_link import model_query, read_head_link
-from tlab.ui.inspection.selection import readable_text, selected_model
+from tlab.ui.inspection.head_link import HeadLink, model_query, read_head_link
+from tlab.ui.inspection.selection import SelectedModel, readable_text, selected_model
 from tlab.ui.settings.links import HEAD_LINK
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.generate.tab import GenerateTab
@@ -33,7 +33,11 @@ KEEP_MODEL_IN_ADDRESS = f"""query => {{
   const modelOf = text => new URLSearchParams(text).get("model");
   if (modelOf(query) !== modelOf(location.search)) ({KEEP_HEAD_IN_ADDRESS})(query);
 }}"""
-LOOK_AGAIN = """() => document.getElementById(`${location.hash.slice(1) || "attention"}-look`)?.click()"""
+# A moment later: the page hands out at its next frame what the answer has brought.
+LOOK_AGAIN = """() => {
+  const button = document.getElementById(`${location.hash.slice(1) || "attention"}-look`);
+  setTimeout(() => button?.click(), 100);
+}"""
 ARRIVE = """() => {
   const asked = [...new URLSearchParams(location.search).keys()].some(name => HEAD_LINK_NAMES.test(name));
   if (asked) document.getElementById("head-link").click();
@@ -95,31 +99,35 @@ class HeadLinks:
                 model_id = None
         model_id = model_id or tab.model_id.value
         of = selected_model(self.runs, model_id, {"side": link.side, "step": link.step})
-        text = of.excerpt if link.text is None else readable_text(of.checkpoint, link.text, of.excerpt)
+        own = {self.inside.key: of.run.excerpt, self.generate.key: of.prompt}.get(landed, of.excerpt)
+        text = own if link.text is None else readable_text(of.checkpoint, link.text, own)
         if link.text is not None and text != link.text:
             problems.append("The model cannot read the text of the link, so this is another one.")
         model = {"side": of.side, "step": link.step, "serial": 0}
-        selection: dict[str, Any] = {**model, "layer": link.layer, "head": link.head}
-        if link.layer is None or link.head is None:
-            yield {self.notice: note_html("The model reads the text …")}
-            selection.update(tab.opening_head(of, text))
-        config = of.checkpoint.model_config
-        for name, index, count in (("layer", link.layer, config.num_layers), ("head", link.head, config.num_heads)):
-            if index is not None and index >= count:
-                problems.append(f"There is no {name} {index + 1}: the model has {count}.")
-                selection[name] = 0
-            elif index is not None:
-                selection[name] = index
         updates: Updates = {
-            self.notice: texts.note(" ".join(problems), "tl-notice") if problems else "",
             tab.model_id: model_id,
-            tab.text: text,
-            tab.selection: selection,
             self.inside.selection: model,
-            tab.shown: None,
+            self.boxes.get(landed, tab.text): text,
         }
-        choices = gr.update(choices=tab.choice.choices(visit_of(request).session), value=of.key)
-        updates |= {one.choice.list: choices for one in (tab, self.inside, self.generate)}
-        if link.text is not None and landed in self.boxes:
-            updates[self.boxes[landed]] = text
-        yield updates
+        chosen = chosen_head(link, of, problems)
+        if chosen or landed not in (self.inside.key, self.generate.key):
+            read = text if link.text is not None else of.excerpt
+            if len(chosen) < 2:
+                yield {self.notice: note_html("The model reads the text …")}
+                chosen = {**tab.opening_head(of, read), **chosen}
+            updates |= {tab.text: read, tab.selection: {**model, **chosen}, tab.shown: None}
+        choices = tab.choice.choices(visit_of(request).session)
+        for one in (tab, self.inside, self.generate):
+            updates[one.choice.list] = gr.update(choices=choices, value=of.key)
+        yield {self.notice: texts.note(" ".join(problems), "tl-notice") if problems else "", **updates}
+
+
+def chosen_head(link: HeadLink, of: SelectedModel, problems: list[str]) -> dict[str, int]:
+    """What a link says of layer and head; what the model has not becomes the first, and one of the `problems`."""
+    config, chosen = of.checkpoint.model_config, {}
+    for name, index, count in (("layer", link.layer, config.num_layers), ("head", link.head, config.num_heads)):
+        if index is not None and index >= count:
+            problems.append(f"There is no {name} {index + 1}: the model has {count}.")
+        if index is not None:
+            chosen[name] = index if index < count else 0
+    return chosen

@@ -1,5 +1,5 @@
 // The picture of a probe's table. props.value: {kind, title, words, alternative, file, columns: [{key, name, unit, share}],
-// rows: [[value, ...], ...], shown: [{column: name}, ...], and what the kind needs, as indices of columns}.
+// rows: [[value, ...], ...], shown: [{column: name}, ...], and what the kind needs, as indices of columns, side}.
 const card = find(".tl-in-picture");
 const box = find(".tl-plot");
 const canvas = find("canvas");
@@ -238,9 +238,10 @@ const drawCells = ({ rows, across, down, cells, tokens, scale, across_name: acro
   const cellFont = `${Math.max(8, Math.min(13, each - 5))}px ui-monospace, Consolas, monospace`;
   const centres = across.map((_, i) => left + (i + 0.5) * cell);
   context.font = cellFont;
+  const room = Math.floor((cell - 4) / context.measureText("0").width); // letters, all of one width
   // All of them or, where they have no room, some: a text without every second letter would be read as another one.
-  if (tokens && across.every((name) => context.measureText(shortToken(name)).width <= cell)) {
-    across.forEach((name, i) => write(context, shortToken(name), centres[i], 3, "center", "top"));
+  if (tokens && across.every((name) => context.measureText(shortToken(name, room)).width <= cell)) {
+    across.forEach((name, i) => write(context, shortToken(name, room), centres[i], 3, "center", "top"));
   } else {
     font(context, 11);
     drawNames(context, across, centres, 3, width);
@@ -258,7 +259,7 @@ const drawCells = ({ rows, across, down, cells, tokens, scale, across_name: acro
     if (ground && text !== "") {
       context.font = cellFont;
       // Of a token the beginning tells something, of a number it would be another number.
-      const words = tokens ? shortToken(text) : text;
+      const words = tokens ? shortToken(text, room) : text;
       context.fillStyle = inkOn(ground);
       if (context.measureText(words).width <= cell) drawText(context, words, px + cell / 2, py + each / 2, "center", "middle");
     }
@@ -331,6 +332,7 @@ const writeKey = (kind, names) => {
 const draw = () => {
   const value = props.value;
   card.hidden = !value || !value.kind;
+  element.classList.toggle("tl-of-b", Boolean(value?.side));
   if (card.hidden || !box.clientWidth) return;
   find(".tl-in-picture-title").textContent = value.title;
   find(".tl-in-picture-words").textContent = value.words;

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -36,7 +40,7 @@ from tlab.ui.tabs.inside.view import (
     refused_html,
     remark_html,
 )
-from tlab.ui.tabs.model_choice import ModelChoice
+from tlab.ui.tabs.model_choice import SECONDS_BETWEEN_WORDS, ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import (
@@ -51,7 +55,7 @@ from tlab.ui.widgets.component import (
     selection_component,
 )
 from tlab.ui.widgets.line_chart import lines_chart, lines_value
-from tlab.wording import head_of, part_name
+from tlab.wording import head_of, part_name, percent
 
 FIRST = "lens_map"  # what it would say after each block: a picture that needs no knowledge of heads and neurons
 FIRST_FACTOR, MAX_FACTOR = 2.0, 1000.0  # of a part that is multiplied
@@ -173,8 +177,8 @@ class InsideTab(Tab):
         inputs = [*asked, self.shown, self.part, *self.options]
         outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
         for answered in (
-            gr.on(looked, self.on_look, inputs, outputs, trigger_mode="always_last", **QUIET),
-            *(chosen.success(self.on_look, inputs, outputs, **QUIET) for chosen in events),
+            gr.on(looked, self.on_look_told, inputs, outputs, trigger_mode="always_last", **QUIET),
+            *(chosen.success(self.on_look_told, inputs, outputs, **QUIET) for chosen in events),
         ):
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
         self.follow.click(self.on_follow, [*asked, *self.options], self.followed, **QUIET).then(
@@ -184,9 +188,9 @@ class InsideTab(Tab):
         self.change.change(self.on_change, self.change, [self.other, self.factor], queue=False, **QUIET)
         changed = [self.selection.input, self.text.change, *came, *changes(change)]
         what_if = [self.model_id, self.text, self.selection, *change]
-        gr.on(changed, self.on_what_if, what_if, self.effect, trigger_mode="always_last", **QUIET)
+        gr.on(changed, self.on_what_if_told, what_if, self.effect, trigger_mode="always_last", **QUIET)
         for chosen in events:
-            chosen.success(self.on_what_if, what_if, self.effect, **QUIET)
+            chosen.success(self.on_what_if_told, what_if, self.effect, **QUIET)
 
     def connect_links(self, page: Page) -> None:
         """From the drawing of the model and from sentences to a probe, and to and fro between heads and their maps."""
@@ -264,6 +268,22 @@ class InsideTab(Tab):
             **{group: gr.update(visible=key == other) for other, group in self.option_groups.items()},
         }
 
+    def on_look_told(self, *asked: Any) -> Iterator[Updates]:
+        """`on_look`, with words as long as an opened model lets wait for it."""
+        yield from self.told(partial(self.on_look, *asked), asked[0], self.note)
+
+    def told(self, answer: Callable[[], Updates], model_id: str | None, words: gr.HTML) -> Iterator[Updates]:
+        """What `answer` comes to; while it waits for an opened model, how long and how far that has been read."""
+        if model_id not in self.runs.opened.places:
+            yield answer()
+            return
+        began = time.monotonic()
+        with ThreadPoolExecutor(1) as inspection:
+            waiting = inspection.submit(answer)
+            while not wait([waiting], SECONDS_BETWEEN_WORDS).done:
+                yield {words: note_html(waiting_words(time.monotonic() - began, self.inspector.read_so_far))}
+        yield waiting.result()
+
     def on_look(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, shown: Any, part: Any, *values: Any
     ) -> Updates:
@@ -281,7 +301,7 @@ class InsideTab(Tab):
         try:
             found = self.result(of, read, key, self.asked_options(key, values))
             remark, picture = found.remark, self.picture_of(of, key, found.rows)
-            table = probe_table(key, found.rows)
+            table = probe_table(key, found.rows, of.side)
         except ValueError as error:
             remark, picture, table = "", {"kind": ""}, refused_html(str(error))
         return {
@@ -296,7 +316,8 @@ class InsideTab(Tab):
         }
 
     def picture_of(self, of: SelectedModel, key: str, rows: Rows) -> dict[str, Any]:
-        return picture_value(key, rows, of.file_name(PROBES.entries[key].label))
+        picture = picture_value(key, rows, of.file_name(PROBES.entries[key].label))
+        return {**picture, "side": of.side} if picture["kind"] else picture
 
     def on_follow(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, *values: Any
@@ -344,6 +365,10 @@ class InsideTab(Tab):
             self.factor: gr.update(visible=what.takes_factor),
         }
 
+    def on_what_if_told(self, *asked: Any) -> Iterator[Updates]:
+        """`on_what_if`, with words as `on_look_told` has them."""
+        yield from self.told(lambda: {self.effect: self.on_what_if(*asked)}, asked[0], self.effect)
+
     def on_what_if(
         self,
         run_id: str | None,
@@ -375,6 +400,13 @@ class InsideTab(Tab):
             return kept
         done = self.inspector.call(tasks.intervene, of.request(text), part, change, other, WINDOWS, factor)
         return self.cache.remember(of.checkpoint, what, text, done, BYTES_PER_CELL * 3 * len(done.candidates))
+
+
+def waiting_words(seconds: float, read_so_far: float | None) -> str:
+    """What a visitor is told who waits for a large model."""
+    if read_so_far is None:
+        return f"This is being computed, for {seconds:.0f} s so far …"
+    return f"The process that looks inside reads the model, too: {percent(read_so_far)} of it so far …"
 
 
 def what_is_asked(key: str, chosen: dict[str, Any]) -> str:
@@ -441,4 +473,5 @@ def nothing_followed(key: str) -> dict[str, Any]:
 
 def over_time_chart(key: str, found: Curves, of: SelectedModel) -> dict[str, Any]:
     which = of.labels[of.side] if len(of.labels) > 1 else of.whose
-    return over_time_value(f"{PROBES.entries[key].label} ({which})", found, PROBES[key].units.get(found.column, ""))
+    unit = PROBES[key].units.get(found.column, "")
+    return over_time_value(f"{PROBES.entries[key].label} ({which})", found, unit, of.side)

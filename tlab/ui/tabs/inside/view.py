@@ -25,6 +25,7 @@ from tlab.wording import head_of, part_name
 markup = macros("tabs/inside/view.html")
 refused_html, intervention_html, remark_html = markup.refused, markup.intervention, markup.remark
 BOUNDS = ("low", "high")  # of an interval, beside the number itself, which has the bar
+B_FIRST = {0: 1, 1: 0}  # places of colours: what is drawn of side B has its colour first
 MAX_DRAWN_LINES = 12  # more cannot be told apart
 
 # What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
@@ -61,8 +62,8 @@ def linked(text: str) -> list[tuple[str, str]]:
     return pieces
 
 
-def probe_table(key: str, rows: Rows) -> str:
-    """The table of a probe, with bars beside what can be compared, and itself as a file."""
+def probe_table(key: str, rows: Rows, side: int = 0) -> str:
+    """The table of a probe of a side, with bars beside what can be compared, and itself as a file."""
     units, label = PROBES[key].units, PROBES.entries[key].label
     scales = bar_scales(rows, units)
     signed = any(negative for _, negative in scales.values())
@@ -73,7 +74,7 @@ def probe_table(key: str, rows: Rows) -> str:
     ]
     file = base64.b64encode(as_csv(rows[0]._fields, rows).encode("utf-8", "backslashreplace")).decode()
     made, is_open = table(rows, units, scales, label), PROBES[key].picture is None
-    return markup.probe(key, label, len(rows), signed, cut, file, made, is_open)
+    return markup.probe(key, label, len(rows), signed, cut, file, made, is_open, side)
 
 
 def is_cut(value: float, largest: float) -> bool:
@@ -149,14 +150,14 @@ def bar(value: float, largest: float, signed: bool) -> str:
     return markup.bar("minus" if value < 0 else "plus" if signed else "share", left, width, is_cut(value, largest))
 
 
-def over_time_value(label: str, found: Curves, unit: str) -> dict[str, Any]:
-    """What the chart over steps draws: the rows whose values moved farthest, in the order of the table."""
+def over_time_value(label: str, found: Curves, unit: str, side: int = 0) -> dict[str, Any]:
+    """What the chart over steps draws of a side: the rows whose values moved farthest, in the order of the table."""
     moved = {name: max(values) - min(values) for name, values in found.values.items()}
     shown = sorted(moved, key=lambda name: -moved[name])[: min(MAX_DRAWN_LINES, COLOURS * DASHES)]
     lines = []
     for place, name in enumerate(name for name in found.values if name in shown):
         points = [[step, round(value, 5)] for step, value in zip(found.steps, found.values[name], strict=True)]
-        lines.append(line(part_name(name), place, points))
+        lines.append(line(part_name(name), B_FIRST.get(place, place) if side else place, points))
     is_share = unit == SHARE
     unit = f"{column_name(found.column)}{f', {unit}' if unit else ''}"
     if len(shown) < len(found.values):

@@ -10,7 +10,6 @@ from tlab.wording import layer_name, part_name
 
 SHOWN_AS = {
     "behind": "after",
-    "chance": "probability",
     "depth": "blocks passed",
     "deviation": "standard deviation",
     "last": "up to place",

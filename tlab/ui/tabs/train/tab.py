@@ -64,6 +64,16 @@ SHOW_OWN_TEXT = f"""() => {{
   document.getElementById("text-settings").scrollIntoView({{ block: "center" }});
   return "{OWN_TEXT}";
 }}"""
+# Who presses the button wants to write or paste; the server has to show the field first.
+FOCUS_OWN_TEXT = """() => {
+  let left = 100;
+  const focus = () => {
+    const field = document.querySelector("#field-text textarea");
+    if (field?.offsetParent) field.focus({ preventScroll: true });
+    else if (left--) setTimeout(focus, 50);
+  };
+  focus();
+}"""
 
 
 class TrainTab(Tab):
@@ -191,7 +201,9 @@ class TrainTab(Tab):
             then: Any = drawn.then  # which takes any blocks at run time
             hideable = [components[name] for name in defaults()]
             then(self.on_preset, [self.clicked, corpus, self.locked, *hideable], self.settings, **at_once)
-        by_hand += [self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET), self.diagram.connect()]
+        own_text = self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET)
+        own_text.then(None, js=FOCUS_OWN_TEXT, **QUIET)
+        by_hand += [own_text, self.diagram.connect()]
         inputs: Any = self.controls.inputs
         for event in by_hand:
             event.then(self.on_changed_by_hand, inputs, preset, **at_once)
