@@ -22,6 +22,11 @@ def predict(page, side, by):
     page.check(f"[name=class-winner][value={side}]")
     page.fill("[name=class-by]", by)
     page.click(".tl-class-predict .tl-go")
+    wait_for_settings(page)
+
+
+def wait_for_settings(page):
+    """Until those of the class are in place, on a page that has just predicted or was loaded again since."""
     page.wait_for_selector("[data-class-state=train]")
     page.wait_for_function("document.querySelector('#field-steps input')?.value === '12'")
     settle(page)
@@ -48,6 +53,8 @@ def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe)
     for page, side in ((first, "A"), (second, "B")):
         predict(page, side, "0.25")
     counts(teacher, 2, 2, 0)
+    first.reload()
+    wait_for_settings(first)
     for page in (first, second):
         page.click("#start")
         page.wait_for_selector("[data-class-state=done]")

@@ -48,6 +48,7 @@ element.addEventListener("submit", (event) => {
 
 // What is typed and unfolded stays while results come in.
 let [typed, isUnfolded] = ["", false];
+let isSetUp = false; // whether a student's settings have been asked for since the page was loaded
 element.addEventListener("input", ({ target }) => target.name === "class-link" && (typed = target.value));
 element.addEventListener("toggle", ({ target }) => target.matches(".tl-class-next") && (isUnfolded = target.open), true);
 watch("value", () => {
@@ -59,6 +60,10 @@ watch("value", () => {
   }
   if (room && "classAsked" in room.dataset) [typed, isUnfolded] = ["", false];
   if (find(".tl-class-gone") && role === "teach") [code, key] = ["", ""], keep();
+  if (role === "student" && !isSetUp && find("[data-class-state]")) {
+    isSetUp = true;
+    if (find("[data-class-state=train]")) setTimeout(acts.setup); // the page was loaded again after the prediction
+  }
   const [link, next] = [find("[name=class-link]"), find(".tl-class-next")];
   if (link) link.value = typed;
   if (next) next.open = isUnfolded;
