@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 import warnings
+from collections import Counter
 
 import gradio as gr
 import numpy as np
@@ -1130,3 +1131,16 @@ def test_the_queue_and_the_api_are_closed_to_what_the_page_does_not_call(served)
     _, url, _ = served
     with contextlib.closing(urllib.request.urlopen(f"{url.rstrip('/')}/gradio_api/info", timeout=10)) as answer:
         assert json.load(answer)["named_endpoints"].keys() == {"/tokenize", "/attention", "/generate"}
+
+
+def test_no_two_listeners_to_a_change_of_a_setting_wait_for_their_turn():
+    """Of two that do, each would make Gradio ask the other again once it is done, without end."""
+    page = app.build(Runs(LOCAL, slots=1))
+    waiting = Counter(
+        target
+        for fn in page.fns.values()
+        if fn.trigger_mode == "always_last" and fn.fn is not None
+        for target in fn.targets
+        if str(getattr(page.blocks.get(target[0]), "elem_id", "")).startswith(("field-", "switch"))
+    )
+    assert max(waiting.values()) == 1

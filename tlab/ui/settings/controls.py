@@ -74,6 +74,9 @@ from tlab.ui.widgets.component import FORMULAS, QUIET, changes, number_field
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
 PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
 MAX_RADIO_CHOICES = 6  # with more, a list is easier to read than buttons
+# What a control asks for beside the page's answer to a change (TrainTab.on_settings), which alone waits for its turn.
+# Of two listeners that do, each would make Gradio ask the other again once it is done, without end.
+BESIDE: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", **QUIET}
 
 
 CodeLink = tuple[gr.Button, str, gr.Component]
@@ -97,7 +100,7 @@ def choice(
     def explain(key: str | None) -> str:
         return explanation(registry.entries[key]) if key and key in registry else ""
 
-    control.change(explain, control, words, queue=False, **QUIET)
+    control.change(explain, control, words, **BESIDE)
     return control
 
 
@@ -199,7 +202,7 @@ class Controls:
                 number = gr.Textbox(elem_id="switch-number", interactive=True, max_lines=1, **shown)
             words = gr.Markdown(switch_words(name, value), elem_classes="tl-why")
         self.components |= {"switch": switch, "switch_choice": pick, "switch_number": number}
-        pick.change(switch_words, [switch, pick], words, queue=False, **QUIET)
+        pick.change(switch_words, [switch, pick], words, **BESIDE)
         self.switch_choice, self.switch_number, self.switch_note = pick, number, words
 
     def connect(self) -> list[Dependency]:
@@ -217,7 +220,7 @@ class Controls:
         fields = [self.components[name] for name in conditional_fields()]
         if fields:
             parts = [self.components[name] for name in ("switch", "switch_choice", *self.slots())]
-            gr.on(changes(parts), self.on_parts, parts, fields, queue=False, trigger_mode="always_last", **QUIET)
+            gr.on(changes(parts), self.on_parts, parts, fields, **BESIDE)
         return [proposed, read]
 
     @property
@@ -278,14 +281,14 @@ class Controls:
         self.components |= {"corpus": corpus, "text": text}
         corpus.change(
             lambda name: (self.corpus_words(name), gr.update(visible=name == OWN_TEXT)),
-            corpus, [words, text], queue=False, **QUIET,
+            corpus, [words, text], **BESIDE,
         )  # fmt: skip
 
     def connect_text(self) -> Dependency:
         """Keep the card of the text in step with it, and take files; returns what happens when a file has come."""
         names = ("corpus", "tokenizer", "context_length", "text")
         about = [*(self.components[name] for name in names), self.source]
-        gr.on(changes(about), self.text_card, about, self.card, queue=False, trigger_mode="always_last", **QUIET)
+        gr.on(changes(about), self.text_card, about, self.card, **BESIDE)
         own = [self.components["corpus"], self.components["text"], self.source]
         gr.on(changes(own), None, own, None, js=KEEP_TEXT, **QUIET)
         refusal = gr.State("")
