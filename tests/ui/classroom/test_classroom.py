@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import gc
 import io
 import math
+import sqlite3
 from types import SimpleNamespace
 
 import pytest
@@ -485,3 +487,12 @@ def test_an_ended_class_is_deleted_with_all_that_was_in_it(room):
     assert code not in "\n".join(classroom.store.connection.iterdump())
     with pytest.raises(ClassError, match="no class with this code"):
         classroom.join(code, "a student")
+
+
+def test_a_store_that_nobody_holds_any_more_has_closed_its_file():
+    store = ClassStore()
+    connection = store.connection
+    del store
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError):
+        connection.execute("SELECT 1")

@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +67,7 @@ class ClassStore:
         self.clock = clock
         self.lock = threading.RLock()  # a connection is one for all threads of the server
         self.connection = opened(path)
+        weakref.finalize(self, self.connection.close)  # Python 3.13 warns of one that nobody has closed
 
     def close(self) -> None:
         with self.lock:
