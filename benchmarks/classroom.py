@@ -24,10 +24,10 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.hostile import busiest_thread
-from benchmarks.visitors import Row, Server, Visitor, Watch, finish, table
+from benchmarks.visitors import Row, Server, Visitor, Watch, finish, percentile, table
+from tlab.ui.tabs.learn.class_panel import SECONDS_OF_STUDENT
 
 IN_BROWSER = 2  # students
-SECONDS_OF_PAGE = 3.0  # after which a student's page asks for what is new
 SECONDS_TO_START = 5.0  # between the first who presses Start and the last
 SECONDS_TO_FINISH = 600.0
 # When the teacher's page shows one more result, by the clock of its machine, which is this one.
@@ -119,10 +119,10 @@ class Clock:
         self.thread = threading.Thread(target=self.tick, daemon=True)
 
     def tick(self) -> None:
-        """In a thread: one after the other, each every three seconds."""
+        """In a thread: one after the other, each as often as a page does."""
         while True:
             for student in self.students:
-                if self.is_over.wait(SECONDS_OF_PAGE / len(self.students)):
+                if self.is_over.wait(SECONDS_OF_STUDENT / len(self.students)):
                     return
                 began = time.perf_counter()
                 student.ask("class")
@@ -201,22 +201,22 @@ def measure(server: Server, browser: Browser, num_students: int, steps: int) -> 
     shown_at = teacher.evaluate("window.shownAt")
     done_at = [*(student.done_at for student in students), *(page.evaluate("window.doneAt") or 0 for page in others)]
     done = sorted(filter(None, done_at))
-    behind = sorted(max(0.0, shown - ended) for ended, shown in zip(done, shown_at, strict=False))
-    last = behind[int(0.95 * (len(behind) - 1))] if behind else float("nan")
+    behind = [max(0.0, shown - ended) for ended, shown in zip(done, shown_at, strict=False)]
+    last = percentile(behind, 0.95) if behind else float("nan")
     for student in students:
         if not student.done_at:
             print("  not finished:", student.words[:200])
         student.visitor.leave()
     told = sum(student.told_place for student in students)
-    asked = sorted(clock.seconds)[int(0.95 * (len(clock.seconds) - 1))]
+    asked = percentile(clock.seconds, 0.95)
     return [
         Row("runs of the class that finished", "all", f"{len(shown_at)} of {num_students}; {told} of {len(students)} "
             "were told a place", len(shown_at) == num_students),
         Row("another's page, p95", "< 100 ms", f"{1e3 * watch.percentile(0.95):.0f} ms of {len(watch.seconds)} "
             f"(median {1e3 * watch.percentile(0.5):.0f}); in {seconds:.0f} s the thread that answers computed for "
             f"{computed:.1f} s and waited {waited:.1f} s for a core", watch.percentile(0.95) < 0.1),
-        Row("what a student's page asks every 3 s, p95", "< 100 ms", f"{1e3 * asked:.0f} ms of {len(clock.seconds)}",
-            asked < 0.1),
+        Row(f"what a student's page asks every {SECONDS_OF_STUDENT:.0f} s, p95", "< 100 ms",
+            f"{1e3 * asked:.0f} ms of {len(clock.seconds)}", asked < 0.1),
         Row("until the teacher's page is new after a result, p95", "< 2 s", f"{last:.1f} s", last < 2),
         Row("tracebacks in the log", "0", str(server.output().count("Traceback")),
             "Traceback" not in server.output()),

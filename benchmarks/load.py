@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from benchmarks.visitors import Refused, Row, Server, Visitor, Watch, finish, table
+from benchmarks.visitors import Refused, Row, Server, Visitor, Watch, finish, percentile, table
 from tlab.ui.presence import SECONDS_TO_FORGET
 
 STEPS = 60  # of the first visitor's runs; each other's are one more
@@ -87,7 +87,7 @@ def measure(server: Server, sessions: int, seconds: float) -> list[Row]:
     strange = [words for trainee in trainees for words in trainee.strange]
     finished = [trainee.finished for trainee in trainees]
     waited = sum(trainee.told_place for trainee in trainees)
-    look_p95 = sorted(looks)[int(0.95 * (len(looks) - 1))]
+    look_p95 = percentile(looks, 0.95)
     for words in strange[:5]:
         print("  strange:", words[:200])
     left = server.workers()

@@ -284,7 +284,12 @@ class Watch:
 
     def percentile(self, share: float) -> float:
         """Seconds that so large a share of the pages took at most."""
-        return sorted(self.seconds)[min(len(self.seconds) - 1, int(share * len(self.seconds)))]
+        return percentile(self.seconds, share)
+
+
+def percentile(seconds: Sequence[float], share: float) -> float:
+    """What so large a share of these is at most."""
+    return sorted(seconds)[min(len(seconds) - 1, int(share * len(seconds)))]
 
 
 class Row(NamedTuple):
