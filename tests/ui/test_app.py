@@ -1133,7 +1133,7 @@ def test_the_queue_and_the_api_are_closed_to_what_the_page_does_not_call(served)
         assert json.load(answer)["named_endpoints"].keys() == {"/tokenize", "/attention", "/generate"}
 
 
-def test_no_two_listeners_to_a_change_of_a_setting_wait_for_their_turn():
+def test_no_two_listeners_to_one_event_wait_for_their_turn():
     """Of two that do, each would make Gradio ask the other again once it is done, without end."""
     page = app.build(Runs(LOCAL, slots=1))
     waiting = Counter(
@@ -1141,6 +1141,6 @@ def test_no_two_listeners_to_a_change_of_a_setting_wait_for_their_turn():
         for fn in page.fns.values()
         if fn.trigger_mode == "always_last" and fn.fn is not None
         for target in fn.targets
-        if str(getattr(page.blocks.get(target[0]), "elem_id", "")).startswith(("field-", "switch"))
+        if target[0] is not None  # what follows another listener has no event
     )
-    assert max(waiting.values()) == 1
+    assert [target for target, count in waiting.items() if count > 1] == []

@@ -68,15 +68,12 @@ from tlab.ui.settings.side_b import (
     vars_of,
 )
 from tlab.ui.upload_folder import remove
-from tlab.ui.widgets.component import FORMULAS, QUIET, changes, number_field
+from tlab.ui.widgets.component import BESIDE, FORMULAS, QUIET, changes, number_field
 
 # Besides the switches, these are the settings that people look for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
 PACE = ("steps", "batch_size", "learning_rate", "warmup_steps", "seed")
 MAX_RADIO_CHOICES = 6  # with more, a list is easier to read than buttons
-# What a control asks for beside the page's answer to a change (TrainTab.on_settings), which alone waits for its turn.
-# Of two listeners that do, each would make Gradio ask the other again once it is done, without end.
-BESIDE: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", **QUIET}
 
 
 CodeLink = tuple[gr.Button, str, gr.Component]

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.events import Dependency
@@ -25,6 +25,7 @@ from tlab.ui.widgets.component import QUIET, note_html
 from tlab.wording import percent
 
 SECONDS_BETWEEN_WORDS = 0.2  # on how far a model has been read
+Came = TypeVar("Came")
 
 
 class ModelChoice:
@@ -57,9 +58,11 @@ class ModelChoice:
         The tab answers `self.again.click`, too.
         """
         answer = [self.told, self.list, self.model_id]
-        choosing = {"trigger_mode": "always_last", "concurrency_limit": 4, **QUIET}
-        page.handle.select(self.on_select, self.model_id, answer[:2], **choosing)
-        self.chosen = [self.list.input(self.on_choose, [self.list, self.model_id], answer, **choosing)]
+        choosing = {"concurrency_limit": 4, **QUIET}
+        # Beside the tab itself, which then looks and is the one that waits for its turn; see `BESIDE`.
+        page.handle.select(self.on_select, self.model_id, answer[:2], **choosing, trigger_mode="multiple")
+        asked = [self.list, self.model_id]
+        self.chosen = [self.list.input(self.on_choose, asked, answer, **choosing, trigger_mode="always_last")]
         if not self.opened.public:
             opening = [self.open.click, self.place.submit]
             self.chosen.append(gr.on(opening, self.on_open, self.place, answer, trigger_mode="once", **QUIET))
@@ -94,12 +97,11 @@ class ModelChoice:
     ) -> Generator[Updates, None, OpenedModel]:
         """What `read` comes to, with words in `told` on how far it is; errors as of `OpenedModels.open`."""
         words, part = ["Looking for it"], [0.0]
-        with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(read, words.append, part.append)
-            while not wait([reading], SECONDS_BETWEEN_WORDS).done:
-                so_far = f": {percent(part[-1])} of it so far" if part[-1] else ""
-                yield {told or self.told: note_html(f"{words[-1]}{so_far} …")}
-        return reading.result()
+
+        def so_far() -> str:
+            return f"{words[-1]}{f': {percent(part[-1])} of it so far' if part[-1] else ''} …"
+
+        return (yield from told_meanwhile(partial(read, words.append, part.append), told or self.told, so_far))
 
     def on_select(self, model_id: str | None, request: gr.Request) -> Iterator[Updates]:
         """What there is by now, and which of it is looked at: a model that had to make room is read again."""
@@ -125,6 +127,17 @@ class ModelChoice:
         """(words, id) of one that was opened or is listed."""
         unreadable = " (cannot be read)" if self.opened.why_not(model_id) else ""
         return f"Opened: {model_id.removeprefix(OPENED_PREFIX)}{unreadable}", model_id
+
+
+def told_meanwhile(
+    work: Callable[[], Came], words: gr.HTML, so_far: Callable[[], str]
+) -> Generator[Updates, None, Came]:
+    """What `work` comes to in a thread of its own; meanwhile `words` says again and again how far it is."""
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        while not wait([working], SECONDS_BETWEEN_WORDS).done:
+            yield {words: note_html(so_far())}
+    return working.result()
 
 
 def shipped_choices() -> list[tuple[str, str]]:

@@ -14,6 +14,9 @@ from tlab.ui.widgets.markup import TEMPLATES, UI, macros
 
 # For handlers of the page alone: no spinner over their outputs, and no entry among the public functions.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# What is asked beside another listener of the same event, which alone waits for its turn ("always_last"): of two that
+# wait, each would make Gradio 6.31 ask the other again once it is done, without end. For answers that come at once.
+BESIDE: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", **QUIET}
 FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown sets as an equation
 
 # What the server found instead of a text that a new model cannot read, unless the visitor has typed meanwhile.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
 
@@ -40,10 +39,11 @@ from tlab.ui.tabs.inside.view import (
     refused_html,
     remark_html,
 )
-from tlab.ui.tabs.model_choice import SECONDS_BETWEEN_WORDS, ModelChoice
+from tlab.ui.tabs.model_choice import ModelChoice, told_meanwhile
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import (
+    BESIDE,
     FORMULAS,
     QUIET,
     REPLACE_IF_UNTOUCHED,
@@ -164,20 +164,22 @@ class InsideTab(Tab):
                 self.effect = gr.HTML(effect, elem_id="what-if-effect", apply_default_css=False)
 
     def connect(self, page: Page, of: SelectedModel) -> None:
-        """One listener for the table and one for the intervention: the last question is always answered."""
+        """The last question is always answered: by the table, and then by the intervention. One process makes both."""
         self.shown, self.instead = gr.State(of.key), gr.JSON(None, visible=False)
         self.followed = gr.JSON(None, visible=False)
         about = [self.about, self.formula, self.follow, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
-        self.probe.change(self.on_probe, self.probe, about, queue=False, **QUIET)
+        self.probe.change(self.on_probe, self.probe, about, **BESIDE)
         events, came = self.choice.connect(page), [page.handle.select, self.choice.again.click]
         asked = [self.model_id, self.text, self.selection, self.probe]
-        looked = [self.selection.input, self.text.change, self.probe.change, *came, *changes(self.options)]
+        for_both, for_table = [self.selection.input, self.text.change, *came], [self.probe, *self.options]
         answer = [self.remark, self.picture, self.table]
         inputs = [*asked, self.shown, self.part, *self.options]
         outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
+        looked = gr.on(for_both, self.on_look_told, inputs, outputs, trigger_mode="always_last", **QUIET)
         for answered in (
-            gr.on(looked, self.on_look_told, inputs, outputs, trigger_mode="always_last", **QUIET),
+            looked,
+            gr.on(changes(for_table), self.on_look_told, inputs, outputs, trigger_mode="always_last", **QUIET),
             *(chosen.success(self.on_look_told, inputs, outputs, **QUIET) for chosen in events),
         ):
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
@@ -185,12 +187,11 @@ class InsideTab(Tab):
             None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET
         )
         change = [self.part, self.change, self.other, self.factor]
-        self.change.change(self.on_change, self.change, [self.other, self.factor], queue=False, **QUIET)
-        changed = [self.selection.input, self.text.change, *came, *changes(change)]
+        self.change.change(self.on_change, self.change, [self.other, self.factor], **BESIDE)
         what_if = [self.model_id, self.text, self.selection, *change]
-        gr.on(changed, self.on_what_if_told, what_if, self.effect, trigger_mode="always_last", **QUIET)
-        for chosen in events:
-            chosen.success(self.on_what_if_told, what_if, self.effect, **QUIET)
+        gr.on(changes(change), self.on_what_if_told, what_if, self.effect, trigger_mode="always_last", **QUIET)
+        for after in (looked.then, *(chosen.success for chosen in events)):
+            after(self.on_what_if_told, what_if, self.effect, trigger_mode="always_last", **QUIET)
 
     def connect_links(self, page: Page) -> None:
         """From the drawing of the model and from sentences to a probe, and to and fro between heads and their maps."""
@@ -278,11 +279,11 @@ class InsideTab(Tab):
             yield answer()
             return
         began = time.monotonic()
-        with ThreadPoolExecutor(1) as inspection:
-            waiting = inspection.submit(answer)
-            while not wait([waiting], SECONDS_BETWEEN_WORDS).done:
-                yield {words: note_html(waiting_words(time.monotonic() - began, self.inspector.read_so_far))}
-        yield waiting.result()
+
+        def so_far() -> str:
+            return waiting_words(time.monotonic() - began, self.inspector.read_so_far)
+
+        yield (yield from told_meanwhile(answer, words, so_far))
 
     def on_look(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, shown: Any, part: Any, *values: Any
