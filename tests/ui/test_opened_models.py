@@ -57,9 +57,9 @@ def test_a_run_folder_of_the_lab_is_opened(folder, tmp_path):
 
 def test_a_gguf_file_is_opened_under_its_name(folder, tmp_path):
     pytest.importorskip("gguf", reason="GGUF files need the package gguf: pip install '.[gguf]'")
-    from pretrained.test_gguf import write_gguf
+    from pretrained.llama_cpp import convert_folder
 
-    model = OpenedModels(public=False).open(str(write_gguf(tmp_path / "small.gguf", folder)))
+    model = OpenedModels(public=False).open(str(convert_folder(tmp_path / "small.gguf", folder)))
     assert model.name == "small" and any("stored as F32" in remark for remark in model.remarks)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,12 +12,22 @@ import numpy as np
 from tlab.config import ConfigError
 from tlab.nn.config import MAX_WIDTH, ModelConfig
 from tlab.nn.model import Transformer
-from tlab.pretrained.fields import ContextLength, Entries, Field, PretrainedError, parts_beyond
+from tlab.pretrained.fields import (
+    ContextLength,
+    Entries,
+    Field,
+    MissingEntryError,
+    PretrainedError,
+    parts_beyond,
+)
 from tlab.pretrained.tensors import Tensor
 from tlab.registry import Registry
 from tlab.types import Array, Shape
 
 FAMILIES: Registry[type[Family]] = Registry("architecture")
+"""What Transformers calls an architecture -> its declaration."""
+GGUF_FAMILIES: Registry[type[Family]] = Registry("architecture of GGUF", is_shown=False)
+"""What llama.cpp calls an architecture -> the declaration of its files."""
 
 WITHOUT_EFFECT = frozenset((
     "model_type", "architectures", "torch_dtype", "dtype", "transformers_version", "tokenizer_class",
@@ -47,6 +57,12 @@ class Family:
     """How tensors begin in some versions' files -> what they are called here."""
     dropouts: ClassVar[tuple[str, ...]] = ()
     """Shares of dropout that are not 0 unless their config says so; what is exported has none."""
+    described_in: ClassVar[str] = "config.json"
+    """Where their config is, in words."""
+    without_effect: ClassVar[Collection[str]] = WITHOUT_EFFECT
+    """Names of their config that change nothing of what a model computes when it is used."""
+    remark: ClassVar[str] = ""
+    """What there is to say about every such model that is read, as a sentence."""
     buffers: ClassVar[str] = r"\.(attn|attention)\.(masked_)?bias$|\.rotary_emb\.inv_freq$"
     """Tensors of older files that are no weights: masks and tables."""
 
@@ -77,10 +93,14 @@ class Family:
             return ModelConfig.from_json(ours)
         except PretrainedError:
             raise
+        except MissingEntryError as error:
+            raise PretrainedError(
+                f"{cls.described_in} does not say {error}; take the file from the model's own folder"
+            ) from error
         except ConfigError as error:
-            raise PretrainedError(f"config.json is of a model that the lab cannot represent: {error}") from error
+            raise PretrainedError(f"{cls.described_in} is of a model that the lab cannot represent: {error}") from error
         except (TypeError, ValueError, KeyError, ZeroDivisionError, AttributeError, OverflowError) as error:
-            raise PretrainedError(f"config.json is damaged: {type(error).__name__}: {error}") from error
+            raise PretrainedError(f"{cls.described_in} is damaged: {type(error).__name__}: {error}") from error
 
     @classmethod
     def their_config(cls, ours: ModelConfig) -> dict[str, Any]:
@@ -111,7 +131,8 @@ class Family:
     @classmethod
     def unread(cls, theirs: Entries) -> dict[str, Any]:
         """What their config says besides that is not known to be without effect."""
-        known = {name for field in cls.fields for name in (*field.names, getattr(field, "theirs", ""))} | WITHOUT_EFFECT
+        known = {name for field in cls.fields for name in (*field.names, getattr(field, "theirs", ""))}
+        known.update(cls.without_effect)
         return {
             name: value
             for name, value in theirs.items()

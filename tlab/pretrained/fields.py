@@ -27,15 +27,19 @@ class PretrainedError(ValueError):
     """A model that is not in the files at hand, or that the other side cannot represent; the message says why."""
 
 
+class MissingEntryError(LookupError):
+    """Their config says nothing under this name, and has to."""
+
+
 def stated(theirs: Entries, name: str, default: Any = REQUIRED) -> Any:
     """What their config says under a name, or the default of their class where it says nothing.
 
     Raises:
-        PretrainedError: it says nothing, and has to.
+        MissingEntryError: it says nothing, and has to.
     """
     value = theirs.get(name, default)
     if value is REQUIRED:
-        raise PretrainedError(f"config.json does not say {name}; take the file from the model's own folder")
+        raise MissingEntryError(name)
     return value
 
 
@@ -353,12 +357,16 @@ class Cap(Field):
     theirs: str
     ours: str
     default: float | None = None
+    is_optional: bool = True
 
     def read(self, theirs: Entries, ours: Entries) -> dict[str, Any]:
         return {self.ours: theirs.get(self.theirs, self.default) or 0.0}
 
     def write(self, ours: ModelConfig) -> dict[str, Any]:
-        return {self.theirs: getattr(ours, self.ours) or None}
+        cap = getattr(ours, self.ours)
+        if not (cap or self.is_optional):
+            raise PretrainedError(f"{self.ours} = {cap:g}, and it always has a cap")
+        return {self.theirs: cap or None}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,10 @@ from tlab.machine import total_memory
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.nn.params import all_finite
-from tlab.pretrained.family import FAMILIES, Family
+from tlab.pretrained.family import FAMILIES, GGUF_FAMILIES, Family
 from tlab.pretrained.fields import ContextLength, PretrainedError
-from tlab.pretrained.gguf_files import SUFFIX, QuantizedTensor, read_gguf, tokenizer_json
+from tlab.pretrained.gguf_files import SUFFIX, QuantizedTensor, read_gguf
+from tlab.pretrained.gguf_tokenizers import tokenizer_json
 from tlab.pretrained.hub import CONFIG_FILE, EXAMPLE_NAME, TOKENIZER_FILE, downloaded, is_hub_name
 from tlab.pretrained.safetensors_files import PICKLES, StoredTensor, json_object, stored_tensors
 from tlab.text import Tokenizer
@@ -42,7 +43,7 @@ class Pretrained(NamedTuple):
     config: ModelConfig
     weights: dict[str, Array]  # of the lab's names and shapes; parts of the files where these are in float32
     tokenizer: Tokenizer
-    architecture: str  # a key of `FAMILIES`
+    architecture: str  # a key of `FAMILIES`, or of `GGUF_FAMILIES`
     remarks: tuple[str, ...]  # what is not as it was, or was not read, in sentences
     origin: str  # where it was found
 
@@ -84,42 +85,33 @@ def read_folder(folder: Path, context_length: int | None, tell: Tell, progress: 
     """The model in a folder; arguments and errors as of `read_pretrained`."""
     check_folder(folder)
     theirs = json_object(folder / CONFIG_FILE)
-    config = family_of(folder, theirs).model_config(theirs, context_length)
-    weights = read_weights(folder, theirs, config, stored_tensors(folder), tell, progress)
+    family = family_of(folder, theirs)
+    config = family.model_config(theirs, context_length)
+    weights = read_weights(folder, family, theirs, config, stored_tensors(folder), tell, progress)
     tokenizer, remarks = read_tokenizer(folder, config.vocab_size)
-    return pretrained(folder, theirs, config, weights, tokenizer, remarks)
+    remarks = (*remarks_on_config(family, theirs, config), *remarks)
+    return Pretrained(config, weights, tokenizer, theirs["model_type"], remarks, folder.resolve().name)
 
 
 def read_gguf_model(path: Path, context_length: int | None, tell: Tell, progress: TellProgress) -> Pretrained:
     """The model in a GGUF file; arguments and errors as of `read_pretrained`."""
     file = read_gguf(path)
-    config = FAMILIES[file.config["model_type"]].model_config(file.config, context_length)
-    weights = read_weights(path, file.config, config, file.tensors, tell, progress)
-    remarks = [f"Its weights are stored as {', '.join(file.kinds)}; they are read as what these stand for."]
+    family = GGUF_FAMILIES[file.architecture]
+    config = family.model_config(file.entries, context_length)
+    weights = read_weights(path, family, file.entries, config, file.tensors, tell, progress)
+    remarks = [*remarks_on_config(family, file.entries, config)]
+    remarks.append(f"Its weights are stored as {', '.join(file.kinds)}; they are read as what these stand for.")
     try:
         tokenizer = JsonTokenizer(tokenizer_json(file.tokenizer), config.vocab_size)
     except (ValueError, KeyError, TypeError) as error:
         tokenizer = IdsTokenizer(config.vocab_size)
         remarks.append(f"Its tokenizer cannot be used ({error}): texts are ids, such as {EXAMPLE_IDS!r}.")
-    return pretrained(path, file.config, config, weights, tokenizer, remarks)
-
-
-def pretrained(
-    place: Path,
-    theirs: Mapping[str, Any],
-    config: ModelConfig,
-    weights: dict[str, Array],
-    tokenizer: Tokenizer,
-    remarks: Sequence[str],
-) -> Pretrained:
-    """All that was read, with what there is to say about it."""
-    of_config = remarks_on_config(FAMILIES[theirs["model_type"]], theirs, config)
-    name = place.resolve().name
-    return Pretrained(config, weights, tokenizer, str(theirs["model_type"]), (*of_config, *remarks), name)
+    return Pretrained(config, weights, tokenizer, file.architecture, tuple(remarks), path.resolve().name)
 
 
 def read_weights(
     place: Path,
+    family: type[Family],
     theirs: Mapping[str, Any],
     config: ModelConfig,
     tensors: Mapping[str, AnyTensor],
@@ -127,7 +119,6 @@ def read_weights(
     progress: TellProgress,
 ) -> dict[str, Array]:
     """The lab's weights, once names, shapes and numbers were found to be right."""
-    family = FAMILIES[theirs["model_type"]]
     stored = weights_among(family, tensors)
     head = tied_head(family, config)
     check_shapes_of(place, family.their_shapes(config, theirs), {n: t.shape for n, t in stored.items() if n != head})
@@ -143,7 +134,9 @@ def read_weights(
         progress(read / whole)
     weights = family.weights(arrays, config)
     if head in arrays and not np.array_equal(arrays[head], weights["embedding.weight"]):
-        raise PretrainedError(f"config.json says that {head} is the embedding's, but in {place} it is another one")
+        raise PretrainedError(
+            f"{family.described_in} says that {head} is the embedding's, but in {place} it is another one"
+        )
     return weights
 
 
@@ -240,6 +233,8 @@ def remarks_on_config(family: type[Family], theirs: Mapping[str, Any], config: M
     if unread := family.unread(theirs):
         said = ", ".join(f"{name} = {str(value)[:40]}" for name, value in unread.items())
         yield f"Not read, as the lab does not know it: {said}."
+    if family.remark:
+        yield family.remark
 
 
 def read_tokenizer(folder: Path, vocab_size: int) -> tuple[Tokenizer, list[str]]:

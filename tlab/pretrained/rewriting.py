@@ -42,6 +42,21 @@ class Rewriting:
         raise NotImplementedError
 
 
+class OwnHead(Rewriting):
+    """A head that is the embedding as one with weights of its own, which are the same."""
+
+    words = "the head has weights of its own, which are the embedding's"
+
+    def applies(self, config: ModelConfig) -> bool:
+        return config.tied
+
+    def config(self, config: ModelConfig) -> ModelConfig:
+        return dataclasses.replace(config, tied=False)
+
+    def weights(self, weights: Weights, config: ModelConfig) -> dict[str, Array]:
+        return {**weights, "head.weight": weights["embedding.weight"].T}
+
+
 class ScaleIntoEmbedding(Rewriting):
     """Embeddings that are stored as large as they are read; a tied head then has to be written apart from them."""
 
@@ -113,11 +128,12 @@ class NormOfNoEffect(Rewriting):
 
 
 REWRITINGS = (ScaleIntoEmbedding(), WavesAsTable(), ZeroBiases(), NormOfNoEffect())
+"""Those that stock classes need, in the order in which they are made."""
 
 
-def ways_to_write(config: ModelConfig) -> Iterator[Sequence[Rewriting]]:
+def ways_to_write(config: ModelConfig, rewritings: Sequence[Rewriting] = REWRITINGS) -> Iterator[Sequence[Rewriting]]:
     """Every choice of rewritings that apply, the fewest first: none."""
-    possible = [rewriting for rewriting in REWRITINGS if rewriting.applies(config)]
+    possible = [rewriting for rewriting in rewritings if rewriting.applies(config)]
     for count in range(len(possible) + 1):
         yield from itertools.combinations(possible, count)
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,20 +21,12 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.nn.positions import rotated_width
 from tlab.nn.residuals import RESIDUALS
-from tlab.pretrained.family import FAMILIES, Family
+from tlab.pretrained.family import FAMILIES, GGUF_FAMILIES, Family
 from tlab.pretrained.fields import PretrainedError, parts_beyond
-from tlab.pretrained.gguf_files import (
-    ARCHITECTURES,
-    SUFFIX,
-    config_in_file,
-    entries_for,
-    file_parts,
-    shortest,
-    tensors_in_file,
-    tokenizer_entries,
-)
+from tlab.pretrained.gguf_files import SUFFIX, file_parts
+from tlab.pretrained.gguf_tokenizers import tokenizer_entries
 from tlab.pretrained.reading import CONFIG_FILE, TOKENIZER_FILE
-from tlab.pretrained.rewriting import Rewriting, rewritten, rewritten_config, ways_to_write
+from tlab.pretrained.rewriting import REWRITINGS, OwnHead, Rewriting, rewritten, rewritten_config, ways_to_write
 from tlab.pretrained.safetensors_files import ONE_FILE
 from tlab.registry import Registry
 from tlab.text import Tokenizer
@@ -69,45 +61,41 @@ class Export:
 
 
 class Target(NamedTuple):
-    """A stock class, and the model as it is written for it."""
+    """An architecture of another program, and the model as it is written for it."""
 
     key: str
+    family: type[Family]  # its declaration
     config: ModelConfig
     way: Sequence[Rewriting]
-    complaints: Sequence[str]  # what of the config the class does not have
+    complaints: Sequence[str]  # what of the config it does not have
     differing: Sequence[str] = ()  # where all of that fits: what of the weights it has no place for
 
-    @property
-    def family(self) -> type[Family]:
-        """The declaration of the class."""
-        return FAMILIES[self.key]
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What config.json says of it."""
-        return {"model_type": self.key, **self.family.their_config(self.config)}
-
     def tensors(self, model: Model) -> dict[str, Array]:
-        """The model's weights as the class has them."""
+        """The model's weights as the architecture has them."""
         return self.family.their_weights(rewritten(model.weights, model.config, self.way), self.config)
 
     @property
     def words(self) -> list[str]:
-        """What was done to the model so that the class has it, in sentences."""
+        """What was done to the model so that the architecture has it, in sentences."""
         return [f"Written for it: {rewriting.words}." for rewriting in self.way]
 
 
-def targets(config: ModelConfig, weights: Mapping[str, Array] | None) -> Iterator[Target]:
-    """Every stock class with every way to write such a model, the ways with the fewest rewritings first."""
-    for way in ways_to_write(config):
+def targets(
+    config: ModelConfig,
+    weights: Mapping[str, Array] | None,
+    families: Mapping[str, type[Family]] = FAMILIES,
+    rewritings: Sequence[Rewriting] = REWRITINGS,
+) -> Iterator[Target]:
+    """Every architecture with every way to write such a model, the ways with the fewest rewritings first."""
+    for way in ways_to_write(config, rewritings):
         as_written = rewritten_config(config, way)
-        for key, family in FAMILIES.items():
+        for key, family in families.items():
             complaints = family.written(as_written)[1]
             if complaints:
-                yield Target(key, as_written, way, complaints)
+                yield Target(key, family, as_written, way, complaints)
                 continue
             as_read = rewritten(weights, config, way) if weights is not None else None
-            yield Target(key, as_written, way, (), family.differing(as_read, as_written))
+            yield Target(key, family, as_written, way, (), family.differing(as_read, as_written))
 
 
 def target_of(config: ModelConfig, weights: Mapping[str, Array] | None = None) -> Target:
@@ -116,10 +104,11 @@ def target_of(config: ModelConfig, weights: Mapping[str, Array] | None = None) -
     Raises:
         PretrainedError: there is none; the message names the nearest, and what it lacks.
     """
-    return nearest_of(targets(config, weights), "no stock class of Transformers computes what this model does")
+    none = "no stock class of Transformers computes what this model does"
+    return nearest_of(targets(config, weights), none, lambda target: target.family.stock_class)
 
 
-def nearest_of(found: Iterable[Target], none: str) -> Target:
+def nearest_of(found: Iterable[Target], none: str, name: Callable[[Target], str]) -> Target:
     """The target without a complaint.
 
     Raises:
@@ -127,7 +116,7 @@ def nearest_of(found: Iterable[Target], none: str) -> Target:
     """
     nearest = min(found, key=lambda target: (len(target.complaints), len(target.differing)))
     if complaints := [*nearest.complaints, *nearest.differing]:
-        raise PretrainedError(f"{none}. The nearest is {nearest.family.stock_class}, but {'; '.join(complaints)}")
+        raise PretrainedError(f"{none}. The nearest is {name(nearest)}, but {'; '.join(complaints)}")
     return nearest
 
 
@@ -143,7 +132,8 @@ class HuggingFace(Export):
             target = target_of(model.config, model.weights)
         except PretrainedError as why:
             return write_own_code(model, folder, str(why))
-        write_folder(target.tensors(model), {"architectures": [target.family.stock_class], **target.about}, folder)
+        about = {"model_type": target.key, "architectures": [target.family.stock_class]}
+        write_folder(target.tensors(model), {**about, **target.family.their_config(target.config)}, folder)
         opened = f"AutoModelForCausalLM opens it as {target.family.stock_class}."
         return [opened, *target.words, *rounding(model), *write_tokenizer(model, folder)]
 
@@ -208,10 +198,11 @@ class Gguf(Export):
     """One file for llama.cpp, in float32, where GGUF has the architecture and the tokenizer."""
 
     def write(self, model: Model, folder: Path) -> list[str]:
-        written = [each for each in targets(model.config, model.weights) if each.key in ARCHITECTURES.values()]
-        none = f"of GGUF the lab writes {', '.join(ARCHITECTURES)}, and none computes what this model does"
-        target = nearest_of(map(with_limits_of_gguf, written), none)
-        entries, tensors = entries_for(target.about), tensors_in_file(target.tensors(model), target.about)
+        found = targets(model.config, model.weights, GGUF_FAMILIES, (OwnHead(), *REWRITINGS))
+        none = f"of GGUF the lab writes {', '.join(GGUF_FAMILIES)}, and none computes what this model does"
+        target = nearest_of(found, none, lambda target: target.key)
+        said = target.family.their_config(target.config)
+        entries = {"general.architecture": target.key, **{f"{target.key}.{name}": said[name] for name in said}}
         cutter = model.tokenizer.as_library()
         if cutter is None:
             tokens, about_tokens = {"tokenizer.ggml.model": "none"}, "It has no tokenizer, as the model has none."
@@ -223,8 +214,8 @@ class Gguf(Export):
             )
         name = f"model{SUFFIX}"
         with replaced(folder / name) as file:
-            file.writelines(file_parts({**entries, **tokens}, dict(tensors)))
-        what = f"{name} is of the architecture {entries['general.architecture']}, in float32."
+            file.writelines(file_parts({**entries, **tokens}, target.tensors(model)))
+        what = f"{name} is of the architecture {target.key}, in float32."
         return [what, *target.words, about_tokens, *rounding(model)]
 
 
@@ -242,22 +233,6 @@ class TensorBoardEvents(Export):
         except TrackerError as error:
             raise PretrainedError(str(error)) from error
         return [f"It has {several(len(model.records), 'step')}; tensorboard --logdir on this folder shows them."]
-
-
-def with_limits_of_gguf(target: Target) -> Target:
-    """The target, and among its complaints what a file cannot say: it is what would be read again in another way."""
-    if target.complaints:
-        return target
-    about = target.about
-    read = {**config_in_file(entries_for(about), target.config.tied), "vocab_size": about["vocab_size"]}
-    again = target.family.their_config(target.family.model_config(read, target.config.context_length))
-    asked, said = ({**each, **each["rope_parameters"], "rope_parameters": None} for each in (about, again))
-    complaints = [
-        f"a file cannot say {name} = {value!r}"
-        for name, value in asked.items()
-        if name != "model_type" and said.get(name) != shortest(value)
-    ]
-    return target._replace(complaints=complaints)
 
 
 def as_module(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
