@@ -36,7 +36,7 @@ class Server:
     def __init__(self, root: Path = ROOT, python: str = sys.executable, runs: Path | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        self.root, self.python = root, python
+        self.root, self.python, self.runs = root, python, runs
         self.url = f"http://127.0.0.1:{port}"
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115, closed in __exit__
         self.uploads = tempfile.TemporaryDirectory()  # where it keeps files of visitors
