@@ -56,13 +56,19 @@ class GridArgs(OutputArgs):
     """Updates in each run; short for --set steps=N."""
     corpus: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=f"(default: {DEFAULT_CORPUS})")] = None
     """A registered corpus, or the path of a UTF-8 text file."""
+    from_: Annotated[str | None, arg(name="from", metavar="FOLDER", help_behavior_hint="(default: random weights)")] = (
+        None
+    )
+    """A run, of the lab or imported: every cell begins with its weights, and keeps its settings and its tokenizer."""
     tune: Annotated[Literal["learning_rate"] | None, arg(help_behavior_hint="(default: none)")] = None
     """Train each configuration at five learning rates around its own, and report how they compare at their best."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ and the name)")] = None
     """Where the results go, and where an earlier part of them is."""
 
     def grid(self) -> Grid:
-        return parse_grid(self.axes, self.set, self.seeds, self.steps, self.corpus, self.sweep or None, self.tune)
+        return parse_grid(
+            self.axes, self.set, self.seeds, self.steps, self.corpus, self.from_, self.sweep or None, self.tune
+        )
 
     def store(self, grid: Grid) -> Store:
         if self.out == "":

@@ -57,6 +57,7 @@ ADDED = {  # the beginning of a command -> what reduces it
     "tlab train --activation": f"{TINY} {SHORT} --corpus my.txt --out runs/inline",
     "tlab generate": "--max-new-tokens 5",
     "tlab profile": f"{TINY} --corpus my.txt",
+    "python -m sweeps run --from": "--steps 2 --jobs 1 --set batch_size=2",
     "python -m sweeps run": SMALL_CELLS,
     "python -m sweeps plan": SMALL_CELLS.replace("--jobs 1", ""),
 }

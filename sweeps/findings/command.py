@@ -41,13 +41,13 @@ from sweeps.findings.page import (
     write_page,
 )
 from sweeps.findings.trials import read_trials, run_trials, text_of, trials_of
+from sweeps.grid.begin import BeginConfig
 from sweeps.grid.cell_id import Cell
 from sweeps.store.provenance import processor
 from sweeps.store.record import Record
 from tlab.cli.output import CommandResult
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from tlab.judging.learning_rates import LossesByRate
-from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
 from tlab.wording import did_you_mean, several
 
@@ -116,11 +116,11 @@ class FindingsCommand(OutputArgs):
             print(f"{ended.problem}; the same command continues", file=sys.stderr)
         return self.report(claims, corpora, contested)
 
-    def trials(self, claim: Claim, corpora: Mapping[TextConfig, Corpus]) -> dict[str, list[Cell]]:
+    def trials(self, claim: Claim, corpora: Mapping[BeginConfig, Corpus]) -> dict[str, list[Cell]]:
         num_seeds = self.seeds or claim.seeds
         return {label: trials_of(run.measure, run.settings, num_seeds, corpora) for label, run in claim.runs.items()}
 
-    def trials_of_pair(self, pair: SettingPair, corpora: Mapping[TextConfig, Corpus]) -> list[Cell]:
+    def trials_of_pair(self, pair: SettingPair, corpora: Mapping[BeginConfig, Corpus]) -> list[Cell]:
         """Those of A, then those of B."""
         return [
             trial
@@ -129,7 +129,7 @@ class FindingsCommand(OutputArgs):
             for trial in trials_of(pair.measure, {**side, "learning_rate": rate}, self.seeds or SEEDS_TO_TUNE, corpora)
         ]
 
-    def trials_of_setting(self, setting: str, corpora: Mapping[TextConfig, Corpus]) -> list[Cell]:
+    def trials_of_setting(self, setting: str, corpora: Mapping[BeginConfig, Corpus]) -> list[Cell]:
         """Those of one setting of the contested claims, at all of its rates."""
         num_seeds = self.seeds or SEEDS_OF_CONTESTED
         return [
@@ -139,7 +139,7 @@ class FindingsCommand(OutputArgs):
         ]
 
     def report(
-        self, claims: Sequence[Claim], corpora: Mapping[TextConfig, Corpus], contested: Sequence[Contested] = ()
+        self, claims: Sequence[Claim], corpora: Mapping[BeginConfig, Corpus], contested: Sequence[Contested] = ()
     ) -> CommandResult:
         findings = {}
         for claim in CLAIMS.values():  # the page has all results, whichever claims were asked for
@@ -170,7 +170,7 @@ class FindingsCommand(OutputArgs):
         }
         return CommandResult(result, EXIT_OK if is_complete else EXIT_FAILED)
 
-    def runs(self, corpora: Mapping[TextConfig, Corpus]) -> ContestedRuns:
+    def runs(self, corpora: Mapping[BeginConfig, Corpus]) -> ContestedRuns:
         """Of each setting of the contested claims, where every one has ended."""
         found = {}
         for setting in CHANGES:
@@ -188,7 +188,7 @@ class FindingsCommand(OutputArgs):
                     found[setting] = by_rate
         return found
 
-    def tuned(self, corpora: Mapping[TextConfig, Corpus]) -> dict[SettingPair, TunedPair]:
+    def tuned(self, corpora: Mapping[BeginConfig, Corpus]) -> dict[SettingPair, TunedPair]:
         """The pairs of which every run has ended."""
         found = {}
         for pair in SETTING_PAIRS:
@@ -199,7 +199,7 @@ class FindingsCommand(OutputArgs):
                     found[pair] = judge_pair(pair, losses_by_side(pair, trials, records))
         return found
 
-    def finding(self, claim: Claim, corpora: Mapping[TextConfig, Corpus]) -> Finding | None:
+    def finding(self, claim: Claim, corpora: Mapping[BeginConfig, Corpus]) -> Finding | None:
         """A claim with its results; None where a run is missing."""
         trials = self.trials(claim, corpora)
         records = read_trials([trial for each in trials.values() for trial in each], self.out)
@@ -233,7 +233,7 @@ def chosen(names: Sequence[str], *, quick: bool) -> tuple[list[Claim], list[Cont
 
 def corpora_of(
     claims: Sequence[Claim], pairs: Sequence[SettingPair] = (), settings: Sequence[str] = ()
-) -> dict[TextConfig, Corpus]:
+) -> dict[BeginConfig, Corpus]:
     """Every corpus that they need, `settings` those of contested claims; a CorpusError where one cannot be loaded."""
     read = [run.settings for claim in claims for run in claim.runs.values()]
     read += [side for pair in pairs for side in pair.sides]

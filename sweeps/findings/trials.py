@@ -11,31 +11,32 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.findings.measures import MEASURES
+from sweeps.grid.begin import BeginConfig
 from sweeps.grid.cell_id import Cell, HashedConfig, identify
+from sweeps.grid.grid import known_text
 from sweeps.run.driver import Execution, RunEnd, run_measures
 from sweeps.store.folder import Store
 from sweeps.store.record import FAILURES, Record
 from tlab.config import options
 from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
-from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 from tlab.training.config import TrainConfig
 
 RUNS = "runs"  # the folder of the records, beside the page
 
 
-def text_of(settings: Mapping[str, Any]) -> TextConfig:
+def text_of(settings: Mapping[str, Any]) -> BeginConfig:
     """What these settings read, by characters unless they say otherwise."""
-    return TextConfig(**{field: settings[field] for field in options(TextConfig) if field in settings})
+    return BeginConfig(**{field: settings[field] for field in options(BeginConfig) if field in settings})
 
 
 def trials_of(
-    measure: str, settings: Mapping[str, Any], num_seeds: int, corpora: Mapping[TextConfig, Corpus]
+    measure: str, settings: Mapping[str, Any], num_seeds: int, corpora: Mapping[BeginConfig, Corpus]
 ) -> list[Cell]:
     """A measure of a configuration with the seeds 0 to `num_seeds` - 1.
 
-    `settings` are any fields of `TextConfig`, `ModelConfig` and `TrainConfig` that are not at their defaults.
+    `settings` are any fields of `BeginConfig`, `ModelConfig` and `TrainConfig` that are not at their defaults.
 
     Raises:
         ConfigError: there is no such field or value.
@@ -43,13 +44,13 @@ def trials_of(
     text = text_of(settings)
     corpus = corpora[text]
     of_training = {field: value for field, value in settings.items() if field in options(TrainConfig)}
-    of_model = {field: value for field, value in settings.items() if field not in {*options(TextConfig), *of_training}}
+    of_model = {field: value for field, value in settings.items() if field not in {*options(BeginConfig), *of_training}}
     model = ModelConfig.from_json({"vocab_size": corpus.tokenizer.vocab_size, **of_model})
     train = TrainConfig.from_json(of_training)
     hashed, cells = HashedConfig(model), []
     for seed in range(num_seeds):
         seeded = dataclasses.replace(train, seed=seed)
-        cell_id = identify(text, hashed, HashedConfig(seeded), corpus.sha256, measure)
+        cell_id = identify(text, hashed, HashedConfig(seeded), known_text(text, corpus), measure)
         cells.append(Cell(cell_id, text, model, seeded, corpus.sha256, measure=measure))
     return cells
 
@@ -67,7 +68,7 @@ def trial_flops(trial: Cell) -> float:
     return steps * step_flops(trial.model, trial.train.batch_size)
 
 
-def run_trials(trials: Sequence[Cell], folder: Path, corpora: dict[TextConfig, Corpus], *, jobs: int = 1) -> RunEnd:
+def run_trials(trials: Sequence[Cell], folder: Path, corpora: dict[BeginConfig, Corpus], *, jobs: int = 1) -> RunEnd:
     """Make every trial that has no outcome yet, each once, the costliest first. The same call again continues.
 
     `jobs` are made at once, each in a process with one BLAS thread; 1 works in this process.

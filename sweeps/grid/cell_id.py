@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sweeps.grid.fields import TextConfig
+from sweeps.grid.begin import BeginConfig, KnownText
 from tlab.config import Config, ConfigError, options
 from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS
@@ -31,7 +31,7 @@ class Cell:
     """One training run of a sweep: everything that decides its numbers, and nothing else."""
 
     cell_id: str
-    text: TextConfig
+    text: BeginConfig
     model: ModelConfig
     train: TrainConfig
     corpus_sha256: str
@@ -75,48 +75,53 @@ class HashedConfig(Generic[OneConfig]):
 
 
 def identify(
-    text: TextConfig,
+    text: BeginConfig,
     model: HashedConfig[ModelConfig],
     train: HashedConfig[TrainConfig],
-    corpus_sha256: str,
+    known: KnownText,
     measure: str = "",
 ) -> str:
     """A cell's id: the hash of everything that decides its numbers.
 
-    The text counts by its sha256 and its tokenizer, not by its name or place. Host, time and number of jobs do not.
+    The text counts by its sha256 and its tokenizer, a model to begin with by its settings, tokenizer and weights, and
+    not by their names or places. Host, time and number of jobs do not.
     """
-    return hashed(text, corpus_sha256, model.json, train.json, *filter(None, [measure]))
+    return hashed(text, known, model.json, train.json, *filter(None, [measure]))
 
 
 def function_id(
-    text: TextConfig, model: HashedConfig[ModelConfig], train: HashedConfig[TrainConfig], corpus_sha256: str
+    text: BeginConfig, model: HashedConfig[ModelConfig], train: HashedConfig[TrainConfig], known: KnownText
 ) -> str:
     """The hash of what a cell computes: the same for all its aliases."""
-    return hashed(text, corpus_sha256, model.function, train.function)
+    return hashed(text, known, model.function, train.function)
 
 
-def hashed(text: TextConfig, corpus_sha256: str, *decided: str) -> str:
-    lines = [str(SCHEMA), DTYPE, corpus_sha256, text.tokenizer, *decided]
+def hashed(text: BeginConfig, known: KnownText, *decided: str) -> str:
+    begun = [] if known.model is None else [known.model.digest(text)]
+    lines = [str(SCHEMA), DTYPE, known.sha256, text.tokenizer, *decided, *begun]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def identify_settings(settings: Mapping[str, Any], corpus_sha256: str) -> str | None:
     """The id that a cell with these settings has in this version of the lab, in which a new field has its default.
 
-    None where this version knows a field no longer, or does not allow its value.
+    None where this version knows a field no longer, or does not allow its value; and of a cell that begins with the
+    model of a run, which its settings alone do not tell.
     """
 
     def part(owner: type[Config]) -> dict[str, Any]:
         return {name: settings[name] for name in options(owner) if name in settings}
 
-    parts = part(TextConfig), part(ModelConfig), part(TrainConfig)
+    parts = part(BeginConfig), part(ModelConfig), part(TrainConfig)
     if sum(map(len, parts)) < len(settings):
         return None
     try:
-        text, model, train = TextConfig(**parts[0]), ModelConfig.from_json(parts[1]), TrainConfig.from_json(parts[2])
+        text, model, train = BeginConfig(**parts[0]), ModelConfig.from_json(parts[1]), TrainConfig.from_json(parts[2])
     except ConfigError:
         return None
-    return identify(text, HashedConfig(model), HashedConfig(train), corpus_sha256)
+    if text.start_from:
+        return None
+    return identify(text, HashedConfig(model), HashedConfig(train), KnownText(corpus_sha256, model.vocab_size))
 
 
 # ------------------------------------------------------------------------------------------------ foreign parts

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from sweeps.grid.begin import BeginConfig
 from tlab.config import Config, options
 from tlab.nn.config import ModelConfig
 from tlab.registry import Registry
-from tlab.text.config import TextConfig
 from tlab.text.corpora import CORPORA
 from tlab.training.config import TrainConfig
 from tlab.wording import did_you_mean
@@ -22,7 +22,7 @@ class GridError(ValueError):
     """An invalid grid; the message says what was given, what is allowed, and what to do."""
 
 
-CONFIGS: tuple[type[Config], ...] = (TextConfig, ModelConfig, TrainConfig)
+CONFIGS: tuple[type[Config], ...] = (BeginConfig, ModelConfig, TrainConfig)
 
 
 @functools.cache

@@ -6,13 +6,16 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from sweeps.grid.begin import BeginConfig, KnownText, known_model, read_begun
 from sweeps.grid.cell_id import Cell, HashedConfig, function_id, identify
-from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, TextConfig, owner_of
-from tlab.config import Config, ConfigError, as_plain, field_types, type_alternatives
+from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of
+from tlab.config import Config, ConfigError, as_plain, field_types, options, type_alternatives
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus, CorpusError, load_corpus
+from tlab.text.tokenizers import UnknownCharacterError
+from tlab.training.checkpoint import CheckpointError
 from tlab.training.config import TrainConfig
 from tlab.training.trainer import check_fit
 
@@ -88,19 +91,18 @@ def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
 # ------------------------------------------------------------------------------------------------ cells
 
 
-class KnownText(NamedTuple):
-    """What of a text decides the numbers of a cell; a sweep's folder keeps it, so that cells are known without it."""
-
-    sha256: str
-    vocab_size: int
+def known_text(text: BeginConfig, corpus: Corpus) -> KnownText:
+    """What of a text that was read decides the numbers of its cells."""
+    model = known_model(read_begun(text.start_from)) if text.start_from else None
+    return KnownText(corpus.sha256, corpus.tokenizer.vocab_size, model)
 
 
 class GridExpander:
     """Expands grids into cells. Configs are checked and hashed once, however many cells share them."""
 
-    def __init__(self, corpora: Mapping[TextConfig, Corpus], known: Mapping[TextConfig, KnownText]) -> None:
+    def __init__(self, corpora: Mapping[BeginConfig, Corpus], known: Mapping[BeginConfig, KnownText]) -> None:
         self.corpora = corpora
-        read = {text: KnownText(corpus.sha256, corpus.tokenizer.vocab_size) for text, corpus in corpora.items()}
+        read = {text: known_text(text, corpus) for text, corpus in corpora.items()}
         self.texts = {**known, **read}
         self.made: dict[Any, Any] = {}  # what was asked for -> the result, or None if it is invalid
         self.complaints: dict[str, None] = {}  # a set that keeps its order
@@ -117,23 +119,27 @@ class GridExpander:
 
     def seeds_of(
         self, grid: Grid, settings: Mapping[str, Any]
-    ) -> Iterator[tuple[TextConfig, HashedConfig[ModelConfig], HashedConfig[TrainConfig]]]:
+    ) -> Iterator[tuple[BeginConfig, HashedConfig[ModelConfig], HashedConfig[TrainConfig]]]:
         """For each seed: the text, the model and the training."""
         parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
         for field, value in settings.items():
             parts[owner_of(field)][field] = value
         words = {owner: repr(part) for owner, part in parts.items()}  # repr: 1, 1.0 and True are equal as keys
-        text = self.once(words[TextConfig], lambda: TextConfig(**parts[TextConfig]))
+        text = self.once(words[BeginConfig], lambda: BeginConfig(**parts[BeginConfig]))
         if text is None:
             return
 
         def make_model() -> HashedConfig[ModelConfig]:
-            model = ModelConfig(vocab_size=self.texts[text].vocab_size, **parts[ModelConfig])
+            known = self.texts[text]
+            if known.model is None:
+                model = ModelConfig(vocab_size=known.vocab_size, **parts[ModelConfig])
+            else:
+                model = known.model.config(parts[ModelConfig], text.start_from)
             if text in self.corpora:
                 check_fit(model, self.corpora[text])
             return HashedConfig(model)
 
-        model = self.once((words[TextConfig], words[ModelConfig]), make_model)
+        model = self.once((words[BeginConfig], words[ModelConfig]), make_model)
         for seed in grid.seeds:
             train = self.once(
                 (words[TrainConfig], repr(seed)),
@@ -143,13 +149,13 @@ class GridExpander:
                 yield text, model, train
 
 
-NO_TEXTS: Mapping[TextConfig, KnownText] = {}
+NO_TEXTS: Mapping[BeginConfig, KnownText] = {}
 
 
 def cells_of(
     grids: Sequence[Grid],
-    corpora: Mapping[TextConfig, Corpus] | None = None,
-    known: Mapping[TextConfig, KnownText] = NO_TEXTS,
+    corpora: Mapping[BeginConfig, Corpus] | None = None,
+    known: Mapping[BeginConfig, KnownText] = NO_TEXTS,
 ) -> list[Cell]:
     """Every cell of one or more grids, each once, aliases marked; the seed changes fastest.
 
@@ -169,12 +175,12 @@ def cells_of(
     first_of: dict[str, str] = {}  # what is computed -> the id of the first cell that computes it
     for grid, settings in ((one, settings) for one in grids for settings in one.settings()):
         for text, model, train in expander.seeds_of(grid, settings):
-            sha256 = expander.texts[text].sha256
-            cell_id = identify(text, model, train, sha256)
-            first = first_of.setdefault(function_id(text, model, train, sha256), cell_id)
+            known_here = expander.texts[text]
+            cell_id = identify(text, model, train, known_here)
+            first = first_of.setdefault(function_id(text, model, train, known_here), cell_id)
             if cell_id not in cells:
                 alias_of = None if first == cell_id else first
-                cells[cell_id] = Cell(cell_id, text, model.config, train.config, sha256, alias_of)
+                cells[cell_id] = Cell(cell_id, text, model.config, train.config, known_here.sha256, alias_of)
     if expander.complaints:
         shown = list(expander.complaints)[:MAX_COMPLAINTS]
         more = len(expander.complaints) - len(shown)
@@ -182,33 +188,48 @@ def cells_of(
     return list(cells.values())
 
 
-def load_corpora(grids: Iterable[Grid]) -> dict[TextConfig, Corpus]:
+def load_corpora(grids: Iterable[Grid]) -> dict[BeginConfig, Corpus]:
     return load_texts(texts_of(grids))
 
 
-def texts_of(grids: Iterable[Grid]) -> list[TextConfig]:
-    """Every text of the grids, each once.
+def texts_of(grids: Iterable[Grid]) -> list[BeginConfig]:
+    """Every text of the grids with what is begun with, each once.
 
     Raises:
-        GridError: an unknown tokenizer.
+        GridError: an unknown tokenizer, or one beside that of a run.
     """
-    default = TextConfig()
-    found: dict[TextConfig, None] = {}
+    found: dict[BeginConfig, None] = {}
     for grid in grids:
-        names = grid.values.get("corpus", (default.corpus,))
-        for corpus, tokenizer in itertools.product(names, grid.values.get("tokenizer", (default.tokenizer,))):
+        if "tokenizer" in grid.values and any(grid.values.get("start_from", ())):
+            raise GridError("start_from keeps the tokenizer of that run; leave tokenizer out")
+        fields = [field for field in options(BeginConfig) if field in grid.values]
+        for values in itertools.product(*(grid.values[field] for field in fields)):
+            given = dict(zip(fields, values, strict=True))
             try:
-                found.setdefault(TextConfig(corpus, tokenizer))
+                found.setdefault(BeginConfig(**given))
             except ConfigError as error:
-                raise GridError(f"corpus {corpus!r}: {error}") from error
+                raise GridError(f"corpus {given.get('corpus', BeginConfig.corpus)!r}: {error}") from error
     return list(found)
 
 
-def load_texts(texts: Iterable[TextConfig]) -> dict[TextConfig, Corpus]:
+def load_texts(texts: Iterable[BeginConfig]) -> dict[BeginConfig, Corpus]:
+    """Each text, as its tokenizer reads it, or that of the run that is begun with.
+
+    Raises:
+        GridError: a text or a run is not there, or the one cannot be read by the other's tokenizer.
+    """
     loaded = {}
     for text in texts:
         try:
-            loaded[text] = load_corpus(text.corpus, text.tokenizer)
+            tokenizer = read_begun(text.start_from).tokenizer if text.start_from else text.tokenizer
+            loaded[text] = load_corpus(text.corpus, tokenizer)
+        except CheckpointError as error:
+            raise GridError(f"start_from {text.start_from!r}: {error}") from error
+        except UnknownCharacterError as error:
+            raise GridError(
+                f"corpus {text.corpus!r}: {error}. The tokenizer is that of the model in {text.start_from}; choose "
+                "another corpus"
+            ) from error
         except (CorpusError, LookupError) as error:
             raise GridError(f"corpus {text.corpus!r}: {error}") from error
     return loaded

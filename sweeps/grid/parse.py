@@ -32,6 +32,7 @@ def parse_grid(
     seeds: int | None = None,
     steps: int | None = None,
     corpus: str | None = None,
+    start_from: str | None = None,
     base: str | None = None,
     tune: str | None = None,
 ) -> Grid:
@@ -43,6 +44,7 @@ def parse_grid(
         seeds: how many seeds, from 0 on; `sets` may name them instead ("seed=3,7").
         steps: short for an entry of `sets`.
         corpus: likewise, and the only way to name a file with a comma in its path.
+        start_from: likewise, a run.
         base: a preset, or the path of a TOML file, to start from. Whatever else is given overrides what it says
             about the same field.
         tune: "learning_rate" for an axis of rates around the one that is given, or else the default.
@@ -71,6 +73,8 @@ def parse_grid(
         add("steps", (steps,), f"--steps {steps}")
     if corpus is not None:
         add("corpus", (corpus,), f"--corpus {corpus}")
+    if start_from is not None:
+        add("start_from", (start_from,), f"--from {start_from}")
     if seeds is not None:
         if REPLICATE in values:
             raise GridError(f"--seeds {seeds} and --set seed=... both choose the seeds; give one of them")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sweeps.grid.begin import BeginConfig
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
@@ -17,7 +18,6 @@ from sweeps.store.provenance import without_folders
 from sweeps.store.record import OK
 from tlab.config import Config, ConfigError
 from tlab.nn.config import ModelConfig
-from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig
 from tlab.training.shared_start import SharedStart, Start, shared_start
 from tlab.wording import duration, listed, several
@@ -90,10 +90,17 @@ def size_entries(table: Table) -> dict[str, str]:
 def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     last = runs[-1]
     corpora = {
-        f"{text.get('name')}, {text.get('size', 0):,} bytes, {text.get('tokenizer')} tokenizer with "
-        f"{text.get('vocab_size')} tokens, sha256 {str(text.get('sha256'))[:12]}, licence {text.get('licence')}"
+        f"{text.get('name')}, {text.get('size', 0):,} bytes, "
+        f"{begun_with(text).get('tokenizer', text.get('tokenizer'))} tokenizer with {text.get('vocab_size')} tokens, "
+        f"sha256 {str(text.get('sha256'))[:12]}, licence {text.get('licence')}"
         for run in runs
         for text in run.get("corpora", ())
+    }
+    models = {
+        f"{without_folders(begun.get('start_from'))}, sha256 of its weights {str(begun.get('weights_sha256'))[:12]}"
+        for run in runs
+        for text in run.get("corpora", ())
+        if (begun := begun_with(text))
     }
     machines = {f"{run.get('processor')}, {run.get('cpu_count')} cores, {run.get('platform')}" for run in runs}
     blas = ", ".join(f"{library.get('internal_api')} {library.get('version')}" for library in last.get("blas") or ())
@@ -103,12 +110,24 @@ def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     changed = ", with uncommitted changes" if git.get("dirty") else ""
     return {
         "text": "; ".join(sorted(corpora)),
+        "model": "; ".join(sorted(models)),
         "machine": "; ".join(sorted(machines)),
         "versions": ", ".join(filter(None, [*versions, blas])),
         "commit": f"{str(git['sha'])[:12]}{changed}" if git.get("sha") else "",
         "started": ", ".join(dict.fromkeys(readable_time(str(run.get("began", ""))) for run in runs)),
         "command": shlex.join(map(str, without_folders(last.get("command") or ()))),
     }
+
+
+def begun_with_models(manifest: Mapping[str, Any]) -> list[str]:
+    """The names of the runs that the cells begin with; none where all begin with random weights."""
+    places = {place for grid in manifest.get("grids", ()) for place in grid["values"].get("start_from", ()) if place}
+    return sorted(str(without_folders(place.rstrip("/"))) for place in places)
+
+
+def begun_with(text: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the manifest says of the run that was begun with on this text; nothing where it was none."""
+    return text.get("begun_with") or {}
 
 
 def readable_time(began: str) -> str:
@@ -126,6 +145,10 @@ def shared_sentences(analysis: Analysis) -> list[str]:
 
     Nothing is said of settings that this version cannot read.
     """
+    if models := begun_with_models(analysis.manifest):
+        whose = models[0] if len(models) == 1 else "its start_from"
+        but = ", or where random_weights says so with random ones" if "random_weights" in analysis.table.axes else ""
+        return [f"Every run begins with the weights of {whose}, whatever its seed{but}."]
     axes: dict[SharedStart, list[str]] = {}
     for axis in analysis.table.axes:
         try:
@@ -159,7 +182,7 @@ def start_of(row: Mapping[str, Any], analysis: Analysis) -> Start:
     parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
     for field, value in settings.items():
         parts[owner_of(field)][field] = value
-    text = TextConfig.from_json(parts[TextConfig])
+    text = BeginConfig.from_json(parts[BeginConfig])
     sizes = {
         (about.get("name"), about.get("tokenizer")): about.get("vocab_size")
         for run in runs

@@ -29,6 +29,8 @@ OUTCOME_COLUMNS = (
 
 LOSSES = {"val_loss": "val", "best_val_loss": "val", "train_loss": "train"}
 """Column -> the part of the text that it is of, as `bits_per_nat` calls it."""
+PATH_FIELDS = ("corpus", "start_from")
+"""The fields whose values may be paths."""
 UNCOMPARED = "corpus"
 """The axis whose levels are not compared: one text is easier than another, whatever the model."""
 
@@ -63,7 +65,7 @@ def in_one_unit(table: Table) -> Table:
 
     Rows whose losses cannot be converted are left out.
     """
-    if len({row.get("tokenizer") for row in table.rows}) < 2 or table.unit != NATS_PER_TOKEN:
+    if len({(row.get("tokenizer"), row.get("start_from")) for row in table.rows}) < 2 or table.unit != NATS_PER_TOKEN:
         return table
     factors = {part: bits_per_nat(table.rows, part) for part in ("val", "train")}
     rows = []
@@ -81,7 +83,7 @@ def in_one_unit(table: Table) -> Table:
 def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterable[Grid]) -> Table:
     """One row per cell that has a record; an alias has the numbers of the cell that was run for it."""
     axes = differing_fields(cells, [axis for grid in grids for axis in grid.axes])
-    names = names_of_texts(cell.text.corpus for cell in cells)
+    names = {field: names_of_places(cell.value(field) for cell in cells) for field in PATH_FIELDS}
     rows = []
     for cell in cells:
         record = records.get(cell.result_id)
@@ -91,7 +93,7 @@ def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterab
                     "cell_id": cell.cell_id,
                     "alias_of": cell.alias_of,
                     "status": record.status,
-                    **{axis: names.get(cell.value(axis)) if axis == "corpus" else cell.value(axis) for axis in axes},
+                    **{axis: names[axis][cell.value(axis)] if axis in names else cell.value(axis) for axis in axes},
                     REPLICATE: cell.seed,
                     **{column: getattr(record, column) for column in OUTCOME_COLUMNS},
                 }
@@ -99,10 +101,10 @@ def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterab
     return Table(axes, rows)
 
 
-def names_of_texts(corpora: Iterable[str]) -> dict[str, str]:
-    """What the tables call each corpus: a file by its name alone, as long as the names differ."""
-    names = {corpus: without_folders(corpus) for corpus in dict.fromkeys(corpora)}
-    return names if len(set(names.values())) == len(names) else {corpus: corpus for corpus in names}
+def names_of_places(places: Iterable[str]) -> dict[str, str]:
+    """What the tables call each corpus or run: one that is a path by its name alone, as long as the names differ."""
+    names = {place: without_folders(place.rstrip("/")) for place in dict.fromkeys(places)}
+    return names if len(set(names.values())) == len(names) else {place: place for place in names}
 
 
 def differing_fields(cells: Sequence[Cell], axes: Iterable[str]) -> tuple[str, ...]:

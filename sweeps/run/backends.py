@@ -17,11 +17,11 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from sweeps.grid.fields import TextConfig
+from sweeps.grid.begin import BeginConfig
 from sweeps.run.worker import Task, TaskResult, begin_worker, run_task
 from tlab.text.corpora import Corpus
 
-Corpora: TypeAlias = dict[TextConfig, Corpus]
+Corpora: TypeAlias = dict[BeginConfig, Corpus]
 Tasks: TypeAlias = Iterable[Task]
 RunTasks: TypeAlias = Callable[[Tasks, bool], Iterator[TaskResult]]
 """(tasks, alone) -> outcomes; `alone`: one cell at a time, in a process where it can do no harm to another."""

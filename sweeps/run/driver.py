@@ -17,6 +17,7 @@ from pathlib import Path
 from pickle import PicklingError
 from typing import Any, NamedTuple
 
+from sweeps.grid.begin import model_to_begin_with
 from sweeps.grid.cell_id import Cell, foreign_parts
 from sweeps.grid.fields import REPLICATE, GridError
 from sweeps.grid.grid import Grid
@@ -378,7 +379,18 @@ class Driver:
             driver = (platform.node(), os.getpid())
             timeout = self.execution.timeout
             measure = self.measures.get(cell.measure)
-            yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver, measure)
+            yield Task(
+                cell,
+                parts,
+                self.store.folder,
+                self.driver_file,
+                source_hash(),
+                begun,
+                timeout,
+                driver,
+                measure,
+                model_to_begin_with(cell.text),
+            )
 
     def take(self, outcome: TaskResult) -> None:
         cell_id = outcome.cell_id

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sweeps.grid.begin import BeginConfig, KnownText
 from sweeps.grid.cell_id import DTYPE, Cell, identify_settings
-from sweeps.grid.fields import GridError, TextConfig
-from sweeps.grid.grid import Grid, KnownText, cells_of, load_corpora, load_texts, texts_of
+from sweeps.grid.fields import GridError
+from sweeps.grid.grid import Grid, cells_of, known_text, load_corpora, load_texts, texts_of
 from sweeps.store.folder import CELLS, Store, read_record
 from sweeps.store.record import STATUSES, Record
 from tlab.cost import FORWARD_SHARE, activation_bytes_by_part, step_flops, weight_bytes_by_part
@@ -34,7 +35,7 @@ class SweepPlan:
     cells: list[Cell]  # of all grids, aliases included
     wanted: list[Cell]  # those of this run, aliases included
     missing: list[Cell]  # what is left to train, each function once
-    corpora: dict[TextConfig, Corpus]  # of what is left to train, and of the grid of this run
+    corpora: dict[BeginConfig, Corpus]  # of what is left to train, and of the grid of this run
     records: dict[str, Record]  # what is on the disk already: result id -> record
     notes: list[str] = field(default_factory=list)  # about results on the disk that belong to no cell
 
@@ -92,13 +93,15 @@ def make_plan(
 
 
 def as_named_before(
-    grid: Grid, corpora: Mapping[TextConfig, Corpus], store: Store, known: Mapping[TextConfig, KnownText]
-) -> tuple[Grid, dict[TextConfig, Corpus]]:
+    grid: Grid, corpora: Mapping[BeginConfig, Corpus], store: Store, known: Mapping[BeginConfig, KnownText]
+) -> tuple[Grid, dict[BeginConfig, Corpus]]:
     """The grid with the names that its texts have in the folder already: a text that was moved is the same text.
 
     Raises:
-        GridError: a name stands for another text by now, whose losses cannot be compared with those in the folder.
+        GridError: a name stands for another text or another model by now, whose losses cannot be compared with those in
+            the folder.
     """
+    refuse_other_models(corpora, known)
     first_name: dict[str, str] = {}
     for text, about in known.items():
         first_name.setdefault(about.sha256, text.corpus)
@@ -117,6 +120,18 @@ def as_named_before(
     names = tuple(renamed[name] for name in grid.values["corpus"])
     grid = dataclasses.replace(grid, values={**grid.values, "corpus": names})
     return grid, {dataclasses.replace(text, corpus=renamed[text.corpus]): one for text, one in corpora.items()}
+
+
+def refuse_other_models(corpora: Mapping[BeginConfig, Corpus], known: Mapping[BeginConfig, KnownText]) -> None:
+    """Refuse a model that is another one by now than earlier results began with."""
+    for text, corpus in corpora.items():
+        if text not in known or (before := known[text].model) == (now := known_text(text, corpus).model):
+            continue
+        raise GridError(
+            f"the model in {text.start_from} is another one than the results in the folder began with (sha256 of its "
+            f"weights {before and before.weights_sha256[:12]}, now {now and now.weights_sha256[:12]}), so their losses "
+            "cannot be compared: choose another --out, or put that model back"
+        )
 
 
 def results_elsewhere(cells: list[Cell], store: Store) -> tuple[dict[str, str], list[str]]:
@@ -164,10 +179,10 @@ def as_kept(cells: list[Cell], own_ids: Mapping[str, str]) -> list[Cell]:
 
 def texts_to_train_again(
     cells: Iterable[Cell],
-    corpora: Mapping[TextConfig, Corpus],
-    known: Mapping[TextConfig, KnownText],
+    corpora: Mapping[BeginConfig, Corpus],
+    known: Mapping[BeginConfig, KnownText],
     moved_to: str | None,
-) -> dict[TextConfig, Corpus]:
+) -> dict[BeginConfig, Corpus]:
     """The texts of cells that are asked for by their outcome, not by a grid that names a text.
 
     Raises:
@@ -179,12 +194,16 @@ def texts_to_train_again(
         try:
             (found[text],) = load_texts([place]).values()
         except GridError as error:
-            raise GridError(f"{error}. If the text was moved, say where to with --corpus") from error
+            raise GridError(
+                f"{error}. If the text was moved, say where to with --corpus; the run of start_from has to be where "
+                "it was"
+            ) from error
         if found[text].sha256 != known[text].sha256:
             raise GridError(
                 f"{place.corpus} is another text than these cells were trained on (sha256 {known[text].sha256[:12]}, "
                 f"now {found[text].sha256[:12]}); name that one with --corpus"
             )
+    refuse_other_models(found, known)
     return found
 
 
@@ -227,7 +246,7 @@ def steps_of(cell: Cell, corpus: Corpus) -> float:
     return train.steps + looks * FORWARD_SHARE * len(corpus.validation) / tokens
 
 
-def work_of(cells: Iterable[Cell], corpora: dict[TextConfig, Corpus]) -> dict[str, float]:
+def work_of(cells: Iterable[Cell], corpora: dict[BeginConfig, Corpus]) -> dict[str, float]:
     return {cell.cell_id: steps_of(cell, corpora[cell.text]) * step_flops(*shape_of(cell)) for cell in cells}
 
 
@@ -245,7 +264,7 @@ SHAPES_COUNTED = 400  # of which the operations are counted: a millisecond each
 TIMED_STEPS = 3
 
 
-def estimate_cost(cells: Sequence[Cell], corpora: dict[TextConfig, Corpus], jobs: int) -> CostEstimate:
+def estimate_cost(cells: Sequence[Cell], corpora: dict[BeginConfig, Corpus], jobs: int) -> CostEstimate:
     """Time and memory for these cells, from a few steps of a few of them.
 
     Of many shapes an even choice is taken for all: first to count their operations, then, from those spread evenly
@@ -279,7 +298,7 @@ def evenly(items: list[CellShape], maximum: int) -> list[CellShape]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, maximum)]
 
 
-def seconds_per_step(cell: Cell, corpora: dict[TextConfig, Corpus]) -> float:
+def seconds_per_step(cell: Cell, corpora: dict[BeginConfig, Corpus]) -> float:
     """Time of one update with one BLAS thread; the fastest of a few, as the machine may be busy."""
     short = dataclasses.replace(cell.train, steps=TIMED_STEPS + 1, validation_every=0, warmup_steps=0)
     took = []

@@ -23,6 +23,7 @@ from sweeps.store.lock import driver_file
 from sweeps.store.provenance import source_hash
 from sweeps.store.record import FAILED, FAILURES, OK, TIMEOUT, Record, cell_fields, failure, lost_record
 from tlab.text.corpora import Corpus
+from tlab.training.checkpoint import Checkpoint
 
 DRIVER_LOOKS = 0.25  # seconds between two checks that the driver is alive
 MAX_GRACE = 10.0  # seconds that a step may take beyond the time limit before its process is ended
@@ -43,6 +44,7 @@ class Task(NamedTuple):
     timeout: float | None
     driver: tuple[str, int]  # host and pid
     measure: MeasureFunction | None = None  # what to measure; None trains the cell to the end
+    begun_with: Checkpoint | None = None  # the model that it begins with; None for random weights
 
 
 class TaskResult(NamedTuple):
@@ -71,7 +73,14 @@ def run_task(task: Task, corpus: Corpus) -> TaskResult:
     _in_flight.update(folder=task.folder, cell_id=cell_id)
     if task.source == source_hash():
         with watchdog(task, shared):
-            record = train_cell(task.cell, corpus, measure=task.measure, timeout=task.timeout, attempts=task.attempts)
+            record = train_cell(
+                task.cell,
+                corpus,
+                begun_with=task.begun_with,
+                measure=task.measure,
+                timeout=task.timeout,
+                attempts=task.attempts,
+            )
     else:
         what = failure(FAILED, "OtherSource", f"the code on {here[0]} is not the driver's; install the same version")
         record = Record(**cell_fields(task.cell, task.attempts), **what)

@@ -28,13 +28,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from sweeps.grid.begin import BeginConfig, KnownText
 from sweeps.grid.cell_id import SCHEMA
-from sweeps.grid.grid import Grid, KnownText, texts_of
+from sweeps.grid.grid import Grid, texts_of
 from sweeps.store.lock import DRIVER, LOCK
-from sweeps.store.provenance import about_corpus, provenance
+from sweeps.store.provenance import about_text, known_in, provenance, text_in
 from sweeps.store.record import CurveRow, Record
 from tlab.files import SUMS_NAME, check_file, remove_half_written, with_checksums, write_atomically
-from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 
 MANIFEST, LOG, CELLS, CURVES, STARTED = "manifest.json", "log.txt", "cells", "curves", "started"
@@ -154,15 +154,15 @@ class Store:
     def grids(self) -> list[Grid]:
         return [Grid.from_json(content) for content in self.manifest["grids"]]
 
-    def texts(self) -> dict[TextConfig, KnownText]:
+    def texts(self) -> dict[BeginConfig, KnownText]:
         """The texts of the grids as they were when they were last read: what the runs noted about them."""
         listed, found = texts_of(self.grids), {}
         for run in self.manifest["runs"]:
             # Runs of 0.1 noted the texts of all grids there were, in this order, without the grids' names for them.
             for text, about in itertools.zip_longest(listed, run.get("corpora", ())):
                 if about is not None and "vocab_size" in about:
-                    text = TextConfig(about["corpus"], about["tokenizer"]) if "corpus" in about else text
-                    found[text] = KnownText(about["sha256"], about["vocab_size"])
+                    text = text_in(about) if "corpus" in about else text
+                    found[text] = known_in(about)
         return {text: found[text] for text in listed if text in found}
 
     # ------------------------------------------------------------------------------------------------ a run
@@ -180,7 +180,7 @@ class Store:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}; choose another folder") from error
 
     def begin(
-        self, grids: Iterable[Grid], command: Sequence[str], corpora: Mapping[TextConfig, Corpus], **about: Any
+        self, grids: Iterable[Grid], command: Sequence[str], corpora: Mapping[BeginConfig, Corpus], **about: Any
     ) -> dict[str, Any] | None:
         """Note in the manifest that these grids are run now, by what and where; -> what it says of the last run.
 
@@ -199,7 +199,7 @@ class Store:
                 "grid": contents[-1] if contents else None,
                 **about,
                 **provenance(),
-                "corpora": [about_corpus(text, corpus) for text, corpus in corpora.items()],
+                "corpora": [about_text(text, corpus) for text, corpus in corpora.items()],
             }
         )
         try:

@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sweeps.grid.begin import BeginConfig, KnownModel, KnownText
 from sweeps.grid.cell_id import DTYPE
+from sweeps.grid.grid import known_text
 from tlab.machine import environment
-from tlab.text.config import TextConfig
 from tlab.text.corpora import Corpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +128,29 @@ def without_folders(value: Any) -> Any:
     return FOLDERS_OF_PATH.sub(r"\1", value) if isinstance(value, str) else value
 
 
-def about_corpus(text: TextConfig, corpus: Corpus) -> dict[str, Any]:
-    """The corpus's own record, with the grid's name for it, and the vocabulary's size in place of the vocabulary."""
-    about = {**corpus.describe(), "corpus": text.corpus, "tokenizer": text.tokenizer}
-    return {**about, "vocab_size": corpus.tokenizer.vocab_size}
+def about_text(text: BeginConfig, corpus: Corpus) -> dict[str, Any]:
+    """The corpus's own record, with the grid's name for it, and the vocabulary's size in place of the vocabulary.
+
+    Where a run is begun with, what of that decides the numbers is beside it.
+    """
+    known, described = known_text(text, corpus), corpus.describe()
+    about = {**described, "corpus": text.corpus, "tokenizer": text.tokenizer, "vocab_size": known.vocab_size}
+    if known.model is None:
+        return about
+    begun = {"start_from": text.start_from, "random_weights": text.random_weights, **known.model._asdict()}
+    return {**about, "begun_with": {**begun, "tokenizer": described["tokenizer"]["tokenizer"]}}
+
+
+def text_in(about: Mapping[str, Any]) -> BeginConfig:
+    """What `about_text` told of, by the grid's names."""
+    begun = about.get("begun_with", {})
+    return BeginConfig(
+        about["corpus"], about["tokenizer"], begun.get("start_from", ""), begun.get("random_weights", False)
+    )
+
+
+def known_in(about: Mapping[str, Any]) -> KnownText:
+    """What of it decides the numbers of cells."""
+    begun = about.get("begun_with")
+    model = begun and KnownModel(*(begun[name] for name in KnownModel._fields))
+    return KnownText(about["sha256"], about["vocab_size"], model)

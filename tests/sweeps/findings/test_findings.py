@@ -46,13 +46,13 @@ from sweeps.findings.verdicts import (
     verdict_of_claim,
     verdicts_of_parts,
 )
+from sweeps.grid.begin import BeginConfig
 from sweeps.run.driver import RunEnd
 from sweeps.store.folder import record_path
 from tlab.judging.few_seeds import EQUIVALENT, REAL, Estimate
 from tlab.judging.few_seeds import INCONCLUSIVE as UNDECIDED
 from tlab.nn.model import Transformer
 from tlab.text import corpus_from_text, load_corpus
-from tlab.text.config import TextConfig
 from tlab.training.config import TrainConfig
 
 TINY = {"corpus": "verse", "hidden_dim": 8, "num_heads": 2, "num_layers": 1, "context_length": 8, "steps": 5}
@@ -386,7 +386,7 @@ def test_every_claim_is_graded_but_the_noise_which_is_measured_and_every_questio
 
 def test_swiglu_and_gelu_have_the_same_number_of_weights_within_one_percent(repeat):
     runs = CLAIMS["swiglu"].runs
-    corpora = {TextConfig(corpus="shakespeare"): repeat}
+    corpora = {BeginConfig(corpus="shakespeare"): repeat}
     sizes = [
         Transformer(trials_of(run.measure, run.settings, 1, corpora)[0].model).num_parameters for run in runs.values()
     ]
@@ -397,7 +397,7 @@ def test_swiglu_and_gelu_have_the_same_number_of_weights_within_one_percent(repe
 
 
 def test_the_same_run_has_the_same_name_and_another_one_another(verse):
-    corpora = {TextConfig(corpus="verse"): verse}
+    corpora = {BeginConfig(corpus="verse"): verse}
     first, second = trials_of("trained", TINY, 2, corpora)
     assert first.cell_id != second.cell_id
     assert trials_of("trained", {**TINY, "hidden_dim": 8}, 1, corpora)[0].cell_id == first.cell_id
@@ -406,7 +406,7 @@ def test_the_same_run_has_the_same_name_and_another_one_another(verse):
 
 
 def test_running_again_measures_only_what_is_missing_or_damaged(verse, tmp_path, capsys):
-    corpora = {TextConfig(corpus="verse"): verse}
+    corpora = {BeginConfig(corpus="verse"): verse}
     trials = trials_of("trained", TINY, 3, corpora)
     assert run_trials(trials[:2], tmp_path, corpora) == RunEnd(interrupted=False, problem=None)
     files = {trial: record_path(tmp_path / RUNS, trial.cell_id) for trial in trials}
@@ -428,7 +428,7 @@ def test_a_trial_that_raises_is_reported_and_the_others_go_on(verse, tmp_path, c
         return {"value": 1}
 
     monkeypatch.setitem(measures.MEASURES, "trained", measures.Measure(raising))
-    corpora = {TextConfig(corpus="verse"): verse}
+    corpora = {BeginConfig(corpus="verse"): verse}
     trials = trials_of("trained", TINY, 2, corpora)
     run_trials(trials, tmp_path, corpora)
     assert list(read_trials(trials, tmp_path)) == [trials[1].cell_id]

@@ -6,8 +6,9 @@ import json
 import pytest
 
 from support import FIRST_EDITION
+from sweeps.grid.begin import BeginConfig, KnownText
 from sweeps.grid.cell_id import HashedConfig, identify
-from sweeps.grid.fields import GridError, TextConfig
+from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid, cells_of, load_corpora
 from sweeps.grid.parse import GRID_PRESETS, parse_grid
 from sweeps.run.driver import run_sweep
@@ -123,8 +124,8 @@ def test_every_different_complaint_is_told_once(small):
 MODEL = ModelConfig(vocab_size=30)
 
 
-def id_of(text=TextConfig(), model=MODEL, train=TrainConfig(), sha256="0" * 64):  # noqa: B008, all are frozen
-    return identify(text, HashedConfig(model), HashedConfig(train), sha256)
+def id_of(text=BeginConfig(), model=MODEL, train=TrainConfig(), sha256="0" * 64, begun=None):  # noqa: B008, all are frozen
+    return identify(text, HashedConfig(model), HashedConfig(train), KnownText(sha256, 30, begun))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def id_of(text=TextConfig(), model=MODEL, train=TrainConfig(), sha256="0" * 64):
         {"train": TrainConfig(seed=1)},
         {"train": TrainConfig(data_seed=1)},
         {"train": TrainConfig(steps=999)},
-        {"text": TextConfig(tokenizer="byte")},
+        {"text": BeginConfig(tokenizer="byte")},
         {"sha256": "1" * 64},
     ],
 )
@@ -144,7 +145,7 @@ def test_what_decides_the_numbers_decides_the_id(change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"text": TextConfig(corpus="elsewhere/verse.txt")}, {"train": TrainConfig(data_seed=0)}]
+    "change", [{"text": BeginConfig(corpus="elsewhere/verse.txt")}, {"train": TrainConfig(data_seed=0)}]
 )
 def test_what_does_not_decide_the_numbers_does_not_change_the_id(change):
     assert id_of(**change) == id_of()

@@ -3,7 +3,7 @@
 import pytest
 
 from sweeps.grid.grid import Grid, cells_of
-from sweeps.results.table import OUTCOME_COLUMNS, Table, differing_fields, names_of_texts, table_of
+from sweeps.results.table import OUTCOME_COLUMNS, Table, differing_fields, names_of_places, table_of
 from sweeps.store.record import Record
 
 
@@ -58,11 +58,11 @@ def test_a_seed_is_no_axis_however_many_there_are(small):
 
 
 def test_a_text_is_called_by_its_files_name_as_long_as_no_other_is_called_so():
-    assert names_of_texts(["/a/one.txt", "/b/two.txt", "/a/one.txt", "names"]) == {
+    assert names_of_places(["/a/one.txt", "/b/two.txt", "/a/one.txt", "names"]) == {
         "/a/one.txt": "one.txt", "/b/two.txt": "two.txt", "names": "names",
     }  # fmt: skip
     same = ["/a/one.txt", "/b/one.txt"]
-    assert names_of_texts(same) == {path: path for path in same}
+    assert names_of_places(same) == {path: path for path in same}
 
 
 def test_the_column_of_texts_has_their_names(small, text_file, tmp_path):

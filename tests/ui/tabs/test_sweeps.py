@@ -15,7 +15,13 @@ import pytest
 
 from pages import built
 from support import EVIL, GRADIO
+from sweeps.grid.grid import Grid
 from sweeps.grid.parse import parse_grid
+from sweeps.run.driver import Execution, run_sweep
+from sweeps.store.folder import Store
+from tlab.nn.config import ModelConfig
+from tlab.training.config import TrainConfig
+from tlab.training.trainer import Trainer
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
@@ -385,3 +391,25 @@ def test_one_seed_says_nothing_about_chance(folder):
     kept = [row for row in CELLS.splitlines() if "1,2.2," not in row and "1,," not in row]
     (folder / "cells.csv").write_text("\n".join(kept))
     assert "One seed says nothing about chance." in finding_words(read_results(folder, "a sweep"))
+
+
+def test_a_sweep_that_begins_with_a_run_says_so_and_is_not_trained_from_random_weights(tab, verse, small, tmp_path):
+    sizes = {"context_length": 8, "num_layers": 1, "hidden_dim": 8, "num_heads": 2}
+    model = ModelConfig(vocab_size=verse.tokenizer.vocab_size, **sizes)
+    Trainer(model, TrainConfig(), verse).checkpoint().save(tmp_path / "first")
+    grid = Grid(
+        {
+            "corpus": small().values["corpus"], "start_from": (str(tmp_path / "first"),), "steps": (2,),
+            "batch_size": (2,), "warmup_steps": (0,), "random_weights": (False, True), "learning_rate": (1e-3, 1e-2),
+        }
+    )  # fmt: skip
+    run_sweep(grid, Store(tmp_path / "mine"), Execution())
+    results = own_results(str(tmp_path / "mine"))
+    assert {one.label for one in results.configurations} == {
+        f"{weights} weights · learning rate {rate}" for weights in ("random", "trained") for rate in ("0.001", "0.01")
+    }
+    words = pictures(results, [], "validation").words
+    assert "Every cell begins with the settings and the tokenizer of the model in" in words
+    assert "hidden dim 8, layers 1" in words
+    with pytest.raises(gr.Error, match="tlab train --from"):
+        tab.on_train(str(tmp_path / "mine"), [0])

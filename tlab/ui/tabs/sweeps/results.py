@@ -39,6 +39,7 @@ RATIO_COLUMNS = {"tokens_per_character", "train_bytes_per_token", "val_bytes_per
 MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
 MAX_SEED = 2**32
 STATUS_OK = "ok"
+OF_RUN = ("start_from", "random_weights")  # settings of a sweep that begins with a run, which no control has
 TEXT_AXIS = "corpus"  # losses of different texts are not compared
 Folder = Path | zipfile.Path
 
@@ -97,6 +98,11 @@ class Results:
     def settings(self, configuration: ConfigurationRuns) -> dict[str, Any]:
         """What the controls have to say to train this configuration, with its first seed."""
         return {**self.fixed, **configuration.levels, "seed": int(configuration.cells.seed.iloc[0])}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Every setting that all cells have in common; where they begin with several runs, defaults say nothing."""
+        return {**({} if "start_from" in self.axes else defaults()), **self.fixed}
 
     def comparable_losses(self) -> dict[int, float]:
         """Mean loss by number of the configuration; of several texts, how far it is above the lowest of its text."""
@@ -183,6 +189,8 @@ def apart_words(effects: pd.DataFrame, num_seeds: int) -> str:
 
 def level_words(axis: str, value: Any) -> str:
     """A level for people: "Post-LN" says enough, "0.01" does not."""
+    if axis in OF_RUN:
+        return f"begun with {value}" if axis == "start_from" else "random weights" if value else "trained weights"
     words = format_value(axis, value)
     is_choice = axis not in field_names() or options(config_of(axis))[axis].registry is not None
     return words if is_choice else f"{field_label(axis).lower()} {words}"
@@ -220,7 +228,7 @@ def read_results(folder: Folder, name: str) -> Results:
         raise ResultsError(f"{name}: no cell of this sweep is finished yet.")
     if not cells.seed.between(0, MAX_SEED).all() or cells.cell_id.isna().any():
         raise ResultsError("cells.csv is damaged: a row has no cell_id, or no seed.")
-    settable = defaults()
+    settable = {*defaults(), *OF_RUN}
     columns = [column for column in cells.columns if column in settable and column != "seed"]
     axes = {column: [python_value(level) for level in cells[column].drop_duplicates()] for column in columns}
     axes = {axis: levels for axis, levels in axes.items() if len(levels) > 1}
@@ -231,7 +239,7 @@ def read_results(folder: Folder, name: str) -> Results:
     fixed = {key: value for key, value in fixed.items() if key in settable and key not in axes and key != "seed"}
     curves = pd.DataFrame(curves[(curves.metric == "loss") & curves.value.notna()])
     unit = NATS_PER_TOKEN
-    if "tokenizer" in axes:  # a loss per token of one tokenizer cannot be compared with that of another
+    if {"tokenizer", "start_from"} & axes.keys():  # a token of one tokenizer is not a token of another
         unit = BITS_PER_BYTE
         for column in RATIO_COLUMNS & {*cells.columns}:
             cells[column] = pd.to_numeric(cells[column], errors="coerce")
@@ -293,16 +301,20 @@ def read_effects(folder: Folder) -> pd.DataFrame | None:
 
 
 def fixed_settings(folder: Folder) -> dict[str, Any]:
-    """Fields that every grid of the manifest has fixed at one and the same value."""
+    """Fields that every grid of the manifest, or the model that all begin with, has at one and the same value."""
     path = folder / "manifest.json"
     if not path.is_file():
         return {}
     try:
         refuse_damaged(path)
         with path.open("r", encoding="utf-8") as file:
-            grids = [grid["values"] for grid in json.load(file)["grids"]]
+            manifest = json.load(file)
+        given = [grid["values"] for grid in manifest["grids"]]
+        texts = [text for run in manifest.get("runs", ()) for text in run.get("corpora", ())]
+        for begun in filter(None, (text.get("begun_with") for text in texts)):  # its model's settings are the cells'
+            given.append({name: [value] for name, value in begun["settings"].items()})
         values: dict[str, list[Any]] = {}
-        for name, levels in itertools.chain.from_iterable(grid.items() for grid in grids):
+        for name, levels in itertools.chain.from_iterable(settings.items() for settings in given):
             values.setdefault(name, []).extend(level for level in levels if level not in values.get(name, []))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResultsError(f"manifest.json cannot be read: {type(error).__name__}: {error}") from error

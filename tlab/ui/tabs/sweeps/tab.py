@@ -102,6 +102,10 @@ class SweepsTab(Tab):
         if not chosen or chosen[-1] >= len(results.configurations):  # of a folder that was not opened
             raise error_toast(ValueError("Choose a cell of the map first."))
         settings = results.settings(results.configurations[chosen[-1]])
+        if run := settings.get("start_from"):
+            raise error_toast(
+                ValueError(f"This cell began with the model in {run}: train it with `tlab train --from {run}`.")
+            )
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))

@@ -11,11 +11,11 @@ import pandas as pd
 
 from tlab.judging.few_seeds import DOUBTFUL
 from tlab.ui.settings.fields import field_label, format_value
-from tlab.ui.settings.links import defaults
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 from tlab.ui.settings.run_settings import differing_words, settings_of
 from tlab.ui.tabs.sweeps.results import (
     EFFECT_COLUMNS,
+    OF_RUN,
     TEXT_AXIS,
     ConfigurationRuns,
     Results,
@@ -33,11 +33,7 @@ MAX_PANELS = 24
 SCALE_QUANTILE = 0.9
 SCALE_REACH = 1.5  # times the distance from the lowest loss to that quantile: what is worse than that is marked
 MAX_NAMED_CELLS = 3
-SAID_SIZES = (
-    ("num_layers", "layers"),
-    ("warmup_steps", "warm-up steps"),
-    ("steps", "steps"),
-)  # that a finding depends on
+SAID_SIZES = {"num_layers": "layers", "warmup_steps": "warm-up steps", "steps": "steps"}  # that a finding depends on
 ALWAYS_SAID = ("corpus", "num_layers", "hidden_dim", "learning_rate", "steps")  # also where they are at their defaults
 COLOUR_FLOOR = 0.02  # nats per token within which a sweep's report calls losses equivalent
 
@@ -66,10 +62,11 @@ def sweep_words(results: Results) -> str:
         " x ".join(f"{len(levels)} {slot_words(axis)}" for axis, levels in results.axes.items()) or "one configuration"
     )
     seeds = several(results.cells.seed.nunique(), "seed")
-    usual = {name: value for name, value in defaults().items() if name in ALWAYS_SAID and name not in results.axes}
+    usual = {name: value for name, value in results.shared.items() if name in ALWAYS_SAID and name not in results.axes}
     fixed = ", ".join(
         f"{field_label(name).lower()} {format_value(name, value)}" if name in ALWAYS_SAID else level_words(name, value)
         for name, value in {**usual, **results.fixed}.items()
+        if name not in OF_RUN
     )
     what = f"{results.name}: {axes}, {seeds} each."
     what = f"{what[:1].upper()}{what[1:]} The stronger its colour, the better a cell. Choose cells for their curves."
@@ -83,8 +80,9 @@ def finding_words(results: Results) -> str:
         return ""
     most = results.spreads[0]
     mean, low, high, n = most.difference
-    shared = {**defaults(), **results.fixed}
-    sizes = [f"{format_value(name, shared[name])} {unit}" for name, unit in SAID_SIZES if name not in results.axes]
+    shared = results.shared
+    said = [name for name in SAID_SIZES if name in shared and name not in results.axes]
+    sizes = [f"{format_value(name, shared[name])} {SAID_SIZES[name]}" for name in said]
     models = f"In these models ({', '.join(sizes)})" if sizes else "Here"
     moves = (
         f"{models} no axis moves the loss by more than {mean:.2f} {results.unit} on average: that is "
@@ -97,7 +95,9 @@ def finding_words(results: Results) -> str:
         chance = f"Seeds alone may do that ({interval})."
     opening = settings_of(preset_job(DEMO_PRESET))
     others = [
-        f"{format_value(name, opening[name])} {unit}" for name, unit in SAID_SIZES if shared.get(name) != opening[name]
+        f"{format_value(name, opening[name])} {unit}"
+        for name, unit in SAID_SIZES.items()
+        if name in shared and shared[name] != opening[name]
     ]
     beside = f" The Train tab opens with others: {listed(others)}." if others and sizes else ""
     return f"{moves} {chance}{beside}"
@@ -121,6 +121,9 @@ def spread_words(results: Results, spread: Spread) -> str:
 def caveats(results: Results) -> list[str]:
     """What else to know before one reads the map, in sentences: cells that share their runs, and seeds far apart."""
     sentences = []
+    if run := results.fixed.get("start_from"):
+        weights = "" if "random_weights" in results.axes else " and its weights"
+        sentences.append(f"Every cell begins with the settings and the tokenizer of the model in {run}{weights}.")
     if same := results.same_functions:
         sentences.append(
             f"{several(len(same), 'cell')} share the runs of another one, as they are the same function: "
@@ -138,8 +141,8 @@ def unlike_opening(results: Results) -> str:
     job = preset_job(DEMO_PRESET)
     opening, b = settings_of(job), settings_of(job, -1)
     compared = {name for name in opening if opening[name] != b[name]}  # of no one value there
-    shared = {**defaults(), **results.fixed}
-    own = {name: shared[name] for name in opening if name not in {*results.axes, *compared, "seed"}}
+    shared = results.shared
+    own = {name: shared[name] for name in opening if name in shared and name not in {*results.axes, *compared, "seed"}}
     found = differing_words(own, opening)
     if not found:
         return ""
