@@ -91,7 +91,7 @@ ELSEWHERE = {  # the beginning of a command of another program -> what can be sa
     "pyright": lambda words: None,
     "mkdocs serve": lambda words: None,
     "tensorboard": lambda words: None,
-    "llama-completion": lambda words: None,  # tests/pretrained/test_gguf.py runs it where it is
+    "llama-completion": lambda words: None,
     "cd ": lambda words: None,
     "python -c": lambda words: ast.parse(words[2]),
     "python tests/": lambda words: check_file(words[1]),

@@ -50,8 +50,7 @@ class GgufFile(NamedTuple):
     """What is in a file."""
 
     architecture: str  # a key of `GGUF_FAMILIES`
-    entries: Mapping[str, Any]  # without the architecture before their names; with the size of the vocabulary, and
-    # under "tensors" the names of these
+    entries: Mapping[str, Any]  # without the architecture before their names, and with "tensors", the names of these
     tensors: Mapping[str, QuantizedTensor]
     tokenizer: Mapping[str, Any]  # its entries about tokens
     kinds: tuple[str, ...]  # of numbers in it

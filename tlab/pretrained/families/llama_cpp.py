@@ -99,11 +99,15 @@ class RopeEntries(Field):
 
     of_a_share: bool = False
     our_names = ("position", "rope_base", "rope_fraction")
-    names = ("rope.freq_base", "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor")
+    names = (
+        "rope.freq_base", "rope.freq_base_swa", "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor",
+        "rope.scale_linear",
+    )  # fmt: skip
 
     def read(self, theirs: Entries, ours: Entries) -> dict[str, Any]:
-        kind, factor = theirs.get("rope.scaling.type", "none"), theirs.get("rope.scaling.factor", 1)
-        if kind != "none" or factor not in (0, 1) or "rope_freqs.weight" in theirs["tensors"]:
+        factors = {theirs.get("rope.scaling.factor", 1), theirs.get("rope.scale_linear", 1)}  # 0 is none, too
+        kind = theirs.get("rope.scaling.type", "none")
+        if kind != "none" or factors - {0, 1} or "rope_freqs.weight" in theirs["tensors"]:
             raise PretrainedError("it has scaled RoPE, and the lab has none")
         D = ours["hidden_dim"] // ours["num_heads"]
         width = theirs.get("rope.dimension_count", D)
@@ -112,6 +116,8 @@ class RopeEntries(Field):
                 f"rope.dimension_count = {width} is not the width of a head, {D}, as llama.cpp needs it"
             )
         base = theirs.get("rope.freq_base", 10_000.0)
+        if (other := theirs.get("rope.freq_base_swa", base)) != base:
+            raise PretrainedError(f"rope.freq_base_swa = {other:g}: the lab has no layers with RoPE of another base")
         return {"position": "rope", "rope_base": float(base), "rope_fraction": width / D}
 
     def write(self, ours: ModelConfig) -> dict[str, Any]:
