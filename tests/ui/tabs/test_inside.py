@@ -338,6 +338,17 @@ def test_the_first_layer_of_a_map_is_at_the_bottom_and_its_caption_says_that_it_
     assert "`up: ${upName}`" in (UI / "tabs/inside/picture.js").read_text("utf-8")
 
 
+@pytest.mark.parametrize("probe", ["heads", "sinks"])
+def test_shares_of_heads_are_drawn_from_0_to_1_on_every_side_and_at_every_step(probe):
+    rows = PROBES[probe]().rows(tasks.subject_of(find_model(Runs(LOCAL, 1), None).request(EXCERPT)))
+    shown = picture_value(probe, rows, "x")
+    assert shown["scale"]["high"] == 1.0 and "to 1" in shown["words"]
+
+
+def test_an_axis_of_shares_ends_at_0_and_1():
+    assert "columns[column].share ? [0, 1]" in (UI / "tabs/inside/picture.js").read_text("utf-8")
+
+
 def test_a_probe_of_the_drawing_looks_into_the_run_that_is_shown_below_it(tab):
     of_opening, of_own = (tab.on_drawing({"probe": "units"}, run_id) for run_id in (None, "own"))
     assert find_model(tab.runs, of_opening[tab.model_id]).run.name == DEMO_PRESET.label

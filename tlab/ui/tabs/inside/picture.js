@@ -278,7 +278,8 @@ const drawPoints = ({ rows, x, y, shorts, columns }) => {
   box.style.height = `${height}px`;
   const context = fit(canvas, width, height);
   const area = { left: 46, right: width - 30, top: 12, bottom: height - 40 };
-  const limits = (column) => limitsOf(rows.map((row) => row[column]), { share: columns[column].share, zero: true });
+  // Of a share all that there can be, so that two sides, or two steps, can be compared.
+  const limits = (column) => columns[column].share ? [0, 1] : limitsOf(rows.map((row) => row[column]), { zero: true });
   const [along, upwards] = [scaleOfAxis(limits(x), area.left, area.right), scaleOfAxis(limits(y), area.bottom, area.top)];
   drawUpAxis(context, upwards, area.left, area.right);
   for (const tick of ticksOf(...along.limits)) {
@@ -300,7 +301,7 @@ const drawPoints = ({ rows, x, y, shorts, columns }) => {
     const wide = context.measureText(shorts[row]).width;
     const spots = [[px + 7, py], [px - 7 - wide, py], [px - wide / 2, py - 11], [px - wide / 2, py + 12]];
     const spot = spots.map(([sx, sy]) => [sx, sy - 6, sx + wide, sy + 6]).find(
-      (one) => one[2] < width && one[0] > area.left && taken.every((other) => one[2] < other[0] || one[0] > other[2] || one[3] < other[1] || one[1] > other[3])
+      (one) => one[2] < width && one[0] > area.left && one[3] < area.bottom + 8 && taken.every((other) => one[2] < other[0] || one[0] > other[2] || one[3] < other[1] || one[1] > other[3])
     );
     if (!spot) continue; // no room: the tip tells it
     taken.push(spot);

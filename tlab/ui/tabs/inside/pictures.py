@@ -233,7 +233,10 @@ def matrix_picture(kind: Matrix, table: DrawnTable) -> Parts:
         for i, (row, shown) in enumerate(zip(table.rows, down, strict=True))
         for name in kind.values
     ]
-    made = cells(kind.values, list(dict.fromkeys(down)), places, is_share(table, kind.values[0]))
+    share = is_share(table, kind.values[0])
+    made = cells(kind.values, list(dict.fromkeys(down)), places, share)
+    if share:  # so that two sides, or two steps, can be compared by colour
+        made["scale"]["high"] = 1.0
     made["across"] = [column_name(name) for name in kind.values]
     unit = table.units.get(kind.values[0], "")
     return {**made, "words": scale_words(made, unit)}
