@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from benchmarks import memory_use, race, real_model, switches
-from benchmarks.cases import CASES, LONG_SIZES, TRAINED, Case
+from benchmarks import growth, memory_use, race, real_model, scaling, switches
+from benchmarks.cases import CASES, LARGE_SIZE, MEASURED_MEMORY, TRAINED, Case
 from benchmarks.machine import as_text, describe
 from benchmarks.store import Store
 from benchmarks.turns import Result, measure, missing_modules
@@ -19,7 +19,10 @@ Name = Literal[
     "step",
     "families",
     "threads",
+    "scaling",
     "long",
+    "large",
+    "growth",
     "decode",
     "bpe",
     "import",
@@ -59,7 +62,7 @@ def selected(case: Case, sizes: tuple[str, ...], peers: tuple[str, ...], threads
 
 def main(
     what: tyro.conf.Positional[tuple[Name, ...]] = (),
-    sizes: tuple[Literal["default", "nano", "small"], ...] = (),
+    sizes: tuple[Literal["default", "nano", "small", "large"], ...] = (),
     peers: tuple[str, ...] = (),
     threads: tuple[Literal[1, 2], ...] = (),
     turns: int = 9,
@@ -98,7 +101,7 @@ def main(
             print(f"  {label:<36} skipped: needs {', '.join(names)}")
         store.add(machine, [result.to_json() for result in results])
         print()
-    measure_sections(store, machine, tuple(what), sizes or (*TRAINED, *LONG_SIZES), turns, clock)
+    measure_sections(store, machine, tuple(what), sizes or MEASURED_MEMORY, turns, clock)
     print(f"measured in {(time.perf_counter() - began) / 60:.1f} minutes")
 
 
@@ -106,8 +109,17 @@ def measure_sections(
     store: Store, machine: dict[str, Any], what: tuple[str, ...], sizes: tuple[str, ...], turns: int, clock: str
 ) -> None:
     """What is not a comparison of times in turn, each with a way of its own."""
-    if not what or "memory" in what:
-        store.put(machine, "memory", memory_use.section(sizes, processes=3))
+    if not what or "memory" in what or "large" in what:
+        tested = sizes if not what or "memory" in what else (LARGE_SIZE,)
+        rows = memory_use.section(tested, processes=3)
+        kept = [row for row in store.report.get("memory", ()) if row["size"] not in tested]
+        store.put(machine, "memory", kept + rows)
+    if not what or "growth" in what:
+        print("growth: one training step of ours, one thread, by each quantity:", flush=True)
+        store.put(machine, "growth", growth.section(turns))
+    if not what or "scaling" in what:
+        print("scaling: one training step of ours, by the number of threads:", flush=True)
+        store.put(machine, "scaling", scaling.section(tuple(size for size in TRAINED if size in sizes), turns))
     if not what or "switches" in what:
         tested = [size for size in ("default", "nano") if size in sizes]
         store.put(machine, "switches", [row for size in tested for row in switches.section(size, max(3, turns // 3))])

@@ -10,8 +10,9 @@ import math
 from typing import NamedTuple
 
 from benchmarks.machine import PerKind
-from tlab.cost import step_flops
+from tlab.cost import flops_by_part, step_flops
 from tlab.nn.config import ModelConfig
+from tlab.nn.linear import LARGE_VOCABULARY
 
 NANO = ModelConfig(
     vocab_size=65, context_length=64, hidden_dim=128, num_layers=4, num_heads=4,
@@ -36,12 +37,17 @@ class Size(NamedTuple):
 
 
 BPE_SIZE = "default, vocabulary 1,024"
+LARGE_SIZE = "large"
+LARGE = dataclasses.replace(
+    NANO, vocab_size=8192, context_length=256, hidden_dim=512, num_layers=12, num_heads=8
+)  # as deep as GPT-2, two thirds as wide
 LONG_SIZES = {f"nano, context {T:,}": Size(dataclasses.replace(NANO, context_length=T), 2) for T in (512, 1024)}
 SIZES = {
     "default": Size(DEFAULT, 16), "nano": Size(NANO, 12), "small": Size(SMALL, 16), "long": Size(LONG, 1),
-    BPE_SIZE: Size(dataclasses.replace(DEFAULT, vocab_size=1024), 16), **LONG_SIZES,
+    BPE_SIZE: Size(dataclasses.replace(DEFAULT, vocab_size=1024), 16), LARGE_SIZE: Size(LARGE, 4), **LONG_SIZES,
 }  # fmt: skip
 TRAINED = ("default", "nano", "small")
+MEASURED_MEMORY = (*TRAINED, LARGE_SIZE, *LONG_SIZES)
 
 # Of the rate of large products: more is within reach where these are slow.
 SHARE_TARGETS = {"default": PerKind(0.58, 0.45), "nano": PerKind(0.76, 0.62), "small": PerKind(0.90, 0.75)}
@@ -88,6 +94,15 @@ def size_of(size: str, family: str = "own") -> Size:
     return Size(dataclasses.replace(config, **switches), batch_size)
 
 
+def products_made(size: Size) -> int:
+    """Operations of a step's matrix products, without the one of the embedding's gradient where it is sorted instead.
+
+    `step_flops` counts that one for every vocabulary.
+    """
+    is_sorted = size.config.vocab_size > LARGE_VOCABULARY
+    return sum(row.training for row in flops_by_part(*size) if row.part != "embedding" or not is_sorted)
+
+
 class Side(NamedTuple):
     """One program of a comparison, in a process of its own."""
 
@@ -118,7 +133,7 @@ OURS = "benchmarks.jobs:training"
 TORCH, JAX, TEXTBOOK, GLASSLLM, NANOGPT_TORCH = (
     f"benchmarks.peers.{module}:training" for module in ("pytorch", "jax_peer", "textbook", "glassllm_peer", "nanogpt")
 )
-UNITS = {"default": 40, "nano": 12, "small": 1, "nano, context 512": 4, "nano, context 1,024": 2}
+UNITS = {"default": 40, "nano": 12, "small": 1, LARGE_SIZE: 1, "nano, context 512": 4, "nano, context 1,024": 2}
 # Ours over theirs, one thread.
 STEP_TARGETS: dict[str, dict[str, float | PerKind]] = {
     "default": {"eager": PerKind(0.75, 0.50), "compile": 0.80, "jax": 0.70, "textbook": 0.45, "glassllm": 0.35},
@@ -164,6 +179,17 @@ def long_case(size: str) -> Case:
         Side("torch.compile", TORCH, (*own, "compile"), None, ("torch",)),
     )
     return Case("long", f"{size}: {size_of(size).words}", "training step", UNITS[size], sides, size=size)
+
+
+def large_case() -> Case:
+    """A training step of a deep model with many tokens, one thread."""
+    own = (LARGE_SIZE, "own", "1")
+    size = size_of(LARGE_SIZE)
+    sides = (Side("tlab", OURS, own), Side("PyTorch eager", TORCH, (*own, "eager"), None, ("torch",)))
+    title = f"{LARGE_SIZE}: {size.words}, vocabulary {size.config.vocab_size:,}"
+    return Case(
+        "large", title, "training step", UNITS[LARGE_SIZE], sides, size=LARGE_SIZE, operations=products_made(size)
+    )
 
 
 def two_thread_case(size: str) -> Case:
@@ -366,6 +392,7 @@ CASES: tuple[Case, ...] = (
     *(family_case(size, family) for size in ("nano", "default") for family in FAMILY_WORDS),
     *(two_thread_case(size) for size in TRAINED),
     *(long_case(size) for size in LONG_SIZES),
+    large_case(),
     *DECODE_CASES,
     *BPE_CASES,
     import_case("statement", "the import statement alone, each in a fresh process"),

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from benchmarks.growth import NAMES, Growth
 from benchmarks.race import Finish
 from benchmarks.units import duration
 
@@ -70,6 +71,28 @@ def limit_figure(limits: dict[str, Rows]) -> Figure:
         "no product: norms, softmax, GELU, Adam ...",
     )
     figure.legend(handles, words, loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def growth_figure(growths: list[Growth]) -> Figure:
+    """Time of a step over each quantity on log axes, beside the line of theory; the bars are least and largest turn."""
+    figure = Figure(figsize=(3.1 * len(growths), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(growths), sharey=True, squeeze=False)[0]
+    for axes, growth in zip(panels, growths, strict=True):
+        medians = np.array(growth.medians)
+        bars = [medians - np.min(growth.seconds, axis=1), np.max(growth.seconds, axis=1) - medians]
+        bare(axes).plot(growth.values, growth.line, color=BLUE, linewidth=1.5, label="operations")
+        axes.errorbar(growth.values, medians, bars, fmt="o", color=ORANGE, markersize=5, capsize=2, label="measured")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(growth.values, [f"{value:,}" for value in growth.values], rotation=30)
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(lambda value, _: duration(value))
+        axes.set_xlabel(NAMES[growth.quantity], fontsize=9)
+        axes.set_title(f"exponent {growth.measured:.2f}, of the operations {growth.theory:.2f}", fontsize=9, loc="left")
+        axes.tick_params(labelsize=8)
+    panels[0].set_ylabel("time of a training step", fontsize=9)
+    panels[0].legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -53,16 +54,19 @@ def initial_weights(config: ModelConfig) -> dict[str, Array]:
 def training(size: str, family: str, threads: str) -> Job:
     """Training steps, everything that `Trainer` does in one included."""
     config, batch_size = size_of(size, family)
-    # Validation at the last step only, which never comes.
-    train_config = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0)
-    compute = ComputeConfig(threads=int(threads))
-    trainer = Trainer(config, train_config, random_corpus(config.vocab_size), compute=compute)
+    trainer = make_trainer(config, batch_size, random_corpus(config.vocab_size), int(threads))
 
     def work(steps: int) -> None:
         for _ in range(steps):
             trainer.train_step()
 
     return work
+
+
+def make_trainer(config: ModelConfig, batch_size: int, corpus: Corpus, threads: int = 1, **training: Any) -> Trainer:
+    """A trainer for steps without end; it validates at the last one only, which never comes."""
+    settings = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0, **training)
+    return Trainer(config, settings, corpus, compute=ComputeConfig(threads=threads))
 
 
 def generation(size: str, family: str, kind: str, prompt_length: str, text_length: str) -> Job:

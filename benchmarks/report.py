@@ -14,8 +14,12 @@ import tyro
 from benchmarks import race
 from benchmarks.cases import size_of
 from benchmarks.contestants import RECIPE, SWITCHES, TARGET
-from benchmarks.figures import limit_figure, race_figure, step_figure
+from benchmarks.figures import growth_figure, limit_figure, race_figure, step_figure
+from benchmarks.growth import NAMES, Growth
+from benchmarks.growth import USUAL as GROWN
 from benchmarks.machine import as_text, kind
+from benchmarks.memory_use import STEPS, STEPS_OF_LARGE
+from benchmarks.scaling import Scaling
 from benchmarks.switches import MOST as SLOWEST_SWITCH
 from benchmarks.units import duration
 from benchmarks.units import ratio as as_ratio
@@ -155,6 +159,55 @@ def real_words(report: Report) -> str:
     return f"{comparisons({kind_of(report): report}, 'real')}\n{table(header, rows)}"
 
 
+def growth_words(report: Report) -> str:
+    """Of each quantity the exponents, and how far measured times lie from the line of theory."""
+    rows = []
+    for growth in growths(report):
+        least, most = growth.spread
+        off = [seconds / line for seconds, line in zip(growth.medians, growth.line, strict=True)]
+        rows.append(
+            (
+                f"{NAMES[growth.quantity]}, {growth.values[0]:,} to {growth.values[-1]:,}",
+                f"{duration(growth.medians[0])} to {duration(growth.medians[-1])}",
+                f"{growth.theory:.2f}",
+                f"**{growth.measured:.2f}** ({least:.2f} to {most:.2f})",
+                f"{as_ratio(min(off))} to {as_ratio(max(off))}",
+            )
+        )
+    return table(("quantity", "time", "exponent of the operations", "of the time", "time over the line"), rows)
+
+
+def growths(report: Report) -> list[Growth]:
+    """What was measured of each quantity."""
+    return [Growth(**row) for row in report["growth"]]
+
+
+def scaling_words(report: Report) -> str:
+    """What each number of threads would make of a step, and how far off that is where it was measured too."""
+    sizes: dict[str, list[Scaling]] = {}
+    for row in report["scaling"]:
+        sizes.setdefault(row["size"], []).append(Scaling(**row))
+    rows, checks, misses = [], [], []
+    for size, scalings in sizes.items():
+        for scaling in scalings:
+            simulated = duration(scaling.simulated)
+            measured = duration(statistics.median(scaling.measured)) if scaling.measured else ""
+            miss = "" if scaling.miss is None else f"**{as_ratio(scaling.miss)}**"
+            gain, serial = f"{scalings[0].simulated / scaling.simulated:.2f}", f"{scaling.serial_share:.0%}"
+            rows.append((size, f"{scaling.threads}", simulated, gain, serial, measured, miss))
+            if scaling.miss is not None and scaling.threads > 1:
+                misses.append(scaling.miss)
+                checks.append(f"{size}, {scaling.threads} threads, simulated {simulated} and measured {measured}")
+    header = ("size", "threads", "simulated", "times as fast", "serial", "measured", "measured over simulated")
+    if not checks:
+        return f"{table(header, rows)}\nThere were no processors to hold the rule against real threads.\n"
+    words = f"The rule against real threads: {'; '.join(checks)}. "
+    words += f"Real steps take {as_ratio(min(misses))} to {as_ratio(max(misses))} times as long as simulated ones. "
+    if min(misses) > 1:
+        words += "With more threads a step takes at least as long as simulated."
+    return f"{table(header, rows)}\n{words.rstrip()}\n"
+
+
 def switches_words(report: Report) -> str:
     """The slowest combinations, and how all of them lie."""
     parts = []
@@ -236,7 +289,10 @@ SECTIONS = (
     ("Training steps, one thread", "step", None, "steps"),
     ("The families that people use", "families", None, None),
     ("Training steps, two threads", "threads", None, None),
+    ("More threads, simulated", "scaling", scaling_words, None),
     ("Long contexts", "long", None, None),
+    ("A large model", "large", None, None),
+    ("How the cost grows", "growth", growth_words, "growth"),
     ("Writing, token by token", "decode", None, None),
     ("A real model", "real", real_words, None),
     ("Byte pairs", "bpe", None, None),
@@ -255,6 +311,15 @@ NOTES = {
     "float32, but on NumPy 2 its constants, arrays without axes, turn all activations to float64.",
     "long": "Of a text of more than 256 tokens the lab computes attention for one block of queries after another, and "
     "keeps no weights of it, nor does PyTorch's fused attention. The table of peak memory says what that takes.",
+    "scaling": "Simulated, not measured: a step of k threads is run with its k parts one after another on one thread, "
+    "each of them timed. The simulated step takes what is outside of the parts (batch, sum of the gradients, clipping, "
+    "update) and the longest part (Amdahl's law). Left out: that threads share a memory, and have to be woken.",
+    "large": "A table of 8,192 tokens and twelve layers. The table of peak memory says what it takes.",
+    "growth": "One training step of ours, one thread; each quantity is varied while the others are those of "
+    f"{GROWN.words}, vocabulary {GROWN.config.vocab_size:,}. The line is the time of that model, times the ratio of "
+    "the operations in products (`tlab info`; the embedding's gradient, sorted for such vocabularies, is left out). An "
+    "exponent is the slope of the best straight line on log axes; in brackets the least and the largest of any one "
+    "turn. The operations count the whole square of attention, of which contexts above 256 leave about half out.",
     "real": "SmolLM2-135M-Instruct in float32, two threads each, beside Transformers with the same weights. The peak "
     "is that of reading or generating once the model is loaded, in 3 fresh processes of each side; the cache is that "
     "of 256 tokens.",
@@ -263,7 +328,7 @@ NOTES = {
     "limit": "The rate is that of large products on one thread in the same turns; operations are those of the step's "
     'products (`tlab info`). "Lost in small products": the products alone, in their real shapes, against the full '
     'rate. "All else": everything in a step that is no product. Both in shares of the step.',
-    "memory": "Medians of 3 fresh processes of 20 steps each.",
+    "memory": f"Medians of 3 fresh processes of {STEPS} steps each, of the large model {STEPS_OF_LARGE}.",
     "switches": "Time of a step over that of the size's own combination, in turn, divided by the ratio of their "
     "operations where that is above 1.",
     "alone": f"As above, for one switch at a time; at most {SLOWEST_SWITCH}. What Muon costs depends on the width.",
@@ -312,6 +377,8 @@ def write_figures(report: Report, start: str) -> None:
         step_figure(steps).savefig(f"{start}-steps.png", dpi=130)
     if limits := complete_limits(report):
         limit_figure(limits).savefig(f"{start}-limit.png", dpi=130)
+    if report.get("growth"):
+        growth_figure(growths(report)).savefig(f"{start}-growth.png", dpi=130)
     if report.get("race"):
         race_figure(race.finishes(report), TARGET).savefig(f"{start}-race.png", dpi=130)
 

@@ -10,7 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 from benchmarks.cases import size_of
-from benchmarks.jobs import ENDLESS, random_corpus
+from benchmarks.jobs import make_trainer, random_corpus
 from tlab.config import options
 from tlab.cost import step_flops
 from tlab.nn.activations import ACTIVATIONS
@@ -18,8 +18,7 @@ from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
-from tlab.text import Corpus
-from tlab.training.config import ComputeConfig, TrainConfig
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer
 
 SLOTS = {"norm": NORMS, "activation": ACTIVATIONS, "residual": RESIDUALS, "position": POSITIONS}
@@ -142,9 +141,3 @@ def alone(size: str, turns: int) -> list[dict[str, Any]]:
         print(f"  {row.switch}: {row.ratio:.2f} times a step with AdamW", flush=True)
         found.append(row)
     return [{**row._asdict(), "excess": row.excess} for row in found]
-
-
-def make_trainer(config: ModelConfig, batch_size: int, corpus: Corpus, **training: Any) -> Trainer:
-    """One thread, no validation."""
-    settings = TrainConfig(steps=ENDLESS, batch_size=batch_size, validation_every=0, **training)
-    return Trainer(config, settings, corpus, compute=ComputeConfig(threads=1))

@@ -13,11 +13,31 @@ import numpy as np
 import pytest
 
 import benchmarks.jobs
-from benchmarks import real_model, search
-from benchmarks.__main__ import selected
-from benchmarks.cases import BPE_CASES, CASES, FAMILY_WORDS, SINK_CASES, SIZES, Case, Side, size_of
+from benchmarks import growth, memory_use, real_model, scaling, search
+from benchmarks.__main__ import measure_sections, selected
+from benchmarks.cases import (
+    BPE_CASES,
+    CASES,
+    FAMILY_WORDS,
+    LARGE_SIZE,
+    SINK_CASES,
+    SIZES,
+    Case,
+    Side,
+    Size,
+    products_made,
+    size_of,
+)
 from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
-from benchmarks.jobs import cached_generation, initial_weights, learning_bpe, random_corpus, uncached_generation
+from benchmarks.growth import USUAL, VALUES, Growth, exponent
+from benchmarks.jobs import (
+    cached_generation,
+    initial_weights,
+    learning_bpe,
+    make_trainer,
+    random_corpus,
+    uncached_generation,
+)
 from benchmarks.limit import large_products, product_calls
 from benchmarks.machine import PerKind, as_text, describe, kind, large_product_rate
 from benchmarks.memory_use import measured
@@ -25,6 +45,7 @@ from benchmarks.nanogpt import NANOGPT, Outcome, judge
 from benchmarks.race import Finish, mean_end
 from benchmarks.report import main as render_files
 from benchmarks.report import render
+from benchmarks.scaling import OneAfterAnother, Scaling
 from benchmarks.search import FIRST, configs, neighbour
 from benchmarks.sinks import SINKS, adam
 from benchmarks.store import Store
@@ -37,6 +58,7 @@ from tlab.checks import random_model
 from tlab.config import options
 from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
+from tlab.nn.linear import LARGE_VOCABULARY
 from tlab.nn.model import Transformer
 from tlab.text import IdsTokenizer
 from tlab.training.config import TrainConfig
@@ -260,14 +282,20 @@ def measured_report(rate):
     of_real = real_model.cases(Path("run"), Path("hf"))
     rows += [Result(case, side, [2.0], [1.0]).to_json() for case in of_real for side in case.sides]
     memory = {"title": "reads", "side": "tlab", "peaks": [100 << 20, 110 << 20, 120 << 20], "ratio": 1.1}
-    names = [*dict.fromkeys(case.name for case in CASES), "memory", "switches", "alone", "race", "real"]
+    of_width = Growth("hidden_dim", 128, [64, 128, 256], [1, 4, 16], [[1.0, 2.0, 3.0], [8.0] * 3, [4.0, 64.0, 64.0]])
+    of_threads = [Scaling("nano", k, [1.0] * 3, [8.0 / k] * 3, [10.0 / k] * 3 if k < 4 else []) for k in (1, 2, 4)]
+    sections = ("memory", "switches", "alone", "race", "real", "growth", "scaling")
+    names = [*dict.fromkeys(case.name for case in CASES), *sections]
+    machine = describe()
     return {
-        "machines": {name: describe() | {"large_products": rate} for name in names},
+        "machines": {name: machine | {"large_products": rate} for name in names},
         "results": rows,
         "memory": [{"size": "nano", "side": "tlab", "interpreter": 1 << 20, "imported": 2 << 20, "peak": 7 << 20}],
         "switches": [{"size": "nano", "switches": switches, "ratio": 1.6, "flops_ratio": 1.0, "excess": 1.6}],
         "alone": [{"size": "nano", "switch": "norm dyt", "ratio": 1.2, "flops_ratio": 1.0, "excess": 1.2}],
         "race": [finish._asdict() for finish in race],
+        "growth": [of_width._asdict()],
+        "scaling": [row._asdict() for row in of_threads],
         "real": [{**memory, "weights_and_cache": 100 << 20, "target": 1.15, "met": True}],
     }
 
@@ -294,12 +322,16 @@ def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path):
     assert "| Transformers | 2 s | **0.50** (0.50 to 0.50) |  | 0.8 | reached |" in page
     assert page.count("| side | narrow kind: time | ratio") == 2, "the tables of the real model, of each kind"
     assert "**missed**" in page and "Not measured" not in page
-    for name in ("wide-steps", "narrow-limit", "wide-race"):
+    assert "| width C, 64 to 256 | 2 s to 64 s | 2.00 | **2.50** (1.00 to 2.50) | 1.00 to 2.00 |" in page
+    assert "| nano | 2 | 5 s | 1.80 | 20% | 5 s | **1.00** |" in page
+    assert "| nano | 4 | 3 s | 3.00 | 33% |  |  |" in page
+    assert "nano, 2 threads, simulated 5 s and measured 5 s. Real steps take 1.00 to 1.00 times as long" in page
+    for name in ("wide-steps", "narrow-limit", "wide-race", "narrow-growth"):
         assert (tmp_path / "images" / f"performance-{name}.png").stat().st_size > 5000
         assert f"performance-{name}.png" in page
     assert page.count("Not measured yet") == 0
     empty = render({"wide": {"machines": {}, "results": []}}, "images")
-    assert empty.count("Not measured yet") == 14 and "png" not in empty
+    assert empty.count("Not measured yet") == 17 and "png" not in empty
 
 
 def test_each_switch_has_a_turn_alone():
@@ -341,6 +373,84 @@ def test_both_sides_of_the_real_model_read_and_write_the_same_one(tmp_path, monk
 def test_a_switch_is_measured_against_the_model_without_it():
     row = measure_alone("softmax", "default", {"attention_softmax": "plus_one", "dropout": 0.1}, 1, width=8)
     assert row.flops_ratio == 1.0 and row.excess == row.ratio > 0
+
+
+def test_an_exponent_is_that_of_a_power_law():
+    values = [2, 8, 32]
+    assert exponent(values, [5 * value**1.7 for value in values]) == pytest.approx(1.7)
+    turns = [[1.0, 1.0, 9.0], [4.0, 16.0, 16.0]]
+    growth = Growth("hidden_dim", 8, [2, 8], [3, 6], turns)
+    assert growth.medians == [1.0, 16.0] and growth.line == [8.0, 16.0]
+    assert growth.theory == pytest.approx(0.5) and growth.measured == pytest.approx(2.0)
+    assert growth.spread == pytest.approx((math.log(16 / 9, 4), 2.0))
+
+
+def test_growth_is_measured_around_one_model_and_over_vocabularies_of_one_kind():
+    for quantity, values in VALUES.items():
+        assert getattr(USUAL.config, quantity) in values and list(values) == sorted(values)
+    assert min(VALUES["vocab_size"]) > LARGE_VOCABULARY, "the embedding's gradient is sorted in all of them"
+
+
+def test_every_quantity_has_its_values_in_each_turn(monkeypatch, capsys):
+    monkeypatch.setattr(growth, "OPERATIONS", 1)
+    usual = Size(tiny(vocab_size=20), 2)
+    rows = growth.section(2, usual, {"num_layers": (1, 2), "vocab_size": (20, 30, 300)})
+    layers, tokens = (Growth(**row) for row in json.loads(json.dumps(rows)))
+    assert (layers.values, layers.usual) == ([1, 2], 2) and tokens.values == [20, 30, 300]
+    assert layers.operations == [products_made(Size(tiny(vocab_size=20, num_layers=L), 2)) for L in (1, 2)]
+    assert layers.seconds[1] == tokens.seconds[0], "the usual model is measured once"
+    assert [len(turns) for turns in tokens.seconds] == [2, 2, 2] and min(tokens.medians) > 0
+    assert "exponent" in capsys.readouterr().out
+
+
+def test_products_made_are_all_but_that_of_an_embedding_that_is_sorted():
+    small, large = (Size(tiny(vocab_size=V), 3) for V in (LARGE_VOCABULARY, LARGE_VOCABULARY + 1))
+    assert products_made(small) == step_flops(*small)
+    one_hot = 2 * 3 * large.config.context_length * large.config.vocab_size * large.config.hidden_dim
+    assert products_made(large) == step_flops(*large) - one_hot
+
+
+def test_parts_one_after_another_make_the_steps_of_real_threads():
+    config = tiny()
+    corpus = random_corpus(config.vocab_size)
+    real, split = (make_trainer(config, 5, corpus, 3) for _ in range(2))
+    split.batch_threads = OneAfterAnother(split.model, split.compute)
+    for _ in range(3):
+        real.train_step()
+        split.train_step()
+    np.testing.assert_array_equal(split.model.parameters.data, real.model.parameters.data)
+    assert len(split.batch_threads.seconds) == 3 and min(split.batch_threads.seconds) > 0
+
+
+def test_a_simulated_step_takes_what_is_outside_of_its_parts_and_the_longest_of_them(monkeypatch):
+    trainer = make_trainer(tiny(), 4, random_corpus(11), 2)
+    trainer.batch_threads = OneAfterAnother(trainer.model, trainer.compute)
+    steps = iter([(10.0, [3.0, 4.0]), (12.0, [5.0, 4.0]), (20.0, [4.0, 9.0])])
+
+    def step_seconds(trainer):
+        whole, trainer.batch_threads.seconds = next(steps)
+        return whole
+
+    monkeypatch.setattr(scaling, "step_seconds", step_seconds)
+    assert scaling.simulate(trainer, 3) == (3.0, 4.0)  # medians of 3, 3, 7; of 3, 5, 4 and of 4, 4, 9
+
+
+def test_threads_are_simulated_for_any_machine_and_measured_where_it_has_the_processors(monkeypatch):
+    monkeypatch.setattr(scaling.os, "cpu_count", lambda: 2)
+    single, two, four = scaling.measure("tiny", Size(tiny(), 4), turns=2, steps=1, threads=(1, 2, 4))
+    assert [len(row.serial) for row in (single, two, four)] == [len(row.part) for row in (single, two, four)] == [2] * 3
+    assert len(two.measured) == 2 and four.measured == [] and four.miss is None
+    row = Scaling("tiny", 2, [1.0, 3.0, 2.0], [4.0, 6.0, 8.0], [10.0, 8.0, 12.0])
+    assert (row.simulated, row.serial_share, row.miss) == (8.0, 0.25, 1.25)
+    assert "measured 10 s, 1.25 of that" in scaling.line(row, row)
+
+
+def test_the_memory_of_the_large_model_is_kept_beside_that_of_the_others(tmp_path, monkeypatch):
+    report = Store(tmp_path / "report.json")
+    report.put({}, "memory", [{"size": "nano", "peak": 1}, {"size": LARGE_SIZE, "peak": 2}])
+    monkeypatch.setattr(memory_use, "section", lambda sizes, processes: [{"size": size, "peak": 3} for size in sizes])
+    measure_sections(report, {}, ("large",), ("default", LARGE_SIZE), turns=1, clock="wall")
+    assert report.report["memory"] == [{"size": "nano", "peak": 1}, {"size": LARGE_SIZE, "peak": 3}]
 
 
 def test_memory_is_counted_in_a_fresh_process():
