@@ -111,21 +111,21 @@ def measure_sections(
     """What is not a comparison of times in turn, each with a way of its own."""
     if not what or "memory" in what or "large" in what:
         tested = sizes if not what or "memory" in what else (LARGE_SIZE,)
-        rows = memory_use.section(tested, processes=3)
-        kept = [row for row in store.report.get("memory", ()) if row["size"] not in tested]
-        store.put(machine, "memory", kept + rows)
+        store.put_sizes(machine, "memory", memory_use.section(tested, processes=3))
     if not what or "growth" in what:
         print("growth: one training step of ours, one thread, by each quantity:", flush=True)
         store.put(machine, "growth", growth.section(turns))
     if not what or "scaling" in what:
         print("scaling: one training step of ours, by the number of threads:", flush=True)
-        store.put(machine, "scaling", scaling.section(tuple(size for size in TRAINED if size in sizes), turns))
+        store.put_sizes(machine, "scaling", scaling.section(tuple(size for size in TRAINED if size in sizes), turns))
     if not what or "switches" in what:
         tested = [size for size in ("default", "nano") if size in sizes]
-        store.put(machine, "switches", [row for size in tested for row in switches.section(size, max(3, turns // 3))])
+        rows = [row for size in tested for row in switches.section(size, max(3, turns // 3))]
+        store.put_sizes(machine, "switches", rows)
     if not what or "alone" in what:
         tested = [size for size in ("default", "nano") if size in sizes]
-        store.put(machine, "alone", [row for size in tested for row in switches.alone(size, max(5, turns // 2))])
+        rows = [row for size in tested for row in switches.alone(size, max(5, turns // 2))]
+        store.put_sizes(machine, "alone", rows)
     if not what or "race" in what:
         race.compete(store)
     if not what or "real" in what:

@@ -204,7 +204,7 @@ def scaling_words(report: Report) -> str:
     words = f"The rule against real threads: {'; '.join(checks)}. "
     words += f"Real steps take {as_ratio(min(misses))} to {as_ratio(max(misses))} times as long as simulated ones. "
     if min(misses) > 1:
-        words += "With more threads a step takes at least as long as simulated."
+        words += "Those of more threads leave the same out: expect them to be too short as well."
     return f"{table(header, rows)}\n{words.rstrip()}\n"
 
 
@@ -313,7 +313,8 @@ NOTES = {
     "keeps no weights of it, nor does PyTorch's fused attention. The table of peak memory says what that takes.",
     "scaling": "Simulated, not measured: a step of k threads is run with its k parts one after another on one thread, "
     "each of them timed. The simulated step takes what is outside of the parts (batch, sum of the gradients, clipping, "
-    "update) and the longest part (Amdahl's law). Left out: that threads share a memory, and have to be woken.",
+    "update) and the longest part (Amdahl's law). Left out: that threads share a memory, and have to be woken. "
+    "A part is of whole sequences: of the 12 of nano, eight threads read one or two.",
     "large": "A table of 8,192 tokens and twelve layers. The table of peak memory says what it takes.",
     "growth": "One training step of ours, one thread; each quantity is varied while the others are those of "
     f"{GROWN.words}, vocabulary {GROWN.config.vocab_size:,}. The line is the time of that model, times the ratio of "

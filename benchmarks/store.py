@@ -41,6 +41,14 @@ class Store:
         self.report["machines"][section] = machine
         self.write()
 
+    def put_sizes(self, machine: dict[str, Any], section: str, rows: list[dict[str, Any]]) -> None:
+        """Take the rows of some sizes, in place of what an earlier run measured of the same sizes."""
+        self.read()
+        new = {row["size"] for row in rows}
+        kept = [row for row in self.report.get(section, ()) if row["size"] not in new]
+        if rows:
+            self.put(machine, section, kept + rows)
+
     def write(self) -> None:
         """Replace the file."""
         if self.path is None:

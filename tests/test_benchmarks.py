@@ -445,6 +445,15 @@ def test_threads_are_simulated_for_any_machine_and_measured_where_it_has_the_pro
     assert "measured 10 s, 1.25 of that" in scaling.line(row, row)
 
 
+def test_a_section_keeps_the_sizes_that_were_not_measured_again(tmp_path):
+    report = Store(tmp_path / "report.json")
+    report.put_sizes({"cores": 2}, "switches", [{"size": "nano", "ratio": 1}, {"size": "default", "ratio": 2}])
+    report.put_sizes({"cores": 4}, "switches", [{"size": "default", "ratio": 3}])
+    report.put_sizes({"cores": 8}, "switches", [])  # no size of it was asked for
+    assert report.report["switches"] == [{"size": "nano", "ratio": 1}, {"size": "default", "ratio": 3}]
+    assert report.report["machines"] == {"switches": {"cores": 4}}
+
+
 def test_the_memory_of_the_large_model_is_kept_beside_that_of_the_others(tmp_path, monkeypatch):
     report = Store(tmp_path / "report.json")
     report.put({}, "memory", [{"size": "nano", "peak": 1}, {"size": LARGE_SIZE, "peak": 2}])
