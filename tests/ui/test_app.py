@@ -1133,6 +1133,15 @@ def test_the_queue_and_the_api_are_closed_to_what_the_page_does_not_call(served)
         assert json.load(answer)["named_endpoints"].keys() == {"/tokenize", "/attention", "/generate"}
 
 
+def test_what_refuses_in_a_toast_is_asked_by_the_queue():
+    """Beside the queue Gradio shows no toast, and whoever has pressed would be told nothing."""
+    page = app.build(Runs(LOCAL, slots=1))
+    names = {fn: getattr(getattr(fn.fn, "__code__", None), "co_names", ()) for fn in page.fns.values()}
+    refusing = [fn for fn in names if error_toast.__name__ in names[fn]]
+    assert refusing
+    assert [fn.fn.__qualname__ for fn in refusing if not fn.queue] == []
+
+
 def test_no_two_listeners_to_one_event_wait_for_their_turn():
     """Of two that do, each would make Gradio ask the other again once it is done, without end."""
     page = app.build(Runs(LOCAL, slots=1))

@@ -10,6 +10,9 @@ COMPARISON = "?steps=12&num_layers=1&hidden_dim=16&b.norm=none"
 SERIOUS = """async () => (await axe.run("#class-panel", {resultTypes: ["violations"]})).violations
   .filter(one => ["serious", "critical"].includes(one.impact)).map(one => `${one.id} ${one.nodes[0].target}`)"""
 
+IN_COLOURS_OF = """scheme => document.body.classList.contains("dark") === (scheme === "dark")
+  && !document.getAnimations().some(one => one instanceof CSSTransition && one.playState === "running")"""
+
 
 def counts(page, *expected):
     """Wait until so many are in, have predicted and have trained."""
@@ -35,9 +38,14 @@ def wait_for_settings(page):
 def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe):  # noqa: F811
     teacher, first, second = visit(), visit(), visit(width=390, height=844)
     teacher.goto(f"{url}?teach")
+    teacher.fill("[name=class-link]", "nonsense")
+    teacher.click("[data-class-submit=open] button")
+    teacher.locator("#class-refusal").get_by_text("This link cannot be used").wait_for()
     teacher.fill("[name=class-link]", COMPARISON)
     teacher.click("[data-class-submit=open] button")
     teacher.wait_for_selector("[data-class-code]")
+    teacher.locator(".tl-class-refusal").wait_for(state="detached")
+    teacher.locator("#start").wait_for(state="hidden")  # a run that is shown there may be of this very comparison
     key = teacher.evaluate("JSON.parse(localStorage.getItem('tlab-class')).key")
     code = teacher.inner_text(".tl-class-code")
     assert len(key) == 43
@@ -67,7 +75,10 @@ def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe)
     assert teacher.locator(".tl-class .tl-strip").count() == 2
     for page in (teacher, first):
         page.evaluate(axe)
-        assert page.evaluate(SERIOUS) == []
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_function(IN_COLOURS_OF, arg=scheme)
+            assert page.evaluate(SERIOUS) == []
     teacher.click("[data-class-act=hide]")
     teacher.wait_for_selector("[data-class-act=show]")
     assert teacher.locator(".tl-class .tl-strip").count() == 0
@@ -78,14 +89,27 @@ def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe)
 
     teacher.reload()
     counts(teacher, 2, 2, 2)
+    teacher.locator("#start").wait_for()  # after the verdict
     teacher.click(".tl-class-next summary")
     teacher.fill("[name=class-link]", COMPARISON.replace("norm=none", "residual=post"))
     teacher.click("[data-class-submit=next] button")
     counts(teacher, 2, 0, 0)
+    teacher.locator("#start").wait_for(state="hidden")
     first.wait_for_selector("[data-class-state=predict]")
     for page in (first, second):
         assert key not in page.content()
         assert not [url for url in page.requested if key in url]
+
+    teacher.once("dialog", lambda dialog: dialog.dismiss())
+    teacher.click("[data-class-act=end]")
+    second.check("[name=class-winner][value=A]")
+    second.click(".tl-class-predict .tl-go")
+    second.locator("#class-refusal").get_by_text("Say by about how much").wait_for()
+    assert second.is_checked("[name=class-winner][value=A]")
+    teacher.once("dialog", lambda dialog: dialog.accept())
+    teacher.click("[data-class-act=end]")
+    for page in (teacher, second):
+        page.get_by_text("the class has ended" if page is second else "The class is over").wait_for()
 
 
 def test_a_page_without_a_class_shows_nothing_of_one(visit):

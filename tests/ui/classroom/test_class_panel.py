@@ -15,7 +15,7 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.tabs.learn.class_panel import ClassPanel
-from tlab.ui.tabs.learn.class_view import ONLY_HERE, link_of, qr_picture
+from tlab.ui.tabs.learn.class_view import ONLY_HERE, WHEN_ALL_PREDICT, link_of, qr_picture
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -134,7 +134,7 @@ def test_a_winner_is_named_when_the_results_are_frozen_and_not_before(panel, tau
 def test_hidden_results_are_not_in_the_page_at_all(panel, taught):
     train_one(panel, taught, 1, (2.0, 2.5))
     hidden = panel.on_ask({**taught, "act": "hide"}, TEACHER)
-    assert "The results are hidden" in hidden[panel.panel]
+    assert "Predictions and results are hidden" in hidden[panel.panel]
     assert "seed so far" not in hidden[panel.panel]
     assert hidden[panel.chart]["lines"] == []
 
@@ -171,8 +171,39 @@ def test_a_text_of_one_s_own_is_no_question(panel):
     values = [
         OWN_TEXT if name == "corpus" else control.value for name, control in panel.train.controls.components.items()
     ]
-    with pytest.raises(gr.Error, match="text that everybody has"):
-        panel.on_teach({"role": "teach", "act": "open"}, TEACHER, *values)
+    answer = panel.on_teach({"role": "teach", "act": "open"}, TEACHER, *values)
+    assert "text that everybody has" in answer[panel.refusal]
+
+
+def test_what_cannot_be_asked_or_predicted_is_refused_under_the_form_and_changes_nothing_else(panel, taught):
+    link = panel.on_teach({**taught, "act": "next", "link": "<b>hello"}, TEACHER)
+    unsaid = of_student(panel, taught, 1, winner="A", by="")
+    for answer, words in ((link, "This link cannot be used"), (unsaid, "Say by about how much")):
+        assert [*answer] == [panel.refusal]
+        assert words in answer[panel.refusal]
+        assert "<b>" not in answer[panel.refusal]
+    assert of_student(panel, taught, 1, winner="A", by="0.1")[panel.refusal] == ""
+    assert panel.on_ask(taught, TEACHER)[panel.refusal] == ""
+
+
+def test_predictions_are_shown_when_all_who_are_in_have_predicted_or_a_run_has_ended(panel, taught):
+    of_student(panel, taught, 1, winner="A", by="0.1")
+    panel.on_ask({"role": "student", "code": taught["code"]}, student_number(2))
+    waiting = panel.on_ask(taught, TEACHER)[panel.panel]
+    assert ("tl-strip" in waiting, "Predicted lower" in waiting, WHEN_ALL_PREDICT in waiting) == (False, False, True)
+    of_student(panel, taught, 2, winner="B", by="0.1")
+    assert "Predicted lower: A by 1, B by 1" in panel.on_ask(taught, TEACHER)[panel.panel]
+    panel.on_ask({"role": "student", "code": taught["code"]}, student_number(3))
+    assert WHEN_ALL_PREDICT in panel.on_ask(taught, TEACHER)[panel.panel]
+    train_one(panel, taught, 4, (2.0, 2.5))
+    assert "Predicted lower: A by 2, B by 1" in panel.on_ask(taught, TEACHER)[panel.panel]
+
+
+def test_teacher_and_students_read_which_setting_is_asked_about(panel, taught):
+    asked = "One difference: norm, LayerNorm in A and no norm in B"
+    student = panel.on_ask({"role": "student", "code": taught["code"]}, student_number(1))
+    assert asked in student[panel.panel]
+    assert asked in panel.on_ask(taught, TEACHER)[panel.panel]
 
 
 @pytest.mark.parametrize("hostile", [*HOSTILE, {"a": [{}]}, float("nan")])
@@ -230,3 +261,4 @@ def test_an_ended_class_is_closed_to_its_teacher_and_its_students(panel, taught)
     for who, sent in ((TEACHER, taught), (student_number(1), {"role": "student", "code": taught["code"]})):
         updates = panel.on_tick(sent, None, who)
         assert updates[panel.clock]["active"] is False
+        assert "the class has ended" in updates[panel.panel]

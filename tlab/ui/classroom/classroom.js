@@ -38,8 +38,8 @@ const acts = {
   next: () => send("class-teach", "next", { link: find("[name=class-link]").value }),
 };
 element.addEventListener("click", ({ target }) => {
-  const act = target.closest("[data-class-act]")?.dataset.classAct;
-  if (act) (acts[act] || (() => send("class", act)))();
+  const { classAct: act, classConfirm: words } = target.closest("[data-class-act]")?.dataset ?? {};
+  if (act && (!words || confirm(words))) (acts[act] || (() => send("class", act)))();
 });
 element.addEventListener("submit", (event) => {
   event.preventDefault();

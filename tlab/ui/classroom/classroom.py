@@ -29,9 +29,12 @@ from tlab.ui.runs.run import DIVERGED, DONE, Run
 from tlab.ui.studies.study import experiment_of
 
 CLASSES_FILE = "classes.sqlite"
-NO_CLASS = "There is no class with this code. It may have been mistyped, or be older than a day. Ask your teacher."
+NO_CLASS = (
+    "There is no class with this code. It may have been mistyped, or the class has ended or is older than a day. "
+    "Ask your teacher."
+)
 TOO_MANY_OPENED = "Too many classes were opened from here. Use one of them, or wait ten minutes."
-NO_KEY = "This is not the browser that opened this class, or the class is older than a day."
+NO_KEY = "This is not the browser that opened this class, or the class has ended or is older than a day."
 
 
 class RoomState(NamedTuple):

@@ -23,8 +23,14 @@ def diagram_html(plans: Sequence[SidePlan]) -> str:
 
 def difference_sentence(plans: Sequence[SidePlan]) -> str:
     """The one thing in which B differs."""
+    words = changed_setting(plans)
+    return f"One difference, lit: {words}." if words else "one run alone"
+
+
+def changed_setting(plans: Sequence[SidePlan]) -> str:
+    """What B differs in, with both values; nothing for a run of one side."""
     field = differing_field(plans)
     if field is None:
-        return "one run alone"
+        return ""
     values = [format_value(field, values_of(plan.model, plan.training)[field]) for plan in plans]
-    return f"One difference, lit: {field_label(field).lower()}, {values[0]} in A and {values[1]} in B."
+    return f"{field_label(field).lower()}, {values[0]} in A and {values[1]} in B"

@@ -16,7 +16,7 @@ from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
 from tlab.ui.visitor_share import visitor_of
-from tlab.ui.widgets.component import QUIET, error_toast, scripted_html, selection_component
+from tlab.ui.widgets.component import QUIET, scripted_html, selection_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_OF_TEACHER = 1.0  # of the teacher's page, which shows a result that came since
@@ -42,6 +42,8 @@ class ClassPanel:
     def build(self) -> None:
         """Lay it out, empty."""
         self.panel = scripted_html("classroom/classroom", "", "class-panel")
+        # Not a toast: Gradio 6.31 shows none of a handler that is asked beside its queue.
+        self.refusal = gr.HTML("", elem_id="class-refusal", apply_default_css=False)
         with gr.Column(visible=False, min_width=0, elem_id="class-curves") as self.curves:
             self.chart = lines_chart(class_curves(None, []), "class-chart")
         self.asked = selection_component("class", {})
@@ -53,7 +55,7 @@ class ClassPanel:
     def connect(self, bar: gr.Tabs) -> None:
         """Connect it to the settings of the Train tab, which are built after it."""
         self.bar = bar
-        shown = [self.panel, self.curves, self.chart, self.clock, self.state]
+        shown = [self.panel, self.refusal, self.curves, self.chart, self.clock, self.state]
         at_once: dict[str, Any] = {"queue": False, **QUIET}
         self.asked.input(self.on_ask, self.asked, shown, trigger_mode="always_last", **at_once)
         self.clock.tick(self.on_tick, [self.asked, self.state], shown, **at_once)
@@ -90,7 +92,9 @@ class ClassPanel:
             room = self.classroom.room(sent.get("code"), sent.get("key"), *who_asks(request))
         except ClassError as error:
             return self.closed(markup.opening(str(error)))
-        return self.unchanged() if room == state else self.teacher(room, sent)
+        if room == state:
+            return self.unchanged()
+        return {**self.teacher(room, sent), self.refusal: gr.skip()}  # until the teacher does something
 
     def on_teach(self, sent: Any, request: gr.Request, *values: Any) -> Updates:
         """Open a class, or ask it the next question: with the settings of a link, or those of the Train tab."""
@@ -103,7 +107,7 @@ class ClassPanel:
                 return self.teacher(self.classroom.room(code, key), given, is_new=True)
             code, key = self.classroom.open(query, *who_asks(request))
         except ValueError as error:
-            raise error_toast(error) from None
+            return self.refused(error)
         return self.teacher(self.classroom.room(code, key), given, key)
 
     def on_go(self, sent: Any, locked: Collection[str], request: gr.Request) -> Updates:
@@ -116,7 +120,7 @@ class ClassPanel:
             else:
                 seat = self.classroom.join(given.get("code"), session, address)
         except ClassError as error:
-            raise error_toast(error) from None
+            return self.refused(error)
         if seat.answer is None:
             return self.seated(seat, session)
         settings, other = settings_in(seat.question.query)
@@ -147,6 +151,7 @@ class ClassPanel:
         seconds = self.train.runs.seconds_of_room(question_job(room.question.query), USUAL_ROOM)
         chart = class_curves(room, answers)
         return {
+            self.refusal: "",
             self.panel: teacher_html(room, answers, sent.get("where"), seconds, key, is_new),
             self.curves: gr.update(visible=bool(chart["lines"])),
             self.chart: chart,
@@ -170,12 +175,17 @@ class ClassPanel:
     def seated(self, seat: Seat, session: str) -> Updates:
         shown = student_html(seat, self.train.runs.history(session))
         clock = gr.update(active=True, value=SECONDS_OF_STUDENT)
-        return {self.panel: shown, self.clock: clock, self.state: shown}
+        return {self.panel: shown, self.refusal: "", self.clock: clock, self.state: shown}
 
     def closed(self, html: str) -> Updates:
         """A page without a class: nothing to look for."""
         clock = gr.update(active=False)
-        return {self.panel: html, self.curves: gr.update(visible=False), self.clock: clock, self.state: None}
+        curves = gr.update(visible=False)
+        return {self.panel: html, self.refusal: "", self.curves: curves, self.clock: clock, self.state: None}
+
+    def refused(self, error: Exception) -> Updates:
+        """The page as it is, with what is chosen and typed there, and why it cannot be done."""
+        return {self.refusal: markup.refusal(str(error))}
 
     def unchanged(self) -> Updates:
         return {self.state: gr.skip()}

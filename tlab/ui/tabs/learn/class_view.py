@@ -20,6 +20,7 @@ from tlab.ui.classroom.code import shown_code
 from tlab.ui.classroom.question import MAX_PREDICTED, SeedResult, question_job
 from tlab.ui.classroom.results import ClassResults, csv_of_class, is_right, lower_of, mean_by_step, results_of
 from tlab.ui.classroom.store import AnswerRow
+from tlab.ui.diagram.view import changed_setting
 from tlab.ui.http_guard import HOSTS_VARIABLE
 from tlab.ui.runs.run import PAUSED, RUNNING, SIDE_LETTERS, Run
 from tlab.ui.studies.five_seeds import words_of
@@ -40,6 +41,8 @@ ONLY_HERE = (
     f"This address is of your own computer alone. For a room, start the lab with GRADIO_SERVER_NAME=0.0.0.0 and open "
     f"this page by the computer's address in the network; a name of it has to be in {HOSTS_VARIABLE}."
 )
+CURVES_TITLE = "Training loss, moving average"
+WHEN_ALL_PREDICT = "The predictions stand here when all who are in have predicted, or a run has ended."
 WHEN_FROZEN = "No winner is named before the results are frozen: do that when the room is done, and not when it suits."
 
 
@@ -90,9 +93,8 @@ def qr_picture(link: str) -> Markup:
 def question_words(query: str) -> str:
     """What is compared, and on what."""
     job = question_job(query)
-    a, b = job.plans
-    steps = several(a.training.steps, "step")
-    return f"A: {a.label}. B: {b.label}. All else is the same: {steps} on “{job.corpus}”."
+    steps = several(job.plans[0].training.steps, "step")
+    return f"One difference: {changed_setting(job.plans)}. All else is the same: {steps} on “{job.corpus}”."
 
 
 # ------------------------------------------------------------------------------------------------ the teacher
@@ -113,7 +115,9 @@ def teacher_html(
     found = results.judgement
     outcomes = [pair.difference for pair in found.pairs if pair.difference is not None]
     interval = [found.difference.low, found.difference.high] if found.difference.n > 1 else []
-    predicted = within_reach(results.predictions, [*outcomes, *interval])
+    # Who sees what others predict does not predict by themselves.
+    is_open = question.frozen or room.trained > 0 or room.predicted == room.students
+    predicted = within_reach(results.predictions, [*outcomes, *interval]) if is_open else []
     shown = TeacherShown(
         shown_code(room.code), link, qr_picture(link),
         ONLY_HERE if urlsplit(link).hostname in OWN_NAMES else "",
@@ -122,9 +126,9 @@ def teacher_html(
         words_so_far_or_verdict(results, question.frozen),
         strip_at(predicted, found.difference._replace(n=0), "Predicted B − A", [*outcomes, *interval])
         if predicted else None,
-        predictions_words(results.predictions, predicted),
+        predictions_words(results.predictions, predicted) if predicted else "",
         strip_at(outcomes, found.difference, "B − A by seed", predicted) if outcomes else None,
-        sides_words(results),
+        sides_words(results) if is_open else WHEN_ALL_PREDICT if results.predictions else "",
         csv_link_of(room, answers),
         key, is_new,
     )  # fmt: skip
@@ -184,7 +188,7 @@ def csv_link_of(room: RoomState, answers: Sequence[AnswerRow]) -> str:
 def class_curves(room: RoomState | None, answers: Sequence[AnswerRow]) -> dict[str, Any]:
     """What the chart draws: each run thinly, and of each side the mean of those that did not diverge."""
     if room is None or room.question.hidden:
-        return lines_value("Training loss", NATS_PER_TOKEN, [], "The results are hidden.")
+        return lines_value(CURVES_TITLE, NATS_PER_TOKEN, [], "The results are hidden.")
     results = results_of(room.question.query, [one for one in answers if one.question == room.question.number])
     lines = []
     for place, (letter, label) in enumerate(zip(SIDE_LETTERS, results.study.labels, strict=True)):
@@ -195,7 +199,7 @@ def class_curves(room: RoomState | None, answers: Sequence[AnswerRow]) -> dict[s
         band = [[step, round(one.low, 4), round(one.high, 4)] for step, one in found]
         if points:
             lines.append(line(f"{letter}: {label}, mean with 95 % interval", place, points, band=band, dash=place))
-    return lines_value("Training loss", NATS_PER_TOKEN, lines, "The curves come with the first result.")
+    return lines_value(CURVES_TITLE, NATS_PER_TOKEN, lines, "The curves come with the first result.")
 
 
 # ------------------------------------------------------------------------------------------------ a student
@@ -221,9 +225,9 @@ def state_of(seat: Seat, runs: Sequence[Run]) -> tuple[str, str]:
     """How far a student is, and what there is to do or to know."""
     result = seat.result
     if result is not None and seat.answer is not None:
-        return "done", f"{result_words(seat, result)} Your teacher will ask the next question."
+        return "done", result_words(seat, result)
     if seat.question.frozen:
-        return "frozen", "The results of this question are frozen. Your teacher will ask the next one."
+        return "frozen", "The results are frozen: what ends now is not taken in. Wait for your teacher."
     if seat.answer is None:
         return "predict", ""
     active = next((run for run in runs if run.active), None)
@@ -259,4 +263,4 @@ def result_words(seat: Seat, result: SeedResult) -> str:
     as_predicted = "as you predicted" if is_right(seat.answer.predicted, result) else "not as you predicted"
     if seat.answer.predicted == 0 and lower and result.difference is not None and abs(result.difference) < MARGIN:
         as_predicted = f"less than the {MARGIN:g} that the lab calls equal"
-    return f"Seed {seat.seed}: {losses}; {found}, {as_predicted}. One seed names no winner; all of the class do."
+    return f"Seed {seat.seed}: {losses}; {found}, {as_predicted}. One seed names no winner; the class together may."

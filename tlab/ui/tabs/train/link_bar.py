@@ -108,7 +108,7 @@ class LinkBar:
         self.close.click(lambda: gr.update(visible=False), None, self.panel, queue=False, **QUIET)
         inputs = [self.train.locked, self.hide, *self.controls.inputs]
         asked = [self.how_much, *inputs[1:]]
-        chosen = self.how_much.input(self.on_how_much, asked, self.hide, queue=False, **QUIET)
+        chosen = self.how_much.input(self.on_how_much, asked, self.hide, concurrency_limit=None, **QUIET)
         shown = [self.panel, self.link]
         for copied in (
             gr.on([self.button.click, self.hide.input], self.on_copy, inputs, shown, **QUIET),

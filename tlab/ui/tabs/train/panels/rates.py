@@ -53,9 +53,9 @@ class RatesPanel:
         """-> the events by which a study begins or is stopped."""
         outputs = self.outputs
         settings = self.controls.inputs  # a text of any length among them, so nothing asks for them often
-        # In the queue, as Start: what the controls refuse is refused before anything trains.
+        # In the queue, as Start: what the controls refuse is refused before anything trains, and only there in a toast.
         begun = self.button.click(self.on_tune, settings, [*outputs, self.is_other], concurrency_limit=None, **QUIET)
-        more = self.more.click(self.on_more, self.is_other, outputs, queue=False, **QUIET)
+        more = self.more.click(self.on_more, self.is_other, outputs, concurrency_limit=None, **QUIET)
         stopped = self.stop.click(self.on_stop, self.is_other, outputs, queue=False, **QUIET)
         self.clock.tick(self.on_look, self.is_other, outputs, queue=False, **QUIET)
         self.close.click(lambda: gr.update(visible=False), None, self.panel, queue=False, **QUIET)

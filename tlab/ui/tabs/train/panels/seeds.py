@@ -46,7 +46,7 @@ class SeedsPanel:
         """
         self.pictures = pictures
         outputs = [self.card, self.button, self.stop, self.clock, self.ended, *pictures]
-        begun = self.button.click(self.on_repeat, run_id, outputs, queue=False, **QUIET)
+        begun = self.button.click(self.on_repeat, run_id, outputs, concurrency_limit=None, **QUIET)
         stopped = self.stop.click(self.on_stop, run_id, outputs, queue=False, **QUIET)
         self.clock.tick(self.on_look, [run_id, self.ended], outputs, queue=False, **QUIET)
         return [begun, stopped]
