@@ -749,6 +749,16 @@ def test_the_bar_tells_of_a_study_only_while_the_run_that_is_shown_does_not_trai
     assert stopped == [study]
 
 
+def test_stop_ends_a_run_that_pauses_and_the_page_says_so(followed):
+    tab, run = followed
+    tab.runs.pause(run)
+    wait_for(lambda: run.state == PAUSED)
+    page = tab.on_stop(run.id, PAGE)
+    assert run.state == STOPPED
+    assert "stopped" in page[tab.state]
+    assert (page[tab.pause]["interactive"], page[tab.stop]["interactive"]) == (False, False)
+
+
 def test_a_tab_that_is_listed_at_run_time_is_on_the_page_and_works(monkeypatch):
     class EchoTab(Tab):
         """Says what it is told."""

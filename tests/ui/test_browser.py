@@ -124,6 +124,17 @@ def test_a_paused_run_can_go_on_and_pause_again(visit):
     wait_for_state(page, "stopped")
 
 
+def test_a_paused_run_can_be_stopped(visit):
+    page = visit()
+    start(page, 100_000, "GPT-2 style")
+    wait_for_state(page, "running")
+    page.click("#pause")
+    wait_for_state(page, "paused")
+    page.click("#stop")
+    wait_for_state(page, "stopped")
+    assert page.is_disabled("#stop")
+
+
 def test_reset_brings_the_shipped_run_back(visit):
     page = visit()
     start(page, 50)

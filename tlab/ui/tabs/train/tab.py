@@ -228,7 +228,8 @@ class TrainTab(Tab):
         self.start.click(self.on_start, settings, self.outputs, concurrency_limit=None, **QUIET)
         self.pause.click(self.on_pause, self.run_id, self.outputs, **free)
         self.step.click(self.on_step, [self.run_id, *settings], self.outputs, concurrency_limit=None, **QUIET)
-        self.stop.click(self.on_stop, self.run_id, None, **free)
+        told = [self.state, self.start, self.pause, self.step, self.stop, self.reset]
+        self.stop.click(self.on_stop, self.run_id, told, **free)
         bar = [self.state, self.stop, self.bar_clock]
         self.bar_clock.tick(self.on_bar, self.run_id, bar, queue=False, **QUIET)
         for event in (*self.rates.connect(), *self.seeds.connect(self.run_id, pictures)):
@@ -469,13 +470,20 @@ class TrainTab(Tab):
             yield frame
 
     def on_stop(self, run_id: str | None, request: gr.Request) -> Any:
-        """End what trains, a study or the run; what is there is kept. Whatever follows it shows the end."""
+        """End what trains, a study or the run; what is there is kept. Whatever follows it shows the end.
+
+        Nothing follows a run that pauses.
+        """
         run = self.runs.get(run_id)
         study = self.study_in_bar(visit_of(request).session, run)
         if study is not None:
             self.studies.stop(study)
         elif run is not None:
+            is_followed = run.active
             self.runs.stop(run)
+            if not is_followed:
+                return {self.state: self.state_of(run), **self.buttons(run)}
+        return gr.skip()
 
     def on_reset(self, run_id: str | None, request: gr.Request) -> Updates:
         """Show a shipped run again, of the same settings if there is one; the history keeps what was here.
