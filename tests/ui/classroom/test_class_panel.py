@@ -14,7 +14,7 @@ from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import DEMO_PRESET
-from tlab.ui.tabs.learn.class_panel import ClassPanel
+from tlab.ui.tabs.learn.class_panel import OVER, ClassPanel
 from tlab.ui.tabs.learn.class_view import ONLY_HERE, WHEN_ALL_PREDICT, link_of, qr_picture
 from tlab.ui.tabs.train.tab import TrainTab
 
@@ -257,8 +257,12 @@ def test_a_teacher_at_home_is_told_that_no_one_else_reaches_that_address(panel, 
 
 
 def test_an_ended_class_is_closed_to_its_teacher_and_its_students(panel, taught):
+    student = {"role": "student", "code": taught["code"]}
+    shown = panel.on_ask(taught, TEACHER), panel.on_ask(student, student_number(1))
     panel.on_ask({**taught, "act": "end"}, TEACHER)
-    for who, sent in ((TEACHER, taught), (student_number(1), {"role": "student", "code": taught["code"]})):
+    for before, who, sent in zip(shown, (TEACHER, student_number(1)), (taught, student), strict=True):
+        assert OVER in panel.on_tick(sent, before[panel.state], who)[panel.panel]
+    for who, sent in ((TEACHER, taught), (student_number(1), student)):
         updates = panel.on_tick(sent, None, who)
         assert updates[panel.clock]["active"] is False
         assert "the class has ended" in updates[panel.panel]

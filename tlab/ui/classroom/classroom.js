@@ -59,7 +59,7 @@ watch("value", () => {
     setTimeout(() => send("class")); // as of now with the key
   }
   if (room && "classAsked" in room.dataset) [typed, isUnfolded] = ["", false];
-  if (find(".tl-class-gone") && role === "teach") [code, key] = ["", ""], keep();
+  if (find(".tl-class-gone") && role === "teach") [code, key, typed] = ["", "", ""], keep();
   if (role === "student" && !isSetUp && find("[data-class-state]")) {
     isSetUp = true;
     if (find("[data-class-state=train]")) setTimeout(acts.setup); // the page was loaded again after the prediction

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.classroom.classroom import Classroom, RoomState, Seat
+from tlab.ui.classroom.classroom import NO_CLASS, NO_KEY, Classroom, RoomState, Seat
 from tlab.ui.classroom.code import ClassError
 from tlab.ui.classroom.question import query_in, question_job, settings_in
 from tlab.ui.settings.own_text import OWN_TEXT
@@ -23,6 +23,7 @@ SECONDS_OF_TEACHER = 1.0  # of the teacher's page, which shows a result that cam
 SECONDS_OF_STUDENT = 3.0  # of a student's page, of which there are many
 WITH_YOUR_SEED = "These are the settings of your class, with a seed that is yours."
 NO_OWN_TEXT = "A class needs a text that everybody has. Choose one of the list in place of your own."
+OVER = "The class is over, and all of it is deleted."
 TEACHER = "teach"
 MARKS: dict[str, dict[str, bool]] = {
     "freeze": {"frozen": True},
@@ -76,7 +77,7 @@ class ClassPanel:
             room = self.classroom.room(code, key, *who_asks(request))
             if act == "end":
                 self.classroom.end(code, key)
-                return self.closed(markup.opening("The class is over, and all of it is deleted."))
+                return self.closed(markup.opening(OVER))
             if act in MARKS:
                 self.classroom.mark(code, key, **MARKS[act])
                 room = self.classroom.room(code, key)
@@ -91,7 +92,7 @@ class ClassPanel:
         try:
             room = self.classroom.room(sent.get("code"), sent.get("key"), *who_asks(request))
         except ClassError as error:
-            return self.closed(markup.opening(str(error)))
+            return self.closed(markup.opening(why_gone(error, state)))
         if room == state:
             return self.unchanged()
         return {**self.teacher(room, sent), self.refusal: gr.skip()}  # until the teacher does something
@@ -168,7 +169,7 @@ class ClassPanel:
         try:
             seat = self.classroom.join(typed, session, address)
         except ClassError as error:
-            return self.closed(markup.entry(str(error), str(typed)[:20]))
+            return self.closed(markup.entry(why_gone(error, state), str(typed)[:20]))
         updates = self.seated(seat, session)
         return self.unchanged() if updates[self.state] == state else updates
 
@@ -189,6 +190,12 @@ class ClassPanel:
 
     def unchanged(self) -> Updates:
         return {self.state: gr.skip()}
+
+
+def why_gone(error: ClassError, state: Any) -> str:
+    """Why a page is without a class, of which it shows `state` if it had one; what it asked meanwhile finds none."""
+    had_one = state is not None and str(error) in (NO_CLASS, NO_KEY)
+    return OVER if had_one else str(error)
 
 
 def role_of(sent: Any) -> str:
