@@ -2,6 +2,8 @@
 
 from browsing import settle, start
 from support import GRADIO
+from tlab.ui.widgets.component import script_code
+from tlab.ui.widgets.markup import UI
 
 pytestmark = GRADIO
 
@@ -45,3 +47,11 @@ def test_a_page_that_draws_slower_than_pictures_come_says_so(visit):
     page.wait_for_timeout(6000)
     page.evaluate("document.querySelector('#stop').click()")
     assert told and min(told) >= 400
+
+
+def test_what_a_script_says_to_its_readers_is_not_sent():
+    source = (UI / "tabs/train/loss_chart.js").read_text("utf-8")
+    code = script_code(["tabs/train/loss_chart"])
+    assert "// nothing has a cost before the first step" in source and "has a cost" not in code
+    told = [line.strip() for line in source.splitlines() if not line.strip().startswith("//")]
+    assert all(line.partition(" // ")[0] in code for line in told)

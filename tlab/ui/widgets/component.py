@@ -22,6 +22,9 @@ FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown s
 # What the server found instead of a text that a new model cannot read, unless the visitor has typed meanwhile.
 REPLACE_IF_UNTOUCHED = "(text, instead) => instead && text === instead[0] ? instead[1] : text"
 
+# Indentation with a line of comment; a comment after the end of code, with nothing in it that could end a text.
+COMMENTS = r"^[ \t]*(//.*\n)?|(?<=[;{},)\]])[ \t]+// [^\n'\"`]*$"
+
 texts = macros("widgets/texts.html")
 note_html, words_html = texts.note, texts.words
 """HTML of a sentence beside a picture; and of one that is the point of a picture."""
@@ -71,9 +74,9 @@ def scripted_html(script: str, value: str, elem_id: str) -> gr.HTML:
 
 
 def script_code(scripts: Iterable[str]) -> str:
-    """The code of these scripts, one after another, without the indentation and the lines that are for readers."""
+    """The code of these scripts, one after another, without the indentation and the comments, which are for readers."""
     code = "".join((UI / f"{script}.js").read_text("utf-8") for script in scripts)
-    return re.sub(r"^[ \t]*(//.*\n)?", "", code, flags=re.MULTILINE)
+    return re.sub(COMMENTS, "", code, flags=re.MULTILINE)
 
 
 def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
