@@ -154,7 +154,7 @@ def test_an_activation_that_is_registered_at_run_time_is_a_choice_of_the_next_pa
 
 def test_every_field_of_the_configs_has_a_control_but_the_vocabulary(controls):
     fields = [*options(ModelConfig), *options(TrainConfig)]
-    extra = {"corpus", "text", "tokenizer", "switch", "switch_choice", "switch_number"}
+    extra = {"corpus", "text", "tokenizer", "start_from", "switch", "switch_choice", "switch_number"}
     assert set(controls.components) == {*fields, *extra} - {"vocab_size"}
 
 

@@ -81,9 +81,9 @@ class Checkpoint:
         """Whether it was trained elsewhere, on a text that is not known here."""
         return not self.corpus["sha256"]
 
-    @property
+    @cached_property
     def weights_sha256(self) -> str:
-        """By which the weights are known, whatever file they are in."""
+        """By which the weights are known, whatever file they are in; read once, as a large model takes a second."""
         return fingerprint("", self.weights)
 
     @property
@@ -237,8 +237,7 @@ class Checkpoint:
                 raise CheckpointError(f"its corpus has the {name} {about['corpus'][name]!r}")
         check_bytes_per_token(about["corpus"].get("bytes_per_token"))
         started_from = about.get("started_from")
-        if started_from is not None and not {"name", "step", "sha256"} <= dict(started_from).keys():
-            raise CheckpointError(f"it says that it started from {started_from!r}")
+        check_started_from(started_from)
         tokenizer = tokenizer_from_json(about["corpus"]["tokenizer"])
         if tokenizer.vocab_size != model_config.vocab_size:
             raise ConfigError(f"vocab_size = {model_config.vocab_size}, but its tokenizer has {tokenizer.vocab_size}")
@@ -291,6 +290,13 @@ def check_optimizer_state(config: TrainConfig, state: Mapping[str, Array], num_p
     given = {name: vector.shape for name, vector in state.items()}
     if given != needed:
         raise CheckpointError(f"its optimizer state is {given}; {config.optimizer!r} needs {needed}")
+
+
+def check_started_from(said: Any) -> None:
+    """Refuse what does not say which weights a run began with."""
+    kinds = {"name": str, "step": int, "sha256": str}
+    if said is not None and any(type(dict(said).get(key)) is not kind for key, kind in kinds.items()):
+        raise CheckpointError(f"it says that it started from {said!r}")
 
 
 def check_bytes_per_token(recorded: Any) -> None:

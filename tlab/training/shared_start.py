@@ -30,6 +30,7 @@ class Start(NamedTuple):
     text: str  # any name that is the same for the same tokens
     model: ModelConfig
     training: TrainConfig
+    weights: str = ""  # the sha256 of those that it began with, where they were not drawn at random
 
 
 class SharedStart(NamedTuple):
@@ -81,10 +82,18 @@ def first_numbers(model: ModelConfig, seed: int) -> dict[str, tuple[Shape, bytes
     return found
 
 
+def first_weights(start: Start) -> dict[str, tuple[Shape, bytes]]:
+    """Name of each embedding and matrix of a run -> its shape, and what tells its first weights from others."""
+    drawn = first_numbers(start.model, start.training.seed)
+    if not start.weights:
+        return drawn
+    return {name: (shape, start.weights.encode()) for name, (shape, _) in drawn.items()}
+
+
 def shared_start(starts: Sequence[Start]) -> SharedStart:
     """What several runs have in common before their first step."""
     batches = {(one.text, one.training.batch_seed, one.training.batch_size, one.model.context_length) for one in starts}
-    drawn = [first_numbers(one.model, one.training.seed) for one in starts]
+    drawn = [first_weights(one) for one in starts]
     blocks = [{name for name in map(block_of, of_run) if name} for of_run in drawn]
     differing: dict[str, None] = {}
     names = list(dict.fromkeys(name for of_run in drawn for name in of_run))

@@ -102,7 +102,7 @@ def test_a_link_of_nonsense_is_told_in_a_few_words():
 
 
 def test_every_field_of_the_configs_but_the_vocabulary_can_be_set():
-    fields = {*ModelConfig.__dataclass_fields__, *TrainConfig.__dataclass_fields__, "corpus", "tokenizer"}
+    fields = {*ModelConfig.__dataclass_fields__, *TrainConfig.__dataclass_fields__, "corpus", "tokenizer", "start_from"}
     assert defaults().keys() == fields - {"vocab_size"}
 
 

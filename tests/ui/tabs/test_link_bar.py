@@ -65,7 +65,8 @@ def test_what_is_hidden_and_empty_is_no_difference_from_a_preset(bar):
 def test_a_value_that_was_typed_is_no_proposal_for_b(bar):
     values = {name: control.value for name, control in bar.controls.components.items()}
     values |= {"switch": "data_seed", "data_seed": "1"}
-    assert bar.controls.on_switch(*values.values())[bar.controls.switch_number]["value"] != 1
+    page = gr.Request(session_hash="me", headers={})
+    assert bar.controls.on_switch(page, *values.values())[bar.controls.switch_number]["value"] != 1
 
 
 def test_the_number_of_b_may_stay_empty(bar):
@@ -93,7 +94,8 @@ def test_nothing_empty_is_left_of_what_is_hidden(bar):
     assert {"size-settings", "pace-settings", "parts-settings", "schedule-settings", "more-settings"} <= {*everything}
     sizes = ["num_layers", "hidden_dim", "num_heads", "context_length"]
     assert bar.controls.emptied(sizes) == ["group-num_layers", "size-settings"]
-    assert {name for names in bar.controls.boxes.values() for name in names} == {*field_names(), "tokenizer"}
+    settings = {*field_names(), "tokenizer", "start_from"}
+    assert {name for names in bar.controls.boxes.values() for name in names} == settings
 
 
 def test_a_link_without_its_text_says_so_to_whoever_opens_it(bar):

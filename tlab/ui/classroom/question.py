@@ -14,6 +14,7 @@ from tlab.ui.classroom.store import AnswerRow
 from tlab.ui.runs.loss_curve import Curve
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run
+from tlab.ui.settings.fields import START_FROM
 from tlab.ui.settings.links import defaults, query_of, read_query
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.studies.five_seeds import SEED_RANGE, why_not
@@ -90,6 +91,8 @@ def query_in(link: object) -> str:
     if read.problems or not (read.settings or read.other):
         problems = "; ".join(read.problems) or "it sets nothing"
         raise ClassError(f"This link cannot be used: {problems}.")
+    if START_FROM in {*read.settings, *read.other}:
+        raise ClassError("The models of a class begin with random weights, and those of this link do not.")
     return query_of(read.settings, read.other)
 
 

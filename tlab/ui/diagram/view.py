@@ -8,7 +8,8 @@ from tlab.ui.diagram.drawing import RIGHTWARDS, UPWARDS, draw_sides
 from tlab.ui.diagram.sides import differing_field, sides_to_draw
 from tlab.ui.diagram.words import sentences
 from tlab.ui.runs.messages import SidePlan
-from tlab.ui.settings.fields import field_label, format_value, values_of
+from tlab.ui.settings.fields import field_label, format_value
+from tlab.ui.settings.plans import settings_of_plan
 from tlab.ui.widgets.markup import macros
 
 markup = macros("diagram/view.html")
@@ -24,13 +25,15 @@ def diagram_html(plans: Sequence[SidePlan]) -> str:
 def difference_sentence(plans: Sequence[SidePlan]) -> str:
     """The one thing in which B differs."""
     words = changed_setting(plans)
-    return f"One difference, lit: {words}." if words else "one run alone"
+    lit = ", lit" if differing_field(plans) else ""  # with which weights a part begins is no part of the drawing
+    return f"One difference{lit}: {words}." if words else "one run alone"
 
 
 def changed_setting(plans: Sequence[SidePlan]) -> str:
     """What B differs in, with both values; nothing for a run of one side."""
-    field = differing_field(plans)
-    if field is None:
+    a, b = (settings_of_plan(plan) for plan in (plans[0], plans[-1]))
+    name = next((name for name in a if a[name] != b[name]), None)
+    if name is None:
         return ""
-    values = [format_value(field, values_of(plan.model, plan.training)[field]) for plan in plans]
-    return f"{field_label(field).lower()}, {values[0]} in A and {values[1]} in B"
+    values = [format_value(name, side[name]) for side in (a, b)]
+    return f"{field_label(name).lower()}, {values[0]} in A and {values[1]} in B"

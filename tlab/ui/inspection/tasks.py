@@ -24,7 +24,7 @@ from tlab.inside.probes.ablation import ALL, MECHANISMS, TOO_LITTLE, EffectProbe
 from tlab.inside.probing import Rows, log_softmax
 from tlab.nn.config import ModelConfig
 from tlab.profile import Profile, profile
-from tlab.text import Corpus, Tokenizer, corpus_from_text, corpus_names
+from tlab.text import TOKENIZERS, Corpus, Tokenizer, corpus_from_text, corpus_names
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.types import Array
@@ -86,8 +86,10 @@ class RequestSubject(Subject):
                 "this looks into the text that the model was trained on, and the opened model came without it: choose "
                 "a probe of the text above"
             )
-        corpus = corpus_of(*self.request[2:])
-        if corpus.sha256 == self.checkpoint.corpus["sha256"]:
+        name, own_text, key = self.request[2:]
+        corpus = corpus_of(name, own_text, key if key in TOKENIZERS else next(iter(TOKENIZERS)))
+        is_same = corpus.sha256 == self.checkpoint.corpus["sha256"]
+        if is_same and corpus.tokenizer == self.checkpoint.tokenizer:  # not of a run that began with other weights
             return corpus
         return another_edition(corpus, self.checkpoint.tokenizer)
 

@@ -19,6 +19,7 @@ process; so a visitor who leaves, or whose browser stops listening, delays no on
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import heapq
@@ -41,7 +42,17 @@ from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.checkpoint_store import CheckpointStore
 from tlab.ui.runs.child_process import ChildProcess
 from tlab.ui.runs.limits import Limits, TooLargeError, check_limits
-from tlab.ui.runs.messages import ANY_VOCABULARY, PAUSE, STOP, Job, Kept, RunEnded, RunFailed
+from tlab.ui.runs.messages import (
+    ANY_VOCABULARY,
+    PAUSE,
+    STOP,
+    Job,
+    Kept,
+    RunEnded,
+    RunFailed,
+    StartFrom,
+    naming_tokenizer,
+)
 from tlab.ui.runs.run import DONE, FAILED, PAUSED, RUNNING, STARTING, STOPPED, WAITING, Run
 from tlab.ui.runs.spare_worker import SpareWorker
 from tlab.ui.runs.time_estimate import Pace, estimated_seconds, update_pace
@@ -125,6 +136,8 @@ class Runs:
         self.opened = OpenedModels(limits.public)  # what can be looked into beside runs
         self.archive = Archive()
         self.expect: Callable[[str, str], None] = lambda session, page: None  # told of each new run; see presence.py
+        # Where the weights are that runs of a session begin with; see models_at_hand.py.
+        self.find_weights: Callable[[str, StartFrom], Checkpoint | None] = lambda session, start: None
         self.ended: Callable[[Run], None] = lambda run: None  # told of each when its worker is free; see classroom
         self.spare = SpareWorker()
         self.pace: Pace | None = None  # of this machine; None until it is measured
@@ -340,9 +353,12 @@ class Runs:
         configs = [plan.configs(ANY_VOCABULARY) for plan in job.plans]
         check_limits(self.limits, configs)  # before a text is read for a model that is too large with any vocabulary
         vocab_size = GUESSED_VOCABULARY
-        if job.text is not None:
-            longest = max(config.context_length for config, _ in configs)
-            vocab_size = own_corpus(job.text, job.tokenizer, longest).tokenizer.vocab_size
+        with naming_tokenizer(job):
+            if job.text is not None:
+                longest = max(config.context_length for config, _ in configs)
+                vocab_size = own_corpus(job.text, job.reader, longest).tokenizer.vocab_size
+            elif job.starts and not needs_download(job.corpus):
+                vocab_size, _ = corpus_size(job.corpus, job.reader)
         configs = [plan.configs(vocab_size) for plan in job.plans]
         check_limits(self.limits, configs)
         for plan, (config, _) in zip(job.plans, configs, strict=True):
@@ -531,11 +547,33 @@ class Runs:
         finally:
             run.gives_way = False
 
+    def first_weights(self, run: Run) -> dict[str, Checkpoint]:
+        """What a worker has to be sent besides the job, by sha256. They are looked up now, as no run holds them.
+
+        Raises:
+            ValueError: they are not here any more.
+        """
+        found = {}
+        for start in run.job.first_weights:
+            checkpoint = self.find_weights(run.session, start)
+            if checkpoint is None:
+                raise ValueError(gone_words(f"of {start}"))
+            found[start.sha256] = dataclasses.replace(checkpoint, optimizer_state={}, records=[])
+        return found
+
     def relay_messages(self, run: Run, worker: ChildProcess) -> None:
         """Pass the worker's messages on to the run until it ends in one way or another."""
+        try:
+            weights = self.first_weights(run)
+        except ValueError as error:
+            run.error, run.state = str(error), FAILED
+            return
         with run.lock:
             run.worker = worker
             worker.connection.send(run.job)
+            if weights:
+                worker.connection.send(weights)
+                weights.clear()
             run.job = run.job.anew()  # the worker has what it goes on from
             if run.order:
                 worker.connection.send(run.order)
@@ -583,21 +621,31 @@ class Runs:
             self.store.discard(run.id)
 
 
-def tokenizer_of(text: str, name: str) -> Tokenizer:
+def gone_words(which: str) -> str:
+    """That a run cannot begin with weights, of which `which` says which they are."""
+    return (
+        f"The weights {which} are not here any more, so no run can begin with them. Choose others to start from, or "
+        "random weights."
+    )
+
+
+def tokenizer_of(text: str, reader: str | Tokenizer) -> Tokenizer:
     """A tokenizer for a visitor's text, which is refused if it has one character only."""
-    tokenizer = TOKENIZERS[name].from_text(text)
+    if isinstance(reader, Tokenizer):
+        return reader
+    tokenizer = TOKENIZERS[reader].from_text(text)
     if tokenizer.vocab_size < 2:
         raise ValueError("Your text repeats a single character; give one with at least two different ones.")
     return tokenizer
 
 
-def own_corpus(text: str, tokenizer: str, context_length: int) -> Corpus:
+def own_corpus(text: str, reader: str | Tokenizer, context_length: int) -> Corpus:
     """A visitor's text, refused if there is nothing in it to learn, or less than one sequence to train on."""
     if len(text) < MINIMUM_CHARACTERS:
         given = f"has only {several(len(text), 'character')}" if text else "is empty"
         needed = max(MINIMUM_CHARACTERS, characters_to_train_on(context_length + 1))
         raise ValueError(f"Your text {given}; give {needed:,} characters or more.")
-    corpus = corpus_from_text(text, tokenizer=tokenizer_of(text, tokenizer))
+    corpus = corpus_from_text(text, tokenizer=tokenizer_of(text, reader))
     tokens = len(corpus.train)
     if tokens <= context_length:
         needed = characters_to_train_on(math.ceil((context_length + 1) * validation_start(text) / tokens))
@@ -615,8 +663,8 @@ def characters_to_train_on(count: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def corpus_size(name: str, tokenizer: str) -> tuple[int, int]:
-    corpus = load_corpus(name, tokenizer)
+def corpus_size(name: str, reader: str | Tokenizer) -> tuple[int, int]:
+    corpus = load_corpus(name, reader)
     return corpus.tokenizer.vocab_size, len(corpus.validation)
 
 
@@ -640,5 +688,6 @@ def text_size(job: Job) -> tuple[int, int]:
         ValueError: nothing can be learned from a visitor's text.
     """
     if job.text is not None:
-        return own_vocab_size(job.text, job.tokenizer), round(VALIDATION_SHARE * len(job.text))
-    return (GUESSED_VOCABULARY, 0) if needs_download(job.corpus) else corpus_size(job.corpus, job.tokenizer)
+        known = job.reader.vocab_size if isinstance(job.reader, Tokenizer) else own_vocab_size(job.text, job.reader)
+        return known, round(VALIDATION_SHARE * len(job.text))
+    return (GUESSED_VOCABULARY, 0) if needs_download(job.corpus) else corpus_size(job.corpus, job.reader)

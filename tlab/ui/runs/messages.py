@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple, Union
 
 from tlab.inside.layers import LayerInsight
 from tlab.nn.config import ModelConfig
-from tlab.text import Corpus, corpus_from_text, load_corpus
+from tlab.text import Corpus, Tokenizer, UnknownCharacterError, corpus_from_text, load_corpus
 from tlab.text.units import BytesPerToken
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.training.records import Divergence, StepRecord
 from tlab.ui.runs.limits import Limits
+from tlab.wording import several
 
+MAX_START_NAME = 40  # characters: it is part of the name of the run that begins there
 ANY_VOCABULARY = 2  # stands for that of a text, which only reading it can tell
+
+
+@dataclass(frozen=True)
+class StartFrom:
+    """The checkpoint with whose weights a side begins: all that is told of it, but not the weights themselves."""
+
+    name: str = field(compare=False)  # of the run or the model, for people
+    step: int  # after which the weights were taken
+    sha256: str  # of the weights, as `Checkpoint.weights_sha256` gives it
+    model: ModelConfig = field(compare=False)  # that they fit
+    tokenizer: Tokenizer = field(compare=False)  # that they were trained with
+
+    @classmethod
+    def of(cls, name: str, checkpoint: Checkpoint) -> StartFrom:
+        """A checkpoint as what a run begins with."""
+        name = " ".join(name.split())
+        name = name if len(name) <= MAX_START_NAME else f"{name[: MAX_START_NAME - 1]}…"
+        return cls(name, checkpoint.step, checkpoint.weights_sha256, checkpoint.model_config, checkpoint.tokenizer)
+
+    @classmethod
+    def recorded_in(cls, checkpoint: Checkpoint) -> StartFrom | None:
+        """What the run of a checkpoint began with; None where its first weights were random."""
+        said = checkpoint.started_from
+        if said is None:
+            return None
+        return replace(cls.of(said["name"], checkpoint), step=said["step"], sha256=said["sha256"])
+
+    def __str__(self) -> str:
+        return f"“{self.name}” after {several(self.step, 'step')}" if self.step else f"“{self.name}”"
+
+    @property
+    def tokenizer_key(self) -> str:
+        """The kind of its tokenizer, as the registries call it."""
+        return self.tokenizer.to_json()["tokenizer"]
 
 
 class SidePlan(NamedTuple):
@@ -25,6 +65,7 @@ class SidePlan(NamedTuple):
     training: TrainConfig
     checkpoint: Checkpoint | None = None  # go on from here
     bug: str | None = None  # a key of `BUGS`, to plant in its model
+    start_from: StartFrom | None = None  # whose weights its model begins with; None for random ones
 
     def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
         """Both configs, for a text of this vocabulary."""
@@ -47,6 +88,32 @@ class Job(NamedTuple):
     def anew(self) -> Job:
         """The same from its first step on: without the state that a run goes on from."""
         return self._replace(plans=tuple(plan._replace(checkpoint=None) for plan in self.plans))
+
+    @property
+    def starts(self) -> list[StartFrom]:
+        """Whose weights its sides begin with, of those that do not begin with random ones."""
+        return [plan.start_from for plan in self.plans if plan.start_from is not None]
+
+    @property
+    def shared_start(self) -> StartFrom | None:
+        """Whose weights all sides begin with; None where they do not, or begin with random ones."""
+        starts = {plan.start_from for plan in self.plans}
+        return next(iter(starts)) if len(starts) == 1 else None
+
+    @property
+    def reader(self) -> str | Tokenizer:
+        """What makes tokens of the text: the tokenizer of the weights, or the key of one that the text makes."""
+        return self.starts[0].tokenizer if self.starts else self.tokenizer
+
+    @property
+    def first_weights(self) -> list[StartFrom]:
+        """The weights that the worker has to be sent beside it: of sides that have no checkpoint to go on from."""
+        return [plan.start_from for plan in self.plans if plan.start_from is not None and plan.checkpoint is None]
+
+
+FirstWeights = Mapping[str, Checkpoint]
+"""What follows a job to its worker, where that has `first_weights`: checkpoints by the sha256 of their weights."""
+NO_WEIGHTS: FirstWeights = MappingProxyType({})
 
 
 class RunStarted(NamedTuple):
@@ -131,6 +198,25 @@ MEASURE_PACE = "measure"  # and the one before its job: how fast is it here?
 
 
 def job_corpus(job: Job) -> Corpus:
-    if job.text is not None:
-        return corpus_from_text(job.text, job.corpus, tokenizer=job.tokenizer)
-    return load_corpus(job.corpus, job.tokenizer)
+    """What a job reads.
+
+    Raises:
+        UnknownCharacterError: it begins with weights whose tokenizer does not know the text.
+    """
+    with naming_tokenizer(job):
+        if job.text is not None:
+            return corpus_from_text(job.text, job.corpus, tokenizer=job.reader)
+        return load_corpus(job.corpus, job.reader)
+
+
+@contextlib.contextmanager
+def naming_tokenizer(job: Job) -> Iterator[None]:
+    """Of a text that cannot be read, say whose tokenizer it is that does not know it."""
+    try:
+        yield
+    except UnknownCharacterError as error:
+        if not job.starts:
+            raise
+        raise UnknownCharacterError(
+            f"{error}. The tokenizer is that of {job.starts[0]}: choose another text, or random weights to start from."
+        ) from error

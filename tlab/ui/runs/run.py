@@ -49,6 +49,7 @@ class Side:
         self.letter = letter  # "A" or "B"
         self.label = plan.label  # what distinguishes it: "Post-LN", "Learning rate 0.01"; "this run" if it is alone
         self.model, self.training = plan.model, plan.training  # configs, the model's of ANY_VOCABULARY
+        self.start_from = plan.start_from  # whose weights it begins with; None for random ones
         self.curve = Curve()
         self.last: StepRecord | None = None
         self.validation_loss: float | None = None  # the latest, in nats per token
@@ -109,7 +110,8 @@ class Run:
         self.session = session  # that owns it
         self.page = page or session  # of the session, on which it was shown last; of one page, one run is active
         # In the history; a visitor may change it.
-        self.name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.name or job.corpus
+        name = " or ".join(plan.label for plan in job.plans) if len(job.plans) > 1 else job.name or job.corpus
+        self.name = f"{name}, from “{job.shared_start.name}”" if job.shared_start else name
         self.pinned = False  # whether it stays when the history is full
         self.listed = True  # whether it is in the history: a run of a study is not
         self.deleted = False  # out of the history, from where it may be brought back

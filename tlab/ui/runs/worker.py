@@ -16,12 +16,15 @@ from typing import cast
 from tlab.inside.bugs import planted
 from tlab.text import Corpus
 from tlab.text.baselines import baseline_losses, training_pair_loss
+from tlab.training.checkpoint import Checkpoint
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
 from tlab.ui.runs.messages import (
     MEASURE_PACE,
+    NO_WEIGHTS,
     PAUSE,
     STOP,
+    FirstWeights,
     Job,
     Kept,
     Message,
@@ -53,22 +56,24 @@ def serve(connection: Connection) -> None:
     try:
         while (job := connection.recv()) == MEASURE_PACE:
             connection.send(measure_pace())
+        weights: dict[str, Checkpoint] = connection.recv() if job.first_weights else {}
         try:
-            for message in run_job(job, connection):
+            for message in run_job(job, connection, weights):
                 connection.send(message)
+                weights.clear()  # by now the models have them
         except (ValueError, MemoryError) as error:  # all errors of the core that come from the settings
             connection.send(RunFailed(str(error) or "This model needs more memory than there is; make it smaller."))
     except (EOFError, OSError):  # the server is gone, and no one waits for the rest
         return
 
 
-def run_job(job: Job, connection: Connection) -> Iterator[Message]:
+def run_job(job: Job, connection: Connection, weights: FirstWeights = NO_WEIGHTS) -> Iterator[Message]:
     """Train all sides in turns, and yield what there is to report. An order on the connection ends it after the round.
 
     One process trains both sides: they never compete for a core, so their seconds can be compared.
     """
     corpus = job_corpus(job)
-    trainers = make_trainers(job, corpus)
+    trainers = make_trainers(job, corpus, weights)
     excerpt = corpus.tokenizer.decode(corpus.validation[: EXCERPT_CHARACTERS * 4])[:EXCERPT_CHARACTERS]
     sizes = [t.model.num_parameters for t in trainers]
     baselines = baseline_losses(corpus), training_pair_loss(corpus)
@@ -139,8 +144,8 @@ class SampleClock:
             self.due_at = now + max(SECONDS_BETWEEN_SAMPLES / len(training), slowest / SAMPLE_SHARE)
 
 
-def make_trainers(job: Job, corpus: Corpus) -> list[LiveTrainer]:
-    """A new trainer for each side, or one that goes on from the checkpoint in its plan."""
+def make_trainers(job: Job, corpus: Corpus, weights: FirstWeights = NO_WEIGHTS) -> list[LiveTrainer]:
+    """A new trainer for each side, with random weights or some of `weights`, or one that goes on from a checkpoint."""
     configs = [plan.configs(corpus.tokenizer.vocab_size) for plan in job.plans]
     if job.limits is not None:
         check_limits(job.limits, configs)
@@ -148,6 +153,9 @@ def make_trainers(job: Job, corpus: Corpus) -> list[LiveTrainer]:
     for side, (plan, config) in enumerate(zip(job.plans, configs, strict=True)):
         if plan.checkpoint:
             trainer = cast(LiveTrainer, LiveTrainer.resume(plan.checkpoint, corpus))
+        elif start := plan.start_from:
+            first = weights[start.sha256]
+            trainer = cast(LiveTrainer, LiveTrainer.start_from(first, plan.training, corpus, name=start.name))
         else:
             trainer = LiveTrainer(*config, corpus)
         trainer.side, trainer.losses_only = side, job.losses_only

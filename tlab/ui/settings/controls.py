@@ -25,10 +25,12 @@ from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.text.corpora import needs_download
 from tlab.training.config import TrainConfig
-from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.messages import Job, SidePlan, StartFrom
 from tlab.ui.runs.run import MAX_NAME_LENGTH
 from tlab.ui.settings.fields import (
     FROM_CORPUS,
+    RANDOM,
+    START_FROM,
     config_of,
     control_range,
     default_of,
@@ -52,7 +54,7 @@ from tlab.ui.settings.own_text import (
     source_words,
     text_card,
 )
-from tlab.ui.settings.plans import make_plans
+from tlab.ui.settings.plans import OTHER_START, make_plans
 from tlab.ui.settings.presets import PRESET_TEXTS, Preset, preset_settings, settings_name
 from tlab.ui.settings.side_b import (
     NOTHING,
@@ -67,7 +69,9 @@ from tlab.ui.settings.side_b import (
     switch_words,
     vars_of,
 )
+from tlab.ui.settings.starts import Starts
 from tlab.ui.upload_folder import remove
+from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import BESIDE, FORMULAS, QUIET, changes, number_field
 
 # Besides the switches, these are the settings that people look for first; the rest is one click away.
@@ -132,12 +136,18 @@ class Controls:
     """Every setting of a run. A handler takes `inputs`, and gives their values to `job`."""
 
     def __init__(
-        self, settings: dict[str, Any], switch: tuple[str, Any] | None, max_text: int, own_text_words: str = ""
+        self,
+        settings: dict[str, Any],
+        switch: tuple[str, Any] | None,
+        max_text: int,
+        own_text_words: str = "",
+        starts: Starts | None = None,
     ) -> None:
         self.settings = settings
         self.switch = switch
         self.max_text = max_text
         self.own_text_words = own_text_words  # what becomes of a visitor's own text
+        self.starts = starts or Starts()  # with which weights a run can begin
         self.components: dict[str, gr.Component] = {}  # by the setting that each holds
         self.code_links: list[CodeLink] = []
         self.boxes: dict[str, list[str]] = {}  # id of a fold or a group -> the settings in it, which may all be hidden
@@ -153,6 +163,15 @@ class Controls:
         with self.fold("How large it is", "size-settings"):
             self.build_fields(SIZE)
         with self.fold("How it is trained", "pace-settings", open=True):
+            self.components[START_FROM] = gr.Dropdown(
+                [RANDOM],  # and what else there is by then when it is looked at
+                value=RANDOM,
+                label=field_label(START_FROM),
+                info="Weights of a run, or of a model that was opened, fit its own model alone: choosing them sets the "
+                "model and the tokenizer to its.",
+                elem_id=f"field-{START_FROM}",
+                interactive=True,
+            )
             self.build_fields(PACE)
         with self.fold("Optimizer and schedule", "schedule-settings"):
             self.build_switches(TrainConfig)
@@ -238,15 +257,16 @@ class Controls:
         sides = [parts, {**parts, switch: choice}]
         return {name: name == switch or is_read(name, sides) for name in conditional_fields()}
 
-    def on_switch(self, *values: Any) -> dict[Block, Any]:
+    def on_switch(self, request: gr.Request, *values: Any) -> dict[Block, Any]:
         given = dict(zip(self.components, values, strict=True))
-        name = given["switch"] if given["switch"] in field_names() else None
+        name = given["switch"] if given["switch"] in (*field_names(), START_FROM) else None
         value = suggest_value(name, as_read(given)[name]) if name else None
-        return self.switch_updates(name, value)
+        return self.switch_updates(name, value, self.starts.choices(visit_of(request).session))
 
-    def switch_updates(self, name: str | None, value: Any) -> dict[Block, Any]:
+    def switch_updates(self, name: str | None, value: Any, starts: Sequence[tuple[str, str]] = ()) -> dict[Block, Any]:
+        """Updates to what B changes; `starts` is what a visitor may begin with, where B is to begin with one of it."""
         return {
-            self.switch_choice: choice_update(name, value),
+            self.switch_choice: choice_update(name, value, starts),
             self.switch_number: number_update(name, value),
             self.switch_note: switch_words(name, value),
         }
@@ -254,7 +274,7 @@ class Controls:
     def preset_updates(self, preset: Preset, corpus: str | None = None) -> dict[Block, Any]:
         """A value for each control that changes. The corpus stays unless a preset needs its own."""
         name, value = preset.switch or (None, None)
-        settings = {**preset_settings(preset), "switch": name or NOTHING}
+        settings = {**preset_settings(preset), START_FROM: RANDOM, "switch": name or NOTHING}
         if preset.corpus or corpus in PRESET_TEXTS:
             settings["corpus"] = preset.corpus or DEFAULT_CORPUS
         updates = {control: settings[field] for field, control in self.components.items() if field in settings}
@@ -283,7 +303,7 @@ class Controls:
 
     def connect_text(self) -> Dependency:
         """Keep the card of the text in step with it, and take files; returns what happens when a file has come."""
-        names = ("corpus", "tokenizer", "context_length", "text")
+        names = ("corpus", "tokenizer", START_FROM, "context_length", "text")
         about = [*(self.components[name] for name in names), self.source]
         gr.on(changes(about), self.text_card, about, self.card, **BESIDE)
         own = [self.components["corpus"], self.components["text"], self.source]
@@ -300,10 +320,21 @@ class Controls:
         arrived.then(None, own, own, js=BRING_TEXT_BACK, **QUIET)
 
     def text_card(
-        self, corpus: str, tokenizer: str, context_length: int, text: str, source: str | None, refusal: str = ""
+        self,
+        corpus: str,
+        tokenizer: str,
+        start_from: str,
+        context_length: int,
+        text: str,
+        source: str | None,
+        refusal: str = "",
     ) -> str:
         """The card of the chosen text; `source` is what a browser has kept of it."""
-        return text_card(corpus, tokenizer, context_length, text, source_of(source), refusal)
+        reader: Any = tokenizer
+        with contextlib.suppress(ValueError):  # the weights are not here any more, which is said beside Start
+            start = self.starts.get(start_from)
+            reader = start.tokenizer if isinstance(start, StartFrom) else tokenizer
+        return text_card(corpus, reader, context_length, text, source_of(source), refusal)
 
     def corpus_words(self, name: str) -> str:
         if name == OWN_TEXT:
@@ -342,11 +373,12 @@ class Controls:
         """The run that these values of `inputs` describe; `Runs` checks whether it is allowed."""
         given = dict(zip(self.components, values, strict=True))
         own = given["corpus"] == OWN_TEXT
+        plans = self.plans(values)
         return Job(
             corpus=OWN_TEXT_NAME if own else str(given["corpus"]),
             text=str(given["text"] or "") if own else None,
-            tokenizer=str(given["tokenizer"]),
-            plans=self.plans(values),
+            tokenizer=tokenizer_key(str(given["tokenizer"]), plans),
+            plans=plans,
             name=settings_name(fields_of(given))[:MAX_NAME_LENGTH],
         )
 
@@ -357,7 +389,7 @@ class Controls:
             ValueError: a value that cannot be read.
         """
         given = dict(zip(self.components, values, strict=True))
-        return {"corpus": given["corpus"], **fields_of(given)}, parse_side_b(given)
+        return {"corpus": given["corpus"], START_FROM: given[START_FROM], **fields_of(given)}, parse_side_b(given)
 
     def query(self, values: Sequence[Any], hidden: Sequence[str] = ()) -> str:
         """The query of an address that opens with these values of `inputs`, but for a visitor's own text.
@@ -367,12 +399,15 @@ class Controls:
         """
         self.plans(values)
         given = dict(zip(self.components, values, strict=True))
-        settings = {"tokenizer": given["tokenizer"], **fields_of(given)}
+        settings = {"tokenizer": given["tokenizer"], START_FROM: given[START_FROM], **fields_of(given)}
         if given["corpus"] != OWN_TEXT:
             settings["corpus"] = given["corpus"]
         other = dict(filter(None, [parse_side_b(given)]))
         # As a link reads them, so that settings have one address: a page may send 4 for 4.0.
-        sides = [{name: read_word(name, as_word(side[name])) for name in side} for side in (settings, other)]
+        sides = [
+            {name: value if name == START_FROM else read_word(name, as_word(value)) for name, value in side.items()}
+            for side in (settings, other)
+        ]
         return query_of(sides[0], sides[1], hidden)
 
     def address(self, query: str) -> str:
@@ -388,10 +423,55 @@ class Controls:
         """The sides of that run, A and perhaps B.
 
         Raises:
-            ValueError: a setting that is not allowed, or B the same as A.
+            ValueError: a setting that is not allowed, B the same as A, or weights that are not here or do not fit.
         """
         given = dict(zip(self.components, values, strict=True))
-        return make_plans(fields_of(given), parse_side_b(given))
+        switch = parse_side_b(given)
+        if switch is not None and switch[0] == START_FROM:
+            switch = START_FROM, self.starts.get(switch[1])
+        return make_plans({**fields_of(given), START_FROM: self.starts.get(given[START_FROM])}, switch)
+
+    def start_updates(self, key: str) -> dict[Block, Any]:
+        """The model and the tokenizer of the weights of a key of `starts`, which fit no others.
+
+        Raises:
+            ValueError: they are not here any more.
+        """
+        start = self.starts.get(key)
+        if not isinstance(start, StartFrom):
+            return {}
+        own = {name: getattr(start.model, name) for name in model_fields()}
+        if start.tokenizer_key in TOKENIZERS:
+            own["tokenizer"] = start.tokenizer_key
+        return {self.components[name]: value_update(self.components[name], value) for name, value in own.items()}
+
+
+def model_fields() -> list[str]:
+    """The fields that make the model."""
+    return [name for name in field_names() if config_of(name) is ModelConfig]
+
+
+def tokenizer_key(chosen: str, plans: Sequence[SidePlan]) -> str:
+    """The kind of tokenizer of a run: the chosen one, or that of the weights with which it begins.
+
+    Raises:
+        ValueError: it is another one, or that of A is not that of B.
+    """
+    starts = [plan.start_from for plan in plans if plan.start_from is not None]
+    for start in starts:
+        if start.tokenizer != starts[0].tokenizer:
+            raise ValueError(
+                f"{starts[0]} and {start} cut a text into different tokens, so their losses cannot be compared: choose "
+                f"the weights of one tokenizer for A and B, {OTHER_START}"
+            )
+        own = start.tokenizer_key
+        if own != chosen and own in TOKENIZERS:
+            labels = [TOKENIZERS.entries[key].label if key in TOKENIZERS else key for key in (own, chosen)]
+            raise ValueError(
+                f"The weights of {start} need their own tokenizer, {labels[0]}, and the setting is {labels[1]}: set it "
+                f"back, {OTHER_START}"
+            )
+    return starts[0].tokenizer_key if starts else chosen
 
 
 def conditional_fields() -> list[str]:

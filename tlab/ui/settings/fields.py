@@ -15,6 +15,8 @@ from tlab.training.config import TrainConfig
 
 MIN_STOPS = 20  # of a slider, where its numbers are round enough
 FROM_CORPUS = "vocab_size"  # the one field that no one chooses
+START_FROM, RANDOM = "start_from", "random weights"
+"""What a run begins with, which is a setting and no field, and its usual value."""
 
 
 @functools.cache
@@ -36,7 +38,7 @@ def field_label(name: str) -> str:
 
 
 def format_value(name: str, value: Any) -> str:
-    """A field's value for people: the label of a choice, a plain number, yes or no; a corpus or tokenizer as it is."""
+    """A field's value for people: the label of a choice, a plain number, yes or no; what is no field as it is."""
     if name not in field_names():
         return str(value)
     option = options(config_of(name))[name]
@@ -135,3 +137,12 @@ def is_read(name: str, sides: Sequence[Mapping[str, Any]]) -> bool:
 def values_of(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
     """Every field of both configs that people choose, with its value."""
     return {name: getattr(model if config_of(name) is ModelConfig else training, name) for name in field_names()}
+
+
+def differing_words(has: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """The settings that differ from the same ones of `others`, both values of each."""
+    return [
+        f"{field_label(name)} {format_value(name, value)} instead of {format_value(name, others[name])}"
+        for name, value in has.items()
+        if value != others[name]
+    ]

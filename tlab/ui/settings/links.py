@@ -17,10 +17,21 @@ from tlab.config import ConfigError, as_plain, options
 from tlab.nn.config import ModelConfig
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.training.config import TrainConfig
-from tlab.ui.settings.fields import FROM_CORPUS, config_of, control_range, default_of, field_names, kinds_of
+from tlab.ui.settings.fields import (
+    FROM_CORPUS,
+    RANDOM,
+    START_FROM,
+    config_of,
+    control_range,
+    default_of,
+    field_names,
+    kinds_of,
+)
 from tlab.ui.settings.plans import fields_in
 
 OTHER, HIDE, HIDE_ENDING, RESULT = "b.", "hide", "_hide", "result"
+WEIGHTS_NOT_SENT = "own-weights"  # the same, of weights that are not among those that come with the lab
+COMES_ALONG = "shipped: "  # before the names of those that do
 OWN_TEXT_NOT_SENT = "own-text"  # in place of a text that its owner alone has: whoever opens the link is told so
 MAX_PROBLEMS = 4  # in one message; a link that is all wrong need not be reported in full
 MAX_CHARACTERS = 60  # of a value; keys and numbers are shorter
@@ -42,7 +53,7 @@ class Link(NamedTuple):
 def defaults() -> dict[str, Any]:
     """Every setting that a link can carry, with its default. A visitor's own text is not one of them."""
     fields = {name: default_of(name) for name in field_names()}
-    return {"corpus": DEFAULT_CORPUS, "tokenizer": next(iter(TOKENIZERS)), **fields}
+    return {"corpus": DEFAULT_CORPUS, "tokenizer": next(iter(TOKENIZERS)), START_FROM: RANDOM, **fields}
 
 
 # ------------------------------------------------------------------------------------------------ out
@@ -60,10 +71,10 @@ def query_of(
     """
     usual = defaults()
     full = {**usual, **{name: value for name, value in settings.items() if name in usual}}
-    pairs = [(name, as_word(value)) for name, value in full.items() if value != usual[name]]
+    pairs = [(name, as_sent(name, value)) for name, value in full.items() if value != usual[name]]
     for name, value in (other or {}).items():
         if name in usual and value != full[name]:
-            pairs.append((OTHER + name, as_word(value)))
+            pairs.append((OTHER + name, as_sent(name, value)))
     if hidden:
         pairs.append((HIDE, ",".join(hidden)))
     if result:
@@ -71,6 +82,12 @@ def query_of(
     # A page without a link opens with a preset, so a link to the defaults has to say so.
     pairs = pairs or [("corpus", usual["corpus"])]
     return urlencode(pairs, safe=",")
+
+
+def as_sent(name: str, value: Any) -> str:
+    """A value of a setting as text in a link; of a visitor's own weights only that they are not in it."""
+    is_own = name == START_FROM and value != RANDOM and not value.startswith(COMES_ALONG)
+    return WEIGHTS_NOT_SENT if is_own else as_word(value)
 
 
 def as_word(value: Any) -> str:
@@ -120,7 +137,7 @@ def read_pair(link: Link, given: str, word: str) -> None:
             link.hidden.append(known(given.removesuffix(HIDE_ENDING)))
     elif given.startswith(OTHER):
         name = known(given.removeprefix(OTHER))
-        if name not in field_names():
+        if name not in (*field_names(), START_FROM):
             raise ValueError(f"{name} is the same for both sides, so that they can be compared")
         link.other[name] = read_word(name, word)
     else:
@@ -159,6 +176,15 @@ def read_word(name: str, word: str) -> Any:
             f"the text is not in it, as whoever made it has one of their own. Here it is “{DEFAULT_CORPUS}”, and "
             "losses of two texts cannot be compared"
         )
+    if name == START_FROM:
+        if word == WEIGHTS_NOT_SENT:
+            raise ValueError(
+                "the weights to start from are not in it, as they are of a run of whoever made it. Here it is random "
+                "weights"
+            )
+        if word != RANDOM and not word.startswith(COMES_ALONG):
+            raise ValueError(f"{name} = “{word}”: a link names only weights that come with the lab")
+        return word
     if name == "corpus":
         if word not in corpus_names():  # a name, never a path
             raise ValueError(f"there is no text called “{word}” here; there are {', '.join(corpus_names())}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlab.judging.one_run import KNOWN_RULE
-from tlab.text import CORPORA, Corpus, load_corpus
+from tlab.text import CORPORA, Corpus, Tokenizer, load_corpus
 from tlab.text.baselines import baseline_losses
 from tlab.text.corpora import needs_download, sha256_of, with_plain_lines
 from tlab.text.encodings import decode_text
@@ -107,13 +107,13 @@ class Facts(NamedTuple):
 
 
 def text_card(
-    corpus: str, tokenizer: str, context_length: int, text: str, source: Source | None, refusal: str = ""
+    corpus: str, reader: str | Tokenizer, context_length: int, text: str, source: Source | None, refusal: str = ""
 ) -> str:
     """HTML of what is known of the chosen text.
 
     Args:
         corpus: its key, or OWN_TEXT.
-        tokenizer: key of what makes tokens of it.
+        reader: what makes tokens of it, or its key.
         context_length: tokens that a model reads at once, of which a text must have more.
         text: what is in the box for the visitor's own.
         source: the file that was read last, if any.
@@ -129,7 +129,7 @@ def text_card(
         problems.append("It is not on this machine: a run downloads it when it starts.")
     else:
         try:
-            facts = own_facts(text, tokenizer, context_length) if own else corpus_facts(corpus, tokenizer)
+            facts = own_facts(text, reader, context_length) if own else corpus_facts(corpus, reader)
         except ValueError as error:
             problems.append(str(error))
     if facts is None:
@@ -148,18 +148,18 @@ def label_of(corpus: str) -> str:
     return CORPORA.entries[corpus].label if corpus in CORPORA else corpus
 
 
-OWN_FACTS: ByteBudgetCache[tuple[str, str], Facts] = ByteBudgetCache(16)
+OWN_FACTS: ByteBudgetCache[tuple[str, str | Tokenizer], Facts] = ByteBudgetCache(16)
 """By digest and tokenizer, each of size 1: so the cache keeps no visitor's text."""
 
 
-def own_facts(text: str, tokenizer: str, context_length: int) -> Facts:
+def own_facts(text: str, reader: str | Tokenizer, context_length: int) -> Facts:
     """Those of a visitor's text.
 
     Raises:
         ValueError: no model can learn from it.
     """
-    corpus = own_corpus(text, tokenizer, context_length)
-    key = corpus.sha256, tokenizer
+    corpus = own_corpus(text, reader, context_length)
+    key = corpus.sha256, reader
     facts = OWN_FACTS.get(key)
     if facts is None:
         facts = facts_of(corpus)
@@ -168,8 +168,8 @@ def own_facts(text: str, tokenizer: str, context_length: int) -> Facts:
 
 
 @functools.lru_cache(maxsize=16)
-def corpus_facts(name: str, tokenizer: str) -> Facts:
-    return facts_of(load_corpus(name, tokenizer))
+def corpus_facts(name: str, reader: str | Tokenizer) -> Facts:
+    return facts_of(load_corpus(name, reader))
 
 
 def facts_of(corpus: Corpus) -> Facts:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tlab.text import DEFAULT_CORPUS, TOKENIZERS
 from tlab.ui.runs.messages import Job
-from tlab.ui.settings.fields import field_label, format_value, values_of
+from tlab.ui.settings.fields import RANDOM, START_FROM, field_label, format_value, values_of
 from tlab.ui.settings.plans import make_plans, side_label
 from tlab.wording import listed
 
@@ -245,6 +245,8 @@ def differences(preset: Preset, settings: Mapping[str, Any], switch: tuple[str, 
     found = [f"{field_label(name)} {format_value(name, settings[name])}" for name in changed_fields(preset, settings)]
     if preset.corpus and settings.get("corpus", preset.corpus) != preset.corpus:
         found.append("the text")
+    if settings.get(START_FROM, RANDOM) != RANDOM:
+        found.append("the weights that it starts from")
     return found if switch == preset.switch else [*found, "what B changes"]
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run
-from tlab.ui.settings.fields import field_label, format_value, values_of
+from tlab.ui.settings.fields import differing_words
 from tlab.ui.settings.own_text import OWN_TEXT
-from tlab.ui.settings.plans import side_label
+from tlab.ui.settings.plans import settings_of_plan, side_label
 
 MAX_NAMED_SETTINGS = 4  # settings in one sentence
 SHA256_SHOWN = 12  # digits, as the commands show them
 
 
 def settings_of(job: Job, side: int = 0) -> dict[str, Any]:
-    """Text, tokenizer and every field of a side, by name."""
-    plan = job.plans[side]
-    return {"corpus": job.corpus, "tokenizer": job.tokenizer, **values_of(plan.model, plan.training)}
+    """Text, tokenizer, what a side begins with and every field of it, by name."""
+    return {"corpus": job.corpus, "tokenizer": job.tokenizer, **settings_of_plan(job.plans[side])}
 
 
 def switch_of(job: Job) -> tuple[str, Any] | None:
@@ -47,15 +46,6 @@ def other_settings_words(shown: Job, chosen: Job) -> list[str]:
         found.append("another text of your own")
     more = len(found) - MAX_NAMED_SETTINGS
     return found if more < 2 else [*found[:MAX_NAMED_SETTINGS], f"{more} more"]
-
-
-def differing_words(has: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
-    """The settings that differ from the same ones of `others`, both values of each."""
-    return [
-        f"{field_label(name)} {format_value(name, value)} instead of {format_value(name, others[name])}"
-        for name, value in has.items()
-        if value != others[name]
-    ]
 
 
 def side_b_words(job: Job) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -11,6 +11,8 @@ import gradio as gr
 from tlab.config import options
 from tlab.registry import Entry
 from tlab.ui.settings.fields import (
+    RANDOM,
+    START_FROM,
     config_of,
     field_label,
     field_names,
@@ -27,7 +29,7 @@ YES, NO = "yes", "no"
 
 def switch_choices() -> list[tuple[str, str]]:
     """(label, key) of everything that B can change."""
-    return [(NOTHING_WORDS, NOTHING), *((field_label(field), field) for field in field_names())]
+    return [(NOTHING_WORDS, NOTHING), *((field_label(name), name) for name in (*field_names(), START_FROM))]
 
 
 def explanation(entry: Entry[Any]) -> str:
@@ -35,10 +37,12 @@ def explanation(entry: Entry[Any]) -> str:
 
 
 def parse_side_b(given: dict[str, Any]) -> tuple[str, Any] | None:
-    """The field that B changes and its value, from the controls; None for a run of one side."""
+    """The setting that B changes and its value, from the controls; None for a run of one side."""
     name = given["switch"]
     if not name or name == NOTHING:
         return None
+    if name == START_FROM:
+        return name, given["switch_choice"]
     if name not in field_names():
         raise ValueError(f"There is no setting called {name!r} that B could change. Choose one from the list.")
     if has_choices(name):
@@ -54,13 +58,15 @@ def is_switch(name: str) -> bool:
 
 
 def has_choices(name: str) -> bool:
-    return is_switch(name) or options(config_of(name))[name].registry is not None
+    return name == START_FROM or is_switch(name) or options(config_of(name))[name].registry is not None
 
 
-def choice_update(name: str | None, value: Any) -> dict[str, Any]:
-    """An update of the list of B's values; hidden if the field is a number."""
+def choice_update(name: str | None, value: Any, starts: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """An update of the list of B's values, with `starts` if it is to begin with other weights; hidden for a number."""
     if name is None or not has_choices(name):
         return gr.update(visible=False)
+    if name == START_FROM:
+        return gr.update(visible=True, choices=list(starts), value=value, label=f"{field_label(name)}, for B")
     shown = (YES if value else NO) if is_switch(name) else value
     registry = options(config_of(name))[name].registry
     choices = registry_choices(registry) if registry is not None else [("yes", YES), ("no", NO)]
@@ -82,6 +88,8 @@ def vars_of(update: dict[str, Any]) -> dict[str, Any]:
 
 def switch_words(name: str | None, value: Any) -> str:
     """What B's choice does, or what its number means."""
+    if name == START_FROM:
+        return "A begins with the weights that are chosen below, and B with these."
     if not name or name not in field_names():
         return "One run alone; choose a setting to compare two."
     option = options(config_of(name))[name]
@@ -92,7 +100,12 @@ def switch_words(name: str | None, value: Any) -> str:
 
 
 def suggest_value(name: str, own: Any) -> Any:
-    """A value for B that clearly differs from A's: another choice, the other of two, or half or twice the number."""
+    """A value for B that clearly differs from A's: another choice, the other of two, or half or twice the number.
+
+    Other weights than random ones no one can propose: they would need a model of their own.
+    """
+    if name == START_FROM:
+        return RANDOM
     registry = options(config_of(name))[name].registry
     if registry is not None:
         return next((key for key in registry if key != own), own)

@@ -28,7 +28,7 @@ from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory
-from tlab.ui.runs.messages import ANY_VOCABULARY, Insight, Job, Sample, SidePlan
+from tlab.ui.runs.messages import ANY_VOCABULARY, Insight, Job, Sample, SidePlan, StartFrom
 from tlab.ui.sharing import write_zip
 from tlab.ui.sharing.study_file import study_from_json
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide
@@ -45,6 +45,7 @@ MAX_NAME_LENGTH = 60
 REPEAT_SHA256 = {
     "893d8f7ac51f30242880e653d23710cd199f1f67cf1785385b41c9403124311b",
     "8c1646ac21d9563f6b8519e9c961b0b9ba45889fa760d807bf8d8b6af192de24",
+    "1a1a5864ee1783b6e9f2cc342810d80ae1952d25d3cf86be5d8ad4447fac30bd",
 }
 MAX_EXCERPT, MAX_BASELINES = 1_000, 10
 MAX_SAMPLE = 10_000  # characters; a sample has a few hundred
@@ -184,7 +185,12 @@ def read_studies(archive: zipfile.ZipFile, sides: Sequence[KeptSide], text: str 
 def job_of(sides: Sequence[KeptSide], text: str | None) -> Job:
     """What the run that is kept was to train."""
     plans = tuple(
-        SidePlan(side.label, side.checkpoint.model_config.with_vocab(ANY_VOCABULARY), side.checkpoint.train_config)
+        SidePlan(
+            side.label,
+            side.checkpoint.model_config.with_vocab(ANY_VOCABULARY),
+            side.checkpoint.train_config,
+            start_from=StartFrom.recorded_in(side.checkpoint),
+        )
         for side in sides
     )
     corpus = sides[0].checkpoint.corpus

@@ -8,9 +8,10 @@ import math
 from typing import Any
 
 from tlab.nn.config import ModelConfig
+from tlab.text import tokenizer_from_json
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.loss_curve import MAX_BINS, Curve
-from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.messages import Job, SidePlan, StartFrom
 from tlab.ui.runs.run import DONE, STOPPED
 from tlab.ui.studies.five_seeds import seeds_study
 from tlab.ui.studies.study import RATES, SEEDS, Ended, Study, Trial
@@ -103,18 +104,46 @@ def positive(value: Any) -> float:
 def job_as_json(job: Job) -> dict[str, Any]:
     """Of a comparison without what only its progress has."""
     plans = [
-        {"label": p.label, "model": p.model.to_json(), "training": p.training.to_json(), "bug": p.bug}
+        {
+            "label": p.label, "model": p.model.to_json(), "training": p.training.to_json(), "bug": p.bug,
+            **({"start_from": start_as_json(p.start_from)} if p.start_from else {}),
+        }
         for p in job.plans
-    ]
+    ]  # fmt: skip
     return {"corpus": job.corpus, "text": job.text, "tokenizer": job.tokenizer, "plans": plans}
 
 
 def job_from_json(values: Any) -> Job:
     plans = tuple(
-        SidePlan(p["label"], ModelConfig.from_json(p["model"]), TrainConfig.from_json(p["training"]), None, p["bug"])
+        SidePlan(
+            p["label"],
+            ModelConfig.from_json(p["model"]),
+            TrainConfig.from_json(p["training"]),
+            None,
+            p["bug"],
+            start_from_json(p["start_from"]) if "start_from" in p else None,
+        )
         for p in values["plans"]
     )
     return Job(values["corpus"], values["text"], values["tokenizer"], plans)
+
+
+def start_as_json(start: StartFrom) -> dict[str, Any]:
+    """Which weights a side begins with."""
+    return {
+        "name": start.name, "step": start.step, "sha256": start.sha256, "model": start.model.to_json(),
+        "tokenizer": start.tokenizer.to_json(),
+    }  # fmt: skip
+
+
+def start_from_json(values: Any) -> StartFrom:
+    return StartFrom(
+        values["name"],
+        values["step"],
+        values["sha256"],
+        ModelConfig.from_json(values["model"]),
+        tokenizer_from_json(values["tokenizer"]),
+    )
 
 
 def study_name(study: Study) -> str:

@@ -36,7 +36,9 @@ from tlab.text.tokenizers import utf8
 from tlab.text.units import bits_per_byte
 from tlab.training.checkpoint import FILE_NAME, Checkpoint, records_as_csv
 from tlab.training.shared_start import Start, shared_start
-from tlab.ui.runs.messages import Insight, Sample
+from tlab.ui.runs.messages import Insight, Sample, StartFrom
+from tlab.ui.settings.fields import RANDOM, START_FROM
+from tlab.ui.settings.run_settings import SHA256_SHOWN
 from tlab.ui.sharing.study_file import study_as_json
 from tlab.ui.studies.csv_link import csv_of
 from tlab.ui.studies.study import RATES, SEEDS, Study
@@ -144,6 +146,8 @@ def side_files(folder: Path, side: KeptSide, resumable: bool) -> list[Path]:
     folder.mkdir()
     checkpoint = side.checkpoint
     configs = {"model": checkpoint.model_config.to_json(), "training": checkpoint.train_config.to_json()}
+    if checkpoint.started_from is not None:
+        configs["started_from"] = dict(checkpoint.started_from)
     (folder / CONFIG).write_bytes(as_json(configs))
     (folder / METRICS).write_bytes(records_as_csv(checkpoint.records, checkpoint.bytes_per_token).encode())
     if side.insights or side.sample or side.accuracies:
@@ -225,12 +229,24 @@ def readme(run: KeptRun) -> str:
         "To look at it again: open the lab, choose the tab Compare, and open this zip as it is.",
         "To repeat it:        unzip it, and run  python repeat.py  where the lab is installed. It trains the run again",
         "                     from its seeds and says whether every loss is the same to the last digit.",
+        *repeat_words(run),
         f"To let it write:     tlab generate A/{FILE_NAME}",
         "",
         "In each folder: config.json has every setting, metrics.csv a row for each step (loss in nats per token, on",
         f"the step's batch before its update), {FILE_NAME} the weights, loss.png and loss.svg the curve.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def repeat_words(run: KeptRun) -> list[str]:
+    """What repeating it needs besides, where a side began with the weights of another run."""
+    if not any(side.checkpoint.started_from for side in run.sides):
+        return []
+    return [
+        "                     The weights that it began with are not in here: name the files that have them, as in",
+        f"                     python repeat.py OTHER_RUN/A/{FILE_NAME}",
+        "To train such a run: tlab train --from OTHER_RUN/A, with the settings of config.json.",
+    ]
 
 
 def readme_line(letter: str, side: KeptSide) -> str:
@@ -243,7 +259,14 @@ def readme_line(letter: str, side: KeptSide) -> str:
         end = str(checkpoint.divergence)
     if not is_finite(checkpoint):
         end += " (its weights are no numbers any more and are left out)"
-    return f"{letter}: {side.label}, {checkpoint.step:,} of {checkpoint.train_config.steps:,} steps, {end}."
+    begun = f", from {started_words(checkpoint)}" if checkpoint.started_from else ""
+    return f"{letter}: {side.label}{begun}, {checkpoint.step:,} of {checkpoint.train_config.steps:,} steps, {end}."
+
+
+def started_words(checkpoint: Checkpoint) -> str:
+    """Which weights a side began with."""
+    start = StartFrom.recorded_in(checkpoint)
+    return RANDOM if start is None else f"{start} (sha256 {start.sha256[:SHA256_SHOWN]}…)"
 
 
 def study_words(run: KeptRun) -> list[str]:
@@ -262,7 +285,12 @@ def difference_words(run: KeptRun) -> list[str]:
     if len(run.sides) < 2:
         return []
     kept = [side.checkpoint for side in run.sides]
-    first, second = ({**vars(one.model_config), **vars(one.train_config)} for one in kept)
+    first, second = (
+        {START_FROM: started_words(one), **vars(one.model_config), **vars(one.train_config)} for one in kept
+    )
     differing = [f"{name} ({first[name]} and {second[name]})" for name in first if first[name] != second[name]]
-    starts = [Start("its text", one.model_config, one.train_config) for one in kept]  # both sides read the same
+    starts = [  # both sides read the same
+        Start("its text", one.model_config, one.train_config, one.started_from["sha256"] if one.started_from else "")
+        for one in kept
+    ]
     return [f"The two differ in {', '.join(differing) or 'nothing'}.", shared_start(starts).sentence("They")]

@@ -69,7 +69,7 @@ def why_not(job: Job) -> str:
 
 
 def without_seed(plan: SidePlan) -> tuple[object, object]:
-    return plan.model, dataclasses.replace(plan.training, seed=0, data_seed=None)
+    return (plan.model, plan.start_from), dataclasses.replace(plan.training, seed=0, data_seed=None)
 
 
 class SeedPair(NamedTuple):

@@ -74,7 +74,7 @@ def why_not_tuned(job: Job) -> str:
 
 
 def without_rate(plan: SidePlan) -> tuple[object, object]:
-    return plan.model, with_rate(plan.training, 1.0)
+    return (plan.model, plan.start_from), with_rate(plan.training, 1.0)
 
 
 def short_job(job: Job) -> Job:

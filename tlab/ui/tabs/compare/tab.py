@@ -13,7 +13,7 @@ from tlab.ui.demo.shipped_run import demo_run, is_shipped, shipped_preset
 from tlab.ui.runs.run import PAUSED, Run
 from tlab.ui.settings.links import query_of
 from tlab.ui.settings.presets import DEMO_PRESET
-from tlab.ui.settings.run_settings import settings_of, switch_of
+from tlab.ui.settings.run_settings import settings_of
 from tlab.ui.sharing.convert import kept_run, opened_run
 from tlab.ui.sharing.read_zip import ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, write_export
@@ -155,7 +155,7 @@ class CompareTab(Tab):
             updates = {**self.opened, **self.train.show(visit, None if is_shipped(run) else run, preset)}
         elif action == "settings":
             words = "These are the settings of a run of your history."
-            updates = {**self.opened, **self.train.run_settings_updates(run, words, locked)}
+            updates = {**self.opened, **self.train.run_settings_updates(run, words, locked, session)}
         elif action == "export":
             updates = {self.file: self.export(run, visit)}
         elif action == "link":
@@ -197,10 +197,10 @@ class CompareTab(Tab):
             raise error_toast(error) from None
         run.shared = True
         self.runs.archive.note(run)
-        settings = settings_of(run.job)
+        settings, switch = self.train.with_keys(settings_of(run.job), run, session)
         if run.job.text is not None:
             del settings["corpus"]
-        return query_of(settings, dict(filter(None, [switch_of(run.job)])), result=run.id)
+        return query_of(settings, dict(filter(None, [switch])), result=run.id)
 
     def export(self, run: Run, visit: Visit) -> str:
         """Make the zip in the folder that Gradio serves and empties, under a name that nobody can guess."""

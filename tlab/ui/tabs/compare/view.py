@@ -159,7 +159,7 @@ def comparison_warning(found: dict[str, Run], hidden: Sequence[str]) -> str:
         different = [f"“{name}”" for name in dict.fromkeys(names.values())]
         which = f"different texts ({listed(different)})" if different[1:] else f"different texts, each {different[0]}"
         words = f"These runs read {which}, so their losses cannot be compared: one text is easier than another."
-    elif len({run.job.tokenizer for run in begun}) > 1:
+    elif have_several_tokenizers(begun):
         words = (
             "These runs have different tokenizers, so their losses per token cannot be compared. The chart has bits "
             "per byte, which can."
@@ -169,6 +169,12 @@ def comparison_warning(found: dict[str, Run], hidden: Sequence[str]) -> str:
     return note_html(words, "tl-notice")
 
 
+def have_several_tokenizers(runs: Sequence[Run]) -> bool:
+    """Whether their tokens are not the same: by kind, or since one has those of the weights that it began with."""
+    cuts = {(run.text_sha256, run.bytes_per_token) for run in runs if run.bytes_per_token is not None}
+    return len({run.job.tokenizer for run in runs}) > 1 or len(cuts) > len({text for text, _ in cuts})
+
+
 def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any]:
     """The chosen runs' curves: moving average of the training loss as a line, validation as dots.
 
@@ -176,7 +182,7 @@ def overlay_value(found: dict[str, Run], hidden: Sequence[str]) -> dict[str, Any
     """
     lines, starts, left_out = [], [], []
     drawn = drawn_sides(found, hidden)
-    in_bytes = len({one.run.job.tokenizer for one in drawn}) > 1
+    in_bytes = have_several_tokenizers([one.run for one in drawn])
     for (_, run, side, colour, dash), name in zip(drawn, side_names(found, drawn), strict=True):
         if in_bytes and run.bytes_per_token is None:
             left_out.append(name)

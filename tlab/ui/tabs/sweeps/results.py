@@ -39,7 +39,7 @@ RATIO_COLUMNS = {"tokens_per_character", "train_bytes_per_token", "val_bytes_per
 MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
 MAX_SEED = 2**32
 STATUS_OK = "ok"
-OF_RUN = ("start_from", "random_weights")  # settings of a sweep that begins with a run, which no control has
+OF_RUN = ("start_from", "random_weights")  # settings of a sweep that begins with a run, whose values no control has
 TEXT_AXIS = "corpus"  # losses of different texts are not compared
 Folder = Path | zipfile.Path
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tlab.judging.few_seeds import DOUBTFUL
-from tlab.ui.settings.fields import field_label, format_value
+from tlab.ui.settings.fields import differing_words, field_label, format_value
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
-from tlab.ui.settings.run_settings import differing_words, settings_of
+from tlab.ui.settings.run_settings import settings_of
 from tlab.ui.tabs.sweeps.results import (
     EFFECT_COLUMNS,
     OF_RUN,

@@ -7,13 +7,22 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.settings.fields import field_label
-from tlab.ui.settings.links import HEAD_LINK, OTHER_NAMES, OWN_TEXT_NOT_SENT, defaults, query_of, read_query
+from tlab.ui.settings.fields import RANDOM, START_FROM, field_label
+from tlab.ui.settings.links import (
+    HEAD_LINK,
+    OTHER_NAMES,
+    OWN_TEXT_NOT_SENT,
+    WEIGHTS_NOT_SENT,
+    defaults,
+    query_of,
+    read_query,
+)
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.side_b import NOTHING, switch_choices
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import notice_html
+from tlab.ui.visit import visit_of
 from tlab.ui.widgets.component import QUIET, error_toast
 
 # Names in an address that are no settings: of Gradio, of a Space's frame, of a lesson, a class, a head.
@@ -147,6 +156,8 @@ class LinkBar:
         words = [IN_CLIPBOARD]
         if OWN_TEXT in values:
             words.append("Your own text is not in it. Whoever opens it is told so, and has the usual text instead.")
+        if f"{START_FROM}={WEIGHTS_NOT_SENT}" in query:
+            words.append("The weights to start from are not in it. Whoever opens it is told so, and has random ones.")
         _, switch = self.controls.chosen(values)
         if switch is not None and switch[0] in known:
             words.append(f"It hides “{field_label(switch[0])}”, {HIDES_DIFFERENCE}")
@@ -158,8 +169,15 @@ class LinkBar:
         link = read_query(query)
         if not (link.settings or link.hidden or link.problems):
             return {self.notice: notice_html([], {})}
+        for settings in (link.settings, link.other):
+            try:
+                self.controls.starts.get(settings.get(START_FROM, RANDOM))
+            except ValueError as error:
+                link.problems.append(str(error))
+                del settings[START_FROM]
         switch = next(iter(link.other.items()), None)
-        updates = self.train.settings_updates(link.settings, switch, "These are the settings of the link.")
+        words, session = "These are the settings of the link.", visit_of(request).session
+        updates = self.train.settings_updates(link.settings, switch, words, session=session)
         hidden = {name: field_label(name) for name in link.hidden}
         updates[self.controls.components["switch"]] = gr.update(
             value=switch[0] if switch else NOTHING,

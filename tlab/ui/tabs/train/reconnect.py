@@ -11,6 +11,7 @@ import gradio as gr
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import PAUSED, Run
+from tlab.ui.settings.fields import START_FROM
 from tlab.ui.settings.links import RESULT, Link, defaults, read_query
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.settings.presets import DEMO_PRESET, Preset
@@ -139,7 +140,7 @@ class Reconnect:
 
 def linked_preset(link: Link) -> Preset:
     """The preset whose settings a link has; that of the page's opening where none has."""
-    if link.problems or not link.settings:
+    if link.problems or not link.settings or START_FROM in {*link.settings, *link.other}:
         return DEMO_PRESET
     given = {**defaults(), **link.settings}
     plans = make_plans(fields_of(given), next(iter(link.other.items()), None))

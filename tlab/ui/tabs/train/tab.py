@@ -21,8 +21,8 @@ from tlab.ui.runs.manager import BusyError, text_size
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import ACTIVE, FAILED, PAUSED, RUNNING, WAITING, Run
 from tlab.ui.runs.time_estimate import estimated_seconds
-from tlab.ui.settings.controls import Controls, value_update
-from tlab.ui.settings.fields import field_label
+from tlab.ui.settings.controls import Controls, model_fields, value_update
+from tlab.ui.settings.fields import RANDOM, START_FROM, field_label
 from tlab.ui.settings.links import defaults
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import (
@@ -46,10 +46,11 @@ from tlab.ui.studies.view import progress_words, study_title
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train import view
 from tlab.ui.tabs.train.diagram_panel import DiagramPanel
+from tlab.ui.tabs.train.models_at_hand import ModelsAtHand
 from tlab.ui.tabs.train.panels.rates import RatesPanel
 from tlab.ui.tabs.train.panels.seeds import SECONDS_BETWEEN_CARDS, SeedsPanel
 from tlab.ui.visit import Visit, lasts, visit_of
-from tlab.ui.widgets.component import QUIET, changes, error_toast, js_component, note_html, selection_component
+from tlab.ui.widgets.component import BESIDE, QUIET, changes, error_toast, js_component, note_html, selection_component
 from tlab.wording import duration, listed
 
 MAX_BEHIND = 5000  # milliseconds that a slow page is left alone at a time
@@ -86,8 +87,11 @@ class TrainTab(Tab):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
+        self.starts = ModelsAtHand(self.runs)
+        self.runs.find_weights = self.starts.find_weights
+        own_text_words = self.runs.archive.own_text_words
         self.controls = Controls(
-            DEMO_PRESET.settings, DEMO_PRESET.switch, self.runs.limits.text, self.runs.archive.own_text_words
+            DEMO_PRESET.settings, DEMO_PRESET.switch, self.runs.limits.text, own_text_words, self.starts
         )
         self.diagram = DiagramPanel(self.controls)
         self.studies = Studies(self.runs)
@@ -95,6 +99,7 @@ class TrainTab(Tab):
         self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
         self.rests: dict[str, float] = {}  # page -> until when it has enough to draw
         self.looked_at: dict[str, list[Preset]] = {}  # page -> all whose shipped runs it saw, the latest last
+        self.starts_listed: dict[str, list[list[tuple[str, str]]]] = {}  # page -> weights that A and B can start from
         self.linked: dict[str, str] = {}  # page -> the run of another visitor that a link opened on it last
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -107,7 +112,7 @@ class TrainTab(Tab):
         self.studies.forget(session)
 
     def leave(self, page: str) -> None:
-        for known in (self.looked_at, self.linked, self.rests):
+        for known in (self.looked_at, self.linked, self.rests, self.starts_listed):
             known.pop(page, None)
 
     def build(self, page: Page) -> None:
@@ -203,7 +208,7 @@ class TrainTab(Tab):
             then(self.on_preset, [self.clicked, corpus, self.locked, *hideable], self.settings, **at_once)
         own_text = self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET)
         own_text.then(None, js=FOCUS_OWN_TEXT, **QUIET)
-        by_hand += [own_text, self.diagram.connect()]
+        by_hand += [own_text, self.diagram.connect(), self.connect_starts()]
         inputs: Any = self.controls.inputs
         for event in by_hand:
             event.then(self.on_changed_by_hand, inputs, preset, **at_once)
@@ -218,6 +223,16 @@ class TrainTab(Tab):
         told = [self.renewed_by, self.locked, *inputs]
         triggers = [page.blocks.load, *changes([self.renewed_by, *inputs])]
         gr.on(triggers, self.on_settings, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
+
+    def connect_starts(self) -> Dependency:
+        """Renew the list of weights to start from when it is looked at; -> the event that some were chosen."""
+        components = self.controls.components
+        self.starts_shown: list[Any] = [components[START_FROM], self.controls.switch_choice]
+        asked: list[Any] = [components["switch"], *self.starts_shown]
+        gr.on([control.focus for control in self.starts_shown], self.on_starts, asked, self.starts_shown, **BESIDE)
+        model: list[Any] = [components[name] for name in (*model_fields(), "tokenizer")]
+        chosen = [control.input for control in self.starts_shown]
+        return gr.on(chosen, self.on_start_from, [*asked, self.locked], model, **BESIDE)
 
     def connect_buttons(self) -> None:
         pictures: dict[gr.HTML, Any] = {self.chart: self.chart_of, self.verdict: self.verdict_of}  # that show seeds too
@@ -288,7 +303,12 @@ class TrainTab(Tab):
         }
 
     def settings_updates(
-        self, settings: Mapping[str, Any], switch: tuple[str, Any] | None, words: str, locked: Collection[str] = ()
+        self,
+        settings: Mapping[str, Any],
+        switch: tuple[str, Any] | None,
+        words: str,
+        locked: Collection[str] = (),
+        session: str = "",
     ) -> Updates:
         """Updates of `settings` to what comes from elsewhere: a link, a cell of a sweep, a run.
 
@@ -306,11 +326,24 @@ class TrainTab(Tab):
             told = {**self.marked(None), self.words: f"{words} Hidden, and not set: {kept}."}
         else:
             told = self.named(values, switch, words)
-        return {**told, **self.unlocked(updates, locked), **self.controls.switch_updates(name, value)}
+        if (start := values[START_FROM]) != RANDOM:
+            choices = self.starts.choices(session, start)
+            updates[self.controls.components[START_FROM]] = gr.update(choices=choices, value=start)
+        of_b = self.starts.choices(session, value) if name == START_FROM else ()
+        return {**told, **self.unlocked(updates, locked), **self.controls.switch_updates(name, value, of_b)}
 
-    def run_settings_updates(self, run: Run, words: str, locked: Collection[str]) -> Updates:
-        """Updates of `settings` to those of a run."""
-        return self.settings_updates(control_values(run.job), switch_of(run.job), words, locked)
+    def run_settings_updates(self, run: Run, words: str, locked: Collection[str], session: str) -> Updates:
+        """Updates of `settings` to those of a run, as a visitor can choose them."""
+        settings, switch = self.with_keys(control_values(run.job), run, session)
+        return self.settings_updates(settings, switch, words, locked, session)
+
+    def with_keys(
+        self, settings: dict[str, Any], run: Run, session: str
+    ) -> tuple[dict[str, Any], tuple[str, Any] | None]:
+        """The settings of a run and what its B changes, with the keys by which a visitor can choose its weights."""
+        a, b = (self.starts.key_of(session, plan.start_from) for plan in (run.job.plans[0], run.job.plans[-1]))
+        switch = switch_of(run.job)
+        return {**settings, START_FROM: a}, (START_FROM, b) if switch and switch[0] == START_FROM else switch
 
     def on_preset_run(self, label: str | None, run_id: str | None, request: gr.Request) -> Updates:
         """The finished run of the preset; a run that trains or pauses keeps its place."""
@@ -323,6 +356,28 @@ class TrainTab(Tab):
         """Without what would change a setting that a link hides."""
         kept = {self.controls.components[name] for name in locked}
         return {component: update for component, update in updates.items() if component not in kept}
+
+    def on_starts(self, switch: Any, start: Any, b: Any, request: gr.Request) -> Updates:
+        """The weights that there are by now; what is chosen stays, and if it has gone it is said to have."""
+        session, page = visit_of(request)
+        start, b = (key if isinstance(key, str) else RANDOM for key in (start, b))
+        lists = [self.starts.choices(session, start), self.starts.choices(session, b) if switch == START_FROM else []]
+        if self.starts_listed.get(page) == lists:
+            return gr.skip()
+        self.starts_listed[page] = lists
+        shown = zip(self.starts_shown, lists, (start, b), strict=True)
+        # With its value, as Gradio knows it by its place in the list.
+        return {of: gr.update(choices=found, value=value) for of, found, value in shown if found}
+
+    def on_start_from(self, switch: Any, start: Any, b: Any, locked: Collection[str], event: gr.EventData) -> Updates:
+        """The model and the tokenizer of the weights that were chosen, for A or for B alone, but for what is hidden."""
+        of_b = event.target is self.controls.switch_choice
+        if of_b and (switch != START_FROM or start != RANDOM):
+            return gr.skip()
+        try:
+            return self.unlocked(self.controls.start_updates(b if of_b else start), locked) or gr.skip()
+        except ValueError:  # they have just gone, which is said beside Start
+            return gr.skip()
 
     async def on_open(self, told: str | None) -> Any:
         """A server that has just started needs a moment to know its pace; then the page asks for the estimate anew."""
@@ -496,10 +551,10 @@ class TrainTab(Tab):
         self.runs.stop(run)
         return self.show(visit, None, shipped_twin(run.job))
 
-    def on_take(self, run_id: str | None, locked: Collection[str]) -> Updates:
+    def on_take(self, run_id: str | None, locked: Collection[str], request: gr.Request) -> Updates:
         """Set the controls to what the run was made of that is shown."""
         words = "These are the settings of the run that is shown."
-        return self.run_settings_updates(self.seeds.run_of(run_id), words, locked)
+        return self.run_settings_updates(self.seeds.run_of(run_id), words, locked, visit_of(request).session)
 
     # -------------------------------------------------------------------------------- frames
 
@@ -672,7 +727,7 @@ class TrainTab(Tab):
 
 def same_run(made: Job, asked: Job) -> bool:
     """Whether two jobs are of the same settings; how far one was to go before a pause is none of them."""
-    sides = [[(plan.model, plan.training, plan.bug) for plan in job.plans] for job in (made, asked)]
+    sides = [[(plan.model, plan.training, plan.bug, plan.start_from) for plan in job.plans] for job in (made, asked)]
     return sides[0] == sides[1] and made[:3] == asked[:3]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -286,8 +285,15 @@ def shared_words(run: Run) -> str:
     """What the two sides have in common before their first step; known once the text is read."""
     if len(run.sides) < 2 or run.vocab_size is None:
         return ""
-    models = [dataclasses.replace(side.model, vocab_size=run.vocab_size) for side in run.sides]
-    starts = [Start(run.job.corpus, model, side.training) for model, side in zip(models, run.sides, strict=True)]
+    starts = [
+        Start(
+            run.job.corpus,
+            side.model.with_vocab(run.vocab_size),
+            side.training,
+            side.start_from.sha256 if side.start_from else "",
+        )
+        for side in run.sides
+    ]
     return shared_start(starts).sentence("A and B")
 
 
@@ -296,7 +302,8 @@ def shared_words(run: Run) -> str:
 
 def run_words(run: Run, place: Place | None, kept: bool = True) -> str:
     """What goes on with a run, for people; `kept` says whether its models are still there to be looked into."""
-    text = f"“{run.job.corpus}”"
+    start = f", from {run.job.shared_start}" if run.job.shared_start else ""  # where sides differ, their labels say it
+    text = f"“{run.job.corpus}”{start}"
     if run.state == WAITING and place:  # without one, its turn has come since the state was read
         when = "as soon as a worker is free" if place.seconds is None else f"in about {rough_duration(place.seconds)}"
         return f"Place {place.number} in the queue: the run begins {when}."
