@@ -217,6 +217,8 @@ def naming_tokenizer(job: Job) -> Iterator[None]:
     except UnknownCharacterError as error:
         if not job.starts:
             raise
+        words = str(error)
         raise UnknownCharacterError(
-            f"{error}. The tokenizer is that of {job.starts[0]}: choose another text, or random weights to start from."
+            f"{words[:1].upper()}{words[1:]}. The tokenizer is that of {job.starts[0]}: choose another text, or random "
+            "weights to start from."
         ) from error
