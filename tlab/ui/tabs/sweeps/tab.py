@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 
 import gradio as gr
@@ -103,9 +104,8 @@ class SweepsTab(Tab):
             raise error_toast(ValueError("Choose a cell of the map first."))
         settings = results.settings(results.configurations[chosen[-1]])
         if run := settings.get("start_from"):
-            raise error_toast(
-                ValueError(f"This cell began with the model in {run}: train it with `tlab train --from {run}`.")
-            )
+            command = f"tlab train --from {shlex.quote(str(run))}"
+            raise error_toast(ValueError(f"This cell began with the model of {run}; train it with {command}."))
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
