@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.findings.measures import MEASURES
-from sweeps.grid.begin import BeginConfig
+from sweeps.grid.begin import BeginConfig, known_text
 from sweeps.grid.cell_id import Cell, HashedConfig, identify
-from sweeps.grid.grid import known_text
 from sweeps.run.driver import Execution, RunEnd, run_measures
 from sweeps.store.folder import Store
 from sweeps.store.record import FAILURES, Record
@@ -50,7 +49,7 @@ def trials_of(
     hashed, cells = HashedConfig(model), []
     for seed in range(num_seeds):
         seeded = dataclasses.replace(train, seed=seed)
-        cell_id = identify(text, hashed, HashedConfig(seeded), known_text(text, corpus), measure)
+        cell_id = identify(text, hashed, HashedConfig(seeded), known_text(corpus), measure)
         cells.append(Cell(cell_id, text, model, seeded, corpus.sha256, measure=measure))
     return cells
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlab.config import ConfigError, option
 from tlab.nn.config import ModelConfig
 from tlab.text.config import TextConfig
-from tlab.training.checkpoint import FILE_NAME, Checkpoint, CheckpointError
-
-MODELS_KEPT = 4  # in memory, as the cells of one sweep begin with few
+from tlab.text.corpora import Corpus, load_corpus
+from tlab.training.checkpoint import Checkpoint, CheckpointError
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,47 @@ class KnownText(NamedTuple):
     model: KnownModel | None = None  # that is begun with; None for a new one
 
 
+@dataclass(frozen=True, eq=False)
+class BegunCorpus(Corpus):
+    """A text with the model that its cells begin with, as both were when the sweep was planned.
+
+    A run that is trained on meanwhile, or removed, changes no cell.
+    """
+
+    begun_with: Checkpoint = field(kw_only=True)
+
+
+def load_beginning(text: BeginConfig, models: dict[str, Checkpoint]) -> Corpus:
+    """The text as its tokenizer reads it; of a run, with its model, which is read once for all texts.
+
+    Args:
+        text: what is read.
+        models: those that were read for other texts, by their start_from; what is read now is added.
+
+    Raises:
+        CheckpointError: as of `read_begun`.
+        CorpusError, LookupError: the text is not there, or the tokenizer cannot read it.
+    """
+    if not text.start_from:
+        return load_corpus(text.corpus, text.tokenizer)
+    if text.start_from not in models:
+        models[text.start_from] = read_begun(text.start_from)
+    model = models[text.start_from]
+    corpus = load_corpus(text.corpus, model.tokenizer)
+    return BegunCorpus(**{one.name: getattr(corpus, one.name) for one in fields(Corpus)}, begun_with=model)
+
+
+def model_to_begin_with(start: BeginConfig, corpus: Corpus) -> Checkpoint | None:
+    """What a training on this text begins with; None where it is random weights."""
+    return corpus.begun_with if isinstance(corpus, BegunCorpus) and not start.random_weights else None
+
+
+def known_text(corpus: Corpus) -> KnownText:
+    """What of a text that was read decides the numbers of its cells."""
+    model = known_model(corpus.begun_with) if isinstance(corpus, BegunCorpus) else None
+    return KnownText(corpus.sha256, corpus.tokenizer.vocab_size, model)
+
+
 def known_model(checkpoint: Checkpoint) -> KnownModel:
     tokenizer = json.dumps(checkpoint.tokenizer.to_json(), sort_keys=True)
     return KnownModel(
@@ -78,23 +117,12 @@ def known_model(checkpoint: Checkpoint) -> KnownModel:
 
 
 def read_begun(place: str) -> Checkpoint:
-    """The model of a run, without what only a resumed training needs; read once, as long as the file is the same.
+    """The model of a run, without what only a resumed training needs.
 
     Raises:
         CheckpointError: there is none, it is damaged, or its numbers are not of the kind that sweeps have.
     """
     file = Path(place).expanduser()
-    file = file / FILE_NAME if file.is_dir() else file
-    return read_once(file, file.stat().st_mtime_ns if file.is_file() else 0)
-
-
-def model_to_begin_with(start: BeginConfig) -> Checkpoint | None:
-    """What a training begins with; None where it is random weights. Errors as of `read_begun`."""
-    return read_begun(start.start_from) if start.start_from and not start.random_weights else None
-
-
-@functools.lru_cache(MODELS_KEPT)
-def read_once(file: Path, changed: int) -> Checkpoint:
     checkpoint = Checkpoint.load(file)
     if checkpoint.dtype != "float32":
         raise CheckpointError(f"the weights in {file} are of {checkpoint.dtype}; a sweep trains in float32")

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.grid.begin import BeginConfig, KnownText, known_model, read_begun
+from sweeps.grid.begin import BeginConfig, KnownText, known_text, load_beginning
 from sweeps.grid.cell_id import Cell, HashedConfig, function_id, identify
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of
 from tlab.config import Config, ConfigError, as_plain, field_types, options, type_alternatives
 from tlab.nn.config import ModelConfig
-from tlab.text.corpora import Corpus, CorpusError, load_corpus
+from tlab.text.corpora import Corpus, CorpusError
 from tlab.text.tokenizers import UnknownCharacterError
-from tlab.training.checkpoint import CheckpointError
+from tlab.training.checkpoint import Checkpoint, CheckpointError
 from tlab.training.config import TrainConfig
 from tlab.training.trainer import check_fit
 
@@ -91,18 +91,12 @@ def refuse_duplicates(field: str, values: Sequence[Any]) -> None:
 # ------------------------------------------------------------------------------------------------ cells
 
 
-def known_text(text: BeginConfig, corpus: Corpus) -> KnownText:
-    """What of a text that was read decides the numbers of its cells."""
-    model = known_model(read_begun(text.start_from)) if text.start_from else None
-    return KnownText(corpus.sha256, corpus.tokenizer.vocab_size, model)
-
-
 class GridExpander:
     """Expands grids into cells. Configs are checked and hashed once, however many cells share them."""
 
     def __init__(self, corpora: Mapping[BeginConfig, Corpus], known: Mapping[BeginConfig, KnownText]) -> None:
         self.corpora = corpora
-        read = {text: known_text(text, corpus) for text, corpus in corpora.items()}
+        read = {text: known_text(corpus) for text, corpus in corpora.items()}
         self.texts = {**known, **read}
         self.made: dict[Any, Any] = {}  # what was asked for -> the result, or None if it is invalid
         self.complaints: dict[str, None] = {}  # a set that keeps its order
@@ -218,11 +212,11 @@ def load_texts(texts: Iterable[BeginConfig]) -> dict[BeginConfig, Corpus]:
     Raises:
         GridError: a text or a run is not there, or the one cannot be read by the other's tokenizer.
     """
-    loaded = {}
+    loaded: dict[BeginConfig, Corpus] = {}
+    models: dict[str, Checkpoint] = {}
     for text in texts:
         try:
-            tokenizer = read_begun(text.start_from).tokenizer if text.start_from else text.tokenizer
-            loaded[text] = load_corpus(text.corpus, tokenizer)
+            loaded[text] = load_beginning(text, models)
         except CheckpointError as error:
             raise GridError(f"start_from {text.start_from!r}: {error}") from error
         except UnknownCharacterError as error:

@@ -17,7 +17,6 @@ from pathlib import Path
 from pickle import PicklingError
 from typing import Any, NamedTuple
 
-from sweeps.grid.begin import model_to_begin_with
 from sweeps.grid.cell_id import Cell, foreign_parts
 from sweeps.grid.fields import REPLICATE, GridError
 from sweeps.grid.grid import Grid
@@ -380,16 +379,7 @@ class Driver:
             timeout = self.execution.timeout
             measure = self.measures.get(cell.measure)
             yield Task(
-                cell,
-                parts,
-                self.store.folder,
-                self.driver_file,
-                source_hash(),
-                begun,
-                timeout,
-                driver,
-                measure,
-                model_to_begin_with(cell.text),
+                *(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver, measure)
             )
 
     def take(self, outcome: TaskResult) -> None:

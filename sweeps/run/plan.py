@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.grid.begin import BeginConfig, KnownText
+from sweeps.grid.begin import BeginConfig, KnownText, known_text
 from sweeps.grid.cell_id import DTYPE, Cell, identify_settings
 from sweeps.grid.fields import GridError
-from sweeps.grid.grid import Grid, cells_of, known_text, load_corpora, load_texts, texts_of
+from sweeps.grid.grid import Grid, cells_of, load_corpora, load_texts, texts_of
 from sweeps.store.folder import CELLS, Store, read_record
 from sweeps.store.record import STATUSES, Record
 from tlab.cost import FORWARD_SHARE, activation_bytes_by_part, step_flops, weight_bytes_by_part
@@ -125,7 +125,7 @@ def as_named_before(
 def refuse_other_models(corpora: Mapping[BeginConfig, Corpus], known: Mapping[BeginConfig, KnownText]) -> None:
     """Refuse a model that is another one by now than earlier results began with."""
     for text, corpus in corpora.items():
-        if text not in known or (before := known[text].model) == (now := known_text(text, corpus).model):
+        if text not in known or (before := known[text].model) == (now := known_text(corpus).model):
             continue
         raise GridError(
             f"the model in {text.start_from} is another one than the results in the folder began with (sha256 of its "

@@ -9,12 +9,12 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from sweeps.grid.begin import model_to_begin_with
 from sweeps.grid.cell_id import DTYPE, Cell
 from sweeps.store.record import DIVERGED, FAILED, OK, TIMEOUT, CurveRow, Record, cell_fields, failure
 from tlab.machine import forget_peak_memory, one_blas_thread, peak_memory_mib
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus
-from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.training.records import StepRecord
 from tlab.training.trainer import Trainer
@@ -29,7 +29,6 @@ def train_cell(
     cell: Cell,
     corpus: Corpus,
     *,
-    begun_with: Checkpoint | None = None,
     measure: MeasureFunction | None = None,
     timeout: float | None = None,
     attempts: int = 1,
@@ -41,8 +40,7 @@ def train_cell(
 
     Args:
         cell: what to train.
-        corpus: the text that it was planned with.
-        begun_with: the model that it begins with; None for random weights.
+        corpus: the text that it was planned with, and the model that it begins with where there is one.
         measure: what to do in place of a whole training. It gives plain numbers and lists, as for JSON; "diverged"
             among them says why the run diverged.
         timeout: seconds after which no other step is started and the record says `timeout`; None for no limit.
@@ -56,7 +54,7 @@ def train_cell(
             raise ValueError(f"corpus {corpus.name!r} is not the text that this cell was planned with; plan again")
         with one_blas_thread():
             if measure is None:
-                if begun_with is None:
+                if (begun_with := model_to_begin_with(cell.text, corpus)) is None:
                     trainer = Trainer(cell.model, cell.train, corpus, dtype=DTYPE)
                 else:
                     trainer = Trainer.start_from(begun_with, cell.train, corpus)

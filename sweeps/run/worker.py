@@ -23,7 +23,6 @@ from sweeps.store.lock import driver_file
 from sweeps.store.provenance import source_hash
 from sweeps.store.record import FAILED, FAILURES, OK, TIMEOUT, Record, cell_fields, failure, lost_record
 from tlab.text.corpora import Corpus
-from tlab.training.checkpoint import Checkpoint
 
 DRIVER_LOOKS = 0.25  # seconds between two checks that the driver is alive
 MAX_GRACE = 10.0  # seconds that a step may take beyond the time limit before its process is ended
@@ -44,7 +43,6 @@ class Task(NamedTuple):
     timeout: float | None
     driver: tuple[str, int]  # host and pid
     measure: MeasureFunction | None = None  # what to measure; None trains the cell to the end
-    begun_with: Checkpoint | None = None  # the model that it begins with; None for random weights
 
 
 class TaskResult(NamedTuple):
@@ -76,7 +74,6 @@ def run_task(task: Task, corpus: Corpus) -> TaskResult:
             record = train_cell(
                 task.cell,
                 corpus,
-                begun_with=task.begun_with,
                 measure=task.measure,
                 timeout=task.timeout,
                 attempts=task.attempts,

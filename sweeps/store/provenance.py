@@ -14,9 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sweeps.grid.begin import BeginConfig, KnownModel, KnownText
+from sweeps.grid.begin import BeginConfig, KnownModel, KnownText, known_text
 from sweeps.grid.cell_id import DTYPE
-from sweeps.grid.grid import known_text
 from tlab.machine import environment
 from tlab.text.corpora import Corpus
 
@@ -115,8 +114,8 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-FOLDERS_OF_PATH = re.compile(r"(^|[=,])(?:~|\.\.)?/[^=,]*/")
-"""The folders of a path that is a word by itself, or that follows an equals sign or a comma."""
+FOLDERS_OF_PATH = re.compile(r"(^|[=,])(?:~|\.\.)?/(?:[^=,]*/)?([^/=,]+)/*(?=$|[=,])")
+"""A path that is a word by itself, or that follows an equals sign or a comma; its last part is the second group."""
 
 
 def without_folders(value: Any) -> Any:
@@ -125,7 +124,7 @@ def without_folders(value: Any) -> Any:
         return {key: without_folders(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_folders(one) for one in value]
-    return FOLDERS_OF_PATH.sub(r"\1", value) if isinstance(value, str) else value
+    return FOLDERS_OF_PATH.sub(r"\1\2", value) if isinstance(value, str) else value
 
 
 def about_text(text: BeginConfig, corpus: Corpus) -> dict[str, Any]:
@@ -133,7 +132,7 @@ def about_text(text: BeginConfig, corpus: Corpus) -> dict[str, Any]:
 
     Where a run is begun with, what of that decides the numbers is beside it.
     """
-    known, described = known_text(text, corpus), corpus.describe()
+    known, described = known_text(corpus), corpus.describe()
     about = {**described, "corpus": text.corpus, "tokenizer": text.tokenizer, "vocab_size": known.vocab_size}
     if known.model is None:
         return about

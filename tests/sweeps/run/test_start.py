@@ -11,7 +11,7 @@ from sweeps.grid.fields import GridError
 from sweeps.grid.grid import cells_of
 from sweeps.report.page import write_report
 from sweeps.run.driver import Execution, run_sweep
-from sweeps.store.folder import Store
+from sweeps.store.folder import Store, mark_started
 from tlab.nn.config import ModelConfig
 from tlab.text import corpus_from_text, load_corpus
 from tlab.training.checkpoint import Checkpoint
@@ -117,6 +117,18 @@ def test_a_model_that_changed_in_between_is_refused(begun, run, folder, text_fil
         trained(file.read(), "byte", seed=8).save(run)
     with pytest.raises(GridError, match="another one than the results in the folder began with"):
         run_sweep(begun((0, 1)), Store(folder), Execution())
+
+
+def test_a_run_that_is_trained_on_while_the_sweep_is_at_work_changes_no_cell(begun, run, folder, monkeypatch):
+    undisturbed = run_sweep(begun((0, 1)), Store(folder.with_name("undisturbed")), Execution()).table.rows
+
+    def train_on(*about):
+        trained("to be or not to be " * 30, "byte", seed=8).save(run)
+        return mark_started(*about)
+
+    monkeypatch.setattr("sweeps.run.driver.mark_started", train_on)
+    rows = run_sweep(begun((0, 1)), Store(folder), Execution()).table.rows
+    assert [row["val_loss"] for row in rows] == [row["val_loss"] for row in undisturbed]
 
 
 def test_the_id_counts_the_weights_and_not_the_place(begun, run, tmp_path):
