@@ -7,9 +7,10 @@ import math
 import shlex
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from sweeps.report.page import write_report
 from sweeps.results.read import read_table
@@ -115,12 +116,19 @@ def small_form(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]
     ran = list(dict.fromkeys(row["alias_of"] or row["cell_id"] for row in table.rows))
     files["cells.csv"] = cells_text(table, [column for column in table.columns if column not in PRIVATE])
     files["curves.csv"] = short_curves(store, ran)
-    files["manifest.json"] = json.dumps({"grids": without_folders(store.manifest["grids"])}, indent=1)
+    files["manifest.json"] = json.dumps(small_manifest(store.manifest), indent=1)
     to.parent.mkdir(parents=True, exist_ok=True)
     with replaced(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, text in files.items():  # without the time, so that the same sweep makes the same bytes
             archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED, 9)
     return to, result
+
+
+def small_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a sweep's manifest its grids, and which models its cells have where they are those of runs."""
+    models = [text["begun_with"] for run in manifest["runs"] for text in run["corpora"] if "begun_with" in text]
+    begun = {"runs": [{"corpora": [{"begun_with": model} for model in models]}]} if models else {}
+    return without_folders({"grids": manifest["grids"], **begun})
 
 
 def short_curves(store: Store, ran: Iterable[str]) -> str:

@@ -122,7 +122,7 @@ def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def begun_with_models(manifest: Mapping[str, Any]) -> list[str]:
     """The names of the runs that the cells begin with; none where all begin with random weights."""
     places = {place for grid in manifest.get("grids", ()) for place in grid["values"].get("start_from", ()) if place}
-    return sorted(str(without_folders(place.rstrip("/"))) for place in places)
+    return sorted(str(without_folders(place)) for place in places)
 
 
 def begun_with(text: Mapping[str, Any]) -> Mapping[str, Any]:

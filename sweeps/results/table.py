@@ -103,7 +103,7 @@ def table_of(cells: Sequence[Cell], records: Mapping[str, Record], grids: Iterab
 
 def names_of_places(places: Iterable[str]) -> dict[str, str]:
     """What the tables call each corpus or run: one that is a path by its name alone, as long as the names differ."""
-    names = {place: without_folders(place.rstrip("/")) for place in dict.fromkeys(places)}
+    names = {place: without_folders(place) for place in dict.fromkeys(places)}
     return names if len(set(names.values())) == len(names) else {place: place for place in names}
 
 

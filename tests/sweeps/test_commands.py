@@ -310,6 +310,7 @@ def test_what_is_sent_on_names_no_folder_of_this_machine(words, folder, text_fil
     [
         ("/home/ann/a.txt", "a.txt"), ("--corpus=/home/ann/a.txt", "--corpus=a.txt"), ("~/x/a.txt", "a.txt"),
         ("corpus=/a/b.txt,/c/d e.txt", "corpus=b.txt,d e.txt"), ("../secret/a.txt", "a.txt"),
+        ("/home/ann/run/", "run"), ("--from=~/run//", "--from=run"), ("/a/b/,/c/d", "b,d"),
         ("tcp://host:8786", "tcp://host:8786"), ("results/demo", "results/demo"), ("norm,pre", "norm,pre"),
     ],
 )  # fmt: skip

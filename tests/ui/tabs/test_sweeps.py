@@ -17,6 +17,7 @@ from pages import built
 from support import EVIL, GRADIO
 from sweeps.grid.grid import Grid
 from sweeps.grid.parse import parse_grid
+from sweeps.report.archive import small_form
 from sweeps.run.driver import Execution, run_sweep
 from sweeps.store.folder import Store
 from tlab.nn.config import ModelConfig
@@ -164,10 +165,6 @@ def test_a_folder_that_is_none_is_refused_in_words():
 
 
 def test_the_small_form_of_a_real_sweep_is_what_the_tab_opens(tmp_path, verse):
-    from sweeps.report.archive import small_form
-    from sweeps.run.driver import Execution, run_sweep
-    from sweeps.store.folder import Store
-
     (tmp_path / "verse.txt").write_text(tokenizer_text(verse), encoding="utf-8")
     words = ["steps=6", "validation_every=2", "batch_size=2", "context_length=8", "hidden_dim=8", "num_heads=2",
              "num_layers=1", f"corpus={tmp_path / 'verse.txt'}"]  # fmt: skip
@@ -393,23 +390,57 @@ def test_one_seed_says_nothing_about_chance(folder):
     assert "One seed says nothing about chance." in finding_words(read_results(folder, "a sweep"))
 
 
-def test_a_sweep_that_begins_with_a_run_says_so_and_is_not_trained_from_random_weights(tab, verse, small, tmp_path):
+@pytest.fixture
+def begun(verse, small, tmp_path):
+    """The folder of a sweep that begins with a run, and with random weights of its settings."""
     sizes = {"context_length": 8, "num_layers": 1, "hidden_dim": 8, "num_heads": 2}
     model = ModelConfig(vocab_size=verse.tokenizer.vocab_size, **sizes)
     Trainer(model, TrainConfig(), verse).checkpoint().save(tmp_path / "first")
     grid = Grid(
         {
-            "corpus": small().values["corpus"], "start_from": (str(tmp_path / "first"),), "steps": (2,),
+            "corpus": small().values["corpus"], "start_from": (f"{tmp_path / 'first'}/",), "steps": (2,),
             "batch_size": (2,), "warmup_steps": (0,), "random_weights": (False, True), "learning_rate": (1e-3, 1e-2),
         }
     )  # fmt: skip
     run_sweep(grid, Store(tmp_path / "mine"), Execution())
-    results = own_results(str(tmp_path / "mine"))
+    return tmp_path / "mine"
+
+
+def test_a_sweep_that_begins_with_a_run_says_so_and_is_not_trained_from_random_weights(tab, begun):
+    results = own_results(str(begun))
     assert {one.label for one in results.configurations} == {
         f"{weights} weights · learning rate {rate}" for weights in ("random", "trained") for rate in ("0.001", "0.01")
     }
     words = pictures(results, [], "validation").words
     assert "Every cell begins with the settings and the tokenizer of the model in" in words
     assert "hidden dim 8, layers 1" in words
-    with pytest.raises(gr.Error, match="tlab train --from"):
-        tab.on_train(str(tmp_path / "mine"), [0])
+    with pytest.raises(gr.Error, match=r"began with the model in .*; train it with tlab train --from"):
+        tab.on_train(str(begun), [0])
+
+
+def test_a_cell_of_random_weights_with_the_settings_of_a_run_is_told_how_to_be_trained(tab, begun):
+    random = next(one for one in own_results(str(begun)).configurations if one.levels["random_weights"])
+    with pytest.raises(gr.Error, match=r"random weights and the settings .*sweeps run --from .* random_weights=yes"):
+        tab.on_train(str(begun), [random.number])
+
+
+def test_the_effects_name_levels_as_the_map_does(begun):
+    levels = own_results(str(begun)).effects.level.tolist()
+    assert levels == [False, True, 0.001, 0.01]
+    shown = pictures(own_results(str(begun)), [], "validation").effects
+    assert all(f">{words}<" in shown for words in ("trained weights", "random weights", "learning rate 0.01"))
+
+
+@pytest.mark.parametrize("text", ["2", "2.0"])
+def test_a_level_of_the_effects_is_that_of_the_cells_however_it_is_written(folder, text):
+    rows = f"num_layers,{text},0.1,0.05,0.15\nnorm,none,0.1,0.05,0.15\nnorm,gone,0.1,,\n"
+    (folder / "effects.csv").write_text(f"axis,level,effect,ci_low,ci_high\n{rows}")
+    levels = read_results(folder, "mine").effects.level.tolist()
+    assert levels == [2, "none", "gone"] and isinstance(levels[0], int)
+
+
+def test_the_small_form_tells_which_model_its_cells_have(begun, tmp_path):
+    small_form(Store(begun), tmp_path / "small.zip")
+    whole, small = own_results(str(begun)), read_results(zipfile.Path(tmp_path / "small.zip"), "small")
+    assert small.fixed == {**whole.fixed, "corpus": small.fixed["corpus"], "start_from": "first"}
+    assert small.fixed["hidden_dim"] == 8

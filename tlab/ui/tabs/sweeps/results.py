@@ -255,7 +255,7 @@ def read_results(folder: Folder, name: str) -> Results:
         factors = {split: dict(zip(cells.cell_id, of, strict=True)) for split, of in of_split.items()}
         places = zip(curves.split, curves.cell_id, strict=True)
         curves["value"] *= [factors.get(split, {}).get(cell, math.nan) for split, cell in places]
-    results = Results(name, axes, fixed, cells, curves, read_effects(folder), unit=unit)
+    results = Results(name, axes, fixed, cells, curves, read_effects(folder, axes), unit=unit)
     results.configurations.extend(configurations_of(cells, axes))
     return results
 
@@ -291,13 +291,29 @@ def refuse_damaged(path: Folder) -> None:
         check_file(path)
 
 
-def read_effects(folder: Folder) -> pd.DataFrame | None:
+def read_effects(folder: Folder, axes: dict[str, list[Any]]) -> pd.DataFrame | None:
+    """What a level changes on average, each level as the axes have it; None where the sweep did not write it."""
     if not (folder / "effects.csv").is_file():
         return None
     effects = read_csv(folder, "effects.csv", EFFECT_COLUMNS)
     for end in ("ci_low", "ci_high"):  # with one seed there is no interval
         effects[end] = effects[end].fillna(effects.effect)
+    # The levels of all axes share a column, so pandas reads them as text, in which False would count as true.
+    levels = {(axis, level_key(level)): level for axis, of_axis in axes.items() for level in of_axis}
+    places = zip(effects.axis, effects.level, strict=True)
+    named = [levels.get((axis, level_key(level)), level) for axis, level in places]
+    effects["level"] = pd.Series(named, effects.index, dtype=object)
     return effects
+
+
+def level_key(level: Any) -> Any:
+    """The same for a level and for what a table's text says of it: 2, 2.0 and "2", or False and "False"."""
+    if isinstance(level, (bool, np.bool_)) or pd.isna(level):
+        return str(python_value(level))
+    try:
+        return float(level)
+    except ValueError:
+        return str(level)
 
 
 def fixed_settings(folder: Folder) -> dict[str, Any]:

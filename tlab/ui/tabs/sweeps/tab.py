@@ -104,8 +104,13 @@ class SweepsTab(Tab):
             raise error_toast(ValueError("Choose a cell of the map first."))
         settings = results.settings(results.configurations[chosen[-1]])
         if run := settings.get("start_from"):
-            command = f"tlab train --from {shlex.quote(str(run))}"
-            raise error_toast(ValueError(f"This cell began with the model of {run}; train it with {command}."))
+            run = str(run)
+            if settings.get("random_weights"):
+                began = f"random weights and the settings and the tokenizer of the model in {run}"
+                command = f"python -m sweeps run --from {shlex.quote(run)} --set random_weights=yes"
+            else:
+                began, command = f"the model in {run}", f"tlab train --from {shlex.quote(run)}"
+            raise error_toast(ValueError(f"This cell began with {began}; train it with {command}."))
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
