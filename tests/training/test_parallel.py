@@ -55,6 +55,7 @@ def batch(rng):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has imported it
 def test_a_forked_child_goes_on_with_threads_of_its_own(verse):
     trainer = trainer_on(verse, ComputeConfig(threads=2))
     next(iter(trainer))
