@@ -10,9 +10,8 @@ import math
 from typing import NamedTuple
 
 from benchmarks.machine import PerKind
-from tlab.cost import flops_by_part, step_flops
+from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
-from tlab.nn.linear import LARGE_VOCABULARY
 
 NANO = ModelConfig(
     vocab_size=65, context_length=64, hidden_dim=128, num_layers=4, num_heads=4,
@@ -92,15 +91,6 @@ def size_of(size: str, family: str = "own") -> Size:
     if family == "original":
         switches["embedding_scale"] = math.sqrt(config.hidden_dim)
     return Size(dataclasses.replace(config, **switches), batch_size)
-
-
-def products_made(size: Size) -> int:
-    """Operations of a step's matrix products, without the one of the embedding's gradient where it is sorted instead.
-
-    `step_flops` counts that one for every vocabulary.
-    """
-    is_sorted = size.config.vocab_size > LARGE_VOCABULARY
-    return sum(row.training for row in flops_by_part(*size) if row.part != "embedding" or not is_sorted)
 
 
 class Side(NamedTuple):
@@ -188,7 +178,7 @@ def large_case() -> Case:
     sides = (Side("tlab", OURS, own), Side("PyTorch eager", TORCH, (*own, "eager"), None, ("torch",)))
     title = f"{LARGE_SIZE}: {size.words}, vocabulary {size.config.vocab_size:,}"
     return Case(
-        "large", title, "training step", UNITS[LARGE_SIZE], sides, size=LARGE_SIZE, operations=products_made(size)
+        "large", title, "training step", UNITS[LARGE_SIZE], sides, size=LARGE_SIZE, operations=step_flops(*size)
     )
 
 

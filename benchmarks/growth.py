@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import threadpoolctl
 
-from benchmarks.cases import Size, products_made
+from benchmarks.cases import Size
 from benchmarks.jobs import make_trainer, random_corpus
 from benchmarks.units import duration
+from tlab.cost import step_flops
 from tlab.nn.config import ModelConfig
 
 USUAL = Size(
@@ -95,7 +96,7 @@ def section(turns: int, usual: Size = USUAL, values: Mapping[str, Sequence[int]]
             quantity,
             getattr(usual.config, quantity),
             list(of_quantity),
-            [products_made(size) for size in own],
+            [step_flops(*size) for size in own],
             [seconds[size] for size in own],
         )
         print(line(growth), flush=True)
@@ -111,7 +112,7 @@ def measure(sizes: list[Size], turns: int) -> dict[Size, list[float]]:
     with threadpoolctl.threadpool_limits(1, "blas"):
         for _ in range(1 + turns):
             for size, trainer in trainers.items():
-                steps = max(1, round(OPERATIONS / products_made(size)))
+                steps = max(1, round(OPERATIONS / step_flops(*size)))
                 began = time.perf_counter()
                 for _ in range(steps):
                     trainer.train_step()

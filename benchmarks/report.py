@@ -318,9 +318,9 @@ NOTES = {
     "large": "A table of 8,192 tokens and twelve layers. The table of peak memory says what it takes.",
     "growth": "One training step of ours, one thread; each quantity is varied while the others are those of "
     f"{GROWN.words}, vocabulary {GROWN.config.vocab_size:,}. The line is the time of that model, times the ratio of "
-    "the operations in products (`tlab info`; the embedding's gradient, sorted for such vocabularies, is left out). An "
+    "the operations in products (`tlab info`; of contexts above 256 attention leaves out about half of the square). An "
     "exponent is the slope of the best straight line on log axes; in brackets the least and the largest of any one "
-    "turn. The operations count the whole square of attention, of which contexts above 256 leave about half out.",
+    "turn.",
     "real": "SmolLM2-135M-Instruct in float32, two threads each, beside Transformers with the same weights. The peak "
     "is that of reading or generating once the model is loaded, in 3 fresh processes of each side; the cache is that "
     "of 256 tokens.",

@@ -25,7 +25,6 @@ from benchmarks.cases import (
     Case,
     Side,
     Size,
-    products_made,
     size_of,
 )
 from benchmarks.contestants import CONTESTANTS, RECIPE, SWITCHES, TARGET, Look
@@ -388,7 +387,7 @@ def test_an_exponent_is_that_of_a_power_law():
 def test_growth_is_measured_around_one_model_and_over_vocabularies_of_one_kind():
     for quantity, values in VALUES.items():
         assert getattr(USUAL.config, quantity) in values and list(values) == sorted(values)
-    assert min(VALUES["vocab_size"]) > LARGE_VOCABULARY, "the embedding's gradient is sorted in all of them"
+    assert min(VALUES["vocab_size"]) > LARGE_VOCABULARY, "so that the embedding's gradient is sorted in all of them"
 
 
 def test_every_quantity_has_its_values_in_each_turn(monkeypatch, capsys):
@@ -397,17 +396,10 @@ def test_every_quantity_has_its_values_in_each_turn(monkeypatch, capsys):
     rows = growth.section(2, usual, {"num_layers": (1, 2), "vocab_size": (20, 30, 300)})
     layers, tokens = (Growth(**row) for row in json.loads(json.dumps(rows)))
     assert (layers.values, layers.usual) == ([1, 2], 2) and tokens.values == [20, 30, 300]
-    assert layers.operations == [products_made(Size(tiny(vocab_size=20, num_layers=L), 2)) for L in (1, 2)]
+    assert layers.operations == [step_flops(tiny(vocab_size=20, num_layers=L), 2) for L in (1, 2)]
     assert layers.seconds[1] == tokens.seconds[0], "the usual model is measured once"
     assert [len(turns) for turns in tokens.seconds] == [2, 2, 2] and min(tokens.medians) > 0
     assert "exponent" in capsys.readouterr().out
-
-
-def test_products_made_are_all_but_that_of_an_embedding_that_is_sorted():
-    small, large = (Size(tiny(vocab_size=V), 3) for V in (LARGE_VOCABULARY, LARGE_VOCABULARY + 1))
-    assert products_made(small) == step_flops(*small)
-    one_hot = 2 * 3 * large.config.context_length * large.config.vocab_size * large.config.hidden_dim
-    assert products_made(large) == step_flops(*large) - one_hot
 
 
 def test_parts_one_after_another_make_the_steps_of_real_threads():

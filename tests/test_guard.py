@@ -14,10 +14,19 @@ import pytest
 from tlab import ComputeConfig, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.cost import step_flops
 from tlab.generate import generate_samples
+from tlab.nn.attention import LONGEST_WHOLE
+from tlab.nn.linear import LARGE_VOCABULARY
 from tlab.text import corpus_from_text
 
 TOLERANCE = 1.03  # releases of NumPy differ in a call or two
-TEXT = "".join(map(chr, range(0x100, 0x100 + 65))) * 40
+
+
+def text_of(vocab_size):
+    """A text of so many different characters."""
+    return "".join(map(chr, range(0x100, 0x100 + vocab_size))) * 40
+
+
+TEXT = text_of(65)
 
 LLAMA = {"norm": "rmsnorm", "activation": "swiglu", "position": "rope"}
 PAPER = {"residual": "post", "activation": "relu"}
@@ -119,15 +128,24 @@ def count_weights(model):
     model.parameters.lay_out(model.parameters.data.view(Counted), model.parameters.grad.view(Counted))
 
 
-def count_step(recompute=False, **changes):
-    """One training step: the second one, as the first makes masks and tables."""
-    corpus = corpus_from_text(TEXT)
+def counted_trainer(recompute=False, text=TEXT, **changes):
+    """A training whose calls into NumPy are counted."""
+    corpus = corpus_from_text(text)
     config = ModelConfig(corpus.tokenizer.vocab_size, **changes)
     compute = ComputeConfig(threads=1, recompute=recompute)
     trainer = Trainer(config, TrainConfig(steps=9, validation_every=0), corpus, compute=compute)
     for model in {trainer.model, *trainer.batch_threads.replicas}:
         count_weights(model)
     trainer.optimizer.state = {name: vector.view(Counted) for name, vector in trainer.optimizer.state.items()}
+    return trainer
+
+
+def count_step(recompute=False, text=TEXT, **changes):
+    """One training step: the second one, as the first makes masks and tables."""
+    return count_second_step(counted_trainer(recompute, text, **changes))
+
+
+def count_second_step(trainer):
     with counted_makers():
         trainer.train_step()
         COUNTS.clear()
@@ -175,10 +193,11 @@ def test_nothing_calls_numpy_more_often_or_asks_for_more_memory_than_it_did(case
     )
 
 
-@pytest.mark.parametrize("changes", [{}, LLAMA, PAPER])
-def test_a_step_multiplies_what_its_weights_ask_for_and_little_more(changes):
-    counts = count_step(**changes)
-    needed = step_flops(ModelConfig(65, **changes), TrainConfig().batch_size)
+@pytest.mark.parametrize("vocab_size", [65, LARGE_VOCABULARY + 1])
+@pytest.mark.parametrize("changes", [{}, LLAMA, PAPER, {"context_length": LONGEST_WHOLE + 20}])
+def test_a_step_multiplies_what_its_weights_ask_for_and_little_more(changes, vocab_size):
+    counts = count_step(text=text_of(vocab_size), **changes)
+    needed = step_flops(ModelConfig(vocab_size, **changes), TrainConfig().batch_size)
     assert needed <= counts.product_operations <= 1.04 * needed  # sums, as a norm's, are products with ones
 
 

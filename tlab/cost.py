@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.nn.attention import query_blocks
 from tlab.nn.config import ModelConfig
+from tlab.nn.linear import LARGE_VOCABULARY
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer, walk
 from tlab.training.config import ComputeConfig
@@ -84,22 +86,26 @@ def num_parameters(config: ModelConfig) -> int:
 
 
 def flops_by_part(config: ModelConfig, batch_size: int, context_length: int | None = None) -> list[PartFlops]:
-    """Operations of the matrix products in one step on `batch_size` texts of `context_length` tokens.
+    """Operations of the matrix products that one step makes on `batch_size` texts of `context_length` tokens.
 
     Each weight of a product meets each token once: 2 operations forward, 4 more backward. Attention's two products,
-    scores and mixing, have no weights; they are computed for the whole (T, T) square, the masked half included. The
-    embedding is looked up for free, but its gradient is a product with one-hot vectors. Norms, activations, softmax
-    and the optimizer are left out: few operations, though not always little time.
+    scores and mixing, have no weights; they are made for the whole (T, T) square, the masked half included, or of a
+    long text for what its blocks of queries see, and then the scores once more in backward. The embedding is looked up
+    for free; its gradient is a product with one-hot vectors, but of a large vocabulary it is sorted. Norms,
+    activations, softmax and the optimizer are left out: few operations, though not always little time.
     """
     T = context_length or config.context_length
     N, C, V, L = batch_size * T, config.hidden_dim, config.vocab_size, config.num_layers
-    rows = [PartFlops("embedding", 0, 2 * N * V * C)]
-    pairs = 2 * batch_size * T * T * C * L  # over all heads, for D adds up to C
+    rows = [PartFlops("embedding", 0, 2 * N * V * C if V <= LARGE_VOCABULARY else 0)]
+    blocks = query_blocks(T)
+    seen = sum((block.stop - block.start) * block.stop for block in blocks)  # pairs of a query and a key
+    pairs = 2 * batch_size * seen * C * L  # over all heads, for D adds up to C
+    again = pairs if len(blocks) > 1 else 0
     for name, shape in Transformer.parameter_shapes(each_kind(config)).items():
         if name.startswith("blocks.0.") and len(shape) == 2:  # every block has the same products
             rows.append(product(part_of(name), 2 * N * math.prod(shape) * L))
             if part_of(name) == "attention.qkv":
-                rows += [product("attention.scores", pairs), product("attention.mixing", pairs)]
+                rows += [product("attention.scores", pairs, again), product("attention.mixing", pairs)]
     return [*rows, product("head", 2 * N * C * V)]
 
 
@@ -119,9 +125,9 @@ def rough_forward_flops(config: ModelConfig, batch_size: int) -> float:
     return 2.0 * batch_size * T * (num_parameters(config) + 2 * L * T * C)
 
 
-def product(part: str, forward: int) -> PartFlops:
-    """A matrix product whose both factors want a gradient."""
-    return PartFlops(part, forward, (1 + BACKWARD_RATIO) * forward)
+def product(part: str, forward: int, again: int = 0) -> PartFlops:
+    """A matrix product whose both factors want a gradient; `again` is what of it is made once more in backward."""
+    return PartFlops(part, forward, (1 + BACKWARD_RATIO) * forward + again)
 
 
 def activation_bytes_by_part(

@@ -299,10 +299,10 @@ BY_TOKENS = Claim(
     source="Radford et al. 2019 (GPT-2), Section 2.2, who cut text into byte pairs since models of bytes were not "
     "competitive; against it Xue et al. 2022, ByT5: models of bytes are competitive",
     how="The small model by characters (65), bytes (256) and byte pairs (1,024), all for as many operations as 300 "
-    "steps take by characters, to within 0.4 %: 300, 256 and 162 steps, of which an eighth is warm-up. The learning "
-    "rate is 0.0075, which of five was the best for characters and for byte pairs; for bytes no other was tried. All "
-    "predict the same last tenth of the text, in windows of 64 tokens: 64 bytes for the first two, some 150 for byte "
-    "pairs.",
+    "steps take by characters, to within 0.4 %, where an embedding's gradient counts as a product: 300, 256 and 162 "
+    "steps, of which an eighth is warm-up. The learning rate is 0.0075, which of five was the best for characters and "
+    "for byte pairs; for bytes no other was tried. All predict the same last tenth of the text, in windows of 64 "
+    "tokens: 64 bytes for the first two, some 150 for byte pairs.",
     runs=measurements("trained", TUNED_BY_TOKENIZER),
     seeds=5,
     checks=(
