@@ -16,6 +16,7 @@ from tlab.cost import step_flops
 from tlab.generate import generate_samples
 from tlab.nn.attention import LONGEST_WHOLE
 from tlab.nn.linear import LARGE_VOCABULARY
+from tlab.nn.scores.softmaxes import NO_MAX_SHIFT_BELOW
 from tlab.text import corpus_from_text
 
 TOLERANCE = 1.03  # releases of NumPy differ in a call or two
@@ -191,6 +192,24 @@ def test_nothing_calls_numpy_more_often_or_asks_for_more_memory_than_it_did(case
     assert counts.calls.total() > 0.8 * calls and counts.bytes > 800 * kilobytes, (
         f"less than before, so lower MOST; {advice}"
     )
+
+
+def test_a_step_with_the_scores_of_a_trained_model_calls_numpy_as_often_as_the_first():
+    """Scores of 20 to 50 are usual; a maximum of each row would take longer than all the rest of the softmax."""
+    before = count_step().calls.copy()
+    trainer = counted_trainer()
+    for block in trainer.model.blocks:
+        block.attention.qkv.weight.data *= 20
+    largest = np.abs(attention_scores(trainer)).max()
+    assert 20 < largest < NO_MAX_SHIFT_BELOW
+    assert count_second_step(trainer).calls == before
+
+
+def attention_scores(trainer):
+    """Of the first block, for a batch from the beginning of the text: (B, H, T, T)."""
+    ids = trainer.corpus.train[: 16 * 64].reshape(16, 64)
+    trace = trainer.model.forward(ids)[1].blocks[0].attention
+    return trainer.model.blocks[0].attention.scores(trace.queries, trace.keys)
 
 
 @pytest.mark.parametrize("vocab_size", [65, LARGE_VOCABULARY + 1])

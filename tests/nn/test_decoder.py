@@ -9,10 +9,11 @@ from support import all_combinations, tiny
 from tlab import Transformer
 from tlab.checks import random_model
 from tlab.generate import next_token_logits
-from tlab.nn.decoder import NO_MAX_SHIFT_BELOW_NORM, Decoder, fold, normalizer
+from tlab.nn.decoder import Decoder, fold, normalizer
 from tlab.nn.norms import NORMS, LayerNorm, Norm
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
+from tlab.nn.scores.softmaxes import NO_MAX_SHIFT_BELOW
 
 LONG = 20  # tokens: two and a half windows of a tiny model
 
@@ -73,7 +74,7 @@ def test_scores_too_large_for_a_bare_exp_are_no_trouble(position, rng):
     tokens = rng.integers(0, 11, 8).tolist()
     full, trace = model.forward(np.array([tokens]))
     queries, keys = trace.blocks[0].attention.queries, trace.blocks[0].attention.keys
-    assert (queries @ keys.swapaxes(2, 3)).max() > 10 * NO_MAX_SHIFT_BELOW_NORM  # so the case is one
+    assert (queries @ keys.swapaxes(2, 3)).max() > 10 * NO_MAX_SHIFT_BELOW  # so the case is one
     assert decoded(model, tokens) == pytest.approx(full[0], rel=1e-9, abs=1e-9)
     assert np.isfinite(decoded(in_float32(model), tokens)).all()
 

@@ -11,12 +11,14 @@ from support import all_combinations, tiny
 from tlab import ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.checks import check_meaning, random_model
 from tlab.nn.activations import ACTIVATIONS, ExactGelu, GeGlu, Gelu, ReGlu, Relu, ReluSquared, SwiGlu, Swish
+from tlab.nn.attention import causal_mask
 from tlab.nn.inits import INITS
 from tlab.nn.loss import CrossEntropy, softmax
 from tlab.nn.norms import NORMS, DyT, LayerNorm, NoNorm, Norm, RmsNorm
 from tlab.nn.params import ParamSpace
 from tlab.nn.positions import POSITIONS, Alibi, Rope, Sinusoidal, T5Bias
 from tlab.nn.residuals import RESIDUALS
+from tlab.nn.scores.softmaxes import NO_MAX_SHIFT_BELOW, UsualSoftmax, masked_softmax
 
 
 def packed(norm_class, hidden_dim=16, epsilon=1e-5, dtype=np.float64):
@@ -215,6 +217,19 @@ def test_queries_keys_and_values_are_the_thirds_of_one_product_head_by_head(rng,
         for h in range(3):
             place = slice(12 * i + 4 * h, 12 * i + 4 * h + 4)
             assert heads[:, h] == pytest.approx(product[:, :, place])
+
+
+SIZES_OF_SCORES = {1.0: 1e-6, 20.0: 1e-6, 0.99 * NO_MAX_SHIFT_BELOW: 1e-6, 1.01 * NO_MAX_SHIFT_BELOW: 1e-5, 300.0: 5e-5}
+"""And how exact the weights are in float32: where scores are shifted, what is left of them is rounded once more."""
+
+
+@pytest.mark.parametrize(("size", "exactness"), SIZES_OF_SCORES.items())
+@pytest.mark.parametrize("bias", [0.0, 50.0, -50.0])
+def test_attention_weights_of_scores_of_any_size_are_those_of_float64(size, exactness, bias, rng):
+    mask = causal_mask(16, 16, 16, np.dtype(np.float32)) + np.float32(bias)
+    scores = (rng.uniform(0, size, (2, 2, 16, 16)) * np.sign(bias or 1)).astype(np.float32)
+    exact = UsualSoftmax.reference((scores + mask).astype(np.float64))
+    assert masked_softmax(scores, mask) == pytest.approx(exact, rel=exactness, abs=1e-30)
 
 
 def test_softmax_of_large_scores_does_not_overflow():

@@ -20,10 +20,10 @@ from tlab.nn.linear import Linear
 from tlab.nn.mlp import Mlp
 from tlab.nn.model import Block, Transformer
 from tlab.nn.norms import Norm, averaging
+from tlab.nn.scores.softmaxes import NO_MAX_SHIFT_BELOW
 from tlab.types import Array
 
 LARGE_MATRIX = 1 << 18  # numbers: reading one takes so long that a call into NumPy more or less does not count
-NO_MAX_SHIFT_BELOW_NORM = 60.0  # exp(60) = 1e26 and exp(-60) = 1e-26: far from the ends of float32, 1e38 and 1e-38
 
 
 class Affine(NamedTuple):
@@ -143,7 +143,7 @@ class AttentionStep:
         self.ones = np.ones((cache.window, 1), weight.dtype)
         bias = self.position.score_bias(1, cache.window, weight.dtype)  # (window,) or (H, window) in the last axes
         raised = max(0.0, float(bias.max()), -float(bias[..., -1].min()))
-        self.max_square = max(0.0, NO_MAX_SHIFT_BELOW_NORM - raised) ** 2
+        self.max_square = max(0.0, NO_MAX_SHIFT_BELOW - raised) ** 2
 
     def __call__(self, x: Array) -> Array:
         """x (C,) -> (C,)."""

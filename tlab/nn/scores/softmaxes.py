@@ -12,7 +12,7 @@ from tlab.registry import Registry
 from tlab.types import Array
 
 ATTENTION_SOFTMAXES: Registry[type[AttentionSoftmax]] = Registry("attention_softmax")
-NO_MAX_SHIFT_BELOW = 16.0  # exp multiplies its argument's rounding error by the argument: here to 1e-6, in float32
+NO_MAX_SHIFT_BELOW = 70.0  # exp(70) = 3e30 and exp(-70) = 4e-31: a million of either are far from the ends of float32
 
 
 class AttentionSoftmax:
@@ -44,11 +44,11 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
     """softmax(scores + mask) over the last axis, written over the scores (B, H, T, S)."""
     # Softmax does not change when a row is shifted, and a shift by its maximum keeps exp in range. A maximum per row is
     # slow, one over the whole array is fast, and moderate scores need no shift: bounded above, exp cannot overflow; and
-    # no row's sum is near zero, as the token's own score, which no mask hides, is bounded below. A learned bias has to
-    # be moderate too.
+    # no row's sum is near zero, as the token's own score, which no mask hides, is bounded below. A position's bias
+    # counts with them.
     own = mask.diagonal(mask.shape[-1] - mask.shape[-2], -2, -1)  # what is added to each token's score for itself
-    is_moderate = scores.max() <= NO_MAX_SHIFT_BELOW and scores.min() >= -NO_MAX_SHIFT_BELOW
-    is_moderate = is_moderate and mask.max() <= NO_MAX_SHIFT_BELOW and own.min() >= -NO_MAX_SHIFT_BELOW
+    highest, lowest = scores.max() + mask.max(), scores.min() + own.min()
+    is_moderate = highest <= NO_MAX_SHIFT_BELOW and lowest >= -NO_MAX_SHIFT_BELOW
     scores += mask
     if not is_moderate:
         return softmax(scores)
