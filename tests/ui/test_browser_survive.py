@@ -234,3 +234,14 @@ def test_a_server_that_is_started_again_has_all_that_was_finished(restarted, sta
     assert_all_is_there(visitor)
     if state in ("running", "paused"):
         assert visitor.page.inner_text("#pause") == "Resume"
+
+
+def test_a_page_is_told_which_of_its_runs_the_disk_has_lost(restarted, server):
+    page, address = restarted["done"].page, restarted["done"].address
+    page.goto("about:blank")  # or it asks by itself, and has been told before it is looked at
+    server.end(signal.SIGTERM)
+    for file in server.folder.glob("runs/*/*.zip"):
+        file.write_bytes(file.read_bytes()[:-200])
+    server.begin()
+    page.goto(address)
+    page.get_by_text("cannot be read any more, and is left out.").wait_for()

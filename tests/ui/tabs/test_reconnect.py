@@ -28,6 +28,8 @@ def page():
     """The handlers of a page that comes, with a finished run of mine."""
     runs = Runs(LOCAL, slots=1)
     page = Reconnect(built(TrainTab, runs))
+    with gr.Blocks():
+        page.build()
     run = Run(ME, preset_job(DEMO_PRESET), LOCAL)
     run.state = DONE
     runs.add(run)
@@ -55,6 +57,20 @@ def test_nobody_else_is_shown_it_by_its_id(page, number):
 
     assert LOST in asyncio.run(asked())[-1][page.train.state]
     assert page.train.runs.shown("again") is None
+
+
+def test_what_the_disk_has_and_nobody_can_read_is_told_once(page, monkeypatch):
+    page, run = page
+    found = [["My <run>"], [], ["Another"]]
+    monkeypatch.setattr(page.train.runs.archive, "recall", lambda session: found.pop(0))
+    words = "On the disk, My <run> cannot be read any more, and is left out."
+    assert page.on_arrive(run.id, request(ME))[page.damaged] == words
+    assert page.damaged not in page.on_arrive(run.id, request(ME))
+
+    async def asked():
+        return [frame async for frame in page.on_reconnect("gone", "", request(ME))]
+
+    assert "Another" in asyncio.run(asked())[-1][page.damaged]
 
 
 def test_a_new_page_shows_what_came_with_the_lab(page):

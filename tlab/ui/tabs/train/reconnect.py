@@ -76,16 +76,17 @@ class Reconnect:
     def build(self) -> None:
         self.shown_run, self.shown_state = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
         self.button = gr.Button(visible="hidden", elem_id="reconnect")
+        self.damaged = gr.Textbox(visible="hidden")  # what cannot be read any more, in words
 
     def connect(self, demo: gr.Blocks) -> None:
         shown = [self.shown_run, self.shown_state]
-        self.button.click(
-            self.on_reconnect, shown, self.train.outputs, js=SHOWN, concurrency_limit=None, **QUIET
-        )  # fmt: skip
+        outputs = [*self.train.outputs, self.damaged]
+        self.button.click(self.on_reconnect, shown, outputs, js=SHOWN, concurrency_limit=None, **QUIET)
         # Not by the queue, as every visitor comes this way; a run that still trains is then followed by the button.
-        arrived = demo.load(self.on_arrive, self.shown_run, self.train.outputs, js=REMEMBERED, queue=False, **QUIET)
+        arrived = demo.load(self.on_arrive, self.shown_run, outputs, js=REMEMBERED, queue=False, **QUIET)
         arrived.success(None, js=REMEMBER, **QUIET)
         arrived.then(None, js=ASK, **QUIET)
+        self.damaged.change(self.on_damaged, self.damaged, **QUIET)  # by the queue: without it Gradio shows no toast
 
     def on_arrive(self, remembered: str | None, request: gr.Request) -> Updates:
         """The run of the link, the one that this tab showed before, or one that trains and that no page shows.
@@ -95,26 +96,30 @@ class Reconnect:
         visit = visit_of(request)
         linked = str(dict(request.query_params).get(RESULT) or "")
         asked = linked or remembered
-        run = self.recalled(visit, asked)
+        run, damaged = self.recalled(visit, asked)
         if not asked:
             run = abandoned_run(self.train.runs, visit)
         if run is not None:
-            return self.train.show(visit, run)
+            return {**self.train.show(visit, run), **damaged}
         preset = linked_preset(read_query(dict(request.query_params)))
         shown = self.train.show(visit, None, preset) if preset is not DEMO_PRESET else {}
         lost = {self.train.state: state_html("lost", NO_RESULT if linked else NOT_FOUND)} if asked else {}
-        return {**shown, **lost} or {self.train.state: gr.skip()}
+        return {**shown, **lost, **damaged} or {self.train.state: gr.skip()}
 
-    def recalled(self, visit: Visit, run_id: str | None) -> Run | None:
-        """The run with this id, once all that the disk has of this browser is in memory."""
+    def recalled(self, visit: Visit, run_id: str | None) -> tuple[Run | None, Updates]:
+        """The run with this id, once all that the disk has of this browser is in memory; and what to say of damage."""
         runs = self.train.runs
         damaged = runs.archive.recall(visit.session)
         self.train.studies.add(runs.archive.recall_studies(visit.session))
-        if damaged:
-            gr.Warning(html.escape(f"On the disk, {listed(damaged)} cannot be read any more, and is left out."))
         if run_id:
             runs.archive.recall_linked(run_id)
-        return runs.get_visible(visit.session, run_id)
+        words = f"On the disk, {listed(damaged)} cannot be read any more, and is left out."
+        return runs.get_visible(visit.session, run_id), {self.damaged: words} if damaged else {}
+
+    def on_damaged(self, words: str | None) -> None:
+        """Tell of it on the page."""
+        if words:
+            gr.Warning(html.escape(words))
 
     async def on_reconnect(
         self, shown_run: str | None, shown_state: str | None, request: gr.Request
@@ -123,9 +128,9 @@ class Reconnect:
         runs, visit = self.train.runs, visit_of(request)
         run = runs.get_visible(visit.session, shown_run)
         if run is None and shown_run:  # the server may have been started again
-            run = await asyncio.to_thread(self.recalled, visit, shown_run)
+            run, damaged = await asyncio.to_thread(self.recalled, visit, shown_run)
             lost = {self.train.state: state_html("lost", LOST, shown_run), self.train.run_id: None}
-            yield self.train.show(visit, run) if run else {**lost, **self.train.buttons(None)}
+            yield {**(self.train.show(visit, run) if run else {**lost, **self.train.buttons(None)}), **damaged}
         elif run is None or runs.shown(visit.page) is not run or visit.page in run.followers:
             yield self.train.unchanged
         elif run.state == PAUSED and run.awaits_page:
