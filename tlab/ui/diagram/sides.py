@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.config import ModelConfig
 from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
-from tlab.training.config import TrainConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.ui.diagram.dataflow import (
     ATTENTION,
@@ -28,6 +26,8 @@ from tlab.ui.diagram.dataflow import (
 )
 from tlab.ui.diagram.parts import parts_set_by
 from tlab.ui.runs.messages import SidePlan
+from tlab.ui.settings.fields import START_FROM
+from tlab.ui.settings.plans import difference_of
 
 OWN_PARTS = (TOKEN_IDS, EMBEDDING, NORM, ATTENTION, MLP, UNEMBEDDING)  # kinds of nodes that are parts by that name
 OPERATIONS = {"add": "+", "multiply": "×", "subtract": "−", "divide": "÷"}
@@ -113,15 +113,9 @@ def lit_parts(plans: Sequence[SidePlan]) -> set[str]:
 
 
 def differing_field(plans: Sequence[SidePlan]) -> str | None:
-    """The field that B changes; None for a run of one side."""
-    if len(plans) < 2:
-        return None
-    a, b = plans
-    pairs = [(a.model, b.model, ModelConfig), (a.training, b.training, TrainConfig)]
-    return next(
-        (name for one, other, kind in pairs for name in options(kind) if getattr(one, name) != getattr(other, name)),
-        None,
-    )
+    """The field of a config that B changes; None for a run of one side, or of two that begin with other weights."""
+    difference = difference_of(plans)
+    return None if difference is None or difference.name == START_FROM else difference.name
 
 
 def lit_by(own: Dataflow, other: Dataflow, field: str) -> Lit:

@@ -9,7 +9,7 @@ from tlab.ui.diagram.sides import differing_field, sides_to_draw
 from tlab.ui.diagram.words import sentences
 from tlab.ui.runs.messages import SidePlan
 from tlab.ui.settings.fields import field_label, format_value
-from tlab.ui.settings.plans import settings_of_plan
+from tlab.ui.settings.plans import difference_of
 from tlab.ui.widgets.markup import macros
 
 markup = macros("diagram/view.html")
@@ -31,9 +31,9 @@ def difference_sentence(plans: Sequence[SidePlan]) -> str:
 
 def changed_setting(plans: Sequence[SidePlan]) -> str:
     """What B differs in, with both values; nothing for a run of one side."""
-    a, b = (settings_of_plan(plan) for plan in (plans[0], plans[-1]))
-    name = next((name for name in a if a[name] != b[name]), None)
-    if name is None:
+    difference = difference_of(plans)
+    if difference is None:
         return ""
-    values = [format_value(name, side[name]) for side in (a, b)]
-    return f"{field_label(name).lower()}, {values[0]} in A and {values[1]} in B"
+    name, *values = difference
+    a, b = (format_value(name, value) for value in values)
+    return f"{field_label(name).lower()}, {a} in A and {b} in B"

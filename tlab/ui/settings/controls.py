@@ -261,7 +261,8 @@ class Controls:
         given = dict(zip(self.components, values, strict=True))
         name = given["switch"] if given["switch"] in (*field_names(), START_FROM) else None
         value = suggest_value(name, as_read(given)[name]) if name else None
-        return self.switch_updates(name, value, self.starts.choices(visit_of(request).session))
+        starts = self.starts.choices(visit_of(request).session) if name == START_FROM else ()
+        return self.switch_updates(name, value, starts)
 
     def switch_updates(self, name: str | None, value: Any, starts: Sequence[tuple[str, str]] = ()) -> dict[Block, Any]:
         """Updates to what B changes; `starts` is what a visitor may begin with, where B is to begin with one of it."""

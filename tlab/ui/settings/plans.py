@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tlab.config import options
 from tlab.nn.config import ModelConfig
@@ -35,6 +35,20 @@ def side_label(name: str, value: Any) -> str:
 def settings_of_plan(plan: SidePlan) -> dict[str, Any]:
     """What a side begins with, and every field of both configs that people choose, with its value."""
     return {START_FROM: plan.start_from or RANDOM, **values_of(plan.model, plan.training)}
+
+
+class OneDifference(NamedTuple):
+    """A field that B has another value of than A."""
+
+    name: str
+    a: Any
+    b: Any
+
+
+def difference_of(plans: Sequence[SidePlan]) -> OneDifference | None:
+    """What B differs in from A, the first where it is more; None for one side alone, or two of the same settings."""
+    a, b = (settings_of_plan(plan) for plan in (plans[0], plans[-1]))
+    return next((OneDifference(name, a[name], value) for name, value in b.items() if value != a[name]), None)
 
 
 def make_plans(settings: dict[str, Any], switch: tuple[str, Any] | None = None) -> tuple[SidePlan, ...]:

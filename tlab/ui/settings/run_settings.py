@@ -10,7 +10,7 @@ from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run
 from tlab.ui.settings.fields import differing_words
 from tlab.ui.settings.own_text import OWN_TEXT
-from tlab.ui.settings.plans import settings_of_plan, side_label
+from tlab.ui.settings.plans import difference_of, settings_of_plan, side_label
 
 MAX_NAMED_SETTINGS = 4  # settings in one sentence
 SHA256_SHOWN = 12  # digits, as the commands show them
@@ -23,8 +23,8 @@ def settings_of(job: Job, side: int = 0) -> dict[str, Any]:
 
 def switch_of(job: Job) -> tuple[str, Any] | None:
     """What B changes, and to which value; None where there is no B, or nothing that a control has."""
-    a, b = settings_of(job), settings_of(job, -1)
-    return next(((name, value) for name, value in b.items() if value != a[name]), None)
+    difference = difference_of(job.plans)
+    return difference and (difference.name, difference.b)
 
 
 def control_values(job: Job) -> dict[str, Any]:
