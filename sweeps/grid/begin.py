@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,12 +78,8 @@ class BegunCorpus(Corpus):
     begun_with: Checkpoint = field(kw_only=True)
 
 
-def load_beginning(text: BeginConfig, models: dict[str, Checkpoint]) -> Corpus:
-    """The text as its tokenizer reads it; of a run, with its model, which is read once for all texts.
-
-    Args:
-        text: what is read.
-        models: those that were read for other texts, by their start_from; what is read now is added.
+def load_beginning(text: BeginConfig, read_model: Callable[[str], Checkpoint]) -> Corpus:
+    """The text as its tokenizer reads it; of a run, with its model, read from its start_from as by `read_begun`.
 
     Raises:
         CheckpointError: as of `read_begun`.
@@ -91,9 +87,7 @@ def load_beginning(text: BeginConfig, models: dict[str, Checkpoint]) -> Corpus:
     """
     if not text.start_from:
         return load_corpus(text.corpus, text.tokenizer)
-    if text.start_from not in models:
-        models[text.start_from] = read_begun(text.start_from)
-    model = models[text.start_from]
+    model = read_model(text.start_from)
     corpus = load_corpus(text.corpus, model.tokenizer)
     return BegunCorpus(**{one.name: getattr(corpus, one.name) for one in fields(Corpus)}, begun_with=model)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.grid.begin import BeginConfig, KnownText, known_text, load_beginning
+from sweeps.grid.begin import BeginConfig, KnownText, known_text, load_beginning, read_begun
 from sweeps.grid.cell_id import Cell, HashedConfig, function_id, identify
 from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of
 from tlab.config import Config, ConfigError, as_plain, field_types, options, type_alternatives
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import Corpus, CorpusError
 from tlab.text.tokenizers import UnknownCharacterError
-from tlab.training.checkpoint import Checkpoint, CheckpointError
+from tlab.training.checkpoint import CheckpointError
 from tlab.training.config import TrainConfig
 from tlab.training.trainer import check_fit
 
@@ -213,10 +214,10 @@ def load_texts(texts: Iterable[BeginConfig]) -> dict[BeginConfig, Corpus]:
         GridError: a text or a run is not there, or the one cannot be read by the other's tokenizer.
     """
     loaded: dict[BeginConfig, Corpus] = {}
-    models: dict[str, Checkpoint] = {}
+    read_once = functools.cache(read_begun)  # of a run, however many texts it begins with
     for text in texts:
         try:
-            loaded[text] = load_beginning(text, models)
+            loaded[text] = load_beginning(text, read_once)
         except CheckpointError as error:
             raise GridError(f"start_from {text.start_from!r}: {error}") from error
         except UnknownCharacterError as error:

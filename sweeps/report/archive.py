@@ -126,9 +126,9 @@ def small_form(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]
 
 def small_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Of a sweep's manifest its grids, and which models its cells have where they are those of runs."""
-    models = [text["begun_with"] for run in manifest["runs"] for text in run["corpora"] if "begun_with" in text]
-    begun = {"runs": [{"corpora": [{"begun_with": model} for model in models]}]} if models else {}
-    return without_folders({"grids": manifest["grids"], **begun})
+    texts = [text for run in manifest.get("runs", ()) for text in run.get("corpora", ())]
+    models = [{"begun_with": text["begun_with"]} for text in texts if "begun_with" in text]
+    return without_folders({"grids": manifest["grids"], **({"runs": [{"corpora": models}]} if models else {})})
 
 
 def short_curves(store: Store, ran: Iterable[str]) -> str:

@@ -378,9 +378,7 @@ class Driver:
             driver = (platform.node(), os.getpid())
             timeout = self.execution.timeout
             measure = self.measures.get(cell.measure)
-            yield Task(
-                *(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver, measure)
-            )
+            yield Task(cell, parts, self.store.folder, self.driver_file, source_hash(), begun, timeout, driver, measure)
 
     def take(self, outcome: TaskResult) -> None:
         cell_id = outcome.cell_id

@@ -114,7 +114,7 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-FOLDERS_OF_PATH = re.compile(r"(^|[=,])(?:~|\.\.)?/(?:[^=,]*/)?([^/=,]+)/*(?=$|[=,])")
+PATH_IN_WORD = re.compile(r"(^|[=,])(?:~|\.\.)?/(?:[^=,]*/)?([^/=,]+)/*(?=$|[=,])")
 """A path that is a word by itself, or that follows an equals sign or a comma; its last part is the second group."""
 
 
@@ -124,7 +124,7 @@ def without_folders(value: Any) -> Any:
         return {key: without_folders(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_folders(one) for one in value]
-    return FOLDERS_OF_PATH.sub(r"\1\2", value) if isinstance(value, str) else value
+    return PATH_IN_WORD.sub(r"\1\2", value) if isinstance(value, str) else value
 
 
 def about_text(text: BeginConfig, corpus: Corpus) -> dict[str, Any]:

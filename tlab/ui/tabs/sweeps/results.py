@@ -308,8 +308,9 @@ def read_effects(folder: Folder, axes: dict[str, list[Any]]) -> pd.DataFrame | N
 
 def level_key(level: Any) -> Any:
     """The same for a level and for what a table's text says of it: 2, 2.0 and "2", or False and "False"."""
-    if isinstance(level, (bool, np.bool_)) or pd.isna(level):
-        return str(python_value(level))
+    level = python_value(level)
+    if level is None or isinstance(level, bool):
+        return str(level)
     try:
         return float(level)
     except ValueError:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tlab.judging.few_seeds import DOUBTFUL
 from tlab.ui.settings.fields import differing_words, field_label, format_value
+from tlab.ui.settings.plans import difference_of
 from tlab.ui.settings.presets import DEMO_PRESET, preset_job
 from tlab.ui.settings.run_settings import settings_of
 from tlab.ui.tabs.sweeps.results import (
@@ -139,8 +140,8 @@ def caveats(results: Results) -> list[str]:
 def unlike_opening(results: Results) -> str:
     """How the settings that all cells share differ from those of the pair that the Train tab opens with."""
     job = preset_job(DEMO_PRESET)
-    opening, b = settings_of(job), settings_of(job, -1)
-    compared = {name for name in opening if opening[name] != b[name]}  # of no one value there
+    opening, difference = settings_of(job), difference_of(job.plans)
+    compared = {difference.name} if difference else set()  # of no one value there
     shared = results.shared
     own = {name: shared[name] for name in opening if name in shared and name not in {*results.axes, *compared, "seed"}}
     found = differing_words(own, opening)
