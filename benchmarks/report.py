@@ -42,7 +42,8 @@ machine. What is "at most" allowed is what the lab sets itself.
 
 Processors of the same name differ: on the wide kind large products of matrices run at about 200 GFLOP/s a core, on the
 narrow kind at about 95. `python -m benchmarks limit` tells which kind a machine is. The wide kind was measured when the
-softmax still took a maximum of each row for scores beyond 16, as a trained model has them, and the narrow kind after it.
+softmax still took a maximum of each row for scores beyond 16, as a trained model has them, and the narrow kind after
+that.
 """
 
 
