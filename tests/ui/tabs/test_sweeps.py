@@ -3,8 +3,10 @@
 import copy
 import dataclasses
 import gc
+import html
 import json
 import re
+import shlex
 import warnings
 import zipfile
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from pages import built
 from support import EVIL, GRADIO
+from sweeps.__main__ import main
 from sweeps.grid.grid import Grid
 from sweeps.grid.parse import parse_grid
 from sweeps.report.archive import small_form
@@ -414,14 +417,21 @@ def test_a_sweep_that_begins_with_a_run_says_so_and_is_not_trained_from_random_w
     words = pictures(results, [], "validation").words
     assert "Every cell begins with the settings and the tokenizer of the model in" in words
     assert "hidden dim 8, layers 1" in words
-    with pytest.raises(gr.Error, match=r"began with the model in .*; train it with tlab train --from"):
+    with pytest.raises(gr.Error, match=r"began with the weights of the model in .*first.* Train it with: "):
         tab.on_train(str(begun), [0])
 
 
-def test_a_cell_of_random_weights_with_the_settings_of_a_run_is_told_how_to_be_trained(tab, begun):
-    random = next(one for one in own_results(str(begun)).configurations if one.levels["random_weights"])
-    with pytest.raises(gr.Error, match=r"random weights and the settings .*sweeps run --from .* random_weights=yes"):
-        tab.on_train(str(begun), [random.number])
+@pytest.mark.parametrize("number", range(4))
+def test_a_cell_that_begins_with_a_run_is_told_the_command_that_trains_it(tab, begun, tmp_path, number):
+    one = own_results(str(begun)).configurations[number]
+    with pytest.raises(gr.Error) as refused:
+        tab.on_train(str(begun), [number])
+    words, _, command = html.unescape(str(refused.value.message)).partition(" Train it with: ")
+    assert ("began with random weights, and the settings" in words) == one.levels["random_weights"]
+    assert main([*shlex.split(command)[3:], "--out", str(tmp_path / "again"), "--jobs", "1"]) == 0
+    again = own_results(str(tmp_path / "again"))
+    assert again.cells.cell_id.tolist() == one.cells.cell_id.tolist()
+    assert again.cells.val_loss.tolist() == one.cells.val_loss.tolist()
 
 
 def test_the_effects_name_levels_as_the_map_does(begun):

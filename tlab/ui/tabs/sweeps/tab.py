@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 
+from tlab.config import options
 from tlab.text import corpus_names
+from tlab.training.config import TrainConfig
 from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own_results
 from tlab.ui.tabs.sweeps.view import pictures
 from tlab.ui.tabs.tab import Page, Tab, Updates
@@ -104,19 +108,25 @@ class SweepsTab(Tab):
             raise error_toast(ValueError("Choose a cell of the map first."))
         settings = results.settings(results.configurations[chosen[-1]])
         if run := settings.get("start_from"):
-            run = str(run)
-            if settings.get("random_weights"):
-                began = f"random weights and the settings and the tokenizer of the model in {run}"
-                command = f"python -m sweeps run --from {shlex.quote(run)} --set random_weights=yes"
-            else:
-                began, command = f"the model in {run}", f"tlab train --from {shlex.quote(run)}"
-            raise error_toast(ValueError(f"This cell began with {began}; train it with {command}."))
+            is_random = settings.get("random_weights")
+            began = "random weights, and the settings and tokenizer of" if is_random else "the weights of"
+            words = f"This cell began with {began} the model in {run}. Train it with: {command_of(settings)}"
+            raise error_toast(ValueError(words))
         corpus = settings.get("corpus")
         if corpus is not None and corpus not in corpus_names():
             raise error_toast(ValueError(f"This cell was trained on “{corpus}”, which is not among the texts here."))
         words = "These are the settings of a cell of the sweep."
         opened: Updates = {self.bar: gr.update(selected=self.train_tab.key)}
         return {**opened, **self.train_tab.settings_updates(settings, None, words, locked)}
+
+
+def command_of(settings: Mapping[str, Any]) -> str:
+    """What trains one cell of a sweep that begins with a run, with its first seed."""
+    places = {"--from": settings["start_from"], "--corpus": settings.get("corpus")}
+    names = ("random_weights", *options(TrainConfig))
+    sets = [("--set", f"{name}={settings[name]}") for name in names if settings.get(name) is not None]
+    given = [(flag, str(value)) for flag, value in places.items() if value is not None]
+    return shlex.join(["python", "-m", "sweeps", "run", *itertools.chain(*given, *sets)])
 
 
 def best_numbers(results: Results, count: int) -> list[int]:
