@@ -61,16 +61,17 @@ def test_nobody_else_is_shown_it_by_its_id(page, number):
 
 def test_what_the_disk_has_and_nobody_can_read_is_told_once(page, monkeypatch):
     page, run = page
-    found = [["My <run>"], [], ["Another"]]
+    found = [["My <run>"], [], ["Another", "and, one more"]]
     monkeypatch.setattr(page.train.runs.archive, "recall", lambda session: found.pop(0))
-    words = "On the disk, My <run> cannot be read any more, and is left out."
+    words = "On the disk, “My <run>” cannot be read any more, and is left out."
     assert page.on_arrive(run.id, request(ME))[page.damaged] == words
     assert page.damaged not in page.on_arrive(run.id, request(ME))
 
     async def asked():
         return [frame async for frame in page.on_reconnect("gone", "", request(ME))]
 
-    assert "Another" in asyncio.run(asked())[-1][page.damaged]
+    words = "On the disk, “Another” and “and, one more” cannot be read any more, and are left out."
+    assert asyncio.run(asked())[-1][page.damaged] == words
 
 
 def test_a_new_page_shows_what_came_with_the_lab(page):

@@ -113,7 +113,8 @@ class Reconnect:
         self.train.studies.add(runs.archive.recall_studies(visit.session))
         if run_id:
             runs.archive.recall_linked(run_id)
-        words = f"On the disk, {listed(damaged)} cannot be read any more, and is left out."
+        names, are = listed([f"“{name}”" for name in damaged]), "is" if len(damaged) == 1 else "are"
+        words = f"On the disk, {names} cannot be read any more, and {are} left out."
         return runs.get_visible(visit.session, run_id), {self.damaged: words} if damaged else {}
 
     def on_damaged(self, words: str | None) -> None:
