@@ -76,6 +76,7 @@ pytestmark = GRADIO
 
 PAGE = gr.Request(session_hash="s")
 TEXT = "the quick brown fox jumps over the lazy dog; " * 40
+PRESSED = ("class-teach-selection", "class-go-selection")  # what buttons of our own send
 
 
 def job(steps: int = 40, text: str | None = TEXT, **training) -> Job:
@@ -1150,6 +1151,23 @@ def test_what_refuses_in_a_toast_is_asked_by_the_queue():
     refusing = [fn for fn in names if error_toast.__name__ in names[fn]]
     assert refusing
     assert [fn.fn.__qualname__ for fn in refusing if not fn.queue] == []
+
+
+def test_what_is_chosen_while_an_answer_is_under_way_is_answered_too():
+    """Gradio drops it by itself: the page would show the answer to the choice before. A button may be pressed once."""
+    page = app.build(Runs(LOCAL, slots=1))
+
+    def is_pressed(fn):
+        """Whether it, or what it follows, waits for a button, or for what comes by itself."""
+        if fn.trigger_after is not None:
+            return is_pressed(page.fns[fn.trigger_after])
+        buttons = [getattr(page.blocks.get(block), "elem_id", None) in PRESSED for block, _ in fn.targets]
+        return all(buttons) or {event for _, event in fn.targets} <= {"click", "submit", "load", "tick"}
+
+    listening = [fn for fn in page.fns.values() if fn.fn is not None and fn.targets]
+    assert sum(not is_pressed(fn) for fn in listening) > 30
+    dropping = [fn for fn in listening if fn.trigger_mode == "once" and not is_pressed(fn)]
+    assert [(fn.fn, fn.targets) for fn in dropping] == []
 
 
 def test_no_two_listeners_to_one_event_wait_for_their_turn():

@@ -9,6 +9,7 @@ from browsing import (
     assert_enlarges,
     choose_preset,
     drawn,
+    generate_text,
     is_gone,
     open_tab,
     set_number,
@@ -69,8 +70,7 @@ def test_the_other_tabs_use_the_run_of_the_visitor(visit):
     open_tab(page, "Attention")
     page.get_by_text("your run on “python-docs”, after 50 steps").first.wait_for()
     open_tab(page, "Generate")
-    page.click("#write")
-    page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length === 300")
+    generate_text(page)
 
 
 def test_stop_ends_the_worker_process_in_the_middle_of_a_run(visit, runs):
@@ -223,8 +223,7 @@ def test_markup_in_a_visitors_text_stays_text_on_every_tab(visit):
     page.wait_for_function("document.querySelector('.tl-reading').textContent.startsWith('x<img␣src=x')")
     open_tab(page, "Generate")
     page.locator("#prompt textarea").fill(EVIL)
-    page.click("#write")
-    page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length === 300")
+    generate_text(page)
     page.locator("#prompt textarea").fill("<b>日本語</b>")  # and in the words of a refusal
     page.click("#write")
     page.locator("#chain").get_by_text("no id for").wait_for()
@@ -464,8 +463,7 @@ def test_a_whole_visit_fits_the_page_leaves_the_console_empty_and_asks_nobody_ou
     page.get_by_text("Head 2 of layer").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     open_tab(page, "Generate")
-    page.click("#write")
-    page.wait_for_function("document.querySelectorAll('#written-text .tl-token').length === 300")
+    generate_text(page)
     page.locator("#written-text .tl-token").nth(5).click()
     page.locator("#chain").get_by_text("token 6 of the text").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,6 +1,6 @@
 """The Attention and Generate tabs in a real browser: every picture moves at once, together, and never backwards."""
 
-from browsing import choose_model, open_tab, settle, start, wait_for_state
+from browsing import choose_model, generate_text, open_tab, settle, start, wait_for_state
 from support import EVIL, GRADIO
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_steps
 from tlab.ui.settings.presets import DEMO_PRESET, TRAINED
@@ -27,9 +27,7 @@ def generating(visit):
     open_tab(page, "Generate")
     page.wait_for_selector("#chain tbody tr")
     choose_model(page, "generate", DEMO_PRESET.label)
-    page.click("#write")
-    for text in ("#written-text", "#written-text-b"):
-        page.wait_for_function(f"document.querySelectorAll('{text} .tl-token').length === 300")
+    generate_text(page, "#written-text", "#written-text-b")
     settle(page)
     return page
 
@@ -189,10 +187,8 @@ def test_a_slider_moves_the_chain_with_one_call_of_the_server(visit):
 def test_both_sides_write_to_one_prompt(visit):
     page = generating(visit)
     page.locator("#prompt textarea").fill("def ")
-    page.click("#write")
-    for text in ("#written-text", "#written-text-b"):
-        page.wait_for_function(f"document.querySelector('{text} .tl-prompt').textContent === 'def '")
-        page.wait_for_function(f"document.querySelectorAll('{text} .tl-token').length === 300")
+    generate_text(page, "#written-text", "#written-text-b")
+    assert page.locator(".tl-prompt").all_inner_texts() == ["def ", "def "]
     assert page.inner_text("#written-text .tl-page") != page.inner_text("#written-text-b .tl-page")
 
 

@@ -61,7 +61,9 @@ def look(
     run_id=None, repetition=1.0,
 ):  # fmt: skip
     """What is sent, by name; skipped is what is not."""
-    updates = tab.on_look(run_id, prompt, temperature, top_k, top_p, repetition, selection or {}, writer, answered)
+    request = gr.Request(session_hash="me")
+    asked = (run_id, prompt, temperature, top_k, top_p, repetition, selection or {}, writer, answered, request)
+    updates = tab.on_look(*asked)
     components = {
         "chain_a": tab.chains[0], "chain_b": tab.chains[1], "text_a": tab.texts[0], "text_b": tab.texts[1],
         "note": tab.note, "writer": tab.writer, "answered": tab.answered, "another": tab.another,
@@ -317,15 +319,50 @@ def test_a_shipped_model_shows_what_it_writes_at_once_and_the_same_each_time(tab
         assert again[f"text_{letter}"] == text
 
 
-def test_a_new_model_gets_an_empty_page_its_own_alphabet_and_one_side(tab):
+def a_run(runs) -> Run:
+    """Of a visitor, with a model on one side."""
     run = Run("visitor", demo_run().job, LOCAL)
-    tab.runs.adopt(run, [[own_checkpoint()]])
+    runs.adopt(run, [[own_checkpoint()]])
+    return run
+
+
+def test_a_new_model_gets_an_empty_page_its_own_alphabet_and_one_side(tab, runs):
+    run = a_run(runs)
     shown = look(tab, run_id=run.id, writer="another run")
     assert shown["text_a"]["tokens"] == [] and shown["text_a"]["number"]
     before, after = shown["another"]
     assert before == PROMPT and set(after) <= set(" <=>ab")
     assert shown["chain_a"]["rows"]
     assert look(tab, after, run_id=run.id, writer=shown["writer"])["text_a"] == gr.skip()
+
+
+def test_what_a_new_model_writes_stays_when_the_look_at_it_is_answered_later(tab, runs, monkeypatch):
+    """Who presses Generate right after the tab has come into view must not see the text go again."""
+    run = a_run(runs)
+    chain, written = tab.chain, []
+
+    def slow_chain(*asked):
+        written.extend(write(tab, prompt="ab", run_id=run.id))
+        return chain(*asked)
+
+    monkeypatch.setattr(tab, "chain", slow_chain)
+    answer = look(tab, run_id=run.id)
+    assert len(written[-1][0]["tokens"]) == 30
+    assert answer["text_a"] == answer["text_b"] == gr.skip()
+
+
+def test_another_model_ends_what_the_one_before_still_writes(tab, runs):
+    writing = tab.on_write(None, PROMPT, 0.8, 0, 1, 1, 300, 0, None, 0, gr.Request(session_hash="me"))
+    next(writing)
+    look(tab, run_id=a_run(runs).id)
+    assert list(writing) == []
+
+
+def test_a_model_that_is_let_write_before_it_is_looked_at_has_a_column_for_each_side(tab, runs):
+    run = a_run(runs)
+    (first, *_) = tab.on_write(run.id, "ab", 0.8, 0, 1, 1, 20, 0, None, 0, gr.Request(session_hash="me"))
+    assert [first[column]["visible"] for column in tab.columns] == [True, False]
+    assert look(tab, run_id=run.id)["text_a"] == gr.skip()
 
 
 def test_bytes_that_are_no_text_are_chosen_and_shown_all_the_same(tab, monkeypatch):

@@ -195,13 +195,14 @@ def test_a_look_keeps_logits_of_the_last_token_only(attention):
 def test_generate_writes_with_the_opened_model_and_shows_how_a_token_was_chosen(runs):
     tab = built(GenerateTab, runs)
     (of,) = tab.find_models(MODEL)
-    looked = tab.on_look(MODEL, of.prompt, 0.8, 0, 1, 1, {"serial": 1}, None, None)
+    looked = tab.on_look(MODEL, of.prompt, 0.8, 0, 1, 1, {"serial": 1}, None, None, VISIT)
     assert len(looked[tab.chains[0]]["rows"]) == 20
     *_, last = tab.on_write(MODEL, of.prompt, 0.8, 0, 1, 1, 20, 0, None, 0, VISIT)
     written = last[tab.texts[0]]
     assert len(written["tokens"]) == 20 and written["prompt"] == "The capital of France is"
     at = {"number": written["number"], "place": 3}
-    chain = tab.on_look(MODEL, of.prompt, 0.8, 0, 1, 1, {"serial": 2, "a": at}, of.key, (of.prompt, 1))[tab.chains[0]]
+    asked = {"serial": 2, "a": at}
+    chain = tab.on_look(MODEL, of.prompt, 0.8, 0, 1, 1, asked, of.key, (of.prompt, 1), VISIT)[tab.chains[0]]
     assert chain["place"] == 3 and sum(row[-1] for row in chain["rows"]) <= 1 + 1e-6
 
 

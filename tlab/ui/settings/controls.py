@@ -72,7 +72,7 @@ from tlab.ui.settings.side_b import (
 from tlab.ui.settings.starts import Starts
 from tlab.ui.upload_folder import remove
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import BESIDE, FORMULAS, QUIET, changes, number_field
+from tlab.ui.widgets.component import BESIDE, FORMULAS, LATEST, QUIET, changes, number_field
 
 # Besides the switches, these are the settings that people look for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
@@ -230,7 +230,7 @@ class Controls:
         switch = self.components["switch"]
         assert isinstance(switch, gr.Dropdown)
         outputs = [self.switch_choice, self.switch_number, self.switch_note]
-        proposed = switch.input(self.on_switch, self.inputs, outputs, queue=False, **QUIET)
+        proposed = switch.input(self.on_switch, self.inputs, outputs, queue=False, **LATEST)
         read = self.connect_text()
         # What only some optimizers (norms, ...) read is shown with them alone; hidden, it keeps its value.
         fields = [self.components[name] for name in conditional_fields()]
@@ -311,8 +311,8 @@ class Controls:
         gr.on(changes(own), None, own, None, js=KEEP_TEXT, **QUIET)
         refusal = gr.State("")
         outputs = [self.components["corpus"], self.components["text"], self.source, refusal]
-        read = self.upload.upload(self.on_upload, self.upload, outputs, **QUIET)
-        read.then(self.text_card, [*about, refusal], self.card, queue=False, **QUIET)
+        read = self.upload.upload(self.on_upload, self.upload, outputs, **LATEST)
+        read.then(self.text_card, [*about, refusal], self.card, queue=False, **LATEST)
         return read
 
     def bring_text_back(self, arrived: Dependency) -> None:

@@ -17,7 +17,7 @@ from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import QUIET, note_html, texts
+from tlab.ui.widgets.component import LATEST, QUIET, note_html, texts
 
 HEAD_LINK_NAMES = f"/^({'|'.join(HEAD_LINK)})$/"
 
@@ -73,7 +73,7 @@ class HeadLinks:
         ).success(None, js=LOOK_AGAIN, **QUIET)  # fmt: skip
         tab.address.change(None, tab.address, None, js=KEEP_HEAD_IN_ADDRESS, **QUIET)
         for chosen in (event for other in others for event in other.choice.chosen):
-            named = chosen.success(partial(model_query, self.runs), tab.model_id, self.query, **QUIET)
+            named = chosen.success(partial(model_query, self.runs), tab.model_id, self.query, **LATEST)
             named.success(None, self.query, None, js=KEEP_MODEL_IN_ADDRESS, **QUIET)
         demo.load(None, js=ARRIVE, **QUIET)
 

@@ -17,6 +17,11 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # What is asked beside another listener of the same event, which alone waits for its turn ("always_last"): of two that
 # wait, each would make Gradio 6.31 ask the other again once it is done, without end. For answers that come at once.
 BESIDE: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", **QUIET}
+# What may be asked again before it is answered: the last question is the one that counts. By itself Gradio drops what
+# comes meanwhile ("once"), which is right for buttons only. Listeners with one `concurrency_id` are answered in order,
+# so that no late answer covers a later one's.
+LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+EACH: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}  # each question counts: each changes something
 FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown sets as an equation
 
 # What the server found instead of a text that a new model cannot read, unless the visitor has typed meanwhile.

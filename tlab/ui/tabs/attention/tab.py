@@ -27,7 +27,7 @@ from tlab.ui.tabs.attention import view
 from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import (
-    QUIET,
+    LATEST,
     REPLACE_IF_UNTOUCHED,
     js_component,
     note_html,
@@ -107,9 +107,10 @@ class AttentionTab(Tab):
         asked = [self.model_id, self.text, self.selection, self.shown]
         shown = [*self.drawn.values(), self.shown, self.instead, self.selection, self.address]
         looked = [self.selection.input, self.text.change, page.handle.select, self.choice.again.click]
+        looks: dict[str, Any] = {"concurrency_id": "attention", **LATEST}
         for answered in (
-            gr.on(looked, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
-            *(chosen.success(self.on_look, asked, shown, **QUIET) for chosen in self.choice.connect(page)),
+            gr.on(looked, self.on_look, asked, shown, **looks),
+            *(chosen.success(self.on_look, asked, shown, **looks) for chosen in self.choice.connect(page)),
         ):
             # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)

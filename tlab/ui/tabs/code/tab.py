@@ -13,7 +13,7 @@ from tlab.source import page as source_page
 from tlab.ui.settings.fields import field_label, registry_choices
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import FORMULAS, QUIET, formula_markdown
+from tlab.ui.widgets.component import FORMULAS, LATEST, QUIET, formula_markdown
 from tlab.ui.widgets.markup import highlight, macros
 
 markup = macros("tabs/code/view.html")
@@ -50,9 +50,9 @@ class CodeTab(Tab):
         self.body = gr.HTML(body_html(shown), elem_id="code-body", apply_default_css=False)
         shown_page = [self.other, self.head, self.formula, self.difference, self.body]
         # "input" and not "change": a link from the Train tab sets both, and shows the page itself.
-        self.slot.input(self.on_slot, self.slot, [self.entry, *shown_page], queue=False, **QUIET)
-        self.entry.input(self.on_entry, [self.slot, self.entry], shown_page, queue=False, **QUIET)
-        self.other.input(self.on_other, [self.slot, self.entry, self.other], self.difference, queue=False, **QUIET)
+        self.slot.input(self.on_slot, self.slot, [self.entry, *shown_page], queue=False, **LATEST)
+        self.entry.input(self.on_entry, [self.slot, self.entry], shown_page, queue=False, **LATEST)
+        self.other.input(self.on_other, [self.slot, self.entry, self.other], self.difference, queue=False, **LATEST)
         self.bar = page.bar
         for button, slot, control in page.find(TrainTab).controls.code_links:
             button.click(

@@ -31,7 +31,7 @@ from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.upload_folder import remove, upload_folder
 from tlab.ui.visit import Visit, visit_of
-from tlab.ui.widgets.component import QUIET, error_toast, js_component
+from tlab.ui.widgets.component import EACH, LATEST, QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains
@@ -90,16 +90,12 @@ class CompareTab(Tab):
         self.game.build()
         pictures = [self.list, self.warning, self.chart, self.table, self.clock]
         seen = [self.choices, self.differences]
-        page.handle.select(self.on_open, seen, pictures, **QUIET)
-        self.clock.tick(self.on_open, seen, pictures, **QUIET)
-        self.differences.input(self.on_open, seen, pictures, **QUIET)
+        looking = [page.handle.select, self.clock.tick, self.differences.input]
+        gr.on(looking, self.on_open, seen, pictures, concurrency_id="compare", **LATEST)
         changed = [self.choices, self.file, self.link, self.bar, *pictures, *self.train.outputs, *self.train.settings]
-        self.list.select(self.on_act, [*seen, self.train.locked], changed, concurrency_limit=2, **QUIET).then(
-            None, self.file, None, js=FETCH, **QUIET
-        ).then(None, self.link, self.link, js=COPY, **QUIET)
-        self.upload.upload(
-            self.on_upload, [self.upload, *seen], pictures + self.train.outputs, concurrency_limit=1, **QUIET
-        )
+        acted = self.list.select(self.on_act, [*seen, self.train.locked], changed, concurrency_id="compare", **EACH)
+        acted.then(None, self.file, None, js=FETCH, **QUIET).then(None, self.link, self.link, js=COPY, **QUIET)
+        self.upload.upload(self.on_upload, [self.upload, *seen], pictures + self.train.outputs, **EACH)
 
     def comparable(self, visit: Visit) -> dict[str, Run]:
         """The runs that a page may look at."""

@@ -20,6 +20,7 @@ from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_toke
 from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import (
+    LATEST,
     QUIET,
     REPLACE_IF_UNTOUCHED,
     error_toast,
@@ -48,7 +49,7 @@ class GenerateTab(Tab):
         super().__init__(services)
         self.writings = GeneratedTexts()
         self.choice = ModelChoice(self.runs, self.model_id)
-        self.latest: dict[str, object] = {}  # page -> its last call of `on_write`, which ends those before
+        self.latest: dict[str, tuple[str, object]] = {}  # page -> which model writes for it, and in which call
 
     def build(self, page: Page) -> None:
         """Lay it out with a text of the shipped model's sides, and connect it."""
@@ -77,10 +78,9 @@ class GenerateTab(Tab):
             [self.write.click, self.instead.input],
             self.on_write,
             [self.model_id, self.prompt, *settings, self.count, self.seed, self.instead, self.branched],
-            [*self.texts, self.note, self.writer, self.branched],
+            [*self.texts, *self.columns, self.note, self.writer, self.branched],
             concurrency_limit=4,
-            trigger_mode="always_last",
-            **QUIET,
+            **LATEST,
         )
         self.halt.click(None, cancels=[writing], **QUIET)
         state = [self.writer, self.answered]
@@ -88,9 +88,10 @@ class GenerateTab(Tab):
         moved = [self.selection.input, self.prompt.change, *(slider.input for slider in settings), *came]
         asked = [self.model_id, self.prompt, *settings, self.selection, *state]
         shown = [*self.chains, *self.texts, *self.columns, self.note, *state, self.another]
+        looks: dict[str, Any] = {"concurrency_id": self.key, **LATEST}
         for looking in (
-            gr.on(moved, self.on_look, asked, shown, trigger_mode="always_last", **QUIET),
-            *(event.success(self.on_look, asked, shown, **QUIET) for event in chosen),
+            gr.on(moved, self.on_look, asked, shown, **looks),
+            *(event.success(self.on_look, asked, shown, **looks) for event in chosen),
         ):
             # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
             looking.success(None, [self.prompt, self.another], self.prompt, js=REPLACE_IF_UNTOUCHED)
@@ -157,7 +158,7 @@ class GenerateTab(Tab):
 
     def on_look(
         self, run_id: str | None, prompt: Any, temperature: Any, top_k: Any, top_p: Any, repetition: Any,
-        selection: Any, writer: Any, answered: Any,
+        selection: Any, writer: Any, answered: Any, request: gr.Request,
     ) -> Updates:  # fmt: skip
         """How the next token, or the one that was clicked, is chosen with these settings, on every side.
 
@@ -166,8 +167,11 @@ class GenerateTab(Tab):
         of = self.find_models(run_id)
         selection = selection if isinstance(selection, dict) else {}
         read = given = str(prompt or "")[-MAX_PROMPT:]
+        page = request.session_hash or ""
+        writer, _ = self.latest.get(page, (writer, None))
         new_model = of[0].key != writer
         if new_model:
+            self.latest.pop(page, None)  # what the one before still writes ends
             read = text_for_new_model(of[0], given, of[0].prompt, find_model(self.runs, writer).prompt)
         # Who types a prompt wants to see what comes after it, and no longer the token that was clicked before.
         serial = serial_of(selection)
@@ -184,9 +188,14 @@ class GenerateTab(Tab):
             at = selection.get("ab"[side]) if serial > since else None
             updates[self.chains[side]] = self.chain(model, read, sampling, self.writings.place(at))
         if new_model:
-            updates |= {text: self.first_text(of, side) for side, text in enumerate(self.texts)}
-            updates |= {column: gr.update(visible=side < len(of)) for side, column in enumerate(self.columns)}
+            updates |= self.sides(of)
+            if page not in self.latest:  # else it was let write meanwhile, and its text is on the page
+                updates |= {text: self.first_text(of, side) for side, text in enumerate(self.texts)}
         return updates
+
+    def sides(self, of: list[SelectedModel]) -> Updates:
+        """A column for each side that writes."""
+        return {column: gr.update(visible=side < len(of)) for side, column in enumerate(self.columns)}
 
     def chain(
         self, of: SelectedModel, prompt: str, sampling: Sampling, at: tuple[GeneratedText, int] | None
@@ -239,15 +248,15 @@ class GenerateTab(Tab):
                 sources[side] = (writing, tokens)
         except ValueError as error:
             raise error_toast(error) from None
-        about: Updates = {self.note: note(of), self.writer: of[0].key, self.branched: serial}
-        page, call = request.session_hash or "", object()
+        about: Updates = {self.note: note(of), self.writer: of[0].key, self.branched: serial, **self.sides(of)}
+        page, call = request.session_hash or "", (of[0].key, object())
         self.latest[page] = call
         for frame in frames(sources):
+            if self.latest.get(page) is not call:
+                return
             texts = {self.texts[side]: text_value(text, title(of, side)) for side, text in frame.items()}
             yield {**about, **texts}
             about = {}
-            if self.latest.get(page) is not call:
-                return
 
 
 def frames(sources: dict[int, tuple[GeneratedText, Iterator[Token]]]) -> Iterator[dict[int, GeneratedText]]:

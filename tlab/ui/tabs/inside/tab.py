@@ -45,6 +45,7 @@ from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import (
     BESIDE,
     FORMULAS,
+    LATEST,
     QUIET,
     REPLACE_IF_UNTOUCHED,
     changes,
@@ -168,7 +169,7 @@ class InsideTab(Tab):
         self.shown, self.instead = gr.State(of.key), gr.JSON(None, visible=False)
         self.followed = gr.JSON(None, visible=False)
         about = [self.about, self.formula, self.follow, self.over_time, *self.option_groups.values()]
-        self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **QUIET)
+        self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **LATEST)
         self.probe.change(self.on_probe, self.probe, about, **BESIDE)
         events, came = self.choice.connect(page), [page.handle.select, self.choice.again.click]
         asked = [self.model_id, self.text, self.selection, self.probe]
@@ -176,40 +177,41 @@ class InsideTab(Tab):
         answer = [self.remark, self.picture, self.table]
         inputs = [*asked, self.shown, self.part, *self.options]
         outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
-        looked = gr.on(for_both, self.on_look_told, inputs, outputs, trigger_mode="always_last", **QUIET)
+        looks: dict[str, Any] = {"concurrency_id": "inside", **LATEST}
+        looked = gr.on(for_both, self.on_look_told, inputs, outputs, **looks)
         for answered in (
             looked,
-            gr.on(changes(for_table), self.on_look_told, inputs, outputs, trigger_mode="always_last", **QUIET),
-            *(chosen.success(self.on_look_told, inputs, outputs, **QUIET) for chosen in events),
+            gr.on(changes(for_table), self.on_look_told, inputs, outputs, **looks),
+            *(chosen.success(self.on_look_told, inputs, outputs, **looks) for chosen in events),
         ):
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
-        self.follow.click(self.on_follow, [*asked, *self.options], self.followed, **QUIET).then(
-            None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET
-        )
+        self.follow.click(
+            self.on_follow, [*asked, *self.options], self.followed, concurrency_id="inside", **QUIET
+        ).then(None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET)
         change = [self.part, self.change, self.other, self.factor]
         self.change.change(self.on_change, self.change, [self.other, self.factor], **BESIDE)
         what_if = [self.model_id, self.text, self.selection, *change]
-        gr.on(changes(change), self.on_what_if_told, what_if, self.effect, trigger_mode="always_last", **QUIET)
+        gr.on(changes(change), self.on_what_if_told, what_if, self.effect, concurrency_id="what if", **LATEST)
         for after in (looked.then, *(chosen.success for chosen in events)):
-            after(self.on_what_if_told, what_if, self.effect, trigger_mode="always_last", **QUIET)
+            after(self.on_what_if_told, what_if, self.effect, concurrency_id="what if", **LATEST)
 
     def connect_links(self, page: Page) -> None:
         """From the drawing of the model and from sentences to a probe, and to and fro between heads and their maps."""
         attention = page.find(AttentionTab)
         probe = selection_component("inside-probe", {})
         opened = [self.bar, self.group, self.probe]
-        probe.input(self.on_link, probe, opened, queue=False, **QUIET)
+        probe.input(self.on_link, probe, opened, queue=False, **LATEST)
         drawn = page.find(TrainTab).diagram.probe
-        drawn.input(self.on_drawing, [drawn, self.run_id], [*opened, self.model_id], queue=False, **QUIET)
+        drawn.input(self.on_drawing, [drawn, self.run_id], [*opened, self.model_id], queue=False, **LATEST)
         to_map, both = selection_component("inside-head", {}), [self.selection, attention.selection]
         here, there = (
             [self.bar, self.selection, self.part, self.effect, self.note],
             [self.bar, attention.selection, attention.shown],
         )
-        attention.to_inside.input(self.on_head, [attention.to_inside, *both], here, queue=False, **QUIET).then(
+        attention.to_inside.input(self.on_head, [attention.to_inside, *both], here, queue=False, **LATEST).then(
             None, None, None, js=SHOW_WHAT_IF, **QUIET
         )
-        to_map.input(self.on_map, [to_map, *both], there, queue=False, **QUIET)
+        to_map.input(self.on_map, [to_map, *both], there, queue=False, **LATEST)
 
     def on_head(self, chosen: Any, own: Any, of_map: Any) -> Updates:
         """Come here from a head of the Attention tab, with what is lost without it in the model that was shown there.

@@ -16,7 +16,7 @@ from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
 from tlab.ui.visitor_share import visitor_of
-from tlab.ui.widgets.component import QUIET, scripted_html, selection_component
+from tlab.ui.widgets.component import LATEST, QUIET, scripted_html, selection_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_OF_TEACHER = 1.0  # of the teacher's page, which shows a result that came since
@@ -58,7 +58,7 @@ class ClassPanel:
         self.bar = bar
         shown = [self.panel, self.refusal, self.curves, self.chart, self.clock, self.state]
         at_once: dict[str, Any] = {"queue": False, **QUIET}
-        self.asked.input(self.on_ask, self.asked, shown, trigger_mode="always_last", **at_once)
+        self.asked.input(self.on_ask, self.asked, shown, queue=False, **LATEST)
         self.clock.tick(self.on_tick, [self.asked, self.state], shown, **at_once)
         self.taught.input(self.on_teach, [self.taught, *self.train.controls.inputs], shown, **at_once)
         there = [*shown, bar, *self.train.settings]

@@ -20,7 +20,7 @@ from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import QUIET, scripted_html, selection_component
+from tlab.ui.widgets.component import LATEST, QUIET, scripted_html, selection_component
 from tlab.ui.widgets.markup import macros
 
 SECONDS_BETWEEN_CHECKS = 1.0  # at what is to be done, as long as it is not
@@ -69,17 +69,16 @@ class LearnTab(Tab):
             self.game.played,
         ]  # fmt: skip
         shown = [self.page, self.strip, self.clock, self.state, self.bar]
-        at_once: dict[str, Any] = {"queue": False, **QUIET}
         gr.on(
             [self.asked.input, page.handle.select], self.on_ask, [self.asked, *about], shown,
-            trigger_mode="always_last", **at_once,
+            queue=False, **LATEST,
         )  # fmt: skip
-        self.clock.tick(self.on_tick, [self.asked, self.state, *about], shown, **at_once)
+        self.clock.tick(self.on_tick, [self.asked, self.state, *about], shown, queue=False, **QUIET)
         there = [
             self.bar, self.model_id, *self.train.settings, self.attention.selection, self.attention.shown,
             self.inside.group, self.inside.probe, self.game.fold,
         ]  # fmt: skip
-        self.wanted.input(self.on_go, [self.wanted, self.train.locked, *about], there, **at_once)
+        self.wanted.input(self.on_go, [self.wanted, self.train.locked, *about], there, queue=False, **LATEST)
 
     # -------------------------------------------------------------------------------- what is known
 

@@ -17,7 +17,7 @@ from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own
 from tlab.ui.tabs.sweeps.view import pictures
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import QUIET, error_toast, js_component
+from tlab.ui.widgets.component import EACH, LATEST, QUIET, error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 MAX_CHOSEN = 6  # curves in one chart; the oldest choice makes room
@@ -58,11 +58,12 @@ class SweepsTab(Tab):
             self.open = gr.Button("Open", elem_id="sweep-open", scale=1, min_width=90)
         self.outputs: list[Block] = [self.chosen, self.grid, self.words, self.chart, self.table, self.effects]
         where = [self.folder, self.chosen, self.split]
-        self.grid.select(self.on_select, where, self.outputs, **QUIET)
-        self.split.input(self.shown, where, self.outputs, **QUIET)
-        self.clear.click(self.on_clear, [self.folder, self.split], self.outputs, **QUIET)
+        in_order: dict[str, Any] = {"concurrency_id": "sweeps"}
+        self.grid.select(self.on_select, where, self.outputs, **in_order, **EACH)
+        self.split.input(self.shown, where, self.outputs, **in_order, **LATEST)
+        self.clear.click(self.on_clear, [self.folder, self.split], self.outputs, **in_order, **QUIET)
         for event in (self.open.click, self.folder.submit):
-            event(self.on_open, [self.folder, self.split], self.outputs, **QUIET)
+            event(self.on_open, [self.folder, self.split], self.outputs, **in_order, **QUIET)
         chosen = self.train.click(
             self.on_train,
             [self.folder, self.chosen, self.train_tab.locked],

@@ -16,7 +16,7 @@ from tlab.ui.runs.messages import SidePlan
 from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.fields import field_names, registry_for
 from tlab.ui.tabs.tab import Updates
-from tlab.ui.widgets.component import FORMULAS, QUIET, scripted_html, selection_component
+from tlab.ui.widgets.component import FORMULAS, LATEST, scripted_html, selection_component
 
 
 class DiagramPanel:
@@ -41,9 +41,9 @@ class DiagramPanel:
         """After the controls are built; returns what happens when a part was chosen in the drawing."""
         shown: list[Block] = [self.head, self.formula, self.code]
         inputs = [self.part, *self.controls.inputs]
-        self.part.input(self.on_part, inputs, shown, queue=False, trigger_mode="always_last", **QUIET)
+        self.part.input(self.on_part, inputs, shown, queue=False, **LATEST)
         choices = list(self.choices().values())
-        return self.setting.input(self.on_set, self.setting, choices, queue=False, trigger_mode="always_last", **QUIET)
+        return self.setting.input(self.on_set, self.setting, choices, queue=False, **LATEST)
 
     def choices(self) -> dict[str, gr.Component]:
         """The controls that choose from a list of parts, by field."""

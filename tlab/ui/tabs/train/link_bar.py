@@ -23,7 +23,7 @@ from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import notice_html
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import QUIET, error_toast
+from tlab.ui.widgets.component import LATEST, QUIET, error_toast
 
 # Names in an address that are no settings: of Gradio, of a Space's frame, of a lesson, a class, a head.
 NO_SETTING = f"/^(__|(view|logs|{'|'.join(OTHER_NAMES)})$)/"
@@ -117,11 +117,11 @@ class LinkBar:
         self.close.click(lambda: gr.update(visible=False), None, self.panel, queue=False, **QUIET)
         inputs = [self.train.locked, self.hide, *self.controls.inputs]
         asked = [self.how_much, *inputs[1:]]
-        chosen = self.how_much.input(self.on_how_much, asked, self.hide, concurrency_limit=None, **QUIET)
+        chosen = self.how_much.input(self.on_how_much, asked, self.hide, concurrency_limit=None, **LATEST)
         shown = [self.panel, self.link]
         for copied in (
-            gr.on([self.button.click, self.hide.input], self.on_copy, inputs, shown, **QUIET),
-            chosen.then(self.on_copy, inputs, shown, **QUIET),
+            gr.on([self.button.click, self.hide.input], self.on_copy, inputs, shown, **LATEST),
+            chosen.then(self.on_copy, inputs, shown, **LATEST),
         ):
             copied.then(None, self.link, self.link, js=COPY, **QUIET)
         self.train.address.change(None, self.train.address, None, js=KEEP_IN_STEP, **QUIET)

@@ -50,7 +50,16 @@ from tlab.ui.tabs.train.models_at_hand import ModelsAtHand
 from tlab.ui.tabs.train.panels.rates import RatesPanel
 from tlab.ui.tabs.train.panels.seeds import SECONDS_BETWEEN_CARDS, SeedsPanel
 from tlab.ui.visit import Visit, lasts, visit_of
-from tlab.ui.widgets.component import BESIDE, QUIET, changes, error_toast, js_component, note_html, selection_component
+from tlab.ui.widgets.component import (
+    BESIDE,
+    LATEST,
+    QUIET,
+    changes,
+    error_toast,
+    js_component,
+    note_html,
+    selection_component,
+)
 from tlab.wording import duration, listed
 
 MAX_BEHIND = 5000  # milliseconds that a slow page is left alone at a time
@@ -195,34 +204,32 @@ class TrainTab(Tab):
         self.settings: list[Block] = [*preset, *self.controls.inputs, self.controls.switch_note]
         components = self.controls.components
         corpus = components["corpus"]
-        at_once: dict[str, Any] = {"queue": False, **QUIET}
         for radio in self.preset_radios():
             # First the pictures, which need not wait for the controls: of these there are many. What was clicked is
             # kept until then, as a setting that was changed right before may by its answer still empty the radio.
             asked, shown_first = [radio, self.run_id], [*self.outputs, self.clicked]
-            shown = radio.input(self.on_preset_run, asked, shown_first, trigger_mode="always_last", **at_once)
+            shown = radio.input(self.on_preset_run, asked, shown_first, queue=False, **LATEST)
             # Gradio would set all controls before the browser has a moment to draw.
             drawn = shown.then(None, None, None, js=NEXT_FRAME, **QUIET)
             then: Any = drawn.then  # which takes any blocks at run time
             hideable = [components[name] for name in defaults()]
-            then(self.on_preset, [self.clicked, corpus, self.locked, *hideable], self.settings, **at_once)
+            then(self.on_preset, [self.clicked, corpus, self.locked, *hideable], self.settings, queue=False, **LATEST)
         own_text = self.own_text.click(None, None, corpus, js=SHOW_OWN_TEXT, **QUIET)
         own_text.then(None, js=FOCUS_OWN_TEXT, **QUIET)
         by_hand += [own_text, self.diagram.connect(), self.connect_starts()]
         inputs: Any = self.controls.inputs
         for event in by_hand:
-            event.then(self.on_changed_by_hand, inputs, preset, **at_once)
+            event.then(self.on_changed_by_hand, inputs, preset, queue=False, **LATEST)
         touched = [getattr(control, "input") for name, control in components.items() if name != "switch"]  # noqa: B009
-        gr.on(touched, self.on_changed_by_hand, inputs, preset, trigger_mode="always_last", **at_once)
+        gr.on(touched, self.on_changed_by_hand, inputs, preset, queue=False, **LATEST)
         inputs = [self.run_id, *self.controls.inputs]
-        # Not "once": the last of many changes counts, as when a preset sets all controls.
         outputs = [
             self.estimate, self.other, self.take, self.diagram.picture, self.address, self.rates.button,
             self.rates.card, self.rates.is_other,
         ]  # fmt: skip
         told = [self.renewed_by, self.locked, *inputs]
         triggers = [page.blocks.load, *changes([self.renewed_by, *inputs])]
-        gr.on(triggers, self.on_settings, told, outputs, queue=False, trigger_mode="always_last", **QUIET)
+        gr.on(triggers, self.on_settings, told, outputs, queue=False, **LATEST)
 
     def connect_starts(self) -> Dependency:
         """Renew the list of weights to start from when it is looked at; -> the event that some were chosen."""
@@ -248,9 +255,9 @@ class TrainTab(Tab):
         bar = [self.state, self.stop, self.bar_clock]
         self.bar_clock.tick(self.on_bar, self.run_id, bar, queue=False, **QUIET)
         for event in (*self.rates.connect(), *self.seeds.connect(self.run_id, pictures)):
-            event.then(self.on_bar, self.run_id, bar, queue=False, **QUIET)
+            event.then(self.on_bar, self.run_id, bar, queue=False, **LATEST)
         self.reset.click(self.on_reset, self.run_id, self.outputs, concurrency_limit=None, **QUIET)
-        self.behind.input(self.on_behind, self.behind, None, queue=False, **QUIET)
+        self.behind.input(self.on_behind, self.behind, None, queue=False, **LATEST)
         self.take.click(self.on_take, [self.run_id, self.locked], self.settings, queue=False, **QUIET)
 
     def start_after(self, event: Dependency) -> None:
