@@ -14,6 +14,8 @@ const makeButton = (className, press, ...content) => {
   button.addEventListener("click", press);
   return button;
 };
+// For what each press changes: the second click of a double click is not one more.
+const notTwice = (press) => (event) => event.detail > 1 || press(event);
 
 // What people call the layer of this index, as `layer_name` in tlab/wording.py does.
 const layerName = (layer) => `layer ${layer + 1}`;

@@ -6,7 +6,7 @@ let drawn = "";
 const act = (action, id, name = "") => trigger("select", { action, id, name });
 
 const pressable = (className, text, label, action) => {
-  const button = makeButton(className, action, text);
+  const button = makeButton(className, notTwice(action), text);
   button.setAttribute("aria-label", label);
   button.title = label;
   return button;

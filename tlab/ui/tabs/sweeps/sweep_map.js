@@ -12,7 +12,7 @@ const tint = (value, low, high) => {
 
 const cellNode = (cell, row, column, value) => {
   if (!cell) return make("td");
-  const button = makeButton("tl-grid-cell", () => trigger("select", { number: cell.number }), cell.text);
+  const button = makeButton("tl-grid-cell", notTwice(() => trigger("select", { number: cell.number })), cell.text);
   if (cell.value === null) button.classList.add("tl-grid-empty");
   else [button.style.background, button.style.color] = tint(cell.value, value.low, value.high);
   if (cell.value !== null && cell.value > value.high) button.classList.add("tl-grid-beyond");
