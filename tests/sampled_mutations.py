@@ -35,10 +35,11 @@ MIN_CAUGHT = 0.9
 VIEWS = ("tlab/inside/table_figure.py", "tlab/inside/figures.py")
 
 AT_ONCE = "how much is read at once decides over memory alone"
-ROWS, FIELD, CURVE = (
+ROWS, FIELD, CURVE, GROUP = (
     "ROWS_AT_ONCE = 500_000  # of curves.csv: a large sweep's curves are never text in memory as a whole",
     "MAX_FIELD_SIZE = 1 << 24  # characters of one field of a CSV: a traceback may be long",
-    "CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written",
+    "CURVE_ROWS_AT_ONCE = 1 << 16  # bytes of CSV in one block; some blocks are read ahead while Parquet is written",
+    "BLOCKS_OF_GROUP = 16  # that are one group of rows in Parquet: a reader takes a group as a whole",
 )
 NO_NORM = 'none = NORMS["none"](ParamSpace(), "none", model.config.hidden_dim, 0.0)'
 NOT_PRINTABLE = "characters 127 and 128 are written as their numbers anyway"
@@ -60,8 +61,10 @@ EQUIVALENT = {
     ("sweeps/results/read.py", FIELD, "1", "(2)"): AT_ONCE,
     ("sweeps/results/read.py", FIELD, "24", "(25)"): AT_ONCE,
     ("sweeps/results/write.py", CURVE, "1", "(2)"): AT_ONCE,
-    ("sweeps/results/write.py", CURVE, "20", "(21)"): AT_ONCE,
-    ("sweeps/results/write.py", CURVE, "20", "(19)"): AT_ONCE,
+    ("sweeps/results/write.py", CURVE, "16", "(17)"): AT_ONCE,
+    ("sweeps/results/write.py", CURVE, "16", "(15)"): AT_ONCE,
+    ("sweeps/results/write.py", GROUP, "16", "(17)"): AT_ONCE,
+    ("sweeps/results/write.py", GROUP, "16", "(15)"): AT_ONCE,
     ("tlab/inside/figures.py", "last = max(curves.steps[-1], 1)", "1", "(2)"): "the marks of 1 and 2 are the same",
     ("tlab/training/parallel.py", 'self.pool = ThreadPoolExecutor(self.threads - 1, "tlab-batch")', "1", "(0)"):
         "the pool starts no more threads than it gets work for",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,8 @@ from sweeps.results.tuned import rates_frame
 from sweeps.store.record import CurveRow
 from tlab.files import replaced, write_atomically
 
-CURVE_ROWS_AT_ONCE = 1 << 20  # bytes of CSV that are held while Parquet is written
+CURVE_ROWS_AT_ONCE = 1 << 16  # bytes of CSV in one block; some blocks are read ahead while Parquet is written
+BLOCKS_OF_GROUP = 16  # that are one group of rows in Parquet: a reader takes a group as a whole
 TABLES = ("cells", "summary", "effects", "rates", "curves")
 TABLE_NAMES = [f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")]
 
@@ -65,8 +67,8 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
                 open(folder / "curves.csv", "rb") as content,
                 pyarrow.csv.open_csv(content, read_options=reading, convert_options=kinds) as batches,
             ):
-                for batch in batches:
-                    parquet.write_batch(batch)
+                while group := list(itertools.islice(batches, BLOCKS_OF_GROUP)):
+                    parquet.write_table(pyarrow.Table.from_batches(group))
 
 
 def write_summary(folder: Path, table: Table) -> None:

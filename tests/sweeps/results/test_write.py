@@ -1,5 +1,8 @@
 """The tables of a sweep as CSV and as Parquet: the same rows in both."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pyarrow.parquet
 import pytest
@@ -52,6 +55,28 @@ def test_curves_are_joined_in_order_and_the_same_in_both_formats(tmp_path):
     write_curves(tmp_path, paths)
     assert (tmp_path / "curves.csv").read_text() == "cell_id,step,split,metric,value\n" + "".join(parts)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "curves.parquet"), pd.read_csv(tmp_path / "curves.csv"))
+
+
+PEAK = """
+import pathlib, sys
+from sweeps.results.write import write_curves
+from tlab.machine import peak_memory_mib
+write_curves(pathlib.Path(sys.argv[1]), [pathlib.Path(sys.argv[2])] * int(sys.argv[3]))
+print(peak_memory_mib())
+"""
+
+
+def test_the_curves_of_a_large_sweep_are_whole_and_take_no_more_memory_than_those_of_a_small_one(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("".join(f"a0123456789abcdef,{i},validation,loss,{i / 7}\n" for i in range(20_000)))  # 1 MB
+    peaks = {}
+    for times in (3, 40):
+        asked = [sys.executable, "-c", PEAK, tmp_path, path, str(times)]
+        peaks[times] = float(subprocess.run(asked, check=True, capture_output=True).stdout)
+        written = pyarrow.parquet.ParquetFile(tmp_path / "curves.parquet")
+        assert written.metadata.num_rows == 20_000 * times
+    assert peaks[40] < peaks[3] + 10  # MiB
+    assert written.num_row_groups < 50
 
 
 def test_one_point_of_a_curve_is_enough_and_none_leaves_the_columns(tmp_path):
