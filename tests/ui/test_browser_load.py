@@ -1,5 +1,7 @@
 """How much a page loads."""
 
+import pytest
+
 from browsing import settle, start
 from support import GRADIO
 from tlab.ui.widgets.component import script_code
@@ -11,7 +13,12 @@ MOST_BYTES = 450_000
 MOST_REQUESTS = 60
 
 
-def test_a_page_takes_at_most_450_kilobytes_and_60_requests(visit, url):
+# A line on which the page comes in pieces: the browser then looks ahead for what it will need.
+SLOW_LINE = {"offline": False, "latency": 20, "downloadThroughput": 100_000, "uploadThroughput": 100_000}
+
+
+@pytest.mark.parametrize("line", [None, SLOW_LINE], ids=["fast", "slow"])
+def test_a_page_takes_at_most_450_kilobytes_and_60_requests(visit, url, line):
     page = visit()
     network = page.context.new_cdp_session(page)
     bytes_of, asked = {}, {}
@@ -21,6 +28,8 @@ def test_a_page_takes_at_most_450_kilobytes_and_60_requests(visit, url):
     )
     network.send("Network.enable")
     network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    if line:
+        network.send("Network.emulateNetworkConditions", line)
     page.goto(url)
     page.wait_for_selector("#loss-chart canvas")
     settle(page)

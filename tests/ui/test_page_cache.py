@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 
 import brotli
 import pytest
@@ -113,5 +114,7 @@ def test_the_styles_are_those_of_the_kinds_on_the_page_each_with_a_link_that_is_
     names = sheet_names({"slider"})
     assert len(names) == len(set(names)) < len(sheet_names({"slider", "chatbot"}))
     html = styles_of({"slider"})
-    assert html.count("disabled>") == html.count("<link") >= 5
+    linked = json.loads(html[html.index("[") : html.index("]") + 1])
+    assert len(linked) >= 5 and set(linked) <= set(names)
+    assert "link.disabled = true" in html and "<link" not in html  # which a browser that looks ahead would follow
     assert "url(" not in html  # of a file beside the sheet, which would be looked for beside the page

@@ -12,17 +12,24 @@ from gradio.route_utils import BUILD_PATH_LIB
 MODULES = re.compile(r"m\.f=(\[.*?\])")  # the files that a script may load later, as its bundler lists them
 NUMBERS = re.compile(r"__vite__mapDeps\(\[([\d,]*)\]\)")  # those of them that come with one component
 KIND = re.compile(r"(\w+):\{((?:\w+:\(\)=>\w+\(\(\)=>import\(.*?import\.meta\.url\),?)+)\}")
+LINKS = """for (const name of NAMES) {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.disabled = true;
+  link.href = `./assets/${name}`;
+  document.head.append(link);
+}"""
 
 
 def styles_of(kinds: Collection[str]) -> str:
     """HTML for the head of a page with these kinds of components; nothing where Gradio is made in another way.
 
-    Gradio's loader fetches a sheet unless the page has a link to it. A link that is disabled is not followed.
+    Gradio's loader fetches a sheet unless the page has a link to it. A link that is disabled is not followed. A script
+    makes the links, as a browser that looks ahead in HTML, which it does when it is busy, would follow all the same.
     """
     texts = {name: (Path(BUILD_PATH_LIB) / name).read_text("utf-8") for name in sheet_names(kinds)}
     whole = {name: text for name, text in texts.items() if "url(" not in text}  # what needs no other file
-    links = "".join(f'<link rel="stylesheet" href="./assets/{name}" disabled>' for name in whole)
-    return f"{links}<style>{''.join(whole.values())}</style>"
+    return f"<script>{LINKS.replace('NAMES', json.dumps(list(whole)))}</script><style>{''.join(whole.values())}</style>"
 
 
 def sheet_names(kinds: Collection[str]) -> list[str]:
