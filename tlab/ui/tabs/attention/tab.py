@@ -107,7 +107,7 @@ class AttentionTab(Tab):
         asked = [self.model_id, self.text, self.selection, self.shown]
         shown = [*self.drawn.values(), self.shown, self.instead, self.selection, self.address]
         looked = [self.selection.input, self.text.change, page.handle.select, self.choice.again.click]
-        looks: dict[str, Any] = {"concurrency_id": "attention", **LATEST}
+        looks: dict[str, Any] = {"concurrency_id": self.key, **LATEST}
         for answered in (
             gr.on(looked, self.on_look, asked, shown, **looks),
             *(chosen.success(self.on_look, asked, shown, **looks) for chosen in self.choice.connect(page)),

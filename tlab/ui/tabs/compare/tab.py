@@ -91,9 +91,9 @@ class CompareTab(Tab):
         pictures = [self.list, self.warning, self.chart, self.table, self.clock]
         seen = [self.choices, self.differences]
         looking = [page.handle.select, self.clock.tick, self.differences.input]
-        gr.on(looking, self.on_open, seen, pictures, concurrency_id="compare", **LATEST)
+        gr.on(looking, self.on_open, seen, pictures, concurrency_id=self.key, **LATEST)
         changed = [self.choices, self.file, self.link, self.bar, *pictures, *self.train.outputs, *self.train.settings]
-        acted = self.list.select(self.on_act, [*seen, self.train.locked], changed, concurrency_id="compare", **EACH)
+        acted = self.list.select(self.on_act, [*seen, self.train.locked], changed, concurrency_id=self.key, **EACH)
         acted.then(None, self.file, None, js=FETCH, **QUIET).then(None, self.link, self.link, js=COPY, **QUIET)
         self.upload.upload(self.on_upload, [self.upload, *seen], pictures + self.train.outputs, **EACH)
 

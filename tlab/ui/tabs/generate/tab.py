@@ -168,7 +168,7 @@ class GenerateTab(Tab):
         selection = selection if isinstance(selection, dict) else {}
         read = given = str(prompt or "")[-MAX_PROMPT:]
         page = request.session_hash or ""
-        writer, _ = self.latest.get(page, (writer, None))
+        writer, _ = self.latest.get(page, (writer, None))  # which the page knows only when that answer has come
         new_model = of[0].key != writer
         if new_model:
             self.latest.pop(page, None)  # what the one before still writes ends

@@ -177,7 +177,7 @@ class InsideTab(Tab):
         answer = [self.remark, self.picture, self.table]
         inputs = [*asked, self.shown, self.part, *self.options]
         outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
-        looks: dict[str, Any] = {"concurrency_id": "inside", **LATEST}
+        looks: dict[str, Any] = {"concurrency_id": self.key, **LATEST}
         looked = gr.on(for_both, self.on_look_told, inputs, outputs, **looks)
         for answered in (
             looked,
@@ -186,7 +186,7 @@ class InsideTab(Tab):
         ):
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
         self.follow.click(
-            self.on_follow, [*asked, *self.options], self.followed, concurrency_id="inside", **QUIET
+            self.on_follow, [*asked, *self.options], self.followed, concurrency_id=self.key, **QUIET
         ).then(None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET)
         change = [self.part, self.change, self.other, self.factor]
         self.change.change(self.on_change, self.change, [self.other, self.factor], **BESIDE)

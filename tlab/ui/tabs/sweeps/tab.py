@@ -58,7 +58,7 @@ class SweepsTab(Tab):
             self.open = gr.Button("Open", elem_id="sweep-open", scale=1, min_width=90)
         self.outputs: list[Block] = [self.chosen, self.grid, self.words, self.chart, self.table, self.effects]
         where = [self.folder, self.chosen, self.split]
-        in_order: dict[str, Any] = {"concurrency_id": "sweeps"}
+        in_order: dict[str, Any] = {"concurrency_id": self.key}
         self.grid.select(self.on_select, where, self.outputs, **in_order, **EACH)
         self.split.input(self.shown, where, self.outputs, **in_order, **LATEST)
         self.clear.click(self.on_clear, [self.folder, self.split], self.outputs, **in_order, **QUIET)
