@@ -161,7 +161,7 @@ def step_case(size: str) -> Case:
 
 
 def long_case(size: str) -> Case:
-    """A training step on long texts, one thread: PyTorch's fused attention keeps no square of weights either."""
+    """A training step on long texts, one thread: PyTorch's fused attention keeps no weights."""
     own = (size, "own", "1")
     sides = (
         Side("tlab", OURS, own),

@@ -24,6 +24,7 @@ from benchmarks.switches import MOST as SLOWEST_SWITCH
 from benchmarks.units import duration
 from benchmarks.units import ratio as as_ratio
 from tlab.cost import step_flops
+from tlab.nn.attention import LONGEST_KEPT, LONGEST_WHOLE
 
 Report = dict[str, Any]
 Reports = dict[str, Report]  # kind of processor -> what was measured on one
@@ -311,8 +312,9 @@ NOTES = {
     "`benchmarks/peers/textbook.py`.",
     "families": "glassllm is a NumPy library for learners, with an autograd of its own. Its weights are "
     "float32, but on NumPy 2 its constants, arrays without axes, turn all activations to float64.",
-    "long": "Of a text of more than 256 tokens the lab computes attention for one block of queries after another, and "
-    "keeps no weights of it, nor does PyTorch's fused attention. The table of peak memory says what that takes.",
+    "long": f"Of a text of more than {LONGEST_WHOLE} tokens the lab computes attention for one block of queries after "
+    f"another. Up to {LONGEST_KEPT:,} tokens it keeps each block's weights, half of the square; of a longer text none, "
+    "as PyTorch's fused attention at any length. The table of peak memory says what that takes.",
     "scaling": "Simulated, not measured: a step of k threads is run with its k parts one after another on one thread, "
     "each of them timed. The simulated step takes what is outside of the parts (batch, sum of the gradients, clipping, "
     "update) and the longest part (Amdahl's law). Left out: that threads share a memory, and have to be woken. "

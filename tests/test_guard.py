@@ -14,7 +14,7 @@ import pytest
 from tlab import ComputeConfig, ModelConfig, TrainConfig, Trainer, Transformer
 from tlab.cost import step_flops
 from tlab.generate import generate_samples
-from tlab.nn.attention import LONGEST_WHOLE
+from tlab.nn.attention import LONGEST_KEPT, LONGEST_WHOLE
 from tlab.nn.linear import LARGE_VOCABULARY
 from tlab.nn.scores.softmaxes import NO_MAX_SHIFT_BELOW
 from tlab.text import corpus_from_text
@@ -221,7 +221,9 @@ def attention_scores(trainer):
 
 
 @pytest.mark.parametrize("vocab_size", [65, LARGE_VOCABULARY + 1])
-@pytest.mark.parametrize("changes", [{}, LLAMA, PAPER, {"context_length": LONGEST_WHOLE + 20}])
+@pytest.mark.parametrize(
+    "changes", [{}, LLAMA, PAPER, *({"context_length": length + 20} for length in (LONGEST_WHOLE, LONGEST_KEPT))]
+)
 def test_a_step_multiplies_what_its_weights_ask_for_and_little_more(changes, vocab_size):
     counts = count_step(text=text_of(vocab_size), **changes)
     needed = step_flops(ModelConfig(vocab_size, **changes), TrainConfig().batch_size)

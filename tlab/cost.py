@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlab.nn.attention import query_blocks
+from tlab.nn.attention import LONGEST_KEPT, query_blocks
 from tlab.nn.config import ModelConfig
 from tlab.nn.linear import LARGE_VOCABULARY
 from tlab.nn.loss import CrossEntropy
@@ -90,9 +90,9 @@ def flops_by_part(config: ModelConfig, batch_size: int, context_length: int | No
 
     Each weight of a product meets each token once: 2 operations forward, 4 more backward. Attention's two products,
     scores and mixing, have no weights; they are made for the whole (T, T) square, the masked half included, or of a
-    long text for what its blocks of queries see, and then the scores once more in backward. The embedding is looked up
-    for free; its gradient is a product with one-hot vectors, but of a large vocabulary it is sorted. Norms,
-    activations, softmax and the optimizer are left out: few operations, though not always little time.
+    long text for what its blocks of queries see, and of a very long one the scores once more in backward. The
+    embedding is looked up for free; its gradient is a product with one-hot vectors, but of a large vocabulary it is
+    sorted. Norms, activations, softmax and the optimizer are left out: few operations, though not always little time.
     """
     T = context_length or config.context_length
     N, C, V, L = batch_size * T, config.hidden_dim, config.vocab_size, config.num_layers
@@ -100,7 +100,7 @@ def flops_by_part(config: ModelConfig, batch_size: int, context_length: int | No
     blocks = query_blocks(T)
     seen = sum((block.stop - block.start) * block.stop for block in blocks)  # pairs of a query and a key
     pairs = 2 * batch_size * seen * C * L  # over all heads, for D adds up to C
-    again = pairs if len(blocks) > 1 else 0
+    again = pairs if T > LONGEST_KEPT else 0
     for name, shape in Transformer.parameter_shapes(each_kind(config)).items():
         if name.startswith("blocks.0.") and len(shape) == 2:  # every block has the same products
             rows.append(product(part_of(name), 2 * N * math.prod(shape) * L))
@@ -169,10 +169,10 @@ def kept_by_part(config: ModelConfig, context_length: int | None = None) -> list
     _, loss_cache = CrossEntropy.forward(logits, ids)
     named: list[tuple[str, Any]] = [("embedding", (trace.ids, trace.embedded))]
     for i, block in enumerate(trace.blocks):
-        attention = block.attention_residual.branch.sublayer  # as it is kept, of a long text without weights
+        attention = block.attention_residual.branch.sublayer  # as it is kept, of a very long text without weights
         named += [
             (f"blocks.{i}.norms", tuple((r.branch.norm_in, r.branch.norm_out, r.norm) for r in block)),
-            (f"blocks.{i}.attention weights", attention.weights),
+            (f"blocks.{i}.attention weights", (attention.weights, *attention.kept)),
             (f"blocks.{i}.attention", attention),
             (f"blocks.{i}.mlp", block.mlp),
             (f"blocks.{i}.residual stream", block),
@@ -196,8 +196,8 @@ def kept_numbers(config: ModelConfig, batch_size: int) -> int:
     """An estimate of the numbers that a step holds for its backward pass, for models too large to measure.
 
     It is on the safe side: over all switches 0.9 to 2.6 times the sum of `activation_bytes_by_part`, since it counts
-    attention scores three times, as backward holds them for a moment. Those of a long text, which are not kept, are
-    counted as well: who looks inside while it trains has all of them made.
+    attention scores three times, as backward holds them for a moment. Those of a long text, of which half or nothing
+    is kept, are counted as well: who looks inside while it trains has all of them made.
     """
     B, T, C, H = batch_size, config.context_length, config.hidden_dim, config.num_heads
     return config.num_layers * B * T * (12 * C + 4 * config.mlp_dim + 3 * H * T) + 4 * B * T * config.vocab_size

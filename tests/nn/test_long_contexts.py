@@ -1,4 +1,4 @@
-"""A text in blocks of queries gives what it gives as a whole, for every switch of attention, and keeps no square."""
+"""A text in blocks of queries gives what it gives as a whole, for every switch of attention, and keeps less of it."""
 
 import tracemalloc
 
@@ -24,13 +24,15 @@ SWITCHES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def in_blocks(monkeypatch):
-    """Makes texts long: from the next call on, four queries at once."""
+@pytest.fixture(params=["weights kept", "weights made twice"])
+def in_blocks(monkeypatch, request):
+    """Makes texts long, or very long: from the next call on, four queries at once."""
 
     def shorten():
         monkeypatch.setattr(attention, "LONGEST_WHOLE", 4)
         monkeypatch.setattr(attention, "QUERIES_AT_ONCE", 4)
+        if request.param == "weights made twice":
+            monkeypatch.setattr(attention, "LONGEST_KEPT", 4)
 
     return shorten
 
@@ -126,16 +128,47 @@ def test_a_prompt_that_goes_on_from_a_past_is_scored_like_the_whole(in_blocks, r
     assert np.concatenate(parts, axis=1) == pytest.approx(usual, rel=1e-12, abs=1e-12)
 
 
-def test_a_step_on_a_long_text_needs_no_room_for_a_square(rng):
-    model = Transformer(tiny(context_length=768, num_layers=4, hidden_dim=24, num_heads=3, bias=False))
-    ids = rng.integers(0, 11, (1, 768))
+def squares_of_a_step(length, rng):
+    """A step's peak of memory, in that of one layer's weights for all pairs of tokens, and the model's config."""
+    model = Transformer(tiny(context_length=length, num_layers=4, hidden_dim=24, num_heads=3, bias=False))
+    ids = rng.integers(0, 11, (1, length))
     tracemalloc.start()
     model.accumulate_gradients(ids, ids)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    square = model.dtype.itemsize * 3 * 768 * 768  # the weights of one block of the model
-    assert peak < 2.5 * square  # where they are kept they take four of these, and backward two more
-    assert "attention weights" not in {row.part for row in activation_bytes_by_part(model.config, 1)}
+    return peak / (model.dtype.itemsize * 3 * length * length), model.config
+
+
+def test_a_step_on_a_very_long_text_needs_no_room_for_a_square(rng):
+    squares, config = squares_of_a_step(attention.LONGEST_KEPT + 64, rng)
+    assert squares < 2.5  # where the whole is kept the four layers take four of these, and backward two more
+    assert "attention weights" not in {row.part for row in activation_bytes_by_part(config, 1)}
+
+
+def test_a_step_on_a_long_text_keeps_half_of_the_square(rng):
+    squares, config = squares_of_a_step(768, rng)
+    assert squares < 3.5
+    (weights,) = (row.bytes for row in activation_bytes_by_part(config, 1) if row.part == "attention weights")
+    blocks = 768 // attention.QUERIES_AT_ONCE
+    assert weights == 4 * 3 * 4 * 768 * 768 * (blocks + 1) / (2 * blocks)  # bytes, layers, heads, and who sees whom
+
+
+@pytest.mark.parametrize("length", [attention.LONGEST_WHOLE + 1, attention.LONGEST_KEPT + 1])
+def test_each_text_of_a_batch_of_long_ones_has_the_gradients_that_it_has_alone(length, rng):
+    model = random_model(tiny(context_length=length), rng)
+    ids, targets = rng.integers(0, 11, (2, 2, length))
+    _, together = model.loss_and_gradients(ids, targets)
+    alone = [model.loss_and_gradients(ids[b : b + 1], targets[b : b + 1])[1] for b in (0, 1)]
+    for name, gradient in together.items():
+        expected = (alone[0][name] + alone[1][name]) / 2
+        assert gradient == pytest.approx(expected, rel=1e-9, abs=1e-12), name
+
+
+def test_what_is_compared_at_once_is_a_whole_batch_of_short_texts_or_a_block_of_one_long_text():
+    assert attention.blocks_by_text(3, 20) == [(slice(3), slice(0, 20))]
+    long = attention.LONGEST_WHOLE + 1
+    blocks = attention.blocks_by_text(2, long)
+    assert blocks == [(slice(b, b + 1), rows) for b in (0, 1) for rows in attention.query_blocks(long)]
 
 
 def test_a_text_is_cut_by_its_length_alone():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,8 +20,9 @@ from tlab.nn.scores.caps import soft_cap
 from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
 from tlab.types import Array
 
-LONGEST_WHOLE = 256  # tokens: up to here (T, S) weights are kept for backward; of a longer text they are made twice
-QUERIES_AT_ONCE = 128  # of a longer text: few enough for the caches, as many as a quick product needs
+LONGEST_WHOLE = 256  # tokens: up to here all queries of a batch are compared with all keys at once
+QUERIES_AT_ONCE = 64  # of a longer text: few enough for the caches, as many as a quick product needs
+LONGEST_KEPT = 1024  # tokens: up to here the weights are kept for backward; of a longer text they are made twice
 
 
 class AttentionTrace(NamedTuple):
@@ -39,15 +40,16 @@ class AttentionTrace(NamedTuple):
     gate: Any = None  # (B, T, C), what `attended` is multiplied with, where there is a gate
     first_values: Any = None  # (B, Hk, T, D), those of the first block, where later blocks mix them in
     value_gap: Any = None  # (B, Hk, T, D), by how much they differ from the block's own, where it mixes them in
-    weigh: Any = None  # makes the weights and the cap's again, where they were not kept
+    kept: Sequence[tuple[Any, Any]] = ()  # weights and the cap's of each block of queries, of a long text
+    weigh: Any = None  # makes both again, for all queries, where they were not kept as a whole
 
     @property
     def whole(self) -> AttentionTrace:
-        """With its weights: of a long text they are made again, all at once, for who looks at them."""
+        """With its weights as one array: of a long text they are made again, all at once, for who looks at them."""
         if self.weights is not None:
             return self
         weights, cap = self.weigh(self.queries, self.keys)
-        return self._replace(weights=weights, cap=cap)
+        return self._replace(weights=weights, cap=cap, kept=())
 
     @property
     def gated(self) -> Array:
@@ -127,9 +129,9 @@ class Attention:
     head's softmax starts out as a hard choice, and its gradient is nearly zero (Vaswani et al. 2017).
 
     A long text is read a block of queries after another, each with the keys up to its last query: half of the square of
-    scores is never made, and none of it is kept, so memory grows with the length and not with its square. Backward
-    makes each block's weights once more (Rabe & Staats 2021; Dao et al. 2022). A short text is one block, whose weights
-    stay.
+    scores is never made. Of a very long one nothing of it is kept, so memory grows with the length and not with its
+    square: backward makes each block's weights once more (Rabe & Staats 2021; Dao et al. 2022). A short text is one
+    block.
     """
 
     def __init__(
@@ -191,19 +193,20 @@ class Attention:
 
         attended = np.empty(x.shape, x.dtype)  # (B, T, C)
         by_head = split_heads(attended, self.head_dim)  # a view, (B, H, T, D)
-        T, S = queries.shape[2], keys.shape[2]
-        blocks = query_blocks(T)
-        weights, cap, again = None, None, None
-        for rows in blocks:
-            seen = S - T + rows.stop  # keys up to the block's last query
-            weights, cap = self.weigh(queries[:, :, rows], keys[:, :, :seen])
-            np.matmul(weights, values[:, :, :seen], out=by_head[:, :, rows])
-        if len(blocks) > 1:
-            weights, cap, again = None, None, self.weigh
+        B, _, T, _ = queries.shape
+        blocks = blocks_by_text(B, T)
+        kept: list[tuple[Any, Any]] = []  # weights and the cap's of each block
+        for texts, rows in blocks:
+            seen = slice(keys.shape[2] - T + rows.stop)  # keys up to the block's last query
+            weights, cap = self.weigh(queries[texts, :, rows], keys[texts, :, seen])
+            np.matmul(weights, values[texts, :, seen], out=by_head[texts, :, rows])
+            if T <= LONGEST_KEPT:
+                kept.append((weights, cap))
+        weights, cap = kept.pop() if len(blocks) == 1 else (None, None)
         gated, gate = self.gate.forward(attended, x) if self.gate else (attended, None)
         y, _ = self.out.forward(gated)  # (B, T, C)
         return y, AttentionTrace(
-            x, queries, keys, values, weights, attended, start, cap, norms, gate, first_values, gap, again
+            x, queries, keys, values, weights, attended, start, cap, norms, gate, first_values, gap, kept, self.weigh
         )
 
     def weigh(self, queries: Array, keys: Array) -> tuple[Array, Any]:
@@ -211,7 +214,7 @@ class Attention:
         scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
         scores *= self.scale  # 1 / sqrt(D)
         scores, cap = self.score_cap.forward(scores) if self.score_cap else (scores, None)
-        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S): -inf hides a key
+        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # see there: -inf hides a key
         weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S)
         return weights, cap
 
@@ -261,11 +264,14 @@ class Attention:
         return dheads.reshape(B, self.num_kv_heads, self.group_size, S, D).sum(axis=2)
 
     def mask(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
-        """(T, S) or (H, T, S), to be added to the scores: the position's bias, and -inf where a query may not look."""
-        mask = causal_mask(num_queries, num_keys, self.position.context_length, dtype)
-        if "scores" in self.position.acts_on:
-            mask = mask + self.position.score_bias(num_queries, num_keys, dtype)
-        return mask
+        """What is added to the scores: the position's bias, and -inf where a query may not look.
+
+        (T, S) or (H, T, S) for the last T of S tokens. Without a bias (T, T), as keys before these T hide from none.
+        """
+        T, context_length = num_queries, self.position.context_length
+        if "scores" not in self.position.acts_on:
+            return causal_mask(T, T, context_length, dtype)
+        return causal_mask(T, num_keys, context_length, dtype) + self.position.score_bias(T, num_keys, dtype)
 
     def backward(
         self,
@@ -276,7 +282,7 @@ class Attention:
     ) -> Array:
         """Dy (B, T, C) -> dx (B, T, C), for a forward pass without a past."""
         trace = trace if record is NO_RECORD else trace.whole
-        x, queries, keys, values, _, attended, start, _, norms, gate, _, gap, _ = trace
+        x, queries, keys, values, weights, attended, start, cap, norms, gate, _, gap, kept, _ = trace
 
         dattended = self.out.backward(dy, trace.gated)  # (B, T, C)
         dx_of_gate = None
@@ -289,15 +295,16 @@ class Attention:
         dqueries, dkeys, dvalues = dshared = self.split_qkv(dqkv)  # (B, H, T, D) each
         if self.group_size > 1:
             dkeys, dvalues = np.empty_like(keys), np.empty_like(values)  # of each reader, before they are summed
-        T = queries.shape[2]
-        blocks = query_blocks(T) if trace.weights is None else [slice(0, T)]
-        for rows in reversed(blocks):  # the last one first: it has seen all keys
-            asked, seen, add = queries[:, :, rows], slice(rows.stop), rows.stop < T
-            weights, cap = trace.weights, trace.cap
-            if weights is None:
-                weights, cap = self.weigh(asked, keys[:, :, seen])
-            put_product(weights.swapaxes(-1, -2), dattended[:, :, rows], dvalues[:, :, seen], add)  # (B, H, S, D)
-            dweights = dattended[:, :, rows] @ values[:, :, seen].swapaxes(-1, -2)  # (B, H, T, S)
+        B, _, T, _ = queries.shape
+        is_whole = weights is not None
+        blocks = [(slice(B), slice(T))] if is_whole else blocks_by_text(B, T)
+        kept = [(weights, cap)] if is_whole else list(kept)
+        for texts, rows in reversed(blocks):  # the last queries first: they have seen all keys
+            asked, given = (texts, slice(None), rows), (texts, slice(None), slice(rows.stop))
+            weights, cap = kept.pop() if kept else self.weigh(queries[asked], keys[given])
+            add = rows.stop < T
+            put_product(weights.swapaxes(-1, -2), dattended[asked], dvalues[given], add)  # (B, H, S, D)
+            dweights = dattended[asked] @ values[given].swapaxes(-1, -2)  # (B, H, T, S)
             record(weights=dweights)
             dscores = self.softmax_backward(dweights, weights)  # (B, H, T, S)
             record(masked=dscores)
@@ -306,8 +313,8 @@ class Attention:
                 dscores = self.score_cap.backward(dscores, cap)
             record(scores=dscores)
             dscores *= self.scale  # (B, H, T, S)
-            np.matmul(dscores, keys[:, :, seen], out=dqueries[:, :, rows])  # (B, H, T, D)
-            put_product(dscores.swapaxes(-1, -2), asked, dkeys[:, :, seen], add)  # (B, H, S, D)
+            np.matmul(dscores, keys[given], out=dqueries[asked])  # (B, H, T, D)
+            put_product(dscores.swapaxes(-1, -2), queries[asked], dkeys[given], add)  # (B, H, S, D)
         record(values=dvalues, keys=dkeys, queries=dqueries)
         if self.group_size > 1:
             dshared[1][...], dshared[2][...] = self.sum_over_readers(dkeys), self.sum_over_readers(dvalues)
@@ -333,6 +340,16 @@ def query_blocks(num_queries: int) -> list[slice]:
     """The queries that are compared at once: all of a short text, and of a longer one a block after another."""
     at_once = num_queries if num_queries <= LONGEST_WHOLE else QUERIES_AT_ONCE
     return [slice(begin, min(begin + at_once, num_queries)) for begin in range(0, num_queries, at_once)]
+
+
+def blocks_by_text(B: int, T: int) -> list[tuple[slice, slice]]:
+    """The texts of a batch and the queries of each that are compared at once: those of all texts, or of one long one.
+
+    So the scores of a block of queries are still in the processor's caches when they become weights.
+    """
+    blocks = query_blocks(T)
+    texts = [slice(B)] if len(blocks) == 1 else [slice(b, b + 1) for b in range(B)]
+    return [(text, rows) for text in texts for rows in blocks]
 
 
 def put_product(a: Array, b: Array, out: Array, add: bool) -> None:

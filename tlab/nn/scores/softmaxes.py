@@ -32,12 +32,18 @@ class AttentionSoftmax:
         return None
 
     def forward(self, scores: Array, mask: Array) -> Array:
-        """Scores (B, H, T, S), which may be written over, and mask (T, S) or (H, T, S) -> weights (B, H, T, S)."""
+        """Scores (B, H, T, S), which may be written over, and their mask, see `add_mask` -> weights (B, H, T, S)."""
         raise NotImplementedError
 
     def backward(self, dweights: Array, weights: Array) -> Array:
         """Gradient of the scores, (B, H, T, S), written over that of the weights."""
         raise NotImplementedError
+
+
+def add_mask(scores: Array, mask: Array) -> None:
+    """Add (T, S) or (H, T, S) to the scores (B, H, T, S); or (T, T) to those of the last T keys, the others stay."""
+    scores = scores[..., scores.shape[-1] - mask.shape[-1] :]
+    scores += mask
 
 
 def masked_softmax(scores: Array, mask: Array) -> Array:
@@ -49,7 +55,7 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
     own = mask.diagonal(mask.shape[-1] - mask.shape[-2], -2, -1)  # what is added to each token's score for itself
     highest, lowest = scores.max() + mask.max(), scores.min() + own.min()
     is_moderate = highest <= NO_MAX_SHIFT_BELOW and lowest >= -NO_MAX_SHIFT_BELOW
-    scores += mask
+    add_mask(scores, mask)
     if not is_moderate:
         return softmax(scores)
     weights = np.exp(scores, out=scores)
@@ -60,8 +66,9 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
 def softmax_backward(dweights: Array, weights: Array) -> Array:
     """Gradient of the scores, (B, H, T, S), written over that of the weights."""
     # dscores = weights * (dweights - sum over s of weights * dweights). The sum is a row's mean gradient, by weight: it
-    # is taken out because raising one score lowers the row's other weights.
-    dweights -= np.einsum("bhts,bhts->bht", dweights, weights)[..., None]  # (B, H, T, 1)
+    # is taken out because raising one score lowers the row's other weights. (What was attended to, times its gradient,
+    # is the same sum and quicker, but rounded otherwise: then the gradients of a row no longer add up to nothing.)
+    dweights -= (dweights[..., None, :] @ weights[..., None])[..., 0]  # (B, H, T, 1)
     dweights *= weights  # (B, H, T, S)
     return dweights
 
@@ -96,7 +103,7 @@ class SoftmaxWithRest(AttentionSoftmax):
 
     def forward(self, scores: Array, mask: Array) -> Array:
         rest = np.reshape(np.asarray(self.rest, scores.dtype), (-1, 1, 1))  # (H, 1, 1), or one number for all
-        scores += mask
+        add_mask(scores, mask)
         largest = np.maximum(np.fmax.reduce(scores, axis=-1, keepdims=True), rest)  # (B, H, T, 1), the rest counts too
         scores -= largest
         weights = np.exp(scores, out=scores)
@@ -144,7 +151,7 @@ class SoftmaxWithSink(SoftmaxWithRest):
         return self.sink.data
 
     def backward(self, dweights: Array, weights: Array) -> Array:
-        mean = np.einsum("bhts,bhts->bht", dweights, weights)  # of each row's gradient, by weight
+        mean = np.einsum("bhts,bhts->bht", dweights, weights)  # (B, H, T), of each row's gradient, by weight
         rest = 1 - weights.sum(-1)  # (B, H, T), the sink's own weight
         self.sink.grad -= (rest * mean).sum((0, 2))  # raising it lowers all others, and its own value is 0
         return softmax_backward(dweights, weights)
