@@ -257,12 +257,14 @@ def next_token_logits(model: Transformer, prompt_ids: Ids, samples: int = 1) -> 
     texts = np.empty((samples, 2 * kept), np.int64)
     end = min(kept, prompt.shape[1])
     texts[:, :end] = prompt[:, prompt.shape[1] - end :]
-    cache = model.new_cache()
-    logits = model.score(prompt, cache)  # once for all
-    cache = cache.expand(samples) if samples > 1 else cache
-    logits = np.broadcast_to(logits[:, -1], (samples, logits.shape[-1]))
     # One text is written by a decoder. Several share each call into NumPy, so the model reads a token of all at once.
+    cache = model.new_cache()
     decoder = Decoder(model, cache) if samples == 1 else None
+    if decoder:
+        logits = decoder.read(prompt[0])[None]
+    else:
+        logits = model.score(prompt, cache)[:, -1].repeat(samples, axis=0)  # their beginning once for all
+        cache = cache.expand(samples)
     while True:
         chosen = yield logits
         if end == texts.shape[1]:

@@ -9,7 +9,7 @@ from support import all_combinations, tiny
 from tlab import Transformer
 from tlab.checks import random_model
 from tlab.generate import next_token_logits
-from tlab.nn.decoder import Decoder, fold, normalizer
+from tlab.nn.decoder import SHORT_TEXT, Decoder, fold, normalizer
 from tlab.nn.norms import NORMS, LayerNorm, Norm
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
@@ -163,3 +163,25 @@ def test_a_row_of_another_type_than_the_weights_is_averaged_in_its_own(rng):
     x = rng.normal(3, 2, 12)
     deviation = normalizer(norm)(x)
     assert deviation.dtype == np.float64 and abs(deviation.mean()) < 1e-15
+
+
+@pytest.mark.parametrize("position", list(POSITIONS))
+@pytest.mark.parametrize("length", [1, SHORT_TEXT, SHORT_TEXT + 1])
+def test_it_reads_the_beginning_of_a_text_as_the_model_would_and_goes_on_from_there(length, position, rng):
+    model = random_model(tiny(position=position, value_residual=True), rng)
+    tokens = rng.integers(0, model.config.vocab_size, length + 1)
+    decoder = Decoder(model, model.new_cache())
+    expected = model.score(tokens[None])[0]
+    assert decoder.read(tokens[:-1]) == pytest.approx(expected[-2], rel=1e-10)
+    assert decoder.cache.position == length
+    assert decoder.logits(tokens[-1]) == pytest.approx(expected[-1], rel=1e-10)
+
+
+@pytest.mark.parametrize("length", [1, SHORT_TEXT + 1])
+def test_it_refuses_a_token_that_the_model_does_not_have(length):
+    model = Transformer(tiny())
+    decoder = Decoder(model, model.new_cache())
+    with pytest.raises(ValueError, match="allowed: 0 to 10"):
+        decoder.read(np.full(length, 11))
+    with pytest.raises(ValueError, match="hold no token"):
+        decoder.read(np.array([], int))

@@ -21,8 +21,9 @@ from tlab.nn.mlp import Mlp
 from tlab.nn.model import Block, Transformer
 from tlab.nn.norms import Norm, averaging
 from tlab.nn.scores.softmaxes import NO_MAX_SHIFT_BELOW
-from tlab.types import Array
+from tlab.types import Array, Ids
 
+SHORT_TEXT = 3  # tokens: so many are read sooner one by one than by a pass of the model over all of them
 LARGE_MATRIX = 1 << 18  # numbers: reading one takes so long that a call into NumPy more or less does not count
 
 
@@ -275,6 +276,13 @@ class Decoder:
         """Make the blocks' steps, which write to the cache where it lies now."""
         self.laid_out = self.cache.both
         self.blocks = [block_step(block, self.cache, i) for i, block in enumerate(self.model.blocks)]
+
+    def read(self, ids: Ids) -> Array:
+        """The beginning of the text (T,) -> logits (V,) for the token after it; errors as of `Transformer.forward`."""
+        if len(ids) > SHORT_TEXT:
+            return self.model.score(ids[None], self.cache)[0, -1]
+        self.model.check_ids(ids[None], self.cache.position)
+        return [self.logits(token) for token in ids][-1]
 
     def logits(self, token: int) -> Array:
         """The newest token -> logits (V,) for the one after it; its keys and values are added to the cache."""

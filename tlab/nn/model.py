@@ -405,7 +405,7 @@ class Transformer:
     def embed(self, ids: Ids, past: KVCache | None = None) -> Array:
         """Token ids (B, T) -> what enters the first block, (B, T, C): the tokens' vectors, and what positions add."""
         start = past.position if past is not None else 0
-        self._check_ids(ids, start)
+        self.check_ids(ids, start)
         tokens, _ = self.embedding.forward(ids)  # (B, T, C)
         return self.position.embed(tokens * self.config.embedding_scale, start)
 
@@ -479,7 +479,7 @@ class Transformer:
         is left out.
         """
         ids, targets = np.asarray(ids), np.asarray(targets)
-        self._check_ids(targets, 0)
+        self.check_ids(targets, 0)
         if targets.shape != ids.shape:
             raise ValueError(f"targets of shape {targets.shape} for ids of shape {ids.shape}; each token needs one")
         logits, trace = self.forward(ids, None, None, drop)
@@ -530,7 +530,8 @@ class Transformer:
                 f"{c.num_layers}, {B}, {c.kv_heads} and {c.head_dim}: make one with new_cache(batch_size={B})"
             )
 
-    def _check_ids(self, ids: Ids, start: int) -> None:
+    def check_ids(self, ids: Ids, start: int) -> None:
+        """Refuse ids (B, T) that it cannot read from this position on, with a `ValueError`."""
         c = self.config
         if ids.ndim != 2 or ids.dtype.kind not in "iu":
             raise ValueError(f"token ids must be integers of shape (B, T), not {ids.dtype} of shape {ids.shape}")
