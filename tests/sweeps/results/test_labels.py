@@ -1,5 +1,7 @@
 """How levels, configurations and verdicts are called where a person reads."""
 
+import numpy as np
+
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase, verdict_name
 from sweeps.results.summary import BEST, Configuration
 from tlab.judging.few_seeds import VERDICTS
@@ -12,6 +14,13 @@ def test_a_level_has_the_label_of_its_class_and_a_number_its_digits():
         "learning rate 0.003",
     )
     assert (level_name("num_layers", 4), level_phrase("num_layers", 4)) == ("4", "num layers 4")
+
+
+def test_a_level_that_is_no_number_and_no_class_is_said_in_words():
+    assert [level_name("bias", level) for level in (True, np.False_)] == ["yes", "no"]
+    assert level_phrase("tied", True) == "tied yes"
+    assert [level_phrase("random_weights", level) for level in (True, False)] == ["random weights", "trained weights"]
+    assert level_phrase("num_kv_heads", None) == "num kv heads as many as heads"
 
 
 def test_a_level_whose_class_is_no_longer_registered_keeps_its_key():
