@@ -87,7 +87,7 @@ MUTATIONS = [
     ("nn/positions.py", "np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))", "np.sin(angle + channel)"),
     # attention
     ("nn/attention.py", "offsets(length) > 0", "offsets(length) > 1"),
-    ("nn/scores/softmaxes.py", "dweights -= (dweights", "dweights += (dweights"),
+    ("nn/scores/softmaxes.py", "dweights -= mean_by_weight", "dweights += mean_by_weight"),
     ("nn/scores/softmaxes.py", "    dweights *= weights  # (B, H, T, S)\n", ""),
     ("nn/attention.py", "            self.position.score_bias_backward(dscores)\n", ""),
     ("nn/attention.py", "return heads[:, :H], heads[:, H : H + Hk], heads[:, H + Hk :]", "return heads[:, :H], heads[:, H + Hk :], heads[:, H : H + Hk]"),
@@ -96,7 +96,6 @@ MUTATIONS = [
     ("nn/attention.py", "self.scale = 1.0 / math.sqrt(self.head_dim)", "self.scale = 1.0 / math.sqrt(hidden_dim)"),
     ("nn/attention.py", "seen = slice(keys.shape[2] - T + rows.stop)", "seen = slice(keys.shape[2])"),
     ("nn/attention.py", "weights, cap = kept.pop() if kept", "weights, cap = kept.pop(0) if kept"),
-    ("nn/scores/softmaxes.py", "scores[..., scores.shape[-1] - mask.shape[-1] :]", "scores[..., : mask.shape[-1]]"),
     ("nn/attention.py", "        out += a @ b\n", "        out[...] = a @ b\n"),
     ("nn/attention.py", "put_product(dscores.swapaxes(-1, -2), queries", "put_product(dscores, queries"),
     ("nn/attention.py", "put_product(weights.swapaxes(-1, -2), dattended", "put_product(weights, dattended"),

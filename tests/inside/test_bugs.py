@@ -9,6 +9,7 @@ from support import tiny
 from tlab import TrainConfig, Transformer
 from tlab.checks import run_checks
 from tlab.inside.bugs import BUGS, checks_with, planted
+from tlab.nn.attention import LONGEST_WHOLE
 from tlab.nn.loss import softmax
 from tlab.text import corpus_from_text
 from tlab.training.trainer import Trainer
@@ -153,6 +154,20 @@ def test_labels_that_are_not_shifted_train_to_nothing_and_validate_worse_than_th
 
 def test_a_type_that_leaks_shows_nowhere_in_the_curve(curves):
     np.testing.assert_allclose(curves[1]["float64"][0], curves[0][0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("length", [20, LONGEST_WHOLE + 20])
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_also_reads_a_long_text_and_several_tokens_after_others(bug, length, rng):
+    config = with_place_for(bug, context_length=length)
+    model = Transformer(config)
+    planted(bug, config)(model)
+    ids = rng.integers(0, config.vocab_size, (2, length))
+    _, gradients = model.loss_and_gradients(ids, ids)
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+    cache = model.new_cache(2)
+    model.score(ids[:, :-5], cache)
+    assert np.isfinite(model.score(ids[:, -5:], cache)).all()
 
 
 def test_a_bug_that_has_no_place_in_a_model_is_told():

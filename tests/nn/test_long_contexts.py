@@ -139,6 +139,14 @@ def squares_of_a_step(length, rng):
     return peak / (model.dtype.itemsize * 3 * length * length), model.config
 
 
+def test_what_is_read_after_a_past_keeps_no_weights_as_nothing_follows_it_backwards(in_blocks, rng):
+    model, (ids, _) = a_model({}, rng), a_batch(rng)
+    in_blocks()
+    trace = model.forward(ids, model.new_cache(len(ids)))[1].blocks[0].attention_residual.branch.sublayer
+    assert trace.weights is None and not trace.kept
+    assert trace.whole.weights.shape == (3, 3, T, T)
+
+
 def test_a_step_on_a_very_long_text_needs_no_room_for_a_square(rng):
     squares, config = squares_of_a_step(attention.LONGEST_KEPT + 64, rng)
     assert squares < 2.5  # where the whole is kept the four layers take four of these, and backward two more

@@ -195,14 +195,15 @@ class Attention:
         by_head = split_heads(attended, self.head_dim)  # a view, (B, H, T, D)
         B, _, T, _ = queries.shape
         blocks = blocks_by_text(B, T)
+        are_kept = len(blocks) == 1 or (T <= LONGEST_KEPT and not past)  # with a past, no backward follows
         kept: list[tuple[Any, Any]] = []  # weights and the cap's of each block
         for texts, rows in blocks:
             seen = slice(keys.shape[2] - T + rows.stop)  # keys up to the block's last query
             weights, cap = self.weigh(queries[texts, :, rows], keys[texts, :, seen])
             np.matmul(weights, values[texts, :, seen], out=by_head[texts, :, rows])
-            if T <= LONGEST_KEPT:
+            if are_kept:
                 kept.append((weights, cap))
-        weights, cap = kept.pop() if len(blocks) == 1 else (None, None)
+        weights, cap = kept.pop() if len(kept) == 1 else (None, None)
         gated, gate = self.gate.forward(attended, x) if self.gate else (attended, None)
         y, _ = self.out.forward(gated)  # (B, T, C)
         return y, AttentionTrace(
@@ -214,7 +215,7 @@ class Attention:
         scores = queries @ keys.swapaxes(-1, -2)  # (B, H, T, S)
         scores *= self.scale  # 1 / sqrt(D)
         scores, cap = self.score_cap.forward(scores) if self.score_cap else (scores, None)
-        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # see there: -inf hides a key
+        mask = self.mask(queries.shape[2], keys.shape[2], scores.dtype)  # (T, S) or (H, T, S): -inf hides a key
         weights = self.softmax(scores, mask)  # softmax(scores + mask): (B, H, T, S)
         return weights, cap
 
@@ -264,14 +265,11 @@ class Attention:
         return dheads.reshape(B, self.num_kv_heads, self.group_size, S, D).sum(axis=2)
 
     def mask(self, num_queries: int, num_keys: int, dtype: np.dtype) -> Array:
-        """What is added to the scores: the position's bias, and -inf where a query may not look.
-
-        (T, S) or (H, T, S) for the last T of S tokens. Without a bias (T, T), as keys before these T hide from none.
-        """
-        T, context_length = num_queries, self.position.context_length
-        if "scores" not in self.position.acts_on:
-            return causal_mask(T, T, context_length, dtype)
-        return causal_mask(T, num_keys, context_length, dtype) + self.position.score_bias(T, num_keys, dtype)
+        """(T, S) or (H, T, S), to be added to the scores: the position's bias, and -inf where a query may not look."""
+        mask = causal_mask(num_queries, num_keys, self.position.context_length, dtype)
+        if "scores" in self.position.acts_on:
+            mask = mask + self.position.score_bias(num_queries, num_keys, dtype)
+        return mask
 
     def backward(
         self,

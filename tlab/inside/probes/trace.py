@@ -46,7 +46,7 @@ MADE = {
     "attention.keys": Made(r"K = h W_K", attention.Attention.forward, "queries, keys = self.position"),
     "attention.values": Made(r"V = h W_V", attention.Attention.forward, "queries, keys, values ="),
     "attention.scores": Made(r"S = Q K^\top / \sqrt{D}", attention.Attention.weigh, "scores *= self.scale"),
-    "attention.masked": Made(r"S + \text{mask}", masked_softmax, "add_mask(scores"),
+    "attention.masked": Made(r"S + \text{mask}", masked_softmax, "scores += mask"),
     "attention.weights": Made(r"A = \mathrm{softmax}(S + \text{mask})", attention.Attention.weigh, "weights ="),
     "attention.attended": Made(r"A V", attention.Attention.forward, "np.matmul(weights, values"),
     "attention.gate": Made(r"\sigma(h W_\mathrm{gate})", attention.Attention.forward, "gated, gate ="),

@@ -32,18 +32,12 @@ class AttentionSoftmax:
         return None
 
     def forward(self, scores: Array, mask: Array) -> Array:
-        """Scores (B, H, T, S), which may be written over, and their mask, see `add_mask` -> weights (B, H, T, S)."""
+        """Scores (B, H, T, S), which may be written over, and mask (T, S) or (H, T, S) -> weights (B, H, T, S)."""
         raise NotImplementedError
 
     def backward(self, dweights: Array, weights: Array) -> Array:
         """Gradient of the scores, (B, H, T, S), written over that of the weights."""
         raise NotImplementedError
-
-
-def add_mask(scores: Array, mask: Array) -> None:
-    """Add (T, S) or (H, T, S) to the scores (B, H, T, S); or (T, T) to those of the last T keys, the others stay."""
-    scores = scores[..., scores.shape[-1] - mask.shape[-1] :]
-    scores += mask
 
 
 def masked_softmax(scores: Array, mask: Array) -> Array:
@@ -55,7 +49,7 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
     own = mask.diagonal(mask.shape[-1] - mask.shape[-2], -2, -1)  # what is added to each token's score for itself
     highest, lowest = scores.max() + mask.max(), scores.min() + own.min()
     is_moderate = highest <= NO_MAX_SHIFT_BELOW and lowest >= -NO_MAX_SHIFT_BELOW
-    add_mask(scores, mask)
+    scores += mask
     if not is_moderate:
         return softmax(scores)
     weights = np.exp(scores, out=scores)
@@ -63,12 +57,17 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
     return weights
 
 
+def mean_by_weight(dweights: Array, weights: Array) -> Array:
+    """(B, H, T, 1), the sum over s of weights * dweights: each row's mean gradient."""
+    # What was attended to, times its gradient, is the same sum and quicker, but rounded otherwise than dweights: then
+    # the gradients of a row's scores no longer add up to nothing.
+    return (dweights[..., None, :] @ weights[..., None])[..., 0]
+
+
 def softmax_backward(dweights: Array, weights: Array) -> Array:
     """Gradient of the scores, (B, H, T, S), written over that of the weights."""
-    # dscores = weights * (dweights - sum over s of weights * dweights). The sum is a row's mean gradient, by weight: it
-    # is taken out because raising one score lowers the row's other weights. (What was attended to, times its gradient,
-    # is the same sum and quicker, but rounded otherwise: then the gradients of a row no longer add up to nothing.)
-    dweights -= (dweights[..., None, :] @ weights[..., None])[..., 0]  # (B, H, T, 1)
+    # dscores = weights * (dweights - mean), as raising one score lowers the row's other weights.
+    dweights -= mean_by_weight(dweights, weights)
     dweights *= weights  # (B, H, T, S)
     return dweights
 
@@ -103,7 +102,7 @@ class SoftmaxWithRest(AttentionSoftmax):
 
     def forward(self, scores: Array, mask: Array) -> Array:
         rest = np.reshape(np.asarray(self.rest, scores.dtype), (-1, 1, 1))  # (H, 1, 1), or one number for all
-        add_mask(scores, mask)
+        scores += mask
         largest = np.maximum(np.fmax.reduce(scores, axis=-1, keepdims=True), rest)  # (B, H, T, 1), the rest counts too
         scores -= largest
         weights = np.exp(scores, out=scores)
@@ -151,7 +150,7 @@ class SoftmaxWithSink(SoftmaxWithRest):
         return self.sink.data
 
     def backward(self, dweights: Array, weights: Array) -> Array:
-        mean = np.einsum("bhts,bhts->bht", dweights, weights)  # (B, H, T), of each row's gradient, by weight
+        mean = mean_by_weight(dweights, weights)[..., 0]  # (B, H, T)
         rest = 1 - weights.sum(-1)  # (B, H, T), the sink's own weight
         self.sink.grad -= (rest * mean).sum((0, 2))  # raising it lowers all others, and its own value is 0
         return softmax_backward(dweights, weights)
