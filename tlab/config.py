@@ -43,6 +43,16 @@ class Option:
     source: str = ""  # the paper, likewise
     is_extra: bool = False  # of a part that few models have: folded away in the app, and unsaid at its default
 
+    def words(self, value: Any) -> str:
+        """A value for people: the label of a choice, yes or no, what None means, or the value itself."""
+        if self.registry is not None and value in self.registry:
+            return self.registry.entries[value].label
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if value is None:
+            return self.default_words or "default"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
     def complaint(self, value: Any) -> str | None:
         """Why `value` is not allowed, or None."""
         if self.registry is not None:

@@ -12,29 +12,22 @@ from sweeps.store.provenance import without_folders
 from tlab.config import options
 from tlab.judging.few_seeds import BELOW_MARGIN, EQUIVALENT, INCONCLUSIVE, REAL
 
-RANDOM_WEIGHTS = "random_weights"  # the axis of a sweep that begins with a run
-
 
 def level_name(axis: str, value: Any) -> str:
-    """The label that its class was registered with, or the value in words; of a file its name."""
+    """The label that its class was registered with, or the value in words, see `Option.words`; of a file its name."""
     registry = registry_of(axis)
     if registry is not None and value in registry:
         return registry.entries[value].label
-    if axis == RANDOM_WEIGHTS:
-        return "random" if value else "trained"
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if value is None:
-        return options(owner_of(axis))[axis].default_words or "default"
-    return f"{value:g}" if isinstance(value, float) else str(without_folders(value))
+    value = value.item() if isinstance(value, np.generic) else value
+    return options(owner_of(axis))[axis].words(without_folders(value))
 
 
 def level_phrase(axis: str, value: Any) -> str:
     """The same where the axis is not named beside it."""
+    if axis == "random_weights":  # of a sweep that begins with a run
+        return "random weights" if value else "trained weights"
     registry = registry_of(axis)
     name = level_name(axis, value)
-    if axis == RANDOM_WEIGHTS:
-        return f"{name} weights"
     return name if registry is not None and value in registry else f"{axis_name(axis)} {name}"
 
 

@@ -38,17 +38,8 @@ def field_label(name: str) -> str:
 
 
 def format_value(name: str, value: Any) -> str:
-    """A field's value for people: the label of a choice, a plain number, yes or no; what is no field as it is."""
-    if name not in field_names():
-        return str(value)
-    option = options(config_of(name))[name]
-    if option.registry is not None and value in option.registry:
-        return option.registry.entries[value].label
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return option.default_words or "default"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A field's value for people, see `Option.words`; what is no field as it is."""
+    return options(config_of(name))[name].words(value) if name in field_names() else str(value)
 
 
 def field_value(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
