@@ -10,9 +10,9 @@ written into a copy of the repository, and the tests of its line run, the quicke
 
 import argparse
 import ast
+import hashlib
 import json
 import os
-import random
 import sys
 import tempfile
 import time
@@ -79,6 +79,22 @@ EQUIVALENT = {
      "(-1)"): "where the first rate is the best, the line through it and the next is lowest there",
     ("tlab/judging/few_seeds.py", "left[apart] = p_values[apart] > alpha / num_columns",
      "p_values[apart] > alpha / num_columns", "(p_values[apart] >= alpha / num_columns)"): "no p-value is that number",
+    ("tlab/judging/few_seeds.py", "return self.low > MAX_ROUNDING or self.high < -MAX_ROUNDING",
+     "self.high < -MAX_ROUNDING", "(self.high <= -MAX_ROUNDING)"): "no interval ends at that very number",
+    ("tlab/judging/few_seeds.py",
+     "dropped = np.flatnonzero(left & (distances > limits) & (p_values <= alpha_together)).tolist()",
+     "distances > limits", "(distances >= limits)"): "no distance is that number",
+    ("tlab/judging/few_seeds.py", "if found.n < 2 or math.isinf(found.low):", "2", "(1)"):
+        "that of fewer than two values is 1 in `tail`, too",
+    ("tlab/judging/few_seeds.py", "rng = np.random.default_rng(0)", "0", "(1)"): "any seed will do",
+    ("tlab/judging/learning_rates.py", "means = values.mean(axis=0, keepdims=True)", "True", "(False)"):
+        "a row is fitted and subtracted like a vector",
+    ("tlab/judging/few_seeds.py", "usual = distances[distances > MAX_ROUNDING]", "distances > MAX_ROUNDING",
+     "(distances >= MAX_ROUNDING)"): "no distance is that number",
+    ("tlab/training/dropout.py", "is_kept = np.random.Generator(bits).random(x.shape) >= self.rate",
+     "np.random.Generator(bits).random(x.shape) >= self.rate",
+     "(np.random.Generator(bits).random(x.shape) > self.rate)"):
+        "no number that is drawn is the rate",
     ("tlab/inside/over_time.py", 'fields = cast("Any", rows[0])._fields', "0", "(1)"): "all rows have the same fields",
     ("tlab/inside/positions.py", "values = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]",
      "1", "(2)"): "two texts instead of one, of which the first is looked at",
@@ -131,7 +147,7 @@ def broken(node):
             yield ast.Constant(node.value - 1)
     elif isinstance(node, ast.Constant) and type(node.value) is bool:
         yield ast.Constant(not node.value)
-    elif isinstance(node, ast.If | ast.IfExp):
+    elif isinstance(node, ast.If | ast.IfExp) and ast.unparse(node.test) != "TYPE_CHECKING":  # never true in a run
         yield node.test, ast.UnaryOp(ast.Not(), node.test)
     elif isinstance(node, ast.Return) and node.value is not None:
         yield ast.Return(ast.Constant(None))
@@ -187,9 +203,18 @@ def mutations_of(file):
 
 
 def draw(files, count, seed):
-    """So many breaks of these files, each as probable as any other."""
-    every = [mutation for file in files for mutation in mutations_of(file)]
-    chosen = random.Random(seed).sample(every, min(count, len(every)))
+    """So many breaks of these files, each as probable as any other.
+
+    Each is drawn by itself alone, not by its number: a change of the code replaces the breaks of the lines that it
+    changes, and leaves the rest of the sample as it was.
+    """
+
+    def order(mutation):
+        return hashlib.sha256(
+            repr((seed, mutation.file, mutation.text, mutation.before, mutation.after)).encode()
+        ).digest()
+
+    chosen = sorted((mutation for file in files for mutation in mutations_of(file)), key=order)[:count]
     chosen = [mutation for mutation in chosen if mutation.file not in VIEWS]
     return [m for m in chosen if m.before != m.after and (m.file, m.text, m.before, m.after) not in EQUIVALENT]
 
