@@ -8,7 +8,7 @@ import pytest
 from support import tiny
 from tlab import TrainConfig, Transformer
 from tlab.checks import run_checks
-from tlab.inside.bugs import BUGS, checks_with, planted
+from tlab.inside.bugs import BUGS, checks_with, over_tokens, planted
 from tlab.nn.attention import LONGEST_WHOLE
 from tlab.nn.loss import softmax
 from tlab.text import corpus_from_text
@@ -69,6 +69,14 @@ def test_the_norm_over_the_wrong_axis_has_the_right_gradient_where_no_bias_comes
     gradients = [check for check in checks_with("batch-norm", tiny(position="none", bias=False))
                  if check.group == "gradient"]  # fmt: skip
     assert gradients and all(check.passed for check in gradients)
+
+
+def test_the_norm_over_the_wrong_axis_adds_nothing_where_the_norm_has_no_shift(rng):
+    model = Transformer(tiny(norm="rmsnorm"))
+    over_tokens(model.final_norm)
+    y, _ = model.final_norm.forward(rng.standard_normal((2, 9, model.config.hidden_dim)))
+    np.testing.assert_allclose(y.mean((0, 1)), 0, atol=1e-6)
+    np.testing.assert_allclose((y * y).mean((0, 1)), 1, rtol=1e-3)
 
 
 def test_without_the_mask_a_head_of_equal_scores_looks_at_all_tokens_alike(ids):

@@ -117,6 +117,14 @@ def test_switching_a_part_off_takes_its_contribution_out_of_the_sum(residual, pa
     assert not np.allclose(before.logits, after.logits)
 
 
+def test_what_takes_nothing_from_another_text_is_the_same_with_one_beside_it(rng, ids):
+    model = random_model(tiny(residual="sandwich"), rng)
+    _, other = model.forward(ids[:, ::-1])
+    change = {Part(0, "attention"): INTERVENTIONS["zero"]()}
+    alone, beside = (run_changed(model, ids, change, reference)[0] for reference in (None, other))
+    np.testing.assert_array_equal(alone, beside)
+
+
 def stream_contributions_of_block(model, trace, layer):
     from tlab.inside.contributions import block_contributions
 

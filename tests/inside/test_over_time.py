@@ -91,6 +91,26 @@ def test_of_one_snapshot_a_column_can_be_drawn_when_it_is_named(run, verse):
         curves(rows)
 
 
+def test_a_single_row_is_a_line_of_one_place_named_by_its_column():
+    class Row(NamedTuple):
+        step: int
+        part: str
+        loss: float
+
+    assert curves([Row(10, "all", 2.5)], "loss") == Curves("loss", "", [10], {"loss": [2.5]})
+
+
+def test_lines_of_one_snapshot_are_named_by_as_few_columns_as_tell_them_apart():
+    class Row(NamedTuple):
+        step: int
+        head: str
+        token: str
+        share: float
+
+    drawn = curves([Row(10, "0.0", "a", 0.1), Row(10, "0.1", "b", 0.2)], "share")
+    assert drawn == Curves("share", "head", [10], {"0.0": [0.1], "0.1": [0.2]})
+
+
 def test_lines_that_are_called_alike_cannot_be_drawn():
     class Row(NamedTuple):
         step: int

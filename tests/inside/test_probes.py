@@ -161,6 +161,13 @@ def test_a_sublayer_that_adds_the_stream_itself_turns_by_one(make, corpus):
     assert row.turn == pytest.approx(1) and row.behind == pytest.approx(2 * row.before)
 
 
+def test_a_sublayer_that_adds_nothing_turns_the_stream_by_nothing(make, corpus):
+    model = make().model()
+    model.blocks[0].mlp.down.weight.data[...] = model.blocks[0].mlp.down.bias.data[...] = 0
+    row = probe("growth", checkpoint_of(model, corpus), TEXT)[1]
+    assert (row.part, row.turn, row.added) == ("mlp.0", 0, 0)
+
+
 @pytest.mark.parametrize("residual", ["pre", "post", "sandwich"])
 def test_attributions_add_up_to_the_difference_of_two_logits(make, corpus, residual):
     subject = Subject(make(residual=residual), TEXT, corpus)

@@ -54,9 +54,10 @@ def test_a_cliff_beside_the_best_rate_bounds_the_optimum_and_moves_it_no_farther
     assert valley.is_lopsided and valley.low <= 4e-3 and valley.high == pytest.approx(8e-3)
 
 
-def straight_flanks(optimum: float) -> dict[float, dict[int, float]]:
-    """Losses of three seeds that fall and rise along straight lines, at rates a factor 3 apart."""
-    rates = [3e-3 * 3.0**step for step in range(-2, 3)]
+def straight_flanks(optimum, apart=(3, 3, 3, 3)):
+    """Losses of three seeds that fall and rise along straight lines, at 3e-3 and two rates on each side of it."""
+    far_below, below, above, far_above = apart
+    rates = [3e-3 / below / far_below, 3e-3 / below, 3e-3, 3e-3 * above, 3e-3 * above * far_above]
     return {rate: {seed: 2 + 0.1 * seed + 0.3 * abs(math.log(rate / optimum)) for seed in range(3)} for rate in rates}
 
 
@@ -77,6 +78,16 @@ def test_between_rates_that_are_close_or_on_a_parabola_the_curve_tells_the_loss(
         valley = fit_valley(losses)
         assert not valley.is_coarse
         assert valley.losses == valley.lowest_losses == valley.highest_losses
+
+
+@pytest.mark.parametrize(
+    ("apart", "is_open"),
+    [((9, 2, 2, 2), False), ((2, 3, 2, 2), True), ((2, 2, 3, 2), True), ((2, 2, 2, 9), False)],
+)
+def test_only_a_wide_gap_beside_the_best_rate_leaves_its_loss_open(apart, is_open):
+    valley = fit_valley(straight_flanks(3.2e-3, apart))
+    assert valley.best_tried == 3e-3 and valley.is_lopsided
+    assert valley.is_coarse == is_open
 
 
 def test_where_the_valley_is_lopsided_the_interval_is_wider_and_holds_the_optimum_still():

@@ -11,7 +11,7 @@ from benchmarks.null_sweeps import highest_by_chance
 from benchmarks.valleys import Look, false_winner_shares
 from support import RATES, parabola
 from tlab.judging.few_seeds import EQUIVALENT, INCONCLUSIVE, REAL, Estimate
-from tlab.judging.two_models import Difference, compare, comparison_words, winner_words
+from tlab.judging.two_models import Difference, SecondUnit, compare, comparison_words, winner_words
 
 NAMES = ("ReLU", "GELU")
 
@@ -53,6 +53,8 @@ def test_the_side_that_lost_more_runs_is_never_better_and_the_runs_are_counted()
     b[4e-3][0] = None
     found = compare(a, b, 4e-3)
     assert found.at_rate.lost == (0, 1) and found.at_rate.verdict == INCONCLUSIVE
+    every = {rate: {**of_rate, 0: None} for rate, of_rate in a.items()}
+    assert (compare(a, every).at_best.lost, compare(every, a).at_best.lost) == ((0, 1), (1, 0))
     assert ", and ReLU lost 0 runs, GELU 1; the interval leaves out zero, but the lower one lost" in words_of(a, b)[0]
     assert compare(b, a, 4e-3).at_rate.verdict == INCONCLUSIVE
     assert compare(a, {r: {s: x and x + 3 for s, x in of.items()} for r, of in b.items()}, 4e-3).at_rate.verdict == REAL
@@ -124,9 +126,22 @@ def test_words_never_stand_beside_an_interval_that_says_otherwise_without_a_reas
     assert len(reasons) >= 5, reasons
 
 
+def test_an_interval_that_ends_at_the_margin_is_within_it():
+    at_margin = Difference((0.01, 0.01), Estimate(0.0, -0.01, 0.01, 3), (0, 0), p_equal=0.01)
+    assert at_margin.verdict == EQUIVALENT and at_margin.reason(0.01) == ""
+    assert "beyond 0.009" in at_margin.reason(0.009)
+
+
 def test_one_seed_names_no_winner():
     at_rate = words_of(parabola(3e-3, seeds=1), parabola(3e-3, seeds=1, lowest=1.0))[0]
     assert at_rate.endswith(": GELU minus ReLU is −1.000 nats per token with one seed, which names no winner.")
+
+
+def test_a_second_unit_has_an_interval_where_the_first_one_has():
+    bits = SecondUnit("bits", 1 / math.log(2))
+    assert bits.words(Estimate(math.log(2), -math.inf, math.inf, 1), "+") == ", or +1.000 bits"
+    assert bits.words(Estimate(math.log(2), 0.5, 0.9, 3), "+") == ", or +1.000 bits (+0.721 to +1.298)"
+    assert bits.words(Estimate(0.001, 0.0005, 0.0015, 3), "+", margin=0.01) == ", or 0.014 bits (+0.001 to +0.002)"
 
 
 def test_a_rate_that_one_side_was_not_trained_at_has_no_comparison():
@@ -173,3 +188,6 @@ def test_the_reason_is_two_comparisons_only_where_one_alone_would_have_been_clea
     assert beside.verdict == INCONCLUSIVE and "two comparisons" in beside.reason()
     reading = beside._replace(alone=(0.08, 1.0))
     assert "not every reading agrees" in reading.reason()
+    within = Difference((0.01, 0.01), Estimate(0.001, -0.003, 0.005, 3), (0, 0), p_equal=0.08, alone=(1.0, 0.04))
+    assert within.verdict == INCONCLUSIVE and "two comparisons" in within.reason(0.01)
+    assert "not every reading agrees" in within._replace(alone=(0.04, 0.08)).reason(0.01)

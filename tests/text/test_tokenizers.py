@@ -105,6 +105,15 @@ def test_char_ids_follow_the_code_points():
     assert tokenizer.tokens == ("↵", "a", "b", "🙂")
 
 
+@pytest.mark.parametrize("kind", [CharTokenizer, ByteTokenizer])
+def test_the_librarys_tokenizer_has_the_same_ids_and_gives_the_text_back(kind):
+    text = "naïve\n  b🙂b"
+    tokenizer = kind.from_text(text)
+    library = tokenizer.as_library()
+    ids = tokenizer.encode(text).tolist()
+    assert library.encode(text).ids == ids and library.decode(ids) == text
+
+
 def test_what_cannot_be_seen_is_shown_as_python_writes_it():
     assert CharTokenizer.from_text("\t\x00\xad a'").tokens == ("U+0000", "U+0009", "␣", "'", "a", "U+00AD")
     shown = {0: "\\x00", 9: "\\t", 10: "↵", 32: "␣", 65: "A", 126: "~", 127: "\\x7f", 128: "\\x80", 255: "\\xff"}

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from support import tiny
 from tlab import Checkpoint, CheckpointError, TrainConfig, Trainer
 from tlab.files import write_atomically
+from tlab.pretrained.reading import Pretrained
 from tlab.text.units import BytesPerToken
 from tlab.training.checkpoint import (
     FILE_NAME,
@@ -49,6 +50,14 @@ def test_what_is_loaded_is_what_was_saved(trainer, saved):
             assert getattr(loaded, field)[name].dtype == array.dtype
 
 
+def test_the_weights_of_a_file_are_one_piece_of_memory_in_which_the_optimizers_state_is_not(saved):
+    loaded = Checkpoint.load(saved)
+    places = sorted((array.ctypes.data, array.nbytes) for array in loaded.weights.values())
+    ends = [begin + size for begin, size in places]
+    assert ends[:-1] == [begin for begin, _ in places[1:]]
+    assert not any(places[0][0] <= state.ctypes.data < ends[-1] for state in loaded.optimizer_state.values())
+
+
 def test_the_loaded_model_computes_what_the_live_one_does(trainer, saved):
     ids = trainer.corpus.validation[None, :8]
     assert (Checkpoint.load(saved).model().forward(ids)[0] == trainer.model.forward(ids)[0]).all()
@@ -83,6 +92,22 @@ def test_the_record_tells_the_corpus_with_hash_size_and_vocabulary(saved, verse)
     corpus = Checkpoint.load(saved).corpus
     assert (corpus["name"], corpus["sha256"], corpus["size"]) == ("verse", verse.sha256, verse.size)
     assert corpus["tokenizer"] == verse.tokenizer.to_json()
+
+
+def test_a_model_from_elsewhere_is_of_no_step_and_of_no_text_of_ours(trainer):
+    ours = trainer.checkpoint()
+    model = Pretrained(ours.model_config, ours.weights, ours.tokenizer, "qwen2", (), "a/b of the hub")
+    imported = Checkpoint.of_pretrained(model, "b")
+    assert (imported.step, imported.corpus["size"], imported.corpus["sha256"]) == (0, 0, "")
+    assert imported.corpus["origin"] == "imported from a/b of the hub, of the architecture qwen2"
+    assert imported.tokenizer == ours.tokenizer
+
+
+def test_the_bytes_of_a_token_are_those_of_the_record_and_none_where_an_early_version_wrote_none(trainer):
+    checkpoint = trainer.checkpoint()
+    assert checkpoint.bytes_per_token == trainer.corpus.bytes_per_token
+    early = {name: value for name, value in checkpoint.corpus.items() if name != "bytes_per_token"}
+    assert dataclasses.replace(checkpoint, corpus=early).bytes_per_token is None
 
 
 def test_weights_stand_in_the_file_under_their_public_names(trainer, saved):

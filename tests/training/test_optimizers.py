@@ -85,6 +85,18 @@ def test_an_optimizer_whose_decay_is_decoupled_says_so_and_no_other(key, space):
     assert (shares == pytest.approx([0.1 * 0.5] * 4)) == optimizer.decouples_decay
 
 
+def test_a_class_with_a_step_of_its_own_states_its_decay_itself_and_any_other_has_that_of_its_parent():
+    class SameRule(OPTIMIZERS["adamw"]):
+        pass
+
+    class OtherRule(OPTIMIZERS["adamw"]):
+        def step(self, space, learning_rate):
+            pass
+
+    assert (SameRule.decouples_decay, SameRule.without_decay) == (True, "adam")
+    assert (OtherRule.decouples_decay, OtherRule.without_decay) == (False, None)
+
+
 @pytest.mark.parametrize("key", OPTIMIZERS)
 def test_optimizers_keep_float32(key):
     space = ParamSpace()
@@ -259,6 +271,19 @@ def test_the_inverse_square_root_falls_to_half_in_four_times_the_steps_and_knows
     short, long = (rates("inverse_sqrt", steps=steps, warmup=24) for steps in (100, 1000))
     assert short == long[:100]
     assert (long[24], long[99], long[399]) == pytest.approx((1, 1 / 2, 1 / 4))
+
+
+def test_a_schedule_with_a_curve_of_its_own_states_its_options_itself_and_any_other_has_those_of_its_parent():
+    class SameCurve(SCHEDULES["constant"]):
+        pass
+
+    class OtherCurve(SCHEDULES["constant"]):
+        @staticmethod
+        def factor(progress):
+            return progress
+
+    assert SameCurve.options == ("warmup_steps",)
+    assert OtherCurve.options == ("warmup_steps", "min_learning_rate")
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -8,7 +8,7 @@ import pytest
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
 from tlab.training.config import TrainConfig
-from tlab.training.shared_start import Start, shared_start, short_name
+from tlab.training.shared_start import OneNumber, Start, shared_start, short_name
 from tlab.training.trainer import draw_batch
 
 CHANGES = [
@@ -73,6 +73,12 @@ def test_what_is_said_to_be_shared_is_what_is_drawn(one, other):
 )  # fmt: skip
 def test_it_is_said_in_words(changes, words):
     assert shared_start([start(**one) for one in changes]).sentence("They") == f"They {words}"
+
+
+def test_the_one_number_of_a_rule_is_the_first_that_it_would_draw():
+    for rule in ("normal", "uniform"):
+        one, all_of_them = (getattr(kind(np.random.PCG64(3)), rule) for kind in (OneNumber, np.random.Generator))
+        assert one(size=(4, 5)) == all_of_them(size=(4, 5))[0, 0]
 
 
 def test_more_parts_than_can_be_named_are_counted():

@@ -47,9 +47,9 @@ class HeadPortrait(NamedTuple):
     role: str  # the place of `attention_targets` that gets most beyond its fair share of the weight
     share: float  # how much it gets, of 1
     fair: float  # how much it would get of a head that looks at all alike
-    settled: int = SETTLED_ROWS  # the token from which on `share` and `fair` are means
-    token: int = 0  # the place in this text that gets most from the queries after it,
-    token_share: float = 0.0  # and how much of their weight, of 1
+    settled: int  # the token from which on `share` and `fair` are means
+    token: int  # the place in this text that gets most from the queries after it,
+    token_share: float  # and how much of their weight, of 1
 
 
 def read(model: Transformer, ids: Ids) -> AttentionData:

@@ -134,6 +134,19 @@ def test_circuits_have_the_first_blocks_values_in_them_where_the_model_mixes_the
     assert table["1.1"].copying == pytest.approx(copying, rel=1e-3, abs=1e-3)
 
 
+def test_circuits_go_through_the_norms_of_the_stream_before_and_after_their_head(make):
+    checkpoint = make("abcd", norm="rmsnorm", residual="post")
+    weights, C, D = checkpoint.weights, 12, 4
+    before = weights["blocks.0.norm1.scale"] * weights["blocks.0.norm2.scale"]
+    after = weights["blocks.1.norm1.scale"] * weights["blocks.1.norm2.scale"]
+    values = weights["blocks.1.attention.qkv.weight"][:, 2 * C + D : 2 * C + 2 * D]
+    out = weights["blocks.1.attention.out.weight"][D : 2 * D]
+    embedding = weights["embedding.weight"]
+    row = probe("circuits", checkpoint, "abcd")[4]  # layer 1, head 1
+    copying = positive_share(out * after @ embedding.T @ embedding * before @ values)
+    assert row.head == "1.1" and row.copying == pytest.approx(copying, rel=1e-3, abs=1e-3)
+
+
 def test_what_a_norm_without_a_size_does_is_what_it_does_to_small_numbers():
     space = ParamSpace()
     norm = NORMS["dyt"](space, "norm", 3, 1e-5)

@@ -126,13 +126,18 @@ def test_a_pair_ahead_of_the_query_is_sent_as_masked():
     assert pair_value(list("abcdef"), reading, 0, 0, 4, 2)["who"] == ["e (5)", "c (3)"]
 
 
+def portrait_of(*numbers, settled=4, token=0, token_share=0.0):
+    """Of a head that looks at no one token of its text, unless one is given."""
+    return HeadPortrait(*numbers, settled, token, token_share)
+
+
 @pytest.mark.parametrize(
     ("portrait", "caption", "words"),
     [
-        (HeadPortrait(0, 3, 0.1, 1.0, "previous", 1.0, 0.1), "token before", "looks at the token before: 100%"),
-        (HeadPortrait(1, 0, 3.0, 9.0, "near", 0.35, 0.34), "spread", "spreads its weight"),
-        (HeadPortrait(1, 0, 3.0, 9.0, "same", 0.2, 0.01), "spread", "as if over 20 tokens"),
-        (HeadPortrait(1, 0, 0.6, 2.2, "previous", 0.18, 0.01), "elsewhere", "at few tokens at a time, about 1.8"),
+        (portrait_of(0, 3, 0.1, 1.0, "previous", 1.0, 0.1), "token before", "looks at the token before: 100%"),
+        (portrait_of(1, 0, 3.0, 9.0, "near", 0.35, 0.34), "spread", "spreads its weight"),
+        (portrait_of(1, 0, 3.0, 9.0, "same", 0.2, 0.01), "spread", "as if over 20 tokens"),
+        (portrait_of(1, 0, 0.6, 2.2, "previous", 0.18, 0.01), "elsewhere", "at few tokens at a time, about 1.8"),
     ],
 )  # fmt: skip
 def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption, words):
@@ -142,8 +147,8 @@ def test_a_head_is_called_by_what_it_does_more_than_its_share(portrait, caption,
 
 def test_a_kind_of_place_is_named_only_where_it_gets_more_than_its_fair_share():
     named = "Of the kinds of places that have a name here, it favours earlier copies of the same token most"
-    assert named in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
-    assert "favours" not in head_words(HeadPortrait(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
+    assert named in head_words(portrait_of(0, 0, 1.0, 2.0, "same", 0.2, 0.1))
+    assert "favours" not in head_words(portrait_of(0, 0, 1.0, 2.0, "same", 0.11, 0.1))
 
 
 def test_a_head_that_looks_at_one_token_of_this_text_is_said_to_and_one_that_looks_at_all_alike_is_not():
@@ -154,7 +159,7 @@ def test_a_head_that_looks_at_one_token_of_this_text_is_said_to_and_one_that_loo
     weights[:place] *= 2
     found, share = favourite_token(weights)
     assert (found, share) == (place, pytest.approx(0.5 + 0.5 * np.mean([1 / t for t in range(place + 2, T + 1)])))
-    portrait = HeadPortrait(1, 0, 0.6, 2.2, "previous", 0.18, 0.01, token=found, token_share=share)
+    portrait = portrait_of(1, 0, 0.6, 2.2, "previous", 0.18, 0.01, token=found, token_share=share)
     assert f"the token at place {place + 1} gets {share:.0%} of the weight of those after it." in head_words(portrait)
     for length in range(2, 40):
         alike = np.tri(length) / np.arange(1, length + 1)[:, None]
@@ -206,7 +211,7 @@ def test_tokens_and_samples_are_escaped_where_they_are_html():
 def reading_of(*portraits):
     """What a text makes of so many heads in one layer; each gives the first token half of what the one before did."""
     weights = np.stack([np.full((1, 4, 4), 0.5**i) for i in range(len(portraits))], axis=1)
-    heads = [HeadPortrait(0, i, 0.0, 1.0, *portrait) for i, portrait in enumerate(portraits)]
+    heads = [portrait_of(0, i, 0.0, 1.0, *portrait) for i, portrait in enumerate(portraits)]
     return types.SimpleNamespace(heads=heads, weights=weights)
 
 
