@@ -81,6 +81,8 @@ MUTATIONS = [
     ("nn/positions.py", "return both[0], both[1]", "return both[0], both[0]"),
     ("nn/positions.py", "[:, None] * -offsets(length)", "[:, None] * offsets(length)"),
     ("nn/positions.py", "self.bias.grad[:, head] += np", "self.bias.grad[:, 0] += np"),
+    ("nn/positions.py", "shifted[:, ::-1, :S]", "shifted[:, :, :S]"),
+    ("nn/positions.py", "buckets[:S] = self", "buckets[-S:] = self"),
     ("nn/positions.py", "(-offsets(length)).clip(0)]", "(-offsets(length)).clip(0, 16)]"),
     ("nn/decoder.py", "NO_MAX_SHIFT_BELOW - raised", "NO_MAX_SHIFT_BELOW"),
     ("nn/positions.py", "between[::2][: num_heads - power]", "between[1::2][: num_heads - power]"),

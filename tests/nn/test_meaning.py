@@ -349,6 +349,19 @@ def test_the_buckets_of_t5_are_the_papers():
     assert (np.diff(last) >= 0).all()
 
 
+@pytest.mark.parametrize(("num_queries", "num_keys"), [(1, 1), (1, 5), (3, 40), (40, 40), (300, 300)])
+def test_t5_sums_the_gradient_of_the_scores_over_each_bucket_later_keys_among_them(num_queries, num_keys, rng):
+    space = ParamSpace()
+    position = T5Bias(space, "position", 64, 16, 4, INITS["gpt2"](1, False))
+    space.pack(0, np.dtype(np.float64))
+    dscores = rng.standard_normal((2, 4, num_queries, num_keys))
+    expected = np.zeros((32, 4))
+    np.add.at(expected, position.buckets(num_queries, num_keys), dscores.sum(0).transpose(1, 2, 0))
+    for times in (1, 2):  # it adds to what is there
+        position.score_bias_backward(dscores)
+        np.testing.assert_allclose(position.bias.grad, times * expected, rtol=1e-9, atol=1e-9)
+
+
 def test_t5_adds_to_each_score_the_number_of_its_head_and_bucket(rng):
     space = ParamSpace()
     position = T5Bias(space, "position", 8, 16, 4, INITS["gpt2"](1, False))

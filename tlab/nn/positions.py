@@ -306,9 +306,14 @@ class T5Bias(Position):
         return bias.astype(dtype, copy=False)
 
     def score_bias_backward(self, dscores: Array) -> None:
-        buckets = self.buckets(*dscores.shape[2:]).ravel()  # (T S,)
-        for head, dhead in enumerate(dscores.sum(0)):  # (T, S)
-            self.bias.grad[:, head] += np.bincount(buckets, dhead.ravel(), self.NUM_BUCKETS)
+        _, H, T, S = dscores.shape
+        shifted = np.zeros((H, T, T + S), dscores.dtype)
+        shifted[:, ::-1, :S] = dscores.sum(0)  # the last query first
+        shifted = shifted.reshape(H, -1)[:, :-T].reshape(H, T, T + S - 1)  # each row one place further right
+        buckets = np.zeros(T + S - 1, np.intp)  # of a key that comes after its query, that of 0
+        buckets[:S] = self.buckets(1, S)[0]  # of the distances S - 1 to 0
+        for head, of_distance in enumerate(shifted.sum(1)):  # (T + S - 1,)
+            self.bias.grad[:, head] += np.bincount(buckets, of_distance, self.NUM_BUCKETS)
 
 
 @lru_cache(maxsize=4)  # tables of the lengths in use; more would only keep memory
