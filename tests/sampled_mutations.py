@@ -91,6 +91,23 @@ EQUIVALENT = {
         "a row is fitted and subtracted like a vector",
     ("tlab/judging/few_seeds.py", "usual = distances[distances > MAX_ROUNDING]", "distances > MAX_ROUNDING",
      "(distances >= MAX_ROUNDING)"): "no distance is that number",
+    ("tlab/judging/few_seeds.py",
+     "if upper[0] - lower[-1] > max(WIDE_GAP, OUTLYING * max(np.ptp(lower), np.ptp(upper))):",
+     "upper[0] - lower[-1] > max(WIDE_GAP, OUTLYING * max(np.ptp(lower), np.ptp(upper)))",
+     "(upper[0] - lower[-1] >= max(WIDE_GAP, OUTLYING * max(np.ptp(lower), np.ptp(upper))))"): "no gap is that number",
+    ("sweeps/results/effects.py", "for count in range(2, len(order) + 1):", "2", "(1)"):
+        "one level differs from none, so nothing is found",
+    ("sweeps/results/balance.py", "if len(common) > MAX_BLOCK_SETS:", "len(common) > MAX_BLOCK_SETS",
+     "(len(common) >= MAX_BLOCK_SETS)"): "the largest so many of so many are all of them",
+    ("tlab/judging/level_pairs.py", "NEWTON_STEPS = 8", "8", "(9)"):
+        "the steps before it have found it to the last digit",
+    ("tlab/judging/learning_rates.py",
+     "worse = [at for at in range(best + 1, len(places)) if estimate(above_best[:, at]).low > MAX_ROUNDING]",
+     "estimate(above_best[:, at]).low > MAX_ROUNDING", "(estimate(above_best[:, at]).low >= MAX_ROUNDING)"):
+        "no interval ends at that very number",
+    ("sweeps/results/balance.py",
+     "return Balanced(np.arange(seeds if blocks else 0), np.arange(blocks if seeds else 0))", "0", "(-1)"):
+        "a range to -1 is as empty",
     ("tlab/training/dropout.py", "is_kept = np.random.Generator(bits).random(x.shape) >= self.rate",
      "np.random.Generator(bits).random(x.shape) >= self.rate",
      "(np.random.Generator(bits).random(x.shape) > self.rate)"):

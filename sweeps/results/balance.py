@@ -54,6 +54,6 @@ def balance(present: Numbers) -> Balanced:
         num_seeds = len(holders(blocks))
         return num_seeds * blocks.bit_count(), num_seeds, blocks  # the last one for a choice that is always the same
 
-    best = max(common, key=quality, default=0)
+    best = max(common, key=quality)
     chosen = [block for block in range(present.shape[1]) if best >> block & 1]
     return Balanced(np.array(holders(best) if chosen else [], int), np.array(chosen, int))

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.valleys import Look, called_share, covered_share, main, width_share
 from support import RATES, parabola
-from tlab.judging.learning_rates import RateError, fit_valley, optimum_words, parabola_p
+from tlab.judging.learning_rates import RateError, fit_valley, optimum_words, parabola_p, turned_before
 
 
 def test_without_noise_the_optimum_is_found_to_the_digit_and_so_is_the_loss_of_each_seed():
@@ -70,6 +70,15 @@ def test_between_rates_that_are_far_apart_the_loss_may_be_what_straight_flanks_h
     assert all(low <= true + 0.002 for low, true in zip(valley.lowest_losses.values(), at_most, strict=True))
     if optimum != 3e-3:  # at a rate that was tried, lines on one side of it say nothing of the other
         assert list(valley.lowest_losses.values()) == pytest.approx(at_most, abs=0.01)
+
+
+def test_the_lowest_point_lies_before_the_line_through_two_worse_rates_is_as_low_as_the_best():
+    values = np.array([[2.0, 2.2, 3.2, 9.0]] * 3)
+    assert turned_before(np.array([0.0, 1, 3, 5]), values) == pytest.approx(0.6, abs=0.02), "2.2 less 0.5 for each 1"
+    assert turned_before(np.array([0.0, 1]), values[:, :2]) == 1, "there is no next one"
+    assert turned_before(np.array([0.0, 1, 3]), values[:, ::-1][:, :3]) == math.inf, "it only falls"
+    flatter = np.array([[2.0, 2.2, 2.3]] * 3)
+    assert turned_before(np.array([0.0, 1, 3]), flatter) == 1, "it rises ever less steeply"
 
 
 def test_between_rates_that_are_close_or_on_a_parabola_the_curve_tells_the_loss():

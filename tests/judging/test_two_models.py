@@ -78,6 +78,7 @@ def test_where_every_run_of_a_side_was_lost_there_is_nothing_to_compare():
     lost = {rate: {0: None, 1: None} for rate in RATES}
     at_rate, at_best = words_of(lost, parabola(3e-3))
     assert "cannot be compared: no seed ended well in both, and ReLU lost 2 runs, GELU 0" in at_rate
+    assert compare(lost, parabola(3e-3)).at_best.lost == (2 * len(RATES), 0)
     assert at_best.startswith("The best learning rate of ReLU was not found") and "(GELU at 0.003; that of" in at_best
     assert "): ReLU and GELU cannot be compared" in at_best
 

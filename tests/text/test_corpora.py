@@ -32,6 +32,10 @@ DOWNLOADS = [key for key, source in CORPORA.items() if issubclass(source, corpor
 TEXT = "".join(f"line {i}: é\n" for i in range(100))
 
 
+def test_every_text_but_a_download_is_there_without_network():
+    assert sorted(OFFLINE + DOWNLOADS) == sorted(CORPORA) and set(SYNTHETIC) <= set(OFFLINE)
+
+
 def require_file(key):
     """Skip where the real file of a corpus is in no data folder."""
     name = getattr(CORPORA[key], "file_name", None)

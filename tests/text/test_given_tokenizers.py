@@ -36,6 +36,11 @@ def random_text(rng):
     return "".join(map(chr, rng.permutation(points)))
 
 
+def test_what_describes_no_tokenizer_is_refused_with_the_librarys_reason():
+    with pytest.raises(ValueError, match="it is no description of a tokenizer: Model missing"):
+        JsonTokenizer("{}", 300)
+
+
 def test_any_text_comes_back_as_it_was(tokenizer, rng):
     for _ in range(50):
         text = random_text(rng)

@@ -12,7 +12,7 @@ import pytest
 
 from tlab.registry import UnknownKeyError
 from tlab.text import CorpusError, corpus_from_text, corpus_names, load_corpus
-from tlab.text.corpora import Names
+from tlab.text.corpora import Names, read_text
 
 TEXT = "the quick brown fox jumps over the lazy dog\n\n" * 9
 
@@ -62,6 +62,12 @@ def test_a_loop_of_links_cannot_be_read():
     os.symlink("b.txt", "a.txt")
     os.symlink("a.txt", "b.txt")
     assert "a.txt cannot be read" in message_of("a.txt")
+
+
+def test_what_can_no_longer_be_read_when_it_is_opened_is_told_with_the_systems_reason():
+    Path("folder").mkdir()
+    with pytest.raises(CorpusError, match="folder cannot be read: Is a directory; allowed is a readable text file"):
+        read_text(Path("folder"))
 
 
 def test_a_packed_file_is_to_be_unpacked():

@@ -298,12 +298,13 @@ def test_an_infinite_gradient_ends_the_run_before_it_reaches_the_weights(verse, 
 
 
 def test_weights_that_the_very_last_update_makes_infinite_are_a_divergence_too(verse, monkeypatch):
-    trainer = Trainer(model_for(verse), dataclasses.replace(QUICK, steps=1), verse)
+    trainer = Trainer(model_for(verse), dataclasses.replace(QUICK, steps=2, validation_every=0), verse)
     scale = trainer.model.parameters["blocks.0.norm2.scale"].data
-    monkeypatch.setattr(trainer.optimizer, "step", lambda space, rate: scale.fill(np.inf))
-    (record,) = list(trainer)
-    assert record.validation_loss is None
-    assert record.divergence.where == "blocks.0.norm2.scale"
+    steps = iter([trainer.optimizer.step, lambda space, rate: scale.fill(np.inf)])
+    monkeypatch.setattr(trainer.optimizer, "step", lambda space, rate: next(steps)(space, rate))
+    first, last = list(trainer)
+    assert last.validation_loss is None and last.divergence.where == "blocks.0.norm2.scale"
+    assert trainer.records == [first, last] and first.divergence is None and last.step == 2
 
 
 def test_a_loss_above_the_limit_ends_the_run(verse):

@@ -94,8 +94,8 @@ def contentless_scores(position: Position, config: ModelConfig, length: int) -> 
     queries, keys = position.rotate(ones, ones, 0)
     added = position.embed(np.zeros((1, T, config.hidden_dim), np.float32), 0)[0]
     shared = keys @ queries[-1] / math.sqrt(config.head_dim) + added @ added[-1] / math.sqrt(config.hidden_dim)
-    bias = position.score_bias(1, T, np.dtype(np.float32))
-    return shared + np.broadcast_to(bias, (config.num_heads, 1, T))[:, 0]
+    bias = position.score_bias(1, T, np.dtype(np.float32))[..., 0, :]  # (T,) or (H, T)
+    return np.broadcast_to(shared + bias, (config.num_heads, T))
 
 
 def score_by_distance(position: Position, config: ModelConfig, length: int) -> Array:
