@@ -309,7 +309,8 @@ class T5Bias(Position):
         _, H, T, S = dscores.shape
         shifted = np.zeros((H, T, T + S), dscores.dtype)
         shifted[:, ::-1, :S] = dscores.sum(0)  # the last query first
-        shifted = shifted.reshape(H, -1)[:, :-T].reshape(H, T, T + S - 1)  # each row one place further right
+        # Rows that are one number shorter begin one place later each: then a column is a distance.
+        shifted = shifted.reshape(H, -1)[:, :-T].reshape(H, T, T + S - 1)
         buckets = np.zeros(T + S - 1, np.intp)  # of a key that comes after its query, that of 0
         buckets[:S] = self.buckets(1, S)[0]  # of the distances S - 1 to 0
         for head, of_distance in enumerate(shifted.sum(1)):  # (T + S - 1,)
