@@ -85,7 +85,8 @@ def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe)
     teacher.click("[data-class-act=show]")
     teacher.click("[data-class-act=freeze]")
     teacher.wait_for_selector("[data-class-act=thaw]")
-    assert "No winner is named before" not in teacher.inner_text(".tl-class-verdict")
+    verdict = teacher.inner_text(".tl-class-verdict")
+    assert "No winner is named before" not in verdict
 
     teacher.reload()
     counts(teacher, 2, 2, 2)
@@ -96,6 +97,11 @@ def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe)
     counts(teacher, 2, 0, 0)
     teacher.locator("#start").wait_for(state="hidden")
     first.wait_for_selector("[data-class-state=predict]")
+    teacher.click(".tl-class-before summary")
+    assert verdict in teacher.inner_text(".tl-class-before")
+    predict(first, "A", "0.1")
+    counts(teacher, 2, 1, 0)
+    assert teacher.is_visible(".tl-class-before p"), "it stays unfolded while others predict"
     for page in (first, second):
         assert key not in page.content()
         assert not [url for url in page.requested if key in url]

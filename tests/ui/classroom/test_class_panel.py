@@ -160,6 +160,21 @@ def test_the_next_question_is_asked_of_the_same_class(panel, taught):
     assert "Question 2" in student and 'data-class-state="predict"' in student
 
 
+def test_the_verdicts_of_earlier_questions_stay_the_latest_first(panel, taught):
+    for number, losses in enumerate([(2.0, 2.5), (2.1, 2.58), (2.05, 2.57), (2.2, 2.68)]):
+        train_one(panel, taught, number, losses)
+    frozen = panel.on_ask({**taught, "act": "freeze"}, TEACHER)[panel.panel]
+    assert "Verdicts so far" not in frozen, "it stands above"
+    for residual in ("post", "sandwich"):
+        asked = {**taught, "act": "next", "link": f"?steps=30&b.residual={residual}"}
+        page = panel.on_teach(asked, TEACHER)[panel.panel]
+    now, before = page.split("Verdicts so far")
+    assert "Question 3." in now and "is lower on" not in now
+    second, first = before.split("Question 1.")
+    assert "Question 2." in second and "No run has ended, so nothing is judged." in second
+    assert "One difference: norm" in first and "A (LayerNorm) is lower on 4 of 4 seeds, by a mean of 0.49" in first
+
+
 def test_the_settings_of_the_train_tab_are_a_question(panel):
     values = [control.value for control in panel.train.controls.inputs]
     page = panel.on_teach({"role": "teach", "act": "open", "where": WHERE}, TEACHER, *values)[panel.panel]

@@ -47,26 +47,28 @@ element.addEventListener("submit", (event) => {
 });
 
 // What is typed and unfolded stays while results come in.
-let [typed, isUnfolded] = ["", false];
+let typed = "";
+const unfolded = new Set(); // by class name
 let isSetUp = false; // whether a student's settings have been asked for since the page was loaded
 element.addEventListener("input", ({ target }) => target.name === "class-link" && (typed = target.value));
-element.addEventListener("toggle", ({ target }) => target.matches(".tl-class-next") && (isUnfolded = target.open), true);
+element.addEventListener("toggle", ({ target }) => unfolded[target.open ? "add" : "delete"](target.className), true);
 watch("value", () => {
   const room = find("[data-class-code]");
   if (room && role === "teach" && room.dataset.classKey) {
-    [code, key, typed, isUnfolded] = [room.dataset.classCode, room.dataset.classKey, "", false];
+    [code, key, typed] = [room.dataset.classCode, room.dataset.classKey, ""];
+    unfolded.clear();
     keep();
     setTimeout(() => send("class")); // as of now with the key
   }
-  if (room && "classAsked" in room.dataset) [typed, isUnfolded] = ["", false];
+  if (room && "classAsked" in room.dataset) (typed = ""), unfolded.delete("tl-class-next");
   if (find(".tl-class-gone") && role === "teach") [code, key, typed] = ["", "", ""], keep();
   if (role === "student" && !isSetUp && find("[data-class-state]")) {
     isSetUp = true;
     if (find("[data-class-state=train]")) setTimeout(acts.setup); // the page was loaded again after the prediction
   }
-  const [link, next] = [find("[name=class-link]"), find(".tl-class-next")];
+  const link = find("[name=class-link]");
   if (link) link.value = typed;
-  if (next) next.open = isUnfolded;
+  for (const fold of element.querySelectorAll("details")) fold.open = unfolded.has(fold.className);
 });
 
 if (role) setTimeout(() => send("class"));

@@ -19,7 +19,7 @@ from tlab.ui.classroom.classroom import RoomState, Seat, may_count
 from tlab.ui.classroom.code import shown_code
 from tlab.ui.classroom.question import MAX_PREDICTED, SeedResult, question_job
 from tlab.ui.classroom.results import ClassResults, csv_of_class, is_right, lower_of, mean_by_step, results_of
-from tlab.ui.classroom.store import AnswerRow
+from tlab.ui.classroom.store import AnswerRow, QuestionRow
 from tlab.ui.diagram.view import changed_setting
 from tlab.ui.http_guard import HOSTS_VARIABLE
 from tlab.ui.runs.run import PAUSED, RUNNING, SIDE_LETTERS, Run
@@ -60,6 +60,7 @@ class TeacherShown(NamedTuple):
     predictions_words: str
     outcomes: Strip | None
     sides: str
+    before: Sequence[tuple[int, str, str]]  # number, words and verdict of each earlier question, the latest first
     file: str
     key: str  # in the answer to who has opened the class, and in no other
     is_new: bool  # whether the question has just been asked
@@ -110,7 +111,7 @@ def teacher_html(
 ) -> str:
     """The teacher's page. `answers` are those of all questions; `seconds` are what the runs of a usual room take."""
     question = room.question
-    results = results_of(question.query, [one for one in answers if one.question == question.number])
+    results = results_to(question, answers)
     link = link_of(place, room.code)
     found = results.judgement
     outcomes = [pair.difference for pair in found.pairs if pair.difference is not None]
@@ -129,10 +130,19 @@ def teacher_html(
         predictions_words(results.predictions, predicted) if predicted else "",
         strip_at(outcomes, found.difference, "B − A by seed", predicted) if outcomes else None,
         sides_words(results) if is_open else WHEN_ALL_PREDICT if results.predictions else "",
+        [
+            (one.number, question_words(one.query), words_so_far_or_verdict(results_to(one, answers), one.frozen))
+            for one in room.questions[-2::-1]
+        ],
         csv_link_of(room, answers),
         key, is_new,
     )  # fmt: skip
     return markup.teacher(room, shown)
+
+
+def results_to(question: QuestionRow, answers: Sequence[AnswerRow]) -> ClassResults:
+    """Those of one question, of the answers to all."""
+    return results_of(question.query, [one for one in answers if one.question == question.number])
 
 
 def within_reach(predictions: Sequence[float], outcomes: Sequence[float]) -> list[float]:
@@ -189,7 +199,7 @@ def class_curves(room: RoomState | None, answers: Sequence[AnswerRow]) -> dict[s
     """What the chart draws: each run thinly, and of each side the mean of those that did not diverge."""
     if room is None or room.question.hidden:
         return lines_value(CURVES_TITLE, NATS_PER_TOKEN, [], "The results are hidden.")
-    results = results_of(room.question.query, [one for one in answers if one.question == room.question.number])
+    results = results_to(room.question, answers)
     lines = []
     for place, (letter, label) in enumerate(zip(SIDE_LETTERS, results.study.labels, strict=True)):
         sides = [result.sides[place] for _, result in results.outcomes]
