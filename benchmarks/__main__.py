@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -109,23 +110,26 @@ def measure_sections(
     store: Store, machine: dict[str, Any], what: tuple[str, ...], sizes: tuple[str, ...], turns: int, clock: str
 ) -> None:
     """What is not a comparison of times in turn, each with a way of its own."""
+
+    def keep(section: str, tested: tuple[str, ...], measured: Callable[[str], list[dict[str, Any]]]) -> None:
+        """Measure these sizes, and write each as soon as it is complete."""
+        for size in tested:
+            if size in sizes:
+                store.put_sizes(machine, section, measured(size))
+
     if not what or "memory" in what or "large" in what:
         tested = sizes if not what or "memory" in what else (LARGE_SIZE,)
-        store.put_sizes(machine, "memory", memory_use.section(tested, processes=3))
+        keep("memory", tested, lambda size: memory_use.section((size,), processes=3))
     if not what or "growth" in what:
         print("growth: one training step of ours, one thread, by each quantity:", flush=True)
         store.put(machine, "growth", growth.section(turns))
     if not what or "scaling" in what:
         print("scaling: one training step of ours, by the number of threads:", flush=True)
-        store.put_sizes(machine, "scaling", scaling.section(tuple(size for size in TRAINED if size in sizes), turns))
+        keep("scaling", TRAINED, lambda size: scaling.section((size,), turns))
     if not what or "switches" in what:
-        tested = [size for size in ("default", "nano") if size in sizes]
-        rows = [row for size in tested for row in switches.section(size, max(3, turns // 3))]
-        store.put_sizes(machine, "switches", rows)
+        keep("switches", ("default", "nano"), lambda size: switches.section(size, max(3, turns // 3)))
     if not what or "alone" in what:
-        tested = [size for size in ("default", "nano") if size in sizes]
-        rows = [row for size in tested for row in switches.alone(size, max(5, turns // 2))]
-        store.put_sizes(machine, "alone", rows)
+        keep("alone", ("default", "nano"), lambda size: switches.alone(size, max(5, turns // 2)))
     if not what or "race" in what:
         race.compete(store)
     if not what or "real" in what:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import benchmarks.jobs
-from benchmarks import growth, memory_use, real_model, scaling, search
+from benchmarks import growth, memory_use, real_model, scaling, search, switches
 from benchmarks.__main__ import measure_sections, selected
 from benchmarks.cases import (
     BPE_CASES,
@@ -444,6 +444,22 @@ def test_a_section_keeps_the_sizes_that_were_not_measured_again(tmp_path):
     report.put_sizes({"cores": 8}, "switches", [])  # no size of it was asked for
     assert report.report["switches"] == [{"size": "nano", "ratio": 1}, {"size": "default", "ratio": 3}]
     assert report.report["machines"] == {"switches": {"cores": 4}}
+
+
+@pytest.mark.parametrize("section", ["switches", "alone", "scaling"])
+def test_a_size_that_is_complete_is_kept_when_the_next_one_is_stopped(section, tmp_path, monkeypatch):
+    def measured(size, turns):
+        if "nano" in size:
+            raise KeyboardInterrupt
+        return [{"size": "default", "ratio": 1}]
+
+    module, name = {"switches": (switches, "section"), "alone": (switches, "alone"), "scaling": (scaling, "section")}[
+        section
+    ]
+    monkeypatch.setattr(module, name, measured)
+    with pytest.raises(KeyboardInterrupt):
+        measure_sections(Store(tmp_path / "a.json"), {}, (section,), ("default", "nano"), turns=1, clock="wall")
+    assert json.loads((tmp_path / "a.json").read_text())[section] == [{"size": "default", "ratio": 1}]
 
 
 def test_the_memory_of_the_large_model_is_kept_beside_that_of_the_others(tmp_path, monkeypatch):
