@@ -399,7 +399,8 @@ class TrainTab(Tab):
         """What the page says of its settings, the first time and after any change.
 
         One event for all of these: of two that write the same words, the one that was asked first could answer last.
-        For a preset Gradio asks once for each control that is set, all at once with equal values: one answer will do.
+        For a preset Gradio asks once for each control that is set, all at once, and not always when all are set: of
+        equal values one answer will do, and what was asked before the others is answered by nothing any more.
         """
         page, (_, locked, run_id, *values) = visit_of(request).page, asked
         if self.asked.get(page) == asked:
@@ -409,7 +410,8 @@ class TrainTab(Tab):
             is_as_built = values == [control.value for control in self.controls.inputs]
             has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
             answer = self.before_start if has_drawing else self.on_change
-            return await asyncio.to_thread(answer, request, locked, run_id, *values)
+            found = await asyncio.to_thread(answer, request, locked, run_id, *values)
+            return found if self.asked.get(page) is asked else gr.skip()
         finally:
             if self.asked.get(page) is asked:
                 del self.asked[page]
