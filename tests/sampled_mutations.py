@@ -227,9 +227,8 @@ def draw(files, count, seed):
     """
 
     def order(mutation):
-        return hashlib.sha256(
-            repr((seed, mutation.file, mutation.text, mutation.before, mutation.after)).encode()
-        ).digest()
+        told = (seed, mutation.file, mutation.text, mutation.before, mutation.after)
+        return hashlib.sha256(repr(told).encode()).digest()
 
     chosen = sorted((mutation for file in files for mutation in mutations_of(file)), key=order)[:count]
     chosen = [mutation for mutation in chosen if mutation.file not in VIEWS]

@@ -446,16 +446,21 @@ def test_a_section_keeps_the_sizes_that_were_not_measured_again(tmp_path):
     assert report.report["machines"] == {"switches": {"cores": 4}}
 
 
-@pytest.mark.parametrize("section", ["switches", "alone", "scaling"])
-def test_a_size_that_is_complete_is_kept_when_the_next_one_is_stopped(section, tmp_path, monkeypatch):
-    def measured(size, turns):
+@pytest.mark.parametrize(
+    ("section", "module", "name"),
+    [
+        ("switches", switches, "section"),
+        ("alone", switches, "alone"),
+        ("scaling", scaling, "section"),
+        ("memory", memory_use, "section"),
+    ],
+)
+def test_a_size_that_is_complete_is_kept_when_the_next_one_is_stopped(section, module, name, tmp_path, monkeypatch):
+    def measured(size, *turns, **processes):
         if "nano" in size:
             raise KeyboardInterrupt
         return [{"size": "default", "ratio": 1}]
 
-    module, name = {"switches": (switches, "section"), "alone": (switches, "alone"), "scaling": (scaling, "section")}[
-        section
-    ]
     monkeypatch.setattr(module, name, measured)
     with pytest.raises(KeyboardInterrupt):
         measure_sections(Store(tmp_path / "a.json"), {}, (section,), ("default", "nano"), turns=1, clock="wall")

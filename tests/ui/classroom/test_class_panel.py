@@ -173,6 +173,9 @@ def test_the_verdicts_of_earlier_questions_stay_the_latest_first(panel, taught):
     second, first = before.split("Question 1.")
     assert "Question 2." in second and "No run has ended, so nothing is judged." in second
     assert "One difference: norm" in first and "A (LayerNorm) is lower on 4 of 4 seeds, by a mean of 0.49" in first
+    judged = panel.final_verdict.cache_info().misses
+    assert before in panel.on_ask(taught, TEACHER)[panel.panel]
+    assert panel.final_verdict.cache_info().misses == judged, "once for good, and not each time the page is renewed"
 
 
 def test_the_settings_of_the_train_tab_are_a_question(panel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -10,8 +11,17 @@ import gradio as gr
 from tlab.ui.classroom.classroom import NO_CLASS, NO_KEY, Classroom, RoomState, Seat
 from tlab.ui.classroom.code import ClassError
 from tlab.ui.classroom.question import query_in, question_job, settings_in
+from tlab.ui.classroom.store import QuestionRow
 from tlab.ui.settings.own_text import OWN_TEXT
-from tlab.ui.tabs.learn.class_view import USUAL_ROOM, class_curves, markup, student_html, teacher_html
+from tlab.ui.tabs.learn.class_view import (
+    USUAL_ROOM,
+    class_curves,
+    markup,
+    results_to,
+    student_html,
+    teacher_html,
+    words_so_far_or_verdict,
+)
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
@@ -19,6 +29,7 @@ from tlab.ui.visitor_share import visitor_of
 from tlab.ui.widgets.component import LATEST, QUIET, scripted_html, selection_component
 from tlab.ui.widgets.line_chart import lines_chart
 
+MAX_VERDICTS = 1000  # of earlier questions, which are kept in words
 SECONDS_OF_TEACHER = 1.0  # of the teacher's page, which shows a result that came since
 SECONDS_OF_STUDENT = 3.0  # of a student's page, of which there are many
 WITH_YOUR_SEED = "These are the settings of your class, with a seed that is yours."
@@ -39,6 +50,8 @@ class ClassPanel:
     def __init__(self, train: TrainTab) -> None:
         self.train = train
         self.classroom = Classroom(train.runs, train.runs.archive.kept_in)
+        # The page is renewed with each result, and what an earlier question was answered by no longer changes.
+        self.final_verdict = functools.lru_cache(MAX_VERDICTS)(self.verdict)
 
     def build(self) -> None:
         """Lay it out, empty."""
@@ -46,7 +59,7 @@ class ClassPanel:
         # Not a toast: Gradio 6.31 shows none of a handler that is asked beside its queue.
         self.refusal = gr.HTML("", elem_id="class-refusal", apply_default_css=False)
         with gr.Column(visible=False, min_width=0, elem_id="class-curves") as self.curves:
-            self.chart = lines_chart(class_curves(None, []), "class-chart")
+            self.chart = lines_chart(class_curves(None), "class-chart")
         self.asked = selection_component("class", {})
         self.taught = selection_component("class-teach", {})
         self.wanted = selection_component("class-go", {})
@@ -147,13 +160,20 @@ class ClassPanel:
             raise ClassError(NO_OWN_TEXT)
         return self.train.controls.query([*values])
 
+    def verdict(self, question: QuestionRow) -> str:
+        """What came of a question that takes no results any more."""
+        answers = self.classroom.store.answers(question.code, question.number)
+        return words_so_far_or_verdict(results_to(question, answers), question.frozen)
+
     def teacher(self, room: RoomState, sent: Any, key: str = "", is_new: bool = False) -> Updates:
         answers = self.classroom.store.answers(room.code)
+        results = results_to(room.question, answers)
+        verdicts = [self.final_verdict(question) for question in room.questions[:-1]]
         seconds = self.train.runs.seconds_of_room(question_job(room.question.query), USUAL_ROOM)
-        chart = class_curves(room, answers)
+        chart = class_curves(None if room.question.hidden else results)
         return {
             self.refusal: "",
-            self.panel: teacher_html(room, answers, sent.get("where"), seconds, key, is_new),
+            self.panel: teacher_html(room, results, verdicts, answers, sent.get("where"), seconds, key, is_new),
             self.curves: gr.update(visible=bool(chart["lines"])),
             self.chart: chart,
             self.clock: gr.update(active=True, value=SECONDS_OF_TEACHER),

@@ -103,15 +103,27 @@ def question_words(query: str) -> str:
 
 def teacher_html(
     room: RoomState,
+    results: ClassResults,
+    verdicts: Sequence[str],
     answers: Sequence[AnswerRow],
     place: object,
     seconds: float | None = None,
     key: str = "",
     is_new: bool = False,
 ) -> str:
-    """The teacher's page. `answers` are those of all questions; `seconds` are what the runs of a usual room take."""
+    """The teacher's page.
+
+    Args:
+        room: the class.
+        results: of its last question.
+        verdicts: of all questions before that, in order.
+        answers: to all questions.
+        place: where the teacher's browser has the page.
+        seconds: what the runs of a usual room take.
+        key: the teacher's, where the class has just been opened.
+        is_new: whether the question has just been asked.
+    """
     question = room.question
-    results = results_to(question, answers)
     link = link_of(place, room.code)
     found = results.judgement
     outcomes = [pair.difference for pair in found.pairs if pair.difference is not None]
@@ -131,8 +143,8 @@ def teacher_html(
         strip_at(outcomes, found.difference, "B − A by seed", predicted) if outcomes else None,
         sides_words(results) if is_open else WHEN_ALL_PREDICT if results.predictions else "",
         [
-            (one.number, question_words(one.query), words_so_far_or_verdict(results_to(one, answers), one.frozen))
-            for one in room.questions[-2::-1]
+            (one.number, question_words(one.query), verdict)
+            for one, verdict in zip(room.questions[-2::-1], reversed(verdicts), strict=True)
         ],
         csv_link_of(room, answers),
         key, is_new,
@@ -195,11 +207,10 @@ def csv_link_of(room: RoomState, answers: Sequence[AnswerRow]) -> str:
     return "data:text/csv;base64," + base64.b64encode(content).decode()
 
 
-def class_curves(room: RoomState | None, answers: Sequence[AnswerRow]) -> dict[str, Any]:
-    """What the chart draws: each run thinly, and of each side the mean of those that did not diverge."""
-    if room is None or room.question.hidden:
+def class_curves(results: ClassResults | None) -> dict[str, Any]:
+    """What the chart draws: each run thinly, and of each side the mean of those that did not diverge; None hides it."""
+    if results is None:
         return lines_value(CURVES_TITLE, NATS_PER_TOKEN, [], "The results are hidden.")
-    results = results_to(room.question, answers)
     lines = []
     for place, (letter, label) in enumerate(zip(SIDE_LETTERS, results.study.labels, strict=True)):
         sides = [result.sides[place] for _, result in results.outcomes]

@@ -411,10 +411,11 @@ class TrainTab(Tab):
             has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
             answer = self.before_start if has_drawing else self.on_change
             found = await asyncio.to_thread(answer, request, locked, run_id, *values)
-            return found if self.asked.get(page) is asked else gr.skip()
         finally:
-            if self.asked.get(page) is asked:
+            is_latest = self.asked.get(page) is asked
+            if is_latest:
                 del self.asked[page]
+        return found if is_latest else gr.skip()
 
     def on_change(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
         """The model as these settings make it, and what there is to know of them."""
