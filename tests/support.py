@@ -15,11 +15,14 @@ from tlab.nn.norms import NORMS
 from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 from tlab.nn.scores.softmaxes import ATTENTION_SOFTMAXES
+from tlab.text import CORPORA
+from tlab.text.corpora import Synthetic
 
 EVIL = '<img src=x onerror="window.hacked=1">'  # what a browser would obey if it were not escaped
 SMALL = {"context_length": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}  # a model for the app's forms
 SECONDS = 240.0  # that anything of the app may take on a busy machine
 VERSE = "the quick brown fox jumps over the lazy dog while five wizards box; "
+TASKS = [key for key, source in CORPORA.items() if issubclass(source, Synthetic)]  # texts with right answers
 
 
 NOISE_OF_GRADIO = (

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support import TASKS
 from tlab.registry import UnknownKeyError
 from tlab.text import (
     CORPORA,
@@ -27,13 +28,12 @@ from tlab.text import (
 from tlab.text.corpora import first_cause
 
 OFFLINE = [key for key, source in CORPORA.items() if source.offline]
-SYNTHETIC = [key for key, source in CORPORA.items() if issubclass(source, corpora.Synthetic)]
 DOWNLOADS = [key for key, source in CORPORA.items() if issubclass(source, corpora.Download)]
 TEXT = "".join(f"line {i}: é\n" for i in range(100))
 
 
 def test_every_text_but_a_download_is_there_without_network():
-    assert sorted(OFFLINE + DOWNLOADS) == sorted(CORPORA) and set(SYNTHETIC) <= set(OFFLINE)
+    assert sorted(OFFLINE + DOWNLOADS) == sorted(CORPORA) and set(TASKS) <= set(OFFLINE)
 
 
 def require_file(key):
@@ -265,14 +265,14 @@ def test_names_are_shuffled_so_that_both_parts_are_alike():
 SHORT = {"parity": 8190, "modular": 59**2}  # lines of those that have no more questions
 
 
-@pytest.mark.parametrize("key", SYNTHETIC)
+@pytest.mark.parametrize("key", TASKS)
 def test_made_texts_are_about_200_000_characters_of_whole_lines_or_all_that_can_be_asked(key):
     text = CORPORA[key]().text()
     whole = text.count("\n") == SHORT[key] if key in SHORT else 190_000 < len(text) < 210_000
     assert whole and text.endswith("\n") and "\n\n" not in text
 
 
-@pytest.mark.parametrize("key", SYNTHETIC)
+@pytest.mark.parametrize("key", TASKS)
 def test_another_seed_makes_another_text(key):
     assert CORPORA[key](seed=1).text() == CORPORA[key](seed=1).text() != CORPORA[key](seed=0).text()
 

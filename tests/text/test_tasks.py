@@ -6,12 +6,11 @@ from collections import Counter
 
 import pytest
 
+from support import TASKS
 from tlab.judging.one_run import guesses_words
 from tlab.text import CORPORA, corpus_from_text, load_corpus
 from tlab.text.baselines import baseline_losses
-from tlab.text.corpora import Synthetic
 
-TASKS = [key for key, source in CORPORA.items() if issubclass(source, Synthetic)]
 ANSWERS = {
     "copy": lambda question: question,
     "reverse": lambda question: question[::-1],

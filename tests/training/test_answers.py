@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
+from support import TASKS
 from tlab import ModelConfig, Transformer
-from tlab.text import CORPORA, corpus_from_text, load_corpus
-from tlab.text.corpora import Synthetic
+from tlab.text import corpus_from_text, load_corpus
 from tlab.training.answers import MAX_LINES, answer_accuracy
-
-TASKS = [key for key, source in CORPORA.items() if issubclass(source, Synthetic)]
 
 
 class Knowing:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import inspect
 import itertools
 import json
 import math
@@ -32,6 +33,7 @@ from tlab.ui import app
 from tlab.ui.app import build, launch_options
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run, demo_steps
 from tlab.ui.inspection.selection import find_model
+from tlab.ui.listening import only_latest
 from tlab.ui.runs import time_estimate
 from tlab.ui.runs.checkpoint_store import CheckpointStore, checkpoint_bytes
 from tlab.ui.runs.limits import LOCAL, PUBLIC, TooLargeError, check_limits, limits_here
@@ -1144,30 +1146,51 @@ def test_the_queue_and_the_api_are_closed_to_what_the_page_does_not_call(served)
         assert json.load(answer)["named_endpoints"].keys() == {"/tokenize", "/attention", "/generate"}
 
 
+def is_only_latest(fn) -> bool:
+    return getattr(fn.fn, "__code__", None) is only_latest(len).__code__
+
+
+def answer_of(fn):
+    """The handler itself, of a listener whose last question alone is answered, too."""
+    return inspect.getclosurevars(fn.fn).nonlocals["answer"] if is_only_latest(fn) else fn.fn
+
+
 def test_what_refuses_in_a_toast_is_asked_by_the_queue():
     """Beside the queue Gradio shows no toast, and whoever has pressed would be told nothing."""
     page = app.build(Runs(LOCAL, slots=1))
-    names = {fn: getattr(getattr(fn.fn, "__code__", None), "co_names", ()) for fn in page.fns.values()}
+    names = {fn: getattr(getattr(answer_of(fn), "__code__", None), "co_names", ()) for fn in page.fns.values()}
     refusing = [fn for fn in names if error_toast.__name__ in names[fn]]
     assert refusing
     assert [fn.fn.__qualname__ for fn in refusing if not fn.queue] == []
 
 
-def test_what_is_chosen_while_an_answer_is_under_way_is_answered_too():
-    """Gradio drops it by itself: the page would show the answer to the choice before. A button may be pressed once."""
-    page = app.build(Runs(LOCAL, slots=1))
+def listeners_to_choices(page):
+    """All but those that wait, or follow what waits, for a button, or for what comes by itself."""
 
     def is_pressed(fn):
-        """Whether it, or what it follows, waits for a button, or for what comes by itself."""
         if fn.trigger_after is not None:
             return is_pressed(page.fns[fn.trigger_after])
         buttons = [getattr(page.blocks.get(block), "elem_id", None) in PRESSED for block, _ in fn.targets]
         return all(buttons) or {event for _, event in fn.targets} <= {"click", "submit", "load", "tick"}
 
-    listening = [fn for fn in page.fns.values() if fn.fn is not None and fn.targets]
-    assert sum(not is_pressed(fn) for fn in listening) > 30
-    dropping = [fn for fn in listening if fn.trigger_mode == "once" and not is_pressed(fn)]
-    assert [(fn.fn, fn.targets) for fn in dropping] == []
+    return [fn for fn in page.fns.values() if fn.fn is not None and fn.targets and not is_pressed(fn)]
+
+
+def test_what_is_chosen_while_an_answer_is_under_way_is_answered_too():
+    """Gradio drops it by itself: the page would show the answer to the choice before. A button may be pressed once."""
+    listening = listeners_to_choices(app.build(Runs(LOCAL, slots=1)))
+    assert len(listening) > 30
+    assert [(fn.fn, fn.targets) for fn in listening if fn.trigger_mode == "once"] == []
+
+
+def test_what_is_asked_several_times_at_once_and_in_no_queue_is_answered_by_the_last():
+    """Gradio asks so for each event of a listener to several, and always where it may ask "multiple" times."""
+    listening = listeners_to_choices(app.build(Runs(LOCAL, slots=1)))
+    at_once = [
+        fn for fn in listening if not fn.queue and (len(fn.targets) > 1 or fn.trigger_mode == "multiple")
+    ]  # fmt: skip
+    assert len(at_once) > 15
+    assert [(fn.fn, fn.targets) for fn in at_once if not is_only_latest(fn)] == []
 
 
 def test_no_two_listeners_to_one_event_wait_for_their_turn():

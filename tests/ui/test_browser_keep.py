@@ -172,7 +172,7 @@ def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(vis
     page.click("#copy-link")
     page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('norm=rmsnorm')")
     link = page.locator("#link textarea, #link input").input_value()
-    assert page.url == link
+    page.wait_for_function("link => location.href === link", arg=link)
     page.click("#start")
     wait_for_state(page, "done")
     expected = losses(runs)

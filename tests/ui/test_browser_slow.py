@@ -4,9 +4,11 @@ import threading
 
 import pytest
 
-from browsing import generate_text, open_tab, settle, start, wait_for_state
+from browsing import generate_text, open_tab, settle, start, unfold, wait_for_state
 from support import GRADIO, SECONDS
 from tlab.ui.demo.shipped_run import is_shipped
+from tlab.ui.settings import controls
+from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.generate.tab import GenerateTab
@@ -19,19 +21,19 @@ TABS = {AttentionTab: "pictures", GenerateTab: "chain", InsideTab: "picture_of"}
 
 
 class Held:
-    """Lets a tab wait with some of its answers: `begun` is set when it waits, and it waits for `go_on`."""
+    """Lets some answers wait that `by` of a class or a module makes: one that waits sets `begun`, and for `go_on`."""
 
-    def __init__(self, monkeypatch, tab, by, is_held=lambda _: True) -> None:
+    def __init__(self, monkeypatch, place, by, is_held=lambda *_: True) -> None:
         self.begun, self.go_on = threading.Event(), threading.Event()
-        at_once = getattr(tab, by)
+        at_once = getattr(place, by)
 
-        def hold(tab, about, *asked):
-            if is_held(about):
+        def hold(*asked):
+            if is_held(*asked):
                 self.begun.set()
                 assert self.go_on.wait(SECONDS)
-            return at_once(tab, about, *asked)
+            return at_once(*asked)
 
-        monkeypatch.setattr(tab, by, hold)
+        monkeypatch.setattr(place, by, hold)
 
 
 @pytest.mark.parametrize("tab", TABS, ids=lambda tab: tab.key)
@@ -39,7 +41,7 @@ def test_the_model_that_is_chosen_while_another_is_looked_at_is_looked_at_then(v
     page = visit()
     open_tab(page, tab.title)
     settle(page)
-    held = Held(monkeypatch, tab, TABS[tab], lambda of: of.run.name == DEMO_PRESET.label)
+    held = Held(monkeypatch, tab, TABS[tab], lambda tab, of, *_: of.run.name == DEMO_PRESET.label)
     for name in (DEMO_PRESET.label, "Norm or none"):
         page.locator(f"#{tab.key}-model input").click()
         page.get_by_role("option", name=name, exact=True).click()
@@ -55,7 +57,7 @@ def test_a_text_that_is_written_before_the_tab_has_answered_stays(visit, monkeyp
     page = visit()
     start(page, 50)
     wait_for_state(page, "done")
-    held = Held(monkeypatch, GenerateTab, "chain", lambda of: not is_shipped(of.run))
+    held = Held(monkeypatch, GenerateTab, "chain", lambda tab, of, *_: not is_shipped(of.run))
     open_tab(page, "Generate")
     assert held.begun.wait(SECONDS)
     generate_text(page)
@@ -80,3 +82,47 @@ def test_of_cells_that_are_clicked_in_a_row_none_is_passed_over_and_a_double_cli
     page.wait_for_selector("#sweep-chart canvas[data-drawn='4']")
     settle(page)
     assert [cell.get_attribute("aria-pressed") for cell in cells] == ["true", "true"]
+
+
+def pick(page, field: str, label: str) -> None:
+    """By a radio button, or from a list."""
+    control = page.locator(f"#field-{field}")
+    if control.get_by_role("radio").count():
+        control.get_by_text(label, exact=True).click()
+    else:
+        control.locator("input").click()
+        page.get_by_role("option", name=label, exact=True).click()
+
+
+def pick_two(page, field: str, first: str, last: str, held: Held) -> None:
+    """The answer to the first comes after that to the last."""
+    pick(page, field, first)
+    assert held.begun.wait(SECONDS)
+    pick(page, field, last)
+    page.wait_for_timeout(500)  # until that has been answered
+    held.go_on.set()
+    settle(page)
+
+
+def test_a_choice_is_explained_by_the_words_of_the_last_one(visit, monkeypatch):
+    page = visit()
+    unfold(page, "What it is made of")
+    held = Held(monkeypatch, controls, "explanation", lambda part: part.label == "RoPE")
+    pick_two(page, "position", "RoPE", "ALiBi", held)
+    assert page.inner_text(".tl-with-position .tl-why").startswith("Subtracts from each score a penalty")
+
+
+def test_the_fields_that_are_shown_are_those_of_the_last_choice(visit, monkeypatch):
+    page = visit()
+    unfold(page, "What it is made of")
+    held = Held(monkeypatch, Controls, "visible_fields", lambda _, parts, *b: parts["position"] == "rope")
+    pick_two(page, "position", "RoPE", "ALiBi", held)
+    assert not page.locator("#field-rope_base").is_visible()
+
+
+def test_the_card_of_a_text_is_that_of_the_last_choice(visit, monkeypatch):
+    page = visit()
+    unfold(page, "Everything else")
+    held = Held(monkeypatch, controls, "text_card", lambda corpus, tokenizer, *_: tokenizer == "bpe-512")
+    pick_two(page, "tokenizer", "BPE, vocabulary 512", "Bytes", held)
+    assert "256 tokens" in page.inner_text("#text-card")

@@ -2,14 +2,13 @@
 
 import asyncio
 import html
-import threading
 from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
 
 from pages import built
-from support import GRADIO, SECONDS
+from support import GRADIO
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
@@ -63,46 +62,10 @@ def test_any_change_of_the_controls_draws_the_model_again(tab):
     assert "RMSNorm" in shown[tab.diagram.picture]
 
 
-def test_what_is_asked_many_times_at_once_is_answered_once(tab):
-    async def ask(*of_norms):
-        return await asyncio.gather(
-            *(tab.on_settings(PAGE, OPENED, None, [], None, *values(tab, norm=norm)) for norm in of_norms)
-        )
-
-    answers = asyncio.run(ask("rmsnorm", "rmsnorm", "rmsnorm"))
-    assert [answer == gr.skip() for answer in answers] == [False, True, True]
-    assert "RMSNorm" in answers[0][tab.diagram.picture]
-    assert asyncio.run(ask("rmsnorm")) != [gr.skip()]  # asked again later, it is answered again
-
-
-def test_an_answer_that_comes_late_covers_no_later_one(tab, monkeypatch):
-    """As when Gradio asks in the middle of a preset: the address and the drawing would stay those of the middle."""
-    place, later, at_once = list(tab.controls.components).index("norm"), threading.Event(), tab.on_change
-
-    def on_change(request, locked, run_id, *of_controls):
-        if of_controls[place] == "none":
-            assert later.wait(SECONDS)
-        return at_once(request, locked, run_id, *of_controls)
-
-    async def ask(norm):
-        return await tab.on_settings(PAGE, OPENED, None, [], None, *values(tab, norm=norm))
-
-    async def ask_both():
-        first = asyncio.create_task(ask("none"))
-        await asyncio.sleep(0)  # it begins
-        second = await ask("rmsnorm")
-        later.set()
-        return await first, second
-
-    monkeypatch.setattr(tab, "on_change", on_change)
-    first, second = asyncio.run(ask_both())
-    assert first == gr.skip() and "RMSNorm" in second[tab.diagram.picture]
-    assert "b.residual" in second[tab.address] and "norm=rmsnorm" in second[tab.address]
-
-
 def test_a_page_is_sent_no_drawing_that_it_came_with(tab):
     def answer(target, **changes):
-        return asyncio.run(tab.on_settings(PAGE, gr.EventData(target, None), None, [], None, *values(tab, **changes)))
+        event = gr.EventData(target, None)
+        return tab.on_settings(None, [], None, *values(tab, **changes), request=PAGE, event=event)
 
     assert tab.diagram.picture not in answer(None) and tab.estimate in answer(None)
     assert tab.diagram.picture in answer(None, norm="rmsnorm"), "opened by a link"

@@ -35,7 +35,7 @@ def pupil():
 
 
 def page_of(pupil, sent: dict) -> str:
-    return str(pupil.tab.on_ask(sent, REQUEST, *pupil.about)[pupil.tab.page])
+    return str(pupil.tab.on_ask(sent, *pupil.about, request=REQUEST)[pupil.tab.page])
 
 
 def number_of(lesson: str, title: str) -> int:
@@ -225,7 +225,7 @@ def test_the_head_with_which_the_tab_opens_was_not_found_by_the_learner(pupil):
 def test_only_what_changes_is_sent_while_something_is_to_be_done(pupil):
     sent = {"lesson": "loss", "step": 3, "answers": {"2": [0]}, "kept": {}}
     finished(pupil, "loss")
-    first = pupil.tab.on_ask(sent, REQUEST, *pupil.about)
+    first = pupil.tab.on_ask(sent, *pupil.about, request=REQUEST)
     assert set(pupil.tab.on_tick(sent, first[pupil.tab.state], REQUEST, *pupil.about)) == {pupil.tab.state}
     again = pupil.tab.on_tick(sent, None, REQUEST, *pupil.about)
     assert "✓ Done" in again[pupil.tab.page] and again[pupil.tab.clock]["active"] is False
@@ -242,7 +242,7 @@ def test_only_what_changes_is_sent_while_something_is_to_be_done(pupil):
     ],
 )  # fmt: skip
 def test_whatever_a_page_sends_gets_a_page(pupil, sent):
-    page = str(pupil.tab.on_ask(sent, REQUEST, *pupil.about)[pupil.tab.page])
+    page = str(pupil.tab.on_ask(sent, *pupil.about, request=REQUEST)[pupil.tab.page])
     assert "<h2" in page and EVIL not in page
     progress = read_open_lesson(sent)
     assert progress is None or 1 <= progress.step <= len(progress.lesson.steps)

@@ -72,7 +72,7 @@ def inside(runs, inspector):
 
 def chosen(choice, sent):
     """The model of all tabs once this was sent; None where it stays what it was."""
-    *_, last = choice.on_choose(sent, None)
+    *_, last = choice.on_choose(sent, None, VISIT)
     return last.get(choice.model_id) if isinstance(last, dict) and choice.told in last else None
 
 
@@ -134,7 +134,7 @@ def test_a_listed_model_that_cannot_be_read_tells_a_public_page_no_path(tmp_path
     runs = Runs(PUBLIC, slots=1)
     runs.opened = OpenedModels(public=True, listed=[str(tmp_path / "gone")])
     choice = built(AttentionTab, runs).choice
-    *_, last = choice.on_choose(f"{OPENED_PREFIX}gone", None)
+    *_, last = choice.on_choose(f"{OPENED_PREFIX}gone", None, VISIT)
     assert "cannot be read" in last[choice.told] and str(tmp_path) not in last[choice.told]
     assert last[choice.list] in SHIPPED_IDS and choice.model_id not in last
     assert ("Opened: gone (cannot be read)", f"{OPENED_PREFIX}gone") in choice.choices("nobody")
@@ -144,14 +144,43 @@ def test_words_are_said_while_a_listed_model_is_read(folder, slow_reading):
     runs = Runs(PUBLIC, slots=1)
     runs.opened = OpenedModels(public=True, listed=[str(folder)])
     choice = built(AttentionTab, runs).choice
-    told = [frame[choice.told] for frame in choice.on_choose(MODEL, None)]
+    told = [frame[choice.told] for frame in choice.on_choose(MODEL, None, VISIT)]
     assert any("Reading it: 50.0% of it so far" in words for words in told)
 
 
 def test_words_are_said_while_a_model_is_read_again_that_had_made_room(attention, slow_reading):
-    attention.runs.opened.models.clear()
-    told = [frame[attention.choice.told] for frame in attention.choice.on_select(MODEL, VISIT)]
-    assert any("Reading it: 50.0% of it so far" in words for words in told) and "Reading" not in told[-1]
+    choice = attention.choice
+    choice.opened.models.clear()
+    listed, *frames = choice.on_select(MODEL, VISIT)
+    assert listed[choice.list]["value"] == MODEL
+    assert all(frame.keys() == {choice.told} for frame in frames), "it would undo what is chosen meanwhile"
+    told = [frame[choice.told] for frame in frames]
+    assert any("Reading it: 50.0% of it so far" in words for words in told) and told[-1] == ""
+
+
+def test_a_model_that_had_made_room_and_cannot_be_read_again_is_no_longer_chosen(folder, monkeypatch):
+    def cannot(place, *_):
+        raise ValueError("no such file")
+
+    runs = Runs(LOCAL, slots=1)
+    runs.opened = OpenedModels(public=False, listed=[str(folder)])
+    choice = built(AttentionTab, runs).choice
+    monkeypatch.setattr(opened_models, "read_model", cannot)
+    *_, last = choice.on_select(MODEL, VISIT)
+    assert last[choice.list]["value"] in SHIPPED_IDS and "no such file" in last[choice.told]
+
+
+def test_the_list_has_what_is_chosen_when_its_tab_comes_into_view_while_that_is_read(attention, slow_reading):
+    choice, before = attention.choice, next(iter(SHIPPED_IDS))
+    choice.opened.models.clear()
+    choosing = choice.on_choose(MODEL, before, VISIT)
+    assert "Looking for it" in next(choosing)[choice.told]
+    (seen,) = choice.on_select(before, VISIT)
+    assert seen.keys() == {choice.list} and seen[choice.list]["value"] == MODEL
+    (other, *_) = choice.on_select(before, types.SimpleNamespace(session_hash="another page", headers={}))
+    assert other[choice.list]["value"] == before
+    *_, last = choosing
+    assert last[choice.model_id] == MODEL and choice.choosing == {}
 
 
 # ------------------------------------------------------------------------------------------------ the tabs

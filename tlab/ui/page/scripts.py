@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from tlab.ui.widgets.component import QUIET
+from tlab.ui.listening import QUIET
 
 SCRIPTS = Path(__file__).parent
 SKIP = '<button type="button" class="tl-skip">Skip to Start</button>'

@@ -25,6 +25,7 @@ from tlab.registry import Registry
 from tlab.text import CORPORA, DEFAULT_CORPUS, TOKENIZERS, corpus_names
 from tlab.text.corpora import needs_download
 from tlab.training.config import TrainConfig
+from tlab.ui.listening import BESIDE, LATEST, QUIET, changes, only_latest
 from tlab.ui.runs.messages import Job, SidePlan, StartFrom
 from tlab.ui.runs.run import MAX_NAME_LENGTH
 from tlab.ui.settings.fields import (
@@ -72,7 +73,7 @@ from tlab.ui.settings.side_b import (
 from tlab.ui.settings.starts import Starts
 from tlab.ui.upload_folder import remove
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import BESIDE, FORMULAS, LATEST, QUIET, changes, number_field
+from tlab.ui.widgets.component import FORMULAS, number_field
 
 # Besides the switches, these are the settings that people look for first; the rest is one click away.
 SIZE = ("num_layers", "hidden_dim", "num_heads", "context_length")
@@ -101,7 +102,7 @@ def choice(
     def explain(key: str | None) -> str:
         return explanation(registry.entries[key]) if key and key in registry else ""
 
-    control.change(explain, control, words, **BESIDE)
+    control.change(only_latest(explain), control, words, **BESIDE)
     return control
 
 
@@ -218,7 +219,7 @@ class Controls:
                 number = gr.Textbox(elem_id="switch-number", interactive=True, max_lines=1, **shown)
             words = gr.Markdown(switch_words(name, value), elem_classes="tl-why")
         self.components |= {"switch": switch, "switch_choice": pick, "switch_number": number}
-        pick.change(switch_words, [switch, pick], words, **BESIDE)
+        pick.change(only_latest(switch_words), [switch, pick], words, **BESIDE)
         self.switch_choice, self.switch_number, self.switch_note = pick, number, words
 
     def connect(self) -> list[Dependency]:
@@ -236,7 +237,7 @@ class Controls:
         fields = [self.components[name] for name in conditional_fields()]
         if fields:
             parts = [self.components[name] for name in ("switch", "switch_choice", *self.slots())]
-            gr.on(changes(parts), self.on_parts, parts, fields, **BESIDE)
+            gr.on(changes(parts), only_latest(self.on_parts), parts, fields, **BESIDE)
         return [proposed, read]
 
     @property
@@ -297,22 +298,20 @@ class Controls:
             opening = text_card(DEFAULT_CORPUS, next(iter(TOKENIZERS)), self.opening("context_length"), "", None)
             self.card = gr.HTML(opening, elem_id="text-card", apply_default_css=False)
         self.components |= {"corpus": corpus, "text": text}
-        corpus.change(
-            lambda name: (self.corpus_words(name), gr.update(visible=name == OWN_TEXT)),
-            corpus, [words, text], **BESIDE,
-        )  # fmt: skip
+        corpus.change(only_latest(self.on_corpus), corpus, [words, text], **BESIDE)
 
     def connect_text(self) -> Dependency:
         """Keep the card of the text in step with it, and take files; returns what happens when a file has come."""
         names = ("corpus", "tokenizer", START_FROM, "context_length", "text")
         about = [*(self.components[name] for name in names), self.source]
-        gr.on(changes(about), self.text_card, about, self.card, **BESIDE)
+        known = only_latest(self.text_card)
+        gr.on(changes(about), known, about, self.card, **BESIDE)
         own = [self.components["corpus"], self.components["text"], self.source]
         gr.on(changes(own), None, own, None, js=KEEP_TEXT, **QUIET)
         refusal = gr.State("")
         outputs = [self.components["corpus"], self.components["text"], self.source, refusal]
         read = self.upload.upload(self.on_upload, self.upload, outputs, **LATEST)
-        read.then(self.text_card, [*about, refusal], self.card, queue=False, **LATEST)
+        read.then(known, [*about, refusal], self.card, queue=False, **LATEST)
         return read
 
     def bring_text_back(self, arrived: Dependency) -> None:
@@ -336,6 +335,10 @@ class Controls:
             start = self.starts.get(start_from)
             reader = start.tokenizer if isinstance(start, StartFrom) else tokenizer
         return text_card(corpus, reader, context_length, text, source_of(source), refusal)
+
+    def on_corpus(self, name: str) -> tuple[str, Any]:
+        """What is known of a text before it is read, and the box for one's own."""
+        return self.corpus_words(name), gr.update(visible=name == OWN_TEXT)
 
     def corpus_words(self, name: str) -> str:
         if name == OWN_TEXT:

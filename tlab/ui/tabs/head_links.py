@@ -11,13 +11,14 @@ import gradio as gr
 
 from tlab.ui.inspection.head_link import HeadLink, model_query, read_head_link
 from tlab.ui.inspection.selection import SelectedModel, readable_text, selected_model
+from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.settings.links import HEAD_LINK
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import LATEST, QUIET, note_html, texts
+from tlab.ui.widgets.component import note_html, texts
 
 HEAD_LINK_NAMES = f"/^({'|'.join(HEAD_LINK)})$/"
 

@@ -15,13 +15,14 @@ from tlab.cost import num_parameters
 from tlab.pretrained.reading import Tell, TellProgress
 from tlab.ui.demo.shipped_run import SHIPPED_IDS, SHIPPED_PRESETS, demo_checkpoint, shipped_id
 from tlab.ui.inspection.selection import find_model
+from tlab.ui.listening import QUIET
 from tlab.ui.opened_models import OPENED_PREFIX, OpenedModel
 from tlab.ui.runs.manager import Runs
 from tlab.ui.settings.presets import TRAINED
 from tlab.ui.settings.run_settings import distinguishing_words
 from tlab.ui.tabs.tab import Page, Updates
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import QUIET, note_html
+from tlab.ui.widgets.component import note_html
 from tlab.wording import percent
 
 SECONDS_BETWEEN_WORDS = 0.2  # on how far a model has been read
@@ -33,6 +34,7 @@ class ModelChoice:
 
     def __init__(self, runs: Runs, model_id: gr.State) -> None:
         self.runs, self.model_id, self.opened = runs, model_id, runs.opened
+        self.choosing: dict[str, str] = {}  # page -> the model that was chosen on it and is still being read
 
     def build(self, tab: str) -> None:
         self.list = gr.Dropdown(
@@ -68,14 +70,18 @@ class ModelChoice:
             self.chosen.append(gr.on(opening, self.on_open, self.place, answer, trigger_mode="once", **QUIET))
         return self.chosen
 
-    def on_choose(self, chosen: Any, before: str | None) -> Iterator[Updates]:
+    def on_choose(self, chosen: Any, before: str | None, request: gr.Request) -> Iterator[Updates]:
         """The id for all tabs, with words while its model is read; one that cannot be had leaves them as they are."""
         if isinstance(chosen, str) and chosen in self.opened.places:
+            page = visit_of(request).page
+            self.choosing[page] = chosen
             try:
                 model = yield from self.read(partial(self.opened.use, chosen))
             except ValueError:
                 yield {self.told: note_html(self.opened.why_not(chosen)), self.list: find_model(self.runs, before).key}
                 return
+            finally:  # also where the page has gone
+                self.choosing.pop(page, None)
             yield {self.told: note_html(" ".join(model.remarks)), self.model_id: chosen}
         elif isinstance(chosen, str) and (self.runs.get(chosen) is not None or chosen in SHIPPED_IDS):
             yield {self.told: "", self.model_id: chosen}
@@ -105,11 +111,19 @@ class ModelChoice:
 
     def on_select(self, model_id: str | None, request: gr.Request) -> Iterator[Updates]:
         """What there is by now, and which of it is looked at: a model that had to make room is read again."""
+        session, page = visit_of(request)
+        choices = self.choices(session)
+        if page in self.choosing:  # whoever reads it tells the rest
+            yield {self.list: gr.update(choices=choices, value=self.choosing[page])}
+            return
         if model_id in self.opened.places and model_id not in self.opened.models:
+            # The list at once: later, it would undo what is chosen while the model is read.
+            yield {self.list: gr.update(choices=choices, value=model_id)}
             with contextlib.suppress(ValueError):
                 yield from self.read(partial(self.opened.use, model_id))
+                yield {self.told: ""}
+                return
         of = find_model(self.runs, model_id)
-        choices = self.choices(visit_of(request).session)
         yield {self.told: note_html(of.why_not), self.list: gr.update(choices=choices, value=of.key)}
 
     def choices(self, session: str) -> list[tuple[str, str]]:

@@ -12,16 +12,6 @@ import gradio as gr
 
 from tlab.ui.widgets.markup import TEMPLATES, UI, macros
 
-# For handlers of the page alone: no spinner over their outputs, and no entry among the public functions.
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-EACH: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}  # each question counts: each changes something
-# What is asked beside another listener of the same event, which alone waits for its turn ("always_last"): of two that
-# wait, each would make Gradio 6.31 ask the other again once it is done, without end. For answers that come at once.
-BESIDE: dict[str, Any] = {"queue": False, **EACH}
-# What may be asked again before it is answered: the last question is the one that counts. By itself Gradio drops what
-# comes meanwhile ("once"), which is right for buttons only. Listeners with one `concurrency_id` are answered in order,
-# so that no late answer covers a later one's.
-LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
 FORMULAS = [{"left": "$", "right": "$", "display": False}]  # what gr.Markdown sets as an equation
 
 # What the server found instead of a text that a new model cannot read, unless the visitor has typed meanwhile.
@@ -91,11 +81,6 @@ def selection_component(tab: str, value: dict[str, Any]) -> gr.HTML:
     that was chosen, and an answer can never be an older one's.
     """
     return js_component("widgets/select", value, f"{tab}-selection", tab=tab, elem_classes="tl-selection")
-
-
-def changes(components: Sequence[gr.Component]) -> list[Any]:
-    """The listeners for any change of these; a component has them at run time only."""
-    return [getattr(component, "change") for component in components]  # noqa: B009
 
 
 def number_field(

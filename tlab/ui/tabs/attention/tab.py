@@ -23,17 +23,11 @@ from tlab.ui.inspection.selection import (
     serial_of,
     text_for_new_model,
 )
+from tlab.ui.listening import LATEST
 from tlab.ui.tabs.attention import view
 from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
-from tlab.ui.widgets.component import (
-    LATEST,
-    REPLACE_IF_UNTOUCHED,
-    js_component,
-    note_html,
-    selection_component,
-    words_html,
-)
+from tlab.ui.widgets.component import REPLACE_IF_UNTOUCHED, js_component, note_html, selection_component, words_html
 from tlab.wording import head_name
 
 NEXT_TOKENS = 6

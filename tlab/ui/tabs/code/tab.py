@@ -10,10 +10,11 @@ from markupsafe import Markup
 from tlab.registry import REGISTRIES
 from tlab.source import CORE_PARTS, CORE_SLOT, FIRST_PARTS, SourcePage, bare_code, compare_code, slots
 from tlab.source import page as source_page
+from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.settings.fields import field_label, registry_choices
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import FORMULAS, LATEST, QUIET, formula_markdown
+from tlab.ui.widgets.component import FORMULAS, formula_markdown
 from tlab.ui.widgets.markup import highlight, macros
 
 markup = macros("tabs/code/view.html")

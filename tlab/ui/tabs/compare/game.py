@@ -19,8 +19,8 @@ from tlab.false_winners.mistakes import (
     winner_shares,
 )
 from tlab.false_winners.stored_runs import stored_runs
+from tlab.ui.listening import QUIET
 from tlab.ui.tabs.tab import Updates
-from tlab.ui.widgets.component import QUIET
 from tlab.ui.widgets.line_chart import line, lines_chart, lines_value
 
 QUESTION = "Two models, several seeds each. Trained and judged alike, which would be better?"

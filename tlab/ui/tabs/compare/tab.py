@@ -10,6 +10,7 @@ import gradio as gr
 
 from tlab.files import file_name
 from tlab.ui.demo.shipped_run import demo_run, is_shipped, shipped_preset
+from tlab.ui.listening import EACH, LATEST, QUIET
 from tlab.ui.runs.run import PAUSED, Run
 from tlab.ui.settings.links import query_of
 from tlab.ui.settings.presets import DEMO_PRESET
@@ -31,7 +32,7 @@ from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.upload_folder import remove, upload_folder
 from tlab.ui.visit import Visit, visit_of
-from tlab.ui.widgets.component import EACH, LATEST, QUIET, error_toast, js_component
+from tlab.ui.widgets.component import error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains

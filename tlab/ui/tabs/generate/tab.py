@@ -16,18 +16,11 @@ from tlab.machine import one_blas_thread
 from tlab.ui.demo.shipped_run import PROMPT, is_shipped
 from tlab.ui.inspection.cache import MAX_PROMPT
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, serial_of, text_for_new_model
+from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
 from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
-from tlab.ui.widgets.component import (
-    LATEST,
-    QUIET,
-    REPLACE_IF_UNTOUCHED,
-    error_toast,
-    js_component,
-    note_html,
-    selection_component,
-)
+from tlab.ui.widgets.component import REPLACE_IF_UNTOUCHED, error_toast, js_component, note_html, selection_component
 from tlab.wording import listed, percent, several
 
 MAX_TOKENS = 1000

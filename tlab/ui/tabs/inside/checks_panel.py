@@ -14,13 +14,14 @@ from tlab.inside.bugs import BUGS
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import Inspector
 from tlab.ui.inspection.selection import SelectedModel, selected_model
+from tlab.ui.listening import QUIET
 from tlab.ui.runs.manager import BusyError, Runs
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.tabs.inside.view import checks_html, profile_html, refused_html
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import FORMULAS, QUIET, error_toast, note_html
+from tlab.ui.widgets.component import FORMULAS, error_toast, note_html
 
 NO_BUG = ":none"  # no key of a registry
 MAX_BUG_STEPS = 400  # most bugs show within two hundred

@@ -26,6 +26,7 @@ from tlab.ui.inspection.selection import (
     text_for_new_model,
 )
 from tlab.ui.inspection.tasks import InspectionRequest, InterventionEffect, ProbeResult
+from tlab.ui.listening import BESIDE, LATEST, QUIET, changes, only_latest
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.tabs.attention.tab import MAX_CHARACTERS, AttentionTab
 from tlab.ui.tabs.inside.checks_panel import ChecksPanel
@@ -43,12 +44,8 @@ from tlab.ui.tabs.model_choice import ModelChoice, told_meanwhile
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.component import (
-    BESIDE,
     FORMULAS,
-    LATEST,
-    QUIET,
     REPLACE_IF_UNTOUCHED,
-    changes,
     formula_markdown,
     js_component,
     note_html,
@@ -170,7 +167,7 @@ class InsideTab(Tab):
         self.followed = gr.JSON(None, visible=False)
         about = [self.about, self.formula, self.follow, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **LATEST)
-        self.probe.change(self.on_probe, self.probe, about, **BESIDE)
+        self.probe.change(only_latest(self.on_probe), self.probe, about, **BESIDE)
         events, came = self.choice.connect(page), [page.handle.select, self.choice.again.click]
         asked = [self.model_id, self.text, self.selection, self.probe]
         for_both, for_table = [self.selection.input, self.text.change, *came], [self.probe, *self.options]
@@ -189,7 +186,7 @@ class InsideTab(Tab):
             self.on_follow, [*asked, *self.options], self.followed, concurrency_id=self.key, **QUIET
         ).then(None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET)
         change = [self.part, self.change, self.other, self.factor]
-        self.change.change(self.on_change, self.change, [self.other, self.factor], **BESIDE)
+        self.change.change(only_latest(self.on_change), self.change, [self.other, self.factor], **BESIDE)
         what_if = [self.model_id, self.text, self.selection, *change]
         gr.on(changes(change), self.on_what_if_told, what_if, self.effect, concurrency_id="what if", **LATEST)
         for after in (looked.then, *(chosen.success for chosen in events)):

@@ -12,6 +12,7 @@ from tlab.ui.classroom.classroom import NO_CLASS, NO_KEY, Classroom, RoomState, 
 from tlab.ui.classroom.code import ClassError
 from tlab.ui.classroom.question import query_in, question_job, settings_in
 from tlab.ui.classroom.store import QuestionRow
+from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.tabs.learn.class_view import (
     USUAL_ROOM,
@@ -26,7 +27,7 @@ from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
 from tlab.ui.visitor_share import visitor_of
-from tlab.ui.widgets.component import LATEST, QUIET, scripted_html, selection_component
+from tlab.ui.widgets.component import scripted_html, selection_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 MAX_VERDICTS = 1000  # of earlier questions, which are kept in words

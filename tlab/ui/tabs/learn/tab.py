@@ -14,13 +14,14 @@ from tlab.ui.lessons.learner import Learner
 from tlab.ui.lessons.lesson import KINDS, all_lessons, lesson_files
 from tlab.ui.lessons.sitting import OpenLesson, Sitting, read_open_lesson
 from tlab.ui.lessons.tasks import GameTask, HeadTask, ProbeTask, TrainTask, WithoutTask
+from tlab.ui.listening import LATEST, QUIET, only_latest
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.compare.tab import CompareTab
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import LATEST, QUIET, scripted_html, selection_component
+from tlab.ui.widgets.component import scripted_html, selection_component
 from tlab.ui.widgets.markup import macros
 
 SECONDS_BETWEEN_CHECKS = 1.0  # at what is to be done, as long as it is not
@@ -70,7 +71,7 @@ class LearnTab(Tab):
         ]  # fmt: skip
         shown = [self.page, self.strip, self.clock, self.state, self.bar]
         gr.on(
-            [self.asked.input, page.handle.select], self.on_ask, [self.asked, *about], shown,
+            [self.asked.input, page.handle.select], only_latest(self.on_ask), [self.asked, *about], shown,
             queue=False, **LATEST,
         )  # fmt: skip
         self.clock.tick(self.on_tick, [self.asked, self.state, *about], shown, queue=False, **QUIET)
@@ -107,7 +108,7 @@ class LearnTab(Tab):
 
     # -------------------------------------------------------------------------------- handlers
 
-    def on_ask(self, sent: Any, request: gr.Request, *about: Any) -> Updates:
+    def on_ask(self, sent: Any, *about: Any, request: gr.Request) -> Updates:
         """The step that is open, or the list of all lessons."""
         progress = read_open_lesson(sent)
         show = {self.bar: gr.update(selected=self.key)} if isinstance(sent, dict) and sent.get("show") else {}

@@ -13,11 +13,12 @@ from gradio.blocks import Block
 from tlab.config import options
 from tlab.text import corpus_names
 from tlab.training.config import TrainConfig
+from tlab.ui.listening import EACH, LATEST, QUIET
 from tlab.ui.tabs.sweeps.results import Results, ResultsError, demo_results, own_results
 from tlab.ui.tabs.sweeps.view import pictures
 from tlab.ui.tabs.tab import Page, Tab, Updates
 from tlab.ui.tabs.train.tab import TrainTab
-from tlab.ui.widgets.component import EACH, LATEST, QUIET, error_toast, js_component
+from tlab.ui.widgets.component import error_toast, js_component
 from tlab.ui.widgets.line_chart import lines_chart
 
 MAX_CHOSEN = 6  # curves in one chart; the oldest choice makes room

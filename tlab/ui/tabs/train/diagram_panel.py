@@ -12,11 +12,12 @@ from gradio.events import Dependency
 from tlab.ui.diagram.panel import panel_code, panel_formula, panel_html
 from tlab.ui.diagram.parts import PARTS
 from tlab.ui.diagram.view import diagram_html
+from tlab.ui.listening import LATEST
 from tlab.ui.runs.messages import SidePlan
 from tlab.ui.settings.controls import Controls
 from tlab.ui.settings.fields import field_names, registry_for
 from tlab.ui.tabs.tab import Updates
-from tlab.ui.widgets.component import FORMULAS, LATEST, scripted_html, selection_component
+from tlab.ui.widgets.component import FORMULAS, scripted_html, selection_component
 
 
 class DiagramPanel:

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.settings.fields import RANDOM, START_FROM, field_label
 from tlab.ui.settings.links import (
     HEAD_LINK,
@@ -23,7 +24,7 @@ from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import notice_html
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import LATEST, QUIET, error_toast
+from tlab.ui.widgets.component import error_toast
 
 # Names in an address that are no settings: of Gradio, of a Space's frame, of a lesson, a class, a head.
 NO_SETTING = f"/^(__|(view|logs|{'|'.join(OTHER_NAMES)})$)/"

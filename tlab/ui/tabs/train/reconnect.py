@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import gradio as gr
 
+from tlab.ui.listening import QUIET
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import PAUSED, Run
@@ -20,7 +21,6 @@ from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.tab import TrainTab, shipped_twin
 from tlab.ui.tabs.train.view import state_html
 from tlab.ui.visit import Visit, visit_of
-from tlab.ui.widgets.component import QUIET
 from tlab.wording import listed
 
 AGAIN = "Your settings are as they were: Start trains the same run once more."

@@ -16,6 +16,7 @@ from tlab.cost import num_parameters
 from tlab.text.corpora import needs_download
 from tlab.ui.demo.shipped_run import demo_run, shipped_preset
 from tlab.ui.inspection.selection import clamp_int
+from tlab.ui.listening import BESIDE, LATEST, QUIET, changes, only_latest
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.manager import BusyError, text_size
 from tlab.ui.runs.messages import Job
@@ -50,16 +51,7 @@ from tlab.ui.tabs.train.models_at_hand import ModelsAtHand
 from tlab.ui.tabs.train.panels.rates import RatesPanel
 from tlab.ui.tabs.train.panels.seeds import SECONDS_BETWEEN_CARDS, SeedsPanel
 from tlab.ui.visit import Visit, lasts, visit_of
-from tlab.ui.widgets.component import (
-    BESIDE,
-    LATEST,
-    QUIET,
-    changes,
-    error_toast,
-    js_component,
-    note_html,
-    selection_component,
-)
+from tlab.ui.widgets.component import error_toast, js_component, note_html, selection_component
 from tlab.wording import duration, listed
 
 MAX_BEHIND = 5000  # milliseconds that a slow page is left alone at a time
@@ -105,10 +97,8 @@ class TrainTab(Tab):
         self.diagram = DiagramPanel(self.controls)
         self.studies = Studies(self.runs)
         self.seeds = SeedsPanel(self.studies)
-        self.asked: dict[str, tuple[Any, ...]] = {}  # page -> what is being answered about its settings
         self.rests: dict[str, float] = {}  # page -> until when it has enough to draw
         self.looked_at: dict[str, list[Preset]] = {}  # page -> all whose shipped runs it saw, the latest last
-        self.starts_listed: dict[str, list[list[tuple[str, str]]]] = {}  # page -> weights that A and B can start from
         self.linked: dict[str, str] = {}  # page -> the run of another visitor that a link opened on it last
         self.rates = RatesPanel(self.studies, self.controls)
 
@@ -121,7 +111,7 @@ class TrainTab(Tab):
         self.studies.forget(session)
 
     def leave(self, page: str) -> None:
-        for known in (self.looked_at, self.linked, self.rests, self.starts_listed):
+        for known in (self.looked_at, self.linked, self.rests):
             known.pop(page, None)
 
     def build(self, page: Page) -> None:
@@ -218,10 +208,11 @@ class TrainTab(Tab):
         own_text.then(None, js=FOCUS_OWN_TEXT, **QUIET)
         by_hand += [own_text, self.diagram.connect(), self.connect_starts()]
         inputs: Any = self.controls.inputs
+        changed_by_hand = only_latest(self.on_changed_by_hand)
         for event in by_hand:
-            event.then(self.on_changed_by_hand, inputs, preset, queue=False, **LATEST)
+            event.then(changed_by_hand, inputs, preset, queue=False, **LATEST)
         touched = [getattr(control, "input") for name, control in components.items() if name != "switch"]  # noqa: B009
-        gr.on(touched, self.on_changed_by_hand, inputs, preset, queue=False, **LATEST)
+        gr.on(touched, changed_by_hand, inputs, preset, queue=False, **LATEST)
         inputs = [self.run_id, *self.controls.inputs]
         outputs = [
             self.estimate, self.other, self.take, self.diagram.picture, self.address, self.rates.button,
@@ -229,17 +220,20 @@ class TrainTab(Tab):
         ]  # fmt: skip
         told = [self.renewed_by, self.locked, *inputs]
         triggers = [page.blocks.load, *changes([self.renewed_by, *inputs])]
-        gr.on(triggers, self.on_settings, told, outputs, queue=False, **LATEST)
+        gr.on(triggers, only_latest(self.on_settings), told, outputs, queue=False, **LATEST)
 
     def connect_starts(self) -> Dependency:
         """Renew the list of weights to start from when it is looked at; -> the event that some were chosen."""
         components = self.controls.components
+        self.starts_listed = gr.State(None)  # what A and B can start from, as the page lists it
         self.starts_shown: list[Any] = [components[START_FROM], self.controls.switch_choice]
         asked: list[Any] = [components["switch"], *self.starts_shown]
-        gr.on([control.focus for control in self.starts_shown], self.on_starts, asked, self.starts_shown, **BESIDE)
+        looked = [control.focus for control in self.starts_shown]
+        known, shown = [*asked, self.starts_listed], [*self.starts_shown, self.starts_listed]
+        gr.on(looked, only_latest(self.on_starts), known, shown, **BESIDE)
         model: list[Any] = [components[name] for name in (*model_fields(), "tokenizer")]
         chosen = [control.input for control in self.starts_shown]
-        return gr.on(chosen, self.on_start_from, [*asked, self.locked], model, **BESIDE)
+        return gr.on(chosen, only_latest(self.on_start_from), [*asked, self.locked], model, **BESIDE)
 
     def connect_buttons(self) -> None:
         pictures: dict[gr.HTML, Any] = {self.chart: self.chart_of, self.verdict: self.verdict_of}  # that show seeds too
@@ -364,17 +358,17 @@ class TrainTab(Tab):
         kept = {self.controls.components[name] for name in locked}
         return {component: update for component, update in updates.items() if component not in kept}
 
-    def on_starts(self, switch: Any, start: Any, b: Any, request: gr.Request) -> Updates:
+    def on_starts(self, switch: Any, start: Any, b: Any, listed: Any, request: gr.Request) -> Updates:
         """The weights that there are by now; what is chosen stays, and if it has gone it is said to have."""
-        session, page = visit_of(request)
+        session = visit_of(request).session
         start, b = (key if isinstance(key, str) else RANDOM for key in (start, b))
         lists = [self.starts.choices(session, start), self.starts.choices(session, b) if switch == START_FROM else []]
-        if self.starts_listed.get(page) == lists:
+        if listed == lists:
             return gr.skip()
-        self.starts_listed[page] = lists
         shown = zip(self.starts_shown, lists, (start, b), strict=True)
         # With its value, as Gradio knows it by its place in the list.
-        return {of: gr.update(choices=found, value=value) for of, found, value in shown if found}
+        updates = {of: gr.update(choices=found, value=value) for of, found, value in shown if found}
+        return {**updates, self.starts_listed: lists}
 
     def on_start_from(self, switch: Any, start: Any, b: Any, locked: Collection[str], event: gr.EventData) -> Updates:
         """The model and the tokenizer of the weights that were chosen, for A or for B alone, but for what is hidden."""
@@ -395,27 +389,23 @@ class TrainTab(Tab):
             await asyncio.sleep(0.1)
         return "pace"
 
-    async def on_settings(self, request: gr.Request, event: gr.EventData, *asked: Any) -> Updates:
+    def on_settings(
+        self,
+        renewed_by: str | None,
+        locked: Collection[str],
+        run_id: str | None,
+        *values: Any,
+        request: gr.Request,
+        event: gr.EventData,
+    ) -> Updates:
         """What the page says of its settings, the first time and after any change.
 
         One event for all of these: of two that write the same words, the one that was asked first could answer last.
-        For a preset Gradio asks once for each control that is set, all at once, and not always when all are set: of
-        equal values one answer will do, and what was asked before the others is answered by nothing any more.
         """
-        page, (_, locked, run_id, *values) = visit_of(request).page, asked
-        if self.asked.get(page) == asked:
-            return gr.skip()
-        self.asked[page] = asked
-        try:
-            is_as_built = values == [control.value for control in self.controls.inputs]
-            has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
-            answer = self.before_start if has_drawing else self.on_change
-            found = await asyncio.to_thread(answer, request, locked, run_id, *values)
-        finally:
-            is_latest = self.asked.get(page) is asked
-            if is_latest:
-                del self.asked[page]
-        return found if is_latest else gr.skip()
+        is_as_built = [*values] == [control.value for control in self.controls.inputs]
+        has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
+        answer = self.before_start if has_drawing else self.on_change
+        return answer(request, locked, run_id, *values)
 
     def on_change(self, request: gr.Request, locked: Collection[str], run_id: str | None, *values: Any) -> Updates:
         """The model as these settings make it, and what there is to know of them."""

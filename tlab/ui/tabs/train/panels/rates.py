@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
 
+from tlab.ui.listening import QUIET
 from tlab.ui.runs.manager import BusyError
 from tlab.ui.runs.run import DONE, Run
 from tlab.ui.settings.controls import Controls
@@ -19,7 +20,7 @@ from tlab.ui.studies.tuning import missing_rates, short_job, tuning_study, widen
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.tabs.train.panels.seeds import SECONDS_BETWEEN_CARDS
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import QUIET, error_toast, js_component
+from tlab.ui.widgets.component import error_toast, js_component
 from tlab.wording import listed, several
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from tlab.ui.demo.shipped_run import demo_run, shipped_preset
+from tlab.ui.listening import QUIET
 from tlab.ui.runs.manager import BusyError
 from tlab.ui.runs.run import Run
 from tlab.ui.studies.five_seeds import seeds_study, why_not
@@ -17,7 +18,7 @@ from tlab.ui.studies.study import SEEDS, Study, known_trials
 from tlab.ui.studies.view import bands_value, seeds_html, seeds_words
 from tlab.ui.tabs.tab import Updates
 from tlab.ui.visit import visit_of
-from tlab.ui.widgets.component import QUIET, error_toast
+from tlab.ui.widgets.component import error_toast
 from tlab.wording import several
 
 SECONDS_BETWEEN_CARDS = 0.7  # of a page at a study that trains
