@@ -114,10 +114,11 @@ def test_a_choice_is_explained_by_the_words_of_the_last_one(visit, monkeypatch):
 
 def test_the_fields_that_are_shown_are_those_of_the_last_choice(visit, monkeypatch):
     page = visit()
-    unfold(page, "What it is made of")
-    held = Held(monkeypatch, Controls, "visible_fields", lambda _, parts, *b: parts["position"] == "rope")
-    pick_two(page, "position", "RoPE", "ALiBi", held)
-    assert not page.locator("#field-rope_base").is_visible()
+    for fold in ("Optimizer and schedule", "Everything else"):
+        unfold(page, fold)
+    held = Held(monkeypatch, Controls, "visible_fields", lambda _, parts, *b: parts["optimizer"] == "sgd")
+    pick_two(page, "optimizer", "SGD with momentum", "AdamW", held)
+    assert page.locator("#field-beta1").is_visible() and not page.locator("#field-momentum").is_visible()
 
 
 def test_the_card_of_a_text_is_that_of_the_last_choice(visit, monkeypatch):
