@@ -84,21 +84,12 @@ def test_of_cells_that_are_clicked_in_a_row_none_is_passed_over_and_a_double_cli
     assert [cell.get_attribute("aria-pressed") for cell in cells] == ["true", "true"]
 
 
-def pick(page, field: str, label: str) -> None:
-    """By a radio button, or from a list."""
-    control = page.locator(f"#field-{field}")
-    if control.get_by_role("radio").count():
-        control.get_by_text(label, exact=True).click()
-    else:
-        control.locator("input").click()
-        page.get_by_role("option", name=label, exact=True).click()
-
-
 def pick_two(page, field: str, first: str, last: str, held: Held) -> None:
-    """The answer to the first comes after that to the last."""
-    pick(page, field, first)
+    """Two radio buttons, of which the first one's answer comes after that to the last."""
+    buttons = page.locator(f"#field-{field}")
+    buttons.get_by_text(first, exact=True).click()
     assert held.begun.wait(SECONDS)
-    pick(page, field, last)
+    buttons.get_by_text(last, exact=True).click()
     page.wait_for_timeout(500)  # until that has been answered
     held.go_on.set()
     settle(page)
