@@ -46,7 +46,7 @@ class GridArgs(OutputArgs):
 
     sweep: Annotated[Positional[str], arg(metavar=f"[{'|'.join(GRID_PRESETS)}|FILE.toml]", help_behavior_hint="")] = ""
     """A preset or a TOML file to start from; other flags override what it says about the same field."""
-    axes: Annotated[str, arg(metavar="FIELD,...", help_behavior_hint="")] = ""
+    axes: Annotated[str | None, arg(metavar="FIELD,...", help_behavior_hint="")] = None
     """Fields that get every key of their registry, such as norm,activation."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FIELD=VALUE,...")] = ()
     """Any field of the configs: one value fixes it, two or more make it an axis. May be given again."""
@@ -66,8 +66,11 @@ class GridArgs(OutputArgs):
     """Where the results go, and where an earlier part of them is."""
 
     def grid(self) -> Grid:
+        for flag, given, what in (("--axes", self.axes, "field"), ("--from", self.from_, "run")):
+            if given is not None and not given.strip():  # as of "$RUN", where the variable was never set
+                raise GridError(f"{flag} is empty, and names no {what}; leave it out or name one")
         return parse_grid(
-            self.axes, self.set, self.seeds, self.steps, self.corpus, self.from_, self.sweep or None, self.tune
+            self.axes or "", self.set, self.seeds, self.steps, self.corpus, self.from_, self.sweep or None, self.tune
         )
 
     def store(self, grid: Grid) -> Store:

@@ -23,6 +23,7 @@ GRID_PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / 
 """Name -> its file. Another file in that folder is another preset."""
 
 FILE_KEYS = ("axes", "seeds", "set")
+MAX_SEEDS = 10_000  # of a grid; five tell most differences
 Values = dict[str, tuple[Any, ...]]
 
 
@@ -119,6 +120,8 @@ def first_seeds(number: Any, place: str) -> tuple[int, ...]:
         raise GridError(f"{place} is how many, from 0 on; to name them, write seed = {number} in [set]")
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise GridError(f"{place} {number!r}: must be a number and at least 1")
+    if number > MAX_SEEDS:
+        raise GridError(f"{place} {number}: at most {MAX_SEEDS:,}; with 5 seeds there are intervals to judge by")
     return tuple(range(number))
 
 

@@ -153,7 +153,7 @@ def best_sentences(ranked: Sequence[Summary], unit: str = NATS_PER_TOKEN) -> lis
 
 
 def best_sentence(ranked: Sequence[Summary], unit: str = NATS_PER_TOKEN) -> str:
-    best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses]
+    best, others = ranked[0], [one for one in ranked[1:] if one.configuration.losses or one.verdict == LOST_MORE]
     mean, low, high, n = best.estimate
     interval = f" ({low:.3f} to {high:.3f})" if n > 1 else ""
     seeds = "one seed" if n == 1 else f"the mean of {n} seeds with its 95 % interval"

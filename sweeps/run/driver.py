@@ -303,7 +303,9 @@ class Driver:
     def train_pending(self) -> None:
         execution = self.execution
         try:
-            with BACKENDS[execution.backend](execution.jobs, execution.scheduler, self.plan.corpora) as train:
+            # No more processes than cells; but two, as one alone would be this process, which no timeout can end.
+            jobs = min(execution.jobs, max(2, len(self.pending)))
+            with BACKENDS[execution.backend](jobs, execution.scheduler, self.plan.corpora) as train:
                 while self.pending and self.problem is None:
                     self.round(train)
         except KeyboardInterrupt:

@@ -354,7 +354,7 @@ def test_threads_are_recorded():
 def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(monkeypatch, capsys):
     press_ctrl_c_after(7, monkeypatch)
     assert train("--out", "a run") == 130
-    assert "tlab train --resume 'a run'" in capsys.readouterr().out
+    assert "tlab train --resume 'a run' --corpus text.txt" in capsys.readouterr().out
     assert Checkpoint.load("a run").step == 7 and Path("a run/loss.png").exists()
 
 

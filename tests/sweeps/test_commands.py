@@ -73,6 +73,9 @@ def test_wrong_usage_is_exit_2_and_nothing_is_written(words, folder, capsys):
         (["--scheduler", "tcp://host:1"], "add --backend dask"),
         (["--timeout", "0"], "more than 0 seconds"),
         (["--attempts", "0"], "at least 1"),
+        (["--axes", ""], "--axes is empty"),
+        (["--from", " "], "--from is empty"),
+        (["--seeds", "10001"], "at most 10,000"),
     ],
 )
 def test_contradictory_settings_are_told(words, folder, capsys, flags, told):

@@ -66,7 +66,7 @@ def train(values: Any, argv: Sequence[str]) -> CommandResult:
         folder = run_folder.new_folder(run.out, trainer.corpus.name)
         with run_folder.sole_trainer(folder):
             run_folder.refuse_used(folder)  # a run may have ended here since
-            return train_in(folder, trainer, run, prompt)
+            return train_in(folder, trainer, run, prompt, values.text.corpus)
     folder = Path(run.resume)
     folder = folder.parent if folder.is_file() else folder  # the checkpoint's own path will do as well
     with run_folder.sole_trainer(folder):
@@ -74,9 +74,9 @@ def train(values: Any, argv: Sequence[str]) -> CommandResult:
         if trainer.finished and not run_folder.has_plot(folder):  # it was killed between its last step and its end
             kept = run_folder.save_state(folder, trainer)
             run_folder.save_plot(folder, trainer)
-            return terminal.conclude(trainer, folder, kept)
+            return terminal.conclude(trainer, folder, kept, values.text.corpus)
         refuse_finished(trainer, folder)
-        return train_in(folder, trainer, run, checked_prompt(run, trainer))
+        return train_in(folder, trainer, run, checked_prompt(run, trainer), values.text.corpus)
 
 
 def new_trainer(values: Any, run: RunConfig, given: dict[str, str]) -> Trainer:
@@ -121,8 +121,8 @@ def checked_prompt(run: RunConfig, trainer: Trainer) -> str:
     return prompt
 
 
-def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> CommandResult:
-    """Train to the end, or until somebody asks to stop, and keep it all in the folder."""
+def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str, corpus: str) -> CommandResult:
+    """Train to the end, or until somebody asks to stop, and keep it all in the folder; `corpus` names the text."""
     from tlab.cli import run_folder, terminal
     from tlab.machine import one_blas_thread
     from tlab.training.checkpoint import FILE_NAME
@@ -140,7 +140,7 @@ def train_in(folder: Path, trainer: Trainer, run: RunConfig, prompt: str) -> Com
             except OSError as error:
                 last = "the last checkpoint" if (folder / FILE_NAME).exists() else "nothing"
                 raise ConfigError(f"{folder} cannot be written: {error}; {last} of this run is kept") from error
-        return terminal.conclude(trainer, folder, kept)
+        return terminal.conclude(trainer, folder, kept, corpus)
 
 
 def flags_given(argv: Sequence[str]) -> dict[str, str]:

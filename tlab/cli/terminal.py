@@ -21,7 +21,7 @@ from tlab.cli.run_folder import save_state
 from tlab.config import ConfigError, options
 from tlab.generate import generate_tokens
 from tlab.nn.config import ModelConfig
-from tlab.text import Tokenizer, UnknownCharacterError
+from tlab.text import Tokenizer, UnknownCharacterError, corpus_names
 from tlab.text.overlap import overlap_sentence
 from tlab.text.units import bits_per_byte
 from tlab.training.answers import answer_accuracy
@@ -258,8 +258,8 @@ def catch_end_signals(act: Callable[[], Any], patience: float) -> dict[int, Any]
     return caught
 
 
-def conclude(trainer: Trainer, folder: Path, kept: bool) -> CommandResult:
-    """Say how the training ended, and what comes next."""
+def conclude(trainer: Trainer, folder: Path, kept: bool, corpus: str) -> CommandResult:
+    """Say how the training ended, and what comes next; `corpus` is how its text was named."""
     validated = [record.validation_loss for record in trainer.records if record.validation_loss is not None]
     result = {
         "folder": str(folder),
@@ -271,10 +271,10 @@ def conclude(trainer: Trainer, folder: Path, kept: bool) -> CommandResult:
         "loss": trainer.records[-1].loss if trainer.records else None,
         "validation_loss": validated[-1] if validated else None,
     }
-    return CommandResult(result, told_code(trainer, folder, kept))
+    return CommandResult(result, told_code(trainer, folder, kept, corpus))
 
 
-def told_code(trainer: Trainer, folder: Path, kept: bool) -> int:
+def told_code(trainer: Trainer, folder: Path, kept: bool, corpus: str) -> int:
     """Print the end of a training; -> exit code."""
     where = shlex.quote(str(folder))
     print(
@@ -290,8 +290,9 @@ def told_code(trainer: Trainer, folder: Path, kept: bool) -> int:
         print("try a smaller --learning-rate, more --warmup-steps, or --gradient-clip 1", file=sys.stderr)
         return EXIT_FAILED
     if not trainer.finished:
+        text = "" if trainer.corpus.name in corpus_names() else f" --corpus {shlex.quote(corpus)}"
         print(f"stopped after step {trainer.step} of {trainer.train_config.steps}; continue with\n"
-              f"    tlab train --resume {where}")  # fmt: skip
+              f"    tlab train --resume {where}{text}")  # fmt: skip
         return EXIT_INTERRUPTED
     print(f"generate text with\n    tlab generate {where}")
     return EXIT_OK

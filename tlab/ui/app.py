@@ -91,7 +91,8 @@ def build(
         services = Services(runs, inspector, InspectionCache(), gr.State(None))
         tabs = [kind(services) for kind in TABS]
         train = next(tab for tab in tabs if isinstance(tab, TrainTab))
-        link, reconnect, classes = LinkBar(train), Reconnect(train), ClassPanel(train)
+        link, reconnect = LinkBar(train), Reconnect(train)
+        classes = ClassPanel(train, link)
         attention = next(tab for tab in tabs if isinstance(tab, AttentionTab))
         inside = next(tab for tab in tabs if isinstance(tab, InsideTab))
         heads = HeadLinks(attention, inside, next(tab for tab in tabs if isinstance(tab, GenerateTab)))

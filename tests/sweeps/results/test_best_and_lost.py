@@ -205,6 +205,13 @@ def test_a_configuration_that_lost_more_seeds_ranks_behind_and_is_called_so():
     )
 
 
+def test_a_configuration_that_lost_every_seed_is_counted_among_those_that_lost_more():
+    found = summaries(table({"pre": [2.1, 2.2, 2.15], "post": [None, None, None], "sandwich": [2.1, 2.21, 2.14]}))
+    assert best_sentence(found).endswith(
+        "1 configuration lost more seeds. It cannot be distinguished from any other configuration that lost no more."
+    )
+
+
 def test_lost_runs_are_counted_by_level():
     found = table({"pre": [2.1, 2.2], "post": [2.0, None]})
     assert lost_sentence(found) == "Runs lost, by level: Pre-LN 0 of 2, Post-LN 1 of 2."

@@ -68,6 +68,21 @@ def test_one_job_and_two_give_the_same_bits(small, folder, register):
     assert numbers_of(folder / "1") == numbers_of(folder / "2")
 
 
+def test_no_more_processes_are_started_than_there_are_cells(small, folder, monkeypatch):
+    asked = []
+
+    @contextlib.contextmanager
+    def starting(jobs, scheduler, corpora):
+        asked.append(jobs)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setitem(sweeps.run.driver.BACKENDS, "loky", starting)
+    for number, jobs in ((3, 100), (1, 100), (3, 2), (3, 1)):
+        run_sweep(small(seeds=range(number)), Store(folder / f"{number} {jobs}"), Execution(jobs=jobs))
+    assert asked == [3, 2, 2, 1]  # with one alone it would be this process, which no timeout ends
+
+
 def test_an_interrupt_that_joblib_stumbles_over_is_an_interrupt(small, folder, monkeypatch):
     @contextlib.contextmanager
     def starting(jobs, scheduler, corpora):

@@ -1,5 +1,6 @@
 """The pages of a class without a browser: what each is sent, whatever it sends."""
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.tabs.learn.class_panel import OVER, ClassPanel
 from tlab.ui.tabs.learn.class_view import ONLY_HERE, WHEN_ALL_PREDICT, link_of, qr_picture
+from tlab.ui.tabs.train.link_bar import LinkBar
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -32,8 +34,11 @@ def student_number(number):
 def panel():
     runs = Runs(LOCAL, slots=1)
     train = built(TrainTab, runs)
-    panel = ClassPanel(train)
+    link = LinkBar(train)
+    panel = ClassPanel(train, link)
     with gr.Blocks(analytics_enabled=False):
+        link.build_button()
+        link.build_panel()
         with gr.Tabs() as bar:
             pass
         panel.build()
@@ -57,7 +62,7 @@ def taught(panel):
 
 def of_student(panel, taught, number, act="predict", **more):
     sent = {"role": "student", "code": taught["code"], "act": act, **more}
-    return panel.on_go(sent, [], student_number(number))
+    return panel.on_go(sent, student_number(number))
 
 
 def train_one(panel, taught, number, losses):
@@ -101,8 +106,8 @@ def test_a_student_sees_their_own_result_and_no_other_s(panel, taught):
         panel.on_ask({"role": "student", "code": taught["code"]}, student_number(number))[panel.panel]
         for number in (1, 2, 3)
     ]
-    assert "A is lower by 0.5000 nats per token, as you predicted" in pages[0]
-    assert "B is lower by 0.8750 nats per token, not as you predicted" in pages[1]
+    assert "A is lower by 0.5000 nats per token: as you predicted" in pages[0]
+    assert "B is lower by 0.8750 nats per token: not as you predicted" in pages[1]
     assert [("0.5000" in page, "0.8750" in page) for page in pages] == [(True, False), (False, True), (False, False)]
 
 
@@ -149,7 +154,60 @@ def test_dots_that_would_hide_each_other_are_stacked_and_one_far_out_squeezes_no
     assert low < middle < high
     assert (far > first + 20, bottom) == (True, low)
     assert first > 25  # of 100, where a line up to 5 has it at 8
-    assert "1 further out" in page
+    assert "further out than their dots: +5.0000" in page
+
+
+def test_a_run_with_other_settings_is_said_not_to_count_and_why(panel, taught):
+    asked = {"role": "student", "code": taught["code"]}
+    of_student(panel, taught, 1, winner="A", by="0.2")
+    seat = panel.classroom.join(taught["code"], "page student1")
+    plans = tuple(plan._replace(training=dataclasses.replace(plan.training, steps=90)) for plan in seat.job.plans)
+    other = ended_run("page student1", seat.job._replace(plans=plans), (2.0, 2.5), seat.answer.predicted_at + 1)
+    panel.train.runs.runs[other.id] = other
+    page = panel.on_ask(asked, student_number(1))[panel.panel]
+    assert "Your last run does not count (Steps 90 instead of 20): put the settings in place again" in page
+    assert 'data-class-act="setup"' in page
+    other.begun_at = seat.answer.predicted_at - 1
+    assert "does not count" not in panel.on_ask(asked, student_number(1))[panel.panel]
+    del panel.train.runs.runs[other.id]
+
+
+def test_whoever_predicted_neither_is_right_where_the_sides_end_closer_than_the_lab_calls_different(panel, taught):
+    for number, winner in enumerate(("same", "A")):
+        of_student(panel, taught, number, winner=winner, by="0.2")
+        session = f"page student{number}"
+        panel.classroom.take(ended_run(session, panel.classroom.join(taught["code"], session).job, (2.0, 2.01)))
+    pages = [
+        panel.on_ask({"role": "student", "code": taught["code"]}, student_number(number))[panel.panel]
+        for number in range(2)
+    ]
+    for page, words in zip(pages, ("as you predicted", "not as you predicted"), strict=True):
+        equal = "A is lower by 0.0100 nats per token, less than the 0.02 that the lab calls equal"
+        assert f"{equal}: {words}" in page
+    assert "For 1 of 2 their own run came out as they predicted." in panel.on_ask(taught, TEACHER)[panel.panel]
+
+
+def test_freezing_is_proposed_when_all_who_are_in_have_trained(panel, taught):
+    train_one(panel, taught, 1, (2.0, 2.5))
+    proposed = 'class="tl-go" data-class-act="freeze"'
+    assert proposed in panel.on_ask(taught, TEACHER)[panel.panel]
+    panel.on_ask({"role": "student", "code": taught["code"]}, student_number(2))
+    assert proposed not in panel.on_ask(taught, TEACHER)[panel.panel], "one still predicts"
+
+
+def test_runs_that_diverged_are_told_before_the_results_are_frozen(panel, taught):
+    for number in (1, 2):
+        train_one(panel, taught, number, (2.0, None))
+    assert "Diverged, which counts as higher: B on 2 of 2 seeds." in panel.on_ask(taught, TEACHER)[panel.panel]
+
+
+def test_what_the_link_of_a_question_hides_is_hidden_from_students_until_the_next(panel, taught):
+    locked, notice = panel.train.locked, panel.link.notice
+    for link, hidden in (("?steps=20&b.norm=none&hide=seed,steps", ["seed", "steps"]), ("?steps=20&b.norm=none", [])):
+        panel.on_teach({**taught, "act": "next", "link": link}, TEACHER)
+        there = of_student(panel, taught, 1, winner="A", by="0.2")
+        assert there[locked] == hidden and ("#field-seed" in there[notice]) == bool(hidden)
+        assert there[panel.train.controls.components["seed"]] == seed_of(QUERY, 1), "hidden, it is set all the same"
 
 
 def test_the_next_question_is_asked_of_the_same_class(panel, taught):
@@ -233,7 +291,7 @@ def test_whatever_a_page_sends_is_answered_in_plain_words(panel, taught, name, h
         handlers = [
             lambda sent=sent: panel.on_ask(sent, TEACHER),
             lambda sent=sent: panel.on_tick(sent, None, TEACHER),
-            lambda sent=sent: panel.on_go(sent, [], TEACHER),
+            lambda sent=sent: panel.on_go(sent, TEACHER),
         ]
         if name in ("link", "code", "key", "whole"):
             act = (

@@ -200,7 +200,7 @@ def test_a_hostile_prediction_is_refused_in_plain_words(room, winner, by):
 
 
 def test_a_prediction_is_of_b_minus_a():
-    assert [read_prediction(*said) for said in (("A", 0.25), ("B", "0.25"), ("same", None))] == [0.25, -0.25, 0.0]
+    assert [read_prediction(*said) for said in (("A", 0.25), ("B", "0,25"), ("same", None))] == [0.25, -0.25, 0.0]
 
 
 def test_each_student_is_dealt_another_seed_and_keeps_it(room):

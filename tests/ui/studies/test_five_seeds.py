@@ -122,9 +122,9 @@ def test_sides_of_which_one_diverged_do_not_end_alike():
 @pytest.mark.parametrize(
     ("a", "b", "seeds"),
     [
-        ([2.1, 2.2, 2.15, 2.3, 2.05], [2.0, 2.08, 2.06, 3.3, 1.97], "Seed 3 ended"),
-        ([2.1, 3.4, 2.15, 2.12, 2.05], [2.0, 2.08, 2.06, 3.3, 1.97], "Seeds 1 and 3 ended"),
-        ([3.3, 3.31, 3.32, 3.3, 2.05], [3.31, 3.3, 3.31, 3.29, 3.3], "Seed 4 ended"),
+        ([2.1, 2.2, 2.15, 2.3, 2.05], [2.0, 2.08, 2.06, 3.3, 1.97], "Seed 3 (B, B − A) ended"),
+        ([2.1, 3.4, 2.15, 2.12, 2.05], [2.0, 2.08, 2.06, 3.3, 1.97], "Seeds 1 (A) and 3 (B) ended"),
+        ([3.3, 3.31, 3.32, 3.3, 2.05], [3.31, 3.3, 3.31, 3.29, 3.3], "Seed 4 (A, B − A) ended"),
     ],
 )
 def test_seeds_that_are_stuck_while_others_learn_are_warned_of(a, b, seeds):

@@ -39,7 +39,8 @@ def read_code(typed: object) -> str:
     code = re.sub(r"[\s-]", "", given[:100]).upper()
     if len(code) != CODE_LENGTH or not set(code) <= set(ALPHABET):
         raise ClassError(
-            f"A code has {CODE_LENGTH} letters and digits, such as {shown_code('K7QM4T2P')}. Type it again."
+            f"A code has {CODE_LENGTH} letters and digits, such as {shown_code('K7QM4T2P')}; 0, 1, I, L and O are none "
+            "of them. Type it again."
         )
     return code
 

@@ -15,7 +15,7 @@ from tlab.ui.runs.loss_curve import Curve
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run
 from tlab.ui.settings.fields import START_FROM
-from tlab.ui.settings.links import defaults, query_of, read_query
+from tlab.ui.settings.links import Link, defaults, query_of, read_query
 from tlab.ui.settings.plans import make_plans
 from tlab.ui.studies.five_seeds import SEED_RANGE, why_not
 from tlab.ui.studies.study import SEEDS, Ended, Study, experiment_of, outcome_of, trial_of
@@ -90,10 +90,10 @@ def query_in(link: object) -> str:
         raise ClassError("This is not a link of the lab. Copy one by the button “Copy link”.") from None
     if read.problems or not (read.settings or read.other):
         problems = "; ".join(read.problems) or "it sets nothing"
-        raise ClassError(f"This link cannot be used: {problems}.")
+        raise ClassError(f"This link cannot be used: {problems.rstrip('.')}.")
     if START_FROM in {*read.settings, *read.other}:
         raise ClassError("The models of a class begin with random weights, and those of this link do not.")
-    return query_of(read.settings, read.other)
+    return query_of(read.settings, read.other, read.hidden)
 
 
 @functools.lru_cache(maxsize=256)
@@ -115,8 +115,13 @@ def question_job(query: str) -> Job:
 
 def settings_in(query: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the query sets, with all defaults, and the one setting in which B differs."""
-    read = read_query(dict(parse_qsl(query)))
+    read = link_in(query)
     return {**defaults(), **read.settings}, read.other
+
+
+def link_in(query: str) -> Link:
+    """All that the query sets, and what it hides."""
+    return read_query(dict(parse_qsl(query)))
 
 
 def seed_of(query: str, student: int) -> int:
@@ -146,6 +151,7 @@ def read_prediction(winner: object, by: object) -> float:
     if winner not in ("A", "B"):
         raise ClassError("Say which side will be lower: A, B, or neither.")
     try:
+        by = by.replace(",", ".") if isinstance(by, str) else by  # as half of the world writes it
         size = float(by) if isinstance(by, (int, float, str)) and not isinstance(by, bool) else float("nan")
     except (ValueError, OverflowError):
         size = float("nan")

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tlab.judging.few_seeds import Estimate, estimate
+from tlab.judging.few_seeds import MARGIN, Estimate, estimate
 from tlab.ui.classroom.question import SeedResult, question_job, seed_of, study_of
 from tlab.ui.classroom.store import AnswerRow, QuestionRow
 from tlab.ui.studies.five_seeds import Judgement, judge, pairs_of
@@ -34,7 +34,7 @@ class ClassResults(NamedTuple):
 
     @property
     def right(self) -> int:
-        """How many predicted the side that was lower in their own run."""
+        """How many predicted what their own run came to."""
         return sum(is_right(predicted, result) for predicted, result in self.outcomes)
 
 
@@ -44,8 +44,14 @@ def lower_side(difference: float) -> str:
 
 
 def is_right(predicted: float, result: SeedResult) -> bool:
-    """Whether a student's run came out for the side that they predicted."""
-    return lower_side(predicted) == lower_of(result)
+    """Whether a student's run came out for the side that they predicted, or for neither."""
+    return lower_side(predicted) == side_of(result)
+
+
+def side_of(result: SeedResult) -> str:
+    """The side that did better, by as much as the lab calls a difference; neither: empty."""
+    is_equal = result.difference is not None and abs(result.difference) < MARGIN
+    return "" if is_equal else lower_of(result)
 
 
 def lower_of(result: SeedResult) -> str:

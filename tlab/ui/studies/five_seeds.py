@@ -124,14 +124,17 @@ class Judgement(NamedTuple):
         return any(has_no_seed([pair[side] for pair in self.pairs]) for side in (1, 2))
 
     @property
-    def far_seeds(self) -> list[int]:
-        """The seeds whose loss of A, of B or whose difference ended far from that of the others."""
+    def far_seeds(self) -> dict[int, list[str]]:
+        """Seeds of which something ended far from that of the others, and what: "A", "B" or "B − A"."""
         columns = [(pair.a, pair.b, pair.difference) for pair in self.pairs]
-        a, b, differences = np.array(columns, dtype=np.float64).reshape(-1, 3).T  # of None it makes nan
-        far = np.zeros(len(columns), bool)
-        for values, is_far in ((a, far_from_others), (b, far_from_others), (differences, outlying)):
-            far |= is_far(values[None])[0] if np.isfinite(values).any() else False
-        return [pair.seed for pair, is_far in zip(self.pairs, far, strict=True) if is_far]
+        losses = np.array(columns, dtype=np.float64).reshape(-1, 3).T  # of None it makes nan
+        far: dict[int, list[str]] = {}
+        for name, values in zip((*SIDE_LETTERS, "B − A"), losses, strict=True):
+            is_far = outlying if name == "B − A" else far_from_others
+            if np.isfinite(values).any():
+                for place in np.flatnonzero(is_far(values[None])[0]):
+                    far.setdefault(self.pairs[place].seed, []).append(name)
+        return far
 
 
 def judge(pairs: Sequence[SeedPair]) -> Judgement:
@@ -187,7 +190,7 @@ def words_of(judgement: Judgement, labels: Sequence[str], bytes_per_token: float
         reason = beside_interval(judgement.verdict, difference, (judgement.lost[1], judgement.lost[0]))
         sentences.append(f"{verdict}: {'; '.join(filter(None, [signed, reason]))}.")
     if far := judgement.far_seeds:
-        names = listed([str(seed) for seed in far])
+        names = listed([f"{seed} ({', '.join(what)})" for seed, what in sorted(far.items())])
         sentences.append(
             f"Seed{'s' * (len(far) > 1)} {names} ended far from the others. {DOUBTFUL}; more seeds would tell."
         )

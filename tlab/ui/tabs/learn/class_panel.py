@@ -10,7 +10,7 @@ import gradio as gr
 
 from tlab.ui.classroom.classroom import NO_CLASS, NO_KEY, Classroom, RoomState, Seat
 from tlab.ui.classroom.code import ClassError
-from tlab.ui.classroom.question import query_in, question_job, settings_in
+from tlab.ui.classroom.question import link_in, query_in, question_job, settings_in
 from tlab.ui.classroom.store import QuestionRow
 from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.settings.own_text import OWN_TEXT
@@ -24,6 +24,7 @@ from tlab.ui.tabs.learn.class_view import (
     words_so_far_or_verdict,
 )
 from tlab.ui.tabs.tab import Updates
+from tlab.ui.tabs.train.link_bar import LinkBar
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.visit import visit_of
 from tlab.ui.visitor_share import visitor_of
@@ -48,8 +49,8 @@ MARKS: dict[str, dict[str, bool]] = {
 class ClassPanel:
     """Builds the panel, and holds its handlers. All that a page says of itself is looked up or checked each time."""
 
-    def __init__(self, train: TrainTab) -> None:
-        self.train = train
+    def __init__(self, train: TrainTab, link: LinkBar) -> None:
+        self.train, self.link = train, link
         self.classroom = Classroom(train.runs, train.runs.archive.kept_in)
         # The page is renewed with each result, and what an earlier question was answered by no longer changes.
         self.final_verdict = functools.lru_cache(MAX_VERDICTS)(self.verdict)
@@ -75,8 +76,8 @@ class ClassPanel:
         self.asked.input(self.on_ask, self.asked, shown, queue=False, **LATEST)
         self.clock.tick(self.on_tick, [self.asked, self.state], shown, **at_once)
         self.taught.input(self.on_teach, [self.taught, *self.train.controls.inputs], shown, **at_once)
-        there = [*shown, bar, *self.train.settings]
-        self.wanted.input(self.on_go, [self.wanted, self.train.locked], there, **at_once)
+        there = [*shown, bar, *self.train.settings, self.link.notice, self.train.locked]
+        self.wanted.input(self.on_go, self.wanted, there, **at_once)
 
     # -------------------------------------------------------------------------------- handlers
 
@@ -125,7 +126,7 @@ class ClassPanel:
             return self.refused(error)
         return self.teacher(self.classroom.room(code, key), given, key)
 
-    def on_go(self, sent: Any, locked: Collection[str], request: gr.Request) -> Updates:
+    def on_go(self, sent: Any, request: gr.Request) -> Updates:
         """Take a prediction in, and put the settings of the class in place with the seed of whoever predicted."""
         given = sent if isinstance(sent, dict) else {}
         session, address = who_asks(request)
@@ -141,7 +142,8 @@ class ClassPanel:
         settings, other = settings_in(seat.question.query)
         switch = next(iter(other.items()), None)
         return {
-            **self.train.settings_updates({**settings, "seed": seat.seed}, switch, WITH_YOUR_SEED, locked),
+            **self.train.settings_updates({**settings, "seed": seat.seed}, switch, WITH_YOUR_SEED),
+            **self.link.hiding_updates(link_in(seat.question.query)),
             self.bar: gr.update(selected=self.train.key),
             **self.seated(seat, session),
         }

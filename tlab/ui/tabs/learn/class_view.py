@@ -18,17 +18,18 @@ from tlab.text.units import NATS_PER_TOKEN
 from tlab.ui.classroom.classroom import RoomState, Seat, may_count
 from tlab.ui.classroom.code import shown_code
 from tlab.ui.classroom.question import MAX_PREDICTED, SeedResult, question_job
-from tlab.ui.classroom.results import ClassResults, csv_of_class, is_right, lower_of, mean_by_step, results_of
+from tlab.ui.classroom.results import ClassResults, csv_of_class, is_right, lower_of, mean_by_step, results_of, side_of
 from tlab.ui.classroom.store import AnswerRow, QuestionRow
 from tlab.ui.diagram.view import changed_setting
 from tlab.ui.http_guard import HOSTS_VARIABLE
 from tlab.ui.runs.run import PAUSED, RUNNING, SIDE_LETTERS, Run
-from tlab.ui.studies.five_seeds import words_of
+from tlab.ui.settings.run_settings import other_settings_words
+from tlab.ui.studies.five_seeds import diverged_words, words_of
 from tlab.ui.studies.study import experiment_of
 from tlab.ui.studies.view import Strip, signed, strip_at
 from tlab.ui.widgets.line_chart import line, lines_value
 from tlab.ui.widgets.markup import macros
-from tlab.wording import duration, several
+from tlab.wording import duration, listed, several
 
 markup = macros("classroom/view.html")
 
@@ -166,9 +167,9 @@ def within_reach(predictions: Sequence[float], outcomes: Sequence[float]) -> lis
 
 
 def predictions_words(predictions: Sequence[float], shown: Sequence[float]) -> str:
-    beyond = sum(one != at for one, at in zip(predictions, shown, strict=True))
+    beyond = [signed(one) for one, at in zip(predictions, shown, strict=True) if one != at]
     words = "dots: B − A as each student predicts it"
-    return f"{words}; {beyond} further out" if beyond else words
+    return f"{words}; further out than their dots: {listed(beyond)}" if beyond else words
 
 
 def words_so_far_or_verdict(results: ClassResults, is_frozen: bool) -> str:
@@ -183,9 +184,9 @@ def words_so_far_or_verdict(results: ClassResults, is_frozen: bool) -> str:
         return f"The first result is awaited. {WHEN_FROZEN}"
     a, b = (sum(pair.lower == letter for pair in found.pairs) for letter in SIDE_LETTERS)
     estimate = found.difference
-    mean = ""
+    mean = f" {diverged_words(found.lost, count)}" if any(found.lost) else ""
     if estimate.n > 1:
-        mean = f" The mean of B − A is {signed(estimate.mean)} (95 % interval {estimate.interval_words('+.4f')})."
+        mean += f" The mean of B − A is {signed(estimate.mean)} (95 % interval {estimate.interval_words('+.4f')})."
     return f"{several(count, 'seed')} so far: A is lower on {a} and B on {b}.{mean} {WHEN_FROZEN}"
 
 
@@ -197,7 +198,7 @@ def sides_words(results: ClassResults) -> str:
     a, b = (sum(sign * one > 0 for one in predicted) for sign in (1, -1))
     words = f"Predicted lower: A by {a}, B by {b}, neither by {len(predicted) - a - b}."
     if results.outcomes:
-        words += f" For {results.right} of {len(results.outcomes)} their own run came out for the side they predicted."
+        words += f" For {results.right} of {len(results.outcomes)} their own run came out as they predicted."
     return words
 
 
@@ -227,7 +228,7 @@ def class_curves(results: ClassResults | None) -> dict[str, Any]:
 
 
 def student_html(seat: Seat, runs: Sequence[Run]) -> str:
-    """A student's page; `runs` are those of their browser."""
+    """A student's page; `runs` are those of their browser, the newest first."""
     return markup.student(seat, student_shown(seat, runs))
 
 
@@ -256,12 +257,25 @@ def state_of(seat: Seat, runs: Sequence[Run]) -> tuple[str, str]:
     if active is None and paused is not None:
         return "train", f"Seed {seat.seed} pauses at step {paused.step:,} of {paused.steps:,}: press Resume."
     if active is None:
-        return "train", f"Your seed is {seat.seed}, and the settings are in place: press Start."
+        in_place = f"Your seed is {seat.seed}, and its settings were put in place: press Start."
+        return "train", uncounted_words(seat, runs) or in_place
     if experiment_of(active.job) != seat.job:
         return "train", "What trains now has other settings than the class. Put its settings in place, and press Start."
     if active.state == RUNNING:
         return "trains", f"Seed {seat.seed} trains. What came of it will stand here."
     return "trains", f"Seed {seat.seed} waits for its turn. Its place in the queue stands beside the buttons."
+
+
+def uncounted_words(seat: Seat, runs: Sequence[Run]) -> str:
+    """Why the last run since the prediction is not the result of this seat; nothing where there was none."""
+    assert seat.answer is not None
+    last = runs[0] if runs else None  # the newest
+    if last is None or last.begun_at < seat.answer.predicted_at:
+        return ""
+    others = other_settings_words(experiment_of(last.job), seat.job)
+    if not others:
+        return "Your last run was ended early, so it does not count: press Start again."
+    return f"Your last run does not count ({'; '.join(others)}): put the settings in place again, and press Start."
 
 
 def predicted_words(predicted: float, labels: Sequence[str]) -> str:
@@ -281,7 +295,7 @@ def result_words(seat: Seat, result: SeedResult) -> str:
     lower = lower_of(result)
     by = "" if result.difference is None else f" by {abs(result.difference):.4f} {NATS_PER_TOKEN}"
     found = f"{lower} is lower{by}" if lower else "neither is lower"
+    if lower and not side_of(result):
+        found += f", less than the {MARGIN:g} that the lab calls equal"
     as_predicted = "as you predicted" if is_right(seat.answer.predicted, result) else "not as you predicted"
-    if seat.answer.predicted == 0 and lower and result.difference is not None and abs(result.difference) < MARGIN:
-        as_predicted = f"less than the {MARGIN:g} that the lab calls equal"
-    return f"Seed {seat.seed}: {losses}; {found}, {as_predicted}. One seed names no winner; the class together may."
+    return f"Seed {seat.seed}: {losses}; {found}: {as_predicted}. One seed names no winner; the class together may."

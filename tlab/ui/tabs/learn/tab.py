@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from tlab.ui.inspection.selection import SelectedModel, serial_of
+from tlab.ui.inspection.selection import SelectedModel, clamp_int, serial_of
 from tlab.ui.lessons.facts import HeadPortrait
 from tlab.ui.lessons.learner import Learner
 from tlab.ui.lessons.lesson import KINDS, all_lessons, lesson_files
@@ -128,7 +128,8 @@ class LearnTab(Tab):
         """All lessons, with how far the browser says it has come."""
         given = sent.get("reached") if isinstance(sent, dict) else None
         given = given if isinstance(given, dict) else {}
-        reached = {name: step for name, step in given.items() if name in all_lessons() and type(step) is int}
+        lessons = all_lessons().items()
+        reached = {name: clamp_int(given[name], 0, len(one.steps), 0) for name, one in lessons if name in given}
         return {
             self.page: markup.contents(list(all_lessons().values()), lessons_words(), reached),
             self.strip: "",

@@ -14,6 +14,7 @@ from tlab.ui.settings.links import (
     OTHER_NAMES,
     OWN_TEXT_NOT_SENT,
     WEIGHTS_NOT_SENT,
+    Link,
     defaults,
     query_of,
     read_query,
@@ -179,11 +180,17 @@ class LinkBar:
         switch = next(iter(link.other.items()), None)
         words, session = "These are the settings of the link.", visit_of(request).session
         updates = self.train.settings_updates(link.settings, switch, words, session=session)
+        return {**updates, **self.hiding_updates(link)}
+
+    def hiding_updates(self, link: Link) -> Updates:
+        """Hide what a link hides, and nothing else; and say so, with what was wrong in it."""
         hidden = {name: field_label(name) for name in link.hidden}
-        updates[self.controls.components["switch"]] = gr.update(
-            value=switch[0] if switch else NOTHING,
-            choices=[choice for choice in switch_choices() if choice[1] not in hidden or choice[1] in link.other],
-        )
         address = self.controls.address(query_of(link.settings, link.other, [*hidden]))
-        notice = notice_html(link.problems, hidden, address, self.controls.emptied(hidden))
-        return {self.notice: notice, self.train.locked: [*hidden], **updates}
+        return {
+            self.notice: notice_html(link.problems, hidden, address, self.controls.emptied(hidden)),
+            self.train.locked: [*hidden],
+            self.controls.components["switch"]: gr.update(
+                value=next(iter(link.other), NOTHING),
+                choices=[choice for choice in switch_choices() if choice[1] not in hidden or choice[1] in link.other],
+            ),
+        }
