@@ -57,6 +57,7 @@ FLOORS = [
     ["tlab.cli.terminal", "tlab.source", "tlab.cli.flags", "tlab.ui.opened_models"],
     # the app
     ["tlab.ui.runs", "tlab.ui.widgets", "tlab.ui.theme", "tlab.ui.upload_folder", "tlab.ui.visit"],
+    ["tlab.ui.listening"],
     ["tlab.ui.demo.eight_bits", "tlab.ui.settings", "tlab.ui.failure_log"],
     ["tlab.ui.demo.shipped_run", "tlab.ui.studies"],
     [

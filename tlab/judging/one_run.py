@@ -44,7 +44,7 @@ def guesses_words(loss: float, baselines: Mapping[str, float]) -> str:
 
     uniform = baselines[UNIFORM]
     if loss > uniform + SAME:
-        return f"worse than {named([UNIFORM])}: what it learned misleads it on unseen text"
+        return f"worse than {named([UNIFORM])}: on unseen text, guessing without a model does better"
     if loss >= uniform - SAME:
         return f"about that of {named([UNIFORM])}: it learned little or nothing that helps on unseen text"
     best_first = sorted(baselines, key=lambda name: baselines[name])

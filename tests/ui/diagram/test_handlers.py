@@ -15,6 +15,7 @@ from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import DONE, RUNNING, Run
 from tlab.ui.runs.time_estimate import Pace
 from tlab.ui.settings.links import read_query
+from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_settings
 from tlab.ui.settings.side_b import NOTHING
 from tlab.ui.tabs.train.tab import TrainTab
@@ -159,3 +160,22 @@ def test_a_choice_sets_its_control(tab):
 )
 def test_what_is_no_choice_sets_nothing(tab, chosen):
     assert tab.diagram.on_set(chosen) == gr.skip()
+
+
+@pytest.mark.parametrize(("switch", "choice", "is_half"), [("norm", "post", True), ("norm", "rmsnorm", False)])
+def test_settings_that_are_half_of_a_preset_are_answered_by_nothing(tab, switch, choice, is_half):
+    """As of B the setting of the new preset with the value of the one before; the rest is on its way."""
+    half = values(tab, switch=switch, switch_choice=choice)
+    answer = tab.on_settings(None, [], None, *half, request=PAGE, event=OPENED)
+    assert (answer == gr.skip()) == is_half
+
+
+def test_the_card_of_a_text_is_there_while_the_context_length_is_typed(tab):
+    card = tab.controls.text_card(OWN_TEXT, "char", None, None, "the quick brown fox " * 100, None)
+    assert "2,000" in card
+
+
+def test_both_sides_are_not_tuned_in_runs_that_end_within_the_warm_up(tab):
+    shown = tab.on_change(PAGE, [], None, *values(tab, steps=60, warmup_steps=30))
+    assert "would have 30 steps" in html.unescape(shown[tab.estimate]) and not shown[tab.rates.button]["interactive"]
+    assert tab.on_change(PAGE, [], None, *values(tab, steps=62, warmup_steps=30))[tab.rates.button]["interactive"]

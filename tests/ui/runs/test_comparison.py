@@ -101,7 +101,7 @@ def test_the_first_parting_is_the_earliest_and_of_two_at_once_the_widest():
 def test_words_tell_quantity_layer_step_and_both_values():
     run = looked_into(made(), {(step, 1): PLAIN._replace(gradient_norm=5e4) for step in STEPS[2:]})
     words = parting_words(run)
-    assert "While they train, they part in the gradient norm of layer 2 (A 1, B 50000) from step 5 on." in words
+    assert "While they train, they first part in the gradient norm of layer 2 (A 1, B 50000) at step 5." in words
     assert "At the first step" not in words
 
 
@@ -112,8 +112,8 @@ def test_what_differs_before_any_update_is_told_apart_from_what_training_makes_o
     run = looked_into(made(), change)
     assert parting_words(run).startswith(
         "At the first step, A and B differ in the size of the residual stream of layer 1 (A 1, B 9). While they "
-        "train, they part in the attention entropy of layer 1 (A 2, B 0.01) from step 5 on and the gradient norm of "
-        "layer 1 (A 1, B 50000) from step 5 on."
+        "train, they first part in the attention entropy of layer 1 (A 2, B 0.01) at step 5 and the gradient norm of "
+        "layer 1 (A 1, B 50000) at step 5."
     )
     assert first_parting(run).quantity == "entropy"
 

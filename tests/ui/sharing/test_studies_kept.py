@@ -35,7 +35,7 @@ TEXT = VERSE * 40
 
 def job_on(text: str | None = TEXT) -> Job:
     corpus = "verse" if text is None else "your own text"
-    return Job(corpus, text, "char", make_plans({**SMALL, "steps": 30}, ("norm", "none")))
+    return Job(corpus, text, "char", make_plans({**SMALL, "steps": 30, "warmup_steps": 5}, ("norm", "none")))
 
 
 def outcome(number: int) -> Ended:

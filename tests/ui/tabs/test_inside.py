@@ -529,7 +529,7 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
 
 def test_a_profile_tells_each_part_and_what_it_cost_itself(tab):
     shown = tab.checks.on_profile(None, {})
-    assert "attention" in shown and "of peak" in shown and "Timing the parts" in shown
+    assert "attention" in shown and "of peak" in shown and "With its parts timed" in shown
 
 
 def test_a_step_that_takes_too_long_is_not_profiled(runs):

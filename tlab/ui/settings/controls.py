@@ -41,6 +41,7 @@ from tlab.ui.settings.fields import (
     kinds_of,
     readers_of,
     registry_choices,
+    registry_for,
     slider_step,
 )
 from tlab.ui.settings.links import as_word, query_of, read_word
@@ -331,6 +332,8 @@ class Controls:
     ) -> str:
         """The card of the chosen text; `source` is what a browser has kept of it."""
         reader: Any = tokenizer
+        if not isinstance(context_length, int):  # while it is typed
+            context_length = self.opening("context_length")
         with contextlib.suppress(ValueError):  # the weights are not here any more, which is said beside Start
             start = self.starts.get(start_from)
             reader = start.tokenizer if isinstance(start, StartFrom) else tokenizer
@@ -422,6 +425,12 @@ class Controls:
     def emptied(self, hidden: Collection[str]) -> list[str]:
         """Ids of the folds and groups that have nothing left where these settings are hidden."""
         return [box for box, names in self.boxes.items() if set(names) <= set(hidden)]
+
+    def is_half_set(self, values: Sequence[Any]) -> bool:
+        """Whether B is to have a choice of another setting than the one that is named: a change is on its way."""
+        given = dict(zip(self.components, values, strict=True))
+        registry = registry_for(given["switch"]) if given["switch"] in field_names() else None
+        return registry is not None and given["switch_choice"] not in registry
 
     def plans(self, values: Sequence[Any]) -> tuple[SidePlan, ...]:
         """The sides of that run, A and perhaps B.

@@ -30,7 +30,7 @@ import platformdirs
 from tlab.files import write_atomically
 from tlab.inside.bugs import BUGS
 from tlab.ui.runs.limits import GB, Limits
-from tlab.ui.runs.manager import SESSION_SHARE, Archive, Runs
+from tlab.ui.runs.manager import MAX_HISTORY, SESSION_SHARE, Archive, Runs
 from tlab.ui.runs.run import ACTIVE, PAUSED, STOPPED, Run
 from tlab.ui.sharing.convert import opened_run, stored_run
 from tlab.ui.sharing.read_zip import DAMAGE, MAX_PACKED, ReopenError, checked_json, read_export
@@ -68,7 +68,8 @@ class RunArchive(Archive):
         where = "server" if runs.limits.public else f"computer, in {folder}"
         self.own_text_words = (
             f"Runs on your text are kept with it on the disk of this {where}, for "
-            f"{SECONDS_KNOWN // 86400} days or until you delete them under Compare. {RUNS_VARIABLE}={OFF} keeps none."
+            f"{SECONDS_KNOWN // 86400} days, or until you delete them under Compare or {MAX_HISTORY} later runs take "
+            f"their place. {RUNS_VARIABLE}={OFF} keeps none."
         )
 
     @property

@@ -49,7 +49,7 @@ def tuning_study(session: str, job: Job) -> Study:
     Seed by seed, so that there is something of every rate after the first one.
 
     Raises:
-        CannotTuneError: there is nothing to compare.
+        CannotTuneError: there is nothing to compare, or no rate would be reached.
     """
     reason = why_not_tuned(job)
     if reason:
@@ -70,6 +70,12 @@ def why_not_tuned(job: Job) -> str:
             "A and B differ in their learning rate alone, so each at its best they are the same. Choose another "
             "difference; both sides are then trained at several rates."
         )
+    for plan in short_job(job).plans:
+        if plan.training.warmup_steps >= plan.training.steps:
+            return (
+                f"Its runs would have {several(plan.training.steps, 'step')}, half of the setting's, and the warm-up "
+                f"has {plan.training.warmup_steps}: no learning rate would be reached. Take more steps or less warm-up."
+            )
     return ""
 
 

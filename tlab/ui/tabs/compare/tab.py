@@ -11,6 +11,7 @@ import gradio as gr
 from tlab.files import file_name
 from tlab.ui.demo.shipped_run import demo_run, is_shipped, shipped_preset
 from tlab.ui.listening import EACH, LATEST, QUIET
+from tlab.ui.runs.manager import MAX_HISTORY
 from tlab.ui.runs.run import PAUSED, Run
 from tlab.ui.settings.links import query_of
 from tlab.ui.settings.presets import DEMO_PRESET
@@ -32,10 +33,14 @@ from tlab.ui.tabs.train.link_bar import COPY
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.upload_folder import remove, upload_folder
 from tlab.ui.visit import Visit, visit_of
-from tlab.ui.widgets.component import error_toast, js_component
+from tlab.ui.widgets.component import error_toast, js_component, note_html
 from tlab.ui.widgets.line_chart import lines_chart
 
 SECONDS_BETWEEN_LOOKS = 2.0  # while a run of the session trains
+WHICH_ARE_KEPT = (
+    f"The newest {MAX_HISTORY} runs of your browser are kept: another one takes the place of the oldest. Those that "
+    "are pinned stay."
+)
 
 # The file is made when it is asked for. Every press ends here, and only a new file is fetched.
 FETCH = """file => {
@@ -82,6 +87,7 @@ class CompareTab(Tab):
                     "until you delete the run or the server forgets it; then it has the settings alone.",
                 )  # fmt: skip
                 self.list = js_component("tabs/compare/runs_table", list_value(found, []), "history")
+                gr.HTML(note_html(WHICH_ARE_KEPT), apply_default_css=False)
             with gr.Column(scale=7, min_width=320, elem_classes="tl-keep-side"):
                 self.warning = gr.HTML(comparison_warning(found, []), elem_id="not-comparable", apply_default_css=False)
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")

@@ -402,6 +402,8 @@ class TrainTab(Tab):
 
         One event for all of these: of two that write the same words, the one that was asked first could answer last.
         """
+        if self.controls.is_half_set(values):
+            return gr.skip()
         is_as_built = [*values] == [control.value for control in self.controls.inputs]
         has_drawing = event.target is None and is_as_built  # no control is behind the question of a page that opens
         answer = self.before_start if has_drawing else self.on_change
