@@ -131,7 +131,7 @@ def test_a_model_trained_here_is_looked_into(visit):
     page.locator("#inside-note").get_by_text("your run").wait_for()
     page.locator("#inside-picture canvas").wait_for()
     page.click("#lab-profile")
-    page.locator("#lab-profiled").get_by_text("Timing the parts").wait_for()
+    page.locator("#lab-profiled").get_by_text("With its parts timed").wait_for()
 
 
 def test_no_table_is_wider_than_a_phone(visit):

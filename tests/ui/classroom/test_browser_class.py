@@ -118,6 +118,13 @@ def test_a_teacher_and_two_students_go_from_a_code_to_a_verdict(visit, url, axe)
         page.get_by_text("The class is over").wait_for()
 
 
+def test_nothing_of_the_lab_is_in_view_where_a_code_is_asked_for(visit, url):
+    page = visit()
+    page.goto(f"{url}?class")
+    page.wait_for_selector("[name=class-code]")
+    assert not page.locator("#loss-chart").is_visible()
+
+
 def test_a_page_without_a_class_shows_nothing_of_one(visit):
     page = visit()
     assert not page.locator("#class-panel").is_visible()

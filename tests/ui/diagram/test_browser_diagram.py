@@ -91,6 +91,16 @@ def test_the_drawing_shows_the_loss_of_both_sides_in_small_only_while_the_run_be
     shown.nth(1).wait_for(state="hidden")
 
 
+def test_the_drawing_shows_no_numbers_of_a_run_with_other_settings_even_if_its_sides_have_the_same_names(visit):
+    page = visit()
+    shown = page.locator("#diagram .tl-d-wide :is(.tl-d-loss, .tl-d-live):visible")
+    shown.first.wait_for()
+    set_number(page, "seed", 7)
+    shown.first.wait_for(state="hidden")
+    set_number(page, "seed", 0)
+    shown.first.wait_for()
+
+
 def test_what_the_pointer_is_over_in_the_drawing_is_explained_at_once(visit):
     page = visit()
     tip = page.locator(".tl-word-tip")
