@@ -16,6 +16,7 @@ def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_setting
     page = visit()
     choose_preset(page, "Does it need positions?")
     set_number(page, "steps", 50)
+    set_number(page, "warmup_steps", 5)
     page.click("#tune")
     page.locator("#tuning-card .tl-badge.running").wait_for()
     page.click("#stop-tuning")
