@@ -143,7 +143,7 @@ class Visitor:
         done = self.page.locator("#history .tl-run:has(.tl-badge.done)")
         if self.state != "empty":
             done.first.wait_for()
-        texts = done.all_inner_texts()
+        texts = ["".join(text.split()) for text in done.all_inner_texts()]  # of what is not drawn, it has no breaks
         open_tab(self.page, "Train")
         return texts
 
