@@ -358,6 +358,13 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(monkeypatch, capsys):
     assert Checkpoint.load("a run").step == 7 and Path("a run/loss.png").exists()
 
 
+def test_a_file_with_the_name_of_a_corpus_is_named_in_the_command_that_goes_on(monkeypatch, capsys):
+    Path("text.txt").rename("names.txt")
+    press_ctrl_c_after(7, monkeypatch)
+    assert main(["train", "--corpus", "./names.txt", *SHORT, "--out", "run"]) == 130
+    assert "tlab train --resume run --corpus ./names.txt" in capsys.readouterr().out
+
+
 def test_a_resumed_run_is_the_same_to_the_bit(monkeypatch, finished):
     press_ctrl_c_after(7, monkeypatch)
     train("--out", "run")

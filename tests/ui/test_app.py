@@ -1186,9 +1186,7 @@ def test_what_is_chosen_while_an_answer_is_under_way_is_answered_too():
 def test_what_is_asked_several_times_at_once_and_in_no_queue_is_answered_by_the_last():
     """Gradio asks so for each event of a listener to several, and always where it may ask "multiple" times."""
     listening = listeners_to_choices(app.build(Runs(LOCAL, slots=1)))
-    at_once = [
-        fn for fn in listening if not fn.queue and (len(fn.targets) > 1 or fn.trigger_mode == "multiple")
-    ]  # fmt: skip
+    at_once = [fn for fn in listening if not fn.queue and (len(fn.targets) > 1 or fn.trigger_mode == "multiple")]
     assert len(at_once) > 15
     assert [(fn.fn, fn.targets) for fn in at_once if not is_only_latest(fn)] == []
 

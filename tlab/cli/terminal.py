@@ -290,7 +290,7 @@ def told_code(trainer: Trainer, folder: Path, kept: bool, corpus: str) -> int:
         print("try a smaller --learning-rate, more --warmup-steps, or --gradient-clip 1", file=sys.stderr)
         return EXIT_FAILED
     if not trainer.finished:
-        text = "" if trainer.corpus.name in corpus_names() else f" --corpus {shlex.quote(corpus)}"
+        text = "" if corpus in corpus_names() else f" --corpus {shlex.quote(corpus)}"
         print(f"stopped after step {trainer.step} of {trainer.train_config.steps}; continue with\n"
               f"    tlab train --resume {where}{text}")  # fmt: skip
         return EXIT_INTERRUPTED

@@ -225,6 +225,12 @@ def test_any_table_gives_a_report(tmp_path, found):
     read(write_report(write(tmp_path, found, curves=False)).read_text(encoding="utf-8"))
 
 
+def test_a_report_before_any_cell_has_ended_says_no_more_than_that(tmp_path):
+    text = words_of(write(tmp_path, [], curves=False))
+    assert "no cell has been trained yet" in text and "every trained cell finished" not in text
+    assert "No axis has two levels in the cells that have ended" in text
+
+
 def test_a_folder_without_a_table_is_told_so(tmp_path):
     with pytest.raises(StoreError, match="is missing"):
         write_report(tmp_path)

@@ -170,6 +170,14 @@ def test_settings_that_are_half_of_a_preset_are_answered_by_nothing(tab, switch,
     assert (answer == gr.skip()) == is_half
 
 
+def test_what_is_said_of_the_pictures_stays_while_a_setting_cannot_be(tab):
+    """As the drawing does, which else would show the numbers of a run with other settings again."""
+    shown = tab.on_change(PAGE, [], None, *values(tab, seed=7))
+    assert "another run" in shown[tab.other] and shown[tab.take]["visible"]
+    shown = tab.on_change(PAGE, [], None, *values(tab, seed=7, num_heads=7))
+    assert "num_heads" in shown[tab.estimate] and not {tab.other, tab.take} & shown.keys()
+
+
 def test_the_card_of_a_text_is_there_while_the_context_length_is_typed(tab):
     card = tab.controls.text_card(OWN_TEXT, "char", None, None, "the quick brown fox " * 100, None)
     assert "2,000" in card

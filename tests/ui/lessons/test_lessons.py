@@ -249,6 +249,12 @@ def test_whatever_a_page_sends_gets_a_page(pupil, sent):
     pupil.tab.on_go(sent, [], REQUEST, *pupil.about)
 
 
+def test_no_lesson_is_reached_further_than_it_goes(pupil):
+    page = page_of(pupil, {"reached": {"loss": 99, "order": 0}})
+    steps = len(all_lessons()["loss"].steps)
+    assert f"at step {steps} of {steps}" in page and page.count("✓ done") == 1
+
+
 @pytest.mark.parametrize(("difference", "right"), [(0.3, "is higher"), (0.0, "Chance could"), (-0.3, "is lower")])
 def test_what_five_seeds_say_decides_which_prediction_was_right(pupil, monkeypatch, difference, right):
     monkeypatch.setattr(pupil, "difference_of_b", difference)

@@ -24,6 +24,7 @@ from tlab.ui.runs.comparison import (
     first_parting,
     parting_words,
     partings,
+    times_words,
     verdict,
 )
 from tlab.ui.runs.limits import LOCAL
@@ -96,6 +97,14 @@ def test_the_first_parting_is_the_earliest_and_of_two_at_once_the_widest():
         ("gradient_norm", 5, 1, 1.0, 1e5),
     ]
     assert first_parting(run).quantity == "entropy"
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [(1.2, "20% larger"), (3.31, "3.3 times"), (99.94, "99.9 times"), (148109.6, "about 150,000 times")],
+)
+def test_no_factor_has_more_digits_than_it_is_worth(times, words):
+    assert words in times_words(times)
 
 
 def test_words_tell_quantity_layer_step_and_both_values():

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from tlab.ui.classroom.code import ClassError
@@ -104,8 +104,9 @@ def question_job(query: str) -> Job:
         ClassError: it is no comparison of two models that many seeds could judge.
         ValueError: a setting that is not allowed.
     """
-    settings, other = settings_in(query)
-    plans = make_plans(settings, next(iter(other.items()), None))
+    link = link_in(query)
+    settings = {**defaults(), **link.settings}
+    plans = make_plans(settings, next(iter(link.other.items()), None))
     job = Job(settings["corpus"], None, settings["tokenizer"], plans)
     reason = why_not(job)
     if reason:
@@ -113,14 +114,8 @@ def question_job(query: str) -> Job:
     return job
 
 
-def settings_in(query: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the query sets, with all defaults, and the one setting in which B differs."""
-    read = link_in(query)
-    return {**defaults(), **read.settings}, read.other
-
-
 def link_in(query: str) -> Link:
-    """All that the query sets, and what it hides."""
+    """What the query sets, the one setting in which B differs, and what is hidden."""
     return read_query(dict(parse_qsl(query)))
 
 

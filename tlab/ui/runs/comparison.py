@@ -31,7 +31,7 @@ SEED_WORDS = (
 FEW_TOKENS = 4096
 """Of a validation part. Between parts of 512 tokens of one text the loss of a shipped model moved by 0.06 to 0.6 nats
 per token (standard deviation), and the difference of two by 0.04 to 0.5; between parts of 4,096 by 0.02 to 0.4."""
-MANY_TIMES = 100  # from here on one digit of a factor says enough
+MANY_TIMES = 100  # from here on two digits of a factor say enough
 MEASURED_PAIRS = 252  # of runs that differ in their seed alone
 LASTING = 3  # looked-at steps in a row, all in one direction, for which sides differ before they count as parted
 
@@ -254,7 +254,7 @@ def easier_part(run: Run) -> str:
 
 def times_words(times: float) -> str:
     if times >= MANY_TIMES:
-        return f"about {float(f'{times:.1g}'):,.0f} times the probability"
+        return f"about {float(f'{times:.2g}'):,.0f} times the probability"
     return f"{times:.1f} times the probability" if times >= 1.5 else f"a probability {times - 1:.0%} larger"
 
 

@@ -128,12 +128,11 @@ class Judgement(NamedTuple):
         """Seeds of which something ended far from that of the others, and what: "A", "B" or "B − A"."""
         columns = [(pair.a, pair.b, pair.difference) for pair in self.pairs]
         losses = np.array(columns, dtype=np.float64).reshape(-1, 3).T  # of None it makes nan
+        kinds = (("A", far_from_others), ("B", far_from_others), ("B − A", outlying))
         far: dict[int, list[str]] = {}
-        for name, values in zip((*SIDE_LETTERS, "B − A"), losses, strict=True):
-            is_far = outlying if name == "B − A" else far_from_others
-            if np.isfinite(values).any():
-                for place in np.flatnonzero(is_far(values[None])[0]):
-                    far.setdefault(self.pairs[place].seed, []).append(name)
+        for (name, is_far), values in zip(kinds, losses, strict=True):
+            for place in np.flatnonzero(is_far(values[None])) if np.isfinite(values).any() else ():
+                far.setdefault(self.pairs[place].seed, []).append(name)
         return far
 
 

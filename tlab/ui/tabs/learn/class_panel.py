@@ -10,7 +10,7 @@ import gradio as gr
 
 from tlab.ui.classroom.classroom import NO_CLASS, NO_KEY, Classroom, RoomState, Seat
 from tlab.ui.classroom.code import ClassError
-from tlab.ui.classroom.question import link_in, query_in, question_job, settings_in
+from tlab.ui.classroom.question import link_in, query_in, question_job
 from tlab.ui.classroom.store import QuestionRow
 from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.settings.own_text import OWN_TEXT
@@ -139,11 +139,11 @@ class ClassPanel:
             return self.refused(error)
         if seat.answer is None:
             return self.seated(seat, session)
-        settings, other = settings_in(seat.question.query)
-        switch = next(iter(other.items()), None)
+        link = link_in(seat.question.query)
+        switch = next(iter(link.other.items()), None)
         return {
-            **self.train.settings_updates({**settings, "seed": seat.seed}, switch, WITH_YOUR_SEED),
-            **self.link.hiding_updates(link_in(seat.question.query)),
+            **self.train.settings_updates({**link.settings, "seed": seat.seed}, switch, WITH_YOUR_SEED),
+            **self.link.hiding_updates(link),
             self.bar: gr.update(selected=self.train.key),
             **self.seated(seat, session),
         }

@@ -432,15 +432,16 @@ class TrainTab(Tab):
             return gr.skip()
 
     def known_before(self, run_id: str | None, *values: Any) -> Updates:
-        """How long it would take and how large it would be, or why it cannot be; and whether the pictures show it."""
+        """How long it would take and how large it would be, or why it cannot be; and whether the pictures show it.
+
+        While it cannot be, the drawing stays as it was, and so does what is said of the pictures.
+        """
         try:
             job = self.controls.job(values)
             estimate = self.estimate_words(job)
         except ValueError as error:
             return {
                 self.estimate: note_html(str(error), "tl-warning"),
-                self.other: "",
-                self.take: gr.update(visible=False),
                 self.rates.button: gr.update(interactive=False),
             }
         shown = self.seeds.run_of(run_id)
