@@ -86,8 +86,8 @@ class CompareTab(Tab):
                     info="It is in the clipboard. Whoever opens it sees the run, and your own text if it read one, "
                     "until you delete the run or the server forgets it; then it has the settings alone.",
                 )  # fmt: skip
-                self.list = js_component("tabs/compare/runs_table", list_value(found, []), "history")
                 gr.HTML(note_html(WHICH_ARE_KEPT), apply_default_css=False)
+                self.list = js_component("tabs/compare/runs_table", list_value(found, []), "history")
             with gr.Column(scale=7, min_width=320, elem_classes="tl-keep-side"):
                 self.warning = gr.HTML(comparison_warning(found, []), elem_id="not-comparable", apply_default_css=False)
                 self.chart = lines_chart(overlay_value(found, []), "history-chart")
