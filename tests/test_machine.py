@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tlab.machine import peak_memory_mib
+from tlab.machine import peak_memory_mib, total_memory
 
 PROGRAM = """
 from pathlib import Path
@@ -63,3 +63,17 @@ def test_peak_memory_is_in_units_of_1024_kibibytes():
     own = peak_memory_mib()
     (kibibytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
     assert own == pytest.approx(int(kibibytes) / 1024, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("limits", "least"),
+    [(["max", None], False), (["1048576", None], True), ([None, "1048576"], True), (["", "-"], False)],
+)
+def test_the_memory_of_a_container_is_what_it_may_have(tmp_path, monkeypatch, limits, least):
+    whole = total_memory()
+    places = [tmp_path / str(i) for i in range(2)]
+    for place, limit in zip(places, limits, strict=True):
+        if limit is not None:
+            place.write_text(limit + "\n")
+    monkeypatch.setattr("tlab.machine.MEMORY_LIMITS", places)
+    assert total_memory() == 2**20 if least else total_memory() >= whole

@@ -182,6 +182,9 @@ def from_json_number(value: Any, kinds: tuple[type, ...]) -> Any:
     return int(value) if is_whole else value
 
 
+KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
 def as_plain(value: Any, kinds: tuple[type, ...]) -> Any:
     """`value` as a plain Python object of one of these types, so that it survives JSON: 3 for numpy.int64(3).
 
@@ -194,4 +197,5 @@ def as_plain(value: Any, kinds: tuple[type, ...]) -> Any:
         return int(value)
     if float in kinds and isinstance(value, numbers.Real) and not isinstance(value, bool):
         return float(value)
-    raise TypeError(f"must be of type {' or '.join(kind.__name__ for kind in kinds)}")
+    meant = " or ".join(KIND_WORDS[kind] for kind in kinds if kind in KIND_WORDS)
+    raise TypeError(f"must be of type {' or '.join(kind.__name__ for kind in kinds)}{meant and f' ({meant})'}")

@@ -138,12 +138,20 @@ def forget_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says how much a container may have: control groups of version 2, and of version 1."""
+
+
 def total_memory() -> int | None:
-    """Bytes of memory of this machine; None where the system does not say."""
+    """Bytes of memory that this machine has, or its container may have; None where the system does not say."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, ValueError, OSError):  # Windows has none of it
         return None
+    for place in MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # the latter: "max", for no limit
+            found.append(int(Path(place).read_text("ascii")))
+    return min(found)
 
 
 def peak_memory_mib() -> float | None:

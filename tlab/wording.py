@@ -126,5 +126,27 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """A question to append to a message: Did you mean 'rmsnorm'? Empty where no known name is similar."""
     import difflib  # needed only after a typing mistake
 
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    by_small_letters = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(str(name).lower(), list(by_small_letters), n=1)
+    return f" Did you mean {by_small_letters[close[0]]!r}?" if close else ""
+
+
+# --- equations ---
+
+PLAIN = [
+    (r"\\(?:text|mathrm|mathcal|operatorname)\{([^{}]*)\}", r"\1"), (r"\\partial", "∂"), (r"\\top", "ᵀ"),
+    (r"\\sqrt\{?([A-Z])\}?", r"√\1"), (r"\\phi", "φ"), (r"\\sigma", "σ"), (r"\\lambda", "λ"), (r"\\odot", "⊙"),
+    (r"\\(?:,|;|quad|!| )", " "), (r"[{}]", ""), (r"\\(?!x[0-9a-f]{2})[a-z]+", ""), (r"\^ᵀ", "ᵀ"), (r"\s+", " "),
+]  # fmt: skip
+
+
+def without_latex(text: str) -> str:
+    """LaTeX as people would type it; any other text as it is, and so are bytes by their numbers.
+
+    A table of hundreds of set formulas would be slow, and hard to read aloud; a terminal has none.
+    """
+    if "\\" not in text:
+        return text
+    for pattern, instead in PLAIN:
+        text = re.sub(pattern, instead, text)
+    return text.strip()

@@ -37,6 +37,15 @@ def test_a_text_shorter_than_a_passage_has_none():
     assert overlap(corpus_from_text("abc" * 7)).in_passages == 0
 
 
+def test_a_validation_part_shorter_than_a_passage_may_be_copied_whole():
+    line = "of five lines that are alike the last one says nothing new\n"
+    assert overlap(corpus_from_text(line * 5)).is_copied
+    assert overlap_sentence(corpus_from_text(line * 5)).startswith("the whole validation text stands in the training")
+    assert not overlap(corpus_from_text(line * 5 + "?")).is_copied
+    assert not overlap(corpus_from_text(line * 50)).is_copied  # a longer one is judged by its passages
+    assert not overlap(corpus_from_text("abc" * 7)).is_copied  # what is so short may come twice by chance
+
+
 def test_a_validation_part_of_empty_lines_has_no_known_ones():
     assert overlap(corpus_from_text("x" * 90 + "\n" * 10)).in_lines == 0
 

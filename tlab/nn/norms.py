@@ -109,6 +109,7 @@ class LayerNorm(Norm):
 
     @staticmethod
     def reference(x: Array, epsilon: float) -> Array:
+        """Before scale and shift."""
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
 
     def forward(self, x: Array) -> tuple[Array, NormCache]:
@@ -160,6 +161,7 @@ class RmsNorm(Norm):
 
     @staticmethod
     def reference(x: Array, epsilon: float) -> Array:
+        """Before the scale."""
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
 
     def forward(self, x: Array) -> tuple[Array, NormCache]:
@@ -207,6 +209,7 @@ class DyT(Norm):
 
     @staticmethod
     def reference(x: Array, epsilon: float = 0.0, alpha: float = 0.5) -> Array:
+        """Before scale and shift."""
         return np.tanh(alpha * x)
 
     def squash(self, x: Array) -> Array:

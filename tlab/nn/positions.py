@@ -139,16 +139,17 @@ def sinusoids(length: int, hidden_dim: int, dtype: str) -> Array:
     "rope",
     label="RoPE",
     formula=r"q_t \to R(t\,\theta)\,q_t,\quad k_s \to R(s\,\theta)\,k_s,\quad q_t \cdot k_s = f(t - s)",
-    source="Su et al. 2021, half layout, base 10,000",
+    source="Su et al. 2021, half layout",
 )
 class Rope(Position):
     """Rotates each pair of channels of a query and a key by an angle that grows with the position.
 
     Notice: the query of token t is rotated t times, the key of token s is rotated s times, so their score depends on
     the positions only through t - s. Each step rotates pair i, channels i and i + D/2 (the half layout), by theta_i =
-    10000^(-2i/D): the first by a radian, which tells neighbours apart, the last so slowly that far places differ. A
-    larger base slows the slow ones further, for longer texts. Where only a share of D is rotated, its first channels,
-    i + D/2 and D are those of that share, and the other channels compare content alone.
+    b^(-2i/D), where the base b is 10,000 unless the model has another: the first by a radian, which tells neighbours
+    apart, the last so slowly that far places differ. A larger base slows the slow ones further, for longer texts. Where
+    only a share of D is rotated, its first channels, i + D/2 and D are those of that share, and the other channels
+    compare content alone.
     """
 
     acts_on = frozenset({"heads"})

@@ -155,8 +155,8 @@ class Sequential(Residual):
 class PreNorm(Sequential):
     """Normalizes what attention and the MLP read; the residual stream itself passes unchanged.
 
-    Notice: the gradient reaches every block along the bare sum, so it trains without warm-up. The stream grows
-    with depth, and later blocks weigh less and less in it.
+    Notice: the gradient reaches every block along the bare sum. So it learns without warm-up as well, though it may end
+    a little lower with one. The stream grows with depth, and later blocks weigh less and less in it.
     """
 
     norm_places = ("in",)

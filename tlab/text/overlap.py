@@ -13,13 +13,15 @@ import numpy as np
 from tlab.text.corpora import Corpus
 
 PASSAGE = 64  # tokens, a power of two: long enough not to come twice by chance
+SHORTEST_COPY = 12  # characters: fewer may well come twice by chance
 BASE = 0x9E3779B97F4A7C15  # of the hash; odd, with its bits well spread
 
 
 class Overlap(NamedTuple):
-    """Shares of a validation part, from 0 to 1."""
+    """Of a validation part; shares are from 0 to 1."""
 
     in_passages: float  # tokens that lie in a passage of 64 which is in the training part, too
+    is_copied: bool  # whether the whole of a validation part that is shorter than a passage is in the training part
     in_lines: float  # lines, but for empty ones, that are lines of the training part, too
 
 
@@ -33,10 +35,11 @@ def overlap(corpus: Corpus) -> Overlap:
         begun = np.concatenate([[0], np.cumsum(starts), np.full(PASSAGE - 1, starts.sum())])
         first = np.maximum(np.arange(len(validation)) - PASSAGE + 1, 0)
         is_known = begun[1:] > begun[first]
-    lines, known = (corpus.tokenizer.decode(ids).splitlines() for ids in (validation, train))
-    lines, known = [line for line in lines if line.strip()], set(known)
+    text, known_text = (corpus.tokenizer.decode(ids) for ids in (validation, train))
+    is_copied = len(text) >= SHORTEST_COPY and len(validation) < PASSAGE and text in known_text
+    lines, known = [line for line in text.splitlines() if line.strip()], set(known_text.splitlines())
     in_lines = sum(line in known for line in lines) / len(lines) if lines else 0.0
-    return Overlap(float(is_known.mean()), in_lines)
+    return Overlap(float(is_known.mean()), is_copied, in_lines)
 
 
 def passage_hashes(ids: np.ndarray) -> np.ndarray:
@@ -51,6 +54,8 @@ def passage_hashes(ids: np.ndarray) -> np.ndarray:
 def overlap_sentence(corpus: Corpus) -> str:
     """What a reader of a validation loss has to know about its text."""
     share = overlap(corpus)
+    if share.is_copied:
+        return "the whole validation text stands in the training text, word for word"
     return (
         f"{share.in_passages:.1%} of the validation text lies in passages of {PASSAGE} tokens that are in the training "
         f"text, too; {share.in_lines:.1%} of its lines are training lines"

@@ -50,6 +50,20 @@ def bits_per_nat(rows: Sequence[Mapping[str, Any]], part: str) -> list[float | N
     return [bits_per_byte(1.0, ratio) if ratio else None for ratio in map(bytes_per_token, rows)]
 
 
+def has_one_token(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether losses per token can be compared: a token is then the same in all rows of a table that are of one text.
+
+    So it is with one tokenizer. The runs that rows begin with have tokenizers of their own: these count as one where a
+    token stands for as many bytes in both parts of the text.
+    """
+    if len({row.get("start_from") for row in rows}) < 2:
+        return len({row.get("tokenizer") for row in rows}) < 2
+    ended = [row for row in rows if row.get("status", "ok") == "ok"]
+    lengths = {(row.get("corpus"), *(row.get(f"{part}_bytes_per_token") for part in ("train", "val"))) for row in ended}
+    is_known = all(usable_ratio(ratio) for _, *ratios in lengths for ratio in ratios)
+    return is_known and len(lengths) == len({text for text, *_ in lengths})
+
+
 def usable_ratio(ratio: float | None) -> float | None:
     """A ratio of a table, where an empty cell may be NaN."""
     return ratio if ratio is not None and 0 < ratio < math.inf else None
