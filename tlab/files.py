@@ -97,7 +97,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 # --- arrays ---
 
 
-def safetensors_parts(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Iterator[bytes]:
+def raw_bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array in order: where they lie, and a copy only of a strided view."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def safetensors_parts(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
     """A safetensors file piece by piece: its head, then the numbers of each array of float32 or float64.
 
     The library's own writer holds all of them twice more, and writes a strided view wrong without a word.
@@ -114,7 +119,7 @@ def safetensors_parts(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for name in names:
-        yield tensors[name].tobytes()
+        yield raw_bytes(tensors[name])
 
 
 # --- checksums ---

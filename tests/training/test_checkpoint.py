@@ -286,6 +286,16 @@ def test_another_programs_safetensors_file_is_refused(tmp_path):
         Checkpoint.load(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["model.gguf", "model.safetensors", "config.json"])
+def test_a_pretrained_model_in_place_of_a_run_is_refused_with_the_command_that_makes_one_of_it(content, tmp_path):
+    path = tmp_path / content
+    path.write_bytes(b"GGUF" + bytes(60))
+    if content == "model.safetensors":
+        save_file({"weight": np.zeros(3, np.float32)}, path)
+    with pytest.raises(CheckpointError, match="`tlab import`"):
+        Checkpoint.load(tmp_path if content == "config.json" else path)
+
+
 def test_a_single_flipped_bit_anywhere_is_found(saved):
     content = saved.read_bytes()
     rng = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """Optimizers, clipping and schedules, by hand on a few numbers. PyTorch judges them in test_optimizer_parity.py."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from support import tiny
 from tlab import ConfigError, TrainConfig, Trainer
 from tlab.nn.params import ParamSpace, ones
+from tlab.training import optimizers
 from tlab.training.optimizers import OPTIMIZERS, Muon, Optimizer, clip_gradient
 from tlab.training.schedules import SCHEDULES
 from tlab.training.trainer import make_optimizer
@@ -191,6 +193,36 @@ def test_an_optimizer_counts_its_updates(key, space):
         optimizer.step(space, 0.1)
         counted.append(optimizer.num_updates)
     assert counted == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+def test_an_update_in_pieces_is_to_the_last_bit_that_of_all_weights_at_once(key, every_role, rng, monkeypatch):
+    gradient, first, ends = rng.standard_normal(every_role.data.size), every_role.data.copy(), []
+    for piece in (7, every_role.data.size):
+        monkeypatch.setattr(optimizers, "PIECE", piece)
+        every_role.data[...] = first
+        optimizer = make(key, every_role, weight_decay=0.5)
+        for _ in range(2):
+            every_role.grad[...] = gradient
+            optimizer.step(every_role, 0.1)
+        ends.append([every_role.data.copy(), *optimizer.state.values()])
+    for in_pieces, at_once in zip(*ends, strict=True):
+        np.testing.assert_array_equal(in_pieces, at_once)
+
+
+@pytest.mark.parametrize("key", ["sgd", "adam", "adamw"])
+def test_an_update_takes_no_memory_that_grows_with_the_model(key):
+    space = ParamSpace()
+    space.declare("table", (3_000, 1_000), ones, "embedding")
+    space.pack(0, np.dtype(np.float32))  # 12 MB
+    optimizer = make(key, space, weight_decay=0.5)
+    tracemalloc.start()
+    try:
+        optimizer.step(space, 0.1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 @pytest.mark.parametrize("key", OPTIMIZERS)

@@ -69,7 +69,7 @@ def read_pretrained(
     path = Path(place)
     if path.suffix == SUFFIX and path.is_file():
         return read_gguf_model(path, context_length, tell, progress)
-    if not is_hub_name(os.fspath(place)):
+    if path.suffix == SUFFIX or not is_hub_name(os.fspath(place)):
         return read_folder(path, context_length, tell, progress)
 
     def check(folder: Path) -> None:
@@ -150,8 +150,8 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise PretrainedError(
-            f"{folder} {what}; name a folder with {CONFIG_FILE} and safetensors files, or a model of the Hugging Face "
-            f"hub by owner and name, as {EXAMPLE_NAME}"
+            f"{folder} {what}; name a folder with {CONFIG_FILE} and safetensors files, a file that ends in {SUFFIX}, "
+            f"or a model of the Hugging Face hub by owner and name, as {EXAMPLE_NAME}"
         )
     if not (folder / CONFIG_FILE).is_file():
         raise PretrainedError(f"{folder} has no {CONFIG_FILE}, so it is no folder of a model of Hugging Face")
@@ -229,7 +229,10 @@ def remarks_on_config(family: type[Family], theirs: Mapping[str, Any], config: M
     """What of their config is not as it was, or was not read."""
     longest = next(theirs[field.theirs] for field in family.fields if isinstance(field, ContextLength))
     if longest > config.context_length:
-        yield f"It reads {config.context_length:,} tokens at once; its own limit is {longest:,} (--context-length)."
+        yield (
+            f"It reads {config.context_length:,} tokens at once; its own limit is {longest:,}, which the commands take "
+            "with --context-length."
+        )
     if unread := family.unread(theirs):
         said = ", ".join(f"{name} = {str(value)[:40]}" for name, value in unread.items())
         yield f"Not read, as the lab does not know it: {said}."

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlab.config import ConfigError
-from tlab.files import as_csv, replaced, safetensors_parts
+from tlab.files import as_csv, raw_bytes, replaced, safetensors_parts
 from tlab.machine import give_back_memory
 from tlab.nn.config import ModelConfig
 from tlab.nn.model import Transformer
@@ -38,6 +38,7 @@ FORMAT = "tlab 1"
 OPTIMIZER_PREFIX = "optimizer."
 LIVE_WEIGHTS = "live_weights"  # in the optimizer's state, where the weights are an average of them
 RECORDS_NAME = "records"
+HOW_TO_IMPORT = "Of a pretrained model `tlab import` makes a run."
 RECORD_COLUMNS = StepRecord._fields[:-1]  # all but the divergence, which is text
 
 
@@ -203,16 +204,20 @@ class Checkpoint:
         if not path.is_file():
             raise CheckpointError(
                 f"no checkpoint at {path}; expected a run folder with a {FILE_NAME} in it. A run that ended before its "
-                "first validation has none; start it again"
+                f"first validation has none; start it again. {HOW_TO_IMPORT}"
             )
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 tensors = tensors_of(file, path.stat().st_size)
         except (SafetensorError, OSError, TypeError, ValueError) as error:
+            if path.suffix == ".gguf":
+                raise CheckpointError(f"{path} is a GGUF file and not yet a run. {HOW_TO_IMPORT}") from error
             raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
         if not {"tlab", "sha256"} <= metadata.keys():
-            raise CheckpointError(f"{path} was not written by this program: its header does not say what it is")
+            raise CheckpointError(
+                f"{path} was not written by this program: its header does not say what it is. {HOW_TO_IMPORT}"
+            )
         if fingerprint(metadata["tlab"], tensors) != metadata["sha256"]:
             raise CheckpointError(f"{path} is damaged: its content is not what was written; take it from a copy")
         try:
@@ -332,7 +337,7 @@ def fingerprint(header: str, tensors: Mapping[str, Array]) -> str:
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        digest.update(tensors[name].tobytes())
+        digest.update(raw_bytes(tensors[name]))
     return digest.hexdigest()
 
 

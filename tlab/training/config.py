@@ -164,6 +164,11 @@ class TrainConfig(Config):
         schedule = SCHEDULES[self.schedule]
         return schedule.rate(step, first, self.steps, self.learning_rate, self.final_learning_rate)
 
+    @property
+    def ends_in_warmup(self) -> bool:
+        """Whether the run is over before it has reached its learning rate."""
+        return self.warmup_steps >= self.steps
+
     def decays_after(self, step: int) -> bool:
         """Whether the learning rate is still to fall, after so many updates, below its highest."""
         highest = self.learning_rate_at(min(self.warmup_steps + 1, self.steps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from tlab.types import Array
 
 OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer")
 
+PIECE = 1 << 17  # numbers: as many as stay in a processor's caches with those that a step makes of them
+
 
 def clip_gradient(grad: Array, max_norm: float) -> float:
     """Shorten the whole gradient in place to `max_norm` where it is longer; 0 never shortens.
@@ -26,6 +29,17 @@ def clip_gradient(grad: Array, max_norm: float) -> float:
     if 0 < max_norm < norm:
         grad *= max_norm / norm
     return norm
+
+
+def in_pieces(*arrays: Array) -> Iterator[list[Array]]:
+    """Arrays of one shape, a stretch of all of them after the other: views, to read and to write through.
+
+    So what is made on the way is as large as a stretch and not as the model, and is still in the caches when it is
+    read again.
+    """
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, PIECE):
+        yield [vector[start : start + PIECE] for vector in flat]
 
 
 class Optimizer:
@@ -64,7 +78,8 @@ class Optimizer:
     def add_weight_decay(self, space: ParamSpace) -> None:
         """The penalty (decay / 2) |W|^2 as part of the gradient, for the matrices."""
         decayed = slice(space.num_decayed)
-        space.grad[decayed] += self.weight_decay * space.data[decayed]
+        for grad, data in in_pieces(space.grad[decayed], space.data[decayed]):
+            grad += self.weight_decay * data
 
 
 @OPTIMIZERS.add(
@@ -94,10 +109,10 @@ class Sgd(Optimizer):
     def step(self, space: ParamSpace, learning_rate: float) -> None:
         self.num_updates += 1
         self.add_weight_decay(space)
-        v = self.state["velocity"]  # (num_parameters,), as are the gradient and the weights
-        v *= self.momentum
-        v += space.grad
-        space.data -= learning_rate * v
+        for w, g, v in in_pieces(space.data, space.grad, self.state["velocity"]):
+            v *= self.momentum
+            v += g
+            w -= learning_rate * v
 
 
 ADAM_FORMULA = (
@@ -133,7 +148,12 @@ class Adam(Optimizer):
     def step(self, space: ParamSpace, learning_rate: float) -> None:
         self.num_updates += 1
         self.add_weight_decay(space)
-        self.follow_moments(learning_rate, space.data, space.grad, *self.state.values())
+        self.follow_in_pieces(learning_rate, space.data, space.grad, *self.state.values())
+
+    def follow_in_pieces(self, learning_rate: float, *vectors: Array) -> None:
+        """`follow_moments` for weights, gradient and both moments, of any one shape and size."""
+        for piece in in_pieces(*vectors):
+            self.follow_moments(learning_rate, *piece)
 
     def follow_moments(self, learning_rate: float, w: Array, g: Array, m: Array, v: Array) -> None:
         """The step of `reference` without the decay, in place, for weights of any one shape."""
@@ -175,7 +195,7 @@ class AdamW(Adam):
     def step(self, space: ParamSpace, learning_rate: float) -> None:
         self.num_updates += 1
         space.data[: space.num_decayed] *= 1 - learning_rate * self.weight_decay
-        self.follow_moments(learning_rate, space.data, space.grad, *self.state.values())
+        self.follow_in_pieces(learning_rate, space.data, space.grad, *self.state.values())
 
 
 @OPTIMIZERS.add(
@@ -242,7 +262,7 @@ class Muon(Adam):
                 if param.role == "matrix":
                     self.follow_directions(rate, param.data, param.grad, first[name])
                 else:
-                    self.follow_moments(rate, param.data, param.grad, first[name], second[name])
+                    self.follow_in_pieces(rate, param.data, param.grad, first[name], second[name])
 
     def follow_directions(self, learning_rate: float, w: Array, g: Array, m: Array) -> None:
         """The step of `reference` without the decay, in place; all arrays are (in, out)."""

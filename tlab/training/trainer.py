@@ -24,7 +24,7 @@ from tlab.text import Corpus
 from tlab.training.checkpoint import LIVE_WEIGHTS, Checkpoint, CheckpointError
 from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.dropout import Dropout
-from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient
+from tlab.training.optimizers import OPTIMIZERS, Optimizer, clip_gradient, in_pieces
 from tlab.training.parallel import BatchThreads, decide_threads, defer_interrupt
 from tlab.training.records import Divergence, StepRecord
 from tlab.types import Array, Ids
@@ -219,9 +219,9 @@ class Trainer:
     def update_average(self) -> None:
         """Let the result follow the live weights; it begins with those after the first step."""
         if self.result is not self.model:
-            average, weights = self.result.parameters.data, self.model.parameters.data
             share = 1 - self.train_config.ema_decay if self.step > 1 else 1
-            average += share * (weights - average)
+            for average, weights in in_pieces(self.result.parameters.data, self.model.parameters.data):
+                average += share * (weights - average)
 
     @property
     def tokens_per_step(self) -> int:
@@ -275,15 +275,22 @@ class Trainer:
         live = {LIVE_WEIGHTS: self.model.parameters.data} if self.result is not self.model else {}
         return {**self.optimizer.state, **live}
 
-    def checkpoint(self) -> Checkpoint:
-        """Everything needed to generate, probe, or go on training: a copy that later steps do not change."""
+    def checkpoint(self, copy: bool = True) -> Checkpoint:
+        """Everything needed to generate, probe, or go on training: a copy that later steps do not change.
+
+        Without `copy` its vectors are the trainer's own, for whoever saves it at once.
+        """
+        weights = {name: param.data for name, param in self.result.parameters.items()}
+        state = self.state
+        if copy:
+            weights, state = ({name: array.copy() for name, array in arrays.items()} for arrays in (weights, state))
         return Checkpoint(
             model_config=self.config,
             train_config=self.train_config,
             corpus=self.corpus.describe(),
             step=self.step,
-            weights={name: param.data.copy() for name, param in self.result.parameters.items()},
-            optimizer_state={name: vector.copy() for name, vector in self.state.items()},
+            weights=weights,
+            optimizer_state=state,
             records=list(self.records),
             compute=self.compute,
             started_from=self.started_from,
