@@ -42,9 +42,10 @@ products of matrices do on that machine. "Processor time" leaves out what a proc
 machine. What is "at most" allowed is what the lab sets itself.
 
 Processors of the same name differ: on the wide kind large products of matrices run at about 200 GFLOP/s a core, on the
-narrow kind at about 95. `python -m benchmarks limit` tells which kind a machine is. The wide kind was measured before
-three changes that the narrow kind has: no maximum of each row in the softmax, weights of long texts that are kept up to
-1,024 tokens, and the first token of a text read like the later ones.
+narrow kind at about 95. `python -m benchmarks limit` tells which kind a machine is. Of the wide kind the switches,
+alone and combined, the race and the memory are older than three changes that all else was measured with: no maximum of
+each row in the softmax, weights of long texts that are kept up to 1,024 tokens, and the first token of a text read
+like the later ones.
 """
 
 
