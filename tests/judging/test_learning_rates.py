@@ -123,6 +123,23 @@ def test_a_loss_that_only_falls_or_only_rises_says_on_which_side_the_optimum_is(
     assert words in optimum_words(valley, "A")
 
 
+def test_the_best_of_three_rates_that_are_far_apart_may_lie_below_the_highest_that_is_best():
+    means = {1e-3: 2.2, 4e-3: 1.45, 16e-3: 1.201}  # of a model whose best rate turned out to be 0.014
+    noise = np.random.default_rng(0).normal(0, 0.02, (len(means), 4))
+    valley = fit_valley({rate: dict(enumerate(mean + noise[i])) for i, (rate, mean) in enumerate(means.items())})
+    assert valley.low < 14e-3 and valley.may_be_above
+    assert "and may be above 0.016" in optimum_words(valley, "A")
+
+
+def test_the_optimum_is_not_below_a_rate_at_which_every_seed_is_worse_than_at_the_next():
+    losses = {
+        1e-3: (3.05, 3.02, 3.1, 3.03), 4e-3: (1.90, 1.9, 2.19, 1.87), 16e-3: (1.2, 1.2, 1.2, 3.4),
+        32e-3: (1.5, 3.4, 1.6, 3.4), 64e-3: (3.4, 2.0, 3.4, 3.4),
+    }  # fmt: skip
+    valley = fit_valley({rate: dict(enumerate(of_rate)) for rate, of_rate in losses.items()})
+    assert not valley.may_be_below
+
+
 def test_an_optimum_that_may_be_beyond_the_rates_is_said_to_be_perhaps_there():
     losses = parabola(14e-3, noise=0.01, seeds=3)
     valley = fit_valley(losses)

@@ -220,7 +220,7 @@ class DroppedRuns(Mistake):
 @MISTAKES.add(
     "nats-across-tokenizers",
     label="nats per token across tokenizers",
-    source="a well-known lecture read 2.70 (characters) against 2.91 (BPE) as no gain",
+    source="units of the loss: Gao et al. 2020 (The Pile), bits per byte",
 )
 class NatsAcrossTokenizers(Mistake):
     """Compares nats per token of a model of characters with those of a model of longer tokens.

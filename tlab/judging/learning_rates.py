@@ -181,14 +181,18 @@ def with_curve(valley: Valley, kept: Sequence[float], seeds: Sequence[int], valu
     far_apart = float(np.diff(logs[max(best - 1, 0) : best + 2]).max()) > math.log(FAR_APART)
     doubtful = NO_PARABOLA_FAR_APART if far_apart else NO_PARABOLA
     is_lopsided = any(parabola_p(logs[start:stop], values[:, start:stop]) <= doubtful for start, stop in wider)
+    any_low, any_high = bounds_of_any_valley(logs, values)
     if wider:
         start, stop = wider[0]
         cubics = fitted(logs[start:stop], values[:, start:stop], 3)
         spanned = [optimum_bounds(cubics, places, CURVE_CONFIDENCE)]
         if is_lopsided:
-            spanned.append(bounds_of_any_valley(logs, values))
+            spanned.append((any_low, any_high))
             polynomials = cubics
         low, high = min(low, *(one for one, _ in spanned)), max(high, *(one for _, one in spanned))
+    else:  # three rates lie on a parabola whatever the valley's shape
+        low, high = min(low, any_low), max(high, any_high)
+    low, high = (low if low > -math.inf else any_low), (high if high < math.inf else any_high)
     curves = heights(polynomials, places[inside])  # (seeds, places)
     lowest = int(curves.mean(axis=0).argmin())
     curve = tuple(
@@ -290,24 +294,27 @@ def bounds_of_any_valley(places: Array, values: Array) -> tuple[float, float]:
 def turned_before(places: Array, values: Array) -> float:
     """The place below which a loss that falls and then rises has its lowest point.
 
-    The first rate above the best one that is worse beyond chance is such a place. Where the loss rises ever more
-    steeply, it is above the line through this rate and the next one: where that line is worse than the best rate, too,
-    the lowest point is not.
+    The first rate above the best one that is worse beyond chance, than it or than one between them, is such a place.
+    Where the loss rises ever more steeply, it is above the line through this rate and the next one: where that line is
+    worse than the best rate, too, the lowest point is not.
     """
     means = values.mean(axis=0)
     best = int(means.argmin())
     above_best = values - values[:, [best]]
     worse = [at for at in range(best + 1, len(places)) if estimate(above_best[:, at]).low > MAX_ROUNDING]
+    between = [(one, at) for at in range(best + 2, len(places)) for one in range(best + 1, at)]
+    worse += [at for one, at in between if estimate(values[:, at] - values[:, one]).low > MAX_ROUNDING]
     if not worse:
         return math.inf
-    first = worse[0]
+    first = min(worse)
     if first + 1 == len(places):
         return float(places[first])
     slopes = (values[:, first + 1] - values[:, first]) / (places[first + 1] - places[first])
     if slopes.mean() < above_best[:, first].mean() / (places[first] - places[best]):
         return float(places[first])
     lines = np.stack([above_best[:, first] - slopes * places[first], slopes], axis=1)
-    return sign_bounds(lines, np.linspace(places[first - 1], places[first], SLOPE_PLACES), CONFIDENCE)[1]
+    turned = sign_bounds(lines, np.linspace(places[first - 1], places[first], SLOPE_PLACES), CONFIDENCE)[1]
+    return min(turned, float(places[first]))
 
 
 def floor_of(places: Array, values: Array) -> Array:

@@ -83,8 +83,7 @@ def heart_words(points: Sequence[Point], text_gap: float = 0.0) -> str:
         f"{written(closest.gap, '+.2f')} at step {closest.step:,} and is {written(last.gap, '+.2f')} at step "
         f"{last.step:,}."
     )
-    lowest = min(points, key=lambda point: point.validation)
-    if last.validation - lowest.validation >= RISEN and last.training < lowest.training:
+    if lowest := risen_since(points):
         return (
             f"{words} It learns its text by heart: the validation loss was lowest at step {lowest.step:,} "
             f"({lowest.validation:.2f}), and has risen while the training loss fell."
@@ -92,13 +91,28 @@ def heart_words(points: Sequence[Point], text_gap: float = 0.0) -> str:
     return f"{words} Part of what it learns holds for the training text alone."
 
 
-def text_words(training_pairs: float, validation_pairs: float) -> str:
-    """Which part of a text is easier, by the loss of "token pairs" on each; nothing where they are about the same."""
+def by_heart_since(points: Sequence[Point], text_gap: float = 0.0) -> Point | None:
+    """The point with the lowest validation loss, of a run that has learned its text by heart since; else None."""
+    return risen_since(points) if parting_points(points, text_gap) else None
+
+
+def risen_since(points: Sequence[Point]) -> Point | None:
+    """The point since which validation has risen while the training loss fell; None where it has not."""
+    lowest, last = min(points, key=lambda point: point.validation), points[-1]
+    has_risen = last.validation - lowest.validation >= RISEN and last.training < lowest.training
+    return lowest if has_risen else None
+
+
+def text_words(training_pairs: float, validation_pairs: float, is_kept: bool = True) -> str:
+    """Which part of a text is easier, by the loss of "token pairs" on each; nothing where they are about the same.
+
+    `is_kept`: whether what a model is expected to do is what the run beside it does, as far as one can see.
+    """
     if abs(training_pairs - validation_pairs) < PARTED / 2:
         return ""
     easier, harder = ("validation", "training") if validation_pairs < training_pairs else ("training", "validation")
     low, high = sorted((training_pairs, validation_pairs))
     return (
         f"The {easier} part of this text is the easier one: {IN_WORDS[PAIRS]} loses {low:.2f} nats per token "
-        f"there, and {high:.2f} on the {harder} part. Expect a model, too, to have a lower loss there."
+        f"there, and {high:.2f} on the {harder} part." + " Expect a model, too, to have a lower loss there." * is_kept
     )

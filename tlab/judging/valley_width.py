@@ -23,6 +23,8 @@ from tlab.types import Array
 
 NEAR_BEST = 0.1  # nats per token above the loss at the best rate: what is close to it
 
+TELLING_WIDTH = 1.05  # times: that a valley is at least narrower than this says nothing
+
 
 class ValleyWidth(NamedTuple):
     """How many times the lowest good learning rate the highest one is."""
@@ -40,6 +42,8 @@ class ValleyWidth(NamedTuple):
     def words(self, name: str) -> str:
         """Of the model called `name`, in a sentence."""
         lead = f"The highest learning rate within {NEAR_BEST:g} nats per token of the best of {name} is"
+        if math.isinf(self.high) and self.low < TELLING_WIDTH:
+            return f"How wide the valley of {name} is, these rates cannot tell."
         if math.isinf(self.high):
             return f"{lead} at least {self.low:.2g} times the lowest, as far as these rates reach."
         return f"{lead} {self.factor:.2g} times the lowest (95 % interval {self.low:.2g} to {self.high:.2g})."
