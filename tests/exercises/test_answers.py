@@ -1,5 +1,6 @@
 """Exercises: the lab's own part passes, each known mistake is named, and every other fault is put into words."""
 
+import itertools
 import sys
 import time
 import warnings
@@ -9,8 +10,10 @@ import pytest
 
 from tlab.exercises import EXERCISES, check
 from tlab.exercises.checking import SECONDS, examine
-from tlab.exercises.exercise import equals
+from tlab.exercises.deadline import DeadlineError, deadline
+from tlab.exercises.exercise import Problem, compare_values, equals
 from tlab.registry import UnknownKeyError
+from tlab.text.bpe import count_merges
 
 MISTAKES = [(name, mistake) for name, kind in EXERCISES.items() for mistake in kind().mistakes]
 
@@ -37,6 +40,48 @@ def test_the_lab_s_own_part_is_right(name):
     report = check(name, EXERCISES[name]().solution)
     assert report.passed and report.mistake is None
     assert "all right" in str(report) and "WRONG" not in str(report) and repr(report) == str(report)
+
+
+def merges_by_the_words_of_the_exercise(words, num_merges):
+    """As somebody writes it who has read nothing but these."""
+    texts, merges = {tuple(word): count for word, count in words.items()}, []
+    for token in range(256, 256 + num_merges):
+        counts = {}
+        for text, count in texts.items():
+            for pair in itertools.pairwise(text):
+                counts[pair] = counts.get(pair, 0) + count
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        joined = {}
+        for text, count in texts.items():
+            new = []
+            for number in text:
+                if new and (new[-1], number) == best:
+                    new[-1] = token
+                else:
+                    new.append(number)
+            joined[tuple(new)] = joined.get(tuple(new), 0) + count
+        texts = joined
+    return merges
+
+
+def test_merges_that_follow_the_words_of_the_exercise_are_right():
+    assert check("bpe_merges", merges_by_the_words_of_the_exercise).passed
+
+
+def test_where_no_pairs_are_tied_the_merges_are_those_of_the_lab():
+    words = {b" ab": 9, b" xab": 4}
+    text = b"".join(word * count for word, count in words.items()).decode()
+    expected = [(97, 98), (32, 256)]  # 13 times, and then 9 times
+    assert EXERCISES["bpe_merges"].solution(words, 2) == list(count_merges(text, 256 + 2)) == expected
+
+
+def test_of_whole_numbers_the_first_wrong_one_is_named_and_of_others_the_one_that_is_most_off():
+    wrong = [(1, 2), (3, 5), (900, 4)]
+    with pytest.raises(Problem, match=r"merges\[1, 1\] is 5 and should be 4"):
+        compare_values({"merges": np.array(wrong, float)}, {"merges": np.array([(1, 2), (3, 4), (5, 4)], float)})
+    with pytest.raises(Problem, match=r"y\[1\] is 3.5 and should be 2.5"):
+        compare_values({"y": np.array([0.6, 3.5])}, {"y": np.array([0.5, 2.5])})
 
 
 @pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=lambda value: getattr(value, "name", value))
@@ -157,6 +202,16 @@ def test_a_loop_without_an_end_is_ended(watched):
     assert "it still ran after 0.2 seconds, and was ended\n       in line " in words
     assert sys.gettrace() is None  # nothing is watched after it
     check("rmsnorm", EXERCISES["rmsnorm"].solution)
+
+
+@pytest.mark.parametrize("loop", ["while True: pass", "while 1: continue", "while True:\n        pass"])
+def test_a_loop_of_nothing_is_ended(watched, loop):
+    known: dict = {}
+    exec(f"def endless():\n    {loop}", known)
+    began = time.monotonic()
+    with pytest.raises(DeadlineError), deadline(0.2):
+        known["endless"]()
+    assert time.monotonic() - began < 10 and sys.gettrace() is None
 
 
 def test_who_is_debugged_has_all_the_time(monkeypatch):

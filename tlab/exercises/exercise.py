@@ -41,7 +41,7 @@ def mistake(name: str, advice: str) -> Callable[[Any], KnownMistake]:
 
 
 class Exercise:
-    """The contract. The docstring says what is to be written; `solution` is made of the lab's own part.
+    """The contract. The docstring says what is to be written; `solution` does it, by the lab's own part where it can.
 
     An answer is a function of the exercise's key, which takes arrays of float64 and leaves them as they are.
     """
@@ -148,7 +148,8 @@ def compare_values(outputs: Mapping[str, Array], expected: Mapping[str, Array]) 
     """Compare two sets of outputs of the same shapes.
 
     Raises:
-        Problem: they differ; it names the place where they do most.
+        Problem: they differ; it names the place where they do most, or of whole numbers, as each may follow from those
+            before, the first one.
     """
     for name, wanted in expected.items():
         got = outputs[name]
@@ -157,7 +158,9 @@ def compare_values(outputs: Mapping[str, Array], expected: Mapping[str, Array]) 
         finite = np.abs(wanted[np.isfinite(wanted)])
         limit = TOLERANCE * float(finite.max(initial=0.0)) or TOLERANCE
         if not np.all(distance <= limit):
-            worst = np.unravel_index(np.argmax(np.where(np.isnan(distance), np.inf, distance)), distance.shape)
+            are_whole = bool(np.all(wanted == np.rint(wanted)))
+            wrong = ~(distance <= limit) if are_whole else np.where(np.isnan(distance), np.inf, distance)
+            worst = np.unravel_index(np.argmax(wrong), distance.shape)
             place = f"[{', '.join(str(int(i)) for i in worst)}]" if worst else ""
             raise Problem(f"{name}{place} is {got[worst]:.6g} and should be {wanted[worst]:.6g}")
 

@@ -42,7 +42,7 @@ def rotated(heads: Array, angle: Array) -> Array:
     source=POSITIONS.entries["rope"].source,
 )
 class WriteRope(Exercise):
-    """Rotate each pair of channels of queries or keys by an angle that grows with the token's position.
+    """Rotate each pair of channels, i and i + D/2, of queries or keys by an angle that grows with the token's position.
 
     Pair i, from 0 to D/2 - 1, is made of channels i and i + D/2, the half layout. The first of the T tokens stands at
     the position `start`.
@@ -215,7 +215,7 @@ class WriteAlibiSlopes(Exercise):
 
     @mistake(
         "formula used for any number of heads",
-        "It holds where the number of heads is a power of two. See above what others take.",
+        "It holds where the number of heads is a power of two. What others take stands in the task.",
     )
     @staticmethod
     def by_formula(num_heads):
