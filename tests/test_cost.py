@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 
 from support import all_combinations, tiny
-from tlab import ComputeConfig, ModelConfig, Transformer, cost
+from tlab import ComputeConfig, ModelConfig, TrainConfig, Transformer, cost
+from tlab.config import ConfigError
 from tlab.cost import (
     activation_bytes_by_part,
     flops_by_part,
     kept_numbers,
     num_parameters,
     parameters_by_part,
+    refuse_beyond_memory,
     rough_forward_flops,
     step_flops,
+    training_bytes,
     weight_bytes_by_part,
 )
 from tlab.nn.activations import ACTIVATIONS
@@ -217,3 +220,24 @@ def test_an_average_of_the_weights_takes_as_much_memory_as_they_do():
 def test_an_unknown_optimizer_is_an_error_that_names_the_known_ones():
     with pytest.raises(UnknownKeyError, match="adamw"):
         weight_bytes_by_part(tiny(), "adamx")
+
+
+def test_a_training_holds_its_vectors_and_what_a_step_keeps():
+    training = TrainConfig(batch_size=3, optimizer="sgd", ema_decay=0.9)
+    rows = [*weight_bytes_by_part(tiny(), "sgd", averaged=True), *activation_bytes_by_part(tiny(), 3)]
+    assert training_bytes(tiny(), training) == sum(row.bytes for row in rows)
+    in_pieces = training_bytes(tiny(), training, ComputeConfig(micro_batches=3))
+    assert in_pieces == training_bytes(tiny(), dataclasses.replace(training, batch_size=1))
+
+
+def test_a_training_is_refused_where_it_needs_more_than_there_is(monkeypatch):
+    training = TrainConfig(batch_size=3)
+    monkeypatch.setattr("tlab.cost.peak_memory_mib", lambda: 5.0)
+    needed = training_bytes(tiny(), training) + 5 * 2**20  # what the process holds already counts
+    monkeypatch.setattr("tlab.cost.total_memory", lambda: needed)
+    refuse_beyond_memory(tiny(), training)
+    monkeypatch.setattr("tlab.cost.total_memory", lambda: needed - 1)
+    with pytest.raises(ConfigError, match="GiB of memory, and this machine has"):
+        refuse_beyond_memory(tiny(), training)
+    monkeypatch.setattr("tlab.cost.total_memory", lambda: None)  # a system that does not say
+    refuse_beyond_memory(tiny(), training)

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.config import ConfigError
+from tlab.machine import peak_memory_mib, total_memory
 from tlab.nn.attention import LONGEST_KEPT, query_blocks
 from tlab.nn.config import ModelConfig
 from tlab.nn.linear import LARGE_VOCABULARY
 from tlab.nn.loss import CrossEntropy
 from tlab.nn.model import Transformer, walk
-from tlab.training.config import ComputeConfig
+from tlab.training.config import ComputeConfig, TrainConfig
 from tlab.training.optimizers import OPTIMIZERS
 from tlab.types import Array
 
@@ -222,3 +224,29 @@ def weight_bytes_by_part(
     state = [PartBytes(f"{optimizer}: {name.replace('_', ' ')}", vector) for name in OPTIMIZERS[optimizer].state_names]
     average = [PartBytes("average of the weights", vector)] * averaged
     return [PartBytes("weights", vector), PartBytes("gradients", vector * threads), *state, *average]
+
+
+def training_bytes(config: ModelConfig, training: TrainConfig, compute: ComputeConfig = ComputeConfig()) -> int:  # noqa: B008, frozen
+    """Memory of the arrays of a training: what has a number for each weight, and what a step keeps for backward."""
+    weights = weight_bytes_by_part(config, training.optimizer, compute.threads or 1, averaged=training.ema_decay > 0)
+    return sum(row.bytes for row in [*weights, *activation_bytes_by_part(config, training.batch_size, compute=compute)])
+
+
+def process_bytes(config: ModelConfig, training: TrainConfig, compute: ComputeConfig = ComputeConfig()) -> int:  # noqa: B008, frozen
+    """Memory of a process that trains it: Python with the lab as it is here, and the arrays."""
+    return int((peak_memory_mib() or 0.0) * 2**20) + training_bytes(config, training, compute)
+
+
+def refuse_beyond_memory(config: ModelConfig, training: TrainConfig, compute: ComputeConfig = ComputeConfig()) -> None:  # noqa: B008, frozen
+    """Refuse a training that this machine cannot hold, before anything of it is made: the system would end it later.
+
+    Raises:
+        ConfigError: it needs more memory than there is.
+    """
+    needed, there = process_bytes(config, training, compute), total_memory() or math.inf
+    if needed > there:
+        raise ConfigError(
+            "training this takes more memory than there is; make it smaller: it needs about "
+            f"{needed / 2**30:,.1f} GiB of memory, and this machine has {there / 2**30:,.1f} GiB; take a smaller "
+            "batch, a shorter context, or fewer and narrower layers"
+        )

@@ -29,6 +29,7 @@ Path = tuple[str, ...]  # where a part is called from: ("step", "backward", "blo
 STEP, FORWARD, BACKWARD = "step", "forward", "backward"
 # Time of the processor that this thread had, in which other programs do not count; where it is too coarse, of the wall.
 CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6 else time.perf_counter
+MORE_THAN_ANY_PROFILE = 1_000_000  # steps
 WARM_UP = 3  # steps, until the caches and the allocator have settled
 GEMM_SIDE = 640  # of the square matrices whose product measures the processor's rate: large enough to reach it, 5 MB
 
@@ -85,10 +86,11 @@ def profile(config: ModelConfig, train_config: TrainConfig, corpus: Corpus, *, s
     """
     if steps < 1:
         raise ValueError(f"steps = {steps}: must be at least 1")
-    endless = dataclasses.replace(train_config, steps=WARM_UP + 2 * steps + 2, validation_every=0)
-    trainer = Trainer(config, endless, corpus, compute=ComputeConfig(threads=1))
-    for _ in range(WARM_UP):
-        trainer.train_step()
+    return profile_of(warm_trainer(config, train_config, corpus), steps)
+
+
+def profile_of(trainer: Trainer, steps: int) -> Profile:
+    """The profile of a trainer of `warm_trainer`, of one step or more."""
     plain, gemm, watches = [], [], []
     with one_blas_thread():
         for _ in range(steps):
@@ -100,7 +102,7 @@ def profile(config: ModelConfig, train_config: TrainConfig, corpus: Corpus, *, s
         weigh = Watch(weighs=True)
         with watched(trainer, weigh):
             trainer.train_step()
-    rows = summarize(watches, weigh, flops_by_part(config, train_config.batch_size))
+    rows = summarize(watches, weigh, flops_by_part(trainer.config, trainer.train_config.batch_size))
     return Profile(
         rows,
         steps,
@@ -108,6 +110,26 @@ def profile(config: ModelConfig, train_config: TrainConfig, corpus: Corpus, *, s
         statistics.median(watch.seconds[(STEP,)] for watch in watches),
         2 * GEMM_SIDE**3 / statistics.median(gemm),
     )
+
+
+def warm_trainer(config: ModelConfig, train_config: TrainConfig, corpus: Corpus) -> Trainer:
+    """A trainer on one thread that has its first steps behind it, which take longer, and does not come to its end."""
+    endless = dataclasses.replace(train_config, steps=MORE_THAN_ANY_PROFILE, validation_every=0)
+    trainer = Trainer(config, endless, corpus, compute=ComputeConfig(threads=1))
+    for _ in range(WARM_UP):
+        trainer.train_step()
+    return trainer
+
+
+def seconds_of_step(trainer: Trainer) -> float:
+    """The time of one training step of a trainer of `warm_trainer`: the best of three."""
+    with one_blas_thread():
+        return min(seconds_of(trainer.train_step) for _ in range(3))
+
+
+def gemm_rate() -> float:
+    """Operations per second of large products in float32, now: the best of three."""
+    return 2 * GEMM_SIDE**3 / min(gemm_seconds() for _ in range(3))
 
 
 def seconds_of(task: Callable[[], object]) -> float:

@@ -159,8 +159,9 @@ class Patch(Intervention):
         output = context.reference_output()
         if output.shape[1] != context.output.shape[1]:
             raise ValueError(
-                f"the other text has {output.shape[1]} tokens, this one {context.output.shape[1]}; patching goes place "
-                "by place, so give two texts of the same number of tokens"
+                f"as the model reads them, the other text has {output.shape[1]} tokens, this one "
+                f"{context.output.shape[1]}; patching goes place by place, so give two texts with the same number of "
+                "tokens"
             )
         return np.broadcast_to(output, context.output.shape)
 

@@ -56,6 +56,19 @@ class Subject:
         return ids
 
     @cached_property
+    def left_out(self) -> int:
+        """How many tokens at the beginning of the text the model does not read, as it is longer than the context."""
+        return len(self.checkpoint.tokenizer.encode(self.text)) - len(self.ids)
+
+    @property
+    def tokens_read(self) -> str:
+        """How many tokens the text has, and how many of them the model reads where that is not all."""
+        read = len(self.ids)
+        if not self.left_out:
+            return f"{read:,} tokens"
+        return f"{read + self.left_out:,} tokens, of which the model reads the last {read:,}"
+
+    @cached_property
     def tokens(self) -> list[str]:
         """The text, token by token, as people read it."""
         return [self.checkpoint.tokenizer.tokens[i] for i in self.ids]
@@ -93,7 +106,9 @@ class Subject:
         """
         T = len(self.ids)
         if not -T <= number < T:
-            raise ProbeError(f"the text has {T} tokens; place {number} is not there, allowed are {-T} to {T - 1}")
+            raise ProbeError(
+                f"the text has {self.tokens_read}; place {number} is not there, allowed are {-T} to {T - 1}"
+            )
         return number % T
 
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlab.inside.pictures import PictureKind
 from tlab.notebook.html import frame_of, picture_html, table_html
+from tlab.wording import without_latex
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from tlab.figures import ShownFigure
+
+OF_EQUATIONS = ("equation", "what")
+"""Columns that may have LaTeX; any other text, such as a token, is left as it is."""
 
 
 class ProbeTable(list[Any]):
@@ -75,7 +79,10 @@ def as_text(rows: Sequence[NamedTuple], units: Mapping[str, str]) -> str:
     """Aligned columns under their names and units; numbers right-aligned, text left-aligned."""
     names = rows[0]._fields
     heads = [[name, units.get(name, "")] for name in names]
-    columns = [[*head, *map(cell, column)] for head, column in zip(heads, zip(*rows, strict=True), strict=True)]
+    columns = [
+        [*head, *(without_latex(cell(value)) if head[0] in OF_EQUATIONS else cell(value) for value in column)]
+        for head, column in zip(heads, zip(*rows, strict=True), strict=True)
+    ]
     numeric = [isinstance(value, (int, float)) for value in rows[0]]
     widths = [max(map(len, column)) for column in columns]
     lines = []

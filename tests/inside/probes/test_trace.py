@@ -14,10 +14,18 @@ TEXT = "the quick"
 
 
 @pytest.fixture
-def subject(verse, rng):
-    model = random_model(tiny(vocab_size=verse.tokenizer.vocab_size, context_length=16), rng)
-    weights = {name: param.data for name, param in model.parameters.items()}
-    return Subject(Checkpoint(model.config, TrainConfig(), verse.describe(), 0, weights), TEXT, verse)
+def make(verse, rng):
+    def make(**changes):
+        model = random_model(tiny(vocab_size=verse.tokenizer.vocab_size, context_length=16, **changes), rng)
+        weights = {name: param.data for name, param in model.parameters.items()}
+        return Checkpoint(model.config, TrainConfig(), verse.describe(), 0, weights)
+
+    return make
+
+
+@pytest.fixture
+def subject(make, verse):
+    return Subject(make(), TEXT, verse)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +101,30 @@ def test_a_layout_without_source_has_an_equation_and_no_line(register):
     register(RESIDUALS, "typed", namespace["Typed"])
     equation, line = origin("mlp.added", "typed")
     assert "what it adds to the stream" in equation and line == ""
+
+
+def equations(checkpoint):
+    return {row.name: row.equation for row in probe("trace", checkpoint, TEXT)}
+
+
+def test_the_equations_are_those_of_the_models_own_parts(make):
+    plain = equations(make(position="sinusoidal", activation="gelu"))
+    assert plain["blocks.0.attention.queries"] == "Q = h W_Q + b_Q" and plain["embedded"].endswith(" + p_t")
+    assert plain["blocks.0.mlp.hidden"] == r"\phi(h W_\mathrm{up} + b_\mathrm{up})"
+    other = equations(make(position="rope", activation="swiglu", bias=False, tied=False))
+    assert other["blocks.0.attention.queries"] == r"Q = \mathrm{rotated}(h W_Q)" and "p_t" not in other["embedded"]
+    assert other["blocks.0.mlp.hidden"] == r"\phi(h W_\mathrm{gate}) \odot (h W_\mathrm{up})"
+    assert other["logits"] == "z = x U" and plain["logits"] == r"z = x E^\top"
+    mixed = equations(make(value_residual=True))
+    assert mixed["blocks.0.attention.values"] == "V = h W_V + b_V" and "V_" in mixed["blocks.1.attention.values"]
+
+
+def test_a_gated_units_value_is_what_its_equation_says(make):
+    checkpoint = make(activation="swiglu")
+    arrays = full_trace(checkpoint.model(), checkpoint.tokenizer.encode(TEXT)).arrays
+    up, gate = arrays["blocks.0.mlp.up"], arrays["blocks.0.mlp.gate"]
+    np.testing.assert_allclose(arrays["blocks.0.mlp.hidden"], gate / (1 + np.exp(-gate)) * up, rtol=1e-4, atol=1e-6)
+
+
+def test_a_terminal_has_equations_as_people_type_them(make):
+    assert "\\" not in repr(probe("walk", make(activation="swiglu"), TEXT))

@@ -184,8 +184,8 @@ def ids_of_other_text(subject: Subject, other: str) -> Ids:
     ids = subject.checkpoint.last_ids(other)
     if len(ids) != len(subject.ids):
         raise ProbeError(
-            f"the other text has {len(ids)} tokens, this one {len(subject.ids)}; patching goes position by "
-            "position, so give two texts with the same number of tokens"
+            f"as the model reads them, the other text has {len(ids)} tokens, this one {len(subject.ids)}; patching "
+            "goes place by place, so give two texts with the same number of tokens"
         )
     return ids
 

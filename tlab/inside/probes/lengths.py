@@ -73,7 +73,8 @@ class LengthsProbe(Probe):
 
     Mean over all positions of each window, a quarter of the trained length to eight times it, over about the same
     number of tokens, with two standard errors over windows. Learned positions end with the trained length.
-    Notice: ALiBi usually continues as before; RoPE degrades slowly, sinusoids and no positions fast.
+    Notice: in Press et al. ALiBi went on as before, while RoPE and sinusoids got worse, sinusoids at once. Which falls
+    off fastest depends on the model: small ones that read short texts may lose most with RoPE.
     """
 
     looks_at = ("position", "tokens")

@@ -20,7 +20,7 @@ from tlab.types import Array
 MOST_WINDOWS = 512
 BEFORE, AFTER = 24, 6  # tokens of context shown around the one that set a unit off
 DEAD = 0.01  # of the layer's RMS: a unit that never gets this far does nothing
-UNBENT = 3.0  # from here on every activation but for a gate passes what comes in within 1 %
+UNBENT = 3.0  # from here on ReLU, GELU and Swish pass what comes in within 5 %
 
 
 def bend(trace: MlpTrace) -> Array:
@@ -143,11 +143,12 @@ class UnitsRow(NamedTuple):
 )
 @dataclass(frozen=True)
 class UnitsProbe(Probe):
-    """How many hidden units of each MLP are dead, and how many stay in the linear part of their activation.
+    """How many hidden units of each MLP are dead, and how many stay on one side of their activation's bend.
 
-    Over windows of held-out text. Dead: the unit's value never reaches 1 % of the layer's RMS. Unbent: its
-    activation (of a gated one, the gate) never falls below 3, where the curve is as good as a straight line, so the
-    unit is linear. Active: the share of all values where the activation's input is above 0.
+    Over windows of held-out text. Dead: the unit's value never reaches 1 % of the layer's RMS. Unbent: what goes into
+    its activation (of a gated one, the gate) never falls below 3. There ReLU is a straight line, and GELU and Swish are
+    within 5 % of one, so that such a unit is as good as linear; ReLU squared is a parabola, a unit with a gate still a
+    product. Active: the share of all values where the activation's input is above 0.
     Unlike Lu et al., for whom a dead unit is exactly 0 on all data: GELU and Swish hardly ever are, and the windows are
     a sample, so a rare unit counts as dead.
     """

@@ -59,14 +59,17 @@ class UpdateProbe(Probe):
     seed: int = option(0, low=0, help="Of the draw of the batches: another one draws other sequences.")
 
     def rows(self, subject: Subject) -> list[UpdateRow]:
-        model, training = subject.checkpoint.model(), subject.checkpoint.train_config
+        checkpoint = subject.checkpoint
+        corpus, training = subject.corpus, checkpoint.train_config
+        # Of its own: live models of an opened checkpoint share their weights, and these are changed.
+        model = Transformer.of_weights(checkpoint.model_config, checkpoint.weights, checkpoint.dtype)
         model.loss = make_loss(training)
         space, T = model.parameters, model.config.context_length
         optimizer = make_optimizer(dataclasses.replace(training, weight_decay=0.0), space)
         weights = space.data.copy()
         for step in range(self.batches):
             space.data[...], space.grad[...] = weights, 0
-            model.accumulate_gradients(*draw_batch(subject.corpus.train, self.batch_size, T, self.seed, step))
+            model.accumulate_gradients(*draw_batch(corpus.train, self.batch_size, T, self.seed, step))
             clip_gradient(space.grad, training.gradient_clip)
             optimizer.step(space, 1.0)
         table = []

@@ -23,8 +23,11 @@ from tlab.inside.pictures import LayerMap
 from tlab.inside.probes.heads import head_scores
 from tlab.inside.probing import PROBES, Probe, ProbeError, Subject, log_softmax
 from tlab.nn import attention, loss, mlp, model
+from tlab.nn.activations import ACTIVATIONS
+from tlab.nn.config import ModelConfig
 from tlab.nn.model import Trace, Transformer, named_arrays
 from tlab.nn.params import GradientRecord
+from tlab.nn.positions import POSITIONS
 from tlab.nn.residuals import RESIDUALS
 from tlab.nn.scores.softmaxes import masked_softmax
 from tlab.types import Array, Ids
@@ -33,29 +36,28 @@ GRADIENT = ".gradient"
 
 
 class Made(NamedTuple):
-    """How an array comes about."""
+    """Where an array comes about."""
 
-    equation: str  # LaTeX
     maker: Callable[..., Any]  # the function that makes it
     line: str  # how the line begins
 
 
 MADE = {
-    "embedded": Made(r"x_0 = s\,E[\mathrm{id}] + p_t", model.Transformer.embed, "return self.position.embed"),
-    "attention.queries": Made(r"Q = h W_Q", attention.Attention.forward, "queries, keys = self.position"),
-    "attention.keys": Made(r"K = h W_K", attention.Attention.forward, "queries, keys = self.position"),
-    "attention.values": Made(r"V = h W_V", attention.Attention.forward, "queries, keys, values ="),
-    "attention.scores": Made(r"S = Q K^\top / \sqrt{D}", attention.Attention.weigh, "scores *= self.scale"),
-    "attention.masked": Made(r"S + \text{mask}", masked_softmax, "scores += mask"),
-    "attention.weights": Made(r"A = \mathrm{softmax}(S + \text{mask})", attention.Attention.weigh, "weights ="),
-    "attention.attended": Made(r"A V", attention.Attention.forward, "np.matmul(weights, values"),
-    "attention.gate": Made(r"\sigma(h W_\mathrm{gate})", attention.Attention.forward, "gated, gate ="),
-    "mlp.up": Made(r"h W_\mathrm{up}", mlp.Mlp.forward, "inputs ="),
-    "mlp.gate": Made(r"h W_\mathrm{gate}", mlp.Mlp.forward, "inputs ="),
-    "mlp.hidden": Made(r"\phi(h W_\mathrm{up})", mlp.Mlp.forward, "hidden, activation_cache"),
-    "output": Made(r"\mathrm{norm}(x_L)\ \text{or}\ x_L", model.Transformer.read_out, "x, final_norm_cache ="),
-    "logits": Made(r"z = x U", model.Transformer.read_out, "logits, _ ="),
-    "probabilities": Made(r"p = \mathrm{softmax}(z)", loss.CrossEntropy.forward, "probabilities /="),
+    "embedded": Made(model.Transformer.embed, "return self.position.embed"),
+    "attention.queries": Made(attention.Attention.forward, "queries, keys = self.position"),
+    "attention.keys": Made(attention.Attention.forward, "queries, keys = self.position"),
+    "attention.values": Made(attention.Attention.forward, "queries, keys, values ="),
+    "attention.scores": Made(attention.Attention.weigh, "scores *= self.scale"),
+    "attention.masked": Made(masked_softmax, "scores += mask"),
+    "attention.weights": Made(attention.Attention.weigh, "weights ="),
+    "attention.attended": Made(attention.Attention.forward, "np.matmul(weights, values"),
+    "attention.gate": Made(attention.Attention.forward, "gated, gate ="),
+    "mlp.up": Made(mlp.Mlp.forward, "inputs ="),
+    "mlp.gate": Made(mlp.Mlp.forward, "inputs ="),
+    "mlp.hidden": Made(mlp.Mlp.forward, "hidden, activation_cache"),
+    "output": Made(model.Transformer.read_out, "x, final_norm_cache ="),
+    "logits": Made(model.Transformer.read_out, "logits, _ ="),
+    "probabilities": Made(loss.CrossEntropy.forward, "probabilities /="),
 }  # fmt: skip
 
 
@@ -76,18 +78,71 @@ def is_told(kind: str) -> bool:
 
 @cache
 def origin(kind: str, residual: str) -> tuple[str, str]:
-    """Equation of an array of this kind, and file and line, from the repository's root, of the code that makes it."""
-    if kind in MADE:
-        equation, maker, beginning = MADE[kind]
-    else:
-        what, entry = BY_LAYOUT[kind.rpartition(".")[2]], RESIDUALS.entries[residual]
-        equation, maker, beginning = rf"{entry.formula}:\ \text{{{what}}}", entry.component.forward, "def forward"
+    """Equation of an array that the residual layout makes, and file and line of its code, see `line_of_code`."""
+    what, entry = BY_LAYOUT[kind.rpartition(".")[2]], RESIDUALS.entries[residual]
+    return rf"{entry.formula}:\ \text{{{what}}}", line_of_code(entry.component.forward, "def forward")
+
+
+@cache
+def line_of_code(maker: Callable[..., Any], beginning: str) -> str:
+    """File and line, from the repository's root, of the line of a function that begins so."""
     try:
         lines, first = inspect.getsourcelines(maker)
     except OSError:  # a layout that was typed in somewhere
-        return equation, ""
+        return ""
     number = next(n for n, line in enumerate(lines) if line.strip().startswith(beginning))
-    return equation, f"{maker.__module__.replace('.', '/')}.py:{first + number}"
+    return f"{maker.__module__.replace('.', '/')}.py:{first + number}"
+
+
+@cache
+def equations(config: ModelConfig, layer: int) -> dict[str, str]:
+    """How this model makes each array of `MADE`, in LaTeX, by kind."""
+    position = POSITIONS[config.position].acts_on
+
+    def linear(name: str) -> str:
+        return rf"h W_{name} + b_{name}" if config.bias else rf"h W_{name}"
+
+    def compared(name: str) -> str:
+        heads = linear(name) if config.qk_norm == "none" else rf"\mathrm{{norm}}({linear(name)})"
+        return rf"\mathrm{{rotated}}({heads})" if "heads" in position else heads
+
+    def capped(what: str, cap: float) -> str:
+        return rf"{cap:g}\,\mathrm{{tanh}}({what} / {cap:g})" if cap else what
+
+    up, gate = linear(r"\mathrm{up}"), linear(r"\mathrm{gate}")
+    is_gated, scale = ACTIVATIONS[config.activation].gated, config.embedding_scale
+    place = " + p_t" if "embedding" in position else ""
+    masked = rf"{capped('S', config.score_cap)} + \text{{mask}}"
+    softmax = r"\mathrm{softmax}" + ("" if config.attention_softmax == "softmax" else r"_\mathrm{rest}")
+    values, head = linear("V"), r"x E^\top" if config.tied else "x U"
+    if config.value_residual and layer:
+        values = rf"(1 - \lambda)({values}) + \lambda V_\mathrm{{first}}"
+    return {
+        "embedded": "x_0 = " + (rf"{scale:g}\," if scale != 1 else "") + r"E[\mathrm{id}]" + place,
+        "attention.queries": f"Q = {compared('Q')}",
+        "attention.keys": f"K = {compared('K')}",
+        "attention.values": f"V = {values}",
+        "attention.scores": r"S = Q K^\top / \sqrt{D}",
+        "attention.masked": masked,
+        "attention.weights": rf"A = {softmax}({masked})",
+        "attention.attended": "A V",
+        "attention.gate": r"\sigma(h W_\mathrm{gate})",
+        "mlp.up": up,
+        "mlp.gate": gate,
+        "mlp.hidden": rf"\phi({gate}) \odot ({up})" if is_gated else rf"\phi({up})",
+        "output": r"\mathrm{norm}(x_L)" if RESIDUALS[config.residual].final_norm else "x_L",
+        "logits": f"z = {capped(head, config.logit_cap)}",
+        "probabilities": r"p = \mathrm{softmax}(z)",
+    }
+
+
+def told(name: str, config: ModelConfig) -> tuple[str, str]:
+    """Equation of an array of a model, and file and line of the code that makes it."""
+    kind, pieces = kind_of(name), name.split(".")
+    if kind not in MADE:
+        return origin(kind, config.residual)
+    layer = int(pieces[1]) if pieces[0] == "blocks" else 0
+    return equations(config, layer)[kind], line_of_code(*MADE[kind])
 
 
 class FullTrace(NamedTuple):
@@ -179,7 +234,7 @@ class TraceProbe(Probe):
 
     def rows(self, subject: Subject) -> list[ArrayRow]:
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
-        residual = subject.checkpoint.model_config.residual
+        config = subject.checkpoint.model_config
         asked = self.name.replace("attention.mixed", "attention.attended")
         if asked != self.name:
             warnings.warn(f"{self.name!r} is called {asked!r} by now", DeprecationWarning, stacklevel=2)
@@ -187,7 +242,7 @@ class TraceProbe(Probe):
         for name, array in arrays.items():
             if name.startswith(asked):
                 finite = array[np.isfinite(array)].astype(np.float64)
-                equation, line = origin(kind_of(name), residual)
+                equation, line = told(name, config)
                 table.append(
                     ArrayRow(
                         name,
@@ -225,8 +280,10 @@ SHOWN_NUMBERS = 4
 class WalkProbe(Probe):
     """One token's path through the model, step by step: from the token to the probabilities of the next, and back.
 
-    Each step with its first numbers, their root mean square, and the root mean square of the loss's gradient at the
-    same place: read downwards it is the forward pass, the gradient column upwards the backward pass.
+    Each step with its first numbers, their root mean square, and the root mean square at the same place of the gradient
+    of the mean loss over the text: read downwards it is the forward pass, the gradient column upwards the backward
+    pass. It begins at the logits: 0 stands where none is computed, at the token and at the probabilities, and the last
+    row is the token's own loss, of which the mean is made.
     """
 
     looks_at = ("block", "tokens", "head")
@@ -240,7 +297,6 @@ class WalkProbe(Probe):
         if place == len(subject.ids) - 1:
             raise ProbeError("the last token of the text has none after it to predict; choose an earlier place")
         arrays = full_trace(subject.checkpoint.model(), subject.ids).arrays
-        residual = subject.checkpoint.model_config.residual
         token, identity = subject.tokens[place], int(subject.ids[place])
         table = [StepRow(0, "token", f"the token {token} has the id {identity}", str(identity), 0.0, 0.0)]
         for name, array in arrays.items():
@@ -251,7 +307,7 @@ class WalkProbe(Probe):
                     StepRow(
                         len(table),
                         name,
-                        origin(kind_of(name), residual)[0],
+                        told(name, subject.checkpoint.model_config)[0],
                         " ".join(f"{value:.3f}" for value in numbers[:SHOWN_NUMBERS]) + " ...",
                         rms(numbers[np.isfinite(numbers)]),
                         0.0 if gradient is None else rms(at_place(gradient, place)),
