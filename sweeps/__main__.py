@@ -136,6 +136,8 @@ class RunArgs:
         def announce(plan: SweepPlan) -> None:
             how = f"{execution.backend}, {execution.jobs} at once"
             print(f"{console.plan_summary(plan)}; {how}; results in {store.folder}", flush=True)
+            if note := console.notes_on_steps(plan):
+                print(note, file=sys.stderr)
 
         return run_sweep(grid, store, execution, command=["python", "-m", "sweeps", *argv], announce=announce, **again)
 

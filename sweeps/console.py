@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sweeps.results.labels import configuration_name
 from sweeps.results.summary import configurations
 from sweeps.results.table import Table, differing_fields, in_one_unit
 from sweeps.run.driver import SweepResult
-from sweeps.run.plan import CostEstimate, SweepPlan
+from sweeps.run.plan import CostEstimate, SweepPlan, no_curve_words, warmup_words
 from sweeps.store.folder import Store
 from sweeps.store.lock import holder_of
 from sweeps.store.record import FAILURES, STATUSES
@@ -46,9 +46,8 @@ def plan_data(plan: SweepPlan) -> dict[str, Any]:
 
 
 def plan_details(grid: Grid, plan: SweepPlan) -> str:
-    lines = [
-        f"{field:>18}  {', '.join(map(str, values))}" for field, values in {**grid.values, "seed": grid.seeds}.items()
-    ]
+    levels = {**grid.values, "seed": grid.seeds}
+    lines = [f"{field:>18}  {levels_in_words(values)}" for field, values in levels.items()]
     by_id = {cell.cell_id: cell for cell in plan.cells}
     first_seed = [cell for cell in plan.wanted if cell.alias_of and cell.seed == grid.seeds[0]]
     axes = [axis for axis in grid.axes if axis != "seed"]
@@ -60,7 +59,20 @@ def plan_details(grid: Grid, plan: SweepPlan) -> str:
     if len(first_seed) > MAX_LISTED:
         lines.append(f"{'':>18}  ... and {len(first_seed) - MAX_LISTED} more")
     configurations = several(len(grid) // len(grid.seeds), "configuration")
-    return "\n".join([*lines, f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_summary(plan)}"])
+    total = f"{configurations} x {several(len(grid.seeds), 'seed')} = {plan_summary(plan)}"
+    return "\n".join([*lines, *filter(None, [notes_on_steps(plan)]), total])
+
+
+def levels_in_words(values: Sequence[Any]) -> str:
+    """The levels of a field, of many the first and the last."""
+    if len(values) <= MAX_LISTED:
+        return ", ".join(map(str, values))
+    return f"{', '.join(map(str, values[: MAX_LISTED // 2]))}, ... {values[-1]} ({len(values):,} in all)"
+
+
+def notes_on_steps(plan: SweepPlan) -> str:
+    trainings = [cell.train for cell in plan.wanted]
+    return "\n".join(filter(None, [warmup_words(trainings), no_curve_words(trainings)]))
 
 
 def cost_summary(cost: CostEstimate, jobs: int) -> str:

@@ -24,6 +24,7 @@ from sweeps.store.record import CurveRow
 from tlab.files import replaced
 
 NOT_EXPORTED = (CELLS, CURVES, STARTED, LOCK, DRIVER, LOG)  # what the tables are made from, and what happened in a run
+OTHER_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 PRIVATE = ("host", "traceback_tail")
 CURVE_POINTS = 40  # of a training curve, each the mean of the steps before it: more than a plot of many can show
 DIGITS = 4  # decimals of a loss; seeds differ in the second
@@ -39,7 +40,7 @@ def export(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]:
         StoreError: the target exists already, or the folder is itself an export.
     """
     to = to or store.folder.with_name(f"{store.folder.name}.zip")
-    refuse_existing(to)
+    check_target(to)
     with TemporaryDirectory() as place:  # the sweep's own folder may be one that can only be read
         made = Path(place)
         result = refresh(store, made)
@@ -70,7 +71,9 @@ def is_exported(path: Path, folder: Path) -> bool:
     return first not in NOT_EXPORTED and not path.name.startswith(".")
 
 
-def refuse_existing(to: Path) -> None:
+def check_target(to: Path) -> None:
+    if to.suffix in OTHER_ARCHIVES:
+        raise StoreError(f"{to}: such an archive is not written here; name a file that ends in .zip, or a new folder")
     if to.exists():
         raise StoreError(f"{to} exists already; choose another --to, or remove it")
 
@@ -109,7 +112,7 @@ def small_form(store: Store, to: Path | None = None) -> tuple[Path, SweepResult]
         StoreError: the target exists already, or the folder is itself an export.
     """
     to = to or store.folder.with_name(f"{store.folder.name}-small.zip")
-    refuse_existing(to)
+    check_target(to)
     with TemporaryDirectory() as place:
         result, table = refresh(store, Path(place)), read_table(place)
         files = {name: (Path(place) / name).read_text("utf-8") for name in ("summary.csv", "effects.csv")}

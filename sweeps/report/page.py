@@ -26,6 +26,7 @@ from sweeps.report.sentences import (
     estimate_in_words,
     headline,
     interactions_sentence,
+    intervals_sentence,
     subtraction,
 )
 from sweeps.report.setup_sections import aliased, cell_name, failed_rows, setup_section, shared_sentences
@@ -40,7 +41,7 @@ from tlab.wording import several
 REPORT, COMPARISONS_TABLE, FIGURES = "report.html", "comparisons.csv", "figures"
 FILTERS = (
     *(basis_sentence, cell_name, colour_of, comparison_sentence, configuration_name, estimate_in_words),
-    *(interval_plot, reach_of, several, subtraction, verdict_name),
+    *(interval_plot, intervals_sentence, reach_of, several, subtraction, verdict_name),
 )
 """Functions that the templates call, as value|function(further arguments)."""
 

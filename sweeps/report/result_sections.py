@@ -78,6 +78,7 @@ class Rates(NamedTuple):
     columns: list[str]
     pairs: list[tuple[str, list[LevelComparison | None]]]
     """A subtraction, and its comparison in each column: None where there is none."""
+    judged: list[LevelComparison]  # of all columns, corrected together
     chosen: str  # how often each rate was best, in words
     at_best: list[tuple[str, Summary]]  # each configuration's best rate, and its summary at it
     found: list[str]  # which rate suits each configuration, in words
@@ -90,26 +91,27 @@ def rates_section(analysis: Analysis) -> Rates | None:
     rates = levels_of(table, RATE)
     best = at_best_rate(table)
     columns = {f"rate {level_name(RATE, rate)}": at_rate(table, rate) for rate in rates}
-    columns["each at its best rate"] = best
+    columns["each at its best rate tried"] = best
     by_pair: dict[tuple[str, frozenset[Any]], dict[str, LevelComparison]] = {}
-    for name, of_column in zip(columns, comparisons_of(list(columns.values()), margin), strict=True):
+    of_columns = comparisons_of(list(columns.values()), margin)
+    for name, of_column in zip(columns, of_columns, strict=True):
         for one in of_column:
             found = by_pair.setdefault((one.axes[0], frozenset(one.first)), {})
             found[name] = oriented(one, next(iter(found.values()), one))
-    counts = Counter(row[RATE] for row in best.rows if not row["alias_of"])
     rate_of = {row["cell_id"]: row[RATE] for row in best.rows}
+    at_best = [(rate_of[one.configuration.ran[0]], one) for one in summaries(best, margin) if one.configuration.ran]
+    counts = Counter(rate for rate, _ in at_best)
     return Rates(
         list(columns),
         [
             (subtraction(next(iter(found.values()))), [found.get(name) for name in columns])
             for found in by_pair.values()
         ],
-        ", ".join(f"{level_name(RATE, rate)} for {several(counts[rate], 'cell')}" for rate in rates if counts[rate]),
-        [
-            (level_name(RATE, rate_of[one.configuration.ran[0]]), one)
-            for one in summaries(best, margin)
-            if one.configuration.ran
-        ],
+        [one for of_column in of_columns for one in of_column],
+        ", ".join(
+            f"{level_name(RATE, rate)} for {several(counts[rate], 'configuration')}" for rate in rates if counts[rate]
+        ),
+        [(level_name(RATE, rate), one) for rate, one in at_best],
         [optimum_words(valley, levels_name(levels)) for levels, valley in valleys(table)],
     )
 

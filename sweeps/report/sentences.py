@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from sweeps.report.analysis import Analysis
+from sweeps.report.setup_sections import trainings
 from sweeps.results.effects import LevelComparison
 from sweeps.results.labels import axis_name, configuration_name, level_name, level_phrase
 from sweeps.results.summary import LOST_MORE, Summary, count_statuses, has_value, outlying_runs
 from sweeps.results.table import Table
+from sweeps.run.plan import warmup_words
 from sweeps.store.record import OK
 from tlab.judging.few_seeds import (
     ALPHA,
@@ -57,14 +59,15 @@ def comparison_sentence(one: LevelComparison, margin: float) -> str:
     better, worse = one.first if one.estimate.mean < 0 else one.first[::-1]
     better, worse = level_phrase(axis, better), level_phrase(axis, worse)
     first, second = (level_phrase(axis, level) for level in one.first)
+    verb = "are" if better.endswith(" weights") else "is"
     unknown = f"{first} against {second}: inconclusive"
     if one.is_hint:
         unknown += f", though {better} may be better by {size}"
     if one.is_flattered:
         unknown = f"{better} lost more runs than {worse}, and where both ended well it is lower by {size}: inconclusive"
     sentences = {
-        REAL: f"{better} is better than {worse} by {size}",
-        BELOW_MARGIN: f"{better} is better than {worse}, but only by {size}, which is less than {margin:g}",
+        REAL: f"{better} {verb} better than {worse} by {size}",
+        BELOW_MARGIN: f"{better} {verb} better than {worse}, but only by {size}, which is less than {margin:g}",
         EQUIVALENT: f"{first} and {second} are equivalent within {margin:g}",
         INCONCLUSIVE: unknown,
     }
@@ -135,6 +138,7 @@ def headline(analysis: Analysis) -> list[str]:
         )
     if not any(one.configuration.losses for one in ranked):
         return [*sentences, "No cell finished successfully." if table.rows else "No cell has a loss yet."]
+    sentences += filter(None, [warmup_words(trainings(analysis))])
     sentences += best_sentences(ranked, table.unit)
     sentences += comparison_sentences(analysis.comparisons, analysis.margin, table.unit)
     return [*sentences, *filter(None, (failure_sentence(table), lost_sentence(table), outlier_sentence(ranked)))]
@@ -203,6 +207,17 @@ def comparison_sentences(found: Sequence[LevelComparison], margin: float, unit: 
     return sentences
 
 
+def intervals_sentence(judged: Sequence[LevelComparison]) -> str:
+    """How an interval and the words beside it belong together; nothing where no more than one could be tested."""
+    num_tests = sum(one.estimate.n > 1 for one in judged)
+    if num_tests < 2:
+        return ""
+    return (
+        f"Each interval is of its own comparison alone; the words beside it are corrected for all {num_tests} (Holm). "
+        "So an interval may leave zero out, or lie within the margin, and the words be inconclusive."
+    )
+
+
 def interactions_sentence(analysis: Analysis) -> str:
     found = analysis.interactions
     counts = Counter(one.verdict for one in found)
@@ -251,6 +266,8 @@ def failure_sentence(table: Table) -> str:
 
 def lost_sentence(table: Table) -> str:
     """How many runs each level lost, of the axes whose levels did not all lose as many."""
+    if not count_statuses(table.rows).lost:
+        return ""
     axes = []
     for axis in table.axes:
         rows = {level: [row for row in table.rows if row[axis] == level] for level in {r[axis]: 0 for r in table.rows}}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sweeps.grid.begin import BeginConfig
-from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of
+from sweeps.grid.cell_id import effective
+from sweeps.grid.fields import CONFIGS, REPLICATE, GridError, owner_of, sweepable
 from sweeps.report.analysis import Analysis
 from sweeps.report.run_figures import levels_of
 from sweeps.results.labels import axis_name, level_name, level_phrase
@@ -16,7 +18,7 @@ from sweeps.results.summary import Configuration, has_value
 from sweeps.results.table import Table
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import OK
-from tlab.config import Config, ConfigError
+from tlab.config import Config, ConfigError, options
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.training.shared_start import SharedStart, Start, shared_start
@@ -34,6 +36,7 @@ def setup_section(analysis: Analysis) -> dict[str, str]:
     runs = [run for run in analysis.manifest.get("runs", ()) if isinstance(run, dict)]
     entries = {
         **grid_entries(table, analysis.manifest),
+        "defaults": defaults_in_words(analysis),
         "cells": cells_in_words(table, analysis.planned),
         **size_entries(table),
         **(machine_entries(runs) if runs else {}),
@@ -57,6 +60,26 @@ def grid_entries(table: Table, manifest: Mapping[str, Any]) -> dict[str, str]:
                 fixed.setdefault(setting, set()).add(level_name(setting, values[0]))
     entries["fixed"] = ", ".join(f"{axis_name(name)} {' or '.join(sorted(values))}" for name, values in fixed.items())
     return entries
+
+
+def defaults_in_words(analysis: Analysis) -> str:
+    """Every setting that nobody chose and that some cell goes by; of a model that was begun with, its training alone.
+
+    Extra parts are left out, as they are off.
+    """
+    known: dict[str, Any] = {}
+    grids, are_begun = analysis.manifest.get("grids", ()), bool(begun_with_models(analysis.manifest))
+    chosen = {*analysis.table.axes, REPLICATE, *(field for grid in grids for field in grid["values"])}
+    for row in analysis.table.rows:
+        with contextlib.suppress(ConfigError, GridError):
+            start = start_of(row, analysis)
+            for config in [start.training] if are_begun else [start.model, start.training]:
+                known |= {field: getattr(config, field) for field in effective(config)}
+    return ", ".join(
+        f"{axis_name(field)} {level_name(field, value)}"
+        for field, value in known.items()
+        if field in sweepable() and field not in chosen and not options(owner_of(field))[field].is_extra
+    )
 
 
 def cells_in_words(table: Table, planned: int) -> str:
@@ -115,7 +138,9 @@ def machine_entries(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "versions": ", ".join(filter(None, [*versions, blas])),
         "commit": f"{str(git['sha'])[:12]}{changed}" if git.get("sha") else "",
         "started": ", ".join(dict.fromkeys(readable_time(str(run.get("began", ""))) for run in runs)),
-        "command": shlex.join(map(str, without_folders(last.get("command") or ()))),
+        "command": "; ".join(
+            dict.fromkeys(shlex.join(map(str, without_folders(run["command"]))) for run in runs if run.get("command"))
+        ),
     }
 
 
@@ -175,14 +200,10 @@ def rows_along(table: Table, axis: str) -> list[Mapping[str, Any]]:
 
 
 def start_of(row: Mapping[str, Any], analysis: Analysis) -> Start:
-    """What a run began with: what the row says and, of all else, what the grids fix."""
-    grids, runs = analysis.manifest.get("grids", ()), analysis.manifest.get("runs", ())
-    fixed = {field: values[0] for grid in grids for field, values in grid["values"].items()}
-    settings = {**fixed, **{field: row[field] for field in (*analysis.table.axes, REPLICATE)}}
-    parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
-    for field, value in settings.items():
-        parts[owner_of(field)][field] = value
-    text = BeginConfig.from_json(parts[BeginConfig])
+    """What a run began with."""
+    runs = analysis.manifest.get("runs", ())
+    settings = fields_of_row(row, analysis)
+    text = BeginConfig.from_json(settings[BeginConfig])
     sizes = {
         (about.get("name"), about.get("tokenizer")): about.get("vocab_size")
         for run in runs
@@ -190,8 +211,28 @@ def start_of(row: Mapping[str, Any], analysis: Analysis) -> Start:
     }
     of_tokenizer = [size for (_, tokenizer), size in sizes.items() if tokenizer == text.tokenizer]
     size = sizes.get((text.corpus, text.tokenizer)) or next(filter(None, of_tokenizer), UNKNOWN_VOCABULARY)
-    model = ModelConfig.from_json({"vocab_size": size, **parts[ModelConfig]})
-    return Start(f"{text.corpus}, {text.tokenizer}", model, TrainConfig.from_json(parts[TrainConfig]))
+    model = ModelConfig.from_json({"vocab_size": size, **settings[ModelConfig]})
+    return Start(f"{text.corpus}, {text.tokenizer}", model, TrainConfig.from_json(settings[TrainConfig]))
+
+
+def fields_of_row(row: Mapping[str, Any], analysis: Analysis) -> dict[type[Config], dict[str, Any]]:
+    """The fields of each config that a row or, of all else, the grids say; the others have their defaults."""
+    grids = analysis.manifest.get("grids", ())
+    fixed = {field: values[0] for grid in grids for field, values in grid["values"].items()}
+    parts: dict[type[Config], dict[str, Any]] = {owner: {} for owner in CONFIGS}
+    for field, value in {**fixed, **{field: row[field] for field in (*analysis.table.axes, REPLICATE)}}.items():
+        parts[owner_of(field)][field] = value
+    return parts
+
+
+def trainings(analysis: Analysis) -> list[TrainConfig]:
+    """How each trained cell was trained; without those whose settings this version cannot read."""
+    found = []
+    for row in analysis.table.rows:
+        if not row["alias_of"]:
+            with contextlib.suppress(ConfigError, GridError):
+                found.append(TrainConfig.from_json(fields_of_row(row, analysis)[TrainConfig]))
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ what went wrong

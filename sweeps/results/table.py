@@ -12,7 +12,7 @@ from sweeps.grid.grid import Grid
 from sweeps.store.provenance import without_folders
 from sweeps.store.record import Record
 from tlab.notebook.html import frame_of
-from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat, has_one_token
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -61,11 +61,11 @@ class Table:
 
 
 def in_one_unit(table: Table) -> Table:
-    """The table with losses that can be compared: in bits per byte, where it has several tokenizers.
+    """The table with losses that can be compared: in bits per byte, where a token is not the same in all rows.
 
     Rows whose losses cannot be converted are left out.
     """
-    if len({(row.get("tokenizer"), row.get("start_from")) for row in table.rows}) < 2 or table.unit != NATS_PER_TOKEN:
+    if table.unit != NATS_PER_TOKEN or has_one_token(table.rows):
         return table
     factors = {part: bits_per_nat(table.rows, part) for part in ("val", "train")}
     rows = []

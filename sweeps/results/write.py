@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -58,17 +56,19 @@ def write_curves(folder: Path, curves: Iterable[Path]) -> None:
     types = [pyarrow.string(), pyarrow.int64(), pyarrow.string(), pyarrow.string(), pyarrow.float64()]
     columns = dict(zip(CurveRow._fields, types, strict=True))
     schema = pyarrow.schema(list(columns.items()))
-    reading = pyarrow.csv.ReadOptions(block_size=CURVE_ROWS_AT_ONCE, use_threads=False)
-    with replaced(folder / "curves.parquet") as file, pyarrow.parquet.ParquetWriter(file, schema) as parquet:
-        if os.path.getsize(folder / "curves.csv") > len(",".join(CurveRow._fields)) + 1:
-            kinds = pyarrow.csv.ConvertOptions(column_types=columns)
-            # Opened here, as pyarrow opens no file in a folder whose name is not UTF-8.
-            with (
-                open(folder / "curves.csv", "rb") as content,
-                pyarrow.csv.open_csv(content, read_options=reading, convert_options=kinds) as batches,
-            ):
-                while group := list(itertools.islice(batches, BLOCKS_OF_GROUP)):
-                    parquet.write_table(pyarrow.Table.from_batches(group))
+    reading = pyarrow.csv.ReadOptions(block_size=CURVE_ROWS_AT_ONCE, use_threads=False, column_names=schema.names)
+    kinds = pyarrow.csv.ConvertOptions(column_types=columns)
+    # Opened here, as pyarrow opens no file in a folder whose name is not UTF-8.
+    with (
+        open(folder / "curves.csv", "rb") as content,
+        replaced(folder / "curves.parquet") as file,
+        pyarrow.parquet.ParquetWriter(file, schema) as parquet,
+    ):
+        content.readline()  # the names
+        # Group by group, as a reader of the whole file would run ahead of the writer on a busy machine.
+        while piece := content.read(CURVE_ROWS_AT_ONCE * BLOCKS_OF_GROUP):
+            rows = pyarrow.BufferReader(piece + content.readline())
+            parquet.write_table(pyarrow.csv.read_csv(rows, reading, convert_options=kinds))
 
 
 def write_summary(folder: Path, table: Table) -> None:

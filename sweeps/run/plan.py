@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
 import time
 from collections import Counter, defaultdict
@@ -19,10 +18,12 @@ from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid, cells_of, load_corpora, load_texts, texts_of
 from sweeps.store.folder import CELLS, Store, read_record
 from sweeps.store.record import STATUSES, Record
-from tlab.cost import FORWARD_SHARE, activation_bytes_by_part, step_flops, weight_bytes_by_part
-from tlab.machine import one_blas_thread, peak_memory_mib, total_memory
+from tlab.config import ConfigError
+from tlab.cost import FORWARD_SHARE, process_bytes, refuse_beyond_memory, step_flops
+from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import CORPORA, Corpus
+from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer
 from tlab.wording import did_you_mean, several
 
@@ -42,6 +43,35 @@ class SweepPlan:
     @property
     def num_aliases(self) -> int:
         return sum(cell.alias_of is not None for cell in self.wanted)
+
+
+def warmup_words(trainings: Sequence[TrainConfig]) -> str:
+    """That cells are over before they have reached their learning rate; nothing where none is."""
+    short = sum(training.ends_in_warmup for training in trainings)
+    if not short:
+        return ""
+    which = cells_that(short, len(trainings), "ends", "end")
+    return (
+        f"{which} within the warm-up, before its learning rate is reached: take more --steps, or fewer of warm-up with "
+        "--set warmup_steps=N."
+    )
+
+
+def cells_that(count: int, of_all: int, does: str, do: str) -> str:
+    """The beginning of a sentence on some cells, with its verb: "Every cell ends", "15 of 30 cells end"."""
+    return f"Every cell {does}" if count == of_all else f"{count:,} of {several(of_all, 'cell')} {do}"
+
+
+def no_curve_words(trainings: Sequence[TrainConfig]) -> str:
+    """That cells end before their first validation is due; nothing where none does, or none is to have one (0)."""
+    once = sum(training.validation_every >= training.steps for training in trainings)
+    if not once:
+        return ""
+    which = cells_that(once, len(trainings), "is", "are")
+    return (
+        f"{which} validated at the end alone, so that there is no validation curve: for one, take less than its steps "
+        "with --set validation_every=N."
+    )
 
 
 def make_plan(
@@ -318,18 +348,12 @@ def check_memory(cell: Cell) -> None:
     Raises:
         GridError: it needs more memory than there is.
     """
-    needed, there = memory_mib(cell) / 1024, (total_memory() or math.inf) / 2**30
-    if needed > there:
-        raise GridError(
-            f"cell {cell.cell_id} needs about {needed:,.1f} GiB of memory, and this machine has {there:,.1f} GiB; take "
-            "a smaller batch, a shorter context, or fewer and narrower layers"
-        )
+    try:
+        refuse_beyond_memory(cell.model, cell.train)
+    except ConfigError as error:
+        raise GridError(f"cell {cell.cell_id}: {error}") from error
 
 
 def memory_mib(cell: Cell) -> float:
-    """What a process that trains this cell holds: Python with the lab as it is here, weights and activations."""
-    arrays = [
-        *weight_bytes_by_part(cell.model, cell.train.optimizer, averaged=cell.train.ema_decay > 0),
-        *activation_bytes_by_part(cell.model, cell.train.batch_size),
-    ]
-    return (peak_memory_mib() or 0.0) + sum(row.bytes for row in arrays) / 2**20
+    """What a process that trains this cell holds."""
+    return process_bytes(cell.model, cell.train) / 2**20

@@ -164,9 +164,38 @@ def test_a_plan_of_what_no_memory_holds_says_how_much_it_needs(capsys):
     assert "GiB of memory, and this machine has" in capsys.readouterr().err
 
 
+def test_plan_and_run_say_beforehand_that_cells_end_within_their_warm_up(words, folder, capsys):
+    warmup = ["--set", "warmup_steps=2,100"]
+    assert main(["plan", "--out", str(folder), *words, *warmup]) == 0
+    assert "1 of 2 cells end within the warm-up" in capsys.readouterr().out
+    assert main(["run", "--out", str(folder), *words, *warmup]) == 0
+    assert "1 of 2 cells end within the warm-up" in capsys.readouterr().err
+
+
+def test_a_plan_of_many_seeds_names_the_first_and_the_last(words, folder, capsys):
+    assert main(["plan", "--out", str(folder), *words, "--seeds", "2000"]) == 0
+    told = capsys.readouterr().out
+    assert "seed  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... 1999 (2,000 in all)" in told
+
+
 def test_a_plan_of_a_width_beyond_all_bounds_is_refused_at_once(capsys):
     assert main(["plan", "--set", "hidden_dim=9200000000000000000", "--seeds", "1"]) == 2
     assert "must be at least 1 and at most" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("every", "told"),
+    [
+        ("250", "Every cell is validated at the end alone"),
+        ("2,250", "4 of 8 cells are validated at the end"),
+        ("2", ""),
+    ],
+)
+def test_a_plan_says_where_there_will_be_no_validation_curve(every, told, words, folder, capsys):
+    grid = [*words, "--set", f"validation_every={every}", "--set", "warmup_steps=0", "--seeds", "4"]
+    assert main(["plan", "--out", str(folder), *grid]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert told in out and ("validation curve" in out) == bool(told)
 
 
 def test_a_plan_of_aliases_of_an_earlier_grid_counts_them_and_says_of_what(small, folder):
@@ -288,6 +317,13 @@ def test_an_export_holds_tables_and_manifest_and_replaces_nothing(words, folder,
     assert main(["export", str(folder)]) == 2 and "exists already" in capsys.readouterr().err
     assert main(["export", str(folder), "--to", str(folder.with_name("copy"))]) == 0
     assert (folder.with_name("copy") / "summary.csv").exists()
+
+
+def test_an_export_is_no_folder_with_the_name_of_an_archive(words, folder, capsys):
+    main(["run", "--seeds", "1", "--out", str(folder), *words])
+    to = folder.with_name("sweep.tar.gz")
+    assert main(["export", str(folder), "--to", str(to)]) == 2
+    assert "name a file that ends in .zip, or a new folder" in capsys.readouterr().err and not to.exists()
 
 
 @pytest.mark.parametrize("to", [[], ["--small"], ["--to", "copy"]])

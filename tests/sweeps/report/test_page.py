@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -22,11 +24,14 @@ from sweeps.report.gallery import report_figures
 from sweeps.report.page import report_html, write_report
 from sweeps.report.run_figures import step_label
 from sweeps.report.sentences import comparison_sentence, headline
-from sweeps.report.setup_sections import shared_sentences
+from sweeps.report.setup_sections import machine_entries, setup_section, shared_sentences
 from sweeps.results.effects import comparisons, main_effects
 from sweeps.results.read import planned_cells, read_curves, read_manifest, read_table
 from sweeps.results.table import Table
 from sweeps.store.folder import StoreError
+from tlab.judging.few_seeds import VERDICTS
+from tlab.training.config import TrainConfig
+from tlab.wording import several
 
 HEADS = ["cell_id", "alias_of", "status", "norm", "residual", "seed", "n_params", "steps_done", "val_loss",
          "wall_seconds", "cpu_seconds", "error_type", "error_message", "traceback_tail"]  # fmt: skip
@@ -70,6 +75,11 @@ def write(folder, found, curves=True, grids=None):
            "corpora": [{"name": EVIL, "size": 12, "sha256": "ab", "tokenizer": "char"}]}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps({"grids": grids or [grid], "runs": [run]}))
     return folder
+
+
+def test_the_commands_of_all_runs_into_a_folder_are_named_each_once():
+    runs = [{"command": ["sweeps", "run", word]} for word in ("one", "two", "one")]
+    assert machine_entries(runs)["command"] == "sweeps run one; sweeps run two"
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +211,69 @@ def test_a_sweep_that_still_runs_says_so(tmp_path):
     assert "Incomplete: 7 of 18 cells are done" in text
 
 
+def test_beside_intervals_stands_that_the_words_are_corrected_and_they_are_not(tmp_path):
+    told = "Each interval is of its own comparison alone; the words beside it are corrected for all 4 (Holm)."
+    assert told in words_of(write(tmp_path, rows())) and len(comparisons(read_table(tmp_path))) == 4
+    assert "Each interval is of its own comparison alone" not in words_of(write(tmp_path, rows()[:2]))
+
+
+def test_what_could_not_be_tested_is_not_counted_among_what_is_corrected(tmp_path):
+    found = [row for row in rows() if row["norm"] != "none"]
+    found += [cell("dyt", "sandwich", seed, 2.2) for seed in range(3)]  # in no combination with any other level
+    told = words_of(write(tmp_path, found))
+    compared = comparisons(read_table(tmp_path))
+    tested = sum(one.estimate.n > 1 for one in compared)
+    assert 1 < tested < len(compared)
+    assert f"the words beside it are corrected for all {tested} (Holm)" in told
+
+
+def test_the_report_says_the_defaults_that_its_cells_go_by(tmp_path):
+    training = TrainConfig()
+    (entry,) = [value for name, value in setup_section(analysed(tmp_path, rows())).items() if name == "defaults"]
+    entries = entry.split(", ")
+    assert f"learning rate {training.learning_rate:g}" in entries and "optimizer AdamW" in entries
+    assert f"warmup steps {training.warmup_steps}" in entries and "position sinusoidal" in entries
+    unsaid = ("norm ", "residual", "steps", "seed", "dropout", "momentum")
+    assert [one for one in entries if one.startswith(unsaid)] == ["norm epsilon 1e-05"]
+    assert f"defaults {entry}" in " ".join(words_of(tmp_path).split())
+
+
+def test_of_settings_that_cannot_be_read_no_defaults_are_named(tmp_path):
+    assert "defaults" not in setup_section(analysed(tmp_path, [cell("a norm of somebody else", "pre", 0, 2.0)]))
+
+
+def analysed(folder, found, **changes):
+    return Analysis(read_table(write(folder, found, **changes)), {}, read_manifest(folder))
+
+
+@pytest.mark.parametrize(
+    ("warmup", "told"),
+    [
+        ([50], "Every cell ends within the warm-up, before its learning rate is reached"),
+        ([49], None),
+        ([10, 60], "15 of 30 cells end within the warm-up"),
+    ],
+)
+def test_the_headline_says_where_runs_end_within_their_warm_up(tmp_path, warmup, told):
+    values = {"norm": ["layernorm"], "residual": ["pre"], "steps": [50], "warmup_steps": warmup}
+    found = [row | {"warmup_steps": steps} for steps in warmup for row in rows()]
+    analysis = analysed(tmp_path, rows(), grids=[{"values": values, "seeds": [0, 1, 2]}])
+    if len(warmup) > 1:
+        analysis = replace(analysis, table=Table((*analysis.table.axes, "warmup_steps"), found))
+    words = " ".join(headline(analysis))
+    assert told in words if told else "warm-up" not in words
+
+
+def test_every_column_of_the_comparisons_is_documented():
+    page = (Path(__file__).parents[3] / "docs/sweeps.md").read_text(encoding="utf-8")
+    part = page.partition("`comparisons`, only as .csv")[2].partition("manifest.json")[0]
+    named = [
+        name for line in part.splitlines() if line.startswith("| ") for name in line.split(" | ")[0][2:].split(", ")
+    ]
+    assert [name for name in named if name not in ("column", "---")] == list(COLUMNS)
+    assert all(f'"{verdict}"' in part.replace("\n", " ") for verdict in VERDICTS)
+
+
 def test_learning_rates_are_reported_fixed_and_at_their_best(tmp_path):
     HEADS.insert(5, "learning_rate")
     try:
@@ -214,6 +287,8 @@ def test_learning_rates_are_reported_fixed_and_at_their_best(tmp_path):
         HEADS.remove("learning_rate")
     assert "rate 0.01" in text and "rate 1" in text and "each at its best rate" in text
     assert "Configurations at their best rate" in text
+    number = len({(row["norm"], row["residual"]) for row in found if not row["alias_of"]})
+    assert f"Best was 0.01 for {several(number, 'configuration')}." in text, "however many seeds each has"
 
 
 @pytest.mark.parametrize(
@@ -329,6 +404,16 @@ def test_many_levels_and_empty_tables_can_be_drawn():
             drawn.append(interaction_figure(table, ("learning_rate", "num_layers")))
         for figure in drawn:
             figure.draw_without_rendering()
+
+
+def test_of_weights_the_report_speaks_in_the_plural():
+    found = [
+        {"cell_id": f"{is_random}-{seed}", "alias_of": None, "status": "ok", "random_weights": is_random, "seed": seed,
+         "val_loss": 2.0 + is_random + 0.01 * seed * (1 + is_random)}
+        for is_random in (False, True) for seed in range(3)
+    ]  # fmt: skip
+    (one,) = comparisons(Table(("random_weights",), found))
+    assert comparison_sentence(one, 0.02) == "trained weights are better than random weights by 1.010"
 
 
 # ------------------------------------------------------------------------------------------------ what is shared

@@ -220,6 +220,10 @@ def test_lost_runs_are_counted_by_level():
     assert effects_frame(found)["n_lost"].tolist() == [0, 1]
 
 
+def test_where_no_run_was_lost_none_is_counted():
+    assert lost_sentence(table({"pre": [2.1, 2.2], "post": [2.0]})) == ""
+
+
 def test_an_alias_keeps_its_row_where_the_other_one_has_another_best_rate():
     rows = [
         {"cell_id": f"{name}-{rate}", "alias_of": f"a-{rate}" if (name, rate) == ("b", 0.1) else None, "status": "ok",

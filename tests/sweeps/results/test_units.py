@@ -14,7 +14,7 @@ from sweeps.run.driver import run_sweep
 from sweeps.store.folder import Store
 from tlab.files import SUMS_NAME
 from tlab.text.corpora import corpus_from_text
-from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, has_one_token
 from tlab.ui.tabs.sweeps.results import ResultsError, own_results
 
 CHINESE = "山高月小水落石出天長地久春花秋月何時了往事知多少\n" * 200
@@ -111,3 +111,36 @@ def test_a_sweep_over_tokenizers_says_bits_per_byte_everywhere(small, folder, tm
     (folder / "cells.csv").write_text(text)
     with pytest.raises(ResultsError, match="losses per token of two tokenizers cannot be compared"):
         own_results(str(folder))
+
+
+def begun_rows(*bytes_per_token, **more):
+    """Of runs to begin with whose tokens are so long."""
+    return [
+        row | {"start_from": f"run{i}", "train_bytes_per_token": length, "val_bytes_per_token": length, **more}
+        for i, length in enumerate(bytes_per_token) for row in rows()[:3]
+    ]  # fmt: skip
+
+
+def test_two_runs_to_begin_with_whose_tokens_are_as_long_are_compared_per_token():
+    assert has_one_token(begun_rows(2.5, 2.5))
+    assert in_one_unit(Table(("start_from",), begun_rows(2.5, 2.5))).unit == NATS_PER_TOKEN
+
+
+@pytest.mark.parametrize(
+    "found",
+    [begun_rows(2.5, 3.0), begun_rows(2.5, None), begun_rows(None, None), rows(1.0)],
+    ids=["another length", "one length unknown", "no length known", "two tokenizers of one length"],
+)
+def test_where_tokens_are_not_known_to_be_the_same_losses_are_compared_in_bits_per_byte(found):
+    assert not has_one_token(found)
+
+
+def test_the_length_of_a_token_may_be_another_on_another_text():
+    assert has_one_token([*begun_rows(2.5, 2.5, corpus="a"), *begun_rows(3.0, 3.0, corpus="b")])
+    assert not has_one_token([*begun_rows(2.5, 2.5, corpus="a"), *begun_rows(3.0, 2.5, corpus="b")])
+
+
+def test_a_run_that_failed_before_its_tokens_were_counted_changes_no_unit():
+    found = begun_rows(2.5, 2.5)
+    found[0] |= {"status": "failed", "val_bytes_per_token": None}
+    assert has_one_token(found)

@@ -9,14 +9,18 @@ import pytest
 from sweeps.__main__ import main
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import cells_of
+from sweeps.report.analysis import Analysis
 from sweeps.report.page import write_report
+from sweeps.results.read import read_table
 from sweeps.run.driver import Execution, run_sweep
 from sweeps.store.folder import Store, mark_started
 from tlab.nn.config import ModelConfig
 from tlab.text import corpus_from_text, load_corpus
+from tlab.text.units import NATS_PER_TOKEN
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer
+from tlab.ui.tabs.sweeps.results import own_results
 
 TRAINING = {"steps": (3,), "batch_size": (4,), "validation_every": (3,), "warmup_steps": (0,)}
 MODEL = {"context_length": 8, "num_layers": 1, "hidden_dim": 8, "num_heads": 2}
@@ -136,6 +140,19 @@ def test_the_id_counts_the_weights_and_not_the_place(begun, run, tmp_path):
     other = str(trained("to be or not to be " * 30, "byte", seed=9).save(tmp_path / "other").parent)
     ids = [cells_of([begun(start_from=(place,))])[0].cell_id for place in (run, elsewhere, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_two_runs_of_one_tokenizer_are_compared_per_token_in_the_tables_the_report_and_the_app(
+    begun, run, folder, tmp_path
+):
+    other = str(trained("to be or not to be " * 30, "byte", seed=9).save(tmp_path / "other").parent)
+    run_sweep(begun((0, 1), start_from=(run, other)), Store(folder), Execution())
+    assert Analysis(read_table(folder)).table.unit == own_results(str(folder)).unit == NATS_PER_TOKEN
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "Losses are on the whole validation split after the last step, in nats per token" in page
+    mean = sum(float(row["val_loss"]) for row in rows_of(folder) if row["start_from"] == "first") / 2
+    summary = csv.DictReader((folder / "summary.csv").read_text().splitlines())
+    assert {row["start_from"]: float(row["mean"]) for row in summary}["first"] == pytest.approx(mean)
 
 
 def test_the_report_and_the_manifest_say_what_was_begun_with(begun, run, folder):

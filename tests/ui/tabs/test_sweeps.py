@@ -20,9 +20,10 @@ from support import EVIL, GRADIO
 from sweeps.__main__ import main
 from sweeps.grid.grid import Grid
 from sweeps.grid.parse import parse_grid
-from sweeps.report.archive import small_form
+from sweeps.report.archive import export, small_form
 from sweeps.run.driver import Execution, run_sweep
 from sweeps.store.folder import Store
+from tlab.files import DamagedFileError
 from tlab.nn.config import ModelConfig
 from tlab.training.config import TrainConfig
 from tlab.training.trainer import Trainer
@@ -162,6 +163,17 @@ def test_damaged_results_are_refused_in_words(folder, name, content, words):
         own_results(str(folder))
 
 
+def test_a_damaged_manifest_is_refused_without_the_name_of_a_class(folder, monkeypatch):
+    def refuse(path):
+        if path.suffix == ".json":
+            raise DamagedFileError(f"{path.name} was damaged")
+
+    (folder / "manifest.json").write_text("{}")
+    monkeypatch.setattr("tlab.ui.tabs.sweeps.results.refuse_damaged", refuse)
+    with pytest.raises(ResultsError, match=r"^manifest.json cannot be read: manifest.json was damaged"):
+        own_results(str(folder))
+
+
 def test_a_folder_that_is_none_is_refused_in_words():
     with pytest.raises(ResultsError, match="There is no folder"):
         own_results("/nowhere/at/all")
@@ -180,6 +192,18 @@ def test_the_small_form_of_a_real_sweep_is_what_the_tab_opens(tmp_path, verse):
     curves = [results.curve(results.configurations[0], "validation") for results in (whole, small)]
     np.testing.assert_allclose(*curves, atol=1e-4)
     assert small.effects is not None and list(small.effects.level) == small.axes["norm"]
+
+
+def test_the_tab_opens_the_zips_that_export_writes_and_says_so_of_other_files(tmp_path, verse):
+    (tmp_path / "verse.txt").write_text(tokenizer_text(verse), encoding="utf-8")
+    words = ["steps=2", "batch_size=2", "context_length=8", "hidden_dim=8", "num_heads=2", "num_layers=1",
+             f"corpus={tmp_path / 'verse.txt'}"]  # fmt: skip
+    store = Store(tmp_path / "sweep")
+    run_sweep(parse_grid("norm", words, seeds=2), store, Execution(jobs=1))
+    for made in (export(store)[0], small_form(store)[0]):
+        assert own_results(str(made)).axes == own_results(str(store.folder)).axes
+    with pytest.raises(ResultsError, match=r"is a file. Give the folder of a sweep, or a zip"):
+        own_results(str(tmp_path / "verse.txt"))
 
 
 def tokenizer_text(corpus):

@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 
 from tlab.config import options
-from tlab.files import check_file
+from tlab.files import DamagedFileError, check_file
 from tlab.judging.few_seeds import ALPHA, Estimate, estimate, far_from_others, holm, interval_p
-from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat
+from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_nat, has_one_token
 from tlab.ui.demo.shipped_run import DEMO_SWEEP
 from tlab.ui.settings.fields import config_of, field_label, field_names, format_value
 from tlab.ui.settings.links import defaults
@@ -35,6 +35,7 @@ from tlab.wording import listed, several
 CELL_COLUMNS = {"cell_id": False, "status": False, "seed": True, "val_loss": True}
 CURVE_COLUMNS = {"cell_id": False, "step": True, "split": False, "metric": False, "value": True}
 EFFECT_COLUMNS = {"axis": False, "level": False, "effect": True, "ci_low": True, "ci_high": True}
+OF_TOKENS = ("corpus", "tokenizer", "start_from", "status")  # with the next, all by which losses per token compare
 RATIO_COLUMNS = {"tokens_per_character", "train_bytes_per_token", "val_bytes_per_token"}
 MAX_TABLE_BYTES = 200 * 2**20  # of one file; a sweep of a thousand cells has a tenth
 MAX_SEED = 2**32
@@ -211,9 +212,19 @@ def own_results(folder: str) -> Results:
         ResultsError: there are none, or they cannot be read.
     """
     path = Path(os.path.expanduser(folder.strip().strip("\"'")))
+    if zipfile.is_zipfile(path):
+        return read_results(root_of(zipfile.Path(path)), path.stem)
+    if path.is_file():
+        raise ResultsError(f"{folder!r} is a file. Give the folder of a sweep, or a zip of `python -m sweeps export`.")
     if not path.is_dir():
         raise ResultsError(f"There is no folder {folder!r}. Give the one that a sweep was given with --out.")
     return read_results(path, path.name)
+
+
+def root_of(place: zipfile.Path) -> zipfile.Path:
+    """Where the tables are in an export: at the top of a small one, and in a folder of any other."""
+    inside = [one for one in place.iterdir() if one.is_dir()]
+    return inside[0] if len(inside) == 1 and not (place / "cells.csv").exists() else place
 
 
 def read_results(folder: Folder, name: str) -> Results:
@@ -238,12 +249,13 @@ def read_results(folder: Folder, name: str) -> Results:
     fixed = {**fixed_settings(folder), **{c: python_value(cells[c].iloc[0]) for c in columns if c not in axes}}
     fixed = {key: value for key, value in fixed.items() if key in settable and key not in axes and key != "seed"}
     curves = pd.DataFrame(curves[(curves.metric == "loss") & curves.value.notna()])
+    for column in RATIO_COLUMNS & {*cells.columns}:
+        cells[column] = pd.to_numeric(cells[column], errors="coerce")
+    known = pd.DataFrame(cells[[column for column in (*OF_TOKENS, *RATIO_COLUMNS) if column in cells.columns]])
+    rows = [dict(zip(known.columns, row, strict=True)) for row in known.itertuples(index=False)]
     unit = NATS_PER_TOKEN
-    if {"tokenizer", "start_from"} & axes.keys():  # a token of one tokenizer is not a token of another
+    if not has_one_token(rows):
         unit = BITS_PER_BYTE
-        for column in RATIO_COLUMNS & {*cells.columns}:
-            cells[column] = pd.to_numeric(cells[column], errors="coerce")
-        rows = [dict(zip(cells.columns, row, strict=True)) for row in cells.itertuples(index=False)]
         training, validation = (pd.Series(bits_per_nat(rows, part), cells.index, float) for part in ("train", "val"))
         if (validation.isna() & cells.val_loss.notna()).any():
             raise ResultsError(
@@ -334,7 +346,8 @@ def fixed_settings(folder: Folder) -> dict[str, Any]:
         for name, levels in itertools.chain.from_iterable(settings.items() for settings in given):
             values.setdefault(name, []).extend(level for level in levels if level not in values.get(name, []))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ResultsError(f"manifest.json cannot be read: {type(error).__name__}: {error}") from error
+        what = "" if isinstance(error, DamagedFileError) else f"{type(error).__name__}: "
+        raise ResultsError(f"manifest.json cannot be read: {what}{error}") from error
     return {name: levels[0] for name, levels in values.items() if len(levels) == 1}
 
 

@@ -86,9 +86,8 @@ def finding_words(results: Results) -> str:
     sizes = [f"{format_value(name, shared[name])} {SAID_SIZES[name]}" for name in said]
     models = f"In these models ({', '.join(sizes)})" if sizes else "Here"
     moves = (
-        f"{models} no axis moves the loss by more than {mean:.2f} {results.unit} on average: that is "
-        f"{field_label(most.axis).lower()}, from {level_words(most.axis, most.lowest)} to "
-        f"{level_words(most.axis, most.highest)}."
+        f"{models} the axis that moves the loss most on average is {field_label(most.axis).lower()}: by {mean:.2f} "
+        f"{results.unit}, from {level_words(most.axis, most.lowest)} to {level_words(most.axis, most.highest)}."
     )
     interval = f"95 % interval over {several(n, 'seed')}: {written(low, '+.2f')} to {written(high, '+.2f')}"
     chance = "One seed says nothing about chance." if n < 2 else f"Its {interval}."
@@ -115,7 +114,7 @@ def spread_words(results: Results, spread: Spread) -> str:
         return words
     return (
         f"{words}; of {spread.cells} of {spread.all_cells} cells, as in the other {left_out} its levels are the same "
-        "function or a run was lost"
+        "function, or not each of them has a run that ended well"
     )
 
 
