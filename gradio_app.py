@@ -1,6 +1,8 @@
-"""The app: `python gradio_app.py` opens it in the browser. A hosted Space runs the same file."""
+"""The app: `python gradio_app.py` opens it in the browser, as `tlab app` does. A hosted Space runs the same file."""
 
 if __name__ == "__main__":  # worker processes import this file too, and must not start a second server
-    from tlab.ui.app import launch
+    import sys
 
-    launch()
+    from tlab.cli.commands import main
+
+    sys.exit(main(["app", *sys.argv[1:]]))

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shlex
 import signal
 import subprocess
@@ -23,7 +24,8 @@ from tlab.cli.run_folder import last_threads, new_folder
 from tlab.cli.terminal import stop_request, visible
 from tlab.inside import probe
 from tlab.nn.activations import ACTIVATIONS, Gelu
-from tlab.text import ByteTokenizer, CharTokenizer, default_prompt
+from tlab.text import ByteTokenizer, CharTokenizer, default_prompt, load_corpus
+from tlab.training.trainer import evaluate
 from tlab.wording import duration
 
 SMALL = shlex.split("--hidden-dim 8 --num-heads 2 --num-layers 1 --context-length 8 --batch-size 2")
@@ -172,6 +174,24 @@ def test_a_command_that_fails_prints_no_json(finished, capsys):
 
 
 # --- from a run or an import ---
+
+
+def test_a_run_that_begins_with_trained_weights_says_how_good_these_are_before_its_first_step(finished, capsys):
+    short = shlex.split("--corpus text.txt --steps 2 --warmup-steps 0 --sample-every 0")
+    assert main(["train", "--from", str(finished), *short, "--out", "second"]) == 0
+    loss = evaluate(Checkpoint.load(finished).model(), load_corpus("text.txt").validation)
+    told = capsys.readouterr().out
+    assert f"before    validation {loss:.3f}, " in told
+    assert told.index("before    validation") < told.index("step 2  training")
+    assert main(["train", *MODEL, *short, "--out", "third"]) == 0
+    assert "before    validation" not in capsys.readouterr().out, "random weights say nothing of a text"
+
+
+def test_slow_steps_are_estimated_as_soon_as_there_are_two(monkeypatch, capsys):
+    monkeypatch.setattr("tlab.cli.terminal.SECONDS_UNTOLD", 0.0)
+    short = shlex.split("--corpus text.txt --steps 5 --warmup-steps 0 --sample-every 0")
+    assert main(["train", *SMALL, *short, "--out", "run"]) == 0
+    assert len(re.findall(r"^about .* left$", capsys.readouterr().out, re.MULTILINE)) == 1
 
 
 def test_a_run_goes_on_from_another_with_its_settings_and_tokenizer(finished, capsys):
@@ -582,6 +602,13 @@ def test_info_adds_up(capsys):
     assert int(parameters[1].replace(",", "")) == Transformer(config).num_parameters and float(memory[1]) > 0
 
 
+@pytest.mark.parametrize(("arguments", "code", "words"), [(["--help"], 0, "--model"), (["--port", "1"], 2, "--port")])
+def test_the_file_of_the_app_takes_the_options_of_its_command_and_no_others(arguments, code, words):
+    file = Path(__file__).parents[2] / "gradio_app.py"
+    done = subprocess.run([sys.executable, str(file), *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code and words in done.stdout + done.stderr
+
+
 def test_app_launches_the_app_with_the_models_that_are_named(monkeypatch):
     launched = []
     monkeypatch.setitem(sys.modules, "tlab.ui.app", types.SimpleNamespace(launch=launched.append))
@@ -620,6 +647,24 @@ def test_a_sample_cannot_command_the_terminal():
 def test_a_model_beyond_all_memory_is_told_in_one_line(capsys):
     assert main(["profile", "--corpus", "text.txt", "--hidden-dim", "1000000", "--num-heads", "1"]) == 2
     assert "more memory than there is; make it smaller" in capsys.readouterr().err
+    told = error_of(capsys, ["check", "--corpus", "text.txt", "--hidden-dim", "1000000", "--num-heads", "1"])
+    assert "more memory than there is; make it smaller" in told
+
+
+@pytest.mark.parametrize("command", ["train", "profile"])
+@pytest.mark.parametrize("words", [["--batch-size", "1000000"], ["--hidden-dim", "1000000", "--num-heads", "1"]])
+def test_a_training_beyond_all_memory_is_refused_before_the_system_ends_it(capsys, monkeypatch, command, words):
+    monkeypatch.setattr("tlab.cost.total_memory", lambda: 2**36)  # whatever this machine has
+    told = error_of(capsys, [command, "--corpus", "text.txt", *words])
+    assert re.search(r"needs about [\d,]+\.\d GiB of memory, and this machine has [\d,]+\.\d GiB; take a smaller", told)
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_ends_within_its_warm_up_says_so(capsys):
+    assert train("--warmup-steps", "100", "--out", "cold") == 0
+    assert "warm-up   100 steps, so the learning rate is never reached" in capsys.readouterr().out
+    assert train("--warmup-steps", "1", "--out", "warm") == 0
+    assert "warm-up" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("layers", ["1", "10000"])
@@ -634,6 +679,15 @@ def test_check_finds_a_planted_bug_and_fails(capsys):
     assert any("no token sees a later one" in row for row in failed)
     assert main(["check", "--corpus", "text.txt", *SMALL[:8], "--bug", "no-task"]) == 2
     assert "Did you mean 'no-mask'?" in capsys.readouterr().err
+
+
+def test_probe_says_how_much_of_a_long_text_it_reads(finished, capsys):
+    read = Checkpoint.load(finished).model_config.context_length
+    text, told = "the quick " * 20, f"the text has 200 tokens, of which the model reads the last {read}"
+    assert main(["probe", "lens", str(finished), "--text", text]) == 0
+    assert f"note: {told}\n" in capsys.readouterr().err
+    assert told in error_of(capsys, ["probe", "lens", str(finished), "--text", text, "--place", "150"])
+    assert main(["probe", "lens", str(finished), "--text", "the"]) == 0 and "note" not in capsys.readouterr().err
 
 
 def test_probe_prints_its_definition_and_a_table(finished, capsys):

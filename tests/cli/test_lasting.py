@@ -8,14 +8,16 @@ import shlex
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import tlab.files
 from sweeps.run.driver import signals_as_interrupts
-from tlab import Checkpoint, Trainer
+from tlab import Checkpoint, ModelConfig, TrainConfig, Trainer
 from tlab.cli import run_folder, terminal
 from tlab.cli.commands import main
 from tlab.cli.output import LastingStream, prepare_streams, words_typed
@@ -464,3 +466,21 @@ def test_another_text_is_not_probed_as_the_one_of_the_run(text, capsys):
         "'other.txt', which is another text here than it was: name the one with sha256 [0-9a-f]{12}",
         capsys.readouterr().err,
     )
+
+
+def test_a_run_is_saved_without_a_second_copy_of_it_in_memory(here, verse):
+    model = ModelConfig(vocab_size=verse.tokenizer.vocab_size, hidden_dim=192, context_length=8)
+    trainer = Trainer(model, TrainConfig(steps=2, warmup_steps=0, batch_size=1), verse)
+    trainer.train_step()
+    tracemalloc.start()
+    try:
+        run_folder.save_state(here, trainer)
+        terminal.keep_snapshot(trainer, here)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < trainer.model.parameters.data.nbytes / 2
+    saved, kept = Checkpoint.load(here), trainer.checkpoint()
+    for arrays, expected in ((saved.weights, kept.weights), (saved.optimizer_state, kept.optimizer_state)):
+        for name, array in expected.items():
+            np.testing.assert_array_equal(arrays[name], array)

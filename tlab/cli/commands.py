@@ -85,12 +85,14 @@ def new_trainer(values: Any, run: RunConfig, given: dict[str, str]) -> Trainer:
     Raises:
         ConfigError: flags that the other one's model contradicts, or a text that its tokenizer cannot read.
     """
+    from tlab.cost import refuse_beyond_memory
     from tlab.training.checkpoint import Checkpoint
     from tlab.training.trainer import Trainer
 
     training, compute = TrainConfig(**vars(values.training)), ComputeConfig(**vars(values.compute))
     if run.from_ is None:
         corpus, config = text_and_model(values)
+        refuse_beyond_memory(config, training, compute)
         return Trainer(config, training, corpus, compute=compute)
     checkpoint = Checkpoint.load(run.from_)
     own = {**checkpoint.model_config.to_json(), "tokenizer": checkpoint.corpus["tokenizer"]["tokenizer"]}
@@ -107,6 +109,7 @@ def new_trainer(values: Any, run: RunConfig, given: dict[str, str]) -> Trainer:
         raise ConfigError(
             f"{error}. The tokenizer is that of the model in {run.from_}; name another --corpus"
         ) from error
+    refuse_beyond_memory(checkpoint.model_config, training, compute)
     name = Path(run.from_).resolve().name
     return Trainer.start_from(checkpoint, training, corpus, name=name, compute=compute)
 
@@ -370,12 +373,14 @@ def profile(values: Any, argv: Sequence[str]) -> CommandResult:
     """Print where the time of a training step goes; with --out keep it, with a figure."""
     import json
 
+    from tlab.cost import refuse_beyond_memory
     from tlab.files import write_atomically
     from tlab.profile import profile, table_lines
 
     profiling = ProfileConfig(**vars(values.profiling))
     corpus, config = text_and_model(values)
     training = TrainConfig(**vars(values.training))
+    refuse_beyond_memory(config, training)
     result = profile(config, training, corpus, steps=profiling.profiled_steps)
     print("\n".join(table_lines(result)))
     if profiling.out is not None:
@@ -442,6 +447,8 @@ def look_inside(entry: Entry[type[Probe]], values: Any, argv: Sequence[str]) -> 
             rows = over_time(load_snapshots(values.folder), asked, subject.text, subject.given_corpus)
         else:
             rows = asked.rows(subject)
+    if subject.left_out:
+        print(f"note: the text has {subject.tokens_read}", file=sys.stderr)
     if reading.plot is not None:
         from tlab.figures import save_figure
         from tlab.inside.figures import over_time_figure

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from tlab.config import ConfigError
 from tlab.files import remove_half_written, write_atomically
 from tlab.machine import environment
+from tlab.nn.params import all_finite
 from tlab.training.checkpoint import FILE_NAME, records_as_csv
 from tlab.training.snapshots import SNAPSHOTS_NAME
 from tlab.training.trainer import Trainer
@@ -148,9 +148,9 @@ def save_state(folder: Path, trainer: Trainer) -> bool:
     Weights that are not finite are not: the checkpoint before them is worth more. It goes first: where there is no room
     for it, no metrics.csv makes the folder look like one with results.
     """
-    usable = bool(np.isfinite(trainer.model.parameters.data).all())
+    usable = all_finite(trainer.model.parameters.data)
     if usable:
-        trainer.checkpoint().save(folder)
+        trainer.checkpoint(copy=False).save(folder)
     table = records_as_csv(trainer.records, trainer.corpus.bytes_per_token)
     write_atomically(folder / METRICS_NAME, table.encode())
     return usable

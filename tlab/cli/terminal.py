@@ -28,7 +28,7 @@ from tlab.training.answers import answer_accuracy
 from tlab.training.records import StepRecord
 from tlab.training.snapshots import save_snapshot, snapshot_steps
 from tlab.training.trackers import numbers_of, opened_tracker
-from tlab.training.trainer import Trainer
+from tlab.training.trainer import Trainer, evaluate
 from tlab.wording import duration, percent, several
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 128 + signal.SIGINT  # the last as shells have it
@@ -39,6 +39,7 @@ SAMPLE_TOKENS = 160  # two lines or three
 RECENT_STEPS = 20  # over which the training loss is averaged
 MEASURED_STEPS = 10  # for an estimate of the time: enough to be steady,
 UNMEASURED_STEPS = 5  # once the first ones have warmed up the caches
+SECONDS_UNTOLD = 10.0  # after which slow steps are estimated by those that there are, without the first
 
 
 def introduce(trainer: Trainer, folder: Path) -> None:
@@ -58,6 +59,9 @@ def introduce(trainer: Trainer, folder: Path) -> None:
     start = f"from step {trainer.step} on, " if trainer.step else ""
     print(f"training  {start}{several(training.steps, 'step')} of {training.batch_size} x {model.context_length} "
           f"tokens, {training.optimizer}, {training.schedule}")  # fmt: skip
+    if training.ends_in_warmup:
+        warmup = several(training.warmup_steps, "step")
+        print(f"warm-up   {warmup}, so the learning rate is never reached: take more --steps, or fewer --warmup-steps")
     pieces = f", a batch in {compute.micro_batches} pieces" if compute.micro_batches > 1 else ""
     again = ", blocks computed again in backward" if compute.recompute else ""
     print(f"compute   {several(compute.threads or 1, 'thread')}{pieces}{again}")
@@ -79,28 +83,35 @@ def train_and_tell(
 ) -> None:
     """The training itself, with a bar, a line at every validation, and now and then a sample or a snapshot."""
     steps, first, say = trainer.train_config.steps, trainer.step, tqdm.write
-    before = trainer.records[-1] if trainer.records else None
+    before = begun = trainer.records[-1] if trainer.records else None
     kept = snapshot_steps(steps, num_snapshots)
     if first == 0 and kept:
         keep_snapshot(trainer, folder)
+    if first == 0 and trainer.started_from is not None:
+        loss = evaluate(trainer.result, trainer.corpus.validation, threads=trainer.batch_threads)
+        say(f"before    validation {validation_words(loss, trainer)}, with the weights that it began with")
+    is_told = False
     with tqdm(total=steps, initial=first, unit="step", disable=None, dynamic_ncols=True) as bar:
         for record in trainer:
             bar.set_postfix_str(f"loss {record.loss:.3f}", refresh=False)
             bar.update()
             step = record.step
             note(record)
-            if step - first == UNMEASURED_STEPS + MEASURED_STEPS and not trainer.finished:
-                say(f"about {duration(seconds_left(trainer))} left")
+            count, spent = step - first, record.seconds - (begun.seconds if begun else 0.0)
+            is_known = count >= UNMEASURED_STEPS + MEASURED_STEPS or (count > 1 and spent >= SECONDS_UNTOLD)
+            if is_known and not is_told and not trainer.finished:
+                is_told = True
+                say(f"about {duration(seconds_left(trainer, min(MEASURED_STEPS, count - 1)))} left")
             if record.validation_loss is not None:
                 tokens = record.tokens - (before.tokens if before else 0)
                 seconds = record.seconds - (before.seconds if before else 0.0)
                 recent = trainer.records[-RECENT_STEPS:]
                 loss = sum(r.loss for r in recent) / len(recent)
-                bits = bits_per_byte(record.validation_loss, trainer.corpus.bytes_per_token.validation)
                 accuracy = answer_accuracy(trainer.result, trainer.corpus)
                 answers = "" if accuracy is None else f"  answers {percent(accuracy)} right"
-                say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  validation {record.validation_loss:.3f}, "
-                    f"{bits:.3f} bits per byte{answers}  {tokens / seconds:,.0f} tokens/s")  # fmt: skip
+                say(f"step {step:>{len(str(steps))}}  training {loss:.3f}  "
+                    f"validation {validation_words(record.validation_loss, trainer)}{answers}  "
+                    f"{tokens / seconds:,.0f} tokens/s")  # fmt: skip
                 try:
                     save_state(folder, trainer)
                 except OSError as error:  # a full disk may have room again by the next one
@@ -150,15 +161,20 @@ def noted_steps(log: str | None, trainer: Trainer, folder: Path) -> Iterator[Cal
 
 def keep_snapshot(trainer: Trainer, folder: Path) -> None:
     try:
-        save_snapshot(folder, trainer.checkpoint())
+        save_snapshot(folder, trainer.checkpoint(copy=False))
     except OSError as error:
         tqdm.write(f"warning: no snapshot of step {trainer.step}: {error}")
 
 
-def seconds_left(trainer: Trainer) -> float:
-    """An estimate from the last few steps."""
+def validation_words(loss: float, trainer: Trainer) -> str:
+    """A validation loss in both units."""
+    return f"{loss:.3f}, {bits_per_byte(loss, trainer.corpus.bytes_per_token.validation):.3f} bits per byte"
+
+
+def seconds_left(trainer: Trainer, count: int) -> float:
+    """An estimate from the last `count` steps."""
     config, records = trainer.train_config, trainer.records
-    a_step = (records[-1].seconds - records[-1 - MEASURED_STEPS].seconds) / MEASURED_STEPS
+    a_step = (records[-1].seconds - records[-1 - count].seconds) / count
     num_steps = config.steps - trainer.step
     num_validations = 1 + num_steps // config.validation_every if config.validation_every else 1
     tokens_a_step = config.batch_size * trainer.config.context_length
