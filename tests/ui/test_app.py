@@ -332,9 +332,13 @@ def test_what_both_sides_share_is_said_once_the_text_is_read():
     assert "batches" not in numbers_html(run)
     run.vocab_size = 65
     assert "A and B read the same batches and start from the same first weights." in numbers_html(run)
+    assert "tokens a step" not in numbers_html(run)
     side = run.sides[1]
     side.training = dataclasses.replace(side.training, batch_size=side.training.batch_size + 1)
-    assert "A and B read different batches and start from the same first weights." in numbers_html(run)
+    shown, tokens = numbers_html(run), run.sides[0].model.context_length
+    assert "A and B read different batches and start from the same first weights." in shown
+    read = [f"{one.training.batch_size * tokens:,}" for one in run.sides]
+    assert f"A reads {read[0]} tokens a step, and B {read[1]}." in shown
 
 
 def test_every_insight_has_a_chart_with_a_caption():

@@ -397,6 +397,19 @@ def test_the_estimate_follows_the_settings(visit):
     words.get_by_text("the run would take about").wait_for()
 
 
+def test_beside_settings_that_cannot_be_nobody_is_asked_to_press_start(visit):
+    page = visit()
+    unfold(page, "How large it is")
+    set_number(page, "num_layers", 3)
+    page.locator("#other-settings .tl-press").get_by_text("Press Start").wait_for()
+    set_number(page, "num_heads", 7)
+    page.locator("#estimate").get_by_text("must divide hidden_dim = 32").wait_for()
+    page.locator("#other-settings .tl-press").wait_for(state="hidden")
+    assert page.locator("#other-settings").get_by_text("These pictures are of another run").is_visible()
+    set_number(page, "num_heads", 2)
+    page.locator("#other-settings .tl-press").wait_for()
+
+
 def test_a_late_answer_never_covers_a_newer_one(visit):
     page = visit()
     held, holding = [], True

@@ -168,3 +168,18 @@ def test_two_browsers_never_share_a_run_a_link_or_an_export(visit, runs, tmp_pat
     for steps in (60, 90):
         with zipfile.ZipFile(tmp_path / f"{steps}.zip") as archive:
             assert json.loads(archive.read("A/config.json"))["training"]["steps"] == steps
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_chosen_radio_button_is_seen_to_be_chosen_under_the_pointer(visit, scheme):
+    page = visit(color_scheme=scheme)
+    open_tab(page, "Inside")
+    settle(page)
+    button = page.locator("#inside-group [type=radio]:checked")
+    shown = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).borderColor]"
+    page.mouse.move(0, 0)
+    at_rest = button.evaluate(shown)
+    button.hover()
+    page.wait_for_function("e => e.matches(':hover')", arg=button.element_handle())
+    page.wait_for_timeout(400)  # longer than any transition
+    assert button.evaluate(shown) == at_rest

@@ -185,6 +185,20 @@ def test_a_shared_link_gives_another_visitor_the_same_loss_to_the_last_digit(vis
     assert last_run(runs).sides[0].model.norm == "rmsnorm"
 
 
+def test_the_bare_address_says_that_the_run_which_it_shows_has_other_settings(visit, url):
+    page = open_link(visit, url, "num_layers=2&hidden_dim=16&num_heads=2&steps=20&position=rope&b.position=none")
+    page.wait_for_function("document.querySelector('#field-steps input')?.value === '20'")
+    settle(page)
+    page.click("#start")
+    wait_for_state(page, "done")
+    beside = page.context.new_page()  # so the server does not forget the visitor meanwhile
+    beside.goto(url)
+    beside.wait_for_selector("#link-notice [data-link-read]", state="attached")
+    page.goto(url)
+    page.locator("#other-settings").get_by_text("These pictures are of another run").wait_for()
+    assert "no positions" in page.inner_text("#other-settings")
+
+
 def test_what_a_link_hides_keeps_its_value_whatever_is_pressed(visit, url, runs):
     page = open_link(visit, url, "steps=60&seed=77&hidden_dim=16&num_heads=2&hide=steps,seed,hidden_dim")
     page.get_by_text("each at the value that it sets").wait_for()

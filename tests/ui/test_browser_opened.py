@@ -60,6 +60,18 @@ def test_a_link_leads_to_a_head_and_the_address_follows_what_is_chosen(visit, fo
     page.locator("#head-link-notice").get_by_text("There is no model called “nobody” here.").wait_for()
 
 
+def test_a_link_to_a_head_keeps_it_where_it_leads_to_another_tab(visit, folder, runs, url):
+    runs.opened.id_of(str(folder))
+    page = visit()
+    page.goto(f"{url}?model=little-llama&layer=1&head=2#inside")
+    page.locator("#inside-note").get_by_text("the opened model “little-llama”").wait_for()
+    settle(page)
+    assert page.evaluate("location.search") == "?model=little-llama&layer=1&head=2"
+    open_tab(page, "Attention")
+    page.locator("#attention-words").get_by_text("Head 2 of layer 1").wait_for()
+    page.locator("#attention-heads").get_by_text("What is lost without head 2 of layer 1?").wait_for()
+
+
 @pytest.mark.parametrize(("tab", "box"), [("inside", "#inside-text"), ("generate", "#prompt")])
 def test_a_link_to_a_model_lands_on_the_tab_that_it_names(visit, folder, runs, url, tab, box):
     runs.opened.id_of(str(folder))

@@ -23,6 +23,21 @@ SMALL = """finger => {
 }"""
 
 
+# Folds in view whose content scrolls sideways in its box.
+SCROLLING = """() => [...document.querySelectorAll('.block:has(> .label-wrap)')]
+  .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX !== 'visible')
+  .map((e) => `${e.id} ${e.scrollWidth} of ${e.clientWidth}`)"""
+
+
+@pytest.mark.parametrize("tab", ["Train", "Attention", "Compare"])
+def test_no_fold_scrolls_sideways(visit, tab):
+    page = visit(**PHONE)
+    open_tab(page, tab)
+    settle(page)
+    assert page.locator(".label-wrap:visible").count()
+    assert page.evaluate(SCROLLING) == []
+
+
 @pytest.mark.parametrize("tab", ["Train", "Attention", "Inside", "Generate", "Compare", "Sweeps", "Code", "Learn"])
 def test_what_is_touched_is_as_large_as_a_finger_and_the_page_does_not_scroll_sideways(visit, tab):
     page = visit(**PHONE)

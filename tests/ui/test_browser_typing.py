@@ -65,6 +65,20 @@ def test_what_is_wrong_with_a_number_stands_beside_start_as_soon_as_it_is_typed(
     quiet_page.locator("#estimate .tl-warning").get_by_text("Seed").wait_for()
 
 
+def test_a_seed_that_is_not_whole_is_refused_and_not_rounded(quiet_page):
+    choose_preset(quiet_page, "Tiny and instant")
+    quiet_page.locator("#field-seed input").fill("1.5")
+    quiet_page.locator("#estimate .tl-warning").get_by_text("“Seed” is 1.5: it must be a whole number.").wait_for()
+
+
+def test_a_comma_is_a_decimal_point_in_a_field_of_fractions_and_none_in_a_whole_number(quiet_page):
+    rate, seed = (quiet_page.locator(f"#field-{name} input") for name in ("learning_rate", "seed"))
+    for field, typed, number in ((rate, "0,002", "0.002"), (seed, "1,200", "1200")):
+        field.fill("")
+        field.press_sequentially(typed)
+        assert field.input_value() == number
+
+
 def test_no_choice_among_the_settings_fails(quiet_page):
     quiet_page.evaluate(UNFOLD)
     choices = quiet_page.locator(".tl-settings [id^=field-] input[type=radio]")

@@ -183,6 +183,9 @@ def test_the_list_of_words_is_reached_and_searched_by_keyboard(visit):
     page.keyboard.type("residual stream")
     page.locator(".tl-glossary dt").get_by_text("residual stream", exact=True).wait_for()
     assert page.locator(".tl-glossary dl > div:visible").count() < 10
+    assert page.locator(".tl-glossary-none").is_hidden()
+    page.locator(".tl-glossary input").fill("no such word")
+    page.locator(".tl-glossary-none").wait_for()
     page.keyboard.press("Escape")
     page.locator(".tl-glossary").wait_for(state="hidden")
 

@@ -111,6 +111,24 @@ def test_a_link_to_a_head_that_leads_elsewhere_is_kept_for_attention(links):
     assert (came["selection"]["layer"], came["selection"]["head"], came["shown"]) == (1, 2, None)
 
 
+def test_what_the_page_still_says_of_the_head_before_does_not_count_where_a_link_leads(links):
+    """It hands out one thing after another, and Attention may be asked in between."""
+    tab = links.attention
+    *_, last = links.on_arrival("?model=little-llama&layer=1&head=2&text=The+capital+of+Japan", "inside", VISIT)
+    stale = "the name is bound", {"layer": 1, "head": 2, "side": 1, "query": 3}
+    shown = tab.on_look(MODEL, *stale, last[tab.shown], last[tab.arrival])
+    assert shown[tab.address] == "model=little-llama&layer=1&head=2&text=The+capital+of+Japan"
+    assert shown[tab.drawn["heads"]]["chosen"] == [0, 1]
+    assert shown[tab.instead] == ["the name is bound", "The capital of Japan"]
+    assert shown[tab.arrival] is None, "from then on the page counts"
+
+
+def test_pictures_of_the_model_before_are_pale_while_a_link_is_followed(links):
+    first, *_, last = links.on_arrival("?model=little-llama&layer=1&head=2", "inside", VISIT)
+    for words in (first[links.notice], last[links.attention.drawn["note"]], last[links.inside.note]):
+        assert "tl-meanwhile" in words
+
+
 def test_inside_looks_at_the_side_and_the_step_of_a_link(links, runs):
     of = find_model(runs, "shipped: Pre-LN or Post-LN", side=1, step=0)
     query = head_query(of, (0, 0), of.excerpt, of.excerpt)

@@ -10,10 +10,13 @@ import pytest
 
 from opening import llama_folder
 from tlab import Checkpoint
+from tlab.inside import PROBES
 from tlab.pretrained.fields import PretrainedError
+from tlab.text import DEFAULT_CORPUS
 from tlab.ui import opened_models
-from tlab.ui.demo.shipped_run import demo_checkpoint
+from tlab.ui.demo.shipped_run import EXCERPT, demo_checkpoint
 from tlab.ui.inspection.selection import CAPITALS, find_model
+from tlab.ui.inspection.tasks import InspectionRequest, probe_result
 from tlab.ui.opened_models import MAX_OPENED, OPENED_PREFIX, OpenedModels, SharedCheckpoint, listed_here, read_model
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
@@ -220,3 +223,19 @@ def test_a_failure_without_files_is_forgotten_after_a_while(monkeypatch):
     monkeypatch.setattr(opened_models, "time", SimpleNamespace(monotonic=lambda: math.inf))
     opened.get("opened: owner/name")
     assert len(read) == 2
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_run_that_is_opened_has_the_tables_of_that_run(name):
+    checkpoint = demo_checkpoint()
+    of_run, of_opened = (
+        repr(probe_result(InspectionRequest(model, EXCERPT, DEFAULT_CORPUS, None, "char"), name, {}))
+        for model in (checkpoint, SharedCheckpoint.of(checkpoint))
+    )
+    assert of_opened == of_run, "as text, since NaN is not equal to itself"
+
+
+@pytest.mark.parametrize("place", ["nowhere/at/all", "nowhere.gguf", "nowhere/model.gguf", "README.md"])
+def test_who_names_no_model_is_told_all_that_may_be_named(place):
+    with pytest.raises(PretrainedError, match=r"config\.json.*\.gguf.*hub"):
+        OpenedModels(public=False).open(place)

@@ -1,6 +1,6 @@
 """A class in a real browser: one teacher and two students, from the code to the verdict."""
 
-from browsing import settle
+from browsing import open_tab, settle
 from support import GRADIO
 from test_browser_bar import axe  # noqa: F401, a fixture
 
@@ -26,6 +26,44 @@ def predict(page, side, by):
     page.fill("[name=class-by]", by)
     page.click(".tl-class-predict .tl-go")
     wait_for_settings(page)
+
+
+def test_after_a_prediction_by_keyboard_the_focus_is_on_start(visit, url):
+    teacher, student = visit(), visit()
+    teacher.goto(f"{url}?teach")
+    teacher.fill("[name=class-link]", COMPARISON)
+    teacher.press("[name=class-link]", "Enter")
+    student.goto(teacher.get_attribute(".tl-class-way a", "href"))
+    student.wait_for_selector("[data-class-state=predict]")
+    student.check("[name=class-winner][value=B]")
+    student.fill("[name=class-by]", "0.1")
+    student.press("[name=class-by]", "Enter")
+    student.wait_for_function("document.activeElement.id === 'start'")
+
+
+def test_who_opens_the_link_of_the_class_again_after_the_start_has_its_settings_and_keeps_the_tab(visit, url):
+    teacher, student = visit(), visit()
+    teacher.goto(f"{url}?teach")
+    teacher.fill("[name=class-link]", COMPARISON.replace("steps=12", "steps=1000"))
+    teacher.press("[name=class-link]", "Enter")
+    link = teacher.get_attribute(".tl-class-way a", "href")
+    student.goto(link)
+    student.wait_for_selector("[data-class-state=predict]")
+    student.check("[name=class-winner][value=B]")
+    student.fill("[name=class-by]", "0.1")
+    student.click(".tl-class-predict .tl-go")
+    in_place = "document.querySelector('#field-steps input')?.value === '1000'"
+    student.wait_for_function(in_place)
+    settle(student)
+    student.click("#start")
+    student.wait_for_selector("[data-class-state=trains]")
+    student.context.new_page().goto(url)  # as long as one page is there, this server forgets no visitor
+    student.goto(f"{link}#attention")
+    student.wait_for_function(in_place)
+    student.get_by_role("tab", name="Attention", selected=True).wait_for()
+    open_tab(student, "Train")
+    settle(student)
+    assert not student.locator(".tl-press:visible").count(), "what trains is what is chosen"
 
 
 def wait_for_settings(page):

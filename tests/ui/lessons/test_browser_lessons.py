@@ -191,6 +191,48 @@ def test_a_page_that_is_loaded_again_in_the_middle_keeps_the_step_the_answers_an
     page.locator("#learn-page h2").get_by_text("Train it").wait_for()
 
 
+@pytest.mark.parametrize("begins", ["list", "link"])
+def test_the_browsers_way_back_leads_from_step_to_step_and_then_to_where_one_came_from(visit, url, begins):
+    page = learning(visit)
+    reader = Reader(page)
+    if begins == "list":
+        reader.press("[data-lesson-open=norm]")
+    else:
+        page.goto(f"{url}?lesson=norm&step=1")
+    for step in (1, 2):
+        reader.at("norm", step)
+        if step == 2:
+            reader.press("[data-lesson-answer='0']")
+        page.wait_for_selector(f".tl-lesson-ways [data-lesson-step='{step + 1}']:enabled")
+        reader.press(f".tl-lesson-ways [data-lesson-step='{step + 1}']")
+    reader.at("norm", 3)
+    open_tab(page, "Train")
+    page.go_back()
+    reader.at("norm", 3)
+    for step in (2, 1):
+        page.go_back()
+        reader.at("norm", step)
+        assert page.evaluate("location.search + location.hash") == f"?lesson=norm&step={step}#learn"
+    page.go_forward()
+    reader.at("norm", 2)
+    page.go_back()
+    reader.at("norm", 1)
+    page.go_back()
+    page.locator("#learn-page h2").get_by_text("Learn with your own runs").wait_for()
+
+
+def test_a_tab_that_is_typed_into_the_address_leaves_the_lesson_open(visit, url):
+    page = visit()
+    page.goto(f"{url}?lesson=norm&step=1")
+    reader = Reader(page)
+    reader.at("norm", 1)
+    page.evaluate("location.hash = '#code'")  # as whoever types it
+    page.get_by_role("tab", name="Code", selected=True).wait_for()
+    page.wait_for_timeout(1000)  # longer than an answer takes
+    assert page.locator("#lesson-strip [data-lesson=norm][data-step='1']").count()
+    assert page.evaluate("location.search") == "?lesson=norm&step=1"
+
+
 def test_a_link_to_a_step_opens_it_and_asks_first_for_what_it_needs(visit, url):
     page = visit()
     page.goto(f"{url}?lesson=norm&step=5")

@@ -265,3 +265,10 @@ def test_what_five_seeds_say_decides_which_prediction_was_right(pupil, monkeypat
     told = [right in choice.text for step in steps[1:3] for choice in step.choices if sitting.is_choice_right(choice)]
     assert told == [True]
     pupil.tab.train.studies.forget("page page")
+
+
+def test_a_link_to_a_lesson_that_there_is_not_says_so_above_the_list(pupil):
+    page = str(pupil.tab.on_ask({"lesson": f"nope{EVIL}"}, *pupil.about, request=REQUEST)[pupil.tab.page])
+    assert "There is no lesson called “nope" in page and "data-lesson-open" in page and "<img" not in page
+    for sent in ({}, {"lesson": ""}, {"lesson": 3}, None):
+        assert "no lesson" not in str(pupil.tab.on_ask(sent, *pupil.about, request=REQUEST)[pupil.tab.page])

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.seed_noise import loss_gap, pair_gaps, seed_gaps
 from support import SMALL
 from tlab.inside.layers import LayerInsight
+from tlab.judging.one_run import FREQUENCIES, PAIRS, UNIFORM
 from tlab.training.records import StepRecord
 from tlab.ui.demo.shipped_run import demo_run
 from tlab.ui.runs.comparison import (
@@ -20,6 +21,7 @@ from tlab.ui.runs.comparison import (
     SEED_GAP,
     STEADY_GAP,
     distance,
+    easier_part,
     first_lasting,
     first_parting,
     parting_words,
@@ -198,6 +200,41 @@ def test_a_side_with_a_bug_is_never_praised(bug, sees):
     words = verdict(run)
     assert "planted" in words and "not to be compared" in words and "lower" not in words
     assert ("sees the tokens that it has to predict" in words) == sees
+
+
+def test_where_both_sides_are_worse_than_a_uniform_guess_both_are_said_to_be():
+    run = validated(made(), 6.4, 6.5)
+    run.baselines = {UNIFORM: 3.81, FREQUENCIES: 3.0, PAIRS: 2.5}
+    assert "Both are worse than a uniform guess (3.81)" in verdict(run)
+    one = validated(made(), 3.2, 6.5)
+    one.baselines = run.baselines
+    assert "Both" not in verdict(one) and "B's is worse than a uniform guess (3.81)" in verdict(one)
+
+
+def by_heart(run: Run, letters: str) -> Run:
+    """Its sides named so have a validation loss that rises from step 40 on, while their training loss falls."""
+    for side in run.sides:
+        for step in range(1, 121):
+            loss = 4.0 + 0.02 * (step - 40) if side.letter in letters and step > 40 else 4.0 - 0.001 * step
+            validation = loss if step % 20 == 0 else None
+            side.add(StepRecord(step, 4.0 - 0.03 * step, validation, 0.001, 1.0, 100, 1.0))
+    return run
+
+
+@pytest.mark.parametrize("letters", ["AB", "B", ""])
+def test_the_sides_that_learn_their_text_by_heart_are_named_with_their_lowest_validation_loss(letters):
+    words = verdict(by_heart(made(), letters))
+    assert [f"{letter} since step 40 (3.96)" in words for letter in "AB"] == [letter in letters for letter in "AB"]
+    assert ("Learned by heart" in words) == bool(letters)
+
+
+def test_no_model_is_expected_to_do_what_the_run_beside_it_does_not():
+    run = by_heart(made(), "AB")  # validation ends above training, in the easier part
+    run.baselines, run.training_pairs = {UNIFORM: 4.2, FREQUENCIES: 3.0, PAIRS: 2.3}, 2.6
+    assert "is the easier one" in easier_part(run) and "Expect" not in easier_part(run)
+    other = made()
+    other.baselines, other.training_pairs = run.baselines, run.training_pairs
+    assert "Expect a model, too, to have a lower loss there" in easier_part(other)
 
 
 # --- two runs that differ in their seed alone ---

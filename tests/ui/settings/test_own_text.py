@@ -49,6 +49,25 @@ def test_a_file_that_is_no_text_is_refused_by_its_name(tmp_path):
         read_file(tmp_path / "photo.png", 100)
 
 
+@pytest.mark.parametrize("content", [b"", b" \r\n\t\n", b"\xef\xbb\xbf"])
+def test_an_empty_file_is_refused_and_takes_no_text_away(tmp_path, content):
+    (tmp_path / "empty.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^empty\.txt is empty\.$"):
+        read_file(tmp_path / "empty.txt", 100)
+
+
+REPEATED = "a line of a log that is written again and again\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_copied"),
+    [(REPEATED * 5, True), (REPEATED * 5 + "!", False), (REPEATED * 2 + varied(200), False), ("abcdef " * 15, False)],
+    ids=["one line five times", "its end is new", "only its beginning is repeated", "too short to tell"],
+)
+def test_a_short_text_whose_end_stands_before_is_said_to_repeat_itself(text, is_copied):
+    assert ("the whole of its validation part stands in training word for word" in card_of(text)) == is_copied
+
+
 def test_the_card_names_the_file_until_another_text_is_in_the_box(tmp_path):
     (tmp_path / "mine.txt").write_text(varied(500))
     text, source = read_file(tmp_path / "mine.txt", 1000)

@@ -30,3 +30,6 @@ def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_setting
     assert drawn(page, "#rates-chart canvas")
     set_number(page, "steps", 60)
     page.get_by_text("These runs are of other settings").wait_for()
+    pale = "selector => getComputedStyle(document.querySelector(selector)).opacity === '0.5'"
+    for what in ("#rates-chart", "#tuning-card .tl-words", "#tuning-card .tl-numbers"):
+        page.wait_for_function(pale, arg=what)

@@ -443,6 +443,13 @@ def test_the_words_of_a_kind_say_whether_it_is_the_models_own():
     assert "Notice:" in kind_words(config, "alibi") and "does not use it" in kind_words(config, "alibi")
 
 
+def test_the_words_of_a_kind_have_the_numbers_of_the_model_and_no_others():
+    words = kind_words(tiny(position="rope", rope_base=100_000.0, rope_fraction=0.5), "rope")
+    assert "Base of RoPE here: 100,000." in words and "Share that RoPE rotates here: 0.5." in words
+    assert "10000" not in words
+    assert "here:" not in kind_words(tiny(position="alibi", rope_base=100_000.0), "rope"), "this one has not begun"
+
+
 def test_positions_are_measured_in_the_head_that_is_chosen():
     reading = read(Transformer(tiny(position="alibi")), np.arange(6))
     cache, checkpoint = InspectionCache(), own_checkpoint()

@@ -198,6 +198,12 @@ def test_sliders_that_say_nonsense_are_refused_in_words(tab, setting):
 # ------------------------------------------------------------------------------------------------ writing
 
 
+def test_a_seed_that_is_not_whole_is_refused_and_an_empty_one_is_0(tab):
+    with pytest.raises(gr.Error, match=r"“Seed” is 1\.5: it must be a whole number"):
+        write(tab, seed=1.5)
+    assert write(tab, seed=None)[-1][0]["tokens"] == write(tab, seed=0)[-1][0]["tokens"]
+
+
 def test_the_same_seed_writes_the_same_text_in_growing_frames(tab):
     first, second = write(tab), write(tab)
     assert first[-1][0]["tokens"] == second[-1][0]["tokens"]

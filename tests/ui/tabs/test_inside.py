@@ -55,6 +55,7 @@ from tlab.ui.tabs.inside.view import (
 )
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.widgets.markup import UI
+from tlab.wording import written
 
 pytestmark = GRADIO
 
@@ -282,6 +283,20 @@ def test_the_chart_over_the_training_names_a_column_as_its_table_does():
     assert value["unit"] == "log probability, nats"
 
 
+def test_lines_between_a_few_kept_steps_are_said_to_be_that():
+    few, many = (
+        over_time_value("x", Curves("logprob", "row", steps, {"a": [0.0] * len(steps)}), "nats")["title"]
+        for steps in ([0, 1500], list(range(20)))
+    )
+    assert few == "x, over the training; kept are 2 steps alone, straight lines join them"
+    assert many == "x, over the training"
+
+
+def test_another_bug_takes_the_checks_of_the_one_before_away(tab):
+    panel = tab.checks
+    assert "Press the button" in panel.on_bug("no_scale")[panel.checks]
+
+
 def test_what_is_drawn_of_side_b_has_its_colour_first(tab):
     of = find_model(tab.runs, None, side=1)
     assert of.side == 1
@@ -394,6 +409,14 @@ def test_positions_norms_and_neurons_can_be_taken_away(tab, part):
 
 def test_the_other_text_that_is_offered_can_be_patched_from(tab):
     assert "tl-in-refused" not in tab.on_what_if(None, EXCERPT, {}, "mlp.0", "patch", OTHER_TEXT)
+
+
+def test_a_patch_names_the_two_tokens_whose_logits_it_tells_of(tab):
+    shown = tab.on_what_if(None, EXCERPT, {}, "mlp.0", "patch", OTHER_TEXT)
+    subject = tasks.subject_of(find_model(tab.runs, None).request(EXCERPT))
+    compared, names = PROBES["patch"](other=OTHER_TEXT).compare(subject), subject.checkpoint.tokenizer.tokens
+    told = f"the logit of “{names[compared.a]}” less that of “{names[compared.b]}”"
+    assert told in " ".join(shown.split()) and written(compared.whole, "+.3f") in shown
 
 
 def test_what_is_multiplied_by_one_is_said_to_have_no_effect(tab):
@@ -530,6 +553,7 @@ def test_a_run_with_a_bug_is_looked_at_but_not_exported(runs, inspector):
 def test_a_profile_tells_each_part_and_what_it_cost_itself(tab):
     shown = tab.checks.on_profile(None, {})
     assert "attention" in shown and "of peak" in shown and "With its parts timed" in shown
+    assert "With the settings of " in shown and DEMO_PRESET.label in shown
 
 
 def test_a_step_that_takes_too_long_is_not_profiled(runs):
@@ -538,6 +562,16 @@ def test_a_step_that_takes_too_long_is_not_profiled(runs):
     huge = type(training).from_json({**training.to_json(), "batch_size": 4096})
     with pytest.raises(ValueError, match="too long to profile"):
         tasks.profile_step(request, huge)
+
+
+def test_what_is_said_of_a_steps_time_was_measured(runs, monkeypatch):
+    request = find_model(runs, None).request("")
+    monkeypatch.setattr(tasks, "seconds_of_step", lambda *_: 2.5)
+    with pytest.raises(ValueError, match=r"One step of this run takes about 2.5 s here now"):
+        tasks.profile_step(request, request.checkpoint.train_config)
+    monkeypatch.setattr(tasks, "gemm_rate", lambda: 1e6)
+    with pytest.raises(ValueError, match=r"takes at least .* here now, too long to profile"):
+        tasks.profile_step(request, request.checkpoint.train_config)
 
 
 def test_a_look_that_takes_too_long_ends_with_its_process_and_the_next_is_answered():

@@ -16,10 +16,10 @@ from support import GRADIO, SECONDS
 from tlab.inside import PROBES
 from tlab.inside.probes.residual import AttributionRow
 from tlab.ui import opened_models
-from tlab.ui.demo.shipped_run import SHIPPED_IDS
+from tlab.ui.demo.shipped_run import EXCERPT, SHIPPED_IDS
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.process import ReadSoFar
-from tlab.ui.inspection.selection import CAPITALS, find_model
+from tlab.ui.inspection.selection import CAPITALS, OTHER_CAPITALS, find_model
 from tlab.ui.opened_models import OPENED_PREFIX, OpenedModels
 from tlab.ui.runs.limits import LOCAL, PUBLIC
 from tlab.ui.runs.manager import Runs
@@ -29,7 +29,7 @@ from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.checks_panel import bug_job
 from tlab.ui.tabs.inside.options import default
 from tlab.ui.tabs.inside.pictures import LARGEST_ESTIMATES, picture_value
-from tlab.ui.tabs.inside.tab import FIRST, ONE_STEP, InsideTab
+from tlab.ui.tabs.inside.tab import FIRST, ONE_STEP, OTHER_TEXT, InsideTab, other_text
 from tlab.ui.tabs.train.tab import TrainTab
 
 pytestmark = GRADIO
@@ -269,6 +269,26 @@ def test_an_opened_model_has_one_step_and_is_not_trained(inside):
         bug_job(of, "no-mask")
 
 
+def test_what_a_patch_is_taken_from_is_as_long_as_what_is_read(inside):
+    shipped, opened = find_model(inside.runs, None), find_model(inside.runs, MODEL)
+    assert other_text(shipped.checkpoint, EXCERPT) == OTHER_TEXT
+    assert other_text(opened.checkpoint, CAPITALS) == OTHER_CAPITALS != CAPITALS
+    assert other_text(opened.checkpoint, CAPITALS[:7]) == other_text(shipped.checkpoint, "ünknown") == ""
+    shown = inside.on_what_if(MODEL, CAPITALS[:7], {}, "mlp.0", "patch", "")
+    assert "tl-in-refused" not in shown, "then it is the same text with another last token"
+    updates = inside.on_look(MODEL, EXCERPT, {}, "growth", shipped.key, None, *values_of(inside))
+    assert updates[inside.other] == OTHER_CAPITALS
+    assert inside.other not in look_inside(inside, "growth"), "what is typed there stays"
+
+
+def test_what_has_one_step_is_not_offered_to_be_followed(inside):
+    steady = next(key for key, kind in PROBES.items() if kind.steady)
+    for run_id, is_offered in ((MODEL, False), (None, True)):
+        assert inside.on_probe(steady, run_id)[inside.follow]["visible"] is is_offered
+    updates = inside.on_look(MODEL, CAPITALS, {}, steady, "another", None, *values_of(inside))
+    assert updates[inside.follow]["visible"] is updates[inside.over_time]["visible"] is False
+
+
 def test_of_very_many_parts_the_largest_are_drawn_in_the_order_of_the_table():
     rows = [AttributionRow(f"attention.{i}", (-1) ** i * float(i % 100)) for i in range(200)]
     picture = picture_value("attribution", rows, "file")
@@ -335,6 +355,39 @@ def test_what_tells_of_waiting_is_a_generator_as_gradio_knows_one(inside):
 
 def test_a_model_of_the_lab_is_looked_into_without_such_words(inside):
     assert [*inside.told(lambda: {inside.table: "there"}, None, inside.remark)] == [{inside.table: "there"}]
+
+
+def test_whoever_waits_for_a_model_of_the_lab_is_told_so_and_sees_the_answer_before_as_such(inside):
+    read = threading.Event()
+
+    def slow():
+        read.wait(SECONDS)
+        return {inside.table: "there"}
+
+    words = inside.told(slow, None, inside.note)
+    first = next(words)[inside.note]
+    assert "This is being computed, for" in first and "tl-meanwhile" in first
+    read.set()
+    *_, last = words
+    assert last == {inside.table: "there"}
+
+
+def test_what_a_part_does_is_told_of_the_text_that_the_table_is_of(inside, monkeypatch):
+    """The page may not have put it in its box yet, or not have heard of it."""
+    of, before = find_model(inside.runs, MODEL), find_model(inside.runs, None)
+    read = []
+    monkeypatch.setattr(inside, "on_what_if", lambda run_id, text, selection, *change: read.append(text) or "")
+
+    def ask(text, shown, instead):
+        assert [*inside.on_what_if_told(MODEL, text, {}, shown, instead, "mlp.0", "mean", "")] == [{inside.effect: ""}]
+        return read[-1]
+
+    offered = before.run.excerpt
+    assert ask(offered, before.key, None) == of.run.excerpt, "nobody has chosen the text of the model before"
+    assert ask(offered, of.key, [offered, of.run.excerpt]) == of.run.excerpt, "found, and not in the box yet"
+    assert ask("The capital of Japan", of.key, [offered, of.run.excerpt]) == "The capital of Japan"
+    assert ask("The capital of Japan", before.key, None) == "The capital of Japan"
+    assert ask("The capital of Japan", before.key, ["The capital of Japan", "a"]) == "The capital of Japan"
 
 
 def test_only_the_first_question_about_an_opened_model_waits_for_its_reading(runs, inspector):

@@ -89,6 +89,12 @@ def test_a_page_with_the_settings_of_a_preset_shows_the_run_of_it(page, preset):
         assert page.on_arrive("", request(ME, **{**query, **other})) == {page.train.state: gr.skip()}
 
 
+def test_a_link_whose_b_is_its_a_opens_as_any_that_no_run_is_of(page):
+    page, _ = page
+    query = {"residual": "post", "b.residual": "post"}
+    assert page.on_arrive("", request(ME, **query)) == page.on_arrive("", request(ME, residual="post", steps="7"))
+
+
 @pytest.mark.parametrize(
     ("state", "waits", "taken"), [(RUNNING, False, True), (PAUSED, True, True), (PAUSED, False, False)]
 )

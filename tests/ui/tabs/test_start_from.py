@@ -195,6 +195,16 @@ def test_choosing_weights_sets_the_model_and_the_tokenizer_to_theirs_and_nothing
     assert chosen_by(lab, b=f"{shipped_id(TRAINED)}/A", switch="norm") == gr.skip()
 
 
+def test_a_side_b_with_another_model_is_left_out_when_weights_are_chosen_and_any_other_stays(lab):
+    switch = lab.tab.controls.components["switch"]
+    start = f"{shipped_id(TRAINED)}/A"
+    updates = chosen_by(lab, start=start, switch="residual")
+    assert updates[switch] == NOTHING and lab.tab.controls.switch_choice in updates
+    assert switch not in chosen_by(lab, start=start, switch="optimizer"), "which fits any model"
+    assert switch not in chosen_by(lab, start=start, switch="residual", locked=["residual"]), "the link hides it"
+    assert chosen_by(lab, start=RANDOM, switch="residual") == gr.skip()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -24,15 +24,25 @@ const writeCode = () => {
   history.replaceState(history.state, "", `${location.pathname}?${words}${location.hash}`);
 };
 
+const focusStart = (left) => {
+  const start = document.getElementById("start");
+  if (document.activeElement !== document.body || !left) return; // who has gone elsewhere stays there
+  if (start?.offsetParent && !start.disabled) start.focus({ preventScroll: true });
+  else setTimeout(focusStart, 50, left - 1);
+};
+
 const acts = {
   join: () => {
     code = find("[name=class-code]").value;
     writeCode();
     send("class");
   },
-  predict: () => send("class-go", "predict", {
-    winner: find("[name=class-winner]:checked")?.value ?? "", by: find("[name=class-by]").value,
-  }),
+  predict: () => {
+    send("class-go", "predict", {
+      winner: find("[name=class-winner]:checked")?.value ?? "", by: find("[name=class-by]").value,
+    });
+    goesOn = true;
+  },
   setup: () => send("class-go"),
   open: () => send("class-teach", "open", { link: find("[name=class-link]").value }),
   next: () => send("class-teach", "next", { link: find("[name=class-link]").value }),
@@ -49,6 +59,7 @@ element.addEventListener("submit", (event) => {
 // What is typed and unfolded stays while results come in.
 let typed = "";
 const unfolded = new Set(); // by class name
+let goesOn = false; // whether a prediction has just been sent: the button that had the focus goes with its form
 let isSetUp = false; // whether a student's settings have been asked for since the page was loaded
 element.addEventListener("input", ({ target }) => target.name === "class-link" && (typed = target.value));
 element.addEventListener("toggle", ({ target }) => unfolded[target.open ? "add" : "delete"](target.className), true);
@@ -64,7 +75,15 @@ watch("value", () => {
   if (find(".tl-class-gone") && role === "teach") [code, key, typed] = ["", "", ""], keep();
   if (role === "student" && !isSetUp && find("[data-class-state]")) {
     isSetUp = true;
-    if (find("[data-class-state=train]")) setTimeout(acts.setup); // the page was loaded again after the prediction
+    // The page was loaded again: after the prediction it leads to Start. Later it only has the settings again, if the
+    // address has no others that the student went on to.
+    const hasOthers = [...address.keys()].some((name) => name !== "class");
+    if (find("[data-class-state=train]")) setTimeout(acts.setup);
+    else if (!hasOthers && !find("[data-class-state=predict]")) setTimeout(() => send("class-go", "restore"));
+  }
+  if (goesOn && find("[data-class-state=train]")) {
+    goesOn = false;
+    focusStart(100);
   }
   const link = find("[name=class-link]");
   if (link) link.value = typed;

@@ -28,6 +28,7 @@ dialog.addEventListener("click", (event) => event.target === dialog && dialog.cl
 search.addEventListener("input", () => {
   const asked = search.value.trim().toLowerCase();
   for (const entry of entries) entry.hidden = !entry.textContent.toLowerCase().includes(asked);
+  find(".tl-glossary-none").hidden = entries.some((entry) => !entry.hidden);
 });
 
 // ---- the words on the page

@@ -21,6 +21,7 @@ from tlab.wording import several
 
 PROMPT_CHARACTERS = 12  # a word or two
 CAPITALS = "The capital of Italy is Rome. The capital of Japan is Tokyo. The capital of France is"
+OTHER_CAPITALS = CAPITALS.replace("France", "Poland")
 OPENED_PROMPT = "The capital of France is"
 """What an opened model is let read: it has no text of its own here."""
 MAX_NUMBER = 1_000_000_000  # of any number that a page may send
@@ -49,11 +50,16 @@ class SelectedModel(NamedTuple):
         if self.opened is not None and self.checkpoint.is_imported:
             return f"The model is {self.whose}: {shape_words(self.checkpoint)}."
         beginning = f"{self.why_not} " if self.why_not else ""
-        which = f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else "that"
+        which = self.side_words or "that"
         step = self.checkpoint.step
         losses = [loss for at, loss in self.run.sides[self.side].curve.validation if at == step]
         known = f" (validation loss {losses[0]:.2f})" if losses else ""
         return f"{beginning}The model is {which} of {self.whose}, after {several(step, 'step')}{known}."
+
+    @property
+    def side_words(self) -> str:
+        """Which side of a run of two it is."""
+        return f"{'AB'[self.side]} ({self.labels[self.side]})" if len(self.labels) > 1 else ""
 
     @property
     def step(self) -> int | None:

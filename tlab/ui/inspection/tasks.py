@@ -23,17 +23,17 @@ from tlab.inside.over_time import Curves, curves, with_steps
 from tlab.inside.probes.ablation import ALL, MECHANISMS, TOO_LITTLE, EffectProbe, NextRow, PatchProbe
 from tlab.inside.probing import Rows, log_softmax
 from tlab.nn.config import ModelConfig
-from tlab.profile import Profile, profile
+from tlab.profile import Profile, gemm_rate, profile_of, seconds_of_step, warm_trainer
 from tlab.text import TOKENIZERS, Corpus, Tokenizer, corpus_from_text, corpus_names
 from tlab.training.checkpoint import Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.types import Array
 from tlab.ui.opened_models import OpenedFrom
 from tlab.ui.runs.messages import Job, job_corpus
+from tlab.wording import duration
 
 MAX_WEIGHTS_CHECKED = 1_000_000  # there are about a hundred checks, each of at least two passes through the model
-OPERATIONS_PER_SECOND = 3e9  # of a slow core that is shared
-SECONDS_TO_PROFILE = 1.5
+SECONDS_TO_PROFILE = 3.0
 MAX_PROFILED_STEPS, MIN_PROFILED_STEPS = 10, 3  # steps; fewer than three have no median
 MAX_CANDIDATES = 10  # of the next token
 
@@ -156,6 +156,7 @@ class InterventionEffect(NamedTuple):
     candidates: list[NextRow]
     share: float | None  # of the difference between the two texts that a patch restores
     difference: float | None  # between the two texts, nats of a patch's two logits
+    tokens: tuple[str, str] = ("", "")  # of these logits: the one, and that which is subtracted
 
 
 def intervene(
@@ -163,8 +164,8 @@ def intervene(
 ) -> InterventionEffect:
     """Change one part: what it costs on `count` windows of held-out text, and what it does to the next token.
 
-    `part` may also be "positions" or "norms"; `other` is the text that a patch takes its values from, `factor` what a
-    scaled part is multiplied with.
+    `part` may also be "positions" or "norms"; `other` is the text that a patch takes its values from, by default the
+    text with another last token; `factor` is what a scaled part is multiplied with.
 
     Raises:
         ValueError: there is no such part, or the change does not apply to it.
@@ -178,7 +179,7 @@ def intervene(
         MECHANISMS[part](bare)
         after = bare.forward(subject.ids[None])[0][0, -1]
     else:
-        what, patch = INTERVENTIONS[change].made(factor), PatchProbe(other=other)
+        what, patch = INTERVENTIONS[change].made(factor), PatchProbe(other=other or None)
         compared = patch.compare(subject) if what.needs_reference else None
         reference = compared.reference if compared else None
         after = run_changed(subject.model, subject.ids[None], {find_part(subject.model, part): what}, reference)[0][
@@ -187,7 +188,9 @@ def intervene(
         if compared is not None:
             moved = float(after[compared.a] - after[compared.b]) - compared.here
             share = moved / compared.whole if abs(compared.whole) >= TOO_LITTLE else None
-            return InterventionEffect(None, 0, next_rows(subject, before, after), share, compared.whole)
+            names = subject.checkpoint.tokenizer.tokens
+            two = names[compared.a], names[compared.b]
+            return InterventionEffect(None, 0, next_rows(subject, before, after), share, compared.whole, two)
     chosen = {"part": part, "count": count, **({} if part in MECHANISMS else {"change": change, "factor": factor})}
     if request.checkpoint.is_imported:
         return InterventionEffect(None, 0, next_rows(subject, before, after), None, None)
@@ -239,11 +242,21 @@ def profile_step(request: InspectionRequest, training: TrainConfig) -> Profile:
         ValueError: a step takes too long to be profiled here.
     """
     config = request.checkpoint.model_config
-    seconds = step_flops(config, training.batch_size) / OPERATIONS_PER_SECOND
+    steps_to_profile(step_flops(config, training.batch_size) / gemm_rate(), "at least")  # no step is faster than that
+    trainer = warm_trainer(config, training, subject_of(request).corpus)
+    return profile_of(trainer, steps_to_profile(seconds_of_step(trainer), "about"))
+
+
+def steps_to_profile(seconds: float, told: str) -> int:
+    """How many steps of so many seconds there is time for; each is made twice.
+
+    Raises:
+        ValueError: too few.
+    """
     steps = min(MAX_PROFILED_STEPS, math.floor(SECONDS_TO_PROFILE / (2 * seconds)))
     if steps < MIN_PROFILED_STEPS:
         raise ValueError(
-            f"One step of this run takes about {seconds:.1f} seconds, too long to profile here. Take a smaller "
-            "model or batch, or use `tlab profile` on your own machine."
+            f"One step of this run takes {told} {duration(seconds)} here now, too long to profile on this page. Take a "
+            "smaller model or batch, or run tlab profile in a terminal."
         )
-    return profile(config, training, subject_of(request).corpus, steps=steps)
+    return steps

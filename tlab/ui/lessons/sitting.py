@@ -20,6 +20,7 @@ MAX_ANSWERS = 8  # that a browser may send of one step
 
 WORDING = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 WORDING.filters |= {"percent": percent, "several": several, "short": short_number, "listed": listed, "written": written}
+WORDING.filters["about"] = lambda value: f"{float(f'{value:.2g}'):,.10g}"  # 73,000
 WORDING.filters["nats"] = lambda loss: written(loss, ".2f") if math.isfinite(loss) else "no number"
 WORDING.filters["signed"] = lambda nats: written(nats, "+.2f" if abs(nats) >= 0.1 else "+.3f")
 WORDING.filters["by_layer"] = lambda numbers: [(layer_name(layer), number) for layer, number in enumerate(numbers)]

@@ -51,6 +51,14 @@
     requestAnimationFrame(() => event.target.dispatchEvent(close));
   });
 
+  // A browser that writes 0.003 drops a comma, and 0,003 would become 3. Of a whole number it separates thousands.
+  document.addEventListener("beforeinput", event => {
+    const writesComma = (0.5).toLocaleString().includes(",");
+    if (writesComma || !event.data?.includes(",") || !event.target.closest?.(".tl-decimal [type=number]")) return;
+    event.preventDefault();
+    document.execCommand("insertText", false, event.data.replace(",", "."));
+  }, true);
+
   // A button that was pressed may not be pressed again at once; the focus goes to the one that may.
   let pressed = null;
   document.addEventListener("focusin", event => (pressed = event.target.closest(".tl-buttons button")));

@@ -19,6 +19,6 @@
     if (!tab || tab === shown) return;
     shown = tab;
     const hash = tab === first && !leadsToHead() ? "" : `#${tab}`;
-    if (hash !== location.hash) history.pushState(null, "", location.pathname + location.search + hash);
+    if (hash !== location.hash) history.pushState(history.state, "", location.pathname + location.search + hash);
   }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
 }

@@ -15,7 +15,17 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
-from tlab.judging.one_run import FREQUENCIES, PAIRS, SAME, Point, guesses_words, heart_words, text_words
+from tlab.judging.one_run import (
+    FREQUENCIES,
+    PAIRS,
+    SAME,
+    UNIFORM,
+    Point,
+    by_heart_since,
+    guesses_words,
+    heart_words,
+    text_words,
+)
 from tlab.text.corpora import validation_start
 from tlab.text.tokenizers import utf8
 from tlab.ui.runs.messages import Job
@@ -191,7 +201,7 @@ def verdict(run: Run) -> str:
     if found is None:
         return "Their losses on unseen text are known at the first validation." if run.active else ""
     few = few_tokens_words(run.job, run.bytes_per_token.validation if run.bytes_per_token else None)
-    return f"{gap_words(run, *found)} {few}".strip()
+    return " ".join(filter(None, [gap_words(run, *found), by_heart_words(run), few]))
 
 
 def gap_words(run: Run, step: int, a: float, b: float) -> str:
@@ -200,6 +210,8 @@ def gap_words(run: Run, step: int, a: float, b: float) -> str:
     gap = abs(b - a)
     after = f"After {several(step, 'step')}"
     beside = f" {high.letter}'s is {guesses_words(max(a, b), run.baselines)}." if run.baselines else ""
+    if run.baselines and min(a, b) > run.baselines[UNIFORM] + SAME:
+        beside = f" Both are {guesses_words(min(a, b), run.baselines)}."
     if gap < SEED_GAP:
         learned = not run.baselines or max(a, b) < run.baselines[FREQUENCIES] - SAME
         differ = f"{after} the validation losses of A and B differ by {in_both_units(run, gap)}."
@@ -231,16 +243,38 @@ def in_both_units(run: Run, nats: float) -> str:
     return f"{nats:.2f} nats per token" + ("" if bits is None else f" ({bits:.2f} bits per byte)")
 
 
+def points_of(side: Side) -> list[Point]:
+    """Both losses at each validation, as far as both are known."""
+    if not side.curve.bins:
+        return []
+    return [Point(int(step), loss, side.curve.training_at(int(step))) for step, loss in side.curve.validation]
+
+
+def text_gap(run: Run) -> float:
+    """By how much the validation part of its text is harder than the training part, as far as token pairs tell."""
+    if run.training_pairs is None or PAIRS not in run.baselines:
+        return 0.0
+    return run.baselines[PAIRS] - run.training_pairs
+
+
+def by_heart_words(run: Run) -> str:
+    """Which sides have learned their text by heart, in a sentence; nothing where none has."""
+    since = {side.letter: by_heart_since(points_of(side), text_gap(run)) for side in run.sides}
+    found = [f"{letter} since step {low.step:,} ({low.validation:.2f})" for letter, low in since.items() if low]
+    if not found:
+        return ""
+    return f"Learned by heart, so that the validation loss rises while the training loss falls: {listed(found)}."
+
+
 def single_words(run: Run) -> str:
     """What the curves of a run of one side say."""
     (side,) = run.sides
     if not side.curve.validation or not run.baselines:
         return "Its loss on unseen text is known at the first validation." if run.active else ""
-    points = [Point(int(step), loss, side.curve.training_at(int(step))) for step, loss in side.curve.validation]
+    points = points_of(side)
     last = points[-1]
     words = f"After {last.step:,} steps the validation loss is {in_both_units(run, last.validation)}, "
-    text_gap = run.baselines[PAIRS] - run.training_pairs if run.training_pairs is not None else 0.0
-    by_heart = heart_words(points, text_gap)
+    by_heart = heart_words(points, text_gap(run))
     few = few_tokens_words(run.job, run.bytes_per_token.validation if run.bytes_per_token else None)
     return " ".join(filter(None, [f"{words}{guesses_words(last.validation, run.baselines)}.", by_heart, few]))
 
@@ -249,7 +283,10 @@ def easier_part(run: Run) -> str:
     """Which part of the text is easier, so that nobody wonders at validation below training; else nothing."""
     if run.training_pairs is None or PAIRS not in run.baselines:
         return ""
-    return text_words(run.training_pairs, run.baselines[PAIRS])
+    is_easier = text_gap(run) < 0  # the validation part
+    ends = [points[-1] for side in run.sides if (points := points_of(side))]
+    is_kept = all((end.validation < end.training) == is_easier for end in ends)
+    return text_words(run.training_pairs, run.baselines[PAIRS], is_kept)
 
 
 def times_words(times: float) -> str:

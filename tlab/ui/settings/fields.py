@@ -46,7 +46,7 @@ def field_value(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
     """The value of a field of these types, from what its control holds; an empty one holds None or blank text.
 
     Raises:
-        ValueError: empty where a value is needed, or (a ConfigError) text that is no number.
+        ValueError: empty where a value is needed, or (a ConfigError) text that is no number, or one that is not whole.
     """
     if isinstance(value, str) and not {str, bool} & set(kinds):
         text = value.strip()
@@ -57,7 +57,10 @@ def field_value(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
             raise ConfigError(f"“{field_label(name)}” is {text!r}: it must be {expected}, or empty.") from None
     if value is None and type(None) not in kinds:
         raise ValueError(f"“{field_label(name)}” is empty: give it a value.")
-    return from_json_number(value, kinds)
+    value = from_json_number(value, kinds)
+    if isinstance(value, float) and int in kinds and float not in kinds:
+        raise ConfigError(f"“{field_label(name)}” is {value:g}: it must be a whole number.")
+    return value
 
 
 def registry_choices(registry: Registry[Any]) -> list[tuple[str, str]]:

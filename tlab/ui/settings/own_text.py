@@ -12,7 +12,7 @@ from tlab.text import CORPORA, Corpus, Tokenizer, load_corpus
 from tlab.text.baselines import baseline_losses
 from tlab.text.corpora import needs_download, sha256_of, with_plain_lines
 from tlab.text.encodings import decode_text
-from tlab.text.overlap import PASSAGE, overlap
+from tlab.text.overlap import PASSAGE, Overlap, overlap
 from tlab.text.tokenizers import utf8
 from tlab.ui.runs.byte_budget_cache import ByteBudgetCache
 from tlab.ui.runs.manager import own_corpus
@@ -79,7 +79,7 @@ def read_file(path: Path, limit: int) -> tuple[str, Source]:
     """The text of an uploaded file, or its beginning where there is more than `limit` characters.
 
     Raises:
-        ValueError: it is no text.
+        ValueError: it is no text, or empty.
     """
     name = path.name if len(path.name) <= MAX_FILE_NAME else f"{path.name[:MAX_FILE_NAME]}…"
     try:
@@ -87,6 +87,8 @@ def read_file(path: Path, limit: int) -> tuple[str, Source]:
     except ValueError as error:
         raise ValueError(f"{name} {error}.") from None
     whole = with_plain_lines(whole)
+    if not whole.strip():
+        raise ValueError(f"{name} is empty.")
     text, words = whole[:limit], f"{name}, read as {encoding}"
     if len(whole) > limit:
         words += f": the first {limit:,} of its {len(whole):,} characters"
@@ -102,7 +104,7 @@ class Facts(NamedTuple):
     validation: int
     baselines: tuple[tuple[str, float], ...]
     known_loss: float | None  # nats per token, of whoever knows how the text was made
-    known: float  # share of the validation tokens in passages that training has, too
+    known: Overlap  # of the validation part with training
     packed: float  # bytes after gzip per byte
 
 
@@ -181,7 +183,7 @@ def facts_of(corpus: Corpus) -> Facts:
         len(corpus.validation),
         tuple((name, loss) for name, loss in baseline_losses(corpus).items() if name != KNOWN_RULE),
         corpus.known_loss,
-        overlap(corpus).in_passages,
+        overlap(corpus),
         packed_share(corpus),
     )
 
@@ -204,16 +206,18 @@ def rows(facts: Facts) -> list[tuple[str, str]]:
         found.append(("To reach", known))
     if facts.validation >= PASSAGE:
         passages = f"in passages of {PASSAGE} tokens or more that stand in training word for word"
-        found.insert(3, ("Repeated", f"{facts.known:.1%} of the validation part, {passages}"))
+        found.insert(3, ("Repeated", f"{facts.known.in_passages:.1%} of the validation part, {passages}"))
     return found
 
 
 def warnings(facts: Facts) -> list[str]:
-    if facts.known >= SHARE_TO_WARN_OF:
-        return [
-            f"This text repeats itself: {facts.known:.0%} of its validation part lies in passages of {PASSAGE} tokens "
-            "that training has, too. A low validation loss may be memory."
-        ]
+    share, known = facts.known.in_passages, ""
+    if facts.known.is_copied:
+        known = "the whole of its validation part stands in training word for word"
+    elif share >= SHARE_TO_WARN_OF:
+        known = f"{share:.0%} of its validation part lies in passages of {PASSAGE} tokens that training has, too"
+    if known:
+        return [f"This text repeats itself: {known}. A low validation loss may be memory."]
     if facts.packed < PACKED_TO_WARN_OF:
         return [f"This text repeats itself: gzip leaves {facts.packed:.1%} of it. There is little to learn."]
     return []

@@ -71,7 +71,7 @@ def why_not_tuned(job: Job) -> str:
             "difference; both sides are then trained at several rates."
         )
     for plan in short_job(job).plans:
-        if plan.training.warmup_steps >= plan.training.steps:
+        if plan.training.ends_in_warmup:
             return (
                 f"Its runs would have {several(plan.training.steps, 'step')}, half of the setting's, and the warm-up "
                 f"has {plan.training.warmup_steps}: no learning rate would be reached. Take more steps or less warm-up."

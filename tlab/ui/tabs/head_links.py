@@ -13,7 +13,7 @@ from tlab.ui.inspection.head_link import HeadLink, model_query, read_head_link
 from tlab.ui.inspection.selection import SelectedModel, readable_text, selected_model
 from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.settings.links import HEAD_LINK
-from tlab.ui.tabs.attention.tab import AttentionTab
+from tlab.ui.tabs.attention.tab import Arrival, AttentionTab
 from tlab.ui.tabs.generate.tab import GenerateTab
 from tlab.ui.tabs.inside.tab import InsideTab
 from tlab.ui.tabs.tab import Updates
@@ -45,6 +45,10 @@ ARRIVE = """() => {
 }""".replace("HEAD_LINK_NAMES", HEAD_LINK_NAMES)
 
 
+# All that is there is still of the model before.
+MEANWHILE = note_html("The pictures for this link are being computed …", "tl-meanwhile")
+
+
 class HeadLinks:
     """Keeps the address of the page in step with the model and the head, and shows what an address asks for.
 
@@ -66,7 +70,8 @@ class HeadLinks:
         tab, others = self.attention, (self.inside, self.generate)
         lists = [one.choice.list for one in (tab, *others)]
         shown = [
-            self.notice, tab.model_id, *lists, *self.boxes.values(), tab.selection, self.inside.selection, tab.shown
+            self.notice, tab.model_id, *lists, *self.boxes.values(), tab.selection, self.inside.selection, tab.shown,
+            tab.arrival, tab.drawn["note"], self.inside.note,
         ]  # fmt: skip
         self.arrived.click(
             self.on_arrival, [self.search, self.landed], shown, js="() => [location.search, location.hash.slice(1)]",
@@ -89,6 +94,7 @@ class HeadLinks:
 
     def on_arrival(self, search: Any, landed: Any, request: gr.Request) -> Iterator[Updates]:
         """Read the model of a link, with words while that lasts, and select the head; what is wrong is said."""
+        yield {self.notice: MEANWHILE}
         tab = self.attention
         link = read_head_link(dict(parse_qsl(str(search or "").lstrip("?"), keep_blank_values=True)), self.runs)
         problems, model_id = list(link.problems), link.model_id
@@ -108,15 +114,19 @@ class HeadLinks:
         updates: Updates = {
             tab.model_id: model_id,
             self.inside.selection: model,
+            self.inside.note: MEANWHILE,
             self.boxes.get(landed, tab.text): text,
         }
         chosen = chosen_head(link, of, problems)
         if chosen or landed not in (self.inside.key, self.generate.key):
             read = text if link.text is not None else of.excerpt
             if len(chosen) < 2:
-                yield {self.notice: note_html("The model reads the text …")}
                 chosen = {**tab.opening_head(of, read), **chosen}
-            updates |= {tab.text: read, tab.selection: {**model, **chosen}, tab.shown: None}
+            selection = {**model, **chosen}
+            updates |= {
+                tab.text: read, tab.selection: selection, tab.shown: None, tab.arrival: Arrival(selection, read),
+                tab.drawn["note"]: MEANWHILE,
+            }  # fmt: skip
         choices = tab.choice.choices(visit_of(request).session)
         for one in (tab, self.inside, self.generate):
             updates[one.choice.list] = gr.update(choices=choices, value=of.key)

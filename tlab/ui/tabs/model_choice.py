@@ -144,13 +144,18 @@ class ModelChoice:
 
 
 def told_meanwhile(
-    work: Callable[[], Came], words: gr.HTML, so_far: Callable[[], str]
+    work: Callable[[], Came], words: gr.HTML, so_far: Callable[[], str], patience: float = 0.0
 ) -> Generator[Updates, None, Came]:
-    """What `work` comes to in a thread of its own; meanwhile `words` says again and again how far it is."""
+    """What `work` comes to in a thread of its own; meanwhile `words` says again and again how far it is.
+
+    What the tab shows is of an earlier question until then, and the page makes it pale. `patience` is how many seconds
+    longer the first words wait.
+    """
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(work)
-        while not wait([working], SECONDS_BETWEEN_WORDS).done:
-            yield {words: note_html(so_far())}
+        while not wait([working], SECONDS_BETWEEN_WORDS + patience).done:
+            yield {words: note_html(so_far(), "tl-meanwhile")}
+            patience = 0.0
     return working.result()
 
 

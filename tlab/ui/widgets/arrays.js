@@ -49,11 +49,13 @@ const bitmap = (rows, columns, colourAt) => {
   return small;
 };
 
-// Where there is no room for a space, the letters after it tell more.
+// Where there is no room for a space, the letters after it tell more; that more follow is said where there is room for it.
 const shortToken = (token, room = 2) => {
-  const letters = [...token];
-  if (letters.length <= Math.max(2, room)) return token;
-  return (letters[0] === "␣" ? letters.slice(1) : letters).slice(0, Math.max(2, room)).join("");
+  const most = Math.max(2, room);
+  if ([...token].length <= most) return token;
+  const letters = [...token].slice(token.startsWith("␣") ? 1 : 0);
+  if (letters.length <= most || most < 4) return letters.slice(0, most).join("");
+  return `${letters.slice(0, most - 1).join("")}…`;
 };
 // As tokens of byte pairs have; a tab is one letter, however it is written.
 const haveSeveralLetters = (tokens) => tokens.some((token) => [...token].length > 1 && !token.startsWith("\\"));

@@ -89,15 +89,16 @@ def number_field(
     """A field for a number of these types, from `low` to `high`; where None is among them, empty as `empty_words` say.
 
     Such a field is a text, because Gradio 6.31 turns an empty gr.Number into 0 whenever the page shows it anew: opening
-    a fold would change the experiment.
+    a fold would change the experiment. A number that has to be whole and is not comes as it is, to be refused: to
+    round it would train another one than the page shows.
     """
     if type(None) in kinds:
         return gr.Textbox(None if value is None else str(value), placeholder=empty_words, max_lines=1, **shown)
     return gr.Number(
         value,
-        precision=0 if int in kinds else None,
         minimum=low if low > -math.inf else None,
         maximum=high if high < math.inf else None,
+        elem_classes="tl-decimal" if float in kinds else None,
         **shown,
     )
 

@@ -34,7 +34,7 @@ const likeliest = (t) => decoded.weights.subarray(t * T(), t * T() + t + 1).redu
 const drawMap = (value, numbers) => {
   const count = T();
   const severalLetters = haveSeveralLetters(value.tokens);
-  labelRoom = severalLetters ? 52 : 22;
+  labelRoom = severalLetters ? 64 : 22;
   const side = Math.min(box.clientWidth - labelRoom, LARGEST);
   cell = side / count;
   const height = Math.ceil(labelRoom + side) + 2;

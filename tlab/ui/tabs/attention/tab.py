@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from tlab.config import options
 from tlab.inside.attention import next_tokens, score_statistics
 from tlab.inside.positions import fits
 from tlab.nn.config import ModelConfig
@@ -43,6 +44,13 @@ class Shown(NamedTuple):
     head: tuple[Any, Any]
     pair: tuple[Any, Any]
     kind: Any
+
+
+class Arrival(NamedTuple):
+    """Where a link has led. The page itself hands out one thing after another, and may still name what was before."""
+
+    selection: dict[str, Any]
+    text: str
 
 
 class AttentionTab(Tab):
@@ -96,10 +104,11 @@ class AttentionTab(Tab):
         # What is on the page, so that a tab that only comes into view again is sent nothing; and a text in the place
         # of one that a new model cannot read.
         self.shown, self.instead = gr.State(shown_of(of, selection, text)), gr.JSON(None, visible=False)
+        self.arrival = gr.State(None)
         # Not the text's "input", which is for typed keys only: pasted and deleted text counts as well.
         self.address = gr.Textbox(visible="hidden")  # the query of the address that leads to this head
-        asked = [self.model_id, self.text, self.selection, self.shown]
-        shown = [*self.drawn.values(), self.shown, self.instead, self.selection, self.address]
+        asked = [self.model_id, self.text, self.selection, self.shown, self.arrival]
+        shown = [*self.drawn.values(), self.shown, self.instead, self.selection, self.arrival, self.address]
         looked = [self.selection.input, self.text.change, page.handle.select, self.choice.again.click]
         looks: dict[str, Any] = {"concurrency_id": self.key, **LATEST}
         for answered in (
@@ -109,14 +118,19 @@ class AttentionTab(Tab):
             # In the browser, at the last moment: what a visitor has typed meanwhile must not be covered.
             answered.then(None, [self.text, self.instead], self.text, js=REPLACE_IF_UNTOUCHED)
 
-    def on_look(self, run_id: str | None, text: str | None, selection: Any, shown: Any) -> Updates:
+    def on_look(
+        self, run_id: str | None, text: str | None, selection: Any, shown: Any, arrival: Arrival | None = None
+    ) -> Updates:
         """The pictures of what was selected: those that are not on the page already."""
         selection = selection if isinstance(selection, dict) else {}
-        of = selected_model(self.runs, run_id, selection)
         read = given = (text or "")[:MAX_CHARACTERS]
         updates: Updates = {}
-        if not isinstance(shown, Shown):  # a link has led here, perhaps to a head of another model
-            shown, read = None, readable_text(of.checkpoint, given, of.excerpt)
+        if arrival is not None:
+            shown, selection, read = None, arrival.selection, arrival.text
+            updates[self.arrival] = None
+        of = selected_model(self.runs, run_id, selection)
+        if not isinstance(shown, Shown):  # perhaps a head of another model
+            shown, read = None, readable_text(of.checkpoint, read, of.excerpt)
         elif shown.run != of.key:  # a new model, perhaps of another alphabet, whose heads have other tasks
             read = text_for_new_model(of, given, of.excerpt, find_model(self.runs, shown.run).excerpt)
             selection = {**selection, "query": None, "key": None, **self.opening_head(of, read)}
@@ -218,4 +232,6 @@ def kind_words(config: ModelConfig, kind: str) -> str:
     own = kind == config.position
     whose = "The model uses it." if own else "The model does not use it: so it would begin, before any training."
     remark = notice(entry.component)
-    return " ".join(part for part in (entry.summary, remark and f"Notice: {remark}", whose) if part)
+    names = entry.component.options if own else ()
+    chosen = [f"{options(ModelConfig)[name].label} here: {getattr(config, name):,.10g}." for name in names]
+    return " ".join(part for part in (entry.summary, remark and f"Notice: {remark}", *chosen, whose) if part)

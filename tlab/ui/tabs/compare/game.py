@@ -111,7 +111,7 @@ def answer_words(asked: Round, guess: str) -> str:
         f"seeds: {html.escape(mistake.really)}.\n\n"
         f"The mistake: {entry.label}. {html.escape(story)}\n\n"
         f"Without the mistake: {asked.contest.honest.words}\n\n"
-        f"In {CONTESTS} such contests the mistake finds a winner in {shares.mistaken:.0%}, the honest method in "
+        f"In {CONTESTS} such contests the mistake finds a winner in {shares.mistaken:.1%}, the honest method in "
         f"{shares.honest:.1%}.\n\n*{html.escape(entry.source)}*"
     )
 

@@ -17,10 +17,18 @@ from tlab.ui.demo.shipped_run import PROMPT, is_shipped
 from tlab.ui.inspection.cache import MAX_PROMPT
 from tlab.ui.inspection.selection import SelectedModel, clamp_int, find_model, serial_of, text_for_new_model
 from tlab.ui.listening import LATEST, QUIET
+from tlab.ui.settings.fields import field_value
 from tlab.ui.tabs.generate.texts import GeneratedText, GeneratedTexts, seen_tokens
 from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
-from tlab.ui.widgets.component import REPLACE_IF_UNTOUCHED, error_toast, js_component, note_html, selection_component
+from tlab.ui.widgets.component import (
+    REPLACE_IF_UNTOUCHED,
+    error_toast,
+    js_component,
+    note_html,
+    number_field,
+    selection_component,
+)
 from tlab.wording import listed, percent, several
 
 MAX_TOKENS = 1000
@@ -120,8 +128,9 @@ class GenerateTab(Tab):
         self.repetition = gr.Slider(1, 2, 1, step=0.05, label="Repetition penalty", elem_id="repetition", buttons=[],
                                     info="Above 1, what the context already has becomes less likely.")  # fmt: skip
         self.count = gr.Slider(20, MAX_TOKENS, TOKENS, step=20, label="Tokens", elem_id="count", buttons=[])
-        self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, elem_id="seed",
-                              info="Same seed, same text.")  # fmt: skip
+        self.seed = number_field(
+            0, (int,), 0, 2**32 - 1, "", label="Seed", elem_id="seed", info="Same seed, same text."
+        )
 
     def opening(self, of: list[SelectedModel], side: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The text and the chain of a side when the page opens; empty where the shipped run has no such side."""
@@ -226,6 +235,7 @@ class GenerateTab(Tab):
         sampling = sampling_of(temperature, top_k, top_p, repetition)
         sources: dict[int, tuple[GeneratedText, Iterator[Token]]] = {}
         try:
+            first_seed = field_value("seed", seed, (int, type(None))) or 0
             for side, model in enumerate(of):
                 if only is None:
                     text = str(prompt or "")[-MAX_PROMPT:]
@@ -235,9 +245,7 @@ class GenerateTab(Tab):
                 else:
                     continue
                 left = max(0, count - len(writing.tokens))
-                tokens = generate(
-                    model.checkpoint, text, max_new_tokens=left, **sampling.to_json(), seed=int(seed or 0)
-                )
+                tokens = generate(model.checkpoint, text, max_new_tokens=left, **sampling.to_json(), seed=first_seed)
                 sources[side] = (writing, tokens)
         except ValueError as error:
             raise error_toast(error) from None

@@ -33,7 +33,7 @@ have told you.</p></div>"""
 PROFILE_HEAD = """<div class="tl-in-head"><h3>Where does the time go?</h3><p>Some steps of training with these settings,
 part by part, forward and backward, on one core: the longer the bar, the more of the step is spent there. The share of
 the peak tells how near its matrix products come to what the core can do.</p></div>"""
-PRESS = note_html("Press the button: it takes about a second.")
+PRESS = note_html("Press the button: it takes a few seconds.")
 
 
 class ChecksPanel:
@@ -55,39 +55,42 @@ class ChecksPanel:
                 check = gr.Button("Check this configuration", variant="primary", elem_id="lab-check")
                 self.train_bug = gr.Button("Train with the bug as B", interactive=False, elem_id="lab-train")
             with gr.Column(scale=8, min_width=320):
-                checks = gr.HTML(PRESS, elem_id="lab-checks", apply_default_css=False)
+                self.checks = gr.HTML(PRESS, elem_id="lab-checks", apply_default_css=False)
         gr.HTML(PROFILE_HEAD, apply_default_css=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 profile = gr.Button("Profile a step", variant="primary", elem_id="lab-profile")
             with gr.Column(scale=8, min_width=320):
                 made = gr.HTML(PRESS, elem_id="lab-profiled", apply_default_css=False)
-        bug.change(self.on_bug, bug, [self.words, self.train_bug], queue=False, **QUIET)
-        check.click(self.on_check, [run_id, selection, bug], checks, **QUIET)
+        bug.change(self.on_bug, bug, [self.words, self.train_bug, self.checks], queue=False, **QUIET)
+        check.click(self.on_check, [run_id, selection, bug], self.checks, **QUIET)
         profile.click(self.on_profile, [run_id, selection], made, **QUIET)
         self.train_bug.click(
             self.on_train, [run_id, selection, bug], [bar, *self.train.outputs], concurrency_limit=None, **QUIET
         )
 
     def on_bug(self, bug: str | None) -> Updates:
-        return {self.words: bug_words(bug), self.train_bug: gr.update(interactive=bug in BUGS)}
+        """Its words, and no longer the checks of the bug before."""
+        can_train = gr.update(interactive=bug in BUGS)
+        return {self.words: bug_words(bug), self.train_bug: can_train, self.checks: PRESS}
 
     def on_check(self, run_id: str | None, selection: Any, bug: str | None) -> str:
         """The table of checks, of the configuration of the chosen model; or why there is none."""
-        config = selected_model(self.runs, run_id, selection).checkpoint.model_config
+        of = selected_model(self.runs, run_id, selection)
+        config = of.checkpoint.model_config
         bug = bug if bug in BUGS else None
         try:
             checks = self.inspector.call(tasks.check_rows, config, bug)
         except ValueError as error:
             return refused_html(str(error))
-        return checks_html(checks, BUGS.entries[bug].label if bug else None)
+        return checks_html(checks, BUGS.entries[bug].label if bug else None) + whose_html(of)
 
     def on_profile(self, run_id: str | None, selection: Any) -> str:
         """Where the time of a step of the chosen run goes; or why that is not known."""
         of = selected_model(self.runs, run_id, selection)
         training = of.plan.training
         try:
-            return profile_html(self.inspector.call(tasks.profile_step, of.request(""), training))
+            return profile_html(self.inspector.call(tasks.profile_step, of.request(""), training)) + whose_html(of)
         except ValueError as error:
             return refused_html(str(error))
 
@@ -105,6 +108,12 @@ class ChecksPanel:
         async for frame in self.train.follow(run, visit.page):
             yield {**opened, **frame}
             opened = {}
+
+
+def whose_html(of: SelectedModel) -> str:
+    """Whose settings a result is of, which stays where another model is chosen."""
+    side = f"{of.side_words} of " if of.side_words else ""
+    return note_html(f"With the settings of {side}{of.whose}.")
 
 
 def bug_words(bug: str | None) -> str:

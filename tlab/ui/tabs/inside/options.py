@@ -82,7 +82,7 @@ def asked_options(key: str, values: dict[str, Any], public: bool) -> dict[str, A
             continue  # an empty field stands for the default
         if isinstance(value, str) and len(value) > MAX_TEXT:
             raise ConfigError(f"{name}: {len(value):,} characters; at most {MAX_TEXT:,} are allowed")
-        given[name] = field_value(name, value, kinds) if type(None) in kinds else value
+        given[name] = field_value(name, value, kinds)
     asked = kind.from_json(given)  # checks types, ranges and keys
     for name in given:
         here = most(kind, name, public)

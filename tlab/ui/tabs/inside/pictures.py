@@ -142,7 +142,7 @@ def estimates_picture(kind: Estimates, table: DrawnTable) -> Parts:
     sizes = sorted(map(abs, table.numbers(kind.value)))
     cut = largest_in_sight(sizes)
     beyond = [] if logarithmic else [size for size in sizes if size > 1.001 * cut]
-    words = ["line: 95 % interval; grey: it holds zero" if kind.low else ""]
+    words = ["line: two standard errors to either side; grey: it holds zero" if kind.low else ""]
     if beyond:
         words.append(f"an arrow: beyond the axis, {several(len(beyond), 'row')}")
     return {

@@ -15,9 +15,11 @@ from tlab.inside import PROBES
 from tlab.inside.interventions import INTERVENTIONS
 from tlab.inside.over_time import Curves
 from tlab.inside.probing import Rows
+from tlab.training.checkpoint import Checkpoint
 from tlab.ui.demo.shipped_run import EXCERPT, shipped_id
 from tlab.ui.inspection import tasks
 from tlab.ui.inspection.selection import (
+    OTHER_CAPITALS,
     SelectedModel,
     every_step,
     find_model,
@@ -60,6 +62,7 @@ FIRST_FACTOR, MAX_FACTOR = 2.0, 1000.0  # of a part that is multiplied
 FIRST_CHANGE = "mean"  # takes away what a part says of this place, and nothing else
 OTHER_TEXT = EXCERPT.replace("local", "outer")  # as long, with another word: something to take a patch from
 SHOWN_END = 60  # characters of the text before the next token
+PATIENCE = 0.3  # seconds, within which most answers come
 ONE_STEP = "Of an opened model only one step is known"
 WINDOWS = 16  # of held-out text for an intervention: enough for an interval
 BYTES_PER_CELL = 120  # of a table in memory
@@ -107,7 +110,7 @@ class InsideTab(Tab):
                 self.follow = gr.Button(
                     "Follow this table over the training", size="sm", elem_id="inside-follow", visible=steady
                 )
-                self.over_time = lines_chart(nothing_followed(FIRST), "inside-over-time", visible=steady)
+                self.over_time = lines_chart(empty_chart(FIRST), "inside-over-time", visible=steady)
         self.build_what_if(of, request)
         self.selection = selection_component("inside", {"serial": 0})
         self.checks = ChecksPanel(self.runs, page.find(TrainTab), self.inspector)
@@ -149,11 +152,12 @@ class InsideTab(Tab):
                     instead, value=FIRST_CHANGE, label="What it does instead", elem_id="what-if-change"
                 )
                 self.factor = gr.Number(
-                    FIRST_FACTOR, label="Times", visible=False, elem_id="what-if-factor",
+                    FIRST_FACTOR, label="Times", visible=False, elem_id="what-if-factor", elem_classes="tl-decimal",
                     info="What its output is multiplied with: 0 switches it off, 1 changes nothing, −1 turns it round.",
                 )  # fmt: skip
                 self.other = gr.Textbox(
                     OTHER_TEXT, label="The other text", max_lines=3, visible=False, elem_id="what-if-other",
+                    placeholder="the same text with another last token",
                     info="Of the same number of tokens, best with only one of them another.",
                 )  # fmt: skip
             with gr.Column(scale=8, min_width=320):
@@ -167,13 +171,14 @@ class InsideTab(Tab):
         self.followed = gr.JSON(None, visible=False)
         about = [self.about, self.formula, self.follow, self.over_time, *self.option_groups.values()]
         self.group.input(self.on_group, self.group, [self.group, self.probe], queue=False, **LATEST)
-        self.probe.change(only_latest(self.on_probe), self.probe, about, **BESIDE)
+        self.probe.change(only_latest(self.on_probe), [self.probe, self.model_id], about, **BESIDE)
         events, came = self.choice.connect(page), [page.handle.select, self.choice.again.click]
         asked = [self.model_id, self.text, self.selection, self.probe]
         for_both, for_table = [self.selection.input, self.text.change, *came], [self.probe, *self.options]
         answer = [self.remark, self.picture, self.table]
         inputs = [*asked, self.shown, self.part, *self.options]
-        outputs = [self.scrub, self.note, *answer, self.over_time, self.part, self.shown, self.instead]
+        followed, instead = [self.follow, self.over_time], [self.part, self.other]
+        outputs = [self.scrub, self.note, *answer, *followed, *instead, self.shown, self.instead]
         looks: dict[str, Any] = {"concurrency_id": self.key, **LATEST}
         looked = gr.on(for_both, self.on_look_told, inputs, outputs, **looks)
         for answered in (
@@ -187,7 +192,7 @@ class InsideTab(Tab):
         ).then(None, [self.followed, self.probe, self.over_time], self.over_time, js=SHOW_IF_STILL_ASKED, **QUIET)
         change = [self.part, self.change, self.other, self.factor]
         self.change.change(only_latest(self.on_change), self.change, [self.other, self.factor], **BESIDE)
-        what_if = [self.model_id, self.text, self.selection, *change]
+        what_if = [self.model_id, self.text, self.selection, self.shown, self.instead, *change]
         gr.on(changes(change), self.on_what_if_told, what_if, self.effect, concurrency_id="what if", **LATEST)
         for after in (looked.then, *(chosen.success for chosen in events)):
             after(self.on_what_if_told, what_if, self.effect, concurrency_id="what if", **LATEST)
@@ -222,7 +227,7 @@ class InsideTab(Tab):
             self.part: part,
             # What is shown is of another part and maybe of another model, until the answer comes.
             self.effect: note_html(f"{part_name(part)}: what is lost without it is being computed …"),
-            self.note: note_html("The pictures for this model are being computed …"),
+            self.note: note_html("The pictures for this model are being computed …", "tl-meanwhile"),
         }
 
     def on_map(self, chosen: Any, own: Any, of_map: Any) -> list[Any]:
@@ -258,45 +263,48 @@ class InsideTab(Tab):
         """Come here from a part of the model's drawing, with one of its probes, and look into the run below it."""
         return {**self.on_link(chosen), self.model_id: run_id or shipped_id(DEMO_PRESET)}
 
-    def on_probe(self, key: str | None) -> Updates:
+    def on_probe(self, key: str | None, run_id: str | None = None) -> Updates:
         key = known_probe(key)
         return {
             self.about: about_html(key),
             self.formula: probe_formula(key),
-            self.follow: gr.update(visible=PROBES[key].steady),
-            self.over_time: gr.update(value=nothing_followed(key), visible=PROBES[key].steady),
+            **self.nothing_followed(key, run_id),
             **{group: gr.update(visible=key == other) for other, group in self.option_groups.items()},
         }
 
+    def nothing_followed(self, key: str, run_id: str | None) -> Updates:
+        """The chart over the training before it is asked for; none of a model of which one step alone is known."""
+        can_be = PROBES[key].steady and run_id not in self.runs.opened.places
+        return {
+            self.follow: gr.update(visible=can_be),
+            self.over_time: gr.update(value=empty_chart(key), visible=can_be),
+        }
+
     def on_look_told(self, *asked: Any) -> Iterator[Updates]:
-        """`on_look`, with words as long as an opened model lets wait for it."""
+        """`on_look`, with words as long as it takes."""
         yield from self.told(partial(self.on_look, *asked), asked[0], self.note)
 
     def told(self, answer: Callable[[], Updates], model_id: str | None, words: gr.HTML) -> Iterator[Updates]:
-        """What `answer` comes to; while it waits for an opened model, how long and how far that has been read."""
-        if model_id not in self.runs.opened.places:
-            yield answer()
-            return
-        began = time.monotonic()
+        """What `answer` comes to; meanwhile how long it takes, and of an opened model how far that has been read."""
+        began, is_opened = time.monotonic(), model_id in self.runs.opened.places
 
         def so_far() -> str:
-            return waiting_words(time.monotonic() - began, self.inspector.read_so_far)
+            return waiting_words(time.monotonic() - began, self.inspector.read_so_far if is_opened else None)
 
-        yield (yield from told_meanwhile(answer, words, so_far))
+        yield (yield from told_meanwhile(answer, words, so_far, PATIENCE))
 
     def on_look(
         self, run_id: str | None, text: str | None, selection: Any, key: str | None, shown: Any, part: Any, *values: Any
     ) -> Updates:
         """The table that is asked for, of the model that is asked for; or why there is none."""
         of = selected_model(self.runs, run_id, selection)
-        read = given = (text or "")[:MAX_CHARACTERS]
+        given, read = (text or "")[:MAX_CHARACTERS], self.text_to_read(of, text, shown)
         updates: Updates = {}
         if shown != of.key:  # a new model, perhaps of another alphabet and size
-            # The whole excerpt, of which it reads the end as it does of the other text for a patch.
-            read = text_for_new_model(of, given, of.run.excerpt, find_model(self.runs, shown).run.excerpt)
             names = tasks.part_names(of.checkpoint.model_config)
-            updates[self.over_time] = nothing_followed(known_probe(key))
+            updates |= self.nothing_followed(known_probe(key), run_id)
             updates[self.part] = gr.update(choices=part_choices(names), value=part if part in names else names[0])
+            updates[self.other] = other_text(of.checkpoint, read)
         key = known_probe(key)
         try:
             found = self.result(of, read, key, self.asked_options(key, values))
@@ -365,9 +373,32 @@ class InsideTab(Tab):
             self.factor: gr.update(visible=what.takes_factor),
         }
 
-    def on_what_if_told(self, *asked: Any) -> Iterator[Updates]:
-        """`on_what_if`, with words as `on_look_told` has them."""
-        yield from self.told(lambda: {self.effect: self.on_what_if(*asked)}, asked[0], self.effect)
+    def on_what_if_told(
+        self, run_id: str | None, text: str | None, selection: Any, shown: Any, instead: Any, *change: Any
+    ) -> Iterator[Updates]:
+        """`on_what_if` for the text that the table is of, with words as `on_look_told` has them.
+
+        `instead` is what the server has found in place of a text, and the page may not have put in its box yet.
+        """
+        of = selected_model(self.runs, run_id, selection)
+        read = self.text_to_read(of, text, shown)
+        if shown == of.key and isinstance(instead, list) and len(instead) == 2 and instead[0] == text:
+            read = str(instead[1])
+
+        def answer() -> Updates:
+            return {self.effect: self.on_what_if(run_id, read, selection, *change)}
+
+        yield from self.told(answer, run_id, self.effect)
+
+    def text_to_read(self, of: SelectedModel, text: str | None, shown: Any) -> str:
+        """What stands in the box; or if another model was `shown` last, and cannot be asked that, what this one reads.
+
+        That is the whole excerpt, of which it reads the end as it does of the other text for a patch.
+        """
+        given = (text or "")[:MAX_CHARACTERS]
+        if shown == of.key:
+            return given
+        return text_for_new_model(of, given, of.run.excerpt, find_model(self.runs, shown).run.excerpt)
 
     def on_what_if(
         self,
@@ -425,6 +456,17 @@ def known_factor(value: Any) -> float:
     return float(value) if is_number else FIRST_FACTOR
 
 
+def other_text(checkpoint: Checkpoint, text: str) -> str:
+    """What a patch into this text can be taken from: a text of as many tokens; empty where none is at hand."""
+    for candidate in (OTHER_TEXT, OTHER_CAPITALS):
+        try:
+            if len(checkpoint.last_ids(candidate)) == len(checkpoint.last_ids(text)):
+                return candidate
+        except ValueError:  # in another alphabet
+            continue
+    return ""
+
+
 def end_of(text: str) -> str:
     """The end of a text, after which the next token is looked at."""
     return text if len(text) <= SHOWN_END else f"… {text[-SHOWN_END:]}"
@@ -466,7 +508,7 @@ def change_words(part: str, change: str, factor: float) -> str:
     return f"{part_name(part)}: {INTERVENTIONS.entries[change].label}{times}"
 
 
-def nothing_followed(key: str) -> dict[str, Any]:
+def empty_chart(key: str) -> dict[str, Any]:
     """The chart over the training before it is asked for."""
     return lines_value(f"{PROBES.entries[key].label}, over the training", "", [], "Press the button above")
 

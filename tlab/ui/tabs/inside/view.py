@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,30 +19,14 @@ from tlab.ui.tabs.inside.options import probe_words
 from tlab.ui.tabs.inside.words import KEY_COLUMNS, column_name, largest_in_sight, usual_size
 from tlab.ui.widgets.line_chart import COLOURS, DASHES, line, lines_value
 from tlab.ui.widgets.markup import macros
-from tlab.wording import head_of, part_name
+from tlab.wording import head_of, part_name, several, without_latex
 
 markup = macros("tabs/inside/view.html")
 refused_html, intervention_html, remark_html = markup.refused, markup.intervention, markup.remark
 BOUNDS = ("low", "high")  # of an interval, beside the number itself, which has the bar
 B_FIRST = {0: 1, 1: 0}  # places of colours: what is drawn of side B has its colour first
 MAX_DRAWN_LINES = 12  # more cannot be told apart
-
-# What stands in equations, as plain text; a table of hundreds of set formulas would be slow and hard to read aloud.
-PLAIN = [
-    (r"\\(?:text|mathrm|mathcal|operatorname)\{([^{}]*)\}", r"\1"), (r"\\partial", "∂"), (r"\\top", "ᵀ"),
-    (r"\\sqrt\{?([A-Z])\}?", r"√\1"), (r"\\phi", "φ"), (r"\\(?:,|;|quad|!| )", " "), (r"[{}]", ""),
-    (r"\\(?!x[0-9a-f]{2})[a-z]+", ""), (r"\^ᵀ", "ᵀ"), (r"\s+", " "),
-]  # fmt: skip
-
-
-def without_latex(text: str) -> str:
-    """LaTeX as people would type it; any other text as it is, and so are bytes by their numbers."""
-    if "\\" not in text:
-        return text
-    for pattern, instead in PLAIN:
-        text = re.sub(pattern, instead, text)
-    return text.strip()
-
+MIN_STEPS_OF_A_CURVE = 6  # of fewer the lines show where the steps lie and not how it went
 
 # ------------------------------------------------------------------------------------------------ a probe
 
@@ -165,7 +148,10 @@ def over_time_value(label: str, found: Curves, unit: str, side: int = 0) -> dict
     sizes = sorted(max(map(abs, found.values[name])) for name in shown)
     limit = largest_in_sight([size for size in sizes if math.isfinite(size)])
     highest = limit if any(size > limit for size in sizes) else None
-    value = lines_value(f"{label}, over the training", unit, lines, "No step is kept.", highest)
+    title = f"{label}, over the training"
+    if len(found.steps) < MIN_STEPS_OF_A_CURVE:
+        title += f"; kept are {several(len(found.steps), 'step')} alone, straight lines join them"
+    value = lines_value(title, unit, lines, "No step is kept.", highest)
     return {**value, "share": is_share}
 
 

@@ -141,12 +141,14 @@ class ClassPanel:
             return self.seated(seat, session)
         link = link_in(seat.question.query)
         switch = next(iter(link.other.items()), None)
-        return {
+        updates: Updates = {
             **self.train.settings_updates({**link.settings, "seed": seat.seed}, switch, WITH_YOUR_SEED),
             **self.link.hiding_updates(link),
-            self.bar: gr.update(selected=self.train.key),
             **self.seated(seat, session),
         }
+        if given.get("act") != "restore":  # the page was loaded again, on the tab that its address names
+            updates[self.bar] = gr.update(selected=self.train.key)
+        return updates
 
     # -------------------------------------------------------------------------------- what is shown
 

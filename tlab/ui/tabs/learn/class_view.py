@@ -77,6 +77,7 @@ class StudentShown(NamedTuple):
     most: str
     prediction: str
     words: str
+    equal: str = f"{MARGIN:g}"  # nats per token: what is less counts as no difference
 
 
 def link_of(place: object, code: str) -> str:

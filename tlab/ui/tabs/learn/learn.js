@@ -21,8 +21,9 @@ const send = (tab, more) => {
   const selection = { ...open, answers, kept, reached: reached(), show: false, ...more };
   element.dispatchEvent(new CustomEvent("tl-select", { bubbles: true, detail: { tab, selection } }));
 };
-// The address has the open step, so that a reload or whoever gets the link comes back to it.
-const write = () => {
+// The address has the open step, so that a reload or whoever gets the link comes back to it. Each step is an entry of the
+// browser's history, which the tabs that are opened meanwhile hand on: the way back leads from step to step.
+const write = (isNew = false) => {
   const words = new URLSearchParams(location.search);
   words.delete("lesson");
   words.delete("step");
@@ -32,15 +33,22 @@ const write = () => {
   }
   const search = words.size ? `?${words}` : "";
   if ("tlabSearch" in window) window.tlabSearch = search;
-  history.replaceState(history.state, "", location.pathname + search + location.hash);
+  const keep = isNew ? "pushState" : "replaceState";
+  history[keep]({ ...history.state, tlabLesson: open }, "", location.pathname + search + location.hash);
 };
-const go = (lesson, step, more) => {
+const show = (lesson, step, isNew, more) => {
   open = { lesson, step };
   if (lesson) of(lesson).step = step;
   save();
-  write();
+  write(isNew);
   send("learn", more);
 };
+const go = (lesson, step, more) => show(lesson, step, lesson !== open.lesson || step !== open.step, more);
+history.replaceState({ ...history.state, tlabLesson: open }, "", location.pathname + location.search + location.hash);
+addEventListener("popstate", ({ state }) => {
+  const { lesson, step } = state?.tlabLesson ?? open; // an entry that was typed, with another tab after the #, has none
+  if (lesson !== open.lesson || step !== open.step) show(lesson, step, false);
+});
 
 // What a task is about may be far down on its tab: the server opens that first, and what stands above it comes last.
 const scrollWhenThere = (selector, looks = 50) => {
@@ -94,5 +102,7 @@ watch("value", () => {
 
 if (address.has("lesson")) {
   const step = Math.max(1, Math.trunc(Number(address.get("step"))) || 1);
-  setTimeout(() => go(address.get("lesson"), step, { show: !isReload && !location.hash }));
+  const leadsHere = !isReload && !location.hash; // it opens this tab, which is then no step of its own in the history
+  if (leadsHere) history.replaceState(history.state, "", `${location.pathname}${location.search}#learn`);
+  setTimeout(() => show(address.get("lesson"), step, false, { show: leadsHere }));
 }

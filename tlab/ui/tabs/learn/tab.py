@@ -25,6 +25,7 @@ from tlab.ui.widgets.component import scripted_html, selection_component
 from tlab.ui.widgets.markup import macros
 
 SECONDS_BETWEEN_CHECKS = 1.0  # at what is to be done, as long as it is not
+MAX_NAME = 40  # characters of a lesson that there is not
 NUMBER_WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 SET_UP = "These are the settings of a lesson."
 
@@ -126,12 +127,14 @@ class LearnTab(Tab):
 
     def contents(self, sent: Any) -> Updates:
         """All lessons, with how far the browser says it has come."""
-        given = sent.get("reached") if isinstance(sent, dict) else None
+        sent = sent if isinstance(sent, dict) else {}
+        asked, given = sent.get("lesson"), sent.get("reached")
+        unknown = asked[:MAX_NAME] if isinstance(asked, str) else ""
         given = given if isinstance(given, dict) else {}
         lessons = all_lessons().items()
         reached = {name: clamp_int(given[name], 0, len(one.steps), 0) for name, one in lessons if name in given}
         return {
-            self.page: markup.contents(list(all_lessons().values()), lessons_words(), reached),
+            self.page: markup.contents(list(all_lessons().values()), lessons_words(), reached, unknown),
             self.strip: "",
             self.clock: gr.update(active=False),
             self.state: None,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import gradio as gr
 
-from tlab.ui.listening import QUIET
+from tlab.ui.listening import LATEST, QUIET
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import PAUSED, Run
@@ -85,6 +85,7 @@ class Reconnect:
         # Not by the queue, as every visitor comes this way; a run that still trains is then followed by the button.
         arrived = demo.load(self.on_arrive, self.shown_run, outputs, js=REMEMBERED, queue=False, **QUIET)
         arrived.success(None, js=REMEMBER, **QUIET)
+        arrived.then(*self.train.tell_settings, queue=False, **LATEST)  # whether its settings are those of the page
         arrived.then(None, js=ASK, **QUIET)
         self.damaged.change(self.on_damaged, self.damaged, **QUIET)  # by the queue: without it Gradio shows no toast
 
@@ -149,7 +150,10 @@ def linked_preset(link: Link) -> Preset:
     if link.problems or not link.settings or START_FROM in {*link.settings, *link.other}:
         return DEMO_PRESET
     given = {**defaults(), **link.settings}
-    plans = make_plans(fields_of(given), next(iter(link.other.items()), None))
+    try:
+        plans = make_plans(fields_of(given), next(iter(link.other.items()), None))
+    except ValueError:  # each setting is allowed, and not all of them together: said beside Start
+        return DEMO_PRESET
     return shipped_twin(Job(given["corpus"], None, given["tokenizer"], plans))
 
 

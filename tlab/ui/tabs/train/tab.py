@@ -220,7 +220,8 @@ class TrainTab(Tab):
         ]  # fmt: skip
         told = [self.renewed_by, self.locked, *inputs]
         triggers = [page.blocks.load, *changes([self.renewed_by, *inputs])]
-        gr.on(triggers, only_latest(self.on_settings), told, outputs, queue=False, **LATEST)
+        self.tell_settings = only_latest(self.on_settings), told, outputs
+        gr.on(triggers, *self.tell_settings, queue=False, **LATEST)
 
     def connect_starts(self) -> Dependency:
         """Renew the list of weights to start from when it is looked at; -> the event that some were chosen."""
@@ -233,7 +234,8 @@ class TrainTab(Tab):
         gr.on(looked, only_latest(self.on_starts), known, shown, **BESIDE)
         model: list[Any] = [components[name] for name in (*model_fields(), "tokenizer")]
         chosen = [control.input for control in self.starts_shown]
-        return gr.on(chosen, only_latest(self.on_start_from), [*asked, self.locked], model, **BESIDE)
+        updated = [*model, components["switch"], *self.controls.switch_updates(None, None)]
+        return gr.on(chosen, only_latest(self.on_start_from), [*asked, self.locked], updated, **BESIDE)
 
     def connect_buttons(self) -> None:
         pictures: dict[gr.HTML, Any] = {self.chart: self.chart_of, self.verdict: self.verdict_of}  # that show seeds too
@@ -376,9 +378,13 @@ class TrainTab(Tab):
         if of_b and (switch != START_FROM or start != RANDOM):
             return gr.skip()
         try:
-            return self.unlocked(self.controls.start_updates(b if of_b else start), locked) or gr.skip()
+            updates = self.controls.start_updates(b if of_b else start)
         except ValueError:  # they have just gone, which is said beside Start
             return gr.skip()
+        # Both sides begin with these weights, which fit no other model.
+        if updates and switch in model_fields() and switch not in locked:
+            updates |= {self.controls.components["switch"]: NOTHING, **self.controls.switch_updates(None, None)}
+        return self.unlocked(updates, locked) or gr.skip()
 
     async def on_open(self, told: str | None) -> Any:
         """A server that has just started needs a moment to know its pace; then the page asks for the estimate anew."""
@@ -451,7 +457,7 @@ class TrainTab(Tab):
         return {
             self.estimate: note_html(f"{estimate} {off}".strip()),
             self.rates.button: gr.update(interactive=not untuned and not shown.active),
-            self.other: note_html(view.other_words(shown, job), "tl-notice") if is_other else "",
+            self.other: view.other_html(shown, job) if is_other else "",
             self.take: gr.update(visible=is_other),
         }
 

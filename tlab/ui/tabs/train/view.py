@@ -121,8 +121,9 @@ class WhyChart(NamedTuple):
 WHY_CHARTS = {
     "gradient_norm": WhyChart(
         "Gradient", "norm", True,
-        "Gradient norm by layer: where the line falls to the left, early layers get a smaller one. Adam scales each "
-        "weight's step by the gradient's own size, so their updates can be of usual size all the same: see Update.",
+        "Gradient norm by layer: where the line falls to the left, early layers get a smaller one. Adam and its like "
+        "divide each weight's step by the gradient's own size: their updates can be of usual size all the same, those "
+        "of SGD are as small as the gradient. See Update.",
     ),
     "stream_rms": WhyChart(
         "Residual stream", "root mean square", False,
@@ -294,7 +295,9 @@ def shared_words(run: Run) -> str:
         )
         for side in run.sides
     ]
-    return shared_start(starts).sentence("A and B")
+    read = [start.training.batch_size * start.model.context_length for start in starts]
+    tokens = f" A reads {read[0]:,} tokens a step, and B {read[1]:,}." if read[0] != read[1] else ""
+    return shared_start(starts).sentence("A and B") + tokens
 
 
 # ------------------------------------------------------------------------------------------------ state
@@ -335,12 +338,12 @@ def rough_duration(seconds: float) -> str:
     return duration(step * max(1, round(seconds / step)))
 
 
-def other_words(run: Run, chosen: Job) -> str:
+def other_html(run: Run, chosen: Job) -> str:
     """What stands over the pictures of a run while the controls, and the drawing of the model, hold other settings."""
     text = "" if run.job.text is not None else f", on “{run.job.corpus}”"
     found = other_settings_words(run.job, chosen)
     its = f" Its settings are others than those chosen now: {listed(found)}." if found else ""
-    return f"These pictures are of another run: {run.name}{text}.{its} Press Start to train the settings chosen now."
+    return markup.other_settings(f"These pictures are of another run: {run.name}{text}.{its}")
 
 
 def divergence_words(side: Side, run: Run) -> str:
