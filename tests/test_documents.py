@@ -30,7 +30,6 @@ from tlab.cli.flags import parse
 from tlab.exercises import EXERCISES
 from tlab.false_winners.mistakes import MISTAKES
 from tlab.registry import REGISTRIES
-from tlab.training.snapshots import save_snapshot
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -181,19 +180,30 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     (folder / "my.txt").write_text(TEXT, encoding="utf-8")
     corpus = load_corpus(folder / "my.txt")
-    like_gpt2 = {"position": "learned"}
-    like_llama = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "bias": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(run_folder, "save_plot", lambda folder, trainer: None)
+        assert tlab_main(shlex.split(reduced(command_of_first()))[1:]) == 0
     size = {"vocab_size": corpus.tokenizer.vocab_size, "context_length": 128, "hidden_dim": 8, "num_heads": 2}
-    for name, fields in (("first", like_llama), ("gpt2", like_gpt2)):
-        config = ModelConfig(**size, **fields, embedding_scale=1.0)
-        trainer = Trainer(config, TrainConfig(steps=2, batch_size=2, warmup_steps=1), corpus)
-        save_snapshot(folder / "runs" / name, trainer.checkpoint())
-        list(trainer)
-        save_snapshot(folder / "runs" / name, trainer.checkpoint())
-        trainer.checkpoint().save(folder / "runs" / name)
+    config = ModelConfig(**size, position="learned", embedding_scale=1.0)
+    trainer = Trainer(config, TrainConfig(steps=2, batch_size=2, warmup_steps=1), corpus)
+    list(trainer)
+    trainer.checkpoint().save(folder / "runs/gpt2")
     trainer.checkpoint().export(folder / "like-gpt2")
     (folder / "base.toml").write_text(base_toml(), encoding="utf-8")
     return folder
+
+
+def command_of_first():
+    """By which README trains runs/first, that other commands then read; on other pages it is the same."""
+    (command,) = {
+        command
+        for path in PAGES
+        for kind, code in BLOCK.findall(path.read_text(encoding="utf-8"))
+        for command, words in (commands_in(code) if kind == "sh" else ())
+        if words[:2] == ["tlab", "train"] and words[-2:] == ["--out", "runs/first"] and "--log" not in words
+    }
+    return command
 
 
 def base_toml():
