@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import math
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -24,15 +25,21 @@ from tlab.ui.runs.comparison import (
     easier_part,
     first_lasting,
     first_parting,
+    looks_at_start,
     parting_words,
     partings,
+    start_differences,
+    start_words,
     times_words,
     verdict,
 )
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.messages import Insight, Job
+from tlab.ui.runs.live_trainer import OTHER_SEEDS
+from tlab.ui.runs.messages import Insight, Job, RunEnded, SeedStart
 from tlab.ui.runs.run import DONE, RUNNING, Run
+from tlab.ui.runs.worker import MIN_STEPS, run_job
 from tlab.ui.settings.plans import make_plans
+from tlab.ui.settings.presets import PRESETS
 from tlab.ui.tabs.sweeps.results import demo_results
 
 SEED_RUNS = json.loads(gzip.decompress((Path(__file__).parents[1] / "seed_runs.json.gz").read_bytes()))
@@ -299,3 +306,153 @@ def test_where_sides_part_is_worked_out_once_for_each_look(monkeypatch):
     run.sides[0].insights.append(Insight(0, 30, [PLAIN, PLAIN]))
     assert first_parting(run) is None
     assert len(asked) == 2
+
+
+# --- the first step, over several seeds ---
+
+TEXT = "the cat sat on the mat, and the dog lay down beside it.\n" * 40
+
+
+def job_of(switch=("residual", "post"), **changes) -> Job:
+    return Job("a text", TEXT, "char", make_plans({**SMALL, "steps": MIN_STEPS, "batch_size": 2, **changes}, switch))
+
+
+def trained(job: Job) -> Run:
+    here, _ = multiprocessing.Pipe()
+    run = Run("s", job, LOCAL)
+    for message in run_job(job, here):
+        if not isinstance(message, RunEnded):
+            run.apply_message(message, None if isinstance(message, (Insight, SeedStart)) else Forgetful())
+    return run
+
+
+class Forgetful:
+    """A store of checkpoints that keeps none."""
+
+    def put(self, *_, **__):
+        pass
+
+
+def with_starts(run: Run, of_b) -> Run:
+    """A run whose side A is PLAIN at each first step, and B what `of_b` says of a number from 0 to 4."""
+    looked_into(run, {(1, layer): of_b(0)[layer] for layer in range(2)})
+    for more in range(1, OTHER_SEEDS + 1):
+        for number, side in enumerate(run.sides):
+            side.starts.append(SeedStart(number, side.training.seed + more, of_b(more) if number else [PLAIN] * 2))
+    return run
+
+
+def test_the_first_step_of_another_seed_is_that_of_a_run_with_this_seed():
+    run = trained(job_of())
+    for side in run.sides:
+        assert [start.seed for start in side.starts] == [side.training.seed + more for more in range(1, 5)]
+    other = trained(job_of(seed=run.sides[0].training.seed + 2))
+    for side, same in zip(run.sides, other.sides, strict=True):
+        for found, first in zip(side.starts[1].layers, same.insights[0].layers, strict=True):
+            assert found.update_ratio == 0, "no update is made of it"
+            assert found._replace(update_ratio=first.update_ratio) == pytest.approx(first, rel=1e-6)
+
+
+def test_looking_at_other_seeds_changes_no_bit_of_the_run():
+    both = trained(job_of())
+    alone = trained(job_of(switch=None))
+    assert not alone.sides[0].starts
+    assert both.sides[0].curve.validation == alone.sides[0].curve.validation
+    assert both.sides[0].last.loss == alone.sides[0].last.loss
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        job_of(steps=MIN_STEPS - 1),
+        job_of(switch=("seed", 7)),
+        job_of()._replace(losses_only=True),
+        job_of()._replace(plans=tuple(plan._replace(bug="no-mask") for plan in job_of().plans)),
+    ],
+    ids=["few steps", "another seed", "losses alone", "a bug"],
+)
+def test_other_seeds_are_left_alone_where_they_would_tell_nothing_or_cost_too_much(job):
+    assert not any(side.starts for side in trained(job).sides)
+
+
+def test_an_effect_in_every_seed_is_named_with_its_factor_and_an_interval_of_all_at_once():
+    factors = (2.5, 2.9, 3.1, 2.7, 3.3)
+    run = with_starts(made(), lambda at: [PLAIN, PLAIN._replace(gradient_norm=factors[at])])
+    found = {(one.quantity, one.layer): one for one in start_differences(*run.sides)}
+    logs = [math.log(factor) for factor in factors]
+    assert found["gradient_norm", 1].found.mean == pytest.approx(sum(logs) / 5)
+    words = start_words(run)
+    assert "B differs from A over 5 seeds: its gradient norm of layer 2 is 2.9 times A's (2.2 to 3.7)" in words
+    assert words in parting_words(run)
+
+
+def test_what_one_seed_alone_shows_is_not_named():
+    run = with_starts(made(), lambda at: [PLAIN, PLAIN._replace(gradient_norm=1e4 if at == 0 else 1.0)])
+    assert "5 seeds of each tell no difference inside" in start_words(run)
+
+
+def test_sides_whose_first_step_is_the_same_are_called_alike():
+    run = with_starts(made(), lambda _: [PLAIN, PLAIN])
+    assert parting_words(run).startswith(
+        "At the first step, before any update, A and B are alike. While they train, A and B have not parted"
+    )
+
+
+def test_a_difference_that_is_no_ratio_has_its_direction_in_words():
+    run = with_starts(made(), lambda at: [PLAIN._replace(entropy=1.7 - 0.01 * at), PLAIN])
+    assert "its attention entropy of layer 1 is 0.32 below A's (0.28 to 0.36)" in start_words(run)
+
+
+def test_nothing_is_said_before_all_seeds_are_there_or_where_a_first_step_diverged():
+    run = with_starts(made(), lambda _: [PLAIN, PLAIN._replace(gradient_norm=9.0)])
+    last = run.sides[1].starts.pop()
+    assert start_words(run) == "" and "At the first step, A and B" not in parting_words(run)
+    run.sides[1].starts.append(last._replace(layers=[]))
+    assert start_words(run) == ""
+
+
+def test_the_words_of_one_seed_give_way_to_those_of_five():
+    run = with_starts(made(), lambda at: [PLAIN, PLAIN._replace(stream_rms=9.0 + at)])
+    for look in range(1, len(STEPS)):
+        run.sides[1].insights[look].layers[1] = PLAIN._replace(stream_rms=9.0)
+    words = parting_words(run)
+    assert words == start_words(run) and "its size of the residual stream of layer 2 is 11 times A's" in words
+
+
+def test_the_lab_opens_with_what_five_seeds_say_of_pre_ln_and_post_ln_at_the_start():
+    run = demo_run()
+    assert len(run.sides[0].starts) == len(run.sides[1].starts) == OTHER_SEEDS
+    words = parting_words(run)
+    last = len(run.sides[0].insights[0].layers) - 1
+    gradients = next(
+        one for one in start_differences(*run.sides) if (one.quantity, one.layer) == ("gradient_norm", last)
+    )
+    assert gradients.is_clear and gradients.found.low > 0 and gradients.phrase() in words
+
+
+def test_of_a_preset_that_changes_the_learning_rate_alone_the_first_step_is_the_same():
+    assert "A and B are alike" in parting_words(demo_run(PRESETS["Too fast"]))
+
+
+@pytest.mark.parametrize("name", SEED_RUNS)
+def test_eight_seeds_of_one_model_in_two_groups_are_seldom_called_different(name):
+    """Real runs of eight seeds: in two groups of four, at most one split of ten is named."""
+    rows = [[LayerInsight(*row) for row in one["insights"][0][1]] for one in SEED_RUNS[name]]
+    named = splits = 0
+    for group in itertools.combinations(range(8), 4):
+        rest = [at for at in range(8) if at not in group]
+        run = made()
+        for side, places in zip(run.sides, (group, rest), strict=True):
+            side.insights = [Insight(0, 1, rows[places[0]])]
+            side.starts = [SeedStart(0, 1 + more, rows[at]) for more, at in enumerate(places[1:])]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tlab.ui.runs.comparison.OTHER_SEEDS", 3)
+            named += any(one.is_clear for one in start_differences(*run.sides))
+        splits += 1
+    assert splits == 70 and named <= 0.1 * splits
+
+
+def test_the_looks_at_a_first_step_are_known_by_their_seeds():
+    run = with_starts(made(), lambda _: [PLAIN, PLAIN])
+    seed = run.sides[0].training.seed
+    assert sorted(looks_at_start(run.sides[0])) == [seed + more for more in range(5)]

@@ -25,7 +25,7 @@ from tlab.inside.layers import LayerInsight
 from tlab.text import corpus_from_text, load_corpus
 from tlab.training.checkpoint import FILE_NAME
 from tlab.ui.runs.limits import LOCAL, PUBLIC
-from tlab.ui.runs.messages import Insight, Sample
+from tlab.ui.runs.messages import Insight, Sample, SeedStart
 from tlab.ui.sharing import read_zip
 from tlab.ui.sharing.read_zip import KNOWN, ReopenError, read_export
 from tlab.ui.sharing.write_zip import ExportError, KeptRun, KeptSide, difference_words, write_export
@@ -145,6 +145,28 @@ def test_what_was_seen_inside_the_sample_and_the_right_answers_come_back(run, op
     for side, before in zip(again.sides, kept.sides, strict=True):
         assert list(side.insights) == list(before.insights) and side.sample == before.sample
         assert list(side.accuracies) == before.accuracies
+
+
+def test_the_first_steps_of_other_seeds_come_back(run, opened):
+    layers = [LayerInsight(0.5 + layer, 1.25, 0.0, 0.0, 2.0) for layer in range(SMALL["num_layers"])]
+    kept = looked_into(run)
+    seed = kept.sides[0].checkpoint.train_config.seed
+    starts = [[SeedStart(n, seed + more, layers) for more in (1, 2)] for n in range(2)]
+    kept = kept._replace(sides=tuple(side._replace(starts=own) for side, own in zip(kept.sides, starts, strict=True)))
+    assert [side.starts for side in opened(write_export(kept)).sides] == starts
+
+
+ROWS = [[0.0] * 5] * SMALL["num_layers"]
+
+
+@pytest.mark.parametrize(
+    "starts", [[[5, [*ROWS, *ROWS]]], [[5, ROWS], [5, ROWS]], [[5, [[math.nan] * 5] * len(ROWS)]], [["x", ROWS]], 7]
+)
+def test_first_steps_that_cannot_be_are_refused_in_words(run, opened, starts):
+    files = contents(write_export(looked_into(run)))
+    files["A/inside.json"] = json.dumps(json.loads(files["A/inside.json"]) | {"starts": starts}).encode()
+    with pytest.raises(ReopenError):
+        opened(zipped(files))
 
 
 def test_an_export_without_a_look_inside_opens_as_before(run, opened):

@@ -23,8 +23,19 @@ from tlab.training.checkpoint import Checkpoint
 from tlab.types import Array
 from tlab.ui.demo.eight_bits import to_eight_bits
 from tlab.ui.demo.shipped_run import CONTENTS, RECORDED, SHIPPED_PRESETS, SHIPPED_RUNS
-from tlab.ui.runs.messages import Insight, Job, NewRecords, RunEnded, RunStarted, Sample, SidePlan, Snapshot
-from tlab.ui.runs.worker import run_job
+from tlab.ui.runs.messages import (
+    Insight,
+    Job,
+    NewRecords,
+    RunEnded,
+    RunStarted,
+    Sample,
+    SeedStart,
+    SidePlan,
+    Snapshot,
+    job_corpus,
+)
+from tlab.ui.runs.worker import make_trainers, run_job
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, preset_job
 from tlab.ui.sharing.write_zip import zipped
 
@@ -48,7 +59,9 @@ def main(labels: list[str]) -> None:
             name = names.setdefault((job.corpus, plan.model, plan.training), new)
             sides.append(name)
             if name == new and (not labels or preset.label in labels):
-                entries |= side_entries(name, train_side(job, plan), STEPS_BETWEEN if preset in FOLLOWED else 0)
+                between = STEPS_BETWEEN if preset in FOLLOWED else 0
+                starts = starts_of(job, plan) if len(job.plans) > 1 else []
+                entries |= side_entries(name, train_side(job, plan), between, starts)
         contents[preset.label] = sides
     known = {name for sides in contents.values() for name in sides}
     files = {name: data for name, data in entries.items() if name.rpartition(".")[0] in known}
@@ -68,7 +81,14 @@ def train_side(job: Job, plan: SidePlan) -> list[Any]:
     return messages
 
 
-def side_entries(name: str, messages: list[Any], between: int) -> dict[str, bytes]:
+def starts_of(job: Job, plan: SidePlan) -> list[SeedStart]:
+    """The first step of this side with other seeds, as a worker sends it where there are two sides."""
+    (trainer,) = make_trainers(job._replace(plans=(plan,)), job_corpus(job))
+    with threadpool_limits(limits=1):
+        return list(trainer.starts_of_other_seeds())
+
+
+def side_entries(name: str, messages: list[Any], between: int, starts: list[SeedStart]) -> dict[str, bytes]:
     """The two files of a side, as `shipped_run` reads them."""
     started, ended = messages[0], messages[-1]
     assert isinstance(started, RunStarted)
@@ -90,8 +110,8 @@ def side_entries(name: str, messages: list[Any], between: int) -> dict[str, byte
         "steps": chosen,
         "validation": [[r.step, r.validation_loss] for r in last.records if r.validation_loss is not None],
         "divergence": last.divergence,
-        "insights": [[m.step, [list(map(six_digits, layer)) for layer in m.layers]] for m in messages
-                     if isinstance(m, Insight)],
+        "insights": [[m.step, rounded_rows(m)] for m in messages if isinstance(m, Insight)],
+        "starts": [[start.seed, rounded_rows(start)] for start in starts],
         "sample": samples[-1] if samples else None,
     }  # fmt: skip
     arrays = {column: np.array([getattr(r, column) for r in last.records], np.float32) for column in RECORDED}
@@ -108,9 +128,9 @@ def packed_weights(checkpoints: list[Checkpoint]) -> dict[str, Array]:
     }
 
 
-def six_digits(value: float) -> float:
-    """More than a chart shows."""
-    return float(f"{value:.6g}")
+def rounded_rows(look: Insight | SeedStart) -> list[list[float]]:
+    """What was seen in each layer, with six digits: more than a chart shows."""
+    return [[float(f"{value:.6g}") for value in layer] for layer in look.layers]
 
 
 def small_json(value: Any) -> bytes:

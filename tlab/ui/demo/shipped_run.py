@@ -23,7 +23,7 @@ from tlab.training.records import Divergence, StepRecord
 from tlab.types import Array
 from tlab.ui.demo.eight_bits import from_eight_bits
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.messages import Insight, Sample
+from tlab.ui.runs.messages import Insight, Sample, SeedStart
 from tlab.ui.runs.run import Run
 from tlab.ui.settings.presets import DEMO_PRESET, PRESETS, TRAINED, Preset, preset_job
 
@@ -149,5 +149,11 @@ def load_run(preset: Preset) -> Run:
         run.excerpt = EXCERPT if job.corpus == DEFAULT_CORPUS else of["excerpt"]
         run.baselines, run.training_pairs = of["baselines"], of["training_pairs"]
         side.sample = Sample(number, side.step, of["sample"]) if of["sample"] is not None else None
-        side.insights = [Insight(number, step, [LayerInsight(*row) for row in rows]) for step, rows in of["insights"]]
+        side.insights = [Insight(number, step, layers_of(rows)) for step, rows in of["insights"]]
+        side.starts = [SeedStart(number, seed, layers_of(rows)) for seed, rows in of.get("starts", ())]
     return run
+
+
+def layers_of(rows: list[list[float]]) -> list[LayerInsight]:
+    """What was seen in each layer."""
+    return [LayerInsight(*row) for row in rows]

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
+from tlab.inside.layers import LayerInsight
+from tlab.judging.few_seeds import CONFIDENCE, Estimate, estimate
 from tlab.judging.one_run import (
     FREQUENCIES,
     PAIRS,
@@ -28,6 +30,7 @@ from tlab.judging.one_run import (
 )
 from tlab.text.corpora import validation_start
 from tlab.text.tokenizers import utf8
+from tlab.ui.runs.live_trainer import OTHER_SEEDS
 from tlab.ui.runs.messages import Job
 from tlab.ui.runs.run import Run, Side
 from tlab.wording import layer_name, listed, several, short_number
@@ -38,6 +41,8 @@ SEED_WORDS = (
     f"One run of each names no winner: another seed alone moved a loss by up to {SEED_GAP:.2f} nats per token in the "
     f"noisiest of the models that were measured, and by up to {STEADY_GAP:.2f} in the steadiest"
 )
+NAMED_FROM = {"gradient_norm": math.log(1.2), "stream_rms": math.log(1.2), "dead_share": 0.02, "entropy": 0.05}
+"""How much two sides have to differ at their first step, before any update, for that to be named."""
 FEW_TOKENS = 4096
 """Of a validation part. Between parts of 512 tokens of one text the loss of a shipped model moved by 0.06 to 0.6 nats
 per token (standard deviation), and the difference of two by 0.04 to 0.5; between parts of 4,096 by 0.02 to 0.4."""
@@ -82,6 +87,8 @@ class Parting(NamedTuple):
 
 FOUND: WeakKeyDictionary[Run, tuple[list[int], list[Parting]]] = WeakKeyDictionary()
 """Run -> how often each side was looked into, and where they had parted by then; a page asks several times a second."""
+STARTS: WeakKeyDictionary[Run, list[StartDifference]] = WeakKeyDictionary()
+"""Run -> how its sides differ at their first step, once all seeds are known."""
 
 
 def signed_gap(quantity: str, a: float, b: float) -> float:
@@ -153,19 +160,101 @@ def first_parting(run: Run) -> Parting | None:
     return next((parting for parting in found if parting.step > 1), found[0] if found else None)
 
 
+class StartDifference(NamedTuple):
+    """How B differs from A at the first step in one quantity of one layer, over several seeds of both."""
+
+    quantity: str  # a key of NAMED_FROM
+    layer: int  # of B, from 0
+    found: Estimate  # of `signed_gap`, whose interval holds for all that are compared at once
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether no seed can have made it, and it is large enough to be named."""
+        return self.found.excludes_zero and abs(self.found.mean) >= NAMED_FROM[self.quantity]
+
+    def phrase(self) -> str:
+        """What it is in B beside A, with its interval."""
+        quantity = QUANTITIES[self.quantity]
+        if quantity.as_ratio:
+            size, low, high = (short_number(math.exp(one), 2) for one in self.found[:3])
+            beside = f"{size} times A's ({low} to {high})"
+        else:
+            gap, where = (self.found, "above") if self.found.mean > 0 else (self.found.times(-1), "below")
+            beside = f"{gap.mean:.2f} {where} A's ({gap.interval_words('.2f')})"
+        return f"its {quantity.words} of {layer_name(self.layer)} is {beside}"
+
+
+def start_differences(a: Side, b: Side) -> list[StartDifference]:
+    """How B differs from A at the first step, before any update: each quantity of each layer that both have.
+
+    What is compared is the difference within a seed. The intervals are Student's, for all of these at once
+    (Bonferroni), so that naming the largest ones picks no luck. Empty where the seeds are not all known.
+    """
+    starts = [looks_at_start(side) for side in (a, b)]
+    seeds = [seed for seed, rows in starts[0].items() if rows and starts[1].get(seed)]
+    if len(seeds) <= OTHER_SEEDS:
+        return []
+    layers = compared_layers(starts, seeds)
+    confidence = 1 - (1 - CONFIDENCE) / (len(layers) * len(NAMED_FROM))
+    found = []
+    for quantity in NAMED_FROM:
+        for of_a, of_b in layers:
+            pairs = [[getattr(of[seed][at], quantity) for of, at in zip(starts, (of_a, of_b), strict=True)]
+                     for seed in seeds]  # fmt: skip
+            gaps = [signed_gap(quantity, *pair) for pair in pairs]
+            found.append(StartDifference(quantity, of_b, estimate(gaps, confidence=confidence)))
+    return found
+
+
+def looks_at_start(side: Side) -> dict[int, list[LayerInsight]]:
+    """By seed, what went on in each layer of a side at its first step; a step that diverged has no layers."""
+    own = [(side.training.seed, look.layers) for look in side.insights if look.step == 1]
+    return dict([*own, *((start.seed, start.layers) for start in side.starts)])
+
+
+def start_words(run: Run) -> str:
+    """What several seeds say of the first step, in a sentence; nothing where they are not all known."""
+    if run not in STARTS:
+        found = start_differences(*run.sides)
+        if not found:
+            return ""
+        STARTS[run] = found
+    seeds = several(OTHER_SEEDS + 1, "seed")
+    if all(one.found.mean == one.found.low == one.found.high == 0 for one in STARTS[run]):
+        return "At the first step, before any update, A and B are alike."
+    named = [
+        max(clear, key=lambda one: abs(one.found.mean))
+        for quantity in NAMED_FROM
+        if (clear := [one for one in STARTS[run] if one.quantity == quantity and one.is_clear])
+    ]
+    if not named:
+        return f"At the first step, before any update, {seeds} of each tell no difference inside."
+    return (
+        f"At the first step, before any update, B differs from A over {seeds}: "
+        f"{listed([one.phrase() for one in named])}; these are 95 % intervals that hold all at once."
+    )
+
+
 def parting_words(run: Run) -> str:
     """Where inside the two models parted, and what followed; nothing for a run of one side."""
     if len(run.sides) < 2 or len(run.sides[0].insights) < LASTING:
         return ""
+    at_start = start_words(run)
     found = partings_of(run)
     if not found:
+        where = f"{at_start} While they train" if at_start else "Inside"
         return (
-            "Inside, A and B have not parted by more than another seed alone made of other models: no difference that "
-            f"lasts, in a layer that both have, is larger than the largest in {MEASURED_PAIRS} measured pairs of runs."
+            f"{where}, A and B have not parted by more than another seed alone made of other models: no difference "
+            f"that lasts, in a layer that both have, is larger than the largest in {MEASURED_PAIRS} measured pairs of "
+            "runs."
         )
+    if at_start:
+        found = [parting for parting in found if parting.step > 1]
+        if not found:
+            return at_start
     from_start = [parting.phrase() for parting in found if parting.step == 1]
     later = [f"{parting.phrase()} at step {parting.step:,}" for parting in found if parting.step > 1]
-    words = ""
+    words = f"{at_start} " if at_start else ""
     if from_start:
         words = f"At the first step, A and B differ in {listed(from_start)}. "
     if later:

@@ -29,7 +29,7 @@ from tlab.training.records import StepRecord
 from tlab.training.snapshots import snapshot_steps
 from tlab.training.trainer import Batch, Trainer, evaluation_batches, mean_loss, total_loss
 from tlab.types import Array
-from tlab.ui.runs.messages import Insight, Message, NewRecords, Sample, Snapshot, Validated
+from tlab.ui.runs.messages import Insight, Message, NewRecords, Sample, SeedStart, Snapshot, Validated
 
 SAMPLE_TOKENS = 160
 SAMPLE_PIECE = 10  # tokens generated after a step
@@ -37,6 +37,8 @@ MIN_STEPS_BETWEEN_INSIGHTS = 10  # looking inside then costs a few hundredths of
 MAX_INSIGHTS = 100  # of one side; a slider has no more positions
 SNAPSHOTS = 13  # weights kept of each side, for sliders over the training
 MAX_SNAPSHOT_BYTES = 8 * 2**20  # of weights that are worth sending while the training runs
+OTHER_SEEDS = 4  # whose first step is looked at as well: with the run's own seed there are five
+SEED_RANGE = 2**32  # a seed is below it
 
 
 class LiveTrainer(Trainer):
@@ -54,6 +56,7 @@ class LiveTrainer(Trainer):
         self.evaluations: deque[Iterator[Validated | None]] = deque()  # started and not complete, oldest first
         self.sample: Iterator[Sample | None] | None = None
         self.sample_seconds = 0.0  # that the latest one took
+        self.starts: Iterator[SeedStart] = iter(())  # one of which is looked at after each step
         self.apply_bug: Callable[[Transformer], None] | None = None  # to the model and each copy of it
 
     @functools.cached_property
@@ -76,6 +79,7 @@ class LiveTrainer(Trainer):
                 yield Insight(self.side, record.step, layers)
             if record.step in kept_steps(self.train_config.steps):
                 yield from self.snapshot(keep=True)
+        yield from itertools.islice(self.starts, 1)
         yield from self.run_background()
 
     def new_records(self) -> Iterator[NewRecords]:
@@ -176,6 +180,15 @@ class LiveTrainer(Trainer):
             clipped = gradient_norm / clip if 0 < clip < gradient_norm else 1.0
             _, trace = self.model.forward(batch.ids)
             self.observed = (space.data.copy(), space.grad.copy(), trace, clipped)
+
+    def starts_of_other_seeds(self) -> Iterator[SeedStart]:
+        """The first step of the same training with each of the next seeds: forward, backward, and no update."""
+        for more in range(1, OTHER_SEEDS + 1):
+            seed = (self.train_config.seed + more) % SEED_RANGE
+            other = LiveTrainer(self.config, replace(self.train_config, seed=seed), self.corpus)
+            with np.errstate(all="ignore"):  # as in a step
+                other.compute_gradients(1)
+            yield SeedStart(self.side, seed, other.take_insights())
 
     def take_insights(self) -> list[LayerInsight]:
         """What was observed at the last step; empty if it was not one of `insight_steps`."""

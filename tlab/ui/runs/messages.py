@@ -153,6 +153,14 @@ class Insight(NamedTuple):
     layers: list[LayerInsight]
 
 
+class SeedStart(NamedTuple):
+    """What goes on at the first step inside the model that a side would be with another seed, by layer."""
+
+    side: int
+    seed: int
+    layers: list[LayerInsight]  # whose updates are none
+
+
 class Sample(NamedTuple):
     """A text that a side's model generated after `step` updates."""
 
@@ -189,7 +197,7 @@ class RunFailed(NamedTuple):
 
 
 Message = Union[  # noqa: UP007, for Python 3.10 at run time
-    RunStarted, NewRecords, Validated, Insight, Sample, Snapshot, Kept, RunEnded, RunFailed
+    RunStarted, NewRecords, Validated, Insight, SeedStart, Sample, Snapshot, Kept, RunEnded, RunFailed
 ]
 
 

@@ -27,6 +27,7 @@ from tlab.ui.runs.messages import (
     RunFailed,
     RunStarted,
     Sample,
+    SeedStart,
     SidePlan,
     Snapshot,
     Validated,
@@ -58,6 +59,7 @@ class Side:
         self.num_parameters: int | None = None  # of the model, once it is made
         self.sample: Sample | None = None  # the latest
         self.insights: list[Insight] = []  # oldest first
+        self.starts: list[SeedStart] = []  # of other seeds, where there are two sides to compare
 
     @property
     def steps(self) -> int:
@@ -237,6 +239,8 @@ class Run:
             self.sides[message.side].complete(message)
         elif isinstance(message, Insight):
             self.sides[message.side].insights.append(message)
+        elif isinstance(message, SeedStart):
+            self.sides[message.side].starts.append(message)
         elif isinstance(message, Sample):
             self.sides[message.side].sample = message
         elif isinstance(message, Snapshot):

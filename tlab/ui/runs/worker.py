@@ -18,7 +18,7 @@ from tlab.text import Corpus
 from tlab.text.baselines import baseline_losses, training_pair_loss
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.runs.limits import check_limits
-from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
+from tlab.ui.runs.live_trainer import MAX_SNAPSHOT_BYTES, LiveTrainer, generate_sample
 from tlab.ui.runs.messages import (
     MEASURE_PACE,
     NO_WEIGHTS,
@@ -41,6 +41,7 @@ SECONDS_BETWEEN_RECORDS = 0.125  # no one can follow more than eight pictures pe
 SECONDS_BETWEEN_SAMPLES = 1.5  # a text that changes faster cannot be read
 SAMPLE_SHARE = 0.05  # of the time at most goes into samples, however slow the model is
 EXCERPT_CHARACTERS = 64
+MIN_STEPS = 40  # of a run whose start is compared over several seeds: that takes as long as some three of them
 NICENESS = 10  # the server goes first: people notice a slow page, and a run takes no longer where cores are idle
 
 
@@ -81,6 +82,9 @@ def run_job(job: Job, connection: Connection, weights: FirstWeights = NO_WEIGHTS
     for trainer in trainers:
         if trainer.step == 0:
             yield from trainer.snapshot(keep=True)
+    if are_starts_compared(job, trainers):
+        for trainer in trainers:
+            trainer.starts = trainer.starts_of_other_seeds()
 
     order, rounds = None, 0
     samples = SampleClock(trainers)
@@ -112,6 +116,23 @@ def run_job(job: Job, connection: Connection, weights: FirstWeights = NO_WEIGHTS
             yield Sample(trainer.side, trainer.step, generate_sample(trainer.copy_model(), corpus))
     goes_on = order == PAUSE
     yield RunEnded(order, [t.checkpoint() if goes_on else t.light_checkpoint(records=True) for t in trainers])
+
+
+def are_starts_compared(job: Job, trainers: list[LiveTrainer]) -> bool:
+    """Whether the sides are to be compared at their first step over several seeds.
+
+    Not where the seed decides about too little, a bug would have to be planted, or another model is too large to have
+    beside those that train.
+    """
+    a, *others = trainers
+    return (
+        bool(others)
+        and not job.losses_only
+        and not any(plan.bug or plan.start_from or plan.checkpoint for plan in job.plans)
+        and all(other.train_config.seed == a.train_config.seed for other in others)
+        and all(trainer.train_config.steps >= MIN_STEPS for trainer in trainers)
+        and all(trainer.model.parameters.data.nbytes <= MAX_SNAPSHOT_BYTES for trainer in trainers)
+    )
 
 
 def keep(trainers: list[LiveTrainer]) -> Iterator[Message]:

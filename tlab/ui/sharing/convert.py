@@ -54,7 +54,7 @@ def stored_run(runs: Runs, run: Run) -> KeptRun:
         label = side.label if len(run.sides) > 1 else run.name
         insights = [insight for insight in side.insights if insight.step <= checkpoint.step]
         accuracies = [(step, share) for step, share in side.accuracies if step <= checkpoint.step]
-        sides.append(KeptSide(label, checkpoint, insights, side.sample, accuracies))
+        sides.append(KeptSide(label, checkpoint, insights, side.sample, accuracies, side.starts))
     return KeptRun(run_name(run), tuple(sides), run.job.text, run.excerpt, run.baselines)
 
 
@@ -66,6 +66,7 @@ def opened_run(session: str, kept: KeptRun, runs: Runs) -> tuple[Run, list[list[
     run.rename(kept.name)
     for side, of in zip(run.sides, kept.sides, strict=True):
         side.insights, side.sample, side.accuracies = list(of.insights), of.sample, list(of.accuracies)
+        side.starts = list(of.starts)
     run.excerpt = kept.excerpt or (kept.text[-200:][:64] if kept.text else "")
     run.baselines = {**run.baselines, **kept.baselines}
     return run, [[checkpoint] for checkpoint in checkpoints]

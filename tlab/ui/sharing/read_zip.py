@@ -28,7 +28,7 @@ from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
 from tlab.training.config import TrainConfig
 from tlab.ui.runs.limits import LOCAL, Limits, estimated_memory
-from tlab.ui.runs.messages import ANY_VOCABULARY, Insight, Job, Sample, SidePlan, StartFrom
+from tlab.ui.runs.messages import ANY_VOCABULARY, Insight, Job, Sample, SeedStart, SidePlan, StartFrom
 from tlab.ui.sharing import write_zip
 from tlab.ui.sharing.study_file import study_from_json
 from tlab.ui.sharing.write_zip import KeptRun, KeptSide
@@ -256,17 +256,30 @@ def read_side(archive: zipfile.ZipFile, number: int, folder: str, label: str, li
         )
     if not all(0 <= share <= 1 for _, share in accuracies):
         raise ReopenError(f"A share of right answers of side {folder} is not between 0 and 1.")
-    return KeptSide(label, checkpoint, insights, sample, accuracies)
+    starts = [
+        SeedStart(number, int(seed), read_layers(checkpoint, rows, f"seed {seed!r}"))
+        for seed, rows in about.get("starts", ())  # runs of one side have none
+    ]
+    if len({start.seed for start in starts} | {checkpoint.train_config.seed}) != len(starts) + 1:
+        raise ReopenError(f"Side {folder} was looked into at the first step of a seed twice.")
+    return KeptSide(label, checkpoint, insights, sample, accuracies, starts)
 
 
 def read_insight(number: int, checkpoint: Checkpoint, step: Any, rows: Any) -> Insight:
     """What was seen in each layer at one step."""
-    layers = [LayerInsight(*map(float, row)) for row in rows]
-    if not 1 <= step <= checkpoint.step or len(layers) != checkpoint.model_config.num_layers:
+    if not 1 <= step <= checkpoint.step:
         raise ReopenError(f"It was looked into at step {step!r}, or at layers, that its training does not have.")
+    return Insight(number, int(step), read_layers(checkpoint, rows, f"step {step!r}"))
+
+
+def read_layers(checkpoint: Checkpoint, rows: Any, where: str) -> list[LayerInsight]:
+    """What was seen in each layer; `where` says it in a message."""
+    layers = [LayerInsight(*map(float, row)) for row in rows]
+    if len(layers) != checkpoint.model_config.num_layers:
+        raise ReopenError(f"It was looked into at {where}, or at layers, that its training does not have.")
     if not all(map(math.isfinite, itertools.chain(*layers))):
-        raise ReopenError(f"What it says of step {step} holds a value that is no finite number.")
-    return Insight(number, int(step), layers)
+        raise ReopenError(f"What it says of {where} holds a value that is no finite number.")
+    return layers
 
 
 def read_checkpoint(archive: zipfile.ZipFile, folder: str, limits: Limits) -> Checkpoint:

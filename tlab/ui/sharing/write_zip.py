@@ -36,7 +36,7 @@ from tlab.text.tokenizers import utf8
 from tlab.text.units import bits_per_byte
 from tlab.training.checkpoint import FILE_NAME, Checkpoint, records_as_csv
 from tlab.training.shared_start import Start, shared_start
-from tlab.ui.runs.messages import Insight, Sample, StartFrom
+from tlab.ui.runs.messages import Insight, Sample, SeedStart, StartFrom
 from tlab.ui.settings.fields import RANDOM, START_FROM
 from tlab.ui.settings.run_settings import SHA256_SHOWN
 from tlab.ui.sharing.study_file import study_as_json
@@ -62,6 +62,7 @@ class KeptSide(NamedTuple):
     insights: Sequence[Insight] = ()  # oldest first
     sample: Sample | None = None  # the last one
     accuracies: Sequence[tuple[int, float]] = ()  # step, share of right answers
+    starts: Sequence[SeedStart] = ()  # of other seeds
 
 
 class KeptRun(NamedTuple):
@@ -188,16 +189,27 @@ def save_comparison(run: KeptRun, folder: Path) -> Sequence[Path]:
 
 
 def inside(side: KeptSide) -> dict[str, Any]:
-    """inside.json: [step, rows of `LayerInsight`] of each look inside, the sample, [step, share of right answers]."""
+    """inside.json: what is seen inside and written by the model.
+
+    [step, rows of `LayerInsight`] of each look inside, the sample, [step, share of right answers], and [seed, rows] of
+    the first step with other seeds.
+    """
     return {
         "insights": [
             [insight.step, [list(layer) for layer in insight.layers]]
             for insight in side.insights
-            if all(map(math.isfinite, itertools.chain(*insight.layers)))  # not the last ones of a divergence
+            if is_known(insight)
         ],
         "sample": side.sample and {"step": side.sample.step, "text": side.sample.text},
         **({"answers": [list(one) for one in side.accuracies]} if side.accuracies else {}),
-    }
+        **({"starts": [[start.seed, [list(layer) for layer in start.layers]] for start in side.starts]}
+           if side.starts and all(map(is_known, side.starts)) else {}),
+    }  # fmt: skip
+
+
+def is_known(look: Insight | SeedStart) -> bool:
+    """Whether all that was seen is numbers: of a step that diverged it may not be."""
+    return all(map(math.isfinite, itertools.chain(*look.layers)))
 
 
 def as_json(values: Any) -> bytes:

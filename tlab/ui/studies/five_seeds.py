@@ -34,13 +34,13 @@ from tlab.judging.few_seeds import (
     verdict_with_lost,
 )
 from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
+from tlab.ui.runs.live_trainer import SEED_RANGE
 from tlab.ui.runs.messages import Job, SidePlan
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.study import SEEDS, Ended, Study, Trial, losses_by_seed, trial_of
 from tlab.wording import listed, written
 
 NUM_SEEDS = 5
-SEED_RANGE = 2**32  # a seed is below it
 
 
 def seeds_study(session: str, job: Job, known: Mapping[Trial, Ended]) -> Study:
